@@ -1,0 +1,240 @@
+//! Conditions by kstatus' rules, their types and their closed set of reasons.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// The condition types that towline writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionType {
+    /// The cluster equals Git and, where `wait` asks for it, is healthy.
+    Ready,
+    /// Work is under way (kstatus: only present while true).
+    Reconciling,
+    /// No progress without a change by a person (kstatus: only present while true).
+    Stalled,
+    /// Managed objects differ from Git.
+    Drifted,
+    /// Every managed object is healthy by kstatus' rules.
+    Healthy,
+}
+
+impl ConditionType {
+    /// The name in `status.conditions[].type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+            Self::Drifted => "Drifted",
+            Self::Healthy => "Healthy",
+        }
+    }
+}
+
+/// Why a condition is as it is: the closed vocabulary of conditions, events, logs and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// A new revision was seen.
+    ChangeCommitted,
+    /// The cluster equals Git.
+    Converged,
+    /// Desired and observed state have differed for longer than a set time.
+    Diff,
+    /// A revision was fetched.
+    Fetched,
+    /// Work is under way.
+    Progressing,
+    /// The object asks not to be reconciled.
+    Suspended,
+    /// The object is being deleted.
+    Deleting,
+    /// Drift was found.
+    DriftFound,
+    /// Drift was corrected.
+    DriftCorrected,
+    /// No drift is known.
+    InSync,
+    /// Every object is healthy.
+    AllHealthy,
+    /// Objects are not healthy yet.
+    HealthPending,
+    /// Objects report failure, or stayed unhealthy beyond `spec.timeout`.
+    HealthFailed,
+    /// The remote cannot be reached, or answers with an error.
+    FetchFailed,
+    /// The remote refuses the credentials.
+    AuthenticationFailed,
+    /// The remote has no such branch, tag or commit.
+    RefNotFound,
+    /// A file or the repository is over a size limit.
+    TooLarge,
+    /// The spec cannot be used.
+    InvalidSpec,
+    /// The source has no revision yet, or does not exist.
+    SourceNotReady,
+    /// The path is not in the revision.
+    PathNotFound,
+    /// The path holds no manifest.
+    EmptyRender,
+    /// A manifest cannot be read.
+    InvalidManifest,
+    /// A dependency is not ready.
+    DependencyNotReady,
+    /// Dependencies form a circle.
+    DependencyCycle,
+    /// Objects wait for their kind to be served.
+    KindNotServed,
+    /// An object belongs to another Sync.
+    OwnershipConflict,
+    /// The API server refused an object.
+    ApplyFailed,
+    /// An object could not be pruned.
+    PruneFailed,
+    /// The operator could not talk to the API server.
+    ApiUnavailable,
+}
+
+impl Reason {
+    /// The CamelCase name used in conditions, events, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ChangeCommitted => "ChangeCommitted",
+            Self::Converged => "Converged",
+            Self::Diff => "Diff",
+            Self::Fetched => "Fetched",
+            Self::Progressing => "Progressing",
+            Self::Suspended => "Suspended",
+            Self::Deleting => "Deleting",
+            Self::DriftFound => "DriftFound",
+            Self::DriftCorrected => "DriftCorrected",
+            Self::InSync => "InSync",
+            Self::AllHealthy => "AllHealthy",
+            Self::HealthPending => "HealthPending",
+            Self::HealthFailed => "HealthFailed",
+            Self::FetchFailed => "FetchFailed",
+            Self::AuthenticationFailed => "AuthenticationFailed",
+            Self::RefNotFound => "RefNotFound",
+            Self::TooLarge => "TooLarge",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::SourceNotReady => "SourceNotReady",
+            Self::PathNotFound => "PathNotFound",
+            Self::EmptyRender => "EmptyRender",
+            Self::InvalidManifest => "InvalidManifest",
+            Self::DependencyNotReady => "DependencyNotReady",
+            Self::DependencyCycle => "DependencyCycle",
+            Self::KindNotServed => "KindNotServed",
+            Self::OwnershipConflict => "OwnershipConflict",
+            Self::ApplyFailed => "ApplyFailed",
+            Self::PruneFailed => "PruneFailed",
+            Self::ApiUnavailable => "ApiUnavailable",
+        }
+    }
+}
+
+/// One condition as a step decided it, before it is merged into what the status already holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Which condition.
+    pub kind: ConditionType,
+    /// `Some(true)` is `True`, `Some(false)` is `False`, `None` is `Unknown`.
+    pub status: Option<bool>,
+    /// Why.
+    pub reason: Reason,
+    /// For people: the object, the file, the cause, what to do.
+    pub message: String,
+}
+
+impl Verdict {
+    /// A verdict from its parts.
+    pub fn new(
+        kind: ConditionType,
+        status: impl Into<Option<bool>>,
+        reason: Reason,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            status: status.into(),
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// The longest message that goes into a condition, in bytes; the API's own limit is 32 KiB.
+const MAX_MESSAGE: usize = 2048;
+
+/// The conditions that `verdicts` make of `previous`: those not named are dropped, and a
+/// transition time moves only when the status does (KEP-1623).
+pub fn set_conditions(
+    previous: &[Condition],
+    verdicts: Vec<Verdict>,
+    generation: Option<i64>,
+    now: &Time,
+) -> Vec<Condition> {
+    verdicts
+        .into_iter()
+        .map(|verdict| {
+            let status = match verdict.status {
+                Some(true) => "True",
+                Some(false) => "False",
+                None => "Unknown",
+            };
+            let since = previous
+                .iter()
+                .find(|c| c.type_ == verdict.kind.as_str() && c.status == status)
+                .map_or_else(|| now.clone(), |c| c.last_transition_time.clone());
+            Condition {
+                type_: verdict.kind.as_str().to_owned(),
+                status: status.to_owned(),
+                reason: verdict.reason.as_str().to_owned(),
+                message: shortened(verdict.message),
+                observed_generation: generation,
+                last_transition_time: since,
+            }
+        })
+        .collect()
+}
+
+fn shortened(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        let end = message.floor_char_boundary(MAX_MESSAGE - 1);
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Time {
+        Time(k8s_openapi::jiff::Timestamp::from_second(second).unwrap())
+    }
+
+    fn ready(status: bool, message: &str) -> Vec<Verdict> {
+        vec![Verdict::new(
+            ConditionType::Ready,
+            status,
+            Reason::Converged,
+            message,
+        )]
+    }
+
+    #[test]
+    fn transition_time_moves_only_with_the_status() {
+        let first = set_conditions(&[], ready(true, "a"), Some(1), &at(1));
+        let same = set_conditions(&first, ready(true, "b"), Some(2), &at(2));
+        assert_eq!(same[0].last_transition_time, at(1));
+        assert_eq!((same[0].message.as_str(), same[0].observed_generation), ("b", Some(2)));
+        let other = set_conditions(&same, ready(false, "b"), Some(2), &at(3));
+        assert_eq!(other[0].last_transition_time, at(3));
+    }
+
+    #[test]
+    fn a_long_message_is_cut_at_a_character() {
+        let long = set_conditions(&[], ready(true, &"é".repeat(5000)), None, &at(1));
+        assert!(long[0].message.len() <= MAX_MESSAGE + 3);
+        assert!(long[0].message.ends_with('…'));
+    }
+}

@@ -1,0 +1,37 @@
+//! The custom resources `GitRepository` and `Sync`, group `towline.dev`, version `v1alpha1`.
+//!
+//! Nothing else names a field of the wire format. Status follows kstatus, as Flux does: `Ready`
+//! is always present; `Reconciling` and `Stalled` only while they are true.
+
+mod condition;
+mod repository;
+mod sync;
+
+pub use condition::{ConditionType, Reason, Verdict, set_conditions};
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+pub use kube::core::Duration;
+pub use repository::{GitRef, GitRepository, GitRepositorySpec, GitRepositoryStatus};
+pub use sync::{
+    DeletionPolicy, Dependency, Failure, HistoryEntry, Mode, ObjectCounts, SourceRef, Sync,
+    SyncSettings, SyncSpec, SyncStatus, SyncTimes,
+};
+
+/// The API group of towline's kinds, and the prefix of its annotations.
+pub const GROUP: &str = "towline.dev";
+
+/// Annotation that asks for a reconcile now; its value is echoed in
+/// `status.lastHandledReconcileAt`.
+pub const REQUESTED_AT: &str = "towline.dev/requested-at";
+
+/// The field manager of everything that towline writes.
+pub const FIELD_MANAGER: &str = "towline";
+
+/// The finalizer that keeps a deleted `Sync` until its deletion policy has been carried out.
+pub const FINALIZER: &str = "towline.dev/sync";
+
+/// The custom resource definitions, in the order in which they are written to `crds/`.
+pub fn crds() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
+{
+    use kube::CustomResourceExt;
+    vec![GitRepository::crd(), Sync::crd()]
+}

@@ -1,0 +1,120 @@
+//! `GitRepository`: where the desired state comes from.
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::{Condition, Duration, SyncSettings, Time};
+
+/// A Git repository whose commits say what the cluster should hold.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[kube(
+    group = "towline.dev",
+    version = "v1alpha1",
+    kind = "GitRepository",
+    plural = "gitrepositories",
+    shortname = "gitrepo",
+    category = "gitops",
+    namespaced,
+    status = "GitRepositoryStatus",
+    derive = "PartialEq",
+    doc = "A Git repository whose commits say what the cluster should hold. towline polls it; each Sync that names it applies one path of it.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the newest commit is fetched"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.revision", description = "The revision that Syncs are given"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "What happened last"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".spec.url", priority = 1, description = "Where the repository is"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since creation")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct GitRepositorySpec {
+    /// URL of the repository: `https://host/path` or `http://host/path`. Credentials do not
+    /// belong here.
+    #[x_kube(
+        validation = Rule::new("self.matches('^https?://[^/?#\\\\s@]+/\\\\S+$')").message("url must be https://host/path or http://host/path, without user or password"),
+    )]
+    #[schemars(length(max = 2048))]
+    pub url: String,
+
+    /// Which commit to follow; without it, the branch that the remote's HEAD names.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "ref")]
+    pub reference: Option<GitRef>,
+
+    /// Time between two polls of the remote.
+    #[serde(default = "default_interval")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("interval must be 1s or more"))]
+    #[schemars(schema_with = "super::sync::duration_schema")]
+    pub interval: Duration,
+
+    /// Longest time that one fetch may take.
+    #[serde(default = "default_timeout")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("timeout must be 1s or more"))]
+    #[schemars(schema_with = "super::sync::duration_schema")]
+    pub timeout: Duration,
+
+    /// Stop fetching; what is applied stays, and Syncs keep correcting drift.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+
+    /// A Sync of this repository, created and owned with it under the same name, so that one
+    /// object is enough for the common case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncSettings>,
+}
+
+/// Which commit to follow: `commit` wins over `tag`, and `tag` over `branch`.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.branch) || has(self.tag) || has(self.commit)").message("name a branch, a tag or a commit"))]
+pub struct GitRef {
+    /// A branch, without `refs/heads/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub branch: Option<String>,
+
+    /// A tag, without `refs/tags/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub tag: Option<String>,
+
+    /// A full commit id, 40 hexadecimal digits; the server must allow fetching it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9a-f]{40}$"))]
+    pub commit: Option<String>,
+}
+
+/// What towline knows of the repository.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct GitRepositoryStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(default)]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready` always; `Reconciling` and `Stalled` only while true (kstatus).
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+
+    /// The revision that Syncs are given: `<ref>@sha1:<commit>`.
+    #[serde(default)]
+    pub revision: Option<String>,
+
+    /// When that commit was made, by its committer's clock.
+    #[serde(default)]
+    pub committed_at: Option<Time>,
+
+    /// When towline first saw that commit.
+    #[serde(default)]
+    pub observed_at: Option<Time>,
+
+    /// The last `towline.dev/requested-at` that was acted on.
+    #[serde(default)]
+    pub last_handled_reconcile_at: Option<String>,
+}
+
+fn default_interval() -> Duration {
+    std::time::Duration::from_secs(60).into()
+}
+
+fn default_timeout() -> Duration {
+    std::time::Duration::from_secs(60).into()
+}

@@ -1,0 +1,271 @@
+//! `Sync`: which path of a repository goes into the cluster, and how.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Condition, Duration, Time};
+
+/// One path of a repository, applied to the cluster and kept equal to it.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[kube(
+    group = "towline.dev",
+    version = "v1alpha1",
+    kind = "Sync",
+    root = "Sync",
+    plural = "syncs",
+    category = "gitops",
+    namespaced,
+    status = "SyncStatus",
+    derive = "PartialEq",
+    doc = "One path of a GitRepository, applied to the cluster and kept equal to it.",
+    // KEP-3659: a custom resource may be an ApplySet parent if its definition says so.
+    label("applyset.kubernetes.io/is-parent-type", "true"),
+    validation = Rule::new("!has(self.spec.dependsOn) || self.spec.dependsOn.all(d, d.name != self.metadata.name)").message("a Sync cannot depend on itself"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the cluster equals Git"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.lastAppliedRevision", description = "The commit that the cluster now equals"),
+    printcolumn(name = "Objects", type_ = "integer", json_path = ".status.objects.desired", description = "Objects that Git asks for"),
+    printcolumn(name = "Drifted", type_ = "integer", json_path = ".status.objects.drifted", description = "Objects that differ from Git"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "What happened last"),
+    printcolumn(name = "Source", type_ = "string", json_path = ".spec.sourceRef.name", priority = 1, description = "The GitRepository"),
+    printcolumn(name = "Path", type_ = "string", json_path = ".spec.path", priority = 1, description = "The folder in it"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since creation")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncSpec {
+    /// The GitRepository, in the same namespace.
+    pub source_ref: SourceRef,
+
+    /// What to apply and how.
+    #[serde(flatten)]
+    pub settings: SyncSettings,
+}
+
+/// What a Sync applies and how: all of its spec but the source, which the inline form in a
+/// `GitRepository` has no need to name.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncSettings {
+    /// Folder inside the repository; all of it where empty.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    #[x_kube(validation = Rule::new("!self.startsWith('/') && self.split('/').all(part, part != '..')").message("path must be relative and stay inside the repository"))]
+    pub path: String,
+
+    /// Delete objects that left Git.
+    #[serde(default)]
+    pub prune: bool,
+
+    /// What to do about drift.
+    #[serde(default)]
+    pub mode: Mode,
+
+    /// Namespace of every namespaced object, whatever its manifest says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"))]
+    pub target_namespace: Option<String>,
+
+    /// Syncs of the same namespace that must be ready first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub depends_on: Vec<Dependency>,
+
+    /// Ready only when every object is healthy by kstatus' rules.
+    #[serde(default)]
+    pub wait: bool,
+
+    /// With `wait`: how long objects may take to become healthy before that is a failure.
+    #[serde(default = "default_timeout")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("timeout must be 1s or more"))]
+    #[schemars(schema_with = "duration_schema")]
+    pub timeout: Duration,
+
+    /// Time between two full verifications, in which every object is applied again; drift is
+    /// corrected at once whatever the interval.
+    #[serde(default = "default_interval")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('10s')").message("interval must be 10s or more"))]
+    #[schemars(schema_with = "duration_schema")]
+    pub interval: Duration,
+
+    /// Stop applying, pruning and correcting; what is applied stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+
+    /// What becomes of the objects when this Sync is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+fn default_timeout() -> Duration {
+    std::time::Duration::from_secs(5 * 60).into()
+}
+
+fn default_interval() -> Duration {
+    std::time::Duration::from_secs(60 * 60).into()
+}
+
+/// Durations as in Kubernetes (`30s`, `5m`, `1h30m`), with the bound that CEL's cost estimate asks
+/// for and a pattern, so that a typing error is refused by the API server.
+pub(super) fn duration_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+    })
+}
+
+/// A GitRepository of the same namespace.
+#[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// A Sync of the same namespace that must be ready first.
+#[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Dependency {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// What to do about drift.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub enum Mode {
+    /// Undo it at once.
+    #[default]
+    Correct,
+    /// Count and report it, and leave it. Commits are still applied: what a commit changes is
+    /// written, what a person changed is not.
+    Report,
+}
+
+/// What becomes of the objects when their Sync is deleted.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub enum DeletionPolicy {
+    /// Delete them if `prune` is true, else orphan them.
+    #[default]
+    MirrorPrune,
+    /// Delete them.
+    Delete,
+    /// Leave them, and take towline's label and annotations off them.
+    Orphan,
+}
+
+/// What towline knows of the sync.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(default)]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready` always; `Drifted` and `Healthy` once objects are known; `Reconciling` and `Stalled`
+    /// only while true (kstatus).
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+
+    /// The revision that was tried last: `<ref>@sha1:<commit>`.
+    #[serde(default)]
+    pub last_attempted_revision: Option<String>,
+
+    /// The revision that the cluster now equals.
+    #[serde(default)]
+    pub last_applied_revision: Option<String>,
+
+    /// The last revision that changed this path.
+    #[serde(default)]
+    pub last_changed_revision: Option<String>,
+
+    /// How many objects are in which state.
+    #[serde(default)]
+    pub objects: Option<ObjectCounts>,
+
+    /// The first objects that could not be applied, pruned or become healthy; `objects` has the
+    /// whole count.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
+
+    /// When the revision was committed, observed, applied and converged.
+    #[serde(default)]
+    pub times: Option<SyncTimes>,
+
+    /// The last revisions that changed this path, newest first.
+    #[serde(default)]
+    pub history: Vec<HistoryEntry>,
+
+    /// The last `towline.dev/requested-at` that was acted on.
+    #[serde(default)]
+    pub last_handled_reconcile_at: Option<String>,
+}
+
+/// How many objects are in which state.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ObjectCounts {
+    /// Objects that Git asks for.
+    pub desired: u32,
+    /// Of those, applied as Git has them.
+    pub applied: u32,
+    /// Of those, changed by others since.
+    pub drifted: u32,
+    /// Of those, not healthy by kstatus' rules.
+    pub unhealthy: u32,
+    /// Of those, waiting for their kind to be served.
+    pub waiting: u32,
+    /// Of those, refused by the API server or owned by another Sync.
+    pub failed: u32,
+    /// Objects of this Sync that have left Git and are still there.
+    pub unpruned: u32,
+}
+
+/// An object that is not as it should be.
+#[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// The object: `Kind.group namespace/name`.
+    pub object: String,
+    /// The file that asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Why, from the closed set of condition reasons.
+    pub reason: String,
+    /// The cause, in the API server's own words where it gave any.
+    pub message: String,
+}
+
+/// The life of a revision, from its author to the cluster.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SyncTimes {
+    /// When the commit was made, by its committer's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub committed: Option<Time>,
+    /// When towline first saw it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Time>,
+    /// When its last object was applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Time>,
+    /// When the cluster was found equal to it and, with `wait`, healthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub converged: Option<Time>,
+}
+
+/// A revision that changed this path.
+#[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    /// `<ref>@sha1:<commit>`.
+    pub revision: String,
+    /// When it had been applied.
+    pub applied: Time,
+    /// Objects created or changed by it.
+    pub changed: u32,
+    /// Objects pruned by it.
+    pub pruned: u32,
+}

@@ -1,0 +1,28 @@
+//! towline: an in-cluster, pull-based GitOps operator.
+//!
+//! Git says what should be (desired), the cluster says what is (observed); towline makes one equal
+//! the other and reports on it.
+//!
+//! # Bird's-eye view
+//!
+//! Data flows one way, and every step is a module:
+//!
+//! ```text
+//! poll → source (fetch, I/O) → Snapshot → render (pure) → plan (pure) → apply, prune (I/O)
+//!      → health (pure over watched data) → status (pure) → write, notify (I/O)
+//! ```
+//!
+//! # Architecture invariants
+//!
+//! - `manifest`, `render`, `plan` and `health` import no client, no runtime, no file system and no
+//!   clock.
+//! - Only `source` names git2, only `manifest` names the YAML crate, and only `cluster` calls the API
+//!   for managed objects.
+//! - A render that failed, or came out empty, never reaches prune. Prune deletes by uid
+//!   precondition, and only what label, identity and field manager all call ours.
+//! - No secret value and no URL userinfo reaches a log, event, condition, diff or error.
+//! - Metric labels and condition reasons come from closed sets.
+//! - No subprocess and no shell on the apply path.
+//! - One object's failure is that object's failure; independents go on.
+
+pub mod api;
