@@ -26,3 +26,5 @@
 //! - One object's failure is that object's failure; independents go on.
 
 pub mod api;
+pub mod render;
+pub mod source;

@@ -226,7 +226,10 @@ mod tests {
         let first = set_conditions(&[], ready(true, "a"), Some(1), &at(1));
         let same = set_conditions(&first, ready(true, "b"), Some(2), &at(2));
         assert_eq!(same[0].last_transition_time, at(1));
-        assert_eq!((same[0].message.as_str(), same[0].observed_generation), ("b", Some(2)));
+        assert_eq!(
+            (same[0].message.as_str(), same[0].observed_generation),
+            ("b", Some(2))
+        );
         let other = set_conditions(&same, ready(false, "b"), Some(2), &at(3));
         assert_eq!(other[0].last_transition_time, at(3));
     }

@@ -30,7 +30,8 @@ pub const FIELD_MANAGER: &str = "towline";
 pub const FINALIZER: &str = "towline.dev/sync";
 
 /// The custom resource definitions, in the order in which they are written to `crds/`.
-pub fn crds() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
+pub fn crds()
+-> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
 {
     use kube::CustomResourceExt;
     vec![GitRepository::crd(), Sync::crd()]

@@ -18,11 +18,37 @@ use super::{Condition, Duration, SyncSettings, Time};
     status = "GitRepositoryStatus",
     derive = "PartialEq",
     doc = "A Git repository whose commits say what the cluster should hold. towline polls it; each Sync that names it applies one path of it.",
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the newest commit is fetched"),
-    printcolumn(name = "Revision", type_ = "string", json_path = ".status.revision", description = "The revision that Syncs are given"),
-    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "What happened last"),
-    printcolumn(name = "URL", type_ = "string", json_path = ".spec.url", priority = 1, description = "Where the repository is"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since creation")
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether the newest commit is fetched"
+    ),
+    printcolumn(
+        name = "Revision",
+        type_ = "string",
+        json_path = ".status.revision",
+        description = "The revision that Syncs are given"
+    ),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        description = "What happened last"
+    ),
+    printcolumn(
+        name = "URL",
+        type_ = "string",
+        json_path = ".spec.url",
+        priority = 1,
+        description = "Where the repository is"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "Time since creation"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GitRepositorySpec {

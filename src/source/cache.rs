@@ -1,0 +1,274 @@
+//! The cache of repositories: who may fetch when.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime;
+use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
+
+use super::credentials::Credentials;
+use super::error::Error;
+use super::limits::Settings;
+use super::snapshot::Snapshot;
+use super::store::Store;
+use super::{libgit2, url};
+
+/// All repositories on disk. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Cache(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    stores: Mutex<HashMap<String, Arc<AsyncMutex<Store>>>>,
+    connections: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
+}
+
+/// What to fetch.
+#[derive(Clone, Debug)]
+pub struct FetchRequest {
+    /// `https://host/path` or `http://host/path`.
+    pub url: String,
+    /// Which commit of it.
+    pub reference: Reference,
+    /// The longest that the fetch may take, waiting for its turn included.
+    pub timeout: Duration,
+    /// What the caller has: if the reference still points there, nothing is downloaded.
+    pub known: Option<Arc<Snapshot>>,
+    /// What the remote is shown.
+    pub credentials: Credentials,
+}
+
+/// Which commit of a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reference {
+    /// The branch that the remote's HEAD names.
+    Default,
+    /// A branch, without `refs/heads/`.
+    Branch(String),
+    /// A tag, without `refs/tags/`; an annotated one means the commit that it names.
+    Tag(String),
+    /// A full commit id. The server must allow fetching it, or a branch or tag point at it.
+    Commit(String),
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default branch"),
+            Self::Branch(name) => write!(f, "branch {name}"),
+            Self::Tag(name) => write!(f, "tag {name}"),
+            Self::Commit(id) => write!(f, "commit {id}"),
+        }
+    }
+}
+
+impl Reference {
+    fn check(&self) -> Result<(), Error> {
+        let valid = match self {
+            Self::Default => true,
+            Self::Branch(name) => git2::Reference::is_valid_name(&format!("refs/heads/{name}")),
+            Self::Tag(name) => git2::Reference::is_valid_name(&format!("refs/tags/{name}")),
+            Self::Commit(id) => {
+                id.len() == 40 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            }
+        };
+        if valid {
+            Ok(())
+        } else {
+            Err(Error::InvalidReference {
+                reference: self
+                    .to_string()
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .collect(),
+            })
+        }
+    }
+}
+
+/// What a fetch found. Callers keep the snapshot in either case: an unchanged revision may have
+/// moved to another folder on disk.
+#[derive(Clone, Debug)]
+pub enum Fetched {
+    /// The revision is the one that the caller knows.
+    Unchanged(Arc<Snapshot>),
+    /// Another revision.
+    New(Arc<Snapshot>),
+}
+
+impl Fetched {
+    /// The snapshot.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        match self {
+            Self::Unchanged(snapshot) | Self::New(snapshot) => snapshot,
+        }
+    }
+}
+
+impl Cache {
+    /// Opens the cache's folder, and makes it if it is missing. What a killed process left there is
+    /// removed when its repository is next fetched.
+    pub fn open(settings: Settings) -> Result<Self, Error> {
+        libgit2::prepare()?;
+        fs::create_dir_all(&settings.folder)
+            .map_err(|error| Error::from_io("create the folder", &error))?;
+        Ok(Self(Arc::new(Inner {
+            connections: Arc::new(Semaphore::new(settings.max_connections)),
+            downloads: Arc::new(Semaphore::new(settings.max_downloads)),
+            stores: Mutex::default(),
+            settings,
+        })))
+    }
+
+    /// Finds the wanted commit on the remote, and downloads it unless the cache holds it.
+    ///
+    /// One connection, and one request while nothing has changed; none for a commit id that the
+    /// caller knows already. Requests for the same URL wait for each other and share an answer that
+    /// is new enough for both.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`Error`] but those about paths and files. The answer comes within `timeout`; a
+    /// thread that hangs in the network may live on for the silence that is allowed to a server,
+    /// and keeps its place among the connections until then.
+    pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, Error> {
+        url::check(&request.url)?;
+        request.reference.check()?;
+        if let Some(known) = self.pinned(&request) {
+            return Ok(Fetched::Unchanged(known));
+        }
+        let asked_at = Instant::now();
+        let deadline = asked_at + request.timeout;
+        let (known, late) = (request.known.clone(), request.late());
+        let snapshot = timeout_at(deadline.into(), self.run(request, asked_at, deadline))
+            .await
+            .unwrap_or(Err(late))?;
+        Ok(match known {
+            Some(known) if known.revision == snapshot.revision => Fetched::Unchanged(snapshot),
+            _ => Fetched::New(snapshot),
+        })
+    }
+
+    /// Forgets every repository whose URL is not in `urls`, and removes its folder, unless a fetch
+    /// of it is under way or a snapshot of it is alive.
+    pub async fn retain(&self, urls: impl IntoIterator<Item = &str> + Send) {
+        let keys: std::collections::HashSet<String> =
+            urls.into_iter().map(url::cache_key).collect();
+        let this = self.clone();
+        let swept = tokio::task::spawn_blocking(move || this.sweep(&keys)).await;
+        if swept.is_err() {
+            tracing::warn!("removing unused repositories was interrupted");
+        }
+    }
+
+    fn sweep(&self, keys: &std::collections::HashSet<String>) {
+        let Ok(entries) = fs::read_dir(&self.0.settings.folder) else {
+            return;
+        };
+        // Held throughout, so that no fetch starts in a folder that is being removed.
+        let mut stores = self.stores();
+        for entry in entries.flatten() {
+            let Ok(key) = entry.file_name().into_string() else {
+                continue;
+            };
+            let busy = stores.get(&key).is_some_and(|store| {
+                Arc::strong_count(store) > 1
+                    || !store.try_lock().is_ok_and(|store| store.is_unused())
+            });
+            if is_key(&key) && !keys.contains(&key) && !busy {
+                stores.remove(&key);
+                if let Err(error) = fs::remove_dir_all(entry.path()) {
+                    tracing::warn!(%error, "cannot remove an unused repository");
+                }
+            }
+        }
+    }
+
+    /// What the caller knows, if that is the very commit asked for: a commit never changes.
+    fn pinned(&self, request: &FetchRequest) -> Option<Arc<Snapshot>> {
+        let (Reference::Commit(id), Some(known)) = (&request.reference, &request.known) else {
+            return None;
+        };
+        let folder = self.folder(&url::cache_key(&request.url));
+        known.is_commit(id, &folder).then(|| Arc::clone(known))
+    }
+
+    async fn run(
+        &self,
+        request: FetchRequest,
+        asked_at: Instant,
+        deadline: Instant,
+    ) -> Result<Arc<Snapshot>, Error> {
+        let mut store = self.store(&request.url).lock_owned().await;
+        if let Some(snapshot) = store.shared(&request, asked_at) {
+            return Ok(snapshot);
+        }
+        let connection = Arc::clone(&self.0.connections)
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::Interrupted)?;
+        let this = self.clone();
+        // The lock and the permit move along: a caller who gives up does not free them before the
+        // thread has ended.
+        tokio::task::spawn_blocking(move || {
+            let slot = || this.download_slot(&request, deadline);
+            let snapshot = store.update(&request, &this.0.settings, deadline, slot);
+            drop(connection);
+            snapshot
+        })
+        .await
+        .map_err(|_| Error::Interrupted)?
+    }
+
+    /// Waits, on a blocking thread, until a download may start.
+    fn download_slot(
+        &self,
+        request: &FetchRequest,
+        deadline: Instant,
+    ) -> Result<OwnedSemaphorePermit, Error> {
+        let wait = Arc::clone(&self.0.downloads).acquire_owned();
+        runtime::Handle::current()
+            .block_on(async { timeout_at(deadline.into(), wait).await })
+            .map_err(|_| request.late())?
+            .map_err(|_| Error::Interrupted)
+    }
+
+    fn store(&self, url: &str) -> Arc<AsyncMutex<Store>> {
+        let key = url::cache_key(url);
+        let folder = self.folder(&key);
+        let mut stores = self.stores();
+        let store = stores
+            .entry(key)
+            .or_insert_with(|| Arc::new(AsyncMutex::new(Store::new(folder))));
+        Arc::clone(store)
+    }
+
+    fn folder(&self, key: &str) -> PathBuf {
+        self.0.settings.folder.join(key)
+    }
+
+    fn stores(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<AsyncMutex<Store>>>> {
+        self.0.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FetchRequest {
+    fn late(&self) -> Error {
+        Error::Timeout {
+            url: url::redact(&self.url),
+            after: self.timeout,
+        }
+    }
+}
+
+/// Whether a folder's name is one that [`url::cache_key`] makes.
+fn is_key(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
+}

@@ -1,0 +1,353 @@
+//! Why a fetch or a read failed.
+
+use std::time::Duration;
+
+use super::url;
+use crate::api::Reason;
+
+/// Why a revision could not be fetched or read. No message holds user information or the query of
+/// a URL. A message does not repeat its cause: print the whole chain.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The URL cannot be used.
+    #[error("{url} is not an http or https URL of a repository")]
+    InvalidUrl {
+        /// As given, redacted.
+        url: String,
+    },
+    /// The branch or tag has an impossible name, or the commit is not 40 hexadecimal digits.
+    #[error("{reference} is not a valid reference")]
+    InvalidReference {
+        /// As given.
+        reference: String,
+    },
+    /// The remote cannot be reached, or broke off.
+    #[error("cannot fetch {url}")]
+    Unreachable {
+        /// Redacted.
+        url: String,
+        /// In libgit2's words.
+        source: Cause,
+    },
+    /// The remote wants other credentials (HTTP 401 or 403).
+    #[error("{url} refuses the credentials")]
+    Authentication {
+        /// Redacted.
+        url: String,
+        /// In libgit2's words.
+        source: Cause,
+    },
+    /// There is no repository at the URL (HTTP 404).
+    #[error("no repository at {url}")]
+    RepositoryNotFound {
+        /// Redacted.
+        url: String,
+        /// In libgit2's words.
+        source: Cause,
+    },
+    /// The remote has no such branch, tag or commit.
+    #[error("{url} has no {reference}")]
+    RefNotFound {
+        /// Redacted.
+        url: String,
+        /// `branch main`, `tag v1.0`, `commit 1234…`, `default branch`.
+        reference: String,
+    },
+    /// The remote hands out a commit by its id only if a branch or tag points at it.
+    #[error(
+        "{url} does not allow fetching {reference} by its id, and no branch or tag points at it"
+    )]
+    CommitRefused {
+        /// Redacted.
+        url: String,
+        /// `commit 1234…`.
+        reference: String,
+    },
+    /// The reference points at a file, a folder or a tag where a commit is needed.
+    #[error("{reference} of {url} is not a commit")]
+    NotACommit {
+        /// Redacted.
+        url: String,
+        /// `branch main`, `tag v1.0`, `commit 1234…`.
+        reference: String,
+    },
+    /// The fetch took longer than it may.
+    #[error("fetching {url} took longer than {}s", after.as_secs_f32())]
+    Timeout {
+        /// Redacted.
+        url: String,
+        /// The bound.
+        after: Duration,
+    },
+    /// The remote sent more than one fetch may bring.
+    #[error("{url} is larger than {limit} bytes")]
+    RepositoryTooLarge {
+        /// Redacted.
+        url: String,
+        /// In bytes.
+        limit: u64,
+    },
+    /// A file is larger than what is read.
+    #[error("{file} has {size} bytes, more than the limit of {limit}")]
+    FileTooLarge {
+        /// Its path, or its blob id.
+        file: String,
+        /// In bytes.
+        size: u64,
+        /// In bytes.
+        limit: u64,
+    },
+    /// A folder has more files than one listing holds.
+    #[error("{path} holds more than {limit} files and folders")]
+    TooManyFiles {
+        /// The folder.
+        path: String,
+        /// Entries.
+        limit: usize,
+    },
+    /// Folders are nested deeper than a listing goes.
+    #[error("{path} is nested more than {limit} folders deep")]
+    TooDeep {
+        /// The folder.
+        path: String,
+        /// Folders.
+        limit: usize,
+    },
+    /// The path leaves the repository.
+    #[error("path {path} leaves the repository")]
+    PathLeaves {
+        /// As given.
+        path: String,
+    },
+    /// The path is not in the revision.
+    #[error("path {path} is not in {revision}")]
+    PathNotFound {
+        /// As given.
+        path: String,
+        /// The revision.
+        revision: String,
+    },
+    /// A part of the path is neither a folder nor, at its end, a file.
+    #[error("path {path} is not a folder: {part} is a {kind}")]
+    NotAFolder {
+        /// As given.
+        path: String,
+        /// The part.
+        part: String,
+        /// `file` or `submodule`.
+        kind: &'static str,
+    },
+    /// A symbolic link points out of the repository.
+    #[error("symbolic link {link} leaves the repository")]
+    LinkLeaves {
+        /// The link's path.
+        link: String,
+    },
+    /// A symbolic link points at nothing.
+    #[error("symbolic link {link} points at {target}, which is not in the revision")]
+    LinkDangles {
+        /// The link's path.
+        link: String,
+        /// What the link says.
+        target: String,
+    },
+    /// Symbolic links go round in a circle.
+    #[error("symbolic link {link} is part of a loop")]
+    LinkLoop {
+        /// The link's path.
+        link: String,
+    },
+    /// The object database is damaged; the next fetch makes it anew.
+    #[error("the cached copy is damaged; fetching again repairs it")]
+    Corrupt {
+        /// In libgit2's words.
+        source: Cause,
+    },
+    /// The cache folder cannot be used: permissions, or a full disk.
+    #[error("cannot {action} in the cache")]
+    Cache {
+        /// What was tried, as a verb with its object.
+        action: &'static str,
+        /// In the operating system's words.
+        source: Cause,
+    },
+    /// The operator is stopping, or the fetch died of a defect.
+    #[error("the fetch was interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// The closed vocabulary's word for this.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::InvalidUrl { .. }
+            | Self::InvalidReference { .. }
+            | Self::PathLeaves { .. }
+            | Self::NotACommit { .. } => Reason::InvalidSpec,
+            Self::Authentication { .. } => Reason::AuthenticationFailed,
+            Self::RefNotFound { .. } | Self::CommitRefused { .. } => Reason::RefNotFound,
+            Self::RepositoryTooLarge { .. }
+            | Self::FileTooLarge { .. }
+            | Self::TooManyFiles { .. }
+            | Self::TooDeep { .. } => Reason::TooLarge,
+            Self::PathNotFound { .. } | Self::NotAFolder { .. } => Reason::PathNotFound,
+            Self::LinkLeaves { .. } | Self::LinkDangles { .. } | Self::LinkLoop { .. } => {
+                Reason::InvalidManifest
+            }
+            Self::Unreachable { .. }
+            | Self::RepositoryNotFound { .. }
+            | Self::Timeout { .. }
+            | Self::Corrupt { .. }
+            | Self::Cache { .. }
+            | Self::Interrupted => Reason::FetchFailed,
+        }
+    }
+
+    /// What a libgit2 error while reading the object database means.
+    pub(super) fn from_database(error: &git2::Error) -> Self {
+        Self::from_cache("use the object database", error, |source| Self::Corrupt {
+            source,
+        })
+    }
+
+    /// What an error of the operating system in the cache folder means.
+    pub(super) fn from_io(action: &'static str, error: &std::io::Error) -> Self {
+        Self::Cache {
+            action,
+            source: Cause(error.to_string()),
+        }
+    }
+
+    /// What a libgit2 error while talking to `url` means.
+    pub(super) fn from_remote(url: &str, error: &git2::Error) -> Self {
+        use git2::ErrorCode::{Auth, Timeout};
+        let url = url::redact(url);
+        let source = Cause::from_git(error);
+        let status = status_code(error.message());
+        match (error.code(), status) {
+            (Auth, _) | (_, Some(401 | 403 | 407)) => Self::Authentication { url, source },
+            (_, Some(404 | 410)) => Self::RepositoryNotFound { url, source },
+            (Timeout, _) => Self::Unreachable { url, source },
+            _ => Self::from_cache("store what was fetched", error, |source| {
+                if is_local(error) {
+                    Self::Corrupt { source }
+                } else {
+                    Self::Unreachable { url, source }
+                }
+            }),
+        }
+    }
+
+    /// A full or read-only disk, else what `otherwise` makes of the cause.
+    fn from_cache(
+        action: &'static str,
+        error: &git2::Error,
+        otherwise: impl FnOnce(Cause) -> Self,
+    ) -> Self {
+        let source = Cause::from_git(error);
+        let text = error.message();
+        let disk = [
+            "No space left",
+            "Read-only file system",
+            "Permission denied",
+            "quota",
+        ]
+        .iter()
+        .any(|sign| text.contains(sign));
+        if disk {
+            Self::Cache { action, source }
+        } else {
+            otherwise(source)
+        }
+    }
+}
+
+/// Whether an error during a fetch may come from what is on disk already: a lock file left behind, a
+/// damaged object, a base that a delta needs. A broken transfer can look the same.
+fn is_local(error: &git2::Error) -> bool {
+    use git2::ErrorClass as Class;
+    error.code() == git2::ErrorCode::Locked
+        || matches!(
+            error.class(),
+            Class::Odb
+                | Class::Object
+                | Class::Tree
+                | Class::Reference
+                | Class::Repository
+                | Class::Zlib
+                | Class::Indexer
+                | Class::Filesystem
+        )
+}
+
+/// libgit2 has a code for few HTTP answers; the others are only in the message.
+fn status_code(message: &str) -> Option<u16> {
+    let (_, code) = message.split_once("http status code: ")?;
+    code.get(..3)?.parse().ok()
+}
+
+/// What lies below an [`Error`], in the words of libgit2 or the operating system, redacted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause(String);
+
+impl Cause {
+    /// The longest cause, in bytes; a remote chooses some of the text.
+    const MAX: usize = 300;
+
+    pub(super) fn from_git(error: &git2::Error) -> Self {
+        let text = url::redact_text(error.message());
+        let clean: String = text.chars().filter(|c| !c.is_control()).collect();
+        Self(clean[..clean.floor_char_boundary(Self::MAX)].to_owned())
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Cause {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_answers_are_told_apart() {
+        use git2::{ErrorClass, ErrorCode};
+        for (code, message, reason) in [
+            (
+                ErrorCode::GenericError,
+                "unexpected http status code: 404",
+                "no repository at http://h/r; unexpected http status code: 404",
+            ),
+            (
+                ErrorCode::GenericError,
+                "unexpected http status code: 403",
+                "http://h/r refuses the credentials; unexpected http status code: 403",
+            ),
+            (
+                ErrorCode::Auth,
+                "x",
+                "http://h/r refuses the credentials; x",
+            ),
+            (
+                ErrorCode::GenericError,
+                "failed to connect to http://a:b@h/r",
+                "cannot fetch http://h/r; failed to connect to http://h/r",
+            ),
+            (
+                ErrorCode::GenericError,
+                "could not write pack: No space left on device",
+                "cannot store what was fetched in the cache; could not write pack: No space left on device",
+            ),
+        ] {
+            let error = git2::Error::new(code, ErrorClass::Http, message);
+            let error = Error::from_remote("http://user:pass@h/r?token=t", &error);
+            let cause = std::error::Error::source(&error).unwrap();
+            assert_eq!(format!("{error}; {cause}"), reason);
+        }
+    }
+}

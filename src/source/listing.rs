@@ -1,0 +1,215 @@
+//! All files below a path of a revision.
+
+use git2::{ObjectType, Odb, Oid, Repository};
+
+use super::error::Error;
+use super::path::{self, Found, Kind, RepoPath};
+use super::snapshot::Revision;
+use crate::render::{BlobId, SourceFile};
+
+/// The most folders inside each other.
+const MAX_DEPTH: usize = 100;
+
+/// Identifies what a listing holds: two listings of the same path with the same key have the same
+/// files with the same content.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentKey(pub [u8; 20]);
+
+impl std::fmt::Debug for ContentKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&super::url::hex(&self.0))
+    }
+}
+
+/// The files below a path.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// Equal to the path's tree id where the listing is self-contained; else a hash over all paths
+    /// and blobs.
+    pub key: ContentKey,
+    /// All regular files (`.towlineignore` among them), sorted by path. A file behind a symbolic
+    /// link has the path by which it was reached.
+    pub files: Vec<SourceFile>,
+    /// No symbolic link was followed, so an equal tree id means an equal listing.
+    pub self_contained: bool,
+    /// Folders that are other repositories; their files are not listed.
+    pub submodules: Vec<String>,
+}
+
+/// Lists `path` of the tree `root`.
+pub(super) fn list(
+    repository: &Repository,
+    root: Oid,
+    path: &RepoPath,
+    revision: &Revision,
+    max_files: usize,
+) -> Result<Listing, Error> {
+    let found = path::find(repository, root, path, revision)?;
+    let mut walk = Walk {
+        repository,
+        odb: repository
+            .odb()
+            .map_err(|error| Error::from_database(&error))?,
+        root,
+        max_files,
+        seen: 0,
+        followed: false,
+        depth: 0,
+        inside: Vec::new(),
+        real: Vec::new(),
+        files: Vec::new(),
+        submodules: Vec::new(),
+        shown: path.joined(),
+    };
+    walk.enter(&found, &path.joined())?;
+    let Walk {
+        mut files,
+        mut submodules,
+        followed,
+        ..
+    } = walk;
+    files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    submodules.sort_unstable();
+    let key = if followed {
+        hash(&files, &submodules)?
+    } else {
+        ContentKey(path::bytes(found.id))
+    };
+    Ok(Listing {
+        key,
+        files,
+        self_contained: !followed,
+        submodules,
+    })
+}
+
+struct Walk<'r> {
+    repository: &'r Repository,
+    odb: Odb<'r>,
+    root: Oid,
+    max_files: usize,
+    /// Entries met.
+    seen: usize,
+    /// Whether a link was followed.
+    followed: bool,
+    /// Folders inside each other.
+    depth: usize,
+    /// Where we are, without symbolic links, and where we were at each link that led here. A link
+    /// to one of these folders, or to one above, is a loop.
+    real: Vec<String>,
+    inside: Vec<Vec<String>>,
+    files: Vec<SourceFile>,
+    submodules: Vec<String>,
+    /// The listed path, for messages.
+    shown: String,
+}
+
+impl Walk<'_> {
+    /// Lists what a path led to, under the name `path`.
+    fn enter(&mut self, found: &Found, path: &str) -> Result<(), Error> {
+        if !found.is_folder {
+            return self.add_file(found.id, path);
+        }
+        let outside = std::mem::replace(&mut self.real, found.real.clone());
+        self.inside.push(outside);
+        self.folder(found.id, path)?;
+        self.real = self.inside.pop().unwrap_or_default();
+        Ok(())
+    }
+
+    fn folder(&mut self, id: Oid, path: &str) -> Result<(), Error> {
+        if self.depth == MAX_DEPTH {
+            return Err(Error::TooDeep {
+                path: path.to_owned(),
+                limit: MAX_DEPTH,
+            });
+        }
+        let tree = self
+            .repository
+            .find_tree(id)
+            .map_err(|error| Error::from_database(&error))?;
+        self.seen += tree.len();
+        if self.seen > self.max_files {
+            return Err(Error::TooManyFiles {
+                path: self.shown.clone(),
+                limit: self.max_files,
+            });
+        }
+        self.depth += 1;
+        for entry in &tree {
+            let name = String::from_utf8_lossy(entry.name_bytes()).into_owned();
+            let below = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}/{name}")
+            };
+            match Kind::of(entry.filemode_raw()) {
+                Kind::File => self.add_file(entry.id(), &below)?,
+                Kind::Submodule => self.submodules.push(below),
+                Kind::Link => self.follow(entry.id(), &below)?,
+                Kind::Folder => {
+                    self.real.push(name);
+                    self.folder(entry.id(), &below)?;
+                    self.real.pop();
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Lists what the link at `path` points at as if it were there.
+    fn follow(&mut self, id: Oid, path: &str) -> Result<(), Error> {
+        self.followed = true;
+        let target = path::link_target(self.repository, id)
+            .map_err(|lost| lost.into_link_error(path, ""))?;
+        if target.is_empty() || target.starts_with('/') {
+            return Err(Error::LinkLeaves {
+                link: path.to_owned(),
+            });
+        }
+        let found = path::resolve(self.repository, self.root, &self.real, &target)
+            .map_err(|lost| lost.into_link_error(path, &target))?;
+        if !found.is_folder {
+            return self.add_file(found.id, path);
+        }
+        let is_around = |folder: &Vec<String>| folder.starts_with(&found.real);
+        if is_around(&self.real) || self.inside.iter().any(is_around) {
+            return Err(Error::LinkLoop {
+                link: path.to_owned(),
+            });
+        }
+        self.enter(&found, path)
+    }
+
+    fn add_file(&mut self, id: Oid, path: &str) -> Result<(), Error> {
+        let (size, kind) = self
+            .odb
+            .read_header(id)
+            .map_err(|error| Error::from_database(&error))?;
+        debug_assert_eq!(kind, ObjectType::Blob);
+        self.files.push(SourceFile {
+            path: path.into(),
+            blob: BlobId(path::bytes(id)),
+            size: size as u64,
+        });
+        Ok(())
+    }
+}
+
+/// A hash over everything in a listing.
+fn hash(files: &[SourceFile], submodules: &[String]) -> Result<ContentKey, Error> {
+    let mut text = Vec::new();
+    for file in files {
+        text.extend_from_slice(file.path.as_bytes());
+        text.push(0);
+        text.extend_from_slice(&file.blob.0);
+    }
+    for submodule in submodules {
+        text.extend_from_slice(submodule.as_bytes());
+        text.push(0);
+    }
+    Oid::hash_object(ObjectType::Blob, &text)
+        .map(|id| ContentKey(path::bytes(id)))
+        .map_err(|error| Error::from_database(&error))
+}

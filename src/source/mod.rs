@@ -1,0 +1,40 @@
+//! Where desired state comes from: Git repositories, fetched into bare object databases and read
+//! from there.
+//!
+//! ```text
+//! Cache::fetch ─ store (one per URL: lock, generations) ─ pull (one connection)
+//!      └→ Snapshot ─ tree_id, listing, read (blocking, straight from the object database)
+//! ```
+//!
+//! There is no work tree and so no lock file that could go stale. A store's folder is
+//! `<cache>/<sha256 of the URL>/<generation>`; a commit counts as complete only once a private ref
+//! under `refs/towline/` points at it, which is written after everything else.
+//!
+//! Architecture invariant: nothing outside this module names git2, and no libgit2 message leaves it
+//! before it went through `url::redact_text`.
+
+mod cache;
+mod credentials;
+mod error;
+mod generation;
+mod libgit2;
+mod limits;
+mod listing;
+mod path;
+mod pull;
+mod snapshot;
+mod store;
+mod url;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use cache::{Cache, FetchRequest, Fetched, Reference};
+pub use credentials::Credentials;
+pub use error::{Cause, Error};
+pub use limits::Settings;
+pub use listing::{ContentKey, Listing};
+pub use path::TreeId;
+pub use snapshot::{CommitId, Revision, Snapshot};

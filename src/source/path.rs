@@ -1,0 +1,338 @@
+//! Paths in a revision, resolved as POSIX resolves them but for one thing: nothing leaves the
+//! repository.
+
+use std::collections::VecDeque;
+
+use git2::{Oid, Repository, Tree};
+
+use super::error::Error;
+use super::snapshot::Revision;
+
+/// The most symbolic links followed for one path, as on Linux.
+const MAX_LINKS: usize = 40;
+/// The longest target of a symbolic link, in bytes (`PATH_MAX`).
+const MAX_TARGET: usize = 4096;
+
+/// File modes of tree entries.
+const MODE_TREE: i32 = 0o040_000;
+const MODE_LINK: i32 = 0o120_000;
+const MODE_COMMIT: i32 = 0o160_000;
+
+/// The content id of a folder (SHA-1 of its tree), or of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TreeId(pub [u8; 20]);
+
+impl std::fmt::Debug for TreeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&super::url::hex(&self.0))
+    }
+}
+
+/// What a tree entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Folder,
+    File,
+    Link,
+    Submodule,
+}
+
+impl Kind {
+    pub(super) fn of(mode: i32) -> Self {
+        match mode {
+            MODE_TREE => Self::Folder,
+            MODE_LINK => Self::Link,
+            MODE_COMMIT => Self::Submodule,
+            // 0644, 0755 and what old versions of Git wrote.
+            _ => Self::File,
+        }
+    }
+}
+
+/// A path relative to the repository's root, without `.`, `..` and empty parts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RepoPath(Vec<String>);
+
+impl RepoPath {
+    /// `apps/prod`, `./apps//prod/`; empty or `.` is the root.
+    pub(super) fn parse(path: &str) -> Result<Self, Error> {
+        let shown: String = path.chars().filter(|c| !c.is_control()).collect();
+        if path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains('\0')
+        {
+            return Err(Error::PathLeaves { path: shown });
+        }
+        let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+        Ok(Self(parts.map(str::to_owned).collect()))
+    }
+
+    /// With `/` between the parts; empty for the root.
+    pub(super) fn joined(&self) -> String {
+        self.0.join("/")
+    }
+
+    /// For messages: the root is `.`.
+    fn shown(&self) -> String {
+        if self.0.is_empty() {
+            ".".to_owned()
+        } else {
+            self.joined()
+        }
+    }
+}
+
+/// What a path led to.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) id: Oid,
+    pub(super) is_folder: bool,
+    /// Its path without symbolic links.
+    pub(super) real: Vec<String>,
+}
+
+/// Why a path led nowhere; the caller knows what it was about.
+#[derive(Debug)]
+pub(super) enum Lost {
+    Missing,
+    /// The part that is no folder, and what it is.
+    NotAFolder(String, &'static str),
+    /// The link that leaves; none where the path itself does.
+    Leaves(Option<String>),
+    /// The link of too many.
+    Loop(String),
+    /// The link whose own target is missing.
+    Dangles {
+        link: String,
+        target: String,
+    },
+    Database(git2::Error),
+}
+
+impl From<git2::Error> for Lost {
+    fn from(error: git2::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// What is at `path` in the tree `root`.
+pub(super) fn find(
+    repository: &Repository,
+    root: Oid,
+    path: &RepoPath,
+    revision: &Revision,
+) -> Result<Found, Error> {
+    resolve(repository, root, &[], &path.joined()).map_err(|lost| match lost {
+        Lost::Missing => Error::PathNotFound {
+            path: path.shown(),
+            revision: revision.to_string(),
+        },
+        Lost::NotAFolder(part, kind) => Error::NotAFolder {
+            path: path.shown(),
+            part,
+            kind,
+        },
+        lost => lost.into_link_error(&path.shown(), ""),
+    })
+}
+
+impl Lost {
+    /// As an error about the link at `at` that says `target`, where no other link is to blame.
+    pub(super) fn into_link_error(self, at: &str, target: &str) -> Error {
+        match self {
+            Self::Leaves(link) => Error::LinkLeaves {
+                link: link.unwrap_or_else(|| at.to_owned()),
+            },
+            Self::Loop(link) => Error::LinkLoop { link },
+            Self::Dangles { link, target } => Error::LinkDangles { link, target },
+            Self::Database(error) => Error::from_database(&error),
+            Self::Missing | Self::NotAFolder(..) => Error::LinkDangles {
+                link: at.to_owned(),
+                target: target.to_owned(),
+            },
+        }
+    }
+}
+
+/// A part of a path that is still to be walked, and the link that it came from.
+struct Step {
+    part: String,
+    link: Option<usize>,
+}
+
+/// Walks `path` from the folder `start` (parts without symbolic links) in the tree `root`.
+pub(super) fn resolve(
+    repository: &Repository,
+    root: Oid,
+    start: &[String],
+    path: &str,
+) -> Result<Found, Lost> {
+    let mut walk = Walk {
+        repository,
+        trees: vec![repository.find_tree(root)?],
+        names: Vec::new(),
+        links: Vec::new(),
+        steps: VecDeque::new(),
+    };
+    walk.steps
+        .extend(start.iter().flat_map(|name| parts(name, None)));
+    walk.steps.extend(parts(path, None));
+    while let Some(step) = walk.steps.pop_front() {
+        if let Some(file) = walk.take(step)? {
+            return Ok(file);
+        }
+    }
+    Ok(walk.folder())
+}
+
+fn parts(path: &str, link: Option<usize>) -> impl DoubleEndedIterator<Item = Step> {
+    path.split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+        .map(move |part| Step {
+            part: part.to_owned(),
+            link,
+        })
+}
+
+struct Walk<'r> {
+    repository: &'r Repository,
+    /// The folders from the root to where we are.
+    trees: Vec<Tree<'r>>,
+    /// Their names, the root's left out.
+    names: Vec<String>,
+    /// The links followed: path and target.
+    links: Vec<(String, String)>,
+    steps: VecDeque<Step>,
+}
+
+impl Walk<'_> {
+    /// Goes one part further; a file ends the walk.
+    fn take(&mut self, step: Step) -> Result<Option<Found>, Lost> {
+        if step.part == ".." {
+            if self.names.pop().is_none() {
+                return Err(Lost::Leaves(
+                    self.link(step.link).map(|(link, _)| link.clone()),
+                ));
+            }
+            self.trees.pop();
+            return Ok(None);
+        }
+        let entry = self
+            .trees
+            .last()
+            .and_then(|tree| tree.get_name_bytes(step.part.as_bytes()))
+            .map(|entry| (entry.id(), Kind::of(entry.filemode_raw())));
+        let Some((id, kind)) = entry else {
+            return Err(self.missing(step.link));
+        };
+        match kind {
+            Kind::Folder => {
+                self.trees.push(self.repository.find_tree(id)?);
+                self.names.push(step.part);
+                Ok(None)
+            }
+            Kind::Link => self.follow(id, step).map(|()| None),
+            Kind::File if self.steps.is_empty() => Ok(Some(self.file(id, step.part))),
+            Kind::File => Err(Lost::NotAFolder(self.path_of(&step.part), "file")),
+            Kind::Submodule => Err(Lost::NotAFolder(self.path_of(&step.part), "submodule")),
+        }
+    }
+
+    /// Puts what the link says in front of what is left of the path.
+    fn follow(&mut self, id: Oid, step: Step) -> Result<(), Lost> {
+        let link = self.path_of(&step.part);
+        if self.links.len() == MAX_LINKS {
+            return Err(Lost::Loop(link));
+        }
+        let target = link_target(self.repository, id)?;
+        if target.starts_with('/') || target.is_empty() {
+            return Err(Lost::Leaves(Some(link)));
+        }
+        self.links.push((link, target.clone()));
+        self.push_front(&target, Some(self.links.len() - 1));
+        Ok(())
+    }
+
+    fn push_front(&mut self, path: &str, link: Option<usize>) {
+        for step in parts(path, link).rev() {
+            self.steps.push_front(step);
+        }
+    }
+
+    fn link(&self, link: Option<usize>) -> Option<&(String, String)> {
+        self.links.get(link?)
+    }
+
+    fn missing(&self, link: Option<usize>) -> Lost {
+        match self.link(link) {
+            Some((link, target)) => Lost::Dangles {
+                link: link.clone(),
+                target: target.clone(),
+            },
+            None => Lost::Missing,
+        }
+    }
+
+    fn path_of(&self, part: &str) -> String {
+        let mut path = self.names.join("/");
+        if !path.is_empty() {
+            path.push('/');
+        }
+        path + part
+    }
+
+    fn file(&self, id: Oid, name: String) -> Found {
+        let mut real = self.names.clone();
+        real.push(name);
+        Found {
+            id,
+            is_folder: false,
+            real,
+        }
+    }
+
+    fn folder(self) -> Found {
+        Found {
+            id: self.trees.last().map_or(Oid::ZERO_SHA1, Tree::id),
+            is_folder: true,
+            real: self.names,
+        }
+    }
+}
+
+/// What the symbolic link in the blob `id` says.
+pub(super) fn link_target(repository: &Repository, id: Oid) -> Result<String, Lost> {
+    let odb = repository.odb()?;
+    if odb.read_header(id)?.0 > MAX_TARGET {
+        return Ok(String::new());
+    }
+    let target = odb.read(id)?;
+    Ok(String::from_utf8_lossy(target.data()).into_owned())
+}
+
+/// The bytes of a SHA-1 id.
+pub(super) fn bytes(id: Oid) -> [u8; 20] {
+    let mut bytes = [0; 20];
+    bytes.copy_from_slice(&id.as_bytes()[..20]);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_normalised() {
+        for (path, parts) in [
+            ("", ""),
+            (".", ""),
+            ("./", ""),
+            ("a//b/./c/", "a/b/c"),
+            ("./a", "a"),
+            ("a..b/...", "a..b/..."),
+        ] {
+            assert_eq!(RepoPath::parse(path).unwrap().joined(), parts);
+        }
+        for path in ["..", "a/..", "../a", "a/../b", "/", "/a", "a\0b"] {
+            assert!(RepoPath::parse(path).is_err(), "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! A commit of a repository, readable for as long as it is held.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use git2::Oid;
+use jiff::Timestamp;
+
+use super::error::Error;
+use super::generation::Generation;
+use super::limits::Settings;
+use super::listing::{self, Listing};
+use super::path::{self, RepoPath, TreeId};
+use super::pull::Target;
+use super::url::hex;
+use crate::render::{BlobId, SourceFile};
+
+/// The longest author and subject, in bytes.
+const MAX_AUTHOR: usize = 100;
+const MAX_SUBJECT: usize = 200;
+
+/// The id of a commit (SHA-1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CommitId(pub [u8; 20]);
+
+impl fmt::Display for CommitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for CommitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Which commit, and by which name it was asked for.
+///
+/// Shown as Flux does: `main@sha1:<40 hexadecimal digits>`, `v1.0@sha1:…`, or `sha1:…` for a commit
+/// that was asked for by its id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Revision {
+    /// The branch or the tag.
+    pub name: Option<Arc<str>>,
+    /// The commit.
+    pub commit: CommitId,
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.name {
+            write!(f, "{name}@")?;
+        }
+        write!(f, "sha1:{}", self.commit)
+    }
+}
+
+/// A commit, complete on disk. Its methods block, and read nothing but the object database.
+///
+/// An [`Error::Corrupt`] out of any of them makes the next fetch replace the copy on disk, and that
+/// fetch answer with a new snapshot of the same revision.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Which commit.
+    pub revision: Revision,
+    /// When it was made, by its committer's clock.
+    pub committed_at: Timestamp,
+    /// The name of its author: one line of bounded length, without an address.
+    pub author: String,
+    /// The first line of its message, of bounded length.
+    pub subject: String,
+    root: Oid,
+    max_file_bytes: u64,
+    max_files: usize,
+    generation: Arc<Generation>,
+}
+
+impl Snapshot {
+    /// Reads the commit that `target` names.
+    pub(super) fn open(
+        generation: Arc<Generation>,
+        target: &Target,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
+        let repository = generation.handle()?;
+        let commit = repository
+            .find_commit(target.commit)
+            .map_err(|error| generation.damage(Error::from_database(&error)))?;
+        let (committed_at, root) = (commit.time().seconds(), commit.tree_id());
+        let author = one_line(commit.author().name_bytes(), MAX_AUTHOR);
+        let subject = one_line(commit.message_bytes(), MAX_SUBJECT);
+        drop(commit);
+        drop(repository);
+        Ok(Self {
+            revision: Revision {
+                name: target.name.as_deref().map(Arc::from),
+                commit: CommitId(path::bytes(target.commit)),
+            },
+            // A date that jiff cannot hold (year 10000) is as good as none.
+            committed_at: Timestamp::from_second(committed_at).unwrap_or_default(),
+            author,
+            subject,
+            root,
+            max_file_bytes: settings.max_file_bytes,
+            max_files: settings.max_files,
+            generation,
+        })
+    }
+
+    /// The content id of the folder at `path` (of the file, where it is one): equal for two
+    /// revisions exactly if everything below it is equal, but for what symbolic links out of the
+    /// folder point at; [`Listing::self_contained`] says whether there are any. Takes microseconds.
+    ///
+    /// `path` is relative to the repository's root, which an empty path or `.` means.
+    pub fn tree_id(&self, path: &str) -> Result<TreeId, Error> {
+        let path = RepoPath::parse(path)?;
+        self.read_with(|repository| {
+            let found = path::find(repository, self.root, &path, &self.revision)?;
+            Ok(TreeId(path::bytes(found.id)))
+        })
+    }
+
+    /// All regular files below `path`, with symbolic links inside the repository followed; the file
+    /// itself, where it is one.
+    pub fn listing(&self, path: &str) -> Result<Listing, Error> {
+        let path = RepoPath::parse(path)?;
+        self.read_with(|repository| {
+            listing::list(repository, self.root, &path, &self.revision, self.max_files)
+        })
+    }
+
+    /// The content of `file`.
+    pub fn read(&self, file: &SourceFile) -> Result<Vec<u8>, Error> {
+        self.read_named(file.blob, || file.path.to_string())
+    }
+
+    /// The content of a blob, where its path is not at hand.
+    pub fn read_blob(&self, blob: BlobId) -> Result<Vec<u8>, Error> {
+        self.read_named(blob, || format!("blob {}", hex(&blob.0)))
+    }
+
+    fn read_named(&self, blob: BlobId, name: impl Fn() -> String) -> Result<Vec<u8>, Error> {
+        let limit = self.max_file_bytes;
+        self.read_with(|repository| {
+            let database = |error: git2::Error| Error::from_database(&error);
+            let id = Oid::from_bytes(&blob.0).map_err(database)?;
+            let odb = repository.odb().map_err(database)?;
+            // The header first: a small pack may hold a very large file.
+            let size = odb.read_header(id).map_err(database)?.0 as u64;
+            if size > limit {
+                return Err(Error::FileTooLarge {
+                    file: name(),
+                    size,
+                    limit,
+                });
+            }
+            Ok(odb.read(id).map_err(database)?.data().to_vec())
+        })
+    }
+
+    fn read_with<T>(
+        &self,
+        read: impl FnOnce(&git2::Repository) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let repository = self.generation.handle()?;
+        read(&repository).map_err(|error| self.generation.damage(error))
+    }
+
+    /// Whether this is `target`, out of `generation`.
+    pub(super) fn is(&self, generation: &Arc<Generation>, target: &Target) -> bool {
+        Arc::ptr_eq(&self.generation, generation)
+            && self.revision.name.as_deref() == target.name.as_deref()
+            && self.revision.commit.0 == path::bytes(target.commit)
+    }
+
+    /// Whether this is the commit `id`, asked for by its id, in the repository in `folder`, and
+    /// sound.
+    pub(super) fn is_commit(&self, id: &str, folder: &Path) -> bool {
+        self.revision.name.is_none()
+            && self.revision.commit.to_string() == id
+            && self.generation.is_in(folder)
+            && !self.generation.is_damaged()
+    }
+}
+
+/// The first line of `text`, without control characters, and no longer than `max` bytes.
+fn one_line(text: &[u8], max: usize) -> String {
+    let text = String::from_utf8_lossy(text);
+    let line: String = text
+        .trim_start()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| !c.is_control())
+        .collect();
+    let line = line.trim_end();
+    line[..line.floor_char_boundary(max)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_a_commit_is_one_short_clean_line() {
+        for (text, max, line) in [
+            (&b"subject\n\nbody"[..], 20, "subject"),
+            (b"\n\n subject \r\nbody", 20, "subject"),
+            (b"a\x1b[31mb\x00", 20, "a[31mb"),
+            ("éé".as_bytes(), 3, "é"),
+            (b"\xff", 20, "\u{fffd}"),
+            (b"", 20, ""),
+        ] {
+            assert_eq!(one_line(text, max), line);
+        }
+    }
+
+    #[test]
+    fn revisions_are_shown_as_flux_shows_them() {
+        let commit = CommitId([0xab; 20]);
+        let hex = "ab".repeat(20);
+        let named = Revision {
+            name: Some("main".into()),
+            commit,
+        };
+        assert_eq!(named.to_string(), format!("main@sha1:{hex}"));
+        let bare = Revision { name: None, commit };
+        assert_eq!(bare.to_string(), format!("sha1:{hex}"));
+    }
+}

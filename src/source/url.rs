@@ -1,0 +1,157 @@
+//! URLs: which are allowed, which are the same repository, and how they are shown.
+
+use sha2::{Digest, Sha256};
+
+use super::error::Error;
+
+/// Refuses what is not `https://host/path` or `http://host/path`; a local path or `file://` would
+/// read the operator's own disk.
+pub(super) fn check(url: &str) -> Result<(), Error> {
+    let valid = split(url).is_some_and(|(scheme, authority, path)| {
+        matches!(scheme.as_str(), "http" | "https")
+            && !host_of(authority).is_empty()
+            && path.len() > 1
+            && !url.chars().any(|c| c.is_whitespace() || c.is_control())
+    });
+    if valid {
+        Ok(())
+    } else {
+        Err(Error::InvalidUrl { url: redact(url) })
+    }
+}
+
+/// The name of the folder for `url`: equal for URLs that differ only in the case of scheme and
+/// host, a default port, user information, or a trailing `/` or `.git`.
+pub(super) fn cache_key(url: &str) -> String {
+    let normalised = match split(url) {
+        Some((scheme, authority, path)) => {
+            let host = host_of(authority).to_ascii_lowercase();
+            let default_port = if scheme == "https" { ":443" } else { ":80" };
+            let host = host.strip_suffix(default_port).unwrap_or(&host);
+            let path = path.trim_end_matches('/');
+            let path = path.strip_suffix(".git").unwrap_or(path);
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.to_owned(),
+    };
+    hex(&Sha256::digest(normalised.as_bytes()))
+}
+
+/// `url` without user information, query and fragment, where secrets hide.
+pub(super) fn redact(url: &str) -> String {
+    redact_text(url)
+}
+
+/// `text` with every URL in it redacted.
+pub(super) fn redact_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("://") {
+        let (before, after) = rest.split_at(start + 3);
+        out.push_str(before);
+        let end = after
+            .find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '<' | '>'))
+            .unwrap_or(after.len());
+        let (url, tail) = after.split_at(end);
+        let shown = url.find(['?', '#']).map_or(url, |cut| &url[..cut]);
+        // The last `@`: a password may hold `@` and `/`, unencoded.
+        out.push_str(url_without_user(shown));
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
+fn url_without_user(rest: &str) -> &str {
+    rest.rfind('@').map_or(rest, |at| &rest[at + 1..])
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// Scheme in lower case, authority, and the path from its `/`.
+fn split(url: &str) -> Option<(String, &str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    Some((scheme.to_ascii_lowercase(), authority, path))
+}
+
+fn host_of(authority: &str) -> &str {
+    authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_of_one_repository_share_a_key() {
+        let key = cache_key("https://git.example/team/shop.git");
+        for same in [
+            "https://git.example/team/shop",
+            "https://git.example/team/shop/",
+            "https://git.example/team/shop.git/",
+            "HTTPS://Git.Example:443/team/shop.git",
+            "https://user:pass@git.example/team/shop.git",
+        ] {
+            assert_eq!(cache_key(same), key, "{same}");
+        }
+        for other in [
+            "http://git.example/team/shop",
+            "https://git.example/team/Shop",
+            "https://git.example:8443/team/shop",
+            "https://git.example/team/shop.github",
+        ] {
+            assert_ne!(cache_key(other), key, "{other}");
+        }
+    }
+
+    #[test]
+    fn only_http_urls_are_allowed() {
+        for good in ["https://h/p", "http://h:80/p.git", "HTTPS://h/p"] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "h/p",
+            "/etc",
+            "file:///etc",
+            "ssh://h/p",
+            "git@h:p",
+            "https://",
+            "https://h",
+            "https://h/",
+            "https:///p",
+            "https://u@/p",
+            "https://h/p q",
+            "https://h/p\n",
+        ] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_redacted() {
+        for (text, shown) in [
+            ("https://u:p@h/x", "https://h/x"),
+            ("https://u:p@ss/w@h/x?token=1#f", "https://h/x"),
+            ("no '//u:p@h' url", "no '//u:p@h' url"),
+            (
+                "failed 'https://u:p@h/x?k=v' and http://t@i/y.",
+                "failed 'https://h/x' and http://i/y.",
+            ),
+        ] {
+            assert_eq!(redact_text(text), shown);
+        }
+    }
+}
