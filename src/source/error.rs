@@ -297,8 +297,7 @@ impl Cause {
 
     pub(super) fn from_git(error: &git2::Error) -> Self {
         let text = url::redact_text(error.message());
-        let clean: String = text.chars().filter(|c| !c.is_control()).collect();
-        Self(clean[..clean.floor_char_boundary(Self::MAX)].to_owned())
+        Self(url::clean(&text, Self::MAX))
     }
 }
 
@@ -311,6 +310,7 @@ impl std::fmt::Display for Cause {
 impl std::error::Error for Cause {}
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -27,8 +27,10 @@ mod store;
 mod url;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod testing;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use cache::{Cache, FetchRequest, Fetched, Reference};

@@ -229,7 +229,7 @@ impl Walk<'_> {
                 self.names.push(step.part);
                 Ok(None)
             }
-            Kind::Link => self.follow(id, step).map(|()| None),
+            Kind::Link => self.follow(id, &step).map(|()| None),
             Kind::File if self.steps.is_empty() => Ok(Some(self.file(id, step.part))),
             Kind::File => Err(Lost::NotAFolder(self.path_of(&step.part), "file")),
             Kind::Submodule => Err(Lost::NotAFolder(self.path_of(&step.part), "submodule")),
@@ -237,7 +237,7 @@ impl Walk<'_> {
     }
 
     /// Puts what the link says in front of what is left of the path.
-    fn follow(&mut self, id: Oid, step: Step) -> Result<(), Lost> {
+    fn follow(&mut self, id: Oid, step: &Step) -> Result<(), Lost> {
         let link = self.path_of(&step.part);
         if self.links.len() == MAX_LINKS {
             return Err(Lost::Loop(link));
@@ -316,6 +316,7 @@ pub(super) fn bytes(id: Oid) -> [u8; 20] {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -13,7 +13,7 @@ use super::limits::Settings;
 use super::listing::{self, Listing};
 use super::path::{self, RepoPath, TreeId};
 use super::pull::Target;
-use super::url::hex;
+use super::url::{clean, hex};
 use crate::render::{BlobId, SourceFile};
 
 /// The longest author and subject, in bytes.
@@ -188,16 +188,8 @@ impl Snapshot {
 /// The first line of `text`, without control characters, and no longer than `max` bytes.
 fn one_line(text: &[u8], max: usize) -> String {
     let text = String::from_utf8_lossy(text);
-    let line: String = text
-        .trim_start()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .filter(|c| !c.is_control())
-        .collect();
-    let line = line.trim_end();
-    line[..line.floor_char_boundary(max)].to_owned()
+    let line = text.trim_start().lines().next().unwrap_or_default();
+    clean(line.trim_end(), max)
 }
 
 #[cfg(test)]

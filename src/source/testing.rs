@@ -27,7 +27,7 @@ pub(super) enum Behaviour {
 
 /// A repository that is served under `/repo.git`.
 pub(super) struct Remote {
-    pub(super) folder: TempDir,
+    _folder: TempDir,
     pub(super) repository: Repository,
     address: SocketAddr,
     state: Arc<Mutex<(Behaviour, Vec<String>)>>,
@@ -38,7 +38,6 @@ pub(super) enum Entry<'a> {
     File(&'a [u8]),
     Link(&'a str),
     Submodule,
-    Gone,
 }
 
 impl Remote {
@@ -88,7 +87,7 @@ impl Remote {
         let app = axum::Router::new().fallback(handler);
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self {
-            folder,
+            _folder: folder,
             repository,
             address,
             state,
@@ -134,10 +133,6 @@ impl Remote {
                         Oid::from_str(&"1".repeat(40)).unwrap(),
                         FileMode::Commit,
                     );
-                    continue;
-                }
-                Entry::Gone => {
-                    update.remove(*path);
                     continue;
                 }
             };

@@ -66,6 +66,18 @@ fn url_without_user(rest: &str) -> &str {
     rest.rfind('@').map_or(rest, |at| &rest[at + 1..])
 }
 
+/// `text` without control characters, cut after a character so that it has at most `max` bytes.
+pub(super) fn clean(text: &str, max: usize) -> String {
+    let mut short = String::new();
+    for c in text.chars().filter(|c| !c.is_control()) {
+        if short.len() + c.len_utf8() > max {
+            break;
+        }
+        short.push(c);
+    }
+    short
+}
+
 /// Lower-case hexadecimal digits of `bytes`.
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
