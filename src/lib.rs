@@ -26,3 +26,4 @@
 //! - One object's failure is that object's failure; independents go on.
 
 pub mod api;
+pub mod manifest;
