@@ -25,6 +25,9 @@
 //! - No subprocess and no shell on the apply path.
 //! - One object's failure is that object's failure; independents go on.
 
+
+
 pub mod api;
+pub mod manifest;
 pub mod render;
 pub mod source;

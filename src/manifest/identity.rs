@@ -1,0 +1,150 @@
+//! What names an object: its kind, its namespace and its name.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A kind without its version: `Deployment` of `apps`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupKind {
+    /// The API group; empty for the core group.
+    pub group: Arc<str>,
+    /// The kind, in the singular and CamelCase.
+    pub kind: Arc<str>,
+}
+
+impl GroupKind {
+    /// A kind from its parts.
+    pub fn new(group: impl Into<Arc<str>>, kind: impl Into<Arc<str>>) -> Self {
+        Self {
+            group: group.into(),
+            kind: kind.into(),
+        }
+    }
+}
+
+/// `Kind` in the core group, `Kind.group` otherwise, as ApplySet writes it (KEP-3659).
+impl fmt::Display for GroupKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.kind)?;
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        Ok(())
+    }
+}
+
+/// A kind in the version that a manifest asks for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupVersionKind {
+    /// The API group; empty for the core group.
+    pub group: Arc<str>,
+    /// The version, such as `v1`.
+    pub version: Arc<str>,
+    /// The kind, in the singular and CamelCase.
+    pub kind: Arc<str>,
+}
+
+impl GroupVersionKind {
+    /// From `apiVersion` and `kind`; none where `apiVersion` is neither `version` nor
+    /// `group/version`, or a part cannot stand in a URL.
+    pub fn parse(api_version: &str, kind: &str) -> Option<Self> {
+        let (group, version) = match api_version.split_once('/') {
+            Some((group, version)) if !group.is_empty() => (group, version),
+            Some(_) => return None,
+            None => ("", api_version),
+        };
+        let part = |text: &str| {
+            !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let group_is_fine = group.is_empty() || group.split('.').all(part);
+        (group_is_fine && part(version) && part(kind)).then(|| Self {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+        })
+    }
+
+    /// `version` in the core group, `group/version` otherwise.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// The kind without its version; a cheap clone.
+    pub fn group_kind(&self) -> GroupKind {
+        GroupKind::new(self.group.clone(), self.kind.clone())
+    }
+}
+
+/// What names one object in a cluster. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// Its kind; versions are only views of the same object.
+    pub kind: GroupKind,
+    /// Its namespace, if it is in one.
+    pub namespace: Option<Arc<str>>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// `Kind.group namespace/name`, or `Kind.group name`.
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.kind)?;
+        if let Some(namespace) = &self.namespace {
+            write!(f, "{namespace}/")?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn api_versions() {
+        for good in ["v1", "apps/v1", "towline.dev/v1alpha1"] {
+            assert_eq!(
+                GroupVersionKind::parse(good, "Kind").unwrap().api_version(),
+                good
+            );
+        }
+        for bad in [
+            "", "/v1", "a/b/c", "a/", "a b/v1", "a/v1?x", "a..b/v1", "../v1",
+        ] {
+            assert_eq!(GroupVersionKind::parse(bad, "Kind"), None, "{bad}");
+        }
+        assert_eq!(GroupVersionKind::parse("v1", "Pod/exec"), None);
+    }
+
+    #[test]
+    fn names_for_people() {
+        let core = GroupKind::new("", "Pod");
+        let apps = GroupKind::new("apps", "Deployment");
+        assert_eq!(
+            (core.to_string(), apps.to_string()),
+            ("Pod".into(), "Deployment.apps".into())
+        );
+        let key = ObjectKey {
+            kind: apps,
+            namespace: Some("shop".into()),
+            name: "web".into(),
+        };
+        assert_eq!(key.to_string(), "Deployment.apps shop/web");
+        assert_eq!(
+            ObjectKey {
+                namespace: None,
+                ..key
+            }
+            .to_string(),
+            "Deployment.apps web"
+        );
+    }
+}

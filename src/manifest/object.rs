@@ -1,0 +1,467 @@
+//! A document to the objects that it holds.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::{GroupVersionKind, ObjectKey};
+
+/// One object as Git wants it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// Its kind, in the version that the manifest asks for.
+    pub gvk: GroupVersionKind,
+    /// The namespace that the manifest names, if any.
+    pub namespace: Option<Arc<str>>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The whole object, without what only the server may write. Raw, not typed, so that a misspelt
+    /// field reaches the server's strict validation.
+    pub body: Value,
+}
+
+/// Why a document is no object. Names keys, never values other than the identity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectError {
+    /// A string, a number or a list where an object should be.
+    #[error("not an object: a manifest is a mapping with apiVersion, kind and metadata")]
+    NotAnObject,
+    /// A field that every object has is absent or null.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// A field of another type than it must have.
+    #[error("{field} must be {expected}")]
+    Type {
+        /// The field's path.
+        field: &'static str,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// An `apiVersion` or `kind` that cannot be asked for.
+    #[error("apiVersion must be version or group/version, and kind a word")]
+    Kind,
+    /// A name that cannot be part of a URL, or is too long.
+    #[error("metadata.name is not a name that Kubernetes takes")]
+    Name,
+    /// A namespace that is no DNS label.
+    #[error("metadata.namespace is not a name that Kubernetes takes")]
+    Namespace,
+    /// `generateName`: each apply would be another object.
+    #[error("metadata.generateName cannot be applied: the object needs a name of its own")]
+    GenerateName,
+    /// A label or an annotation that is a number or a boolean: mostly a missing quote.
+    #[error("metadata.{field}: the value of {key:?} must be a string: quote it")]
+    NotAString {
+        /// `labels` or `annotations`.
+        field: &'static str,
+        /// The label's or annotation's key.
+        key: String,
+    },
+    /// A list in a list, without end.
+    #[error("lists nest too deeply")]
+    TooDeep,
+    /// An item of a `List` is no object.
+    #[error("item {item} of the list")]
+    Item {
+        /// Its 0-based position.
+        item: usize,
+        /// What is wrong with it.
+        #[source]
+        source: Box<ObjectError>,
+    },
+}
+
+/// What the server writes: server-side apply refuses some of it, and owning the rest means nothing.
+const SERVER_FIELDS: [&str; 8] = [
+    "managedFields",
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "generation",
+    "selfLink",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+];
+
+/// The label that makes an object a member of an ApplySet (KEP-3659).
+const PART_OF: &str = "applyset.kubernetes.io/part-of";
+const APPLYSET_PREFIX: &str = "applyset.kubernetes.io/";
+const OWN_PREFIX: &str = "towline.dev/";
+const OWN_GROUP: &str = "towline.dev";
+/// What a person may write on towline's own objects.
+const REQUESTED_AT: &str = "towline.dev/requested-at";
+
+const MAX_LIST_DEPTH: usize = 8;
+
+impl Manifest {
+    /// The objects of a document: one, or those of a `List`, in order.
+    ///
+    /// As for kubectl, a list is `v1` `List` or any `…List` with items, and an item of a typed list
+    /// that has neither `apiVersion` nor `kind` gets those of the list.
+    pub fn from_value(value: Value) -> Result<Vec<Self>, ObjectError> {
+        let mut found = Vec::with_capacity(1);
+        expand(value, MAX_LIST_DEPTH, &mut found)?;
+        Ok(found)
+    }
+
+    /// What names the object.
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey {
+            kind: self.gvk.group_kind(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+
+    /// Puts the object into a namespace, or into none, whatever its manifest says.
+    pub fn set_namespace(&mut self, namespace: Option<Arc<str>>) {
+        if let Some(metadata) = self.body.get_mut("metadata").and_then(Value::as_object_mut) {
+            match &namespace {
+                Some(namespace) => {
+                    metadata.insert("namespace".to_owned(), Value::String(namespace.to_string()));
+                }
+                None => {
+                    metadata.remove("namespace");
+                }
+            }
+        }
+        self.namespace = namespace;
+    }
+
+    fn from_object(mut object: Map<String, Value>) -> Result<Self, ObjectError> {
+        let api_version = required(&object, "apiVersion", "apiVersion")?;
+        let kind = required(&object, "kind", "kind")?;
+        let gvk = GroupVersionKind::parse(api_version, kind).ok_or(ObjectError::Kind)?;
+        let metadata = match object.get_mut("metadata") {
+            None | Some(Value::Null) => return Err(ObjectError::Missing("metadata.name")),
+            Some(Value::Object(metadata)) => metadata,
+            Some(_) => return Err(wrong_type("metadata", "a mapping")),
+        };
+        let name = name(metadata)?;
+        let namespace = namespace(metadata)?;
+        if namespace.is_none() {
+            metadata.remove("namespace");
+        }
+        for field in SERVER_FIELDS {
+            metadata.remove(field);
+        }
+        let own = &*gvk.group == OWN_GROUP;
+        clean(metadata, "labels", |key| {
+            key == PART_OF || own && key.starts_with(APPLYSET_PREFIX)
+        })?;
+        clean(metadata, "annotations", |key| {
+            key.starts_with(OWN_PREFIX) && !(own && key == REQUESTED_AT)
+                || own && key.starts_with(APPLYSET_PREFIX)
+        })?;
+        object.remove("status");
+        Ok(Self {
+            gvk,
+            namespace,
+            name,
+            body: Value::Object(object),
+        })
+    }
+}
+
+fn expand(value: Value, depth: usize, found: &mut Vec<Manifest>) -> Result<(), ObjectError> {
+    let Value::Object(mut object) = value else {
+        return Err(ObjectError::NotAnObject);
+    };
+    let Some(items) = take_items(&mut object)? else {
+        found.push(Manifest::from_object(object)?);
+        return Ok(());
+    };
+    let depth = depth.checked_sub(1).ok_or(ObjectError::TooDeep)?;
+    let inherited = item_kind(&object);
+    for (item, mut value) in items.into_iter().enumerate() {
+        if let (Some((api_version, kind)), Value::Object(object)) = (&inherited, &mut value)
+            && is_unset(object, "apiVersion")
+            && is_unset(object, "kind")
+        {
+            object.insert("apiVersion".to_owned(), api_version.clone());
+            object.insert("kind".to_owned(), Value::String(kind.clone()));
+        }
+        expand(value, depth, found).map_err(|source| ObjectError::Item {
+            item,
+            source: source.into(),
+        })?;
+    }
+    Ok(())
+}
+
+/// The items, if the object is a list.
+fn take_items(object: &mut Map<String, Value>) -> Result<Option<Vec<Value>>, ObjectError> {
+    let kind = object
+        .get("kind")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let is_list = kind == "List" && object.get("apiVersion").and_then(Value::as_str) == Some("v1");
+    if !is_list && !(kind.ends_with("List") && object.get("items").is_some_and(Value::is_array)) {
+        return Ok(None);
+    }
+    match object.remove("items") {
+        Some(Value::Array(items)) => Ok(Some(items)),
+        None | Some(Value::Null) => Ok(Some(Vec::new())),
+        Some(_) => Err(wrong_type("items", "a list")),
+    }
+}
+
+/// `apiVersion` and `kind` of a typed list's items.
+fn item_kind(list: &Map<String, Value>) -> Option<(Value, String)> {
+    let kind = list
+        .get("kind")?
+        .as_str()?
+        .strip_suffix("List")
+        .filter(|kind| !kind.is_empty())?;
+    Some((list.get("apiVersion")?.clone(), kind.to_owned()))
+}
+
+fn is_unset(object: &Map<String, Value>, field: &str) -> bool {
+    object
+        .get(field)
+        .is_none_or(|value| value.is_null() || value == "")
+}
+
+fn wrong_type(field: &'static str, expected: &'static str) -> ObjectError {
+    ObjectError::Type { field, expected }
+}
+
+fn required<'a>(
+    object: &'a Map<String, Value>,
+    key: &str,
+    field: &'static str,
+) -> Result<&'a str, ObjectError> {
+    match object.get(key) {
+        None | Some(Value::Null) => Err(ObjectError::Missing(field)),
+        Some(Value::String(text)) if text.is_empty() => Err(ObjectError::Missing(field)),
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(wrong_type(field, "a string: quote it")),
+    }
+}
+
+/// Names are as the API server's path segments are; what a kind asks for beyond that is its own affair.
+fn name(metadata: &Map<String, Value>) -> Result<Arc<str>, ObjectError> {
+    let name = match required(metadata, "name", "metadata.name") {
+        Err(ObjectError::Missing(_)) if !is_unset(metadata, "generateName") => {
+            return Err(ObjectError::GenerateName);
+        }
+        other => other?,
+    };
+    let odd = |c: char| matches!(c, '/' | '%') || c.is_control() || c.is_whitespace();
+    if name.len() > 253 || name == "." || name == ".." || name.contains(odd) {
+        return Err(ObjectError::Name);
+    }
+    Ok(name.into())
+}
+
+fn namespace(metadata: &Map<String, Value>) -> Result<Option<Arc<str>>, ObjectError> {
+    let namespace = match required(metadata, "namespace", "metadata.namespace") {
+        Err(ObjectError::Missing(_)) => return Ok(None),
+        other => other?,
+    };
+    let label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if namespace.len() > 63
+        || !namespace.bytes().all(label)
+        || namespace.starts_with('-')
+        || namespace.ends_with('-')
+    {
+        return Err(ObjectError::Namespace);
+    }
+    Ok(Some(namespace.into()))
+}
+
+/// Checks labels or annotations, and takes out towline's own marks: what `kubectl get -o yaml` printed
+/// is often what was committed.
+fn clean(
+    metadata: &mut Map<String, Value>,
+    field: &'static str,
+    is_mark: impl Fn(&str) -> bool,
+) -> Result<(), ObjectError> {
+    let map = match metadata.get_mut(field) {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::Object(map)) => map,
+        Some(_) if field == "labels" => return Err(wrong_type("metadata.labels", "a mapping")),
+        Some(_) => return Err(wrong_type("metadata.annotations", "a mapping")),
+    };
+    if let Some((key, _)) = map
+        .iter()
+        .find(|(_, value)| !value.is_string() && !value.is_null())
+    {
+        return Err(ObjectError::NotAString {
+            field,
+            key: key.chars().take(317).collect(),
+        });
+    }
+    let before = map.len();
+    map.retain(|key, _| !is_mark(key));
+    if map.is_empty() && before > 0 {
+        metadata.remove(field);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(yaml: &str) -> Result<Vec<Manifest>, ObjectError> {
+        let documents = crate::manifest::documents(yaml.as_bytes()).unwrap();
+        Manifest::from_value(documents[0].value.clone())
+    }
+
+    fn one(yaml: &str) -> Manifest {
+        read(yaml).unwrap().remove(0)
+    }
+
+    #[test]
+    fn what_the_server_writes_is_left_out_and_a_misspelling_stays() {
+        let manifest = one(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, namespace: b, uid: x, resourceVersion: '1', \
+             creationTimestamp: null, generation: 3, managedFields: [], lables: {a: b}}\nspec: {}\nstatus: {replicas: 1}\n",
+        );
+        assert_eq!(
+            manifest.body,
+            json!({"apiVersion": "apps/v1", "kind": "Deployment",
+                   "metadata": {"name": "a", "namespace": "b", "lables": {"a": "b"}}, "spec": {}})
+        );
+        assert_eq!(manifest.key().to_string(), "Deployment.apps b/a");
+    }
+
+    #[test]
+    fn own_marks_are_taken_off() {
+        let manifest = one(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {applyset.kubernetes.io/part-of: x, app: web}, \
+             annotations: {towline.dev/owner: z}}\n",
+        );
+        assert_eq!(
+            manifest.body["metadata"],
+            json!({"name": "a", "labels": {"app": "web"}})
+        );
+        let own = one(
+            "apiVersion: towline.dev/v1alpha1\nkind: Sync\nmetadata: {name: a, labels: {applyset.kubernetes.io/id: x}, \
+             annotations: {towline.dev/owner: z, towline.dev/requested-at: now}}\n",
+        );
+        assert_eq!(
+            own.body["metadata"],
+            json!({"name": "a", "annotations": {"towline.dev/requested-at": "now"}})
+        );
+    }
+
+    #[test]
+    fn namespaces() {
+        let mut manifest =
+            one("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: ''}\n");
+        assert_eq!(
+            (
+                manifest.namespace.clone(),
+                manifest.body["metadata"].get("namespace")
+            ),
+            (None, None)
+        );
+        manifest.set_namespace(Some("b".into()));
+        assert_eq!(manifest.body["metadata"]["namespace"], "b");
+        manifest.set_namespace(None);
+        assert_eq!(manifest.body["metadata"], json!({"name": "a"}));
+    }
+
+    #[test]
+    fn lists_are_expanded() {
+        let list = read(
+            "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n- apiVersion: v1\n  \
+             kind: ConfigMapList\n  items:\n  - metadata: {name: b}\n  - {apiVersion: v1, kind: Secret, metadata: {name: c}}\n",
+        )
+        .unwrap();
+        let keys: Vec<_> = list
+            .iter()
+            .map(|manifest| manifest.key().to_string())
+            .collect();
+        assert_eq!(keys, ["ConfigMap a", "ConfigMap b", "Secret c"]);
+        assert_eq!(list[1].body["apiVersion"], "v1");
+        assert_eq!(read("apiVersion: v1\nkind: List\nitems:\n"), Ok(vec![]));
+        assert_eq!(
+            one("apiVersion: x.io/v1\nkind: AllowList\nmetadata: {name: a}\n")
+                .key()
+                .to_string(),
+            "AllowList.x.io a"
+        );
+    }
+
+    #[test]
+    fn errors_name_the_field_and_no_value() {
+        let prefix = "apiVersion: v1\nkind: ConfigMap\n";
+        for (text, message) in [
+            (
+                "- a\n".to_owned(),
+                "not an object: a manifest is a mapping with apiVersion, kind and metadata",
+            ),
+            (
+                "kind: A\nmetadata: {name: a}\n".to_owned(),
+                "apiVersion is missing",
+            ),
+            (
+                "apiVersion: v1\nmetadata: {name: a}\n".to_owned(),
+                "kind is missing",
+            ),
+            (
+                "apiVersion: 1\nkind: A\n".to_owned(),
+                "apiVersion must be a string: quote it",
+            ),
+            (
+                "apiVersion: a/b/c\nkind: A\n".to_owned(),
+                "apiVersion must be version or group/version, and kind a word",
+            ),
+            (prefix.to_owned(), "metadata.name is missing"),
+            (
+                format!("{prefix}metadata: []\n"),
+                "metadata must be a mapping",
+            ),
+            (
+                format!("{prefix}metadata: {{name: 12}}\n"),
+                "metadata.name must be a string: quote it",
+            ),
+            (
+                format!("{prefix}metadata: {{name: a/b}}\n"),
+                "metadata.name is not a name that Kubernetes takes",
+            ),
+            (
+                format!("{prefix}metadata: {{name: '..'}}\n"),
+                "metadata.name is not a name that Kubernetes takes",
+            ),
+            (
+                format!("{prefix}metadata: {{name: a, namespace: A_b}}\n"),
+                "metadata.namespace is not a name that Kubernetes takes",
+            ),
+            (
+                format!("{prefix}metadata: {{name: a, namespace: 7}}\n"),
+                "metadata.namespace must be a string: quote it",
+            ),
+            (
+                format!("{prefix}metadata: {{generateName: a-}}\n"),
+                "metadata.generateName cannot be applied: the object needs a name of its own",
+            ),
+            (
+                format!("{prefix}metadata: {{name: a, labels: {{on: hunter2, v: 1}}}}\n"),
+                "metadata.labels: the value of \"v\" must be a string: quote it",
+            ),
+            (
+                format!("{prefix}metadata: {{name: a, annotations: [hunter2]}}\n"),
+                "metadata.annotations must be a mapping",
+            ),
+        ] {
+            assert_eq!(read(&text).unwrap_err().to_string(), message);
+        }
+        let nested = read("apiVersion: v1\nkind: List\nitems: [{kind: A}]\n").unwrap_err();
+        assert_eq!(nested.to_string(), "item 0 of the list");
+    }
+
+    #[test]
+    fn lists_in_lists_are_bounded() {
+        let mut value = json!({"apiVersion": "v1", "kind": "List", "items": []});
+        for _ in 0..20 {
+            value = json!({"apiVersion": "v1", "kind": "List", "items": [value]});
+        }
+        assert!(Manifest::from_value(value).is_err());
+    }
+}
