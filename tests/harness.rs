@@ -1,0 +1,341 @@
+//! Tests of the harness itself.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+use crate::support::{
+    control_plane::{Component, ControlPlane, Options},
+    git::{Fault, GitServer},
+    kubeconfig::User,
+    kubectl::{kubectl, try_kubectl},
+    process::{Lifetime, Process},
+    repo::{Change, NewCommit, Parent, try_git},
+    shared::shared,
+    wait::{eventually, within},
+};
+
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+
+fn config_map(name: &str) -> ConfigMap {
+    serde_json::from_value(json!({ "metadata": { "name": name }, "data": { "key": "value" } }))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_deployment_becomes_available_on_simulated_nodes() {
+    let cp = shared().await;
+    let namespace = cp.namespace("deployment").await;
+    let deployments: Api<Deployment> = Api::namespaced(cp.client().await, &namespace);
+    let deployment = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": "web" },
+        "spec": {
+            "replicas": 2,
+            "selector": { "matchLabels": { "app": "web" } },
+            "template": {
+                "metadata": { "labels": { "app": "web" } },
+                "spec": { "containers": [{ "name": "web", "image": "web" }] },
+            },
+        },
+    });
+    deployments
+        .patch(
+            "web",
+            &PatchParams::apply("test"),
+            &Patch::Apply(&deployment),
+        )
+        .await
+        .unwrap();
+    let kubeconfig = cp.kubeconfig_path();
+    let wait = [
+        "wait",
+        "deployment/web",
+        "--for=condition=Available",
+        "--timeout=10s",
+        "-n",
+        &namespace,
+    ];
+    kubectl(&kubeconfig, &wait).await;
+    let status = deployments.get("web").await.unwrap().status.unwrap();
+    assert_eq!(status.available_replicas, Some(2));
+}
+
+#[tokio::test]
+async fn the_audit_log_tells_users_apart() {
+    let cp = shared().await;
+    let namespace = cp.namespace("audit").await;
+    let mark = cp.audit().mark();
+    for (user, name) in [
+        (User::Towline, "one"),
+        (User::Towline, "two"),
+        (User::Person, "three"),
+    ] {
+        Api::<ConfigMap>::namespaced(cp.client_for(user).await, &namespace)
+            .create(&PostParams::default(), &config_map(name))
+            .await
+            .unwrap();
+    }
+    let entries = cp.audit_since(mark).await;
+    let of = |user: &str| {
+        let mine = |entry: &&_| -> bool {
+            let entry: &crate::support::audit::Entry = entry;
+            entry.user == user && entry.namespace == namespace && entry.is_write()
+        };
+        entries
+            .iter()
+            .filter(mine)
+            .map(|entry| entry.name.as_str())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("towline"), ["one", "two"]);
+    assert_eq!(of("person"), ["three"]);
+    let entry = entries.iter().find(|entry| entry.name == "one").unwrap();
+    assert_eq!(
+        (entry.verb.as_str(), entry.resource.as_str()),
+        ("create", "configmaps")
+    );
+    assert_eq!(entry.code, 201);
+    assert!(entry.completed.unwrap() > entry.received);
+}
+
+#[tokio::test]
+async fn an_impersonated_user_may_do_only_what_rbac_allows() {
+    let cp = shared().await;
+    let kubeconfig = cp.kubeconfig_as("nobody", &["guests"]);
+    let error = try_kubectl(&kubeconfig, &["get", "pods"])
+        .await
+        .unwrap_err();
+    assert!(error.contains(r#"User "nobody" cannot list"#), "{error}");
+}
+
+#[tokio::test]
+async fn a_killed_server_comes_back_with_its_data_and_port() {
+    let mut cp = ControlPlane::start(Options::default()).await;
+    let maps: Api<ConfigMap> = Api::namespaced(cp.client().await, "default");
+    eventually("the default namespace", TEN_SECONDS, async || {
+        maps.create(&PostParams::default(), &config_map("kept"))
+            .await
+    })
+    .await;
+    for component in [Component::ApiServer, Component::Etcd] {
+        cp.kill(component);
+        assert!(
+            within(Duration::from_millis(500), async || maps.get("kept").await)
+                .await
+                .is_err(),
+            "{component:?} is down"
+        );
+        cp.restart(component).await;
+        eventually("the data", TEN_SECONDS, async || maps.get("kept").await).await;
+    }
+}
+
+#[tokio::test]
+async fn a_panic_ends_the_programs_and_removes_their_folder() {
+    let cp = ControlPlane::start(Options::default()).await;
+    let folder = cp.folder().to_owned();
+    let pids: Vec<u32> = cp.pids().into_values().collect();
+    assert!(pids.iter().all(|pid| is_running(*pid)));
+    let panic = tokio::spawn(async move {
+        assert!(cp.pids().is_empty(), "on purpose");
+    });
+    assert!(panic.await.unwrap_err().is_panic());
+    assert!(!pids.iter().any(|pid| is_running(*pid)));
+    assert!(!folder.exists());
+}
+
+/// The name of the test that plays the process to be killed in the one below.
+const VICTIM: &str = "harness::starts_a_program_and_waits_to_be_killed";
+const VICTIM_LOG: &str = "TOWLINE_TEST_VICTIM_LOG";
+
+#[test]
+#[ignore = "the test below runs it"]
+fn starts_a_program_and_waits_to_be_killed() {
+    let log = std::env::var(VICTIM_LOG).unwrap();
+    let script = ["-c", "echo $$; exec sleep 600"];
+    let _child = Process::spawn(
+        "sleeper",
+        Path::new("sh"),
+        script,
+        &[],
+        Path::new(&log),
+        Lifetime::Ours,
+    );
+    std::thread::sleep(Duration::from_secs(600));
+}
+
+#[tokio::test]
+async fn a_program_ends_with_a_process_that_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", VICTIM])
+        .env(VICTIM_LOG, &log)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid: u32 = eventually("the program's id", TEN_SECONDS, async || {
+        fs::read_to_string(&log).ok()?.trim().parse().ok()
+    })
+    .await;
+    assert!(is_running(pid));
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    eventually("its end", TEN_SECONDS, async || {
+        (!is_running(pid)).then_some(())
+    })
+    .await;
+}
+
+fn is_running(pid: u32) -> bool {
+    // One that has ended, but was not waited for, has no command line any more.
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+}
+
+#[test]
+fn git_clones_and_pushes_over_http() {
+    let server = GitServer::start();
+    let repo = server.repo("shop");
+    let first = repo.commit(
+        &[("a.yaml", Some("a")), ("folder/b.yaml", Some("b"))],
+        "first",
+    );
+    let second = repo.commit(
+        &[("a.yaml", Some("changed")), ("folder/b.yaml", None)],
+        "second",
+    );
+    assert_eq!(repo.resolve("main~1"), Some(first));
+
+    let folder = tempfile::tempdir().unwrap();
+    try_git(
+        folder.path(),
+        &["clone", "--quiet", repo.url(), "clone"],
+        &[],
+    )
+    .unwrap();
+    let clone = folder.path().join("clone");
+    assert_eq!(fs::read_to_string(clone.join("a.yaml")).unwrap(), "changed");
+    assert!(!clone.join("folder").exists());
+
+    // More than Git sends with a length: it switches to chunks.
+    fs::write(clone.join("large"), "line\n".repeat(1_000_000)).unwrap();
+    for args in [
+        &["add", "."][..],
+        &["commit", "--quiet", "-m", "third"],
+        &["push", "--quiet"],
+    ] {
+        try_git(
+            &clone,
+            &[
+                &["-c", "core.compression=0", "-c", "http.postBuffer=4096"],
+                args,
+            ]
+            .concat(),
+            &[],
+        )
+        .unwrap();
+    }
+    assert_eq!(repo.resolve("main~1"), Some(second));
+    assert!(
+        server
+            .requests()
+            .iter()
+            .all(|request| request.repo == "shop" && request.status == 200)
+    );
+}
+
+#[test]
+fn libgit2_fetches_shallow_and_by_commit() {
+    let server = GitServer::start();
+    let repo = server.repo("shop");
+    let first = repo.commit(&[("a.yaml", Some("a"))], "first");
+    repo.commit(&[("a.yaml", Some("changed"))], "second");
+    let folder = tempfile::tempdir().unwrap();
+    let local = git2::Repository::init_bare(folder.path()).unwrap();
+    let fetch = |what: &str| {
+        let mut options = git2::FetchOptions::new();
+        options.depth(1);
+        local
+            .remote_anonymous(repo.url())
+            .unwrap()
+            .fetch(&[what], Some(&mut options), None)
+    };
+    fetch("refs/heads/main:refs/heads/main").unwrap();
+    let tip = local
+        .find_reference("refs/heads/main")
+        .unwrap()
+        .peel_to_commit()
+        .unwrap();
+    assert_eq!(tip.message(), Ok("second"));
+    assert!(local.is_shallow());
+    fetch(&format!("{first}:refs/heads/first")).unwrap();
+
+    server.fail_repo("shop", Fault::Cut);
+    repo.commit(&[("b.yaml", Some("b".repeat(10_000)))], "third");
+    fetch("refs/heads/main:refs/heads/main").unwrap_err();
+    server.fail(Fault::Status(403));
+    server.heal();
+    fetch("refs/heads/main:refs/heads/main").unwrap();
+    server.fail(Fault::Status(403));
+    let error = fetch("refs/heads/main:refs/heads/main").unwrap_err();
+    assert!(error.message().contains("403"), "{error}");
+}
+
+#[test]
+fn a_server_with_a_password_asks_for_it() {
+    let server = GitServer::start();
+    let repo = server.repo("shop");
+    repo.commit(&[("a.yaml", Some("a"))], "first");
+    server.allow("user", "secret");
+    let here = Path::new(".");
+    assert!(try_git(here, &["ls-remote", repo.url()], &[]).is_err());
+    let url = repo.url().replace("http://", "http://user:secret@");
+    assert!(
+        try_git(here, &["ls-remote", &url], &[])
+            .unwrap()
+            .contains("refs/heads/main")
+    );
+}
+
+#[test]
+fn a_repository_takes_every_kind_of_change() {
+    let server = GitServer::start();
+    let repo = server.repo("shop");
+    let first = repo.commit(&[("a \"b\".yaml", Some("a"))], "first");
+    let second = repo.commit_with(NewCommit {
+        changes: &[
+            ("link", Change::Symlink("a.yaml")),
+            ("run.sh", Change::Executable("#!/bin/sh\n")),
+            ("module", Change::Submodule(&first)),
+        ],
+        time: Some(1_700_000_000),
+        ..NewCommit::default()
+    });
+    let tree = try_git(repo.path(), &["ls-tree", "main"], &[]).unwrap();
+    for mode in ["100644 blob", "120000 blob", "100755 blob", "160000 commit"] {
+        assert!(tree.contains(mode), "{tree}");
+    }
+    let fork = repo.commit_with(NewCommit {
+        parent: Parent::Commit(&first),
+        ..NewCommit::default()
+    });
+    assert_eq!(repo.resolve("main"), Some(fork));
+    repo.force_push("main", &second);
+    repo.tag("v1.0.0", &first);
+    repo.annotated_tag("v1.1.0", &second, "a release");
+    assert_eq!(repo.resolve("v1.1.0"), Some(second));
+    repo.delete_branch("main");
+    assert_eq!(repo.resolve("main"), None);
+}

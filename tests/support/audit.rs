@@ -1,0 +1,165 @@
+//! The API server's audit log: who asked for what, and when.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use k8s_openapi::jiff::Timestamp;
+use serde::Deserialize;
+
+/// Metadata of every request, written when it is answered; a watch also when it begins.
+pub const POLICY: &str = "\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules: [{level: Metadata}]
+";
+
+/// One request.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`
+    pub verb: String,
+    pub user: String,
+    /// Whom it was made in the name of, if not the user's own.
+    pub impersonated: Option<String>,
+    pub user_agent: String,
+    pub uri: String,
+    pub group: String,
+    pub resource: String,
+    pub subresource: String,
+    pub namespace: String,
+    pub name: String,
+    /// The HTTP status.
+    pub code: u16,
+    pub received: Timestamp,
+    /// When it was answered; nothing for a watch that still runs.
+    pub completed: Option<Timestamp>,
+}
+
+impl Entry {
+    /// Whether it changes something.
+    pub fn is_write(&self) -> bool {
+        !matches!(self.verb.as_str(), "get" | "list" | "watch")
+    }
+}
+
+/// A place in the log.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mark(u64);
+
+/// An audit log file, which may still grow.
+#[derive(Clone, Debug)]
+pub struct AuditLog {
+    path: PathBuf,
+}
+
+impl AuditLog {
+    pub fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The end of the log as it is now.
+    pub fn mark(&self) -> Mark {
+        Mark(std::fs::metadata(&self.path).map_or(0, |file| file.len()))
+    }
+
+    /// The requests written since `mark`, in the order of their first line. A request's line may come a
+    /// moment after its answer: [`super::control_plane::ControlPlane::audit_since`] waits for it.
+    pub fn since(&self, mark: Mark) -> Vec<Entry> {
+        let mut text = String::new();
+        if let Ok(mut file) = File::open(&self.path) {
+            file.seek(SeekFrom::Start(mark.0))
+                .expect("seek in the audit log");
+            file.read_to_string(&mut text).expect("read the audit log");
+        }
+        // The server may be in the middle of a line.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let mut places = HashMap::new();
+        let mut entries: Vec<Entry> = Vec::new();
+        for line in whole.lines() {
+            let event: Event = serde_json::from_str(line).expect("parse an audit line");
+            let place = *places
+                .entry(event.audit_id.clone())
+                .or_insert(entries.len());
+            let entry = Entry::from(event);
+            match entries.get_mut(place) {
+                Some(earlier) => *earlier = entry,
+                None => entries.push(entry),
+            }
+        }
+        entries
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    #[serde(rename = "auditID")]
+    audit_id: String,
+    stage: String,
+    #[serde(rename = "requestURI")]
+    request_uri: String,
+    verb: String,
+    user: Identity,
+    impersonated_user: Option<Identity>,
+    #[serde(default)]
+    user_agent: String,
+    #[serde(default)]
+    object_ref: ObjectRef,
+    response_status: Option<Status>,
+    request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    #[serde(default)]
+    username: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ObjectRef {
+    api_group: String,
+    resource: String,
+    subresource: String,
+    namespace: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    #[serde(default)]
+    code: u16,
+}
+
+impl From<Event> for Entry {
+    fn from(event: Event) -> Self {
+        let complete = event.stage != "ResponseStarted";
+        Self {
+            verb: event.verb,
+            user: event.user.username,
+            impersonated: event.impersonated_user.map(|user| user.username),
+            user_agent: event.user_agent,
+            uri: event.request_uri,
+            group: event.object_ref.api_group,
+            resource: event.object_ref.resource,
+            subresource: event.object_ref.subresource,
+            namespace: event.object_ref.namespace,
+            name: event.object_ref.name,
+            code: event.response_status.map_or(0, |status| status.code),
+            received: event.request_received_timestamp,
+            completed: complete.then_some(event.stage_timestamp),
+        }
+    }
+}

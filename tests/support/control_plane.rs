@@ -1,0 +1,372 @@
+//! A Kubernetes control plane on this machine's loopback.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, PostParams},
+};
+
+use super::{
+    audit::{AuditLog, Entry, Mark, POLICY},
+    binaries,
+    components::{CERTIFICATE, Ports, kubeconfig_file},
+    kubeconfig::{Access, User, client, token_file},
+    nodes,
+    process::{Lifetime, Process},
+    scratch::Scratch,
+    secret,
+    wait::{eventually, within},
+};
+
+pub use super::components::Component;
+
+/// How long a program has to become ready; it takes three seconds on an idle machine with two cores.
+const READY: Duration = Duration::from_secs(90);
+
+/// How often a start is tried again because somebody else took a port in between.
+const ATTEMPTS: usize = 5;
+
+/// What to start beside etcd and the API server.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The controller manager: garbage collection, namespaces, Deployments.
+    pub controllers: bool,
+    /// That many simulated nodes, with the scheduler and kwok where there is one.
+    pub nodes: u32,
+    /// Write an audit log: [`ControlPlane::audit`].
+    pub audit: bool,
+    /// Whether it goes when we go.
+    pub lifetime: Lifetime,
+    /// More flags for the API server.
+    pub api_server_args: Vec<String>,
+}
+
+impl Options {
+    fn components(&self) -> Vec<Component> {
+        let mut components = vec![Component::Etcd, Component::ApiServer];
+        if self.controllers {
+            components.push(Component::ControllerManager);
+        }
+        if self.nodes > 0 {
+            components.extend([Component::Scheduler, Component::Kwok]);
+        }
+        components
+    }
+}
+
+/// A running control plane. It ends on drop, unless it was to be kept.
+#[derive(Debug)]
+pub struct ControlPlane {
+    options: Options,
+    ports: Ports,
+    access: Access,
+    // Before the folder, so that a drop ends the programs before it removes their data.
+    processes: BTreeMap<Component, Process>,
+    scratch: Scratch,
+}
+
+impl ControlPlane {
+    /// Starts it and waits until it is ready. Panics with the end of the log of what went wrong.
+    pub async fn start(options: Options) -> Self {
+        Self::try_start(options)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Like [`Self::start`], for a program that has a person to tell.
+    pub async fn try_start(options: Options) -> Result<Self, String> {
+        let mut reason = String::new();
+        for _ in 0..ATTEMPTS {
+            let mut control_plane = Self::lay_out(options.clone())
+                .await
+                .map_err(|error| format!("prepare the control plane: {error}"))?;
+            match control_plane.boot().await {
+                Ok(()) => return Ok(control_plane),
+                Err(error) => reason = error,
+            }
+            // Also what would be kept: half a control plane is of no use to anybody.
+            control_plane.processes.values_mut().for_each(Process::kill);
+            if !reason.contains("address already in use") {
+                break;
+            }
+        }
+        Err(reason)
+    }
+
+    /// Picks ports, and writes every file that the programs read.
+    async fn lay_out(options: Options) -> io::Result<Self> {
+        let mut scratch = Scratch::new()?;
+        if options.lifetime == Lifetime::Kept {
+            scratch.keep();
+        }
+        let folder = scratch.path();
+        let ports = Ports::pick();
+        let access = Access {
+            url: format!("https://127.0.0.1:{}", ports.api_server),
+            certificate: folder.join(CERTIFICATE).display().to_string(),
+            secret: secret::token::<16>(),
+        };
+        fs::write(folder.join("tokens.csv"), token_file(&access.secret))?;
+        fs::write(folder.join("service-account.key"), secret::signing_key())?;
+        fs::write(folder.join("audit-policy.yaml"), POLICY)?;
+        for user in User::ALL {
+            access.write(&folder.join(kubeconfig_file(user)), user, None)?;
+        }
+        if options.nodes > 0 {
+            let stages = Command::new(binaries::program("kwok-stages").await?).output()?;
+            fs::write(folder.join("stages.yaml"), stages.stdout)?;
+        }
+        Ok(Self {
+            options,
+            ports,
+            access,
+            processes: BTreeMap::new(),
+            scratch,
+        })
+    }
+
+    async fn boot(&mut self) -> Result<(), String> {
+        let (storage, rest) = (
+            &self.options.components()[..2],
+            &self.options.components()[2..],
+        );
+        for component in storage {
+            self.spawn(*component).await?;
+        }
+        self.ready().await?;
+        for component in rest {
+            self.spawn(*component).await?;
+        }
+        if self.options.nodes > 0 {
+            nodes::create(&self.client().await, self.options.nodes).await?;
+        }
+        self.settled().await
+    }
+
+    async fn spawn(&mut self, component: Component) -> Result<(), String> {
+        let name = component.program();
+        let failed = |error| format!("start {name}: {error}");
+        let program = binaries::program(name).await.map_err(failed)?;
+        let folder = self.folder();
+        let mut args = component.args(folder, &self.ports, self.options.audit);
+        if component == Component::ApiServer {
+            args.extend(self.options.api_server_args.iter().cloned());
+        }
+        let log = folder.join(format!("{name}.log"));
+        let process = Process::spawn(name, &program, args, &[], &log, self.options.lifetime)
+            .map_err(failed)?;
+        self.processes.insert(component, process);
+        Ok(())
+    }
+
+    /// Waits until the API server says that it is ready.
+    async fn ready(&mut self) -> Result<(), String> {
+        let certificate = self.folder().join(CERTIFICATE);
+        let admin = self.kubeconfig_path();
+        let deadline = Instant::now() + READY;
+        let mut last = "no certificate yet".to_owned();
+        loop {
+            self.check_running()?;
+            // The server writes its certificate in two steps, so half of one may be there.
+            if fs::read_to_string(&certificate)
+                .is_ok_and(|text| text.matches("END CERT").count() == 2)
+            {
+                match probe(&admin).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => last = error,
+                }
+            }
+            if Instant::now() > deadline {
+                let log = self.processes[&Component::ApiServer].log_tail();
+                return Err(format!("the API server is not ready: {last}\n{log}"));
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// Waits for what the controllers and the nodes do once they are up.
+    async fn settled(&mut self) -> Result<(), String> {
+        let client = self.client().await;
+        if self.options.controllers {
+            self.settle(Component::ControllerManager, async || {
+                Api::<ServiceAccount>::namespaced(client.clone(), "default")
+                    .get("default")
+                    .await
+            })
+            .await?;
+        }
+        if self.options.nodes > 0 {
+            let count = self.options.nodes;
+            self.settle(Component::Kwok, async || nodes::ready(&client, count).await)
+                .await?;
+        }
+        self.check_running()
+    }
+
+    async fn settle<T, E: std::fmt::Debug>(
+        &self,
+        by: Component,
+        look: impl AsyncFnMut() -> Result<T, E>,
+    ) -> Result<(), String> {
+        match within(READY, look).await {
+            Ok(_) => Ok(()),
+            Err(last) => {
+                let (name, log) = (by.program(), self.processes[&by].log_tail());
+                Err(format!("{name} is not ready: {last}\n{log}"))
+            }
+        }
+    }
+
+    fn check_running(&mut self) -> Result<(), String> {
+        for (component, process) in &mut self.processes {
+            if let Some(status) = process.exited() {
+                let (name, log) = (component.program(), process.log_tail());
+                return Err(format!("{name} ended with {status}\n{log}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// SIGKILL to one program; its data stay.
+    pub fn kill(&mut self, component: Component) {
+        if let Some(mut process) = self.processes.remove(&component) {
+            process.kill();
+        }
+    }
+
+    /// Starts a killed program again, with the same data and ports, and waits until all is ready.
+    pub async fn restart(&mut self, component: Component) {
+        self.kill(component);
+        let started = async {
+            self.spawn(component).await?;
+            if self.processes.contains_key(&Component::ApiServer) {
+                self.ready().await?;
+            }
+            Ok::<_, String>(())
+        };
+        if let Err(error) = started.await {
+            panic!("restart: {error}");
+        }
+    }
+
+    /// Where its data, logs and kubeconfigs are.
+    pub fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// `https://127.0.0.1:PORT`
+    pub fn url(&self) -> &str {
+        &self.access.url
+    }
+
+    /// The running programs, for measuring them, or for telling a person what was left running.
+    pub fn pids(&self) -> BTreeMap<Component, u32> {
+        let pid = |(component, process): (&Component, &Process)| (*component, process.pid());
+        self.processes.iter().map(pid).collect()
+    }
+
+    pub fn log(&self, component: Component) -> PathBuf {
+        self.folder().join(format!("{}.log", component.program()))
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig_path(&self) -> PathBuf {
+        self.kubeconfig_for(User::Admin)
+    }
+
+    pub fn kubeconfig_for(&self, user: User) -> PathBuf {
+        self.folder().join(kubeconfig_file(user))
+    }
+
+    /// A kubeconfig for any user, who may do what RBAC allows: it impersonates.
+    pub fn kubeconfig_as(&self, user: &str, groups: &[&str]) -> PathBuf {
+        let path = self
+            .folder()
+            .join(format!("as-{}.kubeconfig", secret::token::<8>()));
+        self.access
+            .write(&path, User::Admin, Some((user, groups)))
+            .expect("write a kubeconfig");
+        path
+    }
+
+    /// The administrator's client. Made anew each time: a client belongs to the runtime that made it,
+    /// and every test has its own.
+    pub async fn client(&self) -> Client {
+        self.client_for(User::Admin).await
+    }
+
+    pub async fn client_for(&self, user: User) -> Client {
+        client(&self.kubeconfig_for(user)).await
+    }
+
+    /// A new namespace, whose name begins with `prefix`.
+    pub async fn namespace(&self, prefix: &str) -> String {
+        let client = self.client().await;
+        let name = format!("{prefix}-{}", secret::token::<3>());
+        let namespace = Namespace {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        Api::all(client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await
+            .expect("create a namespace");
+        if self.options.controllers {
+            // Pods are refused before it exists, and retried with a growing delay.
+            eventually("the namespace's service account", READY, async || {
+                Api::<ServiceAccount>::namespaced(client.clone(), &name)
+                    .get("default")
+                    .await
+            })
+            .await;
+        }
+        name
+    }
+
+    /// The audit log; empty unless the options asked for one.
+    pub fn audit(&self) -> AuditLog {
+        AuditLog::new(&self.folder().join("audit.log"))
+    }
+
+    /// All requests answered between `mark` and now, except the one that finds out what now is.
+    pub async fn audit_since(&self, mark: Mark) -> Vec<Entry> {
+        assert!(self.options.audit, "ask for an audit log in the options");
+        let uri = format!("/version?{}", secret::token::<8>());
+        let request = http_get(&uri);
+        self.client()
+            .await
+            .request_text(request)
+            .await
+            .expect("ask for the version");
+        eventually("the last request in the audit log", READY, async || {
+            let mut entries = self.audit().since(mark);
+            let place = entries.iter().position(|entry| entry.uri == uri)?;
+            entries.remove(place);
+            Some(entries)
+        })
+        .await
+    }
+}
+
+fn http_get(uri: &str) -> axum::http::Request<Vec<u8>> {
+    axum::http::Request::get(uri)
+        .body(Vec::new())
+        .expect("a request")
+}
+
+async fn probe(kubeconfig: &Path) -> Result<(), String> {
+    let client = client(kubeconfig).await;
+    let answer = client.request_text(http_get("/readyz")).await;
+    answer.map(drop).map_err(|error| error.to_string())
+}

@@ -1,0 +1,115 @@
+//! Who may talk to a control plane, and how they are told of it.
+
+use std::{fs, io, path::Path};
+
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::json;
+
+/// A user of the control plane, each with a token of its own so that the audit log tells them apart.
+/// All are in `system:masters`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// The tests and the harness itself.
+    Admin,
+    /// The operator.
+    Towline,
+    /// Someone who edits the cluster behind the operator's back.
+    Person,
+    /// The programs that make up the cluster.
+    ControllerManager,
+    Scheduler,
+    Kwok,
+}
+
+impl User {
+    pub const ALL: [Self; 6] = [
+        Self::Admin,
+        Self::Towline,
+        Self::Person,
+        Self::ControllerManager,
+        Self::Scheduler,
+        Self::Kwok,
+    ];
+
+    /// The name in audit entries.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Towline => "towline",
+            Self::Person => "person",
+            Self::ControllerManager => "controller-manager",
+            Self::Scheduler => "scheduler",
+            Self::Kwok => "kwok",
+        }
+    }
+
+    fn token(self, secret: &str) -> String {
+        format!("{}-{secret}", self.name())
+    }
+}
+
+/// The API server's token file for all users.
+pub fn token_file(secret: &str) -> String {
+    User::ALL
+        .into_iter()
+        .map(|user| {
+            let name = user.name();
+            format!("{},{name},{name},system:masters\n", user.token(secret))
+        })
+        .collect()
+}
+
+/// How to reach an API server.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// `https://127.0.0.1:PORT`
+    pub url: String,
+    /// The server's own certificate, which is what a client trusts.
+    pub certificate: String,
+    pub secret: String,
+}
+
+impl Access {
+    /// A kubeconfig for `user`; with `act_as`, every request is made in that user's and those groups'
+    /// name instead, for a test of what RBAC allows.
+    pub fn kubeconfig(&self, user: User, act_as: Option<(&str, &[&str])>) -> serde_json::Value {
+        let mut credentials = json!({ "token": user.token(&self.secret) });
+        if let Some((name, groups)) = act_as {
+            credentials["as"] = json!(name);
+            credentials["as-groups"] = json!(groups);
+        }
+        json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{ "name": "local", "cluster": {
+                "server": self.url,
+                "certificate-authority": self.certificate,
+            }}],
+            "users": [{ "name": user.name(), "user": credentials }],
+            "contexts": [{ "name": "local", "context": { "cluster": "local", "user": user.name() } }],
+            "current-context": "local",
+        })
+    }
+
+    pub fn write(
+        &self,
+        path: &Path,
+        user: User,
+        act_as: Option<(&str, &[&str])>,
+    ) -> io::Result<()> {
+        fs::write(path, format!("{:#}\n", self.kubeconfig(user, act_as)))
+    }
+}
+
+/// A client that says what the server said: it does not retry by itself.
+pub async fn client(kubeconfig: &Path) -> Client {
+    let file = Kubeconfig::read_from(kubeconfig).expect("read our own kubeconfig");
+    let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .expect("understand our own kubeconfig");
+    config.default_retry = false;
+    Client::try_from(config).expect("make a client")
+}

@@ -1,0 +1,140 @@
+//! A child process that cannot outlive us, with its output in a file.
+
+use std::{
+    ffi::OsStr,
+    fs::{File, OpenOptions},
+    io,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// Becomes the program that its arguments name, and leaves a shell beside it which waits for the end
+/// of a pipe that only our process holds open. That works with any program, and keeps its pid; a
+/// parent-death signal would need unsafe code, and is tied to the thread that forked.
+const TETHER: &str = r#"exec 3<&0; (read -r _ <&3; kill -9 0) & exec "$0" "$@" </dev/null 3<&-"#;
+
+/// Whether a child process ends when we do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lifetime {
+    /// It is killed on drop, and when this process ends for whatever reason.
+    #[default]
+    Ours,
+    /// It is left running, for a person to look at.
+    Kept,
+}
+
+/// A running program, with standard output and error appended to [`Process::log`].
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    log: PathBuf,
+    lifetime: Lifetime,
+    child: Child,
+}
+
+impl Process {
+    /// Starts `program`, in a process group of its own so that a Ctrl-C at the terminal reaches us
+    /// alone.
+    pub fn spawn(
+        name: &str,
+        program: &Path,
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        env: &[(String, String)],
+        log: &Path,
+        lifetime: Lifetime,
+    ) -> io::Result<Self> {
+        let output = OpenOptions::new().create(true).append(true).open(log)?;
+        let mut command = match lifetime {
+            Lifetime::Ours => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(TETHER).arg(program);
+                shell.stdin(Stdio::piped());
+                shell
+            }
+            Lifetime::Kept => {
+                let mut direct = Command::new(program);
+                direct.stdin(Stdio::null());
+                direct
+            }
+        };
+        let child = command
+            .args(args)
+            .envs(env.iter().map(|(key, value)| (key, value)))
+            .process_group(0)
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()?;
+        Ok(Self {
+            name: name.to_owned(),
+            log: log.to_owned(),
+            lifetime,
+            child,
+        })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// How it ended, if it has.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("wait for a child")
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) {
+        // The group lives on in the tether's shell when the program has ended by itself.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM; gives how it ended, or nothing if it had not within `timeout`.
+    pub fn terminate(&mut self, timeout: Duration) -> Option<ExitStatus> {
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let deadline = Instant::now() + timeout;
+        loop {
+            let ended = self.exited();
+            if ended.is_some() || Instant::now() > deadline {
+                return ended;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The last lines of the log, to quote in an error.
+    pub fn log_tail(&self) -> String {
+        format!(
+            "--- the end of {}'s log ({}):\n{}",
+            self.name,
+            self.log.display(),
+            tail(&self.log, 30)
+        )
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.lifetime == Lifetime::Ours {
+            self.kill();
+        }
+    }
+}
+
+/// The last `lines` lines of a file; empty if there is no such file.
+pub fn tail(path: &Path, lines: usize) -> String {
+    let mut bytes = Vec::new();
+    if let Ok(mut file) = File::open(path) {
+        let _ = io::Read::read_to_end(&mut file, &mut bytes);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}

@@ -1,0 +1,282 @@
+//! A bare repository, and quick ways to put commits into it.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// What becomes of one path.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    Write(&'a str),
+    Executable(&'a str),
+    /// A symbolic link to this target.
+    Symlink(&'a str),
+    /// A submodule at this commit.
+    Submodule(&'a str),
+    Delete,
+}
+
+/// Where a commit goes on from.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Parent<'a> {
+    /// The branch's tip, or nothing where there is no such branch yet.
+    #[default]
+    Tip,
+    /// Nothing: an unrelated history.
+    None,
+    /// This commit, whatever the branch points to: a forced push, unless it is the tip.
+    Commit(&'a str),
+}
+
+/// A commit to make.
+#[derive(Clone, Copy, Debug)]
+pub struct NewCommit<'a> {
+    pub branch: &'a str,
+    pub parent: Parent<'a>,
+    pub message: &'a str,
+    pub changes: &'a [(&'a str, Change<'a>)],
+    /// Seconds since 1970, or now.
+    pub time: Option<i64>,
+}
+
+impl Default for NewCommit<'_> {
+    fn default() -> Self {
+        Self {
+            branch: "main",
+            parent: Parent::Tip,
+            message: "a change",
+            changes: &[],
+            time: None,
+        }
+    }
+}
+
+/// A repository that a [`super::git::GitServer`] serves; also usable without one, by its path.
+#[derive(Clone, Debug)]
+pub struct Repo {
+    path: PathBuf,
+    url: String,
+}
+
+impl Repo {
+    /// Creates a bare repository at `path`, which a server at `base` serves under its file name.
+    pub fn create(path: &Path, base: &str) -> Self {
+        fs::create_dir_all(path).expect("a folder for a repository");
+        git(
+            path,
+            &["init", "--quiet", "--bare", "--initial-branch=main", "."],
+            &[],
+        );
+        for (key, value) in [
+            ("uploadpack.allowAnySHA1InWant", "true"),
+            ("uploadpack.allowFilter", "true"),
+            ("http.receivepack", "true"),
+            ("gc.auto", "0"),
+            ("receive.autogc", "false"),
+            // An empty file would be left by an unclean end, and every test is one.
+            ("core.fsync", "none"),
+        ] {
+            git(path, &["config", key, value], &[]);
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Self {
+            path: path.to_owned(),
+            url: format!("{base}/{name}"),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Writes files (`None` deletes one) on top of `main`, and gives the commit's id.
+    pub fn commit<P: AsRef<str>, C: AsRef<str>>(
+        &self,
+        files: &[(P, Option<C>)],
+        message: &str,
+    ) -> String {
+        let changes: Vec<_> = files
+            .iter()
+            .map(|(path, content)| {
+                let change = content
+                    .as_ref()
+                    .map_or(Change::Delete, |text| Change::Write(text.as_ref()));
+                (path.as_ref(), change)
+            })
+            .collect();
+        self.commit_with(NewCommit {
+            message,
+            changes: &changes,
+            ..NewCommit::default()
+        })
+    }
+
+    /// Makes any commit, and gives its id. One subprocess, however many files.
+    pub fn commit_with(&self, commit: NewCommit<'_>) -> String {
+        let branch = format!("refs/heads/{}", commit.branch);
+        let from = match commit.parent {
+            Parent::Tip => self.resolve(&branch),
+            Parent::None => None,
+            Parent::Commit(id) => Some(id.to_owned()),
+        };
+        let when = commit
+            .time
+            .map_or("now".to_owned(), |seconds| format!("{seconds} +0000"));
+        let mut stream = format!("feature done\nreset {branch}\n\ncommit {branch}\nmark :1\n");
+        let _ = writeln!(stream, "committer Tester <tester@example.com> {when}");
+        push_data(&mut stream, commit.message);
+        if let Some(id) = from {
+            let _ = writeln!(stream, "from {id}");
+        }
+        for (path, change) in commit.changes {
+            push_change(&mut stream, path, *change);
+        }
+        stream.push_str("\nget-mark :1\ndone\n");
+        let args = ["fast-import", "--quiet", "--force", "--date-format=now"];
+        let args = if commit.time.is_some() {
+            &args[..3]
+        } else {
+            &args[..]
+        };
+        git(&self.path, args, stream.as_bytes()).trim().to_owned()
+    }
+
+    /// The commit that a reference, or any other revision, names; nothing if there is none.
+    pub fn resolve(&self, revision: &str) -> Option<String> {
+        let commit = format!("{revision}^{{commit}}");
+        let id = try_git(
+            &self.path,
+            &["rev-parse", "--verify", "--quiet", &commit],
+            &[],
+        )
+        .ok()?;
+        Some(id.trim().to_owned())
+    }
+
+    /// The id of the tree, or the blob, at a path of a commit.
+    pub fn object_at(&self, commit: &str, path: &str) -> String {
+        let object = format!("{commit}:{path}");
+        git(&self.path, &["rev-parse", "--verify", &object], &[])
+            .trim()
+            .to_owned()
+    }
+
+    /// Points a branch to any commit, as a forced push does.
+    pub fn force_push(&self, branch: &str, commit: &str) {
+        self.update_ref(&format!("refs/heads/{branch}"), commit);
+    }
+
+    pub fn tag(&self, name: &str, commit: &str) {
+        self.update_ref(&format!("refs/tags/{name}"), commit);
+    }
+
+    pub fn annotated_tag(&self, name: &str, commit: &str, message: &str) {
+        git(
+            &self.path,
+            &[
+                "tag",
+                "--force",
+                "--annotate",
+                "--message",
+                message,
+                name,
+                commit,
+            ],
+            &[],
+        );
+    }
+
+    pub fn delete_branch(&self, branch: &str) {
+        self.delete_ref(&format!("refs/heads/{branch}"));
+    }
+
+    pub fn delete_tag(&self, name: &str) {
+        self.delete_ref(&format!("refs/tags/{name}"));
+    }
+
+    /// Points any reference, by its full name, to a commit.
+    pub fn update_ref(&self, name: &str, commit: &str) {
+        git(&self.path, &["update-ref", name, commit], &[]);
+    }
+
+    fn delete_ref(&self, name: &str) {
+        git(&self.path, &["update-ref", "-d", name], &[]);
+    }
+}
+
+fn push_change(stream: &mut String, path: &str, change: Change<'_>) {
+    let (mode, content) = match change {
+        Change::Write(text) => ("100644", text),
+        Change::Executable(text) => ("100755", text),
+        Change::Symlink(target) => ("120000", target),
+        Change::Submodule(commit) => {
+            let _ = writeln!(stream, "M 160000 {commit} {}", quoted(path));
+            return;
+        }
+        Change::Delete => {
+            let _ = writeln!(stream, "D {}", quoted(path));
+            return;
+        }
+    };
+    let _ = writeln!(stream, "M {mode} inline {}", quoted(path));
+    push_data(stream, content);
+}
+
+fn push_data(stream: &mut String, data: &str) {
+    let _ = writeln!(stream, "data {}\n{data}", data.len());
+}
+
+fn quoted(path: &str) -> String {
+    let escaped = path
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n");
+    format!("\"{escaped}\"")
+}
+
+/// Runs Git in `folder`, with nobody's configuration; gives its output, or panics with its complaint.
+pub fn git(folder: &Path, args: &[&str], input: &[u8]) -> String {
+    try_git(folder, args, input).unwrap_or_else(|error| panic!("git {args:?}: {error}"))
+}
+
+/// Like [`git`], giving the complaint.
+pub fn try_git(folder: &Path, args: &[&str], input: &[u8]) -> Result<String, String> {
+    let mut child = Command::new("git")
+        .args(args)
+        .current_dir(folder)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("GIT_AUTHOR_NAME", "Tester")
+        .env("GIT_AUTHOR_EMAIL", "tester@example.com")
+        .env("GIT_COMMITTER_NAME", "Tester")
+        .env("GIT_COMMITTER_EMAIL", "tester@example.com")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    let mut stdin = child.stdin.take().expect("a pipe");
+    std::thread::scope(|scope| {
+        // Written beside the reading, so that neither waits for a full pipe of the other.
+        scope.spawn(move || {
+            let _ = stdin.write_all(input);
+        });
+        let output = child
+            .wait_with_output()
+            .map_err(|error| error.to_string())?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    })
+}
