@@ -1,0 +1,415 @@
+//! What is managed and by whom, from watches: the cluster is the inventory, this is its index.
+//!
+//! One lock, held for map operations only. Watches and answers to our own applies both write here; the
+//! higher resourceVersion wins, so that a watch that lags behind our own write changes nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use crate::health::{self, Health};
+use crate::manifest::{GroupKind, ObjectKey};
+use crate::plan::{Observed, SyncName};
+
+/// The index of managed objects; clones share it.
+#[derive(Clone)]
+pub struct Inventory {
+    state: Arc<Mutex<State>>,
+    released: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    objects: HashMap<ObjectKey, Observed>,
+    /// Claimed objects that were deleted, by the resourceVersion of the deletion: an answer to an
+    /// older apply must not bring them back.
+    deleted: HashMap<ObjectKey, u64>,
+    claims: HashMap<ObjectKey, SyncName>,
+    /// Objects that a Sync wants while another one has them.
+    wishes: HashMap<ObjectKey, SyncName>,
+    syncs: HashMap<SyncName, Member>,
+}
+
+#[derive(Default)]
+struct Member {
+    observed: HashSet<ObjectKey>,
+    /// Set while the Sync exists.
+    mailbox: Option<Arc<Mailbox>>,
+    /// Whether the Sync has said which objects it wants.
+    planned: bool,
+    /// Objects of which every change counts.
+    suspects: HashSet<ObjectKey>,
+}
+
+/// Where a Sync's driver learns which of its objects changed.
+#[derive(Default)]
+pub struct Mailbox {
+    dirty: Mutex<HashSet<ObjectKey>>,
+    notify: Notify,
+}
+
+impl Mailbox {
+    fn put(&self, key: ObjectKey) {
+        lock(&self.dirty).insert(key);
+        self.notify.notify_one();
+    }
+
+    /// Waits until something changed. Cancel safe.
+    pub async fn changed(&self) {
+        self.notify.notified().await;
+    }
+
+    /// Takes what has changed since the last call.
+    pub fn take(&self) -> HashSet<ObjectKey> {
+        std::mem::take(&mut *lock(&self.dirty))
+    }
+}
+
+impl Default for Inventory {
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            released: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Inventory {
+    /// Makes a Sync known, so that its objects are nobody else's; its mailbox.
+    pub fn join(&self, sync: &SyncName) -> Arc<Mailbox> {
+        let mut state = lock(&self.state);
+        let member = state.syncs.entry(sync.clone()).or_default();
+        member.mailbox.get_or_insert_default().clone()
+    }
+
+    /// Forgets a Sync that is gone, and lets others have what it claimed.
+    pub fn leave(&self, sync: &SyncName) {
+        let mut state = lock(&self.state);
+        if let Some(member) = state.syncs.get_mut(sync) {
+            member.mailbox = None;
+            member.planned = false;
+        }
+        state.claims.retain(|_, owner| owner != sync);
+        state.wishes.retain(|_, wisher| wisher != sync);
+        self.tell_released();
+    }
+
+    /// Claims `wanted` for a Sync and releases what it claimed before and wants no longer. Returns
+    /// what another Sync has, with its owner.
+    pub fn claim<'a>(
+        &self,
+        sync: &SyncName,
+        wanted: impl Iterator<Item = &'a ObjectKey>,
+    ) -> Vec<(ObjectKey, SyncName)> {
+        let mut state = lock(&self.state);
+        let mut mine = HashSet::new();
+        let mut refused = Vec::new();
+        state.wishes.retain(|_, wisher| wisher != sync);
+        for key in wanted {
+            match state.holder(key, sync) {
+                Some(holder) => {
+                    state.wishes.insert(key.clone(), sync.clone());
+                    refused.push((key.clone(), holder));
+                }
+                None => {
+                    mine.insert(key.clone());
+                }
+            }
+        }
+        let before = state.claims.len();
+        state
+            .claims
+            .retain(|key, owner| owner != sync || mine.contains(key));
+        let released = state.claims.len() < before;
+        for key in mine {
+            state.claims.insert(key, sync.clone());
+        }
+        let State { claims, deleted, .. } = &mut *state;
+        deleted.retain(|key, _| claims.contains_key(key));
+        let member = state.syncs.entry(sync.clone()).or_default();
+        let first = !std::mem::replace(&mut member.planned, true);
+        if released || first {
+            self.tell_released();
+        }
+        refused
+    }
+
+    /// Changes whenever objects were released that another Sync may be waiting for.
+    pub fn released(&self) -> watch::Receiver<u64> {
+        self.released.subscribe()
+    }
+
+    /// What is known of an object.
+    pub fn get(&self, key: &ObjectKey) -> Option<Observed> {
+        lock(&self.state).objects.get(key).cloned()
+    }
+
+    /// The objects whose identity names this Sync, and which no other Sync wishes for.
+    pub fn owned(&self, sync: &SyncName) -> Vec<(ObjectKey, Observed)> {
+        let state = lock(&self.state);
+        let Some(member) = state.syncs.get(sync) else {
+            return Vec::new();
+        };
+        member
+            .observed
+            .iter()
+            .filter(|key| !state.wishes.contains_key(*key))
+            .filter_map(|key| Some((key.clone(), state.objects.get(key)?.clone())))
+            .collect()
+    }
+
+    /// Asks to be told of every change of `suspects`, also where our own `managedFields` entry stays:
+    /// a drift that somebody undoes by hand leaves no trace in it.
+    pub fn suspect(&self, sync: &SyncName, suspects: HashSet<ObjectKey>) {
+        let mut state = lock(&self.state);
+        state.syncs.entry(sync.clone()).or_default().suspects = suspects;
+    }
+
+    /// Records the answer to an apply of ours. Returns what is now known of the object: what a
+    /// watch said meanwhile, if that is newer; none if it was deleted since.
+    pub fn applied(&self, key: &ObjectKey, answer: Observed) -> Option<Observed> {
+        let mut state = lock(&self.state);
+        if state.deleted.get(key).is_some_and(|version| *version > answer.version) {
+            return None;
+        }
+        match state.objects.get(key) {
+            Some(known) if known.version > answer.version => return Some(known.clone()),
+            // Nothing was written, so health is what the watch last said.
+            Some(known) if known.version == answer.version => {
+                let health = known.health.clone();
+                state.put(key.clone(), Observed { health, ..answer });
+            }
+            _ => {
+                let health = unseen(&key.kind);
+                state.put(key.clone(), Observed { health, ..answer });
+            }
+        }
+        state.objects.get(key).cloned()
+    }
+
+    /// Records what a watch said of an object: none if it is not, or no longer, managed.
+    pub(super) fn watched(&self, key: &ObjectKey, version: u64, seen: Option<Observed>) {
+        let mut state = lock(&self.state);
+        let known = state.objects.get(key);
+        if known.is_some_and(|known| known.version > version) {
+            return;
+        }
+        match seen {
+            Some(seen) => {
+                let suspect = state
+                    .syncs
+                    .get(&seen.owner)
+                    .is_some_and(|member| member.suspects.contains(key));
+                let told = suspect || known.is_none_or(|known| differs(known, &seen));
+                let previous = known.map(|known| known.owner.clone());
+                let owner = seen.owner.clone();
+                state.put(key.clone(), seen);
+                if told {
+                    state.tell(&owner, key);
+                    if let Some(previous) = previous.filter(|previous| *previous != owner) {
+                        state.tell(&previous, key);
+                    }
+                }
+            }
+            None => state.remove(key, version),
+        }
+    }
+
+    /// The objects of a kind and their versions: what a full list that starts now has to confirm.
+    pub(super) fn known(&self, kind: &GroupKind) -> HashMap<ObjectKey, u64> {
+        lock(&self.state)
+            .objects
+            .iter()
+            .filter(|(key, _)| key.kind == *kind)
+            .map(|(key, known)| (key.clone(), known.version))
+            .collect()
+    }
+
+    /// Ends a full list: what was known when it started and was neither named by it nor written
+    /// since is gone.
+    pub(super) fn unconfirmed(&self, gone: HashMap<ObjectKey, u64>) {
+        let mut state = lock(&self.state);
+        for (key, version) in gone {
+            if state.objects.get(&key).is_some_and(|known| known.version == version) {
+                state.remove(&key, version);
+            }
+        }
+    }
+
+    fn tell_released(&self) {
+        self.released.send_modify(|count| *count += 1);
+    }
+}
+
+impl State {
+    /// The other Sync that has an object, if there is one.
+    fn holder(&self, key: &ObjectKey, sync: &SyncName) -> Option<SyncName> {
+        if let Some(owner) = self.claims.get(key) {
+            return (owner != sync).then(|| owner.clone());
+        }
+        let owner = &self.objects.get(key)?.owner;
+        // A Sync that has planned without the object, or that is gone, does not want it.
+        let wants = self
+            .syncs
+            .get(owner)
+            .is_some_and(|member| member.mailbox.is_some() && !member.planned);
+        (owner != sync && wants).then(|| owner.clone())
+    }
+
+    fn put(&mut self, key: ObjectKey, seen: Observed) {
+        self.deleted.remove(&key);
+        let owner = seen.owner.clone();
+        if let Some(previous) = self.objects.insert(key.clone(), seen)
+            && previous.owner != owner
+            && let Some(member) = self.syncs.get_mut(&previous.owner)
+        {
+            member.observed.remove(&key);
+        }
+        self.syncs.entry(owner).or_default().observed.insert(key);
+    }
+
+    fn remove(&mut self, key: &ObjectKey, version: u64) {
+        if self.claims.contains_key(key) {
+            self.deleted.insert(key.clone(), version);
+        }
+        if let Some(known) = self.objects.remove(key) {
+            if let Some(member) = self.syncs.get_mut(&known.owner) {
+                member.observed.remove(key);
+            }
+            self.tell(&known.owner, key);
+        }
+    }
+
+    fn tell(&self, owner: &SyncName, key: &ObjectKey) {
+        if let Some(mailbox) = self.syncs.get(owner).and_then(|member| member.mailbox.as_ref()) {
+            mailbox.put(key.clone());
+        }
+    }
+}
+
+/// Whether a driver has to look: a status write of a healthy object, say, tells it nothing.
+fn differs(known: &Observed, seen: &Observed) -> bool {
+    known.entry != seen.entry
+        || known.uid != seen.uid
+        || known.deleting != seen.deleting
+        || known.health != seen.health
+        || known.owner != seen.owner
+}
+
+/// The health of an object that was just written, until its watch says more: answers carry metadata
+/// only.
+fn unseen(kind: &GroupKind) -> Health {
+    match health::needs_body(kind) {
+        true => Health::InProgress("applied; its status has not been seen yet".to_owned()),
+        false => Health::Current,
+    }
+}
+
+/// A panic elsewhere does not take the index with it: every operation leaves it whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey {
+            kind: GroupKind::new("", "ConfigMap"),
+            namespace: Some("prod".into()),
+            name: name.into(),
+        }
+    }
+
+    fn seen(owner: &SyncName, version: u64, entry: u64) -> Observed {
+        Observed {
+            owner: owner.clone(),
+            uid: "u".into(),
+            version,
+            entry: Some(entry),
+            digest: None,
+            deleting: false,
+            health: Health::Current,
+            writer: None,
+        }
+    }
+
+    fn names() -> (SyncName, SyncName) {
+        (SyncName::new("ns", "a"), SyncName::new("ns", "b"))
+    }
+
+    #[test]
+    fn a_lagging_watch_changes_nothing() {
+        let (a, _) = names();
+        let inventory = Inventory::default();
+        let mailbox = inventory.join(&a);
+        inventory.applied(&key("x"), seen(&a, 10, 1));
+        inventory.watched(&key("x"), 9, Some(seen(&a, 9, 0)));
+        inventory.watched(&key("x"), 9, None);
+        assert_eq!(inventory.get(&key("x")).unwrap().version, 10);
+        assert!(mailbox.take().is_empty());
+        inventory.watched(&key("x"), 11, Some(seen(&a, 11, 2)));
+        assert_eq!(mailbox.take().len(), 1);
+    }
+
+    #[test]
+    fn a_deletion_is_not_undone_by_an_older_answer() {
+        let (a, _) = names();
+        let inventory = Inventory::default();
+        inventory.join(&a);
+        inventory.claim(&a, [key("x")].iter());
+        inventory.watched(&key("x"), 11, None);
+        assert_eq!(inventory.applied(&key("x"), seen(&a, 10, 1)), None);
+        assert!(inventory.applied(&key("x"), seen(&a, 12, 1)).is_some());
+    }
+
+    #[test]
+    fn an_object_is_one_syncs_until_it_lets_go() {
+        let (a, b) = names();
+        let inventory = Inventory::default();
+        inventory.join(&a);
+        inventory.join(&b);
+        assert!(inventory.claim(&a, [key("x"), key("y")].iter()).is_empty());
+        assert_eq!(inventory.claim(&b, [key("x")].iter()), [(key("x"), a.clone())]);
+        inventory.applied(&key("x"), seen(&a, 1, 1));
+        let mut released = inventory.released();
+        released.mark_unchanged();
+        inventory.claim(&a, [key("y")].iter());
+        assert!(released.has_changed().unwrap());
+        assert!(inventory.owned(&a).is_empty(), "b wishes for it: not a's to prune");
+        assert!(inventory.claim(&b, [key("x")].iter()).is_empty());
+    }
+
+    #[test]
+    fn after_a_restart_the_object_stays_with_the_owner_that_it_names() {
+        let (a, b) = names();
+        let inventory = Inventory::default();
+        inventory.join(&a);
+        inventory.join(&b);
+        inventory.watched(&key("x"), 1, Some(seen(&a, 1, 1)));
+        assert_eq!(inventory.claim(&b, [key("x")].iter()).len(), 1, "a has not planned yet");
+        inventory.claim(&a, [].iter());
+        assert!(inventory.claim(&b, [key("x")].iter()).is_empty());
+        let gone = SyncName::new("ns", "gone");
+        inventory.watched(&key("z"), 1, Some(seen(&gone, 1, 1)));
+        assert!(inventory.claim(&b, [key("z")].iter()).is_empty());
+    }
+
+    #[test]
+    fn a_list_that_does_not_name_an_object_tells_its_owner() {
+        let (a, _) = names();
+        let inventory = Inventory::default();
+        let mailbox = inventory.join(&a);
+        inventory.watched(&key("x"), 1, Some(seen(&a, 1, 1)));
+        inventory.watched(&key("y"), 1, Some(seen(&a, 1, 1)));
+        mailbox.take();
+        let before = inventory.known(&key("x").kind);
+        inventory.applied(&key("y"), seen(&a, 2, 2));
+        inventory.unconfirmed(before);
+        assert_eq!(mailbox.take(), HashSet::from([key("x")]));
+        assert_eq!(inventory.get(&key("x")), None);
+        assert!(inventory.get(&key("y")).is_some(), "written after the list began");
+    }
+}

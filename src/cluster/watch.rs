@@ -1,0 +1,230 @@
+//! One watch per managed kind, selected by the ApplySet label and reduced at once to what the
+//! inventory keeps: bodies pass through and are dropped.
+//!
+//! Kinds whose health is in their body (Deployments, custom kinds) are watched whole; the others,
+//! by far the most objects, as metadata. Design, section 2, asks for metadata throughout; health from
+//! the same watch costs no second one, and the objects are the same ones in number.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use kube::api::{DynamicObject, PartialObjectMeta};
+use kube::runtime::{WatchStreamExt as _, metadata_watcher, watcher};
+use kube::{Api, Client, Resource as _};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::{Inventory, ServedKind};
+use crate::health::{self, Health};
+use crate::manifest::{GroupKind, ObjectKey};
+use crate::plan::{Observed, PART_OF};
+
+/// The watches that run, by kind.
+pub(super) struct Watches {
+    client: Client,
+    inventory: Inventory,
+    namespace: Option<String>,
+    running: Mutex<HashMap<GroupKind, Running>>,
+}
+
+struct Running {
+    served: ServedKind,
+    state: watch::Receiver<State>,
+    task: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// How far a watch has come.
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    Listing,
+    Synced,
+    /// Why the list does not come.
+    Failing(String),
+}
+
+impl Watches {
+    pub(super) fn new(client: Client, inventory: Inventory, namespace: Option<String>) -> Self {
+        Self {
+            client,
+            inventory,
+            namespace,
+            running: Mutex::default(),
+        }
+    }
+
+    /// Starts watching a kind, unless it is watched already, and waits for its first list.
+    ///
+    /// # Errors
+    /// Why the list does not come, when it has not come within `patience`.
+    pub(super) async fn synced(
+        &self,
+        served: &ServedKind,
+        patience: Duration,
+    ) -> Result<(), String> {
+        let mut state = self.start(served);
+        let wait = state.wait_for(|state| *state == State::Synced);
+        match tokio::time::timeout(patience, wait).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err("its watch ended".to_owned()),
+            Err(_) => match &*state.borrow() {
+                State::Synced => Ok(()),
+                State::Listing => Err("the API server does not answer".to_owned()),
+                State::Failing(why) => Err(why.clone()),
+            },
+        }
+    }
+
+    fn start(&self, served: &ServedKind) -> watch::Receiver<State> {
+        let kind = served.group_kind();
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watch) = running.get(&kind)
+            // Versions of one kind are the same objects; a changed scope or plural is a new kind.
+            && watch.served.resource.plural == served.resource.plural
+            && watch.served.namespaced == served.namespaced
+            && !watch.task.is_finished()
+        {
+            return watch.state.clone();
+        }
+        let (sender, state) = watch::channel(State::Listing);
+        let resource = &served.resource;
+        let api: Api<DynamicObject> = match &self.namespace {
+            Some(namespace) if served.namespaced => {
+                Api::namespaced_with(self.client.clone(), namespace, resource)
+            }
+            _ => Api::all_with(self.client.clone(), resource),
+        };
+        let config = watcher::Config::default().labels(PART_OF);
+        let follower = Follower {
+            kind: kind.clone(),
+            inventory: self.inventory.clone(),
+            state: sender,
+            unconfirmed: HashMap::new(),
+        };
+        let task = if health::needs_body(&kind) {
+            tokio::spawn(follower.follow(watcher(api, config)))
+        } else {
+            tokio::spawn(follower.follow(metadata_watcher(api, config)))
+        };
+        let watch = Running {
+            served: served.clone(),
+            state: state.clone(),
+            task: task.abort_handle(),
+        };
+        running.insert(kind, watch);
+        state
+    }
+
+    /// Stops the watch of a kind that is no longer served, so that its return starts a new one.
+    pub(super) fn stop_unserved(&self, served: impl Fn(&GroupKind) -> bool) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|kind, _| {
+            let keep = served(kind);
+            if !keep {
+                self.inventory.unconfirmed(self.inventory.known(kind));
+            }
+            keep
+        });
+    }
+}
+
+struct Follower {
+    kind: GroupKind,
+    inventory: Inventory,
+    state: watch::Sender<State>,
+    /// What the list under way has not named yet.
+    unconfirmed: HashMap<ObjectKey, u64>,
+}
+
+impl Follower {
+    async fn follow<K: Watched>(
+        mut self,
+        events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
+    ) {
+        let mut events = std::pin::pin!(events.default_backoff());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => self.take(event),
+                Err(error) => self.failed(&error),
+            }
+        }
+    }
+
+    fn take<K: Watched>(&mut self, event: watcher::Event<K>) {
+        match event {
+            watcher::Event::Init => self.unconfirmed = self.inventory.known(&self.kind),
+            watcher::Event::InitApply(object) => {
+                if let Some(key) = self.seen(&object, false) {
+                    self.unconfirmed.remove(&key);
+                }
+            }
+            watcher::Event::InitDone => {
+                self.inventory.unconfirmed(std::mem::take(&mut self.unconfirmed));
+                self.state.send_replace(State::Synced);
+            }
+            watcher::Event::Apply(object) => drop(self.seen(&object, false)),
+            watcher::Event::Delete(object) => drop(self.seen(&object, true)),
+        }
+    }
+
+    fn seen<K: Watched>(&self, object: &K, deleted: bool) -> Option<ObjectKey> {
+        let meta = object.metadata();
+        let key = ObjectKey {
+            kind: self.kind.clone(),
+            namespace: meta.namespace.as_deref().map(Into::into),
+            name: meta.name.as_deref()?.into(),
+        };
+        let version = meta.resource_version.as_deref()?.parse().ok()?;
+        let observed = match deleted {
+            true => None,
+            false => Observed::read(&key, meta, object.health(&self.kind)),
+        };
+        self.inventory.watched(&key, version, observed);
+        Some(key)
+    }
+
+    fn failed(&self, error: &watcher::Error) {
+        tracing::debug!(kind = %self.kind, %error, "watch interrupted; it is resumed");
+        self.state.send_if_modified(|state| {
+            let listing = *state != State::Synced;
+            if listing {
+                *state = State::Failing(error.to_string());
+            }
+            listing
+        });
+    }
+}
+
+/// An object as one of the two kinds of watch gives it.
+trait Watched: Debug + Send + 'static {
+    fn metadata(&self) -> &kube::api::ObjectMeta;
+    fn health(&self, kind: &GroupKind) -> Health;
+}
+
+impl Watched for PartialObjectMeta<DynamicObject> {
+    fn metadata(&self) -> &kube::api::ObjectMeta {
+        self.meta()
+    }
+
+    fn health(&self, _: &GroupKind) -> Health {
+        Health::Current
+    }
+}
+
+impl Watched for DynamicObject {
+    fn metadata(&self) -> &kube::api::ObjectMeta {
+        &self.metadata
+    }
+
+    fn health(&self, kind: &GroupKind) -> Health {
+        serde_json::to_value(self).map_or(Health::Current, |body| health::assess(kind, &body))
+    }
+}

@@ -1,0 +1,262 @@
+//! Server-side apply, delete and disowning of single objects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, header};
+use kube::api::{DynamicObject, PartialObjectMeta};
+use kube::core::Status;
+use kube::{Client, Resource as _};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::ServedKind;
+use crate::api::FIELD_MANAGER;
+use crate::health::Health;
+use crate::manifest::{ObjectKey, redact};
+use crate::metrics::Metrics;
+use crate::plan::{DIGEST, IDENTITY, Observed, PART_OF};
+
+/// Why an object could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The API server refused it, in its own words (secrets removed).
+    #[error("{message}")]
+    Refused {
+        /// The HTTP status.
+        code: u16,
+        /// The server's message.
+        message: String,
+    },
+    /// The server no longer serves the kind.
+    #[error("the API server does not serve this kind")]
+    NotServed,
+    /// The server could not be reached, or asked to slow down, at every try.
+    #[error("the API server cannot be reached")]
+    Unavailable(#[source] kube::Error),
+    /// The server answered what cannot be understood.
+    #[error("the API server's answer cannot be read: {0}")]
+    Answer(String),
+}
+
+/// Writes objects, a bounded number at once over all Syncs.
+#[derive(Clone)]
+pub(super) struct Writer {
+    client: Client,
+    permits: Arc<Semaphore>,
+    metrics: Metrics,
+}
+
+/// Requests at once over all Syncs. Each is a connection of its own (HTTP/1.1), and one Sync alone may
+/// use only `PARALLEL` of them, so that it cannot starve the others.
+const REQUESTS: usize = 64;
+
+/// Tries of one request while the server cannot be reached or asks to slow down, and the first pause.
+const TRIES: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause that a server's `Retry-After` gets between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Metadata is all we need back; the API server leaves out the rest when asked.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+impl Writer {
+    pub(super) fn new(client: Client, metrics: Metrics) -> Self {
+        Self {
+            client,
+            permits: Arc::new(Semaphore::new(REQUESTS)),
+            metrics,
+        }
+    }
+
+    /// Server-side-applies `body`, which is the whole object as JSON. The answer is what the server
+    /// then has.
+    pub(super) async fn apply(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+        body: &[u8],
+    ) -> Result<Observed, WriteError> {
+        let text = self.send_apply("apply", "", METADATA, served, key, body).await?;
+        let object: PartialObjectMeta<DynamicObject> = read(&text)?;
+        Observed::read(key, object.meta(), Health::Current)
+            .ok_or_else(|| WriteError::Answer("it is not the object that was sent".to_owned()))
+    }
+
+    /// The resourceVersion of the live object, if applying `body` would change none of its values; our
+    /// share in `managedFields` does not count.
+    pub(super) async fn equal(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+        body: &[u8],
+    ) -> Result<Option<String>, WriteError> {
+        let uri = path(served, key);
+        let live = self.send("get", key, || Request::get(&uri).body(Vec::new())).await;
+        let live = match live {
+            Err(WriteError::Refused { code: 404, .. }) => return Ok(None),
+            live => live?,
+        };
+        let tried = self
+            .send_apply("dry-run", "&dryRun=All", "application/json", served, key, body)
+            .await?;
+        let (mut live, mut tried): (Value, Value) = (read(&live)?, read(&tried)?);
+        let version = live["metadata"]["resourceVersion"].as_str().map(str::to_owned);
+        for object in [&mut live, &mut tried] {
+            if let Some(metadata) = object["metadata"].as_object_mut() {
+                for field in ["managedFields", "resourceVersion", "generation"] {
+                    metadata.remove(field);
+                }
+            }
+        }
+        Ok(version.filter(|_| live == tried))
+    }
+
+    async fn send_apply(
+        &self,
+        verb: &'static str,
+        query: &str,
+        accept: &str,
+        served: &ServedKind,
+        key: &ObjectKey,
+        body: &[u8],
+    ) -> Result<String, WriteError> {
+        // `force`: where Git and another manager disagree on a field, Git is right.
+        let uri = format!(
+            "{}?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict{query}",
+            path(served, key)
+        );
+        self.send(verb, key, || {
+            Request::patch(&uri)
+                .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
+                .header(header::ACCEPT, accept)
+                .body(body.to_vec())
+        })
+        .await
+    }
+
+    /// Deletes the object with this uid; one that is gone, or has another uid, is as good as deleted.
+    pub(super) async fn delete(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+        uid: &str,
+    ) -> Result<(), WriteError> {
+        let uri = path(served, key);
+        let options = json!({
+            "kind": "DeleteOptions", "apiVersion": "v1",
+            "preconditions": {"uid": uid}, "propagationPolicy": "Background",
+        })
+        .to_string();
+        let answer = self
+            .send("delete", key, || {
+                Request::delete(&uri)
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .header(header::ACCEPT, METADATA)
+                    .body(options.clone().into_bytes())
+            })
+            .await;
+        gone_is_fine(answer)
+    }
+
+    /// Takes label and annotations off an object, so that no Sync owns it any longer.
+    pub(super) async fn disown(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+        uid: &str,
+    ) -> Result<(), WriteError> {
+        let uri = format!("{}?fieldManager={FIELD_MANAGER}", path(served, key));
+        // A uid in a patch is a precondition: the server refuses to change it.
+        let patch = json!({"metadata": {
+            "uid": uid,
+            "labels": {PART_OF: null},
+            "annotations": {IDENTITY: null, DIGEST: null},
+        }})
+        .to_string();
+        let answer = self
+            .send("patch", key, || {
+                Request::patch(&uri)
+                    .header(header::CONTENT_TYPE, "application/merge-patch+json")
+                    .header(header::ACCEPT, METADATA)
+                    .body(patch.clone().into_bytes())
+            })
+            .await;
+        gone_is_fine(answer)
+    }
+
+    /// Sends a request, again with growing pauses while the server cannot be reached.
+    async fn send(
+        &self,
+        verb: &'static str,
+        key: &ObjectKey,
+        request: impl Fn() -> Result<Request<Vec<u8>>, http::Error>,
+    ) -> Result<String, WriteError> {
+        let mut pause = FIRST_PAUSE;
+        for tries_left in (0..TRIES).rev() {
+            let request = request().map_err(|error| WriteError::Answer(error.to_string()))?;
+            // The semaphore is never closed.
+            let permit = self.permits.acquire().await;
+            let answer = self.client.request_text(request).await;
+            drop(permit);
+            self.metrics.request(verb, &answer);
+            match answer {
+                Ok(text) => return Ok(text),
+                Err(kube::Error::Api(status)) if status.code != 429 => {
+                    return Err(refusal(key, &status));
+                }
+                Err(error) if tries_left == 0 => return Err(WriteError::Unavailable(error)),
+                Err(error) => {
+                    tracing::debug!(object = %key, %error, "request failed; it is sent again");
+                    tokio::time::sleep(asked_pause(&error).unwrap_or(pause)).await;
+                    pause *= 2;
+                }
+            }
+        }
+        unreachable!("the last try returns")
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, WriteError> {
+    serde_json::from_str(text).map_err(|error| WriteError::Answer(error.to_string()))
+}
+
+fn path(served: &ServedKind, key: &ObjectKey) -> String {
+    let folder = DynamicObject::url_path(&served.resource, key.namespace.as_deref());
+    // The API server's own validation keeps `/` and `%` out of names, not everything else.
+    let name: String = form_urlencoded::byte_serialize(key.name.as_bytes()).collect();
+    format!("{folder}/{}", name.replace('+', "%20"))
+}
+
+fn asked_pause(error: &kube::Error) -> Option<Duration> {
+    let kube::Error::Api(status) = error else {
+        return None;
+    };
+    let seconds = status.details.as_ref()?.retry_after_seconds;
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()).min(LONGEST_PAUSE))
+}
+
+fn refusal(key: &ObjectKey, status: &Status) -> WriteError {
+    // A missing namespace is a 404 too, but it names what it did not find.
+    let names_something = status
+        .details
+        .as_ref()
+        .is_some_and(|details| !details.kind.is_empty() && !details.name.is_empty());
+    if status.code == 404 && !names_something {
+        return WriteError::NotServed;
+    }
+    WriteError::Refused {
+        code: status.code,
+        message: redact::refusal(&key.kind, &status.message),
+    }
+}
+
+fn gone_is_fine(answer: Result<String, WriteError>) -> Result<(), WriteError> {
+    match answer {
+        Ok(_)
+        | Err(WriteError::NotServed)
+        | Err(WriteError::Refused { code: 404 | 409, .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

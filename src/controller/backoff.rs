@@ -1,0 +1,55 @@
+//! Growing pauses between tries, with jitter, so that many failures do not come back together.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
+
+/// Exponential back-off up to a cap.
+#[derive(Clone, Debug)]
+pub(super) struct Backoff {
+    tries: u32,
+    first: Duration,
+    cap: Duration,
+}
+
+impl Backoff {
+    /// A back-off that starts at `first` and doubles up to `cap`.
+    pub(super) fn new(first: Duration, cap: Duration) -> Self {
+        Self { tries: 0, first, cap }
+    }
+
+    /// The pause before the next try.
+    pub(super) fn next(&mut self) -> Duration {
+        let pause = self.first.saturating_mul(1 << self.tries.min(20)).min(self.cap);
+        self.tries += 1;
+        jittered(pause)
+    }
+
+    /// Starts over, after a success or a change.
+    pub(super) fn reset(&mut self) {
+        self.tries = 0;
+    }
+}
+
+/// A duration made up to a tenth shorter, at random.
+pub(super) fn jittered(duration: Duration) -> Duration {
+    // A fresh RandomState is seeded by the standard library; nothing here needs more.
+    let tenth = RandomState::new().hash_one(()) % 1000;
+    duration.mul_f64(1.0 - tenth as f64 / 10_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_cap_and_start_over() {
+        let second = Duration::from_secs(1);
+        let mut backoff = Backoff::new(second, second * 60);
+        let pauses: Vec<Duration> = (0..40).map(|_| backoff.next()).collect();
+        assert!(pauses[0] <= second && pauses[0] >= second.mul_f64(0.9));
+        assert!(pauses[3] > second * 7 && pauses[3] <= second * 8);
+        assert!(pauses[39] <= second * 60 && pauses[39] >= second * 54);
+        backoff.reset();
+        assert!(backoff.next() <= second);
+    }
+}

@@ -1,0 +1,97 @@
+//! Which Syncs are ready, for those that depend on them: a change wakes exactly the ones that wait.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::plan::SyncName;
+
+/// What others may know of a Sync.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Standing {
+    /// The Sync exists.
+    pub(super) exists: bool,
+    /// It is ready at its current generation.
+    pub(super) ready: bool,
+    /// Its source.
+    pub(super) source: String,
+    /// The revision that it has applied.
+    pub(super) applied: Option<String>,
+    /// What it depends on itself.
+    pub(super) depends_on: Vec<SyncName>,
+}
+
+/// The standing of every Sync; clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Board {
+    standings: Arc<Mutex<HashMap<SyncName, watch::Sender<Standing>>>>,
+}
+
+impl Board {
+    /// Publishes a Sync's standing.
+    pub(super) fn publish(&self, sync: &SyncName, standing: Standing) {
+        self.sender(sync).send_if_modified(|known| {
+            let changed = *known != standing;
+            *known = standing;
+            changed
+        });
+    }
+
+    /// A Sync's standing, which need not exist yet.
+    pub(super) fn subscribe(&self, sync: &SyncName) -> watch::Receiver<Standing> {
+        self.sender(sync).subscribe()
+    }
+
+    /// The circle of dependencies that `sync` is part of, if there is one.
+    pub(super) fn circle(&self, sync: &SyncName) -> Option<Vec<SyncName>> {
+        let standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        let depends_on = |name: &SyncName| {
+            standings
+                .get(name)
+                .map(|sender| sender.borrow().depends_on.clone())
+                .unwrap_or_default()
+        };
+        let mut seen = std::collections::HashSet::new();
+        let mut paths = vec![vec![sync.clone()]];
+        while let Some(path) = paths.pop() {
+            for next in path.last().map(&depends_on).unwrap_or_default() {
+                let mut longer = path.clone();
+                longer.push(next.clone());
+                if next == *sync {
+                    return Some(longer);
+                }
+                if seen.insert(next) {
+                    paths.push(longer);
+                }
+            }
+        }
+        None
+    }
+
+    fn sender(&self, sync: &SyncName) -> watch::Sender<Standing> {
+        let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        standings.entry(sync.clone()).or_default().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_circle_is_found_and_named() {
+        let board = Board::default();
+        let name = |name: &str| SyncName::new("ns", name);
+        for (from, to) in [("a", "b"), ("b", "c"), ("c", "b"), ("d", "a")] {
+            let standing = Standing {
+                depends_on: vec![name(to)],
+                ..Standing::default()
+            };
+            board.publish(&name(from), standing);
+        }
+        assert_eq!(board.circle(&name("b")), Some(vec![name("b"), name("c"), name("b")]));
+        assert_eq!(board.circle(&name("a")), None, "a leads to a circle but is not in it");
+        assert_eq!(board.circle(&name("x")), None);
+    }
+}

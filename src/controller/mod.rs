@@ -1,0 +1,81 @@
+//! The drivers: one task for every `GitRepository` and every `Sync`, started and ended by what the
+//! API server says exists.
+
+mod backoff;
+mod board;
+mod patch;
+mod repository;
+mod sources;
+mod supervise;
+mod sync;
+
+use std::time::Duration;
+
+use kube::Client;
+
+use self::board::Board;
+use self::sources::Sources;
+pub use self::supervise::run;
+use crate::cluster::Cluster;
+use crate::metrics::Metrics;
+use crate::notify::Notifier;
+use crate::source::Cache;
+
+/// What every driver shares.
+pub struct Context {
+    /// For towline's own resources.
+    pub client: Client,
+    /// For managed objects.
+    pub cluster: Cluster,
+    /// Fetched repositories.
+    pub cache: Cache,
+    /// Events.
+    pub notifier: Notifier,
+    /// What Prometheus scrapes.
+    pub metrics: Metrics,
+    /// How long desired and observed may differ before that is told.
+    pub diff_after: Duration,
+    /// The only namespace whose resources are driven; all where none.
+    pub namespace: Option<String>,
+    sources: Sources,
+    board: Board,
+}
+
+impl Context {
+    /// A context of its parts.
+    pub fn new(
+        client: Client,
+        cluster: Cluster,
+        cache: Cache,
+        notifier: Notifier,
+        metrics: Metrics,
+        diff_after: Duration,
+        namespace: Option<String>,
+    ) -> Self {
+        Self {
+            client,
+            cluster,
+            cache,
+            notifier,
+            metrics,
+            diff_after,
+            namespace,
+            sources: Sources::default(),
+            board: Board::default(),
+        }
+    }
+}
+
+/// An error with its causes, for people.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let message = inner.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = inner.source();
+    }
+    text
+}

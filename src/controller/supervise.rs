@@ -1,0 +1,262 @@
+//! Starts a driver for every resource, tells it of changes, and ends it when the resource is gone.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use jiff::Timestamp;
+use kube::core::error_boundary::InvalidObject;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::backoff::Backoff;
+use super::patch::write_status;
+use super::{Context, repository, sync};
+use crate::api::{
+    ConditionType, GitRepository, REQUESTED_AT, Reason, Sync, Time, Verdict, set_conditions,
+};
+use crate::plan::SyncName;
+use crate::server::Readiness;
+
+/// Pause before a driver that panicked is started again.
+const AFTER_PANIC: Duration = Duration::from_secs(10);
+
+/// Drives everything for as long as it is polled.
+pub async fn run(context: Arc<Context>, watching: Client, readiness: Readiness) {
+    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
+    while let Err(error) = context.cluster.discover().await {
+        tracing::warn!(%error, "asking the API server what it serves; retrying");
+        tokio::time::sleep(backoff.next()).await;
+    }
+    let kinds = context.cluster.kinds.clone();
+    let syncs = supervise::<Sync>(Arc::clone(&context), watching.clone(), &readiness);
+    let repositories = supervise::<GitRepository>(Arc::clone(&context), watching.clone(), &readiness);
+    tokio::join!(
+        kinds.follow(watching.clone()),
+        context.cluster.retire_watches(),
+        syncs,
+        repositories,
+    );
+}
+
+/// A resource that a driver can be started for.
+trait Driven:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + std::marker::Sync
+    + 'static
+{
+    /// Makes a resource known before any driver starts.
+    fn announce(context: &Context, namespace: &str, name: &str);
+
+    /// Runs its driver until the resource is gone.
+    fn drive(
+        context: Arc<Context>,
+        object: watch::Receiver<Arc<Self>>,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// Forgets a resource that is gone.
+    fn forget(context: &Context, namespace: &str, name: &str);
+}
+
+impl Driven for GitRepository {
+    fn announce(_: &Context, _: &str, _: &str) {}
+
+    fn drive(
+        context: Arc<Context>,
+        object: watch::Receiver<Arc<Self>>,
+    ) -> impl Future<Output = ()> + Send {
+        repository::Driver::new(context, object).run()
+    }
+
+    fn forget(context: &Context, namespace: &str, name: &str) {
+        context.sources.remove(namespace, name);
+    }
+}
+
+impl Driven for Sync {
+    fn announce(context: &Context, namespace: &str, name: &str) {
+        context.cluster.inventory.join(&SyncName::new(namespace, name));
+    }
+
+    fn drive(
+        context: Arc<Context>,
+        object: watch::Receiver<Arc<Self>>,
+    ) -> impl Future<Output = ()> + Send {
+        sync::Driver::new(context, object).run()
+    }
+
+    fn forget(_: &Context, _: &str, _: &str) {}
+}
+
+/// Watches one kind of resource and keeps a driver for each.
+async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readiness: &Readiness) {
+    let api: Api<DeserializeGuard<K>> = match &context.namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let mut fleet = Fleet::<K> {
+        context,
+        drivers: HashMap::new(),
+        listing: None,
+    };
+    let events = watcher(api, watcher::Config::default()).default_backoff();
+    fleet.follow(events, readiness).await;
+}
+
+struct Fleet<K> {
+    context: Arc<Context>,
+    drivers: HashMap<(String, String), Handle<K>>,
+    /// What the list under way has named; drivers start when it is complete, so that each knows of
+    /// all the others.
+    listing: Option<HashMap<(String, String), Arc<K>>>,
+}
+
+struct Handle<K> {
+    object: watch::Sender<Arc<K>>,
+    task: AbortHandle,
+}
+
+impl<K> Drop for Handle<K> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+type Seen<K> = watcher::Result<watcher::Event<DeserializeGuard<K>>>;
+
+impl<K: Driven> Fleet<K> {
+    async fn follow(&mut self, events: impl Stream<Item = Seen<K>>, readiness: &Readiness) {
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Init) => self.listing = Some(HashMap::new()),
+                Ok(watcher::Event::InitApply(guarded) | watcher::Event::Apply(guarded)) => {
+                    match guarded.0 {
+                        Ok(object) => self.upsert(object),
+                        Err(invalid) => self.refuse(invalid).await,
+                    }
+                }
+                Ok(watcher::Event::InitDone) => {
+                    self.listed();
+                    readiness.set(K::kind(&()).as_ref());
+                }
+                Ok(watcher::Event::Delete(guarded)) => {
+                    let meta = guarded.meta();
+                    let name = meta.name.clone().unwrap_or_default();
+                    self.end(&(meta.namespace.clone().unwrap_or_default(), name));
+                }
+                Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted"),
+            }
+        }
+    }
+
+    fn upsert(&mut self, object: K) {
+        let key = (object.namespace().unwrap_or_default(), object.name_any());
+        match &mut self.listing {
+            Some(listing) => drop(listing.insert(key, Arc::new(object))),
+            None => {
+                K::announce(&self.context, &key.0, &key.1);
+                self.start(key, Arc::new(object));
+            }
+        }
+    }
+
+    fn listed(&mut self) {
+        let listing = self.listing.take().unwrap_or_default();
+        let named: HashSet<&(String, String)> = listing.keys().collect();
+        let gone: Vec<_> =
+            self.drivers.keys().filter(|key| !named.contains(key)).cloned().collect();
+        for key in gone {
+            self.end(&key);
+        }
+        for (namespace, name) in listing.keys() {
+            K::announce(&self.context, namespace, name);
+        }
+        for (key, object) in listing {
+            self.start(key, object);
+        }
+    }
+
+    /// Tells a resource's driver, or starts one.
+    fn start(&mut self, key: (String, String), object: Arc<K>) {
+        if let Some(handle) = self.drivers.get(&key) {
+            if handle.object.borrow().meta().uid == object.meta().uid {
+                handle.object.send_if_modified(|known| {
+                    let news = concerns_driver(known.meta(), object.meta());
+                    *known = object;
+                    news
+                });
+                return;
+            }
+            self.end(&key);
+            K::announce(&self.context, &key.0, &key.1);
+        }
+        let (sender, receiver) = watch::channel(object);
+        let task = tokio::spawn(keep_driving(Arc::clone(&self.context), receiver)).abort_handle();
+        self.drivers.insert(key, Handle { object: sender, task });
+        self.context.metrics.driven(K::kind(&()).as_ref(), self.drivers.len());
+    }
+
+    fn end(&mut self, key: &(String, String)) {
+        if self.drivers.remove(key).is_some() {
+            K::forget(&self.context, &key.0, &key.1);
+            self.context.metrics.driven(K::kind(&()).as_ref(), self.drivers.len());
+        }
+    }
+
+    /// Says on a resource that cannot be read what is wrong with it; the others go on.
+    async fn refuse(&self, invalid: InvalidObject) {
+        let namespace = invalid.metadata.namespace.unwrap_or_default();
+        let name = invalid.metadata.name.unwrap_or_default();
+        tracing::warn!(kind = %K::kind(&()), namespace, name, error = invalid.error, "invalid spec");
+        let message = format!("the spec cannot be read: {}", invalid.error);
+        let verdict = Verdict::new(ConditionType::Ready, false, Reason::InvalidSpec, message);
+        let now = Time(Timestamp::now());
+        let generation = invalid.metadata.generation;
+        let status = serde_json::json!({
+            "observedGeneration": generation,
+            "conditions": set_conditions(&[], vec![verdict], generation, &now),
+        });
+        let client = &self.context.client;
+        if let Err(error) = write_status::<K>(client, &namespace, &name, &status).await {
+            tracing::debug!(namespace, name, %error, "writing the status of an invalid resource");
+        }
+    }
+}
+
+/// Whether a change is one that a driver acts on: not the status and marks that it writes itself.
+fn concerns_driver(known: &kube::api::ObjectMeta, new: &kube::api::ObjectMeta) -> bool {
+    let requested = |meta: &kube::api::ObjectMeta| {
+        meta.annotations.as_ref().and_then(|all| all.get(REQUESTED_AT).cloned())
+    };
+    known.generation != new.generation
+        || known.deletion_timestamp != new.deletion_timestamp
+        || requested(known) != requested(new)
+}
+
+/// Runs a driver, and starts it again should it panic: one resource's bad day is not the others'.
+async fn keep_driving<K: Driven>(context: Arc<Context>, object: watch::Receiver<Arc<K>>) {
+    loop {
+        let drive = K::drive(Arc::clone(&context), object.clone());
+        if AssertUnwindSafe(drive).catch_unwind().await.is_ok() {
+            return;
+        }
+        let known = object.borrow().meta().clone();
+        tracing::error!(
+            kind = %K::kind(&()), namespace = known.namespace, name = known.name,
+            "the driver panicked; it is started again"
+        );
+        tokio::time::sleep(AFTER_PANIC).await;
+    }
+}

@@ -1,0 +1,85 @@
+//! What becomes of the objects of a deleted Sync.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+
+use super::Driver;
+use super::verdict::{Blocked, listing};
+use crate::api::{DeletionPolicy, Reason, Sync};
+use crate::manifest::ObjectKey;
+use crate::plan::{Stage, surplus};
+
+/// Requests at once.
+const PARALLEL: usize = 8;
+
+/// How long a kind's first list may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Driver {
+    /// Carries out the deletion policy, then lets the Sync go. False: it has to be tried again.
+    pub(super) async fn finalize(&mut self, object: &Sync) -> bool {
+        if object.metadata.finalizers.as_ref().is_none_or(|f| {
+            !f.iter().any(|name| name == crate::api::FINALIZER)
+        }) {
+            return true;
+        }
+        if let Err(message) = self.let_go(object).await {
+            self.blocked = Some(Blocked {
+                reason: Reason::Deleting,
+                message,
+                stalled: false,
+            });
+            self.retry_later();
+            self.write(object).await;
+            return false;
+        }
+        if let Err(error) = self.unmark().await {
+            tracing::warn!(sync = %self.name, %error, "removing the finalizer");
+            self.retry_later();
+            return false;
+        }
+        true
+    }
+
+    async fn let_go(&mut self, object: &Sync) -> Result<(), String> {
+        for kind in self.contained.clone() {
+            // A kind whose definition is gone has no objects.
+            if let Some(served) = self.context.cluster.kinds.preferred(&kind) {
+                let watched = self.context.cluster.watched(&served, PATIENCE).await;
+                watched.map_err(|why| format!("{kind} objects cannot be listed: {why}"))?;
+            }
+        }
+        let settings = &object.spec.settings;
+        let delete = match settings.deletion_policy {
+            DeletionPolicy::MirrorPrune => settings.prune,
+            DeletionPolicy::Delete => true,
+            DeletionPolicy::Orphan => false,
+        };
+        let cluster = &self.context.cluster;
+        let owned = cluster.inventory.owned(&self.name);
+        let all = surplus::<()>(&self.name, owned, &HashMap::new());
+        let mut failures = Vec::new();
+        for stage in all.chunk_by(|(a, _), (b, _)| Stage::of(&a.kind) == Stage::of(&b.kind)) {
+            let work = stream::iter(stage).map(|(key, observed)| async move {
+                let answer = match delete {
+                    true => cluster.delete(key, &observed.uid).await,
+                    false => cluster.disown(key, &observed.uid).await,
+                };
+                answer.map_err(|error| (key, error))
+            });
+            let answers: Vec<Result<(), (&ObjectKey, _)>> =
+                work.buffer_unordered(PARALLEL).collect().await;
+            failures.extend(answers.into_iter().filter_map(Result::err));
+        }
+        match failures.len() {
+            0 => Ok(()),
+            total => {
+                let named = failures.iter().take(3);
+                let list = listing(named.map(|(key, error)| format!("{key}: {error}")), total);
+                Err(format!("deleting the Sync's objects: {list}"))
+            }
+        }
+    }
+}

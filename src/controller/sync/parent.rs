@@ -1,0 +1,83 @@
+//! The Sync as the parent of its ApplySet (KEP-3659): finalizer, id, tooling, and the kinds of its
+//! members, which are written before the first object of a new kind. Nothing is ever applied untracked,
+//! at any point where the operator may be killed.
+
+use std::collections::BTreeSet;
+
+use kube::api::{Patch, PatchParams};
+use kube::core::PartialObjectMetaExt as _;
+use kube::{Api, ResourceExt as _};
+
+use super::Driver;
+use crate::api::{FINALIZER, Sync};
+use crate::controller::patch::is_gone;
+use crate::manifest::GroupKind;
+use crate::plan::{CONTAINS, PARENT_ID, TOOLING, contains};
+
+/// The field manager of these marks: a Sync may itself be a managed object, whose manager is another
+/// Sync.
+const PARENT_MANAGER: &str = "towline-parent";
+
+impl Driver {
+    /// Makes sure that the Sync carries its marks and names at least `kinds`.
+    pub(super) async fn mark(
+        &mut self,
+        object: &Sync,
+        kinds: &BTreeSet<GroupKind>,
+    ) -> Result<(), kube::Error> {
+        let id = self.name.applyset_id();
+        self.marked = self.marked
+            || (object.finalizers().iter().any(|name| name == FINALIZER)
+                && object.labels().get(PARENT_ID) == Some(&id)
+                && object.annotations().contains_key(TOOLING));
+        if self.marked && kinds.is_subset(&self.contained) {
+            return Ok(());
+        }
+        let all = self.contained.union(kinds).cloned().collect();
+        self.write_marks(Some(all)).await
+    }
+
+    /// Names exactly `kinds`, after a prune has removed the last object of others.
+    pub(super) async fn narrow(&mut self, kinds: BTreeSet<GroupKind>) -> Result<(), kube::Error> {
+        if kinds == self.contained {
+            return Ok(());
+        }
+        self.write_marks(Some(kinds)).await
+    }
+
+    /// Takes the marks off, so that the API server lets the Sync go.
+    pub(super) async fn unmark(&mut self) -> Result<(), kube::Error> {
+        self.write_marks(None).await
+    }
+
+    async fn write_marks(&mut self, kinds: Option<BTreeSet<GroupKind>>) -> Result<(), kube::Error> {
+        let mut meta = kube::api::ObjectMeta::default();
+        if let Some(kinds) = &kinds {
+            let tooling = format!("towline/v{}", env!("CARGO_PKG_VERSION"));
+            meta.finalizers = Some(vec![FINALIZER.to_owned()]);
+            meta.labels = Some([(PARENT_ID.to_owned(), self.name.applyset_id())].into());
+            meta.annotations = Some(
+                [
+                    (TOOLING.to_owned(), tooling),
+                    (CONTAINS.to_owned(), contains(kinds.iter())),
+                ]
+                .into(),
+            );
+        }
+        // Apply would make a Sync that is gone again; its uid is what it must still have.
+        meta.uid = self.object.borrow().metadata.uid.clone();
+        let api: Api<Sync> = Api::namespaced(self.context.client.clone(), &self.name.namespace);
+        let params = PatchParams::apply(PARENT_MANAGER).force();
+        let patch = Patch::Apply(meta.into_request_partial::<Sync>());
+        match api.patch_metadata(&self.name.name, &params, &patch).await {
+            // With the uid of an object that is gone, apply is a conflict.
+            Err(error) if kinds.is_none() && is_gone(&error) => Ok(()),
+            answer => {
+                answer?;
+                self.marked = kinds.is_some();
+                self.contained = kinds.unwrap_or_default();
+                Ok(())
+            }
+        }
+    }
+}

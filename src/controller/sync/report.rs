@@ -1,0 +1,405 @@
+//! From what a driver knows to status, events and the board.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use tokio::time::Instant;
+
+use super::apply::{Job, Stopped, Task};
+use super::memory::Fight;
+use super::target::{Target, place, title};
+use super::verdict::{Drift, Facts, Problem, listing};
+use super::wake::Due;
+use super::Driver;
+use crate::api::{
+    HistoryEntry, ObjectCounts, Reason, Sync, SyncStatus, SyncTimes, Time, set_conditions,
+};
+use crate::controller::board::Standing;
+use crate::controller::patch::write_status;
+use crate::manifest::ObjectKey;
+use crate::notify::Level;
+use crate::plan::{Cause, Observed, SyncName};
+
+/// Revisions in `status.history`.
+const HISTORY: usize = 10;
+
+/// What one wake-up did.
+#[derive(Default)]
+pub(super) struct Round {
+    /// The target has new content.
+    pub(super) new_content: bool,
+    /// Objects that were created or changed because Git says so.
+    pub(super) changed: Vec<ObjectKey>,
+    /// Drifted objects that were put right, and who had changed them.
+    pub(super) healed: Vec<(ObjectKey, Option<Box<str>>)>,
+    /// Objects that were deleted because they left Git.
+    pub(super) pruned: Vec<ObjectKey>,
+    /// Work was left undone.
+    pub(super) stopped: Option<Stopped>,
+}
+
+impl Round {
+    /// Counts an apply; `before` is what was known of the object.
+    pub(super) fn applied(
+        &mut self,
+        job: &Job,
+        answer: &Observed,
+        fights: &mut HashMap<ObjectKey, Fight>,
+    ) {
+        let key = &job.item.key;
+        let before = job.before.as_ref();
+        if before.is_some_and(|before| before.version == answer.version) {
+            return; // a no-op: the API server wrote nothing
+        }
+        let drift = match job.task {
+            Task::Compare => return, // no value was changed
+            // After a restart, or at a full verification: the same manifest was applied before.
+            Task::Apply(Cause::Unknown) => before.is_some_and(|before| {
+                before.digest.as_deref() == Some(&*job.item.digest.to_string())
+            }),
+            Task::Apply(cause) => cause.is_drift(),
+        };
+        if drift {
+            let fight = Fight::again(fights.get(key), Instant::now());
+            fights.insert(key.clone(), fight);
+            let writer = before.and_then(|before| before.writer.clone());
+            self.healed.push((key.clone(), writer));
+        } else {
+            self.changed.push(key.clone());
+        }
+    }
+}
+
+/// What was told last, so that nothing is told twice.
+pub(super) struct Told {
+    /// Applies are under way.
+    pub(super) busy: bool,
+    /// Objects have been unhealthy for longer than `spec.timeout`.
+    pub(super) overdue: bool,
+    /// The Sync is ready at its current generation.
+    pub(super) ready: bool,
+    reason: Reason,
+    /// The target's content was announced as converged.
+    announced: bool,
+    /// Desired and observed were announced to differ.
+    diff: bool,
+    /// The last warning.
+    warned: Option<String>,
+    /// What the target's content has changed and pruned so far.
+    changed: usize,
+    pruned: usize,
+}
+
+impl Told {
+    pub(super) fn from(status: &SyncStatus) -> Self {
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+        let warned = ready.filter(|ready| ready.status == "False");
+        Self {
+            busy: false,
+            overdue: false,
+            ready: false,
+            reason: Reason::Progressing,
+            announced: true,
+            diff: false,
+            // A restart finds the same again; that is no news.
+            warned: warned.map(|ready| ready.message.clone()),
+            changed: 0,
+            pruned: 0,
+        }
+    }
+
+    /// The reason of the condition `Ready`.
+    pub(super) fn reason(&self) -> Reason {
+        self.reason
+    }
+}
+
+impl Driver {
+    /// What other Syncs may know of this one.
+    pub(super) fn standing(&self, object: &Sync) -> Standing {
+        let dependencies = self.wake.dependencies.iter();
+        Standing {
+            exists: true,
+            ready: self.report.ready,
+            source: object.spec.source_ref.name.clone(),
+            applied: self.status.last_applied_revision.clone(),
+            depends_on: dependencies.map(|(name, _)| name.clone()).collect(),
+        }
+    }
+
+    /// Moves revisions, times and timers on after a round, and tells what it did.
+    pub(super) fn assess(&mut self, object: &Sync, round: &Round, due: Due) {
+        if round.new_content {
+            self.report.announced = false;
+            self.report.changed = 0;
+            self.report.pruned = 0;
+            self.report.overdue = false;
+        }
+        self.report.changed += round.changed.len();
+        self.report.pruned += round.pruned.len();
+        let now = Instant::now();
+        if self.is_applied() {
+            self.backoff.reset();
+            self.settled = None;
+            self.note_applied();
+        } else if self.timers.retry.is_none() && self.has_trouble() {
+            self.retry_later();
+        }
+        self.report.overdue |= due.healthy;
+        if self.memory.unhealthy.is_empty() {
+            self.timers.healthy_by = None;
+            self.report.overdue = false;
+        } else if self.timers.healthy_by.is_none() && !self.report.overdue {
+            let timeout: std::time::Duration = object.spec.settings.timeout.into();
+            self.timers.healthy_by = Some(now + timeout);
+        }
+        self.tell_round(object, round);
+        self.tell_standing(object, due);
+    }
+
+    fn note_applied(&mut self) {
+        let Some(target) = &self.target else { return };
+        let status = &mut self.status;
+        if status.last_applied_revision.as_ref() == Some(&target.revision) {
+            return;
+        }
+        let now = Time(Timestamp::now());
+        if !self.report.announced {
+            status.last_changed_revision = Some(target.revision.clone());
+            status.history.insert(
+                0,
+                HistoryEntry {
+                    revision: target.revision.clone(),
+                    applied: now.clone(),
+                    changed: self.report.changed.try_into().unwrap_or(u32::MAX),
+                    pruned: self.report.pruned.try_into().unwrap_or(u32::MAX),
+                },
+            );
+            status.history.truncate(HISTORY);
+        }
+        status.last_applied_revision = Some(target.revision.clone());
+        status.times = Some(SyncTimes {
+            committed: Some(Time(target.seen.snapshot.committed_at)),
+            observed: Some(Time(target.seen.at)),
+            applied: Some(now),
+            converged: None,
+        });
+    }
+
+    /// Events and the audit log: what this round did.
+    fn tell_round(&mut self, object: &Sync, round: &Round) {
+        let metrics = &self.context.metrics;
+        metrics.pruned(round.pruned.len());
+        metrics.corrected(round.healed.len());
+        let revision = self.target.as_ref().map(|target| target.revision.as_str());
+        for (action, keys) in [("applied", &round.changed), ("pruned", &round.pruned)] {
+            for key in keys {
+                tracing::info!(sync = %self.name, object = %key, revision, action, "audit");
+            }
+        }
+        for (key, writer) in &round.healed {
+            tracing::info!(
+                sync = %self.name, object = %key, revision, action = "healed",
+                writer = writer.as_deref(), "audit"
+            );
+        }
+        if !round.healed.is_empty() {
+            let named = round.healed.iter().take(5).map(|(key, writer)| match writer {
+                Some(writer) => format!("{key} (changed by {writer})"),
+                None => key.to_string(),
+            });
+            let note = format!("healed {}", listing(named, round.healed.len()));
+            let notifier = &self.context.notifier;
+            notifier.tell(object, Level::Normal, Reason::DriftCorrected, &note);
+        }
+    }
+
+    /// Events about where the Sync stands: converged, diff, and what a person has to know.
+    fn tell_standing(&mut self, object: &Sync, due: Due) {
+        let facts = self.facts(object, self.target.as_ref());
+        let ready = facts.ready();
+        let notifier = &self.context.notifier;
+        self.report.ready = facts.is_converged();
+        self.report.reason = ready.reason;
+        if facts.is_converged() {
+            self.timers.diff = None;
+            self.report.warned = None;
+            if let Some(times) = &mut self.status.times {
+                times.converged.get_or_insert_with(|| Time(Timestamp::now()));
+            }
+            let news = !std::mem::replace(&mut self.report.announced, true);
+            if news || std::mem::take(&mut self.report.diff) {
+                let Told { changed, pruned, .. } = self.report;
+                let note = format!("{}; {changed} changed, {pruned} pruned", ready.message);
+                notifier.tell(object, Level::Normal, Reason::Converged, &note);
+            }
+            if let Some(committed) = self.committed().filter(|_| news) {
+                let took = Timestamp::now().duration_since(committed);
+                self.context.metrics.live(took.try_into().unwrap_or_default());
+            }
+            return;
+        }
+        if due.diff {
+            let note = format!("Git and the cluster differ: {}", ready.message);
+            notifier.tell(object, Level::Warning, Reason::Diff, &note);
+            self.report.diff = true;
+        } else if !self.report.diff && self.timers.diff.is_none() {
+            self.timers.diff = Some(Instant::now() + self.context.diff_after);
+        }
+        let waits = matches!(
+            ready.reason,
+            Reason::Progressing
+                | Reason::HealthPending
+                | Reason::DependencyNotReady
+                | Reason::SourceNotReady
+        );
+        if !waits && self.report.warned.as_ref() != Some(&ready.message) {
+            notifier.tell(object, Level::Warning, ready.reason, &ready.message);
+            self.report.warned = Some(ready.message);
+        }
+    }
+
+    fn committed(&self) -> Option<Timestamp> {
+        Some(self.status.times.as_ref()?.committed.as_ref()?.0)
+    }
+
+    /// Writes the status, if it says something else than the one that was written last.
+    pub(super) async fn write(&mut self, object: &Sync) {
+        let target = self.target.take();
+        self.write_with(object, target.as_ref()).await;
+        self.target = target;
+    }
+
+    /// As [`Self::write`], while the target is in use.
+    pub(super) async fn write_with(&mut self, object: &Sync, target: Option<&Target>) {
+        self.context.board.publish(&self.name, self.standing(object));
+        let facts = self.facts(object, target);
+        let generation = object.metadata.generation;
+        let now = Time(Timestamp::now());
+        self.status.conditions =
+            set_conditions(&self.status.conditions, facts.verdicts(), generation, &now);
+        self.status.observed_generation = generation;
+        self.status.failures = facts.failures();
+        self.status.objects = target.map(|_| facts.counts);
+        self.status.last_handled_reconcile_at = self.handled.clone();
+        if self.written.as_ref() == Some(&self.status) {
+            return;
+        }
+        let SyncName { namespace, name } = &self.name;
+        let client = &self.context.client;
+        match write_status::<Sync>(client, namespace, name, &self.status).await {
+            Ok(()) => self.written = Some(self.status.clone()),
+            Err(error) => {
+                tracing::warn!(sync = %self.name, %error, "writing the status of a Sync");
+                self.retry_later();
+            }
+        }
+    }
+
+    fn facts(&self, object: &Sync, target: Option<&Target>) -> Facts {
+        let settings = &object.spec.settings;
+        let memory = &self.memory;
+        let drifts = memory.drifted.iter().map(|(key, (cause, writer))| Drift {
+            key: key.clone(),
+            cause: *cause,
+            writer: writer.clone(),
+        });
+        let problems = target.map(|target| self.problems(target)).unwrap_or_default();
+        Facts {
+            suspended: settings.suspend,
+            blocked: self.blocked.clone(),
+            revision: target.map(|target| target.revision.clone()),
+            counts: target.map(|target| self.counts(target)).unwrap_or_default(),
+            busy: self.report.busy || (target.is_some() && !self.is_applied()),
+            problems,
+            drifts: drifts.collect(),
+            mode: settings.mode,
+            unhealthy: memory.unhealthy.clone().into_iter().collect(),
+            wait: settings.wait,
+            overdue: self.report.overdue,
+        }
+    }
+
+    fn counts(&self, target: &Target) -> ObjectCounts {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let memory = &self.memory;
+        let drifted = memory.drifted.keys().filter(|key| memory.records.contains_key(*key));
+        ObjectCounts {
+            desired: count(target.rendered.entries().len()),
+            applied: count(memory.records.len() - drifted.count()),
+            drifted: count(memory.drifted.len()),
+            unhealthy: count(memory.unhealthy.len()),
+            waiting: count(self.objects.waiting.values().map(Vec::len).sum()),
+            failed: count(
+                memory.troubles.len() + self.objects.misplaced.len() + self.objects.taken.len(),
+            ),
+            unpruned: count(memory.surplus + memory.unpruned.len()),
+        }
+    }
+
+    fn problems(&self, target: &Target) -> Vec<Problem> {
+        let entries = target.rendered.entries();
+        let at = |index: usize| Some(place(&entries[index]));
+        let misplaced = self.objects.misplaced.iter().map(|(index, why)| Problem {
+            object: title(&entries[*index]),
+            place: at(*index),
+            reason: Reason::InvalidManifest,
+            message: why.clone(),
+        });
+        let taken = self.objects.taken.iter().map(|(key, index, owner)| Problem {
+            object: key.to_string(),
+            place: at(*index),
+            reason: Reason::OwnershipConflict,
+            message: format!("it belongs to Sync {owner}; remove it from one of the two"),
+        });
+        let troubles = self.memory.troubles.iter().map(|(key, trouble)| Problem {
+            object: key.to_string(),
+            place: self.objects.items.get(key).and_then(|item| at(item.entry)),
+            reason: trouble.reason,
+            message: trouble.message.clone(),
+        });
+        let unpruned = self.memory.unpruned.iter().map(|(key, trouble)| Problem {
+            object: key.to_string(),
+            place: None,
+            reason: trouble.reason,
+            message: format!("it has left Git and cannot be deleted: {}", trouble.message),
+        });
+        let waiting = self.objects.waiting.values().filter_map(|indexes| {
+            let entry = &entries[*indexes.first()?];
+            let kind = entry.gvk.group_kind();
+            let version = entry.gvk.api_version();
+            Some(Problem {
+                object: title(entry),
+                place: at(*indexes.first()?),
+                reason: Reason::KindNotServed,
+                message: format!(
+                    "the API server does not serve {version} {}: {} of {kind} wait until it does",
+                    kind.kind,
+                    match indexes.len() {
+                        1 => "1 object".to_owned(),
+                        many => format!("{many} objects"),
+                    }
+                ),
+            })
+        });
+        misplaced.chain(taken).chain(troubles).chain(unpruned).chain(waiting).collect()
+    }
+
+    /// Whether everything that Git asks for has been applied.
+    fn is_applied(&self) -> bool {
+        let memory = &self.memory;
+        let unknown = memory.drifted.keys().filter(|key| !memory.records.contains_key(*key));
+        !self.full
+            && !self.has_trouble()
+            && self.objects.waiting.is_empty()
+            && memory.records.len() + unknown.count() == self.objects.items.len()
+    }
+
+    fn has_trouble(&self) -> bool {
+        !self.memory.troubles.is_empty()
+            || !self.memory.unpruned.is_empty()
+            || !self.objects.misplaced.is_empty()
+            || !self.objects.taken.is_empty()
+    }
+}

@@ -1,0 +1,445 @@
+//! One wake-up of a Sync's driver.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use kube::ResourceExt as _;
+use tokio::time::Instant;
+
+use super::apply::{self, Done, Job, Progress, Stopped, Task};
+use super::memory::{Fight, Memory, Trouble};
+use super::report::Round;
+use super::target::{self, Loaded, Objects, Scope, Target, TargetError};
+use super::verdict::Blocked;
+use super::Driver;
+use super::wake::Due;
+use crate::api::{Mode, REQUESTED_AT, Reason, Sync, SyncSettings};
+use crate::cluster::{ServedKind, WriteError};
+use crate::controller::sources::Seen;
+use crate::manifest::{GroupKind, ObjectKey};
+use crate::plan::{Cause, Judgement, Record, judge, surplus};
+
+/// How long a kind's first list may take before its objects count as failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// First lists at once.
+const LISTS: usize = 4;
+
+/// Deletes at once.
+const DELETES: usize = 8;
+
+impl Driver {
+    pub(super) async fn step(&mut self, object: &Sync, due: Due) {
+        let started = Instant::now();
+        self.wake.follow(&self.context, &self.name, &object.spec);
+        self.note_requests(object, due);
+        if object.spec.settings.suspend {
+            self.blocked = None;
+            self.report.ready = false;
+            self.write(object).await;
+            return;
+        }
+        let mut round = Round::default();
+        if let Err(stopped) = self.reconcile(object, &mut round).await {
+            // What is left undone is judged again: at once, for what superseded the work also wakes
+            // the driver, or when the API server may be back.
+            self.full = true;
+            if stopped == Stopped::Unavailable {
+                self.retry_later();
+            }
+        }
+        self.assess(object, &round, due);
+        self.write(object).await;
+        let outcome = self.report.reason();
+        self.context.metrics.sync(outcome.as_str(), started.elapsed());
+    }
+
+    /// What a person asked for since the last wake-up: a new spec, or a reconcile now.
+    fn note_requests(&mut self, object: &Sync, due: Due) {
+        let requested = object.annotations().get(REQUESTED_AT).cloned();
+        let new_spec = self.generation != object.metadata.generation;
+        let asked = requested.is_some() && requested != self.handled;
+        if new_spec || asked {
+            self.backoff.reset();
+            self.report.ready = false;
+        }
+        if asked || due.verify {
+            // Without records every object is applied again; one that is as it should be is not
+            // written by the API server.
+            self.memory.records.clear();
+        }
+        self.full |= new_spec || asked || due.verify || due.retry;
+        self.generation = object.metadata.generation;
+        self.handled = requested.or(self.handled.take());
+    }
+
+    async fn reconcile(&mut self, object: &Sync, round: &mut Round) -> Result<(), Stopped> {
+        match self.gate(object) {
+            Ok(seen) => self.retarget(object, &seen, round).await,
+            Err(blocked) => self.blocked = Some(blocked),
+        }
+        let Some(target) = self.target.take() else {
+            return Ok(());
+        };
+        let done = self.converge(object, &target, round).await;
+        self.target = Some(target);
+        done
+    }
+
+    /// The newest revision, if source and dependencies let this Sync go on to it.
+    fn gate(&mut self, object: &Sync) -> Result<Seen, Blocked> {
+        let blocked = |reason, message: String, stalled| Blocked {
+            reason,
+            message,
+            stalled,
+        };
+        let source = self.source();
+        let Some(seen) = source.latest else {
+            let (reason, message) = source.problem.unwrap_or_else(|| {
+                let name = &object.spec.source_ref.name;
+                let message = format!("GitRepository {name} has no revision yet");
+                (Reason::SourceNotReady, message)
+            });
+            return Err(blocked(reason, message, false));
+        };
+        self.context.board.publish(&self.name, self.standing(object));
+        if let Some(circle) = self.context.board.circle(&self.name) {
+            let names: Vec<&str> = circle.iter().map(|name| &*name.name).collect();
+            let message = format!("dependsOn goes in a circle: {}", names.join(" → "));
+            return Err(blocked(Reason::DependencyCycle, message, true));
+        }
+        let revision = seen.snapshot.revision.to_string();
+        for (name, standing) in &mut self.wake.dependencies {
+            let standing = standing.borrow_and_update();
+            let same_source = standing.source == object.spec.source_ref.name;
+            let why = if !standing.exists {
+                "does not exist"
+            } else if !standing.ready {
+                "is not ready"
+            } else if same_source && standing.applied.as_deref() != Some(&revision) {
+                "has not applied this revision yet"
+            } else {
+                continue;
+            };
+            let message = format!("waiting for dependency {name}, which {why}");
+            return Err(blocked(Reason::DependencyNotReady, message, false));
+        }
+        Ok(seen)
+    }
+
+    /// Makes the newest revision the target, unless it cannot be read. What is live stays then.
+    async fn retarget(&mut self, object: &Sync, seen: &Seen, round: &mut Round) {
+        let scope = Scope::of(&object.spec.settings);
+        let revision = seen.snapshot.revision.to_string();
+        let current = self.target.as_ref();
+        if current.is_some_and(|target| target.revision == revision && target.scope == scope) {
+            self.blocked = None;
+            return;
+        }
+        self.status.last_attempted_revision = Some(revision.clone());
+        match target::load(seen, &scope, self.target.as_ref(), &mut self.cache).await {
+            Ok(Loaded::Same) => {
+                if let Some(target) = &mut self.target {
+                    target.seen = seen.clone();
+                    target.revision = revision;
+                }
+                self.blocked = None;
+            }
+            Ok(Loaded::New(target)) => {
+                self.target = Some(*target);
+                self.objects = Objects::default();
+                self.blocked = None;
+                self.backoff.reset();
+                self.timers.healthy_by = None;
+                self.full = true;
+                // A restart renders what was live before; that is no news.
+                round.new_content = self.settled.as_ref() != Some(&revision);
+            }
+            Err(error) => {
+                if matches!(error, TargetError::Interrupted) {
+                    self.retry_later();
+                }
+                self.blocked = Some(Blocked {
+                    reason: error.reason(),
+                    message: format!("{revision} is not applied: {}", target::explain(&error)),
+                    stalled: !matches!(error, TargetError::Interrupted),
+                });
+            }
+        }
+    }
+
+    /// Makes the cluster equal the target.
+    async fn converge(
+        &mut self,
+        object: &Sync,
+        target: &Target,
+        round: &mut Round,
+    ) -> Result<(), Stopped> {
+        let kinds_changed = self.wake.kinds_changed() && !self.objects.waiting.is_empty();
+        let released = self.wake.released() && !self.objects.taken.is_empty();
+        self.full |= kinds_changed || released;
+        if self.full {
+            self.resolve(object, target).await?;
+        }
+        let full = std::mem::take(&mut self.full);
+        let dirty = self.mailbox().take();
+        let foreign = dirty.iter().any(|key| !self.objects.items.contains_key(key));
+        let jobs = self.plan(&object.spec.settings, target, dirty, full);
+        self.apply(object, target, &jobs, round).await?;
+        if full || foreign {
+            self.prune(&object.spec.settings, round).await?;
+        }
+        Ok(())
+    }
+
+    /// Finds out which objects the target's entries are, claims them, and makes sure that they are
+    /// watched and that the parent names their kinds.
+    async fn resolve(&mut self, object: &Sync, target: &Target) -> Result<(), Stopped> {
+        let cluster = &self.context.cluster;
+        let mut objects = Objects::resolve(target, &cluster.kinds);
+        if !objects.waiting.is_empty() {
+            // Custom kinds come by themselves; those of aggregated API servers do not.
+            if let Err(error) = cluster.discover().await {
+                tracing::debug!(sync = %self.name, %error, "discovery");
+            }
+            objects = Objects::resolve(target, &cluster.kinds);
+        }
+        let mut kinds: BTreeSet<GroupKind> = objects.kinds().into_iter().collect();
+        if let Err(error) = self.mark(object, &kinds).await {
+            tracing::warn!(sync = %self.name, %error, "marking the Sync as an ApplySet's parent");
+            return Err(Stopped::Unavailable);
+        }
+        // What is ours of kinds that left Git has to be known as well, to be pruned.
+        kinds.extend(self.contained.iter().cloned());
+        let unlisted = self.watch(&kinds).await;
+        let inventory = &self.context.cluster.inventory;
+        for (key, owner) in inventory.claim(&self.name, objects.items.keys()) {
+            if let Some(item) = objects.items.remove(&key) {
+                objects.taken.push((key, item.entry, owner));
+            }
+        }
+        self.memory.retain(|key| objects.items.contains_key(key));
+        for (kind, why) in unlisted {
+            let message = format!("its kind cannot be listed: {why}");
+            let trouble = Trouble { reason: Reason::ApiUnavailable, message };
+            let unknown: Vec<ObjectKey> =
+                objects.items.keys().filter(|key| key.kind == kind).cloned().collect();
+            for key in unknown {
+                // Without its list it is not known whose it is.
+                self.memory.records.remove(&key);
+                self.memory.troubles.insert(key, trouble.clone());
+            }
+            self.memory.unlisted.insert(kind);
+        }
+        self.objects = objects;
+        Ok(())
+    }
+
+    /// Waits for the first lists of `kinds`; those that do not come, and why.
+    async fn watch(&mut self, kinds: &BTreeSet<GroupKind>) -> Vec<(GroupKind, String)> {
+        self.memory.unlisted.clear();
+        let cluster = &self.context.cluster;
+        let served = kinds.iter().filter_map(|kind| cluster.kinds.preferred(kind));
+        let served: Vec<ServedKind> = served.collect();
+        stream::iter(&served)
+            .map(|served| async move {
+                let answer = cluster.watched(served, PATIENCE).await;
+                Some((served.group_kind(), answer.err()?))
+            })
+            .buffer_unordered(LISTS)
+            .filter_map(std::future::ready)
+            .collect()
+            .await
+    }
+
+    /// The jobs for the objects that changed, or for all.
+    fn plan(
+        &mut self,
+        settings: &SyncSettings,
+        target: &Target,
+        mut dirty: HashSet<ObjectKey>,
+        full: bool,
+    ) -> Vec<Job> {
+        let Memory { records, drifted, unhealthy, fights, again, unlisted, .. } = &mut self.memory;
+        dirty.extend(again.drain());
+        let inventory = &self.context.cluster.inventory;
+        let settled = self.settled.as_ref() == Some(&target.revision);
+        let now = Instant::now();
+        let mut jobs = Vec::new();
+        let mut correct_at: Option<Instant> = None;
+        let candidates: Box<dyn Iterator<Item = &target::Item> + Send> = match full {
+            true => Box::new(self.objects.items.values()),
+            false => Box::new(dirty.iter().filter_map(|key| self.objects.items.get(key))),
+        };
+        for item in candidates.filter(|item| !unlisted.contains(&item.key.kind)) {
+            let key = &item.key;
+            let observed = inventory.get(key);
+            let (record, observed) = (records.get(key), observed.as_ref());
+            let suspect = drifted.remove(key).is_some() && settings.mode == Mode::Report;
+            match observed.map(|observed| &observed.health) {
+                Some(health) if health.is_current() => drop(unhealthy.remove(key)),
+                Some(health) => drop(unhealthy.insert(key.clone(), health.clone())),
+                None => (),
+            }
+            let writer = || observed.and_then(|observed| observed.writer.clone());
+            match judge(&item.digest, record, observed, settings.mode, settled) {
+                Judgement::InSync if !suspect => (),
+                Judgement::Apply(cause) => {
+                    let wait = fights.get(key).map(Fight::next).filter(|at| *at > now);
+                    match wait.filter(|_| cause.is_drift()) {
+                        Some(at) => {
+                            drifted.insert(key.clone(), (cause, writer()));
+                            again.insert(key.clone());
+                            correct_at = Some(correct_at.map_or(at, |first| first.min(at)));
+                        }
+                        None => jobs.push(Job { item: item.clone(), task: Task::Apply(cause), before: observed.cloned() }),
+                    }
+                }
+                Judgement::Leave(cause) => drop(drifted.insert(key.clone(), (cause, writer()))),
+                Judgement::Compare | Judgement::InSync => {
+                    jobs.push(Job { item: item.clone(), task: Task::Compare, before: observed.cloned() });
+                }
+                Judgement::Terminating => {
+                    drifted.insert(key.clone(), (Cause::Missing, writer()));
+                }
+            }
+        }
+        self.timers.correct = correct_at.or(self.timers.correct);
+        apply::order(&mut jobs, target);
+        jobs
+    }
+
+    async fn apply(
+        &mut self,
+        object: &Sync,
+        target: &Target,
+        jobs: &[Job],
+        round: &mut Round,
+    ) -> Result<(), Stopped> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let context = Arc::clone(&self.context);
+        let owner = self.name.clone();
+        // Both are asked while `self` takes the results.
+        let (newer_object, newer_source) = (self.object.clone(), self.wake.source_receiver());
+        let superseded = move || {
+            newer_object.has_changed().unwrap_or(true)
+                || newer_source.as_ref().is_some_and(|s| s.has_changed().unwrap_or(false))
+        };
+        let done = apply::run(&context.cluster, &owner, target, jobs, superseded, async |progress| {
+            match progress {
+                Progress::Done(job, done) => self.settle(job, done, round),
+                Progress::Tick => {
+                    self.report.busy = true;
+                    self.write_with(object, Some(target)).await;
+                    self.report.busy = false;
+                }
+            }
+        })
+        .await;
+        if let Err(stopped) = done {
+            return Err(stopped);
+        }
+        let suspects = match object.spec.settings.mode {
+            Mode::Report => self.memory.drifted.keys().cloned().collect(),
+            Mode::Correct => HashSet::new(),
+        };
+        context.cluster.inventory.suspect(&self.name, suspects);
+        Ok(())
+    }
+
+    /// Takes the result of one job.
+    fn settle(&mut self, job: &Job, done: Done, round: &mut Round) {
+        let key = &job.item.key;
+        let memory = &mut self.memory;
+        let trouble = match done {
+            Done::Applied { answer, current } => {
+                round.applied(job, &answer, &mut memory.fights);
+                if !answer.health.is_current() {
+                    memory.unhealthy.insert(key.clone(), answer.health.clone());
+                }
+                memory.records.insert(key.clone(), Record::of(job.item.digest, &answer));
+                memory.troubles.remove(key);
+                if !current {
+                    memory.again.insert(key.clone());
+                    self.timers.correct = Some(Instant::now());
+                }
+                return;
+            }
+            Done::Differs => {
+                let observed = self.context.cluster.inventory.get(key);
+                let cause = match observed {
+                    Some(_) => Cause::Drifted,
+                    None => Cause::Missing,
+                };
+                let writer = observed.and_then(|observed| observed.writer);
+                memory.troubles.remove(key);
+                memory.drifted.insert(key.clone(), (cause, writer));
+                return;
+            }
+            Done::Failed(error) => Trouble {
+                reason: match error {
+                    WriteError::NotServed => Reason::KindNotServed,
+                    WriteError::Unavailable(_) => Reason::ApiUnavailable,
+                    WriteError::Refused { .. } | WriteError::Answer(_) => Reason::ApplyFailed,
+                },
+                message: crate::controller::chain(&error),
+            },
+            Done::Unreadable(message) => Trouble {
+                reason: Reason::InvalidManifest,
+                message,
+            },
+        };
+        memory.records.remove(key);
+        memory.troubles.insert(key.clone(), trouble);
+    }
+
+    /// Deletes what is ours and has left Git, once everything that is in Git has been applied: the
+    /// new home of what moves is there before the old one goes.
+    async fn prune(&mut self, settings: &SyncSettings, round: &mut Round) -> Result<(), Stopped> {
+        self.memory.unpruned.clear();
+        let inventory = &self.context.cluster.inventory;
+        let surplus = surplus(&self.name, inventory.owned(&self.name), &self.objects.items);
+        let complete = self.memory.troubles.is_empty()
+            && self.objects.waiting.is_empty()
+            && self.objects.misplaced.is_empty()
+            && self.objects.taken.is_empty();
+        if !settings.prune || !complete || self.blocked.is_some() {
+            self.memory.surplus = surplus.len();
+            return Ok(());
+        }
+        self.memory.surplus = 0;
+        let cluster = &self.context.cluster;
+        for stage in surplus.chunk_by(|(a, _), (b, _)| a.kind == b.kind) {
+            if self.superseded() {
+                return Err(Stopped::Superseded);
+            }
+            let work = stream::iter(stage).map(|(key, observed)| async move {
+                (key, cluster.delete(key, &observed.uid).await)
+            });
+            let answers: Vec<_> = work.buffer_unordered(DELETES).collect().await;
+            for (key, answer) in answers {
+                match answer {
+                    Ok(()) => round.pruned.push(key.clone()),
+                    Err(error) => {
+                        let trouble = Trouble {
+                            reason: Reason::PruneFailed,
+                            message: crate::controller::chain(&error),
+                        };
+                        self.memory.unpruned.insert(key.clone(), trouble);
+                    }
+                }
+            }
+        }
+        if !round.pruned.is_empty() && self.memory.unpruned.is_empty() {
+            let kinds = self.objects.kinds().into_iter().collect();
+            if let Err(error) = self.narrow(kinds).await {
+                tracing::debug!(sync = %self.name, %error, "narrowing the ApplySet's kinds");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,325 @@
+//! What a Sync's status says of what its driver knows. Pure, and the place where messages for people
+//! are made.
+
+use crate::api::{
+    ConditionType, Failure, Mode, ObjectCounts, Reason, Verdict,
+};
+use crate::health::Health;
+use crate::manifest::ObjectKey;
+use crate::plan::Cause;
+
+/// Why a Sync does not go on to its newest revision.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Blocked {
+    pub(super) reason: Reason,
+    pub(super) message: String,
+    /// Only a person's change can help (kstatus' `Stalled`).
+    pub(super) stalled: bool,
+}
+
+/// An object of the target that is not as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Problem {
+    /// `Kind.group namespace/name`.
+    pub(super) object: String,
+    /// `path (document n)`.
+    pub(super) place: Option<String>,
+    pub(super) reason: Reason,
+    pub(super) message: String,
+}
+
+/// An object that differs from Git, and who made it so.
+pub(super) struct Drift {
+    pub(super) key: ObjectKey,
+    pub(super) cause: Cause,
+    pub(super) writer: Option<Box<str>>,
+}
+
+/// All that the status is made of.
+pub(super) struct Facts {
+    pub(super) suspended: bool,
+    pub(super) blocked: Option<Blocked>,
+    /// The target's revision, if there is a target.
+    pub(super) revision: Option<String>,
+    pub(super) counts: ObjectCounts,
+    /// Applies are under way.
+    pub(super) busy: bool,
+    pub(super) problems: Vec<Problem>,
+    pub(super) drifts: Vec<Drift>,
+    pub(super) mode: Mode,
+    pub(super) unhealthy: Vec<(ObjectKey, Health)>,
+    pub(super) wait: bool,
+    /// Objects have been unhealthy for longer than `spec.timeout`.
+    pub(super) overdue: bool,
+}
+
+/// Names of objects that go into one message.
+const NAMED: usize = 3;
+/// Failures that go into the status.
+const LISTED: usize = 10;
+
+impl Facts {
+    /// Whether the cluster equals Git and, where asked for, is healthy.
+    pub(super) fn is_converged(&self) -> bool {
+        self.ready().status == Some(true)
+    }
+
+    /// The conditions: `Ready` always; the others while they say something.
+    pub(super) fn verdicts(&self) -> Vec<Verdict> {
+        let ready = self.ready();
+        let mut verdicts = vec![ready.clone()];
+        let stalled = self.blocked.as_ref().is_some_and(|blocked| blocked.stalled);
+        if !self.suspended && ready.status != Some(true) {
+            let kind = match stalled {
+                true => ConditionType::Stalled,
+                false => ConditionType::Reconciling,
+            };
+            verdicts.push(Verdict::new(kind, true, ready.reason, ready.message));
+        }
+        if self.revision.is_some() {
+            verdicts.push(self.drifted());
+            verdicts.push(self.healthy());
+        }
+        verdicts
+    }
+
+    /// The condition `Ready`.
+    pub(super) fn ready(&self) -> Verdict {
+        let (status, reason, message) = self.standing();
+        Verdict::new(ConditionType::Ready, status, reason, message)
+    }
+
+    fn standing(&self) -> (Option<bool>, Reason, String) {
+        if self.suspended {
+            let message = "suspended: set spec.suspend to false to go on";
+            return (None, Reason::Suspended, message.to_owned());
+        }
+        if let Some(Blocked { reason, message, .. }) = &self.blocked {
+            let live = match &self.revision {
+                Some(revision) => format!("; {revision} stays live"),
+                None => String::new(),
+            };
+            return (Some(false), *reason, format!("{message}{live}"));
+        }
+        let Some(revision) = &self.revision else {
+            return (None, Reason::Progressing, "waiting for the source".to_owned());
+        };
+        if let Some(problem) = self.problems.first() {
+            return (Some(false), problem.reason, self.problem_message());
+        }
+        if self.busy {
+            let ObjectCounts { desired, applied, .. } = self.counts;
+            let message = format!("applying {revision}: {applied} of {desired} objects");
+            return (None, Reason::Progressing, message);
+        }
+        if !self.drifts.is_empty() {
+            return (Some(false), Reason::DriftFound, self.drift_message());
+        }
+        if self.wait && !self.unhealthy.is_empty() {
+            let failed = self.overdue
+                || self.unhealthy.iter().any(|(_, health)| matches!(health, Health::Failed(_)));
+            let reason = match failed {
+                true => Reason::HealthFailed,
+                false => Reason::HealthPending,
+            };
+            return (Some(false), reason, self.health_message());
+        }
+        let message = format!("{} objects equal {revision}", self.counts.desired);
+        (Some(true), Reason::Converged, message)
+    }
+
+    fn drifted(&self) -> Verdict {
+        let kind = ConditionType::Drifted;
+        match self.drifts.is_empty() {
+            true => Verdict::new(kind, false, Reason::InSync, "no object differs from Git"),
+            false => Verdict::new(kind, true, Reason::DriftFound, self.drift_message()),
+        }
+    }
+
+    fn healthy(&self) -> Verdict {
+        let kind = ConditionType::Healthy;
+        if self.unhealthy.is_empty() {
+            return Verdict::new(kind, true, Reason::AllHealthy, "every object is healthy");
+        }
+        let reason = match self.overdue {
+            true => Reason::HealthFailed,
+            false => Reason::HealthPending,
+        };
+        Verdict::new(kind, false, reason, self.health_message())
+    }
+
+    fn problem_message(&self) -> String {
+        let named = self.problems.iter().take(NAMED).map(|problem| {
+            let place = problem.place.as_ref().map(|place| format!(" in {place}"));
+            format!("{}{}: {}", problem.object, place.unwrap_or_default(), problem.message)
+        });
+        listing(named, self.problems.len())
+    }
+
+    fn drift_message(&self) -> String {
+        let named = self.drifts.iter().take(NAMED).map(|drift| {
+            let what = match drift.cause {
+                Cause::Missing => "was deleted".to_owned(),
+                _ => match &drift.writer {
+                    Some(writer) => format!("was changed by {writer}"),
+                    None => "was changed".to_owned(),
+                },
+            };
+            format!("{} {what}", drift.key)
+        });
+        let list = listing(named, self.drifts.len());
+        match self.mode {
+            Mode::Report => format!("{list} (mode: Report leaves it)"),
+            Mode::Correct => format!("{list}; it keeps being changed, so the next correction waits"),
+        }
+    }
+
+    fn health_message(&self) -> String {
+        let named = self.unhealthy.iter().take(NAMED).map(|(key, health)| {
+            let why = match health {
+                Health::Current => "",
+                Health::InProgress(why) | Health::Failed(why) | Health::Terminating(why) => why,
+            };
+            format!("{key}: {why}")
+        });
+        let list = listing(named, self.unhealthy.len());
+        match self.overdue {
+            true => format!("not healthy within spec.timeout: {list}"),
+            false => list,
+        }
+    }
+
+    /// The first failures for the status, problems before unhealthy objects.
+    pub(super) fn failures(&self) -> Vec<Failure> {
+        let problems = self.problems.iter().map(|problem| Failure {
+            object: problem.object.clone(),
+            file: problem.place.clone(),
+            reason: problem.reason.as_str().to_owned(),
+            message: problem.message.clone(),
+        });
+        let unhealthy = self.unhealthy.iter().filter_map(|(key, health)| match health {
+            Health::Failed(message) => Some(Failure {
+                object: key.to_string(),
+                file: None,
+                reason: Reason::HealthFailed.as_str().to_owned(),
+                message: message.clone(),
+            }),
+            _ => None,
+        });
+        problems.chain(unhealthy).take(LISTED).collect()
+    }
+}
+
+/// `a; b; and 7 more`.
+pub(super) fn listing(named: impl Iterator<Item = String>, total: usize) -> String {
+    let named: Vec<String> = named.collect();
+    let more = total.saturating_sub(named.len());
+    let list = named.join("; ");
+    match more {
+        0 => list,
+        more => format!("{list}; and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::GroupKind;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey {
+            kind: GroupKind::new("apps", "Deployment"),
+            namespace: Some("prod".into()),
+            name: name.into(),
+        }
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            suspended: false,
+            blocked: None,
+            revision: Some("main@sha1:abc".to_owned()),
+            counts: ObjectCounts {
+                desired: 4,
+                applied: 2,
+                ..ObjectCounts::default()
+            },
+            busy: false,
+            problems: Vec::new(),
+            drifts: Vec::new(),
+            mode: Mode::Correct,
+            unhealthy: Vec::new(),
+            wait: false,
+            overdue: false,
+        }
+    }
+
+    fn types(facts: &Facts) -> Vec<&'static str> {
+        facts.verdicts().iter().map(|verdict| verdict.kind.as_str()).collect()
+    }
+
+    #[test]
+    fn ready_only_when_applied_in_sync_and_healthy_if_asked() {
+        let converged = facts();
+        assert!(converged.is_converged());
+        assert_eq!(types(&converged), ["Ready", "Drifted", "Healthy"]);
+        let unhealthy = vec![(key("web"), Health::InProgress("1 of 2 replicas".to_owned()))];
+        let lax = Facts { unhealthy: unhealthy.clone(), ..facts() };
+        assert!(lax.is_converged());
+        let waiting = Facts { unhealthy, wait: true, ..facts() };
+        assert_eq!(waiting.ready().reason, Reason::HealthPending);
+        assert_eq!(types(&waiting), ["Ready", "Reconciling", "Drifted", "Healthy"]);
+        let overdue = Facts { overdue: true, ..waiting };
+        assert_eq!(overdue.ready().reason, Reason::HealthFailed);
+        assert!(!Facts { busy: true, ..facts() }.is_converged());
+        assert!(!Facts { suspended: true, ..facts() }.is_converged());
+        assert!(!Facts { revision: None, ..facts() }.is_converged());
+    }
+
+    #[test]
+    fn a_message_names_object_file_and_cause() {
+        let problems = (0..5)
+            .map(|number| Problem {
+                object: format!("ConfigMap prod/c{number}"),
+                place: Some(format!("apps/c{number}.yaml (document 1)")),
+                reason: Reason::ApplyFailed,
+                message: "it is refused".to_owned(),
+            })
+            .collect();
+        let failed = Facts { problems, ..facts() };
+        let ready = failed.ready();
+        assert_eq!((ready.status, ready.reason), (Some(false), Reason::ApplyFailed));
+        assert!(ready.message.starts_with("ConfigMap prod/c0 in apps/c0.yaml (document 1): it is"));
+        assert!(ready.message.ends_with("and 2 more"));
+        assert_eq!(failed.failures().len(), 5);
+    }
+
+    #[test]
+    fn a_blocked_revision_says_what_stays_live_and_stalls_only_where_a_person_must_act() {
+        let blocked = |stalled| {
+            Some(Blocked {
+                reason: Reason::InvalidManifest,
+                message: "a.yaml: line 3: a key is there twice".to_owned(),
+                stalled,
+            })
+        };
+        let stalled = Facts { blocked: blocked(true), ..facts() };
+        assert!(stalled.ready().message.ends_with("main@sha1:abc stays live"));
+        assert!(types(&stalled).contains(&"Stalled"));
+        let waiting = Facts { blocked: blocked(false), ..facts() };
+        assert!(types(&waiting).contains(&"Reconciling"));
+    }
+
+    #[test]
+    fn drift_names_who_did_it_and_what_happens_next() {
+        let drifts = vec![Drift {
+            key: key("web"),
+            cause: Cause::Drifted,
+            writer: Some("kubectl-edit".into()),
+        }];
+        let reported = Facts { drifts, mode: Mode::Report, ..facts() };
+        let message = reported.ready().message;
+        assert!(message.contains("Deployment.apps prod/web was changed by kubectl-edit"), "{message}");
+        assert!(message.contains("mode: Report"));
+    }
+}

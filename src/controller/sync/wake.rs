@@ -1,0 +1,162 @@
+//! What wakes a Sync's driver.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Driver;
+use crate::api::SyncSpec;
+use crate::cluster::Mailbox;
+use crate::controller::Context;
+use crate::controller::backoff::jittered;
+use crate::controller::board::Standing;
+use crate::controller::sources::SourceState;
+use crate::plan::SyncName;
+
+/// The events that a driver listens to, beside its own object.
+pub(super) struct Sources {
+    pub(super) mailbox: Arc<Mailbox>,
+    source: Option<(String, watch::Receiver<SourceState>)>,
+    pub(super) dependencies: Vec<(SyncName, watch::Receiver<Standing>)>,
+    kinds: watch::Receiver<u64>,
+    released: watch::Receiver<u64>,
+}
+
+impl Sources {
+    pub(super) fn new(context: &Context, name: &SyncName) -> Self {
+        Self {
+            mailbox: context.cluster.inventory.join(name),
+            source: None,
+            dependencies: Vec::new(),
+            kinds: context.cluster.kinds.changed(),
+            released: context.cluster.inventory.released(),
+        }
+    }
+
+    /// Listens to what `spec` names.
+    pub(super) fn follow(&mut self, context: &Context, name: &SyncName, spec: &SyncSpec) {
+        let source = &spec.source_ref.name;
+        if self.source.as_ref().is_none_or(|(followed, _)| followed != source) {
+            let state = context.sources.subscribe(&name.namespace, source);
+            self.source = Some((source.clone(), state));
+        }
+        let wanted = spec.settings.depends_on.iter();
+        let wanted: Vec<SyncName> = wanted
+            .map(|dependency| SyncName::new(&name.namespace, &dependency.name))
+            .collect();
+        if !self.dependencies.iter().map(|(name, _)| name).eq(&wanted) {
+            self.dependencies = wanted
+                .into_iter()
+                .map(|name| (name.clone(), context.board.subscribe(&name)))
+                .collect();
+        }
+    }
+
+    /// A receiver of its own that has seen what this one has.
+    pub(super) fn source_receiver(&self) -> Option<watch::Receiver<SourceState>> {
+        self.source.as_ref().map(|(_, state)| state.clone())
+    }
+
+    pub(super) fn source_changed(&self) -> bool {
+        self.source
+            .as_ref()
+            .is_some_and(|(_, state)| state.has_changed().unwrap_or(false))
+    }
+
+    pub(super) fn source(&mut self) -> SourceState {
+        match &mut self.source {
+            Some((_, state)) => state.borrow_and_update().clone(),
+            None => SourceState::default(),
+        }
+    }
+
+    /// Whether a kind came or went since the last call.
+    pub(super) fn kinds_changed(&mut self) -> bool {
+        let changed = self.kinds.has_changed().unwrap_or(false);
+        self.kinds.mark_unchanged();
+        changed
+    }
+
+    /// Whether other Syncs released objects since the last call.
+    pub(super) fn released(&mut self) -> bool {
+        let released = self.released.has_changed().unwrap_or(false);
+        self.released.mark_unchanged();
+        released
+    }
+}
+
+/// The Sync's object is gone.
+pub(super) struct Gone;
+
+impl Driver {
+    /// Waits for whatever concerns this Sync.
+    pub(super) async fn wait(&mut self) -> Result<(), Gone> {
+        let waits_for_kinds = !self.objects.waiting.is_empty();
+        let waits_for_objects = !self.objects.taken.is_empty();
+        let waits_for_others = self.blocked.is_some();
+        let deadline = self.timers.next();
+        let Sources { mailbox, source, dependencies, kinds, released } = &mut self.wake;
+        let source = async {
+            match source {
+                Some((_, state)) => state.changed().await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
+        let dependencies = dependencies.iter_mut().map(|(_, standing)| Box::pin(standing.changed()));
+        let dependencies: Vec<_> = dependencies.collect();
+        let any_dependency = async {
+            match dependencies.is_empty() {
+                true => std::future::pending().await,
+                false => drop(futures::future::select_all(dependencies).await),
+            }
+        };
+        tokio::select! {
+            changed = self.object.changed() => return changed.map_err(|_| Gone),
+            _ = source => (),
+            () = mailbox.changed() => (),
+            () = any_dependency, if waits_for_others => (),
+            _ = kinds.changed(), if waits_for_kinds => kinds.mark_changed(),
+            _ = released.changed(), if waits_for_objects => released.mark_changed(),
+            () = tokio::time::sleep_until(deadline) => (),
+        }
+        Ok(())
+    }
+}
+
+/// Which timers ran out.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Due {
+    pub(super) retry: bool,
+    pub(super) verify: bool,
+    pub(super) healthy: bool,
+    pub(super) diff: bool,
+}
+
+impl super::Timers {
+    /// The first of them.
+    fn next(&self) -> Instant {
+        [self.retry, self.healthy_by, self.diff, self.correct]
+            .into_iter()
+            .flatten()
+            .fold(self.verify, Instant::min)
+    }
+
+    /// Which have run out. They are cleared, so that none wakes the driver twice; the next full
+    /// verification is in `interval`.
+    pub(super) fn take_due(&mut self, interval: std::time::Duration) -> Due {
+        let now = Instant::now();
+        let take = |timer: &mut Option<Instant>| timer.take_if(|at| *at <= now).is_some();
+        take(&mut self.correct);
+        let verify = self.verify <= now;
+        if verify {
+            self.verify = now + jittered(interval);
+        }
+        Due {
+            retry: take(&mut self.retry),
+            verify,
+            healthy: take(&mut self.healthy_by),
+            diff: take(&mut self.diff),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Desired × observed → actions. Pure: takes values, returns values.
+
+mod observed;
+mod owner;
+mod stage;
+mod stamp;
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use observed::Observed;
+pub use owner::{
+    CONTAINS, DIGEST, IDENTITY, PARENT_ID, PART_OF, SyncName, TOOLING, contained, contains,
+};
+pub use stage::Stage;
+pub use stamp::stamped;
+
+use crate::api::Mode;
+use crate::manifest::{Digest, ObjectKey};
+
+/// What we know of an object since we applied it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The manifest that was applied.
+    pub digest: Digest,
+    /// The object's uid.
+    pub uid: Arc<str>,
+    /// The hash of our `managedFields` entry right after.
+    pub entry: Option<u64>,
+}
+
+impl Record {
+    /// The record of an apply that was answered with `answer`.
+    pub fn of(digest: Digest, answer: &Observed) -> Self {
+        Self {
+            digest,
+            uid: answer.uid.clone(),
+            entry: answer.entry,
+        }
+    }
+}
+
+/// Why an object is to be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Nothing is known of it: it is new, or the operator has restarted, or a full verification is
+    /// due.
+    Unknown,
+    /// Git changed it.
+    Changed,
+    /// Somebody changed a field that Git declares.
+    Drifted,
+    /// Somebody deleted it.
+    Missing,
+}
+
+impl Cause {
+    /// Whether the difference was made in the cluster, not in Git.
+    pub fn is_drift(self) -> bool {
+        matches!(self, Self::Drifted | Self::Missing)
+    }
+}
+
+/// What to do about one desired object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It is as Git has it.
+    InSync,
+    /// Apply it.
+    Apply(Cause),
+    /// It differs, and `mode: Report` leaves it alone.
+    Leave(Cause),
+    /// `mode: Report`: it may differ; find out by a dry run.
+    Compare,
+    /// It is being deleted; it can be made again once it is gone.
+    Terminating,
+}
+
+/// What to do about one desired object, from the manifest that Git has now, what we know since our
+/// last apply, and what the cluster last told. `settled`: this very revision had been applied in full
+/// before the operator started, so that what is missing was deleted by somebody.
+pub fn judge(
+    desired: &Digest,
+    record: Option<&Record>,
+    observed: Option<&Observed>,
+    mode: Mode,
+    settled: bool,
+) -> Judgement {
+    if observed.is_some_and(|observed| observed.deleting) {
+        return Judgement::Terminating;
+    }
+    let drift = match (record, observed) {
+        (Some(record), _) if record.digest != *desired => {
+            return Judgement::Apply(Cause::Changed);
+        }
+        (Some(_), None) => Cause::Missing,
+        (None, None) if settled && mode == Mode::Report => Cause::Missing,
+        (Some(record), Some(observed)) => {
+            if record.uid == observed.uid && record.entry == observed.entry {
+                return Judgement::InSync;
+            }
+            Cause::Drifted
+        }
+        // The object says which manifest was applied to it: the same one, so whatever differs was
+        // changed in the cluster.
+        (None, Some(observed))
+            if mode == Mode::Report && observed.digest.as_deref() == Some(&*desired.to_string()) =>
+        {
+            Cause::Drifted
+        }
+        (None, _) => return Judgement::Apply(Cause::Unknown),
+    };
+    match (mode, drift) {
+        (Mode::Correct, _) => Judgement::Apply(drift),
+        (Mode::Report, Cause::Missing) => Judgement::Leave(drift),
+        (Mode::Report, _) => Judgement::Compare,
+    }
+}
+
+/// Sorts objects into the order in which they are applied; within a kind, by file, so that a file is
+/// read once.
+pub fn apply_order<T>(items: &mut [T], describe: impl Fn(&T) -> (&ObjectKey, &str, u32)) {
+    items.sort_by(|a, b| {
+        let ((a, a_file, a_place), (b, b_file, b_place)) = (describe(a), describe(b));
+        let place = |key: &ObjectKey| (Stage::of(&key.kind), stage::rank(&key.kind));
+        (place(a), a_file, a_place).cmp(&(place(b), b_file, b_place))
+    });
+}
+
+/// What is ours in the cluster and no longer in Git, in the order in which to delete it: the reverse
+/// of applying.
+pub fn surplus<T>(
+    owner: &SyncName,
+    owned: Vec<(ObjectKey, Observed)>,
+    desired: &HashMap<ObjectKey, T>,
+) -> Vec<(ObjectKey, Observed)> {
+    let mut surplus: Vec<_> = owned
+        .into_iter()
+        .filter(|(key, observed)| {
+            !desired.contains_key(key) && observed.is_ours(owner) && !observed.deleting
+        })
+        .collect();
+    surplus.sort_by_cached_key(|(key, _)| {
+        Reverse((Stage::of(&key.kind), stage::rank(&key.kind), key.clone()))
+    });
+    surplus
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::Health;
+    use crate::manifest::GroupKind;
+
+    fn digest(text: &str) -> Digest {
+        Digest::of(&serde_json::json!(text))
+    }
+
+    fn observed(uid: &str, entry: u64) -> Observed {
+        Observed {
+            owner: SyncName::new("ns", "a"),
+            uid: uid.into(),
+            version: 1,
+            entry: Some(entry),
+            digest: Some(digest("m").to_string().into()),
+            deleting: false,
+            health: Health::Current,
+            writer: None,
+        }
+    }
+
+    #[test]
+    fn every_case_is_judged() {
+        use Cause::{Changed, Drifted, Missing, Unknown};
+        use Judgement::{Apply, Compare, InSync, Leave, Terminating};
+        let record = Record::of(digest("m"), &observed("u", 1));
+        let old = Record::of(digest("old"), &observed("u", 1));
+        let same = observed("u", 1);
+        let drifted = observed("u", 2);
+        let recreated = observed("v", 1);
+        let unowned = Observed { entry: None, ..observed("u", 1) };
+        let other = Observed { digest: None, ..observed("u", 1) };
+        let leaving = Observed { deleting: true, ..observed("u", 1) };
+        for (record, observed, correct, report) in [
+            (None, None, Apply(Unknown), Apply(Unknown)),
+            (None, Some(&same), Apply(Unknown), Compare),
+            (None, Some(&other), Apply(Unknown), Apply(Unknown)),
+            (Some(&record), Some(&same), InSync, InSync),
+            (Some(&record), Some(&drifted), Apply(Drifted), Compare),
+            (Some(&record), Some(&recreated), Apply(Drifted), Compare),
+            (Some(&record), Some(&unowned), Apply(Drifted), Compare),
+            (Some(&record), None, Apply(Missing), Leave(Missing)),
+            (Some(&record), Some(&leaving), Terminating, Terminating),
+            (Some(&old), Some(&same), Apply(Changed), Apply(Changed)),
+            (Some(&old), Some(&drifted), Apply(Changed), Apply(Changed)),
+            (Some(&old), None, Apply(Changed), Apply(Changed)),
+        ] {
+            let judged = |mode| judge(&digest("m"), record, observed, mode, false);
+            assert_eq!(judged(Mode::Correct), correct, "{record:?} {observed:?}");
+            assert_eq!(judged(Mode::Report), report, "{record:?} {observed:?}");
+        }
+        let settled = |mode| judge(&digest("m"), None, None, mode, true);
+        assert_eq!(settled(Mode::Correct), Apply(Unknown));
+        assert_eq!(settled(Mode::Report), Leave(Missing));
+    }
+
+    fn key(group: &str, kind: &str, name: &str) -> ObjectKey {
+        ObjectKey {
+            kind: GroupKind::new(group, kind),
+            namespace: None,
+            name: name.into(),
+        }
+    }
+
+    #[test]
+    fn surplus_is_only_ours_and_in_reverse_order() {
+        let owner = SyncName::new("ns", "a");
+        let namespace = key("", "Namespace", "shop");
+        let web = key("apps", "Deployment", "web");
+        let kept = key("", "ConfigMap", "kept");
+        let foreign = key("", "ConfigMap", "foreign");
+        let unowned = key("", "ConfigMap", "unowned");
+        let leaving = key("", "ConfigMap", "leaving");
+        let owned = vec![
+            (namespace.clone(), observed("1", 1)),
+            (web.clone(), observed("2", 1)),
+            (kept.clone(), observed("3", 1)),
+            (foreign, Observed { owner: SyncName::new("ns", "b"), ..observed("4", 1) }),
+            (unowned, Observed { entry: None, ..observed("5", 1) }),
+            (leaving, Observed { deleting: true, ..observed("6", 1) }),
+        ];
+        let surplus = surplus(&owner, owned, &HashMap::from([(kept, ())]));
+        let names: Vec<_> = surplus.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(names, [web, namespace]);
+    }
+}

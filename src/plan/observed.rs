@@ -1,0 +1,190 @@
+//! What the cluster tells about one managed object, kept in place of its body.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use serde_json::Value;
+
+use super::owner::{DIGEST, IDENTITY, PART_OF, SyncName};
+use crate::api::FIELD_MANAGER;
+use crate::health::Health;
+use crate::manifest::ObjectKey;
+
+/// The state of a managed object as a watch or the answer to an apply last told it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// The Sync that label and identity name.
+    pub owner: SyncName,
+    /// The object's uid: what a delete is made conditional on.
+    pub uid: Arc<str>,
+    /// Its resourceVersion, comparable within a resource (KEP-5504).
+    pub version: u64,
+    /// The hash of our `Apply` entry in `managedFields`; none if there is no such entry. It
+    /// changes exactly when somebody else changed or removed a field that we declare.
+    pub entry: Option<u64>,
+    /// The digest of the manifest that was applied last, from the object's annotation.
+    pub digest: Option<Box<str>>,
+    /// The object is being deleted.
+    pub deleting: bool,
+    /// kstatus' opinion.
+    pub health: Health,
+    /// The field manager that wrote last, if it was not us.
+    pub writer: Option<Box<str>>,
+}
+
+impl Observed {
+    /// Reads an object's metadata. None unless label and identity agree that it is managed: a
+    /// copied object, or one that inherited its owner's labels, is not.
+    pub fn read(key: &ObjectKey, meta: &ObjectMeta, health: Health) -> Option<Self> {
+        let annotations = meta.annotations.as_ref()?;
+        let owner = SyncName::of(annotations.get(IDENTITY)?, key)?;
+        if meta.labels.as_ref()?.get(PART_OF)? != &owner.applyset_id() {
+            return None;
+        }
+        Some(Self {
+            uid: meta.uid.as_deref()?.into(),
+            version: meta.resource_version.as_deref()?.parse().ok()?,
+            entry: applied_entry(meta).map(hash_of),
+            digest: annotations.get(DIGEST).map(|digest| digest.as_str().into()),
+            deleting: meta.deletion_timestamp.is_some(),
+            health,
+            writer: last_writer(meta),
+            owner,
+        })
+    }
+
+    /// Whether label, identity and field manager all call the object `owner`'s: the condition of
+    /// every prune.
+    pub fn is_ours(&self, owner: &SyncName) -> bool {
+        &self.owner == owner && self.entry.is_some()
+    }
+}
+
+fn applied_entry(meta: &ObjectMeta) -> Option<&ManagedFieldsEntry> {
+    meta.managed_fields.as_ref()?.iter().find(|entry| {
+        entry.manager.as_deref() == Some(FIELD_MANAGER)
+            && entry.operation.as_deref() == Some("Apply")
+            && entry.subresource.as_deref().unwrap_or_default().is_empty()
+    })
+}
+
+fn hash_of(entry: &ManagedFieldsEntry) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    entry
+        .time
+        .as_ref()
+        .map(|time| time.0.as_nanosecond())
+        .hash(&mut hasher);
+    if let Some(fields) = &entry.fields_v1 {
+        hash_value(&fields.0, &mut hasher);
+    }
+    hasher.finish()
+}
+
+/// `fieldsV1` is nothing but nested objects, whose keys serde_json keeps sorted.
+fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
+    if let Value::Object(fields) = value {
+        fields.len().hash(hasher);
+        for (name, inner) in fields {
+            name.hash(hasher);
+            hash_value(inner, hasher);
+        }
+    }
+}
+
+/// Who wrote last, as far as `managedFields` tells: status writers do not count.
+fn last_writer(meta: &ObjectMeta) -> Option<Box<str>> {
+    let newest = meta
+        .managed_fields
+        .as_ref()?
+        .iter()
+        .filter(|entry| entry.subresource.as_deref().unwrap_or_default() != "status")
+        .max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
+    let manager = newest.manager.as_deref()?;
+    let ours = manager == FIELD_MANAGER && newest.operation.as_deref() == Some("Apply");
+    (!ours).then(|| manager.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::manifest::GroupKind;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey {
+            kind: GroupKind::new("", "ConfigMap"),
+            namespace: Some("prod".into()),
+            name: name.into(),
+        }
+    }
+
+    fn meta(change: impl FnOnce(&mut Value)) -> ObjectMeta {
+        let owner = SyncName::new("team-a", "shop");
+        let mut value = json!({
+            "name": "web", "namespace": "prod", "uid": "u1", "resourceVersion": "7",
+            "labels": {PART_OF: owner.applyset_id()},
+            "annotations": {IDENTITY: owner.identity(&key("web")), DIGEST: "abc"},
+            "managedFields": [
+                {"manager": "towline", "operation": "Apply", "time": "2026-01-01T00:00:00Z",
+                 "fieldsV1": {"f:data": {"f:a": {}, "f:b": {}}}},
+                {"manager": "kubectl", "operation": "Update", "time": "2026-01-02T00:00:00Z"},
+                {"manager": "kubelet", "operation": "Update", "subresource": "status",
+                 "time": "2026-01-03T00:00:00Z"}
+            ],
+        });
+        change(&mut value);
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn read(change: impl FnOnce(&mut Value)) -> Option<Observed> {
+        Observed::read(&key("web"), &meta(change), Health::Current)
+    }
+
+    #[test]
+    fn a_managed_object_is_read() {
+        let observed = read(|_| ()).unwrap();
+        assert!(observed.is_ours(&SyncName::new("team-a", "shop")));
+        assert!(!observed.is_ours(&SyncName::new("team-a", "other")));
+        assert_eq!(observed.writer.as_deref(), Some("kubectl"));
+        assert_eq!((observed.version, &*observed.uid), (7, "u1"));
+    }
+
+    #[test]
+    fn copies_and_inherited_labels_are_not_managed() {
+        let copy = Observed::read(&key("copy"), &meta(|_| ()), Health::Current);
+        assert_eq!(copy, None);
+        assert_eq!(read(|v| v["annotations"] = json!({})), None);
+        assert_eq!(read(|v| v["labels"] = json!({PART_OF: "applyset-x-v1"})), None);
+    }
+
+    #[test]
+    fn without_our_apply_entry_an_object_is_not_ours() {
+        let shop = SyncName::new("team-a", "shop");
+        for change in [
+            json!([]),
+            json!([{"manager": "towline", "operation": "Update"}]),
+            json!([{"manager": "towline", "operation": "Apply", "subresource": "status"}]),
+        ] {
+            let observed = read(|v| v["managedFields"] = change).unwrap();
+            assert!(!observed.is_ours(&shop));
+        }
+    }
+
+    #[test]
+    fn the_entry_changes_with_its_fields_and_time_only() {
+        let before = read(|_| ()).unwrap().entry;
+        let same = read(|v| v["managedFields"][1]["time"] = json!("2026-02-02T00:00:00Z"));
+        assert_eq!(same.unwrap().entry, before);
+        let fields = read(|v| v["managedFields"][0]["fieldsV1"] = json!({"f:data": {"f:a": {}}}));
+        assert_ne!(fields.unwrap().entry, before);
+        let nested = read(|v| {
+            v["managedFields"][0]["fieldsV1"] = json!({"f:data": {"f:a": {"f:b": {}}}});
+        });
+        assert_ne!(nested.unwrap().entry, before);
+        let time = read(|v| v["managedFields"][0]["time"] = json!("2026-01-09T00:00:00Z"));
+        assert_ne!(time.unwrap().entry, before);
+    }
+}

@@ -1,0 +1,48 @@
+//! The object as it is sent: the manifest, its namespace, and the marks of its owner.
+
+use serde_json::{Map, Value};
+
+use super::{DIGEST, IDENTITY, PART_OF, SyncName};
+use crate::manifest::{Digest, Manifest, ObjectKey};
+
+/// The manifest as `owner` applies it to `key`, in JSON; with `version`, on condition that the live
+/// object still has that resourceVersion.
+pub fn stamped(
+    manifest: Manifest,
+    key: &ObjectKey,
+    owner: &SyncName,
+    digest: &Digest,
+    version: Option<&str>,
+) -> Vec<u8> {
+    let mut body = manifest.body;
+    if let Some(metadata) = object_at(&mut body, "metadata") {
+        match &key.namespace {
+            Some(namespace) => metadata.insert("namespace".into(), (**namespace).into()),
+            None => metadata.remove("namespace"),
+        };
+        if let Some(version) = version {
+            metadata.insert("resourceVersion".into(), version.into());
+        }
+        if let Some(labels) = entry(metadata, "labels") {
+            labels.insert(PART_OF.into(), owner.applyset_id().into());
+        }
+        if let Some(annotations) = entry(metadata, "annotations") {
+            annotations.insert(IDENTITY.into(), owner.identity(key).into());
+            annotations.insert(DIGEST.into(), digest.to_string().into());
+        }
+    }
+    body.to_string().into_bytes()
+}
+
+fn object_at<'a>(value: &'a mut Value, field: &str) -> Option<&'a mut Map<String, Value>> {
+    entry(value.as_object_mut()?, field)
+}
+
+/// The object in `field`, made where there is none; a manifest's reader refuses other types.
+fn entry<'a>(map: &'a mut Map<String, Value>, field: &str) -> Option<&'a mut Map<String, Value>> {
+    let value = map.entry(field).or_insert(Value::Null);
+    if value.is_null() {
+        *value = Value::Object(Map::new());
+    }
+    value.as_object_mut()
+}

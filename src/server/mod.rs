@@ -1,0 +1,67 @@
+//! The HTTP server for probes and metrics.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::metrics::Metrics;
+
+/// Whether the operator has what it needs to work; clones share it.
+#[derive(Clone, Default)]
+pub struct Readiness {
+    repositories: Arc<AtomicBool>,
+    syncs: Arc<AtomicBool>,
+}
+
+impl Readiness {
+    /// Says that all resources of a kind are known from now on.
+    pub fn set(&self, kind: &str) {
+        let known = match kind {
+            "Sync" => &self.syncs,
+            _ => &self.repositories,
+        };
+        known.store(true, Ordering::Release);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.repositories.load(Ordering::Acquire) && self.syncs.load(Ordering::Acquire)
+    }
+}
+
+/// The type that OpenMetrics gives its text.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Serves `/metrics`, `/healthz` and `/readyz` until `stop` comes.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub async fn serve(
+    address: SocketAddr,
+    metrics: Metrics,
+    readiness: Readiness,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    let app = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(move || async move { ready(&readiness) }))
+        .route(
+            "/metrics",
+            get(move || async move { ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics.encode()) }),
+        );
+    axum::serve(listener, app).with_graceful_shutdown(stop).await
+}
+
+fn ready(readiness: &Readiness) -> (StatusCode, &'static str) {
+    if readiness.is_ready() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "waiting for the API server\n")
+    }
+}
