@@ -76,13 +76,14 @@ impl Store {
         &mut self,
         request: &FetchRequest,
         settings: &Settings,
+        agent: &ureq::Agent,
         deadline: Instant,
         slot: impl Fn() -> Result<S, Error>,
     ) -> Result<Arc<Snapshot>, Error> {
         let order = Order {
             url: &request.url,
             reference: &request.reference,
-            credentials: &request.credentials,
+            agent,
             deadline,
             timeout: request.timeout,
             max_bytes: settings.max_fetch_bytes,
