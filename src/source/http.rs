@@ -24,6 +24,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest silence of a server. Git's own sends a sign of life every five seconds while it prepares
 /// a pack.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections kept for the next poll: how many, how many a host, and for how long.
+const IDLE: (usize, usize, Duration) = (16, 4, Duration::from_secs(75));
+/// Buffers of a connection, in bytes; an idle one keeps them.
+const INPUT_BUFFER: usize = 32 << 10;
+const OUTPUT_BUFFER: usize = 16 << 10;
 /// Redirects of the first request that are followed, as Git does.
 const MAX_REDIRECTS: u32 = 5;
 /// Reads of an answer's rest, so that its connection can be used again.
@@ -46,6 +51,11 @@ pub(super) fn agent() -> Agent {
         .http_status_as_error(false)
         .user_agent(USER_AGENT)
         .accept_encoding("identity")
+        .input_buffer_size(INPUT_BUFFER)
+        .output_buffer_size(OUTPUT_BUFFER)
+        .max_idle_connections(IDLE.0)
+        .max_idle_connections_per_host(IDLE.1)
+        .max_idle_age(IDLE.2)
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_per_read(Some(SILENCE_TIMEOUT))
         .timeout_per_write(Some(SILENCE_TIMEOUT))
