@@ -16,7 +16,7 @@ use super::error::Error;
 use super::limits::Settings;
 use super::snapshot::Snapshot;
 use super::store::Store;
-use super::{libgit2, url};
+use super::{http, libgit2, url};
 
 /// All repositories on disk. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,6 +25,7 @@ pub struct Cache(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
+    agent: ureq::Agent,
     stores: Mutex<HashMap<String, Arc<AsyncMutex<Store>>>>,
     connections: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
@@ -123,6 +124,7 @@ impl Cache {
             connections: Arc::new(Semaphore::new(settings.max_connections)),
             downloads: Arc::new(Semaphore::new(settings.max_downloads)),
             stores: Mutex::default(),
+            agent: http::agent(),
             settings,
         })))
     }
@@ -135,9 +137,9 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// Any of [`Error`] but those about paths and files. The answer comes within `timeout`; a
-    /// thread that hangs in the network may live on for the silence that is allowed to a server,
-    /// and keeps its place among the connections until then.
+    /// Any of [`Error`] but those about paths and files. The answer comes within `timeout`, and the
+    /// thread that worked on it ends soon after: it keeps its place among the connections until
+    /// then.
     pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, Error> {
         url::check(&request.url)?;
         request.reference.check()?;
@@ -219,7 +221,7 @@ impl Cache {
         // thread has ended.
         tokio::task::spawn_blocking(move || {
             let slot = || this.download_slot(&request, deadline);
-            let snapshot = store.update(&request, &this.0.settings, deadline, slot);
+            let snapshot = store.update(&request, &this.0.settings, &this.0.agent, deadline, slot);
             drop(connection);
             snapshot
         })

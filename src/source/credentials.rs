@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use git2::RemoteCallbacks;
-
 /// What a remote is shown. A user and password, a bearer token, an SSH identity with its known
-/// hosts, and certificates become variants of this type.
+/// hosts, and certificates become variants of this type: a header that `http::Exchange::ask` adds
+/// (only while the repository is on the host of the URL as given: the first request follows
+/// redirects to any host), certificates in an `http::agent` of their own.
 ///
 /// Two requests share an answer only if their credentials are equal.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -22,22 +22,5 @@ impl fmt::Debug for Credentials {
         f.write_str(match self {
             Self::None => "None",
         })
-    }
-}
-
-impl Credentials {
-    /// Adds to `callbacks` what answers a remote's challenge. libgit2 follows a redirect of the
-    /// first request to any host: a variant that holds a secret must compare the host it is asked
-    /// for with the repository's own.
-    pub(super) fn answer(&self, callbacks: &mut RemoteCallbacks<'_>) {
-        match self {
-            Self::None => callbacks.credentials(|_, _, _| {
-                Err(git2::Error::new(
-                    git2::ErrorCode::Auth,
-                    git2::ErrorClass::Http,
-                    "the server asks for credentials and there are none",
-                ))
-            }),
-        };
     }
 }

@@ -215,27 +215,29 @@ impl Error {
     pub(super) fn from_io(action: &'static str, error: &std::io::Error) -> Self {
         Self::Cache {
             action,
-            source: Cause(error.to_string()),
+            source: Cause::new(&error.to_string()),
         }
     }
 
     /// What a libgit2 error while talking to `url` means.
     pub(super) fn from_remote(url: &str, error: &git2::Error) -> Self {
-        use git2::ErrorCode::{Auth, Timeout};
         let url = url::redact(url);
-        let source = Cause::from_git(error);
-        let status = status_code(error.message());
-        match (error.code(), status) {
-            (Auth, _) | (_, Some(401 | 403 | 407)) => Self::Authentication { url, source },
-            (_, Some(404 | 410)) => Self::RepositoryNotFound { url, source },
-            (Timeout, _) => Self::Unreachable { url, source },
-            _ => Self::from_cache("store what was fetched", error, |source| {
-                if is_local(error) {
-                    Self::Corrupt { source }
-                } else {
-                    Self::Unreachable { url, source }
-                }
-            }),
+        Self::from_cache("store what was fetched", error, |source| {
+            if is_local(error) {
+                Self::Corrupt { source }
+            } else {
+                Self::Unreachable { url, source }
+            }
+        })
+    }
+
+    /// What an HTTP answer other than 200 means.
+    pub(super) fn from_status(url: String, status: u16) -> Self {
+        let source = Cause(format!("the server answers with HTTP status {status}"));
+        match status {
+            401 | 403 | 407 => Self::Authentication { url, source },
+            404 | 410 => Self::RepositoryNotFound { url, source },
+            _ => Self::Unreachable { url, source },
         }
     }
 
@@ -281,12 +283,6 @@ fn is_local(error: &git2::Error) -> bool {
         )
 }
 
-/// libgit2 has a code for few HTTP answers; the others are only in the message.
-fn status_code(message: &str) -> Option<u16> {
-    let (_, code) = message.split_once("http status code: ")?;
-    code.get(..3)?.parse().ok()
-}
-
 /// What lies below an [`Error`], in the words of libgit2 or the operating system, redacted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause(String);
@@ -295,9 +291,13 @@ impl Cause {
     /// The longest cause, in bytes; a remote chooses some of the text.
     const MAX: usize = 300;
 
+    /// `text`, redacted and shortened.
+    pub(super) fn new(text: &str) -> Self {
+        Self(url::clean(&url::redact_text(text), Self::MAX))
+    }
+
     pub(super) fn from_git(error: &git2::Error) -> Self {
-        let text = url::redact_text(error.message());
-        Self(url::clean(&text, Self::MAX))
+        Self::new(error.message())
     }
 }
 
@@ -313,41 +313,31 @@ impl std::error::Error for Cause {}
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use git2::{ErrorClass, ErrorCode};
 
     #[test]
-    fn http_answers_are_told_apart() {
-        use git2::{ErrorClass, ErrorCode};
-        for (code, message, reason) in [
+    fn errors_of_libgit2_are_told_apart_and_redacted() {
+        for (class, message, text) in [
             (
-                ErrorCode::GenericError,
-                "unexpected http status code: 404",
-                "no repository at http://h/r; unexpected http status code: 404",
-            ),
-            (
-                ErrorCode::GenericError,
-                "unexpected http status code: 403",
-                "http://h/r refuses the credentials; unexpected http status code: 403",
-            ),
-            (
-                ErrorCode::Auth,
-                "x",
-                "http://h/r refuses the credentials; x",
-            ),
-            (
-                ErrorCode::GenericError,
+                ErrorClass::Net,
                 "failed to connect to http://a:b@h/r",
                 "cannot fetch http://h/r; failed to connect to http://h/r",
             ),
             (
-                ErrorCode::GenericError,
+                ErrorClass::Os,
                 "could not write pack: No space left on device",
                 "cannot store what was fetched in the cache; could not write pack: No space left on device",
             ),
+            (
+                ErrorClass::Odb,
+                "object not found",
+                "the cached copy is damaged; fetching again repairs it; object not found",
+            ),
         ] {
-            let error = git2::Error::new(code, ErrorClass::Http, message);
+            let error = git2::Error::new(ErrorCode::GenericError, class, message);
             let error = Error::from_remote("http://user:pass@h/r?token=t", &error);
             let cause = std::error::Error::source(&error).unwrap();
-            assert_eq!(format!("{error}; {cause}"), reason);
+            assert_eq!(format!("{error}; {cause}"), text);
         }
     }
 }

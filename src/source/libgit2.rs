@@ -5,12 +5,8 @@ use std::sync::OnceLock;
 use git2::{ConfigLevel, opts};
 
 use super::error::{Cause, Error};
+use super::http;
 
-/// Longest time for a TCP connection to be made, in milliseconds.
-const CONNECT_TIMEOUT: i32 = 10_000;
-/// Longest silence of a server, in milliseconds. Git's own servers send a keep-alive every five
-/// seconds while they prepare a pack.
-const SILENCE_TIMEOUT: i32 = 30_000;
 /// Parsed objects kept in memory, in bytes, over all repositories.
 const OBJECT_CACHE: isize = 8 << 20;
 /// Bytes of a pack that are mapped at a time, and of all packs together.
@@ -37,8 +33,6 @@ pub(super) fn prepare() -> Result<(), Error> {
 fn set_options() -> Result<(), git2::Error> {
     opts::strict_hash_verification(true);
     unsafe {
-        opts::set_server_connect_timeout_in_milliseconds(CONNECT_TIMEOUT)?;
-        opts::set_server_timeout_in_milliseconds(SILENCE_TIMEOUT)?;
         opts::set_cache_max_size(OBJECT_CACHE)?;
         opts::set_mwindow_size(MAP_WINDOW)?;
         opts::set_mwindow_mapped_limit(MAP_TOTAL)?;
@@ -53,6 +47,7 @@ fn set_options() -> Result<(), git2::Error> {
         ] {
             opts::set_search_path(level, "")?;
         }
+        http::register()?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ mod cache;
 mod credentials;
 mod error;
 mod generation;
+mod http;
 mod libgit2;
 mod limits;
 mod listing;

@@ -1,16 +1,12 @@
 //! One connection to a remote: what it has, and a shallow download of what is wanted.
 
-use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use git2::{
-    AutotagOption, Direction, FetchOptions, Oid, ProxyOptions, RemoteCallbacks, RemoteHead,
-    RemoteRedirect, Repository,
-};
+use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, RemoteHead, Repository};
 
 use super::cache::Reference;
-use super::credentials::Credentials;
 use super::error::Error;
+use super::http::Exchange;
 use super::{generation, url};
 
 /// What is asked of a remote.
@@ -18,7 +14,7 @@ use super::{generation, url};
 pub(super) struct Order<'a> {
     pub(super) url: &'a str,
     pub(super) reference: &'a Reference,
-    pub(super) credentials: &'a Credentials,
+    pub(super) agent: &'a ureq::Agent,
     pub(super) deadline: Instant,
     /// For the message when the deadline has passed.
     pub(super) timeout: Duration,
@@ -36,13 +32,6 @@ pub(super) struct Target {
     pub(super) commit: Oid,
 }
 
-/// Why a download was broken off by ourselves.
-#[derive(Clone, Copy)]
-enum Stop {
-    Late,
-    TooLarge,
-}
-
 /// Connects, finds the target, and downloads it into `repository` unless `has` says that it is
 /// there already. `slot` is called before a download, and may wait.
 pub(super) fn pull<S>(
@@ -51,19 +40,29 @@ pub(super) fn pull<S>(
     has: impl FnOnce(&Target) -> Result<bool, Error>,
     slot: impl FnOnce() -> Result<S, Error>,
 ) -> Result<Target, Error> {
-    let remote_error = |error: git2::Error| Error::from_remote(order.url, &error);
-    let stop = Cell::new(None);
-    let mut remote = repository
-        .remote_anonymous(order.url)
-        .map_err(remote_error)?;
+    let exchange = Exchange::new(
+        order.agent.clone(),
+        order.url,
+        order.deadline,
+        order.timeout,
+        order.max_bytes,
+    );
+    exchange.run(|| converse(repository, order, &exchange, has, slot))
+}
+
+fn converse<S>(
+    repository: &Repository,
+    order: Order<'_>,
+    exchange: &Exchange,
+    has: impl FnOnce(&Target) -> Result<bool, Error>,
+    slot: impl FnOnce() -> Result<S, Error>,
+) -> Result<Target, Error> {
+    let explain = |error: git2::Error| exchange.explain(&error);
+    let mut remote = repository.remote_anonymous(order.url).map_err(explain)?;
     let mut connection = remote
-        .connect_auth(
-            Direction::Fetch,
-            Some(callbacks(order, &stop)),
-            Some(proxy()),
-        )
-        .map_err(remote_error)?;
-    let target = find(connection.list().map_err(remote_error)?, order)?;
+        .connect_auth(Direction::Fetch, Some(callbacks(exchange)), None)
+        .map_err(explain)?;
+    let target = find(connection.list().map_err(explain)?, order)?;
     if has(&target)? {
         return Ok(target);
     }
@@ -72,9 +71,7 @@ pub(super) fn pull<S>(
     options
         .depth(1)
         .download_tags(AutotagOption::None)
-        .follow_redirects(RemoteRedirect::Initial)
-        .proxy_options(proxy())
-        .remote_callbacks(callbacks(order, &stop));
+        .remote_callbacks(callbacks(exchange));
     // `download` writes no ref; the name only has to be valid.
     let refspec = format!(
         "+{}:{}",
@@ -82,18 +79,9 @@ pub(super) fn pull<S>(
         generation::private_ref(&target.source)
     );
     let downloaded = connection.remote().download(&[refspec], Some(&mut options));
-    drop(options);
-    match (downloaded, stop.get()) {
-        (Ok(()), _) => checked(repository, order, target),
-        (Err(_), Some(Stop::TooLarge)) => Err(Error::RepositoryTooLarge {
-            url: url::redact(order.url),
-            limit: order.max_bytes,
-        }),
-        (Err(_), Some(Stop::Late)) => Err(Error::Timeout {
-            url: url::redact(order.url),
-            after: order.timeout,
-        }),
-        (Err(error), None) => Err(refused(order, &target, &error)),
+    match downloaded {
+        Ok(()) => checked(repository, order, target),
+        Err(error) => Err(refused(order, &target, &error).unwrap_or_else(|| explain(error))),
     }
 }
 
@@ -179,52 +167,25 @@ fn checked(repository: &Repository, order: Order<'_>, target: Target) -> Result<
     Ok(target)
 }
 
-/// What a download's error means: a commit that the server does not have, or does not hand out, is
-/// not a fault of the network.
-fn refused(order: Order<'_>, target: &Target, error: &git2::Error) -> Error {
+/// A commit that the server does not have, or does not hand out, is not a fault of the network.
+fn refused(order: Order<'_>, target: &Target, error: &git2::Error) -> Option<Error> {
     let by_id = matches!(order.reference, Reference::Commit(id) if *id == target.source);
     let (url, reference) = (url::redact(order.url), order.reference.to_string());
     let text = error.message();
     if by_id && text.contains("cannot fetch a specific object") {
-        Error::CommitRefused { url, reference }
-    // The server's "not our ref" is lost: libgit2 expects another kind of packet at that place.
-    } else if by_id && (text.contains("not our ref") || text.contains("unexpected packet type")) {
-        Error::RefNotFound { url, reference }
-    } else {
-        Error::from_remote(order.url, error)
+        return Some(Error::CommitRefused { url, reference });
     }
+    // The server's "not our ref" is lost: libgit2 expects another kind of packet at that place.
+    if by_id && (text.contains("not our ref") || text.contains("unexpected packet type")) {
+        return Some(Error::RefNotFound { url, reference });
+    }
+    None
 }
 
-/// The environment's proxy, as other clients have it (`HTTPS_PROXY`, `NO_PROXY`).
-fn proxy<'a>() -> ProxyOptions<'a> {
-    let mut options = ProxyOptions::new();
-    options.auto();
-    options
-}
-
-/// Credentials, and the checks that end a transfer which is late or too large.
-fn callbacks<'a>(order: Order<'_>, stop: &'a Cell<Option<Stop>>) -> RemoteCallbacks<'a> {
-    let Order {
-        deadline,
-        max_bytes,
-        ..
-    } = order;
-    let in_time = move || {
-        let late = Instant::now() >= deadline;
-        if late {
-            stop.set(Some(Stop::Late));
-        }
-        !late
-    };
+/// Checks that end a transfer, or the indexing of what it brought, which is late.
+fn callbacks(exchange: &Exchange) -> RemoteCallbacks<'_> {
     let mut callbacks = RemoteCallbacks::new();
-    order.credentials.answer(&mut callbacks);
-    callbacks.sideband_progress(move |_| in_time());
-    callbacks.transfer_progress(move |progress| {
-        if progress.received_bytes() as u64 > max_bytes {
-            stop.set(Some(Stop::TooLarge));
-            return false;
-        }
-        in_time()
-    });
+    callbacks.sideband_progress(|_| exchange.in_time());
+    callbacks.transfer_progress(|_| exchange.in_time());
     callbacks
 }

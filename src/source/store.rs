@@ -76,13 +76,14 @@ impl Store {
         &mut self,
         request: &FetchRequest,
         settings: &Settings,
+        agent: &ureq::Agent,
         deadline: Instant,
         slot: impl Fn() -> Result<S, Error>,
     ) -> Result<Arc<Snapshot>, Error> {
         let order = Order {
             url: &request.url,
             reference: &request.reference,
-            credentials: &request.credentials,
+            agent,
             deadline,
             timeout: request.timeout,
             max_bytes: settings.max_fetch_bytes,
@@ -119,8 +120,7 @@ impl Store {
         let Some(current) = self.current.clone().filter(|current| !current.is_damaged()) else {
             return self.replace(order, slot);
         };
-        let full = current.is_full(settings);
-        match extend(&current, order, full, slot) {
+        match extend(&current, order, settings, slot) {
             Ok(Extended::Complete(target)) => Ok((current, target)),
             Ok(Extended::Full) => self.replace(order, slot),
             Err(error) if matches!(error, Error::Corrupt { .. }) => {
@@ -220,22 +220,23 @@ enum Extended {
 fn extend<S>(
     generation: &Generation,
     order: Order<'_>,
-    full: bool,
+    settings: &Settings,
     slot: &impl Fn() -> Result<S, Error>,
 ) -> Result<Extended, Error> {
     let repository = generation.handle()?;
-    let mut complete = false;
+    let mut full = false;
     let target = pull(
         &repository,
         order,
         |target| {
-            complete = generation::holds(&repository, &target.source, target.commit)
+            let complete = generation::holds(&repository, &target.source, target.commit)
                 .map_err(|error| Error::from_database(&error))?;
+            full = !complete && generation.is_full(settings);
             Ok(complete || full)
         },
         slot,
     )?;
-    if full && !complete {
+    if full {
         return Ok(Extended::Full);
     }
     mark(&repository, &target)?;

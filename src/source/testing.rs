@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub(super) enum Behaviour {
     Hang,
     /// The download breaks off in its middle.
     Cut,
+    /// The download's answer has a head and no body.
+    Stall,
 }
 
 /// A repository that is served under `/repo.git`.
@@ -31,6 +34,7 @@ pub(super) struct Remote {
     pub(super) repository: Repository,
     address: SocketAddr,
     state: Arc<Mutex<(Behaviour, Vec<String>)>>,
+    connections: Arc<AtomicUsize>,
 }
 
 /// An entry of a commit.
@@ -62,6 +66,13 @@ impl Remote {
                 };
                 let root = root.clone();
                 async move {
+                    if let Some(rest) = uri.to_string().strip_prefix("/moved.git/") {
+                        return Response::builder()
+                            .status(StatusCode::FOUND)
+                            .header("location", format!("/repo.git/{rest}"))
+                            .body(Body::empty())
+                            .unwrap();
+                    }
                     match behaviour {
                         Behaviour::Status(code) => empty(StatusCode::from_u16(code).unwrap()),
                         Behaviour::Hang => std::future::pending().await,
@@ -75,6 +86,14 @@ impl Remote {
                             if behaviour == Behaviour::Cut && is_download {
                                 body.truncate(length / 2);
                             }
+                            if behaviour == Behaviour::Stall && is_download {
+                                let never =
+                                    futures::stream::pending::<Result<Bytes, std::io::Error>>();
+                                return Response::builder()
+                                    .header("content-type", content_type)
+                                    .body(Body::from_stream(never))
+                                    .unwrap();
+                            }
                             Response::builder()
                                 .header("content-type", content_type)
                                 .body(Body::from(body))
@@ -83,7 +102,12 @@ impl Remote {
                     }
                 }
             };
-        let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&connections);
+        let listener = listener.tap_io(move |stream| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            stream.set_nodelay(true).unwrap();
+        });
         let app = axum::Router::new().fallback(handler);
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self {
@@ -91,6 +115,7 @@ impl Remote {
             repository,
             address,
             state,
+            connections,
         }
     }
 
@@ -105,6 +130,11 @@ impl Remote {
     /// The requests since the last call.
     pub(super) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().1)
+    }
+
+    /// The connections that were ever made.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Commits `entries` on top of `branch`, and moves it there.

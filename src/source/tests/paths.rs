@@ -1,0 +1,136 @@
+//! Paths, folders and symbolic links.
+
+use super::*;
+
+#[tokio::test]
+async fn paths_and_links() {
+    use Entry::{File, Link, Submodule};
+    let remote = Remote::start().await;
+    remote.commit(
+        "main",
+        &[
+            ("plain/a.yaml", FILE),
+            ("plain/sub/.towlineignore", FILE),
+            ("plain/sub/b.yaml", File(b"b")),
+            ("file/link.yaml", Link("../plain/a.yaml")),
+            ("folder/all", Link("../plain/./sub/")),
+            ("folder/twice", Link("all")),
+            ("current", Link("plain")),
+            ("outside/l", Link("../../etc/passwd")),
+            ("absolute/l", Link("/etc/passwd")),
+            ("dangling/l", Link("../nothing")),
+            ("loop/a", Link("b")),
+            ("loop/b", Link("a")),
+            ("up/l", Link("..")),
+            ("round/a/l", Link("../b")),
+            ("round/b/l", Link("../a")),
+            ("modules/m", Submodule),
+            ("modules/a.yaml", FILE),
+        ],
+    );
+    let (_folder, cache) = cache();
+    let snapshot = fetch(&cache, remote.request(branch("main"))).await;
+    for (path, files, self_contained) in [
+        (
+            "plain",
+            &[
+                "plain/a.yaml",
+                "plain/sub/.towlineignore",
+                "plain/sub/b.yaml",
+            ][..],
+            true,
+        ),
+        (
+            "./plain//sub/",
+            &["plain/sub/.towlineignore", "plain/sub/b.yaml"],
+            true,
+        ),
+        ("plain/a.yaml", &["plain/a.yaml"], true),
+        (
+            "current/sub",
+            &["current/sub/.towlineignore", "current/sub/b.yaml"],
+            true,
+        ),
+        ("file", &["file/link.yaml"], false),
+        (
+            "folder",
+            &[
+                "folder/all/.towlineignore",
+                "folder/all/b.yaml",
+                "folder/twice/.towlineignore",
+                "folder/twice/b.yaml",
+            ],
+            false,
+        ),
+        ("modules", &["modules/a.yaml"], true),
+    ] {
+        let listing = snapshot.listing(path).unwrap();
+        assert_eq!(paths(&listing), files, "{path}");
+        assert_eq!(listing.self_contained, self_contained, "{path}");
+        let same = listing.key.0 == snapshot.tree_id(path).unwrap().0;
+        assert_eq!(same, self_contained, "{path}");
+    }
+    assert_eq!(
+        snapshot.listing("modules").unwrap().submodules,
+        ["modules/m"]
+    );
+    assert_eq!(
+        snapshot.tree_id("current").unwrap(),
+        snapshot.tree_id("plain").unwrap()
+    );
+    for (path, message) in [
+        ("../x", "path ../x leaves the repository"),
+        ("nothing/x", "path nothing/x is not in main@sha1:"),
+        (
+            "plain/a.yaml/b",
+            "path plain/a.yaml/b is not a folder: plain/a.yaml is a file",
+        ),
+        (
+            "modules/m",
+            "path modules/m is not a folder: modules/m is a submodule",
+        ),
+        ("outside", "symbolic link outside/l leaves the repository"),
+        ("outside/l", "symbolic link outside/l leaves the repository"),
+        ("absolute", "symbolic link absolute/l leaves the repository"),
+        (
+            "absolute/l",
+            "symbolic link absolute/l leaves the repository",
+        ),
+        (
+            "dangling",
+            "symbolic link dangling/l points at ../nothing, which",
+        ),
+        (
+            "dangling/l",
+            "symbolic link dangling/l points at ../nothing, which",
+        ),
+        ("loop", "is part of a loop"),
+        ("loop/a", "is part of a loop"),
+        ("up", "symbolic link up/l is part of a loop"),
+        ("round", "is part of a loop"),
+    ] {
+        let error = snapshot.listing(path).unwrap_err();
+        assert!(error.to_string().contains(message), "{path}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_behind_a_link_is_in_the_key() {
+    let remote = Remote::start().await;
+    remote.commit(
+        "main",
+        &[
+            ("app/l.yaml", Entry::Link("../base.yaml")),
+            ("base.yaml", FILE),
+        ],
+    );
+    let (_folder, cache) = cache();
+    let one = fetch(&cache, remote.request(branch("main"))).await;
+    remote.commit("main", &[("base.yaml", Entry::File(b"other"))]);
+    let two = fetch(&cache, remote.request(branch("main"))).await;
+    assert_eq!(one.tree_id("app").unwrap(), two.tree_id("app").unwrap());
+    assert_ne!(
+        one.listing("app").unwrap().key,
+        two.listing("app").unwrap().key
+    );
+}
