@@ -27,3 +27,4 @@
 
 pub mod api;
 pub mod manifest;
+pub mod render;
