@@ -26,5 +26,6 @@
 //! - One object's failure is that object's failure; independents go on.
 
 pub mod api;
+pub mod health;
 pub mod manifest;
 pub mod render;
