@@ -1,0 +1,65 @@
+//! Reading of live objects: an absent field, or one of another type, is as if it were not set.
+
+use serde_json::Value;
+
+/// The longest message taken from an object, in bytes.
+const MAX_MESSAGE: usize = 256;
+
+pub(super) fn integer(object: &Value, pointer: &str) -> Option<i64> {
+    object.pointer(pointer).and_then(Value::as_i64)
+}
+
+pub(super) fn count(object: &Value, pointer: &str) -> i64 {
+    integer(object, pointer).unwrap_or(0)
+}
+
+pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+pub(super) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+pub(super) fn conditions(object: &Value) -> &[Value] {
+    list(object, "/status/conditions")
+}
+
+pub(super) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    conditions(object)
+        .iter()
+        .find(|condition| text(condition, "/type") == kind)
+}
+
+/// Whether the condition is there with that status.
+pub(super) fn has(object: &Value, kind: &str, status: &str) -> bool {
+    condition(object, kind).is_some_and(|condition| text(condition, "/status") == status)
+}
+
+/// A condition's message, or its reason, or `otherwise`.
+pub(super) fn message(condition: &Value, otherwise: &str) -> String {
+    let said = [
+        text(condition, "/message"),
+        text(condition, "/reason"),
+        otherwise,
+    ];
+    shortened(
+        said.into_iter()
+            .find(|text| !text.trim().is_empty())
+            .unwrap_or(otherwise),
+    )
+}
+
+pub(super) fn shortened(text: &str) -> String {
+    let text = crate::manifest::redact::text(text.trim());
+    if text.len() <= MAX_MESSAGE {
+        return text;
+    }
+    format!("{}…", &text[..text.floor_char_boundary(MAX_MESSAGE)])
+}

@@ -1,0 +1,160 @@
+//! Whether a live object has become what its spec asks for.
+//!
+//! The rules are kstatus' (`sigs.k8s.io/cli-utils/pkg/kstatus`), as Flux and `kubectl` tools follow them:
+//! first what holds for every kind, then the kind's own rule, then a `Ready` condition. Where towline
+//! differs, the function says so: Jobs, load balancers, autoscalers, and pods that cannot be scheduled,
+//! for which kstatus reads the clock.
+
+mod fields;
+mod kinds;
+mod pods;
+mod workloads;
+
+use serde_json::Value;
+
+use crate::manifest::GroupKind;
+use fields::{condition, integer, message, text};
+
+/// What an object's status says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It is what its spec asks for.
+    Current,
+    /// It is on the way, or its controller has not looked at it; says what is awaited.
+    InProgress(String),
+    /// Its controller has given up, or says that it cannot go on; says why.
+    Failed(String),
+    /// It is being deleted; says what holds it.
+    Terminating(String),
+}
+
+/// The health of a live object.
+pub fn assess(kind: &GroupKind, object: &Value) -> Health {
+    if let Some(decided) = generic(object) {
+        return decided;
+    }
+    if !needs_body(kind) {
+        return Health::Current;
+    }
+    match (&*kind.group, &*kind.kind) {
+        ("apps" | "extensions", "Deployment") => workloads::deployment(object),
+        ("apps" | "extensions", "ReplicaSet") => workloads::replica_set(object),
+        ("apps", "StatefulSet") => workloads::stateful_set(object),
+        ("apps" | "extensions", "DaemonSet") => workloads::daemon_set(object),
+        ("batch", "Job") => pods::job(object),
+        ("", "Pod") => pods::pod(object),
+        ("", "PersistentVolumeClaim") => kinds::claim(object),
+        ("", "Service") => kinds::service(object),
+        ("policy", "PodDisruptionBudget") => kinds::disruption_budget(object),
+        ("autoscaling", "HorizontalPodAutoscaler") => kinds::autoscaler(object),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => kinds::definition(object),
+        ("apiregistration.k8s.io", "APIService") => kinds::api_service(object),
+        _ => by_ready(object),
+    }
+}
+
+/// Whether health depends on more than the metadata: false for built-in kinds that have no status, or
+/// one that says nothing of use. For those an object is [`Health::Current`] unless it is being deleted.
+pub fn needs_body(kind: &GroupKind) -> bool {
+    let none: &[&str] = match &*kind.group {
+        "" => &[
+            "ConfigMap",
+            "Secret",
+            "ServiceAccount",
+            "LimitRange",
+            "Endpoints",
+            "Namespace",
+            "Event",
+            "PodTemplate",
+            "ResourceQuota",
+        ],
+        "rbac.authorization.k8s.io" => {
+            &["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"]
+        }
+        "networking.k8s.io" => &[
+            "NetworkPolicy",
+            "IngressClass",
+            "Ingress",
+            "IPAddress",
+            "ServiceCIDR",
+        ],
+        "storage.k8s.io" => &[
+            "StorageClass",
+            "CSIDriver",
+            "CSINode",
+            "CSIStorageCapacity",
+            "VolumeAttributesClass",
+        ],
+        "scheduling.k8s.io" => &["PriorityClass"],
+        "node.k8s.io" => &["RuntimeClass"],
+        "admissionregistration.k8s.io" => &[
+            "ValidatingWebhookConfiguration",
+            "MutatingWebhookConfiguration",
+            "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionPolicyBinding",
+            "MutatingAdmissionPolicy",
+            "MutatingAdmissionPolicyBinding",
+        ],
+        "discovery.k8s.io" => &["EndpointSlice"],
+        "coordination.k8s.io" => &["Lease"],
+        "apps" => &["ControllerRevision"],
+        "batch" => &["CronJob"],
+        "flowcontrol.apiserver.k8s.io" => &["FlowSchema", "PriorityLevelConfiguration"],
+        "resource.k8s.io" => &["DeviceClass"],
+        _ => &[],
+    };
+    !none.contains(&&*kind.kind)
+}
+
+/// The rules for every kind: deletion, an unobserved generation, `Reconciling` and `Stalled`.
+fn generic(object: &Value) -> Option<Health> {
+    if !text(object, "/metadata/deletionTimestamp").is_empty() {
+        return Some(Health::Terminating(held_by(object)));
+    }
+    let generation = integer(object, "/metadata/generation");
+    let observed = integer(object, "/status/observedGeneration");
+    if let (Some(generation), Some(observed)) = (generation, observed)
+        && generation != observed
+    {
+        return Some(Health::InProgress(format!(
+            "generation {generation} is not observed yet, only {observed}"
+        )));
+    }
+    for found in fields::conditions(object) {
+        if text(found, "/status") != "True" {
+            continue;
+        }
+        match text(found, "/type") {
+            "Reconciling" => return Some(Health::InProgress(message(found, "reconciling"))),
+            "Stalled" => return Some(Health::Failed(message(found, "stalled"))),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn held_by(object: &Value) -> String {
+    let finalizers: Vec<_> = fields::list(object, "/metadata/finalizers")
+        .iter()
+        .filter_map(Value::as_str)
+        .take(3)
+        .collect();
+    if finalizers.is_empty() {
+        "being deleted".to_owned()
+    } else {
+        fields::shortened(&format!("being deleted, held by {}", finalizers.join(", ")))
+    }
+}
+
+/// The last rule: a `Ready` condition, if there is one, and otherwise all is well.
+fn by_ready(object: &Value) -> Health {
+    match condition(object, "Ready") {
+        Some(ready) if text(ready, "/status") != "True" => {
+            Health::InProgress(message(ready, "not ready"))
+        }
+        _ => Health::Current,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Pods and Jobs.
+
+use serde_json::Value;
+
+use super::Health;
+use super::fields::{condition, count, has, integer, list, message, shortened, text};
+
+/// kstatus gives the scheduler fifteen seconds before it calls a pod unschedulable failed. There is no
+/// clock here: the pod stays in progress, and the Sync's time-out decides.
+pub(super) fn pod(object: &Value) -> Health {
+    match text(object, "/status/phase") {
+        // kstatus calls a failed pod current; a pod in Git that ended badly is not what was asked for.
+        "Failed" => Health::Failed(ended(object)),
+        "Succeeded" => Health::Current,
+        "Running" if has(object, "Ready", "True") => Health::Current,
+        "Running" => match crash_looping(object) {
+            Some(container) => {
+                Health::Failed(format!("container {container} crashes again and again"))
+            }
+            None => Health::InProgress("running, but not ready".to_owned()),
+        },
+        "Pending" => Health::InProgress(pending(object)),
+        _ => Health::InProgress("not seen by a node yet".to_owned()),
+    }
+}
+
+fn ended(object: &Value) -> String {
+    let said = [
+        text(object, "/status/message"),
+        text(object, "/status/reason"),
+        "ended without success",
+    ];
+    shortened(
+        said.into_iter()
+            .find(|text| !text.is_empty())
+            .unwrap_or_default(),
+    )
+}
+
+fn crash_looping(object: &Value) -> Option<&str> {
+    let looping = |status: &&Value| text(status, "/state/waiting/reason") == "CrashLoopBackOff";
+    list(object, "/status/containerStatuses")
+        .iter()
+        .find(looping)
+        .map(|status| text(status, "/name"))
+}
+
+fn pending(object: &Value) -> String {
+    if let Some(unscheduled) =
+        condition(object, "PodScheduled").filter(|c| text(c, "/status") == "False")
+    {
+        return message(unscheduled, "not scheduled yet");
+    }
+    let waiting = list(object, "/status/containerStatuses")
+        .iter()
+        .find(|status| !text(status, "/state/waiting/reason").is_empty());
+    waiting.map_or_else(
+        || "pending".to_owned(),
+        |status| {
+            format!(
+                "container {}: {}",
+                text(status, "/name"),
+                text(status, "/state/waiting/reason")
+            )
+        },
+    )
+}
+
+/// kstatus calls a job current once it has started; as for Flux, it is in progress until it is complete,
+/// for a job in Git is there for its result, such as a migration that others wait for.
+pub(super) fn job(object: &Value) -> Health {
+    let parallelism = integer(object, "/spec/parallelism").unwrap_or(1);
+    let wanted = integer(object, "/spec/completions").unwrap_or(parallelism);
+    if let Some(failed) = condition(object, "Failed").filter(|c| text(c, "/status") == "True") {
+        return Health::Failed(format!(
+            "the job failed: {}",
+            message(failed, "see its pods")
+        ));
+    }
+    if has(object, "Complete", "True") || has(object, "Suspended", "True") {
+        return Health::Current;
+    }
+    if text(object, "/status/startTime").is_empty() {
+        return Health::InProgress("not started yet".to_owned());
+    }
+    let (succeeded, failed) = (
+        count(object, "/status/succeeded"),
+        count(object, "/status/failed"),
+    );
+    Health::InProgress(format!(
+        "{succeeded} of {wanted} pods succeeded, {failed} failed"
+    ))
+}

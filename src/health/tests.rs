@@ -1,0 +1,409 @@
+use super::*;
+
+/// `Kind.group`, a live object in YAML, and the first letter of its health with the message.
+fn check(kind: &str, yaml: &str, wanted: &str) {
+    let (name, group) = kind.split_once('.').unwrap_or((kind, ""));
+    let object = crate::manifest::documents(yaml.as_bytes())
+        .unwrap()
+        .pop()
+        .map_or(Value::Null, |document| document.value);
+    let found = match assess(&GroupKind::new(group, name), &object) {
+        Health::Current => "current".to_owned(),
+        Health::InProgress(message) => format!("progress: {message}"),
+        Health::Failed(message) => format!("failed: {message}"),
+        Health::Terminating(message) => format!("terminating: {message}"),
+    };
+    assert_eq!(found, wanted, "{kind}: {yaml}");
+}
+
+#[test]
+fn every_kind() {
+    let custom = "Widget.example.org";
+    for (yaml, wanted) in [
+        ("{}", "current"),
+        ("", "current"),
+        ("status: {conditions: x}", "current"),
+        (
+            "metadata: {deletionTimestamp: 2024-01-01T00:00:00Z}",
+            "terminating: being deleted",
+        ),
+        (
+            "metadata: {deletionTimestamp: '1', finalizers: [a/b, c/d]}",
+            "terminating: being deleted, held by a/b, c/d",
+        ),
+        (
+            "metadata: {generation: 2}\nstatus: {observedGeneration: 1}",
+            "progress: generation 2 is not observed yet, only 1",
+        ),
+        (
+            "metadata: {generation: 2}\nstatus: {observedGeneration: 2}",
+            "current",
+        ),
+        ("metadata: {generation: 2}\nstatus: {}", "current"),
+        (
+            "status: {conditions: [{type: Reconciling, status: 'True', message: busy}]}",
+            "progress: busy",
+        ),
+        (
+            "status: {conditions: [{type: Reconciling, status: 'False'}]}",
+            "current",
+        ),
+        (
+            "status: {conditions: [{type: Stalled, status: 'True', reason: Broken}]}",
+            "failed: Broken",
+        ),
+        (
+            "status: {conditions: [{type: Ready, status: 'True'}]}",
+            "current",
+        ),
+        (
+            "status: {conditions: [{type: Ready, status: 'False', message: no dice}]}",
+            "progress: no dice",
+        ),
+        (
+            "status: {conditions: [{type: Ready, status: Unknown}]}",
+            "progress: not ready",
+        ),
+        (
+            "status: {conditions: [{type: Ready, status: 'False', message: 'from https://u:p@h/x'}]}",
+            "progress: from https://h/x",
+        ),
+    ] {
+        check(custom, yaml, wanted);
+    }
+    check(
+        "Secret",
+        "metadata: {deletionTimestamp: '1'}",
+        "terminating: being deleted",
+    );
+    check(
+        "ConfigMap",
+        "status: {conditions: [{type: Ready, status: 'False'}]}",
+        "current",
+    );
+    check("CronJob.batch", "{}", "current");
+    check("Deployment.example.org", "spec: {replicas: 3}", "current");
+}
+
+#[test]
+fn deployments() {
+    let status = |replicas, updated, available, ready, conditions: &str| {
+        format!(
+            "spec: {{replicas: 3, progressDeadlineSeconds: 600}}\nstatus:\n  replicas: {replicas}\n  updatedReplicas: {updated}\n  \
+             availableReplicas: {available}\n  readyReplicas: {ready}\n  conditions: [{conditions}]\n"
+        )
+    };
+    let done = "{type: Progressing, status: 'True', reason: NewReplicaSetAvailable}, {type: Available, status: 'True'}";
+    let unavailable = "{type: Progressing, status: 'True', reason: NewReplicaSetAvailable}";
+    let deadline = "{type: Progressing, status: 'False', reason: ProgressDeadlineExceeded, message: timed out}";
+    for (yaml, wanted) in [
+        (status(3, 3, 3, 3, done), "current"),
+        (status(0, 0, 0, 0, ""), "progress: 0 of 3 replicas created"),
+        (
+            status(3, 1, 3, 3, done),
+            "progress: 1 of 3 replicas updated",
+        ),
+        (
+            status(4, 3, 3, 3, done),
+            "progress: 1 old replicas still to go",
+        ),
+        (
+            status(3, 3, 2, 3, done),
+            "progress: 2 of 3 replicas available",
+        ),
+        (status(3, 3, 3, 2, done), "progress: 2 of 3 replicas ready"),
+        (
+            status(3, 3, 3, 3, unavailable),
+            "progress: not available yet",
+        ),
+        (
+            status(3, 3, 3, 3, "{type: Available, status: 'True'}"),
+            "progress: the new replica set is not available yet",
+        ),
+        (
+            status(1, 1, 0, 0, deadline),
+            "failed: progress deadline exceeded: timed out",
+        ),
+        ("{}".to_owned(), "progress: 0 of 1 replicas created"),
+        (
+            "spec: {replicas: 0}\nstatus: {conditions: [{type: Available, status: 'True'}]}"
+                .to_owned(),
+            "current",
+        ),
+    ] {
+        check("Deployment.apps", &yaml, wanted);
+    }
+}
+
+#[test]
+fn replica_sets_and_stateful_sets() {
+    for (yaml, wanted) in [
+        ("{}", "progress: 0 of 1 replicas labelled"),
+        (
+            "status: {fullyLabeledReplicas: 1}",
+            "progress: 0 of 1 replicas available",
+        ),
+        (
+            "status: {fullyLabeledReplicas: 1, availableReplicas: 1}",
+            "progress: 0 of 1 replicas ready",
+        ),
+        (
+            "status: {replicas: 2, fullyLabeledReplicas: 1, availableReplicas: 1, readyReplicas: 1}",
+            "progress: 1 old replicas still to go",
+        ),
+        (
+            "status: {replicas: 1, fullyLabeledReplicas: 1, availableReplicas: 1, readyReplicas: 1}",
+            "current",
+        ),
+        (
+            "status: {conditions: [{type: ReplicaFailure, status: 'True', message: quota}]}",
+            "progress: pods cannot be created: quota",
+        ),
+    ] {
+        check("ReplicaSet.apps", yaml, wanted);
+    }
+    for (yaml, wanted) in [
+        ("{}", "progress: 0 of 1 replicas created"),
+        ("spec: {updateStrategy: {type: OnDelete}}", "current"),
+        ("status: {replicas: 1}", "progress: 0 of 1 replicas ready"),
+        (
+            "status: {replicas: 2, readyReplicas: 2}",
+            "progress: 1 old replicas still to go",
+        ),
+        (
+            "status: {replicas: 1, readyReplicas: 1}",
+            "progress: 0 of 1 replicas current",
+        ),
+        (
+            "status: {replicas: 1, readyReplicas: 1, currentReplicas: 1, currentRevision: a, updateRevision: b}",
+            "progress: the new revision is not everywhere yet",
+        ),
+        (
+            "status: {replicas: 1, readyReplicas: 1, currentReplicas: 1, currentRevision: b, updateRevision: b}",
+            "current",
+        ),
+        (
+            "spec: {replicas: 3, updateStrategy: {rollingUpdate: {partition: 1}}}\nstatus: {replicas: 3, readyReplicas: 3, updatedReplicas: 1}",
+            "progress: 1 of 2 replicas updated",
+        ),
+        (
+            "spec: {replicas: 3, updateStrategy: {rollingUpdate: {partition: 1}}}\nstatus: {replicas: 3, readyReplicas: 3, updatedReplicas: 2}",
+            "current",
+        ),
+        (
+            "spec: {replicas: 3, updateStrategy: {rollingUpdate: {partition: 5}}}\nstatus: {replicas: 3, readyReplicas: 3}",
+            "current",
+        ),
+    ] {
+        check("StatefulSet.apps", yaml, wanted);
+    }
+}
+
+#[test]
+fn daemon_sets() {
+    let status = |scheduled, updated, available, ready| {
+        format!(
+            "metadata: {{generation: 1}}\nstatus: {{observedGeneration: 1, desiredNumberScheduled: 4, currentNumberScheduled: {scheduled}, \
+             updatedNumberScheduled: {updated}, numberAvailable: {available}, numberReady: {ready}}}\n"
+        )
+    };
+    for (yaml, wanted) in [
+        (
+            "{}".to_owned(),
+            "progress: not observed by its controller yet",
+        ),
+        (
+            "status: {desiredNumberScheduled: 0}".to_owned(),
+            "progress: not observed by its controller yet",
+        ),
+        (
+            "status: {observedGeneration: 1, desiredNumberScheduled: 0}".to_owned(),
+            "current",
+        ),
+        (status(3, 4, 4, 4), "progress: 3 of 4 pods scheduled"),
+        (status(4, 3, 4, 4), "progress: 3 of 4 pods updated"),
+        (status(4, 4, 3, 4), "progress: 3 of 4 pods available"),
+        (status(4, 4, 4, 3), "progress: 3 of 4 pods ready"),
+        (status(4, 4, 4, 4), "current"),
+    ] {
+        check("DaemonSet.apps", &yaml, wanted);
+    }
+}
+
+#[test]
+fn pods_and_jobs() {
+    for (yaml, wanted) in [
+        ("{}", "progress: not seen by a node yet"),
+        ("status: {phase: Succeeded}", "current"),
+        (
+            "status: {phase: Failed, reason: Evicted}",
+            "failed: Evicted",
+        ),
+        (
+            "status: {phase: Running, conditions: [{type: Ready, status: 'True'}]}",
+            "current",
+        ),
+        (
+            "status: {phase: Running}",
+            "progress: running, but not ready",
+        ),
+        (
+            "status: {phase: Running, containerStatuses: [{name: web, state: {waiting: {reason: CrashLoopBackOff}}}]}",
+            "failed: container web crashes again and again",
+        ),
+        ("status: {phase: Pending}", "progress: pending"),
+        (
+            "status: {phase: Pending, containerStatuses: [{name: web, state: {waiting: {reason: ImagePullBackOff}}}]}",
+            "progress: container web: ImagePullBackOff",
+        ),
+        (
+            "status: {phase: Pending, conditions: [{type: PodScheduled, status: 'False', message: 0/3 nodes}]}",
+            "progress: 0/3 nodes",
+        ),
+    ] {
+        check("Pod", yaml, wanted);
+    }
+    for (yaml, wanted) in [
+        ("{}", "progress: not started yet"),
+        (
+            "spec: {completions: 3}\nstatus: {startTime: '1', succeeded: 1, failed: 2}",
+            "progress: 1 of 3 pods succeeded, 2 failed",
+        ),
+        (
+            "status: {startTime: '1', conditions: [{type: Complete, status: 'True'}]}",
+            "current",
+        ),
+        (
+            "status: {conditions: [{type: Suspended, status: 'True'}]}",
+            "current",
+        ),
+        (
+            "status: {conditions: [{type: Failed, status: 'True', message: too often}]}",
+            "failed: the job failed: too often",
+        ),
+        (
+            "status: {startTime: '1', conditions: [{type: Failed, status: 'False'}]}",
+            "progress: 0 of 1 pods succeeded, 0 failed",
+        ),
+    ] {
+        check("Job.batch", yaml, wanted);
+    }
+}
+
+#[test]
+fn other_kinds() {
+    let hpa = "HorizontalPodAutoscaler.autoscaling";
+    let crd = "CustomResourceDefinition.apiextensions.k8s.io";
+    for (kind, yaml, wanted) in [
+        ("PersistentVolumeClaim", "{}", "progress: not bound yet"),
+        (
+            "PersistentVolumeClaim",
+            "status: {phase: Pending}",
+            "progress: not bound yet: Pending",
+        ),
+        ("PersistentVolumeClaim", "status: {phase: Bound}", "current"),
+        ("Service", "{}", "current"),
+        (
+            "Service",
+            "spec: {type: LoadBalancer}",
+            "progress: the load balancer has no address yet",
+        ),
+        (
+            "Service",
+            "spec: {type: LoadBalancer}\nstatus: {loadBalancer: {ingress: [{ip: 1.2.3.4}]}}",
+            "current",
+        ),
+        (
+            "PodDisruptionBudget.policy",
+            "{}",
+            "progress: not observed by its controller yet",
+        ),
+        (
+            "PodDisruptionBudget.policy",
+            "metadata: {generation: 1}\nstatus: {observedGeneration: 1}",
+            "current",
+        ),
+        (
+            hpa,
+            "apiVersion: autoscaling/v2",
+            "progress: not observed by its controller yet",
+        ),
+        (hpa, "apiVersion: autoscaling/v1", "current"),
+        (
+            hpa,
+            "status: {conditions: [{type: AbleToScale, status: 'False', message: no target}]}",
+            "progress: cannot scale: no target",
+        ),
+        (
+            hpa,
+            "status: {conditions: [{type: AbleToScale, status: 'True'}, {type: ScalingActive, status: 'False', message: no metrics}]}",
+            "progress: not in effect: no metrics",
+        ),
+        (
+            hpa,
+            "status: {conditions: [{type: AbleToScale, status: 'True'}, {type: ScalingActive, status: 'False', reason: ScalingDisabled}]}",
+            "current",
+        ),
+        (
+            hpa,
+            "status: {conditions: [{type: AbleToScale, status: 'True'}, {type: ScalingActive, status: 'True'}]}",
+            "current",
+        ),
+        (crd, "{}", "progress: not established yet"),
+        (
+            crd,
+            "status: {conditions: [{type: NamesAccepted, status: 'False', message: taken}]}",
+            "failed: names are not accepted: taken",
+        ),
+        (
+            crd,
+            "status: {conditions: [{type: Established, status: 'False', reason: Installing}]}",
+            "progress: not established yet",
+        ),
+        (
+            crd,
+            "status: {conditions: [{type: Established, status: 'False', reason: Odd}]}",
+            "failed: not established: Odd",
+        ),
+        (
+            crd,
+            "status: {conditions: [{type: Established, status: 'True'}]}",
+            "current",
+        ),
+        (
+            "APIService.apiregistration.k8s.io",
+            "{}",
+            "progress: not available yet",
+        ),
+        (
+            "APIService.apiregistration.k8s.io",
+            "status: {conditions: [{type: Available, status: 'False', message: down}]}",
+            "progress: not available: down",
+        ),
+        (
+            "APIService.apiregistration.k8s.io",
+            "status: {conditions: [{type: Available, status: 'True'}]}",
+            "current",
+        ),
+    ] {
+        check(kind, yaml, wanted);
+    }
+}
+
+#[test]
+fn kinds_without_a_body() {
+    for (group, kind, wanted) in [
+        ("", "ConfigMap", false),
+        ("", "Namespace", false),
+        ("networking.k8s.io", "Ingress", false),
+        ("", "Service", true),
+        ("apps", "Deployment", true),
+        ("example.org", "ConfigMap", true),
+    ] {
+        assert_eq!(
+            needs_body(&GroupKind::new(group, kind)),
+            wanted,
+            "{kind}.{group}"
+        );
+    }
+}
