@@ -21,9 +21,17 @@ pub enum Command {
     /// Run the operator against the cluster that kubectl would use.
     Run(RunArgs),
     /// Print the custom resource definitions.
-    Crds,
+    Crds(CrdsArgs),
     /// Print the version.
     Version,
+}
+
+/// Where the definitions go.
+#[derive(Args, Clone, Debug)]
+pub struct CrdsArgs {
+    /// Write one file for each into this folder instead.
+    #[arg(long)]
+    pub into: Option<PathBuf>,
 }
 
 /// The operator's settings; each is also read from the environment.

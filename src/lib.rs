@@ -29,40 +29,27 @@ pub mod api;
 pub mod cluster;
 pub mod config;
 pub mod controller;
+pub mod crds;
 pub mod health;
 pub mod manifest;
 pub mod metrics;
 pub mod notify;
-mod operator;
+pub mod operator;
 pub mod plan;
 pub mod render;
 pub mod server;
 pub mod source;
 
-use std::io::Write as _;
-
-use serde::Serialize as _;
-
-/// Runs the operator until it is told to stop; what went wrong, for people.
-///
-/// # Errors
-/// The runtime cannot be started, or the operator cannot.
-pub fn run(args: config::RunArgs) -> Result<(), String> {
-    start_log(&args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("starting the runtime: {error}"))?;
-    let done = runtime.block_on(operator::run(args));
-    // Blocking fetches end with the process.
-    runtime.shutdown_background();
-    done.map_err(|error| controller::chain(&error))
-}
-
-/// Prints the custom resource definitions as a YAML stream.
-///
-/// # Errors
-/// Standard output cannot be written to.
-pub fn print_crds() -> Result<(), String> {
-    todo!()
+/// An error with its causes, for people.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let message = inner.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = inner.source();
+    }
+    text
 }

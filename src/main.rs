@@ -1,5 +1,6 @@
 //! The binary: parse, then do.
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -7,14 +8,17 @@ use towline::config::{Cli, Command};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run(args) => towline::run(args),
-        Command::Crds => towline::print_crds(),
-        Command::Version => towline::print_version(),
+        Command::Run(args) => towline::operator::run(args).map_err(Box::<dyn Error>::from),
+        Command::Crds(args) => towline::crds::run(&args).map_err(Into::into),
+        Command::Version => {
+            println!("towline {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("towline: {error}");
+            eprintln!("towline: {}", towline::chain(&*error));
             ExitCode::FAILURE
         }
     }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
 
 use crate::cluster::Cluster;
-use crate::config::RunArgs;
+use crate::config::{LogFormat, RunArgs};
 use crate::controller::{self, Context};
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
@@ -27,6 +28,9 @@ pub enum Error {
     /// The cache cannot be opened.
     #[error("opening the cache")]
     Cache(#[from] source::Error),
+    /// The log level is no filter.
+    #[error("reading --log-level")]
+    LogLevel(#[source] tracing_subscriber::filter::ParseError),
     /// The address cannot be listened on, or signals cannot be.
     #[error("listening")]
     Listen(#[from] std::io::Error),
@@ -42,7 +46,29 @@ const WATCH_SILENCE: Duration = Duration::from_secs(330);
 ///
 /// # Errors
 /// [`Error`]: what could not be started.
-pub async fn run(args: RunArgs) -> Result<(), Error> {
+pub fn run(args: RunArgs) -> Result<(), Error> {
+    start_log(&args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Listen)?;
+    let end = runtime.block_on(operate(args));
+    // A fetch that is under way ends with the process; the cache bears that.
+    runtime.shutdown_background();
+    end
+}
+
+fn start_log(args: &RunArgs) -> Result<(), Error> {
+    let filter = args.log_level.parse::<EnvFilter>().map_err(Error::LogLevel)?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+async fn operate(args: RunArgs) -> Result<(), Error> {
     let metrics = Metrics::default();
     let readiness = Readiness::default();
     let (client, watching) = clients().await?;

@@ -13,7 +13,8 @@ use super::backoff::{Backoff, jittered};
 use super::board::Standing;
 use super::patch::{is_gone, write_status};
 use super::sources::{Seen, SourceState};
-use super::{Context, chain};
+use super::Context;
+use crate::chain;
 use crate::api::{
     Condition, ConditionType, GitRepository, GitRepositoryStatus, REQUESTED_AT, Reason, Sync,
     SyncSpec, Time, Verdict, set_conditions,

@@ -386,7 +386,7 @@ impl Driver {
                     WriteError::Unavailable(_) => Reason::ApiUnavailable,
                     WriteError::Refused { .. } | WriteError::Answer(_) => Reason::ApplyFailed,
                 },
-                message: crate::controller::chain(&error),
+                message: crate::chain(&error),
             },
             Done::Unreadable(message) => Trouble {
                 reason: Reason::InvalidManifest,
@@ -427,7 +427,7 @@ impl Driver {
                     Err(error) => {
                         let trouble = Trouble {
                             reason: Reason::PruneFailed,
-                            message: crate::controller::chain(&error),
+                            message: crate::chain(&error),
                         };
                         self.memory.unpruned.insert(key.clone(), trouble);
                     }

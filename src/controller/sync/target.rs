@@ -244,5 +244,5 @@ pub(super) fn title(entry: &Entry) -> String {
 
 /// A target error with its causes, for people.
 pub(super) fn explain(error: &TargetError) -> String {
-    redact::text(&crate::controller::chain(error))
+    redact::text(&crate::chain(error))
 }
