@@ -327,6 +327,29 @@ fn git_clones_and_pushes_over_http() {
 }
 
 #[test]
+fn git_asks_in_compressed_bodies() {
+    let server = GitServer::start();
+    let other = server.repo("other");
+    for content in 0..60 {
+        other.commit(&[("a.yaml", Some(content.to_string()))], "one of many");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    try_git(folder.path(), &["clone", "--quiet", other.url(), "."], &[]).unwrap();
+    let repo = server.repo("shop");
+    let tip = repo.commit(&[("b.yaml", Some("b"))], "unrelated");
+    server.take_requests();
+    // It names all 60 commits, in vain, and compresses a request of that size.
+    try_git(folder.path(), &["fetch", "--quiet", repo.url()], &[]).unwrap();
+    let fetched = try_git(folder.path(), &["rev-parse", "FETCH_HEAD"], &[]).unwrap();
+    assert_eq!(fetched.trim(), tip);
+    let requests = server.requests();
+    assert!(
+        requests.iter().any(|request| request.encoding == "gzip"),
+        "{requests:#?}"
+    );
+}
+
+#[test]
 fn libgit2_fetches_shallow_and_by_commit() {
     let server = GitServer::start();
     let repo = server.repo("shop");
