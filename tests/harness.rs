@@ -218,9 +218,12 @@ fn a_program_that_is_kept_goes_on_after_a_drop() {
     assert!(goes_on);
 }
 
+/// Neither gone nor a zombie. The command line would not tell: it is empty in the middle of an exec too.
 fn is_running(pid: u32) -> bool {
-    // One that has ended, but was not waited for, has no command line any more.
-    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the name, which is in parentheses and may contain some.
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// Says where it serves, as the operator does, and goes on until it is told to end.
