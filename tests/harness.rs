@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -12,6 +13,7 @@ use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::support::{
@@ -19,6 +21,7 @@ use crate::support::{
     git::{Fault, GitServer},
     kubeconfig::User,
     kubectl::{kubectl, try_kubectl},
+    operator::{Operator, OperatorOptions},
     process::{Lifetime, Process},
     repo::{Change, NewCommit, Parent, try_git},
     shared::shared,
@@ -163,7 +166,9 @@ const VICTIM_LOG: &str = "TOWLINE_TEST_VICTIM_LOG";
 #[test]
 #[ignore = "the test below runs it"]
 fn starts_a_program_and_waits_to_be_killed() {
-    let log = std::env::var(VICTIM_LOG).unwrap();
+    let Ok(log) = std::env::var(VICTIM_LOG) else {
+        return;
+    };
     let script = ["-c", "echo $$; exec sleep 600"];
     let _child = Process::spawn(
         "sleeper",
@@ -199,9 +204,77 @@ async fn a_program_ends_with_a_process_that_was_killed() {
     .await;
 }
 
+#[test]
+fn a_program_that_is_kept_goes_on_after_a_drop() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let sleep = Path::new("sleep");
+    let child = Process::spawn("sleeper", sleep, ["600"], &[], &log, Lifetime::Kept).unwrap();
+    let pid = child.pid();
+    drop(child);
+    let goes_on = is_running(pid);
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    assert!(goes_on);
+}
+
+/// Neither gone nor a zombie. The command line would not tell: it is empty in the middle of an exec too.
 fn is_running(pid: u32) -> bool {
-    // One that has ended, but was not waited for, has no command line any more.
-    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the name, which is in parentheses and may contain some.
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Says where it serves, as the operator does, and goes on until it is told to end.
+const FAKE_OPERATOR: &str = r#"#!/bin/sh
+trap 'exit 7' TERM
+echo "INFO towline: listening address=127.0.0.1:$(($$ % 1000 + 1)) kubeconfig=$KUBECONFIG args=$*"
+while :; do sleep 0.05; done
+"#;
+
+#[tokio::test]
+async fn an_operator_is_killed_restarted_and_told_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("fake");
+    fs::write(&program, FAKE_OPERATOR).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut operator = Operator::start(OperatorOptions {
+        program: Some(program),
+        kubeconfig: "some.kubeconfig".into(),
+        args: vec!["--watch-namespace=one".to_owned()],
+        env: Vec::new(),
+        lifetime: Lifetime::Ours,
+    })
+    .await;
+    assert!(operator.address().ip().is_loopback());
+    assert!(
+        operator
+            .log()
+            .contains("kubeconfig=some.kubeconfig args=run --listen=127.0.0.1:0")
+    );
+    let first = operator.pid();
+    operator.kill();
+    assert!(!is_running(first));
+    operator.restart().await;
+    assert_ne!(operator.pid(), first);
+    assert_eq!(operator.log().lines().count(), 1, "only the current run's");
+    assert_eq!(operator.terminate(TEN_SECONDS).code(), Some(7));
+}
+
+#[tokio::test]
+async fn a_git_server_that_hangs_ends_on_drop() {
+    let server = GitServer::start();
+    let repo = server.repo("shop");
+    repo.commit(&[("a.yaml", Some("a"))], "first");
+    server.fail(Fault::Hang);
+    let url = repo.url().to_owned();
+    let client =
+        tokio::task::spawn_blocking(move || try_git(Path::new("."), &["ls-remote", &url], &[]));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!client.is_finished());
+    drop(server);
+    client.await.unwrap().unwrap_err();
 }
 
 #[test]
@@ -253,6 +326,29 @@ fn git_clones_and_pushes_over_http() {
             .requests()
             .iter()
             .all(|request| request.repo == "shop" && request.status == 200)
+    );
+}
+
+#[test]
+fn git_asks_in_compressed_bodies() {
+    let server = GitServer::start();
+    let other = server.repo("other");
+    for content in 0..60 {
+        other.commit(&[("a.yaml", Some(content.to_string()))], "one of many");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    try_git(folder.path(), &["clone", "--quiet", other.url(), "."], &[]).unwrap();
+    let repo = server.repo("shop");
+    let tip = repo.commit(&[("b.yaml", Some("b"))], "unrelated");
+    server.take_requests();
+    // It names all 60 commits, in vain, and compresses a request of that size.
+    try_git(folder.path(), &["fetch", "--quiet", repo.url()], &[]).unwrap();
+    let fetched = try_git(folder.path(), &["rev-parse", "FETCH_HEAD"], &[]).unwrap();
+    assert_eq!(fetched.trim(), tip);
+    let requests = server.requests();
+    assert!(
+        requests.iter().any(|request| request.encoding == "gzip"),
+        "{requests:#?}"
     );
 }
 
@@ -319,6 +415,7 @@ fn a_repository_takes_every_kind_of_change() {
             ("link", Change::Symlink("a.yaml")),
             ("run.sh", Change::Executable("#!/bin/sh\n")),
             ("module", Change::Submodule(&first)),
+            ("bytes", Change::Bytes(&[0xff, 0x00])),
         ],
         time: Some(1_700_000_000),
         ..NewCommit::default()

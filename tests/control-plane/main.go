@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
 	"k8s.io/component-base/cli"
@@ -37,10 +38,12 @@ func main() {
 	case "kube-scheduler":
 		run(scheduler.NewSchedulerCommand())
 	case "kwok":
+		forgetFlags()
 		runKwok()
 	case "kwok-stages":
 		printStages()
 	case "kubectl":
+		forgetFlags()
 		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 			kubectlutil.CheckErr(err)
 		}
@@ -51,6 +54,12 @@ func main() {
 
 func run(command *cobra.Command) {
 	os.Exit(cli.Run(command))
+}
+
+// forgetFlags takes away the global flags that Kubernetes registers as it is loaded: cobra gives them to
+// every command, and its --version is not what others take that for.
+func forgetFlags() {
+	pflag.CommandLine = pflag.NewFlagSet(os.Args[0], pflag.ExitOnError)
 }
 
 // printStages writes the node and pod life cycles that kwok ships, so that no copy of them goes stale here.

@@ -57,7 +57,7 @@ impl Component {
                     flag("secure-port", ports.api_server.to_string()),
                     flag("cert-dir", path("certificates")),
                     "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-                    flag("service-account-key-file", path("service-account.key")),
+                    flag("service-account-key-file", path("service-account.pub")),
                     flag(
                         "service-account-signing-key-file",
                         path("service-account.key"),

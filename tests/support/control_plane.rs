@@ -5,7 +5,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
@@ -115,7 +115,9 @@ impl ControlPlane {
             secret: secret::token::<16>(),
         };
         fs::write(folder.join("tokens.csv"), token_file(&access.secret))?;
-        fs::write(folder.join("service-account.key"), secret::signing_key())?;
+        let (private_key, public_key) = secret::signing_keys();
+        fs::write(folder.join("service-account.key"), private_key)?;
+        fs::write(folder.join("service-account.pub"), public_key)?;
         fs::write(folder.join("audit-policy.yaml"), POLICY)?;
         for user in User::ALL {
             access.write(&folder.join(kubeconfig_file(user)), user, None)?;
@@ -171,53 +173,50 @@ impl ControlPlane {
     async fn ready(&mut self) -> Result<(), String> {
         let certificate = self.folder().join(CERTIFICATE);
         let admin = self.kubeconfig_path();
-        let deadline = Instant::now() + READY;
-        let mut last = "no certificate yet".to_owned();
-        loop {
-            self.check_running()?;
-            // The server writes its certificate in two steps, so half of one may be there.
-            if fs::read_to_string(&certificate)
-                .is_ok_and(|text| text.matches("END CERT").count() == 2)
-            {
-                match probe(&admin).await {
-                    Ok(()) => return Ok(()),
-                    Err(error) => last = error,
-                }
+        self.settle(Component::ApiServer, async || {
+            // The certificate and, after it, that of its issuer: half of the file may be there.
+            let text = fs::read_to_string(&certificate).unwrap_or_default();
+            if text.matches("END CERTIFICATE").count() < 2 {
+                return Err("it has no certificate yet".to_owned());
             }
-            if Instant::now() > deadline {
-                let log = self.processes[&Component::ApiServer].log_tail();
-                return Err(format!("the API server is not ready: {last}\n{log}"));
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
+            let request = client(&admin).await.request_text(get("/readyz")).await;
+            request.map(drop).map_err(|error| error.to_string())
+        })
+        .await
     }
 
     /// Waits for what the controllers and the nodes do once they are up.
     async fn settled(&mut self) -> Result<(), String> {
         let client = self.client().await;
         if self.options.controllers {
+            let accounts = Api::<ServiceAccount>::namespaced(client.clone(), "default");
             self.settle(Component::ControllerManager, async || {
-                Api::<ServiceAccount>::namespaced(client.clone(), "default")
-                    .get("default")
-                    .await
+                let account = accounts.get("default").await;
+                account.map(drop).map_err(|error| error.to_string())
             })
             .await?;
         }
-        if self.options.nodes > 0 {
-            let count = self.options.nodes;
+        let count = self.options.nodes;
+        if count > 0 {
             self.settle(Component::Kwok, async || nodes::ready(&client, count).await)
                 .await?;
         }
-        self.check_running()
+        Ok(())
     }
 
-    async fn settle<T, E: std::fmt::Debug>(
-        &self,
+    /// Looks until `by` has done its part, as long as every program runs.
+    async fn settle(
+        &mut self,
         by: Component,
-        look: impl AsyncFnMut() -> Result<T, E>,
+        mut look: impl AsyncFnMut() -> Result<(), String>,
     ) -> Result<(), String> {
-        match within(READY, look).await {
-            Ok(_) => Ok(()),
+        let looked = within(READY, async || match self.check_running() {
+            // An end is as final as the awaited state.
+            Err(ended) => Ok(Err(ended)),
+            Ok(()) => look().await.map(Ok),
+        });
+        match looked.await {
+            Ok(result) => result,
             Err(last) => {
                 let (name, log) = (by.program(), self.processes[&by].log_tail());
                 Err(format!("{name} is not ready: {last}\n{log}"))
@@ -343,7 +342,7 @@ impl ControlPlane {
     pub async fn audit_since(&self, mark: Mark) -> Vec<Entry> {
         assert!(self.options.audit, "ask for an audit log in the options");
         let uri = format!("/version?{}", secret::token::<8>());
-        let request = http_get(&uri);
+        let request = get(&uri);
         self.client()
             .await
             .request_text(request)
@@ -359,14 +358,8 @@ impl ControlPlane {
     }
 }
 
-fn http_get(uri: &str) -> axum::http::Request<Vec<u8>> {
+fn get(uri: &str) -> axum::http::Request<Vec<u8>> {
     axum::http::Request::get(uri)
         .body(Vec::new())
         .expect("a request")
-}
-
-async fn probe(kubeconfig: &Path) -> Result<(), String> {
-    let client = client(kubeconfig).await;
-    let answer = client.request_text(http_get("/readyz")).await;
-    answer.map(drop).map_err(|error| error.to_string())
 }

@@ -48,6 +48,8 @@ pub struct Served {
     /// `info/refs` or `git-upload-pack`
     pub path: String,
     pub query: String,
+    /// The request body's `Content-Encoding`.
+    pub encoding: String,
     pub status: u16,
     pub received_bytes: usize,
     pub sent_bytes: usize,
@@ -226,6 +228,10 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         None => return StatusCode::NOT_FOUND.into_response(),
     };
     let query = request.uri().query().unwrap_or_default().to_owned();
+    let encoding = request.headers().get(header::CONTENT_ENCODING);
+    let encoding = encoding
+        .map_or("", |value| value.to_str().unwrap_or_default())
+        .to_owned();
     let (fault, let_in) = {
         let state = shared.state();
         (state.fault(&repo), state.lets_in(&request))
@@ -258,6 +264,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         repo,
         path,
         query,
+        encoding,
         status: status.as_u16(),
         received_bytes,
         sent_bytes,

@@ -21,6 +21,8 @@ const READY: Duration = Duration::from_secs(20);
 /// How to start the operator.
 #[derive(Clone, Debug)]
 pub struct OperatorOptions {
+    /// The program, if not the one that Cargo builds from this package.
+    pub program: Option<PathBuf>,
     /// As whom it talks to the cluster.
     pub kubeconfig: PathBuf,
     /// More arguments of `towline run`.
@@ -34,6 +36,7 @@ impl OperatorOptions {
     /// The whole cluster, as the user `towline`.
     pub fn new(control_plane: &ControlPlane) -> Self {
         Self {
+            program: None,
             kubeconfig: control_plane.kubeconfig_for(User::Towline),
             args: Vec::new(),
             env: Vec::new(),
@@ -67,9 +70,12 @@ impl Operator {
         if options.lifetime == Lifetime::Kept {
             scratch.keep();
         }
-        let program = tokio::task::spawn_blocking(program)
-            .await
-            .expect("find the operator");
+        let program = match options.program.clone() {
+            Some(program) => program,
+            None => tokio::task::spawn_blocking(built)
+                .await
+                .expect("build the operator"),
+        };
         let process = spawn(&program, &options, scratch.path());
         let mut operator = Self {
             options,
@@ -187,7 +193,7 @@ fn spawn(program: &Path, options: &OperatorOptions, folder: &Path) -> Process {
 
 /// The built operator. Cargo tells a test where it is; an example finds it two folders up from itself,
 /// after a build, since Cargo makes no binary for it.
-fn program() -> PathBuf {
+fn built() -> PathBuf {
     if let Some(path) = option_env!("CARGO_BIN_EXE_towline") {
         return PathBuf::from(path);
     }

@@ -1,7 +1,6 @@
 //! A bare repository, and quick ways to put commits into it.
 
 use std::{
-    fmt::Write as _,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -12,6 +11,8 @@ use std::{
 #[derive(Clone, Copy, Debug)]
 pub enum Change<'a> {
     Write(&'a str),
+    /// A file that need not be text.
+    Bytes(&'a [u8]),
     Executable(&'a str),
     /// A symbolic link to this target.
     Symlink(&'a str),
@@ -77,7 +78,7 @@ impl Repo {
             ("http.receivepack", "true"),
             ("gc.auto", "0"),
             ("receive.autogc", "false"),
-            // An empty file would be left by an unclean end, and every test is one.
+            // A test's repository need not survive a power cut, and the disk is slow to ask.
             ("core.fsync", "none"),
         ] {
             git(path, &["config", key, value], &[]);
@@ -130,23 +131,24 @@ impl Repo {
         let when = commit
             .time
             .map_or("now".to_owned(), |seconds| format!("{seconds} +0000"));
-        let mut stream = format!("feature done\nreset {branch}\n\ncommit {branch}\nmark :1\n");
+        let mut stream =
+            format!("feature done\nreset {branch}\n\ncommit {branch}\nmark :1\n").into_bytes();
         let _ = writeln!(stream, "committer Tester <tester@example.com> {when}");
-        push_data(&mut stream, commit.message);
+        push_data(&mut stream, commit.message.as_bytes());
         if let Some(id) = from {
             let _ = writeln!(stream, "from {id}");
         }
         for (path, change) in commit.changes {
             push_change(&mut stream, path, *change);
         }
-        stream.push_str("\nget-mark :1\ndone\n");
+        stream.extend(b"\nget-mark :1\ndone\n");
         let args = ["fast-import", "--quiet", "--force", "--date-format=now"];
         let args = if commit.time.is_some() {
             &args[..3]
         } else {
             &args[..]
         };
-        git(&self.path, args, stream.as_bytes()).trim().to_owned()
+        git(&self.path, args, &stream).trim().to_owned()
     }
 
     /// The commit that a reference, or any other revision, names; nothing if there is none.
@@ -212,11 +214,12 @@ impl Repo {
     }
 }
 
-fn push_change(stream: &mut String, path: &str, change: Change<'_>) {
+fn push_change(stream: &mut Vec<u8>, path: &str, change: Change<'_>) {
     let (mode, content) = match change {
-        Change::Write(text) => ("100644", text),
-        Change::Executable(text) => ("100755", text),
-        Change::Symlink(target) => ("120000", target),
+        Change::Write(text) => ("100644", text.as_bytes()),
+        Change::Bytes(bytes) => ("100644", bytes),
+        Change::Executable(text) => ("100755", text.as_bytes()),
+        Change::Symlink(target) => ("120000", target.as_bytes()),
         Change::Submodule(commit) => {
             let _ = writeln!(stream, "M 160000 {commit} {}", quoted(path));
             return;
@@ -230,8 +233,10 @@ fn push_change(stream: &mut String, path: &str, change: Change<'_>) {
     push_data(stream, content);
 }
 
-fn push_data(stream: &mut String, data: &str) {
-    let _ = writeln!(stream, "data {}\n{data}", data.len());
+fn push_data(stream: &mut Vec<u8>, data: &[u8]) {
+    let _ = writeln!(stream, "data {}", data.len());
+    stream.extend(data);
+    stream.push(b'\n');
 }
 
 fn quoted(path: &str) -> String {

@@ -3,7 +3,7 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ring::{
     rand::{SecureRandom, SystemRandom},
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
 
 pub fn random<const N: usize>() -> [u8; N] {
@@ -22,12 +22,27 @@ pub fn token<const N: usize>() -> String {
         .collect()
 }
 
-/// A private key, as PEM, to sign service account tokens with.
-pub fn signing_key() -> String {
-    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
-        .expect("make a key");
-    format!(
-        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-        BASE64_STANDARD.encode(key.as_ref())
+/// What precedes a P-256 point in a public key file: "an elliptic curve key, on that curve" (RFC 5480).
+const PUBLIC_KEY_HEAD: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// A new private and public key, as PEM, to sign service account tokens with and to verify them. The
+/// API server does not find the second in the first in the only form in which ring writes that.
+pub fn signing_keys() -> (String, String) {
+    let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+    let random = SystemRandom::new();
+    let private = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("make a key");
+    let pair = EcdsaKeyPair::from_pkcs8(algorithm, private.as_ref(), &random).expect("read it");
+    let public = [&PUBLIC_KEY_HEAD, pair.public_key().as_ref()].concat();
+    (
+        pem("PRIVATE KEY", private.as_ref()),
+        pem("PUBLIC KEY", &public),
     )
+}
+
+fn pem(label: &str, bytes: &[u8]) -> String {
+    let text = BASE64_STANDARD.encode(bytes);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }
