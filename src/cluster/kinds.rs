@@ -29,7 +29,7 @@ pub struct ServedKind {
 impl ServedKind {
     /// Its group and kind.
     pub fn group_kind(&self) -> GroupKind {
-        GroupKind::new(&self.resource.group, &self.resource.kind)
+        GroupKind::new(self.resource.group.as_str(), self.resource.kind.as_str())
     }
 }
 
@@ -173,7 +173,7 @@ fn by_kind(list: APIGroupDiscoveryList) -> impl Iterator<Item = (GroupKind, Vec<
                     continue;
                 }
                 let gvk = kube::core::GroupVersionKind::gvk(&name, &version_name, &kind);
-                found.entry(GroupKind::new(&name, &kind)).or_default().push(ServedKind {
+                found.entry(GroupKind::new(name.as_str(), kind.as_str())).or_default().push(ServedKind {
                     resource: ApiResource::from_gvk_with_plural(&gvk, &plural),
                     namespaced: resource.scope.as_deref() == Some("Namespaced"),
                 });
@@ -228,7 +228,7 @@ trait Served {
 
 impl Served for Definition {
     fn group_kind(&self) -> GroupKind {
-        GroupKind::new(&self.spec.group, &self.spec.names.kind)
+        GroupKind::new(self.spec.group.as_str(), self.spec.names.kind.as_str())
     }
 
     /// Its served versions, the storage version first; none until it is established.

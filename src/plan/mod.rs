@@ -17,7 +17,7 @@ pub use stage::Stage;
 pub use stamp::stamped;
 
 use crate::api::Mode;
-use crate::manifest::{Digest, ObjectKey};
+use crate::manifest::{Digest, GroupKind, ObjectKey};
 
 /// What we know of an object since we applied it.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,11 +120,13 @@ pub fn judge(
 
 /// Sorts objects into the order in which they are applied; within a kind, by file, so that a file is
 /// read once.
-pub fn apply_order<T>(items: &mut [T], describe: impl Fn(&T) -> (&ObjectKey, &str, u32)) {
-    items.sort_by(|a, b| {
-        let ((a, a_file, a_place), (b, b_file, b_place)) = (describe(a), describe(b));
-        let place = |key: &ObjectKey| (Stage::of(&key.kind), stage::rank(&key.kind));
-        (place(a), a_file, a_place).cmp(&(place(b), b_file, b_place))
+pub fn apply_order<'a, T>(
+    items: &mut [T],
+    describe: impl Fn(&T) -> (GroupKind, &'a str, u32),
+) {
+    items.sort_by_cached_key(|item| {
+        let (kind, file, document) = describe(item);
+        (Stage::of(&kind), stage::rank(&kind), file, document)
     });
 }
 

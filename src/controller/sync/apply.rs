@@ -62,7 +62,7 @@ pub(super) fn order(jobs: &mut [Job], target: &Target) {
     let entries = target.rendered.entries();
     apply_order(jobs, |job| {
         let entry = &entries[job.item.entry];
-        (&job.item.key, &entry.file, entry.document)
+        (job.item.key.kind.clone(), &*entry.file, entry.document)
     });
 }
 

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
 use tokio::time::Instant;
 
 use super::apply::{Job, Stopped, Task};
