@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::manifest::redact;
+
 /// The longest message taken from an object, in bytes.
 const MAX_MESSAGE: usize = 256;
 
@@ -57,9 +59,5 @@ pub(super) fn message(condition: &Value, otherwise: &str) -> String {
 }
 
 pub(super) fn shortened(text: &str) -> String {
-    let text = crate::manifest::redact::text(text.trim());
-    if text.len() <= MAX_MESSAGE {
-        return text;
-    }
-    format!("{}…", &text[..text.floor_char_boundary(MAX_MESSAGE)])
+    redact::shortened(&redact::text(text.trim()), MAX_MESSAGE)
 }

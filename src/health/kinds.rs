@@ -29,7 +29,8 @@ pub(super) fn service(object: &Value) -> Health {
     Health::Current
 }
 
-/// That its generation is observed is checked for every kind, but only where it is set.
+/// That its generation is observed is checked for every kind, but only where it is set; kstatus leaves
+/// it at that.
 pub(super) fn disruption_budget(object: &Value) -> Health {
     if integer(object, "/status/observedGeneration").is_none() {
         return awaiting("not observed by its controller yet");

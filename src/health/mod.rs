@@ -2,8 +2,8 @@
 //!
 //! The rules are kstatus' (`sigs.k8s.io/cli-utils/pkg/kstatus`), as Flux and `kubectl` tools follow them:
 //! first what holds for every kind, then the kind's own rule, then a `Ready` condition. Where towline
-//! differs, the function says so: Jobs, load balancers, autoscalers, and pods that cannot be scheduled,
-//! for which kstatus reads the clock.
+//! differs, the function says so: Jobs, load balancers, disruption budgets, autoscalers, pods that failed,
+//! and pods that cannot be scheduled, for which kstatus reads the clock.
 
 mod fields;
 mod kinds;

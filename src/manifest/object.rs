@@ -196,7 +196,9 @@ fn take_items(object: &mut Map<String, Value>) -> Result<Option<Vec<Value>>, Obj
         .and_then(Value::as_str)
         .unwrap_or_default();
     let is_list = kind == "List" && object.get("apiVersion").and_then(Value::as_str) == Some("v1");
-    if !is_list && !(kind.ends_with("List") && object.get("items").is_some_and(Value::is_array)) {
+    let is_typed_list =
+        || kind.ends_with("List") && object.get("items").is_some_and(Value::is_array);
+    if !(is_list || is_typed_list()) {
         return Ok(None);
     }
     match object.remove("items") {

@@ -35,7 +35,7 @@ const NAMES: [&str; 7] = [
 /// not a name. For other kinds the message stays, up to 1 KiB.
 pub fn refusal(kind: &GroupKind, message: &str) -> String {
     if !(kind.group.is_empty() && &*kind.kind == "Secret") {
-        return shortened(&text(message));
+        return shortened(&text(message), MAX_REFUSAL);
     }
     let echo = ECHOES
         .iter()
@@ -49,7 +49,7 @@ pub fn refusal(kind: &GroupKind, message: &str) -> String {
         ),
         None => unquoted(message),
     };
-    shortened(&text(&kept))
+    shortened(&text(&kept), MAX_REFUSAL)
 }
 
 /// The text without what is quoted, but for names.
@@ -88,14 +88,18 @@ fn closing(inner: &str, quote: char) -> usize {
     inner.len()
 }
 
-fn shortened(message: &str) -> String {
-    if message.len() <= MAX_REFUSAL {
-        return message.to_owned();
+/// The text, cut at a character and marked with `…` where it is longer than `max` bytes.
+pub fn shortened(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
     }
-    format!(
-        "{}…",
-        &message[..message.floor_char_boundary(MAX_REFUSAL - 3)]
-    )
+    let room = max.saturating_sub('…'.len_utf8());
+    let fits = |(at, character): &(usize, char)| at + character.len_utf8() <= room;
+    let kept = text
+        .char_indices()
+        .take_while(fits)
+        .map(|(_, character)| character);
+    kept.chain(['…']).collect()
 }
 
 /// A repository's URL without user, password, query and fragment; `https`, `ssh` and scp form.
