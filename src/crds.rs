@@ -62,7 +62,10 @@ mod tests {
             let read = documents(text.as_bytes()).unwrap();
             assert_eq!(read[0].value, serde_json::to_value(crd).unwrap());
             let file = std::fs::read_to_string(folder.join(&name)).unwrap_or_default();
-            assert_eq!(file, text, "write it anew: cargo run -q -- crds --into crds");
+            assert_eq!(
+                file, text,
+                "write it anew: cargo run -q -- crds --into crds"
+            );
         }
     }
 }

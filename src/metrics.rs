@@ -73,7 +73,11 @@ impl Default for Metrics {
             fetch_seconds.clone(),
         );
         let syncs = Family::default();
-        registry.register("reconciles", "Reconciles of a Sync, by outcome", syncs.clone());
+        registry.register(
+            "reconciles",
+            "Reconciles of a Sync, by outcome",
+            syncs.clone(),
+        );
         let sync_seconds = seconds();
         registry.register_with_unit(
             "reconcile_duration",
@@ -93,12 +97,24 @@ impl Default for Metrics {
             registry.register(name, help, counter.clone());
             counter
         };
-        let corrections = counter(&mut registry, "corrections", "Drifted objects that were healed");
+        let corrections = counter(
+            &mut registry,
+            "corrections",
+            "Drifted objects that were healed",
+        );
         let drifts = counter(&mut registry, "drifts", "Drifted objects that were found");
-        let prunes = counter(&mut registry, "prunes", "Objects deleted because they left Git");
+        let prunes = counter(
+            &mut registry,
+            "prunes",
+            "Objects deleted because they left Git",
+        );
         let notices_dropped = counter(&mut registry, "events_dropped", "Events not written");
         let driven = Family::default();
-        registry.register("resources", "Resources that are driven, by kind", driven.clone());
+        registry.register(
+            "resources",
+            "Resources that are driven, by kind",
+            driven.clone(),
+        );
         registry.register(
             "build",
             "The version that runs",
@@ -139,7 +155,10 @@ impl Metrics {
             Err(kube::Error::Api(status)) => status.code,
             Err(_) => 0,
         };
-        self.inner.requests.get_or_create(&Request { verb, code }).inc();
+        self.inner
+            .requests
+            .get_or_create(&Request { verb, code })
+            .inc();
     }
 
     /// Counts a poll of a remote.
@@ -181,7 +200,9 @@ impl Metrics {
 
     /// Says how many resources of a kind are driven.
     pub fn driven(&self, kind: &str, count: usize) {
-        let kind = Kind { kind: kind.to_owned() };
+        let kind = Kind {
+            kind: kind.to_owned(),
+        };
         self.inner.driven.get_or_create(&kind).set(count as i64);
     }
 }

@@ -59,8 +59,13 @@ pub fn run(args: RunArgs) -> Result<(), Error> {
 }
 
 fn start_log(args: &RunArgs) -> Result<(), Error> {
-    let filter = args.log_level.parse::<EnvFilter>().map_err(Error::LogLevel)?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = args
+        .log_level
+        .parse::<EnvFilter>()
+        .map_err(Error::LogLevel)?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Text => log.with_ansi(false).init(),
         LogFormat::Json => log.json().init(),
@@ -91,9 +96,14 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     );
     let (stop, mut stopped) = watch::channel(false);
     let mut ended = stopped.clone();
-    let server = tokio::spawn(server::serve(args.listen, metrics, readiness.clone(), async move {
-        let _ = ended.wait_for(|stopped| *stopped).await;
-    }));
+    let server = tokio::spawn(server::serve(
+        args.listen,
+        metrics,
+        readiness.clone(),
+        async move {
+            let _ = ended.wait_for(|stopped| *stopped).await;
+        },
+    ));
     let events = tokio::spawn(events);
     let drivers = controller::run(Arc::new(context), watching, readiness);
     tokio::select! {

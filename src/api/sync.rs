@@ -14,6 +14,7 @@ use super::{Condition, Duration, Time};
     kind = "Sync",
     root = "Sync",
     plural = "syncs",
+    shortname = "tsync",
     category = "gitops",
     namespaced,
     status = "SyncStatus",

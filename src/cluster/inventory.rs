@@ -125,7 +125,9 @@ impl Inventory {
         for key in mine {
             state.claims.insert(key, sync.clone());
         }
-        let State { claims, deleted, .. } = &mut *state;
+        let State {
+            claims, deleted, ..
+        } = &mut *state;
         deleted.retain(|key, _| claims.contains_key(key));
         let member = state.syncs.entry(sync.clone()).or_default();
         let first = !std::mem::replace(&mut member.planned, true);
@@ -170,7 +172,11 @@ impl Inventory {
     /// watch said meanwhile, if that is newer; none if it was deleted since.
     pub fn applied(&self, key: &ObjectKey, answer: Observed) -> Option<Observed> {
         let mut state = lock(&self.state);
-        if state.deleted.get(key).is_some_and(|version| *version > answer.version) {
+        if state
+            .deleted
+            .get(key)
+            .is_some_and(|version| *version > answer.version)
+        {
             return None;
         }
         match state.objects.get(key) {
@@ -231,7 +237,11 @@ impl Inventory {
     pub(super) fn unconfirmed(&self, gone: HashMap<ObjectKey, u64>) {
         let mut state = lock(&self.state);
         for (key, version) in gone {
-            if state.objects.get(&key).is_some_and(|known| known.version == version) {
+            if state
+                .objects
+                .get(&key)
+                .is_some_and(|known| known.version == version)
+            {
                 state.remove(&key, version);
             }
         }
@@ -282,7 +292,11 @@ impl State {
     }
 
     fn tell(&self, owner: &SyncName, key: &ObjectKey) {
-        if let Some(mailbox) = self.syncs.get(owner).and_then(|member| member.mailbox.as_ref()) {
+        if let Some(mailbox) = self
+            .syncs
+            .get(owner)
+            .and_then(|member| member.mailbox.as_ref())
+        {
             mailbox.put(key.clone());
         }
     }
@@ -372,13 +386,19 @@ mod tests {
         inventory.join(&a);
         inventory.join(&b);
         assert!(inventory.claim(&a, [key("x"), key("y")].iter()).is_empty());
-        assert_eq!(inventory.claim(&b, [key("x")].iter()), [(key("x"), a.clone())]);
+        assert_eq!(
+            inventory.claim(&b, [key("x")].iter()),
+            [(key("x"), a.clone())]
+        );
         inventory.applied(&key("x"), seen(&a, 1, 1));
         let mut released = inventory.released();
         released.mark_unchanged();
         inventory.claim(&a, [key("y")].iter());
         assert!(released.has_changed().unwrap());
-        assert!(inventory.owned(&a).is_empty(), "b wishes for it: not a's to prune");
+        assert!(
+            inventory.owned(&a).is_empty(),
+            "b wishes for it: not a's to prune"
+        );
         assert!(inventory.claim(&b, [key("x")].iter()).is_empty());
     }
 
@@ -389,7 +409,11 @@ mod tests {
         inventory.join(&a);
         inventory.join(&b);
         inventory.watched(&key("x"), 1, Some(seen(&a, 1, 1)));
-        assert_eq!(inventory.claim(&b, [key("x")].iter()).len(), 1, "a has not planned yet");
+        assert_eq!(
+            inventory.claim(&b, [key("x")].iter()).len(),
+            1,
+            "a has not planned yet"
+        );
         inventory.claim(&a, [].iter());
         assert!(inventory.claim(&b, [key("x")].iter()).is_empty());
         let gone = SyncName::new("ns", "gone");
@@ -410,6 +434,9 @@ mod tests {
         inventory.unconfirmed(before);
         assert_eq!(mailbox.take(), HashSet::from([key("x")]));
         assert_eq!(inventory.get(&key("x")), None);
-        assert!(inventory.get(&key("y")).is_some(), "written after the list began");
+        assert!(
+            inventory.get(&key("y")).is_some(),
+            "written after the list began"
+        );
     }
 }

@@ -142,7 +142,10 @@ impl Kinds {
     }
 
     fn unset(&self, crd: &Definition) {
-        if self.write(|table| table.served.remove(&crd.group_kind())).is_some() {
+        if self
+            .write(|table| table.served.remove(&crd.group_kind()))
+            .is_some()
+        {
             self.changed.send_modify(|count| *count += 1);
         }
     }
@@ -155,7 +158,10 @@ impl Kinds {
 fn by_kind(list: APIGroupDiscoveryList) -> impl Iterator<Item = (GroupKind, Vec<ServedKind>)> {
     let mut found: HashMap<GroupKind, Vec<ServedKind>> = HashMap::new();
     for group in list.items {
-        let name = group.metadata.and_then(|meta| meta.name).unwrap_or_default();
+        let name = group
+            .metadata
+            .and_then(|meta| meta.name)
+            .unwrap_or_default();
         for version in group.versions {
             let version_name = version.version.unwrap_or_default();
             for resource in version.resources {
@@ -173,10 +179,13 @@ fn by_kind(list: APIGroupDiscoveryList) -> impl Iterator<Item = (GroupKind, Vec<
                     continue;
                 }
                 let gvk = kube::core::GroupVersionKind::gvk(&name, &version_name, &kind);
-                found.entry(GroupKind::new(name.as_str(), kind.as_str())).or_default().push(ServedKind {
-                    resource: ApiResource::from_gvk_with_plural(&gvk, &plural),
-                    namespaced: resource.scope.as_deref() == Some("Namespaced"),
-                });
+                found
+                    .entry(GroupKind::new(name.as_str(), kind.as_str()))
+                    .or_default()
+                    .push(ServedKind {
+                        resource: ApiResource::from_gvk_with_plural(&gvk, &plural),
+                        namespaced: resource.scope.as_deref() == Some("Namespaced"),
+                    });
             }
         }
     }
@@ -243,7 +252,12 @@ impl Served for Definition {
         if !established {
             return Vec::new();
         }
-        let DefinitionSpec { group, names, scope, versions } = &self.spec;
+        let DefinitionSpec {
+            group,
+            names,
+            scope,
+            versions,
+        } = &self.spec;
         let mut versions: Vec<&Version> = versions.iter().filter(|v| v.served).collect();
         versions.sort_by_key(|version| !version.storage);
         versions

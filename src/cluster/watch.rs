@@ -11,9 +11,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
-use kube::api::{DynamicObject, PartialObjectMeta};
-use kube::runtime::{WatchStreamExt as _, metadata_watcher, watcher};
-use kube::{Api, Client, Resource as _};
+use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
+use kube::core::DynamicResourceScope;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -93,14 +95,6 @@ impl Watches {
             return watch.state.clone();
         }
         let (sender, state) = watch::channel(State::Listing);
-        let resource = &served.resource;
-        let api: Api<DynamicObject> = match &self.namespace {
-            Some(namespace) if served.namespaced => {
-                Api::namespaced_with(self.client.clone(), namespace, resource)
-            }
-            _ => Api::all_with(self.client.clone(), resource),
-        };
-        let config = watcher::Config::default().labels(PART_OF);
         let follower = Follower {
             kind: kind.clone(),
             inventory: self.inventory.clone(),
@@ -108,9 +102,9 @@ impl Watches {
             unconfirmed: HashMap::new(),
         };
         let task = if health::needs_body(&kind) {
-            tokio::spawn(follower.follow(watcher(api, config)))
+            tokio::spawn(follower.follow(self.events::<DynamicObject>(served)))
         } else {
-            tokio::spawn(follower.follow(metadata_watcher(api, config)))
+            tokio::spawn(follower.follow(self.events::<PartialObjectMeta<DynamicObject>>(served)))
         };
         let watch = Running {
             served: served.clone(),
@@ -119,6 +113,27 @@ impl Watches {
         };
         running.insert(kind, watch);
         state
+    }
+
+    /// A kind's events, whole objects or metadata as `K` says.
+    fn events<K>(
+        &self,
+        served: &ServedKind,
+    ) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + use<K>
+    where
+        K: Watched
+            + Clone
+            + DeserializeOwned
+            + Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>,
+    {
+        let (client, resource) = (self.client.clone(), &served.resource);
+        let api: Api<K> = match &self.namespace {
+            Some(namespace) if served.namespaced => {
+                Api::namespaced_with(client, namespace, resource)
+            }
+            _ => Api::all_with(client, resource),
+        };
+        watcher(api, watcher::Config::default().labels(PART_OF))
     }
 
     /// Stops the watch of a kind that is no longer served, so that its return starts a new one.
@@ -165,7 +180,8 @@ impl Follower {
                 }
             }
             watcher::Event::InitDone => {
-                self.inventory.unconfirmed(std::mem::take(&mut self.unconfirmed));
+                self.inventory
+                    .unconfirmed(std::mem::take(&mut self.unconfirmed));
                 self.state.send_replace(State::Synced);
             }
             watcher::Event::Apply(object) => drop(self.seen(&object, false)),

@@ -78,7 +78,9 @@ impl Writer {
         key: &ObjectKey,
         body: &[u8],
     ) -> Result<Observed, WriteError> {
-        let text = self.send_apply("apply", "", METADATA, served, key, body).await?;
+        let text = self
+            .send_apply("apply", "", METADATA, served, key, body)
+            .await?;
         let object: PartialObjectMeta<DynamicObject> = read(&text)?;
         Observed::read(key, object.meta(), Health::Current)
             .ok_or_else(|| WriteError::Answer("it is not the object that was sent".to_owned()))
@@ -93,16 +95,27 @@ impl Writer {
         body: &[u8],
     ) -> Result<Option<String>, WriteError> {
         let uri = path(served, key);
-        let live = self.send("get", key, || Request::get(&uri).body(Vec::new())).await;
+        let live = self
+            .send("get", key, || Request::get(&uri).body(Vec::new()))
+            .await;
         let live = match live {
             Err(WriteError::Refused { code: 404, .. }) => return Ok(None),
             live => live?,
         };
         let tried = self
-            .send_apply("dry-run", "&dryRun=All", "application/json", served, key, body)
+            .send_apply(
+                "dry-run",
+                "&dryRun=All",
+                "application/json",
+                served,
+                key,
+                body,
+            )
             .await?;
         let (mut live, mut tried): (Value, Value) = (read(&live)?, read(&tried)?);
-        let version = live["metadata"]["resourceVersion"].as_str().map(str::to_owned);
+        let version = live["metadata"]["resourceVersion"]
+            .as_str()
+            .map(str::to_owned);
         for object in [&mut live, &mut tried] {
             if let Some(metadata) = object["metadata"].as_object_mut() {
                 for field in ["managedFields", "resourceVersion", "generation"] {
@@ -256,7 +269,9 @@ fn gone_is_fine(answer: Result<String, WriteError>) -> Result<(), WriteError> {
     match answer {
         Ok(_)
         | Err(WriteError::NotServed)
-        | Err(WriteError::Refused { code: 404 | 409, .. }) => Ok(()),
+        | Err(WriteError::Refused {
+            code: 404 | 409, ..
+        }) => Ok(()),
         Err(error) => Err(error),
     }
 }

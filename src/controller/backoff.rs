@@ -14,12 +14,19 @@ pub(super) struct Backoff {
 impl Backoff {
     /// A back-off that starts at `first` and doubles up to `cap`.
     pub(super) fn new(first: Duration, cap: Duration) -> Self {
-        Self { tries: 0, first, cap }
+        Self {
+            tries: 0,
+            first,
+            cap,
+        }
     }
 
     /// The pause before the next try.
     pub(super) fn next(&mut self) -> Duration {
-        let pause = self.first.saturating_mul(1 << self.tries.min(20)).min(self.cap);
+        let pause = self
+            .first
+            .saturating_mul(1 << self.tries.min(20))
+            .min(self.cap);
         self.tries += 1;
         jittered(pause)
     }

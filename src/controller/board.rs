@@ -45,7 +45,10 @@ impl Board {
 
     /// The circle of dependencies that `sync` is part of, if there is one.
     pub(super) fn circle(&self, sync: &SyncName) -> Option<Vec<SyncName>> {
-        let standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        let standings = self
+            .standings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let depends_on = |name: &SyncName| {
             standings
                 .get(name)
@@ -70,7 +73,10 @@ impl Board {
     }
 
     fn sender(&self, sync: &SyncName) -> watch::Sender<Standing> {
-        let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut standings = self
+            .standings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         standings.entry(sync.clone()).or_default().clone()
     }
 }
@@ -90,8 +96,15 @@ mod tests {
             };
             board.publish(&name(from), standing);
         }
-        assert_eq!(board.circle(&name("b")), Some(vec![name("b"), name("c"), name("b")]));
-        assert_eq!(board.circle(&name("a")), None, "a leads to a circle but is not in it");
+        assert_eq!(
+            board.circle(&name("b")),
+            Some(vec![name("b"), name("c"), name("b")])
+        );
+        assert_eq!(
+            board.circle(&name("a")),
+            None,
+            "a leads to a circle but is not in it"
+        );
         assert_eq!(board.circle(&name("x")), None);
     }
 }

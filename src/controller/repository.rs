@@ -9,16 +9,16 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Context;
 use super::backoff::{Backoff, jittered};
 use super::board::Standing;
 use super::patch::{is_gone, write_status};
 use super::sources::{Seen, SourceState};
-use super::Context;
-use crate::chain;
 use crate::api::{
     Condition, ConditionType, GitRepository, GitRepositoryStatus, REQUESTED_AT, Reason, Sync,
     SyncSpec, Time, Verdict, set_conditions,
 };
+use crate::chain;
 use crate::manifest::redact;
 use crate::notify::Level;
 use crate::plan::SyncName;
@@ -108,7 +108,8 @@ impl Driver {
         if object.spec.suspend {
             self.next_poll = Instant::now() + LONGEST_PAUSE;
             let message = "suspended: set spec.suspend to false to fetch again";
-            self.report(object, vec![ready(None, Reason::Suspended, message)]).await;
+            self.report(object, vec![ready(None, Reason::Suspended, message)])
+                .await;
             return;
         }
         let verdicts = match self.fetch(object, new_spec).await {
@@ -145,7 +146,10 @@ impl Driver {
             reference: reference(object),
             timeout: object.spec.timeout.into(),
             // Another URL or ref may name the same commit; it is another revision all the same.
-            known: known.as_ref().filter(|_| !new_spec).map(|seen| seen.snapshot.clone()),
+            known: known
+                .as_ref()
+                .filter(|_| !new_spec)
+                .map(|seen| seen.snapshot.clone()),
             credentials: source::Credentials::default(),
         };
         let fetched = self.context.cache.fetch(request).await;
@@ -153,7 +157,9 @@ impl Driver {
             Ok(_) => Reason::Fetched,
             Err(error) => error.reason(),
         };
-        self.context.metrics.fetch(outcome.as_str(), started.elapsed());
+        self.context
+            .metrics
+            .fetch(outcome.as_str(), started.elapsed());
         let (Fetched::New(snapshot) | Fetched::Unchanged(snapshot)) = fetched?;
         let revision = snapshot.revision.to_string();
         let seen = match known {
@@ -178,10 +184,7 @@ impl Driver {
             !same
         });
         if news {
-            let note = format!(
-                "{revision} by {}: {}",
-                snapshot.author, snapshot.subject
-            );
+            let note = format!("{revision} by {}: {}", snapshot.author, snapshot.subject);
             let notifier = &self.context.notifier;
             notifier.tell(object, Level::Normal, Reason::ChangeCommitted, &note);
         }
@@ -213,7 +216,12 @@ impl Driver {
         });
         vec![
             ready(Some(false), reason, message.clone()),
-            Verdict::new(ConditionType::Reconciling, true, Reason::Progressing, "the fetch is retried"),
+            Verdict::new(
+                ConditionType::Reconciling,
+                true,
+                Reason::Progressing,
+                "the fetch is retried",
+            ),
         ]
     }
 
@@ -301,9 +309,15 @@ fn reference(object: &GitRepository) -> Reference {
         return Reference::Default;
     };
     match reference {
-        crate::api::GitRef { commit: Some(commit), .. } => Reference::Commit(commit.clone()),
+        crate::api::GitRef {
+            commit: Some(commit),
+            ..
+        } => Reference::Commit(commit.clone()),
         crate::api::GitRef { tag: Some(tag), .. } => Reference::Tag(tag.clone()),
-        crate::api::GitRef { branch: Some(branch), .. } => Reference::Branch(branch.clone()),
+        crate::api::GitRef {
+            branch: Some(branch),
+            ..
+        } => Reference::Branch(branch.clone()),
         _ => Reference::Default,
     }
 }

@@ -37,7 +37,8 @@ pub async fn run(context: Arc<Context>, watching: Client, readiness: Readiness) 
     }
     let kinds = context.cluster.kinds.clone();
     let syncs = supervise::<Sync>(Arc::clone(&context), watching.clone(), &readiness);
-    let repositories = supervise::<GitRepository>(Arc::clone(&context), watching.clone(), &readiness);
+    let repositories =
+        supervise::<GitRepository>(Arc::clone(&context), watching.clone(), &readiness);
     tokio::join!(
         kinds.follow(watching.clone()),
         context.cluster.retire_watches(),
@@ -86,7 +87,10 @@ impl Driven for GitRepository {
 
 impl Driven for Sync {
     fn announce(context: &Context, namespace: &str, name: &str) {
-        context.cluster.inventory.join(&SyncName::new(namespace, name));
+        context
+            .cluster
+            .inventory
+            .join(&SyncName::new(namespace, name));
     }
 
     fn drive(
@@ -175,8 +179,12 @@ impl<K: Driven> Fleet<K> {
     fn listed(&mut self) {
         let listing = self.listing.take().unwrap_or_default();
         let named: HashSet<&(String, String)> = listing.keys().collect();
-        let gone: Vec<_> =
-            self.drivers.keys().filter(|key| !named.contains(key)).cloned().collect();
+        let gone: Vec<_> = self
+            .drivers
+            .keys()
+            .filter(|key| !named.contains(key))
+            .cloned()
+            .collect();
         for key in gone {
             self.end(&key);
         }
@@ -204,14 +212,24 @@ impl<K: Driven> Fleet<K> {
         }
         let (sender, receiver) = watch::channel(object);
         let task = tokio::spawn(keep_driving(Arc::clone(&self.context), receiver)).abort_handle();
-        self.drivers.insert(key, Handle { object: sender, task });
-        self.context.metrics.driven(K::kind(&()).as_ref(), self.drivers.len());
+        self.drivers.insert(
+            key,
+            Handle {
+                object: sender,
+                task,
+            },
+        );
+        self.context
+            .metrics
+            .driven(K::kind(&()).as_ref(), self.drivers.len());
     }
 
     fn end(&mut self, key: &(String, String)) {
         if self.drivers.remove(key).is_some() {
             K::forget(&self.context, &key.0, &key.1);
-            self.context.metrics.driven(K::kind(&()).as_ref(), self.drivers.len());
+            self.context
+                .metrics
+                .driven(K::kind(&()).as_ref(), self.drivers.len());
         }
     }
 
@@ -238,7 +256,9 @@ impl<K: Driven> Fleet<K> {
 /// Whether a change is one that a driver acts on: not the status and marks that it writes itself.
 fn concerns_driver(known: &kube::api::ObjectMeta, new: &kube::api::ObjectMeta) -> bool {
     let requested = |meta: &kube::api::ObjectMeta| {
-        meta.annotations.as_ref().and_then(|all| all.get(REQUESTED_AT).cloned())
+        meta.annotations
+            .as_ref()
+            .and_then(|all| all.get(REQUESTED_AT).cloned())
     };
     known.generation != new.generation
         || known.deletion_timestamp != new.deletion_timestamp

@@ -28,6 +28,13 @@ pub enum Health {
     Terminating(String),
 }
 
+impl Health {
+    /// Whether the object is what its spec asks for.
+    pub fn is_current(&self) -> bool {
+        *self == Self::Current
+    }
+}
+
 /// The health of a live object.
 pub fn assess(kind: &GroupKind, object: &Value) -> Health {
     if let Some(decided) = generic(object) {

@@ -57,7 +57,11 @@ impl Notifier {
             kind = %K::kind(&()), namespace = about.namespace.as_deref(), name,
             reason = reason.as_str(), "{note}"
         );
-        if self.queue.try_send(event(about, level, reason, note)).is_err() {
+        if self
+            .queue
+            .try_send(event(about, level, reason, note))
+            .is_err()
+        {
             self.metrics.notice_dropped();
         }
     }

@@ -105,7 +105,8 @@ pub fn judge(
         // The object says which manifest was applied to it: the same one, so whatever differs was
         // changed in the cluster.
         (None, Some(observed))
-            if mode == Mode::Report && observed.digest.as_deref() == Some(&*desired.to_string()) =>
+            if mode == Mode::Report
+                && observed.digest.as_deref() == Some(&*desired.to_string()) =>
         {
             Cause::Drifted
         }
@@ -120,10 +121,7 @@ pub fn judge(
 
 /// Sorts objects into the order in which they are applied; within a kind, by file, so that a file is
 /// read once.
-pub fn apply_order<'a, T>(
-    items: &mut [T],
-    describe: impl Fn(&T) -> (GroupKind, &'a str, u32),
-) {
+pub fn apply_order<'a, T>(items: &mut [T], describe: impl Fn(&T) -> (GroupKind, &'a str, u32)) {
     items.sort_by_cached_key(|item| {
         let (kind, file, document) = describe(item);
         (Stage::of(&kind), stage::rank(&kind), file, document)
@@ -181,9 +179,18 @@ mod tests {
         let same = observed("u", 1);
         let drifted = observed("u", 2);
         let recreated = observed("v", 1);
-        let unowned = Observed { entry: None, ..observed("u", 1) };
-        let other = Observed { digest: None, ..observed("u", 1) };
-        let leaving = Observed { deleting: true, ..observed("u", 1) };
+        let unowned = Observed {
+            entry: None,
+            ..observed("u", 1)
+        };
+        let other = Observed {
+            digest: None,
+            ..observed("u", 1)
+        };
+        let leaving = Observed {
+            deleting: true,
+            ..observed("u", 1)
+        };
         for (record, observed, correct, report) in [
             (None, None, Apply(Unknown), Apply(Unknown)),
             (None, Some(&same), Apply(Unknown), Compare),
@@ -228,9 +235,27 @@ mod tests {
             (namespace.clone(), observed("1", 1)),
             (web.clone(), observed("2", 1)),
             (kept.clone(), observed("3", 1)),
-            (foreign, Observed { owner: SyncName::new("ns", "b"), ..observed("4", 1) }),
-            (unowned, Observed { entry: None, ..observed("5", 1) }),
-            (leaving, Observed { deleting: true, ..observed("6", 1) }),
+            (
+                foreign,
+                Observed {
+                    owner: SyncName::new("ns", "b"),
+                    ..observed("4", 1)
+                },
+            ),
+            (
+                unowned,
+                Observed {
+                    entry: None,
+                    ..observed("5", 1)
+                },
+            ),
+            (
+                leaving,
+                Observed {
+                    deleting: true,
+                    ..observed("6", 1)
+                },
+            ),
         ];
         let surplus = surplus(&owner, owned, &HashMap::from([(kept, ())]));
         let names: Vec<_> = surplus.into_iter().map(|(key, _)| key).collect();

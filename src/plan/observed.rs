@@ -157,7 +157,10 @@ mod tests {
         let copy = Observed::read(&key("copy"), &meta(|_| ()), Health::Current);
         assert_eq!(copy, None);
         assert_eq!(read(|v| v["annotations"] = json!({})), None);
-        assert_eq!(read(|v| v["labels"] = json!({PART_OF: "applyset-x-v1"})), None);
+        assert_eq!(
+            read(|v| v["labels"] = json!({PART_OF: "applyset-x-v1"})),
+            None
+        );
     }
 
     #[test]

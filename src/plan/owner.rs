@@ -47,7 +47,12 @@ impl SyncName {
     /// The id of the ApplySet whose parent this Sync is, by KEP-3659's recipe:
     /// `applyset-<base64url(sha256(<name>.<namespace>.<kind>.<group>))>-v1`.
     pub fn applyset_id(&self) -> String {
-        let parent = format!("{}.{}.Sync.{}", self.name, self.namespace, crate::api::GROUP);
+        let parent = format!(
+            "{}.{}.Sync.{}",
+            self.name,
+            self.namespace,
+            crate::api::GROUP
+        );
         let hash = Sha256::digest(parent.as_bytes());
         format!("applyset-{}-v1", BASE64_URL_SAFE_NO_PAD.encode(hash))
     }
@@ -132,7 +137,12 @@ mod tests {
         ] {
             assert_eq!(SyncName::of(&identity, &other), None);
         }
-        let colon = key("rbac.authorization.k8s.io", "ClusterRole", None, "system:a:b");
+        let colon = key(
+            "rbac.authorization.k8s.io",
+            "ClusterRole",
+            None,
+            "system:a:b",
+        );
         assert_eq!(SyncName::of(&owner.identity(&colon), &colon), Some(owner));
     }
 

@@ -68,7 +68,10 @@ mod tests {
         assert_eq!(order.len(), 4);
         assert_eq!(Stage::of(&GroupKind::new("", "Namespace")), order[0]);
         assert_eq!(
-            Stage::of(&GroupKind::new("admissionregistration.k8s.io", "ValidatingAdmissionPolicy")),
+            Stage::of(&GroupKind::new(
+                "admissionregistration.k8s.io",
+                "ValidatingAdmissionPolicy"
+            )),
             order[2]
         );
     }

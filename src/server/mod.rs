@@ -55,13 +55,18 @@ pub async fn serve(
             "/metrics",
             get(move || async move { ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics.encode()) }),
         );
-    axum::serve(listener, app).with_graceful_shutdown(stop).await
+    axum::serve(listener, app)
+        .with_graceful_shutdown(stop)
+        .await
 }
 
 fn ready(readiness: &Readiness) -> (StatusCode, &'static str) {
     if readiness.is_ready() {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "waiting for the API server\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "waiting for the API server\n",
+        )
     }
 }

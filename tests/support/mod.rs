@@ -27,3 +27,4 @@ pub mod scratch;
 mod secret;
 pub mod shared;
 pub mod wait;
+pub mod world;

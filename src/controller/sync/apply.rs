@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream};
+use futures::{Stream, StreamExt as _, stream};
+use tokio::time::{Instant, MissedTickBehavior};
 
-use super::bodies;
+use super::report::Round;
 use super::target::{Item, Target};
+use super::{Driver, bodies};
+use crate::api::Sync;
 use crate::cluster::{Cluster, WriteError};
-use crate::manifest::Manifest;
+use crate::manifest::{GroupVersionKind, Manifest};
 use crate::plan::{Cause, Observed, Stage, SyncName, apply_order, stamped};
+use crate::render::Entry;
 
 /// Requests at once of one Sync.
 const PARALLEL: usize = 12;
@@ -66,79 +70,119 @@ pub(super) fn order(jobs: &mut [Job], target: &Target) {
     });
 }
 
-/// Works on ordered `jobs`. `take` gets every result as it comes; `report` is called now and then while
-/// it takes long; `superseded` is asked before each object.
-pub(super) async fn run(
-    cluster: &Cluster,
-    owner: &SyncName,
-    target: &Target,
-    jobs: &[Job],
-    superseded: impl Fn() -> bool,
-    mut progress: impl AsyncFnMut(Progress<'_>),
-) -> Result<(), Stopped> {
-    let mut reports = tokio::time::interval_at(tokio::time::Instant::now() + FIRST_REPORT, REPORTS);
-    reports.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    for stage in jobs.chunk_by(|a, b| Stage::of(&a.item.key.kind) == Stage::of(&b.item.key.kind)) {
-        let entries = target.rendered.entries();
-        let wanted = stage.iter().enumerate();
-        let wanted = wanted.map(|(index, job)| (index, entries[job.item.entry].clone())).collect();
-        let mut read = bodies::read(Arc::clone(&target.seen.snapshot), wanted);
-        let manifests = stream::poll_fn(|context| read.poll_recv(context));
-        let mut work = std::pin::pin!(
-            manifests
-                .take_while(|_| std::future::ready(!superseded()))
-                .map(|(index, manifest)| {
-                    let job = &stage[index];
-                    async move { (job, one(cluster, owner, target, job, manifest).await) }
-                })
-                .buffer_unordered(PARALLEL)
-        );
-        let mut finished = 0;
-        loop {
-            tokio::select! {
-                next = work.next() => {
-                    let Some((job, done)) = next else { break };
-                    let unavailable = matches!(done, Done::Failed(WriteError::Unavailable(_)));
-                    progress(Progress::Done(job, done)).await;
-                    if unavailable {
-                        return Err(Stopped::Unavailable);
+impl Driver {
+    /// Works on ordered `jobs`, and takes every result as it comes. A newer spec or revision stops it
+    /// before the next object.
+    pub(super) async fn work(
+        &mut self,
+        object: &Sync,
+        target: &Target,
+        jobs: &[Job],
+        round: &mut Round,
+    ) -> Result<(), Stopped> {
+        let mut reports = tokio::time::interval_at(Instant::now() + FIRST_REPORT, REPORTS);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for stage in jobs.chunk_by(|a, b| stage_of(a) == stage_of(b)) {
+            let mut done = std::pin::pin!(self.results(target, stage));
+            let mut finished = 0;
+            loop {
+                tokio::select! {
+                    next = done.next() => {
+                        let Some((index, result)) = next else { break };
+                        let unavailable = matches!(result, Done::Failed(WriteError::Unavailable(_)));
+                        self.settle(&stage[index], result, round);
+                        if unavailable {
+                            return Err(Stopped::Unavailable);
+                        }
+                        finished += 1;
                     }
-                    finished += 1;
+                    _ = reports.tick() => {
+                        self.report.busy = true;
+                        self.write_with(object, Some(target)).await;
+                        self.report.busy = false;
+                    }
                 }
-                _ = reports.tick() => progress(Progress::Tick).await,
+            }
+            if finished < stage.len() {
+                return Err(Stopped::Superseded);
             }
         }
-        if finished < stage.len() {
-            return Err(Stopped::Superseded);
+        Ok(())
+    }
+
+    /// The results of one stage's jobs, by index. It borrows nothing of the driver, which takes them.
+    fn results(
+        &self,
+        target: &Target,
+        stage: &[Job],
+    ) -> impl Stream<Item = (usize, Done)> + Send + use<> {
+        let entries = target.rendered.entries();
+        let wanted = stage.iter().enumerate();
+        let wanted: Vec<(usize, Entry)> = wanted
+            .map(|(index, job)| (index, entries[job.item.entry].clone()))
+            .collect();
+        let mut read = bodies::read(Arc::clone(&target.seen.snapshot), wanted);
+        let manifests = stream::poll_fn(move |context| read.poll_recv(context));
+        let superseded = self.superseded_later();
+        let (context, owner) = (Arc::clone(&self.context), self.name.clone());
+        let work: Vec<(Item, Task, GroupVersionKind)> = stage
+            .iter()
+            .map(|job| {
+                (
+                    job.item.clone(),
+                    job.task,
+                    entries[job.item.entry].gvk.clone(),
+                )
+            })
+            .collect();
+        manifests
+            .take_while(move |_| std::future::ready(!superseded()))
+            .map(move |(index, manifest)| {
+                let (item, task, gvk) = work[index].clone();
+                let (context, owner) = (Arc::clone(&context), owner.clone());
+                async move {
+                    (
+                        index,
+                        one(&context.cluster, &owner, &item, task, &gvk, manifest).await,
+                    )
+                }
+            })
+            .buffer_unordered(PARALLEL)
+    }
+
+    /// Asks whether a newer spec or revision makes the work at hand pointless.
+    fn superseded_later(&self) -> impl Fn() -> bool + Send + use<> {
+        let (object, source) = (self.object.clone(), self.wake.source_receiver());
+        move || {
+            object.has_changed().unwrap_or(true)
+                || source
+                    .as_ref()
+                    .is_some_and(|source| source.has_changed().unwrap_or(false))
         }
     }
-    Ok(())
 }
 
-/// What `run` tells.
-pub(super) enum Progress<'a> {
-    /// A job is done.
-    Done(&'a Job, Done),
-    /// It takes long.
-    Tick,
+fn stage_of(job: &Job) -> Stage {
+    Stage::of(&job.item.key.kind)
 }
 
 async fn one(
     cluster: &Cluster,
     owner: &SyncName,
-    target: &Target,
-    job: &Job,
+    item: &Item,
+    task: Task,
+    gvk: &GroupVersionKind,
     manifest: Result<Manifest, String>,
 ) -> Done {
-    let Item { key, digest, entry } = &job.item;
+    let Item { key, digest, .. } = item;
     let manifest = match manifest {
         Ok(manifest) => manifest,
         Err(error) => return Done::Unreadable(error),
     };
-    let Some(served) = cluster.kinds.get(&target.rendered.entries()[*entry].gvk) else {
+    let Some(served) = cluster.kinds.get(gvk) else {
         return Done::Failed(WriteError::NotServed);
     };
-    let body = match job.task {
+    let body = match task {
         Task::Apply(_) => stamped(manifest, key, owner, digest, None),
         Task::Compare => {
             let body = stamped(manifest.clone(), key, owner, digest, None);
@@ -153,7 +197,7 @@ async fn one(
     };
     match cluster.apply(&served, key, &body).await {
         Ok((answer, current)) => Done::Applied { answer, current },
-        Err(WriteError::Refused { code: 409, .. }) if job.task == Task::Compare => Done::Differs,
+        Err(WriteError::Refused { code: 409, .. }) if task == Task::Compare => Done::Differs,
         Err(error) => Done::Failed(error),
     }
 }

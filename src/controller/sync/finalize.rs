@@ -20,9 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Driver {
     /// Carries out the deletion policy, then lets the Sync go. False: it has to be tried again.
     pub(super) async fn finalize(&mut self, object: &Sync) -> bool {
-        if object.metadata.finalizers.as_ref().is_none_or(|f| {
-            !f.iter().any(|name| name == crate::api::FINALIZER)
-        }) {
+        if object
+            .metadata
+            .finalizers
+            .as_ref()
+            .is_none_or(|f| !f.iter().any(|name| name == crate::api::FINALIZER))
+        {
             return true;
         }
         if let Err(message) = self.let_go(object).await {
@@ -62,14 +65,14 @@ impl Driver {
         let all = surplus::<()>(&self.name, owned, &HashMap::new());
         let mut failures = Vec::new();
         for stage in all.chunk_by(|(a, _), (b, _)| Stage::of(&a.kind) == Stage::of(&b.kind)) {
-            let work = stream::iter(stage).map(|(key, observed)| async move {
+            let work = stream::iter(stage.to_vec()).map(|(key, observed)| async move {
                 let answer = match delete {
-                    true => cluster.delete(key, &observed.uid).await,
-                    false => cluster.disown(key, &observed.uid).await,
+                    true => cluster.delete(&key, &observed.uid).await,
+                    false => cluster.disown(&key, &observed.uid).await,
                 };
                 answer.map_err(|error| (key, error))
             });
-            let answers: Vec<Result<(), (&ObjectKey, _)>> =
+            let answers: Vec<Result<(), (ObjectKey, _)>> =
                 work.buffer_unordered(PARALLEL).collect().await;
             failures.extend(answers.into_iter().filter_map(Result::err));
         }

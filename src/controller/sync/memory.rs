@@ -95,7 +95,11 @@ mod tests {
         let start = Instant::now();
         let mut fight = Fight::again(None, start);
         for _ in 0..2 {
-            assert_eq!(fight.next(), start, "the first corrections are made at once");
+            assert_eq!(
+                fight.next(),
+                start,
+                "the first corrections are made at once"
+            );
             fight = Fight::again(Some(&fight), start);
         }
         for _ in 0..20 {

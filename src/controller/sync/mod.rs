@@ -96,7 +96,9 @@ impl Driver {
             blocked: None,
             memory: Memory::default(),
             cache: render::Cache::default(),
-            contained: contains.map(|kinds| contained(kinds).collect()).unwrap_or_default(),
+            contained: contains
+                .map(|kinds| contained(kinds).collect())
+                .unwrap_or_default(),
             marked: false,
             settled: status.last_applied_revision.clone(),
             handled: status.last_handled_reconcile_at.clone(),

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::apply::{Job, Stopped, Task};
+use super::Driver;
+use super::apply::{Job, Task};
 use super::memory::Fight;
 use super::target::{Target, place, title};
 use super::verdict::{Drift, Facts, Problem, listing};
 use super::wake::Due;
-use super::Driver;
 use crate::api::{
     HistoryEntry, ObjectCounts, Reason, Sync, SyncStatus, SyncTimes, Time, set_conditions,
 };
@@ -34,8 +34,6 @@ pub(super) struct Round {
     pub(super) healed: Vec<(ObjectKey, Option<Box<str>>)>,
     /// Objects that were deleted because they left Git.
     pub(super) pruned: Vec<ObjectKey>,
-    /// Work was left undone.
-    pub(super) stopped: Option<Stopped>,
 }
 
 impl Round {
@@ -92,7 +90,10 @@ pub(super) struct Told {
 
 impl Told {
     pub(super) fn from(status: &SyncStatus) -> Self {
-        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+        let ready = status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == "Ready");
         let warned = ready.filter(|ready| ready.status == "False");
         Self {
             busy: false,
@@ -204,10 +205,14 @@ impl Driver {
             );
         }
         if !round.healed.is_empty() {
-            let named = round.healed.iter().take(5).map(|(key, writer)| match writer {
-                Some(writer) => format!("{key} (changed by {writer})"),
-                None => key.to_string(),
-            });
+            let named = round
+                .healed
+                .iter()
+                .take(5)
+                .map(|(key, writer)| match writer {
+                    Some(writer) => format!("{key} (changed by {writer})"),
+                    None => key.to_string(),
+                });
             let note = format!("healed {}", listing(named, round.healed.len()));
             let notifier = &self.context.notifier;
             notifier.tell(object, Level::Normal, Reason::DriftCorrected, &note);
@@ -225,17 +230,23 @@ impl Driver {
             self.timers.diff = None;
             self.report.warned = None;
             if let Some(times) = &mut self.status.times {
-                times.converged.get_or_insert_with(|| Time(Timestamp::now()));
+                times
+                    .converged
+                    .get_or_insert_with(|| Time(Timestamp::now()));
             }
             let news = !std::mem::replace(&mut self.report.announced, true);
             if news || std::mem::take(&mut self.report.diff) {
-                let Told { changed, pruned, .. } = self.report;
+                let Told {
+                    changed, pruned, ..
+                } = self.report;
                 let note = format!("{}; {changed} changed, {pruned} pruned", ready.message);
                 notifier.tell(object, Level::Normal, Reason::Converged, &note);
             }
             if let Some(committed) = self.committed().filter(|_| news) {
                 let took = Timestamp::now().duration_since(committed);
-                self.context.metrics.live(took.try_into().unwrap_or_default());
+                self.context
+                    .metrics
+                    .live(took.try_into().unwrap_or_default());
             }
             return;
         }
@@ -272,7 +283,9 @@ impl Driver {
 
     /// As [`Self::write`], while the target is in use.
     pub(super) async fn write_with(&mut self, object: &Sync, target: Option<&Target>) {
-        self.context.board.publish(&self.name, self.standing(object));
+        self.context
+            .board
+            .publish(&self.name, self.standing(object));
         let facts = self.facts(object, target);
         let generation = object.metadata.generation;
         let now = Time(Timestamp::now());
@@ -304,7 +317,9 @@ impl Driver {
             cause: *cause,
             writer: writer.clone(),
         });
-        let problems = target.map(|target| self.problems(target)).unwrap_or_default();
+        let problems = target
+            .map(|target| self.problems(target))
+            .unwrap_or_default();
         Facts {
             suspended: settings.suspend,
             blocked: self.blocked.clone(),
@@ -323,7 +338,10 @@ impl Driver {
     fn counts(&self, target: &Target) -> ObjectCounts {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let memory = &self.memory;
-        let drifted = memory.drifted.keys().filter(|key| memory.records.contains_key(*key));
+        let drifted = memory
+            .drifted
+            .keys()
+            .filter(|key| memory.records.contains_key(*key));
         ObjectCounts {
             desired: count(target.rendered.entries().len()),
             applied: count(memory.records.len() - drifted.count()),
@@ -346,12 +364,16 @@ impl Driver {
             reason: Reason::InvalidManifest,
             message: why.clone(),
         });
-        let taken = self.objects.taken.iter().map(|(key, index, owner)| Problem {
-            object: key.to_string(),
-            place: at(*index),
-            reason: Reason::OwnershipConflict,
-            message: format!("it belongs to Sync {owner}; remove it from one of the two"),
-        });
+        let taken = self
+            .objects
+            .taken
+            .iter()
+            .map(|(key, index, owner)| Problem {
+                object: key.to_string(),
+                place: at(*index),
+                reason: Reason::OwnershipConflict,
+                message: format!("it belongs to Sync {owner}; remove it from one of the two"),
+            });
         let troubles = self.memory.troubles.iter().map(|(key, trouble)| Problem {
             object: key.to_string(),
             place: self.objects.items.get(key).and_then(|item| at(item.entry)),
@@ -382,13 +404,21 @@ impl Driver {
                 ),
             })
         });
-        misplaced.chain(taken).chain(troubles).chain(unpruned).chain(waiting).collect()
+        misplaced
+            .chain(taken)
+            .chain(troubles)
+            .chain(unpruned)
+            .chain(waiting)
+            .collect()
     }
 
     /// Whether everything that Git asks for has been applied.
     fn is_applied(&self) -> bool {
         let memory = &self.memory;
-        let unknown = memory.drifted.keys().filter(|key| !memory.records.contains_key(*key));
+        let unknown = memory
+            .drifted
+            .keys()
+            .filter(|key| !memory.records.contains_key(*key));
         !self.full
             && !self.has_trouble()
             && self.objects.waiting.is_empty()

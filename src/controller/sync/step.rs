@@ -1,19 +1,18 @@
 //! One wake-up of a Sync's driver.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use kube::ResourceExt as _;
 use tokio::time::Instant;
 
-use super::apply::{self, Done, Job, Progress, Stopped, Task};
+use super::Driver;
+use super::apply::{self, Done, Job, Stopped, Task};
 use super::memory::{Fight, Memory, Trouble};
 use super::report::Round;
 use super::target::{self, Loaded, Objects, Scope, Target, TargetError};
 use super::verdict::Blocked;
-use super::Driver;
 use super::wake::Due;
 use crate::api::{Mode, REQUESTED_AT, Reason, Sync, SyncSettings};
 use crate::cluster::{ServedKind, WriteError};
@@ -53,7 +52,9 @@ impl Driver {
         self.assess(object, &round, due);
         self.write(object).await;
         let outcome = self.report.reason();
-        self.context.metrics.sync(outcome.as_str(), started.elapsed());
+        self.context
+            .metrics
+            .sync(outcome.as_str(), started.elapsed());
     }
 
     /// What a person asked for since the last wake-up: a new spec, or a reconcile now.
@@ -104,7 +105,9 @@ impl Driver {
             });
             return Err(blocked(reason, message, false));
         };
-        self.context.board.publish(&self.name, self.standing(object));
+        self.context
+            .board
+            .publish(&self.name, self.standing(object));
         if let Some(circle) = self.context.board.circle(&self.name) {
             let names: Vec<&str> = circle.iter().map(|name| &*name.name).collect();
             let message = format!("dependsOn goes in a circle: {}", names.join(" → "));
@@ -185,7 +188,9 @@ impl Driver {
         }
         let full = std::mem::take(&mut self.full);
         let dirty = self.mailbox().take();
-        let foreign = dirty.iter().any(|key| !self.objects.items.contains_key(key));
+        let foreign = dirty
+            .iter()
+            .any(|key| !self.objects.items.contains_key(key));
         let jobs = self.plan(&object.spec.settings, target, dirty, full);
         self.apply(object, target, &jobs, round).await?;
         if full || foreign {
@@ -223,9 +228,16 @@ impl Driver {
         self.memory.retain(|key| objects.items.contains_key(key));
         for (kind, why) in unlisted {
             let message = format!("its kind cannot be listed: {why}");
-            let trouble = Trouble { reason: Reason::ApiUnavailable, message };
-            let unknown: Vec<ObjectKey> =
-                objects.items.keys().filter(|key| key.kind == kind).cloned().collect();
+            let trouble = Trouble {
+                reason: Reason::ApiUnavailable,
+                message,
+            };
+            let unknown: Vec<ObjectKey> = objects
+                .items
+                .keys()
+                .filter(|key| key.kind == kind)
+                .cloned()
+                .collect();
             for key in unknown {
                 // Without its list it is not known whose it is.
                 self.memory.records.remove(&key);
@@ -241,11 +253,13 @@ impl Driver {
     async fn watch(&mut self, kinds: &BTreeSet<GroupKind>) -> Vec<(GroupKind, String)> {
         self.memory.unlisted.clear();
         let cluster = &self.context.cluster;
-        let served = kinds.iter().filter_map(|kind| cluster.kinds.preferred(kind));
+        let served = kinds
+            .iter()
+            .filter_map(|kind| cluster.kinds.preferred(kind));
         let served: Vec<ServedKind> = served.collect();
-        stream::iter(&served)
+        stream::iter(served)
             .map(|served| async move {
-                let answer = cluster.watched(served, PATIENCE).await;
+                let answer = cluster.watched(&served, PATIENCE).await;
                 Some((served.group_kind(), answer.err()?))
             })
             .buffer_unordered(LISTS)
@@ -262,7 +276,15 @@ impl Driver {
         mut dirty: HashSet<ObjectKey>,
         full: bool,
     ) -> Vec<Job> {
-        let Memory { records, drifted, unhealthy, fights, again, unlisted, .. } = &mut self.memory;
+        let Memory {
+            records,
+            drifted,
+            unhealthy,
+            fights,
+            again,
+            unlisted,
+            ..
+        } = &mut self.memory;
         dirty.extend(again.drain());
         let inventory = &self.context.cluster.inventory;
         let settled = self.settled.as_ref() == Some(&target.revision);
@@ -294,12 +316,20 @@ impl Driver {
                             again.insert(key.clone());
                             correct_at = Some(correct_at.map_or(at, |first| first.min(at)));
                         }
-                        None => jobs.push(Job { item: item.clone(), task: Task::Apply(cause), before: observed.cloned() }),
+                        None => jobs.push(Job {
+                            item: item.clone(),
+                            task: Task::Apply(cause),
+                            before: observed.cloned(),
+                        }),
                     }
                 }
                 Judgement::Leave(cause) => drop(drifted.insert(key.clone(), (cause, writer()))),
                 Judgement::Compare | Judgement::InSync => {
-                    jobs.push(Job { item: item.clone(), task: Task::Compare, before: observed.cloned() });
+                    jobs.push(Job {
+                        item: item.clone(),
+                        task: Task::Compare,
+                        before: observed.cloned(),
+                    });
                 }
                 Judgement::Terminating => {
                     drifted.insert(key.clone(), (Cause::Missing, writer()));
@@ -321,38 +351,17 @@ impl Driver {
         if jobs.is_empty() {
             return Ok(());
         }
-        let context = Arc::clone(&self.context);
-        let owner = self.name.clone();
-        // Both are asked while `self` takes the results.
-        let (newer_object, newer_source) = (self.object.clone(), self.wake.source_receiver());
-        let superseded = move || {
-            newer_object.has_changed().unwrap_or(true)
-                || newer_source.as_ref().is_some_and(|s| s.has_changed().unwrap_or(false))
-        };
-        let done = apply::run(&context.cluster, &owner, target, jobs, superseded, async |progress| {
-            match progress {
-                Progress::Done(job, done) => self.settle(job, done, round),
-                Progress::Tick => {
-                    self.report.busy = true;
-                    self.write_with(object, Some(target)).await;
-                    self.report.busy = false;
-                }
-            }
-        })
-        .await;
-        if let Err(stopped) = done {
-            return Err(stopped);
-        }
+        self.work(object, target, jobs, round).await?;
         let suspects = match object.spec.settings.mode {
             Mode::Report => self.memory.drifted.keys().cloned().collect(),
             Mode::Correct => HashSet::new(),
         };
-        context.cluster.inventory.suspect(&self.name, suspects);
+        self.context.cluster.inventory.suspect(&self.name, suspects);
         Ok(())
     }
 
     /// Takes the result of one job.
-    fn settle(&mut self, job: &Job, done: Done, round: &mut Round) {
+    pub(super) fn settle(&mut self, job: &Job, done: Done, round: &mut Round) {
         let key = &job.item.key;
         let memory = &mut self.memory;
         let trouble = match done {
@@ -361,7 +370,9 @@ impl Driver {
                 if !answer.health.is_current() {
                     memory.unhealthy.insert(key.clone(), answer.health.clone());
                 }
-                memory.records.insert(key.clone(), Record::of(job.item.digest, &answer));
+                memory
+                    .records
+                    .insert(key.clone(), Record::of(job.item.digest, &answer));
                 memory.troubles.remove(key);
                 if !current {
                     memory.again.insert(key.clone());
@@ -417,19 +428,20 @@ impl Driver {
             if self.superseded() {
                 return Err(Stopped::Superseded);
             }
-            let work = stream::iter(stage).map(|(key, observed)| async move {
-                (key, cluster.delete(key, &observed.uid).await)
+            let work = stream::iter(stage.to_vec()).map(|(key, observed)| async move {
+                let answer = cluster.delete(&key, &observed.uid).await;
+                (key, answer)
             });
             let answers: Vec<_> = work.buffer_unordered(DELETES).collect().await;
             for (key, answer) in answers {
                 match answer {
-                    Ok(()) => round.pruned.push(key.clone()),
+                    Ok(()) => round.pruned.push(key),
                     Err(error) => {
                         let trouble = Trouble {
                             reason: Reason::PruneFailed,
                             message: crate::chain(&error),
                         };
-                        self.memory.unpruned.insert(key.clone(), trouble);
+                        self.memory.unpruned.insert(key, trouble);
                     }
                 }
             }

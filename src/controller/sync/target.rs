@@ -210,7 +210,11 @@ impl Objects {
                 name: entry.name.clone(),
             };
             let digest = entry.digest;
-            let item = Item { key: key.clone(), digest, entry: index };
+            let item = Item {
+                key: key.clone(),
+                digest,
+                entry: index,
+            };
             if let Some(twin) = objects.items.insert(key, item) {
                 // Only after resolving are they the same: two versions of a kind, say.
                 let other = place(&target.rendered.entries()[twin.entry]);

@@ -1,9 +1,7 @@
 //! What a Sync's status says of what its driver knows. Pure, and the place where messages for people
 //! are made.
 
-use crate::api::{
-    ConditionType, Failure, Mode, ObjectCounts, Reason, Verdict,
-};
+use crate::api::{ConditionType, Failure, Mode, ObjectCounts, Reason, Verdict};
 use crate::health::Health;
 use crate::manifest::ObjectKey;
 use crate::plan::Cause;
@@ -94,7 +92,10 @@ impl Facts {
             let message = "suspended: set spec.suspend to false to go on";
             return (None, Reason::Suspended, message.to_owned());
         }
-        if let Some(Blocked { reason, message, .. }) = &self.blocked {
+        if let Some(Blocked {
+            reason, message, ..
+        }) = &self.blocked
+        {
             let live = match &self.revision {
                 Some(revision) => format!("; {revision} stays live"),
                 None => String::new(),
@@ -102,13 +103,19 @@ impl Facts {
             return (Some(false), *reason, format!("{message}{live}"));
         }
         let Some(revision) = &self.revision else {
-            return (None, Reason::Progressing, "waiting for the source".to_owned());
+            return (
+                None,
+                Reason::Progressing,
+                "waiting for the source".to_owned(),
+            );
         };
         if let Some(problem) = self.problems.first() {
             return (Some(false), problem.reason, self.problem_message());
         }
         if self.busy {
-            let ObjectCounts { desired, applied, .. } = self.counts;
+            let ObjectCounts {
+                desired, applied, ..
+            } = self.counts;
             let message = format!("applying {revision}: {applied} of {desired} objects");
             return (None, Reason::Progressing, message);
         }
@@ -117,7 +124,10 @@ impl Facts {
         }
         if self.wait && !self.unhealthy.is_empty() {
             let failed = self.overdue
-                || self.unhealthy.iter().any(|(_, health)| matches!(health, Health::Failed(_)));
+                || self
+                    .unhealthy
+                    .iter()
+                    .any(|(_, health)| matches!(health, Health::Failed(_)));
             let reason = match failed {
                 true => Reason::HealthFailed,
                 false => Reason::HealthPending,
@@ -151,7 +161,12 @@ impl Facts {
     fn problem_message(&self) -> String {
         let named = self.problems.iter().take(NAMED).map(|problem| {
             let place = problem.place.as_ref().map(|place| format!(" in {place}"));
-            format!("{}{}: {}", problem.object, place.unwrap_or_default(), problem.message)
+            format!(
+                "{}{}: {}",
+                problem.object,
+                place.unwrap_or_default(),
+                problem.message
+            )
         });
         listing(named, self.problems.len())
     }
@@ -170,7 +185,9 @@ impl Facts {
         let list = listing(named, self.drifts.len());
         match self.mode {
             Mode::Report => format!("{list} (mode: Report leaves it)"),
-            Mode::Correct => format!("{list}; it keeps being changed, so the next correction waits"),
+            Mode::Correct => {
+                format!("{list}; it keeps being changed, so the next correction waits")
+            }
         }
     }
 
@@ -197,15 +214,18 @@ impl Facts {
             reason: problem.reason.as_str().to_owned(),
             message: problem.message.clone(),
         });
-        let unhealthy = self.unhealthy.iter().filter_map(|(key, health)| match health {
-            Health::Failed(message) => Some(Failure {
-                object: key.to_string(),
-                file: None,
-                reason: Reason::HealthFailed.as_str().to_owned(),
-                message: message.clone(),
-            }),
-            _ => None,
-        });
+        let unhealthy = self
+            .unhealthy
+            .iter()
+            .filter_map(|(key, health)| match health {
+                Health::Failed(message) => Some(Failure {
+                    object: key.to_string(),
+                    file: None,
+                    reason: Reason::HealthFailed.as_str().to_owned(),
+                    message: message.clone(),
+                }),
+                _ => None,
+            });
         problems.chain(unhealthy).take(LISTED).collect()
     }
 }
@@ -255,7 +275,11 @@ mod tests {
     }
 
     fn types(facts: &Facts) -> Vec<&'static str> {
-        facts.verdicts().iter().map(|verdict| verdict.kind.as_str()).collect()
+        facts
+            .verdicts()
+            .iter()
+            .map(|verdict| verdict.kind.as_str())
+            .collect()
     }
 
     #[test]
@@ -264,16 +288,47 @@ mod tests {
         assert!(converged.is_converged());
         assert_eq!(types(&converged), ["Ready", "Drifted", "Healthy"]);
         let unhealthy = vec![(key("web"), Health::InProgress("1 of 2 replicas".to_owned()))];
-        let lax = Facts { unhealthy: unhealthy.clone(), ..facts() };
+        let lax = Facts {
+            unhealthy: unhealthy.clone(),
+            ..facts()
+        };
         assert!(lax.is_converged());
-        let waiting = Facts { unhealthy, wait: true, ..facts() };
+        let waiting = Facts {
+            unhealthy,
+            wait: true,
+            ..facts()
+        };
         assert_eq!(waiting.ready().reason, Reason::HealthPending);
-        assert_eq!(types(&waiting), ["Ready", "Reconciling", "Drifted", "Healthy"]);
-        let overdue = Facts { overdue: true, ..waiting };
+        assert_eq!(
+            types(&waiting),
+            ["Ready", "Reconciling", "Drifted", "Healthy"]
+        );
+        let overdue = Facts {
+            overdue: true,
+            ..waiting
+        };
         assert_eq!(overdue.ready().reason, Reason::HealthFailed);
-        assert!(!Facts { busy: true, ..facts() }.is_converged());
-        assert!(!Facts { suspended: true, ..facts() }.is_converged());
-        assert!(!Facts { revision: None, ..facts() }.is_converged());
+        assert!(
+            !Facts {
+                busy: true,
+                ..facts()
+            }
+            .is_converged()
+        );
+        assert!(
+            !Facts {
+                suspended: true,
+                ..facts()
+            }
+            .is_converged()
+        );
+        assert!(
+            !Facts {
+                revision: None,
+                ..facts()
+            }
+            .is_converged()
+        );
     }
 
     #[test]
@@ -286,10 +341,20 @@ mod tests {
                 message: "it is refused".to_owned(),
             })
             .collect();
-        let failed = Facts { problems, ..facts() };
+        let failed = Facts {
+            problems,
+            ..facts()
+        };
         let ready = failed.ready();
-        assert_eq!((ready.status, ready.reason), (Some(false), Reason::ApplyFailed));
-        assert!(ready.message.starts_with("ConfigMap prod/c0 in apps/c0.yaml (document 1): it is"));
+        assert_eq!(
+            (ready.status, ready.reason),
+            (Some(false), Reason::ApplyFailed)
+        );
+        assert!(
+            ready
+                .message
+                .starts_with("ConfigMap prod/c0 in apps/c0.yaml (document 1): it is")
+        );
         assert!(ready.message.ends_with("and 2 more"));
         assert_eq!(failed.failures().len(), 5);
     }
@@ -303,10 +368,21 @@ mod tests {
                 stalled,
             })
         };
-        let stalled = Facts { blocked: blocked(true), ..facts() };
-        assert!(stalled.ready().message.ends_with("main@sha1:abc stays live"));
+        let stalled = Facts {
+            blocked: blocked(true),
+            ..facts()
+        };
+        assert!(
+            stalled
+                .ready()
+                .message
+                .ends_with("main@sha1:abc stays live")
+        );
         assert!(types(&stalled).contains(&"Stalled"));
-        let waiting = Facts { blocked: blocked(false), ..facts() };
+        let waiting = Facts {
+            blocked: blocked(false),
+            ..facts()
+        };
         assert!(types(&waiting).contains(&"Reconciling"));
     }
 
@@ -317,9 +393,16 @@ mod tests {
             cause: Cause::Drifted,
             writer: Some("kubectl-edit".into()),
         }];
-        let reported = Facts { drifts, mode: Mode::Report, ..facts() };
+        let reported = Facts {
+            drifts,
+            mode: Mode::Report,
+            ..facts()
+        };
         let message = reported.ready().message;
-        assert!(message.contains("Deployment.apps prod/web was changed by kubectl-edit"), "{message}");
+        assert!(
+            message.contains("Deployment.apps prod/web was changed by kubectl-edit"),
+            "{message}"
+        );
         assert!(message.contains("mode: Report"));
     }
 }

@@ -37,7 +37,11 @@ impl Sources {
     /// Listens to what `spec` names.
     pub(super) fn follow(&mut self, context: &Context, name: &SyncName, spec: &SyncSpec) {
         let source = &spec.source_ref.name;
-        if self.source.as_ref().is_none_or(|(followed, _)| followed != source) {
+        if self
+            .source
+            .as_ref()
+            .is_none_or(|(followed, _)| followed != source)
+        {
             let state = context.sources.subscribe(&name.namespace, source);
             self.source = Some((source.clone(), state));
         }
@@ -96,14 +100,22 @@ impl Driver {
         let waits_for_objects = !self.objects.taken.is_empty();
         let waits_for_others = self.blocked.is_some();
         let deadline = self.timers.next();
-        let Sources { mailbox, source, dependencies, kinds, released } = &mut self.wake;
+        let Sources {
+            mailbox,
+            source,
+            dependencies,
+            kinds,
+            released,
+        } = &mut self.wake;
         let source = async {
             match source {
                 Some((_, state)) => state.changed().await.is_ok(),
                 None => std::future::pending().await,
             }
         };
-        let dependencies = dependencies.iter_mut().map(|(_, standing)| Box::pin(standing.changed()));
+        let dependencies = dependencies
+            .iter_mut()
+            .map(|(_, standing)| Box::pin(standing.changed()));
         let dependencies: Vec<_> = dependencies.collect();
         let any_dependency = async {
             match dependencies.is_empty() {

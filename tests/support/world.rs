@@ -1,0 +1,311 @@
+//! Towline as a user has it: its definitions installed, one operator running, a Git server beside it.
+//!
+//! There is one for all tests of the binary. A test works in a namespace and a repository of its own, and
+//! one that stops the operator starts a [`World`] of its own.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Event};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use towline::api::{GitRepository, Sync};
+
+use super::control_plane::{ControlPlane, Options};
+use super::git::GitServer;
+use super::kubectl::kubectl;
+use super::operator::{Operator, OperatorOptions};
+use super::repo::Repo;
+use super::shared::shared;
+use super::wait::eventually;
+
+/// How long a test waits for what takes milliseconds on an idle machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A control plane with towline on it.
+pub struct World {
+    pub cp: Plane,
+    pub git: GitServer,
+    pub operator: Operator,
+}
+
+/// A control plane that is shared or the test's own.
+pub enum Plane {
+    Shared(&'static ControlPlane),
+    Own(Box<ControlPlane>),
+}
+
+impl std::ops::Deref for Plane {
+    type Target = ControlPlane;
+
+    fn deref(&self) -> &ControlPlane {
+        match self {
+            Self::Shared(shared) => shared,
+            Self::Own(own) => own,
+        }
+    }
+}
+
+static WORLD: OnceCell<World> = OnceCell::const_new();
+
+/// The world that tests share.
+pub async fn world() -> &'static World {
+    WORLD
+        .get_or_init(async || World::on(Plane::Shared(shared().await), &[]).await)
+        .await
+}
+
+impl World {
+    /// A world of the test's own, without simulated nodes unless `options` ask for them.
+    pub async fn own(options: Options, args: &[&str]) -> Self {
+        let cp = ControlPlane::start(options).await;
+        Self::on(Plane::Own(Box::new(cp)), args).await
+    }
+
+    async fn on(cp: Plane, args: &[&str]) -> Self {
+        let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
+        kubectl(
+            &cp.kubeconfig_path(),
+            &["apply", "--server-side", "-f", crds],
+        )
+        .await;
+        let wait = [
+            "wait",
+            "--for=condition=Established",
+            "crd",
+            "--all",
+            "--timeout=30s",
+        ];
+        kubectl(&cp.kubeconfig_path(), &wait).await;
+        let mut options = OperatorOptions::new(&cp);
+        options
+            .args
+            .extend(args.iter().map(|arg| (*arg).to_owned()));
+        let operator = Operator::start(options).await;
+        Self {
+            cp,
+            git: GitServer::start(),
+            operator,
+        }
+    }
+
+    /// A namespace and a repository for one test.
+    pub async fn case(&self, name: &str) -> Case<'_> {
+        let namespace = self.cp.namespace(name).await;
+        Case {
+            world: self,
+            repo: self.git.repo(&namespace),
+            client: self.cp.client().await,
+            namespace,
+        }
+    }
+}
+
+/// One test's share of a world.
+pub struct Case<'a> {
+    pub world: &'a World,
+    pub namespace: String,
+    pub repo: Repo,
+    pub client: Client,
+}
+
+impl Case<'_> {
+    /// Makes the GitRepository `repo` of this case's repository. It polls too seldom to matter: tests
+    /// say when they pushed.
+    pub async fn repository(&self, spec: Value) {
+        let mut full = json!({"url": self.repo.url(), "interval": "1h", "ref": {"branch": "main"}});
+        merge(&mut full, spec);
+        let object = json!({
+            "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository",
+            "metadata": {"name": "repo", "namespace": self.namespace}, "spec": full,
+        });
+        let object: GitRepository = serde_json::from_value(object).unwrap();
+        self.api()
+            .create(&PostParams::default(), &object)
+            .await
+            .unwrap();
+    }
+
+    /// Makes a Sync of the GitRepository `repo`.
+    pub async fn sync(&self, name: &str, spec: Value) {
+        let mut full = json!({"sourceRef": {"name": "repo"}, "prune": true});
+        merge(&mut full, spec);
+        let object = json!({
+            "apiVersion": "towline.dev/v1alpha1", "kind": "Sync",
+            "metadata": {"name": name, "namespace": self.namespace}, "spec": full,
+        });
+        let object: Sync = serde_json::from_value(object).unwrap();
+        self.api()
+            .create(&PostParams::default(), &object)
+            .await
+            .unwrap();
+    }
+
+    /// Commits files (none deletes) and tells towline; the commit.
+    pub async fn push(&self, files: &[(&str, Option<&str>)], message: &str) -> String {
+        let commit = self.repo.commit(files, message);
+        self.announce().await;
+        commit
+    }
+
+    /// Asks for a fetch now.
+    pub async fn announce(&self) {
+        let now = jiff::Timestamp::now().to_string();
+        self.patch::<GitRepository>(
+            "repo",
+            json!({"metadata": {"annotations": {
+                "towline.dev/requested-at": now
+            }}}),
+        )
+        .await;
+    }
+
+    /// A typed API in this case's namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Merge-patches an object as a person would.
+    pub async fn patch<K>(&self, name: &str, patch: Value) -> K
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        let client = self
+            .world
+            .cp
+            .client_for(super::kubeconfig::User::Person)
+            .await;
+        let api: Api<K> = Api::namespaced(client, &self.namespace);
+        let params = PatchParams {
+            field_manager: Some("person".to_owned()),
+            ..PatchParams::default()
+        };
+        api.patch(name, &params, &Patch::Merge(patch))
+            .await
+            .unwrap()
+    }
+
+    /// Deletes an object as a person would.
+    pub async fn delete<K>(&self, name: &str)
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        self.api::<K>()
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+
+    /// Waits until a Sync is ready at a commit.
+    pub async fn synced(&self, name: &str, commit: &str) -> Sync {
+        let what = format!("Sync {name} ready at {commit}");
+        self.until(name, &what, |sync| {
+            condition(sync, "Ready").0 == "True" && applied(sync).ends_with(commit)
+        })
+        .await
+    }
+
+    /// Waits until the condition `Ready` of a Sync has a status and reason; its message.
+    pub async fn stands(&self, name: &str, status: &str, reason: &str) -> String {
+        let what = format!("Sync {name}: Ready={status} {reason}");
+        let sync = self
+            .until(name, &what, |sync| {
+                let (is, why, _) = condition(sync, "Ready");
+                (is.as_str(), why.as_str()) == (status, reason)
+            })
+            .await;
+        condition(&sync, "Ready").2
+    }
+
+    /// Waits until a Sync is as asked.
+    pub async fn until(&self, name: &str, what: &str, is: impl Fn(&Sync) -> bool) -> Sync {
+        let api: Api<Sync> = self.api();
+        eventually(what, PATIENCE, async || {
+            let sync = api.get(name).await.map_err(|error| error.to_string())?;
+            match is(&sync) {
+                true => Ok(sync),
+                false => Err(format!("{:#?}", sync.status)),
+            }
+        })
+        .await
+    }
+
+    /// A ConfigMap's data, if it is there.
+    pub async fn data(&self, name: &str) -> Option<Value> {
+        let map: Option<ConfigMap> = self.api().get_opt(name).await.unwrap();
+        map.map(|map| serde_json::to_value(map.data).unwrap())
+    }
+
+    /// Waits until a ConfigMap has a value under `key`; none: until it is gone.
+    pub async fn has(&self, name: &str, key: &str, value: Option<&str>) {
+        eventually(
+            &format!("ConfigMap {name} with {key}={value:?}"),
+            PATIENCE,
+            async || {
+                let data = self.data(name).await;
+                let found = data.as_ref().and_then(|data| data[key].as_str());
+                match found == value && (value.is_some() || data.is_none()) {
+                    true => Ok(()),
+                    false => Err(format!("{data:?}")),
+                }
+            },
+        )
+        .await;
+    }
+
+    /// The notes of this namespace's events with a reason.
+    pub async fn events(&self, reason: &str) -> Vec<String> {
+        let events: Api<Event> = self.api();
+        let all = events.list(&ListParams::default()).await.unwrap();
+        let told = all
+            .items
+            .into_iter()
+            .filter(|event| event.reason.as_deref() == Some(reason));
+        told.filter_map(|event| event.message).collect()
+    }
+}
+
+/// A ConfigMap's manifest with one value.
+pub fn config_map(name: &str, namespace: &str, value: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: {namespace}\n\
+         data:\n  value: {value}\n"
+    )
+}
+
+/// Status, reason and message of a condition; empty where it is absent.
+pub fn condition(sync: &Sync, kind: &str) -> (String, String, String) {
+    let conditions = sync.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .filter(|condition| condition.type_ == kind)
+        .map(|c| (c.status.clone(), c.reason.clone(), c.message.clone()))
+        .next()
+        .unwrap_or_default()
+}
+
+/// The revision that a Sync has applied; empty where there is none.
+pub fn applied(sync: &Sync) -> &str {
+    let status = sync.status.as_ref();
+    status
+        .and_then(|status| status.last_applied_revision.as_deref())
+        .unwrap_or_default()
+}
+
+fn merge(into: &mut Value, from: Value) {
+    if let (Value::Object(into), Value::Object(from)) = (into, from) {
+        into.extend(from);
+    }
+}
