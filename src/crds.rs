@@ -14,7 +14,10 @@ pub fn files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
         .iter()
         .map(|crd| {
             let name = crd.metadata.name.clone().unwrap_or_default();
-            Ok((format!("{name}.yaml"), serde_saphyr::to_string(crd)?))
+            // Folding loses the second of two spaces at the end of a line.
+            let plain = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
+            let text = serde_saphyr::to_string_with_options(crd, plain)?;
+            Ok((format!("{name}.yaml"), text))
         })
         .collect()
 }
