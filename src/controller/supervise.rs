@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::backoff::Backoff;
+use super::board::Standing;
 use super::patch::write_status;
 use super::{Context, repository, sync};
 use crate::api::{
@@ -58,7 +59,10 @@ trait Driven:
     + 'static
 {
     /// Makes a resource known before any driver starts.
-    fn announce(context: &Context, namespace: &str, name: &str);
+    fn announce(&self, context: &Context);
+
+    /// All that exist at the start have been announced.
+    fn all_announced(context: &Context);
 
     /// Runs its driver until the resource is gone.
     fn drive(
@@ -71,7 +75,14 @@ trait Driven:
 }
 
 impl Driven for GitRepository {
-    fn announce(_: &Context, _: &str, _: &str) {}
+    fn announce(&self, context: &Context) {
+        let namespace = self.namespace().unwrap_or_default();
+        context.sources.add(&namespace, &self.name_any());
+    }
+
+    fn all_announced(context: &Context) {
+        context.sources.complete();
+    }
 
     fn drive(
         context: Arc<Context>,
@@ -86,12 +97,14 @@ impl Driven for GitRepository {
 }
 
 impl Driven for Sync {
-    fn announce(context: &Context, namespace: &str, name: &str) {
-        context
-            .cluster
-            .inventory
-            .join(&SyncName::new(namespace, name));
+    /// Its objects are nobody else's, and it is as ready as it was when the operator stopped.
+    fn announce(&self, context: &Context) {
+        let name = SyncName::new(&self.namespace().unwrap_or_default(), &self.name_any());
+        context.cluster.inventory.join(&name);
+        context.board.publish(&name, Standing::of(&name, self));
     }
+
+    fn all_announced(_: &Context) {}
 
     fn drive(
         context: Arc<Context>,
@@ -100,7 +113,12 @@ impl Driven for Sync {
         sync::Driver::new(context, object).run()
     }
 
-    fn forget(_: &Context, _: &str, _: &str) {}
+    /// What it claimed is free. The driver cannot do this itself: it may be ended at any point.
+    fn forget(context: &Context, namespace: &str, name: &str) {
+        let name = SyncName::new(namespace, name);
+        context.cluster.inventory.leave(&name);
+        context.board.publish(&name, Standing::default());
+    }
 }
 
 /// Watches one kind of resource and keeps a driver for each.
@@ -170,7 +188,7 @@ impl<K: Driven> Fleet<K> {
         match &mut self.listing {
             Some(listing) => drop(listing.insert(key, Arc::new(object))),
             None => {
-                K::announce(&self.context, &key.0, &key.1);
+                object.announce(&self.context);
                 self.start(key, Arc::new(object));
             }
         }
@@ -188,9 +206,10 @@ impl<K: Driven> Fleet<K> {
         for key in gone {
             self.end(&key);
         }
-        for (namespace, name) in listing.keys() {
-            K::announce(&self.context, namespace, name);
+        for object in listing.values() {
+            object.announce(&self.context);
         }
+        K::all_announced(&self.context);
         for (key, object) in listing {
             self.start(key, object);
         }
@@ -208,7 +227,7 @@ impl<K: Driven> Fleet<K> {
                 return;
             }
             self.end(&key);
-            K::announce(&self.context, &key.0, &key.1);
+            object.announce(&self.context);
         }
         let (sender, receiver) = watch::channel(object);
         let task = tokio::spawn(keep_driving(Arc::clone(&self.context), receiver)).abort_handle();

@@ -102,8 +102,8 @@ impl Driver {
             marked: false,
             settled: status.last_applied_revision.clone(),
             handled: status.last_handled_reconcile_at.clone(),
-            generation: None,
-            report: report::Told::from(&status),
+            generation: status.observed_generation,
+            report: report::Told::from(&status, Standing::of(&name, &first).ready),
             written: first.status.clone(),
             status,
             timers: Timers {
@@ -127,23 +127,15 @@ impl Driver {
             let due = self.timers.take_due(object.spec.settings.interval.into());
             if object.metadata.deletion_timestamp.is_some() {
                 if self.finalize(&object).await {
-                    self.leave();
                     return;
                 }
             } else {
                 self.step(&object, due).await;
             }
             if self.wait().await.is_err() {
-                self.leave();
                 return;
             }
         }
-    }
-
-    /// The Sync is gone: what it claimed is free.
-    fn leave(&self) {
-        self.context.cluster.inventory.leave(&self.name);
-        self.context.board.publish(&self.name, Standing::default());
     }
 
     /// Whether a newer spec or revision makes the work at hand pointless.
