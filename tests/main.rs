@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod converge;
+mod docs;
 mod harness;
 mod support;
 
