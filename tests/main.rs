@@ -4,6 +4,7 @@
 
 mod converge;
 mod harness;
+mod invariants;
 mod support;
 
 use std::{fs, path::Path};
