@@ -5,6 +5,7 @@
 mod converge;
 mod docs;
 mod harness;
+mod invariants;
 mod support;
 
 use std::{fs, path::Path};
