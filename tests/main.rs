@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bad_content;
+mod bad_object;
+mod bad_source;
 mod converge;
 mod harness;
 mod support;
