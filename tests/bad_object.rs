@@ -56,10 +56,10 @@ async fn an_object_that_fails_fails_alone() {
         ),
         row(
             "secret-type",
-            "{apiVersion: v1, kind: Secret, metadata: {name: y, namespace: NAMESPACE}, type: kubernetes.io/dockerconfigjson, \
+            "{apiVersion: v1, kind: Secret, metadata: {name: typed, namespace: NAMESPACE}, type: kubernetes.io/dockerconfigjson, \
              stringData: {.dockerconfigjson: hunter2-in-a-refused-secret}}",
             "ApplyFailed",
-            &["Secret NAMESPACE/y", "data[.dockerconfigjson]"],
+            &["Secret NAMESPACE/typed", "data[.dockerconfigjson]"],
         ),
         row(
             "secret-field",

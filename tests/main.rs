@@ -5,8 +5,10 @@
 mod bad_content;
 mod bad_object;
 mod bad_source;
+mod bad_spec;
 mod converge;
 mod harness;
+mod spec;
 mod support;
 
 use std::{fs, path::Path};
