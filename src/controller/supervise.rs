@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::backoff::Backoff;
+use super::board::Standing;
 use super::patch::write_status;
 use super::{Context, repository, sync};
 use crate::api::{
@@ -100,7 +101,11 @@ impl Driven for Sync {
         sync::Driver::new(context, object).run()
     }
 
-    fn forget(_: &Context, _: &str, _: &str) {}
+    fn forget(context: &Context, namespace: &str, name: &str) {
+        let name = SyncName::new(namespace, name);
+        context.cluster.inventory.leave(&name);
+        context.board.publish(&name, Standing::default());
+    }
 }
 
 /// Watches one kind of resource and keeps a driver for each.
@@ -112,6 +117,7 @@ async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readiness: 
     let mut fleet = Fleet::<K> {
         context,
         drivers: HashMap::new(),
+        refused: HashMap::new(),
         listing: None,
     };
     let events = watcher(api, watcher::Config::default()).default_backoff();
@@ -121,9 +127,11 @@ async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readiness: 
 struct Fleet<K> {
     context: Arc<Context>,
     drivers: HashMap<(String, String), Handle<K>>,
-    /// What the list under way has named; drivers start when it is complete, so that each knows of
-    /// all the others.
-    listing: Option<HashMap<(String, String), Arc<K>>>,
+    /// What cannot be read, and in which generation that was said on it.
+    refused: HashMap<(String, String), Option<i64>>,
+    /// What the list under way has named, with the objects that can be read; drivers start when it is
+    /// complete, so that each knows of all the others.
+    listing: Option<HashMap<(String, String), Option<Arc<K>>>>,
 }
 
 struct Handle<K> {
@@ -168,7 +176,7 @@ impl<K: Driven> Fleet<K> {
     fn upsert(&mut self, object: K) {
         let key = (object.namespace().unwrap_or_default(), object.name_any());
         match &mut self.listing {
-            Some(listing) => drop(listing.insert(key, Arc::new(object))),
+            Some(listing) => drop(listing.insert(key, Some(Arc::new(object)))),
             None => {
                 K::announce(&self.context, &key.0, &key.1);
                 self.start(key, Arc::new(object));
@@ -182,6 +190,7 @@ impl<K: Driven> Fleet<K> {
         let gone: Vec<_> = self
             .drivers
             .keys()
+            .chain(self.refused.keys())
             .filter(|key| !named.contains(key))
             .cloned()
             .collect();
@@ -192,12 +201,15 @@ impl<K: Driven> Fleet<K> {
             K::announce(&self.context, namespace, name);
         }
         for (key, object) in listing {
-            self.start(key, object);
+            if let Some(object) = object {
+                self.start(key, object);
+            }
         }
     }
 
     /// Tells a resource's driver, or starts one.
     fn start(&mut self, key: (String, String), object: Arc<K>) {
+        self.refused.remove(&key);
         if let Some(handle) = self.drivers.get(&key) {
             if handle.object.borrow().meta().uid == object.meta().uid {
                 handle.object.send_if_modified(|known| {
@@ -225,31 +237,52 @@ impl<K: Driven> Fleet<K> {
     }
 
     fn end(&mut self, key: &(String, String)) {
-        if self.drivers.remove(key).is_some() {
+        let was_refused = self.refused.remove(key).is_some();
+        if self.stop(key) || was_refused {
             K::forget(&self.context, &key.0, &key.1);
-            self.context
-                .metrics
-                .driven(K::kind(&()).as_ref(), self.drivers.len());
         }
     }
 
-    /// Says on a resource that cannot be read what is wrong with it; the others go on.
-    async fn refuse(&self, invalid: InvalidObject) {
+    /// Ends a resource's driver; what the resource has claimed stays its own.
+    fn stop(&mut self, key: &(String, String)) -> bool {
+        let ran = self.drivers.remove(key).is_some();
+        self.context
+            .metrics
+            .driven(K::kind(&()).as_ref(), self.drivers.len());
+        ran
+    }
+
+    /// Says on a resource that cannot be read what is wrong with it, once; the others go on, and what
+    /// it has applied stays.
+    async fn refuse(&mut self, invalid: InvalidObject) {
         let namespace = invalid.metadata.namespace.unwrap_or_default();
         let name = invalid.metadata.name.unwrap_or_default();
+        let key = (namespace.clone(), name.clone());
+        // Its driver would go on with a spec that is no longer there, and write a status about it.
+        self.stop(&key);
+        match &mut self.listing {
+            Some(listing) => drop(listing.insert(key.clone(), None)),
+            None => K::announce(&self.context, &namespace, &name),
+        }
+        let generation = invalid.metadata.generation;
+        if self.refused.get(&key) == Some(&generation) {
+            return; // this is about the status that was written then
+        }
         tracing::warn!(kind = %K::kind(&()), namespace, name, error = invalid.error, "invalid spec");
         let message = format!("the spec cannot be read: {}", invalid.error);
         let verdict = Verdict::new(ConditionType::Ready, false, Reason::InvalidSpec, message);
         let now = Time(Timestamp::now());
-        let generation = invalid.metadata.generation;
         let status = serde_json::json!({
             "observedGeneration": generation,
             "conditions": set_conditions(&[], vec![verdict], generation, &now),
         });
         let client = &self.context.client;
-        if let Err(error) = write_status::<K>(client, &namespace, &name, &status).await {
-            tracing::debug!(namespace, name, %error, "writing the status of an invalid resource");
+        let told = write_status::<K>(client, &namespace, &name, &status).await;
+        if let Err(error) = &told {
+            tracing::warn!(namespace, name, %error, "writing the status of an invalid resource");
         }
+        self.refused
+            .insert(key, generation.filter(|_| told.is_ok()));
     }
 }
 

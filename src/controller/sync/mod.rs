@@ -25,7 +25,6 @@ use self::target::{Objects, Target};
 use self::verdict::Blocked;
 use super::Context;
 use super::backoff::{Backoff, jittered};
-use super::board::Standing;
 use super::sources::SourceState;
 use crate::api::{Sync, SyncStatus};
 use crate::cluster::Mailbox;
@@ -127,23 +126,15 @@ impl Driver {
             let due = self.timers.take_due(object.spec.settings.interval.into());
             if object.metadata.deletion_timestamp.is_some() {
                 if self.finalize(&object).await {
-                    self.leave();
                     return;
                 }
             } else {
                 self.step(&object, due).await;
             }
             if self.wait().await.is_err() {
-                self.leave();
                 return;
             }
         }
-    }
-
-    /// The Sync is gone: what it claimed is free.
-    fn leave(&self) {
-        self.context.cluster.inventory.leave(&self.name);
-        self.context.board.publish(&self.name, Standing::default());
     }
 
     /// Whether a newer spec or revision makes the work at hand pointless.
