@@ -98,6 +98,16 @@ async fn an_object_that_fails_fails_alone() {
             ],
         ),
         row(
+            "twin",
+            "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: NAMESPACE-twin, namespace: a}, rules: []}\n---\n\
+             {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: NAMESPACE-twin, namespace: b}, rules: []}\n",
+            "InvalidManifest",
+            &[
+                "NAMESPACE-twin",
+                "the same object is in twin/bad.yaml (document 1) as well",
+            ],
+        ),
+        row(
             "unknown-version",
             "{apiVersion: apps/v1beta1, kind: Deployment, metadata: {name: x, namespace: NAMESPACE}}",
             "KindNotServed",

@@ -88,6 +88,12 @@ async fn a_foreign_sync_of_the_same_name_is_left_alone() {
     case.delete::<Sync>("repo").await;
     case.synced("repo", &first).await;
     repository_stands(&case, "True", "Fetched").await;
+
+    // What the API server has against the child is said on the repository.
+    let itself = json!({"spec": {"sync": {"dependsOn": [{"name": "repo"}]}}});
+    case.patch::<GitRepository>("repo", itself).await;
+    let message = repository_stands(&case, "False", "InvalidSpec").await;
+    assert_says(&message, &[&name, "a Sync cannot depend on itself"]);
 }
 
 #[tokio::test]
