@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bad_content;
+mod bad_object;
+mod bad_source;
+mod bad_spec;
 mod converge;
 mod docs;
 mod harness;
 mod invariants;
+mod spec;
 mod support;
 
 use std::{fs, path::Path};

@@ -26,5 +26,6 @@ pub mod repo;
 pub mod scratch;
 mod secret;
 pub mod shared;
+pub mod verdict;
 pub mod wait;
 pub mod world;
