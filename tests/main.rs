@@ -3,7 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod converge;
+mod crash;
+mod drift;
 mod harness;
+mod health;
+mod idle;
+mod lifecycle;
+mod newer;
+mod order;
+mod report_mode;
+mod sharing;
+mod status;
 mod support;
 
 use std::{fs, path::Path};
