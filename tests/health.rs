@@ -5,7 +5,7 @@ use serde_json::json;
 use towline::api::Sync;
 
 use crate::support::life::{NOWHERE, deployment};
-use crate::support::world::{condition, world};
+use crate::support::world::{Case, condition, world};
 
 #[tokio::test]
 async fn ready_means_available_and_failing_in_time_is_told() {
