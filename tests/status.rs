@@ -21,12 +21,21 @@ fn secret(name: &str, namespace: &str) -> String {
 async fn case(name: &str) -> (Case<'static>, String) {
     let files = async |namespace: &str| {
         vec![
-            ("apps/map.yaml".to_owned(), config_map("map", namespace, "git")),
+            (
+                "apps/map.yaml".to_owned(),
+                config_map("map", namespace, "git"),
+            ),
             ("apps/secret.yaml".to_owned(), secret("secret", namespace)),
             ("apps/web.yaml".to_owned(), deployment("web", namespace, "")),
         ]
     };
-    Case::started(world().await, name, files, json!({"path": "apps", "wait": true})).await
+    Case::started(
+        world().await,
+        name,
+        files,
+        json!({"path": "apps", "wait": true}),
+    )
+    .await
 }
 
 #[tokio::test]
@@ -35,7 +44,10 @@ async fn status_says_which_revision_is_live_since_when() {
     let changed = case.map("map", "second");
     let second = case
         .push(
-            &[("apps/map.yaml", Some(&changed)), ("apps/secret.yaml", None)],
+            &[
+                ("apps/map.yaml", Some(&changed)),
+                ("apps/secret.yaml", None),
+            ],
             "second",
         )
         .await;
@@ -181,7 +193,10 @@ async fn parent_and_members_carry_the_marks_of_an_apply_set() {
     }
 
     let second = case
-        .push(&[("apps/secret.yaml", None), ("apps/web.yaml", None)], "fewer kinds")
+        .push(
+            &[("apps/secret.yaml", None), ("apps/web.yaml", None)],
+            "fewer kinds",
+        )
         .await;
     case.synced("all", &second).await;
     eventually("the kinds that are left", PATIENCE, async || {
