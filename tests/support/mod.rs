@@ -18,6 +18,7 @@ pub mod control_plane;
 pub mod git;
 pub mod kubeconfig;
 pub mod kubectl;
+pub mod life;
 pub mod nodes;
 pub mod operator;
 mod ports;
