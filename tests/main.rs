@@ -8,6 +8,7 @@ mod bad_source;
 mod bad_spec;
 mod converge;
 mod harness;
+mod invariants;
 mod spec;
 mod support;
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::api::Sync;
 use crate::plan::SyncName;
 
 /// What others may know of a Sync.
@@ -20,6 +21,27 @@ pub(super) struct Standing {
     pub(super) applied: Option<String>,
     /// What it depends on itself.
     pub(super) depends_on: Vec<SyncName>,
+}
+
+impl Standing {
+    /// What a Sync's own status says.
+    pub(super) fn of(name: &SyncName, object: &Sync) -> Self {
+        let status = object.status.clone().unwrap_or_default();
+        let ready = status
+            .conditions
+            .iter()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let dependencies = object.spec.settings.depends_on.iter();
+        Self {
+            exists: true,
+            ready: ready && status.observed_generation == object.metadata.generation,
+            source: object.spec.source_ref.name.clone(),
+            applied: status.last_applied_revision,
+            depends_on: dependencies
+                .map(|dependency| SyncName::new(&name.namespace, &dependency.name))
+                .collect(),
+        }
+    }
 }
 
 /// The standing of every Sync; clones share it.

@@ -59,7 +59,13 @@ trait Driven:
     + 'static
 {
     /// Makes a resource known before any driver starts.
-    fn announce(context: &Context, namespace: &str, name: &str);
+    fn announce(&self, context: &Context);
+
+    /// Makes a resource known that cannot be read: what it has stays its own.
+    fn reserve(context: &Context, namespace: &str, name: &str);
+
+    /// All that exist at the start have been announced.
+    fn all_announced(context: &Context);
 
     /// Runs its driver until the resource is gone.
     fn drive(
@@ -69,10 +75,27 @@ trait Driven:
 
     /// Forgets a resource that is gone.
     fn forget(context: &Context, namespace: &str, name: &str);
+
+    /// Throws away what only resources other than these needed.
+    fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>);
 }
 
 impl Driven for GitRepository {
-    fn announce(_: &Context, _: &str, _: &str) {}
+    fn announce(&self, context: &Context) {
+        Self::reserve(
+            context,
+            &self.namespace().unwrap_or_default(),
+            &self.name_any(),
+        );
+    }
+
+    fn reserve(context: &Context, namespace: &str, name: &str) {
+        context.sources.add(namespace, name);
+    }
+
+    fn all_announced(context: &Context) {
+        context.sources.complete();
+    }
 
     fn drive(
         context: Arc<Context>,
@@ -84,15 +107,36 @@ impl Driven for GitRepository {
     fn forget(context: &Context, namespace: &str, name: &str) {
         context.sources.remove(namespace, name);
     }
+
+    fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>) {
+        let context = Arc::clone(context);
+        tokio::spawn(async move {
+            let urls = left.iter().map(|repository| repository.spec.url.as_str());
+            context.cache.retain(urls).await;
+        });
+    }
 }
 
 impl Driven for Sync {
-    fn announce(context: &Context, namespace: &str, name: &str) {
-        context
-            .cluster
-            .inventory
-            .join(&SyncName::new(namespace, name));
+    /// Its objects are nobody else's, and it is as ready as it was when the operator stopped.
+    fn announce(&self, context: &Context) {
+        let name = SyncName::new(&self.namespace().unwrap_or_default(), &self.name_any());
+        context.cluster.inventory.join(&name);
+        context.board.publish(&name, Standing::of(&name, self));
     }
+
+    /// Nobody knows what it is about, so it is not ready either.
+    fn reserve(context: &Context, namespace: &str, name: &str) {
+        let name = SyncName::new(namespace, name);
+        context.cluster.inventory.join(&name);
+        let standing = Standing {
+            exists: true,
+            ..Standing::default()
+        };
+        context.board.publish(&name, standing);
+    }
+
+    fn all_announced(_: &Context) {}
 
     fn drive(
         context: Arc<Context>,
@@ -101,11 +145,14 @@ impl Driven for Sync {
         sync::Driver::new(context, object).run()
     }
 
+    /// What it claimed is free. The driver cannot do this itself: it may be ended at any point.
     fn forget(context: &Context, namespace: &str, name: &str) {
         let name = SyncName::new(namespace, name);
         context.cluster.inventory.leave(&name);
         context.board.publish(&name, Standing::default());
     }
+
+    fn tidy(_: &Arc<Context>, _: Vec<Arc<Self>>) {}
 }
 
 /// Watches one kind of resource and keeps a driver for each.
@@ -167,6 +214,7 @@ impl<K: Driven> Fleet<K> {
                     let meta = guarded.meta();
                     let name = meta.name.clone().unwrap_or_default();
                     self.end(&(meta.namespace.clone().unwrap_or_default(), name));
+                    self.tidy();
                 }
                 Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted"),
             }
@@ -178,7 +226,7 @@ impl<K: Driven> Fleet<K> {
         match &mut self.listing {
             Some(listing) => drop(listing.insert(key, Some(Arc::new(object)))),
             None => {
-                K::announce(&self.context, &key.0, &key.1);
+                object.announce(&self.context);
                 self.start(key, Arc::new(object));
             }
         }
@@ -197,14 +245,16 @@ impl<K: Driven> Fleet<K> {
         for key in gone {
             self.end(&key);
         }
-        for (namespace, name) in listing.keys() {
-            K::announce(&self.context, namespace, name);
+        for object in listing.values().flatten() {
+            object.announce(&self.context);
         }
+        K::all_announced(&self.context);
         for (key, object) in listing {
             if let Some(object) = object {
                 self.start(key, object);
             }
         }
+        self.tidy();
     }
 
     /// Tells a resource's driver, or starts one.
@@ -220,7 +270,7 @@ impl<K: Driven> Fleet<K> {
                 return;
             }
             self.end(&key);
-            K::announce(&self.context, &key.0, &key.1);
+            object.announce(&self.context);
         }
         let (sender, receiver) = watch::channel(object);
         let task = tokio::spawn(keep_driving(Arc::clone(&self.context), receiver)).abort_handle();
@@ -252,6 +302,17 @@ impl<K: Driven> Fleet<K> {
         ran
     }
 
+    fn tidy(&self) {
+        if !self.refused.is_empty() {
+            return; // it is not known what these need
+        }
+        let left = self
+            .drivers
+            .values()
+            .map(|handle| Arc::clone(&handle.object.borrow()));
+        K::tidy(&self.context, left.collect());
+    }
+
     /// Says on a resource that cannot be read what is wrong with it, once; the others go on, and what
     /// it has applied stays.
     async fn refuse(&mut self, invalid: InvalidObject) {
@@ -260,9 +321,9 @@ impl<K: Driven> Fleet<K> {
         let key = (namespace.clone(), name.clone());
         // Its driver would go on with a spec that is no longer there, and write a status about it.
         self.stop(&key);
-        match &mut self.listing {
-            Some(listing) => drop(listing.insert(key.clone(), None)),
-            None => K::announce(&self.context, &namespace, &name),
+        K::reserve(&self.context, &namespace, &name);
+        if let Some(listing) = &mut self.listing {
+            listing.insert(key.clone(), None);
         }
         let generation = invalid.metadata.generation;
         if self.refused.get(&key) == Some(&generation) {

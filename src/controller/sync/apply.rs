@@ -96,7 +96,8 @@ impl Driver {
                         }
                         finished += 1;
                     }
-                    _ = reports.tick() => {
+                    // A verification of what is live already is no progress to report.
+                    _ = reports.tick(), if !self.report.announced => {
                         self.report.busy = true;
                         self.write_with(object, Some(target)).await;
                         self.report.busy = false;

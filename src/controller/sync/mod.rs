@@ -25,6 +25,7 @@ use self::target::{Objects, Target};
 use self::verdict::Blocked;
 use super::Context;
 use super::backoff::{Backoff, jittered};
+use super::board::Standing;
 use super::sources::SourceState;
 use crate::api::{Sync, SyncStatus};
 use crate::cluster::Mailbox;
@@ -101,8 +102,8 @@ impl Driver {
             marked: false,
             settled: status.last_applied_revision.clone(),
             handled: status.last_handled_reconcile_at.clone(),
-            generation: None,
-            report: report::Told::from(&status),
+            generation: status.observed_generation,
+            report: report::Told::from(&status, Standing::of(&name, &first).ready),
             written: first.status.clone(),
             status,
             timers: Timers {

@@ -26,8 +26,6 @@ const HISTORY: usize = 10;
 /// What one wake-up did.
 #[derive(Default)]
 pub(super) struct Round {
-    /// The target has new content.
-    pub(super) new_content: bool,
     /// Objects that were created or changed because Git says so.
     pub(super) changed: Vec<ObjectKey>,
     /// Drifted objects that were put right, and who had changed them.
@@ -78,7 +76,7 @@ pub(super) struct Told {
     pub(super) ready: bool,
     reason: Reason,
     /// The target's content was announced as converged.
-    announced: bool,
+    pub(super) announced: bool,
     /// Desired and observed were announced to differ.
     diff: bool,
     /// The last warning.
@@ -89,24 +87,32 @@ pub(super) struct Told {
 }
 
 impl Told {
-    pub(super) fn from(status: &SyncStatus) -> Self {
-        let ready = status
+    pub(super) fn from(status: &SyncStatus, ready: bool) -> Self {
+        let condition = status
             .conditions
             .iter()
             .find(|condition| condition.type_ == "Ready");
-        let warned = ready.filter(|ready| ready.status == "False");
+        let warned = condition.filter(|condition| condition.status == "False");
         Self {
             busy: false,
             overdue: false,
-            ready: false,
+            ready,
             reason: Reason::Progressing,
             announced: true,
             diff: false,
             // A restart finds the same again; that is no news.
-            warned: warned.map(|ready| ready.message.clone()),
+            warned: warned.map(|condition| condition.message.clone()),
             changed: 0,
             pruned: 0,
         }
+    }
+
+    /// The target has content that was never live: what comes of it is news.
+    pub(super) fn new_content(&mut self) {
+        self.announced = false;
+        self.changed = 0;
+        self.pruned = 0;
+        self.overdue = false;
     }
 
     /// The reason of the condition `Ready`.
@@ -130,12 +136,6 @@ impl Driver {
 
     /// Moves revisions, times and timers on after a round, and tells what it did.
     pub(super) fn assess(&mut self, object: &Sync, round: &Round, due: Due) {
-        if round.new_content {
-            self.report.announced = false;
-            self.report.changed = 0;
-            self.report.pruned = 0;
-            self.report.overdue = false;
-        }
         self.report.changed += round.changed.len();
         self.report.pruned += round.pruned.len();
         let now = Instant::now();

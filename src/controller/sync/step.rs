@@ -40,6 +40,10 @@ impl Driver {
             self.write(object).await;
             return;
         }
+        if self.wake.source_is_unknown() && !self.status.conditions.is_empty() {
+            // The operator has just started: what the status says stays true until more is known.
+            return;
+        }
         let mut round = Round::default();
         if let Err(stopped) = self.reconcile(object, &mut round).await {
             // What is left undone is judged again: at once, for what superseded the work also wakes
@@ -66,6 +70,10 @@ impl Driver {
             self.backoff.reset();
             self.report.ready = false;
         }
+        if new_spec {
+            let interval: Duration = object.spec.settings.interval.into();
+            self.timers.verify = self.timers.verify.min(Instant::now() + interval);
+        }
         if asked || due.verify {
             // Without records every object is applied again; one that is as it should be is not
             // written by the API server.
@@ -78,7 +86,7 @@ impl Driver {
 
     async fn reconcile(&mut self, object: &Sync, round: &mut Round) -> Result<(), Stopped> {
         match self.gate(object) {
-            Ok(seen) => self.retarget(object, &seen, round).await,
+            Ok(seen) => self.retarget(object, &seen).await,
             Err(blocked) => self.blocked = Some(blocked),
         }
         let Some(target) = self.target.take() else {
@@ -133,7 +141,7 @@ impl Driver {
     }
 
     /// Makes the newest revision the target, unless it cannot be read. What is live stays then.
-    async fn retarget(&mut self, object: &Sync, seen: &Seen, round: &mut Round) {
+    async fn retarget(&mut self, object: &Sync, seen: &Seen) {
         let scope = Scope::of(&object.spec.settings);
         let revision = seen.snapshot.revision.to_string();
         let current = self.target.as_ref();
@@ -158,7 +166,9 @@ impl Driver {
                 self.timers.healthy_by = None;
                 self.full = true;
                 // A restart renders what was live before; that is no news.
-                round.new_content = self.settled.as_ref() != Some(&revision);
+                if self.settled.as_ref() != Some(&revision) {
+                    self.report.new_content();
+                }
             }
             Err(error) => {
                 if matches!(error, TargetError::Interrupted) {
@@ -213,7 +223,13 @@ impl Driver {
         }
         let mut kinds: BTreeSet<GroupKind> = objects.kinds().into_iter().collect();
         if let Err(error) = self.mark(object, &kinds).await {
-            tracing::warn!(sync = %self.name, %error, "marking the Sync as an ApplySet's parent");
+            let message = format!("the Sync cannot be marked as an ApplySet's parent: {error}");
+            tracing::warn!(sync = %self.name, message);
+            self.blocked = Some(Blocked {
+                reason: Reason::ApiUnavailable,
+                message,
+                stalled: false,
+            });
             return Err(Stopped::Unavailable);
         }
         // What is ours of kinds that left Git has to be known as well, to be pruned.
@@ -414,7 +430,9 @@ impl Driver {
         self.memory.unpruned.clear();
         let inventory = &self.context.cluster.inventory;
         let surplus = surplus(&self.name, inventory.owned(&self.name), &self.objects.items);
+        // A kind that could not be listed may have surplus of its own.
         let complete = self.memory.troubles.is_empty()
+            && self.memory.unlisted.is_empty()
             && self.objects.waiting.is_empty()
             && self.objects.misplaced.is_empty()
             && self.objects.taken.is_empty();

@@ -75,6 +75,13 @@ impl Sources {
         }
     }
 
+    /// Whether nothing is known of the source yet.
+    pub(super) fn source_is_unknown(&self) -> bool {
+        self.source
+            .as_ref()
+            .is_some_and(|(_, state)| state.borrow().is_unknown())
+    }
+
     /// Whether a kind came or went since the last call.
     pub(super) fn kinds_changed(&mut self) -> bool {
         let changed = self.kinds.has_changed().unwrap_or(false);
