@@ -4,10 +4,12 @@
 
 mod converge;
 mod crash;
+mod docs;
 mod drift;
 mod harness;
 mod health;
 mod idle;
+mod invariants;
 mod lifecycle;
 mod newer;
 mod order;

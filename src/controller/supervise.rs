@@ -72,6 +72,9 @@ trait Driven:
 
     /// Forgets a resource that is gone.
     fn forget(context: &Context, namespace: &str, name: &str);
+
+    /// Throws away what only resources other than these needed.
+    fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>);
 }
 
 impl Driven for GitRepository {
@@ -93,6 +96,14 @@ impl Driven for GitRepository {
 
     fn forget(context: &Context, namespace: &str, name: &str) {
         context.sources.remove(namespace, name);
+    }
+
+    fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>) {
+        let context = Arc::clone(context);
+        tokio::spawn(async move {
+            let urls = left.iter().map(|repository| repository.spec.url.as_str());
+            context.cache.retain(urls).await;
+        });
     }
 }
 
@@ -119,6 +130,8 @@ impl Driven for Sync {
         context.cluster.inventory.leave(&name);
         context.board.publish(&name, Standing::default());
     }
+
+    fn tidy(_: &Arc<Context>, _: Vec<Arc<Self>>) {}
 }
 
 /// Watches one kind of resource and keeps a driver for each.
@@ -177,6 +190,7 @@ impl<K: Driven> Fleet<K> {
                     let meta = guarded.meta();
                     let name = meta.name.clone().unwrap_or_default();
                     self.end(&(meta.namespace.clone().unwrap_or_default(), name));
+                    self.tidy();
                 }
                 Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted"),
             }
@@ -213,6 +227,7 @@ impl<K: Driven> Fleet<K> {
         for (key, object) in listing {
             self.start(key, object);
         }
+        self.tidy();
     }
 
     /// Tells a resource's driver, or starts one.
@@ -250,6 +265,14 @@ impl<K: Driven> Fleet<K> {
                 .metrics
                 .driven(K::kind(&()).as_ref(), self.drivers.len());
         }
+    }
+
+    fn tidy(&self) {
+        let left = self
+            .drivers
+            .values()
+            .map(|handle| Arc::clone(&handle.object.borrow()));
+        K::tidy(&self.context, left.collect());
     }
 
     /// Says on a resource that cannot be read what is wrong with it; the others go on.
