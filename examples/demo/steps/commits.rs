@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::Instant;
 
 use super::Scene;
-use crate::eye::Eye;
+use crate::{eye::Eye, timeline::short_ids};
 
 /// A second version of an object that deploy/worker.yaml has.
 const DUPLICATE: &str = "---
@@ -45,7 +45,7 @@ impl Scene<'_> {
         let refused = self.push_bad(commit).await?;
         let text = format!("refused: Ready=False, {}", refused.reason);
         self.timeline.done(refused.after, &text);
-        self.timeline.note(&refused.message);
+        self.timeline.note(&short_ids(&refused.message));
 
         let since = Instant::now();
         let after = self.substance().await?;
