@@ -16,20 +16,19 @@ RUN cargo build --locked --release --bin towline \
     && strip target/release/towline
 # /image is what the image will be. `ldd` names the libraries and the loader with their paths; glibc
 # resolves names by /etc/hosts and DNS without further files.
-RUN mkdir -p /image/usr/bin /image/etc/ssl/certs /image/var/cache/towline /image/tmp \
+RUN mkdir -p /image/usr/bin /image/etc/ssl/certs /cache \
     && cp target/release/towline /image/usr/bin/ \
     && ldd target/release/towline | grep -o '/[^ ]*' | sort -u | xargs -I{} cp -L --parents {} /image \
     && cp -L /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
     && echo 'towline:x:65532:65532::/var/cache/towline:/' > /image/etc/passwd \
-    && echo 'towline:x:65532:' > /image/etc/group \
-    && chown 65532:65532 /image/var/cache/towline \
-    && chmod 1777 /image/tmp
+    && echo 'towline:x:65532:' > /image/etc/group
 
 FROM scratch
 LABEL org.opencontainers.image.title="towline" \
       org.opencontainers.image.description="A pull-based GitOps operator for Kubernetes" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /image /
+COPY --from=build --chown=65532:65532 /cache /var/cache/towline
 USER 65532:65532
 ENV TOWLINE_CACHE_DIR=/var/cache/towline
 VOLUME /var/cache/towline

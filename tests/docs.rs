@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use towline::api::{GitRepository, Sync};
 use towline::metrics::Metrics;
 
-use crate::support::control_plane::ControlPlane;
+use crate::support::control_plane::{ControlPlane, Options};
+use crate::support::git::GitServer;
 use crate::support::kubectl::kubectl;
+use crate::support::operator::{Operator, OperatorOptions};
 use crate::support::scratch::Scratch;
-use crate::support::world::world;
+use crate::support::wait::eventually;
+use crate::support::world::{Case, PATIENCE, Plane, World, config_map, world};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -84,6 +88,83 @@ async fn the_deployment_is_accepted() {
     fs::write(&file, overrides.to_string()).unwrap();
     let pod = dry_run(&world.cp, &[&file]).await;
     assert!(pod.contains("pod/towline serverside-applied"), "{pod}");
+}
+
+const ACCOUNT: &str = "system:serviceaccount:towline-system:towline";
+const GROUPS: [&str; 2] = ["system:serviceaccounts", "system:authenticated"];
+
+/// The role that the Deployment's account has for towline's own work is enough, beside rights on what is
+/// in Git: without cluster-admin, one namespace is driven, and nothing outside of it is touched.
+#[tokio::test]
+async fn the_least_rights_are_enough() {
+    let cp = ControlPlane::start(Options {
+        // As many clusters have it: who names an owner must be allowed to hold up its deletion.
+        api_server_args: vec![
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
+        ],
+        ..Options::default()
+    })
+    .await;
+    let config = cp.kubeconfig_path();
+    let (crds, deploy) = (root().join("crds"), root().join("deploy"));
+    let namespace = cp.namespace("rights").await;
+    let account = "towline-system:towline";
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    for command in [
+        format!(
+            "apply --server-side -f {} -f {}",
+            path(&crds),
+            path(&deploy)
+        ),
+        "wait --for=condition=Established crd --all --timeout=30s".to_owned(),
+        "delete clusterrolebinding towline-applies-anything".to_owned(),
+        format!(
+            "create role git -n {namespace} --resource=configmaps \
+             --verb=get,list,watch,create,patch,delete"
+        ),
+        format!("create rolebinding git -n {namespace} --role=git --serviceaccount={account}"),
+    ] {
+        let args: Vec<&str> = command.split_whitespace().collect();
+        kubectl(&config, &args).await;
+    }
+    let mut options = OperatorOptions::watching(&cp, &namespace);
+    options.kubeconfig = cp.kubeconfig_as(ACCOUNT, &GROUPS);
+    let operator = Operator::start(options).await;
+    let world = World {
+        cp: Plane::Own(Box::new(cp)),
+        git: GitServer::start(),
+        operator,
+    };
+    let case = Case {
+        repo: world.git.repo("rights"),
+        client: world.cp.client().await,
+        namespace: namespace.clone(),
+        world: &world,
+    };
+
+    let [a, b] = ["a", "b"].map(|name| config_map(name, &namespace, "one"));
+    let first = case
+        .repo
+        .commit(&[("a.yaml", Some(&a)), ("b.yaml", Some(&b))], "first");
+    case.repository(json!({"sync": {"prune": true}})).await;
+    case.synced("repo", &first).await;
+    let second = case.push(&[("a.yaml", None)], "remove a").await;
+    case.synced("repo", &second).await;
+    case.has("a", "value", None).await;
+
+    let outside = config_map("outside", "default", "one");
+    case.push(&[("outside.yaml", Some(&outside))], "outside")
+        .await;
+    let message = case.stands("repo", "False", "InvalidManifest").await;
+    assert!(message.contains("only objects of namespace"), "{message}");
+    eventually("events", PATIENCE, async || {
+        case.events("Converged").await.first().cloned()
+    })
+    .await;
+
+    case.delete::<GitRepository>("repo").await;
+    case.delete::<Sync>("repo").await;
+    case.has("b", "value", None).await;
 }
 
 /// The Deployment's pod template as a pod.
