@@ -300,7 +300,9 @@ impl Driver {
         self.status.observed_generation = generation;
         self.status.failures = facts.failures();
         self.status.objects = target.map(|_| facts.counts);
-        self.status.last_handled_reconcile_at = self.handled.clone();
+        if !self.report.busy {
+            self.status.last_handled_reconcile_at = self.handled.clone();
+        }
         if self.written.as_ref() == Some(&self.status) {
             return;
         }
