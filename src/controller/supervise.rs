@@ -246,8 +246,8 @@ impl<K: Driven> Fleet<K> {
             "observedGeneration": generation,
             "conditions": set_conditions(&[], vec![verdict], generation, &now),
         });
-        let client = &self.context.client;
-        if let Err(error) = write_status::<K>(client, &namespace, &name, &status).await {
+        let context = &self.context;
+        if let Err(error) = write_status::<K>(context, &namespace, &name, &status).await {
             tracing::debug!(namespace, name, %error, "writing the status of an invalid resource");
         }
     }

@@ -299,8 +299,7 @@ impl Driver {
             return;
         }
         let SyncName { namespace, name } = &self.name;
-        let client = &self.context.client;
-        match write_status::<Sync>(client, namespace, name, &self.status).await {
+        match write_status::<Sync>(&self.context, namespace, name, &self.status).await {
             Ok(()) => self.written = Some(self.status.clone()),
             Err(error) => {
                 tracing::warn!(sync = %self.name, %error, "writing the status of a Sync");
