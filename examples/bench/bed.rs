@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::marker;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -32,6 +33,7 @@ pub struct Bed {
     pub git: GitServer,
     pub client: Client,
     person: Client,
+    program: Option<PathBuf>,
     operator_args: Vec<String>,
 }
 
@@ -55,14 +57,22 @@ impl Bed {
             client: cp.client().await,
             person: cp.client_for(User::Person).await,
             cp,
+            program: options.operator.clone(),
             operator_args: options.operator_arg.clone(),
         }
     }
 
     pub async fn start_operator(&mut self) {
         let mut options = OperatorOptions::new(&self.cp);
+        options.program = self.program.clone();
         options.args.extend(self.operator_args.iter().cloned());
         self.operator = Some(Operator::start(options).await);
+    }
+
+    /// The API server's version.
+    pub async fn version(&self) -> Option<String> {
+        let version = self.client.apiserver_version().await;
+        version.ok().map(|version| version.git_version)
     }
 
     pub fn pid(&self) -> u32 {
@@ -193,6 +203,32 @@ pub fn has_value(value: &str) -> impl Fn(&ConfigMap) -> bool + Send + marker::Sy
             .as_ref()
             .is_some_and(|data| data.get("value") == Some(&value))
     }
+}
+
+/// The way of one trigger by the API server's own clock, in milliseconds since it was answered: when the
+/// operator's first apply was received and answered, and what else it wrote until then.
+pub fn way(entries: &[Entry]) -> Option<Value> {
+    let trigger = entries.iter().find(|entry| {
+        entry.user == User::Admin.name() && entry.resource == "gitrepositories" && entry.is_write()
+    })?;
+    let start = trigger.completed?;
+    let ours = |entry: &&Entry| entry.user == User::Towline.name() && entry.is_write();
+    let apply = entries
+        .iter()
+        .filter(ours)
+        .find(|entry| entry.resource == "configmaps")?;
+    let since = |at: jiff::Timestamp| at.duration_since(start).as_secs_f64() * 1000.0;
+    let before = entries
+        .iter()
+        .filter(ours)
+        .filter(|entry| entry.received < apply.completed.unwrap_or(apply.received))
+        .map(|entry| {
+            json!({
+                "resource": entry.resource, "received": since(entry.received),
+                "answered": entry.completed.map(since),
+            })
+        });
+    Some(json!(before.collect::<Vec<_>>()))
 }
 
 /// The operator's requests among `entries`.

@@ -28,6 +28,7 @@ const SAMPLE: usize = 1_000;
 
 pub async fn measure(options: &Options, report: &mut Report) {
     let mut bed = Bed::start(options).await;
+    report.machine.kubernetes = bed.version().await;
     let load = Load::new(NAME, options.objects);
     let floor_load = Load::new("floor", options.objects);
     let connections = calibrate(&bed).await;

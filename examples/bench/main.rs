@@ -47,6 +47,9 @@ struct Options {
     /// Write the Markdown table between the marks in README.md.
     #[arg(long)]
     readme: bool,
+    /// Another build of the operator than the one that Cargo makes, to compare the two.
+    #[arg(long)]
+    operator: Option<PathBuf>,
     /// More arguments for the operator.
     #[arg(long, allow_hyphen_values = true)]
     operator_arg: Vec<String>,

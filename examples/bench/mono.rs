@@ -21,15 +21,19 @@ const SYNCS: usize = 250;
 const EACH: usize = 4;
 
 /// Connection counts for status patches: more of them are in flight than of applies.
-const CONNECTIONS: [usize; 4] = [8, 12, 16, 32];
+const CONNECTIONS: [usize; 3] = [8, 16, 32];
+
+/// Floors of each connection count.
+const FLOORS: usize = 4;
 
 /// The longest that all Syncs may take to report a commit.
 const ALL_REPORT: f64 = 1.5;
 
 pub async fn measure(options: &Options, report: &mut Report) {
     let mut bed = Bed::start(options).await;
+    report.machine.kubernetes = bed.version().await;
     let rounds = options.rounds.clamp(3, 10);
-    let (statuses, connections) = status_floor(&bed, rounds).await;
+    let (statuses, connections) = status_floor(&bed).await;
     bed.start_operator().await;
     let repo = bed.git.repo("mono");
     let files: Vec<_> = (0..SYNCS * EACH).map(|index| file(index, "1")).collect();
@@ -120,8 +124,8 @@ async fn create(api: &Api<Sync>, index: usize) {
 }
 
 /// The same number of raw status patches, of the size that towline writes, while no operator runs;
-/// the median of each connection count, and the best count.
-async fn status_floor(bed: &Bed, rounds: usize) -> (Vec<f64>, usize) {
+/// the best of each connection count, and the best count.
+async fn status_floor(bed: &Bed) -> (Vec<f64>, usize) {
     let syncs = bed.syncs();
     futures::stream::iter(0..SYNCS)
         .map(|index| create(&syncs, index))
@@ -133,12 +137,12 @@ async fn status_floor(bed: &Bed, rounds: usize) -> (Vec<f64>, usize) {
     for connections in CONNECTIONS {
         let raw = bed.raw(connections).await;
         let mut times = Vec::new();
-        for _ in 0..rounds {
+        for _ in 0..FLOORS {
             counter += 1;
             let calls = (0..SYNCS).map(|index| status_call(index, counter));
             times.push(seconds(raw.send(&Arc::new(calls.collect())).await));
         }
-        floors.push(median(&times));
+        floors.push(best(&times));
     }
     syncs
         .delete_collection(&DeleteParams::default(), &ListParams::default())

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::Options;
-use crate::bed::{Bed, HOME, Requests, has_value, ready_at};
+use crate::bed::{Bed, HOME, Requests, has_value, ready_at, way};
 use crate::floor::{CONNECTIONS, Fetcher};
 use crate::load::Load;
 use crate::report::{Limit, Report, Row, Unit, best, median, millis, seconds};
@@ -23,12 +23,7 @@ const AFTERWARDS: Duration = Duration::from_millis(400);
 
 pub async fn measure(options: &Options, report: &mut Report) {
     let mut bed = Bed::start(options).await;
-    report.machine.kubernetes = bed
-        .client
-        .apiserver_version()
-        .await
-        .ok()
-        .map(|v| v.git_version);
+    report.machine.kubernetes = bed.version().await;
     bed.start_operator().await;
     let load = first_sync(&bed, report, options.wants(&[1])).await;
     if options.wants(&[6]) {
@@ -45,7 +40,7 @@ pub async fn measure(options: &Options, report: &mut Report) {
 /// Interleaves floors and first syncs, so that both see the same machine. The last load stays.
 async fn first_sync(bed: &Bed, report: &mut Report, wanted: bool) -> Load {
     let repeats = if wanted { REPEATS } else { 1 };
-    let (mut floors, mut measured) = (Vec::new(), Vec::new());
+    let (mut floors, mut measured, mut used) = (Vec::new(), Vec::new(), Vec::new());
     let mut best_connections = (f64::MAX, 0);
     let mut requests = json!(null);
     let warm = Load::new("warm", CONFIG_MAPS);
@@ -71,12 +66,13 @@ async fn first_sync(bed: &Bed, report: &mut Report, wanted: bool) -> Load {
         let name = ["small-0", "small-1", "small-2"][round];
         let repo = bed.git.repo(name);
         let commit = repo.commit(&load.files(), "first");
-        let mark = bed.cp.audit().mark();
+        let (before, mark) = (processor_time(bed.pid()), bed.cp.audit().mark());
         let started = Instant::now();
         bed.repository(name, &repo).await;
         bed.sync(name, name, "apps").await;
         let ready = bed.synced(name, &commit).await;
         measured.push((ready - started).as_secs_f64());
+        used.push(seconds(processor_time(bed.pid()) - before));
         tokio::time::sleep(AFTERWARDS).await;
         requests = Requests::of(bed.cp.audit_since(mark).await).by_kind();
         kept = Some(name);
@@ -92,6 +88,7 @@ async fn first_sync(bed: &Bed, report: &mut Report, wanted: bool) -> Load {
             details: json!({
                 "all": measured, "floors": floors, "bestConnections": best_connections.1,
                 "medianRatio": median(&measured) / median(&floors), "requests": requests,
+                "processorSeconds": used,
             }),
         });
     }
@@ -140,7 +137,7 @@ async fn one_line(bed: &Bed, load: &Load, rounds: usize, report: &mut Report) {
     raw.send(&Arc::new(twin.namespace_calls())).await;
     raw.send(&Arc::new(twin.config_map_calls())).await;
     let (mut measured, mut fetches, mut applies) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut counts, mut kinds) = (Vec::new(), Vec::new());
+    let (mut counts, mut kinds, mut ways) = (Vec::new(), Vec::new(), Vec::new());
     let before = processor_time(bed.pid());
     for round in 0..=rounds {
         let index = (round * 37) % load.config_maps;
@@ -157,7 +154,9 @@ async fn one_line(bed: &Bed, load: &Load, rounds: usize, report: &mut Report) {
         let latency = millis(at.saturating_duration_since(triggered));
         synced.await.expect("the Sync");
         tokio::time::sleep(AFTERWARDS).await;
-        let requests = Requests::of(bed.cp.audit_since(mark).await);
+        let entries = bed.cp.audit_since(mark).await;
+        ways.push(way(&entries));
+        let requests = Requests::of(entries);
         // The same commit, through another cache, and one apply, with nothing else going on.
         let fetch = millis(fetcher.fetch().await);
         let call = twin.config_map_call(0, &value);
@@ -180,7 +179,7 @@ async fn one_line(bed: &Bed, load: &Load, rounds: usize, report: &mut Report) {
         unit: Unit::Milliseconds,
         limit: Limit::TimesFloor(1.3),
         details: json!({
-            "all": measured, "fetches": fetches, "applies": applies,
+            "all": measured, "fetches": fetches, "applies": applies, "ways": ways,
             "processorSecondsEach":
                 seconds(processor_time(bed.pid()) - before) / (rounds + 1) as f64,
         }),
