@@ -44,11 +44,11 @@ use timeline::Timeline;
 ///
 /// Exit code: 0 if every step was verified, 1 if one was not, 130 after Ctrl-C.
 #[derive(Debug, Parser)]
-#[command(name = "demo", max_term_width = 100)]
+#[command(name = "demo", verbatim_doc_comment)]
 struct Args {
     /// Afterwards, leave everything running until Ctrl-C, and print the KUBECONFIG and the URL to
     /// push to.
-    #[arg(long)]
+    #[arg(long, verbatim_doc_comment)]
     keep: bool,
 
     /// Seconds that each step may take before the demo fails.
