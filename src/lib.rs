@@ -26,6 +26,7 @@
 //! - One object's failure is that object's failure; independents go on.
 
 pub mod api;
+mod backoff;
 pub mod cluster;
 pub mod config;
 pub mod controller;

@@ -81,13 +81,14 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     let readiness = Readiness::default();
     let (client, watching) = clients().await?;
     let cache = Cache::open(Settings::new(&args.cache_dir))?;
-    let (notifier, events) = Notifier::new(client.clone(), metrics.clone());
     let cluster = Cluster::new(
         client.clone(),
         watching.clone(),
         args.watch_namespace.clone(),
         metrics.clone(),
     );
+    let (notifier, events) =
+        Notifier::new(client.clone(), cluster.applies.clone(), metrics.clone());
     let context = Context::new(
         client,
         cluster,

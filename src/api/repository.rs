@@ -1,5 +1,8 @@
 //! `GitRepository`: where the desired state comes from.
 
+// Clippy takes the columns of one definition for one attribute.
+#![allow(clippy::duplicated_attributes)]
+
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 

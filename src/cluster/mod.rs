@@ -1,5 +1,6 @@
 //! The only I/O on managed objects: discovery, watches, apply, prune.
 
+mod applies;
 mod inventory;
 mod kinds;
 mod watch;
@@ -7,6 +8,7 @@ mod write;
 
 use std::time::Duration;
 
+pub use applies::Applies;
 pub use inventory::{Inventory, Mailbox};
 pub use kinds::{Kinds, ServedKind};
 use kube::Client;
@@ -22,6 +24,8 @@ pub struct Cluster {
     pub kinds: Kinds,
     /// What is managed.
     pub inventory: Inventory,
+    /// The applies under way.
+    pub applies: Applies,
     client: Client,
     watches: watch::Watches,
     writer: write::Writer,
@@ -41,6 +45,7 @@ impl Cluster {
             watches: watch::Watches::new(watching, inventory.clone(), namespace),
             inventory,
             writer: write::Writer::new(client.clone(), metrics),
+            applies: Applies::default(),
             client,
         }
     }
@@ -81,7 +86,9 @@ impl Cluster {
         key: &ObjectKey,
         body: &[u8],
     ) -> Result<(Observed, bool), WriteError> {
+        let under_way = self.applies.begin();
         let answer = self.writer.apply(served, key, body).await?;
+        drop(under_way);
         let Some(newest) = self.inventory.applied(key, answer.clone()) else {
             return Ok((answer, false));
         };

@@ -1,7 +1,6 @@
 //! The drivers: one task for every `GitRepository` and every `Sync`, started and ended by what the
 //! API server says exists.
 
-mod backoff;
 mod board;
 mod patch;
 mod repository;

@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Context;
-use super::backoff::{Backoff, jittered};
 use super::board::Standing;
 use super::patch::{is_gone, write_status};
 use super::sources::{Seen, SourceState};
@@ -18,6 +17,7 @@ use crate::api::{
     Condition, ConditionType, GitRepository, GitRepositoryStatus, REQUESTED_AT, Reason, Sync,
     SyncSpec, Time, Verdict, set_conditions,
 };
+use crate::backoff::{Backoff, jittered};
 use crate::chain;
 use crate::manifest::redact;
 use crate::notify::Level;
@@ -121,7 +121,7 @@ impl Driver {
                 vec![ready(Some(true), Reason::Fetched, message)]
             }
             Err(error) => {
-                self.next_poll = Instant::now() + self.backoff.next();
+                self.next_poll = Instant::now() + self.backoff.pause();
                 self.failed(&error)
             }
         };
@@ -218,7 +218,7 @@ impl Driver {
             changed
         });
         vec![
-            ready(Some(false), reason, message.clone()),
+            ready(Some(false), reason, message),
             Verdict::new(
                 ConditionType::Reconciling,
                 true,
@@ -244,12 +244,13 @@ impl Driver {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let context = &self.context;
         self.status = status;
+        self.context.cluster.applies.quiet().await;
         if let Err(error) =
             write_status::<GitRepository>(context, &namespace, &name, &self.status).await
         {
             tracing::warn!(namespace, name, %error, "writing the status of a GitRepository");
             self.asked = None;
-            self.next_poll = self.next_poll.min(Instant::now() + self.backoff.next());
+            self.next_poll = self.next_poll.min(Instant::now() + self.backoff.pause());
         }
     }
 

@@ -16,13 +16,13 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::backoff::Backoff;
 use super::board::Standing;
 use super::patch::write_status;
 use super::{Context, repository, sync};
 use crate::api::{
     ConditionType, GitRepository, REQUESTED_AT, Reason, Sync, Time, Verdict, set_conditions,
 };
+use crate::backoff::Backoff;
 use crate::plan::SyncName;
 use crate::server::Readiness;
 
@@ -34,7 +34,7 @@ pub async fn run(context: Arc<Context>, watching: Client, readiness: Readiness) 
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
     while let Err(error) = context.cluster.discover().await {
         tracing::warn!(%error, "asking the API server what it serves; retrying");
-        tokio::time::sleep(backoff.next()).await;
+        tokio::time::sleep(backoff.pause()).await;
     }
     let kinds = context.cluster.kinds.clone();
     let syncs = supervise::<Sync>(Arc::clone(&context), watching.clone(), &readiness);
@@ -178,8 +178,11 @@ struct Fleet<K> {
     refused: HashMap<(String, String), Option<i64>>,
     /// What the list under way has named, with the objects that can be read; drivers start when it is
     /// complete, so that each knows of all the others.
-    listing: Option<HashMap<(String, String), Option<Arc<K>>>>,
+    listing: Option<Listing<K>>,
 }
+
+/// Resources by namespace and name; none where one cannot be read.
+type Listing<K> = HashMap<(String, String), Option<Arc<K>>>;
 
 struct Handle<K> {
     object: watch::Sender<Arc<K>>,

@@ -12,6 +12,7 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use tokio::sync::mpsc;
 
 use crate::api::Reason;
+use crate::cluster::Applies;
 use crate::metrics::Metrics;
 
 /// How urgent an event is, in the API's words.
@@ -38,9 +39,13 @@ const LONGEST_NOTE: usize = 1024;
 
 impl Notifier {
     /// A notifier, and the task that writes what it is given.
-    pub fn new(client: Client, metrics: Metrics) -> (Self, impl Future<Output = ()>) {
+    pub fn new(
+        client: Client,
+        applies: Applies,
+        metrics: Metrics,
+    ) -> (Self, impl Future<Output = ()>) {
         let (queue, events) = mpsc::channel(QUEUE);
-        (Self { queue, metrics }, write(client, events))
+        (Self { queue, metrics }, write(client, applies, events))
     }
 
     /// Queues an event about `object`.
@@ -67,8 +72,9 @@ impl Notifier {
     }
 }
 
-async fn write(client: Client, mut events: mpsc::Receiver<Event>) {
+async fn write(client: Client, applies: Applies, mut events: mpsc::Receiver<Event>) {
     while let Some(event) = events.recv().await {
+        applies.quiet().await;
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
         if let Err(error) = api.create(&PostParams::default(), &event).await {

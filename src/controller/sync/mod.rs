@@ -24,10 +24,10 @@ use self::memory::Memory;
 use self::target::{Objects, Target};
 use self::verdict::Blocked;
 use super::Context;
-use super::backoff::{Backoff, jittered};
 use super::board::Standing;
 use super::sources::SourceState;
 use crate::api::{Sync, SyncStatus};
+use crate::backoff::{Backoff, jittered};
 use crate::cluster::Mailbox;
 use crate::manifest::GroupKind;
 use crate::plan::{CONTAINS, SyncName, contained};
@@ -144,7 +144,7 @@ impl Driver {
     }
 
     fn retry_later(&mut self) {
-        self.timers.retry = Some(Instant::now() + self.backoff.next());
+        self.timers.retry = Some(Instant::now() + self.backoff.pause());
     }
 
     /// The source's state, marked as seen.

@@ -32,6 +32,8 @@ pub(super) struct Round {
     pub(super) healed: Vec<(ObjectKey, Option<Box<str>>)>,
     /// Objects that were deleted because they left Git.
     pub(super) pruned: Vec<ObjectKey>,
+    /// Objects were worked on.
+    pub(super) worked: bool,
 }
 
 impl Round {
@@ -234,14 +236,14 @@ impl Driver {
         self.report.reason = ready.reason;
         if facts.is_converged() {
             self.timers.diff = None;
-            self.report.warned = None;
             if let Some(times) = &mut self.status.times {
                 times
                     .converged
                     .get_or_insert_with(|| Time(Timestamp::now()));
             }
             let news = !std::mem::replace(&mut self.report.announced, true);
-            if news || std::mem::take(&mut self.report.diff) {
+            let warned = self.report.warned.take().is_some();
+            if news || warned || std::mem::take(&mut self.report.diff) {
                 let Told {
                     changed, pruned, ..
                 } = self.report;
@@ -269,6 +271,8 @@ impl Driver {
                 | Reason::HealthPending
                 | Reason::DependencyNotReady
                 | Reason::SourceNotReady
+                // Most often its definition is in the same commit.
+                | Reason::KindNotServed
         );
         if !waits && self.report.warned.as_ref() != Some(&ready.message) {
             notifier.tell(object, Level::Warning, ready.reason, &ready.message);

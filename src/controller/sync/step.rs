@@ -54,6 +54,9 @@ impl Driver {
             }
         }
         self.assess(object, &round, due);
+        if !round.worked {
+            self.context.cluster.applies.quiet().await;
+        }
         self.write(object).await;
         let outcome = self.report.reason();
         self.context
@@ -367,6 +370,7 @@ impl Driver {
         if jobs.is_empty() {
             return Ok(());
         }
+        round.worked = true;
         self.work(object, target, jobs, round).await?;
         let suspects = match object.spec.settings.mode {
             Mode::Report => self.memory.drifted.keys().cloned().collect(),

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::Driver;
 use crate::api::SyncSpec;
+use crate::backoff::jittered;
 use crate::cluster::Mailbox;
 use crate::controller::Context;
-use crate::controller::backoff::jittered;
 use crate::controller::board::Standing;
 use crate::controller::sources::SourceState;
 use crate::plan::SyncName;

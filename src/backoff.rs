@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Exponential back-off up to a cap.
 #[derive(Clone, Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     tries: u32,
     first: Duration,
     cap: Duration,
@@ -13,7 +13,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// A back-off that starts at `first` and doubles up to `cap`.
-    pub(super) fn new(first: Duration, cap: Duration) -> Self {
+    pub(crate) fn new(first: Duration, cap: Duration) -> Self {
         Self {
             tries: 0,
             first,
@@ -22,7 +22,7 @@ impl Backoff {
     }
 
     /// The pause before the next try.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         let pause = self
             .first
             .saturating_mul(1 << self.tries.min(20))
@@ -32,13 +32,27 @@ impl Backoff {
     }
 
     /// Starts over, after a success or a change.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
+        self.tries = 0;
+    }
+}
+
+impl Iterator for Backoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.pause())
+    }
+}
+
+impl kube::runtime::utils::Backoff for Backoff {
+    fn reset(&mut self) {
         self.tries = 0;
     }
 }
 
 /// A duration made up to a tenth shorter, at random.
-pub(super) fn jittered(duration: Duration) -> Duration {
+pub(crate) fn jittered(duration: Duration) -> Duration {
     // A fresh RandomState is seeded by the standard library; nothing here needs more.
     let tenth = RandomState::new().hash_one(()) % 1000;
     duration.mul_f64(1.0 - tenth as f64 / 10_000.0)
@@ -52,11 +66,11 @@ mod tests {
     fn pauses_grow_to_the_cap_and_start_over() {
         let second = Duration::from_secs(1);
         let mut backoff = Backoff::new(second, second * 60);
-        let pauses: Vec<Duration> = (0..40).map(|_| backoff.next()).collect();
+        let pauses: Vec<Duration> = (0..40).map(|_| backoff.pause()).collect();
         assert!(pauses[0] <= second && pauses[0] >= second.mul_f64(0.9));
         assert!(pauses[3] > second * 7 && pauses[3] <= second * 8);
         assert!(pauses[39] <= second * 60 && pauses[39] >= second * 54);
         backoff.reset();
-        assert!(backoff.next() <= second);
+        assert!(backoff.pause() <= second);
     }
 }
