@@ -61,6 +61,9 @@ trait Driven:
     /// Makes a resource known before any driver starts.
     fn announce(&self, context: &Context);
 
+    /// Makes a resource known that cannot be read: what it has applied stays its own.
+    fn announce_invalid(context: &Context, namespace: &str, name: &str);
+
     /// All that exist at the start have been announced.
     fn all_announced(context: &Context);
 
@@ -81,6 +84,18 @@ impl Driven for GitRepository {
     fn announce(&self, context: &Context) {
         let namespace = self.namespace().unwrap_or_default();
         context.sources.add(&namespace, &self.name_any());
+    }
+
+    fn announce_invalid(context: &Context, namespace: &str, name: &str) {
+        context.sources.add(namespace, name);
+        context
+            .sources
+            .sender(namespace, name)
+            .send_modify(|state| {
+                let message =
+                    format!("the spec of GitRepository {namespace}/{name} cannot be read");
+                state.problem = Some((Reason::InvalidSpec, message));
+            });
     }
 
     fn all_announced(context: &Context) {
@@ -115,6 +130,13 @@ impl Driven for Sync {
         context.board.publish(&name, Standing::of(&name, self));
     }
 
+    fn announce_invalid(context: &Context, namespace: &str, name: &str) {
+        context
+            .cluster
+            .inventory
+            .join(&SyncName::new(namespace, name));
+    }
+
     fn all_announced(_: &Context) {}
 
     fn drive(
@@ -143,6 +165,7 @@ async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readiness: 
     let mut fleet = Fleet::<K> {
         context,
         drivers: HashMap::new(),
+        refused: HashMap::new(),
         listing: None,
     };
     let events = watcher(api, watcher::Config::default()).default_backoff();
@@ -152,9 +175,11 @@ async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readiness: 
 struct Fleet<K> {
     context: Arc<Context>,
     drivers: HashMap<(String, String), Handle<K>>,
-    /// What the list under way has named; drivers start when it is complete, so that each knows of
-    /// all the others.
-    listing: Option<HashMap<(String, String), Arc<K>>>,
+    /// What cannot be read, and in which generation that was said on it.
+    refused: HashMap<(String, String), Option<i64>>,
+    /// What the list under way has named, with the objects that can be read; drivers start when it is
+    /// complete, so that each knows of all the others.
+    listing: Option<HashMap<(String, String), Option<Arc<K>>>>,
 }
 
 struct Handle<K> {
@@ -200,7 +225,7 @@ impl<K: Driven> Fleet<K> {
     fn upsert(&mut self, object: K) {
         let key = (object.namespace().unwrap_or_default(), object.name_any());
         match &mut self.listing {
-            Some(listing) => drop(listing.insert(key, Arc::new(object))),
+            Some(listing) => drop(listing.insert(key, Some(Arc::new(object)))),
             None => {
                 object.announce(&self.context);
                 self.start(key, Arc::new(object));
@@ -214,24 +239,31 @@ impl<K: Driven> Fleet<K> {
         let gone: Vec<_> = self
             .drivers
             .keys()
+            .chain(self.refused.keys())
             .filter(|key| !named.contains(key))
             .cloned()
             .collect();
         for key in gone {
             self.end(&key);
         }
-        for object in listing.values() {
-            object.announce(&self.context);
+        for ((namespace, name), object) in &listing {
+            match object {
+                Some(object) => object.announce(&self.context),
+                None => K::announce_invalid(&self.context, namespace, name),
+            }
         }
         K::all_announced(&self.context);
         for (key, object) in listing {
-            self.start(key, object);
+            if let Some(object) = object {
+                self.start(key, object);
+            }
         }
         self.tidy();
     }
 
     /// Tells a resource's driver, or starts one.
     fn start(&mut self, key: (String, String), object: Arc<K>) {
+        self.refused.remove(&key);
         if let Some(handle) = self.drivers.get(&key) {
             if handle.object.borrow().meta().uid == object.meta().uid {
                 handle.object.send_if_modified(|known| {
@@ -259,11 +291,9 @@ impl<K: Driven> Fleet<K> {
     }
 
     fn end(&mut self, key: &(String, String)) {
-        if self.drivers.remove(key).is_some() {
+        let was_refused = self.refused.remove(key).is_some();
+        if self.stop(key) || was_refused {
             K::forget(&self.context, &key.0, &key.1);
-            self.context
-                .metrics
-                .driven(K::kind(&()).as_ref(), self.drivers.len());
         }
     }
 
@@ -275,23 +305,46 @@ impl<K: Driven> Fleet<K> {
         K::tidy(&self.context, left.collect());
     }
 
-    /// Says on a resource that cannot be read what is wrong with it; the others go on.
-    async fn refuse(&self, invalid: InvalidObject) {
+    /// Ends a resource's driver; what the resource has claimed stays its own.
+    fn stop(&mut self, key: &(String, String)) -> bool {
+        let ran = self.drivers.remove(key).is_some();
+        self.context
+            .metrics
+            .driven(K::kind(&()).as_ref(), self.drivers.len());
+        ran
+    }
+
+    /// Says on a resource that cannot be read what is wrong with it, once; the others go on, and what
+    /// it has applied stays.
+    async fn refuse(&mut self, invalid: InvalidObject) {
         let namespace = invalid.metadata.namespace.unwrap_or_default();
         let name = invalid.metadata.name.unwrap_or_default();
+        let key = (namespace.clone(), name.clone());
+        // Its driver would go on with a spec that is no longer there, and write a status about it.
+        self.stop(&key);
+        match &mut self.listing {
+            Some(listing) => drop(listing.insert(key.clone(), None)),
+            None => K::announce_invalid(&self.context, &namespace, &name),
+        }
+        let generation = invalid.metadata.generation;
+        if self.refused.get(&key) == Some(&generation) {
+            return; // this is about the status that was written then
+        }
         tracing::warn!(kind = %K::kind(&()), namespace, name, error = invalid.error, "invalid spec");
         let message = format!("the spec cannot be read: {}", invalid.error);
         let verdict = Verdict::new(ConditionType::Ready, false, Reason::InvalidSpec, message);
         let now = Time(Timestamp::now());
-        let generation = invalid.metadata.generation;
         let status = serde_json::json!({
             "observedGeneration": generation,
             "conditions": set_conditions(&[], vec![verdict], generation, &now),
         });
         let client = &self.context.client;
-        if let Err(error) = write_status::<K>(client, &namespace, &name, &status).await {
-            tracing::debug!(namespace, name, %error, "writing the status of an invalid resource");
+        let told = write_status::<K>(client, &namespace, &name, &status).await;
+        if let Err(error) = &told {
+            tracing::warn!(namespace, name, %error, "writing the status of an invalid resource");
         }
+        self.refused
+            .insert(key, generation.filter(|_| told.is_ok()));
     }
 }
 
