@@ -1,6 +1,11 @@
 //! What the demo plays on: a control plane, towline on it, a Git server beside it.
 
-use std::{fs, path::PathBuf, time::Instant};
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use kube::{Api, Client};
 use towline::api::{Condition, GitRepository, Sync};
@@ -22,6 +27,9 @@ use crate::{
 /// The name of the GitRepository, its Sync and the repository itself.
 pub const NAME: &str = "shop";
 
+/// A build that takes longer is worth a word.
+const SOON: Duration = Duration::from_secs(2);
+
 /// Dropped in this order: the operator has no cluster to lose.
 pub struct Stage {
     pub operator: Operator,
@@ -29,6 +37,7 @@ pub struct Stage {
     pub url: String,
     _git: GitServer,
     pub client: Client,
+    kubectl: PathBuf,
     cp: ControlPlane,
 }
 
@@ -36,15 +45,23 @@ impl Stage {
     pub async fn start(timeline: &Timeline) -> Result<Self, String> {
         timeline.step("1  A Kubernetes cluster, and towline in it");
         let since = Instant::now();
+        let git = Command::new("git").arg("--version").output();
+        git.map_err(|error| format!("git, which the demo needs: {error}"))?;
         if !binaries::is_built() {
             timeline.note("The first run builds Kubernetes from source; the next ones do not.");
         }
-        binaries::program("kube-apiserver")
+        let kubectl = binaries::program("kubectl")
             .await
             .map_err(|error| error.to_string())?;
-        let program = tokio::task::spawn_blocking(built)
-            .await
-            .map_err(|error| error.to_string())?;
+        let mut building = tokio::task::spawn_blocking(built);
+        let program = match tokio::time::timeout(SOON, &mut building).await {
+            Ok(program) => program,
+            Err(_) => {
+                timeline.note("Building towline, which has changed since the last run…");
+                building.await
+            }
+        };
+        let program = program.map_err(|error| error.to_string())?;
         timeline.done(
             since.elapsed(),
             "programs built: Kubernetes, kubectl, towline",
@@ -96,6 +113,7 @@ impl Stage {
             url,
             _git: git,
             client,
+            kubectl,
             cp,
         })
     }
@@ -162,6 +180,10 @@ impl Stage {
         let line = |command: String, comment: &str| (command, comment.to_owned());
         vec![
             line(format!("export KUBECONFIG={}", kubeconfig.display()), ""),
+            line(
+                format!("alias kubectl={}", self.kubectl.display()),
+                "if you have none of your own",
+            ),
             line(
                 "kubectl get gitrepositories,syncs --watch".to_owned(),
                 "see what towline says",

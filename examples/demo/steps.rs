@@ -100,7 +100,7 @@ impl Scene<'_> {
         let changed = stage.clone.git(&["diff", "--name-only", "HEAD~1"])?;
         let count = stage.clone.git(&["grep", "-h", "^kind:", "--", "deploy"])?;
         let kinds = Kinds::of(&count);
-        timeline.note(&kinds.to_string());
+        timeline.note(&format!("{kinds}"));
         timeline.command(&format!(
             "git commit -m 'The shop' && git push      # {} files",
             changed.lines().count()
@@ -157,7 +157,9 @@ impl Scene<'_> {
             return Err(format!("{writes} writes for one line"));
         }
         timeline.note(&format!(
-            "The API server's audit log: {all} requests from towline in all, 1 of them an apply."
+            "By the API server's audit log, that took {all} requests from towline, and 1 of them wrote \
+             to an object of the shop. The time until it is observed is mostly that until the next \
+             look at the repository, once a second."
         ));
         Ok(())
     }
@@ -165,18 +167,32 @@ impl Scene<'_> {
     /// What `kubectl get` and `kubectl events` tell at the end of the day.
     async fn as_the_user_sees_it(self) -> Result<(), String> {
         let Self {
-            stage, timeline, ..
+            stage,
+            timeline,
+            patience,
         } = self;
         timeline.step("8  What a user sees");
-        timeline.command("kubectl get gitrepositories,syncs");
-        timeline.block(&stage.kubectl(&["get", "gitrepositories,syncs"]).await?);
-        let columns = "--output=custom-columns=TYPE:.type,REASON:.reason,OBJECT:.involvedObject.kind,\
-            MESSAGE:.message";
-        timeline.command("kubectl get events --sort-by=.firstTimestamp");
-        let events = stage
-            .kubectl(&["get", "events", "--sort-by=.firstTimestamp", columns])
+        let head = stage.clone.head()?;
+        let mut sync = Eye::on(&stage.syncs(), NAME).await?;
+        let since = Instant::now();
+        let what = "the Sync is ready in the end";
+        sync.until(what, patience, |sync| is_ready(sync?, &head))
             .await?;
-        timeline.block(&events.replace("MESSAGE", "MESSAGE "));
+        let took = since.elapsed();
+        for kind in ["gitrepositories", "syncs"] {
+            timeline.command(&format!("kubectl get {kind}"));
+            timeline.table(&stage.kubectl(&["get", kind]).await?);
+        }
+        let get = [
+            "get",
+            "events",
+            "--field-selector=involvedObject.name=shop",
+            "--sort-by=.metadata.resourceVersion",
+            "--output=custom-columns=REASON:.reason,MESSAGE:.message",
+        ];
+        timeline.command(&format!("kubectl {}", get.join(" ")));
+        timeline.table(&stage.kubectl(&get).await?);
+        timeline.done(took, "the Sync is Ready at the last commit");
         Ok(())
     }
 
@@ -262,6 +278,9 @@ impl std::fmt::Display for Kinds {
             .iter()
             .map(|(kind, count)| format!("{count} {kind}"))
             .collect();
-        write!(f, "{} objects: {}", self.objects, kinds.join(", "))
+        // A space that no line is broken at.
+        let kinds = kinds.join(", ").replace(", ", ",\u{1}");
+        let kinds = kinds.replace(' ', "\u{a0}").replace('\u{1}', " ");
+        write!(f, "{} objects: {kinds}", self.objects)
     }
 }

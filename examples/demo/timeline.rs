@@ -89,6 +89,11 @@ impl Timeline {
         }
     }
 
+    /// kubectl's tables, with commit ids as short as Git shows them: in full they leave no room.
+    pub fn table(&self, text: &str) {
+        self.block(&narrow(text));
+    }
+
     /// The end of a demo that went wrong: where, why, and what else is known.
     pub fn fail(&self, reason: &str, state: &str) {
         let mark = self.ink(Ink::Red, "✗");
@@ -169,6 +174,53 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
         lines.push(line);
     }
     lines
+}
+
+/// Shortens commit ids, and lays the tables out again.
+fn narrow(text: &str) -> String {
+    let mut narrowed = String::new();
+    for table in text.split("\n\n") {
+        let rows = table.lines().map(|row| {
+            let cells = row.split("   ").map(str::trim);
+            cells.filter(|cell| !cell.is_empty()).map(short_ids)
+        });
+        let rows: Vec<Vec<String>> = rows.map(Iterator::collect).collect();
+        let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+        let widths = (0..columns).map(|column| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            cells
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or_default()
+        });
+        let widths: Vec<usize> = widths.collect();
+        for row in &rows {
+            let cells = row.iter().zip(&widths);
+            let line: Vec<String> = cells
+                .map(|(cell, width)| format!("{cell:width$}"))
+                .collect();
+            narrowed += line.join("   ").trim_end();
+            narrowed.push('\n');
+        }
+        narrowed.push('\n');
+    }
+    narrowed
+}
+
+/// The text with the first seven digits of each commit id.
+pub fn short_ids(text: &str) -> String {
+    let mut short = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("sha1:") {
+        let id = after
+            .find(|c: char| !c.is_ascii_hexdigit())
+            .unwrap_or(after.len());
+        short += before;
+        short += "sha1:";
+        short += &after[..id.min(7)];
+        rest = &after[id..];
+    }
+    short + rest
 }
 
 fn cut(line: &str, width: usize) -> String {

@@ -12,6 +12,7 @@ mod sync;
 use std::time::Duration;
 
 use kube::Client;
+use tokio::sync::Semaphore;
 
 use self::board::Board;
 use self::sources::Sources;
@@ -39,6 +40,8 @@ pub struct Context {
     pub namespace: Option<String>,
     sources: Sources,
     board: Board,
+    /// Permits to write a status.
+    statuses: Semaphore,
 }
 
 impl Context {
@@ -62,6 +65,7 @@ impl Context {
             namespace,
             sources: Sources::default(),
             board: Board::default(),
+            statuses: Semaphore::new(patch::STATUSES),
         }
     }
 }

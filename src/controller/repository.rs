@@ -135,7 +135,7 @@ impl Driver {
         self.report(object, verdicts).await;
     }
 
-    /// Fetches, and publishes what is new before anything is written about it.
+    /// Fetches, and publishes what is new before anything is written to the API server about it.
     async fn fetch(
         &mut self,
         object: &GitRepository,
@@ -173,6 +173,12 @@ impl Driver {
         };
         let at = seen.at;
         let news = self.status.revision.as_deref() != Some(revision.as_str());
+        if news {
+            // Queued before a Sync can tell what became of it.
+            let note = format!("{revision} by {}: {}", snapshot.author, snapshot.subject);
+            let notifier = &self.context.notifier;
+            notifier.tell(object, Level::Normal, Reason::ChangeCommitted, &note);
+        }
         self.publish.send_if_modified(|state| {
             let same = state.problem.is_none()
                 && state
@@ -185,11 +191,6 @@ impl Driver {
             };
             !same
         });
-        if news {
-            let note = format!("{revision} by {}: {}", snapshot.author, snapshot.subject);
-            let notifier = &self.context.notifier;
-            notifier.tell(object, Level::Normal, Reason::ChangeCommitted, &note);
-        }
         self.status.revision = Some(revision.clone());
         self.status.committed_at = Some(Time(snapshot.committed_at));
         self.status.observed_at = Some(Time(at));
@@ -241,10 +242,10 @@ impl Driver {
             return;
         }
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        let client = &self.context.client;
+        let context = &self.context;
         self.status = status;
         if let Err(error) =
-            write_status::<GitRepository>(client, &namespace, &name, &self.status).await
+            write_status::<GitRepository>(context, &namespace, &name, &self.status).await
         {
             tracing::warn!(namespace, name, %error, "writing the status of a GitRepository");
             self.asked = None;

@@ -61,8 +61,8 @@ trait Driven:
     /// Makes a resource known before any driver starts.
     fn announce(&self, context: &Context);
 
-    /// Makes a resource known that cannot be read: what it has applied stays its own.
-    fn announce_invalid(context: &Context, namespace: &str, name: &str);
+    /// Makes a resource known that cannot be read: what it has stays its own.
+    fn reserve(context: &Context, namespace: &str, name: &str);
 
     /// All that exist at the start have been announced.
     fn all_announced(context: &Context);
@@ -82,20 +82,15 @@ trait Driven:
 
 impl Driven for GitRepository {
     fn announce(&self, context: &Context) {
-        let namespace = self.namespace().unwrap_or_default();
-        context.sources.add(&namespace, &self.name_any());
+        Self::reserve(
+            context,
+            &self.namespace().unwrap_or_default(),
+            &self.name_any(),
+        );
     }
 
-    fn announce_invalid(context: &Context, namespace: &str, name: &str) {
+    fn reserve(context: &Context, namespace: &str, name: &str) {
         context.sources.add(namespace, name);
-        context
-            .sources
-            .sender(namespace, name)
-            .send_modify(|state| {
-                let message =
-                    format!("the spec of GitRepository {namespace}/{name} cannot be read");
-                state.problem = Some((Reason::InvalidSpec, message));
-            });
     }
 
     fn all_announced(context: &Context) {
@@ -130,11 +125,15 @@ impl Driven for Sync {
         context.board.publish(&name, Standing::of(&name, self));
     }
 
-    fn announce_invalid(context: &Context, namespace: &str, name: &str) {
-        context
-            .cluster
-            .inventory
-            .join(&SyncName::new(namespace, name));
+    /// Nobody knows what it is about, so it is not ready either.
+    fn reserve(context: &Context, namespace: &str, name: &str) {
+        let name = SyncName::new(namespace, name);
+        context.cluster.inventory.join(&name);
+        let standing = Standing {
+            exists: true,
+            ..Standing::default()
+        };
+        context.board.publish(&name, standing);
     }
 
     fn all_announced(_: &Context) {}
@@ -246,11 +245,8 @@ impl<K: Driven> Fleet<K> {
         for key in gone {
             self.end(&key);
         }
-        for ((namespace, name), object) in &listing {
-            match object {
-                Some(object) => object.announce(&self.context),
-                None => K::announce_invalid(&self.context, namespace, name),
-            }
+        for object in listing.values().flatten() {
+            object.announce(&self.context);
         }
         K::all_announced(&self.context);
         for (key, object) in listing {
@@ -297,14 +293,6 @@ impl<K: Driven> Fleet<K> {
         }
     }
 
-    fn tidy(&self) {
-        let left = self
-            .drivers
-            .values()
-            .map(|handle| Arc::clone(&handle.object.borrow()));
-        K::tidy(&self.context, left.collect());
-    }
-
     /// Ends a resource's driver; what the resource has claimed stays its own.
     fn stop(&mut self, key: &(String, String)) -> bool {
         let ran = self.drivers.remove(key).is_some();
@@ -312,6 +300,17 @@ impl<K: Driven> Fleet<K> {
             .metrics
             .driven(K::kind(&()).as_ref(), self.drivers.len());
         ran
+    }
+
+    fn tidy(&self) {
+        if !self.refused.is_empty() {
+            return; // it is not known what these need
+        }
+        let left = self
+            .drivers
+            .values()
+            .map(|handle| Arc::clone(&handle.object.borrow()));
+        K::tidy(&self.context, left.collect());
     }
 
     /// Says on a resource that cannot be read what is wrong with it, once; the others go on, and what
@@ -322,9 +321,9 @@ impl<K: Driven> Fleet<K> {
         let key = (namespace.clone(), name.clone());
         // Its driver would go on with a spec that is no longer there, and write a status about it.
         self.stop(&key);
-        match &mut self.listing {
-            Some(listing) => drop(listing.insert(key.clone(), None)),
-            None => K::announce_invalid(&self.context, &namespace, &name),
+        K::reserve(&self.context, &namespace, &name);
+        if let Some(listing) = &mut self.listing {
+            listing.insert(key.clone(), None);
         }
         let generation = invalid.metadata.generation;
         if self.refused.get(&key) == Some(&generation) {
@@ -338,8 +337,8 @@ impl<K: Driven> Fleet<K> {
             "observedGeneration": generation,
             "conditions": set_conditions(&[], vec![verdict], generation, &now),
         });
-        let client = &self.context.client;
-        let told = write_status::<K>(client, &namespace, &name, &status).await;
+        let context = &self.context;
+        let told = write_status::<K>(context, &namespace, &name, &status).await;
         if let Err(error) = &told {
             tracing::warn!(namespace, name, %error, "writing the status of an invalid resource");
         }

@@ -1,7 +1,9 @@
 //! The operator under test: the real program, as its own user.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitStatus,
@@ -196,6 +198,11 @@ fn spawn(program: &Path, options: &OperatorOptions, folder: &Path) -> Process {
         .expect("start the operator")
 }
 
+/// How the variables begin by which `cargo run` tells the example about its package. Passed on to another
+/// Cargo, ring's build script takes them for a change of its own, and half of the dependencies are built
+/// anew: minutes.
+const LEAKED: [&str; 2] = ["CARGO_MANIFEST_", "CARGO_PKG_"];
+
 /// The built operator. Cargo tells a test where it is; an example finds it two folders up from itself,
 /// after a build, since Cargo makes no binary for it.
 pub fn built() -> PathBuf {
@@ -211,12 +218,21 @@ pub fn built() -> PathBuf {
     };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let args = ["build", "--manifest-path", manifest];
-    let args = [&args[..], &["--bin", "towline", "--profile", profile]].concat();
+    let build = ["build", "--manifest-path", manifest];
+    let build = [&build[..], &["--bin", "towline", "--profile", profile]].concat();
+    let mut args: Vec<OsString> = Vec::new();
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if LEAKED.iter().any(|prefix| text.starts_with(prefix)) {
+            args.extend(["-u".into(), name]);
+        }
+    }
+    args.push(cargo);
+    args.extend(build.into_iter().map(OsString::from));
     let log = folder.join("towline-build.log");
     let _ = fs::remove_file(&log);
     // Not a plain child: an interrupted run must not leave a compiler at work.
-    let mut build = Process::spawn("cargo", Path::new(&cargo), args, &[], &log, Lifetime::Ours)
+    let mut build = Process::spawn("cargo", Path::new("env"), args, &[], &log, Lifetime::Ours)
         .expect("start cargo");
     let status = loop {
         match build.exited() {

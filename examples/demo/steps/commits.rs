@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::Instant;
 
 use super::Scene;
-use crate::eye::Eye;
+use crate::{eye::Eye, timeline::short_ids};
 
 /// A second version of an object that deploy/worker.yaml has.
 const DUPLICATE: &str = "---
@@ -45,7 +45,7 @@ impl Scene<'_> {
         let refused = self.push_bad(commit).await?;
         let text = format!("refused: Ready=False, {}", refused.reason);
         self.timeline.done(refused.after, &text);
-        self.timeline.note(&refused.message);
+        self.timeline.note(&short_ids(&refused.message));
 
         let since = Instant::now();
         let after = self.substance().await?;
@@ -123,7 +123,8 @@ impl Scene<'_> {
             worker.is_none().then_some(())
         });
         let (applied, _) = tokio::try_join!(self.push(&commit), gone)?;
-        let text = format!("pruned {removed}");
+        timeline.note(&removed.to_string());
+        let text = format!("{} objects pruned", removed.objects);
         self.live(&applied, &text);
 
         // A Namespace goes when all that is in it has gone.
