@@ -1,5 +1,8 @@
 //! `GitRepository`: where the desired state comes from.
 
+// Each `printcolumn` has its own `type_`, which clippy takes for one attribute given twice.
+#![allow(clippy::duplicated_attributes)]
+
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 

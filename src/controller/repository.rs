@@ -218,7 +218,7 @@ impl Driver {
             changed
         });
         vec![
-            ready(Some(false), reason, message.clone()),
+            ready(Some(false), reason, message),
             Verdict::new(
                 ConditionType::Reconciling,
                 true,

@@ -171,14 +171,17 @@ async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readiness: 
     fleet.follow(events, readiness).await;
 }
 
+/// A resource's namespace and name.
+type Key = (String, String);
+
 struct Fleet<K> {
     context: Arc<Context>,
-    drivers: HashMap<(String, String), Handle<K>>,
+    drivers: HashMap<Key, Handle<K>>,
     /// What cannot be read, and in which generation that was said on it.
-    refused: HashMap<(String, String), Option<i64>>,
+    refused: HashMap<Key, Option<i64>>,
     /// What the list under way has named, with the objects that can be read; drivers start when it is
     /// complete, so that each knows of all the others.
-    listing: Option<HashMap<(String, String), Option<Arc<K>>>>,
+    listing: Option<HashMap<Key, Option<Arc<K>>>>,
 }
 
 struct Handle<K> {
@@ -234,7 +237,7 @@ impl<K: Driven> Fleet<K> {
 
     fn listed(&mut self) {
         let listing = self.listing.take().unwrap_or_default();
-        let named: HashSet<&(String, String)> = listing.keys().collect();
+        let named: HashSet<&Key> = listing.keys().collect();
         let gone: Vec<_> = self
             .drivers
             .keys()
@@ -258,7 +261,7 @@ impl<K: Driven> Fleet<K> {
     }
 
     /// Tells a resource's driver, or starts one.
-    fn start(&mut self, key: (String, String), object: Arc<K>) {
+    fn start(&mut self, key: Key, object: Arc<K>) {
         self.refused.remove(&key);
         if let Some(handle) = self.drivers.get(&key) {
             if handle.object.borrow().meta().uid == object.meta().uid {
@@ -286,7 +289,7 @@ impl<K: Driven> Fleet<K> {
             .driven(K::kind(&()).as_ref(), self.drivers.len());
     }
 
-    fn end(&mut self, key: &(String, String)) {
+    fn end(&mut self, key: &Key) {
         let was_refused = self.refused.remove(key).is_some();
         if self.stop(key) || was_refused {
             K::forget(&self.context, &key.0, &key.1);
@@ -294,7 +297,7 @@ impl<K: Driven> Fleet<K> {
     }
 
     /// Ends a resource's driver; what the resource has claimed stays its own.
-    fn stop(&mut self, key: &(String, String)) -> bool {
+    fn stop(&mut self, key: &Key) -> bool {
         let ran = self.drivers.remove(key).is_some();
         self.context
             .metrics
