@@ -25,7 +25,7 @@ pub struct Call {
 
 impl Call {
     /// A server-side apply, as towline asks for it.
-    pub fn apply(path: String, body: &Value) -> Self {
+    pub fn apply(path: &str, body: &Value) -> Self {
         Self {
             uri: format!("{path}?fieldManager=bench&force=true&fieldValidation=Strict"),
             content_type: "application/apply-patch+yaml",
@@ -33,7 +33,7 @@ impl Call {
         }
     }
 
-    pub fn merge(path: String, body: &Value) -> Self {
+    pub fn merge(path: &str, body: &Value) -> Self {
         Self {
             uri: format!("{path}?fieldManager=bench"),
             content_type: "application/merge-patch+json",

@@ -73,7 +73,7 @@ impl Load {
                     "apiVersion": "v1", "kind": "Namespace",
                     "metadata": marked(&name, None),
                 });
-                Call::apply(format!("/api/v1/namespaces/{name}"), &body)
+                Call::apply(&format!("/api/v1/namespaces/{name}"), &body)
             })
             .collect()
     }
@@ -92,7 +92,7 @@ impl Load {
             "data": data(value),
         });
         Call::apply(
-            format!("/api/v1/namespaces/{namespace}/configmaps/{name}"),
+            &format!("/api/v1/namespaces/{namespace}/configmaps/{name}"),
             &body,
         )
     }

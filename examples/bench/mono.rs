@@ -179,5 +179,5 @@ fn status_call(index: usize, counter: usize) -> Call {
         "lastHandledReconcileAt": null,
     });
     let path = format!("/apis/towline.dev/v1alpha1/namespaces/{HOME}/syncs/app-{index:03}/status");
-    Call::merge(path, &json!({ "status": status }))
+    Call::merge(&path, &json!({ "status": status }))
 }

@@ -153,7 +153,9 @@ mod tests {
             "x/y/c.yaml",
             "z/a.yaml",
         ];
-        let cases: [(&[(&str, &str)], &[&str]); 9] = [
+        /// The ignore files, and the paths that are left.
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+        let cases: [Case<'_>; 9] = [
             (&[("", "a.yaml")], &["x/b.yaml", "x/y/c.yaml"]),
             (
                 &[("", "/a.yaml")],
