@@ -59,10 +59,13 @@ pub fn run(args: RunArgs) -> Result<(), Error> {
 }
 
 fn start_log(args: &RunArgs) -> Result<(), Error> {
+    // kube logs an answer that it cannot read in full, a Secret's too.
+    let quiet = "kube_client::client=off".parse().map_err(Error::LogLevel)?;
     let filter = args
         .log_level
         .parse::<EnvFilter>()
-        .map_err(Error::LogLevel)?;
+        .map_err(Error::LogLevel)?
+        .add_directive(quiet);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -2,9 +2,25 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bad_content;
+mod bad_object;
+mod bad_source;
+mod bad_spec;
 mod converge;
+mod crash;
+mod docs;
+mod drift;
 mod harness;
+mod health;
+mod idle;
 mod invariants;
+mod lifecycle;
+mod newer;
+mod order;
+mod report_mode;
+mod sharing;
+mod spec;
+mod status;
 mod support;
 
 use std::{fs, path::Path};

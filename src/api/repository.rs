@@ -60,17 +60,19 @@ pub struct GitRepositorySpec {
     #[schemars(length(max = 2048))]
     pub url: String,
 
-    /// Which commit to follow; without it, the branch that the remote's HEAD names.
+    /// Which commit to follow: `commit` wins over `tag`, and `tag` over `branch`. Without it, the
+    /// branch that the remote's HEAD names.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "ref")]
     pub reference: Option<GitRef>,
 
-    /// Time between two polls of the remote.
+    /// Time between two polls of the remote, as `30s`, `5m` or `1h30m`.
     #[serde(default = "default_interval")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("interval must be 1s or more"))]
     #[schemars(schema_with = "super::sync::duration_schema")]
     pub interval: Duration,
 
-    /// Longest time that one fetch may take.
+    /// The longest that one fetch may take. One that failed is tried again after a growing pause, 5
+    /// minutes at most.
     #[serde(default = "default_timeout")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("timeout must be 1s or more"))]
     #[schemars(schema_with = "super::sync::duration_schema")]
@@ -80,8 +82,8 @@ pub struct GitRepositorySpec {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
 
-    /// A Sync of this repository, created and owned with it under the same name, so that one
-    /// object is enough for the common case.
+    /// A Sync of this repository, made under the same name and owned by it, so that one object is
+    /// enough for the common case. Removing it deletes that Sync, by its `deletionPolicy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncSettings>,
 }

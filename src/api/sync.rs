@@ -47,17 +47,19 @@ pub struct SyncSpec {
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncSettings {
-    /// Folder inside the repository; all of it where empty.
+    /// Folder (or one file) inside the repository, as `apps/prod`; empty means all of it. Files
+    /// that end in `.yaml`, `.yml` or `.json` are applied, those of folders in it among them.
     #[serde(default)]
     #[schemars(length(max = 1024))]
     #[x_kube(validation = Rule::new("!self.startsWith('/') && self.split('/').all(part, part != '..')").message("path must be relative and stay inside the repository"))]
     pub path: String,
 
-    /// Delete objects that left Git.
+    /// Delete objects that left Git. Off, they stay, and `status.objects.unpruned` counts them.
     #[serde(default)]
     pub prune: bool,
 
-    /// What to do about drift.
+    /// What to do about drift. `Correct`: undo it at once. `Report`: count and report it, and leave
+    /// it; commits are still applied.
     #[serde(default)]
     pub mode: Mode,
 
@@ -66,23 +68,26 @@ pub struct SyncSettings {
     #[schemars(regex(pattern = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"))]
     pub target_namespace: Option<String>,
 
-    /// Syncs of the same namespace that must be ready first.
+    /// Syncs of the same namespace that must be ready before a new revision is applied; those with
+    /// the same source, at that revision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub depends_on: Vec<Dependency>,
 
-    /// Ready only when every object is healthy by kstatus' rules.
+    /// Be ready only when every object is healthy by kstatus' rules: Deployments rolled out, Jobs
+    /// done, custom resources ready. It never holds up a newer commit.
     #[serde(default)]
     pub wait: bool,
 
-    /// With `wait`: how long objects may take to become healthy before that is a failure.
+    /// How long objects may be unhealthy before the reason is `HealthFailed`. towline goes on
+    /// looking, and they may still become healthy.
     #[serde(default = "default_timeout")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("timeout must be 1s or more"))]
     #[schemars(schema_with = "duration_schema")]
     pub timeout: Duration,
 
-    /// Time between two full verifications, in which every object is applied again; drift is
-    /// corrected at once whatever the interval.
+    /// Time between two full verifications, in which every object is applied again, as `10m` or
+    /// `1h`. Drift is corrected at once, whatever the interval.
     #[serde(default = "default_interval")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10s')").message("interval must be 10s or more"))]
     #[schemars(schema_with = "duration_schema")]
@@ -92,7 +97,9 @@ pub struct SyncSettings {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
 
-    /// What becomes of the objects when this Sync is deleted.
+    /// What becomes of the objects when this Sync is deleted. `MirrorPrune`: delete them if `prune`
+    /// is true, else orphan them. `Delete`: delete them. `Orphan`: leave them, without towline's
+    /// label and annotations.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }

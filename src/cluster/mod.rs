@@ -71,7 +71,7 @@ impl Cluster {
     }
 
     /// Server-side-applies one object, given whole as JSON, and records the answer. Returns the
-    /// answer, and whether it is still the newest that is known.
+    /// answer with the health that is known by then, and whether it is still the newest that is known.
     ///
     /// # Errors
     /// [`WriteError`], about this object only.
@@ -82,9 +82,13 @@ impl Cluster {
         body: &[u8],
     ) -> Result<(Observed, bool), WriteError> {
         let answer = self.writer.apply(served, key, body).await?;
-        let newest = self.inventory.applied(key, answer.clone());
-        let current = newest.is_some_and(|newest| newest.version == answer.version);
-        Ok((answer, current))
+        let Some(newest) = self.inventory.applied(key, answer.clone()) else {
+            return Ok((answer, false));
+        };
+        let current = newest.version == answer.version;
+        // The answer is metadata only: an object is not healthy because it was just written.
+        let health = newest.health;
+        Ok((Observed { health, ..answer }, current))
     }
 
     /// The resourceVersion of the live object, if applying `body` would change none of its values.

@@ -37,9 +37,9 @@ pub(super) struct Driver {
     object: watch::Receiver<Arc<GitRepository>>,
     publish: watch::Sender<SourceState>,
     status: GitRepositoryStatus,
-    /// The standing of the child Sync, and whether it has been seen.
+    /// The standing of the Sync of this repository's name, and whether it was there at the last look.
     child: watch::Receiver<Standing>,
-    has_child: bool,
+    saw_child: bool,
     /// What the last poll was for.
     asked: Option<Asked>,
     backoff: Backoff,
@@ -60,7 +60,7 @@ impl Driver {
         let child = SyncName::new(&namespace, &first.name_any());
         Self {
             child: context.board.subscribe(&child),
-            has_child: false,
+            saw_child: false,
             publish: context.sources.sender(&namespace, &first.name_any()),
             context,
             object,
@@ -74,15 +74,17 @@ impl Driver {
     pub(super) async fn run(mut self) {
         loop {
             let object = self.object.borrow_and_update().clone();
+            let (wants_child, saw) = (object.spec.sync.is_some(), self.saw_child);
             if object.metadata.deletion_timestamp.is_none() {
                 self.step(&object).await;
             }
             tokio::select! {
                 changed = self.object.changed() => if changed.is_err() { return },
-                // Somebody deleted the child Sync.
-                Ok(_) = self.child.wait_for(|child| !child.exists), if self.has_child => {
-                    self.has_child = false;
-                    self.asked = None;
+                Ok(_) = self.child.wait_for(|child| child.exists != saw), if wants_child => {
+                    self.saw_child = !saw;
+                    if saw {
+                        self.asked = None; // somebody deleted it: it is made again
+                    }
                 }
                 () = tokio::time::sleep_until(self.next_poll) => (),
             }
@@ -95,13 +97,13 @@ impl Driver {
             requested_at: object.annotations().get(REQUESTED_AT).cloned(),
         };
         let new_spec = self.asked.as_ref().map(|was| was.generation) != Some(asked.generation);
-        self.has_child = object.spec.sync.is_some() && self.child.borrow().exists;
         let due = self.asked.as_ref() != Some(&asked) || Instant::now() >= self.next_poll;
         if !due {
             return;
         }
         self.asked = Some(asked);
-        let child = match new_spec {
+        let childless = object.spec.sync.is_some() && !self.child.borrow().exists;
+        let child = match new_spec || childless {
             true => self.keep_child(object).await,
             false => Ok(()),
         };
@@ -133,7 +135,7 @@ impl Driver {
         self.report(object, verdicts).await;
     }
 
-    /// Fetches, and publishes what is new before anything is written about it.
+    /// Fetches, and publishes what is new before anything is written to the API server about it.
     async fn fetch(
         &mut self,
         object: &GitRepository,
@@ -171,6 +173,12 @@ impl Driver {
         };
         let at = seen.at;
         let news = self.status.revision.as_deref() != Some(revision.as_str());
+        if news {
+            // Queued before a Sync can tell what became of it.
+            let note = format!("{revision} by {}: {}", snapshot.author, snapshot.subject);
+            let notifier = &self.context.notifier;
+            notifier.tell(object, Level::Normal, Reason::ChangeCommitted, &note);
+        }
         self.publish.send_if_modified(|state| {
             let same = state.problem.is_none()
                 && state
@@ -183,11 +191,6 @@ impl Driver {
             };
             !same
         });
-        if news {
-            let note = format!("{revision} by {}: {}", snapshot.author, snapshot.subject);
-            let notifier = &self.context.notifier;
-            notifier.tell(object, Level::Normal, Reason::ChangeCommitted, &note);
-        }
         self.status.revision = Some(revision.clone());
         self.status.committed_at = Some(Time(snapshot.committed_at));
         self.status.observed_at = Some(Time(at));

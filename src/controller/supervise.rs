@@ -61,6 +61,9 @@ trait Driven:
     /// Makes a resource known before any driver starts.
     fn announce(&self, context: &Context);
 
+    /// Makes a resource known that cannot be read: what it has stays its own.
+    fn reserve(context: &Context, namespace: &str, name: &str);
+
     /// All that exist at the start have been announced.
     fn all_announced(context: &Context);
 
@@ -72,12 +75,22 @@ trait Driven:
 
     /// Forgets a resource that is gone.
     fn forget(context: &Context, namespace: &str, name: &str);
+
+    /// Throws away what only resources other than these needed.
+    fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>);
 }
 
 impl Driven for GitRepository {
     fn announce(&self, context: &Context) {
-        let namespace = self.namespace().unwrap_or_default();
-        context.sources.add(&namespace, &self.name_any());
+        Self::reserve(
+            context,
+            &self.namespace().unwrap_or_default(),
+            &self.name_any(),
+        );
+    }
+
+    fn reserve(context: &Context, namespace: &str, name: &str) {
+        context.sources.add(namespace, name);
     }
 
     fn all_announced(context: &Context) {
@@ -94,6 +107,14 @@ impl Driven for GitRepository {
     fn forget(context: &Context, namespace: &str, name: &str) {
         context.sources.remove(namespace, name);
     }
+
+    fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>) {
+        let context = Arc::clone(context);
+        tokio::spawn(async move {
+            let urls = left.iter().map(|repository| repository.spec.url.as_str());
+            context.cache.retain(urls).await;
+        });
+    }
 }
 
 impl Driven for Sync {
@@ -102,6 +123,17 @@ impl Driven for Sync {
         let name = SyncName::new(&self.namespace().unwrap_or_default(), &self.name_any());
         context.cluster.inventory.join(&name);
         context.board.publish(&name, Standing::of(&name, self));
+    }
+
+    /// Nobody knows what it is about, so it is not ready either.
+    fn reserve(context: &Context, namespace: &str, name: &str) {
+        let name = SyncName::new(namespace, name);
+        context.cluster.inventory.join(&name);
+        let standing = Standing {
+            exists: true,
+            ..Standing::default()
+        };
+        context.board.publish(&name, standing);
     }
 
     fn all_announced(_: &Context) {}
@@ -119,6 +151,8 @@ impl Driven for Sync {
         context.cluster.inventory.leave(&name);
         context.board.publish(&name, Standing::default());
     }
+
+    fn tidy(_: &Arc<Context>, _: Vec<Arc<Self>>) {}
 }
 
 /// Watches one kind of resource and keeps a driver for each.
@@ -130,6 +164,7 @@ async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readiness: 
     let mut fleet = Fleet::<K> {
         context,
         drivers: HashMap::new(),
+        refused: HashMap::new(),
         listing: None,
     };
     let events = watcher(api, watcher::Config::default()).default_backoff();
@@ -139,9 +174,11 @@ async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readiness: 
 struct Fleet<K> {
     context: Arc<Context>,
     drivers: HashMap<(String, String), Handle<K>>,
-    /// What the list under way has named; drivers start when it is complete, so that each knows of
-    /// all the others.
-    listing: Option<HashMap<(String, String), Arc<K>>>,
+    /// What cannot be read, and in which generation that was said on it.
+    refused: HashMap<(String, String), Option<i64>>,
+    /// What the list under way has named, with the objects that can be read; drivers start when it is
+    /// complete, so that each knows of all the others.
+    listing: Option<HashMap<(String, String), Option<Arc<K>>>>,
 }
 
 struct Handle<K> {
@@ -177,6 +214,7 @@ impl<K: Driven> Fleet<K> {
                     let meta = guarded.meta();
                     let name = meta.name.clone().unwrap_or_default();
                     self.end(&(meta.namespace.clone().unwrap_or_default(), name));
+                    self.tidy();
                 }
                 Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted"),
             }
@@ -186,7 +224,7 @@ impl<K: Driven> Fleet<K> {
     fn upsert(&mut self, object: K) {
         let key = (object.namespace().unwrap_or_default(), object.name_any());
         match &mut self.listing {
-            Some(listing) => drop(listing.insert(key, Arc::new(object))),
+            Some(listing) => drop(listing.insert(key, Some(Arc::new(object)))),
             None => {
                 object.announce(&self.context);
                 self.start(key, Arc::new(object));
@@ -200,23 +238,28 @@ impl<K: Driven> Fleet<K> {
         let gone: Vec<_> = self
             .drivers
             .keys()
+            .chain(self.refused.keys())
             .filter(|key| !named.contains(key))
             .cloned()
             .collect();
         for key in gone {
             self.end(&key);
         }
-        for object in listing.values() {
+        for object in listing.values().flatten() {
             object.announce(&self.context);
         }
         K::all_announced(&self.context);
         for (key, object) in listing {
-            self.start(key, object);
+            if let Some(object) = object {
+                self.start(key, object);
+            }
         }
+        self.tidy();
     }
 
     /// Tells a resource's driver, or starts one.
     fn start(&mut self, key: (String, String), object: Arc<K>) {
+        self.refused.remove(&key);
         if let Some(handle) = self.drivers.get(&key) {
             if handle.object.borrow().meta().uid == object.meta().uid {
                 handle.object.send_if_modified(|known| {
@@ -244,31 +287,63 @@ impl<K: Driven> Fleet<K> {
     }
 
     fn end(&mut self, key: &(String, String)) {
-        if self.drivers.remove(key).is_some() {
+        let was_refused = self.refused.remove(key).is_some();
+        if self.stop(key) || was_refused {
             K::forget(&self.context, &key.0, &key.1);
-            self.context
-                .metrics
-                .driven(K::kind(&()).as_ref(), self.drivers.len());
         }
     }
 
-    /// Says on a resource that cannot be read what is wrong with it; the others go on.
-    async fn refuse(&self, invalid: InvalidObject) {
+    /// Ends a resource's driver; what the resource has claimed stays its own.
+    fn stop(&mut self, key: &(String, String)) -> bool {
+        let ran = self.drivers.remove(key).is_some();
+        self.context
+            .metrics
+            .driven(K::kind(&()).as_ref(), self.drivers.len());
+        ran
+    }
+
+    fn tidy(&self) {
+        if !self.refused.is_empty() {
+            return; // it is not known what these need
+        }
+        let left = self
+            .drivers
+            .values()
+            .map(|handle| Arc::clone(&handle.object.borrow()));
+        K::tidy(&self.context, left.collect());
+    }
+
+    /// Says on a resource that cannot be read what is wrong with it, once; the others go on, and what
+    /// it has applied stays.
+    async fn refuse(&mut self, invalid: InvalidObject) {
         let namespace = invalid.metadata.namespace.unwrap_or_default();
         let name = invalid.metadata.name.unwrap_or_default();
+        let key = (namespace.clone(), name.clone());
+        // Its driver would go on with a spec that is no longer there, and write a status about it.
+        self.stop(&key);
+        K::reserve(&self.context, &namespace, &name);
+        if let Some(listing) = &mut self.listing {
+            listing.insert(key.clone(), None);
+        }
+        let generation = invalid.metadata.generation;
+        if self.refused.get(&key) == Some(&generation) {
+            return; // this is about the status that was written then
+        }
         tracing::warn!(kind = %K::kind(&()), namespace, name, error = invalid.error, "invalid spec");
         let message = format!("the spec cannot be read: {}", invalid.error);
         let verdict = Verdict::new(ConditionType::Ready, false, Reason::InvalidSpec, message);
         let now = Time(Timestamp::now());
-        let generation = invalid.metadata.generation;
         let status = serde_json::json!({
             "observedGeneration": generation,
             "conditions": set_conditions(&[], vec![verdict], generation, &now),
         });
         let client = &self.context.client;
-        if let Err(error) = write_status::<K>(client, &namespace, &name, &status).await {
-            tracing::debug!(namespace, name, %error, "writing the status of an invalid resource");
+        let told = write_status::<K>(client, &namespace, &name, &status).await;
+        if let Err(error) = &told {
+            tracing::warn!(namespace, name, %error, "writing the status of an invalid resource");
         }
+        self.refused
+            .insert(key, generation.filter(|_| told.is_ok()));
     }
 }
 

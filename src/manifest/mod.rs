@@ -8,6 +8,7 @@ mod digest;
 mod identity;
 mod object;
 pub mod redact;
+mod secret;
 mod yaml;
 
 pub use digest::Digest;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::secret::fold_string_data;
 use super::{GroupVersionKind, ObjectKey};
 
 /// One object as Git wants it.
@@ -113,21 +114,6 @@ impl Manifest {
         }
     }
 
-    /// Puts the object into a namespace, or into none, whatever its manifest says.
-    pub fn set_namespace(&mut self, namespace: Option<Arc<str>>) {
-        if let Some(metadata) = self.body.get_mut("metadata").and_then(Value::as_object_mut) {
-            match &namespace {
-                Some(namespace) => {
-                    metadata.insert("namespace".to_owned(), Value::String(namespace.to_string()));
-                }
-                None => {
-                    metadata.remove("namespace");
-                }
-            }
-        }
-        self.namespace = namespace;
-    }
-
     fn from_object(mut object: Map<String, Value>) -> Result<Self, ObjectError> {
         let api_version = required(&object, "apiVersion", "apiVersion")?;
         let kind = required(&object, "kind", "kind")?;
@@ -154,6 +140,9 @@ impl Manifest {
                 || own && key.starts_with(APPLYSET_PREFIX)
         })?;
         object.remove("status");
+        if gvk.group.is_empty() && &*gvk.kind == "Secret" {
+            fold_string_data(&mut object);
+        }
         Ok(Self {
             gvk,
             namespace,
@@ -353,8 +342,7 @@ mod tests {
 
     #[test]
     fn namespaces() {
-        let mut manifest =
-            one("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: ''}\n");
+        let manifest = one("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: ''}\n");
         assert_eq!(
             (
                 manifest.namespace.clone(),
@@ -362,10 +350,6 @@ mod tests {
             ),
             (None, None)
         );
-        manifest.set_namespace(Some("b".into()));
-        assert_eq!(manifest.body["metadata"]["namespace"], "b");
-        manifest.set_namespace(None);
-        assert_eq!(manifest.body["metadata"], json!({"name": "a"}));
     }
 
     #[test]

@@ -76,11 +76,6 @@ impl Rendered {
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
-
-    /// The objects, given away. Never empty.
-    pub fn into_entries(self) -> Vec<Entry> {
-        self.entries
-    }
 }
 
 /// Where and what to render.

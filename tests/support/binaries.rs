@@ -8,12 +8,13 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::Command,
+    process::ExitStatus,
+    time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256};
 
-use super::process::tail;
+use super::process::{Lifetime, Process};
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/control-plane");
 
@@ -22,6 +23,9 @@ const LDFLAGS: &str = "-s -w \
     -X k8s.io/component-base/version.gitVersion=v1.36.3 \
     -X k8s.io/component-base/version.gitMajor=1 \
     -X k8s.io/component-base/version.gitMinor=36";
+
+/// How often a build says how far it is.
+const PROGRESS: Duration = Duration::from_secs(15);
 
 /// The names that the one built program answers to.
 const NAMES: [&str; 7] = [
@@ -49,14 +53,22 @@ pub async fn program(name: &'static str) -> io::Result<PathBuf> {
     Ok(folder.join(name))
 }
 
+/// Whether our own build is there already.
+pub fn is_built() -> bool {
+    build_folder().is_ok_and(|folder| folder.is_dir())
+}
+
+fn build_folder() -> io::Result<PathBuf> {
+    Ok(cache_folder()?.join(format!("control-plane-{}", fingerprint()?)))
+}
+
 /// The folder of the built programs.
 fn built() -> io::Result<PathBuf> {
-    let cache = cache_folder()?;
-    let folder = cache.join(format!("control-plane-{}", fingerprint()?));
+    let folder = build_folder()?;
     if folder.is_dir() {
         return Ok(folder);
     }
-    fs::create_dir_all(&cache)?;
+    fs::create_dir_all(cache_folder()?)?;
     let lock = File::create(folder.with_extension("lock"))?;
     lock.lock()?;
     // Another process may have built it while we waited for the lock.
@@ -73,40 +85,61 @@ fn build(folder: &Path) -> io::Result<()> {
     // `eprintln!` would be captured by the test runner, and five silent minutes look like a hang.
     writeln!(
         io::stderr(),
-        "building etcd, Kubernetes and kwok for the tests, about five minutes this once: {}",
+        "building etcd, Kubernetes and kwok, about five minutes this once: {}",
         folder.display()
     )?;
     let log = folder.with_extension("log");
-    let output = File::create(&log)?;
-    let status = Command::new("go")
-        .args([
-            "build",
-            "-trimpath",
-            "-buildvcs=false",
-            "-ldflags",
-            LDFLAGS,
-            "-o",
-        ])
-        .arg(unfinished.join("control-plane"))
-        .arg(".")
-        .current_dir(SOURCES)
-        .env("CGO_ENABLED", "0")
-        .stdout(output.try_clone()?)
-        .stderr(output)
-        .status()
-        .map_err(|error| {
-            io::Error::other(format!("go, which builds the control plane: {error}"))
-        })?;
+    let _ = fs::remove_file(&log);
+    let target = unfinished.join("control-plane").display().to_string();
+    let args = [
+        "-C",
+        SOURCES,
+        "build",
+        "-v",
+        "-trimpath",
+        "-buildvcs=false",
+        "-ldflags",
+        LDFLAGS,
+        "-o",
+        &target,
+        ".",
+    ];
+    let env = [("CGO_ENABLED".to_owned(), "0".to_owned())];
+    // Not a plain child: an interrupted run must not leave a compiler at work.
+    let mut go = Process::spawn("go", Path::new("go"), args, &env, &log, Lifetime::Ours)?;
+    let status = watch_build(&mut go)?;
     if !status.success() {
-        let reason = tail(&log, 30);
         return Err(io::Error::other(format!(
-            "go build of the control plane: {status}\n{reason}"
+            "go build of the control plane: {status}\n{}",
+            go.log_tail()
         )));
     }
     for name in NAMES {
         symlink("control-plane", unfinished.join(name))?;
     }
     fs::rename(&unfinished, folder)
+}
+
+/// Waits for the end of a `go build -v`, which logs every package that it compiles, and says now and
+/// then how far it is.
+fn watch_build(go: &mut Process) -> io::Result<ExitStatus> {
+    let started = Instant::now();
+    let mut said = Instant::now();
+    loop {
+        if let Some(status) = go.exited() {
+            return Ok(status);
+        }
+        if said.elapsed() > PROGRESS {
+            said = Instant::now();
+            let packages = fs::read_to_string(go.log())?.lines().count();
+            writeln!(
+                io::stderr(),
+                "  {:3} s: {packages} packages compiled",
+                started.elapsed().as_secs()
+            )?;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// `$XDG_CACHE_HOME/towline`, or `~/.cache/towline`.

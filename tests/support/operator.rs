@@ -1,10 +1,12 @@
 //! The operator under test: the real program, as its own user.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
@@ -126,6 +128,11 @@ impl Operator {
         String::from_utf8_lossy(bytes.get(self.earlier..).unwrap_or_default()).into_owned()
     }
 
+    /// Where the log of this and earlier runs is.
+    pub fn log_path(&self) -> &Path {
+        self.process.log()
+    }
+
     pub fn log_tail(&self) -> String {
         self.process.log_tail()
     }
@@ -191,9 +198,17 @@ fn spawn(program: &Path, options: &OperatorOptions, folder: &Path) -> Process {
         .expect("start the operator")
 }
 
+/// What `cargo run` tells the example about itself. Passed on to another Cargo, ring's build script takes
+/// them for a change of its own, and half of the dependencies are built anew: three minutes.
+const LEAKED: [&str; 3] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_LINKS",
+    "CARGO_PKG_NAME",
+];
+
 /// The built operator. Cargo tells a test where it is; an example finds it two folders up from itself,
 /// after a build, since Cargo makes no binary for it.
-fn built() -> PathBuf {
+pub fn built() -> PathBuf {
     if let Some(path) = option_env!("CARGO_BIN_EXE_towline") {
         return PathBuf::from(path);
     }
@@ -205,13 +220,33 @@ fn built() -> PathBuf {
         None => panic!("not in a target folder: {}", folder.display()),
     };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--bin", "towline", "--profile", profile])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status();
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let build = ["build", "--manifest-path", manifest];
+    let build = [&build[..], &["--bin", "towline", "--profile", profile]].concat();
+    let mut args: Vec<OsString> = Vec::new();
+    for name in LEAKED
+        .into_iter()
+        .filter(|name| env::var_os(name).is_some())
+    {
+        args.extend(["-u".into(), name.into()]);
+    }
+    args.push(cargo);
+    args.extend(build.into_iter().map(OsString::from));
+    let log = folder.join("towline-build.log");
+    let _ = fs::remove_file(&log);
+    // Not a plain child: an interrupted run must not leave a compiler at work.
+    let mut build = Process::spawn("cargo", Path::new("env"), args, &[], &log, Lifetime::Ours)
+        .expect("start cargo");
+    let status = loop {
+        match build.exited() {
+            Some(status) => break status,
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
     assert!(
-        status.is_ok_and(|status| status.success()),
-        "cargo build of the operator failed"
+        status.success(),
+        "cargo build of the operator failed\n{}",
+        build.log_tail()
     );
     folder.join("towline")
 }

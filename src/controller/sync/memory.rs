@@ -28,6 +28,8 @@ pub(super) struct Memory {
     pub(super) unpruned: BTreeMap<ObjectKey, Trouble>,
     /// What differs from Git and is left alone, for now or by `mode: Report`, with who did it.
     pub(super) drifted: BTreeMap<ObjectKey, (Cause, Option<Box<str>>)>,
+    /// Those of them that the metrics have counted.
+    pub(super) counted: HashSet<ObjectKey>,
     /// What is not healthy.
     pub(super) unhealthy: BTreeMap<ObjectKey, Health>,
     /// How often each object was healed of late.

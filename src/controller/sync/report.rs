@@ -1,6 +1,6 @@
 //! From what a driver knows to status, events and the board.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -190,6 +190,12 @@ impl Driver {
     /// Events and the audit log: what this round did.
     fn tell_round(&mut self, object: &Sync, round: &Round) {
         let metrics = &self.context.metrics;
+        let drifted: HashSet<&ObjectKey> = self.memory.drifted.keys().collect();
+        let healed = round.healed.iter().map(|(key, _)| key);
+        let met: HashSet<&ObjectKey> = healed.chain(drifted.iter().copied()).collect();
+        let counted = |key: &&ObjectKey| self.memory.counted.contains(*key);
+        metrics.drifted(met.into_iter().filter(|key| !counted(key)).count());
+        self.memory.counted = drifted.into_iter().cloned().collect();
         metrics.pruned(round.pruned.len());
         metrics.corrected(round.healed.len());
         let revision = self.target.as_ref().map(|target| target.revision.as_str());

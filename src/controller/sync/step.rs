@@ -213,13 +213,14 @@ impl Driver {
     /// watched and that the parent names their kinds.
     async fn resolve(&mut self, object: &Sync, target: &Target) -> Result<(), Stopped> {
         let cluster = &self.context.cluster;
-        let mut objects = Objects::resolve(target, &cluster.kinds);
+        let within = self.context.namespace.as_deref();
+        let mut objects = Objects::resolve(target, &cluster.kinds, within);
         if !objects.waiting.is_empty() {
             // Custom kinds come by themselves; those of aggregated API servers do not.
             if let Err(error) = cluster.discover().await {
                 tracing::debug!(sync = %self.name, %error, "discovery");
             }
-            objects = Objects::resolve(target, &cluster.kinds);
+            objects = Objects::resolve(target, &cluster.kinds, within);
         }
         let mut kinds: BTreeSet<GroupKind> = objects.kinds().into_iter().collect();
         if let Err(error) = self.mark(object, &kinds).await {

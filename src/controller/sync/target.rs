@@ -183,8 +183,9 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// Finds out for every entry which object it is.
-    pub(super) fn resolve(target: &Target, kinds: &Kinds) -> Self {
+    /// Finds out for every entry which object it is. `within`: the only namespace that may be
+    /// managed, if there is one.
+    pub(super) fn resolve(target: &Target, kinds: &Kinds, within: Option<&str>) -> Self {
         let mut objects = Self::default();
         for (index, entry) in target.rendered.entries().iter().enumerate() {
             let kind = entry.gvk.group_kind();
@@ -204,6 +205,16 @@ impl Objects {
                     continue;
                 }
             };
+            // What is outside would be applied and never watched.
+            if let Some(within) = within
+                && namespace.as_deref() != Some(within)
+            {
+                objects.misplaced.push((
+                    index,
+                    format!("this towline manages only objects of namespace {within}"),
+                ));
+                continue;
+            }
             let key = ObjectKey {
                 kind,
                 namespace,

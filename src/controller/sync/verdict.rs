@@ -123,16 +123,7 @@ impl Facts {
             return (Some(false), Reason::DriftFound, self.drift_message());
         }
         if self.wait && !self.unhealthy.is_empty() {
-            let failed = self.overdue
-                || self
-                    .unhealthy
-                    .iter()
-                    .any(|(_, health)| matches!(health, Health::Failed(_)));
-            let reason = match failed {
-                true => Reason::HealthFailed,
-                false => Reason::HealthPending,
-            };
-            return (Some(false), reason, self.health_message());
+            return (Some(false), self.health_reason(), self.health_message());
         }
         let message = format!("{} objects equal {revision}", self.counts.desired);
         (Some(true), Reason::Converged, message)
@@ -151,11 +142,15 @@ impl Facts {
         if self.unhealthy.is_empty() {
             return Verdict::new(kind, true, Reason::AllHealthy, "every object is healthy");
         }
-        let reason = match self.overdue {
+        Verdict::new(kind, false, self.health_reason(), self.health_message())
+    }
+
+    fn health_reason(&self) -> Reason {
+        let mut healths = self.unhealthy.iter().map(|(_, health)| health);
+        match self.overdue || healths.any(|health| matches!(health, Health::Failed(_))) {
             true => Reason::HealthFailed,
             false => Reason::HealthPending,
-        };
-        Verdict::new(kind, false, reason, self.health_message())
+        }
     }
 
     fn problem_message(&self) -> String {
@@ -303,6 +298,12 @@ mod tests {
             types(&waiting),
             ["Ready", "Reconciling", "Drifted", "Healthy"]
         );
+        let failed = Facts {
+            unhealthy: vec![(key("web"), Health::Failed("it crashes".to_owned()))],
+            ..facts()
+        };
+        let healthy = failed.verdicts().pop().unwrap();
+        assert_eq!(healthy.reason, Reason::HealthFailed);
         let overdue = Facts {
             overdue: true,
             ..waiting

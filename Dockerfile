@@ -1,0 +1,38 @@
+# The image holds the operator, the few libraries that it links, the certificate authorities, and
+# nothing else: no shell, no package manager, no git. It runs as a user without rights, and writes
+# nowhere but to the cache.
+#
+# The final stage is `scratch`, filled by the build stage, and not a static binary: a musl build would
+# be another allocator and another resolver than those that towline is tested and measured with. Nor is
+# it a distroless image: it would hold the same files, as a second base to keep up to date.
+
+ARG RUST_IMAGE=rust:1.95-slim-bookworm
+
+FROM ${RUST_IMAGE} AS build
+WORKDIR /towline
+COPY Cargo.toml Cargo.lock ./
+COPY src src
+RUN cargo build --locked --release --bin towline \
+    && strip target/release/towline
+# /image is what the image will be. `ldd` names the libraries and the loader with their paths; glibc
+# resolves names by /etc/hosts and DNS without further files.
+RUN mkdir -p /image/usr/bin /image/etc/ssl/certs /cache \
+    && cp target/release/towline /image/usr/bin/ \
+    && ldd target/release/towline | grep -o '/[^ ]*' | sort -u | xargs -I{} cp -L --parents {} /image \
+    && cp -L /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
+    && echo 'towline:x:65532:65532::/var/cache/towline:/' > /image/etc/passwd \
+    && echo 'towline:x:65532:' > /image/etc/group
+
+FROM scratch
+LABEL org.opencontainers.image.title="towline" \
+      org.opencontainers.image.description="A pull-based GitOps operator for Kubernetes" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /image /
+COPY --from=build --chown=65532:65532 /cache /var/cache/towline
+USER 65532:65532
+ENV TOWLINE_CACHE_DIR=/var/cache/towline
+VOLUME /var/cache/towline
+# Metrics and probes.
+EXPOSE 8080
+ENTRYPOINT ["/usr/bin/towline"]
+CMD ["run"]

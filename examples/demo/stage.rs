@@ -1,0 +1,212 @@
+//! What the demo plays on: a control plane, towline on it, a Git server beside it.
+
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use kube::{Api, Client};
+use towline::api::{Condition, GitRepository, Sync};
+
+use crate::{
+    clone::WorkingCopy,
+    support::{
+        audit::{Entry, Mark},
+        binaries,
+        control_plane::{ControlPlane, Options},
+        git::GitServer,
+        kubeconfig::User,
+        kubectl::try_kubectl,
+        operator::{Operator, OperatorOptions, built},
+    },
+    timeline::Timeline,
+};
+
+/// The name of the GitRepository, its Sync and the repository itself.
+pub const NAME: &str = "shop";
+
+/// A build that takes longer is worth a word.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Dropped in this order: the operator has no cluster to lose.
+pub struct Stage {
+    pub operator: Operator,
+    pub clone: WorkingCopy,
+    pub url: String,
+    _git: GitServer,
+    pub client: Client,
+    kubectl: PathBuf,
+    cp: ControlPlane,
+}
+
+impl Stage {
+    pub async fn start(timeline: &Timeline) -> Result<Self, String> {
+        timeline.step("1  A Kubernetes cluster, and towline in it");
+        let since = Instant::now();
+        if !binaries::is_built() {
+            timeline.note("The first run builds Kubernetes from source; the next ones do not.");
+        }
+        let kubectl = binaries::program("kubectl")
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut building = tokio::task::spawn_blocking(built);
+        let program = match tokio::time::timeout(SOON, &mut building).await {
+            Ok(program) => program,
+            Err(_) => {
+                timeline.note("Building towline, which has changed since the last run…");
+                building.await
+            }
+        };
+        let program = program.map_err(|error| error.to_string())?;
+        timeline.done(
+            since.elapsed(),
+            "programs built: Kubernetes, kubectl, towline",
+        );
+
+        let since = Instant::now();
+        let cp = ControlPlane::try_start(Options {
+            controllers: true,
+            nodes: 1,
+            audit: true,
+            ..Options::default()
+        })
+        .await?;
+        let client = cp.client().await;
+        let version = client.apiserver_version().await;
+        let version = version.map_err(|error| error.to_string())?.git_version;
+        let text = format!(
+            "control plane up: Kubernetes {version} at {}, one node that runs pods in name only",
+            cp.url()
+        );
+        timeline.done(since.elapsed(), &text);
+
+        let since = Instant::now();
+        let (crds, config) = (
+            concat!(env!("CARGO_MANIFEST_DIR"), "/crds"),
+            cp.kubeconfig_path(),
+        );
+        timeline.command("kubectl apply --server-side -f crds/");
+        try_kubectl(&config, &["apply", "--server-side", "-f", crds]).await?;
+        let wait = ["wait", "--for=condition=Established", "crd", "--all"];
+        try_kubectl(&config, &wait).await?;
+        timeline.done(since.elapsed(), "custom resource definitions served");
+
+        let since = Instant::now();
+        let mut options = OperatorOptions::new(&cp);
+        options.program = Some(program);
+        let operator = Operator::start(options).await;
+        let text = format!("operator ready, process {}", operator.pid());
+        timeline.done(since.elapsed(), &text);
+
+        let since = Instant::now();
+        let git = GitServer::start();
+        let url = git.repo(NAME).url().to_owned();
+        let clone = WorkingCopy::of(&url, &cp.folder().join("clone"))?;
+        timeline.done(since.elapsed(), &format!("Git server up: {url}"));
+        Ok(Self {
+            operator,
+            clone,
+            url,
+            _git: git,
+            client,
+            kubectl,
+            cp,
+        })
+    }
+
+    pub fn repositories(&self) -> Api<GitRepository> {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    pub fn syncs(&self) -> Api<Sync> {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    /// Runs kubectl as the administrator.
+    pub async fn kubectl(&self, args: &[&str]) -> Result<String, String> {
+        let output = try_kubectl(&self.cp.kubeconfig_path(), args).await;
+        output.map_err(|error| format!("kubectl {}: {}", args.join(" "), error.trim()))
+    }
+
+    /// Runs kubectl as somebody who changes the cluster without a commit.
+    pub async fn person(&self, args: &[&str]) -> Result<String, String> {
+        let output = try_kubectl(&self.cp.kubeconfig_for(User::Person), args).await;
+        output.map_err(|error| format!("kubectl {}: {}", args.join(" "), error.trim()))
+    }
+
+    /// Writes a file for kubectl to read.
+    pub fn file(&self, name: &str, text: &str) -> Result<String, String> {
+        let path = self.cp.folder().join(name);
+        fs::write(&path, text).map_err(|error| format!("write {name}: {error}"))?;
+        Ok(path.display().to_string())
+    }
+
+    pub fn mark(&self) -> Mark {
+        self.cp.audit().mark()
+    }
+
+    /// What the operator has asked of the API server since `mark`, by the server's own audit log: all
+    /// requests but the watches, and of those the ones that wrote to objects from Git.
+    pub async fn requests_since(&self, mark: Mark) -> (usize, usize) {
+        let requests = self.cp.audit_since(mark).await;
+        let ours = |entry: &&Entry| entry.user == User::Towline.name() && entry.verb != "watch";
+        let all = requests.iter().filter(ours).count();
+        let writes = requests.iter().filter(ours).filter(|entry| {
+            entry.is_write() && entry.group != towline::api::GROUP && entry.resource != "events"
+        });
+        (all, writes.count())
+    }
+
+    /// What to print when a step has failed: both resources' conditions and the operator's last words.
+    pub async fn state(&self) -> String {
+        let mut text = String::new();
+        if let Ok(repository) = self.repositories().get(NAME).await {
+            let status = repository.status.unwrap_or_default();
+            text += &conditions("GitRepository", &status.conditions);
+        }
+        if let Ok(sync) = self.syncs().get(NAME).await {
+            text += &conditions("Sync", &sync.status.unwrap_or_default().conditions);
+        }
+        text + &self.operator.log_tail()
+    }
+
+    /// Commands for a person who goes on playing, each with what it is for.
+    pub fn invitation(&self) -> Vec<(String, String)> {
+        let kubeconfig: PathBuf = self.cp.kubeconfig_path();
+        let line = |command: String, comment: &str| (command, comment.to_owned());
+        vec![
+            line(format!("export KUBECONFIG={}", kubeconfig.display()), ""),
+            line(
+                format!("alias kubectl={}", self.kubectl.display()),
+                "if you have none of your own",
+            ),
+            line(
+                "kubectl get gitrepositories,syncs --watch".to_owned(),
+                "see what towline says",
+            ),
+            line(
+                format!("git clone {} && cd {NAME}", self.url),
+                "change deploy/frontend.yaml, commit, push: it is live a second later",
+            ),
+            line(
+                "kubectl --namespace shop delete deployment api".to_owned(),
+                "and see it come back",
+            ),
+            line(
+                format!("tail -f {}", self.operator.log_path().display()),
+                "the operator's log",
+            ),
+        ]
+    }
+}
+
+fn conditions(kind: &str, conditions: &[Condition]) -> String {
+    let lines = conditions.iter().map(|condition| {
+        format!(
+            "  {kind} {NAME}: {}={} {}: {}\n",
+            condition.type_, condition.status, condition.reason, condition.message
+        )
+    });
+    lines.collect()
+}

@@ -1,0 +1,332 @@
+//! Objects that cannot be applied: each is named with its file and cause, the others are applied, and
+//! nothing is pruned meanwhile.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams};
+use serde_json::json;
+
+use crate::support::kubeconfig::User;
+use crate::support::verdict::{assert_says, assert_silent};
+use crate::support::world::{config_map, world};
+
+/// Stands where a secret would.
+const MARKER: &str = "hunter2-in-a-refused-secret";
+
+/// An object that a commit adds to a folder.
+struct Row {
+    folder: &'static str,
+    object: String,
+    reason: &'static str,
+    says: Vec<String>,
+}
+
+#[tokio::test]
+async fn an_object_that_fails_fails_alone() {
+    let case = world().await.case("bad-object").await;
+    let namespace = case.namespace.as_str();
+    let row = |folder, object: &str, reason, says: &[&str]| Row {
+        folder,
+        object: object.replace("NAMESPACE", namespace),
+        reason,
+        says: says
+            .iter()
+            .map(|part| part.replace("NAMESPACE", namespace))
+            .collect(),
+    };
+    let rows = [
+        row(
+            "refused",
+            "{apiVersion: v1, kind: Service, metadata: {name: x, namespace: NAMESPACE}, spec: {ports: [{port: 0}]}}",
+            "ApplyFailed",
+            &[
+                "Service NAMESPACE/x",
+                "spec.ports[0].port: Invalid value: 0",
+            ],
+        ),
+        row(
+            "secret",
+            "{apiVersion: v1, kind: Secret, metadata: {name: x, namespace: NAMESPACE}, data: {password: hunter2-in-a-refused-secret}}",
+            "ApplyFailed",
+            &["Secret NAMESPACE/x"],
+        ),
+        row(
+            "secret-type",
+            "{apiVersion: v1, kind: Secret, metadata: {name: typed, namespace: NAMESPACE}, type: kubernetes.io/dockerconfigjson, \
+             stringData: {.dockerconfigjson: hunter2-in-a-refused-secret}}",
+            "ApplyFailed",
+            &["Secret NAMESPACE/typed", "data[.dockerconfigjson]"],
+        ),
+        row(
+            "secret-field",
+            "{apiVersion: v1, kind: Secret, metadata: {name: z, namespace: NAMESPACE}, stringData: {password: [hunter2-in-a-refused-secret]}}",
+            "ApplyFailed",
+            &["Secret NAMESPACE/z", ".stringData.password"],
+        ),
+        row(
+            "misspelt",
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: x, namespace: NAMESPACE, lables: {a: b}}}",
+            "ApplyFailed",
+            &["ConfigMap NAMESPACE/x", ".metadata.lables"],
+        ),
+        row(
+            "placeless",
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}",
+            "InvalidManifest",
+            &["ConfigMap x", "it has no namespace", "targetNamespace"],
+        ),
+        row(
+            "nowhere",
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: x, namespace: nowhere-NAMESPACE}}",
+            "ApplyFailed",
+            &[
+                "ConfigMap nowhere-NAMESPACE/x",
+                "namespaces \"nowhere-NAMESPACE\" not found",
+            ],
+        ),
+        row(
+            "unknown",
+            "{apiVersion: nobody.example/v1, kind: Gadget, metadata: {name: x, namespace: NAMESPACE}}",
+            "KindNotServed",
+            &[
+                "Gadget.nobody.example NAMESPACE/x",
+                "does not serve nobody.example/v1 Gadget",
+            ],
+        ),
+        row(
+            "twin",
+            "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: NAMESPACE-twin, namespace: a}, rules: []}\n---\n\
+             {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: NAMESPACE-twin, namespace: b}, rules: []}\n",
+            "InvalidManifest",
+            &[
+                "NAMESPACE-twin",
+                "the same object is in twin/bad.yaml (document 1) as well",
+            ],
+        ),
+        row(
+            "unknown-version",
+            "{apiVersion: apps/v1beta1, kind: Deployment, metadata: {name: x, namespace: NAMESPACE}}",
+            "KindNotServed",
+            &[
+                "Deployment.apps NAMESPACE/x",
+                "does not serve apps/v1beta1 Deployment",
+            ],
+        ),
+    ];
+    let other = |folder: &str| format!("{folder}-leaves");
+    let first = rows.iter().flat_map(|row| {
+        [row.folder.to_owned(), other(row.folder)].map(|name| {
+            let path = format!("{}/{name}.yaml", row.folder);
+            (path, Some(config_map(&name, namespace, "one")))
+        })
+    });
+    let first = case.repo.commit(&first.collect::<Vec<_>>(), "all is well");
+    case.repository(json!({})).await;
+    for row in &rows {
+        case.sync(row.folder, json!({"path": row.folder})).await;
+    }
+    for row in &rows {
+        case.synced(row.folder, &first).await;
+    }
+
+    let broken = rows.iter().flat_map(|row| {
+        let folder = row.folder;
+        let changed = config_map(folder, namespace, "two");
+        [
+            (format!("{folder}/bad.yaml"), Some(row.object.clone())),
+            (format!("{folder}/{folder}.yaml"), Some(changed)),
+            (format!("{folder}/{folder}-leaves.yaml"), None),
+        ]
+    });
+    case.repo.commit(&broken.collect::<Vec<_>>(), "broken");
+    case.announce().await;
+    for row in &rows {
+        let message = case.stands(row.folder, "False", row.reason).await;
+        let says: Vec<&str> = row.says.iter().map(String::as_str).collect();
+        assert_says(&message, &says);
+        assert_says(
+            &message,
+            &[&format!("in {}/bad.yaml (document 1)", row.folder)],
+        );
+        case.has(row.folder, "value", Some("two")).await;
+        case.has(&other(row.folder), "value", Some("one")).await;
+    }
+    assert_silent(&case, MARKER).await;
+
+    let fixed = rows
+        .iter()
+        .map(|row| (format!("{}/bad.yaml", row.folder), None::<&str>));
+    let fixed = case.repo.commit(&fixed.collect::<Vec<_>>(), "fixed");
+    case.announce().await;
+    for row in &rows {
+        case.synced(row.folder, &fixed).await;
+        case.has(&other(row.folder), "value", None).await;
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_comes_later_is_used() {
+    let case = world().await.case("late-namespace").await;
+    let late = format!("{}-late", case.namespace);
+    let commit = case
+        .repo
+        .commit(&[("x.yaml", Some(config_map("x", &late, "one")))], "early");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.stands("all", "False", "ApplyFailed").await;
+    let namespace = json!({"metadata": {"name": late}});
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(case.client.clone());
+    let namespace = serde_json::from_value(namespace).unwrap();
+    namespaces
+        .create(&PostParams::default(), &namespace)
+        .await
+        .unwrap();
+    case.synced("all", &commit).await;
+}
+
+#[tokio::test]
+async fn a_target_namespace_places_what_has_a_namespace_and_nothing_else() {
+    let case = world().await.case("target-namespace").await;
+    let role = format!("{}-role", case.namespace);
+    let files = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: bare}}\ndata: {{value: one}}\n---\n\
+         apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: placed, namespace: elsewhere}}\ndata: {{value: one}}\n---\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: {role}}}\nrules: []\n"
+    );
+    let commit = case.repo.commit(&[("all.yaml", Some(files))], "all");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    let message = case.stands("all", "False", "InvalidManifest").await;
+    assert_says(
+        &message,
+        &["ConfigMap bare in all.yaml (document 1): it has no namespace"],
+    );
+    let target = json!({"spec": {"targetNamespace": case.namespace}});
+    case.patch::<towline::api::Sync>("all", target).await;
+    case.synced("all", &commit).await;
+    case.has("bare", "value", Some("one")).await;
+    case.has("placed", "value", Some("one")).await;
+    let roles: Api<ClusterRole> = Api::all(case.client.clone());
+    let role = roles.get(&role).await.unwrap();
+    assert_eq!(role.metadata.namespace, None);
+}
+
+#[tokio::test]
+async fn an_object_of_another_sync_is_handed_over_when_that_lets_go() {
+    let case = world().await.case("bad-owner").await;
+    let namespace = case.namespace.as_str();
+    let file = |name, value| Some(config_map(name, namespace, value));
+    let first = case.repo.commit(
+        &[
+            ("a/x.yaml", file("x", "of a")),
+            ("a/a.yaml", file("a", "of a")),
+            ("b/x.yaml", file("x", "of b")),
+            ("b/b.yaml", file("b", "of b")),
+        ],
+        "both want x",
+    );
+    case.repository(json!({})).await;
+    case.sync("a", json!({"path": "a"})).await;
+    case.synced("a", &first).await;
+    let uid = case.api::<ConfigMap>().get("x").await.unwrap().metadata.uid;
+    case.sync("b", json!({"path": "b"})).await;
+    let message = case.stands("b", "False", "OwnershipConflict").await;
+    let object = format!("ConfigMap {namespace}/x in b/x.yaml (document 1)");
+    let owner = format!("it belongs to Sync {namespace}/a");
+    assert_says(&message, &[&object, &owner]);
+    case.has("b", "value", Some("of b")).await;
+    case.has("x", "value", Some("of a")).await;
+
+    let second = case.repo.commit(&[("a/x.yaml", None::<&str>)], "a lets go");
+    case.announce().await;
+    case.synced("a", &second).await;
+    case.synced("b", &second).await;
+    case.has("x", "value", Some("of b")).await;
+    let now = case.api::<ConfigMap>().get("x").await.unwrap().metadata.uid;
+    assert_eq!(now, uid, "it was handed over, not deleted and made anew");
+
+    // The same where the owner is deleted, and leaves its objects.
+    case.sync("c", json!({"path": "b", "prune": false})).await;
+    let message = case.stands("c", "False", "OwnershipConflict").await;
+    assert_says(&message, &[&format!("it belongs to Sync {namespace}/b")]);
+    case.delete::<towline::api::Sync>("b").await;
+    case.synced("c", &second).await;
+    case.has("x", "value", Some("of b")).await;
+}
+
+#[tokio::test]
+async fn an_unknown_kind_waits_for_its_definition_and_asks_for_nothing() {
+    let case = world().await.case("bad-kind").await;
+    let namespace = case.namespace.as_str();
+    let group = format!("{namespace}.example");
+    let gadget = format!(
+        "{{apiVersion: {group}/v1, kind: Gadget, metadata: {{name: g, namespace: {namespace}}}, spec: {{size: 3}}}}"
+    );
+    let map = config_map("x", namespace, "one");
+    let commit = case.repo.commit(
+        &[("g.yaml", Some(gadget.as_str())), ("x.yaml", Some(&map))],
+        "a gadget without its definition",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    let message = case.stands("all", "False", "KindNotServed").await;
+    let object = format!("Gadget.{group} {namespace}/g in g.yaml (document 1)");
+    assert_says(&message, &[&object, "1 object of Gadget"]);
+    case.has("x", "value", Some("one")).await;
+
+    let mark = case.world.cp.audit().mark();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let asked = case.world.cp.audit_since(mark).await;
+    let asked: Vec<_> = asked
+        .into_iter()
+        .filter(|entry| entry.user == User::Towline.name() && entry.resource != "events")
+        .filter(|entry| entry.namespace == namespace || entry.group == group)
+        .collect();
+    assert!(asked.is_empty(), "{asked:#?}");
+
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("gadgets.{group}")},
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": {"kind": "Gadget", "plural": "gadgets"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {
+                    "type": "object", "x-kubernetes-preserve-unknown-fields": true
+                }},
+            }],
+        },
+    });
+    let definitions: Api<CustomResourceDefinition> = Api::all(case.client.clone());
+    definitions
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(definition).unwrap(),
+        )
+        .await
+        .unwrap();
+    case.synced("all", &commit).await;
+    let resource = ApiResource {
+        group: group.clone(),
+        version: "v1".to_owned(),
+        api_version: format!("{group}/v1"),
+        kind: "Gadget".to_owned(),
+        plural: "gadgets".to_owned(),
+    };
+    let gadgets: Api<DynamicObject> =
+        Api::namespaced_with(case.client.clone(), namespace, &resource);
+    let live = gadgets.get("g").await.unwrap();
+    assert_eq!(live.data["spec"]["size"], 3);
+
+    definitions
+        .delete(&format!("gadgets.{group}"), &DeleteParams::default())
+        .await
+        .unwrap();
+    case.stands("all", "False", "KindNotServed").await;
+    case.has("x", "value", Some("one")).await;
+}

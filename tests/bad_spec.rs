@@ -1,0 +1,258 @@
+//! Specs that cannot be used: the API server refuses them in towline's words, and one that gets past it
+//! stalls nobody else.
+
+use std::time::Duration;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::{Api, Resource};
+use serde_json::{Value, json};
+use towline::api::{GitRepository, Sync};
+
+use crate::support::control_plane::Options;
+use crate::support::kubeconfig::User;
+use crate::support::verdict::assert_says;
+use crate::support::wait::eventually;
+use crate::support::world::{Case, PATIENCE, World, config_map, world};
+
+/// An API that takes objects which do not fit the kind's type.
+fn untyped<K: Resource<DynamicType = ()>>(case: &Case<'_>) -> Api<DynamicObject> {
+    let resource = ApiResource::erase::<K>(&());
+    Api::namespaced_with(case.client.clone(), &case.namespace, &resource)
+}
+
+fn object(kind: &str, name: &str, spec: &Value) -> DynamicObject {
+    let object = json!({
+        "apiVersion": "towline.dev/v1alpha1", "kind": kind,
+        "metadata": {"name": name}, "spec": spec,
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+#[tokio::test]
+async fn the_api_server_refuses_what_cannot_be_meant() {
+    let case = world().await.case("bad-spec").await;
+    let sync = |spec: Value| {
+        let mut full = json!({"sourceRef": {"name": "repo"}});
+        full.as_object_mut()
+            .unwrap()
+            .extend(spec.as_object().unwrap().clone());
+        ("Sync", full)
+    };
+    let repository = |spec: Value| {
+        let mut full = json!({"url": "https://git.example/shop.git"});
+        full.as_object_mut()
+            .unwrap()
+            .extend(spec.as_object().unwrap().clone());
+        ("GitRepository", full)
+    };
+    let url = "url must be https://host/path or http://host/path, without user or password";
+    let path = "path must be relative and stay inside the repository";
+    let rows = [
+        (repository(json!({"url": "ftp://git.example/shop"})), url),
+        (repository(json!({"url": "git.example/shop"})), url),
+        (repository(json!({"url": "https://git.example"})), url),
+        (repository(json!({"url": "file:///etc/passwd"})), url),
+        (
+            repository(json!({"url": "https://ann:hunter2@git.example/shop"})),
+            url,
+        ),
+        (repository(json!({"url": null})), "spec.url"),
+        (repository(json!({"interval": "soon"})), "spec.interval"),
+        (repository(json!({"interval": "-5m"})), "spec.interval"),
+        (repository(json!({"interval": "1d"})), "spec.interval"),
+        (repository(json!({"interval": 60})), "spec.interval"),
+        (
+            repository(json!({"interval": "999ms"})),
+            "interval must be 1s or more",
+        ),
+        (
+            repository(json!({"timeout": "0s"})),
+            "timeout must be 1s or more",
+        ),
+        (
+            repository(json!({"ref": {}})),
+            "name a branch, a tag or a commit",
+        ),
+        (
+            repository(json!({"ref": {"branch": ""}})),
+            "spec.ref.branch",
+        ),
+        (
+            repository(json!({"ref": {"commit": "abc123"}})),
+            "spec.ref.commit",
+        ),
+        (repository(json!({"sync": {"path": "../other"}})), path),
+        (
+            repository(json!({"sync": {"mode": "Delete"}})),
+            "spec.sync.mode",
+        ),
+        (sync(json!({"sourceRef": {}})), "spec.sourceRef.name"),
+        (
+            sync(json!({"sourceRef": {"name": ""}})),
+            "spec.sourceRef.name",
+        ),
+        (sync(json!({"path": "/apps"})), path),
+        (sync(json!({"path": "../apps"})), path),
+        (sync(json!({"path": "apps/../../other"})), path),
+        (sync(json!({"path": ".."})), path),
+        (sync(json!({"mode": "Maybe"})), "spec.mode"),
+        (
+            sync(json!({"deletionPolicy": "Keep"})),
+            "spec.deletionPolicy",
+        ),
+        (
+            sync(json!({"targetNamespace": "No Such"})),
+            "spec.targetNamespace",
+        ),
+        (
+            sync(json!({"dependsOn": [{"name": "x"}]})),
+            "a Sync cannot depend on itself",
+        ),
+        (sync(json!({"timeout": "0s"})), "timeout must be 1s or more"),
+        (
+            sync(json!({"interval": "9s"})),
+            "interval must be 10s or more",
+        ),
+        (sync(json!({"interval": "forever"})), "spec.interval"),
+        (sync(json!({"prune": "yes"})), "spec.prune"),
+    ];
+    for ((kind, spec), says) in rows {
+        let api = match kind {
+            "Sync" => untyped::<Sync>(&case),
+            _ => untyped::<GitRepository>(&case),
+        };
+        match api
+            .create(&PostParams::default(), &object(kind, "x", &spec))
+            .await
+        {
+            Ok(taken) => panic!("{kind} {spec} was taken: {taken:?}"),
+            Err(error) => assert_says(&error.to_string(), &[says]),
+        }
+    }
+}
+
+/// Takes the schema off a definition, as one of an older or newer towline would be another.
+async fn loosen<K: Resource<DynamicType = ()>>(case: &Case<'_>) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(case.client.clone());
+    let name = format!("{}.{}", K::plural(&()), K::group(&()));
+    let anything = json!([{
+        "op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema",
+        "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+    }]);
+    let patch: Patch<()> = Patch::Json(serde_json::from_value(anything).unwrap());
+    definitions
+        .patch(&name, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+/// The condition `Ready` of an object that does not fit its type.
+async fn untyped_stands(api: &Api<DynamicObject>, name: &str, reason: &str) -> String {
+    eventually(&format!("{name}: {reason}"), PATIENCE, async || {
+        let object = api.get(name).await.map_err(|error| error.to_string())?;
+        let conditions = object.data["status"]["conditions"].as_array().cloned();
+        let mut all = conditions.iter().flatten();
+        all.find(|is| is["type"] == "Ready" && is["reason"] == reason)
+            .map(|ready| ready["message"].as_str().unwrap_or_default().to_owned())
+            .ok_or_else(|| format!("{:#}", object.data["status"]))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_malformed_resource_stalls_nobody_else() {
+    let options = Options {
+        audit: true,
+        ..Options::default()
+    };
+    let world = World::own(options, &[]).await;
+    let case = world.case("malformed").await;
+    let file = |name: &str, value| Some(config_map(name, &case.namespace, value));
+    let first = case.repo.commit(
+        &[
+            ("a/a.yaml", file("a", "one")),
+            ("b/b.yaml", file("b", "one")),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    case.sync("a", json!({"path": "a"})).await;
+    case.sync("b", json!({"path": "b"})).await;
+    case.synced("a", &first).await;
+    case.synced("b", &first).await;
+
+    loosen::<Sync>(&case).await;
+    loosen::<GitRepository>(&case).await;
+    let (syncs, repositories) = (untyped::<Sync>(&case), untyped::<GitRepository>(&case));
+    let garbage = json!({"sourceRef": ["repo"], "path": 7});
+    // A definition takes a moment to take effect.
+    eventually("the loose definitions", PATIENCE, async || {
+        syncs
+            .create(&PostParams::default(), &object("Sync", "bad", &garbage))
+            .await
+    })
+    .await;
+    eventually("the loose definitions", PATIENCE, async || {
+        let garbage = object("GitRepository", "bad", &json!({"url": 1}));
+        repositories.create(&PostParams::default(), &garbage).await
+    })
+    .await;
+    for api in [&syncs, &repositories] {
+        let message = untyped_stands(api, "bad", "InvalidSpec").await;
+        assert_says(&message, &["the spec cannot be read: "]);
+    }
+
+    // One that was well until now, too: what it applied stays.
+    let spoil = |value: Value| Patch::Merge(json!({"spec": {"path": value}}));
+    let params = PatchParams::default();
+    syncs.patch("a", &params, &spoil(json!(7))).await.unwrap();
+    let message = untyped_stands(&syncs, "a", "InvalidSpec").await;
+    assert_says(&message, &["the spec cannot be read: "]);
+
+    let mark = world.cp.audit().mark();
+    let second = case.repo.commit(
+        &[
+            ("a/a.yaml", file("a", "two")),
+            ("b/b.yaml", file("b", "two")),
+        ],
+        "second",
+    );
+    case.announce().await;
+    untyped_synced(&syncs, "b", &second).await;
+    case.has("b", "value", Some("two")).await;
+    case.has("a", "value", Some("one")).await;
+    untyped_stands(&syncs, "a", "InvalidSpec").await;
+
+    // Saying so is not worth a request a second.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let asked = world.cp.audit_since(mark).await;
+    let asked: Vec<_> = asked
+        .into_iter()
+        .filter(|entry| entry.user == User::Towline.name() && entry.is_write())
+        .filter(|entry| matches!(entry.name.as_str(), "bad" | "a"))
+        .collect();
+    assert!(asked.is_empty(), "{asked:#?}");
+
+    syncs.patch("a", &params, &spoil(json!("a"))).await.unwrap();
+    untyped_synced(&syncs, "a", &second).await;
+    case.has("a", "value", Some("two")).await;
+}
+
+/// As [`Case::synced`], among objects that do not fit the type.
+async fn untyped_synced(syncs: &Api<DynamicObject>, name: &str, commit: &str) {
+    let message = untyped_stands(syncs, name, "Converged");
+    assert!(message.await.contains("objects equal"));
+    eventually(&format!("{name} at {commit}"), PATIENCE, async || {
+        let sync = syncs.get(name).await.map_err(|error| error.to_string())?;
+        let applied = sync.data["status"]["lastAppliedRevision"].clone();
+        match applied
+            .as_str()
+            .is_some_and(|applied| applied.ends_with(commit))
+        {
+            true => Ok(()),
+            false => Err(applied.to_string()),
+        }
+    })
+    .await;
+}

@@ -1,0 +1,211 @@
+//! `mode: Correct`: what others change is put right at once, and what they add is left alone.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::support::kubeconfig::User;
+use crate::support::life::deployment;
+use crate::support::wait::{eventually, never, within};
+use crate::support::world::{Case, PATIENCE, condition, config_map, world};
+
+const PART_OF: &str = "applyset.kubernetes.io/part-of";
+
+async fn maps(names: &[&str], spec: Value) -> Case<'static> {
+    let files = async |namespace: &str| {
+        let file = |name: &&str| (format!("{name}.yaml"), config_map(name, namespace, "git"));
+        names.iter().map(file).collect()
+    };
+    Case::started(world().await, "drift", files, spec).await.0
+}
+
+#[tokio::test]
+async fn what_a_person_does_to_a_declared_value_is_undone_and_told() {
+    let replace = r#"{"data":{"value":"person"}}"#;
+    let remove = r#"[{"op":"remove","path":"/data/value"}]"#;
+    let unmark = format!("{PART_OF}-");
+    let other = format!("{PART_OF}=mine");
+    let cases: [(&str, &[&str], &str); 7] = [
+        (
+            "edited",
+            &[
+                "patch",
+                "configmap",
+                "edited",
+                "--type=merge",
+                "-p",
+                replace,
+            ],
+            "kubectl-patch",
+        ),
+        (
+            "emptied",
+            &["patch", "configmap", "emptied", "--type=json", "-p", remove],
+            "", // who removes a field leaves no name
+        ),
+        ("deleted", &["delete", "configmap", "deleted"], ""),
+        ("unmarked", &["label", "configmap", "unmarked", &unmark], ""),
+        (
+            "relabelled",
+            &["label", "--overwrite", "configmap", "relabelled", &other],
+            "", // nor is an object without our marks known any longer
+        ),
+        (
+            "nameless",
+            &["annotate", "configmap", "nameless", "towline.dev/identity-"],
+            "",
+        ),
+        (
+            "disguised",
+            &[
+                "patch",
+                "configmap",
+                "disguised",
+                "--field-manager=towline",
+                "--type=merge",
+                "-p",
+                replace,
+            ],
+            "towline",
+        ),
+    ];
+    let names = cases.map(|(name, _, _)| name);
+    let case = maps(&names, json!({})).await;
+    let id = case.live::<ConfigMap>("edited").await["metadata"]["labels"][PART_OF].clone();
+    for (name, act, writer) in cases {
+        let before = case.live::<ConfigMap>(name).await["metadata"]["resourceVersion"].clone();
+        case.person(act).await;
+        eventually(&format!("{name} is as in Git"), PATIENCE, async || {
+            let map = case.live::<ConfigMap>(name).await;
+            let healed = map["metadata"]["resourceVersion"] != before
+                && map["data"]["value"] == "git"
+                && map["metadata"]["labels"][PART_OF] == id
+                && map["metadata"]["annotations"]["towline.dev/identity"].is_string();
+            healed.then_some(()).ok_or(map)
+        })
+        .await;
+        case.told("DriftCorrected", &[name, writer]).await;
+    }
+    case.stands("all", "True", "Converged").await;
+}
+
+#[tokio::test]
+async fn another_applier_does_not_keep_what_it_took() {
+    let case = maps(&["taken", "disguised"], json!({})).await;
+    let client = case.world.cp.client_for(User::Person).await;
+    let api: Api<ConfigMap> = Api::namespaced(client, &case.namespace);
+    for (name, manager) in [("taken", "someone"), ("disguised", "towline")] {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name},
+            "data": {"value": "person"},
+        });
+        let params = PatchParams::apply(manager).force();
+        api.patch(name, &params, &Patch::Apply(object))
+            .await
+            .unwrap();
+        case.has(name, "value", Some("git")).await;
+        case.told("DriftCorrected", &[name]).await;
+    }
+}
+
+#[tokio::test]
+async fn scaling_is_undone_and_what_others_add_is_not() {
+    let files = async |namespace: &str| {
+        vec![
+            ("web.yaml".to_owned(), deployment("web", namespace, "")),
+            ("map.yaml".to_owned(), config_map("map", namespace, "git")),
+        ]
+    };
+    let (case, _) = Case::started(world().await, "added", files, json!({})).await;
+    let mark = case.world.cp.audit().mark();
+    let sidecar =
+        r#"{"spec":{"template":{"spec":{"containers":[{"name":"side","image":"side"}]}}}}"#;
+    for act in [
+        &["annotate", "configmap", "map", "person/note=mine"][..],
+        &["label", "configmap", "map", "person/label=mine"],
+        &[
+            "patch",
+            "configmap",
+            "map",
+            "--type=merge",
+            "-p",
+            r#"{"data":{"more":"mine"}}"#,
+        ],
+        &[
+            "patch",
+            "deployment",
+            "web",
+            "--type=strategic",
+            "-p",
+            sidecar,
+        ],
+        &["rollout", "restart", "deployment/web"],
+    ] {
+        case.person(act).await;
+    }
+    never(
+        "a request about what was added",
+        Duration::from_millis(700),
+        async || {
+            let requests = case.requests(mark).await;
+            (!requests.is_empty()).then_some(requests)
+        },
+    )
+    .await;
+
+    case.person(&["scale", "deployment", "web", "--replicas=3"])
+        .await;
+    case.shows::<Deployment>("web", "/spec/replicas", json!(1))
+        .await;
+    case.person(&["set", "image", "deployment/web", "web=other"])
+        .await;
+    // A sidecar that others add comes first.
+    let image = "/spec/template/spec/containers/1/image";
+    case.shows::<Deployment>("web", image, json!("web")).await;
+    let web = case.live::<Deployment>("web").await;
+    let template = &web["spec"]["template"];
+    assert!(template["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"].is_string());
+    assert_eq!(template["spec"]["containers"][0]["name"], "side");
+    let map = case.live::<ConfigMap>("map").await;
+    assert_eq!(map["data"]["more"], "mine");
+    assert_eq!(map["metadata"]["annotations"]["person/note"], "mine");
+}
+
+#[tokio::test]
+async fn a_fight_is_slowed_down_and_does_not_slow_others() {
+    let case = maps(&["contested", "quiet"], json!({})).await;
+    let mark = case.world.cp.audit().mark();
+    for _ in 0..10 {
+        case.patch::<ConfigMap>("contested", json!({"data": {"value": "rival"}}))
+            .await;
+        let healed = async || {
+            case.data("contested")
+                .await
+                .filter(|data| data["value"] == "git")
+        };
+        let _ = within(Duration::from_millis(200), healed).await;
+    }
+    let applies = case.requests(mark).await.len();
+    assert!(
+        (4..8).contains(&applies),
+        "{applies} applies for 10 changes"
+    );
+    let sync = case
+        .until("all", "the fight is told", |sync| {
+            condition(sync, "Ready").1 == "DriftFound"
+        })
+        .await;
+    let (_, _, message) = condition(&sync, "Drifted");
+    for part in ["contested", "person", "keeps being changed"] {
+        assert!(message.contains(part), "{part} in: {message}");
+    }
+    case.patch::<ConfigMap>("quiet", json!({"data": {"value": "person"}}))
+        .await;
+    case.has("quiet", "value", Some("git")).await;
+    case.has("contested", "value", Some("git")).await;
+    case.stands("all", "True", "Converged").await;
+}

@@ -1,0 +1,65 @@
+//! `wait: true`: ready means healthy.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use serde_json::json;
+use towline::api::Sync;
+
+use crate::support::life::{NOWHERE, deployment};
+use crate::support::world::{Case, condition, world};
+
+#[tokio::test]
+async fn ready_means_available_and_failing_in_time_is_told() {
+    let case = world().await.case("health").await;
+    let text = |more| deployment("web", &case.namespace, more);
+    case.repo
+        .commit(&[("web.yaml", Some(text(NOWHERE)))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"wait": true, "timeout": "2s"}))
+        .await;
+    // The object is applied, and it is not ready.
+    let name = format!("Deployment.apps {}/web", case.namespace);
+    let pending = case.stands("all", "False", "HealthPending").await;
+    assert!(pending.contains(&name), "{pending}");
+    let failed = case.stands("all", "False", "HealthFailed").await;
+    assert!(
+        failed.contains(&name) && failed.contains("spec.timeout"),
+        "{failed}"
+    );
+    let sync: Sync = case.api().get("all").await.unwrap();
+    assert_eq!(condition(&sync, "Healthy").0, "False");
+    assert_eq!(sync.status.unwrap().objects.unwrap().unhealthy, 1);
+    case.told("HealthFailed", &[&name]).await;
+
+    let second = case
+        .push(&[("web.yaml", Some(&text("")))], "a node that is there")
+        .await;
+    let sync = case.synced("all", &second).await;
+    assert_eq!(condition(&sync, "Healthy").0, "True");
+    let web = case.live::<Deployment>("web").await;
+    assert_eq!(web["status"]["availableReplicas"], 1);
+}
+
+#[tokio::test]
+async fn without_wait_health_is_told_and_does_not_hold() {
+    let files = async |namespace: &str| {
+        vec![("web.yaml".to_owned(), deployment("web", namespace, NOWHERE))]
+    };
+    let (case, _) = Case::started(world().await, "health", files, json!({})).await;
+    let sync = case
+        .until("all", "unhealthy", |sync| {
+            condition(sync, "Healthy").0 == "False"
+        })
+        .await;
+    assert_eq!(condition(&sync, "Ready").0, "True");
+    let second = case
+        .push(
+            &[("web.yaml", Some(&deployment("web", &case.namespace, "")))],
+            "fix",
+        )
+        .await;
+    case.synced("all", &second).await;
+    case.until("all", "healthy", |sync| {
+        condition(sync, "Healthy").0 == "True"
+    })
+    .await;
+}

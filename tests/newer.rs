@@ -1,0 +1,82 @@
+//! A newer commit replaces an older one at once, and no Sync waits for another.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use serde_json::json;
+
+use crate::support::life::{NOWHERE, deployment};
+use crate::support::wait::eventually;
+use crate::support::world::{PATIENCE, world};
+
+/// Many ConfigMaps in one file.
+pub fn many(count: usize, namespace: &str, value: &str) -> String {
+    let map = |index| crate::support::world::config_map(&format!("m{index}"), namespace, value);
+    (0..count).map(map).collect::<Vec<_>>().join("---\n")
+}
+
+#[tokio::test]
+async fn a_commit_replaces_the_one_that_is_being_applied() {
+    const COUNT: usize = 300;
+    let case = world().await.case("newer").await;
+    let text = |value| many(COUNT, &case.namespace, value);
+    case.repo
+        .commit(&[("all.yaml", Some(text("first")))], "first");
+    let mark = case.world.cp.audit().mark();
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    eventually("the first objects", PATIENCE, async || {
+        (case.maps_with(None).await > 0).then_some(())
+    })
+    .await;
+    let second = case
+        .push(&[("all.yaml", Some(&text("second")))], "second")
+        .await;
+    let sync = case.synced("all", &second).await;
+    assert_eq!(case.maps_with(Some("second")).await, COUNT);
+    let status = sync.status.unwrap();
+    assert_eq!(status.objects.unwrap().applied as usize, COUNT);
+    assert!(status.last_changed_revision.unwrap().ends_with(&second));
+    let applies = case.requests(mark).await.len();
+    assert!(
+        applies < 2 * COUNT,
+        "{applies} requests for {COUNT} objects"
+    );
+    assert_eq!(status.history.len(), 1, "{:?}", status.history);
+}
+
+#[tokio::test]
+async fn a_commit_replaces_the_one_that_is_waited_for() {
+    let case = world().await.case("waited").await;
+    let stuck = deployment("web", &case.namespace, NOWHERE);
+    let files = [
+        ("slow/web.yaml", stuck),
+        (
+            "bad/map.yaml",
+            case.map("bad", "x").replace("\ndata:", "\ndota:"),
+        ),
+        ("good/map.yaml", case.map("good", "first")),
+    ];
+    case.repo
+        .commit(&files.map(|(path, text)| (path, Some(text))), "first");
+    case.repository(json!({})).await;
+    for name in ["slow", "bad", "good"] {
+        case.sync(name, json!({"path": name, "wait": true})).await;
+    }
+    case.stands("slow", "False", "HealthPending").await;
+    case.stands("bad", "False", "ApplyFailed").await;
+    case.stands("good", "True", "Converged").await;
+
+    // While one waits and one fails, the third goes on.
+    let good = case.map("good", "second");
+    let second = case.push(&[("good/map.yaml", Some(&good))], "good").await;
+    case.synced("good", &second).await;
+    case.has("good", "value", Some("second")).await;
+    case.stands("slow", "False", "HealthPending").await;
+
+    let fixed = deployment("web", &case.namespace, "");
+    let third = case
+        .push(&[("slow/web.yaml", Some(&fixed))], "fix it")
+        .await;
+    case.synced("slow", &third).await;
+    let web = case.live::<Deployment>("web").await;
+    assert_eq!(web["status"]["availableReplicas"], 1);
+}

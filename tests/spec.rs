@@ -1,0 +1,214 @@
+//! What the specs can ask for: inline Syncs, references, and the forms in which manifests come.
+
+use serde_json::json;
+use towline::api::{GitRepository, Sync};
+
+use crate::support::repo::{Change, NewCommit};
+use crate::support::verdict::{assert_says, repository_stands};
+use crate::support::wait::eventually;
+use crate::support::world::{Case, PATIENCE, config_map, world};
+
+/// Waits until the Sync `repo` is gone.
+async fn child_gone(case: &Case<'_>) {
+    eventually("the child Sync is gone", PATIENCE, async || {
+        let child = case.api::<Sync>().get_opt("repo").await.unwrap();
+        child.is_none().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_object_is_enough() {
+    let case = world().await.case("inline").await;
+    let file = |name: &str| Some(config_map(name, &case.namespace, "one"));
+    let first = case.repo.commit(
+        &[("a/a.yaml", file("a")), ("b/b.yaml", file("b"))],
+        "two folders",
+    );
+    case.repository(json!({"sync": {"path": "a", "prune": true}}))
+        .await;
+    let child = case.synced("repo", &first).await;
+    case.has("a", "value", Some("one")).await;
+    let repository = case.api::<GitRepository>().get("repo").await.unwrap();
+    let owners = child.metadata.owner_references.unwrap_or_default();
+    assert_eq!(owners.len(), 1);
+    assert_eq!(Some(&owners[0].uid), repository.metadata.uid.as_ref());
+    assert_eq!(owners[0].controller, Some(true));
+
+    // It follows the spec.
+    let other = json!({"spec": {"sync": {"path": "b"}}});
+    case.patch::<GitRepository>("repo", other).await;
+    case.has("b", "value", Some("one")).await;
+    case.has("a", "value", None).await;
+
+    // Deleted by hand, it comes back.
+    let uid = child.metadata.uid;
+    case.delete::<Sync>("repo").await;
+    let again = case
+        .until("repo", "another child", |sync| sync.metadata.uid != uid)
+        .await;
+    assert!(again.metadata.owner_references.is_some());
+    case.synced("repo", &first).await;
+    case.has("b", "value", Some("one")).await;
+
+    // And again, however often.
+    case.delete::<Sync>("repo").await;
+    let uid = again.metadata.uid;
+    case.until("repo", "a third child", |sync| sync.metadata.uid != uid)
+        .await;
+    case.synced("repo", &first).await;
+
+    // No longer asked for, it goes, and takes its objects with it.
+    let none = json!({"spec": {"sync": null}});
+    case.patch::<GitRepository>("repo", none).await;
+    child_gone(&case).await;
+    case.has("b", "value", None).await;
+
+    // As it does with its repository.
+    let back = json!({"spec": {"sync": {"path": "a", "prune": true}}});
+    case.patch::<GitRepository>("repo", back).await;
+    case.has("a", "value", Some("one")).await;
+    case.delete::<GitRepository>("repo").await;
+    child_gone(&case).await;
+    case.has("a", "value", None).await;
+}
+
+#[tokio::test]
+async fn a_foreign_sync_of_the_same_name_is_left_alone() {
+    let case = world().await.case("inline-foreign").await;
+    let map = config_map("a", &case.namespace, "one");
+    let first = case.repo.commit(&[("a/a.yaml", Some(&map))], "first");
+    case.sync("repo", json!({"path": "elsewhere"})).await;
+    case.repository(json!({"sync": {"path": "a"}})).await;
+    let message = repository_stands(&case, "False", "InvalidSpec").await;
+    let name = format!("Sync {}/repo", case.namespace);
+    assert_says(&message, &[&name, "is not this repository's"]);
+    let foreign = case.api::<Sync>().get("repo").await.unwrap();
+    assert_eq!(foreign.spec.settings.path, "elsewhere");
+    case.delete::<Sync>("repo").await;
+    case.synced("repo", &first).await;
+    repository_stands(&case, "True", "Fetched").await;
+
+    // What the API server has against the child is said on the repository.
+    let itself = json!({"spec": {"sync": {"dependsOn": [{"name": "repo"}]}}});
+    case.patch::<GitRepository>("repo", itself).await;
+    let message = repository_stands(&case, "False", "InvalidSpec").await;
+    assert_says(&message, &[&name, "a Sync cannot depend on itself"]);
+}
+
+#[tokio::test]
+async fn manifests_in_every_form() {
+    let case = world().await.case("forms").await;
+    let namespace = case.namespace.as_str();
+    let map = |name: &str| config_map(name, namespace, "one");
+    let json = |name: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": namespace}, "data": {"value": "one"},
+        })
+    };
+    let list =
+        json!({"apiVersion": "v1", "kind": "List", "items": [json("list-a"), json("list-b")]});
+    let typed = format!(
+        "apiVersion: v1\nkind: ConfigMapList\nitems:\n- metadata: {{name: typed, namespace: {namespace}}}\n  data: {{value: one}}\n"
+    );
+    let documents = format!(
+        "---\n{}---\n# nothing\n---\n{}...\n",
+        map("doc-a"),
+        map("doc-b")
+    );
+    let files = [
+        ("documents.yml", documents),
+        ("list.yaml", list.to_string()),
+        ("object.json", json("json").to_string()),
+        ("typed.yaml", typed),
+        ("deep/er/x.yaml", map("deep")),
+        ("README.md", "# {not yaml".to_owned()),
+        (".github/workflow.yaml", "on: push".to_owned()),
+        ("values.yaml", "replicas: 1".to_owned()),
+        ("chart/templates/x.yaml", "a: {{ .Values.x }}".to_owned()),
+        (
+            ".towlineignore",
+            "values.yaml\n/chart/\n# a comment\n*-test.yaml\n!keep-test.yaml\n".to_owned(),
+        ),
+        ("broken-test.yaml", "{".to_owned()),
+        ("keep-test.yaml", map("kept")),
+    ];
+    let mut changes: Vec<(&str, Change<'_>)> = files
+        .iter()
+        .map(|(path, text)| (*path, Change::Write(text)))
+        .collect();
+    let shared = map("linked");
+    changes.push(("shared/x.yaml", Change::Write(&shared)));
+    changes.push(("linked.yaml", Change::Symlink("shared/x.yaml")));
+    let ignore = ("shared/.towlineignore", Change::Write("*\n"));
+    changes.push(ignore);
+    let commit = case.repo.commit_with(NewCommit {
+        changes: &changes,
+        ..NewCommit::default()
+    });
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    let sync = case.synced("all", &commit).await;
+    let names = [
+        "list-a", "list-b", "json", "typed", "doc-a", "doc-b", "deep", "kept", "linked",
+    ];
+    for name in names {
+        case.has(name, "value", Some("one")).await;
+    }
+    let objects = sync.status.unwrap().objects.unwrap();
+    assert_eq!(objects.desired as usize, names.len());
+
+    // One of a list leaves it.
+    let shorter = json!({"apiVersion": "v1", "kind": "List", "items": [json("list-b")]});
+    let shorter = shorter.to_string();
+    let commit = case.push(&[("list.yaml", Some(&shorter))], "shorter").await;
+    case.synced("all", &commit).await;
+    case.has("list-a", "value", None).await;
+    case.has("list-b", "value", Some("one")).await;
+
+    // A path may be one file.
+    case.sync("one", json!({"path": "deep/er/x.yaml"})).await;
+    let message = case.stands("one", "False", "OwnershipConflict").await;
+    assert_says(&message, &["in deep/er/x.yaml (document 1)"]);
+}
+
+#[tokio::test]
+async fn a_tag_or_a_commit_is_followed() {
+    let case = world().await.case("refs").await;
+    let commit = |value| {
+        let map = config_map("x", &case.namespace, value);
+        case.repo.commit(&[("x.yaml", Some(map))], value)
+    };
+    let (one, two, three) = (commit("one"), commit("two"), commit("three"));
+    case.repo.tag("v1", &one);
+    case.repo.annotated_tag("v2", &two, "the second");
+    let only = |reference: serde_json::Value| json!({"spec": {"ref": reference}});
+    case.repository(json!({"ref": {"tag": "v1"}})).await;
+    case.sync("all", json!({})).await;
+    let sync = case.synced("all", &one).await;
+    let revision = format!("v1@sha1:{one}");
+    assert_eq!(sync.status.unwrap().last_applied_revision, Some(revision));
+    case.has("x", "value", Some("one")).await;
+
+    case.patch::<GitRepository>("repo", only(json!({"tag": "v2"})))
+        .await;
+    case.synced("all", &two).await;
+    case.has("x", "value", Some("two")).await;
+
+    // A commit wins over a tag, and a tag over a branch.
+    case.patch::<GitRepository>("repo", only(json!({"commit": three, "branch": "main"})))
+        .await;
+    case.synced("all", &three).await;
+    case.has("x", "value", Some("three")).await;
+    case.patch::<GitRepository>("repo", only(json!({"commit": null})))
+        .await;
+    case.synced("all", &two).await;
+    case.has("x", "value", Some("two")).await;
+
+    // A tag that moves is followed.
+    case.repo.tag("v2", &one);
+    case.announce().await;
+    case.synced("all", &one).await;
+    case.has("x", "value", Some("one")).await;
+}

@@ -1,0 +1,210 @@
+//! What status, columns, events and marks tell is true.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use towline::api::{GitRepository, Sync};
+
+use crate::support::life::deployment;
+use crate::support::wait::eventually;
+use crate::support::world::{Case, PATIENCE, config_map, world};
+
+fn secret(name: &str, namespace: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         stringData: {{password: hunter2}}\n"
+    )
+}
+
+async fn case(name: &str) -> (Case<'static>, String) {
+    let files = async |namespace: &str| {
+        vec![
+            (
+                "apps/map.yaml".to_owned(),
+                config_map("map", namespace, "git"),
+            ),
+            ("apps/secret.yaml".to_owned(), secret("secret", namespace)),
+            ("apps/web.yaml".to_owned(), deployment("web", namespace, "")),
+        ]
+    };
+    Case::started(
+        world().await,
+        name,
+        files,
+        json!({"path": "apps", "wait": true}),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn status_says_which_revision_is_live_since_when() {
+    let (case, first) = case("status").await;
+    let changed = case.map("map", "second");
+    let second = case
+        .push(
+            &[
+                ("apps/map.yaml", Some(&changed)),
+                ("apps/secret.yaml", None),
+            ],
+            "second",
+        )
+        .await;
+    case.synced("all", &second).await;
+    let third = case.push(&[("readme.md", Some("hello"))], "third").await;
+    let sync = case.synced("all", &third).await;
+    let generation = sync.metadata.generation;
+    let status = sync.status.unwrap();
+    let revision = |commit: &str| Some(format!("main@sha1:{commit}"));
+    assert_eq!(status.last_attempted_revision, revision(&third));
+    assert_eq!(status.last_applied_revision, revision(&third));
+    assert_eq!(status.last_changed_revision, revision(&second));
+    assert_eq!(status.observed_generation, generation);
+    let history: Vec<_> = status
+        .history
+        .iter()
+        .map(|entry| (Some(entry.revision.clone()), entry.changed, entry.pruned))
+        .collect();
+    assert_eq!(
+        history,
+        [(revision(&second), 1, 1), (revision(&first), 3, 0)]
+    );
+    let counts = serde_json::to_value(status.objects).unwrap();
+    let expected = json!({
+        "desired": 2, "applied": 2, "drifted": 0, "unhealthy": 0, "waiting": 0, "failed": 0,
+        "unpruned": 0,
+    });
+    assert_eq!(counts, expected);
+    let times = status.times.unwrap();
+    let times = [
+        times.committed,
+        times.observed,
+        times.applied,
+        times.converged,
+    ];
+    let times: Vec<_> = times.into_iter().map(Option::unwrap).collect();
+    assert!(times.is_sorted_by_key(|time| time.0), "{times:?}");
+    let types: Vec<_> = status
+        .conditions
+        .iter()
+        .map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str()))
+        .collect();
+    let ready = ("Ready", "True", "Converged");
+    let expected = [
+        ready,
+        ("Drifted", "False", "InSync"),
+        ("Healthy", "True", "AllHealthy"),
+    ];
+    assert_eq!(types, expected);
+
+    let repository: GitRepository = case.api().get("repo").await.unwrap();
+    assert_eq!(repository.status.unwrap().revision, revision(&third));
+    // One event for each revision that changed something, and one for each that was seen.
+    for (reason, count) in [("Converged", 2), ("ChangeCommitted", 3)] {
+        eventually(reason, PATIENCE, async || {
+            let notes = case.events(reason).await;
+            (notes.len() == count).then_some(()).ok_or(notes)
+        })
+        .await;
+    }
+    case.told("ChangeCommitted", &[&second, "second"]).await;
+    case.told("Converged", &[&second, "1 changed, 1 pruned"])
+        .await;
+}
+
+#[tokio::test]
+async fn kubectl_waits_and_shows_what_a_person_asks_for() {
+    let (case, first) = case("columns").await;
+    for kind in ["syncs", "gitrepositories"] {
+        case.person(&[
+            "wait",
+            "--for=condition=Ready",
+            "--all",
+            kind,
+            "--timeout=30s",
+        ])
+        .await;
+    }
+    let syncs = case.person(&["get", "syncs"]).await;
+    let repositories = case.person(&["get", "gitrepositories"]).await;
+    let message = format!("3 objects equal main@sha1:{first}");
+    for (table, columns, parts) in [
+        (
+            syncs,
+            "NAME READY REVISION OBJECTS DRIFTED STATUS AGE",
+            vec!["all", "True", &message],
+        ),
+        (
+            repositories,
+            "NAME READY REVISION STATUS AGE",
+            vec!["repo", "True", &first],
+        ),
+    ] {
+        let (head, row) = table.split_once('\n').unwrap();
+        assert_eq!(
+            head.split_whitespace().collect::<Vec<_>>().join(" "),
+            columns
+        );
+        assert!(
+            parts.iter().all(|part| row.contains(part)),
+            "{parts:?} in: {row}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn parent_and_members_carry_the_marks_of_an_apply_set() {
+    let (case, _) = case("applyset").await;
+    let namespace = &case.namespace;
+    let parent = format!("all.{namespace}.Sync.towline.dev");
+    let id = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(parent));
+    let id = format!("applyset-{id}-v1");
+    let sync = case.live::<Sync>("all").await;
+    let metadata = &sync["metadata"];
+    assert_eq!(metadata["labels"]["applyset.kubernetes.io/id"], json!(id));
+    let tooling = format!("towline/v{}", env!("CARGO_PKG_VERSION"));
+    let annotations = |sync: &Value| sync["metadata"]["annotations"].clone();
+    let marks = |kinds: &str| {
+        json!({
+            "applyset.kubernetes.io/tooling": tooling,
+            "applyset.kubernetes.io/contains-group-kinds": kinds,
+        })
+    };
+    assert_eq!(
+        annotations(&sync),
+        marks("ConfigMap,Deployment.apps,Secret")
+    );
+    for (kind, object) in [
+        ("/ConfigMap", case.live::<ConfigMap>("map").await),
+        ("/Secret", case.live::<Secret>("secret").await),
+    ] {
+        let metadata = &object["metadata"];
+        let name = metadata["name"].as_str().unwrap();
+        assert_eq!(
+            metadata["labels"],
+            json!({"applyset.kubernetes.io/part-of": id})
+        );
+        let identity = format!("{namespace}/all:{kind}:{namespace}/{name}");
+        assert_eq!(
+            metadata["annotations"]["towline.dev/identity"],
+            json!(identity)
+        );
+    }
+
+    let second = case
+        .push(
+            &[("apps/secret.yaml", None), ("apps/web.yaml", None)],
+            "fewer kinds",
+        )
+        .await;
+    case.synced("all", &second).await;
+    eventually("the kinds that are left", PATIENCE, async || {
+        let mut left = annotations(&case.live::<Sync>("all").await);
+        left.as_object_mut()
+            .unwrap()
+            .remove("towline.dev/requested-at");
+        (left == marks("ConfigMap")).then_some(()).ok_or(left)
+    })
+    .await;
+}
