@@ -38,17 +38,17 @@ use timeline::Timeline;
 /// deployment, a change of one line, people who edit the cluster, commits that are wrong, a rollback.
 /// Every step is timed and verified.
 ///
-/// It needs Rust, Go and Git, and listens on loopback only. The first run builds Kubernetes, which takes
-/// about five minutes and stays in ~/.cache/towline; later runs take half a minute. When it ends,
+/// It needs Rust, Go and Git, and listens on loopback only. The first run builds Kubernetes, which
+/// takes about five minutes and stays in ~/.cache/towline; later runs take half a minute. When it ends,
 /// however it ends, everything that it started has ended too.
 ///
 /// Exit code: 0 if every step was verified, 1 if one was not, 130 after Ctrl-C.
 #[derive(Debug, Parser)]
-#[command(name = "demo", max_term_width = 100)]
+#[command(name = "demo", verbatim_doc_comment)]
 struct Args {
     /// Afterwards, leave everything running until Ctrl-C, and print the KUBECONFIG and the URL to
     /// push to.
-    #[arg(long)]
+    #[arg(long, verbatim_doc_comment)]
     keep: bool,
 
     /// Seconds that each step may take before the demo fails.

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::PathBuf,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -44,6 +45,8 @@ impl Stage {
     pub async fn start(timeline: &Timeline) -> Result<Self, String> {
         timeline.step("1  A Kubernetes cluster, and towline in it");
         let since = Instant::now();
+        let git = Command::new("git").arg("--version").output();
+        git.map_err(|error| format!("git, which the demo needs: {error}"))?;
         if !binaries::is_built() {
             timeline.note("The first run builds Kubernetes from source; the next ones do not.");
         }

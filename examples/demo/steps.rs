@@ -178,17 +178,21 @@ impl Scene<'_> {
         let what = "the Sync is ready in the end";
         sync.until(what, patience, |sync| is_ready(sync?, &head))
             .await?;
-        timeline.command("kubectl get gitrepositories,syncs");
-        let table = stage.kubectl(&["get", "gitrepositories,syncs"]).await?;
-        timeline.table(&table);
-        let get = ["get", "events", "--field-selector=involvedObject.name=shop"];
-        let get = [&get[..], &["--sort-by=.metadata.resourceVersion"]].concat();
+        let took = since.elapsed();
+        for kind in ["gitrepositories", "syncs"] {
+            timeline.command(&format!("kubectl get {kind}"));
+            timeline.table(&stage.kubectl(&["get", kind]).await?);
+        }
+        let get = [
+            "get",
+            "events",
+            "--field-selector=involvedObject.name=shop",
+            "--sort-by=.metadata.resourceVersion",
+            "--output=custom-columns=REASON:.reason,MESSAGE:.message",
+        ];
         timeline.command(&format!("kubectl {}", get.join(" ")));
         timeline.table(&stage.kubectl(&get).await?);
-        timeline.done(
-            since.elapsed(),
-            "GitRepository and Sync are Ready at the last commit",
-        );
+        timeline.done(took, "the Sync is Ready at the last commit");
         Ok(())
     }
 

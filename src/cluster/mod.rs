@@ -10,7 +10,7 @@ use std::time::Duration;
 pub use inventory::{Inventory, Mailbox};
 pub use kinds::{Kinds, ServedKind};
 use kube::Client;
-pub use write::WriteError;
+pub use write::{Compared, WriteError};
 
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::metrics::Metrics;
@@ -91,17 +91,17 @@ impl Cluster {
         Ok((Observed { health, ..answer }, current))
     }
 
-    /// The resourceVersion of the live object, if applying `body` would change none of its values.
+    /// Whether applying `body` would change any value of the live object.
     ///
     /// # Errors
     /// [`WriteError`], about this object only.
-    pub async fn equal(
+    pub async fn compare(
         &self,
         served: &ServedKind,
         key: &ObjectKey,
         body: &[u8],
-    ) -> Result<Option<String>, WriteError> {
-        self.writer.equal(served, key, body).await
+    ) -> Result<Compared, WriteError> {
+        self.writer.compare(served, key, body).await
     }
 
     /// Deletes one object by its uid. One that is gone already is fine.

@@ -39,6 +39,17 @@ pub enum WriteError {
     Answer(String),
 }
 
+/// How a live object stands to its manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// There is none.
+    Gone,
+    /// Values differ.
+    Differs,
+    /// It has every value that the manifest declares, at this resourceVersion.
+    Equal(String),
+}
+
 /// Writes objects, a bounded number at once over all Syncs.
 #[derive(Clone)]
 pub(super) struct Writer {
@@ -86,20 +97,20 @@ impl Writer {
             .ok_or_else(|| WriteError::Answer("it is not the object that was sent".to_owned()))
     }
 
-    /// The resourceVersion of the live object, if applying `body` would change none of its values; our
-    /// share in `managedFields` does not count.
-    pub(super) async fn equal(
+    /// Whether applying `body` would change any value of the live object; our share in
+    /// `managedFields` does not count.
+    pub(super) async fn compare(
         &self,
         served: &ServedKind,
         key: &ObjectKey,
         body: &[u8],
-    ) -> Result<Option<String>, WriteError> {
+    ) -> Result<Compared, WriteError> {
         let uri = path(served, key);
         let live = self
             .send("get", key, || Request::get(&uri).body(Vec::new()))
             .await;
         let live = match live {
-            Err(WriteError::Refused { code: 404, .. }) => return Ok(None),
+            Err(WriteError::Refused { code: 404, .. }) => return Ok(Compared::Gone),
             live => live?,
         };
         let tried = self
@@ -123,7 +134,10 @@ impl Writer {
                 }
             }
         }
-        Ok(version.filter(|_| live == tried))
+        Ok(match version {
+            Some(version) if live == tried => Compared::Equal(version),
+            _ => Compared::Differs,
+        })
     }
 
     async fn send_apply(

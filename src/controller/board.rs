@@ -1,7 +1,7 @@
 //! Which Syncs are ready, for those that depend on them: a change wakes exactly the ones that wait.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -53,11 +53,31 @@ pub(super) struct Board {
 impl Board {
     /// Publishes a Sync's standing.
     pub(super) fn publish(&self, sync: &SyncName, standing: Standing) {
+        let mut rewired = false;
         self.sender(sync).send_if_modified(|known| {
             let changed = *known != standing;
+            rewired = known.depends_on != standing.depends_on;
             *known = standing;
             changed
         });
+        if rewired {
+            self.wake_far(sync);
+        }
+    }
+
+    /// Wakes all that depend on `sync` by way of others: a circle concerns everyone in it.
+    fn wake_far(&self, sync: &SyncName) {
+        let standings = self.lock();
+        let mut seen = HashSet::from([sync.clone()]);
+        let mut ends = vec![sync.clone()];
+        while let Some(end) = ends.pop() {
+            for (name, sender) in &*standings {
+                if sender.borrow().depends_on.contains(&end) && seen.insert(name.clone()) {
+                    sender.send_modify(|_| ());
+                    ends.push(name.clone());
+                }
+            }
+        }
     }
 
     /// A Sync's standing, which need not exist yet.
@@ -67,17 +87,14 @@ impl Board {
 
     /// The circle of dependencies that `sync` is part of, if there is one.
     pub(super) fn circle(&self, sync: &SyncName) -> Option<Vec<SyncName>> {
-        let standings = self
-            .standings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let standings = self.lock();
         let depends_on = |name: &SyncName| {
             standings
                 .get(name)
                 .map(|sender| sender.borrow().depends_on.clone())
                 .unwrap_or_default()
         };
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let mut paths = vec![vec![sync.clone()]];
         while let Some(path) = paths.pop() {
             for next in path.last().map(&depends_on).unwrap_or_default() {
@@ -94,11 +111,14 @@ impl Board {
         None
     }
 
-    fn sender(&self, sync: &SyncName) -> watch::Sender<Standing> {
-        let mut standings = self
-            .standings
+    fn lock(&self) -> MutexGuard<'_, HashMap<SyncName, watch::Sender<Standing>>> {
+        self.standings
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sender(&self, sync: &SyncName) -> watch::Sender<Standing> {
+        let mut standings = self.lock();
         standings.entry(sync.clone()).or_default().clone()
     }
 }
@@ -128,5 +148,27 @@ mod tests {
             "a leads to a circle but is not in it"
         );
         assert_eq!(board.circle(&name("x")), None);
+    }
+
+    #[test]
+    fn who_closes_a_circle_wakes_everyone_in_it() {
+        let board = Board::default();
+        let name = |name: &str| SyncName::new("ns", name);
+        let publish = |from: &str, to: &[&str]| {
+            let depends_on = to.iter().map(|to| name(to)).collect();
+            let standing = Standing {
+                depends_on,
+                ..Standing::default()
+            };
+            board.publish(&name(from), standing);
+        };
+        publish("a", &["b"]);
+        publish("b", &["c"]);
+        let mut heard_by_a = board.subscribe(&name("b"));
+        for to in [&["a"][..], &[]] {
+            publish("c", to);
+            assert!(heard_by_a.has_changed().unwrap());
+            heard_by_a.mark_unchanged();
+        }
     }
 }

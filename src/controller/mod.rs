@@ -13,6 +13,7 @@ mod sync;
 use std::time::Duration;
 
 use kube::Client;
+use tokio::sync::Semaphore;
 
 use self::board::Board;
 use self::sources::Sources;
@@ -43,6 +44,8 @@ pub struct Context {
     pub receivers: Receivers,
     sources: Sources,
     board: Board,
+    /// Permits to write a status.
+    statuses: Semaphore,
 }
 
 impl Context {
@@ -67,6 +70,7 @@ impl Context {
             receivers: Receivers::default(),
             sources: Sources::default(),
             board: Board::default(),
+            statuses: Semaphore::new(patch::STATUSES),
         }
     }
 }

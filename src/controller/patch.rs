@@ -4,17 +4,23 @@ use std::fmt::Debug;
 
 use kube::api::{Patch, PatchParams};
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
-use kube::{Api, Client, Resource};
+use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::Context;
 use crate::api::FIELD_MANAGER;
+
+/// Statuses written at once. A commit to a monorepo moves all of its Syncs in one moment: each request
+/// at once is a connection of its own (HTTP/1.1), and more of them than the API server has cores only
+/// delay the applies among them.
+pub(super) const STATUSES: usize = 8;
 
 /// Writes a status whole: fields that are none are removed. A merge patch costs the API server the
 /// least, and there is one writer. An object that is gone needs no status.
 pub(super) async fn write_status<K>(
-    client: &Client,
+    context: &Context,
     namespace: &str,
     name: &str,
     status: &impl Serialize,
@@ -26,12 +32,14 @@ where
         + Debug,
 {
     // Of the answer nothing is used, and an object whose spec cannot be read has a status too.
-    let api: Api<PartialObjectMeta<K>> = Api::namespaced(client.clone(), namespace);
+    let api: Api<PartialObjectMeta<K>> = Api::namespaced(context.client.clone(), namespace);
     let params = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
     let patch = Patch::Merge(json!({ "status": status }));
+    // The semaphore is never closed.
+    let _permit = context.statuses.acquire().await;
     match api.patch_status(name, &params, &patch).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),

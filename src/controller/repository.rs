@@ -261,10 +261,10 @@ impl Driver {
             return;
         }
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        let client = &self.context.client;
+        let context = &self.context;
         self.status = status;
         if let Err(error) =
-            write_status::<GitRepository>(client, &namespace, &name, &self.status).await
+            write_status::<GitRepository>(context, &namespace, &name, &self.status).await
         {
             tracing::warn!(namespace, name, %error, "writing the status of a GitRepository");
             self.asked = None;

@@ -338,8 +338,8 @@ impl<K: Driven> Fleet<K> {
             "observedGeneration": generation,
             "conditions": set_conditions(&[], vec![verdict], generation, &now),
         });
-        let client = &self.context.client;
-        let told = write_status::<K>(client, &namespace, &name, &status).await;
+        let context = &self.context;
+        let told = write_status::<K>(context, &namespace, &name, &status).await;
         if let Err(error) = &told {
             tracing::warn!(namespace, name, %error, "writing the status of an invalid resource");
         }

@@ -69,9 +69,7 @@ pub enum Judgement {
     InSync,
     /// Apply it.
     Apply(Cause),
-    /// It differs, and `mode: Report` leaves it alone.
-    Leave(Cause),
-    /// `mode: Report`: it may differ; find out by a dry run.
+    /// `mode: Report`: it may differ; find out without changing it.
     Compare,
     /// It is being deleted; it can be made again once it is gone.
     Terminating,
@@ -112,10 +110,9 @@ pub fn judge(
         }
         (None, _) => return Judgement::Apply(Cause::Unknown),
     };
-    match (mode, drift) {
-        (Mode::Correct, _) => Judgement::Apply(drift),
-        (Mode::Report, Cause::Missing) => Judgement::Leave(drift),
-        (Mode::Report, _) => Judgement::Compare,
+    match mode {
+        Mode::Correct => Judgement::Apply(drift),
+        Mode::Report => Judgement::Compare,
     }
 }
 
@@ -173,7 +170,7 @@ mod tests {
     #[test]
     fn every_case_is_judged() {
         use Cause::{Changed, Drifted, Missing, Unknown};
-        use Judgement::{Apply, Compare, InSync, Leave, Terminating};
+        use Judgement::{Apply, Compare, InSync, Terminating};
         let record = Record::of(digest("m"), &observed("u", 1));
         let old = Record::of(digest("old"), &observed("u", 1));
         let same = observed("u", 1);
@@ -199,7 +196,7 @@ mod tests {
             (Some(&record), Some(&drifted), Apply(Drifted), Compare),
             (Some(&record), Some(&recreated), Apply(Drifted), Compare),
             (Some(&record), Some(&unowned), Apply(Drifted), Compare),
-            (Some(&record), None, Apply(Missing), Leave(Missing)),
+            (Some(&record), None, Apply(Missing), Compare),
             (Some(&record), Some(&leaving), Terminating, Terminating),
             (Some(&old), Some(&same), Apply(Changed), Apply(Changed)),
             (Some(&old), Some(&drifted), Apply(Changed), Apply(Changed)),
@@ -211,7 +208,7 @@ mod tests {
         }
         let settled = |mode| judge(&digest("m"), None, None, mode, true);
         assert_eq!(settled(Mode::Correct), Apply(Unknown));
-        assert_eq!(settled(Mode::Report), Leave(Missing));
+        assert_eq!(settled(Mode::Report), Compare);
     }
 
     fn key(group: &str, kind: &str, name: &str) -> ObjectKey {

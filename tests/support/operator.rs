@@ -199,13 +199,10 @@ fn spawn(program: &Path, options: &OperatorOptions, folder: &Path) -> Process {
         .expect("start the operator")
 }
 
-/// What `cargo run` tells the example about itself. Passed on to another Cargo, ring's build script takes
-/// them for a change of its own, and half of the dependencies are built anew: three minutes.
-const LEAKED: [&str; 3] = [
-    "CARGO_MANIFEST_DIR",
-    "CARGO_MANIFEST_LINKS",
-    "CARGO_PKG_NAME",
-];
+/// How the variables begin by which `cargo run` tells the example about its package. Passed on to another
+/// Cargo, ring's build script takes them for a change of its own, and half of the dependencies are built
+/// anew: minutes.
+const LEAKED: [&str; 2] = ["CARGO_MANIFEST_", "CARGO_PKG_"];
 
 /// The built operator. Cargo tells a test where it is; an example finds it two folders up from itself,
 /// after a build, since Cargo makes no binary for it.
@@ -225,11 +222,11 @@ pub fn built() -> PathBuf {
     let build = ["build", "--manifest-path", manifest];
     let build = [&build[..], &["--bin", "towline", "--profile", profile]].concat();
     let mut args: Vec<OsString> = Vec::new();
-    for name in LEAKED
-        .into_iter()
-        .filter(|name| env::var_os(name).is_some())
-    {
-        args.extend(["-u".into(), name.into()]);
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if LEAKED.iter().any(|prefix| text.starts_with(prefix)) {
+            args.extend(["-u".into(), name]);
+        }
     }
     args.push(cargo);
     args.extend(build.into_iter().map(OsString::from));

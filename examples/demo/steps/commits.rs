@@ -123,7 +123,8 @@ impl Scene<'_> {
             worker.is_none().then_some(())
         });
         let (applied, _) = tokio::try_join!(self.push(&commit), gone)?;
-        let text = format!("pruned {removed}");
+        timeline.note(&removed.to_string());
+        let text = format!("{} objects pruned", removed.objects);
         self.live(&applied, &text);
 
         // A Namespace goes when all that is in it has gone.

@@ -10,7 +10,7 @@ use super::report::Round;
 use super::target::{Item, Target};
 use super::{Driver, bodies};
 use crate::api::Sync;
-use crate::cluster::{Cluster, WriteError};
+use crate::cluster::{Cluster, Compared, WriteError};
 use crate::manifest::{GroupVersionKind, Manifest};
 use crate::plan::{Cause, Observed, Stage, SyncName, apply_order, stamped};
 use crate::render::Entry;
@@ -44,8 +44,8 @@ pub(super) enum Task {
 pub(super) enum Done {
     /// It was applied; `current`: nothing newer is known of it.
     Applied { answer: Observed, current: bool },
-    /// Its values are other than Git's.
-    Differs,
+    /// Its values are other than Git's, or it is gone.
+    Differs(Cause),
     /// It could not be applied.
     Failed(WriteError),
     /// Its manifest could not be read again.
@@ -187,18 +187,23 @@ async fn one(
         Task::Apply(_) => stamped(manifest, key, owner, digest, None),
         Task::Compare => {
             let body = stamped(manifest.clone(), key, owner, digest, None);
-            match cluster.equal(&served, key, &body).await {
-                Ok(None) => return Done::Differs,
+            match cluster.compare(&served, key, &body).await {
+                Ok(Compared::Gone) => return Done::Differs(Cause::Missing),
+                Ok(Compared::Differs) => return Done::Differs(Cause::Drifted),
                 Err(error) => return Done::Failed(error),
                 // Taking our share in `managedFields` back changes no value, on condition that the
                 // object is still the one that was compared.
-                Ok(Some(version)) => stamped(manifest, key, owner, digest, Some(&version)),
+                Ok(Compared::Equal(version)) => {
+                    stamped(manifest, key, owner, digest, Some(&version))
+                }
             }
         }
     };
     match cluster.apply(&served, key, &body).await {
         Ok((answer, current)) => Done::Applied { answer, current },
-        Err(WriteError::Refused { code: 409, .. }) if task == Task::Compare => Done::Differs,
+        Err(WriteError::Refused { code: 409, .. }) if task == Task::Compare => {
+            Done::Differs(Cause::Drifted)
+        }
         Err(error) => Done::Failed(error),
     }
 }

@@ -300,13 +300,14 @@ impl Driver {
         self.status.observed_generation = generation;
         self.status.failures = facts.failures();
         self.status.objects = target.map(|_| facts.counts);
-        self.status.last_handled_reconcile_at = self.handled.clone();
+        if !self.report.busy {
+            self.status.last_handled_reconcile_at = self.handled.clone();
+        }
         if self.written.as_ref() == Some(&self.status) {
             return;
         }
         let SyncName { namespace, name } = &self.name;
-        let client = &self.context.client;
-        match write_status::<Sync>(client, namespace, name, &self.status).await {
+        match write_status::<Sync>(&self.context, namespace, name, &self.status).await {
             Ok(()) => self.written = Some(self.status.clone()),
             Err(error) => {
                 tracing::warn!(sync = %self.name, %error, "writing the status of a Sync");

@@ -340,7 +340,6 @@ impl Driver {
                         }),
                     }
                 }
-                Judgement::Leave(cause) => drop(drifted.insert(key.clone(), (cause, writer()))),
                 Judgement::Compare | Judgement::InSync => {
                     jobs.push(Job {
                         item: item.clone(),
@@ -397,12 +396,8 @@ impl Driver {
                 }
                 return;
             }
-            Done::Differs => {
+            Done::Differs(cause) => {
                 let observed = self.context.cluster.inventory.get(key);
-                let cause = match observed {
-                    Some(_) => Cause::Drifted,
-                    None => Cause::Missing,
-                };
                 let writer = observed.and_then(|observed| observed.writer);
                 memory.troubles.remove(key);
                 memory.drifted.insert(key.clone(), (cause, writer));

@@ -1,0 +1,270 @@
+//! A control plane, a Git server and the operator, and what a person does with them.
+
+use std::collections::BTreeMap;
+use std::marker;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use towline::api::{GitRepository, Sync};
+
+use crate::Options;
+use crate::floor::Raw;
+use crate::load::{Load, NAMESPACES};
+use crate::seen;
+use crate::support::audit::Entry;
+use crate::support::control_plane::{self, ControlPlane};
+use crate::support::git::GitServer;
+use crate::support::kubeconfig::User;
+use crate::support::kubectl::kubectl;
+use crate::support::operator::{Operator, OperatorOptions};
+use crate::support::repo::Repo;
+
+/// Where GitRepositories and Syncs are.
+pub const HOME: &str = "bench";
+
+pub struct Bed {
+    // Before the control plane, so that it ends first.
+    pub operator: Option<Operator>,
+    pub cp: ControlPlane,
+    pub git: GitServer,
+    pub client: Client,
+    person: Client,
+    program: Option<PathBuf>,
+    operator_args: Vec<String>,
+}
+
+impl Bed {
+    /// Without an operator yet, so that nothing disturbs the first floors.
+    pub async fn start(options: &Options) -> Self {
+        let cp = ControlPlane::start(control_plane::Options {
+            audit: true,
+            ..control_plane::Options::default()
+        })
+        .await;
+        let kubeconfig = cp.kubeconfig_path();
+        let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
+        kubectl(&kubeconfig, &["apply", "--server-side", "-f", crds]).await;
+        let established = ["wait", "--for=condition=Established", "crd", "--all"];
+        kubectl(&kubeconfig, &established).await;
+        kubectl(&kubeconfig, &["create", "namespace", HOME]).await;
+        Self {
+            operator: None,
+            git: GitServer::start(),
+            client: cp.client().await,
+            person: cp.client_for(User::Person).await,
+            cp,
+            program: options.operator.clone(),
+            operator_args: options.operator_arg.clone(),
+        }
+    }
+
+    pub async fn start_operator(&mut self) {
+        let mut options = OperatorOptions::new(&self.cp);
+        options.program = self.program.clone();
+        options.args.extend(self.operator_args.iter().cloned());
+        self.operator = Some(Operator::start(options).await);
+    }
+
+    /// The API server's version.
+    pub async fn version(&self) -> Option<String> {
+        let version = self.client.apiserver_version().await;
+        version.ok().map(|version| version.git_version)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.operator.as_ref().expect("a running operator").pid()
+    }
+
+    pub async fn raw(&self, connections: usize) -> Raw {
+        Raw::new(&self.cp, connections).await
+    }
+
+    pub fn syncs(&self) -> Api<Sync> {
+        Api::namespaced(self.client.clone(), HOME)
+    }
+
+    pub fn repositories(&self) -> Api<GitRepository> {
+        Api::namespaced(self.client.clone(), HOME)
+    }
+
+    pub fn config_maps(&self, namespace: &str) -> Api<ConfigMap> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// A GitRepository that polls too seldom to matter.
+    pub async fn repository(&self, name: &str, repo: &Repo) {
+        let object = json!({
+            "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository",
+            "metadata": {"name": name, "namespace": HOME},
+            "spec": {"url": repo.url(), "interval": "1h", "ref": {"branch": "main"}},
+        });
+        let object = serde_json::from_value(object).expect("a GitRepository");
+        self.repositories()
+            .create(&PostParams::default(), &object)
+            .await
+            .expect("create a GitRepository");
+    }
+
+    pub async fn sync(&self, name: &str, repository: &str, path: &str) {
+        create_sync(&self.syncs(), name, repository, path).await;
+    }
+
+    /// Asks for a fetch now.
+    pub async fn announce(&self, repository: &str) -> String {
+        let now = jiff::Timestamp::now().to_string();
+        let patch = json!({"metadata": {"annotations": {"towline.dev/requested-at": now}}});
+        let params = PatchParams::default();
+        self.repositories()
+            .patch(repository, &params, &Patch::Merge(patch))
+            .await
+            .expect("ask for a fetch");
+        now
+    }
+
+    /// Changes an object as a person does.
+    pub async fn edit(&self, namespace: &str, name: &str, data: Value) {
+        let api: Api<ConfigMap> = Api::namespaced(self.person.clone(), namespace);
+        let params = PatchParams {
+            field_manager: Some("kubectl-edit".to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(json!({ "data": data }));
+        api.patch(name, &params, &patch)
+            .await
+            .expect("edit a ConfigMap");
+    }
+
+    /// Deletes a Sync, and waits until it is gone with all it had.
+    pub async fn delete_sync(&self, name: &str) {
+        let api = self.syncs();
+        api.delete(name, &DeleteParams::default())
+            .await
+            .expect("delete a Sync");
+        while api.get_opt(name).await.expect("get a Sync").is_some() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Deletes the ConfigMaps of a load; nothing ever removes a Namespace of this control plane.
+    pub async fn clear(&self, load: &Load) {
+        for index in 0..NAMESPACES {
+            let api = self.config_maps(&load.namespace(index));
+            let deleted = api
+                .delete_collection(&DeleteParams::default(), &ListParams::default())
+                .await;
+            deleted.expect("delete ConfigMaps");
+        }
+    }
+
+    /// Waits until the Sync is ready at a commit; the clock runs since before the call.
+    pub async fn synced(&self, name: &str, commit: &str) -> std::time::Instant {
+        let waiting = seen::once(&self.syncs(), name, ready_at(commit)).await;
+        waiting.await.expect("wait for a Sync").0
+    }
+}
+
+pub async fn create_sync(api: &Api<Sync>, name: &str, repository: &str, path: &str) {
+    let object = json!({
+        "apiVersion": "towline.dev/v1alpha1", "kind": "Sync",
+        "metadata": {"name": name, "namespace": HOME},
+        "spec": {"sourceRef": {"name": repository}, "path": path, "prune": true},
+    });
+    let object = serde_json::from_value(object).expect("a Sync");
+    api.create(&PostParams::default(), &object)
+        .await
+        .expect("create a Sync");
+}
+
+/// Whether a Sync is ready at a commit.
+pub fn ready_at(commit: &str) -> impl Fn(&Sync) -> bool + Send + marker::Sync + use<> {
+    let commit = commit.to_owned();
+    move |sync| {
+        let Some(status) = &sync.status else {
+            return false;
+        };
+        let applied = status.last_applied_revision.as_deref().unwrap_or_default();
+        let ready = status
+            .conditions
+            .iter()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        ready && applied.ends_with(&commit)
+    }
+}
+
+/// Whether a ConfigMap has this value.
+pub fn has_value(value: &str) -> impl Fn(&ConfigMap) -> bool + Send + marker::Sync + use<> {
+    let value = value.to_owned();
+    move |map| {
+        map.data
+            .as_ref()
+            .is_some_and(|data| data.get("value") == Some(&value))
+    }
+}
+
+/// The way of one trigger by the API server's own clock, in milliseconds since it was answered: when the
+/// operator's first apply was received and answered, and what else it wrote until then.
+pub fn way(entries: &[Entry]) -> Option<Value> {
+    let trigger = entries.iter().find(|entry| {
+        entry.user == User::Admin.name() && entry.resource == "gitrepositories" && entry.is_write()
+    })?;
+    let start = trigger.completed?;
+    let ours = |entry: &&Entry| entry.user == User::Towline.name() && entry.is_write();
+    let apply = entries
+        .iter()
+        .filter(ours)
+        .find(|entry| entry.resource == "configmaps")?;
+    let since = |at: jiff::Timestamp| at.duration_since(start).as_secs_f64() * 1000.0;
+    let before = entries
+        .iter()
+        .filter(ours)
+        .filter(|entry| entry.received < apply.completed.unwrap_or(apply.received))
+        .map(|entry| {
+            json!({
+                "resource": entry.resource, "received": since(entry.received),
+                "answered": entry.completed.map(since),
+            })
+        });
+    Some(json!(before.collect::<Vec<_>>()))
+}
+
+/// The operator's requests among `entries`.
+pub struct Requests(Vec<Entry>);
+
+impl Requests {
+    pub fn of(entries: Vec<Entry>) -> Self {
+        let ours = entries
+            .into_iter()
+            // A watch that ends and begins again belongs to no change.
+            .filter(|entry| entry.user == User::Towline.name() && entry.verb != "watch");
+        Self(ours.collect())
+    }
+
+    pub fn total(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Those on managed objects: neither towline's own resources nor events.
+    pub fn managed(&self) -> usize {
+        let managed = |entry: &&Entry| {
+            entry.group != "towline.dev" && entry.resource != "events" && !entry.resource.is_empty()
+        };
+        self.0.iter().filter(managed).count()
+    }
+
+    /// How many there are of each verb and resource.
+    pub fn by_kind(&self) -> Value {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in &self.0 {
+            let mut what = format!("{} {}", entry.verb, entry.resource);
+            if !entry.subresource.is_empty() {
+                what = format!("{what}/{}", entry.subresource);
+            }
+            *counts.entry(what).or_default() += 1;
+        }
+        json!(counts)
+    }
+}

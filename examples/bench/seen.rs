@@ -1,0 +1,86 @@
+//! When a state is seen: watches that run before the clock does.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use kube::api::{WatchEvent, WatchParams};
+use kube::{Api, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinHandle;
+
+/// The longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(280);
+
+/// Watches one object; the task ends when `is` holds, with that time and the object.
+pub async fn once<K>(
+    api: &Api<K>,
+    name: &str,
+    is: impl Fn(&K) -> bool + Send + Sync + 'static,
+) -> JoinHandle<(Instant, K)>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let params = WatchParams::default()
+        .fields(&format!("metadata.name={name}"))
+        .timeout(290);
+    // From version 0 the object as it is comes first.
+    let events = api.watch(&params, "0").await.expect("start a watch");
+    let what = name.to_owned();
+    tokio::spawn(async move {
+        let mut events = events.boxed();
+        let found = async {
+            while let Some(event) = events.next().await {
+                if let WatchEvent::Added(object) | WatchEvent::Modified(object) =
+                    event.expect("a watch event")
+                    && is(&object)
+                {
+                    return (Instant::now(), object);
+                }
+            }
+            panic!("the watch of {what} ended");
+        };
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(found) => found,
+            Err(_) => panic!("{what} is not as awaited within {PATIENCE:?}"),
+        }
+    })
+}
+
+/// Watches all objects of a namespace; the task ends when `is` has held for `count` of them, with the
+/// time at which each was first seen so.
+pub async fn all<K>(
+    api: &Api<K>,
+    count: usize,
+    is: impl Fn(&K) -> bool + Send + Sync + 'static,
+) -> JoinHandle<Vec<Instant>>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let params = WatchParams::default().timeout(290);
+    let events = api.watch(&params, "0").await.expect("start a watch");
+    tokio::spawn(async move {
+        let mut events = events.boxed();
+        let (mut names, mut times) = (HashSet::new(), Vec::new());
+        let found = async {
+            while let Some(event) = events.next().await {
+                if let WatchEvent::Added(object) | WatchEvent::Modified(object) =
+                    event.expect("a watch event")
+                    && is(&object)
+                    && names.insert(object.name_any())
+                {
+                    times.push(Instant::now());
+                    if times.len() == count {
+                        return;
+                    }
+                }
+            }
+            panic!("the watch ended");
+        };
+        if tokio::time::timeout(PATIENCE, found).await.is_err() {
+            panic!("only {} of {count} are as awaited", times.len());
+        }
+        times
+    })
+}
