@@ -41,6 +41,10 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
 
+    /// Address for webhooks: POST /hook.
+    #[arg(long, env = "TOWLINE_WEBHOOK_LISTEN", default_value = "0.0.0.0:9292")]
+    pub webhook_listen: SocketAddr,
+
     /// Folder for fetched repositories; it may be lost at any time.
     #[arg(long, env = "TOWLINE_CACHE_DIR", default_value = "/var/cache/towline")]
     pub cache_dir: PathBuf,

@@ -8,14 +8,14 @@
 //! Data flows one way, and every step is a module:
 //!
 //! ```text
-//! poll → source (fetch, I/O) → Snapshot → render (pure) → plan (pure) → apply, prune (I/O)
+//! poll / webhook → source (fetch, I/O) → Snapshot → render (pure) → plan (pure) → apply, prune (I/O)
 //!      → health (pure over watched data) → status (pure) → write, notify (I/O)
 //! ```
 //!
 //! # Architecture invariants
 //!
-//! - `manifest`, `render`, `plan` and `health` import no client, no runtime, no file system and no
-//!   clock.
+//! - `manifest`, `render`, `plan`, `health` and `webhook` import no client, no runtime, no file
+//!   system and no clock.
 //! - Only `source` names git2, only `manifest` names the YAML crate, and only `cluster` calls the API
 //!   for managed objects.
 //! - A render that failed, or came out empty, never reaches prune. Prune deletes by uid
@@ -40,6 +40,7 @@ pub mod plan;
 pub mod render;
 pub mod server;
 pub mod source;
+pub mod webhook;
 
 /// An error with its causes, for people.
 pub fn chain(error: &dyn std::error::Error) -> String {

@@ -29,6 +29,7 @@ struct Inner {
     drifts: Counter,
     prunes: Counter,
     notices_dropped: Counter,
+    webhooks: Family<Webhook, Counter>,
     driven: Family<Kind, Gauge>,
 }
 
@@ -36,6 +37,12 @@ struct Inner {
 struct Request {
     verb: &'static str,
     code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Webhook {
+    provider: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -109,6 +116,12 @@ impl Default for Metrics {
             "Objects deleted because they left Git",
         );
         let notices_dropped = counter(&mut registry, "events_dropped", "Events not written");
+        let webhooks = Family::default();
+        registry.register(
+            "webhooks",
+            "Requests to the webhook endpoint, by provider and outcome",
+            webhooks.clone(),
+        );
         let driven = Family::default();
         registry.register(
             "resources",
@@ -133,6 +146,7 @@ impl Default for Metrics {
                 drifts,
                 prunes,
                 notices_dropped,
+                webhooks,
                 driven,
             }),
         }
@@ -196,6 +210,12 @@ impl Metrics {
     /// Counts an event that was not written.
     pub fn notice_dropped(&self) {
         self.inner.notices_dropped.inc();
+    }
+
+    /// Counts a request to the webhook endpoint.
+    pub fn webhook(&self, provider: &'static str, outcome: &'static str) {
+        let labels = Webhook { provider, outcome };
+        self.inner.webhooks.get_or_create(&labels).inc();
     }
 
     /// Says how many resources of a kind are driven.

@@ -13,7 +13,7 @@ use crate::config::{LogFormat, RunArgs};
 use crate::controller::{self, Context};
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
-use crate::server::{self, Readiness};
+use crate::server::{self, Hooks, Limits, Readiness};
 use crate::source::{self, Cache, Settings};
 
 /// Why the operator could not start, or had to stop.
@@ -102,17 +102,23 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     let mut ended = stopped.clone();
     let server = tokio::spawn(server::serve(
         args.listen,
-        metrics,
+        metrics.clone(),
         readiness.clone(),
         async move {
             let _ = ended.wait_for(|stopped| *stopped).await;
         },
     ));
+    let hooks = Hooks::new(context.receivers.clone(), metrics, Limits::default());
+    let mut ended = stopped.clone();
+    let hooks = tokio::spawn(hooks.serve(args.webhook_listen, async move {
+        let _ = ended.wait_for(|stopped| *stopped).await;
+    }));
     let events = tokio::spawn(events);
     let drivers = controller::run(Arc::new(context), watching, readiness);
     tokio::select! {
         () = drivers => (),
         end = until_failed(server) => end?,
+        end = until_failed(hooks) => end?,
         end = signalled() => end?,
         _ = stopped.wait_for(|stopped| *stopped) => (),
     }

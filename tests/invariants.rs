@@ -16,7 +16,7 @@ struct Rule {
 
 const RULES: [Rule; 6] = [
     Rule {
-        invariant: "manifest, render, plan and health are pure",
+        invariant: "manifest, render, plan, health and webhook are pure",
         words: &[
             "kube::Client",
             "kube::Api",
@@ -30,7 +30,7 @@ const RULES: [Rule; 6] = [
             "tracing",
         ],
         binds: |file| {
-            ["manifest/", "render/", "plan/", "health/"]
+            ["manifest/", "render/", "plan/", "health/", "webhook/"]
                 .iter()
                 .any(|m| file.starts_with(m))
         },

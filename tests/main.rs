@@ -22,6 +22,7 @@ mod sharing;
 mod spec;
 mod status;
 mod support;
+mod webhook;
 
 use std::{fs, path::Path};
 

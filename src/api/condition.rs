@@ -67,6 +67,8 @@ pub enum Reason {
     RefNotFound,
     /// A file or the repository is over a size limit.
     TooLarge,
+    /// The Secret of a webhook is missing, or holds nothing usable.
+    WebhookInvalid,
     /// The spec cannot be used.
     InvalidSpec,
     /// The source has no revision yet, or does not exist.
@@ -114,6 +116,7 @@ impl Reason {
             Self::AuthenticationFailed => "AuthenticationFailed",
             Self::RefNotFound => "RefNotFound",
             Self::TooLarge => "TooLarge",
+            Self::WebhookInvalid => "WebhookInvalid",
             Self::InvalidSpec => "InvalidSpec",
             Self::SourceNotReady => "SourceNotReady",
             Self::PathNotFound => "PathNotFound",

@@ -81,6 +81,12 @@ pub struct GitRepositorySpec {
     #[schemars(schema_with = "super::sync::duration_schema")]
     pub timeout: Duration,
 
+    /// Poll at once when the Git server says that something was pushed, by `POST /hook` on port
+    /// 9292. GitHub, GitLab, Bitbucket, Gitea, Forgejo and Azure DevOps are understood as they are,
+    /// and any CI that signs `{"url": …, "ref": …}`. Polling goes on beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
+
     /// Stop fetching; what is applied stays, and Syncs keep correcting drift.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
@@ -110,6 +116,24 @@ pub struct GitRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[0-9a-f]{40}$"))]
     pub commit: Option<String>,
+}
+
+/// How the Git server's calls are known to be its own.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Webhook {
+    /// A Secret of the same namespace that holds under the key `token` what the Git server was
+    /// given as the webhook's secret. A call that does not prove to know it is refused.
+    pub secret_ref: SecretRef,
+}
+
+/// A Secret of the same namespace.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// What towline knows of the repository.

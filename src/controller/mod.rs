@@ -3,6 +3,7 @@
 
 mod board;
 mod patch;
+mod receiver;
 mod repository;
 mod sources;
 mod supervise;
@@ -19,6 +20,7 @@ pub use self::supervise::run;
 use crate::cluster::Cluster;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
+use crate::server::Receivers;
 use crate::source::Cache;
 
 /// What every driver shares.
@@ -37,6 +39,8 @@ pub struct Context {
     pub diff_after: Duration,
     /// The only namespace whose resources are driven; all where none.
     pub namespace: Option<String>,
+    /// Which repositories a webhook wakes.
+    pub receivers: Receivers,
     sources: Sources,
     board: Board,
     /// Permits to write a status.
@@ -62,6 +66,7 @@ impl Context {
             metrics,
             diff_after,
             namespace,
+            receivers: Receivers::default(),
             sources: Sources::default(),
             board: Board::default(),
             statuses: Semaphore::new(patch::STATUSES),

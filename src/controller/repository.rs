@@ -6,12 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
 use kube::{Api, Resource as _, ResourceExt as _};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::Context;
 use super::board::Standing;
 use super::patch::{is_gone, write_status};
+use super::receiver;
 use super::sources::{Seen, SourceState};
 use crate::api::{
     Condition, ConditionType, GitRepository, GitRepositoryStatus, REQUESTED_AT, Reason, Sync,
@@ -44,6 +45,8 @@ pub(super) struct Driver {
     asked: Option<Asked>,
     backoff: Backoff,
     next_poll: Instant,
+    /// What a webhook wakes; it keeps one call while a fetch is under way.
+    poke: Arc<Notify>,
 }
 
 /// What makes a poll due at once when it changes.
@@ -68,6 +71,7 @@ impl Driver {
             asked: None,
             backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
             next_poll: Instant::now(),
+            poke: Arc::default(),
         }
     }
 
@@ -75,7 +79,8 @@ impl Driver {
         loop {
             let object = self.object.borrow_and_update().clone();
             let (wants_child, saw) = (object.spec.sync.is_some(), self.saw_child);
-            if object.metadata.deletion_timestamp.is_none() {
+            let deleting = object.metadata.deletion_timestamp.is_some();
+            if !deleting {
                 self.step(&object).await;
             }
             tokio::select! {
@@ -86,7 +91,9 @@ impl Driver {
                         self.asked = None; // somebody deleted it: it is made again
                     }
                 }
-                () = tokio::time::sleep_until(self.next_poll) => (),
+                () = self.poke.notified() => self.next_poll = Instant::now(),
+                // Without a step it would be due for ever.
+                () = tokio::time::sleep_until(self.next_poll), if !deleting => (),
             }
         }
     }
@@ -107,6 +114,13 @@ impl Driver {
             true => self.keep_child(object).await,
             false => Ok(()),
         };
+        let webhook = match new_spec {
+            true => receiver::follow(&self.context, object, &reference(object), &self.poke).await,
+            false => Ok(()),
+        };
+        if webhook.is_err() {
+            self.asked = None; // the Secret is read again at the next poll
+        }
         if object.spec.suspend {
             self.next_poll = Instant::now() + LONGEST_PAUSE;
             let message = "suspended: set spec.suspend to false to fetch again";
@@ -118,7 +132,12 @@ impl Driver {
             Ok(message) => {
                 self.backoff.reset();
                 self.next_poll = Instant::now() + jittered(object.spec.interval.into());
-                vec![ready(Some(true), Reason::Fetched, message)]
+                match webhook {
+                    Ok(()) => vec![ready(Some(true), Reason::Fetched, message)],
+                    Err((reason, why)) => {
+                        vec![ready(Some(false), reason, format!("{message}, but {why}"))]
+                    }
+                }
             }
             Err(error) => {
                 self.next_poll = Instant::now() + self.backoff.pause();

@@ -106,6 +106,7 @@ impl Driven for GitRepository {
 
     fn forget(context: &Context, namespace: &str, name: &str) {
         context.sources.remove(namespace, name);
+        context.receivers.remove(namespace, name);
     }
 
     fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>) {

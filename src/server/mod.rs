@@ -1,4 +1,10 @@
-//! The HTTP server for probes and metrics.
+//! The HTTP servers: one for probes and metrics, one for webhooks.
+
+mod hooks;
+mod receivers;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +15,8 @@ use axum::http::{StatusCode, header};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+pub use self::hooks::{Hooks, Limits, PATH};
+pub use self::receivers::{Reached, Receiver, Receivers};
 use crate::metrics::Metrics;
 
 /// Whether the operator has what it needs to work; clones share it.

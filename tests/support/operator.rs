@@ -181,6 +181,7 @@ fn spawn(program: &Path, options: &OperatorOptions, folder: &Path) -> Process {
     let mut args = vec![
         "run".to_owned(),
         "--listen=127.0.0.1:0".to_owned(),
+        "--webhook-listen=127.0.0.1:0".to_owned(),
         format!("--cache-dir={}", folder.join("cache").display()),
     ];
     args.extend(options.args.iter().cloned());

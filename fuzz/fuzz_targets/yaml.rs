@@ -1,0 +1,8 @@
+//! The reader of manifests.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    let _ = towline::manifest::documents(input);
+});

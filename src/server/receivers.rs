@@ -1,0 +1,196 @@
+//! Who is to be woken by a webhook: the secrets, and the repositories behind each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::webhook::{Follows, Push, RepositoryUrl, Secret};
+
+/// A repository that has a webhook.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    /// Where it is; any of them names it.
+    pub urls: Vec<RepositoryUrl>,
+    /// Which refs its commit is chosen by.
+    pub follows: Follows,
+    /// What its webhook's sender knows.
+    pub secret: Secret,
+    /// Wakes its driver. A [`Notify`] keeps one permit, so that however many pushes come while a
+    /// fetch is under way, one more follows it.
+    pub poke: Arc<Notify>,
+}
+
+/// Whom a push reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// At least one repository was woken.
+    Woken,
+    /// A repository is meant, but what moved is not what it follows.
+    OtherRef,
+    /// No repository behind the secret is meant.
+    Nobody,
+}
+
+/// The repositories that have a webhook, by namespace and name; clones share them.
+#[derive(Clone, Default)]
+pub struct Receivers(Arc<Mutex<Table>>);
+
+type Key = (String, String);
+
+/// By secret, since that is proven before anything else is known: most repositories of a cluster
+/// share a few.
+#[derive(Default)]
+struct Table {
+    secrets: HashMap<Secret, HashMap<Key, Receiver>>,
+    keys: HashMap<Key, Secret>,
+}
+
+impl Receivers {
+    /// Adds a repository's webhook, or replaces it.
+    pub fn set(&self, namespace: &str, name: &str, receiver: Receiver) {
+        let key = (namespace.to_owned(), name.to_owned());
+        let mut table = self.lock();
+        table.remove(&key);
+        table.keys.insert(key.clone(), receiver.secret.clone());
+        let behind = table.secrets.entry(receiver.secret.clone()).or_default();
+        behind.insert(key, receiver);
+    }
+
+    /// Removes a repository's webhook, if it has one.
+    pub fn remove(&self, namespace: &str, name: &str) {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.lock().remove(&key);
+    }
+
+    /// Every secret once.
+    pub fn secrets(&self) -> Vec<Secret> {
+        self.lock().secrets.keys().cloned().collect()
+    }
+
+    /// Wakes every repository that is behind one of the secrets and that the push concerns.
+    pub fn wake(&self, proven: &[Secret], push: &Push) -> Reached {
+        let table = self.lock();
+        let behind = proven.iter().filter_map(|secret| table.secrets.get(secret));
+        let mut reached = Reached::Nobody;
+        for receiver in behind.flat_map(HashMap::values) {
+            if !receiver.urls.iter().any(|url| push.is_of(url)) {
+                continue;
+            }
+            if push.moves(&receiver.follows) {
+                receiver.poke.notify_one();
+                reached = Reached::Woken;
+            } else if reached == Reached::Nobody {
+                reached = Reached::OtherRef;
+            }
+        }
+        reached
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn remove(&mut self, key: &Key) {
+        let Some(secret) = self.keys.remove(key) else {
+            return;
+        };
+        if let Some(behind) = self.secrets.get_mut(&secret) {
+            behind.remove(key);
+            if behind.is_empty() {
+                self.secrets.remove(&secret);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::webhook::{Name, Refs};
+
+    fn receiver(url: &str, branch: &str, secret: &str) -> Receiver {
+        Receiver {
+            urls: RepositoryUrl::parse(url).into_iter().collect(),
+            follows: Follows::Branch(branch.to_owned()),
+            secret: self::secret(secret),
+            poke: Arc::default(),
+        }
+    }
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.as_bytes()).unwrap()
+    }
+
+    fn push(url: &str, branch: &str) -> Push {
+        Push {
+            repository: vec![Name::Url(RepositoryUrl::parse(url).unwrap())],
+            refs: Refs::Named(vec![format!("refs/heads/{branch}")]),
+            default_branch: None,
+        }
+    }
+
+    fn woken(receiver: &Receiver) -> bool {
+        receiver.poke.notified().now_or_never().is_some()
+    }
+
+    #[test]
+    fn only_who_is_meant_and_proven_is_woken() {
+        let receivers = Receivers::default();
+        let mine = receiver("https://h/team/shop.git", "main", "mine");
+        let same = receiver("git@h:team/shop.git", "main", "mine");
+        let dev = receiver("https://h/team/shop", "dev", "mine");
+        let theirs = receiver("https://h/team/shop.git", "main", "theirs");
+        for (name, receiver) in [
+            ("mine", &mine),
+            ("same", &same),
+            ("dev", &dev),
+            ("theirs", &theirs),
+        ] {
+            receivers.set("ns", name, receiver.clone());
+        }
+        assert_eq!(receivers.secrets().len(), 2);
+
+        let proven = [secret("mine")];
+        let main = push("ssh://git@h:22/Team/Shop", "main");
+        assert_eq!(receivers.wake(&proven, &main), Reached::Woken);
+        assert!(woken(&mine) && woken(&same) && !woken(&dev) && !woken(&theirs));
+
+        let other = push("https://h/team/shop", "other");
+        assert_eq!(receivers.wake(&proven, &other), Reached::OtherRef);
+        let nobody = push("https://h/team/else", "main");
+        assert_eq!(receivers.wake(&proven, &nobody), Reached::Nobody);
+        assert_eq!(receivers.wake(&[], &main), Reached::Nobody);
+        assert!(!woken(&mine) && !woken(&same) && !woken(&dev) && !woken(&theirs));
+    }
+
+    #[test]
+    fn a_replaced_or_removed_webhook_is_gone() {
+        let receivers = Receivers::default();
+        receivers.set("ns", "a", receiver("https://h/a/b", "main", "old"));
+        receivers.set("ns", "a", receiver("https://h/a/b", "main", "new"));
+        receivers.set("other", "a", receiver("https://h/a/b", "main", "new"));
+        assert_eq!(receivers.secrets(), [secret("new")]);
+        receivers.remove("ns", "a");
+        receivers.remove("ns", "absent");
+        assert_eq!(receivers.secrets(), [secret("new")]);
+        receivers.remove("other", "a");
+        assert!(receivers.secrets().is_empty());
+    }
+
+    #[test]
+    fn many_pushes_are_one_more_fetch() {
+        let receivers = Receivers::default();
+        let only = receiver("https://h/a/b", "main", "s");
+        receivers.set("ns", "a", only.clone());
+        for _ in 0..1000 {
+            receivers.wake(&[secret("s")], &push("https://h/a/b", "main"));
+        }
+        assert!(woken(&only));
+        assert!(!woken(&only));
+    }
+}

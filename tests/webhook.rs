@@ -1,0 +1,153 @@
+//! Webhooks from end to end: a signed call has a push fetched, and nothing else does.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::PostParams;
+use serde_json::json;
+use sha2::Sha256;
+use towline::api::GitRepository;
+
+use crate::support::verdict::{assert_says, assert_silent, repository_stands};
+use crate::support::wait::never;
+use crate::support::world::{Case, config_map, world};
+
+const SECRET: &str = "pEf7-webhook-secret-marker";
+
+/// Makes the Secret `hook`.
+async fn secret(case: &Case<'_>, key: &str, value: &str) {
+    let object = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hook"},
+        "stringData": {key: value},
+    });
+    let object: Secret = serde_json::from_value(object).unwrap();
+    let api = case.api::<Secret>();
+    api.create(&PostParams::default(), &object).await.unwrap();
+}
+
+/// GitHub's push to a branch of the case's repository.
+fn pushed(case: &Case<'_>, branch: &str) -> String {
+    let url = case.repo.url();
+    json!({"ref": format!("refs/heads/{branch}"), "repository": {"clone_url": url}}).to_string()
+}
+
+/// Calls the endpoint as GitHub does; the answer's status.
+async fn call(case: &Case<'_>, secret: &str, body: &str) -> u16 {
+    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    let tag = mac.chain_update(body).finalize().into_bytes();
+    let signature: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
+    let length = body.len();
+    let request = format!(
+        "POST /hook HTTP/1.1\r\nHost: towline\r\nContent-Type: application/json\r\n\
+         X-GitHub-Event: push\r\nX-Hub-Signature-256: sha256={signature}\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    let operator = &case.world.operator;
+    let address = operator.find_address("receiving webhooks").unwrap();
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    let answer = answer.await.unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// How often the case's repository was asked for anything.
+fn asked(case: &Case<'_>) -> usize {
+    let all = case.world.git.requests();
+    all.iter().filter(|one| one.repo == case.namespace).count()
+}
+
+#[tokio::test]
+async fn a_signed_push_is_live_and_nothing_else_is_fetched() {
+    let case = world().await.case("webhook").await;
+    let file = |value| config_map("a", &case.namespace, value);
+    let first = case.repo.commit(&[("a.yaml", Some(file("one")))], "first");
+    secret(&case, "token", SECRET).await;
+    case.repository(json!({"webhook": {"secretRef": {"name": "hook"}}}))
+        .await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    repository_stands(&case, "True", "Fetched").await;
+
+    let second = case.repo.commit(&[("a.yaml", Some(file("two")))], "second");
+    let before = asked(&case);
+    let main = pushed(&case, "main");
+    assert_eq!(call(&case, "guessed", &main).await, 401);
+    assert_eq!(call(&case, SECRET, &pushed(&case, "other")).await, 202);
+    let foreign = main.replace(&case.namespace, "another");
+    assert_eq!(call(&case, SECRET, &foreign).await, 202);
+    assert_eq!(call(&case, SECRET, "{").await, 400);
+    never(
+        "fetched all the same",
+        Duration::from_millis(500),
+        async || (asked(&case) != before).then_some(asked(&case)),
+    )
+    .await;
+
+    assert_eq!(call(&case, SECRET, &main).await, 202);
+    case.synced("all", &second).await;
+    case.has("a", "value", Some("two")).await;
+
+    // What is suspended is left alone, whoever calls.
+    case.patch::<GitRepository>("repo", json!({"spec": {"suspend": true}}))
+        .await;
+    repository_stands(&case, "Unknown", "Suspended").await;
+    let before = asked(&case);
+    assert_eq!(call(&case, SECRET, &main).await, 202);
+    never(
+        "fetched all the same",
+        Duration::from_millis(300),
+        async || (asked(&case) != before).then_some(asked(&case)),
+    )
+    .await;
+
+    // Without the webhook the secret opens nothing.
+    let none = json!({"spec": {"suspend": false, "webhook": null}});
+    case.patch::<GitRepository>("repo", none).await;
+    repository_stands(&case, "True", "Fetched").await;
+    assert_eq!(call(&case, SECRET, &main).await, 401);
+    assert_silent(&case, SECRET).await;
+}
+
+#[tokio::test]
+async fn a_webhook_without_its_secret_is_told_and_polling_goes_on() {
+    let case = world().await.case("webhook-secret").await;
+    let file = config_map("a", &case.namespace, "one");
+    let first = case.repo.commit(&[("a.yaml", Some(&*file))], "first");
+    case.repository(json!({"webhook": {"secretRef": {"name": "hook"}}}))
+        .await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let message = repository_stands(&case, "False", "WebhookInvalid").await;
+    let name = format!("Secret {}/hook", case.namespace);
+    assert_says(&message, &[&first, &name, "does not exist"]);
+
+    secret(&case, "password", SECRET).await;
+    for (patch, says) in [
+        (json!({}), "has no key token"),
+        (json!({"token": ""}), "has nothing under the key token"),
+    ] {
+        case.patch::<Secret>("hook", json!({"stringData": patch}))
+            .await;
+        case.announce().await;
+        crate::support::wait::eventually(says, crate::support::world::PATIENCE, async || {
+            let message = repository_stands(&case, "False", "WebhookInvalid").await;
+            message.contains(says).then_some(()).ok_or(message)
+        })
+        .await;
+        assert_eq!(call(&case, "", &pushed(&case, "main")).await, 401);
+    }
+    case.patch::<Secret>("hook", json!({"stringData": {"token": "good"}}))
+        .await;
+    case.announce().await;
+    repository_stands(&case, "True", "Fetched").await;
+    assert_eq!(call(&case, "good", &pushed(&case, "main")).await, 202);
+    assert_silent(&case, SECRET).await;
+}
