@@ -86,10 +86,10 @@ pub struct GitRepositorySpec {
     pub sync: Option<SyncSettings>,
 }
 
-/// Which commit to follow: `commit` wins over `tag`, and `tag` over `branch`.
+/// Which commit to follow. The most exact wins: `commit`, then `name`, `semver`, `tag`, `branch`.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.branch) || has(self.tag) || has(self.commit)").message("name a branch, a tag or a commit"))]
+#[x_kube(validation = Rule::new("has(self.branch) || has(self.tag) || has(self.semver) || has(self.name) || has(self.commit)").message("name a branch, a tag, a semver range, a ref or a commit"))]
 pub struct GitRef {
     /// A branch, without `refs/heads/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,6 +100,21 @@ pub struct GitRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub tag: Option<String>,
+
+    /// A range of versions, such as `>=1.0.0 <2.0.0`, `~1.2`, `1.x`, `^1` or `1.2 - 2.0 || >=3`:
+    /// the tag with the highest version in it, with or without a leading `v`, is followed.
+    /// Pre-releases count only where the range names one, as `>=1.0.0-0` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 255),
+        regex(pattern = "^[0-9A-Za-z.*+<>=!~^|, -]+$")
+    )]
+    pub semver: Option<String>,
+
+    /// A ref by its full name, such as `refs/pull/7/head`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255), regex(pattern = "^refs/[^\\s~^:?*\\[\\\\]+$"))]
+    pub name: Option<String>,
 
     /// A full commit id, 40 hexadecimal digits; the server must allow fetching it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -143,7 +143,7 @@ impl Driver {
         let started = Instant::now();
         let request = FetchRequest {
             url: object.spec.url.clone(),
-            reference: reference(object),
+            reference: Reference::from(object.spec.reference.as_ref()),
             timeout: object.spec.timeout.into(),
             // Another URL or ref may name the same commit; it is another revision all the same.
             known: known
@@ -301,23 +301,4 @@ impl Driver {
 
 fn ready(status: Option<bool>, reason: Reason, message: impl Into<String>) -> Verdict {
     Verdict::new(ConditionType::Ready, status, reason, message)
-}
-
-/// `commit` wins over `tag`, and `tag` over `branch`.
-fn reference(object: &GitRepository) -> Reference {
-    let Some(reference) = &object.spec.reference else {
-        return Reference::Default;
-    };
-    match reference {
-        crate::api::GitRef {
-            commit: Some(commit),
-            ..
-        } => Reference::Commit(commit.clone()),
-        crate::api::GitRef { tag: Some(tag), .. } => Reference::Tag(tag.clone()),
-        crate::api::GitRef {
-            branch: Some(branch),
-            ..
-        } => Reference::Branch(branch.clone()),
-        _ => Reference::Default,
-    }
 }

@@ -1,7 +1,6 @@
 //! The cache of repositories: who may fetch when.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +13,7 @@ use tokio::time::timeout_at;
 use super::credentials::Credentials;
 use super::error::Error;
 use super::limits::Settings;
+use super::reference::Reference;
 use super::snapshot::Snapshot;
 use super::store::Store;
 use super::{http, libgit2, url};
@@ -44,54 +44,6 @@ pub struct FetchRequest {
     pub known: Option<Arc<Snapshot>>,
     /// What the remote is shown.
     pub credentials: Credentials,
-}
-
-/// Which commit of a repository.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Reference {
-    /// The branch that the remote's HEAD names.
-    Default,
-    /// A branch, without `refs/heads/`.
-    Branch(String),
-    /// A tag, without `refs/tags/`; an annotated one means the commit that it names.
-    Tag(String),
-    /// A full commit id. The server must allow fetching it, or a branch or tag point at it.
-    Commit(String),
-}
-
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default branch"),
-            Self::Branch(name) => write!(f, "branch {name}"),
-            Self::Tag(name) => write!(f, "tag {name}"),
-            Self::Commit(id) => write!(f, "commit {id}"),
-        }
-    }
-}
-
-impl Reference {
-    fn check(&self) -> Result<(), Error> {
-        let valid = match self {
-            Self::Default => true,
-            Self::Branch(name) => git2::Reference::is_valid_name(&format!("refs/heads/{name}")),
-            Self::Tag(name) => git2::Reference::is_valid_name(&format!("refs/tags/{name}")),
-            Self::Commit(id) => {
-                id.len() == 40 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-            }
-        };
-        if valid {
-            Ok(())
-        } else {
-            Err(Error::InvalidReference {
-                reference: self
-                    .to_string()
-                    .chars()
-                    .filter(|c| !c.is_control())
-                    .collect(),
-            })
-        }
-    }
 }
 
 /// What a fetch found. Callers keep the snapshot in either case: an unchanged revision may have

@@ -16,11 +16,19 @@ pub enum Error {
         /// As given, redacted.
         url: String,
     },
-    /// The branch or tag has an impossible name, or the commit is not 40 hexadecimal digits.
+    /// The branch, tag or ref has an impossible name, or the commit is not 40 hexadecimal digits.
     #[error("{reference} is not a valid reference")]
     InvalidReference {
         /// As given.
         reference: String,
+    },
+    /// The range of versions cannot be read.
+    #[error("{range} is not a range of versions")]
+    InvalidRange {
+        /// As given.
+        range: String,
+        /// Which part of it, and why.
+        source: Cause,
     },
     /// The remote cannot be reached, or broke off.
     #[error("cannot fetch {url}")]
@@ -51,7 +59,7 @@ pub enum Error {
     RefNotFound {
         /// Redacted.
         url: String,
-        /// `branch main`, `tag v1.0`, `commit 1234…`, `default branch`.
+        /// `branch main`, `tag v1.0`, `tag in the range ^1`, `commit 1234…`, `default branch`.
         reference: String,
     },
     /// The remote hands out a commit by its id only if a branch or tag points at it.
@@ -183,6 +191,7 @@ impl Error {
         match self {
             Self::InvalidUrl { .. }
             | Self::InvalidReference { .. }
+            | Self::InvalidRange { .. }
             | Self::PathLeaves { .. }
             | Self::NotACommit { .. } => Reason::InvalidSpec,
             Self::Authentication { .. } => Reason::AuthenticationFailed,

@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use git2::Repository;
 
-use super::cache::{FetchRequest, Reference};
+use super::cache::FetchRequest;
 use super::credentials::Credentials;
 use super::error::Error;
 use super::generation::{self, Generation};
 use super::limits::Settings;
 use super::pull::{Order, Target, pull};
+use super::reference::Reference;
 use super::snapshot::Snapshot;
 use super::url;
 
