@@ -12,11 +12,12 @@ use tokio::time::timeout_at;
 
 use super::credentials::Credentials;
 use super::error::Error;
+use super::http::Agents;
 use super::limits::Settings;
 use super::reference::Reference;
 use super::snapshot::Snapshot;
 use super::store::Store;
-use super::{http, libgit2, url};
+use super::{libgit2, url};
 
 /// All repositories on disk. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub struct Cache(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
-    agent: ureq::Agent,
+    agents: Agents,
     stores: Mutex<HashMap<String, Arc<AsyncMutex<Store>>>>,
     connections: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
@@ -76,7 +77,7 @@ impl Cache {
             connections: Arc::new(Semaphore::new(settings.max_connections)),
             downloads: Arc::new(Semaphore::new(settings.max_downloads)),
             stores: Mutex::default(),
-            agent: http::agent(),
+            agents: Agents::new(),
             settings,
         })))
     }
@@ -173,7 +174,7 @@ impl Cache {
         // thread has ended.
         tokio::task::spawn_blocking(move || {
             let slot = || this.download_slot(&request, deadline);
-            let snapshot = store.update(&request, &this.0.settings, &this.0.agent, deadline, slot);
+            let snapshot = store.update(&request, &this.0.settings, &this.0.agents, deadline, slot);
             drop(connection);
             snapshot
         })

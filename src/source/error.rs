@@ -250,6 +250,18 @@ impl Error {
         }
     }
 
+    /// What such an answer means to a request that was redirected to another server.
+    pub(super) fn from_status_elsewhere(url: String, status: u16) -> Self {
+        let source = Cause(format!(
+            "the other server that it redirects to, which is not shown the credentials, answers \
+             with HTTP status {status}"
+        ));
+        match status {
+            401 | 403 | 407 => Self::Authentication { url, source },
+            _ => Self::Unreachable { url, source },
+        }
+    }
+
     /// A full or read-only disk, else what `otherwise` makes of the cause.
     fn from_cache(
         action: &'static str,

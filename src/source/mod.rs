@@ -37,7 +37,7 @@ mod testing;
 mod tests;
 
 pub use cache::{Cache, FetchRequest, Fetched};
-pub use credentials::Credentials;
+pub use credentials::{Credentials, CredentialsError};
 pub use error::{Cause, Error};
 pub use limits::Settings;
 pub use listing::{ContentKey, Listing};

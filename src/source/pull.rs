@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, RemoteHead, Repository};
 
+use super::credentials::Credentials;
 use super::error::Error;
-use super::http::Exchange;
+use super::http::{Agents, Exchange};
 use super::reference::{Reference, range_of};
 use super::{generation, url};
 
@@ -14,7 +15,8 @@ use super::{generation, url};
 pub(super) struct Order<'a> {
     pub(super) url: &'a str,
     pub(super) reference: &'a Reference,
-    pub(super) agent: &'a ureq::Agent,
+    pub(super) agents: &'a Agents,
+    pub(super) credentials: &'a Credentials,
     pub(super) deadline: Instant,
     /// For the message when the deadline has passed.
     pub(super) timeout: Duration,
@@ -41,7 +43,8 @@ pub(super) fn pull<S>(
     slot: impl FnOnce() -> Result<S, Error>,
 ) -> Result<Target, Error> {
     let exchange = Exchange::new(
-        order.agent.clone(),
+        order.agents,
+        order.credentials,
         order.url,
         order.deadline,
         order.timeout,

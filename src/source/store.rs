@@ -11,6 +11,7 @@ use super::cache::FetchRequest;
 use super::credentials::Credentials;
 use super::error::Error;
 use super::generation::{self, Generation};
+use super::http::Agents;
 use super::limits::Settings;
 use super::pull::{Order, Target, pull};
 use super::reference::Reference;
@@ -77,14 +78,15 @@ impl Store {
         &mut self,
         request: &FetchRequest,
         settings: &Settings,
-        agent: &ureq::Agent,
+        agents: &Agents,
         deadline: Instant,
         slot: impl Fn() -> Result<S, Error>,
     ) -> Result<Arc<Snapshot>, Error> {
         let order = Order {
             url: &request.url,
             reference: &request.reference,
-            agent,
+            agents,
+            credentials: &request.credentials,
             deadline,
             timeout: request.timeout,
             max_bytes: settings.max_fetch_bytes,

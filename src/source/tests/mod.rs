@@ -1,5 +1,6 @@
 //! Fetches from a real smart HTTP server.
 
+mod credentials;
 mod disk;
 mod failures;
 mod measure;
