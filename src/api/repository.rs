@@ -52,10 +52,10 @@ use super::{Condition, Duration, SyncSettings, Time};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GitRepositorySpec {
-    /// URL of the repository: `https://host/path` or `http://host/path`. Credentials do not
-    /// belong here.
+    /// URL of the repository: `https://host/path`, `http://host/path`, `ssh://user@host:port/path`
+    /// or `user@host:path`. Passwords do not belong here.
     #[x_kube(
-        validation = Rule::new("self.matches('^https?://[^/?#\\\\s@]+/\\\\S+$')").message("url must be https://host/path or http://host/path, without user or password"),
+        validation = Rule::new("self.matches('^https?://[^/?#\\\\s@]+/\\\\S+$') || self.matches('^ssh://([^/?#\\\\s@:]+@)?[^/?#\\\\s@]+/\\\\S+$') || self.matches('^([^/?#\\\\s@:]+@)?[^/?#\\\\s@:]+:/?[^\\\\s/:-]\\\\S*$')").message("url must be https://host/path, http://host/path, ssh://user@host:port/path or user@host:path, without a password"),
     )]
     #[schemars(length(max = 2048))]
     pub url: String,

@@ -35,7 +35,7 @@ struct Inner {
 /// What to fetch.
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
-    /// `https://host/path` or `http://host/path`.
+    /// `https://host/path`, `http://host/path`, `ssh://user@host:port/path` or `user@host:path`.
     pub url: String,
     /// Which commit of it.
     pub reference: Reference,
@@ -95,6 +95,7 @@ impl Cache {
     /// then.
     pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, Error> {
         url::check(&request.url)?;
+        request.check_credentials()?;
         request.reference.check()?;
         if let Some(known) = self.pinned(&request) {
             return Ok(Fetched::Unchanged(known));
@@ -215,6 +216,21 @@ impl Cache {
 }
 
 impl FetchRequest {
+    /// Refuses credentials that are not for the URL: they would be left unused in silence.
+    fn check_credentials(&self) -> Result<(), Error> {
+        let needed = match (url::is_ssh(&self.url), &self.credentials) {
+            (true, Credentials::None | Credentials::Https(_)) => "identity and known_hosts",
+            (false, Credentials::Ssh(_)) => "credentials for HTTP",
+            (true, Credentials::Ssh(_)) | (false, Credentials::None | Credentials::Https(_)) => {
+                return Ok(());
+            }
+        };
+        Err(Error::WrongCredentials {
+            url: url::redact(&self.url),
+            needed,
+        })
+    }
+
     fn late(&self) -> Error {
         Error::Timeout {
             url: url::redact(&self.url),

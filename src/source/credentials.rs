@@ -1,7 +1,9 @@
 //! How towline proves to a remote who it is, and by what it knows the remote.
 
 mod https;
+mod known_hosts;
 mod secret;
+mod ssh;
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +11,8 @@ use std::sync::Arc;
 pub use secret::CredentialsError;
 
 pub(super) use https::{Https, Identity, Trust};
+pub(super) use known_hosts::Standing;
+pub(super) use ssh::Ssh;
 
 /// What a remote is shown, and what it must show. Made of a Secret by [`Credentials::from_secret`].
 ///
@@ -23,6 +27,8 @@ pub enum Credentials {
     None,
     /// For `https://`, and `http://` where there is nothing but a password or a token.
     Https(Arc<Https>),
+    /// For `ssh://` and `git@host:path`.
+    Ssh(Arc<Ssh>),
 }
 
 impl fmt::Debug for Credentials {
@@ -31,6 +37,7 @@ impl fmt::Debug for Credentials {
         f.write_str(match self {
             Self::None => "None",
             Self::Https(_) => "Https(..)",
+            Self::Ssh(_) => "Ssh(..)",
         })
     }
 }
@@ -40,7 +47,15 @@ impl Credentials {
     pub(super) fn https(&self) -> Option<&Https> {
         match self {
             Self::Https(https) => Some(https),
-            Self::None => None,
+            Self::None | Self::Ssh(_) => None,
+        }
+    }
+
+    /// What an SSH connection takes.
+    pub(super) fn ssh(&self) -> Option<&Arc<Ssh>> {
+        match self {
+            Self::Ssh(ssh) => Some(ssh),
+            Self::None | Self::Https(_) => None,
         }
     }
 }

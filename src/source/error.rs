@@ -11,7 +11,7 @@ use crate::api::Reason;
 #[non_exhaustive]
 pub enum Error {
     /// The URL cannot be used.
-    #[error("{url} is not an http or https URL of a repository")]
+    #[error("{url} is not an https, http or ssh URL of a repository")]
     InvalidUrl {
         /// As given, redacted.
         url: String,
@@ -44,6 +44,22 @@ pub enum Error {
         /// Redacted.
         url: String,
         /// In libgit2's words.
+        source: Cause,
+    },
+    /// The credentials are for another kind of URL; SSH always needs some.
+    #[error("{url} needs {needed}")]
+    WrongCredentials {
+        /// Redacted.
+        url: String,
+        /// Which, by the keys of a Secret.
+        needed: &'static str,
+    },
+    /// The server's SSH host key is unknown, changed or revoked.
+    #[error("the host key of {url} is refused")]
+    HostKey {
+        /// Redacted.
+        url: String,
+        /// Why, with the key's fingerprint.
         source: Cause,
     },
     /// There is no repository at the URL (HTTP 404).
@@ -194,7 +210,9 @@ impl Error {
             | Self::InvalidRange { .. }
             | Self::PathLeaves { .. }
             | Self::NotACommit { .. } => Reason::InvalidSpec,
-            Self::Authentication { .. } => Reason::AuthenticationFailed,
+            Self::Authentication { .. } | Self::WrongCredentials { .. } | Self::HostKey { .. } => {
+                Reason::AuthenticationFailed
+            }
             Self::RefNotFound { .. } | Self::CommitRefused { .. } => Reason::RefNotFound,
             Self::RepositoryTooLarge { .. }
             | Self::FileTooLarge { .. }

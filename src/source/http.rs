@@ -37,14 +37,14 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Exchange>>> = const { RefCell::new(None) };
 }
 
-/// Registers this module for `http://` and `https://`.
+/// Registers this module for `http://` and `https://`, and `source::ssh` for `ssh://`.
 ///
 /// # Safety
 ///
 /// No other thread may use libgit2's transports meanwhile.
 #[allow(unsafe_code)]
 pub(super) unsafe fn register() -> Result<(), git2::Error> {
-    for scheme in ["http", "https"] {
+    for scheme in ["http", "https", "ssh"] {
         // SAFETY: as this function's.
         unsafe { git2::transport::register(scheme, transport)? };
     }
@@ -54,12 +54,22 @@ pub(super) unsafe fn register() -> Result<(), git2::Error> {
 fn transport(remote: &git2::Remote<'_>) -> Result<Transport, git2::Error> {
     let current = CURRENT.with_borrow(Clone::clone);
     let exchange = current.ok_or_else(|| git2::Error::from_str("no exchange is under way"))?;
-    Transport::smart(remote, true, Subtransport(exchange))
+    match exchange.credentials.ssh().cloned() {
+        Some(credentials) => {
+            let transport = super::ssh::Subtransport {
+                exchange,
+                credentials,
+            };
+            Transport::smart(remote, false, transport)
+        }
+        None => Transport::smart(remote, true, Subtransport(exchange)),
+    }
 }
 
 /// All that one fetch says to a server and hears from it.
 #[derive(Debug)]
 pub(super) struct Exchange {
+    credentials: Credentials,
     client: Client,
     /// Where the repository is, once redirects are known.
     base: Mutex<String>,
@@ -73,14 +83,17 @@ pub(super) struct Exchange {
 
 /// Why an exchange ended early: libgit2 passes on nothing but a text.
 #[derive(Clone, Debug)]
-enum Failure {
+pub(super) enum Failure {
     Late,
     TooLarge,
     Status(u16),
     /// An answer to a request that went without the credentials.
     StatusElsewhere(u16),
-    /// The server wants a client certificate, or another one.
-    Certificate(Cause),
+    /// The server does not accept the key or the client certificate.
+    Refused(Cause),
+    /// The server's own key is not the right one.
+    HostKey(Cause),
+    NoRepository(Cause),
     Other(Cause),
 }
 
@@ -96,6 +109,7 @@ impl Exchange {
         max_bytes: u64,
     ) -> Arc<Self> {
         Arc::new(Self {
+            credentials: credentials.clone(),
             client: agents.client(credentials),
             base: Mutex::new(url.to_owned()),
             url: url.to_owned(),
@@ -118,6 +132,23 @@ impl Exchange {
         CURRENT.set(Some(Arc::clone(self)));
         let _reset = Reset;
         work()
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Adds to what was received, which may be too much.
+    pub(super) fn count(&self, bytes: usize) -> io::Result<()> {
+        let before = self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        match before + bytes as u64 > self.max_bytes {
+            true => Err(self.fail(Failure::TooLarge)),
+            false => Ok(()),
+        }
     }
 
     /// Whether there is time left; if not, that is the exchange's failure.
@@ -145,13 +176,15 @@ impl Exchange {
             },
             Some(Failure::Status(status)) => Error::from_status(url, status),
             Some(Failure::StatusElsewhere(status)) => Error::from_status_elsewhere(url, status),
-            Some(Failure::Certificate(source)) => Error::Authentication { url, source },
+            Some(Failure::Refused(source)) => Error::Authentication { url, source },
+            Some(Failure::HostKey(source)) => Error::HostKey { url, source },
+            Some(Failure::NoRepository(source)) => Error::RepositoryNotFound { url, source },
             Some(Failure::Other(source)) => Error::Unreachable { url, source },
         }
     }
 
     /// Keeps the first failure, and makes an error of it for libgit2.
-    fn fail(&self, failure: Failure) -> io::Error {
+    pub(super) fn fail(&self, failure: Failure) -> io::Error {
         let text = format!("{failure:?}");
         self.failure
             .lock()
@@ -347,13 +380,7 @@ impl Read for Stream {
         let count = answer
             .read(buffer)
             .map_err(|error| self.exchange.fail_http(ureq::Error::from(error)))?;
-        let before = self
-            .exchange
-            .received
-            .fetch_add(count as u64, Ordering::Relaxed);
-        if before + count as u64 > self.exchange.max_bytes {
-            return Err(self.exchange.fail(Failure::TooLarge));
-        }
+        self.exchange.count(count)?;
         Ok(count)
     }
 }
@@ -388,7 +415,7 @@ fn failure_of(error: &ureq::Error) -> Failure {
             | AlertDescription::CertificateRevoked
             | AlertDescription::CertificateUnknown
             | AlertDescription::AccessDenied,
-        )) => Failure::Certificate(Cause::new(&format!(
+        )) => Failure::Refused(Cause::new(&format!(
             "the server wants another client certificate (tls.crt and tls.key in the Secret): {error}"
         ))),
         _ => Failure::Other(Cause::new(&error.to_string())),

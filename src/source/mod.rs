@@ -26,6 +26,7 @@ mod pull;
 mod range;
 mod reference;
 mod snapshot;
+mod ssh;
 mod store;
 mod url;
 

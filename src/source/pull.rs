@@ -61,7 +61,12 @@ fn converse<S>(
     slot: impl FnOnce() -> Result<S, Error>,
 ) -> Result<Target, Error> {
     let explain = |error: git2::Error| exchange.explain(&error);
-    let mut remote = repository.remote_anonymous(order.url).map_err(explain)?;
+    // libgit2 chooses the transport by it; where to go, the exchange knows.
+    let address = match order.credentials.ssh() {
+        Some(_) => "ssh://repository/",
+        None => order.url,
+    };
+    let mut remote = repository.remote_anonymous(address).map_err(explain)?;
     let mut connection = remote
         .connect_auth(Direction::Fetch, Some(callbacks(exchange)), None)
         .map_err(explain)?;

@@ -18,8 +18,10 @@ use tokio::net::TcpListener;
 
 use super::*;
 
+mod sshd;
 mod tls;
 
+pub(super) use sshd::Sshd;
 pub(super) use tls::Authority;
 use tls::Tls;
 

@@ -5,9 +5,14 @@ use std::sync::Arc;
 
 use super::Credentials;
 use super::https::{self, Https, Identity, Part, Trust};
+use super::ssh::{Ssh, private_key};
+use crate::source::ssh::Place;
 
 /// Keys that a Secret for an `http` or `https` URL may hold.
 const HTTPS_KEYS: &str = "username and password, bearerToken, ca.crt, tls.crt and tls.key";
+
+/// Those for an `ssh` URL.
+const SSH_KEYS: &str = "identity and known_hosts, password for an encrypted identity";
 
 /// Why a Secret cannot be used. Names keys, and never says what they hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +66,8 @@ impl Credentials {
     ///
     /// The keys are Flux's: `username` with `password`, or `bearerToken`; `ca.crt` (`caFile`), added
     /// to the platform's authorities as Flux does; `tls.crt` with `tls.key` (`certFile`, `keyFile`).
-    /// Of two spellings the first wins. Keys for another scheme are passed over, so that one Secret
+    /// Over SSH: `identity`, with its passphrase in `password`, and `known_hosts`, which is required;
+    /// `username` wins over the user of the URL. Of two spellings the first wins. Keys for another scheme are passed over, so that one Secret
     /// can serve both, but a Secret must hold something for this one.
     ///
     /// # Errors
@@ -75,6 +81,7 @@ impl Credentials {
         match scheme.map(str::to_ascii_lowercase).as_deref() {
             Some("https") => https(&Values(data)),
             Some("http") => http(&Values(data)),
+            _ if Place::parse(url).is_some() => ssh(&Values(data)),
             _ => Err(CredentialsError::Scheme),
         }
     }
@@ -106,18 +113,22 @@ impl<'a> Values<'a> {
         Ok(self.bytes(key)?.map(|value| (key, value)))
     }
 
+    /// The value of `key` as text.
+    fn lines(&self, key: &'static str) -> Result<Option<&'a str>, CredentialsError> {
+        self.bytes(key)?
+            .map(|value| std::str::from_utf8(value).map_err(|_| malformed(key, "it is not UTF-8")))
+            .transpose()
+    }
+
     /// The value of `key` as text of one line: a line break at its end is the usual mistake, and
     /// would be part of the password.
     fn text(&self, key: &'static str) -> Result<Option<&'a str>, CredentialsError> {
-        let Some(value) = self.bytes(key)? else {
-            return Ok(None);
-        };
-        let text = std::str::from_utf8(value).map_err(|_| malformed(key, "it is not UTF-8"))?;
-        if text.chars().any(char::is_control) {
+        let text = self.lines(key)?;
+        if text.is_some_and(|text| text.chars().any(char::is_control)) {
             let problem = "it holds a line break or another control character";
             return Err(malformed(key, problem));
         }
-        Ok(Some(text))
+        Ok(text)
     }
 }
 
@@ -154,6 +165,24 @@ fn http(values: &Values<'_>) -> Result<Credentials, CredentialsError> {
     })))
 }
 
+fn ssh(values: &Values<'_>) -> Result<Credentials, CredentialsError> {
+    let (identity, known_hosts) = match (values.lines("identity")?, values.lines("known_hosts")?) {
+        (Some(identity), Some(known_hosts)) => (identity, known_hosts),
+        (None, None) => return Err(nothing("ssh", SSH_KEYS)),
+        (Some(_), None) => return Err(missing("identity", "known_hosts")),
+        (None, Some(_)) => return Err(missing("known_hosts", "identity")),
+    };
+    let key = private_key(identity, values.text("password")?)
+        .map_err(|problem| malformed("identity", problem))?;
+    Ssh::new(values.text("username")?, key, known_hosts)
+        .map(|ssh| Credentials::Ssh(Arc::new(ssh)))
+        .map_err(|problem| malformed("known_hosts", problem))
+}
+
+fn missing(key: &'static str, missing: &'static str) -> CredentialsError {
+    CredentialsError::Missing { key, missing }
+}
+
 fn nothing(scheme: &'static str, keys: &'static str) -> CredentialsError {
     CredentialsError::Nothing { scheme, keys }
 }
@@ -162,12 +191,11 @@ fn authorization(values: &Values<'_>) -> Result<Option<::http::HeaderValue>, Cre
     let user = values.text("username")?;
     let password = values.text("password")?;
     let token = values.text("bearerToken")?;
-    let missing = |key, missing| Err(CredentialsError::Missing { key, missing });
     match (user, password, token) {
         (Some(_), _, Some(_)) => Err(both("username", "bearerToken")),
         (_, Some(_), Some(_)) => Err(both("password", "bearerToken")),
-        (Some(_), None, None) => missing("username", "password"),
-        (None, Some(_), None) => missing("password", "username"),
+        (Some(_), None, None) => Err(missing("username", "password")),
+        (None, Some(_), None) => Err(missing("password", "username")),
         (Some(user), Some(_), None) if user.contains(':') => {
             Err(malformed("username", "it holds a colon"))
         }
@@ -190,14 +218,8 @@ fn identity(values: &Values<'_>) -> Result<Option<Identity>, CredentialsError> {
     let key = values.either(["tls.key", "keyFile"])?;
     match (chain, key) {
         (None, None) => Ok(None),
-        (Some((key, _)), None) => Err(CredentialsError::Missing {
-            key,
-            missing: "tls.key",
-        }),
-        (None, Some((key, _))) => Err(CredentialsError::Missing {
-            key,
-            missing: "tls.crt",
-        }),
+        (Some((key, _)), None) => Err(missing(key, "tls.key")),
+        (None, Some((key, _))) => Err(missing(key, "tls.crt")),
         (Some((chain_key, chain)), Some((key_key, key))) => Identity::new(chain, key)
             .map(Some)
             .map_err(|(part, problem)| match part {

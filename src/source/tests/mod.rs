@@ -6,6 +6,7 @@ mod failures;
 mod measure;
 mod paths;
 mod references;
+mod ssh;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
