@@ -90,8 +90,11 @@ fn sources_keep_the_invariants() {
 
 /// The lines of a file that are neither comments nor tests.
 fn code<'a>(file: &str, text: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
-    let is_test =
-        file.ends_with("tests.rs") || file.ends_with("testing.rs") || file.contains("/tests/");
+    let is_test = file.ends_with("tests.rs")
+        || file.ends_with("testing.rs")
+        || ["/tests/", "/testing/"]
+            .iter()
+            .any(|folder| file.contains(folder));
     text.lines()
         .enumerate()
         .take_while(move |(_, line)| !is_test && !line.starts_with("#[cfg(test)]"))

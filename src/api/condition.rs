@@ -63,6 +63,8 @@ pub enum Reason {
     FetchFailed,
     /// The remote refuses the credentials.
     AuthenticationFailed,
+    /// The Secret with the credentials is missing or malformed.
+    CredentialsInvalid,
     /// The remote has no such branch, tag or commit.
     RefNotFound,
     /// A file or the repository is over a size limit.
@@ -114,6 +116,7 @@ impl Reason {
             Self::HealthFailed => "HealthFailed",
             Self::FetchFailed => "FetchFailed",
             Self::AuthenticationFailed => "AuthenticationFailed",
+            Self::CredentialsInvalid => "CredentialsInvalid",
             Self::RefNotFound => "RefNotFound",
             Self::TooLarge => "TooLarge",
             Self::WebhookInvalid => "WebhookInvalid",

@@ -55,16 +55,16 @@ use super::{Condition, Duration, SyncSettings, Time};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GitRepositorySpec {
-    /// URL of the repository: `https://host/path` or `http://host/path`. Credentials do not
-    /// belong here.
+    /// URL of the repository: `https://host/path`, `http://host/path`, `ssh://user@host:port/path`
+    /// or `user@host:path`. Passwords do not belong here.
     #[x_kube(
-        validation = Rule::new("self.matches('^https?://[^/?#\\\\s@]+/\\\\S+$')").message("url must be https://host/path or http://host/path, without user or password"),
+        validation = Rule::new("self.matches('^https?://[^/?#\\\\s@]+/\\\\S+$') || self.matches('^ssh://([^/?#\\\\s@:]+@)?[^/?#\\\\s@]+/\\\\S+$') || self.matches('^([^/?#\\\\s@:]+@)?[^/?#\\\\s@:]+:/?[^\\\\s/:-]\\\\S*$')").message("url must be https://host/path, http://host/path, ssh://user@host:port/path or user@host:path, without a password"),
     )]
     #[schemars(length(max = 2048))]
     pub url: String,
 
-    /// Which commit to follow: `commit` wins over `tag`, and `tag` over `branch`. Without it, the
-    /// branch that the remote's HEAD names.
+    /// Which commit to follow: the most exact of what is named. Without it, the branch that the
+    /// remote's HEAD names.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "ref")]
     pub reference: Option<GitRef>,
 
@@ -80,6 +80,12 @@ pub struct GitRepositorySpec {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("timeout must be 1s or more"))]
     #[schemars(schema_with = "super::sync::duration_schema")]
     pub timeout: Duration,
+
+    /// The Secret with the credentials, under Flux's keys: `username` with `password`, or
+    /// `bearerToken`; `ca.crt`; `tls.crt` with `tls.key`; over SSH `identity` (its passphrase in
+    /// `password`) with `known_hosts`, which is required. A changed Secret is used at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
 
     /// Poll at once when the Git server says that something was pushed, by `POST /hook` on port
     /// 9292. GitHub, GitLab, Bitbucket, Gitea, Forgejo and Azure DevOps are understood as they are,
@@ -97,10 +103,10 @@ pub struct GitRepositorySpec {
     pub sync: Option<SyncSettings>,
 }
 
-/// Which commit to follow: `commit` wins over `tag`, and `tag` over `branch`.
+/// Which commit to follow. The most exact wins: `commit`, then `name`, `semver`, `tag`, `branch`.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.branch) || has(self.tag) || has(self.commit)").message("name a branch, a tag or a commit"))]
+#[x_kube(validation = Rule::new("has(self.branch) || has(self.tag) || has(self.semver) || has(self.name) || has(self.commit)").message("name a branch, a tag, a semver range, a ref or a commit"))]
 pub struct GitRef {
     /// A branch, without `refs/heads/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,6 +117,21 @@ pub struct GitRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub tag: Option<String>,
+
+    /// A range of versions, such as `>=1.0.0 <2.0.0`, `~1.2`, `1.x`, `^1` or `1.2 - 2.0 || >=3`:
+    /// the tag with the highest version in it, with or without a leading `v`, is followed.
+    /// Pre-releases count only where the range names one, as `>=1.0.0-0` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 255),
+        regex(pattern = "^[0-9A-Za-z.*+<>=!~^|, -]+$")
+    )]
+    pub semver: Option<String>,
+
+    /// A ref by its full name, such as `refs/pull/7/head`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255), regex(pattern = "^refs/[^\\s~^:?*\\[\\\\]+$"))]
+    pub name: Option<String>,
 
     /// A full commit id, 40 hexadecimal digits; the server must allow fetching it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

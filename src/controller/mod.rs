@@ -5,6 +5,7 @@ mod board;
 mod patch;
 mod receiver;
 mod repository;
+mod secrets;
 mod sources;
 mod supervise;
 mod sync;
@@ -15,6 +16,7 @@ use kube::Client;
 use tokio::sync::Semaphore;
 
 use self::board::Board;
+use self::secrets::Secrets;
 use self::sources::Sources;
 pub use self::supervise::run;
 use crate::cluster::Cluster;
@@ -43,6 +45,7 @@ pub struct Context {
     pub receivers: Receivers,
     sources: Sources,
     board: Board,
+    secrets: Secrets,
     /// Permits to write a status.
     statuses: Semaphore,
 }
@@ -69,6 +72,7 @@ impl Context {
             receivers: Receivers::default(),
             sources: Sources::default(),
             board: Board::default(),
+            secrets: Secrets::default(),
             statuses: Semaphore::new(patch::STATUSES),
         }
     }

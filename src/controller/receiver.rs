@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret as SecretObject;
-use kube::{Api, ResourceExt as _};
+use kube::ResourceExt as _;
 use tokio::sync::Notify;
 
-use super::Context;
+use super::{Context, secrets};
 use crate::api::{GitRepository, Reason};
 use crate::server::Receiver;
 use crate::source::Reference;
@@ -53,29 +52,22 @@ pub(super) async fn follow(
 }
 
 async fn read_secret(context: &Context, namespace: &str, name: &str) -> Result<Secret, Refused> {
-    let invalid = |why: &str| {
-        let message = format!("spec.webhook: Secret {namespace}/{name} {why}");
-        (Reason::WebhookInvalid, message)
+    let invalid = |why: String| (Reason::WebhookInvalid, format!("spec.webhook: {why}"));
+    let data = match secrets::read(context, namespace, name).await {
+        Ok(data) => data,
+        Err(error @ secrets::Error::Missing(_)) => return Err(invalid(error.to_string())),
+        Err(error) => return Err((Reason::ApiUnavailable, format!("spec.webhook: {error}"))),
     };
-    let api: Api<SecretObject> = Api::namespaced(context.client.clone(), namespace);
-    let object = match api.get_opt(name).await {
-        Ok(Some(object)) => object,
-        Ok(None) => return Err(invalid("does not exist")),
-        Err(error) => {
-            // Only what the API server itself says: an answer that cannot be read may be quoted.
-            let why = match &error {
-                kube::Error::Api(status) => status.message.as_str(),
-                _ => "no answer",
-            };
-            let message = format!("reading Secret {namespace}/{name} of spec.webhook: {why}");
-            return Err((Reason::ApiUnavailable, message));
-        }
-    };
-    let data = object.data.unwrap_or_default();
     let Some(token) = data.get(KEY) else {
-        return Err(invalid(&format!("has no key {KEY}")));
+        return Err(invalid(format!(
+            "Secret {namespace}/{name} has no key {KEY}"
+        )));
     };
-    Secret::new(&token.0).map_err(|_| invalid(&format!("has nothing under the key {KEY}")))
+    Secret::new(token).map_err(|_| {
+        invalid(format!(
+            "Secret {namespace}/{name} has nothing under the key {KEY}"
+        ))
+    })
 }
 
 /// Which pushes can change the commit that a reference means.
@@ -84,6 +76,8 @@ fn follows(reference: &Reference) -> Follows {
         Reference::Default => Follows::DefaultBranch,
         Reference::Branch(branch) => Follows::Branch(branch.clone()),
         Reference::Tag(tag) => Follows::Tag(tag.clone()),
+        Reference::Semver(_) => Follows::Tags,
+        Reference::Name(name) => Follows::Name(name.clone()),
         Reference::Commit(_) => Follows::Commit,
     }
 }

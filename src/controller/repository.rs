@@ -13,6 +13,7 @@ use super::Context;
 use super::board::Standing;
 use super::patch::{is_gone, write_status};
 use super::receiver;
+use super::secrets;
 use super::sources::{Seen, SourceState};
 use crate::api::{
     Condition, ConditionType, GitRepository, GitRepositoryStatus, REQUESTED_AT, Reason, Sync,
@@ -23,7 +24,7 @@ use crate::chain;
 use crate::manifest::redact;
 use crate::notify::Level;
 use crate::plan::SyncName;
-use crate::source::{self, FetchRequest, Fetched, Reference};
+use crate::source::{self, Credentials, CredentialsError, FetchRequest, Fetched, Reference};
 
 /// The field manager of child Syncs; not that of managed objects, so that a Sync which is itself in
 /// Git keeps its two writers apart.
@@ -45,8 +46,46 @@ pub(super) struct Driver {
     asked: Option<Asked>,
     backoff: Backoff,
     next_poll: Instant,
+    /// The credentials as they were read last.
+    login: Option<Login>,
+    /// The webhook's Secret.
+    token: Option<watch::Receiver<u64>>,
+    /// Why webhooks are not heard.
+    deaf: Option<receiver::Refused>,
     /// What a webhook wakes; it keeps one call while a fetch is under way.
     poke: Arc<Notify>,
+}
+
+/// Credentials, and the Secret and URL that they are for.
+struct Login {
+    secret: String,
+    url: String,
+    changes: watch::Receiver<u64>,
+    credentials: Credentials,
+}
+
+/// Why a poll failed.
+#[derive(Debug, thiserror::Error)]
+enum PollError {
+    #[error(transparent)]
+    Fetch(#[from] source::Error),
+    #[error("spec.secretRef: {0}")]
+    Secret(#[from] secrets::Error),
+    #[error("spec.secretRef: Secret {secret}: {source}")]
+    Credentials {
+        secret: String,
+        source: CredentialsError,
+    },
+}
+
+impl PollError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Fetch(error) => error.reason(),
+            Self::Secret(secrets::Error::Unavailable(..)) => Reason::ApiUnavailable,
+            Self::Secret(_) | Self::Credentials { .. } => Reason::CredentialsInvalid,
+        }
+    }
 }
 
 /// What makes a poll due at once when it changes.
@@ -71,6 +110,9 @@ impl Driver {
             asked: None,
             backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
             next_poll: Instant::now(),
+            login: None,
+            token: None,
+            deaf: None,
             poke: Arc::default(),
         }
     }
@@ -90,6 +132,15 @@ impl Driver {
                     if saw {
                         self.asked = None; // somebody deleted it: it is made again
                     }
+                }
+                // A rotated credential is tried at once.
+                true = changed(self.login.as_mut().map(|login| &mut login.changes)) => {
+                    self.login = None;
+                    self.next_poll = Instant::now();
+                }
+                true = changed(self.token.as_mut()) => {
+                    self.token = None;
+                    self.next_poll = Instant::now();
                 }
                 () = self.poke.notified() => self.next_poll = Instant::now(),
                 // Without a step it would be due for ever.
@@ -114,12 +165,8 @@ impl Driver {
             true => self.keep_child(object).await,
             false => Ok(()),
         };
-        let webhook = match new_spec {
-            true => receiver::follow(&self.context, object, &reference(object), &self.poke).await,
-            false => Ok(()),
-        };
-        if webhook.is_err() {
-            self.asked = None; // the Secret is read again at the next poll
+        if new_spec || self.token.is_none() {
+            self.keep_receiver(object).await;
         }
         if object.spec.suspend {
             self.next_poll = Instant::now() + LONGEST_PAUSE;
@@ -132,10 +179,10 @@ impl Driver {
             Ok(message) => {
                 self.backoff.reset();
                 self.next_poll = Instant::now() + jittered(object.spec.interval.into());
-                match webhook {
-                    Ok(()) => vec![ready(Some(true), Reason::Fetched, message)],
-                    Err((reason, why)) => {
-                        vec![ready(Some(false), reason, format!("{message}, but {why}"))]
+                match &self.deaf {
+                    None => vec![ready(Some(true), Reason::Fetched, message)],
+                    Some((reason, why)) => {
+                        vec![ready(Some(false), *reason, format!("{message}, but {why}"))]
                     }
                 }
             }
@@ -155,23 +202,20 @@ impl Driver {
     }
 
     /// Fetches, and publishes what is new before anything is written to the API server about it.
-    async fn fetch(
-        &mut self,
-        object: &GitRepository,
-        new_spec: bool,
-    ) -> Result<String, source::Error> {
+    async fn fetch(&mut self, object: &GitRepository, new_spec: bool) -> Result<String, PollError> {
+        let credentials = self.credentials(object).await?;
         let known = self.publish.borrow().latest.clone();
         let started = Instant::now();
         let request = FetchRequest {
             url: object.spec.url.clone(),
-            reference: reference(object),
+            reference: Reference::from(object.spec.reference.as_ref()),
             timeout: object.spec.timeout.into(),
             // Another URL or ref may name the same commit; it is another revision all the same.
             known: known
                 .as_ref()
                 .filter(|_| !new_spec)
                 .map(|seen| seen.snapshot.clone()),
-            credentials: source::Credentials::default(),
+            credentials,
         };
         let fetched = self.context.cache.fetch(request).await;
         let outcome = match &fetched {
@@ -224,7 +268,62 @@ impl Driver {
         }
     }
 
-    fn failed(&self, error: &source::Error) -> Vec<Verdict> {
+    /// The credentials of `spec.secretRef`, read again only when the Secret changed.
+    async fn credentials(&mut self, object: &GitRepository) -> Result<Credentials, PollError> {
+        let Some(reference) = &object.spec.secret_ref else {
+            self.login = None;
+            return Ok(Credentials::default());
+        };
+        let (secret, url) = (&reference.name, &object.spec.url);
+        if let Some(login) = &self.login
+            && (&login.secret, &login.url) == (secret, url)
+            && self.context.secrets.is_in_step()
+        {
+            return Ok(login.credentials.clone());
+        }
+        let namespace = object.namespace().unwrap_or_default();
+        let changes = self.context.secrets.subscribe(&namespace, secret);
+        // Listened to also where it is missing: its coming is a change.
+        let mut login = Login {
+            secret: secret.clone(),
+            url: url.clone(),
+            changes,
+            credentials: Credentials::default(),
+        };
+        let data = secrets::read(&self.context, &namespace, secret).await;
+        let read = data.map_err(PollError::from).and_then(|data| {
+            Credentials::from_secret(url, &data).map_err(|source| PollError::Credentials {
+                secret: format!("{namespace}/{secret}"),
+                source,
+            })
+        });
+        if let Ok(credentials) = &read {
+            login.credentials = credentials.clone();
+        } else {
+            // Not to be used: the next poll reads again.
+            login.secret.clear();
+        }
+        self.login = Some(login);
+        read
+    }
+
+    /// Makes the webhook's receiver what the spec and the Secret say.
+    async fn keep_receiver(&mut self, object: &GitRepository) {
+        let namespace = object.namespace().unwrap_or_default();
+        self.token = object.spec.webhook.as_ref().map(|webhook| {
+            self.context
+                .secrets
+                .subscribe(&namespace, &webhook.secret_ref.name)
+        });
+        let reference = Reference::from(object.spec.reference.as_ref());
+        let kept = receiver::follow(&self.context, object, &reference, &self.poke).await;
+        self.deaf = kept.err();
+        if matches!(&self.deaf, Some((Reason::ApiUnavailable, _))) {
+            self.token = None; // it is read again at the next poll
+        }
+    }
+
+    fn failed(&self, error: &PollError) -> Vec<Verdict> {
         let reason = error.reason();
         let mut message = redact::text(&chain(error));
         if let Some(revision) = &self.status.revision {
@@ -326,21 +425,10 @@ fn ready(status: Option<bool>, reason: Reason, message: impl Into<String>) -> Ve
     Verdict::new(ConditionType::Ready, status, reason, message)
 }
 
-/// `commit` wins over `tag`, and `tag` over `branch`.
-fn reference(object: &GitRepository) -> Reference {
-    let Some(reference) = &object.spec.reference else {
-        return Reference::Default;
-    };
-    match reference {
-        crate::api::GitRef {
-            commit: Some(commit),
-            ..
-        } => Reference::Commit(commit.clone()),
-        crate::api::GitRef { tag: Some(tag), .. } => Reference::Tag(tag.clone()),
-        crate::api::GitRef {
-            branch: Some(branch),
-            ..
-        } => Reference::Branch(branch.clone()),
-        _ => Reference::Default,
+/// Waits for a change of what may not be there; false: it will not change.
+async fn changed(changes: Option<&mut watch::Receiver<u64>>) -> bool {
+    match changes {
+        Some(changes) => changes.changed().await.is_ok(),
+        None => std::future::pending().await,
     }
 }

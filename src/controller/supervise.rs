@@ -43,6 +43,9 @@ pub async fn run(context: Arc<Context>, watching: Client, readiness: Readiness) 
     tokio::join!(
         kinds.follow(watching.clone()),
         context.cluster.retire_watches(),
+        context
+            .secrets
+            .follow(watching.clone(), context.namespace.as_deref()),
         syncs,
         repositories,
     );

@@ -1,7 +1,6 @@
 //! The cache of repositories: who may fetch when.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +12,12 @@ use tokio::time::timeout_at;
 
 use super::credentials::Credentials;
 use super::error::Error;
+use super::http::Agents;
 use super::limits::Settings;
+use super::reference::Reference;
 use super::snapshot::Snapshot;
 use super::store::Store;
-use super::{http, libgit2, url};
+use super::{libgit2, url};
 
 /// All repositories on disk. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub struct Cache(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
-    agent: ureq::Agent,
+    agents: Agents,
     stores: Mutex<HashMap<String, Arc<AsyncMutex<Store>>>>,
     connections: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
@@ -34,7 +35,7 @@ struct Inner {
 /// What to fetch.
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
-    /// `https://host/path` or `http://host/path`.
+    /// `https://host/path`, `http://host/path`, `ssh://user@host:port/path` or `user@host:path`.
     pub url: String,
     /// Which commit of it.
     pub reference: Reference,
@@ -44,54 +45,6 @@ pub struct FetchRequest {
     pub known: Option<Arc<Snapshot>>,
     /// What the remote is shown.
     pub credentials: Credentials,
-}
-
-/// Which commit of a repository.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Reference {
-    /// The branch that the remote's HEAD names.
-    Default,
-    /// A branch, without `refs/heads/`.
-    Branch(String),
-    /// A tag, without `refs/tags/`; an annotated one means the commit that it names.
-    Tag(String),
-    /// A full commit id. The server must allow fetching it, or a branch or tag point at it.
-    Commit(String),
-}
-
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default branch"),
-            Self::Branch(name) => write!(f, "branch {name}"),
-            Self::Tag(name) => write!(f, "tag {name}"),
-            Self::Commit(id) => write!(f, "commit {id}"),
-        }
-    }
-}
-
-impl Reference {
-    fn check(&self) -> Result<(), Error> {
-        let valid = match self {
-            Self::Default => true,
-            Self::Branch(name) => git2::Reference::is_valid_name(&format!("refs/heads/{name}")),
-            Self::Tag(name) => git2::Reference::is_valid_name(&format!("refs/tags/{name}")),
-            Self::Commit(id) => {
-                id.len() == 40 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-            }
-        };
-        if valid {
-            Ok(())
-        } else {
-            Err(Error::InvalidReference {
-                reference: self
-                    .to_string()
-                    .chars()
-                    .filter(|c| !c.is_control())
-                    .collect(),
-            })
-        }
-    }
 }
 
 /// What a fetch found. Callers keep the snapshot in either case: an unchanged revision may have
@@ -124,7 +77,7 @@ impl Cache {
             connections: Arc::new(Semaphore::new(settings.max_connections)),
             downloads: Arc::new(Semaphore::new(settings.max_downloads)),
             stores: Mutex::default(),
-            agent: http::agent(),
+            agents: Agents::new(),
             settings,
         })))
     }
@@ -142,6 +95,7 @@ impl Cache {
     /// then.
     pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, Error> {
         url::check(&request.url)?;
+        request.check_credentials()?;
         request.reference.check()?;
         if let Some(known) = self.pinned(&request) {
             return Ok(Fetched::Unchanged(known));
@@ -221,7 +175,7 @@ impl Cache {
         // thread has ended.
         tokio::task::spawn_blocking(move || {
             let slot = || this.download_slot(&request, deadline);
-            let snapshot = store.update(&request, &this.0.settings, &this.0.agent, deadline, slot);
+            let snapshot = store.update(&request, &this.0.settings, &this.0.agents, deadline, slot);
             drop(connection);
             snapshot
         })
@@ -262,6 +216,21 @@ impl Cache {
 }
 
 impl FetchRequest {
+    /// Refuses credentials that are not for the URL: they would be left unused in silence.
+    fn check_credentials(&self) -> Result<(), Error> {
+        let needed = match (url::is_ssh(&self.url), &self.credentials) {
+            (true, Credentials::None | Credentials::Https(_)) => "identity and known_hosts",
+            (false, Credentials::Ssh(_)) => "credentials for HTTP",
+            (true, Credentials::Ssh(_)) | (false, Credentials::None | Credentials::Https(_)) => {
+                return Ok(());
+            }
+        };
+        Err(Error::WrongCredentials {
+            url: url::redact(&self.url),
+            needed,
+        })
+    }
+
     fn late(&self) -> Error {
         Error::Timeout {
             url: url::redact(&self.url),

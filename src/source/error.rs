@@ -11,16 +11,24 @@ use crate::api::Reason;
 #[non_exhaustive]
 pub enum Error {
     /// The URL cannot be used.
-    #[error("{url} is not an http or https URL of a repository")]
+    #[error("{url} is not an https, http or ssh URL of a repository")]
     InvalidUrl {
         /// As given, redacted.
         url: String,
     },
-    /// The branch or tag has an impossible name, or the commit is not 40 hexadecimal digits.
+    /// The branch, tag or ref has an impossible name, or the commit is not 40 hexadecimal digits.
     #[error("{reference} is not a valid reference")]
     InvalidReference {
         /// As given.
         reference: String,
+    },
+    /// The range of versions cannot be read.
+    #[error("{range} is not a range of versions")]
+    InvalidRange {
+        /// As given.
+        range: String,
+        /// Which part of it, and why.
+        source: Cause,
     },
     /// The remote cannot be reached, or broke off.
     #[error("cannot fetch {url}")]
@@ -38,6 +46,22 @@ pub enum Error {
         /// In libgit2's words.
         source: Cause,
     },
+    /// The credentials are for another kind of URL; SSH always needs some.
+    #[error("{url} needs {needed}")]
+    WrongCredentials {
+        /// Redacted.
+        url: String,
+        /// Which, by the keys of a Secret.
+        needed: &'static str,
+    },
+    /// The server's SSH host key is unknown, changed or revoked.
+    #[error("the host key of {url} is refused")]
+    HostKey {
+        /// Redacted.
+        url: String,
+        /// Why, with the key's fingerprint.
+        source: Cause,
+    },
     /// There is no repository at the URL (HTTP 404).
     #[error("no repository at {url}")]
     RepositoryNotFound {
@@ -51,7 +75,7 @@ pub enum Error {
     RefNotFound {
         /// Redacted.
         url: String,
-        /// `branch main`, `tag v1.0`, `commit 1234…`, `default branch`.
+        /// `branch main`, `tag v1.0`, `tag in the range ^1`, `commit 1234…`, `default branch`.
         reference: String,
     },
     /// The remote hands out a commit by its id only if a branch or tag points at it.
@@ -183,9 +207,12 @@ impl Error {
         match self {
             Self::InvalidUrl { .. }
             | Self::InvalidReference { .. }
+            | Self::InvalidRange { .. }
             | Self::PathLeaves { .. }
             | Self::NotACommit { .. } => Reason::InvalidSpec,
-            Self::Authentication { .. } => Reason::AuthenticationFailed,
+            Self::Authentication { .. } | Self::WrongCredentials { .. } | Self::HostKey { .. } => {
+                Reason::AuthenticationFailed
+            }
             Self::RefNotFound { .. } | Self::CommitRefused { .. } => Reason::RefNotFound,
             Self::RepositoryTooLarge { .. }
             | Self::FileTooLarge { .. }
@@ -237,6 +264,18 @@ impl Error {
         match status {
             401 | 403 | 407 => Self::Authentication { url, source },
             404 | 410 => Self::RepositoryNotFound { url, source },
+            _ => Self::Unreachable { url, source },
+        }
+    }
+
+    /// What such an answer means to a request that was redirected to another server.
+    pub(super) fn from_status_elsewhere(url: String, status: u16) -> Self {
+        let source = Cause(format!(
+            "the other server that it redirects to, which is not shown the credentials, answers \
+             with HTTP status {status}"
+        ));
+        match status {
+            401 | 403 | 407 => Self::Authentication { url, source },
             _ => Self::Unreachable { url, source },
         }
     }

@@ -6,6 +6,9 @@
 //! certificates per process only. This one has the deadline of the fetch on every read, keeps
 //! connections between polls, and counts bytes.
 
+mod agents;
+mod place;
+
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,64 +16,35 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
-use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, ResponseExt as _};
+use rustls::{AlertDescription, CertificateError};
+use ureq::Body;
+use ureq::http::Response;
 
+use super::credentials::Credentials;
 use super::error::{Cause, Error};
 use super::url;
+use agents::Client;
 
-/// Longest time for a connection to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest silence of a server. Git's own sends a sign of life every five seconds while it prepares
-/// a pack.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections kept for the next poll: how many, how many a host, and for how long.
-const IDLE: (usize, usize, Duration) = (16, 4, Duration::from_secs(75));
-/// Buffers of a connection, in bytes; an idle one keeps them.
-const INPUT_BUFFER: usize = 32 << 10;
-const OUTPUT_BUFFER: usize = 16 << 10;
+pub(super) use agents::Agents;
+
 /// Redirects of the first request that are followed, as Git does.
-const MAX_REDIRECTS: u32 = 5;
+const MAX_REDIRECTS: usize = 5;
 /// Reads of an answer's rest, so that its connection can be used again.
 const MAX_REST_READS: usize = 16;
-/// Some servers give Git's answers to Git alone.
-const USER_AGENT: &str = concat!("git/2.0 (towline ", env!("CARGO_PKG_VERSION"), ")");
 
 thread_local! {
     /// The exchange that this thread is in: libgit2 hands a transport nothing but the URL.
     static CURRENT: RefCell<Option<Arc<Exchange>>> = const { RefCell::new(None) };
 }
 
-/// A client for all exchanges; it keeps idle connections. The proxy is the environment's.
-pub(super) fn agent() -> Agent {
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::PlatformVerifier)
-        .build();
-    Agent::config_builder()
-        .tls_config(tls)
-        .http_status_as_error(false)
-        .user_agent(USER_AGENT)
-        .accept_encoding("identity")
-        .input_buffer_size(INPUT_BUFFER)
-        .output_buffer_size(OUTPUT_BUFFER)
-        .max_idle_connections(IDLE.0)
-        .max_idle_connections_per_host(IDLE.1)
-        .max_idle_age(IDLE.2)
-        .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_per_read(Some(SILENCE_TIMEOUT))
-        .timeout_per_write(Some(SILENCE_TIMEOUT))
-        .build()
-        .new_agent()
-}
-
-/// Registers this module for `http://` and `https://`.
+/// Registers this module for `http://` and `https://`, and `source::ssh` for `ssh://`.
 ///
 /// # Safety
 ///
 /// No other thread may use libgit2's transports meanwhile.
 #[allow(unsafe_code)]
 pub(super) unsafe fn register() -> Result<(), git2::Error> {
-    for scheme in ["http", "https"] {
+    for scheme in ["http", "https", "ssh"] {
         // SAFETY: as this function's.
         unsafe { git2::transport::register(scheme, transport)? };
     }
@@ -80,13 +54,23 @@ pub(super) unsafe fn register() -> Result<(), git2::Error> {
 fn transport(remote: &git2::Remote<'_>) -> Result<Transport, git2::Error> {
     let current = CURRENT.with_borrow(Clone::clone);
     let exchange = current.ok_or_else(|| git2::Error::from_str("no exchange is under way"))?;
-    Transport::smart(remote, true, Subtransport(exchange))
+    match exchange.credentials.ssh().cloned() {
+        Some(credentials) => {
+            let transport = super::ssh::Subtransport {
+                exchange,
+                credentials,
+            };
+            Transport::smart(remote, false, transport)
+        }
+        None => Transport::smart(remote, true, Subtransport(exchange)),
+    }
 }
 
 /// All that one fetch says to a server and hears from it.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    agent: Agent,
+    credentials: Credentials,
+    client: Client,
     /// Where the repository is, once redirects are known.
     base: Mutex<String>,
     url: String,
@@ -99,25 +83,34 @@ pub(super) struct Exchange {
 
 /// Why an exchange ended early: libgit2 passes on nothing but a text.
 #[derive(Clone, Debug)]
-enum Failure {
+pub(super) enum Failure {
     Late,
     TooLarge,
     Status(u16),
+    /// An answer to a request that went without the credentials.
+    StatusElsewhere(u16),
+    /// The server does not accept the key or the client certificate.
+    Refused(Cause),
+    /// The server's own key is not the right one.
+    HostKey(Cause),
+    NoRepository(Cause),
     Other(Cause),
 }
 
 impl Exchange {
-    /// An exchange about the repository at `url`, which may take until `deadline` (`timeout` is for
+    /// An exchange about the repository at `url`, shown `credentials`, which may take until `deadline` (`timeout` is for
     /// the message) and bring `max_bytes`.
     pub(super) fn new(
-        agent: Agent,
+        agents: &Agents,
+        credentials: &Credentials,
         url: &str,
         deadline: Instant,
         timeout: Duration,
         max_bytes: u64,
     ) -> Arc<Self> {
         Arc::new(Self {
-            agent,
+            credentials: credentials.clone(),
+            client: agents.client(credentials),
             base: Mutex::new(url.to_owned()),
             url: url.to_owned(),
             deadline,
@@ -139,6 +132,23 @@ impl Exchange {
         CURRENT.set(Some(Arc::clone(self)));
         let _reset = Reset;
         work()
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Adds to what was received, which may be too much.
+    pub(super) fn count(&self, bytes: usize) -> io::Result<()> {
+        let before = self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        match before + bytes as u64 > self.max_bytes {
+            true => Err(self.fail(Failure::TooLarge)),
+            false => Ok(()),
+        }
     }
 
     /// Whether there is time left; if not, that is the exchange's failure.
@@ -165,12 +175,16 @@ impl Exchange {
                 limit: self.max_bytes,
             },
             Some(Failure::Status(status)) => Error::from_status(url, status),
+            Some(Failure::StatusElsewhere(status)) => Error::from_status_elsewhere(url, status),
+            Some(Failure::Refused(source)) => Error::Authentication { url, source },
+            Some(Failure::HostKey(source)) => Error::HostKey { url, source },
+            Some(Failure::NoRepository(source)) => Error::RepositoryNotFound { url, source },
             Some(Failure::Other(source)) => Error::Unreachable { url, source },
         }
     }
 
     /// Keeps the first failure, and makes an error of it for libgit2.
-    fn fail(&self, failure: Failure) -> io::Error {
+    pub(super) fn fail(&self, failure: Failure) -> io::Error {
         let text = format!("{failure:?}");
         self.failure
             .lock()
@@ -189,99 +203,128 @@ impl Exchange {
     fn fail_http(&self, error: ureq::Error) -> io::Error {
         let failure = match error {
             ureq::Error::Timeout(ureq::Timeout::Global) => Failure::Late,
-            other => Failure::Other(Cause::new(&other.to_string())),
+            other => failure_of(&other),
         };
         self.fail(failure)
     }
 
+    fn fail_with(&self, text: &str) -> io::Error {
+        self.fail(Failure::Other(Cause::new(text)))
+    }
+
     /// Sends a request, and returns its answer's body.
     fn ask(&self, service: Service, body: &[u8]) -> io::Result<ureq::BodyReader<'static>> {
-        if !self.in_time() {
-            return Err(self.fail(Failure::Late));
-        }
-        let base = self.base().clone();
-        let (answer, wanted) = match service {
+        let (url, answer, wanted) = match service {
             Service::UploadPackLs => {
-                let request = self
-                    .agent
-                    .get(endpoint(&base, "info/refs", "service=git-upload-pack"))
-                    .config()
-                    .timeout_global(Some(self.left()))
-                    .https_only(base.starts_with("https:"))
-                    .max_redirects(MAX_REDIRECTS)
-                    .build();
-                (
-                    request.call(),
-                    "application/x-git-upload-pack-advertisement",
-                )
+                let (url, answer) = self.discover()?;
+                (url, answer, "application/x-git-upload-pack-advertisement")
             }
             Service::UploadPack => {
-                let request = self
-                    .agent
-                    .post(endpoint(&base, "git-upload-pack", ""))
-                    .config()
-                    .timeout_global(Some(self.left()))
-                    .max_redirects(0)
-                    .build()
-                    .header("content-type", "application/x-git-upload-pack-request")
-                    .header("accept", "application/x-git-upload-pack-result");
-                (request.send(body), "application/x-git-upload-pack-result")
+                let url = place::endpoint(&self.base(), "git-upload-pack", "");
+                let answer = self.send(&url, Some(body))?;
+                (url, answer, "application/x-git-upload-pack-result")
             }
             Service::ReceivePackLs | Service::ReceivePack => {
                 return Err(io::Error::other("towline never pushes"));
             }
         };
-        let answer = answer.map_err(|error| self.fail_http(error))?;
-        if answer.status() != 200 {
-            return Err(self.fail(Failure::Status(answer.status().as_u16())));
+        let status = answer.status().as_u16();
+        if status != 200 {
+            return Err(
+                self.fail(match self.client.has_secrets && !self.is_home(&url) {
+                    true => Failure::StatusElsewhere(status),
+                    false => Failure::Status(status),
+                }),
+            );
         }
-        if answer
-            .headers()
-            .get("content-type")
-            .map(|value| value.as_bytes())
-            != Some(wanted.as_bytes())
+        let content_type = answer.headers().get("content-type");
+        if content_type.map(|value| value.as_bytes()) != Some(wanted.as_bytes()) {
+            return Err(self.fail_with("the answer is not that of a Git server"));
+        }
+        if service == Service::UploadPackLs
+            && let Some(base) = place::base(&url)
         {
-            let cause = Cause::new("the answer is not that of a Git server");
-            return Err(self.fail(Failure::Other(cause)));
-        }
-        if service == Service::UploadPackLs {
-            self.redirected(&answer.get_uri().to_string());
+            // Later requests go where the first one was redirected to.
+            *self.base.lock().unwrap_or_else(PoisonError::into_inner) = base;
         }
         Ok(answer.into_body().into_reader())
     }
 
-    /// Later requests go where the first one was redirected to.
-    fn redirected(&self, uri: &str) {
-        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-        if let Some(base) = path.strip_suffix("/info/refs") {
-            let query = query.replace("service=git-upload-pack", "");
-            let query = query.trim_end_matches('&');
-            *self.base() = if query.is_empty() {
-                base.to_owned()
-            } else {
-                format!("{base}?{query}")
+    /// The first request, with the URL that it ended up at.
+    fn discover(&self) -> io::Result<(String, Response<Body>)> {
+        let mut url = place::endpoint(&self.base(), "info/refs", "service=git-upload-pack");
+        for _ in 0..=MAX_REDIRECTS {
+            let answer = self.send(&url, None)?;
+            if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok((url, answer));
+            }
+            let location = answer.headers().get("location");
+            let next = location.and_then(|value| place::follow(&url, value.to_str().ok()?));
+            let Some(next) = next else {
+                return Err(self.fail_with("the server redirects to where towline does not follow"));
             };
+            self.finish(answer.into_body().into_reader());
+            url = next;
+        }
+        Err(self.fail_with("the server redirects too often"))
+    }
+
+    /// One request: a POST of `body`, or a GET. Only the server of the URL as given is shown the
+    /// credentials.
+    fn send(&self, url: &str, body: Option<&[u8]>) -> io::Result<Response<Body>> {
+        if !self.in_time() {
+            return Err(self.fail(Failure::Late));
+        }
+        let client = &self.client;
+        let (agent, authorization) = match self.is_home(url) {
+            true => (&client.trusted, client.authorization.as_ref()),
+            false => (&client.bare, None),
+        };
+        let left = Some(self.deadline.saturating_duration_since(Instant::now()));
+        let answer = match body {
+            None => {
+                let mut request = agent.get(url);
+                if let Some(value) = authorization {
+                    request = request.header("authorization", value);
+                }
+                request.config().timeout_global(left).build().call()
+            }
+            Some(body) => {
+                let mut request = agent.post(url);
+                if let Some(value) = authorization {
+                    request = request.header("authorization", value);
+                }
+                request
+                    .header("content-type", "application/x-git-upload-pack-request")
+                    .header("accept", "application/x-git-upload-pack-result")
+                    .config()
+                    .timeout_global(left)
+                    .build()
+                    .send(body)
+            }
+        };
+        answer.map_err(|error| self.fail_http(error))
+    }
+
+    /// Whether `url` is on the server that the credentials are for.
+    fn is_home(&self, url: &str) -> bool {
+        place::same_origin(&self.url, url)
+    }
+
+    /// Reads the little that may be left (the last chunk's mark), so that the connection can be
+    /// used again.
+    fn finish(&self, mut answer: ureq::BodyReader<'static>) {
+        let mut rest = [0; 4096];
+        for _ in 0..MAX_REST_READS {
+            if self.has_failed() || !matches!(answer.read(&mut rest), Ok(1..)) {
+                break;
+            }
         }
     }
 
-    fn base(&self) -> std::sync::MutexGuard<'_, String> {
-        self.base.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
-    }
-}
-
-/// The URL of a service of the repository at `base`, whose query, if any, is kept.
-fn endpoint(base: &str, path: &str, query: &str) -> String {
-    let (folder, own) = base.split_once('?').unwrap_or((base, ""));
-    let folder = folder.trim_end_matches('/');
-    let queries: Vec<&str> = [own, query].into_iter().filter(|q| !q.is_empty()).collect();
-    if queries.is_empty() {
-        format!("{folder}/{path}")
-    } else {
-        format!("{folder}/{path}?{}", queries.join("&"))
+    fn base(&self) -> String {
+        let base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
+        base.clone()
     }
 }
 
@@ -337,87 +380,44 @@ impl Read for Stream {
         let count = answer
             .read(buffer)
             .map_err(|error| self.exchange.fail_http(ureq::Error::from(error)))?;
-        let before = self
-            .exchange
-            .received
-            .fetch_add(count as u64, Ordering::Relaxed);
-        if before + count as u64 > self.exchange.max_bytes {
-            return Err(self.exchange.fail(Failure::TooLarge));
-        }
+        self.exchange.count(count)?;
         Ok(count)
     }
 }
 
 impl Drop for Stream {
-    /// Reads the little that may be left (the last chunk's mark), so that the connection can be
-    /// used again.
     fn drop(&mut self) {
-        let Some(mut answer) = self.answer.take() else {
-            return;
-        };
-        let mut rest = [0; 4096];
-        for _ in 0..MAX_REST_READS {
-            if self.exchange.has_failed() || !matches!(answer.read(&mut rest), Ok(1..)) {
-                break;
-            }
+        if let Some(answer) = self.answer.take() {
+            self.exchange.finish(answer);
         }
     }
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn services_have_their_urls() {
-        for (base, path, query, url) in [
-            (
-                "http://h/r.git",
-                "git-upload-pack",
-                "",
-                "http://h/r.git/git-upload-pack",
-            ),
-            (
-                "http://h/r/",
-                "info/refs",
-                "service=x",
-                "http://h/r/info/refs?service=x",
-            ),
-            (
-                "http://h/r?t=1",
-                "info/refs",
-                "service=x",
-                "http://h/r/info/refs?t=1&service=x",
-            ),
-            (
-                "http://h/r?t=1",
-                "git-upload-pack",
-                "",
-                "http://h/r/git-upload-pack?t=1",
-            ),
-        ] {
-            assert_eq!(endpoint(base, path, query), url);
+/// What an error of the HTTP client means. Those of TLS say what to do about it.
+fn failure_of(error: &ureq::Error) -> Failure {
+    let tls = match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref().and_then(|inner| inner.downcast_ref()),
+        _ => None,
+    };
+    match tls {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            Failure::Other(Cause::new(
+                "the server's certificate is signed by an authority that is not known; ca.crt in \
+                 the Secret adds one",
+            ))
         }
-    }
-
-    #[test]
-    fn a_redirect_moves_the_base() {
-        let soon = Instant::now();
-        let exchange = Exchange::new(agent(), "http://h/r", soon, Duration::ZERO, 1);
-        for (uri, base) in [
-            (
-                "https://i/s.git/info/refs?service=git-upload-pack",
-                "https://i/s.git",
-            ),
-            (
-                "https://i/s/info/refs?t=1&service=git-upload-pack",
-                "https://i/s?t=1",
-            ),
-            ("https://i/login", "https://i/s?t=1"),
-        ] {
-            exchange.redirected(uri);
-            assert_eq!(*exchange.base(), base);
-        }
+        Some(rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::AccessDenied,
+        )) => Failure::Refused(Cause::new(&format!(
+            "the server wants another client certificate (tls.crt and tls.key in the Secret): {error}"
+        ))),
+        _ => Failure::Other(Cause::new(&error.to_string())),
     }
 }

@@ -23,7 +23,10 @@ mod limits;
 mod listing;
 mod path;
 mod pull;
+mod range;
+mod reference;
 mod snapshot;
+mod ssh;
 mod store;
 mod url;
 
@@ -34,10 +37,11 @@ mod testing;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-pub use cache::{Cache, FetchRequest, Fetched, Reference};
-pub use credentials::Credentials;
+pub use cache::{Cache, FetchRequest, Fetched};
+pub use credentials::{Credentials, CredentialsError};
 pub use error::{Cause, Error};
 pub use limits::Settings;
 pub use listing::{ContentKey, Listing};
 pub use path::TreeId;
+pub use reference::Reference;
 pub use snapshot::{CommitId, Revision, Snapshot};

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, RemoteHead, Repository};
 
-use super::cache::Reference;
+use super::credentials::Credentials;
 use super::error::Error;
-use super::http::Exchange;
+use super::http::{Agents, Exchange};
+use super::reference::{Reference, range_of};
 use super::{generation, url};
 
 /// What is asked of a remote.
@@ -14,7 +15,8 @@ use super::{generation, url};
 pub(super) struct Order<'a> {
     pub(super) url: &'a str,
     pub(super) reference: &'a Reference,
-    pub(super) agent: &'a ureq::Agent,
+    pub(super) agents: &'a Agents,
+    pub(super) credentials: &'a Credentials,
     pub(super) deadline: Instant,
     /// For the message when the deadline has passed.
     pub(super) timeout: Duration,
@@ -26,7 +28,7 @@ pub(super) struct Order<'a> {
 pub(super) struct Target {
     /// `refs/heads/main`, `refs/tags/v1.0`, or a commit id that no reference has.
     pub(super) source: String,
-    /// What a revision is called by: `main`, `v1.0`, nothing for a commit.
+    /// What a revision is called by: `main`, `v1.0`, `refs/pull/7/head`, nothing for a commit.
     pub(super) name: Option<String>,
     /// The commit, with an annotated tag peeled.
     pub(super) commit: Oid,
@@ -41,7 +43,8 @@ pub(super) fn pull<S>(
     slot: impl FnOnce() -> Result<S, Error>,
 ) -> Result<Target, Error> {
     let exchange = Exchange::new(
-        order.agent.clone(),
+        order.agents,
+        order.credentials,
         order.url,
         order.deadline,
         order.timeout,
@@ -58,7 +61,12 @@ fn converse<S>(
     slot: impl FnOnce() -> Result<S, Error>,
 ) -> Result<Target, Error> {
     let explain = |error: git2::Error| exchange.explain(&error);
-    let mut remote = repository.remote_anonymous(order.url).map_err(explain)?;
+    // libgit2 chooses the transport by it; where to go, the exchange knows.
+    let address = match order.credentials.ssh() {
+        Some(_) => "ssh://repository/",
+        None => order.url,
+    };
+    let mut remote = repository.remote_anonymous(address).map_err(explain)?;
     let mut connection = remote
         .connect_auth(Direction::Fetch, Some(callbacks(exchange)), None)
         .map_err(explain)?;
@@ -92,7 +100,7 @@ fn find(heads: &[RemoteHead<'_>], order: Order<'_>) -> Result<Target, Error> {
         url: url::redact(order.url),
         reference: order.reference.to_string(),
     };
-    match order.reference {
+    let target = match order.reference {
         Reference::Default => {
             let head = find("HEAD").ok_or_else(not_found)?;
             let source = match head.symref_target() {
@@ -100,40 +108,51 @@ fn find(heads: &[RemoteHead<'_>], order: Order<'_>) -> Result<Target, Error> {
                 None => unnamed_default(heads, head.oid()).unwrap_or_else(|| "HEAD".to_owned()),
             };
             let name = source.strip_prefix("refs/heads/").unwrap_or(&source);
-            Ok(Target {
+            Some(Target {
                 name: Some(name.to_owned()),
                 commit: head.oid(),
                 source,
             })
         }
-        Reference::Branch(name) | Reference::Tag(name) => {
-            let is_tag = matches!(order.reference, Reference::Tag(_));
-            let source = format!("refs/{}/{name}", if is_tag { "tags" } else { "heads" });
-            let head = find(&source).ok_or_else(not_found)?;
-            let peeled = find(&format!("{source}^{{}}"));
-            Ok(Target {
-                name: Some(name.clone()),
-                commit: peeled.unwrap_or(head).oid(),
-                source,
-            })
+        Reference::Branch(name) => named(heads, name, format!("refs/heads/{name}")),
+        Reference::Tag(name) => named(heads, name, format!("refs/tags/{name}")),
+        Reference::Name(name) => named(heads, name, name.clone()),
+        Reference::Semver(range) => {
+            let tags = heads
+                .iter()
+                .filter_map(|head| head.name().strip_prefix("refs/tags/"));
+            let newest = range_of(range)?.newest(tags);
+            newest.and_then(|tag| named(heads, tag, format!("refs/tags/{tag}")))
         }
         Reference::Commit(id) => {
-            let commit = Oid::from_str(id).map_err(|_| Error::InvalidReference {
-                reference: order.reference.to_string(),
-            })?;
+            let commit = Oid::from_str(id).map_err(|_| order.reference.invalid())?;
             // Asked for by name where one has it: not every server hands out commits by their id.
             let named = heads.iter().find(|head| {
                 head.oid() == commit
                     && head.name().starts_with("refs/")
                     && !head.name().ends_with("^{}")
             });
-            Ok(Target {
+            Some(Target {
                 source: named.map_or_else(|| id.clone(), |head| head.name().to_owned()),
                 name: None,
                 commit,
             })
         }
-    }
+    };
+    target.ok_or_else(not_found)
+}
+
+/// The reference `source`, as a revision called `name`; an annotated tag is followed by an entry
+/// with what it names.
+fn named(heads: &[RemoteHead<'_>], name: &str, source: String) -> Option<Target> {
+    let find = |name: &str| heads.iter().find(|head| head.name() == name);
+    let head = find(&source)?;
+    let peeled = find(&format!("{source}^{{}}"));
+    Some(Target {
+        name: Some(name.to_owned()),
+        commit: peeled.unwrap_or(head).oid(),
+        source,
+    })
 }
 
 /// Old servers do not say which branch HEAD is: the usual names first, then any with its commit.

@@ -42,7 +42,7 @@ impl fmt::Debug for CommitId {
 /// that was asked for by its id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Revision {
-    /// The branch or the tag.
+    /// The branch, the tag, or the ref by its full name.
     pub name: Option<Arc<str>>,
     /// The commit.
     pub commit: CommitId,

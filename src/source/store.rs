@@ -7,12 +7,14 @@ use std::time::Instant;
 
 use git2::Repository;
 
-use super::cache::{FetchRequest, Reference};
+use super::cache::FetchRequest;
 use super::credentials::Credentials;
 use super::error::Error;
 use super::generation::{self, Generation};
+use super::http::Agents;
 use super::limits::Settings;
 use super::pull::{Order, Target, pull};
+use super::reference::Reference;
 use super::snapshot::Snapshot;
 use super::url;
 
@@ -76,14 +78,15 @@ impl Store {
         &mut self,
         request: &FetchRequest,
         settings: &Settings,
-        agent: &ureq::Agent,
+        agents: &Agents,
         deadline: Instant,
         slot: impl Fn() -> Result<S, Error>,
     ) -> Result<Arc<Snapshot>, Error> {
         let order = Order {
             url: &request.url,
             reference: &request.reference,
-            agent,
+            agents,
+            credentials: &request.credentials,
             deadline,
             timeout: request.timeout,
             max_bytes: settings.max_fetch_bytes,

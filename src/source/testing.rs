@@ -2,19 +2,28 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{Method, Response, StatusCode, Uri};
-use axum::serve::ListenerExt as _;
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
+use axum::serve::{Listener, ListenerExt as _};
 use git2::build::TreeUpdateBuilder;
 use git2::{FileMode, Oid, Repository, Signature, Time};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use super::*;
+
+mod sshd;
+mod tls;
+
+pub(super) use sshd::Sshd;
+pub(super) use tls::Authority;
+use tls::Tls;
 
 /// How the server answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,13 +37,26 @@ pub(super) enum Behaviour {
     Stall,
 }
 
-/// A repository that is served under `/repo.git`.
+/// A repository that is served under `/repo.git`. `/moved.git` redirects there, and `/away.git` to
+/// the same path of another server.
 pub(super) struct Remote {
     _folder: TempDir,
     pub(super) repository: Repository,
     address: SocketAddr,
-    state: Arc<Mutex<(Behaviour, Vec<String>)>>,
+    scheme: &'static str,
+    state: Arc<Mutex<State>>,
     connections: Arc<AtomicUsize>,
+}
+
+struct State {
+    behaviour: Behaviour,
+    requests: Vec<String>,
+    /// The `Authorization` headers of the requests, empty where there was none.
+    shown: Vec<String>,
+    /// The one that is wanted.
+    wanted: Option<String>,
+    /// Where `/away.git` is.
+    away: String,
 }
 
 /// An entry of a commit.
@@ -46,6 +68,22 @@ pub(super) enum Entry<'a> {
 
 impl Remote {
     pub(super) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
+        Self::serve("http", listener)
+    }
+
+    /// Over TLS, with a certificate of `authority` for `localhost`; `clients` are those whose
+    /// certificates the server wants one of.
+    pub(super) async fn start_tls(authority: &Authority, clients: Option<&Authority>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serve("https", Tls::new(listener, authority, clients))
+    }
+
+    fn serve<L>(scheme: &'static str, listener: L) -> Self
+    where
+        L: Listener<Addr = SocketAddr>,
+    {
         let folder = TempDir::new().unwrap();
         let mut options = git2::RepositoryInitOptions::new();
         options
@@ -53,60 +91,29 @@ impl Remote {
             .initial_head("main")
             .external_template(false);
         let repository = Repository::init_opts(folder.path().join("repo.git"), &options).unwrap();
-        let state = Arc::new(Mutex::new((Behaviour::Serve, Vec::new())));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let state = Arc::new(Mutex::new(State {
+            behaviour: Behaviour::Serve,
+            requests: Vec::new(),
+            shown: Vec::new(),
+            wanted: None,
+            away: String::new(),
+        }));
         let address = listener.local_addr().unwrap();
         let (shared, root) = (Arc::clone(&state), folder.path().to_owned());
-        let handler =
-            move |method: Method, uri: Uri, headers: axum::http::HeaderMap, body: Bytes| {
-                let behaviour = {
-                    let mut state = shared.lock().unwrap();
-                    state.1.push(format!("{method} {uri}"));
-                    state.0
-                };
-                let root = root.clone();
-                async move {
-                    if let Some(rest) = uri.to_string().strip_prefix("/moved.git/") {
-                        return Response::builder()
-                            .status(StatusCode::FOUND)
-                            .header("location", format!("/repo.git/{rest}"))
-                            .body(Body::empty())
-                            .unwrap();
-                    }
-                    match behaviour {
-                        Behaviour::Status(code) => empty(StatusCode::from_u16(code).unwrap()),
-                        Behaviour::Hang => std::future::pending().await,
-                        _ => {
-                            let is_download = method == Method::POST;
-                            let answer = tokio::task::spawn_blocking(move || {
-                                backend(&root, &method, &uri, &headers, &body)
-                            });
-                            let (content_type, mut body) = answer.await.unwrap();
-                            let length = body.len();
-                            if behaviour == Behaviour::Cut && is_download {
-                                body.truncate(length / 2);
-                            }
-                            if behaviour == Behaviour::Stall && is_download {
-                                let never =
-                                    futures::stream::pending::<Result<Bytes, std::io::Error>>();
-                                return Response::builder()
-                                    .header("content-type", content_type)
-                                    .body(Body::from_stream(never))
-                                    .unwrap();
-                            }
-                            Response::builder()
-                                .header("content-type", content_type)
-                                .body(Body::from(body))
-                                .unwrap()
-                        }
-                    }
-                }
-            };
+        let handler = move |method, uri, headers, body| {
+            answer(
+                Arc::clone(&shared),
+                root.clone(),
+                method,
+                uri,
+                headers,
+                body,
+            )
+        };
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
-        let listener = listener.tap_io(move |stream| {
+        let listener = listener.tap_io(move |_| {
             counter.fetch_add(1, Ordering::Relaxed);
-            stream.set_nodelay(true).unwrap();
         });
         let app = axum::Router::new().fallback(handler);
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -114,22 +121,43 @@ impl Remote {
             _folder: folder,
             repository,
             address,
+            scheme,
             state,
             connections,
         }
     }
 
     pub(super) fn url(&self) -> String {
-        format!("http://{}/repo.git", self.address)
+        // Certificates are for the name.
+        let host = match self.scheme {
+            "https" => format!("localhost:{}", self.address.port()),
+            _ => self.address.to_string(),
+        };
+        format!("{}://{host}/repo.git", self.scheme)
+    }
+
+    /// From now on only requests with this `Authorization` are answered.
+    pub(super) fn want(&self, authorization: &str) {
+        self.state.lock().unwrap().wanted = Some(authorization.to_owned());
+    }
+
+    /// Where `/away.git` redirects to.
+    pub(super) fn redirect_to(&self, url: &str) {
+        self.state.lock().unwrap().away = url.to_owned();
+    }
+
+    /// The `Authorization` headers since the last call.
+    pub(super) fn shown(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().unwrap().shown)
     }
 
     pub(super) fn behave(&self, behaviour: Behaviour) {
-        self.state.lock().unwrap().0 = behaviour;
+        self.state.lock().unwrap().behaviour = behaviour;
     }
 
     /// The requests since the last call.
     pub(super) fn requests(&self) -> Vec<String> {
-        std::mem::take(&mut self.state.lock().unwrap().1)
+        std::mem::take(&mut self.state.lock().unwrap().requests)
     }
 
     /// The connections that were ever made.
@@ -226,6 +254,65 @@ impl Remote {
     }
 }
 
+async fn answer(
+    state: Arc<Mutex<State>>,
+    root: PathBuf,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    let (behaviour, away) = {
+        let mut state = state.lock().unwrap();
+        state.requests.push(format!("{method} {uri}"));
+        let shown = headers.get("authorization").map(|v| v.to_str().unwrap());
+        let shown = shown.unwrap_or_default().to_owned();
+        state.shown.push(shown.clone());
+        let refused = state.wanted.as_ref().is_some_and(|wanted| *wanted != shown);
+        match refused {
+            true => (Behaviour::Status(401), String::new()),
+            false => (state.behaviour, state.away.clone()),
+        }
+    };
+    match behaviour {
+        Behaviour::Status(code) => return empty(StatusCode::from_u16(code).unwrap()),
+        Behaviour::Hang => std::future::pending().await,
+        _ => (),
+    }
+    let path = uri.to_string();
+    if let Some(rest) = path.strip_prefix("/moved.git/") {
+        return redirect(&format!("/repo.git/{rest}"));
+    }
+    if let Some(rest) = path.strip_prefix("/away.git/") {
+        return redirect(&format!("{away}/{rest}"));
+    }
+    let is_download = method == Method::POST;
+    let run = move || backend(&root, &method, &uri, &headers, &body);
+    let (content_type, mut body) = tokio::task::spawn_blocking(run).await.unwrap();
+    let body = match behaviour {
+        Behaviour::Stall if is_download => {
+            Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>())
+        }
+        Behaviour::Cut if is_download => {
+            body.truncate(body.len() / 2);
+            Body::from(body)
+        }
+        _ => Body::from(body),
+    };
+    Response::builder()
+        .header("content-type", content_type)
+        .body(body)
+        .unwrap()
+}
+
+fn redirect(location: &str) -> Response<Body> {
+    Response::builder()
+        .status(StatusCode::FOUND)
+        .header("location", location)
+        .body(Body::empty())
+        .unwrap()
+}
+
 fn empty(status: StatusCode) -> Response<Body> {
     let challenge = if status == StatusCode::UNAUTHORIZED {
         "Basic realm=x"
@@ -244,7 +331,7 @@ fn backend(
     root: &std::path::Path,
     method: &Method,
     uri: &Uri,
-    headers: &axum::http::HeaderMap,
+    headers: &HeaderMap,
     body: &[u8],
 ) -> (String, Vec<u8>) {
     let header = |name: &str| {

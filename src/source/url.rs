@@ -3,9 +3,10 @@
 use sha2::{Digest, Sha256};
 
 use super::error::Error;
+use super::ssh::Place;
 
-/// Refuses what is not `https://host/path` or `http://host/path`; a local path or `file://` would
-/// read the operator's own disk.
+/// Refuses what is neither an HTTP nor an SSH URL; a local path or `file://` would read the
+/// operator's own disk.
 pub(super) fn check(url: &str) -> Result<(), Error> {
     let valid = split(url).is_some_and(|(scheme, authority, path)| {
         matches!(scheme.as_str(), "http" | "https")
@@ -13,16 +14,24 @@ pub(super) fn check(url: &str) -> Result<(), Error> {
             && path.len() > 1
             && !url.chars().any(|c| c.is_whitespace() || c.is_control())
     });
-    if valid {
+    if valid || is_ssh(url) {
         Ok(())
     } else {
         Err(Error::InvalidUrl { url: redact(url) })
     }
 }
 
+/// Whether `url` is reached over SSH: `ssh://…` or `user@host:path`.
+pub(super) fn is_ssh(url: &str) -> bool {
+    Place::parse(url).is_some()
+}
+
 /// The name of the folder for `url`: equal for URLs that differ only in the case of scheme and
 /// host, a default port, user information, or a trailing `/` or `.git`.
 pub(super) fn cache_key(url: &str) -> String {
+    if let Some(place) = Place::parse(url) {
+        return hex(&Sha256::digest(place.normalised().as_bytes()));
+    }
     let normalised = match split(url) {
         Some((scheme, authority, path)) => {
             let host = host_of(authority).to_ascii_lowercase();
@@ -39,7 +48,11 @@ pub(super) fn cache_key(url: &str) -> String {
 
 /// `url` without user information, query and fragment, where secrets hide.
 pub(super) fn redact(url: &str) -> String {
-    redact_text(url)
+    match url.contains("://") {
+        true => redact_text(url),
+        // `user@host:path`, or what was meant to be one.
+        false => url_without_user(url).to_owned(),
+    }
 }
 
 /// `text` with every URL in it redacted.
@@ -129,8 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn only_http_urls_are_allowed() {
-        for good in ["https://h/p", "http://h:80/p.git", "HTTPS://h/p"] {
+    fn only_http_and_ssh_urls_are_allowed() {
+        for good in [
+            "https://h/p",
+            "http://h:80/p.git",
+            "HTTPS://h/p",
+            "ssh://h/p",
+            "git@h:p",
+        ] {
             assert!(check(good).is_ok(), "{good}");
         }
         for bad in [
@@ -138,8 +157,8 @@ mod tests {
             "h/p",
             "/etc",
             "file:///etc",
-            "ssh://h/p",
-            "git@h:p",
+            "ssh://u:p@h/p",
+            "ext::sh",
             "https://",
             "https://h",
             "https://h/",
@@ -165,5 +184,7 @@ mod tests {
         ] {
             assert_eq!(redact_text(text), shown);
         }
+        assert_eq!(redact("git@h:t/r.git"), "h:t/r.git");
+        assert_eq!(redact("ssh://u:p@h:1/r"), "ssh://h:1/r");
     }
 }

@@ -42,7 +42,7 @@ async fn failures_are_told_apart() {
         (
             Behaviour::Serve,
             "file:///etc".into(),
-            "is not an http or https URL",
+            "is not an https, http or ssh URL",
         ),
     ] {
         let error = ask(behaviour, url).await;

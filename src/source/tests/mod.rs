@@ -1,10 +1,12 @@
 //! Fetches from a real smart HTTP server.
 
+mod credentials;
 mod disk;
 mod failures;
 mod measure;
 mod paths;
 mod references;
+mod ssh;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

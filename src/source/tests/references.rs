@@ -153,3 +153,75 @@ async fn redirects_are_followed_and_connections_kept() {
     );
     assert_eq!(remote.connections(), 1, "{requests:?}");
 }
+
+#[tokio::test]
+async fn a_range_follows_tags_and_a_name_follows_its_ref() {
+    let remote = Remote::start().await;
+    let one = remote.commit("main", &[("a.yaml", FILE)]);
+    remote.set("refs/tags/v1.2.3", one);
+    remote.set("refs/tags/nightly", one);
+    let two = remote.commit("main", &[("b.yaml", FILE)]);
+    remote.annotated_tag("1.10.0", two);
+    let three = remote.commit("side", &[("c.yaml", FILE)]);
+    remote.annotated_tag("v2.0.0-rc.1", three);
+    remote.set("refs/pull/7/head", three);
+    let (_folder, cache) = cache();
+    let range = |range: &str| Reference::Semver(range.into());
+    let name = |name: &str| Reference::Name(name.into());
+    for (reference, revision) in [
+        (range("1.x"), format!("1.10.0@sha1:{two}")),
+        (range("~1.2"), format!("v1.2.3@sha1:{one}")),
+        (range("*"), format!("1.10.0@sha1:{two}")),
+        (range(">=1.0.0-0"), format!("v2.0.0-rc.1@sha1:{three}")),
+        (
+            name("refs/pull/7/head"),
+            format!("refs/pull/7/head@sha1:{three}"),
+        ),
+        (
+            name("refs/heads/main"),
+            format!("refs/heads/main@sha1:{two}"),
+        ),
+        (
+            name("refs/tags/1.10.0"),
+            format!("refs/tags/1.10.0@sha1:{two}"),
+        ),
+    ] {
+        let snapshot = fetch(&cache, remote.request(reference)).await;
+        assert_eq!(snapshot.revision.to_string(), revision);
+        snapshot.listing("").unwrap();
+    }
+    for (reference, end) in [
+        (range(">=3"), "has no tag in the range >=3"),
+        (name("refs/pull/8/head"), "has no ref refs/pull/8/head"),
+        (range("main"), "main is not a range of versions"),
+    ] {
+        let error = cache.fetch(remote.request(reference)).await.unwrap_err();
+        assert!(error.to_string().ends_with(end), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_moves_under_a_range_is_another_revision() {
+    let remote = Remote::start().await;
+    let one = remote.commit("main", &[("a.yaml", FILE)]);
+    let two = remote.commit("main", &[("b.yaml", FILE)]);
+    remote.set("refs/tags/v1.0.0", one);
+    let (_folder, cache) = cache();
+    let mut request = remote.request(Reference::Semver("^1".into()));
+    let mut step = async |revision: String| {
+        let fetched = cache.fetch(request.clone()).await.unwrap();
+        assert_eq!(fetched.snapshot().revision.to_string(), revision);
+        let unchanged = matches!(fetched, Fetched::Unchanged(_));
+        request.known = Some(Arc::clone(fetched.snapshot()));
+        unchanged
+    };
+    assert!(!step(format!("v1.0.0@sha1:{one}")).await);
+    assert!(step(format!("v1.0.0@sha1:{one}")).await);
+    remote.set("refs/tags/v1.0.0", two);
+    assert!(!step(format!("v1.0.0@sha1:{two}")).await);
+    // Another tag of the same commit; and the higher one withdrawn.
+    remote.set("refs/tags/v1.1.0", two);
+    assert!(!step(format!("v1.1.0@sha1:{two}")).await);
+    remote.delete("refs/tags/v1.1.0");
+    assert!(!step(format!("v1.0.0@sha1:{two}")).await);
+}
