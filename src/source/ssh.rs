@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 use russh::client::{self, AuthResult, Handle};
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, ChannelMsg, Preferred};
+use russh::{AlgorithmKind, Channel, ChannelMsg, Preferred};
 use tokio::runtime;
 use tokio::time::timeout_at;
 
@@ -230,13 +230,15 @@ async fn open(url: &str, credentials: &Arc<Ssh>) -> Result<Session, Failure> {
             .take();
         match (refused, error) {
             (Some(cause), _) => Failure::HostKey(cause),
-            (None, russh::Error::NoCommonAlgo { kind, .. })
-                if matches!(kind, russh::AlgorithmKind::Key) =>
-            {
-                Failure::HostKey(Cause::new(
-                    "the server has no host key of a kind that known_hosts in the Secret has",
-                ))
-            }
+            (
+                None,
+                russh::Error::NoCommonAlgo {
+                    kind: AlgorithmKind::Key,
+                    ..
+                },
+            ) => Failure::HostKey(Cause::new(
+                "the server has no host key of a kind that known_hosts in the Secret has",
+            )),
             (None, error) => other(&error.to_string()),
         }
     })?;
