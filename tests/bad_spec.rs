@@ -46,7 +46,7 @@ async fn the_api_server_refuses_what_cannot_be_meant() {
             .extend(spec.as_object().unwrap().clone());
         ("GitRepository", full)
     };
-    let url = "url must be https://host/path or http://host/path, without user or password";
+    let url = "url must be https://host/path, http://host/path, ssh://user@host:port/path or user@host:path";
     let path = "path must be relative and stay inside the repository";
     let rows = [
         (repository(json!({"url": "ftp://git.example/shop"})), url),
@@ -72,7 +72,7 @@ async fn the_api_server_refuses_what_cannot_be_meant() {
         ),
         (
             repository(json!({"ref": {}})),
-            "name a branch, a tag or a commit",
+            "name a branch, a tag, a semver range, a ref or a commit",
         ),
         (
             repository(json!({"ref": {"branch": ""}})),

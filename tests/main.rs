@@ -8,6 +8,7 @@ mod bad_source;
 mod bad_spec;
 mod converge;
 mod crash;
+mod credentials;
 mod docs;
 mod drift;
 mod harness;

@@ -350,6 +350,10 @@ impl Driver {
         let conditions: &[Condition] = &self.status.conditions;
         let generation = object.metadata.generation;
         let now = Time(Timestamp::now());
+        let failure = verdicts
+            .first()
+            .filter(|ready| ready.status == Some(false))
+            .cloned();
         let status = GitRepositoryStatus {
             observed_generation: generation,
             conditions: set_conditions(conditions, verdicts, generation, &now),
@@ -361,6 +365,17 @@ impl Driver {
         }
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let context = &self.context;
+        // The first condition is Ready. A failure that changes nothing is told once.
+        let standing = |status: &GitRepositoryStatus| {
+            let ready = status.conditions.first()?;
+            Some((ready.status.clone(), ready.reason.clone()))
+        };
+        if standing(&status) != standing(&self.status)
+            && let Some(ready) = failure
+        {
+            let notifier = &context.notifier;
+            notifier.tell(object, Level::Warning, ready.reason, &ready.message);
+        }
         self.status = status;
         self.context.cluster.applies.quiet().await;
         if let Err(error) =

@@ -135,6 +135,12 @@ impl GitServer {
             .insert(format!("Basic {credentials}"));
     }
 
+    /// Asks for this user and password, and takes no other any longer.
+    pub fn allow_only(&self, user: &str, password: &str) {
+        self.state().authorizations.clear();
+        self.allow(user, password);
+    }
+
     /// Fails for every repository, until [`Self::heal`].
     pub fn fail(&self, fault: Fault) {
         self.state().everywhere = Some(fault);

@@ -65,10 +65,10 @@ impl Credentials {
     /// What `data` of a Secret gives for the repository at `url`.
     ///
     /// The keys are Flux's: `username` with `password`, or `bearerToken`; `ca.crt` (`caFile`), added
-    /// to the platform's authorities as Flux does; `tls.crt` with `tls.key` (`certFile`, `keyFile`).
-    /// Over SSH: `identity`, with its passphrase in `password`, and `known_hosts`, which is required;
-    /// `username` wins over the user of the URL. Of two spellings the first wins. Keys for another scheme are passed over, so that one Secret
-    /// can serve both, but a Secret must hold something for this one.
+    /// to the platform's authorities; `tls.crt` with `tls.key` (`certFile`, `keyFile`). Over SSH:
+    /// `identity`, with its passphrase in `password`, and `known_hosts`, which is required; `username`
+    /// wins over the user of the URL. Of two spellings the first wins. Keys for another scheme are
+    /// passed over, so that one Secret can serve both, but a Secret must hold something for this one.
     ///
     /// # Errors
     ///
