@@ -18,6 +18,7 @@ mod invariants;
 mod lifecycle;
 mod newer;
 mod order;
+mod process;
 mod report_mode;
 mod sharing;
 mod spec;

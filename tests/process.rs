@@ -1,0 +1,79 @@
+//! The program as its pod sees it: probes, metrics, and SIGTERM.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::control_plane::Options;
+use crate::support::wait::eventually;
+use crate::support::world::{PATIENCE, World, config_map};
+
+/// The status line and the text of a page.
+async fn get(world: &World, path: &str) -> Result<String, String> {
+    let mut stream = TcpStream::connect(world.operator.address())
+        .await
+        .map_err(|error| error.to_string())?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: towline\r\nconnection: close\r\n\r\n");
+    let mut answer = String::new();
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .map_err(|error| error.to_string())?;
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn probes_answer_metrics_count_and_sigterm_ends_it() {
+    let mut world = World::own(Options::default(), &["--log-format=json"]).await;
+    for path in ["/healthz", "/readyz"] {
+        eventually(path, PATIENCE, async || {
+            let answer = get(&world, path).await?;
+            match answer.starts_with("HTTP/1.1 200") {
+                true => Ok(()),
+                false => Err(answer),
+            }
+        })
+        .await;
+    }
+    let case = world.case("process").await;
+    let one = config_map("a", &case.namespace, "one");
+    let first = case.repo.commit(&[("a.yaml", Some(&one))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let metrics = get(&world, "/metrics").await.unwrap();
+    for line in [
+        "towline_fetches_total{reason=\"Fetched\"}",
+        "towline_api_requests_total{verb=\"apply\",code=\"200\"} 1",
+        "towline_resources{kind=\"Sync\"} 1",
+        "# EOF",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    for line in world.operator.log().lines() {
+        let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
+        assert!(parsed.is_ok(), "no JSON: {line}");
+    }
+    let (repo, namespace) = (case.repo, case.namespace);
+    assert!(world.operator.terminate(Duration::from_secs(10)).success());
+    let two = config_map("a", &namespace, "two");
+    let second = repo.commit(&[("a.yaml", Some(&two))], "second");
+    world.operator.restart().await;
+    let case = world.case("process-again").await;
+    eventually("the commit made while it was down", PATIENCE, async || {
+        let api: kube::Api<towline::api::Sync> =
+            kube::Api::namespaced(case.client.clone(), &namespace);
+        let sync = api.get("all").await.map_err(|error| error.to_string())?;
+        match crate::support::world::applied(&sync).ends_with(&second) {
+            true => Ok(()),
+            false => Err(format!("{:?}", sync.status)),
+        }
+    })
+    .await;
+}
