@@ -244,9 +244,8 @@ impl Driver {
             let news = !std::mem::replace(&mut self.report.announced, true);
             let warned = self.report.warned.take().is_some();
             if news || warned || std::mem::take(&mut self.report.diff) {
-                let Told {
-                    changed, pruned, ..
-                } = self.report;
+                let changed = std::mem::take(&mut self.report.changed);
+                let pruned = std::mem::take(&mut self.report.pruned);
                 let note = format!("{}; {changed} changed, {pruned} pruned", ready.message);
                 notifier.tell(object, Level::Normal, Reason::Converged, &note);
             }
