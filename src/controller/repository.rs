@@ -227,12 +227,14 @@ impl Driver {
             .fetch(outcome.as_str(), started.elapsed());
         let (Fetched::New(snapshot) | Fetched::Unchanged(snapshot)) = fetched?;
         let revision = snapshot.revision.to_string();
-        let seen = match known {
-            Some(seen) if seen.snapshot.revision == snapshot.revision => seen,
-            _ => Seen {
-                at: self.first_seen(&revision),
-                snapshot: snapshot.clone(),
+        // The newest snapshot also of a revision that is known: its objects may have moved, when the
+        // cache was found corrupt or had grown too large.
+        let seen = Seen {
+            at: match known {
+                Some(seen) if seen.snapshot.revision == snapshot.revision => seen.at,
+                _ => self.first_seen(&revision),
             },
+            snapshot: snapshot.clone(),
         };
         let at = seen.at;
         let news = self.status.revision.as_deref() != Some(revision.as_str());

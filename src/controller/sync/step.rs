@@ -147,8 +147,11 @@ impl Driver {
     async fn retarget(&mut self, object: &Sync, seen: &Seen) {
         let scope = Scope::of(&object.spec.settings);
         let revision = seen.snapshot.revision.to_string();
-        let current = self.target.as_ref();
-        if current.is_some_and(|target| target.revision == revision && target.scope == scope) {
+        if let Some(target) = &mut self.target
+            && target.revision == revision
+            && target.scope == scope
+        {
+            target.seen = seen.clone();
             self.blocked = None;
             return;
         }
