@@ -2,6 +2,7 @@
 //! API server says exists.
 
 mod board;
+mod login;
 mod patch;
 mod receiver;
 mod repository;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::board::Standing;
+use super::login::{Login, PollError};
 use super::patch::{is_gone, write_status};
 use super::receiver;
 use super::secrets;
@@ -24,7 +25,7 @@ use crate::chain;
 use crate::manifest::redact;
 use crate::notify::Level;
 use crate::plan::SyncName;
-use crate::source::{self, Credentials, CredentialsError, FetchRequest, Fetched, Reference};
+use crate::source::{FetchRequest, Fetched, Reference};
 
 /// The field manager of child Syncs; not that of managed objects, so that a Sync which is itself in
 /// Git keeps its two writers apart.
@@ -46,46 +47,13 @@ pub(super) struct Driver {
     asked: Option<Asked>,
     backoff: Backoff,
     next_poll: Instant,
-    /// The credentials as they were read last.
-    login: Option<Login>,
+    login: Login,
     /// The webhook's Secret.
     token: Option<watch::Receiver<u64>>,
     /// Why webhooks are not heard.
     deaf: Option<receiver::Refused>,
     /// What a webhook wakes; it keeps one call while a fetch is under way.
     poke: Arc<Notify>,
-}
-
-/// Credentials, and the Secret and URL that they are for.
-struct Login {
-    secret: String,
-    url: String,
-    changes: watch::Receiver<u64>,
-    credentials: Credentials,
-}
-
-/// Why a poll failed.
-#[derive(Debug, thiserror::Error)]
-enum PollError {
-    #[error(transparent)]
-    Fetch(#[from] source::Error),
-    #[error("spec.secretRef: {0}")]
-    Secret(#[from] secrets::Error),
-    #[error("spec.secretRef: Secret {secret}: {source}")]
-    Credentials {
-        secret: String,
-        source: CredentialsError,
-    },
-}
-
-impl PollError {
-    fn reason(&self) -> Reason {
-        match self {
-            Self::Fetch(error) => error.reason(),
-            Self::Secret(secrets::Error::Unavailable(..)) => Reason::ApiUnavailable,
-            Self::Secret(_) | Self::Credentials { .. } => Reason::CredentialsInvalid,
-        }
-    }
 }
 
 /// What makes a poll due at once when it changes.
@@ -110,7 +78,7 @@ impl Driver {
             asked: None,
             backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
             next_poll: Instant::now(),
-            login: None,
+            login: Login::default(),
             token: None,
             deaf: None,
             poke: Arc::default(),
@@ -134,11 +102,8 @@ impl Driver {
                     }
                 }
                 // A rotated credential is tried at once.
-                true = changed(self.login.as_mut().map(|login| &mut login.changes)) => {
-                    self.login = None;
-                    self.next_poll = Instant::now();
-                }
-                true = changed(self.token.as_mut()) => {
+                true = self.login.changed() => self.next_poll = Instant::now(),
+                true = secrets::changed(self.token.as_mut()) => {
                     self.token = None;
                     self.next_poll = Instant::now();
                 }
@@ -203,7 +168,7 @@ impl Driver {
 
     /// Fetches, and publishes what is new before anything is written to the API server about it.
     async fn fetch(&mut self, object: &GitRepository, new_spec: bool) -> Result<String, PollError> {
-        let credentials = self.credentials(object).await?;
+        let credentials = self.login.credentials(&self.context, object).await?;
         let known = self.publish.borrow().latest.clone();
         let started = Instant::now();
         let request = FetchRequest {
@@ -268,45 +233,6 @@ impl Driver {
             Some(at) if self.status.revision.as_deref() == Some(revision) => at.0,
             _ => Timestamp::now(),
         }
-    }
-
-    /// The credentials of `spec.secretRef`, read again only when the Secret changed.
-    async fn credentials(&mut self, object: &GitRepository) -> Result<Credentials, PollError> {
-        let Some(reference) = &object.spec.secret_ref else {
-            self.login = None;
-            return Ok(Credentials::default());
-        };
-        let (secret, url) = (&reference.name, &object.spec.url);
-        if let Some(login) = &self.login
-            && (&login.secret, &login.url) == (secret, url)
-            && self.context.secrets.is_in_step()
-        {
-            return Ok(login.credentials.clone());
-        }
-        let namespace = object.namespace().unwrap_or_default();
-        let changes = self.context.secrets.subscribe(&namespace, secret);
-        // Listened to also where it is missing: its coming is a change.
-        let mut login = Login {
-            secret: secret.clone(),
-            url: url.clone(),
-            changes,
-            credentials: Credentials::default(),
-        };
-        let data = secrets::read(&self.context, &namespace, secret).await;
-        let read = data.map_err(PollError::from).and_then(|data| {
-            Credentials::from_secret(url, &data).map_err(|source| PollError::Credentials {
-                secret: format!("{namespace}/{secret}"),
-                source,
-            })
-        });
-        if let Ok(credentials) = &read {
-            login.credentials = credentials.clone();
-        } else {
-            // Not to be used: the next poll reads again.
-            login.secret.clear();
-        }
-        self.login = Some(login);
-        read
     }
 
     /// Makes the webhook's receiver what the spec and the Secret say.
@@ -440,12 +366,4 @@ impl Driver {
 
 fn ready(status: Option<bool>, reason: Reason, message: impl Into<String>) -> Verdict {
     Verdict::new(ConditionType::Ready, status, reason, message)
-}
-
-/// Waits for a change of what may not be there; false: it will not change.
-async fn changed(changes: Option<&mut watch::Receiver<u64>>) -> bool {
-    match changes {
-        Some(changes) => changes.changed().await.is_ok(),
-        None => std::future::pending().await,
-    }
 }

@@ -107,3 +107,11 @@ pub(super) async fn read(context: &Context, namespace: &str, name: &str) -> Resu
         Err(_) => Err(Error::Unavailable(title, "no answer".to_owned())),
     }
 }
+
+/// Waits for a change of a Secret that may not be named; false: it will not change.
+pub(super) async fn changed(changes: Option<&mut watch::Receiver<u64>>) -> bool {
+    match changes {
+        Some(changes) => changes.changed().await.is_ok(),
+        None => std::future::pending().await,
+    }
+}
