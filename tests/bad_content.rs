@@ -10,6 +10,13 @@ use crate::support::world::{config_map, world};
 /// Stands where a secret would, on broken lines and beside them.
 const MARKER: &str = "hunter2-on-a-broken-line";
 
+/// What `git lfs track` commits in a file's place.
+const LFS_POINTER: &str = concat!(
+    "version https://git-lfs.github.com/spec/v1\n",
+    "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n",
+    "size 12345\n",
+);
+
 /// A folder that a commit breaks.
 struct Row {
     folder: &'static str,
@@ -276,6 +283,15 @@ async fn a_file_that_is_no_manifest() {
             &["helm/values.yaml: document 1", "helm template"],
         ),
     ];
+    rows.push(Row {
+        folder: "lfs",
+        changes: vec![("x.yaml", Change::Write(LFS_POINTER))],
+        reason: "InvalidManifest",
+        says: &[
+            "lfs/x.yaml: a Git LFS pointer",
+            "commit the file itself, or list it in .towlineignore",
+        ],
+    });
     rows.push(Row {
         folder: "encoding",
         changes: vec![("x.yaml", Change::Bytes(b"a: b\nc: \xff\n"))],

@@ -109,6 +109,9 @@ pub(super) fn each_object(
     text: &[u8],
     mut found: impl FnMut(u32, u32, Manifest),
 ) -> Result<(), BlobError> {
+    if is_lfs_pointer(text) {
+        return Err(BlobError::LfsPointer);
+    }
     for manifest::Document {
         number: document,
         value,
@@ -124,6 +127,18 @@ pub(super) fn each_object(
         }
     }
     Ok(())
+}
+
+/// Whether a blob stands in for a file on an LFS server: its first line has the key `version`, and one
+/// of the values that the specification of Git LFS knows.
+fn is_lfs_pointer(text: &[u8]) -> bool {
+    [
+        &b"version https://git-lfs.github.com/spec/"[..],
+        b"version https://hawser.github.com/spec/",
+        b"version http://git-media.io/v/",
+    ]
+    .iter()
+    .any(|start| text.starts_with(start))
 }
 
 fn is_kustomization(value: &Value) -> bool {

@@ -33,6 +33,12 @@ pub enum BlobError {
         /// The 1-based document.
         document: u32,
     },
+    /// Its content is elsewhere.
+    #[error(
+        "a Git LFS pointer, whose content is not in the repository: commit the file itself, or list \
+         it in .towlineignore"
+    )]
+    LfsPointer,
     /// A place that was asked for holds no object.
     #[error("document {document}: no object {item}")]
     NoSuchObject {

@@ -193,6 +193,26 @@ fn a_kustomization_is_refused() {
 }
 
 #[test]
+fn an_lfs_pointer_is_refused_by_its_first_line() {
+    for version in [
+        "https://git-lfs.github.com/spec/v1",
+        "https://hawser.github.com/spec/v1",
+        "http://git-media.io/v/2",
+    ] {
+        let text = format!("version {version}\noid sha256:4d7a\nsize 12345\n");
+        let error = Repository::of(&[("a.yaml", &map("a")), ("big.yaml", &text)]).error();
+        assert!(
+            error.contains("big.yaml: a Git LFS pointer") && error.contains(".towlineignore"),
+            "{error}"
+        );
+    }
+    let text = format!("# version https://git-lfs.github.com/spec/v1\n{}", map("a"));
+    Repository::of(&[("a.yaml", &text)])
+        .render(Settings::default())
+        .unwrap();
+}
+
+#[test]
 fn texts_are_shared() {
     let mut repository = Repository::of(&[("a.yaml", &map("a")), ("b.yaml", &map("b"))]);
     let rendered = repository.render(Settings::default()).unwrap();
