@@ -6,8 +6,13 @@ use ring::hmac;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 
 /// The lines of a `known_hosts` file. Certificates of authorities are not supported: no server is
-/// asked for one, and their lines mean nothing.
+/// asked for one, and a host that nothing but an authority speaks for is refused.
 pub(in crate::source) struct KnownHosts(Vec<Line>);
+
+/// What is wrong where a host's key is known by a certificate only.
+const ONLY_AUTHORITY: &str = "it has an authority for the host (@cert-authority) and none of the \
+                              host's own keys, and host certificates are not read: add the output \
+                              of ssh-keyscan, once you have made sure that it is right";
 
 struct Line {
     marker: Marker,
@@ -50,10 +55,22 @@ impl KnownHosts {
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
             .map(|line| Line::parse(line).ok_or("a line in it is not that of a known_hosts file"))
             .collect::<Result<_, _>>()?;
-        match lines.iter().any(|line| line.marker == Marker::None) {
-            true => Ok(Self(lines)),
-            false => Err("it holds no host key"),
+        let has = |marker| lines.iter().any(|line| line.marker == marker);
+        match (has(Marker::None), has(Marker::Authority)) {
+            (true, _) => Ok(Self(lines)),
+            (false, true) => Err(ONLY_AUTHORITY),
+            (false, false) => Err("it holds no host key"),
         }
+    }
+
+    /// What is wrong with the file for a host, before the host is asked.
+    pub(super) fn problem(&self, host: &str, port: u16) -> Option<&'static str> {
+        let name = name(host, port);
+        let has = |marker| {
+            let mut lines = self.0.iter().filter(|line| line.marker == marker);
+            lines.any(|line| line.is_for(&name))
+        };
+        (has(Marker::Authority) && !has(Marker::None)).then_some(ONLY_AUTHORITY)
     }
 
     /// What is to be thought of `key` as that of a host.
@@ -281,6 +298,12 @@ mod tests {
         ] {
             assert_eq!(KnownHosts::parse(text).err(), Some(problem), "{text}");
         }
+        let authority = format!("@cert-authority h {ONE}");
+        assert_eq!(KnownHosts::parse(&authority).err(), Some(ONLY_AUTHORITY));
+        let known = KnownHosts::parse(&format!("g {ONE}\n{authority}")).unwrap();
+        assert_eq!(known.problem("h", 22), Some(ONLY_AUTHORITY));
+        assert_eq!(known.problem("g", 22), None);
+        assert_eq!(known.problem("other", 22), None);
         let revoked = format!("@revoked h {ONE}");
         assert!(KnownHosts::parse(&revoked).is_err());
     }

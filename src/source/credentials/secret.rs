@@ -81,8 +81,10 @@ impl Credentials {
         match scheme.map(str::to_ascii_lowercase).as_deref() {
             Some("https") => https(&Values(data)),
             Some("http") => http(&Values(data)),
-            _ if Place::parse(url).is_some() => ssh(&Values(data)),
-            _ => Err(CredentialsError::Scheme),
+            _ => {
+                let place = Place::parse(url).ok_or(CredentialsError::Scheme)?;
+                ssh(&Values(data), &place)
+            }
         }
     }
 }
@@ -165,7 +167,7 @@ fn http(values: &Values<'_>) -> Result<Credentials, CredentialsError> {
     })))
 }
 
-fn ssh(values: &Values<'_>) -> Result<Credentials, CredentialsError> {
+fn ssh(values: &Values<'_>, place: &Place) -> Result<Credentials, CredentialsError> {
     let (identity, known_hosts) = match (values.lines("identity")?, values.lines("known_hosts")?) {
         (Some(identity), Some(known_hosts)) => (identity, known_hosts),
         (None, None) => return Err(nothing("ssh", SSH_KEYS)),
@@ -174,9 +176,12 @@ fn ssh(values: &Values<'_>) -> Result<Credentials, CredentialsError> {
     };
     let key = private_key(identity, values.text("password")?)
         .map_err(|problem| malformed("identity", problem))?;
-    Ssh::new(values.text("username")?, key, known_hosts)
-        .map(|ssh| Credentials::Ssh(Arc::new(ssh)))
-        .map_err(|problem| malformed("known_hosts", problem))
+    let ssh = Ssh::new(values.text("username")?, key, known_hosts)
+        .map_err(|problem| malformed("known_hosts", problem))?;
+    match ssh.known_hosts.problem(&place.host, place.port) {
+        Some(problem) => Err(malformed("known_hosts", problem)),
+        None => Ok(Credentials::Ssh(Arc::new(ssh))),
+    }
 }
 
 fn missing(key: &'static str, missing: &'static str) -> CredentialsError {
