@@ -9,6 +9,7 @@ mod bad_spec;
 mod converge;
 mod crash;
 mod credentials;
+mod damage;
 mod docs;
 mod drift;
 mod harness;

@@ -3,6 +3,7 @@
 
 mod board;
 mod login;
+mod mend;
 mod patch;
 mod receiver;
 mod repository;

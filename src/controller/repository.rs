@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::Context;
 use super::board::Standing;
 use super::login::{Login, PollError};
+use super::mend::Mender;
 use super::patch::{is_gone, write_status};
 use super::receiver;
 use super::secrets;
@@ -25,7 +26,7 @@ use crate::chain;
 use crate::manifest::redact;
 use crate::notify::Level;
 use crate::plan::SyncName;
-use crate::source::{FetchRequest, Fetched, Reference};
+use crate::source::{Credentials, FetchRequest, Fetched, Reference};
 
 /// The field manager of child Syncs; not that of managed objects, so that a Sync which is itself in
 /// Git keeps its two writers apart.
@@ -48,6 +49,9 @@ pub(super) struct Driver {
     backoff: Backoff,
     next_poll: Instant,
     login: Login,
+    /// The credentials that the remote has accepted last.
+    proven: Option<Credentials>,
+    mender: Mender,
     /// The webhook's Secret.
     token: Option<watch::Receiver<u64>>,
     /// Why webhooks are not heard.
@@ -79,6 +83,8 @@ impl Driver {
             backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
             next_poll: Instant::now(),
             login: Login::default(),
+            proven: None,
+            mender: Mender::new(),
             token: None,
             deaf: None,
             poke: Arc::default(),
@@ -93,6 +99,8 @@ impl Driver {
             if !deleting {
                 self.step(&object).await;
             }
+            let latest = self.publish.borrow().latest.clone();
+            let snapshot = latest.map(|seen| seen.snapshot);
             tokio::select! {
                 changed = self.object.changed() => if changed.is_err() { return },
                 Ok(_) = self.child.wait_for(|child| child.exists != saw), if wants_child => {
@@ -107,6 +115,8 @@ impl Driver {
                     self.token = None;
                     self.next_poll = Instant::now();
                 }
+                // Somebody read from a copy that is damaged, and waits for a sound one.
+                due = self.mender.due(snapshot) => self.next_poll = self.next_poll.min(due),
                 () = self.poke.notified() => self.next_poll = Instant::now(),
                 // Without a step it would be due for ever.
                 () = tokio::time::sleep_until(self.next_poll), if !deleting => (),
@@ -180,7 +190,8 @@ impl Driver {
                 .as_ref()
                 .filter(|_| !new_spec)
                 .map(|seen| seen.snapshot.clone()),
-            credentials,
+            proven: self.proven.as_ref() == Some(&credentials),
+            credentials: credentials.clone(),
         };
         let fetched = self.context.cache.fetch(request).await;
         let outcome = match &fetched {
@@ -191,6 +202,7 @@ impl Driver {
             .metrics
             .fetch(outcome.as_str(), started.elapsed());
         let (Fetched::New(snapshot) | Fetched::Unchanged(snapshot)) = fetched?;
+        self.proven = Some(credentials);
         let revision = snapshot.revision.to_string();
         // The newest snapshot also of a revision that is known: its objects may have moved, when the
         // cache was found corrupt or had grown too large.

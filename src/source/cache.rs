@@ -45,6 +45,9 @@ pub struct FetchRequest {
     pub known: Option<Arc<Snapshot>>,
     /// What the remote is shown.
     pub credentials: Credentials,
+    /// Whether the remote has accepted these credentials for what the caller has. If not, it is asked
+    /// even where a commit is wanted that the caller has.
+    pub proven: bool,
 }
 
 /// What a fetch found. Callers keep the snapshot in either case: an unchanged revision may have
@@ -85,7 +88,7 @@ impl Cache {
     /// Finds the wanted commit on the remote, and downloads it unless the cache holds it.
     ///
     /// One connection, and one request while nothing has changed; none for a commit id that the
-    /// caller knows already. Requests for the same URL wait for each other and share an answer that
+    /// caller knows already and has proven that it may. Requests for the same URL wait for each other and share an answer that
     /// is new enough for both.
     ///
     /// # Errors
@@ -153,7 +156,7 @@ impl Cache {
             return None;
         };
         let folder = self.folder(&url::cache_key(&request.url));
-        known.is_commit(id, &folder).then(|| Arc::clone(known))
+        (request.proven && known.is_commit(id, &folder)).then(|| Arc::clone(known))
     }
 
     async fn run(

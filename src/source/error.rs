@@ -183,7 +183,7 @@ pub enum Error {
         link: String,
     },
     /// The object database is damaged; the next fetch makes it anew.
-    #[error("the cached copy is damaged; fetching again repairs it")]
+    #[error("the cached copy is damaged; it is fetched anew")]
     Corrupt {
         /// In libgit2's words.
         source: Cause,
@@ -229,6 +229,11 @@ impl Error {
             | Self::Cache { .. }
             | Self::Interrupted => Reason::FetchFailed,
         }
+    }
+
+    /// Whether a fetch of the same revision may put it right, without any change by a person.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. })
     }
 
     /// What a libgit2 error while reading the object database means.
@@ -370,7 +375,7 @@ mod tests {
             (
                 ErrorClass::Odb,
                 "object not found",
-                "the cached copy is damaged; fetching again repairs it; object not found",
+                "the cached copy is damaged; it is fetched anew; object not found",
             ),
         ] {
             let error = git2::Error::new(ErrorCode::GenericError, class, message);

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use git2::{Oid, Repository, RepositoryInitOptions};
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use super::error::Error;
 use super::limits::Settings;
@@ -29,7 +30,7 @@ pub(super) struct Generation {
     /// Replaced: the folder goes with the last holder.
     obsolete: AtomicBool,
     /// A read found damage: to be replaced.
-    damaged: AtomicBool,
+    damaged: watch::Sender<bool>,
 }
 
 impl std::fmt::Debug for Generation {
@@ -61,7 +62,7 @@ impl Generation {
             folder,
             pool: Mutex::new(vec![repository]),
             obsolete: AtomicBool::new(false),
-            damaged: AtomicBool::new(false),
+            damaged: watch::Sender::new(false),
         })
     }
 
@@ -81,8 +82,8 @@ impl Generation {
 
     /// Remembers that reading failed, if `error` says that the database is damaged.
     pub(super) fn damage(&self, error: Error) -> Error {
-        if matches!(error, Error::Corrupt { .. }) {
-            self.damaged.store(true, Ordering::Relaxed);
+        if error.is_damage() {
+            self.damaged.send_replace(true);
         }
         error
     }
@@ -93,7 +94,13 @@ impl Generation {
     }
 
     pub(super) fn is_damaged(&self) -> bool {
-        self.damaged.load(Ordering::Relaxed)
+        *self.damaged.borrow()
+    }
+
+    /// Waits until a read finds damage.
+    pub(super) async fn until_damaged(&self) {
+        // The sender is our own, so it outlives the wait.
+        let _ = self.damaged.subscribe().wait_for(|damaged| *damaged).await;
     }
 
     /// Gives the folder up: it is removed with the last holder of the generation.
@@ -101,13 +108,12 @@ impl Generation {
         self.obsolete.store(true, Ordering::Relaxed);
     }
 
-    /// Whether so much has accumulated that a fresh fetch is better than one more pack. Each ref
-    /// may bring some packs of its own, else many branches of one repository would replace it for
-    /// ever.
-    pub(super) fn is_full(&self, settings: &Settings) -> bool {
+    /// Whether so much has accumulated that a fresh fetch is better than one more pack. Each of the
+    /// revisions `in_use` may bring some packs of its own, else many branches of one repository
+    /// would replace it for ever.
+    pub(super) fn is_full(&self, settings: &Settings, in_use: usize) -> bool {
         let (packs, bytes) = packs(&self.folder);
-        let refs = fs::read_dir(self.folder.join(REFS)).map_or(0, Iterator::count);
-        packs > settings.max_packs.max(4 * refs) || bytes > settings.max_folder_bytes
+        packs > settings.max_packs.max(4 * in_use) || bytes > settings.max_folder_bytes
     }
 
     fn pool(&self) -> std::sync::MutexGuard<'_, Vec<Repository>> {

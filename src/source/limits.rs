@@ -20,7 +20,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// Packs in a repository's folder above which it is fetched anew; every fetch adds one.
     pub max_packs: usize,
-    /// Bytes in a repository's folder above which it is fetched anew.
+    /// Bytes in a repository's folder above which it is fetched anew: the folder never holds more
+    /// than these and one fetch, and for the time of being replaced, one fetch more.
     pub max_folder_bytes: u64,
 }
 

@@ -60,7 +60,8 @@ impl fmt::Display for Revision {
 /// A commit, complete on disk. Its methods block, and read nothing but the object database.
 ///
 /// An [`Error::Corrupt`] out of any of them makes the next fetch replace the copy on disk, and that
-/// fetch answer with a new snapshot of the same revision.
+/// fetch answer with a new snapshot of the same revision; [`Snapshot::until_damaged`] says when such
+/// a fetch is due.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Which commit.
@@ -139,6 +140,12 @@ impl Snapshot {
     /// The content of a blob, where its path is not at hand.
     pub fn read_blob(&self, blob: BlobId) -> Result<Vec<u8>, Error> {
         self.read_named(blob, || format!("blob {}", hex(&blob.0)))
+    }
+
+    /// Waits until a read, of this snapshot or another one of the same folder, finds that its objects
+    /// are damaged or missing.
+    pub async fn until_damaged(&self) {
+        self.generation.until_damaged().await;
     }
 
     fn read_named(&self, blob: BlobId, name: impl Fn() -> String) -> Result<Vec<u8>, Error> {

@@ -59,6 +59,12 @@ impl Store {
             .is_none_or(|current| Arc::strong_count(current) == 1)
     }
 
+    /// The revisions that somebody holds.
+    fn in_use(&self) -> usize {
+        let held = |recent: &&Recent| recent.snapshot.strong_count() > 0;
+        self.recent.iter().filter(held).count()
+    }
+
     /// The answer to a request that was made at `asked_at`, if another fetch of the same has
     /// connected since.
     pub(super) fn shared(
@@ -123,10 +129,12 @@ impl Store {
         let Some(current) = self.current.clone().filter(|current| !current.is_damaged()) else {
             return self.replace(order, slot);
         };
-        match extend(&current, order, settings, slot) {
+        let in_use = self.in_use();
+        let is_full = |generation: &Generation| generation.is_full(settings, in_use);
+        match extend(&current, order, is_full, slot) {
             Ok(Extended::Complete(target)) => Ok((current, target)),
             Ok(Extended::Full) => self.replace(order, slot),
-            Err(error) if matches!(error, Error::Corrupt { .. }) => {
+            Err(error) if error.is_damage() => {
                 tracing::warn!(
                     error = %error,
                     "fetching into the cached copy of a repository failed; fetching it anew"
@@ -223,7 +231,7 @@ enum Extended {
 fn extend<S>(
     generation: &Generation,
     order: Order<'_>,
-    settings: &Settings,
+    is_full: impl Fn(&Generation) -> bool,
     slot: &impl Fn() -> Result<S, Error>,
 ) -> Result<Extended, Error> {
     let repository = generation.handle()?;
@@ -234,7 +242,7 @@ fn extend<S>(
         |target| {
             let complete = generation::holds(&repository, &target.source, target.commit)
                 .map_err(|error| Error::from_database(&error))?;
-            full = !complete && generation.is_full(settings);
+            full = !complete && is_full(generation);
             Ok(complete || full)
         },
         slot,

@@ -250,6 +250,7 @@ impl Remote {
             timeout: Duration::from_secs(20),
             known: None,
             credentials: Credentials::None,
+            proven: true,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _, stream};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::memory::Trouble;
 use super::report::Round;
 use super::target::{Item, Target};
 use super::{Driver, bodies};
@@ -49,7 +50,7 @@ pub(super) enum Done {
     /// It could not be applied.
     Failed(WriteError),
     /// Its manifest could not be read again.
-    Unreadable(String),
+    Unreadable(Trouble),
 }
 
 /// Why jobs were left undone.
@@ -173,7 +174,7 @@ async fn one(
     item: &Item,
     task: Task,
     gvk: &GroupVersionKind,
-    manifest: Result<Manifest, String>,
+    manifest: Result<Manifest, Trouble>,
 ) -> Done {
     let Item { key, digest, .. } = item;
     let manifest = match manifest {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::manifest::Manifest;
+use super::memory::Trouble;
+use crate::api::Reason;
+use crate::chain;
+use crate::manifest::{Manifest, redact};
 use crate::render::{self, Entry};
 use crate::source::Snapshot;
 
@@ -17,7 +20,7 @@ const AHEAD: usize = 32;
 pub(super) fn read(
     snapshot: Arc<Snapshot>,
     wanted: Vec<(usize, Entry)>,
-) -> mpsc::Receiver<(usize, Result<Manifest, String>)> {
+) -> mpsc::Receiver<(usize, Result<Manifest, Trouble>)> {
     let (send, receive) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
         for file in wanted.chunk_by(|(_, a), (_, b)| a.blob == b.blob) {
@@ -34,7 +37,7 @@ pub(super) fn read(
 fn manifests(
     snapshot: &Snapshot,
     file: &[(usize, Entry)],
-) -> Vec<(usize, Result<Manifest, String>)> {
+) -> Vec<(usize, Result<Manifest, Trouble>)> {
     let Some((_, first)) = file.first() else {
         return Vec::new();
     };
@@ -42,15 +45,20 @@ fn manifests(
         .iter()
         .map(|(_, entry)| (entry.document, entry.item))
         .collect();
+    let trouble = |reason, error: &dyn std::error::Error| Trouble {
+        reason,
+        message: redact::text(&chain(error)),
+    };
     let read = snapshot
         .read_blob(first.blob)
-        .map_err(|error| error.to_string())
+        .map_err(|error| trouble(error.reason(), &error))
         .and_then(|text| {
-            render::bodies(&text, &places).map_err(|error| format!("{}: {error}", first.file))
+            let bodies = render::bodies(&text, &places);
+            bodies.map_err(|error| trouble(Reason::InvalidManifest, &error))
         });
     let indexes = file.iter().map(|(index, _)| *index);
     match read {
         Ok(manifests) => indexes.zip(manifests.into_iter().map(Ok)).collect(),
-        Err(error) => indexes.map(|index| (index, Err(error.clone()))).collect(),
+        Err(trouble) => indexes.map(|index| (index, Err(trouble.clone()))).collect(),
     }
 }

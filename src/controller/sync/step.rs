@@ -1,6 +1,7 @@
 //! One wake-up of a Sync's driver.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
@@ -151,6 +152,8 @@ impl Driver {
             && target.revision == revision
             && target.scope == scope
         {
+            // The objects of a damaged copy have moved: what could not be read can be now.
+            self.full |= !Arc::ptr_eq(&target.seen.snapshot, &seen.snapshot);
             target.seen = seen.clone();
             self.blocked = None;
             return;
@@ -183,7 +186,7 @@ impl Driver {
                 self.blocked = Some(Blocked {
                     reason: error.reason(),
                     message: format!("{revision} is not applied: {}", target::explain(&error)),
-                    stalled: !matches!(error, TargetError::Interrupted),
+                    stalled: error.is_lasting(),
                 });
             }
         }
@@ -418,10 +421,7 @@ impl Driver {
                 },
                 message: crate::chain(&error),
             },
-            Done::Unreadable(message) => Trouble {
-                reason: Reason::InvalidManifest,
-                message,
-            },
+            Done::Unreadable(trouble) => trouble,
         };
         memory.records.remove(key);
         memory.troubles.insert(key.clone(), trouble);

@@ -40,6 +40,17 @@ impl TargetError {
             Self::Interrupted => Reason::Progressing,
         }
     }
+
+    /// Whether only a person can help.
+    pub(super) fn is_lasting(&self) -> bool {
+        match self {
+            Self::Source(error) | Self::Render(RenderError::Read { source: error, .. }) => {
+                !error.is_damage()
+            }
+            Self::Render(_) | Self::Submodule(_) => true,
+            Self::Interrupted => false,
+        }
+    }
 }
 
 /// What the content of a target depends on, beside the commit.

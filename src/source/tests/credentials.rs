@@ -246,6 +246,7 @@ async fn fetch_in_a_process() {
         timeout: Duration::from_secs(20),
         known: None,
         credentials: Credentials::None,
+        proven: true,
     };
     match cache.fetch(request).await {
         Ok(fetched) => println!("result: {}", fetched.snapshot().revision),

@@ -1,5 +1,7 @@
 //! What the cache makes of what is on disk.
 
+use futures::FutureExt as _;
+
 use super::*;
 
 #[tokio::test]
@@ -79,7 +81,11 @@ async fn damage_found_by_a_reader_is_healed_too() {
     let mut request = remote.request(branch("main"));
     let snapshot = fetch(&cache, request.clone()).await;
     let missing = crate::render::BlobId([7; 20]);
+    let other = fetch(&cache, remote.request(Reference::Default)).await;
+    assert!(other.until_damaged().now_or_never().is_none());
     let error = snapshot.read_blob(missing).unwrap_err();
+    other.until_damaged().await;
+    drop(other);
     assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
     request.known = Some(snapshot);
     let fetched = cache.fetch(request).await.unwrap();
@@ -114,6 +120,78 @@ async fn too_many_packs_start_a_new_generation() {
     held.clear();
     assert_eq!(generations(&folder).len(), 1);
     assert!(last.listing("").is_ok());
+}
+
+/// Bytes that do not compress, others for every `seed`.
+fn noise(seed: u32, bytes: usize) -> Vec<u8> {
+    let mut state = u64::from(seed) + 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    (0..bytes).map(|_| next()).collect()
+}
+
+/// The files below a folder, with their sizes.
+fn files(folder: &std::path::Path) -> Vec<(std::path::PathBuf, u64)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(files(&entry.path())),
+            false => found.push((entry.path(), entry.metadata().unwrap().len())),
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn the_folder_is_bounded_by_the_limit_and_one_fetch() {
+    const LIMIT: u64 = 1 << 20;
+    const PUSH: usize = 300_000;
+    let remote = Remote::start().await;
+    let folder = TempDir::new().unwrap();
+    let settings = Settings {
+        max_folder_bytes: LIMIT,
+        ..Settings::new(folder.path())
+    };
+    let cache = Cache::open(settings).unwrap();
+    let mut request = remote.request(branch("main"));
+    for round in 0..12 {
+        let noise = noise(round, PUSH);
+        // An unrelated history each time, forced over the one before.
+        let branch = format!("history-{round}");
+        let commit = remote.commit(&branch, &[("a.yaml", Entry::File(&noise))]);
+        remote.set("refs/heads/main", commit);
+        request.known = Some(fetch(&cache, request.clone()).await);
+        let bytes: u64 = files(folder.path()).iter().map(|(_, bytes)| bytes).sum();
+        // Beside the noise a pack has an index, and the folder some files of its own.
+        assert!(bytes < LIMIT + PUSH as u64 + 20_000, "{round}: {bytes}");
+    }
+    assert_ne!(generations(&folder), ["1"], "the bound was met");
+}
+
+#[tokio::test]
+async fn tags_that_were_followed_once_do_not_count_as_in_use() {
+    let remote = Remote::start().await;
+    let folder = TempDir::new().unwrap();
+    let settings = Settings {
+        max_packs: 4,
+        ..Settings::new(folder.path())
+    };
+    let cache = Cache::open(settings).unwrap();
+    let mut request = remote.request(Reference::Semver("*".to_owned()));
+    for round in 0..20u8 {
+        let commit = remote.commit("main", &[("a.yaml", Entry::File(&[round]))]);
+        remote.set(&format!("refs/tags/v1.{round}.0"), commit);
+        request.known = Some(fetch(&cache, request.clone()).await);
+        let is_pack = |path: &std::path::Path| path.extension().is_some_and(|e| e == "pack");
+        let files = files(folder.path());
+        let packs = files.iter().filter(|(path, _)| is_pack(path)).count();
+        assert!(packs <= 5, "{round}: {packs}");
+    }
 }
 
 #[tokio::test]

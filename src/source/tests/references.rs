@@ -81,11 +81,18 @@ async fn every_kind_of_reference() {
     remote.requests();
     let mut request = remote.request(commit(two));
     request.known = Some(snapshot);
-    assert!(matches!(
-        cache.fetch(request).await.unwrap(),
-        Fetched::Unchanged(_)
-    ));
+    let known = cache.fetch(request.clone()).await.unwrap();
+    assert!(matches!(known, Fetched::Unchanged(_)));
     assert_eq!(remote.requests().len(), 0);
+    // New credentials have to be accepted first.
+    request.proven = false;
+    let proven = cache.fetch(request.clone()).await.unwrap();
+    assert!(matches!(proven, Fetched::Unchanged(_)));
+    assert_eq!(remote.requests().len(), 1, "one look and no download");
+    remote.behave(Behaviour::Status(401));
+    let refused = cache.fetch(request).await.unwrap_err();
+    assert!(matches!(refused, Error::Authentication { .. }), "{refused}");
+    remote.behave(Behaviour::Serve);
     let missing = Reference::Commit("1".repeat(40));
     let error = cache.fetch(remote.request(missing)).await.unwrap_err();
     assert!(matches!(error, Error::RefNotFound { .. }), "{error:?}");

@@ -27,6 +27,7 @@ fn request(url: &str, credentials: Credentials) -> FetchRequest {
         timeout: Duration::from_secs(30),
         known: None,
         credentials,
+        proven: true,
     }
 }
 

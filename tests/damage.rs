@@ -1,0 +1,140 @@
+//! A cache that is damaged, while towline runs or while it is down: it is fetched anew, and the cluster
+//! equals Git again without a person.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::json;
+
+use crate::support::control_plane::Options;
+use crate::support::verdict::repository_stands;
+use crate::support::world::{Case, World};
+
+/// What becomes of a file.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    Zeroed,
+    /// The packs here are smaller than a page: what is mapped of one stays readable. A larger one
+    /// that lost its end would kill the process, as it kills Git's own.
+    Halved,
+    Removed,
+}
+
+impl Damage {
+    fn strike(self, file: &Path) {
+        let bytes = fs::metadata(file).unwrap().len();
+        if matches!(self, Self::Removed) {
+            return fs::remove_file(file).unwrap();
+        }
+        // Packs are written for reading only.
+        #[allow(clippy::permissions_set_readonly_false)]
+        {
+            let mut permissions = fs::metadata(file).unwrap().permissions();
+            permissions.set_readonly(false);
+            fs::set_permissions(file, permissions).unwrap();
+        }
+        let mut file = OpenOptions::new().write(true).open(file).unwrap();
+        match self {
+            Self::Zeroed => file.write_all(&vec![0; bytes as usize]).unwrap(),
+            _ => file.set_len(bytes / 2).unwrap(),
+        }
+    }
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// The only repository's copies in the cache.
+fn copies(world: &World) -> Vec<PathBuf> {
+    let repositories = entries(&world.operator.cache_folder());
+    assert_eq!(repositories.len(), 1, "{repositories:?}");
+    entries(&repositories[0])
+}
+
+/// Damages every pack of the cache, and its index.
+fn strike(world: &World, damage: Damage) {
+    let packs = copies(world)
+        .iter()
+        .flat_map(|copy| entries(&copy.join("objects/pack")))
+        .collect::<Vec<_>>();
+    // What is open of a copy that was removed is still read from.
+    assert!(!packs.is_empty() || matches!(damage, Damage::Removed));
+    for file in packs {
+        damage.strike(&file);
+    }
+}
+
+/// A person deletes an object, and it comes back.
+async fn heals(case: &Case<'_>, value: &str) {
+    case.delete::<ConfigMap>("x").await;
+    case.has("x", "value", Some(value)).await;
+}
+
+async fn started(world: &World) -> (Case<'_>, String) {
+    let case = world.case("damage").await;
+    let map = case.map("x", "first");
+    let first = case.repo.commit(&[("x.yaml", Some(&map))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    (case, first)
+}
+
+#[tokio::test]
+async fn a_copy_that_is_damaged_while_it_is_read_from_is_fetched_anew_once() {
+    let world = World::own(Options::default(), &[]).await;
+    let (case, mut commit) = started(&world).await;
+    let mut value = "first".to_owned();
+    for damage in [Damage::Zeroed, Damage::Halved, Damage::Removed] {
+        // Drift alone needs the copy, and nothing polls.
+        world.git.take_requests();
+        strike(&world, damage);
+        heals(&case, &value).await;
+        case.synced("all", &commit).await;
+        let requests = world.git.take_requests();
+        let polls = requests.iter().filter(|served| served.path == "info/refs");
+        match damage {
+            // What is open can be read on.
+            Damage::Removed => assert!(polls.count() <= 1, "{requests:?}"),
+            _ => assert_eq!(polls.count(), 1, "{damage:?}: {requests:?}"),
+        }
+        // And so does a push, whatever of the copy is still there.
+        strike(&world, damage);
+        value = format!("{damage:?}");
+        let map = case.map("x", &value);
+        commit = case.push(&[("x.yaml", Some(&map))], &value).await;
+        case.synced("all", &commit).await;
+        case.has("x", "value", Some(&value)).await;
+        repository_stands(&case, "True", "Fetched").await;
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_is_damaged_or_half_written_at_the_start_is_fetched_anew() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let (case, first) = started(&world).await;
+    let mut aside = case.aside();
+    for damage in [Damage::Zeroed, Damage::Halved, Damage::Removed] {
+        world.operator.kill();
+        strike(&world, damage);
+        let copy = copies(&world).remove(0);
+        let half = copy.with_file_name("99.tmp/objects/pack");
+        fs::create_dir_all(&half).unwrap();
+        for left in [half.join("pack_git2_x"), copy.join("HEAD.lock")] {
+            fs::write(left, "x").unwrap();
+        }
+        let case = world.resume(aside).await;
+        case.delete::<ConfigMap>("x").await;
+        aside = case.aside();
+        world.operator.restart().await;
+        let case = world.resume(aside).await;
+        case.has("x", "value", Some("first")).await;
+        case.synced("all", &first).await;
+        assert_eq!(copies(&world).len(), 1, "{damage:?}");
+        aside = case.aside();
+    }
+}
