@@ -37,20 +37,6 @@ impl Backoff {
     }
 }
 
-impl Iterator for Backoff {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(self.pause())
-    }
-}
-
-impl kube::runtime::utils::Backoff for Backoff {
-    fn reset(&mut self) {
-        self.tries = 0;
-    }
-}
-
 /// A duration made up to a tenth shorter, at random.
 pub(crate) fn jittered(duration: Duration) -> Duration {
     // A fresh RandomState is seeded by the standard library; nothing here needs more.

@@ -60,12 +60,15 @@ pub fn run(args: RunArgs) -> Result<(), Error> {
 
 fn start_log(args: &RunArgs) -> Result<(), Error> {
     // kube logs an answer that it cannot read in full, a Secret's too.
-    let quiet = "kube_client::client=off".parse().map_err(Error::LogLevel)?;
+    let client = "kube_client::client=off".parse();
+    // Whoever follows a watch says in its own words, and once, why it is interrupted.
+    let watcher = "kube_runtime::watcher=off".parse();
     let filter = args
         .log_level
         .parse::<EnvFilter>()
         .map_err(Error::LogLevel)?
-        .add_directive(quiet);
+        .add_directive(client.map_err(Error::LogLevel)?)
+        .add_directive(watcher.map_err(Error::LogLevel)?);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

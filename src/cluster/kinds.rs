@@ -51,6 +51,9 @@ struct Table {
 /// kinds come by their watch, and only an aggregated API server's kinds come this way.
 const DISCOVERY_PAUSE: Duration = Duration::from_secs(10);
 
+/// Pause before a watch that RBAC denied is asked for again: rights come by a person's hand.
+const DENIED_PAUSE: Duration = Duration::from_secs(300);
+
 impl Default for Kinds {
     fn default() -> Self {
         Self {
@@ -103,18 +106,31 @@ impl Kinds {
         Ok(())
     }
 
-    /// Follows the custom resource definitions for as long as it is polled.
+    /// Follows the custom resource definitions for as long as it is polled. An account with rights in
+    /// one namespace only may not; then discovery, which everybody may ask, finds a new kind whenever a
+    /// Sync that waits for it tries again.
     pub async fn follow(self, client: Client) {
         let resource = ApiResource::erase::<CustomResourceDefinition>(&());
         let api: Api<Definition> = Api::all_with(client, &resource);
         // Definitions are large; small pages bound what is in memory at once.
         let config = watcher::Config::default().page_size(25);
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        let mut denied = false;
         while let Some(event) = events.next().await {
             match event {
                 Ok(watcher::Event::InitApply(crd) | watcher::Event::Apply(crd)) => self.set(&crd),
                 Ok(watcher::Event::Delete(crd)) => self.unset(&crd),
                 Ok(watcher::Event::Init | watcher::Event::InitDone) => (),
+                Err(error) if is_denied(&error) => {
+                    if !std::mem::replace(&mut denied, true) {
+                        tracing::info!(
+                            "this account may not watch custom resource definitions: an object of a \
+                             kind that is not served yet is applied when its Sync is tried again, and \
+                             not the moment the kind comes"
+                        );
+                    }
+                    tokio::time::sleep(DENIED_PAUSE).await;
+                }
                 Err(error) => tracing::debug!(%error, "watching custom resource definitions"),
             }
         }
@@ -152,6 +168,17 @@ impl Kinds {
 
     fn write<T>(&self, change: impl FnOnce(&mut Table) -> T) -> T {
         change(&mut self.table.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Whether RBAC says no, as against a server that is not well.
+fn is_denied(error: &watcher::Error) -> bool {
+    use watcher::Error::{InitialListFailed, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(cause) | WatchStartFailed(cause) | WatchFailed(cause) => {
+            matches!(cause, kube::Error::Api(status) if status.is_forbidden())
+        }
+        _ => false,
     }
 }
 

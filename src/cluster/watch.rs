@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _};
 use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
 use kube::core::DynamicResourceScope;
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -46,9 +46,9 @@ impl Drop for Running {
 }
 
 /// A new custom kind is answered with 429 until its storage is ready, which takes milliseconds: tries
-/// start sooner than kube's own 800 ms.
+/// start sooner than kube's own 800 ms. Until a watch is back, nobody sees drift of its kind.
 fn backoff() -> Backoff {
-    Backoff::new(Duration::from_millis(50), Duration::from_secs(30))
+    Backoff::new(Duration::from_millis(50), Duration::from_secs(10))
 }
 
 /// How far a watch has come.
@@ -169,11 +169,21 @@ impl Follower {
         mut self,
         events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
     ) {
-        let mut events = std::pin::pin!(events.backoff(backoff()));
+        let mut events = std::pin::pin!(events);
+        let mut backoff = backoff();
         while let Some(event) = events.next().await {
             match event {
-                Ok(event) => self.take(event),
-                Err(error) => self.failed(&error),
+                // Said of every list before it is asked for: a list that is refused for ever would be asked
+                // for again without a pause if this counted as a success, as it does with kube's own back-off.
+                Ok(event @ watcher::Event::Init) => self.take(event),
+                Ok(event) => {
+                    backoff.reset();
+                    self.take(event);
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    tokio::time::sleep(backoff.pause()).await;
+                }
             }
         }
     }

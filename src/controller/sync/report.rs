@@ -145,7 +145,11 @@ impl Driver {
             self.backoff.reset();
             self.settled = None;
             self.note_applied();
-        } else if self.timers.retry.is_none() && self.has_trouble() {
+        } else if self.timers.retry.is_none()
+            // Not every kind announces itself: not that of an aggregated API server, and none to an
+            // account that may not watch definitions.
+            && (self.has_trouble() || !self.objects.waiting.is_empty())
+        {
             self.retry_later();
         }
         self.report.overdue |= due.healthy;

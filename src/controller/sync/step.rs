@@ -231,7 +231,14 @@ impl Driver {
             }
             objects = Objects::resolve(target, &cluster.kinds, within);
         }
-        let mut kinds: BTreeSet<GroupKind> = objects.kinds().into_iter().collect();
+        let wanted: BTreeSet<GroupKind> = objects.kinds().into_iter().collect();
+        // What is ours of kinds that left Git has to be known as well, to be pruned.
+        let known = wanted.union(&self.contained).cloned().collect();
+        let unlisted = self.watch(&known).await;
+        // No object of a kind that cannot be listed is applied; named all the same, the kind would hold up
+        // the deletion of this Sync.
+        let is_listed = |kind: &&GroupKind| !unlisted.iter().any(|(other, _)| other == *kind);
+        let kinds: BTreeSet<GroupKind> = wanted.iter().filter(is_listed).cloned().collect();
         if let Err(error) = self.mark(object, &kinds).await {
             let message = format!("the Sync cannot be marked as an ApplySet's parent: {error}");
             tracing::warn!(sync = %self.name, message);
@@ -242,9 +249,6 @@ impl Driver {
             });
             return Err(Stopped::Unavailable);
         }
-        // What is ours of kinds that left Git has to be known as well, to be pruned.
-        kinds.extend(self.contained.iter().cloned());
-        let unlisted = self.watch(&kinds).await;
         let inventory = &self.context.cluster.inventory;
         for (key, owner) in inventory.claim(&self.name, objects.items.keys()) {
             if let Some(item) = objects.items.remove(&key) {
