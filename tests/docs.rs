@@ -51,7 +51,7 @@ async fn the_manifests_of_the_readme_are_accepted() {
     let world = world().await;
     let scratch = Scratch::new().unwrap();
     let examples = blocks(&readme(), "yaml");
-    assert!(examples.len() >= 2, "no examples found");
+    assert!(!examples.is_empty(), "no examples found");
     for (index, example) in examples.iter().enumerate() {
         let file = scratch.path().join(format!("{index}.yaml"));
         fs::write(&file, example).unwrap();
@@ -189,7 +189,7 @@ fn the_image_of_the_deployment_is_this_version() {
     let pod = pod_of_the_deployment();
     let image = pod["spec"]["containers"][0]["image"].as_str().unwrap();
     assert_eq!(image, format!("towline:{}", env!("CARGO_PKG_VERSION")));
-    assert!(readme().contains(&format!("docker build -t {image} .")));
+    assert!(readme().contains(&format!("docker build -t registry.example/{image} .")));
 }
 
 #[test]

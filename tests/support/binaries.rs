@@ -64,33 +64,38 @@ fn build_folder() -> io::Result<PathBuf> {
 
 /// The folder of the built programs.
 fn built() -> io::Result<PathBuf> {
-    let folder = build_folder()?;
+    kept(&format!("control-plane-{}", fingerprint()?), build)
+}
+
+/// The folder `name` of our cache, which `build` fills at its first use: it is given a folder that takes
+/// the name when all is in it, and where to log.
+pub(super) fn kept(
+    name: &str,
+    build: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> io::Result<PathBuf> {
+    let cache = cache_folder()?;
+    let folder = cache.join(name);
     if folder.is_dir() {
         return Ok(folder);
     }
-    fs::create_dir_all(cache_folder()?)?;
-    let lock = File::create(folder.with_extension("lock"))?;
+    fs::create_dir_all(&cache)?;
+    let lock = File::create(cache.join(format!("{name}.lock")))?;
     lock.lock()?;
     // Another process may have built it while we waited for the lock.
     if !folder.is_dir() {
-        build(&folder)?;
+        let unfinished = cache.join(format!("{name}.unfinished"));
+        let _ = fs::remove_dir_all(&unfinished);
+        fs::create_dir_all(&unfinished)?;
+        let log = cache.join(format!("{name}.log"));
+        let _ = fs::remove_file(&log);
+        build(&unfinished, &log)?;
+        fs::rename(&unfinished, &folder)?;
     }
     Ok(folder)
 }
 
-fn build(folder: &Path) -> io::Result<()> {
-    let unfinished = folder.with_extension("unfinished");
-    let _ = fs::remove_dir_all(&unfinished);
-    fs::create_dir_all(&unfinished)?;
-    // `eprintln!` would be captured by the test runner, and five silent minutes look like a hang.
-    writeln!(
-        io::stderr(),
-        "building etcd, Kubernetes and kwok, about five minutes this once: {}",
-        folder.display()
-    )?;
-    let log = folder.with_extension("log");
-    let _ = fs::remove_file(&log);
-    let target = unfinished.join("control-plane").display().to_string();
+fn build(folder: &Path, log: &Path) -> io::Result<()> {
+    let target = folder.join("control-plane").display().to_string();
     let args = [
         "-C",
         SOURCES,
@@ -104,23 +109,41 @@ fn build(folder: &Path) -> io::Result<()> {
         &target,
         ".",
     ];
-    let env = [("CGO_ENABLED".to_owned(), "0".to_owned())];
-    // Not a plain child: an interrupted run must not leave a compiler at work.
-    let mut go = Process::spawn("go", Path::new("go"), args, &env, &log, Lifetime::Ours)?;
-    let status = watch_build(&mut go)?;
-    if !status.success() {
-        return Err(io::Error::other(format!(
-            "go build of the control plane: {status}\n{}",
-            go.log_tail()
-        )));
-    }
+    go(
+        "etcd, Kubernetes and kwok, about five minutes",
+        &args,
+        &[],
+        log,
+    )?;
     for name in NAMES {
-        symlink("control-plane", unfinished.join(name))?;
+        symlink("control-plane", folder.join(name))?;
     }
-    fs::rename(&unfinished, folder)
+    Ok(())
 }
 
-/// Waits for the end of a `go build -v`, which logs every package that it compiles, and says now and
+/// Runs Go, which compiles `what`.
+pub(super) fn go(
+    what: &str,
+    args: &[&str],
+    env: &[(String, String)],
+    log: &Path,
+) -> io::Result<()> {
+    // `eprintln!` would be captured by the test runner, and five silent minutes look like a hang.
+    writeln!(io::stderr(), "building {what}, this once")?;
+    let env = [&[("CGO_ENABLED".to_owned(), "0".to_owned())], env].concat();
+    // Not a plain child: an interrupted run must not leave a compiler at work.
+    let mut go = Process::spawn("go", Path::new("go"), args, &env, log, Lifetime::Ours)?;
+    let status = watch_build(&mut go)?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "building {what}: {status}\n{}",
+        go.log_tail()
+    )))
+}
+
+/// Waits for the end of a Go build with `-v`, which logs every package that it compiles, and says now and
 /// then how far it is.
 fn watch_build(go: &mut Process) -> io::Result<ExitStatus> {
     let started = Instant::now();

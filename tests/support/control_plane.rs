@@ -296,6 +296,16 @@ impl ControlPlane {
         path
     }
 
+    /// A kubeconfig for whoever has a token, such as a ServiceAccount's.
+    pub fn kubeconfig_with(&self, token: &str) -> PathBuf {
+        let path = self
+            .folder()
+            .join(format!("with-{}.kubeconfig", secret::token::<8>()));
+        let config = self.access.kubeconfig_with(token);
+        fs::write(&path, config.to_string()).expect("write a kubeconfig");
+        path
+    }
+
     /// The administrator's client. Made anew each time: a client belongs to the runtime that made it,
     /// and every test has its own.
     pub async fn client(&self) -> Client {

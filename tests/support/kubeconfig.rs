@@ -81,6 +81,15 @@ impl Access {
             credentials["as"] = json!(name);
             credentials["as-groups"] = json!(groups);
         }
+        self.kubeconfig_of(user.name(), &credentials)
+    }
+
+    /// A kubeconfig for whoever has a token.
+    pub fn kubeconfig_with(&self, token: &str) -> serde_json::Value {
+        self.kubeconfig_of("bearer", &json!({ "token": token }))
+    }
+
+    fn kubeconfig_of(&self, name: &str, credentials: &serde_json::Value) -> serde_json::Value {
         json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -88,8 +97,8 @@ impl Access {
                 "server": self.url,
                 "certificate-authority": self.certificate,
             }}],
-            "users": [{ "name": user.name(), "user": credentials }],
-            "contexts": [{ "name": "local", "context": { "cluster": "local", "user": user.name() } }],
+            "users": [{ "name": name, "user": credentials }],
+            "contexts": [{ "name": "local", "context": { "cluster": "local", "user": name } }],
             "current-context": "local",
         })
     }

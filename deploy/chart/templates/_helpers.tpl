@@ -1,0 +1,75 @@
+{{/* The name of what is installed; Kubernetes' names have 63 characters at most. */}}
+{{- define "towline.fullname" -}}
+{{- $chart := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else if contains $chart .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $chart | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What tells this release's pods from all others; a Deployment's selector cannot be changed. */}}
+{{- define "towline.selector" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* The labels of all that is installed, with more of a list's second item; its first is the release. */}}
+{{- define "towline.labelsWith" -}}
+{{- $release := first . -}}
+{{- $own := dict
+  "app.kubernetes.io/version" $release.Chart.AppVersion
+  "app.kubernetes.io/managed-by" $release.Release.Service
+  "helm.sh/chart" (printf "%s-%s" $release.Chart.Name $release.Chart.Version | replace "+" "_")
+-}}
+{{- $fixed := include "towline.selector" $release | fromYaml -}}
+{{- merge $fixed (default dict (last .)) $release.Values.commonLabels $own | toYaml -}}
+{{- end -}}
+
+{{- define "towline.labels" -}}
+{{- include "towline.labelsWith" (list . dict) -}}
+{{- end -}}
+
+{{- define "towline.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "towline.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "towline.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A list of subjects: the release's ServiceAccount. */}}
+{{- define "towline.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "towline.serviceAccount" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}
+
+{{/* Settings that are each right, and together of no use. */}}
+{{- define "towline.validate" -}}
+{{- if and .Values.rbac.rules .Values.rbac.applyAnything -}}
+{{- fail "rbac.rules names rights that rbac.applyAnything gives anyway: set rbac.applyAnything to false, or take the rules out" -}}
+{{- end -}}
+{{- if and .Values.webhook.ingress.enabled (not .Values.webhook.service.enabled) -}}
+{{- fail "webhook.ingress needs webhook.service.enabled" -}}
+{{- end -}}
+{{- if and .Values.webhook.ingress.enabled (not .Values.webhook.ingress.hosts) -}}
+{{- fail "webhook.ingress.hosts is empty: name the host that Git servers call" -}}
+{{- end -}}
+{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.service.enabled) -}}
+{{- fail "metrics.serviceMonitor needs metrics.service.enabled" -}}
+{{- end -}}
+{{- if and (eq .Values.cache.type "persistentVolumeClaim") (gt (int .Values.replicas) 1) -}}
+{{- fail "cache.type persistentVolumeClaim is for one replica, since each needs a cache of its own: use ephemeral" -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,361 @@
+//! What the chart makes of its values, by the real Helm and without a cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use towline::manifest::documents;
+
+use crate::support::helm::Helm;
+
+/// The chart's folder.
+pub fn chart() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/chart")
+}
+
+/// A file of values that comes with the chart, for its tests.
+pub fn values(name: &str) -> String {
+    format!("{}/ci/{name}-values.yaml", chart())
+}
+
+/// The documents of a file or of what Helm prints.
+pub fn read(text: &str) -> Vec<Value> {
+    let documents = documents(text.as_bytes()).unwrap();
+    documents
+        .into_iter()
+        .map(|document| document.value)
+        .collect()
+}
+
+/// What the chart renders, named as `Kind/name`; `args` are more of Helm's.
+async fn rendered(args: &[&str]) -> BTreeMap<String, Value> {
+    let template = ["template", "towline", chart(), "--namespace=towline-system"];
+    let text = Helm::offline().await.run(&[&template, args].concat()).await;
+    let objects = read(&text).into_iter();
+    objects.map(|object| (title(&object), object)).collect()
+}
+
+fn title(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    format!(
+        "{}/{}",
+        text(&object["kind"]),
+        text(&object["metadata"]["name"])
+    )
+}
+
+/// Why Helm does not render the chart with these settings.
+async fn refusal(settings: &[&str]) -> String {
+    let mut args = vec!["template", "towline", chart()];
+    for setting in settings {
+        args.extend(["--set-json", setting]);
+    }
+    let refused = Helm::offline().await.try_run(&args).await;
+    refused.expect_err(&format!("{settings:?} are taken"))
+}
+
+fn file(path: &str) -> Value {
+    let text = fs::read_to_string(Path::new(chart()).join(path)).unwrap();
+    read(&text).remove(0)
+}
+
+#[test]
+fn the_chart_is_of_the_programs_version() {
+    let chart = file("Chart.yaml");
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[tokio::test]
+async fn helm_finds_nothing_to_complain_about() {
+    let helm = Helm::offline().await;
+    helm.run(&["lint", "--strict", chart()]).await;
+    for name in ["everything", "nothing", "namespace"] {
+        helm.run(&["lint", "--strict", chart(), "--values", &values(name)])
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn by_default_one_pod_follows_the_whole_cluster() {
+    let objects = rendered(&[]).await;
+    let titles: Vec<&str> = objects.keys().map(String::as_str).collect();
+    let expected = [
+        "ClusterRole/towline",
+        "ClusterRoleBinding/towline",
+        "ClusterRoleBinding/towline-applies-anything",
+        "CustomResourceDefinition/gitrepositories.towline.dev",
+        "CustomResourceDefinition/syncs.towline.dev",
+        "Deployment/towline",
+        "Service/towline-metrics",
+        "Service/towline-webhook",
+        "ServiceAccount/towline",
+    ];
+    assert_eq!(titles, expected);
+    let deployment = &objects["Deployment/towline"]["spec"];
+    assert_eq!(deployment["replicas"], 1);
+    assert_eq!(deployment["strategy"]["type"], "Recreate");
+    let image = &deployment["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(image, concat!("towline:", env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test]
+async fn every_switch_turns_something_on() {
+    let objects = rendered(&["--values", &values("everything")]).await;
+    let titles: BTreeSet<&str> = objects.keys().map(String::as_str).collect();
+    for title in [
+        "ClusterRole/towline-all-applies",
+        "ClusterRoleBinding/towline-all-applies",
+        "Ingress/towline-all-webhook",
+        "NetworkPolicy/towline-all",
+        "PersistentVolumeClaim/towline-all-cache",
+        "PodDisruptionBudget/towline-all",
+        "ServiceAccount/deployer",
+        "ServiceMonitor/towline-all",
+    ] {
+        assert!(titles.contains(title), "{title} is not in {titles:#?}");
+    }
+    assert!(!titles.contains("ClusterRoleBinding/towline-all-applies-anything"));
+    for (title, object) in &objects {
+        let labels = &object["metadata"]["labels"];
+        assert_eq!(labels["team"], "platform", "{title}");
+        assert_eq!(labels["app.kubernetes.io/name"], "towline", "{title}");
+    }
+    let crd = &objects["CustomResourceDefinition/syncs.towline.dev"]["metadata"];
+    assert_eq!(crd["annotations"]["helm.sh/resource-policy"], "keep");
+    assert_eq!(crd["annotations"]["example.com/owner"], "platform");
+    let pod = &objects["Deployment/towline-all"]["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], "deployer");
+    let image = pod["containers"][0]["image"].as_str().unwrap();
+    assert!(image.starts_with("registry.example/towline@sha256:0123"));
+    let written = &objects["ClusterRole/towline-all-applies"]["rules"];
+    let verbs: Vec<&str> = written[0]["verbs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let all = ["get", "list", "watch", "create", "patch", "delete"];
+    assert_eq!(verbs, all, "what towline does to what it manages");
+    assert_eq!(written[1]["resourceNames"][0], "web");
+}
+
+#[tokio::test]
+async fn every_switch_turns_something_off() {
+    let objects = rendered(&["--values", &values("nothing")]).await;
+    let titles: Vec<&str> = objects.keys().map(String::as_str).collect();
+    assert_eq!(titles, ["Deployment/towline"]);
+    let pod = &objects["Deployment/towline"]["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], "given");
+}
+
+#[tokio::test]
+async fn one_namespace_needs_no_right_outside_of_it() {
+    for more in [
+        &["--set", "watchNamespace=shop"][..],
+        &["--values", &values("namespace")],
+    ] {
+        let objects = rendered(&[more, &["--set", "crds.install=false"]].concat()).await;
+        for (title, object) in &objects {
+            assert!(!title.starts_with("Cluster"), "{title}");
+            let namespace = &object["metadata"]["namespace"];
+            let is_right = title.starts_with("Role");
+            let expected = if is_right { "shop" } else { "towline-system" };
+            assert_eq!(namespace, expected, "{title}");
+        }
+        let container = &objects["Deployment/towline"]["spec"]["template"]["spec"]["containers"][0];
+        let variable = container["env"].as_array().into_iter().flatten();
+        let mut watched = variable.filter(|is| is["name"] == "TOWLINE_WATCH_NAMESPACE");
+        assert_eq!(watched.next().unwrap()["value"], "shop");
+    }
+}
+
+/// As kubectl reads them, for Helm reads and writes them anew.
+#[tokio::test]
+async fn the_definitions_are_those_of_the_program() {
+    let objects = rendered(&[]).await;
+    let plain = rendered(&["--set", "crds.keep=false"]).await;
+    for (_, text) in towline::crds::files().unwrap() {
+        let crd = read(&text).remove(0);
+        let title = title(&crd);
+        assert_eq!(objects[&title]["spec"], crd["spec"], "{title}");
+        let labels = &objects[&title]["metadata"]["labels"];
+        for (name, value) in crd["metadata"]["labels"].as_object().into_iter().flatten() {
+            assert_eq!(&labels[name], value, "{title}");
+        }
+        let policy = |object: &Value| {
+            let annotations = &object["metadata"]["annotations"];
+            annotations["helm.sh/resource-policy"].clone()
+        };
+        assert_eq!(policy(&objects[&title]), "keep");
+        assert_eq!(policy(&plain[&title]), Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_value_is_refused_with_its_place() {
+    for (setting, says) in [
+        (
+            "replica=2",
+            &["additional properties 'replica' not allowed"][..],
+        ),
+        ("image.tag=1", &["/image/tag", "got number, want string"]),
+        (
+            "image.digest=\"latest\"",
+            &["/image/digest", "does not match pattern"],
+        ),
+        (
+            "logFormat=\"xml\"",
+            &["/logFormat", "must be one of 'text', 'json'"],
+        ),
+        (
+            "diffAfter=\"soon\"",
+            &["/diffAfter", "does not match pattern"],
+        ),
+        (
+            "watchNamespace=\"Team A\"",
+            &["/watchNamespace", "does not match pattern"],
+        ),
+        (
+            "cache.type=\"hostPath\"",
+            &["/cache/type", "must be one of"],
+        ),
+        (
+            "rbac.rules=[{\"resources\":[\"pods\"]}]",
+            &["/rbac/rules/0", "missing property 'apiGroups'"],
+        ),
+        (
+            "webhook.ingress.host=\"a.example\"",
+            &["/webhook/ingress", "'host' not allowed"],
+        ),
+    ] {
+        let refusal = refusal(&[setting]).await;
+        for part in says {
+            assert!(refusal.contains(part), "{setting}: {refusal}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn settings_that_do_not_go_together_are_refused() {
+    let rules = "rbac.rules=[{\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]";
+    for (settings, says) in [
+        (&[rules][..], "set rbac.applyAnything to false"),
+        (
+            &["webhook.ingress.enabled=true"],
+            "webhook.ingress.hosts is empty",
+        ),
+        (
+            &[
+                "webhook.ingress.enabled=true",
+                "webhook.service.enabled=false",
+            ],
+            "needs webhook.service.enabled",
+        ),
+        (
+            &[
+                "metrics.serviceMonitor.enabled=true",
+                "metrics.service.enabled=false",
+            ],
+            "needs metrics.service.enabled",
+        ),
+    ] {
+        let refusal = refusal(settings).await;
+        assert!(refusal.contains(says), "{settings:?}: {refusal}");
+    }
+}
+
+/// A setting without a rule, or a rule for a setting that is gone.
+#[test]
+fn the_schema_names_exactly_the_values() {
+    let mut allowed = settings_of_the_schema(&file("values.schema.json"), "");
+    assert!(allowed.remove("global"), "an enclosing chart hands it on");
+    let values = file("values.yaml");
+    for path in &allowed {
+        assert!(at(&values, path).is_some(), "{path} has no default");
+    }
+    let closed = |value: &Value, path: &str| {
+        let inner = value.as_object().filter(|_| !allowed.contains(path));
+        inner.cloned()
+    };
+    let mut open = vec![(String::new(), values)];
+    while let Some((path, value)) = open.pop() {
+        for (name, inner) in closed(&value, &path).into_iter().flatten() {
+            let path = join(&path, &name);
+            let is_known = allowed.contains(&path)
+                || allowed
+                    .iter()
+                    .any(|other| other.starts_with(&format!("{path}.")));
+            assert!(is_known, "{path} is not in the schema");
+            open.push((path, inner));
+        }
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    match path {
+        "" => name.to_owned(),
+        _ => format!("{path}.{name}"),
+    }
+}
+
+fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.')
+        .try_fold(value, |value, name| value.get(name))
+}
+
+/// The paths of settings, of which a schema says no further names.
+fn settings_of_the_schema(schema: &Value, path: &str) -> BTreeSet<String> {
+    match schema["properties"].as_object() {
+        Some(properties) => properties
+            .iter()
+            .flat_map(|(name, inner)| settings_of_the_schema(inner, &join(path, name)))
+            .collect(),
+        None => BTreeSet::from([path.to_owned()]),
+    }
+}
+
+/// Every setting is read by a template.
+#[test]
+fn every_setting_does_something() {
+    let mut templates = String::new();
+    let mut folders = vec![PathBuf::from(chart()).join("templates")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            templates.push_str(&fs::read_to_string(entry.unwrap().path()).unwrap());
+        }
+    }
+    let mut settings = settings_of_the_schema(&file("values.schema.json"), "");
+    settings.remove("global");
+    for setting in settings {
+        // Templates name the inner ones through a variable, too.
+        let said = setting
+            .strip_prefix("metrics.")
+            .map(|inner| format!("$metrics.{inner}"));
+        let is_read = templates.contains(&format!(".Values.{setting}"))
+            || said.is_some_and(|said| templates.contains(&said));
+        assert!(is_read, "no template reads {setting}");
+    }
+}
+
+/// What the Deployment sets is what the program reads.
+#[tokio::test]
+async fn every_variable_is_one_of_the_program() {
+    use clap::CommandFactory as _;
+    let mut command = towline::config::Cli::command();
+    let run = command.find_subcommand_mut("run").unwrap();
+    let known: BTreeSet<String> = run
+        .get_arguments()
+        .filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned()))
+        .collect();
+    let objects = rendered(&["--set", "watchNamespace=shop"]).await;
+    let container = &objects["Deployment/towline"]["spec"]["template"]["spec"]["containers"][0];
+    let variables = container["env"].as_array().into_iter().flatten();
+    let names: Vec<&str> = variables.filter_map(|is| is["name"].as_str()).collect();
+    assert!(names.len() > 3, "{names:?}");
+    let ours = names.iter().filter(|name| name.starts_with("TOWLINE_"));
+    for name in ours {
+        assert!(known.contains(*name), "{name}");
+    }
+}

@@ -1,0 +1,375 @@
+//! Helm installs, upgrades and uninstalls towline on a real control plane, and what it installs is enough
+//! for towline to do its work: the operator then runs under the ServiceAccount that the chart made.
+
+use std::fs;
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::{Value, json};
+use towline::api::{GitRepository, Sync};
+
+use crate::chart::{chart, values};
+use crate::support::control_plane::{ControlPlane, Options};
+use crate::support::deployed::as_deployed;
+use crate::support::git::GitServer;
+use crate::support::helm::Helm;
+use crate::support::kubectl::{kubectl, try_kubectl};
+use crate::support::operator::Operator;
+use crate::support::scratch::Scratch;
+use crate::support::wait::eventually;
+use crate::support::world::{Case, PATIENCE, Plane, World, config_map};
+
+/// Where the release is.
+const HOME: &str = "towline-system";
+
+/// A cluster as many are: whoever names an owner must be allowed to hold up its deletion, and the
+/// release's namespace takes only pods of the Pod Security Standard "restricted".
+async fn cluster() -> ControlPlane {
+    let cp = ControlPlane::start(Options {
+        controllers: true,
+        nodes: 1,
+        audit: true,
+        api_server_args: vec![
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
+        ],
+        ..Options::default()
+    })
+    .await;
+    type_in(&cp, &format!("create namespace {HOME}")).await;
+    let restricted = "pod-security.kubernetes.io/enforce=restricted";
+    type_in(&cp, &format!("label namespace {HOME} {restricted}")).await;
+    cp
+}
+
+/// Runs kubectl as the administrator.
+async fn type_in(cp: &ControlPlane, command: &str) -> String {
+    let args: Vec<&str> = command.split_whitespace().collect();
+    kubectl(&cp.kubeconfig_path(), &args).await
+}
+
+/// Installs or upgrades a release of a chart and waits until its pods are ready.
+async fn helm(cp: &ControlPlane, verb: &str, chart: &str, settings: &[&str]) -> String {
+    let place = ["--namespace", HOME, "--wait", "--timeout=90s"];
+    let args = [&[verb, "towline", chart], &place[..], settings].concat();
+    Helm::of(&cp.kubeconfig_path()).await.run(&args).await
+}
+
+/// A world whose operator is the one that the release deployed.
+async fn world(cp: ControlPlane) -> World {
+    let operator = Operator::start(as_deployed(&cp, HOME, "towline").await).await;
+    World {
+        cp: Plane::Own(Box::new(cp)),
+        git: GitServer::start(),
+        operator,
+    }
+}
+
+async fn case<'a>(world: &'a World, namespace: &str) -> Case<'a> {
+    Case {
+        repo: world.git.repo(namespace),
+        client: world.cp.client().await,
+        namespace: namespace.to_owned(),
+        world,
+    }
+}
+
+/// What towline is for: applied, converged, healed, pruned; `also` is more that comes with the first commit.
+async fn main_path(case: &Case<'_>, also: &[(&str, &str)]) {
+    let [a, b] = ["a", "b"].map(|name| config_map(name, &case.namespace, "git"));
+    let mut files = vec![("a.yaml", Some(a.as_str())), ("b.yaml", Some(b.as_str()))];
+    files.extend(also.iter().map(|(path, text)| (*path, Some(*text))));
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({"sync": {"prune": true, "wait": true}}))
+        .await;
+    case.synced("repo", &first).await;
+    eventually("events", PATIENCE, async || {
+        case.events("Converged").await.first().cloned()
+    })
+    .await;
+
+    let _: ConfigMap = case.patch("a", json!({"data": {"value": "person"}})).await;
+    case.has("a", "value", Some("git")).await;
+    case.delete::<ConfigMap>("b").await;
+    case.has("b", "value", Some("git")).await;
+
+    let second = case.push(&[("b.yaml", None)], "remove b").await;
+    case.synced("repo", &second).await;
+    case.has("b", "value", None).await;
+}
+
+/// Deleting the repository deletes its Sync, and that what it applied.
+async fn leave(case: &Case<'_>) {
+    case.delete::<GitRepository>("repo").await;
+    case.has("a", "value", None).await;
+    eventually("no Sync", PATIENCE, async || {
+        let left: Option<Sync> = case.api().get_opt("repo").await.unwrap();
+        left.is_none().then_some(())
+    })
+    .await;
+}
+
+/// A copy of the chart in which the definition of Sync has one more short name.
+fn changed_chart(scratch: &Scratch) -> String {
+    let folder = scratch.path().join("chart");
+    copy(Path::new(chart()), &folder);
+    let file = folder.join("files/crds/syncs.towline.dev.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let changed = text.replace("    - tsync\n", "    - tsync\n    - newer\n");
+    assert_ne!(text, changed);
+    fs::write(&file, changed).unwrap();
+    folder.display().to_string()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_release_for_the_whole_cluster_works_from_install_to_uninstall() {
+    let cp = cluster().await;
+    let refused = ["run", "loose", "--image=loose", "-n", HOME];
+    let refused = try_kubectl(&cp.kubeconfig_path(), &refused).await;
+    assert!(refused.unwrap_err().contains("violates PodSecurity"));
+    let said = helm(&cp, "install", chart(), &[]).await;
+    assert!(
+        said.contains("is an administrator of this cluster"),
+        "{said}"
+    );
+    let mut world = world(cp).await;
+    let namespace = world.cp.namespace("shop").await;
+    let case = case(&world, &namespace).await;
+    // What only an administrator may: a role with rights that towline's own role has not, and a namespace.
+    let role = format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: {namespace}}}\n\
+         rules: [{{apiGroups: ['*'], resources: ['*'], verbs: ['*']}}]\n"
+    );
+    let inner = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}-inner}}\n");
+    main_path(&case, &[("role.yaml", &role), ("inner.yaml", &inner)]).await;
+
+    let cp = &*world.cp;
+    let scratch = Scratch::new().unwrap();
+    let newer = changed_chart(&scratch);
+    helm(cp, "upgrade", &newer, &["--set=logLevel=debug"]).await;
+    let level = "get deployment towline -n towline-system -o \
+                 jsonpath={.spec.template.spec.containers[0].env[?(@.name==\"TOWLINE_LOG_LEVEL\")].value}";
+    assert_eq!(type_in(cp, level).await, "debug");
+    eventually("the changed definition", PATIENCE, async || {
+        let args = ["get", "newer", "-n", &namespace, "-o", "name"];
+        try_kubectl(&cp.kubeconfig_path(), &args).await
+    })
+    .await;
+
+    let case = case.aside();
+    world.operator.kill();
+    uninstall(&world.cp).await;
+    let left = type_in(&world.cp, "get crd,clusterrole,clusterrolebinding -o name").await;
+    assert!(left.contains("syncs.towline.dev") && left.contains("gitrepositories.towline.dev"));
+    assert!(!left.contains("/towline"), "{left}");
+    // The definitions that were left are taken over, and towline goes on where it stopped.
+    helm(&world.cp, "install", chart(), &[]).await;
+    world.operator = Operator::start(as_deployed(&world.cp, HOME, "towline").await).await;
+    let case = world.resume(case).await;
+    let third = case
+        .push(
+            &[("a.yaml", Some(&config_map("a", &namespace, "new")))],
+            "a",
+        )
+        .await;
+    case.synced("repo", &third).await;
+    leave(&case).await;
+    let roles = type_in(&world.cp, "get clusterrole -o name").await;
+    assert!(!roles.contains(&namespace), "{roles}");
+}
+
+/// Uninstalls the release, and waits until nothing is left in its namespace.
+async fn uninstall(cp: &ControlPlane) {
+    let helm = Helm::of(&cp.kubeconfig_path()).await;
+    let said = helm
+        .run(&["uninstall", "towline", "--namespace", HOME, "--wait"])
+        .await;
+    assert!(said.contains("uninstalled"), "{said}");
+    let left = format!("get deployment,service,serviceaccount,role,rolebinding -n {HOME} -o name");
+    let left = type_in(cp, &left).await;
+    assert_eq!(left.trim(), "serviceaccount/default");
+}
+
+#[tokio::test]
+async fn a_release_for_one_namespace_has_no_right_outside_of_it() {
+    let cp = cluster().await;
+    let namespace = cp.namespace("shop").await;
+    let watch = format!("watchNamespace={namespace}");
+    let values = values("namespace");
+    let settings = ["--values", &values, "--set", &watch];
+    helm(&cp, "install", chart(), &settings).await;
+    let mark = cp.audit().mark();
+    let world = world(cp).await;
+    let case = case(&world, &namespace).await;
+    main_path(&case, &[]).await;
+
+    let outside = config_map("outside", "default", "git");
+    case.push(&[("outside.yaml", Some(&outside))], "outside")
+        .await;
+    let message = case.stands("repo", "False", "InvalidManifest").await;
+    assert!(message.contains("only objects of namespace"), "{message}");
+    case.push(&[("outside.yaml", None)], "inside again").await;
+    // A kind that the release's rules do not name.
+    let service = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: {namespace}}}\n\
+         spec: {{selector: {{app: web}}, ports: [{{port: 80}}]}}\n"
+    );
+    case.push(&[("web.yaml", Some(&service))], "a service")
+        .await;
+    let message = case.stands("repo", "False", "ApiUnavailable").await;
+    assert!(message.contains("services is forbidden"), "{message}");
+    let fixed = case.push(&[("web.yaml", None)], "no service").await;
+    case.synced("repo", &fixed).await;
+
+    // By what the API server saw, nothing outside of the namespace was ever asked for but what it serves
+    // and, once, the definitions of custom kinds.
+    let account = format!("system:serviceaccount:{HOME}:towline");
+    let seen = world.cp.audit_since(mark).await;
+    let own = seen.iter().filter(|entry| entry.user == account);
+    let outside: Vec<_> = own
+        .filter(|entry| !entry.resource.is_empty() && entry.namespace != namespace)
+        .collect();
+    let named: Vec<_> = outside
+        .iter()
+        .map(|entry| (entry.resource.as_str(), entry.code))
+        .collect();
+    assert_eq!(named, [("customresourcedefinitions", 403)], "{outside:#?}");
+    let told = "may not watch custom resource definitions";
+    assert_eq!(world.operator.log().matches(told).count(), 1);
+    leave(&case).await;
+    may_nothing_outside(&world.cp, &namespace).await;
+    everything_within(&case, &settings).await;
+}
+
+/// Asked for what RBAC lets the account do, the API server says no.
+async fn may_nothing_outside(cp: &ControlPlane, namespace: &str) {
+    let account = format!("--as=system:serviceaccount:{HOME}:towline");
+    let asked = async |question: &[&str]| {
+        let args = [&["auth", "can-i"], question, &[&account]].concat();
+        let answer = try_kubectl(&cp.kubeconfig_path(), &args).await;
+        answer.is_ok_and(|answer| answer.starts_with("yes"))
+    };
+    assert!(asked(&["create", "configmaps", "-n", namespace]).await);
+    for question in [
+        &["create", "configmaps", "-n", "default"][..],
+        &["get", "secrets", "-n", "default"],
+        &["get", "secrets", "-n", HOME],
+        &["list", "syncs.towline.dev", "-n", "default"],
+        &["list", "customresourcedefinitions"],
+        &["list", "namespaces"],
+        &["create", "deployments.apps", "-n", namespace],
+        &["create", "roles.rbac.authorization.k8s.io", "-n", namespace],
+    ] {
+        assert!(!asked(question).await, "{question:?}");
+    }
+}
+
+/// With every right in the namespace: a custom kind is applied although towline is not told of its coming.
+async fn everything_within(case: &Case<'_>, settings: &[&str]) {
+    let cp = &*case.world.cp;
+    let more = ["--set-json=rbac={\"applyAnything\":true,\"rules\":[]}"];
+    helm(cp, "upgrade", chart(), &[settings, &more].concat()).await;
+    let (namespace, group) = (&case.namespace, format!("{}.example.com", case.namespace));
+    let boat = format!(
+        "apiVersion: {group}/v1\nkind: Boat\nmetadata: {{name: jolly, namespace: {namespace}}}\n\
+         spec: {{sails: 2}}\n"
+    );
+    let a = config_map("a", namespace, "git");
+    case.repo.commit(
+        &[("boat.yaml", Some(&boat)), ("a.yaml", Some(&a))],
+        "a boat",
+    );
+    case.repository(json!({"sync": {"prune": true}})).await;
+    case.stands("repo", "False", "KindNotServed").await;
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("boats.{group}")},
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": {"kind": "Boat", "plural": "boats", "singular": "boat"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {
+                    "type": "object", "x-kubernetes-preserve-unknown-fields": true
+                }},
+            }],
+        },
+    });
+    apply(cp, &[definition]).await;
+    case.stands("repo", "True", "Converged").await;
+    let boats = format!("get boats.{group} -n {namespace} -o name");
+    assert!(type_in(cp, &boats).await.contains("/jolly"));
+    leave(case).await;
+}
+
+/// Applies objects as the administrator; `more` are more arguments of kubectl.
+async fn apply(cp: &ControlPlane, objects: &[Value]) -> String {
+    let scratch = Scratch::new().unwrap();
+    let file = scratch.path().join("objects.json");
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    fs::write(&file, list.to_string()).unwrap();
+    type_in(cp, &format!("apply --server-side -f {}", file.display())).await
+}
+
+/// The Prometheus Operator's kinds, as far as the chart needs them: the API server takes any spec. That
+/// the fields are right only the templates' test says.
+fn prometheus_operator() -> [Value; 2] {
+    ["ServiceMonitor", "PrometheusRule"].map(|kind| {
+        let singular = kind.to_lowercase();
+        let plural = format!("{singular}s");
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.monitoring.coreos.com")},
+            "spec": {
+                "group": "monitoring.coreos.com", "scope": "Namespaced",
+                "names": {"kind": kind, "plural": plural, "singular": singular},
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": {
+                        "type": "object", "x-kubernetes-preserve-unknown-fields": true
+                    }},
+                }],
+            },
+        })
+    })
+}
+
+/// The API server takes all that the chart can make, field by field.
+#[tokio::test]
+async fn everything_that_can_be_switched_on_is_accepted() {
+    let cp = cluster().await;
+    apply(&cp, &prometheus_operator()).await;
+    let args = ["install", "towline", chart(), "--namespace", HOME];
+    let everything = values("everything");
+    let helm = Helm::of(&cp.kubeconfig_path()).await;
+    helm.run(&[&args[..], &["--values", &everything]].concat())
+        .await;
+    let kinds = "servicemonitor,networkpolicy,poddisruptionbudget,ingress,persistentvolumeclaim";
+    let made = type_in(&cp, &format!("get {kinds} -n {HOME} -o name")).await;
+    assert_eq!(made.lines().count(), 5, "{made}");
+    // Restricted pod security takes the pod with every extra, too.
+    eventually("a pod", PATIENCE, async || {
+        let pods = type_in(&cp, &format!("get pods -n {HOME} -o name")).await;
+        (!pods.is_empty()).then_some(())
+    })
+    .await;
+    let upgraded = ["upgrade", "towline", chart(), "--namespace", HOME];
+    let nothing = values("nothing");
+    let left = helm
+        .try_run(&[&upgraded[..], &["--values", &nothing]].concat())
+        .await;
+    left.unwrap();
+    let made = type_in(&cp, &format!("get {kinds},service -n {HOME} -o name")).await;
+    assert_eq!(made.trim(), "", "switched off again");
+}

@@ -1,0 +1,177 @@
+//! What a person who has never seen the project does first: what README.md says between its marks is
+//! typed as it stands there, and shows what is printed there.
+//!
+//! Three things are another's: the repository is on a server of the test's own, nothing pulls the image,
+//! and the pod, which runs in name only, is played by a process with its account and settings.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::binaries;
+use crate::support::control_plane::{ControlPlane, Options};
+use crate::support::deployed::as_deployed;
+use crate::support::git::GitServer;
+use crate::support::helm::Helm;
+use crate::support::life::deployment;
+use crate::support::operator::Operator;
+use crate::support::repo::Repo;
+use crate::support::scratch::Scratch;
+use crate::support::world::config_map;
+
+/// What stands in README.md in place of a repository of the reader's own.
+const THEIRS: &str = "https://git.example/team-a/shop.git";
+
+/// One fenced block.
+struct Block<'a> {
+    language: &'a str,
+    text: &'a str,
+}
+
+/// The fenced blocks between the marks of a walk.
+fn walk(readme: &str) -> Vec<Block<'_>> {
+    let (_, rest) = readme.split_once("<!-- walk:begin -->\n").unwrap();
+    let (walk, _) = rest.split_once("<!-- walk:end -->").unwrap();
+    let fenced = walk.split("```").skip(1).step_by(2);
+    let blocks = fenced.map(|block| {
+        let (language, text) = block.split_once('\n').unwrap();
+        Block { language, text }
+    });
+    blocks.collect()
+}
+
+/// A shell as a person has it who stands in the folder of the project.
+struct Shell {
+    env: BTreeMap<String, PathBuf>,
+    _scratch: Scratch,
+    _helm: Helm,
+}
+
+impl Shell {
+    async fn new(cp: &ControlPlane) -> Self {
+        let scratch = Scratch::new().unwrap();
+        let helm = Helm::of(&cp.kubeconfig_path()).await;
+        let kubectl = binaries::program("kubectl").await.unwrap();
+        symlink(kubectl, scratch.path().join("kubectl")).unwrap();
+        let mut env: BTreeMap<String, PathBuf> = helm.env().into_iter().collect();
+        let path = format!(
+            "{}:{}:{}",
+            scratch.path().display(),
+            helm.folder().display(),
+            std::env::var("PATH").unwrap()
+        );
+        env.insert("PATH".to_owned(), path.into());
+        env.insert("KUBERC".to_owned(), "off".into());
+        Self {
+            env,
+            _scratch: scratch,
+            _helm: helm,
+        }
+    }
+
+    /// What a block prints; panics if any of its commands fails.
+    async fn types(&self, script: &str) -> String {
+        let mut bash = Command::new("bash");
+        bash.args(["-euo", "pipefail", "-c", script])
+            .envs(&self.env)
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
+        let output = tokio::task::spawn_blocking(move || bash.output());
+        let output = output.await.unwrap().unwrap();
+        let [stdout, stderr] =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert!(output.status.success(), "{script}\n{stdout}{stderr}");
+        stdout
+    }
+}
+
+/// A repository like the one that the reader may have.
+fn shop(git: &GitServer) -> Repo {
+    let repo = git.repo("shop");
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n";
+    let files = [
+        ("apps/prod/namespace.yaml", namespace.to_owned()),
+        (
+            "apps/prod/settings.yaml",
+            config_map("settings", "shop", "git"),
+        ),
+        ("apps/prod/web.yaml", deployment("web", "shop", "")),
+    ];
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, text)| (*path, Some(text)))
+        .collect();
+    repo.commit(&files, "open the shop");
+    repo
+}
+
+/// A table with what differs from run to run replaced, and without its alignment.
+fn plain(table: &str) -> Vec<Vec<String>> {
+    let plain = |word: &str| {
+        let is_age = word.len() < 6
+            && word.starts_with(|first: char| first.is_ascii_digit())
+            && word.ends_with(['s', 'm']);
+        match word.split_once("@sha1:") {
+            Some((branch, _)) => format!("{branch}@sha1:…"),
+            None if is_age => "AGE".to_owned(),
+            // A pod's name has the hashes of its template and of itself.
+            None if word.matches('-').count() == 2 && word.starts_with("towline-") => {
+                "towline-…".to_owned()
+            }
+            None => word.to_owned(),
+        }
+    };
+    let lines = table.lines().filter(|line| !line.trim().is_empty());
+    lines
+        .map(|line| line.split_whitespace().map(plain).collect())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_readme_leads_to_a_synced_repository() {
+    let cp = ControlPlane::start(Options {
+        controllers: true,
+        nodes: 1,
+        ..Options::default()
+    })
+    .await;
+    let git = GitServer::start();
+    let repo = shop(&git);
+    let shell = Shell::new(&cp).await;
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let mut operator: Option<Operator> = None;
+    let mut shown = String::new();
+    let mut typed = Vec::new();
+    for block in walk(&readme) {
+        match block.language {
+            "sh" => {
+                shown = shell.types(&block.text.replace(THEIRS, repo.url())).await;
+                typed.push(block.text);
+            }
+            "text" => assert_eq!(plain(&shown), plain(block.text), "{shown}"),
+            other => panic!("nobody knows what to do with a block of {other}"),
+        }
+        // A pod of the release comes and, with an upgrade, comes anew.
+        if block.text.starts_with("helm install") || block.text.starts_with("helm upgrade") {
+            drop(operator.take());
+            operator =
+                Some(Operator::start(as_deployed(&cp, "towline-system", "towline").await).await);
+        }
+    }
+    for command in [
+        "helm install",
+        "kubectl get gitops",
+        "helm upgrade",
+        "helm uninstall",
+    ] {
+        let is_typed = typed.iter().any(|text| text.contains(command));
+        assert!(is_typed, "the README does not say {command}");
+    }
+    let left = shell.types("kubectl get crd,configmap -A -o name").await;
+    assert!(
+        !left.contains("towline.dev") && !left.contains("settings"),
+        "{left}"
+    );
+}

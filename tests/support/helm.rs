@@ -1,0 +1,87 @@
+//! The real Helm, built once by Go and kept beside the control plane's programs.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{binaries, scratch::Scratch};
+
+const VERSION: &str = "v4.3.1";
+
+/// Helm, with nothing of a developer's own configuration.
+#[derive(Debug)]
+pub struct Helm {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+    scratch: Scratch,
+}
+
+impl Helm {
+    /// Helm without a cluster, for what it does by itself.
+    pub async fn offline() -> Self {
+        Self::of(Path::new("/dev/null")).await
+    }
+
+    /// Helm with a cluster.
+    pub async fn of(kubeconfig: &Path) -> Self {
+        let program = tokio::task::spawn_blocking(program)
+            .await
+            .expect("build Helm")
+            .expect("build Helm");
+        Self {
+            program,
+            kubeconfig: kubeconfig.to_owned(),
+            scratch: Scratch::new().expect("a folder for Helm"),
+        }
+    }
+
+    /// The folder of the program, for a PATH.
+    pub fn folder(&self) -> &Path {
+        self.program.parent().expect("a folder")
+    }
+
+    /// What keeps a developer's own configuration and plugins out.
+    pub fn env(&self) -> Vec<(String, PathBuf)> {
+        let home = |name: &str| (format!("HELM_{name}_HOME"), self.scratch.path().join(name));
+        let mut env = ["CACHE", "CONFIG", "DATA"].map(home).to_vec();
+        env.push(("KUBECONFIG".to_owned(), self.kubeconfig.clone()));
+        env
+    }
+
+    /// Runs Helm and gives what it wrote to standard output, or, if it failed, to standard error.
+    pub async fn try_run(&self, args: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(&self.program);
+        command.args(args).envs(self.env());
+        let output = tokio::task::spawn_blocking(move || command.output())
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        if output.status.success() {
+            Ok(text(output.stdout))
+        } else {
+            Err(text(output.stderr))
+        }
+    }
+
+    /// Like [`Self::try_run`]; panics with what Helm complained about.
+    pub async fn run(&self, args: &[&str]) -> String {
+        self.try_run(args)
+            .await
+            .unwrap_or_else(|error| panic!("helm {args:?}: {error}"))
+    }
+}
+
+fn program() -> io::Result<PathBuf> {
+    let folder = binaries::kept(&format!("helm-{VERSION}"), |folder, log| {
+        let package = format!("helm.sh/helm/v4/cmd/helm@{VERSION}");
+        let version = "-X helm.sh/helm/v4/internal/version.version";
+        let flags = format!("-ldflags=-s -w {version}={VERSION}");
+        let args = ["install", "-v", "-trimpath", &flags, &package];
+        let env = [("GOBIN".to_owned(), folder.display().to_string())];
+        binaries::go("Helm, about two minutes", &args, &env, log)
+    })?;
+    Ok(folder.join("helm"))
+}
