@@ -1,9 +1,10 @@
 //! The command line. Arguments are parsed without side effects, then resolved once.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A pull-based GitOps operator for Kubernetes.
@@ -17,6 +18,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, read once")]
 pub enum Command {
     /// Run the operator against the cluster that kubectl would use.
     Run(RunArgs),
@@ -65,6 +67,28 @@ pub struct RunArgs {
     /// How long Git and the cluster may differ before a "diff" event is written.
     #[arg(long, env = "TOWLINE_DIFF_AFTER", default_value = "30s", value_parser = duration)]
     pub diff_after: Duration,
+
+    /// Run beside other replicas, of which the one that holds a lease does the work and the others
+    /// stand by.
+    #[arg(long, env = "TOWLINE_LEADER_ELECT", value_parser = BoolishValueParser::new())]
+    pub leader_elect: bool,
+
+    /// Name of the Lease.
+    #[arg(long, env = "TOWLINE_LEASE_NAME", default_value = "towline")]
+    pub lease_name: String,
+
+    /// Namespace of the Lease; that of the pod or of the kubeconfig's context by default.
+    #[arg(long, env = "TOWLINE_LEASE_NAMESPACE")]
+    pub lease_namespace: Option<String>,
+
+    /// How long a replica that is not heard of keeps the lease; it stops writing after two thirds of it.
+    #[arg(long, env = "TOWLINE_LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
+    pub lease_duration: Duration,
+
+    /// Address and port at which other replicas reach this one's webhook port; by default that of
+    /// --webhook-listen, unless it is for all addresses.
+    #[arg(long, env = "TOWLINE_ADVERTISE", value_parser = address)]
+    pub advertise: Option<SocketAddr>,
 }
 
 /// Form of the log.
@@ -82,4 +106,50 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Err("it is negative".to_owned());
     }
     Ok(parsed.into())
+}
+
+/// Below a second, a busy API server would end every lease.
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let parsed = duration(text)?;
+    match parsed < Duration::from_secs(1) {
+        true => Err("it is shorter than a second".to_owned()),
+        false => Ok(parsed),
+    }
+}
+
+/// `IP:port`; an IPv6 address also without brackets, as `$(POD_IP):9292` gives it.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let without_brackets = || {
+        let (ip, port) = text.rsplit_once(':')?;
+        let (ip, port): (IpAddr, u16) = (ip.parse().ok()?, port.parse().ok()?);
+        Some(SocketAddr::from((ip, port)))
+    };
+    let parsed = text.parse().ok().or_else(without_brackets);
+    parsed.ok_or_else(|| "it is no IP address with a port".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_with_and_without_brackets() {
+        for (text, read) in [
+            ("10.0.0.7:9292", "10.0.0.7:9292"),
+            ("[fd00::7]:9292", "[fd00::7]:9292"),
+            ("fd00::7:9292", "[fd00::7]:9292"),
+        ] {
+            assert_eq!(address(text), Ok(read.parse().unwrap()), "{text}");
+        }
+        for wrong in ["", ":9292", "10.0.0.7", "towline:9292", "10.0.0.7:x"] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_lease_is_not_shorter_than_a_second() {
+        assert_eq!(lease_duration("15s"), Ok(Duration::from_secs(15)));
+        assert!(lease_duration("900ms").is_err());
+        assert!(lease_duration("-15s").is_err());
+    }
 }

@@ -24,6 +24,8 @@
 //! - Metric labels and condition reasons come from closed sets.
 //! - No subprocess and no shell on the apply path.
 //! - One object's failure is that object's failure; independents go on.
+//! - With more than one replica, no write starts without the lease, by this machine's own clock at
+//!   that moment: only `leader` makes the clients that write, and all of their writes pass its gate.
 
 pub mod api;
 mod backoff;
@@ -32,6 +34,7 @@ pub mod config;
 pub mod controller;
 pub mod crds;
 pub mod health;
+pub mod leader;
 pub mod manifest;
 pub mod metrics;
 pub mod notify;

@@ -31,6 +31,7 @@ struct Inner {
     notices_dropped: Counter,
     webhooks: Family<Webhook, Counter>,
     driven: Family<Kind, Gauge>,
+    leader: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -128,6 +129,12 @@ impl Default for Metrics {
             "Resources that are driven, by kind",
             driven.clone(),
         );
+        let leader: Gauge = Gauge::default();
+        registry.register(
+            "leader",
+            "1 if this replica does the work, 0 if it stands by",
+            leader.clone(),
+        );
         registry.register(
             "build",
             "The version that runs",
@@ -148,6 +155,7 @@ impl Default for Metrics {
                 notices_dropped,
                 webhooks,
                 driven,
+                leader,
             }),
         }
     }
@@ -216,6 +224,11 @@ impl Metrics {
     pub fn webhook(&self, provider: &'static str, outcome: &'static str) {
         let labels = Webhook { provider, outcome };
         self.inner.webhooks.get_or_create(&labels).inc();
+    }
+
+    /// Says whether this replica does the work.
+    pub fn leads(&self, leads: bool) {
+        self.inner.leader.set(leads.into());
     }
 
     /// Says how many resources of a kind are driven.

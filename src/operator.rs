@@ -1,9 +1,12 @@
 //! The operator as a whole: settings in, tasks out.
 
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Client, Config};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -11,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cluster::Cluster;
 use crate::config::{LogFormat, RunArgs};
 use crate::controller::{self, Context};
+use crate::leader::{self, Elector, Leadership, Lost};
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::server::{self, Hooks, Limits, Readiness};
@@ -34,6 +38,9 @@ pub enum Error {
     /// The address cannot be listened on, or signals cannot be.
     #[error("listening")]
     Listen(#[from] std::io::Error),
+    /// Another replica may do the work by now.
+    #[error("this replica leads no longer, and ends to be started again as a standby")]
+    Lost(#[from] Lost),
 }
 
 /// The longest silence of the API server in the middle of a request.
@@ -42,7 +49,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// The same for a watch, which the server ends after 290 seconds.
 const WATCH_SILENCE: Duration = Duration::from_secs(330);
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, or until it has lost the lease.
 ///
 /// # Errors
 /// [`Error`]: what could not be started.
@@ -82,7 +89,20 @@ fn start_log(args: &RunArgs) -> Result<(), Error> {
 async fn operate(args: RunArgs) -> Result<(), Error> {
     let metrics = Metrics::default();
     let readiness = Readiness::default();
-    let (client, watching) = clients().await?;
+    let config = Config::infer().await?;
+    let hooks = TcpListener::bind(args.webhook_listen).await?;
+    let mut elector = match args.leader_elect {
+        true => Some(elector(&args, &config, hooks.local_addr()?, &metrics)?),
+        false => None,
+    };
+    let leadership = match &elector {
+        Some(elector) => elector.leadership(),
+        None => {
+            metrics.leads(true);
+            Leadership::alone()
+        }
+    };
+    let (client, watching) = clients(config, elector.as_ref())?;
     let cache = Cache::open(Settings::new(&args.cache_dir))?;
     let cluster = Cluster::new(
         client.clone(),
@@ -100,6 +120,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         metrics.clone(),
         args.diff_after,
         args.watch_namespace,
+        leadership.clone(),
     );
     let (stop, mut stopped) = watch::channel(false);
     let mut ended = stopped.clone();
@@ -111,38 +132,85 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
             let _ = ended.wait_for(|stopped| *stopped).await;
         },
     ));
-    let hooks = Hooks::new(context.receivers.clone(), metrics, Limits::default());
+    let endpoint = Hooks::new(
+        context.receivers.clone(),
+        leadership,
+        metrics,
+        Limits::default(),
+    );
     let mut ended = stopped.clone();
-    let hooks = tokio::spawn(hooks.serve(args.webhook_listen, async move {
+    let hooks = tokio::spawn(endpoint.serve(hooks, async move {
         let _ = ended.wait_for(|stopped| *stopped).await;
     }));
     let events = tokio::spawn(events);
-    let drivers = controller::run(Arc::new(context), watching, readiness);
+    let mut drivers = pin!(controller::run(Arc::new(context), watching, readiness));
     tokio::select! {
-        () = drivers => (),
+        () = &mut drivers => (),
+        lost = elected(elector.as_mut()) => return Err(lost.into()),
         end = until_failed(server) => end?,
         end = until_failed(hooks) => end?,
         end = signalled() => end?,
         _ = stopped.wait_for(|stopped| *stopped) => (),
     }
-    // Drivers are dropped by now: whatever they were doing, the next start finds it on the objects.
     tracing::info!("stopping");
+    if let Some(elector) = &mut elector {
+        // Drivers are there until the writes that they wait for are answered.
+        elector.resign().await;
+    }
     let _ = stop.send(true);
     events.abort();
+    // Drivers are dropped now: whatever they were doing, the next start finds it on the objects.
     Ok(())
 }
 
-/// A client for requests and one for watches. Neither tries again by itself: kube's own retry covers
-/// every verb, up to 15 tries, and would hide from a driver that it should turn to a newer commit.
-async fn clients() -> Result<(Client, Client), Error> {
-    let mut config = Config::infer().await?;
+/// Clients try nothing again by themselves: kube's own retry covers every verb, up to 15 tries, and
+/// would hide from a driver that it should turn to a newer commit.
+fn patient(mut config: Config, silence: Duration) -> Config {
     config.default_retry = false;
     config.connect_timeout = Some(SILENCE);
-    config.read_timeout = Some(SILENCE);
+    config.read_timeout = Some(silence);
     config.write_timeout = Some(SILENCE);
-    let mut watching = config.clone();
-    watching.read_timeout = Some(WATCH_SILENCE);
-    Ok((Client::try_from(config)?, Client::try_from(watching)?))
+    config
+}
+
+/// A client for requests and one for watches. Among several replicas, both write only while this one
+/// leads.
+fn clients(config: Config, elector: Option<&Elector>) -> Result<(Client, Client), kube::Error> {
+    let client = |config| match elector {
+        Some(elector) => elector.client(config),
+        None => Client::try_from(config),
+    };
+    Ok((
+        client(patient(config.clone(), SILENCE))?,
+        client(patient(config, WATCH_SILENCE))?,
+    ))
+}
+
+fn elector(
+    args: &RunArgs,
+    config: &Config,
+    hooks: SocketAddr,
+    metrics: &Metrics,
+) -> Result<Elector, kube::Error> {
+    let namespace = args.lease_namespace.clone();
+    let settings = leader::Settings {
+        name: args.lease_name.clone(),
+        namespace: namespace.unwrap_or_else(|| config.default_namespace.clone()),
+        duration: args.lease_duration,
+        // An address that is any of this machine's is none to connect to.
+        advertise: args
+            .advertise
+            .or(Some(hooks).filter(|bound| !bound.ip().is_unspecified())),
+    };
+    Elector::new(patient(config.clone(), SILENCE), settings, metrics.clone())
+}
+
+/// Why this replica leads no longer; one without others always does.
+async fn elected(elector: Option<&mut Elector>) -> Lost {
+    match elector {
+        Some(elector) => elector.run().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn until_failed(

@@ -14,7 +14,7 @@ struct Rule {
     binds: fn(&str) -> bool,
 }
 
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
     Rule {
         invariant: "manifest, render, plan, health and webhook are pure",
         words: &[
@@ -49,6 +49,11 @@ const RULES: [Rule; 6] = [
         invariant: "only cluster writes managed objects",
         words: &["DynamicObject", "apply-patch"],
         binds: |file| !file.starts_with("cluster/"),
+    },
+    Rule {
+        invariant: "clients that write come from where the leader's gate is put around them",
+        words: &["Client::try_from", "Client::try_default", "Client::new"],
+        binds: |file| !file.starts_with("leader/") && file != "operator.rs",
     },
     Rule {
         invariant: "no subprocess and no shell",

@@ -24,6 +24,7 @@ mod newcomer;
 mod newer;
 mod order;
 mod process;
+mod replicas;
 mod report_mode;
 mod sharing;
 mod spec;

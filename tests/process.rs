@@ -3,29 +3,14 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::support::control_plane::Options;
 use crate::support::wait::eventually;
 use crate::support::world::{PATIENCE, World, config_map};
 
-/// The status line and the text of a page.
 async fn get(world: &World, path: &str) -> Result<String, String> {
-    let mut stream = TcpStream::connect(world.operator.address())
-        .await
-        .map_err(|error| error.to_string())?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: towline\r\nconnection: close\r\n\r\n");
-    let mut answer = String::new();
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .map_err(|error| error.to_string())?;
-    stream
-        .read_to_string(&mut answer)
-        .await
-        .map_err(|error| error.to_string())?;
-    Ok(answer)
+    let page = world.operator.page(path).await;
+    page.map_err(|error| error.to_string())
 }
 
 #[tokio::test]

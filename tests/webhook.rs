@@ -11,6 +11,7 @@ use serde_json::json;
 use sha2::Sha256;
 use towline::api::GitRepository;
 
+use crate::support::operator::Operator;
 use crate::support::verdict::{assert_says, assert_silent, repository_stands};
 use crate::support::wait::never;
 use crate::support::world::{Case, config_map, world};
@@ -18,7 +19,7 @@ use crate::support::world::{Case, config_map, world};
 const SECRET: &str = "pEf7-webhook-secret-marker";
 
 /// Makes the Secret `hook`.
-async fn secret(case: &Case<'_>, key: &str, value: &str) {
+pub async fn secret(case: &Case<'_>, key: &str, value: &str) {
     let object = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hook"},
         "stringData": {key: value},
@@ -29,13 +30,18 @@ async fn secret(case: &Case<'_>, key: &str, value: &str) {
 }
 
 /// GitHub's push to a branch of the case's repository.
-fn pushed(case: &Case<'_>, branch: &str) -> String {
+pub fn pushed(case: &Case<'_>, branch: &str) -> String {
     let url = case.repo.url();
     json!({"ref": format!("refs/heads/{branch}"), "repository": {"clone_url": url}}).to_string()
 }
 
 /// Calls the endpoint as GitHub does; the answer's status.
 async fn call(case: &Case<'_>, secret: &str, body: &str) -> u16 {
+    call_at(&case.world.operator, secret, body).await
+}
+
+/// The same, at any operator.
+pub async fn call_at(operator: &Operator, secret: &str, body: &str) -> u16 {
     let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     let tag = mac.chain_update(body).finalize().into_bytes();
     let signature: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -45,7 +51,6 @@ async fn call(case: &Case<'_>, secret: &str, body: &str) -> u16 {
          X-GitHub-Event: push\r\nX-Hub-Signature-256: sha256={signature}\r\n\
          Content-Length: {length}\r\n\r\n{body}"
     );
-    let operator = &case.world.operator;
     let address = operator.find_address("receiving webhooks").unwrap();
     let answer = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();

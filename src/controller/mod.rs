@@ -11,6 +11,7 @@ mod secrets;
 mod sources;
 mod supervise;
 mod sync;
+mod warm;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use self::secrets::Secrets;
 use self::sources::Sources;
 pub use self::supervise::run;
 use crate::cluster::Cluster;
+use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::server::Receivers;
@@ -43,6 +45,8 @@ pub struct Context {
     pub diff_after: Duration,
     /// The only namespace whose resources are driven; all where none.
     pub namespace: Option<String>,
+    /// Whether this replica drives, or stands by with its caches filled.
+    pub leadership: Leadership,
     /// Which repositories a webhook wakes.
     pub receivers: Receivers,
     sources: Sources,
@@ -54,6 +58,10 @@ pub struct Context {
 
 impl Context {
     /// A context of its parts.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of its own, and named here once"
+    )]
     pub fn new(
         client: Client,
         cluster: Cluster,
@@ -62,6 +70,7 @@ impl Context {
         metrics: Metrics,
         diff_after: Duration,
         namespace: Option<String>,
+        leadership: Leadership,
     ) -> Self {
         Self {
             client,
@@ -71,6 +80,7 @@ impl Context {
             metrics,
             diff_after,
             namespace,
+            leadership,
             receivers: Receivers::default(),
             sources: Sources::default(),
             board: Board::default(),

@@ -182,16 +182,13 @@ impl Driver {
         let known = self.publish.borrow().latest.clone();
         let started = Instant::now();
         let request = FetchRequest {
-            url: object.spec.url.clone(),
-            reference: Reference::from(object.spec.reference.as_ref()),
-            timeout: object.spec.timeout.into(),
             // Another URL or ref may name the same commit; it is another revision all the same.
             known: known
                 .as_ref()
                 .filter(|_| !new_spec)
                 .map(|seen| seen.snapshot.clone()),
             proven: self.proven.as_ref() == Some(&credentials),
-            credentials: credentials.clone(),
+            ..request(object, credentials.clone())
         };
         let fetched = self.context.cache.fetch(request).await;
         let outcome = match &fetched {
@@ -373,6 +370,18 @@ impl Driver {
                 }
             }
         }
+    }
+}
+
+/// What a spec asks to fetch, by one who has and has proven nothing.
+pub(super) fn request(object: &GitRepository, credentials: Credentials) -> FetchRequest {
+    FetchRequest {
+        url: object.spec.url.clone(),
+        reference: Reference::from(object.spec.reference.as_ref()),
+        timeout: object.spec.timeout.into(),
+        known: None,
+        proven: false,
+        credentials,
     }
 }
 

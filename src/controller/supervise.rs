@@ -1,4 +1,7 @@
 //! Starts a driver for every resource, tells it of changes, and ends it when the resource is gone.
+//!
+//! A replica that stands by does all of this but to let the drivers take a step: everything that exists
+//! is known, watched and cached, and each driver begins with its resource as it is by then.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
@@ -18,7 +21,7 @@ use tokio::task::AbortHandle;
 
 use super::board::Standing;
 use super::patch::write_status;
-use super::{Context, repository, sync};
+use super::{Context, repository, sync, warm};
 use crate::api::{
     ConditionType, GitRepository, REQUESTED_AT, Reason, Sync, Time, Verdict, set_conditions,
 };
@@ -70,6 +73,12 @@ trait Driven:
     /// All that exist at the start have been announced.
     fn all_announced(context: &Context);
 
+    /// Keeps filled what its driver will need, while another replica leads.
+    fn warm(
+        context: Arc<Context>,
+        object: watch::Receiver<Arc<Self>>,
+    ) -> impl Future<Output = ()> + Send;
+
     /// Runs its driver until the resource is gone.
     fn drive(
         context: Arc<Context>,
@@ -98,6 +107,13 @@ impl Driven for GitRepository {
 
     fn all_announced(context: &Context) {
         context.sources.complete();
+    }
+
+    fn warm(
+        context: Arc<Context>,
+        object: watch::Receiver<Arc<Self>>,
+    ) -> impl Future<Output = ()> + Send {
+        warm::repository(context, object)
     }
 
     fn drive(
@@ -142,6 +158,13 @@ impl Driven for Sync {
 
     fn all_announced(_: &Context) {}
 
+    fn warm(
+        context: Arc<Context>,
+        object: watch::Receiver<Arc<Self>>,
+    ) -> impl Future<Output = ()> + Send {
+        warm::sync(context, object)
+    }
+
     fn drive(
         context: Arc<Context>,
         object: watch::Receiver<Arc<Self>>,
@@ -178,8 +201,8 @@ async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readiness: 
 struct Fleet<K> {
     context: Arc<Context>,
     drivers: HashMap<(String, String), Handle<K>>,
-    /// What cannot be read, and in which generation that was said on it.
-    refused: HashMap<(String, String), Option<i64>>,
+    /// What cannot be read.
+    refused: HashMap<(String, String), Refused>,
     /// What the list under way has named, with the objects that can be read; drivers start when it is
     /// complete, so that each knows of all the others.
     listing: Option<Listing<K>>,
@@ -187,6 +210,14 @@ struct Fleet<K> {
 
 /// Resources by namespace and name; none where one cannot be read.
 type Listing<K> = HashMap<(String, String), Option<Arc<K>>>;
+
+/// A resource that cannot be read.
+struct Refused {
+    generation: Option<i64>,
+    error: String,
+    /// That is written on it.
+    told: bool,
+}
 
 struct Handle<K> {
     object: watch::Sender<Arc<K>>,
@@ -204,7 +235,18 @@ type Seen<K> = watcher::Result<watcher::Event<DeserializeGuard<K>>>;
 impl<K: Driven> Fleet<K> {
     async fn follow(&mut self, events: impl Stream<Item = Seen<K>>, readiness: &Readiness) {
         let mut events = std::pin::pin!(events);
-        while let Some(event) = events.next().await {
+        let leadership = self.context.leadership.clone();
+        let mut stands_by = !leadership.leads();
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = leadership.begun(), if stands_by => {
+                    stands_by = false;
+                    self.tell_refused().await;
+                    continue;
+                }
+            };
+            let Some(event) = event else { return };
             match event {
                 Ok(watcher::Event::Init) => self.listing = Some(HashMap::new()),
                 Ok(watcher::Event::InitApply(guarded) | watcher::Event::Apply(guarded)) => {
@@ -269,8 +311,10 @@ impl<K: Driven> Fleet<K> {
         self.refused.remove(&key);
         if let Some(handle) = self.drivers.get(&key) {
             if handle.object.borrow().meta().uid == object.meta().uid {
+                // A standby follows what the leader writes.
+                let stands_by = !self.context.leadership.leads();
                 handle.object.send_if_modified(|known| {
-                    let news = concerns_driver(known.meta(), object.meta());
+                    let news = stands_by || concerns_driver(known.meta(), object.meta());
                     *known = object;
                     news
                 });
@@ -333,24 +377,47 @@ impl<K: Driven> Fleet<K> {
             listing.insert(key.clone(), None);
         }
         let generation = invalid.metadata.generation;
-        if self.refused.get(&key) == Some(&generation) {
+        if let Some(known) = self.refused.get(&key)
+            && known.told
+            && known.generation == generation
+        {
             return; // this is about the status that was written then
         }
         tracing::warn!(kind = %K::kind(&()), namespace, name, error = invalid.error, "invalid spec");
-        let message = format!("the spec cannot be read: {}", invalid.error);
+        let mut refused = Refused {
+            generation,
+            error: invalid.error,
+            told: false,
+        };
+        if self.context.leadership.leads() {
+            self.tell(&key, &mut refused).await;
+        }
+        self.refused.insert(key, refused);
+    }
+
+    /// Says on every resource that cannot be read what is wrong with it: a standby could not.
+    async fn tell_refused(&mut self) {
+        for (key, mut refused) in std::mem::take(&mut self.refused) {
+            self.tell(&key, &mut refused).await;
+            self.refused.insert(key, refused);
+        }
+    }
+
+    async fn tell(&self, (namespace, name): &(String, String), refused: &mut Refused) {
+        let generation = refused.generation;
+        let message = format!("the spec cannot be read: {}", refused.error);
         let verdict = Verdict::new(ConditionType::Ready, false, Reason::InvalidSpec, message);
         let now = Time(Timestamp::now());
         let status = serde_json::json!({
             "observedGeneration": generation,
             "conditions": set_conditions(&[], vec![verdict], generation, &now),
         });
-        let context = &self.context;
-        let told = write_status::<K>(context, &namespace, &name, &status).await;
-        if let Err(error) = &told {
-            tracing::warn!(namespace, name, %error, "writing the status of an invalid resource");
+        match write_status::<K>(&self.context, namespace, name, &status).await {
+            Ok(()) => refused.told = true,
+            Err(error) => {
+                tracing::warn!(namespace, name, %error, "writing the status of an invalid resource");
+            }
         }
-        self.refused
-            .insert(key, generation.filter(|_| told.is_ok()));
     }
 }
 
@@ -368,6 +435,13 @@ fn concerns_driver(known: &kube::api::ObjectMeta, new: &kube::api::ObjectMeta) -
 
 /// Runs a driver, and starts it again should it panic: one resource's bad day is not the others'.
 async fn keep_driving<K: Driven>(context: Arc<Context>, object: watch::Receiver<Arc<K>>) {
+    let warm = AssertUnwindSafe(K::warm(Arc::clone(&context), object.clone())).catch_unwind();
+    tokio::select! {
+        biased;
+        () = context.leadership.begun() => (),
+        // What is not filled is filled by the driver.
+        _ = warm => context.leadership.begun().await,
+    }
     loop {
         let drive = K::drive(Arc::clone(&context), object.clone());
         if AssertUnwindSafe(drive).catch_unwind().await.is_ok() {

@@ -11,12 +11,10 @@
 //! Every delivery that is proven is answered alike, whatever it reached: who knows the secret of
 //! one repository cannot find out which others there are, nor what they follow.
 //!
-//! It wakes drivers of this process. A replica that does not lead has none: before there is more
-//! than one replica, such a delivery has to be passed on to the leader, for instance by setting
-//! `towline.dev/requested-at`.
+//! It wakes drivers of this process. A replica that stands by has none: it hands what it gets on to the
+//! leader, which checks it. What it takes in is bounded by the same limits.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +29,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::receivers::{Reached, Receivers};
+use super::relay::{RELAYED, relay};
+use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::webhook::{Proof, Provider, Secret};
 
@@ -94,6 +94,11 @@ enum Outcome {
     Nobody,
     /// Proven, and not about a push.
     Ignored,
+    /// The leader got it, and gave this answer.
+    Relayed(StatusCode),
+    /// This replica stands by, and the leader is not known or not reached. The sender may try again;
+    /// if it does not, the next poll finds what was pushed.
+    NoLeader,
     Unsigned,
     WrongSignature,
     Malformed,
@@ -113,6 +118,8 @@ impl Outcome {
             Self::OtherRef => "other_ref",
             Self::Nobody => "unmatched",
             Self::Ignored => "ignored",
+            Self::Relayed(_) => "relayed",
+            Self::NoLeader => "no_leader",
             Self::Unsigned => "unsigned",
             Self::WrongSignature => "wrong_signature",
             Self::Malformed => "malformed",
@@ -128,6 +135,8 @@ impl Outcome {
     fn status(self) -> StatusCode {
         match self {
             Self::Woken | Self::OtherRef | Self::Nobody | Self::Ignored => StatusCode::ACCEPTED,
+            Self::Relayed(status) => status,
+            Self::NoLeader => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unsigned | Self::WrongSignature => StatusCode::UNAUTHORIZED,
             Self::Malformed | Self::Aborted => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -154,6 +163,7 @@ impl Outcome {
 #[derive(Clone)]
 pub struct Hooks {
     receivers: Receivers,
+    leadership: Leadership,
     metrics: Metrics,
     limits: Limits,
     connections: Arc<Semaphore>,
@@ -163,9 +173,15 @@ pub struct Hooks {
 
 impl Hooks {
     /// An endpoint that wakes these receivers.
-    pub fn new(receivers: Receivers, metrics: Metrics, limits: Limits) -> Self {
+    pub fn new(
+        receivers: Receivers,
+        leadership: Leadership,
+        metrics: Metrics,
+        limits: Limits,
+    ) -> Self {
         Self {
             receivers,
+            leadership,
             metrics,
             limits,
             connections: Arc::new(Semaphore::new(limits.connections)),
@@ -178,13 +194,12 @@ impl Hooks {
     /// knows that it failed.
     ///
     /// # Errors
-    /// The address cannot be listened on.
+    /// The listener has no address.
     pub async fn serve(
         self,
-        address: SocketAddr,
+        listener: TcpListener,
         stop: impl Future<Output = ()>,
     ) -> std::io::Result<()> {
-        let listener = TcpListener::bind(address).await?;
         tracing::info!(address = %listener.local_addr()?, path = PATH, "receiving webhooks");
         let mut stop = pin!(stop);
         loop {
@@ -274,13 +289,14 @@ impl Hooks {
         body: &mut Incoming,
     ) -> Result<Outcome, Outcome> {
         let proof = provider.proof(&headers).map_err(|_| Outcome::Unsigned)?;
+        if !self.leadership.leads() {
+            return self.hand_on(headers, body).await;
+        }
         let secrets = self.receivers.secrets();
         if secrets.is_empty() || !proof.is_of_body() && proven(&proof, &[], &secrets).is_empty() {
             return Err(Outcome::WrongSignature);
         }
-        let body = timeout(self.limits.body_time, self.take(body))
-            .await
-            .map_err(|_| Outcome::Slow)??;
+        let body = self.take(body).await?;
         if body.bytes.len().saturating_mul(secrets.len()) > self.limits.hashed_bytes {
             return Err(Outcome::TooLarge);
         }
@@ -308,8 +324,31 @@ impl Hooks {
         check.await.map_err(|_| Outcome::Malformed)
     }
 
-    /// A whole body, within its limit and within what all bodies together may hold.
+    /// Hands a delivery on to the leader.
+    async fn hand_on(&self, headers: HeaderMap, body: &mut Incoming) -> Result<Outcome, Outcome> {
+        // Two replicas that each take the other for the leader send nothing in a circle.
+        let leader = match headers.contains_key(&RELAYED) {
+            true => None,
+            false => self.leadership.leader(),
+        };
+        let leader = leader.ok_or(Outcome::NoLeader)?;
+        let Taken { bytes, held: _held } = self.take(body).await?;
+        match relay(leader, headers, bytes).await {
+            Ok(status) => Ok(Outcome::Relayed(status)),
+            Err(error) => {
+                tracing::warn!(%leader, error = crate::chain(&error), "handing a webhook on");
+                Err(Outcome::NoLeader)
+            }
+        }
+    }
+
+    /// A whole body, within its limits and within what all bodies together may hold.
     async fn take(&self, body: &mut Incoming) -> Result<Taken, Outcome> {
+        let taken = timeout(self.limits.body_time, self.collect(body)).await;
+        taken.map_err(|_| Outcome::Slow)?
+    }
+
+    async fn collect(&self, body: &mut Incoming) -> Result<Taken, Outcome> {
         if body.size_hint().lower() > self.limits.body_bytes as u64 {
             return Err(Outcome::TooLarge);
         }

@@ -2,6 +2,7 @@
 
 mod hooks;
 mod receivers;
+mod relay;
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::leader::Leadership;
 use crate::webhook::{Follows, RepositoryUrl, Secret};
 
 const SECRET: &str = "not to be guessed";
@@ -27,10 +28,12 @@ struct Endpoint {
 
 impl Endpoint {
     async fn start(limits: Limits) -> Self {
-        // Another process may take the port before it is bound again; then the test fails loudly.
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        Self::of(limits, Leadership::alone()).await
+    }
+
+    async fn of(limits: Limits, leadership: Leadership) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
         let endpoint = Self {
             address,
             receivers: Receivers::default(),
@@ -38,13 +41,11 @@ impl Endpoint {
             poke: Arc::default(),
         };
         endpoint.add("shop", SECRET, &endpoint.poke);
-        let hooks = Hooks::new(endpoint.receivers.clone(), endpoint.metrics.clone(), limits);
+        let (receivers, metrics) = (endpoint.receivers.clone(), endpoint.metrics.clone());
+        let hooks = Hooks::new(receivers, leadership, metrics, limits);
         tokio::spawn(async move {
-            hooks.serve(address, std::future::pending()).await.unwrap();
+            hooks.serve(listener, std::future::pending()).await.unwrap();
         });
-        while TcpStream::connect(address).await.is_err() {
-            tokio::task::yield_now().await;
-        }
         endpoint
     }
 
@@ -301,4 +302,60 @@ async fn a_flood_of_replays_is_one_fetch_and_one_more() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(fetches.load(Ordering::SeqCst), 2);
     driver.abort();
+}
+
+#[tokio::test]
+async fn a_standby_hands_on_what_it_gets_and_passes_the_answer_back() {
+    let leader = Endpoint::start(Limits::default()).await;
+    let leadership = Leadership::standby();
+    let standby = Endpoint::of(Limits::default(), leadership.clone()).await;
+    let signature = signed(SECRET, BODY);
+    assert_eq!(standby.post(&signature, BODY).await, 503, "no leader yet");
+    assert_eq!(standby.counted("generic", "no_leader"), 1);
+
+    leadership.stand_by(Some(leader.address));
+    // A large body, and one whose length is not said.
+    let large = format!("{BODY}{}", " ".repeat(1 << 20));
+    let chunked = format!(
+        "POST /hook HTTP/1.1\r\nHost: h\r\n{signature}Transfer-Encoding: chunked\r\n\r\n\
+         {:x}\r\n{BODY}\r\n0\r\n\r\n",
+        BODY.len()
+    );
+    for request in [
+        request(&signature, BODY),
+        request(&signed(SECRET, &large), &large),
+        chunked,
+    ] {
+        assert_eq!(standby.send(request.as_bytes()).await, 202);
+        assert!(leader.woken() && !standby.woken());
+    }
+    // The leader judges, and what it says is what the sender hears.
+    let forged = signed("guessed", BODY);
+    assert_eq!(standby.post(&forged, BODY).await, 401);
+    assert_eq!(leader.counted("generic", "wrong_signature"), 1);
+    assert_eq!(standby.counted("generic", "relayed"), 4);
+    // What nobody signed does not even get there.
+    assert_eq!(standby.post("", BODY).await, 401);
+    assert_eq!(leader.counted("unknown", "unsigned"), 0);
+
+    leadership.lead();
+    assert_eq!(standby.post(&signature, BODY).await, 202);
+    assert!(standby.woken() && !leader.woken());
+}
+
+#[tokio::test]
+async fn a_standby_does_not_wait_for_a_leader_that_is_gone_nor_send_in_a_circle() {
+    let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let nobody = gone.local_addr().unwrap();
+    drop(gone);
+    let leadership = Leadership::standby();
+    let standby = Endpoint::of(Limits::default(), leadership.clone()).await;
+    let signature = signed(SECRET, BODY);
+    leadership.stand_by(Some(nobody));
+    assert_eq!(standby.post(&signature, BODY).await, 503);
+    // It takes itself for the leader: one that was handed on is not handed on again.
+    leadership.stand_by(Some(standby.address));
+    assert_eq!(standby.post(&signature, BODY).await, 503);
+    assert_eq!(standby.counted("generic", "relayed"), 1);
+    assert_eq!(standby.counted("generic", "no_leader"), 2);
 }

@@ -16,6 +16,8 @@ pub enum User {
     Admin,
     /// The operator.
     Towline,
+    /// A second one beside it.
+    Replica,
     /// Someone who edits the cluster behind the operator's back.
     Person,
     /// The programs that make up the cluster.
@@ -25,9 +27,10 @@ pub enum User {
 }
 
 impl User {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Admin,
         Self::Towline,
+        Self::Replica,
         Self::Person,
         Self::ControllerManager,
         Self::Scheduler,
@@ -39,6 +42,7 @@ impl User {
         match self {
             Self::Admin => "admin",
             Self::Towline => "towline",
+            Self::Replica => "towline-replica",
             Self::Person => "person",
             Self::ControllerManager => "controller-manager",
             Self::Scheduler => "scheduler",

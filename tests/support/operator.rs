@@ -3,12 +3,15 @@
 use std::{
     env,
     ffi::OsString,
-    fs,
+    fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitStatus,
     time::{Duration, Instant},
 };
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::{
     control_plane::ControlPlane,
@@ -150,6 +153,31 @@ impl Operator {
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// SIGSTOP, until [`Self::thaw`].
+    pub fn freeze(&self) {
+        self.process.freeze();
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.process.thaw();
+    }
+
+    /// How it ended, if it has.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.process.exited()
+    }
+
+    /// Status line, head and text of a page that it serves beside its metrics.
+    pub async fn page(&self, path: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect(self.address()).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: towline\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 
     /// SIGTERM; panics if it has not ended after `timeout`.

@@ -96,6 +96,16 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// SIGSTOP: it does nothing more, and its connections stay.
+    pub fn freeze(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).expect("stop a child");
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).expect("continue a child");
+    }
+
     /// SIGTERM; gives how it ended, or nothing if it had not within `timeout`.
     pub fn terminate(&mut self, timeout: Duration) -> Option<ExitStatus> {
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);

@@ -1,0 +1,316 @@
+//! What a replica does about the lease, decided from what it has seen and from its own clock alone: no
+//! two machines' clocks are ever compared. The rules are those of client-go's `leaderelection`.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::clock::Moment;
+
+/// How long things take, all from the duration of a lease; client-go's proportions for 15 seconds
+/// are 15, 10 and 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// How long a lease counts for the others after they last saw it change.
+    pub(super) lease: Duration,
+    /// How long it counts for its holder, from before the last renewal was sent. The difference is
+    /// for what is on the wire by then, and for clocks that do not run equally fast.
+    pub(super) deadline: Duration,
+    /// The pause between two renewals.
+    pub(super) renewal: Duration,
+    /// The pause between two looks of a replica that stands by.
+    pub(super) look: Duration,
+}
+
+impl Terms {
+    pub(super) fn new(lease: Duration) -> Self {
+        Self {
+            lease,
+            deadline: lease * 2 / 3,
+            renewal: lease * 2 / 15,
+            look: (lease / 15).min(Duration::from_secs(1)),
+        }
+    }
+
+    /// How long after its last permitted moment a write may still be on its way.
+    pub(super) fn margin(&self) -> Duration {
+        self.lease - self.deadline
+    }
+
+    /// How long one request may take: two tries fit before the deadline.
+    pub(super) fn patience(&self) -> Duration {
+        self.deadline / 2
+    }
+}
+
+/// What a lease says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// Who has it; none where it was given back.
+    pub(super) holder: Option<String>,
+    /// When it was renewed, in the holder's words: good for telling two records apart.
+    pub(super) renewed: Option<jiff::Timestamp>,
+    /// How long it counts after each renewal.
+    pub(super) lease: Duration,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Look again later.
+    StandBy,
+    /// Try to take the lease.
+    Take,
+    /// Renew it.
+    Renew,
+    /// Write nothing more.
+    Stop(Lost),
+}
+
+/// Why a leader no longer leads.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// Its lease could not be renewed in time.
+    #[error("the lease {lease} could not be renewed within {}", seconds(.deadline))]
+    Expired {
+        /// Namespace and name.
+        lease: String,
+        /// How long it was tried.
+        deadline: Duration,
+    },
+    /// Somebody else has the lease, or a person has changed it.
+    #[error("the lease {lease} is held by {}", .holder.as_deref().unwrap_or("nobody"))]
+    Taken {
+        /// Namespace and name.
+        lease: String,
+        /// Who has it.
+        holder: Option<String>,
+    },
+}
+
+fn seconds(duration: &Duration) -> impl fmt::Display + use<> {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+/// A replica that would lead, or does.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    identity: String,
+    /// Namespace and name of the lease, for people.
+    lease: String,
+    terms: Terms,
+    /// What the lease said last, and when it was first seen to say that.
+    seen: Option<(Record, Moment)>,
+    /// When the last successful renewal was sent; none while this replica stands by.
+    renewed: Option<Moment>,
+}
+
+impl Candidate {
+    pub(super) fn new(identity: String, lease: String, terms: Terms) -> Self {
+        Self {
+            identity,
+            lease,
+            terms,
+            seen: None,
+            renewed: None,
+        }
+    }
+
+    /// Takes in what the server said; `now` is after its answer. That there is no lease tells nothing:
+    /// its holder may not know yet that somebody deleted it, so the last record goes on to count.
+    pub(super) fn saw(&mut self, record: Option<Record>, now: Moment) {
+        let Some(record) = record else { return };
+        if self.seen.as_ref().is_none_or(|(known, _)| *known != record) {
+            self.seen = Some((record, now));
+        }
+    }
+
+    /// The server took a renewal, or a first one, that was sent at `sent`.
+    pub(super) fn renewed(&mut self, record: Record, sent: Moment) {
+        self.seen = Some((record, sent));
+        self.renewed = Some(sent);
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.renewed.is_some()
+    }
+
+    pub(super) fn holder(&self) -> Option<&str> {
+        let (record, _) = self.seen.as_ref()?;
+        record.holder.as_deref()
+    }
+
+    /// Until when this replica may write.
+    pub(super) fn may_write_until(&self) -> Option<Moment> {
+        Some(self.renewed? + self.terms.deadline)
+    }
+
+    pub(super) fn next(&self, now: Moment) -> Next {
+        let mine = self.holder() == Some(&self.identity);
+        if let Some(until) = self.may_write_until() {
+            return match (mine, now < until) {
+                (true, true) => Next::Renew,
+                (true, false) => Next::Stop(Lost::Expired {
+                    lease: self.lease.clone(),
+                    deadline: self.terms.deadline,
+                }),
+                (false, _) => Next::Stop(Lost::Taken {
+                    lease: self.lease.clone(),
+                    holder: self.holder().map(str::to_owned),
+                }),
+            };
+        }
+        match &self.seen {
+            // There never was one.
+            None => Next::Take,
+            Some((Record { holder: None, .. }, _)) => Next::Take,
+            // Our own: the answer to an earlier attempt got lost.
+            Some(_) if mine => Next::Take,
+            Some((record, since)) if now >= *since + record.lease => Next::Take,
+            Some(_) => Next::StandBy,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn record(holder: &str, renewed: i64) -> Record {
+        Record {
+            holder: Some(holder.to_owned()).filter(|holder| !holder.is_empty()),
+            renewed: jiff::Timestamp::from_second(renewed).ok(),
+            lease: Duration::from_secs(15),
+        }
+    }
+
+    fn candidate() -> Candidate {
+        let terms = Terms::new(Duration::from_secs(15));
+        Candidate::new("me".to_owned(), "ns/towline".to_owned(), terms)
+    }
+
+    fn leader(since: u64) -> Candidate {
+        let mut candidate = candidate();
+        candidate.renewed(record("me", 1), at(since));
+        candidate
+    }
+
+    #[test]
+    fn the_proportions_are_those_of_client_go() {
+        let terms = Terms::new(Duration::from_secs(15));
+        assert_eq!(terms.deadline, Duration::from_secs(10));
+        assert_eq!(terms.renewal, Duration::from_secs(2));
+        assert_eq!(terms.look, Duration::from_secs(1));
+        assert_eq!(terms.margin(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_standby_takes_what_is_free_and_waits_for_what_is_not() {
+        // What it saw when, and what it does at second 100.
+        type Seen<'a> = &'a [(Option<Record>, u64)];
+        let table: [(&str, Seen<'_>, Next); 10] = [
+            ("no lease", &[(None, 99)], Next::Take),
+            ("given back", &[(Some(record("", 9)), 99)], Next::Take),
+            ("another's", &[(Some(record("b", 9)), 99)], Next::StandBy),
+            ("not yet old", &[(Some(record("b", 9)), 86)], Next::StandBy),
+            ("old", &[(Some(record("b", 9)), 85)], Next::Take),
+            (
+                "old, and seen again",
+                &[(Some(record("b", 9)), 85), (Some(record("b", 9)), 99)],
+                Next::Take,
+            ),
+            (
+                "renewed",
+                &[(Some(record("b", 9)), 85), (Some(record("b", 10)), 86)],
+                Next::StandBy,
+            ),
+            (
+                "handed on",
+                &[(Some(record("b", 9)), 85), (Some(record("c", 9)), 99)],
+                Next::StandBy,
+            ),
+            (
+                "deleted a moment ago",
+                &[(Some(record("b", 9)), 99), (None, 99)],
+                Next::StandBy,
+            ),
+            (
+                "its own, whose answer got lost",
+                &[(Some(record("me", 9)), 99)],
+                Next::Take,
+            ),
+        ];
+        for (name, seen, next) in table {
+            let mut candidate = candidate();
+            for (record, when) in seen {
+                candidate.saw(record.clone(), at(*when));
+            }
+            assert_eq!(candidate.next(at(100)), next, "{name}");
+            assert!(!candidate.leads() && candidate.may_write_until().is_none());
+        }
+    }
+
+    #[test]
+    fn the_holder_says_how_long_its_lease_counts() {
+        let mut candidate = candidate();
+        let long = Record {
+            lease: Duration::from_secs(60),
+            ..record("b", 9)
+        };
+        candidate.saw(Some(long), at(0));
+        assert_eq!(candidate.next(at(59)), Next::StandBy);
+        assert_eq!(candidate.next(at(60)), Next::Take);
+    }
+
+    #[test]
+    fn clocks_of_others_do_not_matter() {
+        let mut candidate = candidate();
+        for (turn, renewed) in [5_000_000_000, -5_000_000_000, 0].into_iter().enumerate() {
+            let now = 20 * turn as u64;
+            candidate.saw(Some(record("b", renewed)), at(now));
+            assert_eq!(candidate.next(at(now + 14)), Next::StandBy);
+            assert_eq!(candidate.next(at(now + 15)), Next::Take);
+        }
+    }
+
+    #[test]
+    fn a_leader_renews_and_stops_at_its_deadline_before_the_others_wait_is_over() {
+        let leader = leader(100);
+        assert_eq!(leader.may_write_until(), Some(at(110)));
+        assert_eq!(leader.next(at(101)), Next::Renew);
+        assert_eq!(
+            leader.next(Moment::from_nanos(at(110).nanos() - 1)),
+            Next::Renew
+        );
+        for late in [110, 115, 10_000] {
+            let next = leader.next(at(late));
+            assert!(matches!(next, Next::Stop(Lost::Expired { .. })), "{late}");
+        }
+        let mut standby = candidate();
+        // It cannot have seen the renewal before it was sent.
+        standby.saw(Some(record("me-too", 1)), at(100));
+        assert_eq!(standby.next(at(114)), Next::StandBy);
+    }
+
+    #[test]
+    fn a_leader_that_sees_another_holder_stops_whatever_the_time() {
+        for (holder, says) in [("b", "is held by b"), ("", "is held by nobody")] {
+            let mut leader = leader(100);
+            leader.saw(Some(record(holder, 2)), at(101));
+            let Next::Stop(lost) = leader.next(at(101)) else {
+                panic!("{leader:?}");
+            };
+            assert_eq!(lost.to_string(), format!("the lease ns/towline {says}"));
+        }
+    }
+
+    #[test]
+    fn a_leader_whose_lease_was_deleted_makes_it_again() {
+        let mut leader = leader(100);
+        leader.saw(None, at(101));
+        assert_eq!(leader.next(at(101)), Next::Renew);
+    }
+}

@@ -1,0 +1,87 @@
+//! A delivery that reaches a standby is handed on to the leader as it came: only the leader has
+//! drivers to wake, and it checks the proof itself. The answer goes back to the sender.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::hooks::PATH;
+
+/// Says that a delivery comes from a standby: it is not handed on again.
+pub(super) static RELAYED: HeaderName = HeaderName::from_static("x-towline-relayed");
+
+/// How long the leader has to answer.
+const TIME: Duration = Duration::from_secs(8);
+
+/// What concerns one connection only, and what is said anew of the next (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::HOST,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Why the leader did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RelayError {
+    #[error("connecting")]
+    Connect(#[source] std::io::Error),
+    #[error("making the request")]
+    Request(#[from] http::Error),
+    #[error("talking to it")]
+    Talk(#[from] hyper::Error),
+    #[error("it did not answer within {} s", TIME.as_secs())]
+    Late,
+}
+
+/// Hands a delivery on; the leader's answer.
+pub(super) async fn relay(
+    leader: SocketAddr,
+    headers: HeaderMap,
+    body: Vec<u8>,
+) -> Result<StatusCode, RelayError> {
+    let answer = timeout(TIME, send(leader, request(leader, headers, body)?)).await;
+    answer.map_err(|_| RelayError::Late)?
+}
+
+fn request(
+    leader: SocketAddr,
+    mut headers: HeaderMap,
+    body: Vec<u8>,
+) -> Result<Request<Full<Bytes>>, http::Error> {
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(PATH)
+        .header(header::HOST, leader.to_string())
+        .body(Full::from(body))?;
+    request.headers_mut().extend(headers);
+    let yes = HeaderValue::from_static("1");
+    request.headers_mut().insert(RELAYED.clone(), yes);
+    Ok(request)
+}
+
+async fn send(leader: SocketAddr, request: Request<Full<Bytes>>) -> Result<StatusCode, RelayError> {
+    let stream = TcpStream::connect(leader)
+        .await
+        .map_err(RelayError::Connect)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the sender; what goes wrong with it, the sender is told as well.
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?.status())
+}

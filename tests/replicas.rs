@@ -1,0 +1,373 @@
+//! Two replicas: at no time do both write, whatever happens to the one that leads. The API server's
+//! audit log shows it, by the server's own clock.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use serde_json::json;
+use towline::leader::WEBHOOK_ADDRESS;
+
+use crate::newer::many;
+use crate::support::audit::{Entry, Mark};
+use crate::support::control_plane::Options;
+use crate::support::kubeconfig::User;
+use crate::support::operator::{Operator, OperatorOptions};
+use crate::support::process::Lifetime;
+use crate::support::proxy::Proxy;
+use crate::support::wait::eventually;
+use crate::support::world::{Case, PATIENCE, World, config_map};
+use crate::webhook::{call_at, pushed, secret};
+
+/// Short, and still long enough for a leader on a machine that compiles at the same time.
+const LEASE: Duration = Duration::from_secs(6);
+
+const ARGS: [&str; 2] = ["--leader-elect", "--lease-duration=6s"];
+
+const USERS: [User; 2] = [User::Towline, User::Replica];
+
+const COUNT: usize = 300;
+
+/// Two operators on one cluster, each as a user of its own. The world's own leads first.
+struct Pair {
+    world: World,
+    second: Operator,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let audited = Options {
+            audit: true,
+            ..Options::default()
+        };
+        let world = World::own(audited, &ARGS).await;
+        becomes_leader(&world.operator).await;
+        let second = Operator::start(OperatorOptions {
+            program: None,
+            kubeconfig: world.cp.kubeconfig_for(User::Replica),
+            args: ARGS.map(str::to_owned).into(),
+            env: Vec::new(),
+            lifetime: Lifetime::Ours,
+        })
+        .await;
+        is_ready(&second).await;
+        Self { world, second }
+    }
+
+    /// Who held the lease when, from the start on. Panics if anybody else wrote meanwhile.
+    async fn terms(&self) -> Vec<Term> {
+        let entries = self.world.cp.audit_since(Mark::default()).await;
+        let terms = terms(&entries);
+        one_at_a_time(&entries, &terms);
+        terms
+    }
+}
+
+/// A time in which one replica led.
+#[derive(Debug)]
+struct Term {
+    user: String,
+    /// When its first request for the lease that succeeded came in, and when it was answered.
+    asked: Timestamp,
+    got: Timestamp,
+}
+
+fn terms(entries: &[Entry]) -> Vec<Term> {
+    // The API server has leases of its own.
+    let is_lease = |entry: &&Entry| {
+        ours(entry) && entry.resource == "leases" && entry.is_write() && done(entry)
+    };
+    let mut writes: Vec<&Entry> = entries.iter().filter(is_lease).collect();
+    writes.sort_by_key(|entry| entry.completed);
+    let mut terms: Vec<Term> = Vec::new();
+    for write in writes {
+        if terms.last().is_none_or(|term| term.user != write.user) {
+            terms.push(Term {
+                user: write.user.clone(),
+                asked: write.received,
+                got: write.completed.unwrap(),
+            });
+        }
+    }
+    terms
+}
+
+/// Whether a write was carried out.
+fn done(entry: &Entry) -> bool {
+    entry.completed.is_some() && (200..300).contains(&entry.code)
+}
+
+/// Every write but those of the lease itself.
+fn writes(entries: &[Entry]) -> impl Iterator<Item = &Entry> {
+    let others = |entry: &&Entry| ours(entry) && entry.is_write() && entry.resource != "leases";
+    entries.iter().filter(others)
+}
+
+fn ours(entry: &Entry) -> bool {
+    USERS.iter().any(|user| user.name() == entry.user)
+}
+
+/// Panics unless every write came in while its sender held the lease, and was done before the next
+/// replica as much as asked for it.
+fn one_at_a_time(entries: &[Entry], terms: &[Term]) {
+    for write in writes(entries) {
+        let index = terms.iter().rposition(|term| term.asked <= write.received);
+        let index = index.unwrap_or_else(|| panic!("written before anybody led: {write:#?}"));
+        let term = &terms[index];
+        assert_eq!(write.user, term.user, "in {terms:#?}: {write:#?}");
+        assert!(write.received >= term.got, "in {terms:#?}: {write:#?}");
+        if let Some(next) = terms.get(index + 1).filter(|_| done(write)) {
+            let completed = write.completed.unwrap();
+            assert!(completed <= next.asked, "in {terms:#?}: {write:#?}");
+        }
+    }
+}
+
+/// Waits until an operator says that it leads.
+async fn becomes_leader(operator: &Operator) {
+    shows(operator, "towline_leader 1").await;
+}
+
+/// Waits until a metric of an operator is as asked.
+async fn shows(operator: &Operator, line: &str) {
+    eventually(line, PATIENCE, async || {
+        let page = operator.page("/metrics").await;
+        let page = page.map_err(|error| error.to_string())?;
+        let has = page.lines().any(|is| is == line);
+        has.then_some(()).ok_or(page)
+    })
+    .await;
+}
+
+/// Waits until an operator's readiness probe passes.
+async fn is_ready(operator: &Operator) {
+    eventually("ready", PATIENCE, async || {
+        let page = operator.page("/readyz").await;
+        let page = page.map_err(|error| error.to_string())?;
+        let ready = page.starts_with("HTTP/1.1 200");
+        ready.then_some(()).ok_or(page)
+    })
+    .await;
+}
+
+/// Waits until an operator has ended by itself because it leads no longer.
+async fn gives_up(operator: &mut Operator) {
+    let status = eventually("the end of what led", PATIENCE, async || operator.exited()).await;
+    assert!(!status.success(), "{status}");
+    let log = operator.log_tail();
+    assert!(log.contains("leads no longer"), "{log}");
+}
+
+/// A Sync of many objects, of which the first are applied.
+async fn busy<'a>(world: &'a World, name: &str) -> Case<'a> {
+    let case = world.case(name).await;
+    let text = many(COUNT, &case.namespace, "first");
+    case.repo.commit(&[("all.yaml", Some(text))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    begun(&case, "first").await;
+    case
+}
+
+async fn begun(case: &Case<'_>, value: &str) {
+    eventually("the first objects", PATIENCE, async || {
+        (case.maps_with(Some(value)).await > 0).then_some(())
+    })
+    .await;
+}
+
+async fn all_are(case: &Case<'_>, value: &str) {
+    eventually("all objects", PATIENCE, async || {
+        let count = case.maps_with(Some(value)).await;
+        (count == COUNT).then_some(()).ok_or(count)
+    })
+    .await;
+}
+
+/// How long the takeover of the last term took.
+fn tell_takeover(what: &str, since: Timestamp, entries: &[Entry], term: &Term) {
+    let first = writes(entries).filter(|write| write.received >= term.got && done(write));
+    let on_objects = first.filter(|write| write.resource == "configmaps");
+    let first = on_objects.map(|write| write.received).min();
+    let after = |moment: Timestamp, since| format!("{:#}", moment.duration_since(since));
+    println!(
+        "{what}: lease taken after {}, first object written {} later",
+        after(term.got, since),
+        first.map_or_else(|| "never".to_owned(), |first| after(first, term.got)),
+    );
+}
+
+#[tokio::test]
+async fn only_the_leader_writes_and_a_webhook_at_the_standby_counts() {
+    let mut pair = Pair::start().await;
+    let case = pair.world.case("pair").await;
+    let file = |value| config_map("a", &case.namespace, value);
+    let first = case.repo.commit(&[("a.yaml", Some(file("one")))], "first");
+    secret(&case, "token", "s").await;
+    case.repository(json!({"webhook": {"secretRef": {"name": "hook"}}}))
+        .await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    shows(&pair.second, "towline_leader 0").await;
+    let client = case.client.clone();
+    let leases: Api<Lease> = Api::namespaced(client, "default");
+    let lease = leases.get("towline").await.unwrap();
+    let address = &lease.metadata.annotations.unwrap()[WEBHOOK_ADDRESS];
+    let hooks = pair.world.operator.find_address("receiving webhooks");
+    assert_eq!(*address, hooks.unwrap().to_string());
+
+    let second = case.repo.commit(&[("a.yaml", Some(file("two")))], "second");
+    assert_eq!(
+        call_at(&pair.second, "guessed", &pushed(&case, "main")).await,
+        401
+    );
+    assert_eq!(
+        call_at(&pair.second, "s", &pushed(&case, "main")).await,
+        202
+    );
+    case.synced("all", &second).await;
+    let relayed = r#"towline_webhooks_total{provider="github",outcome="relayed"} 2"#;
+    shows(&pair.second, relayed).await;
+    let terms = pair.terms().await;
+    assert_eq!(terms.len(), 1, "{terms:#?}");
+
+    // A rolling update: the lease is given back, and not waited for.
+    let body = pushed(&case, "main");
+    let aside = case.aside();
+    assert!(pair.world.operator.terminate(PATIENCE).success());
+    let ended = Timestamp::now();
+    becomes_leader(&pair.second).await;
+    let terms = pair.terms().await;
+    assert_eq!(terms.len(), 2, "{terms:#?}");
+    let waited = terms[1].asked.duration_since(ended).unsigned_abs();
+    assert!(waited < LEASE, "{waited:?}");
+    println!("SIGTERM: lease taken {waited:?} after the end");
+    let case = pair.world.resume(aside).await;
+    let file = config_map("a", &case.namespace, "three");
+    let third = case.repo.commit(&[("a.yaml", Some(file))], "third");
+    eventually("the new leader knows the webhook", PATIENCE, async || {
+        let status = call_at(&pair.second, "s", &body).await;
+        (status == 202).then_some(()).ok_or(status)
+    })
+    .await;
+    case.synced("all", &third).await;
+    pair.terms().await;
+}
+
+#[tokio::test]
+async fn a_standby_finishes_what_a_killed_leader_began() {
+    let mut pair = Pair::start().await;
+    let case = busy(&pair.world, "killed").await;
+    let aside = case.aside();
+    let killed = Timestamp::now();
+    pair.world.operator.kill();
+    becomes_leader(&pair.second).await;
+    let case = pair.world.resume(aside).await;
+    all_are(&case, "first").await;
+    case.stands("all", "True", "Converged").await;
+
+    let terms = pair.terms().await;
+    assert_eq!(terms.len(), 2, "{terms:#?}");
+    let entries = pair.world.cp.audit_since(Mark::default()).await;
+    tell_takeover("SIGKILL", killed, &entries, &terms[1]);
+    // It was warm: what it had to know of the objects, it knew.
+    let lists = entries.iter().filter(|entry| {
+        let reads = matches!(entry.verb.as_str(), "list" | "watch");
+        entry.user == terms[1].user && entry.resource == "configmaps" && reads
+    });
+    let lists: Vec<&Entry> = lists.collect();
+    assert!(!lists.is_empty());
+    for list in lists {
+        assert!(list.received < terms[1].asked, "{list:#?}");
+    }
+
+    // The killed one comes back and stands by.
+    let aside = case.aside();
+    pair.world.operator.restart().await;
+    is_ready(&pair.world.operator).await;
+    let case = pair.world.resume(aside).await;
+    let text = many(COUNT, &case.namespace, "second");
+    case.push(&[("all.yaml", Some(&text))], "second").await;
+    all_are(&case, "second").await;
+    shows(&pair.world.operator, "towline_leader 0").await;
+    let terms = pair.terms().await;
+    assert_eq!(terms.len(), 2, "{terms:#?}");
+}
+
+#[tokio::test]
+async fn a_leader_frozen_past_its_lease_writes_nothing_when_it_goes_on() {
+    let mut pair = Pair::start().await;
+    let case = busy(&pair.world, "frozen").await;
+    let mut aside = case.aside();
+    for (round, value) in ["second", "third", "fourth"].into_iter().enumerate() {
+        // In the middle of a sync, with requests under way.
+        let frozen = Timestamp::now();
+        let (leader, standby) = match round % 2 {
+            0 => (&mut pair.world.operator, &mut pair.second),
+            _ => (&mut pair.second, &mut pair.world.operator),
+        };
+        leader.freeze();
+        becomes_leader(standby).await;
+        // The other one is at work by now.
+        leader.thaw();
+        gives_up(leader).await;
+        leader.restart().await;
+        is_ready(leader).await;
+        let terms = pair.terms().await;
+        assert_eq!(terms.len(), round + 2, "{terms:#?}");
+        let entries = pair.world.cp.audit_since(Mark::default()).await;
+        tell_takeover("SIGSTOP", frozen, &entries, &terms[round + 1]);
+
+        let case = pair.world.resume(aside).await;
+        let text = many(COUNT, &case.namespace, value);
+        case.push(&[("all.yaml", Some(&text))], value).await;
+        begun(&case, value).await;
+        aside = case.aside();
+    }
+    let case = pair.world.resume(aside).await;
+    all_are(&case, "fourth").await;
+    case.stands("all", "True", "Converged").await;
+    pair.terms().await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_cut_off_stops_by_its_own_clock() {
+    let mut pair = Pair::start().await;
+    // The second one leads, through a network that can be cut.
+    let target = pair
+        .world
+        .cp
+        .url()
+        .trim_start_matches("https://")
+        .to_owned();
+    let proxy = Proxy::to(target.parse().unwrap()).await;
+    let config = std::fs::read_to_string(pair.world.cp.kubeconfig_for(User::Replica)).unwrap();
+    let kubeconfig = pair.world.cp.folder().join("cut.kubeconfig");
+    let config = config.replace(&target, &proxy.address.to_string());
+    std::fs::write(&kubeconfig, config).unwrap();
+    pair.second = Operator::start(OperatorOptions {
+        kubeconfig,
+        args: ARGS.map(str::to_owned).into(),
+        ..OperatorOptions::new(&pair.world.cp)
+    })
+    .await;
+    is_ready(&pair.second).await;
+    assert!(pair.world.operator.terminate(PATIENCE).success());
+    becomes_leader(&pair.second).await;
+    pair.world.operator.restart().await;
+
+    let case = busy(&pair.world, "cut").await;
+    let aside = case.aside();
+    let cut = Timestamp::now();
+    proxy.cut();
+    gives_up(&mut pair.second).await;
+    becomes_leader(&pair.world.operator).await;
+    let case = pair.world.resume(aside).await;
+    all_are(&case, "first").await;
+    case.stands("all", "True", "Converged").await;
+    let terms = pair.terms().await;
+    assert_eq!(terms.len(), 3, "{terms:#?}");
+    let entries = pair.world.cp.audit_since(Mark::default()).await;
+    tell_takeover("cut off", cut, &entries, &terms[2]);
+}
