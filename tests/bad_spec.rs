@@ -16,12 +16,12 @@ use crate::support::wait::eventually;
 use crate::support::world::{Case, PATIENCE, World, config_map, world};
 
 /// An API that takes objects which do not fit the kind's type.
-fn untyped<K: Resource<DynamicType = ()>>(case: &Case<'_>) -> Api<DynamicObject> {
+pub fn untyped<K: Resource<DynamicType = ()>>(case: &Case<'_>) -> Api<DynamicObject> {
     let resource = ApiResource::erase::<K>(&());
     Api::namespaced_with(case.client.clone(), &case.namespace, &resource)
 }
 
-fn object(kind: &str, name: &str, spec: &Value) -> DynamicObject {
+pub fn object(kind: &str, name: &str, spec: &Value) -> DynamicObject {
     let object = json!({
         "apiVersion": "towline.dev/v1alpha1", "kind": kind,
         "metadata": {"name": name}, "spec": spec,
@@ -133,7 +133,7 @@ async fn the_api_server_refuses_what_cannot_be_meant() {
 }
 
 /// Takes the schema off a definition, as one of an older or newer towline would be another.
-async fn loosen<K: Resource<DynamicType = ()>>(case: &Case<'_>) {
+pub async fn loosen<K: Resource<DynamicType = ()>>(case: &Case<'_>) {
     let definitions: Api<CustomResourceDefinition> = Api::all(case.client.clone());
     let name = format!("{}.{}", K::plural(&()), K::group(&()));
     let anything = json!([{
@@ -148,7 +148,7 @@ async fn loosen<K: Resource<DynamicType = ()>>(case: &Case<'_>) {
 }
 
 /// The condition `Ready` of an object that does not fit its type.
-async fn untyped_stands(api: &Api<DynamicObject>, name: &str, reason: &str) -> String {
+pub async fn untyped_stands(api: &Api<DynamicObject>, name: &str, reason: &str) -> String {
     eventually(&format!("{name}: {reason}"), PATIENCE, async || {
         let object = api.get(name).await.map_err(|error| error.to_string())?;
         let conditions = object.data["status"]["conditions"].as_array().cloned();

@@ -6,9 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
+use kube::api::PostParams;
 use serde_json::json;
+use towline::api::Sync;
 use towline::leader::WEBHOOK_ADDRESS;
 
+use crate::bad_spec::{loosen, object, untyped, untyped_stands};
 use crate::newer::many;
 use crate::support::audit::{Entry, Mark};
 use crate::support::control_plane::Options;
@@ -256,16 +259,45 @@ async fn only_the_leader_writes_and_a_webhook_at_the_standby_counts() {
 }
 
 #[tokio::test]
-async fn a_standby_finishes_what_a_killed_leader_began() {
+async fn a_leader_that_is_told_to_go_hands_over_in_the_middle_of_its_work() {
     let mut pair = Pair::start().await;
-    let case = busy(&pair.world, "killed").await;
+    let case = busy(&pair.world, "rolled").await;
     let aside = case.aside();
-    let killed = Timestamp::now();
-    pair.world.operator.kill();
+    assert!(pair.world.operator.terminate(PATIENCE).success());
+    let ended = Timestamp::now();
     becomes_leader(&pair.second).await;
     let case = pair.world.resume(aside).await;
     all_are(&case, "first").await;
     case.stands("all", "True", "Converged").await;
+    let terms = pair.terms().await;
+    assert_eq!(terms.len(), 2, "{terms:#?}");
+    let waited = terms[1].asked.duration_since(ended).unsigned_abs();
+    assert!(waited < LEASE, "{waited:?}");
+    let entries = pair.world.cp.audit_since(Mark::default()).await;
+    tell_takeover("SIGTERM at work", ended, &entries, &terms[1]);
+}
+
+#[tokio::test]
+async fn a_standby_finishes_what_a_killed_leader_began() {
+    let mut pair = Pair::start().await;
+    let case = busy(&pair.world, "killed").await;
+    loosen::<Sync>(&case).await;
+    let syncs = untyped::<Sync>(&case);
+    let aside = case.aside();
+    let killed = Timestamp::now();
+    pair.world.operator.kill();
+    // Nobody leads who could say what is wrong with it.
+    eventually("the loose definition", PATIENCE, async || {
+        let garbage = object("Sync", "bad", &json!({"path": 7}));
+        syncs.create(&PostParams::default(), &garbage).await
+    })
+    .await;
+    becomes_leader(&pair.second).await;
+    let case = pair.world.resume(aside).await;
+    all_are(&case, "first").await;
+    case.stands("all", "True", "Converged").await;
+    let message = untyped_stands(&syncs, "bad", "InvalidSpec").await;
+    assert!(message.contains("the spec cannot be read"), "{message}");
 
     let terms = pair.terms().await;
     assert_eq!(terms.len(), 2, "{terms:#?}");
@@ -303,13 +335,20 @@ async fn a_leader_frozen_past_its_lease_writes_nothing_when_it_goes_on() {
     for (round, value) in ["second", "third", "fourth"].into_iter().enumerate() {
         // In the middle of a sync, with requests under way.
         let frozen = Timestamp::now();
+        let mark = pair.world.cp.audit().mark();
         let (leader, standby) = match round % 2 {
-            0 => (&mut pair.world.operator, &mut pair.second),
-            _ => (&mut pair.second, &mut pair.world.operator),
+            0 => (&mut pair.world.operator, &pair.second),
+            _ => (&mut pair.second, &pair.world.operator),
         };
         leader.freeze();
         becomes_leader(standby).await;
-        // The other one is at work by now.
+        let user = USERS[(round + 1) % 2].name();
+        eventually("the other one at work", PATIENCE, async || {
+            let entries = pair.world.cp.audit().since(mark);
+            let at_work = |write: &Entry| write.user == user && write.resource == "configmaps";
+            writes(&entries).any(at_work).then_some(())
+        })
+        .await;
         leader.thaw();
         gives_up(leader).await;
         leader.restart().await;
