@@ -8,6 +8,7 @@ use serde_json::Value;
 use towline::manifest::documents;
 
 use crate::support::helm::Helm;
+use crate::support::scratch::Scratch;
 
 /// The chart's folder.
 pub fn chart() -> &'static str {
@@ -88,6 +89,8 @@ async fn by_default_one_pod_follows_the_whole_cluster() {
         "CustomResourceDefinition/gitrepositories.towline.dev",
         "CustomResourceDefinition/syncs.towline.dev",
         "Deployment/towline",
+        "Role/towline-lease",
+        "RoleBinding/towline-lease",
         "Service/towline-metrics",
         "Service/towline-webhook",
         "ServiceAccount/towline",
@@ -95,7 +98,8 @@ async fn by_default_one_pod_follows_the_whole_cluster() {
     assert_eq!(titles, expected);
     let deployment = &objects["Deployment/towline"]["spec"];
     assert_eq!(deployment["replicas"], 1);
-    assert_eq!(deployment["strategy"]["type"], "Recreate");
+    // The pod of an upgrade is warm before the old one goes.
+    assert_eq!(deployment["strategy"]["rollingUpdate"]["maxUnavailable"], 0);
     let image = &deployment["template"]["spec"]["containers"][0]["image"];
     assert_eq!(image, concat!("towline:", env!("CARGO_PKG_VERSION")));
 }
@@ -146,7 +150,9 @@ async fn every_switch_turns_something_off() {
     let objects = rendered(&["--values", &values("nothing")]).await;
     let titles: Vec<&str> = objects.keys().map(String::as_str).collect();
     assert_eq!(titles, ["Deployment/towline"]);
-    let pod = &objects["Deployment/towline"]["spec"]["template"]["spec"];
+    let deployment = &objects["Deployment/towline"]["spec"];
+    assert_eq!(deployment["strategy"]["type"], "Recreate");
+    let pod = &deployment["template"]["spec"];
     assert_eq!(pod["serviceAccountName"], "given");
 }
 
@@ -160,7 +166,7 @@ async fn one_namespace_needs_no_right_outside_of_it() {
         for (title, object) in &objects {
             assert!(!title.starts_with("Cluster"), "{title}");
             let namespace = &object["metadata"]["namespace"];
-            let is_right = title.starts_with("Role");
+            let is_right = title.starts_with("Role") && !title.ends_with("-lease");
             let expected = if is_right { "shop" } else { "towline-system" };
             assert_eq!(namespace, expected, "{title}");
         }
@@ -169,6 +175,24 @@ async fn one_namespace_needs_no_right_outside_of_it() {
         let mut watched = variable.filter(|is| is["name"] == "TOWLINE_WATCH_NAMESPACE");
         assert_eq!(watched.next().unwrap()["value"], "shop");
     }
+}
+
+/// Nothing that the templates read is left out of the package.
+#[tokio::test]
+async fn the_packaged_chart_is_the_chart() {
+    let scratch = Scratch::new().unwrap();
+    let folder = scratch.path().to_str().unwrap();
+    let helm = Helm::offline().await;
+    helm.run(&["package", chart(), "--destination", folder])
+        .await;
+    let package = format!("{folder}/towline-{}.tgz", env!("CARGO_PKG_VERSION"));
+    let mut rendered = Vec::new();
+    for chart in [chart(), &package] {
+        let args = ["template", "towline", chart, "--values"];
+        let everything = values("everything");
+        rendered.push(helm.run(&[&args[..], &[&everything]].concat()).await);
+    }
+    assert_eq!(rendered[0], rendered[1]);
 }
 
 /// As kubectl reads them, for Helm reads and writes them anew.
@@ -242,6 +266,14 @@ async fn settings_that_do_not_go_together_are_refused() {
     let rules = "rbac.rules=[{\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]";
     for (settings, says) in [
         (&[rules][..], "set rbac.applyAnything to false"),
+        (
+            &["replicas=2", "leaderElection.enabled=false"],
+            "several replicas need leaderElection.enabled",
+        ),
+        (
+            &["replicas=2", "cache.type=\"persistentVolumeClaim\""],
+            "each needs a cache of its own",
+        ),
         (
             &["webhook.ingress.enabled=true"],
             "webhook.ingress.hosts is empty",

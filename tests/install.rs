@@ -168,7 +168,7 @@ async fn a_release_for_the_whole_cluster_works_from_install_to_uninstall() {
     .await;
 
     let case = case.aside();
-    world.operator.kill();
+    world.operator.terminate(PATIENCE);
     uninstall(&world.cp).await;
     let left = type_in(&world.cp, "get crd,clusterrole,clusterrolebinding -o name").await;
     assert!(left.contains("syncs.towline.dev") && left.contains("gitrepositories.towline.dev"));
@@ -187,6 +187,33 @@ async fn a_release_for_the_whole_cluster_works_from_install_to_uninstall() {
     leave(&case).await;
     let roles = type_in(&world.cp, "get clusterrole -o name").await;
     assert!(!roles.contains(&namespace), "{roles}");
+    the_rules_are_enough(&mut world).await;
+}
+
+/// For the whole cluster, too, towline does with rights on what is in Git and no others.
+async fn the_rules_are_enough(world: &mut World) {
+    let rules = "--set-json=rbac={\"applyAnything\":false,\"rules\":[\
+                 {\"apiGroups\":[\"\"],\"resources\":[\"configmaps\"]}]}";
+    // And back to a strategy whose fields the other one has.
+    let alone = "--set=leaderElection.enabled=false";
+    world.operator.terminate(PATIENCE);
+    helm(&world.cp, "upgrade", chart(), &[rules, alone]).await;
+    world.operator = Operator::start(as_deployed(&world.cp, HOME, "towline").await).await;
+    let namespace = world.cp.namespace("rules").await;
+    let mark = world.cp.audit().mark();
+    let case = case(world, &namespace).await;
+    main_path(&case, &[]).await;
+    leave(&case).await;
+    let seen = world.cp.audit_since(mark).await;
+    let account = account();
+    let mut refused = seen.iter().filter(|entry| entry.code == 403);
+    let refused = refused.find(|entry| entry.user == account);
+    assert!(refused.is_none(), "{refused:#?}");
+}
+
+/// The user that the release's pod is.
+fn account() -> String {
+    format!("system:serviceaccount:{HOME}:towline")
 }
 
 /// Uninstalls the release, and waits until nothing is left in its namespace.
@@ -232,13 +259,14 @@ async fn a_release_for_one_namespace_has_no_right_outside_of_it() {
     let fixed = case.push(&[("web.yaml", None)], "no service").await;
     case.synced("repo", &fixed).await;
 
-    // By what the API server saw, nothing outside of the namespace was ever asked for but what it serves
-    // and, once, the definitions of custom kinds.
-    let account = format!("system:serviceaccount:{HOME}:towline");
+    // By what the API server saw, nothing outside of the namespace was ever asked for but what it serves,
+    // the release's own Lease and, once, the definitions of custom kinds.
+    let account = account();
     let seen = world.cp.audit_since(mark).await;
     let own = seen.iter().filter(|entry| entry.user == account);
     let outside: Vec<_> = own
         .filter(|entry| !entry.resource.is_empty() && entry.namespace != namespace)
+        .filter(|entry| (entry.resource.as_str(), entry.namespace.as_str()) != ("leases", HOME))
         .collect();
     let named: Vec<_> = outside
         .iter()
@@ -254,7 +282,7 @@ async fn a_release_for_one_namespace_has_no_right_outside_of_it() {
 
 /// Asked for what RBAC lets the account do, the API server says no.
 async fn may_nothing_outside(cp: &ControlPlane, namespace: &str) {
-    let account = format!("--as=system:serviceaccount:{HOME}:towline");
+    let account = format!("--as={}", account());
     let asked = async |question: &[&str]| {
         let args = [&["auth", "can-i"], question, &[&account]].concat();
         let answer = try_kubectl(&cp.kubeconfig_path(), &args).await;

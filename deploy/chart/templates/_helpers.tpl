@@ -69,6 +69,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.service.enabled) -}}
 {{- fail "metrics.serviceMonitor needs metrics.service.enabled" -}}
 {{- end -}}
+{{- if and (gt (int .Values.replicas) 1) (not .Values.leaderElection.enabled) -}}
+{{- fail "several replicas need leaderElection.enabled: without it all of them would write" -}}
+{{- end -}}
 {{- if and (eq .Values.cache.type "persistentVolumeClaim") (gt (int .Values.replicas) 1) -}}
 {{- fail "cache.type persistentVolumeClaim is for one replica, since each needs a cache of its own: use ephemeral" -}}
 {{- end -}}
