@@ -49,7 +49,7 @@ async fn type_in(cp: &ControlPlane, command: &str) -> String {
 
 /// Installs or upgrades a release of a chart and waits until its pods are ready.
 async fn helm(cp: &ControlPlane, verb: &str, chart: &str, settings: &[&str]) -> String {
-    let place = ["--namespace", HOME, "--wait", "--timeout=90s"];
+    let place = ["--namespace", HOME, "--wait", "--timeout=3m"];
     let args = [&[verb, "towline", chart], &place[..], settings].concat();
     Helm::of(&cp.kubeconfig_path()).await.run(&args).await
 }
@@ -378,7 +378,17 @@ fn prometheus_operator() -> [Value; 2] {
 async fn everything_that_can_be_switched_on_is_accepted() {
     let cp = cluster().await;
     apply(&cp, &prometheus_operator()).await;
-    let args = ["install", "towline", chart(), "--namespace", HOME];
+    // Somebody has begun without Helm.
+    let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
+    type_in(&cp, &format!("apply --server-side -f {crds}")).await;
+    let args = [
+        "install",
+        "towline",
+        chart(),
+        "--namespace",
+        HOME,
+        "--take-ownership",
+    ];
     let everything = values("everything");
     let helm = Helm::of(&cp.kubeconfig_path()).await;
     helm.run(&[&args[..], &["--values", &everything]].concat())
