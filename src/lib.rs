@@ -21,7 +21,8 @@
 //! - A render that failed, or came out empty, never reaches prune. Prune deletes by uid
 //!   precondition, and only what label, identity and field manager all call ours.
 //! - No secret value and no URL userinfo reaches a log, event, condition, diff or error.
-//! - Metric labels and condition reasons come from closed sets.
+//! - Metric labels and condition reasons come from closed sets, but for the names of Syncs and
+//!   repositories: the first 1,000 of each have series of their own, and the others only count in sums.
 //! - No subprocess and no shell on the apply path.
 //! - One object's failure is that object's failure; independents go on.
 //! - With more than one replica, no write starts without the lease, by this machine's own clock at

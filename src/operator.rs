@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cluster::Cluster;
 use crate::config::{LogFormat, RunArgs};
-use crate::controller::{self, Context};
+use crate::controller::{self, AUDIT, Context};
 use crate::leader::{self, Elector, Leadership, Lost};
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
@@ -70,8 +71,8 @@ fn start_log(args: &RunArgs) -> Result<(), Error> {
     let client = "kube_client::client=off".parse();
     // Whoever follows a watch says in its own words, and once, why it is interrupted.
     let watcher = "kube_runtime::watcher=off".parse();
-    let filter = args
-        .log_level
+    // The audit log is written whatever the level is, unless that names it.
+    let filter = format!("{AUDIT}=info,{}", args.log_level)
         .parse::<EnvFilter>()
         .map_err(Error::LogLevel)?
         .add_directive(client.map_err(Error::LogLevel)?)
@@ -81,7 +82,7 @@ fn start_log(args: &RunArgs) -> Result<(), Error> {
         .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
     }
     Ok(())
 }
@@ -102,7 +103,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
             Leadership::alone()
         }
     };
-    let (client, watching) = clients(config, elector.as_ref())?;
+    let (client, watching) = clients(config, elector.as_ref(), &metrics)?;
     let cache = Cache::open(Settings::new(&args.cache_dir))?;
     let cluster = Cluster::new(
         client.clone(),
@@ -173,12 +174,28 @@ fn patient(mut config: Config, silence: Duration) -> Config {
     config
 }
 
-/// A client for requests and one for watches. Among several replicas, both write only while this one
-/// leads.
-fn clients(config: Config, elector: Option<&Elector>) -> Result<(Client, Client), kube::Error> {
+/// A client for requests and one for watches, whose requests are counted. Among several replicas, both
+/// write only while this one leads.
+fn clients(
+    config: Config,
+    elector: Option<&Elector>,
+    metrics: &Metrics,
+) -> Result<(Client, Client), kube::Error> {
     let client = |config| match elector {
-        Some(elector) => elector.client(config),
-        None => Client::try_from(config),
+        Some(elector) => {
+            let fenced = elector.client(config)?;
+            let namespace = fenced.default_namespace().to_owned();
+            let transport = tower::service_fn(move |request| {
+                let fenced = fenced.clone();
+                async move { fenced.send(request).await }
+            });
+            let transport = ClientBuilder::new(transport, namespace);
+            Ok(transport.with_layer(&metrics.requests()).build())
+        }
+        None => {
+            let transport = ClientBuilder::try_from(config)?;
+            Ok::<_, kube::Error>(transport.with_layer(&metrics.requests()).build())
+        }
     };
     Ok((
         client(patient(config.clone(), SILENCE))?,

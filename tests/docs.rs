@@ -248,7 +248,12 @@ fn every_condition_and_reason_is_in_the_readme() {
 fn every_metric_is_in_the_readme() {
     let readme = readme();
     let said = quoted(&readme);
-    let metrics = Metrics::default().encode();
+    let metrics = Metrics::default();
+    metrics.leads(true);
+    // A family that has no series yet is not told of.
+    metrics.webhook("github", "woken");
+    metrics.driven("Sync", 1);
+    let metrics = metrics.encode();
     let types = metrics.lines().filter_map(|line| {
         let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
         Some(match kind {
@@ -258,7 +263,7 @@ fn every_metric_is_in_the_readme() {
         })
     });
     let names: Vec<String> = types.collect();
-    assert!(names.len() > 5, "{metrics}");
+    assert!(names.len() > 30, "{metrics}");
     for name in names {
         assert!(said.contains(name.as_str()), "{name}");
     }

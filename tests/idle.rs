@@ -47,9 +47,12 @@ async fn a_commit_concerns_only_the_sync_whose_path_it_touches() {
     let changed = |sync: towline::api::Sync| {
         let status = sync.status.unwrap();
         let here = status.last_changed_revision.unwrap().ends_with(&second);
-        (here, status.history.len(), status.history[0].changed)
+        let live = &status.history[0];
+        let counts = (live.created, live.changed);
+        (here, status.history.len(), counts)
     };
-    assert_eq!((changed(one), changed(two)), ((false, 1, 2), (true, 2, 1)));
+    let expected = ((false, 1, (2, 0)), (true, 2, (0, 1)));
+    assert_eq!((changed(one), changed(two)), expected);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod audit_log;
 mod bad_content;
 mod bad_object;
 mod bad_source;
@@ -24,6 +25,7 @@ mod newcomer;
 mod newer;
 mod order;
 mod process;
+mod prometheus;
 mod replicas;
 mod report_mode;
 mod sharing;

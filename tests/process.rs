@@ -8,8 +8,8 @@ use crate::support::control_plane::Options;
 use crate::support::wait::eventually;
 use crate::support::world::{PATIENCE, World, config_map};
 
-async fn get(world: &World, path: &str) -> Result<String, String> {
-    let page = world.operator.page(path).await;
+async fn get(world: &World, path: &str, accept: &str) -> Result<String, String> {
+    let page = world.operator.page_as(path, accept).await;
     page.map_err(|error| error.to_string())
 }
 
@@ -18,7 +18,7 @@ async fn probes_answer_metrics_count_and_sigterm_ends_it() {
     let mut world = World::own(Options::default(), &["--log-format=json"]).await;
     for path in ["/healthz", "/readyz"] {
         eventually(path, PATIENCE, async || {
-            let answer = get(&world, path).await?;
+            let answer = get(&world, path, "*/*").await?;
             match answer.starts_with("HTTP/1.1 200") {
                 true => Ok(()),
                 false => Err(answer),
@@ -32,15 +32,20 @@ async fn probes_answer_metrics_count_and_sigterm_ends_it() {
     case.repository(json!({})).await;
     case.sync("all", json!({})).await;
     case.synced("all", &first).await;
-    let metrics = get(&world, "/metrics").await.unwrap();
+    let open = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.3";
+    let metrics = get(&world, "/metrics", open).await.unwrap();
     for line in [
         "towline_fetches_total{reason=\"Fetched\"}",
-        "towline_api_requests_total{verb=\"apply\",code=\"200\"} 1",
+        "towline_api_requests_total{on=\"managed\",verb=\"apply\",code=\"201\"} 1",
+        "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8",
         "towline_resources{kind=\"Sync\"} 1",
         "# EOF",
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
+    let plain = get(&world, "/metrics", "text/plain").await.unwrap();
+    assert!(plain.contains("content-type: text/plain; version=0.0.4; charset=utf-8"));
+    assert!(!plain.contains("# EOF"));
     for line in world.operator.log().lines() {
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
         assert!(parsed.is_ok(), "no JSON: {line}");

@@ -64,11 +64,17 @@ async fn status_says_which_revision_is_live_since_when() {
     let history: Vec<_> = status
         .history
         .iter()
-        .map(|entry| (Some(entry.revision.clone()), entry.changed, entry.pruned))
+        .map(|entry| {
+            let counts = [entry.created, entry.changed, entry.pruned, entry.healed];
+            (Some(entry.revision.clone()), counts)
+        })
         .collect();
     assert_eq!(
         history,
-        [(revision(&second), 1, 1), (revision(&first), 3, 0)]
+        [
+            (revision(&second), [0, 1, 1, 0]),
+            (revision(&first), [3, 0, 0, 0])
+        ]
     );
     let counts = serde_json::to_value(status.objects).unwrap();
     let expected = json!({

@@ -220,7 +220,7 @@ async fn applies(address: std::net::SocketAddr) -> usize {
         .await
         .expect("a scrape");
     text.lines()
-        .filter(|line| line.starts_with("towline_api_requests") && line.contains("verb=\"apply\""))
+        .filter(|line| line.starts_with("towline_api_requests_total{on=\"managed\",verb=\"apply\""))
         .filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok())
         .sum()
 }

@@ -270,10 +270,22 @@ pub struct SyncTimes {
 pub struct HistoryEntry {
     /// `<ref>@sha1:<commit>`.
     pub revision: String,
+    /// The author of the commit.
+    #[serde(default)]
+    pub author: String,
     /// When it had been applied.
     pub applied: Time,
-    /// Objects created or changed by it.
+    /// Objects created by it.
+    #[serde(default)]
+    pub created: u32,
+    /// Objects changed or taken over by it.
     pub changed: u32,
     /// Objects pruned by it.
     pub pruned: u32,
+    /// Objects that others had changed, and that were put right while it was live.
+    #[serde(default)]
+    pub healed: u32,
+    /// The first objects that it created, changed or pruned: `created ConfigMap prod/shop`.
+    #[serde(default)]
+    pub objects: Vec<String>,
 }

@@ -18,6 +18,16 @@ use crate::manifest::{GroupKind, ObjectKey};
 use crate::metrics::Metrics;
 use crate::plan::Observed;
 
+/// What came of an apply.
+pub struct Applied {
+    /// What the server answered, with the health that is known by then.
+    pub answer: Observed,
+    /// The object came to be by it.
+    pub created: bool,
+    /// Nothing newer is known of it.
+    pub current: bool,
+}
+
 /// The cluster as far as managed objects go.
 pub struct Cluster {
     /// Which kinds are served.
@@ -75,8 +85,7 @@ impl Cluster {
         }
     }
 
-    /// Server-side-applies one object, given whole as JSON, and records the answer. Returns the
-    /// answer with the health that is known by then, and whether it is still the newest that is known.
+    /// Server-side-applies one object, given whole as JSON, and records the answer.
     ///
     /// # Errors
     /// [`WriteError`], about this object only.
@@ -85,17 +94,21 @@ impl Cluster {
         served: &ServedKind,
         key: &ObjectKey,
         body: &[u8],
-    ) -> Result<(Observed, bool), WriteError> {
+    ) -> Result<Applied, WriteError> {
         let under_way = self.applies.begin();
-        let answer = self.writer.apply(served, key, body).await?;
+        let (answer, created) = self.writer.apply(served, key, body).await?;
         drop(under_way);
-        let Some(newest) = self.inventory.applied(key, answer.clone()) else {
-            return Ok((answer, false));
-        };
-        let current = newest.version == answer.version;
+        let newest = self.inventory.applied(key, answer.clone());
+        let current = newest
+            .as_ref()
+            .is_some_and(|newest| newest.version == answer.version);
         // The answer is metadata only: an object is not healthy because it was just written.
-        let health = newest.health;
-        Ok((Observed { health, ..answer }, current))
+        let health = newest.map_or(answer.health.clone(), |newest| newest.health);
+        Ok(Applied {
+            answer: Observed { health, ..answer },
+            created,
+            current,
+        })
     }
 
     /// Whether applying `body` would change any value of the live object.

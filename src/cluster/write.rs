@@ -14,7 +14,7 @@ use super::ServedKind;
 use crate::api::FIELD_MANAGER;
 use crate::health::Health;
 use crate::manifest::{ObjectKey, redact};
-use crate::metrics::Metrics;
+use crate::metrics::{Answered, Metrics};
 use crate::plan::{DIGEST, IDENTITY, Observed, PART_OF};
 
 /// Why an object could not be written.
@@ -72,6 +72,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Metadata is all we need back; the API server leaves out the rest when asked.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
+/// A success.
+struct Answer {
+    text: String,
+    /// The object came to be by the request.
+    created: bool,
+}
+
 impl Writer {
     pub(super) fn new(client: Client, metrics: Metrics) -> Self {
         Self {
@@ -82,19 +89,18 @@ impl Writer {
     }
 
     /// Server-side-applies `body`, which is the whole object as JSON. The answer is what the server
-    /// then has.
+    /// then has, and whether the object is new.
     pub(super) async fn apply(
         &self,
         served: &ServedKind,
         key: &ObjectKey,
         body: &[u8],
-    ) -> Result<Observed, WriteError> {
-        let text = self
-            .send_apply("apply", "", METADATA, served, key, body)
-            .await?;
-        let object: PartialObjectMeta<DynamicObject> = read(&text)?;
-        Observed::read(key, object.meta(), Health::Current)
-            .ok_or_else(|| WriteError::Answer("it is not the object that was sent".to_owned()))
+    ) -> Result<(Observed, bool), WriteError> {
+        let answer = self.send_apply("", METADATA, served, key, body).await?;
+        let object: PartialObjectMeta<DynamicObject> = read(&answer.text)?;
+        let observed = Observed::read(key, object.meta(), Health::Current)
+            .ok_or_else(|| WriteError::Answer("it is not the object that was sent".to_owned()))?;
+        Ok((observed, answer.created))
     }
 
     /// Whether applying `body` would change any value of the live object; our share in
@@ -106,24 +112,15 @@ impl Writer {
         body: &[u8],
     ) -> Result<Compared, WriteError> {
         let uri = path(served, key);
-        let live = self
-            .send("get", key, || Request::get(&uri).body(Vec::new()))
-            .await;
+        let live = self.send(key, || Request::get(&uri).body(Vec::new())).await;
         let live = match live {
             Err(WriteError::Refused { code: 404, .. }) => return Ok(Compared::Gone),
             live => live?,
         };
         let tried = self
-            .send_apply(
-                "dry-run",
-                "&dryRun=All",
-                "application/json",
-                served,
-                key,
-                body,
-            )
+            .send_apply("&dryRun=All", "application/json", served, key, body)
             .await?;
-        let (mut live, mut tried): (Value, Value) = (read(&live)?, read(&tried)?);
+        let (mut live, mut tried): (Value, Value) = (read(&live.text)?, read(&tried.text)?);
         let version = live["metadata"]["resourceVersion"]
             .as_str()
             .map(str::to_owned);
@@ -142,19 +139,18 @@ impl Writer {
 
     async fn send_apply(
         &self,
-        verb: &'static str,
         query: &str,
         accept: &str,
         served: &ServedKind,
         key: &ObjectKey,
         body: &[u8],
-    ) -> Result<String, WriteError> {
+    ) -> Result<Answer, WriteError> {
         // `force`: where Git and another manager disagree on a field, Git is right.
         let uri = format!(
             "{}?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict{query}",
             path(served, key)
         );
-        self.send(verb, key, || {
+        self.send(key, || {
             Request::patch(&uri)
                 .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
                 .header(header::ACCEPT, accept)
@@ -177,7 +173,7 @@ impl Writer {
         })
         .to_string();
         let answer = self
-            .send("delete", key, || {
+            .send(key, || {
                 Request::delete(&uri)
                     .header(header::CONTENT_TYPE, "application/json")
                     .header(header::ACCEPT, METADATA)
@@ -203,7 +199,7 @@ impl Writer {
         }})
         .to_string();
         let answer = self
-            .send("patch", key, || {
+            .send(key, || {
                 Request::patch(&uri)
                     .header(header::CONTENT_TYPE, "application/merge-patch+json")
                     .header(header::ACCEPT, METADATA)
@@ -216,20 +212,25 @@ impl Writer {
     /// Sends a request, again with growing pauses while the server cannot be reached.
     async fn send(
         &self,
-        verb: &'static str,
         key: &ObjectKey,
         request: impl Fn() -> Result<Request<Vec<u8>>, http::Error>,
-    ) -> Result<String, WriteError> {
+    ) -> Result<Answer, WriteError> {
         let mut pause = FIRST_PAUSE;
         for tries_left in (0..TRIES).rev() {
-            let request = request().map_err(|error| WriteError::Answer(error.to_string()))?;
+            let mut request = request().map_err(|error| WriteError::Answer(error.to_string()))?;
+            let answered = Answered::default();
+            request.extensions_mut().insert(answered.clone());
+            let waiting = self.metrics.request_waits();
             // The semaphore is never closed.
             let permit = self.permits.acquire().await;
+            drop(waiting);
             let answer = self.client.request_text(request).await;
             drop(permit);
-            self.metrics.request(verb, &answer);
             match answer {
-                Ok(text) => return Ok(text),
+                Ok(text) => {
+                    let created = answered.created();
+                    return Ok(Answer { text, created });
+                }
                 Err(kube::Error::Api(status)) if status.code != 429 => {
                     return Err(refusal(key, &status));
                 }
@@ -279,7 +280,7 @@ fn refusal(key: &ObjectKey, status: &Status) -> WriteError {
     }
 }
 
-fn gone_is_fine(answer: Result<String, WriteError>) -> Result<(), WriteError> {
+fn gone_is_fine(answer: Result<Answer, WriteError>) -> Result<(), WriteError> {
     match answer {
         Ok(_)
         | Err(WriteError::NotServed)

@@ -22,6 +22,7 @@ use self::board::Board;
 use self::secrets::Secrets;
 use self::sources::Sources;
 pub use self::supervise::run;
+pub use self::sync::AUDIT;
 use crate::cluster::Cluster;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;

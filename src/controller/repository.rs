@@ -178,6 +178,9 @@ impl Driver {
 
     /// Fetches, and publishes what is new before anything is written to the API server about it.
     async fn fetch(&mut self, object: &GitRepository, new_spec: bool) -> Result<String, PollError> {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let figures = self.context.metrics.figures().repositories.clone();
+        let _at_work = figures.at_work(&namespace, &name);
         let credentials = self.login.credentials(&self.context, object).await?;
         let known = self.publish.borrow().latest.clone();
         let started = Instant::now();
@@ -195,11 +198,12 @@ impl Driver {
             Ok(_) => Reason::Fetched,
             Err(error) => error.reason(),
         };
-        self.context
-            .metrics
-            .fetch(outcome.as_str(), started.elapsed());
+        self.context.metrics.fetch(outcome, started.elapsed());
         let (Fetched::New(snapshot) | Fetched::Unchanged(snapshot)) = fetched?;
         self.proven = Some(credentials);
+        figures.set(&namespace, &name, |row| {
+            row.fetched_at = Some(Timestamp::now());
+        });
         let revision = snapshot.revision.to_string();
         // The newest snapshot also of a revision that is known: its objects may have moved, when the
         // cache was found corrupt or had grown too large.
@@ -287,6 +291,14 @@ impl Driver {
         let conditions: &[Condition] = &self.status.conditions;
         let generation = object.metadata.generation;
         let now = Time(Timestamp::now());
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        if let Some(ready) = verdicts.first() {
+            let rows = &self.context.metrics.figures().repositories;
+            rows.set(&namespace, &name, |row| {
+                row.ready = ready.status == Some(true);
+                row.reason = ready.reason;
+            });
+        }
         let failure = verdicts
             .first()
             .filter(|ready| ready.status == Some(false))
@@ -300,7 +312,6 @@ impl Driver {
         if object.status.as_ref() == Some(&status) && self.status == status {
             return;
         }
-        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let context = &self.context;
         // The first condition is Ready. A failure that changes nothing is told once.
         let standing = |status: &GitRepositoryStatus| {

@@ -26,6 +26,7 @@ use crate::api::{
     ConditionType, GitRepository, REQUESTED_AT, Reason, Sync, Time, Verdict, set_conditions,
 };
 use crate::backoff::Backoff;
+use crate::metrics::{RepositoryFigures, SyncFigures};
 use crate::plan::SyncName;
 use crate::server::Readiness;
 
@@ -94,15 +95,19 @@ trait Driven:
 
 impl Driven for GitRepository {
     fn announce(&self, context: &Context) {
-        Self::reserve(
-            context,
-            &self.namespace().unwrap_or_default(),
-            &self.name_any(),
-        );
+        let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
+        context.sources.add(&namespace, &name);
+        let rows = &context.metrics.figures().repositories;
+        rows.add(&namespace, &name, RepositoryFigures::default);
     }
 
     fn reserve(context: &Context, namespace: &str, name: &str) {
         context.sources.add(namespace, name);
+        let rows = &context.metrics.figures().repositories;
+        rows.add(namespace, name, RepositoryFigures::default);
+        rows.set(namespace, name, |row| {
+            (row.ready, row.reason) = (false, Reason::InvalidSpec);
+        });
     }
 
     fn all_announced(context: &Context) {
@@ -126,6 +131,8 @@ impl Driven for GitRepository {
     fn forget(context: &Context, namespace: &str, name: &str) {
         context.sources.remove(namespace, name);
         context.receivers.remove(namespace, name);
+        let rows = &context.metrics.figures().repositories;
+        rows.remove(namespace, name);
     }
 
     fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>) {
@@ -143,6 +150,8 @@ impl Driven for Sync {
         let name = SyncName::new(&self.namespace().unwrap_or_default(), &self.name_any());
         context.cluster.inventory.join(&name);
         context.board.publish(&name, Standing::of(&name, self));
+        let rows = &context.metrics.figures().syncs;
+        rows.add(&name.namespace, &name.name, || sync::figures(self));
     }
 
     /// Nobody knows what it is about, so it is not ready either.
@@ -154,6 +163,11 @@ impl Driven for Sync {
             ..Standing::default()
         };
         context.board.publish(&name, standing);
+        let rows = &context.metrics.figures().syncs;
+        rows.add(&name.namespace, &name.name, SyncFigures::default);
+        rows.set(&name.namespace, &name.name, |row| {
+            (row.ready, row.reason) = (false, Reason::InvalidSpec);
+        });
     }
 
     fn all_announced(_: &Context) {}
@@ -177,6 +191,8 @@ impl Driven for Sync {
         let name = SyncName::new(namespace, name);
         context.cluster.inventory.leave(&name);
         context.board.publish(&name, Standing::default());
+        let rows = &context.metrics.figures().syncs;
+        rows.remove(&name.namespace, &name.name);
     }
 
     fn tidy(_: &Arc<Context>, _: Vec<Arc<Self>>) {}

@@ -97,7 +97,7 @@ async fn fetch(context: &Context, object: &GitRepository) -> Result<(), PollErro
         .as_ref()
         .map_or_else(|error| error.reason(), |_| Reason::Fetched);
     let metrics = &context.metrics;
-    metrics.fetch(outcome.as_str(), started.elapsed());
+    metrics.fetch(outcome, started.elapsed());
     fetched?;
     Ok(())
 }

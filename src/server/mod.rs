@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
@@ -45,6 +45,9 @@ impl Readiness {
 /// The type that OpenMetrics gives its text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// The type of Prometheus' own text format.
+const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// Serves `/metrics`, `/healthz` and `/readyz` until `stop` comes.
 ///
 /// # Errors
@@ -62,11 +65,23 @@ pub async fn serve(
         .route("/readyz", get(move || async move { ready(&readiness) }))
         .route(
             "/metrics",
-            get(move || async move { ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics.encode()) }),
+            get(move |headers: HeaderMap| async move { scrape(&headers, &metrics) }),
         );
     axum::serve(listener, app)
         .with_graceful_shutdown(stop)
         .await
+}
+
+/// The metrics in the format that is asked for: OpenMetrics only where it is named.
+fn scrape(headers: &HeaderMap, metrics: &Metrics) -> ([(HeaderName, &'static str); 1], String) {
+    let accepted = headers.get_all(header::ACCEPT).into_iter();
+    let open = accepted
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains("application/openmetrics-text"));
+    match open {
+        true => ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics.encode()),
+        false => ([(header::CONTENT_TYPE, PLAIN)], metrics.encode_plain()),
+    }
 }
 
 fn ready(readiness: &Readiness) -> (StatusCode, &'static str) {

@@ -25,6 +25,7 @@ pub mod nodes;
 pub mod operator;
 mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod repo;
 pub mod scratch;

@@ -172,8 +172,16 @@ impl Operator {
 
     /// Status line, head and text of a page that it serves beside its metrics.
     pub async fn page(&self, path: &str) -> io::Result<String> {
+        self.page_as(path, "*/*").await
+    }
+
+    /// The same in a form that `accept` asks for.
+    pub async fn page_as(&self, path: &str, accept: &str) -> io::Result<String> {
         let mut stream = TcpStream::connect(self.address()).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: towline\r\nconnection: close\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: towline\r\naccept: {accept}\r\n\
+             connection: close\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;

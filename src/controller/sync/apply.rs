@@ -11,7 +11,7 @@ use super::report::Round;
 use super::target::{Item, Target};
 use super::{Driver, bodies};
 use crate::api::Sync;
-use crate::cluster::{Cluster, Compared, WriteError};
+use crate::cluster::{Applied, Cluster, Compared, WriteError};
 use crate::manifest::{GroupVersionKind, Manifest};
 use crate::plan::{Cause, Observed, Stage, SyncName, apply_order, stamped};
 use crate::render::Entry;
@@ -43,8 +43,8 @@ pub(super) enum Task {
 
 /// What came of a job.
 pub(super) enum Done {
-    /// It was applied; `current`: nothing newer is known of it.
-    Applied { answer: Observed, current: bool },
+    /// It was applied.
+    Applied(Applied),
     /// Its values are other than Git's, or it is gone.
     Differs(Cause),
     /// It could not be applied.
@@ -91,7 +91,7 @@ impl Driver {
                     next = done.next() => {
                         let Some((index, result)) = next else { break };
                         let unavailable = matches!(result, Done::Failed(WriteError::Unavailable(_)));
-                        self.settle(&stage[index], result, round);
+                        self.settle(target, &stage[index], result, round);
                         if unavailable {
                             return Err(Stopped::Unavailable);
                         }
@@ -201,7 +201,7 @@ async fn one(
         }
     };
     match cluster.apply(&served, key, &body).await {
-        Ok((answer, current)) => Done::Applied { answer, current },
+        Ok(applied) => Done::Applied(applied),
         Err(WriteError::Refused { code: 409, .. }) if task == Task::Compare => {
             Done::Differs(Cause::Drifted)
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, stream};
 
 use super::Driver;
+use super::audit::{self, Action};
 use super::verdict::{Blocked, listing};
 use crate::api::{DeletionPolicy, Reason, Sync};
 use crate::manifest::ObjectKey;
@@ -65,12 +66,15 @@ impl Driver {
         let all = surplus::<()>(&self.name, owned, &HashMap::new());
         let mut failures = Vec::new();
         for stage in all.chunk_by(|(a, _), (b, _)| Stage::of(&a.kind) == Stage::of(&b.kind)) {
+            let sync = &self.name;
             let work = stream::iter(stage.to_vec()).map(|(key, observed)| async move {
-                let answer = match delete {
-                    true => cluster.delete(&key, &observed.uid).await,
-                    false => cluster.disown(&key, &observed.uid).await,
+                let (answer, action) = match delete {
+                    true => (cluster.delete(&key, &observed.uid).await, Action::Deleted),
+                    false => (cluster.disown(&key, &observed.uid).await, Action::Released),
                 };
-                answer.map_err(|error| (key, error))
+                answer.map_err(|error| (key.clone(), error))?;
+                audit::log(sync, action, (&key, &observed.uid), None, None, None);
+                Ok(())
             });
             let answers: Vec<Result<(), (ObjectKey, _)>> =
                 work.buffer_unordered(PARALLEL).collect().await;

@@ -2,13 +2,16 @@
 //! worker while it waits: every wait is a wake-up by an event.
 
 mod apply;
+mod audit;
 mod bodies;
 mod finalize;
 mod memory;
 mod parent;
+mod prune;
 mod report;
 mod step;
 mod target;
+mod track;
 mod verdict;
 mod wake;
 
@@ -20,8 +23,10 @@ use kube::ResourceExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use self::audit::AUDIT;
 use self::memory::Memory;
 use self::target::{Objects, Target};
+pub(super) use self::track::figures;
 use self::verdict::Blocked;
 use super::Context;
 use super::board::Standing;
@@ -59,6 +64,7 @@ pub(super) struct Driver {
     timers: Timers,
     backoff: Backoff,
     report: report::Told,
+    track: track::Track,
     /// Look at every object, not only at those that changed.
     full: bool,
     /// The requested-at that a full verification was made for.
@@ -104,6 +110,7 @@ impl Driver {
             handled: status.last_handled_reconcile_at.clone(),
             generation: status.observed_generation,
             report: report::Told::from(&status, Standing::of(&name, &first).ready),
+            track: track::Track::from(&status),
             written: first.status.clone(),
             status,
             timers: Timers {

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Driver;
-use super::apply::{Job, Task};
+use super::apply::Job;
+use super::audit::Action;
 use super::memory::Fight;
 use super::target::{Target, place, title};
 use super::verdict::{Drift, Facts, Problem, listing};
@@ -18,52 +19,67 @@ use crate::controller::board::Standing;
 use crate::controller::patch::write_status;
 use crate::manifest::ObjectKey;
 use crate::notify::Level;
-use crate::plan::{Cause, Observed, SyncName};
+use crate::plan::SyncName;
 
 /// Revisions in `status.history`.
 const HISTORY: usize = 10;
 
+/// Objects that each of them names.
+const NAMED: usize = 5;
+
 /// What one wake-up did.
 #[derive(Default)]
 pub(super) struct Round {
-    /// Objects that were created or changed because Git says so.
-    pub(super) changed: Vec<ObjectKey>,
+    /// Objects that were created or changed because Git says so, or deleted because they left it.
+    pub(super) changes: Vec<(Action, ObjectKey)>,
     /// Drifted objects that were put right, and who had changed them.
     pub(super) healed: Vec<(ObjectKey, Option<Box<str>>)>,
-    /// Objects that were deleted because they left Git.
-    pub(super) pruned: Vec<ObjectKey>,
     /// Objects were worked on.
     pub(super) worked: bool,
 }
 
 impl Round {
-    /// Counts an apply; `before` is what was known of the object.
+    /// Counts an apply.
     pub(super) fn applied(
         &mut self,
         job: &Job,
-        answer: &Observed,
+        action: Action,
         fights: &mut HashMap<ObjectKey, Fight>,
     ) {
         let key = &job.item.key;
-        let before = job.before.as_ref();
-        if before.is_some_and(|before| before.version == answer.version) {
-            return; // a no-op: the API server wrote nothing
-        }
-        let drift = match job.task {
-            Task::Compare => return, // no value was changed
-            // After a restart, or at a full verification: the same manifest was applied before.
-            Task::Apply(Cause::Unknown) => before.is_some_and(|before| {
-                before.digest.as_deref() == Some(&*job.item.digest.to_string())
-            }),
-            Task::Apply(cause) => cause.is_drift(),
-        };
-        if drift {
+        if action == Action::Healed {
             let fight = Fight::again(fights.get(key), Instant::now());
             fights.insert(key.clone(), fight);
+            let before = job.before.as_ref();
             let writer = before.and_then(|before| before.writer.clone());
             self.healed.push((key.clone(), writer));
         } else {
-            self.changed.push(key.clone());
+            self.changes.push((action, key.clone()));
+        }
+    }
+}
+
+/// What a target's content has changed so far.
+#[derive(Default)]
+struct Tally {
+    created: usize,
+    changed: usize,
+    pruned: usize,
+    /// The first of them.
+    named: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, changes: &[(Action, ObjectKey)]) {
+        for (action, key) in changes {
+            *match action {
+                Action::Created => &mut self.created,
+                Action::Pruned => &mut self.pruned,
+                _ => &mut self.changed,
+            } += 1;
+            if self.named.len() < NAMED {
+                self.named.push(format!("{action} {key}"));
+            }
         }
     }
 }
@@ -83,9 +99,7 @@ pub(super) struct Told {
     diff: bool,
     /// The last warning.
     warned: Option<String>,
-    /// What the target's content has changed and pruned so far.
-    changed: usize,
-    pruned: usize,
+    tally: Tally,
 }
 
 impl Told {
@@ -104,16 +118,14 @@ impl Told {
             diff: false,
             // A restart finds the same again; that is no news.
             warned: warned.map(|condition| condition.message.clone()),
-            changed: 0,
-            pruned: 0,
+            tally: Tally::default(),
         }
     }
 
     /// The target has content that was never live: what comes of it is news.
     pub(super) fn new_content(&mut self) {
         self.announced = false;
-        self.changed = 0;
-        self.pruned = 0;
+        self.tally = Tally::default();
         self.overdue = false;
     }
 
@@ -138,8 +150,7 @@ impl Driver {
 
     /// Moves revisions, times and timers on after a round, and tells what it did.
     pub(super) fn assess(&mut self, object: &Sync, round: &Round, due: Due) {
-        self.report.changed += round.changed.len();
-        self.report.pruned += round.pruned.len();
+        self.report.tally.add(&round.changes);
         let now = Instant::now();
         if self.is_applied() {
             self.backoff.reset();
@@ -160,6 +171,10 @@ impl Driver {
             let timeout: std::time::Duration = object.spec.settings.timeout.into();
             self.timers.healthy_by = Some(now + timeout);
         }
+        if let Some(live) = self.status.history.first_mut() {
+            live.healed = live.healed.saturating_add(count(round.healed.len()));
+        }
+        self.count_brake(&object.spec.settings);
         self.tell_round(object, round);
         self.tell_standing(object, due);
     }
@@ -171,15 +186,26 @@ impl Driver {
             return;
         }
         let now = Time(Timestamp::now());
-        if !self.report.announced {
+        let changed = !self.report.announced;
+        if changed {
             status.last_changed_revision = Some(target.revision.clone());
+            let Tally {
+                created,
+                changed,
+                pruned,
+                named,
+            } = &self.report.tally;
             status.history.insert(
                 0,
                 HistoryEntry {
                     revision: target.revision.clone(),
+                    author: target.seen.snapshot.author.clone(),
                     applied: now.clone(),
-                    changed: self.report.changed.try_into().unwrap_or(u32::MAX),
-                    pruned: self.report.pruned.try_into().unwrap_or(u32::MAX),
+                    created: count(*created),
+                    changed: count(*changed),
+                    pruned: count(*pruned),
+                    healed: 0,
+                    objects: named.clone(),
                 },
             );
             status.history.truncate(HISTORY);
@@ -191,9 +217,12 @@ impl Driver {
             applied: Some(now),
             converged: None,
         });
+        if changed {
+            self.track.applied(&self.context.metrics, &self.status);
+        }
     }
 
-    /// Events and the audit log: what this round did.
+    /// Metrics and events: what this round did.
     fn tell_round(&mut self, object: &Sync, round: &Round) {
         let metrics = &self.context.metrics;
         let drifted: HashSet<&ObjectKey> = self.memory.drifted.keys().collect();
@@ -202,20 +231,13 @@ impl Driver {
         let counted = |key: &&ObjectKey| self.memory.counted.contains(*key);
         metrics.drifted(met.into_iter().filter(|key| !counted(key)).count());
         self.memory.counted = drifted.into_iter().cloned().collect();
-        metrics.pruned(round.pruned.len());
+        let pruned = round.changes.iter();
+        metrics.pruned(
+            pruned
+                .filter(|(action, _)| *action == Action::Pruned)
+                .count(),
+        );
         metrics.corrected(round.healed.len());
-        let revision = self.target.as_ref().map(|target| target.revision.as_str());
-        for (action, keys) in [("applied", &round.changed), ("pruned", &round.pruned)] {
-            for key in keys {
-                tracing::info!(sync = %self.name, object = %key, revision, action, "audit");
-            }
-        }
-        for (key, writer) in &round.healed {
-            tracing::info!(
-                sync = %self.name, object = %key, revision, action = "healed",
-                writer = writer.as_deref(), "audit"
-            );
-        }
         if !round.healed.is_empty() {
             let named = round
                 .healed
@@ -248,17 +270,25 @@ impl Driver {
             let news = !std::mem::replace(&mut self.report.announced, true);
             let warned = self.report.warned.take().is_some();
             if news || warned || std::mem::take(&mut self.report.diff) {
-                let changed = std::mem::take(&mut self.report.changed);
-                let pruned = std::mem::take(&mut self.report.pruned);
-                let note = format!("{}; {changed} changed, {pruned} pruned", ready.message);
+                let Tally {
+                    created,
+                    changed,
+                    pruned,
+                    ..
+                } = std::mem::take(&mut self.report.tally);
+                let author = self
+                    .target
+                    .as_ref()
+                    .map(|target| &target.seen.snapshot.author);
+                let by = author.map(|author| format!(" by {author}"));
+                let note = format!(
+                    "{}{}; {created} created, {changed} changed, {pruned} pruned",
+                    ready.message,
+                    by.unwrap_or_default()
+                );
                 notifier.tell(object, Level::Normal, Reason::Converged, &note);
             }
-            if let Some(committed) = self.committed().filter(|_| news) {
-                let took = Timestamp::now().duration_since(committed);
-                self.context
-                    .metrics
-                    .live(took.try_into().unwrap_or_default());
-            }
+            self.track.converged(&self.context.metrics, &self.status);
             return;
         }
         if due.diff {
@@ -283,10 +313,6 @@ impl Driver {
         }
     }
 
-    fn committed(&self) -> Option<Timestamp> {
-        Some(self.status.times.as_ref()?.committed.as_ref()?.0)
-    }
-
     /// Writes the status, if it says something else than the one that was written last.
     pub(super) async fn write(&mut self, object: &Sync) {
         let target = self.target.take();
@@ -300,6 +326,7 @@ impl Driver {
             .board
             .publish(&self.name, self.standing(object));
         let facts = self.facts(object, target);
+        self.leave_figures(&facts);
         let generation = object.metadata.generation;
         let now = Time(Timestamp::now());
         self.status.conditions =
@@ -350,7 +377,6 @@ impl Driver {
     }
 
     fn counts(&self, target: &Target) -> ObjectCounts {
-        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let memory = &self.memory;
         let drifted = memory
             .drifted
@@ -445,4 +471,8 @@ impl Driver {
             || !self.objects.misplaced.is_empty()
             || !self.objects.taken.is_empty()
     }
+}
+
+fn count(number: usize) -> u32 {
+    number.try_into().unwrap_or(u32::MAX)
 }

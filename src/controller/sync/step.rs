@@ -10,16 +10,17 @@ use tokio::time::Instant;
 
 use super::Driver;
 use super::apply::{self, Done, Job, Stopped, Task};
+use super::audit::{self, Action};
 use super::memory::{Fight, Memory, Trouble};
 use super::report::Round;
 use super::target::{self, Loaded, Objects, Scope, Target, TargetError};
 use super::verdict::Blocked;
 use super::wake::Due;
 use crate::api::{Mode, REQUESTED_AT, Reason, Sync, SyncSettings};
-use crate::cluster::{ServedKind, WriteError};
+use crate::cluster::{Applied, ServedKind, WriteError};
 use crate::controller::sources::Seen;
 use crate::manifest::{GroupKind, ObjectKey};
-use crate::plan::{Cause, Judgement, Record, judge, surplus};
+use crate::plan::{Cause, Judgement, Record, judge};
 
 /// How long a kind's first list may take before its objects count as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,12 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// First lists at once.
 const LISTS: usize = 4;
 
-/// Deletes at once.
-const DELETES: usize = 8;
-
 impl Driver {
     pub(super) async fn step(&mut self, object: &Sync, due: Due) {
         let started = Instant::now();
+        let figures = &self.context.metrics.figures().syncs;
+        let at_work = figures.at_work(&self.name.namespace, &self.name.name);
         self.wake.follow(&self.context, &self.name, &object.spec);
         self.note_requests(object, due);
         if object.spec.settings.suspend {
@@ -59,10 +59,9 @@ impl Driver {
             self.context.cluster.applies.quiet().await;
         }
         self.write(object).await;
+        drop(at_work);
         let outcome = self.report.reason();
-        self.context
-            .metrics
-            .sync(outcome.as_str(), started.elapsed());
+        self.context.metrics.sync(outcome, started.elapsed());
     }
 
     /// What a person asked for since the last wake-up: a new spec, or a reconcile now.
@@ -213,7 +212,7 @@ impl Driver {
         let jobs = self.plan(&object.spec.settings, target, dirty, full);
         self.apply(object, target, &jobs, round).await?;
         if full || foreign {
-            self.prune(&object.spec.settings, round).await?;
+            self.prune(&object.spec.settings, target, round).await?;
         }
         Ok(())
     }
@@ -320,6 +319,7 @@ impl Driver {
         let settled = self.settled.as_ref() == Some(&target.revision);
         let now = Instant::now();
         let mut jobs = Vec::new();
+        let mut fought = 0;
         let mut correct_at: Option<Instant> = None;
         let candidates: Box<dyn Iterator<Item = &target::Item> + Send> = match full {
             true => Box::new(self.objects.items.values()),
@@ -329,7 +329,8 @@ impl Driver {
             let key = &item.key;
             let observed = inventory.get(key);
             let (record, observed) = (records.get(key), observed.as_ref());
-            let suspect = drifted.remove(key).is_some() && settings.mode == Mode::Report;
+            let was_drifted = drifted.remove(key).is_some();
+            let suspect = was_drifted && settings.mode == Mode::Report;
             match observed.map(|observed| &observed.health) {
                 Some(health) if health.is_current() => drop(unhealthy.remove(key)),
                 Some(health) => drop(unhealthy.insert(key.clone(), health.clone())),
@@ -342,6 +343,7 @@ impl Driver {
                     let wait = fights.get(key).map(Fight::next).filter(|at| *at > now);
                     match wait.filter(|_| cause.is_drift()) {
                         Some(at) => {
+                            fought += usize::from(!was_drifted);
                             drifted.insert(key.clone(), (cause, writer()));
                             again.insert(key.clone());
                             correct_at = Some(correct_at.map_or(at, |first| first.min(at)));
@@ -365,6 +367,7 @@ impl Driver {
                 }
             }
         }
+        self.context.metrics.fought(fought);
         self.timers.correct = correct_at.or(self.timers.correct);
         apply::order(&mut jobs, target);
         jobs
@@ -391,12 +394,28 @@ impl Driver {
     }
 
     /// Takes the result of one job.
-    pub(super) fn settle(&mut self, job: &Job, done: Done, round: &mut Round) {
+    pub(super) fn settle(&mut self, target: &Target, job: &Job, done: Done, round: &mut Round) {
         let key = &job.item.key;
         let memory = &mut self.memory;
         let trouble = match done {
-            Done::Applied { answer, current } => {
-                round.applied(job, &answer, &mut memory.fights);
+            Done::Applied(applied) => {
+                if let Some(action) = audit::action(&self.name, job, &applied) {
+                    let writer = job.before.as_ref().and_then(|was| was.writer.as_deref());
+                    let writer = writer.filter(|_| action == Action::Healed);
+                    let object = (key, &*applied.answer.uid);
+                    audit::log(
+                        &self.name,
+                        action,
+                        object,
+                        Some(target),
+                        Some(&job.item),
+                        writer,
+                    );
+                    round.applied(job, action, &mut memory.fights);
+                }
+                let Applied {
+                    answer, current, ..
+                } = applied;
                 if !answer.health.is_current() {
                     memory.unhealthy.insert(key.clone(), answer.health.clone());
                 }
@@ -429,54 +448,5 @@ impl Driver {
         };
         memory.records.remove(key);
         memory.troubles.insert(key.clone(), trouble);
-    }
-
-    /// Deletes what is ours and has left Git, once everything that is in Git has been applied: the
-    /// new home of what moves is there before the old one goes.
-    async fn prune(&mut self, settings: &SyncSettings, round: &mut Round) -> Result<(), Stopped> {
-        self.memory.unpruned.clear();
-        let inventory = &self.context.cluster.inventory;
-        let surplus = surplus(&self.name, inventory.owned(&self.name), &self.objects.items);
-        // A kind that could not be listed may have surplus of its own.
-        let complete = self.memory.troubles.is_empty()
-            && self.memory.unlisted.is_empty()
-            && self.objects.waiting.is_empty()
-            && self.objects.misplaced.is_empty()
-            && self.objects.taken.is_empty();
-        if !settings.prune || !complete || self.blocked.is_some() {
-            self.memory.surplus = surplus.len();
-            return Ok(());
-        }
-        self.memory.surplus = 0;
-        let cluster = &self.context.cluster;
-        for stage in surplus.chunk_by(|(a, _), (b, _)| a.kind == b.kind) {
-            if self.superseded() {
-                return Err(Stopped::Superseded);
-            }
-            let work = stream::iter(stage.to_vec()).map(|(key, observed)| async move {
-                let answer = cluster.delete(&key, &observed.uid).await;
-                (key, answer)
-            });
-            let answers: Vec<_> = work.buffer_unordered(DELETES).collect().await;
-            for (key, answer) in answers {
-                match answer {
-                    Ok(()) => round.pruned.push(key),
-                    Err(error) => {
-                        let trouble = Trouble {
-                            reason: Reason::PruneFailed,
-                            message: crate::chain(&error),
-                        };
-                        self.memory.unpruned.insert(key, trouble);
-                    }
-                }
-            }
-        }
-        if !round.pruned.is_empty() && self.memory.unpruned.is_empty() {
-            let kinds = self.objects.kinds().into_iter().collect();
-            if let Err(error) = self.narrow(kinds).await {
-                tracing::debug!(sync = %self.name, %error, "narrowing the ApplySet's kinds");
-            }
-        }
-        Ok(())
     }
 }

@@ -1,0 +1,185 @@
+//! The audit log: what became of every object, in one line each, written the moment it is known.
+//!
+//! README.md describes the lines, and programs read them: a field may be added, none is renamed.
+
+use std::fmt;
+
+use super::apply::{Job, Task};
+use super::target::{Item, Target, place};
+use crate::cluster::Applied;
+use crate::manifest::ObjectKey;
+use crate::plan::{Cause, SyncName};
+
+/// The lines' `target`.
+pub const AUDIT: &str = "audit";
+
+/// What was done to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// It was made, because Git has it.
+    Created,
+    /// It was changed, because Git did.
+    Changed,
+    /// It was there already and is managed from now on, with the values that Git has.
+    Adopted,
+    /// What somebody else had done to it was undone.
+    Healed,
+    /// It was deleted, because it left Git.
+    Pruned,
+    /// It was deleted with its Sync.
+    Deleted,
+    /// Its Sync was deleted, and it stays.
+    Released,
+}
+
+impl Action {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Changed => "changed",
+            Self::Adopted => "adopted",
+            Self::Healed => "healed",
+            Self::Pruned => "pruned",
+            Self::Deleted => "deleted",
+            Self::Released => "released",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an apply did; nothing if it changed no value.
+pub(super) fn action(sync: &SyncName, job: &Job, applied: &Applied) -> Option<Action> {
+    let before = job.before.as_ref();
+    if before.is_some_and(|before| before.version == applied.answer.version) {
+        return None; // a no-op: the API server wrote nothing
+    }
+    let drift = match job.task {
+        Task::Compare => return None, // no value was changed
+        // After a restart, or at a full verification: the same manifest was applied before.
+        Task::Apply(Cause::Unknown) => before
+            .is_some_and(|before| before.digest.as_deref() == Some(&*job.item.digest.to_string())),
+        Task::Apply(cause) => cause.is_drift(),
+    };
+    Some(if drift {
+        Action::Healed
+    } else if applied.created {
+        Action::Created
+    } else if before.is_some_and(|before| before.owner == *sync) {
+        Action::Changed
+    } else {
+        Action::Adopted
+    })
+}
+
+/// Logs what was done to an object. `target`: what it was done for. `item`: what Git has of it, if it
+/// still has. `writer`: who had changed it, where that is known.
+pub(super) fn log(
+    sync: &SyncName,
+    action: Action,
+    (key, uid): (&ObjectKey, &str),
+    target: Option<&Target>,
+    item: Option<&Item>,
+    writer: Option<&str>,
+) {
+    let snapshot = target.map(|target| &target.seen.snapshot);
+    let entries = target.map(|target| target.rendered.entries());
+    let file = entries
+        .zip(item)
+        .and_then(|(entries, item)| Some(place(entries.get(item.entry)?)));
+    tracing::info!(
+        target: AUDIT,
+        action = action.as_str(),
+        sync = %sync,
+        kind = %key.kind,
+        namespace = key.namespace.as_deref(),
+        name = &*key.name,
+        uid,
+        revision = target.map(|target| target.revision.as_str()),
+        commit = snapshot.map(|snapshot| tracing::field::display(&snapshot.revision.commit)),
+        author = snapshot.map(|snapshot| snapshot.author.as_str()),
+        committed = snapshot.map(|snapshot| tracing::field::display(snapshot.committed_at)),
+        file,
+        writer,
+        "{action} {key}"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::Health;
+    use crate::manifest::{Digest, GroupKind};
+    use crate::plan::Observed;
+
+    const VERSION: u64 = 7;
+
+    fn observed(owner: &str, version: u64) -> Observed {
+        Observed {
+            owner: SyncName::new("ns", owner),
+            uid: "u".into(),
+            version,
+            entry: Some(1),
+            digest: Some(digest("old").to_string().into()),
+            deleting: false,
+            health: Health::Current,
+            writer: None,
+        }
+    }
+
+    fn digest(text: &str) -> Digest {
+        Digest::of(&serde_json::json!(text))
+    }
+
+    #[test]
+    fn what_an_apply_did_is_told_right() {
+        use Cause::{Changed, Drifted, Missing, Unknown};
+        let ours = || Some(observed("a", 1));
+        for (cause, before, digested, created, expected) in [
+            (Unknown, None, "new", true, Some(Action::Created)),
+            (Unknown, None, "new", false, Some(Action::Adopted)),
+            (Unknown, ours(), "new", false, Some(Action::Changed)),
+            // Restarted, and somebody had changed it.
+            (Unknown, ours(), "old", false, Some(Action::Healed)),
+            (
+                Unknown,
+                Some(observed("b", 1)),
+                "new",
+                false,
+                Some(Action::Adopted),
+            ),
+            (Changed, ours(), "new", false, Some(Action::Changed)),
+            // Deleted and changed in Git at once.
+            (Changed, None, "new", true, Some(Action::Created)),
+            (Drifted, ours(), "old", false, Some(Action::Healed)),
+            (Missing, None, "old", true, Some(Action::Healed)),
+            (Drifted, Some(observed("a", VERSION)), "old", false, None),
+        ] {
+            let key = ObjectKey {
+                kind: GroupKind::new("", "ConfigMap"),
+                namespace: Some("ns".into()),
+                name: "map".into(),
+            };
+            let job = Job {
+                item: Item {
+                    key,
+                    digest: digest(digested),
+                    entry: 0,
+                },
+                task: Task::Apply(cause),
+                before: before.clone(),
+            };
+            let applied = Applied {
+                answer: observed("a", VERSION),
+                created,
+                current: true,
+            };
+            let did = action(&SyncName::new("ns", "a"), &job, &applied);
+            assert_eq!(did, expected, "{cause:?} {before:?} {created}");
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! Where each Sync and repository stands: series of their own for the first of them, and sums over all.
+//!
+//! The drivers leave figures here when a status changes; nothing is computed until somebody scrapes.
+//! The labels are `sync_namespace` and `sync`, not `namespace` and `name`: Prometheus gives a target's
+//! own `namespace` to all that is scraped from it, and renames what is in the way.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+
+use crate::api::{ObjectCounts, Reason};
+
+/// How many Syncs, and how many repositories, have series of their own: those that came first.
+pub const SERIES: usize = 1000;
+
+/// Where a Sync stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyncFigures {
+    /// Its condition `Ready` is true.
+    pub ready: bool,
+    /// The reason of that condition.
+    pub reason: Reason,
+    /// Its objects.
+    pub counts: ObjectCounts,
+    /// Objects whose correction was put off because they keep being changed back.
+    pub contested: u32,
+    /// Since when the cluster has not been equal to Git; none while it is, or while suspended.
+    pub behind_since: Option<Timestamp>,
+    /// When the live revision had converged.
+    pub converged_at: Option<Timestamp>,
+    /// From commit to converged, of the last revision that changed something.
+    pub last_change: Option<Duration>,
+}
+
+impl Default for SyncFigures {
+    fn default() -> Self {
+        Self {
+            ready: false,
+            reason: Reason::Progressing,
+            counts: ObjectCounts::default(),
+            contested: 0,
+            behind_since: None,
+            converged_at: None,
+            last_change: None,
+        }
+    }
+}
+
+impl SyncFigures {
+    fn states(&self) -> [(&'static str, u32); 8] {
+        let ObjectCounts {
+            desired,
+            applied,
+            drifted,
+            unhealthy,
+            waiting,
+            failed,
+            unpruned,
+        } = self.counts;
+        [
+            ("desired", desired),
+            ("applied", applied),
+            ("drifted", drifted),
+            ("contested", self.contested),
+            ("unhealthy", unhealthy),
+            ("waiting", waiting),
+            ("failed", failed),
+            ("unpruned", unpruned),
+        ]
+    }
+}
+
+/// Where a repository stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RepositoryFigures {
+    /// Its condition `Ready` is true.
+    pub ready: bool,
+    /// The reason of that condition.
+    pub reason: Reason,
+    /// When it was last polled with success.
+    pub fetched_at: Option<Timestamp>,
+}
+
+impl Default for RepositoryFigures {
+    fn default() -> Self {
+        Self {
+            ready: false,
+            reason: Reason::Progressing,
+            fetched_at: None,
+        }
+    }
+}
+
+/// Namespace and name.
+type Name = (Arc<str>, Arc<str>);
+
+/// The resources of one kind; clones share them.
+#[derive(Clone, Debug)]
+pub struct Rows<F> {
+    rows: Arc<Mutex<BTreeMap<Name, Row<F>>>>,
+    leads: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Row<F> {
+    figures: F,
+    /// It has series of its own.
+    shown: bool,
+    /// Since when its driver has been at work.
+    at_work: Option<Instant>,
+}
+
+impl<F: Clone + Default> Rows<F> {
+    fn new(leads: &Arc<AtomicBool>) -> Self {
+        Self {
+            rows: Arc::default(),
+            leads: Arc::clone(leads),
+        }
+    }
+
+    /// Makes a resource known, with what it says of itself. One that is known stays as it is, unless
+    /// another replica drives it.
+    pub fn add(&self, namespace: &str, name: &str, figures: impl FnOnce() -> F) {
+        let (mut rows, name) = (self.lock(), (namespace.into(), name.into()));
+        if let Some(row) = rows.get_mut(&name) {
+            if !self.leads.load(Ordering::Relaxed) {
+                row.figures = figures();
+            }
+            return;
+        }
+        let row = Row {
+            figures: figures(),
+            shown: rows.values().filter(|row| row.shown).count() < SERIES,
+            at_work: None,
+        };
+        rows.insert(name, row);
+    }
+
+    /// Changes figures. Those of a resource that is gone stay gone: its driver may end later.
+    pub fn set(&self, namespace: &str, name: &str, change: impl FnOnce(&mut F)) {
+        if let Some(row) = self.lock().get_mut(&(namespace.into(), name.into())) {
+            change(&mut row.figures);
+        }
+    }
+
+    /// Forgets a resource; the next that had no room gets its series.
+    pub fn remove(&self, namespace: &str, name: &str) {
+        let mut rows = self.lock();
+        let gone = rows.remove(&(namespace.into(), name.into()));
+        if gone.is_some_and(|row| row.shown)
+            && let Some(next) = rows.values_mut().find(|row| !row.shown)
+        {
+            next.shown = true;
+        }
+    }
+
+    /// Its driver is at work until the answer is dropped.
+    pub fn at_work(&self, namespace: &str, name: &str) -> AtWork<F> {
+        let name: Name = (namespace.into(), name.into());
+        if let Some(row) = self.lock().get_mut(&name) {
+            row.at_work = Some(Instant::now());
+        }
+        AtWork {
+            rows: self.clone(),
+            name,
+        }
+    }
+
+    /// A copy, so that no driver waits for an encoder.
+    fn copied(&self) -> Vec<(Name, Row<F>)> {
+        let rows = self.lock();
+        let rows = rows.iter();
+        rows.map(|(name, row)| (name.clone(), row.clone()))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Row<F>>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A driver that is at work.
+pub struct AtWork<F: Clone + Default> {
+    rows: Rows<F>,
+    name: Name,
+}
+
+impl<F: Clone + Default> Drop for AtWork<F> {
+    fn drop(&mut self) {
+        if let Some(row) = self.rows.lock().get_mut(&self.name) {
+            row.at_work = None;
+        }
+    }
+}
+
+/// All Syncs and repositories.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// The Syncs.
+    pub syncs: Rows<SyncFigures>,
+    /// The repositories.
+    pub repositories: Rows<RepositoryFigures>,
+    leads: Arc<AtomicBool>,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        let leads = Arc::default();
+        Self {
+            syncs: Rows::new(&leads),
+            repositories: Rows::new(&leads),
+            leads,
+        }
+    }
+}
+
+impl Figures {
+    /// Says whether this replica does the work. One that stands by tells no figures: they would be
+    /// the leader's a second time, and older.
+    pub(super) fn lead(&self, leads: bool) {
+        self.leads.store(leads, Ordering::Relaxed);
+    }
+}
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        if !self.leads.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (syncs, repositories) = (self.syncs.copied(), self.repositories.copied());
+        let mut families = Families(&mut encoder);
+        families.kinds(&syncs, &repositories)?;
+        families.sums(&syncs, &repositories)?;
+        families.syncs(&syncs)?;
+        families.repositories(&repositories)
+    }
+}
+
+/// What a series says of a Sync, if it does.
+type Value = fn(&SyncFigures) -> Option<f64>;
+
+struct Families<'a, 'b>(&'a mut DescriptorEncoder<'b>);
+
+impl Families<'_, '_> {
+    /// The queues: drivers wait for nothing but work, so those at work are what is queued.
+    fn kinds(
+        &mut self,
+        syncs: &[(Name, Row<SyncFigures>)],
+        repositories: &[(Name, Row<RepositoryFigures>)],
+    ) -> fmt::Result {
+        let by_kind = |of_syncs, of_repositories| {
+            [("Sync", of_syncs), ("GitRepository", of_repositories)]
+                .map(|(kind, value): (_, f64)| ([("kind", kind)], value))
+        };
+        let (depth, age) = queue(syncs);
+        let (fetches, fetch_age) = queue(repositories);
+        self.gauge(
+            "queue_depth",
+            "Resources with work at hand: woken, and not done yet",
+            None,
+            by_kind(depth, fetches),
+        )?;
+        self.gauge(
+            "queue_age",
+            "How long the oldest of them has been at it",
+            Some(&Unit::Seconds),
+            by_kind(age, fetch_age),
+        )?;
+        self.gauge(
+            "series_dropped",
+            "Resources beyond those that have series of their own",
+            None,
+            by_kind(hidden(syncs), hidden(repositories)),
+        )
+    }
+
+    fn sums(
+        &mut self,
+        syncs: &[(Name, Row<SyncFigures>)],
+        repositories: &[(Name, Row<RepositoryFigures>)],
+    ) -> fmt::Result {
+        let mut objects = SyncFigures::default().states().map(|(state, _)| (state, 0));
+        for (_, row) in syncs {
+            for ((_, sum), (_, count)) in objects.iter_mut().zip(row.figures.states()) {
+                *sum += u64::from(count);
+            }
+        }
+        let objects = objects.map(|(state, sum)| ([("state", state)], sum as f64));
+        self.gauge("objects", "Objects of all Syncs, by state", None, objects)?;
+        let reasons = counted(syncs.iter().map(|(_, row)| row.figures.reason));
+        self.gauge("syncs", "Syncs, by the reason of Ready", None, reasons)?;
+        let reasons = counted(repositories.iter().map(|(_, row)| row.figures.reason));
+        let help = "GitRepositories, by the reason of Ready";
+        self.gauge("repositories", help, None, reasons)
+    }
+
+    fn syncs(&mut self, rows: &[(Name, Row<SyncFigures>)]) -> fmt::Result {
+        let shown = || {
+            let shown = rows.iter().filter(|(_, row)| row.shown);
+            shown.map(|(name, row)| (of_sync(name), &row.figures))
+        };
+        self.gauge(
+            "sync_ready",
+            "Whether a Sync is ready, and the reason",
+            None,
+            shown().map(|([namespace, sync], figures)| {
+                let reason = ("reason", figures.reason.as_str());
+                ([namespace, sync, reason], f64::from(figures.ready))
+            }),
+        )?;
+        let seconds = Some(&Unit::Seconds);
+        let moments: [(&str, &str, Value); 3] = [
+            (
+                "sync_behind_since_timestamp",
+                "Since when the cluster has not been equal to Git; absent while it is",
+                |figures| figures.behind_since.map(epoch),
+            ),
+            (
+                "sync_last_converged_timestamp",
+                "When the live revision of a Sync had converged",
+                |figures| figures.converged_at.map(epoch),
+            ),
+            (
+                "sync_last_change_duration",
+                "From commit to converged, of a Sync's last revision that changed something",
+                |figures| figures.last_change.map(|took| took.as_secs_f64()),
+            ),
+        ];
+        for (name, help, value) in moments {
+            let known = shown().filter_map(|(labels, figures)| Some((labels, value(figures)?)));
+            self.gauge(name, help, seconds, known)?;
+        }
+        let states = shown().flat_map(|([namespace, sync], figures)| {
+            figures.states().map(|(state, count)| {
+                let labels = [namespace, sync, ("state", state)];
+                (labels, f64::from(count))
+            })
+        });
+        let help = "Objects of a Sync, by state";
+        self.gauge("sync_objects", help, None, states)
+    }
+
+    fn repositories(&mut self, rows: &[(Name, Row<RepositoryFigures>)]) -> fmt::Result {
+        let shown = || {
+            let shown = rows.iter().filter(|(_, row)| row.shown);
+            shown.map(|((namespace, name), row)| {
+                let labels = [
+                    ("repository_namespace", &**namespace),
+                    ("repository", &**name),
+                ];
+                (labels, &row.figures)
+            })
+        };
+        self.gauge(
+            "repository_ready",
+            "Whether a GitRepository is ready, and the reason",
+            None,
+            shown().map(|([namespace, repository], figures)| {
+                let reason = ("reason", figures.reason.as_str());
+                ([namespace, repository, reason], f64::from(figures.ready))
+            }),
+        )?;
+        self.gauge(
+            "repository_last_fetch_timestamp",
+            "When a GitRepository was last polled with success",
+            Some(&Unit::Seconds),
+            shown().filter_map(|(labels, figures)| Some((labels, epoch(figures.fetched_at?)))),
+        )
+    }
+
+    fn gauge<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        samples: impl IntoIterator<Item = (L, f64)>,
+    ) -> fmt::Result {
+        let kind = MetricType::Gauge;
+        let mut family = self.0.encode_descriptor(name, help, unit, kind)?;
+        for (labels, value) in samples {
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+}
+
+fn of_sync((namespace, name): &Name) -> [(&'static str, &str); 2] {
+    [("sync_namespace", namespace), ("sync", name)]
+}
+
+/// How many are at work, and for how many seconds the oldest has been.
+fn queue<F>(rows: &[(Name, Row<F>)]) -> (f64, f64) {
+    let since = rows.iter().filter_map(|(_, row)| row.at_work);
+    let oldest = since.clone().min().map(|oldest| oldest.elapsed());
+    let age = oldest.unwrap_or_default().as_secs_f64();
+    (since.count() as f64, age)
+}
+
+fn hidden<F>(rows: &[(Name, Row<F>)]) -> f64 {
+    rows.iter().filter(|(_, row)| !row.shown).count() as f64
+}
+
+fn counted(
+    reasons: impl Iterator<Item = Reason>,
+) -> impl Iterator<Item = ([(&'static str, &'static str); 1], f64)> {
+    let mut counts = BTreeMap::new();
+    for reason in reasons {
+        *counts.entry(reason).or_insert(0.0) += 1.0;
+    }
+    let counts = counts.into_iter();
+    counts.map(|(reason, count)| ([("reason", reason.as_str())], count))
+}
+
+/// Seconds since 1970.
+fn epoch(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
+}

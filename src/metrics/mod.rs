@@ -1,0 +1,380 @@
+//! What Prometheus scrapes. Label sets are closed (verbs, codes, reasons, states, outcomes), but for the
+//! names of the first [`SERIES`] Syncs and repositories, which have series of their own.
+
+mod figures;
+mod process;
+mod requests;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+pub use self::figures::{AtWork, Figures, RepositoryFigures, Rows, SERIES, SyncFigures};
+pub use self::requests::{Answered, CountRequests};
+use crate::api::Reason;
+
+/// The metrics; clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    requests_waiting: Gauge,
+    fetches: Family<Outcome, Counter>,
+    fetch_seconds: Histogram,
+    syncs: Family<Outcome, Counter>,
+    sync_seconds: Histogram,
+    stretches: [Histogram; 4],
+    corrections: Counter,
+    drifts: Counter,
+    fights: Counter,
+    prunes: Counter,
+    brakes: Family<Outcome, Counter>,
+    notices_dropped: Counter,
+    webhooks: Family<Webhook, Counter>,
+    driven: Family<Kind, Gauge>,
+    leader: Gauge,
+    figures: Figures,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    on: &'static str,
+    verb: &'static str,
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Webhook {
+    provider: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    reason: &'static str,
+}
+
+/// A stretch of a commit's way into the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stretch {
+    /// From the commit, by its committer's clock, to towline seeing it.
+    CommitToObserved,
+    /// From there to the last object being applied.
+    ObservedToApplied,
+    /// From there to the cluster being equal to it and, with `wait`, healthy.
+    AppliedToConverged,
+    /// All of it.
+    CommitToConverged,
+}
+
+const STRETCHES: [(&str, &str); 4] = [
+    (
+        "commit_to_observed",
+        "Time from a commit to towline seeing it",
+    ),
+    (
+        "observed_to_applied",
+        "Time from seeing a commit to its last object being applied",
+    ),
+    (
+        "applied_to_converged",
+        "Time from a commit being applied to the cluster being equal to it and healthy if asked for",
+    ),
+    (
+        "commit_to_converged",
+        "Time from a commit to the cluster being equal to it",
+    ),
+];
+
+/// 10 ms to 1 h.
+const SECONDS: [f64; 13] = [
+    0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0,
+];
+
+/// What counters by reason begin with at zero, so that the first of each shows as an increase.
+const OF_FETCHES: [Reason; 5] = [
+    Reason::Fetched,
+    Reason::FetchFailed,
+    Reason::AuthenticationFailed,
+    Reason::RefNotFound,
+    Reason::TooLarge,
+];
+const OF_RECONCILES: [Reason; 5] = [
+    Reason::Converged,
+    Reason::Progressing,
+    Reason::DriftFound,
+    Reason::ApplyFailed,
+    Reason::InvalidManifest,
+];
+const OF_BRAKES: [Reason; 4] = [
+    Reason::EmptyRender,
+    Reason::PathNotFound,
+    Reason::InvalidManifest,
+    Reason::ApplyFailed,
+];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut all = Registry::default();
+        all.register_collector(Box::new(process::Process::now()));
+        let registry = all.sub_registry_with_prefix("towline");
+        let figures = Figures::default();
+        registry.register_collector(Box::new(figures.clone()));
+        registry.register(
+            "build",
+            "The version that runs",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        let inner = Inner {
+            requests: family(
+                registry,
+                "api_requests",
+                "Requests to the API server, by HTTP code (0: no answer)",
+            ),
+            requests_waiting: gauge(
+                registry,
+                "api_requests_waiting",
+                "Requests on managed objects that wait for one of the connections",
+            ),
+            fetches: by_reason(registry, "fetches", "Polls of a remote", &OF_FETCHES),
+            fetch_seconds: seconds(registry, "fetch_duration", "Duration of one poll"),
+            syncs: by_reason(
+                registry,
+                "reconciles",
+                "Reconciles of a Sync",
+                &OF_RECONCILES,
+            ),
+            sync_seconds: seconds(
+                registry,
+                "reconcile_duration",
+                "Duration of one reconcile of a Sync",
+            ),
+            stretches: STRETCHES.map(|(name, help)| seconds(registry, name, help)),
+            corrections: counter(registry, "corrections", "Drifted objects that were healed"),
+            drifts: counter(registry, "drifts", "Drifted objects that were found"),
+            fights: counter(
+                registry,
+                "fights",
+                "Corrections that were put off because the object keeps being changed back",
+            ),
+            prunes: counter(registry, "prunes", "Objects deleted because they left Git"),
+            brakes: by_reason(
+                registry,
+                "prune_brakes",
+                "Times that pruning was held back",
+                &OF_BRAKES,
+            ),
+            notices_dropped: counter(registry, "events_dropped", "Events not written"),
+            webhooks: family(
+                registry,
+                "webhooks",
+                "Requests to the webhook endpoint, by provider and outcome",
+            ),
+            driven: family(registry, "resources", "Resources that are driven, by kind"),
+            leader: gauge(
+                registry,
+                "leader",
+                "1 if this replica does the work, 0 if it stands by",
+            ),
+            figures,
+            registry: all,
+        };
+        for code in [200, 201] {
+            let labels = Request {
+                on: "managed",
+                verb: "apply",
+                code,
+            };
+            drop(inner.requests.get_or_create(&labels));
+        }
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+}
+
+fn family<M: Default + Clone, L: Clone + std::hash::Hash + Eq>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+) -> Family<L, M>
+where
+    Family<L, M>: prometheus_client::registry::Metric,
+{
+    let family = Family::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn by_reason(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    known: &[Reason],
+) -> Family<Outcome, Counter> {
+    let family: Family<Outcome, Counter> = family(registry, name, &format!("{help}, by reason"));
+    for reason in known {
+        drop(family.get_or_create(&Outcome::of(*reason)));
+    }
+    family
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter: Counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge: Gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
+fn seconds(registry: &mut Registry, name: &str, help: &str) -> Histogram {
+    let histogram = Histogram::new(SECONDS);
+    registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+    histogram
+}
+
+impl Outcome {
+    fn of(reason: Reason) -> Self {
+        Self {
+            reason: reason.as_str(),
+        }
+    }
+}
+
+impl Metrics {
+    /// The metrics in OpenMetrics text.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.inner.registry);
+        text
+    }
+
+    /// The metrics in the text format that came before OpenMetrics (version 0.0.4).
+    pub fn encode_plain(&self) -> String {
+        text::plain(&self.encode())
+    }
+
+    /// Series of single Syncs and repositories.
+    pub fn figures(&self) -> &Figures {
+        &self.inner.figures
+    }
+
+    /// A layer for clients of the API server, which counts their requests.
+    pub fn requests(&self) -> CountRequests {
+        CountRequests::new(self.clone())
+    }
+
+    fn request(&self, on: &'static str, verb: &'static str, code: u16) {
+        let labels = Request { on, verb, code };
+        self.inner.requests.get_or_create(&labels).inc();
+    }
+
+    /// A request on a managed object waits for its turn until the answer is dropped.
+    pub fn request_waits(&self) -> Waiting {
+        self.inner.requests_waiting.inc();
+        Waiting(self.inner.requests_waiting.clone())
+    }
+
+    /// Counts a poll of a remote.
+    pub fn fetch(&self, reason: Reason, took: Duration) {
+        self.inner.fetches.get_or_create(&Outcome::of(reason)).inc();
+        self.inner.fetch_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a reconcile of a Sync.
+    pub fn sync(&self, reason: Reason, took: Duration) {
+        self.inner.syncs.get_or_create(&Outcome::of(reason)).inc();
+        self.inner.sync_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Observes a stretch of a commit's way. Clocks that disagree make it no shorter than nothing.
+    pub fn stretch(&self, stretch: Stretch, from: Timestamp, to: Timestamp) {
+        let took = to.duration_since(from).as_secs_f64().max(0.0);
+        self.inner.stretches[stretch as usize].observe(took);
+    }
+
+    /// Counts drifted objects that were found.
+    pub fn drifted(&self, count: usize) {
+        self.inner.drifts.inc_by(count as u64);
+    }
+
+    /// Counts drifted objects that were healed.
+    pub fn corrected(&self, count: usize) {
+        self.inner.corrections.inc_by(count as u64);
+    }
+
+    /// Counts corrections that were put off because the object keeps being changed back.
+    pub fn fought(&self, count: usize) {
+        self.inner.fights.inc_by(count as u64);
+    }
+
+    /// Counts objects that were pruned.
+    pub fn pruned(&self, count: usize) {
+        self.inner.prunes.inc_by(count as u64);
+    }
+
+    /// Counts that pruning came to be held back.
+    pub fn braked(&self, reason: Reason) {
+        self.inner.brakes.get_or_create(&Outcome::of(reason)).inc();
+    }
+
+    /// Counts an event that was not written.
+    pub fn notice_dropped(&self) {
+        self.inner.notices_dropped.inc();
+    }
+
+    /// Counts a request to the webhook endpoint.
+    pub fn webhook(&self, provider: &'static str, outcome: &'static str) {
+        let labels = Webhook { provider, outcome };
+        self.inner.webhooks.get_or_create(&labels).inc();
+    }
+
+    /// Says whether this replica does the work.
+    pub fn leads(&self, leads: bool) {
+        self.inner.leader.set(leads.into());
+        self.inner.figures.lead(leads);
+    }
+
+    /// Says how many resources of a kind are driven.
+    pub fn driven(&self, kind: &str, count: usize) {
+        let kind = Kind {
+            kind: kind.to_owned(),
+        };
+        self.inner.driven.get_or_create(&kind).set(count as i64);
+    }
+}
+
+/// A request that waits.
+pub struct Waiting(Gauge);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,180 @@
+//! The audit log's lines are what README.md says, and say what was done.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::{Value, json};
+use towline::api::Sync;
+
+use crate::support::control_plane::Options;
+use crate::support::wait::eventually;
+use crate::support::world::{Case, PATIENCE, World, config_map};
+
+/// The README's table: field, and when it is there.
+fn schema() -> BTreeMap<String, String> {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let section = readme.split("### Audit log\n").nth(1).unwrap();
+    let section = section.split("\n#").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        (cells[1].trim_matches('`').to_owned(), cells[2].to_owned())
+    })
+    .collect()
+}
+
+/// The lines so far; every one is as the schema has it.
+fn lines(world: &World) -> Vec<Value> {
+    let log = world.operator.log();
+    // The last line may be half written.
+    let complete = &log[..log.rfind('\n').map_or(0, |end| end + 1)];
+    let all = complete.lines().map(|line| {
+        let line: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        line
+    });
+    let lines: Vec<Value> = all.filter(|line| line["target"] == "audit").collect();
+    let schema = schema();
+    for line in &lines {
+        check(line, &schema);
+    }
+    lines
+}
+
+fn check(line: &Value, schema: &BTreeMap<String, String>) {
+    let fields = line.as_object().unwrap();
+    for (field, value) in fields {
+        assert!(
+            schema.contains_key(field),
+            "{field} is not in the README: {line}"
+        );
+        assert!(value.is_string(), "{field} is no string: {line}");
+    }
+    let action = line["action"].as_str().unwrap();
+    let gone_with_its_sync = ["deleted", "released"].contains(&action);
+    let left_git = gone_with_its_sync || action == "pruned";
+    for (field, when) in schema {
+        let there = fields.contains_key(field);
+        let expected = match when.as_str() {
+            "always" => true,
+            "if it has one" => line["kind"] != "Namespace",
+            "unless its Sync was deleted" | "as `revision`" => !gone_with_its_sync,
+            "if Git has the object" => !left_git,
+            "`healed`, if known" => there && action == "healed",
+            other => panic!("the README says {other:?} of {field}"),
+        };
+        assert_eq!(there, expected, "{field} in {line}");
+    }
+    for field in ["timestamp", "committed"] {
+        if let Some(time) = line[field].as_str() {
+            assert!(time.parse::<jiff::Timestamp>().is_ok(), "{line}");
+            assert!(time.ends_with('Z'), "{line}");
+        }
+    }
+}
+
+/// Waits for a line about an object of the case; all of it.
+async fn line(case: &Case<'_>, action: &str, name: &str) -> Value {
+    eventually(&format!("{name} {action}"), PATIENCE, async || {
+        let lines = lines(case.world);
+        let found = lines
+            .iter()
+            .find(|line| line["action"] == action && line["name"] == name)
+            .cloned();
+        found.ok_or(lines)
+    })
+    .await
+}
+
+fn about(case: &Case<'_>, name: &str) -> Vec<String> {
+    lines(case.world)
+        .iter()
+        .filter(|line| line["name"] == name)
+        .map(|line| line["action"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn every_change_is_one_line_and_says_by_which_commit() {
+    // Nothing but audit lines is asked for.
+    let args = ["--log-format=json", "--log-level=warn,towline::server=info"];
+    let world = World::own(Options::default(), &args).await;
+    let case = world.case("audit").await;
+    let namespace = case.namespace.as_str();
+    // One that a person made before towline came.
+    let there = format!("{namespace}-adopted");
+    case.person(&["create", "configmap", &there, "--from-literal=value=person"])
+        .await;
+    let files = [
+        ("a.yaml", config_map("a", namespace, "one")),
+        ("b.yaml", config_map("b", namespace, "one")),
+        ("c.yaml", config_map(&there, namespace, "one")),
+    ];
+    let files = files.each_ref().map(|(path, text)| (*path, Some(text)));
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let created = line(&case, "created", "a").await;
+    let live = case.live::<ConfigMap>("a").await;
+    for (field, value) in [
+        ("sync", format!("{namespace}/all")),
+        ("kind", "ConfigMap".to_owned()),
+        ("namespace", namespace.to_owned()),
+        ("uid", live["metadata"]["uid"].as_str().unwrap().to_owned()),
+        ("revision", format!("main@sha1:{first}")),
+        ("commit", first.clone()),
+        ("file", "a.yaml (document 1)".to_owned()),
+        ("message", format!("created ConfigMap {namespace}/a")),
+    ] {
+        assert_eq!(created[field], value.as_str(), "{field} in {created}");
+    }
+    assert!(!created["author"].as_str().unwrap().is_empty());
+    line(&case, "adopted", &there).await;
+
+    let second = [
+        ("a.yaml", Some(config_map("a", namespace, "two"))),
+        ("b.yaml", None),
+    ];
+    let second = case.repo.commit(&second, "second");
+    case.announce().await;
+    case.synced("all", &second).await;
+    assert_eq!(line(&case, "changed", "a").await["commit"], second.as_str());
+    assert_eq!(line(&case, "pruned", "b").await["commit"], second.as_str());
+
+    case.patch::<ConfigMap>("a", json!({"data": {"value": "person"}}))
+        .await;
+    case.has("a", "value", Some("two")).await;
+    let healed = line(&case, "healed", "a").await;
+    assert_eq!(healed["writer"], "person", "{healed}");
+    case.delete::<ConfigMap>("a").await;
+    case.has("a", "value", Some("two")).await;
+    eventually("its deletion is undone", PATIENCE, async || {
+        let actions = about(&case, "a");
+        (actions == ["created", "changed", "healed", "healed"])
+            .then_some(())
+            .ok_or(actions)
+    })
+    .await;
+    // The same, bounded.
+    let sync = case
+        .until("all", "two were healed", |sync| {
+            let status = sync.status.as_ref();
+            status.is_some_and(|status| status.history.first().is_some_and(|live| live.healed == 2))
+        })
+        .await;
+    let history = sync.status.unwrap().history;
+    assert_eq!(history[0].author, created["author"].as_str().unwrap());
+    let changed = [
+        format!("changed ConfigMap {namespace}/a"),
+        format!("pruned ConfigMap {namespace}/b"),
+    ];
+    assert_eq!(history[0].objects, changed);
+
+    case.delete::<Sync>("all").await;
+    line(&case, "deleted", "a").await;
+    assert_eq!(about(&case, "b"), ["created", "pruned"]);
+    assert_eq!(about(&case, &there), ["adopted", "deleted"]);
+}

@@ -1,0 +1,145 @@
+//! The real Prometheus, which scrapes an operator: Debian's `prometheus` and `promtool`.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::operator::Operator;
+use super::ports;
+use super::process::{Lifetime, Process, tail};
+use super::scratch::Scratch;
+use super::wait::eventually;
+use super::world::PATIENCE;
+
+/// A running Prometheus. It ends on drop.
+#[derive(Debug)]
+pub struct Prometheus {
+    address: String,
+    process: Process,
+    _scratch: Scratch,
+}
+
+impl Prometheus {
+    /// Scrapes `operator` every second, and as often evaluates `rules`, a file's text. Panics with the
+    /// end of its log if it does not come up.
+    pub async fn start(operator: SocketAddr, rules: &str) -> Self {
+        let scratch = Scratch::new().expect("a folder for Prometheus");
+        let folder = scratch.path();
+        std::fs::write(folder.join("rules.yaml"), rules).expect("write the rules");
+        let config = format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
+             rule_files: [rules.yaml]\n\
+             scrape_configs:\n- job_name: towline\n  static_configs: [{{targets: ['{operator}']}}]\n"
+        );
+        std::fs::write(folder.join("prometheus.yaml"), config).expect("write the configuration");
+        let address = format!("127.0.0.1:{}", ports::free());
+        let path = |name: &str| folder.join(name).display().to_string();
+        let args = [
+            format!("--config.file={}", path("prometheus.yaml")),
+            format!("--storage.tsdb.path={}", path("data")),
+            format!("--web.listen-address={address}"),
+        ];
+        let program = Path::new("prometheus");
+        let log = folder.join("prometheus.log");
+        let process = Process::spawn("prometheus", program, args, &[], &log, Lifetime::Ours)
+            .expect("start Prometheus");
+        let prometheus = Self {
+            address,
+            process,
+            _scratch: scratch,
+        };
+        eventually("Prometheus scrapes the operator", PATIENCE, async || {
+            let targets = prometheus.get("targets", &[]).await;
+            let target = targets.map(|targets| targets["activeTargets"][0].clone());
+            match &target {
+                Ok(up) if up["health"] == "up" => Ok(()),
+                _ => Err(format!("{target:?}\n{}", prometheus.process.log_tail())),
+            }
+        })
+        .await;
+        prometheus
+    }
+
+    /// What the API answers: `data` of `/api/v1/<path>`, or what it says instead.
+    pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, String> {
+        let url = format!("http://{}/api/v1/{path}", self.address);
+        let query: Vec<(String, String)> = query
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let answer = tokio::task::spawn_blocking(move || {
+            let agent = ureq::Agent::config_builder().http_status_as_error(false);
+            let agent = ureq::Agent::new_with_config(agent.build());
+            let mut answer = agent.get(url).query_pairs(query).call()?;
+            answer.body_mut().read_to_string()
+        });
+        let answer = answer.await.map_err(|error| error.to_string())?;
+        let text = answer.map_err(|error| error.to_string())?;
+        let mut value: Value = serde_json::from_str(&text).map_err(|_| text.clone())?;
+        match value["status"] == "success" {
+            true => Ok(value["data"].take()),
+            false => Err(text),
+        }
+    }
+
+    /// What a query gives now.
+    pub async fn query(&self, query: &str) -> Result<Vec<Value>, String> {
+        let data = self.get("query", &[("query", query)]).await?;
+        let result = data["result"].as_array();
+        Ok(result.cloned().unwrap_or_default())
+    }
+
+    /// The alerts that are pending or firing, those of one name with `label` being `value`.
+    pub async fn alerts(&self, name: &str, (label, value): (&str, &str)) -> Vec<Value> {
+        let data = self.get("alerts", &[]).await.expect("Prometheus' alerts");
+        let all = data["alerts"].as_array().cloned().unwrap_or_default();
+        let wanted = all.into_iter().filter(|alert| {
+            alert["labels"]["alertname"] == name && alert["labels"][label] == value
+        });
+        wanted.collect()
+    }
+
+    /// What it complained about since it runs.
+    pub fn complaints(&self) -> Vec<String> {
+        let log = tail(self.process.log(), usize::MAX);
+        let lines = log.lines();
+        lines
+            .filter(|line| line.contains("level=warn") || line.contains("level=error"))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+/// Runs promtool with `input`; panics with what it says if it is not content.
+pub fn promtool(args: &[&str], input: &str) -> String {
+    let mut child = Command::new("promtool")
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start promtool");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let output = std::thread::scope(|scope| {
+        // Written beside the reading, so that neither waits for a full pipe of the other.
+        scope.spawn(move || stdin.write_all(input.as_bytes()));
+        child.wait_with_output().expect("wait for promtool")
+    });
+    let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let _ = write!(said, "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "promtool {args:?}: {said}");
+    said
+}
+
+/// What an operator answers to a scrape, in the format that promtool reads.
+pub async fn scraped(operator: &Operator) -> String {
+    let page = operator.page_as("/metrics", "text/plain").await;
+    let page = page.expect("scrape the operator");
+    let (head, text) = page.split_once("\r\n\r\n").expect("an answer");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    text.to_owned()
+}
