@@ -15,6 +15,7 @@ use crate::bad_spec::{loosen, object, untyped, untyped_stands};
 use crate::newer::many;
 use crate::support::audit::{Entry, Mark};
 use crate::support::control_plane::Options;
+use crate::support::git::Served;
 use crate::support::kubeconfig::User;
 use crate::support::operator::{Operator, OperatorOptions};
 use crate::support::process::Lifetime;
@@ -235,6 +236,15 @@ async fn only_the_leader_writes_and_a_webhook_at_the_standby_counts() {
     let terms = pair.terms().await;
     assert_eq!(terms.len(), 1, "{terms:#?}");
 
+    // The standby fetches each revision after the leader, and polls nothing.
+    let downloads = || {
+        let served = pair.world.git.requests();
+        let of_case = |one: &&Served| one.repo == case.namespace && one.path == "git-upload-pack";
+        served.iter().filter(of_case).count()
+    };
+    shows(&pair.second, r#"towline_fetches_total{reason="Fetched"} 2"#).await;
+    let downloaded = downloads();
+
     // A rolling update: the lease is given back, and not waited for.
     let body = pushed(&case, "main");
     let aside = case.aside();
@@ -247,6 +257,11 @@ async fn only_the_leader_writes_and_a_webhook_at_the_standby_counts() {
     assert!(waited < LEASE, "{waited:?}");
     println!("SIGTERM: lease taken {waited:?} after the end");
     let case = pair.world.resume(aside).await;
+    // Its first poll has nothing to download.
+    shows(&pair.second, r#"towline_fetches_total{reason="Fetched"} 3"#).await;
+    let served = pair.world.git.take_requests();
+    let downloads = served.iter().filter(|one| one.path == "git-upload-pack");
+    assert_eq!(downloads.count(), downloaded);
     let file = config_map("a", &case.namespace, "three");
     let third = case.repo.commit(&[("a.yaml", Some(file))], "third");
     eventually("the new leader knows the webhook", PATIENCE, async || {
