@@ -195,6 +195,23 @@ async fn the_packaged_chart_is_the_chart() {
     assert_eq!(rendered[0], rendered[1]);
 }
 
+/// Prometheus and Grafana get the files that were tested with Prometheus.
+#[tokio::test]
+async fn rules_and_dashboard_are_the_files_that_are_tested() {
+    let objects = rendered(&["--values", &values("everything")]).await;
+    let of_kind = |kind: &str, ends: &str| {
+        let mut objects = objects.iter();
+        let found = objects.find(|(title, _)| title.starts_with(kind) && title.ends_with(ends));
+        found.unwrap_or_else(|| panic!("no {kind}")).1
+    };
+    let rules = of_kind("PrometheusRule/", "");
+    assert_eq!(rules["spec"], file("files/rules.yaml"));
+    let dashboard = of_kind("ConfigMap/", "-dashboard");
+    let text = dashboard["data"]["towline.json"].as_str().unwrap();
+    let kept = fs::read_to_string(Path::new(chart()).join("files/dashboard.json")).unwrap();
+    assert_eq!(text.trim(), kept.trim());
+}
+
 /// As kubectl reads them, for Helm reads and writes them anew.
 #[tokio::test]
 async fn the_definitions_are_those_of_the_program() {

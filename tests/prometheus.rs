@@ -132,6 +132,62 @@ async fn a_deleted_sync_has_no_series() {
     .await;
 }
 
+/// A sample's value; zero where there is none.
+fn sample(text: &str, series: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    line.map_or(0.0, |value| value.trim().parse().unwrap())
+}
+
+#[tokio::test]
+async fn fights_and_brakes_are_counted_and_a_first_revision_has_no_duration() {
+    let files =
+        async |namespace: &str| vec![("a.yaml".to_owned(), config_map("a", namespace, "git"))];
+    let (case, _) = Case::started(world().await, "counted", files, json!({})).await;
+    let operator = &case.world.operator;
+    let of_case = format!("{{sync_namespace=\"{}\",sync=\"all\"", case.namespace);
+    let took = format!("towline_sync_last_change_duration_seconds{of_case}}}");
+    let first = scraped(operator).await;
+    assert!(!first.contains(&took), "a first revision may be of any age");
+
+    let contested = format!("towline_sync_objects{of_case},state=\"contested\"}}");
+    eventually("the object is contested", PATIENCE, async || {
+        case.patch::<ConfigMap>("a", json!({"data": {"value": "rival"}}))
+            .await;
+        let text = scraped(operator).await;
+        (sample(&text, &contested) == 1.0).then_some(())
+    })
+    .await;
+    let text = scraped(operator).await;
+    let fights = "towline_fights_total";
+    assert!(sample(&text, fights) > sample(&first, fights), "{text}");
+
+    let second = case
+        .push(&[("a.yaml", Some(&case.map("a", "second")))], "second")
+        .await;
+    case.synced("all", &second).await;
+    let text = scraped(operator).await;
+    assert!(sample(&text, &took) > 0.0, "{text}");
+    for stretch in [
+        "commit_to_observed",
+        "observed_to_applied",
+        "applied_to_converged",
+        "commit_to_converged",
+    ] {
+        let count = format!("towline_{stretch}_seconds_count");
+        assert!(sample(&text, &count) > sample(&first, &count), "{stretch}");
+    }
+
+    case.push(&[("a.yaml", None), ("readme.md", Some("hello"))], "empty")
+        .await;
+    case.stands("all", "False", "EmptyRender").await;
+    let brakes = "towline_prune_brakes_total{reason=\"EmptyRender\"}";
+    eventually("the brake is counted", PATIENCE, async || {
+        let text = scraped(operator).await;
+        (sample(&text, brakes) > sample(&first, brakes)).then_some(())
+    })
+    .await;
+}
+
 /// What the rules ask Prometheus.
 fn conditions() -> Vec<String> {
     let rules = towline::manifest::documents(file(RULES).as_bytes()).unwrap();

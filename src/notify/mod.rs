@@ -45,7 +45,8 @@ impl Notifier {
         metrics: Metrics,
     ) -> (Self, impl Future<Output = ()>) {
         let (queue, events) = mpsc::channel(QUEUE);
-        (Self { queue, metrics }, write(client, applies, events))
+        let write = write(client, applies, events, metrics.clone());
+        (Self { queue, metrics }, write)
     }
 
     /// Queues an event about `object`.
@@ -72,13 +73,19 @@ impl Notifier {
     }
 }
 
-async fn write(client: Client, applies: Applies, mut events: mpsc::Receiver<Event>) {
+async fn write(
+    client: Client,
+    applies: Applies,
+    mut events: mpsc::Receiver<Event>,
+    metrics: Metrics,
+) {
     while let Some(event) = events.recv().await {
         applies.quiet().await;
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
         if let Err(error) = api.create(&PostParams::default(), &event).await {
             tracing::debug!(%error, "writing an event");
+            metrics.notice_dropped();
         }
     }
 }
