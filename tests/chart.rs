@@ -111,10 +111,12 @@ async fn every_switch_turns_something_on() {
     for title in [
         "ClusterRole/towline-all-applies",
         "ClusterRoleBinding/towline-all-applies",
+        "ConfigMap/towline-all-dashboard",
         "Ingress/towline-all-webhook",
         "NetworkPolicy/towline-all",
         "PersistentVolumeClaim/towline-all-cache",
         "PodDisruptionBudget/towline-all",
+        "PrometheusRule/towline-all",
         "ServiceAccount/deployer",
         "ServiceMonitor/towline-all",
     ] {
@@ -207,6 +209,7 @@ async fn rules_and_dashboard_are_the_files_that_are_tested() {
     let rules = of_kind("PrometheusRule/", "");
     assert_eq!(rules["spec"], file("files/rules.yaml"));
     let dashboard = of_kind("ConfigMap/", "-dashboard");
+    assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
     let text = dashboard["data"]["towline.json"].as_str().unwrap();
     let kept = fs::read_to_string(Path::new(chart()).join("files/dashboard.json")).unwrap();
     assert_eq!(text.trim(), kept.trim());

@@ -393,9 +393,10 @@ async fn everything_that_can_be_switched_on_is_accepted() {
     let helm = Helm::of(&cp.kubeconfig_path()).await;
     helm.run(&[&args[..], &["--values", &everything]].concat())
         .await;
-    let kinds = "servicemonitor,networkpolicy,poddisruptionbudget,ingress,persistentvolumeclaim";
+    let kinds = "servicemonitor,prometheusrule,networkpolicy,poddisruptionbudget,ingress,\
+                 persistentvolumeclaim";
     let made = type_in(&cp, &format!("get {kinds} -n {HOME} -o name")).await;
-    assert_eq!(made.lines().count(), 5, "{made}");
+    assert_eq!(made.lines().count(), 6, "{made}");
     // Restricted pod security takes the pod with every extra, too.
     eventually("a pod", PATIENCE, async || {
         let pods = type_in(&cp, &format!("get pods -n {HOME} -o name")).await;
