@@ -66,17 +66,25 @@ pub fn run(args: RunArgs) -> Result<(), Error> {
     end
 }
 
+/// Targets that are not logged at any level: kube's client logs an answer that it cannot read, in full
+/// and be it a Secret; the HTTP client logs URLs with their queries, and what a server says. Of a watch
+/// that is interrupted, whoever follows it says why in its own words, and once.
+const MUTED: [&str; 4] = [
+    "kube_client::client",
+    "kube_runtime::watcher",
+    "ureq",
+    "ureq_proto",
+];
+
 fn start_log(args: &RunArgs) -> Result<(), Error> {
-    // kube logs an answer that it cannot read in full, a Secret's too.
-    let client = "kube_client::client=off".parse();
-    // Whoever follows a watch says in its own words, and once, why it is interrupted.
-    let watcher = "kube_runtime::watcher=off".parse();
     // The audit log is written whatever the level is, unless that names it.
-    let filter = format!("{AUDIT}=info,{}", args.log_level)
+    let mut filter = format!("{AUDIT}=info,{}", args.log_level)
         .parse::<EnvFilter>()
-        .map_err(Error::LogLevel)?
-        .add_directive(client.map_err(Error::LogLevel)?)
-        .add_directive(watcher.map_err(Error::LogLevel)?);
+        .map_err(Error::LogLevel)?;
+    for target in MUTED {
+        let off = format!("{target}=off").parse().map_err(Error::LogLevel)?;
+        filter = filter.add_directive(off);
+    }
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

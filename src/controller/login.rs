@@ -43,6 +43,24 @@ impl PollError {
     }
 }
 
+/// What a person can do, where the failure itself does not say which object it is about.
+pub(super) fn advice(object: &GitRepository, reason: Reason) -> Option<String> {
+    let namespace = object.namespace().unwrap_or_default();
+    match (reason, &object.spec.secret_ref) {
+        (Reason::AuthenticationFailed, Some(secret)) => Some(format!(
+            "correct Secret {namespace}/{}, which is used as soon as it changes",
+            secret.name
+        )),
+        (Reason::AuthenticationFailed, None) => {
+            Some("name a Secret with credentials in spec.secretRef".to_owned())
+        }
+        (Reason::RefNotFound, _) => {
+            Some("correct spec.ref, or restore it on the server".to_owned())
+        }
+        _ => None,
+    }
+}
+
 impl Login {
     /// The credentials of `spec.secretRef`, read again only when the Secret changed.
     pub(super) async fn credentials(

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::board::Standing;
-use super::login::{Login, PollError};
+use super::login::{self, Login, PollError};
 use super::mend::Mender;
 use super::patch::{is_gone, write_status};
 use super::receiver;
@@ -163,7 +163,7 @@ impl Driver {
             }
             Err(error) => {
                 self.next_poll = Instant::now() + self.backoff.pause();
-                self.failed(&error)
+                self.failed(object, &error)
             }
         };
         let verdicts = match child {
@@ -264,9 +264,12 @@ impl Driver {
         }
     }
 
-    fn failed(&self, error: &PollError) -> Vec<Verdict> {
+    fn failed(&self, object: &GitRepository, error: &PollError) -> Vec<Verdict> {
         let reason = error.reason();
         let mut message = redact::text(&chain(error));
+        if let Some(advice) = login::advice(object, reason) {
+            message = format!("{message}; {advice}");
+        }
         if let Some(revision) = &self.status.revision {
             message = format!("{message}; {revision} stays live");
         }

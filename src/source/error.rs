@@ -62,6 +62,14 @@ pub enum Error {
         /// Why, with the key's fingerprint.
         source: Cause,
     },
+    /// The server's certificate is not to be trusted.
+    #[error("the certificate of {url} is refused")]
+    Certificate {
+        /// Redacted.
+        url: String,
+        /// Why, and what helps.
+        source: Cause,
+    },
     /// There is no repository at the URL (HTTP 404).
     #[error("no repository at {url}")]
     RepositoryNotFound {
@@ -210,9 +218,10 @@ impl Error {
             | Self::InvalidRange { .. }
             | Self::PathLeaves { .. }
             | Self::NotACommit { .. } => Reason::InvalidSpec,
-            Self::Authentication { .. } | Self::WrongCredentials { .. } | Self::HostKey { .. } => {
-                Reason::AuthenticationFailed
-            }
+            Self::Authentication { .. }
+            | Self::WrongCredentials { .. }
+            | Self::HostKey { .. }
+            | Self::Certificate { .. } => Reason::AuthenticationFailed,
             Self::RefNotFound { .. } | Self::CommitRefused { .. } => Reason::RefNotFound,
             Self::RepositoryTooLarge { .. }
             | Self::FileTooLarge { .. }

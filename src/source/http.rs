@@ -93,6 +93,8 @@ pub(super) enum Failure {
     Refused(Cause),
     /// The server's own key is not the right one.
     HostKey(Cause),
+    /// The server's own certificate is not one to trust.
+    Certificate(Cause),
     NoRepository(Cause),
     Other(Cause),
 }
@@ -163,9 +165,16 @@ impl Exchange {
     /// What the error that libgit2 came back with means.
     pub(super) fn explain(&self, error: &git2::Error) -> Error {
         let url = url::redact(&self.url);
+        let hide = |words: &str| self.credentials.hide(&self.url, words);
+        let hidden = |cause: Cause| Cause::new(&hide(&cause.to_string()));
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         match failure.clone() {
-            None => Error::from_remote(&self.url, error),
+            None => {
+                // It may hold words of the server.
+                let words = hide(error.message());
+                let error = git2::Error::new(error.code(), error.class(), words);
+                Error::from_remote(&self.url, &error)
+            }
             Some(Failure::Late) => Error::Timeout {
                 url,
                 after: self.timeout,
@@ -176,10 +185,23 @@ impl Exchange {
             },
             Some(Failure::Status(status)) => Error::from_status(url, status),
             Some(Failure::StatusElsewhere(status)) => Error::from_status_elsewhere(url, status),
-            Some(Failure::Refused(source)) => Error::Authentication { url, source },
-            Some(Failure::HostKey(source)) => Error::HostKey { url, source },
-            Some(Failure::NoRepository(source)) => Error::RepositoryNotFound { url, source },
-            Some(Failure::Other(source)) => Error::Unreachable { url, source },
+            Some(Failure::Refused(cause)) => Error::Authentication {
+                url,
+                source: hidden(cause),
+            },
+            Some(Failure::HostKey(cause)) => Error::HostKey {
+                url,
+                source: hidden(cause),
+            },
+            Some(Failure::Certificate(source)) => Error::Certificate { url, source },
+            Some(Failure::NoRepository(cause)) => Error::RepositoryNotFound {
+                url,
+                source: hidden(cause),
+            },
+            Some(Failure::Other(cause)) => Error::Unreachable {
+                url,
+                source: hidden(cause),
+            },
         }
     }
 
@@ -402,9 +424,8 @@ fn failure_of(error: &ureq::Error) -> Failure {
     };
     match tls {
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            Failure::Other(Cause::new(
-                "the server's certificate is signed by an authority that is not known; ca.crt in \
-                 the Secret adds one",
+            Failure::Certificate(Cause::new(
+                "it is signed by an authority that is not known; ca.crt in the Secret adds one",
             ))
         }
         Some(rustls::Error::AlertReceived(

@@ -18,7 +18,14 @@ use tokio::net::TcpListener;
 
 use super::*;
 
+// Servers that the tests of the whole program have too.
+#[path = "../../tests/support/process.rs"]
+#[allow(dead_code, clippy::expect_used)]
+mod process;
+#[path = "../../tests/support/sshd.rs"]
+#[allow(dead_code)]
 mod sshd;
+#[path = "../../tests/support/tls.rs"]
 mod tls;
 
 pub(super) use sshd::Sshd;
@@ -77,7 +84,8 @@ impl Remote {
     /// certificates the server wants one of.
     pub(super) async fn start_tls(authority: &Authority, clients: Option<&Authority>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self::serve("https", Tls::new(listener, authority, clients))
+        let acceptor = authority.acceptor(clients);
+        Self::serve("https", Tls { listener, acceptor })
     }
 
     fn serve<L>(scheme: &'static str, listener: L) -> Self

@@ -75,6 +75,16 @@ pub(super) fn redact_text(text: &str) -> String {
     out
 }
 
+/// The parts of `url` in which secrets hide: the user information, the query and its values.
+pub(super) fn secrets(url: &str) -> impl Iterator<Item = &str> {
+    let (rest, query) = url.split_once('?').unwrap_or((url, ""));
+    let rest = rest.split_once("://").map_or(rest, |(_, rest)| rest);
+    let user = rest.rsplit_once('@').map(|(user, _)| user);
+    let pairs = query.split('&');
+    let values = pairs.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+    user.into_iter().chain([query]).chain(values)
+}
+
 fn url_without_user(rest: &str) -> &str {
     rest.rfind('@').map_or(rest, |at| &rest[at + 1..])
 }

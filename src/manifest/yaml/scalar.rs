@@ -1,5 +1,7 @@
 //! What a scalar means: go-yaml v2's resolution, which is YAML 1.1 without base 60.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use granit_parser::{ScalarStyle, Tag};
 use serde_json::{Number, Value};
 
@@ -127,9 +129,8 @@ fn core_suffix(tag: &Tag) -> Option<&str> {
 
 fn binary(text: &str) -> Result<Value, YamlCause> {
     let text: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
-    let bytes: k8s_openapi::ByteString =
-        serde_json::from_value(Value::String(text)).map_err(|_| YamlCause::Tag)?;
-    String::from_utf8(bytes.0)
+    let bytes = BASE64_STANDARD.decode(text).map_err(|_| YamlCause::Tag)?;
+    String::from_utf8(bytes)
         .map(Value::String)
         .map_err(|_| YamlCause::Tag)
 }

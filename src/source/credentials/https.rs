@@ -29,6 +29,26 @@ pub struct Identity {
     pub(in crate::source) key: Vec<u8>,
 }
 
+impl Https {
+    /// Every form in which a server was shown what the Secret holds.
+    pub(super) fn shown(&self) -> Vec<String> {
+        let header = self.authorization.as_ref();
+        let Some(text) = header.and_then(|value| std::str::from_utf8(value.as_bytes()).ok()) else {
+            return Vec::new();
+        };
+        let (scheme, value) = text.split_once(' ').unwrap_or_default();
+        let mut shown = vec![value.to_owned()];
+        if scheme == "Basic"
+            && let Some(pair) = STANDARD.decode(value).ok()
+            && let Ok(pair) = String::from_utf8(pair)
+            && let Some((user, password)) = pair.split_once(':')
+        {
+            shown.extend([user.to_owned(), password.to_owned()]);
+        }
+        shown
+    }
+}
+
 /// The header for a user and password (RFC 7617).
 pub(super) fn basic(user: &str, password: &str) -> Option<HeaderValue> {
     header(format!(

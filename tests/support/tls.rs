@@ -1,4 +1,4 @@
-//! TLS for the remote: an authority of its own, and a listener.
+//! TLS for test servers: authorities of their own, and a listener. Also of the unit tests of `source`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,13 +15,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// A private authority.
-pub(in crate::source) struct Authority {
+pub struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    pub(in crate::source) fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -38,40 +38,23 @@ impl Authority {
     }
 
     /// Its own certificate.
-    pub(in crate::source) fn pem(&self) -> String {
+    pub fn pem(&self) -> String {
         self.pem.clone()
     }
 
     /// A certificate for `name`, and its key.
-    pub(in crate::source) fn issue(&self, name: &str) -> (String, String) {
+    pub fn issue(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.pem(), key.serialize_pem())
     }
 
-    fn roots(&self) -> Arc<RootCertStore> {
-        let mut roots = RootCertStore::empty();
-        let certificate = CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap();
-        roots.add(certificate).unwrap();
-        Arc::new(roots)
-    }
-}
-
-/// Connections that made it through the handshake.
-pub(super) struct Tls {
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-}
-
-impl Tls {
-    pub(super) fn new(
-        listener: TcpListener,
-        authority: &Authority,
-        clients: Option<&Authority>,
-    ) -> Self {
+    /// What a server of `localhost` shakes hands with; `clients` are those whose certificates it wants
+    /// one of.
+    pub fn acceptor(&self, clients: Option<&Self>) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let (chain, key) = authority.issue("localhost");
+        let (chain, key) = self.issue("localhost");
         let chain = vec![CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -86,11 +69,21 @@ impl Tls {
             ),
         };
         let config = config.with_single_cert(chain, key).unwrap();
-        Self {
-            listener,
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-        }
+        TlsAcceptor::from(Arc::new(config))
     }
+
+    fn roots(&self) -> Arc<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        let certificate = CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap();
+        roots.add(certificate).unwrap();
+        Arc::new(roots)
+    }
+}
+
+/// Connections that made it through the handshake.
+pub struct Tls {
+    pub listener: TcpListener,
+    pub acceptor: TlsAcceptor,
 }
 
 impl axum::serve::Listener for Tls {

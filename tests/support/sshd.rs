@@ -1,25 +1,38 @@
-//! OpenSSH's own server, as an ordinary process on a free port of the loopback interface.
+//! OpenSSH's own server, as an ordinary process on a free port of the loopback interface. Also of the unit
+//! tests of `source`.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::process::{Lifetime, Process};
+
 const SERVER: &str = "/usr/sbin/sshd";
 
+/// Stands in every private key.
+pub const COMMENT: &str = "comment-of-a-test-key";
+
 /// A server that lets the machine's user in with any key of [`Sshd::identity`].
-pub(in crate::source) struct Sshd {
+pub struct Sshd {
+    pub port: u16,
+    kinds: Vec<String>,
+    // Before its folder, so that it ends first.
+    process: Process,
     folder: TempDir,
-    pub(in crate::source) port: u16,
-    process: Child,
 }
 
 impl Sshd {
     /// With one host key of each of `kinds` (`ed25519`, `ecdsa`, `rsa`).
-    pub(in crate::source) fn start(kinds: &[&str]) -> Self {
+    pub fn start(kinds: &[&str]) -> Self {
+        Self::start_with(kinds, "")
+    }
+
+    /// With more lines of `sshd_config`.
+    pub fn start_with(kinds: &[&str], settings: &str) -> Self {
         install();
         let folder = TempDir::new().unwrap();
         let port = TcpListener::bind("127.0.0.1:0")
@@ -30,7 +43,7 @@ impl Sshd {
         let mut config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nPidFile none\nStrictModes no\nUsePAM no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
-             AuthorizedKeysFile {}\n",
+             AuthorizedKeysFile {}\n{settings}\n",
             folder.path().join("authorized_keys").display()
         );
         fs::write(folder.path().join("authorized_keys"), "").unwrap();
@@ -39,33 +52,30 @@ impl Sshd {
             keygen(kind, &file, "");
             config += &format!("HostKey {}\n", file.display());
         }
-        let file = folder.path().join("config");
-        fs::write(&file, config).unwrap();
+        fs::write(folder.path().join("config"), config).unwrap();
         // Where a root's server keeps its unprivileged half; others need none.
         let _ = fs::create_dir_all("/run/sshd");
-        let process = Command::new(SERVER)
-            .args(["-D", "-e", "-f"])
-            .arg(&file)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(
-                start.elapsed() < Duration::from_secs(10),
-                "sshd does not start"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
         Self {
-            folder,
             port,
-            process,
+            kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
+            process: serve(folder.path(), port),
+            folder,
         }
     }
 
+    /// Starts anew at the same place, with host keys that nobody has seen.
+    pub fn change_host_keys(&mut self) {
+        self.process.kill();
+        for kind in &self.kinds {
+            let file = self.folder.path().join(format!("host_{kind}"));
+            fs::remove_file(&file).unwrap();
+            keygen(kind, &file, "");
+        }
+        self.process = serve(self.folder.path(), self.port);
+    }
+
     /// A new private key that is let in.
-    pub(in crate::source) fn identity(&self, kind: &str, passphrase: &str) -> String {
+    pub fn identity(&self, kind: &str, passphrase: &str) -> String {
         let file = self
             .folder
             .path()
@@ -79,21 +89,21 @@ impl Sshd {
     }
 
     /// A new private key that is not.
-    pub(in crate::source) fn stranger(&self) -> String {
+    pub fn stranger(&self) -> String {
         let file = self.folder.path().join("stranger");
         keygen("ed25519", &file, "");
         fs::read_to_string(file).unwrap()
     }
 
     /// A line of `known_hosts` for one of the host keys.
-    pub(in crate::source) fn known_host(&self, kind: &str) -> String {
+    pub fn known_host(&self, kind: &str) -> String {
         let file = self.folder.path().join(format!("host_{kind}.pub"));
         let key = fs::read_to_string(file).unwrap();
         format!("[localhost]:{} {key}", self.port)
     }
 
     /// The same with the host hashed, by OpenSSH itself.
-    pub(in crate::source) fn hashed_host(&self, kind: &str) -> String {
+    pub fn hashed_host(&self, kind: &str) -> String {
         let file = self.folder.path().join("known_hosts");
         fs::write(&file, self.known_host(kind)).unwrap();
         run(Command::new("ssh-keygen")
@@ -102,7 +112,7 @@ impl Sshd {
         fs::read_to_string(file).unwrap()
     }
 
-    pub(in crate::source) fn url(&self, path: &Path) -> String {
+    pub fn url(&self, path: &Path) -> String {
         let user = Command::new("id").arg("-un").output().unwrap().stdout;
         let user = String::from_utf8(user).unwrap();
         format!(
@@ -114,11 +124,25 @@ impl Sshd {
     }
 }
 
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+/// Starts the server, and waits until it listens.
+fn serve(folder: &Path, port: u16) -> Process {
+    let config = folder.join("config").display().to_string();
+    let process = Process::spawn(
+        "sshd",
+        Path::new(SERVER),
+        ["-D", "-e", "-f", &config],
+        &[],
+        &folder.join("log"),
+        Lifetime::Ours,
+    )
+    .unwrap();
+    let start = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        let late = start.elapsed() > Duration::from_secs(10);
+        assert!(!late, "sshd does not start\n{}", process.log_tail());
+        std::thread::sleep(Duration::from_millis(20));
     }
+    process
 }
 
 fn install() {
@@ -132,7 +156,7 @@ fn install() {
 
 fn keygen(kind: &str, file: &Path, passphrase: &str) {
     let mut command = Command::new("ssh-keygen");
-    command.args(["-q", "-t", kind, "-C", "test", "-N", passphrase]);
+    command.args(["-q", "-t", kind, "-C", COMMENT, "-N", passphrase]);
     // One round of the slow hash is enough here.
     run(command.args(["-a", "1", "-f"]).arg(file));
 }
