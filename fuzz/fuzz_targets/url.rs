@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use towline::manifest::redact;
-use towline::webhook::RepositoryUrl;
+use towline_fuzz::manifest::redact;
+use towline_fuzz::webhook::RepositoryUrl;
 
 fuzz_target!(|text: &str| {
     let _ = redact::text(text);

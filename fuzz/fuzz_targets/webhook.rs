@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use towline::webhook::{Provider, Secret};
+use towline_fuzz::webhook::{Provider, Secret};
 
 fuzz_target!(|input: &[u8]| {
     let end = input.windows(2).position(|pair| pair == b"\n\n");

@@ -4,5 +4,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let _ = towline::manifest::documents(input);
+    let _ = towline_fuzz::manifest::documents(input);
 });
