@@ -5,7 +5,7 @@ use std::marker;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -75,8 +75,12 @@ impl Bed {
         version.ok().map(|version| version.git_version)
     }
 
+    pub fn operator(&self) -> &Operator {
+        self.operator.as_ref().expect("a running operator")
+    }
+
     pub fn pid(&self) -> u32 {
-        self.operator.as_ref().expect("a running operator").pid()
+        self.operator().pid()
     }
 
     pub async fn raw(&self, connections: usize) -> Raw {
@@ -107,6 +111,28 @@ impl Bed {
             .create(&PostParams::default(), &object)
             .await
             .expect("create a GitRepository");
+    }
+
+    /// Changes the spec of a GitRepository, and waits until towline has acted on it.
+    pub async fn change_repository(&self, name: &str, spec: Value) {
+        let api = self.repositories();
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        let changed = api.patch(name, &PatchParams::default(), &patch).await;
+        let generation = changed.expect("change a GitRepository").metadata.generation;
+        let observed = seen::once(&api, name, move |repository| {
+            let status = repository.status.as_ref();
+            status.is_some_and(|status| status.observed_generation == generation)
+        });
+        observed.await.await.expect("wait for a GitRepository");
+    }
+
+    pub async fn secret(&self, name: &str, data: &Value) {
+        let object = json!({"metadata": {"name": name}, "stringData": data});
+        let object: Secret = serde_json::from_value(object).expect("a Secret");
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), HOME);
+        api.create(&PostParams::default(), &object)
+            .await
+            .expect("create a Secret");
     }
 
     pub async fn sync(&self, name: &str, repository: &str, path: &str) {

@@ -16,7 +16,7 @@ use crate::seen;
 use crate::small::{create, memory};
 use crate::support::audit::Entry;
 use crate::support::kubeconfig::User;
-use crate::usage::{Memory, processor_time};
+use crate::support::usage::{Memory, processor_time};
 
 const NAME: &str = "large";
 

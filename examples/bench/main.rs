@@ -14,10 +14,10 @@ mod floor;
 mod large;
 mod load;
 mod mono;
+mod pushed;
 mod report;
 mod seen;
 mod small;
-mod usage;
 
 use std::path::PathBuf;
 

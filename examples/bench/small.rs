@@ -9,9 +9,10 @@ use crate::Options;
 use crate::bed::{Bed, HOME, Requests, has_value, ready_at, way};
 use crate::floor::{CONNECTIONS, Fetcher};
 use crate::load::Load;
+use crate::pushed;
 use crate::report::{Limit, Report, Row, Unit, best, median, millis, seconds};
 use crate::seen;
-use crate::usage::{Memory, processor_time};
+use crate::support::usage::{Memory, processor_time};
 
 const CONFIG_MAPS: usize = 1_000;
 
@@ -19,7 +20,7 @@ const CONFIG_MAPS: usize = 1_000;
 const REPEATS: usize = 3;
 
 /// The longest wait for what comes after the write that was measured: status and events.
-const AFTERWARDS: Duration = Duration::from_millis(400);
+pub const AFTERWARDS: Duration = Duration::from_millis(400);
 
 pub async fn measure(options: &Options, report: &mut Report) {
     let mut bed = Bed::start(options).await;
@@ -31,6 +32,7 @@ pub async fn measure(options: &Options, report: &mut Report) {
     }
     if options.wants(&[2]) {
         one_line(&bed, &load, options.rounds, report).await;
+        pushed::measure(&bed, &load, options.rounds, report).await;
     }
     if options.wants(&[3]) {
         nothing(&bed, report).await;
