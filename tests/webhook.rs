@@ -1,16 +1,13 @@
 //! Webhooks from end to end: a signed call has a push fetched, and nothing else does.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use serde_json::json;
-use sha2::Sha256;
 use towline::api::GitRepository;
 
+use crate::support::hook;
 use crate::support::operator::Operator;
 use crate::support::verdict::{assert_says, assert_silent, repository_stands};
 use crate::support::wait::never;
@@ -31,8 +28,7 @@ pub async fn secret(case: &Case<'_>, key: &str, value: &str) {
 
 /// GitHub's push to a branch of the case's repository.
 pub fn pushed(case: &Case<'_>, branch: &str) -> String {
-    let url = case.repo.url();
-    json!({"ref": format!("refs/heads/{branch}"), "repository": {"clone_url": url}}).to_string()
+    hook::pushed(case.repo.url(), branch)
 }
 
 /// Calls the endpoint as GitHub does; the answer's status.
@@ -42,24 +38,7 @@ async fn call(case: &Case<'_>, secret: &str, body: &str) -> u16 {
 
 /// The same, at any operator.
 pub async fn call_at(operator: &Operator, secret: &str, body: &str) -> u16 {
-    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    let tag = mac.chain_update(body).finalize().into_bytes();
-    let signature: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-    let length = body.len();
-    let request = format!(
-        "POST /hook HTTP/1.1\r\nHost: towline\r\nContent-Type: application/json\r\n\
-         X-GitHub-Event: push\r\nX-Hub-Signature-256: sha256={signature}\r\n\
-         Content-Length: {length}\r\n\r\n{body}"
-    );
-    let address = operator.find_address("receiving webhooks").unwrap();
-    let answer = tokio::task::spawn_blocking(move || {
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    });
-    let answer = answer.await.unwrap();
+    let answer = hook::send(hook::endpoint(operator), hook::signed(secret, body)).await;
     answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 

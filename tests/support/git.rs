@@ -20,11 +20,13 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use tokio::{net::TcpListener, sync::oneshot};
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     cgi,
     repo::{Repo, git},
     scratch::Scratch,
+    tls::{Authority, Tls},
 };
 
 /// What the server does instead of its work.
@@ -38,6 +40,8 @@ pub enum Fault {
     Cut,
     /// Does its work after this time.
     Delay(Duration),
+    /// Sends a pack so slowly that it takes minutes, and is never silent for long.
+    Drip,
 }
 
 /// A request that the server has answered, or refused.
@@ -59,6 +63,8 @@ pub struct Served {
 #[derive(Debug)]
 pub struct GitServer {
     address: SocketAddr,
+    /// `http` or `https`
+    scheme: &'static str,
     shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -86,6 +92,17 @@ impl GitServer {
     /// Starts it on a free loopback port. It has a thread and a runtime of its own, so that a test may
     /// block on a Git client.
     pub fn start() -> Self {
+        Self::behind(None)
+    }
+
+    /// The same over TLS, with a certificate of `authority` for `localhost`; `clients` are those whose
+    /// certificates it wants one of.
+    pub fn start_tls(authority: &Authority, clients: Option<&Authority>) -> Self {
+        Self::behind(Some(authority.acceptor(clients)))
+    }
+
+    fn behind(acceptor: Option<TlsAcceptor>) -> Self {
+        let scheme = if acceptor.is_some() { "https" } else { "http" };
         let scratch = Scratch::new().expect("a folder for repositories");
         let exec_path = git(scratch.path(), &["--exec-path"], &[]);
         let shared = Arc::new(Shared {
@@ -102,11 +119,12 @@ impl GitServer {
                 .enable_all()
                 .build()
                 .expect("a runtime")
-                .block_on(serve(state, stopped, &bound))
+                .block_on(serve(state, acceptor, stopped, &bound))
                 .expect("serve Git");
         });
         Self {
             address: address.recv().expect("the Git server's address"),
+            scheme,
             shared,
             stop: Some(stop),
             thread: Some(thread),
@@ -114,9 +132,12 @@ impl GitServer {
         }
     }
 
-    /// `http://127.0.0.1:PORT`
+    /// `http://127.0.0.1:PORT`, or `https://localhost:PORT`: certificates are for the name.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        match self.scheme {
+            "https" => format!("https://localhost:{}", self.address.port()),
+            scheme => format!("{scheme}://{}", self.address),
+        }
     }
 
     /// Creates an empty repository, served as [`Repo::url`].
@@ -139,6 +160,13 @@ impl GitServer {
     pub fn allow_only(&self, user: &str, password: &str) {
         self.state().authorizations.clear();
         self.allow(user, password);
+    }
+
+    /// Asks for this bearer token, and takes nothing else any longer.
+    pub fn allow_token(&self, token: &str) {
+        let mut state = self.state();
+        state.authorizations.clear();
+        state.authorizations.insert(format!("Bearer {token}"));
     }
 
     /// Fails for every repository, until [`Self::heal`].
@@ -204,6 +232,7 @@ impl ServerState {
 
 async fn serve(
     shared: Arc<Shared>,
+    acceptor: Option<TlsAcceptor>,
     stopped: oneshot::Receiver<()>,
     bound: &mpsc::Sender<SocketAddr>,
 ) -> io::Result<()> {
@@ -211,13 +240,22 @@ async fn serve(
     bound
         .send(listener.local_addr()?)
         .map_err(io::Error::other)?;
-    // Two small segments without this cost the client's delayed acknowledgement: 40 ms a request.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
     let router = Router::new().fallback(answer).with_state(shared);
+    let serving = async {
+        match acceptor {
+            Some(acceptor) => axum::serve(Tls { listener, acceptor }, router).await,
+            None => {
+                // Two small segments without this cost the client's delayed acknowledgement: 40 ms a
+                // request.
+                let listener = listener.tap_io(|stream| {
+                    let _ = stream.set_nodelay(true);
+                });
+                axum::serve(listener, router).await
+            }
+        }
+    };
     tokio::select! {
-        served = axum::serve(listener, router) => served,
+        served = serving => served,
         // A graceful end would wait for the requests that hang.
         _ = stopped => Ok(()),
     }
@@ -264,8 +302,11 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
                 })
         }
     };
-    let cut = matches!(fault, Some(Fault::Cut)) && path == "git-upload-pack";
-    let sent_bytes = if cut { body.len() / 2 } else { body.len() };
+    let is_pack = path == "git-upload-pack";
+    let sent_bytes = match fault {
+        Some(Fault::Cut) if is_pack => body.len() / 2,
+        _ => body.len(),
+    };
     shared.state().requests.push(Served {
         repo,
         path,
@@ -275,12 +316,12 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         received_bytes,
         sent_bytes,
     });
-    if cut {
-        response.body(half(&body))
-    } else {
-        response.body(body.into())
-    }
-    .expect("a response")
+    let body = match fault {
+        Some(Fault::Cut) if is_pack => half(&body),
+        Some(Fault::Drip) if is_pack => drip(body),
+        _ => body.into(),
+    };
+    response.body(body).expect("a response")
 }
 
 fn refuse(status: u16) -> cgi::Answer {
@@ -299,4 +340,15 @@ fn half(body: &Bytes) -> Body {
         Err(io::Error::other("cut on purpose")),
     ];
     Body::from_stream(futures::stream::iter(parts))
+}
+
+/// A byte a second: never silent for long, and not done for minutes.
+fn drip(body: Bytes) -> Body {
+    Body::from_stream(futures::stream::unfold(0, move |sent| {
+        let byte = (sent < body.len()).then(|| body.slice(sent..=sent));
+        async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, io::Error>(byte?), sent + 1))
+        }
+    }))
 }

@@ -93,6 +93,12 @@ impl Operator {
         operator
     }
 
+    /// Starts it again with other arguments than before.
+    pub async fn restart_with(&mut self, args: &[&str]) {
+        self.options.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        self.restart().await;
+    }
+
     async fn serving(&mut self) {
         let deadline = Instant::now() + READY;
         while self.find_address("listening").is_none() {

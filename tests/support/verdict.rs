@@ -9,9 +9,14 @@ use super::world::{Case, PATIENCE};
 
 /// Waits until the condition `Ready` of the case's repository has a status and reason; its message.
 pub async fn repository_stands(case: &Case<'_>, status: &str, reason: &str) -> String {
-    let what = format!("GitRepository: Ready={status} {reason}");
+    repository_called(case, "repo", status, reason).await
+}
+
+/// The same of a repository with another name than that.
+pub async fn repository_called(case: &Case<'_>, name: &str, status: &str, reason: &str) -> String {
+    let what = format!("GitRepository {name}: Ready={status} {reason}");
     eventually(&what, PATIENCE, async || {
-        let repository = case.api::<GitRepository>().get("repo").await;
+        let repository = case.api::<GitRepository>().get(name).await;
         let repository = repository.map_err(|error| error.to_string())?;
         let conditions = repository.status.map(|status| status.conditions);
         conditions

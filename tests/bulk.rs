@@ -1,0 +1,87 @@
+//! A repository of 200 MB and 20,000 commits costs neither its size nor its history.
+
+use std::time::Instant;
+
+use serde_json::json;
+use towline::api::GitRepository;
+
+use crate::support::bulk;
+use crate::support::control_plane::Options;
+use crate::support::repo::{Change, NewCommit};
+use crate::support::usage::Memory;
+use crate::support::world::{Case, World, config_map};
+
+/// The most that the operator may ever have had in memory, in MiB, where a folder is small.
+const SMALL: f64 = 64.0;
+/// The same where it has 64 MiB, which count while they are indexed: their pack is mapped.
+const LARGE: f64 = 160.0;
+
+/// What it took since `begin`, for a person to read; the bound is asserted.
+fn figures(case: &Case<'_>, what: &str, begin: Instant, most: f64) {
+    let peak = Memory::of(case.world.operator.pid()).peak;
+    let kept = folder_size(&case.world.operator.cache_folder());
+    println!(
+        "{what}: {:.1} s, {:.1} MiB on disk, {peak:.1} MiB of memory at most so far",
+        begin.elapsed().as_secs_f64(),
+        kept as f64 / f64::from(1 << 20),
+    );
+    assert!(peak < most, "{what}: {peak} MiB");
+}
+
+fn folder_size(folder: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().flatten();
+    entries
+        .map(|entry| match entry.file_type().unwrap().is_dir() {
+            true => folder_size(&entry.path()),
+            false => entry.metadata().map_or(0, |file| file.len()),
+        })
+        .sum()
+}
+
+#[tokio::test]
+async fn a_large_repository_with_a_long_history_is_fetched_in_little_memory() {
+    // Memory is that of one operator with nothing else to do.
+    let world = World::own(Options::default(), &[]).await;
+    let case = world.case("bulk").await;
+    let repo = case.repo.clone();
+    tokio::task::spawn_blocking(move || bulk::borrow(&repo).unwrap())
+        .await
+        .unwrap();
+    assert!(bulk::size().unwrap() > 200 << 20);
+
+    let begin = Instant::now();
+    case.repository(json!({})).await;
+    case.sync(
+        "all",
+        json!({"path": "app", "targetNamespace": case.namespace}),
+    )
+    .await;
+    let first = case.repo.resolve("main").unwrap();
+    case.synced("all", &first).await;
+    figures(&case, "20,000 commits, a small folder", begin, SMALL);
+    let kept = folder_size(&world.operator.cache_folder());
+    assert!(
+        kept < 10 << 20,
+        "{kept} bytes: that is more than one commit"
+    );
+
+    let begin = Instant::now();
+    let file = config_map("a", &case.namespace, "two");
+    let second = case
+        .push(&[("app/map.yaml", Some(&file))], "one more")
+        .await;
+    case.synced("all", &second).await;
+    figures(&case, "one commit more", begin, SMALL);
+
+    let begin = Instant::now();
+    let file = config_map("a", &case.namespace, "three");
+    let large = case.repo.commit_with(NewCommit {
+        branch: "large",
+        changes: &[("app/map.yaml", Change::Write(&file))],
+        ..NewCommit::default()
+    });
+    let spec = json!({"spec": {"ref": {"branch": "large"}}});
+    case.patch::<GitRepository>("repo", spec).await;
+    case.synced("all", &large).await;
+    figures(&case, "a folder of 64 MiB", begin, LARGE);
+}

@@ -1,0 +1,111 @@
+//! Where a secret could have got to, and in which forms.
+
+use std::fs;
+use std::path::Path;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use k8s_openapi::api::core::v1::{ConfigMap, Event};
+use kube::api::ListParams;
+use kube::{Api, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use towline::api::{GitRepository, Sync};
+
+use super::MARKER;
+use crate::support::sshd::COMMENT;
+use crate::support::world::Case;
+
+pub fn base64(text: &str) -> String {
+    BASE64_STANDARD.encode(text)
+}
+
+/// What a text looks like as it is, in base64 wherever it begins, in hexadecimal, and as a list of bytes.
+fn forms(text: &str) -> Vec<String> {
+    let mut forms = vec![text.to_ascii_lowercase()];
+    for before in 0..3 {
+        let whole = base64(&format!("{}{text}", "x".repeat(before)));
+        // The first and the last characters depend on what is around the text.
+        forms.push(whole[4..whole.len() - 4].to_owned());
+    }
+    let bytes = text.bytes();
+    forms.push(bytes.clone().map(|byte| format!("{byte:02x}")).collect());
+    let list: Vec<String> = bytes.map(|byte| byte.to_string()).collect();
+    forms.push(list.join(", "));
+    forms
+}
+
+/// Panics with the place where a secret is told.
+pub async fn everywhere(case: &Case<'_>, answers: &[String]) {
+    let operator = &case.world.operator;
+    let mut places = vec![
+        ("the log".to_owned(), operator.log()),
+        ("events".to_owned(), all::<Event>(case).await),
+        ("repositories".to_owned(), all::<GitRepository>(case).await),
+        ("Syncs".to_owned(), all::<Sync>(case).await),
+        ("ConfigMaps".to_owned(), all::<ConfigMap>(case).await),
+        ("answers to webhooks".to_owned(), answers.concat()),
+    ];
+    for page in ["/metrics", "/healthz", "/readyz", "/"] {
+        let text = operator.page(page).await.unwrap();
+        assert!(text.starts_with("HTTP/1.1 "), "{text}");
+        places.push((page.to_owned(), text));
+    }
+    files(&operator.cache_folder(), &mut places);
+    // Of a log that says nothing, nothing is learnt.
+    assert!(
+        places[0].1.contains("TRACE"),
+        "not the log that was asked for"
+    );
+    let secrets: Vec<String> = [MARKER, COMMENT].into_iter().flat_map(forms).collect();
+    let mut found = Vec::new();
+    for (place, text) in &places {
+        for line in text.lines() {
+            let lower = line.to_ascii_lowercase();
+            // Base64 tells cases apart, and all else is in lower case already.
+            let told = |form: &&String| line.contains(&**form) || lower.contains(&**form);
+            if let Some(form) = secrets.iter().find(told) {
+                found.push(format!("{form} in {place}: {line:.1000}"));
+            }
+        }
+    }
+    let first = found.iter().take(30).cloned().collect::<Vec<_>>();
+    assert!(
+        found.is_empty(),
+        "{} times: {}",
+        found.len(),
+        first.join("\n")
+    );
+}
+
+/// Every object of a kind, without its spec: what a person wrote there is his.
+async fn all<K>(case: &Case<'_>) -> String
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
+{
+    let api: Api<K> = Api::all(case.client.clone());
+    let objects = api.list(&ListParams::default()).await.unwrap();
+    let mut objects: Vec<Value> = objects
+        .iter()
+        .map(|object| serde_json::to_value(object).unwrap())
+        .collect();
+    for object in &mut objects {
+        object.as_object_mut().unwrap().remove("spec");
+    }
+    serde_json::to_string_pretty(&objects).unwrap()
+}
+
+/// Paths and contents of all files.
+fn files(folder: &Path, places: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files(&path, places);
+        } else {
+            // A lock file or a temporary pack may be gone again.
+            let bytes = fs::read(&path).unwrap_or_default();
+            let text = format!("{}\n{}", path.display(), String::from_utf8_lossy(&bytes));
+            places.push((path.display().to_string(), text));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Servers that are down, slow or break off: what is live stays, other repositories go on, and the end of
+//! the outage is found without anybody asking.
+
+use serde_json::json;
+
+use crate::support::git::{Fault, GitServer};
+use crate::support::login::live;
+use crate::support::repo::Repo;
+use crate::support::verdict::{assert_says, repository_stands};
+use crate::support::world::{Case, world};
+
+/// A case that follows a repository of a server of its own.
+async fn follow(case: &Case<'_>, server: &GitServer, timeout: &str) -> (Repo, String) {
+    let repo = server.repo(&case.namespace);
+    let first = repo.commit(&[("a.yaml", Some(live(case, "one")))], "first");
+    case.repository(json!({"url": repo.url(), "timeout": timeout}))
+        .await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    (repo, first)
+}
+
+/// A new commit while the server has a fault is not fetched, which is said; when that ends, it is.
+async fn outlasts(name: &str, fault: Fault, says: &[&str]) {
+    let case = world().await.case(name).await;
+    let server = GitServer::start();
+    let (repo, first) = follow(&case, &server, "2s").await;
+    server.fail(fault);
+    let second = repo.commit(&[("a.yaml", Some(live(&case, "two")))], "second");
+    case.announce().await;
+    let message = repository_stands(&case, "False", "FetchFailed").await;
+    let kept = format!("{first} stays live");
+    assert_says(&message, &[repo.url(), &kept]);
+    assert_says(&message, says);
+    case.has("a", "value", Some("one")).await;
+    server.heal();
+    case.synced("all", &second).await;
+    case.has("a", "value", Some("two")).await;
+    repository_stands(&case, "True", "Fetched").await;
+}
+
+#[tokio::test]
+async fn a_server_that_fails_for_a_while() {
+    let says = ["HTTP status 503"];
+    outlasts("outage-503", Fault::Status(503), &says).await;
+}
+
+#[tokio::test]
+async fn a_server_that_breaks_off_half_way() {
+    outlasts("outage-cut", Fault::Cut, &["cannot fetch"]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_trickles() {
+    let says = ["took longer than 2s"];
+    outlasts("outage-drip", Fault::Drip, &says).await;
+}
+
+#[tokio::test]
+async fn slow_servers_do_not_hold_up_others() {
+    let world = world().await;
+    let slow = GitServer::start();
+    let mut waiting = Vec::new();
+    for index in 0..3 {
+        let case = world.case(&format!("slow-{index}")).await;
+        let (repo, _) = follow(&case, &slow, "10m").await;
+        repo.commit(&[("a.yaml", Some(live(&case, "two")))], "second");
+        waiting.push(case);
+    }
+    slow.fail(Fault::Drip);
+    for case in &waiting {
+        case.announce().await;
+    }
+    let case = world.case("not-slow").await;
+    let quick = GitServer::start();
+    let (repo, _) = follow(&case, &quick, "30s").await;
+    let second = repo.commit(&[("a.yaml", Some(live(&case, "two")))], "second");
+    case.announce().await;
+    case.synced("all", &second).await;
+    // Their downloads are still under way.
+    for case in &waiting {
+        repository_stands(case, "True", "Fetched").await;
+        case.has("a", "value", Some("one")).await;
+    }
+}
