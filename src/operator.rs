@@ -200,10 +200,7 @@ fn clients(
             let transport = ClientBuilder::new(transport, namespace);
             Ok(transport.with_layer(&metrics.requests()).build())
         }
-        None => {
-            let transport = ClientBuilder::try_from(config)?;
-            Ok::<_, kube::Error>(transport.with_layer(&metrics.requests()).build())
-        }
+        None => metrics.client(config),
     };
     Ok((
         client(patient(config.clone(), SILENCE))?,

@@ -236,6 +236,34 @@ fn metrics_of(query: &str) -> BTreeSet<&str> {
         .collect()
 }
 
+/// Panics unless every sample's labels are those of its row in the README.
+fn labels_are_in_the_readme(text: &str) {
+    let readme = file("README.md");
+    let row = |name: &str| {
+        let start = format!("| `{name}` | ");
+        let row = readme.lines().find_map(|line| line.strip_prefix(&start))?;
+        // A cell without anything is one bar after the other.
+        let labels = row.split('|').next()?.split(", ");
+        let labels = labels.map(|label| label.trim_matches([' ', '`']));
+        Some(labels.filter(|label| !label.is_empty()).collect())
+    };
+    for sample in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
+        let name = name.split(' ').next().unwrap();
+        let parts = ["_bucket", "_sum", "_count"];
+        let whole = parts.iter().find_map(|part| name.strip_suffix(part));
+        let said: BTreeSet<&str> = row(name)
+            .or_else(|| row(whole?))
+            .unwrap_or_else(|| panic!("{name} is not in the README"));
+        let labels = labels
+            .split("\",")
+            .filter_map(|label| label.split_once("=\""));
+        let labels: BTreeSet<&str> = labels.map(|(label, _)| label).collect();
+        let labels: BTreeSet<&str> = labels.into_iter().filter(|label| *label != "le").collect();
+        assert_eq!(labels, said, "{sample}");
+    }
+}
+
 #[tokio::test]
 async fn every_query_asks_for_what_there_is() {
     let case = reporting("queries").await;
@@ -260,6 +288,7 @@ async fn every_query_asks_for_what_there_is() {
         let missing: Vec<_> = named.difference(&samples).collect();
         assert!(missing.is_empty(), "{missing:?} of {query} is not scraped");
     }
+    labels_are_in_the_readme(&text);
     let prometheus = Prometheus::start(operator.address(), &file(RULES)).await;
     for condition in &conditions {
         prometheus.query(condition).await.unwrap();

@@ -76,7 +76,7 @@ impl Elector {
         metrics.leads(false);
         Ok(Self {
             // On connections of its own, so that no renewal waits behind anything else.
-            api: Api::namespaced(Client::try_from(config)?, &namespace),
+            api: Api::namespaced(metrics.client(config)?, &namespace),
             candidate: Candidate::new(identity.clone(), format!("{namespace}/{name}"), terms),
             name,
             identity,
