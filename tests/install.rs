@@ -273,6 +273,15 @@ async fn a_release_for_one_namespace_has_no_right_outside_of_it() {
         .map(|entry| (entry.resource.as_str(), entry.code))
         .collect();
     assert_eq!(named, [("customresourcedefinitions", 403)], "{outside:#?}");
+    // What is refused is asked for again, with growing pauses.
+    let refused = seen
+        .iter()
+        .filter(|entry| entry.resource == "services" && entry.code == 403);
+    let refused = refused.count();
+    assert!(
+        (1..40).contains(&refused),
+        "{refused} requests for services"
+    );
     let told = "may not watch custom resource definitions";
     assert_eq!(world.operator.log().matches(told).count(), 1);
     leave(&case).await;
