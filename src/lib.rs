@@ -8,14 +8,15 @@
 //! Data flows one way, and every step is a module:
 //!
 //! ```text
-//! poll / webhook → source (fetch, I/O) → Snapshot → render (pure) → plan (pure) → apply, prune (I/O)
-//!      → health (pure over watched data) → status (pure) → write, notify (I/O)
+//! poll / webhook → source (fetch, I/O) → verify (pure) → Snapshot → render (pure) → plan (pure)
+//!      → apply, prune (I/O) → health (pure over watched data) → status (pure) → write, notify (I/O)
 //! ```
 //!
 //! # Architecture invariants
 //!
-//! - `manifest`, `render`, `plan`, `health` and `webhook` import no client, no runtime, no file
+//! - `manifest`, `render`, `plan`, `health`, `verify` and `webhook` import no client, no runtime, no file
 //!   system and no clock.
+//! - Where `spec.verify` asks for a signature, a snapshot is published only once that was found good.
 //! - Only `source` names git2, only `manifest` names the YAML crate, and only `cluster` calls the API
 //!   for managed objects.
 //! - A render that failed, or came out empty, never reaches prune. Prune deletes by uid
@@ -34,6 +35,7 @@ pub mod cluster;
 pub mod config;
 pub mod controller;
 pub mod crds;
+mod glob;
 pub mod health;
 pub mod leader;
 pub mod manifest;
@@ -44,6 +46,7 @@ pub mod plan;
 pub mod render;
 pub mod server;
 pub mod source;
+pub mod verify;
 pub mod webhook;
 
 /// An error with its causes, for people.

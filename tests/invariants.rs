@@ -16,7 +16,7 @@ struct Rule {
 
 const RULES: [Rule; 7] = [
     Rule {
-        invariant: "manifest, render, plan, health and webhook are pure",
+        invariant: "manifest, render, plan, health, verify and webhook are pure",
         words: &[
             "kube::Client",
             "kube::Api",
@@ -30,9 +30,16 @@ const RULES: [Rule; 7] = [
             "tracing",
         ],
         binds: |file| {
-            ["manifest/", "render/", "plan/", "health/", "webhook/"]
-                .iter()
-                .any(|m| file.starts_with(m))
+            [
+                "manifest/",
+                "render/",
+                "plan/",
+                "health/",
+                "verify/",
+                "webhook/",
+            ]
+            .iter()
+            .any(|m| file.starts_with(m))
         },
     },
     Rule {
