@@ -48,6 +48,15 @@ async fn the_api_server_refuses_what_cannot_be_meant() {
     };
     let url = "url must be https://host/path, http://host/path, ssh://user@host:port/path or user@host:path";
     let path = "path must be relative and stay inside the repository";
+    let tags = "verify.mode Tag and CommitAndTag need a ref that is a tag";
+    let verify = |reference: Value, mode: Value| {
+        let verify = json!({"secretRef": {"name": "x"}, "mode": mode});
+        let spec = match reference.as_object().is_some_and(|map| map.is_empty()) {
+            true => json!({"verify": verify}),
+            false => json!({"verify": verify, "ref": reference}),
+        };
+        repository(spec)
+    };
     let rows = [
         (repository(json!({"url": "ftp://git.example/shop"})), url),
         (repository(json!({"url": "git.example/shop"})), url),
@@ -81,6 +90,27 @@ async fn the_api_server_refuses_what_cannot_be_meant() {
         (
             repository(json!({"ref": {"commit": "abc123"}})),
             "spec.ref.commit",
+        ),
+        (
+            repository(json!({"verify": {"mode": "Commit"}})),
+            "spec.verify.secretRef",
+        ),
+        (verify(json!({}), json!("Head")), "spec.verify.mode"),
+        (verify(json!({}), json!("Tag")), tags),
+        (verify(json!({"branch": "main"}), json!("Tag")), tags),
+        (
+            verify(
+                json!({"name": "refs/heads/main", "tag": "v1"}),
+                json!("Tag"),
+            ),
+            tags,
+        ),
+        (
+            verify(
+                json!({"commit": "0".repeat(40), "tag": "v1"}),
+                json!("CommitAndTag"),
+            ),
+            tags,
         ),
         (repository(json!({"sync": {"path": "../other"}})), path),
         (

@@ -38,6 +38,7 @@ mod ssh;
 mod status;
 mod support;
 mod transports;
+mod verify;
 mod webhook;
 
 use std::{fs, path::Path};

@@ -65,6 +65,10 @@ pub enum Reason {
     AuthenticationFailed,
     /// The Secret with the credentials is missing or malformed.
     CredentialsInvalid,
+    /// The revision is not signed by who may.
+    VerificationFailed,
+    /// The Secret that says who may sign is missing or malformed.
+    SignersInvalid,
     /// The remote has no such branch, tag or commit.
     RefNotFound,
     /// A file or the repository is over a size limit.
@@ -117,6 +121,8 @@ impl Reason {
             Self::FetchFailed => "FetchFailed",
             Self::AuthenticationFailed => "AuthenticationFailed",
             Self::CredentialsInvalid => "CredentialsInvalid",
+            Self::VerificationFailed => "VerificationFailed",
+            Self::SignersInvalid => "SignersInvalid",
             Self::RefNotFound => "RefNotFound",
             Self::TooLarge => "TooLarge",
             Self::WebhookInvalid => "WebhookInvalid",

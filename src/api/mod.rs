@@ -11,7 +11,8 @@ pub use condition::{ConditionType, Reason, Verdict, set_conditions};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use kube::core::Duration;
 pub use repository::{
-    GitRef, GitRepository, GitRepositorySpec, GitRepositoryStatus, SecretRef, Webhook,
+    GitRef, GitRepository, GitRepositorySpec, GitRepositoryStatus, SecretRef, Verification,
+    VerificationMode, Webhook,
 };
 pub use sync::{
     DeletionPolicy, Dependency, Failure, HistoryEntry, Mode, ObjectCounts, SourceRef, Sync,

@@ -4,6 +4,7 @@
 #![allow(clippy::duplicated_attributes)]
 
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Condition, Duration, SyncSettings, Time};
@@ -54,6 +55,7 @@ use super::{Condition, Duration, SyncSettings, Time};
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.verify) || self.verify.mode == 'Commit' || (has(self.ref) && !has(self.ref.commit) && (has(self.ref.name) ? self.ref.name.startsWith('refs/tags/') : (has(self.ref.semver) || has(self.ref.tag))))").message("verify.mode Tag and CommitAndTag need a ref that is a tag: tag, semver, or a name that begins with refs/tags/"))]
 pub struct GitRepositorySpec {
     /// URL of the repository: `https://host/path`, `http://host/path`, `ssh://user@host:port/path`
     /// or `user@host:path`. Passwords do not belong here.
@@ -86,6 +88,10 @@ pub struct GitRepositorySpec {
     /// `password`) with `known_hosts`, which is required. A changed Secret is used at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
+
+    /// Take only revisions that are signed by who may. What is live stays live until one comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verification>,
 
     /// Poll at once when the Git server says that something was pushed, by `POST /hook` on port
     /// 9292. GitHub, GitLab, Bitbucket, Gitea, Forgejo and Azure DevOps are understood as they are,
@@ -137,6 +143,32 @@ pub struct GitRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[0-9a-f]{40}$"))]
     pub commit: Option<String>,
+}
+
+/// Whose signature a revision needs.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// What has to be signed: the commit, the annotated tag that `ref` names, or both.
+    #[serde(default)]
+    pub mode: VerificationMode,
+
+    /// A Secret of the same namespace with those who may sign: under the key `allowed_signers` SSH
+    /// keys, in the format of ssh-keygen's allowed signers; under any other key ASCII-armoured
+    /// OpenPGP public keys. A changed Secret is used at once.
+    pub secret_ref: SecretRef,
+}
+
+/// What has to be signed.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub enum VerificationMode {
+    /// The commit.
+    #[default]
+    Commit,
+    /// The annotated tag that `ref` names.
+    Tag,
+    /// Both.
+    CommitAndTag,
 }
 
 /// How the Git server's calls are known to be its own.

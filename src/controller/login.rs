@@ -3,7 +3,7 @@
 use kube::ResourceExt as _;
 use tokio::sync::watch;
 
-use super::{Context, secrets};
+use super::{Context, secrets, verified};
 use crate::api::{GitRepository, Reason};
 use crate::source::{self, Credentials, CredentialsError};
 
@@ -24,6 +24,8 @@ struct Read {
 pub(super) enum PollError {
     #[error(transparent)]
     Fetch(#[from] source::Error),
+    #[error(transparent)]
+    Unverified(#[from] verified::Error),
     #[error("spec.secretRef: {0}")]
     Secret(#[from] secrets::Error),
     #[error("spec.secretRef: Secret {secret}: {source}")]
@@ -37,6 +39,7 @@ impl PollError {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Fetch(error) => error.reason(),
+            Self::Unverified(error) => error.reason(),
             Self::Secret(secrets::Error::Unavailable(..)) => Reason::ApiUnavailable,
             Self::Secret(_) | Self::Credentials { .. } => Reason::CredentialsInvalid,
         }

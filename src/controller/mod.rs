@@ -11,6 +11,7 @@ mod secrets;
 mod sources;
 mod supervise;
 mod sync;
+mod verified;
 mod warm;
 
 use std::time::Duration;

@@ -17,6 +17,7 @@ use super::patch::{is_gone, write_status};
 use super::receiver;
 use super::secrets;
 use super::sources::{Seen, SourceState};
+use super::verified::Verifier;
 use crate::api::{
     Condition, ConditionType, GitRepository, GitRepositoryStatus, REQUESTED_AT, Reason, Sync,
     SyncSpec, Time, Verdict, set_conditions,
@@ -26,7 +27,7 @@ use crate::chain;
 use crate::manifest::redact;
 use crate::notify::Level;
 use crate::plan::SyncName;
-use crate::source::{Credentials, FetchRequest, Fetched, Reference};
+use crate::source::{Credentials, FetchRequest, Fetched, Reference, Snapshot};
 
 /// The field manager of child Syncs; not that of managed objects, so that a Sync which is itself in
 /// Git keeps its two writers apart.
@@ -51,6 +52,9 @@ pub(super) struct Driver {
     login: Login,
     /// The credentials that the remote has accepted last.
     proven: Option<Credentials>,
+    verifier: Verifier,
+    /// What the last poll found, whether it went live or not.
+    fetched: Option<Arc<Snapshot>>,
     mender: Mender,
     /// The webhook's Secret.
     token: Option<watch::Receiver<u64>>,
@@ -84,6 +88,8 @@ impl Driver {
             next_poll: Instant::now(),
             login: Login::default(),
             proven: None,
+            verifier: Verifier::default(),
+            fetched: None,
             mender: Mender::new(),
             token: None,
             deaf: None,
@@ -111,6 +117,7 @@ impl Driver {
                 }
                 // A rotated credential is tried at once.
                 true = self.login.changed() => self.next_poll = Instant::now(),
+                true = self.verifier.changed() => self.next_poll = Instant::now(),
                 true = secrets::changed(self.token.as_mut()) => {
                     self.token = None;
                     self.next_poll = Instant::now();
@@ -162,7 +169,12 @@ impl Driver {
                 }
             }
             Err(error) => {
-                self.next_poll = Instant::now() + self.backoff.pause();
+                // The remote answered: it is asked as often as ever.
+                let pause = match error.reason() {
+                    Reason::VerificationFailed => jittered(object.spec.interval.into()),
+                    _ => self.backoff.pause(),
+                };
+                self.next_poll = Instant::now() + pause;
                 self.failed(object, &error)
             }
         };
@@ -179,31 +191,23 @@ impl Driver {
     /// Fetches, and publishes what is new before anything is written to the API server about it.
     async fn fetch(&mut self, object: &GitRepository, new_spec: bool) -> Result<String, PollError> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        let figures = self.context.metrics.figures().repositories.clone();
-        let _at_work = figures.at_work(&namespace, &name);
+        let repositories = self.context.metrics.figures().repositories.clone();
+        let _at_work = repositories.at_work(&namespace, &name);
         let credentials = self.login.credentials(&self.context, object).await?;
         let known = self.publish.borrow().latest.clone();
         let started = Instant::now();
         let request = FetchRequest {
             // Another URL or ref may name the same commit; it is another revision all the same.
-            known: known
-                .as_ref()
-                .filter(|_| !new_spec)
-                .map(|seen| seen.snapshot.clone()),
+            known: self.fetched.clone().filter(|_| !new_spec),
             proven: self.proven.as_ref() == Some(&credentials),
-            ..request(object, credentials.clone())
+            ..request(object, credentials)
         };
-        let fetched = self.context.cache.fetch(request).await;
-        let outcome = match &fetched {
-            Ok(_) => Reason::Fetched,
-            Err(error) => error.reason(),
-        };
+        let found = self.find(object, request).await;
+        let outcome = found
+            .as_ref()
+            .map_or_else(PollError::reason, |_| Reason::Fetched);
         self.context.metrics.fetch(outcome, started.elapsed());
-        let (Fetched::New(snapshot) | Fetched::Unchanged(snapshot)) = fetched?;
-        self.proven = Some(credentials);
-        figures.set(&namespace, &name, |row| {
-            row.fetched_at = Some(Timestamp::now());
-        });
+        let (snapshot, signer) = found?;
         let revision = snapshot.revision.to_string();
         // The newest snapshot also of a revision that is known: its objects may have moved, when the
         // cache was found corrupt or had grown too large.
@@ -237,7 +241,33 @@ impl Driver {
         self.status.revision = Some(revision.clone());
         self.status.committed_at = Some(Time(snapshot.committed_at));
         self.status.observed_at = Some(Time(at));
-        Ok(format!("fetched {revision}"))
+        Ok(match signer {
+            Some(signer) => format!("fetched {revision}, {signer}"),
+            None => format!("fetched {revision}"),
+        })
+    }
+
+    /// What the remote has, and who signed it where somebody must have.
+    async fn find(
+        &mut self,
+        object: &GitRepository,
+        request: FetchRequest,
+    ) -> Result<(Arc<Snapshot>, Option<String>), PollError> {
+        let credentials = request.credentials.clone();
+        let fetched = self.context.cache.fetch(request).await?;
+        let (Fetched::New(snapshot) | Fetched::Unchanged(snapshot)) = fetched;
+        self.proven = Some(credentials);
+        self.fetched = Some(Arc::clone(&snapshot));
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let repositories = &self.context.metrics.figures().repositories;
+        repositories.set(&namespace, &name, |row| {
+            row.fetched_at = Some(Timestamp::now());
+        });
+        let signer = self
+            .verifier
+            .check(&self.context, object, &snapshot)
+            .await?;
+        Ok((snapshot, signer))
     }
 
     /// When a revision was first seen: a restart of the operator is no new observation.
@@ -271,7 +301,10 @@ impl Driver {
             message = format!("{message}; {advice}");
         }
         if let Some(revision) = &self.status.revision {
-            message = format!("{message}; {revision} stays live");
+            message = match message.contains(revision) {
+                true => format!("{message}; it was live before, and stays so"),
+                false => format!("{message}; {revision} stays live"),
+            };
         }
         self.publish.send_if_modified(|state| {
             let problem = Some((reason, message.clone()));
@@ -279,15 +312,21 @@ impl Driver {
             state.problem = problem;
             changed
         });
-        vec![
-            ready(Some(false), reason, message),
-            Verdict::new(
+        let standing = match reason {
+            Reason::VerificationFailed => Verdict::new(
+                ConditionType::Stalled,
+                true,
+                reason,
+                "a revision that is signed by who may has to come, or its signer into the Secret",
+            ),
+            _ => Verdict::new(
                 ConditionType::Reconciling,
                 true,
                 Reason::Progressing,
                 "the fetch is retried",
             ),
-        ]
+        };
+        vec![ready(Some(false), reason, message), standing]
     }
 
     async fn report(&mut self, object: &GitRepository, verdicts: Vec<Verdict>) {
@@ -316,10 +355,13 @@ impl Driver {
             return;
         }
         let context = &self.context;
-        // The first condition is Ready. A failure that changes nothing is told once.
+        // The first condition is Ready. A failure that changes nothing is told once; each revision that
+        // is refused is a failure of its own.
         let standing = |status: &GitRepositoryStatus| {
             let ready = status.conditions.first()?;
-            Some((ready.status.clone(), ready.reason.clone()))
+            let is_refusal = ready.reason == Reason::VerificationFailed.as_str();
+            let of = is_refusal.then(|| ready.message.clone());
+            Some((ready.status.clone(), ready.reason.clone(), of))
         };
         if standing(&status) != standing(&self.status)
             && let Some(ready) = failure

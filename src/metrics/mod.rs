@@ -115,12 +115,13 @@ const SECONDS: [f64; 13] = [
 ];
 
 /// What counters by reason begin with at zero, so that the first of each shows as an increase.
-const OF_FETCHES: [Reason; 5] = [
+const OF_FETCHES: [Reason; 6] = [
     Reason::Fetched,
     Reason::FetchFailed,
     Reason::AuthenticationFailed,
     Reason::RefNotFound,
     Reason::TooLarge,
+    Reason::VerificationFailed,
 ];
 const OF_RECONCILES: [Reason; 5] = [
     Reason::Converged,

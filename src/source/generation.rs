@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::error::Error;
 use super::limits::Settings;
+use super::pull::Target;
 use super::url::hex;
 
 /// Where towline's own refs are; each points at a commit that is complete.
@@ -158,15 +159,17 @@ impl Drop for Handle<'_> {
     }
 }
 
-/// Whether `commit` is complete in `repository`: one of towline's refs, most likely that of
-/// `reference`, points at it, and it can be read.
-pub(super) fn holds(
-    repository: &Repository,
-    reference: &str,
-    commit: Oid,
-) -> Result<bool, git2::Error> {
+/// Whether `target` is complete in `repository`: one of towline's refs, most likely its own, points at
+/// the commit, and it can be read; so can the tag, which may have come later than the commit.
+pub(super) fn holds(repository: &Repository, target: &Target) -> Result<bool, git2::Error> {
+    let commit = target.commit;
+    if let Some(tag) = target.tag
+        && !repository.odb()?.exists(tag)
+    {
+        return Ok(false);
+    }
     let readable = || repository.find_commit(commit)?.tree().map(|_| true);
-    if repository.refname_to_id(&private_ref(reference)).ok() == Some(commit) {
+    if repository.refname_to_id(&private_ref(&target.source)).ok() == Some(commit) {
         return readable();
     }
     for other in repository.references_glob(&format!("{REFS}*"))? {

@@ -32,6 +32,8 @@ pub(super) struct Target {
     pub(super) name: Option<String>,
     /// The commit, with an annotated tag peeled.
     pub(super) commit: Oid,
+    /// The annotated tag.
+    pub(super) tag: Option<Oid>,
 }
 
 /// Connects, finds the target, and downloads it into `repository` unless `has` says that it is
@@ -111,6 +113,7 @@ fn find(heads: &[RemoteHead<'_>], order: Order<'_>) -> Result<Target, Error> {
             Some(Target {
                 name: Some(name.to_owned()),
                 commit: head.oid(),
+                tag: None,
                 source,
             })
         }
@@ -136,6 +139,7 @@ fn find(heads: &[RemoteHead<'_>], order: Order<'_>) -> Result<Target, Error> {
                 source: named.map_or_else(|| id.clone(), |head| head.name().to_owned()),
                 name: None,
                 commit,
+                tag: None,
             })
         }
     };
@@ -151,6 +155,7 @@ fn named(heads: &[RemoteHead<'_>], name: &str, source: String) -> Option<Target>
     Some(Target {
         name: Some(name.to_owned()),
         commit: peeled.unwrap_or(head).oid(),
+        tag: peeled.map(|_| head.oid()),
         source,
     })
 }
@@ -166,11 +171,14 @@ fn unnamed_default(heads: &[RemoteHead<'_>], commit: Oid) -> Option<String> {
     branches.first().map(|&name| name.to_owned())
 }
 
-/// What was downloaded is a commit, with its folder.
+/// What was downloaded is a commit, with its folder, and the tag that was asked for.
 fn checked(repository: &Repository, order: Order<'_>, target: Target) -> Result<Target, Error> {
     let kind = repository
         .odb()
-        .and_then(|odb| odb.read_header(target.commit))
+        .and_then(|odb| {
+            target.tag.map(|tag| odb.read_header(tag)).transpose()?;
+            odb.read_header(target.commit)
+        })
         .map_err(|error| Error::from_database(&error))?
         .1;
     if kind != git2::ObjectType::Commit {

@@ -15,6 +15,7 @@ use super::path::{self, RepoPath, TreeId};
 use super::pull::Target;
 use super::url::{clean, hex};
 use crate::render::{BlobId, SourceFile};
+use crate::verify::{CommitObject, TagObject};
 
 /// The longest author and subject, in bytes.
 const MAX_AUTHOR: usize = 100;
@@ -72,10 +73,19 @@ pub struct Snapshot {
     pub author: String,
     /// The first line of its message, of bounded length.
     pub subject: String,
+    /// The annotated tag that it was asked for by.
+    tag: Option<Tag>,
     root: Oid,
     max_file_bytes: u64,
     max_files: usize,
     generation: Arc<Generation>,
+}
+
+/// An annotated tag, by its name without `refs/tags/`.
+#[derive(Debug, PartialEq)]
+struct Tag {
+    name: String,
+    id: Oid,
 }
 
 impl Snapshot {
@@ -103,6 +113,7 @@ impl Snapshot {
             committed_at: Timestamp::from_second(committed_at).unwrap_or_default(),
             author,
             subject,
+            tag: Tag::of(target),
             root,
             max_file_bytes: settings.max_file_bytes,
             max_files: settings.max_files,
@@ -134,12 +145,34 @@ impl Snapshot {
 
     /// The content of `file`.
     pub fn read(&self, file: &SourceFile) -> Result<Vec<u8>, Error> {
-        self.read_named(file.blob, || file.path.to_string())
+        self.read_object(&file.blob.0, || file.path.to_string())
+    }
+
+    /// The commit as it is stored, signature and all.
+    pub fn commit_object(&self) -> Result<CommitObject, Error> {
+        let id = self.revision.commit;
+        Ok(CommitObject {
+            id: id.to_string(),
+            raw: self.read_object(&id.0, || format!("commit {id}"))?,
+        })
+    }
+
+    /// The annotated tag that the revision was asked for by, as it is stored; none where it was asked for
+    /// by something else, be that a lightweight tag.
+    pub fn tag_object(&self) -> Result<Option<TagObject>, Error> {
+        let Some(tag) = &self.tag else {
+            return Ok(None);
+        };
+        let raw = self.read_object(tag.id.as_bytes(), || format!("tag {}", tag.name))?;
+        Ok(Some(TagObject {
+            name: tag.name.clone(),
+            raw,
+        }))
     }
 
     /// The content of a blob, where its path is not at hand.
     pub fn read_blob(&self, blob: BlobId) -> Result<Vec<u8>, Error> {
-        self.read_named(blob, || format!("blob {}", hex(&blob.0)))
+        self.read_object(&blob.0, || format!("blob {}", hex(&blob.0)))
     }
 
     /// Waits until a read, of this snapshot or another one of the same folder, finds that its objects
@@ -148,11 +181,11 @@ impl Snapshot {
         self.generation.until_damaged().await;
     }
 
-    fn read_named(&self, blob: BlobId, name: impl Fn() -> String) -> Result<Vec<u8>, Error> {
+    fn read_object(&self, id: &[u8], name: impl Fn() -> String) -> Result<Vec<u8>, Error> {
         let limit = self.max_file_bytes;
         self.read_with(|repository| {
             let database = |error: git2::Error| Error::from_database(&error);
-            let id = Oid::from_bytes(&blob.0).map_err(database)?;
+            let id = Oid::from_bytes(id).map_err(database)?;
             let odb = repository.odb().map_err(database)?;
             // The header first: a small pack may hold a very large file.
             let size = odb.read_header(id).map_err(database)?.0 as u64;
@@ -180,6 +213,7 @@ impl Snapshot {
         Arc::ptr_eq(&self.generation, generation)
             && self.revision.name.as_deref() == target.name.as_deref()
             && self.revision.commit.0 == path::bytes(target.commit)
+            && self.tag == Tag::of(target)
     }
 
     /// Whether this is the commit `id`, asked for by its id, in the repository in `folder`, and
@@ -189,6 +223,13 @@ impl Snapshot {
             && self.revision.commit.to_string() == id
             && self.generation.is_in(folder)
             && !self.generation.is_damaged()
+    }
+}
+
+impl Tag {
+    fn of(target: &Target) -> Option<Self> {
+        let name = target.source.strip_prefix("refs/tags/")?.to_owned();
+        target.tag.map(|id| Self { name, id })
     }
 }
 

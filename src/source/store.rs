@@ -240,7 +240,7 @@ fn extend<S>(
         &repository,
         order,
         |target| {
-            let complete = generation::holds(&repository, &target.source, target.commit)
+            let complete = generation::holds(&repository, target)
                 .map_err(|error| Error::from_database(&error))?;
             full = !complete && is_full(generation);
             Ok(complete || full)

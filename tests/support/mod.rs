@@ -35,6 +35,7 @@ pub mod repo;
 pub mod scratch;
 pub mod secret;
 pub mod shared;
+pub mod signing;
 pub mod sshd;
 pub mod tls;
 pub mod usage;

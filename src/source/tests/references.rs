@@ -232,3 +232,33 @@ async fn a_tag_that_moves_under_a_range_is_another_revision() {
     remote.delete("refs/tags/v1.1.0");
     assert!(!step(format!("v1.0.0@sha1:{two}")).await);
 }
+
+#[tokio::test]
+async fn an_annotated_tag_is_kept_with_its_commit() {
+    let remote = Remote::start().await;
+    let one = remote.commit("main", &[("a.yaml", FILE)]);
+    let (_folder, cache) = cache();
+    let by_branch = fetch(&cache, remote.request(branch("main"))).await;
+    assert!(by_branch.tag_object().unwrap().is_none());
+    let raw = by_branch.commit_object().unwrap();
+    assert_eq!(raw.id, one.to_string());
+    assert!(raw.raw.starts_with(b"tree "));
+    // The commit is there already, and the tag is not.
+    remote.annotated_tag("v1", one);
+    remote.set("refs/tags/light", one);
+    let mut request = remote.request(Reference::Name("refs/tags/v1".into()));
+    let by_tag = fetch(&cache, request.clone()).await;
+    let tag = by_tag.tag_object().unwrap().unwrap();
+    assert_eq!(tag.name, "v1");
+    assert!(tag.raw.starts_with(format!("object {one}\n").as_bytes()));
+    let light = fetch(&cache, remote.request(Reference::Tag("light".into()))).await;
+    assert!(light.tag_object().unwrap().is_none());
+    // Another tag of the same name and commit is another snapshot.
+    request.known = Some(Arc::clone(&by_tag));
+    let same = fetch(&cache, request.clone()).await;
+    assert!(Arc::ptr_eq(&same, &by_tag));
+    remote.delete("refs/tags/v1");
+    remote.set("refs/tags/v1", one);
+    let moved = fetch(&cache, request).await;
+    assert!(moved.tag_object().unwrap().is_none());
+}
