@@ -11,10 +11,11 @@ use super::error::Error;
 use super::generation::Generation;
 use super::limits::Settings;
 use super::listing::{self, Listing};
-use super::path::{self, RepoPath, TreeId};
+use super::modules::Modules;
+use super::path::{self, RepoPath, TreeId, View};
 use super::pull::Target;
 use super::url::{clean, hex};
-use crate::render::{BlobId, SourceFile};
+use crate::render::{BlobId, IGNORE_FILE, SourceFile};
 
 /// The longest author and subject, in bytes.
 const MAX_AUTHOR: usize = 100;
@@ -73,16 +74,19 @@ pub struct Snapshot {
     /// The first line of its message, of bounded length.
     pub subject: String,
     root: Oid,
+    /// None where they are not read.
+    modules: Option<Modules>,
     max_file_bytes: u64,
     max_files: usize,
     generation: Arc<Generation>,
 }
 
 impl Snapshot {
-    /// Reads the commit that `target` names.
+    /// Reads the commit that `target` names. `modules`: its submodules, where they are to be read.
     pub(super) fn open(
         generation: Arc<Generation>,
         target: &Target,
+        modules: Option<Modules>,
         settings: &Settings,
     ) -> Result<Self, Error> {
         let repository = generation.handle()?;
@@ -104,6 +108,7 @@ impl Snapshot {
             author,
             subject,
             root,
+            modules,
             max_file_bytes: settings.max_file_bytes,
             max_files: settings.max_files,
             generation,
@@ -111,15 +116,19 @@ impl Snapshot {
     }
 
     /// The content id of the folder at `path` (of the file, where it is one): equal for two
-    /// revisions exactly if everything below it is equal, but for what symbolic links out of the
-    /// folder point at; [`Listing::self_contained`] says whether there are any. Takes microseconds.
+    /// revisions only if everything below it is equal, submodules and the `.towlineignore` files of
+    /// the folders around it included, but for what symbolic links out of the folder point at;
+    /// [`Listing::self_contained`] says whether there are any. Takes microseconds.
     ///
     /// `path` is relative to the repository's root, which an empty path or `.` means.
     pub fn tree_id(&self, path: &str) -> Result<TreeId, Error> {
         let path = RepoPath::parse(path)?;
         self.read_with(|repository| {
-            let found = path::find(repository, self.root, &path, &self.revision)?;
-            Ok(TreeId(path::bytes(found.id)))
+            let unread = Modules::default();
+            let view = self.view(repository, &unread);
+            let found = path::find(view, &path, &self.revision)?;
+            let above = path::above(view, &path, IGNORE_FILE, &self.revision)?;
+            listing::identify(found.id, &above, view.modules.file()).map(TreeId)
         })
     }
 
@@ -128,8 +137,18 @@ impl Snapshot {
     pub fn listing(&self, path: &str) -> Result<Listing, Error> {
         let path = RepoPath::parse(path)?;
         self.read_with(|repository| {
-            listing::list(repository, self.root, &path, &self.revision, self.max_files)
+            let unread = Modules::default();
+            let view = self.view(repository, &unread);
+            listing::list(view, &path, &self.revision, self.max_files)
         })
+    }
+
+    fn view<'r>(&'r self, repository: &'r git2::Repository, unread: &'r Modules) -> View<'r> {
+        View {
+            repository,
+            root: self.root,
+            modules: self.modules.as_ref().unwrap_or(unread),
+        }
     }
 
     /// The content of `file`.
@@ -180,6 +199,11 @@ impl Snapshot {
         Arc::ptr_eq(&self.generation, generation)
             && self.revision.name.as_deref() == target.name.as_deref()
             && self.revision.commit.0 == path::bytes(target.commit)
+    }
+
+    /// Its submodules, where they are read.
+    pub(super) fn modules(&self) -> Option<&Modules> {
+        self.modules.as_ref()
     }
 
     /// Whether this is the commit `id`, asked for by its id, in the repository in `folder`, and

@@ -21,7 +21,10 @@ pub(super) enum TargetError {
     #[error(transparent)]
     Render(#[from] RenderError<source::Error>),
     /// Part of the path is in another repository.
-    #[error("{0} is a submodule, which is not fetched: keep manifests in the repository itself")]
+    #[error(
+        "{0} is a submodule, which is not fetched: set spec.recurseSubmodules of the GitRepository \
+         (and have .gitmodules name it), or keep manifests in the repository itself"
+    )]
     Submodule(String),
     /// The task that reads them died.
     #[error("reading the repository was interrupted")]
@@ -140,14 +143,14 @@ fn read(
         return Ok(None);
     }
     let listing = snapshot.listing(&scope.path)?;
-    if known.is_some_and(|known| known.key == listing.key) {
-        return Ok(None);
-    }
     if let Some(submodule) = listing.submodules.first() {
         return Err(TargetError::Submodule(submodule.clone()));
     }
+    if known.is_some_and(|known| known.key == listing.key) {
+        return Ok(None);
+    }
     let mut ignores = Vec::new();
-    for file in &listing.files {
+    for file in listing.above.iter().chain(&listing.files) {
         if let Some(folder) = file.path.strip_suffix(IGNORE_FILE)
             && (folder.is_empty() || folder.ends_with('/'))
         {

@@ -232,3 +232,49 @@ async fn a_tag_that_moves_under_a_range_is_another_revision() {
     remote.delete("refs/tags/v1.1.0");
     assert!(!step(format!("v1.0.0@sha1:{two}")).await);
 }
+
+#[tokio::test]
+async fn a_history_is_fetched_where_it_is_asked_for() {
+    let remote = Remote::start().await;
+    for round in 0..3u8 {
+        remote.commit("main", &[("a.yaml", Entry::File(&[round]))]);
+    }
+    let (folder, cache) = cache();
+    let shallow = remote.request(branch("main"));
+    let mut full = FetchRequest {
+        full_history: true,
+        ..shallow.clone()
+    };
+    let commits = |snapshot: &Snapshot| {
+        let copies = std::fs::read_dir(folder.path()).unwrap().map(|copy| {
+            let copy = copy.unwrap().path().join("1");
+            let repository = git2::Repository::open_bare(copy).unwrap();
+            let mut walk = repository.revwalk().unwrap();
+            let tip = snapshot.revision.commit.to_string();
+            walk.push(git2::Oid::from_str(&tip).unwrap()).unwrap();
+            walk.count()
+        });
+        let mut counts: Vec<usize> = copies.collect();
+        counts.sort_unstable();
+        counts
+    };
+    fetch(&cache, shallow.clone()).await;
+    let snapshot = fetch(&cache, full.clone()).await;
+    assert_eq!(commits(&snapshot), [1, 3]);
+    // What is new is added.
+    remote.commit("main", &[("b.yaml", FILE)]);
+    fetch(&cache, shallow.clone()).await;
+    full.known = Some(snapshot);
+    let snapshot = fetch(&cache, full.clone()).await;
+    assert_eq!(paths(&snapshot.listing("").unwrap()), ["a.yaml", "b.yaml"]);
+    assert_eq!(*commits(&snapshot).last().unwrap(), 4);
+
+    // A server that knows nothing of shallow downloads says so, and hands out the whole.
+    remote.commit("main", &[("c.yaml", FILE)]);
+    remote.behave(Behaviour::Whole);
+    let error = cache.fetch(shallow).await.unwrap_err();
+    assert!(matches!(error, Error::ShallowRefused { .. }), "{error:?}");
+    assert!(error.to_string().contains("set spec.fullHistory to true"));
+    let snapshot = fetch(&cache, full).await;
+    assert_eq!(snapshot.listing("").unwrap().files.len(), 3);
+}
