@@ -105,7 +105,7 @@ async fn a_path_that_is_lost_or_leads_astray() {
                 ("README.md", Change::Write("# Nothing\n")),
             ],
             "EmptyRender",
-            &["no manifest found under no-manifests; nothing is pruned"],
+            &["no manifest found under no-manifests", "nothing is pruned"],
         ),
         row(
             "empty-documents",
@@ -163,6 +163,31 @@ async fn a_path_that_is_lost_or_leads_astray() {
         ),
     ];
     each_is_told_and_loses_nothing("bad-path", rows).await;
+}
+
+#[tokio::test]
+async fn an_ignore_file_above_the_path_counts_as_git_has_it() {
+    let case = world().await.case("ignore-above").await;
+    let [a, b] = ["a", "b"].map(|name| config_map(name, &case.namespace, "one"));
+    let first = case.repo.commit(
+        &[("apps/a.yaml", Some(&a)), ("apps/b.yaml", Some(&b))],
+        "two",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({"path": "apps"})).await;
+    case.synced("all", &first).await;
+    let ignore = |text| [(".towlineignore", Some(text))];
+    let one = case.push(&ignore("/apps/b.yaml\n"), "one").await;
+    case.synced("all", &one).await;
+    case.has("b", "value", None).await;
+    case.push(&ignore("apps/\n"), "none").await;
+    let message = case.stands("all", "False", "EmptyRender").await;
+    let leaves = "no manifest found under apps, or .towlineignore leaves all out";
+    assert_says(&message, &[leaves, "stays live"]);
+    case.has("a", "value", Some("one")).await;
+    let both = case.push(&ignore("*.txt\n"), "both").await;
+    case.synced("all", &both).await;
+    case.has("b", "value", Some("one")).await;
 }
 
 #[tokio::test]

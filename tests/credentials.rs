@@ -1,9 +1,13 @@
 //! Credentials of a private repository: what is missing or wrong is said, what was rotated is used, and
 //! no value of a Secret shows anywhere.
 
+use std::net::SocketAddr;
+
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::git::GitServer;
 use crate::support::verdict::{assert_says, assert_silent, repository_stands};
@@ -13,8 +17,8 @@ use crate::support::world::{PATIENCE, config_map, world};
 /// Stands in every value of every Secret here.
 const MARKER: &str = "hunter2-marker";
 
-fn secret(data: &Value) -> Secret {
-    serde_json::from_value(json!({"metadata": {"name": "git"}, "stringData": data})).unwrap()
+fn secret(name: &str, data: &Value) -> Secret {
+    serde_json::from_value(json!({"metadata": {"name": name}, "stringData": data})).unwrap()
 }
 
 #[tokio::test]
@@ -40,7 +44,7 @@ async fn a_private_repository_is_read_once_its_secret_is_right() {
     let data = json!({"username": user, "password": ""});
     let secrets = case.api::<Secret>();
     secrets
-        .create(&PostParams::default(), &secret(&data))
+        .create(&PostParams::default(), &secret("git", &data))
         .await
         .unwrap();
     let message = format!("Secret {}/git", case.namespace);
@@ -70,5 +74,72 @@ async fn a_private_repository_is_read_once_its_secret_is_right() {
     case.patch::<Secret>("git", json!({"stringData": {"password": rotated}}))
         .await;
     repository_stands(&case, "True", "Fetched").await;
+    assert_silent(&case, MARKER).await;
+}
+
+/// A proxy that leads everywhere to `target`, if it is shown `login` (of basic authentication).
+async fn proxy(target: SocketAddr, login: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await.unwrap());
+                }
+                let head = String::from_utf8(head).unwrap();
+                if !head.contains(&format!("Proxy-Authorization: Basic {login}\r\n")) {
+                    let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
+                    return client.write_all(refusal).await.unwrap();
+                }
+                let mut server = TcpStream::connect(target).await.unwrap();
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_repository_behind_a_proxy_is_read_once_the_proxys_secret_is_right() {
+    let case = world().await.case("proxy").await;
+    let live = config_map("a", &case.namespace, "one");
+    let first = case.repo.commit(&[("a.yaml", Some(&live))], "first");
+    let server = case.world.git.url().replace("http://", "");
+    // ann:hunter2-marker
+    let address = proxy(server.parse().unwrap(), "YW5uOmh1bnRlcjItbWFya2Vy").await;
+    let url = case.repo.url().replace(&server, "git.invalid");
+    case.repository(json!({"url": url, "proxySecretRef": {"name": "proxy"}}))
+        .await;
+    case.sync("all", json!({})).await;
+    let missing = repository_stands(&case, "False", "CredentialsInvalid").await;
+    let secret_of = format!("spec.proxySecretRef: Secret {}/proxy", case.namespace);
+    assert_says(&missing, &[&secret_of, "does not exist"]);
+
+    let data = json!({
+        "address": format!("http://{address}"), "username": "ann",
+        "password": format!("{MARKER}-wrong"),
+    });
+    let secrets = case.api::<Secret>();
+    secrets
+        .create(&PostParams::default(), &secret("proxy", &data))
+        .await
+        .unwrap();
+    let refused = repository_stands(&case, "False", "AuthenticationFailed").await;
+    assert_says(&refused, &["the proxy refuses its user and password"]);
+
+    let userinfo = format!("http://ann:{MARKER}@{address}");
+    let patch = json!({"stringData": {"address": userinfo}});
+    case.patch::<Secret>("proxy", patch).await;
+    let message = repository_stands(&case, "False", "CredentialsInvalid").await;
+    assert_says(&message, &[&secret_of, "address in the Secret"]);
+
+    let right = json!({"stringData": {
+        "address": format!("http://{address}"), "password": MARKER,
+    }});
+    case.patch::<Secret>("proxy", right).await;
+    case.synced("all", &first).await;
     assert_silent(&case, MARKER).await;
 }

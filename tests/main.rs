@@ -36,6 +36,7 @@ mod sharing;
 mod spec;
 mod ssh;
 mod status;
+mod submodules;
 mod support;
 mod transports;
 mod verify;

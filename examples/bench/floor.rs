@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::http::{Request, header};
 use kube::Client;
 use serde_json::Value;
-use towline::source::{Cache, Credentials, FetchRequest, Fetched, Reference, Settings, Snapshot};
+use towline::source::{Cache, FetchRequest, Fetched, Reference, Settings, Snapshot};
 
 use crate::support::control_plane::ControlPlane;
 use crate::support::scratch::Scratch;
@@ -121,13 +121,10 @@ impl Fetcher {
     /// Fetches what is new, and gives the time that it took.
     pub async fn fetch(&mut self) -> Duration {
         let started = Instant::now();
+        let main = Reference::Branch("main".to_owned());
         let request = FetchRequest {
-            url: self.url.clone(),
-            reference: Reference::Branch("main".to_owned()),
-            timeout: Duration::from_secs(60),
             known: self.known.clone(),
-            credentials: Credentials::default(),
-            proven: true,
+            ..FetchRequest::new(&self.url, main, Duration::from_secs(60))
         };
         let (Fetched::New(snapshot) | Fetched::Unchanged(snapshot)) =
             self.cache.fetch(request).await.expect("fetch");

@@ -93,6 +93,21 @@ pub struct GitRepositorySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verification>,
 
+    /// The Secret with the proxy that the repository is reached through, under Flux's keys:
+    /// `address`, as `http://host:port` or `https://host:port`, and `username` with `password`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_secret_ref: Option<SecretRef>,
+
+    /// Fetch submodules too, and read manifests in them. They are fetched with the repository's own
+    /// credentials, and so from its own server only: same scheme, host and port.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recurse_submodules: bool,
+
+    /// Fetch all commits that lead to the one that is followed, for a server that hands out no
+    /// commit without them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full_history: bool,
+
     /// Poll at once when the Git server says that something was pushed, by `POST /hook` on port
     /// 9292. GitHub, GitLab, Bitbucket, Gitea, Forgejo and Azure DevOps are understood as they are,
     /// and any CI that signs `{"url": …, "ref": …}`. Polling goes on beside it.

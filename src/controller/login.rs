@@ -1,22 +1,30 @@
-//! The credentials of a `GitRepository`: read from its Secret, and again when that changes.
+//! How a `GitRepository` is reached: credentials and proxy, read from their Secrets, and again when
+//! those change.
 
 use kube::ResourceExt as _;
 use tokio::sync::watch;
 
 use super::{Context, secrets, verified};
-use crate::api::{GitRepository, Reason};
-use crate::source::{self, Credentials, CredentialsError};
+use crate::api::{GitRepository, Reason, SecretRef};
+use crate::source::{self, Credentials, CredentialsError, Proxy};
 
-/// The credentials as they were read last, if they were.
+/// What was read last.
 #[derive(Default)]
-pub(super) struct Login(Option<Read>);
+pub(super) struct Login {
+    credentials: Slot<Credentials>,
+    proxy: Slot<Proxy>,
+}
 
-/// Credentials, and the Secret and URL that they are for.
-struct Read {
+/// What a Secret says, if it was read.
+struct Slot<T>(Option<Read<T>>);
+
+/// A value, and the Secret and URL that it is for.
+struct Read<T> {
     secret: String,
     url: String,
     changes: watch::Receiver<u64>,
-    credentials: Credentials,
+    /// None where the Secret cannot be used: the next poll reads again.
+    value: Option<T>,
 }
 
 /// Why a poll failed.
@@ -26,10 +34,14 @@ pub(super) enum PollError {
     Fetch(#[from] source::Error),
     #[error(transparent)]
     Unverified(#[from] verified::Error),
-    #[error("spec.secretRef: {0}")]
-    Secret(#[from] secrets::Error),
-    #[error("spec.secretRef: Secret {secret}: {source}")]
+    #[error("spec.{field}: {source}")]
+    Secret {
+        field: &'static str,
+        source: secrets::Error,
+    },
+    #[error("spec.{field}: Secret {secret}: {source}")]
     Credentials {
+        field: &'static str,
         secret: String,
         source: CredentialsError,
     },
@@ -40,8 +52,11 @@ impl PollError {
         match self {
             Self::Fetch(error) => error.reason(),
             Self::Unverified(error) => error.reason(),
-            Self::Secret(secrets::Error::Unavailable(..)) => Reason::ApiUnavailable,
-            Self::Secret(_) | Self::Credentials { .. } => Reason::CredentialsInvalid,
+            Self::Secret {
+                source: secrets::Error::Unavailable(..),
+                ..
+            } => Reason::ApiUnavailable,
+            Self::Secret { .. } | Self::Credentials { .. } => Reason::CredentialsInvalid,
         }
     }
 }
@@ -65,47 +80,83 @@ pub(super) fn advice(object: &GitRepository, reason: Reason) -> Option<String> {
 }
 
 impl Login {
-    /// The credentials of `spec.secretRef`, read again only when the Secret changed.
-    pub(super) async fn credentials(
+    /// What `spec.secretRef` and `spec.proxySecretRef` say, read again only when a Secret changed.
+    pub(super) async fn read(
         &mut self,
         context: &Context,
         object: &GitRepository,
-    ) -> Result<Credentials, PollError> {
-        let Some(reference) = &object.spec.secret_ref else {
+    ) -> Result<(Credentials, Option<Proxy>), PollError> {
+        let spec = &object.spec;
+        let secret = spec.secret_ref.as_ref();
+        let parse = Credentials::from_secret;
+        let credentials = &mut self.credentials;
+        let credentials = credentials.read(context, object, "secretRef", secret, parse);
+        let credentials = credentials.await?.unwrap_or_default();
+        let secret = spec.proxy_secret_ref.as_ref();
+        let parse = Proxy::from_secret;
+        let proxy = &mut self.proxy;
+        let proxy = proxy.read(context, object, "proxySecretRef", secret, parse);
+        Ok((credentials, proxy.await?))
+    }
+
+    /// Waits until a Secret has changed: it is read again at the next poll. False: it will not.
+    pub(super) async fn changed(&mut self) -> bool {
+        tokio::select! {
+            changed = self.credentials.changed() => changed,
+            changed = self.proxy.changed() => changed,
+        }
+    }
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: Clone> Slot<T> {
+    async fn read(
+        &mut self,
+        context: &Context,
+        object: &GitRepository,
+        field: &'static str,
+        secret: Option<&SecretRef>,
+        parse: fn(&str, &secrets::Data) -> Result<T, CredentialsError>,
+    ) -> Result<Option<T>, PollError> {
+        let Some(SecretRef { name }) = secret else {
             self.0 = None;
-            return Ok(Credentials::default());
+            return Ok(None);
         };
-        let (secret, url) = (&reference.name, &object.spec.url);
+        let url = &object.spec.url;
         if let Some(read) = &self.0
-            && (&read.secret, &read.url) == (secret, url)
+            && (&read.secret, &read.url) == (name, url)
+            && let Some(value) = &read.value
             && context.secrets.is_in_step()
         {
-            return Ok(read.credentials.clone());
+            return Ok(Some(value.clone()));
         }
         let namespace = object.namespace().unwrap_or_default();
         // Listened to also where it is missing: its coming is a change.
-        let changes = context.secrets.subscribe(&namespace, secret);
-        let data = secrets::read(context, &namespace, secret).await;
-        let result = data.map_err(PollError::from).and_then(|data| {
-            Credentials::from_secret(url, &data).map_err(|source| PollError::Credentials {
-                secret: format!("{namespace}/{secret}"),
+        let changes = context.secrets.subscribe(&namespace, name);
+        let data = secrets::read(context, &namespace, name).await;
+        let data = data.map_err(|source| PollError::Secret { field, source });
+        let result = data.and_then(|data| {
+            parse(url, &data).map_err(|source| PollError::Credentials {
+                field,
+                secret: format!("{namespace}/{name}"),
                 source,
             })
         });
         self.0 = Some(Read {
-            // Of no Secret where it cannot be used: the next poll reads again.
-            secret: result
-                .as_ref()
-                .map_or_else(|_| String::new(), |_| secret.clone()),
+            secret: name.clone(),
             url: url.clone(),
             changes,
-            credentials: result.as_ref().cloned().unwrap_or_default(),
+            value: result.as_ref().ok().cloned(),
         });
-        result
+        result.map(Some)
     }
 
-    /// Waits until the Secret has changed: it is read again at the next poll. False: it will not.
-    pub(super) async fn changed(&mut self) -> bool {
+    async fn changed(&mut self) -> bool {
         let changes = self.0.as_mut().map(|read| &mut read.changes);
         let changed = secrets::changed(changes).await;
         if changed {

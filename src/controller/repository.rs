@@ -27,7 +27,7 @@ use crate::chain;
 use crate::manifest::redact;
 use crate::notify::Level;
 use crate::plan::SyncName;
-use crate::source::{Credentials, FetchRequest, Fetched, Reference, Snapshot};
+use crate::source::{Credentials, FetchRequest, Fetched, Proxy, Reference, Snapshot};
 
 /// The field manager of child Syncs; not that of managed objects, so that a Sync which is itself in
 /// Git keeps its two writers apart.
@@ -193,14 +193,14 @@ impl Driver {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let repositories = self.context.metrics.figures().repositories.clone();
         let _at_work = repositories.at_work(&namespace, &name);
-        let credentials = self.login.credentials(&self.context, object).await?;
+        let (credentials, proxy) = self.login.read(&self.context, object).await?;
         let known = self.publish.borrow().latest.clone();
         let started = Instant::now();
         let request = FetchRequest {
             // Another URL or ref may name the same commit; it is another revision all the same.
             known: self.fetched.clone().filter(|_| !new_spec),
             proven: self.proven.as_ref() == Some(&credentials),
-            ..request(object, credentials)
+            ..request(object, credentials, proxy)
         };
         let found = self.find(object, request).await;
         let outcome = found
@@ -430,14 +430,20 @@ impl Driver {
 }
 
 /// What a spec asks to fetch, by one who has and has proven nothing.
-pub(super) fn request(object: &GitRepository, credentials: Credentials) -> FetchRequest {
+pub(super) fn request(
+    object: &GitRepository,
+    credentials: Credentials,
+    proxy: Option<Proxy>,
+) -> FetchRequest {
+    let spec = &object.spec;
+    let reference = Reference::from(spec.reference.as_ref());
     FetchRequest {
-        url: object.spec.url.clone(),
-        reference: Reference::from(object.spec.reference.as_ref()),
-        timeout: object.spec.timeout.into(),
-        known: None,
-        proven: false,
         credentials,
+        proven: false,
+        proxy,
+        full_history: spec.full_history,
+        recurse_submodules: spec.recurse_submodules,
+        ..FetchRequest::new(&spec.url, reference, spec.timeout.into())
     }
 }
 

@@ -138,7 +138,8 @@ impl Driven for GitRepository {
     fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>) {
         let context = Arc::clone(context);
         tokio::spawn(async move {
-            let urls = left.iter().map(|repository| repository.spec.url.as_str());
+            let specs = left.iter().map(|repository| &repository.spec);
+            let urls = specs.map(|spec| (spec.url.as_str(), spec.full_history));
             context.cache.retain(urls).await;
         });
     }

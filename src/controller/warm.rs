@@ -89,9 +89,9 @@ pub(super) async fn repository(
 }
 
 async fn fetch(context: &Context, object: &GitRepository) -> Result<(), PollError> {
-    let credentials = Login::default().credentials(context, object).await?;
+    let (credentials, proxy) = Login::default().read(context, object).await?;
     let started = Instant::now();
-    let request = repository::request(object, credentials);
+    let request = repository::request(object, credentials, proxy);
     let fetched = context.cache.fetch(request).await;
     let outcome = fetched
         .as_ref()

@@ -116,7 +116,10 @@ pub enum RenderError<E> {
         second: (Arc<str>, u32),
     },
     /// No object at all; nothing is pruned then, for a path is more often wrong than empty.
-    #[error("no manifest found under {}; nothing is pruned", shown(path))]
+    #[error(
+        "no manifest found under {}, or .towlineignore leaves all out; nothing is pruned",
+        shown(path)
+    )]
     Empty {
         /// The path.
         path: String,

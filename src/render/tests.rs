@@ -141,7 +141,7 @@ fn nothing_found_is_an_error() {
     for files in [&[][..], &[("a.yaml", "# nothing\n---\n")][..]] {
         assert_eq!(
             Repository::of(files).error(),
-            "no manifest found under apps; nothing is pruned"
+            "no manifest found under apps, or .towlineignore leaves all out; nothing is pruned"
         );
     }
 }

@@ -10,7 +10,7 @@ use tokio::runtime;
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Proxy};
 use super::error::Error;
 use super::http::Agents;
 use super::limits::Settings;
@@ -48,6 +48,12 @@ pub struct FetchRequest {
     /// Whether the remote has accepted these credentials for what the caller has. If not, it is asked
     /// even where a commit is wanted that the caller has.
     pub proven: bool,
+    /// What the remote is reached through; the environment says it where this does not.
+    pub proxy: Option<Proxy>,
+    /// Download all commits that lead to the wanted one, too.
+    pub full_history: bool,
+    /// Download submodules, and read through them.
+    pub recurse_submodules: bool,
 }
 
 /// What a fetch found. Callers keep the snapshot in either case: an unchanged revision may have
@@ -115,11 +121,13 @@ impl Cache {
         })
     }
 
-    /// Forgets every repository whose URL is not in `urls`, and removes its folder, unless a fetch
-    /// of it is under way or a snapshot of it is alive.
-    pub async fn retain(&self, urls: impl IntoIterator<Item = &str> + Send) {
-        let keys: std::collections::HashSet<String> =
-            urls.into_iter().map(url::cache_key).collect();
+    /// Forgets every repository whose URL, with whether its history is fetched, is not in `urls`,
+    /// and removes its folder, unless a fetch of it is under way or a snapshot of it is alive.
+    pub async fn retain(&self, urls: impl IntoIterator<Item = (&str, bool)> + Send) {
+        let urls = urls.into_iter();
+        let keys: std::collections::HashSet<String> = urls
+            .map(|(url, full_history)| url::cache_key(url, full_history))
+            .collect();
         let this = self.clone();
         let swept = tokio::task::spawn_blocking(move || this.sweep(&keys)).await;
         if swept.is_err() {
@@ -155,8 +163,9 @@ impl Cache {
         let (Reference::Commit(id), Some(known)) = (&request.reference, &request.known) else {
             return None;
         };
-        let folder = self.folder(&url::cache_key(&request.url));
-        (request.proven && known.is_commit(id, &folder)).then(|| Arc::clone(known))
+        let folder = self.folder(&request.key());
+        let is_whole = known.modules().is_some() == request.recurse_submodules;
+        (request.proven && is_whole && known.is_commit(id, &folder)).then(|| Arc::clone(known))
     }
 
     async fn run(
@@ -165,7 +174,7 @@ impl Cache {
         asked_at: Instant,
         deadline: Instant,
     ) -> Result<Arc<Snapshot>, Error> {
-        let mut store = self.store(&request.url).lock_owned().await;
+        let mut store = self.store(request.key()).lock_owned().await;
         if let Some(snapshot) = store.shared(&request, asked_at) {
             return Ok(snapshot);
         }
@@ -199,8 +208,7 @@ impl Cache {
             .map_err(|_| Error::Interrupted)
     }
 
-    fn store(&self, url: &str) -> Arc<AsyncMutex<Store>> {
-        let key = url::cache_key(url);
+    fn store(&self, key: String) -> Arc<AsyncMutex<Store>> {
         let folder = self.folder(&key);
         let mut stores = self.stores();
         let store = stores
@@ -219,6 +227,21 @@ impl Cache {
 }
 
 impl FetchRequest {
+    /// A request for a public repository of which nothing is known, without history and submodules.
+    pub fn new(url: impl Into<String>, reference: Reference, timeout: Duration) -> Self {
+        Self {
+            url: url.into(),
+            reference,
+            timeout,
+            known: None,
+            credentials: Credentials::None,
+            proven: true,
+            proxy: None,
+            full_history: false,
+            recurse_submodules: false,
+        }
+    }
+
     /// Refuses credentials that are not for the URL: they would be left unused in silence.
     fn check_credentials(&self) -> Result<(), Error> {
         let needed = match (url::is_ssh(&self.url), &self.credentials) {
@@ -232,6 +255,10 @@ impl FetchRequest {
             url: url::redact(&self.url),
             needed,
         })
+    }
+
+    fn key(&self) -> String {
+        url::cache_key(&self.url, self.full_history)
     }
 
     fn late(&self) -> Error {

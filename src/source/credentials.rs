@@ -2,6 +2,7 @@
 
 mod https;
 mod known_hosts;
+mod proxy;
 mod secret;
 mod ssh;
 
@@ -11,10 +12,12 @@ use std::sync::Arc;
 
 use super::url;
 
+pub use proxy::Proxy;
 pub use secret::CredentialsError;
 
 pub(super) use https::{Https, Identity, Trust};
 pub(super) use known_hosts::Standing;
+pub(super) use proxy::TunnelError;
 pub(super) use ssh::Ssh;
 
 /// What a remote is shown, and what it must show. Made of a Secret by [`Credentials::from_secret`].

@@ -96,6 +96,28 @@ pub enum Error {
         /// `commit 1234…`.
         reference: String,
     },
+    /// The remote hands out a commit only with all that led to it.
+    #[error("{url} hands out no commit without its history: set spec.fullHistory to true")]
+    ShallowRefused {
+        /// Redacted.
+        url: String,
+    },
+    /// A submodule that may not be fetched, or that nothing says where to fetch.
+    #[error("submodule {path}: {problem}")]
+    Submodule {
+        /// Where it is in the revision, or the file that names submodules.
+        path: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A submodule that could not be fetched.
+    #[error("submodule {path}")]
+    InSubmodule {
+        /// Where it is in the revision.
+        path: String,
+        /// Why.
+        source: Box<Self>,
+    },
     /// The reference points at a file, a folder or a tag where a commit is needed.
     #[error("{reference} of {url} is not a commit")]
     NotACommit {
@@ -167,7 +189,7 @@ pub enum Error {
         path: String,
         /// The part.
         part: String,
-        /// `file` or `submodule`.
+        /// `file` or `submodule`, the latter with what to do.
         kind: &'static str,
     },
     /// A symbolic link points out of the repository.
@@ -217,11 +239,14 @@ impl Error {
             | Self::InvalidReference { .. }
             | Self::InvalidRange { .. }
             | Self::PathLeaves { .. }
+            | Self::ShallowRefused { .. }
+            | Self::Submodule { .. }
             | Self::NotACommit { .. } => Reason::InvalidSpec,
             Self::Authentication { .. }
             | Self::WrongCredentials { .. }
             | Self::HostKey { .. }
             | Self::Certificate { .. } => Reason::AuthenticationFailed,
+            Self::InSubmodule { source, .. } => source.reason(),
             Self::RefNotFound { .. } | Self::CommitRefused { .. } => Reason::RefNotFound,
             Self::RepositoryTooLarge { .. }
             | Self::FileTooLarge { .. }

@@ -20,12 +20,14 @@ use rustls::{AlertDescription, CertificateError};
 use ureq::Body;
 use ureq::http::Response;
 
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Proxy, TunnelError};
 use super::error::{Cause, Error};
+use super::pull::Order;
 use super::url;
 use agents::Client;
 
 pub(super) use agents::Agents;
+pub(super) use place::same_origin;
 
 /// Redirects of the first request that are followed, as Git does.
 const MAX_REDIRECTS: usize = 5;
@@ -70,6 +72,7 @@ fn transport(remote: &git2::Remote<'_>) -> Result<Transport, git2::Error> {
 #[derive(Debug)]
 pub(super) struct Exchange {
     credentials: Credentials,
+    proxy: Option<Proxy>,
     client: Client,
     /// Where the repository is, once redirects are known.
     base: Mutex<String>,
@@ -100,24 +103,17 @@ pub(super) enum Failure {
 }
 
 impl Exchange {
-    /// An exchange about the repository at `url`, shown `credentials`, which may take until `deadline` (`timeout` is for
-    /// the message) and bring `max_bytes`.
-    pub(super) fn new(
-        agents: &Agents,
-        credentials: &Credentials,
-        url: &str,
-        deadline: Instant,
-        timeout: Duration,
-        max_bytes: u64,
-    ) -> Arc<Self> {
+    /// The exchange that carries out an order.
+    pub(super) fn new(order: Order<'_>) -> Arc<Self> {
         Arc::new(Self {
-            credentials: credentials.clone(),
-            client: agents.client(credentials),
-            base: Mutex::new(url.to_owned()),
-            url: url.to_owned(),
-            deadline,
-            timeout,
-            max_bytes,
+            credentials: order.credentials.clone(),
+            proxy: order.proxy.cloned(),
+            client: order.agents.client(order.credentials, order.proxy),
+            base: Mutex::new(order.url.to_owned()),
+            url: order.url.to_owned(),
+            deadline: order.deadline,
+            timeout: order.timeout,
+            max_bytes: order.max_bytes,
             received: AtomicU64::new(0),
             failure: Mutex::new(None),
         })
@@ -138,6 +134,10 @@ impl Exchange {
 
     pub(super) fn url(&self) -> &str {
         &self.url
+    }
+
+    pub(super) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -417,6 +417,12 @@ impl Drop for Stream {
 
 /// What an error of the HTTP client means. Those of TLS say what to do about it.
 fn failure_of(error: &ureq::Error) -> Failure {
+    if let ureq::Error::ConnectProxyFailed(why) = error {
+        return match why.contains("407") {
+            true => Failure::Refused(Cause::new(&TunnelError::Login.to_string())),
+            false => Failure::Other(Cause::new(&format!("there is no tunnel: {why}"))),
+        };
+    }
     let tls = match error {
         ureq::Error::Rustls(error) => Some(error),
         ureq::Error::Io(error) => error.get_ref().and_then(|inner| inner.downcast_ref()),

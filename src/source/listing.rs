@@ -1,11 +1,11 @@
 //! All files below a path of a revision.
 
-use git2::{ObjectType, Odb, Oid, Repository};
+use git2::{ObjectType, Odb, Oid};
 
 use super::error::Error;
-use super::path::{self, Found, Kind, RepoPath};
+use super::path::{self, Found, Kind, RepoPath, View};
 use super::snapshot::Revision;
-use crate::render::{BlobId, SourceFile};
+use crate::render::{BlobId, IGNORE_FILE, SourceFile};
 
 /// The most folders inside each other.
 const MAX_DEPTH: usize = 100;
@@ -24,33 +24,35 @@ impl std::fmt::Debug for ContentKey {
 /// The files below a path.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// Equal to the path's tree id where the listing is self-contained; else a hash over all paths
-    /// and blobs.
+    /// Equal to the path's tree id where nothing outside of it matters; else a hash over all that
+    /// does.
     pub key: ContentKey,
     /// All regular files (`.towlineignore` among them), sorted by path. A file behind a symbolic
     /// link has the path by which it was reached.
     pub files: Vec<SourceFile>,
+    /// The `.towlineignore` files of the folders around the path, from the root on.
+    pub above: Vec<SourceFile>,
     /// No symbolic link was followed, so an equal tree id means an equal listing.
     pub self_contained: bool,
-    /// Folders that are other repositories; their files are not listed.
+    /// Folders that are other repositories and were not fetched; their files are not listed.
     pub submodules: Vec<String>,
 }
 
-/// Lists `path` of the tree `root`.
+/// Lists `path`.
 pub(super) fn list(
-    repository: &Repository,
-    root: Oid,
+    view: View<'_>,
     path: &RepoPath,
     revision: &Revision,
     max_files: usize,
 ) -> Result<Listing, Error> {
-    let found = path::find(repository, root, path, revision)?;
+    let found = path::find(view, path, revision)?;
+    let above = path::above(view, path, IGNORE_FILE, revision)?;
     let mut walk = Walk {
-        repository,
-        odb: repository
+        view,
+        odb: view
+            .repository
             .odb()
             .map_err(|error| Error::from_database(&error))?,
-        root,
         max_files,
         seen: 0,
         followed: false,
@@ -70,23 +72,31 @@ pub(super) fn list(
     } = walk;
     files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     submodules.sort_unstable();
-    let key = if followed {
-        hash(&files, &submodules)?
-    } else {
-        ContentKey(path::bytes(found.id))
+    let key = match followed {
+        // Whatever is read through a submodule, its commit is in the tree.
+        false => identify(found.id, &above, None)?,
+        true => {
+            let mut parts = [text(&above), vec![0], text(&files)].concat();
+            for submodule in &submodules {
+                parts.extend_from_slice(submodule.as_bytes());
+                parts.push(0);
+            }
+            digest(&parts)?
+        }
     };
+    let key = ContentKey(key);
     Ok(Listing {
         key,
         files,
+        above,
         self_contained: !followed,
         submodules,
     })
 }
 
 struct Walk<'r> {
-    repository: &'r Repository,
+    view: View<'r>,
     odb: Odb<'r>,
-    root: Oid,
     max_files: usize,
     /// Entries met.
     seen: usize,
@@ -125,6 +135,7 @@ impl Walk<'_> {
             });
         }
         let tree = self
+            .view
             .repository
             .find_tree(id)
             .map_err(|error| Error::from_database(&error))?;
@@ -143,15 +154,28 @@ impl Walk<'_> {
             } else {
                 format!("{path}/{name}")
             };
-            match Kind::of(entry.filemode_raw()) {
-                Kind::File => self.add_file(entry.id(), &below)?,
-                Kind::Submodule => self.submodules.push(below),
-                Kind::Link => self.follow(entry.id(), &below)?,
-                Kind::Folder => {
+            let folder = match Kind::of(entry.filemode_raw()) {
+                Kind::File => {
+                    self.add_file(entry.id(), &below)?;
+                    None
+                }
+                Kind::Link => {
+                    self.follow(entry.id(), &below)?;
+                    None
+                }
+                Kind::Submodule => self.view.modules.tree(entry.id()),
+                Kind::Folder => Some(entry.id()),
+            };
+            match folder {
+                Some(id) => {
                     self.real.push(name);
-                    self.folder(entry.id(), &below)?;
+                    self.folder(id, &below)?;
                     self.real.pop();
                 }
+                None if Kind::of(entry.filemode_raw()) == Kind::Submodule => {
+                    self.submodules.push(below);
+                }
+                None => (),
             }
         }
         self.depth -= 1;
@@ -161,14 +185,14 @@ impl Walk<'_> {
     /// Lists what the link at `path` points at as if it were there.
     fn follow(&mut self, id: Oid, path: &str) -> Result<(), Error> {
         self.followed = true;
-        let target = path::link_target(self.repository, id)
+        let target = path::link_target(self.view.repository, id)
             .map_err(|lost| lost.into_link_error(path, ""))?;
         if target.is_empty() || target.starts_with('/') {
             return Err(Error::LinkLeaves {
                 link: path.to_owned(),
             });
         }
-        let found = path::resolve(self.repository, self.root, &self.real, &target)
+        let found = path::resolve(self.view, &self.real, &target)
             .map_err(|lost| lost.into_link_error(path, &target))?;
         if !found.is_folder {
             return self.add_file(found.id, path);
@@ -197,19 +221,33 @@ impl Walk<'_> {
     }
 }
 
-/// A hash over everything in a listing.
-fn hash(files: &[SourceFile], submodules: &[String]) -> Result<ContentKey, Error> {
+/// Paths and contents of files.
+fn text(files: &[SourceFile]) -> Vec<u8> {
     let mut text = Vec::new();
     for file in files {
         text.extend_from_slice(file.path.as_bytes());
         text.push(0);
         text.extend_from_slice(&file.blob.0);
     }
-    for submodule in submodules {
-        text.extend_from_slice(submodule.as_bytes());
-        text.push(0);
+    text
+}
+
+/// What identifies a folder, `tree`, with all outside of it that says what it means: the ignore files
+/// `above`, and the file that names submodules, where they are read.
+pub(super) fn identify(
+    tree: Oid,
+    above: &[SourceFile],
+    modules: Option<Oid>,
+) -> Result<[u8; 20], Error> {
+    if above.is_empty() && modules.is_none() {
+        return Ok(path::bytes(tree));
     }
-    Oid::hash_object(ObjectType::Blob, &text)
-        .map(|id| ContentKey(path::bytes(id)))
+    let modules = modules.unwrap_or(Oid::ZERO_SHA1);
+    digest(&[tree.as_bytes(), modules.as_bytes(), &text(above)].concat())
+}
+
+fn digest(text: &[u8]) -> Result<[u8; 20], Error> {
+    Oid::hash_object(ObjectType::Blob, text)
+        .map(path::bytes)
         .map_err(|error| Error::from_database(&error))
 }

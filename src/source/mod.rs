@@ -21,6 +21,7 @@ mod http;
 mod libgit2;
 mod limits;
 mod listing;
+mod modules;
 mod path;
 mod pull;
 mod range;
@@ -38,7 +39,7 @@ mod testing;
 mod tests;
 
 pub use cache::{Cache, FetchRequest, Fetched};
-pub use credentials::{Credentials, CredentialsError};
+pub use credentials::{Credentials, CredentialsError, Proxy};
 pub use error::{Cause, Error};
 pub use limits::Settings;
 pub use listing::{ContentKey, Listing};

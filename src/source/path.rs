@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use git2::{Oid, Repository, Tree};
 
 use super::error::Error;
+use super::modules::Modules;
 use super::snapshot::Revision;
+use crate::render::{BlobId, SourceFile};
 
 /// The most symbolic links followed for one path, as on Linux.
 const MAX_LINKS: usize = 40;
@@ -80,6 +82,14 @@ impl RepoPath {
     }
 }
 
+/// Where paths are walked: the tree of a revision, with the submodules that belong to it.
+#[derive(Clone, Copy)]
+pub(super) struct View<'r> {
+    pub(super) repository: &'r Repository,
+    pub(super) root: Oid,
+    pub(super) modules: &'r Modules,
+}
+
 /// What a path led to.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
@@ -113,14 +123,9 @@ impl From<git2::Error> for Lost {
     }
 }
 
-/// What is at `path` in the tree `root`.
-pub(super) fn find(
-    repository: &Repository,
-    root: Oid,
-    path: &RepoPath,
-    revision: &Revision,
-) -> Result<Found, Error> {
-    resolve(repository, root, &[], &path.joined()).map_err(|lost| match lost {
+/// What is at `path`.
+pub(super) fn find(view: View<'_>, path: &RepoPath, revision: &Revision) -> Result<Found, Error> {
+    resolve(view, &[], &path.joined()).map_err(|lost| match lost {
         Lost::Missing => Error::PathNotFound {
             path: path.shown(),
             revision: revision.to_string(),
@@ -132,6 +137,36 @@ pub(super) fn find(
         },
         lost => lost.into_link_error(&path.shown(), ""),
     })
+}
+
+/// The files called `name` in the folders around `path`, from the root on, each under the name by which
+/// `path` comes through its folder. Only plain files: Git follows no link for its own settings either.
+pub(super) fn above(
+    view: View<'_>,
+    path: &RepoPath,
+    name: &str,
+    revision: &Revision,
+) -> Result<Vec<SourceFile>, Error> {
+    let mut files = Vec::new();
+    for length in 0..path.0.len() {
+        let folder = RepoPath(path.0[..length].to_vec());
+        let found = find(view, &folder, revision)?;
+        let tree = view.repository.find_tree(found.id);
+        let tree = tree.map_err(|error| Error::from_database(&error))?;
+        let Some(entry) = tree.get_name(name) else {
+            continue;
+        };
+        if Kind::of(entry.filemode_raw()) == Kind::File {
+            let shown = RepoPath([folder.0, vec![name.to_owned()]].concat());
+            files.push(SourceFile {
+                path: shown.joined().into(),
+                blob: BlobId(bytes(entry.id())),
+                // Reading it looks at its size again.
+                size: 0,
+            });
+        }
+    }
+    Ok(files)
 }
 
 impl Lost {
@@ -158,16 +193,11 @@ struct Step {
     link: Option<usize>,
 }
 
-/// Walks `path` from the folder `start` (parts without symbolic links) in the tree `root`.
-pub(super) fn resolve(
-    repository: &Repository,
-    root: Oid,
-    start: &[String],
-    path: &str,
-) -> Result<Found, Lost> {
+/// Walks `path` from the folder `start` (parts without symbolic links).
+pub(super) fn resolve(view: View<'_>, start: &[String], path: &str) -> Result<Found, Lost> {
     let mut walk = Walk {
-        repository,
-        trees: vec![repository.find_tree(root)?],
+        view,
+        trees: vec![view.repository.find_tree(view.root)?],
         names: Vec::new(),
         links: Vec::new(),
         steps: VecDeque::new(),
@@ -193,7 +223,7 @@ fn parts(path: &str, link: Option<usize>) -> impl DoubleEndedIterator<Item = Ste
 }
 
 struct Walk<'r> {
-    repository: &'r Repository,
+    view: View<'r>,
     /// The folders from the root to where we are.
     trees: Vec<Tree<'r>>,
     /// Their names, the root's left out.
@@ -223,16 +253,29 @@ impl Walk<'_> {
         let Some((id, kind)) = entry else {
             return Err(self.missing(step.link));
         };
+        // A submodule is a folder like any other, once it is fetched.
+        let (id, kind) = match self
+            .view
+            .modules
+            .tree(id)
+            .filter(|_| kind == Kind::Submodule)
+        {
+            Some(tree) => (tree, Kind::Folder),
+            None => (id, kind),
+        };
         match kind {
             Kind::Folder => {
-                self.trees.push(self.repository.find_tree(id)?);
+                self.trees.push(self.view.repository.find_tree(id)?);
                 self.names.push(step.part);
                 Ok(None)
             }
             Kind::Link => self.follow(id, &step).map(|()| None),
             Kind::File if self.steps.is_empty() => Ok(Some(self.file(id, step.part))),
             Kind::File => Err(Lost::NotAFolder(self.path_of(&step.part), "file")),
-            Kind::Submodule => Err(Lost::NotAFolder(self.path_of(&step.part), "submodule")),
+            Kind::Submodule => Err(Lost::NotAFolder(
+                self.path_of(&step.part),
+                "submodule, which is fetched only with spec.recurseSubmodules of the GitRepository",
+            )),
         }
     }
 
@@ -242,7 +285,7 @@ impl Walk<'_> {
         if self.links.len() == MAX_LINKS {
             return Err(Lost::Loop(link));
         }
-        let target = link_target(self.repository, id)?;
+        let target = link_target(self.view.repository, id)?;
         if target.starts_with('/') || target.is_empty() {
             return Err(Lost::Leaves(Some(link)));
         }

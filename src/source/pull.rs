@@ -1,10 +1,10 @@
-//! One connection to a remote: what it has, and a shallow download of what is wanted.
+//! One connection to a remote: what it has, and a download of what is wanted, as a rule a shallow one.
 
 use std::time::{Duration, Instant};
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, RemoteHead, Repository};
 
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Proxy};
 use super::error::Error;
 use super::http::{Agents, Exchange};
 use super::reference::{Reference, range_of};
@@ -17,6 +17,9 @@ pub(super) struct Order<'a> {
     pub(super) reference: &'a Reference,
     pub(super) agents: &'a Agents,
     pub(super) credentials: &'a Credentials,
+    pub(super) proxy: Option<&'a Proxy>,
+    /// All commits that lead to the wanted one, too.
+    pub(super) full_history: bool,
     pub(super) deadline: Instant,
     /// For the message when the deadline has passed.
     pub(super) timeout: Duration,
@@ -44,14 +47,7 @@ pub(super) fn pull<S>(
     has: impl FnOnce(&Target) -> Result<bool, Error>,
     slot: impl FnOnce() -> Result<S, Error>,
 ) -> Result<Target, Error> {
-    let exchange = Exchange::new(
-        order.agents,
-        order.credentials,
-        order.url,
-        order.deadline,
-        order.timeout,
-        order.max_bytes,
-    );
+    let exchange = Exchange::new(order);
     exchange.run(|| converse(repository, order, &exchange, has, slot))
 }
 
@@ -79,7 +75,8 @@ fn converse<S>(
     let _slot = slot()?;
     let mut options = FetchOptions::new();
     options
-        .depth(1)
+        // 0 is all of it.
+        .depth(if order.full_history { 0 } else { 1 })
         .download_tags(AutotagOption::None)
         .remote_callbacks(callbacks(exchange));
     // `download` writes no ref; the name only has to be valid.
@@ -194,11 +191,15 @@ fn checked(repository: &Repository, order: Order<'_>, target: Target) -> Result<
     Ok(target)
 }
 
-/// A commit that the server does not have, or does not hand out, is not a fault of the network.
+/// A commit that the server does not have, or does not hand out, or not without its history, is not a
+/// fault of the network.
 fn refused(order: Order<'_>, target: &Target, error: &git2::Error) -> Option<Error> {
     let by_id = matches!(order.reference, Reference::Commit(id) if *id == target.source);
     let (url, reference) = (url::redact(order.url), order.reference.to_string());
     let text = error.message();
+    if text.contains("doesn't support shallow") {
+        return Some(Error::ShallowRefused { url });
+    }
     if by_id && text.contains("cannot fetch a specific object") {
         return Some(Error::CommitRefused { url, reference });
     }

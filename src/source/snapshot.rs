@@ -1,8 +1,9 @@
 //! A commit of a repository, readable for as long as it is held.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::Oid;
 use jiff::Timestamp;
@@ -11,10 +12,11 @@ use super::error::Error;
 use super::generation::Generation;
 use super::limits::Settings;
 use super::listing::{self, Listing};
-use super::path::{self, RepoPath, TreeId};
+use super::modules::Modules;
+use super::path::{self, RepoPath, TreeId, View};
 use super::pull::Target;
 use super::url::{clean, hex};
-use crate::render::{BlobId, SourceFile};
+use crate::render::{BlobId, IGNORE_FILE, SourceFile};
 use crate::verify::{CommitObject, TagObject};
 
 /// The longest author and subject, in bytes.
@@ -76,9 +78,13 @@ pub struct Snapshot {
     /// The annotated tag that it was asked for by.
     tag: Option<Tag>,
     root: Oid,
+    /// None where they are not read.
+    modules: Option<Modules>,
     max_file_bytes: u64,
     max_files: usize,
     generation: Arc<Generation>,
+    /// The content ids of the paths that were asked for. A monorepo has as many as it has Syncs.
+    trees: Mutex<HashMap<String, TreeId>>,
 }
 
 /// An annotated tag, by its name without `refs/tags/`.
@@ -89,10 +95,11 @@ struct Tag {
 }
 
 impl Snapshot {
-    /// Reads the commit that `target` names.
+    /// Reads the commit that `target` names. `modules`: its submodules, where they are to be read.
     pub(super) fn open(
         generation: Arc<Generation>,
         target: &Target,
+        modules: Option<Modules>,
         settings: &Settings,
     ) -> Result<Self, Error> {
         let repository = generation.handle()?;
@@ -115,23 +122,50 @@ impl Snapshot {
             subject,
             tag: Tag::of(target),
             root,
+            modules,
             max_file_bytes: settings.max_file_bytes,
             max_files: settings.max_files,
             generation,
+            trees: Mutex::default(),
         })
     }
 
+    /// Looks up the paths that `before` was asked for, one after the other, so that all who follow
+    /// them can be answered at once by [`Self::known_tree_id`].
+    pub(super) fn foresee(self, before: &Self) -> Self {
+        for path in before.trees().keys() {
+            // Who asks for it is told why it cannot be read.
+            let _ = self.tree_id(path);
+        }
+        self
+    }
+
     /// The content id of the folder at `path` (of the file, where it is one): equal for two
-    /// revisions exactly if everything below it is equal, but for what symbolic links out of the
-    /// folder point at; [`Listing::self_contained`] says whether there are any. Takes microseconds.
+    /// revisions only if everything below it is equal, submodules and the `.towlineignore` files of
+    /// the folders around it included, but for what symbolic links out of the folder point at;
+    /// [`Listing::self_contained`] says whether there are any. Takes microseconds.
     ///
     /// `path` is relative to the repository's root, which an empty path or `.` means.
     pub fn tree_id(&self, path: &str) -> Result<TreeId, Error> {
-        let path = RepoPath::parse(path)?;
-        self.read_with(|repository| {
-            let found = path::find(repository, self.root, &path, &self.revision)?;
-            Ok(TreeId(path::bytes(found.id)))
-        })
+        if let Some(known) = self.known_tree_id(path) {
+            return Ok(known);
+        }
+        let parsed = RepoPath::parse(path)?;
+        let tree = self.read_with(|repository| {
+            let unread = Modules::default();
+            let view = self.view(repository, &unread);
+            let found = path::find(view, &parsed, &self.revision)?;
+            let above = path::above(view, &parsed, IGNORE_FILE, &self.revision)?;
+            listing::identify(found.id, &above, view.modules.file()).map(TreeId)
+        })?;
+        self.trees().insert(path.to_owned(), tree);
+        Ok(tree)
+    }
+
+    /// [`Self::tree_id`] of a path that was asked for before, of this snapshot or of the one that it
+    /// replaced. Does not block.
+    pub fn known_tree_id(&self, path: &str) -> Option<TreeId> {
+        self.trees().get(path).copied()
     }
 
     /// All regular files below `path`, with symbolic links inside the repository followed; the file
@@ -139,8 +173,18 @@ impl Snapshot {
     pub fn listing(&self, path: &str) -> Result<Listing, Error> {
         let path = RepoPath::parse(path)?;
         self.read_with(|repository| {
-            listing::list(repository, self.root, &path, &self.revision, self.max_files)
+            let unread = Modules::default();
+            let view = self.view(repository, &unread);
+            listing::list(view, &path, &self.revision, self.max_files)
         })
+    }
+
+    fn view<'r>(&'r self, repository: &'r git2::Repository, unread: &'r Modules) -> View<'r> {
+        View {
+            repository,
+            root: self.root,
+            modules: self.modules.as_ref().unwrap_or(unread),
+        }
     }
 
     /// The content of `file`.
@@ -208,12 +252,21 @@ impl Snapshot {
         read(&repository).map_err(|error| self.generation.damage(error))
     }
 
+    fn trees(&self) -> std::sync::MutexGuard<'_, HashMap<String, TreeId>> {
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether this is `target`, out of `generation`.
     pub(super) fn is(&self, generation: &Arc<Generation>, target: &Target) -> bool {
         Arc::ptr_eq(&self.generation, generation)
             && self.revision.name.as_deref() == target.name.as_deref()
             && self.revision.commit.0 == path::bytes(target.commit)
             && self.tag == Tag::of(target)
+    }
+
+    /// Its submodules, where they are read.
+    pub(super) fn modules(&self) -> Option<&Modules> {
+        self.modules.as_ref()
     }
 
     /// Whether this is the commit `id`, asked for by its id, in the repository in `folder`, and

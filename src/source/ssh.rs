@@ -19,10 +19,11 @@ use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 use russh::client::{self, AuthResult, Handle};
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{AlgorithmKind, Channel, ChannelMsg, Preferred};
+use tokio::net::TcpStream;
 use tokio::runtime;
 use tokio::time::timeout_at;
 
-use super::credentials::{Ssh, Standing};
+use super::credentials::{Proxy, Ssh, Standing, TunnelError};
 use super::error::Cause;
 use super::http::{Exchange, Failure};
 use super::url;
@@ -106,7 +107,7 @@ impl Stream {
         let session = match self.session.take() {
             Some(session) => session,
             None => {
-                let work = open(self.exchange.url(), &self.credentials);
+                let work = open(&self.exchange, &self.credentials);
                 Self::wait(&self.exchange, CONNECT_TIMEOUT, work)?
             }
         };
@@ -196,9 +197,9 @@ impl Session {
 }
 
 /// Connects, checks the host's key, logs in and starts the service.
-async fn open(url: &str, credentials: &Arc<Ssh>) -> Result<Session, Failure> {
+async fn open(exchange: &Exchange, credentials: &Arc<Ssh>) -> Result<Session, Failure> {
     let other = |text: &str| Failure::Other(Cause::new(text));
-    let place = Place::parse(url).ok_or_else(|| other("it is not an SSH URL"))?;
+    let place = Place::parse(exchange.url()).ok_or_else(|| other("it is not an SSH URL"))?;
     let algorithms = credentials.known_hosts.algorithms(&place.host, place.port);
     if algorithms.is_empty() {
         return Err(Failure::HostKey(Cause::new(
@@ -211,7 +212,6 @@ async fn open(url: &str, credentials: &Arc<Ssh>) -> Result<Session, Failure> {
             ..Preferred::DEFAULT
         },
         inactivity_timeout: Some(2 * SILENCE_TIMEOUT),
-        nodelay: true,
         ..client::Config::default()
     };
     let refused = Arc::new(Mutex::new(None));
@@ -221,8 +221,8 @@ async fn open(url: &str, credentials: &Arc<Ssh>) -> Result<Session, Failure> {
         port: place.port,
         refused: Arc::clone(&refused),
     };
-    let address = (place.host.as_str(), place.port);
-    let connected = client::connect(Arc::new(config), address, checker).await;
+    let stream = connect(&place, exchange.proxy()).await?;
+    let connected = client::connect_stream(Arc::new(config), stream, checker).await;
     let mut connection = connected.map_err(|error| {
         let refused = refused
             .lock()
@@ -255,6 +255,28 @@ async fn open(url: &str, credentials: &Arc<Ssh>) -> Result<Session, Failure> {
         pending: io::Cursor::default(),
         words: String::new(),
     })
+}
+
+/// A connection to the host, through a proxy's tunnel where there is one.
+async fn connect(place: &Place, proxy: Option<&Proxy>) -> Result<TcpStream, Failure> {
+    let failed = |text: String| Failure::Other(Cause::new(&text));
+    let stream = match proxy {
+        None => {
+            let address = (place.host.as_str(), place.port);
+            let connected = TcpStream::connect(address).await;
+            connected.map_err(|error| failed(error.to_string()))?
+        }
+        Some(proxy) => {
+            let tunnel = proxy.tunnel(&place.host, place.port).await;
+            tunnel.map_err(|error| match error {
+                TunnelError::Login => Failure::Refused(Cause::new(&error.to_string())),
+                error => failed(error.to_string()),
+            })?
+        }
+    };
+    let prompt = stream.set_nodelay(true);
+    prompt.map_err(|error| failed(error.to_string()))?;
+    Ok(stream)
 }
 
 async fn log_in(

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use git2::Repository;
+use git2::{Oid, Repository};
 
 use super::cache::FetchRequest;
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Proxy};
 use super::error::Error;
 use super::generation::{self, Generation};
 use super::http::Agents;
 use super::limits::Settings;
+use super::modules::{self, Modules, Owner};
 use super::pull::{Order, Target, pull};
 use super::reference::Reference;
 use super::snapshot::Snapshot;
@@ -37,6 +38,8 @@ struct Recent {
     url: String,
     reference: Reference,
     credentials: Credentials,
+    proxy: Option<Proxy>,
+    recurses: bool,
     connected_at: Instant,
     snapshot: Weak<Snapshot>,
 }
@@ -59,10 +62,12 @@ impl Store {
             .is_none_or(|current| Arc::strong_count(current) == 1)
     }
 
-    /// The revisions that somebody holds.
+    /// The commits that somebody reads: those of revisions, and of their submodules.
     fn in_use(&self) -> usize {
-        let held = |recent: &&Recent| recent.snapshot.strong_count() > 0;
-        self.recent.iter().filter(held).count()
+        let held = self.recent.iter();
+        held.filter_map(|recent| recent.snapshot.upgrade())
+            .map(|snapshot| 1 + snapshot.modules().map_or(0, Modules::len))
+            .sum()
     }
 
     /// The answer to a request that was made at `asked_at`, if another fetch of the same has
@@ -93,15 +98,33 @@ impl Store {
             reference: &request.reference,
             agents,
             credentials: &request.credentials,
+            proxy: request.proxy.as_ref(),
+            full_history: request.full_history,
             deadline,
             timeout: request.timeout,
             max_bytes: settings.max_fetch_bytes,
         };
         let connected_at = Instant::now();
         let (generation, target) = self.synchronise(order, settings, &slot)?;
-        let snapshot = match &request.known {
-            Some(known) if known.is(&generation, &target) => Arc::clone(known),
-            _ => Arc::new(Snapshot::open(generation, &target, settings)?),
+        let same = request.known.as_ref();
+        let same = same.filter(|known| known.is(&generation, &target));
+        let modules = match (request.recurse_submodules, same) {
+            (false, _) => None,
+            // Who has them and has proven that is asked for nothing.
+            (true, Some(known)) if request.proven && known.modules().is_some() => {
+                known.modules().cloned()
+            }
+            (true, _) => Some(descend(&generation, order, &target, &slot)?),
+        };
+        let snapshot = match same {
+            Some(known) if known.modules() == modules.as_ref() => Arc::clone(known),
+            _ => {
+                let opened = Snapshot::open(generation, &target, modules, settings)?;
+                Arc::new(match &request.known {
+                    Some(known) => opened.foresee(known),
+                    None => opened,
+                })
+            }
         };
         self.recent
             .retain(|recent| !recent.is_for(request) && recent.snapshot.strong_count() > 0);
@@ -109,6 +132,8 @@ impl Store {
             url: request.url.clone(),
             reference: request.reference.clone(),
             credentials: request.credentials.clone(),
+            proxy: request.proxy.clone(),
+            recurses: request.recurse_submodules,
             connected_at,
             snapshot: Arc::downgrade(&snapshot),
         });
@@ -217,6 +242,8 @@ impl Recent {
         self.url == request.url
             && self.reference == request.reference
             && self.credentials == request.credentials
+            && self.proxy == request.proxy
+            && self.recurses == request.recurse_submodules
     }
 }
 
@@ -263,6 +290,91 @@ fn fill<S>(
     let target = pull(repository, order, |_| Ok(false), slot)?;
     mark(repository, &target)?;
     Ok(target)
+}
+
+/// Fetches the submodules of `target` that the generation does not have yet. Those that it has need a
+/// connection all the same: their servers say who may read them.
+fn descend<S>(
+    generation: &Generation,
+    order: Order<'_>,
+    target: &Target,
+    slot: &impl Fn() -> Result<S, Error>,
+) -> Result<Modules, Error> {
+    let repository = generation.handle()?;
+    let damage = |error| generation.damage(error);
+    let root = tree_of(&repository, target.commit).map_err(damage)?;
+    let mut found = Modules::of(&repository, root).map_err(damage)?;
+    let mut owners = vec![Owner {
+        tree: root,
+        url: order.url.to_owned(),
+        path: String::new(),
+        depth: 0,
+    }];
+    while let Some(owner) = owners.pop() {
+        let named = modules::named(&repository, &owner, repository.path()).map_err(damage)?;
+        for module in named {
+            let path = module.path;
+            if found.tree(module.commit).is_some() {
+                continue;
+            }
+            if owner.depth == modules::MAX_DEPTH || found.len() == modules::MAX_COUNT {
+                let problem = "there are more than 100, or they lie more than 5 deep";
+                return Err(Error::Submodule { path, problem });
+            }
+            let order = Order {
+                url: &module.url,
+                ..order
+            };
+            let tree = match fetch_module(&repository, order, module.commit, slot) {
+                Ok(tree) => tree,
+                Err(source) => {
+                    let source = Box::new(damage(source));
+                    return Err(Error::InSubmodule { path, source });
+                }
+            };
+            found.add(module.commit, tree);
+            owners.push(Owner {
+                tree,
+                url: module.url,
+                path,
+                depth: owner.depth + 1,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// The tree of a submodule's commit, after one connection to its repository.
+fn fetch_module<S>(
+    repository: &Repository,
+    order: Order<'_>,
+    commit: Oid,
+    slot: &impl Fn() -> Result<S, Error>,
+) -> Result<Oid, Error> {
+    let id = commit.to_string();
+    let reference = Reference::Commit(id.clone());
+    let order = Order {
+        reference: &reference,
+        ..order
+    };
+    let database = |error: git2::Error| Error::from_database(&error);
+    // Under its id: the names of the two repositories' branches are the same.
+    let pinned = Target {
+        source: id.clone(),
+        name: None,
+        commit,
+        tag: None,
+    };
+    let has = |_: &Target| generation::holds(repository, &pinned).map_err(database);
+    pull(repository, order, has, slot)?;
+    generation::mark(repository, &id, commit).map_err(database)?;
+    tree_of(repository, commit)
+}
+
+fn tree_of(repository: &Repository, commit: Oid) -> Result<Oid, Error> {
+    let commit = repository.find_commit(commit);
+    let tree = commit.map(|commit| commit.tree_id());
+    tree.map_err(|error| Error::from_database(&error))
 }
 
 fn mark(repository: &Repository, target: &Target) -> Result<(), Error> {

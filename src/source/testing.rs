@@ -42,12 +42,14 @@ pub(super) enum Behaviour {
     Cut,
     /// The download's answer has a head and no body.
     Stall,
+    /// It knows nothing of shallow downloads.
+    Whole,
 }
 
-/// A repository that is served under `/repo.git`. `/moved.git` redirects there, and `/away.git` to
-/// the same path of another server.
+/// A repository that is served under `/repo.git`, and others beside it. `/moved.git` redirects there,
+/// and `/away.git` to the same path of another server.
 pub(super) struct Remote {
-    _folder: TempDir,
+    folder: TempDir,
     pub(super) repository: Repository,
     address: SocketAddr,
     scheme: &'static str,
@@ -71,6 +73,8 @@ pub(super) enum Entry<'a> {
     File(&'a [u8]),
     Link(&'a str),
     Submodule,
+    /// A submodule at a commit that there is.
+    Module(Oid),
 }
 
 impl Remote {
@@ -93,12 +97,7 @@ impl Remote {
         L: Listener<Addr = SocketAddr>,
     {
         let folder = TempDir::new().unwrap();
-        let mut options = git2::RepositoryInitOptions::new();
-        options
-            .bare(true)
-            .initial_head("main")
-            .external_template(false);
-        let repository = Repository::init_opts(folder.path().join("repo.git"), &options).unwrap();
+        let repository = init(&folder.path().join("repo.git"));
         let state = Arc::new(Mutex::new(State {
             behaviour: Behaviour::Serve,
             requests: Vec::new(),
@@ -126,7 +125,7 @@ impl Remote {
         let app = axum::Router::new().fallback(handler);
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self {
-            _folder: folder,
+            folder,
             repository,
             address,
             scheme,
@@ -173,52 +172,14 @@ impl Remote {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Another repository of the same server, `/<name>.git`.
+    pub(super) fn beside(&self, name: &str) -> Repository {
+        init(&self.folder.path().join(format!("{name}.git")))
+    }
+
     /// Commits `entries` on top of `branch`, and moves it there.
     pub(super) fn commit(&self, branch: &str, entries: &[(&str, Entry<'_>)]) -> Oid {
-        let name = format!("refs/heads/{branch}");
-        let parent = self
-            .repository
-            .refname_to_id(&name)
-            .ok()
-            .map(|id| self.repository.find_commit(id).unwrap());
-        let base = match &parent {
-            Some(parent) => parent.tree().unwrap(),
-            None => {
-                let id = self.repository.treebuilder(None).unwrap().write().unwrap();
-                self.repository.find_tree(id).unwrap()
-            }
-        };
-        let mut update = TreeUpdateBuilder::new();
-        for (path, entry) in entries {
-            let (content, mode) = match entry {
-                Entry::File(content) => (*content, FileMode::Blob),
-                Entry::Link(target) => (target.as_bytes(), FileMode::Link),
-                Entry::Submodule => {
-                    update.upsert(
-                        *path,
-                        Oid::from_str(&"1".repeat(40)).unwrap(),
-                        FileMode::Commit,
-                    );
-                    continue;
-                }
-            };
-            update.upsert(*path, self.repository.blob(content).unwrap(), mode);
-        }
-        let tree = update.create_updated(&self.repository, &base).unwrap();
-        let tree = self.repository.find_tree(tree).unwrap();
-        let author = Signature::new("A. Author", "a@example.com", &Time::new(1_700_000_000, 60));
-        let author = author.unwrap();
-        let parents: Vec<_> = parent.iter().collect();
-        self.repository
-            .commit(
-                Some(&name),
-                &author,
-                &author,
-                "Subject line\n\nBody\n",
-                &tree,
-                &parents,
-            )
-            .unwrap()
+        commit(&self.repository, branch, entries)
     }
 
     pub(super) fn set(&self, reference: &str, target: Oid) {
@@ -252,15 +213,64 @@ impl Remote {
     }
 
     pub(super) fn request(&self, reference: Reference) -> FetchRequest {
-        FetchRequest {
-            url: self.url(),
-            reference,
-            timeout: Duration::from_secs(20),
-            known: None,
-            credentials: Credentials::None,
-            proven: true,
-        }
+        FetchRequest::new(self.url(), reference, Duration::from_secs(20))
     }
+}
+
+fn init(folder: &std::path::Path) -> Repository {
+    let mut options = git2::RepositoryInitOptions::new();
+    options
+        .bare(true)
+        .initial_head("main")
+        .external_template(false);
+    Repository::init_opts(folder, &options).unwrap()
+}
+
+/// Commits `entries` on top of `branch` of `repository`, and moves it there.
+pub(super) fn commit(repository: &Repository, branch: &str, entries: &[(&str, Entry<'_>)]) -> Oid {
+    let name = format!("refs/heads/{branch}");
+    let parent = repository
+        .refname_to_id(&name)
+        .ok()
+        .map(|id| repository.find_commit(id).unwrap());
+    let base = match &parent {
+        Some(parent) => parent.tree().unwrap(),
+        None => {
+            let id = repository.treebuilder(None).unwrap().write().unwrap();
+            repository.find_tree(id).unwrap()
+        }
+    };
+    let mut update = TreeUpdateBuilder::new();
+    for (path, entry) in entries {
+        let (content, mode) = match entry {
+            Entry::File(content) => (*content, FileMode::Blob),
+            Entry::Link(target) => (target.as_bytes(), FileMode::Link),
+            Entry::Submodule | Entry::Module(_) => {
+                let id = match entry {
+                    Entry::Module(id) => *id,
+                    _ => Oid::from_str(&"1".repeat(40)).unwrap(),
+                };
+                update.upsert(*path, id, FileMode::Commit);
+                continue;
+            }
+        };
+        update.upsert(*path, repository.blob(content).unwrap(), mode);
+    }
+    let tree = update.create_updated(repository, &base).unwrap();
+    let tree = repository.find_tree(tree).unwrap();
+    let author = Signature::new("A. Author", "a@example.com", &Time::new(1_700_000_000, 60));
+    let author = author.unwrap();
+    let parents: Vec<_> = parent.iter().collect();
+    repository
+        .commit(
+            Some(&name),
+            &author,
+            &author,
+            "Subject line\n\nBody\n",
+            &tree,
+            &parents,
+        )
+        .unwrap()
 }
 
 async fn answer(
@@ -304,6 +314,12 @@ async fn answer(
         }
         Behaviour::Cut if is_download => {
             body.truncate(body.len() / 2);
+            Body::from(body)
+        }
+        Behaviour::Whole if !is_download => {
+            // As long as before: the line says how long it is.
+            let start = body.windows(9).position(|word| word == b" shallow ");
+            body[start.unwrap() + 1] = b'x';
             Body::from(body)
         }
         _ => Body::from(body),

@@ -26,13 +26,23 @@ pub(super) fn is_ssh(url: &str) -> bool {
     Place::parse(url).is_some()
 }
 
-/// The name of the folder for `url`: equal for URLs that differ only in the case of scheme and
-/// host, a default port, user information, or a trailing `/` or `.git`.
-pub(super) fn cache_key(url: &str) -> String {
-    if let Some(place) = Place::parse(url) {
-        return hex(&Sha256::digest(place.normalised().as_bytes()));
+/// The name of the folder for `url`, fetched with or without its history: equal for URLs that differ
+/// only in the case of scheme and host, a default port, user information, or a trailing `/` or
+/// `.git`.
+pub(super) fn cache_key(url: &str, full_history: bool) -> String {
+    let mut normalised = match Place::parse(url) {
+        Some(place) => place.normalised(),
+        None => normalised(url),
+    };
+    if full_history {
+        // No URL has a line break.
+        normalised.push_str("\nfull history");
     }
-    let normalised = match split(url) {
+    hex(&Sha256::digest(normalised.as_bytes()))
+}
+
+fn normalised(url: &str) -> String {
+    match split(url) {
         Some((scheme, authority, path)) => {
             let host = host_of(authority).to_ascii_lowercase();
             let default_port = if scheme == "https" { ":443" } else { ":80" };
@@ -42,8 +52,7 @@ pub(super) fn cache_key(url: &str) -> String {
             format!("{scheme}://{host}{path}")
         }
         None => url.to_owned(),
-    };
-    hex(&Sha256::digest(normalised.as_bytes()))
+    }
 }
 
 /// `url` without user information, query and fragment, where secrets hide.
@@ -131,7 +140,9 @@ mod tests {
 
     #[test]
     fn urls_of_one_repository_share_a_key() {
-        let key = cache_key("https://git.example/team/shop.git");
+        let url = "https://git.example/team/shop.git";
+        let key = cache_key(url, false);
+        assert_ne!(cache_key(url, true), key, "with its history it is another");
         for same in [
             "https://git.example/team/shop",
             "https://git.example/team/shop/",
@@ -139,7 +150,7 @@ mod tests {
             "HTTPS://Git.Example:443/team/shop.git",
             "https://user:pass@git.example/team/shop.git",
         ] {
-            assert_eq!(cache_key(same), key, "{same}");
+            assert_eq!(cache_key(same, false), key, "{same}");
         }
         for other in [
             "http://git.example/team/shop",
@@ -147,7 +158,7 @@ mod tests {
             "https://git.example:8443/team/shop",
             "https://git.example/team/shop.github",
         ] {
-            assert_ne!(cache_key(other), key, "{other}");
+            assert_ne!(cache_key(other, false), key, "{other}");
         }
     }
 

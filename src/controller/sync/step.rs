@@ -147,15 +147,16 @@ impl Driver {
     async fn retarget(&mut self, object: &Sync, seen: &Seen) {
         let scope = Scope::of(&object.spec.settings);
         let revision = seen.snapshot.revision.to_string();
-        if let Some(target) = &mut self.target
+        if let Some(target) = &self.target
             && target.revision == revision
             && target.scope == scope
         {
+            if Arc::ptr_eq(&target.seen.snapshot, &seen.snapshot) {
+                self.blocked = None;
+                return;
+            }
             // The objects of a damaged copy have moved: what could not be read can be now.
-            self.full |= !Arc::ptr_eq(&target.seen.snapshot, &seen.snapshot);
-            target.seen = seen.clone();
-            self.blocked = None;
-            return;
+            self.full = true;
         }
         self.status.last_attempted_revision = Some(revision.clone());
         match target::load(seen, &scope, self.target.as_ref(), &mut self.cache).await {
@@ -165,6 +166,8 @@ impl Driver {
                     target.revision = revision;
                 }
                 self.blocked = None;
+                // Of all that a commit wakes, those that it concerns go first.
+                tokio::task::yield_now().await;
             }
             Ok(Loaded::New(target)) => {
                 self.target = Some(*target);

@@ -21,7 +21,10 @@ pub(super) enum TargetError {
     #[error(transparent)]
     Render(#[from] RenderError<source::Error>),
     /// Part of the path is in another repository.
-    #[error("{0} is a submodule, which is not fetched: keep manifests in the repository itself")]
+    #[error(
+        "{0} is a submodule, which is not fetched: set spec.recurseSubmodules of the GitRepository \
+         (and have .gitmodules name it), or keep manifests in the repository itself"
+    )]
     Submodule(String),
     /// The task that reads them died.
     #[error("reading the repository was interrupted")]
@@ -105,6 +108,12 @@ pub(super) async fn load(
     let known = before
         .filter(|before| before.scope == *scope)
         .map(|before| before.content);
+    // Most Syncs of a monorepo, at most of its commits: no thread is needed to know.
+    if let Some(tree) = known.and_then(|known| known.tree)
+        && seen.snapshot.known_tree_id(&scope.path) == Some(tree)
+    {
+        return Ok(Loaded::Same);
+    }
     let (snapshot, wanted) = (seen.snapshot.clone(), scope.clone());
     let mut taken = std::mem::take(cache);
     let work = tokio::task::spawn_blocking(move || {
@@ -140,14 +149,14 @@ fn read(
         return Ok(None);
     }
     let listing = snapshot.listing(&scope.path)?;
-    if known.is_some_and(|known| known.key == listing.key) {
-        return Ok(None);
-    }
     if let Some(submodule) = listing.submodules.first() {
         return Err(TargetError::Submodule(submodule.clone()));
     }
+    if known.is_some_and(|known| known.key == listing.key) {
+        return Ok(None);
+    }
     let mut ignores = Vec::new();
-    for file in &listing.files {
+    for file in listing.above.iter().chain(&listing.files) {
         if let Some(folder) = file.path.strip_suffix(IGNORE_FILE)
             && (folder.is_empty() || folder.ends_with('/'))
         {

@@ -29,6 +29,12 @@ pub enum CredentialsError {
         /// The keys, as text.
         keys: &'static str,
     },
+    /// A key that is always needed.
+    #[error("the Secret has no {key}")]
+    Absent {
+        /// Which.
+        key: &'static str,
+    },
     /// A key that another one needs.
     #[error("the Secret has {key} but not {missing}")]
     Missing {
@@ -90,7 +96,7 @@ impl Credentials {
 }
 
 /// A Secret's data.
-struct Values<'a>(&'a BTreeMap<String, Vec<u8>>);
+pub(super) struct Values<'a>(pub(super) &'a BTreeMap<String, Vec<u8>>);
 
 impl<'a> Values<'a> {
     /// The value of `key`, which is not empty.
@@ -124,7 +130,7 @@ impl<'a> Values<'a> {
 
     /// The value of `key` as text of one line: a line break at its end is the usual mistake, and
     /// would be part of the password.
-    fn text(&self, key: &'static str) -> Result<Option<&'a str>, CredentialsError> {
+    pub(super) fn text(&self, key: &'static str) -> Result<Option<&'a str>, CredentialsError> {
         let text = self.lines(key)?;
         if text.is_some_and(|text| text.chars().any(char::is_control)) {
             let problem = "it holds a line break or another control character";
@@ -134,7 +140,7 @@ impl<'a> Values<'a> {
     }
 }
 
-fn malformed(key: &'static str, problem: &'static str) -> CredentialsError {
+pub(super) fn malformed(key: &'static str, problem: &'static str) -> CredentialsError {
     CredentialsError::Malformed { key, problem }
 }
 
@@ -184,7 +190,7 @@ fn ssh(values: &Values<'_>, place: &Place) -> Result<Credentials, CredentialsErr
     }
 }
 
-fn missing(key: &'static str, missing: &'static str) -> CredentialsError {
+pub(super) fn missing(key: &'static str, missing: &'static str) -> CredentialsError {
     CredentialsError::Missing { key, missing }
 }
 

@@ -1,4 +1,4 @@
-//! HTTP clients: one for each set of authorities and client certificate.
+//! HTTP clients: one for each set of authorities, client certificate and proxy.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use http::HeaderValue;
 use ureq::Agent;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
-use crate::source::credentials::{Credentials, Identity, Trust};
+use crate::source::credentials::{Credentials, Identity, Proxy, Trust};
 
 /// Longest time for a connection to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,14 +29,16 @@ const MAX_SPECIAL: usize = 32;
 pub(in crate::source) struct Agents {
     plain: Agent,
     /// The last used at the end.
-    special: Mutex<Vec<(Tls, Agent)>>,
+    special: Mutex<Vec<(Kind, Agent)>>,
 }
 
-/// What TLS clients differ in.
-#[derive(Clone, PartialEq, Eq)]
-struct Tls {
+/// What clients differ in.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Kind {
     trust: Trust,
     identity: Option<Identity>,
+    /// The environment's, where there is none.
+    proxy: Option<Proxy>,
 }
 
 /// The clients of one exchange, and what its requests carry.
@@ -65,50 +67,47 @@ impl std::fmt::Debug for Client {
 impl Agents {
     pub(in crate::source) fn new() -> Self {
         Self {
-            plain: agent(RootCerts::PlatformVerifier, None),
+            plain: agent(&Kind::default()),
             special: Mutex::default(),
         }
     }
 
     /// What requests with `credentials` go through.
-    pub(super) fn client(&self, credentials: &Credentials) -> Client {
-        let Some(https) = credentials.https() else {
-            return Client {
-                trusted: self.plain.clone(),
-                bare: self.plain.clone(),
-                authorization: None,
-                has_secrets: false,
-            };
+    pub(super) fn client(&self, credentials: &Credentials, proxy: Option<&Proxy>) -> Client {
+        let https = credentials.https();
+        let bare = Kind {
+            trust: https.map(|https| https.trust.clone()).unwrap_or_default(),
+            identity: None,
+            proxy: proxy.cloned(),
         };
+        let identity = https.and_then(|https| https.identity.clone());
+        let authorization = https.and_then(|https| https.authorization.clone());
+        let has_secrets = authorization.is_some() || identity.is_some();
         Client {
-            trusted: self.agent(&https.trust, https.identity.as_ref()),
-            bare: self.agent(&https.trust, None),
-            authorization: https.authorization.clone(),
-            has_secrets: https.authorization.is_some() || https.identity.is_some(),
+            bare: self.agent(bare.clone()),
+            trusted: self.agent(Kind { identity, ..bare }),
+            authorization,
+            has_secrets,
         }
     }
 
-    fn agent(&self, trust: &Trust, identity: Option<&Identity>) -> Agent {
-        if trust.0.is_empty() && identity.is_none() {
+    fn agent(&self, wanted: Kind) -> Agent {
+        if wanted == Kind::default() {
             return self.plain.clone();
         }
-        let wanted = Tls {
-            trust: trust.clone(),
-            identity: identity.cloned(),
-        };
         let mut special = self.special.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = special.iter().position(|(tls, _)| *tls == wanted);
-        let (tls, agent) = match known {
+        let known = special.iter().position(|(kind, _)| *kind == wanted);
+        let (kind, agent) = match known {
             Some(index) => special.remove(index),
             None => {
-                let agent = agent(roots(trust), identity.and_then(client_certificate));
+                let agent = agent(&wanted);
                 (wanted, agent)
             }
         };
         if special.len() == MAX_SPECIAL {
             special.remove(0);
         }
-        special.push((tls, agent.clone()));
+        special.push((kind, agent.clone()));
         agent
     }
 }
@@ -141,13 +140,17 @@ fn certificates(pem: &[u8]) -> impl Iterator<Item = Certificate<'static>> {
     })
 }
 
-/// A client that keeps idle connections. The proxy is the environment's.
-fn agent(roots: RootCerts, certificate: Option<ClientCert>) -> Agent {
+/// A client that keeps idle connections.
+fn agent(kind: &Kind) -> Agent {
     let tls = TlsConfig::builder()
-        .root_certs(roots)
-        .client_cert(certificate)
+        .root_certs(roots(&kind.trust))
+        .client_cert(kind.identity.as_ref().and_then(client_certificate))
         .build();
-    Agent::config_builder()
+    let mut config = Agent::config_builder();
+    if let Some(proxy) = &kind.proxy {
+        config = config.proxy(Some(proxy.http()));
+    }
+    config
         .tls_config(tls)
         .http_status_as_error(false)
         // Each request decides anew what it may carry.
@@ -175,14 +178,20 @@ mod tests {
     fn clients_are_shared_and_bounded() {
         let agents = Agents::new();
         let trust = |number: usize| Trust(vec![b'x'; number]);
+        let agent = |number| {
+            agents.agent(Kind {
+                trust: trust(number),
+                ..Kind::default()
+            })
+        };
         for number in 0..2 * MAX_SPECIAL {
-            agents.agent(&trust(number), None);
-            agents.agent(&trust(1), None);
+            agent(number);
+            agent(1);
         }
         let special = agents.special.lock().unwrap();
         assert_eq!(special.len(), MAX_SPECIAL);
         assert!(special.last().unwrap().0.trust == trust(1));
-        let twice = special.iter().filter(|(tls, _)| tls.trust == trust(1));
+        let twice = special.iter().filter(|(kind, _)| kind.trust == trust(1));
         assert_eq!(twice.count(), 1);
     }
 }

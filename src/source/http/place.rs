@@ -50,7 +50,7 @@ pub(super) fn follow(url: &str, location: &str) -> Option<String> {
 }
 
 /// Whether requests for both go to one server: equal scheme, host and port.
-pub(super) fn same_origin(one: &str, other: &str) -> bool {
+pub(in crate::source) fn same_origin(one: &str, other: &str) -> bool {
     let one = origin(one);
     one.is_some() && one == origin(other)
 }

@@ -1,11 +1,6 @@
 //! Credentials over HTTP, right and wrong, and where they go.
 
 use std::collections::BTreeMap;
-use std::process::Command;
-use std::sync::Mutex;
-
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::source::testing::Authority;
@@ -172,84 +167,4 @@ async fn a_redirect_to_another_server_carries_nothing() {
     let text = refusal(&cache, to("away.git")).await;
     assert!(text.contains("redirects too often"), "{text}");
     assert!(plain.requests().is_empty());
-}
-
-/// A proxy for `CONNECT` that leads everywhere to `target`; returns where it is, and what it hears.
-async fn proxy(target: String) -> (String, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let log = Arc::clone(&heard);
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let (target, log) = (target.clone(), Arc::clone(&log));
-            tokio::spawn(async move {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(client.read_u8().await.unwrap());
-                }
-                let head = String::from_utf8(head).unwrap();
-                log.lock()
-                    .unwrap()
-                    .push(head.lines().next().unwrap().to_owned());
-                let mut server = TcpStream::connect(target).await.unwrap();
-                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-            });
-        }
-    });
-    (format!("http://{address}"), heard)
-}
-
-/// The environment is the process's: the fetch runs in one of its own.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_environment_names_the_proxy() {
-    let remote = Remote::start().await;
-    remote.commit("main", &[("a.yaml", FILE)]);
-    let target = remote.url().replace("http://", "").replace("/repo.git", "");
-    let (proxy, heard) = proxy(target).await;
-    let run = async |no_proxy: &str| {
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        child
-            .args([
-                "--ignored",
-                "--exact",
-                "--nocapture",
-                "source::tests::credentials::fetch_in_a_process",
-            ])
-            .env("HTTP_PROXY", &proxy)
-            .env("NO_PROXY", no_proxy);
-        let run = tokio::task::spawn_blocking(move || child.output().unwrap());
-        String::from_utf8(run.await.unwrap().stdout).unwrap()
-    };
-    let said = run("other.invalid").await;
-    assert!(said.contains("result: main@sha1:"), "{said}");
-    assert_eq!(
-        heard.lock().unwrap().as_slice(),
-        ["CONNECT git.invalid:80 HTTP/1.1"]
-    );
-    let said = run("other.invalid,.invalid").await;
-    assert!(
-        said.contains("result: cannot fetch http://git.invalid/repo.git"),
-        "{said}"
-    );
-    assert_eq!(heard.lock().unwrap().len(), 1);
-}
-
-#[tokio::test]
-#[ignore = "run by the_environment_names_the_proxy"]
-async fn fetch_in_a_process() {
-    let (_folder, cache) = cache();
-    let request = FetchRequest {
-        url: "http://git.invalid/repo.git".to_owned(),
-        reference: branch("main"),
-        timeout: Duration::from_secs(20),
-        known: None,
-        credentials: Credentials::None,
-        proven: true,
-    };
-    match cache.fetch(request).await {
-        Ok(fetched) => println!("result: {}", fetched.snapshot().revision),
-        Err(error) => println!("result: {}", crate::chain(&error)),
-    }
 }

@@ -205,7 +205,7 @@ async fn unused_repositories_are_forgotten() {
     cache.retain([]).await;
     assert_eq!(generations(&folder).len(), 1);
     assert!(held.listing("").is_ok());
-    cache.retain([one.url().as_str()]).await;
+    cache.retain([(one.url().as_str(), false)]).await;
     drop(held);
     assert_eq!(generations(&folder).len(), 1);
     cache.retain([]).await;

@@ -4,7 +4,9 @@ mod credentials;
 mod disk;
 mod failures;
 mod measure;
+mod modules;
 mod paths;
+mod proxies;
 mod references;
 mod ssh;
 
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::testing::{Behaviour, Entry, Remote};
+use super::testing::{Behaviour, Entry, Remote, commit};
 use super::*;
 
 const FILE: Entry<'static> = Entry::File(b"a: 1\n");

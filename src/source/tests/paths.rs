@@ -87,7 +87,8 @@ async fn paths_and_links() {
         ),
         (
             "modules/m",
-            "path modules/m is not a folder: modules/m is a submodule",
+            "path modules/m is not a folder: modules/m is a submodule, which is fetched only with \
+             spec.recurseSubmodules of the GitRepository",
         ),
         ("outside", "symbolic link outside/l leaves the repository"),
         ("outside/l", "symbolic link outside/l leaves the repository"),
@@ -133,4 +134,42 @@ async fn what_is_behind_a_link_is_in_the_key() {
         one.listing("app").unwrap().key,
         two.listing("app").unwrap().key
     );
+}
+
+#[tokio::test]
+async fn ignore_files_around_a_path_are_part_of_it() {
+    let remote = Remote::start().await;
+    let (_folder, cache) = cache();
+    let content = async |entries: &[(&str, Entry<'_>)]| {
+        remote.commit("main", entries);
+        let snapshot = fetch(&cache, remote.request(branch("main"))).await;
+        ["apps/prod", "apps", "prod", "apps/prod/a.yaml"].map(|path| {
+            let listing = snapshot.listing(path).unwrap();
+            let above: Vec<_> = listing.above.iter().map(|file| file.path.clone()).collect();
+            (
+                snapshot.tree_id(path).unwrap(),
+                listing.key,
+                above.join(" "),
+            )
+        })
+    };
+    let none = content(&[
+        ("apps/prod/a.yaml", FILE),
+        ("prod", Entry::Link("apps/prod")),
+    ])
+    .await;
+    assert!(none.iter().all(|(_, _, above)| above.is_empty()));
+    let root = content(&[(".towlineignore", FILE)]).await;
+    for (before, after) in none.iter().zip(&root) {
+        assert!(before.0 != after.0 && before.1 != after.1);
+        assert_eq!(after.2, ".towlineignore");
+    }
+    let both = content(&[("apps/.towlineignore", FILE), ("b.yaml", FILE)]).await;
+    let shown = both.clone().map(|(_, _, above)| above);
+    let two = ".towlineignore apps/.towlineignore";
+    // What is in the folder itself is listed; the way is the one that was asked for.
+    assert_eq!(shown, [two, ".towlineignore", ".towlineignore", two]);
+    assert_eq!(root[2], both[2], "the way through the link did not change");
+    let same = content(&[("c.yaml", FILE)]).await;
+    assert_eq!(both, same);
 }

@@ -37,6 +37,7 @@ async fn first_unchanged_and_incremental() {
     let next = fetch(&cache, request).await;
     assert!(remote.requests().len() <= 3, "one connection fetches");
     assert_eq!(next.revision.to_string(), format!("main@sha1:{second}"));
+    assert_eq!(snapshot.known_tree_id("apps"), None, "nobody has asked");
     assert_eq!(
         next.tree_id("apps").unwrap(),
         snapshot.tree_id("apps").unwrap()
@@ -46,6 +47,20 @@ async fn first_unchanged_and_incremental() {
         snapshot.listing("").unwrap().files.len(),
         2,
         "the old one is readable"
+    );
+
+    let third = remote.commit("main", &[("apps/a.yaml", Entry::File(b"a: 3\n"))]);
+    let last = fetch(&cache, remote.request(branch("main"))).await;
+    assert_eq!(last.known_tree_id("apps"), None, "it follows no other");
+    let mut request = remote.request(branch("main"));
+    request.known = Some(Arc::clone(&next));
+    remote.commit("main", &[("b.yaml", Entry::File(b"b: 4\n"))]);
+    let foreseen = fetch(&cache, request).await;
+    assert_ne!(foreseen.revision.to_string(), format!("main@sha1:{third}"));
+    assert_eq!(
+        foreseen.known_tree_id("apps"),
+        Some(last.tree_id("apps").unwrap()),
+        "whoever follows a path is answered without a read"
     );
 }
 
@@ -261,4 +276,50 @@ async fn an_annotated_tag_is_kept_with_its_commit() {
     remote.set("refs/tags/v1", one);
     let moved = fetch(&cache, request).await;
     assert!(moved.tag_object().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_history_is_fetched_where_it_is_asked_for() {
+    let remote = Remote::start().await;
+    for round in 0..3u8 {
+        remote.commit("main", &[("a.yaml", Entry::File(&[round]))]);
+    }
+    let (folder, cache) = cache();
+    let shallow = remote.request(branch("main"));
+    let mut full = FetchRequest {
+        full_history: true,
+        ..shallow.clone()
+    };
+    let commits = |snapshot: &Snapshot| {
+        let copies = std::fs::read_dir(folder.path()).unwrap().map(|copy| {
+            let copy = copy.unwrap().path().join("1");
+            let repository = git2::Repository::open_bare(copy).unwrap();
+            let mut walk = repository.revwalk().unwrap();
+            let tip = snapshot.revision.commit.to_string();
+            walk.push(git2::Oid::from_str(&tip).unwrap()).unwrap();
+            walk.count()
+        });
+        let mut counts: Vec<usize> = copies.collect();
+        counts.sort_unstable();
+        counts
+    };
+    fetch(&cache, shallow.clone()).await;
+    let snapshot = fetch(&cache, full.clone()).await;
+    assert_eq!(commits(&snapshot), [1, 3]);
+    // What is new is added.
+    remote.commit("main", &[("b.yaml", FILE)]);
+    fetch(&cache, shallow.clone()).await;
+    full.known = Some(snapshot);
+    let snapshot = fetch(&cache, full.clone()).await;
+    assert_eq!(paths(&snapshot.listing("").unwrap()), ["a.yaml", "b.yaml"]);
+    assert_eq!(*commits(&snapshot).last().unwrap(), 4);
+
+    // A server that knows nothing of shallow downloads says so, and hands out the whole.
+    remote.commit("main", &[("c.yaml", FILE)]);
+    remote.behave(Behaviour::Whole);
+    let error = cache.fetch(shallow).await.unwrap_err();
+    assert!(matches!(error, Error::ShallowRefused { .. }), "{error:?}");
+    assert!(error.to_string().contains("set spec.fullHistory to true"));
+    let snapshot = fetch(&cache, full).await;
+    assert_eq!(snapshot.listing("").unwrap().files.len(), 3);
 }

@@ -22,12 +22,8 @@ fn credentials(url: &str, identity: &str, known_hosts: &str, password: &str) -> 
 
 fn request(url: &str, credentials: Credentials) -> FetchRequest {
     FetchRequest {
-        url: url.to_owned(),
-        reference: branch("main"),
-        timeout: Duration::from_secs(30),
-        known: None,
         credentials,
-        proven: true,
+        ..FetchRequest::new(url, branch("main"), Duration::from_secs(30))
     }
 }
 

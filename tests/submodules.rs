@@ -1,0 +1,77 @@
+//! Manifests in submodules.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::json;
+use towline::api::GitRepository;
+
+use crate::support::repo::{Change, NewCommit};
+use crate::support::verdict::{assert_says, repository_stands};
+use crate::support::world::{config_map, world};
+
+fn module(url: &str) -> String {
+    format!("[submodule \"lib\"]\n\tpath = apps/lib\n\turl = {url}\n")
+}
+
+#[tokio::test]
+async fn a_submodule_is_applied_once_the_repository_asks_for_it() {
+    let case = world().await.case("submodules").await;
+    let library = case.world.git.repo(&format!("{}-lib", case.namespace));
+    let publish = |value: &str| {
+        let map = config_map("x", &case.namespace, value);
+        library.commit(&[("x.yaml", Some(map))], value)
+    };
+    let first = publish("one");
+    let own = config_map("a", &case.namespace, "one");
+    let name = |url: &str, commit: &str| {
+        case.repo.commit_with(NewCommit {
+            changes: &[
+                (".gitmodules", Change::Write(&module(url))),
+                ("apps/lib", Change::Submodule(commit)),
+                ("apps/a.yaml", Change::Write(&own)),
+            ],
+            ..NewCommit::default()
+        })
+    };
+    let relative = format!("../{}-lib.git", case.namespace);
+    let commit = name(&relative, &first);
+    case.repository(json!({})).await;
+    case.sync("all", json!({"path": "apps"})).await;
+    let message = case.stands("all", "False", "InvalidManifest").await;
+    assert_says(
+        &message,
+        &["apps/lib is a submodule", "spec.recurseSubmodules"],
+    );
+
+    let recurse = |is: bool| json!({"spec": {"recurseSubmodules": is}});
+    case.patch::<GitRepository>("repo", recurse(true)).await;
+    case.synced("all", &commit).await;
+    case.has("x", "value", Some("one")).await;
+    case.delete::<ConfigMap>("x").await;
+    case.has("x", "value", Some("one")).await;
+
+    // A new commit of the submodule is news when the repository points at it.
+    let second = publish("two");
+    let commit = name(&relative, &second);
+    case.announce().await;
+    case.synced("all", &commit).await;
+    case.has("x", "value", Some("two")).await;
+
+    // Credentials go to no other server, and what is live stays.
+    name("https://elsewhere.example/lib.git", &first);
+    case.announce().await;
+    let message = repository_stands(&case, "False", "InvalidSpec").await;
+    assert_says(
+        &message,
+        &["submodule apps/lib", "another server", "stays live"],
+    );
+    case.has("x", "value", Some("two")).await;
+    case.synced("all", &commit).await;
+
+    // No longer asked for, it is an error again rather than gone.
+    let commit = name(&relative, &second);
+    case.announce().await;
+    case.synced("all", &commit).await;
+    case.patch::<GitRepository>("repo", recurse(false)).await;
+    case.stands("all", "False", "InvalidManifest").await;
+    case.has("x", "value", Some("two")).await;
+}
