@@ -166,7 +166,7 @@ fn watch_build(go: &mut Process) -> io::Result<ExitStatus> {
 }
 
 /// `$XDG_CACHE_HOME/towline`, or `~/.cache/towline`.
-fn cache_folder() -> io::Result<PathBuf> {
+pub fn cache_folder() -> io::Result<PathBuf> {
     let folder = |name| env::var_os(name).filter(|value| !value.is_empty());
     folder("XDG_CACHE_HOME")
         .map(PathBuf::from)
