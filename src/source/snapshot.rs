@@ -1,8 +1,9 @@
 //! A commit of a repository, readable for as long as it is held.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::Oid;
 use jiff::Timestamp;
@@ -76,6 +77,8 @@ pub struct Snapshot {
     max_file_bytes: u64,
     max_files: usize,
     generation: Arc<Generation>,
+    /// The content ids of the paths that were asked for. A monorepo has as many as it has Syncs.
+    trees: Mutex<HashMap<String, TreeId>>,
 }
 
 impl Snapshot {
@@ -107,7 +110,18 @@ impl Snapshot {
             max_file_bytes: settings.max_file_bytes,
             max_files: settings.max_files,
             generation,
+            trees: Mutex::default(),
         })
+    }
+
+    /// Looks up the paths that `before` was asked for, one after the other, so that all who follow
+    /// them can be answered at once by [`Self::known_tree_id`].
+    pub(super) fn foresee(self, before: &Self) -> Self {
+        for path in before.trees().keys() {
+            // Who asks for it is told why it cannot be read.
+            let _ = self.tree_id(path);
+        }
+        self
     }
 
     /// The content id of the folder at `path` (of the file, where it is one): equal for two
@@ -116,11 +130,22 @@ impl Snapshot {
     ///
     /// `path` is relative to the repository's root, which an empty path or `.` means.
     pub fn tree_id(&self, path: &str) -> Result<TreeId, Error> {
-        let path = RepoPath::parse(path)?;
-        self.read_with(|repository| {
-            let found = path::find(repository, self.root, &path, &self.revision)?;
+        if let Some(known) = self.known_tree_id(path) {
+            return Ok(known);
+        }
+        let parsed = RepoPath::parse(path)?;
+        let tree = self.read_with(|repository| {
+            let found = path::find(repository, self.root, &parsed, &self.revision)?;
             Ok(TreeId(path::bytes(found.id)))
-        })
+        })?;
+        self.trees().insert(path.to_owned(), tree);
+        Ok(tree)
+    }
+
+    /// [`Self::tree_id`] of a path that was asked for before, of this snapshot or of the one that it
+    /// replaced. Does not block.
+    pub fn known_tree_id(&self, path: &str) -> Option<TreeId> {
+        self.trees().get(path).copied()
     }
 
     /// All regular files below `path`, with symbolic links inside the repository followed; the file
@@ -173,6 +198,10 @@ impl Snapshot {
     ) -> Result<T, Error> {
         let repository = self.generation.handle()?;
         read(&repository).map_err(|error| self.generation.damage(error))
+    }
+
+    fn trees(&self) -> std::sync::MutexGuard<'_, HashMap<String, TreeId>> {
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this is `target`, out of `generation`.

@@ -99,9 +99,11 @@ impl Store {
         };
         let connected_at = Instant::now();
         let (generation, target) = self.synchronise(order, settings, &slot)?;
+        let open = || Snapshot::open(Arc::clone(&generation), &target, settings);
         let snapshot = match &request.known {
             Some(known) if known.is(&generation, &target) => Arc::clone(known),
-            _ => Arc::new(Snapshot::open(generation, &target, settings)?),
+            Some(known) => Arc::new(open()?.foresee(known)),
+            None => Arc::new(open()?),
         };
         self.recent
             .retain(|recent| !recent.is_for(request) && recent.snapshot.strong_count() > 0);

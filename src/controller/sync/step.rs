@@ -165,6 +165,8 @@ impl Driver {
                     target.revision = revision;
                 }
                 self.blocked = None;
+                // Of all that a commit wakes, those that it concerns go first.
+                tokio::task::yield_now().await;
             }
             Ok(Loaded::New(target)) => {
                 self.target = Some(*target);

@@ -105,6 +105,12 @@ pub(super) async fn load(
     let known = before
         .filter(|before| before.scope == *scope)
         .map(|before| before.content);
+    // Most Syncs of a monorepo, at most of its commits: no thread is needed to know.
+    if let Some(tree) = known.and_then(|known| known.tree)
+        && seen.snapshot.known_tree_id(&scope.path) == Some(tree)
+    {
+        return Ok(Loaded::Same);
+    }
     let (snapshot, wanted) = (seen.snapshot.clone(), scope.clone());
     let mut taken = std::mem::take(cache);
     let work = tokio::task::spawn_blocking(move || {

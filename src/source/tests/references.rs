@@ -37,6 +37,7 @@ async fn first_unchanged_and_incremental() {
     let next = fetch(&cache, request).await;
     assert!(remote.requests().len() <= 3, "one connection fetches");
     assert_eq!(next.revision.to_string(), format!("main@sha1:{second}"));
+    assert_eq!(snapshot.known_tree_id("apps"), None, "nobody has asked");
     assert_eq!(
         next.tree_id("apps").unwrap(),
         snapshot.tree_id("apps").unwrap()
@@ -46,6 +47,20 @@ async fn first_unchanged_and_incremental() {
         snapshot.listing("").unwrap().files.len(),
         2,
         "the old one is readable"
+    );
+
+    let third = remote.commit("main", &[("apps/a.yaml", Entry::File(b"a: 3\n"))]);
+    let last = fetch(&cache, remote.request(branch("main"))).await;
+    assert_eq!(last.known_tree_id("apps"), None, "it follows no other");
+    let mut request = remote.request(branch("main"));
+    request.known = Some(Arc::clone(&next));
+    remote.commit("main", &[("b.yaml", Entry::File(b"b: 4\n"))]);
+    let foreseen = fetch(&cache, request).await;
+    assert_ne!(foreseen.revision.to_string(), format!("main@sha1:{third}"));
+    assert_eq!(
+        foreseen.known_tree_id("apps"),
+        Some(last.tree_id("apps").unwrap()),
+        "whoever follows a path is answered without a read"
     );
 }
 
