@@ -10,13 +10,16 @@ ARG RUST_IMAGE=rust:1.95-slim-bookworm
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /towline
+# Whether the build image has a zlib to link is no reason for the image to have one.
+ENV LIBZ_SYS_STATIC=1
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 RUN cargo build --locked --release --bin towline \
     && strip target/release/towline
 # /image is what the image will be. `ldd` names the libraries and the loader with their paths; glibc
 # resolves names by /etc/hosts and DNS without further files.
-RUN mkdir -p /image/usr/bin /image/etc/ssl/certs /cache \
+# /var/cache is there before the cache is copied into it: made by that copy, it would be the user's.
+RUN mkdir -p /image/usr/bin /image/etc/ssl/certs /image/var/cache /cache \
     && cp target/release/towline /image/usr/bin/ \
     && ldd target/release/towline | grep -o '/[^ ]*' | sort -u | xargs -I{} cp -L --parents {} /image \
     && cp -L /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \

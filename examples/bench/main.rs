@@ -10,6 +10,7 @@
 mod support;
 
 mod bed;
+mod empty;
 mod floor;
 mod large;
 mod load;
@@ -73,6 +74,9 @@ async fn main() {
     }
     if options.wants(&[1, 5, 6, 7]) {
         large::measure(&options, &mut report).await;
+    }
+    if options.wants(&[8]) {
+        empty::measure(&options, &mut report).await;
     }
     report.sort();
     println!("\n{}", report.table());

@@ -1,0 +1,178 @@
+//! buildah, with a storage of its own: no daemon, no registry, nothing left behind.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::binaries;
+use crate::support::process::{Lifetime, Process};
+use crate::support::scratch::Scratch;
+
+/// Where the mounted folder is in the container.
+const MOUNT: &str = "/var/run/towline-test";
+
+/// What the base image borrows of this machine, read only: a Debian with a compiler, as the image that
+/// the Dockerfile names is, which cannot be pulled everywhere.
+const BORROWED: [&str; 3] = ["/usr", "/etc/alternatives", "/etc/ssl"];
+
+/// A storage for images and containers.
+pub struct Buildah {
+    scratch: Scratch,
+}
+
+impl Buildah {
+    pub fn new() -> Self {
+        Self {
+            scratch: Scratch::new().expect("a folder for images"),
+        }
+    }
+
+    /// Assembles a base image: the shape of a Debian, whose content is mounted while it builds.
+    pub fn base(&self) -> String {
+        let container = self.run(&["from", "scratch"]);
+        let root = PathBuf::from(self.run(&["mount", &container]));
+        for folder in ["usr", "etc", "tmp", "proc", "sys", "dev", "rust", "cargo"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+        for folder in ["bin", "lib", "lib64"] {
+            symlink(Path::new("usr").join(folder), root.join(folder)).unwrap();
+        }
+        self.run(&["umount", &container]);
+        for variable in [
+            "PATH=/rust/bin:/usr/bin:/bin",
+            "CARGO_HOME=/cargo",
+            // What the tests were built from is there; an image must not ask for more.
+            "CARGO_NET_OFFLINE=true",
+        ] {
+            self.run(&["config", "--env", variable, &container]);
+        }
+        let image = "localhost/towline-base";
+        self.run(&["commit", "--quiet", &container, image]);
+        image.to_owned()
+    }
+
+    /// Builds the Dockerfile as it is. Compiled code is kept beside the control plane's, so that a
+    /// second build takes as long as a change of the program does.
+    pub fn build(&self, base: &str, name: &str) {
+        let target = binaries::cache_folder().unwrap().join("image-target");
+        fs::create_dir_all(&target).unwrap();
+        let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]));
+        let cargo = std::env::var_os("CARGO_HOME").map_or_else(
+            || PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cargo"),
+            PathBuf::from,
+        );
+        let mut volumes: Vec<String> = BORROWED
+            .iter()
+            .map(|path| format!("{path}:{path}:ro"))
+            .collect();
+        volumes.push(format!("{sysroot}:/rust:ro"));
+        volumes.push(format!("{}:/cargo:ro", cargo.display()));
+        volumes.push(format!("{}:/towline/target:rw", target.display()));
+        let base = format!("RUST_IMAGE={base}");
+        let mut args = vec!["build", "--isolation", "chroot", "--build-arg", &base];
+        for volume in &volumes {
+            args.extend(["--volume", volume]);
+        }
+        args.extend(["--tag", name, env!("CARGO_MANIFEST_DIR")]);
+        self.run(&args);
+    }
+
+    /// The configuration of an image, as the OCI image specification has it.
+    pub fn config(&self, image: &str) -> Value {
+        let text = self.run(&["inspect", "--type", "image", image]);
+        let all: Value = serde_json::from_str(&text).expect("what inspect prints");
+        all["OCIv1"]["config"].clone()
+    }
+
+    /// A container of an image.
+    pub fn container(&self, image: &str) -> Container<'_> {
+        let name = self.run(&["from", image]);
+        let root = PathBuf::from(self.run(&["mount", &name]));
+        let mounted = self.scratch.path().join("mounted");
+        fs::create_dir_all(&mounted).unwrap();
+        Container {
+            buildah: self,
+            name,
+            root,
+            mounted,
+        }
+    }
+
+    fn args(&self) -> [String; 6] {
+        let folder = |name| self.scratch.path().join(name).display().to_string();
+        [
+            "--root".to_owned(),
+            folder("storage"),
+            "--runroot".to_owned(),
+            folder("run"),
+            "--storage-driver".to_owned(),
+            "vfs".to_owned(),
+        ]
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        output(Command::new("buildah").args(self.args()).args(args))
+    }
+}
+
+/// A container that is not running yet.
+pub struct Container<'a> {
+    buildah: &'a Buildah,
+    name: String,
+    root: PathBuf,
+    mounted: PathBuf,
+}
+
+impl Container<'_> {
+    /// Its files.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A folder that it sees, read only.
+    pub fn mounted(&self) -> &Path {
+        &self.mounted
+    }
+
+    /// Starts its program, as its user, and ends it on drop.
+    pub fn run(&self, args: &[&str]) -> Process {
+        let volume = format!("{}:{MOUNT}:ro", self.mounted.display());
+        let kubeconfig = format!("KUBECONFIG={MOUNT}/config");
+        let run = ["run", "--isolation", "chroot", "--volume", &volume];
+        let environment = ["--env", &kubeconfig, &self.name, "--", "/usr/bin/towline"];
+        let log = self.mounted.with_file_name("towline.log");
+        let all: Vec<String> = self
+            .buildah
+            .args()
+            .into_iter()
+            .chain(
+                [&run[..], &environment, args]
+                    .concat()
+                    .into_iter()
+                    .map(str::to_owned),
+            )
+            .collect();
+        let buildah = Path::new("buildah");
+        Process::spawn("buildah run", buildah, all, &[], &log, Lifetime::Ours).unwrap()
+    }
+}
+
+/// What a program prints; panics with its complaint where it fails.
+fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| {
+        panic!("{command:?}: {error}; .ci/run installs what the tests need")
+    });
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}\n{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}

@@ -1,0 +1,102 @@
+//! What is in an image.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// The user that the operator runs as.
+const USER: u32 = 65532;
+
+/// Where it may write.
+const CACHE: &str = "/var/cache/towline";
+
+/// Panics with whatever is no part of the operator, and with whatever its user could change.
+pub fn holds_only_the_operator(root: &Path) {
+    let files = files(root);
+    let belongs = |path: &str| {
+        matches!(
+            path,
+            "/usr/bin/towline"
+                | "/etc/ssl/certs/ca-certificates.crt"
+                | "/etc/passwd"
+                | "/etc/group"
+        ) || is_library(path)
+    };
+    let foreign: Vec<&str> = files
+        .iter()
+        .filter(|(_, meta)| !meta.is_dir())
+        .map(|(path, _)| path.as_str())
+        .filter(|path| !belongs(path))
+        .collect();
+    assert!(foreign.is_empty(), "what is this for: {foreign:?}");
+    assert!(files.iter().any(|(path, _)| path == "/usr/bin/towline"));
+    for (path, meta) in &files {
+        let by_user = meta.uid() == USER && meta.mode() & 0o200 != 0;
+        let by_others = !meta.is_symlink() && meta.mode() & 0o022 != 0;
+        assert!(
+            path == CACHE || !(by_user || by_others),
+            "{path} can be written: {:o}, of user {}",
+            meta.mode(),
+            meta.uid()
+        );
+        assert_eq!(meta.mode() & 0o6000, 0, "{path} gives its owner's rights");
+    }
+}
+
+/// glibc's own and the compiler's: what `ldd` names.
+fn is_library(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let expected = [
+        "libc.so",
+        "libm.so",
+        "libgcc_s.so",
+        "libdl.so",
+        "libpthread.so",
+        "librt.so",
+        "ld-linux",
+    ];
+    path.contains("/lib") && expected.iter().any(|known| name.starts_with(known))
+}
+
+/// Sizes for the README.
+pub fn sizes(root: &Path) -> String {
+    let files = files(root);
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let image: u64 = files
+        .iter()
+        .filter(|(_, meta)| meta.is_file())
+        .map(|(_, meta)| meta.size())
+        .sum();
+    let program = files
+        .iter()
+        .find(|(path, _)| path == "/usr/bin/towline")
+        .map_or(0, |(_, meta)| meta.size());
+    format!(
+        "the image has {:.1} MiB, the program {:.1} MiB of it",
+        mebibytes(image),
+        mebibytes(program)
+    )
+}
+
+/// All paths below `root`, as the container sees them.
+fn files(root: &Path) -> Vec<(String, Metadata)> {
+    let mut folders = vec![PathBuf::from(root)];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("read a folder of the image") {
+            let entry = entry.expect("an entry");
+            let meta = entry.metadata().expect("what it is");
+            if meta.is_dir() {
+                folders.push(entry.path());
+            }
+            let inside = entry
+                .path()
+                .strip_prefix(root)
+                .expect("below root")
+                .display()
+                .to_string();
+            found.push((format!("/{inside}"), meta));
+        }
+    }
+    found
+}

@@ -1,0 +1,104 @@
+//! The image: built from the Dockerfile by the real buildah, without privileges of a daemon and without
+//! a registry, looked through, and started against a real control plane.
+//!
+//! A test binary of its own, so that its release build, minutes of work on every core, is not beside
+//! tests that wait for something.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod buildah;
+mod image;
+
+use std::fs;
+use std::time::Duration;
+
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::{Value, json};
+use towline::api::GitRepository;
+
+use buildah::Buildah;
+use support::control_plane::{ControlPlane, Options};
+use support::git::GitServer;
+use support::kubeconfig::User;
+use support::kubectl::{kubectl, try_kubectl};
+use support::wait::eventually;
+use support::world::config_map;
+
+/// What takes a second on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn the_image_holds_the_operator_and_nothing_else_and_runs_as_nobody() {
+    let buildah = Buildah::new();
+    let base = buildah.base();
+    buildah.build(&base, "towline");
+    let config = buildah.config("towline");
+    assert_eq!(config["User"], "65532:65532");
+    assert_eq!(config["Entrypoint"], json!(["/usr/bin/towline"]));
+    assert_eq!(config["Cmd"], json!(["run"]));
+    let container = buildah.container("towline");
+    image::holds_only_the_operator(container.root());
+    println!("{}", image::sizes(container.root()));
+
+    let cp = ControlPlane::start(Options::default()).await;
+    let git = GitServer::start();
+    converges(&cp, &git, &container).await;
+}
+
+/// A commit goes live by the operator in the image, which begins where a pod begins: as its user, with
+/// a service account's kubeconfig and nothing else.
+async fn converges(cp: &ControlPlane, git: &GitServer, container: &buildah::Container<'_>) {
+    let admin = cp.kubeconfig_path();
+    let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
+    kubectl(&admin, &["apply", "--server-side", "-f", crds]).await;
+    let established = ["wait", "--for=condition=Established", "crd", "--all"];
+    kubectl(&admin, &established).await;
+    let flatten = ["config", "view", "--raw", "--flatten", "-o=json"];
+    let kubeconfig = kubectl(&cp.kubeconfig_for(User::Towline), &flatten).await;
+    let folder = container.mounted();
+    fs::write(folder.join("config"), readable_by_all(&kubeconfig)).unwrap();
+
+    let namespace = cp.namespace("image").await;
+    let repo = git.repo(&namespace);
+    let manifest = config_map("from-git", &namespace, "live");
+    let commit = repo.commit(&[("a.yaml", Some(&manifest))], "first");
+    let repository: GitRepository = serde_json::from_value(json!({
+        "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository",
+        "metadata": {"name": "shop", "namespace": namespace},
+        "spec": {"url": repo.url(), "sync": {"prune": true}},
+    }))
+    .unwrap();
+    let operator = container.run(&[
+        "run",
+        "--listen=127.0.0.1:0",
+        "--webhook-listen=127.0.0.1:0",
+    ]);
+    Api::namespaced(cp.client().await, &namespace)
+        .create(&PostParams::default(), &repository)
+        .await
+        .unwrap();
+    eventually("the commit, live", PATIENCE, async || {
+        let get = ["get", "tsync", "shop", "-n", &namespace];
+        let revision = "-o=jsonpath={.status.lastAppliedRevision}";
+        let applied = try_kubectl(&admin, &[&get[..], &[revision]].concat()).await?;
+        match applied.ends_with(&commit) {
+            true => Ok(()),
+            false => Err(format!("{applied:?}\n{}", operator.log_tail())),
+        }
+    })
+    .await;
+}
+
+/// As it is: what the container reads belongs to another user than what it runs as.
+fn readable_by_all(kubeconfig: &str) -> String {
+    let parsed: Value = serde_json::from_str(kubeconfig).expect("a kubeconfig");
+    assert!(
+        !kubeconfig.contains(".crt\""),
+        "it names a file outside: {parsed}"
+    );
+    kubeconfig.to_owned()
+}
