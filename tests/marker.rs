@@ -1,6 +1,7 @@
 //! No secret is told: a marker stands in every value of every Secret and in URLs, everything fails that
 //! can, servers repeat what they were shown, and then nobody finds the marker anywhere.
 
+mod beside;
 mod ill;
 mod look;
 
@@ -31,12 +32,28 @@ fn mark(what: &str) -> String {
     format!("{MARKER}-{what}")
 }
 
-/// A repository that cannot be fetched.
+/// A repository that cannot be fetched, or whose revision is refused.
 struct Failing {
     name: String,
     url: String,
     secret: Value,
+    /// Where the spec names the Secret.
+    field: &'static str,
     reason: &'static str,
+}
+
+impl Failing {
+    fn spec(&self) -> Value {
+        let mut spec = json!({
+            "url": self.url, "ref": {"branch": "main"}, "interval": "1h", "timeout": "5s",
+        });
+        let named = json!({"name": self.name});
+        spec[self.field] = match self.field {
+            "verify" => json!({ "secretRef": named }),
+            _ => named,
+        };
+        spec
+    }
 }
 
 fn failing(name: &str, url: &str, secret: Value, reason: &'static str) -> Failing {
@@ -44,6 +61,7 @@ fn failing(name: &str, url: &str, secret: Value, reason: &'static str) -> Failin
         name: name.to_owned(),
         url: url.to_owned(),
         secret,
+        field: "secretRef",
         reason,
     }
 }
@@ -298,13 +316,11 @@ async fn drive(case: &Case<'_>, servers: &Servers) -> Vec<String> {
     let mut all = servers.repeating();
     all.extend(servers.http());
     all.extend(servers.ssh());
+    all.extend(beside::proxies(servers));
+    all.extend(beside::signers(servers, case.repo.url()));
     for one in &all {
         create_secret(case, &one.name, &one.secret).await;
-        let spec = json!({
-            "url": one.url, "ref": {"branch": "main"}, "interval": "1h", "timeout": "5s",
-            "secretRef": {"name": one.name},
-        });
-        create(case, &one.name, spec).await.unwrap();
+        create(case, &one.name, one.spec()).await.unwrap();
     }
     create_secret(case, "hook", &json!({"token": mark("hook")})).await;
     create_secret(case, "no-hook", &json!({"password": mark("hook")})).await;

@@ -30,6 +30,11 @@ pub fn answer(heard: &Heard) -> Vec<u8> {
     let secrets = heard.secrets();
     let words = secrets.replace(' ', "/");
     match (mode, &*heard.method) {
+        // It is taken for a proxy.
+        (_, "CONNECT") => {
+            let challenge = format!("Proxy-Authenticate: Basic realm=\"{secrets}\"\r\n");
+            http(&format!("407 {secrets}"), &challenge, &secrets)
+        }
         ("body", _) => http("500 Oh", "Content-Type: text/plain\r\n", &secrets),
         ("reason", _) => http(&format!("500 {secrets}"), "", ""),
         ("challenge", _) => {

@@ -22,7 +22,7 @@ pub struct Heard {
     pub method: String,
     /// With the query.
     pub path: String,
-    /// The `Authorization` header, empty if there is none.
+    /// The `Authorization` header, or that of a proxy; empty if there is none.
     pub authorization: String,
     /// The `Host` header.
     pub host: String,
@@ -106,10 +106,14 @@ fn converse(mut stream: TcpStream, answer: impl Fn(&Heard) -> Vec<u8>) -> std::i
         let found = pairs.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
         found.map_or_else(String::new, |(_, value)| value.trim().to_owned())
     };
+    let of_proxy = header("proxy-authorization");
     let heard = Heard {
         method: words.next().unwrap_or_default().to_owned(),
         path: words.next().unwrap_or_default().to_owned(),
-        authorization: header("authorization"),
+        authorization: match of_proxy.is_empty() {
+            true => header("authorization"),
+            false => of_proxy,
+        },
         host: header("host"),
     };
     stream.write_all(&answer(&heard))?;
