@@ -40,7 +40,7 @@ pub struct Listing {
 
 /// Lists `path`.
 pub(super) fn list(
-    view: View<'_>,
+    view: &View<'_>,
     path: &RepoPath,
     revision: &Revision,
     max_files: usize,
@@ -94,8 +94,8 @@ pub(super) fn list(
     })
 }
 
-struct Walk<'r> {
-    view: View<'r>,
+struct Walk<'v, 'r> {
+    view: &'v View<'r>,
     odb: Odb<'r>,
     max_files: usize,
     /// Entries met.
@@ -114,7 +114,7 @@ struct Walk<'r> {
     shown: String,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     /// Lists what a path led to, under the name `path`.
     fn enter(&mut self, found: &Found, path: &str) -> Result<(), Error> {
         if !found.is_folder {

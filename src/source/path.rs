@@ -1,7 +1,8 @@
 //! Paths in a revision, resolved as POSIX resolves them but for one thing: nothing leaves the
 //! repository.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 
 use git2::{Oid, Repository, Tree};
 
@@ -83,11 +84,34 @@ impl RepoPath {
 }
 
 /// Where paths are walked: the tree of a revision, with the submodules that belong to it.
-#[derive(Clone, Copy)]
 pub(super) struct View<'r> {
     pub(super) repository: &'r Repository,
-    pub(super) root: Oid,
     pub(super) modules: &'r Modules,
+    root: Oid,
+    /// The folders that paths went through. All paths of a monorepo go through the same few, which are
+    /// large: libgit2 keeps no tree of more than 4 KiB, and would inflate and check it for every path.
+    passed: RefCell<HashMap<Oid, Tree<'r>>>,
+}
+
+impl<'r> View<'r> {
+    pub(super) fn new(repository: &'r Repository, root: Oid, modules: &'r Modules) -> Self {
+        Self {
+            repository,
+            modules,
+            root,
+            passed: RefCell::default(),
+        }
+    }
+
+    /// The folder `id`, for a path that goes through it.
+    fn pass(&self, id: Oid) -> Result<Tree<'r>, git2::Error> {
+        if let Some(tree) = self.passed.borrow().get(&id) {
+            return Ok(tree.clone());
+        }
+        let tree = self.repository.find_tree(id)?;
+        self.passed.borrow_mut().insert(id, tree.clone());
+        Ok(tree)
+    }
 }
 
 /// What a path led to.
@@ -124,7 +148,7 @@ impl From<git2::Error> for Lost {
 }
 
 /// What is at `path`.
-pub(super) fn find(view: View<'_>, path: &RepoPath, revision: &Revision) -> Result<Found, Error> {
+pub(super) fn find(view: &View<'_>, path: &RepoPath, revision: &Revision) -> Result<Found, Error> {
     resolve(view, &[], &path.joined()).map_err(|lost| match lost {
         Lost::Missing => Error::PathNotFound {
             path: path.shown(),
@@ -142,7 +166,7 @@ pub(super) fn find(view: View<'_>, path: &RepoPath, revision: &Revision) -> Resu
 /// The files called `name` in the folders around `path`, from the root on, each under the name by which
 /// `path` comes through its folder. Only plain files: Git follows no link for its own settings either.
 pub(super) fn above(
-    view: View<'_>,
+    view: &View<'_>,
     path: &RepoPath,
     name: &str,
     revision: &Revision,
@@ -151,7 +175,7 @@ pub(super) fn above(
     for length in 0..path.0.len() {
         let folder = RepoPath(path.0[..length].to_vec());
         let found = find(view, &folder, revision)?;
-        let tree = view.repository.find_tree(found.id);
+        let tree = view.pass(found.id);
         let tree = tree.map_err(|error| Error::from_database(&error))?;
         let Some(entry) = tree.get_name(name) else {
             continue;
@@ -194,10 +218,10 @@ struct Step {
 }
 
 /// Walks `path` from the folder `start` (parts without symbolic links).
-pub(super) fn resolve(view: View<'_>, start: &[String], path: &str) -> Result<Found, Lost> {
+pub(super) fn resolve(view: &View<'_>, start: &[String], path: &str) -> Result<Found, Lost> {
     let mut walk = Walk {
         view,
-        trees: vec![view.repository.find_tree(view.root)?],
+        folders: vec![view.root],
         names: Vec::new(),
         links: Vec::new(),
         steps: VecDeque::new(),
@@ -222,10 +246,10 @@ fn parts(path: &str, link: Option<usize>) -> impl DoubleEndedIterator<Item = Ste
         })
 }
 
-struct Walk<'r> {
-    view: View<'r>,
-    /// The folders from the root to where we are.
-    trees: Vec<Tree<'r>>,
+struct Walk<'v, 'r> {
+    view: &'v View<'r>,
+    /// The folders from the root to where we are. That which the path ends at is not read.
+    folders: Vec<Oid>,
     /// Their names, the root's left out.
     names: Vec<String>,
     /// The links followed: path and target.
@@ -233,7 +257,7 @@ struct Walk<'r> {
     steps: VecDeque<Step>,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     /// Goes one part further; a file ends the walk.
     fn take(&mut self, step: Step) -> Result<Option<Found>, Lost> {
         if step.part == ".." {
@@ -242,13 +266,12 @@ impl Walk<'_> {
                     self.link(step.link).map(|(link, _)| link.clone()),
                 ));
             }
-            self.trees.pop();
+            self.folders.pop();
             return Ok(None);
         }
-        let entry = self
-            .trees
-            .last()
-            .and_then(|tree| tree.get_name_bytes(step.part.as_bytes()))
+        let folder = self.view.pass(self.here())?;
+        let entry = folder
+            .get_name_bytes(step.part.as_bytes())
             .map(|entry| (entry.id(), Kind::of(entry.filemode_raw())));
         let Some((id, kind)) = entry else {
             return Err(self.missing(step.link));
@@ -265,7 +288,7 @@ impl Walk<'_> {
         };
         match kind {
             Kind::Folder => {
-                self.trees.push(self.view.repository.find_tree(id)?);
+                self.folders.push(id);
                 self.names.push(step.part);
                 Ok(None)
             }
@@ -298,6 +321,11 @@ impl Walk<'_> {
         for step in parts(path, link).rev() {
             self.steps.push_front(step);
         }
+    }
+
+    /// The folder that the walk is in.
+    fn here(&self) -> Oid {
+        self.folders.last().copied().unwrap_or(self.view.root)
     }
 
     fn link(&self, link: Option<usize>) -> Option<&(String, String)> {
@@ -334,7 +362,7 @@ impl Walk<'_> {
 
     fn folder(self) -> Found {
         Found {
-            id: self.trees.last().map_or(Oid::ZERO_SHA1, Tree::id),
+            id: self.here(),
             is_folder: true,
             real: self.names,
         }

@@ -130,13 +130,21 @@ impl Snapshot {
         })
     }
 
-    /// Looks up the paths that `before` was asked for, one after the other, so that all who follow
-    /// them can be answered at once by [`Self::known_tree_id`].
+    /// Looks up the paths that `before` was asked for, so that all who follow them can be answered at
+    /// once by [`Self::known_tree_id`]. Reads the folders that they share once.
     pub(super) fn foresee(self, before: &Self) -> Self {
-        for path in before.trees().keys() {
-            // Who asks for it is told why it cannot be read.
-            let _ = self.tree_id(path);
-        }
+        let paths: Vec<String> = before.trees().keys().cloned().collect();
+        // Who asks for a path that cannot be read is told why.
+        let _ = self.read_with(|repository| {
+            let unread = Modules::default();
+            let view = self.view(repository, &unread);
+            for path in paths {
+                if let Ok(tree) = self.identify(&view, &path) {
+                    self.trees().insert(path, tree);
+                }
+            }
+            Ok(())
+        });
         self
     }
 
@@ -150,16 +158,19 @@ impl Snapshot {
         if let Some(known) = self.known_tree_id(path) {
             return Ok(known);
         }
-        let parsed = RepoPath::parse(path)?;
         let tree = self.read_with(|repository| {
             let unread = Modules::default();
-            let view = self.view(repository, &unread);
-            let found = path::find(view, &parsed, &self.revision)?;
-            let above = path::above(view, &parsed, IGNORE_FILE, &self.revision)?;
-            listing::identify(found.id, &above, view.modules.file()).map(TreeId)
+            self.identify(&self.view(repository, &unread), path)
         })?;
         self.trees().insert(path.to_owned(), tree);
         Ok(tree)
+    }
+
+    fn identify(&self, view: &View<'_>, path: &str) -> Result<TreeId, Error> {
+        let path = RepoPath::parse(path)?;
+        let found = path::find(view, &path, &self.revision)?;
+        let above = path::above(view, &path, IGNORE_FILE, &self.revision)?;
+        listing::identify(found.id, &above, view.modules.file()).map(TreeId)
     }
 
     /// [`Self::tree_id`] of a path that was asked for before, of this snapshot or of the one that it
@@ -175,16 +186,13 @@ impl Snapshot {
         self.read_with(|repository| {
             let unread = Modules::default();
             let view = self.view(repository, &unread);
-            listing::list(view, &path, &self.revision, self.max_files)
+            listing::list(&view, &path, &self.revision, self.max_files)
         })
     }
 
     fn view<'r>(&'r self, repository: &'r git2::Repository, unread: &'r Modules) -> View<'r> {
-        View {
-            repository,
-            root: self.root,
-            modules: self.modules.as_ref().unwrap_or(unread),
-        }
+        let modules = self.modules.as_ref().unwrap_or(unread);
+        View::new(repository, self.root, modules)
     }
 
     /// The content of `file`.

@@ -8,7 +8,7 @@ use super::*;
 async fn measure() {
     let remote = Remote::start().await;
     let names: Vec<String> = (0..1010)
-        .map(|i| format!("apps/{}/{i}.yaml", i / 50))
+        .map(|i| format!("apps/{:03}/{i}.yaml", i / 4))
         .collect();
     let contents: Vec<String> = (0..1010)
         .map(|i| format!("kind: ConfigMap\nname: c{i}\n"))
@@ -33,8 +33,8 @@ async fn measure() {
     }
     println!("reading all: {:?}", start.elapsed());
     let start = Instant::now();
-    for _ in 0..250 {
-        snapshot.tree_id("apps/7").unwrap();
+    for i in 0..250 {
+        snapshot.tree_id(&format!("apps/{i:03}")).unwrap();
     }
     println!("250 tree ids: {:?}", start.elapsed());
     request.known = Some(snapshot);
@@ -42,10 +42,10 @@ async fn measure() {
         let start = Instant::now();
         cache.fetch(request.clone()).await.unwrap();
         print!("ls-remote {:?}, ", start.elapsed());
-        remote.commit("main", &[("apps/1/50.yaml", Entry::File(&[b'a' + round]))]);
+        remote.commit("main", &[("apps/001/4.yaml", Entry::File(&[b'a' + round]))]);
         let start = Instant::now();
         request.known = Some(fetch(&cache, request.clone()).await);
-        println!("incremental {:?}", start.elapsed());
+        println!("incremental, 250 paths known: {:?}", start.elapsed());
     }
     println!("{:?}", remote.requests().len());
 }
