@@ -146,7 +146,7 @@ async fn a_deleted_sync_has_no_series() {
 }
 
 /// A sample's value; zero where there is none.
-fn sample(text: &str, series: &str) -> f64 {
+pub fn sample(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series));
     line.map_or(0.0, |value| value.trim().parse().unwrap())
 }
@@ -433,7 +433,7 @@ async fn every_query_asks_for_what_there_is() {
 }
 
 /// A GitRepository `lost` whose Secret is missing: its polls are polls.
-async fn lose_a_repository(case: &Case<'_>) {
+pub async fn lose_a_repository(case: &Case<'_>) {
     let lost: GitRepository = serde_json::from_value(json!({
         "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository", "metadata": {"name": "lost"},
         "spec": {"url": case.repo.url(), "secretRef": {"name": "missing"}},
