@@ -11,6 +11,7 @@ use towline::api::{GitRepository, Sync};
 
 use crate::support::control_plane::Options;
 use crate::support::kubeconfig::User;
+use crate::support::prometheus::scraped;
 use crate::support::verdict::assert_says;
 use crate::support::wait::eventually;
 use crate::support::world::{Case, PATIENCE, World, config_map, world};
@@ -239,6 +240,17 @@ async fn a_malformed_resource_stalls_nobody_else() {
     syncs.patch("a", &params, &spoil(json!(7))).await.unwrap();
     let message = untyped_stands(&syncs, "a", "InvalidSpec").await;
     assert_says(&message, &["the spec cannot be read: "]);
+    let text = scraped(&world.operator).await;
+    for name in ["a", "bad"] {
+        let of_it = format!("{{sync_namespace=\"{}\",sync=\"{name}\"", case.namespace);
+        for said in [
+            format!("towline_sync_ready{of_it},reason=\"InvalidSpec\"}} 0"),
+            format!("towline_sync_behind_since_timestamp_seconds{of_it}}} "),
+            format!("towline_sync_objects{of_it},state=\"desired\"}} 0"),
+        ] {
+            assert!(text.contains(&said), "{said}");
+        }
+    }
 
     let mark = world.cp.audit().mark();
     let second = case.repo.commit(

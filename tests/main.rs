@@ -15,6 +15,7 @@ mod credentials;
 mod damage;
 mod docs;
 mod drift;
+mod figures;
 mod generated;
 mod harness;
 mod health;

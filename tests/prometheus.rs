@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::PostParams;
 use serde_json::{Value, json};
-use towline::api::Sync;
+use towline::api::{GitRepository, Sync};
+use towline::metrics::Metrics;
 
 use crate::support::prometheus::{Prometheus, promtool, scraped};
 use crate::support::wait::eventually;
@@ -62,7 +65,7 @@ fn the_rules_are_sound_and_fire_when_they_should() {
     promtool(&["test", "rules", &path("tests/rules_test.yaml")], "");
 }
 
-/// Every alert is in the README, and is tested.
+/// Every alert is in the README, as is what it sends people to, and is tested.
 #[test]
 fn every_alert_is_described_and_tested() {
     let (rules, readme) = (file(RULES), file("README.md"));
@@ -78,6 +81,16 @@ fn every_alert_is_described_and_tested() {
             tests.contains(&format!("- alertname: {alert}\n")),
             "{alert}"
         );
+    }
+    let runbooks = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("runbook: 'README.md, "));
+    let sections: BTreeSet<&str> = runbooks
+        .flat_map(|runbook| runbook.split('"').skip(1).step_by(2))
+        .collect();
+    assert!(sections.len() > 3);
+    for section in sections {
+        assert!(readme.contains(&format!("# {section}\n")), "{section}");
     }
 }
 
@@ -133,7 +146,7 @@ async fn a_deleted_sync_has_no_series() {
 }
 
 /// A sample's value; zero where there is none.
-fn sample(text: &str, series: &str) -> f64 {
+pub fn sample(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series));
     line.map_or(0.0, |value| value.trim().parse().unwrap())
 }
@@ -141,8 +154,8 @@ fn sample(text: &str, series: &str) -> f64 {
 #[tokio::test]
 async fn fights_and_brakes_are_counted_and_a_first_revision_has_no_duration() {
     let files =
-        async |namespace: &str| vec![("a.yaml".to_owned(), config_map("a", namespace, "git"))];
-    let (case, _) = Case::started(world().await, "counted", files, json!({})).await;
+        async |namespace: &str| vec![("apps/a.yaml".to_owned(), config_map("a", namespace, "git"))];
+    let (case, _) = Case::started(world().await, "counted", files, json!({"path": "apps"})).await;
     let operator = &case.world.operator;
     let of_case = format!("{{sync_namespace=\"{}\",sync=\"all\"", case.namespace);
     let took = format!("towline_sync_last_change_duration_seconds{of_case}}}");
@@ -162,11 +175,16 @@ async fn fights_and_brakes_are_counted_and_a_first_revision_has_no_duration() {
     assert!(sample(&text, fights) > sample(&first, fights), "{text}");
 
     let second = case
-        .push(&[("a.yaml", Some(&case.map("a", "second")))], "second")
+        .push(&[("apps/a.yaml", Some(&case.map("a", "second")))], "second")
         .await;
     case.synced("all", &second).await;
     let text = scraped(operator).await;
     assert!(sample(&text, &took) > 0.0, "{text}");
+    let changes = format!("towline_sync_changes_total{of_case}}}");
+    assert_eq!(
+        (sample(&first, &changes), sample(&text, &changes)),
+        (0.0, 1.0)
+    );
     for stretch in [
         "commit_to_observed",
         "observed_to_applied",
@@ -177,8 +195,21 @@ async fn fights_and_brakes_are_counted_and_a_first_revision_has_no_duration() {
         assert!(sample(&text, &count) > sample(&first, &count), "{stretch}");
     }
 
-    case.push(&[("a.yaml", None), ("readme.md", Some("hello"))], "empty")
+    // A commit that changes nothing here is converged at, and goes nowhere.
+    let elsewhere = case
+        .push(&[("readme.md", Some("hello"))], "elsewhere")
         .await;
+    case.synced("all", &elsewhere).await;
+    let later = scraped(operator).await;
+    for (metric, moves) in [("last_change", false), ("last_converged", true)] {
+        let series = format!("towline_sync_{metric}_timestamp_seconds{of_case}}}");
+        let (was, is) = (sample(&text, &series), sample(&later, &series));
+        assert!(was > 0.0 && (is > was) == moves, "{series}: {was} {is}");
+    }
+    assert_eq!(sample(&later, &took), sample(&text, &took));
+
+    let empty = [("apps/a.yaml", None), ("apps/readme.md", Some("hello"))];
+    case.push(&empty, "empty").await;
     case.stands("all", "False", "EmptyRender").await;
     let brakes = "towline_prune_brakes_total{reason=\"EmptyRender\"}";
     eventually("the brake is counted", PATIENCE, async || {
@@ -200,7 +231,8 @@ fn conditions() -> Vec<String> {
 fn questions() -> Vec<String> {
     let mut queries = Vec::new();
     let dashboard: Value = serde_json::from_str(&file(DASHBOARD)).unwrap();
-    for panel in dashboard["panels"].as_array().unwrap() {
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    for panel in panels.filter(|panel| panel["type"] != "row") {
         for target in panel["targets"].as_array().unwrap() {
             queries.push(target["expr"].as_str().unwrap().to_owned());
         }
@@ -209,16 +241,17 @@ fn questions() -> Vec<String> {
         // `label_values(<query>, <label>)`
         if let Some(call) = variable["definition"].as_str() {
             let query = call.strip_prefix("label_values(").unwrap();
-            queries.push(query.split(',').next().unwrap().to_owned());
+            queries.push(query.rsplit_once(',').unwrap().0.to_owned());
         }
     }
     queries
 }
 
-/// What Grafana puts in the place of its variables.
+/// What Grafana puts in the place of its variables where all jobs and namespaces are chosen.
 fn filled(query: &str) -> String {
     let filled = query
         .replace("$__rate_interval", "1m")
+        .replace("$__range", "1h")
         .replace("$namespace", ".*")
         .replace("$job", ".*");
     assert!(
@@ -226,6 +259,74 @@ fn filled(query: &str) -> String {
         "a variable that nothing fills: {query}"
     );
     filled
+}
+
+/// The label matchers and labels in braces, each with its label and what it names.
+fn matchers(text: &str) -> Vec<(&str, &str)> {
+    let braces = text.split('{').skip(1);
+    let insides = braces.filter_map(|rest| Some(rest.split_once('}')?.0));
+    let matchers = insides.flat_map(|inside| inside.split("\","));
+    let parts =
+        matchers.filter_map(|matcher| matcher.split_once("=\"").or(matcher.split_once("~\"")));
+    parts
+        .map(|(label, value)| (label.trim_matches([' ', '=', '!']), value.trim_matches('"')))
+        .collect()
+}
+
+/// The names that a closed set has in the source: `Self::X => "x"`.
+fn arms(source: &str) -> BTreeSet<String> {
+    let source = file(source);
+    let arms = source.lines().filter_map(|line| {
+        let (_, name) = line.trim().strip_prefix("Self::")?.split_once(" => \"")?;
+        name.strip_suffix("\",")
+    });
+    arms.map(str::to_owned).collect()
+}
+
+/// The values that a metric's samples have for a label.
+fn told(text: &str, metric: &str, label: &str) -> BTreeSet<String> {
+    let samples = text.lines().filter(|line| line.starts_with(metric));
+    let values = samples.flat_map(matchers);
+    let values = values.filter(|(name, _)| *name == label);
+    values.map(|(_, value)| value.to_owned()).collect()
+}
+
+/// A value that no series has would make a rule or a panel that never says anything.
+#[test]
+fn every_label_value_that_is_asked_for_can_be() {
+    let metrics = Metrics::default();
+    metrics.leads(true);
+    let text = metrics.encode();
+    let closed = |label: &str| match label {
+        "reason" => arms("src/api/condition.rs"),
+        "outcome" => arms("src/server/hooks.rs"),
+        "provider" => arms("src/webhook/provider.rs"),
+        "state" => told(&text, "towline_objects", "state"),
+        "kind" => told(&text, "towline_queue_depth", "kind"),
+        other => panic!("{other} has no closed set"),
+    };
+    let tests = file("tests/rules_test.yaml");
+    let series = tests.lines().filter(|line| line.contains("- series: "));
+    let queries = conditions().into_iter().chain(questions());
+    let mut asked = 0;
+    for query in queries.chain(series.map(str::to_owned)) {
+        for (label, value) in matchers(&query) {
+            // Those of Prometheus' own targets, of HTTP, and the names of a person's resources.
+            let is_open = matches!(
+                label,
+                "job" | "instance" | "namespace" | "code" | "on" | "verb"
+            ) || label.starts_with("sync")
+                || label.starts_with("repository");
+            if !is_open {
+                let closed = closed(label);
+                for value in value.split('|') {
+                    assert!(closed.contains(value), "{label}={value} in {query}");
+                    asked += 1;
+                }
+            }
+        }
+    }
+    assert!(asked > 30, "{asked}");
 }
 
 /// The metrics that a query names: of Prometheus' language nothing else begins like them.
@@ -267,8 +368,15 @@ fn labels_are_in_the_readme(text: &str) {
 #[tokio::test]
 async fn every_query_asks_for_what_there_is() {
     let case = reporting("queries").await;
-    drift(&case).await;
     let operator = &case.world.operator;
+    let prometheus = Prometheus::start(operator.address(), &file(RULES)).await;
+    // A commit goes live, an object drifts, and a repository cannot be fetched while it looks.
+    let third = case
+        .push(&[("b.yaml", Some(&case.map("b", "third")))], "third")
+        .await;
+    case.synced("all", &third).await;
+    drift(&case).await;
+    lose_a_repository(&case).await;
     // A call that is refused is a call.
     let hook = operator.find_address("receiving webhooks");
     let call = format!("http://{}/hook", hook.unwrap());
@@ -281,7 +389,7 @@ async fn every_query_asks_for_what_there_is() {
         .filter_map(|line| line.split(['{', ' ']).next())
         .collect();
     let (conditions, questions) = (conditions(), questions());
-    assert!(conditions.len() == 11 && questions.len() > 30);
+    assert!(conditions.len() == 11 && questions.len() > 35);
     for query in conditions.iter().chain(&questions) {
         let named = metrics_of(query);
         assert!(!named.is_empty(), "it asks for nothing: {query}");
@@ -289,7 +397,6 @@ async fn every_query_asks_for_what_there_is() {
         assert!(missing.is_empty(), "{missing:?} of {query} is not scraped");
     }
     labels_are_in_the_readme(&text);
-    let prometheus = Prometheus::start(operator.address(), &file(RULES)).await;
     for condition in &conditions {
         prometheus.query(condition).await.unwrap();
     }
@@ -305,14 +412,78 @@ async fn every_query_asks_for_what_there_is() {
         })
         .await;
     }
-    let expected = json!({"sync_namespace": case.namespace, "sync": "all", "reason": "DriftFound"});
-    let behind = questions
-        .iter()
-        .find(|query| query.contains("behind_since"));
-    let behind = prometheus.query(&filled(behind.unwrap())).await.unwrap();
-    let told = behind.iter().any(|row| row["metric"] == expected);
-    assert!(
-        told,
-        "the Sync is not in the table of what is not converged"
-    );
+    let namespace = case.namespace.as_str();
+    let behind = json!({"sync_namespace": namespace, "sync": "all", "reason": "DriftFound"});
+    let lost = json!({
+        "repository_namespace": namespace, "repository": "lost", "reason": "CredentialsInvalid",
+    });
+    let changed = json!({"sync_namespace": namespace});
+    for (question, expected) in [
+        ("behind_since_timestamp_seconds{", behind),
+        ("not_ready_since_timestamp_seconds{", lost),
+        ("sync_change_seconds_total{", changed),
+    ] {
+        let table = questions.iter().filter(|query| !query.starts_with("count"));
+        let query = table.clone().find(|query| query.contains(question));
+        let rows = prometheus.query(&filled(query.unwrap())).await.unwrap();
+        let told = rows.iter().any(|row| row["metric"] == expected);
+        assert!(told, "{expected} is not among {rows:?}");
+    }
+    the_variables_choose(&prometheus, &questions, operator.address()).await;
+}
+
+/// A GitRepository `lost` whose Secret is missing: its polls are polls.
+pub async fn lose_a_repository(case: &Case<'_>) {
+    let lost: GitRepository = serde_json::from_value(json!({
+        "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository", "metadata": {"name": "lost"},
+        "spec": {"url": case.repo.url(), "secretRef": {"name": "missing"}},
+    }))
+    .unwrap();
+    let operator = &case.world.operator;
+    let polls = "towline_fetches_total{reason=\"CredentialsInvalid\"}";
+    let before = sample(&scraped(operator).await, polls);
+    let api = case.api::<GitRepository>();
+    api.create(&PostParams::default(), &lost).await.unwrap();
+    eventually("it is told of", PATIENCE, async || {
+        let text = scraped(operator).await;
+        let of_case = format!(
+            "{{repository_namespace=\"{}\",repository=\"lost\"}}",
+            case.namespace
+        );
+        let since = "towline_repository_not_ready_since_timestamp_seconds";
+        let told = sample(&text, &format!("{since}{of_case}")) > 0.0;
+        (told && sample(&text, polls) > before).then_some(())
+    })
+    .await;
+}
+
+/// Nothing is told of a job that is none, be it a zero, nor of what is no towline; of a namespace without
+/// Syncs nothing but zeros.
+async fn the_variables_choose(prometheus: &Prometheus, questions: &[String], operator: SocketAddr) {
+    for query in questions {
+        if query.starts_with("towline_build_info") {
+            continue; // the jobs to choose from
+        }
+        assert!(query.contains("$job"), "{query}");
+        let nobody = prometheus
+            .query(&filled(&query.replace("$job", "none")))
+            .await;
+        assert_eq!(nobody.unwrap(), Vec::<Value>::new(), "{query}");
+        if query.contains("$namespace") {
+            let nobody = filled(&query.replace("$namespace", "none"));
+            let rows = prometheus.query(&nobody).await.unwrap();
+            assert!(
+                rows.iter().all(|row| row["value"][1] == "0"),
+                "{query}: {rows:?}"
+            );
+        }
+        if query.contains("process_") {
+            let all = prometheus.query(&filled(query)).await.unwrap();
+            let expected = json!({"instance": operator.to_string()});
+            assert!(
+                all.iter().all(|row| row["metric"] == expected),
+                "{query}: {all:?}"
+            );
+        }
+    }
 }

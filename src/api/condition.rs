@@ -1,6 +1,9 @@
 //! Conditions by kstatus' rules, their types and their closed set of reasons.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde::Deserialize;
+use serde::de::IntoDeserializer as _;
+use serde::de::value::{Error, StrDeserializer};
 
 /// The condition types that towline writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ impl ConditionType {
 }
 
 /// Why a condition is as it is: the closed vocabulary of conditions, events, logs and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// A new revision was seen.
     ChangeCommitted,
@@ -102,6 +105,12 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The reason that a condition names; none where towline has no such reason.
+    pub fn named(name: &str) -> Option<Self> {
+        let name: StrDeserializer<'_, Error> = name.into_deserializer();
+        Self::deserialize(name).ok()
+    }
+
     /// The CamelCase name used in conditions, events, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -244,6 +253,14 @@ mod tests {
         );
         let other = set_conditions(&same, ready(false, "b"), Some(2), &at(3));
         assert_eq!(other[0].last_transition_time, at(3));
+    }
+
+    #[test]
+    fn a_reason_is_found_by_its_name() {
+        for reason in [Reason::Converged, Reason::CredentialsInvalid] {
+            assert_eq!(Reason::named(reason.as_str()), Some(reason));
+        }
+        assert_eq!(Reason::named("Coverged"), None);
     }
 
     #[test]

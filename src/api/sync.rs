@@ -273,8 +273,14 @@ pub struct HistoryEntry {
     /// The author of the commit.
     #[serde(default)]
     pub author: String,
+    /// When the commit was made, by its committer's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed: Option<Time>,
     /// When it had been applied.
     pub applied: Time,
+    /// When the cluster was found equal to it and, with `wait`, healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub converged: Option<Time>,
     /// Objects created by it.
     #[serde(default)]
     pub created: u32,

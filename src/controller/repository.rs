@@ -25,6 +25,7 @@ use crate::api::{
 use crate::backoff::{Backoff, jittered};
 use crate::chain;
 use crate::manifest::redact;
+use crate::metrics::{Ready, RepositoryFigures};
 use crate::notify::Level;
 use crate::plan::SyncName;
 use crate::source::{Credentials, FetchRequest, Fetched, Proxy, Reference, Snapshot};
@@ -193,16 +194,9 @@ impl Driver {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let repositories = self.context.metrics.figures().repositories.clone();
         let _at_work = repositories.at_work(&namespace, &name);
-        let (credentials, proxy) = self.login.read(&self.context, object).await?;
         let known = self.publish.borrow().latest.clone();
         let started = Instant::now();
-        let request = FetchRequest {
-            // Another URL or ref may name the same commit; it is another revision all the same.
-            known: self.fetched.clone().filter(|_| !new_spec),
-            proven: self.proven.as_ref() == Some(&credentials),
-            ..request(object, credentials, proxy)
-        };
-        let found = self.find(object, request).await;
+        let found = self.find(object, new_spec).await;
         let outcome = found
             .as_ref()
             .map_or_else(PollError::reason, |_| Reason::Fetched);
@@ -251,9 +245,15 @@ impl Driver {
     async fn find(
         &mut self,
         object: &GitRepository,
-        request: FetchRequest,
+        new_spec: bool,
     ) -> Result<(Arc<Snapshot>, Option<String>), PollError> {
-        let credentials = request.credentials.clone();
+        let (credentials, proxy) = self.login.read(&self.context, object).await?;
+        let request = FetchRequest {
+            // Another URL or ref may name the same commit; it is another revision all the same.
+            known: self.fetched.clone().filter(|_| !new_spec),
+            proven: self.proven.as_ref() == Some(&credentials),
+            ..request(object, credentials.clone(), proxy)
+        };
         let fetched = self.context.cache.fetch(request).await?;
         let (Fetched::New(snapshot) | Fetched::Unchanged(snapshot)) = fetched;
         self.proven = Some(credentials);
@@ -337,8 +337,7 @@ impl Driver {
         if let Some(ready) = verdicts.first() {
             let rows = &self.context.metrics.figures().repositories;
             rows.set(&namespace, &name, |row| {
-                row.ready = ready.status == Some(true);
-                row.reason = ready.reason;
+                row.ready.turns(ready.status == Some(true), ready.reason);
             });
         }
         let failure = verdicts
@@ -426,6 +425,20 @@ impl Driver {
                 }
             }
         }
+    }
+}
+
+/// The figures of a repository whose driver has not begun yet, as its status tells them.
+pub(super) fn figures(object: &GitRepository) -> RepositoryFigures {
+    let status = object.status.as_ref();
+    let conditions = status.map(|status| status.conditions.as_slice());
+    let mut ready = Ready::of(conditions.unwrap_or_default());
+    if object.spec.suspend {
+        ready.turns(false, Reason::Suspended);
+    }
+    RepositoryFigures {
+        ready,
+        fetched_at: None,
     }
 }
 

@@ -3,7 +3,7 @@
 //! A replica that stands by does all of this but to let the drivers take a step: everything that exists
 //! is known, watched and cached, and each driver begins with its resource as it is by then.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ use super::board::Standing;
 use super::patch::write_status;
 use super::{Context, repository, sync, warm};
 use crate::api::{
-    ConditionType, GitRepository, REQUESTED_AT, Reason, Sync, Time, Verdict, set_conditions,
+    ConditionType, GitRepository, ObjectCounts, REQUESTED_AT, Reason, Sync, Time, Verdict,
+    set_conditions,
 };
 use crate::backoff::Backoff;
 use crate::metrics::{RepositoryFigures, SyncFigures};
@@ -98,7 +99,7 @@ impl Driven for GitRepository {
         let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
         context.sources.add(&namespace, &name);
         let rows = &context.metrics.figures().repositories;
-        rows.add(&namespace, &name, RepositoryFigures::default);
+        rows.add(&namespace, &name, || repository::figures(self));
     }
 
     fn reserve(context: &Context, namespace: &str, name: &str) {
@@ -106,7 +107,7 @@ impl Driven for GitRepository {
         let rows = &context.metrics.figures().repositories;
         rows.add(namespace, name, RepositoryFigures::default);
         rows.set(namespace, name, |row| {
-            (row.ready, row.reason) = (false, Reason::InvalidSpec);
+            row.ready.turns(false, Reason::InvalidSpec);
         });
     }
 
@@ -167,7 +168,8 @@ impl Driven for Sync {
         let rows = &context.metrics.figures().syncs;
         rows.add(&name.namespace, &name.name, SyncFigures::default);
         rows.set(&name.namespace, &name.name, |row| {
-            (row.ready, row.reason) = (false, Reason::InvalidSpec);
+            row.ready.turns(false, Reason::InvalidSpec);
+            (row.counts, row.contested) = (ObjectCounts::default(), 0);
         });
     }
 
@@ -225,8 +227,9 @@ struct Fleet<K> {
     listing: Option<Listing<K>>,
 }
 
-/// Resources by namespace and name; none where one cannot be read.
-type Listing<K> = HashMap<(String, String), Option<Arc<K>>>;
+/// Resources by namespace and name; none where one cannot be read. In order, so that after each start the
+/// same of them have series of their own.
+type Listing<K> = BTreeMap<(String, String), Option<Arc<K>>>;
 
 /// A resource that cannot be read.
 struct Refused {
@@ -265,7 +268,7 @@ impl<K: Driven> Fleet<K> {
             };
             let Some(event) = event else { return };
             match event {
-                Ok(watcher::Event::Init) => self.listing = Some(HashMap::new()),
+                Ok(watcher::Event::Init) => self.listing = Some(BTreeMap::new()),
                 Ok(watcher::Event::InitApply(guarded) | watcher::Event::Apply(guarded)) => {
                     match guarded.0 {
                         Ok(object) => self.upsert(object),

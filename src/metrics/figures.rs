@@ -12,46 +12,82 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use crate::api::{ObjectCounts, Reason};
+use crate::api::{Condition, ConditionType, ObjectCounts, Reason};
 
 /// How many Syncs, and how many repositories, have series of their own: those that came first.
 pub const SERIES: usize = 1000;
 
-/// Where a Sync stands.
+/// What a condition `Ready` says.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SyncFigures {
-    /// Its condition `Ready` is true.
-    pub ready: bool,
-    /// The reason of that condition.
+pub struct Ready {
+    /// It is true.
+    pub is: bool,
+    /// Its reason.
     pub reason: Reason,
+    /// Since when it has not been true; none while it is, or while suspended.
+    pub not_since: Option<Timestamp>,
+}
+
+impl Default for Ready {
+    fn default() -> Self {
+        Self {
+            is: false,
+            reason: Reason::Progressing,
+            not_since: None,
+        }
+    }
+}
+
+impl Ready {
+    /// As a status tells it.
+    pub fn of(conditions: &[Condition]) -> Self {
+        let ready = ConditionType::Ready.as_str();
+        let Some(ready) = conditions.iter().find(|one| one.type_ == ready) else {
+            return Self::default();
+        };
+        let mut told = Self {
+            not_since: Some(ready.last_transition_time.0),
+            ..Self::default()
+        };
+        let reason = Reason::named(&ready.reason).unwrap_or(Reason::Progressing);
+        told.turns(ready.status == "True", reason);
+        told
+    }
+
+    /// It says something else now, or the same again.
+    pub fn turns(&mut self, is: bool, reason: Reason) {
+        let since = self.not_since.unwrap_or_else(Timestamp::now);
+        *self = Self {
+            is,
+            reason,
+            not_since: (!is && reason != Reason::Suspended).then_some(since),
+        };
+    }
+}
+
+/// Where a Sync stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SyncFigures {
+    /// Whether the cluster equals Git.
+    pub ready: Ready,
     /// Its objects.
     pub counts: ObjectCounts,
     /// Objects whose correction was put off because they keep being changed back.
     pub contested: u32,
-    /// Since when the cluster has not been equal to Git; none while it is, or while suspended.
-    pub behind_since: Option<Timestamp>,
     /// When the live revision had converged.
     pub converged_at: Option<Timestamp>,
-    /// From commit to converged, of the last revision that changed something.
+    /// When the last revision that changed something had converged.
+    pub changed_at: Option<Timestamp>,
+    /// From commit to converged, of that revision.
     pub last_change: Option<Duration>,
-}
-
-impl Default for SyncFigures {
-    fn default() -> Self {
-        Self {
-            ready: false,
-            reason: Reason::Progressing,
-            counts: ObjectCounts::default(),
-            contested: 0,
-            behind_since: None,
-            converged_at: None,
-            last_change: None,
-        }
-    }
+    /// How many such revisions have converged since this process leads, but a Sync's first.
+    pub changes: u32,
+    /// How long they took, all together.
+    pub changing: Duration,
 }
 
 impl SyncFigures {
@@ -79,24 +115,12 @@ impl SyncFigures {
 }
 
 /// Where a repository stands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RepositoryFigures {
-    /// Its condition `Ready` is true.
-    pub ready: bool,
-    /// The reason of that condition.
-    pub reason: Reason,
+    /// Whether its newest revision is there, and may go live.
+    pub ready: Ready,
     /// When it was last polled with success.
     pub fetched_at: Option<Timestamp>,
-}
-
-impl Default for RepositoryFigures {
-    fn default() -> Self {
-        Self {
-            ready: false,
-            reason: Reason::Progressing,
-            fetched_at: None,
-        }
-    }
 }
 
 /// Namespace and name.
@@ -295,9 +319,9 @@ impl Families<'_, '_> {
         }
         let objects = objects.map(|(state, sum)| ([("state", state)], sum as f64));
         self.gauge("objects", "Objects of all Syncs, by state", None, objects)?;
-        let reasons = counted(syncs.iter().map(|(_, row)| row.figures.reason));
+        let reasons = counted(syncs.iter().map(|(_, row)| row.figures.ready.reason));
         self.gauge("syncs", "Syncs, by the reason of Ready", None, reasons)?;
-        let reasons = counted(repositories.iter().map(|(_, row)| row.figures.reason));
+        let reasons = counted(repositories.iter().map(|(_, row)| row.figures.ready.reason));
         let help = "GitRepositories, by the reason of Ready";
         self.gauge("repositories", help, None, reasons)
     }
@@ -312,31 +336,59 @@ impl Families<'_, '_> {
             "Whether a Sync is ready, and the reason",
             None,
             shown().map(|([namespace, sync], figures)| {
-                let reason = ("reason", figures.reason.as_str());
-                ([namespace, sync, reason], f64::from(figures.ready))
+                let reason = ("reason", figures.ready.reason.as_str());
+                ([namespace, sync, reason], f64::from(figures.ready.is))
             }),
         )?;
         let seconds = Some(&Unit::Seconds);
-        let moments: [(&str, &str, Value); 3] = [
+        let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
+        let more: [(&str, &str, Option<&Unit>, MetricType, Value); 6] = [
             (
                 "sync_behind_since_timestamp",
                 "Since when the cluster has not been equal to Git; absent while it is",
-                |figures| figures.behind_since.map(epoch),
+                seconds,
+                gauge,
+                |figures| figures.ready.not_since.map(epoch),
             ),
             (
                 "sync_last_converged_timestamp",
                 "When the live revision of a Sync had converged",
+                seconds,
+                gauge,
                 |figures| figures.converged_at.map(epoch),
+            ),
+            (
+                "sync_last_change_timestamp",
+                "When a Sync's last revision that changed something had converged",
+                seconds,
+                gauge,
+                |figures| figures.changed_at.map(epoch),
             ),
             (
                 "sync_last_change_duration",
                 "From commit to converged, of a Sync's last revision that changed something",
+                seconds,
+                gauge,
                 |figures| figures.last_change.map(|took| took.as_secs_f64()),
             ),
+            (
+                "sync_changes",
+                "Revisions that changed something and have converged, but a Sync's first",
+                None,
+                counter,
+                |figures| Some(figures.changes.into()),
+            ),
+            (
+                "sync_change",
+                "From commit to converged, of all these revisions together",
+                seconds,
+                counter,
+                |figures| Some(figures.changing.as_secs_f64()),
+            ),
         ];
-        for (name, help, value) in moments {
+        for (name, help, unit, kind, value) in more {
             let known = shown().filter_map(|(labels, figures)| Some((labels, value(figures)?)));
-            self.gauge(name, help, seconds, known)?;
+            self.family(name, help, unit, kind, known)?;
         }
         let states = shown().flat_map(|([namespace, sync], figures)| {
             figures.states().map(|(state, count)| {
@@ -364,8 +416,17 @@ impl Families<'_, '_> {
             "Whether a GitRepository is ready, and the reason",
             None,
             shown().map(|([namespace, repository], figures)| {
-                let reason = ("reason", figures.reason.as_str());
-                ([namespace, repository, reason], f64::from(figures.ready))
+                let reason = ("reason", figures.ready.reason.as_str());
+                ([namespace, repository, reason], f64::from(figures.ready.is))
+            }),
+        )?;
+        self.gauge(
+            "repository_not_ready_since_timestamp",
+            "Since when a GitRepository has not been ready; absent while it is",
+            Some(&Unit::Seconds),
+            shown().filter_map(|(labels, figures)| {
+                let since = figures.ready.not_since?;
+                Some((labels, epoch(since)))
             }),
         )?;
         self.gauge(
@@ -383,10 +444,24 @@ impl Families<'_, '_> {
         unit: Option<&Unit>,
         samples: impl IntoIterator<Item = (L, f64)>,
     ) -> fmt::Result {
-        let kind = MetricType::Gauge;
+        self.family(name, help, unit, MetricType::Gauge, samples)
+    }
+
+    fn family<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        kind: MetricType,
+        samples: impl IntoIterator<Item = (L, f64)>,
+    ) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, unit, kind)?;
         for (labels, value) in samples {
-            family.encode_family(&labels)?.encode_gauge(&value)?;
+            let mut sample = family.encode_family(&labels)?;
+            match kind {
+                MetricType::Counter => sample.encode_counter::<NoLabelSet, _, u64>(&value, None),
+                _ => sample.encode_gauge(&value),
+            }?;
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-pub use self::figures::{AtWork, Figures, RepositoryFigures, Rows, SERIES, SyncFigures};
+pub use self::figures::{AtWork, Figures, Ready, RepositoryFigures, Rows, SERIES, SyncFigures};
 pub use self::requests::{Answered, CountRequests};
 use crate::api::Reason;
 
@@ -115,13 +115,15 @@ const SECONDS: [f64; 13] = [
 ];
 
 /// What counters by reason begin with at zero, so that the first of each shows as an increase.
-const OF_FETCHES: [Reason; 6] = [
+const OF_FETCHES: [Reason; 8] = [
     Reason::Fetched,
     Reason::FetchFailed,
     Reason::AuthenticationFailed,
+    Reason::CredentialsInvalid,
     Reason::RefNotFound,
     Reason::TooLarge,
     Reason::VerificationFailed,
+    Reason::SignersInvalid,
 ];
 const OF_RECONCILES: [Reason; 5] = [
     Reason::Converged,

@@ -24,19 +24,23 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes `operator` every second, and as often evaluates `rules`, a file's text. Panics with the
-    /// end of its log if it does not come up.
+    /// Scrapes `operator` every second, and itself as a cluster's Prometheus scrapes much beside towline;
+    /// as often evaluates `rules`, a file's text. Panics with the end of its log if it does not come up.
     pub async fn start(operator: SocketAddr, rules: &str) -> Self {
         let scratch = Scratch::new().expect("a folder for Prometheus");
         let folder = scratch.path();
         std::fs::write(folder.join("rules.yaml"), rules).expect("write the rules");
+        let address = format!("127.0.0.1:{}", ports::free());
+        let job = |name: &str, target: &str| {
+            format!("- job_name: {name}\n  static_configs: [{{targets: ['{target}']}}]\n")
+        };
         let config = format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
-             rule_files: [rules.yaml]\n\
-             scrape_configs:\n- job_name: towline\n  static_configs: [{{targets: ['{operator}']}}]\n"
+             rule_files: [rules.yaml]\nscrape_configs:\n{}{}",
+            job("towline", &operator.to_string()),
+            job("prometheus", &address)
         );
         std::fs::write(folder.join("prometheus.yaml"), config).expect("write the configuration");
-        let address = format!("127.0.0.1:{}", ports::free());
         let path = |name: &str| folder.join(name).display().to_string();
         let args = [
             format!("--config.file={}", path("prometheus.yaml")),
@@ -52,12 +56,11 @@ impl Prometheus {
             process,
             _scratch: scratch,
         };
-        eventually("Prometheus scrapes the operator", PATIENCE, async || {
-            let targets = prometheus.get("targets", &[]).await;
-            let target = targets.map(|targets| targets["activeTargets"][0].clone());
-            match &target {
-                Ok(up) if up["health"] == "up" => Ok(()),
-                _ => Err(format!("{target:?}\n{}", prometheus.process.log_tail())),
+        eventually("Prometheus scrapes both", PATIENCE, async || {
+            let up = prometheus.query("sum(up)").await;
+            match &up {
+                Ok(rows) if rows.first().is_some_and(|sum| sum["value"][1] == "2") => Ok(()),
+                _ => Err(format!("{up:?}\n{}", prometheus.process.log_tail())),
             }
         })
         .await;

@@ -31,7 +31,7 @@ use self::verdict::Blocked;
 use super::Context;
 use super::board::Standing;
 use super::sources::SourceState;
-use crate::api::{Sync, SyncStatus};
+use crate::api::{Reason, Sync, SyncStatus};
 use crate::backoff::{Backoff, jittered};
 use crate::cluster::Mailbox;
 use crate::manifest::GroupKind;
@@ -64,7 +64,8 @@ pub(super) struct Driver {
     timers: Timers,
     backoff: Backoff,
     report: report::Told,
-    track: track::Track,
+    /// Why pruning is held back.
+    brake: Option<Reason>,
     /// Look at every object, not only at those that changed.
     full: bool,
     /// The requested-at that a full verification was made for.
@@ -110,7 +111,7 @@ impl Driver {
             handled: status.last_handled_reconcile_at.clone(),
             generation: status.observed_generation,
             report: report::Told::from(&status, Standing::of(&name, &first).ready),
-            track: track::Track::from(&status),
+            brake: None,
             written: first.status.clone(),
             status,
             timers: Timers {

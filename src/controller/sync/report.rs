@@ -200,7 +200,9 @@ impl Driver {
                 HistoryEntry {
                     revision: target.revision.clone(),
                     author: target.seen.snapshot.author.clone(),
+                    committed: Some(Time(target.seen.snapshot.committed_at)),
                     applied: now.clone(),
+                    converged: None,
                     created: count(*created),
                     changed: count(*changed),
                     pruned: count(*pruned),
@@ -218,7 +220,7 @@ impl Driver {
             converged: None,
         });
         if changed {
-            self.track.applied(&self.context.metrics, &self.status);
+            self.change_applied();
         }
     }
 
@@ -288,7 +290,7 @@ impl Driver {
                 );
                 notifier.tell(object, Level::Normal, Reason::Converged, &note);
             }
-            self.track.converged(&self.context.metrics, &self.status);
+            self.change_converged();
             return;
         }
         if due.diff {

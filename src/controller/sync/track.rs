@@ -6,122 +6,92 @@ use jiff::Timestamp;
 
 use super::Driver;
 use super::verdict::Facts;
-use crate::api::{ConditionType, Mode, Reason, Sync, SyncSettings, SyncStatus, SyncTimes};
-use crate::metrics::{Metrics, Stretch, SyncFigures};
+use crate::api::{Mode, Reason, Sync, SyncSettings, SyncStatus, Time};
+use crate::metrics::{Ready, Stretch, SyncFigures};
 
-/// What has to be remembered for them.
-#[derive(Default)]
-pub(super) struct Track {
-    /// Since when the cluster has not been equal to Git.
-    behind_since: Option<Timestamp>,
-    /// The live revision changed something, and is not known to have converged.
-    on_its_way: bool,
-    /// From commit to converged, of the last revision that changed something.
-    last_change: Option<Duration>,
-    /// Why pruning is held back.
-    brake: Option<Reason>,
-}
-
-impl Track {
-    /// As the status of a Sync tells it.
-    pub(super) fn from(status: &SyncStatus) -> Self {
-        let ready = ConditionType::Ready.as_str();
-        let behind = status.conditions.iter().find(|condition| {
-            condition.type_ == ready
-                && condition.status != "True"
-                && condition.reason != Reason::Suspended.as_str()
-        });
-        let changed = status.last_applied_revision == status.last_changed_revision;
-        let times = status
-            .times
-            .as_ref()
-            .filter(|_| changed && is_measured(status));
-        Self {
-            behind_since: behind.map(|condition| condition.last_transition_time.0),
-            last_change: times.and_then(|times| {
-                let (committed, converged) = (times.committed.as_ref()?, times.converged.as_ref()?);
-                converged.0.duration_since(committed.0).try_into().ok()
-            }),
-            ..Self::default()
-        }
-    }
-
-    /// A revision that changes something has been applied.
-    pub(super) fn applied(&mut self, metrics: &Metrics, status: &SyncStatus) {
-        self.on_its_way = true;
-        let Some((committed, observed, applied)) = known(status) else {
-            return;
-        };
-        metrics.stretch(Stretch::CommitToObserved, committed, observed);
-        metrics.stretch(Stretch::ObservedToApplied, observed, applied);
-    }
-
-    /// The cluster equals Git.
-    pub(super) fn converged(&mut self, metrics: &Metrics, status: &SyncStatus) {
-        if !std::mem::take(&mut self.on_its_way) {
-            return;
-        }
-        let Some((committed, _, applied)) = known(status) else {
-            return;
-        };
-        let now = Timestamp::now();
-        metrics.stretch(Stretch::AppliedToConverged, applied, now);
-        metrics.stretch(Stretch::CommitToConverged, committed, now);
-        self.last_change = now.duration_since(committed).try_into().ok();
-    }
-}
-
-/// A Sync's first revision may be of any age: how long it took says nothing.
-fn is_measured(status: &SyncStatus) -> bool {
-    status.history.len() > 1
-}
-
-/// When the live revision was committed, observed and applied, if that is to be measured.
-fn known(status: &SyncStatus) -> Option<(Timestamp, Timestamp, Timestamp)> {
-    let times: &SyncTimes = status.times.as_ref().filter(|_| is_measured(status))?;
-    Some((
-        times.committed.as_ref()?.0,
-        times.observed.as_ref()?.0,
-        times.applied.as_ref()?.0,
-    ))
-}
-
-/// The figures of a Sync whose driver has not begun yet.
+/// The figures of a Sync whose driver has not begun yet, as its status tells them.
 pub(in crate::controller) fn figures(object: &Sync) -> SyncFigures {
     let status = object.status.clone().unwrap_or_default();
-    let conditions = status.conditions.iter();
-    let ready = conditions
-        .filter(|condition| condition.type_ == ConditionType::Ready.as_str())
-        .any(|condition| condition.status == "True");
-    let track = Track::from(&status);
-    SyncFigures {
-        ready,
-        reason: match (object.spec.settings.suspend, ready) {
-            (true, _) => Reason::Suspended,
-            (_, true) => Reason::Converged,
-            (_, false) => Reason::Progressing,
-        },
-        counts: status.objects.unwrap_or_default(),
-        contested: 0,
-        behind_since: track.behind_since,
-        converged_at: converged_at(&status),
-        last_change: track.last_change,
+    let mut ready = Ready::of(&status.conditions);
+    if object.spec.settings.suspend {
+        ready.turns(false, Reason::Suspended);
     }
+    let mut figures = SyncFigures {
+        ready,
+        counts: status.objects.unwrap_or_default(),
+        ..SyncFigures::default()
+    };
+    note_times(&mut figures, &status);
+    figures
 }
 
-fn converged_at(status: &SyncStatus) -> Option<Timestamp> {
-    Some(status.times.as_ref()?.converged.as_ref()?.0)
+fn note_times(figures: &mut SyncFigures, status: &SyncStatus) {
+    let live = status.times.as_ref();
+    figures.converged_at = live.and_then(|times| Some(times.converged.as_ref()?.0));
+    let mut revisions = status.history.iter();
+    let Some(last) = revisions.find(|revision| revision.converged.is_some()) else {
+        return;
+    };
+    figures.changed_at = last.converged.as_ref().map(|at| at.0);
+    // A Sync's first revision may be of any age: how long it took says nothing.
+    let is_first = revisions.next().is_none();
+    let committed = last.committed.as_ref().filter(|_| !is_first);
+    figures.last_change = committed
+        .zip(figures.changed_at)
+        .map(|(committed, converged)| between(committed.0, converged));
+}
+
+/// Clocks that disagree make it no shorter than nothing.
+fn between(from: Timestamp, to: Timestamp) -> Duration {
+    to.duration_since(from).try_into().unwrap_or_default()
 }
 
 impl Driver {
-    /// Leaves this Sync's figures for the next scrape.
-    pub(super) fn leave_figures(&mut self, facts: &Facts) {
-        let ready = facts.ready();
-        let is_ready = ready.status == Some(true);
-        self.track.behind_since = match is_ready || facts.suspended {
-            true => None,
-            false => Some(self.track.behind_since.unwrap_or_else(Timestamp::now)),
+    /// A revision that changes something has been applied.
+    pub(super) fn change_applied(&self) {
+        let times = self.status.times.as_ref();
+        let times = times.filter(|_| self.status.history.len() > 1);
+        if let Some(times) = times
+            && let (Some(committed), Some(observed), Some(applied)) =
+                (&times.committed, &times.observed, &times.applied)
+        {
+            let metrics = &self.context.metrics;
+            metrics.stretch(Stretch::CommitToObserved, committed.0, observed.0);
+            metrics.stretch(Stretch::ObservedToApplied, observed.0, applied.0);
+        }
+    }
+
+    /// The cluster equals Git, and so has the last revision that changed something converged.
+    pub(super) fn change_converged(&mut self) {
+        let is_first = self.status.history.len() == 1;
+        let Some(change) = self.status.history.first_mut() else {
+            return;
         };
+        // An entry of an older towline does not say when it was committed.
+        let Some(committed) = change
+            .committed
+            .as_ref()
+            .filter(|_| change.converged.is_none())
+        else {
+            return;
+        };
+        let (committed, applied, now) = (committed.0, change.applied.0, Timestamp::now());
+        change.converged = Some(Time(now));
+        if is_first {
+            return;
+        }
+        let metrics = &self.context.metrics;
+        metrics.stretch(Stretch::AppliedToConverged, applied, now);
+        metrics.stretch(Stretch::CommitToConverged, committed, now);
+        let rows = &metrics.figures().syncs;
+        rows.set(&self.name.namespace, &self.name.name, |row| {
+            row.changes = row.changes.saturating_add(1);
+            row.changing = row.changing.saturating_add(between(committed, now));
+        });
+    }
+
+    /// Leaves this Sync's figures for the next scrape.
+    pub(super) fn leave_figures(&self, facts: &Facts) {
         let drifted = self.memory.drifted.keys();
         let contested = match facts.mode {
             Mode::Correct => drifted
@@ -129,30 +99,27 @@ impl Driver {
                 .count(),
             Mode::Report => 0,
         };
-        let figures = SyncFigures {
-            ready: is_ready,
-            reason: ready.reason,
-            counts: facts.counts,
-            contested: contested.try_into().unwrap_or(u32::MAX),
-            behind_since: self.track.behind_since,
-            converged_at: converged_at(&self.status),
-            last_change: self.track.last_change,
-        };
+        let ready = facts.ready();
         let rows = &self.context.metrics.figures().syncs;
-        rows.set(&self.name.namespace, &self.name.name, |row| *row = figures);
+        rows.set(&self.name.namespace, &self.name.name, |row| {
+            row.ready.turns(ready.status == Some(true), ready.reason);
+            row.counts = facts.counts;
+            row.contested = contested.try_into().unwrap_or(u32::MAX);
+            note_times(row, &self.status);
+        });
     }
 
     /// Counts when pruning comes to be held back: by a revision that cannot be rendered, or by objects
     /// that fail while others have left Git.
     pub(super) fn count_brake(&mut self, settings: &SyncSettings) {
-        let brake = self.brake().filter(|_| settings.prune);
-        if let Some(reason) = brake.filter(|_| brake != self.track.brake) {
+        let brake = self.held_back().filter(|_| settings.prune);
+        if let Some(reason) = brake.filter(|_| brake != self.brake) {
             self.context.metrics.braked(reason);
         }
-        self.track.brake = brake;
+        self.brake = brake;
     }
 
-    fn brake(&self) -> Option<Reason> {
+    fn held_back(&self) -> Option<Reason> {
         if let Some(blocked) = &self.blocked {
             let unrendered = matches!(
                 blocked.reason,
@@ -178,5 +145,64 @@ impl Driver {
         } else {
             (!self.memory.unlisted.is_empty()).then_some(Reason::ApiUnavailable)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// As a restart finds it: the minutes at which its revisions had converged, newest first; each was
+    /// committed a minute before.
+    fn restarted(converged: &[Option<u32>], suspend: bool) -> SyncFigures {
+        let at = |minute: u32| format!("2026-01-01T00:{minute:02}:00Z");
+        let history = converged.iter().zip((1..10).rev()).map(|(converged, applied)| {
+            json!({
+                "revision": "main@sha1:abc", "committed": at(applied - 1), "applied": at(applied),
+                "converged": converged.map(at), "changed": 1, "pruned": 0,
+            })
+        });
+        let sync: Sync = serde_json::from_value(json!({
+            "apiVersion": "towline.dev/v1alpha1", "kind": "Sync", "metadata": {"name": "all"},
+            "spec": {"sourceRef": {"name": "repo"}, "suspend": suspend},
+            "status": {
+                "conditions": [{
+                    "type": "Ready", "status": "False", "reason": "ApplyFailed", "message": "",
+                    "lastTransitionTime": at(30),
+                }],
+                "objects": {"drifted": 2},
+                "history": history.collect::<Vec<Value>>(),
+            },
+        }))
+        .unwrap();
+        figures(&sync)
+    }
+
+    fn minute(minute: i8) -> Option<Timestamp> {
+        let at = jiff::civil::datetime(2026, 1, 1, 0, minute, 0, 0);
+        Some(at.in_tz("UTC").unwrap().timestamp())
+    }
+
+    #[test]
+    fn a_restart_goes_on_with_what_the_status_says() {
+        let found = restarted(&[Some(20), Some(8)], false);
+        assert_eq!(found.ready.reason, Reason::ApplyFailed);
+        assert_eq!(found.ready.not_since, minute(30));
+        assert_eq!(found.counts.drifted, 2);
+        assert_eq!(found.changed_at, minute(20));
+        assert_eq!(found.last_change, Some(Duration::from_secs(12 * 60)));
+        let suspended = restarted(&[Some(20), Some(8)], true);
+        assert_eq!(suspended.ready.not_since, None);
+    }
+
+    #[test]
+    fn the_last_change_is_the_last_that_went_live() {
+        let superseded = restarted(&[None, Some(8), Some(7)], false);
+        assert_eq!(superseded.changed_at, minute(8));
+        let first = restarted(&[Some(9)], false);
+        assert_eq!((first.changed_at, first.last_change), (minute(9), None));
+        assert_eq!(restarted(&[None], false).changed_at, None);
     }
 }
