@@ -28,8 +28,6 @@ pub struct SourceFile {
     pub path: Arc<str>,
     /// Its content's id.
     pub blob: BlobId,
-    /// Its size in bytes.
-    pub size: u64,
 }
 
 /// One object that Git asks for, and where it is written. Small: its texts are shared.

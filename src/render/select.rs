@@ -103,7 +103,6 @@ mod tests {
             .map(|path| SourceFile {
                 path: (*path).into(),
                 blob: BlobId([0; 20]),
-                size: 1,
             })
             .collect();
         let ignores: Vec<_> = ignores

@@ -29,7 +29,6 @@ impl Repository {
             self.files.push(SourceFile {
                 path: (*path).into(),
                 blob,
-                size: text.len() as u64,
             });
         }
     }

@@ -185,8 +185,6 @@ pub(super) fn above(
             files.push(SourceFile {
                 path: shown.joined().into(),
                 blob: BlobId(bytes(entry.id())),
-                // Reading it looks at its size again.
-                size: 0,
             });
         }
     }
