@@ -9,6 +9,7 @@ mod bad_source;
 mod bad_spec;
 mod bulk;
 mod chart;
+mod chart_links;
 mod converge;
 mod crash;
 mod credentials;
