@@ -19,6 +19,7 @@ mod drift;
 mod generated;
 mod harness;
 mod health;
+mod helm_three;
 mod idle;
 mod install;
 mod invariants;
