@@ -39,12 +39,12 @@ pub struct CrdsArgs {
 /// The operator's settings; each is also read from the environment.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// Address for /metrics, /healthz and /readyz.
-    #[arg(long, env = "TOWLINE_LISTEN", default_value = "0.0.0.0:8080")]
+    /// Address for /metrics, /healthz and /readyz; `[::]` is every address, of IPv4 as well.
+    #[arg(long, env = "TOWLINE_LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
 
     /// Address for webhooks: POST /hook.
-    #[arg(long, env = "TOWLINE_WEBHOOK_LISTEN", default_value = "0.0.0.0:9292")]
+    #[arg(long, env = "TOWLINE_WEBHOOK_LISTEN", default_value = "[::]:9292")]
     pub webhook_listen: SocketAddr,
 
     /// Folder for fetched repositories; it may be lost at any time.

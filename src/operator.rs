@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -99,7 +98,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     let metrics = Metrics::default();
     let readiness = Readiness::default();
     let config = Config::infer().await?;
-    let hooks = TcpListener::bind(args.webhook_listen).await?;
+    let hooks = server::listen(args.webhook_listen).await?;
     let mut elector = match args.leader_elect {
         true => Some(elector(&args, &config, hooks.local_addr()?, &metrics)?),
         false => None,

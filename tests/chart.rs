@@ -30,7 +30,7 @@ pub fn read(text: &str) -> Vec<Value> {
 }
 
 /// What the chart renders, named as `Kind/name`; `args` are more of Helm's.
-async fn rendered(args: &[&str]) -> BTreeMap<String, Value> {
+pub async fn rendered(args: &[&str]) -> BTreeMap<String, Value> {
     let template = ["template", "towline", chart(), "--namespace=towline-system"];
     let text = Helm::offline().await.run(&[&template, args].concat()).await;
     let objects = read(&text).into_iter();
@@ -110,6 +110,8 @@ async fn every_switch_turns_something_on() {
     let titles: BTreeSet<&str> = objects.keys().map(String::as_str).collect();
     for title in [
         "ClusterRole/towline-all-applies",
+        "ClusterRole/towline-all-edit",
+        "ClusterRole/towline-all-view",
         "ClusterRoleBinding/towline-all-applies",
         "ConfigMap/towline-all-dashboard",
         "Ingress/towline-all-webhook",
@@ -258,6 +260,14 @@ async fn a_wrong_value_is_refused_with_its_place() {
             &["/diffAfter", "does not match pattern"],
         ),
         (
+            "leaderElection.leaseDuration=\"500ms\"",
+            &["/leaderElection/leaseDuration", "does not match pattern"],
+        ),
+        (
+            "metrics.serviceMonitor.interval=\"1.5s\"",
+            &["/metrics/serviceMonitor/interval", "does not match pattern"],
+        ),
+        (
             "watchNamespace=\"Team A\"",
             &["/watchNamespace", "does not match pattern"],
         ),
@@ -308,6 +318,14 @@ async fn settings_that_do_not_go_together_are_refused() {
         (
             &[
                 "metrics.serviceMonitor.enabled=true",
+                "metrics.serviceMonitor.interval=\"1m\"",
+                "metrics.serviceMonitor.scrapeTimeout=\"1m1s\"",
+            ],
+            "scrapeTimeout is longer than its interval",
+        ),
+        (
+            &[
+                "metrics.serviceMonitor.enabled=true",
                 "metrics.service.enabled=false",
             ],
             "needs metrics.service.enabled",
@@ -316,6 +334,65 @@ async fn settings_that_do_not_go_together_are_refused() {
         let refusal = refusal(settings).await;
         assert!(refusal.contains(says), "{settings:?}: {refusal}");
     }
+}
+
+/// Where a setting is one of a few words, each of them comes to something.
+#[tokio::test]
+async fn every_word_of_a_setting_is_rendered() {
+    let schema = file("values.schema.json");
+    let mut settings = settings_of_the_schema(&schema, "");
+    settings.retain(|path| words(&schema, path).is_some());
+    assert!(settings.contains("cache.type"), "{settings:?}");
+    for path in settings {
+        for word in words(&schema, &path).into_iter().flatten() {
+            let word = word.as_str().unwrap();
+            let objects = rendered(&["--set", &format!("{path}={word}")]).await;
+            let is_said = objects.values().any(|object| says(object, word));
+            assert!(is_said, "{path}={word}");
+        }
+    }
+}
+
+/// The words that a setting may be.
+fn words<'a>(schema: &'a Value, path: &str) -> Option<&'a Vec<Value>> {
+    let inner = path
+        .split('.')
+        .try_fold(schema, |schema, name| schema["properties"].get(name))?;
+    inner["enum"].as_array()
+}
+
+/// Whether a word is in an object, as a value or as a field's name.
+fn says(object: &Value, word: &str) -> bool {
+    match object {
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(name, inner)| name == word || says(inner, word)),
+        Value::Array(items) => items.iter().any(|inner| says(inner, word)),
+        _ => object == word,
+    }
+}
+
+#[tokio::test]
+async fn connections_to_nothing_but_the_other_replica_are_allowed_too() {
+    let settings = "networkPolicy={\"enabled\":true,\"egress\":{\"enabled\":true,\"rules\":[]}}";
+    let objects = rendered(&["--set-json", settings]).await;
+    let egress = objects["NetworkPolicy/towline"]["spec"]["egress"].as_array();
+    assert_eq!(egress.map(Vec::len), Some(1));
+}
+
+/// Helm takes 53 characters for a release, Kubernetes 63 for a Service.
+#[tokio::test]
+async fn a_long_name_fits() {
+    let release = "r".repeat(53);
+    let helm = Helm::offline().await;
+    let text = helm.run(&["template", &release, chart()]).await;
+    let objects = read(&text);
+    let services = objects.iter().filter(|object| object["kind"] == "Service");
+    let names: Vec<&str> = services
+        .filter_map(|service| service["metadata"]["name"].as_str())
+        .collect();
+    assert_eq!(names.len(), 2);
+    assert!(names.iter().all(|name| name.len() <= 63), "{names:?}");
 }
 
 /// A setting without a rule, or a rule for a setting that is gone.

@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use crate::support::binaries;
 use crate::support::control_plane::{ControlPlane, Options};
@@ -144,6 +146,7 @@ async fn the_readme_leads_to_a_synced_repository() {
     let mut operator: Option<Operator> = None;
     let mut shown = String::new();
     let mut typed = Vec::new();
+    let started = Instant::now();
     for block in walk(&readme) {
         match block.language {
             "sh" => {
@@ -160,6 +163,13 @@ async fn the_readme_leads_to_a_synced_repository() {
                 Some(Operator::start(as_deployed(&cp, "towline-system", "towline").await).await);
         }
     }
+    // `eprintln!` would be captured by the test runner.
+    let time = started.elapsed().as_secs_f32();
+    writeln!(
+        io::stderr(),
+        "from the README's install to its uninstall: {time:.1} s"
+    )
+    .unwrap();
     for command in [
         "helm install",
         "kubectl get gitops",

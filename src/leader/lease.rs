@@ -22,7 +22,8 @@ use crate::metrics::Metrics;
 /// The annotation in which the leader says where it hears webhooks: `IP:port`.
 pub const WEBHOOK_ADDRESS: &str = "towline.dev/webhook-address";
 
-/// How long writes under way have to end before the lease is given back.
+/// How long writes under way have to end before the lease is given back, and how long that may take. The
+/// chart's `terminationGracePeriodSeconds` has room for both.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// How a replica takes part.
@@ -268,7 +269,7 @@ impl Elector {
             tracing::warn!("writes are still under way: the lease is left to run out");
             return;
         }
-        match timeout(self.terms.patience(), self.release()).await {
+        match timeout(self.terms.patience().min(DRAIN), self.release()).await {
             Ok(Ok(())) => tracing::info!("the lease is given back"),
             Ok(Err(error)) => tracing::warn!(%error, "giving the lease back"),
             Err(_) => tracing::warn!("giving the lease back: no answer"),

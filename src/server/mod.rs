@@ -7,7 +7,7 @@ mod relay;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,6 +48,18 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// The type of Prometheus' own text format.
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// Listens on an address. `[::]` takes connections over IPv4 too, and nothing else where the node has no IPv6.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    match address.ip() == Ipv6Addr::UNSPECIFIED && bound.is_err() {
+        true => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await,
+        false => bound,
+    }
+}
+
 /// Serves `/metrics`, `/healthz` and `/readyz` until `stop` comes.
 ///
 /// # Errors
@@ -58,7 +70,7 @@ pub async fn serve(
     readiness: Readiness,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let listener = TcpListener::bind(address).await?;
+    let listener = listen(address).await?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     let app = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))

@@ -18,6 +18,15 @@ use crate::webhook::{Follows, RepositoryUrl, Secret};
 const SECRET: &str = "not to be guessed";
 const BODY: &str = r#"{"url": "git@h:team/shop.git", "ref": "refs/heads/main"}"#;
 
+#[tokio::test]
+async fn every_address_is_one_of_ipv4_too() {
+    let listener = listen("[::]:0".parse().unwrap()).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        .await
+        .unwrap();
+}
+
 struct Endpoint {
     address: SocketAddr,
     receivers: Receivers,

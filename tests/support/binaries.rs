@@ -8,10 +8,11 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::ExitStatus,
+    process::{Command, ExitStatus},
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::process::{Lifetime, Process};
@@ -141,6 +142,15 @@ pub(super) fn go(
         "building {what}: {status}\n{}",
         go.log_tail()
     )))
+}
+
+/// The files of a Go module, `path@version`, which Go fetches at their first use and keeps itself.
+pub fn module(name: &str) -> io::Result<PathBuf> {
+    let mut go = Command::new("go");
+    let output = go.args(["mod", "download", "-json", name]).output()?;
+    let told: Value = serde_json::from_slice(&output.stdout)?;
+    let folder = told["Dir"].as_str().map(PathBuf::from);
+    folder.ok_or_else(|| io::Error::other(format!("fetching {name}: {told}")))
 }
 
 /// Waits for the end of a Go build with `-v`, which logs every package that it compiles, and says now and

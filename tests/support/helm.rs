@@ -8,7 +8,10 @@ use std::{
 
 use super::{binaries, scratch::Scratch};
 
-const VERSION: &str = "v4.3.1";
+const FOUR: &str = "v4.3.1";
+
+/// What most people have.
+const THREE: &str = "v3.22.0";
 
 /// Helm, with nothing of a developer's own configuration.
 #[derive(Debug)]
@@ -26,7 +29,16 @@ impl Helm {
 
     /// Helm with a cluster.
     pub async fn of(kubeconfig: &Path) -> Self {
-        let program = tokio::task::spawn_blocking(program)
+        Self::version(FOUR, kubeconfig).await
+    }
+
+    /// Helm 3 with a cluster.
+    pub async fn three(kubeconfig: &Path) -> Self {
+        Self::version(THREE, kubeconfig).await
+    }
+
+    async fn version(version: &'static str, kubeconfig: &Path) -> Self {
+        let program = tokio::task::spawn_blocking(|| program(version))
             .await
             .expect("build Helm")
             .expect("build Helm");
@@ -74,11 +86,12 @@ impl Helm {
     }
 }
 
-fn program() -> io::Result<PathBuf> {
-    let folder = binaries::kept(&format!("helm-{VERSION}"), |folder, log| {
-        let package = format!("helm.sh/helm/v4/cmd/helm@{VERSION}");
-        let version = "-X helm.sh/helm/v4/internal/version.version";
-        let flags = format!("-ldflags=-s -w {version}={VERSION}");
+fn program(version: &str) -> io::Result<PathBuf> {
+    let folder = binaries::kept(&format!("helm-{version}"), |folder, log| {
+        // `v4.3.1` is of the module `helm.sh/helm/v4`.
+        let module = format!("helm.sh/helm/{}", &version[..2]);
+        let package = format!("{module}/cmd/helm@{version}");
+        let flags = format!("-ldflags=-s -w -X {module}/internal/version.version={version}");
         let args = ["install", "-v", "-trimpath", &flags, &package];
         let env = [("GOBIN".to_owned(), folder.display().to_string())];
         binaries::go("Helm, about two minutes", &args, &env, log)

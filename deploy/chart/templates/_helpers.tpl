@@ -1,12 +1,12 @@
-{{/* The name of what is installed; Kubernetes' names have 63 characters at most. */}}
+{{/* The name of what is installed. A Service's has 63 characters at most, with `-webhook` or `-metrics`. */}}
 {{- define "towline.fullname" -}}
 {{- $chart := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 55 | trimSuffix "-" -}}
 {{- else if contains $chart .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 55 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $chart | trunc 63 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $chart | trunc 55 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
@@ -68,6 +68,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.service.enabled) -}}
 {{- fail "metrics.serviceMonitor needs metrics.service.enabled" -}}
+{{- end -}}
+{{- $monitor := .Values.metrics.serviceMonitor -}}
+{{- $start := now -}}
+{{- if and $monitor.enabled (($start | dateModify $monitor.interval).Before ($start | dateModify $monitor.scrapeTimeout)) -}}
+{{- fail "metrics.serviceMonitor.scrapeTimeout is longer than its interval: Prometheus takes no such target" -}}
 {{- end -}}
 {{- if and (gt (int .Values.replicas) 1) (not .Values.leaderElection.enabled) -}}
 {{- fail "several replicas need leaderElection.enabled: without it all of them would write" -}}
