@@ -7,6 +7,7 @@ mod relay;
 #[cfg(test)]
 mod tests;
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,10 +54,14 @@ const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// # Errors
 /// The address cannot be listened on.
 pub async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let bound = TcpListener::bind(address).await;
-    match address.ip() == Ipv6Addr::UNSPECIFIED && bound.is_err() {
-        true => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await,
-        false => bound,
+    match TcpListener::bind(address).await {
+        // A port that is taken is no reason to serve half of those who call.
+        Err(error)
+            if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
     }
 }
 
