@@ -27,7 +27,9 @@ RUN mkdir -p /image/usr/bin /image/etc/ssl/certs /image/var/cache /cache \
     && echo 'towline:x:65532:' > /image/etc/group
 
 FROM scratch
+# Which commit it is, only the one who builds it knows: --label org.opencontainers.image.revision=…
 LABEL org.opencontainers.image.title="towline" \
+      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="A pull-based GitOps operator for Kubernetes" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /image /

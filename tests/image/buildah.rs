@@ -14,6 +14,18 @@ use crate::support::scratch::Scratch;
 /// Where the mounted folder is in the container.
 const MOUNT: &str = "/var/run/towline-test";
 
+/// Runs a command to which the folder `$0` is read only, as a container's root is where its pod asks for
+/// that: `buildah run` has no option for it. The mounts are the command's own, and go with it.
+const READ_ONLY: &str = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
+
+/// What buildah mounts in every container, beside its volumes. It makes these places itself, where it can.
+const MOUNTED: [&str; 4] = [
+    "etc/hosts",
+    "etc/hostname",
+    "etc/resolv.conf",
+    "run/.containerenv",
+];
+
 /// What the base image borrows of this machine, read only: a Debian with a compiler, as the image that
 /// the Dockerfile names is, which cannot be pulled everywhere.
 const BORROWED: [&str; 3] = ["/usr", "/etc/alternatives", "/etc/ssl"];
@@ -138,26 +150,37 @@ impl Container<'_> {
         &self.mounted
     }
 
-    /// Starts its program, as its user, and ends it on drop.
-    pub fn run(&self, args: &[&str]) -> Process {
+    /// Starts its program on a read-only root, as its user unless `options` name another, and ends it on
+    /// drop.
+    pub fn run(&self, options: &[&str], args: &[&str]) -> Process {
+        self.make_mount_points();
+        let root = self.root.display().to_string();
+        let private = ["--mount", "sh", "-c", READ_ONLY, &root, "buildah"];
         let volume = format!("{}:{MOUNT}:ro", self.mounted.display());
         let kubeconfig = format!("KUBECONFIG={MOUNT}/config");
         let run = ["run", "--isolation", "chroot", "--volume", &volume];
-        let environment = ["--env", &kubeconfig, &self.name, "--", "/usr/bin/towline"];
-        let log = self.mounted.with_file_name("towline.log");
-        let all: Vec<String> = self
-            .buildah
-            .args()
+        let environment = ["--env", &kubeconfig];
+        let program = [&self.name, "--", "/usr/bin/towline"];
+        let run = [&run[..], &environment, options, &program, args].concat();
+        let all: Vec<String> = private
             .into_iter()
-            .chain(
-                [&run[..], &environment, args]
-                    .concat()
-                    .into_iter()
-                    .map(str::to_owned),
-            )
+            .map(str::to_owned)
+            .chain(self.buildah.args())
+            .chain(run.into_iter().map(str::to_owned))
             .collect();
-        let buildah = Path::new("buildah");
-        Process::spawn("buildah run", buildah, all, &[], &log, Lifetime::Ours).unwrap()
+        let log = self.mounted.with_file_name("towline.log");
+        let unshare = Path::new("unshare");
+        Process::spawn("buildah run", unshare, all, &[], &log, Lifetime::Ours).unwrap()
+    }
+
+    fn make_mount_points(&self) {
+        let inside = |path: &str| self.root.join(path.trim_start_matches('/'));
+        for folder in ["dev", "proc", "sys", "run", MOUNT] {
+            fs::create_dir_all(inside(folder)).unwrap();
+        }
+        for file in MOUNTED {
+            fs::write(inside(file), "").unwrap();
+        }
     }
 }
 

@@ -40,9 +40,11 @@ async fn the_image_holds_the_operator_and_nothing_else_and_runs_as_nobody() {
     assert_eq!(config["User"], "65532:65532");
     assert_eq!(config["Entrypoint"], json!(["/usr/bin/towline"]));
     assert_eq!(config["Cmd"], json!(["run"]));
+    let version = &config["Labels"]["org.opencontainers.image.version"];
+    assert_eq!(version, env!("CARGO_PKG_VERSION"));
     let container = buildah.container("towline");
     image::holds_only_the_operator(container.root());
-    println!("{}", image::sizes(container.root()));
+    image::is_small(container.root());
 
     let cp = ControlPlane::start(Options::default()).await;
     let git = GitServer::start();
@@ -72,11 +74,13 @@ async fn converges(cp: &ControlPlane, git: &GitServer, container: &buildah::Cont
         "spec": {"url": repo.url(), "sync": {"prune": true}},
     }))
     .unwrap();
-    let operator = container.run(&[
+    let run = [
         "run",
         "--listen=127.0.0.1:0",
         "--webhook-listen=127.0.0.1:0",
-    ]);
+    ];
+    the_root_is_read_only(container, &run).await;
+    let operator = container.run(&[], &run);
     Api::namespaced(cp.client().await, &namespace)
         .create(&PostParams::default(), &repository)
         .await
@@ -91,6 +95,16 @@ async fn converges(cp: &ControlPlane, git: &GitServer, container: &buildah::Cont
         }
     })
     .await;
+}
+
+/// Not by its files' permissions: root itself can have no cache outside of the volume.
+async fn the_root_is_read_only(container: &buildah::Container<'_>, run: &[&str]) {
+    let elsewhere = [run, &["--cache-dir=/var/cache/elsewhere"]].concat();
+    let mut operator = container.run(&["--user=0:0"], &elsewhere);
+    let status = eventually("its end", PATIENCE, async || operator.exited()).await;
+    let log = fs::read_to_string(operator.log()).unwrap();
+    assert!(!status.success(), "{log}");
+    assert!(log.contains("Read-only file system"), "{log}");
 }
 
 /// As it is: what the container reads belongs to another user than what it runs as.

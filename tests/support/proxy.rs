@@ -30,6 +30,11 @@ impl Proxy {
     pub fn cut(&self) {
         self.cut.send_replace(true);
     }
+
+    /// New connections get through again; those that were there are dead.
+    pub fn heal(&self) {
+        self.cut.send_replace(false);
+    }
 }
 
 impl Drop for Proxy {
