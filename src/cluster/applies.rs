@@ -23,8 +23,8 @@ impl Default for Applies {
 }
 
 impl Applies {
-    /// An apply is under way until the answer is dropped.
-    pub(super) fn begin(&self) -> UnderWay {
+    /// An apply, or what most likely leads to some, is under way until the answer is dropped.
+    pub fn begin(&self) -> UnderWay {
         self.0.send_modify(|count| *count += 1);
         UnderWay(self.0.clone())
     }
@@ -39,7 +39,7 @@ impl Applies {
 }
 
 /// An apply that is under way.
-pub(super) struct UnderWay(watch::Sender<usize>);
+pub struct UnderWay(watch::Sender<usize>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {

@@ -8,7 +8,7 @@ mod write;
 
 use std::time::Duration;
 
-pub use applies::Applies;
+pub use applies::{Applies, UnderWay};
 pub use inventory::{Inventory, Mailbox};
 pub use kinds::{Kinds, ServedKind};
 use kube::Client;

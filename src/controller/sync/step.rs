@@ -17,7 +17,7 @@ use super::target::{self, Loaded, Objects, Scope, Target, TargetError};
 use super::verdict::Blocked;
 use super::wake::Due;
 use crate::api::{Mode, REQUESTED_AT, Reason, Sync, SyncSettings};
-use crate::cluster::{Applied, ServedKind, WriteError};
+use crate::cluster::{Applied, ServedKind, UnderWay, WriteError};
 use crate::controller::sources::Seen;
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Cause, Judgement, Record, judge};
@@ -88,10 +88,13 @@ impl Driver {
     }
 
     async fn reconcile(&mut self, object: &Sync, round: &mut Round) -> Result<(), Stopped> {
-        match self.gate(object) {
+        let _under_way = match self.gate(object) {
             Ok(seen) => self.retarget(object, &seen).await,
-            Err(blocked) => self.blocked = Some(blocked),
-        }
+            Err(blocked) => {
+                self.blocked = Some(blocked);
+                None
+            }
+        };
         let Some(target) = self.target.take() else {
             return Ok(());
         };
@@ -143,8 +146,9 @@ impl Driver {
         Ok(seen)
     }
 
-    /// Makes the newest revision the target, unless it cannot be read. What is live stays then.
-    async fn retarget(&mut self, object: &Sync, seen: &Seen) {
+    /// Makes the newest revision the target, unless it cannot be read. What is live stays then. Whoever
+    /// has to read it most likely has something to apply: that is under way until the answer is dropped.
+    async fn retarget(&mut self, object: &Sync, seen: &Seen) -> Option<UnderWay> {
         let scope = Scope::of(&object.spec.settings);
         let revision = seen.snapshot.revision.to_string();
         if let Some(target) = &self.target
@@ -153,12 +157,23 @@ impl Driver {
         {
             if Arc::ptr_eq(&target.seen.snapshot, &seen.snapshot) {
                 self.blocked = None;
-                return;
+                return None;
             }
             // The objects of a damaged copy have moved: what could not be read can be now.
             self.full = true;
         }
         self.status.last_attempted_revision = Some(revision.clone());
+        if let Some(target) = &mut self.target
+            && target.is_still(seen, &scope)
+        {
+            target.seen = seen.clone();
+            target.revision = revision;
+            self.blocked = None;
+            // Of all that a commit wakes, those that it concerns go first.
+            tokio::task::yield_now().await;
+            return None;
+        }
+        let under_way = self.context.cluster.applies.begin();
         match target::load(seen, &scope, self.target.as_ref(), &mut self.cache).await {
             Ok(Loaded::Same) => {
                 if let Some(target) = &mut self.target {
@@ -166,8 +181,6 @@ impl Driver {
                     target.revision = revision;
                 }
                 self.blocked = None;
-                // Of all that a commit wakes, those that it concerns go first.
-                tokio::task::yield_now().await;
             }
             Ok(Loaded::New(target)) => {
                 self.target = Some(*target);
@@ -192,6 +205,7 @@ impl Driver {
                 });
             }
         }
+        Some(under_way)
     }
 
     /// Makes the cluster equal the target.

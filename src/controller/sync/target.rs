@@ -89,6 +89,15 @@ pub(super) struct Target {
     pub(super) rendered: Rendered,
 }
 
+impl Target {
+    /// Whether a revision is known to have this very content: so it is for most Syncs of a monorepo, at
+    /// most of its commits, and no thread is needed to know.
+    pub(super) fn is_still(&self, seen: &Seen, scope: &Scope) -> bool {
+        let tree = self.content.tree.filter(|_| self.scope == *scope);
+        tree.is_some() && seen.snapshot.known_tree_id(&scope.path) == tree
+    }
+}
+
 /// What became of a new revision.
 pub(super) enum Loaded {
     /// Its content is that of the target before.
@@ -108,12 +117,6 @@ pub(super) async fn load(
     let known = before
         .filter(|before| before.scope == *scope)
         .map(|before| before.content);
-    // Most Syncs of a monorepo, at most of its commits: no thread is needed to know.
-    if let Some(tree) = known.and_then(|known| known.tree)
-        && seen.snapshot.known_tree_id(&scope.path) == Some(tree)
-    {
-        return Ok(Loaded::Same);
-    }
     let (snapshot, wanted) = (seen.snapshot.clone(), scope.clone());
     let mut taken = std::mem::take(cache);
     let work = tokio::task::spawn_blocking(move || {
