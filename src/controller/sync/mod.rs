@@ -130,6 +130,7 @@ impl Driver {
     }
 
     pub(super) async fn run(mut self) {
+        let mut gave_way = false;
         loop {
             let object = self.object.borrow_and_update().clone();
             let due = self.timers.take_due(object.spec.settings.interval.into());
@@ -138,10 +139,11 @@ impl Driver {
                     return;
                 }
             } else {
-                self.step(&object, due).await;
+                self.step(&object, due, gave_way).await;
             }
-            if self.wait().await.is_err() {
-                return;
+            match self.wait().await {
+                Ok(gave) => gave_way = gave,
+                Err(wake::Gone) => return,
             }
         }
     }

@@ -29,7 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LISTS: usize = 4;
 
 impl Driver {
-    pub(super) async fn step(&mut self, object: &Sync, due: Due) {
+    /// `gave_way`: a quiet moment was waited for already.
+    pub(super) async fn step(&mut self, object: &Sync, due: Due, gave_way: bool) {
         let started = Instant::now();
         let figures = &self.context.metrics.figures().syncs;
         let at_work = figures.at_work(&self.name.namespace, &self.name.name);
@@ -55,7 +56,7 @@ impl Driver {
             }
         }
         self.assess(object, &round, due);
-        if !round.worked {
+        if !round.worked && !gave_way {
             self.context.cluster.applies.quiet().await;
         }
         self.write(object).await;
@@ -169,8 +170,6 @@ impl Driver {
             target.seen = seen.clone();
             target.revision = revision;
             self.blocked = None;
-            // Of all that a commit wakes, those that it concerns go first.
-            tokio::task::yield_now().await;
             return None;
         }
         let under_way = self.context.cluster.applies.begin();

@@ -11,7 +11,7 @@ use crate::backoff::jittered;
 use crate::cluster::Mailbox;
 use crate::controller::Context;
 use crate::controller::board::Standing;
-use crate::controller::sources::SourceState;
+use crate::controller::sources::{Seen, SourceState};
 use crate::plan::SyncName;
 
 /// The events that a driver listens to, beside its own object.
@@ -75,6 +75,12 @@ impl Sources {
         }
     }
 
+    /// What the source has now, which may have been seen.
+    fn newest(&self) -> Option<Seen> {
+        let (_, state) = self.source.as_ref()?;
+        state.borrow().latest.clone()
+    }
+
     /// Whether nothing is known of the source yet.
     pub(super) fn source_is_unknown(&self) -> bool {
         self.source
@@ -101,8 +107,8 @@ impl Sources {
 pub(super) struct Gone;
 
 impl Driver {
-    /// Waits for whatever concerns this Sync.
-    pub(super) async fn wait(&mut self) -> Result<(), Gone> {
+    /// Waits for whatever concerns this Sync; whether it then gave way to others.
+    pub(super) async fn wait(&mut self) -> Result<bool, Gone> {
         let waits_for_kinds = !self.objects.waiting.is_empty();
         let waits_for_objects = !self.objects.taken.is_empty();
         let waits_for_others = self.blocked.is_some();
@@ -130,16 +136,40 @@ impl Driver {
                 false => drop(futures::future::select_all(dependencies).await),
             }
         };
+        let mut by_source = false;
         tokio::select! {
-            changed = self.object.changed() => return changed.map_err(|_| Gone),
-            _ = source => (),
+            changed = self.object.changed() => changed.map_err(|_| Gone)?,
+            _ = source => by_source = true,
             () = mailbox.changed() => (),
             () = any_dependency, if waits_for_others => (),
             _ = kinds.changed(), if waits_for_kinds => kinds.mark_changed(),
             _ = released.changed(), if waits_for_objects => released.mark_changed(),
             () = tokio::time::sleep_until(deadline) => (),
         }
-        Ok(())
+        let gives_way = by_source && self.is_unconcerned();
+        if gives_way {
+            self.give_way().await;
+        }
+        Ok(gives_way)
+    }
+
+    /// Whether the newest revision is another one, with the content that is the target already.
+    fn is_unconcerned(&self) -> bool {
+        let (Some(target), Some(seen)) = (&self.target, self.wake.newest()) else {
+            return false;
+        };
+        !Arc::ptr_eq(&seen.snapshot, &target.seen.snapshot) && target.is_still(&seen, &target.scope)
+    }
+
+    /// Of all Syncs that a commit wakes, those that it concerns go first; the others have a status to
+    /// write, and wait for a quiet moment unless something of their own happens.
+    async fn give_way(&mut self) {
+        tokio::select! {
+            () = self.context.cluster.applies.quiet() => (),
+            () = self.wake.mailbox.changed() => (),
+            // The driver looks at it next, and sees by itself when it is gone.
+            _ = self.object.changed() => (),
+        }
     }
 }
 
