@@ -14,8 +14,7 @@ WORKDIR /towline
 ENV LIBZ_SYS_STATIC=1
 COPY Cargo.toml Cargo.lock ./
 COPY src src
-RUN cargo build --locked --release --bin towline \
-    && strip target/release/towline
+RUN cargo build --locked --release --bin towline
 # /image is what the image will be. `ldd` names the libraries and the loader with their paths; glibc
 # resolves names by /etc/hosts and DNS without further files.
 # /var/cache is there before the cache is copied into it: made by that copy, it would be the user's.
