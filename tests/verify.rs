@@ -148,6 +148,8 @@ async fn a_restart_brings_nothing_live_that_is_not_signed() {
     case.repository(json!({"verify": {"secretRef": {"name": "signers"}}, "sync": {}}))
         .await;
     case.synced("repo", &first).await;
+    // Its status may come after that of the Sync, and says what is live to who is started next.
+    repository_stands(&case, "True", "Fetched").await;
 
     let two = map("two");
     let aside = case.aside();
