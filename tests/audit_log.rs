@@ -175,6 +175,7 @@ async fn every_change_is_one_line_and_says_by_which_commit() {
 
     case.delete::<Sync>("all").await;
     line(&case, "deleted", "a").await;
+    line(&case, "deleted", &there).await;
     assert_eq!(about(&case, "b"), ["created", "pruned"]);
     assert_eq!(about(&case, &there), ["adopted", "deleted"]);
 }

@@ -164,16 +164,14 @@ impl Driver {
             self.full = true;
         }
         self.status.last_attempted_revision = Some(revision.clone());
-        if let Some(target) = &mut self.target
-            && target.is_still(seen, &scope)
-        {
-            target.seen = seen.clone();
-            target.revision = revision;
-            self.blocked = None;
-            return None;
-        }
-        let under_way = self.context.cluster.applies.begin();
-        match target::load(seen, &scope, self.target.as_ref(), &mut self.cache).await {
+        let target = self.target.as_ref();
+        let is_still = target.is_some_and(|target| target.is_still(seen, &scope));
+        let under_way = (!is_still).then(|| self.context.cluster.applies.begin());
+        let loaded = match is_still {
+            true => Ok(Loaded::Same),
+            false => target::load(seen, &scope, target, &mut self.cache).await,
+        };
+        match loaded {
             Ok(Loaded::Same) => {
                 if let Some(target) = &mut self.target {
                     target.seen = seen.clone();
@@ -204,7 +202,7 @@ impl Driver {
                 });
             }
         }
-        Some(under_way)
+        under_way
     }
 
     /// Makes the cluster equal the target.

@@ -64,6 +64,41 @@ async fn first_unchanged_and_incremental() {
 }
 
 #[tokio::test]
+async fn what_is_foreseen_is_what_is_read() {
+    let remote = Remote::start().await;
+    let file = |text: &'static [u8]| Entry::File(text);
+    let first = [
+        ("apps/a/x.yaml", file(b"a: 1\n")),
+        ("apps/b/x.yaml", file(b"b: 1\n")),
+        ("current", Entry::Link("apps/a")),
+        ("next", Entry::Link("apps/b")),
+    ];
+    remote.commit("main", &first);
+    let (_folder, cache) = cache();
+    let mut request = remote.request(branch("main"));
+    let before = fetch(&cache, request.clone()).await;
+    let paths = ["apps/a", "apps/b", "current", "next"];
+    for path in paths {
+        before.tree_id(path).unwrap();
+    }
+    let second = [
+        ("apps/a/x.yaml", file(b"a: 2\n")),
+        ("next", Entry::Link("apps/gone")),
+    ];
+    remote.commit("main", &second);
+    request.known = Some(Arc::clone(&before));
+    let foreseen = fetch(&cache, request).await;
+    let read = fetch(&cache, remote.request(branch("main"))).await;
+    assert_eq!(paths.map(|path| read.known_tree_id(path)), [None; 4]);
+    for path in paths {
+        assert_eq!(foreseen.known_tree_id(path), read.tree_id(path).ok());
+    }
+    let has_moved = |path| foreseen.known_tree_id(path) != before.known_tree_id(path);
+    assert_eq!(paths.map(has_moved), [true, false, true, true]);
+    assert!(foreseen.tree_id("next").is_err(), "its link dangles now");
+}
+
+#[tokio::test]
 async fn every_kind_of_reference() {
     let remote = Remote::start().await;
     let one = remote.commit("main", &[("a.yaml", FILE)]);
