@@ -17,6 +17,7 @@ use crate::load::{Load, NAMESPACES};
 use crate::seen;
 use crate::support::audit::Entry;
 use crate::support::control_plane::{self, ControlPlane};
+use crate::support::definitions::define;
 use crate::support::git::GitServer;
 use crate::support::kubeconfig::User;
 use crate::support::kubectl::kubectl;
@@ -45,12 +46,8 @@ impl Bed {
             ..control_plane::Options::default()
         })
         .await;
-        let kubeconfig = cp.kubeconfig_path();
-        let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
-        kubectl(&kubeconfig, &["apply", "--server-side", "-f", crds]).await;
-        let established = ["wait", "--for=condition=Established", "crd", "--all"];
-        kubectl(&kubeconfig, &established).await;
-        kubectl(&kubeconfig, &["create", "namespace", HOME]).await;
+        define(&cp).await.expect("the definitions");
+        kubectl(&cp.kubeconfig_path(), &["create", "namespace", HOME]).await;
         Self {
             operator: None,
             git: GitServer::start(),

@@ -16,6 +16,7 @@ use crate::{
         audit::{Entry, Mark},
         binaries,
         control_plane::{ControlPlane, Options},
+        definitions::define,
         git::GitServer,
         kubeconfig::User,
         kubectl::try_kubectl,
@@ -85,14 +86,8 @@ impl Stage {
         timeline.done(since.elapsed(), &text);
 
         let since = Instant::now();
-        let (crds, config) = (
-            concat!(env!("CARGO_MANIFEST_DIR"), "/crds"),
-            cp.kubeconfig_path(),
-        );
         timeline.command("kubectl apply --server-side -f crds/");
-        try_kubectl(&config, &["apply", "--server-side", "-f", crds]).await?;
-        let wait = ["wait", "--for=condition=Established", "crd", "--all"];
-        try_kubectl(&config, &wait).await?;
+        define(&cp).await?;
         timeline.done(since.elapsed(), "custom resource definitions served");
 
         let since = Instant::now();

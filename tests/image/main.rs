@@ -22,6 +22,7 @@ use towline::api::GitRepository;
 
 use buildah::Buildah;
 use support::control_plane::{ControlPlane, Options};
+use support::definitions::define;
 use support::git::GitServer;
 use support::kubeconfig::User;
 use support::kubectl::{kubectl, try_kubectl};
@@ -55,10 +56,7 @@ async fn the_image_holds_the_operator_and_nothing_else_and_runs_as_nobody() {
 /// a service account's kubeconfig and nothing else.
 async fn converges(cp: &ControlPlane, git: &GitServer, container: &buildah::Container<'_>) {
     let admin = cp.kubeconfig_path();
-    let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
-    kubectl(&admin, &["apply", "--server-side", "-f", crds]).await;
-    let established = ["wait", "--for=condition=Established", "crd", "--all"];
-    kubectl(&admin, &established).await;
+    define(cp).await.unwrap();
     let flatten = ["config", "view", "--raw", "--flatten", "-o=json"];
     let kubeconfig = kubectl(&cp.kubeconfig_for(User::Towline), &flatten).await;
     let folder = container.mounted();

@@ -16,6 +16,7 @@ pub mod bulk;
 mod cgi;
 pub mod components;
 pub mod control_plane;
+pub mod definitions;
 pub mod deployed;
 pub mod git;
 pub mod helm;

@@ -13,8 +13,8 @@ use tokio::sync::OnceCell;
 use towline::api::{GitRepository, Sync};
 
 use super::control_plane::{ControlPlane, Options};
+use super::definitions::define;
 use super::git::GitServer;
-use super::kubectl::kubectl;
 use super::operator::{Operator, OperatorOptions};
 use super::repo::Repo;
 use super::shared::shared;
@@ -64,20 +64,7 @@ impl World {
     }
 
     async fn on(cp: Plane, args: &[&str]) -> Self {
-        let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
-        kubectl(
-            &cp.kubeconfig_path(),
-            &["apply", "--server-side", "-f", crds],
-        )
-        .await;
-        let wait = [
-            "wait",
-            "--for=condition=Established",
-            "crd",
-            "--all",
-            "--timeout=30s",
-        ];
-        kubectl(&cp.kubeconfig_path(), &wait).await;
+        define(&cp).await.unwrap();
         let mut options = OperatorOptions::new(&cp);
         options
             .args

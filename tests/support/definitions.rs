@@ -1,0 +1,55 @@
+//! The project's custom resource definitions, in a cluster.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use kube::api::WatchParams;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::time::{sleep, timeout};
+use towline::api::{GitRepository, Sync};
+
+use super::control_plane::ControlPlane;
+use super::kubectl::try_kubectl;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Applies `crds/`, as the README does, and waits until the kinds are served in full.
+pub async fn define(cp: &ControlPlane) -> Result<(), String> {
+    let kubeconfig = cp.kubeconfig_path();
+    let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
+    try_kubectl(&kubeconfig, &["apply", "--server-side", "-f", crds]).await?;
+    let wait = [
+        "wait",
+        "--for=condition=Established",
+        "crd",
+        "--all",
+        "--timeout=30s",
+    ];
+    try_kubectl(&kubeconfig, &wait).await?;
+    let client = cp.client().await;
+    watched::<GitRepository>(&client).await?;
+    watched::<Sync>(&client).await
+}
+
+/// Waits until a watch of a new kind begins. Established says that the kind has an endpoint; its cache
+/// is filled later, and until then a watch is answered with 429.
+async fn watched<K>(client: &Client) -> Result<(), String>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let kinds: Api<K> = Api::all(client.clone());
+    let begins = async {
+        loop {
+            match kinds.watch(&WatchParams::default(), "0").await {
+                Ok(_) => return Ok(()),
+                Err(kube::Error::Api(status)) if status.code == 429 => {
+                    sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => return Err(format!("watch {}: {error}", K::plural(&()))),
+            }
+        }
+    };
+    let late = |_| Err(format!("no watch of {} in {PATIENCE:?}", K::plural(&())));
+    timeout(PATIENCE, begins).await.unwrap_or_else(late)
+}
