@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -277,12 +278,19 @@ async fn an_unknown_kind_waits_for_its_definition_and_asks_for_nothing() {
     let object = format!("Gadget.{group} {namespace}/g in g.yaml (document 1)");
     assert_says(&message, &[&object, "1 object of Gadget"]);
     case.has("x", "value", Some("one")).await;
+    // A slow machine reports before the other is applied, and once more afterwards.
+    case.until("all", "the other is applied", |sync| {
+        let objects = sync.status.as_ref().and_then(|status| status.objects);
+        objects.unwrap_or_default().applied == 1
+    })
+    .await;
 
-    let mark = case.world.cp.audit().mark();
+    let (mark, from) = (case.world.cp.audit().mark(), Timestamp::now());
     tokio::time::sleep(Duration::from_secs(2)).await;
     let asked = case.world.cp.audit_since(mark).await;
     let asked: Vec<_> = asked
         .into_iter()
+        .filter(|entry| entry.received >= from)
         .filter(|entry| entry.user == User::Towline.name() && entry.resource != "events")
         // Its status is told when nothing is applied, which may be as late as now.
         .filter(|entry| entry.resource != "gitrepositories")

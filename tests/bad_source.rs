@@ -1,12 +1,12 @@
 //! Remotes and references that cannot be fetched: the repository says why, and what is live stays.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use towline::api::GitRepository;
 
 use crate::support::git::Fault;
+use crate::support::ports;
 use crate::support::verdict::{assert_says, repository_stands};
 use crate::support::world::{Case, condition, config_map, world};
 
@@ -38,9 +38,11 @@ async fn is_told_and_loses_nothing(name: &str, mishap: Mishap, reason: &str, say
 
     match &mishap {
         Mishap::Fault(fault) => {
-            let short = json!({"spec": {"timeout": "1s"}});
-            case.patch::<GitRepository>("repo", short).await;
             case.world.git.fail_repo(&case.namespace, *fault);
+            if matches!(fault, Fault::Hang) {
+                let short = json!({"spec": {"timeout": "1s"}});
+                case.patch::<GitRepository>("repo", short).await;
+            }
         }
         Mishap::Spec(spec) => {
             case.patch::<GitRepository>("repo", json!({"spec": spec}))
@@ -80,12 +82,6 @@ async fn is_told_and_loses_nothing(name: &str, mishap: Mishap, reason: &str, say
     repository_stands(&case, "True", "Fetched").await;
 }
 
-/// A loopback port that nobody listens on.
-fn closed_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 #[tokio::test]
 async fn a_remote_that_fails() {
     let refused = "AuthenticationFailed";
@@ -118,7 +114,7 @@ async fn a_remote_that_fails() {
 
 #[tokio::test]
 async fn a_remote_that_is_not_there() {
-    let url = format!("http://127.0.0.1:{}/team/shop.git", closed_port());
+    let url = format!("http://127.0.0.1:{}/team/shop.git", ports::free());
     let mishap = Mishap::Spec(json!({"url": url}));
     let says = format!("cannot fetch {url}");
     is_told_and_loses_nothing(

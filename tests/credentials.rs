@@ -64,6 +64,7 @@ async fn a_private_repository_is_read_once_its_secret_is_right() {
     let right = json!({"stringData": {"password": password}});
     case.patch::<Secret>("git", right).await;
     case.synced("all", &first).await;
+    repository_stands(&case, "True", "Fetched").await;
 
     // Rotated on the server first: what is live stays, and the new Secret is used without a push.
     let rotated = format!("{MARKER}-rotated");

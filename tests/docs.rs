@@ -9,6 +9,7 @@ use towline::api::{GitRepository, Sync};
 use towline::metrics::Metrics;
 
 use crate::support::control_plane::{ControlPlane, Options};
+use crate::support::definitions::established;
 use crate::support::git::GitServer;
 use crate::support::kubectl::kubectl;
 use crate::support::operator::{Operator, OperatorOptions};
@@ -116,7 +117,6 @@ async fn the_least_rights_are_enough() {
             path(&crds),
             path(&deploy)
         ),
-        "wait --for=condition=Established crd --all --timeout=30s".to_owned(),
         "delete clusterrolebinding towline-applies-anything".to_owned(),
         format!(
             "create role git -n {namespace} --resource=configmaps \
@@ -127,6 +127,7 @@ async fn the_least_rights_are_enough() {
         let args: Vec<&str> = command.split_whitespace().collect();
         kubectl(&config, &args).await;
     }
+    established(&cp).await.unwrap();
     let mut options = OperatorOptions::watching(&cp, &namespace);
     options.kubeconfig = cp.kubeconfig_as(ACCOUNT, &GROUPS);
     let operator = Operator::start(options).await;

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
+use towline::api::Sync;
 
 use crate::support::kubeconfig::User;
 use crate::support::life::deployment;
@@ -179,9 +180,13 @@ async fn scaling_is_undone_and_what_others_add_is_not() {
 async fn a_fight_is_slowed_down_and_does_not_slow_others() {
     let case = maps(&["contested", "quiet"], json!({})).await;
     let mark = case.world.cp.audit().mark();
-    for _ in 0..10 {
-        case.patch::<ConfigMap>("contested", json!({"data": {"value": "rival"}}))
-            .await;
+    let rival = json!({"data": {"value": "rival"}});
+    for _ in 0..4 {
+        case.patch::<ConfigMap>("contested", rival.clone()).await;
+        case.has("contested", "value", Some("git")).await;
+    }
+    for _ in 0..6 {
+        case.patch::<ConfigMap>("contested", rival.clone()).await;
         let healed = async || {
             case.data("contested")
                 .await
@@ -194,11 +199,14 @@ async fn a_fight_is_slowed_down_and_does_not_slow_others() {
         (4..8).contains(&applies),
         "{applies} applies for 10 changes"
     );
-    let sync = case
-        .until("all", "the fight is told", |sync| {
-            condition(sync, "Ready").1 == "DriftFound"
-        })
-        .await;
+    let sync = eventually("the fight is told", PATIENCE, async || {
+        // Healed meanwhile, there would be nothing to tell.
+        case.patch::<ConfigMap>("contested", rival.clone()).await;
+        let sync: Sync = case.api().get("all").await.unwrap();
+        let reason = condition(&sync, "Ready").1;
+        (reason == "DriftFound").then_some(sync).ok_or(reason)
+    })
+    .await;
     let (_, _, message) = condition(&sync, "Drifted");
     for part in ["contested", "person", "keeps being changed"] {
         assert!(message.contains(part), "{part} in: {message}");

@@ -26,9 +26,8 @@ use crate::support::{
     repo::{Change, NewCommit, Parent, try_git},
     shared::shared,
     wait::{eventually, within},
+    world::PATIENCE,
 };
-
-const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 fn config_map(name: &str) -> ConfigMap {
     serde_json::from_value(json!({ "metadata": { "name": name }, "data": { "key": "value" } }))
@@ -66,7 +65,7 @@ async fn a_deployment_becomes_available_on_simulated_nodes() {
         "wait",
         "deployment/web",
         "--for=condition=Available",
-        "--timeout=10s",
+        "--timeout=60s",
         "-n",
         &namespace,
     ];
@@ -127,7 +126,7 @@ async fn an_impersonated_user_may_do_only_what_rbac_allows() {
 async fn a_killed_server_comes_back_with_its_data_and_port() {
     let mut cp = ControlPlane::start(Options::default()).await;
     let maps: Api<ConfigMap> = Api::namespaced(cp.client().await, "default");
-    eventually("the default namespace", TEN_SECONDS, async || {
+    eventually("the default namespace", PATIENCE, async || {
         maps.create(&PostParams::default(), &config_map("kept"))
             .await
     })
@@ -141,7 +140,7 @@ async fn a_killed_server_comes_back_with_its_data_and_port() {
             "{component:?} is down"
         );
         cp.restart(component).await;
-        eventually("the data", TEN_SECONDS, async || maps.get("kept").await).await;
+        eventually("the data", PATIENCE, async || maps.get("kept").await).await;
     }
 }
 
@@ -191,14 +190,14 @@ async fn a_program_ends_with_a_process_that_was_killed() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let pid: u32 = eventually("the program's id", TEN_SECONDS, async || {
+    let pid: u32 = eventually("the program's id", PATIENCE, async || {
         fs::read_to_string(&log).ok()?.trim().parse().ok()
     })
     .await;
     assert!(is_running(pid));
     victim.kill().unwrap();
     victim.wait().unwrap();
-    eventually("its end", TEN_SECONDS, async || {
+    eventually("its end", PATIENCE, async || {
         (!is_running(pid)).then_some(())
     })
     .await;
@@ -259,7 +258,7 @@ async fn an_operator_is_killed_restarted_and_told_to_end() {
     operator.restart().await;
     assert_ne!(operator.pid(), first);
     assert_eq!(operator.log().lines().count(), 1, "only the current run's");
-    assert_eq!(operator.terminate(TEN_SECONDS).code(), Some(7));
+    assert_eq!(operator.terminate(PATIENCE).code(), Some(7));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ async fn ready_means_available_and_failing_in_time_is_told() {
     case.repo
         .commit(&[("web.yaml", Some(text(NOWHERE)))], "first");
     case.repository(json!({})).await;
-    case.sync("all", json!({"wait": true, "timeout": "2s"}))
+    case.sync("all", json!({"wait": true, "timeout": "10s"}))
         .await;
     // The object is applied, and it is not ready.
     let name = format!("Deployment.apps {}/web", case.namespace);

@@ -45,7 +45,7 @@ struct Failing {
 impl Failing {
     fn spec(&self) -> Value {
         let mut spec = json!({
-            "url": self.url, "ref": {"branch": "main"}, "interval": "1h", "timeout": "5s",
+            "url": self.url, "ref": {"branch": "main"}, "interval": "1h", "timeout": "30s",
         });
         let named = json!({"name": self.name});
         spec[self.field] = match self.field {

@@ -4,6 +4,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 
 use crate::support::life::{NOWHERE, deployment};
+use crate::support::repo::{Change, NewCommit, Parent};
 use crate::support::wait::eventually;
 use crate::support::world::{PATIENCE, world};
 
@@ -18,8 +19,17 @@ async fn a_commit_replaces_the_one_that_is_being_applied() {
     const COUNT: usize = 300;
     let case = world().await.case("newer").await;
     let text = |value| many(COUNT, &case.namespace, value);
-    case.repo
+    let first = case
+        .repo
         .commit(&[("all.yaml", Some(text("first")))], "first");
+    // Made before, so that it is there as soon as the first objects are.
+    let second = case.repo.commit_with(NewCommit {
+        branch: "next",
+        parent: Parent::Commit(&first),
+        message: "second",
+        changes: &[("all.yaml", Change::Write(&text("second")))],
+        ..NewCommit::default()
+    });
     let mark = case.world.cp.audit().mark();
     case.repository(json!({})).await;
     case.sync("all", json!({})).await;
@@ -27,9 +37,8 @@ async fn a_commit_replaces_the_one_that_is_being_applied() {
         (case.maps_with(None).await > 0).then_some(())
     })
     .await;
-    let second = case
-        .push(&[("all.yaml", Some(&text("second")))], "second")
-        .await;
+    case.repo.force_push("main", &second);
+    case.announce().await;
     let sync = case.synced("all", &second).await;
     assert_eq!(case.maps_with(Some("second")).await, COUNT);
     let status = sync.status.unwrap();

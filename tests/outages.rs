@@ -17,14 +17,16 @@ async fn follow(case: &Case<'_>, server: &GitServer, timeout: &str) -> (Repo, St
         .await;
     case.sync("all", json!({})).await;
     case.synced("all", &first).await;
+    // Also where the first try took too long.
+    repository_stands(case, "True", "Fetched").await;
     (repo, first)
 }
 
 /// A new commit while the server has a fault is not fetched, which is said; when that ends, it is.
-async fn outlasts(name: &str, fault: Fault, says: &[&str]) {
+async fn outlasts(name: &str, fault: Fault, timeout: &str, says: &[&str]) {
     let case = world().await.case(name).await;
     let server = GitServer::start();
-    let (repo, first) = follow(&case, &server, "2s").await;
+    let (repo, first) = follow(&case, &server, timeout).await;
     server.fail(fault);
     let second = repo.commit(&[("a.yaml", Some(live(&case, "two")))], "second");
     case.announce().await;
@@ -42,18 +44,18 @@ async fn outlasts(name: &str, fault: Fault, says: &[&str]) {
 #[tokio::test]
 async fn a_server_that_fails_for_a_while() {
     let says = ["HTTP status 503"];
-    outlasts("outage-503", Fault::Status(503), &says).await;
+    outlasts("outage-503", Fault::Status(503), "30s", &says).await;
 }
 
 #[tokio::test]
 async fn a_server_that_breaks_off_half_way() {
-    outlasts("outage-cut", Fault::Cut, &["cannot fetch"]).await;
+    outlasts("outage-cut", Fault::Cut, "30s", &["cannot fetch"]).await;
 }
 
 #[tokio::test]
 async fn a_server_that_trickles() {
     let says = ["took longer than 2s"];
-    outlasts("outage-drip", Fault::Drip, &says).await;
+    outlasts("outage-drip", Fault::Drip, "2s", &says).await;
 }
 
 #[tokio::test]

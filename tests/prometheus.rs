@@ -425,9 +425,14 @@ async fn every_query_asks_for_what_there_is() {
     ] {
         let table = questions.iter().filter(|query| !query.starts_with("count"));
         let query = table.clone().find(|query| query.contains(question));
-        let rows = prometheus.query(&filled(query.unwrap())).await.unwrap();
-        let told = rows.iter().any(|row| row["metric"] == expected);
-        assert!(told, "{expected} is not among {rows:?}");
+        let query = filled(query.unwrap());
+        // Other cases have rows of their own, and had them first.
+        eventually(&format!("a row of {expected}"), PATIENCE, async || {
+            let rows = prometheus.query(&query).await?;
+            let told = rows.iter().any(|row| row["metric"] == expected);
+            told.then_some(()).ok_or_else(|| format!("{rows:?}"))
+        })
+        .await;
     }
     the_variables_choose(&prometheus, &questions, operator.address()).await;
 }

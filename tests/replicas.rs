@@ -234,6 +234,7 @@ async fn only_the_leader_writes_and_a_webhook_at_the_standby_counts() {
     case.sync("all", json!({})).await;
     case.synced("all", &first).await;
     shows(&pair.second, "towline_leader 0").await;
+    shows(&pair.second, r#"towline_fetches_total{reason="Fetched"} 1"#).await;
     let client = case.client.clone();
     let leases: Api<Lease> = Api::namespaced(client, "default");
     let lease = leases.get("towline").await.unwrap();
@@ -437,6 +438,7 @@ async fn a_leader_that_is_cut_off_stops_by_its_own_clock() {
     assert!(pair.world.operator.terminate(PATIENCE).success());
     becomes_leader(&pair.second).await;
     pair.world.operator.restart().await;
+    is_ready(&pair.world.operator).await;
 
     let case = busy(&pair.world, "cut").await;
     let cut = Timestamp::now();

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use towline::api::{GitRepository, Sync};
 
+use crate::support::control_plane::Options;
 use crate::support::life::deployment;
 use crate::support::wait::eventually;
-use crate::support::world::{Case, PATIENCE, config_map, world};
+use crate::support::world::{Case, PATIENCE, World, config_map, world};
 
 fn secret(name: &str, namespace: &str) -> String {
     format!(
@@ -104,8 +105,13 @@ async fn status_says_which_revision_is_live_since_when() {
     ];
     assert_eq!(types, expected);
 
-    let repository: GitRepository = case.api().get("repo").await.unwrap();
-    assert_eq!(repository.status.unwrap().revision, revision(&third));
+    // It is written on its own, and may come after the Sync's.
+    eventually("the repository's revision", PATIENCE, async || {
+        let repository: GitRepository = case.api().get("repo").await.unwrap();
+        let seen = repository.status.unwrap().revision;
+        (seen == revision(&third)).then_some(()).ok_or(seen)
+    })
+    .await;
     // One event for each revision that changed something, and one for each that was seen.
     for (reason, count) in [("Converged", 2), ("ChangeCommitted", 3)] {
         eventually(reason, PATIENCE, async || {
@@ -117,6 +123,27 @@ async fn status_says_which_revision_is_live_since_when() {
     case.told("ChangeCommitted", &[&second, "second"]).await;
     case.told("Converged", &[&second, "1 changed, 1 pruned"])
         .await;
+}
+
+#[tokio::test]
+async fn what_took_long_is_told_to_have_converged_once() {
+    let world = World::own(Options::default(), &["--diff-after=1s"]).await;
+    let case = world.case("once").await;
+    let map = |value| case.map("map", value);
+    case.repo
+        .commit(&[("map.yaml", Some(map("first")))], "first");
+    case.sync("all", json!({})).await;
+    case.told("Diff", &["does not exist"]).await;
+    case.repository(json!({})).await;
+    case.told("Converged", &["1 created"]).await;
+    let edit = json!({"data": {"value": "person"}});
+    case.patch::<ConfigMap>("map", edit).await;
+    case.told("DriftCorrected", &["map"]).await;
+    let second = map("second");
+    let second = case.push(&[("map.yaml", Some(&second))], "second").await;
+    case.told("Converged", &[&second]).await;
+    let told = case.events("Converged").await;
+    assert_eq!(told.len(), 2, "{told:?}");
 }
 
 #[tokio::test]

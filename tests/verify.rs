@@ -117,6 +117,7 @@ async fn only_signed_commits_go_live_and_the_last_of_them_stays() {
     .await;
     case.synced("repo", &third).await;
     case.has("a", "value", Some("three")).await;
+    fetched(&case, &third).await;
 
     // One who may no longer: what is live stays, and the condition says so.
     case.patch::<Secret>(

@@ -5,13 +5,14 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use serde_json::json;
+use tokio::time::sleep;
 use towline::api::GitRepository;
 
 use crate::support::hook;
 use crate::support::operator::Operator;
 use crate::support::verdict::{assert_says, assert_silent, repository_stands};
-use crate::support::wait::never;
-use crate::support::world::{Case, config_map, world};
+use crate::support::wait::{eventually, never};
+use crate::support::world::{Case, PATIENCE, config_map, world};
 
 const SECRET: &str = "pEf7-webhook-secret-marker";
 
@@ -48,6 +49,17 @@ fn asked(case: &Case<'_>) -> usize {
     all.iter().filter(|one| one.repo == case.namespace).count()
 }
 
+/// The same once nothing is asked for any more: where the Secret is seen after its repository, that is
+/// polled once more.
+async fn settled(case: &Case<'_>) -> usize {
+    eventually("no more polls", PATIENCE, async || {
+        let before = asked(case);
+        sleep(Duration::from_millis(500)).await;
+        (asked(case) == before).then_some(before)
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_signed_push_is_live_and_nothing_else_is_fetched() {
     let case = world().await.case("webhook").await;
@@ -60,8 +72,8 @@ async fn a_signed_push_is_live_and_nothing_else_is_fetched() {
     case.synced("all", &first).await;
     repository_stands(&case, "True", "Fetched").await;
 
+    let before = settled(&case).await;
     let second = case.repo.commit(&[("a.yaml", Some(file("two")))], "second");
-    let before = asked(&case);
     let main = pushed(&case, "main");
     assert_eq!(call(&case, "guessed", &main).await, 401);
     assert_eq!(call(&case, SECRET, &pushed(&case, "other")).await, 202);

@@ -129,7 +129,7 @@ impl Scene<'_> {
                 "status",
                 "deployment/api",
                 "--namespace=shop",
-                "--timeout=1s",
+                "--timeout=60s",
             ])
             .await?;
         let text = format!("kubectl finds all {}; {}", found.len(), status.trim());

@@ -147,7 +147,7 @@ impl Inventory {
         lock(&self.state).objects.get(key).cloned()
     }
 
-    /// The objects whose identity names this Sync, and which no other Sync wishes for.
+    /// The objects whose identity names this Sync, and which no other Sync wishes for or has claimed.
     pub fn owned(&self, sync: &SyncName) -> Vec<(ObjectKey, Observed)> {
         let state = lock(&self.state);
         let Some(member) = state.syncs.get(sync) else {
@@ -156,9 +156,16 @@ impl Inventory {
         member
             .observed
             .iter()
-            .filter(|key| !state.wishes.contains_key(*key))
+            .filter(|key| !state.is_wanted_by_others(key, sync))
             .filter_map(|key| Some((key.clone(), state.objects.get(key)?.clone())))
             .collect()
+    }
+
+    /// Whether an object may be deleted as this Sync's: still its own, and nobody else's by now.
+    pub fn is_owned(&self, key: &ObjectKey, sync: &SyncName) -> bool {
+        let state = lock(&self.state);
+        let is_named = |known: &Observed| known.owner == *sync;
+        state.objects.get(key).is_some_and(is_named) && !state.is_wanted_by_others(key, sync)
     }
 
     /// Asks to be told of every change of `suspects`, also where our own `managedFields` entry stays:
@@ -253,6 +260,13 @@ impl Inventory {
 }
 
 impl State {
+    /// Whether another Sync wishes for an object, or has claimed what this one let go: it still names
+    /// this one then, until the other has applied it.
+    fn is_wanted_by_others(&self, key: &ObjectKey, sync: &SyncName) -> bool {
+        let is_other = |owner: &SyncName| owner != sync;
+        self.wishes.contains_key(key) || self.claims.get(key).is_some_and(is_other)
+    }
+
     /// The other Sync that has an object, if there is one.
     fn holder(&self, key: &ObjectKey, sync: &SyncName) -> Option<SyncName> {
         if let Some(owner) = self.claims.get(key) {
@@ -400,6 +414,10 @@ mod tests {
             "b wishes for it: not a's to prune"
         );
         assert!(inventory.claim(&b, [key("x")].iter()).is_empty());
+        assert!(
+            inventory.owned(&a).is_empty() && !inventory.is_owned(&key("x"), &a),
+            "b has it, and has not applied it yet: not a's to prune"
+        );
     }
 
     #[test]

@@ -97,7 +97,9 @@ where
 
 /// Paths and contents of all files.
 fn files(folder: &Path, places: &mut Vec<(String, String)>) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
+    // A folder that is fetched into may be gone again.
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    for entry in entries.flatten() {
         let path = entry.path();
         if path.is_dir() {
             files(&path, places);

@@ -69,6 +69,8 @@ impl Component {
                 if audit {
                     args.push(flag("audit-policy-file", path("audit-policy.yaml")));
                     args.push(flag("audit-log-path", path("audit.log")));
+                    // In one file, since a mark is a place in it.
+                    args.push("--audit-log-maxsize=10000".to_owned());
                 }
                 args
             }
@@ -82,6 +84,9 @@ impl Component {
                 "--use-service-account-credentials".to_owned(),
                 "--leader-elect=false".to_owned(),
                 "--secure-port=0".to_owned(),
+                // No kubelet would make pods ready again on a node that was taken for dead because this
+                // machine had no time for kwok.
+                "--node-monitor-grace-period=1h".to_owned(),
                 // Its default of 20 requests a second would be what a benchmark measures.
                 "--kube-api-qps=1000".to_owned(),
                 "--kube-api-burst=2000".to_owned(),

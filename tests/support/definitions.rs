@@ -11,6 +11,7 @@ use towline::api::{GitRepository, Sync};
 
 use super::control_plane::ControlPlane;
 use super::kubectl::try_kubectl;
+use super::wait::within;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -19,6 +20,19 @@ pub async fn define(cp: &ControlPlane) -> Result<(), String> {
     let kubeconfig = cp.kubeconfig_path();
     let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
     try_kubectl(&kubeconfig, &["apply", "--server-side", "-f", crds]).await?;
+    established(cp).await?;
+    // Discovery is put together later, too.
+    let get = ["get", "gitrepositories,syncs", "--all-namespaces"];
+    within(PATIENCE, async || try_kubectl(&kubeconfig, &get).await).await?;
+    let client = cp.client().await;
+    watched::<GitRepository>(&client).await?;
+    watched::<Sync>(&client).await
+}
+
+/// Waits until all definitions are established. kubectl takes one that nobody has looked at yet, whose
+/// conditions are null, for an error.
+pub async fn established(cp: &ControlPlane) -> Result<(), String> {
+    let kubeconfig = cp.kubeconfig_path();
     let wait = [
         "wait",
         "--for=condition=Established",
@@ -26,10 +40,8 @@ pub async fn define(cp: &ControlPlane) -> Result<(), String> {
         "--all",
         "--timeout=30s",
     ];
-    try_kubectl(&kubeconfig, &wait).await?;
-    let client = cp.client().await;
-    watched::<GitRepository>(&client).await?;
-    watched::<Sync>(&client).await
+    within(PATIENCE, async || try_kubectl(&kubeconfig, &wait).await).await?;
+    Ok(())
 }
 
 /// Waits until a watch of a new kind begins. Established says that the kind has an endpoint; its cache

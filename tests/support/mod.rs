@@ -28,7 +28,7 @@ pub mod life;
 pub mod login;
 pub mod nodes;
 pub mod operator;
-mod ports;
+pub mod ports;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;

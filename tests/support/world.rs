@@ -15,10 +15,11 @@ use towline::api::{GitRepository, Sync};
 use super::control_plane::{ControlPlane, Options};
 use super::definitions::define;
 use super::git::GitServer;
+use super::kubectl::try_kubectl;
 use super::operator::{Operator, OperatorOptions};
 use super::repo::Repo;
 use super::shared::shared;
-use super::wait::eventually;
+use super::wait::{eventually, within};
 
 /// How long a test waits for what takes milliseconds on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -220,14 +221,31 @@ impl Case<'_> {
     /// Waits until a Sync is as asked.
     pub async fn until(&self, name: &str, what: &str, is: impl Fn(&Sync) -> bool) -> Sync {
         let api: Api<Sync> = self.api();
-        eventually(what, PATIENCE, async || {
-            let sync = api.get(name).await.map_err(|error| error.to_string())?;
-            match is(&sync) {
-                true => Ok(sync),
-                false => Err(format!("{:#?}", sync.status)),
-            }
-        })
-        .await
+        let seen = within(PATIENCE, async || match api.get(name).await {
+            Ok(sync) if is(&sync) => Ok(sync),
+            other => Err(other.map(|sync| sync.status)),
+        });
+        match seen.await {
+            Ok(sync) => sync,
+            Err(last) => panic!(
+                "not within {PATIENCE:?}: {what}; last seen: {last}\nbeside it:\n{}",
+                self.workloads().await
+            ),
+        }
+    }
+
+    /// What a Sync may wait for, as far as it is there.
+    async fn workloads(&self) -> String {
+        let kinds = "deployments,replicasets,pods,nodes,events";
+        let get = [
+            "get",
+            kinds,
+            "--namespace",
+            &self.namespace,
+            "--output=yaml",
+        ];
+        let there = try_kubectl(&self.world.cp.kubeconfig_path(), &get).await;
+        there.unwrap_or_else(|error| error)
     }
 
     /// A ConfigMap's data, if it is there.

@@ -1,5 +1,7 @@
 //! Deleting what has left Git.
 
+use std::future::ready;
+
 use futures::{StreamExt as _, stream};
 
 use super::Driver;
@@ -37,16 +39,21 @@ impl Driver {
             return Ok(());
         }
         self.memory.surplus = 0;
-        let cluster = &self.context.cluster;
+        let (cluster, sync) = (&self.context.cluster, &self.name);
         for stage in surplus.chunk_by(|(a, _), (b, _)| a.kind == b.kind) {
             if self.superseded() {
                 return Err(Stopped::Superseded);
             }
             let work = stream::iter(stage.to_vec()).map(|(key, observed)| async move {
+                // Another Sync may want it by now.
+                if !cluster.inventory.is_owned(&key, sync) {
+                    return None;
+                }
                 let answer = cluster.delete(&key, &observed.uid).await;
-                (key, observed.uid, answer)
+                Some((key, observed.uid, answer))
             });
-            let answers: Vec<_> = work.buffer_unordered(DELETES).collect().await;
+            let answers = work.buffer_unordered(DELETES).filter_map(ready);
+            let answers: Vec<_> = answers.collect().await;
             for (key, uid, answer) in answers {
                 match answer {
                     Ok(()) => {

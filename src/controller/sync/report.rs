@@ -271,7 +271,8 @@ impl Driver {
             }
             let news = !std::mem::replace(&mut self.report.announced, true);
             let warned = self.report.warned.take().is_some();
-            if news || warned || std::mem::take(&mut self.report.diff) {
+            let differed = std::mem::take(&mut self.report.diff);
+            if news || warned || differed {
                 let Tally {
                     created,
                     changed,
