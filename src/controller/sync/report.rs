@@ -438,11 +438,11 @@ impl Driver {
                 place: at(*indexes.first()?),
                 reason: Reason::KindNotServed,
                 message: format!(
-                    "the API server does not serve {version} {}: {} of {kind} wait until it does",
+                    "the API server does not serve {version} {}: {} until it does",
                     kind.kind,
                     match indexes.len() {
-                        1 => "1 object".to_owned(),
-                        many => format!("{many} objects"),
+                        1 => format!("1 object of {kind} waits"),
+                        many => format!("{many} objects of {kind} wait"),
                     }
                 ),
             })

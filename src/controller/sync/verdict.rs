@@ -125,7 +125,10 @@ impl Facts {
         if self.wait && !self.unhealthy.is_empty() {
             return (Some(false), self.health_reason(), self.health_message());
         }
-        let message = format!("{} objects equal {revision}", self.counts.desired);
+        let message = match self.counts.desired {
+            1 => format!("1 object equals {revision}"),
+            many => format!("{many} objects equal {revision}"),
+        };
         (Some(true), Reason::Converged, message)
     }
 
