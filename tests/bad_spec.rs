@@ -284,7 +284,7 @@ async fn a_malformed_resource_stalls_nobody_else() {
 /// As [`Case::synced`], among objects that do not fit the type.
 async fn untyped_synced(syncs: &Api<DynamicObject>, name: &str, commit: &str) {
     let message = untyped_stands(syncs, name, "Converged");
-    assert!(message.await.contains(" equal"));
+    assert!(message.await.contains("1 object equals"));
     eventually(&format!("{name} at {commit}"), PATIENCE, async || {
         let sync = syncs.get(name).await.map_err(|error| error.to_string())?;
         let applied = sync.data["status"]["lastAppliedRevision"].clone();

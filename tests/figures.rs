@@ -61,6 +61,6 @@ async fn a_restart_tells_what_was_told_before() {
     })
     .await;
     for (was, is) in before.into_iter().zip(after) {
-        assert!((was - is).abs() < 2.0, "{before:?} {after:?}");
+        assert!((was - is).abs() <= 1.0, "{before:?} {after:?}");
     }
 }

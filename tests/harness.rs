@@ -26,8 +26,9 @@ use crate::support::{
     repo::{Change, NewCommit, Parent, try_git},
     shared::shared,
     wait::{eventually, within},
-    world::PATIENCE,
 };
+
+const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 fn config_map(name: &str) -> ConfigMap {
     serde_json::from_value(json!({ "metadata": { "name": name }, "data": { "key": "value" } }))
@@ -65,7 +66,7 @@ async fn a_deployment_becomes_available_on_simulated_nodes() {
         "wait",
         "deployment/web",
         "--for=condition=Available",
-        "--timeout=60s",
+        "--timeout=10s",
         "-n",
         &namespace,
     ];
@@ -126,7 +127,7 @@ async fn an_impersonated_user_may_do_only_what_rbac_allows() {
 async fn a_killed_server_comes_back_with_its_data_and_port() {
     let mut cp = ControlPlane::start(Options::default()).await;
     let maps: Api<ConfigMap> = Api::namespaced(cp.client().await, "default");
-    eventually("the default namespace", PATIENCE, async || {
+    eventually("the default namespace", TEN_SECONDS, async || {
         maps.create(&PostParams::default(), &config_map("kept"))
             .await
     })
@@ -140,7 +141,7 @@ async fn a_killed_server_comes_back_with_its_data_and_port() {
             "{component:?} is down"
         );
         cp.restart(component).await;
-        eventually("the data", PATIENCE, async || maps.get("kept").await).await;
+        eventually("the data", TEN_SECONDS, async || maps.get("kept").await).await;
     }
 }
 
@@ -190,14 +191,14 @@ async fn a_program_ends_with_a_process_that_was_killed() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let pid: u32 = eventually("the program's id", PATIENCE, async || {
+    let pid: u32 = eventually("the program's id", TEN_SECONDS, async || {
         fs::read_to_string(&log).ok()?.trim().parse().ok()
     })
     .await;
     assert!(is_running(pid));
     victim.kill().unwrap();
     victim.wait().unwrap();
-    eventually("its end", PATIENCE, async || {
+    eventually("its end", TEN_SECONDS, async || {
         (!is_running(pid)).then_some(())
     })
     .await;
@@ -258,7 +259,7 @@ async fn an_operator_is_killed_restarted_and_told_to_end() {
     operator.restart().await;
     assert_ne!(operator.pid(), first);
     assert_eq!(operator.log().lines().count(), 1, "only the current run's");
-    assert_eq!(operator.terminate(PATIENCE).code(), Some(7));
+    assert_eq!(operator.terminate(TEN_SECONDS).code(), Some(7));
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! What one commit holds is applied in an order that works, and goes in reverse.
 
-use std::collections::HashSet;
-
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
@@ -71,8 +69,6 @@ async fn definitions_namespaces_and_what_needs_them_come_in_one_commit() {
             .ok_or((definition, namespace))
     })
     .await;
-    // One whose end has not been seen yet may be asked for twice.
-    let mut asked = HashSet::new();
     let deletes: Vec<String> = case
         .world
         .cp
@@ -80,7 +76,7 @@ async fn definitions_namespaces_and_what_needs_them_come_in_one_commit() {
         .await
         .into_iter()
         .filter(|entry| entry.user == "towline" && entry.verb == "delete")
-        .filter(|entry| entry.uri.contains(here) && asked.insert(entry.uri.clone()))
+        .filter(|entry| entry.uri.contains(here))
         .map(|entry| entry.resource)
         .collect();
     let place = |resource: &str| deletes.iter().rposition(|name| name == resource).unwrap();

@@ -1,5 +1,7 @@
 //! The program as its pod sees it: probes, metrics, and SIGTERM.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::support::control_plane::Options;
@@ -49,7 +51,7 @@ async fn probes_answer_metrics_count_and_sigterm_ends_it() {
         assert!(parsed.is_ok(), "no JSON: {line}");
     }
     let (repo, namespace) = (case.repo, case.namespace);
-    assert!(world.operator.terminate(PATIENCE).success());
+    assert!(world.operator.terminate(Duration::from_secs(10)).success());
     let two = config_map("a", &namespace, "two");
     let second = repo.commit(&[("a.yaml", Some(&two))], "second");
     world.operator.restart().await;

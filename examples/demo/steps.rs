@@ -129,9 +129,12 @@ impl Scene<'_> {
                 "status",
                 "deployment/api",
                 "--namespace=shop",
-                "--timeout=60s",
+                "--watch=false",
             ])
             .await?;
+        if !status.contains("successfully rolled out") {
+            return Err(format!("the Deployment api is not rolled out: {status}"));
+        }
         let text = format!("kubectl finds all {}; {}", found.len(), status.trim());
         timeline.done(since.elapsed(), &text);
         Ok(())

@@ -51,7 +51,10 @@ pub async fn everywhere(case: &Case<'_>, answers: &[String]) {
         assert!(text.starts_with("HTTP/1.1 "), "{text}");
         places.push((page.to_owned(), text));
     }
-    files(&operator.cache_folder(), &mut places);
+    let folder = operator.cache_folder();
+    let before = places.len();
+    files(&folder, &mut places);
+    assert!(places.len() > before, "no files in {}", folder.display());
     // Of a log that says nothing, nothing is learnt.
     assert!(
         places[0].1.contains("TRACE"),

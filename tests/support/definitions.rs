@@ -1,19 +1,16 @@
 //! The project's custom resource definitions, in a cluster.
 
 use std::fmt::Debug;
-use std::time::Duration;
 
 use kube::api::WatchParams;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
-use tokio::time::{sleep, timeout};
 use towline::api::{GitRepository, Sync};
 
 use super::control_plane::ControlPlane;
 use super::kubectl::try_kubectl;
 use super::wait::within;
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use super::world::PATIENCE;
 
 /// Applies `crds/`, as the README does, and waits until the kinds are served in full.
 pub async fn define(cp: &ControlPlane) -> Result<(), String> {
@@ -51,17 +48,7 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
     let kinds: Api<K> = Api::all(client.clone());
-    let begins = async {
-        loop {
-            match kinds.watch(&WatchParams::default(), "0").await {
-                Ok(_) => return Ok(()),
-                Err(kube::Error::Api(status)) if status.code == 429 => {
-                    sleep(Duration::from_millis(20)).await;
-                }
-                Err(error) => return Err(format!("watch {}: {error}", K::plural(&()))),
-            }
-        }
-    };
-    let late = |_| Err(format!("no watch of {} in {PATIENCE:?}", K::plural(&())));
-    timeout(PATIENCE, begins).await.unwrap_or_else(late)
+    let begin = async || kinds.watch(&WatchParams::default(), "0").await.map(drop);
+    let begun = within(PATIENCE, begin).await;
+    begun.map_err(|error| format!("watch {}: {error}", K::plural(&())))
 }

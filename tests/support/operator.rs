@@ -21,7 +21,7 @@ use super::{
 };
 
 /// How long it has to begin to serve.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(20);
 
 /// How to start the operator.
 #[derive(Clone, Debug)]
