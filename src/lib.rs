@@ -33,6 +33,7 @@ pub mod api;
 mod backoff;
 pub mod cluster;
 pub mod config;
+pub mod content;
 pub mod controller;
 pub mod crds;
 mod glob;
