@@ -47,6 +47,7 @@ pub mod plan;
 pub mod render;
 pub mod server;
 pub mod source;
+mod sync;
 pub mod verify;
 pub mod webhook;
 

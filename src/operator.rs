@@ -13,12 +13,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cluster::Cluster;
 use crate::config::{LogFormat, RunArgs};
-use crate::controller::{self, AUDIT, Context};
+use crate::controller::{self, Context};
 use crate::leader::{self, Elector, Leadership, Lost};
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::server::{self, Hooks, Limits, Readiness};
 use crate::source::{self, Cache, Settings};
+use crate::sync::AUDIT;
 
 /// Why the operator could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]

@@ -102,10 +102,7 @@ mod tests {
             name: Some("main".into()),
             commit,
         };
-        assert_eq!(
-            named.to_string(),
-            format!("main@sha1:{}", "ab".repeat(20))
-        );
+        assert_eq!(named.to_string(), format!("main@sha1:{}", "ab".repeat(20)));
         let commit = ObjectId::new(&[0xcd; 32]);
         let bare = Revision { name: None, commit };
         assert_eq!(bare.to_string(), format!("sha256:{}", "cd".repeat(32)));

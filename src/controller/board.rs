@@ -10,22 +10,22 @@ use crate::plan::SyncName;
 
 /// What others may know of a Sync.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     /// The Sync exists.
-    pub(super) exists: bool,
+    pub(crate) exists: bool,
     /// It is ready at its current generation.
-    pub(super) ready: bool,
+    pub(crate) ready: bool,
     /// Its source.
-    pub(super) source: String,
+    pub(crate) source: String,
     /// The revision that it has applied.
-    pub(super) applied: Option<String>,
+    pub(crate) applied: Option<String>,
     /// What it depends on itself.
-    pub(super) depends_on: Vec<SyncName>,
+    pub(crate) depends_on: Vec<SyncName>,
 }
 
 impl Standing {
     /// What a Sync's own status says.
-    pub(super) fn of(name: &SyncName, object: &Sync) -> Self {
+    pub(crate) fn of(name: &SyncName, object: &Sync) -> Self {
         let status = object.status.clone().unwrap_or_default();
         let ready = status
             .conditions
@@ -46,13 +46,13 @@ impl Standing {
 
 /// The standing of every Sync; clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Board {
+pub(crate) struct Board {
     standings: Arc<Mutex<HashMap<SyncName, watch::Sender<Standing>>>>,
 }
 
 impl Board {
     /// Publishes a Sync's standing.
-    pub(super) fn publish(&self, sync: &SyncName, standing: Standing) {
+    pub(crate) fn publish(&self, sync: &SyncName, standing: Standing) {
         let mut rewired = false;
         self.sender(sync).send_if_modified(|known| {
             let changed = *known != standing;
@@ -81,12 +81,12 @@ impl Board {
     }
 
     /// A Sync's standing, which need not exist yet.
-    pub(super) fn subscribe(&self, sync: &SyncName) -> watch::Receiver<Standing> {
+    pub(crate) fn subscribe(&self, sync: &SyncName) -> watch::Receiver<Standing> {
         self.sender(sync).subscribe()
     }
 
     /// The circle of dependencies that `sync` is part of, if there is one.
-    pub(super) fn circle(&self, sync: &SyncName) -> Option<Vec<SyncName>> {
+    pub(crate) fn circle(&self, sync: &SyncName) -> Option<Vec<SyncName>> {
         let standings = self.lock();
         let depends_on = |name: &SyncName| {
             standings

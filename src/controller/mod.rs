@@ -1,16 +1,15 @@
 //! The drivers: one task for every `GitRepository` and every `Sync`, started and ended by what the
 //! API server says exists.
 
-mod board;
+pub(crate) mod board;
 mod login;
 mod mend;
-mod patch;
+pub(crate) mod patch;
 mod receiver;
 mod repository;
 mod secrets;
-mod sources;
+pub(crate) mod sources;
 mod supervise;
-mod sync;
 mod verified;
 mod warm;
 
@@ -23,7 +22,6 @@ use self::board::Board;
 use self::secrets::Secrets;
 use self::sources::Sources;
 pub use self::supervise::run;
-pub use self::sync::AUDIT;
 use crate::cluster::Cluster;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
@@ -51,11 +49,11 @@ pub struct Context {
     pub leadership: Leadership,
     /// Which repositories a webhook wakes.
     pub receivers: Receivers,
-    sources: Sources,
-    board: Board,
+    pub(crate) sources: Sources,
+    pub(crate) board: Board,
     secrets: Secrets,
     /// Permits to write a status.
-    statuses: Semaphore,
+    pub(crate) statuses: Semaphore,
 }
 
 impl Context {

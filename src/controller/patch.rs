@@ -15,11 +15,11 @@ use crate::api::FIELD_MANAGER;
 /// Statuses written at once. A commit to a monorepo moves all of its Syncs in one moment: each request
 /// at once is a connection of its own (HTTP/1.1), and more of them than the API server has cores only
 /// delay the applies among them.
-pub(super) const STATUSES: usize = 8;
+pub(crate) const STATUSES: usize = 8;
 
 /// Writes a status whole: fields that are none are removed. A merge patch costs the API server the
 /// least, and there is one writer. An object that is gone needs no status.
-pub(super) async fn write_status<K>(
+pub(crate) async fn write_status<K>(
     context: &Context,
     namespace: &str,
     name: &str,
@@ -48,6 +48,6 @@ where
 }
 
 /// Whether an error says that there is no such object, or that it is another one by now.
-pub(super) fn is_gone(error: &kube::Error) -> bool {
+pub(crate) fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409))
 }

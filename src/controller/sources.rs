@@ -11,30 +11,30 @@ use crate::source::Snapshot;
 
 /// What is known of a repository; nothing yet by default.
 #[derive(Clone, Default)]
-pub(super) struct SourceState {
+pub(crate) struct SourceState {
     /// The newest snapshot, and when it was first seen. It stays when a later fetch fails.
-    pub(super) latest: Option<Seen>,
+    pub(crate) latest: Option<Seen>,
     /// Why there is none, or why the last fetch failed.
-    pub(super) problem: Option<(Reason, String)>,
+    pub(crate) problem: Option<(Reason, String)>,
 }
 
 impl SourceState {
     /// Whether it is too early to say anything: the first fetch is under way.
-    pub(super) fn is_unknown(&self) -> bool {
+    pub(crate) fn is_unknown(&self) -> bool {
         self.latest.is_none() && self.problem.is_none()
     }
 }
 
 /// A snapshot, and when it was first seen.
 #[derive(Clone)]
-pub(super) struct Seen {
-    pub(super) snapshot: Arc<Snapshot>,
-    pub(super) at: Timestamp,
+pub(crate) struct Seen {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) at: Timestamp,
 }
 
 /// The states of all repositories, by namespace and name.
 #[derive(Default)]
-pub(super) struct Sources(Mutex<Table>);
+pub(crate) struct Sources(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
@@ -51,7 +51,7 @@ struct Entry {
 
 impl Sources {
     /// The state of a repository, which need not exist.
-    pub(super) fn subscribe(&self, namespace: &str, name: &str) -> watch::Receiver<SourceState> {
+    pub(crate) fn subscribe(&self, namespace: &str, name: &str) -> watch::Receiver<SourceState> {
         let mut table = self.lock();
         let complete = table.complete;
         let entry = table.entry(namespace, name);
@@ -62,12 +62,12 @@ impl Sources {
     }
 
     /// Where a repository's driver publishes.
-    pub(super) fn sender(&self, namespace: &str, name: &str) -> watch::Sender<SourceState> {
+    pub(crate) fn sender(&self, namespace: &str, name: &str) -> watch::Sender<SourceState> {
         self.lock().entry(namespace, name).state.clone()
     }
 
     /// Makes a repository known.
-    pub(super) fn add(&self, namespace: &str, name: &str) {
+    pub(crate) fn add(&self, namespace: &str, name: &str) {
         let mut table = self.lock();
         let entry = table.entry(namespace, name);
         if !std::mem::replace(&mut entry.exists, true) {
@@ -76,7 +76,7 @@ impl Sources {
     }
 
     /// All repositories that exist have been added: the others do not exist.
-    pub(super) fn complete(&self) {
+    pub(crate) fn complete(&self) {
         let mut table = self.lock();
         table.complete = true;
         for ((namespace, name), entry) in &table.states {
@@ -87,7 +87,7 @@ impl Sources {
     }
 
     /// Forgets a repository that was deleted. What Syncs have applied of it stays.
-    pub(super) fn remove(&self, namespace: &str, name: &str) {
+    pub(crate) fn remove(&self, namespace: &str, name: &str) {
         let mut table = self.lock();
         let entry = table.entry(namespace, name);
         entry.exists = false;

@@ -21,7 +21,7 @@ use tokio::task::AbortHandle;
 
 use super::board::Standing;
 use super::patch::write_status;
-use super::{Context, repository, sync, warm};
+use super::{Context, repository, warm};
 use crate::api::{
     ConditionType, GitRepository, ObjectCounts, REQUESTED_AT, Reason, Sync, Time, Verdict,
     set_conditions,
@@ -30,6 +30,7 @@ use crate::backoff::Backoff;
 use crate::metrics::{RepositoryFigures, SyncFigures};
 use crate::plan::SyncName;
 use crate::server::Readiness;
+use crate::sync;
 
 /// Pause before a driver that panicked is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(10);

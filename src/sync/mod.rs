@@ -26,14 +26,14 @@ use tokio::time::Instant;
 pub use self::audit::AUDIT;
 use self::memory::Memory;
 use self::target::{Objects, Target};
-pub(super) use self::track::figures;
+pub(crate) use self::track::figures;
 use self::verdict::Blocked;
-use super::Context;
-use super::board::Standing;
-use super::sources::SourceState;
 use crate::api::{Reason, Sync, SyncStatus};
 use crate::backoff::{Backoff, jittered};
 use crate::cluster::Mailbox;
+use crate::controller::Context;
+use crate::controller::board::Standing;
+use crate::controller::sources::SourceState;
 use crate::manifest::GroupKind;
 use crate::plan::{CONTAINS, SyncName, contained};
 use crate::render;
@@ -42,7 +42,7 @@ use crate::render;
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// Drives one Sync until its object is gone.
-pub(super) struct Driver {
+pub(crate) struct Driver {
     context: Arc<Context>,
     name: SyncName,
     object: watch::Receiver<Arc<Sync>>,
@@ -91,7 +91,7 @@ struct Timers {
 }
 
 impl Driver {
-    pub(super) fn new(context: Arc<Context>, object: watch::Receiver<Arc<Sync>>) -> Self {
+    pub(crate) fn new(context: Arc<Context>, object: watch::Receiver<Arc<Sync>>) -> Self {
         let first = object.borrow().clone();
         let name = SyncName::new(&first.namespace().unwrap_or_default(), &first.name_any());
         let status = first.status.clone().unwrap_or_default();
@@ -129,7 +129,7 @@ impl Driver {
         }
     }
 
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut gave_way = false;
         loop {
             let object = self.object.borrow_and_update().clone();

@@ -10,7 +10,7 @@ use crate::api::{Mode, Reason, Sync, SyncSettings, SyncStatus, Time};
 use crate::metrics::{Ready, Stretch, SyncFigures};
 
 /// The figures of a Sync whose driver has not begun yet, as its status tells them.
-pub(in crate::controller) fn figures(object: &Sync) -> SyncFigures {
+pub(crate) fn figures(object: &Sync) -> SyncFigures {
     let status = object.status.clone().unwrap_or_default();
     let mut ready = Ready::of(&status.conditions);
     if object.spec.settings.suspend {
