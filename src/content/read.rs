@@ -13,7 +13,10 @@ pub enum ReadFault {
     TooLarge,
     /// Local storage lost what the revision names. Fetching the revision again helps.
     Damaged,
-    /// The path or what is at it cannot be used: it leads out of the tree, or links form a circle.
+    /// The path cannot be in any tree: it is absolute, or has `..` in it.
+    InvalidPath,
+    /// What is at the path cannot be used: a symbolic link leads out of the tree, points at nothing, or
+    /// is part of a circle.
     Unusable,
     /// Local storage does not answer. Trying again may help.
     Unavailable,

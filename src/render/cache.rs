@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{BlobError, BlobId};
+use super::BlobError;
+use crate::content::BlobId;
 use crate::manifest::{self, Digest, GroupVersionKind, Manifest};
 
 /// One object of a blob, without its body and independent of the file's path.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::SourceFile;
+use crate::content::SourceFile;
 use crate::manifest::{ObjectError, ObjectKey, YamlError};
 
 /// How many broken files an error lists; it counts the rest.

@@ -12,23 +12,11 @@ use std::sync::Arc;
 
 pub use cache::Cache;
 pub use error::{BlobError, BrokenFile, RenderError};
-pub use select::{IGNORE_FILE, select};
+pub use select::select;
 
+use crate::content::{BlobId, SourceFile};
 use crate::manifest::{Digest, GroupVersionKind, Manifest, ObjectKey};
 use cache::ParsedObject;
-
-/// The id of a blob in the object database: equal ids are equal contents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BlobId(pub [u8; 20]);
-
-/// A file of a revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceFile {
-    /// Its path from the repository's root, `/`-separated.
-    pub path: Arc<str>,
-    /// Its content's id.
-    pub blob: BlobId,
-}
 
 /// One object that Git asks for, and where it is written. Small: its texts are shared.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,10 +2,7 @@
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use super::SourceFile;
-
-/// The file that says, in gitignore's syntax, what is not a manifest.
-pub const IGNORE_FILE: &str = ".towlineignore";
+use crate::content::SourceFile;
 
 /// The files under `root` that are manifests: `.yaml`, `.yml` and `.json` in lower case, unless an ignore
 /// file leaves them out, or a part of the path below `root` begins with a dot. Those are the settings of
@@ -95,14 +92,14 @@ fn strictly_below<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::BlobId;
+    use crate::content::{BlobId, ObjectId};
 
     fn chosen(paths: &[&str], root: &str, ignores: &[(&str, &str)]) -> Vec<String> {
         let files: Vec<_> = paths
             .iter()
             .map(|path| SourceFile {
                 path: (*path).into(),
-                blob: BlobId([0; 20]),
+                blob: BlobId(ObjectId::new(&[0; 20])),
             })
             .collect();
         let ignores: Vec<_> = ignores

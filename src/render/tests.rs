@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 
 use super::*;
+use crate::content::ObjectId;
 
 /// Files by path and content, and a count of reads.
 #[derive(Default)]
@@ -23,8 +24,7 @@ impl Repository {
         self.files.clear();
         for (path, text) in files {
             let digest = Digest::of(&serde_json::Value::String((*text).to_owned()));
-            let mut blob = BlobId([0; 20]);
-            blob.0[..16].copy_from_slice(&digest.0);
+            let blob = BlobId(ObjectId::new(&digest.0));
             self.texts.insert(blob, (*text).to_owned());
             self.files.push(SourceFile {
                 path: (*path).into(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::url;
 use crate::api::Reason;
+use crate::content::{ReadError, ReadFault};
 
 /// Why a revision could not be fetched or read. No message holds user information or the query of
 /// a URL. A message does not repeat its cause: print the whole chain.
@@ -265,6 +266,22 @@ impl Error {
         }
     }
 
+    /// What it means to who reads files. None where it is about a fetch.
+    fn read_fault(&self) -> Option<ReadFault> {
+        match self {
+            Self::PathNotFound { .. } | Self::NotAFolder { .. } => Some(ReadFault::PathNotFound),
+            Self::FileTooLarge { .. } | Self::TooManyFiles { .. } | Self::TooDeep { .. } => {
+                Some(ReadFault::TooLarge)
+            }
+            Self::Corrupt { .. } => Some(ReadFault::Damaged),
+            Self::PathLeaves { .. } => Some(ReadFault::InvalidPath),
+            Self::LinkLeaves { .. } | Self::LinkDangles { .. } | Self::LinkLoop { .. } => {
+                Some(ReadFault::Unusable)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a fetch of the same revision may put it right, without any change by a person.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Corrupt { .. })
@@ -340,6 +357,14 @@ impl Error {
         } else {
             otherwise(source)
         }
+    }
+}
+
+impl From<Error> for ReadError {
+    /// What is not about a path or a file is about the local storage.
+    fn from(error: Error) -> Self {
+        let fault = error.read_fault().unwrap_or(ReadFault::Unavailable);
+        Self::new(fault, error)
     }
 }
 

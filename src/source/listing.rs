@@ -4,39 +4,10 @@ use git2::{ObjectType, Oid};
 
 use super::error::Error;
 use super::path::{self, Found, Kind, RepoPath, View};
-use super::snapshot::Revision;
-use crate::render::{BlobId, IGNORE_FILE, SourceFile};
+use crate::content::{BlobId, ContentKey, IGNORE_FILE, Listing, ObjectId, Revision, SourceFile};
 
 /// The most folders inside each other.
 const MAX_DEPTH: usize = 100;
-
-/// Identifies what a listing holds: two listings of the same path with the same key have the same
-/// files with the same content.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ContentKey(pub [u8; 20]);
-
-impl std::fmt::Debug for ContentKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&super::url::hex(&self.0))
-    }
-}
-
-/// The files below a path.
-#[derive(Clone, Debug)]
-pub struct Listing {
-    /// Equal to the path's tree id where nothing outside of it matters; else a hash over all that
-    /// does.
-    pub key: ContentKey,
-    /// All regular files (`.towlineignore` among them), sorted by path. A file behind a symbolic
-    /// link has the path by which it was reached.
-    pub files: Vec<SourceFile>,
-    /// The `.towlineignore` files of the folders around the path, from the root on.
-    pub above: Vec<SourceFile>,
-    /// No symbolic link was followed, so an equal tree id means an equal listing.
-    pub self_contained: bool,
-    /// Folders that are other repositories and were not fetched; their files are not listed.
-    pub submodules: Vec<String>,
-}
 
 /// Lists `path`.
 pub(super) fn list(
@@ -207,7 +178,7 @@ impl Walk<'_, '_> {
     fn add_file(&mut self, id: Oid, path: &str) {
         self.files.push(SourceFile {
             path: path.into(),
-            blob: BlobId(path::bytes(id)),
+            blob: BlobId(path::object_id(id)),
         });
     }
 }
@@ -218,7 +189,7 @@ fn text(files: &[SourceFile]) -> Vec<u8> {
     for file in files {
         text.extend_from_slice(file.path.as_bytes());
         text.push(0);
-        text.extend_from_slice(&file.blob.0);
+        text.extend_from_slice(file.blob.0.as_bytes());
     }
     text
 }
@@ -229,16 +200,16 @@ pub(super) fn identify(
     tree: Oid,
     above: &[SourceFile],
     modules: Option<Oid>,
-) -> Result<[u8; 20], Error> {
+) -> Result<ObjectId, Error> {
     if above.is_empty() && modules.is_none() {
-        return Ok(path::bytes(tree));
+        return Ok(path::object_id(tree));
     }
     let modules = modules.unwrap_or(Oid::ZERO_SHA1);
     digest(&[tree.as_bytes(), modules.as_bytes(), &text(above)].concat())
 }
 
-fn digest(text: &[u8]) -> Result<[u8; 20], Error> {
+fn digest(text: &[u8]) -> Result<ObjectId, Error> {
     Oid::hash_object(ObjectType::Blob, text)
-        .map(path::bytes)
+        .map(path::object_id)
         .map_err(|error| Error::from_database(&error))
 }

@@ -42,7 +42,5 @@ pub use cache::{Cache, FetchRequest, Fetched};
 pub use credentials::{Credentials, CredentialsError, Proxy};
 pub use error::{Cause, Error};
 pub use limits::Settings;
-pub use listing::{ContentKey, Listing};
-pub use path::TreeId;
 pub use reference::Reference;
-pub use snapshot::{CommitId, Revision, Snapshot};
+pub use snapshot::Snapshot;

@@ -8,8 +8,7 @@ use git2::{Oid, Repository, Tree};
 
 use super::error::Error;
 use super::modules::Modules;
-use super::snapshot::Revision;
-use crate::render::{BlobId, SourceFile};
+use crate::content::{BlobId, ObjectId, Revision, SourceFile};
 
 /// The most symbolic links followed for one path, as on Linux.
 const MAX_LINKS: usize = 40;
@@ -20,16 +19,6 @@ const MAX_TARGET: usize = 4096;
 const MODE_TREE: i32 = 0o040_000;
 const MODE_LINK: i32 = 0o120_000;
 const MODE_COMMIT: i32 = 0o160_000;
-
-/// The content id of a folder (SHA-1 of its tree), or of a file.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TreeId(pub [u8; 20]);
-
-impl std::fmt::Debug for TreeId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&super::url::hex(&self.0))
-    }
-}
 
 /// What a tree entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +173,7 @@ pub(super) fn above(
             let shown = RepoPath([folder.0, vec![name.to_owned()]].concat());
             files.push(SourceFile {
                 path: shown.joined().into(),
-                blob: BlobId(bytes(entry.id())),
+                blob: BlobId(object_id(entry.id())),
             });
         }
     }
@@ -377,11 +366,9 @@ pub(super) fn link_target(repository: &Repository, id: Oid) -> Result<String, Lo
     Ok(String::from_utf8_lossy(target.data()).into_owned())
 }
 
-/// The bytes of a SHA-1 id.
-pub(super) fn bytes(id: Oid) -> [u8; 20] {
-    let mut bytes = [0; 20];
-    bytes.copy_from_slice(&id.as_bytes()[..20]);
-    bytes
+/// A Git id as the id of content that it is.
+pub(super) fn object_id(id: Oid) -> ObjectId {
+    ObjectId::new(id.as_bytes())
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! A commit of a repository, readable for as long as it is held.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,54 +10,19 @@ use jiff::Timestamp;
 use super::error::Error;
 use super::generation::Generation;
 use super::limits::Settings;
-use super::listing::{self, Listing};
+use super::listing;
 use super::modules::Modules;
-use super::path::{self, RepoPath, TreeId, View};
+use super::path::{self, RepoPath, View};
 use super::pull::Target;
-use super::url::{clean, hex};
-use crate::render::{BlobId, IGNORE_FILE, SourceFile};
+use super::url::clean;
+use crate::content::{
+    BlobId, IGNORE_FILE, Listing, ObjectId, ReadError, Revision, SourceFile, Tree, TreeId,
+};
 use crate::verify::{CommitObject, TagObject};
 
 /// The longest author and subject, in bytes.
 const MAX_AUTHOR: usize = 100;
 const MAX_SUBJECT: usize = 200;
-
-/// The id of a commit (SHA-1).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CommitId(pub [u8; 20]);
-
-impl fmt::Display for CommitId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
-    }
-}
-
-impl fmt::Debug for CommitId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Which commit, and by which name it was asked for.
-///
-/// Shown as Flux does: `main@sha1:<40 hexadecimal digits>`, `v1.0@sha1:…`, or `sha1:…` for a commit
-/// that was asked for by its id.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Revision {
-    /// The branch, the tag, or the ref by its full name.
-    pub name: Option<Arc<str>>,
-    /// The commit.
-    pub commit: CommitId,
-}
-
-impl fmt::Display for Revision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(name) = &self.name {
-            write!(f, "{name}@")?;
-        }
-        write!(f, "sha1:{}", self.commit)
-    }
-}
 
 /// A commit, complete on disk. Its methods block, and read nothing but the object database.
 ///
@@ -114,10 +78,9 @@ impl Snapshot {
         Ok(Self {
             revision: Revision {
                 name: target.name.as_deref().map(Arc::from),
-                commit: CommitId(path::bytes(target.commit)),
+                commit: path::object_id(target.commit),
             },
-            // A date that jiff cannot hold (year 10000) is as good as none.
-            committed_at: Timestamp::from_second(committed_at).unwrap_or_default(),
+            committed_at: date(committed_at),
             author,
             subject,
             tag: Tag::of(target),
@@ -197,7 +160,7 @@ impl Snapshot {
 
     /// The content of `file`.
     pub fn read(&self, file: &SourceFile) -> Result<Vec<u8>, Error> {
-        self.read_object(&file.blob.0, || file.path.to_string())
+        self.read_object(file.blob.0, || file.path.to_string())
     }
 
     /// The commit as it is stored, signature and all.
@@ -205,7 +168,7 @@ impl Snapshot {
         let id = self.revision.commit;
         Ok(CommitObject {
             id: id.to_string(),
-            raw: self.read_object(&id.0, || format!("commit {id}"))?,
+            raw: self.read_object(id, || format!("commit {id}"))?,
         })
     }
 
@@ -215,7 +178,7 @@ impl Snapshot {
         let Some(tag) = &self.tag else {
             return Ok(None);
         };
-        let raw = self.read_object(tag.id.as_bytes(), || format!("tag {}", tag.name))?;
+        let raw = self.read_object(path::object_id(tag.id), || format!("tag {}", tag.name))?;
         Ok(Some(TagObject {
             name: tag.name.clone(),
             raw,
@@ -224,7 +187,7 @@ impl Snapshot {
 
     /// The content of a blob, where its path is not at hand.
     pub fn read_blob(&self, blob: BlobId) -> Result<Vec<u8>, Error> {
-        self.read_object(&blob.0, || format!("blob {}", hex(&blob.0)))
+        self.read_object(blob.0, || format!("blob {}", blob.0))
     }
 
     /// Waits until a read, of this snapshot or another one of the same folder, finds that its objects
@@ -233,11 +196,11 @@ impl Snapshot {
         self.generation.until_damaged().await;
     }
 
-    fn read_object(&self, id: &[u8], name: impl Fn() -> String) -> Result<Vec<u8>, Error> {
+    fn read_object(&self, id: ObjectId, name: impl Fn() -> String) -> Result<Vec<u8>, Error> {
         let limit = self.max_file_bytes;
         self.read_with(|repository| {
             let database = |error: git2::Error| Error::from_database(&error);
-            let id = Oid::from_bytes(id).map_err(database)?;
+            let id = Oid::from_bytes(id.as_bytes()).map_err(database)?;
             let odb = repository.odb().map_err(database)?;
             // The header first: a small pack may hold a very large file.
             let size = odb.read_header(id).map_err(database)?.0 as u64;
@@ -268,7 +231,7 @@ impl Snapshot {
     pub(super) fn is(&self, generation: &Arc<Generation>, target: &Target) -> bool {
         Arc::ptr_eq(&self.generation, generation)
             && self.revision.name.as_deref() == target.name.as_deref()
-            && self.revision.commit.0 == path::bytes(target.commit)
+            && self.revision.commit == path::object_id(target.commit)
             && self.tag == Tag::of(target)
     }
 
@@ -287,11 +250,38 @@ impl Snapshot {
     }
 }
 
+impl Tree for Snapshot {
+    fn identity(&self, path: &str) -> Result<TreeId, ReadError> {
+        Ok(self.tree_id(path)?)
+    }
+
+    fn known_identity(&self, path: &str) -> Option<TreeId> {
+        self.known_tree_id(path)
+    }
+
+    fn list(&self, path: &str) -> Result<Listing, ReadError> {
+        Ok(self.listing(path)?)
+    }
+
+    fn read(&self, blob: BlobId) -> Result<Vec<u8>, ReadError> {
+        Ok(self.read_blob(blob)?)
+    }
+}
+
 impl Tag {
     fn of(target: &Target) -> Option<Self> {
         let name = target.source.strip_prefix("refs/tags/")?.to_owned();
         target.tag.map(|id| Self { name, id })
     }
+}
+
+/// The date of a commit, which its author may set to anything: the nearest one that the API server takes
+/// in a status, which is the years 1 to 9999 of RFC 3339.
+fn date(seconds: i64) -> Timestamp {
+    /// 0001-01-01T00:00:00Z.
+    const FIRST: i64 = -62_135_596_800;
+    let seconds = seconds.clamp(FIRST, Timestamp::MAX.as_second());
+    Timestamp::from_second(seconds).unwrap_or_default()
 }
 
 /// The first line of `text`, without control characters, and no longer than `max` bytes.
@@ -306,6 +296,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_date_is_one_that_a_status_may_hold() {
+        for (seconds, shown) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (-62_135_596_800, "0001-01-01T00:00:00Z"),
+            (-62_135_596_801, "0001-01-01T00:00:00Z"),
+            (i64::MIN, "0001-01-01T00:00:00Z"),
+            (253_402_300_800, "9999-12-30T22:00:00Z"),
+            (i64::MAX, "9999-12-30T22:00:00Z"),
+        ] {
+            assert_eq!(date(seconds).to_string(), shown);
+        }
+    }
+
+    #[test]
     fn text_from_a_commit_is_one_short_clean_line() {
         for (text, max, line) in [
             (&b"subject\n\nbody"[..], 20, "subject"),
@@ -317,18 +321,5 @@ mod tests {
         ] {
             assert_eq!(one_line(text, max), line);
         }
-    }
-
-    #[test]
-    fn revisions_are_shown_as_flux_shows_them() {
-        let commit = CommitId([0xab; 20]);
-        let hex = "ab".repeat(20);
-        let named = Revision {
-            name: Some("main".into()),
-            commit,
-        };
-        assert_eq!(named.to_string(), format!("main@sha1:{hex}"));
-        let bare = Revision { name: None, commit };
-        assert_eq!(bare.to_string(), format!("sha1:{hex}"));
     }
 }

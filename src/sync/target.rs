@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::api::{Reason, SyncSettings};
 use crate::cluster::Kinds;
+use crate::content::{ContentKey, IGNORE_FILE, TreeId};
 use crate::controller::sources::Seen;
 use crate::manifest::{Digest, GroupKind, ObjectKey, redact};
 use crate::plan::SyncName;
-use crate::render::{self, Entry, IGNORE_FILE, RenderError, Rendered};
-use crate::source::{self, ContentKey, Snapshot, TreeId};
+use crate::render::{self, Entry, RenderError, Rendered};
+use crate::source::{self, Snapshot};
 
 /// Why a revision cannot become the target.
 #[derive(Debug, thiserror::Error)]

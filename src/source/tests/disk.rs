@@ -3,6 +3,7 @@
 use futures::FutureExt as _;
 
 use super::*;
+use crate::content::{BlobId, ObjectId};
 
 #[tokio::test]
 async fn a_restart_uses_what_is_on_disk() {
@@ -80,7 +81,7 @@ async fn damage_found_by_a_reader_is_healed_too() {
     let (folder, cache) = cache();
     let mut request = remote.request(branch("main"));
     let snapshot = fetch(&cache, request.clone()).await;
-    let missing = crate::render::BlobId([7; 20]);
+    let missing = BlobId(ObjectId::new(&[7; 20]));
     let other = fetch(&cache, remote.request(Reference::Default)).await;
     assert!(other.until_damaged().now_or_never().is_none());
     let error = snapshot.read_blob(missing).unwrap_err();

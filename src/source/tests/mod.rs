@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use super::testing::{Behaviour, Entry, Remote, commit};
 use super::*;
+use crate::content::Listing;
 
 const FILE: Entry<'static> = Entry::File(b"a: 1\n");
 
