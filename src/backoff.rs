@@ -39,9 +39,18 @@ impl Backoff {
 
 /// A duration made up to a tenth shorter, at random.
 pub(crate) fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(1.0 - random() / 10.0)
+}
+
+/// A duration made up to a half shorter, at random: for what happens to thousands in one moment.
+pub(crate) fn spread(duration: Duration) -> Duration {
+    duration.mul_f64(1.0 - random() / 2.0)
+}
+
+/// At least 0 and less than 1.
+fn random() -> f64 {
     // A fresh RandomState is seeded by the standard library; nothing here needs more.
-    let tenth = RandomState::new().hash_one(()) % 1000;
-    duration.mul_f64(1.0 - tenth as f64 / 10_000.0)
+    (RandomState::new().hash_one(()) % 10_000) as f64 / 10_000.0
 }
 
 #[cfg(test)]

@@ -10,11 +10,12 @@ use futures::StreamExt as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, Object};
 use kube::core::discovery::v2::APIGroupDiscoveryList;
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::resume::{is_denied, resumed};
 use crate::manifest::{GroupKind, GroupVersionKind};
 
 /// A kind that the API server serves.
@@ -50,9 +51,6 @@ struct Table {
 /// Discovery is asked again for a kind that nobody knows, but not more often than this: custom
 /// kinds come by their watch, and only an aggregated API server's kinds come this way.
 const DISCOVERY_PAUSE: Duration = Duration::from_secs(10);
-
-/// Pause before a watch that RBAC denied is asked for again: rights come by a person's hand.
-const DENIED_PAUSE: Duration = Duration::from_secs(300);
 
 impl Default for Kinds {
     fn default() -> Self {
@@ -114,7 +112,8 @@ impl Kinds {
         let api: Api<Definition> = Api::all_with(client, &resource);
         // Definitions are large; small pages bound what is in memory at once.
         let config = watcher::Config::default().page_size(25);
-        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        let events = resumed("CustomResourceDefinition", watcher(api, config));
+        let mut events = std::pin::pin!(events);
         let mut denied = false;
         while let Some(event) = events.next().await {
             match event {
@@ -129,9 +128,8 @@ impl Kinds {
                              not the moment the kind comes"
                         );
                     }
-                    tokio::time::sleep(DENIED_PAUSE).await;
                 }
-                Err(error) => tracing::debug!(%error, "watching custom resource definitions"),
+                Err(_) => (),
             }
         }
     }
@@ -168,17 +166,6 @@ impl Kinds {
 
     fn write<T>(&self, change: impl FnOnce(&mut Table) -> T) -> T {
         change(&mut self.table.write().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Whether RBAC says no, as against a server that is not well.
-fn is_denied(error: &watcher::Error) -> bool {
-    use watcher::Error::{InitialListFailed, WatchFailed, WatchStartFailed};
-    match error {
-        InitialListFailed(cause) | WatchStartFailed(cause) | WatchFailed(cause) => {
-            matches!(cause, kube::Error::Api(status) if status.is_forbidden())
-        }
-        _ => false,
     }
 }
 

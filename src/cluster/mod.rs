@@ -3,6 +3,7 @@
 mod applies;
 mod inventory;
 mod kinds;
+mod resume;
 mod watch;
 mod write;
 
@@ -12,6 +13,7 @@ pub use applies::{Applies, UnderWay};
 pub use inventory::{Inventory, Mailbox};
 pub use kinds::{Kinds, ServedKind};
 use kube::Client;
+pub use resume::resumed;
 pub use write::{Compared, WriteError};
 
 use crate::manifest::{GroupKind, ObjectKey};

@@ -19,8 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::{Inventory, ServedKind};
-use crate::backoff::Backoff;
+use super::{Inventory, ServedKind, resumed};
 use crate::health::{self, Health};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Observed, PART_OF};
@@ -43,12 +42,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// A new custom kind is answered with 429 until its storage is ready, which takes milliseconds: tries
-/// start sooner than kube's own 800 ms. Until a watch is back, nobody sees drift of its kind.
-fn backoff() -> Backoff {
-    Backoff::new(Duration::from_millis(50), Duration::from_secs(10))
 }
 
 /// How far a watch has come.
@@ -140,7 +133,8 @@ impl Watches {
             }
             _ => Api::all_with(client, resource),
         };
-        watcher(api, watcher::Config::default().labels(PART_OF))
+        let events = watcher(api, watcher::Config::default().labels(PART_OF));
+        resumed(served.group_kind().to_string(), events)
     }
 
     /// Stops the watch of a kind that is no longer served, so that its return starts a new one.
@@ -170,20 +164,10 @@ impl Follower {
         events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
     ) {
         let mut events = std::pin::pin!(events);
-        let mut backoff = backoff();
         while let Some(event) = events.next().await {
             match event {
-                // Said of every list before it is asked for: a list that is refused for ever would be asked
-                // for again without a pause if this counted as a success, as it does with kube's own back-off.
-                Ok(event @ watcher::Event::Init) => self.take(event),
-                Ok(event) => {
-                    backoff.reset();
-                    self.take(event);
-                }
-                Err(error) => {
-                    self.failed(&error);
-                    tokio::time::sleep(backoff.pause()).await;
-                }
+                Ok(event) => self.take(event),
+                Err(error) => self.failed(&error),
             }
         }
     }
@@ -223,7 +207,6 @@ impl Follower {
     }
 
     fn failed(&self, error: &watcher::Error) {
-        tracing::debug!(kind = %self.kind, %error, "watch interrupted; it is resumed");
         self.state.send_if_modified(|state| {
             let listing = *state != State::Synced;
             if listing {

@@ -8,11 +8,12 @@ use std::sync::{Mutex, PoisonError};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::watch;
 
 use super::Context;
+use crate::cluster::resumed;
 
 /// Why a Secret cannot be used, for people.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +57,7 @@ impl Secrets {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
-        let events = watcher(api, watcher::Config::default()).default_backoff();
+        let events = resumed("Secret", watcher(api, watcher::Config::default()));
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.next().await {
             match event {
@@ -69,10 +70,7 @@ impl Secrets {
                     self.all_changed();
                 }
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => (),
-                Err(error) => {
-                    self.in_step.store(false, Ordering::Release);
-                    tracing::debug!(%error, "watching Secrets");
-                }
+                Err(_) => self.in_step.store(false, Ordering::Release),
             }
         }
     }

@@ -13,7 +13,7 @@ use futures::{FutureExt as _, Stream, StreamExt as _};
 use jiff::Timestamp;
 use kube::core::error_boundary::InvalidObject;
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -27,6 +27,7 @@ use crate::api::{
     set_conditions,
 };
 use crate::backoff::Backoff;
+use crate::cluster::resumed;
 use crate::metrics::{RepositoryFigures, SyncFigures};
 use crate::plan::SyncName;
 use crate::server::Readiness;
@@ -214,7 +215,7 @@ async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readiness: 
         refused: HashMap::new(),
         listing: None,
     };
-    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let events = resumed(K::kind(&()), watcher(api, watcher::Config::default()));
     fleet.follow(events, readiness).await;
 }
 
@@ -286,7 +287,8 @@ impl<K: Driven> Fleet<K> {
                     self.end(&(meta.namespace.clone().unwrap_or_default(), name));
                     self.tidy();
                 }
-                Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted"),
+                // The watch logs it and is resumed.
+                Err(_) => (),
             }
         }
     }
