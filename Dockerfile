@@ -13,8 +13,10 @@ WORKDIR /towline
 # Whether the build image has a zlib to link is no reason for the image to have one.
 ENV LIBZ_SYS_STATIC=1
 COPY Cargo.toml Cargo.lock ./
+# A member of the workspace, which Cargo reads the manifest of and does not build here.
+COPY tests/support/Cargo.toml tests/support/
 COPY src src
-RUN cargo build --locked --release --bin towline
+RUN cargo build --locked --release --package towline --bin towline
 # /image is what the image will be. `ldd` names the libraries and the loader with their paths; glibc
 # resolves names by /etc/hosts and DNS without further files.
 # /var/cache is there before the cache is copied into it: made by that copy, it would be the user's.

@@ -7,9 +7,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 use towline::api::Sync;
 
-use crate::support::control_plane::Options;
-use crate::support::wait::eventually;
-use crate::support::world::{Case, PATIENCE, World, config_map};
+use crate::world::{Case, PATIENCE, World, config_map};
+use towline_testing::control_plane::Options;
+use towline_testing::wait::eventually;
 
 /// The README's table: field, and when it is there.
 fn schema() -> BTreeMap<String, String> {

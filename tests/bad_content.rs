@@ -3,9 +3,9 @@
 
 use serde_json::json;
 
-use crate::support::repo::{Change, NewCommit};
-use crate::support::verdict::{assert_says, assert_silent};
-use crate::support::world::{config_map, world};
+use crate::world::verdict::{assert_says, assert_silent};
+use crate::world::{config_map, world};
+use towline_testing::repo::{Change, NewCommit};
 
 /// Stands where a secret would, on broken lines and beside them.
 const MARKER: &str = "hunter2-on-a-broken-line";

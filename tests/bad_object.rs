@@ -11,9 +11,9 @@ use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams};
 use serde_json::json;
 
-use crate::support::kubeconfig::User;
-use crate::support::verdict::{assert_says, assert_silent};
-use crate::support::world::{config_map, world};
+use crate::world::verdict::{assert_says, assert_silent};
+use crate::world::{config_map, world};
+use towline_testing::kubeconfig::User;
 
 /// Stands where a secret would.
 const MARKER: &str = "hunter2-in-a-refused-secret";

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use towline::api::GitRepository;
 
-use crate::support::git::Fault;
-use crate::support::ports;
-use crate::support::verdict::{assert_says, repository_stands};
-use crate::support::world::{Case, condition, config_map, world};
+use crate::world::verdict::{assert_says, repository_stands};
+use crate::world::{Case, condition, config_map, world};
+use towline_testing::git::Fault;
+use towline_testing::ports;
 
 /// What happens to a remote.
 enum Mishap {

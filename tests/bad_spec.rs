@@ -9,12 +9,12 @@ use kube::{Api, Resource};
 use serde_json::{Value, json};
 use towline::api::{GitRepository, Sync};
 
-use crate::support::control_plane::Options;
-use crate::support::kubeconfig::User;
-use crate::support::prometheus::scraped;
-use crate::support::verdict::assert_says;
-use crate::support::wait::eventually;
-use crate::support::world::{Case, PATIENCE, World, config_map, world};
+use crate::world::verdict::assert_says;
+use crate::world::{Case, PATIENCE, World, config_map, world};
+use towline_testing::control_plane::Options;
+use towline_testing::kubeconfig::User;
+use towline_testing::prometheus::scraped;
+use towline_testing::wait::eventually;
 
 /// An API that takes objects which do not fit the kind's type.
 pub fn untyped<K: Resource<DynamicType = ()>>(case: &Case<'_>) -> Api<DynamicObject> {

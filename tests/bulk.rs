@@ -5,11 +5,11 @@ use std::time::Instant;
 use serde_json::json;
 use towline::api::GitRepository;
 
-use crate::support::bulk;
-use crate::support::control_plane::Options;
-use crate::support::repo::{Change, NewCommit};
-use crate::support::usage::Memory;
-use crate::support::world::{Case, World, config_map};
+use crate::world::{Case, World, config_map};
+use towline_testing::bulk;
+use towline_testing::control_plane::Options;
+use towline_testing::repo::{Change, NewCommit};
+use towline_testing::usage::Memory;
 
 /// The most that the operator may ever have had in memory, in MiB, where a folder is small.
 const SMALL: f64 = 64.0;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use towline::manifest::documents;
 
-use crate::support::helm::Helm;
-use crate::support::scratch::Scratch;
+use towline_testing::helm::Helm;
+use towline_testing::scratch::Scratch;
 
 /// The chart's folder.
 pub fn chart() -> &'static str {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::world::{config_map, world};
+use crate::world::{config_map, world};
 
 #[tokio::test]
 async fn a_commit_is_applied_changed_and_pruned() {

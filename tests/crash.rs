@@ -5,10 +5,10 @@ use serde_json::json;
 use towline::api::Sync;
 
 use crate::newer::many;
-use crate::support::control_plane::{Component, Options};
-use crate::support::kubeconfig::User;
-use crate::support::wait::eventually;
-use crate::support::world::{Case, PATIENCE, World, condition};
+use crate::world::{Case, PATIENCE, World, condition};
+use towline_testing::control_plane::{Component, Options};
+use towline_testing::kubeconfig::User;
+use towline_testing::wait::eventually;
 
 const COUNT: usize = 300;
 

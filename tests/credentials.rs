@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::git::GitServer;
-use crate::support::verdict::{assert_says, assert_silent, repository_stands};
-use crate::support::wait::eventually;
-use crate::support::world::{PATIENCE, config_map, world};
+use crate::world::verdict::{assert_says, assert_silent, repository_stands};
+use crate::world::{PATIENCE, config_map, world};
+use towline_testing::git::GitServer;
+use towline_testing::wait::eventually;
 
 /// Stands in every value of every Secret here.
 const MARKER: &str = "hunter2-marker";

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 
-use crate::support::control_plane::Options;
-use crate::support::verdict::repository_stands;
-use crate::support::world::{Case, World};
+use crate::world::verdict::repository_stands;
+use crate::world::{Case, World};
+use towline_testing::control_plane::Options;
 
 /// What becomes of a file.
 #[derive(Clone, Copy, Debug)]

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use towline::api::{GitRepository, Sync};
 use towline::metrics::Metrics;
 
-use crate::support::control_plane::{ControlPlane, Options};
-use crate::support::definitions::established;
-use crate::support::git::GitServer;
-use crate::support::kubectl::kubectl;
-use crate::support::operator::{Operator, OperatorOptions};
-use crate::support::scratch::Scratch;
-use crate::support::wait::eventually;
-use crate::support::world::{Case, PATIENCE, Plane, World, config_map, world};
+use crate::world::{Case, PATIENCE, Plane, World, config_map, world};
+use towline_testing::control_plane::{ControlPlane, Options};
+use towline_testing::definitions::established;
+use towline_testing::git::GitServer;
+use towline_testing::kubectl::kubectl;
+use towline_testing::operator::{Operator, OperatorOptions};
+use towline_testing::scratch::Scratch;
+use towline_testing::wait::eventually;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -9,10 +9,10 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use towline::api::Sync;
 
-use crate::support::kubeconfig::User;
-use crate::support::life::deployment;
-use crate::support::wait::{eventually, never, within};
-use crate::support::world::{Case, PATIENCE, condition, config_map, world};
+use crate::world::life::deployment;
+use crate::world::{Case, PATIENCE, condition, config_map, world};
+use towline_testing::kubeconfig::User;
+use towline_testing::wait::{eventually, never, within};
 
 const PART_OF: &str = "applyset.kubernetes.io/part-of";
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::prometheus::{lose_a_repository, sample};
-use crate::support::control_plane::Options;
-use crate::support::operator::Operator;
-use crate::support::prometheus::scraped;
-use crate::support::verdict::repository_called;
-use crate::support::wait::eventually;
-use crate::support::world::{Case, PATIENCE, World, config_map};
+use crate::world::verdict::repository_called;
+use crate::world::{Case, PATIENCE, World, config_map};
+use towline_testing::control_plane::Options;
+use towline_testing::operator::Operator;
+use towline_testing::prometheus::scraped;
+use towline_testing::wait::eventually;
 
 /// What is told of the namespace's Sync `all`, its Sync `behind`, and its repository `lost`; none before
 /// all of it is.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::chart::chart;
-use crate::support::helm::Helm;
+use towline_testing::helm::Helm;
 
 /// How the file of plain manifests begins. One file, because kubectl applies in the order in which it
 /// reads, and the namespace comes first.

@@ -16,7 +16,7 @@ use kube::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::support::{
+use towline_testing::{
     control_plane::{Component, ControlPlane, Options},
     git::{Fault, GitServer},
     kubeconfig::User,
@@ -93,7 +93,7 @@ async fn the_audit_log_tells_users_apart() {
     let entries = cp.audit_since(mark).await;
     let of = |user: &str| {
         let mine = |entry: &&_| -> bool {
-            let entry: &crate::support::audit::Entry = entry;
+            let entry: &towline_testing::audit::Entry = entry;
             entry.user == user && entry.namespace == namespace && entry.is_write()
         };
         entries

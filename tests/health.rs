@@ -4,8 +4,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 use towline::api::Sync;
 
-use crate::support::life::{NOWHERE, deployment};
-use crate::support::world::{Case, condition, world};
+use crate::world::life::{NOWHERE, deployment};
+use crate::world::{Case, condition, world};
 
 #[tokio::test]
 async fn ready_means_available_and_failing_in_time_is_told() {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::chart::{chart, read, values};
 use crate::install::{HOME, cluster};
-use crate::support::helm::Helm;
-use crate::support::kubectl::kubectl;
+use towline_testing::helm::Helm;
+use towline_testing::kubectl::kubectl;
 
 #[tokio::test]
 async fn it_renders_the_same() {

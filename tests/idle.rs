@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use towline::api::GitRepository;
 
-use crate::support::audit::Mark;
-use crate::support::wait::{eventually, never};
-use crate::support::world::{Case, PATIENCE, config_map, world};
+use crate::world::{Case, PATIENCE, config_map, world};
+use towline_testing::audit::Mark;
+use towline_testing::wait::{eventually, never};
 
 async fn two_syncs(name: &str) -> (Case<'static>, String) {
     let files = async |namespace: &str| {

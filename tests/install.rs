@@ -10,20 +10,20 @@ use serde_json::{Value, json};
 use towline::api::{GitRepository, Sync};
 
 use crate::chart::{chart, rendered, values};
-use crate::support::audit::{Entry, Mark};
-use crate::support::binaries;
-use crate::support::control_plane::{ControlPlane, Options};
-use crate::support::definitions::established;
-use crate::support::deployed::as_deployed;
-use crate::support::git::GitServer;
-use crate::support::helm::Helm;
-use crate::support::kubectl::{kubectl, try_kubectl};
-use crate::support::operator::Operator;
-use crate::support::scratch::Scratch;
-use crate::support::tls::Authority;
-use crate::support::verdict::repository_stands;
-use crate::support::wait::eventually;
-use crate::support::world::{Case, PATIENCE, Plane, World, config_map};
+use crate::world::verdict::repository_stands;
+use crate::world::{Case, PATIENCE, Plane, World, config_map};
+use towline_testing::audit::{Entry, Mark};
+use towline_testing::binaries;
+use towline_testing::control_plane::{ControlPlane, Options};
+use towline_testing::definitions::established;
+use towline_testing::deployed::as_deployed;
+use towline_testing::git::GitServer;
+use towline_testing::helm::Helm;
+use towline_testing::kubectl::{kubectl, try_kubectl};
+use towline_testing::operator::Operator;
+use towline_testing::scratch::Scratch;
+use towline_testing::tls::Authority;
+use towline_testing::wait::eventually;
 
 /// Where the release is.
 pub const HOME: &str = "towline-system";

@@ -6,9 +6,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 use towline::api::Sync;
 
-use crate::support::life::{NOWHERE, deployment};
-use crate::support::wait::{eventually, never};
-use crate::support::world::{Case, PATIENCE, condition, config_map, world};
+use crate::world::life::{NOWHERE, deployment};
+use crate::world::{Case, PATIENCE, condition, config_map, world};
+use towline_testing::wait::{eventually, never};
 
 /// A case in which the Sync `all` has applied the ConfigMaps `a` and `b`.
 async fn two_maps(name: &str, spec: Value) -> Case<'static> {

@@ -40,10 +40,10 @@ mod spec;
 mod ssh;
 mod status;
 mod submodules;
-mod support;
 mod transports;
 mod verify;
 mod webhook;
+mod world;
 
 use std::{fs, path::Path};
 
@@ -51,7 +51,7 @@ use std::{fs, path::Path};
 #[test]
 fn every_file_is_declared() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    for (folder, root) in [("", "main.rs"), ("support", "mod.rs")] {
+    for (folder, root) in [("", "main.rs"), ("world", "mod.rs")] {
         let folder = tests.join(folder);
         let declared = fs::read_to_string(folder.join(root)).unwrap();
         for entry in fs::read_dir(&folder).unwrap() {

@@ -10,15 +10,15 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 use towline::api::GitRepository;
 
-use crate::support::control_plane::Options;
-use crate::support::git::GitServer;
-use crate::support::hook;
-use crate::support::hostile::Hostile;
-use crate::support::scratch::Scratch;
-use crate::support::sshd::Sshd;
-use crate::support::tls::Authority;
-use crate::support::verdict::repository_called;
-use crate::support::world::{Case, World};
+use crate::world::verdict::repository_called;
+use crate::world::{Case, World};
+use towline_testing::control_plane::Options;
+use towline_testing::git::GitServer;
+use towline_testing::hook;
+use towline_testing::hostile::Hostile;
+use towline_testing::scratch::Scratch;
+use towline_testing::sshd::Sshd;
+use towline_testing::tls::Authority;
 
 /// Stands in every secret value.
 pub const MARKER: &str = "Zk7q1marker8Xw";

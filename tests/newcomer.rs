@@ -12,16 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use crate::support::binaries;
-use crate::support::control_plane::{ControlPlane, Options};
-use crate::support::deployed::as_deployed;
-use crate::support::git::GitServer;
-use crate::support::helm::Helm;
-use crate::support::life::deployment;
-use crate::support::operator::Operator;
-use crate::support::repo::Repo;
-use crate::support::scratch::Scratch;
-use crate::support::world::config_map;
+use crate::world::config_map;
+use crate::world::life::deployment;
+use towline_testing::binaries;
+use towline_testing::control_plane::{ControlPlane, Options};
+use towline_testing::deployed::as_deployed;
+use towline_testing::git::GitServer;
+use towline_testing::helm::Helm;
+use towline_testing::operator::Operator;
+use towline_testing::repo::Repo;
+use towline_testing::scratch::Scratch;
 
 /// What stands in README.md in place of a repository of the reader's own.
 const THEIRS: &str = "https://git.example/team-a/shop.git";

@@ -3,14 +3,14 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 
-use crate::support::life::{NOWHERE, deployment};
-use crate::support::repo::{Change, NewCommit, Parent};
-use crate::support::wait::eventually;
-use crate::support::world::{PATIENCE, world};
+use crate::world::life::{NOWHERE, deployment};
+use crate::world::{PATIENCE, world};
+use towline_testing::repo::{Change, NewCommit, Parent};
+use towline_testing::wait::eventually;
 
 /// Many ConfigMaps in one file.
 pub fn many(count: usize, namespace: &str, value: &str) -> String {
-    let map = |index| crate::support::world::config_map(&format!("m{index}"), namespace, value);
+    let map = |index| crate::world::config_map(&format!("m{index}"), namespace, value);
     (0..count).map(map).collect::<Vec<_>>().join("---\n")
 }
 

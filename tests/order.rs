@@ -5,9 +5,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::Api;
 use serde_json::json;
 
-use crate::support::life::deployment;
-use crate::support::wait::eventually;
-use crate::support::world::{PATIENCE, config_map, world};
+use crate::world::life::deployment;
+use crate::world::{PATIENCE, config_map, world};
+use towline_testing::wait::eventually;
 
 /// A definition of the kind `Boat` in a group of the test's own.
 fn definition(group: &str) -> String {

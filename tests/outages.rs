@@ -3,11 +3,11 @@
 
 use serde_json::json;
 
-use crate::support::git::{Fault, GitServer};
-use crate::support::login::live;
-use crate::support::repo::Repo;
-use crate::support::verdict::{assert_says, repository_stands};
-use crate::support::world::{Case, world};
+use crate::world::login::live;
+use crate::world::verdict::{assert_says, repository_stands};
+use crate::world::{Case, world};
+use towline_testing::git::{Fault, GitServer};
+use towline_testing::repo::Repo;
 
 /// A case that follows a repository of a server of its own.
 async fn follow(case: &Case<'_>, server: &GitServer, timeout: &str) -> (Repo, String) {

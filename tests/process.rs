@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::control_plane::Options;
-use crate::support::wait::eventually;
-use crate::support::world::{PATIENCE, World, config_map};
+use crate::world::{PATIENCE, World, config_map};
+use towline_testing::control_plane::Options;
+use towline_testing::wait::eventually;
 
 async fn get(world: &World, path: &str, accept: &str) -> Result<String, String> {
     let page = world.operator.page_as(path, accept).await;
@@ -60,7 +60,7 @@ async fn probes_answer_metrics_count_and_sigterm_ends_it() {
         let api: kube::Api<towline::api::Sync> =
             kube::Api::namespaced(case.client.clone(), &namespace);
         let sync = api.get("all").await.map_err(|error| error.to_string())?;
-        match crate::support::world::applied(&sync).ends_with(&second) {
+        match crate::world::applied(&sync).ends_with(&second) {
             true => Ok(()),
             false => Err(format!("{:?}", sync.status)),
         }

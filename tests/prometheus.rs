@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use towline::api::{GitRepository, Sync};
 use towline::metrics::Metrics;
 
-use crate::support::prometheus::{Prometheus, promtool, scraped};
-use crate::support::wait::eventually;
-use crate::support::world::{Case, PATIENCE, config_map, world};
+use crate::world::{Case, PATIENCE, config_map, world};
+use towline_testing::prometheus::{Prometheus, promtool, scraped};
+use towline_testing::wait::eventually;
 
 const RULES: &str = "deploy/chart/files/rules.yaml";
 const DASHBOARD: &str = "deploy/chart/files/dashboard.json";

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 use towline::api::GitRepository;
 
-use crate::support::login::live;
-use crate::support::repo::{Change, NewCommit, Parent};
-use crate::support::verdict::{assert_says, repository_stands};
-use crate::support::world::{Case, world};
+use crate::world::login::live;
+use crate::world::verdict::{assert_says, repository_stands};
+use crate::world::{Case, world};
+use towline_testing::repo::{Change, NewCommit, Parent};
 
 /// A commit on a branch whose ConfigMap `a` has this value.
 fn commit(case: &Case<'_>, branch: &str, parent: Parent<'_>, value: &str) -> String {

@@ -13,16 +13,16 @@ use towline::leader::WEBHOOK_ADDRESS;
 
 use crate::bad_spec::{loosen, object, untyped, untyped_stands};
 use crate::newer::many;
-use crate::support::audit::{Entry, Mark};
-use crate::support::control_plane::Options;
-use crate::support::git::Served;
-use crate::support::kubeconfig::User;
-use crate::support::operator::{Operator, OperatorOptions};
-use crate::support::process::Lifetime;
-use crate::support::proxy::Proxy;
-use crate::support::wait::eventually;
-use crate::support::world::{Case, PATIENCE, World, config_map};
 use crate::webhook::{call_at, pushed, secret};
+use crate::world::{Case, PATIENCE, World, config_map};
+use towline_testing::audit::{Entry, Mark};
+use towline_testing::control_plane::Options;
+use towline_testing::git::Served;
+use towline_testing::kubeconfig::User;
+use towline_testing::operator::{Operator, OperatorOptions};
+use towline_testing::process::Lifetime;
+use towline_testing::proxy::Proxy;
+use towline_testing::wait::eventually;
 
 /// Short, and still long enough for a leader on a machine that compiles at the same time.
 const LEASE: Duration = Duration::from_secs(6);

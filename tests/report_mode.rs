@@ -6,9 +6,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 use towline::api::Sync;
 
-use crate::support::life::deployment;
-use crate::support::wait::never;
-use crate::support::world::{Case, condition, config_map, world};
+use crate::world::life::deployment;
+use crate::world::{Case, condition, config_map, world};
+use towline_testing::wait::never;
 
 fn drifted(sync: &Sync) -> u32 {
     let objects = sync.status.as_ref().and_then(|status| status.objects);

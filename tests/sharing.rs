@@ -5,10 +5,10 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 use towline::api::Sync;
+use towline_testing::audit::Mark;
+use towline_testing::wait::eventually;
 
-use crate::support::wait::eventually;
-use crate::support::world::{PATIENCE, config_map, world};
-use crate::support::{audit::Mark, world::Case};
+use crate::world::{Case, PATIENCE, config_map, world};
 
 const PART_OF: &str = "applyset.kubernetes.io/part-of";
 

@@ -3,10 +3,10 @@
 use serde_json::json;
 use towline::api::{GitRepository, Sync};
 
-use crate::support::repo::{Change, NewCommit};
-use crate::support::verdict::{assert_says, repository_stands};
-use crate::support::wait::eventually;
-use crate::support::world::{Case, PATIENCE, config_map, world};
+use crate::world::verdict::{assert_says, repository_stands};
+use crate::world::{Case, PATIENCE, config_map, world};
+use towline_testing::repo::{Change, NewCommit};
+use towline_testing::wait::eventually;
 
 /// Waits until the Sync `repo` is gone.
 async fn child_gone(case: &Case<'_>) {

@@ -3,10 +3,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::login::{Wrong, fetched, follow, give, is_told_and_healed, live};
-use crate::support::sshd::Sshd;
-use crate::support::verdict::{assert_says, assert_silent, repository_stands};
-use crate::support::world::{Case, world};
+use crate::world::login::{Wrong, fetched, follow, give, is_told_and_healed, live};
+use crate::world::verdict::{assert_says, assert_silent, repository_stands};
+use crate::world::{Case, world};
+use towline_testing::sshd::Sshd;
 
 /// Stands in every value that is a secret.
 const MARKER: &str = "sesame-marker";

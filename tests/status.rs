@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use towline::api::{GitRepository, Sync};
 
-use crate::support::control_plane::Options;
-use crate::support::life::deployment;
-use crate::support::wait::eventually;
-use crate::support::world::{Case, PATIENCE, World, config_map, world};
+use crate::world::life::deployment;
+use crate::world::{Case, PATIENCE, World, config_map, world};
+use towline_testing::control_plane::Options;
+use towline_testing::wait::eventually;
 
 fn secret(name: &str, namespace: &str) -> String {
     format!(

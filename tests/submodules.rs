@@ -4,9 +4,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 use towline::api::GitRepository;
 
-use crate::support::repo::{Change, NewCommit};
-use crate::support::verdict::{assert_says, repository_stands};
-use crate::support::world::{config_map, world};
+use crate::world::verdict::{assert_says, repository_stands};
+use crate::world::{config_map, world};
+use towline_testing::repo::{Change, NewCommit};
 
 fn module(url: &str) -> String {
     format!("[submodule \"lib\"]\n\tpath = apps/lib\n\turl = {url}\n")

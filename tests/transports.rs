@@ -3,12 +3,12 @@
 
 use serde_json::{Value, json};
 
-use crate::support::git::GitServer;
-use crate::support::login::{Wrong, follow, give, is_told_and_healed, live, take_away};
-use crate::support::repo::Repo;
-use crate::support::tls::Authority;
-use crate::support::verdict::{assert_says, assert_silent, repository_stands};
-use crate::support::world::{Case, world};
+use crate::world::login::{Wrong, follow, give, is_told_and_healed, live, take_away};
+use crate::world::verdict::{assert_says, assert_silent, repository_stands};
+use crate::world::{Case, world};
+use towline_testing::git::GitServer;
+use towline_testing::repo::Repo;
+use towline_testing::tls::Authority;
 
 /// Stands in every value that is a secret.
 const MARKER: &str = "sesame-marker";

@@ -5,11 +5,11 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 use towline::api::{GitRepository, Sync};
 
-use crate::support::control_plane::Options;
-use crate::support::signing::Person;
-use crate::support::verdict::{assert_says, repository_stands};
-use crate::support::wait::eventually;
-use crate::support::world::{Case, PATIENCE, World, applied, config_map, world};
+use crate::world::verdict::{assert_says, repository_stands};
+use crate::world::{Case, PATIENCE, World, applied, config_map, world};
+use towline_testing::control_plane::Options;
+use towline_testing::signing::Person;
+use towline_testing::wait::eventually;
 
 /// Makes the Secret `signers`.
 async fn signers(case: &Case<'_>, data: &Value) {

@@ -8,11 +8,11 @@ use serde_json::json;
 use tokio::time::sleep;
 use towline::api::GitRepository;
 
-use crate::support::hook;
-use crate::support::operator::Operator;
-use crate::support::verdict::{assert_says, assert_silent, repository_stands};
-use crate::support::wait::{eventually, never};
-use crate::support::world::{Case, PATIENCE, config_map, world};
+use crate::world::verdict::{assert_says, assert_silent, repository_stands};
+use crate::world::{Case, PATIENCE, config_map, world};
+use towline_testing::hook;
+use towline_testing::operator::Operator;
+use towline_testing::wait::{eventually, never};
 
 const SECRET: &str = "pEf7-webhook-secret-marker";
 
@@ -133,7 +133,7 @@ async fn a_webhook_without_its_secret_is_told_and_polling_goes_on() {
         case.patch::<Secret>("hook", json!({"stringData": patch}))
             .await;
         case.announce().await;
-        crate::support::wait::eventually(says, crate::support::world::PATIENCE, async || {
+        towline_testing::wait::eventually(says, crate::world::PATIENCE, async || {
             let message = repository_stands(&case, "False", "WebhookInvalid").await;
             message.contains(says).then_some(()).ok_or(message)
         })

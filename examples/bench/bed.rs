@@ -15,14 +15,14 @@ use crate::Options;
 use crate::floor::Raw;
 use crate::load::{Load, NAMESPACES};
 use crate::seen;
-use crate::support::audit::Entry;
-use crate::support::control_plane::{self, ControlPlane};
-use crate::support::definitions::define;
-use crate::support::git::GitServer;
-use crate::support::kubeconfig::User;
-use crate::support::kubectl::kubectl;
-use crate::support::operator::{Operator, OperatorOptions};
-use crate::support::repo::Repo;
+use towline_testing::audit::Entry;
+use towline_testing::control_plane::{self, ControlPlane};
+use towline_testing::definitions::define;
+use towline_testing::git::GitServer;
+use towline_testing::kubeconfig::User;
+use towline_testing::kubectl::kubectl;
+use towline_testing::operator::{Operator, OperatorOptions};
+use towline_testing::repo::Repo;
 
 /// Where GitRepositories and Syncs are.
 pub const HOME: &str = "bench";

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::Options;
 use crate::bed::Bed;
 use crate::report::{Limit, Report, Row, Unit, median, millis};
-use crate::support::usage::Memory;
+use towline_testing::usage::Memory;
 
 const MEBIBYTE: f64 = (1 << 20) as f64;
 

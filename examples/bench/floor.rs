@@ -9,8 +9,8 @@ use kube::Client;
 use serde_json::Value;
 use towline::source::{Cache, FetchRequest, Fetched, Reference, Settings, Snapshot};
 
-use crate::support::control_plane::ControlPlane;
-use crate::support::scratch::Scratch;
+use towline_testing::control_plane::ControlPlane;
+use towline_testing::scratch::Scratch;
 
 /// Connection counts of which the best is the floor.
 pub const CONNECTIONS: [usize; 3] = [8, 12, 16];

@@ -14,9 +14,9 @@ use crate::load::Load;
 use crate::report::{Limit, Report, Row, Unit, best, median, millis, seconds};
 use crate::seen;
 use crate::small::{create, memory};
-use crate::support::audit::Entry;
-use crate::support::kubeconfig::User;
-use crate::support::usage::{Memory, processor_time};
+use towline_testing::audit::Entry;
+use towline_testing::kubeconfig::User;
+use towline_testing::usage::{Memory, processor_time};
 
 const NAME: &str = "large";
 

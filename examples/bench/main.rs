@@ -6,9 +6,6 @@
 // A benchmark that cannot do its work has nothing better to do than to say so and end.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
-
 mod bed;
 mod empty;
 mod floor;

@@ -15,7 +15,7 @@ use crate::floor::{Call, Fetcher};
 use crate::load::{Load, config_map_file};
 use crate::report::{Limit, Report, Row, Unit, best, median, millis, seconds};
 use crate::seen;
-use crate::support::usage::{Memory, processor_time};
+use towline_testing::usage::{Memory, processor_time};
 
 const SYNCS: usize = 250;
 const EACH: usize = 4;

@@ -12,7 +12,7 @@ use crate::load::Load;
 use crate::report::{Limit, Report, Row, Unit, median, millis};
 use crate::seen;
 use crate::small::AFTERWARDS;
-use crate::support::{hook, secret::token};
+use towline_testing::{hook, secret::token};
 
 /// The Secret with what signs a webhook.
 const HOOK: &str = "hook";

@@ -12,7 +12,7 @@ use crate::load::Load;
 use crate::pushed;
 use crate::report::{Limit, Report, Row, Unit, best, median, millis, seconds};
 use crate::seen;
-use crate::support::usage::{Memory, processor_time};
+use towline_testing::usage::{Memory, processor_time};
 
 const CONFIG_MAPS: usize = 1_000;
 

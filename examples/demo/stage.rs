@@ -9,21 +9,18 @@ use std::{
 
 use kube::{Api, Client};
 use towline::api::{Condition, GitRepository, Sync};
-
-use crate::{
-    clone::WorkingCopy,
-    support::{
-        audit::{Entry, Mark},
-        binaries,
-        control_plane::{ControlPlane, Options},
-        definitions::define,
-        git::GitServer,
-        kubeconfig::User,
-        kubectl::try_kubectl,
-        operator::{Operator, OperatorOptions, built},
-    },
-    timeline::Timeline,
+use towline_testing::{
+    audit::{Entry, Mark},
+    binaries,
+    control_plane::{ControlPlane, Options},
+    definitions::define,
+    git::GitServer,
+    kubeconfig::User,
+    kubectl::try_kubectl,
+    operator::{Operator, OperatorOptions, built},
 };
+
+use crate::{clone::WorkingCopy, timeline::Timeline};
 
 /// The name of the GitRepository, its Sync and the repository itself.
 pub const NAME: &str = "shop";

@@ -19,18 +19,9 @@ use tokio::net::TcpListener;
 use super::*;
 
 // Servers that the tests of the whole program have too.
-#[path = "../../tests/support/process.rs"]
-#[allow(dead_code, clippy::expect_used)]
-mod process;
-#[path = "../../tests/support/sshd.rs"]
-#[allow(dead_code)]
-mod sshd;
-#[path = "../../tests/support/tls.rs"]
-mod tls;
-
-pub(super) use sshd::Sshd;
-pub(super) use tls::Authority;
-use tls::Tls;
+pub(super) use towline_testing::sshd::Sshd;
+pub(super) use towline_testing::tls::Authority;
+use towline_testing::tls::Tls;
 
 /// How the server answers.
 #[derive(Clone, Copy, Debug, PartialEq)]

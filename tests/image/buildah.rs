@@ -7,9 +7,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::binaries;
-use crate::support::process::{Lifetime, Process};
-use crate::support::scratch::Scratch;
+use towline_testing::binaries;
+use towline_testing::process::{Lifetime, Process};
+use towline_testing::scratch::Scratch;
 
 /// Where the mounted folder is in the container.
 const MOUNT: &str = "/var/run/towline-test";

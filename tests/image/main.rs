@@ -6,9 +6,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod buildah;
 mod image;
 
@@ -21,13 +18,13 @@ use serde_json::{Value, json};
 use towline::api::GitRepository;
 
 use buildah::Buildah;
-use support::control_plane::{ControlPlane, Options};
-use support::definitions::define;
-use support::git::GitServer;
-use support::kubeconfig::User;
-use support::kubectl::{kubectl, try_kubectl};
-use support::wait::eventually;
-use support::world::config_map;
+use towline_testing::control_plane::{ControlPlane, Options};
+use towline_testing::definitions::define;
+use towline_testing::git::GitServer;
+use towline_testing::kubeconfig::User;
+use towline_testing::kubectl::{kubectl, try_kubectl};
+use towline_testing::manifest::config_map;
+use towline_testing::wait::eventually;
 
 /// What takes a second on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);

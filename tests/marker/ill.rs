@@ -1,7 +1,7 @@
 //! What a hostile Git server answers: what it was shown, in every place where a client may take up words
 //! for people.
 
-use crate::support::hostile::Heard;
+use towline_testing::hostile::Heard;
 
 /// The places, each the name of a repository, and the reason that a client's failure has.
 pub const MODES: [(&str, &str); 14] = [

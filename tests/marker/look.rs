@@ -13,8 +13,8 @@ use serde_json::Value;
 use towline::api::{GitRepository, Sync};
 
 use super::MARKER;
-use crate::support::sshd::COMMENT;
-use crate::support::world::Case;
+use crate::world::Case;
+use towline_testing::sshd::COMMENT;
 
 pub fn base64(text: &str) -> String {
     BASE64_STANDARD.encode(text)

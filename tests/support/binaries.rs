@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::process::{Lifetime, Process};
 
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/control-plane");
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../control-plane");
 
 /// Kubernetes, Helm and others compare the server's version, and a plain `go build` sets none.
 const LDFLAGS: &str = "-s -w \

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::{
     control_plane::ControlPlane,
+    in_repository,
     kubeconfig::User,
     process::{Lifetime, Process},
     scratch::Scratch,
@@ -246,22 +247,28 @@ fn spawn(program: &Path, options: &OperatorOptions, folder: &Path) -> Process {
 /// anew: minutes.
 const LEAKED: [&str; 2] = ["CARGO_MANIFEST_", "CARGO_PKG_"];
 
-/// The built operator. Cargo tells a test where it is; an example finds it two folders up from itself,
-/// after a build, since Cargo makes no binary for it.
+/// The built operator, which is two folders up from the test or example that runs. Cargo builds it before it
+/// runs a test (which is in `deps`), and does not build it for an example: there, this function does.
 pub fn built() -> PathBuf {
-    if let Some(path) = option_env!("CARGO_BIN_EXE_towline") {
-        return PathBuf::from(path);
+    let ours = env::current_exe().expect("our own path");
+    let folder = ours.ancestors().nth(2).expect("a target folder");
+    if ours.ancestors().nth(1) == Some(&folder.join("deps")) {
+        return folder.join("towline");
     }
-    let example = env::current_exe().expect("our own path");
-    let folder = example.ancestors().nth(2).expect("a target folder");
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") => "dev",
         Some(profile) => profile,
         None => panic!("not in a target folder: {}", folder.display()),
     };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let build = ["build", "--manifest-path", manifest];
+    let manifest = in_repository("Cargo.toml").display().to_string();
+    let build = [
+        "build",
+        "--package",
+        "towline",
+        "--manifest-path",
+        &manifest,
+    ];
     let build = [&build[..], &["--bin", "towline", "--profile", profile]].concat();
     let mut args: Vec<OsString> = Vec::new();
     for (name, _) in env::vars_os() {

@@ -12,8 +12,7 @@ use super::operator::Operator;
 use super::ports;
 use super::process::{Lifetime, Process, tail};
 use super::scratch::Scratch;
-use super::wait::eventually;
-use super::world::PATIENCE;
+use super::wait::{PATIENCE, eventually};
 
 /// A running Prometheus. It ends on drop.
 #[derive(Debug)]

@@ -5,6 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long a test waits for what takes milliseconds on an idle machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 const POLL: Duration = Duration::from_millis(20);
 
 /// What one look gives: the awaited value, or a description of what is there instead.

@@ -4,8 +4,8 @@ use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use towline::api::{GitRepository, Sync};
 
-use super::wait::eventually;
-use super::world::{Case, PATIENCE};
+use crate::world::{Case, PATIENCE};
+use towline_testing::wait::eventually;
 
 /// Waits until the condition `Ready` of the case's repository has a status and reason; its message.
 pub async fn repository_stands(case: &Case<'_>, status: &str, reason: &str) -> String {

@@ -3,8 +3,6 @@
 //! There is one for all tests of the binary. A test works in a namespace and a repository of its own, and
 //! one that stops the operator starts a [`World`] of its own.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::{ConfigMap, Event};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -12,17 +10,21 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use towline::api::{GitRepository, Sync};
 
-use super::control_plane::{ControlPlane, Options};
-use super::definitions::define;
-use super::git::GitServer;
-use super::kubectl::try_kubectl;
-use super::operator::{Operator, OperatorOptions};
-use super::repo::Repo;
-use super::shared::shared;
-use super::wait::{eventually, within};
+pub mod life;
+pub mod login;
+pub mod verdict;
 
-/// How long a test waits for what takes milliseconds on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub use towline_testing::manifest::config_map;
+pub use towline_testing::wait::PATIENCE;
+
+use towline_testing::control_plane::{ControlPlane, Options};
+use towline_testing::definitions::define;
+use towline_testing::git::GitServer;
+use towline_testing::kubectl::try_kubectl;
+use towline_testing::operator::{Operator, OperatorOptions};
+use towline_testing::repo::Repo;
+use towline_testing::shared::shared;
+use towline_testing::wait::{eventually, within};
 
 /// A control plane with towline on it.
 pub struct World {
@@ -170,7 +172,7 @@ impl Case<'_> {
         let client = self
             .world
             .cp
-            .client_for(super::kubeconfig::User::Person)
+            .client_for(towline_testing::kubeconfig::User::Person)
             .await;
         let api: Api<K> = Api::namespaced(client, &self.namespace);
         let params = PatchParams {
@@ -281,14 +283,6 @@ impl Case<'_> {
             .filter(|event| event.reason.as_deref() == Some(reason));
         told.filter_map(|event| event.message).collect()
     }
-}
-
-/// A ConfigMap's manifest with one value.
-pub fn config_map(name: &str, namespace: &str, value: &str) -> String {
-    format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: {namespace}\n\
-         data:\n  value: {value}\n"
-    )
 }
 
 /// Status, reason and message of a condition; empty where it is absent.

@@ -10,13 +10,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use towline::api::Sync;
 
-use super::audit::{Entry, Mark};
-use super::control_plane::ControlPlane;
-use super::kubeconfig::User;
-use super::kubectl::kubectl;
-use super::repo::Repo;
-use super::wait::eventually;
-use super::world::{Case, PATIENCE, Plane, World, config_map};
+use crate::world::{Case, PATIENCE, Plane, World, config_map};
+use towline_testing::audit::{Entry, Mark};
+use towline_testing::control_plane::ControlPlane;
+use towline_testing::kubeconfig::User;
+use towline_testing::kubectl::kubectl;
+use towline_testing::repo::Repo;
+use towline_testing::wait::eventually;
 
 impl World {
     /// The control plane of a world of the test's own.

@@ -4,9 +4,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
-use super::verdict::{assert_says, repository_stands};
-use super::wait::eventually;
-use super::world::{Case, PATIENCE, config_map};
+use crate::world::verdict::{assert_says, repository_stands};
+use crate::world::{Case, PATIENCE, config_map};
+use towline_testing::wait::eventually;
 
 /// Makes the Secret `git` hold these keys, where they are not null, and no others.
 pub async fn give(case: &Case<'_>, data: &Value) {
