@@ -5,6 +5,8 @@
 
 mod id;
 mod read;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::fmt;
 use std::sync::Arc;

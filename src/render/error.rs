@@ -1,17 +1,18 @@
-//! Why a path cannot be rendered: always which file, and where in it.
+//! Why files cannot be read as manifests: always which file, and where in it.
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::content::SourceFile;
-use crate::manifest::{ObjectError, ObjectKey, YamlError};
+use super::Text;
+use crate::content::ReadError;
+use crate::manifest::{ObjectError, YamlError};
 
 /// How many broken files an error lists; it counts the rest.
 const MAX_LISTED: usize = 10;
 
-/// Why one blob is no set of manifests.
+/// Why one text holds no manifests.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BlobError {
+pub enum TextError {
     /// It is neither YAML nor JSON.
     #[error("invalid yaml")]
     Yaml(#[source] YamlError),
@@ -24,19 +25,20 @@ pub enum BlobError {
         #[source]
         source: ObjectError,
     },
-    /// A kustomization would be half applied: its resources, without what it does to them.
+    /// A kustomization. The hint never says to ignore the file: its resources would be applied without its
+    /// changes, and its patches as whole objects.
     #[error(
-        "document {document}: a Kustomization of kustomize: towline applies plain manifests; \
-         commit the output of kustomize build, or list the file in .towlineignore"
+        "document {document}: a Kustomization of kustomize, which towline does not run: commit the output \
+         of kustomize build in a folder of its own, and set spec.path to that folder"
     )]
     Kustomization {
         /// The 1-based document.
         document: u32,
     },
-    /// Its content is elsewhere.
+    /// A pointer to a file on a Git LFS server.
     #[error(
-        "a Git LFS pointer, whose content is not in the repository: commit the file itself, or list \
-         it in .towlineignore"
+        "a Git LFS pointer, and its content is not in the repository: commit the file itself, or list it \
+         in .towlineignore"
     )]
     LfsPointer,
     /// A place that was asked for holds no object.
@@ -52,13 +54,13 @@ pub enum BlobError {
 /// A file that cannot be read as manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokenFile {
-    /// The file, from the repository's root.
+    /// The file, from the root of the tree.
     pub file: Arc<str>,
     /// Why.
-    pub error: BlobError,
+    pub error: TextError,
 }
 
-/// The file and all causes, on one line: a message has room for several files.
+/// The file and all causes on one line, so that a message can list several files.
 impl fmt::Display for BrokenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.file, self.error)?;
@@ -69,7 +71,7 @@ impl fmt::Display for BrokenFile {
         }
         if matches!(
             self.error,
-            BlobError::Object {
+            TextError::Object {
                 source: ObjectError::Missing(_),
                 ..
             }
@@ -80,7 +82,7 @@ impl fmt::Display for BrokenFile {
     }
 }
 
-/// What a file that is no manifest probably is.
+/// Guesses from its name what a file is that is no manifest.
 fn hint(file: &str) -> &'static str {
     match file.rsplit('/').next().unwrap_or_default() {
         "Chart.yaml" | "values.yaml" => {
@@ -88,15 +90,16 @@ fn hint(file: &str) -> &'static str {
              or list the folder in .towlineignore)"
         }
         "kustomization.yaml" | "kustomization.yml" => {
-            " (for kustomize? towline applies plain manifests: commit the output of kustomize build)"
+            " (for kustomize? towline does not run it: commit the output of kustomize build in a folder of \
+             its own, and set spec.path to that folder)"
         }
         _ => " (not a manifest? list it in .towlineignore)",
     }
 }
 
-/// Why a path cannot be rendered.
+/// Why the manifests of a path cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum RenderError<E> {
+pub enum RenderError {
     /// Files that cannot be read as manifests.
     #[error("{}", listed(files, *more))]
     Broken {
@@ -105,42 +108,15 @@ pub enum RenderError<E> {
         /// How many more there are.
         more: usize,
     },
-    /// The same object in two places.
-    #[error("{object} is written twice: {} document {}, and {} document {}", first.0, first.1, second.0, second.1)]
-    Duplicate {
-        /// The object.
-        object: ObjectKey,
-        /// File and document of the one.
-        first: (Arc<str>, u32),
-        /// File and document of the other.
-        second: (Arc<str>, u32),
-    },
-    /// No object at all; nothing is pruned then, for a path is more often wrong than empty.
-    #[error(
-        "no manifest found under {}, or .towlineignore leaves all out; nothing is pruned",
-        shown(path)
-    )]
-    Empty {
-        /// The path.
-        path: String,
-    },
-    /// A blob could not be read from the repository.
+    /// A text cannot be read at all.
     #[error("cannot read {file}")]
     Read {
-        /// The file, from the repository's root.
+        /// The file, from the root of the tree.
         file: Arc<str>,
-        /// The reader's error.
+        /// Why.
         #[source]
-        source: E,
+        source: ReadError,
     },
-}
-
-fn shown(path: &str) -> &str {
-    if path.is_empty() {
-        "the repository's root"
-    } else {
-        path
-    }
 }
 
 fn listed(files: &[BrokenFile], more: usize) -> String {
@@ -155,7 +131,7 @@ fn listed(files: &[BrokenFile], more: usize) -> String {
     text
 }
 
-/// The broken files of one render.
+/// The broken files of one path.
 #[derive(Default)]
 pub(super) struct Broken {
     files: Vec<BrokenFile>,
@@ -163,10 +139,10 @@ pub(super) struct Broken {
 }
 
 impl Broken {
-    pub(super) fn push(&mut self, file: &SourceFile, error: BlobError) {
+    pub(super) fn push(&mut self, text: &Text, error: TextError) {
         if self.files.len() < MAX_LISTED {
             self.files.push(BrokenFile {
-                file: file.path.clone(),
+                file: text.file.clone(),
                 error,
             });
         } else {
@@ -174,7 +150,7 @@ impl Broken {
         }
     }
 
-    pub(super) fn into_error<E>(self) -> Option<RenderError<E>> {
+    pub(super) fn into_error(self) -> Option<RenderError> {
         let Self { files, more } = self;
         (!files.is_empty()).then_some(RenderError::Broken { files, more })
     }

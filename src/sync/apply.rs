@@ -8,13 +8,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::memory::Trouble;
 use super::report::Round;
-use super::target::{Item, Target};
+use super::target::Target;
 use super::{Driver, bodies};
 use crate::api::Sync;
 use crate::cluster::{Applied, Cluster, Compared, WriteError};
-use crate::manifest::{GroupVersionKind, Manifest};
+use crate::desired::Item;
+use crate::manifest::Manifest;
 use crate::plan::{Cause, Observed, Stage, SyncName, apply_order, stamped};
-use crate::render::Entry;
 
 /// Requests at once of one Sync.
 const PARALLEL: usize = 12;
@@ -64,10 +64,10 @@ pub(super) enum Stopped {
 
 /// Sorts jobs into the order in which they are worked on.
 pub(super) fn order(jobs: &mut [Job], target: &Target) {
-    let entries = target.rendered.entries();
     apply_order(jobs, |job| {
-        let entry = &entries[job.item.entry];
-        (job.item.key.kind.clone(), &*entry.file, entry.document)
+        let place = target.desired.provenance(job.item.index);
+        let (file, document) = place.map_or(("", 0), |place| (place.file(), place.document));
+        (job.item.key.kind.clone(), file, document)
     });
 }
 
@@ -118,34 +118,25 @@ impl Driver {
         target: &Target,
         stage: &[Job],
     ) -> impl Stream<Item = (usize, Done)> + Send + use<> {
-        let entries = target.rendered.entries();
-        let wanted = stage.iter().enumerate();
-        let wanted: Vec<(usize, Entry)> = wanted
-            .map(|(index, job)| (index, entries[job.item.entry].clone()))
-            .collect();
-        let mut read = bodies::read(Arc::clone(&target.seen.snapshot), wanted);
+        let desired = Arc::clone(&target.desired);
+        let wanted = stage.iter().map(|job| job.item.index).collect();
+        let mut read = bodies::read(target.seen.snapshot.clone(), desired, wanted);
         let manifests = stream::poll_fn(move |context| read.poll_recv(context));
         let superseded = self.superseded_later();
         let (context, owner) = (Arc::clone(&self.context), self.name.clone());
-        let work: Vec<(Item, Task, GroupVersionKind)> = stage
+        let work: Vec<(Item, Task)> = stage
             .iter()
-            .map(|job| {
-                (
-                    job.item.clone(),
-                    job.task,
-                    entries[job.item.entry].gvk.clone(),
-                )
-            })
+            .map(|job| (job.item.clone(), job.task))
             .collect();
         manifests
             .take_while(move |_| std::future::ready(!superseded()))
             .map(move |(index, manifest)| {
-                let (item, task, gvk) = work[index].clone();
+                let (item, task) = work[index].clone();
                 let (context, owner) = (Arc::clone(&context), owner.clone());
                 async move {
                     (
                         index,
-                        one(&context.cluster, &owner, &item, task, &gvk, manifest).await,
+                        one(&context.cluster, &owner, &item, task, manifest).await,
                     )
                 }
             })
@@ -173,7 +164,6 @@ async fn one(
     owner: &SyncName,
     item: &Item,
     task: Task,
-    gvk: &GroupVersionKind,
     manifest: Result<Manifest, Trouble>,
 ) -> Done {
     let Item { key, digest, .. } = item;
@@ -181,7 +171,7 @@ async fn one(
         Ok(manifest) => manifest,
         Err(error) => return Done::Unreadable(error),
     };
-    let Some(served) = cluster.kinds.get(gvk) else {
+    let Some(served) = cluster.kinds.get(&manifest.gvk) else {
         return Done::Failed(WriteError::NotServed);
     };
     let body = match task {

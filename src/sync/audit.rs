@@ -5,8 +5,9 @@
 use std::fmt;
 
 use super::apply::{Job, Task};
-use super::target::{Item, Target, place};
+use super::target::Target;
 use crate::cluster::Applied;
+use crate::desired::Item;
 use crate::manifest::ObjectKey;
 use crate::plan::{Cause, SyncName};
 
@@ -87,10 +88,9 @@ pub(super) fn log(
     writer: Option<&str>,
 ) {
     let snapshot = target.map(|target| &target.seen.snapshot);
-    let entries = target.map(|target| target.rendered.entries());
-    let file = entries
+    let file = target
         .zip(item)
-        .and_then(|(entries, item)| Some(place(entries.get(item.entry)?)));
+        .and_then(|(target, item)| target.place(item.index));
     tracing::info!(
         target: AUDIT,
         action = action.as_str(),
@@ -168,7 +168,7 @@ mod tests {
                 item: Item {
                     key,
                     digest: digest(digested),
-                    entry: 0,
+                    index: 0,
                 },
                 task: Task::Apply(cause),
                 before: before.clone(),

@@ -9,7 +9,7 @@ use super::Driver;
 use super::apply::Job;
 use super::audit::Action;
 use super::memory::Fight;
-use super::target::{Target, place, title};
+use super::target::Target;
 use super::verdict::{Drift, Facts, Problem, listing};
 use super::wake::Due;
 use crate::api::{
@@ -386,7 +386,7 @@ impl Driver {
             .keys()
             .filter(|key| memory.records.contains_key(*key));
         ObjectCounts {
-            desired: count(target.rendered.entries().len()),
+            desired: count(target.desired.objects().len()),
             applied: count(memory.records.len() - drifted.count()),
             drifted: count(memory.drifted.len()),
             unhealthy: count(memory.unhealthy.len()),
@@ -399,13 +399,13 @@ impl Driver {
     }
 
     fn problems(&self, target: &Target) -> Vec<Problem> {
-        let entries = target.rendered.entries();
-        let at = |index: usize| Some(place(&entries[index]));
+        let desired = target.desired.objects();
+        let at = |index: usize| target.place(index);
         let misplaced = self.objects.misplaced.iter().map(|(index, why)| Problem {
-            object: title(&entries[*index]),
+            object: desired[*index].key().to_string(),
             place: at(*index),
             reason: Reason::InvalidManifest,
-            message: why.clone(),
+            message: why.to_string(),
         });
         let taken = self
             .objects
@@ -419,7 +419,7 @@ impl Driver {
             });
         let troubles = self.memory.troubles.iter().map(|(key, trouble)| Problem {
             object: key.to_string(),
-            place: self.objects.items.get(key).and_then(|item| at(item.entry)),
+            place: self.objects.items.get(key).and_then(|item| at(item.index)),
             reason: trouble.reason,
             message: trouble.message.clone(),
         });
@@ -430,11 +430,11 @@ impl Driver {
             message: format!("it has left Git and cannot be deleted: {}", trouble.message),
         });
         let waiting = self.objects.waiting.values().filter_map(|indexes| {
-            let entry = &entries[*indexes.first()?];
-            let kind = entry.gvk.group_kind();
-            let version = entry.gvk.api_version();
+            let object = &desired[*indexes.first()?];
+            let kind = object.gvk.group_kind();
+            let version = object.gvk.api_version();
             Some(Problem {
-                object: title(entry),
+                object: object.key().to_string(),
                 place: at(*indexes.first()?),
                 reason: Reason::KindNotServed,
                 message: format!(

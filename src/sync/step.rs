@@ -13,12 +13,13 @@ use super::apply::{self, Done, Job, Stopped, Task};
 use super::audit::{self, Action};
 use super::memory::{Fight, Memory, Trouble};
 use super::report::Round;
-use super::target::{self, Loaded, Objects, Scope, Target, TargetError};
+use super::target::{self, Loaded, Objects, Target, TargetError};
 use super::verdict::Blocked;
 use super::wake::Due;
 use crate::api::{Mode, REQUESTED_AT, Reason, Sync, SyncSettings};
 use crate::cluster::{Applied, ServedKind, UnderWay, WriteError};
 use crate::controller::sources::Seen;
+use crate::desired::Item;
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Cause, Judgement, Record, judge};
 
@@ -150,11 +151,11 @@ impl Driver {
     /// Makes the newest revision the target, unless it cannot be read. What is live stays then. Whoever
     /// has to read it most likely has something to apply: that is under way until the answer is dropped.
     async fn retarget(&mut self, object: &Sync, seen: &Seen) -> Option<UnderWay> {
-        let scope = Scope::of(&object.spec.settings);
+        let scope = target::scope(&object.spec.settings);
         let revision = seen.snapshot.revision.to_string();
         if let Some(target) = &self.target
             && target.revision == revision
-            && target.scope == scope
+            && *target.desired.intent() == scope
         {
             if Arc::ptr_eq(&target.seen.snapshot, &seen.snapshot) {
                 self.blocked = None;
@@ -265,7 +266,7 @@ impl Driver {
         let inventory = &self.context.cluster.inventory;
         for (key, owner) in inventory.claim(&self.name, objects.items.keys()) {
             if let Some(item) = objects.items.remove(&key) {
-                objects.taken.push((key, item.entry, owner));
+                objects.taken.push((key, item.index, owner));
             }
         }
         self.memory.retain(|key| objects.items.contains_key(key));
@@ -335,7 +336,7 @@ impl Driver {
         let mut jobs = Vec::new();
         let mut fought = 0;
         let mut correct_at: Option<Instant> = None;
-        let candidates: Box<dyn Iterator<Item = &target::Item> + Send> = match full {
+        let candidates: Box<dyn Iterator<Item = &Item> + Send> = match full {
             true => Box::new(self.objects.items.values()),
             false => Box::new(dirty.iter().filter_map(|key| self.objects.items.get(key))),
         };

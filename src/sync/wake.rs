@@ -158,7 +158,8 @@ impl Driver {
         let (Some(target), Some(seen)) = (&self.target, self.wake.newest()) else {
             return false;
         };
-        !Arc::ptr_eq(&seen.snapshot, &target.seen.snapshot) && target.is_still(&seen, &target.scope)
+        !Arc::ptr_eq(&seen.snapshot, &target.seen.snapshot)
+            && target.is_still(&seen, target.desired.intent())
     }
 
     /// Of all Syncs that a commit wakes, those that it concerns go first; the others have a status to

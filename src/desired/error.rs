@@ -1,0 +1,98 @@
+//! Why a revision cannot be understood, and which condition that makes.
+
+use crate::api::Reason;
+use crate::content::{ReadError, ReadFault};
+use crate::desired::BodyError;
+use crate::manifest::ObjectKey;
+use crate::render::RenderError;
+
+/// Why a tree does not say what is desired.
+#[derive(Debug, thiserror::Error)]
+pub enum DesiredError {
+    /// The path cannot be read from the tree.
+    #[error(transparent)]
+    Tree(#[from] ReadError),
+    /// Files of the path cannot be read as manifests.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// Part of the path is in another repository.
+    #[error(
+        "{0} is a submodule, which is not fetched: set spec.recurseSubmodules of the GitRepository \
+         (and have .gitmodules name it), or keep manifests in the repository itself"
+    )]
+    Submodule(String),
+    /// The same object in two places.
+    #[error("{object} is written twice: {first}, and {second}")]
+    Duplicate {
+        /// The object.
+        object: ObjectKey,
+        /// File and document of the one.
+        first: String,
+        /// File and document of the other.
+        second: String,
+    },
+    /// No object at all. Nothing is pruned then, because a path is more often wrong than empty.
+    #[error(
+        "no manifest found under {}, or .towlineignore leaves all out; nothing is pruned",
+        shown(path)
+    )]
+    Empty {
+        /// The path.
+        path: String,
+    },
+}
+
+impl DesiredError {
+    /// The reason of the condition that tells of it.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Tree(error) | Self::Render(RenderError::Read { source: error, .. }) => {
+                reason_of(error)
+            }
+            Self::Empty { .. } => Reason::EmptyRender,
+            Self::Render(RenderError::Broken { .. })
+            | Self::Submodule(_)
+            | Self::Duplicate { .. } => Reason::InvalidManifest,
+        }
+    }
+
+    /// Whether only a person can help. Otherwise fetching the revision again may.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Tree(error) | Self::Render(RenderError::Read { source: error, .. }) => {
+                error.fault() != ReadFault::Damaged
+            }
+            _ => true,
+        }
+    }
+}
+
+impl BodyError {
+    /// The reason of the condition that tells of it.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Read(error) => reason_of(error),
+            Self::Text(_) | Self::NoSuchObject => Reason::InvalidManifest,
+        }
+    }
+}
+
+fn reason_of(error: &ReadError) -> Reason {
+    match error.fault() {
+        ReadFault::PathNotFound => Reason::PathNotFound,
+        ReadFault::TooLarge => Reason::TooLarge,
+        ReadFault::InvalidPath => Reason::InvalidSpec,
+        ReadFault::Unusable => Reason::InvalidManifest,
+        ReadFault::Damaged | ReadFault::Unavailable => Reason::FetchFailed,
+    }
+}
+
+fn shown(path: &str) -> &str {
+    match path {
+        "" => "the repository's root",
+        path => path,
+    }
+}

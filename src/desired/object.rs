@@ -1,0 +1,140 @@
+//! One object that Git asks for, and where it comes from.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::manifest::{Digest, GroupVersionKind, ObjectKey};
+use crate::render::TextId;
+
+/// One object that Git asks for. Small: a Sync may have ten thousand, so texts are shared, and files and
+/// bodies are indexes into tables of the [`super::Desired`].
+#[derive(Clone, Debug)]
+pub struct DesiredObject {
+    /// Its kind, in the version that the manifest asks for.
+    pub gvk: Arc<GroupVersionKind>,
+    /// Its namespace: the target namespace, if one was given, otherwise the manifest's. Whether the kind
+    /// is namespaced at all is not known here.
+    pub namespace: Option<Arc<str>>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// What its manifest says, without the target namespace.
+    pub digest: Digest,
+    pub(super) origin: Origin,
+}
+
+impl DesiredObject {
+    /// What names the object.
+    #[must_use]
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey {
+            kind: self.gvk.group_kind(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// Where an object comes from: the files that made it, and its document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Provenance<'a> {
+    /// The files that made it, from the root of the tree: the manifest, or what a renderer made it of (a
+    /// resource and its patches, say). The first one is the one to look into first. Never empty.
+    pub files: &'a [Arc<str>],
+    /// The 1-based document in the file or, for rendered objects, in the renderer's output.
+    pub document: u32,
+}
+
+impl<'a> Provenance<'a> {
+    /// The file to look into first.
+    #[must_use]
+    pub fn file(&self) -> &'a str {
+        self.files.first().map_or("", |file| file)
+    }
+
+    /// As part of a sentence: `apps/web.yaml document 2`.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        format!("{} document {}", self.file(), self.document)
+    }
+}
+
+/// `apps/web.yaml (document 2)`.
+impl fmt::Display for Provenance<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (document {})", self.file(), self.document)
+    }
+}
+
+/// An object's place in the [`Origins`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    text: u32,
+    /// The first of its files in the table, and how many there are.
+    file: u32,
+    files: u32,
+    document: u32,
+    item: u32,
+}
+
+impl Origin {
+    /// The same text and files, at another document and item.
+    pub(super) fn at(self, document: u32, item: u32) -> Self {
+        Self {
+            document,
+            item,
+            ..self
+        }
+    }
+
+    /// Document and item in the text.
+    pub(super) fn place(self) -> (u32, u32) {
+        (self.document, self.item)
+    }
+}
+
+/// The texts that hold the bodies, and the files that the objects are made of. Plain manifests have one
+/// file a text; a renderer writes one text and names the files of each object.
+#[derive(Debug, Default)]
+pub(super) struct Origins {
+    texts: Vec<TextId>,
+    files: Vec<Arc<str>>,
+}
+
+impl Origins {
+    /// Adds a text and the files that it is made of. Returns the place of its first document.
+    pub(super) fn add(
+        &mut self,
+        text: TextId,
+        files: impl IntoIterator<Item = Arc<str>>,
+    ) -> Origin {
+        let first = self.files.len();
+        self.files.extend(files);
+        self.texts.push(text);
+        Origin {
+            text: index(self.texts.len() - 1),
+            file: index(first),
+            files: index(self.files.len() - first),
+            document: 1,
+            item: 0,
+        }
+    }
+
+    pub(super) fn provenance(&self, origin: Origin) -> Provenance<'_> {
+        let first = origin.file as usize;
+        let files = self.files.get(first..first + origin.files as usize);
+        Provenance {
+            files: files.unwrap_or_default(),
+            document: origin.document,
+        }
+    }
+
+    /// The text that holds an object's body.
+    pub(super) fn text(&self, origin: Origin) -> Option<TextId> {
+        self.texts.get(origin.text as usize).copied()
+    }
+}
+
+/// Sources are limited to far fewer files than this type can count.
+fn index(position: usize) -> u32 {
+    u32::try_from(position).unwrap_or(u32::MAX)
+}

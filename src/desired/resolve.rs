@@ -1,0 +1,109 @@
+//! Which objects of a cluster the desired objects are.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::Desired;
+use crate::manifest::{Digest, GroupKind, GroupVersionKind, ObjectKey};
+
+/// A desired object as an object of the cluster.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// What names it in the cluster.
+    pub key: ObjectKey,
+    /// What its manifest says.
+    pub digest: Digest,
+    /// Its index in [`Desired::objects`].
+    pub index: usize,
+}
+
+/// Why a desired object has no place in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misplaced {
+    /// Its kind is namespaced, and nothing names a namespace.
+    #[error("it has no namespace: set metadata.namespace, or the Sync's targetNamespace")]
+    NoNamespace,
+    /// It is outside of the only namespace that is managed. It could be applied, but not watched.
+    #[error("this towline manages only objects of namespace {0}")]
+    Outside(String),
+    /// Another desired object is the same object of the cluster: in another version of its kind, say.
+    #[error("the same object is in {0} as well")]
+    Twice(String),
+}
+
+/// The desired objects as objects of a cluster.
+#[derive(Debug, Default)]
+pub struct Resolved {
+    /// Objects that can be applied.
+    pub items: HashMap<ObjectKey, Item>,
+    /// Objects of kinds that are not served, by kind: indexes into [`Desired::objects`].
+    pub waiting: BTreeMap<GroupKind, Vec<usize>>,
+    /// Objects that have no place, as indexes into [`Desired::objects`], and why.
+    pub misplaced: Vec<(usize, Misplaced)>,
+}
+
+/// Finds out for every desired object which object of a cluster it is.
+///
+/// `is_namespaced` says of a kind whether its objects are in namespaces, none where the cluster does not
+/// serve it; it is asked once a kind. `within` is the only namespace that may be managed, if there is one.
+pub fn resolve(
+    desired: &Desired,
+    is_namespaced: impl Fn(&GroupVersionKind) -> Option<bool>,
+    within: Option<&str>,
+) -> Resolved {
+    let mut resolved = Resolved::default();
+    let mut kinds: HashMap<&GroupVersionKind, Option<bool>> = HashMap::new();
+    for (index, object) in desired.objects().iter().enumerate() {
+        let kind = &*object.gvk;
+        let served = *kinds.entry(kind).or_insert_with(|| is_namespaced(kind));
+        let Some(namespaced) = served else {
+            let waiting = resolved.waiting.entry(kind.group_kind()).or_default();
+            waiting.push(index);
+            continue;
+        };
+        let namespace = object.namespace.clone().filter(|_| namespaced);
+        if let Some(why) = misplaced(namespaced, namespace.as_ref(), within) {
+            resolved.misplaced.push((index, why));
+            continue;
+        }
+        let key = ObjectKey {
+            namespace,
+            ..object.key()
+        };
+        let item = Item {
+            key: key.clone(),
+            digest: object.digest,
+            index,
+        };
+        if let Some(twin) = resolved.items.insert(key, item) {
+            let other = desired.provenance(twin.index);
+            let other = other.map(|place| place.to_string()).unwrap_or_default();
+            resolved.misplaced.push((index, Misplaced::Twice(other)));
+        }
+    }
+    resolved
+}
+
+fn misplaced(
+    namespaced: bool,
+    namespace: Option<&Arc<str>>,
+    within: Option<&str>,
+) -> Option<Misplaced> {
+    if namespaced && namespace.is_none() {
+        return Some(Misplaced::NoNamespace);
+    }
+    match within {
+        Some(within) if namespace.is_none_or(|namespace| **namespace != *within) => {
+            Some(Misplaced::Outside(within.to_owned()))
+        }
+        _ => None,
+    }
+}
+
+impl Resolved {
+    /// The kinds of the objects that can be applied.
+    #[must_use]
+    pub fn kinds(&self) -> HashSet<GroupKind> {
+        self.items.keys().map(|key| key.kind.clone()).collect()
+    }
+}

@@ -1,0 +1,108 @@
+//! Texts of documents, and the objects in them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::TextError;
+use crate::content::{BlobId, ObjectId, ReadError, Tree};
+use crate::manifest::{self, Manifest};
+
+/// The content of a text: a file's blob, or the key of what a renderer wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TextId(pub ObjectId);
+
+/// A text of YAML or JSON documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// Its content.
+    pub id: TextId,
+    /// What messages about it name: the file that it is, from the root of the tree.
+    pub file: Arc<str>,
+}
+
+/// Where texts are read, and read again when their objects are applied.
+///
+/// Plain manifests are read from their tree. What a renderer wrote is read from where that is kept.
+pub trait Texts {
+    /// The text with this id.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn text(&self, id: TextId) -> Result<Vec<u8>, ReadError>;
+}
+
+impl<T: Tree + ?Sized> Texts for &T {
+    fn text(&self, id: TextId) -> Result<Vec<u8>, ReadError> {
+        self.read(BlobId(id.0))
+    }
+}
+
+/// The objects of `text` at `wanted` (document, item), in that order, to apply them.
+///
+/// # Errors
+/// What [`super::parse`] says of the text; also [`TextError::NoSuchObject`], which happens only if `text`
+/// is not the text that was parsed.
+pub fn manifests(text: &[u8], wanted: &[(u32, u32)]) -> Result<Vec<Manifest>, TextError> {
+    let mut places: HashMap<(u32, u32), Option<Manifest>> =
+        wanted.iter().map(|place| (*place, None)).collect();
+    each_object(text, |document, item, manifest| {
+        if let Some(place) = places.get_mut(&(document, item)) {
+            *place = Some(manifest);
+        }
+    })?;
+    let mut take = |place: &(u32, u32)| {
+        let missing = TextError::NoSuchObject {
+            document: place.0,
+            item: place.1,
+        };
+        places.get_mut(place).and_then(Option::take).ok_or(missing)
+    };
+    wanted.iter().map(&mut take).collect()
+}
+
+/// Calls `found` with document, item and manifest of every object of a text.
+pub(super) fn each_object(
+    text: &[u8],
+    mut found: impl FnMut(u32, u32, Manifest),
+) -> Result<(), TextError> {
+    if is_lfs_pointer(text) {
+        return Err(TextError::LfsPointer);
+    }
+    for manifest::Document {
+        number: document,
+        value,
+    } in manifest::documents(text).map_err(TextError::Yaml)?
+    {
+        if is_kustomization(&value) {
+            return Err(TextError::Kustomization { document });
+        }
+        let objects =
+            Manifest::from_value(value).map_err(|source| TextError::Object { document, source })?;
+        for (item, manifest) in (0..).zip(objects) {
+            found(document, item, manifest);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a text stands in for a file on a Git LFS server: its first line has the key `version`, and one
+/// of the values that the specification of Git LFS names.
+fn is_lfs_pointer(text: &[u8]) -> bool {
+    [
+        &b"version https://git-lfs.github.com/spec/"[..],
+        b"version https://hawser.github.com/spec/",
+        b"version http://git-media.io/v/",
+    ]
+    .iter()
+    .any(|start| text.starts_with(start))
+}
+
+fn is_kustomization(value: &Value) -> bool {
+    let api_version = value
+        .get("apiVersion")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    api_version.split('/').next() == Some("kustomize.config.k8s.io")
+}
