@@ -18,7 +18,7 @@ use crate::leader::{self, Elector, Leadership, Lost};
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::server::{self, Hooks, Limits, Readiness};
-use crate::source::{self, Cache, Settings};
+use crate::source::{self, Cache, CacheSettings};
 use crate::sync::AUDIT;
 
 /// Why the operator could not start, or had to stop.
@@ -112,7 +112,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         }
     };
     let (client, watching) = clients(config, elector.as_ref(), &metrics)?;
-    let cache = Cache::open(Settings::new(&args.cache_dir))?;
+    let cache = Cache::open(CacheSettings::new(&args.cache_dir))?;
     let cluster = Cluster::new(
         client.clone(),
         watching.clone(),

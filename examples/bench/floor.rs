@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::http::{Request, header};
 use kube::Client;
 use serde_json::Value;
-use towline::source::{Cache, FetchRequest, Fetched, Reference, Settings, Snapshot};
+use towline::source::{Cache, CacheSettings, FetchRequest, Fetched, Reference, Snapshot};
 
 use towline_testing::control_plane::ControlPlane;
 use towline_testing::scratch::Scratch;
@@ -111,7 +111,7 @@ impl Fetcher {
     pub fn new(url: &str) -> Self {
         let folder = Scratch::new().expect("a folder for a cache");
         Self {
-            cache: Cache::open(Settings::new(folder.path().join("cache"))).expect("open a cache"),
+            cache: Cache::open(CacheSettings::new(folder.path().join("cache"))).expect("open a cache"),
             url: url.to_owned(),
             known: None,
             _folder: folder,

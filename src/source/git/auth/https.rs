@@ -1,0 +1,118 @@
+//! What HTTP takes: an `Authorization` header, and what TLS needs beyond the platform's roots.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use rustls::RootCertStore;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+/// What an HTTP remote is shown.
+#[derive(PartialEq, Eq)]
+pub struct Https {
+    /// The header's value, marked as sensitive.
+    pub(in crate::source::git) authorization: Option<HeaderValue>,
+    pub(in crate::source::git) trust: Trust,
+    pub(in crate::source::git) identity: Option<Identity>,
+}
+
+/// Authorities beside the platform's, as PEM; empty where there are none.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Trust(pub(in crate::source::git) Vec<u8>);
+
+/// A client certificate with its chain, and its key, each as PEM, which belong together.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub(in crate::source::git) chain: Vec<u8>,
+    pub(in crate::source::git) key: Vec<u8>,
+}
+
+impl Https {
+    /// Every form in which a server was shown what the Secret holds.
+    pub(super) fn shown(&self) -> Vec<String> {
+        let header = self.authorization.as_ref();
+        let Some(text) = header.and_then(|value| std::str::from_utf8(value.as_bytes()).ok()) else {
+            return Vec::new();
+        };
+        let (scheme, value) = text.split_once(' ').unwrap_or_default();
+        let mut shown = vec![value.to_owned()];
+        if scheme == "Basic"
+            && let Some(pair) = STANDARD.decode(value).ok()
+            && let Ok(pair) = String::from_utf8(pair)
+            && let Some((user, password)) = pair.split_once(':')
+        {
+            shown.extend([user.to_owned(), password.to_owned()]);
+        }
+        shown
+    }
+}
+
+/// The header for a user and password (RFC 7617).
+pub(super) fn basic(user: &str, password: &str) -> Option<HeaderValue> {
+    header(format!(
+        "Basic {}",
+        STANDARD.encode(format!("{user}:{password}"))
+    ))
+}
+
+/// The header for a token (RFC 6750).
+pub(super) fn bearer(token: &str) -> Option<HeaderValue> {
+    header(format!("Bearer {token}"))
+}
+
+fn header(text: String) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+impl Trust {
+    /// Authorities out of a PEM bundle; the error is what is wrong with it.
+    pub(super) fn new(pem: &[u8]) -> Result<Self, &'static str> {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(pem)? {
+            let added = roots.add(certificate);
+            added.map_err(|_| "a certificate in it cannot be an authority")?;
+        }
+        Ok(Self(pem.to_vec()))
+    }
+}
+
+impl Identity {
+    /// A chain and a key; the error is what is wrong with them, and whether it is the chain.
+    pub(super) fn new(chain: &[u8], key: &[u8]) -> Result<Self, (Part, &'static str)> {
+        let certificates = certificates(chain).map_err(|problem| (Part::Chain, problem))?;
+        let private = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|_| (Part::Key, "it holds no unencrypted PEM private key"))?;
+        let provider = ring::default_provider();
+        provider
+            .key_provider
+            .load_private_key(private.clone_key())
+            .map_err(|_| (Part::Key, "a private key of its kind cannot be used"))?;
+        // It would be found out by a panic of the HTTP client otherwise.
+        CertifiedKey::from_der(certificates, private, &provider)
+            .map_err(|_| (Part::Chain, "its first certificate is not that of the key"))?;
+        Ok(Self {
+            chain: chain.to_vec(),
+            key: key.to_vec(),
+        })
+    }
+}
+
+/// Which of the two an error is about.
+pub(super) enum Part {
+    Chain,
+    Key,
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static str> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| "it is not PEM")?;
+    match found.is_empty() {
+        true => Err("it holds no PEM certificate"),
+        false => Ok(found),
+    }
+}

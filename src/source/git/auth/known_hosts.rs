@@ -1,0 +1,285 @@
+//! Which host keys are known: OpenSSH's `known_hosts` (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+use russh::keys::{Algorithm, HashAlg, PublicKey};
+
+use crate::glob;
+
+/// The lines of a `known_hosts` file. Certificates of authorities are not supported: no server is
+/// asked for one, and a host that nothing but an authority speaks for is refused.
+pub(in crate::source::git) struct KnownHosts(Vec<Line>);
+
+/// What is wrong where a host's key is known by a certificate only.
+const ONLY_AUTHORITY: &str = "it has an authority for the host (@cert-authority) and none of the \
+                              host's own keys, and host certificates are not read: add the output \
+                              of ssh-keyscan, once you have made sure that it is right";
+
+struct Line {
+    marker: Marker,
+    hosts: Vec<Pattern>,
+    key: PublicKey,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Marker {
+    None,
+    Revoked,
+    Authority,
+}
+
+enum Pattern {
+    Text { glob: String, negated: bool },
+    Hashed { salt: Vec<u8>, hash: Vec<u8> },
+}
+
+/// What is to be thought of a server's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source::git) enum HostKey {
+    /// It is that of the host.
+    Known,
+    /// Nothing is known of the host.
+    Unknown,
+    /// The host has other keys.
+    Changed,
+    /// A line says that it must not be used.
+    Revoked,
+}
+
+impl KnownHosts {
+    /// Reads a file; the error is what is wrong with it. A line that cannot be read is an error: it
+    /// might be the one that revokes a key.
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        let lines: Vec<Line> = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(|line| Line::parse(line).ok_or("a line in it is not that of a known_hosts file"))
+            .collect::<Result<_, _>>()?;
+        let has = |marker| lines.iter().any(|line| line.marker == marker);
+        match (has(Marker::None), has(Marker::Authority)) {
+            (true, _) => Ok(Self(lines)),
+            (false, true) => Err(ONLY_AUTHORITY),
+            (false, false) => Err("it holds no host key"),
+        }
+    }
+
+    /// What is wrong with the file for a host, before the host is asked.
+    pub(super) fn problem(&self, host: &str, port: u16) -> Option<&'static str> {
+        let name = name(host, port);
+        let has = |marker| {
+            let mut lines = self.0.iter().filter(|line| line.marker == marker);
+            lines.any(|line| line.is_for(&name))
+        };
+        (has(Marker::Authority) && !has(Marker::None)).then_some(ONLY_AUTHORITY)
+    }
+
+    /// What is to be thought of `key` as that of a host.
+    pub(in crate::source::git) fn judge(&self, host: &str, port: u16, key: &PublicKey) -> HostKey {
+        let name = name(host, port);
+        let lines = || self.0.iter().filter(|line| line.is_for(&name));
+        let has = |marker| {
+            lines().any(|line| line.marker == marker && line.key.key_data() == key.key_data())
+        };
+        if has(Marker::Revoked) {
+            HostKey::Revoked
+        } else if has(Marker::None) {
+            HostKey::Known
+        } else if lines().any(|line| line.marker == Marker::None) {
+            HostKey::Changed
+        } else {
+            HostKey::Unknown
+        }
+    }
+
+    /// The algorithms of the keys that are known of a host, which a server must be asked for: it
+    /// may have keys of other kinds as well. None where nothing is known.
+    pub(in crate::source::git) fn algorithms(&self, host: &str, port: u16) -> Vec<Algorithm> {
+        let name = name(host, port);
+        let mut found = Vec::new();
+        let hosts = self
+            .0
+            .iter()
+            .filter(|line| line.marker == Marker::None && line.is_for(&name));
+        for algorithm in hosts.map(|line| line.key.algorithm()) {
+            let signatures = match algorithm {
+                // One kind of key, of which SHA-1 signatures are not taken.
+                Algorithm::Rsa { .. } => [HashAlg::Sha512, HashAlg::Sha256]
+                    .map(|hash| Algorithm::Rsa { hash: Some(hash) })
+                    .to_vec(),
+                other => vec![other],
+            };
+            for signature in signatures {
+                if !found.contains(&signature) {
+                    found.push(signature);
+                }
+            }
+        }
+        found
+    }
+}
+
+impl Line {
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split_ascii_whitespace();
+        let first = fields.next()?;
+        let (marker, hosts) = match first {
+            "@revoked" => (Marker::Revoked, fields.next()?),
+            "@cert-authority" => (Marker::Authority, fields.next()?),
+            _ if first.starts_with('@') => return None,
+            hosts => (Marker::None, hosts),
+        };
+        let key = format!("{} {}", fields.next()?, fields.next()?);
+        Some(Self {
+            marker,
+            hosts: hosts
+                .split(',')
+                .map(Pattern::parse)
+                .collect::<Option<_>>()?,
+            key: PublicKey::from_openssh(&key).ok()?,
+        })
+    }
+
+    /// One pattern has to match, and no negated one may.
+    fn is_for(&self, name: &str) -> bool {
+        let mut is_for = false;
+        for pattern in &self.hosts {
+            match pattern {
+                Pattern::Hashed { salt, hash } => {
+                    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, salt);
+                    is_for |= hmac::verify(&key, name.as_bytes(), hash).is_ok();
+                }
+                Pattern::Text { glob, negated } => {
+                    if glob::matches(glob.as_bytes(), name.as_bytes()) {
+                        if *negated {
+                            return false;
+                        }
+                        is_for = true;
+                    }
+                }
+            }
+        }
+        is_for
+    }
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(hashed) = text.strip_prefix("|1|") {
+            let (salt, hash) = hashed.split_once('|')?;
+            return Some(Self::Hashed {
+                salt: STANDARD.decode(salt).ok()?,
+                hash: STANDARD.decode(hash).ok()?,
+            });
+        }
+        let (glob, negated) = match text.strip_prefix('!') {
+            Some(glob) => (glob, true),
+            None => (text, false),
+        };
+        (!glob.is_empty()).then(|| Self::Text {
+            glob: glob.to_ascii_lowercase(),
+            negated,
+        })
+    }
+}
+
+/// What a host is called in the file.
+fn name(host: &str, port: u16) -> String {
+    let host = host.to_ascii_lowercase();
+    match port {
+        22 => host,
+        port => format!("[{host}]:{port}"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const ONE: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+    const TWO: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA6rWI3G1sz07DnfFlrouTcysQlj2P+jpNSOEWD9OJ3X";
+
+    fn key(text: &str) -> PublicKey {
+        PublicKey::from_openssh(text).unwrap()
+    }
+
+    #[test]
+    fn lines_mean_what_openssh_takes_them_to_mean() {
+        use HostKey::{Changed, Known, Revoked, Unknown};
+        // The hash is that of example.com, out of OpenSSH.
+        let hashed = "|1|O33ESRMWPVkMYIwJ1Uw+n877jTo=|nuuC5vEqXlEZ/8BXQR7m619W6Ak=";
+        for (lines, host, port, standing) in [
+            (format!("h {ONE}"), "h", 22, Known),
+            (format!("h {ONE} comment\n"), "H", 22, Known),
+            (format!("h {TWO}"), "h", 22, Changed),
+            (format!("h {TWO}\nh {ONE}"), "h", 22, Known),
+            (format!("h {ONE}"), "h", 2222, Unknown),
+            (format!("[h]:2222 {ONE}"), "h", 2222, Known),
+            (format!("[h]:2222 {ONE}"), "h", 22, Unknown),
+            (format!("g,h,10.0.0.1 {ONE}"), "10.0.0.1", 22, Known),
+            (format!("*.example.com {ONE}"), "git.example.com", 22, Known),
+            (format!("*.example.com {ONE}"), "example.com", 22, Unknown),
+            (
+                format!("git?.example.com {ONE}"),
+                "git1.example.com",
+                22,
+                Known,
+            ),
+            (format!("*,!evil.h {ONE}"), "evil.h", 22, Unknown),
+            (format!("[*.h]:2222 {ONE}"), "a.h", 2222, Known),
+            (format!("{hashed} {ONE}"), "example.com", 22, Known),
+            (format!("{hashed} {ONE}"), "example.org", 22, Unknown),
+            (format!("h {ONE}\n@revoked h {ONE}"), "h", 22, Revoked),
+            (format!("h {ONE}\n@revoked * {ONE}"), "h", 22, Revoked),
+            (format!("h {ONE}\n@revoked h {TWO}"), "h", 22, Known),
+            (
+                format!("g {ONE}\n@cert-authority h {ONE}"),
+                "h",
+                22,
+                Unknown,
+            ),
+            (format!("# h\n\n\tg\t{TWO}\n"), "h", 22, Unknown),
+        ] {
+            let known = KnownHosts::parse(&lines).unwrap();
+            assert_eq!(
+                known.judge(host, port, &key(ONE)),
+                standing,
+                "{lines} {host}:{port}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_refused() {
+        for (text, problem) in [
+            ("", "it holds no host key"),
+            ("# nothing\n", "it holds no host key"),
+            (
+                "h ssh-ed25519",
+                "a line in it is not that of a known_hosts file",
+            ),
+            (
+                "h ssh-ed25519 AAAA",
+                "a line in it is not that of a known_hosts file",
+            ),
+            (
+                "@other h ssh-ed25519 AAAA",
+                "a line in it is not that of a known_hosts file",
+            ),
+        ] {
+            assert_eq!(KnownHosts::parse(text).err(), Some(problem), "{text}");
+        }
+        let authority = format!("@cert-authority h {ONE}");
+        assert_eq!(KnownHosts::parse(&authority).err(), Some(ONLY_AUTHORITY));
+        let known = KnownHosts::parse(&format!("g {ONE}\n{authority}")).unwrap();
+        assert_eq!(known.problem("h", 22), Some(ONLY_AUTHORITY));
+        assert_eq!(known.problem("g", 22), None);
+        assert_eq!(known.problem("other", 22), None);
+        let revoked = format!("@revoked h {ONE}");
+        assert!(KnownHosts::parse(&revoked).is_err());
+    }
+}

@@ -1,0 +1,262 @@
+//! The proxy that a repository is reached through. All that is used of it is its tunnel (`CONNECT`,
+//! RFC 9110, section 9.3.6), for http, https and ssh alike: what goes through is between us and the
+//! Git server.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::secret::{CredentialsError, Values, malformed, missing};
+use crate::source::git::url::SshUrl;
+
+/// The longest answer of a proxy, in bytes.
+const MAX_ANSWER: usize = 8 << 10;
+
+const NO_ADDRESS: &str = "it is not http://host:port or https://host:port";
+
+/// A proxy. Made of a Secret by [`Proxy::from_secret`]; equal if every value is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy(Arc<Parts>);
+
+#[derive(PartialEq, Eq)]
+struct Parts {
+    /// Whether it is spoken to over TLS.
+    tls: bool,
+    /// A name or address; that of IPv6 in brackets.
+    host: String,
+    port: u16,
+    login: Option<(String, String)>,
+    /// The same for the HTTP client.
+    http: ureq::Proxy,
+}
+
+/// Why there is no tunnel.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::source::git) enum TunnelError {
+    #[error("the proxy cannot be reached: {0}")]
+    Unreachable(io::Error),
+    #[error("the proxy refuses its user and password (HTTP status 407)")]
+    Login,
+    #[error("the proxy answers with HTTP status {0}")]
+    Status(u16),
+    #[error("the proxy's answer is not that of a proxy")]
+    Answer,
+}
+
+impl fmt::Debug for Proxy {
+    /// Names nothing of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proxy(..)")
+    }
+}
+
+impl Proxy {
+    /// What `data` of a Secret gives for the repository at `url`. The keys are Flux's: `address`, an
+    /// http or https URL of a host and a port, and for basic authentication `username` with
+    /// `password`.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialsError`]; no value is in its text.
+    pub fn from_secret(
+        url: &str,
+        data: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Self, CredentialsError> {
+        let values = Values(data);
+        let address = values.text("address")?;
+        let address = address.ok_or(CredentialsError::Absent { key: "address" })?;
+        let wrong = |problem| malformed("address", problem);
+        let (tls, host, port) = parse(address).map_err(wrong)?;
+        if tls && SshUrl::parse(url).is_some() {
+            return Err(wrong("SSH goes through a proxy with http:// only"));
+        }
+        let login = match (values.text("username")?, values.text("password")?) {
+            (Some(user), Some(password)) => Some((user.to_owned(), password.to_owned())),
+            (Some(_), None) => return Err(missing("username", "password")),
+            (None, Some(_)) => return Err(missing("password", "username")),
+            (None, None) => None,
+        };
+        let protocol = match tls {
+            true => ureq::ProxyProtocol::Https,
+            false => ureq::ProxyProtocol::Http,
+        };
+        let mut http = ureq::Proxy::builder(protocol).host(&host).port(port);
+        if let Some((user, password)) = &login {
+            http = http.username(user).password(password);
+        }
+        let http = http.build().map_err(|_| wrong(NO_ADDRESS))?;
+        Ok(Self(Arc::new(Parts {
+            tls,
+            host,
+            port,
+            login,
+            http,
+        })))
+    }
+
+    /// For the HTTP client.
+    pub(in crate::source::git) fn http(&self) -> ureq::Proxy {
+        self.0.http.clone()
+    }
+
+    /// A connection to a host through it.
+    pub(in crate::source::git) async fn tunnel(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<TcpStream, TunnelError> {
+        let Parts {
+            host: proxy, login, ..
+        } = &*self.0;
+        let proxy = (proxy.trim_matches(['[', ']']), self.0.port);
+        let connected = TcpStream::connect(proxy).await;
+        let mut stream = connected.map_err(TunnelError::Unreachable)?;
+        let target = match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
+        let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+        if let Some((user, password)) = login {
+            let login = STANDARD.encode(format!("{user}:{password}"));
+            request += &format!("Proxy-Authorization: Basic {login}\r\n");
+        }
+        request += "\r\n";
+        let sent = stream.write_all(request.as_bytes()).await;
+        sent.map_err(TunnelError::Unreachable)?;
+        match status(&mut stream).await? {
+            200..=299 => Ok(stream),
+            407 => Err(TunnelError::Login),
+            status => Err(TunnelError::Status(status)),
+        }
+    }
+}
+
+/// Reads the head of an answer, and no byte more: what follows is the Git server's.
+async fn status(stream: &mut TcpStream) -> Result<u16, TunnelError> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() == MAX_ANSWER {
+            return Err(TunnelError::Answer);
+        }
+        head.push(stream.read_u8().await.map_err(TunnelError::Unreachable)?);
+    }
+    let line = String::from_utf8_lossy(&head);
+    let mut words = line.split_ascii_whitespace();
+    words
+        .next()
+        .filter(|version| version.starts_with("HTTP/1."))
+        .and_then(|_| words.next()?.parse().ok())
+        .ok_or(TunnelError::Answer)
+}
+
+/// Whether `address` is https, its host and its port; the error is what is wrong with it.
+fn parse(address: &str) -> Result<(bool, String, u16), &'static str> {
+    let (scheme, rest) = address.split_once("://").ok_or(NO_ADDRESS)?;
+    let tls = match scheme.to_ascii_lowercase().as_str() {
+        "http" => false,
+        "https" => true,
+        _ => return Err("only http:// and https:// proxies are supported"),
+    };
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains('@') {
+        return Err("a user belongs under username and password, not into the URL");
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        // `[::1]` has colons and no port.
+        Some((host, port)) if !port.ends_with(']') => {
+            let port = port.parse().ok().filter(|port| *port != 0);
+            (host, port.ok_or("its port is not a number below 65536")?)
+        }
+        _ => (authority, if tls { 443 } else { 80 }),
+    };
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let is_host = match inner {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            !host.is_empty() && host.chars().all(is_name)
+        }
+    };
+    match is_host {
+        true => Ok((tls, host.to_owned(), port)),
+        false => Err(NO_ADDRESS),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn data(pairs: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()))
+            .collect()
+    }
+
+    #[test]
+    fn addresses_are_read() {
+        for (address, tls, host, port) in [
+            ("http://proxy.example:3128", false, "proxy.example", 3128),
+            ("http://proxy/", false, "proxy", 80),
+            ("HTTPS://10.0.0.1", true, "10.0.0.1", 443),
+            ("http://[::1]:8080", false, "[::1]", 8080),
+        ] {
+            assert_eq!(parse(address), Ok((tls, host.to_owned(), port)));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_without_a_value() {
+        let http = "https://git.example/r";
+        let (good, user) = (("address", "http://p:1"), ("username", "MARK"));
+        for (url, pairs, text) in [
+            (http, &[user][..], "the Secret has no address"),
+            (http, &[("address", "")], "address in the Secret is empty"),
+            (
+                http,
+                &[("address", "MARK:3128")],
+                "it is not http://host:port",
+            ),
+            (
+                http,
+                &[("address", "socks5://MARK:1")],
+                "only http:// and https:// proxies",
+            ),
+            (
+                http,
+                &[("address", "http://MARK:MARK@p:1")],
+                "a user belongs under username and password",
+            ),
+            (http, &[("address", "http://p:0")], "its port is not"),
+            (http, &[("address", "http://p/MARK")], "it is not http://"),
+            (http, &[good, user], "has username but not password"),
+            (
+                http,
+                &[good, ("password", "MARK")],
+                "has password but not username",
+            ),
+            (
+                "git@git.example:r",
+                &[("address", "https://p")],
+                "SSH goes through a proxy with http:// only",
+            ),
+        ] {
+            let error = Proxy::from_secret(url, &data(pairs)).unwrap_err();
+            let said = format!("{error} {error:?}");
+            assert!(said.contains(text), "{said}");
+            assert!(!said.contains("MARK"), "{said}");
+        }
+        let proxy = Proxy::from_secret(http, &data(&[good, user, ("password", "MARK")])).unwrap();
+        assert_eq!(format!("{proxy:?}"), "Proxy(..)");
+    }
+}

@@ -1,0 +1,242 @@
+//! One generation of a repository's object database: a bare repository in a folder of its own.
+//!
+//! libgit2 collects no garbage, so packs only accumulate; a store replaces the whole folder now and
+//! then. A generation that was replaced stays readable until its last snapshot is dropped.
+
+use std::fs;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use git2::{Oid, Repository, RepositoryInitOptions};
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+use super::error::Error;
+use super::limits::CacheSettings;
+use super::resolve::ResolvedRef;
+use super::url::hex;
+
+/// Where towline's own refs are; each points at a commit that is complete.
+const REFS: &str = "refs/towline/";
+
+/// Opened repositories kept for the next reader: opening one costs about 100 µs.
+const POOL: usize = 4;
+
+/// A folder with a bare repository, and the repository opened a few times.
+pub(super) struct Generation {
+    folder: PathBuf,
+    pool: Mutex<Vec<Repository>>,
+    /// Replaced: the folder goes with the last holder.
+    obsolete: AtomicBool,
+    /// A read found damage: to be replaced.
+    damaged: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Generation").field(&self.folder).finish()
+    }
+}
+
+impl Generation {
+    /// Makes an empty repository in `folder`, which must not exist.
+    pub(super) fn create(folder: &Path) -> Result<Repository, Error> {
+        fs::create_dir_all(folder)
+            .map_err(|error| Error::from_io("create a repository", &error))?;
+        Repository::init_opts(
+            folder,
+            RepositoryInitOptions::new()
+                .bare(true)
+                .external_template(false),
+        )
+        .map_err(|error| Error::from_database(&error))
+    }
+
+    /// Opens the repository in `folder`, and removes what a killed process may have left there.
+    pub(super) fn open(folder: PathBuf) -> Result<Self, Error> {
+        remove_leftovers(&folder);
+        let repository =
+            Repository::open_bare(&folder).map_err(|error| Error::from_database(&error))?;
+        Ok(Self {
+            folder,
+            pool: Mutex::new(vec![repository]),
+            obsolete: AtomicBool::new(false),
+            damaged: watch::Sender::new(false),
+        })
+    }
+
+    /// An opened repository, given back to the pool when it is dropped.
+    pub(super) fn handle(&self) -> Result<Handle<'_>, Error> {
+        let pooled = self.pool().pop();
+        let repository = match pooled {
+            Some(repository) => repository,
+            None => Repository::open_bare(&self.folder)
+                .map_err(|error| self.damage(Error::from_database(&error)))?,
+        };
+        Ok(Handle {
+            generation: self,
+            repository: Some(repository),
+        })
+    }
+
+    /// Remembers that reading failed, if `error` says that the database is damaged.
+    pub(super) fn damage(&self, error: Error) -> Error {
+        if error.is_damage() {
+            self.damaged.send_replace(true);
+        }
+        error
+    }
+
+    /// Whether the generation lies in `folder`.
+    pub(super) fn is_in(&self, folder: &Path) -> bool {
+        self.folder.starts_with(folder)
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        *self.damaged.borrow()
+    }
+
+    /// Waits until a read finds damage.
+    pub(super) async fn until_damaged(&self) {
+        // The sender is our own, so it outlives the wait.
+        let _ = self.damaged.subscribe().wait_for(|damaged| *damaged).await;
+    }
+
+    /// Gives the folder up: it is removed with the last holder of the generation.
+    pub(super) fn retire(&self) {
+        self.obsolete.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether so much has accumulated that a fresh fetch is better than one more pack. Each of the
+    /// revisions `in_use` may bring some packs of its own, else many branches of one repository
+    /// would replace it for ever.
+    pub(super) fn is_full(&self, settings: &CacheSettings, in_use: usize) -> bool {
+        let (packs, bytes) = packs(&self.folder);
+        packs > settings.max_packs.max(4 * in_use) || bytes > settings.max_folder_bytes
+    }
+
+    fn pool(&self) -> std::sync::MutexGuard<'_, Vec<Repository>> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        if *self.obsolete.get_mut() {
+            self.pool().clear();
+            if let Err(error) = fs::remove_dir_all(&self.folder) {
+                tracing::warn!(%error, "cannot remove a replaced copy of a repository");
+            }
+        }
+    }
+}
+
+/// A repository out of a generation's pool.
+pub(super) struct Handle<'a> {
+    generation: &'a Generation,
+    repository: Option<Repository>,
+}
+
+impl Deref for Handle<'_> {
+    type Target = Repository;
+
+    fn deref(&self) -> &Repository {
+        match &self.repository {
+            Some(repository) => repository,
+            None => unreachable!("the repository is only taken out on drop"),
+        }
+    }
+}
+
+impl Drop for Handle<'_> {
+    fn drop(&mut self) {
+        let mut pool = self.generation.pool();
+        if pool.len() < POOL {
+            pool.extend(self.repository.take());
+        }
+    }
+}
+
+/// Whether `target` is complete in `repository`: one of towline's refs, most likely its own, points at
+/// the commit, and it can be read; so can the tag, which may have come later than the commit.
+pub(super) fn holds(repository: &Repository, target: &ResolvedRef) -> Result<bool, git2::Error> {
+    let commit = target.commit;
+    if let Some(tag) = target.tag
+        && !repository.odb()?.exists(tag)
+    {
+        return Ok(false);
+    }
+    let readable = || repository.find_commit(commit)?.tree().map(|_| true);
+    if repository.refname_to_id(&private_ref(&target.source)).ok() == Some(commit) {
+        return readable();
+    }
+    for other in repository.references_glob(&format!("{REFS}*"))? {
+        if other?.target() == Some(commit) {
+            return readable();
+        }
+    }
+    Ok(false)
+}
+
+/// Records that `commit` is complete and what `reference` (a full name, or a commit id) points at.
+pub(super) fn mark(
+    repository: &Repository,
+    reference: &str,
+    commit: Oid,
+) -> Result<(), git2::Error> {
+    let name = private_ref(reference);
+    if repository.refname_to_id(&name).ok() != Some(commit) {
+        repository.reference(&name, commit, true, "fetched")?;
+    }
+    Ok(())
+}
+
+/// The private ref for a reference of the remote; a hash, so that no two names can collide or nest.
+pub(super) fn private_ref(reference: &str) -> String {
+    format!("{REFS}{}", hex(&Sha256::digest(reference.as_bytes())))
+}
+
+/// The number of packs in a repository, and the bytes in their folder.
+fn packs(folder: &Path) -> (usize, u64) {
+    let Ok(entries) = fs::read_dir(folder.join("objects/pack")) else {
+        return (0, 0);
+    };
+    entries.flatten().fold((0, 0), |(packs, bytes), entry| {
+        let is_pack = entry.path().extension().is_some_and(|e| e == "pack");
+        let size = entry.metadata().map_or(0, |metadata| metadata.len());
+        (packs + usize::from(is_pack), bytes + size)
+    })
+}
+
+/// Removes lock files and half-written packs: this process has just started and holds none.
+fn remove_leftovers(folder: &Path) {
+    for (part, is_leftover) in [
+        ("", is_lock as fn(&Path) -> bool),
+        (REFS, is_lock),
+        ("objects/pack", is_half_pack),
+    ] {
+        let Ok(entries) = fs::read_dir(folder.join(part)) else {
+            continue;
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if is_leftover(&path) {
+                // A file that stays is met again, and then as an error with its cause.
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+fn is_lock(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "lock")
+}
+
+/// libgit2 writes `pack_git2_…` and renames it to `pack-….pack` and `pack-….idx`.
+fn is_half_pack(path: &Path) -> bool {
+    !path
+        .extension()
+        .is_some_and(|extension| extension == "pack" || extension == "idx")
+}

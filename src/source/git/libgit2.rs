@@ -1,0 +1,53 @@
+//! libgit2's process-wide options, set once before anything else.
+
+use std::sync::OnceLock;
+
+use git2::{ConfigLevel, opts};
+
+use super::error::{Error, Reported};
+use super::transport;
+
+/// Parsed objects kept in memory, in bytes, over all repositories.
+const OBJECT_CACHE: isize = 8 << 20;
+/// Bytes of a pack that are mapped at a time, and of all packs together.
+const MAP_WINDOW: usize = 4 << 20;
+const MAP_TOTAL: usize = 32 << 20;
+
+static PREPARED: OnceLock<Result<(), Reported>> = OnceLock::new();
+
+/// Sets the options, once a process; every later call only reads how that went.
+pub(super) fn prepare() -> Result<(), Error> {
+    PREPARED
+        .get_or_init(|| set_options().map_err(|source| Reported::from_git(&source)))
+        .clone()
+        .map_err(|source| Error::Cache {
+            action: "set up libgit2",
+            source,
+        })
+}
+
+// SAFETY: each of these changes a global of libgit2 without a lock. `prepare` runs this inside a
+// `OnceLock`, and `Cache::open` calls `prepare` before it makes the first repository, connection or
+// thread of this module, which alone names git2; so nothing reads the globals meanwhile.
+#[allow(unsafe_code)]
+fn set_options() -> Result<(), git2::Error> {
+    opts::strict_hash_verification(true);
+    unsafe {
+        opts::set_cache_max_size(OBJECT_CACHE)?;
+        opts::set_mwindow_size(MAP_WINDOW)?;
+        opts::set_mwindow_mapped_limit(MAP_TOTAL)?;
+        // The volume may belong to another uid than the container's.
+        opts::set_verify_owner_validation(false)?;
+        // The machine's configuration (proxies, rewritten URLs, hooks) is not ours.
+        for level in [
+            ConfigLevel::ProgramData,
+            ConfigLevel::System,
+            ConfigLevel::XDG,
+            ConfigLevel::Global,
+        ] {
+            opts::set_search_path(level, "")?;
+        }
+        transport::register()?;
+    }
+    Ok(())
+}

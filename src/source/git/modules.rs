@@ -1,0 +1,382 @@
+//! Submodules: which there are, where each is fetched from, and the commits that may be read through.
+//!
+//! A submodule is a tree entry that names a commit of another repository; `.gitmodules` says which.
+//! It is fetched with the parent's credentials, and so from the parent's server alone. Its commit is
+//! part of the tree around it: equal trees have equal submodules.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use git2::{Config, Oid, Repository};
+
+use super::error::Error;
+use super::path::{Kind, RepoPath};
+use super::url::http::same_origin;
+use super::url::{self, SshUrl};
+
+/// The file that names submodules.
+const FILE: &str = ".gitmodules";
+/// The largest that is read, in bytes.
+const MAX_FILE: usize = 1 << 20;
+/// Most submodules of a revision, and how deep they may lie inside each other.
+pub(super) const MAX_COUNT: usize = 100;
+pub(super) const MAX_DEPTH: usize = 5;
+
+/// The submodules of a revision that were fetched with it: the tree of each commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Modules {
+    trees: HashMap<Oid, Oid>,
+    /// The revision's `.gitmodules`, which a tree further down does not have in it.
+    file: Option<Oid>,
+}
+
+/// A repository that may have submodules.
+#[derive(Debug)]
+pub(super) struct Owner {
+    /// The tree of its commit.
+    pub(super) tree: Oid,
+    pub(super) url: String,
+    /// Where it is in the revision; empty for the root.
+    pub(super) path: String,
+    /// How many others it is in.
+    pub(super) depth: usize,
+}
+
+/// A submodule that is to be fetched.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Module {
+    /// Where it is in the revision.
+    pub(super) path: String,
+    pub(super) url: String,
+    pub(super) commit: Oid,
+}
+
+impl Modules {
+    /// Those of a revision whose tree is `root`, before any is fetched.
+    pub(super) fn of(repository: &Repository, root: Oid) -> Result<Self, Error> {
+        let tree = repository.find_tree(root);
+        let tree = tree.map_err(|error| Error::from_database(&error))?;
+        let file = tree.get_name(FILE).map(|entry| entry.id());
+        Ok(Self {
+            trees: HashMap::new(),
+            file,
+        })
+    }
+
+    pub(super) fn add(&mut self, commit: Oid, tree: Oid) {
+        self.trees.insert(commit, tree);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.trees.len()
+    }
+
+    /// The tree behind a submodule's commit, if it was fetched.
+    pub(super) fn tree(&self, commit: Oid) -> Option<Oid> {
+        self.trees.get(&commit).copied()
+    }
+
+    /// What says which submodules there are, beside a tree.
+    pub(super) fn file(&self) -> Option<Oid> {
+        self.file
+    }
+}
+
+/// The submodules of `owner`. `scratch` is a folder for a file that is gone afterwards: libgit2 reads
+/// configuration from files only.
+///
+/// # Errors
+///
+/// A submodule that may not be fetched, by its path; a file that cannot be read.
+pub(super) fn named(
+    repository: &Repository,
+    owner: &Owner,
+    scratch: &Path,
+) -> Result<Vec<Module>, Error> {
+    let database = |error: git2::Error| Error::from_database(&error);
+    let tree = repository.find_tree(owner.tree).map_err(database)?;
+    let Some(entry) = tree.get_name(FILE) else {
+        return Ok(Vec::new());
+    };
+    let shown = |path: &str| match owner.path.as_str() {
+        "" => path.to_owned(),
+        above => format!("{above}/{path}"),
+    };
+    let unreadable = |problem| Error::Submodule {
+        path: shown(FILE),
+        problem,
+    };
+    if Kind::of(entry.filemode_raw()) != Kind::File {
+        return Err(unreadable("it is not a file"));
+    }
+    let odb = repository.odb().map_err(database)?;
+    if odb.read_header(entry.id()).map_err(database)?.0 > MAX_FILE {
+        return Err(unreadable("it is too large"));
+    }
+    let text = odb.read(entry.id()).map_err(database)?;
+    let mut modules = Vec::new();
+    for ModuleEntry { path, url } in parse(text.data(), scratch, unreadable)? {
+        let Ok(parts) = RepoPath::parse(&path) else {
+            return Err(unreadable("a path in it leaves the repository"));
+        };
+        let path = parts.joined();
+        if path.is_empty() {
+            continue;
+        }
+        // What is named and not there any longer is passed over, as Git does.
+        let Ok(entry) = tree.get_path(Path::new(&path)) else {
+            continue;
+        };
+        if Kind::of(entry.filemode_raw()) != Kind::Submodule {
+            continue;
+        }
+        let path = shown(&path);
+        let url = match resolve(&owner.url, &url) {
+            Ok(url) => url,
+            Err(problem) => return Err(Error::Submodule { path, problem }),
+        };
+        modules.push(Module {
+            path,
+            url,
+            commit: entry.id(),
+        });
+    }
+    Ok(modules)
+}
+
+/// What `.gitmodules` says of one submodule.
+#[derive(Debug, PartialEq, Eq)]
+struct ModuleEntry {
+    path: String,
+    url: String,
+}
+
+fn parse(
+    text: &[u8],
+    scratch: &Path,
+    unreadable: impl Fn(&'static str) -> Error,
+) -> Result<Vec<ModuleEntry>, Error> {
+    if includes(text) {
+        return Err(unreadable("it includes another file"));
+    }
+    let file = scratch.join("gitmodules");
+    let written = fs::write(&file, text);
+    let read = match written {
+        Ok(()) => entries(&file).map_err(|_| unreadable("it is not as Git writes it")),
+        Err(error) => Err(Error::from_io("read .gitmodules", &error)),
+    };
+    let _ = fs::remove_file(&file);
+    read
+}
+
+/// Whether a section may be `include` or `includeIf`, which libgit2 follows out of the repository.
+fn includes(text: &[u8]) -> bool {
+    let is_include = |rest: &[u8]| {
+        let rest = rest.trim_ascii_start();
+        rest.len() >= 7 && rest[..7].eq_ignore_ascii_case(b"include")
+    };
+    let mut sections = text.split(|byte| *byte == b'[').skip(1);
+    sections.any(is_include)
+}
+
+/// Path and URL of each submodule, in the order of the file; one that lacks either is passed over.
+fn entries(file: &Path) -> Result<Vec<ModuleEntry>, git2::Error> {
+    let config = Config::open(file)?;
+    let mut found: Vec<(String, Option<String>, Option<String>)> = Vec::new();
+    let entries = config.entries(None)?;
+    entries.for_each(|entry| {
+        let (Ok(name), Ok(value)) = (entry.name(), entry.value()) else {
+            return;
+        };
+        let Some((name, key)) = name
+            .strip_prefix("submodule.")
+            .and_then(|name| name.rsplit_once('.'))
+        else {
+            return;
+        };
+        let at = match found.iter().position(|(known, _, _)| known == name) {
+            Some(at) => at,
+            None => {
+                found.push((name.to_owned(), None, None));
+                found.len() - 1
+            }
+        };
+        match key {
+            "path" => found[at].1 = Some(value.to_owned()),
+            "url" => found[at].2 = Some(value.to_owned()),
+            _ => (),
+        }
+    })?;
+    let found = found.into_iter();
+    Ok(found
+        .filter_map(|(_, path, url)| {
+            Some(ModuleEntry {
+                path: path?,
+                url: url?,
+            })
+        })
+        .collect())
+}
+
+/// Where a submodule of the repository at `parent` is, whose URL is `url`: a relative one starts at the
+/// parent (gitmodules(5)). The error is what is wrong with it.
+fn resolve(parent: &str, url: &str) -> Result<String, &'static str> {
+    let url = match url.starts_with("./") || url.starts_with("../") {
+        true => relative(parent, url).ok_or("its URL in .gitmodules leaves the server")?,
+        false => without_user(url),
+    };
+    if url::check(&url).is_err() {
+        return Err(
+            "its URL in .gitmodules is neither that of an https, http or ssh server nor relative to \
+             the repository's",
+        );
+    }
+    match is_home(parent, &url) {
+        true => Ok(url),
+        false => Err(
+            "its URL in .gitmodules is on another server; only submodules with the scheme, host and \
+             port of the repository itself are fetched, since they are shown its credentials",
+        ),
+    }
+}
+
+/// Who asks is the Secret's affair; a user in `.gitmodules` is a habit of some servers.
+fn without_user(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) if scheme.to_ascii_lowercase().starts_with("http") => {
+            let end = rest.find('/').unwrap_or(rest.len());
+            let host = rest[..end].rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{}", &rest[end..])
+        }
+        _ => url.to_owned(),
+    }
+}
+
+/// Git's `relative_url`: each `../` takes one part off the parent.
+fn relative(parent: &str, url: &str) -> Option<String> {
+    let mut base = parent.trim_end_matches('/').to_owned();
+    let mut rest = url;
+    let mut separator = '/';
+    loop {
+        if let Some(after) = rest.strip_prefix("../") {
+            // `user@host:repository` has no `/` left at its end.
+            let cut = base.rfind('/').or_else(|| base.rfind(':'))?;
+            separator = char::from(base.as_bytes()[cut]);
+            base.truncate(cut);
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("./") {
+            rest = after;
+        } else {
+            break;
+        }
+    }
+    let rest = rest.trim_end_matches('/');
+    (!rest.is_empty()).then(|| format!("{base}{separator}{rest}"))
+}
+
+/// Whether both are on one server: equal scheme, host and port.
+fn is_home(parent: &str, url: &str) -> bool {
+    match (SshUrl::parse(parent), SshUrl::parse(url)) {
+        (Some(parent), Some(url)) => (parent.host, parent.port) == (url.host, url.port),
+        (None, None) => same_origin(parent, url),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<(String, String)>, Error> {
+        let scratch = tempfile::TempDir::new().unwrap();
+        let unreadable = |problem| Error::Submodule {
+            path: FILE.to_owned(),
+            problem,
+        };
+        let read = parse(text.as_bytes(), scratch.path(), unreadable)?;
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+        let read = read.into_iter();
+        Ok(read.map(|ModuleEntry { path, url }| (path, url)).collect())
+    }
+
+    #[test]
+    fn the_file_is_read_as_git_reads_it() {
+        let text = concat!(
+            "# a comment\n[submodule \"a.b c\"]\n\tpath = libs/a\n\turl = ../a.git ; why\n",
+            "[core]\n\tpath = x\n[submodule \"q\"]\nurl=\"https://h/q\"\nPATH = q\n",
+            "\tbranch = main\n[submodule \"half\"]\n\tpath = half\n",
+        );
+        let wanted = [("libs/a", "../a.git"), ("q", "https://h/q")];
+        let wanted = wanted.map(|(path, url)| (path.to_owned(), url.to_owned()));
+        assert_eq!(read(text).unwrap(), wanted);
+        assert_eq!(read("").unwrap(), []);
+        for bad in [
+            "[include]\n\tpath = /etc/passwd\n",
+            "[core] [ INCLUDE ]\npath = x\n",
+            "[includeIf \"gitdir:/\"]\n\tpath = x\n",
+            "[submodule \"a\"\npath = x\n",
+            "[submodule \"a\"]\n\t= x\n",
+        ] {
+            assert!(matches!(read(bad), Err(Error::Submodule { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn relative_urls_start_at_the_parent() {
+        for (parent, url, wanted) in [
+            ("https://h/t/r.git", "../s.git", "https://h/t/s.git"),
+            ("https://h/t/r.git/", "../../u/s/", "https://h/u/s"),
+            ("https://h/t/r", "./s", "https://h/t/r/s"),
+            ("https://h/t/r", "./../s", "https://h/t/s"),
+            ("ssh://git@h:22/t/r", "../s", "ssh://git@h:22/t/s"),
+            ("git@h:t/r.git", "../s.git", "git@h:t/s.git"),
+            ("git@h:r.git", "../s.git", "git@h:s.git"),
+        ] {
+            assert_eq!(
+                resolve(parent, url).as_deref(),
+                Ok(wanted),
+                "{parent} {url}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_parents_server_is_asked() {
+        for (parent, url, wanted) in [
+            ("https://h/r", "https://H:443/s", "https://H:443/s"),
+            ("https://h/r", "https://user:secret@h/s", "https://h/s"),
+            ("git@h:r", "ssh://other@h/s", "ssh://other@h/s"),
+            ("ssh://git@h:2222/r", "ssh://h:2222/s", "ssh://h:2222/s"),
+        ] {
+            assert_eq!(resolve(parent, url).as_deref(), Ok(wanted), "{url}");
+        }
+        for (parent, url) in [
+            ("https://h/r", "https://i/s"),
+            ("https://h/r", "http://h/s"),
+            ("https://h/r", "https://h:8443/s"),
+            ("https://h/r", "https://h@i/s"),
+            ("https://h/r", "git@h:s"),
+            ("https://h/r", "../../../i/s"),
+            ("https://h/r", "../../../../../s"),
+            ("https://h/r", "../"),
+            ("https://h/r", "//i/s"),
+            ("https://h/r", "s.git"),
+            ("https://h/r", "/srv/s.git"),
+            ("https://h/r", "file:///srv/s.git"),
+            ("https://h/r", "ext::sh -c id"),
+            ("https://h/r", "--upload-pack=id"),
+            ("https://h/r", "git://h/s"),
+            ("git@h:r", "git@h:-oProxyCommand=id"),
+            ("git@h:r", "-oProxyCommand=id:s"),
+            ("git@h:r", "git@i:s"),
+            ("git@h:r", "../../s"),
+            ("ssh://git@h:2222/r", "git@h:s"),
+        ] {
+            let refused = resolve(parent, url);
+            assert!(refused.is_err(), "{parent} {url}: {refused:?}");
+            assert!(!refused.unwrap_err().contains("secret"));
+        }
+    }
+}

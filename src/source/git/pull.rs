@@ -1,0 +1,130 @@
+//! One connection to a remote: what it has, and a download of what is wanted, as a rule a shallow one.
+
+use git2::{AutotagOption, Direction, FetchOptions, RemoteCallbacks, Repository};
+
+use super::error::Error;
+use super::reference::Reference;
+use super::resolve::{ResolvedRef, resolve};
+use super::transport::{Exchange, ExchangeOptions};
+use super::{generation, url};
+
+/// What is asked of a remote.
+#[derive(Clone, Copy)]
+pub(super) struct Order<'a> {
+    /// Where, and how it is reached.
+    pub(super) exchange: ExchangeOptions<'a>,
+    pub(super) reference: &'a Reference,
+    /// All commits that lead to the wanted one, too.
+    pub(super) full_history: bool,
+}
+
+/// Connects, finds the target, and downloads it into `repository` unless `has` says that it is
+/// there already. `slot` is called before a download, and may wait.
+pub(super) fn pull<S>(
+    repository: &Repository,
+    order: Order<'_>,
+    has: impl FnOnce(&ResolvedRef) -> Result<bool, Error>,
+    slot: impl FnOnce() -> Result<S, Error>,
+) -> Result<ResolvedRef, Error> {
+    let exchange = Exchange::new(order.exchange);
+    exchange.run(|| converse(repository, order, &exchange, has, slot))
+}
+
+fn converse<S>(
+    repository: &Repository,
+    order: Order<'_>,
+    exchange: &Exchange,
+    has: impl FnOnce(&ResolvedRef) -> Result<bool, Error>,
+    slot: impl FnOnce() -> Result<S, Error>,
+) -> Result<ResolvedRef, Error> {
+    let explain = |error: git2::Error| exchange.explain(&error);
+    // libgit2 chooses the transport by it; where to go, the exchange knows.
+    let address = match order.exchange.credentials.ssh() {
+        Some(_) => "ssh://repository/",
+        None => order.exchange.url,
+    };
+    let mut remote = repository.remote_anonymous(address).map_err(explain)?;
+    let mut connection = remote
+        .connect_auth(Direction::Fetch, Some(callbacks(exchange)), None)
+        .map_err(explain)?;
+    let target = resolve(
+        connection.list().map_err(explain)?,
+        order.exchange.url,
+        order.reference,
+    )?;
+    if has(&target)? {
+        return Ok(target);
+    }
+    let _slot = slot()?;
+    let mut options = FetchOptions::new();
+    options
+        // 0 is all of it.
+        .depth(if order.full_history { 0 } else { 1 })
+        .download_tags(AutotagOption::None)
+        .remote_callbacks(callbacks(exchange));
+    // `download` writes no ref; the name only has to be valid.
+    let refspec = format!(
+        "+{}:{}",
+        target.source,
+        generation::private_ref(&target.source)
+    );
+    let downloaded = connection.remote().download(&[refspec], Some(&mut options));
+    match downloaded {
+        Ok(()) => checked(repository, order, target),
+        Err(error) => Err(refused(order, &target, &error).unwrap_or_else(|| explain(error))),
+    }
+}
+
+/// What was downloaded is a commit, with its folder, and the tag that was asked for.
+fn checked(
+    repository: &Repository,
+    order: Order<'_>,
+    target: ResolvedRef,
+) -> Result<ResolvedRef, Error> {
+    let kind = repository
+        .odb()
+        .and_then(|odb| {
+            target.tag.map(|tag| odb.read_header(tag)).transpose()?;
+            odb.read_header(target.commit)
+        })
+        .map_err(|error| Error::from_database(&error))?
+        .1;
+    if kind != git2::ObjectType::Commit {
+        return Err(Error::NotACommit {
+            url: url::redact(order.exchange.url),
+            reference: order.reference.to_string(),
+        });
+    }
+    repository
+        .find_commit(target.commit)
+        .and_then(|commit| commit.tree())
+        .map_err(|error| Error::from_database(&error))?;
+    Ok(target)
+}
+
+/// A commit that the server does not have, or does not hand out, or not without its history, is not a
+/// fault of the network.
+fn refused(order: Order<'_>, target: &ResolvedRef, error: &git2::Error) -> Option<Error> {
+    let by_id = matches!(order.reference, Reference::Commit(id) if *id == target.source);
+    let (url, reference) = (url::redact(order.exchange.url), order.reference.to_string());
+    let text = error.message();
+    if text.contains("doesn't support shallow") {
+        return Some(Error::ShallowRefused { url });
+    }
+    if by_id && text.contains("cannot fetch a specific object") {
+        return Some(Error::CommitRefused { url, reference });
+    }
+    // The server's "not our ref" is lost: libgit2 expects another kind of packet at that place.
+    if by_id && (text.contains("not our ref") || text.contains("unexpected packet type")) {
+        return Some(Error::RefNotFound { url, reference });
+    }
+    None
+}
+
+/// Checks that end a transfer, or the indexing of what it brought, which is late.
+fn callbacks(exchange: &Exchange) -> RemoteCallbacks<'_> {
+    let mut callbacks = RemoteCallbacks::new();
+    callbacks.sideband_progress(|_| exchange.in_time());
+    callbacks.transfer_progress(|_| exchange.in_time());
+    callbacks
+}

@@ -1,0 +1,150 @@
+//! Which commit of a repository is wanted.
+
+use std::fmt;
+
+use super::error::{Error, Reported};
+use super::range::Range;
+use crate::api::GitRef;
+
+/// Which commit of a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reference {
+    /// The branch that the remote's HEAD names.
+    Default,
+    /// A branch, without `refs/heads/`.
+    Branch(String),
+    /// A tag, without `refs/tags/`; an annotated one means the commit that it names.
+    Tag(String),
+    /// The tag with the highest version in a range, in the syntax of Masterminds/semver.
+    Semver(String),
+    /// A full name: `refs/pull/7/head`.
+    Name(String),
+    /// A full commit id. The server must allow fetching it, or a branch or tag point at it.
+    Commit(String),
+}
+
+impl From<Option<&GitRef>> for Reference {
+    /// The most exact of what the spec names: `commit`, `name`, `semver`, `tag`, `branch`.
+    fn from(spec: Option<&GitRef>) -> Self {
+        let Some(spec) = spec.cloned() else {
+            return Self::Default;
+        };
+        // Without `..`, so that a new field cannot be forgotten.
+        let GitRef {
+            branch,
+            tag,
+            semver,
+            name,
+            commit,
+        } = spec;
+        commit
+            .map(Self::Commit)
+            .or(name.map(Self::Name))
+            .or(semver.map(Self::Semver))
+            .or(tag.map(Self::Tag))
+            .or(branch.map(Self::Branch))
+            .unwrap_or(Self::Default)
+    }
+}
+
+impl fmt::Display for Reference {
+    /// As the end of "the remote has no …".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default branch"),
+            Self::Branch(name) => write!(f, "branch {name}"),
+            Self::Tag(name) => write!(f, "tag {name}"),
+            Self::Semver(range) => write!(f, "tag in the range {range}"),
+            Self::Name(name) => write!(f, "ref {name}"),
+            Self::Commit(id) => write!(f, "commit {id}"),
+        }
+    }
+}
+
+impl Reference {
+    /// Refuses impossible names, ids and ranges.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let valid = match self {
+            Self::Default => true,
+            Self::Branch(name) => git2::Reference::is_valid_name(&format!("refs/heads/{name}")),
+            Self::Tag(name) => git2::Reference::is_valid_name(&format!("refs/tags/{name}")),
+            Self::Semver(range) => return range_of(range).map(drop),
+            Self::Name(name) => name.starts_with("refs/") && git2::Reference::is_valid_name(name),
+            Self::Commit(id) => {
+                id.len() == 40 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            }
+        };
+        if valid { Ok(()) } else { Err(self.invalid()) }
+    }
+
+    /// That this is not a reference at all.
+    pub(super) fn invalid(&self) -> Error {
+        Error::InvalidReference {
+            reference: shown(&self.to_string()),
+        }
+    }
+}
+
+/// Reads the range of a [`Reference::Semver`].
+pub(super) fn range_of(text: &str) -> Result<Range, Error> {
+    Range::parse(text).map_err(|problem| Error::InvalidRange {
+        range: shown(text),
+        source: Reported::new(&problem.to_string()),
+    })
+}
+
+fn shown(text: &str) -> String {
+    super::url::clean(text, 300)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_exact_reference_wins() {
+        let mut spec = GitRef::default();
+        assert_eq!(Reference::from(None), Reference::Default);
+        assert_eq!(Reference::from(Some(&spec)), Reference::Default);
+        let text = |text: &str| Some(text.to_owned());
+        let mut wins = |set: &dyn Fn(&mut GitRef), reference| {
+            set(&mut spec);
+            assert_eq!(Reference::from(Some(&spec)), reference);
+        };
+        wins(&|s| s.branch = text("b"), Reference::Branch("b".into()));
+        wins(&|s| s.tag = text("t"), Reference::Tag("t".into()));
+        wins(&|s| s.semver = text("1.x"), Reference::Semver("1.x".into()));
+        wins(
+            &|s| s.name = text("refs/n"),
+            Reference::Name("refs/n".into()),
+        );
+        wins(&|s| s.commit = text("c"), Reference::Commit("c".into()));
+    }
+
+    #[test]
+    fn impossible_references_are_refused() {
+        let name = |name: &str| Reference::Name(name.into());
+        for good in [name("refs/pull/7/head"), Reference::Semver("^1".into())] {
+            good.check().unwrap();
+        }
+        for bad in [
+            name("main"),
+            name("HEAD"),
+            name("refs/"),
+            name("refs/a b"),
+            name("refs/tags/v1^{}"),
+            Reference::Branch("*".into()),
+            Reference::Commit("a".repeat(39)),
+        ] {
+            assert!(
+                matches!(bad.check(), Err(Error::InvalidReference { .. })),
+                "{bad}"
+            );
+        }
+        let error = Reference::Semver("1.x\n.y".into()).check().unwrap_err();
+        assert_eq!(
+            crate::chain(&error),
+            "1.x.y is not a range of versions: \".y\" is not a version"
+        );
+    }
+}

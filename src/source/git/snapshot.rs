@@ -1,0 +1,325 @@
+//! A commit of a repository, readable for as long as it is held.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use git2::Oid;
+use jiff::Timestamp;
+
+use super::error::Error;
+use super::generation::Generation;
+use super::limits::CacheSettings;
+use super::listing;
+use super::modules::Modules;
+use super::path::{self, RepoPath, View};
+use super::resolve::ResolvedRef;
+use super::url::clean;
+use crate::content::{
+    BlobId, IGNORE_FILE, Listing, ObjectId, ReadError, Revision, SourceFile, Tree, TreeId,
+};
+use crate::verify::{CommitObject, TagObject};
+
+/// The longest author and subject, in bytes.
+const MAX_AUTHOR: usize = 100;
+const MAX_SUBJECT: usize = 200;
+
+/// A commit, complete on disk. Its methods block, and read nothing but the object database.
+///
+/// An [`Error::Corrupt`] out of any of them makes the next fetch replace the copy on disk, and that
+/// fetch answer with a new snapshot of the same revision; [`Snapshot::until_damaged`] says when such
+/// a fetch is due.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Which commit.
+    pub revision: Revision,
+    /// When it was made, by its committer's clock.
+    pub committed_at: Timestamp,
+    /// The name of its author: one line of bounded length, without an address.
+    pub author: String,
+    /// The first line of its message, of bounded length.
+    pub subject: String,
+    /// The annotated tag that it was asked for by.
+    tag: Option<Tag>,
+    root: Oid,
+    /// None where they are not read.
+    modules: Option<Modules>,
+    max_file_bytes: u64,
+    max_files: usize,
+    generation: Arc<Generation>,
+    /// The content ids of the paths that were asked for. A monorepo has as many as it has Syncs.
+    trees: Mutex<HashMap<String, TreeId>>,
+}
+
+/// An annotated tag, by its name without `refs/tags/`.
+#[derive(Debug, PartialEq)]
+struct Tag {
+    name: String,
+    id: Oid,
+}
+
+impl Snapshot {
+    /// Reads the commit that `target` names. `modules`: its submodules, where they are to be read.
+    pub(super) fn open(
+        generation: Arc<Generation>,
+        target: &ResolvedRef,
+        modules: Option<Modules>,
+        settings: &CacheSettings,
+    ) -> Result<Self, Error> {
+        let repository = generation.handle()?;
+        let commit = repository
+            .find_commit(target.commit)
+            .map_err(|error| generation.damage(Error::from_database(&error)))?;
+        let (committed_at, root) = (commit.time().seconds(), commit.tree_id());
+        let author = one_line(commit.author().name_bytes(), MAX_AUTHOR);
+        let subject = one_line(commit.message_bytes(), MAX_SUBJECT);
+        drop(commit);
+        drop(repository);
+        Ok(Self {
+            revision: Revision {
+                name: target.name.as_deref().map(Arc::from),
+                commit: path::object_id(target.commit),
+            },
+            committed_at: date(committed_at),
+            author,
+            subject,
+            tag: Tag::of(target),
+            root,
+            modules,
+            max_file_bytes: settings.max_file_bytes,
+            max_files: settings.max_files,
+            generation,
+            trees: Mutex::default(),
+        })
+    }
+
+    /// Looks up the paths that `before` was asked for, so that all who follow them can be answered at
+    /// once by [`Self::known_tree_id`]. Reads the folders that they share once.
+    pub(super) fn prefetch_tree_ids(self, before: &Self) -> Self {
+        let paths: Vec<String> = before.trees().keys().cloned().collect();
+        // Who asks for a path that cannot be read is told why.
+        let _ = self.read_with(|repository| {
+            let unread = Modules::default();
+            let view = self.view(repository, &unread);
+            for path in paths {
+                if let Ok(tree) = self.identify(&view, &path) {
+                    self.trees().insert(path, tree);
+                }
+            }
+            Ok(())
+        });
+        self
+    }
+
+    /// The content id of the folder at `path` (of the file, where it is one): equal for two
+    /// revisions only if everything below it is equal, submodules and the `.towlineignore` files of
+    /// the folders around it included, but for what symbolic links out of the folder point at;
+    /// [`Listing::self_contained`] says whether there are any. Takes microseconds.
+    ///
+    /// `path` is relative to the repository's root, which an empty path or `.` means.
+    pub fn tree_id(&self, path: &str) -> Result<TreeId, Error> {
+        if let Some(known) = self.known_tree_id(path) {
+            return Ok(known);
+        }
+        let tree = self.read_with(|repository| {
+            let unread = Modules::default();
+            self.identify(&self.view(repository, &unread), path)
+        })?;
+        self.trees().insert(path.to_owned(), tree);
+        Ok(tree)
+    }
+
+    fn identify(&self, view: &View<'_>, path: &str) -> Result<TreeId, Error> {
+        let path = RepoPath::parse(path)?;
+        let found = path::find(view, &path, &self.revision)?;
+        let above = path::above(view, &path, IGNORE_FILE, &self.revision)?;
+        listing::identify(found.id, &above, view.modules.file()).map(TreeId)
+    }
+
+    /// [`Self::tree_id`] of a path that was asked for before, of this snapshot or of the one that it
+    /// replaced. Does not block.
+    pub fn known_tree_id(&self, path: &str) -> Option<TreeId> {
+        self.trees().get(path).copied()
+    }
+
+    /// All regular files below `path`, with symbolic links inside the repository followed; the file
+    /// itself, where it is one.
+    pub fn listing(&self, path: &str) -> Result<Listing, Error> {
+        let path = RepoPath::parse(path)?;
+        self.read_with(|repository| {
+            let unread = Modules::default();
+            let view = self.view(repository, &unread);
+            listing::list(&view, &path, &self.revision, self.max_files)
+        })
+    }
+
+    fn view<'r>(&'r self, repository: &'r git2::Repository, unread: &'r Modules) -> View<'r> {
+        let modules = self.modules.as_ref().unwrap_or(unread);
+        View::new(repository, self.root, modules)
+    }
+
+    /// The content of `file`.
+    pub fn read(&self, file: &SourceFile) -> Result<Vec<u8>, Error> {
+        self.read_object(file.blob.0, || file.path.to_string())
+    }
+
+    /// The commit as it is stored, signature and all.
+    pub fn commit_object(&self) -> Result<CommitObject, Error> {
+        let id = self.revision.commit;
+        Ok(CommitObject {
+            id: id.to_string(),
+            raw: self.read_object(id, || format!("commit {id}"))?,
+        })
+    }
+
+    /// The annotated tag that the revision was asked for by, as it is stored; none where it was asked for
+    /// by something else, be that a lightweight tag.
+    pub fn tag_object(&self) -> Result<Option<TagObject>, Error> {
+        let Some(tag) = &self.tag else {
+            return Ok(None);
+        };
+        let raw = self.read_object(path::object_id(tag.id), || format!("tag {}", tag.name))?;
+        Ok(Some(TagObject {
+            name: tag.name.clone(),
+            raw,
+        }))
+    }
+
+    /// The content of a blob, where its path is not at hand.
+    pub fn read_blob(&self, blob: BlobId) -> Result<Vec<u8>, Error> {
+        self.read_object(blob.0, || format!("blob {}", blob.0))
+    }
+
+    /// Waits until a read, of this snapshot or another one of the same folder, finds that its objects
+    /// are damaged or missing.
+    pub async fn until_damaged(&self) {
+        self.generation.until_damaged().await;
+    }
+
+    fn read_object(&self, id: ObjectId, name: impl Fn() -> String) -> Result<Vec<u8>, Error> {
+        let limit = self.max_file_bytes;
+        self.read_with(|repository| {
+            let database = |error: git2::Error| Error::from_database(&error);
+            let id = Oid::from_bytes(id.as_bytes()).map_err(database)?;
+            let odb = repository.odb().map_err(database)?;
+            // The header first: a small pack may hold a very large file.
+            let size = odb.read_header(id).map_err(database)?.0 as u64;
+            if size > limit {
+                return Err(Error::FileTooLarge {
+                    file: name(),
+                    size,
+                    limit,
+                });
+            }
+            Ok(odb.read(id).map_err(database)?.data().to_vec())
+        })
+    }
+
+    fn read_with<T>(
+        &self,
+        read: impl FnOnce(&git2::Repository) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let repository = self.generation.handle()?;
+        read(&repository).map_err(|error| self.generation.damage(error))
+    }
+
+    fn trees(&self) -> std::sync::MutexGuard<'_, HashMap<String, TreeId>> {
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this is `target`, out of `generation`.
+    pub(super) fn is(&self, generation: &Arc<Generation>, target: &ResolvedRef) -> bool {
+        Arc::ptr_eq(&self.generation, generation)
+            && self.revision.name.as_deref() == target.name.as_deref()
+            && self.revision.commit == path::object_id(target.commit)
+            && self.tag == Tag::of(target)
+    }
+
+    /// Its submodules, where they are read.
+    pub(super) fn modules(&self) -> Option<&Modules> {
+        self.modules.as_ref()
+    }
+
+    /// Whether this is the commit `id`, asked for by its id, in the repository in `folder`, and
+    /// sound.
+    pub(super) fn is_commit(&self, id: &str, folder: &Path) -> bool {
+        self.revision.name.is_none()
+            && self.revision.commit.to_string() == id
+            && self.generation.is_in(folder)
+            && !self.generation.is_damaged()
+    }
+}
+
+impl Tree for Snapshot {
+    fn identity(&self, path: &str) -> Result<TreeId, ReadError> {
+        Ok(self.tree_id(path)?)
+    }
+
+    fn known_identity(&self, path: &str) -> Option<TreeId> {
+        self.known_tree_id(path)
+    }
+
+    fn list(&self, path: &str) -> Result<Listing, ReadError> {
+        Ok(self.listing(path)?)
+    }
+
+    fn read(&self, blob: BlobId) -> Result<Vec<u8>, ReadError> {
+        Ok(self.read_blob(blob)?)
+    }
+}
+
+impl Tag {
+    fn of(target: &ResolvedRef) -> Option<Self> {
+        let name = target.source.strip_prefix("refs/tags/")?.to_owned();
+        target.tag.map(|id| Self { name, id })
+    }
+}
+
+/// The date of a commit, which its author may set to anything: the nearest one that the API server takes
+/// in a status, which is the years 1 to 9999 of RFC 3339.
+fn date(seconds: i64) -> Timestamp {
+    /// 0001-01-01T00:00:00Z.
+    const FIRST: i64 = -62_135_596_800;
+    let seconds = seconds.clamp(FIRST, Timestamp::MAX.as_second());
+    Timestamp::from_second(seconds).unwrap_or_default()
+}
+
+/// The first line of `text`, without control characters, and no longer than `max` bytes.
+fn one_line(text: &[u8], max: usize) -> String {
+    let text = String::from_utf8_lossy(text);
+    let line = text.trim_start().lines().next().unwrap_or_default();
+    clean(line.trim_end(), max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_one_that_a_status_may_hold() {
+        for (seconds, shown) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (-62_135_596_800, "0001-01-01T00:00:00Z"),
+            (-62_135_596_801, "0001-01-01T00:00:00Z"),
+            (i64::MIN, "0001-01-01T00:00:00Z"),
+            (253_402_300_800, "9999-12-30T22:00:00Z"),
+            (i64::MAX, "9999-12-30T22:00:00Z"),
+        ] {
+            assert_eq!(date(seconds).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn text_from_a_commit_is_one_short_clean_line() {
+        for (text, max, line) in [
+            (&b"subject\n\nbody"[..], 20, "subject"),
+            (b"\n\n subject \r\nbody", 20, "subject"),
+            (b"a\x1b[31mb\x00", 20, "a[31mb"),
+            ("éé".as_bytes(), 3, "é"),
+            (b"\xff", 20, "\u{fffd}"),
+            (b"", 20, ""),
+        ] {
+            assert_eq!(one_line(text, max), line);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! HTTP clients: one for each set of authorities, client certificate and proxy.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http::HeaderValue;
+use ureq::Agent;
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+
+use crate::source::git::auth::{Credentials, Identity, Proxy, Trust};
+
+/// Longest time for a connection to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest silence of a server. Git's own sends a sign of life every five seconds while it prepares
+/// a pack.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections kept for the next poll: how many, how many a host, and for how long.
+const IDLE: (usize, usize, Duration) = (16, 4, Duration::from_secs(75));
+/// Buffers of a connection, in bytes; an idle one keeps them.
+const INPUT_BUFFER: usize = 32 << 10;
+const OUTPUT_BUFFER: usize = 16 << 10;
+/// Some servers give Git's answers to Git alone.
+const USER_AGENT: &str = concat!("git/2.0 (towline ", env!("CARGO_PKG_VERSION"), ")");
+/// Clients kept beside the plain one; the one that was not used for longest goes first.
+const MAX_SPECIAL: usize = 32;
+
+/// The clients of all exchanges. Each keeps idle connections of its own, so that none is ever used
+/// for a request with another client certificate or other authorities.
+pub(in crate::source::git) struct Agents {
+    plain: Agent,
+    /// The last used at the end.
+    special: Mutex<Vec<(Kind, Agent)>>,
+}
+
+/// What clients differ in.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Kind {
+    trust: Trust,
+    identity: Option<Identity>,
+    /// The environment's, where there is none.
+    proxy: Option<Proxy>,
+}
+
+/// The clients of one exchange, and what its requests carry.
+pub(super) struct Client {
+    /// For requests to where the credentials belong.
+    pub(super) trusted: Agent,
+    /// For all others: the same authorities, and no client certificate.
+    pub(super) bare: Agent,
+    pub(super) authorization: Option<HeaderValue>,
+    /// Whether there is anything that a request elsewhere goes without.
+    pub(super) has_secrets: bool,
+}
+
+impl std::fmt::Debug for Agents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Agents")
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+impl Agents {
+    pub(in crate::source::git) fn new() -> Self {
+        Self {
+            plain: agent(&Kind::default()),
+            special: Mutex::default(),
+        }
+    }
+
+    /// What requests with `credentials` go through.
+    pub(super) fn client(&self, credentials: &Credentials, proxy: Option<&Proxy>) -> Client {
+        let https = credentials.https();
+        let bare = Kind {
+            trust: https.map(|https| https.trust.clone()).unwrap_or_default(),
+            identity: None,
+            proxy: proxy.cloned(),
+        };
+        let identity = https.and_then(|https| https.identity.clone());
+        let authorization = https.and_then(|https| https.authorization.clone());
+        let has_secrets = authorization.is_some() || identity.is_some();
+        Client {
+            bare: self.agent(bare.clone()),
+            trusted: self.agent(Kind { identity, ..bare }),
+            authorization,
+            has_secrets,
+        }
+    }
+
+    fn agent(&self, wanted: Kind) -> Agent {
+        if wanted == Kind::default() {
+            return self.plain.clone();
+        }
+        let mut special = self.special.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = special.iter().position(|(kind, _)| *kind == wanted);
+        let (kind, agent) = match known {
+            Some(index) => special.remove(index),
+            None => {
+                let agent = agent(&wanted);
+                (wanted, agent)
+            }
+        };
+        if special.len() == MAX_SPECIAL {
+            special.remove(0);
+        }
+        special.push((kind, agent.clone()));
+        agent
+    }
+}
+
+/// The platform's authorities and those of `trust`, as Flux has it: a Secret made for one host must
+/// not break a redirect to, or a move to, a server with a public certificate.
+fn roots(trust: &Trust) -> RootCerts {
+    if trust.0.is_empty() {
+        return RootCerts::PlatformVerifier;
+    }
+    // What cannot be read is missing, as it is for the platform's verifier.
+    let platform = rustls_native_certs::load_native_certs().certs;
+    let platform = platform
+        .iter()
+        .map(|certificate| Certificate::from_der(certificate).to_owned());
+    RootCerts::from(platform.chain(certificates(&trust.0)))
+}
+
+fn client_certificate(identity: &Identity) -> Option<ClientCert> {
+    let chain: Vec<_> = certificates(&identity.chain).collect();
+    // Parsed and matched when the credentials were made.
+    let key = PrivateKey::from_pem(&identity.key).ok()?;
+    Some(ClientCert::new_with_certs(&chain, key))
+}
+
+fn certificates(pem: &[u8]) -> impl Iterator<Item = Certificate<'static>> {
+    parse_pem(pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    })
+}
+
+/// A client that keeps idle connections.
+fn agent(kind: &Kind) -> Agent {
+    let tls = TlsConfig::builder()
+        .root_certs(roots(&kind.trust))
+        .client_cert(kind.identity.as_ref().and_then(client_certificate))
+        .build();
+    let mut config = Agent::config_builder();
+    if let Some(proxy) = &kind.proxy {
+        config = config.proxy(Some(proxy.http()));
+    }
+    config
+        .tls_config(tls)
+        .http_status_as_error(false)
+        // Each request decides anew what it may carry.
+        .max_redirects(0)
+        .user_agent(USER_AGENT)
+        .accept_encoding("identity")
+        .input_buffer_size(INPUT_BUFFER)
+        .output_buffer_size(OUTPUT_BUFFER)
+        .max_idle_connections(IDLE.0)
+        .max_idle_connections_per_host(IDLE.1)
+        .max_idle_age(IDLE.2)
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_per_read(Some(SILENCE_TIMEOUT))
+        .timeout_per_write(Some(SILENCE_TIMEOUT))
+        .build()
+        .new_agent()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_shared_and_bounded() {
+        let agents = Agents::new();
+        let trust = |number: usize| Trust(vec![b'x'; number]);
+        let agent = |number| {
+            agents.agent(Kind {
+                trust: trust(number),
+                ..Kind::default()
+            })
+        };
+        for number in 0..2 * MAX_SPECIAL {
+            agent(number);
+            agent(1);
+        }
+        let special = agents.special.lock().unwrap();
+        assert_eq!(special.len(), MAX_SPECIAL);
+        assert!(special.last().unwrap().0.trust == trust(1));
+        let twice = special.iter().filter(|(kind, _)| kind.trust == trust(1));
+        assert_eq!(twice.count(), 1);
+    }
+}

@@ -1,0 +1,254 @@
+//! Git's smart HTTP protocol, below libgit2: what it asks for as requests of our own HTTP client.
+//!
+//! libgit2's own client knows no deadline, sends a request's head and body as two segments without
+//! `TCP_NODELAY` (40 ms a request against a server that delays its acknowledgements, twice a
+//! fetch), opens a connection for every poll, bounds no answer, and can trust one set of
+//! certificates per process only. This one has the deadline of the fetch on every read, keeps
+//! connections between polls, and counts bytes.
+
+use std::io::{self, Read, Write};
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
+use rustls::{AlertDescription, CertificateError};
+use ureq::Body;
+use ureq::http::Response;
+
+use super::exchange::{Exchange, Failure};
+use crate::source::git::auth::TunnelError;
+use crate::source::git::error::Reported;
+use crate::source::git::url;
+
+/// Redirects of the first request that are followed, as Git does.
+const MAX_REDIRECTS: usize = 5;
+/// Reads of an answer's rest, so that its connection can be used again.
+const MAX_REST_READS: usize = 16;
+
+impl Exchange {
+    fn fail_http(&self, error: ureq::Error) -> io::Error {
+        let failure = match error {
+            ureq::Error::Timeout(ureq::Timeout::Global) => Failure::Late,
+            other => failure_of(&other),
+        };
+        self.fail(failure)
+    }
+
+    fn fail_with(&self, text: &str) -> io::Error {
+        self.fail(Failure::Other(Reported::new(text)))
+    }
+
+    /// Sends a request, and returns its answer's body.
+    fn ask(&self, service: Service, body: &[u8]) -> io::Result<ureq::BodyReader<'static>> {
+        let (url, answer, wanted) = match service {
+            Service::UploadPackLs => {
+                let (url, answer) = self.discover()?;
+                (url, answer, "application/x-git-upload-pack-advertisement")
+            }
+            Service::UploadPack => {
+                let url = url::http::endpoint(&self.base(), "git-upload-pack", "");
+                let answer = self.send(&url, Some(body))?;
+                (url, answer, "application/x-git-upload-pack-result")
+            }
+            Service::ReceivePackLs | Service::ReceivePack => {
+                return Err(io::Error::other("towline never pushes"));
+            }
+        };
+        let status = answer.status().as_u16();
+        if status != 200 {
+            return Err(
+                self.fail(match self.client.has_secrets && !self.is_home(&url) {
+                    true => Failure::StatusElsewhere(status),
+                    false => Failure::Status(status),
+                }),
+            );
+        }
+        let content_type = answer.headers().get("content-type");
+        if content_type.map(|value| value.as_bytes()) != Some(wanted.as_bytes()) {
+            return Err(self.fail_with("the answer is not that of a Git server"));
+        }
+        if service == Service::UploadPackLs
+            && let Some(base) = url::http::base(&url)
+        {
+            // Later requests go where the first one was redirected to.
+            *self.base.lock().unwrap_or_else(PoisonError::into_inner) = base;
+        }
+        Ok(answer.into_body().into_reader())
+    }
+
+    /// The first request, with the URL that it ended up at.
+    fn discover(&self) -> io::Result<(String, Response<Body>)> {
+        let mut url = url::http::endpoint(&self.base(), "info/refs", "service=git-upload-pack");
+        for _ in 0..=MAX_REDIRECTS {
+            let answer = self.send(&url, None)?;
+            if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok((url, answer));
+            }
+            let location = answer.headers().get("location");
+            let next = location.and_then(|value| url::http::follow(&url, value.to_str().ok()?));
+            let Some(next) = next else {
+                return Err(self.fail_with("the server redirects to where towline does not follow"));
+            };
+            self.finish(answer.into_body().into_reader());
+            url = next;
+        }
+        Err(self.fail_with("the server redirects too often"))
+    }
+
+    /// One request: a POST of `body`, or a GET. Only the server of the URL as given is shown the
+    /// credentials.
+    fn send(&self, url: &str, body: Option<&[u8]>) -> io::Result<Response<Body>> {
+        if !self.in_time() {
+            return Err(self.fail(Failure::Late));
+        }
+        let client = &self.client;
+        let (agent, authorization) = match self.is_home(url) {
+            true => (&client.trusted, client.authorization.as_ref()),
+            false => (&client.bare, None),
+        };
+        let left = Some(self.deadline().saturating_duration_since(Instant::now()));
+        let answer = match body {
+            None => {
+                let mut request = agent.get(url);
+                if let Some(value) = authorization {
+                    request = request.header("authorization", value);
+                }
+                request.config().timeout_global(left).build().call()
+            }
+            Some(body) => {
+                let mut request = agent.post(url);
+                if let Some(value) = authorization {
+                    request = request.header("authorization", value);
+                }
+                request
+                    .header("content-type", "application/x-git-upload-pack-request")
+                    .header("accept", "application/x-git-upload-pack-result")
+                    .config()
+                    .timeout_global(left)
+                    .build()
+                    .send(body)
+            }
+        };
+        answer.map_err(|error| self.fail_http(error))
+    }
+
+    /// Whether `url` is on the server that the credentials are for.
+    fn is_home(&self, url: &str) -> bool {
+        url::http::same_origin(self.url(), url)
+    }
+
+    /// Reads the little that may be left (the last chunk's mark), so that the connection can be
+    /// used again.
+    fn finish(&self, mut answer: ureq::BodyReader<'static>) {
+        let mut rest = [0; 4096];
+        for _ in 0..MAX_REST_READS {
+            if self.has_failed() || !matches!(answer.read(&mut rest), Ok(1..)) {
+                break;
+            }
+        }
+    }
+
+    fn base(&self) -> String {
+        let base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
+        base.clone()
+    }
+}
+
+pub(super) struct Subtransport(pub(super) Arc<Exchange>);
+
+impl SmartSubtransport for Subtransport {
+    fn action(
+        &self,
+        _url: &str,
+        service: Service,
+    ) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
+        Ok(Box::new(Stream {
+            exchange: Arc::clone(&self.0),
+            service,
+            request: Vec::new(),
+            answer: None,
+        }))
+    }
+
+    fn close(&self) -> Result<(), git2::Error> {
+        Ok(())
+    }
+}
+
+/// One request and its answer.
+struct Stream {
+    exchange: Arc<Exchange>,
+    service: Service,
+    request: Vec<u8>,
+    answer: Option<ureq::BodyReader<'static>>,
+}
+
+impl Write for Stream {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.request.extend_from_slice(buffer);
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let answer = match &mut self.answer {
+            Some(answer) => answer,
+            None => {
+                let answer = self.exchange.ask(self.service, &self.request)?;
+                self.answer.insert(answer)
+            }
+        };
+        let count = answer
+            .read(buffer)
+            .map_err(|error| self.exchange.fail_http(ureq::Error::from(error)))?;
+        self.exchange.count(count)?;
+        Ok(count)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(answer) = self.answer.take() {
+            self.exchange.finish(answer);
+        }
+    }
+}
+
+/// What an error of the HTTP client means. Those of TLS say what to do about it.
+fn failure_of(error: &ureq::Error) -> Failure {
+    if let ureq::Error::ConnectProxyFailed(why) = error {
+        return match why.contains("407") {
+            true => Failure::Refused(Reported::new(&TunnelError::Login.to_string())),
+            false => Failure::Other(Reported::new(&format!("there is no tunnel: {why}"))),
+        };
+    }
+    let tls = match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref().and_then(|inner| inner.downcast_ref()),
+        _ => None,
+    };
+    match tls {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            Failure::Certificate(Reported::new(
+                "it is signed by an authority that is not known; ca.crt in the Secret adds one",
+            ))
+        }
+        Some(rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::AccessDenied,
+        )) => Failure::Refused(Reported::new(&format!(
+            "the server wants another client certificate (tls.crt and tls.key in the Secret): {error}"
+        ))),
+        _ => Failure::Other(Reported::new(&error.to_string())),
+    }
+}

@@ -1,0 +1,40 @@
+//! What libgit2 says to a server, as our own HTTP and SSH clients say it.
+
+mod agents;
+mod exchange;
+mod http;
+mod ssh;
+
+use git2::transport::Transport;
+
+pub(super) use agents::Agents;
+pub(super) use exchange::{Exchange, ExchangeOptions};
+
+/// Registers this module for `http://` and `https://`, and for `ssh://`.
+///
+/// # Safety
+///
+/// No other thread may use libgit2's transports meanwhile.
+#[allow(unsafe_code)]
+pub(in crate::source::git) unsafe fn register() -> Result<(), git2::Error> {
+    for scheme in ["http", "https", "ssh"] {
+        // SAFETY: as this function's.
+        unsafe { git2::transport::register(scheme, transport)? };
+    }
+    Ok(())
+}
+
+fn transport(remote: &git2::Remote<'_>) -> Result<Transport, git2::Error> {
+    let exchange = exchange::current();
+    let exchange = exchange.ok_or_else(|| git2::Error::from_str("no exchange is under way"))?;
+    match exchange.credentials.ssh().cloned() {
+        Some(credentials) => {
+            let transport = ssh::Subtransport {
+                exchange,
+                credentials,
+            };
+            Transport::smart(remote, false, transport)
+        }
+        None => Transport::smart(remote, true, http::Subtransport(exchange)),
+    }
+}

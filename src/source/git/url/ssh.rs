@@ -1,0 +1,171 @@
+//! Where a repository is that is reached over SSH.
+
+/// `ssh://[user@]host[:port]/path` or `[user@]host:path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::source::git) struct SshUrl {
+    pub(in crate::source::git) user: Option<String>,
+    pub(in crate::source::git) host: String,
+    pub(in crate::source::git) port: u16,
+    /// As the server is told: absolute, or relative to the user's home.
+    pub(in crate::source::git) path: String,
+}
+
+impl SshUrl {
+    /// Reads either form; a password in it makes it neither. A path that begins with `-` is refused,
+    /// as Git does: the server's shell would hand it to `git-upload-pack` as an option.
+    pub(in crate::source::git) fn parse(url: &str) -> Option<Self> {
+        if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return None;
+        }
+        let (authority, port, path) = match url.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ssh") => {
+                let (authority, path) = rest.split_at(rest.find('/')?);
+                let (authority, port) = port_of(authority)?;
+                // Git's: `/~user/r` is below that user's home.
+                let home = path.strip_prefix('/').filter(|path| path.starts_with('~'));
+                (authority, port, home.unwrap_or(path))
+            }
+            Some(_) => return None,
+            None => scp(url)?,
+        };
+        let (user, host) = match authority.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let is_user = user.is_none_or(|user| !user.is_empty() && !user.contains([':', '@']));
+        let is_host = !host.is_empty() && !host.contains(['/', '?', '#', '[', ']', '\\']);
+        let is_path = !matches!(path, "" | "/") && !path.starts_with(['-', ':']);
+        (is_user && is_host && is_path).then(|| Self {
+            user: user.map(str::to_owned),
+            host: host.to_ascii_lowercase(),
+            port,
+            path: path.to_owned(),
+        })
+    }
+
+    /// The command for the server's shell, with the path quoted as Git does: some servers take the
+    /// line apart themselves.
+    pub(in crate::source::git) fn command(&self) -> String {
+        let mut quoted = String::with_capacity(self.path.len() + 2);
+        for c in self.path.chars() {
+            match c {
+                '\'' | '!' => quoted.extend(["'\\", c.encode_utf8(&mut [0; 4]), "'"]),
+                c => quoted.push(c),
+            }
+        }
+        format!("git-upload-pack '{quoted}'")
+    }
+
+    /// The same for URLs of the same repository. Who asks is part of it: a path may be below that
+    /// user's home.
+    pub(in crate::source::git) fn normalised(&self) -> String {
+        let user = self.user.as_deref().unwrap_or(super::SSH_USER);
+        let path = self.path.trim_end_matches('/');
+        let path = path.strip_suffix(".git").unwrap_or(path);
+        format!("ssh://{user}@{}:{}:{path}", self.host, self.port)
+    }
+}
+
+/// `[user@]host:path`; what has a `/` before the `:` is a path of this machine.
+fn scp(url: &str) -> Option<(&str, u16, &str)> {
+    let colon = match url.find('[') {
+        // `[::1]:path`
+        Some(open) if !url[..open].contains(':') => url.find("]:")? + 1,
+        _ => url.find(':')?,
+    };
+    let (authority, path) = (&url[..colon], &url[colon + 1..]);
+    (!authority.contains('/')).then_some((authority, 22, path))
+}
+
+fn port_of(authority: &str) -> Option<(&str, u16)> {
+    let after_user = authority.rfind('@').map_or(0, |at| at + 1);
+    match authority[after_user..].rfind(':') {
+        // `[::1]` has colons and no port.
+        Some(colon) if !authority.ends_with(']') => {
+            let (host, port) = authority.split_at(after_user + colon);
+            let port = match &port[1..] {
+                "" => 22,
+                port => port.parse().ok().filter(|port| *port != 0)?,
+            };
+            Some((host, port))
+        }
+        _ => Some((authority, 22)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_are_read() {
+        for (url, user, host, port, path) in [
+            ("ssh://git@h/t/r.git", Some("git"), "h", 22, "/t/r.git"),
+            ("SSH://H:2222/t/r.git", None, "h", 2222, "/t/r.git"),
+            ("ssh://u@h:/r", Some("u"), "h", 22, "/r"),
+            ("ssh://u@h/~/r", Some("u"), "h", 22, "~/r"),
+            ("ssh://u@[::1]:2222/r", Some("u"), "::1", 2222, "/r"),
+            ("ssh://[::1]/r", None, "::1", 22, "/r"),
+            ("git@h:t/r.git", Some("git"), "h", 22, "t/r.git"),
+            ("git@h:/abs/r", Some("git"), "h", 22, "/abs/r"),
+            ("h:r", None, "h", 22, "r"),
+            ("u@[::1]:r", Some("u"), "::1", 22, "r"),
+        ] {
+            let address = SshUrl::parse(url).unwrap();
+            assert_eq!(
+                (
+                    address.user.as_deref(),
+                    &*address.host,
+                    address.port,
+                    &*address.path
+                ),
+                (user, host, port, path),
+                "{url}"
+            );
+        }
+        for bad in [
+            "",
+            "h",
+            "/h:r",
+            "./h:r",
+            "ssh://h",
+            "ssh://h/",
+            "ssh:///r",
+            "ssh://@h/r",
+            "git@h:",
+            "ssh://u:p@h/r",
+            "ssh://h:0/r",
+            "ssh://h:99999/r",
+            "ssh://h:x/r",
+            "https://h/r",
+            "git@h:-x",
+            "ext::sh",
+            "git@h:a b",
+            "u:p@h:r/x@y z",
+            "@h:r",
+        ] {
+            assert_eq!(SshUrl::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_path_leaves_its_quotes() {
+        for (path, command) in [
+            ("/t/r.git", "git-upload-pack '/t/r.git'"),
+            ("it's", "git-upload-pack 'it'\\''s'"),
+            ("a!b", "git-upload-pack 'a'\\!'b'"),
+            ("';id;'", "git-upload-pack ''\\'';id;'\\'''"),
+            ("$(id)`id`", "git-upload-pack '$(id)`id`'"),
+        ] {
+            let address = SshUrl {
+                user: None,
+                host: "h".into(),
+                port: 22,
+                path: path.into(),
+            };
+            assert_eq!(address.command(), command);
+        }
+    }
+}
