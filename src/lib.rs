@@ -50,6 +50,7 @@ pub mod render;
 pub mod server;
 pub mod source;
 mod sync;
+pub mod text;
 pub mod verify;
 pub mod webhook;
 

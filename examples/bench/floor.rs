@@ -111,7 +111,8 @@ impl Fetcher {
     pub fn new(url: &str) -> Self {
         let folder = Scratch::new().expect("a folder for a cache");
         Self {
-            cache: Cache::open(CacheSettings::new(folder.path().join("cache"))).expect("open a cache"),
+            cache: Cache::open(CacheSettings::new(folder.path().join("cache")))
+                .expect("open a cache"),
             url: url.to_owned(),
             known: None,
             _folder: folder,

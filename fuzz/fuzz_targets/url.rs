@@ -2,16 +2,16 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use towline_fuzz::manifest::redact;
+use towline_fuzz::text;
 use towline_fuzz::webhook::RepositoryUrl;
 
-fuzz_target!(|text: &str| {
-    let _ = redact::text(text);
-    let _ = redact::url(text);
-    let Some(url) = RepositoryUrl::parse(text) else {
+fuzz_target!(|url_text: &str| {
+    let _ = text::redact(url_text);
+    let _ = text::redact_url(url_text);
+    let Some(url) = RepositoryUrl::parse(url_text) else {
         return;
     };
-    if let Some(rest) = text.strip_prefix("https://") {
+    if let Some(rest) = url_text.strip_prefix("https://") {
         let with_user = format!("https://user:marker@{rest}");
         // A longer text may be too long.
         if let Some(same) = RepositoryUrl::parse(&with_user) {

@@ -6,5 +6,7 @@
 
 #[path = "../../src/manifest/mod.rs"]
 pub mod manifest;
+#[path = "../../src/text/mod.rs"]
+pub mod text;
 #[path = "../../src/webhook/mod.rs"]
 pub mod webhook;

@@ -208,21 +208,12 @@ pub fn set_conditions(
                 type_: verdict.kind.as_str().to_owned(),
                 status: status.to_owned(),
                 reason: verdict.reason.as_str().to_owned(),
-                message: shortened(verdict.message),
+                message: crate::text::shorten(&verdict.message, MAX_MESSAGE),
                 observed_generation: generation,
                 last_transition_time: since,
             }
         })
         .collect()
-}
-
-fn shortened(mut message: String) -> String {
-    if message.len() > MAX_MESSAGE {
-        let end = message.floor_char_boundary(MAX_MESSAGE - 1);
-        message.truncate(end);
-        message.push('…');
-    }
-    message
 }
 
 #[cfg(test)]
@@ -266,7 +257,7 @@ mod tests {
     #[test]
     fn a_long_message_is_cut_at_a_character() {
         let long = set_conditions(&[], ready(true, &"é".repeat(5000)), None, &at(1));
-        assert!(long[0].message.len() <= MAX_MESSAGE + 3);
+        assert!(long[0].message.len() <= MAX_MESSAGE);
         assert!(long[0].message.ends_with('…'));
     }
 }

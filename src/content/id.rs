@@ -44,10 +44,7 @@ impl ObjectId {
 /// In hexadecimal.
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.as_bytes() {
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
+        f.write_str(&hex::encode(self.as_bytes()))
     }
 }
 

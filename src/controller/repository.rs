@@ -24,7 +24,6 @@ use crate::api::{
 };
 use crate::backoff::{Backoff, jittered};
 use crate::chain;
-use crate::manifest::redact;
 use crate::metrics::{Ready, RepositoryFigures};
 use crate::notify::Level;
 use crate::plan::SyncName;
@@ -296,7 +295,7 @@ impl Driver {
 
     fn failed(&self, object: &GitRepository, error: &PollError) -> Vec<Verdict> {
         let reason = error.reason();
-        let mut message = redact::text(&chain(error));
+        let mut message = crate::text::redact(&chain(error));
         if let Some(advice) = login::advice(object, reason) {
             message = format!("{message}; {advice}");
         }

@@ -15,7 +15,6 @@ use super::repository;
 use crate::api::{GitRepository, Reason, Sync};
 use crate::backoff::Backoff;
 use crate::chain;
-use crate::manifest::redact;
 use crate::plan::{CONTAINS, contained};
 
 /// How long one kind's first list is waited for before the next kind's turn.
@@ -68,7 +67,7 @@ pub(super) async fn repository(
                     backoff.reset();
                 }
                 Err(error) => {
-                    let error = redact::text(&chain(&error));
+                    let error = crate::text::redact(&chain(&error));
                     let (namespace, name) = (now.namespace(), now.name_any());
                     tracing::debug!(namespace, name, error, "a standby cannot fetch");
                     retry = Some(Instant::now() + backoff.pause());

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::manifest::redact;
+use crate::text;
 
 /// The longest message taken from an object, in bytes.
 const MAX_MESSAGE: usize = 256;
@@ -58,6 +58,6 @@ pub(super) fn message(condition: &Value, otherwise: &str) -> String {
     )
 }
 
-pub(super) fn shortened(text: &str) -> String {
-    redact::shortened(&redact::text(text.trim()), MAX_MESSAGE)
+pub(super) fn shortened(said: &str) -> String {
+    text::shorten(&text::redact(said.trim()), MAX_MESSAGE)
 }

@@ -1,6 +1,7 @@
-//! What may appear in a message: no secret value, and no credential of a URL.
+//! What the API server says of an object, without the values of a Secret.
 
 use super::GroupKind;
+use crate::text::{redact, shorten};
 
 /// The longest refusal that is passed on, in bytes.
 const MAX_REFUSAL: usize = 1024;
@@ -35,7 +36,7 @@ const NAMES: [&str; 7] = [
 /// not a name. For other kinds the message stays, up to 1 KiB.
 pub fn refusal(kind: &GroupKind, message: &str) -> String {
     if !(kind.group.is_empty() && &*kind.kind == "Secret") {
-        return shortened(&text(message), MAX_REFUSAL);
+        return shorten(&redact(message), MAX_REFUSAL);
     }
     let echo = ECHOES
         .iter()
@@ -49,7 +50,7 @@ pub fn refusal(kind: &GroupKind, message: &str) -> String {
         ),
         None => unquoted(message),
     };
-    shortened(&text(&kept), MAX_REFUSAL)
+    shorten(&redact(&kept), MAX_REFUSAL)
 }
 
 /// The text without what is quoted, but for names.
@@ -86,75 +87,6 @@ fn closing(inner: &str, quote: char) -> usize {
         escaped = character == '\\' && !escaped;
     }
     inner.len()
-}
-
-/// The text, cut at a character and marked with `…` where it is longer than `max` bytes.
-pub fn shortened(text: &str, max: usize) -> String {
-    if text.len() <= max {
-        return text.to_owned();
-    }
-    let room = max.saturating_sub('…'.len_utf8());
-    let fits = |(at, character): &(usize, char)| at + character.len_utf8() <= room;
-    let kept = text
-        .char_indices()
-        .take_while(fits)
-        .map(|(_, character)| character);
-    kept.chain(['…']).collect()
-}
-
-/// A repository's URL without user, password, query and fragment; `https`, `ssh` and scp form.
-pub fn url(url: &str) -> String {
-    let (scheme, rest) = match url.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), url),
-    };
-    let rest = without_user(rest, scheme.is_empty());
-    let end = rest.find(['?', '#']).unwrap_or(rest.len());
-    format!("{scheme}{}", &rest[..end])
-}
-
-/// What follows the user and password. A password that should have been escaped may hold `/`, `?` and
-/// `@`: it ends at the last `@` after which a host can begin.
-fn without_user(rest: &str, scp: bool) -> &str {
-    let mut kept = rest;
-    for (at, _) in rest.match_indices('@') {
-        let before = &rest[rest.len() - kept.len()..at];
-        let authority = before.split(['/', '?', '#']).next().unwrap_or_default();
-        let port = authority.rsplit_once(':').map(|(_, port)| port);
-        let is_host = !scp && port.is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()));
-        // Beyond a whole `host/` or `host:port/`, an `@` belongs to the path.
-        if authority.len() < before.len() && (is_host || (scp && kept.len() < rest.len())) {
-            break;
-        }
-        kept = &rest[at + 1..];
-    }
-    kept
-}
-
-/// A text, such as an error of libgit2, with every URL in it as [`url`] has it.
-pub fn text(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let is_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
-        let begin = rest[..at]
-            .rfind(|c| !is_scheme(c))
-            .map_or(0, |before| before + char_len(rest, before));
-        let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`');
-        let end = rest[at..].find(is_end).map_or(rest.len(), |end| at + end);
-        let token = &rest[begin..end];
-        let bare = token.trim_end_matches([',', ';', '.', ':', ')', ']']);
-        out.push_str(&rest[..begin]);
-        out.push_str(&url(bare));
-        out.push_str(&token[bare.len()..]);
-        rest = &rest[end..];
-    }
-    out.push_str(rest);
-    out
-}
-
-fn char_len(text: &str, at: usize) -> usize {
-    text[at..].chars().next().map_or(0, char::len_utf8)
 }
 
 #[cfg(test)]
@@ -195,37 +127,5 @@ mod tests {
         assert_eq!(refusal(&kind, message), message);
         let long = refusal(&kind, &"é".repeat(2000));
         assert!(long.len() <= MAX_REFUSAL && long.ends_with('…'));
-    }
-
-    #[test]
-    fn urls_lose_what_is_secret() {
-        for (from, to) in [
-            ("https://host/a/b.git", "https://host/a/b.git"),
-            ("https://user:pw@host:8443/a", "https://host:8443/a"),
-            ("https://token@host/a?x=secret#y", "https://host/a"),
-            ("https://host/@scope/a", "https://host/@scope/a"),
-            ("https://host:80/a@b/c", "https://host:80/a@b/c"),
-            ("https://user:p/w@host/a", "https://host/a"),
-            ("https://user:p@w@host/a", "https://host/a"),
-            ("https://user:p?w@host/a", "https://host/a"),
-            ("ssh://git@host:22/a", "ssh://host:22/a"),
-            ("git@host:team/a.git", "host:team/a.git"),
-            ("user:pw@host:a.git", "host:a.git"),
-            ("git@host:team/a@b.git", "host:team/a@b.git"),
-            ("", ""),
-        ] {
-            assert_eq!(url(from), to, "{from}");
-        }
-    }
-
-    #[test]
-    fn urls_in_a_text_lose_their_user() {
-        assert_eq!(
-            text(
-                "failed to resolve 'https://u:p@host/a': no; see (ssh://git@h/b), é://x@y and https://t@z."
-            ),
-            "failed to resolve 'https://host/a': no; see (ssh://h/b), é://y and https://z."
-        );
-        assert_eq!(text("nothing here"), "nothing here");
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::api::Reason;
 use crate::cluster::Applies;
 use crate::metrics::Metrics;
+use crate::text;
 
 /// How urgent an event is, in the API's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +93,6 @@ async fn write(
 
 fn event(about: ObjectReference, level: Level, reason: Reason, note: &str) -> Event {
     let now = Time(Timestamp::now());
-    let end = note.floor_char_boundary(LONGEST_NOTE);
     Event {
         metadata: ObjectMeta {
             generate_name: about.name.as_ref().map(|name| format!("{name}-")),
@@ -108,7 +108,7 @@ fn event(about: ObjectReference, level: Level, reason: Reason, note: &str) -> Ev
             .to_owned(),
         ),
         reason: Some(reason.as_str().to_owned()),
-        message: Some(note[..end].to_owned()),
+        message: Some(text::shorten(note, LONGEST_NOTE)),
         source: Some(EventSource {
             component: Some("towline".to_owned()),
             host: None,

@@ -9,7 +9,7 @@ use super::memory::Trouble;
 use crate::chain;
 use crate::content::Tree;
 use crate::desired::{BodyError, Desired};
-use crate::manifest::{Manifest, redact};
+use crate::manifest::Manifest;
 
 /// Bodies that are read ahead of the applies.
 const AHEAD: usize = 32;
@@ -39,6 +39,6 @@ pub(super) fn read(
 fn trouble(error: &BodyError) -> Trouble {
     Trouble {
         reason: error.reason(),
-        message: redact::text(&chain(error)),
+        message: crate::text::redact(&chain(error)),
     }
 }

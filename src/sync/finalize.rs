@@ -7,10 +7,11 @@ use futures::{StreamExt as _, stream};
 
 use super::Driver;
 use super::audit::{self, Action};
-use super::verdict::{Blocked, listing};
+use super::verdict::Blocked;
 use crate::api::{DeletionPolicy, Reason, Sync};
 use crate::manifest::ObjectKey;
 use crate::plan::{Stage, surplus};
+use crate::text::listing;
 
 /// Requests at once.
 const PARALLEL: usize = 8;

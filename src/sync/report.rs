@@ -10,7 +10,7 @@ use super::apply::Job;
 use super::audit::Action;
 use super::memory::Fight;
 use super::target::Target;
-use super::verdict::{Drift, Facts, Problem, listing};
+use super::verdict::{Drift, Facts, Problem};
 use super::wake::Due;
 use crate::api::{
     HistoryEntry, ObjectCounts, Reason, Sync, SyncStatus, SyncTimes, Time, set_conditions,
@@ -20,6 +20,7 @@ use crate::controller::patch::write_status;
 use crate::manifest::ObjectKey;
 use crate::notify::Level;
 use crate::plan::SyncName;
+use crate::text::listing;
 
 /// Revisions in `status.history`.
 const HISTORY: usize = 10;

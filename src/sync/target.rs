@@ -9,7 +9,7 @@ use crate::content::Tree;
 use crate::controller::sources::Seen;
 use crate::desired::{self, Desired, DesiredError, Item, Misplaced, Reading, Resolved};
 use crate::intent::RenderIntent;
-use crate::manifest::{GroupKind, ObjectKey, redact};
+use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::SyncName;
 use crate::render;
 
@@ -145,5 +145,5 @@ impl Objects {
 
 /// A target error with its causes, for people.
 pub(super) fn explain(error: &TargetError) -> String {
-    redact::text(&crate::chain(error))
+    crate::text::redact(&crate::chain(error))
 }

@@ -5,6 +5,7 @@ use crate::api::{ConditionType, Failure, Mode, ObjectCounts, Reason, Verdict};
 use crate::health::Health;
 use crate::manifest::ObjectKey;
 use crate::plan::Cause;
+use crate::text::listing;
 
 /// Why a Sync does not go on to its newest revision.
 #[derive(Clone, Debug, PartialEq)]
@@ -225,17 +226,6 @@ impl Facts {
                 _ => None,
             });
         problems.chain(unhealthy).take(LISTED).collect()
-    }
-}
-
-/// `a; b; and 7 more`.
-pub(super) fn listing(named: impl Iterator<Item = String>, total: usize) -> String {
-    let named: Vec<String> = named.collect();
-    let more = total.saturating_sub(named.len());
-    let list = named.join("; ");
-    match more {
-        0 => list,
-        more => format!("{list}; and {more} more"),
     }
 }
 

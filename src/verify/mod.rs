@@ -26,6 +26,8 @@ mod tests;
 
 use jiff::Timestamp;
 
+use crate::text;
+
 pub use allowed::LineError;
 pub use key::{Key, Signer};
 pub use refusal::{Part, Refusal, Why};
@@ -119,10 +121,6 @@ fn signed_by(signed: &Signed, signers: &Signers, now: Timestamp) -> Result<Signe
 }
 
 /// One line of bounded length.
-fn shown(text: &str) -> String {
-    let text: String = text.chars().filter(|c| !c.is_control()).collect();
-    match text.len() > MAX_SHOWN {
-        true => format!("{}…", &text[..text.floor_char_boundary(MAX_SHOWN)]),
-        false => text,
-    }
+fn shown(said: &str) -> String {
+    text::shorten(&text::printable(said), MAX_SHOWN)
 }

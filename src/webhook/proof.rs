@@ -62,13 +62,8 @@ impl Proof {
 
     /// 64 hexadecimal digits.
     pub(super) fn hex(value: &str) -> Option<Self> {
-        let digits: &[u8; 64] = value.as_bytes().try_into().ok()?;
         let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            for digit in pair {
-                *byte = (*byte << 4) | char::from(*digit).to_digit(16)? as u8;
-            }
-        }
+        ::hex::decode_to_slice(value, &mut bytes).ok()?;
         Some(Self(Kind::Signature(bytes)))
     }
 

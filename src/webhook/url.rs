@@ -1,5 +1,7 @@
 //! Which URLs name one repository.
 
+use percent_encoding::percent_decode_str;
+
 /// The longest URL that is looked at, in bytes.
 const MAX_LENGTH: usize = 4096;
 
@@ -71,33 +73,13 @@ fn host(authority: &str) -> Option<String> {
 
 /// The parts of a path in lower case, the last one without `.git`.
 fn segments(path: &str) -> Vec<String> {
-    let path = decoded(path).to_lowercase();
+    let path = percent_decode_str(path).decode_utf8_lossy().to_lowercase();
     let path = path.trim_end_matches('/');
     let path = path.strip_suffix(".git").unwrap_or(path);
     path.split('/')
         .filter(|segment| !segment.is_empty())
         .map(str::to_owned)
         .collect()
-}
-
-/// The text with its percent escapes resolved (RFC 3986), where they are some.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let digit = |at: usize| tail.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-        match (first, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Host and path as one of a hosting service's several forms.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::url;
 use crate::api::Reason;
 use crate::content::{ReadError, ReadFault};
+use crate::text::{self, redact_url};
 
 /// Why a revision could not be fetched or read. No message holds user information or the query of
 /// a URL. A message does not repeat its cause: print the whole chain.
@@ -304,7 +304,7 @@ impl Error {
 
     /// What a libgit2 error while talking to `url` means.
     pub(super) fn from_remote(url: &str, error: &git2::Error) -> Self {
-        let url = url::redact(url);
+        let url = redact_url(url);
         Self::from_cache("store what was fetched", error, |source| {
             if is_local(error) {
                 Self::Corrupt { source }
@@ -394,9 +394,12 @@ impl Reported {
     /// The longest cause, in bytes; a remote chooses some of the text.
     const MAX: usize = 300;
 
-    /// `text`, redacted and shortened.
-    pub(super) fn new(text: &str) -> Self {
-        Self(url::clean(&url::redact_text(text), Self::MAX))
+    /// `words`, redacted and shortened.
+    pub(super) fn new(words: &str) -> Self {
+        Self(text::shorten(
+            &text::printable(&text::redact(words)),
+            Self::MAX,
+        ))
     }
 
     pub(super) fn from_git(error: &git2::Error) -> Self {

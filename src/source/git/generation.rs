@@ -16,7 +16,6 @@ use tokio::sync::watch;
 use super::error::Error;
 use super::limits::CacheSettings;
 use super::resolve::ResolvedRef;
-use super::url::hex;
 
 /// Where towline's own refs are; each points at a commit that is complete.
 const REFS: &str = "refs/towline/";
@@ -195,7 +194,10 @@ pub(super) fn mark(
 
 /// The private ref for a reference of the remote; a hash, so that no two names can collide or nest.
 pub(super) fn private_ref(reference: &str) -> String {
-    format!("{REFS}{}", hex(&Sha256::digest(reference.as_bytes())))
+    format!(
+        "{REFS}{}",
+        hex::encode(Sha256::digest(reference.as_bytes()))
+    )
 }
 
 /// The number of packs in a repository, and the bytes in their folder.

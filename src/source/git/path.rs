@@ -9,6 +9,7 @@ use git2::{Oid, Repository, Tree};
 use super::error::Error;
 use super::modules::Modules;
 use crate::content::{BlobId, ObjectId, Revision, SourceFile};
+use crate::text::printable;
 
 /// The most symbolic links followed for one path, as on Linux.
 const MAX_LINKS: usize = 40;
@@ -48,7 +49,7 @@ pub(super) struct RepoPath(Vec<String>);
 impl RepoPath {
     /// `apps/prod`, `./apps//prod/`; empty or `.` is the root.
     pub(super) fn parse(path: &str) -> Result<Self, Error> {
-        let shown: String = path.chars().filter(|c| !c.is_control()).collect();
+        let shown = printable(path);
         if path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains('\0')
         {
             return Err(Error::PathLeaves { path: shown });

@@ -3,10 +3,11 @@
 use git2::{AutotagOption, Direction, FetchOptions, RemoteCallbacks, Repository};
 
 use super::error::Error;
+use super::generation;
 use super::reference::Reference;
 use super::resolve::{ResolvedRef, resolve};
 use super::transport::{Exchange, ExchangeOptions};
-use super::{generation, url};
+use crate::text::redact_url;
 
 /// What is asked of a remote.
 #[derive(Clone, Copy)]
@@ -91,7 +92,7 @@ fn checked(
         .1;
     if kind != git2::ObjectType::Commit {
         return Err(Error::NotACommit {
-            url: url::redact(order.exchange.url),
+            url: redact_url(order.exchange.url),
             reference: order.reference.to_string(),
         });
     }
@@ -106,7 +107,7 @@ fn checked(
 /// fault of the network.
 fn refused(order: Order<'_>, target: &ResolvedRef, error: &git2::Error) -> Option<Error> {
     let by_id = matches!(order.reference, Reference::Commit(id) if *id == target.source);
-    let (url, reference) = (url::redact(order.exchange.url), order.reference.to_string());
+    let (url, reference) = (redact_url(order.exchange.url), order.reference.to_string());
     let text = error.message();
     if text.contains("doesn't support shallow") {
         return Some(Error::ShallowRefused { url });

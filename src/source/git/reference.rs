@@ -5,6 +5,7 @@ use std::fmt;
 use super::error::{Error, Reported};
 use super::range::Range;
 use crate::api::GitRef;
+use crate::text;
 
 /// Which commit of a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -93,8 +94,8 @@ pub(super) fn range_of(text: &str) -> Result<Range, Error> {
     })
 }
 
-fn shown(text: &str) -> String {
-    super::url::clean(text, 300)
+fn shown(words: &str) -> String {
+    text::shorten(&text::printable(words), 300)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::error::Error;
 use super::reference::Reference;
 use super::snapshot::Snapshot;
 use super::url;
+use crate::text::redact_url;
 
 /// What to fetch.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ impl FetchRequest {
             }
         };
         Err(Error::WrongCredentials {
-            url: url::redact(&self.url),
+            url: redact_url(&self.url),
             needed,
         })
     }
@@ -89,7 +90,7 @@ impl FetchRequest {
 
     pub(super) fn late(&self) -> Error {
         Error::Timeout {
-            url: url::redact(&self.url),
+            url: redact_url(&self.url),
             after: self.timeout,
         }
     }

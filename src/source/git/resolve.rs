@@ -4,7 +4,7 @@ use git2::{Oid, RemoteHead};
 
 use super::error::Error;
 use super::reference::{Reference, range_of};
-use super::url::redact;
+use crate::text::redact_url;
 
 /// Where the wanted reference points on the remote.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub(super) fn resolve(
 ) -> Result<ResolvedRef, Error> {
     let find = |name: &str| heads.iter().find(|head| head.name() == name);
     let not_found = || Error::RefNotFound {
-        url: redact(url),
+        url: redact_url(url),
         reference: reference.to_string(),
     };
     let target = match reference {

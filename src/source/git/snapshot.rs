@@ -14,10 +14,10 @@ use super::listing;
 use super::modules::Modules;
 use super::path::{self, RepoPath, View};
 use super::resolve::ResolvedRef;
-use super::url::clean;
 use crate::content::{
     BlobId, IGNORE_FILE, Listing, ObjectId, ReadError, Revision, SourceFile, Tree, TreeId,
 };
+use crate::text::{printable, start};
 use crate::verify::{CommitObject, TagObject};
 
 /// The longest author and subject, in bytes.
@@ -288,7 +288,7 @@ fn date(seconds: i64) -> Timestamp {
 fn one_line(text: &[u8], max: usize) -> String {
     let text = String::from_utf8_lossy(text);
     let line = text.trim_start().lines().next().unwrap_or_default();
-    clean(line.trim_end(), max)
+    start(&printable(line.trim_end()), max).to_owned()
 }
 
 #[cfg(test)]

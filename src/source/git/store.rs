@@ -18,7 +18,7 @@ use super::request::FetchRequest;
 use super::resolve::ResolvedRef;
 use super::snapshot::Snapshot;
 use super::transport::{Agents, ExchangeOptions};
-use super::url;
+use crate::text::redact_url;
 
 /// The end of a generation's name while it is being filled.
 const UNFINISHED: &str = "tmp";
@@ -192,7 +192,7 @@ impl Store {
                 return Err(match error {
                     // Nothing was there before: it is the transfer that is broken.
                     Error::Corrupt { source } => Error::Unreachable {
-                        url: url::redact(order.exchange.url),
+                        url: redact_url(order.exchange.url),
                         source,
                     },
                     error => error,

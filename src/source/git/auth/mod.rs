@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::url;
+use crate::text::printable;
 
 pub use proxy::Proxy;
 pub use secret::CredentialsError;
@@ -65,7 +66,7 @@ impl Credentials {
         values.retain(|value| value.len() >= Self::MIN_HIDDEN);
         // One may be part of another.
         values.sort_by_key(|value| Reverse(value.len()));
-        let words = words.chars().filter(|c| !c.is_control()).collect();
+        let words = printable(words);
         values
             .iter()
             .fold(words, |words: String, value| words.replace(value, "***"))

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Not a check but a measurement: `cargo test --lib source::tests::measure -- --ignored --nocapture`.
+/// Not a check but a measurement: `cargo test --lib source::git::tests::measure -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn measure() {

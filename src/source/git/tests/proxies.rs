@@ -150,7 +150,7 @@ async fn the_environment_names_the_proxy() {
                 "--ignored",
                 "--exact",
                 "--nocapture",
-                "source::tests::proxies::fetch_in_a_process",
+                "source::git::tests::proxies::fetch_in_a_process",
             ])
             .env("HTTP_PROXY", &proxy)
             .env("NO_PROXY", no_proxy);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::agents::{Agents, Client};
 use crate::source::git::auth::{Credentials, Proxy};
 use crate::source::git::error::{Error, Reported};
-use crate::source::git::url;
+use crate::text::redact_url;
 
 thread_local! {
     /// The exchange that this thread is in: libgit2 hands a transport nothing but the URL.
@@ -130,7 +130,7 @@ impl Exchange {
 
     /// What the error that libgit2 came back with means.
     pub(in crate::source::git) fn explain(&self, error: &git2::Error) -> Error {
-        let url = url::redact(&self.url);
+        let url = redact_url(&self.url);
         let hide = |words: &str| self.credentials.hide(&self.url, words);
         let hidden = |cause: Reported| Reported::new(&hide(&cause.to_string()));
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,6 +25,7 @@ use super::exchange::{Exchange, Failure};
 use crate::source::git::auth::{HostKey, Proxy, Ssh, TunnelError};
 use crate::source::git::error::Reported;
 use crate::source::git::url::{self, SshUrl};
+use crate::text::{printable, start};
 
 /// Longest time for a connection to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -153,7 +154,7 @@ impl Session {
                 Some(ChannelMsg::ExtendedData { data, .. }) => {
                     let room = MAX_WORDS.saturating_sub(self.words.len());
                     let text = String::from_utf8_lossy(&data);
-                    self.words.push_str(&url::clean(&text, room));
+                    self.words.push_str(start(&printable(&text), room));
                 }
                 // The exit status and the server's last words may follow an end of the data.
                 Some(ChannelMsg::Close) | None => return Err(self.ended()),

@@ -6,6 +6,7 @@ mod ssh;
 use sha2::{Digest, Sha256};
 
 use super::error::Error;
+use crate::text::redact_url;
 pub(super) use ssh::SshUrl;
 
 /// Who logs in over SSH where neither the Secret nor the URL says.
@@ -23,7 +24,9 @@ pub(super) fn check(url: &str) -> Result<(), Error> {
     if valid || is_ssh(url) {
         Ok(())
     } else {
-        Err(Error::InvalidUrl { url: redact(url) })
+        Err(Error::InvalidUrl {
+            url: redact_url(url),
+        })
     }
 }
 
@@ -44,7 +47,7 @@ pub(super) fn cache_key(url: &str, full_history: bool) -> String {
         // No URL has a line break.
         normalised.push_str("\nfull history");
     }
-    hex(&Sha256::digest(normalised.as_bytes()))
+    hex::encode(Sha256::digest(normalised.as_bytes()))
 }
 
 fn normalised(url: &str) -> String {
@@ -61,35 +64,6 @@ fn normalised(url: &str) -> String {
     }
 }
 
-/// `url` without user information, query and fragment, where secrets hide.
-pub(super) fn redact(url: &str) -> String {
-    match url.contains("://") {
-        true => redact_text(url),
-        // `user@host:path`, or what was meant to be one.
-        false => url_without_user(url).to_owned(),
-    }
-}
-
-/// `text` with every URL in it redacted.
-pub(super) fn redact_text(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("://") {
-        let (before, after) = rest.split_at(start + 3);
-        out.push_str(before);
-        let end = after
-            .find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '<' | '>'))
-            .unwrap_or(after.len());
-        let (url, tail) = after.split_at(end);
-        let shown = url.find(['?', '#']).map_or(url, |cut| &url[..cut]);
-        // The last `@`: a password may hold `@` and `/`, unencoded.
-        out.push_str(url_without_user(shown));
-        rest = tail;
-    }
-    out.push_str(rest);
-    out
-}
-
 /// The parts of `url` in which secrets hide: the user information, the query and its values.
 pub(super) fn secrets(url: &str) -> impl Iterator<Item = &str> {
     let (rest, query) = url.split_once('?').unwrap_or((url, ""));
@@ -98,33 +72,6 @@ pub(super) fn secrets(url: &str) -> impl Iterator<Item = &str> {
     let pairs = query.split('&');
     let values = pairs.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
     user.into_iter().chain([query]).chain(values)
-}
-
-fn url_without_user(rest: &str) -> &str {
-    rest.rfind('@').map_or(rest, |at| &rest[at + 1..])
-}
-
-/// `text` without control characters, cut after a character so that it has at most `max` bytes.
-pub(super) fn clean(text: &str, max: usize) -> String {
-    let mut short = String::new();
-    for c in text.chars().filter(|c| !c.is_control()) {
-        if short.len() + c.len_utf8() > max {
-            break;
-        }
-        short.push(c);
-    }
-    short
-}
-
-/// Lower-case hexadecimal digits of `bytes`.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 /// Scheme in lower case, authority, and the path from its `/`.
@@ -196,22 +143,5 @@ mod tests {
         ] {
             assert!(check(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn secrets_are_redacted() {
-        for (text, shown) in [
-            ("https://u:p@h/x", "https://h/x"),
-            ("https://u:p@ss/w@h/x?token=1#f", "https://h/x"),
-            ("no '//u:p@h' url", "no '//u:p@h' url"),
-            (
-                "failed 'https://u:p@h/x?k=v' and http://t@i/y.",
-                "failed 'https://h/x' and http://i/y.",
-            ),
-        ] {
-            assert_eq!(redact_text(text), shown);
-        }
-        assert_eq!(redact("git@h:t/r.git"), "h:t/r.git");
-        assert_eq!(redact("ssh://u:p@h:1/r"), "ssh://h:1/r");
     }
 }

@@ -1,0 +1,70 @@
+//! Texts for people: redacted, shortened, on one line. Pure.
+//!
+//! Whatever leaves towline in a log, an event, a condition or an error goes through here where a user or
+//! a server chose some of its words.
+
+mod redact;
+
+pub use redact::{redact, redact_url};
+
+/// `text` in at most `max` bytes. A longer text is cut after a character, and `…` marks the cut.
+pub fn shorten(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let room = max.saturating_sub('…'.len_utf8());
+    format!("{}…", start(text, room))
+}
+
+/// The start of `text`: whole characters, at most `max` bytes.
+pub fn start(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+/// `text` without control characters, line breaks among them.
+pub fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// `a; b; and 7 more`: the names of some of `total` things.
+pub fn listing(named: impl IntoIterator<Item = String>, total: usize) -> String {
+    let named: Vec<String> = named.into_iter().collect();
+    let list = named.join("; ");
+    match total.saturating_sub(named.len()) {
+        0 => list,
+        more => format!("{list}; and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_after_a_character() {
+        for (text, max, short) in [
+            ("", 5, ""),
+            ("abcde", 5, "abcde"),
+            ("abcdef", 5, "ab…"),
+            ("aéééé", 5, "a…"),
+            ("éé", 3, "…"),
+        ] {
+            assert_eq!(shorten(text, max), short);
+        }
+        assert_eq!(start("éé", 3), "é");
+        assert_eq!(start("a", 3), "a");
+    }
+
+    #[test]
+    fn a_list_says_how_many_it_leaves_out() {
+        let named = || ["a", "b"].map(str::to_owned);
+        assert_eq!(listing(named(), 2), "a; b");
+        assert_eq!(listing(named(), 9), "a; b; and 7 more");
+        assert_eq!(listing([], 0), "");
+    }
+
+    #[test]
+    fn what_is_printable_has_no_control_characters() {
+        assert_eq!(printable("a\x1b[31mb\n\0é"), "a[31mbé");
+    }
+}
