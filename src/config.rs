@@ -31,7 +31,7 @@ pub enum Command {
 /// Where the definitions go.
 #[derive(Args, Clone, Debug)]
 pub struct CrdsArgs {
-    /// Write one file for each into this folder instead.
+    /// Write one file for each definition into this folder instead of printing them.
     #[arg(long)]
     pub into: Option<PathBuf>,
 }
@@ -39,7 +39,7 @@ pub struct CrdsArgs {
 /// The operator's settings; each is also read from the environment.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// Address for /metrics, /healthz and /readyz; `[::]` is every address, of IPv4 as well.
+    /// Address for /metrics, /healthz and /readyz; `[::]` means every address, IPv4 included.
     #[arg(long, env = "TOWLINE_LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
 
@@ -47,15 +47,15 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_WEBHOOK_LISTEN", default_value = "[::]:9292")]
     pub webhook_listen: SocketAddr,
 
-    /// Folder for fetched repositories; it may be lost at any time.
+    /// Folder for fetched repositories; it may be deleted at any time.
     #[arg(long, env = "TOWLINE_CACHE_DIR", default_value = "/var/cache/towline")]
     pub cache_dir: PathBuf,
 
-    /// Form of the log.
+    /// Format of the log.
     #[arg(long, env = "TOWLINE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// Least severe level to log: error, warn, info, debug, trace; also per module, as in
+    /// Least severe level to log: error, warn, info, debug or trace. Also per module, as in
     /// `info,towline=debug`.
     #[arg(long, env = "TOWLINE_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
@@ -64,12 +64,11 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_WATCH_NAMESPACE")]
     pub watch_namespace: Option<String>,
 
-    /// How long Git and the cluster may differ before a "diff" event is written.
+    /// How long Git and the cluster may differ before a `Diff` event is written.
     #[arg(long, env = "TOWLINE_DIFF_AFTER", default_value = "30s", value_parser = duration)]
     pub diff_after: Duration,
 
-    /// Run beside other replicas, of which the one that holds a lease does the work and the others
-    /// stand by.
+    /// Run beside other replicas: the one that holds the Lease does the work, the others stand by.
     #[arg(long, env = "TOWLINE_LEADER_ELECT", value_parser = BoolishValueParser::new())]
     pub leader_elect: bool,
 
@@ -77,16 +76,17 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_LEASE_NAME", default_value = "towline")]
     pub lease_name: String,
 
-    /// Namespace of the Lease; that of the pod or of the kubeconfig's context by default.
+    /// Namespace of the Lease; by default that of the pod, or of the kubeconfig's context.
     #[arg(long, env = "TOWLINE_LEASE_NAMESPACE")]
     pub lease_namespace: Option<String>,
 
-    /// How long a replica that is not heard of keeps the lease; it stops writing after two thirds of it.
+    /// How long a replica that does not renew the Lease keeps it, 1s or more; it stops writing after
+    /// two thirds of that time.
     #[arg(long, env = "TOWLINE_LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
     pub lease_duration: Duration,
 
-    /// Address and port at which other replicas reach this one's webhook port; by default that of
-    /// --webhook-listen, unless it is for all addresses.
+    /// `IP:port` at which other replicas reach the webhook port of this one; by default that of
+    /// --webhook-listen, unless that means every address.
     #[arg(long, env = "TOWLINE_ADVERTISE", value_parser = address)]
     pub advertise: Option<SocketAddr>,
 }

@@ -1,28 +1,38 @@
-//! The audit log's lines are what README.md says, and say what was done.
+//! The lines of the audit log are what docs/reference/audit-log.md says, and say what was done.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 use towline::api::Sync;
 
+use crate::pages;
 use crate::world::{Case, PATIENCE, World, config_map};
 use towline_testing::control_plane::Options;
 use towline_testing::wait::eventually;
 
-/// The README's table: field, and when it is there.
+/// The rows of the page's table that begins with this heading cell, cell by cell.
+fn table(first: &str) -> Vec<Vec<String>> {
+    let page = pages::text("docs/reference/audit-log.md");
+    let (_, rest) = page.split_once(&format!("\n| {first} | ")).unwrap();
+    let (table, _) = rest.split_once("\n\n").unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| row.split('|').map(|cell| cell.trim().to_owned()).collect())
+        .collect()
+}
+
+/// The page's fields, and when each is present.
 fn schema() -> BTreeMap<String, String> {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = fs::read_to_string(readme).unwrap();
-    let section = readme.split("### Audit log\n").nth(1).unwrap();
-    let section = section.split("\n#").next().unwrap();
-    let rows = section.lines().filter(|line| line.starts_with("| `"));
-    rows.map(|row| {
-        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        (cells[1].trim_matches('`').to_owned(), cells[2].to_owned())
-    })
-    .collect()
+    let rows = table("Field").into_iter();
+    rows.map(|cells| (cells[1].trim_matches('`').to_owned(), cells[2].clone()))
+        .collect()
+}
+
+/// The page's actions.
+fn actions() -> BTreeSet<String> {
+    let rows = table("Action").into_iter();
+    rows.map(|cells| cells[1].trim_matches('`').to_owned())
+        .collect()
 }
 
 /// The lines so far; every one is as the schema has it.
@@ -48,11 +58,12 @@ fn check(line: &Value, schema: &BTreeMap<String, String>) {
     for (field, value) in fields {
         assert!(
             schema.contains_key(field),
-            "{field} is not in the README: {line}"
+            "{field} is not on the page: {line}"
         );
         assert!(value.is_string(), "{field} is no string: {line}");
     }
     let action = line["action"].as_str().unwrap();
+    assert!(actions().contains(action), "{action} is not on the page");
     let gone_with_its_sync = ["deleted", "released"].contains(&action);
     let left_git = gone_with_its_sync || action == "pruned";
     for (field, when) in schema {
@@ -63,7 +74,7 @@ fn check(line: &Value, schema: &BTreeMap<String, String>) {
             "unless its Sync was deleted" | "as `revision`" => !gone_with_its_sync,
             "if Git has the object" => !left_git,
             "`healed`, if known" => there && action == "healed",
-            other => panic!("the README says {other:?} of {field}"),
+            other => panic!("the page says {other:?} of {field}"),
         };
         assert_eq!(there, expected, "{field} in {line}");
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 use towline::api::GitRepository;
 
+use crate::pages;
 use crate::world::{Case, World, config_map};
 use towline_testing::bulk;
 use towline_testing::control_plane::Options;
@@ -16,6 +17,9 @@ const SMALL: f64 = 64.0;
 /// The same where it has 64 MiB, which count while they are indexed: their pack is mapped.
 const LARGE: f64 = 160.0;
 
+/// The most that is kept of the repository while the folder is small, in bytes.
+const KEPT: u64 = 10 << 20;
+
 /// What it took since `begin`, for a person to read; the bound is asserted.
 fn figures(case: &Case<'_>, what: &str, begin: Instant, most: f64) {
     let peak = Memory::of(case.world.operator.pid()).peak;
@@ -26,6 +30,20 @@ fn figures(case: &Case<'_>, what: &str, begin: Instant, most: f64) {
         kept as f64 / f64::from(1 << 20),
     );
     assert!(peak < most, "{what}: {peak} MiB");
+}
+
+/// What the page claims is what is asserted here.
+#[test]
+fn the_page_has_these_bounds() {
+    let page = pages::text("docs/reference/manifests.md");
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    for claim in [
+        format!("less than {} MiB are kept on disk", KEPT >> 20),
+        format!("memory of towline stays below {SMALL} MiB"),
+        format!("memory of towline stays below {LARGE} MiB"),
+    ] {
+        assert!(page.contains(&claim), "{claim}");
+    }
 }
 
 fn folder_size(folder: &std::path::Path) -> u64 {
@@ -60,10 +78,7 @@ async fn a_large_repository_with_a_long_history_is_fetched_in_little_memory() {
     case.synced("all", &first).await;
     figures(&case, "20,000 commits, a small folder", begin, SMALL);
     let kept = folder_size(&world.operator.cache_folder());
-    assert!(
-        kept < 10 << 20,
-        "{kept} bytes: that is more than one commit"
-    );
+    assert!(kept < KEPT, "{kept} bytes: that is more than one commit");
 
     let begin = Instant::now();
     let file = config_map("a", &case.namespace, "two");

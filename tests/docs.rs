@@ -1,13 +1,13 @@
-//! What README.md and `deploy/` promise: the API server takes them, and nothing is left unsaid.
+//! What the pages and `deploy/` promise: the API server accepts their manifests, and every reason is described.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use towline::api::{GitRepository, Sync};
-use towline::metrics::Metrics;
 
+use crate::pages::{self, root};
 use crate::world::{Case, PATIENCE, Plane, World, config_map, world};
 use towline_testing::control_plane::{ControlPlane, Options};
 use towline_testing::definitions::established;
@@ -16,28 +16,6 @@ use towline_testing::kubectl::kubectl;
 use towline_testing::operator::{Operator, OperatorOptions};
 use towline_testing::scratch::Scratch;
 use towline_testing::wait::eventually;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn readme() -> String {
-    fs::read_to_string(root().join("README.md")).unwrap()
-}
-
-/// The fenced blocks of a language.
-fn blocks(text: &str, language: &str) -> Vec<String> {
-    let fence = format!("```{language}\n");
-    let begun = text.split(&fence).skip(1);
-    begun
-        .map(|rest| rest.split("```").next().unwrap().to_owned())
-        .collect()
-}
-
-/// What `text` says in backticks.
-fn quoted(text: &str) -> BTreeSet<&str> {
-    text.split('`').skip(1).step_by(2).collect()
-}
 
 async fn dry_run(cp: &ControlPlane, files: &[&Path]) -> String {
     let mut args = vec!["apply", "--server-side", "--dry-run=server"];
@@ -48,10 +26,13 @@ async fn dry_run(cp: &ControlPlane, files: &[&Path]) -> String {
 }
 
 #[tokio::test]
-async fn the_manifests_of_the_readme_are_accepted() {
+async fn the_manifests_of_the_pages_are_accepted() {
     let world = world().await;
     let scratch = Scratch::new().unwrap();
-    let examples = blocks(&readme(), "yaml");
+    let pages = pages::all().into_values();
+    let examples: Vec<String> = pages
+        .flat_map(|page| pages::blocks(&page, "yaml"))
+        .collect();
     assert!(!examples.is_empty(), "no examples found");
     for (index, example) in examples.iter().enumerate() {
         let file = scratch.path().join(format!("{index}.yaml"));
@@ -66,7 +47,7 @@ async fn the_manifests_of_the_readme_are_accepted() {
     }
 }
 
-/// The first install on an empty cluster, in one command, as the README has it.
+/// The first install on an empty cluster without Helm, in one command, as the page about it has it.
 #[tokio::test]
 async fn the_deployment_is_accepted() {
     let world = world().await;
@@ -82,6 +63,8 @@ async fn the_deployment_is_accepted() {
     let config = world.cp.kubeconfig_path();
     let applied = kubectl(&config, &args).await;
     assert!(applied.contains("deployment.apps/towline serverside-applied"));
+    let command = "kubectl apply --server-side -f crds/ -f deploy/";
+    assert!(pages::text("docs/guides/install.md").contains(command));
     // Pod security is checked when a pod is made, and the Deployment's answer is only a warning.
     let overrides = pod_of_the_deployment();
     let scratch = Scratch::new().unwrap();
@@ -190,121 +173,57 @@ fn the_image_of_the_deployment_is_this_version() {
     let pod = pod_of_the_deployment();
     let image = pod["spec"]["containers"][0]["image"].as_str().unwrap();
     assert_eq!(image, format!("towline:{}", env!("CARGO_PKG_VERSION")));
-    assert!(readme().contains(&format!("docker build -t registry.example/{image} .")));
+    assert!(
+        pages::text("README.md").contains(&format!("docker build -t registry.example/{image} ."))
+    );
 }
 
-#[test]
-fn every_field_is_in_the_readme() {
-    let readme = readme();
-    let said = quoted(&readme);
-    for crd in towline::api::crds() {
-        let crd = serde_json::to_value(crd).unwrap();
-        let properties = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
-        let mut fields = BTreeSet::new();
-        names(&properties["spec"], &mut fields);
-        let status = properties["status"]["properties"].as_object().unwrap();
-        if crd["spec"]["names"]["kind"] == "Sync" {
-            let told_elsewhere = ["conditions", "observedGeneration"];
-            let fields_of_status = status.keys().map(String::as_str);
-            fields.extend(fields_of_status.filter(|name| !told_elsewhere.contains(name)));
-        }
-        for field in fields {
-            let is_said = |text: &&str| text.split('.').any(|part| part == field);
-            assert!(said.iter().any(is_said), "{field}");
-        }
-    }
-}
-
-/// The names of all fields in a schema.
-fn names<'a>(schema: &'a Value, found: &mut BTreeSet<&'a str>) {
-    for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
-        found.insert(name);
-        names(inner, found);
-        names(&inner["items"], found);
-    }
-}
-
-/// Every condition and reason, as the source spells them: `Self::X => "X"`.
-#[test]
-fn every_condition_and_reason_is_in_the_readme() {
+/// The variants of an enum of the API, as its source declares them.
+fn variants(name: &str) -> BTreeSet<String> {
     let source = fs::read_to_string(root().join("src/api/condition.rs")).unwrap();
-    let arms = source.lines().filter_map(|line| {
-        let name = line.trim().strip_prefix("Self::")?;
-        let (_, name) = name.split_once(" => \"")?;
-        name.strip_suffix("\",")
-    });
-    let reasons: Vec<&str> = arms.collect();
-    assert!(reasons.len() > 20 && reasons.contains(&"Converged"));
-    let readme = readme();
-    let rows: BTreeSet<&str> = readme
+    let (_, body) = source.split_once(&format!("pub enum {name} {{")).unwrap();
+    let (body, _) = body.split_once("\n}").unwrap();
+    let lines = body
         .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-        .collect();
-    for reason in reasons {
-        assert!(rows.contains(reason), "{reason} has no row");
-    }
+        .filter_map(|line| line.trim().strip_suffix(','));
+    lines
+        .filter(|line| line.chars().all(char::is_alphanumeric))
+        .map(str::to_owned)
+        .collect()
 }
 
+/// Every reason has a heading, so that `reasons.md#applyfailed` leads to it, and says the way out.
 #[test]
-fn every_metric_is_in_the_readme() {
-    let readme = readme();
-    let said = quoted(&readme);
-    let metrics = Metrics::default();
-    metrics.leads(true);
-    // A family that has no series yet is not told of.
-    metrics.webhook("github", "woken");
-    metrics.driven("Sync", 1);
-    let metrics = metrics.encode();
-    let types = metrics.lines().filter_map(|line| {
-        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
-        Some(match kind {
-            "counter" => format!("{name}_total"),
-            "info" => format!("{name}_info"),
-            _ => name.to_owned(),
+fn every_reason_is_described() {
+    let reasons = variants("Reason");
+    assert!(reasons.len() > 20 && reasons.contains("Converged"));
+    let page = pages::text("docs/operate/reasons.md");
+    let sections: BTreeMap<String, &str> = page
+        .split("\n### ")
+        .skip(1)
+        .map(|section| {
+            let (name, text) = section.split_once('\n').unwrap();
+            (name.to_owned(), text)
         })
-    });
-    let names: Vec<String> = types.collect();
-    assert!(names.len() > 30, "{metrics}");
-    for name in names {
-        assert!(said.contains(name.as_str()), "{name}");
-    }
-}
-
-/// Flags, their variables and their defaults.
-#[test]
-fn every_flag_is_in_the_readme() {
-    use clap::CommandFactory as _;
-    let readme = readme();
-    let mut command = towline::config::Cli::command();
-    let run = command.find_subcommand_mut("run").unwrap();
-    let flags: Vec<_> = run
-        .get_arguments()
-        .filter(|arg| !arg.is_global_set())
         .collect();
-    assert!(flags.len() > 4);
-    for flag in flags.into_iter().filter(|flag| flag.get_id() != "help") {
-        let name = flag.get_long().unwrap();
-        let variable = flag.get_env().unwrap().to_string_lossy();
-        let mut row = format!("| `--{name}` | `{variable}` | ");
-        if let Some(default) = flag.get_default_values().first() {
-            row.push_str(&format!("`{}`", default.to_string_lossy()));
+    let described: BTreeSet<String> = sections.keys().cloned().collect();
+    assert_eq!(described, reasons);
+    for (name, text) in sections {
+        for part in ["**Where:**", "**Meaning:**", "**Way out:**"] {
+            assert!(text.contains(part), "{name} has no {part}");
         }
-        assert!(readme.contains(&row), "{row}");
     }
 }
 
-/// Paths that the README names are there.
 #[test]
-fn every_path_of_the_readme_exists() {
-    let readme = readme();
-    let paths = quoted(&readme).into_iter().filter(|text| {
-        ["src/", "deploy/", "crds/", "tests/", ".ci/"]
-            .iter()
-            .any(|folder| text.starts_with(folder))
-    });
-    let missing: Vec<PathBuf> = paths
-        .map(|path| root().join(path))
-        .filter(|path| !path.exists())
-        .collect();
-    assert!(missing.is_empty(), "{missing:?}");
+fn every_condition_is_described() {
+    let page = pages::text("docs/reference/status.md");
+    let conditions = variants("ConditionType");
+    assert!(conditions.len() > 3 && conditions.contains("Ready"));
+    for condition in conditions {
+        assert!(
+            page.contains(&format!("\n| `{condition}` | ")),
+            "{condition}"
+        );
+    }
 }

@@ -7,7 +7,11 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::chart::chart;
+use crate::pages;
+use crate::reference::{self, Shared};
 use towline_testing::helm::Helm;
 
 /// How the file of plain manifests begins. One file, because kubectl applies in the order in which it
@@ -15,8 +19,8 @@ use towline_testing::helm::Helm;
 const HEAD: &str = "\
 # towline for a whole cluster: kubectl apply --server-side -f crds/ -f deploy/
 #
-# Generated from deploy/chart: change that. `docker build -t towline:VERSION .` makes the image; put your
-# registry in front of its name.
+# Generated from deploy/chart: change the chart, not this file. Build the image with
+# `docker build -t towline:VERSION .`, push it, and put your registry in front of its name below.
 apiVersion: v1
 kind: Namespace
 metadata:
@@ -49,6 +53,59 @@ fn the_definitions_in_the_chart_are_fresh() {
     }
     let kept = fs::read_dir(Path::new(chart()).join("files/crds")).unwrap();
     assert_eq!(kept.count(), towline::crds::files().unwrap().len());
+}
+
+/// What stands around the generated part of a page.
+const BEGIN: &str = "<!-- generated:begin: TOWLINE_BLESS=1 cargo test --test e2e generated -->\n";
+const END: &str = "<!-- generated:end -->";
+
+/// Panics unless the generated part of a page is this text.
+fn hold_part(path: &str, generated: &str) {
+    let page = pages::text(path);
+    let (before, rest) = page.split_once(BEGIN).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    hold(path, &format!("{before}{BEGIN}\n{generated}{END}{after}"));
+}
+
+#[test]
+fn the_reference_of_fields_is_fresh() {
+    let crds = towline::api::crds();
+    let crds: Vec<Value> = crds
+        .iter()
+        .map(|crd| serde_json::to_value(crd).unwrap())
+        .collect();
+    let of_kind = |kind: &str| {
+        let mut all = crds.iter();
+        all.find(|crd| crd["spec"]["names"]["kind"] == kind)
+            .unwrap()
+    };
+    let sync = of_kind("Sync");
+    let shared = Shared {
+        schema: &sync["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"],
+        link: "It has the fields of [a Sync's spec](sync.md#spec), without `sourceRef`.",
+    };
+    let repository = of_kind("GitRepository");
+    assert_eq!(crds.len(), 2, "a kind has no page");
+    let pages = [
+        (
+            "docs/reference/gitrepository.md",
+            reference::fields(repository, Some(&shared)),
+        ),
+        ("docs/reference/sync.md", reference::fields(sync, None)),
+    ];
+    for (path, text) in pages {
+        hold_part(path, &text);
+    }
+}
+
+#[test]
+fn the_reference_of_flags_is_fresh() {
+    hold_part("docs/reference/command-line.md", &reference::flags());
+}
+
+#[test]
+fn the_reference_of_metrics_is_fresh() {
+    hold_part("docs/reference/metrics.md", &reference::metrics());
 }
 
 #[tokio::test]

@@ -1,17 +1,17 @@
-//! What a person who has never seen the project does first: what README.md says between its marks is
-//! typed as it stands there, and shows what is printed there.
+//! What a person who has never seen the project does first: the commands between the marks of README.md and
+//! of the page about upgrade and uninstall are typed as they stand there, and show what is printed there.
 //!
 //! Three things are another's: the repository is on a server of the test's own, nothing pulls the image,
 //! and the pod, which runs in name only, is played by a process with its account and settings.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
+use crate::pages;
 use crate::world::config_map;
 use crate::world::life::deployment;
 use towline_testing::binaries;
@@ -23,6 +23,9 @@ use towline_testing::operator::Operator;
 use towline_testing::repo::Repo;
 use towline_testing::scratch::Scratch;
 
+/// The pages, in the order in which a reader types them.
+const PAGES: [&str; 2] = ["README.md", "docs/guides/upgrade-uninstall.md"];
+
 /// What stands in README.md in place of a repository of the reader's own.
 const THEIRS: &str = "https://git.example/team-a/shop.git";
 
@@ -33,8 +36,8 @@ struct Block<'a> {
 }
 
 /// The fenced blocks between the marks of a walk.
-fn walk(readme: &str) -> Vec<Block<'_>> {
-    let (_, rest) = readme.split_once("<!-- walk:begin -->\n").unwrap();
+fn walk(page: &str) -> Vec<Block<'_>> {
+    let (_, rest) = page.split_once("<!-- walk:begin -->\n").unwrap();
     let (walk, _) = rest.split_once("<!-- walk:end -->").unwrap();
     let fenced = walk.split("```").skip(1).step_by(2);
     let blocks = fenced.map(|block| {
@@ -131,7 +134,7 @@ fn plain(table: &str) -> Vec<Vec<String>> {
 }
 
 #[tokio::test]
-async fn the_readme_leads_to_a_synced_repository() {
+async fn the_pages_lead_to_a_synced_repository_and_back() {
     let cp = ControlPlane::start(Options {
         controllers: true,
         nodes: 1,
@@ -141,13 +144,12 @@ async fn the_readme_leads_to_a_synced_repository() {
     let git = GitServer::start();
     let repo = shop(&git);
     let shell = Shell::new(&cp).await;
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(readme).unwrap();
+    let pages = PAGES.map(pages::text);
     let mut operator: Option<Operator> = None;
     let mut shown = String::new();
     let mut typed = Vec::new();
     let started = Instant::now();
-    for block in walk(&readme) {
+    for block in pages.iter().flat_map(|page| walk(page)) {
         match block.language {
             "sh" => {
                 shown = shell.types(&block.text.replace(THEIRS, repo.url())).await;
@@ -167,7 +169,7 @@ async fn the_readme_leads_to_a_synced_repository() {
     let time = started.elapsed().as_secs_f32();
     writeln!(
         io::stderr(),
-        "from the README's install to its uninstall: {time:.1} s"
+        "from the front page's install to the uninstall: {time:.1} s"
     )
     .unwrap();
     for command in [
@@ -177,7 +179,7 @@ async fn the_readme_leads_to_a_synced_repository() {
         "helm uninstall",
     ] {
         let is_typed = typed.iter().any(|text| text.contains(command));
-        assert!(is_typed, "the README does not say {command}");
+        assert!(is_typed, "no page says {command}");
     }
     let left = shell.types("kubectl get crd,configmap -A -o name").await;
     assert!(

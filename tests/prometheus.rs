@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use towline::api::{GitRepository, Sync};
 use towline::metrics::Metrics;
 
+use crate::pages;
 use crate::world::{Case, PATIENCE, config_map, world};
 use towline_testing::prometheus::{Prometheus, promtool, scraped};
 use towline_testing::wait::eventually;
@@ -65,32 +66,35 @@ fn the_rules_are_sound_and_fire_when_they_should() {
     promtool(&["test", "rules", &path("tests/rules_test.yaml")], "");
 }
 
-/// Every alert is in the README, as is what it sends people to, and is tested.
+/// Every alert is described, has a runbook that leads somewhere, and is tested.
 #[test]
 fn every_alert_is_described_and_tested() {
-    let (rules, readme) = (file(RULES), file("README.md"));
+    let (rules, page) = (file(RULES), file("docs/operate/alerts.md"));
     let tests = file("tests/rules_test.yaml");
     let alerts: Vec<&str> = rules
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- alert: "))
         .collect();
     assert_eq!(alerts.len(), 11);
-    for alert in alerts {
-        assert!(readme.contains(&format!("| `{alert}` | ")), "{alert}");
+    let headings = pages::headings(&page);
+    for alert in &alerts {
+        assert!(page.contains(&format!("| `{alert}` | ")), "{alert}");
+        assert!(headings.iter().any(|heading| heading == alert), "{alert}");
         assert!(
             tests.contains(&format!("- alertname: {alert}\n")),
             "{alert}"
         );
     }
-    let runbooks = rules
+    let runbooks: Vec<&str> = rules
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("runbook: 'README.md, "));
-    let sections: BTreeSet<&str> = runbooks
-        .flat_map(|runbook| runbook.split('"').skip(1).step_by(2))
+        .filter_map(|line| line.trim().strip_prefix("runbook: '")?.strip_suffix('\''))
         .collect();
-    assert!(sections.len() > 3);
-    for section in sections {
-        assert!(readme.contains(&format!("# {section}\n")), "{section}");
+    assert_eq!(runbooks.len(), alerts.len());
+    let pages = pages::all();
+    for runbook in runbooks {
+        // Of the reasons, each has a heading: `docs` holds that.
+        let runbook = runbook.replace("{{ $labels.reason | toLower }}", "applyfailed");
+        pages::assert_leads_somewhere(&pages, "README.md", &runbook);
     }
 }
 
@@ -337,14 +341,14 @@ fn metrics_of(query: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Panics unless every sample's labels are those of its row in the README.
-fn labels_are_in_the_readme(text: &str) {
-    let readme = file("README.md");
+/// Panics unless every sample's labels are those of its row in the reference.
+fn labels_are_in_the_reference(text: &str) {
+    let page = file("docs/reference/metrics.md");
     let row = |name: &str| {
         let start = format!("| `{name}` | ");
-        let row = readme.lines().find_map(|line| line.strip_prefix(&start))?;
-        // A cell without anything is one bar after the other.
-        let labels = row.split('|').next()?.split(", ");
+        let row = page.lines().find_map(|line| line.strip_prefix(&start))?;
+        // The type, then the labels.
+        let labels = row.split('|').nth(1)?.split(", ");
         let labels = labels.map(|label| label.trim_matches([' ', '`']));
         Some(labels.filter(|label| !label.is_empty()).collect())
     };
@@ -355,7 +359,7 @@ fn labels_are_in_the_readme(text: &str) {
         let whole = parts.iter().find_map(|part| name.strip_suffix(part));
         let said: BTreeSet<&str> = row(name)
             .or_else(|| row(whole?))
-            .unwrap_or_else(|| panic!("{name} is not in the README"));
+            .unwrap_or_else(|| panic!("{name} is not in the reference"));
         let labels = labels
             .split("\",")
             .filter_map(|label| label.split_once("=\""));
@@ -396,7 +400,7 @@ async fn every_query_asks_for_what_there_is() {
         let missing: Vec<_> = named.difference(&samples).collect();
         assert!(missing.is_empty(), "{missing:?} of {query} is not scraped");
     }
-    labels_are_in_the_readme(&text);
+    labels_are_in_the_reference(&text);
     for condition in &conditions {
         prometheus.query(condition).await.unwrap();
     }

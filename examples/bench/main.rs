@@ -42,9 +42,9 @@ struct Options {
     /// Print a Markdown table too.
     #[arg(long)]
     markdown: bool,
-    /// Write the Markdown table between the marks in README.md.
+    /// Write the Markdown table between the marks in docs/benchmark.md.
     #[arg(long)]
-    readme: bool,
+    page: bool,
     /// Another build of the operator than the one that Cargo makes, to compare the two.
     #[arg(long)]
     operator: Option<PathBuf>,
@@ -83,9 +83,9 @@ async fn main() {
     if let Some(path) = &options.json {
         std::fs::write(path, format!("{:#}\n", report.json())).expect("write the JSON file");
     }
-    if options.readme {
+    if options.page {
         report
-            .write_readme()
-            .expect("write the table into README.md");
+            .write_page()
+            .expect("write the table into docs/benchmark.md");
     }
 }

@@ -241,9 +241,9 @@ impl Report {
         json!({"machine": self.machine.json(), "rows": rows})
     }
 
-    /// Replaces what is between the marks.
-    pub fn write_readme(&self) -> io::Result<()> {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    /// Replaces what is between the marks of the page.
+    pub fn write_page(&self) -> io::Result<()> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/benchmark.md");
         let text = fs::read_to_string(path)?;
         let parts = text.split_once(BEGIN).and_then(|(before, rest)| {
             let (_, after) = rest.split_once(END)?;
@@ -251,7 +251,7 @@ impl Report {
         });
         let Some((before, after)) = parts else {
             return Err(io::Error::other(format!(
-                "README.md has no {BEGIN} … {END}"
+                "docs/benchmark.md has no {BEGIN} … {END}"
             )));
         };
         fs::write(

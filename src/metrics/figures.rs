@@ -288,19 +288,19 @@ impl Families<'_, '_> {
         let (fetches, fetch_age) = queue(repositories);
         self.gauge(
             "queue_depth",
-            "Resources with work at hand: woken, and not done yet",
+            "Syncs being reconciled and GitRepositories being fetched",
             None,
             by_kind(depth, fetches),
         )?;
         self.gauge(
             "queue_age",
-            "How long the oldest of them has been at it",
+            "How long the oldest work under way has taken so far",
             Some(&Unit::Seconds),
             by_kind(age, fetch_age),
         )?;
         self.gauge(
             "series_dropped",
-            "Resources beyond those that have series of their own",
+            "Syncs and GitRepositories that have no series of their own",
             None,
             by_kind(hidden(syncs), hidden(repositories)),
         )
@@ -333,7 +333,7 @@ impl Families<'_, '_> {
         };
         self.gauge(
             "sync_ready",
-            "Whether a Sync is ready, and the reason",
+            "1 if a Sync is ready, else 0, with the reason",
             None,
             shown().map(|([namespace, sync], figures)| {
                 let reason = ("reason", figures.ready.reason.as_str());
@@ -345,42 +345,42 @@ impl Families<'_, '_> {
         let more: [(&str, &str, Option<&Unit>, MetricType, Value); 6] = [
             (
                 "sync_behind_since_timestamp",
-                "Since when the cluster has not been equal to Git; absent while it is",
+                "Since when a Sync has not been ready; absent while it is ready or suspended",
                 seconds,
                 gauge,
                 |figures| figures.ready.not_since.map(epoch),
             ),
             (
                 "sync_last_converged_timestamp",
-                "When the live revision of a Sync had converged",
+                "When the live revision of a Sync converged",
                 seconds,
                 gauge,
                 |figures| figures.converged_at.map(epoch),
             ),
             (
                 "sync_last_change_timestamp",
-                "When a Sync's last revision that changed something had converged",
+                "When the last revision of a Sync that changed something converged",
                 seconds,
                 gauge,
                 |figures| figures.changed_at.map(epoch),
             ),
             (
                 "sync_last_change_duration",
-                "From commit to converged, of a Sync's last revision that changed something",
+                "From commit to converged, for the last revision of a Sync that changed something",
                 seconds,
                 gauge,
                 |figures| figures.last_change.map(|took| took.as_secs_f64()),
             ),
             (
                 "sync_changes",
-                "Revisions that changed something and have converged, but a Sync's first",
+                "Revisions of a Sync that changed something and have converged; its first revision does not count",
                 None,
                 counter,
                 |figures| Some(figures.changes.into()),
             ),
             (
                 "sync_change",
-                "From commit to converged, of all these revisions together",
+                "From commit to converged, summed over the revisions in towline_sync_changes_total",
                 seconds,
                 counter,
                 |figures| Some(figures.changing.as_secs_f64()),
@@ -413,7 +413,7 @@ impl Families<'_, '_> {
         };
         self.gauge(
             "repository_ready",
-            "Whether a GitRepository is ready, and the reason",
+            "1 if a GitRepository is ready, else 0, with the reason",
             None,
             shown().map(|([namespace, repository], figures)| {
                 let reason = ("reason", figures.ready.reason.as_str());
@@ -422,7 +422,7 @@ impl Families<'_, '_> {
         )?;
         self.gauge(
             "repository_not_ready_since_timestamp",
-            "Since when a GitRepository has not been ready; absent while it is",
+            "Since when a GitRepository has not been ready; absent while it is ready or suspended",
             Some(&Unit::Seconds),
             shown().filter_map(|(labels, figures)| {
                 let since = figures.ready.not_since?;
@@ -431,7 +431,7 @@ impl Families<'_, '_> {
         )?;
         self.gauge(
             "repository_last_fetch_timestamp",
-            "When a GitRepository was last polled with success",
+            "When a GitRepository was last polled successfully",
             Some(&Unit::Seconds),
             shown().filter_map(|(labels, figures)| Some((labels, epoch(figures.fetched_at?)))),
         )

@@ -93,19 +93,19 @@ pub enum Stretch {
 const STRETCHES: [(&str, &str); 4] = [
     (
         "commit_to_observed",
-        "Time from a commit to towline seeing it",
+        "From a commit, by its committer's clock, to towline seeing it",
     ),
     (
         "observed_to_applied",
-        "Time from seeing a commit to its last object being applied",
+        "From towline seeing a commit to its last object being applied",
     ),
     (
         "applied_to_converged",
-        "Time from a commit being applied to the cluster being equal to it and healthy if asked for",
+        "From a commit's last object being applied to the cluster being equal to it and, with wait, healthy",
     ),
     (
         "commit_to_converged",
-        "Time from a commit to the cluster being equal to it",
+        "From a commit to the cluster being equal to it and, with wait, healthy: the time to production",
     ),
 ];
 
@@ -148,21 +148,26 @@ impl Default for Metrics {
         registry.register_collector(Box::new(figures.clone()));
         registry.register(
             "build",
-            "The version that runs",
+            "The version of towline that runs",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
         );
         let inner = Inner {
             requests: family(
                 registry,
                 "api_requests",
-                "Requests to the API server, by HTTP code (0: no answer)",
+                "Requests to the API server; code 0 means no answer",
             ),
             requests_waiting: gauge(
                 registry,
                 "api_requests_waiting",
                 "Requests on managed objects that wait for one of the connections",
             ),
-            fetches: by_reason(registry, "fetches", "Polls of a remote", &OF_FETCHES),
+            fetches: by_reason(
+                registry,
+                "fetches",
+                "Polls of a remote, also those that found no usable Secret",
+                &OF_FETCHES,
+            ),
             fetch_seconds: seconds(registry, "fetch_duration", "Duration of one poll"),
             syncs: by_reason(
                 registry,
@@ -187,16 +192,20 @@ impl Default for Metrics {
             brakes: by_reason(
                 registry,
                 "prune_brakes",
-                "Times that pruning was held back",
+                "Times that pruning was held back because a revision cannot be rendered or objects fail",
                 &OF_BRAKES,
             ),
-            notices_dropped: counter(registry, "events_dropped", "Events not written"),
+            notices_dropped: counter(registry, "events_dropped", "Events that were not written"),
             webhooks: family(
                 registry,
                 "webhooks",
-                "Requests to the webhook endpoint, by provider and outcome",
+                "Calls of the webhook endpoint, by provider and outcome",
             ),
-            driven: family(registry, "resources", "Resources that are driven, by kind"),
+            driven: family(
+                registry,
+                "resources",
+                "GitRepositories and Syncs that this replica drives; a standby counts those that it would drive",
+            ),
             leader: gauge(
                 registry,
                 "leader",

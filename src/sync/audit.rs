@@ -1,6 +1,6 @@
 //! The audit log: what became of every object, in one line each, written the moment it is known.
 //!
-//! README.md describes the lines, and programs read them: a field may be added, none is renamed.
+//! docs/reference/audit-log.md describes the lines, and programs read them: a field may be added, none is renamed.
 
 use std::fmt;
 

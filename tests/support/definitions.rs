@@ -9,7 +9,7 @@ use super::in_repository;
 use super::kubectl::try_kubectl;
 use super::wait::{PATIENCE, within};
 
-/// Applies `crds/`, as the README does, and waits until the kinds are served in full.
+/// Applies `crds/`, as the pages do, and waits until the kinds are served in full.
 pub async fn define(cp: &ControlPlane) -> Result<(), String> {
     let kubeconfig = cp.kubeconfig_path();
     let crds = in_repository("crds").display().to_string();
