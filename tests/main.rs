@@ -14,6 +14,7 @@ mod converge;
 mod crash;
 mod credentials;
 mod damage;
+mod definitions;
 mod docs;
 mod drift;
 mod figures;

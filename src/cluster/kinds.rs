@@ -1,20 +1,23 @@
 //! Which kinds the API server serves: aggregated discovery once (two requests, and no failure as
 //! a whole when one API group is down), then the definitions' own watch, so that a new custom
 //! kind is known the moment it is established.
+//!
+//! The two sources may lag behind each other. Of a custom kind whose definition the watch knows, the watch
+//! decides; an event that comes before a definition is established never takes away a kind that is served.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ApiResource, Object};
-use kube::core::discovery::v2::APIGroupDiscoveryList;
+use kube::api::ApiResource;
 use kube::runtime::watcher;
 use kube::{Api, Client};
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::definition::{Defines as _, Definition, Stage};
+use super::discovery;
 use super::resume::{is_denied, resumed};
 use crate::manifest::{GroupKind, GroupVersionKind};
 
@@ -46,7 +49,66 @@ struct Table {
     /// In order of the server's preference.
     served: HashMap<GroupKind, Vec<ServedKind>>,
     discovered: Option<Instant>,
+    /// The custom kinds whose definitions the watch has named as served.
+    defined: HashSet<GroupKind>,
+    /// Custom kinds whose definition was deleted, and when: discovery may name them a while longer.
+    deleted: HashMap<GroupKind, Instant>,
+    /// Kinds whose definition exists and is not served yet, and since when.
+    coming: HashMap<GroupKind, Instant>,
 }
+
+impl Table {
+    /// Takes in what discovery found; whether anything changed.
+    fn found(&mut self, found: impl Iterator<Item = (GroupKind, Vec<ServedKind>)>) -> bool {
+        self.deleted
+            .retain(|_, when| when.elapsed() < DISCOVERY_LAGS);
+        let mut changed = false;
+        for (kind, versions) in found {
+            if self.defined.contains(&kind) || self.deleted.contains_key(&kind) {
+                continue; // the watch knows better
+            }
+            self.coming.remove(&kind);
+            if self.served.get(&kind) != Some(&versions) {
+                self.served.insert(kind, versions);
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// Takes in what a definition says; whether anything changed.
+    fn set(&mut self, kind: GroupKind, stage: Stage) -> bool {
+        match stage {
+            Stage::Coming => {
+                if !self.served.contains_key(&kind) {
+                    self.coming.entry(kind).or_insert_with(Instant::now);
+                }
+                false
+            }
+            Stage::Served(versions) => {
+                self.coming.remove(&kind);
+                self.deleted.remove(&kind);
+                self.defined.insert(kind.clone());
+                let before = self.served.insert(kind.clone(), versions);
+                before.as_ref() != self.served.get(&kind)
+            }
+            Stage::NotServed => self.unset(&kind),
+        }
+    }
+
+    fn unset(&mut self, kind: &GroupKind) -> bool {
+        self.coming.remove(kind);
+        self.defined.remove(kind);
+        self.deleted.insert(kind.clone(), Instant::now());
+        self.served.remove(kind).is_some()
+    }
+}
+
+/// How long discovery may go on to name a kind whose definition was deleted.
+const DISCOVERY_LAGS: Duration = Duration::from_secs(60);
+
+/// How long a new definition may take to be served before what waits for it counts as failed.
+const COMING: Duration = Duration::from_secs(60);
 
 /// Discovery is asked again for a kind that nobody knows, but not more often than this: custom
 /// kinds come by their watch, and only an aggregated API server's kinds come this way.
@@ -78,6 +140,19 @@ impl Kinds {
         table.served.get(kind)?.first().cloned()
     }
 
+    /// Whether a kind is not served yet, and its definition was made a moment ago: the API server needs up
+    /// to some seconds to serve it.
+    pub fn is_coming(&self, kind: &GroupKind) -> bool {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let since = table.coming.get(kind);
+        since.is_some_and(|since| since.elapsed() < COMING) && !table.served.contains_key(kind)
+    }
+
+    /// Records that a definition of `kind` was applied: its first event may come later.
+    pub(super) fn expect(&self, kind: GroupKind) {
+        self.write(|table| table.set(kind, Stage::Coming));
+    }
+
     /// Changes whenever a kind comes or goes.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
@@ -93,14 +168,10 @@ impl Kinds {
             self.write(|table| table.discovered = last);
             return Ok(());
         }
-        let (core, groups) = futures::try_join!(
-            client.list_core_api_versions_aggregated(),
-            client.list_api_groups_aggregated()
-        )
-        .inspect_err(|_| self.write(|table| table.discovered = last))?;
-        let found = by_kind(core).chain(by_kind(groups));
-        self.write(|table| table.served.extend(found));
-        self.changed.send_modify(|count| *count += 1);
+        let found = discovery::all(client)
+            .await
+            .inspect_err(|_| self.write(|table| table.discovered = last))?;
+        self.tell_if(self.write(|table| table.found(found)));
         Ok(())
     }
 
@@ -115,11 +186,24 @@ impl Kinds {
         let events = resumed("CustomResourceDefinition", watcher(api, config));
         let mut events = std::pin::pin!(events);
         let mut denied = false;
+        // What the list under way has not named.
+        let mut unlisted = HashSet::new();
         while let Some(event) = events.next().await {
             match event {
-                Ok(watcher::Event::InitApply(crd) | watcher::Event::Apply(crd)) => self.set(&crd),
-                Ok(watcher::Event::Delete(crd)) => self.unset(&crd),
-                Ok(watcher::Event::Init | watcher::Event::InitDone) => (),
+                Ok(watcher::Event::Init) => {
+                    unlisted = self.write(|table| table.defined.clone());
+                }
+                Ok(watcher::Event::InitApply(crd)) => {
+                    unlisted.remove(&crd.group_kind());
+                    self.set(&crd);
+                }
+                Ok(watcher::Event::InitDone) => {
+                    for kind in unlisted.drain() {
+                        self.unset(&kind);
+                    }
+                }
+                Ok(watcher::Event::Apply(crd)) => self.set(&crd),
+                Ok(watcher::Event::Delete(crd)) => self.unset(&crd.group_kind()),
                 Err(error) if is_denied(&error) => {
                     if !std::mem::replace(&mut denied, true) {
                         tracing::info!(
@@ -135,31 +219,16 @@ impl Kinds {
     }
 
     fn set(&self, crd: &Definition) {
-        let served = crd.served();
-        let kind = crd.group_kind();
-        let changed = self.write(|table| {
-            let before = table.served.get(&kind);
-            if before == Some(&served) || (before.is_none() && served.is_empty()) {
-                return false;
-            }
-            match served.is_empty() {
-                true => table.served.remove(&kind).is_some(),
-                false => {
-                    table.served.insert(kind, served);
-                    true
-                }
-            }
-        });
-        if changed {
-            self.changed.send_modify(|count| *count += 1);
-        }
+        let (kind, stage) = (crd.group_kind(), crd.stage());
+        self.tell_if(self.write(|table| table.set(kind, stage)));
     }
 
-    fn unset(&self, crd: &Definition) {
-        if self
-            .write(|table| table.served.remove(&crd.group_kind()))
-            .is_some()
-        {
+    fn unset(&self, kind: &GroupKind) {
+        self.tell_if(self.write(|table| table.unset(kind)));
+    }
+
+    fn tell_if(&self, changed: bool) {
+        if changed {
             self.changed.send_modify(|count| *count += 1);
         }
     }
@@ -169,120 +238,123 @@ impl Kinds {
     }
 }
 
-fn by_kind(list: APIGroupDiscoveryList) -> impl Iterator<Item = (GroupKind, Vec<ServedKind>)> {
-    let mut found: HashMap<GroupKind, Vec<ServedKind>> = HashMap::new();
-    for group in list.items {
-        let name = group
-            .metadata
-            .and_then(|meta| meta.name)
-            .unwrap_or_default();
-        for version in group.versions {
-            let version_name = version.version.unwrap_or_default();
-            for resource in version.resources {
-                let (Some(plural), Some(kind)) = (
-                    resource.resource,
-                    resource.response_kind.and_then(|response| response.kind),
-                ) else {
-                    continue;
-                };
-                // What cannot be patched and watched cannot be managed.
-                if !["patch", "watch", "delete"]
-                    .iter()
-                    .all(|verb| resource.verbs.iter().any(|has| has == verb))
-                {
-                    continue;
-                }
-                let gvk = kube::core::GroupVersionKind::gvk(&name, &version_name, &kind);
-                found
-                    .entry(GroupKind::new(name.as_str(), kind.as_str()))
-                    .or_default()
-                    .push(ServedKind {
-                        resource: ApiResource::from_gvk_with_plural(&gvk, &plural),
-                        namespaced: resource.scope.as_deref() == Some("Namespaced"),
-                    });
-            }
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn definition(conditions: &serde_json::Value, more: &serde_json::Value) -> Definition {
+        let mut value = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "widgets.example.com", "resourceVersion": "7"},
+            "spec": {
+                "group": "example.com", "scope": "Namespaced",
+                "names": {"kind": "Widget", "plural": "widgets", "shortNames": null},
+                "versions": [
+                    {"name": "v1", "served": true, "storage": false},
+                    {"name": "v2", "served": true, "storage": true},
+                    {"name": "v0", "served": false, "storage": null},
+                ],
+            },
+            "status": {"conditions": conditions, "acceptedNames": null, "storedVersions": null},
+        });
+        if let (Some(all), Some(more)) = (value.as_object_mut(), more.as_object()) {
+            all.extend(more.clone());
         }
-    }
-    found.into_iter()
-}
-
-/// A custom resource definition without its schemas.
-type Definition = Object<DefinitionSpec, DefinitionStatus>;
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-struct DefinitionSpec {
-    group: String,
-    names: Names,
-    scope: String,
-    versions: Vec<Version>,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-struct Names {
-    kind: String,
-    plural: String,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-struct Version {
-    name: String,
-    served: bool,
-    #[serde(default)]
-    storage: bool,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-struct DefinitionStatus {
-    #[serde(default)]
-    conditions: Vec<DefinitionCondition>,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-struct DefinitionCondition {
-    #[serde(rename = "type")]
-    kind: String,
-    status: String,
-}
-
-trait Served {
-    fn group_kind(&self) -> GroupKind;
-    fn served(&self) -> Vec<ServedKind>;
-}
-
-impl Served for Definition {
-    fn group_kind(&self) -> GroupKind {
-        GroupKind::new(self.spec.group.as_str(), self.spec.names.kind.as_str())
+        serde_json::from_value(value).unwrap()
     }
 
-    /// Its served versions, the storage version first; none until it is established.
-    fn served(&self) -> Vec<ServedKind> {
-        let established = self.metadata.deletion_timestamp.is_none()
-            && self.status.as_ref().is_some_and(|status| {
-                status
-                    .conditions
-                    .iter()
-                    .any(|c| c.kind == "Established" && c.status == "True")
-            });
-        if !established {
-            return Vec::new();
+    fn established() -> Definition {
+        let conditions = json!([{"type": "Established", "status": "True"}]);
+        definition(&conditions, &json!({}))
+    }
+
+    fn fresh() -> Definition {
+        definition(&json!(null), &json!({}))
+    }
+
+    fn widget() -> GroupKind {
+        GroupKind::new("example.com", "Widget")
+    }
+
+    fn discovered(version: &str) -> (GroupKind, Vec<ServedKind>) {
+        let gvk = kube::core::GroupVersionKind::gvk("example.com", version, "Widget");
+        let served = ServedKind {
+            resource: ApiResource::from_gvk_with_plural(&gvk, "widgets"),
+            namespaced: true,
+        };
+        (widget(), vec![served])
+    }
+
+    #[test]
+    fn a_definition_with_nulls_is_read() {
+        for conditions in [
+            json!(null),
+            json!([]),
+            json!([{"type": "Established", "status": null}]),
+            json!([{"type": null, "status": "True"}]),
+        ] {
+            let fresh = definition(&conditions, &json!({}));
+            assert_eq!(fresh.stage(), Stage::Coming, "{conditions}");
         }
-        let DefinitionSpec {
-            group,
-            names,
-            scope,
-            versions,
-        } = &self.spec;
-        let mut versions: Vec<&Version> = versions.iter().filter(|v| v.served).collect();
-        versions.sort_by_key(|version| !version.storage);
-        versions
-            .into_iter()
-            .map(|version| {
-                let gvk = kube::core::GroupVersionKind::gvk(group, &version.name, &names.kind);
-                ServedKind {
-                    resource: ApiResource::from_gvk_with_plural(&gvk, &names.plural),
-                    namespaced: scope == "Namespaced",
-                }
-            })
-            .collect()
+        let fresh = definition(&json!(null), &json!({"status": null}));
+        assert_eq!(fresh.stage(), Stage::Coming);
+        let Stage::Served(versions) = established().stage() else {
+            panic!("not served");
+        };
+        let versions: Vec<_> = versions.iter().map(|v| &*v.resource.version).collect();
+        assert_eq!(versions, ["v2", "v1"], "the storage version is first");
+    }
+
+    #[test]
+    fn a_late_event_takes_away_no_kind_that_discovery_found() {
+        let mut table = Table::default();
+        assert!(table.found([discovered("v1")].into_iter()));
+        assert!(!table.set(widget(), fresh().stage()));
+        let installing = json!([{"type": "Established", "status": "False"}]);
+        let installing = definition(&installing, &json!({}));
+        assert!(!table.set(widget(), installing.stage()));
+        assert!(table.served.contains_key(&widget()));
+        assert!(table.set(widget(), established().stage()));
+        assert_eq!(table.served[&widget()].len(), 2);
+    }
+
+    #[test]
+    fn late_discovery_outvotes_no_definition() {
+        let mut table = Table::default();
+        table.set(widget(), established().stage());
+        assert!(!table.found([discovered("v0")].into_iter()));
+        assert_eq!(table.served[&widget()].len(), 2);
+        assert!(table.unset(&widget()));
+        assert!(!table.found([discovered("v1")].into_iter()));
+        assert!(table.served.is_empty());
+        assert!(table.set(widget(), established().stage()));
+    }
+
+    #[test]
+    fn a_definition_that_is_deleted_ends_its_kind() {
+        let mut table = Table::default();
+        table.set(widget(), established().stage());
+        let going = json!({"metadata": {
+            "name": "widgets.example.com", "deletionTimestamp": "2026-01-01T00:00:00Z",
+        }});
+        let going = definition(&json!([{"type": "Established", "status": "True"}]), &going);
+        assert!(table.set(widget(), going.stage()));
+        assert!(table.served.is_empty());
+    }
+
+    #[test]
+    fn a_new_definition_is_coming_until_it_is_served() {
+        let kinds = Kinds::default();
+        assert!(!kinds.is_coming(&widget()));
+        kinds.expect(widget());
+        assert!(kinds.is_coming(&widget()));
+        kinds.set(&fresh());
+        assert!(kinds.is_coming(&widget()));
+        kinds.set(&established());
+        assert!(!kinds.is_coming(&widget()));
+        kinds.expect(widget());
+        assert!(!kinds.is_coming(&widget()), "it is served");
     }
 }

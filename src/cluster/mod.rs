@@ -1,8 +1,11 @@
 //! The only I/O on managed objects: discovery, watches, apply, prune.
 
 mod applies;
+mod definition;
+mod discovery;
 mod inventory;
 mod kinds;
+mod null;
 mod resume;
 mod watch;
 mod write;
@@ -100,6 +103,12 @@ impl Cluster {
         let under_way = self.applies.begin();
         let (answer, created) = self.writer.apply(served, key, body).await?;
         drop(under_way);
+        if *key.kind.kind == *"CustomResourceDefinition"
+            && *key.kind.group == *"apiextensions.k8s.io"
+            && let Some(kind) = definition::kind_of(body)
+        {
+            self.kinds.expect(kind);
+        }
         let newest = self.inventory.applied(key, answer.clone());
         let current = newest
             .as_ref()

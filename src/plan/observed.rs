@@ -65,7 +65,7 @@ fn applied_entry(meta: &ObjectMeta) -> Option<&ManagedFieldsEntry> {
     meta.managed_fields.as_ref()?.iter().find(|entry| {
         entry.manager.as_deref() == Some(FIELD_MANAGER)
             && entry.operation.as_deref() == Some("Apply")
-            && entry.subresource.as_deref().unwrap_or_default().is_empty()
+            && subresource(entry).is_empty()
     })
 }
 
@@ -93,17 +93,40 @@ fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
     }
 }
 
-/// Who wrote last, as far as `managedFields` tells: status writers do not count.
+/// The field manager that wrote last, as far as `managedFields` tells; none if it was us.
+///
+/// Status writers do not count: a controller that reports is not a change of what Git declares. Of the others
+/// the newest that is newer than our own entry is named. If there is none, it is a writer of another
+/// subresource whose entry has no time, as the API server leaves it out for `scale`; an autoscaler's stays
+/// on the object, so it does not stand before a writer that has a time. Times are whole seconds: whoever
+/// wrote in the same second as we did is named as well, after those.
 fn last_writer(meta: &ObjectMeta) -> Option<Box<str>> {
-    let newest = meta
-        .managed_fields
-        .as_ref()?
-        .iter()
-        .filter(|entry| entry.subresource.as_deref().unwrap_or_default() != "status")
-        .max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
-    let manager = newest.manager.as_deref()?;
-    let ours = manager == FIELD_MANAGER && newest.operation.as_deref() == Some("Apply");
-    (!ours).then(|| manager.into())
+    let entries = meta.managed_fields.as_ref()?;
+    let ours = applied_entry(meta);
+    let our_time = ours.and_then(time);
+    let others = entries.iter().filter(|entry| {
+        subresource(entry) != "status" && !ours.is_some_and(|ours| std::ptr::eq(ours, *entry))
+    });
+    let (_, newest) = others
+        .filter_map(|entry| {
+            let rank = match time(entry) {
+                time if time > our_time => (2, time),
+                None if !subresource(entry).is_empty() => (1, None),
+                Some(_) if time(entry) == our_time => (0, None),
+                _ => return None,
+            };
+            Some((rank, entry))
+        })
+        .max_by_key(|(rank, _)| *rank)?;
+    newest.manager.as_deref().map(Into::into)
+}
+
+fn time(entry: &ManagedFieldsEntry) -> Option<jiff::Timestamp> {
+    entry.time.as_ref().map(|time| time.0)
+}
+
+fn subresource(entry: &ManagedFieldsEntry) -> &str {
+    entry.subresource.as_deref().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -189,5 +212,117 @@ mod tests {
         assert_ne!(nested.unwrap().entry, before);
         let time = read(|v| v["managedFields"][0]["time"] = json!("2026-01-09T00:00:00Z"));
         assert_ne!(time.unwrap().entry, before);
+    }
+
+    #[test]
+    fn the_last_writer_is_named() {
+        // Manager, operation, subresource, second; none where the entry has no time.
+        type Entry = (&'static str, &'static str, &'static str, Option<u32>);
+        const OURS: Entry = ("towline", "Apply", "", Some(5));
+        let table: [(&str, &[Entry], Option<&str>); 16] = [
+            ("nobody else", &[OURS], None),
+            (
+                "an older edit",
+                &[OURS, ("kubectl-edit", "Update", "", Some(4))],
+                None,
+            ),
+            (
+                "a newer edit",
+                &[OURS, ("kubectl-edit", "Update", "", Some(6))],
+                Some("kubectl-edit"),
+            ),
+            (
+                "an edit in the same second",
+                &[("kubectl-edit", "Update", "", Some(5)), OURS],
+                Some("kubectl-edit"),
+            ),
+            (
+                "the same in the other order",
+                &[OURS, ("kubectl-edit", "Update", "", Some(5))],
+                Some("kubectl-edit"),
+            ),
+            (
+                "scale, which has no time",
+                &[("kubectl", "Update", "scale", None), OURS],
+                Some("kubectl"),
+            ),
+            (
+                "an autoscaler",
+                &[OURS, ("kube-controller-manager", "Update", "scale", None)],
+                Some("kube-controller-manager"),
+            ),
+            (
+                "scale with a time that is older",
+                &[OURS, ("kubectl", "Update", "scale", Some(4))],
+                None,
+            ),
+            (
+                "scale applied, beside an older edit",
+                &[
+                    ("kubectl-edit", "Update", "", Some(4)),
+                    OURS,
+                    ("autoscaler", "Apply", "scale", None),
+                ],
+                Some("autoscaler"),
+            ),
+            (
+                "a newer edit beside an autoscaler, whose entry stays",
+                &[
+                    ("kube-controller-manager", "Update", "scale", None),
+                    OURS,
+                    ("kubectl-edit", "Update", "", Some(6)),
+                ],
+                Some("kubectl-edit"),
+            ),
+            (
+                "scale beside an edit in our own second",
+                &[
+                    ("kubectl-create", "Update", "", Some(5)),
+                    OURS,
+                    ("kubectl", "Update", "scale", None),
+                ],
+                Some("kubectl"),
+            ),
+            (
+                "our own entry is gone",
+                &[
+                    ("kubectl-edit", "Update", "", Some(4)),
+                    ("kubectl-replace", "Update", "", Some(6)),
+                ],
+                Some("kubectl-replace"),
+            ),
+            (
+                "status",
+                &[OURS, ("kubelet", "Update", "status", Some(9))],
+                None,
+            ),
+            (
+                "status without a time",
+                &[OURS, ("kubelet", "Update", "status", None)],
+                None,
+            ),
+            (
+                "an entry of the object itself without a time",
+                &[("before-first-apply", "Update", "", None), OURS],
+                None,
+            ),
+            (
+                "an update under our own name",
+                &[OURS, ("towline", "Update", "", Some(6))],
+                Some("towline"),
+            ),
+        ];
+        for (name, entries, writer) in table {
+            let entries: Vec<Value> = entries
+                .iter()
+                .map(|(manager, operation, subresource, second)| {
+                    let time = second.map(|second| format!("2026-01-01T00:00:0{second}Z"));
+                    json!({"manager": manager, "operation": operation, "time": time,
+                           "subresource": subresource})
+                })
+                .collect();
+            let observed = read(|value| value["managedFields"] = json!(entries)).unwrap();
+            assert_eq!(observed.writer.as_deref(), writer, "{name}");
+        }
     }
 }

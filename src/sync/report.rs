@@ -430,7 +430,11 @@ impl Driver {
             reason: trouble.reason,
             message: format!("it has left Git and cannot be deleted: {}", trouble.message),
         });
-        let waiting = self.objects.waiting.values().filter_map(|indexes| {
+        let kinds = &self.context.cluster.kinds;
+        // Waiting for a definition that was just made is progress.
+        let waiting = self.objects.waiting.iter();
+        let waiting = waiting.filter(|(kind, _)| !kinds.is_coming(kind));
+        let waiting = waiting.filter_map(|(_, indexes)| {
             let object = &desired[*indexes.first()?];
             let kind = object.gvk.group_kind();
             let version = object.gvk.api_version();

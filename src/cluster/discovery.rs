@@ -1,0 +1,108 @@
+//! Aggregated discovery: all that the API server serves, in two requests.
+
+use std::collections::HashMap;
+
+use http::{Request, header};
+use kube::Client;
+use kube::api::ApiResource;
+use kube::core::discovery::v2::{ACCEPT_AGGREGATED_DISCOVERY_V2, APIGroupDiscoveryList};
+use serde_json::Value;
+
+use super::{ServedKind, null};
+use crate::manifest::GroupKind;
+
+/// Every kind that can be managed, with its versions in the server's order of preference.
+pub(super) async fn all(
+    client: &Client,
+) -> Result<impl Iterator<Item = (GroupKind, Vec<ServedKind>)>, kube::Error> {
+    let (core, groups) = futures::try_join!(list(client, "/api"), list(client, "/apis"))?;
+    Ok(by_kind(core).chain(by_kind(groups)))
+}
+
+async fn list(client: &Client, path: &str) -> Result<APIGroupDiscoveryList, kube::Error> {
+    let request = Request::get(path)
+        .header(header::ACCEPT, ACCEPT_AGGREGATED_DISCOVERY_V2)
+        .body(Vec::new())
+        .map_err(kube::Error::HttpError)?;
+    read(client.request(request).await?).map_err(kube::Error::SerdeError)
+}
+
+/// kube's types refuse a list that is null, and one such field would hide all kinds.
+fn read(mut answer: Value) -> Result<APIGroupDiscoveryList, serde_json::Error> {
+    null::without(&mut answer);
+    serde_json::from_value(answer)
+}
+
+fn by_kind(list: APIGroupDiscoveryList) -> impl Iterator<Item = (GroupKind, Vec<ServedKind>)> {
+    let mut found: HashMap<GroupKind, Vec<ServedKind>> = HashMap::new();
+    for group in list.items {
+        let name = group
+            .metadata
+            .and_then(|meta| meta.name)
+            .unwrap_or_default();
+        for version in group.versions {
+            let version_name = version.version.unwrap_or_default();
+            for resource in version.resources {
+                let (Some(plural), Some(kind)) = (
+                    resource.resource,
+                    resource.response_kind.and_then(|response| response.kind),
+                ) else {
+                    continue;
+                };
+                // What cannot be patched and watched cannot be managed.
+                if !["patch", "watch", "delete"]
+                    .iter()
+                    .all(|verb| resource.verbs.iter().any(|has| has == verb))
+                {
+                    continue;
+                }
+                let gvk = kube::core::GroupVersionKind::gvk(&name, &version_name, &kind);
+                found
+                    .entry(GroupKind::new(name.as_str(), kind.as_str()))
+                    .or_default()
+                    .push(ServedKind {
+                        resource: ApiResource::from_gvk_with_plural(&gvk, &plural),
+                        namespaced: resource.scope.as_deref() == Some("Namespaced"),
+                    });
+            }
+        }
+    }
+    found.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn discovery_with_nulls_is_read() {
+        let answer = json!({
+            "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": null,
+            "items": [
+                {"metadata": {"name": "down.example.com", "creationTimestamp": null}, "versions": null},
+                {"metadata": {"name": "example.com"}, "versions": [
+                    {"version": "v2", "resources": null, "freshness": "Stale"},
+                    {"version": "v1", "freshness": null, "resources": [
+                        {"resource": "widgets", "responseKind": {"kind": "Widget", "group": null},
+                         "scope": "Namespaced", "verbs": ["patch", "watch", "delete", "list"],
+                         "shortNames": null, "categories": null, "subresources": [
+                            {"subresource": "status", "acceptedTypes": null, "verbs": null}]},
+                        {"resource": "reviews", "responseKind": null, "verbs": null},
+                    ]},
+                ]},
+            ],
+        });
+        let found: Vec<_> = by_kind(read(answer).unwrap()).collect();
+        let [(kind, served)] = found.as_slice() else {
+            panic!("{found:?}");
+        };
+        assert_eq!(*kind, GroupKind::new("example.com", "Widget"));
+        assert_eq!(
+            (&*served[0].resource.version, served[0].namespaced),
+            ("v1", true)
+        );
+        assert_eq!(by_kind(read(json!({"items": null})).unwrap()).count(), 0);
+    }
+}

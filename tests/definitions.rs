@@ -1,0 +1,123 @@
+//! Custom kinds that come with their objects in one commit.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, ListParams};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+use towline::api::Sync;
+
+use crate::support::world::{Case, condition, world};
+
+const COUNT: usize = 15;
+
+/// Objects of so many kinds need the API server's own few seconds, and no pause of ours beside those.
+const LONGEST: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn many_definitions_and_their_objects_in_one_commit() {
+    let case = world().await.case("definitions").await;
+    let group = format!("{}.example.com", case.namespace);
+    let mut files = Vec::new();
+    for index in 0..COUNT {
+        files.push((
+            format!("objects/{index:02}.yaml"),
+            object(&case, &group, index),
+        ));
+        files.push((
+            format!("zdefinitions/{index:02}.yaml"),
+            definition(&group, index),
+        ));
+    }
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), Some(text)))
+        .collect();
+    let commit = case.repo.commit(&files, "first");
+    let history = tokio::spawn(history(case.api()));
+    case.repository(json!({})).await;
+    let started = Instant::now();
+    case.sync("all", json!({})).await;
+    case.synced("all", &commit).await;
+    let took = started.elapsed();
+    assert!(took < LONGEST, "took {took:?}");
+
+    let seen = history.await.unwrap();
+    let on_the_way = ["SourceNotReady", "Progressing", "Converged"];
+    for (status, reason) in &seen {
+        assert!(on_the_way.contains(&reason.as_str()), "{seen:?}");
+        let is_false = status == "False" && reason != "SourceNotReady";
+        assert!(!is_false, "{seen:?}");
+    }
+    let events: Api<Event> = case.api();
+    let events = events.list(&ListParams::default()).await.unwrap();
+    let warnings: Vec<_> = events
+        .iter()
+        .filter(|event| event.type_.as_deref() == Some("Warning"))
+        .collect();
+    assert!(warnings.is_empty(), "{warnings:?}");
+
+    remove(&case, &group).await;
+}
+
+/// Status and reason of the condition `Ready` of the Sync `all`, each time that it changes, until it is True.
+async fn history(api: Api<Sync>) -> Vec<(String, String)> {
+    use futures::StreamExt as _;
+    let mut seen = Vec::new();
+    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let mut objects = std::pin::pin!(events.applied_objects());
+    while let Some(sync) = objects.next().await {
+        let Ok(sync) = sync else { continue };
+        assert_eq!(sync.name_any(), "all");
+        let (status, reason, _) = condition(&sync, "Ready");
+        let stands = (status, reason);
+        if !stands.0.is_empty() && seen.last() != Some(&stands) {
+            seen.push(stands);
+        }
+        if seen.last().is_some_and(|(status, _)| status == "True") {
+            break;
+        }
+    }
+    seen
+}
+
+/// The definitions outlive the namespace, and the control plane is everybody's.
+async fn remove(case: &Case<'_>, group: &str) {
+    case.delete::<Sync>("all").await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(case.client.clone());
+    for index in 0..COUNT {
+        let name = format!("kind{index}s.{group}");
+        // The deletion of the Sync deletes them as well.
+        let _ = definitions.delete(&name, &DeleteParams::default()).await;
+    }
+}
+
+fn definition(group: &str, index: usize) -> String {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("kind{index}s.{group}")},
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": {"kind": format!("Kind{index}"), "plural": format!("kind{index}s")},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                    "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                }}},
+            }],
+        },
+    })
+    .to_string()
+}
+
+fn object(case: &Case<'_>, group: &str, index: usize) -> String {
+    json!({
+        "apiVersion": format!("{group}/v1"), "kind": format!("Kind{index}"),
+        "metadata": {"name": "one", "namespace": case.namespace},
+        "spec": {"size": index},
+    })
+    .to_string()
+}
