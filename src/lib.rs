@@ -41,6 +41,7 @@ mod glob;
 pub mod health;
 pub mod intent;
 pub mod leader;
+mod log;
 pub mod manifest;
 pub mod metrics;
 pub mod notify;

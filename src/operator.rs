@@ -3,23 +3,20 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use kube::client::ClientBuilder;
-use kube::{Client, Config};
+use kube::Config;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
 use crate::cluster::Cluster;
-use crate::config::{LogFormat, RunArgs};
+use crate::config::RunArgs;
 use crate::controller::{self, Context};
-use crate::leader::{self, Elector, Leadership, Lost};
+use crate::leader::{self, ElectionSettings, Elector, Leadership, Lost};
+use crate::log;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::server::{self, Hooks, Limits, Readiness};
 use crate::source::{self, Cache, CacheSettings};
-use crate::sync::AUDIT;
 
 /// Why the operator could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -44,18 +41,12 @@ pub enum Error {
     Lost(#[from] Lost),
 }
 
-/// The longest silence of the API server in the middle of a request.
-const SILENCE: Duration = Duration::from_secs(30);
-
-/// The same for a watch, which the server ends after 290 seconds.
-const WATCH_SILENCE: Duration = Duration::from_secs(330);
-
 /// Runs until SIGTERM or SIGINT, or until it has lost the lease.
 ///
 /// # Errors
 /// [`Error`]: what could not be started.
 pub fn run(args: RunArgs) -> Result<(), Error> {
-    start_log(&args)?;
+    log::start(&args).map_err(Error::LogLevel)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -64,35 +55,6 @@ pub fn run(args: RunArgs) -> Result<(), Error> {
     // A fetch that is under way ends with the process; the cache bears that.
     runtime.shutdown_background();
     end
-}
-
-/// Targets that are not logged at any level: kube's client logs an answer that it cannot read, in full
-/// and be it a Secret; the HTTP client logs URLs with their queries, and what a server says. Of a watch
-/// that is interrupted, whoever follows it says why in its own words, and once.
-const MUTED: [&str; 4] = [
-    "kube_client::client",
-    "kube_runtime::watcher",
-    "ureq",
-    "ureq_proto",
-];
-
-fn start_log(args: &RunArgs) -> Result<(), Error> {
-    // The audit log is written whatever the level is, unless that names it.
-    let mut filter = format!("{AUDIT}=info,{}", args.log_level)
-        .parse::<EnvFilter>()
-        .map_err(Error::LogLevel)?;
-    for target in MUTED {
-        let off = format!("{target}=off").parse().map_err(Error::LogLevel)?;
-        filter = filter.add_directive(off);
-    }
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match args.log_format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
 }
 
 async fn operate(args: RunArgs) -> Result<(), Error> {
@@ -104,25 +66,21 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         true => Some(elector(&args, &config, hooks.local_addr()?, &metrics)?),
         false => None,
     };
-    let leadership = match &elector {
-        Some(elector) => elector.leadership(),
-        None => {
-            metrics.leads(true);
-            Leadership::alone()
-        }
-    };
-    let (client, watching) = clients(config, elector.as_ref(), &metrics)?;
+    let leadership = leadership(elector.as_ref(), &metrics);
+    let clients = leader::clients(&config, elector.as_ref(), &metrics)?;
     let cache = Cache::open(CacheSettings::new(&args.cache_dir))?;
     let cluster = Cluster::new(
-        client.clone(),
-        watching.clone(),
+        clients.clone(),
         args.watch_namespace.clone(),
         metrics.clone(),
     );
-    let (notifier, events) =
-        Notifier::new(client.clone(), cluster.applies.clone(), metrics.clone());
-    let context = Context::new(
-        client,
+    let (notifier, events) = Notifier::new(
+        clients.requests.clone(),
+        cluster.applies.clone(),
+        metrics.clone(),
+    );
+    let context = Arc::new(Context::new(
+        clients.requests,
         cluster,
         cache,
         notifier,
@@ -130,82 +88,51 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         args.diff_after,
         args.watch_namespace,
         leadership.clone(),
-    );
-    let (stop, mut stopped) = watch::channel(false);
-    let mut ended = stopped.clone();
-    let server = tokio::spawn(server::serve(
-        args.listen,
-        metrics.clone(),
-        readiness.clone(),
-        async move {
-            let _ = ended.wait_for(|stopped| *stopped).await;
-        },
     ));
-    let endpoint = Hooks::new(
-        context.receivers.clone(),
-        leadership,
-        metrics,
-        Limits::default(),
-    );
-    let mut ended = stopped.clone();
-    let hooks = tokio::spawn(endpoint.serve(hooks, async move {
-        let _ = ended.wait_for(|stopped| *stopped).await;
-    }));
+    let receivers = context.receivers.clone();
+    let endpoint = Hooks::new(receivers, leadership, metrics.clone(), Limits::default());
+
+    let stop = watch::Sender::new(false);
+    let server = server::serve(args.listen, metrics, readiness.clone(), stopped(&stop));
+    let server = tokio::spawn(server);
+    let hooks = tokio::spawn(endpoint.serve(hooks, stopped(&stop)));
     let events = tokio::spawn(events);
-    let mut drivers = pin!(controller::run(Arc::new(context), watching, readiness));
+    let mut drivers = pin!(controller::run(context, clients.watches, readiness));
     tokio::select! {
         () = &mut drivers => (),
         lost = elected(elector.as_mut()) => return Err(lost.into()),
         end = until_failed(server) => end?,
         end = until_failed(hooks) => end?,
         end = signalled() => end?,
-        _ = stopped.wait_for(|stopped| *stopped) => (),
     }
     tracing::info!("stopping");
     if let Some(elector) = &mut elector {
-        // Drivers are there until the writes that they wait for are answered.
+        // The drivers still exist, so that the writes that they wait for are answered.
         elector.resign().await;
     }
-    let _ = stop.send(true);
+    stop.send_replace(true);
     events.abort();
     // Drivers are dropped now: whatever they were doing, the next start finds it on the objects.
     Ok(())
 }
 
-/// Clients try nothing again by themselves: kube's own retry covers every verb, up to 15 tries, and
-/// would hide from a driver that it should turn to a newer commit.
-fn patient(mut config: Config, silence: Duration) -> Config {
-    config.default_retry = false;
-    config.connect_timeout = Some(SILENCE);
-    config.read_timeout = Some(silence);
-    config.write_timeout = Some(SILENCE);
-    config
+/// Ends when the operator stops.
+fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
+    let mut stop = stop.subscribe();
+    async move {
+        // Without a sender the operator has stopped as well.
+        let _ = stop.wait_for(|stopped| *stopped).await;
+    }
 }
 
-/// A client for requests and one for watches, whose requests are counted. Among several replicas, both
-/// write only while this one leads.
-fn clients(
-    config: Config,
-    elector: Option<&Elector>,
-    metrics: &Metrics,
-) -> Result<(Client, Client), kube::Error> {
-    let client = |config| match elector {
-        Some(elector) => {
-            let fenced = elector.client(config)?;
-            let namespace = fenced.default_namespace().to_owned();
-            let transport = tower::service_fn(move |request| {
-                let fenced = fenced.clone();
-                async move { fenced.send(request).await }
-            });
-            let transport = ClientBuilder::new(transport, namespace);
-            Ok(transport.with_layer(&metrics.requests()).build())
+fn leadership(elector: Option<&Elector>, metrics: &Metrics) -> Leadership {
+    match elector {
+        Some(elector) => elector.leadership(),
+        None => {
+            metrics.leads(true);
+            Leadership::alone()
         }
-        None => metrics.client(config),
-    };
-    Ok((
-        client(patient(config.clone(), SILENCE))?,
-        client(patient(config, WATCH_SILENCE))?,
-    ))
+    }
 }
 
 fn elector(
@@ -215,7 +142,7 @@ fn elector(
     metrics: &Metrics,
 ) -> Result<Elector, kube::Error> {
     let namespace = args.lease_namespace.clone();
-    let settings = leader::Settings {
+    let settings = ElectionSettings {
         name: args.lease_name.clone(),
         namespace: namespace.unwrap_or_else(|| config.default_namespace.clone()),
         duration: args.lease_duration,
@@ -224,7 +151,7 @@ fn elector(
             .advertise
             .or(Some(hooks).filter(|bound| !bound.ip().is_unspecified())),
     };
-    Elector::new(patient(config.clone(), SILENCE), settings, metrics.clone())
+    Elector::new(config.clone(), settings, metrics.clone())
 }
 
 /// Why this replica leads no longer; one without others always does.

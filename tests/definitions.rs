@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use towline::api::Sync;
 
-use crate::support::world::{Case, condition, world};
+use crate::world::{Case, condition, world};
 
 const COUNT: usize = 15;
 

@@ -1,11 +1,15 @@
 //! Servers that are down, slow or break off: what is live stays, other repositories go on, and the end of
 //! the outage is found without anybody asking.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
+use towline::api::Sync;
 
 use crate::world::login::live;
 use crate::world::verdict::{assert_says, repository_stands};
-use crate::world::{Case, world};
+use crate::world::{Case, World, world};
+use towline_testing::control_plane::{Component, Options};
 use towline_testing::git::{Fault, GitServer};
 use towline_testing::repo::Repo;
 
@@ -84,4 +88,48 @@ async fn slow_servers_do_not_hold_up_others() {
         repository_stands(case, "True", "Fetched").await;
         case.has("a", "value", Some("one")).await;
     }
+}
+
+/// After the API server was away, its watches are back within 3 seconds; the rest is for the work itself, on a
+/// machine that has just started an API server.
+const BACK_AT_WORK: Duration = Duration::from_secs(6);
+
+/// kube's own back-off pauses for 13 to 30 seconds after an outage of this length.
+#[tokio::test]
+async fn an_api_server_that_was_away() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let case = world.case("api-away").await;
+    let files = [
+        ("one/a.yaml", Some(case.map("a", "one"))),
+        ("two/b.yaml", Some(case.map("b", "two"))),
+    ];
+    let commit = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"path": "one"})).await;
+    case.synced("all", &commit).await;
+    let aside = case.aside();
+    world.plane().kill(Component::ApiServer);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    world.plane().restart(Component::ApiServer).await;
+
+    let ready = Instant::now();
+    let case = world.resume(aside).await;
+    case.patch::<Sync>("all", json!({"spec": {"path": "two"}}))
+        .await;
+    case.repository_named("new", json!({})).await;
+    case.sync(
+        "new",
+        json!({"sourceRef": {"name": "new"}, "path": "one", "prune": false}),
+    )
+    .await;
+    case.has("b", "value", Some("two")).await;
+    let changed = ready.elapsed();
+    case.synced("new", &commit).await;
+    let made = ready.elapsed();
+    assert!(changed < BACK_AT_WORK, "the changed spec: {changed:?}");
+    assert!(made < BACK_AT_WORK, "the new GitRepository: {made:?}");
+    let log = world.operator.log();
+    let told = log.matches("the watch is interrupted").count();
+    // Own kinds, Secrets, definitions and ConfigMaps, each once.
+    assert!(told <= 5, "{told} times:\n{log}");
 }

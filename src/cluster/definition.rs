@@ -110,3 +110,8 @@ pub(super) fn kind_of(body: &[u8]) -> Option<GroupKind> {
     let definition: Definition = serde_json::from_slice(body).ok()?;
     Some(definition.group_kind())
 }
+
+/// Whether objects of a kind are definitions.
+pub(super) fn is_one(kind: &GroupKind) -> bool {
+    (&*kind.group, &*kind.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition")
+}

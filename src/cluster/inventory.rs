@@ -210,6 +210,10 @@ impl Inventory {
         }
         match seen {
             Some(seen) => {
+                let seen = match known {
+                    Some(known) => seen.since(known),
+                    None => seen,
+                };
                 let suspect = state
                     .syncs
                     .get(&seen.owner)
@@ -361,6 +365,7 @@ mod tests {
             deleting: false,
             health: Health::Current,
             writer: None,
+            timeless: None,
         }
     }
 

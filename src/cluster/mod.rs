@@ -5,6 +5,7 @@ mod definition;
 mod discovery;
 mod inventory;
 mod kinds;
+mod namespaces;
 mod null;
 mod resume;
 mod watch;
@@ -16,10 +17,11 @@ pub use applies::{Applies, UnderWay};
 pub use inventory::{Inventory, Mailbox};
 pub use kinds::{Kinds, ServedKind};
 use kube::Client;
+pub use namespaces::{Arrivals, Namespaces};
 pub use resume::resumed;
 pub use write::{Compared, WriteError};
 
-use crate::manifest::{GroupKind, ObjectKey};
+use crate::manifest::ObjectKey;
 use crate::metrics::Metrics;
 use crate::plan::Observed;
 
@@ -33,7 +35,25 @@ pub struct Applied {
     pub current: bool,
 }
 
-/// The cluster as far as managed objects go.
+/// The clients of a cluster; `leader` makes them.
+#[derive(Clone)]
+pub struct Clients {
+    /// For requests that are answered at once.
+    pub requests: Client,
+    /// For watches: bears answers that take minutes.
+    pub watches: Client,
+}
+
+/// By whose rights requests on managed objects are made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Actor {
+    /// towline itself, with all of its rights.
+    #[default]
+    Operator,
+}
+
+/// A cluster as far as managed objects go. Kinds, inventory and watches are the cluster's; what an actor may
+/// do is asked for by [`Cluster::as_`].
 pub struct Cluster {
     /// Which kinds are served.
     pub kinds: Kinds,
@@ -41,26 +61,39 @@ pub struct Cluster {
     pub inventory: Inventory,
     /// The applies under way.
     pub applies: Applies,
-    client: Client,
+    /// Which namespaces exist, for those who wait for one.
+    pub namespaces: Namespaces,
+    clients: Clients,
     watches: watch::Watches,
-    writer: write::Writer,
+    requests: write::Requests,
 }
 
 impl Cluster {
-    /// A cluster behind two clients: `watching` must bear answers that take minutes.
-    pub fn new(
-        client: Client,
-        watching: Client,
-        namespace: Option<String>,
-        metrics: Metrics,
-    ) -> Self {
+    /// A cluster behind its clients; `namespace`: the only one in which objects are managed.
+    pub fn new(clients: Clients, namespace: Option<String>, metrics: Metrics) -> Self {
         let inventory = Inventory::default();
+        let watching = clients.watches.clone();
         Self {
             kinds: Kinds::default(),
+            namespaces: match namespace {
+                Some(_) => Namespaces::unwatched(),
+                None => Namespaces::new(watching.clone()),
+            },
             watches: watch::Watches::new(watching, inventory.clone(), namespace),
             inventory,
-            writer: write::Writer::new(client.clone(), metrics),
+            requests: write::Requests::new(metrics),
             applies: Applies::default(),
+            clients,
+        }
+    }
+
+    /// The cluster as an actor may read and write it.
+    pub fn as_(&self, actor: &Actor) -> Acting<'_> {
+        let client = match actor {
+            Actor::Operator => &self.clients.requests,
+        };
+        Acting {
+            cluster: self,
             client,
         }
     }
@@ -70,7 +103,7 @@ impl Cluster {
     /// # Errors
     /// The client's error, when the server does not answer.
     pub async fn discover(&self) -> Result<(), kube::Error> {
-        self.kinds.discover(&self.client).await
+        self.kinds.discover(&self.clients.requests).await
     }
 
     /// Makes sure that a kind is watched and that its objects are known.
@@ -81,15 +114,28 @@ impl Cluster {
         self.watches.synced(served, patience).await
     }
 
-    /// Ends watches of kinds that are no longer served, for as long as it is polled.
-    pub async fn retire_watches(&self) {
-        let mut changed = self.kinds.changed();
-        while changed.changed().await.is_ok() {
-            self.watches
-                .stop_unserved(|kind| self.kinds.preferred(kind).is_some());
-        }
+    /// Follows which kinds are served, and ends watches of kinds that are not served any longer, for as long
+    /// as it is polled.
+    pub async fn follow(&self) {
+        let kinds = self.kinds.clone().follow(self.clients.watches.clone());
+        let retire = async {
+            let mut changed = self.kinds.changed();
+            while changed.changed().await.is_ok() {
+                self.watches
+                    .stop_unserved(|kind| self.kinds.preferred(kind).is_some());
+            }
+        };
+        tokio::join!(kinds, retire);
     }
+}
 
+/// A cluster as one actor may read and write it. Cheap to make.
+pub struct Acting<'a> {
+    cluster: &'a Cluster,
+    client: &'a Client,
+}
+
+impl Acting<'_> {
     /// Server-side-applies one object, given whole as JSON, and records the answer.
     ///
     /// # Errors
@@ -100,16 +146,21 @@ impl Cluster {
         key: &ObjectKey,
         body: &[u8],
     ) -> Result<Applied, WriteError> {
-        let under_way = self.applies.begin();
-        let (answer, created) = self.writer.apply(served, key, body).await?;
+        let Cluster {
+            kinds,
+            inventory,
+            applies,
+            ..
+        } = self.cluster;
+        let under_way = applies.begin();
+        let (answer, created) = self.writer().apply(served, key, body).await?;
         drop(under_way);
-        if *key.kind.kind == *"CustomResourceDefinition"
-            && *key.kind.group == *"apiextensions.k8s.io"
+        if definition::is_one(&key.kind)
             && let Some(kind) = definition::kind_of(body)
         {
-            self.kinds.expect(kind);
+            kinds.expect(kind);
         }
-        let newest = self.inventory.applied(key, answer.clone());
+        let newest = inventory.applied(key, answer.clone());
         let current = newest
             .as_ref()
             .is_some_and(|newest| newest.version == answer.version);
@@ -132,7 +183,7 @@ impl Cluster {
         key: &ObjectKey,
         body: &[u8],
     ) -> Result<Compared, WriteError> {
-        self.writer.compare(served, key, body).await
+        self.writer().compare(served, key, body).await
     }
 
     /// Deletes one object by its uid. One that is gone already is fine.
@@ -140,8 +191,8 @@ impl Cluster {
     /// # Errors
     /// [`WriteError`], about this object only.
     pub async fn delete(&self, key: &ObjectKey, uid: &str) -> Result<(), WriteError> {
-        match self.served(&key.kind) {
-            Some(served) => self.writer.delete(&served, key, uid).await,
+        match self.cluster.kinds.preferred(&key.kind) {
+            Some(served) => self.writer().delete(&served, key, uid).await,
             // Without its definition a custom resource is gone as well.
             None => Ok(()),
         }
@@ -152,13 +203,13 @@ impl Cluster {
     /// # Errors
     /// [`WriteError`], about this object only.
     pub async fn disown(&self, key: &ObjectKey, uid: &str) -> Result<(), WriteError> {
-        match self.served(&key.kind) {
-            Some(served) => self.writer.disown(&served, key, uid).await,
+        match self.cluster.kinds.preferred(&key.kind) {
+            Some(served) => self.writer().disown(&served, key, uid).await,
             None => Ok(()),
         }
     }
 
-    fn served(&self, kind: &GroupKind) -> Option<ServedKind> {
-        self.kinds.preferred(kind)
+    fn writer(&self) -> write::Writer<'_> {
+        write::Writer::new(self.client, &self.cluster.requests)
     }
 }

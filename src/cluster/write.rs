@@ -1,6 +1,5 @@
 //! Server-side apply, delete and disowning of single objects.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, header};
@@ -28,6 +27,12 @@ pub enum WriteError {
         /// The server's message.
         message: String,
     },
+    /// The object's namespace does not exist; in the server's words.
+    #[error("{message}")]
+    NoNamespace {
+        /// The server's message.
+        message: String,
+    },
     /// The server no longer serves the kind.
     #[error("the API server does not serve this kind")]
     NotServed,
@@ -50,12 +55,25 @@ pub enum Compared {
     Equal(String),
 }
 
-/// Writes objects, a bounded number at once over all Syncs.
-#[derive(Clone)]
-pub(super) struct Writer {
-    client: Client,
-    permits: Arc<Semaphore>,
+/// What all requests on managed objects share, whoever makes them: a bounded number at once over all Syncs.
+pub(super) struct Requests {
+    permits: Semaphore,
     metrics: Metrics,
+}
+
+impl Requests {
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self {
+            permits: Semaphore::new(REQUESTS),
+            metrics,
+        }
+    }
+}
+
+/// Reads and writes single objects by one actor's client.
+pub(super) struct Writer<'a> {
+    client: &'a Client,
+    requests: &'a Requests,
 }
 
 /// Requests at once over all Syncs. Each is a connection of its own (HTTP/1.1), and one Sync alone may
@@ -79,13 +97,9 @@ struct Answer {
     created: bool,
 }
 
-impl Writer {
-    pub(super) fn new(client: Client, metrics: Metrics) -> Self {
-        Self {
-            client,
-            permits: Arc::new(Semaphore::new(REQUESTS)),
-            metrics,
-        }
+impl<'a> Writer<'a> {
+    pub(super) fn new(client: &'a Client, requests: &'a Requests) -> Self {
+        Self { client, requests }
     }
 
     /// Server-side-applies `body`, which is the whole object as JSON. The answer is what the server
@@ -220,9 +234,9 @@ impl Writer {
             let mut request = request().map_err(|error| WriteError::Answer(error.to_string()))?;
             let answered = Answered::default();
             request.extensions_mut().insert(answered.clone());
-            let waiting = self.metrics.request_waits();
+            let waiting = self.requests.metrics.request_waits();
             // The semaphore is never closed.
-            let permit = self.permits.acquire().await;
+            let permit = self.requests.permits.acquire().await;
             drop(waiting);
             let answer = self.client.request_text(request).await;
             drop(permit);
@@ -274,16 +288,20 @@ fn refusal(key: &ObjectKey, status: &Status) -> WriteError {
     if status.code == 404 && !names_something {
         return WriteError::NotServed;
     }
-    WriteError::Refused {
-        code: status.code,
-        message: redact::refusal(&key.kind, &status.message),
+    let message = redact::refusal(&key.kind, &status.message);
+    let is_about_namespace = status.details.as_ref().is_some_and(|details| {
+        details.kind == "namespaces" && Some(&*details.name) == key.namespace.as_deref()
+    });
+    match status.code {
+        404 if is_about_namespace => WriteError::NoNamespace { message },
+        code => WriteError::Refused { code, message },
     }
 }
 
 fn gone_is_fine(answer: Result<Answer, WriteError>) -> Result<(), WriteError> {
     match answer {
         Ok(_)
-        | Err(WriteError::NotServed)
+        | Err(WriteError::NotServed | WriteError::NoNamespace { .. })
         | Err(WriteError::Refused {
             code: 404 | 409, ..
         }) => Ok(()),

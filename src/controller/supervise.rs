@@ -43,13 +43,11 @@ pub async fn run(context: Arc<Context>, watching: Client, readiness: Readiness) 
         tracing::warn!(%error, "asking the API server what it serves; retrying");
         tokio::time::sleep(backoff.pause()).await;
     }
-    let kinds = context.cluster.kinds.clone();
     let syncs = supervise::<Sync>(Arc::clone(&context), watching.clone(), &readiness);
     let repositories =
         supervise::<GitRepository>(Arc::clone(&context), watching.clone(), &readiness);
     tokio::join!(
-        kinds.follow(watching.clone()),
-        context.cluster.retire_watches(),
+        context.cluster.follow(),
         context
             .secrets
             .follow(watching.clone(), context.namespace.as_deref()),

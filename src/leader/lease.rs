@@ -12,11 +12,11 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, Config, ResourceExt as _};
 use tokio::time::{sleep, timeout};
 
-use super::Leadership;
 use super::client::guarded;
 use super::clock::Moment;
 use super::election::{Candidate, Lost, Next, Record, Terms};
 use super::gate::Gate;
+use super::{Leadership, clients};
 use crate::metrics::Metrics;
 
 /// The annotation in which the leader says where it hears webhooks: `IP:port`.
@@ -28,7 +28,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// How a replica takes part.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ElectionSettings {
     /// The Lease's name.
     pub name: String,
     /// Its namespace.
@@ -65,8 +65,12 @@ impl Elector {
     ///
     /// # Errors
     /// The client's, where the configuration cannot be used.
-    pub fn new(config: Config, settings: Settings, metrics: Metrics) -> Result<Self, kube::Error> {
-        let Settings {
+    pub fn new(
+        config: Config,
+        settings: ElectionSettings,
+        metrics: Metrics,
+    ) -> Result<Self, kube::Error> {
+        let ElectionSettings {
             name,
             namespace,
             duration,
@@ -77,7 +81,7 @@ impl Elector {
         metrics.leads(false);
         Ok(Self {
             // On connections of its own, so that no renewal waits behind anything else.
-            api: Api::namespaced(metrics.client(config)?, &namespace),
+            api: Api::namespaced(clients::for_lease(config, &metrics)?, &namespace),
             candidate: Candidate::new(identity.clone(), format!("{namespace}/{name}"), terms),
             name,
             identity,
@@ -102,7 +106,7 @@ impl Elector {
     ///
     /// # Errors
     /// The client's, where the configuration cannot be used.
-    pub fn client(&self, config: Config) -> Result<Client, kube::Error> {
+    pub(super) fn fenced(&self, config: Config) -> Result<Client, kube::Error> {
         guarded(config, &self.gate, self.terms.margin())
     }
 

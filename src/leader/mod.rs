@@ -11,6 +11,7 @@
 //! does nothing more. Going back to standing by in the same process would save a second and cost that.
 
 mod client;
+mod clients;
 mod clock;
 mod election;
 mod gate;
@@ -20,9 +21,10 @@ use std::net::SocketAddr;
 
 use tokio::sync::watch;
 
+pub use self::clients::clients;
 pub use self::election::Lost;
 pub use self::gate::NotLeading;
-pub use self::lease::{Elector, Settings, WEBHOOK_ADDRESS};
+pub use self::lease::{ElectionSettings, Elector, WEBHOOK_ADDRESS};
 
 /// Whether this replica leads; clones share it. Drivers and webhooks ask it what to do; that nothing is
 /// written by one that does not lead is the gate's business.

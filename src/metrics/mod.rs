@@ -13,8 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::Client;
-use kube::client::ClientBuilder;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -302,15 +300,6 @@ impl Metrics {
     /// A layer for clients of the API server, which counts their requests.
     pub fn requests(&self) -> CountRequests {
         CountRequests::new(self.clone())
-    }
-
-    /// A client whose requests are counted.
-    ///
-    /// # Errors
-    /// The client's, where the configuration cannot be used.
-    pub fn client(&self, config: kube::Config) -> Result<Client, kube::Error> {
-        let transport = ClientBuilder::try_from(config)?;
-        Ok(transport.with_layer(&self.requests()).build())
     }
 
     fn request(&self, on: &'static str, verb: &'static str, code: u16) {

@@ -164,6 +164,7 @@ mod tests {
             deleting: false,
             health: Health::Current,
             writer: None,
+            timeless: None,
         }
     }
 

@@ -31,6 +31,16 @@ pub struct Observed {
     pub health: Health,
     /// The field manager that wrote last, if it was not us.
     pub writer: Option<Box<str>>,
+    /// The last writer of a subresource among those whose `managedFields` entry has no time, as for `scale`.
+    pub timeless: Option<Box<Timeless>>,
+}
+
+/// A writer of which `managedFields` does not say when it wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timeless {
+    manager: Box<str>,
+    /// The hash of its entry.
+    entry: u64,
 }
 
 impl Observed {
@@ -50,8 +60,24 @@ impl Observed {
             deleting: meta.deletion_timestamp.is_some(),
             health,
             writer: last_writer(meta),
+            timeless: timeless(meta).map(Box::new),
             owner,
         })
+    }
+
+    /// Names as the writer whoever has no time in `managedFields`, if its entry came or changed together
+    /// with the change of ours since `known`; an autoscaler's entry stays as it was.
+    pub fn since(mut self, known: &Self) -> Self {
+        if let Some(timeless) = &self.timeless {
+            let wrote = match known.entry == self.entry {
+                true => known.writer.as_ref() == Some(&timeless.manager),
+                false => known.timeless.as_ref() != Some(timeless),
+            };
+            if wrote {
+                self.writer = Some(timeless.manager.clone());
+            }
+        }
+        self
     }
 
     /// Whether label, identity and field manager all call the object `owner`'s: the condition of
@@ -119,6 +145,17 @@ fn last_writer(meta: &ObjectMeta) -> Option<Box<str>> {
         })
         .max_by_key(|(rank, _)| *rank)?;
     newest.manager.as_deref().map(Into::into)
+}
+
+fn timeless(meta: &ObjectMeta) -> Option<Timeless> {
+    let entries = meta.managed_fields.iter().flatten();
+    let mut timeless = entries
+        .filter(|entry| time(entry).is_none() && !["", "status"].contains(&subresource(entry)));
+    let entry = timeless.next_back()?;
+    Some(Timeless {
+        manager: entry.manager.as_deref()?.into(),
+        entry: hash_of(entry),
+    })
 }
 
 fn time(entry: &ManagedFieldsEntry) -> Option<jiff::Timestamp> {
@@ -324,5 +361,35 @@ mod tests {
             let observed = read(|value| value["managedFields"] = json!(entries)).unwrap();
             assert_eq!(observed.writer.as_deref(), writer, "{name}");
         }
+    }
+
+    #[test]
+    fn of_writers_without_a_time_the_one_that_just_wrote_is_named() {
+        let ours = |replicas: bool| {
+            let fields = match replicas {
+                true => json!({"f:spec": {"f:replicas": {}, "f:template": {}}}),
+                false => json!({"f:spec": {"f:template": {}}}),
+            };
+            json!({"manager": "towline", "operation": "Apply", "time": "2026-01-01T00:00:05Z",
+                   "fieldsV1": fields})
+        };
+        let scale = json!({"manager": "kubectl", "operation": "Update", "subresource": "scale",
+                           "fieldsV1": {"f:spec": {"f:replicas": {}}}});
+        let restart = json!({"manager": "kubectl-rollout", "operation": "Update",
+                             "time": "2026-01-01T00:00:07Z"});
+        let seen = |entries: &[&Value]| read(|v| v["managedFields"] = json!(entries)).unwrap();
+        let writer = |known: &Observed, seen: Observed| seen.since(known).writer;
+
+        // Somebody else wrote before, and took nothing of ours.
+        let known = seen(&[&ours(true), &restart]);
+        let scaled = seen(&[&scale, &ours(false), &restart]).since(&known);
+        assert_eq!(scaled.writer.as_deref(), Some("kubectl"));
+        // Another event before it is healed.
+        let again = writer(&scaled, seen(&[&scale, &ours(false), &restart]));
+        assert_eq!(again.as_deref(), Some("kubectl"));
+        // An autoscaler's entry was there before.
+        let known = seen(&[&scale, &ours(true)]);
+        let edited = writer(&known, seen(&[&scale, &ours(false), &restart]));
+        assert_eq!(edited.as_deref(), Some("kubectl-rollout"));
     }
 }

@@ -11,7 +11,7 @@ use super::report::Round;
 use super::target::Target;
 use super::{Driver, bodies};
 use crate::api::Sync;
-use crate::cluster::{Applied, Cluster, Compared, WriteError};
+use crate::cluster::{Actor, Applied, Cluster, Compared, WriteError};
 use crate::desired::Item;
 use crate::manifest::Manifest;
 use crate::plan::{Cause, Observed, Stage, SyncName, apply_order, stamped};
@@ -124,6 +124,7 @@ impl Driver {
         let manifests = stream::poll_fn(move |context| read.poll_recv(context));
         let superseded = self.superseded_later();
         let (context, owner) = (Arc::clone(&self.context), self.name.clone());
+        let actor = self.actor();
         let work: Vec<(Item, Task)> = stage
             .iter()
             .map(|job| (job.item.clone(), job.task))
@@ -133,11 +134,11 @@ impl Driver {
             .map(move |(index, manifest)| {
                 let (item, task) = work[index].clone();
                 let (context, owner) = (Arc::clone(&context), owner.clone());
+                let actor = actor.clone();
                 async move {
-                    (
-                        index,
-                        one(&context.cluster, &owner, &item, task, manifest).await,
-                    )
+                    let cluster = &context.cluster;
+                    let done = one(cluster, &actor, &owner, &item, task, manifest).await;
+                    (index, done)
                 }
             })
             .buffer_unordered(PARALLEL)
@@ -161,6 +162,7 @@ fn stage_of(job: &Job) -> Stage {
 
 async fn one(
     cluster: &Cluster,
+    actor: &Actor,
     owner: &SyncName,
     item: &Item,
     task: Task,
@@ -174,11 +176,12 @@ async fn one(
     let Some(served) = cluster.kinds.get(&manifest.gvk) else {
         return Done::Failed(WriteError::NotServed);
     };
+    let acting = cluster.as_(actor);
     let body = match task {
         Task::Apply(_) => stamped(manifest, key, owner, digest, None),
         Task::Compare => {
             let body = stamped(manifest.clone(), key, owner, digest, None);
-            match cluster.compare(&served, key, &body).await {
+            match acting.compare(&served, key, &body).await {
                 Ok(Compared::Gone) => return Done::Differs(Cause::Missing),
                 Ok(Compared::Differs) => return Done::Differs(Cause::Drifted),
                 Err(error) => return Done::Failed(error),
@@ -190,7 +193,7 @@ async fn one(
             }
         }
     };
-    match cluster.apply(&served, key, &body).await {
+    match acting.apply(&served, key, &body).await {
         Ok(applied) => Done::Applied(applied),
         Err(WriteError::Refused { code: 409, .. }) if task == Task::Compare => {
             Done::Differs(Cause::Drifted)

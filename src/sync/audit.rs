@@ -128,6 +128,7 @@ mod tests {
             deleting: false,
             health: Health::Current,
             writer: None,
+            timeless: None,
         }
     }
 

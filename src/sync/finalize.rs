@@ -62,7 +62,7 @@ impl Driver {
             DeletionPolicy::Delete => true,
             DeletionPolicy::Orphan => false,
         };
-        let cluster = &self.context.cluster;
+        let (cluster, actor) = (&self.context.cluster, &self.actor());
         let owned = cluster.inventory.owned(&self.name);
         let all = surplus::<()>(&self.name, owned, &HashMap::new());
         let mut failures = Vec::new();
@@ -70,8 +70,14 @@ impl Driver {
             let sync = &self.name;
             let work = stream::iter(stage.to_vec()).map(|(key, observed)| async move {
                 let (answer, action) = match delete {
-                    true => (cluster.delete(&key, &observed.uid).await, Action::Deleted),
-                    false => (cluster.disown(&key, &observed.uid).await, Action::Released),
+                    true => (
+                        cluster.as_(actor).delete(&key, &observed.uid).await,
+                        Action::Deleted,
+                    ),
+                    false => (
+                        cluster.as_(actor).disown(&key, &observed.uid).await,
+                        Action::Released,
+                    ),
                 };
                 answer.map_err(|error| (key.clone(), error))?;
                 audit::log(sync, action, (&key, &observed.uid), None, None, None);

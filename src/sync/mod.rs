@@ -30,7 +30,7 @@ pub(crate) use self::track::figures;
 use self::verdict::Blocked;
 use crate::api::{Reason, Sync, SyncStatus};
 use crate::backoff::{Backoff, jittered};
-use crate::cluster::Mailbox;
+use crate::cluster::{Actor, Mailbox};
 use crate::controller::Context;
 use crate::controller::board::Standing;
 use crate::controller::sources::SourceState;
@@ -160,6 +160,11 @@ impl Driver {
     /// The source's state, marked as seen.
     fn source(&mut self) -> SourceState {
         self.wake.source()
+    }
+
+    /// By whose rights this Sync's objects are read and written.
+    fn actor(&self) -> Actor {
+        Actor::Operator
     }
 
     fn mailbox(&self) -> &Mailbox {

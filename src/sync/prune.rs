@@ -39,7 +39,7 @@ impl Driver {
             return Ok(());
         }
         self.memory.surplus = 0;
-        let (cluster, sync) = (&self.context.cluster, &self.name);
+        let (cluster, sync, actor) = (&self.context.cluster, &self.name, &self.actor());
         for stage in surplus.chunk_by(|(a, _), (b, _)| a.kind == b.kind) {
             if self.superseded() {
                 return Err(Stopped::Superseded);
@@ -49,7 +49,7 @@ impl Driver {
                 if !cluster.inventory.is_owned(&key, sync) {
                     return None;
                 }
-                let answer = cluster.delete(&key, &observed.uid).await;
+                let answer = cluster.as_(actor).delete(&key, &observed.uid).await;
                 Some((key, observed.uid, answer))
             });
             let answers = work.buffer_unordered(DELETES).filter_map(ready);

@@ -455,7 +455,9 @@ impl Driver {
                 reason: match error {
                     WriteError::NotServed => Reason::KindNotServed,
                     WriteError::Unavailable(_) => Reason::ApiUnavailable,
-                    WriteError::Refused { .. } | WriteError::Answer(_) => Reason::ApplyFailed,
+                    WriteError::Refused { .. }
+                    | WriteError::NoNamespace { .. }
+                    | WriteError::Answer(_) => Reason::ApplyFailed,
                 },
                 message: crate::chain(&error),
             },

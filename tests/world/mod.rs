@@ -104,11 +104,16 @@ impl Case<'_> {
     /// Makes the GitRepository `repo` of this case's repository. It polls too seldom to matter: tests
     /// say when they pushed.
     pub async fn repository(&self, spec: Value) {
+        self.repository_named("repo", spec).await;
+    }
+
+    /// Makes a GitRepository of this case's repository.
+    pub async fn repository_named(&self, name: &str, spec: Value) {
         let mut full = json!({"url": self.repo.url(), "interval": "1h", "ref": {"branch": "main"}});
         merge(&mut full, spec);
         let object = json!({
             "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository",
-            "metadata": {"name": "repo", "namespace": self.namespace}, "spec": full,
+            "metadata": {"name": name, "namespace": self.namespace}, "spec": full,
         });
         let object: GitRepository = serde_json::from_value(object).unwrap();
         self.api()
