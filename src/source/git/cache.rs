@@ -10,7 +10,6 @@ use tokio::runtime;
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
-use super::error::Error;
 use super::limits::CacheSettings;
 use super::reference::Reference;
 use super::request::{FetchRequest, Fetched};
@@ -18,6 +17,7 @@ use super::snapshot::Snapshot;
 use super::store::Store;
 use super::transport::Agents;
 use super::{libgit2, url};
+use crate::source::error::Error;
 
 /// All repositories on disk. Cheap to clone.
 #[derive(Clone, Debug)]

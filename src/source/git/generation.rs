@@ -13,9 +13,9 @@ use git2::{Oid, Repository, RepositoryInitOptions};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use super::error::Error;
 use super::limits::CacheSettings;
 use super::resolve::ResolvedRef;
+use crate::source::error::Error;
 
 /// Where towline's own refs are; each points at a commit that is complete.
 const REFS: &str = "refs/towline/";

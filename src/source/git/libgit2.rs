@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use git2::{ConfigLevel, opts};
 
-use super::error::{Error, Reported};
 use super::transport;
+use crate::source::error::{Error, Reported};
 
 /// Parsed objects kept in memory, in bytes, over all repositories.
 const OBJECT_CACHE: isize = 8 << 20;

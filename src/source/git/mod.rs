@@ -21,9 +21,7 @@ mod error;
 mod generation;
 mod libgit2;
 mod limits;
-mod listing;
 mod modules;
-mod path;
 mod pull;
 mod range;
 mod reference;
@@ -33,6 +31,7 @@ mod snapshot;
 mod store;
 mod transport;
 mod url;
+mod view;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -43,7 +42,6 @@ mod tests;
 
 pub use auth::{Credentials, CredentialsError, Proxy};
 pub use cache::Cache;
-pub use error::{Error, Reported};
 pub use limits::CacheSettings;
 pub use reference::Reference;
 pub use request::{FetchRequest, Fetched};

@@ -10,10 +10,11 @@ use std::path::Path;
 
 use git2::{Config, Oid, Repository};
 
-use super::error::Error;
-use super::path::{Kind, RepoPath};
 use super::url::http::same_origin;
 use super::url::{self, SshUrl};
+use super::view::kind_of;
+use crate::source::error::Error;
+use crate::source::path::{Kind, TreePath};
 
 /// The file that names submodules.
 const FILE: &str = ".gitmodules";
@@ -107,7 +108,7 @@ pub(super) fn named(
         path: shown(FILE),
         problem,
     };
-    if Kind::of(entry.filemode_raw()) != Kind::File {
+    if kind_of(entry.filemode_raw()) != Kind::File {
         return Err(unreadable("it is not a file"));
     }
     let odb = repository.odb().map_err(database)?;
@@ -117,7 +118,7 @@ pub(super) fn named(
     let text = odb.read(entry.id()).map_err(database)?;
     let mut modules = Vec::new();
     for ModuleEntry { path, url } in parse(text.data(), scratch, unreadable)? {
-        let Ok(parts) = RepoPath::parse(&path) else {
+        let Ok(parts) = TreePath::parse(&path) else {
             return Err(unreadable("a path in it leaves the repository"));
         };
         let path = parts.joined();
@@ -128,7 +129,7 @@ pub(super) fn named(
         let Ok(entry) = tree.get_path(Path::new(&path)) else {
             continue;
         };
-        if Kind::of(entry.filemode_raw()) != Kind::Submodule {
+        if kind_of(entry.filemode_raw()) != Kind::Submodule {
             continue;
         }
         let path = shown(&path);

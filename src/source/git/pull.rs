@@ -2,11 +2,11 @@
 
 use git2::{AutotagOption, Direction, FetchOptions, RemoteCallbacks, Repository};
 
-use super::error::Error;
 use super::generation;
 use super::reference::Reference;
 use super::resolve::{ResolvedRef, resolve};
 use super::transport::{Exchange, ExchangeOptions};
+use crate::source::error::Error;
 use crate::text::redact_url;
 
 /// What is asked of a remote.

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::error::{Error, Reported};
 use super::range::Range;
 use crate::api::GitRef;
+use crate::source::error::{Error, Reported};
 use crate::text;
 
 /// Which commit of a repository.

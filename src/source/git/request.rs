@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::{Credentials, Proxy};
-use super::error::Error;
 use super::reference::Reference;
 use super::snapshot::Snapshot;
 use super::url;
+use crate::source::error::Error;
 use crate::text::redact_url;
 
 /// What to fetch.

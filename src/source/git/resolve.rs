@@ -2,8 +2,8 @@
 
 use git2::{Oid, RemoteHead};
 
-use super::error::Error;
 use super::reference::{Reference, range_of};
+use crate::source::error::Error;
 use crate::text::redact_url;
 
 /// Where the wanted reference points on the remote.

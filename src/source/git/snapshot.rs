@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use git2::Oid;
 use jiff::Timestamp;
 
-use super::error::Error;
 use super::generation::Generation;
 use super::limits::CacheSettings;
-use super::listing;
 use super::modules::Modules;
-use super::path::{self, RepoPath, View};
 use super::resolve::ResolvedRef;
+use super::view::{View, object_id};
 use crate::content::{
     BlobId, IGNORE_FILE, Listing, ObjectId, ReadError, Revision, SourceFile, Tree, TreeId,
 };
+use crate::source::error::Error;
+use crate::source::listing;
+use crate::source::path::{self, TreePath};
 use crate::text::{printable, start};
 use crate::verify::{CommitObject, TagObject};
 
@@ -78,7 +79,7 @@ impl Snapshot {
         Ok(Self {
             revision: Revision {
                 name: target.name.as_deref().map(Arc::from),
-                commit: path::object_id(target.commit),
+                commit: object_id(target.commit),
             },
             committed_at: date(committed_at),
             author,
@@ -130,10 +131,11 @@ impl Snapshot {
     }
 
     fn identify(&self, view: &View<'_>, path: &str) -> Result<TreeId, Error> {
-        let path = RepoPath::parse(path)?;
+        let path = TreePath::parse(path)?;
         let found = path::find(view, &path, &self.revision)?;
         let above = path::above(view, &path, IGNORE_FILE, &self.revision)?;
-        listing::identify(found.id, &above, view.modules.file()).map(TreeId)
+        let tree = object_id(found.id);
+        Ok(TreeId(listing::identify(tree, &above, view.modules_file())))
     }
 
     /// [`Self::tree_id`] of a path that was asked for before, of this snapshot or of the one that it
@@ -145,11 +147,13 @@ impl Snapshot {
     /// All regular files below `path`, with symbolic links inside the repository followed; the file
     /// itself, where it is one.
     pub fn listing(&self, path: &str) -> Result<Listing, Error> {
-        let path = RepoPath::parse(path)?;
+        let path = TreePath::parse(path)?;
         self.read_with(|repository| {
             let unread = Modules::default();
             let view = self.view(repository, &unread);
-            listing::list(&view, &path, &self.revision, self.max_files)
+            listing::list(&view, &path, &self.revision, self.max_files, |found| {
+                Ok(object_id(found.id))
+            })
         })
     }
 
@@ -178,7 +182,7 @@ impl Snapshot {
         let Some(tag) = &self.tag else {
             return Ok(None);
         };
-        let raw = self.read_object(path::object_id(tag.id), || format!("tag {}", tag.name))?;
+        let raw = self.read_object(object_id(tag.id), || format!("tag {}", tag.name))?;
         Ok(Some(TagObject {
             name: tag.name.clone(),
             raw,
@@ -231,7 +235,7 @@ impl Snapshot {
     pub(super) fn is(&self, generation: &Arc<Generation>, target: &ResolvedRef) -> bool {
         Arc::ptr_eq(&self.generation, generation)
             && self.revision.name.as_deref() == target.name.as_deref()
-            && self.revision.commit == path::object_id(target.commit)
+            && self.revision.commit == object_id(target.commit)
             && self.tag == Tag::of(target)
     }
 

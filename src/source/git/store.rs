@@ -8,7 +8,6 @@ use std::time::Instant;
 use git2::{Oid, Repository};
 
 use super::auth::{Credentials, Proxy};
-use super::error::Error;
 use super::generation::{self, Generation};
 use super::limits::CacheSettings;
 use super::modules::{self, Modules, Owner};
@@ -18,6 +17,7 @@ use super::request::FetchRequest;
 use super::resolve::ResolvedRef;
 use super::snapshot::Snapshot;
 use super::transport::{Agents, ExchangeOptions};
+use crate::source::error::Error;
 use crate::text::redact_url;
 
 /// The end of a generation's name while it is being filled.

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use super::testing::{Behaviour, Entry, Remote, commit};
 use super::*;
 use crate::content::Listing;
+use crate::source::Error;
 
 const FILE: Entry<'static> = Entry::File(b"a: 1\n");
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::agents::{Agents, Client};
+use crate::source::error::{Error, Reported};
 use crate::source::git::auth::{Credentials, Proxy};
-use crate::source::git::error::{Error, Reported};
 use crate::text::redact_url;
 
 thread_local! {

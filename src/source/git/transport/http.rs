@@ -16,8 +16,8 @@ use ureq::Body;
 use ureq::http::Response;
 
 use super::exchange::{Exchange, Failure};
+use crate::source::error::Reported;
 use crate::source::git::auth::TunnelError;
-use crate::source::git::error::Reported;
 use crate::source::git::url;
 
 /// Redirects of the first request that are followed, as Git does.

@@ -22,8 +22,8 @@ use tokio::runtime;
 use tokio::time::timeout_at;
 
 use super::exchange::{Exchange, Failure};
+use crate::source::error::Reported;
 use crate::source::git::auth::{HostKey, Proxy, Ssh, TunnelError};
-use crate::source::git::error::Reported;
 use crate::source::git::url::{self, SshUrl};
 use crate::text::{printable, start};
 

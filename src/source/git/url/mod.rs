@@ -5,7 +5,7 @@ mod ssh;
 
 use sha2::{Digest, Sha256};
 
-use super::error::Error;
+use crate::source::error::Error;
 use crate::text::redact_url;
 pub(super) use ssh::SshUrl;
 

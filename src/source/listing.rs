@@ -1,25 +1,28 @@
-//! All files below a path of a revision.
+//! All files below a path of a tree.
 
-use git2::{ObjectType, Oid};
+use std::fmt::Display;
+
+use sha2::{Digest as _, Sha256};
 
 use super::error::Error;
-use super::path::{self, Found, Kind, RepoPath, View};
-use crate::content::{BlobId, ContentKey, IGNORE_FILE, Listing, ObjectId, Revision, SourceFile};
+use super::path::{self, Found, Kind, Nodes, TreePath};
+use crate::content::{ContentKey, IGNORE_FILE, Listing, ObjectId, SourceFile};
 
 /// The most folders inside each other.
-const MAX_DEPTH: usize = 100;
+pub(super) const MAX_DEPTH: usize = 100;
 
-/// Lists `path`.
-pub(super) fn list(
-    view: &View<'_>,
-    path: &RepoPath,
-    revision: &Revision,
+/// Lists `path`. `revision` is for messages.
+pub(super) fn list<N: Nodes>(
+    nodes: &N,
+    path: &TreePath,
+    revision: &dyn Display,
     max_files: usize,
+    identity: impl FnOnce(&Found<N::Id>) -> Result<ObjectId, Error>,
 ) -> Result<Listing, Error> {
-    let found = path::find(view, path, revision)?;
-    let above = path::above(view, path, IGNORE_FILE, revision)?;
+    let found = path::find(nodes, path, revision)?;
+    let above = path::above(nodes, path, IGNORE_FILE, revision)?;
     let mut walk = Walk {
-        view,
+        nodes,
         max_files,
         seen: 0,
         followed: false,
@@ -41,14 +44,14 @@ pub(super) fn list(
     submodules.sort_unstable();
     let key = match followed {
         // Whatever is read through a submodule, its commit is in the tree.
-        false => identify(found.id, &above, None)?,
+        false => identify(identity(&found)?, &above, None),
         true => {
             let mut parts = [text(&above), vec![0], text(&files)].concat();
             for submodule in &submodules {
                 parts.extend_from_slice(submodule.as_bytes());
                 parts.push(0);
             }
-            digest(&parts)?
+            digest(&[&parts])
         }
     };
     let key = ContentKey(key);
@@ -61,8 +64,8 @@ pub(super) fn list(
     })
 }
 
-struct Walk<'v, 'r> {
-    view: &'v View<'r>,
+struct Walk<'n, N: Nodes> {
+    nodes: &'n N,
     max_files: usize,
     /// Entries met.
     seen: usize,
@@ -80,69 +83,49 @@ struct Walk<'v, 'r> {
     shown: String,
 }
 
-impl Walk<'_, '_> {
+impl<N: Nodes> Walk<'_, N> {
     /// Lists what a path led to, under the name `path`.
-    fn enter(&mut self, found: &Found, path: &str) -> Result<(), Error> {
+    fn enter(&mut self, found: &Found<N::Id>, path: &str) -> Result<(), Error> {
         if !found.is_folder {
-            self.add_file(found.id, path);
-            return Ok(());
+            return self.add_file(&found.id, path);
         }
         let outside = std::mem::replace(&mut self.real, found.real.clone());
         self.inside.push(outside);
-        self.folder(found.id, path)?;
+        self.folder(&found.id, path)?;
         self.real = self.inside.pop().unwrap_or_default();
         Ok(())
     }
 
-    fn folder(&mut self, id: Oid, path: &str) -> Result<(), Error> {
+    fn folder(&mut self, id: &N::Id, path: &str) -> Result<(), Error> {
         if self.depth == MAX_DEPTH {
             return Err(Error::TooDeep {
                 path: path.to_owned(),
                 limit: MAX_DEPTH,
             });
         }
-        let tree = self
-            .view
-            .repository
-            .find_tree(id)
-            .map_err(|error| Error::from_database(&error))?;
-        self.seen += tree.len();
-        if self.seen > self.max_files {
+        let most = self.max_files - self.seen;
+        let Some(children) = self.nodes.children(id, most)? else {
             return Err(Error::TooManyFiles {
                 path: self.shown.clone(),
                 limit: self.max_files,
             });
-        }
+        };
+        self.seen += children.len();
         self.depth += 1;
-        for entry in &tree {
-            let name = String::from_utf8_lossy(entry.name_bytes()).into_owned();
-            let below = if path.is_empty() {
-                name.clone()
-            } else {
-                format!("{path}/{name}")
+        for (name, id, kind) in children {
+            let below = match path.is_empty() {
+                true => name.clone(),
+                false => format!("{path}/{name}"),
             };
-            let folder = match Kind::of(entry.filemode_raw()) {
-                Kind::File => {
-                    self.add_file(entry.id(), &below);
-                    None
-                }
-                Kind::Link => {
-                    self.follow(entry.id(), &below)?;
-                    None
-                }
-                Kind::Submodule => self.view.modules.tree(entry.id()),
-                Kind::Folder => Some(entry.id()),
-            };
-            match folder {
-                Some(id) => {
+            match kind {
+                Kind::File => self.add_file(&id, &below)?,
+                Kind::Link => self.follow(&id, &below)?,
+                Kind::Submodule => self.submodules.push(below),
+                Kind::Folder => {
                     self.real.push(name);
-                    self.folder(id, &below)?;
+                    self.folder(&id, &below)?;
                     self.real.pop();
                 }
-                None if Kind::of(entry.filemode_raw()) == Kind::Submodule => {
-                    self.submodules.push(below);
-                }
-                None => (),
             }
         }
         self.depth -= 1;
@@ -150,20 +133,18 @@ impl Walk<'_, '_> {
     }
 
     /// Lists what the link at `path` points at as if it were there.
-    fn follow(&mut self, id: Oid, path: &str) -> Result<(), Error> {
+    fn follow(&mut self, id: &N::Id, path: &str) -> Result<(), Error> {
         self.followed = true;
-        let target = path::link_target(self.view.repository, id)
-            .map_err(|lost| lost.into_link_error(path, ""))?;
+        let target = self.nodes.link_target(id)?;
         if target.is_empty() || target.starts_with('/') {
             return Err(Error::LinkLeaves {
                 link: path.to_owned(),
             });
         }
-        let found = path::resolve(self.view, &self.real, &target)
+        let found = path::resolve(self.nodes, &self.real, &target)
             .map_err(|lost| lost.into_link_error(path, &target))?;
         if !found.is_folder {
-            self.add_file(found.id, path);
-            return Ok(());
+            return self.add_file(&found.id, path);
         }
         let is_around = |folder: &Vec<String>| folder.starts_with(&found.real);
         if is_around(&self.real) || self.inside.iter().any(is_around) {
@@ -174,12 +155,11 @@ impl Walk<'_, '_> {
         self.enter(&found, path)
     }
 
-    /// Without a look at the blob: of ten thousand files, those that changed are read.
-    fn add_file(&mut self, id: Oid, path: &str) {
-        self.files.push(SourceFile {
-            path: path.into(),
-            blob: BlobId(path::object_id(id)),
-        });
+    fn add_file(&mut self, id: &N::Id, path: &str) -> Result<(), Error> {
+        let blob = self.nodes.blob(id)?;
+        let path = path.into();
+        self.files.push(SourceFile { path, blob });
+        Ok(())
     }
 }
 
@@ -197,19 +177,27 @@ fn text(files: &[SourceFile]) -> Vec<u8> {
 /// What identifies a folder, `tree`, with all outside of it that says what it means: the ignore files
 /// `above`, and the file that names submodules, where they are read.
 pub(super) fn identify(
-    tree: Oid,
+    tree: ObjectId,
     above: &[SourceFile],
-    modules: Option<Oid>,
-) -> Result<ObjectId, Error> {
+    modules: Option<ObjectId>,
+) -> ObjectId {
     if above.is_empty() && modules.is_none() {
-        return Ok(path::object_id(tree));
+        return tree;
     }
-    let modules = modules.unwrap_or(Oid::ZERO_SHA1);
-    digest(&[tree.as_bytes(), modules.as_bytes(), &text(above)].concat())
+    let modules = modules.unwrap_or(ObjectId::new(&[]));
+    digest(&[
+        tree.as_bytes(),
+        &[0],
+        modules.as_bytes(),
+        &[0],
+        &text(above),
+    ])
 }
 
-fn digest(text: &[u8]) -> Result<ObjectId, Error> {
-    Oid::hash_object(ObjectType::Blob, text)
-        .map(path::object_id)
-        .map_err(|error| Error::from_database(&error))
+fn digest(parts: &[&[u8]]) -> ObjectId {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    ObjectId::new(&hash.finalize())
 }

@@ -1,58 +1,63 @@
-//! Paths in a revision, resolved as POSIX resolves them but for one thing: nothing leaves the
-//! repository.
+//! Paths in a tree of files, resolved as POSIX resolves them but for one thing: nothing leaves the tree.
 
-use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
-
-use git2::{Oid, Repository, Tree};
+use std::collections::VecDeque;
+use std::fmt::Display;
 
 use super::error::Error;
-use super::modules::Modules;
-use crate::content::{BlobId, ObjectId, Revision, SourceFile};
+use crate::content::{BlobId, SourceFile};
 use crate::text::printable;
 
 /// The most symbolic links followed for one path, as on Linux.
 const MAX_LINKS: usize = 40;
 /// The longest target of a symbolic link, in bytes (`PATH_MAX`).
-const MAX_TARGET: usize = 4096;
+pub(super) const MAX_TARGET: usize = 4096;
 
-/// File modes of tree entries.
-const MODE_TREE: i32 = 0o040_000;
-const MODE_LINK: i32 = 0o120_000;
-const MODE_COMMIT: i32 = 0o160_000;
-
-/// What a tree entry is.
+/// What an entry of a folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Folder,
     File,
     Link,
+    /// A folder that is another repository, and was not fetched.
     Submodule,
 }
 
-impl Kind {
-    pub(super) fn of(mode: i32) -> Self {
-        match mode {
-            MODE_TREE => Self::Folder,
-            MODE_LINK => Self::Link,
-            MODE_COMMIT => Self::Submodule,
-            // 0644, 0755 and what old versions of Git wrote.
-            _ => Self::File,
-        }
-    }
+/// Where paths are walked: folders, files and links, each with an id.
+pub(super) trait Nodes {
+    /// What names a folder, a file or a link.
+    type Id: Clone;
+
+    /// The root folder.
+    fn root(&self) -> Self::Id;
+
+    /// What `name` is in `folder`, for a path that goes through it.
+    fn child(&self, folder: &Self::Id, name: &str) -> Result<Option<(Self::Id, Kind)>, Error>;
+
+    /// All that is in `folder`, with its name; none if that is more than `most`.
+    fn children(&self, folder: &Self::Id, most: usize)
+    -> Result<Option<Children<Self::Id>>, Error>;
+
+    /// What a symbolic link says; empty if it is longer than [`MAX_TARGET`].
+    fn link_target(&self, link: &Self::Id) -> Result<String, Error>;
+
+    /// The content's id of a file.
+    fn blob(&self, file: &Self::Id) -> Result<BlobId, Error>;
 }
 
-/// A path relative to the repository's root, without `.`, `..` and empty parts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct RepoPath(Vec<String>);
+/// The entries of a folder.
+pub(super) type Children<Id> = Vec<(String, Id, Kind)>;
 
-impl RepoPath {
+/// A path relative to the root, without `.`, `..` and empty parts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct TreePath(Vec<String>);
+
+impl TreePath {
     /// `apps/prod`, `./apps//prod/`; empty or `.` is the root.
     pub(super) fn parse(path: &str) -> Result<Self, Error> {
-        let shown = printable(path);
         if path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains('\0')
         {
-            return Err(Error::PathLeaves { path: shown });
+            let path = printable(path);
+            return Err(Error::PathLeaves { path });
         }
         let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
         Ok(Self(parts.map(str::to_owned).collect()))
@@ -73,41 +78,10 @@ impl RepoPath {
     }
 }
 
-/// Where paths are walked: the tree of a revision, with the submodules that belong to it.
-pub(super) struct View<'r> {
-    pub(super) repository: &'r Repository,
-    pub(super) modules: &'r Modules,
-    root: Oid,
-    /// The folders that paths went through. All paths of a monorepo go through the same few, which are
-    /// large: libgit2 keeps no tree of more than 4 KiB, and would inflate and check it for every path.
-    passed: RefCell<HashMap<Oid, Tree<'r>>>,
-}
-
-impl<'r> View<'r> {
-    pub(super) fn new(repository: &'r Repository, root: Oid, modules: &'r Modules) -> Self {
-        Self {
-            repository,
-            modules,
-            root,
-            passed: RefCell::default(),
-        }
-    }
-
-    /// The folder `id`, for a path that goes through it.
-    fn pass(&self, id: Oid) -> Result<Tree<'r>, git2::Error> {
-        if let Some(tree) = self.passed.borrow().get(&id) {
-            return Ok(tree.clone());
-        }
-        let tree = self.repository.find_tree(id)?;
-        self.passed.borrow_mut().insert(id, tree.clone());
-        Ok(tree)
-    }
-}
-
 /// What a path led to.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
-    pub(super) id: Oid,
+pub(super) struct Found<Id> {
+    pub(super) id: Id,
     pub(super) is_folder: bool,
     /// Its path without symbolic links.
     pub(super) real: Vec<String>,
@@ -128,18 +102,23 @@ pub(super) enum Lost {
         link: String,
         target: String,
     },
-    Database(git2::Error),
+    /// The tree cannot be read.
+    Unreadable(Error),
 }
 
-impl From<git2::Error> for Lost {
-    fn from(error: git2::Error) -> Self {
-        Self::Database(error)
+impl From<Error> for Lost {
+    fn from(error: Error) -> Self {
+        Self::Unreadable(error)
     }
 }
 
-/// What is at `path`.
-pub(super) fn find(view: &View<'_>, path: &RepoPath, revision: &Revision) -> Result<Found, Error> {
-    resolve(view, &[], &path.joined()).map_err(|lost| match lost {
+/// What is at `path`. `revision` is for the message.
+pub(super) fn find<N: Nodes>(
+    nodes: &N,
+    path: &TreePath,
+    revision: &dyn Display,
+) -> Result<Found<N::Id>, Error> {
+    resolve(nodes, &[], &path.joined()).map_err(|lost| match lost {
         Lost::Missing => Error::PathNotFound {
             path: path.shown(),
             revision: revision.to_string(),
@@ -155,26 +134,21 @@ pub(super) fn find(view: &View<'_>, path: &RepoPath, revision: &Revision) -> Res
 
 /// The files called `name` in the folders around `path`, from the root on, each under the name by which
 /// `path` comes through its folder. Only plain files: Git follows no link for its own settings either.
-pub(super) fn above(
-    view: &View<'_>,
-    path: &RepoPath,
+pub(super) fn above<N: Nodes>(
+    nodes: &N,
+    path: &TreePath,
     name: &str,
-    revision: &Revision,
+    revision: &dyn Display,
 ) -> Result<Vec<SourceFile>, Error> {
     let mut files = Vec::new();
     for length in 0..path.0.len() {
-        let folder = RepoPath(path.0[..length].to_vec());
-        let found = find(view, &folder, revision)?;
-        let tree = view.pass(found.id);
-        let tree = tree.map_err(|error| Error::from_database(&error))?;
-        let Some(entry) = tree.get_name(name) else {
-            continue;
-        };
-        if Kind::of(entry.filemode_raw()) == Kind::File {
-            let shown = RepoPath([folder.0, vec![name.to_owned()]].concat());
+        let folder = TreePath(path.0[..length].to_vec());
+        let found = find(nodes, &folder, revision)?;
+        if let Some((id, Kind::File)) = nodes.child(&found.id, name)? {
+            let shown = TreePath([folder.0, vec![name.to_owned()]].concat());
             files.push(SourceFile {
                 path: shown.joined().into(),
-                blob: BlobId(object_id(entry.id())),
+                blob: nodes.blob(&id)?,
             });
         }
     }
@@ -190,7 +164,7 @@ impl Lost {
             },
             Self::Loop(link) => Error::LinkLoop { link },
             Self::Dangles { link, target } => Error::LinkDangles { link, target },
-            Self::Database(error) => Error::from_database(&error),
+            Self::Unreadable(error) => error,
             Self::Missing | Self::NotAFolder(..) => Error::LinkDangles {
                 link: at.to_owned(),
                 target: target.to_owned(),
@@ -206,10 +180,14 @@ struct Step {
 }
 
 /// Walks `path` from the folder `start` (parts without symbolic links).
-pub(super) fn resolve(view: &View<'_>, start: &[String], path: &str) -> Result<Found, Lost> {
+pub(super) fn resolve<N: Nodes>(
+    nodes: &N,
+    start: &[String],
+    path: &str,
+) -> Result<Found<N::Id>, Lost> {
     let mut walk = Walk {
-        view,
-        folders: vec![view.root],
+        nodes,
+        folders: vec![nodes.root()],
         names: Vec::new(),
         links: Vec::new(),
         steps: VecDeque::new(),
@@ -234,10 +212,10 @@ fn parts(path: &str, link: Option<usize>) -> impl DoubleEndedIterator<Item = Ste
         })
 }
 
-struct Walk<'v, 'r> {
-    view: &'v View<'r>,
+struct Walk<'n, N: Nodes> {
+    nodes: &'n N,
     /// The folders from the root to where we are. That which the path ends at is not read.
-    folders: Vec<Oid>,
+    folders: Vec<N::Id>,
     /// Their names, the root's left out.
     names: Vec<String>,
     /// The links followed: path and target.
@@ -245,9 +223,9 @@ struct Walk<'v, 'r> {
     steps: VecDeque<Step>,
 }
 
-impl Walk<'_, '_> {
+impl<N: Nodes> Walk<'_, N> {
     /// Goes one part further; a file ends the walk.
-    fn take(&mut self, step: Step) -> Result<Option<Found>, Lost> {
+    fn take(&mut self, step: Step) -> Result<Option<Found<N::Id>>, Lost> {
         if step.part == ".." {
             if self.names.pop().is_none() {
                 return Err(Lost::Leaves(
@@ -257,22 +235,8 @@ impl Walk<'_, '_> {
             self.folders.pop();
             return Ok(None);
         }
-        let folder = self.view.pass(self.here())?;
-        let entry = folder
-            .get_name_bytes(step.part.as_bytes())
-            .map(|entry| (entry.id(), Kind::of(entry.filemode_raw())));
-        let Some((id, kind)) = entry else {
+        let Some((id, kind)) = self.nodes.child(&self.here(), &step.part)? else {
             return Err(self.missing(step.link));
-        };
-        // A submodule is a folder like any other, once it is fetched.
-        let (id, kind) = match self
-            .view
-            .modules
-            .tree(id)
-            .filter(|_| kind == Kind::Submodule)
-        {
-            Some(tree) => (tree, Kind::Folder),
-            None => (id, kind),
         };
         match kind {
             Kind::Folder => {
@@ -280,7 +244,7 @@ impl Walk<'_, '_> {
                 self.names.push(step.part);
                 Ok(None)
             }
-            Kind::Link => self.follow(id, &step).map(|()| None),
+            Kind::Link => self.follow(&id, &step).map(|()| None),
             Kind::File if self.steps.is_empty() => Ok(Some(self.file(id, step.part))),
             Kind::File => Err(Lost::NotAFolder(self.path_of(&step.part), "file")),
             Kind::Submodule => Err(Lost::NotAFolder(
@@ -291,12 +255,12 @@ impl Walk<'_, '_> {
     }
 
     /// Puts what the link says in front of what is left of the path.
-    fn follow(&mut self, id: Oid, step: &Step) -> Result<(), Lost> {
+    fn follow(&mut self, id: &N::Id, step: &Step) -> Result<(), Lost> {
         let link = self.path_of(&step.part);
         if self.links.len() == MAX_LINKS {
             return Err(Lost::Loop(link));
         }
-        let target = link_target(self.view.repository, id)?;
+        let target = self.nodes.link_target(id)?;
         if target.starts_with('/') || target.is_empty() {
             return Err(Lost::Leaves(Some(link)));
         }
@@ -312,8 +276,11 @@ impl Walk<'_, '_> {
     }
 
     /// The folder that the walk is in.
-    fn here(&self) -> Oid {
-        self.folders.last().copied().unwrap_or(self.view.root)
+    fn here(&self) -> N::Id {
+        self.folders
+            .last()
+            .cloned()
+            .unwrap_or_else(|| self.nodes.root())
     }
 
     fn link(&self, link: Option<usize>) -> Option<&(String, String)> {
@@ -338,7 +305,7 @@ impl Walk<'_, '_> {
         path + part
     }
 
-    fn file(&self, id: Oid, name: String) -> Found {
+    fn file(&self, id: N::Id, name: String) -> Found<N::Id> {
         let mut real = self.names.clone();
         real.push(name);
         Found {
@@ -348,28 +315,13 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn folder(self) -> Found {
+    fn folder(self) -> Found<N::Id> {
         Found {
             id: self.here(),
             is_folder: true,
             real: self.names,
         }
     }
-}
-
-/// What the symbolic link in the blob `id` says.
-pub(super) fn link_target(repository: &Repository, id: Oid) -> Result<String, Lost> {
-    let odb = repository.odb()?;
-    if odb.read_header(id)?.0 > MAX_TARGET {
-        return Ok(String::new());
-    }
-    let target = odb.read(id)?;
-    Ok(String::from_utf8_lossy(target.data()).into_owned())
-}
-
-/// A Git id as the id of content that it is.
-pub(super) fn object_id(id: Oid) -> ObjectId {
-    ObjectId::new(id.as_bytes())
 }
 
 #[cfg(test)]
@@ -387,10 +339,10 @@ mod tests {
             ("./a", "a"),
             ("a..b/...", "a..b/..."),
         ] {
-            assert_eq!(RepoPath::parse(path).unwrap().joined(), parts);
+            assert_eq!(TreePath::parse(path).unwrap().joined(), parts);
         }
         for path in ["..", "a/..", "../a", "a/../b", "/", "/a", "a\0b"] {
-            assert!(RepoPath::parse(path).is_err(), "{path:?}");
+            assert!(TreePath::parse(path).is_err(), "{path:?}");
         }
     }
 }

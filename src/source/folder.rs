@@ -1,0 +1,289 @@
+//! A folder on disk as a tree of files: what is in it now, whether a version control system knows of it
+//! or not.
+//!
+//! Paths and links mean what they mean in a Git repository: regular files are listed, symbolic links are
+//! followed inside the folder only, and `.git` is not part of the tree. Sockets, pipes and devices are left
+//! out. Ids are SHA-256 over the content, so that equal files have equal ids wherever they lie.
+
+use std::collections::HashMap;
+use std::fs::{self, FileType, Metadata};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use super::error::{Error, Reported};
+use super::listing::{self, MAX_DEPTH};
+use super::path::{self, Children, Found, Kind, MAX_TARGET, Nodes, TreePath};
+use crate::content::{BlobId, IGNORE_FILE, Listing, ObjectId, ReadError, Tree, TreeId};
+
+/// The folder of Git's own files.
+const GIT: &str = ".git";
+
+/// A folder on disk. What [`Tree::list`] has listed can be read for as long as it stays the same.
+#[derive(Debug)]
+pub struct Folder {
+    /// Absolute, without symbolic links.
+    root: PathBuf,
+    /// As given, for messages.
+    shown: String,
+    max_file_bytes: u64,
+    max_files: usize,
+    /// Where the content of the listed files is.
+    files: Mutex<HashMap<BlobId, PathBuf>>,
+}
+
+impl Folder {
+    /// The folder at `root`, of which files of up to `max_file_bytes` are read, and up to `max_files`
+    /// files and folders listed.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] and [`Error::NotADirectory`].
+    pub fn open(root: &Path, max_file_bytes: u64, max_files: usize) -> Result<Self, Error> {
+        let shown = root.display().to_string();
+        let failed = |error: io::Error| Error::Folder {
+            path: shown.clone(),
+            source: Reported::new(&error.to_string()),
+        };
+        let root = fs::canonicalize(root).map_err(failed)?;
+        if !fs::metadata(&root).map_err(failed)?.is_dir() {
+            return Err(Error::NotADirectory { path: shown });
+        }
+        Ok(Self {
+            root,
+            shown,
+            max_file_bytes,
+            max_files,
+            files: Mutex::default(),
+        })
+    }
+
+    /// The id of what is at a path without symbolic links, and the number of entries below it.
+    fn content(&self, found: &Found<PathBuf>) -> Result<ObjectId, Error> {
+        match found.is_folder {
+            true => self.folder_content(&found.id, 0, &mut 0),
+            false => Ok(self.blob(&found.id)?.0),
+        }
+    }
+
+    /// Over names, kinds and contents of all below; a link counts with what it says.
+    fn folder_content(
+        &self,
+        folder: &PathBuf,
+        depth: usize,
+        seen: &mut usize,
+    ) -> Result<ObjectId, Error> {
+        if depth == MAX_DEPTH {
+            let (path, limit) = (self.name(folder), MAX_DEPTH);
+            return Err(Error::TooDeep { path, limit });
+        }
+        let Some(mut children) = self.children(folder, self.max_files - *seen)? else {
+            let (path, limit) = (self.name(folder), self.max_files);
+            return Err(Error::TooManyFiles { path, limit });
+        };
+        *seen += children.len();
+        children.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        let mut hash = Sha256::new();
+        for (name, path, kind) in children {
+            let (kind, id) = match kind {
+                Kind::Folder => (b'd', self.folder_content(&path, depth + 1, seen)?),
+                Kind::Link => (b'l', digest(self.link_target(&path)?.as_bytes())),
+                Kind::File | Kind::Submodule => (b'f', self.blob(&path)?.0),
+            };
+            hash.update([kind]);
+            hash.update(name.as_bytes());
+            hash.update([0]);
+            hash.update(id.as_bytes());
+        }
+        Ok(ObjectId::new(&hash.finalize()))
+    }
+
+    fn identify(&self, path: &str) -> Result<TreeId, Error> {
+        let path = TreePath::parse(path)?;
+        let found = path::find(self, &path, &self.shown)?;
+        let above = path::above(self, &path, IGNORE_FILE, &self.shown)?;
+        let content = self.content(&found)?;
+        Ok(TreeId(listing::identify(content, &above, None)))
+    }
+
+    fn read_blob(&self, blob: BlobId) -> Result<Vec<u8>, Error> {
+        let path = self.files().get(&blob).cloned();
+        let path = path.ok_or_else(|| Error::Changed {
+            file: format!("blob {}", blob.0),
+        })?;
+        let failed = |error| self.failed(&path, &error);
+        let file = fs::File::open(self.root.join(&path)).map_err(failed)?;
+        let size = file.metadata().map_err(failed)?.len();
+        let (file_name, limit) = (self.name(&path), self.max_file_bytes);
+        let too_large = |size| Error::FileTooLarge {
+            file: file_name.clone(),
+            size,
+            limit,
+        };
+        if size > limit {
+            return Err(too_large(size));
+        }
+        let mut content = Vec::new();
+        // It may grow meanwhile.
+        let read = file.take(limit.saturating_add(1)).read_to_end(&mut content);
+        read.map_err(failed)?;
+        if content.len() as u64 > limit {
+            return Err(too_large(content.len() as u64));
+        }
+        match BlobId(digest(&content)) == blob {
+            true => Ok(content),
+            false => Err(Error::Changed {
+                file: self.name(&path),
+            }),
+        }
+    }
+
+    /// Of what is at a path below the root; none where there is nothing.
+    fn metadata(&self, path: &Path) -> Result<Option<Metadata>, Error> {
+        match fs::symlink_metadata(self.root.join(path)) {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(self.failed(path, &error)),
+        }
+    }
+
+    fn failed(&self, path: &Path, error: &io::Error) -> Error {
+        Error::Folder {
+            path: self.name(path),
+            source: Reported::new(&error.to_string()),
+        }
+    }
+
+    /// A path below the root, for messages.
+    fn name(&self, path: &Path) -> String {
+        match path.as_os_str().is_empty() {
+            true => self.shown.clone(),
+            false => path.display().to_string(),
+        }
+    }
+
+    fn files(&self) -> MutexGuard<'_, HashMap<BlobId, PathBuf>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ids are paths from the root, without symbolic links.
+impl Nodes for Folder {
+    type Id = PathBuf;
+
+    fn root(&self) -> PathBuf {
+        PathBuf::new()
+    }
+
+    fn child(&self, folder: &PathBuf, name: &str) -> Result<Option<(PathBuf, Kind)>, Error> {
+        if name == GIT {
+            return Ok(None);
+        }
+        let path = folder.join(name);
+        let kind = self.metadata(&path)?.and_then(|it| kind_of(it.file_type()));
+        Ok(kind.map(|kind| (path, kind)))
+    }
+
+    fn children(&self, folder: &PathBuf, most: usize) -> Result<Option<Children<PathBuf>>, Error> {
+        let failed = |error| self.failed(folder, &error);
+        let mut children = Vec::new();
+        for entry in fs::read_dir(self.root.join(folder)).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let Some(kind) = kind_of(entry.file_type().map_err(failed)?).filter(|_| name != *GIT)
+            else {
+                continue;
+            };
+            if children.len() == most {
+                return Ok(None);
+            }
+            let path = folder.join(&name);
+            children.push((name.to_string_lossy().into_owned(), path, kind));
+        }
+        Ok(Some(children))
+    }
+
+    fn link_target(&self, link: &PathBuf) -> Result<String, Error> {
+        let target = fs::read_link(self.root.join(link));
+        let target = target.map_err(|error| self.failed(link, &error))?;
+        let target = target.to_string_lossy().into_owned();
+        Ok(match target.len() > MAX_TARGET {
+            true => String::new(),
+            false => target,
+        })
+    }
+
+    fn blob(&self, file: &PathBuf) -> Result<BlobId, Error> {
+        let hash = hash_of(&self.root.join(file)).map_err(|error| self.failed(file, &error))?;
+        let blob = BlobId(hash);
+        self.files().insert(blob, file.clone());
+        Ok(blob)
+    }
+}
+
+impl Tree for Folder {
+    fn identity(&self, path: &str) -> Result<TreeId, ReadError> {
+        Ok(self.identify(path)?)
+    }
+
+    /// Never: the folder may have changed since.
+    fn known_identity(&self, _path: &str) -> Option<TreeId> {
+        None
+    }
+
+    fn list(&self, path: &str) -> Result<Listing, ReadError> {
+        let path = TreePath::parse(path)?;
+        let content = |found: &Found<PathBuf>| self.content(found);
+        Ok(listing::list(
+            self,
+            &path,
+            &self.shown,
+            self.max_files,
+            content,
+        )?)
+    }
+
+    fn read(&self, blob: BlobId) -> Result<Vec<u8>, ReadError> {
+        Ok(self.read_blob(blob)?)
+    }
+}
+
+/// None: neither a file, a folder nor a link.
+fn kind_of(kind: FileType) -> Option<Kind> {
+    if kind.is_dir() {
+        Some(Kind::Folder)
+    } else if kind.is_symlink() {
+        Some(Kind::Link)
+    } else {
+        kind.is_file().then_some(Kind::File)
+    }
+}
+
+/// The digest of a file, which may be larger than memory.
+fn hash_of(file: &Path) -> io::Result<ObjectId> {
+    let mut file = fs::File::open(file)?;
+    let mut hash = Sha256::new();
+    let mut part = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut part)? {
+            0 => return Ok(ObjectId::new(&hash.finalize())),
+            count => hash.update(&part[..count]),
+        }
+    }
+}
+
+fn digest(content: &[u8]) -> ObjectId {
+    ObjectId::new(&Sha256::digest(content))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,127 @@
+//! The tree of a revision in an object database, with the submodules that belong to it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use git2::{Oid, Repository, Tree};
+
+use super::modules::Modules;
+use crate::content::{BlobId, ObjectId};
+use crate::source::error::Error;
+use crate::source::path::{Children, Kind, MAX_TARGET, Nodes};
+
+/// File modes of tree entries.
+const MODE_TREE: i32 = 0o040_000;
+const MODE_LINK: i32 = 0o120_000;
+const MODE_COMMIT: i32 = 0o160_000;
+
+/// What a tree entry is, by its file mode.
+pub(super) fn kind_of(mode: i32) -> Kind {
+    match mode {
+        MODE_TREE => Kind::Folder,
+        MODE_LINK => Kind::Link,
+        MODE_COMMIT => Kind::Submodule,
+        // 0644, 0755 and what old versions of Git wrote.
+        _ => Kind::File,
+    }
+}
+
+/// A Git id as the id of content that it is.
+pub(super) fn object_id(id: Oid) -> ObjectId {
+    ObjectId::new(id.as_bytes())
+}
+
+/// A revision's tree, open for reading.
+pub(super) struct View<'r> {
+    repository: &'r Repository,
+    modules: &'r Modules,
+    root: Oid,
+    /// The folders that paths went through. All paths of a monorepo go through the same few, which are
+    /// large: libgit2 keeps no tree of more than 4 KiB, and would inflate and check it for every path.
+    passed: RefCell<HashMap<Oid, Tree<'r>>>,
+}
+
+impl<'r> View<'r> {
+    pub(super) fn new(repository: &'r Repository, root: Oid, modules: &'r Modules) -> Self {
+        Self {
+            repository,
+            modules,
+            root,
+            passed: RefCell::default(),
+        }
+    }
+
+    /// The file that names the revision's submodules, where they are read.
+    pub(super) fn modules_file(&self) -> Option<ObjectId> {
+        self.modules.file().map(object_id)
+    }
+
+    /// A submodule is a folder like any other, once it is fetched.
+    fn entry(&self, id: Oid, mode: i32) -> (Oid, Kind) {
+        match kind_of(mode) {
+            Kind::Submodule => match self.modules.tree(id) {
+                Some(tree) => (tree, Kind::Folder),
+                None => (id, Kind::Submodule),
+            },
+            kind => (id, kind),
+        }
+    }
+
+    /// The folder `id`, for a path that goes through it.
+    fn pass(&self, id: Oid) -> Result<Tree<'r>, git2::Error> {
+        if let Some(tree) = self.passed.borrow().get(&id) {
+            return Ok(tree.clone());
+        }
+        let tree = self.repository.find_tree(id)?;
+        self.passed.borrow_mut().insert(id, tree.clone());
+        Ok(tree)
+    }
+
+    fn link(&self, id: Oid) -> Result<String, git2::Error> {
+        let odb = self.repository.odb()?;
+        if odb.read_header(id)?.0 > MAX_TARGET {
+            return Ok(String::new());
+        }
+        let target = odb.read(id)?;
+        Ok(String::from_utf8_lossy(target.data()).into_owned())
+    }
+}
+
+impl Nodes for View<'_> {
+    type Id = Oid;
+
+    fn root(&self) -> Oid {
+        self.root
+    }
+
+    fn child(&self, folder: &Oid, name: &str) -> Result<Option<(Oid, Kind)>, Error> {
+        let folder = self.pass(*folder);
+        let folder = folder.map_err(|error| Error::from_database(&error))?;
+        let entry = folder.get_name_bytes(name.as_bytes());
+        Ok(entry.map(|entry| self.entry(entry.id(), entry.filemode_raw())))
+    }
+
+    fn children(&self, folder: &Oid, most: usize) -> Result<Option<Children<Oid>>, Error> {
+        let tree = self.repository.find_tree(*folder);
+        let tree = tree.map_err(|error| Error::from_database(&error))?;
+        if tree.len() > most {
+            return Ok(None);
+        }
+        let entries = tree.iter().map(|entry| {
+            let name = String::from_utf8_lossy(entry.name_bytes()).into_owned();
+            let (id, kind) = self.entry(entry.id(), entry.filemode_raw());
+            (name, id, kind)
+        });
+        Ok(Some(entries.collect()))
+    }
+
+    fn link_target(&self, link: &Oid) -> Result<String, Error> {
+        self.link(*link)
+            .map_err(|error| Error::from_database(&error))
+    }
+
+    /// Without a look at the blob: of ten thousand files, those that changed are read.
+    fn blob(&self, file: &Oid) -> Result<BlobId, Error> {
+        Ok(BlobId(object_id(*file)))
+    }
+}
