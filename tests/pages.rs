@@ -205,3 +205,23 @@ fn every_named_path_exists() {
         }
     }
 }
+
+/// The map of the code names each room, and no other: each is a folder of `src/`.
+#[test]
+fn the_code_map_has_every_room() {
+    let page = text("docs/architecture.md");
+    let (_, map) = page.split_once("\n| Room | ").unwrap();
+    let (map, _) = map.split_once("\n\n").unwrap();
+    let rows = map.lines().filter_map(|line| line.strip_prefix("| `"));
+    let named: BTreeSet<String> = rows
+        .map(|row| row.split('`').next().unwrap().to_owned())
+        .collect();
+    let folders = fs::read_dir(root().join("src")).unwrap();
+    let folders = folders
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir());
+    let rooms: BTreeSet<String> = folders
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(named, rooms);
+}
