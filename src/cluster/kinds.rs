@@ -114,6 +114,10 @@ const COMING: Duration = Duration::from_secs(60);
 /// kinds come by their watch, and only an aggregated API server's kinds come this way.
 const DISCOVERY_PAUSE: Duration = Duration::from_secs(10);
 
+/// Pause after a denied watch where the account has rights in one namespace only: there, a denial is no
+/// passing state of an API server that starts.
+const DENIED_PAUSE: Duration = Duration::from_secs(300);
+
 impl Default for Kinds {
     fn default() -> Self {
         Self {
@@ -178,7 +182,7 @@ impl Kinds {
     /// Follows the custom resource definitions for as long as it is polled. An account with rights in
     /// one namespace only may not; then discovery, which everybody may ask, finds a new kind whenever a
     /// Sync that waits for it tries again.
-    pub async fn follow(self, client: Client) {
+    pub async fn follow(self, client: Client, in_one_namespace: bool) {
         let resource = ApiResource::erase::<CustomResourceDefinition>(&());
         let api: Api<Definition> = Api::all_with(client, &resource);
         // Definitions are large; small pages bound what is in memory at once.
@@ -211,6 +215,9 @@ impl Kinds {
                              kind that is not served yet is applied when its Sync is tried again, and \
                              not the moment the kind comes"
                         );
+                    }
+                    if in_one_namespace {
+                        tokio::time::sleep(DENIED_PAUSE).await;
                     }
                 }
                 Err(_) => (),

@@ -64,6 +64,8 @@ pub struct Cluster {
     /// Which namespaces exist, for those who wait for one.
     pub namespaces: Namespaces,
     clients: Clients,
+    /// Whether objects are managed in one namespace only.
+    in_one_namespace: bool,
     watches: watch::Watches,
     requests: write::Requests,
 }
@@ -75,6 +77,7 @@ impl Cluster {
         let watching = clients.watches.clone();
         Self {
             kinds: Kinds::default(),
+            in_one_namespace: namespace.is_some(),
             namespaces: match namespace {
                 Some(_) => Namespaces::unwatched(),
                 None => Namespaces::new(watching.clone()),
@@ -117,7 +120,10 @@ impl Cluster {
     /// Follows which kinds are served, and ends watches of kinds that are not served any longer, for as long
     /// as it is polled.
     pub async fn follow(&self) {
-        let kinds = self.kinds.clone().follow(self.clients.watches.clone());
+        let kinds = self
+            .kinds
+            .clone()
+            .follow(self.clients.watches.clone(), self.in_one_namespace);
         let retire = async {
             let mut changed = self.kinds.changed();
             while changed.changed().await.is_ok() {
