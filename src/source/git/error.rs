@@ -23,6 +23,19 @@ impl Error {
         })
     }
 
+    /// The same error, with what the server said to people before it.
+    pub(super) fn with_remarks(mut self, remarks: &str) -> Self {
+        if let Self::Unreachable { source, .. }
+        | Self::Authentication { source, .. }
+        | Self::RepositoryNotFound { source, .. }
+        | Self::Corrupt { source } = &mut self
+            && !remarks.is_empty()
+        {
+            *source = Reported::new(&format!("{source}; the server says: {remarks}"));
+        }
+        self
+    }
+
     /// What an HTTP answer other than 200 means.
     pub(super) fn from_status(url: String, status: u16) -> Self {
         let source = Reported::new(&format!("the server answers with HTTP status {status}"));

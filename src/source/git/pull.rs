@@ -125,7 +125,10 @@ fn refused(order: Order<'_>, target: &ResolvedRef, error: &git2::Error) -> Optio
 /// Checks that end a transfer, or the indexing of what it brought, which is late.
 fn callbacks(exchange: &Exchange) -> RemoteCallbacks<'_> {
     let mut callbacks = RemoteCallbacks::new();
-    callbacks.sideband_progress(|_| exchange.in_time());
+    callbacks.sideband_progress(|words| {
+        exchange.remark(words);
+        exchange.in_time()
+    });
     callbacks.transfer_progress(|_| exchange.in_time());
     callbacks
 }

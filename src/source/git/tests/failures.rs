@@ -115,6 +115,21 @@ async fn a_broken_transfer_leaves_nothing_and_can_be_repeated() {
 }
 
 #[tokio::test]
+async fn a_failed_fetch_repeats_what_the_server_says() {
+    let remote = Remote::start().await;
+    remote.commit("main", &[("a.yaml", FILE)]);
+    let blob = git2::Oid::hash_object(git2::ObjectType::Blob, b"a: 1\n").unwrap();
+    let (start, rest) = (&blob.to_string()[..2], &blob.to_string()[2..]);
+    let object = remote.repository.path().join("objects").join(start);
+    std::fs::remove_file(object.join(rest)).unwrap();
+    let (_folder, cache) = cache();
+    let request = remote.request(branch("main"));
+    let error = crate::chain(&cache.fetch(request).await.unwrap_err());
+    assert!(error.contains("the server says: "), "{error}");
+    assert!(error.contains(&format!("unable to read {blob}")), "{error}");
+}
+
+#[tokio::test]
 async fn sizes_are_bounded() {
     let remote = Remote::start().await;
     let noise: Vec<u8> = (0..200_000u32)

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::agents::{Agents, Client};
+use super::remarks::Remarks;
 use crate::source::error::{Error, Reported};
 use crate::source::git::auth::{Credentials, Proxy};
 use crate::text::redact_url;
@@ -48,6 +49,8 @@ pub(in crate::source::git) struct Exchange {
     max_bytes: u64,
     received: AtomicU64,
     failure: Mutex<Option<Failure>>,
+    /// What the server says to people meanwhile.
+    remarks: Mutex<Remarks>,
 }
 
 /// Why an exchange ended early: libgit2 passes on nothing but a text.
@@ -82,6 +85,7 @@ impl Exchange {
             max_bytes: options.max_bytes,
             received: AtomicU64::new(0),
             failure: Mutex::new(None),
+            remarks: Mutex::default(),
         })
     }
 
@@ -128,8 +132,23 @@ impl Exchange {
         !late
     }
 
-    /// What the error that libgit2 came back with means.
+    /// Keeps what the server says to people, for the error in case that the fetch fails.
+    pub(in crate::source::git) fn remark(&self, words: &[u8]) {
+        self.remarks().add(words);
+    }
+
+    fn remarks(&self) -> MutexGuard<'_, Remarks> {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the error that libgit2 came back with means, with what the server said.
     pub(in crate::source::git) fn explain(&self, error: &git2::Error) -> Error {
+        let remarks = self.remarks().text();
+        self.meaning(error)
+            .with_remarks(&self.credentials.hide(&self.url, &remarks))
+    }
+
+    fn meaning(&self, error: &git2::Error) -> Error {
         let url = redact_url(&self.url);
         let hide = |words: &str| self.credentials.hide(&self.url, words);
         let hidden = |cause: Reported| Reported::new(&hide(&cause.to_string()));

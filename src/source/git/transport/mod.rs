@@ -3,6 +3,7 @@
 mod agents;
 mod exchange;
 mod http;
+mod remarks;
 mod ssh;
 
 use git2::transport::Transport;
