@@ -10,13 +10,14 @@ use tokio::runtime;
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
+use super::libgit2;
 use super::limits::CacheSettings;
 use super::reference::Reference;
 use super::request::{FetchRequest, Fetched};
 use super::snapshot::Snapshot;
 use super::store::Store;
 use super::transport::Agents;
-use super::{libgit2, url};
+use super::url::{self, RemoteUrl};
 use crate::source::error::Error;
 
 /// All repositories on disk. Cheap to clone.
@@ -60,8 +61,8 @@ impl Cache {
     /// thread that worked on it ends soon after: it keeps its place among the connections until
     /// then.
     pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, Error> {
-        url::check(&request.url)?;
-        request.check_credentials()?;
+        let is_ssh = matches!(RemoteUrl::parse(&request.url)?, RemoteUrl::Ssh(_));
+        request.check_credentials(is_ssh)?;
         request.reference.check()?;
         if let Some(known) = self.pinned(&request) {
             return Ok(Fetched::Unchanged(known));

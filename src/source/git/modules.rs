@@ -10,8 +10,7 @@ use std::path::Path;
 
 use git2::{Config, Oid, Repository};
 
-use super::url::http::same_origin;
-use super::url::{self, SshUrl};
+use super::url::RemoteUrl;
 use super::view::kind_of;
 use crate::source::error::Error;
 use crate::source::path::{Kind, TreePath};
@@ -227,13 +226,14 @@ fn resolve(parent: &str, url: &str) -> Result<String, &'static str> {
         true => relative(parent, url).ok_or("its URL in .gitmodules leaves the server")?,
         false => without_user(url),
     };
-    if url::check(&url).is_err() {
+    let Ok(server) = RemoteUrl::parse(&url) else {
         return Err(
             "its URL in .gitmodules is neither that of an https, http or ssh server nor relative to \
              the repository's",
         );
-    }
-    match is_home(parent, &url) {
+    };
+    // Equal scheme, host and port.
+    match RemoteUrl::parse(parent).is_ok_and(|parent| parent.same_server(&server)) {
         true => Ok(url),
         false => Err(
             "its URL in .gitmodules is on another server; only submodules with the scheme, host and \
@@ -242,7 +242,7 @@ fn resolve(parent: &str, url: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Who asks is the Secret's affair; a user in `.gitmodules` is a habit of some servers.
+/// Drops the user from a submodule's URL: credentials come only from the Secret.
 fn without_user(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) if scheme.to_ascii_lowercase().starts_with("http") => {
@@ -274,15 +274,6 @@ fn relative(parent: &str, url: &str) -> Option<String> {
     }
     let rest = rest.trim_end_matches('/');
     (!rest.is_empty()).then(|| format!("{base}{separator}{rest}"))
-}
-
-/// Whether both are on one server: equal scheme, host and port.
-fn is_home(parent: &str, url: &str) -> bool {
-    match (SshUrl::parse(parent), SshUrl::parse(url)) {
-        (Some(parent), Some(url)) => (parent.host, parent.port) == (url.host, url.port),
-        (None, None) => same_origin(parent, url),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(super) fn pull<S>(
     has: impl FnOnce(&ResolvedRef) -> Result<bool, Error>,
     slot: impl FnOnce() -> Result<S, Error>,
 ) -> Result<ResolvedRef, Error> {
-    let exchange = Exchange::new(order.exchange);
+    let exchange = Exchange::new(order.exchange)?;
     exchange.run(|| converse(repository, order, &exchange, has, slot))
 }
 

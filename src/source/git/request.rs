@@ -70,8 +70,8 @@ impl FetchRequest {
     }
 
     /// Refuses credentials that are not for the URL: they would be left unused in silence.
-    pub(super) fn check_credentials(&self) -> Result<(), Error> {
-        let needed = match (url::is_ssh(&self.url), &self.credentials) {
+    pub(super) fn check_credentials(&self, is_ssh: bool) -> Result<(), Error> {
+        let needed = match (is_ssh, &self.credentials) {
             (true, Credentials::None | Credentials::Https(_)) => "identity and known_hosts",
             (false, Credentials::Ssh(_)) => "credentials for HTTP",
             (true, Credentials::Ssh(_)) | (false, Credentials::None | Credentials::Https(_)) => {

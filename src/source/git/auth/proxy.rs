@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::secret::{CredentialsError, Values, malformed, missing};
-use crate::source::git::url::SshUrl;
+use crate::source::git::url::{Address, SshUrl};
 
 /// The longest answer of a proxy, in bytes.
 const MAX_ANSWER: usize = 8 << 10;
@@ -167,26 +167,22 @@ fn parse(address: &str) -> Result<(bool, String, u16), &'static str> {
     if authority.contains('@') {
         return Err("a user belongs under username and password, not into the URL");
     }
-    let (host, port) = match authority.rsplit_once(':') {
-        // `[::1]` has colons and no port.
-        Some((host, port)) if !port.ends_with(']') => {
-            let port = port.parse().ok().filter(|port| *port != 0);
-            (host, port.ok_or("its port is not a number below 65536")?)
-        }
-        _ => (authority, if tls { 443 } else { 80 }),
+    let default_port = if tls { 443 } else { 80 };
+    let Some(Address { host, port, .. }) = Address::parse(authority, default_port) else {
+        let host = authority
+            .rsplit_once(':')
+            .map_or(authority, |(host, _)| host);
+        return Err(match Address::parse(host, default_port) {
+            Some(_) if host != authority => "its port is not a number below 65536",
+            _ => NO_ADDRESS,
+        });
     };
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let is_host = match inner {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-            !host.is_empty() && host.chars().all(is_name)
-        }
-    };
-    match is_host {
-        true => Ok((tls, host.to_owned(), port)),
+    if host.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Ok((tls, format!("[{host}]"), port));
+    }
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    match host.chars().all(is_name) {
+        true => Ok((tls, host, port)),
         false => Err(NO_ADDRESS),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Credentials;
 use super::https::{self, Https, Identity, Part, Trust};
 use super::ssh::{Ssh, private_key};
-use crate::source::git::url::SshUrl;
+use crate::source::git::url::{Address, RemoteUrl};
 
 /// Keys that a Secret for an `http` or `https` URL may hold.
 const HTTPS_KEYS: &str = "username and password, bearerToken, ca.crt, tls.crt and tls.key";
@@ -83,14 +83,11 @@ impl Credentials {
         url: &str,
         data: &BTreeMap<String, Vec<u8>>,
     ) -> Result<Self, CredentialsError> {
-        let scheme = url.split_once("://").map(|(scheme, _)| scheme);
-        match scheme.map(str::to_ascii_lowercase).as_deref() {
-            Some("https") => https(&Values(data)),
-            Some("http") => http(&Values(data)),
-            _ => {
-                let address = SshUrl::parse(url).ok_or(CredentialsError::Scheme)?;
-                ssh(&Values(data), &address)
-            }
+        match RemoteUrl::parse(url) {
+            Ok(RemoteUrl::Http(server)) if server.is_tls() => https(&Values(data)),
+            Ok(RemoteUrl::Http(_)) => http(&Values(data)),
+            Ok(RemoteUrl::Ssh(server)) => ssh(&Values(data), &server.address),
+            Err(_) => Err(CredentialsError::Scheme),
         }
     }
 }
@@ -173,7 +170,7 @@ fn http(values: &Values<'_>) -> Result<Credentials, CredentialsError> {
     })))
 }
 
-fn ssh(values: &Values<'_>, address: &SshUrl) -> Result<Credentials, CredentialsError> {
+fn ssh(values: &Values<'_>, address: &Address) -> Result<Credentials, CredentialsError> {
     let (identity, known_hosts) = match (values.lines("identity")?, values.lines("known_hosts")?) {
         (Some(identity), Some(known_hosts)) => (identity, known_hosts),
         (None, None) => return Err(nothing("ssh", SSH_KEYS)),

@@ -10,6 +10,7 @@ use super::agents::{Agents, Client};
 use super::remarks::Remarks;
 use crate::source::error::{Error, Reported};
 use crate::source::git::auth::{Credentials, Proxy};
+use crate::source::git::url::RemoteUrl;
 use crate::text::redact_url;
 
 thread_local! {
@@ -42,8 +43,10 @@ pub(in crate::source::git) struct Exchange {
     proxy: Option<Proxy>,
     pub(super) client: Client,
     /// Where the repository is, once redirects are known.
-    pub(super) base: Mutex<String>,
-    url: String,
+    pub(super) base: Mutex<RemoteUrl>,
+    url: RemoteUrl,
+    /// As it was given.
+    url_text: String,
     deadline: Instant,
     timeout: Duration,
     max_bytes: u64,
@@ -73,20 +76,22 @@ pub(super) enum Failure {
 
 impl Exchange {
     /// The exchange that carries out an options.
-    pub(in crate::source::git) fn new(options: ExchangeOptions<'_>) -> Arc<Self> {
-        Arc::new(Self {
+    pub(in crate::source::git) fn new(options: ExchangeOptions<'_>) -> Result<Arc<Self>, Error> {
+        let url = RemoteUrl::parse(options.url)?;
+        Ok(Arc::new(Self {
             credentials: options.credentials.clone(),
             proxy: options.proxy.cloned(),
             client: options.agents.client(options.credentials, options.proxy),
-            base: Mutex::new(options.url.to_owned()),
-            url: options.url.to_owned(),
+            base: Mutex::new(url.clone()),
+            url,
+            url_text: options.url.to_owned(),
             deadline: options.deadline,
             timeout: options.timeout,
             max_bytes: options.max_bytes,
             received: AtomicU64::new(0),
             failure: Mutex::new(None),
             remarks: Mutex::default(),
-        })
+        }))
     }
 
     /// Runs `work` with this exchange as the one that libgit2's connections belong to.
@@ -102,7 +107,7 @@ impl Exchange {
         work()
     }
 
-    pub(super) fn url(&self) -> &str {
+    pub(super) fn url(&self) -> &RemoteUrl {
         &self.url
     }
 
@@ -145,12 +150,12 @@ impl Exchange {
     pub(in crate::source::git) fn explain(&self, error: &git2::Error) -> Error {
         let remarks = self.remarks().text();
         self.meaning(error)
-            .with_remarks(&self.credentials.hide(&self.url, &remarks))
+            .with_remarks(&self.credentials.hide(&self.url_text, &remarks))
     }
 
     fn meaning(&self, error: &git2::Error) -> Error {
-        let url = redact_url(&self.url);
-        let hide = |words: &str| self.credentials.hide(&self.url, words);
+        let url = redact_url(&self.url_text);
+        let hide = |words: &str| self.credentials.hide(&self.url_text, words);
         let hidden = |cause: Reported| Reported::new(&hide(&cause.to_string()));
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         match failure.clone() {
@@ -158,7 +163,7 @@ impl Exchange {
                 // It may hold words of the server.
                 let words = hide(error.message());
                 let error = git2::Error::new(error.code(), error.class(), words);
-                Error::from_remote(&self.url, &error)
+                Error::from_remote(&self.url_text, &error)
             }
             Some(Failure::Late) => Error::Timeout {
                 url,

@@ -18,7 +18,7 @@ use ureq::http::Response;
 use super::exchange::{Exchange, Failure};
 use crate::source::error::Reported;
 use crate::source::git::auth::TunnelError;
-use crate::source::git::url;
+use crate::source::git::url::{HttpUrl, RemoteUrl};
 
 /// Redirects of the first request that are followed, as Git does.
 const MAX_REDIRECTS: usize = 5;
@@ -46,7 +46,7 @@ impl Exchange {
                 (url, answer, "application/x-git-upload-pack-advertisement")
             }
             Service::UploadPack => {
-                let url = url::http::endpoint(&self.base(), "git-upload-pack", "");
+                let url = self.endpoint("git-upload-pack", "")?;
                 let answer = self.send(&url, Some(body))?;
                 (url, answer, "application/x-git-upload-pack-result")
             }
@@ -68,24 +68,24 @@ impl Exchange {
             return Err(self.fail_with("the answer is not that of a Git server"));
         }
         if service == Service::UploadPackLs
-            && let Some(base) = url::http::base(&url)
+            && let Some(base) = url.base()
         {
             // Later requests go where the first one was redirected to.
-            *self.base.lock().unwrap_or_else(PoisonError::into_inner) = base;
+            *self.base.lock().unwrap_or_else(PoisonError::into_inner) = RemoteUrl::Http(base);
         }
         Ok(answer.into_body().into_reader())
     }
 
     /// The first request, with the URL that it ended up at.
-    fn discover(&self) -> io::Result<(String, Response<Body>)> {
-        let mut url = url::http::endpoint(&self.base(), "info/refs", "service=git-upload-pack");
+    fn discover(&self) -> io::Result<(HttpUrl, Response<Body>)> {
+        let mut url = self.endpoint("info/refs", "service=git-upload-pack")?;
         for _ in 0..=MAX_REDIRECTS {
             let answer = self.send(&url, None)?;
             if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok((url, answer));
             }
             let location = answer.headers().get("location");
-            let next = location.and_then(|value| url::http::follow(&url, value.to_str().ok()?));
+            let next = location.and_then(|value| url.follow(value.to_str().ok()?));
             let Some(next) = next else {
                 return Err(self.fail_with("the server redirects to where towline does not follow"));
             };
@@ -97,7 +97,7 @@ impl Exchange {
 
     /// One request: a POST of `body`, or a GET. Only the server of the URL as given is shown the
     /// credentials.
-    fn send(&self, url: &str, body: Option<&[u8]>) -> io::Result<Response<Body>> {
+    fn send(&self, url: &HttpUrl, body: Option<&[u8]>) -> io::Result<Response<Body>> {
         if !self.in_time() {
             return Err(self.fail(Failure::Late));
         }
@@ -109,14 +109,14 @@ impl Exchange {
         let left = Some(self.deadline().saturating_duration_since(Instant::now()));
         let answer = match body {
             None => {
-                let mut request = agent.get(url);
+                let mut request = agent.get(url.uri());
                 if let Some(value) = authorization {
                     request = request.header("authorization", value);
                 }
                 request.config().timeout_global(left).build().call()
             }
             Some(body) => {
-                let mut request = agent.post(url);
+                let mut request = agent.post(url.uri());
                 if let Some(value) = authorization {
                     request = request.header("authorization", value);
                 }
@@ -133,8 +133,8 @@ impl Exchange {
     }
 
     /// Whether `url` is on the server that the credentials are for.
-    fn is_home(&self, url: &str) -> bool {
-        url::http::same_origin(self.url(), url)
+    fn is_home(&self, url: &HttpUrl) -> bool {
+        matches!(self.url(), RemoteUrl::Http(home) if home.same_origin(url))
     }
 
     /// Reads the little that may be left (the last chunk's mark), so that the connection can be
@@ -148,9 +148,15 @@ impl Exchange {
         }
     }
 
-    fn base(&self) -> String {
+    /// The URL of a service of the repository.
+    fn endpoint(&self, service: &str, query: &str) -> io::Result<HttpUrl> {
         let base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
-        base.clone()
+        let url = match &*base {
+            RemoteUrl::Http(base) => base.endpoint(service, query),
+            RemoteUrl::Ssh(_) => None,
+        };
+        drop(base);
+        url.ok_or_else(|| self.fail_with("its URL has no place for a service of Git"))
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::time::timeout_at;
 use super::exchange::{Exchange, Failure};
 use crate::source::error::Reported;
 use crate::source::git::auth::{HostKey, Proxy, Ssh, TunnelError};
-use crate::source::git::url::{self, SshUrl};
+use crate::source::git::url::{Address, RemoteUrl, SSH_USER};
 use crate::text::{printable, start};
 
 /// Longest time for a connection to be made.
@@ -194,7 +194,10 @@ impl Session {
 /// Connects, checks the host's key, logs in and starts the service.
 async fn open(exchange: &Exchange, credentials: &Arc<Ssh>) -> Result<Session, Failure> {
     let other = |text: &str| Failure::Other(Reported::new(text));
-    let address = SshUrl::parse(exchange.url()).ok_or_else(|| other("it is not an SSH URL"))?;
+    let RemoteUrl::Ssh(url) = exchange.url() else {
+        return Err(other("it is not an SSH URL"));
+    };
+    let address = &url.address;
     let algorithms = credentials
         .known_hosts
         .algorithms(&address.host, address.port);
@@ -218,7 +221,7 @@ async fn open(exchange: &Exchange, credentials: &Arc<Ssh>) -> Result<Session, Fa
         port: address.port,
         refused: Arc::clone(&refused),
     };
-    let stream = connect(&address, exchange.proxy()).await?;
+    let stream = connect(address, exchange.proxy()).await?;
     let connected = client::connect_stream(Arc::new(config), stream, checker).await;
     let mut connection = connected.map_err(|error| {
         let refused = refused
@@ -239,10 +242,10 @@ async fn open(exchange: &Exchange, credentials: &Arc<Ssh>) -> Result<Session, Fa
             (None, error) => other(&error.to_string()),
         }
     })?;
-    log_in(&mut connection, &address, credentials).await?;
+    log_in(&mut connection, address, credentials).await?;
     let start = async {
         let channel = connection.channel_open_session().await?;
-        channel.exec(true, address.command()).await?;
+        channel.exec(true, url.command()).await?;
         Ok::<_, russh::Error>(channel)
     };
     let channel = start.await.map_err(|error| other(&error.to_string()))?;
@@ -255,7 +258,7 @@ async fn open(exchange: &Exchange, credentials: &Arc<Ssh>) -> Result<Session, Fa
 }
 
 /// A connection to the host, through a proxy's tunnel where there is one.
-async fn connect(address: &SshUrl, proxy: Option<&Proxy>) -> Result<TcpStream, Failure> {
+async fn connect(address: &Address, proxy: Option<&Proxy>) -> Result<TcpStream, Failure> {
     let failed = |text: String| Failure::Other(Reported::new(&text));
     let stream = match proxy {
         None => {
@@ -278,7 +281,7 @@ async fn connect(address: &SshUrl, proxy: Option<&Proxy>) -> Result<TcpStream, F
 
 async fn log_in(
     connection: &mut Handle<Checker>,
-    address: &SshUrl,
+    address: &Address,
     credentials: &Ssh,
 ) -> Result<(), Failure> {
     let failed = |error: russh::Error| Failure::Other(Reported::new(&error.to_string()));
@@ -293,7 +296,7 @@ async fn log_in(
     };
     let key = PrivateKeyWithHashAlg::new(Arc::clone(&credentials.key), hash);
     let answer = connection
-        .authenticate_publickey(user.unwrap_or(url::SSH_USER), key)
+        .authenticate_publickey(user.unwrap_or(SSH_USER), key)
         .await
         .map_err(failed)?;
     match answer {

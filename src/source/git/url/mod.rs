@@ -1,67 +1,73 @@
-//! URLs: which are allowed, which are the same repository, and how they are shown.
+//! URLs of repositories: which are allowed, and which are the same repository.
 
-pub(super) mod http;
+mod address;
 mod ssh;
+mod web;
 
 use sha2::{Digest, Sha256};
 
 use crate::source::error::Error;
 use crate::text::redact_url;
+pub(super) use address::Address;
 pub(super) use ssh::SshUrl;
+pub(super) use web::HttpUrl;
 
 /// Who logs in over SSH where neither the Secret nor the URL says.
 pub(super) const SSH_USER: &str = "git";
 
-/// Refuses what is neither an HTTP nor an SSH URL; a local path or `file://` would read the
-/// operator's own disk.
-pub(super) fn check(url: &str) -> Result<(), Error> {
-    let valid = split(url).is_some_and(|(scheme, authority, path)| {
-        matches!(scheme.as_str(), "http" | "https")
-            && !host_of(authority).is_empty()
-            && path.len() > 1
-            && !url.chars().any(|c| c.is_whitespace() || c.is_control())
-    });
-    if valid || is_ssh(url) {
-        Ok(())
-    } else {
-        Err(Error::InvalidUrl {
-            url: redact_url(url),
-        })
-    }
+/// Where a repository is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RemoteUrl {
+    /// `http://…` or `https://…`.
+    Http(HttpUrl),
+    /// `ssh://…` or `user@host:path`.
+    Ssh(SshUrl),
 }
 
-/// Whether `url` is reached over SSH: `ssh://…` or `user@host:path`.
-pub(super) fn is_ssh(url: &str) -> bool {
-    SshUrl::parse(url).is_some()
+impl RemoteUrl {
+    /// Refuses what is neither an HTTP nor an SSH URL of something below a server's root: a local path or
+    /// `file://` would read the operator's own disk.
+    pub(super) fn parse(url: &str) -> Result<Self, Error> {
+        let ssh = || SshUrl::parse(url).map(Self::Ssh);
+        HttpUrl::parse(url)
+            .filter(HttpUrl::has_path)
+            .map(Self::Http)
+            .or_else(ssh)
+            .ok_or_else(|| Error::InvalidUrl {
+                url: redact_url(url),
+            })
+    }
+
+    /// Whether both are on one server: equal scheme, host and port.
+    pub(super) fn same_server(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Http(one), Self::Http(other)) => one.same_origin(other),
+            (Self::Ssh(one), Self::Ssh(other)) => {
+                (&one.address.host, one.address.port) == (&other.address.host, other.address.port)
+            }
+            (Self::Http(_), Self::Ssh(_)) | (Self::Ssh(_), Self::Http(_)) => false,
+        }
+    }
+
+    fn normalised(&self) -> String {
+        match self {
+            Self::Http(url) => url.normalised(),
+            Self::Ssh(url) => url.normalised(),
+        }
+    }
 }
 
 /// The name of the folder for `url`, fetched with or without its history: equal for URLs that differ
 /// only in the case of scheme and host, a default port, user information, or a trailing `/` or
 /// `.git`.
 pub(super) fn cache_key(url: &str, full_history: bool) -> String {
-    let mut normalised = match SshUrl::parse(url) {
-        Some(address) => address.normalised(),
-        None => normalised(url),
-    };
+    let parsed = RemoteUrl::parse(url);
+    let mut normalised = parsed.map_or_else(|_| url.to_owned(), |url| url.normalised());
     if full_history {
         // No URL has a line break.
         normalised.push_str("\nfull history");
     }
     hex::encode(Sha256::digest(normalised.as_bytes()))
-}
-
-fn normalised(url: &str) -> String {
-    match split(url) {
-        Some((scheme, authority, path)) => {
-            let host = host_of(authority).to_ascii_lowercase();
-            let default_port = if scheme == "https" { ":443" } else { ":80" };
-            let host = host.strip_suffix(default_port).unwrap_or(&host);
-            let path = path.trim_end_matches('/');
-            let path = path.strip_suffix(".git").unwrap_or(path);
-            format!("{scheme}://{host}{path}")
-        }
-        None => url.to_owned(),
-    }
 }
 
 /// The parts of `url` in which secrets hide: the user information, the query and its values.
@@ -72,19 +78,6 @@ pub(super) fn secrets(url: &str) -> impl Iterator<Item = &str> {
     let pairs = query.split('&');
     let values = pairs.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
     user.into_iter().chain([query]).chain(values)
-}
-
-/// Scheme in lower case, authority, and the path from its `/`.
-fn split(url: &str) -> Option<(String, &str, &str)> {
-    let (scheme, rest) = url.split_once("://")?;
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    Some((scheme.to_ascii_lowercase(), authority, path))
-}
-
-fn host_of(authority: &str) -> &str {
-    authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host)
 }
 
 #[cfg(test)]
@@ -124,7 +117,7 @@ mod tests {
             "ssh://h/p",
             "git@h:p",
         ] {
-            assert!(check(good).is_ok(), "{good}");
+            assert!(RemoteUrl::parse(good).is_ok(), "{good}");
         }
         for bad in [
             "",
@@ -141,7 +134,7 @@ mod tests {
             "https://h/p q",
             "https://h/p\n",
         ] {
-            assert!(check(bad).is_err(), "{bad}");
+            assert!(RemoteUrl::parse(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Where a repository is that is reached over SSH.
 
+use super::address::Address;
+
+/// The port of SSH.
+const PORT: u16 = 22;
+
 /// `ssh://[user@]host[:port]/path` or `[user@]host:path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source::git) struct SshUrl {
-    pub(in crate::source::git) user: Option<String>,
-    pub(in crate::source::git) host: String,
-    pub(in crate::source::git) port: u16,
+    pub(in crate::source::git) address: Address,
     /// As the server is told: absolute, or relative to the user's home.
     pub(in crate::source::git) path: String,
 }
@@ -17,30 +20,23 @@ impl SshUrl {
         if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return None;
         }
-        let (authority, port, path) = match url.split_once("://") {
+        let (authority, path) = match url.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ssh") => {
                 let (authority, path) = rest.split_at(rest.find('/')?);
-                let (authority, port) = port_of(authority)?;
                 // Git's: `/~user/r` is below that user's home.
                 let home = path.strip_prefix('/').filter(|path| path.starts_with('~'));
-                (authority, port, home.unwrap_or(path))
+                (authority, home.unwrap_or(path))
             }
             Some(_) => return None,
             None => scp(url)?,
         };
-        let (user, host) = match authority.rsplit_once('@') {
-            Some((user, host)) => (Some(user), host),
-            None => (None, authority),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let address = Address::parse(authority, PORT)?;
+        let user = address.user.as_deref();
         let is_user = user.is_none_or(|user| !user.is_empty() && !user.contains([':', '@']));
-        let is_host = !host.is_empty() && !host.contains(['/', '?', '#', '[', ']', '\\']);
         let is_path = !matches!(path, "" | "/") && !path.starts_with(['-', ':']);
-        (is_user && is_host && is_path).then(|| Self {
-            user: user.map(str::to_owned),
-            host: host.to_ascii_lowercase(),
-            port,
+        (is_user && is_path).then(|| Self {
             path: path.to_owned(),
+            address,
         })
     }
 
@@ -60,38 +56,23 @@ impl SshUrl {
     /// The same for URLs of the same repository. Who asks is part of it: a path may be below that
     /// user's home.
     pub(in crate::source::git) fn normalised(&self) -> String {
-        let user = self.user.as_deref().unwrap_or(super::SSH_USER);
+        let user = self.address.user.as_deref().unwrap_or(super::SSH_USER);
         let path = self.path.trim_end_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
-        format!("ssh://{user}@{}:{}:{path}", self.host, self.port)
+        let Address { host, port, .. } = &self.address;
+        format!("ssh://{user}@{host}:{port}:{path}")
     }
 }
 
 /// `[user@]host:path`; what has a `/` before the `:` is a path of this machine.
-fn scp(url: &str) -> Option<(&str, u16, &str)> {
+fn scp(url: &str) -> Option<(&str, &str)> {
     let colon = match url.find('[') {
         // `[::1]:path`
         Some(open) if !url[..open].contains(':') => url.find("]:")? + 1,
         _ => url.find(':')?,
     };
     let (authority, path) = (&url[..colon], &url[colon + 1..]);
-    (!authority.contains('/')).then_some((authority, 22, path))
-}
-
-fn port_of(authority: &str) -> Option<(&str, u16)> {
-    let after_user = authority.rfind('@').map_or(0, |at| at + 1);
-    match authority[after_user..].rfind(':') {
-        // `[::1]` has colons and no port.
-        Some(colon) if !authority.ends_with(']') => {
-            let (host, port) = authority.split_at(after_user + colon);
-            let port = match &port[1..] {
-                "" => 22,
-                port => port.parse().ok().filter(|port| *port != 0)?,
-            };
-            Some((host, port))
-        }
-        _ => Some((authority, 22)),
-    }
+    (!authority.contains('/')).then_some((authority, path))
 }
 
 #[cfg(test)]
@@ -113,13 +94,16 @@ mod tests {
             ("h:r", None, "h", 22, "r"),
             ("u@[::1]:r", Some("u"), "::1", 22, "r"),
         ] {
-            let address = SshUrl::parse(url).unwrap();
+            let SshUrl {
+                address,
+                path: read,
+            } = SshUrl::parse(url).unwrap();
             assert_eq!(
                 (
                     address.user.as_deref(),
                     &*address.host,
                     address.port,
-                    &*address.path
+                    &*read
                 ),
                 (user, host, port, path),
                 "{url}"
@@ -160,9 +144,7 @@ mod tests {
             ("$(id)`id`", "git-upload-pack '$(id)`id`'"),
         ] {
             let address = SshUrl {
-                user: None,
-                host: "h".into(),
-                port: 22,
+                address: Address::parse("h", PORT).unwrap(),
                 path: path.into(),
             };
             assert_eq!(address.command(), command);
