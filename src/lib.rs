@@ -1,33 +1,34 @@
 //! towline: an in-cluster, pull-based GitOps operator.
 //!
-//! Git says what should be (desired), the cluster says what is (observed); towline makes one equal
-//! the other and reports on it.
+//! Git says what should be (desired). The cluster says what is (observed). towline makes the cluster equal to
+//! Git, and reports on it. `docs/architecture.md` has the map of the code, and the way of one commit as a list
+//! of calls.
 //!
 //! # Bird's-eye view
 //!
 //! Data flows one way, and every step is a module:
 //!
 //! ```text
-//! poll / webhook → source (fetch, I/O) → verify (pure) → Snapshot → render (pure) → plan (pure)
-//!      → apply, prune (I/O) → health (pure over watched data) → status (pure) → write, notify (I/O)
+//! poll / push → source (fetch, I/O) → Tree → desired: select → render → parse → resolve
+//!     → plan (pure) → apply, prune (I/O) → health (pure) → assess (pure) → status, notices → sinks
 //! ```
 //!
 //! # Architecture invariants
 //!
-//! - `manifest`, `render`, `plan`, `health`, `verify` and `webhook` import no client, no runtime, no file
-//!   system and no clock.
-//! - Where `spec.verify` asks for a signature, a snapshot is published only once that was found good.
-//! - Only `source` names git2, only `manifest` names the YAML crate, and only `cluster` calls the API
-//!   for managed objects.
-//! - A render that failed, or came out empty, never reaches prune. Prune deletes by uid
-//!   precondition, and only what label, identity and field manager all call ours.
-//! - No secret value and no URL userinfo reaches a log, event, condition, diff or error.
-//! - Metric labels and condition reasons come from closed sets, but for the names of Syncs and
-//!   repositories: the first 1,000 of each have series of their own, and the others only count in sums.
+//! - `content`, `manifest`, `intent`, `render`, `desired`, `plan`, `health`, `verify` and `webhook` import no
+//!   client, no runtime, no file system and no clock.
+//! - Where `spec.verify` asks for a signature, a revision is published only after the signature was found good.
+//! - Only `source` names git2, only `manifest` names the YAML crate, and only `cluster` calls the API for managed
+//!   objects.
+//! - A render that failed or came out empty never reaches prune. Prune deletes by uid precondition, and only
+//!   objects that label, identity and field manager all call ours.
+//! - No secret value, and no user or password of a URL, reaches a log, event, condition, diff or error.
+//! - Metric labels and condition reasons come from closed sets. The names of Syncs and repositories are the
+//!   exception: the first 1,000 of each have series of their own, the others count only in sums.
 //! - No subprocess and no shell on the apply path.
-//! - One object's failure is that object's failure; independents go on.
-//! - With more than one replica, no write starts without the lease, by this machine's own clock at
-//!   that moment: only `leader` makes the clients that write, and all of their writes pass its gate.
+//! - One object's failure is that object's failure. Objects that do not depend on it continue.
+//! - With several replicas, no write starts without the Lease, by this machine's own clock at that moment. Only
+//!   `leader` makes the clients that write, and all of their writes pass its gate.
 
 pub mod api;
 mod backoff;
