@@ -163,7 +163,8 @@ async fn scaling_is_undone_and_what_others_add_is_not() {
     case.shows::<Deployment>("web", "/spec/replicas", json!(1))
         .await;
     // The entry of subresource `scale` has no time; `kubectl patch` and `rollout` wrote at one.
-    case.told("DriftCorrected", &["web (kubectl)"]).await;
+    case.told("DriftCorrected", &["web (changed by kubectl)"])
+        .await;
     case.person(&["set", "image", "deployment/web", "web=other"])
         .await;
     // A sidecar that others add comes first.

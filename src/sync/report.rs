@@ -431,11 +431,13 @@ impl Driver {
             message: format!("it has left Git and cannot be deleted: {}", trouble.message),
         });
         let kinds = &self.context.cluster.kinds;
-        // Waiting for a definition that was just made is progress.
         let waiting = self.objects.waiting.iter();
-        let waiting = waiting.filter(|(kind, _)| !kinds.is_coming(kind));
-        let waiting = waiting.filter_map(|(_, indexes)| {
+        let waiting = waiting.filter_map(|(kind, indexes)| {
             let object = &desired[*indexes.first()?];
+            // Progress: a definition is yet to be applied, was just made, or was served a moment ago.
+            if self.report.busy || kinds.is_coming(kind) || kinds.get(&object.gvk).is_some() {
+                return None;
+            }
             let kind = object.gvk.group_kind();
             let version = object.gvk.api_version();
             Some(Problem {
