@@ -38,6 +38,7 @@ pub mod content;
 pub mod controller;
 pub mod crds;
 pub mod desired;
+pub mod fleet;
 mod glob;
 pub mod health;
 pub mod intent;

@@ -1,14 +1,12 @@
 //! The drivers: one task for every `GitRepository` and every `Sync`, started and ended by what the
 //! API server says exists.
 
-pub(crate) mod board;
 mod login;
 mod mend;
 pub(crate) mod patch;
 mod receiver;
 mod repository;
 mod secrets;
-pub(crate) mod sources;
 mod supervise;
 mod verified;
 mod warm;
@@ -18,11 +16,10 @@ use std::time::Duration;
 use kube::Client;
 use tokio::sync::Semaphore;
 
-use self::board::Board;
 use self::secrets::Secrets;
-use self::sources::Sources;
 pub use self::supervise::run;
 use crate::cluster::Cluster;
+use crate::fleet::Fleet;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
@@ -49,8 +46,8 @@ pub struct Context {
     pub leadership: Leadership,
     /// Which repositories a webhook wakes.
     pub receivers: Receivers,
-    pub(crate) sources: Sources,
-    pub(crate) board: Board,
+    /// What is known of every source and Sync.
+    pub fleet: Fleet,
     secrets: Secrets,
     /// Permits to write a status.
     pub(crate) statuses: Semaphore,
@@ -82,8 +79,7 @@ impl Context {
             namespace,
             leadership,
             receivers: Receivers::default(),
-            sources: Sources::default(),
-            board: Board::default(),
+            fleet: Fleet::default(),
             secrets: Secrets::default(),
             statuses: Semaphore::new(patch::STATUSES),
         }

@@ -10,13 +10,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::Context;
-use super::board::Standing;
 use super::login::{self, Login, PollError};
 use super::mend::Mender;
 use super::patch::{is_gone, write_status};
 use super::receiver;
 use super::secrets;
-use super::sources::{Seen, SourceState};
 use super::verified::Verifier;
 use crate::api::{
     Condition, ConditionType, GitRepository, GitRepositoryStatus, REQUESTED_AT, Reason, Sync,
@@ -24,6 +22,8 @@ use crate::api::{
 };
 use crate::backoff::{Backoff, jittered};
 use crate::chain;
+use crate::fleet::{FetchedRevision, SourceName, SourceView, Subscription, SyncView};
+use crate::manifest::redact;
 use crate::metrics::{Ready, RepositoryFigures};
 use crate::notify::Level;
 use crate::plan::SyncName;
@@ -40,10 +40,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 pub(super) struct Driver {
     context: Arc<Context>,
     object: watch::Receiver<Arc<GitRepository>>,
-    publish: watch::Sender<SourceState>,
+    name: SourceName,
     status: GitRepositoryStatus,
-    /// The standing of the Sync of this repository's name, and whether it was there at the last look.
-    child: watch::Receiver<Standing>,
+    /// The Sync of this repository's name, and whether it was there at the last look.
+    child: Subscription<SyncName, SyncView>,
     saw_child: bool,
     /// What the last poll was for.
     asked: Option<Asked>,
@@ -77,9 +77,9 @@ impl Driver {
         let namespace = first.namespace().unwrap_or_default();
         let child = SyncName::new(&namespace, &first.name_any());
         Self {
-            child: context.board.subscribe(&child),
+            child: context.fleet.syncs.subscribe(&child),
             saw_child: false,
-            publish: context.sources.sender(&namespace, &first.name_any()),
+            name: SourceName::new(&namespace, &first.name_any()),
             context,
             object,
             status: first.status.clone().unwrap_or_default(),
@@ -105,11 +105,11 @@ impl Driver {
             if !deleting {
                 self.step(&object).await;
             }
-            let latest = self.publish.borrow().latest.clone();
+            let latest = self.context.fleet.sources.read(&self.name).latest;
             let snapshot = latest.map(|seen| seen.snapshot);
             tokio::select! {
                 changed = self.object.changed() => if changed.is_err() { return },
-                Ok(_) = self.child.wait_for(|child| child.exists != saw), if wants_child => {
+                () = self.child.wait_for(|child| child.exists != saw), if wants_child => {
                     self.saw_child = !saw;
                     if saw {
                         self.asked = None; // somebody deleted it: it is made again
@@ -193,7 +193,7 @@ impl Driver {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let repositories = self.context.metrics.figures().repositories.clone();
         let _at_work = repositories.at_work(&namespace, &name);
-        let known = self.publish.borrow().latest.clone();
+        let known = self.context.fleet.sources.read(&self.name).latest;
         let started = Instant::now();
         let found = self.find(object, new_spec).await;
         let outcome = found
@@ -204,7 +204,7 @@ impl Driver {
         let revision = snapshot.revision.to_string();
         // The newest snapshot also of a revision that is known: its objects may have moved, when the
         // cache was found corrupt or had grown too large.
-        let seen = Seen {
+        let seen = FetchedRevision {
             at: match known {
                 Some(seen) if seen.snapshot.revision == snapshot.revision => seen.at,
                 _ => self.first_seen(&revision),
@@ -219,17 +219,11 @@ impl Driver {
             let notifier = &self.context.notifier;
             notifier.tell(object, Level::Normal, Reason::ChangeCommitted, &note);
         }
-        self.publish.send_if_modified(|state| {
-            let same = state.problem.is_none()
-                && state
-                    .latest
-                    .as_ref()
-                    .is_some_and(|latest| Arc::ptr_eq(&latest.snapshot, &seen.snapshot));
-            *state = SourceState {
+        self.context.fleet.sources.update(&self.name, |view| {
+            *view = SourceView {
                 latest: Some(seen),
                 problem: None,
             };
-            !same
         });
         self.status.revision = Some(revision.clone());
         self.status.committed_at = Some(Time(snapshot.committed_at));
@@ -305,11 +299,8 @@ impl Driver {
                 false => format!("{message}; {revision} stays live"),
             };
         }
-        self.publish.send_if_modified(|state| {
-            let problem = Some((reason, message.clone()));
-            let changed = state.latest.is_none() && state.problem != problem;
-            state.problem = problem;
-            changed
+        self.context.fleet.sources.update(&self.name, |view| {
+            view.problem = Some((reason, message.clone()));
         });
         let standing = match reason {
             Reason::VerificationFailed => Verdict::new(

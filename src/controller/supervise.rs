@@ -19,7 +19,6 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::board::Standing;
 use super::patch::write_status;
 use super::{Context, repository, warm};
 use crate::api::{
@@ -28,6 +27,7 @@ use crate::api::{
 };
 use crate::backoff::Backoff;
 use crate::cluster::resumed;
+use crate::fleet::{SourceName, SourceView, SyncView};
 use crate::metrics::{RepositoryFigures, SyncFigures};
 use crate::plan::SyncName;
 use crate::server::Readiness;
@@ -97,13 +97,15 @@ trait Driven:
 impl Driven for GitRepository {
     fn announce(&self, context: &Context) {
         let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
-        context.sources.add(&namespace, &name);
+        let source = SourceName::new(&namespace, &name);
+        context.fleet.sources.add(&source, SourceView::default);
         let rows = &context.metrics.figures().repositories;
         rows.add(&namespace, &name, || repository::figures(self));
     }
 
     fn reserve(context: &Context, namespace: &str, name: &str) {
-        context.sources.add(namespace, name);
+        let source = SourceName::new(namespace, name);
+        context.fleet.sources.add(&source, SourceView::default);
         let rows = &context.metrics.figures().repositories;
         rows.add(namespace, name, RepositoryFigures::default);
         rows.set(namespace, name, |row| {
@@ -112,7 +114,7 @@ impl Driven for GitRepository {
     }
 
     fn all_announced(context: &Context) {
-        context.sources.complete();
+        context.fleet.sources.complete();
     }
 
     fn warm(
@@ -130,7 +132,8 @@ impl Driven for GitRepository {
     }
 
     fn forget(context: &Context, namespace: &str, name: &str) {
-        context.sources.remove(namespace, name);
+        let source = SourceName::new(namespace, name);
+        context.fleet.sources.remove(&source);
         context.receivers.remove(namespace, name);
         let rows = &context.metrics.figures().repositories;
         rows.remove(namespace, name);
@@ -151,7 +154,7 @@ impl Driven for Sync {
     fn announce(&self, context: &Context) {
         let name = SyncName::new(&self.namespace().unwrap_or_default(), &self.name_any());
         context.cluster.inventory.join(&name);
-        context.board.publish(&name, Standing::of(&name, self));
+        context.fleet.publish_sync(&name, SyncView::of(&name, self));
         let rows = &context.metrics.figures().syncs;
         rows.add(&name.namespace, &name.name, || sync::figures(self));
     }
@@ -160,11 +163,11 @@ impl Driven for Sync {
     fn reserve(context: &Context, namespace: &str, name: &str) {
         let name = SyncName::new(namespace, name);
         context.cluster.inventory.join(&name);
-        let standing = Standing {
+        let view = SyncView {
             exists: true,
-            ..Standing::default()
+            ..SyncView::default()
         };
-        context.board.publish(&name, standing);
+        context.fleet.publish_sync(&name, view);
         let rows = &context.metrics.figures().syncs;
         rows.add(&name.namespace, &name.name, SyncFigures::default);
         rows.set(&name.namespace, &name.name, |row| {
@@ -173,7 +176,9 @@ impl Driven for Sync {
         });
     }
 
-    fn all_announced(_: &Context) {}
+    fn all_announced(context: &Context) {
+        context.fleet.syncs.complete();
+    }
 
     fn warm(
         context: Arc<Context>,
@@ -193,7 +198,7 @@ impl Driven for Sync {
     fn forget(context: &Context, namespace: &str, name: &str) {
         let name = SyncName::new(namespace, name);
         context.cluster.inventory.leave(&name);
-        context.board.publish(&name, Standing::default());
+        context.fleet.remove_sync(&name);
         let rows = &context.metrics.figures().syncs;
         rows.remove(&name.namespace, &name.name);
     }

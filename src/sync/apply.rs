@@ -149,9 +149,7 @@ impl Driver {
         let (object, source) = (self.object.clone(), self.wake.source_receiver());
         move || {
             object.has_changed().unwrap_or(true)
-                || source
-                    .as_ref()
-                    .is_some_and(|source| source.has_changed().unwrap_or(false))
+                || source.as_ref().is_some_and(|source| source.has_changed())
         }
     }
 }

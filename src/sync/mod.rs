@@ -32,8 +32,7 @@ use crate::api::{Reason, Sync, SyncStatus};
 use crate::backoff::{Backoff, jittered};
 use crate::cluster::{Actor, Mailbox};
 use crate::controller::Context;
-use crate::controller::board::Standing;
-use crate::controller::sources::SourceState;
+use crate::fleet::{SourceView, SyncView};
 use crate::manifest::GroupKind;
 use crate::plan::{CONTAINS, SyncName, contained};
 use crate::render;
@@ -110,7 +109,7 @@ impl Driver {
             settled: status.last_applied_revision.clone(),
             handled: status.last_handled_reconcile_at.clone(),
             generation: status.observed_generation,
-            report: report::Told::from(&status, Standing::of(&name, &first).ready),
+            report: report::Told::from(&status, SyncView::of(&name, &first).ready),
             brake: None,
             written: first.status.clone(),
             status,
@@ -158,7 +157,7 @@ impl Driver {
     }
 
     /// The source's state, marked as seen.
-    fn source(&mut self) -> SourceState {
+    fn source(&mut self) -> SourceView {
         self.wake.source()
     }
 

@@ -15,8 +15,8 @@ use super::wake::Due;
 use crate::api::{
     HistoryEntry, ObjectCounts, Reason, Sync, SyncStatus, SyncTimes, Time, set_conditions,
 };
-use crate::controller::board::Standing;
 use crate::controller::patch::write_status;
+use crate::fleet::SyncView;
 use crate::manifest::ObjectKey;
 use crate::notify::Level;
 use crate::plan::SyncName;
@@ -138,9 +138,9 @@ impl Told {
 
 impl Driver {
     /// What other Syncs may know of this one.
-    pub(super) fn standing(&self, object: &Sync) -> Standing {
+    pub(super) fn standing(&self, object: &Sync) -> SyncView {
         let dependencies = self.wake.dependencies.iter();
-        Standing {
+        SyncView {
             exists: true,
             ready: self.report.ready,
             source: object.spec.source_ref.name.clone(),
@@ -327,8 +327,8 @@ impl Driver {
     /// As [`Self::write`], while the target is in use.
     pub(super) async fn write_with(&mut self, object: &Sync, target: Option<&Target>) {
         self.context
-            .board
-            .publish(&self.name, self.standing(object));
+            .fleet
+            .update_sync(&self.name, self.standing(object));
         let facts = self.facts(object, target);
         self.leave_figures(&facts);
         let generation = object.metadata.generation;

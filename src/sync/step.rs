@@ -18,7 +18,7 @@ use super::verdict::Blocked;
 use super::wake::Due;
 use crate::api::{Mode, REQUESTED_AT, Reason, Sync, SyncSettings};
 use crate::cluster::{Applied, ServedKind, UnderWay, WriteError};
-use crate::controller::sources::Seen;
+use crate::fleet::FetchedRevision;
 use crate::desired::Item;
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Cause, Judgement, Record, judge};
@@ -106,7 +106,7 @@ impl Driver {
     }
 
     /// The newest revision, if source and dependencies let this Sync go on to it.
-    fn gate(&mut self, object: &Sync) -> Result<Seen, Blocked> {
+    fn gate(&mut self, object: &Sync) -> Result<FetchedRevision, Blocked> {
         let blocked = |reason, message: String, stalled| Blocked {
             reason,
             message,
@@ -122,9 +122,9 @@ impl Driver {
             return Err(blocked(reason, message, false));
         };
         self.context
-            .board
-            .publish(&self.name, self.standing(object));
-        if let Some(circle) = self.context.board.circle(&self.name) {
+            .fleet
+            .update_sync(&self.name, self.standing(object));
+        if let Some(circle) = self.context.fleet.circle(&self.name) {
             let names: Vec<&str> = circle.iter().map(|name| &*name.name).collect();
             let message = format!("dependsOn goes in a circle: {}", names.join(" → "));
             return Err(blocked(Reason::DependencyCycle, message, true));
@@ -150,7 +150,7 @@ impl Driver {
 
     /// Makes the newest revision the target, unless it cannot be read. What is live stays then. Whoever
     /// has to read it most likely has something to apply: that is under way until the answer is dropped.
-    async fn retarget(&mut self, object: &Sync, seen: &Seen) -> Option<UnderWay> {
+    async fn retarget(&mut self, object: &Sync, seen: &FetchedRevision) -> Option<UnderWay> {
         let scope = target::scope(&object.spec.settings);
         let revision = seen.snapshot.revision.to_string();
         if let Some(target) = &self.target

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::api::{Reason, SyncSettings};
 use crate::cluster::Kinds;
 use crate::content::Tree;
-use crate::controller::sources::Seen;
+use crate::fleet::FetchedRevision;
 use crate::desired::{self, Desired, DesiredError, Item, Misplaced, Reading, Resolved};
 use crate::intent::RenderIntent;
 use crate::manifest::{GroupKind, ObjectKey};
@@ -52,14 +52,14 @@ pub(super) fn scope(settings: &SyncSettings) -> RenderIntent {
 
 /// A revision, and what it asks for.
 pub(super) struct Target {
-    pub(super) seen: Seen,
+    pub(super) seen: FetchedRevision,
     pub(super) revision: String,
     pub(super) desired: Arc<Desired>,
 }
 
 impl Target {
     /// Whether a revision is known to ask for the same, without blocking.
-    pub(super) fn is_still(&self, seen: &Seen, scope: &RenderIntent) -> bool {
+    pub(super) fn is_still(&self, seen: &FetchedRevision, scope: &RenderIntent) -> bool {
         self.desired.is_known_in(&*seen.snapshot, scope)
     }
 
@@ -79,7 +79,7 @@ pub(super) enum Loaded {
 
 /// Reads `scope` of a snapshot, off the runtime's threads. Same content as `before`: nothing is parsed.
 pub(super) async fn load(
-    seen: &Seen,
+    seen: &FetchedRevision,
     scope: &RenderIntent,
     before: Option<&Target>,
     cache: &mut render::Cache,

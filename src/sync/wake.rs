@@ -10,15 +10,14 @@ use crate::api::SyncSpec;
 use crate::backoff::jittered;
 use crate::cluster::Mailbox;
 use crate::controller::Context;
-use crate::controller::board::Standing;
-use crate::controller::sources::{Seen, SourceState};
+use crate::fleet::{FetchedRevision, SourceName, SourceView, Subscription, SyncView};
 use crate::plan::SyncName;
 
 /// The events that a driver listens to, beside its own object.
 pub(super) struct Sources {
     pub(super) mailbox: Arc<Mailbox>,
-    source: Option<(String, watch::Receiver<SourceState>)>,
-    pub(super) dependencies: Vec<(SyncName, watch::Receiver<Standing>)>,
+    source: Option<(String, Subscription<SourceName, SourceView>)>,
+    pub(super) dependencies: Vec<(SyncName, Subscription<SyncName, SyncView>)>,
     kinds: watch::Receiver<u64>,
     released: watch::Receiver<u64>,
 }
@@ -42,7 +41,8 @@ impl Sources {
             .as_ref()
             .is_none_or(|(followed, _)| followed != source)
         {
-            let state = context.sources.subscribe(&name.namespace, source);
+            let name = SourceName::new(&name.namespace, source);
+            let state = context.fleet.sources.subscribe(&name);
             self.source = Some((source.clone(), state));
         }
         let wanted = spec.settings.depends_on.iter();
@@ -52,31 +52,31 @@ impl Sources {
         if !self.dependencies.iter().map(|(name, _)| name).eq(&wanted) {
             self.dependencies = wanted
                 .into_iter()
-                .map(|name| (name.clone(), context.board.subscribe(&name)))
+                .map(|name| (name.clone(), context.fleet.syncs.subscribe(&name)))
                 .collect();
         }
     }
 
     /// A receiver of its own that has seen what this one has.
-    pub(super) fn source_receiver(&self) -> Option<watch::Receiver<SourceState>> {
+    pub(super) fn source_receiver(&self) -> Option<Subscription<SourceName, SourceView>> {
         self.source.as_ref().map(|(_, state)| state.clone())
     }
 
     pub(super) fn source_changed(&self) -> bool {
         self.source
             .as_ref()
-            .is_some_and(|(_, state)| state.has_changed().unwrap_or(false))
+            .is_some_and(|(_, state)| state.has_changed())
     }
 
-    pub(super) fn source(&mut self) -> SourceState {
+    pub(super) fn source(&mut self) -> SourceView {
         match &mut self.source {
             Some((_, state)) => state.borrow_and_update().clone(),
-            None => SourceState::default(),
+            None => SourceView::default(),
         }
     }
 
     /// What the source has now, which may have been seen.
-    fn newest(&self) -> Option<Seen> {
+    fn newest(&self) -> Option<FetchedRevision> {
         let (_, state) = self.source.as_ref()?;
         state.borrow().latest.clone()
     }
@@ -122,7 +122,7 @@ impl Driver {
         } = &mut self.wake;
         let source = async {
             match source {
-                Some((_, state)) => state.changed().await.is_ok(),
+                Some((_, state)) => state.changed().await,
                 None => std::future::pending().await,
             }
         };
@@ -139,7 +139,7 @@ impl Driver {
         let mut by_source = false;
         tokio::select! {
             changed = self.object.changed() => changed.map_err(|_| Gone)?,
-            _ = source => by_source = true,
+            () = source => by_source = true,
             () = mailbox.changed() => (),
             () = any_dependency, if waits_for_others => (),
             _ = kinds.changed(), if waits_for_kinds => kinds.mark_changed(),

@@ -1,0 +1,115 @@
+//! What is known of a source.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::View;
+use crate::api::Reason;
+use crate::source::Snapshot;
+
+/// The namespace and name of a source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceName {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+impl SourceName {
+    /// The name from its parts.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What others may know of a source; nothing yet by default.
+#[derive(Clone, Default)]
+pub struct SourceView {
+    /// The newest revision that may go live. It stays when a later fetch fails.
+    pub latest: Option<FetchedRevision>,
+    /// Why there is none, or why the last fetch failed.
+    pub problem: Option<(Reason, String)>,
+}
+
+/// A revision, and when it was first seen.
+#[derive(Clone)]
+pub struct FetchedRevision {
+    /// Its files.
+    pub snapshot: Arc<Snapshot>,
+    /// When towline first saw it.
+    pub at: Timestamp,
+}
+
+impl SourceView {
+    /// Whether nothing can be said yet, since the first fetch is under way.
+    pub fn is_unknown(&self) -> bool {
+        self.latest.is_none() && self.problem.is_none()
+    }
+}
+
+/// A snapshot that was fetched anew is another one, also of the same revision: its objects may have
+/// moved within the cache.
+impl PartialEq for FetchedRevision {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.snapshot, &other.snapshot) && self.at == other.at
+    }
+}
+
+impl PartialEq for SourceView {
+    fn eq(&self, other: &Self) -> bool {
+        self.latest == other.latest && self.problem == other.problem
+    }
+}
+
+impl View<SourceName> for SourceView {
+    fn absent(name: &SourceName) -> Self {
+        let why = format!("GitRepository {name} does not exist");
+        Self {
+            latest: None,
+            problem: Some((Reason::SourceNotReady, why)),
+        }
+    }
+
+    /// A problem concerns Syncs only while there is no revision; that it is over wakes them as well.
+    fn wakes(&self, before: &Self) -> bool {
+        match (&self.latest, &self.problem) {
+            (Some(_), Some(_)) => self.latest != before.latest,
+            _ => self != before,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Registry;
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_of_a_source_before_all_are_known() {
+        let sources = Registry::<SourceName, SourceView>::default();
+        let name = |name| SourceName::new("ns", name);
+        let early = sources.subscribe(&name("absent"));
+        assert!(early.borrow().is_unknown());
+        sources.add(&name("present"), SourceView::default);
+        sources.complete();
+        assert!(early.borrow().problem.is_some());
+        assert!(sources.read(&name("present")).is_unknown());
+        assert!(sources.read(&name("late")).problem.is_some());
+        sources.add(&name("absent"), SourceView::default);
+        assert!(early.borrow().is_unknown());
+        sources.remove(&name("absent"));
+        assert!(early.borrow().problem.is_some());
+    }
+}

@@ -1,0 +1,113 @@
+//! What is known of a Sync, and how Syncs depend on each other.
+
+use std::collections::HashSet;
+
+use super::View;
+use crate::api::Sync;
+use crate::plan::SyncName;
+
+/// What others may know of a Sync.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SyncView {
+    /// The Sync exists.
+    pub exists: bool,
+    /// It is ready at its current generation.
+    pub ready: bool,
+    /// The name of its source.
+    pub source: String,
+    /// The revision that it has applied.
+    pub applied: Option<String>,
+    /// The Syncs that it depends on.
+    pub depends_on: Vec<SyncName>,
+}
+
+impl SyncView {
+    /// What a Sync's own status says.
+    pub fn of(name: &SyncName, object: &Sync) -> Self {
+        let status = object.status.clone().unwrap_or_default();
+        let ready = status
+            .conditions
+            .iter()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let dependencies = object.spec.settings.depends_on.iter();
+        Self {
+            exists: true,
+            ready: ready && status.observed_generation == object.metadata.generation,
+            source: object.spec.source_ref.name.clone(),
+            applied: status.last_applied_revision,
+            depends_on: dependencies
+                .map(|dependency| SyncName::new(&name.namespace, &dependency.name))
+                .collect(),
+        }
+    }
+}
+
+impl View<SyncName> for SyncView {
+    fn absent(_: &SyncName) -> Self {
+        Self::default()
+    }
+}
+
+/// The circle of dependencies that `sync` is part of, if there is one: from it to itself.
+pub(super) fn circle(
+    sync: &SyncName,
+    depends_on: impl Fn(&SyncName) -> Vec<SyncName>,
+) -> Option<Vec<SyncName>> {
+    let mut seen = HashSet::new();
+    let mut paths = vec![vec![sync.clone()]];
+    while let Some(path) = paths.pop() {
+        for next in path.last().map(&depends_on).unwrap_or_default() {
+            let mut longer = path.clone();
+            longer.push(next.clone());
+            if next == *sync {
+                return Some(longer);
+            }
+            if seen.insert(next) {
+                paths.push(longer);
+            }
+        }
+    }
+    None
+}
+
+/// The Syncs that depend on `sync`, also by way of others; without `sync` itself.
+pub(super) fn dependents(sync: &SyncName, views: &[(SyncName, SyncView)]) -> HashSet<SyncName> {
+    let mut found = HashSet::new();
+    let mut ends = vec![sync];
+    while let Some(end) = ends.pop() {
+        for (name, view) in views {
+            if name != sync && view.depends_on.contains(end) && found.insert(name.clone()) {
+                ends.push(name);
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> SyncName {
+        SyncName::new("ns", name)
+    }
+
+    #[test]
+    fn a_circle_is_found_and_named() {
+        let edges = [("a", "b"), ("b", "c"), ("c", "b"), ("d", "a")];
+        let depends_on = |sync: &SyncName| {
+            let from = edges.iter().filter(|(from, _)| name(from) == *sync);
+            from.map(|(_, to)| name(to)).collect()
+        };
+        assert_eq!(
+            circle(&name("b"), depends_on),
+            Some(vec![name("b"), name("c"), name("b")])
+        );
+        assert_eq!(
+            circle(&name("a"), depends_on),
+            None,
+            "a leads to a circle but is not in it"
+        );
+        assert_eq!(circle(&name("x"), depends_on), None);
+    }
+}
