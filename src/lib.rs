@@ -50,6 +50,8 @@ pub mod notify;
 pub mod operator;
 pub mod plan;
 pub mod render;
+mod repository;
+pub mod secrets;
 pub mod server;
 pub mod source;
 mod sync;

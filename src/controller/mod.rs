@@ -1,28 +1,21 @@
 //! The drivers: one task for every `GitRepository` and every `Sync`, started and ended by what the
 //! API server says exists.
 
-mod login;
-mod mend;
 pub(crate) mod patch;
-mod receiver;
-mod repository;
-mod secrets;
 mod supervise;
-mod verified;
-mod warm;
 
 use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::Semaphore;
 
-use self::secrets::Secrets;
 pub use self::supervise::run;
 use crate::cluster::Cluster;
 use crate::fleet::Fleet;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
+use crate::secrets::Secrets;
 use crate::server::Receivers;
 use crate::source::Cache;
 
@@ -48,7 +41,8 @@ pub struct Context {
     pub receivers: Receivers,
     /// What is known of every source and Sync.
     pub fleet: Fleet,
-    secrets: Secrets,
+    /// The Secrets that repositories name.
+    pub secrets: Secrets,
     /// Permits to write a status.
     pub(crate) statuses: Semaphore,
 }
@@ -69,6 +63,7 @@ impl Context {
         namespace: Option<String>,
         leadership: Leadership,
     ) -> Self {
+        let secrets = Secrets::new(client.clone());
         Self {
             client,
             cluster,
@@ -80,7 +75,7 @@ impl Context {
             leadership,
             receivers: Receivers::default(),
             fleet: Fleet::default(),
-            secrets: Secrets::default(),
+            secrets,
             statuses: Semaphore::new(patch::STATUSES),
         }
     }

@@ -19,8 +19,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::Context;
 use super::patch::write_status;
-use super::{Context, repository, warm};
 use crate::api::{
     ConditionType, GitRepository, ObjectCounts, REQUESTED_AT, Reason, Sync, Time, Verdict,
     set_conditions,
@@ -31,7 +31,7 @@ use crate::fleet::{SourceName, SourceView, SyncView};
 use crate::metrics::{RepositoryFigures, SyncFigures};
 use crate::plan::SyncName;
 use crate::server::Readiness;
-use crate::sync;
+use crate::{repository, sync};
 
 /// Pause before a driver that panicked is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(10);
@@ -76,7 +76,7 @@ trait Driven:
     fn all_announced(context: &Context);
 
     /// Keeps filled what its driver will need, while another replica leads.
-    fn warm(
+    fn standby(
         context: Arc<Context>,
         object: watch::Receiver<Arc<Self>>,
     ) -> impl Future<Output = ()> + Send;
@@ -117,11 +117,11 @@ impl Driven for GitRepository {
         context.fleet.sources.complete();
     }
 
-    fn warm(
+    fn standby(
         context: Arc<Context>,
         object: watch::Receiver<Arc<Self>>,
     ) -> impl Future<Output = ()> + Send {
-        warm::repository(context, object)
+        repository::standby(context, object)
     }
 
     fn drive(
@@ -134,7 +134,7 @@ impl Driven for GitRepository {
     fn forget(context: &Context, namespace: &str, name: &str) {
         let source = SourceName::new(namespace, name);
         context.fleet.sources.remove(&source);
-        context.receivers.remove(namespace, name);
+        context.receivers.remove(&source);
         let rows = &context.metrics.figures().repositories;
         rows.remove(namespace, name);
     }
@@ -180,11 +180,11 @@ impl Driven for Sync {
         context.fleet.syncs.complete();
     }
 
-    fn warm(
+    fn standby(
         context: Arc<Context>,
         object: watch::Receiver<Arc<Self>>,
     ) -> impl Future<Output = ()> + Send {
-        warm::sync(context, object)
+        sync::standby(context, object)
     }
 
     fn drive(
@@ -459,14 +459,14 @@ fn concerns_driver(known: &kube::api::ObjectMeta, new: &kube::api::ObjectMeta) -
         || requested(known) != requested(new)
 }
 
-/// Runs a driver, and starts it again should it panic: one resource's bad day is not the others'.
+/// Runs a driver, and restarts it when it panics; other drivers are unaffected.
 async fn keep_driving<K: Driven>(context: Arc<Context>, object: watch::Receiver<Arc<K>>) {
-    let warm = AssertUnwindSafe(K::warm(Arc::clone(&context), object.clone())).catch_unwind();
+    let standby = AssertUnwindSafe(K::standby(Arc::clone(&context), object.clone())).catch_unwind();
     tokio::select! {
         biased;
         () = context.leadership.begun() => (),
         // What is not filled is filled by the driver.
-        _ = warm => context.leadership.begun().await,
+        _ = standby => context.leadership.begun().await,
     }
     loop {
         let drive = K::drive(Arc::clone(&context), object.clone());

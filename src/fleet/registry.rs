@@ -24,6 +24,11 @@ pub trait View<K>: Clone + Default + PartialEq {
     }
 }
 
+/// A registry without content: only that something changed is of interest, see [`Registry::touch`].
+impl<K> View<K> for () {
+    fn absent(_: &K) -> Self {}
+}
+
 /// Views by key; clones share them.
 pub struct Registry<K: Key, V: View<K>>(Arc<Mutex<Table<K, V>>>);
 

@@ -1,10 +1,11 @@
-//! Who is to be woken by a webhook: the secrets, and the repositories behind each.
+//! Which repositories a webhook wakes: the secrets, and the repositories behind each.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::fleet::{Registry, SourceName, View};
 use crate::webhook::{Follows, Push, RepositoryUrl, Secret};
 
 /// A repository that has a webhook.
@@ -21,7 +22,22 @@ pub struct Receiver {
     pub poke: Arc<Notify>,
 }
 
-/// Whom a push reached.
+impl PartialEq for Receiver {
+    fn eq(&self, other: &Self) -> bool {
+        self.urls == other.urls
+            && self.follows == other.follows
+            && self.secret == other.secret
+            && Arc::ptr_eq(&self.poke, &other.poke)
+    }
+}
+
+impl View<SourceName> for Option<Receiver> {
+    fn absent(_: &SourceName) -> Self {
+        None
+    }
+}
+
+/// Which repositories a push reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {
     /// At least one repository was woken.
@@ -32,48 +48,35 @@ pub enum Reached {
     Nobody,
 }
 
-/// The repositories that have a webhook, by namespace and name; clones share them.
+/// The repositories that have a webhook; clones share them.
 #[derive(Clone, Default)]
-pub struct Receivers(Arc<Mutex<Table>>);
-
-type Key = (String, String);
-
-/// By secret, since that is proven before anything else is known: most repositories of a cluster
-/// share a few.
-#[derive(Default)]
-struct Table {
-    secrets: HashMap<Secret, HashMap<Key, Receiver>>,
-    keys: HashMap<Key, Secret>,
-}
+pub struct Receivers(Registry<SourceName, Option<Receiver>>);
 
 impl Receivers {
     /// Adds a repository's webhook, or replaces it.
-    pub fn set(&self, namespace: &str, name: &str, receiver: Receiver) {
-        let key = (namespace.to_owned(), name.to_owned());
-        let mut table = self.lock();
-        table.remove(&key);
-        table.keys.insert(key.clone(), receiver.secret.clone());
-        let behind = table.secrets.entry(receiver.secret.clone()).or_default();
-        behind.insert(key, receiver);
+    pub fn set(&self, repository: &SourceName, receiver: Receiver) {
+        self.0.publish(repository, Some(receiver));
     }
 
     /// Removes a repository's webhook, if it has one.
-    pub fn remove(&self, namespace: &str, name: &str) {
-        let key = (namespace.to_owned(), name.to_owned());
-        self.lock().remove(&key);
+    pub fn remove(&self, repository: &SourceName) {
+        self.0.remove(repository);
     }
 
-    /// Every secret once.
+    /// Every secret once: most repositories of a cluster share a few.
     pub fn secrets(&self) -> Vec<Secret> {
-        self.lock().secrets.keys().cloned().collect()
+        let secrets = self.all().map(|receiver| receiver.secret);
+        let secrets: HashSet<Secret> = secrets.collect();
+        secrets.into_iter().collect()
     }
 
     /// Wakes every repository that is behind one of the secrets and that the push concerns.
     pub fn wake(&self, proven: &[Secret], push: &Push) -> Reached {
-        let table = self.lock();
-        let behind = proven.iter().filter_map(|secret| table.secrets.get(secret));
         let mut reached = Reached::Nobody;
-        for receiver in behind.flat_map(HashMap::values) {
+        let behind = self
+            .all()
+            .filter(|receiver| proven.contains(&receiver.secret));
+        for receiver in behind {
             if !receiver.urls.iter().any(|url| push.is_of(url)) {
                 continue;
             }
@@ -87,22 +90,11 @@ impl Receivers {
         reached
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    fn remove(&mut self, key: &Key) {
-        let Some(secret) = self.keys.remove(key) else {
-            return;
-        };
-        if let Some(behind) = self.secrets.get_mut(&secret) {
-            behind.remove(key);
-            if behind.is_empty() {
-                self.secrets.remove(&secret);
-            }
-        }
+    fn all(&self) -> impl Iterator<Item = Receiver> {
+        self.0
+            .views()
+            .into_iter()
+            .filter_map(|(_, receiver)| receiver)
     }
 }
 
@@ -151,7 +143,7 @@ mod tests {
             ("dev", &dev),
             ("theirs", &theirs),
         ] {
-            receivers.set("ns", name, receiver.clone());
+            receivers.set(&SourceName::new("ns", name), receiver.clone());
         }
         assert_eq!(receivers.secrets().len(), 2);
 
@@ -171,22 +163,32 @@ mod tests {
     #[test]
     fn a_replaced_or_removed_webhook_is_gone() {
         let receivers = Receivers::default();
-        receivers.set("ns", "a", receiver("https://h/a/b", "main", "old"));
-        receivers.set("ns", "a", receiver("https://h/a/b", "main", "new"));
-        receivers.set("other", "a", receiver("https://h/a/b", "main", "new"));
+        receivers.set(
+            &SourceName::new("ns", "a"),
+            receiver("https://h/a/b", "main", "old"),
+        );
+        receivers.set(
+            &SourceName::new("ns", "a"),
+            receiver("https://h/a/b", "main", "new"),
+        );
+        receivers.set(
+            &SourceName::new("other", "a"),
+            receiver("https://h/a/b", "main", "new"),
+        );
         assert_eq!(receivers.secrets(), [secret("new")]);
-        receivers.remove("ns", "a");
-        receivers.remove("ns", "absent");
+        receivers.remove(&SourceName::new("ns", "a"));
+        receivers.remove(&SourceName::new("ns", "absent"));
         assert_eq!(receivers.secrets(), [secret("new")]);
-        receivers.remove("other", "a");
+        receivers.remove(&SourceName::new("other", "a"));
         assert!(receivers.secrets().is_empty());
+        assert!(receivers.0.is_empty(), "nothing of them is kept in memory");
     }
 
     #[test]
     fn many_pushes_are_one_more_fetch() {
         let receivers = Receivers::default();
         let only = receiver("https://h/a/b", "main", "s");
-        receivers.set("ns", "a", only.clone());
+        receivers.set(&SourceName::new("ns", "a"), only.clone());
         for _ in 0..1000 {
             receivers.wake(&[secret("s")], &push("https://h/a/b", "main"));
         }

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::fleet::SourceName;
 use crate::leader::Leadership;
 use crate::webhook::{Follows, RepositoryUrl, Secret};
 
@@ -67,7 +68,7 @@ impl Endpoint {
             secret: Secret::new(secret.as_bytes()).unwrap(),
             poke: Arc::clone(poke),
         };
-        self.receivers.set("ns", name, receiver);
+        self.receivers.set(&SourceName::new("ns", name), receiver);
     }
 
     /// Sends bytes and gives the answer's status; 0 where there is none.
@@ -155,8 +156,8 @@ async fn a_signed_push_wakes_and_nothing_else_does() {
     assert_eq!(endpoint.post(token, BODY).await, 401);
     assert!(!endpoint.woken());
 
-    endpoint.receivers.remove("ns", "shop");
-    endpoint.receivers.remove("ns", "other");
+    endpoint.receivers.remove(&SourceName::new("ns", "shop"));
+    endpoint.receivers.remove(&SourceName::new("ns", "other"));
     assert_eq!(endpoint.post(&signed(SECRET, BODY), BODY).await, 401);
 }
 

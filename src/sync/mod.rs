@@ -9,6 +9,7 @@ mod memory;
 mod parent;
 mod prune;
 mod report;
+mod standby;
 mod step;
 mod target;
 mod track;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 
 pub use self::audit::AUDIT;
 use self::memory::Memory;
+pub(crate) use self::standby::standby;
 use self::target::{Objects, Target};
 pub(crate) use self::track::figures;
 use self::verdict::Blocked;

@@ -18,8 +18,8 @@ use super::verdict::Blocked;
 use super::wake::Due;
 use crate::api::{Mode, REQUESTED_AT, Reason, Sync, SyncSettings};
 use crate::cluster::{Applied, ServedKind, UnderWay, WriteError};
-use crate::fleet::FetchedRevision;
 use crate::desired::Item;
+use crate::fleet::FetchedRevision;
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Cause, Judgement, Record, judge};
 

@@ -3,24 +3,18 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
-use tokio::sync::watch;
 
-use super::{Context, secrets};
-use crate::api::{GitRepository, Reason, Verification, VerificationMode};
+use crate::api::{GitRepository, Reason, VerificationMode};
+use crate::fleet::SourceName;
+use crate::secrets::{Data, SecretName, Secrets, ValueError, Watched};
 use crate::source::{self, Snapshot};
 use crate::verify::{self, Refusal, Signers, SignersError};
 
-/// Why a revision was not found good.
+/// Why a revision may not go live.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("spec.verify.secretRef: {0}")]
-    Secret(#[from] secrets::Error),
-    #[error("spec.verify.secretRef: Secret {secret}: {source}")]
-    Signers {
-        secret: String,
-        source: SignersError,
-    },
+    Signers(#[from] ValueError<SignersError>),
     #[error(transparent)]
     Read(#[from] source::Error),
     #[error("{0}")]
@@ -30,31 +24,23 @@ pub(super) enum Error {
 }
 
 impl Error {
+    /// The reason of the condition.
     pub(super) fn reason(&self) -> Reason {
         match self {
-            Self::Secret(secrets::Error::Unavailable(..)) => Reason::ApiUnavailable,
-            Self::Secret(_) | Self::Signers { .. } => Reason::SignersInvalid,
+            Self::Signers(error) if error.is_unavailable() => Reason::ApiUnavailable,
+            Self::Signers(_) => Reason::SignersInvalid,
             Self::Read(error) => error.reason(),
             Self::Refused(_) | Self::Interrupted => Reason::VerificationFailed,
         }
     }
 }
 
-/// Whose signatures a repository's revisions have.
+/// Checks the signatures of one repository's revisions.
 #[derive(Default)]
 pub(super) struct Verifier {
-    /// The signers as they were read last, if they were.
-    read: Option<Read>,
-    /// The last answer: a revision is looked at once, until it or what is asked of it changes.
+    signers: Watched<Arc<Signers>>,
+    /// The last answer. A revision is checked once, until it or what is asked of it changes.
     answer: Option<Answer>,
-}
-
-/// Signers, and the Secret that they are from.
-struct Read {
-    secret: String,
-    changes: watch::Receiver<u64>,
-    /// None where they cannot be used.
-    signers: Option<Arc<Signers>>,
 }
 
 struct Answer {
@@ -69,16 +55,19 @@ impl Verifier {
     /// Says who signed a revision, where `spec.verify` asks for it.
     pub(super) async fn check(
         &mut self,
-        context: &Context,
+        secrets: &Secrets,
         object: &GitRepository,
+        name: &SourceName,
         snapshot: &Arc<Snapshot>,
     ) -> Result<Option<String>, Error> {
         let Some(wanted) = &object.spec.verify else {
             *self = Self::default();
             return Ok(None);
         };
-        let namespace = object.namespace().unwrap_or_default();
-        let signers = self.signers(context, &namespace, wanted).await?;
+        let secret = SecretName::new(&name.namespace, &wanted.secret_ref.name);
+        let title = secret.to_string();
+        let parse = |data: &Data| Signers::from_secret(&title, data).map(Arc::new);
+        let signers = self.signers.get(secrets, &secret, "", parse).await?;
         let is_answer = |answer: &&Answer| {
             Arc::ptr_eq(&answer.snapshot, snapshot)
                 && Arc::ptr_eq(&answer.signers, &signers)
@@ -94,55 +83,14 @@ impl Verifier {
         outcome.map(Some).map_err(Error::Refused)
     }
 
-    /// The signers of `spec.verify.secretRef`, read again only when the Secret changed.
-    async fn signers(
-        &mut self,
-        context: &Context,
-        namespace: &str,
-        wanted: &Verification,
-    ) -> Result<Arc<Signers>, Error> {
-        let secret = &wanted.secret_ref.name;
-        if let Some(read) = &self.read
-            && read.secret == *secret
-            && context.secrets.is_in_step()
-            && let Some(signers) = &read.signers
-        {
-            return Ok(Arc::clone(signers));
-        }
-        // Listened to also where it is missing: its coming is a change.
-        let changes = context.secrets.subscribe(namespace, secret);
-        let data = secrets::read(context, namespace, secret).await;
-        let title = format!("{namespace}/{secret}");
-        let result = data.map_err(Error::from).and_then(|data| {
-            let signers = Signers::from_secret(&title, &data).map(Arc::new);
-            signers.map_err(|source| Error::Signers {
-                secret: title,
-                source,
-            })
-        });
-        self.read = Some(Read {
-            secret: secret.clone(),
-            changes,
-            signers: result.as_ref().ok().cloned(),
-        });
-        result
-    }
-
-    /// Waits until the Secret has changed: it is read again at the next poll. False: it will not.
-    pub(super) async fn changed(&mut self) -> bool {
-        let Some(read) = &mut self.read else {
-            return std::future::pending().await;
-        };
-        let changed = read.changes.changed().await.is_ok();
-        if changed {
-            self.read = None;
-        }
-        changed
+    /// Waits until the Secret with the signers has changed.
+    pub(super) async fn changed(&mut self) {
+        self.signers.changed().await;
     }
 }
 
-/// Reads and checks what has to be signed. On a thread of its own: RSA takes its time, and a defect in
-/// what reads a hostile signature ends that thread only.
+/// Reads and checks what has to be signed. It runs on a thread of its own: RSA takes its time, and a panic
+/// about a hostile signature ends that thread only.
 async fn answer(
     snapshot: Arc<Snapshot>,
     signers: Arc<Signers>,

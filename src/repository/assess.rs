@@ -1,0 +1,215 @@
+//! What a poll means for the repository's conditions and for the time of the next poll. Pure.
+
+use std::time::Duration;
+
+use crate::api::{Condition, ConditionType, Reason, Verdict};
+use crate::backoff::{Backoff, jittered};
+use crate::fleet::SourceName;
+
+/// The longest pause between two tries of a failing remote, and between two looks at a repository that is
+/// suspended.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// What one reconciliation found.
+pub(super) struct Observed<'a> {
+    /// The repository.
+    pub(super) name: &'a SourceName,
+    /// The Secret that `spec.secretRef` names.
+    pub(super) secret: Option<&'a str>,
+    /// What the poll found.
+    pub(super) poll: Poll,
+    /// Why the Sync of `spec.sync` is not as it should be.
+    pub(super) child_error: Option<String>,
+    /// Why webhooks do not work.
+    pub(super) webhook_error: Option<(Reason, String)>,
+    /// The revision that is live, from before this poll.
+    pub(super) live: Option<&'a str>,
+}
+
+/// What a poll found.
+pub(super) enum Poll {
+    /// Nothing, since the repository is suspended.
+    Suspended,
+    /// A revision that may go live.
+    Fetched {
+        /// The revision.
+        revision: String,
+        /// Who signed it, as in "signed by …"; none where no signature is asked for.
+        signer: Option<String>,
+    },
+    /// Nothing that may go live.
+    Failed {
+        /// Why, of the closed set.
+        reason: Reason,
+        /// Why, for people.
+        message: String,
+    },
+}
+
+/// What follows from it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Assessment {
+    /// The conditions; the first is `Ready`.
+    pub(super) verdicts: Vec<Verdict>,
+    /// When to poll again.
+    pub(super) next_poll: NextPoll,
+    /// What Syncs are told as long as there is no revision at all.
+    pub(super) problem: Option<(Reason, String)>,
+}
+
+/// When to poll again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NextPoll {
+    /// After `spec.interval`: the remote answered.
+    AfterInterval,
+    /// The same, and failures before it no longer count.
+    AfterSuccess,
+    /// After a pause that grows with each failure.
+    AfterBackoff,
+    /// When somebody asks for it, or resumes the repository.
+    WhenAsked,
+}
+
+impl NextPoll {
+    /// The pause until then.
+    pub(super) fn pause(self, interval: Duration, backoff: &mut Backoff) -> Duration {
+        match self {
+            Self::AfterInterval => jittered(interval),
+            Self::AfterSuccess => {
+                backoff.reset();
+                jittered(interval)
+            }
+            Self::AfterBackoff => backoff.pause(),
+            Self::WhenAsked => LONGEST_PAUSE,
+        }
+    }
+}
+
+/// Decides.
+pub(super) fn assess(observed: Observed<'_>) -> Assessment {
+    let mut assessment = match observed.poll {
+        Poll::Suspended => return suspended(),
+        Poll::Fetched {
+            ref revision,
+            ref signer,
+        } => fetched(revision, signer.as_deref(), observed.webhook_error),
+        Poll::Failed {
+            reason,
+            ref message,
+        } => {
+            let advice = advice(observed.name, observed.secret, reason);
+            failed(reason, message, advice, observed.live)
+        }
+    };
+    if let Some(error) = observed.child_error {
+        assessment.verdicts = vec![ready(false, Reason::InvalidSpec, error)];
+    }
+    assessment
+}
+
+fn suspended() -> Assessment {
+    let message = "suspended: set spec.suspend to false to fetch again";
+    Assessment {
+        verdicts: vec![ready(None, Reason::Suspended, message)],
+        next_poll: NextPoll::WhenAsked,
+        problem: None,
+    }
+}
+
+fn fetched(
+    revision: &str,
+    signer: Option<&str>,
+    webhook_error: Option<(Reason, String)>,
+) -> Assessment {
+    let message = match signer {
+        Some(signer) => format!("fetched {revision}, {signer}"),
+        None => format!("fetched {revision}"),
+    };
+    let ready = match webhook_error {
+        None => ready(true, Reason::Fetched, message),
+        Some((reason, why)) => ready(false, reason, format!("{message}, but {why}")),
+    };
+    Assessment {
+        verdicts: vec![ready],
+        next_poll: NextPoll::AfterSuccess,
+        problem: None,
+    }
+}
+
+fn failed(reason: Reason, message: &str, advice: Option<String>, live: Option<&str>) -> Assessment {
+    let mut message = message.to_owned();
+    if let Some(advice) = advice {
+        message = format!("{message}; {advice}");
+    }
+    match live {
+        Some(live) if message.contains(live) => {
+            message = format!("{message}; it was live before, and stays so");
+        }
+        Some(live) => message = format!("{message}; {live} stays live"),
+        None => (),
+    }
+    let (next_poll, more) = match reason {
+        // The remote answered, so it is polled as often as before.
+        Reason::VerificationFailed => (
+            NextPoll::AfterInterval,
+            Verdict::new(
+                ConditionType::Stalled,
+                true,
+                reason,
+                "push a revision with an accepted signature, or add its signer to the Secret of \
+                 spec.verify",
+            ),
+        ),
+        _ => (
+            NextPoll::AfterBackoff,
+            Verdict::new(
+                ConditionType::Reconciling,
+                true,
+                Reason::Progressing,
+                "the fetch is retried",
+            ),
+        ),
+    };
+    Assessment {
+        problem: Some((reason, message.clone())),
+        verdicts: vec![ready(false, reason, message), more],
+        next_poll,
+    }
+}
+
+/// What a person can do, where the failure itself does not name the object to change.
+fn advice(repository: &SourceName, secret: Option<&str>, reason: Reason) -> Option<String> {
+    match (reason, secret) {
+        (Reason::AuthenticationFailed, Some(secret)) => Some(format!(
+            "correct Secret {}/{secret}, which is used as soon as it changes",
+            repository.namespace
+        )),
+        (Reason::AuthenticationFailed, None) => {
+            Some("name a Secret with credentials in spec.secretRef".to_owned())
+        }
+        (Reason::RefNotFound, _) => {
+            Some("correct spec.ref, or restore it on the server".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// The failure that people have to hear of: one that is new. Only each revision that is refused is a
+/// failure of its own; other failures of one reason are one.
+pub(super) fn news<'a>(before: &[Condition], after: &'a [Condition]) -> Option<&'a Condition> {
+    let outline = |conditions: &[Condition]| {
+        let ready = conditions.first()?;
+        let is_refusal = ready.reason == Reason::VerificationFailed.as_str();
+        let of = is_refusal.then(|| ready.message.clone());
+        Some((ready.status.clone(), ready.reason.clone(), of))
+    };
+    let ready = after.first().filter(|ready| ready.status == "False")?;
+    (outline(before) != outline(after)).then_some(ready)
+}
+
+fn ready(status: impl Into<Option<bool>>, reason: Reason, message: impl Into<String>) -> Verdict {
+    Verdict::new(ConditionType::Ready, status, reason, message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! How a `GitRepository` is reached: credentials and proxy, read from their Secrets, and again when
+//! those change.
+
+use crate::api::{GitRepository, SecretRef};
+use crate::fleet::SourceName;
+use crate::repository::poll::PollError;
+use crate::secrets::{Data, SecretName, Secrets, Watched};
+use crate::source::{Credentials, CredentialsError, Proxy};
+
+/// Credentials and proxy of one repository.
+#[derive(Default)]
+pub(super) struct Login {
+    credentials: Watched<Credentials>,
+    proxy: Watched<Proxy>,
+}
+
+impl Login {
+    /// What `spec.secretRef` and `spec.proxySecretRef` say, read again only when a Secret changed.
+    pub(super) async fn read(
+        &mut self,
+        secrets: &Secrets,
+        object: &GitRepository,
+        name: &SourceName,
+    ) -> Result<(Credentials, Option<Proxy>), PollError> {
+        let spec = &object.spec;
+        let field = Field {
+            name: "secretRef",
+            secret: spec.secret_ref.as_ref(),
+            namespace: &name.namespace,
+            url: &spec.url,
+        };
+        let parse = Credentials::from_secret;
+        let credentials = field.read(&mut self.credentials, secrets, parse).await?;
+        let field = Field {
+            name: "proxySecretRef",
+            secret: spec.proxy_secret_ref.as_ref(),
+            ..field
+        };
+        let proxy = field.read(&mut self.proxy, secrets, Proxy::from_secret);
+        Ok((credentials.unwrap_or_default(), proxy.await?))
+    }
+
+    /// Waits until one of the Secrets has changed.
+    pub(super) async fn changed(&mut self) {
+        tokio::select! {
+            () = self.credentials.changed() => (),
+            () = self.proxy.changed() => (),
+        }
+    }
+}
+
+/// A field of the spec that may name a Secret.
+struct Field<'a> {
+    name: &'static str,
+    secret: Option<&'a SecretRef>,
+    namespace: &'a str,
+    /// What is in the Secret is checked against the URL that it is for.
+    url: &'a str,
+}
+
+impl Field<'_> {
+    async fn read<T: Clone>(
+        &self,
+        value: &mut Watched<T>,
+        secrets: &Secrets,
+        parse: fn(&str, &Data) -> Result<T, CredentialsError>,
+    ) -> Result<Option<T>, PollError> {
+        let Some(secret) = self.secret else {
+            value.clear();
+            return Ok(None);
+        };
+        let secret = SecretName::new(self.namespace, &secret.name);
+        let read = value.get(secrets, &secret, self.url, |data| parse(self.url, data));
+        let field = self.name;
+        match read.await {
+            Ok(value) => Ok(Some(value)),
+            Err(source) => Err(PollError::Login { field, source }),
+        }
+    }
+}

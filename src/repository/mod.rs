@@ -1,0 +1,268 @@
+//! The driver of one `GitRepository`: wait → poll → publish → assess → write. What was found goes live
+//! before anything is written to the API server about it.
+
+mod assess;
+mod child;
+mod inbox;
+mod login;
+mod poll;
+mod repair;
+mod standby;
+mod verifier;
+mod webhook;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use self::assess::{Assessment, LONGEST_PAUSE, Observed, Poll, assess};
+use self::inbox::Inbox;
+use self::poll::{Found, PollError, Poller};
+use self::repair::RepairSchedule;
+pub(crate) use self::standby::standby;
+use self::webhook::Webhook;
+use crate::api::{
+    Condition, GitRepository, GitRepositoryStatus, REQUESTED_AT, Reason, Time, set_conditions,
+};
+use crate::backoff::Backoff;
+use crate::controller::Context;
+use crate::controller::patch::write_status;
+use crate::fleet::{FetchedRevision, SourceName, SourceView};
+use crate::metrics::{Ready, RepositoryFigures};
+use crate::notify::Level;
+
+/// Drives one repository until its object is gone.
+pub(crate) struct Driver {
+    context: Arc<Context>,
+    name: SourceName,
+    inbox: Inbox,
+    poller: Poller,
+    webhook: Webhook,
+    repair: RepairSchedule,
+    /// What was asked for when the last poll began.
+    asked: Option<Asked>,
+    /// Why the child Sync was not as it should be at the last poll.
+    child_error: Option<String>,
+    backoff: Backoff,
+    next_poll: Instant,
+    /// The status that was written last.
+    status: GitRepositoryStatus,
+}
+
+/// What makes a poll due at once when it changes.
+#[derive(Clone, PartialEq)]
+struct Asked {
+    generation: Option<i64>,
+    requested_at: Option<String>,
+}
+
+impl Driver {
+    pub(crate) fn new(context: Arc<Context>, object: watch::Receiver<Arc<GitRepository>>) -> Self {
+        let first = object.borrow().clone();
+        let name = SourceName::new(&first.namespace().unwrap_or_default(), &first.name_any());
+        Self {
+            inbox: Inbox::new(&context.fleet, &name, object),
+            context,
+            name,
+            poller: Poller::default(),
+            webhook: Webhook::default(),
+            repair: RepairSchedule::new(),
+            asked: None,
+            child_error: None,
+            backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
+            next_poll: Instant::now(),
+            status: first.status.clone().unwrap_or_default(),
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        loop {
+            let object = self.inbox.object.borrow_and_update().clone();
+            if object.metadata.deletion_timestamp.is_none() {
+                self.reconcile(&object).await;
+            }
+            if self.wait(&object).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn reconcile(&mut self, object: &GitRepository) {
+        let asked = Asked {
+            generation: object.metadata.generation,
+            requested_at: object.annotations().get(REQUESTED_AT).cloned(),
+        };
+        if self.asked.as_ref() == Some(&asked) && Instant::now() < self.next_poll {
+            return;
+        }
+        let new_spec = self.asked.as_ref().map(|was| was.generation) != Some(asked.generation);
+        self.asked = Some(asked);
+        self.keep_child(object, new_spec).await;
+        if new_spec || self.webhook.is_due(object) {
+            let (secrets, receivers) = (&self.context.secrets, &self.context.receivers);
+            let webhook = &mut self.webhook;
+            webhook.keep(secrets, receivers, object, &self.name).await;
+        }
+        let live = self.status.revision.clone();
+        let poll = self.poll(object, new_spec).await;
+        let assessment = assess(Observed {
+            name: &self.name,
+            secret: object.spec.secret_ref.as_ref().map(|secret| &*secret.name),
+            poll,
+            child_error: self.child_error.clone(),
+            webhook_error: self.webhook.error.clone(),
+            live: live.as_deref(),
+        });
+        let pause = assessment
+            .next_poll
+            .pause(object.spec.interval.into(), &mut self.backoff);
+        self.next_poll = Instant::now() + pause;
+        self.report(object, assessment).await;
+    }
+
+    async fn keep_child(&mut self, object: &GitRepository, new_spec: bool) {
+        let is_missing = object.spec.sync.is_some() && !self.inbox.child_exists();
+        if new_spec || is_missing || self.child_error.is_some() {
+            let kept = child::keep(&self.context.client, object, &self.name).await;
+            self.child_error = kept.err().map(|error| error.to_string());
+        }
+    }
+
+    async fn poll(&mut self, object: &GitRepository, new_spec: bool) -> Poll {
+        if object.spec.suspend {
+            return Poll::Suspended;
+        }
+        let repositories = self.context.metrics.figures().repositories.clone();
+        let _at_work = repositories.at_work(&self.name.namespace, &self.name.name);
+        let poller = &mut self.poller;
+        match poller
+            .poll(&self.context, object, &self.name, new_spec)
+            .await
+        {
+            Ok(found) => {
+                let revision = self.publish(object, &found);
+                Poll::Fetched {
+                    revision,
+                    signer: found.signer,
+                }
+            }
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// Gives a revision to the Syncs. Returns its name.
+    fn publish(&mut self, object: &GitRepository, found: &Found) -> String {
+        let snapshot = &found.snapshot;
+        let revision = snapshot.revision.to_string();
+        let sources = &self.context.fleet.sources;
+        let known = sources.read(&self.name).latest;
+        let at = match known {
+            Some(known) if known.snapshot.revision == snapshot.revision => known.at,
+            _ => self.first_seen(&revision),
+        };
+        if self.status.revision.as_deref() != Some(revision.as_str()) {
+            // Before a Sync can tell what became of it.
+            let note = format!("{revision} by {}: {}", snapshot.author, snapshot.subject);
+            let notifier = &self.context.notifier;
+            notifier.tell(object, Level::Normal, Reason::ChangeCommitted, &note);
+        }
+        // Also the newest snapshot of a revision that is known: its objects may have moved, when the cache
+        // was found corrupt or had grown too large.
+        sources.update(&self.name, |view| {
+            *view = SourceView {
+                latest: Some(FetchedRevision {
+                    snapshot: Arc::clone(snapshot),
+                    at,
+                }),
+                problem: None,
+            };
+        });
+        self.status.committed_at = Some(Time(snapshot.committed_at));
+        self.status.observed_at = Some(Time(at));
+        self.status.revision = Some(revision.clone());
+        revision
+    }
+
+    /// When a revision was first seen: a restart of the operator is no new observation.
+    fn first_seen(&self, revision: &str) -> Timestamp {
+        match &self.status.observed_at {
+            Some(at) if self.status.revision.as_deref() == Some(revision) => at.0,
+            _ => Timestamp::now(),
+        }
+    }
+
+    /// Tells Syncs, metrics, events and the status what was found, each only what is new.
+    async fn report(&mut self, object: &GitRepository, assessment: Assessment) {
+        let Assessment {
+            verdicts, problem, ..
+        } = assessment;
+        if problem.is_some() {
+            let sources = &self.context.fleet.sources;
+            sources.update(&self.name, |view| view.problem = problem);
+        }
+        if let Some(ready) = verdicts.first() {
+            let rows = &self.context.metrics.figures().repositories;
+            rows.set(&self.name.namespace, &self.name.name, |row| {
+                row.ready.turns(ready.status == Some(true), ready.reason);
+            });
+        }
+        let failure = verdicts.first().cloned();
+        let before: &[Condition] = &self.status.conditions;
+        let generation = object.metadata.generation;
+        let now = Time(Timestamp::now());
+        let status = GitRepositoryStatus {
+            observed_generation: generation,
+            conditions: set_conditions(before, verdicts, generation, &now),
+            last_handled_reconcile_at: object.annotations().get(REQUESTED_AT).cloned(),
+            ..self.status.clone()
+        };
+        if object.status.as_ref() == Some(&status) && self.status == status {
+            return;
+        }
+        if assess::news(before, &status.conditions).is_some()
+            && let Some(ready) = failure
+        {
+            let notifier = &self.context.notifier;
+            notifier.tell(object, Level::Warning, ready.reason, &ready.message);
+        }
+        self.status = status;
+        self.write().await;
+    }
+
+    async fn write(&mut self) {
+        let context = &self.context;
+        context.cluster.applies.quiet().await;
+        let SourceName { namespace, name } = &self.name;
+        let written = write_status::<GitRepository>(context, namespace, name, &self.status).await;
+        if let Err(error) = written {
+            tracing::warn!(%namespace, %name, %error, "writing the status of a GitRepository");
+            let retry = Instant::now() + self.backoff.pause();
+            self.next_poll = self.next_poll.min(retry);
+        }
+    }
+}
+
+fn failed(error: &PollError) -> Poll {
+    Poll::Failed {
+        reason: error.reason(),
+        message: error.message(),
+    }
+}
+
+/// The figures of a repository whose driver has not begun yet, as its status tells them.
+pub(crate) fn figures(object: &GitRepository) -> RepositoryFigures {
+    let status = object.status.as_ref();
+    let conditions = status.map(|status| status.conditions.as_slice());
+    let mut ready = Ready::of(conditions.unwrap_or_default());
+    if object.spec.suspend {
+        ready.turns(false, Reason::Suspended);
+    }
+    RepositoryFigures {
+        ready,
+        fetched_at: None,
+    }
+}

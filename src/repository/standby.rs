@@ -1,0 +1,73 @@
+//! What a standby keeps filled for a repository, so that it goes on at once when it comes to lead: the
+//! cache. Nothing here writes to the API server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::assess::LONGEST_PAUSE;
+use super::login::Login;
+use super::poll::{self, PollError};
+use crate::api::{GitRepository, Reason};
+use crate::backoff::Backoff;
+use crate::controller::Context;
+use crate::fleet::SourceName;
+
+/// Fetches each revision that the leader says it has fetched, once, so that a standby costs the Git server no
+/// polls.
+pub(crate) async fn standby(
+    context: Arc<Context>,
+    mut object: watch::Receiver<Arc<GitRepository>>,
+) {
+    let mut backoff = Backoff::new(Duration::from_secs(1), LONGEST_PAUSE);
+    let mut fetched = None;
+    loop {
+        let now = object.borrow_and_update().clone();
+        let revision = now.status.as_ref().and_then(|was| was.revision.clone());
+        let idle = now.spec.suspend || now.metadata.deletion_timestamp.is_some();
+        let mut retry = None;
+        if revision.is_some() && revision != fetched && !idle {
+            match fetch(&context, &now).await {
+                Ok(()) => {
+                    fetched = revision;
+                    backoff.reset();
+                }
+                Err(error) => {
+                    let error = error.message();
+                    let (namespace, name) = (now.namespace(), now.name_any());
+                    tracing::debug!(namespace, name, error, "a standby cannot fetch");
+                    retry = Some(Instant::now() + backoff.pause());
+                }
+            }
+        }
+        let pause = async {
+            match retry {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = object.changed() => if changed.is_err() { return },
+            () = pause => (),
+        }
+    }
+}
+
+async fn fetch(context: &Context, object: &GitRepository) -> Result<(), PollError> {
+    let name = SourceName::new(&object.namespace().unwrap_or_default(), &object.name_any());
+    let mut login = Login::default();
+    let (credentials, proxy) = login.read(&context.secrets, object, &name).await?;
+    let started = Instant::now();
+    let request = poll::request(object, credentials, proxy);
+    let fetched = context.cache.fetch(request).await;
+    let outcome = fetched
+        .as_ref()
+        .map_or_else(|error| error.reason(), |_| Reason::Fetched);
+    let metrics = &context.metrics;
+    metrics.fetch(outcome, started.elapsed());
+    fetched?;
+    Ok(())
+}

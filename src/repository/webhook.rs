@@ -1,0 +1,109 @@
+//! The webhook of a repository: who may wake its driver.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::api::{GitRepository, Reason};
+use crate::fleet::SourceName;
+use crate::secrets::{Data, SecretName, Secrets, ValueError, Watched};
+use crate::server::{Receiver, Receivers};
+use crate::source::Reference;
+use crate::webhook::{Follows, RepositoryUrl, Secret};
+
+/// The key of the Secret that `spec.webhook` names. Flux's `Receiver` has the same.
+const KEY: &str = "token";
+
+/// Why a Secret is none of a webhook.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TokenError {
+    #[error("has no key {KEY}")]
+    NoKey,
+    #[error("has nothing under the key {KEY}")]
+    Empty,
+}
+
+/// The webhook of one repository.
+#[derive(Default)]
+pub(super) struct Webhook {
+    token: Watched<Secret>,
+    /// What a delivery wakes. A [`Notify`] keeps one permit, also while a fetch is under way.
+    pub(super) poke: Arc<Notify>,
+    /// Why webhooks do not work, for the condition.
+    pub(super) error: Option<(Reason, String)>,
+}
+
+impl Webhook {
+    /// Whether the Secret has to be read, again or for the first time.
+    pub(super) fn is_due(&self, object: &GitRepository) -> bool {
+        object.spec.webhook.is_some() && !self.token.has_value()
+    }
+
+    /// Makes the repository's receiver what `spec.webhook` and its Secret say. While the Secret is missing
+    /// or unusable there is no receiver, and every delivery is refused.
+    pub(super) async fn keep(
+        &mut self,
+        secrets: &Secrets,
+        receivers: &Receivers,
+        object: &GitRepository,
+        name: &SourceName,
+    ) {
+        self.error = None;
+        let Some(webhook) = &object.spec.webhook else {
+            self.token.clear();
+            receivers.remove(name);
+            return;
+        };
+        let secret = SecretName::new(&name.namespace, &webhook.secret_ref.name);
+        match self.token.get(secrets, &secret, "", parse).await {
+            Ok(secret) => {
+                let receiver = Receiver {
+                    urls: RepositoryUrl::parse(&object.spec.url).into_iter().collect(),
+                    follows: follows(&Reference::from(object.spec.reference.as_ref())),
+                    secret,
+                    poke: Arc::clone(&self.poke),
+                };
+                receivers.set(name, receiver);
+            }
+            Err(error) => {
+                let reason = match error.is_unavailable() {
+                    true => Reason::ApiUnavailable,
+                    false => {
+                        receivers.remove(name);
+                        Reason::WebhookInvalid
+                    }
+                };
+                self.error = Some((reason, format!("spec.webhook: {}", text(&error))));
+            }
+        }
+    }
+
+    /// Waits until the Secret has changed.
+    pub(super) async fn changed(&mut self) {
+        self.token.changed().await;
+    }
+}
+
+fn parse(data: &Data) -> Result<Secret, TokenError> {
+    let token = data.get(KEY).ok_or(TokenError::NoKey)?;
+    Secret::new(token).map_err(|_| TokenError::Empty)
+}
+
+fn text(error: &ValueError<TokenError>) -> String {
+    match error {
+        ValueError::Content { secret, source } => format!("Secret {secret} {source}"),
+        ValueError::Read(error) => error.to_string(),
+    }
+}
+
+/// Which pushes can change the commit that a reference means.
+fn follows(reference: &Reference) -> Follows {
+    match reference {
+        Reference::Default => Follows::DefaultBranch,
+        Reference::Branch(branch) => Follows::Branch(branch.clone()),
+        Reference::Tag(tag) => Follows::Tag(tag.clone()),
+        Reference::Semver(_) => Follows::Tags,
+        Reference::Name(name) => Follows::Name(name.clone()),
+        Reference::Commit(_) => Follows::Commit,
+    }
+}
