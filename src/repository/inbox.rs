@@ -51,6 +51,7 @@ impl Driver {
         let polls = object.metadata.deletion_timestamp.is_none();
         let latest = self.context.fleet.sources.read(&self.name).latest;
         let snapshot = latest.map(|latest| latest.snapshot);
+        let poke = Arc::clone(&self.webhook.poke);
         let now = Instant::now;
         tokio::select! {
             changed = self.inbox.object.changed() => changed.map_err(|_| Gone)?,
@@ -66,7 +67,7 @@ impl Driver {
             () = self.webhook.changed() => self.next_poll = now(),
             // Somebody read from a copy that is damaged, and waits for a sound one.
             due = self.repair.due(snapshot) => self.next_poll = self.next_poll.min(due),
-            () = self.webhook.poke.notified() => self.next_poll = now(),
+            () = poke.notified() => self.next_poll = now(),
             () = tokio::time::sleep_until(self.next_poll), if polls => (),
         }
         Ok(())
