@@ -64,9 +64,85 @@ pub async fn within<T, L: Look<T>>(
     }
 }
 
-/// Holds for all of `time` that `look` gives nothing; panics with what it gave.
+/// Holds for all of `time` that `look` gives nothing; panics with what it gave. At least one look ends after
+/// that time. A look that does not come back is a failure: nobody knows what it would have seen.
 pub async fn never<T: Debug>(what: &str, time: Duration, look: impl AsyncFnMut() -> Option<T>) {
-    if let Ok(value) = within(time, look).await {
-        panic!("{what}: {value:#?}");
+    never_with(what, time, PATIENCE, look).await;
+}
+
+/// [`never`], where a look may take `longest`.
+async fn never_with<T: Debug>(
+    what: &str,
+    time: Duration,
+    longest: Duration,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) {
+    let end = Instant::now() + time;
+    loop {
+        match tokio::time::timeout(longest, look()).await {
+            Err(_) => panic!("{what}: not known, a look took longer than {longest:?}"),
+            Ok(Some(value)) => panic!("{what}: {value:#?}"),
+            Ok(None) if Instant::now() >= end => return,
+            Ok(None) => tokio::time::sleep(POLL).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    async fn panics(test: impl Future<Output = ()>) -> bool {
+        std::panic::AssertUnwindSafe(test)
+            .catch_unwind()
+            .await
+            .is_err()
+    }
+
+    #[tokio::test]
+    async fn never_fails_where_a_look_does_not_come_back() {
+        let hangs = async || pending::<Option<()>>().await;
+        assert!(panics(never_with("it", SHORT, SHORT, hangs)).await);
+    }
+
+    #[tokio::test]
+    async fn never_sees_what_a_slow_look_finds_after_the_time() {
+        let slow = async || {
+            tokio::time::sleep(SHORT * 3).await;
+            Some(())
+        };
+        assert!(panics(never("it", SHORT, slow)).await);
+    }
+
+    #[tokio::test]
+    async fn never_looks_to_the_end_of_its_time() {
+        let begin = Instant::now();
+        let late = async || (begin.elapsed() >= SHORT - POLL).then_some(());
+        assert!(panics(never("it", SHORT, late)).await);
+        let mut looks = 0;
+        never("it", Duration::ZERO, async || {
+            looks += 1;
+            None::<()>
+        })
+        .await;
+        assert_eq!(looks, 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_awaited_is_seen_in_the_first_look() {
+        assert_eq!(within(Duration::ZERO, async || Some(1)).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn a_wait_without_an_answer_says_so() {
+        let hangs = async || pending::<Option<()>>().await;
+        let last = within(SHORT, hangs).await.unwrap_err();
+        assert!(last.contains("did not come back"), "{last}");
     }
 }
