@@ -11,6 +11,7 @@ mod empty;
 mod floor;
 mod large;
 mod load;
+mod many;
 mod mono;
 mod pushed;
 mod report;
@@ -33,6 +34,9 @@ struct Options {
     /// ConfigMaps of the large Sync.
     #[arg(long, default_value_t = 10_000)]
     objects: usize,
+    /// Syncs of the row of many Syncs.
+    #[arg(long, default_value_t = 1_000)]
+    syncs: usize,
     /// Repetitions of what takes milliseconds.
     #[arg(long, default_value_t = 15)]
     rounds: usize,
@@ -74,6 +78,9 @@ async fn main() {
     }
     if options.wants(&[8]) {
         empty::measure(&options, &mut report).await;
+    }
+    if options.wants(&[9]) {
+        many::measure(&options, &mut report).await;
     }
     report.sort();
     println!("\n{}", report.table());

@@ -18,7 +18,7 @@ use crate::seen;
 use towline_testing::usage::{Memory, processor_time};
 
 const SYNCS: usize = 250;
-const EACH: usize = 4;
+pub const EACH: usize = 4;
 
 /// Connection counts for status patches: more of them are in flight than of applies.
 const CONNECTIONS: [usize; 3] = [8, 16, 32];
@@ -112,13 +112,13 @@ pub async fn measure(options: &Options, report: &mut Report) {
     });
 }
 
-fn file(index: usize, value: &str) -> (String, Option<String>) {
+pub fn file(index: usize, value: &str) -> (String, Option<String>) {
     let name = Load::name(index);
     let path = format!("apps/{:03}/{name}.yaml", index / EACH);
     (path, Some(config_map_file(HOME, &name, value)))
 }
 
-async fn create(api: &Api<Sync>, index: usize) {
+pub async fn create(api: &Api<Sync>, index: usize) {
     let name = format!("app-{index:03}");
     create_sync(api, &name, "mono", &format!("apps/{index:03}")).await;
 }
@@ -152,7 +152,7 @@ async fn status_floor(bed: &Bed) -> (Vec<f64>, usize) {
     (floors, CONNECTIONS[fastest.unwrap_or_default()])
 }
 
-fn status_call(index: usize, counter: usize) -> Call {
+pub fn status_call(index: usize, counter: usize) -> Call {
     let revision = format!("main@sha1:{counter:040x}");
     let now = jiff::Timestamp::now().to_string();
     let second = "2026-01-01T00:00:00Z";

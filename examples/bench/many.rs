@@ -1,0 +1,215 @@
+//! Row 9: many small Syncs of one repository: installed, every app changed, one file changed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use kube::api::{DeleteParams, ListParams};
+use serde_json::json;
+use towline_testing::usage::{Memory, processor_time};
+
+use crate::Options;
+use crate::bed::{Bed, Requests, ready_at};
+use crate::floor::Call;
+use crate::load::Load;
+use crate::mono::{EACH, create, file, status_call};
+use crate::report::{Limit, Report, Row, Unit, best, median, seconds};
+use crate::seen;
+
+/// Connection counts of which the best is the floor.
+const CONNECTIONS: [usize; 3] = [8, 16, 32];
+
+/// The most memory that the operator may ever have, in MiB, at 1,000 Syncs.
+const PEAK: f64 = 60.0;
+
+/// How often each change is measured.
+const ROUNDS: usize = 3;
+
+/// Seconds that the raw requests take, of the best connection count: the same applies, and one status patch
+/// a Sync.
+struct Floors {
+    install: f64,
+    every: f64,
+    one: f64,
+}
+
+/// What one change took.
+struct Run {
+    seconds: f64,
+    processor: f64,
+    requests: serde_json::Value,
+}
+
+pub async fn measure(options: &Options, report: &mut Report) {
+    let syncs = options.syncs;
+    let mut bed = Bed::start(options).await;
+    report.machine.kubernetes = bed.version().await;
+    create_all(&bed, syncs).await;
+    let floors = floors(&bed, syncs).await;
+    bed.start_operator().await;
+    // What every Sync says of a repository that is not there is no part of the figures.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+
+    let repo = bed.git.repo("mono");
+    let all = 0..syncs * EACH;
+    let commit = repo.commit(
+        &all.map(|index| file(index, "1")).collect::<Vec<_>>(),
+        "first",
+    );
+    let install = run(&bed, syncs, &commit, async || {
+        bed.repository("mono", &repo).await;
+    })
+    .await;
+
+    let (mut every, mut one) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let value = format!("every-{round}");
+        let files: Vec<_> = (0..syncs).map(|sync| file(sync * EACH, &value)).collect();
+        let commit = repo.commit(&files, "every app");
+        every.push(
+            run(&bed, syncs, &commit, async || {
+                bed.announce("mono").await;
+            })
+            .await,
+        );
+        let index = round * 101 % (syncs * EACH);
+        let commit = repo.commit(&[file(index, &format!("one-{round}"))], "one file");
+        one.push(
+            run(&bed, syncs, &commit, async || {
+                bed.announce("mono").await;
+            })
+            .await,
+        );
+    }
+
+    let work = format!("{syncs} Syncs of {EACH} objects");
+    let rows = [
+        (format!("{work}: installed"), vec![install], floors.install),
+        ("… every app changed, p50".to_owned(), every, floors.every),
+        (
+            "… one file changed, all report it, p50".to_owned(),
+            one,
+            floors.one,
+        ),
+    ];
+    for (work, runs, floor) in rows {
+        add(report, work, &runs, floor);
+    }
+    let memory = Memory::of(bed.pid());
+    report.add(Row {
+        number: 9,
+        work: "… memory: peak".to_owned(),
+        measured: memory.peak,
+        floor: None,
+        unit: Unit::MebiBytes,
+        limit: match syncs {
+            0..=1_000 => Limit::AtMost(PEAK),
+            _ => Limit::None,
+        },
+        details: memory.json(),
+    });
+    report.add(Row {
+        number: 9,
+        work: "… notices dropped".to_owned(),
+        measured: dropped(&bed).await,
+        floor: None,
+        unit: Unit::Count,
+        limit: Limit::AtMost(0.0),
+        details: json!(null),
+    });
+}
+
+fn add(report: &mut Report, work: String, runs: &[Run], floor: f64) {
+    let all: Vec<f64> = runs.iter().map(|run| run.seconds).collect();
+    let used: Vec<f64> = runs.iter().map(|run| run.processor).collect();
+    report.add(Row {
+        number: 9,
+        work,
+        measured: median(&all),
+        floor: Some(floor),
+        unit: Unit::Seconds,
+        limit: Limit::TimesFloor(1.3),
+        details: json!({
+            "all": all, "processorSeconds": used,
+            "requests": runs.last().map(|run| run.requests.clone()),
+        }),
+    });
+}
+
+/// From the end of `trigger` until all Syncs report the commit.
+async fn run(bed: &Bed, syncs: usize, commit: &str, trigger: impl AsyncFnOnce()) -> Run {
+    let all = seen::all(&bed.syncs(), syncs, ready_at(commit)).await;
+    let (before, mark) = (processor_time(bed.pid()), bed.cp.audit().mark());
+    trigger().await;
+    let started = Instant::now();
+    let times = all.await.expect("the report of all");
+    // What is written later, events above all, is not to be in the way of the next change.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let last = times.last().expect("a Sync");
+    Run {
+        seconds: seconds(last.saturating_duration_since(started)),
+        processor: seconds(processor_time(bed.pid()) - before),
+        requests: Requests::of(bed.cp.audit_since(mark).await).by_kind(),
+    }
+}
+
+async fn create_all(bed: &Bed, syncs: usize) {
+    let api = bed.syncs();
+    futures::stream::iter(0..syncs)
+        .map(|index| create(&api, index))
+        .buffer_unordered(8)
+        .collect::<Vec<()>>()
+        .await;
+}
+
+/// The raw requests, while no operator runs. The Syncs stay.
+async fn floors(bed: &Bed, syncs: usize) -> Floors {
+    let load = Load::new("floor-many", syncs * EACH);
+    bed.raw(8)
+        .await
+        .send(&Arc::new(load.namespace_calls()))
+        .await;
+    let (mut install, mut every, mut one) = (Vec::new(), Vec::new(), Vec::new());
+    let mut counter = 0;
+    for connections in CONNECTIONS {
+        let raw = bed.raw(connections).await;
+        bed.clear(&load).await;
+        for (times, applies) in [
+            (&mut install, (0..syncs * EACH).collect::<Vec<_>>()),
+            (&mut every, (0..syncs).map(|sync| sync * EACH).collect()),
+            (&mut one, vec![0]),
+        ] {
+            counter += 1;
+            let value = counter.to_string();
+            let applies = applies
+                .iter()
+                .map(|index| load.config_map_call(*index, &value));
+            let statuses = (0..syncs).map(|index| status_call(index, counter));
+            let calls: Vec<Call> = applies.chain(statuses).collect();
+            times.push(seconds(raw.send(&Arc::new(calls)).await));
+        }
+    }
+    bed.clear(&load).await;
+    let api = bed.syncs();
+    let all = ListParams::default();
+    api.delete_collection(&DeleteParams::default(), &all)
+        .await
+        .expect("delete Syncs");
+    create_all(bed, syncs).await;
+    Floors {
+        install: best(&install),
+        every: best(&every),
+        one: best(&one),
+    }
+}
+
+/// What the operator's own metrics count.
+async fn dropped(bed: &Bed) -> f64 {
+    let page = bed.operator().page_as("/metrics", "text/plain").await;
+    let page = page.expect("scrape the operator");
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix("towline_events_dropped_total "));
+    line.and_then(|count| count.trim().parse().ok())
+        .expect("the count of dropped notices")
+}
