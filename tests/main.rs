@@ -47,26 +47,3 @@ mod transports;
 mod verify;
 mod webhook;
 mod world;
-
-use std::{fs, path::Path};
-
-/// A file that nobody declares is a test that nobody runs.
-#[test]
-fn every_file_is_declared() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    for (folder, root) in [("", "main.rs"), ("world", "mod.rs")] {
-        let folder = tests.join(folder);
-        let declared = fs::read_to_string(folder.join(root)).unwrap();
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let module = path.file_stem().unwrap().to_string_lossy();
-            let is_module = path.extension().is_some_and(|extension| extension == "rs")
-                && !path.ends_with(root);
-            assert!(
-                !is_module || declared.contains(&format!("mod {module};")),
-                "{} is not declared in {root}",
-                path.display()
-            );
-        }
-    }
-}
