@@ -10,6 +10,7 @@ const LEFT: &[(&str, &str)] = &[
     ("cluster", "cluster"),
     ("leader", "cluster"),
     ("render", "desired"),
+    ("repository", "fleet"),
     ("server", "fleet"),
     ("source", "source"),
     ("sync", "driver"),

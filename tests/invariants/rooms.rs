@@ -3,7 +3,7 @@
 use super::{room, sources};
 
 /// Lowest first. A room may be one file. Some are on their way: they have their place already.
-const ROOMS: [&str; 30] = [
+const ROOMS: [&str; 31] = [
     "glob",
     "backoff",
     "text",
@@ -23,10 +23,11 @@ const ROOMS: [&str; 30] = [
     "leader",
     "notify",
     "fleet",
+    "secrets",
+    "server",
     "sync",
     "repository",
     "controller",
-    "server",
     "config",
     "log",
     "crds",
@@ -38,8 +39,8 @@ const ROOMS: [&str; 30] = [
 
 /// Rooms that name a higher one today, and who mends it. An entry that nothing needs any more fails the test.
 const LEFT: &[(&str, &str, &str)] = &[
-    ("controller", "server", "fleet"),
-    ("sync", "controller", "driver"),
+    ("repository", "controller", "fleet"),
+    ("sync", "controller", "fleet"),
 ];
 
 fn height(room: &str) -> usize {
