@@ -1,15 +1,15 @@
-//! Applies go first: what is only told about them (statuses of repositories and of Syncs that had
-//! nothing to do, events) waits for a moment in which none is under way. On the API server's side the
-//! two would compete for the same cores, and people wait for the apply.
+//! Applies have priority. Writes that only report (events, statuses of repositories and of Syncs that had
+//! nothing to do) wait until no apply is under way: both would compete for the API server's cores, and
+//! people wait for the apply.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// The time in which the drivers that a new revision wakes begin to apply.
+/// The time that drivers need from being woken by a new revision to their first apply.
 const BEGINNING: Duration = Duration::from_millis(30);
 
-/// The longest wait for a quiet moment: a first sync of thousands of objects holds up no status.
+/// The longest wait. A first sync of thousands of objects must not delay statuses until it ends.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Counts the applies under way; clones share the count.
@@ -23,22 +23,24 @@ impl Default for Applies {
 }
 
 impl Applies {
-    /// An apply, or what most likely leads to some, is under way until the answer is dropped.
+    /// Returns a guard that counts as an apply that is under way. Taken for an apply, and for work that most
+    /// likely leads to one.
     pub fn begin(&self) -> UnderWay {
         self.0.send_modify(|count| *count += 1);
         UnderWay(self.0.clone())
     }
 
-    /// Waits until drivers that were just woken have begun, and none is applying.
+    /// Waits until no apply is under way, for [`PATIENCE`] at most. Gives drivers that were just woken the
+    /// time to begin.
     pub async fn quiet(&self) {
         tokio::time::sleep(BEGINNING).await;
         let mut count = self.0.subscribe();
-        // Out of patience, it is told all the same.
+        // After the longest wait the caller goes on all the same.
         let _ = tokio::time::timeout(PATIENCE, count.wait_for(|count| *count == 0)).await;
     }
 }
 
-/// An apply that is under way.
+/// An apply that is under way, until this is dropped.
 pub struct UnderWay(watch::Sender<usize>);
 
 impl Drop for UnderWay {
@@ -54,7 +56,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn telling_waits_for_applies_but_not_for_ever() {
+    async fn reports_wait_for_applies_but_not_without_end() {
         let applies = Applies::default();
         let started = Instant::now();
         let busy = applies.begin();

@@ -1,9 +1,10 @@
-//! How a watch is resumed, for every watch of the program: own kinds, Secrets, definitions, managed kinds.
+//! Resumes watches. Every watch of the program uses this: own kinds, Secrets, definitions, namespaces and
+//! managed kinds.
 //!
-//! While a watch is interrupted nobody sees what changes, so pauses are short: after an outage of the API
-//! server every watch is back within [`LONGEST_PAUSE`]. Pauses are spread at random over half of their
-//! length, so that thousands of watches do not come back in one moment. kube's own back-off pauses for up
-//! to 30 seconds, and counts a list as a success before it is asked for.
+//! While a watch is interrupted, towline misses changes. Pauses are therefore short: after an outage of the
+//! API server every watch is back within [`LONGEST_PAUSE`]. Each pause is shortened at random by up to a half,
+//! so that thousands of watches do not come back in one moment. kube's own back-off is not used: it pauses for
+//! up to 30 seconds, and it starts over when a list begins, before the list has succeeded.
 
 use std::time::Duration;
 
@@ -19,24 +20,25 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause while the API server cannot be reached.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The longest pause after refusals that last, such as a missing right: a person has to end those.
+/// The longest pause after refusals that last, such as a missing right. Only a person ends those.
 const LONGEST_PAUSE_REFUSED: Duration = Duration::from_secs(10);
 
-/// From when on a refusal lasts. An API server that starts refuses requests as forbidden until it has
-/// read the rights.
+/// Refusals that go on for this long are lasting ones. Before that they may be those of an API server that
+/// starts: it refuses every request as forbidden until it has read the roles.
 const REFUSAL_LASTS: Duration = Duration::from_secs(30);
 
 /// An interruption is logged as a warning when it has lasted this long.
 const WORTH_A_WARNING: Duration = Duration::from_secs(5);
 
-/// Without an error for this long, the next interruption is a new one: a watch that works need not have
-/// any event.
+/// An error that comes this long after the last one begins a new interruption. A watch that works may have no
+/// event that would end the old one.
 const NEW_INTERRUPTION: Duration = Duration::from_secs(60);
 
-/// The events of a watch. After an error the watch pauses as long as that error asks for, and goes on;
-/// each interruption is logged once. `what` names the watched objects in the log.
+/// The events of a watch that is resumed after every error, following the pause that the error asks for. Each
+/// interruption that lasts is logged once; `what` names the watched objects in the log.
 ///
-/// Errors are passed on for followers that keep a state; a follower neither pauses nor logs.
+/// Errors are passed on, so that a follower can record that its state may be old. The follower itself neither
+/// pauses nor logs.
 pub fn resumed<K: Send>(
     what: impl Into<String>,
     events: impl Stream<Item = Result<Event<K>>> + Send,
