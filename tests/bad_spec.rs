@@ -120,6 +120,14 @@ async fn the_api_server_refuses_what_cannot_be_meant() {
         ),
         (sync(json!({"sourceRef": {}})), "spec.sourceRef.name"),
         (
+            sync(json!({"sourceRef": {"kind": "HelmChart", "name": "x"}})),
+            "spec.sourceRef.kind",
+        ),
+        (
+            sync(json!({"sourceRef": {"kind": "", "name": "x"}})),
+            "spec.sourceRef.kind",
+        ),
+        (
             sync(json!({"sourceRef": {"name": ""}})),
             "spec.sourceRef.name",
         ),

@@ -5,7 +5,11 @@
 
 mod condition;
 mod repository;
+mod schema;
 mod sync;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
 
 pub use condition::{ConditionType, Reason, Verdict, set_conditions};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -15,8 +19,8 @@ pub use repository::{
     VerificationMode, Webhook,
 };
 pub use sync::{
-    DeletionPolicy, Dependency, Failure, HistoryEntry, Mode, ObjectCounts, SourceRef, Sync,
-    SyncSettings, SyncSpec, SyncStatus, SyncTimes,
+    DeletionPolicy, Dependency, Failure, HistoryEntry, Mode, ObjectCounts, SourceKind, SourceRef,
+    Sync, SyncSettings, SyncSpec, SyncStatus, SyncTimes,
 };
 
 /// The API group of towline's kinds, and the prefix of its annotations.
@@ -33,9 +37,14 @@ pub const FIELD_MANAGER: &str = "towline";
 pub const FINALIZER: &str = "towline.dev/sync";
 
 /// The custom resource definitions, in the order in which they are written to `crds/`.
-pub fn crds()
--> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
-{
-    use kube::CustomResourceExt;
-    vec![GitRepository::crd(), Sync::crd()]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    let mut crds = vec![GitRepository::crd(), Sync::crd()];
+    for crd in &mut crds {
+        let versions = crd.spec.versions.iter_mut();
+        let schemas = versions.filter_map(|version| version.schema.as_mut());
+        schemas
+            .filter_map(|schema| schema.open_api_v3_schema.as_mut())
+            .for_each(schema::use_known_formats);
+    }
+    crds
 }

@@ -34,7 +34,7 @@ use super::{Condition, Duration, Time};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SyncSpec {
-    /// The GitRepository, in the same namespace.
+    /// Where the files come from: a GitRepository of the same namespace.
     pub source_ref: SourceRef,
 
     /// What to apply and how.
@@ -122,13 +122,25 @@ pub(super) fn duration_schema(_: &mut schemars::SchemaGenerator) -> schemars::Sc
     })
 }
 
-/// A GitRepository of the same namespace.
+/// A source of the same namespace.
 #[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceRef {
+    /// Its kind. `GitRepository` is the only one today.
+    #[serde(default)]
+    pub kind: SourceKind,
+
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+}
+
+/// The kinds of sources.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A Git repository.
+    #[default]
+    GitRepository,
 }
 
 /// A Sync of the same namespace that must be ready first.

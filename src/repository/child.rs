@@ -3,7 +3,7 @@
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 
-use crate::api::{GitRepository, SourceRef, Sync, SyncSpec};
+use crate::api::{GitRepository, SourceKind, SourceRef, Sync, SyncSpec};
 use crate::controller::patch::is_gone;
 use crate::fleet::SourceName;
 
@@ -62,6 +62,7 @@ pub(super) async fn keep(
         (Some(settings), _) => {
             let spec = SyncSpec {
                 source_ref: SourceRef {
+                    kind: SourceKind::GitRepository,
                     name: object.name_any(),
                 },
                 settings: settings.clone(),
