@@ -1,38 +1,19 @@
 //! Which host keys are known: OpenSSH's `known_hosts` (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
-use russh::keys::{Algorithm, HashAlg, PublicKey};
+use ssh_key::known_hosts::{Entry, HostPatterns, Marker};
+use ssh_key::{Algorithm, HashAlg, PublicKey};
 
 use crate::glob;
 
 /// The lines of a `known_hosts` file. Certificates of authorities are not supported: no server is
 /// asked for one, and a host that nothing but an authority speaks for is refused.
-pub(in crate::source::git) struct KnownHosts(Vec<Line>);
+pub(in crate::source::git) struct KnownHosts(Vec<Entry>);
 
 /// What is wrong where a host's key is known by a certificate only.
 const ONLY_AUTHORITY: &str = "it has an authority for the host (@cert-authority) and none of the \
                               host's own keys, and host certificates are not read: add the output \
                               of ssh-keyscan, once you have made sure that it is right";
-
-struct Line {
-    marker: Marker,
-    hosts: Vec<Pattern>,
-    key: PublicKey,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Marker {
-    None,
-    Revoked,
-    Authority,
-}
-
-enum Pattern {
-    Text { glob: String, negated: bool },
-    Hashed { salt: Vec<u8>, hash: Vec<u8> },
-}
 
 /// What is to be thought of a server's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,14 +32,14 @@ impl KnownHosts {
     /// Reads a file; the error is what is wrong with it. A line that cannot be read is an error: it
     /// might be the one that revokes a key.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        let lines: Vec<Line> = text
+        let lines: Vec<Entry> = text
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            .map(|line| Line::parse(line).ok_or("a line in it is not that of a known_hosts file"))
+            .map(|line| parse(line).ok_or("a line in it is not that of a known_hosts file"))
             .collect::<Result<_, _>>()?;
-        let has = |marker| lines.iter().any(|line| line.marker == marker);
-        match (has(Marker::None), has(Marker::Authority)) {
+        let has = |marker: Option<&Marker>| lines.iter().any(|line| line.marker() == marker);
+        match (has(None), has(Some(&Marker::CertAuthority))) {
             (true, _) => Ok(Self(lines)),
             (false, true) => Err(ONLY_AUTHORITY),
             (false, false) => Err("it holds no host key"),
@@ -68,29 +49,32 @@ impl KnownHosts {
     /// What is wrong with the file for a host, before the host is asked.
     pub(super) fn problem(&self, host: &str, port: u16) -> Option<&'static str> {
         let name = name(host, port);
-        let has = |marker| {
-            let mut lines = self.0.iter().filter(|line| line.marker == marker);
-            lines.any(|line| line.is_for(&name))
-        };
-        (has(Marker::Authority) && !has(Marker::None)).then_some(ONLY_AUTHORITY)
+        let has = |marker: Option<&Marker>| self.lines(&name).any(|line| line.marker() == marker);
+        (has(Some(&Marker::CertAuthority)) && !has(None)).then_some(ONLY_AUTHORITY)
     }
 
     /// What is to be thought of `key` as that of a host.
     pub(in crate::source::git) fn judge(&self, host: &str, port: u16, key: &PublicKey) -> HostKey {
         let name = name(host, port);
-        let lines = || self.0.iter().filter(|line| line.is_for(&name));
-        let has = |marker| {
-            lines().any(|line| line.marker == marker && line.key.key_data() == key.key_data())
+        let is_key = |line: &&Entry| line.public_key().key_data() == key.key_data();
+        let has = |marker: Option<&Marker>| {
+            let mut lines = self.lines(&name).filter(is_key);
+            lines.any(|line| line.marker() == marker)
         };
-        if has(Marker::Revoked) {
+        if has(Some(&Marker::Revoked)) {
             HostKey::Revoked
-        } else if has(Marker::None) {
+        } else if has(None) {
             HostKey::Known
-        } else if lines().any(|line| line.marker == Marker::None) {
+        } else if self.lines(&name).any(|line| line.marker().is_none()) {
             HostKey::Changed
         } else {
             HostKey::Unknown
         }
+    }
+
+    /// The lines for the host of that name.
+    fn lines<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Entry> {
+        self.0.iter().filter(move |line| is_for(line, name))
     }
 
     /// The algorithms of the keys that are known of a host, which a server must be asked for: it
@@ -98,11 +82,8 @@ impl KnownHosts {
     pub(in crate::source::git) fn algorithms(&self, host: &str, port: u16) -> Vec<Algorithm> {
         let name = name(host, port);
         let mut found = Vec::new();
-        let hosts = self
-            .0
-            .iter()
-            .filter(|line| line.marker == Marker::None && line.is_for(&name));
-        for algorithm in hosts.map(|line| line.key.algorithm()) {
+        let hosts = self.lines(&name).filter(|line| line.marker().is_none());
+        for algorithm in hosts.map(|line| line.public_key().algorithm()) {
             let signatures = match algorithm {
                 // One kind of key, of which SHA-1 signatures are not taken.
                 Algorithm::Rsa { .. } => [HashAlg::Sha512, HashAlg::Sha256]
@@ -120,67 +101,32 @@ impl KnownHosts {
     }
 }
 
-impl Line {
-    fn parse(line: &str) -> Option<Self> {
-        let mut fields = line.split_ascii_whitespace();
-        let first = fields.next()?;
-        let (marker, hosts) = match first {
-            "@revoked" => (Marker::Revoked, fields.next()?),
-            "@cert-authority" => (Marker::Authority, fields.next()?),
-            _ if first.starts_with('@') => return None,
-            hosts => (Marker::None, hosts),
-        };
-        let key = format!("{} {}", fields.next()?, fields.next()?);
-        Some(Self {
-            marker,
-            hosts: hosts
-                .split(',')
-                .map(Pattern::parse)
-                .collect::<Option<_>>()?,
-            key: PublicKey::from_openssh(&key).ok()?,
-        })
-    }
-
-    /// One pattern has to match, and no negated one may.
-    fn is_for(&self, name: &str) -> bool {
-        let mut is_for = false;
-        for pattern in &self.hosts {
-            match pattern {
-                Pattern::Hashed { salt, hash } => {
-                    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, salt);
-                    is_for |= hmac::verify(&key, name.as_bytes(), hash).is_ok();
-                }
-                Pattern::Text { glob, negated } => {
-                    if glob::matches(glob.as_bytes(), name.as_bytes()) {
-                        if *negated {
-                            return false;
-                        }
-                        is_for = true;
-                    }
-                }
-            }
-        }
-        is_for
-    }
+/// Reads a line; none if it is not one of the format.
+fn parse(line: &str) -> Option<Entry> {
+    // OpenSSH takes any space between fields and anything as a comment; ssh-key takes neither.
+    let count = 3 + usize::from(line.starts_with('@'));
+    let fields: Vec<&str> = line.split_ascii_whitespace().take(count).collect();
+    let entry: Entry = fields.join(" ").parse().ok()?;
+    let is_whole = match entry.host_patterns() {
+        HostPatterns::Patterns(patterns) => !patterns.iter().any(|p| matches!(&**p, "" | "!")),
+        HostPatterns::HashedName { .. } => true,
+    };
+    is_whole.then_some(entry)
 }
 
-impl Pattern {
-    fn parse(text: &str) -> Option<Self> {
-        if let Some(hashed) = text.strip_prefix("|1|") {
-            let (salt, hash) = hashed.split_once('|')?;
-            return Some(Self::Hashed {
-                salt: STANDARD.decode(salt).ok()?,
-                hash: STANDARD.decode(hash).ok()?,
-            });
+/// Whether a line is for the host of that name. One pattern has to match, and no negated one may.
+fn is_for(entry: &Entry, name: &str) -> bool {
+    let matches =
+        |pattern: &str| glob::matches(pattern.to_ascii_lowercase().as_bytes(), name.as_bytes());
+    match entry.host_patterns() {
+        HostPatterns::HashedName { salt, hash } => {
+            let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, salt);
+            hmac::verify(&key, name.as_bytes(), hash).is_ok()
         }
-        let (glob, negated) = match text.strip_prefix('!') {
-            Some(glob) => (glob, true),
-            None => (text, false),
-        };
-        (!glob.is_empty()).then(|| Self::Text {
-            glob: glob.to_ascii_lowercase(),
-            negated,
-        })
+        HostPatterns::Patterns(patterns) => {
+            let negated = |pattern: &String| pattern.strip_prefix('!').is_some_and(matches);
+            patterns.iter().any(|pattern| matches(pattern)) && !patterns.iter().any(negated)
+        }
     }
 }
 
@@ -243,6 +189,8 @@ mod tests {
                 Unknown,
             ),
             (format!("# h\n\n\tg\t{TWO}\n"), "h", 22, Unknown),
+            (format!("h {ONE} # a  comment é"), "h", 22, Known),
+            (format!("h\t {ONE}\n@revoked\t*  {ONE}"), "h", 22, Revoked),
         ] {
             let known = KnownHosts::parse(&lines).unwrap();
             assert_eq!(
