@@ -89,9 +89,12 @@ impl Inventory {
         if let Some(member) = state.syncs.get_mut(sync) {
             member.mailbox = None;
             member.planned = false;
+            member.suspects = HashSet::new();
         }
         state.claims.retain(|_, owner| owner != sync);
         state.wishes.retain(|_, wisher| wisher != sync);
+        state.forget_deleted();
+        state.forget_member(sync);
         self.tell_released();
     }
 
@@ -125,12 +128,10 @@ impl Inventory {
         for key in mine {
             state.claims.insert(key, sync.clone());
         }
-        let State {
-            claims, deleted, ..
-        } = &mut *state;
-        deleted.retain(|key, _| claims.contains_key(key));
-        let member = state.syncs.entry(sync.clone()).or_default();
-        let first = !std::mem::replace(&mut member.planned, true);
+        state.forget_deleted();
+        // The member of a Sync that is gone does not come back: its driver may end later.
+        let member = state.syncs.get_mut(sync);
+        let first = member.is_some_and(|member| !std::mem::replace(&mut member.planned, true));
         if released || first {
             self.tell_released();
         }
@@ -171,8 +172,9 @@ impl Inventory {
     /// Asks to be told of every change of `suspects`, also where our own `managedFields` entry stays:
     /// a drift that somebody undoes by hand leaves no trace in it.
     pub fn suspect(&self, sync: &SyncName, suspects: HashSet<ObjectKey>) {
-        let mut state = lock(&self.state);
-        state.syncs.entry(sync.clone()).or_default().suspects = suspects;
+        if let Some(member) = lock(&self.state).syncs.get_mut(sync) {
+            member.suspects = suspects;
+        }
     }
 
     /// Records the answer to an apply of ours. Returns what is now known of the object: what a
@@ -290,9 +292,8 @@ impl State {
         let owner = seen.owner.clone();
         if let Some(previous) = self.objects.insert(key.clone(), seen)
             && previous.owner != owner
-            && let Some(member) = self.syncs.get_mut(&previous.owner)
         {
-            member.observed.remove(&key);
+            self.lose(&previous.owner, &key);
         }
         self.syncs.entry(owner).or_default().observed.insert(key);
     }
@@ -302,11 +303,31 @@ impl State {
             self.deleted.insert(key.clone(), version);
         }
         if let Some(known) = self.objects.remove(key) {
-            if let Some(member) = self.syncs.get_mut(&known.owner) {
-                member.observed.remove(key);
-            }
+            self.lose(&known.owner, key);
             self.tell(&known.owner, key);
         }
+    }
+
+    /// Takes an object from the Sync that it was of.
+    fn lose(&mut self, owner: &SyncName, key: &ObjectKey) {
+        if let Some(member) = self.syncs.get_mut(owner) {
+            member.observed.remove(key);
+        }
+        self.forget_member(owner);
+    }
+
+    /// Forgets a Sync that is gone and has no object left.
+    fn forget_member(&mut self, sync: &SyncName) {
+        let is_unused = |member: &Member| member.mailbox.is_none() && member.observed.is_empty();
+        if self.syncs.get(sync).is_some_and(is_unused) {
+            self.syncs.remove(sync);
+        }
+    }
+
+    /// Forgets the deletions of objects that no Sync claims.
+    fn forget_deleted(&mut self) {
+        let claims = &self.claims;
+        self.deleted.retain(|key, _| claims.contains_key(key));
     }
 
     fn tell(&self, owner: &SyncName, key: &ObjectKey) {
@@ -396,6 +417,38 @@ mod tests {
         inventory.watched(&key("x"), 11, None);
         assert_eq!(inventory.applied(&key("x"), seen(&a, 10, 1)), None);
         assert!(inventory.applied(&key("x"), seen(&a, 12, 1)).is_some());
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_sync_that_is_gone_with_its_objects() {
+        let inventory = Inventory::default();
+        for number in 0..1_000_u64 {
+            let (sync, other) = (SyncName::new("ns", &number.to_string()), names().0);
+            let (kept, deleted) = (key(&format!("kept-{number}")), key("deleted"));
+            inventory.join(&sync);
+            inventory.claim(&sync, [kept.clone(), deleted.clone()].iter());
+            inventory.suspect(&sync, [kept.clone()].into());
+            inventory.applied(&kept, seen(&sync, 1, 1));
+            inventory.applied(&deleted, seen(&sync, 1, 1));
+            inventory.watched(&deleted, 2, None);
+            inventory.leave(&sync);
+            // A driver that ends late.
+            inventory.suspect(&sync, [kept.clone()].into());
+            inventory.claim(&sync, std::iter::empty());
+            assert_eq!(inventory.owned(&sync).len(), 1, "it may still have objects");
+            // The last object is deleted, or becomes another Sync's.
+            match number % 2 {
+                0 => inventory.watched(&kept, 2, None),
+                _ => {
+                    inventory.watched(&kept, 2, Some(seen(&other, 2, 1)));
+                    inventory.watched(&kept, 3, None);
+                }
+            }
+        }
+        let state = lock(&inventory.state);
+        assert_eq!(state.syncs.len(), 0);
+        assert_eq!(state.objects.len() + state.claims.len(), 0);
+        assert_eq!(state.wishes.len() + state.deleted.len(), 0);
     }
 
     #[test]
