@@ -1,11 +1,28 @@
 //! How a `GitRepository` is reached: credentials and proxy, read from their Secrets, and again when
 //! those change.
 
-use crate::api::{GitRepository, SecretRef};
+use crate::api::{GitRepository, Reason, SecretRef};
 use crate::fleet::SourceName;
-use crate::repository::poll::PollError;
-use crate::secrets::{Data, SecretName, Secrets, Watched};
+use crate::secrets::{Data, SecretName, Secrets, ValueError, Watched};
 use crate::source::{Credentials, CredentialsError, Proxy};
+
+/// Why a Secret cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("spec.{field}: {source}")]
+pub(super) struct LoginError {
+    field: &'static str,
+    source: ValueError<CredentialsError>,
+}
+
+impl LoginError {
+    /// The reason of the condition.
+    pub(super) fn reason(&self) -> Reason {
+        match self.source.is_unavailable() {
+            true => Reason::ApiUnavailable,
+            false => Reason::CredentialsInvalid,
+        }
+    }
+}
 
 /// Credentials and proxy of one repository.
 #[derive(Default)]
@@ -21,7 +38,7 @@ impl Login {
         secrets: &Secrets,
         object: &GitRepository,
         name: &SourceName,
-    ) -> Result<(Credentials, Option<Proxy>), PollError> {
+    ) -> Result<(Credentials, Option<Proxy>), LoginError> {
         let spec = &object.spec;
         let field = Field {
             name: "secretRef",
@@ -64,7 +81,7 @@ impl Field<'_> {
         value: &mut Watched<T>,
         secrets: &Secrets,
         parse: fn(&str, &Data) -> Result<T, CredentialsError>,
-    ) -> Result<Option<T>, PollError> {
+    ) -> Result<Option<T>, LoginError> {
         let Some(secret) = self.secret else {
             value.clear();
             return Ok(None);
@@ -74,7 +91,7 @@ impl Field<'_> {
         let field = self.name;
         match read.await {
             Ok(value) => Ok(Some(value)),
-            Err(source) => Err(PollError::Login { field, source }),
+            Err(source) => Err(LoginError { field, source }),
         }
     }
 }

@@ -3,16 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::login::Login;
+use super::login::{Login, LoginError};
 use super::verifier::{self, Verifier};
 use crate::api::{GitRepository, Reason};
 use crate::chain;
 use crate::controller::Context;
 use crate::fleet::SourceName;
-use crate::secrets::ValueError;
-use crate::source::{
-    self, Credentials, CredentialsError, FetchRequest, Fetched, Proxy, Reference, Snapshot,
-};
+use crate::source::{self, Credentials, FetchRequest, Fetched, Proxy, Reference, Snapshot};
 
 /// Why a poll found nothing that may go live.
 #[derive(Debug, thiserror::Error)]
@@ -21,11 +18,8 @@ pub(super) enum PollError {
     Fetch(#[from] source::Error),
     #[error(transparent)]
     Unverified(#[from] verifier::Error),
-    #[error("spec.{field}: {source}")]
-    Login {
-        field: &'static str,
-        source: ValueError<CredentialsError>,
-    },
+    #[error(transparent)]
+    Login(#[from] LoginError),
 }
 
 impl PollError {
@@ -34,8 +28,7 @@ impl PollError {
         match self {
             Self::Fetch(error) => error.reason(),
             Self::Unverified(error) => error.reason(),
-            Self::Login { source, .. } if source.is_unavailable() => Reason::ApiUnavailable,
-            Self::Login { .. } => Reason::CredentialsInvalid,
+            Self::Login(error) => error.reason(),
         }
     }
 

@@ -28,14 +28,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::PATH;
 use super::receivers::{Reached, Receivers};
 use super::relay::{RELAYED, relay};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::webhook::{Proof, Provider, Secret};
-
-/// The path of the endpoint.
-pub const PATH: &str = "/hook";
 
 /// What a sender may cost.
 #[derive(Clone, Copy, Debug)]

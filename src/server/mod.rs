@@ -17,9 +17,12 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-pub use self::hooks::{Hooks, Limits, PATH};
+pub use self::hooks::{Hooks, Limits};
 pub use self::receivers::{Reached, Receiver, Receivers};
 use crate::metrics::Metrics;
+
+/// The path of the endpoint for webhooks.
+pub const PATH: &str = "/hook";
 
 /// Whether the operator has what it needs to work; clones share it.
 #[derive(Clone, Default)]

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::hooks::PATH;
+use super::PATH;
 
 /// Says that a delivery comes from a standby: it is not handed on again.
 pub(super) static RELAYED: HeaderName = HeaderName::from_static("x-towline-relayed");

@@ -10,8 +10,6 @@ const LEFT: &[(&str, &str)] = &[
     ("cluster", "cluster"),
     ("leader", "cluster"),
     ("render", "desired"),
-    ("repository", "fleet"),
-    ("server", "fleet"),
     ("source", "source"),
     ("sync", "driver"),
     ("verify", "source"),
