@@ -1,7 +1,7 @@
-//! Starts a driver for every resource, tells it of changes, and ends it when the resource is gone.
+//! Starts a driver for every resource, tells the driver of changes, and ends it when the resource is gone.
 //!
-//! A replica that stands by does all of this but to let the drivers take a step: everything that exists
-//! is known, watched and cached, and each driver begins with its resource as it is by then.
+//! A standby does the same, but its drivers wait until it leads. Until then everything that exists is known,
+//! watched and cached; each driver then begins with its resource as it is at that moment.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;

@@ -266,3 +266,23 @@ pub(crate) fn figures(object: &GitRepository) -> RepositoryFigures {
         fetched_at: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A merge patch leaves out what is not named, so a field without a value is written as null.
+    #[test]
+    fn a_status_names_the_fields_that_have_no_value() {
+        let status = serde_json::to_value(GitRepositoryStatus::default()).unwrap();
+        for field in [
+            "observedGeneration",
+            "revision",
+            "committedAt",
+            "observedAt",
+            "lastHandledReconcileAt",
+        ] {
+            assert_eq!(status.get(field), Some(&serde_json::Value::Null), "{field}");
+        }
+    }
+}

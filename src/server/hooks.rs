@@ -1,18 +1,17 @@
 //! The endpoint for webhooks: `POST /hook`, one for all repositories and providers.
 //!
-//! In this order, so that nobody without a secret costs more than a bounded amount of anything:
-//! how many connections, how long and large their heads, how long and large their bodies; then who
-//! sends and whether that is proven; then what the body says. [`Limits`] has the figures.
+//! A delivery is checked in this order, so that a sender without a secret costs a bounded amount: the number of
+//! connections, the time and size of the head, the time and size of the body, the provider and its proof,
+//! and last the content of the body. [`Limits`] has the figures.
 //!
-//! Checking a signature hashes the body once for every secret. That runs apart from everything else
-//! and one at a time, so a flood takes one processor at most, and what one delivery may cost is
-//! bounded too.
+//! Checking a signature hashes the body once for every secret. Checks run on a thread of their own, one at a
+//! time, so that a flood takes one processor at most. The bytes that one delivery may hash are bounded too.
 //!
-//! Every delivery that is proven is answered alike, whatever it reached: who knows the secret of
-//! one repository cannot find out which others there are, nor what they follow.
+//! Every delivery that is proven gets the same answer, whatever it reached. So the secret of one repository does
+//! not reveal which other repositories there are, nor what they follow.
 //!
-//! It wakes drivers of this process. A replica that stands by has none: it hands what it gets on to the
-//! leader, which checks it. What it takes in is bounded by the same limits.
+//! A delivery wakes drivers of this process. A standby has no drivers: it relays deliveries to the leader, which
+//! checks them. The same limits bound what a standby takes in.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};

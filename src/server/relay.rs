@@ -1,5 +1,5 @@
-//! A delivery that reaches a standby is handed on to the leader as it came: only the leader has
-//! drivers to wake, and it checks the proof itself. The answer goes back to the sender.
+//! Relays a delivery that reached a standby to the leader, unchanged: only the leader has drivers to wake, and it
+//! checks the proof itself. The leader's answer goes back to the sender.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use tokio::time::timeout;
 
 use super::PATH;
 
-/// Says that a delivery comes from a standby: it is not handed on again.
+/// Marks a delivery that comes from a standby, so that it is not relayed again.
 pub(super) static RELAYED: HeaderName = HeaderName::from_static("x-towline-relayed");
 
 /// How long the leader has to answer.
 const TIME: Duration = Duration::from_secs(8);
 
-/// What concerns one connection only, and what is said anew of the next (RFC 9110, 7.6.1).
+/// Headers that are about one connection only; the next connection gets its own (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -81,7 +81,7 @@ async fn send(leader: SocketAddr, request: Request<Full<Bytes>>) -> Result<Statu
         .await
         .map_err(RelayError::Connect)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender; what goes wrong with it, the sender is told as well.
+    // The task ends with the sender, which gets the connection's errors as well.
     tokio::spawn(connection);
     Ok(sender.send_request(request).await?.status())
 }
