@@ -4,6 +4,7 @@
 //! is always present; `Reconciling` and `Stalled` only while they are true.
 
 mod condition;
+mod intent;
 mod repository;
 mod schema;
 mod sync;

@@ -1,10 +1,11 @@
-//! What a driver was told to do, whichever API said so.
+//! What a driver is told to do, whichever API says so.
+//!
+//! Plain values without a wire format. `api` makes them from towline's own custom resources; a second API
+//! for the same job is another adapter, and no driver notices. Names a Secret by its name alone: it is in
+//! the namespace of what names it.
 
-/// What the objects of a Sync are made of, beside the revision.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RenderIntent {
-    /// The folder or file, relative to the root of the tree; empty for all of it.
-    pub path: String,
-    /// The namespace of every namespaced object, whatever its manifest says.
-    pub target_namespace: Option<String>,
-}
+mod source;
+mod sync;
+
+pub use source::{GitIntent, GitReference, SignedPart, SourceIntent, VerifyIntent};
+pub use sync::{Mode, OnDeletion, RenderIntent, SyncIntent};

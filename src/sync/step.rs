@@ -20,6 +20,7 @@ use crate::api::{Mode, REQUESTED_AT, Reason, Sync, SyncSettings};
 use crate::cluster::{Applied, ServedKind, UnderWay, WriteError};
 use crate::desired::Item;
 use crate::fleet::FetchedRevision;
+use crate::intent::RenderIntent;
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Cause, Judgement, Record, judge};
 
@@ -151,7 +152,7 @@ impl Driver {
     /// Makes the newest revision the target, unless it cannot be read. What is live stays then. Whoever
     /// has to read it most likely has something to apply: that is under way until the answer is dropped.
     async fn retarget(&mut self, object: &Sync, seen: &FetchedRevision) -> Option<UnderWay> {
-        let scope = target::scope(&object.spec.settings);
+        let scope = RenderIntent::from(&object.spec.settings);
         let revision = seen.snapshot.revision.to_string();
         if let Some(target) = &self.target
             && target.revision == revision

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::api::{Reason, SyncSettings};
+use crate::api::Reason;
 use crate::cluster::Kinds;
 use crate::content::Tree;
 use crate::desired::{self, Desired, DesiredError, Item, Misplaced, Reading, Resolved};
@@ -39,14 +39,6 @@ impl TargetError {
             Self::Desired(error) => error.is_lasting(),
             Self::Interrupted => false,
         }
-    }
-}
-
-/// What the objects are made of, beside the revision.
-pub(super) fn scope(settings: &SyncSettings) -> RenderIntent {
-    RenderIntent {
-        path: settings.path.clone(),
-        target_namespace: settings.target_namespace.clone(),
     }
 }
 

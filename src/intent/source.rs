@@ -1,0 +1,80 @@
+//! What the driver of a source is told to do.
+
+use std::time::Duration;
+
+/// What the driver of a source is told to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceIntent {
+    /// Counts the changes of what is asked for.
+    pub generation: Option<i64>,
+    /// Changes when somebody asks for a fetch now.
+    pub requested_at: Option<String>,
+    /// The source is to be deleted.
+    pub deleting: bool,
+    /// Time between two polls.
+    pub interval: Duration,
+    /// The longest that one fetch may take.
+    pub timeout: Duration,
+    /// Do not fetch.
+    pub suspend: bool,
+    /// The Secret with the credentials.
+    pub credentials: Option<String>,
+    /// The Secret with the proxy.
+    pub proxy: Option<String>,
+    /// The Secret with the webhook's token, where pushes are announced.
+    pub webhook: Option<String>,
+    /// Whose signature a revision needs.
+    pub verify: Option<VerifyIntent>,
+    /// What to fetch.
+    pub git: GitIntent,
+}
+
+/// Which commits of which Git repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitIntent {
+    /// The URL of the repository.
+    pub url: String,
+    /// Which commit to follow.
+    pub reference: GitReference,
+    /// Fetch submodules too.
+    pub recurse_submodules: bool,
+    /// Fetch all commits that lead to the one that is followed.
+    pub full_history: bool,
+}
+
+/// Which commit of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GitReference {
+    /// The branch that the remote's HEAD names.
+    Default,
+    /// A branch, without `refs/heads/`.
+    Branch(String),
+    /// A tag, without `refs/tags/`.
+    Tag(String),
+    /// The tag with the highest version in a range.
+    Semver(String),
+    /// A ref by its full name.
+    Name(String),
+    /// A full commit id.
+    Commit(String),
+}
+
+/// Whose signature a revision needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyIntent {
+    /// What has to be signed.
+    pub part: SignedPart,
+    /// The Secret with the keys of those who may sign.
+    pub signers: String,
+}
+
+/// What has to be signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignedPart {
+    /// The commit.
+    Commit,
+    /// The annotated tag that the reference names.
+    Tag,
+    /// Both.
+    CommitAndTag,
+}
