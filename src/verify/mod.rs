@@ -116,7 +116,10 @@ fn signed_by(signed: &Signed, signers: &Signers, now: Timestamp) -> Result<Signe
             let at = signed.at.unwrap_or(now);
             ssh::verify(armour, &signed.payload, signers, at)
         }
-        Signature::OpenPgp(armour) => openpgp::verify(armour, &signed.payload, signers, now),
+        Signature::OpenPgp(armour) => {
+            let (certificates, secret) = (&signers.openpgp, &signers.secret);
+            openpgp::verify(armour, &signed.payload, certificates, secret, now)
+        }
     }
 }
 

@@ -12,7 +12,6 @@ use super::allowed::MIN_RSA_BITS;
 use super::key::{Key, Signer};
 use super::refusal::{Place, Why};
 use super::shown;
-use super::signers::Signers;
 
 const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 const END: &str = "-----END PGP PUBLIC KEY BLOCK-----";
@@ -92,17 +91,17 @@ fn merge(into: &mut SignedPublicKey, from: SignedPublicKey) {
     }
 }
 
-/// Checks a signature over `payload`.
+/// Checks a signature over `payload` by the certificates of a Secret.
 pub(super) fn verify(
     armour: &str,
     payload: &[u8],
-    signers: &Signers,
+    certificates: &[Certificate],
+    secret: &str,
     now: Timestamp,
 ) -> Result<Signer, Why> {
     let signature = read(armour)?;
     let claimed = claimed(&signature).ok_or(Why::Unreadable("it does not name its key"))?;
-    let makers = signers
-        .openpgp
+    let makers = certificates
         .iter()
         .flat_map(|certificate| Some((certificate, certificate.maker_of(&signature)?)));
     // Two keys may have one id; only a key's fingerprint is its own.
@@ -116,7 +115,7 @@ pub(super) fn verify(
     Err(refused.unwrap_or_else(|| Why::Unknown {
         key: claimed,
         place: Place {
-            secret: signers.secret.clone(),
+            secret: secret.to_owned(),
             key: None,
         },
     }))

@@ -17,6 +17,7 @@
 
 mod auth;
 mod cache;
+mod entry;
 mod error;
 mod generation;
 mod libgit2;

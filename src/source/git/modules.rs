@@ -10,8 +10,8 @@ use std::path::Path;
 
 use git2::{Config, Oid, Repository};
 
+use super::entry::kind_of;
 use super::url::RemoteUrl;
-use super::view::kind_of;
 use crate::source::error::Error;
 use crate::source::path::{Kind, TreePath};
 

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use git2::Oid;
 use jiff::Timestamp;
 
+use super::entry::object_id;
 use super::generation::Generation;
 use super::limits::CacheSettings;
 use super::modules::Modules;
 use super::resolve::ResolvedRef;
-use super::view::{View, object_id};
+use super::view::View;
 use crate::content::{
     BlobId, IGNORE_FILE, Listing, ObjectId, ReadError, Revision, SourceFile, Tree, TreeId,
 };

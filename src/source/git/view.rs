@@ -5,31 +5,11 @@ use std::collections::HashMap;
 
 use git2::{Oid, Repository, Tree};
 
+use super::entry::{kind_of, object_id};
 use super::modules::Modules;
 use crate::content::{BlobId, ObjectId};
 use crate::source::error::Error;
 use crate::source::path::{Children, Kind, MAX_TARGET, Nodes};
-
-/// File modes of tree entries.
-const MODE_TREE: i32 = 0o040_000;
-const MODE_LINK: i32 = 0o120_000;
-const MODE_COMMIT: i32 = 0o160_000;
-
-/// What a tree entry is, by its file mode.
-pub(super) fn kind_of(mode: i32) -> Kind {
-    match mode {
-        MODE_TREE => Kind::Folder,
-        MODE_LINK => Kind::Link,
-        MODE_COMMIT => Kind::Submodule,
-        // 0644, 0755 and what old versions of Git wrote.
-        _ => Kind::File,
-    }
-}
-
-/// A Git id as the id of content that it is.
-pub(super) fn object_id(id: Oid) -> ObjectId {
-    ObjectId::new(id.as_bytes())
-}
 
 /// A revision's tree, open for reading.
 pub(super) struct View<'r> {

@@ -1,0 +1,27 @@
+//! What an entry of a Git tree is, in the words of the other sources.
+
+use git2::Oid;
+
+use crate::content::ObjectId;
+use crate::source::path::Kind;
+
+/// File modes of tree entries.
+const MODE_TREE: i32 = 0o040_000;
+const MODE_LINK: i32 = 0o120_000;
+const MODE_COMMIT: i32 = 0o160_000;
+
+/// What a tree entry is, by its file mode.
+pub(super) fn kind_of(mode: i32) -> Kind {
+    match mode {
+        MODE_TREE => Kind::Folder,
+        MODE_LINK => Kind::Link,
+        MODE_COMMIT => Kind::Submodule,
+        // 0644, 0755 and what old versions of Git wrote.
+        _ => Kind::File,
+    }
+}
+
+/// A Git id as the id of content that it is.
+pub(super) fn object_id(id: Oid) -> ObjectId {
+    ObjectId::new(id.as_bytes())
+}
