@@ -23,12 +23,20 @@ impl Backoff {
 
     /// The pause before the next try.
     pub(crate) fn pause(&mut self) -> Duration {
-        let pause = self
-            .first
-            .saturating_mul(1 << self.tries.min(20))
-            .min(self.cap);
+        let pause = self.next();
+        self.advance();
+        pause
+    }
+
+    /// As [`Self::pause`], without counting the try.
+    pub(crate) fn next(&self) -> Duration {
+        let pause = self.first.saturating_mul(1 << self.tries.min(20));
+        jittered(pause.min(self.cap))
+    }
+
+    /// Counts a try.
+    pub(crate) fn advance(&mut self) {
         self.tries += 1;
-        jittered(pause)
     }
 
     /// Starts over, after a success or a change.

@@ -14,7 +14,7 @@ use crate::controller::{self, Context};
 use crate::leader::{self, ElectionSettings, Elector, Leadership, Lost};
 use crate::log;
 use crate::metrics::Metrics;
-use crate::notify::Notifier;
+use crate::notify::{EventWriter, Notifier, Sink};
 use crate::server::{self, Hooks, Limits, Readiness};
 use crate::source::{self, Cache, CacheSettings};
 
@@ -74,11 +74,9 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         args.watch_namespace.clone(),
         metrics.clone(),
     );
-    let (notifier, events) = Notifier::new(
-        clients.requests.clone(),
-        cluster.applies.clone(),
-        metrics.clone(),
-    );
+    let events = EventWriter::new(metrics.clone());
+    let notifier = Notifier::new([Arc::new(events.clone()) as Arc<dyn Sink>]);
+    let events = events.run(clients.requests.clone(), cluster.applies.clone());
     let context = Arc::new(Context::new(
         clients.requests,
         cluster,

@@ -161,7 +161,8 @@ async fn kubectl_waits_and_shows_what_a_person_asks_for() {
     }
     let syncs = case.person(&["get", "syncs"]).await;
     let repositories = case.person(&["get", "gitrepositories"]).await;
-    let message = format!("3 objects equal main@sha1:{first}");
+    let short = format!("main@sha1:{}", &first[..12]);
+    let message = format!("3 objects equal {short}");
     for (table, columns, parts) in [
         (
             syncs,
@@ -171,7 +172,7 @@ async fn kubectl_waits_and_shows_what_a_person_asks_for() {
         (
             repositories,
             "NAME READY REVISION STATUS AGE",
-            vec!["repo", "True", &first],
+            vec!["repo", "True", &short],
         ),
     ] {
         let (head, row) = table.split_once('\n').unwrap();
@@ -182,6 +183,10 @@ async fn kubectl_waits_and_shows_what_a_person_asks_for() {
         assert!(
             parts.iter().all(|part| row.contains(part)),
             "{parts:?} in: {row}"
+        );
+        assert!(
+            !row.contains(&first),
+            "the whole commit is in the status: {row}"
         );
     }
 }

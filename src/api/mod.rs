@@ -7,6 +7,7 @@ mod condition;
 mod intent;
 mod repository;
 mod schema;
+mod summary;
 mod sync;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -19,6 +20,7 @@ pub use repository::{
     GitRef, GitRepository, GitRepositorySpec, GitRepositoryStatus, SecretRef, Verification,
     VerificationMode, Webhook,
 };
+pub use summary::{short_commits, summary};
 pub use sync::{
     DeletionPolicy, Dependency, Failure, HistoryEntry, Mode, ObjectCounts, SourceKind, SourceRef,
     Sync, SyncSettings, SyncSpec, SyncStatus, SyncTimes,

@@ -31,13 +31,13 @@ use super::{Condition, Duration, SyncSettings, Time};
     printcolumn(
         name = "Revision",
         type_ = "string",
-        json_path = ".status.revision",
+        json_path = ".status.shortRevision",
         description = "The revision that Syncs are given"
     ),
     printcolumn(
         name = "Status",
         type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        json_path = ".status.summary",
         description = "What happened last"
     ),
     printcolumn(
@@ -216,6 +216,14 @@ pub struct GitRepositoryStatus {
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+
+    /// What the condition `Ready` says, in one line of at most 200 characters.
+    #[serde(default)]
+    pub summary: Option<String>,
+
+    /// `revision` with the first 12 digits of the commit.
+    #[serde(default)]
+    pub short_revision: Option<String>,
 
     /// The revision that Syncs are given: `<ref>@sha1:<commit>`.
     #[serde(default)]

@@ -24,10 +24,10 @@ use super::{Condition, Duration, Time};
     label("applyset.kubernetes.io/is-parent-type", "true"),
     validation = Rule::new("!has(self.spec.dependsOn) || self.spec.dependsOn.all(d, d.name != self.metadata.name)").message("a Sync cannot depend on itself"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the cluster equals Git"),
-    printcolumn(name = "Revision", type_ = "string", json_path = ".status.lastAppliedRevision", description = "The commit that the cluster now equals"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.shortRevision", description = "The commit that the cluster now equals"),
     printcolumn(name = "Objects", type_ = "integer", json_path = ".status.objects.desired", description = "Objects that Git asks for"),
     printcolumn(name = "Drifted", type_ = "integer", json_path = ".status.objects.drifted", description = "Objects that differ from Git"),
-    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "What happened last"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.summary", description = "What happened last"),
     printcolumn(name = "Source", type_ = "string", json_path = ".spec.sourceRef.name", priority = 1, description = "The GitRepository"),
     printcolumn(name = "Path", type_ = "string", json_path = ".spec.path", priority = 1, description = "The folder in it"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since creation")
@@ -189,6 +189,14 @@ pub struct SyncStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 
+    /// What the condition `Ready` says, in one line of at most 200 characters.
+    #[serde(default)]
+    pub summary: Option<String>,
+
+    /// `lastAppliedRevision` with the first 12 digits of the commit.
+    #[serde(default)]
+    pub short_revision: Option<String>,
+
     /// The revision that was tried last: `<ref>@sha1:<commit>`.
     #[serde(default)]
     pub last_attempted_revision: Option<String>,
@@ -259,20 +267,18 @@ pub struct Failure {
 }
 
 /// The life of a revision, from its author to the cluster.
+//
+// What is none is written as null: a merge patch would keep the last revision's time otherwise.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SyncTimes {
     /// When the commit was made, by its committer's clock.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub committed: Option<Time>,
     /// When towline first saw it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<Time>,
     /// When its last object was applied.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<Time>,
     /// When the cluster was found equal to it and, with `wait`, healthy.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub converged: Option<Time>,
 }
 
@@ -306,4 +312,45 @@ pub struct HistoryEntry {
     /// The first objects that it created, changed or pruned: `created ConfigMap prod/shop`.
     #[serde(default)]
     pub objects: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::CustomResourceExt as _;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::{GitRepository, GitRepositoryStatus};
+
+    /// The fields of `schema` that `written` leaves out. Lists are written whole.
+    fn left_out(schema: &Value, written: &Value, path: &str) -> Vec<String> {
+        let fields = schema["properties"].as_object().into_iter().flatten();
+        fields
+            .flat_map(|(name, schema)| match written.get(name) {
+                None => vec![format!("{path}.{name}")],
+                Some(inner) => left_out(schema, inner, &format!("{path}.{name}")),
+            })
+            .collect()
+    }
+
+    /// A status is a merge patch: what it leaves out stays as it was.
+    #[test]
+    fn what_a_status_does_not_say_is_removed() {
+        let sync = SyncStatus {
+            objects: Some(ObjectCounts::default()),
+            times: Some(SyncTimes::default()),
+            ..SyncStatus::default()
+        };
+        for (definition, written) in [
+            (Sync::crd(), json!(sync)),
+            (GitRepository::crd(), json!(GitRepositoryStatus::default())),
+        ] {
+            let definition = json!(definition);
+            let version = &definition["spec"]["versions"][0];
+            let schema = &version["schema"]["openAPIV3Schema"]["properties"]["status"];
+            assert!(schema["properties"]["conditions"].is_object());
+            let left = left_out(schema, &written, "status");
+            assert!(left.is_empty(), "{left:?}");
+        }
+    }
 }

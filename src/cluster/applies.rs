@@ -2,9 +2,11 @@
 //! nothing to do) wait until no apply is under way: both would compete for the API server's cores, and
 //! people wait for the apply.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// The time that drivers need from being woken by a new revision to their first apply.
 const BEGINNING: Duration = Duration::from_millis(30);
@@ -13,39 +15,52 @@ const BEGINNING: Duration = Duration::from_millis(30);
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Counts the applies under way; clones share the count.
-#[derive(Clone)]
-pub struct Applies(watch::Sender<usize>);
+#[derive(Clone, Default)]
+pub struct Applies(Arc<Count>);
 
-impl Default for Applies {
-    fn default() -> Self {
-        Self(watch::Sender::new(0))
-    }
+#[derive(Default)]
+struct Count {
+    under_way: AtomicUsize,
+    /// The last one has ended. Thousands of Syncs may wait for it: none is woken before.
+    none: Notify,
 }
 
 impl Applies {
     /// Returns a guard that counts as an apply that is under way. Taken for an apply, and for work that most
     /// likely leads to one.
     pub fn begin(&self) -> UnderWay {
-        self.0.send_modify(|count| *count += 1);
-        UnderWay(self.0.clone())
+        self.0.under_way.fetch_add(1, Ordering::SeqCst);
+        UnderWay(Arc::clone(&self.0))
     }
 
     /// Waits until no apply is under way, for [`PATIENCE`] at most. Gives drivers that were just woken the
     /// time to begin.
     pub async fn quiet(&self) {
         tokio::time::sleep(BEGINNING).await;
-        let mut count = self.0.subscribe();
         // After the longest wait the caller goes on all the same.
-        let _ = tokio::time::timeout(PATIENCE, count.wait_for(|count| *count == 0)).await;
+        let _ = tokio::time::timeout(PATIENCE, self.none()).await;
+    }
+
+    async fn none(&self) {
+        loop {
+            let mut none = std::pin::pin!(self.0.none.notified());
+            none.as_mut().enable();
+            if self.0.under_way.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            none.await;
+        }
     }
 }
 
 /// An apply that is under way, until this is dropped.
-pub struct UnderWay(watch::Sender<usize>);
+pub struct UnderWay(Arc<Count>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        if self.0.under_way.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.none.notify_waiters();
+        }
     }
 }
 
@@ -68,6 +83,6 @@ mod tests {
         });
         drop(busy);
         telling.await.unwrap();
-        assert_eq!(*applies.0.borrow(), 0);
+        assert_eq!(applies.0.under_way.load(Ordering::SeqCst), 0);
     }
 }

@@ -23,7 +23,7 @@ use super::Context;
 use super::patch::write_status;
 use crate::api::{
     ConditionType, GitRepository, ObjectCounts, REQUESTED_AT, Reason, Sync, Time, Verdict,
-    set_conditions,
+    set_conditions, summary,
 };
 use crate::backoff::Backoff;
 use crate::cluster::resumed;
@@ -432,10 +432,12 @@ impl<K: Driven> Fleet<K> {
     async fn tell(&self, (namespace, name): &(String, String), refused: &mut Refused) {
         let generation = refused.generation;
         let message = format!("the spec cannot be read: {}", refused.error);
+        let line = summary(&message);
         let verdict = Verdict::new(ConditionType::Ready, false, Reason::InvalidSpec, message);
         let now = Time(Timestamp::now());
         let status = serde_json::json!({
             "observedGeneration": generation,
+            "summary": line,
             "conditions": set_conditions(&[], vec![verdict], generation, &now),
         });
         match write_status::<K>(&self.context, namespace, name, &status).await {

@@ -1,22 +1,20 @@
-//! Events: "change committed", "diff", "converged" and what else a person at 3 a.m. looks for with
-//! `kubectl describe` and `kubectl events`.
+//! Notices: "change committed", "diff", "converged", and what else people want to hear of.
 //!
-//! kube's own recorder drops a new note within six minutes of the last one; here every note matters,
-//! so each becomes an event of its own.
+//! A notice is a value. The [`Notifier`] logs it and gives it to every [`Sink`]; a sink turns it into
+//! something that people see. Today there is one sink: the API server's events ([`events`]).
 
-use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use k8s_openapi::jiff::Timestamp;
-use kube::api::PostParams;
-use kube::{Api, Client, Resource, ResourceExt as _};
-use tokio::sync::mpsc;
+mod events;
+
+use std::sync::Arc;
+
+pub use events::EventWriter;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource;
 
 use crate::api::Reason;
-use crate::cluster::Applies;
-use crate::metrics::Metrics;
-use crate::text;
 
-/// How urgent an event is, in the API's words.
+/// How urgent a notice is, in the words of the events API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// Something happened as it should.
@@ -25,97 +23,99 @@ pub enum Level {
     Warning,
 }
 
-/// Queues events; a task writes them, so that no driver waits for one.
-#[derive(Clone)]
-pub struct Notifier {
-    queue: mpsc::Sender<Event>,
-    metrics: Metrics,
+impl Level {
+    /// The word that an event has in its `type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
 }
 
-/// Events that wait to be written; more are dropped and counted.
-const QUEUE: usize = 1024;
+/// Something that happened to a Sync or a GitRepository.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// The resource.
+    pub about: Arc<ObjectReference>,
+    /// The revision that this is about: `<ref>@sha1:<commit>`.
+    pub revision: Option<String>,
+    /// The class of the notice.
+    pub reason: Reason,
+    /// How urgent it is.
+    pub level: Level,
+    /// The first of the objects that are concerned.
+    pub objects: Vec<String>,
+    /// For people, without secrets.
+    pub message: String,
+    /// When it happened.
+    pub at: Timestamp,
+}
 
-/// The longest note that the API takes, in bytes.
-const LONGEST_NOTE: usize = 1024;
+impl Notice {
+    /// A notice about a resource as a whole, as of now.
+    pub fn about<K: Resource<DynamicType = ()>>(
+        resource: &K,
+        (level, reason): (Level, Reason),
+        revision: Option<&str>,
+        message: String,
+    ) -> Self {
+        Self {
+            about: Arc::new(resource.object_ref(&())),
+            revision: revision.map(str::to_owned),
+            reason,
+            level,
+            objects: Vec::new(),
+            message,
+            at: Timestamp::now(),
+        }
+    }
+
+    /// The commit of its revision.
+    pub fn commit(&self) -> Option<&str> {
+        let (_, commit) = self.revision.as_deref()?.rsplit_once(':')?;
+        Some(commit)
+    }
+}
+
+/// Takes notices and makes them visible. It never waits, so that no driver waits for it.
+pub trait Sink: Send + Sync {
+    /// Takes one notice.
+    fn take(&self, notice: &Arc<Notice>);
+}
+
+/// Gives every notice to every sink; clones share the sinks.
+#[derive(Clone, Default)]
+pub struct Notifier {
+    sinks: Arc<[Arc<dyn Sink>]>,
+}
 
 impl Notifier {
-    /// A notifier, and the task that writes what it is given.
-    pub fn new(
-        client: Client,
-        applies: Applies,
-        metrics: Metrics,
-    ) -> (Self, impl Future<Output = ()>) {
-        let (queue, events) = mpsc::channel(QUEUE);
-        let write = write(client, applies, events, metrics.clone());
-        (Self { queue, metrics }, write)
+    /// A notifier for these sinks.
+    pub fn new(sinks: impl IntoIterator<Item = Arc<dyn Sink>>) -> Self {
+        Self {
+            sinks: sinks.into_iter().collect(),
+        }
     }
 
-    /// Queues an event about `object`.
-    pub fn tell<K: Resource<DynamicType = ()>>(
-        &self,
-        object: &K,
-        level: Level,
-        reason: Reason,
-        note: &str,
-    ) {
-        let about = object.object_ref(&());
-        let name = object.name_any();
+    /// Logs a notice and gives it to every sink.
+    pub fn tell(&self, notice: Notice) {
+        let Notice {
+            about,
+            reason,
+            message,
+            ..
+        } = &notice;
         tracing::info!(
-            kind = %K::kind(&()), namespace = about.namespace.as_deref(), name,
-            reason = reason.as_str(), "{note}"
+            kind = about.kind.as_deref(),
+            namespace = about.namespace.as_deref(),
+            name = about.name.as_deref(),
+            reason = reason.as_str(),
+            "{message}"
         );
-        if self
-            .queue
-            .try_send(event(about, level, reason, note))
-            .is_err()
-        {
-            self.metrics.notice_dropped();
+        let notice = Arc::new(notice);
+        for sink in &*self.sinks {
+            sink.take(&notice);
         }
-    }
-}
-
-async fn write(
-    client: Client,
-    applies: Applies,
-    mut events: mpsc::Receiver<Event>,
-    metrics: Metrics,
-) {
-    while let Some(event) = events.recv().await {
-        applies.quiet().await;
-        let namespace = event.metadata.namespace.clone().unwrap_or_default();
-        let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
-        if let Err(error) = api.create(&PostParams::default(), &event).await {
-            tracing::debug!(%error, "writing an event");
-            metrics.notice_dropped();
-        }
-    }
-}
-
-fn event(about: ObjectReference, level: Level, reason: Reason, note: &str) -> Event {
-    let now = Time(Timestamp::now());
-    Event {
-        metadata: ObjectMeta {
-            generate_name: about.name.as_ref().map(|name| format!("{name}-")),
-            namespace: about.namespace.clone(),
-            ..ObjectMeta::default()
-        },
-        involved_object: about,
-        type_: Some(
-            match level {
-                Level::Normal => "Normal",
-                Level::Warning => "Warning",
-            }
-            .to_owned(),
-        ),
-        reason: Some(reason.as_str().to_owned()),
-        message: Some(text::shorten(note, LONGEST_NOTE)),
-        source: Some(EventSource {
-            component: Some("towline".to_owned()),
-            host: None,
-        }),
-        first_timestamp: Some(now.clone()),
-        last_timestamp: Some(now),
-        count: Some(1),
-        ..Event::default()
     }
 }

@@ -27,13 +27,14 @@ pub(crate) use self::standby::standby;
 use self::webhook::Webhook;
 use crate::api::{
     Condition, GitRepository, GitRepositoryStatus, REQUESTED_AT, Reason, Time, set_conditions,
+    short_commits, summary,
 };
 use crate::backoff::Backoff;
 use crate::controller::Context;
 use crate::controller::patch::write_status;
 use crate::fleet::{FetchedRevision, SourceName, SourceView};
 use crate::metrics::{Ready, RepositoryFigures};
-use crate::notify::Level;
+use crate::notify::{Level, Notice};
 
 /// Drives one repository until its object is gone.
 pub(crate) struct Driver {
@@ -167,8 +168,9 @@ impl Driver {
         if self.status.revision.as_deref() != Some(revision.as_str()) {
             // Before a Sync can tell what became of it.
             let note = format!("{revision} by {}: {}", snapshot.author, snapshot.subject);
-            let notifier = &self.context.notifier;
-            notifier.tell(object, Level::Normal, Reason::ChangeCommitted, &note);
+            let kind = (Level::Normal, Reason::ChangeCommitted);
+            let notice = Notice::about(object, kind, Some(&revision), note);
+            self.context.notifier.tell(notice);
         }
         // Also the newest snapshot of a revision that is known: its objects may have moved, when the cache
         // was found corrupt or had grown too large.
@@ -215,6 +217,8 @@ impl Driver {
         let generation = object.metadata.generation;
         let now = Time(Timestamp::now());
         let status = GitRepositoryStatus {
+            summary: verdicts.first().map(|ready| summary(&ready.message)),
+            short_revision: self.status.revision.as_deref().map(short_commits),
             observed_generation: generation,
             conditions: set_conditions(before, verdicts, generation, &now),
             last_handled_reconcile_at: object.annotations().get(REQUESTED_AT).cloned(),
@@ -226,8 +230,10 @@ impl Driver {
         if assess::news(before, &status.conditions).is_some()
             && let Some(ready) = failure
         {
-            let notifier = &self.context.notifier;
-            notifier.tell(object, Level::Warning, ready.reason, &ready.message);
+            let kind = (Level::Warning, ready.reason);
+            let revision = status.revision.as_deref();
+            let notice = Notice::about(object, kind, revision, ready.message);
+            self.context.notifier.tell(notice);
         }
         self.status = status;
         self.write().await;

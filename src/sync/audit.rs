@@ -1,11 +1,11 @@
 //! The audit log: what became of every object, in one line each, written the moment it is known.
 //!
-//! docs/reference/audit-log.md describes the lines, and programs read them: a field may be added, none is renamed.
+//! README.md describes the lines, and programs read them: a field may be added, none is renamed.
 
 use std::fmt;
 
-use super::apply::{Job, Task};
 use super::target::Target;
+use super::work::{Job, Task};
 use crate::cluster::Applied;
 use crate::desired::Item;
 use crate::manifest::ObjectKey;

@@ -1,4 +1,4 @@
-//! What a Sync's driver remembers of its objects between two wake-ups.
+//! What a Sync's driver remembers of its objects between two rounds.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -32,10 +32,12 @@ pub(super) struct Memory {
     pub(super) counted: HashSet<ObjectKey>,
     /// What is not healthy.
     pub(super) unhealthy: BTreeMap<ObjectKey, Health>,
-    /// How often each object was healed of late.
-    pub(super) fights: HashMap<ObjectKey, Fight>,
-    /// What has to be looked at again without anybody saying so.
+    /// How often each object was corrected lately.
+    pub(super) corrections: HashMap<ObjectKey, CorrectionBackoff>,
+    /// What is looked at again in the next round, though no event names it.
     pub(super) again: HashSet<ObjectKey>,
+    /// What could not be applied because its namespace does not exist.
+    pub(super) homeless: HashSet<ObjectKey>,
     /// Kinds whose first list has not come, so that nothing is known of whose their objects are.
     pub(super) unlisted: HashSet<GroupKind>,
     /// How many objects are ours, left Git and are still there because `prune` is off.
@@ -43,20 +45,38 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Ends the pauses between two tries or corrections of an object.
+    pub(super) fn end_pauses(&mut self) {
+        self.corrections.clear();
+    }
+
+    /// Looks again at what had no namespace.
+    pub(super) fn try_homeless(&mut self) {
+        self.again.extend(self.homeless.iter().cloned());
+    }
+
+    /// The namespaces that objects wait for.
+    pub(super) fn missing_namespaces(&self) -> HashSet<String> {
+        let keys = self.homeless.iter();
+        keys.filter_map(|key| Some(key.namespace.as_ref()?.to_string()))
+            .collect()
+    }
+
     /// Drops what is about objects that are no longer desired.
     pub(super) fn retain(&mut self, desired: impl Fn(&ObjectKey) -> bool) {
         self.records.retain(|key, _| desired(key));
         self.troubles.retain(|key, _| desired(key));
         self.drifted.retain(|key, _| desired(key));
         self.unhealthy.retain(|key, _| desired(key));
-        self.fights.retain(|key, _| desired(key));
+        self.corrections.retain(|key, _| desired(key));
         self.again.retain(|key| desired(key));
+        self.homeless.retain(|key| desired(key));
     }
 }
 
-/// Another controller or person who keeps changing an object back.
+/// Slows down the correction of an object that another controller or a person keeps changing.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fight {
+pub(super) struct CorrectionBackoff {
     rounds: u32,
     last: Instant,
 }
@@ -65,14 +85,14 @@ pub(super) struct Fight {
 const FREE_ROUNDS: u32 = 4;
 /// The longest pause between two corrections of one object.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
-/// After this long without drift a fight is over.
+/// After this long without drift, corrections are made at once again.
 const PEACE: Duration = Duration::from_secs(300);
 
-impl Fight {
+impl CorrectionBackoff {
     /// Counts a correction.
     pub(super) fn again(before: Option<&Self>, now: Instant) -> Self {
         let rounds = match before {
-            Some(fight) if now.duration_since(fight.last) < PEACE => fight.rounds + 1,
+            Some(backoff) if now.duration_since(backoff.last) < PEACE => backoff.rounds + 1,
             _ => 1,
         };
         Self { rounds, last: now }
@@ -93,22 +113,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_fight_is_slowed_down_and_ends() {
+    async fn corrections_that_are_undone_slow_down_and_speed_up_again() {
         let start = Instant::now();
-        let mut fight = Fight::again(None, start);
+        let mut backoff = CorrectionBackoff::again(None, start);
         for _ in 0..2 {
             assert_eq!(
-                fight.next(),
+                backoff.next(),
                 start,
                 "the first corrections are made at once"
             );
-            fight = Fight::again(Some(&fight), start);
+            backoff = CorrectionBackoff::again(Some(&backoff), start);
         }
         for _ in 0..20 {
-            fight = Fight::again(Some(&fight), start);
+            backoff = CorrectionBackoff::again(Some(&backoff), start);
         }
-        assert_eq!(fight.next(), start + LONGEST_PAUSE);
-        let later = Fight::again(Some(&fight), start + PEACE);
+        assert_eq!(backoff.next(), start + LONGEST_PAUSE);
+        let later = CorrectionBackoff::again(Some(&backoff), start + PEACE);
         assert_eq!(later.next(), start + PEACE);
     }
 }

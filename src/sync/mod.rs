@@ -1,43 +1,53 @@
-//! The driver of one `Sync`: target → resolve → plan → apply → prune → assess → status. It holds no
-//! worker while it waits: every wait is a wake-up by an event.
+//! The driver of one `Sync`. A round has six steps, and each has a file:
+//!
+//! 1. [`inbox`]: what woke the driver, and what people asked for.
+//! 2. [`gate`] (pure): whether the Sync may go on to the newest revision.
+//! 3. [`target`]: what that revision asks for.
+//! 4. [`work`]: plan, apply and prune, until the cluster equals it or something newer comes.
+//! 5. [`assess`] (pure): status, notices, figures and timers that follow.
+//! 6. [`write`]: carries these out.
+//!
+//! Between two rounds the driver waits for an event and holds no worker; what it remembers is the plain
+//! data of [`state`].
 
-mod apply;
+mod assess;
 mod audit;
 mod bodies;
-mod finalize;
+mod figures;
+mod gate;
+mod inbox;
 mod memory;
-mod parent;
-mod prune;
-mod report;
 mod standby;
-mod step;
+mod state;
 mod target;
-mod track;
 mod verdict;
-mod wake;
+mod work;
+mod write;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::ResourceExt as _;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{Resource as _, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::assess::{Phase, Round};
 pub use self::audit::AUDIT;
-use self::memory::Memory;
+pub(crate) use self::figures::figures;
+use self::gate::{Gate, gate};
+use self::inbox::{Inbox, WaitsFor, Woken};
 pub(crate) use self::standby::standby;
-use self::target::{Objects, Target};
-pub(crate) use self::track::figures;
+use self::state::{Due, Look, State};
+use self::target::{Loaded, Objects, TargetError};
 use self::verdict::Blocked;
-use crate::api::{Reason, Sync, SyncStatus};
-use crate::backoff::{Backoff, jittered};
-use crate::cluster::{Actor, Mailbox};
+use self::work::Stopped;
+use crate::api::{REQUESTED_AT, Sync};
+use crate::cluster::{Actor, UnderWay};
 use crate::controller::Context;
-use crate::fleet::{SourceView, SyncView};
-use crate::manifest::GroupKind;
-use crate::plan::{CONTAINS, SyncName, contained};
-use crate::render;
+use crate::fleet::{FetchedRevision, SyncView};
+use crate::intent::RenderIntent;
+use crate::plan::SyncName;
 
 /// The longest pause between two tries of what failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -46,121 +56,178 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 pub(crate) struct Driver {
     context: Arc<Context>,
     name: SyncName,
-    object: watch::Receiver<Arc<Sync>>,
-    wake: wake::Sources,
-    /// What the objects' state is measured against; none before the first render.
-    target: Option<Target>,
-    objects: Objects,
-    /// Why the newest revision is not the target.
-    blocked: Option<Blocked>,
-    memory: Memory,
-    cache: render::Cache,
-    /// The kinds that the parent's annotation names.
-    contained: BTreeSet<GroupKind>,
-    /// Whether finalizer and marks are known to be on the Sync.
-    marked: bool,
-    status: SyncStatus,
-    /// What the status that was written last says, to write it only when it changes.
-    written: Option<SyncStatus>,
-    timers: Timers,
-    backoff: Backoff,
-    report: report::Told,
-    /// Why pruning is held back.
-    brake: Option<Reason>,
-    /// Look at every object, not only at those that changed.
-    full: bool,
-    /// The requested-at that a full verification was made for.
-    handled: Option<String>,
-    /// The generation and the settings that were acted on last.
-    generation: Option<i64>,
-    /// This revision had been applied in full before the operator started.
-    settled: Option<String>,
-}
-
-/// When to wake up without an event.
-struct Timers {
-    /// Try again what failed.
-    retry: Option<Instant>,
-    /// Verify everything.
-    verify: Instant,
-    /// Objects must be healthy by then.
-    healthy_by: Option<Instant>,
-    /// Tell that desired and observed differ.
-    diff: Option<Instant>,
-    /// Correct an object that is fought over.
-    correct: Option<Instant>,
+    about: Arc<ObjectReference>,
+    inbox: Inbox,
+    state: State,
+    /// The last wait ended only after others had applied.
+    gave_way: bool,
 }
 
 impl Driver {
     pub(crate) fn new(context: Arc<Context>, object: watch::Receiver<Arc<Sync>>) -> Self {
         let first = object.borrow().clone();
         let name = SyncName::new(&first.namespace().unwrap_or_default(), &first.name_any());
-        let status = first.status.clone().unwrap_or_default();
-        let contains = first.annotations().get(CONTAINS);
+        let ready = SyncView::of(&name, &first).ready;
         Self {
-            wake: wake::Sources::new(&context, &name),
-            target: None,
-            objects: Objects::default(),
-            blocked: None,
-            memory: Memory::default(),
-            cache: render::Cache::default(),
-            contained: contains
-                .map(|kinds| contained(kinds).collect())
-                .unwrap_or_default(),
-            marked: false,
-            settled: status.last_applied_revision.clone(),
-            handled: status.last_handled_reconcile_at.clone(),
-            generation: status.observed_generation,
-            report: report::Told::from(&status, SyncView::of(&name, &first).ready),
-            brake: None,
-            written: first.status.clone(),
-            status,
-            timers: Timers {
-                retry: None,
-                verify: Instant::now() + jittered(first.spec.settings.interval.into()),
-                healthy_by: None,
-                diff: None,
-                correct: None,
-            },
-            backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
-            full: true,
+            about: Arc::new(first.object_ref(&())),
+            inbox: Inbox::new(&context, &name, object),
+            state: State::new(&first, ready, Instant::now()),
             context,
             name,
-            object,
+            gave_way: false,
         }
     }
 
     pub(crate) async fn run(mut self) {
-        let mut gave_way = false;
         loop {
-            let object = self.object.borrow_and_update().clone();
-            let due = self.timers.take_due(object.spec.settings.interval.into());
-            if object.metadata.deletion_timestamp.is_some() {
-                if self.finalize(&object).await {
-                    return;
-                }
-            } else {
-                self.step(&object, due, gave_way).await;
+            // In a box, so that a driver that waits does not keep the memory of a round.
+            if Box::pin(self.round()).await {
+                return;
             }
-            match self.wait().await {
-                Ok(gave) => gave_way = gave,
-                Err(wake::Gone) => return,
+            let waits_for = self.waits_for();
+            let woken = self.inbox.wait(&self.context.cluster, waits_for).await;
+            self.gave_way = woken == Woken::BySource && self.is_unconcerned();
+            if self.gave_way {
+                self.inbox.give_way(&self.context).await;
+            }
+            match woken {
+                Woken::Gone => return,
+                Woken::ByNamespace => self.state.memory.try_homeless(),
+                Woken::BySource | Woken::Otherwise => (),
             }
         }
     }
 
-    /// Whether a newer spec or revision makes the work at hand pointless.
-    fn superseded(&self) -> bool {
-        self.object.has_changed().unwrap_or(true) || self.wake.source_changed()
+    /// One round; whether it was the last.
+    async fn round(&mut self) -> bool {
+        let object = self.inbox.object();
+        let interval = object.spec.settings.interval.into();
+        let due = self.state.timers.take_due(Instant::now(), interval);
+        if object.metadata.deletion_timestamp.is_some() {
+            return self.finalize(&object).await;
+        }
+        let started = Instant::now();
+        let figures = self.context.metrics.figures().syncs.clone();
+        let at_work = figures.at_work(&self.name.namespace, &self.name.name);
+        if self.reconcile(&object, due).await {
+            drop(at_work);
+            let reason = self.state.report.reason;
+            self.context.metrics.sync(reason, started.elapsed());
+        }
+        false
     }
 
-    fn retry_later(&mut self) {
-        self.timers.retry = Some(Instant::now() + self.backoff.pause());
+    /// The steps of a round; whether anything was tried.
+    async fn reconcile(&mut self, object: &Sync, due: Due) -> bool {
+        self.listen(object, due);
+        let mut round = Round::default();
+        let (passage, newest) = self.gate(object);
+        let under_way = match (passage, newest) {
+            (Gate::Unknown, _) => return false,
+            (Gate::Suspended, _) => {
+                self.state.blocked = None;
+                self.report(object, Phase::Held, round, due).await;
+                return false;
+            }
+            (Gate::Open, Some(newest)) => self.retarget(object, newest).await,
+            (Gate::Open, None) => None,
+            (Gate::Blocked(blocked), _) => {
+                self.state.blocked = Some(Box::new(blocked));
+                None
+            }
+        };
+        if let Err(stopped) = self.work(object, &mut round).await {
+            // What is left undone is judged again: at once, for what superseded the work also wakes
+            // the driver, or when the API server may be back.
+            self.state.look_at(Look::Everything);
+            if stopped == Stopped::Unavailable {
+                self.state.retry_later(Instant::now());
+            }
+        }
+        drop(under_way);
+        self.report(object, Phase::Done, round, due).await;
+        true
     }
 
-    /// The source's state, marked as seen.
-    fn source(&mut self) -> SourceView {
-        self.wake.source()
+    /// Listens to what the spec names, and takes note of what people asked for.
+    fn listen(&mut self, object: &Sync, due: Due) {
+        self.inbox.follow(&self.context, &self.name, &object.spec);
+        self.state.note_requests(
+            object.metadata.generation,
+            object.annotations().get(REQUESTED_AT),
+            &object.spec.settings,
+            due,
+            Instant::now(),
+        );
+    }
+
+    /// Whether the newest revision may become the target, and that revision.
+    fn gate(&mut self, object: &Sync) -> (Gate, Option<FetchedRevision>) {
+        self.context
+            .fleet
+            .update_sync(&self.name, self.standing(object));
+        let has_status = !self.state.report.status.conditions.is_empty();
+        let (context, name) = (&self.context, &self.name);
+        let (around, newest) = self
+            .inbox
+            .surroundings(context, name, &object.spec, has_status);
+        (gate(&around), newest)
+    }
+
+    /// Makes the newest revision the target, unless it cannot be read: what is live stays then. Returns
+    /// a guard that holds back other Syncs' bookkeeping while this one reads and applies.
+    async fn retarget(&mut self, object: &Sync, newest: FetchedRevision) -> Option<UnderWay> {
+        let scope = RenderIntent::from(&object.spec.settings);
+        let revision = newest.snapshot.revision.to_string();
+        let state = &mut self.state;
+        if let Some(target) = &state.target
+            && target.revision == revision
+            && *target.desired.intent() == scope
+        {
+            if Arc::ptr_eq(&target.seen.snapshot, &newest.snapshot) {
+                state.blocked = None;
+                return None;
+            }
+            // The objects of a damaged copy have moved: what could not be read can be now.
+            state.look_at(Look::Everything);
+        }
+        state.requests.attempted = Some(revision.clone());
+        let target = state.target.as_ref();
+        let is_still = target.is_some_and(|target| target.is_still(&newest, &scope));
+        let under_way = (!is_still).then(|| self.context.cluster.applies.begin());
+        let loaded = match is_still {
+            true => Ok(Loaded::Same),
+            false => target::load(&newest, &scope, target, &mut state.cache).await,
+        };
+        match loaded {
+            Ok(Loaded::Same) => {
+                if let Some(target) = &mut state.target {
+                    target.seen = newest;
+                    target.revision = revision;
+                }
+                state.blocked = None;
+            }
+            Ok(Loaded::New(target)) => {
+                state.target = Some(*target);
+                state.objects = Objects::default();
+                state.blocked = None;
+                state.backoff.reset();
+                state.timers.healthy_by = None;
+                state.look_at(Look::Everything);
+                state.report.retargeted(&revision);
+            }
+            Err(error) => {
+                if matches!(error, TargetError::Interrupted) {
+                    state.retry_later(Instant::now());
+                }
+                state.blocked = Some(Box::new(Blocked {
+                    reason: error.reason(),
+                    message: format!("{revision} is not applied: {}", target::explain(&error)),
+                    stalled: error.is_lasting(),
+                }));
+            }
+        }
+        under_way
     }
 
     /// By whose rights this Sync's objects are read and written.
@@ -168,7 +235,24 @@ impl Driver {
         Actor::Operator
     }
 
-    fn mailbox(&self) -> &Mailbox {
-        &self.wake.mailbox
+    fn waits_for(&self) -> WaitsFor {
+        WaitsFor {
+            kinds: !self.state.objects.waiting.is_empty(),
+            objects: !self.state.objects.taken.is_empty(),
+            dependencies: self.state.blocked.is_some(),
+            namespaces: self.state.memory.missing_namespaces(),
+            deadline: self.state.timers.next(),
+        }
+    }
+
+    /// Whether the newest revision is another one, with the content that is the target already. Of all
+    /// Syncs that a commit wakes, those that it concerns go first; the others only have a status to
+    /// write.
+    fn is_unconcerned(&self) -> bool {
+        let (Some(target), Some(newest)) = (&self.state.target, self.inbox.newest()) else {
+            return false;
+        };
+        !Arc::ptr_eq(&newest.snapshot, &target.seen.snapshot)
+            && target.is_still(&newest, target.desired.intent())
     }
 }

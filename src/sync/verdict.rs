@@ -1,7 +1,7 @@
-//! What a Sync's status says of what its driver knows. Pure, and the place where messages for people
-//! are made.
+//! What a Sync's conditions say of what its driver found out. Pure; the messages for people are made
+//! here.
 
-use crate::api::{ConditionType, Failure, Mode, ObjectCounts, Reason, Verdict};
+use crate::api::{ConditionType, Failure, Mode, ObjectCounts, Reason, Verdict, summary};
 use crate::health::Health;
 use crate::manifest::ObjectKey;
 use crate::plan::Cause;
@@ -28,25 +28,61 @@ pub(super) struct Problem {
 }
 
 /// An object that differs from Git, and who made it so.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Drift {
     pub(super) key: ObjectKey,
     pub(super) cause: Cause,
     pub(super) writer: Option<Box<str>>,
 }
 
+/// The first of many, and how many there are: no message names more.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Listed<T> {
+    pub(super) first: Vec<T>,
+    pub(super) total: usize,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self {
+            first: Vec::new(),
+            total: 0,
+        }
+    }
+}
+
+impl<T> Listed<T> {
+    pub(super) fn of(all: impl Iterator<Item = T>) -> Self {
+        let mut listed = Self::default();
+        for one in all {
+            if listed.first.len() < LISTED {
+                listed.first.push(one);
+            }
+            listed.total += 1;
+        }
+        listed
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+}
+
 /// All that the status is made of.
+#[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) suspended: bool,
-    pub(super) blocked: Option<Blocked>,
+    pub(super) blocked: Option<Box<Blocked>>,
     /// The target's revision, if there is a target.
     pub(super) revision: Option<String>,
     pub(super) counts: ObjectCounts,
     /// Applies are under way.
     pub(super) busy: bool,
-    pub(super) problems: Vec<Problem>,
-    pub(super) drifts: Vec<Drift>,
+    pub(super) problems: Listed<Problem>,
+    pub(super) drifts: Listed<Drift>,
     pub(super) mode: Mode,
-    pub(super) unhealthy: Vec<(ObjectKey, Health)>,
+    /// Those that have failed come first.
+    pub(super) unhealthy: Listed<(ObjectKey, Health)>,
     pub(super) wait: bool,
     /// Objects have been unhealthy for longer than `spec.timeout`.
     pub(super) overdue: bool,
@@ -58,14 +94,8 @@ const NAMED: usize = 3;
 const LISTED: usize = 10;
 
 impl Facts {
-    /// Whether the cluster equals Git and, where asked for, is healthy.
-    pub(super) fn is_converged(&self) -> bool {
-        self.ready().status == Some(true)
-    }
-
     /// The conditions: `Ready` always; the others while they say something.
-    pub(super) fn verdicts(&self) -> Vec<Verdict> {
-        let ready = self.ready();
+    pub(super) fn verdicts(&self, ready: &Verdict) -> Vec<Verdict> {
         let mut verdicts = vec![ready.clone()];
         let stalled = self.blocked.as_ref().is_some_and(|blocked| blocked.stalled);
         if !self.suspended && ready.status != Some(true) {
@@ -73,13 +103,26 @@ impl Facts {
                 true => ConditionType::Stalled,
                 false => ConditionType::Reconciling,
             };
-            verdicts.push(Verdict::new(kind, true, ready.reason, ready.message));
+            verdicts.push(Verdict::new(kind, true, ready.reason, &*ready.message));
         }
         if self.revision.is_some() {
             verdicts.push(self.drifted());
             verdicts.push(self.healthy());
         }
         verdicts
+    }
+
+    /// The condition `Ready` in one short line. Of many problems it names one.
+    pub(super) fn summary(&self, ready: &Verdict) -> String {
+        let names_many = !self.suspended && self.blocked.is_none() && self.revision.is_some();
+        let line = match self.problems.first.first() {
+            Some(problem) if names_many => listing(
+                std::iter::once(format!("{}: {}", problem.object, problem.message)),
+                self.problems.total,
+            ),
+            _ => ready.message.clone(),
+        };
+        summary(&line)
     }
 
     /// The condition `Ready`.
@@ -93,10 +136,10 @@ impl Facts {
             let message = "suspended: set spec.suspend to false to go on";
             return (None, Reason::Suspended, message.to_owned());
         }
-        if let Some(Blocked {
-            reason, message, ..
-        }) = &self.blocked
-        {
+        if let Some(blocked) = &self.blocked {
+            let Blocked {
+                reason, message, ..
+            } = &**blocked;
             let live = match &self.revision {
                 Some(revision) => format!("; {revision} stays live"),
                 None => String::new(),
@@ -110,7 +153,7 @@ impl Facts {
                 "waiting for the source".to_owned(),
             );
         };
-        if let Some(problem) = self.problems.first() {
+        if let Some(problem) = self.problems.first.first() {
             return (Some(false), problem.reason, self.problem_message());
         }
         if self.busy {
@@ -150,7 +193,7 @@ impl Facts {
     }
 
     fn health_reason(&self) -> Reason {
-        let mut healths = self.unhealthy.iter().map(|(_, health)| health);
+        let mut healths = self.unhealthy.first.iter().map(|(_, health)| health);
         match self.overdue || healths.any(|health| matches!(health, Health::Failed(_))) {
             true => Reason::HealthFailed,
             false => Reason::HealthPending,
@@ -158,7 +201,7 @@ impl Facts {
     }
 
     fn problem_message(&self) -> String {
-        let named = self.problems.iter().take(NAMED).map(|problem| {
+        let named = self.problems.first.iter().take(NAMED).map(|problem| {
             let place = problem.place.as_ref().map(|place| format!(" in {place}"));
             format!(
                 "{}{}: {}",
@@ -167,11 +210,11 @@ impl Facts {
                 problem.message
             )
         });
-        listing(named, self.problems.len())
+        listing(named, self.problems.total)
     }
 
     fn drift_message(&self) -> String {
-        let named = self.drifts.iter().take(NAMED).map(|drift| {
+        let named = self.drifts.first.iter().take(NAMED).map(|drift| {
             let what = match drift.cause {
                 Cause::Missing => "was deleted".to_owned(),
                 _ => match &drift.writer {
@@ -181,7 +224,7 @@ impl Facts {
             };
             format!("{} {what}", drift.key)
         });
-        let list = listing(named, self.drifts.len());
+        let list = listing(named, self.drifts.total);
         match self.mode {
             Mode::Report => format!("{list} (mode: Report leaves it)"),
             Mode::Correct => {
@@ -191,14 +234,19 @@ impl Facts {
     }
 
     fn health_message(&self) -> String {
-        let named = self.unhealthy.iter().take(NAMED).map(|(key, health)| {
-            let why = match health {
-                Health::Current => "",
-                Health::InProgress(why) | Health::Failed(why) | Health::Terminating(why) => why,
-            };
-            format!("{key}: {why}")
-        });
-        let list = listing(named, self.unhealthy.len());
+        let named = self
+            .unhealthy
+            .first
+            .iter()
+            .take(NAMED)
+            .map(|(key, health)| {
+                let why = match health {
+                    Health::Current => "",
+                    Health::InProgress(why) | Health::Failed(why) | Health::Terminating(why) => why,
+                };
+                format!("{key}: {why}")
+            });
+        let list = listing(named, self.unhealthy.total);
         match self.overdue {
             true => format!("not healthy within spec.timeout: {list}"),
             false => list,
@@ -207,7 +255,7 @@ impl Facts {
 
     /// The first failures for the status, problems before unhealthy objects.
     pub(super) fn failures(&self) -> Vec<Failure> {
-        let problems = self.problems.iter().map(|problem| Failure {
+        let problems = self.problems.first.iter().map(|problem| Failure {
             object: problem.object.clone(),
             file: problem.place.clone(),
             reason: problem.reason.as_str().to_owned(),
@@ -215,6 +263,7 @@ impl Facts {
         });
         let unhealthy = self
             .unhealthy
+            .first
             .iter()
             .filter_map(|(key, health)| match health {
                 Health::Failed(message) => Some(Failure {
@@ -233,6 +282,12 @@ impl Facts {
 mod tests {
     use super::*;
     use crate::manifest::GroupKind;
+
+    impl Facts {
+        fn is_converged(&self) -> bool {
+            self.ready().status == Some(true)
+        }
+    }
 
     fn key(name: &str) -> ObjectKey {
         ObjectKey {
@@ -253,18 +308,22 @@ mod tests {
                 ..ObjectCounts::default()
             },
             busy: false,
-            problems: Vec::new(),
-            drifts: Vec::new(),
+            problems: Listed::default(),
+            drifts: Listed::default(),
             mode: Mode::Correct,
-            unhealthy: Vec::new(),
+            unhealthy: Listed::default(),
             wait: false,
             overdue: false,
         }
     }
 
+    fn listed<T>(all: Vec<T>) -> Listed<T> {
+        Listed::of(all.into_iter())
+    }
+
     fn types(facts: &Facts) -> Vec<&'static str> {
         facts
-            .verdicts()
+            .verdicts(&facts.ready())
             .iter()
             .map(|verdict| verdict.kind.as_str())
             .collect()
@@ -275,7 +334,10 @@ mod tests {
         let converged = facts();
         assert!(converged.is_converged());
         assert_eq!(types(&converged), ["Ready", "Drifted", "Healthy"]);
-        let unhealthy = vec![(key("web"), Health::InProgress("1 of 2 replicas".to_owned()))];
+        let unhealthy = listed(vec![(
+            key("web"),
+            Health::InProgress("1 of 2 replicas".to_owned()),
+        )]);
         let lax = Facts {
             unhealthy: unhealthy.clone(),
             ..facts()
@@ -292,10 +354,10 @@ mod tests {
             ["Ready", "Reconciling", "Drifted", "Healthy"]
         );
         let failed = Facts {
-            unhealthy: vec![(key("web"), Health::Failed("it crashes".to_owned()))],
+            unhealthy: listed(vec![(key("web"), Health::Failed("it crashes".to_owned()))]),
             ..facts()
         };
-        let healthy = failed.verdicts().pop().unwrap();
+        let healthy = failed.verdicts(&failed.ready()).pop().unwrap();
         assert_eq!(healthy.reason, Reason::HealthFailed);
         let overdue = Facts {
             overdue: true,
@@ -327,16 +389,14 @@ mod tests {
 
     #[test]
     fn a_message_names_object_file_and_cause() {
-        let problems = (0..5)
-            .map(|number| Problem {
-                object: format!("ConfigMap prod/c{number}"),
-                place: Some(format!("apps/c{number}.yaml (document 1)")),
-                reason: Reason::ApplyFailed,
-                message: "it is refused".to_owned(),
-            })
-            .collect();
+        let problems = (0..5).map(|number| Problem {
+            object: format!("ConfigMap prod/c{number}"),
+            place: Some(format!("apps/c{number}.yaml (document 1)")),
+            reason: Reason::ApplyFailed,
+            message: "it is refused".to_owned(),
+        });
         let failed = Facts {
-            problems,
+            problems: Listed::of(problems),
             ..facts()
         };
         let ready = failed.ready();
@@ -354,13 +414,45 @@ mod tests {
     }
 
     #[test]
+    fn a_summary_is_one_line_that_fits_a_terminal_and_counts_the_rest() {
+        let problems = (0..35).map(|number| Problem {
+            object: format!("ConfigMap prod/c{number}"),
+            place: Some(format!("apps/c{number}.yaml (document 1)")),
+            reason: Reason::ApplyFailed,
+            message: format!("it is refused:\n{}", "because of this, ".repeat(40)),
+        });
+        let failed = Facts {
+            problems: Listed::of(problems),
+            ..facts()
+        };
+        let line = failed.summary(&failed.ready());
+        assert!(
+            line.chars().count() <= 200 && !line.contains('\n'),
+            "{line}"
+        );
+        assert!(
+            line.starts_with("ConfigMap prod/c0: it is refused: because"),
+            "{line}"
+        );
+        assert!(line.ends_with("… and 34 more"), "{line}");
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        let live = Facts {
+            revision: Some(format!("main@sha1:{commit}")),
+            ..facts()
+        };
+        assert!(live.ready().message.ends_with(commit));
+        let line = live.summary(&live.ready());
+        assert_eq!(line, "4 objects equal main@sha1:0123456789ab");
+    }
+
+    #[test]
     fn a_blocked_revision_says_what_stays_live_and_stalls_only_where_a_person_must_act() {
         let blocked = |stalled| {
-            Some(Blocked {
+            Some(Box::new(Blocked {
                 reason: Reason::InvalidManifest,
                 message: "a.yaml: line 3: a key is there twice".to_owned(),
                 stalled,
-            })
+            }))
         };
         let stalled = Facts {
             blocked: blocked(true),
@@ -382,11 +474,11 @@ mod tests {
 
     #[test]
     fn drift_names_who_did_it_and_what_happens_next() {
-        let drifts = vec![Drift {
+        let drifts = listed(vec![Drift {
             key: key("web"),
             cause: Cause::Drifted,
             writer: Some("kubectl-edit".into()),
-        }];
+        }]);
         let reported = Facts {
             drifts,
             mode: Mode::Report,

@@ -4,14 +4,13 @@ use std::future::ready;
 
 use futures::{StreamExt as _, stream};
 
-use super::Driver;
-use super::apply::Stopped;
-use super::audit::{self, Action};
-use super::memory::Trouble;
-use super::report::Round;
-use super::target::Target;
+use super::Stopped;
 use crate::api::{Reason, SyncSettings};
 use crate::plan::surplus;
+use crate::sync::Driver;
+use crate::sync::assess::Round;
+use crate::sync::audit::{self, Action};
+use crate::sync::memory::Trouble;
 
 /// Deletes at once.
 const DELETES: usize = 8;
@@ -22,26 +21,29 @@ impl Driver {
     pub(super) async fn prune(
         &mut self,
         settings: &SyncSettings,
-        target: &Target,
         round: &mut Round,
     ) -> Result<(), Stopped> {
-        self.memory.unpruned.clear();
+        self.state.memory.unpruned.clear();
         let inventory = &self.context.cluster.inventory;
-        let surplus = surplus(&self.name, inventory.owned(&self.name), &self.objects.items);
+        let surplus = surplus(
+            &self.name,
+            inventory.owned(&self.name),
+            &self.state.objects.items,
+        );
         // A kind that could not be listed may have surplus of its own.
-        let complete = self.memory.troubles.is_empty()
-            && self.memory.unlisted.is_empty()
-            && self.objects.waiting.is_empty()
-            && self.objects.misplaced.is_empty()
-            && self.objects.taken.is_empty();
-        if !settings.prune || !complete || self.blocked.is_some() {
-            self.memory.surplus = surplus.len();
+        let complete = self.state.memory.troubles.is_empty()
+            && self.state.memory.unlisted.is_empty()
+            && self.state.objects.waiting.is_empty()
+            && self.state.objects.misplaced.is_empty()
+            && self.state.objects.taken.is_empty();
+        if !settings.prune || !complete || self.state.blocked.is_some() {
+            self.state.memory.surplus = surplus.len();
             return Ok(());
         }
-        self.memory.surplus = 0;
+        self.state.memory.surplus = 0;
         let (cluster, sync, actor) = (&self.context.cluster, &self.name, &self.actor());
         for stage in surplus.chunk_by(|(a, _), (b, _)| a.kind == b.kind) {
-            if self.superseded() {
+            if self.inbox.superseded() {
                 return Err(Stopped::Superseded);
             }
             let work = stream::iter(stage.to_vec()).map(|(key, observed)| async move {
@@ -58,7 +60,8 @@ impl Driver {
                 match answer {
                     Ok(()) => {
                         let object = (&key, &*uid);
-                        audit::log(&self.name, Action::Pruned, object, Some(target), None, None);
+                        let target = self.state.target.as_ref();
+                        audit::log(&self.name, Action::Pruned, object, target, None, None);
                         round.changes.push((Action::Pruned, key));
                     }
                     Err(error) => {
@@ -66,15 +69,15 @@ impl Driver {
                             reason: Reason::PruneFailed,
                             message: crate::chain(&error),
                         };
-                        self.memory.unpruned.insert(key, trouble);
+                        self.state.memory.unpruned.insert(key, trouble);
                     }
                 }
             }
         }
         let mut changes = round.changes.iter();
         let has_pruned = changes.any(|(action, _)| *action == Action::Pruned);
-        if has_pruned && self.memory.unpruned.is_empty() {
-            let kinds = self.objects.kinds().into_iter().collect();
+        if has_pruned && self.state.memory.unpruned.is_empty() {
+            let kinds = self.state.objects.kinds().into_iter().collect();
             if let Err(error) = self.narrow(kinds).await {
                 tracing::debug!(sync = %self.name, %error, "narrowing the ApplySet's kinds");
             }

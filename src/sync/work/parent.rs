@@ -8,11 +8,11 @@ use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMetaExt as _;
 use kube::{Api, ResourceExt as _};
 
-use super::Driver;
 use crate::api::{FINALIZER, Sync};
 use crate::controller::patch::is_gone;
 use crate::manifest::GroupKind;
 use crate::plan::{CONTAINS, PARENT_ID, TOOLING, contains};
+use crate::sync::Driver;
 
 /// The field manager of these marks: a Sync may itself be a managed object, whose manager is another
 /// Sync.
@@ -26,20 +26,20 @@ impl Driver {
         kinds: &BTreeSet<GroupKind>,
     ) -> Result<(), kube::Error> {
         let id = self.name.applyset_id();
-        self.marked = self.marked
+        self.state.parent.marked = self.state.parent.marked
             || (object.finalizers().iter().any(|name| name == FINALIZER)
                 && object.labels().get(PARENT_ID) == Some(&id)
                 && object.annotations().contains_key(TOOLING));
-        if self.marked && kinds.is_subset(&self.contained) {
+        if self.state.parent.marked && kinds.is_subset(&self.state.parent.contained) {
             return Ok(());
         }
-        let all = self.contained.union(kinds).cloned().collect();
+        let all = self.state.parent.contained.union(kinds).cloned().collect();
         self.write_marks(Some(all)).await
     }
 
     /// Names exactly `kinds`, after a prune has removed the last object of others.
     pub(super) async fn narrow(&mut self, kinds: BTreeSet<GroupKind>) -> Result<(), kube::Error> {
-        if kinds == self.contained {
+        if kinds == self.state.parent.contained {
             return Ok(());
         }
         self.write_marks(Some(kinds)).await
@@ -65,7 +65,7 @@ impl Driver {
             );
         }
         // Apply would make a Sync that is gone again; its uid is what it must still have.
-        meta.uid = self.object.borrow().metadata.uid.clone();
+        meta.uid = self.inbox.uid();
         let api: Api<Sync> = Api::namespaced(self.context.client.clone(), &self.name.namespace);
         let params = PatchParams::apply(PARENT_MANAGER).force();
         let patch = Patch::Apply(meta.into_request_partial::<Sync>());
@@ -74,8 +74,8 @@ impl Driver {
             Err(error) if kinds.is_none() && is_gone(&error) => Ok(()),
             answer => {
                 answer?;
-                self.marked = kinds.is_some();
-                self.contained = kinds.unwrap_or_default();
+                self.state.parent.marked = kinds.is_some();
+                self.state.parent.contained = kinds.unwrap_or_default();
                 Ok(())
             }
         }

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use tokio::time::Instant;
 
-use super::Driver;
-use super::audit::{self, Action};
-use super::verdict::Blocked;
 use crate::api::{DeletionPolicy, Reason, Sync};
 use crate::manifest::ObjectKey;
 use crate::plan::{Stage, surplus};
+use crate::sync::Driver;
+use crate::sync::assess::{Phase, Round};
+use crate::sync::audit::{self, Action};
+use crate::sync::state::Due;
+use crate::sync::verdict::Blocked;
 use crate::text::listing;
 
 /// Requests at once.
@@ -21,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Driver {
     /// Carries out the deletion policy, then lets the Sync go. False: it has to be tried again.
-    pub(super) async fn finalize(&mut self, object: &Sync) -> bool {
+    pub(in crate::sync) async fn finalize(&mut self, object: &Sync) -> bool {
         if object
             .metadata
             .finalizers
@@ -31,25 +34,26 @@ impl Driver {
             return true;
         }
         if let Err(message) = self.let_go(object).await {
-            self.blocked = Some(Blocked {
+            self.state.blocked = Some(Box::new(Blocked {
                 reason: Reason::Deleting,
                 message,
                 stalled: false,
-            });
-            self.retry_later();
-            self.write(object).await;
+            }));
+            self.state.retry_later(Instant::now());
+            let (round, due) = (Round::default(), Due::default());
+            self.report(object, Phase::Held, round, due).await;
             return false;
         }
         if let Err(error) = self.unmark().await {
             tracing::warn!(sync = %self.name, %error, "removing the finalizer");
-            self.retry_later();
+            self.state.retry_later(Instant::now());
             return false;
         }
         true
     }
 
     async fn let_go(&mut self, object: &Sync) -> Result<(), String> {
-        for kind in self.contained.clone() {
+        for kind in self.state.parent.contained.clone() {
             // A kind whose definition is gone has no objects.
             if let Some(served) = self.context.cluster.kinds.preferred(&kind) {
                 let watched = self.context.cluster.watched(&served, PATIENCE).await;

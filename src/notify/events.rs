@@ -1,0 +1,249 @@
+//! Notices as events of the API server, for `kubectl describe` and `kubectl events`.
+//!
+//! kube's own recorder drops a note within six minutes of the last one about the same object; here
+//! every notice is an event of its own, for as long as memory allows.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::{Event, EventSource};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::Notify;
+
+use super::{Notice, Sink};
+use crate::backoff::Backoff;
+use crate::cluster::Applies;
+use crate::metrics::Metrics;
+use crate::text::shorten;
+
+/// Notices that wait to be written. A notice is about half a kilobyte, so that these take 10 MB at
+/// most; five thousand Syncs that converge at once make ten thousand.
+const PENDING: usize = 20_000;
+
+/// Events written between two looks at whether applies are under way, and how many at once. Applies
+/// use up to 64 connections: a few events among them delay none.
+const BATCH: usize = 256;
+const PARALLEL: usize = 6;
+
+/// The longest note that the API takes, in bytes.
+const LONGEST_NOTE: usize = 1024;
+
+/// Collects notices; clones share them.
+#[derive(Clone)]
+pub struct EventWriter {
+    pending: Arc<Pending>,
+    metrics: Metrics,
+}
+
+#[derive(Default)]
+struct Pending {
+    queue: Mutex<VecDeque<Queued>>,
+    added: Notify,
+}
+
+struct Queued {
+    notice: Arc<Notice>,
+    /// How many notices this event stands for.
+    count: i32,
+}
+
+impl Sink for EventWriter {
+    fn take(&self, notice: &Arc<Notice>) {
+        let kept = self.pending.push(notice, PENDING);
+        if !kept {
+            self.metrics.notice_dropped();
+        }
+    }
+}
+
+impl Pending {
+    /// Queues a notice. When the queue is full, the notice joins one of the same reason about the same
+    /// resource; false: there is none.
+    fn push(&self, notice: &Arc<Notice>, most: usize) -> bool {
+        let mut queue = self.lock();
+        if queue.len() < most {
+            queue.push_back(Queued {
+                notice: Arc::clone(notice),
+                count: 1,
+            });
+            drop(queue);
+            self.added.notify_one();
+            return true;
+        }
+        let same = |queued: &&mut Queued| {
+            queued.notice.reason == notice.reason && queued.notice.about == notice.about
+        };
+        match queue.iter_mut().rev().find(same) {
+            Some(queued) => {
+                queued.notice = Arc::clone(notice);
+                queued.count = queued.count.saturating_add(1);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Waits until there are notices.
+    async fn filled(&self) {
+        while self.lock().is_empty() {
+            self.added.notified().await;
+        }
+    }
+
+    /// Takes the oldest.
+    fn take(&self, most: usize) -> Vec<Queued> {
+        let mut queue = self.lock();
+        let count = queue.len().min(most);
+        queue.drain(..count).collect()
+    }
+
+    /// Puts back what could not be written, before all others.
+    fn put_back(&self, left: Vec<Queued>) {
+        let mut queue = self.lock();
+        for queued in left.into_iter().rev() {
+            queue.push_front(queued);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Queued>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EventWriter {
+    /// A writer without notices.
+    pub fn new(metrics: Metrics) -> Self {
+        Self {
+            pending: Arc::default(),
+            metrics,
+        }
+    }
+
+    /// Writes what is collected, for as long as it is polled.
+    pub async fn run(self, client: Client, applies: Applies) {
+        let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
+        loop {
+            self.pending.filled().await;
+            applies.quiet().await;
+            let written = stream::iter(self.pending.take(BATCH))
+                .map(|queued| write(&client, &self.metrics, queued))
+                .buffered(PARALLEL);
+            let left: Vec<Queued> = written.filter_map(std::future::ready).collect().await;
+            if left.is_empty() {
+                backoff.reset();
+            } else {
+                self.pending.put_back(left);
+                tokio::time::sleep(backoff.pause()).await;
+            }
+        }
+    }
+}
+
+/// Writes one event. Returns it when the API server is away or busy; what the server refuses, because
+/// the namespace is gone, say, is dropped and counted.
+async fn write(client: &Client, metrics: &Metrics, queued: Queued) -> Option<Queued> {
+    let event = event(&queued);
+    let namespace = event.metadata.namespace.clone().unwrap_or_default();
+    let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
+    match api.create(&PostParams::default(), &event).await {
+        Ok(_) => None,
+        Err(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => {
+            tracing::debug!(%status, "the API server refused an event");
+            metrics.notice_dropped();
+            None
+        }
+        Err(error) => {
+            tracing::debug!(%error, "writing an event; it is tried again");
+            Some(queued)
+        }
+    }
+}
+
+fn event(queued: &Queued) -> Event {
+    let notice = &*queued.notice;
+    let about = (*notice.about).clone();
+    let at = Time(notice.at);
+    Event {
+        metadata: ObjectMeta {
+            generate_name: about.name.as_ref().map(|name| format!("{name}-")),
+            namespace: about.namespace.clone(),
+            ..ObjectMeta::default()
+        },
+        involved_object: about,
+        type_: Some(notice.level.as_str().to_owned()),
+        reason: Some(notice.reason.as_str().to_owned()),
+        message: Some(shorten(&notice.message, LONGEST_NOTE)),
+        source: Some(EventSource {
+            component: Some("towline".to_owned()),
+            host: None,
+        }),
+        first_timestamp: Some(at.clone()),
+        last_timestamp: Some(at),
+        count: Some(queued.count),
+        ..Event::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::api::core::v1::ObjectReference;
+
+    use super::*;
+    use crate::api::Reason;
+    use crate::notify::Level;
+
+    fn notice(name: &str, message: &str) -> Arc<Notice> {
+        Arc::new(Notice {
+            about: Arc::new(ObjectReference {
+                name: Some(name.to_owned()),
+                ..ObjectReference::default()
+            }),
+            revision: Some("main@sha1:abc".to_owned()),
+            reason: Reason::Converged,
+            level: Level::Normal,
+            objects: Vec::new(),
+            message: message.to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+        })
+    }
+
+    #[test]
+    fn five_thousand_syncs_that_converge_at_once_lose_no_notice() {
+        let metrics = Metrics::default();
+        let writer = EventWriter::new(metrics.clone());
+        for number in 0..5000 {
+            for message in ["committed", "converged"] {
+                writer.take(&notice(&number.to_string(), message));
+            }
+        }
+        assert_eq!(writer.pending.lock().len(), 10_000);
+        assert!(metrics.encode().contains("towline_events_dropped_total 0"));
+        let first = writer.pending.take(2);
+        assert_eq!(first[1].notice.message, "converged");
+        writer.pending.put_back(first);
+        let again = writer.pending.take(1);
+        assert_eq!(again[0].notice.message, "committed", "the order stays");
+    }
+
+    #[test]
+    fn a_full_queue_joins_notices_of_one_resource() {
+        let pending = Pending::default();
+        for name in ["a", "b"] {
+            assert!(pending.push(&notice(name, "first"), 2));
+        }
+        assert!(pending.push(&notice("a", "second"), 2));
+        assert!(!pending.push(&notice("c", "first"), 2));
+        let queue = pending.lock();
+        let event = event(&queue[0]);
+        assert_eq!(
+            (event.count, event.message.as_deref()),
+            (Some(2), Some("second"))
+        );
+        assert_eq!(notice("a", "").commit(), Some("abc"));
+    }
+}

@@ -1,0 +1,508 @@
+//! What follows from a round: status, notices, figures and timers. Pure: values in, values out, and the
+//! moment is one of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+
+use super::audit::Action;
+use super::figures::Figures;
+use super::state::{Due, Now, Timers, count};
+use super::verdict::Facts;
+use crate::api::{
+    HistoryEntry, Reason, SyncStatus, SyncTimes, Time, Verdict, set_conditions, short_commits,
+};
+use crate::manifest::ObjectKey;
+use crate::metrics::Stretch;
+use crate::notify::{Level, Notice};
+use crate::text::listing;
+
+/// Revisions in `status.history`.
+const HISTORY: usize = 10;
+
+/// Objects that each of them names, and that a notice names.
+const NAMED: usize = 5;
+
+/// What one round did to the cluster.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Round {
+    /// Objects that were created or changed because Git says so, or deleted because they left it.
+    pub(super) changes: Vec<(Action, ObjectKey)>,
+    /// Drifted objects that were put right, and who had changed them.
+    pub(super) healed: Vec<(ObjectKey, Option<Box<str>>)>,
+    /// Objects were worked on.
+    pub(super) worked: bool,
+    /// Corrections that were put off because an object keeps being changed.
+    pub(super) put_off: usize,
+}
+
+/// What kind of report this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Applies are under way; more is known later.
+    Busy,
+    /// The round has ended.
+    Done,
+    /// Nothing was tried: the Sync is suspended, or is being deleted.
+    Held,
+}
+
+/// The target's revision, as far as the status tells of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Live {
+    pub(super) revision: String,
+    pub(super) author: String,
+    pub(super) committed: Time,
+    pub(super) observed: Time,
+}
+
+/// All that a round found out.
+#[derive(Clone, Debug)]
+pub(super) struct Observed {
+    pub(super) phase: Phase,
+    pub(super) now: Now,
+    pub(super) due: Due,
+    pub(super) about: Arc<ObjectReference>,
+    /// The generation that was acted on.
+    pub(super) generation: Option<i64>,
+    /// `towline.dev/requested-at` that was acted on.
+    pub(super) handled: Option<String>,
+    /// The newest revision that passed the gate.
+    pub(super) attempted: Option<String>,
+    pub(super) live: Option<Live>,
+    /// `overdue` and `busy` are decided here; what they say on the way in is not read.
+    pub(super) facts: Facts,
+    /// Everything that Git asks for has been applied.
+    pub(super) applied: bool,
+    /// Only another try can put something right.
+    pub(super) needs_retry: bool,
+    /// How long the pause before that try is.
+    pub(super) pause: Duration,
+    pub(super) timers: Timers,
+    /// `spec.timeout`.
+    pub(super) timeout: Duration,
+    /// How long desired and observed may differ before that is told.
+    pub(super) diff_after: Duration,
+    /// Why pruning is held back.
+    pub(super) brake: Option<Reason>,
+    /// Objects that keep being changed.
+    pub(super) contested: usize,
+    /// Drifted objects that were not counted before.
+    pub(super) newly_drifted: usize,
+    pub(super) round: Round,
+}
+
+/// What follows.
+#[derive(Debug)]
+pub(super) struct Assessment {
+    /// The status is part of it.
+    pub(super) report: ReportState,
+    pub(super) notices: Vec<Notice>,
+    pub(super) figures: Figures,
+    pub(super) timers: Timers,
+    /// The back-off for tries starts over.
+    pub(super) settled: bool,
+}
+
+/// Whether the target's content is news.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Content {
+    /// This revision had been applied in full before the operator started.
+    Restored(String),
+    /// It was never live: what comes of it is told.
+    New,
+    /// What came of it was told.
+    Told,
+}
+
+/// What was reported so far, so that nothing is told twice.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ReportState {
+    pub(super) status: SyncStatus,
+    /// The Sync is ready at its current generation.
+    pub(super) ready: bool,
+    /// The reason of the condition `Ready`.
+    pub(super) reason: Reason,
+    pub(super) content: Content,
+    /// Objects have been unhealthy for longer than `spec.timeout`.
+    overdue: bool,
+    /// It was told that desired and observed differ.
+    diff: bool,
+    /// The last warning.
+    warned: Option<String>,
+    brake: Option<Reason>,
+    tally: Tally,
+}
+
+/// What a target's content has changed so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Tally {
+    created: usize,
+    changed: usize,
+    pruned: usize,
+    /// The first of them.
+    named: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, changes: &[(Action, ObjectKey)]) {
+        for (action, key) in changes {
+            *match action {
+                Action::Created => &mut self.created,
+                Action::Pruned => &mut self.pruned,
+                _ => &mut self.changed,
+            } += 1;
+            if self.named.len() < NAMED {
+                self.named.push(format!("{action} {key}"));
+            }
+        }
+    }
+}
+
+impl ReportState {
+    /// As a restart finds it: what the status says was told.
+    pub(super) fn restored(status: SyncStatus, ready: bool) -> Self {
+        let condition = status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == "Ready");
+        let warned = condition.filter(|condition| condition.status == "False");
+        Self {
+            ready,
+            reason: Reason::Progressing,
+            content: match &status.last_applied_revision {
+                Some(revision) => Content::Restored(revision.clone()),
+                None => Content::Told,
+            },
+            overdue: false,
+            diff: false,
+            warned: warned.map(|condition| condition.message.clone()),
+            brake: None,
+            tally: Tally::default(),
+            status,
+        }
+    }
+
+    /// The target has other content than before. A restart that renders what was live is no news.
+    pub(super) fn retargeted(&mut self, revision: &str) {
+        if !self.is_restored(revision) {
+            self.content = Content::New;
+            self.tally = Tally::default();
+            self.overdue = false;
+        }
+    }
+
+    /// Whether this revision had been applied in full before the operator started.
+    pub(super) fn is_restored(&self, revision: &str) -> bool {
+        matches!(&self.content, Content::Restored(restored) if restored == revision)
+    }
+}
+
+/// What follows from what was found out, and from what was reported before.
+pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
+    let mut next = Next {
+        report: before.clone(),
+        notices: Vec::new(),
+        figures: Figures::default(),
+        settled: false,
+        timers: seen.timers.clone(),
+        seen,
+    };
+    match next.seen.phase {
+        Phase::Busy => (),
+        Phase::Done => {
+            next.note_progress();
+            next.keep_timers();
+            next.count_round();
+            next.tell_healed();
+        }
+        Phase::Held => {
+            next.report.ready = false;
+        }
+    }
+    next.seen.facts.overdue = next.report.overdue;
+    next.seen.facts.busy = match next.seen.phase {
+        Phase::Busy => true,
+        _ => next.seen.live.is_some() && !next.seen.applied,
+    };
+    let ready = next.seen.facts.ready();
+    next.report.reason = ready.reason;
+    if next.seen.phase == Phase::Done {
+        match ready.status == Some(true) {
+            true => next.converged(&ready),
+            false => next.differs(&ready),
+        }
+    }
+    next.state(&ready);
+    next.figures.row(&ready, &next.seen, &next.report.status);
+    Assessment {
+        report: next.report,
+        notices: next.notices,
+        figures: next.figures,
+        timers: next.timers,
+        settled: next.settled,
+    }
+}
+
+/// An assessment that is being made.
+struct Next {
+    seen: Observed,
+    report: ReportState,
+    notices: Vec<Notice>,
+    figures: Figures,
+    timers: Timers,
+    settled: bool,
+}
+
+impl Next {
+    /// Moves revisions, history and times on.
+    fn note_progress(&mut self) {
+        self.note_revision();
+        if let Some(live) = self.report.status.history.first_mut() {
+            live.healed = live
+                .healed
+                .saturating_add(count(self.seen.round.healed.len()));
+        }
+    }
+
+    fn note_revision(&mut self) {
+        let (report, seen) = (&mut self.report, &self.seen);
+        report.tally.add(&seen.round.changes);
+        let Some(live) = &seen.live else { return };
+        let status = &mut report.status;
+        let is_new = status.last_applied_revision.as_ref() != Some(&live.revision);
+        if !seen.applied {
+            // The last revision's times are not this one's.
+            if is_new && report.content == Content::New {
+                status.times = Some(SyncTimes::of(live));
+            }
+            return;
+        }
+        if let Content::Restored(_) = report.content {
+            report.content = Content::Told;
+        }
+        self.settled = true;
+        if !is_new {
+            return;
+        }
+        let now = Time(seen.now.time);
+        if report.content == Content::New {
+            status.last_changed_revision = Some(live.revision.clone());
+            let entry = entry(live, &report.tally, &now);
+            status.history.insert(0, entry);
+            status.history.truncate(HISTORY);
+            // A Sync's first revision may be of any age: how long it took says nothing.
+            if status.history.len() > 1 {
+                let (committed, observed) = (live.committed.0, live.observed.0);
+                self.figures
+                    .stretch(Stretch::CommitToObserved, committed, observed);
+                self.figures
+                    .stretch(Stretch::ObservedToApplied, observed, now.0);
+            }
+        }
+        status.last_applied_revision = Some(live.revision.clone());
+        status.times = Some(SyncTimes {
+            applied: Some(now),
+            ..SyncTimes::of(live)
+        });
+    }
+
+    /// When to look again without an event.
+    fn keep_timers(&mut self) {
+        let (seen, timers) = (&self.seen, &mut self.timers);
+        if !seen.applied && timers.retry.is_none() && seen.needs_retry {
+            timers.retry = Some(seen.now.at + seen.pause);
+        }
+        self.report.overdue |= seen.due.healthy;
+        if seen.facts.unhealthy.is_empty() {
+            timers.healthy_by = None;
+            self.report.overdue = false;
+        } else if timers.healthy_by.is_none() && !self.report.overdue {
+            timers.healthy_by = Some(seen.now.at + seen.timeout);
+        }
+    }
+
+    fn count_round(&mut self) {
+        let seen = &self.seen;
+        let changes = seen.round.changes.iter();
+        self.figures.pruned = changes
+            .filter(|(action, _)| *action == Action::Pruned)
+            .count();
+        self.figures.corrected = seen.round.healed.len();
+        self.figures.put_off = seen.round.put_off;
+        self.figures.drifted = seen.newly_drifted;
+        if seen.brake != self.report.brake {
+            self.figures.braked = seen.brake;
+        }
+        self.report.brake = seen.brake;
+    }
+
+    fn tell_healed(&mut self) {
+        let healed = &self.seen.round.healed;
+        if healed.is_empty() {
+            return;
+        }
+        let first = || healed.iter().take(NAMED);
+        let named = first().map(|(key, writer)| match writer {
+            Some(writer) => format!("{key} (changed by {writer})"),
+            None => key.to_string(),
+        });
+        let message = format!("healed {}", listing(named, healed.len()));
+        let objects = first().map(|(key, _)| key.to_string()).collect();
+        self.tell(Level::Normal, Reason::DriftCorrected, message, objects);
+    }
+
+    /// The cluster equals Git and, where asked for, is healthy.
+    fn converged(&mut self, ready: &Verdict) {
+        self.timers.diff = None;
+        let now = self.seen.now.time;
+        let report = &mut self.report;
+        report.ready = true;
+        if let Some(times) = &mut report.status.times {
+            times.converged.get_or_insert(Time(now));
+        }
+        let news = std::mem::replace(&mut report.content, Content::Told) == Content::New;
+        let warned = report.warned.take().is_some();
+        let differed = std::mem::take(&mut report.diff);
+        if news || warned || differed {
+            let Tally {
+                created,
+                changed,
+                pruned,
+                named,
+            } = std::mem::take(&mut report.tally);
+            let author = self.seen.live.as_ref().map(|live| &live.author);
+            let by = author.map(|author| format!(" by {author}"));
+            let message = format!(
+                "{}{}; {created} created, {changed} changed, {pruned} pruned",
+                ready.message,
+                by.unwrap_or_default()
+            );
+            self.tell(Level::Normal, Reason::Converged, message, named);
+        }
+        self.change_converged();
+    }
+
+    /// The last revision that changed something has converged.
+    fn change_converged(&mut self) {
+        let history = &mut self.report.status.history;
+        let is_first = history.len() == 1;
+        let Some(change) = history.first_mut() else {
+            return;
+        };
+        // An entry of an older towline does not say when it was committed.
+        let Some(committed) = change
+            .committed
+            .as_ref()
+            .filter(|_| change.converged.is_none())
+        else {
+            return;
+        };
+        let (committed, applied, now) = (committed.0, change.applied.0, self.seen.now.time);
+        change.converged = Some(Time(now));
+        if !is_first {
+            self.figures
+                .stretch(Stretch::AppliedToConverged, applied, now);
+            self.figures
+                .stretch(Stretch::CommitToConverged, committed, now);
+            self.figures.changed = Some((committed, now));
+        }
+    }
+
+    /// Desired and observed differ.
+    fn differs(&mut self, ready: &Verdict) {
+        self.report.ready = false;
+        if self.seen.due.diff {
+            let message = format!("Git and the cluster differ: {}", ready.message);
+            self.tell(Level::Warning, Reason::Diff, message, self.concerned());
+            self.report.diff = true;
+        } else if !self.report.diff && self.timers.diff.is_none() {
+            self.timers.diff = Some(self.seen.now.at + self.seen.diff_after);
+        }
+        let waits = matches!(
+            ready.reason,
+            Reason::Progressing
+                | Reason::HealthPending
+                | Reason::DependencyNotReady
+                | Reason::SourceNotReady
+                // Most often its definition is in the same commit.
+                | Reason::KindNotServed
+        );
+        if !waits && self.report.warned.as_ref() != Some(&ready.message) {
+            let message = ready.message.clone();
+            self.tell(Level::Warning, ready.reason, message, self.concerned());
+            self.report.warned = Some(ready.message.clone());
+        }
+    }
+
+    /// The first objects that are not as they should be.
+    fn concerned(&self) -> Vec<String> {
+        let facts = &self.seen.facts;
+        let problems = facts.problems.first.iter();
+        let drifts = facts.drifts.first.iter().map(|drift| drift.key.to_string());
+        let all = problems.map(|problem| problem.object.clone()).chain(drifts);
+        all.take(NAMED).collect()
+    }
+
+    fn tell(&mut self, level: Level, reason: Reason, message: String, objects: Vec<String>) {
+        let live = self.seen.live.as_ref();
+        self.notices.push(Notice {
+            about: Arc::clone(&self.seen.about),
+            revision: live.map(|live| live.revision.clone()),
+            reason,
+            level,
+            objects,
+            message,
+            at: self.seen.now.time,
+        });
+    }
+
+    /// Writes down what the status says.
+    fn state(&mut self, ready: &Verdict) {
+        let (seen, status) = (&self.seen, &mut self.report.status);
+        let now = Time(seen.now.time);
+        let verdicts = seen.facts.verdicts(ready);
+        status.conditions = set_conditions(&status.conditions, verdicts, seen.generation, &now);
+        status.summary = Some(seen.facts.summary(ready));
+        status.observed_generation = seen.generation;
+        status.last_attempted_revision = seen.attempted.clone();
+        let applied = status.last_applied_revision.as_deref();
+        status.short_revision = applied.map(short_commits);
+        status.failures = seen.facts.failures();
+        status.objects = seen.live.as_ref().map(|_| seen.facts.counts);
+        if seen.phase != Phase::Busy {
+            status.last_handled_reconcile_at = seen.handled.clone();
+        }
+    }
+}
+
+impl SyncTimes {
+    /// Of a revision that has not been applied yet.
+    fn of(live: &Live) -> Self {
+        Self {
+            committed: Some(live.committed.clone()),
+            observed: Some(live.observed.clone()),
+            applied: None,
+            converged: None,
+        }
+    }
+}
+
+fn entry(live: &Live, tally: &Tally, now: &Time) -> HistoryEntry {
+    HistoryEntry {
+        revision: live.revision.clone(),
+        author: live.author.clone(),
+        committed: Some(live.committed.clone()),
+        applied: now.clone(),
+        converged: None,
+        created: count(tally.created),
+        changed: count(tally.changed),
+        pruned: count(tally.pruned),
+        healed: 0,
+        objects: tally.named.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

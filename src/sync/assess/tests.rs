@@ -1,0 +1,562 @@
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize as _;
+use serde::de::IntoDeserializer as _;
+use serde::de::value::{Error, StrDeserializer};
+use tokio::time::Instant;
+
+use super::*;
+use crate::api::{Condition, Mode, ObjectCounts};
+use crate::health::Health;
+use crate::manifest::GroupKind;
+use crate::plan::Cause;
+use crate::sync::verdict::{Blocked, Drift, Listed, Problem};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DIFF_AFTER: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Drives the core through rounds, as the driver does.
+struct Play {
+    state: ReportState,
+    timers: Timers,
+    now: Now,
+}
+
+impl Play {
+    fn new() -> Self {
+        Self::restarted(SyncStatus::default(), false)
+    }
+
+    fn restarted(status: SyncStatus, ready: bool) -> Self {
+        let now = Now {
+            at: Instant::now(),
+            time: Timestamp::from_second(1_800_000_000).unwrap(),
+        };
+        Self {
+            state: ReportState::restored(status, ready),
+            timers: Timers::new(now.at + SECOND * 3600),
+            now,
+        }
+    }
+
+    /// A Sync that has converged to revision `a`.
+    fn converged() -> Self {
+        let mut play = Self::new();
+        play.state.retargeted("a");
+        play.round(seen("a"));
+        play
+    }
+
+    fn passes(&mut self, time: Duration) {
+        self.now.at += time;
+        self.now.time += SignedDuration::try_from(time).unwrap();
+    }
+
+    /// A round that finds `seen`. Timers that ran out are due in it.
+    fn round(&mut self, mut seen: Observed) -> Assessment {
+        seen.due = self.timers.take_due(self.now.at, SECOND * 3600);
+        (seen.now, seen.timers) = (self.now, self.timers.clone());
+        let assessment = assess(&self.state, seen);
+        self.state = assessment.report.clone();
+        self.timers = assessment.timers.clone();
+        assessment
+    }
+
+    fn ready(&self) -> &Condition {
+        condition(&self.state.status, "Ready").unwrap()
+    }
+}
+
+fn condition<'a>(status: &'a SyncStatus, of: &str) -> Option<&'a Condition> {
+    let mut conditions = status.conditions.iter();
+    conditions.find(|condition| condition.type_ == of)
+}
+
+/// Everything of a revision is applied and healthy.
+fn seen(revision: &str) -> Observed {
+    let now = Now {
+        at: Instant::now(),
+        time: Timestamp::UNIX_EPOCH,
+    };
+    let at = |second: i64| Time(Timestamp::from_second(1_799_999_000 + second).unwrap());
+    Observed {
+        phase: Phase::Done,
+        now,
+        due: Due::default(),
+        about: Arc::default(),
+        generation: Some(1),
+        handled: None,
+        attempted: Some(revision.to_owned()),
+        live: Some(Live {
+            revision: revision.to_owned(),
+            author: "Ann".to_owned(),
+            committed: at(0),
+            observed: at(1),
+        }),
+        facts: Facts {
+            suspended: false,
+            blocked: None,
+            revision: Some(revision.to_owned()),
+            counts: ObjectCounts {
+                desired: 2,
+                applied: 2,
+                ..ObjectCounts::default()
+            },
+            busy: false,
+            problems: Listed::default(),
+            drifts: Listed::default(),
+            mode: Mode::Correct,
+            unhealthy: Listed::default(),
+            wait: true,
+            overdue: false,
+        },
+        applied: true,
+        needs_retry: false,
+        pause: SECOND,
+        timers: Timers::new(now.at),
+        timeout: TIMEOUT,
+        diff_after: DIFF_AFTER,
+        brake: None,
+        contested: 0,
+        newly_drifted: 0,
+        round: Round::default(),
+    }
+}
+
+fn one<T>(value: T) -> Listed<T> {
+    Listed::of(std::iter::once(value))
+}
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey {
+        kind: GroupKind::new("", "ConfigMap"),
+        namespace: Some("prod".into()),
+        name: name.into(),
+    }
+}
+
+fn with(change: impl FnOnce(&mut Observed)) -> Observed {
+    let mut seen = seen("a");
+    change(&mut seen);
+    seen
+}
+
+/// The target is there, and work on it is left.
+fn unfinished() -> Observed {
+    with(|seen| seen.applied = false)
+}
+
+fn blocked(reason: Reason) -> Observed {
+    with(|seen| {
+        seen.facts.blocked = Some(Box::new(Blocked {
+            reason,
+            message: "no".to_owned(),
+            stalled: false,
+        }));
+    })
+}
+
+fn problem(reason: Reason) -> Observed {
+    with(|seen| {
+        (seen.applied, seen.needs_retry) = (false, true);
+        seen.facts.problems = one(Problem {
+            object: key("a").to_string(),
+            place: None,
+            reason,
+            message: "no".to_owned(),
+        });
+    })
+}
+
+fn drifted() -> Observed {
+    with(|seen| {
+        seen.facts.drifts = one(Drift {
+            key: key("a"),
+            cause: Cause::Drifted,
+            writer: Some("kubectl".into()),
+        });
+        seen.newly_drifted = 1;
+    })
+}
+
+fn unhealthy(health: Health) -> Observed {
+    with(|seen| seen.facts.unhealthy = one((key("a"), health)))
+}
+
+fn pending() -> Observed {
+    unhealthy(Health::InProgress("1 of 2 replicas".to_owned()))
+}
+
+fn healed() -> Observed {
+    with(|seen| seen.round.healed = vec![(key("a"), Some("kubectl".into()))])
+}
+
+fn reasons(assessment: &Assessment) -> Vec<Reason> {
+    let notices = assessment.notices.iter();
+    notices.map(|notice| notice.reason).collect()
+}
+
+/// Where a reason shows.
+enum Shows {
+    /// In the condition `Ready`.
+    Ready(Observed),
+    /// In another condition.
+    In(&'static str, Observed),
+    /// In a notice only.
+    Notice(Observed),
+    /// Only on a GitRepository.
+    Elsewhere,
+}
+
+/// How a Sync comes by each reason. A new reason does not compile before it is placed here.
+fn shows(reason: Reason) -> Shows {
+    match reason {
+        Reason::Converged => Shows::Ready(seen("a")),
+        Reason::Progressing => Shows::Ready(unfinished()),
+        Reason::Suspended => Shows::Ready(with(|seen| {
+            (seen.phase, seen.facts.suspended) = (Phase::Held, true);
+        })),
+        Reason::Deleting => Shows::Ready(Observed {
+            phase: Phase::Held,
+            ..blocked(reason)
+        }),
+        Reason::DriftFound => Shows::Ready(drifted()),
+        Reason::HealthPending => Shows::Ready(pending()),
+        Reason::HealthFailed => Shows::Ready(unhealthy(Health::Failed("it crashes".to_owned()))),
+        // The source's problem, as long as it has no revision, and what the gate or the target says.
+        Reason::FetchFailed
+        | Reason::AuthenticationFailed
+        | Reason::CredentialsInvalid
+        | Reason::VerificationFailed
+        | Reason::SignersInvalid
+        | Reason::RefNotFound
+        | Reason::TooLarge
+        | Reason::SourceNotReady
+        | Reason::PathNotFound
+        | Reason::EmptyRender
+        | Reason::InvalidManifest
+        | Reason::DependencyNotReady
+        | Reason::DependencyCycle => Shows::Ready(blocked(reason)),
+        Reason::KindNotServed
+        | Reason::OwnershipConflict
+        | Reason::ApplyFailed
+        | Reason::PruneFailed
+        | Reason::ApiUnavailable => Shows::Ready(problem(reason)),
+        Reason::InSync => Shows::In("Drifted", seen("a")),
+        Reason::AllHealthy => Shows::In("Healthy", seen("a")),
+        Reason::Diff => Shows::Notice(drifted()),
+        Reason::DriftCorrected => Shows::Notice(healed()),
+        // A spec that cannot be read has no driver; its status is written without one.
+        Reason::ChangeCommitted
+        | Reason::Fetched
+        | Reason::WebhookInvalid
+        | Reason::InvalidSpec => Shows::Elsewhere,
+    }
+}
+
+/// Every reason that there is, from the error of one that there is not.
+fn all_reasons() -> Vec<Reason> {
+    let none: StrDeserializer<'_, Error> = "none".into_deserializer();
+    let error = Reason::deserialize(none).unwrap_err().to_string();
+    let named = error.split('`').skip(3).step_by(2);
+    named.map(|name| Reason::named(name).unwrap()).collect()
+}
+
+#[test]
+fn every_reason_of_a_sync_is_reached() {
+    let all = all_reasons();
+    assert!(all.len() > 30 && all.contains(&Reason::ApiUnavailable));
+    for reason in all {
+        let mut play = Play::converged();
+        match shows(reason) {
+            Shows::Elsewhere => (),
+            Shows::Ready(seen) => {
+                play.round(seen);
+                assert_eq!(play.ready().reason, reason.as_str());
+                assert_eq!(play.state.reason, reason);
+                let is_ready = reason == Reason::Converged;
+                assert_eq!(play.ready().status == "True", is_ready, "{reason:?}");
+                assert_eq!(play.state.ready, is_ready, "{reason:?}");
+            }
+            Shows::In(kind, seen) => {
+                play.round(seen);
+                let found = condition(&play.state.status, kind).unwrap();
+                assert_eq!(found.reason, reason.as_str());
+            }
+            Shows::Notice(seen) => {
+                let mut told = reasons(&play.round(seen.clone()));
+                play.passes(DIFF_AFTER);
+                told.extend(reasons(&play.round(seen)));
+                assert!(told.contains(&reason), "{reason:?} in {told:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_new_revision_is_told_to_have_converged_once() {
+    let mut play = Play::new();
+    play.state.retargeted("a");
+    let created = vec![(Action::Created, key("a")), (Action::Created, key("b"))];
+    let first = play.round(with(|seen| seen.round.changes = created));
+    assert_eq!(reasons(&first), [Reason::Converged]);
+    let notice = &first.notices[0];
+    assert_eq!(
+        notice.message,
+        "2 objects equal a by Ann; 2 created, 0 changed, 0 pruned"
+    );
+    assert_eq!(notice.objects.len(), 2);
+    assert!(
+        first.figures.stretches.is_empty(),
+        "a first revision may be of any age"
+    );
+    assert!(first.settled);
+    assert!(play.round(seen("a")).notices.is_empty());
+    // Another commit with the same content is a status, and no news.
+    let same = play.round(seen("b"));
+    assert!(same.notices.is_empty());
+    let status = &play.state.status;
+    assert_eq!(status.last_applied_revision.as_deref(), Some("b"));
+    assert_eq!(status.last_changed_revision.as_deref(), Some("a"));
+    assert_eq!(status.history.len(), 1);
+    play.state.retargeted("c");
+    let second = play.round(seen("c"));
+    assert_eq!(second.figures.stretches.len(), 4);
+    assert!(second.figures.changed.is_some());
+    assert_eq!(play.state.status.history.len(), 2);
+}
+
+#[test]
+fn a_restart_that_finds_the_same_again_tells_nothing() {
+    let before = Play::converged().state.status;
+    let mut play = Play::restarted(before.clone(), true);
+    play.state.retargeted("a");
+    assert!(play.state.is_restored("a") && !play.state.is_restored("b"));
+    let verifying = play.round(unfinished());
+    assert!(verifying.notices.is_empty());
+    assert!(play.round(seen("a")).notices.is_empty());
+    let (was, is) = (&before.times, &play.state.status.times);
+    assert_eq!(was, is, "it converged when it did");
+
+    let mut failed = Play::converged();
+    failed.round(problem(Reason::ApplyFailed));
+    let mut play = Play::restarted(failed.state.status, false);
+    play.state.retargeted("a");
+    let again = play.round(problem(Reason::ApplyFailed));
+    assert!(again.notices.is_empty(), "that was told before the restart");
+    assert_eq!(reasons(&play.round(seen("a"))), [Reason::Converged]);
+}
+
+#[test]
+fn the_times_of_the_last_revision_are_not_kept_for_the_next() {
+    let mut play = Play::converged();
+    let times = |play: &Play| play.state.status.times.clone().unwrap();
+    assert!(times(&play).applied.is_some() && times(&play).converged.is_some());
+    play.state.retargeted("b");
+    let under_way = |applied| Observed {
+        applied,
+        ..seen("b")
+    };
+    play.round(under_way(false));
+    assert_eq!((times(&play).applied, times(&play).converged), (None, None));
+    let unhealthy = Observed {
+        facts: pending().facts,
+        ..under_way(true)
+    };
+    play.round(unhealthy);
+    assert!(times(&play).applied.is_some() && times(&play).converged.is_none());
+    // As it stands in the API server when the operator is started again.
+    let status = play.state.status.clone();
+    let mut play = Play::restarted(status, false);
+    play.passes(SECOND * 60);
+    play.state.retargeted("b");
+    play.round(seen("b"));
+    assert_eq!(times(&play).converged, Some(Time(play.now.time)));
+}
+
+#[test]
+fn a_diff_is_told_after_a_time_and_once_and_then_that_it_is_over() {
+    let mut play = Play::converged();
+    let found = play.round(drifted());
+    assert_eq!(reasons(&found), [Reason::DriftFound]);
+    assert_eq!(found.figures.drifted, 1);
+    assert_eq!(play.timers.diff, Some(play.now.at + DIFF_AFTER));
+    play.passes(DIFF_AFTER);
+    let told = play.round(drifted());
+    assert_eq!(reasons(&told), [Reason::Diff]);
+    assert!(told.notices[0].message.contains("was changed by kubectl"));
+    assert_eq!(told.notices[0].revision.as_deref(), Some("a"));
+    assert_eq!(play.timers.diff, None);
+    play.passes(DIFF_AFTER);
+    assert!(play.round(drifted()).notices.is_empty());
+    assert_eq!(
+        reasons(&play.round(healed())),
+        [Reason::DriftCorrected, Reason::Converged]
+    );
+    assert!(play.round(seen("a")).notices.is_empty());
+    // What is over in time is never told as a diff.
+    play.round(pending());
+    play.round(seen("a"));
+    play.passes(DIFF_AFTER);
+    assert!(play.round(pending()).notices.is_empty());
+}
+
+#[test]
+fn what_failed_is_told_once_and_tried_again_after_a_pause() {
+    let mut play = Play::converged();
+    let failed = play.round(problem(Reason::ApplyFailed));
+    assert_eq!(reasons(&failed), [Reason::ApplyFailed]);
+    assert_eq!(failed.notices[0].level, Level::Warning);
+    assert_eq!(failed.notices[0].objects, ["ConfigMap prod/a"]);
+    assert_eq!(failed.timers.retry, Some(play.now.at + SECOND));
+    assert!(!failed.settled);
+    let again = play.round(problem(Reason::ApplyFailed));
+    assert!(again.notices.is_empty(), "the same again is no news");
+    assert_eq!(
+        again.timers.retry,
+        Some(play.now.at + SECOND),
+        "the timer stays"
+    );
+    let other = play.round(problem(Reason::PruneFailed));
+    assert!(other.notices.is_empty(), "the message is the same");
+    assert_eq!(reasons(&play.round(seen("a"))), [Reason::Converged]);
+    let waiting = play.round(problem(Reason::KindNotServed));
+    assert!(waiting.notices.is_empty(), "its definition may come");
+    assert!(waiting.timers.retry.is_some());
+}
+
+#[test]
+fn pruning_that_comes_to_be_held_back_counts_once() {
+    let mut play = Play::converged();
+    let held = || with(|seen| seen.brake = Some(Reason::ApplyFailed));
+    assert_eq!(play.round(held()).figures.braked, Some(Reason::ApplyFailed));
+    assert_eq!(play.round(held()).figures.braked, None);
+    assert_eq!(play.round(seen("a")).figures.braked, None);
+    assert_eq!(play.round(held()).figures.braked, Some(Reason::ApplyFailed));
+}
+
+#[test]
+fn health_that_is_overdue_fails_until_it_comes() {
+    let mut play = Play::converged();
+    play.round(pending());
+    assert_eq!(play.timers.healthy_by, Some(play.now.at + TIMEOUT));
+    play.passes(SECOND);
+    play.round(pending());
+    assert_eq!(play.ready().reason, "HealthPending");
+    play.passes(TIMEOUT);
+    let overdue = play.round(pending());
+    assert!(reasons(&overdue).contains(&Reason::HealthFailed));
+    assert!(play.ready().message.starts_with("not healthy within"));
+    assert_eq!(play.timers.healthy_by, None, "it is due once");
+    play.round(pending());
+    assert_eq!(play.ready().reason, "HealthFailed");
+    play.round(seen("a"));
+    assert_eq!(play.ready().status, "True");
+    play.round(pending());
+    assert_eq!(play.ready().reason, "HealthPending", "it starts over");
+    // New content gets the whole time again.
+    play.passes(TIMEOUT);
+    play.round(pending());
+    play.state.retargeted("b");
+    play.round(pending());
+    assert_eq!(play.ready().reason, "HealthPending");
+}
+
+#[test]
+fn a_suspended_sync_says_so_and_moves_nothing() {
+    let mut play = Play::converged();
+    let before = play.state.status.clone();
+    let suspended = play.round(with(|seen| {
+        (seen.phase, seen.facts.suspended) = (Phase::Held, true);
+        seen.generation = Some(2);
+    }));
+    assert!(suspended.notices.is_empty());
+    assert_eq!(
+        (play.ready().status.as_str(), play.state.ready),
+        ("Unknown", false)
+    );
+    assert_eq!(play.state.status.times, before.times);
+    assert_eq!(play.state.status.observed_generation, Some(2));
+    assert_eq!(play.timers.diff, None);
+    assert!(
+        play.round(seen("a")).notices.is_empty(),
+        "it goes on as it was"
+    );
+}
+
+#[test]
+fn what_was_superseded_is_not_told_to_have_converged() {
+    let mut play = Play::converged();
+    play.state.retargeted("b");
+    let left = play.round(Observed {
+        applied: false,
+        round: Round {
+            changes: vec![(Action::Changed, key("a"))],
+            worked: true,
+            ..Round::default()
+        },
+        ..seen("b")
+    });
+    assert!(left.notices.is_empty());
+    assert_eq!(play.ready().reason, "Progressing");
+    assert_eq!(
+        play.state.status.last_applied_revision.as_deref(),
+        Some("a")
+    );
+    play.state.retargeted("c");
+    let next = play.round(seen("c"));
+    assert_eq!(reasons(&next), [Reason::Converged]);
+    assert!(
+        next.notices[0].message.contains("0 changed"),
+        "b's changes are not c's"
+    );
+    let history = &play.state.status.history;
+    let named: Vec<&str> = history.iter().map(|entry| &*entry.revision).collect();
+    assert_eq!(named, ["c", "a"]);
+}
+
+#[test]
+fn a_report_while_busy_tells_progress_and_nothing_else() {
+    let mut play = Play::converged();
+    play.state.retargeted("b");
+    let busy = play.round(Observed {
+        phase: Phase::Busy,
+        handled: Some("now".to_owned()),
+        applied: false,
+        ..seen("b")
+    });
+    assert!(busy.notices.is_empty() && busy.timers.diff.is_none());
+    assert_eq!(play.ready().reason, "Progressing");
+    assert!(condition(&play.state.status, "Reconciling").is_some());
+    assert_eq!(play.state.status.last_handled_reconcile_at, None);
+}
+
+#[test]
+fn healed_objects_are_counted_and_told_with_who_had_changed_them() {
+    let mut play = Play::converged();
+    let corrected = play.round(healed());
+    assert_eq!(reasons(&corrected), [Reason::DriftCorrected]);
+    let message = &corrected.notices[0].message;
+    assert_eq!(message, "healed ConfigMap prod/a (changed by kubectl)");
+    assert_eq!(corrected.figures.corrected, 1);
+    assert_eq!(play.state.status.history[0].healed, 1);
+}
+
+#[test]
+fn columns_have_a_short_line_and_a_short_commit() {
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let revision = format!("main@sha1:{commit}");
+    let mut play = Play::new();
+    play.state.retargeted(&revision);
+    play.round(seen(&revision));
+    let status = &play.state.status;
+    assert_eq!(
+        status.short_revision.as_deref(),
+        Some("main@sha1:0123456789ab")
+    );
+    assert_eq!(
+        status.summary.as_deref(),
+        Some("2 objects equal main@sha1:0123456789ab")
+    );
+    assert_eq!(status.last_applied_revision, Some(revision));
+}

@@ -1,0 +1,195 @@
+//! Whether a Sync may go on to the newest revision of its source. Pure.
+
+use super::verdict::Blocked;
+use crate::api::Reason;
+use crate::fleet::SyncView;
+use crate::plan::SyncName;
+
+/// What the Sync waits for, or goes by.
+pub(super) struct Surroundings {
+    /// `spec.suspend` is true.
+    pub(super) suspended: bool,
+    /// The Sync has a status that says how it is.
+    pub(super) has_status: bool,
+    /// The GitRepository's name.
+    pub(super) source: String,
+    /// The newest revision of the source.
+    pub(super) revision: Option<String>,
+    /// Why the source has none, or why its last fetch failed.
+    pub(super) problem: Option<(Reason, String)>,
+    /// The circle of dependencies that the Sync is part of.
+    pub(super) circle: Option<Vec<SyncName>>,
+    /// The Syncs that this one depends on.
+    pub(super) dependencies: Vec<(SyncName, SyncView)>,
+}
+
+/// What to do in this round.
+#[derive(Debug, PartialEq)]
+pub(super) enum Gate {
+    /// Make the newest revision the target.
+    Open,
+    /// Do nothing: the operator has just started, and the status stays true until more is known.
+    Unknown,
+    /// Do nothing: a person asked for that.
+    Suspended,
+    /// Keep the target that is there.
+    Blocked(Blocked),
+}
+
+/// Whether the Sync may go on.
+pub(super) fn gate(around: &Surroundings) -> Gate {
+    if around.suspended {
+        return Gate::Suspended;
+    }
+    if around.revision.is_none() && around.problem.is_none() && around.has_status {
+        return Gate::Unknown;
+    }
+    match obstacle(around) {
+        Some((reason, message)) => Gate::Blocked(Blocked {
+            reason,
+            message,
+            stalled: reason == Reason::DependencyCycle,
+        }),
+        None => Gate::Open,
+    }
+}
+
+fn obstacle(around: &Surroundings) -> Option<(Reason, String)> {
+    let Some(revision) = &around.revision else {
+        return Some(around.problem.clone().unwrap_or_else(|| {
+            let message = format!("GitRepository {} has no revision yet", around.source);
+            (Reason::SourceNotReady, message)
+        }));
+    };
+    if let Some(circle) = &around.circle {
+        let names: Vec<&str> = circle.iter().map(|name| &*name.name).collect();
+        let message = format!("dependsOn goes in a circle: {}", names.join(" → "));
+        return Some((Reason::DependencyCycle, message));
+    }
+    let dependencies = around.dependencies.iter();
+    let mut waits = dependencies.filter_map(|(name, dependency)| {
+        let same_source = dependency.source == around.source;
+        let why = if !dependency.exists {
+            "does not exist"
+        } else if !dependency.ready {
+            "is not ready"
+        } else if same_source && dependency.applied.as_ref() != Some(revision) {
+            "has not applied this revision yet"
+        } else {
+            return None;
+        };
+        Some(format!("waiting for dependency {name}, which {why}"))
+    });
+    waits.next().map(|why| (Reason::DependencyNotReady, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around() -> Surroundings {
+        Surroundings {
+            suspended: false,
+            has_status: false,
+            source: "repo".to_owned(),
+            revision: Some("main@sha1:abc".to_owned()),
+            problem: None,
+            circle: None,
+            dependencies: Vec::new(),
+        }
+    }
+
+    fn blocked(around: &Surroundings) -> (Reason, String, bool) {
+        match gate(around) {
+            Gate::Blocked(blocked) => (blocked.reason, blocked.message, blocked.stalled),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_revision_is_needed_and_a_failed_fetch_does_not_take_it_away() {
+        assert_eq!(gate(&around()), Gate::Open);
+        let problem = Some((Reason::FetchFailed, "no route".to_owned()));
+        let failed = Surroundings {
+            problem: problem.clone(),
+            ..around()
+        };
+        assert_eq!(gate(&failed), Gate::Open);
+        let never = Surroundings {
+            revision: None,
+            problem,
+            ..around()
+        };
+        assert_eq!(
+            blocked(&never),
+            (Reason::FetchFailed, "no route".to_owned(), false)
+        );
+        let first = Surroundings {
+            revision: None,
+            ..around()
+        };
+        assert_eq!(blocked(&first).0, Reason::SourceNotReady);
+        let restarted = Surroundings {
+            has_status: true,
+            ..first
+        };
+        assert_eq!(gate(&restarted), Gate::Unknown);
+    }
+
+    #[test]
+    fn a_suspended_sync_waits_for_nothing() {
+        let suspended = Surroundings {
+            suspended: true,
+            revision: None,
+            ..around()
+        };
+        assert_eq!(gate(&suspended), Gate::Suspended);
+    }
+
+    #[test]
+    fn only_a_circle_needs_a_person() {
+        let name = |name: &str| SyncName::new("ns", name);
+        let circle = Some(vec![name("a"), name("b"), name("a")]);
+        let (reason, message, stalled) = blocked(&Surroundings { circle, ..around() });
+        assert_eq!((reason, stalled), (Reason::DependencyCycle, true));
+        assert!(message.ends_with("a → b → a"));
+    }
+
+    #[test]
+    fn a_dependency_is_ready_at_the_same_revision_of_the_same_source() {
+        let dependency = |exists, ready, source: &str, applied: &str| SyncView {
+            exists,
+            ready,
+            source: source.to_owned(),
+            applied: Some(applied.to_owned()),
+            ..SyncView::default()
+        };
+        let (new, old) = ("main@sha1:abc", "main@sha1:old");
+        for (standing, why) in [
+            (dependency(false, true, "repo", new), Some("does not exist")),
+            (dependency(true, false, "repo", new), Some("is not ready")),
+            (
+                dependency(true, true, "repo", old),
+                Some("has not applied this revision yet"),
+            ),
+            (dependency(true, true, "other", old), None),
+            (dependency(true, true, "repo", new), None),
+        ] {
+            let around = Surroundings {
+                dependencies: vec![(SyncName::new("ns", "base"), standing)],
+                ..around()
+            };
+            match why {
+                None => assert_eq!(gate(&around), Gate::Open),
+                Some(why) => {
+                    let (reason, message, stalled) = blocked(&around);
+                    assert_eq!((reason, stalled), (Reason::DependencyNotReady, false));
+                    assert!(
+                        message.contains("ns/base") && message.ends_with(why),
+                        "{message}"
+                    );
+                }
+            }
+        }
+    }
+}

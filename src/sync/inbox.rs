@@ -1,0 +1,241 @@
+//! What wakes a Sync's driver: its object, its source, its dependencies, its objects in the cluster.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::gate::Surroundings;
+use crate::api::{Sync, SyncSpec};
+use crate::cluster::{Arrivals, Cluster, Mailbox};
+use crate::controller::Context;
+use crate::fleet::{FetchedRevision, SourceName, SourceView, Subscription, SyncView};
+use crate::plan::SyncName;
+
+/// The events that a driver listens to.
+pub(super) struct Inbox {
+    /// Objects of the cluster that changed.
+    pub(super) mailbox: Arc<Mailbox>,
+    object: watch::Receiver<Arc<Sync>>,
+    source: Option<(String, Subscription<SourceName, SourceView>)>,
+    dependencies: Vec<(SyncName, Subscription<SyncName, SyncView>)>,
+    kinds: watch::Receiver<u64>,
+    released: watch::Receiver<u64>,
+    /// Set while a namespace is waited for.
+    arrivals: Option<Box<Arrivals>>,
+}
+
+/// Which events are waited for, beside those that always wake the driver.
+#[derive(Clone, Debug)]
+pub(super) struct WaitsFor {
+    /// A kind that is not served yet.
+    pub(super) kinds: bool,
+    /// An object that another Sync has.
+    pub(super) objects: bool,
+    /// A dependency, since the newest revision is blocked.
+    pub(super) dependencies: bool,
+    /// Namespaces that do not exist.
+    pub(super) namespaces: HashSet<String>,
+    pub(super) deadline: Instant,
+}
+
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// The source published something.
+    BySource,
+    /// A namespace that was waited for exists.
+    ByNamespace,
+    /// Anything else.
+    Otherwise,
+    /// The Sync's object is gone.
+    Gone,
+}
+
+impl Inbox {
+    pub(super) fn new(
+        context: &Context,
+        name: &SyncName,
+        object: watch::Receiver<Arc<Sync>>,
+    ) -> Self {
+        Self {
+            mailbox: context.cluster.inventory.join(name),
+            object,
+            source: None,
+            dependencies: Vec::new(),
+            kinds: context.cluster.kinds.changed(),
+            released: context.cluster.inventory.released(),
+            arrivals: None,
+        }
+    }
+
+    /// The Sync as it is now, marked as seen.
+    pub(super) fn object(&mut self) -> Arc<Sync> {
+        self.object.borrow_and_update().clone()
+    }
+
+    /// The uid of the Sync as it is now.
+    pub(super) fn uid(&self) -> Option<String> {
+        self.object.borrow().metadata.uid.clone()
+    }
+
+    /// Listens to what `spec` names.
+    pub(super) fn follow(&mut self, context: &Context, name: &SyncName, spec: &SyncSpec) {
+        let source = &spec.source_ref.name;
+        if self
+            .source
+            .as_ref()
+            .is_none_or(|(followed, _)| followed != source)
+        {
+            let name = SourceName::new(&name.namespace, source);
+            let state = context.fleet.sources.subscribe(&name);
+            self.source = Some((source.clone(), state));
+        }
+        let wanted = spec.settings.depends_on.iter();
+        let wanted: Vec<SyncName> = wanted
+            .map(|dependency| SyncName::new(&name.namespace, &dependency.name))
+            .collect();
+        if !self.dependencies.iter().map(|(name, _)| name).eq(&wanted) {
+            self.dependencies = wanted
+                .into_iter()
+                .map(|name| (name.clone(), context.fleet.syncs.subscribe(&name)))
+                .collect();
+        }
+    }
+
+    /// What the gate decides from, marked as seen; and the newest revision.
+    pub(super) fn surroundings(
+        &mut self,
+        context: &Context,
+        name: &SyncName,
+        spec: &SyncSpec,
+        has_status: bool,
+    ) -> (Surroundings, Option<FetchedRevision>) {
+        let source = match &mut self.source {
+            Some((_, state)) => state.borrow_and_update().clone(),
+            None => SourceView::default(),
+        };
+        let dependencies = self.dependencies.iter_mut();
+        let around = Surroundings {
+            suspended: spec.settings.suspend,
+            has_status,
+            source: spec.source_ref.name.clone(),
+            revision: source
+                .latest
+                .as_ref()
+                .map(|seen| seen.snapshot.revision.to_string()),
+            problem: source.problem,
+            circle: context.fleet.circle(name),
+            dependencies: dependencies
+                .map(|(name, state)| (name.clone(), state.borrow_and_update().clone()))
+                .collect(),
+        };
+        (around, source.latest)
+    }
+
+    /// The Syncs that this one depends on.
+    pub(super) fn depends_on(&self) -> Vec<SyncName> {
+        let dependencies = self.dependencies.iter();
+        dependencies.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What the source has now, which may have been seen.
+    pub(super) fn newest(&self) -> Option<FetchedRevision> {
+        let (_, state) = self.source.as_ref()?;
+        state.borrow().latest.clone()
+    }
+
+    /// Whether a newer spec or revision makes the work at hand pointless.
+    pub(super) fn superseded(&self) -> bool {
+        let (object, source) = (&self.object, self.source.as_ref());
+        object.has_changed().unwrap_or(true) || source.is_some_and(|(_, state)| state.has_changed())
+    }
+
+    /// Asks [`Self::superseded`] later.
+    pub(super) fn superseded_later(&self) -> impl Fn() -> bool + Send + use<> {
+        let source = self.source.as_ref().map(|(_, state)| state.clone());
+        let object = self.object.clone();
+        move || {
+            object.has_changed().unwrap_or(true)
+                || source.as_ref().is_some_and(|source| source.has_changed())
+        }
+    }
+
+    /// Whether a kind came or went since the last call.
+    pub(super) fn kinds_changed(&mut self) -> bool {
+        let changed = self.kinds.has_changed().unwrap_or(false);
+        self.kinds.mark_unchanged();
+        changed
+    }
+
+    /// Whether other Syncs released objects since the last call.
+    pub(super) fn released(&mut self) -> bool {
+        let released = self.released.has_changed().unwrap_or(false);
+        self.released.mark_unchanged();
+        released
+    }
+
+    /// Waits for whatever concerns this Sync.
+    pub(super) async fn wait(&mut self, cluster: &Cluster, waits_for: WaitsFor) -> Woken {
+        match waits_for.namespaces.is_empty() {
+            true => self.arrivals = None,
+            false => {
+                let watched = || Box::new(cluster.namespaces.arrivals());
+                self.arrivals.get_or_insert_with(watched);
+            }
+        }
+        let Self {
+            mailbox,
+            object,
+            source,
+            dependencies,
+            kinds,
+            released,
+            arrivals,
+        } = self;
+        let arrival = async {
+            match arrivals {
+                Some(arrivals) => arrivals.created(&waits_for.namespaces).await,
+                None => std::future::pending().await,
+            }
+        };
+        let source = async {
+            match source {
+                Some((_, state)) => state.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let dependencies = dependencies
+            .iter_mut()
+            .map(|(_, standing)| Box::pin(standing.changed()));
+        let dependencies: Vec<_> = dependencies.collect();
+        let any_dependency = async {
+            match dependencies.is_empty() {
+                true => std::future::pending().await,
+                false => drop(futures::future::select_all(dependencies).await),
+            }
+        };
+        tokio::select! {
+            changed = object.changed() => if changed.is_err() { return Woken::Gone },
+            () = source => return Woken::BySource,
+            () = arrival => return Woken::ByNamespace,
+            () = mailbox.changed() => (),
+            () = any_dependency, if waits_for.dependencies => (),
+            _ = kinds.changed(), if waits_for.kinds => kinds.mark_changed(),
+            _ = released.changed(), if waits_for.objects => released.mark_changed(),
+            () = tokio::time::sleep_until(waits_for.deadline) => (),
+        }
+        Woken::Otherwise
+    }
+
+    /// Waits until no apply is under way, unless something of this Sync's own happens.
+    pub(super) async fn give_way(&mut self, context: &Context) {
+        tokio::select! {
+            () = context.cluster.applies.quiet() => (),
+            () = self.mailbox.changed() => (),
+            // The driver looks at it next, and sees by itself when it is gone.
+            _ = self.object.changed() => (),
+        }
+    }
+}

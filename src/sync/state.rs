@@ -1,0 +1,530 @@
+//! What the driver of a Sync remembers between two rounds. Plain data: no client, no runtime.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::LONGEST_PAUSE;
+use super::assess::ReportState;
+use super::memory::Memory;
+use super::target::{Objects, Target};
+use super::verdict::{Blocked, Drift, Listed, Problem};
+use crate::api::{Mode, ObjectCounts, Reason, Sync, SyncSettings};
+use crate::backoff::{Backoff, jittered};
+use crate::health::Health;
+use crate::manifest::{GroupKind, GroupVersionKind, ObjectKey};
+use crate::plan::{CONTAINS, contained};
+use crate::render;
+
+/// A moment on both clocks: the one that timers use, and the one that people read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) at: Instant,
+    pub(super) time: Timestamp,
+}
+
+impl Now {
+    pub(super) fn read() -> Self {
+        Self {
+            at: Instant::now(),
+            time: Timestamp::now(),
+        }
+    }
+}
+
+/// How much of the target the next round compares with the cluster. Each covers those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Look {
+    /// The objects that the inbox names, which may be none.
+    #[default]
+    Changed,
+    /// Every object; one whose record and state agree is not applied.
+    Everything,
+    /// Every object is applied again, whatever is known of it.
+    Verify,
+}
+
+/// What a driver remembers.
+pub(super) struct State {
+    /// What the objects are compared with; none before the first render.
+    pub(super) target: Option<Target>,
+    pub(super) objects: Objects,
+    pub(super) cache: render::Cache,
+    pub(super) look: Look,
+    /// Why the newest revision is not the target.
+    pub(super) blocked: Option<Box<Blocked>>,
+    pub(super) memory: Memory,
+    pub(super) parent: Parent,
+    pub(super) requests: Requests,
+    pub(super) timers: Timers,
+    pub(super) backoff: Backoff,
+    pub(super) report: ReportState,
+    /// The API server has the status that `report` holds.
+    pub(super) written: bool,
+}
+
+/// The marks of an ApplySet's parent that are on the Sync.
+#[derive(Default)]
+pub(super) struct Parent {
+    /// The kinds that the annotation names.
+    pub(super) contained: BTreeSet<GroupKind>,
+    /// Whether finalizer and marks are known to be there.
+    pub(super) marked: bool,
+}
+
+/// What people and their commits asked for, as far as it was acted on.
+#[derive(Default)]
+pub(super) struct Requests {
+    /// The generation of the spec.
+    pub(super) generation: Option<i64>,
+    /// `towline.dev/requested-at` of the Sync.
+    pub(super) handled: Option<String>,
+    /// The newest revision that passed the gate.
+    pub(super) attempted: Option<String>,
+}
+
+/// When to wake up without an event.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Timers {
+    /// Try again what failed.
+    pub(super) retry: Option<Instant>,
+    /// Verify everything.
+    pub(super) verify: Instant,
+    /// Objects must be healthy by then.
+    pub(super) healthy_by: Option<Instant>,
+    /// Tell that desired and observed differ.
+    pub(super) diff: Option<Instant>,
+    /// Correct an object that keeps being changed.
+    pub(super) correct: Option<Instant>,
+}
+
+/// Which timers ran out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) retry: bool,
+    pub(super) verify: bool,
+    pub(super) healthy: bool,
+    pub(super) diff: bool,
+}
+
+impl Timers {
+    /// Timers of which only the next verification is set.
+    pub(super) fn new(verify: Instant) -> Self {
+        Self {
+            retry: None,
+            verify,
+            healthy_by: None,
+            diff: None,
+            correct: None,
+        }
+    }
+
+    /// The first of them.
+    pub(super) fn next(&self) -> Instant {
+        [self.retry, self.healthy_by, self.diff, self.correct]
+            .into_iter()
+            .flatten()
+            .fold(self.verify, Instant::min)
+    }
+
+    /// Which have run out. They are cleared, so that none wakes the driver twice; the next
+    /// verification is in `interval`.
+    pub(super) fn take_due(&mut self, now: Instant, interval: Duration) -> Due {
+        let take = |timer: &mut Option<Instant>| timer.take_if(|at| *at <= now).is_some();
+        take(&mut self.correct);
+        let verify = self.verify <= now;
+        if verify {
+            self.verify = now + jittered(interval);
+        }
+        Due {
+            retry: take(&mut self.retry),
+            verify,
+            healthy: take(&mut self.healthy_by),
+            diff: take(&mut self.diff),
+        }
+    }
+}
+
+impl State {
+    /// What the Sync itself says when its driver starts.
+    pub(super) fn new(object: &Sync, ready: bool, now: Instant) -> Self {
+        use kube::ResourceExt as _;
+        let status = object.status.clone().unwrap_or_default();
+        let contains = object.annotations().get(CONTAINS);
+        Self {
+            target: None,
+            objects: Objects::default(),
+            cache: render::Cache::default(),
+            look: Look::Everything,
+            blocked: None,
+            memory: Memory::default(),
+            parent: Parent {
+                contained: contains
+                    .map(|kinds| contained(kinds).collect())
+                    .unwrap_or_default(),
+                marked: false,
+            },
+            requests: Requests {
+                generation: status.observed_generation,
+                handled: status.last_handled_reconcile_at.clone(),
+                attempted: status.last_attempted_revision.clone(),
+            },
+            timers: Timers::new(now + jittered(object.spec.settings.interval.into())),
+            backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
+            written: object.status.is_some(),
+            report: ReportState::restored(status, ready),
+        }
+    }
+
+    /// The next round looks at least at this much.
+    pub(super) fn look_at(&mut self, look: Look) {
+        self.look = self.look.max(look);
+    }
+
+    /// Sets the timer for another try of what failed.
+    pub(super) fn retry_later(&mut self, now: Instant) {
+        self.timers.retry = Some(now + self.backoff.pause());
+    }
+
+    /// Takes note of what people asked for since the last round, and of timers that ran out.
+    pub(super) fn note_requests(
+        &mut self,
+        generation: Option<i64>,
+        requested: Option<&String>,
+        settings: &SyncSettings,
+        due: Due,
+        now: Instant,
+    ) {
+        let new_spec = self.requests.generation != generation;
+        let asked = requested.is_some() && requested != self.requests.handled.as_ref();
+        if new_spec || asked {
+            self.backoff.reset();
+            self.report.ready = false;
+        }
+        if new_spec {
+            let interval: Duration = settings.interval.into();
+            self.timers.verify = self.timers.verify.min(now + interval);
+        }
+        if asked {
+            self.memory.end_pauses();
+        }
+        if asked || due.verify {
+            self.look_at(Look::Verify);
+        } else if new_spec || due.retry {
+            self.look_at(Look::Everything);
+        }
+        self.requests.generation = generation;
+        if let Some(requested) = requested {
+            self.requests.handled = Some(requested.clone());
+        }
+    }
+
+    /// Whether everything that Git asks for has been applied.
+    pub(super) fn is_applied(&self) -> bool {
+        let memory = &self.memory;
+        let unknown = memory
+            .drifted
+            .keys()
+            .filter(|key| !memory.records.contains_key(*key));
+        self.look == Look::Changed
+            && !self.has_trouble()
+            && self.objects.waiting.is_empty()
+            && memory.records.len() + unknown.count() == self.objects.items.len()
+    }
+
+    /// Whether something can only be put right by another try.
+    pub(super) fn needs_retry(&self) -> bool {
+        // Not every kind announces itself: not that of an aggregated API server, and none to an
+        // account that may not watch definitions.
+        self.has_trouble() || !self.objects.waiting.is_empty()
+    }
+
+    fn has_trouble(&self) -> bool {
+        !self.memory.troubles.is_empty()
+            || !self.memory.unpruned.is_empty()
+            || !self.objects.misplaced.is_empty()
+            || !self.objects.taken.is_empty()
+    }
+
+    pub(super) fn counts(&self) -> ObjectCounts {
+        let Some(target) = &self.target else {
+            return ObjectCounts::default();
+        };
+        let memory = &self.memory;
+        let drifted = memory
+            .drifted
+            .keys()
+            .filter(|key| memory.records.contains_key(*key));
+        ObjectCounts {
+            desired: count(target.desired.objects().len()),
+            applied: count(memory.records.len() - drifted.count()),
+            drifted: count(memory.drifted.len()),
+            unhealthy: count(memory.unhealthy.len()),
+            waiting: count(self.objects.waiting.values().map(Vec::len).sum()),
+            failed: count(
+                memory.troubles.len() + self.objects.misplaced.len() + self.objects.taken.len(),
+            ),
+            unpruned: count(memory.surplus + memory.unpruned.len()),
+        }
+    }
+
+    /// What differs from Git.
+    pub(super) fn drifts(&self) -> Listed<Drift> {
+        let drifted = self.memory.drifted.iter();
+        Listed::of(drifted.map(|(key, (cause, writer))| Drift {
+            key: key.clone(),
+            cause: *cause,
+            writer: writer.clone(),
+        }))
+    }
+
+    /// What is not healthy: what has failed before what may still come.
+    pub(super) fn unhealthy(&self) -> Listed<(ObjectKey, Health)> {
+        let is_failed = |health: &&Health| matches!(health, Health::Failed(_));
+        let all = || self.memory.unhealthy.iter();
+        let failed = all().filter(|(_, health)| is_failed(health));
+        let others = all().filter(|(_, health)| !is_failed(health));
+        let ordered = failed.chain(others);
+        Listed::of(ordered.map(|(key, health)| (key.clone(), health.clone())))
+    }
+
+    /// How many objects keep being changed, so that their correction waits.
+    pub(super) fn contested(&self, mode: Mode) -> usize {
+        let drifted = self.memory.drifted.keys();
+        match mode {
+            Mode::Correct => drifted
+                .filter(|key| self.memory.again.contains(*key))
+                .count(),
+            Mode::Report => 0,
+        }
+    }
+
+    /// What is wrong with single objects, in an order that stays the same from round to round.
+    /// `is_coming` says of a kind that is not served that it will be at any moment.
+    pub(super) fn problems(
+        &self,
+        is_coming: impl Fn(&GroupVersionKind) -> bool,
+    ) -> Listed<Problem> {
+        let Some(target) = &self.target else {
+            return Listed::default();
+        };
+        let desired = target.desired.objects();
+        let at = |index: usize| target.place(index);
+        let misplaced = self.objects.misplaced.iter().map(|(index, why)| Problem {
+            object: desired[*index].key().to_string(),
+            place: at(*index),
+            reason: Reason::InvalidManifest,
+            message: why.to_string(),
+        });
+        let mut taken: Vec<_> = self.objects.taken.iter().collect();
+        taken.sort_by_key(|(_, index, _)| *index);
+        let taken = taken.into_iter().map(|(key, index, owner)| Problem {
+            object: key.to_string(),
+            place: at(*index),
+            reason: Reason::OwnershipConflict,
+            message: format!("it belongs to Sync {owner}; remove it from one of the two"),
+        });
+        let troubles = self.memory.troubles.iter().map(|(key, trouble)| Problem {
+            object: key.to_string(),
+            place: self.objects.items.get(key).and_then(|item| at(item.index)),
+            reason: trouble.reason,
+            message: trouble.message.clone(),
+        });
+        let unpruned = self.memory.unpruned.iter().map(|(key, trouble)| Problem {
+            object: key.to_string(),
+            place: None,
+            reason: trouble.reason,
+            message: format!("it has left Git and cannot be deleted: {}", trouble.message),
+        });
+        let waiting = self.objects.waiting.values().filter_map(|indexes| {
+            let object = &desired[*indexes.first()?];
+            if is_coming(&object.gvk) {
+                return None;
+            }
+            let kind = object.gvk.group_kind();
+            let version = object.gvk.api_version();
+            Some(Problem {
+                object: object.key().to_string(),
+                place: at(*indexes.first()?),
+                reason: Reason::KindNotServed,
+                message: format!(
+                    "the API server does not serve {version} {}: {} until it does",
+                    kind.kind,
+                    match indexes.len() {
+                        1 => format!("1 object of {kind} waits"),
+                        many => format!("{many} objects of {kind} wait"),
+                    }
+                ),
+            })
+        });
+        let all = misplaced.chain(taken).chain(troubles);
+        Listed::of(all.chain(unpruned).chain(waiting))
+    }
+
+    /// Why pruning is held back: by a revision that cannot be rendered, or by objects that fail while
+    /// others have left Git.
+    pub(super) fn brake(&self) -> Option<Reason> {
+        brake(self.blocked.as_deref(), &self.memory, &self.objects)
+    }
+}
+
+fn brake(blocked: Option<&Blocked>, memory: &Memory, objects: &Objects) -> Option<Reason> {
+    if let Some(blocked) = blocked {
+        let unrendered = matches!(
+            blocked.reason,
+            Reason::EmptyRender | Reason::PathNotFound | Reason::InvalidManifest | Reason::TooLarge
+        );
+        return unrendered.then_some(blocked.reason);
+    }
+    if memory.surplus == 0 {
+        return None;
+    }
+    if let Some(trouble) = memory.troubles.values().next() {
+        Some(trouble.reason)
+    } else if !objects.taken.is_empty() {
+        Some(Reason::OwnershipConflict)
+    } else if !objects.misplaced.is_empty() {
+        Some(Reason::InvalidManifest)
+    } else if !objects.waiting.is_empty() {
+        Some(Reason::KindNotServed)
+    } else {
+        (!memory.unlisted.is_empty()).then_some(Reason::ApiUnavailable)
+    }
+}
+
+pub(super) fn count(number: usize) -> u32 {
+    number.try_into().unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::memory::Trouble;
+
+    fn state() -> State {
+        let sync: Sync = serde_json::from_value(serde_json::json!({
+            "apiVersion": "towline.dev/v1alpha1", "kind": "Sync", "metadata": {"name": "all"},
+            "spec": {"sourceRef": {"name": "repo"}},
+        }))
+        .unwrap();
+        State::new(&sync, false, Instant::now())
+    }
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey {
+            kind: GroupKind::new("", "ConfigMap"),
+            namespace: Some("prod".into()),
+            name: name.into(),
+        }
+    }
+
+    fn trouble(reason: Reason) -> Trouble {
+        Trouble {
+            reason,
+            message: "refused".to_owned(),
+        }
+    }
+
+    fn settings() -> SyncSettings {
+        serde_json::from_value(serde_json::json!({})).unwrap()
+    }
+
+    #[test]
+    fn what_a_person_asks_for_decides_how_much_is_looked_at() {
+        let now = Instant::now();
+        let (asked, none) = ("now".to_owned(), Due::default());
+        let retry = Due {
+            retry: true,
+            ..none
+        };
+        let verify = Due {
+            verify: true,
+            ..none
+        };
+        for (generation, requested, due, look) in [
+            (None, None, none, Look::Changed),
+            (Some(2), None, none, Look::Everything),
+            (None, None, retry, Look::Everything),
+            (None, None, verify, Look::Verify),
+            (None, Some(&asked), none, Look::Verify),
+        ] {
+            let mut state = state();
+            state.look = Look::Changed;
+            state.note_requests(generation, requested, &settings(), due, now);
+            assert_eq!(state.look, look, "{generation:?} {requested:?} {due:?}");
+            state.look = Look::Changed;
+            state.note_requests(generation, requested, &settings(), none, now);
+            assert_eq!(state.look, Look::Changed, "nothing is acted on twice");
+        }
+    }
+
+    #[test]
+    fn pruning_is_held_back_by_what_cannot_be_rendered_or_applied() {
+        let blocked = |reason| Blocked {
+            reason,
+            message: String::new(),
+            stalled: true,
+        };
+        let (mut memory, mut objects) = (Memory::default(), Objects::default());
+        for (reason, held) in [
+            (Reason::EmptyRender, true),
+            (Reason::PathNotFound, true),
+            (Reason::InvalidManifest, true),
+            (Reason::TooLarge, true),
+            (Reason::DependencyNotReady, false),
+        ] {
+            let found = brake(Some(&blocked(reason)), &memory, &objects);
+            assert_eq!(found, held.then_some(reason));
+        }
+        memory.unlisted.insert(GroupKind::new("", "ConfigMap"));
+        assert_eq!(brake(None, &memory, &objects), None, "nothing has left Git");
+        memory.surplus = 1;
+        let held = |memory: &Memory, objects: &Objects| brake(None, memory, objects).unwrap();
+        assert_eq!(held(&memory, &objects), Reason::ApiUnavailable);
+        let kind = GroupKind::new("example.com", "Widget");
+        objects.waiting.insert(kind, vec![0]);
+        assert_eq!(held(&memory, &objects), Reason::KindNotServed);
+        objects
+            .misplaced
+            .push((0, crate::desired::Misplaced::NoNamespace));
+        assert_eq!(held(&memory, &objects), Reason::InvalidManifest);
+        let other = crate::plan::SyncName::new("ns", "other");
+        objects.taken.push((key("a"), 0, other));
+        assert_eq!(held(&memory, &objects), Reason::OwnershipConflict);
+        memory
+            .troubles
+            .insert(key("a"), trouble(Reason::ApplyFailed));
+        assert_eq!(held(&memory, &objects), Reason::ApplyFailed);
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_and_what_is_applied_is_not() {
+        let mut state = state();
+        assert!(!state.is_applied(), "nothing was looked at yet");
+        state.look = Look::Changed;
+        assert!(state.is_applied() && !state.needs_retry());
+        state
+            .memory
+            .troubles
+            .insert(key("a"), trouble(Reason::ApplyFailed));
+        assert!(!state.is_applied() && state.needs_retry());
+        state.retry_later(Instant::now());
+        assert!(state.timers.next() <= Instant::now() + Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_timer_that_ran_out_is_due_once() {
+        let now = Instant::now();
+        let mut timers = Timers::new(now + Duration::from_secs(60));
+        timers.diff = Some(now);
+        timers.correct = Some(now + Duration::from_secs(5));
+        assert!(timers.take_due(now, Duration::from_secs(60)).diff);
+        assert_eq!(timers.next(), now + Duration::from_secs(5));
+        let later = now + Duration::from_secs(60);
+        let due = timers.take_due(later, Duration::from_secs(60));
+        assert!(due.verify && !due.diff && timers.correct.is_none());
+        assert!(timers.verify > later);
+    }
+}

@@ -1,0 +1,439 @@
+//! Makes the cluster equal the target: resolve, plan, apply, prune. All of a driver's I/O on managed
+//! objects is in this folder.
+
+mod apply;
+mod finalize;
+mod parent;
+mod prune;
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use self::apply::{Done, stage_of};
+pub(super) use self::apply::{Job, Task};
+use super::Driver;
+use super::assess::{Content, Phase, Round};
+use super::audit::{self, Action};
+use super::memory::{CorrectionBackoff, Memory, Trouble};
+use super::state::{Due, Look, State};
+use super::target::Objects;
+use super::verdict::Blocked;
+use crate::api::{Mode, Reason, Sync, SyncSettings};
+use crate::cluster::{Applied, Inventory, ServedKind, WriteError};
+use crate::desired::Item;
+use crate::manifest::{GroupKind, ObjectKey};
+use crate::plan::{Cause, Judgement, Observed, Record, judge};
+
+/// How long a kind's first list may take before its objects count as failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// First lists at once.
+const LISTS: usize = 4;
+
+/// How often a long apply is reported on. One of few objects is short, or waits for its turn among
+/// many Syncs: a report on it would only be one more request.
+const REPORTS: Duration = Duration::from_secs(5);
+const FIRST_REPORT_OF_MANY: Duration = Duration::from_millis(500);
+const MANY: usize = 50;
+
+/// Why jobs were left undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// A newer target or spec is there.
+    Superseded,
+    /// The API server cannot be reached.
+    Unavailable,
+}
+
+impl Driver {
+    /// Makes the cluster equal the target, as far as this round looks at it.
+    pub(super) async fn work(&mut self, object: &Sync, round: &mut Round) -> Result<(), Stopped> {
+        if self.state.target.is_none() {
+            return Ok(());
+        }
+        let kinds_changed = self.inbox.kinds_changed() && !self.state.objects.waiting.is_empty();
+        let released = self.inbox.released() && !self.state.objects.taken.is_empty();
+        if kinds_changed || released {
+            self.state.look_at(Look::Everything);
+        }
+        if self.state.look > Look::Changed {
+            self.resolve(object).await?;
+        }
+        let look = std::mem::take(&mut self.state.look);
+        let dirty = self.inbox.mailbox.take();
+        let items = &self.state.objects.items;
+        let foreign = dirty.iter().any(|key| !items.contains_key(key));
+        // What was held back may go, now that everything else is applied.
+        let held_back = object.spec.settings.prune && self.state.memory.surplus > 0;
+        let jobs = self.plan(&object.spec.settings, dirty, look, round);
+        self.apply(object, &jobs, round).await?;
+        if look > Look::Changed || foreign || held_back {
+            self.prune(&object.spec.settings, round).await?;
+        }
+        Ok(())
+    }
+
+    /// Works on ordered jobs, stage by stage, and takes every result as it comes. A newer spec or
+    /// revision stops it before the next object.
+    async fn apply(
+        &mut self,
+        object: &Sync,
+        jobs: &[Job],
+        round: &mut Round,
+    ) -> Result<(), Stopped> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        round.worked = true;
+        let first = match jobs.len() {
+            ..MANY => REPORTS,
+            MANY.. => FIRST_REPORT_OF_MANY,
+        };
+        let mut reports = tokio::time::interval_at(Instant::now() + first, REPORTS);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // A verification of what is live already is no progress to report.
+        let is_news = self.state.report.content == Content::New;
+        for stage in jobs.chunk_by(|a, b| stage_of(a) == stage_of(b)) {
+            let mut done = std::pin::pin!(self.results(stage));
+            let mut finished = 0;
+            loop {
+                tokio::select! {
+                    next = done.next() => {
+                        let Some((index, result)) = next else { break };
+                        let unavailable = matches!(result, Done::Failed(WriteError::Unavailable(_)));
+                        self.settle(&stage[index], result, round);
+                        if unavailable {
+                            return Err(Stopped::Unavailable);
+                        }
+                        finished += 1;
+                    }
+                    _ = reports.tick(), if is_news => {
+                        let progress = Round { worked: true, ..Round::default() };
+                        self.report(object, Phase::Busy, progress, Due::default()).await;
+                    }
+                }
+            }
+            if finished < stage.len() {
+                return Err(Stopped::Superseded);
+            }
+        }
+        let suspects = match object.spec.settings.mode {
+            Mode::Report => self.state.memory.drifted.keys().cloned().collect(),
+            Mode::Correct => HashSet::new(),
+        };
+        self.context.cluster.inventory.suspect(&self.name, suspects);
+        Ok(())
+    }
+
+    /// Finds out which objects the target's entries are, claims them, and makes sure that they are
+    /// watched and that the parent names their kinds.
+    async fn resolve(&mut self, object: &Sync) -> Result<(), Stopped> {
+        let Some(target) = &self.state.target else {
+            return Ok(());
+        };
+        let cluster = &self.context.cluster;
+        let within = self.context.namespace.as_deref();
+        let mut objects = Objects::resolve(target, &cluster.kinds, within);
+        if !objects.waiting.is_empty() {
+            // Custom kinds come by themselves; those of aggregated API servers do not.
+            if let Err(error) = cluster.discover().await {
+                tracing::debug!(sync = %self.name, %error, "discovery");
+            }
+            objects = Objects::resolve(target, &cluster.kinds, within);
+        }
+        let wanted: BTreeSet<GroupKind> = objects.kinds().into_iter().collect();
+        // What is ours of kinds that left Git has to be known as well, to be pruned.
+        let known = wanted
+            .union(&self.state.parent.contained)
+            .cloned()
+            .collect();
+        let unlisted = self.watch(&known).await;
+        // No object of a kind that cannot be listed is applied; named all the same, the kind would hold up
+        // the deletion of this Sync.
+        let is_listed = |kind: &&GroupKind| !unlisted.iter().any(|(other, _)| other == *kind);
+        let kinds: BTreeSet<GroupKind> = wanted.iter().filter(is_listed).cloned().collect();
+        if let Err(error) = self.mark(object, &kinds).await {
+            let message = format!("the Sync cannot be marked as an ApplySet's parent: {error}");
+            tracing::warn!(sync = %self.name, message);
+            self.state.blocked = Some(Box::new(Blocked {
+                reason: Reason::ApiUnavailable,
+                message,
+                stalled: false,
+            }));
+            return Err(Stopped::Unavailable);
+        }
+        let inventory = &self.context.cluster.inventory;
+        for (key, owner) in inventory.claim(&self.name, objects.items.keys()) {
+            if let Some(item) = objects.items.remove(&key) {
+                objects.taken.push((key, item.index, owner));
+            }
+        }
+        self.state
+            .memory
+            .retain(|key| objects.items.contains_key(key));
+        for (kind, why) in unlisted {
+            let message = format!("its kind cannot be listed: {why}");
+            let trouble = Trouble {
+                reason: Reason::ApiUnavailable,
+                message,
+            };
+            let unknown: Vec<ObjectKey> = objects
+                .items
+                .keys()
+                .filter(|key| key.kind == kind)
+                .cloned()
+                .collect();
+            for key in unknown {
+                // Without its list it is not known whose it is.
+                self.state.memory.records.remove(&key);
+                self.state.memory.troubles.insert(key, trouble.clone());
+            }
+            self.state.memory.unlisted.insert(kind);
+        }
+        self.state.objects = objects;
+        Ok(())
+    }
+
+    /// Waits for the first lists of `kinds`; those that do not come, and why.
+    async fn watch(&mut self, kinds: &BTreeSet<GroupKind>) -> Vec<(GroupKind, String)> {
+        self.state.memory.unlisted.clear();
+        let cluster = &self.context.cluster;
+        let served = kinds
+            .iter()
+            .filter_map(|kind| cluster.kinds.preferred(kind));
+        let served: Vec<ServedKind> = served.collect();
+        stream::iter(served)
+            .map(|served| async move {
+                let answer = cluster.watched(&served, PATIENCE).await;
+                Some((served.group_kind(), answer.err()?))
+            })
+            .buffer_unordered(LISTS)
+            .filter_map(std::future::ready)
+            .collect()
+            .await
+    }
+
+    /// The jobs for the objects that changed, or for all.
+    fn plan(
+        &mut self,
+        settings: &SyncSettings,
+        dirty: HashSet<ObjectKey>,
+        look: Look,
+        round: &mut Round,
+    ) -> Vec<Job> {
+        let inventory = &self.context.cluster.inventory;
+        let mut jobs = self.state.plan(settings, dirty, look, inventory, round);
+        if let Some(target) = &self.state.target {
+            apply::order(&mut jobs, target);
+        }
+        jobs
+    }
+
+    /// Takes the result of one job, and logs what was done.
+    fn settle(&mut self, job: &Job, done: Done, round: &mut Round) {
+        let key = &job.item.key;
+        match done {
+            Done::Applied(applied) => {
+                if let Some(action) = audit::action(&self.name, job, &applied) {
+                    let writer = job.before.as_ref().and_then(|was| was.writer.as_deref());
+                    audit::log(
+                        &self.name,
+                        action,
+                        (key, &*applied.answer.uid),
+                        self.state.target.as_ref(),
+                        Some(&job.item),
+                        writer.filter(|_| action == Action::Healed),
+                    );
+                    self.state.memory.acted(job, action, round, Instant::now());
+                }
+                self.state.applied(job, applied, Instant::now());
+            }
+            Done::Differs(cause) => {
+                let observed = self.context.cluster.inventory.get(key);
+                let writer = observed.and_then(|observed| observed.writer);
+                self.state.memory.differs(key, cause, writer);
+            }
+            Done::Failed(error) => {
+                self.state.memory.failed(key, Trouble::from(&error));
+                if is_without_namespace(&error) {
+                    self.state.memory.homeless.insert(key.clone());
+                }
+            }
+            Done::Unreadable(trouble) => self.state.memory.failed(key, trouble),
+        }
+    }
+}
+
+/// Whether the object's namespace does not exist, or is being deleted.
+fn is_without_namespace(error: &WriteError) -> bool {
+    match error {
+        WriteError::NoNamespace { .. } => true,
+        WriteError::Refused { code: 403, message } => message.contains("being terminated"),
+        _ => false,
+    }
+}
+
+impl From<&WriteError> for Trouble {
+    fn from(error: &WriteError) -> Self {
+        Self {
+            reason: match error {
+                WriteError::NotServed => Reason::KindNotServed,
+                WriteError::Unavailable(_) => Reason::ApiUnavailable,
+                WriteError::Refused { .. }
+                | WriteError::NoNamespace { .. }
+                | WriteError::Answer(_) => Reason::ApplyFailed,
+            },
+            message: crate::chain(error),
+        }
+    }
+}
+
+impl State {
+    /// The jobs for the objects that changed, or for all.
+    fn plan(
+        &mut self,
+        settings: &SyncSettings,
+        mut dirty: HashSet<ObjectKey>,
+        look: Look,
+        inventory: &Inventory,
+        round: &mut Round,
+    ) -> Vec<Job> {
+        let target = self.target.as_ref();
+        let restored = target.is_some_and(|target| self.report.is_restored(&target.revision));
+        let memory = &mut self.memory;
+        if look == Look::Verify {
+            // Without records every object is applied again; one that is as it should be is not
+            // written by the API server.
+            memory.records.clear();
+        }
+        dirty.extend(memory.again.drain());
+        let now = Instant::now();
+        let mut jobs = Vec::new();
+        let mut correct_at: Option<Instant> = None;
+        let candidates: Box<dyn Iterator<Item = &Item> + Send> = match look {
+            Look::Changed => Box::new(dirty.iter().filter_map(|key| self.objects.items.get(key))),
+            Look::Everything | Look::Verify => Box::new(self.objects.items.values()),
+        };
+        for item in candidates {
+            if memory.unlisted.contains(&item.key.kind) {
+                continue;
+            }
+            let observed = inventory.get(&item.key);
+            match memory.judge(item, observed, settings.mode, restored, now) {
+                Next::Nothing => (),
+                Next::Work(job) => jobs.push(*job),
+                Next::Wait { until, again } => {
+                    round.put_off += usize::from(!again);
+                    correct_at = Some(correct_at.map_or(until, |first| first.min(until)));
+                }
+            }
+        }
+        self.timers.correct = correct_at.or(self.timers.correct);
+        jobs
+    }
+
+    /// Takes note that an object was applied.
+    fn applied(&mut self, job: &Job, applied: Applied, now: Instant) {
+        let key = &job.item.key;
+        let memory = &mut self.memory;
+        let Applied {
+            answer, current, ..
+        } = applied;
+        if !answer.health.is_current() {
+            memory.unhealthy.insert(key.clone(), answer.health.clone());
+        }
+        let record = Record::of(job.item.digest, &answer);
+        memory.records.insert(key.clone(), record);
+        memory.troubles.remove(key);
+        memory.homeless.remove(key);
+        if !current {
+            memory.again.insert(key.clone());
+            self.timers.correct = Some(now);
+        }
+    }
+}
+
+/// What to do about one object.
+enum Next {
+    Nothing,
+    Work(Box<Job>),
+    /// Correct it later, since it keeps being changed. `again`: it was waiting already.
+    Wait {
+        until: Instant,
+        again: bool,
+    },
+}
+
+impl Memory {
+    fn judge(
+        &mut self,
+        item: &Item,
+        observed: Option<Observed>,
+        mode: Mode,
+        restored: bool,
+        now: Instant,
+    ) -> Next {
+        let key = &item.key;
+        let record = self.records.get(key);
+        let was_drifted = self.drifted.remove(key).is_some();
+        let suspect = was_drifted && mode == Mode::Report;
+        match observed.as_ref().map(|observed| &observed.health) {
+            Some(health) if health.is_current() => drop(self.unhealthy.remove(key)),
+            Some(health) => drop(self.unhealthy.insert(key.clone(), health.clone())),
+            None => (),
+        }
+        let task = match judge(&item.digest, record, observed.as_ref(), mode, restored) {
+            Judgement::InSync if !suspect => return Next::Nothing,
+            Judgement::Apply(cause) => {
+                let wait = self.corrections.get(key).map(CorrectionBackoff::next);
+                if let Some(until) = wait.filter(|at| *at > now && cause.is_drift()) {
+                    let writer = observed.and_then(|observed| observed.writer);
+                    self.drifted.insert(key.clone(), (cause, writer));
+                    self.again.insert(key.clone());
+                    let again = was_drifted;
+                    return Next::Wait { until, again };
+                }
+                Task::Apply(cause)
+            }
+            Judgement::Compare | Judgement::InSync => Task::Compare,
+            Judgement::Terminating => {
+                let writer = observed.and_then(|observed| observed.writer);
+                self.drifted.insert(key.clone(), (Cause::Missing, writer));
+                return Next::Nothing;
+            }
+        };
+        Next::Work(Box::new(Job {
+            item: item.clone(),
+            task,
+            before: observed,
+        }))
+    }
+
+    /// Takes note of what an apply changed.
+    fn acted(&mut self, job: &Job, action: Action, round: &mut Round, now: Instant) {
+        let key = &job.item.key;
+        if action != Action::Healed {
+            round.changes.push((action, key.clone()));
+            return;
+        }
+        let backoff = CorrectionBackoff::again(self.corrections.get(key), now);
+        self.corrections.insert(key.clone(), backoff);
+        let before = job.before.as_ref();
+        let writer = before.and_then(|before| before.writer.clone());
+        round.healed.push((key.clone(), writer));
+    }
+
+    fn differs(&mut self, key: &ObjectKey, cause: Cause, writer: Option<Box<str>>) {
+        self.troubles.remove(key);
+        self.drifted.insert(key.clone(), (cause, writer));
+    }
+
+    fn failed(&mut self, key: &ObjectKey, trouble: Trouble) {
+        self.records.remove(key);
+        self.homeless.remove(key);
+        self.troubles.insert(key.clone(), trouble);
+    }
+}

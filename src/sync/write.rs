@@ -1,0 +1,133 @@
+//! Carries out an assessment: notices, metrics, timers, what others may know, and the status.
+
+use super::Driver;
+use super::assess::{Assessment, Live, Observed, Phase, Round, assess};
+use super::state::{Due, Now};
+use super::verdict::Facts;
+use crate::api::{Sync, Time};
+use crate::controller::patch::write_status;
+use crate::fleet::SyncView;
+use crate::plan::SyncName;
+
+impl Driver {
+    /// Assesses what is known, and makes it known. A round that applied nothing waits until others
+    /// have applied; `gave_way`: it has waited for that already.
+    pub(super) async fn report(&mut self, object: &Sync, phase: Phase, round: Round, due: Due) {
+        let waits = phase == Phase::Done && !round.worked && !self.gave_way;
+        let observed = self.observe(object, phase, round, due);
+        let assessment = assess(&self.state.report, observed);
+        let is_news = self.take(object, assessment);
+        if waits && is_news {
+            self.context.cluster.applies.quiet().await;
+        }
+        if is_news {
+            self.write().await;
+        }
+    }
+
+    /// All that this round found out, as values.
+    fn observe(&self, object: &Sync, phase: Phase, round: Round, due: Due) -> Observed {
+        let (state, settings) = (&self.state, &object.spec.settings);
+        let target = state.target.as_ref();
+        let suspended = settings.suspend && object.metadata.deletion_timestamp.is_none();
+        let drifted = state.memory.drifted.keys();
+        let healed = round.healed.iter().map(|(key, _)| key);
+        let met: std::collections::HashSet<_> = healed.chain(drifted).collect();
+        let is_new = |key: &&_| !state.memory.counted.contains(*key);
+        Observed {
+            phase,
+            now: Now::read(),
+            due,
+            about: std::sync::Arc::clone(&self.about),
+            generation: object.metadata.generation,
+            handled: state.requests.handled.clone(),
+            attempted: state.requests.attempted.clone(),
+            live: target.map(|target| Live {
+                revision: target.revision.clone(),
+                author: target.seen.snapshot.author.clone(),
+                committed: Time(target.seen.snapshot.committed_at),
+                observed: Time(target.seen.at),
+            }),
+            facts: Facts {
+                suspended,
+                blocked: state.blocked.clone(),
+                revision: target.map(|target| target.revision.clone()),
+                counts: state.counts(),
+                busy: false,
+                problems: state.problems(|gvk| {
+                    // A definition is yet to be applied, was just made, or was served a moment ago.
+                    let kinds = &self.context.cluster.kinds;
+                    phase == Phase::Busy
+                        || kinds.is_coming(&gvk.group_kind())
+                        || kinds.get(gvk).is_some()
+                }),
+                drifts: state.drifts(),
+                mode: settings.mode,
+                unhealthy: state.unhealthy(),
+                wait: settings.wait,
+                overdue: false,
+            },
+            applied: state.is_applied(),
+            needs_retry: state.needs_retry(),
+            pause: state.backoff.next(),
+            timers: state.timers.clone(),
+            timeout: settings.timeout.into(),
+            diff_after: self.context.diff_after,
+            brake: state.brake().filter(|_| settings.prune),
+            contested: state.contested(settings.mode),
+            newly_drifted: met.into_iter().filter(is_new).count(),
+            round,
+        }
+    }
+
+    /// Takes over what was assessed. Returns whether the API server's status is another one.
+    fn take(&mut self, object: &Sync, assessment: Assessment) -> bool {
+        let Assessment {
+            report,
+            notices,
+            figures,
+            timers,
+            settled,
+        } = assessment;
+        let state = &mut self.state;
+        if settled {
+            state.backoff.reset();
+        } else if state.timers.retry.is_none() && timers.retry.is_some() {
+            state.backoff.advance();
+        }
+        let is_news = !state.written || state.report.status != report.status;
+        (state.report, state.timers, state.written) = (report, timers, !is_news);
+        state.memory.counted = state.memory.drifted.keys().cloned().collect();
+        figures.leave(&self.context.metrics, &self.name);
+        for notice in notices {
+            self.context.notifier.tell(notice);
+        }
+        self.context
+            .fleet
+            .update_sync(&self.name, self.standing(object));
+        is_news
+    }
+
+    /// What other Syncs may know of this one.
+    pub(super) fn standing(&self, object: &Sync) -> SyncView {
+        SyncView {
+            exists: true,
+            ready: self.state.report.ready,
+            source: object.spec.source_ref.name.clone(),
+            applied: self.state.report.status.last_applied_revision.clone(),
+            depends_on: self.inbox.depends_on(),
+        }
+    }
+
+    async fn write(&mut self) {
+        let SyncName { namespace, name } = &self.name;
+        let status = &self.state.report.status;
+        match write_status::<Sync>(&self.context, namespace, name, status).await {
+            Ok(()) => self.state.written = true,
+            Err(error) => {
+                tracing::warn!(sync = %self.name, %error, "writing the status of a Sync");
+                self.state.retry_later(Now::read().at);
+            }
+        }
+    }
+}
