@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::audit::Action;
 use super::figures::Figures;
-use super::state::{Due, Now, Timers, count};
+use super::timers::{Due, Now, Timers, count};
 use super::verdict::Facts;
 use crate::api::{
     HistoryEntry, Reason, SyncStatus, SyncTimes, Time, Verdict, set_conditions, short_commits,
@@ -235,7 +235,8 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
         }
     }
     next.state(&ready);
-    next.figures.row(&ready, &next.seen, &next.report.status);
+    let counts = (next.seen.facts.counts, next.seen.contested);
+    next.figures.row(&ready, counts, &next.report.status);
     Assessment {
         report: next.report,
         notices: next.notices,

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::assess::Observed;
-use super::state::count;
+use super::timers::count;
 use crate::api::{ObjectCounts, Reason, Sync, SyncStatus, Verdict};
 use crate::metrics::{Metrics, Ready, Stretch, SyncFigures};
 use crate::plan::SyncName;
@@ -84,14 +83,19 @@ impl Figures {
     }
 
     /// Fills in the Sync's row.
-    pub(super) fn row(&mut self, ready: &Verdict, seen: &Observed, status: &SyncStatus) {
+    pub(super) fn row(
+        &mut self,
+        ready: &Verdict,
+        (counts, contested): (ObjectCounts, usize),
+        status: &SyncStatus,
+    ) {
         let mut times = SyncFigures::default();
         note_times(&mut times, status);
         self.row = Row {
             ready: ready.status == Some(true),
             reason: Some(ready.reason),
-            counts: seen.facts.counts,
-            contested: count(seen.contested),
+            counts,
+            contested: count(contested),
             times,
         };
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::LONGEST_PAUSE;
 use super::assess::ReportState;
 use super::memory::Memory;
 use super::target::{Objects, Target};
+use super::timers::{Due, Timers, count};
 use super::verdict::{Blocked, Drift, Listed, Problem};
 use crate::api::{Mode, ObjectCounts, Reason, Sync, SyncSettings};
 use crate::backoff::{Backoff, jittered};
@@ -17,22 +17,6 @@ use crate::health::Health;
 use crate::manifest::{GroupKind, GroupVersionKind, ObjectKey};
 use crate::plan::{CONTAINS, contained};
 use crate::render;
-
-/// A moment on both clocks: the one that timers use, and the one that people read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
-    pub(super) at: Instant,
-    pub(super) time: Timestamp,
-}
-
-impl Now {
-    pub(super) fn read() -> Self {
-        Self {
-            at: Instant::now(),
-            time: Timestamp::now(),
-        }
-    }
-}
 
 /// How much of the target the next round compares with the cluster. Each covers those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,68 +67,6 @@ pub(super) struct Requests {
     pub(super) handled: Option<String>,
     /// The newest revision that passed the gate.
     pub(super) attempted: Option<String>,
-}
-
-/// When to wake up without an event.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Timers {
-    /// Try again what failed.
-    pub(super) retry: Option<Instant>,
-    /// Verify everything.
-    pub(super) verify: Instant,
-    /// Objects must be healthy by then.
-    pub(super) healthy_by: Option<Instant>,
-    /// Tell that desired and observed differ.
-    pub(super) diff: Option<Instant>,
-    /// Correct an object that keeps being changed.
-    pub(super) correct: Option<Instant>,
-}
-
-/// Which timers ran out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Due {
-    pub(super) retry: bool,
-    pub(super) verify: bool,
-    pub(super) healthy: bool,
-    pub(super) diff: bool,
-}
-
-impl Timers {
-    /// Timers of which only the next verification is set.
-    pub(super) fn new(verify: Instant) -> Self {
-        Self {
-            retry: None,
-            verify,
-            healthy_by: None,
-            diff: None,
-            correct: None,
-        }
-    }
-
-    /// The first of them.
-    pub(super) fn next(&self) -> Instant {
-        [self.retry, self.healthy_by, self.diff, self.correct]
-            .into_iter()
-            .flatten()
-            .fold(self.verify, Instant::min)
-    }
-
-    /// Which have run out. They are cleared, so that none wakes the driver twice; the next
-    /// verification is in `interval`.
-    pub(super) fn take_due(&mut self, now: Instant, interval: Duration) -> Due {
-        let take = |timer: &mut Option<Instant>| timer.take_if(|at| *at <= now).is_some();
-        take(&mut self.correct);
-        let verify = self.verify <= now;
-        if verify {
-            self.verify = now + jittered(interval);
-        }
-        Due {
-            retry: take(&mut self.retry),
-            verify,
-            healthy: take(&mut self.healthy_by),
-            diff: take(&mut self.diff),
-        }
-    }
 }
 
 impl State {
@@ -392,10 +314,6 @@ fn brake(blocked: Option<&Blocked>, memory: &Memory, objects: &Objects) -> Optio
     } else {
         (!memory.unlisted.is_empty()).then_some(Reason::ApiUnavailable)
     }
-}
-
-pub(super) fn count(number: usize) -> u32 {
-    number.try_into().unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

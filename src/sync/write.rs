@@ -2,7 +2,7 @@
 
 use super::Driver;
 use super::assess::{Assessment, Live, Observed, Phase, Round, assess};
-use super::state::{Due, Now};
+use super::timers::{Due, Now};
 use super::verdict::Facts;
 use crate::api::{Sync, Time};
 use crate::controller::patch::write_status;

@@ -12,7 +12,7 @@ use crate::plan::{Stage, surplus};
 use crate::sync::Driver;
 use crate::sync::assess::{Phase, Round};
 use crate::sync::audit::{self, Action};
-use crate::sync::state::Due;
+use crate::sync::timers::Due;
 use crate::sync::verdict::Blocked;
 use crate::text::listing;
 
