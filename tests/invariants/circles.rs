@@ -10,8 +10,6 @@ const LEFT: &[(&str, &str)] = &[
     ("cluster", "cluster"),
     ("leader", "cluster"),
     ("render", "desired"),
-    ("source", "source"),
-    ("sync", "driver"),
     ("verify", "source"),
 ];
 
