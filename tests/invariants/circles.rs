@@ -10,7 +10,6 @@ const LEFT: &[(&str, &str)] = &[
     ("cluster", "cluster"),
     ("leader", "cluster"),
     ("render", "desired"),
-    ("verify", "source"),
 ];
 
 #[test]
