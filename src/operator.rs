@@ -3,14 +3,17 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use kube::Config;
+use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::api::{GitRepository, Sync};
+use crate::backoff::Backoff;
 use crate::cluster::Cluster;
 use crate::config::RunArgs;
-use crate::controller::{self, Context};
+use crate::driver::{Context, supervise};
 use crate::leader::{self, ElectionSettings, Elector, Leadership, Lost};
 use crate::log;
 use crate::metrics::Metrics;
@@ -95,7 +98,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     let server = tokio::spawn(server);
     let hooks = tokio::spawn(endpoint.serve(hooks, stopped(&stop)));
     let events = tokio::spawn(events);
-    let mut drivers = pin!(controller::run(context, clients.watches, readiness));
+    let mut drivers = pin!(drive(context, clients.watches, readiness));
     tokio::select! {
         () = &mut drivers => (),
         lost = elected(elector.as_mut()) => return Err(lost.into()),
@@ -112,6 +115,26 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     events.abort();
     // Drivers are dropped now: whatever they were doing, the next start finds it on the objects.
     Ok(())
+}
+
+/// Drives everything for as long as it is polled.
+async fn drive(context: Arc<Context>, watching: Client, readiness: Readiness) {
+    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
+    while let Err(error) = context.cluster.discover().await {
+        tracing::warn!(%error, "asking the API server what it serves; retrying");
+        tokio::time::sleep(backoff.pause()).await;
+    }
+    let syncs = supervise::<Sync>(Arc::clone(&context), watching.clone(), &readiness);
+    let repositories =
+        supervise::<GitRepository>(Arc::clone(&context), watching.clone(), &readiness);
+    tokio::join!(
+        context.cluster.follow(),
+        context
+            .secrets
+            .follow(watching.clone(), context.namespace.as_deref()),
+        syncs,
+        repositories,
+    );
 }
 
 /// Ends when the operator stops.

@@ -82,7 +82,7 @@ async fn a_foreign_sync_of_the_same_name_is_left_alone() {
     case.repository(json!({"sync": {"path": "a"}})).await;
     let message = repository_stands(&case, "False", "InvalidSpec").await;
     let name = format!("Sync {}/repo", case.namespace);
-    assert_says(&message, &[&name, "is not this repository's"]);
+    assert_says(&message, &[&name, "does not belong to this repository"]);
     let foreign = case.api::<Sync>().get("repo").await.unwrap();
     assert_eq!(foreign.spec.settings.path, "elsewhere");
     case.delete::<Sync>("repo").await;

@@ -4,7 +4,7 @@ use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 
 use crate::api::{GitRepository, SourceKind, SourceRef, Sync, SyncSpec};
-use crate::controller::patch::is_gone;
+use crate::driver::is_gone;
 use crate::fleet::SourceName;
 
 /// The field manager of child Syncs. It is not that of managed objects, so that a Sync which is itself in

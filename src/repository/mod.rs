@@ -3,6 +3,7 @@
 
 mod assess;
 mod child;
+mod driven;
 mod inbox;
 mod login;
 mod poll;
@@ -23,21 +24,21 @@ use self::assess::{Assessment, LONGEST_PAUSE, Observed, Poll, assess};
 use self::inbox::Inbox;
 use self::poll::{Found, PollError, Poller};
 use self::repair::RepairSchedule;
-pub(crate) use self::standby::standby;
+use self::standby::standby;
 use self::webhook::Webhook;
 use crate::api::{
     Condition, GitRepository, GitRepositoryStatus, REQUESTED_AT, Reason, Time, set_conditions,
     short_commits, summary,
 };
 use crate::backoff::Backoff;
-use crate::controller::Context;
-use crate::controller::patch::write_status;
+use crate::driver::Context;
+use crate::driver::write_status;
 use crate::fleet::{FetchedRevision, SourceName, SourceView};
 use crate::metrics::{Ready, RepositoryFigures};
 use crate::notify::{Level, Notice};
 
 /// Drives one repository until its object is gone.
-pub(crate) struct Driver {
+struct Driver {
     context: Arc<Context>,
     name: SourceName,
     inbox: Inbox,
@@ -260,7 +261,7 @@ fn failed(error: &PollError) -> Poll {
 }
 
 /// The figures of a repository whose driver has not begun yet, as its status tells them.
-pub(crate) fn figures(object: &GitRepository) -> RepositoryFigures {
+fn figures(object: &GitRepository) -> RepositoryFigures {
     let status = object.status.as_ref();
     let conditions = status.map(|status| status.conditions.as_slice());
     let mut ready = Ready::of(conditions.unwrap_or_default());

@@ -7,7 +7,7 @@ use super::login::{Login, LoginError};
 use super::verifier::{self, Verifier};
 use crate::api::{GitRepository, Reason};
 use crate::chain;
-use crate::controller::Context;
+use crate::driver::Context;
 use crate::fleet::SourceName;
 use crate::source::{self, Credentials, FetchRequest, Fetched, Proxy, Reference, Snapshot};
 

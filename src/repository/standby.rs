@@ -13,12 +13,12 @@ use super::login::Login;
 use super::poll::{self, PollError};
 use crate::api::{GitRepository, Reason};
 use crate::backoff::Backoff;
-use crate::controller::Context;
+use crate::driver::Context;
 use crate::fleet::SourceName;
 
 /// Fetches each revision that the leader says it has fetched, once, so that a standby costs the Git server no
 /// polls.
-pub(crate) async fn standby(
+pub(super) async fn standby(
     context: Arc<Context>,
     mut object: watch::Receiver<Arc<GitRepository>>,
 ) {

@@ -10,7 +10,7 @@ use crate::metrics::{Metrics, Ready, Stretch, SyncFigures};
 use crate::plan::SyncName;
 
 /// The figures of a Sync whose driver has not begun yet, as its status tells them.
-pub(crate) fn figures(object: &Sync) -> SyncFigures {
+pub(super) fn figures(object: &Sync) -> SyncFigures {
     let status = object.status.clone().unwrap_or_default();
     let mut ready = Ready::of(&status.conditions);
     if object.spec.settings.suspend {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::gate::Surroundings;
 use crate::api::{Sync, SyncSpec};
 use crate::cluster::{Arrivals, Cluster, Mailbox};
-use crate::controller::Context;
+use crate::driver::Context;
 use crate::fleet::{FetchedRevision, SourceName, SourceView, Subscription, SyncView};
 use crate::plan::SyncName;
 

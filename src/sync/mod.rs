@@ -13,6 +13,7 @@
 mod assess;
 mod audit;
 mod bodies;
+mod driven;
 mod figures;
 mod gate;
 mod inbox;
@@ -35,10 +36,10 @@ use tokio::time::Instant;
 
 use self::assess::{Phase, Round};
 pub use self::audit::AUDIT;
-pub(crate) use self::figures::figures;
+use self::figures::figures;
 use self::gate::{Gate, gate};
 use self::inbox::{Inbox, WaitsFor, Woken};
-pub(crate) use self::standby::standby;
+use self::standby::standby;
 use self::state::{Look, State};
 use self::target::{Loaded, Objects, TargetError};
 use self::timers::Due;
@@ -46,7 +47,7 @@ use self::verdict::Blocked;
 use self::work::Stopped;
 use crate::api::{REQUESTED_AT, Sync};
 use crate::cluster::{Actor, UnderWay};
-use crate::controller::Context;
+use crate::driver::Context;
 use crate::fleet::{FetchedRevision, SyncView};
 use crate::intent::RenderIntent;
 use crate::plan::SyncName;
@@ -55,7 +56,7 @@ use crate::plan::SyncName;
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// Drives one Sync until its object is gone.
-pub(crate) struct Driver {
+struct Driver {
     context: Arc<Context>,
     name: SyncName,
     about: Arc<ObjectReference>,

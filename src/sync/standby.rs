@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use tokio::sync::watch;
 
 use crate::api::Sync;
-use crate::controller::Context;
+use crate::driver::Context;
 use crate::plan::{CONTAINS, contained};
 
 /// How long one kind's first list is waited for before the next kind's turn.
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Watches the kinds that a Sync has objects of, which the leader writes on it before it applies the
 /// first of a kind.
-pub(crate) async fn standby(context: Arc<Context>, mut object: watch::Receiver<Arc<Sync>>) {
+pub(super) async fn standby(context: Arc<Context>, mut object: watch::Receiver<Arc<Sync>>) {
     let cluster = &context.cluster;
     let mut kinds = cluster.kinds.changed();
     loop {

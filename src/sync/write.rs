@@ -5,7 +5,7 @@ use super::assess::{Assessment, Live, Observed, Phase, Round, assess};
 use super::timers::{Due, Now};
 use super::verdict::Facts;
 use crate::api::{Sync, Time};
-use crate::controller::patch::write_status;
+use crate::driver::write_status;
 use crate::fleet::SyncView;
 use crate::plan::SyncName;
 

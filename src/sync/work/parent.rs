@@ -9,7 +9,7 @@ use kube::core::PartialObjectMetaExt as _;
 use kube::{Api, ResourceExt as _};
 
 use crate::api::{FINALIZER, Sync};
-use crate::controller::patch::is_gone;
+use crate::driver::is_gone;
 use crate::manifest::GroupKind;
 use crate::plan::{CONTAINS, PARENT_ID, TOOLING, contains};
 use crate::sync::Driver;

@@ -1,7 +1,8 @@
-//! The drivers: one task for every `GitRepository` and every `Sync`, started and ended by what the
-//! API server says exists.
+//! What the drivers of all kinds of resource share: the parts of the operator that they use, how a status is
+//! written, and the supervisor, which starts a driver for every resource that the API server says exists.
 
-pub(crate) mod patch;
+mod driven;
+mod status;
 mod supervise;
 
 use std::time::Duration;
@@ -9,7 +10,9 @@ use std::time::Duration;
 use kube::Client;
 use tokio::sync::Semaphore;
 
-pub use self::supervise::run;
+pub use self::driven::Driven;
+pub(crate) use self::status::{is_gone, write_status};
+pub use self::supervise::supervise;
 use crate::cluster::Cluster;
 use crate::fleet::Fleet;
 use crate::leader::Leadership;
@@ -76,7 +79,7 @@ impl Context {
             receivers: Receivers::default(),
             fleet: Fleet::default(),
             secrets,
-            statuses: Semaphore::new(patch::STATUSES),
+            statuses: Semaphore::new(status::STATUSES),
         }
     }
 }

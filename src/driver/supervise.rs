@@ -4,225 +4,46 @@
 //! watched and cached; each driver then begins with its resource as it is at that moment.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Debug;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use jiff::Timestamp;
+use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::Context;
-use super::patch::write_status;
-use crate::api::{
-    ConditionType, GitRepository, ObjectCounts, REQUESTED_AT, Reason, Sync, Time, Verdict,
-    set_conditions, summary,
-};
-use crate::backoff::Backoff;
+use super::driven::Driven;
+use super::status::write_status;
+use crate::api::{ConditionType, REQUESTED_AT, Reason, Time, Verdict, set_conditions, summary};
 use crate::cluster::resumed;
-use crate::fleet::{SourceName, SourceView, SyncView};
-use crate::metrics::{RepositoryFigures, SyncFigures};
-use crate::plan::SyncName;
 use crate::server::Readiness;
-use crate::{repository, sync};
 
 /// Pause before a driver that panicked is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(10);
 
-/// Drives everything for as long as it is polled.
-pub async fn run(context: Arc<Context>, watching: Client, readiness: Readiness) {
-    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
-    while let Err(error) = context.cluster.discover().await {
-        tracing::warn!(%error, "asking the API server what it serves; retrying");
-        tokio::time::sleep(backoff.pause()).await;
-    }
-    let syncs = supervise::<Sync>(Arc::clone(&context), watching.clone(), &readiness);
-    let repositories =
-        supervise::<GitRepository>(Arc::clone(&context), watching.clone(), &readiness);
-    tokio::join!(
-        context.cluster.follow(),
-        context
-            .secrets
-            .follow(watching.clone(), context.namespace.as_deref()),
-        syncs,
-        repositories,
-    );
-}
-
-/// A resource that a driver can be started for.
-trait Driven:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Send
-    + std::marker::Sync
-    + 'static
-{
-    /// Makes a resource known before any driver starts.
-    fn announce(&self, context: &Context);
-
-    /// Makes a resource known that cannot be read: what it has stays its own.
-    fn reserve(context: &Context, namespace: &str, name: &str);
-
-    /// All that exist at the start have been announced.
-    fn all_announced(context: &Context);
-
-    /// Keeps filled what its driver will need, while another replica leads.
-    fn standby(
-        context: Arc<Context>,
-        object: watch::Receiver<Arc<Self>>,
-    ) -> impl Future<Output = ()> + Send;
-
-    /// Runs its driver until the resource is gone.
-    fn drive(
-        context: Arc<Context>,
-        object: watch::Receiver<Arc<Self>>,
-    ) -> impl Future<Output = ()> + Send;
-
-    /// Forgets a resource that is gone.
-    fn forget(context: &Context, namespace: &str, name: &str);
-
-    /// Throws away what only resources other than these needed.
-    fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>);
-}
-
-impl Driven for GitRepository {
-    fn announce(&self, context: &Context) {
-        let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
-        let source = SourceName::new(&namespace, &name);
-        context.fleet.sources.add(&source, SourceView::default);
-        let rows = &context.metrics.figures().repositories;
-        rows.add(&namespace, &name, || repository::figures(self));
-    }
-
-    fn reserve(context: &Context, namespace: &str, name: &str) {
-        let source = SourceName::new(namespace, name);
-        context.fleet.sources.add(&source, SourceView::default);
-        let rows = &context.metrics.figures().repositories;
-        rows.add(namespace, name, RepositoryFigures::default);
-        rows.set(namespace, name, |row| {
-            row.ready.turns(false, Reason::InvalidSpec);
-        });
-    }
-
-    fn all_announced(context: &Context) {
-        context.fleet.sources.complete();
-    }
-
-    fn standby(
-        context: Arc<Context>,
-        object: watch::Receiver<Arc<Self>>,
-    ) -> impl Future<Output = ()> + Send {
-        repository::standby(context, object)
-    }
-
-    fn drive(
-        context: Arc<Context>,
-        object: watch::Receiver<Arc<Self>>,
-    ) -> impl Future<Output = ()> + Send {
-        repository::Driver::new(context, object).run()
-    }
-
-    fn forget(context: &Context, namespace: &str, name: &str) {
-        let source = SourceName::new(namespace, name);
-        context.fleet.sources.remove(&source);
-        context.receivers.remove(&source);
-        let rows = &context.metrics.figures().repositories;
-        rows.remove(namespace, name);
-    }
-
-    fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>) {
-        let context = Arc::clone(context);
-        tokio::spawn(async move {
-            let specs = left.iter().map(|repository| &repository.spec);
-            let urls = specs.map(|spec| (spec.url.as_str(), spec.full_history));
-            context.cache.retain(urls).await;
-        });
-    }
-}
-
-impl Driven for Sync {
-    /// Its objects are nobody else's, and it is as ready as it was when the operator stopped.
-    fn announce(&self, context: &Context) {
-        let name = SyncName::new(&self.namespace().unwrap_or_default(), &self.name_any());
-        context.cluster.inventory.join(&name);
-        context.fleet.publish_sync(&name, SyncView::of(&name, self));
-        let rows = &context.metrics.figures().syncs;
-        rows.add(&name.namespace, &name.name, || sync::figures(self));
-    }
-
-    /// Nobody knows what it is about, so it is not ready either.
-    fn reserve(context: &Context, namespace: &str, name: &str) {
-        let name = SyncName::new(namespace, name);
-        context.cluster.inventory.join(&name);
-        let view = SyncView {
-            exists: true,
-            ..SyncView::default()
-        };
-        context.fleet.publish_sync(&name, view);
-        let rows = &context.metrics.figures().syncs;
-        rows.add(&name.namespace, &name.name, SyncFigures::default);
-        rows.set(&name.namespace, &name.name, |row| {
-            row.ready.turns(false, Reason::InvalidSpec);
-            (row.counts, row.contested) = (ObjectCounts::default(), 0);
-        });
-    }
-
-    fn all_announced(context: &Context) {
-        context.fleet.syncs.complete();
-    }
-
-    fn standby(
-        context: Arc<Context>,
-        object: watch::Receiver<Arc<Self>>,
-    ) -> impl Future<Output = ()> + Send {
-        sync::standby(context, object)
-    }
-
-    fn drive(
-        context: Arc<Context>,
-        object: watch::Receiver<Arc<Self>>,
-    ) -> impl Future<Output = ()> + Send {
-        sync::Driver::new(context, object).run()
-    }
-
-    /// What it claimed is free. The driver cannot do this itself: it may be ended at any point.
-    fn forget(context: &Context, namespace: &str, name: &str) {
-        let name = SyncName::new(namespace, name);
-        context.cluster.inventory.leave(&name);
-        context.fleet.remove_sync(&name);
-        let rows = &context.metrics.figures().syncs;
-        rows.remove(&name.namespace, &name.name);
-    }
-
-    fn tidy(_: &Arc<Context>, _: Vec<Arc<Self>>) {}
-}
-
 /// Watches one kind of resource and keeps a driver for each.
-async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readiness: &Readiness) {
+pub async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readiness: &Readiness) {
     let api: Api<DeserializeGuard<K>> = match &context.namespace {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
-    let mut fleet = Fleet::<K> {
+    let mut supervisor = Supervisor::<K> {
         context,
         drivers: HashMap::new(),
         refused: HashMap::new(),
         listing: None,
     };
     let events = resumed(K::kind(&()), watcher(api, watcher::Config::default()));
-    fleet.follow(events, readiness).await;
+    supervisor.follow(events, readiness).await;
 }
 
-struct Fleet<K> {
+struct Supervisor<K> {
     context: Arc<Context>,
     drivers: HashMap<(String, String), Handle<K>>,
     /// What cannot be read.
@@ -257,7 +78,7 @@ impl<K> Drop for Handle<K> {
 
 type Seen<K> = watcher::Result<watcher::Event<DeserializeGuard<K>>>;
 
-impl<K: Driven> Fleet<K> {
+impl<K: Driven> Supervisor<K> {
     async fn follow(&mut self, events: impl Stream<Item = Seen<K>>, readiness: &Readiness) {
         let mut events = std::pin::pin!(events);
         let leadership = self.context.leadership.clone();

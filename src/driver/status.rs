@@ -1,4 +1,4 @@
-//! Writing status, and metadata of our own resources.
+//! Writes the status of our own resources.
 
 use std::fmt::Debug;
 
@@ -15,7 +15,7 @@ use crate::api::FIELD_MANAGER;
 /// Statuses written at once. A commit to a monorepo moves all of its Syncs in one moment: each request
 /// at once is a connection of its own (HTTP/1.1), and more of them than the API server has cores only
 /// delay the applies among them.
-pub(crate) const STATUSES: usize = 8;
+pub(super) const STATUSES: usize = 8;
 
 /// Writes a status whole: fields that are none are removed. A merge patch costs the API server the
 /// least, and there is one writer. An object that is gone needs no status.

@@ -1,0 +1,67 @@
+//! How the driver of a `GitRepository` is started and ended.
+
+use std::sync::Arc;
+
+use kube::ResourceExt as _;
+use tokio::sync::watch;
+
+use super::{Driver, figures, standby};
+use crate::api::{GitRepository, Reason};
+use crate::driver::{Context, Driven};
+use crate::fleet::{SourceName, SourceView};
+use crate::metrics::RepositoryFigures;
+
+impl Driven for GitRepository {
+    fn announce(&self, context: &Context) {
+        let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
+        let source = SourceName::new(&namespace, &name);
+        context.fleet.sources.add(&source, SourceView::default);
+        let rows = &context.metrics.figures().repositories;
+        rows.add(&namespace, &name, || figures(self));
+    }
+
+    fn reserve(context: &Context, namespace: &str, name: &str) {
+        let source = SourceName::new(namespace, name);
+        context.fleet.sources.add(&source, SourceView::default);
+        let rows = &context.metrics.figures().repositories;
+        rows.add(namespace, name, RepositoryFigures::default);
+        rows.set(namespace, name, |row| {
+            row.ready.turns(false, Reason::InvalidSpec);
+        });
+    }
+
+    fn all_announced(context: &Context) {
+        context.fleet.sources.complete();
+    }
+
+    fn standby(
+        context: Arc<Context>,
+        object: watch::Receiver<Arc<Self>>,
+    ) -> impl Future<Output = ()> + Send {
+        standby(context, object)
+    }
+
+    fn drive(
+        context: Arc<Context>,
+        object: watch::Receiver<Arc<Self>>,
+    ) -> impl Future<Output = ()> + Send {
+        Driver::new(context, object).run()
+    }
+
+    fn forget(context: &Context, namespace: &str, name: &str) {
+        let source = SourceName::new(namespace, name);
+        context.fleet.sources.remove(&source);
+        context.receivers.remove(&source);
+        let rows = &context.metrics.figures().repositories;
+        rows.remove(namespace, name);
+    }
+
+    fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>) {
+        let context = Arc::clone(context);
+        tokio::spawn(async move {
+            let specs = left.iter().map(|repository| &repository.spec);
+            let urls = specs.map(|spec| (spec.url.as_str(), spec.full_history));
+            context.cache.retain(urls).await;
+        });
+    }
+}
