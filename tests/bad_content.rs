@@ -159,7 +159,9 @@ async fn a_path_that_is_lost_or_leads_astray() {
             "too-large",
             vec![("large.yaml", Change::Write(large))],
             "TooLarge",
-            &["too-large/large.yaml has 16777217 bytes, more than the limit of 16777216"],
+            &[
+                "cannot read too-large/large.yaml: the file has 16777217 bytes, more than the limit of 16777216",
+            ],
         ),
     ];
     each_is_told_and_loses_nothing("bad-path", rows).await;

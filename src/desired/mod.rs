@@ -19,7 +19,7 @@ pub use resolve::{Item, Misplaced, Resolved, resolve};
 
 use crate::content::{ContentKey, IGNORE_FILE, Listing, ReadError, SourceFile, Tree, TreeId};
 use crate::intent::RenderIntent;
-use crate::render::{self, Cache, ParsedObject, Text};
+use crate::render::{self, Cache, ParsedObject, RenderError, Text};
 use object::Origins;
 
 /// What a path asks for: at least one object, each once.
@@ -147,14 +147,19 @@ fn complete(listing: Listing) -> Result<Listing, DesiredError> {
 }
 
 /// The manifests of a listing, by the ignore files in it and above it.
-fn select(tree: &dyn Tree, listing: &Listing, root: &str) -> Result<Vec<SourceFile>, ReadError> {
+fn select(tree: &dyn Tree, listing: &Listing, root: &str) -> Result<Vec<SourceFile>, RenderError> {
     let mut ignores = Vec::new();
     for file in listing.above.iter().chain(&listing.files) {
         if let Some(folder) = file.path.strip_suffix(IGNORE_FILE)
             && (folder.is_empty() || folder.ends_with('/'))
         {
             let folder = folder.trim_end_matches('/').to_owned();
-            ignores.push((folder, tree.read(file.blob)?));
+            let text = tree.read(file.blob);
+            let text = text.map_err(|source| RenderError::Read {
+                file: file.path.clone(),
+                source,
+            })?;
+            ignores.push((folder, text));
         }
     }
     Ok(render::select(&listing.files, root, &ignores))

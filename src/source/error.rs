@@ -146,7 +146,7 @@ pub enum Error {
     /// A file is larger than what is read.
     #[error("{file} has {size} bytes, more than the limit of {limit}")]
     FileTooLarge {
-        /// Its path, or its blob id.
+        /// Its path; "the file" where it was asked for by its content.
         file: String,
         /// In bytes.
         size: u64,

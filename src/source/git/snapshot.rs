@@ -190,9 +190,9 @@ impl Snapshot {
         }))
     }
 
-    /// The content of a blob, where its path is not at hand.
+    /// The content of a blob. Its path is not at hand: who reads it names it.
     pub fn read_blob(&self, blob: BlobId) -> Result<Vec<u8>, Error> {
-        self.read_object(blob.0, || format!("blob {}", blob.0))
+        self.read_object(blob.0, || "the file".to_owned())
     }
 
     /// Waits until a read, of this snapshot or another one of the same folder, finds that its objects
