@@ -125,7 +125,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         Some(SocketAddr::from((ip, port)))
     };
     let parsed = text.parse().ok().or_else(without_brackets);
-    parsed.ok_or_else(|| "it is no IP address with a port".to_owned())
+    parsed.ok_or_else(|| "it is not an IP address with a port".to_owned())
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub enum Error {
     #[error("listening")]
     Listen(#[from] std::io::Error),
     /// Another replica may do the work by now.
-    #[error("this replica leads no longer, and ends to be started again as a standby")]
+    #[error("this replica no longer leads; it exits and starts again as a standby")]
     Lost(#[from] Lost),
 }
 

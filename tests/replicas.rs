@@ -174,7 +174,7 @@ async fn gives_up(operator: &mut Operator) {
     let status = eventually("the end of what led", PATIENCE, async || operator.exited()).await;
     assert!(!status.success(), "{status}");
     let log = operator.log_tail();
-    assert!(log.contains("leads no longer"), "{log}");
+    assert!(log.contains("no longer leads"), "{log}");
 }
 
 /// A Sync of many objects, of which the first are applied.
@@ -266,7 +266,7 @@ async fn only_the_leader_writes_and_a_webhook_at_the_standby_counts() {
     shows(&pair.second, r#"towline_fetches_total{reason="Fetched"} 2"#).await;
     let downloaded = downloads();
 
-    // A rolling update: the lease is given back, and not waited for.
+    // A rolling update: the lease is released, and not waited for.
     let body = pushed(&case, "main");
     let aside = case.aside();
     assert!(pair.world.operator.terminate(PATIENCE).success());

@@ -101,10 +101,7 @@ async fn a_host_that_is_not_known_or_has_another_key_is_refused() {
         (
             MARKER,
             INVALID,
-            &[
-                "known_hosts in the Secret",
-                "not that of a known_hosts file",
-            ],
+            &["known_hosts in the Secret", "not in the known_hosts format"],
         ),
         ("", INVALID, &["known_hosts in the Secret is empty"]),
     ] {

@@ -35,7 +35,7 @@ async fn a_private_authority_is_trusted_where_the_secret_says_so() {
     let right = with(Some(&authority));
     follow(&case, repo.url(), &right, &commit).await;
     let says = format!("the certificate of {} is refused", repo.url());
-    let unknown = [&*says, "an authority that is not known", "ca.crt in"];
+    let unknown = [&*says, "an unknown authority signed it", "as ca.crt in"];
     for (data, reason, says) in [
         (with(None), REFUSED, &unknown[..]),
         (with(Some(&stranger)), REFUSED, &unknown),

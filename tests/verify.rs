@@ -128,7 +128,7 @@ async fn only_signed_commits_go_live_and_the_last_of_them_stays() {
     let revoked = refused(&case, &third).await;
     assert_says(
         &revoked,
-        &[&bob.fingerprint, "it was live before, and stays so"],
+        &[&bob.fingerprint, "it was live before and stays live"],
     );
     case.has("a", "value", Some("three")).await;
     let fourth = ann.commit(&case.repo, &[("a.yaml", Some(&map("four")))], "fourth");
@@ -208,7 +208,7 @@ async fn signed_tags_go_live_under_their_own_name() {
     assert_eq!(
         refused(&case, &second).await,
         format!(
-            "the tag of v1.1.0@sha1:{second} is a lightweight one, which cannot be signed; {live}"
+            "the tag of v1.1.0@sha1:{second} is a lightweight tag, which cannot be signed; {live}"
         )
     );
     // The signed tag of an older version, passed off as a newer one.

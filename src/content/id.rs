@@ -1,4 +1,4 @@
-//! Ids of content: equal ids are equal content.
+//! Content ids. Equal ids mean equal content.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub struct ObjectId {
 }
 
 impl ObjectId {
-    /// The id with these bytes. What is longer than 32 bytes is cut: no digest in use is.
+    /// The id with these bytes. Bytes after the 32nd are cut off, because no used digest is longer.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         let length = bytes.len().min(LONGEST);
@@ -31,7 +31,7 @@ impl ObjectId {
         &self.bytes[..usize::from(self.length)]
     }
 
-    /// The algorithm that makes ids of this length, as revisions name it.
+    /// The algorithm whose digests have this length, as in the name of a revision.
     #[must_use]
     pub fn algorithm(&self) -> &'static str {
         match self.length {
@@ -58,10 +58,10 @@ impl fmt::Debug for ObjectId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobId(pub ObjectId);
 
-/// The content of a folder, or of the file that stands in its place.
+/// The content of a folder, or of a file at the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TreeId(pub ObjectId);
 
-/// The content of a [`super::Listing`]: the folder's and, where links lead out of it, what they point at.
+/// The content of a [`super::Listing`]: the folder, and the targets of links that leave the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContentKey(pub ObjectId);

@@ -1,7 +1,7 @@
-//! What a source publishes: files of one revision, named by their content. Pure.
+//! The files that a source publishes: one revision, with ids for content. Pure.
 //!
-//! A Git commit is one [`Tree`]; a folder on disk is another. Whoever reads desired state reads it
-//! through this trait, and does not know where the files come from.
+//! A Git commit is a [`Tree`], and a folder on disk is another. Readers of desired state use this
+//! trait, and do not depend on the kind of source.
 
 mod id;
 mod read;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub use id::{BlobId, ContentKey, ObjectId, TreeId};
 pub use read::{ReadError, ReadFault};
 
-/// The file that says, in gitignore's syntax, which files of its folder are not manifests.
+/// The file with patterns, in gitignore's syntax, for files of its folder that are not manifests.
 pub const IGNORE_FILE: &str = ".towlineignore";
 
 /// A file of a revision.
@@ -36,21 +36,21 @@ pub struct Listing {
     pub files: Vec<SourceFile>,
     /// The ignore files of the folders around the path, from the root on.
     pub above: Vec<SourceFile>,
-    /// No symbolic link was followed, so an equal [`Tree::identity`] means an equal listing.
+    /// No symbolic link was followed. Then an equal [`Tree::identity`] means an equal listing.
     pub self_contained: bool,
     /// Folders that are other repositories and were not fetched; their files are not listed.
     pub submodules: Vec<String>,
 }
 
-/// Which revision, and by which name it was asked for.
+/// A revision, and the name by which it was asked for.
 ///
-/// Shown as Flux does: `main@sha1:<40 hexadecimal digits>`, `v1.0@sha1:…`, or `sha1:…` for a revision
-/// that was asked for by its id.
+/// Displayed as in Flux: `main@sha1:<40 hexadecimal digits>`, `v1.0@sha1:…`, or `sha1:…` for a
+/// revision that was asked for by its id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Revision {
-    /// The branch, the tag, or the ref by its full name.
+    /// The branch, the tag, or the full name of the ref.
     pub name: Option<Arc<str>>,
-    /// The commit, or the digest of what has no commits.
+    /// The commit, or a digest of the content if the source has no commits.
     pub commit: ObjectId,
 }
 
@@ -63,33 +63,37 @@ impl fmt::Display for Revision {
     }
 }
 
-/// The files of one revision. Its methods may block, and read nothing but local storage.
+/// The files of one revision. Methods may block, and read only local storage.
 ///
-/// Paths are relative to the root of the tree, which an empty path means.
+/// Paths are relative to the root of the tree. An empty path is the root.
 pub trait Tree: Send + Sync + fmt::Debug {
-    /// The identity of the folder at `path` (of the file, where it is one): equal for two revisions only
-    /// if everything below it is equal, the ignore files of the folders around it included, but for what
-    /// symbolic links out of the folder point at. [`Listing::self_contained`] says whether there are any.
+    /// The identity of the folder or file at `path`. Two revisions have equal identities only if
+    /// everything below the path is equal, including the ignore files of the parent folders. The
+    /// identity does not cover the targets of symbolic links that leave the folder;
+    /// [`Listing::self_contained`] says whether there are such links.
     ///
     /// # Errors
-    /// [`ReadFault::PathNotFound`] where there is nothing at `path`; otherwise why it cannot be read.
+    ///
+    /// [`ReadFault::PathNotFound`] if there is nothing at `path`. Otherwise, why it cannot be read.
     fn identity(&self, path: &str) -> Result<TreeId, ReadError>;
 
-    /// [`Tree::identity`] where it is known without blocking.
+    /// The [`Tree::identity`], if it is known without blocking.
     fn known_identity(&self, path: &str) -> Option<TreeId>;
 
-    /// All regular files below `path`, with symbolic links inside the tree followed; the file itself,
-    /// where `path` is one.
+    /// All regular files below `path`, or the file at `path`. Follows symbolic links inside the
+    /// tree.
     ///
     /// # Errors
-    /// As [`Tree::identity`], and [`ReadFault::TooLarge`] where there are too many files.
+    ///
+    /// As [`Tree::identity`], and [`ReadFault::TooLarge`] if there are too many files.
     fn list(&self, path: &str) -> Result<Listing, ReadError>;
 
     /// The content of a file.
     ///
     /// # Errors
-    /// [`ReadFault::TooLarge`] above the limit for one file, [`ReadFault::Damaged`] where local storage
-    /// no longer has what the revision names.
+    ///
+    /// [`ReadFault::TooLarge`] above the limit for one file. [`ReadFault::Damaged`] if local
+    /// storage has lost the content.
     fn read(&self, blob: BlobId) -> Result<Vec<u8>, ReadError>;
 }
 

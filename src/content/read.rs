@@ -4,25 +4,25 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// What kind of fault it is: what a condition's reason is made of.
+/// The kind of fault. It decides the reason of the condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFault {
     /// There is nothing at the path.
     PathNotFound,
     /// A file, or the number of files, is over a limit.
     TooLarge,
-    /// Local storage lost what the revision names. Fetching the revision again helps.
+    /// Local storage has lost content of the revision. A new fetch of the revision helps.
     Damaged,
-    /// The path cannot be in any tree: it is absolute, or has `..` in it.
+    /// The path is invalid: it is absolute or contains `..`.
     InvalidPath,
-    /// What is at the path cannot be used: a symbolic link leads out of the tree, points at nothing, or
-    /// is part of a circle.
+    /// The entry at the path cannot be used: a symbolic link leaves the tree, has no target, or is
+    /// part of a loop.
     Unusable,
     /// Local storage does not answer. Trying again may help.
     Unavailable,
 }
 
-/// Why a tree cannot be read, in the words of the source that it is from.
+/// Why a tree cannot be read, with the text of its source.
 #[derive(Clone, Debug)]
 pub struct ReadError {
     fault: ReadFault,
@@ -30,13 +30,13 @@ pub struct ReadError {
 }
 
 impl ReadError {
-    /// A fault and the source's own error, which this one is shown as.
+    /// A fault with the source's own error. The text is that error's text.
     pub fn new(fault: ReadFault, source: impl Error + Send + Sync + 'static) -> Self {
         let source = Arc::new(source);
         Self { fault, source }
     }
 
-    /// What kind of fault it is.
+    /// The kind of fault.
     #[must_use]
     pub fn fault(&self) -> ReadFault {
         self.fault

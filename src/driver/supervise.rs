@@ -299,7 +299,7 @@ async fn keep_driving<K: Driven>(context: Arc<Context>, object: watch::Receiver<
         let known = object.borrow().meta().clone();
         tracing::error!(
             kind = %K::kind(&()), namespace = known.namespace, name = known.name,
-            "the driver panicked; it is started again"
+            "the driver panicked; restarting it"
         );
         tokio::time::sleep(AFTER_PANIC).await;
     }

@@ -1,4 +1,4 @@
-//! Reading of live objects: an absent field, or one of another type, is as if it were not set.
+//! Reads fields of live objects. A missing field and a field of another type count as not set.
 
 use serde_json::Value;
 
@@ -39,7 +39,7 @@ pub(super) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> 
         .find(|condition| text(condition, "/type") == kind)
 }
 
-/// Whether the condition is there with that status.
+/// Whether the object has the condition with that status.
 pub(super) fn has(object: &Value, kind: &str, status: &str) -> bool {
     condition(object, kind).is_some_and(|condition| text(condition, "/status") == status)
 }

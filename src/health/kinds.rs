@@ -1,4 +1,4 @@
-//! The other built-in kinds with a rule of their own.
+//! The rules for other built-in kinds.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ pub(super) fn claim(object: &Value) -> Health {
     }
 }
 
-/// kstatus only asks for a cluster address; as for Argo CD, a load balancer is there when it has an
+/// kstatus only asks for a cluster address. As in Argo CD, a load balancer is ready when it has an
 /// ingress.
 pub(super) fn service(object: &Value) -> Health {
     if text(object, "/spec/type") != "LoadBalancer" {
@@ -29,8 +29,8 @@ pub(super) fn service(object: &Value) -> Health {
     Health::Current
 }
 
-/// That its generation is observed is checked for every kind, but only where it is set; kstatus leaves
-/// it at that.
+/// Every kind's observed generation is checked, but only if it is set. A disruption budget must
+/// have set it; kstatus does not require that.
 pub(super) fn disruption_budget(object: &Value) -> Health {
     if integer(object, "/status/observedGeneration").is_none() {
         return awaiting("not observed by its controller yet");
@@ -38,10 +38,10 @@ pub(super) fn disruption_budget(object: &Value) -> Health {
     Health::Current
 }
 
-/// kstatus has no rule for it; one that cannot read its target or its metrics is not in effect. Without
-/// any condition it has not been looked at.
+/// kstatus has no rule for autoscalers. An autoscaler that cannot read its target or its metrics is
+/// not in effect. Without conditions, its controller has not seen it.
 pub(super) fn autoscaler(object: &Value) -> Health {
-    // Version v1 has no conditions: the API server moves them into an annotation.
+    // Version v1 has no conditions. The API server moves them to an annotation.
     if text(object, "/apiVersion") == "autoscaling/v1" {
         return Health::Current;
     }
@@ -55,7 +55,7 @@ pub(super) fn autoscaler(object: &Value) -> Health {
         ));
     }
     match condition(object, "ScalingActive") {
-        // A target scaled to zero by a person switches it off, and that is no fault.
+        // A person switches the autoscaler off by scaling the target to zero. That is not a fault.
         Some(active)
             if text(active, "/status") == "False"
                 && text(active, "/reason") != "ScalingDisabled" =>
@@ -93,7 +93,7 @@ pub(super) fn definition(object: &Value) -> Health {
     }
 }
 
-/// kstatus has no rule for it; kinds behind an API that is down cannot be applied.
+/// kstatus has no rule for API services. Kinds of an API that is down cannot be applied.
 pub(super) fn api_service(object: &Value) -> Health {
     if has(object, "Available", "True") {
         return Health::Current;

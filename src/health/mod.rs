@@ -1,9 +1,9 @@
-//! Whether a live object has become what its spec asks for.
+//! Whether a live object is what its spec asks for.
 //!
-//! The rules are kstatus' (`sigs.k8s.io/cli-utils/pkg/kstatus`), as Flux and `kubectl` tools follow them:
-//! first what holds for every kind, then the kind's own rule, then a `Ready` condition. Where towline
-//! differs, the function says so: Jobs, load balancers, disruption budgets, autoscalers, pods that failed,
-//! and pods that cannot be scheduled, for which kstatus reads the clock.
+//! The rules are those of kstatus (`sigs.k8s.io/cli-utils/pkg/kstatus`), as Flux and `kubectl`
+//! tools apply them: first the rules for every kind, then the rule for the kind, then a `Ready`
+//! condition. The function says where towline differs: Jobs, load balancers, disruption budgets,
+//! autoscalers, failed pods, and pods that cannot be scheduled, for which kstatus reads the clock.
 
 mod fields;
 mod kinds;
@@ -15,16 +15,16 @@ use serde_json::Value;
 use crate::manifest::GroupKind;
 use fields::{condition, integer, message, text};
 
-/// What an object's status says.
+/// The health that an object's status shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// It is what its spec asks for.
+    /// The object is what its spec asks for.
     Current,
-    /// It is on the way, or its controller has not looked at it; says what is awaited.
+    /// The object is in progress, or its controller has not seen it. The text says what is missing.
     InProgress(String),
-    /// Its controller has given up, or says that it cannot go on; says why.
+    /// The object's controller has failed or cannot continue. The text says why.
     Failed(String),
-    /// It is being deleted; says what holds it.
+    /// The object is being deleted. The text says what delays the deletion.
     Terminating(String),
 }
 
@@ -60,8 +60,9 @@ pub fn assess(kind: &GroupKind, object: &Value) -> Health {
     }
 }
 
-/// Whether health depends on more than the metadata: false for built-in kinds that have no status, or
-/// one that says nothing of use. For those an object is [`Health::Current`] unless it is being deleted.
+/// Whether health needs more than the metadata. False for built-in kinds without a status, or with
+/// a status that does not help. An object of these kinds is [`Health::Current`] unless it is being
+/// deleted.
 pub fn needs_body(kind: &GroupKind) -> bool {
     let none: &[&str] = match &*kind.group {
         "" => &[
@@ -153,7 +154,7 @@ fn held_by(object: &Value) -> String {
     }
 }
 
-/// The last rule: a `Ready` condition, if there is one, and otherwise all is well.
+/// The last rule: the `Ready` condition. Without one, the object is current.
 fn by_ready(object: &Value) -> Health {
     match condition(object, "Ready") {
         Some(ready) if text(ready, "/status") != "True" => {

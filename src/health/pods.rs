@@ -5,11 +5,11 @@ use serde_json::Value;
 use super::Health;
 use super::fields::{condition, count, has, integer, list, message, shortened, text};
 
-/// kstatus gives the scheduler fifteen seconds before it calls a pod unschedulable failed. There is no
-/// clock here: the pod stays in progress, and the Sync's time-out decides.
+/// kstatus waits fifteen seconds before it calls an unschedulable pod failed. This function has no
+/// clock, so the pod stays in progress until the Sync's timeout.
 pub(super) fn pod(object: &Value) -> Health {
     match text(object, "/status/phase") {
-        // kstatus calls a failed pod current; a pod in Git that ended badly is not what was asked for.
+        // kstatus calls a failed pod current. A failed pod in Git is not what was asked for.
         "Failed" => Health::Failed(ended(object)),
         "Succeeded" => Health::Current,
         "Running" if has(object, "Ready", "True") => Health::Current,
@@ -66,8 +66,8 @@ fn pending(object: &Value) -> String {
     )
 }
 
-/// kstatus calls a job current once it has started; as for Flux, it is in progress until it is complete,
-/// for a job in Git is there for its result, such as a migration that others wait for.
+/// kstatus calls a job current when it has started. As in Flux, it is in progress here until it is
+/// complete, because others may wait for its result, such as a migration.
 pub(super) fn job(object: &Value) -> Health {
     let parallelism = integer(object, "/spec/parallelism").unwrap_or(1);
     let wanted = integer(object, "/spec/completions").unwrap_or(parallelism);

@@ -1,11 +1,11 @@
-//! Deployments, ReplicaSets, StatefulSets and DaemonSets, after kstatus.
+//! Deployments, ReplicaSets, StatefulSets and DaemonSets, by the rules of kstatus.
 
 use serde_json::Value;
 
 use super::Health;
 use super::fields::{condition, count, has, integer, message, text};
 
-/// The first of `steps` (what is there, what it is called) that is short of `wanted`.
+/// The first of `steps` (a number and its name) that is below `wanted`.
 fn short_of(wanted: i64, unit: &str, steps: &[(i64, &str)]) -> Option<Health> {
     let (there, state) = steps.iter().find(|(there, _)| *there < wanted)?;
     Some(Health::InProgress(format!(
@@ -26,7 +26,7 @@ fn first(steps: impl IntoIterator<Item = Option<Health>>) -> Health {
         .unwrap_or(Health::Current)
 }
 
-/// The controllers' default.
+/// The controllers' default is 1.
 fn wanted_replicas(object: &Value) -> i64 {
     integer(object, "/spec/replicas").unwrap_or(1)
 }
@@ -62,7 +62,8 @@ pub(super) fn deployment(object: &Value) -> Health {
     ])
 }
 
-/// Without a deadline (unset, or the largest 32-bit number) the controller writes no `Progressing`.
+/// Without a deadline (not set, or the largest 32-bit number) the controller writes no
+/// `Progressing` condition.
 fn rolled_out(object: &Value, progressing: Option<&Value>) -> bool {
     let deadline = integer(object, "/spec/progressDeadlineSeconds").unwrap_or(i64::from(i32::MAX));
     deadline == i64::from(i32::MAX)
@@ -96,7 +97,7 @@ pub(super) fn replica_set(object: &Value) -> Health {
     ])
 }
 
-/// A StatefulSet has no condition that tells a failure. One with `OnDelete` is rolled out by a person.
+/// A StatefulSet has no condition for a failure. With `OnDelete`, a person does the rollout.
 pub(super) fn stateful_set(object: &Value) -> Health {
     if text(object, "/spec/updateStrategy/type") == "OnDelete" {
         return Health::Current;

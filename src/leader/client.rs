@@ -1,4 +1,4 @@
-//! The client whose writes pass the gate.
+//! A client whose writes pass the gate.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt as _};
 
 use super::gate::{Gate, Guarded, NotLeading};
 
-/// A client for `config` whose requests other than GET pass the gate, on connections of their own. A
-/// dry run passes it too: what is told apart by its method cannot be told apart wrongly.
+/// A client for `config`. All requests except GET pass the gate and use connections of their own. A
+/// dry run passes the gate too: only the method is checked, so no write can be missed.
 pub(super) fn guarded(
     config: Config,
     gate: &Gate,
@@ -25,15 +25,16 @@ pub(super) fn guarded(
     let namespace = config.default_namespace.clone();
     let service = Fence {
         writes: writing(&config, gate, margin)?,
-        // It refuses what our own does not know, such as a proxy.
+        // kube's own constructor. It refuses settings that our own stack does not support, such as
+        // a proxy.
         reads: Client::try_from(config)?,
         gate: gate.clone(),
     };
     Ok(Client::new(service, namespace))
 }
 
-/// kube's own stack, on connections that send nothing while the gate is shut, and on which the kernel
-/// gives up within `margin`.
+/// kube's own stack, on connections that send nothing while the gate is shut. The kernel gives up
+/// on unacknowledged bytes within `margin`.
 fn writing(config: &Config, gate: &Gate, margin: Duration) -> Result<Client, kube::Error> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
@@ -57,7 +58,7 @@ fn writing(config: &Config, gate: &Gate, margin: Duration) -> Result<Client, kub
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-/// Sends reads one way and writes the other.
+/// Sends reads through one client and writes through the other.
 struct Fence {
     reads: Client,
     writes: Client,

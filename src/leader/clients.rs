@@ -1,4 +1,4 @@
-//! The program's clients. Nobody else makes one: what writes passes the gate.
+//! Makes the program's clients. No other module makes one, so every write passes the gate.
 
 use std::time::Duration;
 
@@ -9,17 +9,18 @@ use super::Elector;
 use crate::cluster::Clients;
 use crate::metrics::Metrics;
 
-/// The longest silence of the API server in the middle of a request.
+/// How long the API server may be silent during a request.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// The same for a watch, which the server ends after 290 seconds.
+/// The same for a watch. The server ends a watch after 290 seconds.
 const WATCH_SILENCE: Duration = Duration::from_secs(330);
 
-/// The clients of a cluster. Their requests are counted; among several replicas they write only while this one
-/// leads. Without an elector this replica is the only one.
+/// The clients of a cluster. Their requests are counted. With several replicas, they write only
+/// while this replica leads. Without an elector, this is the only replica.
 ///
 /// # Errors
-/// The client's, where the configuration cannot be used.
+///
+/// The client cannot be made from the configuration.
 pub fn clients(
     config: &Config,
     elector: Option<&Elector>,
@@ -43,7 +44,7 @@ pub(super) fn for_lease(config: Config, metrics: &Metrics) -> Result<Client, kub
     unfenced(patient(config, SILENCE), metrics)
 }
 
-/// A client that writes whether this replica leads or not: for the lease, and for the only replica.
+/// A client that always writes: for the lease, and for the only replica.
 fn unfenced(config: Config, metrics: &Metrics) -> Result<Client, kube::Error> {
     let transport = ClientBuilder::try_from(config)?;
     Ok(transport.with_layer(&metrics.requests()).build())
@@ -59,8 +60,8 @@ fn counted(client: Client, metrics: &Metrics) -> Client {
     transport.with_layer(&metrics.requests()).build()
 }
 
-/// Clients try nothing again by themselves: kube's own retry covers every verb, up to 15 tries, and
-/// would hide from a driver that it should turn to a newer commit.
+/// Turns off kube's own retries. They cover every verb, with up to 15 tries, so a driver could not
+/// turn to a newer commit.
 fn patient(mut config: Config, silence: Duration) -> Config {
     config.default_retry = false;
     config.connect_timeout = Some(SILENCE);

@@ -1,18 +1,19 @@
-//! The clock that a lease is measured by.
+//! The clock that measures a lease.
 
 use std::ops::Add;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Unlike the clock of [`std::time::Instant`], this one goes on while the machine is suspended: a
-/// leader whose virtual machine was paused must not wake up with a lease that looks young.
+/// This clock continues while the machine is suspended, and the clock of [`std::time::Instant`]
+/// does not. Otherwise the leader in a paused virtual machine would wake up and take its lease for
+/// valid.
 #[cfg(target_os = "linux")]
 const CLOCK: ClockId = ClockId::Boottime;
 #[cfg(not(target_os = "linux"))]
 const CLOCK: ClockId = ClockId::Monotonic;
 
-/// A moment of this machine's monotonic clock. It is never compared with another machine's.
+/// A time on this machine's monotonic clock. It is never compared with another machine's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(Duration);
 
@@ -25,12 +26,12 @@ impl Moment {
         Self(Duration::new(seconds, nanos))
     }
 
-    /// How long it is until `later`; zero if that is past.
+    /// The time from here until `later`. Zero if `later` is in the past.
     pub(super) fn until(self, later: Self) -> Duration {
         later.0.saturating_sub(self.0)
     }
 
-    /// Nanoseconds since the clock's start, which fit for 584 years.
+    /// Nanoseconds since the start of the clock. 64 bits are enough for 584 years.
     pub(super) fn nanos(self) -> u64 {
         u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
     }

@@ -1,23 +1,23 @@
-//! What a replica does about the lease, decided from what it has seen and from its own clock alone: no
-//! two machines' clocks are ever compared. The rules are those of client-go's `leaderelection`.
+//! Decides what a replica does about the lease, from its own observations and its own clock. The
+//! clocks of two machines are never compared. The rules are those of client-go's `leaderelection`.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::clock::Moment;
 
-/// How long things take, all from the duration of a lease; client-go's proportions for 15 seconds
-/// are 15, 10 and 2.
+/// The times of an election, all computed from the duration of the lease. They have client-go's
+/// proportions (15, 10 and 2 seconds).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Terms {
-    /// How long a lease counts for the others after they last saw it change.
+    /// How long other replicas respect a lease after they last saw it change.
     pub(super) lease: Duration,
-    /// How long it counts for its holder, from before the last renewal was sent. The difference is
-    /// for what is on the wire by then, and for clocks that do not run equally fast.
+    /// How long the holder may write, counted from before it sent the last renewal. This is shorter
+    /// than `lease`, to leave time for requests on the wire and for clocks of different speed.
     pub(super) deadline: Duration,
     /// The pause between two renewals.
     pub(super) renewal: Duration,
-    /// The pause between two looks of a replica that stands by.
+    /// The pause between two reads by a standby.
     pub(super) look: Duration,
 }
 
@@ -31,58 +31,58 @@ impl Terms {
         }
     }
 
-    /// How long after its last permitted moment a write may still be on its way.
+    /// How long a write may be on its way after the last time at which it may start.
     pub(super) fn margin(&self) -> Duration {
         self.lease - self.deadline
     }
 
-    /// How long one request may take: two tries fit before the deadline.
+    /// The time limit of one request. Two tries fit before the deadline.
     pub(super) fn patience(&self) -> Duration {
         self.deadline / 2
     }
 }
 
-/// What a lease says.
+/// The content of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// Who has it; none where it was given back.
+    /// The holder. None if the lease was released.
     pub(super) holder: Option<String>,
-    /// When it was renewed, in the holder's words: good for telling two records apart.
+    /// The holder's own time of renewal. It only serves to tell two records apart.
     pub(super) renewed: Option<jiff::Timestamp>,
-    /// How long it counts after each renewal.
+    /// How long the lease is valid after each renewal.
     pub(super) lease: Duration,
 }
 
-/// What to do next.
+/// The next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Look again later.
+    /// Read again later.
     StandBy,
     /// Try to take the lease.
     Take,
     /// Renew it.
     Renew,
-    /// Write nothing more.
+    /// Stop writing.
     Stop(Lost),
 }
 
-/// Why a leader no longer leads.
+/// Why a replica no longer leads.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
-    /// Its lease could not be renewed in time.
+    /// The lease could not be renewed in time.
     #[error("the lease {lease} could not be renewed within {}", seconds(.deadline))]
     Expired {
         /// Namespace and name.
         lease: String,
-        /// How long it was tried.
+        /// For how long it tried.
         deadline: Duration,
     },
-    /// Somebody else has the lease, or a person has changed it.
+    /// Another replica holds the lease, or a person has changed it.
     #[error("the lease {lease} is held by {}", .holder.as_deref().unwrap_or("nobody"))]
     Taken {
         /// Namespace and name.
         lease: String,
-        /// Who has it.
+        /// The new holder.
         holder: Option<String>,
     },
 }
@@ -91,16 +91,16 @@ fn seconds(duration: &Duration) -> impl fmt::Display + use<> {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
-/// A replica that would lead, or does.
+/// A replica that leads or waits to lead.
 #[derive(Debug)]
 pub(super) struct Candidate {
     identity: String,
-    /// Namespace and name of the lease, for people.
+    /// Namespace and name of the lease, for messages.
     lease: String,
     terms: Terms,
-    /// What the lease said last, and when it was first seen to say that.
+    /// The last content of the lease, and when it was first seen.
     seen: Option<(Record, Moment)>,
-    /// When the last successful renewal was sent; none while this replica stands by.
+    /// When the last successful renewal was sent. None on a standby.
     renewed: Option<Moment>,
 }
 
@@ -115,8 +115,9 @@ impl Candidate {
         }
     }
 
-    /// Takes in what the server said; `now` is after its answer. That there is no lease tells nothing:
-    /// its holder may not know yet that somebody deleted it, so the last record goes on to count.
+    /// Records the server's answer. `now` is after the answer. If the lease does not exist, the
+    /// last record stays valid, because its holder may not know yet that somebody deleted the
+    /// lease.
     pub(super) fn saw(&mut self, record: Option<Record>, now: Moment) {
         let Some(record) = record else { return };
         if self.seen.as_ref().is_none_or(|(known, _)| *known != record) {
@@ -124,7 +125,7 @@ impl Candidate {
         }
     }
 
-    /// The server took a renewal, or a first one, that was sent at `sent`.
+    /// Records that the server accepted a renewal, or the first lease, that was sent at `sent`.
     pub(super) fn renewed(&mut self, record: Record, sent: Moment) {
         self.seen = Some((record, sent));
         self.renewed = Some(sent);
@@ -139,7 +140,7 @@ impl Candidate {
         record.holder.as_deref()
     }
 
-    /// Until when this replica may write.
+    /// The time until which this replica may write.
     pub(super) fn may_write_until(&self) -> Option<Moment> {
         Some(self.renewed? + self.terms.deadline)
     }
@@ -160,10 +161,10 @@ impl Candidate {
             };
         }
         match &self.seen {
-            // There never was one.
+            // There never was a lease.
             None => Next::Take,
             Some((Record { holder: None, .. }, _)) => Next::Take,
-            // Our own: the answer to an earlier attempt got lost.
+            // This replica holds it: the answer to an earlier attempt was lost.
             Some(_) if mine => Next::Take,
             Some((record, since)) if now >= *since + record.lease => Next::Take,
             Some(_) => Next::StandBy,
@@ -209,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_standby_takes_what_is_free_and_waits_for_what_is_not() {
-        // What it saw when, and what it does at second 100.
+        // The observations with their times, and the action at second 100.
         type Seen<'a> = &'a [(Option<Record>, u64)];
         let table: [(&str, Seen<'_>, Next); 10] = [
             ("no lease", &[(None, 99)], Next::Take),
@@ -290,7 +291,7 @@ mod tests {
             assert!(matches!(next, Next::Stop(Lost::Expired { .. })), "{late}");
         }
         let mut standby = candidate();
-        // It cannot have seen the renewal before it was sent.
+        // The replica cannot have seen the renewal before it was sent.
         standby.saw(Some(record("me-too", 1)), at(100));
         assert_eq!(standby.next(at(114)), Next::StandBy);
     }

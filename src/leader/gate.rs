@@ -1,16 +1,17 @@
-//! The one place that every write to the API server passes, and that is shut once the lease has run out.
+//! The gate that every write to the API server passes. It shuts when the lease has run out.
 //!
-//! What is written may be late in three places, and each is dealt with where it is:
+//! A write may be late in three places, and each has its own answer:
 //!
-//! - *In the program*: a request was let through, and the process is stopped (SIGSTOP, a paused virtual
-//!   machine) before its bytes left. So the clock is asked again before each write to a socket
-//!   ([`Guarded`]), not only when a request begins. Between that look and the system call lie some
-//!   hundred nanoseconds that no program can close.
-//! - *In the kernel and on the wire*: bytes that nobody acknowledges are sent again for minutes, also when
-//!   the process is stopped or gone. `TCP_USER_TIMEOUT` has the kernel drop them within the margin
-//!   that lies between the gate's deadline and the time when another replica may take the lease.
-//! - *In the API server*, which has the whole request by then: that is milliseconds, and as long as an
-//!   admission webhook takes. The connection is dropped at the deadline, which the server takes as a
+//! - *In the program*: a request has passed the gate, and the process is stopped (SIGSTOP, a paused
+//!   virtual machine) before its bytes are sent. So the clock is read again before each write to a
+//!   socket ([`Guarded`]), and not only when a request begins. Between that check and the system
+//!   call, some hundred nanoseconds remain that no program can close.
+//! - *In the kernel and on the wire*: unacknowledged bytes are sent again for minutes, even after
+//!   the process has ended. With `TCP_USER_TIMEOUT`, the kernel drops them after the margin. The
+//!   margin is the time between the gate's deadline and the time when another replica may take the
+//!   lease.
+//! - *In the API server*: the server has the whole request. It needs milliseconds, plus the time of
+//!   admission webhooks. The connection is dropped at the deadline, which the server takes as a
 //!   cancellation.
 
 use std::io::{self, IoSlice};
@@ -25,24 +26,25 @@ use tokio::sync::watch;
 
 use super::clock::Moment;
 
-/// A write was refused, because this replica does not hold the lease, or holds it no longer.
+/// A write was refused, because this replica does not hold the lease or has lost it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this replica does not hold the lease, so it writes nothing")]
 pub struct NotLeading;
 
-/// Open until a moment of this machine's clock, which is moved on with every renewal; clones share it.
+/// The gate is open until a time on this machine's clock. Every renewal moves that time. Clones
+/// share it.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
-    /// In [`Moment::nanos`]; zero: shut.
+    /// In [`Moment::nanos`]. Zero means shut.
     until: Arc<AtomicU64>,
     traffic: watch::Sender<Traffic>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Traffic {
-    /// Writes that have begun and are not answered.
+    /// Writes that have begun and have no answer yet.
     under_way: usize,
-    /// New ones have to wait, for ever.
+    /// New writes wait until the process ends.
     held: bool,
 }
 
@@ -63,7 +65,7 @@ impl Gate {
         self.until.store(0, Ordering::Release);
     }
 
-    /// Whether it is open at this very moment. It asks the clock: no task has to have run first.
+    /// Whether the gate is open now. Reads the clock, so it does not depend on a timer task.
     pub(super) fn is_open(&self) -> bool {
         match self.until.load(Ordering::Acquire) {
             0 => false,
@@ -71,7 +73,7 @@ impl Gate {
         }
     }
 
-    /// Carries out a write if the gate is open, and gives it up when the gate shuts meanwhile.
+    /// Runs a write if the gate is open, and cancels it when the gate shuts.
     pub(super) async fn pass<T, E: From<NotLeading>>(
         &self,
         write: impl Future<Output = Result<T, E>>,
@@ -88,12 +90,12 @@ impl Gate {
         }
     }
 
-    /// Holds up every write that has not begun, for ever, and waits for the others' answers. A write
-    /// that is held up, and not refused, tells its driver nothing about its object.
+    /// Blocks every write that has not begun, until the process ends, and waits for the answers to
+    /// the others. A blocked write returns nothing, so its driver reports no wrong result.
     pub(super) async fn drain(&self) {
         self.traffic.send_modify(|traffic| traffic.held = true);
         let mut traffic = self.traffic.subscribe();
-        // The sender is ours: it is not gone.
+        // This value owns the sender, so the wait cannot fail.
         let _ = traffic.wait_for(|traffic| traffic.under_way == 0).await;
     }
 
@@ -107,7 +109,7 @@ impl Gate {
         entered.then(|| UnderWay(self.traffic.clone()))
     }
 
-    /// Waits until the lease, as often as it is renewed, has run out.
+    /// Waits until the lease has run out, including all renewals.
     async fn expired(&self) {
         loop {
             let until = Moment::from_nanos(self.until.load(Ordering::Acquire));
@@ -120,7 +122,7 @@ impl Gate {
     }
 }
 
-/// A write that is under way.
+/// A write in progress.
 struct UnderWay(watch::Sender<Traffic>);
 
 impl Drop for UnderWay {
@@ -129,7 +131,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// A connection on which nothing is sent while the gate is shut.
+/// A connection that sends nothing while the gate is shut.
 pub(super) struct Guarded<S> {
     stream: S,
     gate: Gate,
@@ -270,7 +272,8 @@ mod tests {
         drained.await;
     }
 
-    /// What a stopped process finds when it goes on: the request was let through, its bytes were not sent.
+    /// The case of a process that was stopped and goes on: the request passed the gate, but its
+    /// bytes were not sent.
     #[tokio::test]
     async fn not_a_byte_leaves_on_an_open_connection_once_the_lease_is_over() {
         let gate = Gate::shut();

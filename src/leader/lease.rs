@@ -1,4 +1,4 @@
-//! Taking, renewing and giving back the Lease.
+//! Takes, renews and releases the Lease.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -19,23 +19,23 @@ use super::gate::Gate;
 use super::{Leadership, clients};
 use crate::metrics::Metrics;
 
-/// The annotation in which the leader says where it hears webhooks: `IP:port`.
+/// The annotation with the leader's address for webhooks: `IP:port`.
 pub const WEBHOOK_ADDRESS: &str = "towline.dev/webhook-address";
 
-/// How long writes under way have to end before the lease is given back, and how long that may take. The
-/// chart's `terminationGracePeriodSeconds` has room for both.
+/// How long running writes have to end before the lease is released, and how long the release may
+/// take. The chart's `terminationGracePeriodSeconds` is long enough for both.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// How a replica takes part.
+/// How a replica takes part in the election.
 #[derive(Clone, Debug)]
 pub struct ElectionSettings {
     /// The Lease's name.
     pub name: String,
     /// Its namespace.
     pub namespace: String,
-    /// How long the lease counts after each renewal.
+    /// How long the lease is valid after each renewal.
     pub duration: Duration,
-    /// Where other replicas reach this one's webhook port.
+    /// The address at which other replicas reach this one's webhook port.
     pub advertise: Option<SocketAddr>,
 }
 
@@ -50,21 +50,22 @@ pub struct Elector {
     gate: Gate,
     leadership: Leadership,
     metrics: Metrics,
-    /// The Lease as the server gave it last.
+    /// The Lease in the server's last answer.
     lease: Option<Lease>,
-    /// It may be another one by now.
+    /// The Lease may have changed since then.
     stale: bool,
-    /// Whom the log names as the leader.
+    /// The leader that the log named last.
     told: Option<String>,
-    /// The log says that the API server does not give or take the Lease.
+    /// The log has a warning that the API server does not return or accept the Lease.
     warned: bool,
 }
 
 impl Elector {
-    /// A replica that stands by; [`Self::run`] has it take part.
+    /// A standby. [`Self::run`] starts its part in the election.
     ///
     /// # Errors
-    /// The client's, where the configuration cannot be used.
+    ///
+    /// The client cannot be made from the configuration.
     pub fn new(
         config: Config,
         settings: ElectionSettings,
@@ -80,7 +81,7 @@ impl Elector {
         tracing::info!(lease = %format!("{namespace}/{name}"), identity, "standing by");
         metrics.leads(false);
         Ok(Self {
-            // On connections of its own, so that no renewal waits behind anything else.
+            // Uses connections of its own, so that no renewal waits for another request.
             api: Api::namespaced(clients::for_lease(config, &metrics)?, &namespace),
             candidate: Candidate::new(identity.clone(), format!("{namespace}/{name}"), terms),
             name,
@@ -105,12 +106,14 @@ impl Elector {
     /// A client whose writes are refused unless this replica holds the lease.
     ///
     /// # Errors
-    /// The client's, where the configuration cannot be used.
+    ///
+    /// The client cannot be made from the configuration.
     pub(super) fn fenced(&self, config: Config) -> Result<Client, kube::Error> {
         guarded(config, &self.gate, self.terms.margin())
     }
 
-    /// Takes the lease when it is free and renews it, until it is lost. The gate is shut by then.
+    /// Takes the lease when it is free, and renews it until it is lost. When this returns, the gate
+    /// is shut.
     pub async fn run(&mut self) -> Lost {
         loop {
             if self.stale {
@@ -118,7 +121,7 @@ impl Elector {
             }
             match self.candidate.next(Moment::now()) {
                 Next::StandBy => self.stand_by(),
-                // Where there is no answer, it is not known whether there is a lease.
+                // The server did not answer, so it is not known whether a lease exists.
                 Next::Take if self.stale => (),
                 Next::Take | Next::Renew => self.write().await,
                 Next::Stop(lost) => {
@@ -136,7 +139,7 @@ impl Elector {
         }
     }
 
-    /// Reads the Lease.
+    /// Reads the Lease from the server.
     async fn look(&mut self) {
         match timeout(self.terms.patience(), self.api.get_opt(&self.name)).await {
             Ok(Ok(lease)) => {
@@ -151,17 +154,17 @@ impl Elector {
         }
     }
 
-    /// Says that something failed, once until it works again: it is tried every second or so.
+    /// Logs a failure once, and then not again until a success. Failures repeat about every second.
     fn warn(&mut self, what: &str, error: Option<&kube::Error>) {
         let cause = error.map_or_else(|| "no answer".to_owned(), |error| crate::chain(error));
         if std::mem::replace(&mut self.warned, true) {
             tracing::debug!("{what}: {cause}");
         } else {
-            tracing::warn!("{what}: {cause}; it is tried again");
+            tracing::warn!("{what}: {cause}; trying again");
         }
     }
 
-    /// Notes where webhooks go, and looks again.
+    /// Publishes the leader's address for webhooks, and reads the lease again later.
     fn stand_by(&mut self) {
         self.stale = true;
         let address = self.lease.as_ref().and_then(|lease| {
@@ -176,7 +179,7 @@ impl Elector {
         }
     }
 
-    /// Takes or renews the lease, provided that it still is what was seen.
+    /// Takes or renews the lease, if it has not changed since it was read.
     async fn write(&mut self) {
         let sent = Moment::now();
         let takes = !self.candidate.leads();
@@ -192,7 +195,7 @@ impl Elector {
                 None => self.api.create(&params, &body).await,
             }
         });
-        // Whatever it is: the Lease may be another one than the one that we know.
+        // Whatever the answer is, the known Lease may be out of date.
         self.stale = true;
         match answer.await {
             Ok(Ok(lease)) => {
@@ -209,14 +212,14 @@ impl Elector {
                     self.leadership.lead();
                 }
             }
-            // Somebody was faster, or it is gone.
+            // Another replica was faster, or the lease is gone.
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => (),
             Ok(Err(error)) => self.warn("writing the lease", Some(&error)),
             Err(_) => self.warn("writing the lease", None),
         }
     }
 
-    /// The Lease as it is to be; what others have written on it stays.
+    /// The new Lease. Fields that others wrote stay.
     fn mine(&self, takes: bool) -> Lease {
         let mut lease = self.lease.clone().unwrap_or_else(|| Lease {
             metadata: ObjectMeta {
@@ -258,9 +261,9 @@ impl Elector {
         }
     }
 
-    /// Gives the lease back, so that another replica need not wait for its end. First every write that
-    /// is under way gets its answer, and no other begins; drivers may be dropped afterwards. If that
-    /// takes too long, the lease is left to run out by itself.
+    /// Releases the lease, so that another replica need not wait until it runs out. First blocks
+    /// new writes and waits for the answers to running writes. The drivers may be dropped
+    /// afterwards. If the wait takes too long, the lease is not released and runs out.
     pub async fn resign(&mut self) {
         if !self.candidate.leads() {
             return;
@@ -270,18 +273,18 @@ impl Elector {
         self.leadership.stand_by(None);
         self.metrics.leads(false);
         if drained.is_err() {
-            tracing::warn!("writes are still under way: the lease is left to run out");
+            tracing::warn!("writes are still running: the lease is not released and will run out");
             return;
         }
         match timeout(self.terms.patience().min(DRAIN), self.release()).await {
-            Ok(Ok(())) => tracing::info!("the lease is given back"),
-            Ok(Err(error)) => tracing::warn!(%error, "giving the lease back"),
-            Err(_) => tracing::warn!("giving the lease back: no answer"),
+            Ok(Ok(())) => tracing::info!("the lease is released"),
+            Ok(Err(error)) => tracing::warn!(%error, "releasing the lease"),
+            Err(_) => tracing::warn!("releasing the lease: no answer"),
         }
     }
 
     async fn release(&self) -> Result<(), kube::Error> {
-        // A renewal may have been cut off, so that what we know of it is old.
+        // A renewal may have been cut off, so the known Lease may be out of date.
         let Some(mut lease) = self.api.get_opt(&self.name).await? else {
             return Ok(());
         };
@@ -306,17 +309,17 @@ fn note_address(annotations: &mut BTreeMap<String, String>, address: Option<Sock
     };
 }
 
-/// Never less than it is: the others wait that long.
+/// Rounds up, because the other replicas wait for this time.
 fn whole_seconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(i32::MAX)
 }
 
-/// The host, which is the pod's name, and a part that no other start of the program has: a container
-/// that is started again is another replica than the one that was killed in it.
+/// The host name, which is the pod's name, and a part that is different at every start. A container
+/// that is started again is another replica than the killed one.
 fn identity() -> String {
     let system = rustix::system::uname();
     let host = system.nodename().to_string_lossy().into_owned();
-    // A fresh RandomState is seeded by the standard library, from the system.
+    // The standard library seeds a new RandomState from the system.
     let unique = RandomState::new().hash_one(std::process::id());
     format!("{host}_{unique:016x}")
 }

@@ -1,14 +1,15 @@
-//! Which of several replicas leads: the one that holds the lease, a `coordination.k8s.io/v1` Lease.
+//! Which of several replicas leads: the holder of a `coordination.k8s.io/v1` Lease.
 //!
-//! Only the leader writes. That does not hang on anybody's good manners: every write passes one gate
-//! ([`gate`]), which is open until two thirds of the lease's duration after the last renewal was *sent*,
-//! by a clock that also counts while the machine is suspended. Another replica takes the lease when
-//! it has not seen it change for the whole duration, by its own clock. What was written in between
-//! has the last third to arrive, and is given up by the kernel then.
+//! Only the leader writes, and this does not depend on the other modules. Every write passes one
+//! gate ([`gate`]). The gate is open until two thirds of the lease's duration after the last
+//! renewal was *sent*. It uses a clock that also counts while the machine is suspended. Another
+//! replica takes the lease only if the lease did not change for its whole duration, by the other
+//! replica's own clock. A write that is late has the last third of that time to arrive. After that,
+//! the kernel gives up on it.
 //!
-//! A replica that has lost the lease ends, and is started again as a standby: what it remembers of
-//! the cluster is of no use to the one that leads now, and of an ended process it is certain that it
-//! does nothing more. Going back to standing by in the same process would save a second and cost that.
+//! A replica that has lost the lease ends its process, and starts again as a standby. Its memory of
+//! the cluster is out of date, and an ended process certainly writes nothing. To become a standby
+//! in the same process would save a second, but would lose that certainty.
 
 mod client;
 mod clients;
@@ -26,25 +27,25 @@ pub use self::election::Lost;
 pub use self::gate::NotLeading;
 pub use self::lease::{ElectionSettings, Elector, WEBHOOK_ADDRESS};
 
-/// Whether this replica leads; clones share it. Drivers and webhooks ask it what to do; that nothing is
-/// written by one that does not lead is the gate's business.
+/// Whether this replica leads. Clones share it. Drivers and webhooks use it to decide what to do.
+/// It does not protect against writes; the gate does.
 #[derive(Clone, Debug)]
 pub struct Leadership(watch::Sender<Standing>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Leads,
-    /// Another replica leads, or none does. Where the leader hears webhooks.
+    /// Another replica leads, or none. The leader's address for webhooks.
     StandsBy(Option<SocketAddr>),
 }
 
 impl Leadership {
-    /// That of a replica that has no others beside it.
+    /// The state of the only replica.
     pub fn alone() -> Self {
         Self(watch::Sender::new(Standing::Leads))
     }
 
-    /// That of one that stands by, and knows of no leader.
+    /// The state of a standby that knows no leader.
     pub fn standby() -> Self {
         Self(watch::Sender::new(Standing::StandsBy(None)))
     }
@@ -57,11 +58,11 @@ impl Leadership {
     /// Waits until this replica leads. Cancel safe.
     pub async fn begun(&self) {
         let mut standing = self.0.subscribe();
-        // The sender is ours: it is not gone.
+        // This value owns the sender, so the wait cannot fail.
         let _ = standing.wait_for(|is| *is == Standing::Leads).await;
     }
 
-    /// Where the replica that leads hears webhooks, if that is another one and it has said so.
+    /// The address for webhooks of another replica that leads, if it has published one.
     pub fn leader(&self) -> Option<SocketAddr> {
         match *self.0.borrow() {
             Standing::Leads => None,
@@ -69,12 +70,12 @@ impl Leadership {
         }
     }
 
-    /// Says that this replica leads from now on.
+    /// Records that this replica leads from now on.
     pub(crate) fn lead(&self) {
         self.set(Standing::Leads);
     }
 
-    /// Says that this replica does not lead, and where the one that does hears webhooks.
+    /// Records that this replica does not lead, and the leader's address for webhooks.
     pub(crate) fn stand_by(&self, leader: Option<SocketAddr>) {
         self.set(Standing::StandsBy(leader));
     }

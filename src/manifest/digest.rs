@@ -1,4 +1,4 @@
-//! What an object's manifest says, in sixteen bytes.
+//! A digest of an object's manifest, in sixteen bytes.
 
 use std::fmt;
 use std::io;
@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 /// The first half of the SHA-256 of a manifest's canonical JSON: sorted keys, no white space.
 ///
-/// 128 bits keep an accidental collision out of reach, and nobody gains by making one: who writes the
-/// manifest may write the other as well.
+/// 128 bits are enough against an accidental collision. An intended collision has no use, because
+/// its author may write both manifests anyway.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 16]);
 
@@ -17,7 +17,7 @@ impl Digest {
     /// The digest of an object's manifest.
     pub fn of(body: &Value) -> Self {
         let mut hasher = Hasher(Sha256::new());
-        // Neither the hasher nor a `Value` has an error to give.
+        // Neither the hasher nor a `Value` can fail.
         let _ = serde_json::to_writer(&mut hasher, body);
         let mut half = [0; 16];
         half.copy_from_slice(&hasher.0.finalize()[..16]);

@@ -1,4 +1,4 @@
-//! What names an object: its kind, its namespace and its name.
+//! The names of objects: kind, namespace and name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl fmt::Display for GroupKind {
     }
 }
 
-/// A kind in the version that a manifest asks for.
+/// A kind, with the version that a manifest uses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupVersionKind {
     /// The API group; empty for the core group.
@@ -45,8 +45,8 @@ pub struct GroupVersionKind {
 }
 
 impl GroupVersionKind {
-    /// From `apiVersion` and `kind`; none where `apiVersion` is neither `version` nor
-    /// `group/version`, or a part cannot stand in a URL.
+    /// Parses `apiVersion` and `kind`. None if `apiVersion` is neither `version` nor
+    /// `group/version`, or if a part is not valid in a URL.
     pub fn parse(api_version: &str, kind: &str) -> Option<Self> {
         let (group, version) = match api_version.split_once('/') {
             Some((group, version)) if !group.is_empty() => (group, version),
@@ -82,10 +82,10 @@ impl GroupVersionKind {
     }
 }
 
-/// What names one object in a cluster. Cheap to clone.
+/// The name of one object in a cluster. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
-    /// Its kind; versions are only views of the same object.
+    /// Its kind, without the version: versions are views of the same object.
     pub kind: GroupKind,
     /// Its namespace, if it is in one.
     pub namespace: Option<Arc<str>>,

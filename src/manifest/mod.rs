@@ -1,8 +1,8 @@
-//! YAML and JSON to objects: what a file means, an object's identity, its digest, and what of it may
-//! appear in a message.
+//! Reads YAML and JSON into objects: the meaning of a file, an object's identity, its digest, and
+//! the redaction of messages about it.
 //!
-//! Architecture invariant: nothing else names the YAML crate, and no text of a file reaches an error
-//! but the keys of labels and annotations.
+//! Architecture invariant: only this module uses the YAML crate, and no text of a file except the
+//! keys of labels and annotations reaches an error.
 
 mod digest;
 mod identity;

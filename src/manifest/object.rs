@@ -1,4 +1,4 @@
-//! A document to the objects that it holds.
+//! Reads the objects of a document.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::secret::fold_string_data;
 use super::{GroupVersionKind, ObjectKey};
 
-/// One object as Git wants it.
+/// One object as Git has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// Its kind, in the version that the manifest asks for.
@@ -16,41 +16,41 @@ pub struct Manifest {
     pub namespace: Option<Arc<str>>,
     /// Its name.
     pub name: Arc<str>,
-    /// The whole object, without what only the server may write. Raw, not typed, so that a misspelt
-    /// field reaches the server's strict validation.
+    /// The whole object, without fields that only the server may write. Raw JSON and not a type, so
+    /// that a misspelt field reaches the server's strict validation.
     pub body: Value,
 }
 
-/// Why a document is no object. Names keys, never values other than the identity.
+/// Why a document is not an object. Names keys, and no values except the identity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectError {
-    /// A string, a number or a list where an object should be.
+    /// The document is a string, a number or a list.
     #[error("not an object: a manifest is a mapping with apiVersion, kind and metadata")]
     NotAnObject,
-    /// A field that every object has is absent or null.
+    /// A field that every object needs is missing or null.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// A field of another type than it must have.
+    /// A field has the wrong type.
     #[error("{field} must be {expected}")]
     Type {
         /// The field's path.
         field: &'static str,
-        /// What it must be.
+        /// The right type.
         expected: &'static str,
     },
-    /// An `apiVersion` or `kind` that cannot be asked for.
+    /// `apiVersion` or `kind` is invalid.
     #[error("apiVersion must be version or group/version, and kind a word")]
     Kind,
-    /// A name that cannot be part of a URL, or is too long.
-    #[error("metadata.name is not a name that Kubernetes takes")]
+    /// The name is not valid in a URL, or is too long.
+    #[error("metadata.name is not a name that Kubernetes accepts")]
     Name,
-    /// A namespace that is no DNS label.
-    #[error("metadata.namespace is not a name that Kubernetes takes")]
+    /// The namespace is not a DNS label.
+    #[error("metadata.namespace is not a name that Kubernetes accepts")]
     Namespace,
-    /// `generateName`: each apply would be another object.
-    #[error("metadata.generateName cannot be applied: the object needs a name of its own")]
+    /// `generateName` is set: each apply would make another object.
+    #[error("metadata.generateName cannot be applied: give the object a metadata.name")]
     GenerateName,
-    /// A label or an annotation that is a number or a boolean: mostly a missing quote.
+    /// A label or an annotation is a number or a boolean. Often its quotes are missing.
     #[error("metadata.{field}: the value of {key:?} must be a string: quote it")]
     NotAString {
         /// `labels` or `annotations`.
@@ -58,13 +58,13 @@ pub enum ObjectError {
         /// The label's or annotation's key.
         key: String,
     },
-    /// A list in a list, without end.
+    /// Lists nest too deeply.
     #[error("lists nest too deeply")]
     TooDeep,
-    /// An item of a `List` is no object.
+    /// An item of a `List` is not an object.
     #[error("item {item} of the list")]
     Item {
-        /// Its 0-based position.
+        /// Its position, counted from 0.
         item: usize,
         /// What is wrong with it.
         #[source]
@@ -72,7 +72,8 @@ pub enum ObjectError {
     },
 }
 
-/// What the server writes: server-side apply refuses some of it, and owning the rest means nothing.
+/// Fields that the server writes. Server-side apply refuses some of them, and the others must not
+/// be owned.
 const SERVER_FIELDS: [&str; 8] = [
     "managedFields",
     "uid",
@@ -89,23 +90,23 @@ const PART_OF: &str = "applyset.kubernetes.io/part-of";
 const APPLYSET_PREFIX: &str = "applyset.kubernetes.io/";
 const OWN_PREFIX: &str = "towline.dev/";
 const OWN_GROUP: &str = "towline.dev";
-/// What a person may write on towline's own objects.
+/// A mark that a person may write on towline's own objects.
 const REQUESTED_AT: &str = "towline.dev/requested-at";
 
 const MAX_LIST_DEPTH: usize = 8;
 
 impl Manifest {
-    /// The objects of a document: one, or those of a `List`, in order.
+    /// The objects of a document: one, or the items of a `List`, in order.
     ///
-    /// As for kubectl, a list is `v1` `List` or any `…List` with items, and an item of a typed list
-    /// that has neither `apiVersion` nor `kind` gets those of the list.
+    /// As in kubectl, a list is `v1` `List`, or any kind `…List` with items. An item of a typed
+    /// list without `apiVersion` and `kind` gets those of the list.
     pub fn from_value(value: Value) -> Result<Vec<Self>, ObjectError> {
         let mut found = Vec::with_capacity(1);
         expand(value, MAX_LIST_DEPTH, &mut found)?;
         Ok(found)
     }
 
-    /// What names the object.
+    /// The key of the object.
     pub fn key(&self) -> ObjectKey {
         ObjectKey {
             kind: self.gvk.group_kind(),
@@ -230,7 +231,8 @@ fn required<'a>(
     }
 }
 
-/// Names are as the API server's path segments are; what a kind asks for beyond that is its own affair.
+/// Checks the rules for path segments in the API server's URLs. The API server checks the stricter
+/// rules of each kind.
 fn name(metadata: &Map<String, Value>) -> Result<Arc<str>, ObjectError> {
     let name = match required(metadata, "name", "metadata.name") {
         Err(ObjectError::Missing(_)) if !is_unset(metadata, "generateName") => {
@@ -261,8 +263,8 @@ fn namespace(metadata: &Map<String, Value>) -> Result<Option<Arc<str>>, ObjectEr
     Ok(Some(namespace.into()))
 }
 
-/// Checks labels or annotations, and takes out towline's own marks: what `kubectl get -o yaml` printed
-/// is often what was committed.
+/// Checks labels or annotations, and removes towline's own marks. A committed file often is the
+/// output of `kubectl get -o yaml`.
 fn clean(
     metadata: &mut Map<String, Value>,
     field: &'static str,
@@ -409,15 +411,15 @@ mod tests {
             ),
             (
                 format!("{prefix}metadata: {{name: a/b}}\n"),
-                "metadata.name is not a name that Kubernetes takes",
+                "metadata.name is not a name that Kubernetes accepts",
             ),
             (
                 format!("{prefix}metadata: {{name: '..'}}\n"),
-                "metadata.name is not a name that Kubernetes takes",
+                "metadata.name is not a name that Kubernetes accepts",
             ),
             (
                 format!("{prefix}metadata: {{name: a, namespace: A_b}}\n"),
-                "metadata.namespace is not a name that Kubernetes takes",
+                "metadata.namespace is not a name that Kubernetes accepts",
             ),
             (
                 format!("{prefix}metadata: {{name: a, namespace: 7}}\n"),
@@ -425,7 +427,7 @@ mod tests {
             ),
             (
                 format!("{prefix}metadata: {{generateName: a-}}\n"),
-                "metadata.generateName cannot be applied: the object needs a name of its own",
+                "metadata.generateName cannot be applied: give the object a metadata.name",
             ),
             (
                 format!("{prefix}metadata: {{name: a, labels: {{on: hunter2, v: 1}}}}\n"),

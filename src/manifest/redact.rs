@@ -1,12 +1,12 @@
-//! What the API server says of an object, without the values of a Secret.
+//! Removes the values of a Secret from messages of the API server.
 
 use super::GroupKind;
 use crate::text::{redact, shorten};
 
-/// The longest refusal that is passed on, in bytes.
+/// The longest message that is passed on, in bytes.
 const MAX_REFUSAL: usize = 1024;
 
-/// After these the API server, or an admission webhook, repeats what the manifest says.
+/// After these words the API server or an admission webhook repeats text of the manifest.
 const ECHOES: [&str; 9] = [
     "Invalid value",
     "Unsupported value",
@@ -19,7 +19,7 @@ const ECHOES: [&str; 9] = [
     "got ",
 ];
 
-/// Before these a quoted word is a name and not a value.
+/// A quoted word after one of these is a name and not a value.
 const NAMES: [&str; 7] = [
     "Secret",
     "secrets",
@@ -30,9 +30,9 @@ const NAMES: [&str; 7] = [
     "webhook",
 ];
 
-/// What the API server says about an object that it refuses, fit for a condition.
+/// A message of the API server about a refused object, safe for a condition.
 ///
-/// For a Secret everything from the first echo on is left out, and so is every quoted text that is
+/// For a Secret, everything from the first echo on is removed, and so is every quoted text that is
 /// not a name. For other kinds the message stays, up to 1 KiB.
 pub fn refusal(kind: &GroupKind, message: &str) -> String {
     if !(kind.group.is_empty() && &*kind.kind == "Secret") {
@@ -53,7 +53,7 @@ pub fn refusal(kind: &GroupKind, message: &str) -> String {
     shorten(&redact(&kept), MAX_REFUSAL)
 }
 
-/// The text without what is quoted, but for names.
+/// Replaces quoted texts that are not names.
 fn unquoted(message: &str) -> String {
     let mut out = String::with_capacity(message.len());
     let mut rest = message;
@@ -77,7 +77,7 @@ fn unquoted(message: &str) -> String {
     out
 }
 
-/// Where a quoted text ends; without an end, it is all of it.
+/// The end of a quoted text. Without a closing quote, the end of the message.
 fn closing(inner: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, character) in inner.char_indices() {

@@ -1,15 +1,16 @@
-//! A Secret's `stringData`, folded into `data` before it is applied.
+//! Moves a Secret's `stringData` into `data` before it is applied.
 //!
-//! The API server does the same when it stores the object, but server-side apply would make us the
-//! owner of `stringData`, which no live object has: a changed value in `data` would be nobody's drift,
-//! and every full verification would write again. Flux's `ssa` package folds it for the same reason.
+//! The API server does the same when it stores the object. But with server-side apply we would own
+//! `stringData`, which no live object has. Then a changed value in `data` would not count as drift,
+//! and every full verification would write again. Flux's `ssa` package does the same for this
+//! reason.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
 
-/// Moves `stringData` into `data`, over what is there under the same key. A value that is no string
-/// stays, for the API server to refuse.
+/// Moves `stringData` into `data`, and overwrites values under the same key. A value that is not a
+/// string stays, so that the API server refuses it.
 pub(super) fn fold_string_data(secret: &mut Map<String, Value>) {
     let Some(Value::Object(plain)) = secret.get_mut("stringData") else {
         return;

@@ -1,8 +1,9 @@
-//! What a YAML or JSON file means, as kubectl takes it (`sigs.k8s.io/yaml`, which is go-yaml v2).
+//! Reads a YAML or JSON file with the meaning that it has for kubectl (`sigs.k8s.io/yaml`, which is
+//! go-yaml v2).
 //!
-//! The crate is used for its events only. Scalars, keys, merges and aliases are resolved here, after
-//! go-yaml v2's rules: no YAML 1.2 library resolves them that way, and a difference is a field with
-//! another value in the cluster. `tests/golden/yaml` holds both against each other.
+//! The crate only produces events. Scalars, keys, merges and aliases are resolved here by go-yaml
+//! v2's rules, because no YAML 1.2 library has the same rules, and a difference would be another
+//! value in the cluster. `tests/golden/yaml` compares both.
 
 mod json;
 mod scalar;
@@ -10,40 +11,41 @@ mod tree;
 
 use serde_json::Value;
 
-/// One object-bearing document of a file.
+/// One document of a file, not empty.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
-    /// Its 1-based position, counted as kubectl counts: an empty document has a number too.
+    /// Its position, counted from 1 as kubectl counts: empty documents count too.
     pub number: u32,
-    /// What it says; never null.
+    /// Its value, never null.
     pub value: Value,
 }
 
-/// Why a file cannot be read. Its message names no key and no value: the file may hold a secret.
+/// Why a file cannot be read. The message names no key and no value, because the file may hold a
+/// secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("document {document}, line {line}: {cause}")]
 pub struct YamlError {
-    /// The 1-based document.
+    /// The document, counted from 1.
     pub document: u32,
-    /// The 1-based line within the file.
+    /// The line in the file, counted from 1.
     pub line: u32,
-    /// What is wrong there.
+    /// The error.
     pub cause: YamlCause,
 }
 
-/// The closed set of what can be wrong with a file.
+/// The closed set of errors in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum YamlCause {
-    /// Neither YAML nor JSON; the text says what the parser stumbled over.
+    /// Neither YAML nor JSON. The text names the parser's problem.
     #[error("{0}")]
     Syntax(&'static str),
-    /// Bytes that are not text.
+    /// The bytes are not UTF-8.
     #[error("not valid UTF-8")]
     Encoding,
-    /// A control character, NUL among them.
+    /// A control character, including NUL.
     #[error("control characters are not allowed")]
     ControlCharacter,
-    /// U+0085, U+2028 and U+2029 end a line in YAML 1.1 (so for kubectl) and do not in YAML 1.2.
+    /// U+0085, U+2028 and U+2029 end a line in YAML 1.1, which kubectl uses, but not in YAML 1.2.
     #[error(
         "a unicode line separator ends a line for kubectl; write it as an escape in a quoted string"
     )]
@@ -51,19 +53,20 @@ pub enum YamlCause {
     /// Text after `---` on its line.
     #[error("only a comment may follow --- on its line")]
     Separator,
-    /// A second document that no `---` line begins; kubectl drops it without a word.
+    /// A second document without a `---` line before it. kubectl drops it without a message.
     #[error("content after the end of the document; begin a new document with ---")]
     TrailingContent,
     /// The same key twice.
     #[error("a key appears twice in one mapping")]
     DuplicateKey,
-    /// A key before a `<<` that brings the same key: kubectl and the YAML specification disagree.
+    /// A key before a `<<` that sets the same key. kubectl and the YAML specification disagree
+    /// about the result.
     #[error("a merge (<<) sets a key that the mapping sets before it; put the merge first")]
     MergeConflict,
-    /// `<<` with something else.
+    /// `<<` with a value that is neither a mapping nor a list of mappings.
     #[error("a merge (<<) needs a mapping or a list of mappings")]
     MergeValue,
-    /// A null, a list, a mapping or an odd number as key.
+    /// A null, a list, a mapping or an unusual number as key.
     #[error("a mapping's key must be a string, a boolean or a plain number")]
     Key,
     /// `[a:, b]`, where kubectl reads the string `a:`.
@@ -72,27 +75,27 @@ pub enum YamlCause {
     /// `.inf` and `.nan`.
     #[error("a number that JSON cannot hold")]
     NonFinite,
-    /// `!!int`, `!!binary` and others on a value that is none.
+    /// `!!int`, `!!binary` or another tag on a value of another type.
     #[error("a value does not fit its tag")]
     Tag,
     /// An alias within its own anchor.
     #[error("an alias refers to a value that contains it, or to none")]
     Alias,
-    /// An alias bomb.
-    #[error("aliases expand to too much")]
+    /// Aliases expand to more than the limit.
+    #[error("aliases expand to more than the limit")]
     AliasBomb,
     /// Deeper than [`MAX_DEPTH`].
     #[error("nested too deeply")]
     TooDeep,
 }
 
-/// How deep values may nest: as deep as the JSON reader of the API's answers goes.
+/// How deep values may nest. The JSON reader for answers of the API server has the same limit.
 pub(crate) const MAX_DEPTH: usize = 127;
 
-/// The documents of a YAML or JSON file, without the empty ones.
+/// The documents of a YAML or JSON file, without empty ones.
 ///
-/// Files are split and read as kubectl does it: documents at lines beginning with `---`, JSON
-/// wherever a document begins with `{` and is JSON.
+/// Files are split and read as in kubectl: a line that begins with `---` begins a document, and a
+/// document that begins with `{` and is valid JSON is JSON.
 pub fn documents(text: &[u8]) -> Result<Vec<Document>, YamlError> {
     let text = std::str::from_utf8(text).map_err(|error| {
         let line = line_at(text, error.valid_up_to());
@@ -136,14 +139,14 @@ fn line_at(text: &[u8], offset: usize) -> u32 {
     number(before.iter().filter(|byte| **byte == b'\n').count())
 }
 
-/// The text of one document and the line of the file on which it begins.
+/// The text of one document, and its first line in the file.
 struct Chunk<'a> {
     text: &'a str,
     line: u32,
 }
 
-/// Splits as apimachinery's `YAMLReader` does: every line that begins with `---` separates, unless
-/// nothing precedes it; it is not looked at whether a scalar is open.
+/// Splits as apimachinery's `YAMLReader` does: every line that begins with `---` is a separator,
+/// unless nothing comes before it. An open scalar makes no difference.
 fn chunks(text: &str) -> Result<Vec<Chunk<'_>>, YamlError> {
     let mut chunks = Vec::new();
     let (mut begin, mut begin_line, mut offset) = (0, 1, 0);
@@ -178,7 +181,7 @@ fn chunks(text: &str) -> Result<Vec<Chunk<'_>>, YamlError> {
 }
 
 impl Chunk<'_> {
-    /// What the chunk says, or the line within it and the cause.
+    /// The value of the chunk, or the line in the chunk and the error.
     fn value(&self, budget: &mut tree::AliasBudget) -> Result<Value, (u32, YamlCause)> {
         let text = self.text.strip_prefix('\u{feff}').unwrap_or(self.text);
         if json::looks_like(text) {
@@ -193,7 +196,7 @@ impl Chunk<'_> {
     }
 }
 
-/// go-yaml's reader refuses control characters; see [`YamlCause::LineSeparator`] for the others.
+/// go-yaml's reader refuses control characters. [`YamlCause::LineSeparator`] explains the others.
 fn check_characters(text: &str) -> Result<(), (u32, YamlCause)> {
     let plain = |byte: u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
     if text.bytes().all(plain) {

@@ -1,8 +1,8 @@
-//! Where each Sync and repository stands: series of their own for the first of them, and sums over all.
+//! Figures of each Sync and repository: series for the first of them, and sums over all.
 //!
-//! The drivers leave figures here when a status changes; nothing is computed until somebody scrapes.
-//! The labels are `sync_namespace` and `sync`, not `namespace` and `name`: Prometheus gives a target's
-//! own `namespace` to all that is scraped from it, and renames what is in the way.
+//! The drivers store figures here when a status changes. Nothing is computed until a scrape. The
+//! labels are `sync_namespace` and `sync`, and not `namespace` and `name`: Prometheus adds the
+//! target's own `namespace` to every series, and renames a label of the same name.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,17 +18,17 @@ use prometheus_client::registry::Unit;
 
 use crate::api::{Condition, ConditionType, ObjectCounts, Reason};
 
-/// How many Syncs, and how many repositories, have series of their own: those that came first.
+/// How many Syncs and how many repositories have series: the first ones.
 pub const SERIES: usize = 1000;
 
-/// What a condition `Ready` says.
+/// The state of the condition `Ready`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ready {
-    /// It is true.
+    /// Whether it is true.
     pub is: bool,
     /// Its reason.
     pub reason: Reason,
-    /// Since when it has not been true; none while it is, or while suspended.
+    /// Since when it has not been true. None while it is true, and while the resource is suspended.
     pub not_since: Option<Timestamp>,
 }
 
@@ -43,7 +43,7 @@ impl Default for Ready {
 }
 
 impl Ready {
-    /// As a status tells it.
+    /// Reads a status.
     pub fn of(conditions: &[Condition]) -> Self {
         let ready = ConditionType::Ready.as_str();
         let Some(ready) = conditions.iter().find(|one| one.type_ == ready) else {
@@ -58,7 +58,7 @@ impl Ready {
         told
     }
 
-    /// It says something else now, or the same again.
+    /// Records the current state, which may be the same as before.
     pub fn turns(&mut self, is: bool, reason: Reason) {
         let since = self.not_since.unwrap_or_else(Timestamp::now);
         *self = Self {
@@ -69,24 +69,25 @@ impl Ready {
     }
 }
 
-/// Where a Sync stands.
+/// The figures of a Sync.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SyncFigures {
     /// Whether the cluster equals Git.
     pub ready: Ready,
     /// Its objects.
     pub counts: ObjectCounts,
-    /// Objects whose correction was put off because they keep being changed back.
+    /// Objects whose correction is delayed because they keep being changed back.
     pub contested: u32,
-    /// When the live revision had converged.
+    /// When the live revision converged.
     pub converged_at: Option<Timestamp>,
-    /// When the last revision that changed something had converged.
+    /// When the last revision that changed an object converged.
     pub changed_at: Option<Timestamp>,
-    /// From commit to converged, of that revision.
+    /// The time from commit to converged of that revision.
     pub last_change: Option<Duration>,
-    /// How many such revisions have converged since this process leads, but a Sync's first.
+    /// How many revisions that changed an object have converged since this replica began to lead. A
+    /// Sync's first revision does not count.
     pub changes: u32,
-    /// How long they took, all together.
+    /// The sum of their times from commit to converged.
     pub changing: Duration,
 }
 
@@ -114,19 +115,19 @@ impl SyncFigures {
     }
 }
 
-/// Where a repository stands.
+/// The figures of a repository.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RepositoryFigures {
-    /// Whether its newest revision is there, and may go live.
+    /// Whether its newest revision is fetched, and may go live.
     pub ready: Ready,
-    /// When it was last polled with success.
+    /// When it was last polled successfully.
     pub fetched_at: Option<Timestamp>,
 }
 
 /// Namespace and name.
 type Name = (Arc<str>, Arc<str>);
 
-/// The resources of one kind; clones share them.
+/// The resources of one kind. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Rows<F> {
     rows: Arc<Mutex<BTreeMap<Name, Row<F>>>>,
@@ -136,9 +137,9 @@ pub struct Rows<F> {
 #[derive(Clone, Debug, Default)]
 struct Row<F> {
     figures: F,
-    /// It has series of its own.
+    /// It has series.
     shown: bool,
-    /// Since when its driver has been at work.
+    /// Since when its driver is busy.
     at_work: Option<Instant>,
 }
 
@@ -150,8 +151,8 @@ impl<F: Clone + Default> Rows<F> {
         }
     }
 
-    /// Makes a resource known, with what it says of itself. One that is known stays as it is, unless
-    /// another replica drives it.
+    /// Adds a resource with its figures. If the resource is known, its figures stay, unless another
+    /// replica drives it.
     pub fn add(&self, namespace: &str, name: &str, figures: impl FnOnce() -> F) {
         let (mut rows, name) = (self.lock(), (namespace.into(), name.into()));
         if let Some(row) = rows.get_mut(&name) {
@@ -168,14 +169,14 @@ impl<F: Clone + Default> Rows<F> {
         rows.insert(name, row);
     }
 
-    /// Changes figures. Those of a resource that is gone stay gone: its driver may end later.
+    /// Changes figures. Does nothing if the resource was removed, because its driver may end later.
     pub fn set(&self, namespace: &str, name: &str, change: impl FnOnce(&mut F)) {
         if let Some(row) = self.lock().get_mut(&(namespace.into(), name.into())) {
             change(&mut row.figures);
         }
     }
 
-    /// Forgets a resource; the next that had no room gets its series.
+    /// Removes a resource. The next resource without series gets its place.
     pub fn remove(&self, namespace: &str, name: &str) {
         let mut rows = self.lock();
         let gone = rows.remove(&(namespace.into(), name.into()));
@@ -186,7 +187,7 @@ impl<F: Clone + Default> Rows<F> {
         }
     }
 
-    /// Its driver is at work until the answer is dropped.
+    /// Marks a driver as busy until the returned value is dropped.
     pub fn at_work(&self, namespace: &str, name: &str) -> AtWork<F> {
         let name: Name = (namespace.into(), name.into());
         if let Some(row) = self.lock().get_mut(&name) {
@@ -198,7 +199,7 @@ impl<F: Clone + Default> Rows<F> {
         }
     }
 
-    /// A copy, so that no driver waits for an encoder.
+    /// A copy, so that no driver waits while metrics are encoded.
     fn copied(&self) -> Vec<(Name, Row<F>)> {
         let rows = self.lock();
         let rows = rows.iter();
@@ -211,7 +212,7 @@ impl<F: Clone + Default> Rows<F> {
     }
 }
 
-/// A driver that is at work.
+/// A busy driver.
 pub struct AtWork<F: Clone + Default> {
     rows: Rows<F>,
     name: Name,
@@ -247,8 +248,8 @@ impl Default for Figures {
 }
 
 impl Figures {
-    /// Says whether this replica does the work. One that stands by tells no figures: they would be
-    /// the leader's a second time, and older.
+    /// Records whether this replica leads. A standby publishes no figures: they would repeat the
+    /// leader's, and be older.
     pub(super) fn lead(&self, leads: bool) {
         self.leads.store(leads, Ordering::Relaxed);
     }
@@ -268,13 +269,13 @@ impl Collector for Figures {
     }
 }
 
-/// What a series says of a Sync, if it does.
+/// The value of a Sync's series, if it has one.
 type Value = fn(&SyncFigures) -> Option<f64>;
 
 struct Families<'a, 'b>(&'a mut DescriptorEncoder<'b>);
 
 impl Families<'_, '_> {
-    /// The queues: drivers wait for nothing but work, so those at work are what is queued.
+    /// The queues. A driver that is not busy has nothing to do, so the busy drivers are the queue.
     fn kinds(
         &mut self,
         syncs: &[(Name, Row<SyncFigures>)],
@@ -294,7 +295,7 @@ impl Families<'_, '_> {
         )?;
         self.gauge(
             "queue_age",
-            "How long the oldest work under way has taken so far",
+            "How long the oldest running work has taken so far",
             Some(&Unit::Seconds),
             by_kind(age, fetch_age),
         )?;
@@ -471,7 +472,7 @@ fn of_sync((namespace, name): &Name) -> [(&'static str, &str); 2] {
     [("sync_namespace", namespace), ("sync", name)]
 }
 
-/// How many are at work, and for how many seconds the oldest has been.
+/// How many drivers are busy, and for how many seconds the longest has been.
 fn queue<F>(rows: &[(Name, Row<F>)]) -> (f64, f64) {
     let since = rows.iter().filter_map(|(_, row)| row.at_work);
     let oldest = since.clone().min().map(|oldest| oldest.elapsed());

@@ -1,5 +1,6 @@
-//! What Prometheus scrapes. Label sets are closed (verbs, codes, reasons, states, outcomes), but for the
-//! names of the first [`SERIES`] Syncs and repositories, which have series of their own.
+//! The metrics for Prometheus. Label values come from closed sets (verbs, codes, reasons, states,
+//! outcomes). The names of the first [`SERIES`] Syncs and repositories are the exception: these
+//! have series of their own.
 
 mod figures;
 mod process;
@@ -25,7 +26,7 @@ pub use self::figures::{AtWork, Figures, Ready, RepositoryFigures, Rows, SERIES,
 pub use self::requests::{Answered, CountRequests};
 use crate::api::Reason;
 
-/// The metrics; clones share them.
+/// The metrics. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
     inner: Arc<Inner>,
@@ -75,35 +76,35 @@ struct Outcome {
     reason: &'static str,
 }
 
-/// A stretch of a commit's way into the cluster.
+/// A part of a commit's way into the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stretch {
     /// From the commit, by its committer's clock, to towline seeing it.
     CommitToObserved,
-    /// From there to the last object being applied.
+    /// From that time to the last applied object.
     ObservedToApplied,
-    /// From there to the cluster being equal to it and, with `wait`, healthy.
+    /// From that time until the cluster equals the commit and, with `wait`, is healthy.
     AppliedToConverged,
-    /// All of it.
+    /// The whole way.
     CommitToConverged,
 }
 
 const STRETCHES: [(&str, &str); 4] = [
     (
         "commit_to_observed",
-        "From a commit, by its committer's clock, to towline seeing it",
+        "From a commit, by its committer's clock, until towline saw it",
     ),
     (
         "observed_to_applied",
-        "From towline seeing a commit to its last object being applied",
+        "From the time when towline saw a commit to its last applied object",
     ),
     (
         "applied_to_converged",
-        "From a commit's last object being applied to the cluster being equal to it and, with wait, healthy",
+        "From the last applied object of a commit until the cluster equals the commit and, with wait, is healthy",
     ),
     (
         "commit_to_converged",
-        "From a commit to the cluster being equal to it and, with wait, healthy: the time to production",
+        "From a commit until the cluster equals it and, with wait, is healthy: the time to production",
     ),
 ];
 
@@ -112,7 +113,7 @@ const SECONDS: [f64; 13] = [
     0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0,
 ];
 
-/// What counters by reason begin with at zero, so that the first of each shows as an increase.
+/// The reasons whose counters start at zero, so that the first event of each shows as an increase.
 const OF_FETCHES: [Reason; 8] = [
     Reason::Fetched,
     Reason::FetchFailed,
@@ -163,7 +164,7 @@ impl Default for Metrics {
             fetches: by_reason(
                 registry,
                 "fetches",
-                "Polls of a remote, also those that found no usable Secret",
+                "Polls of a remote, including those without a usable Secret",
                 &OF_FETCHES,
             ),
             fetch_seconds: seconds(registry, "fetch_duration", "Duration of one poll"),
@@ -184,7 +185,7 @@ impl Default for Metrics {
             fights: counter(
                 registry,
                 "fights",
-                "Corrections that were put off because the object keeps being changed back",
+                "Corrections that were delayed because the object keeps being changed back",
             ),
             prunes: counter(registry, "prunes", "Objects deleted because they left Git"),
             brakes: by_reason(
@@ -207,7 +208,7 @@ impl Default for Metrics {
             leader: gauge(
                 registry,
                 "leader",
-                "1 if this replica does the work, 0 if it stands by",
+                "1 if this replica leads, 0 if it is a standby",
             ),
             figures,
             registry: all,
@@ -282,17 +283,17 @@ impl Metrics {
     /// The metrics in OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.inner.registry);
         text
     }
 
-    /// The metrics in the text format that came before OpenMetrics (version 0.0.4).
+    /// The metrics in Prometheus text format (version 0.0.4), which is older than OpenMetrics.
     pub fn encode_plain(&self) -> String {
         text::plain(&self.encode())
     }
 
-    /// Series of single Syncs and repositories.
+    /// The series of single Syncs and repositories.
     pub fn figures(&self) -> &Figures {
         &self.inner.figures
     }
@@ -307,7 +308,7 @@ impl Metrics {
         self.inner.requests.get_or_create(&labels).inc();
     }
 
-    /// A request on a managed object waits for its turn until the answer is dropped.
+    /// Counts a request on a managed object as waiting, until the returned value is dropped.
     pub fn request_waits(&self) -> Waiting {
         self.inner.requests_waiting.inc();
         Waiting(self.inner.requests_waiting.clone())
@@ -325,7 +326,8 @@ impl Metrics {
         self.inner.sync_seconds.observe(took.as_secs_f64());
     }
 
-    /// Observes a stretch of a commit's way. Clocks that disagree make it no shorter than nothing.
+    /// Observes the duration of a part of a commit's way. A negative duration, from clocks that
+    /// disagree, counts as zero.
     pub fn stretch(&self, stretch: Stretch, from: Timestamp, to: Timestamp) {
         let took = to.duration_since(from).as_secs_f64().max(0.0);
         self.inner.stretches[stretch as usize].observe(took);
@@ -341,7 +343,7 @@ impl Metrics {
         self.inner.corrections.inc_by(count as u64);
     }
 
-    /// Counts corrections that were put off because the object keeps being changed back.
+    /// Counts corrections that were delayed because the object keeps being changed back.
     pub fn fought(&self, count: usize) {
         self.inner.fights.inc_by(count as u64);
     }
@@ -351,7 +353,7 @@ impl Metrics {
         self.inner.prunes.inc_by(count as u64);
     }
 
-    /// Counts that pruning came to be held back.
+    /// Counts the times that pruning was held back.
     pub fn braked(&self, reason: Reason) {
         self.inner.brakes.get_or_create(&Outcome::of(reason)).inc();
     }
@@ -367,13 +369,13 @@ impl Metrics {
         self.inner.webhooks.get_or_create(&labels).inc();
     }
 
-    /// Says whether this replica does the work.
+    /// Records whether this replica leads.
     pub fn leads(&self, leads: bool) {
         self.inner.leader.set(leads.into());
         self.inner.figures.lead(leads);
     }
 
-    /// Says how many resources of a kind are driven.
+    /// Records how many resources of a kind have a driver.
     pub fn driven(&self, kind: &str, count: usize) {
         let kind = Kind {
             kind: kind.to_owned(),

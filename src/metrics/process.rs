@@ -1,5 +1,5 @@
-//! The process itself, under the names that every Prometheus client gives them. Read from `/proc` when
-//! scraped; where there is none, nothing is told.
+//! Metrics of the process, with the usual names of Prometheus clients. They are read from `/proc`
+//! at each scrape. Without `/proc` there are none.
 
 use std::fmt;
 use std::fs;
@@ -21,7 +21,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// This process, which has just begun.
+    /// Called at the start of the process.
     pub(super) fn now() -> Self {
         let started = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
@@ -47,7 +47,7 @@ impl Collector for Process {
             ("process_open_fds", "Open file descriptors", None, open()),
             (
                 "process_start_time",
-                "When it started, in seconds since 1970",
+                "Start time of the process, in seconds since 1970",
                 Some(&Unit::Seconds),
                 Some(self.started),
             ),
@@ -65,8 +65,8 @@ impl Collector for Process {
 
 fn processor_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field is the program's name in parentheses, which may hold anything; `utime` and
-    // `stime` are the fields 14 and 15.
+    // The second field is the program's name in parentheses, which may contain anything. `utime`
+    // and `stime` are fields 14 and 15.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
     let user: f64 = fields.next()?.parse().ok()?;
     let system: f64 = fields.next()?.parse().ok()?;
@@ -83,7 +83,7 @@ fn memory() -> Option<f64> {
 }
 
 fn open() -> Option<f64> {
-    // The folder that is being read is open as well.
+    // Does not count the folder that is being read.
     let listed = fs::read_dir("/proc/self/fd").ok()?.count();
     Some(listed.saturating_sub(1) as f64)
 }

@@ -1,4 +1,4 @@
-//! Counts the requests of a client of the API server, whoever makes them.
+//! Counts the requests to the API server, in a layer of the client.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use tower::{Layer, Service};
 
 use super::Metrics;
 
-/// The HTTP status of the answer to a request on a managed object, which carries it as an extension:
-/// kube's client keeps the status of a success to itself.
+/// The HTTP status of the answer to a request on a managed object. The request carries it as an
+/// extension, because kube's client does not return the status of a success.
 #[derive(Clone, Debug, Default)]
 pub struct Answered(Arc<AtomicU16>);
 
@@ -46,7 +46,7 @@ impl<S> Layer<S> for CountRequests {
     }
 }
 
-/// A transport whose requests are counted.
+/// A transport that counts its requests.
 pub struct Counted<S> {
     inner: S,
     metrics: Metrics,
@@ -86,7 +86,7 @@ where
     }
 }
 
-/// The verb, in Kubernetes' words where it has one.
+/// The verb, with Kubernetes' name if there is one.
 pub(super) fn verb<B>(request: &Request<B>) -> &'static str {
     let query = request.uri().query().unwrap_or_default();
     let asks = |words: &[&str]| query.split('&').any(|part| words.contains(&part));
@@ -105,7 +105,7 @@ pub(super) fn verb<B>(request: &Request<B>) -> &'static str {
     }
 }
 
-/// Whether a path is more than a group, a version, a namespace and a resource.
+/// Whether a path has more than a group, a version, a namespace and a resource.
 fn names_an_object(uri: &Uri) -> bool {
     let mut parts = uri.path().trim_matches('/').split('/');
     let prefix = match parts.next() {

@@ -110,7 +110,7 @@ fn beyond_the_bound_there_are_sums_only() {
     assert!(is(&metrics, &dropped("2.0")));
     let all = format!(r#"towline_syncs{{reason="Progressing"}} {}.0"#, SERIES + 2);
     assert!(is(&metrics, &all));
-    // One that goes makes room for another.
+    // A removed resource makes room for another.
     syncs.remove("ns", "s00000");
     assert_eq!(series(&metrics), SERIES);
     assert!(is(&metrics, &dropped("1.0")));

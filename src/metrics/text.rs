@@ -1,10 +1,10 @@
-//! The text format 0.0.4, for whoever does not ask for OpenMetrics.
+//! The text format 0.0.4, for scrapers that do not ask for OpenMetrics.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// OpenMetrics text in the older format: there a family is called what its samples are, and there are
-/// neither units nor an end.
+/// Translates OpenMetrics text into the older format. In that format a family has the name of its
+/// samples, and there are no units and no end mark.
 pub(super) fn plain(open: &str) -> String {
     let mut text = String::with_capacity(open.len());
     let mut help: Option<(&str, &str)> = None;
@@ -13,7 +13,7 @@ pub(super) fn plain(open: &str) -> String {
             continue;
         }
         if let Some((name, words)) = about(line, "# HELP ") {
-            // The name depends on the type, which comes next.
+            // The name depends on the type, which is on a later line.
             help = Some((name, words));
             continue;
         }
@@ -28,7 +28,7 @@ pub(super) fn plain(open: &str) -> String {
             "unknown" => (name.into(), "untyped"),
             _ => (name.into(), kind),
         };
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         if let Some((_, words)) = help.take() {
             let _ = writeln!(text, "# HELP {name} {words}");
         }

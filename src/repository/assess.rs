@@ -143,7 +143,7 @@ fn failed(reason: Reason, message: &str, advice: Option<String>, live: Option<&s
     }
     match live {
         Some(live) if message.contains(live) => {
-            message = format!("{message}; it was live before, and stays so");
+            message = format!("{message}; it was live before and stays live");
         }
         Some(live) => message = format!("{message}; {live} stays live"),
         None => (),

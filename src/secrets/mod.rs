@@ -1,5 +1,5 @@
-//! The Secrets that resources name. One watch of metadata says when any of them changed. Only then is it
-//! read, by name, so that the operator never holds the content of other Secrets.
+//! The Secrets that resources name. One metadata watch reports changes. Only a changed Secret is
+//! read, by its name, so the operator never holds the content of other Secrets.
 
 mod watched;
 
@@ -46,11 +46,11 @@ impl fmt::Display for SecretName {
 /// Why a Secret cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// There is none.
+    /// The Secret does not exist.
     #[error("Secret {0} does not exist")]
     Missing(SecretName),
-    /// The API server does not return it. Holds only what the server itself says, since an answer that
-    /// cannot be parsed might be quoted.
+    /// The API server does not return the Secret. Holds only the server's own message, because the
+    /// text of a parse error may quote the Secret.
     #[error("Secret {0} cannot be read: {1}")]
     Unavailable(SecretName, String),
 }
@@ -62,14 +62,14 @@ pub type Data = BTreeMap<String, Vec<u8>>;
 #[derive(Clone)]
 pub struct Secrets {
     client: Client,
-    /// The Secrets that somebody listens to. They publish nothing; only their changes are of interest.
+    /// The Secrets that have subscribers. The registry holds no values; it only reports changes.
     changes: Registry<SecretName, ()>,
-    /// The watch is in step: a Secret that did not change need not be read again.
+    /// The watch is complete, so an unchanged Secret need not be read again.
     in_step: Arc<AtomicBool>,
 }
 
 impl Secrets {
-    /// Secrets that are read with `client`. [`Secrets::follow`] has to be polled for changes to be seen.
+    /// Reads Secrets with `client`. Changes are seen only while [`Secrets::follow`] is polled.
     pub fn new(client: Client) -> Self {
         Self {
             client,
@@ -78,7 +78,7 @@ impl Secrets {
         }
     }
 
-    /// Changes when the Secret does; the Secret need not exist yet.
+    /// A subscription to changes of a Secret. The Secret need not exist yet.
     pub fn subscribe(&self, name: &SecretName) -> Subscription<SecretName, ()> {
         self.changes.subscribe(name)
     }
@@ -124,7 +124,8 @@ impl Secrets {
                 }
                 Ok(watcher::Event::InitDone) => {
                     self.in_step.store(true, Ordering::Release);
-                    // What changed while there was no watch is not known.
+                    // Changes during the interruption are unknown, so every Secret counts as
+                    // changed.
                     self.changes.touch_all();
                 }
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => (),

@@ -3,13 +3,13 @@
 use super::{Data, ReadError, SecretName, Secrets};
 use crate::fleet::Subscription;
 
-/// Why a Secret gives no value.
+/// Why there is no value.
 #[derive(Debug, thiserror::Error)]
 pub enum ValueError<E: std::error::Error + 'static> {
     /// The Secret cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The Secret holds something else than what is needed.
+    /// The Secret's content cannot be used.
     #[error("Secret {secret}: {source}")]
     Content {
         /// The Secret.
@@ -26,24 +26,25 @@ impl<E: std::error::Error + 'static> ValueError<E> {
     }
 }
 
-/// A value of one Secret. It is read once, and again after the Secret changed, after it could not be used,
-/// and while the watch of Secrets is interrupted.
+/// A value from one Secret. It is read once. It is read again after the Secret changed, after the
+/// Secret could not be used, and while the watch of Secrets is interrupted.
 pub struct Watched<T>(Option<Read<T>>);
 
 struct Read<T> {
-    /// Also of a Secret that does not exist: its creation is a change.
+    /// A Secret that does not exist has a subscription too, because its creation is a change.
     secret: Subscription<SecretName, ()>,
-    /// What the value was parsed for.
+    /// The purpose for which the value was parsed.
     purpose: String,
-    /// None where the Secret cannot be used.
+    /// None if the Secret cannot be used.
     value: Option<T>,
 }
 
 impl<T: Clone> Watched<T> {
-    /// The value of a Secret. `purpose` is what the value depends on beside the Secret, such as a URL: a
-    /// value for another purpose is parsed anew.
+    /// Returns the value of a Secret. `purpose` is the second input of the value, such as a URL. A
+    /// value for another purpose is parsed again.
     ///
     /// # Errors
+    ///
     /// [`ValueError`]: why the Secret cannot be used.
     pub async fn get<E: std::error::Error + 'static>(
         &mut self,
@@ -59,7 +60,7 @@ impl<T: Clone> Watched<T> {
         {
             return Ok(value.clone());
         }
-        // Before the Secret is read, so that a change in between is not missed.
+        // Subscribes before the read, so that a change in between is not missed.
         let secret = secrets.subscribe(name);
         let value = match secrets.read(name).await {
             Ok(data) => parse(&data).map_err(|source| ValueError::Content {
@@ -76,7 +77,7 @@ impl<T: Clone> Watched<T> {
         value
     }
 
-    /// Whether there is a value that still holds.
+    /// Whether there is a current value.
     pub fn has_value(&self) -> bool {
         self.0.as_ref().is_some_and(|read| read.value.is_some())
     }
@@ -86,7 +87,7 @@ impl<T: Clone> Watched<T> {
         self.0 = None;
     }
 
-    /// Waits until the Secret has changed, and forgets the value. Without a Secret it waits without end.
+    /// Waits until the Secret changes, then forgets the value. Without a Secret it never returns.
     pub async fn changed(&mut self) {
         match &mut self.0 {
             Some(read) => read.secret.changed().await,

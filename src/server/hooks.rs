@@ -1,17 +1,18 @@
 //! The endpoint for webhooks: `POST /hook`, one for all repositories and providers.
 //!
-//! A delivery is checked in this order, so that a sender without a secret costs a bounded amount: the number of
-//! connections, the time and size of the head, the time and size of the body, the provider and its proof,
-//! and last the content of the body. [`Limits`] has the figures.
+//! A delivery is checked in this order, so that a sender without a secret costs a limited amount:
+//! the number of connections, the time and size of the head, the time and size of the body, the
+//! provider and its proof, and last the content of the body. [`Limits`] has the figures.
 //!
-//! Checking a signature hashes the body once for every secret. Checks run on a thread of their own, one at a
-//! time, so that a flood takes one processor at most. The bytes that one delivery may hash are bounded too.
+//! The check of a signature hashes the body once for every secret. Checks run one at a time on a
+//! blocking thread, so that a flood of deliveries takes at most one processor. The bytes that one
+//! delivery may hash have a limit too.
 //!
-//! Every delivery that is proven gets the same answer, whatever it reached. So the secret of one repository does
-//! not reveal which other repositories there are, nor what they follow.
+//! Every proven delivery gets the same answer, whatever it woke. So the secret of one repository
+//! reveals nothing about other repositories.
 //!
-//! A delivery wakes drivers of this process. A standby has no drivers: it relays deliveries to the leader, which
-//! checks them. The same limits bound what a standby takes in.
+//! A delivery wakes drivers of this process. A standby has no drivers, so it relays deliveries to
+//! the leader, which checks them. The same limits apply to deliveries at a standby.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -34,25 +35,26 @@ use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::webhook::{Proof, Provider, Secret};
 
-/// What a sender may cost.
+/// The limits for senders.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time; one delivery each.
+    /// Connections at a time. Each carries one delivery.
     pub connections: usize,
     /// Time for the request line and headers.
     pub head_time: Duration,
-    /// Their size together, in bytes.
+    /// Size of the request line and headers together, in bytes.
     pub head_bytes: usize,
     /// Number of headers.
     pub headers: usize,
     /// Time for the body.
     pub body_time: Duration,
-    /// Its size in bytes. GitHub sends up to 25 MB, but for pushes of thousands of commits only:
-    /// those wait for the next poll.
+    /// Size of the body in bytes. GitHub sends up to 25 MB, but only for pushes of thousands of
+    /// commits. The next poll finds such a push.
     pub body_bytes: usize,
-    /// Bytes of bodies held at a time, of all connections together.
+    /// Bytes of all bodies in memory, over all connections.
     pub held_bytes: usize,
-    /// Bytes that one delivery's check may hash: its body times the number of secrets.
+    /// Bytes that the check of one delivery may hash: the size of the body times the number of
+    /// secrets.
     pub hashed_bytes: usize,
 }
 
@@ -74,27 +76,27 @@ impl Default for Limits {
 /// The longest time that a check and its answer may take.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// What is still read of a delivery that is refused, so that its sender gets to see the answer.
+/// How many bytes of a refused delivery are still read, so that its sender can read the answer.
 const DRAINED: usize = 64 << 10;
 
-/// The same, for how long.
+/// How long a refused delivery is still read.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// What became of a request: the closed set that metrics count by.
+/// The result of a request: the closed set that metrics count by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    /// A repository is polled now.
+    /// A repository was woken and is polled now.
     Woken,
-    /// Proven, and about a ref that its repository does not follow.
+    /// Proven, but about a ref that its repository does not follow.
     OtherRef,
-    /// Proven, and about a repository that is not here.
+    /// Proven, but no repository with this secret has the URL in the body.
     Nobody,
-    /// Proven, and not about a push.
+    /// Proven, but not about a push.
     Ignored,
-    /// The leader got it, and gave this answer.
+    /// The leader received it and gave this answer.
     Relayed(StatusCode),
-    /// This replica stands by, and the leader is not known or not reached. The sender may try again;
-    /// if it does not, the next poll finds what was pushed.
+    /// This replica is a standby, and it does not know or cannot reach the leader. The sender may
+    /// try again. If it does not, the next poll finds the push.
     NoLeader,
     Unsigned,
     WrongSignature,
@@ -104,7 +106,7 @@ enum Outcome {
     Busy,
     WrongMethod,
     WrongPath,
-    /// The sender left before it had said everything.
+    /// The sender closed the connection before the end of its request.
     Aborted,
 }
 
@@ -144,7 +146,7 @@ impl Outcome {
         }
     }
 
-    /// The status and nothing more.
+    /// An answer with this status and a short text.
     fn answer(self) -> Response<String> {
         let mut answer = Response::new(String::new());
         *answer.status_mut() = self.status();
@@ -156,7 +158,7 @@ impl Outcome {
     }
 }
 
-/// The endpoint; clones share it.
+/// The endpoint. Clones share it.
 #[derive(Clone)]
 pub struct Hooks {
     receivers: Receivers,
@@ -169,7 +171,7 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// An endpoint that wakes these receivers.
+    /// An endpoint that wakes the repositories in `receivers`.
     pub fn new(
         receivers: Receivers,
         leadership: Leadership,
@@ -187,10 +189,11 @@ impl Hooks {
         }
     }
 
-    /// Serves until `stop` comes. A delivery that is under way then is not answered, and its sender
-    /// knows that it failed.
+    /// Serves until `stop` is set. A delivery in progress at that time gets no answer, so its
+    /// sender knows that it failed.
     ///
     /// # Errors
+    ///
     /// The listener has no address.
     pub async fn serve(
         self,
@@ -206,7 +209,7 @@ impl Hooks {
             };
             match accepted {
                 Ok((stream, _)) => self.admit(stream),
-                // Too many open files, or a connection that ended already.
+                // Too many open files, or a connection that has ended already.
                 Err(error) => {
                     tracing::warn!(%error, "accepting a webhook's connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -226,7 +229,7 @@ impl Hooks {
             }
             Err(_) => {
                 self.count(None, Outcome::Busy);
-                // Whether this arrives does not matter enough to wait for it.
+                // Sends the answer without waiting: it may get lost.
                 let _ = stream.try_write(
                     b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
                 );
@@ -249,10 +252,10 @@ impl Hooks {
         match timeout(longest, connection).await {
             Ok(Ok(())) => (),
             Ok(Err(error)) if error.is_timeout() => self.count(None, Outcome::Slow),
-            // hyper has answered 400, 414 or 431.
+            // hyper has answered with 400, 414 or 431.
             Ok(Err(error)) if error.is_parse_too_large() => self.count(None, Outcome::TooLarge),
             Ok(Err(error)) if error.is_parse() => self.count(None, Outcome::Malformed),
-            // The sender left; what became of its request has been counted.
+            // The sender closed the connection. The request's result has been counted.
             Ok(Err(_)) => (),
             Err(_) => self.count(None, Outcome::Slow),
         }
@@ -278,7 +281,7 @@ impl Hooks {
         outcome.answer()
     }
 
-    /// Takes a delivery in, has it proven, and only then reads it.
+    /// Receives a delivery, checks its proof, and only then parses its body.
     async fn deliver(
         &self,
         provider: Provider,
@@ -317,13 +320,14 @@ impl Hooks {
                 },
             }
         });
-        // It does not panic; if it did, that was about the body.
+        // The check does not panic. If it did, the body would be the cause.
         check.await.map_err(|_| Outcome::Malformed)
     }
 
-    /// Hands a delivery on to the leader.
+    /// Relays a delivery to the leader.
     async fn hand_on(&self, headers: HeaderMap, body: &mut Incoming) -> Result<Outcome, Outcome> {
-        // Two replicas that each take the other for the leader send nothing in a circle.
+        // A relayed delivery is not relayed again, so two replicas that each take the other for the
+        // leader make no loop.
         let leader = match headers.contains_key(&RELAYED) {
             true => None,
             false => self.leadership.leader(),
@@ -333,13 +337,13 @@ impl Hooks {
         match relay(leader, headers, bytes).await {
             Ok(status) => Ok(Outcome::Relayed(status)),
             Err(error) => {
-                tracing::warn!(%leader, error = crate::chain(&error), "handing a webhook on");
+                tracing::warn!(%leader, error = crate::chain(&error), "relaying a webhook to the leader");
                 Err(Outcome::NoLeader)
             }
         }
     }
 
-    /// A whole body, within its limits and within what all bodies together may hold.
+    /// Reads a whole body, within the limit for one body and the limit for all bodies.
     async fn take(&self, body: &mut Incoming) -> Result<Taken, Outcome> {
         let taken = timeout(self.limits.body_time, self.collect(body)).await;
         taken.map_err(|_| Outcome::Slow)?
@@ -378,13 +382,14 @@ impl Hooks {
     }
 }
 
-/// A body, and its share of what may be held.
+/// A body, and its share of the memory limit for bodies.
 struct Taken {
     bytes: Vec<u8>,
     held: Option<OwnedSemaphorePermit>,
 }
 
-/// The secrets that the proof was made with. All are tried, so that the time tells nothing of which.
+/// The secrets that the proof was made with. Tries all of them, so that the time does not reveal
+/// which one matched.
 fn proven(proof: &Proof, body: &[u8], secrets: &[Secret]) -> Vec<Secret> {
     let is_it = |secret: &&Secret| proof.is_of(secret, body);
     secrets.iter().filter(is_it).cloned().collect()

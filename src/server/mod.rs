@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 /// The path of the endpoint for webhooks.
 pub const PATH: &str = "/hook";
 
-/// Whether the operator has what it needs to work; clones share it.
+/// Which parts of the operator are ready. Clones share it.
 #[derive(Clone, Default)]
 pub struct Readiness {
     repositories: Arc<AtomicBool>,
@@ -32,7 +32,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Says that all resources of a kind are known from now on.
+    /// Marks a kind as ready: all of its resources are known.
     pub fn set(&self, kind: &str) {
         let known = match kind {
             "Sync" => &self.syncs,
@@ -46,19 +46,22 @@ impl Readiness {
     }
 }
 
-/// The type that OpenMetrics gives its text.
+/// The content type of OpenMetrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The type of Prometheus' own text format.
+/// The content type of Prometheus' text format.
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Listens on an address. `[::]` takes connections over IPv4 too, and nothing else where the node has no IPv6.
+/// Listens on an address. `[::]` also takes connections over IPv4. If the node has no IPv6, it
+/// takes IPv4 only.
 ///
 /// # Errors
+///
 /// The address cannot be listened on.
 pub async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     match TcpListener::bind(address).await {
-        // A port that is taken is no reason to serve half of those who call.
+        // If the port is in use, do not fall back to IPv4: half of the clients would not reach this
+        // process.
         Err(error)
             if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse =>
         {
@@ -68,9 +71,10 @@ pub async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     }
 }
 
-/// Serves `/metrics`, `/healthz` and `/readyz` until `stop` comes.
+/// Serves `/metrics`, `/healthz` and `/readyz` until `stop` is set.
 ///
 /// # Errors
+///
 /// The address cannot be listened on.
 pub async fn serve(
     address: SocketAddr,
@@ -92,7 +96,8 @@ pub async fn serve(
         .await
 }
 
-/// The metrics in the format that is asked for: OpenMetrics only where it is named.
+/// The metrics, in OpenMetrics format if the scraper asks for it, otherwise in Prometheus text
+/// format.
 fn scrape(headers: &HeaderMap, metrics: &Metrics) -> ([(HeaderName, &'static str); 1], String) {
     let accepted = headers.get_all(header::ACCEPT).into_iter();
     let open = accepted

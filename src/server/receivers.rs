@@ -1,4 +1,4 @@
-//! Which repositories a webhook wakes: the secrets, and the repositories behind each.
+//! Which repositories a webhook wakes: the secrets, and the repositories of each secret.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::webhook::{Follows, Push, RepositoryUrl, Secret};
 /// A repository that has a webhook.
 #[derive(Clone, Debug)]
 pub struct Receiver {
-    /// Where it is; any of them names it.
+    /// Its URLs. A delivery may name any of them.
     pub urls: Vec<RepositoryUrl>,
-    /// Which refs its commit is chosen by.
+    /// The refs that can change its commit.
     pub follows: Follows,
-    /// What its webhook's sender knows.
+    /// The secret that it shares with the sender of its webhook.
     pub secret: Secret,
-    /// Wakes its driver. A [`Notify`] keeps one permit, so that however many pushes come while a
-    /// fetch is under way, one more follows it.
+    /// Wakes its driver. A [`Notify`] keeps one permit, so any number of pushes during a fetch
+    /// cause one more fetch.
     pub poke: Arc<Notify>,
 }
 
@@ -37,18 +37,19 @@ impl View<SourceName> for Option<Receiver> {
     }
 }
 
-/// Which repositories a push reached.
+/// What a push woke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {
     /// At least one repository was woken.
     Woken,
-    /// A repository is meant, but what moved is not what it follows.
+    /// The push is about a repository with this secret, but not about the ref that the repository
+    /// follows.
     OtherRef,
-    /// No repository behind the secret is meant.
+    /// The push is about no repository with this secret.
     Nobody,
 }
 
-/// The repositories that have a webhook; clones share them.
+/// The repositories that have a webhook. Clones share them.
 #[derive(Clone, Default)]
 pub struct Receivers(Registry<SourceName, Option<Receiver>>);
 
@@ -63,14 +64,14 @@ impl Receivers {
         self.0.remove(repository);
     }
 
-    /// Every secret once: most repositories of a cluster share a few.
+    /// Every secret once. Most repositories of a cluster share a few secrets.
     pub fn secrets(&self) -> Vec<Secret> {
         let secrets = self.all().map(|receiver| receiver.secret);
         let secrets: HashSet<Secret> = secrets.collect();
         secrets.into_iter().collect()
     }
 
-    /// Wakes every repository that is behind one of the secrets and that the push concerns.
+    /// Wakes every repository that has one of the secrets and that the push is about.
     pub fn wake(&self, proven: &[Secret], push: &Push) -> Reached {
         let mut reached = Reached::Nobody;
         let behind = self

@@ -1,5 +1,5 @@
-//! Relays a delivery that reached a standby to the leader, unchanged: only the leader has drivers to wake, and it
-//! checks the proof itself. The leader's answer goes back to the sender.
+//! Relays a delivery from a standby to the leader, unchanged. Only the leader has drivers to wake,
+//! and it checks the proof itself. The sender gets the leader's answer.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use super::PATH;
 /// Marks a delivery that comes from a standby, so that it is not relayed again.
 pub(super) static RELAYED: HeaderName = HeaderName::from_static("x-towline-relayed");
 
-/// How long the leader has to answer.
+/// The time limit for the leader's answer.
 const TIME: Duration = Duration::from_secs(8);
 
-/// Headers that are about one connection only; the next connection gets its own (RFC 9110, 7.6.1).
+/// Headers of a single connection; the next connection gets its own (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -34,20 +34,20 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
-/// Why the leader did not answer.
+/// Why there is no answer from the leader.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RelayError {
     #[error("connecting")]
     Connect(#[source] std::io::Error),
     #[error("making the request")]
     Request(#[from] http::Error),
-    #[error("talking to it")]
+    #[error("sending the request or reading the answer")]
     Talk(#[from] hyper::Error),
     #[error("it did not answer within {} s", TIME.as_secs())]
     Late,
 }
 
-/// Hands a delivery on; the leader's answer.
+/// Relays a delivery and returns the leader's answer.
 pub(super) async fn relay(
     leader: SocketAddr,
     headers: HeaderMap,
@@ -81,7 +81,7 @@ async fn send(leader: SocketAddr, request: Request<Full<Bytes>>) -> Result<Statu
         .await
         .map_err(RelayError::Connect)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // The task ends with the sender, which gets the connection's errors as well.
+    // The task ends when the sender is dropped. The sender also gets the connection's errors.
     tokio::spawn(connection);
     Ok(sender.send_request(request).await?.status())
 }

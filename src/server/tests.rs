@@ -32,7 +32,7 @@ struct Endpoint {
     address: SocketAddr,
     receivers: Receivers,
     metrics: Metrics,
-    /// Of `ns/shop`, which follows `main`.
+    /// Wakes `ns/shop`, which follows `main`.
     poke: Arc<Notify>,
 }
 
@@ -71,10 +71,10 @@ impl Endpoint {
         self.receivers.set(&SourceName::new("ns", name), receiver);
     }
 
-    /// Sends bytes and gives the answer's status; 0 where there is none.
+    /// Sends bytes and returns the status of the answer, or 0 without an answer.
     async fn send(&self, bytes: &[u8]) -> u16 {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        // The server may have answered, and closed, before it has read everything.
+        // The server may have answered and closed before it has read everything.
         let _ = stream.write_all(bytes).await;
         answer(&mut stream).await
     }
@@ -98,7 +98,7 @@ impl Endpoint {
 
 async fn answer(stream: &mut TcpStream) -> u16 {
     let mut text = Vec::new();
-    // What came before a reset counts.
+    // Bytes before a reset count.
     let _ = stream.read_to_end(&mut text).await;
     let text = String::from_utf8_lossy(&text);
     let Some((head, body)) = text.split_once("\r\n\r\n") else {
@@ -132,7 +132,8 @@ async fn a_signed_push_wakes_and_nothing_else_does() {
         (signed(SECRET, BODY), BODY, 202, "woken"),
         (signed(SECRET, &elsewhere), &*elsewhere, 202, "other_ref"),
         (signed(SECRET, &unknown), &*unknown, 202, "unmatched"),
-        // A repository that exists, whose secret was not used, is as unknown as any.
+        // A repository that exists gets the same answer as an unknown one if another secret was
+        // used.
         (signed(SECRET, &foreign), &*foreign, 202, "unmatched"),
         (signed(SECRET, "{}"), "{}", 400, "malformed"),
         (signed("guessed", BODY), BODY, 401, "wrong_signature"),
@@ -205,26 +206,26 @@ async fn heads_and_bodies_are_bounded() {
     assert_eq!(endpoint.post(&many, BODY).await, 431);
     assert_eq!(endpoint.counted("unknown", "too_large"), 2);
 
-    // By what it says, before any of it is read.
+    // Too large by its `Content-Length`, before any of it is read.
     let signature = signed(SECRET, BODY);
     let said =
         format!("POST /hook HTTP/1.1\r\nHost: h\r\n{signature}Content-Length: 100001\r\n\r\n");
     assert_eq!(endpoint.send(said.as_bytes()).await, 413);
-    // By what it is.
+    // Too large by its bytes.
     let chunk = format!("186a1\r\n{}\r\n0\r\n\r\n", " ".repeat(100_001));
     let chunked = format!(
         "POST /hook HTTP/1.1\r\nHost: h\r\n{signature}Transfer-Encoding: chunked\r\n\r\n{chunk}"
     );
     assert_eq!(endpoint.send(chunked.as_bytes()).await, 413);
     assert_eq!(endpoint.counted("generic", "too_large"), 2);
-    // By what checking it would take, with two secrets.
+    // Too large for the check, with two secrets.
     let large = format!("{BODY}{}", " ".repeat(70_000));
     assert_eq!(endpoint.post(&signed(SECRET, &large), &large).await, 202);
     assert!(endpoint.woken());
     endpoint.add("other", "another secret", &Arc::default());
     assert_eq!(endpoint.post(&signed(SECRET, &large), &large).await, 413);
 
-    // By what others hold: the first is not complete.
+    // Too large because others hold memory: the first body is not complete.
     let mut first = TcpStream::connect(endpoint.address).await.unwrap();
     let unfinished = format!(
         "POST /hook HTTP/1.1\r\nHost: h\r\n{signature}Content-Length: 99999\r\n\r\n{}",
@@ -259,7 +260,7 @@ async fn the_slow_are_not_waited_for() {
     assert_eq!(endpoint.counted("unknown", "slow"), 1);
     assert_eq!(endpoint.counted("generic", "slow"), 1);
 
-    // Those who say nothing hold all connections, but not for long.
+    // Silent clients hold all connections, but only for a short time.
     let mut silent = Vec::new();
     while endpoint.counted("unknown", "busy") == 0 {
         silent.push(TcpStream::connect(endpoint.address).await.unwrap());
@@ -324,7 +325,7 @@ async fn a_standby_hands_on_what_it_gets_and_passes_the_answer_back() {
     assert_eq!(standby.counted("generic", "no_leader"), 1);
 
     leadership.stand_by(Some(leader.address));
-    // A large body, and one whose length is not said.
+    // A large body, and one without a `Content-Length`.
     let large = format!("{BODY}{}", " ".repeat(1 << 20));
     let chunked = format!(
         "POST /hook HTTP/1.1\r\nHost: h\r\n{signature}Transfer-Encoding: chunked\r\n\r\n\
@@ -339,12 +340,12 @@ async fn a_standby_hands_on_what_it_gets_and_passes_the_answer_back() {
         assert_eq!(standby.send(request.as_bytes()).await, 202);
         assert!(leader.woken() && !standby.woken());
     }
-    // The leader judges, and what it says is what the sender hears.
+    // The leader checks the proof, and the sender gets the leader's answer.
     let forged = signed("guessed", BODY);
     assert_eq!(standby.post(&forged, BODY).await, 401);
     assert_eq!(leader.counted("generic", "wrong_signature"), 1);
     assert_eq!(standby.counted("generic", "relayed"), 4);
-    // What nobody signed does not even get there.
+    // A delivery without a signature is not relayed.
     assert_eq!(standby.post("", BODY).await, 401);
     assert_eq!(leader.counted("unknown", "unsigned"), 0);
 
@@ -363,7 +364,7 @@ async fn a_standby_does_not_wait_for_a_leader_that_is_gone_nor_send_in_a_circle(
     let signature = signed(SECRET, BODY);
     leadership.stand_by(Some(nobody));
     assert_eq!(standby.post(&signature, BODY).await, 503);
-    // It takes itself for the leader: one that was handed on is not handed on again.
+    // This replica names itself as the leader. A relayed delivery is not relayed again.
     leadership.stand_by(Some(standby.address));
     assert_eq!(standby.post(&signature, BODY).await, 503);
     assert_eq!(standby.counted("generic", "relayed"), 1);

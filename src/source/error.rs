@@ -6,8 +6,8 @@ use crate::api::Reason;
 use crate::content::{ReadError, ReadFault};
 use crate::text;
 
-/// Why a revision could not be fetched or read. No message holds user information or the query of
-/// a URL. A message does not repeat its cause: print the whole chain.
+/// Why a revision could not be fetched or read. No message holds user information or the query of a
+/// URL. A message does not repeat its cause, so print the whole chain.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -17,7 +17,7 @@ pub enum Error {
         /// As given, redacted.
         url: String,
     },
-    /// The branch, tag or ref has an impossible name, or the commit is not 40 hexadecimal digits.
+    /// The branch, tag or ref has an invalid name, or the commit is not 40 hexadecimal digits.
     #[error("{reference} is not a valid reference")]
     InvalidReference {
         /// As given.
@@ -28,15 +28,15 @@ pub enum Error {
     InvalidRange {
         /// As given.
         range: String,
-        /// Which part of it, and why.
+        /// Which part is wrong, and why.
         source: Reported,
     },
-    /// The remote cannot be reached, or broke off.
+    /// The remote cannot be reached, or the connection broke.
     #[error("cannot fetch {url}")]
     Unreachable {
         /// Redacted.
         url: String,
-        /// In libgit2's words.
+        /// The text of libgit2.
         source: Reported,
     },
     /// The remote wants other credentials (HTTP 401 or 403).
@@ -44,15 +44,15 @@ pub enum Error {
     Authentication {
         /// Redacted.
         url: String,
-        /// In libgit2's words.
+        /// The text of libgit2.
         source: Reported,
     },
-    /// The credentials are for another kind of URL; SSH always needs some.
+    /// The credentials are for another kind of URL, or an SSH URL has none.
     #[error("{url} needs {needed}")]
     WrongCredentials {
         /// Redacted.
         url: String,
-        /// Which, by the keys of a Secret.
+        /// The missing keys of a Secret.
         needed: &'static str,
     },
     /// The server's SSH host key is unknown, changed or revoked.
@@ -63,12 +63,12 @@ pub enum Error {
         /// Why, with the key's fingerprint.
         source: Reported,
     },
-    /// The server's certificate is not to be trusted.
+    /// The server's certificate is not trusted.
     #[error("the certificate of {url} is refused")]
     Certificate {
         /// Redacted.
         url: String,
-        /// Why, and what helps.
+        /// Why, and how to solve it.
         source: Reported,
     },
     /// There is no repository at the URL (HTTP 404).
@@ -76,7 +76,7 @@ pub enum Error {
     RepositoryNotFound {
         /// Redacted.
         url: String,
-        /// In libgit2's words.
+        /// The text of libgit2.
         source: Reported,
     },
     /// The remote has no such branch, tag or commit.
@@ -87,7 +87,7 @@ pub enum Error {
         /// `branch main`, `tag v1.0`, `tag in the range ^1`, `commit 1234…`, `default branch`.
         reference: String,
     },
-    /// The remote hands out a commit by its id only if a branch or tag points at it.
+    /// The remote sends a commit by its id only if a branch or tag points at it.
     #[error(
         "{url} does not allow fetching {reference} by its id, and no branch or tag points at it"
     )]
@@ -97,16 +97,16 @@ pub enum Error {
         /// `commit 1234…`.
         reference: String,
     },
-    /// The remote hands out a commit only with all that led to it.
-    #[error("{url} hands out no commit without its history: set spec.fullHistory to true")]
+    /// The remote sends a commit only with its full history.
+    #[error("{url} does not send a commit without its history: set spec.fullHistory to true")]
     ShallowRefused {
         /// Redacted.
         url: String,
     },
-    /// A submodule that may not be fetched, or that nothing says where to fetch.
+    /// A submodule that may not be fetched, or whose URL is not known.
     #[error("submodule {path}: {problem}")]
     Submodule {
-        /// Where it is in the revision, or the file that names submodules.
+        /// The submodule's path in the revision, or the path of `.gitmodules`.
         path: String,
         /// What is wrong with it.
         problem: &'static str,
@@ -114,7 +114,7 @@ pub enum Error {
     /// A submodule that could not be fetched.
     #[error("submodule {path}")]
     InSubmodule {
-        /// Where it is in the revision.
+        /// The submodule's path in the revision.
         path: String,
         /// Why.
         source: Box<Self>,
@@ -127,15 +127,15 @@ pub enum Error {
         /// `branch main`, `tag v1.0`, `commit 1234…`.
         reference: String,
     },
-    /// The fetch took longer than it may.
+    /// The fetch took longer than its time limit.
     #[error("fetching {url} took longer than {}s", after.as_secs_f32())]
     Timeout {
         /// Redacted.
         url: String,
-        /// The bound.
+        /// The time limit.
         after: Duration,
     },
-    /// The remote sent more than one fetch may bring.
+    /// The remote sent more than the limit of one fetch.
     #[error("{url} is larger than {limit} bytes")]
     RepositoryTooLarge {
         /// Redacted.
@@ -143,7 +143,7 @@ pub enum Error {
         /// In bytes.
         limit: u64,
     },
-    /// A file is larger than what is read.
+    /// A file is larger than the limit.
     #[error("{file} has {size} bytes, more than the limit of {limit}")]
     FileTooLarge {
         /// Its path; "the file" where it was asked for by its content.
@@ -153,7 +153,7 @@ pub enum Error {
         /// In bytes.
         limit: u64,
     },
-    /// A folder has more files than one listing holds.
+    /// A folder has more files than the limit of one listing.
     #[error("{path} holds more than {limit} files and folders")]
     TooManyFiles {
         /// The folder.
@@ -161,7 +161,7 @@ pub enum Error {
         /// Entries.
         limit: usize,
     },
-    /// Folders are nested deeper than a listing goes.
+    /// Folders nest deeper than the limit of a listing.
     #[error("{path} is nested more than {limit} folders deep")]
     TooDeep {
         /// The folder.
@@ -183,14 +183,14 @@ pub enum Error {
         /// The revision.
         revision: String,
     },
-    /// A part of the path is neither a folder nor, at its end, a file.
+    /// A part of the path is not a folder.
     #[error("path {path} is not a folder: {part} is a {kind}")]
     NotAFolder {
         /// As given.
         path: String,
-        /// The part.
+        /// The path of that part.
         part: String,
-        /// `file` or `submodule`, the latter with what to do.
+        /// `file` or `submodule`. The text for a submodule also says what to do.
         kind: &'static str,
     },
     /// A symbolic link points out of the repository.
@@ -199,32 +199,32 @@ pub enum Error {
         /// The link's path.
         link: String,
     },
-    /// A symbolic link points at nothing.
+    /// The target of a symbolic link does not exist.
     #[error("symbolic link {link} points at {target}, which is not in the revision")]
     LinkDangles {
         /// The link's path.
         link: String,
-        /// What the link says.
+        /// The link's target.
         target: String,
     },
-    /// Symbolic links go round in a circle.
+    /// Symbolic links form a loop.
     #[error("symbolic link {link} is part of a loop")]
     LinkLoop {
         /// The link's path.
         link: String,
     },
-    /// The object database is damaged; the next fetch makes it anew.
+    /// The object database is damaged. The next fetch makes a new one.
     #[error("the cached copy is damaged; it is fetched anew")]
     Corrupt {
-        /// In libgit2's words.
+        /// The text of libgit2.
         source: Reported,
     },
-    /// The cache folder cannot be used: permissions, or a full disk.
+    /// The cache folder cannot be used, because of permissions or a full disk.
     #[error("cannot {action} in the cache")]
     Cache {
-        /// What was tried, as a verb with its object.
+        /// The failed action, as a verb with its object.
         action: &'static str,
-        /// In the operating system's words.
+        /// The text of the operating system.
         source: Reported,
     },
     /// A folder on disk cannot be read.
@@ -232,28 +232,28 @@ pub enum Error {
     Folder {
         /// The folder or the file in it.
         path: String,
-        /// In the operating system's words.
+        /// The text of the operating system.
         source: Reported,
     },
-    /// A folder on disk that is none.
+    /// A path on disk that is not a folder.
     #[error("{path} is not a folder")]
     NotADirectory {
         /// As given.
         path: String,
     },
-    /// A file that is not as it was listed.
+    /// A file changed after it was listed.
     #[error("{file} changed while it was read")]
     Changed {
         /// The file.
         file: String,
     },
-    /// The operator is stopping, or the fetch died of a defect.
+    /// The operator is stopping, or the fetch panicked.
     #[error("the fetch was interrupted")]
     Interrupted,
 }
 
 impl Error {
-    /// The closed vocabulary's word for this.
+    /// The condition reason for this error.
     pub fn reason(&self) -> Reason {
         match self {
             Self::InvalidUrl { .. }
@@ -289,7 +289,7 @@ impl Error {
         }
     }
 
-    /// What it means to who reads files. None where it is about a fetch.
+    /// What the error means to a reader of files. None if the error is about a fetch.
     fn read_fault(&self) -> Option<ReadFault> {
         match self {
             Self::PathNotFound { .. } | Self::NotAFolder { .. } => Some(ReadFault::PathNotFound),
@@ -305,12 +305,12 @@ impl Error {
         }
     }
 
-    /// Whether a fetch of the same revision may put it right, without any change by a person.
+    /// Whether a fetch of the same revision may solve it without a change by a person.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Corrupt { .. })
     }
 
-    /// What an error of the operating system in the cache folder means.
+    /// An error of the operating system in the cache folder.
     pub(super) fn from_io(action: &'static str, error: &std::io::Error) -> Self {
         Self::Cache {
             action,
@@ -320,19 +320,19 @@ impl Error {
 }
 
 impl From<Error> for ReadError {
-    /// What is not about a path or a file is about the local storage.
+    /// An error that is about neither a path nor a file is about the local storage.
     fn from(error: Error) -> Self {
         let fault = error.read_fault().unwrap_or(ReadFault::Unavailable);
         Self::new(fault, error)
     }
 }
 
-/// What lies below an [`Error`], in the words of libgit2 or the operating system, redacted.
+/// The cause of an [`Error`]: a text of libgit2 or the operating system, redacted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reported(pub(super) String);
 
 impl Reported {
-    /// The longest cause, in bytes; a remote chooses some of the text.
+    /// The longest cause, in bytes. It has a limit because a remote chooses some of the text.
     const MAX: usize = 300;
 
     /// `words`, redacted and shortened.

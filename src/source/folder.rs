@@ -1,9 +1,10 @@
-//! A folder on disk as a tree of files: what is in it now, whether a version control system knows of it
-//! or not.
+//! A folder on disk as a tree of files. It reads the files as they are now, also those that a
+//! version control system does not track.
 //!
-//! Paths and links mean what they mean in a Git repository: regular files are listed, symbolic links are
-//! followed inside the folder only, and `.git` is not part of the tree. Sockets, pipes and devices are left
-//! out. Ids are SHA-256 over the content, so that equal files have equal ids wherever they lie.
+//! Paths and links mean the same as in a Git repository: regular files are listed, symbolic links
+//! are followed inside the folder only, and `.git` is not part of the tree. Sockets, pipes and
+//! devices are left out. Ids are SHA-256 over the content, so equal files have equal ids in any
+//! place.
 
 use std::collections::HashMap;
 use std::fs::{self, FileType, Metadata};
@@ -21,7 +22,7 @@ use crate::content::{BlobId, IGNORE_FILE, Listing, ObjectId, ReadError, Tree, Tr
 /// The folder of Git's own files.
 const GIT: &str = ".git";
 
-/// A folder on disk. What [`Tree::list`] has listed can be read for as long as it stays the same.
+/// A folder on disk. A file that [`Tree::list`] has listed can be read until the file changes.
 #[derive(Debug)]
 pub struct Folder {
     /// Absolute, without symbolic links.
@@ -30,15 +31,16 @@ pub struct Folder {
     shown: String,
     max_file_bytes: u64,
     max_files: usize,
-    /// Where the content of the listed files is.
+    /// The path of each listed file, by the id of its content.
     files: Mutex<HashMap<BlobId, PathBuf>>,
 }
 
 impl Folder {
-    /// The folder at `root`, of which files of up to `max_file_bytes` are read, and up to `max_files`
-    /// files and folders listed.
+    /// Opens the folder at `root`. It reads files of up to `max_file_bytes`, and lists up to
+    /// `max_files` files and folders.
     ///
     /// # Errors
+    ///
     /// [`Error::Folder`] and [`Error::NotADirectory`].
     pub fn open(root: &Path, max_file_bytes: u64, max_files: usize) -> Result<Self, Error> {
         let shown = root.display().to_string();
@@ -59,7 +61,7 @@ impl Folder {
         })
     }
 
-    /// The id of what is at a path without symbolic links, and the number of entries below it.
+    /// The content id of what `found` names.
     fn content(&self, found: &Found<PathBuf>) -> Result<ObjectId, Error> {
         match found.is_folder {
             true => self.folder_content(&found.id, 0, &mut 0),
@@ -67,7 +69,8 @@ impl Folder {
         }
     }
 
-    /// Over names, kinds and contents of all below; a link counts with what it says.
+    /// The id over the names, kinds and contents of everything below a folder. A link counts with
+    /// its target text.
     fn folder_content(
         &self,
         folder: &PathBuf,
@@ -125,7 +128,7 @@ impl Folder {
             return Err(too_large(size));
         }
         let mut content = Vec::new();
-        // It may grow meanwhile.
+        // The file may grow while it is read.
         let read = file.take(limit.saturating_add(1)).read_to_end(&mut content);
         read.map_err(failed)?;
         if content.len() as u64 > limit {
@@ -139,7 +142,7 @@ impl Folder {
         }
     }
 
-    /// Of what is at a path below the root; none where there is nothing.
+    /// The metadata of a path below the root. None if the path does not exist.
     fn metadata(&self, path: &Path) -> Result<Option<Metadata>, Error> {
         match fs::symlink_metadata(self.root.join(path)) {
             Ok(metadata) => Ok(Some(metadata)),
@@ -234,7 +237,7 @@ impl Tree for Folder {
         Ok(self.identify(path)?)
     }
 
-    /// Never: the folder may have changed since.
+    /// Always none: the folder may have changed since the last listing.
     fn known_identity(&self, _path: &str) -> Option<TreeId> {
         None
     }
@@ -256,7 +259,7 @@ impl Tree for Folder {
     }
 }
 
-/// None: neither a file, a folder nor a link.
+/// None for a socket, a pipe or a device.
 fn kind_of(kind: FileType) -> Option<Kind> {
     if kind.is_dir() {
         Some(Kind::Folder)
@@ -267,7 +270,7 @@ fn kind_of(kind: FileType) -> Option<Kind> {
     }
 }
 
-/// The digest of a file, which may be larger than memory.
+/// The digest of a file. Reads in parts, because the file may be larger than memory.
 fn hash_of(file: &Path) -> io::Result<ObjectId> {
     let mut file = fs::File::open(file)?;
     let mut hash = Sha256::new();

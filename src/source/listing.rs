@@ -8,7 +8,7 @@ use super::error::Error;
 use super::path::{self, Found, Kind, Nodes, TreePath};
 use crate::content::{ContentKey, IGNORE_FILE, Listing, ObjectId, SourceFile};
 
-/// The most folders inside each other.
+/// How deep folders may nest.
 pub(super) const MAX_DEPTH: usize = 100;
 
 /// Lists `path`. `revision` is for messages.
@@ -43,7 +43,7 @@ pub(super) fn list<N: Nodes>(
     files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     submodules.sort_unstable();
     let key = match followed {
-        // Whatever is read through a submodule, its commit is in the tree.
+        // The commit of each submodule is in the tree, so the tree's id covers its files.
         false => identify(identity(&found)?, &above, None),
         true => {
             let mut parts = [text(&above), vec![0], text(&files)].concat();
@@ -67,24 +67,25 @@ pub(super) fn list<N: Nodes>(
 struct Walk<'n, N: Nodes> {
     nodes: &'n N,
     max_files: usize,
-    /// Entries met.
+    /// The number of entries so far.
     seen: usize,
     /// Whether a link was followed.
     followed: bool,
-    /// Folders inside each other.
+    /// How deep the current folder is.
     depth: usize,
-    /// Where we are, without symbolic links, and where we were at each link that led here. A link
-    /// to one of these folders, or to one above, is a loop.
+    /// The path of the current folder without symbolic links. `inside` has the same for each
+    /// followed link around it. A link to one of these folders, or to a folder above them, is a
+    /// loop.
     real: Vec<String>,
     inside: Vec<Vec<String>>,
     files: Vec<SourceFile>,
     submodules: Vec<String>,
-    /// The listed path, for messages.
+    /// The path that is listed, for messages.
     shown: String,
 }
 
 impl<N: Nodes> Walk<'_, N> {
-    /// Lists what a path led to, under the name `path`.
+    /// Lists `found` under the name `path`.
     fn enter(&mut self, found: &Found<N::Id>, path: &str) -> Result<(), Error> {
         if !found.is_folder {
             return self.add_file(&found.id, path);
@@ -132,7 +133,7 @@ impl<N: Nodes> Walk<'_, N> {
         Ok(())
     }
 
-    /// Lists what the link at `path` points at as if it were there.
+    /// Lists the target of the link at `path` as if it were at `path`.
     fn follow(&mut self, id: &N::Id, path: &str) -> Result<(), Error> {
         self.followed = true;
         let target = self.nodes.link_target(id)?;
@@ -142,7 +143,7 @@ impl<N: Nodes> Walk<'_, N> {
             });
         }
         let found = path::resolve(self.nodes, &self.real, &target)
-            .map_err(|lost| lost.into_link_error(path, &target))?;
+            .map_err(|problem| problem.into_link_error(path, &target))?;
         if !found.is_folder {
             return self.add_file(&found.id, path);
         }
@@ -163,7 +164,7 @@ impl<N: Nodes> Walk<'_, N> {
     }
 }
 
-/// Paths and contents of files.
+/// The paths and content ids of files, as bytes.
 fn text(files: &[SourceFile]) -> Vec<u8> {
     let mut text = Vec::new();
     for file in files {
@@ -174,8 +175,8 @@ fn text(files: &[SourceFile]) -> Vec<u8> {
     text
 }
 
-/// What identifies a folder, `tree`, with all outside of it that says what it means: the ignore files
-/// `above`, and the file that names submodules, where they are read.
+/// The id of a folder with the id `tree` and everything outside it that changes its meaning: the
+/// ignore files `above` it, and `.gitmodules` if submodules are fetched.
 pub(super) fn identify(
     tree: ObjectId,
     above: &[SourceFile],

@@ -1,8 +1,8 @@
-//! Where desired state comes from. What a source publishes is a [`crate::content::Tree`].
+//! Sources of desired state. A source publishes a [`crate::content::Tree`].
 //!
 //! - `git`: repositories, fetched into object databases on disk.
 //! - `folder`: a folder on disk, as it is.
-//! - `path`, `listing`: how paths and symbolic links are followed, the same for both.
+//! - `path`, `listing`: how paths and symbolic links are followed. Both sources use them.
 
 mod error;
 mod folder;

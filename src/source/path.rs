@@ -1,4 +1,5 @@
-//! Paths in a tree of files, resolved as POSIX resolves them but for one thing: nothing leaves the tree.
+//! Paths in a tree of files. They are resolved as POSIX does, except that no path may leave the
+//! tree.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -12,35 +13,35 @@ const MAX_LINKS: usize = 40;
 /// The longest target of a symbolic link, in bytes (`PATH_MAX`).
 pub(super) const MAX_TARGET: usize = 4096;
 
-/// What an entry of a folder is.
+/// The kind of a folder's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Folder,
     File,
     Link,
-    /// A folder that is another repository, and was not fetched.
+    /// A folder that is another repository and was not fetched.
     Submodule,
 }
 
-/// Where paths are walked: folders, files and links, each with an id.
+/// The folders, files and links that paths go through. Each has an id.
 pub(super) trait Nodes {
-    /// What names a folder, a file or a link.
+    /// Names a folder, a file or a link.
     type Id: Clone;
 
     /// The root folder.
     fn root(&self) -> Self::Id;
 
-    /// What `name` is in `folder`, for a path that goes through it.
+    /// The entry `name` of `folder`, for a path that goes through it.
     fn child(&self, folder: &Self::Id, name: &str) -> Result<Option<(Self::Id, Kind)>, Error>;
 
-    /// All that is in `folder`, with its name; none if that is more than `most`.
+    /// All entries of `folder`. None if there are more than `most`.
     fn children(&self, folder: &Self::Id, most: usize)
     -> Result<Option<Children<Self::Id>>, Error>;
 
-    /// What a symbolic link says; empty if it is longer than [`MAX_TARGET`].
+    /// The target of a symbolic link. Empty if it is longer than [`MAX_TARGET`].
     fn link_target(&self, link: &Self::Id) -> Result<String, Error>;
 
-    /// The content's id of a file.
+    /// The content id of a file.
     fn blob(&self, file: &Self::Id) -> Result<BlobId, Error>;
 }
 
@@ -52,7 +53,7 @@ pub(super) type Children<Id> = Vec<(String, Id, Kind)>;
 pub(super) struct TreePath(Vec<String>);
 
 impl TreePath {
-    /// `apps/prod`, `./apps//prod/`; empty or `.` is the root.
+    /// Parses `apps/prod` or `./apps//prod/`. An empty text or `.` is the root.
     pub(super) fn parse(path: &str) -> Result<Self, Error> {
         if path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains('\0')
         {
@@ -63,12 +64,12 @@ impl TreePath {
         Ok(Self(parts.map(str::to_owned).collect()))
     }
 
-    /// With `/` between the parts; empty for the root.
+    /// The parts with `/` between them. Empty for the root.
     pub(super) fn joined(&self) -> String {
         self.0.join("/")
     }
 
-    /// For messages: the root is `.`.
+    /// The path for messages: the root is `.`.
     fn shown(&self) -> String {
         if self.0.is_empty() {
             ".".to_owned()
@@ -78,7 +79,7 @@ impl TreePath {
     }
 }
 
-/// What a path led to.
+/// The end of a path.
 #[derive(Clone, Debug)]
 pub(super) struct Found<Id> {
     pub(super) id: Id,
@@ -87,17 +88,17 @@ pub(super) struct Found<Id> {
     pub(super) real: Vec<String>,
 }
 
-/// Why a path led nowhere; the caller knows what it was about.
+/// Why a path could not be resolved. The caller adds the path to the message.
 #[derive(Debug)]
-pub(super) enum Lost {
+pub(super) enum PathProblem {
     Missing,
-    /// The part that is no folder, and what it is.
+    /// A part of the path is not a folder: the part, and its kind.
     NotAFolder(String, &'static str),
-    /// The link that leaves; none where the path itself does.
+    /// A symbolic link leaves the tree. None if the path itself leaves it.
     Leaves(Option<String>),
-    /// The link of too many.
+    /// The link that exceeds [`MAX_LINKS`].
     Loop(String),
-    /// The link whose own target is missing.
+    /// A link whose target does not exist.
     Dangles {
         link: String,
         target: String,
@@ -106,34 +107,35 @@ pub(super) enum Lost {
     Unreadable(Error),
 }
 
-impl From<Error> for Lost {
+impl From<Error> for PathProblem {
     fn from(error: Error) -> Self {
         Self::Unreadable(error)
     }
 }
 
-/// What is at `path`. `revision` is for the message.
+/// Finds the entry at `path`. `revision` is for the message.
 pub(super) fn find<N: Nodes>(
     nodes: &N,
     path: &TreePath,
     revision: &dyn Display,
 ) -> Result<Found<N::Id>, Error> {
-    resolve(nodes, &[], &path.joined()).map_err(|lost| match lost {
-        Lost::Missing => Error::PathNotFound {
+    resolve(nodes, &[], &path.joined()).map_err(|problem| match problem {
+        PathProblem::Missing => Error::PathNotFound {
             path: path.shown(),
             revision: revision.to_string(),
         },
-        Lost::NotAFolder(part, kind) => Error::NotAFolder {
+        PathProblem::NotAFolder(part, kind) => Error::NotAFolder {
             path: path.shown(),
             part,
             kind,
         },
-        lost => lost.into_link_error(&path.shown(), ""),
+        problem => problem.into_link_error(&path.shown(), ""),
     })
 }
 
-/// The files called `name` in the folders around `path`, from the root on, each under the name by which
-/// `path` comes through its folder. Only plain files: Git follows no link for its own settings either.
+/// The files called `name` in the folders around `path`, from the root on. Each is listed under the
+/// folder names that `path` uses. Only plain files count, because Git does not follow a link for
+/// its own settings.
 pub(super) fn above<N: Nodes>(
     nodes: &N,
     path: &TreePath,
@@ -155,8 +157,9 @@ pub(super) fn above<N: Nodes>(
     Ok(files)
 }
 
-impl Lost {
-    /// As an error about the link at `at` that says `target`, where no other link is to blame.
+impl PathProblem {
+    /// Makes an error about the link at `at` with the target `target`, unless another link is at
+    /// fault.
     pub(super) fn into_link_error(self, at: &str, target: &str) -> Error {
         match self {
             Self::Leaves(link) => Error::LinkLeaves {
@@ -173,7 +176,7 @@ impl Lost {
     }
 }
 
-/// A part of a path that is still to be walked, and the link that it came from.
+/// A part of a path that is not walked yet, and the link that it came from.
 struct Step {
     part: String,
     link: Option<usize>,
@@ -184,7 +187,7 @@ pub(super) fn resolve<N: Nodes>(
     nodes: &N,
     start: &[String],
     path: &str,
-) -> Result<Found<N::Id>, Lost> {
+) -> Result<Found<N::Id>, PathProblem> {
     let mut walk = Walk {
         nodes,
         folders: vec![nodes.root()],
@@ -214,21 +217,21 @@ fn parts(path: &str, link: Option<usize>) -> impl DoubleEndedIterator<Item = Ste
 
 struct Walk<'n, N: Nodes> {
     nodes: &'n N,
-    /// The folders from the root to where we are. That which the path ends at is not read.
+    /// The folders from the root to the current one. The path's last folder is not read.
     folders: Vec<N::Id>,
-    /// Their names, the root's left out.
+    /// Their names, without the root's.
     names: Vec<String>,
-    /// The links followed: path and target.
+    /// The followed links: path and target.
     links: Vec<(String, String)>,
     steps: VecDeque<Step>,
 }
 
 impl<N: Nodes> Walk<'_, N> {
-    /// Goes one part further; a file ends the walk.
-    fn take(&mut self, step: Step) -> Result<Option<Found<N::Id>>, Lost> {
+    /// Walks one part. A file ends the walk.
+    fn take(&mut self, step: Step) -> Result<Option<Found<N::Id>>, PathProblem> {
         if step.part == ".." {
             if self.names.pop().is_none() {
-                return Err(Lost::Leaves(
+                return Err(PathProblem::Leaves(
                     self.link(step.link).map(|(link, _)| link.clone()),
                 ));
             }
@@ -246,23 +249,23 @@ impl<N: Nodes> Walk<'_, N> {
             }
             Kind::Link => self.follow(&id, &step).map(|()| None),
             Kind::File if self.steps.is_empty() => Ok(Some(self.file(id, step.part))),
-            Kind::File => Err(Lost::NotAFolder(self.path_of(&step.part), "file")),
-            Kind::Submodule => Err(Lost::NotAFolder(
+            Kind::File => Err(PathProblem::NotAFolder(self.path_of(&step.part), "file")),
+            Kind::Submodule => Err(PathProblem::NotAFolder(
                 self.path_of(&step.part),
-                "submodule, which is fetched only with spec.recurseSubmodules of the GitRepository",
+                "submodule, which is fetched only if spec.recurseSubmodules of the GitRepository is true",
             )),
         }
     }
 
-    /// Puts what the link says in front of what is left of the path.
-    fn follow(&mut self, id: &N::Id, step: &Step) -> Result<(), Lost> {
+    /// Puts the link's target before the rest of the path.
+    fn follow(&mut self, id: &N::Id, step: &Step) -> Result<(), PathProblem> {
         let link = self.path_of(&step.part);
         if self.links.len() == MAX_LINKS {
-            return Err(Lost::Loop(link));
+            return Err(PathProblem::Loop(link));
         }
         let target = self.nodes.link_target(id)?;
         if target.starts_with('/') || target.is_empty() {
-            return Err(Lost::Leaves(Some(link)));
+            return Err(PathProblem::Leaves(Some(link)));
         }
         self.links.push((link, target.clone()));
         self.push_front(&target, Some(self.links.len() - 1));
@@ -275,7 +278,7 @@ impl<N: Nodes> Walk<'_, N> {
         }
     }
 
-    /// The folder that the walk is in.
+    /// The current folder.
     fn here(&self) -> N::Id {
         self.folders
             .last()
@@ -287,13 +290,13 @@ impl<N: Nodes> Walk<'_, N> {
         self.links.get(link?)
     }
 
-    fn missing(&self, link: Option<usize>) -> Lost {
+    fn missing(&self, link: Option<usize>) -> PathProblem {
         match self.link(link) {
-            Some((link, target)) => Lost::Dangles {
+            Some((link, target)) => PathProblem::Dangles {
                 link: link.clone(),
                 target: target.clone(),
             },
-            None => Lost::Missing,
+            None => PathProblem::Missing,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Texts for people: redacted, shortened, on one line. Pure.
 //!
-//! Whatever leaves towline in a log, an event, a condition or an error goes through here where a user or
-//! a server chose some of its words.
+//! Every text with words of a user or a server goes through here before it becomes part of a log,
+//! an event, a condition or an error.
 
 mod redact;
 

@@ -1,15 +1,15 @@
-//! URLs without what is secret in them: user, password, query and fragment.
+//! Redacts URLs: removes user, password, query and fragment.
 
 /// `url` without user, password, query and fragment. Takes `scheme://…` and `user@host:path`.
 pub fn redact_url(url: &str) -> String {
     match url.split_once("://") {
-        // A path may hold another URL.
+        // The path may hold another URL.
         Some((scheme, rest)) => format!("{scheme}://{}", redact(end(after_login(rest)))),
         None => end(after_scp_login(url)).to_owned(),
     }
 }
 
-/// `text`, such as an error of libgit2, with every URL in it as [`redact_url`] has it.
+/// Redacts every URL in `text`, such as a libgit2 error, with the rules of [`redact_url`].
 pub fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -19,7 +19,7 @@ pub fn redact(text: &str) -> String {
         let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`');
         let end = rest[at..].find(is_end).map_or(rest.len(), |end| at + end);
         let word = &rest[scheme..end];
-        // Punctuation of the sentence around it.
+        // The sentence's own punctuation.
         let url = word.trim_end_matches([',', ';', '.', ':', ')', ']']);
         out.push_str(&rest[..scheme]);
         out.push_str(&redact_url(url));
@@ -35,8 +35,8 @@ fn end(rest: &str) -> &str {
     &rest[..rest.find(['?', '#']).unwrap_or(rest.len())]
 }
 
-/// What follows `://` and a user and password. A password that should have been escaped may hold `/`,
-/// `?`, `#` and `@`.
+/// The text after `://`, a user and a password. A password that is not escaped may hold `/`, `?`,
+/// `#` and `@`.
 fn after_login(rest: &str) -> &str {
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
     let port = authority.rsplit_once(':').map(|(_, port)| port);
@@ -47,8 +47,8 @@ fn after_login(rest: &str) -> &str {
     let Some((login, rest)) = rest.split_once('@') else {
         return rest;
     };
-    // With a password, the login ends at the last `@`: all before it may be the password. Without one,
-    // a later `@` after the host belongs to the path.
+    // With a password, the login ends at the last `@`, because everything before it may be the
+    // password. Without a password, a later `@` after the host belongs to the path.
     let ends = match login.contains(':') {
         true => end(rest),
         false => &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())],
@@ -60,12 +60,12 @@ fn is_number(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// What follows the user, and a password, of `user@host:path`.
+/// The text after the user and password of `user@host:path`.
 fn after_scp_login(url: &str) -> &str {
     let mut kept = url;
     for (at, _) in url.match_indices('@') {
         let before = &url[url.len() - kept.len()..at];
-        // An `@` beyond `host:path/` belongs to the path.
+        // An `@` after `host:path/` belongs to the path.
         if before.contains(['/', '?', '#']) && kept.len() < url.len() {
             break;
         }

@@ -1,4 +1,4 @@
-//! Which SSH keys may sign: ssh-keygen's ALLOWED SIGNERS format (ssh-keygen(1)).
+//! Reads the SSH keys that may sign: the ALLOWED SIGNERS format of ssh-keygen(1).
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -9,29 +9,31 @@ use ssh_key::public::KeyData;
 use super::shown;
 use crate::glob;
 
-/// The fewest bits of an RSA key.
+/// An RSA key needs at least this many bits.
 pub(super) const MIN_RSA_BITS: u32 = 2048;
 
-/// One line: who may sign with which key, and what.
+/// One line of the file: a key, its owner, and its limits.
 #[derive(Clone, Debug)]
 pub(super) struct AllowedSigner {
-    /// As they are in the file. Git takes a key whatever its principals are, and so they are only a name.
+    /// The principals as in the file. They are only a name: Git accepts a key whatever its
+    /// principals are.
     pub(super) principals: String,
     pub(super) key: KeyData,
     pub(super) limits: Limits,
 }
 
-/// What a key may sign, and when; by default anything at any time.
+/// What a key may sign, and when. Without limits, anything at any time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Limits {
-    /// Patterns, of which one has to match and no negated one may; none: whatever the namespace is.
+    /// Patterns for the namespace. One must match, and no negated one may match. None allows every
+    /// namespace.
     namespaces: Option<Vec<String>>,
-    /// The first and the last second at which a signature counts.
+    /// The first second, and the last second below, at which a signature is valid.
     pub(super) valid_after: Option<Timestamp>,
     pub(super) valid_before: Option<Timestamp>,
 }
 
-/// What is wrong with a file, and in which line. A line that cannot be read is an error: it might be the
+/// An error in a file, and its line. A line that cannot be read is an error, because it may be the
 /// one that limits a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
@@ -60,19 +62,23 @@ pub(super) fn parse(text: &str) -> Result<Vec<AllowedSigner>, LineError> {
 impl AllowedSigner {
     fn parse(line: &str) -> Result<Self, &'static str> {
         let (principals, rest) = match line.strip_prefix('"') {
-            // As a whole or not at all.
+            // The quotes must surround the principals as a whole.
             Some(line) => match line.split_once('"') {
                 Some((principals, rest)) if rest.starts_with([' ', '\t']) => {
                     (principals, rest.trim_start())
                 }
-                _ => return Err("its principals are not in double quotes as a whole"),
+                _ => {
+                    return Err(
+                        "its principals must be in double quotes as a whole, or have no quotes",
+                    );
+                }
             },
             None => field(line)?,
         };
         if principals.is_empty() {
             return Err("it names no principal");
         }
-        // As OpenSSH does: what is no key has to be options.
+        // As OpenSSH does: a text that is not a key must be options.
         let (key, limits) = match key(rest) {
             Ok(key) => (key, Limits::default()),
             Err(problem) if is_algorithm(rest) => return Err(problem),
@@ -130,7 +136,7 @@ impl Limits {
         }
     }
 
-    /// Whether the key counts for what is signed in a namespace.
+    /// Whether the key may sign in this namespace.
     pub(super) fn is_for(&self, namespace: &str) -> bool {
         let Some(patterns) = &self.namespaces else {
             return true;
@@ -148,7 +154,7 @@ impl Limits {
     }
 }
 
-/// The text up to the next space that is not in double quotes, and what follows it.
+/// Splits the text at the next space outside double quotes.
 fn field(text: &str) -> Result<(&str, &str), &'static str> {
     let mut quoted = false;
     let end = text.find(|c: char| {
@@ -161,7 +167,7 @@ fn field(text: &str) -> Result<(&str, &str), &'static str> {
     }
 }
 
-/// Whether a key, and no option, begins here.
+/// Whether the text begins with a key and not with an option.
 fn is_algorithm(text: &str) -> bool {
     ["ssh-", "ecdsa-", "sk-"]
         .iter()
@@ -184,7 +190,7 @@ fn key(text: &str) -> Result<KeyData, &'static str> {
         | KeyData::Rsa(_)
         | KeyData::SkEcdsaSha2NistP256(_)
         | KeyData::SkEd25519(_) => Ok(key.key_data().clone()),
-        _ => Err("a public key of its kind is not supported"),
+        _ => Err("its kind of public key is not supported"),
     }
 }
 
@@ -192,8 +198,8 @@ fn patterns(text: &str) -> Vec<String> {
     text.split(',').map(str::to_owned).collect()
 }
 
-/// Reads `YYYYMMDD`, `YYYYMMDDHHMM` or `YYYYMMDDHHMMSS`, with or without `Z`. In UTC either way: the zone
-/// of the pod, which OpenSSH would take without a `Z`, is nobody's.
+/// Reads `YYYYMMDD`, `YYYYMMDDHHMM` or `YYYYMMDDHHMMSS`, with or without `Z`. The time is always
+/// UTC. Without `Z`, OpenSSH uses the local time zone, which has no meaning in a pod.
 fn time(text: &str) -> Result<Timestamp, &'static str> {
     const PROBLEM: &str = "a time is not written YYYYMMDD[HHMM[SS]][Z]";
     let digits = text.strip_suffix(['Z', 'z']).unwrap_or(text);

@@ -1,4 +1,4 @@
-//! What a signer is called.
+//! The names of signers.
 
 use std::fmt;
 
@@ -7,7 +7,8 @@ use std::fmt;
 pub enum Key {
     /// `SHA256:…`, as `ssh-keygen -l` shows it.
     Ssh(String),
-    /// In capital hexadecimal digits, as `gpg` shows it; of a signature that names no more, the key's id.
+    /// In upper-case hexadecimal digits, as `gpg` shows it. The key's id, if the signature does not
+    /// have the fingerprint.
     OpenPgp(String),
 }
 
@@ -20,12 +21,13 @@ impl fmt::Display for Key {
     }
 }
 
-/// Whose signature was good.
+/// The owner of a key that made a valid signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signer {
-    /// The key that the Secret has; of an OpenPGP key its primary one, also where a subkey signed.
+    /// The key in the Secret. For OpenPGP this is the primary key, even if a subkey signed.
     pub key: Key,
-    /// What the Secret calls its owner: the principals of an SSH key, the user id of an OpenPGP key.
+    /// The owner's name in the Secret: the principals of an SSH key, or the user id of an OpenPGP
+    /// key.
     pub name: Option<String>,
 }
 

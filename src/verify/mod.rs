@@ -1,16 +1,16 @@
-//! Who signed a commit or a tag, and whether that person may.
+//! Checks who signed a commit or a tag, and whether that signer is allowed.
 //!
 //! ```text
 //! raw object ─ object (payload and signature) ─┬─ ssh (allowed: ssh-keygen's ALLOWED SIGNERS) ─┬─ Signer
 //!                                              └─ openpgp (keyring: armoured public keys) ─────┴─ Refusal
 //! ```
 //!
-//! What `git verify-commit` and `git verify-tag` take with the same signers is taken here, unless it is
-//! weaker than it should be: SHA-1, MD5, RSA below 2,048 bits, DSA. As with Git, an SSH key has to be valid
-//! at the time that the committer (the tagger) gave, an OpenPGP key now, and nobody asks whether the
-//! committer's address is the signer's.
+//! This accepts the same signatures as `git verify-commit` and `git verify-tag` with the same
+//! signers, except weak ones: SHA-1, MD5, RSA below 2,048 bits, and DSA. As in Git, an SSH key must
+//! be valid at the time that the committer or tagger wrote, and an OpenPGP key must be valid now.
+//! As in Git, the committer's address need not be the signer's.
 //!
-//! Objects and signatures are hostile; the Secret with the signers is not.
+//! Objects and signatures are hostile input. The Secret with the signers is trusted.
 
 mod allowed;
 mod key;
@@ -30,18 +30,18 @@ use crate::text;
 
 pub use allowed::LineError;
 pub use key::{Key, Signer};
-pub use refusal::{Part, Refusal, Why};
+pub use refusal::{Part, Refusal, SignatureProblem};
 pub use signers::{Signers, SignersError};
 
 use object::{Signature, Signed, Tag};
 
-/// The longest signature, in bytes. OpenPGP's with a key of 8,192 bits has 1,500.
+/// The longest signature, in bytes. An OpenPGP signature by a key of 8,192 bits has 1,500 bytes.
 const MAX_SIGNATURE: usize = 64 * 1024;
 
-/// The longest text out of an object or a key that a message shows, in bytes.
+/// The longest text from an object or a key in a message, in bytes.
 const MAX_SHOWN: usize = 100;
 
-/// An annotated tag as it was asked for, and as it is stored.
+/// An annotated tag: the name that was asked for, and the stored object.
 #[derive(Clone, Debug)]
 pub struct TagObject {
     /// Its name, without `refs/tags/`.
@@ -50,7 +50,7 @@ pub struct TagObject {
     pub raw: Vec<u8>,
 }
 
-/// Which commit, and its content.
+/// A commit: its id, and the stored object.
 #[derive(Clone, Debug)]
 pub struct CommitObject {
     /// The full id in hexadecimal.
@@ -59,23 +59,23 @@ pub struct CommitObject {
     pub raw: Vec<u8>,
 }
 
-/// Checks the signature of a commit; `now` is the time at which OpenPGP keys have to be valid.
+/// Checks the signature of a commit. OpenPGP keys must be valid at `now`.
 ///
 /// # Errors
 ///
-/// [`Refusal`], of [`Part::Commit`].
+/// [`Refusal`] of [`Part::Commit`].
 pub fn commit(commit: &CommitObject, signers: &Signers, now: Timestamp) -> Result<Signer, Refusal> {
     object::commit(&commit.raw)
         .and_then(|signed| signed_by(&signed, signers, now))
-        .map_err(|why| Refusal::new(Part::Commit, why))
+        .map_err(|problem| Refusal::new(Part::Commit, problem))
 }
 
-/// Checks the signature of the tag that a revision was asked for by, and that it is a tag of that name
-/// on that very commit: else a signed tag could be passed off as another one.
+/// Checks the signature of the tag that the reference named. Also checks that the object is a tag
+/// of that name on that commit. Otherwise somebody could present a signed tag as another one.
 ///
 /// # Errors
 ///
-/// [`Refusal`], of [`Part::Tag`]; a lightweight tag (`None`) has no signature.
+/// [`Refusal`] of [`Part::Tag`]. A lightweight tag (`None`) has no signature.
 pub fn tag(
     tag: Option<&TagObject>,
     commit_id: &str,
@@ -83,23 +83,23 @@ pub fn tag(
     now: Timestamp,
 ) -> Result<Signer, Refusal> {
     let check = || {
-        let tag = tag.ok_or(Why::Lightweight)?;
+        let tag = tag.ok_or(SignatureProblem::Lightweight)?;
         let (signed, inside) = object::tag(&tag.raw)?;
         let signer = signed_by(&signed, signers, now)?;
         is_of(&inside, tag, commit_id)?;
         Ok(signer)
     };
-    check().map_err(|why| Refusal::new(Part::Tag, why))
+    check().map_err(|problem| Refusal::new(Part::Tag, problem))
 }
 
-fn is_of(inside: &Tag<'_>, tag: &TagObject, commit_id: &str) -> Result<(), Why> {
+fn is_of(inside: &Tag<'_>, tag: &TagObject, commit_id: &str) -> Result<(), SignatureProblem> {
     if inside.name != tag.name.as_bytes() {
-        return Err(Why::OtherName {
+        return Err(SignatureProblem::OtherName {
             name: shown(&String::from_utf8_lossy(inside.name)),
         });
     }
     if inside.kind != b"commit" || inside.target != commit_id.as_bytes() {
-        return Err(Why::OtherTarget {
+        return Err(SignatureProblem::OtherTarget {
             target: format!(
                 "{} {}",
                 shown(&String::from_utf8_lossy(inside.kind)),
@@ -110,7 +110,11 @@ fn is_of(inside: &Tag<'_>, tag: &TagObject, commit_id: &str) -> Result<(), Why> 
     Ok(())
 }
 
-fn signed_by(signed: &Signed, signers: &Signers, now: Timestamp) -> Result<Signer, Why> {
+fn signed_by(
+    signed: &Signed,
+    signers: &Signers,
+    now: Timestamp,
+) -> Result<Signer, SignatureProblem> {
     match &signed.signature {
         Signature::Ssh(armour) => {
             let at = signed.at.unwrap_or(now);
@@ -123,7 +127,7 @@ fn signed_by(signed: &Signed, signers: &Signers, now: Timestamp) -> Result<Signe
     }
 }
 
-/// One line of bounded length.
+/// One line of limited length.
 fn shown(said: &str) -> String {
     text::shorten(&text::printable(said), MAX_SHOWN)
 }

@@ -1,5 +1,5 @@
-//! OpenPGP signatures (RFC 9580). The crate does the mathematics; which keys count, and until when, is
-//! decided here, as `gpg --verify` decides it.
+//! OpenPGP signatures (RFC 9580). The crate checks the mathematics. This file decides which keys
+//! are valid and until when, as `gpg --verify` does.
 
 use jiff::Timestamp;
 use pgp::composed::{Deserializable as _, DetachedSignature, SignedPublicKey, SignedPublicSubKey};
@@ -10,13 +10,13 @@ use pgp::types::{KeyDetails, KeyVersion, PublicParams, Tag};
 
 use super::allowed::MIN_RSA_BITS;
 use super::key::{Key, Signer};
-use super::refusal::{Place, Why};
+use super::refusal::{SignatureProblem, SignerLocation};
 use super::shown;
 
 const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 const END: &str = "-----END PGP PUBLIC KEY BLOCK-----";
 
-/// A key with its subkeys, user ids and all that was ever said of them.
+/// A key with its subkeys, user ids and all signatures over them.
 #[derive(Clone, Debug)]
 pub(super) struct Certificate(SignedPublicKey);
 
@@ -27,11 +27,13 @@ enum Maker<'a> {
     Subkey(&'a SignedPublicSubKey),
 }
 
-/// Adds the keys of an armoured file. What several files say of one key is put together, so that a
-/// revocation counts wherever it is.
+/// Adds the keys of an armoured file. If several files have the same key, their signatures are
+/// merged, so that a revocation counts in whichever file it is.
 pub(super) fn add(known: &mut Vec<Certificate>, text: &str) -> Result<(), &'static str> {
     if text.contains("PRIVATE KEY") {
-        return Err("it holds a private key, which does not belong here: make that key anew");
+        return Err(
+            "it holds a private key, which must not be here: replace that key with a new one",
+        );
     }
     let blocks: Vec<&str> = text.split(BEGIN).skip(1).collect();
     if blocks.is_empty() {
@@ -50,7 +52,7 @@ pub(super) fn add(known: &mut Vec<Certificate>, text: &str) -> Result<(), &'stat
         }
         for key in keys {
             if !matches!(key.version(), KeyVersion::V4 | KeyVersion::V6) {
-                return Err("an OpenPGP key in it is of a version that is not supported");
+                return Err("an OpenPGP key in it has an unsupported version");
             }
             let same = known
                 .iter_mut()
@@ -91,20 +93,21 @@ fn merge(into: &mut SignedPublicKey, from: SignedPublicKey) {
     }
 }
 
-/// Checks a signature over `payload` by the certificates of a Secret.
+/// Checks a signature over `payload` with the certificates of a Secret.
 pub(super) fn verify(
     armour: &str,
     payload: &[u8],
     certificates: &[Certificate],
     secret: &str,
     now: Timestamp,
-) -> Result<Signer, Why> {
+) -> Result<Signer, SignatureProblem> {
     let signature = read(armour)?;
-    let claimed = claimed(&signature).ok_or(Why::Unreadable("it does not name its key"))?;
+    let claimed =
+        claimed(&signature).ok_or(SignatureProblem::Unreadable("it does not name its key"))?;
     let makers = certificates
         .iter()
         .flat_map(|certificate| Some((certificate, certificate.maker_of(&signature)?)));
-    // Two keys may have one id; only a key's fingerprint is its own.
+    // Two keys may have the same id. Only the fingerprint is unique.
     let mut refused = None;
     for (certificate, maker) in makers {
         match certificate.judge(maker, &signature, payload, now) {
@@ -112,38 +115,44 @@ pub(super) fn verify(
             Err(why) => refused = Some(why),
         }
     }
-    Err(refused.unwrap_or_else(|| Why::Unknown {
+    Err(refused.unwrap_or_else(|| SignatureProblem::Unknown {
         key: claimed,
-        place: Place {
+        location: SignerLocation {
             secret: secret.to_owned(),
             key: None,
         },
     }))
 }
 
-/// One signature over bytes as they are: one over text would allow other ends of lines.
-fn read(armour: &str) -> Result<Signature, Why> {
-    let unreadable = |_| Why::Unreadable("it is no OpenPGP signature");
+/// Reads one signature over binary data. A signature over text would allow other line ends.
+fn read(armour: &str) -> Result<Signature, SignatureProblem> {
+    let unreadable = |_| SignatureProblem::Unreadable("it is not an OpenPGP signature");
     let (mut found, _) = DetachedSignature::from_string_many(armour).map_err(unreadable)?;
     let first = found.next().transpose().map_err(unreadable)?;
-    let signature = first.ok_or(Why::Unreadable("it is empty"))?.signature;
+    let signature = first
+        .ok_or(SignatureProblem::Unreadable("it is empty"))?
+        .signature;
     if found.next().is_some() {
-        return Err(Why::Unreadable("it holds several"));
+        return Err(SignatureProblem::Unreadable("it holds several signatures"));
     }
     let is_known = matches!(
         signature.version(),
         SignatureVersion::V4 | SignatureVersion::V6
     );
     if !is_known || signature.typ() != Some(SignatureType::Binary) {
-        return Err(Why::Unreadable("it is of a kind that Git does not make"));
+        return Err(SignatureProblem::Unreadable(
+            "Git does not make signatures of its kind",
+        ));
     }
     match has_unknown_demands(&signature) {
-        true => Err(Why::Unreadable("it demands what is not understood")),
+        true => Err(SignatureProblem::Unreadable(
+            "it has a critical part that towline does not know",
+        )),
         false => Ok(signature),
     }
 }
 
-/// The key that a signature says it is of.
+/// The key that the signature names as its maker.
 fn claimed(signature: &Signature) -> Option<Key> {
     let fingerprint = signature
         .issuer_fingerprint()
@@ -161,7 +170,7 @@ fn claimed(signature: &Signature) -> Option<Key> {
 }
 
 impl Certificate {
-    /// Which of the certificate's keys a signature says it is of.
+    /// The key of this certificate that the signature names as its maker.
     fn maker_of(&self, signature: &Signature) -> Option<Maker<'_>> {
         if is_by(signature, &self.0.primary_key) {
             return Some(Maker::Primary);
@@ -178,21 +187,21 @@ impl Certificate {
         signature: &Signature,
         payload: &[u8],
         now: Timestamp,
-    ) -> Result<Signer, Why> {
+    ) -> Result<Signer, SignatureProblem> {
         let key = Key::OpenPgp(format!("{:X}", self.0.fingerprint()));
         if !is_strong(signature) {
             let hash = signature
                 .hash_alg()
                 .map_or_else(String::new, |hash| hash.to_string());
-            return Err(Why::WeakHash { key, hash });
+            return Err(SignatureProblem::WeakHash { key, hash });
         }
         let verified = match maker {
             Maker::Primary => signature.verify(&self.0.primary_key, payload),
             Maker::Subkey(subkey) => signature.verify(&subkey.key, payload),
         };
-        verified.map_err(|_| Why::Mismatch { key: key.clone() })?;
-        match self.unfit(maker, signature, now.as_second()) {
-            Some(problem) => Err(Why::Unfit { key, problem }),
+        verified.map_err(|_| SignatureProblem::Mismatch { key: key.clone() })?;
+        match self.key_problem(maker, signature, now.as_second()) {
+            Some(problem) => Err(SignatureProblem::UnusableKey { key, problem }),
             None => Ok(Signer {
                 key,
                 name: self.name(now.as_second()),
@@ -200,8 +209,9 @@ impl Certificate {
         }
     }
 
-    /// Why a key must not be used for a signature, if so; it goes on from "a key, which".
-    fn unfit(&self, maker: Maker<'_>, signature: &Signature, now: i64) -> Option<String> {
+    /// Why the key must not be used for this signature. The text completes "a key, which …". None
+    /// if it may be used.
+    fn key_problem(&self, maker: Maker<'_>, signature: &Signature, now: i64) -> Option<String> {
         let primary = &self.0.primary_key;
         let Some(said) = self.self_signature(now) else {
             return Some("has no valid self-signature with a strong hash".to_owned());
@@ -222,7 +232,7 @@ impl Certificate {
             Maker::Subkey(subkey) => subkey,
         };
         let problem = match self.binding(subkey, now) {
-            None => Some("is not bound to it for signing".to_owned()),
+            None => Some("is not bound to the key for signing".to_owned()),
             Some(_) if self.is_subkey_revoked(subkey) => Some("is revoked".to_owned()),
             Some(binding) => weakness(subkey)
                 .or_else(|| expired(subkey, binding, now))
@@ -236,7 +246,8 @@ impl Certificate {
         })
     }
 
-    /// What the key last said of itself: by itself, or beside a user id that it has not revoked.
+    /// The key's newest signature over itself: over the key alone, or over a user id that is not
+    /// revoked.
     fn self_signature(&self, now: i64) -> Option<&Signature> {
         let primary = &self.0.primary_key;
         let direct = self.0.details.direct_signatures.iter().filter(|signature| {
@@ -250,7 +261,7 @@ impl Certificate {
             .max_by_key(|signature| signature.created())
     }
 
-    /// The user ids that stand, each with the newest signature over it.
+    /// The user ids that are valid, each with its newest signature.
     fn users(&self, now: i64) -> impl Iterator<Item = (&str, &Signature)> {
         let primary = &self.0.primary_key;
         self.0.details.users.iter().filter_map(move |user| {
@@ -285,8 +296,9 @@ impl Certificate {
             .filter(|name| !name.is_empty())
     }
 
-    /// Whether the key was revoked, whenever and for whatever reason: the holder of a stolen key dates
-    /// signatures back. In doubt it was: only a revocation that is shown to be forged does not count.
+    /// Whether the key was revoked, at any time and for any reason, because the holder of a stolen
+    /// key can date signatures back. In doubt the key counts as revoked: only a revocation that is
+    /// proven to be forged is ignored.
     fn is_revoked(&self) -> bool {
         let primary = &self.0.primary_key;
         self.0
@@ -313,7 +325,7 @@ impl Certificate {
         })
     }
 
-    /// The newest signature that makes a subkey one for signing, to which the subkey has agreed.
+    /// The newest signature that makes the subkey a signing key, if the subkey has agreed.
     fn binding<'a>(&self, subkey: &'a SignedPublicSubKey, now: i64) -> Option<&'a Signature> {
         let primary = &self.0.primary_key;
         let bindings = subkey.signatures.iter().filter(|signature| {
@@ -333,7 +345,8 @@ impl Certificate {
     }
 }
 
-/// Whether a signature says that it is of a key. Only a hint: the mathematics decide.
+/// Whether the signature names this key as its maker. This is only a hint, and the mathematics
+/// decide.
 fn is_by(signature: &Signature, key: &impl KeyDetails) -> bool {
     let fingerprints = signature.issuer_fingerprint();
     match fingerprints.is_empty() {
@@ -342,7 +355,7 @@ fn is_by(signature: &Signature, key: &impl KeyDetails) -> bool {
     }
 }
 
-/// Whether what a key says of itself may be believed, if it is genuine.
+/// Whether a key's signature over itself may be used, if it is genuine.
 fn is_sound(signature: &Signature, now: i64) -> bool {
     is_strong(signature) && !has_unknown_demands(signature) && ended(signature, now).is_none()
 }
@@ -355,7 +368,8 @@ fn is_strong(signature: &Signature) -> bool {
     )
 }
 
-/// Whether a signature must not be taken by who does not understand all of it (RFC 9580, 5.2.3.7).
+/// Whether the signature has critical parts that this code does not know. Then the signature must
+/// be refused (RFC 9580, 5.2.3.7).
 fn has_unknown_demands(signature: &Signature) -> bool {
     use SubpacketData::{Experimental, Notation, Other};
     signature.config().is_none_or(|config| {
@@ -365,7 +379,7 @@ fn has_unknown_demands(signature: &Signature) -> bool {
     })
 }
 
-/// Whether a key is said to be for signing; none: nothing is said.
+/// Whether the key's flags allow signing. None if there are no flags.
 fn signs(signature: &Signature) -> Option<bool> {
     let mut packets = signature.config()?.hashed_subpackets();
     packets.find_map(|packet| match &packet.data {
@@ -374,7 +388,7 @@ fn signs(signature: &Signature) -> Option<bool> {
     })
 }
 
-/// Since when a signature does not count any longer.
+/// The time at which the signature expired, if it has.
 fn ended(signature: &Signature, now: i64) -> Option<i64> {
     let lasts = i64::from(signature.signature_expiration_time()?.as_secs());
     let ends = i64::from(signature.created()?.as_secs()) + lasts;
@@ -387,21 +401,21 @@ fn expired(key: &impl KeyDetails, said: &Signature, now: i64) -> Option<String> 
     (lasts > 0 && ends <= now).then(|| format!("expired at {}", date(ends)))
 }
 
-/// What is wrong with a signature's times.
+/// The problem with the times of a signature.
 fn out_of_time(key: &impl KeyDetails, signature: &Signature, now: i64) -> Option<String> {
     let Some(created) = signature.created() else {
-        return Some("did not say when it signed".to_owned());
+        return Some("gave no time of signing".to_owned());
     };
     if created < key.created_at() {
-        return Some("is younger than its signature".to_owned());
+        return Some("was created after its signature".to_owned());
     }
-    ended(signature, now).map(|ends| format!("signed for a time that ended at {}", date(ends)))
+    ended(signature, now).map(|ends| format!("made a signature that expired at {}", date(ends)))
 }
 
-/// What is wrong with a key of its kind.
+/// The problem with the key's algorithm or length.
 fn weakness(key: &impl KeyDetails) -> Option<String> {
     let bits = match key.public_params() {
-        // The modulus comes first, and begins with its length.
+        // The modulus comes first, and begins with its length in bits.
         PublicParams::RSA(rsa) => match rsa.to_bytes().ok()?.first_chunk() {
             Some(bits) => u32::from(u16::from_be_bytes(*bits)),
             None => 0,
@@ -410,7 +424,7 @@ fn weakness(key: &impl KeyDetails) -> Option<String> {
         _ => return None,
     };
     (bits < MIN_RSA_BITS).then(|| match bits {
-        0 => "is of a kind that is too weak".to_owned(),
+        0 => "has an algorithm that is too weak".to_owned(),
         bits => format!("has {bits} bits, fewer than {MIN_RSA_BITS}"),
     })
 }

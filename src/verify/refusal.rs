@@ -1,10 +1,10 @@
-//! Why a revision is not taken.
+//! Why the signature of a revision is refused.
 
 use std::fmt;
 
 use super::key::Key;
 
-/// What of a revision was looked at.
+/// The part of a revision whose signature was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The commit.
@@ -22,59 +22,60 @@ impl fmt::Display for Part {
     }
 }
 
-/// Why a revision must not go live.
+/// Why a revision must not be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the {part} {why}")]
+#[error("the {part} {problem}")]
 pub struct Refusal {
-    /// What of it.
+    /// The checked part.
     pub part: Part,
-    /// Why.
-    pub why: Why,
+    /// The reason.
+    pub problem: SignatureProblem,
 }
 
 impl Refusal {
-    pub(super) fn new(part: Part, why: Why) -> Self {
-        Self { part, why }
+    pub(super) fn new(part: Part, problem: SignatureProblem) -> Self {
+        Self { part, problem }
     }
 
-    /// As a sentence about a revision.
+    /// The refusal as a sentence about a revision.
     pub fn about(&self, revision: &str) -> String {
         match self.part {
-            Part::Commit => format!("{revision} {}", self.why),
-            Part::Tag => format!("the tag of {revision} {}", self.why),
+            Part::Commit => format!("{revision} {}", self.problem),
+            Part::Tag => format!("the tag of {revision} {}", self.problem),
         }
     }
 }
 
-/// What is wrong with a signature. Texts go on from the name of what was signed.
+/// What is wrong with a signature. Each text completes a sentence that begins with "the commit" or
+/// "the tag".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Why {
+pub enum SignatureProblem {
     /// There is no signature.
     #[error("is unsigned")]
     Unsigned,
-    /// The reference names a commit, and no tag object that could carry a signature.
-    #[error("is a lightweight one, which cannot be signed")]
+    /// The reference names a commit without a tag object, so there is no place for a signature.
+    #[error("is a lightweight tag, which cannot be signed")]
     Lightweight,
-    /// The object is not as Git writes it.
+    /// The object does not have Git's format.
     #[error("is malformed: {0}")]
     Object(&'static str),
-    /// The signature is not as a tool writes it.
+    /// The signature does not have a valid format.
     #[error("has a signature that cannot be read: {0}")]
     Unreadable(&'static str),
-    /// A kind of signature that is not verified.
+    /// This kind of signature is not supported.
     #[error("is signed by {0}, which is not supported")]
     Unsupported(&'static str),
-    /// The signer is a stranger.
-    #[error("is signed by {key}, which is not in {place}")]
+    /// The signer is not known.
+    #[error("is signed by {key}, which is not in {location}")]
     Unknown {
-        /// Whose signature it claims to be.
+        /// The key that the signature names as its maker.
         key: Key,
-        /// Where signers of its kind are.
-        place: Place,
+        /// Where the keys of known signers are.
+        location: SignerLocation,
     },
     /// The content is not what the key signed.
-    #[error("has a signature of {key} that does not match: one of the two was changed")]
+    #[error("has a signature by {key} that does not match the content")]
     Mismatch {
         /// A key that the Secret has.
         key: Key,
@@ -82,7 +83,7 @@ pub enum Why {
     /// The signature was made for something else, such as a file.
     #[error("is signed by {key} for the namespace {namespace}, not for git")]
     Namespace {
-        /// Whose signature it is.
+        /// The key that signed.
         key: Key,
         /// As given.
         namespace: String,
@@ -90,43 +91,43 @@ pub enum Why {
     /// The signature hashes with something that can be forged.
     #[error("is signed by {key} with {hash}, which is too weak")]
     WeakHash {
-        /// Whose signature it claims to be.
+        /// The key that the signature names as its maker.
         key: Key,
         /// Such as `SHA1`.
         hash: String,
     },
-    /// The key is known, and must not be used for this.
+    /// The key is known, but must not be used for this signature.
     #[error("is signed by {key}, which {problem}")]
-    Unfit {
+    UnusableKey {
         /// A key that the Secret has.
         key: Key,
-        /// Such as `is revoked`.
+        /// For example `is revoked`.
         problem: String,
     },
     /// The tag was signed under another name.
     #[error("was signed as tag {name}")]
     OtherName {
-        /// What the object says.
+        /// The name in the object.
         name: String,
     },
-    /// The tag was signed on something else.
+    /// The tag was signed for another object.
     #[error("was signed on {target}")]
     OtherTarget {
-        /// What the object says.
+        /// The target in the object.
         target: String,
     },
 }
 
-/// Where a signer would have to be.
+/// Where the keys of known signers are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The Secret, by namespace and name.
+pub struct SignerLocation {
+    /// The Secret, as namespace and name.
     pub secret: String,
     /// The key of the Secret, for SSH.
     pub key: Option<&'static str>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SignerLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secret {}", self.secret)?;
         match self.key {

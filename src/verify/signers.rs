@@ -1,33 +1,33 @@
-//! Who may sign, out of a Secret.
+//! Reads the signers from a Secret.
 
 use std::collections::BTreeMap;
 
 use super::allowed::{self, AllowedSigner, LineError};
 use super::openpgp::{self, Certificate};
 
-/// The Secret's key with SSH signers. Everything else in it are OpenPGP keys, as Flux has it.
+/// The key of the Secret with the SSH signers. As in Flux, all other keys hold OpenPGP keys.
 pub(super) const ALLOWED_SIGNERS: &str = "allowed_signers";
 
-/// Those whose signatures count.
+/// The signers whose signatures are accepted.
 #[derive(Clone, Debug)]
 pub struct Signers {
-    /// The Secret that they are from, by namespace and name.
+    /// The Secret with the signers, as namespace and name.
     pub(super) secret: String,
     pub(super) ssh: Vec<AllowedSigner>,
     pub(super) openpgp: Vec<Certificate>,
 }
 
-/// Why a Secret does not say who may sign.
+/// Why the Secret cannot be used for the check of signatures.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignersError {
-    /// Neither SSH nor OpenPGP keys.
+    /// Neither SSH keys nor OpenPGP keys.
     #[error(
         "it holds no signer: put SSH keys under the key allowed_signers, in ssh-keygen's format, or \
          ASCII-armoured OpenPGP public keys under any other"
     )]
     Nothing,
-    /// A value is not what it should be.
+    /// A value does not have the right format.
     #[error("key {key}: {problem}")]
     Malformed {
         /// The Secret's key.
@@ -41,11 +41,11 @@ pub enum SignersError {
 }
 
 impl Signers {
-    /// What the Secret called `secret` says. Every key of it must be usable.
+    /// Reads the Secret called `secret`. Every key in it must be usable.
     ///
     /// # Errors
     ///
-    /// [`SignersError`], which quotes nothing of the values.
+    /// [`SignersError`], which quotes no value.
     pub fn from_secret(
         secret: &str,
         data: &BTreeMap<String, Vec<u8>>,

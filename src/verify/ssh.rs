@@ -6,29 +6,30 @@ use ssh_key::{HashAlg, PublicKey, SshSig};
 
 use super::allowed::Limits;
 use super::key::{Key, Signer};
-use super::refusal::{Place, Why};
+use super::refusal::{SignatureProblem, SignerLocation};
 use super::shown;
 use super::signers::{ALLOWED_SIGNERS, Signers};
 
-/// What Git signs its objects as.
+/// The namespace in which Git signs its objects.
 const NAMESPACE: &str = "git";
 
-/// The one version of the format.
+/// The only version of the format.
 const VERSION: u32 = 1;
 
-/// Checks a signature over `payload` that was made at `at`, by its maker's account.
+/// Checks a signature over `payload`. `at` is the time of signing that the object gives.
 pub(super) fn verify(
     armour: &str,
     payload: &[u8],
     signers: &Signers,
     at: Timestamp,
-) -> Result<Signer, Why> {
-    let signature = SshSig::from_pem(armour).map_err(|_| Why::Unreadable("it is no SSHSIG"))?;
+) -> Result<Signer, SignatureProblem> {
+    let signature = SshSig::from_pem(armour)
+        .map_err(|_| SignatureProblem::Unreadable("it is not an SSHSIG"))?;
     if signature.version() != VERSION {
-        return Err(Why::Unreadable("it is of an unknown version"));
+        return Err(SignatureProblem::Unreadable("it has an unknown version"));
     }
     if let KeyData::Certificate(_) = signature.public_key() {
-        return Err(Why::Unsupported("an SSH certificate"));
+        return Err(SignatureProblem::Unsupported("an SSH certificate"));
     }
     let key = Key::Ssh(
         signature
@@ -41,23 +42,23 @@ pub(super) fn verify(
         .filter(|line| line.key == *signature.public_key())
         .collect();
     if lines.is_empty() {
-        let place = Place {
+        let location = SignerLocation {
             secret: signers.secret.clone(),
             key: Some(ALLOWED_SIGNERS),
         };
-        return Err(Why::Unknown { key, place });
+        return Err(SignatureProblem::Unknown { key, location });
     }
     if signature.namespace() != NAMESPACE {
         let namespace = shown(signature.namespace());
-        return Err(Why::Namespace { key, namespace });
+        return Err(SignatureProblem::Namespace { key, namespace });
     }
     PublicKey::from(signature.public_key().clone())
         .verify(NAMESPACE, payload, &signature)
-        .map_err(|_| Why::Mismatch { key: key.clone() })?;
-    // A key may have several lines: of other namespaces, or of other times.
+        .map_err(|_| SignatureProblem::Mismatch { key: key.clone() })?;
+    // A key may have several lines, for other namespaces or other times.
     let mut problem = None;
     for line in lines {
-        match unfit(&line.limits, at) {
+        match key_problem(&line.limits, at) {
             None => {
                 return Ok(Signer {
                     key,
@@ -67,16 +68,16 @@ pub(super) fn verify(
             Some(why) => problem = problem.or(Some(why)),
         }
     }
-    Err(Why::Unfit {
+    Err(SignatureProblem::UnusableKey {
         key,
         problem: problem.unwrap_or_default(),
     })
 }
 
-/// Why a key may not have signed this.
-fn unfit(limits: &Limits, at: Timestamp) -> Option<String> {
+/// Why the key may not sign this. None if it may.
+fn key_problem(limits: &Limits, at: Timestamp) -> Option<String> {
     if !limits.is_for(NAMESPACE) {
-        return Some("may sign for other namespaces than git only".to_owned());
+        return Some("may not sign for the namespace git".to_owned());
     }
     match (limits.valid_after, limits.valid_before) {
         (Some(after), _) if at < after => Some(format!("is not valid before {after}, at {at}")),

@@ -1,13 +1,13 @@
-//! Whether a push concerns a repository that is followed.
+//! Whether a push is about a followed repository and ref.
 
 use super::RepositoryUrl;
 
 /// What was pushed, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Push {
-    /// The repository, under every name that the payload has for it; at least one.
+    /// All names of the repository in the payload. At least one.
     pub repository: Vec<Name>,
-    /// What moved.
+    /// The refs that moved.
     pub refs: Refs,
     /// The repository's default branch, without `refs/heads/`.
     pub default_branch: Option<String>,
@@ -16,13 +16,13 @@ pub struct Push {
 /// One name of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {
-    /// A URL, be it for cloning or for people.
+    /// A URL, for cloning or for a browser.
     Url(RepositoryUrl),
     /// A path on a host that the payload does not name.
     Path(String),
 }
 
-/// What moved: was created, updated or deleted.
+/// The refs that were created, updated or deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refs {
     /// The payload does not say.
@@ -31,7 +31,7 @@ pub enum Refs {
     Named(Vec<String>),
 }
 
-/// Which refs a repository's commit is chosen by.
+/// Which refs can change a repository's commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Follows {
     /// The branch that the remote's HEAD names.
@@ -40,16 +40,16 @@ pub enum Follows {
     Branch(String),
     /// A tag, without `refs/tags/`.
     Tag(String),
-    /// Any tag: a version range chooses among them.
+    /// Any tag, because a version range chooses among them.
     Tags,
     /// A full ref name.
     Name(String),
-    /// A commit, which no push changes.
+    /// A commit. No push changes it.
     Commit,
 }
 
 impl Push {
-    /// Whether it is about this repository.
+    /// Whether the push is about this repository.
     pub fn is_of(&self, url: &RepositoryUrl) -> bool {
         self.repository.iter().any(|name| match name {
             Name::Url(named) => named == url,
@@ -57,7 +57,8 @@ impl Push {
         })
     }
 
-    /// Whether it moved what is followed. A default branch that is not known may be any branch.
+    /// Whether the push moved a followed ref. If the payload has no default branch, any branch may
+    /// be the default branch.
     pub fn moves(&self, follows: &Follows) -> bool {
         let refs = match (&self.refs, follows) {
             (_, Follows::Commit) => return false,

@@ -1,18 +1,19 @@
-//! What a Git server says when something was pushed: who says it, whether that is true, and which
-//! repository and refs it is about.
+//! Webhook deliveries of Git servers: who sent one, whether it is genuine, and which repository and
+//! refs it is about.
 //!
 //! ```text
 //! headers → Provider, Proof ─┐
 //! body ──────────────────────┴→ Proof::is_of(secret) → Provider::push(body) → Push::is_of, Push::moves
 //! ```
 //!
-//! The secret belongs to a repository, and the repository is named in the body, which must not be
-//! read before it is proven. So a proof is held against the secrets of all repositories, every one
-//! of them, and what the body then names counts only among the repositories whose secret matched.
-//! Whoever knows the secret of one repository can therefore make that one be polled, and none else.
+//! The secret belongs to a repository. Only the body names the repository, and the body must not be
+//! parsed before it is proven. So a proof is compared with the secrets of all repositories. Then
+//! the body counts only for the repositories whose secret matched. So a sender that knows the
+//! secret of one repository can cause a poll of that repository only.
 //!
-//! Nothing of a delivery is believed beyond "poll now": the commit comes from the remote, with
-//! towline's own credentials. A replayed delivery is one more poll, so none is remembered.
+//! towline uses a delivery only as the request "poll now". The commit comes from the remote, with
+//! towline's own credentials. A repeated delivery is one more poll, so deliveries are not
+//! remembered.
 //!
 //! Architecture invariant: no client, no runtime, no file system and no clock; nothing here logs.
 
@@ -30,18 +31,18 @@ pub use proof::{Proof, Secret};
 pub use provider::Provider;
 pub use url::RepositoryUrl;
 
-/// Why a delivery is refused. No variant holds anything of the body, a header or a secret.
+/// Why a delivery is refused. No variant holds a part of the body, a header or a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// It is not signed, or not in a form that is known here.
+    /// There is no signature, or none in a known form.
     #[error("no signature or token in a known form")]
     Unsigned,
-    /// The body is not what the provider sends; where JSON ended to make sense.
+    /// The body does not have the provider's format. The position is the first one with an error.
     #[error("payload is not understood (line {line}, column {column})")]
     Malformed {
-        /// From 1; 0 where it is valid JSON.
+        /// Counted from 1. 0 for valid JSON.
         line: usize,
-        /// From 1.
+        /// Counted from 1.
         column: usize,
     },
     /// A webhook's secret is empty.
@@ -50,7 +51,7 @@ pub enum Error {
 }
 
 impl From<serde_json::Error> for Error {
-    /// The message is dropped: it quotes the body.
+    /// Drops the message, because it quotes the body.
     fn from(error: serde_json::Error) -> Self {
         Self::Malformed {
             line: error.line(),

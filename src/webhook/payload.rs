@@ -1,5 +1,5 @@
-//! The few fields of each provider's payload that say which refs of which repository moved. What
-//! is not named here is skipped, and what is of another type than expected is refused.
+//! The few fields of each provider's payload that say which refs of which repository moved. Unknown
+//! fields are skipped. A known field of another type is an error.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,12 +11,12 @@ use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 
 use super::{Error, Name, Push, Refs, RepositoryUrl};
 
-/// The most refs of one push that are looked at; who moves more waits for the next poll.
+/// How many refs of one push are read. The next poll finds the others.
 const MAX_REFS: usize = 1000;
 
 type Parsed = Result<Option<Push>, Error>;
 
-/// The JSON of a body that is a form with a field `payload`: GitHub's and Gitea's other form.
+/// The JSON of a body. GitHub and Gitea can also send it in the field `payload` of a form.
 pub(super) fn unwrapped<'a>(kind: Option<&HeaderValue>, body: &'a [u8]) -> Option<Cow<'a, [u8]>> {
     const FORM: &[u8] = b"application/x-www-form-urlencoded";
     let kind = kind?.as_bytes().get(..FORM.len())?;
@@ -37,7 +37,7 @@ struct Generic {
     reference: Option<String>,
 }
 
-/// `{"url": "https://git.example/team/shop.git", "ref": "refs/heads/main"}`; without `ref`, any ref
+/// `{"url": "https://git.example/team/shop.git", "ref": "refs/heads/main"}`. Without `ref`, any ref
 /// may have moved.
 pub(super) fn generic(body: &[u8]) -> Parsed {
     let body: Generic = serde_json::from_slice(body)?;
@@ -65,8 +65,8 @@ struct GitHubRepository {
     default_branch: Option<String>,
 }
 
-/// GitHub's, Gitea's and Forgejo's `push`, `create` and `delete`; the last two have a short name in
-/// `ref` and its kind in `ref_type`.
+/// GitHub's, Gitea's and Forgejo's `push`, `create` and `delete`. The last two have a short name in
+/// `ref`, and its kind in `ref_type`.
 pub(super) fn github(event: &str, body: &[u8]) -> Parsed {
     if !matches!(event, "push" | "create" | "delete") {
         return Ok(None);
@@ -106,7 +106,7 @@ struct GitLabProject {
     default_branch: Option<String>,
 }
 
-/// GitLab's push and tag push, of a project, a group or the system.
+/// GitLab's push and tag push, from a hook of a project, a group or the system.
 pub(super) fn gitlab(event: &str, body: &[u8]) -> Parsed {
     let is_push = match event {
         "Push Hook" | "Tag Push Hook" => true,
@@ -165,7 +165,8 @@ struct Link {
     href: String,
 }
 
-/// Bitbucket Cloud's `repo:push`, which has no URL for cloning: its web page's is the same.
+/// Bitbucket Cloud's `repo:push`. It has no URL for cloning, but the URL of its web page is the
+/// same.
 pub(super) fn bitbucket(body: &[u8]) -> Parsed {
     let body: Bitbucket = serde_json::from_slice(body)?;
     let changes = body.push.changes.into_iter();
@@ -218,8 +219,8 @@ struct ServerLinks {
     clone: Vec<Link>,
 }
 
-/// Bitbucket Server's and Data Center's `repo:refs_changed`. Older ones send no links, and so no
-/// host.
+/// Bitbucket Server's and Data Center's `repo:refs_changed`. Older versions send no links, so the
+/// host is unknown.
 pub(super) fn bitbucket_server(event: &str, body: &[u8]) -> Parsed {
     if event != "repo:refs_changed" {
         return Ok(None);
@@ -293,7 +294,7 @@ pub(super) fn azure(body: &[u8]) -> Parsed {
     )
 }
 
-/// JSON that is valid but means nothing here.
+/// Valid JSON that does not have the provider's format.
 const NOT_UNDERSTOOD: Error = Error::Malformed { line: 0, column: 0 };
 
 fn push(
@@ -316,7 +317,8 @@ fn push(
     }))
 }
 
-/// A list of at most [`MAX_REFS`]: in a body of `{}`s each becomes many times its two bytes.
+/// A list of at most [`MAX_REFS`] items. Without the limit, each `{}` in a body would take many
+/// times its two bytes of memory.
 fn bounded<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,

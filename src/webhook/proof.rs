@@ -1,4 +1,4 @@
-//! Proofs that a delivery comes from someone who knows the secret, compared in constant time.
+//! Proofs that the sender of a delivery knows the secret. They are compared in constant time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,15 +11,16 @@ use subtle::ConstantTimeEq as _;
 
 use super::Error;
 
-/// What a webhook's sender and towline both know. It is never shown, and never empty.
+/// The secret that a webhook's sender shares with towline. It is never printed, and never empty.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(Arc<[u8]>);
 
 impl Secret {
-    /// A secret without the line break that an editor put at its end: no provider could send it.
+    /// A secret without a line break at the end. Editors add one, and no provider can send it.
     ///
     /// # Errors
-    /// [`Error::EmptySecret`]: anybody knows that one.
+    ///
+    /// [`Error::EmptySecret`]: everybody knows the empty secret.
     pub fn new(bytes: &[u8]) -> Result<Self, Error> {
         let end = bytes.iter().rposition(|byte| !b"\r\n".contains(byte));
         match end {
@@ -35,7 +36,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a sender offers as proof.
+/// The proof that a sender offers.
 #[derive(Clone)]
 pub struct Proof(Kind);
 
@@ -43,8 +44,8 @@ pub struct Proof(Kind);
 enum Kind {
     /// HMAC-SHA256 of the body under the secret (RFC 2104).
     Signature([u8; 32]),
-    /// SHA-256 of what should be the secret itself; digests have one length, so that comparing them
-    /// does not tell the secret's.
+    /// The SHA-256 digest of the text that should be the secret. Digests have equal length, so the
+    /// comparison does not reveal the length of the secret.
     Token([u8; 32]),
 }
 
@@ -72,7 +73,7 @@ impl Proof {
         Self(Kind::Token(Sha256::digest(value).into()))
     }
 
-    /// `Basic base64(user:secret)` (RFC 7617); the user does not matter.
+    /// `Basic base64(user:secret)` (RFC 7617). The user is ignored.
     pub(super) fn basic(value: &str) -> Option<Self> {
         let (scheme, encoded) = value.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
@@ -83,16 +84,16 @@ impl Proof {
         Some(Self::token(&decoded[colon + 1..]))
     }
 
-    /// Whether it needs the body to be checked; the others are checked before a body is taken in.
+    /// Whether the check needs the body. Other proofs are checked before the body is read.
     pub fn is_of_body(&self) -> bool {
         matches!(self.0, Kind::Signature(_))
     }
 
-    /// Whether it was made with `secret`, and for a signature: over exactly this body.
+    /// Whether the proof was made with `secret`. A signature must also be over exactly this body.
     pub fn is_of(&self, secret: &Secret, body: &[u8]) -> bool {
         match &self.0 {
             Kind::Signature(signature) => {
-                // HMAC takes keys of any length.
+                // HMAC accepts keys of any length.
                 let Ok(mac) = Hmac::<Sha256>::new_from_slice(&secret.0) else {
                     return false;
                 };

@@ -1,4 +1,4 @@
-//! Who sends: known by the names of the headers, before anything is believed.
+//! The sender of a delivery, recognised by the names of its headers.
 
 use http::{HeaderMap, header};
 
@@ -18,14 +18,15 @@ pub enum Provider {
     BitbucketServer,
     /// Gitea and Forgejo: `X-Forgejo-Signature` or `X-Gitea-Signature`.
     Gitea,
-    /// Azure DevOps service hooks: basic authentication, the secret as password.
+    /// Azure DevOps service hooks: basic authentication with the secret as password.
     AzureDevOps,
     /// Any CI: `X-Towline-Signature: sha256=<hex>` and `{"url": …, "ref": …}`.
     Generic,
 }
 
 impl Provider {
-    /// By its headers. Gitea and Forgejo also send GitHub's, so they are asked for first.
+    /// Recognises the provider by its headers. Gitea and Forgejo also send GitHub's headers, so
+    /// they come first.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let has = |name| headers.contains_key(name);
         if has("x-towline-signature") {
@@ -37,8 +38,8 @@ impl Provider {
         } else if has("x-github-event") {
             Some(Self::GitHub)
         } else if let Some(key) = single(headers, "x-event-key") {
-            // Both name the event in this header; only Cloud says `repo:push`. What neither is a
-            // push for, such as `diagnostics:ping`, is ignored whichever it is.
+            // Both name the event in this header, and only Cloud says `repo:push`. An event that is
+            // not a push, such as `diagnostics:ping`, is ignored for both.
             match key {
                 "repo:push" => Some(Self::Bitbucket),
                 _ => Some(Self::BitbucketServer),
@@ -63,10 +64,11 @@ impl Provider {
         }
     }
 
-    /// What the sender offers as proof. SHA-1 signatures are none.
+    /// The proof that the sender offers. SHA-1 signatures are not accepted.
     ///
     /// # Errors
-    /// [`Error::Unsigned`]: there is none, it is sent twice, or its form is wrong.
+    ///
+    /// [`Error::Unsigned`]: there is no proof, there are two, or its form is wrong.
     pub fn proof(self, headers: &HeaderMap) -> Result<Proof, Error> {
         let named = |name| single(headers, name);
         let proof = match self {
@@ -84,10 +86,11 @@ impl Provider {
         proof.ok_or(Error::Unsigned)
     }
 
-    /// What a delivery that has been proven says was pushed; none for any other event.
+    /// The push that a proven delivery reports. None for any other event.
     ///
     /// # Errors
-    /// [`Error::Malformed`]: the body is not what this provider sends.
+    ///
+    /// [`Error::Malformed`]: the body does not have this provider's format.
     pub fn push(self, headers: &HeaderMap, body: &[u8]) -> Result<Option<Push>, Error> {
         let event = |name| single(headers, name).unwrap_or_default();
         let form = payload::unwrapped(headers.get(header::CONTENT_TYPE), body);
@@ -110,12 +113,12 @@ impl Provider {
     }
 }
 
-/// A header that is sent once, as text.
+/// The text of a header that occurs once.
 fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     std::str::from_utf8(bytes(headers, name)?).ok()
 }
 
-/// A header that is sent once: which of two would the sender have meant?
+/// The value of a header that occurs once. With two values, the sender's intent is unknown.
 fn bytes<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;

@@ -1,19 +1,20 @@
-//! Which URLs name one repository.
+//! Whether two URLs name the same repository.
 
 use percent_encoding::percent_decode_str;
 
-/// The longest URL that is looked at, in bytes.
+/// The longest URL that is read, in bytes.
 const MAX_LENGTH: usize = 4096;
 
 const SCHEMES: [&str; 6] = ["https", "http", "ssh", "git", "git+ssh", "ssh+git"];
 
-/// A repository by where it is, however its URL is written: equal for the `https`, `ssh` and scp
-/// form of one repository.
+/// A repository's URL in a normal form. The `https`, `ssh` and scp form of one repository are
+/// equal.
 ///
-/// Scheme, user, port, query, the case of letters and a trailing `/` or `.git` do not matter, and
-/// each hosting service's forms become one. That may take two repositories for one (a server that
-/// tells `Shop` from `shop`, or has two servers on two ports), which is the harmless mistake: this
-/// names whom to wake after the secret matched, and costs a poll. It never chooses what is fetched.
+/// Scheme, user, port, query, the case of letters and a trailing `/` or `.git` do not matter. Each
+/// hosting service's several forms become one. This may treat two repositories as equal, for
+/// example on a server that has both `Shop` and `shop`. That mistake is harmless: the URL only
+/// chooses which repositories to wake after the secret matched, and costs one poll. It never
+/// chooses what is fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RepositoryUrl {
     host: String,
@@ -21,7 +22,7 @@ pub struct RepositoryUrl {
 }
 
 impl RepositoryUrl {
-    /// None where the text names no repository on a host.
+    /// None if the text names no repository on a host.
     pub fn parse(url: &str) -> Option<Self> {
         if url.len() > MAX_LENGTH {
             return None;
@@ -42,13 +43,13 @@ impl RepositoryUrl {
         (plain(&host) && plain(&path)).then_some(Self { host, path })
     }
 
-    /// Whether its path is this one, such as `team/shop`, on whatever host.
+    /// Whether the path is `path`, such as `team/shop`, on any host.
     pub(super) fn has_path(&self, path: &str) -> bool {
         self.path == path.to_lowercase()
     }
 }
 
-/// `[user@]host:path`, where no `/` comes before the colon.
+/// Splits `[user@]host:path`. A text with a `/` before the colon has another form.
 fn scp(url: &str) -> Option<(&str, &str)> {
     let bracket = url.find("@[").map_or(0, |at| at + 1);
     let skip = match url[bracket..].starts_with('[') {
@@ -82,10 +83,10 @@ fn segments(path: &str) -> Vec<String> {
         .collect()
 }
 
-/// Host and path as one of a hosting service's several forms.
+/// Turns the several forms of a hosting service into one.
 fn one_form(host: String, path: Vec<String>) -> (String, Vec<String>) {
     match host.as_str() {
-        // SSH on the port for HTTPS, where a firewall lets nothing else pass.
+        // SSH on the HTTPS port, for firewalls that block port 22.
         "ssh.github.com" | "www.github.com" => ("github.com".to_owned(), path),
         "altssh.gitlab.com" => ("gitlab.com".to_owned(), path),
         "altssh.bitbucket.org" => ("bitbucket.org".to_owned(), path),
@@ -100,7 +101,7 @@ fn one_form(host: String, path: Vec<String>) -> (String, Vec<String>) {
     }
 }
 
-/// `org/project/_git/repo`, `org/_git/repo` (of the project of that name) or, over SSH,
+/// `org/project/_git/repo`, `org/_git/repo` (in the project of that name) or, over SSH,
 /// `v3/org/project/repo`.
 fn azure(path: Vec<String>) -> (String, Vec<String>) {
     let mut parts: Vec<String> = path
@@ -119,8 +120,8 @@ fn azure(path: Vec<String>) -> (String, Vec<String>) {
     ("dev.azure.com".to_owned(), parts)
 }
 
-/// `scm/project/repo` over HTTPS, `projects/project/repos/repo/browse` in a browser, both below
-/// whatever path the server itself has, and `project/repo` over SSH.
+/// `scm/project/repo` over HTTPS, `projects/project/repos/repo/browse` in a browser, and
+/// `project/repo` over SSH. The first two may be below a path of the server.
 fn bitbucket_server(path: Vec<String>) -> Vec<String> {
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
     let short = match parts.as_slice() {

@@ -1,4 +1,4 @@
-//! JSON, read strictly: `serde_json` by itself keeps the last of two equal keys.
+//! Strict JSON: `serde_json` alone keeps the last of two equal keys.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use super::{Document, YamlCause, YamlError, fail, number, scalar};
 
 /// Why a text was not read as JSON.
 pub(super) enum Failure {
-    /// It is none; it may still be YAML.
+    /// The text is not JSON. It may be YAML.
     NotJson,
-    /// It is JSON, and says something that must not be applied.
+    /// The text is JSON with a content that must not be applied.
     Meaning(YamlError),
 }
 
-/// Whether kubectl would try JSON first.
+/// Whether kubectl would try to read the text as JSON first.
 pub(super) fn looks_like(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }

@@ -1,4 +1,4 @@
-//! What a scalar means: go-yaml v2's resolution, which is YAML 1.1 without base 60.
+//! The values of scalars by go-yaml v2's rules: YAML 1.1 without base 60.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -7,10 +7,10 @@ use serde_json::{Number, Value};
 
 use super::YamlCause;
 
-/// What a scalar's tag asks for.
+/// The type that a scalar's tag asks for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ask {
-    /// Whatever the text looks like.
+    /// The type follows from the text.
     Any,
     Str,
     Bool,
@@ -18,7 +18,7 @@ enum Ask {
     Float,
     Null,
     Binary,
-    /// Timestamps stay text for kubectl, but their form is checked; towline refuses the tag.
+    /// For kubectl, timestamps stay text, but their format is checked. towline refuses the tag.
     Timestamp,
 }
 
@@ -54,7 +54,7 @@ pub(super) fn value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result
     }
 }
 
-/// Whether this scalar, in the place of a key, is a merge.
+/// Whether this scalar as a key is a merge.
 pub(super) fn is_merge(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> bool {
     text == "<<"
         && match tag {
@@ -63,9 +63,10 @@ pub(super) fn is_merge(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> boo
         }
 }
 
-/// A float as JSON has it in Kubernetes: `1.0` and `1e3` are the integers 1 and 1000.
+/// A float as Kubernetes writes it in JSON: `1.0` and `1e3` are the integers 1 and 1000.
 pub(super) fn float(value: f64) -> Option<Value> {
-    // Up to 2^64 a whole number is written without a fraction by Go and read as an integer.
+    // Go writes a whole number up to 2^64 without a fraction, and Kubernetes reads it as an
+    // integer.
     if value.fract() == 0.0 && value.abs() < 18_446_744_073_709_551_616.0 {
         if value >= 0.0 {
             return Some((value as u64).into());
@@ -105,7 +106,7 @@ fn asked(tag: &Tag) -> Ask {
         Some("null") => Ask::Null,
         Some("binary") => Ask::Binary,
         Some("timestamp") => Ask::Timestamp,
-        // A tag that go-yaml does not know leaves the text as it is.
+        // A tag that go-yaml does not know leaves the text unchanged.
         _ => Ask::Str,
     }
 }
@@ -169,7 +170,7 @@ fn plain(text: &str) -> Plain {
     }
 }
 
-/// Go's `ParseFloat` takes underscores between digits, and go-yaml hands it the text as it is.
+/// Go's `ParseFloat` accepts underscores between digits, and go-yaml passes the text unchanged.
 fn separated(text: &str) -> Option<String> {
     let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
     let bytes = text.as_bytes();
@@ -200,7 +201,7 @@ fn integer(text: &str) -> Option<Plain> {
         [b'0', _, ..] => (8, &digits[1..]),
         _ => (10, digits),
     };
-    // `from_str_radix` takes a sign of its own.
+    // `from_str_radix` accepts a sign, so a second sign is refused here.
     if !digits.starts_with(|c: char| c.is_ascii_hexdigit()) {
         return None;
     }
@@ -213,8 +214,8 @@ fn integer(text: &str) -> Option<Plain> {
     }
 }
 
-/// go-yaml's float pattern, `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`; what overflows
-/// stays text.
+/// go-yaml's pattern for floats, `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`. A number
+/// that overflows stays text.
 fn decimal(text: &str) -> Option<f64> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
@@ -235,7 +236,7 @@ fn decimal(text: &str) -> Option<f64> {
     text.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
-/// go-yaml also takes `0b-1` and `0b+1`.
+/// go-yaml also accepts `0b-1` and `0b+1`.
 fn odd_binary(text: &str) -> Option<Plain> {
     i64::from_str_radix(text.strip_prefix("0b")?, 2)
         .ok()

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::documents;
 
-/// What kubectl takes a file to mean: see `tests/golden/yaml/kubectl/main.go`.
+/// The meaning of a file for kubectl: see `tests/golden/yaml/kubectl/main.go`.
 #[derive(serde::Deserialize)]
 struct Expected {
     number: u32,

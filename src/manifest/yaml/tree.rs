@@ -1,4 +1,4 @@
-//! Events of one document to a value: aliases, merges, keys, and the bounds on all of them.
+//! Builds a value from the events of one document: aliases, merges, keys, and their limits.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,7 +9,7 @@ use super::{MAX_DEPTH, YamlCause, scalar};
 
 /// How much the anchors and aliases of one file may copy, in the weight of [`Sized`]: about 16 MiB.
 ///
-/// A Kubernetes object has at most 1.5 MiB, so that what is refused could not have been applied.
+/// A Kubernetes object has at most 1.5 MiB, so a refused file could not have been applied.
 pub(super) struct AliasBudget(usize);
 
 impl Default for AliasBudget {
@@ -55,7 +55,7 @@ enum Frame {
 struct Mapping {
     entries: Map<String, Value>,
     key: Option<Key>,
-    /// The keys that only a merge has set.
+    /// Keys that were set only by a merge.
     merged: BTreeSet<String>,
 }
 
@@ -64,7 +64,7 @@ enum Key {
     Name(String),
 }
 
-/// What the document in `text` says, or the line within it and the cause.
+/// The value of the document in `text`, or the line in it and the error.
 pub(super) fn value(text: &str, budget: &mut AliasBudget) -> Result<Value, (u32, YamlCause)> {
     let mut options = granit_parser::Options::default();
     options.set_emit_comments(false);
@@ -88,8 +88,8 @@ pub(super) fn value(text: &str, budget: &mut AliasBudget) -> Result<Value, (u32,
     Ok(builder.root.unwrap_or(Value::Null))
 }
 
-/// Whether this is the empty value of `[a:, b]`, which is the string `a:` for go-yaml; the parser puts
-/// an empty value where its colon is.
+/// Whether this is the empty value of `[a:, b]`, which is the string `a:` for go-yaml. The parser
+/// puts the empty value at the colon.
 fn is_glued_colon(text: &str, event: &Event<'_>, span: &Span) -> bool {
     if !matches!(event, Event::Scalar(_, ScalarStyle::Plain, ..)) || !span.is_empty() {
         return false;
@@ -269,7 +269,7 @@ impl Builder<'_> {
 }
 
 impl Mapping {
-    /// The next key or value, whichever is due.
+    /// Adds the next key or value, whichever is expected.
     fn put(&mut self, value: Value) -> Result<(), YamlCause> {
         match self.key.take() {
             None => self.key = Some(Key::Name(scalar::key(value)?)),
@@ -284,8 +284,9 @@ impl Mapping {
         Ok(())
     }
 
-    /// Of several mappings, an earlier one wins; against what the mapping sets itself before the
-    /// merge, kubectl lets the merge win and YAML the mapping, so that neither is done.
+    /// Merges mappings. Of several mappings, the first one wins. For a key that the mapping sets
+    /// before the merge, kubectl uses the merged value and YAML the mapping's own. So such a key is
+    /// an error.
     fn merge(&mut self, value: Value) -> Result<(), YamlCause> {
         let sources = match value {
             Value::Object(map) => vec![Value::Object(map)],
@@ -321,7 +322,7 @@ fn json_number(value: Value) -> Value {
     }
 }
 
-/// The parser's category in own words: its texts may quote the file.
+/// Our own words for the parser's category of error, because the parser's texts may quote the file.
 fn cause(kind: &ErrorKind) -> YamlCause {
     use ErrorKind as E;
     YamlCause::Syntax(match kind {
@@ -331,7 +332,7 @@ fn cause(kind: &ErrorKind) -> YamlCause {
         E::TabNotAllowed
         | E::TabInBlockIndentation
         | E::TabInIndentation
-        | E::TabAtBlockScalarStart => "a tab where only spaces may indent",
+        | E::TabAtBlockScalarStart => "a tab in the indentation: use spaces",
         E::InvalidIndentation | E::InvalidBlockScalarIndent | E::InvalidQuotedScalarIndent => {
             "wrong indentation"
         }
@@ -341,7 +342,7 @@ fn cause(kind: &ErrorKind) -> YamlCause {
         }
         E::UnknownQuotedScalarEscape
         | E::InvalidQuotedScalarHexEscape
-        | E::InvalidLowSurrogateHexEscape => "an escape that YAML does not know",
+        | E::InvalidLowSurrogateHexEscape => "an unknown escape",
         E::UnclosedFlowCollection { .. }
         | E::MismatchedFlowCollectionEnd { .. }
         | E::MisplacedFlowCollectionEnd
@@ -354,12 +355,12 @@ fn cause(kind: &ErrorKind) -> YamlCause {
         }
         E::ExpectedBlockMappingKey => "a key was expected: check the indentation",
         E::ExpectedBlockSequenceEntry | E::BlockSequenceEntryNotAllowed => {
-            "a list entry where none may be: check the indentation"
+            "a list entry is not allowed here: check the indentation"
         }
         E::SimpleKeyExpected | E::InvalidSimpleKey => "a key without its colon",
         E::UnexpectedCharacter { .. } => "a character that cannot begin a value: quote it",
         E::ExpectedDocumentStart | E::InvalidDocumentEnd | E::MissingDocumentEndBeforeDirective => {
-            "a document begins or ends where none may"
+            "a document may not begin or end here"
         }
         _ => "not valid YAML",
     })

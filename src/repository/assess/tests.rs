@@ -147,7 +147,7 @@ fn a_refused_revision_stalls_and_is_polled_as_often_as_before() {
     });
     assert_eq!(
         shown(&of_live).2,
-        "main@sha1:aaaa is signed by nobody; it was live before, and stays so"
+        "main@sha1:aaaa is signed by nobody; it was live before and stays live"
     );
 }
 

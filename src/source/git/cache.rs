@@ -1,4 +1,4 @@
-//! The cache of repositories: who may fetch when.
+//! The cache of repositories. It decides when a fetch may start.
 
 use std::collections::HashMap;
 use std::fs;
@@ -34,8 +34,8 @@ struct Inner {
 }
 
 impl Cache {
-    /// Opens the cache's folder, and makes it if it is missing. What a killed process left there is
-    /// removed when its repository is next fetched.
+    /// Opens the cache's folder, and creates it if it is missing. Files that a killed process left
+    /// in a repository's folder are removed when the repository is next fetched.
     pub fn open(settings: CacheSettings) -> Result<Self, Error> {
         libgit2::prepare()?;
         fs::create_dir_all(&settings.folder)
@@ -49,17 +49,17 @@ impl Cache {
         })))
     }
 
-    /// Finds the wanted commit on the remote, and downloads it unless the cache holds it.
+    /// Finds the wanted commit on the remote, and downloads it unless the cache has it.
     ///
-    /// One connection, and one request while nothing has changed; none for a commit id that the
-    /// caller knows already and has proven that it may. Requests for the same URL wait for each other and share an answer that
-    /// is new enough for both.
+    /// Makes one connection, and sends one request if nothing has changed. Makes no connection if
+    /// the caller asks for a commit id that it has, and has proven its access. Requests for the
+    /// same URL wait for each other, and share an answer that is new enough for both.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`] but those about paths and files. The answer comes within `timeout`, and the
-    /// thread that worked on it ends soon after: it keeps its place among the connections until
-    /// then.
+    /// All of [`Error`], except those about paths and files. The answer comes within `timeout`. The
+    /// thread that does the work may end a little later, and keeps its place among the connections
+    /// until then.
     pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, Error> {
         let is_ssh = matches!(RemoteUrl::parse(&request.url)?, RemoteUrl::Ssh(_));
         request.check_credentials(is_ssh)?;
@@ -79,8 +79,9 @@ impl Cache {
         })
     }
 
-    /// Forgets every repository whose URL, with whether its history is fetched, is not in `urls`,
-    /// and removes its folder, unless a fetch of it is under way or a snapshot of it is alive.
+    /// Removes every repository that is not in `urls` (a URL, and whether its full history is
+    /// fetched), with its folder. Keeps a repository while a fetch of it runs or one of its
+    /// snapshots is alive.
     pub async fn retain(&self, urls: impl IntoIterator<Item = (&str, bool)> + Send) {
         let urls = urls.into_iter();
         let keys: std::collections::HashSet<String> = urls
@@ -97,7 +98,7 @@ impl Cache {
         let Ok(entries) = fs::read_dir(&self.0.settings.folder) else {
             return;
         };
-        // Held throughout, so that no fetch starts in a folder that is being removed.
+        // Holds the lock throughout, so that no fetch starts in a folder that is being removed.
         let mut stores = self.stores();
         for entry in entries.flatten() {
             let Ok(key) = entry.file_name().into_string() else {
@@ -116,7 +117,7 @@ impl Cache {
         }
     }
 
-    /// What the caller knows, if that is the very commit asked for: a commit never changes.
+    /// The caller's snapshot, if the request names exactly its commit: a commit never changes.
     fn pinned(&self, request: &FetchRequest) -> Option<Arc<Snapshot>> {
         let (Reference::Commit(id), Some(known)) = (&request.reference, &request.known) else {
             return None;
@@ -141,8 +142,8 @@ impl Cache {
             .await
             .map_err(|_| Error::Interrupted)?;
         let this = self.clone();
-        // The lock and the permit move along: a caller who gives up does not free them before the
-        // thread has ended.
+        // The lock and the permit move into the closure. If the caller gives up, both are freed
+        // only when the thread ends.
         tokio::task::spawn_blocking(move || {
             let slot = || this.download_slot(&request, deadline);
             let snapshot = store.update(&request, &this.0.settings, &this.0.agents, deadline, slot);
@@ -153,7 +154,7 @@ impl Cache {
         .map_err(|_| Error::Interrupted)?
     }
 
-    /// Waits, on a blocking thread, until a download may start.
+    /// Waits on a blocking thread until a download may start.
     fn download_slot(
         &self,
         request: &FetchRequest,
@@ -184,7 +185,7 @@ impl Cache {
     }
 }
 
-/// Whether a folder's name is one that [`url::cache_key`] makes.
+/// Whether [`url::cache_key`] can have made this folder name.
 fn is_key(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
 }

@@ -1,4 +1,4 @@
-//! What an entry of a Git tree is, in the words of the other sources.
+//! Translates entries of a Git tree into the kinds that all sources share.
 
 use git2::Oid;
 
@@ -16,12 +16,12 @@ pub(super) fn kind_of(mode: i32) -> Kind {
         MODE_TREE => Kind::Folder,
         MODE_LINK => Kind::Link,
         MODE_COMMIT => Kind::Submodule,
-        // 0644, 0755 and what old versions of Git wrote.
+        // 0644, 0755, and other modes that old versions of Git wrote.
         _ => Kind::File,
     }
 }
 
-/// A Git id as the id of content that it is.
+/// A Git id as a content id.
 pub(super) fn object_id(id: Oid) -> ObjectId {
     ObjectId::new(id.as_bytes())
 }

@@ -1,20 +1,20 @@
-//! What errors of libgit2 and answers of servers mean.
+//! Translates errors of libgit2 and answers of servers.
 
 use crate::source::error::{Error, Reported};
 use crate::text::redact_url;
 
 impl Error {
-    /// What a libgit2 error while reading the object database means.
+    /// Translates a libgit2 error that came while reading the object database.
     pub(super) fn from_database(error: &git2::Error) -> Self {
         Self::from_cache("use the object database", error, |source| Self::Corrupt {
             source,
         })
     }
 
-    /// What a libgit2 error while talking to `url` means.
+    /// Translates a libgit2 error that came while talking to `url`.
     pub(super) fn from_remote(url: &str, error: &git2::Error) -> Self {
         let url = redact_url(url);
-        Self::from_cache("store what was fetched", error, |source| {
+        Self::from_cache("store the fetched data", error, |source| {
             if is_local(error) {
                 Self::Corrupt { source }
             } else {
@@ -23,7 +23,7 @@ impl Error {
         })
     }
 
-    /// The same error, with what the server said to people before it.
+    /// Adds the messages that the server sent before the error.
     pub(super) fn with_remarks(mut self, remarks: &str) -> Self {
         if let Self::Unreachable { source, .. }
         | Self::Authentication { source, .. }
@@ -36,7 +36,7 @@ impl Error {
         self
     }
 
-    /// What an HTTP answer other than 200 means.
+    /// Translates an HTTP status other than 200.
     pub(super) fn from_status(url: String, status: u16) -> Self {
         let source = Reported::new(&format!("the server answers with HTTP status {status}"));
         match status {
@@ -46,7 +46,7 @@ impl Error {
         }
     }
 
-    /// What such an answer means to a request that was redirected to another server.
+    /// Translates an HTTP status of another server to which the request was redirected.
     pub(super) fn from_status_elsewhere(url: String, status: u16) -> Self {
         let source = Reported::new(&format!(
             "the other server that it redirects to, which is not shown the credentials, answers \
@@ -58,7 +58,7 @@ impl Error {
         }
     }
 
-    /// A full or read-only disk, else what `otherwise` makes of the cause.
+    /// An error for a full or read-only disk. For every other cause, the result of `otherwise`.
     fn from_cache(
         action: &'static str,
         error: &git2::Error,
@@ -82,8 +82,8 @@ impl Error {
     }
 }
 
-/// Whether an error during a fetch may come from what is on disk already: a lock file left behind, a
-/// damaged object, a base that a delta needs. A broken transfer can look the same.
+/// Whether the error may come from the files on disk: a lock file that a process left behind, a
+/// damaged object, or a missing base of a delta. A broken transfer can look the same.
 fn is_local(error: &git2::Error) -> bool {
     use git2::ErrorClass as Class;
     error.code() == git2::ErrorCode::Locked
@@ -123,7 +123,7 @@ mod tests {
             (
                 ErrorClass::Os,
                 "could not write pack: No space left on device",
-                "cannot store what was fetched in the cache; could not write pack: No space left on device",
+                "cannot store the fetched data in the cache; could not write pack: No space left on device",
             ),
             (
                 ErrorClass::Odb,

@@ -1,7 +1,7 @@
-//! One generation of a repository's object database: a bare repository in a folder of its own.
+//! One generation of a repository's object database: a bare repository in its own folder.
 //!
-//! libgit2 collects no garbage, so packs only accumulate; a store replaces the whole folder now and
-//! then. A generation that was replaced stays readable until its last snapshot is dropped.
+//! libgit2 collects no garbage, so packs only accumulate. Therefore a store sometimes replaces the
+//! whole folder. A replaced generation stays readable until its last snapshot is dropped.
 
 use std::fs;
 use std::ops::Deref;
@@ -17,19 +17,19 @@ use super::limits::CacheSettings;
 use super::resolve::ResolvedRef;
 use crate::source::error::Error;
 
-/// Where towline's own refs are; each points at a commit that is complete.
+/// The prefix of towline's own refs. Each ref points at a complete commit.
 const REFS: &str = "refs/towline/";
 
-/// Opened repositories kept for the next reader: opening one costs about 100 µs.
+/// How many opened repositories are kept for the next reader. Opening one takes about 100 µs.
 const POOL: usize = 4;
 
-/// A folder with a bare repository, and the repository opened a few times.
+/// A folder with a bare repository, and a pool of opened handles.
 pub(super) struct Generation {
     folder: PathBuf,
     pool: Mutex<Vec<Repository>>,
-    /// Replaced: the folder goes with the last holder.
+    /// The generation was replaced: its folder is removed with the last holder.
     obsolete: AtomicBool,
-    /// A read found damage: to be replaced.
+    /// True after a read found damage: the generation must be replaced.
     damaged: watch::Sender<bool>,
 }
 
@@ -53,7 +53,7 @@ impl Generation {
         .map_err(|error| Error::from_database(&error))
     }
 
-    /// Opens the repository in `folder`, and removes what a killed process may have left there.
+    /// Opens the repository in `folder`, and removes the files that a killed process left there.
     pub(super) fn open(folder: PathBuf) -> Result<Self, Error> {
         remove_leftovers(&folder);
         let repository =
@@ -80,7 +80,7 @@ impl Generation {
         })
     }
 
-    /// Remembers that reading failed, if `error` says that the database is damaged.
+    /// Marks the generation as damaged, if `error` says that its database is damaged.
     pub(super) fn damage(&self, error: Error) -> Error {
         if error.is_damage() {
             self.damaged.send_replace(true);
@@ -88,7 +88,7 @@ impl Generation {
         error
     }
 
-    /// Whether the generation lies in `folder`.
+    /// Whether `folder` is the folder of this generation.
     pub(super) fn is_in(&self, folder: &Path) -> bool {
         self.folder.starts_with(folder)
     }
@@ -99,18 +99,18 @@ impl Generation {
 
     /// Waits until a read finds damage.
     pub(super) async fn until_damaged(&self) {
-        // The sender is our own, so it outlives the wait.
+        // This value owns the sender, so the wait cannot end with an error.
         let _ = self.damaged.subscribe().wait_for(|damaged| *damaged).await;
     }
 
-    /// Gives the folder up: it is removed with the last holder of the generation.
+    /// Removes the folder when the last holder of the generation is dropped.
     pub(super) fn retire(&self) {
         self.obsolete.store(true, Ordering::Relaxed);
     }
 
-    /// Whether so much has accumulated that a fresh fetch is better than one more pack. Each of the
-    /// revisions `in_use` may bring some packs of its own, else many branches of one repository
-    /// would replace it for ever.
+    /// Whether a fresh fetch is better than one more pack, because so much has accumulated. Each of
+    /// the `in_use` revisions may add packs of its own. Without that allowance, a repository with
+    /// many followed branches would be replaced at every fetch.
     pub(super) fn is_full(&self, settings: &CacheSettings, in_use: usize) -> bool {
         let (packs, bytes) = packs(&self.folder);
         packs > settings.max_packs.max(4 * in_use) || bytes > settings.max_folder_bytes
@@ -158,8 +158,9 @@ impl Drop for Handle<'_> {
     }
 }
 
-/// Whether `target` is complete in `repository`: one of towline's refs, most likely its own, points at
-/// the commit, and it can be read; so can the tag, which may have come later than the commit.
+/// Whether `target` is complete in `repository`. It is complete if one of towline's refs points at
+/// the commit, and the commit and the tag can be read. The tag is checked separately because it may
+/// come later than the commit.
 pub(super) fn holds(repository: &Repository, target: &ResolvedRef) -> Result<bool, git2::Error> {
     let commit = target.commit;
     if let Some(tag) = target.tag
@@ -179,7 +180,8 @@ pub(super) fn holds(repository: &Repository, target: &ResolvedRef) -> Result<boo
     Ok(false)
 }
 
-/// Records that `commit` is complete and what `reference` (a full name, or a commit id) points at.
+/// Records that `commit` is complete, and that `reference` (a full name or a commit id) points at
+/// it.
 pub(super) fn mark(
     repository: &Repository,
     reference: &str,
@@ -192,7 +194,8 @@ pub(super) fn mark(
     Ok(())
 }
 
-/// The private ref for a reference of the remote; a hash, so that no two names can collide or nest.
+/// The private ref for a reference of the remote. It is a hash, so that no two names collide or
+/// nest.
 pub(super) fn private_ref(reference: &str) -> String {
     format!(
         "{REFS}{}",
@@ -212,7 +215,8 @@ fn packs(folder: &Path) -> (usize, u64) {
     })
 }
 
-/// Removes lock files and half-written packs: this process has just started and holds none.
+/// Removes lock files and half-written packs. This process has just started, so they belong to no
+/// running fetch.
 fn remove_leftovers(folder: &Path) {
     for (part, is_leftover) in [
         ("", is_lock as fn(&Path) -> bool),
@@ -224,7 +228,7 @@ fn remove_leftovers(folder: &Path) {
         };
         for path in entries.flatten().map(|entry| entry.path()) {
             if is_leftover(&path) {
-                // A file that stays is met again, and then as an error with its cause.
+                // If the removal fails, the fetch meets the file again and reports its cause.
                 let _ = fs::remove_file(path);
             }
         }

@@ -1,4 +1,4 @@
-//! libgit2's process-wide options, set once before anything else.
+//! Sets libgit2's process-wide options before its first use.
 
 use std::sync::OnceLock;
 
@@ -7,15 +7,15 @@ use git2::{ConfigLevel, opts};
 use super::transport;
 use crate::source::error::{Error, Reported};
 
-/// Parsed objects kept in memory, in bytes, over all repositories.
+/// The size of the cache for parsed objects of all repositories, in bytes.
 const OBJECT_CACHE: isize = 8 << 20;
-/// Bytes of a pack that are mapped at a time, and of all packs together.
+/// The bytes of a pack that are mapped at a time, and the limit for all packs together.
 const MAP_WINDOW: usize = 4 << 20;
 const MAP_TOTAL: usize = 32 << 20;
 
 static PREPARED: OnceLock<Result<(), Reported>> = OnceLock::new();
 
-/// Sets the options, once a process; every later call only reads how that went.
+/// Sets the options once for the process. Every later call returns the result of the first.
 pub(super) fn prepare() -> Result<(), Error> {
     PREPARED
         .get_or_init(|| set_options().map_err(|source| Reported::from_git(&source)))
@@ -26,9 +26,9 @@ pub(super) fn prepare() -> Result<(), Error> {
         })
 }
 
-// SAFETY: each of these changes a global of libgit2 without a lock. `prepare` runs this inside a
-// `OnceLock`, and `Cache::open` calls `prepare` before it makes the first repository, connection or
-// thread of this module, which alone names git2; so nothing reads the globals meanwhile.
+// SAFETY: each call changes a global of libgit2 without a lock. `prepare` runs this function inside
+// a `OnceLock`. `Cache::open` calls `prepare` before it makes the first repository, connection or
+// thread of this module, and only this module uses git2. So nothing reads the globals meanwhile.
 #[allow(unsafe_code)]
 fn set_options() -> Result<(), git2::Error> {
     opts::strict_hash_verification(true);
@@ -36,9 +36,9 @@ fn set_options() -> Result<(), git2::Error> {
         opts::set_cache_max_size(OBJECT_CACHE)?;
         opts::set_mwindow_size(MAP_WINDOW)?;
         opts::set_mwindow_mapped_limit(MAP_TOTAL)?;
-        // The volume may belong to another uid than the container's.
+        // The volume may belong to another uid than the container's user.
         opts::set_verify_owner_validation(false)?;
-        // The machine's configuration (proxies, rewritten URLs, hooks) is not ours.
+        // Ignores the machine's Git configuration (proxies, rewritten URLs, hooks).
         for level in [
             ConfigLevel::ProgramData,
             ConfigLevel::System,

@@ -1,27 +1,28 @@
-//! What a repository may cost.
+//! The limits of one repository and of the cache.
 
 use std::path::PathBuf;
 
-/// Where the cache is, and its bounds.
+/// The cache's folder and its limits.
 #[derive(Clone, Debug)]
 pub struct CacheSettings {
-    /// The cache's folder; created if it is missing, and owned by one process at a time.
+    /// The cache's folder. It is created if it is missing. Only one process may use it at a time.
     pub folder: PathBuf,
-    /// Most bytes received in one fetch.
+    /// The most bytes that one fetch may receive.
     pub max_fetch_bytes: u64,
-    /// Most bytes of one file that is read.
+    /// The most bytes of one file.
     pub max_file_bytes: u64,
-    /// Most entries (files, folders, links) that one listing may walk.
+    /// The most entries (files, folders, links) in one listing.
     pub max_files: usize,
-    /// Most downloads at a time; each holds an index of what it receives in memory.
+    /// The most downloads at a time. Each download holds an index of its pack in memory.
     pub max_downloads: usize,
-    /// Most connections at a time, downloads among them. Higher than `max_downloads`, so that
-    /// servers which never answer do not keep others from being polled.
+    /// The most connections at a time, downloads included. This is more than `max_downloads`, so
+    /// that servers that never answer do not stop the polling of other servers.
     pub max_connections: usize,
-    /// Packs in a repository's folder above which it is fetched anew; every fetch adds one.
+    /// If a repository's folder has more packs than this, the repository is fetched anew. Every
+    /// fetch adds one pack.
     pub max_packs: usize,
-    /// Bytes in a repository's folder above which it is fetched anew: the folder never holds more
-    /// than these and one fetch, and for the time of being replaced, one fetch more.
+    /// If a repository's folder has more bytes than this, the repository is fetched anew. So a
+    /// folder holds at most this and one fetch; while it is replaced, one more fetch.
     pub max_folder_bytes: u64,
 }
 

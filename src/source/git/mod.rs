@@ -5,15 +5,15 @@
 //!      └→ Snapshot ─ tree_id, listing, read (blocking, straight from the object database)
 //! ```
 //!
-//! There is no work tree and so no lock file that could go stale. A store's folder is
-//! `<cache>/<sha256 of the URL>/<generation>`. A commit counts as complete once a private ref under
-//! `refs/towline/` points at it; that ref is written after everything else.
+//! There is no work tree, so there is no lock file that could go stale. A store's folder is
+//! `<cache>/<sha256 of the URL>/<generation>`. A commit is complete if a private ref under
+//! `refs/towline/` points at it. A fetch writes that ref last.
 //!
-//! - `auth`: what a server is shown, and by what it is known.
-//! - `transport`: what libgit2 says to a server, over HTTP and SSH.
+//! - `auth`: credentials for a server, and the check of its identity.
+//! - `transport`: the protocol with a server, over HTTP and SSH.
 //!
-//! Architecture invariant: nothing outside this module names git2, and no libgit2 message leaves it
-//! before it was redacted.
+//! Architecture invariant: only this module uses git2, and every libgit2 message is redacted before
+//! it leaves the module.
 
 mod auth;
 mod cache;

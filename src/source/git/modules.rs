@@ -1,8 +1,9 @@
-//! Submodules: which there are, where each is fetched from, and the commits that may be read through.
+//! Submodules: their list, their URLs, and the commits that may be read.
 //!
-//! A submodule is a tree entry that names a commit of another repository; `.gitmodules` says which.
-//! It is fetched with the parent's credentials, and so from the parent's server alone. Its commit is
-//! part of the tree around it: equal trees have equal submodules.
+//! A submodule is a tree entry that names a commit of another repository; `.gitmodules` has the
+//! repository's URL. A submodule is fetched with the parent's credentials, and therefore only from
+//! the parent's server. Its commit is part of the tree around it, so equal trees have equal
+//! submodules.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,43 +18,43 @@ use crate::source::path::{Kind, TreePath};
 
 /// The file that names submodules.
 const FILE: &str = ".gitmodules";
-/// The largest that is read, in bytes.
+/// The largest `.gitmodules` that is read, in bytes.
 const MAX_FILE: usize = 1 << 20;
-/// Most submodules of a revision, and how deep they may lie inside each other.
+/// The most submodules in a revision, and how deep they may nest.
 pub(super) const MAX_COUNT: usize = 100;
 pub(super) const MAX_DEPTH: usize = 5;
 
-/// The submodules of a revision that were fetched with it: the tree of each commit.
+/// The fetched submodules of a revision: the tree of each commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Modules {
     trees: HashMap<Oid, Oid>,
-    /// The revision's `.gitmodules`, which a tree further down does not have in it.
+    /// The revision's `.gitmodules`. A subfolder's tree does not contain it.
     file: Option<Oid>,
 }
 
-/// A repository that may have submodules.
+/// A repository whose submodules are wanted.
 #[derive(Debug)]
 pub(super) struct Owner {
     /// The tree of its commit.
     pub(super) tree: Oid,
     pub(super) url: String,
-    /// Where it is in the revision; empty for the root.
+    /// Its path in the revision. Empty for the root.
     pub(super) path: String,
-    /// How many others it is in.
+    /// How many repositories are around it.
     pub(super) depth: usize,
 }
 
-/// A submodule that is to be fetched.
+/// A submodule to fetch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Module {
-    /// Where it is in the revision.
+    /// Its path in the revision.
     pub(super) path: String,
     pub(super) url: String,
     pub(super) commit: Oid,
 }
 
 impl Modules {
-    /// Those of a revision whose tree is `root`, before any is fetched.
+    /// The submodules of the revision with the tree `root`, before any is fetched.
     pub(super) fn of(repository: &Repository, root: Oid) -> Result<Self, Error> {
         let tree = repository.find_tree(root);
         let tree = tree.map_err(|error| Error::from_database(&error))?;
@@ -72,23 +73,23 @@ impl Modules {
         self.trees.len()
     }
 
-    /// The tree behind a submodule's commit, if it was fetched.
+    /// The tree of a submodule's commit, if the commit was fetched.
     pub(super) fn tree(&self, commit: Oid) -> Option<Oid> {
         self.trees.get(&commit).copied()
     }
 
-    /// What says which submodules there are, beside a tree.
+    /// The id of the `.gitmodules` file.
     pub(super) fn file(&self) -> Option<Oid> {
         self.file
     }
 }
 
-/// The submodules of `owner`. `scratch` is a folder for a file that is gone afterwards: libgit2 reads
-/// configuration from files only.
+/// The submodules of `owner`. `scratch` is a folder for a temporary file, because libgit2 reads
+/// configuration only from files.
 ///
 /// # Errors
 ///
-/// A submodule that may not be fetched, by its path; a file that cannot be read.
+/// A submodule that may not be fetched, or a file that cannot be read.
 pub(super) fn named(
     repository: &Repository,
     owner: &Owner,
@@ -124,7 +125,7 @@ pub(super) fn named(
         if path.is_empty() {
             continue;
         }
-        // What is named and not there any longer is passed over, as Git does.
+        // Skips an entry whose path is no longer in the tree, as Git does.
         let Ok(entry) = tree.get_path(Path::new(&path)) else {
             continue;
         };
@@ -145,7 +146,7 @@ pub(super) fn named(
     Ok(modules)
 }
 
-/// What `.gitmodules` says of one submodule.
+/// One section of `.gitmodules`.
 #[derive(Debug, PartialEq, Eq)]
 struct ModuleEntry {
     path: String,
@@ -163,14 +164,15 @@ fn parse(
     let file = scratch.join("gitmodules");
     let written = fs::write(&file, text);
     let read = match written {
-        Ok(()) => entries(&file).map_err(|_| unreadable("it is not as Git writes it")),
+        Ok(()) => entries(&file).map_err(|_| unreadable("it is not valid")),
         Err(error) => Err(Error::from_io("read .gitmodules", &error)),
     };
     let _ = fs::remove_file(&file);
     read
 }
 
-/// Whether a section may be `include` or `includeIf`, which libgit2 follows out of the repository.
+/// Whether the file may have an `include` or `includeIf` section. libgit2 would follow it out of
+/// the repository.
 fn includes(text: &[u8]) -> bool {
     let is_include = |rest: &[u8]| {
         let rest = rest.trim_ascii_start();
@@ -180,7 +182,7 @@ fn includes(text: &[u8]) -> bool {
     sections.any(is_include)
 }
 
-/// Path and URL of each submodule, in the order of the file; one that lacks either is passed over.
+/// The path and URL of each submodule, in the order of the file. Skips a section without either.
 fn entries(file: &Path) -> Result<Vec<ModuleEntry>, git2::Error> {
     let config = Config::open(file)?;
     let mut found: Vec<(String, Option<String>, Option<String>)> = Vec::new();
@@ -219,8 +221,8 @@ fn entries(file: &Path) -> Result<Vec<ModuleEntry>, git2::Error> {
         .collect())
 }
 
-/// Where a submodule of the repository at `parent` is, whose URL is `url`: a relative one starts at the
-/// parent (gitmodules(5)). The error is what is wrong with it.
+/// The URL of a submodule of the repository at `parent`. A relative `url` starts at the parent
+/// (gitmodules(5)). The error says what is wrong.
 fn resolve(parent: &str, url: &str) -> Result<String, &'static str> {
     let url = match url.starts_with("./") || url.starts_with("../") {
         true => relative(parent, url).ok_or("its URL in .gitmodules leaves the server")?,
@@ -232,7 +234,7 @@ fn resolve(parent: &str, url: &str) -> Result<String, &'static str> {
              the repository's",
         );
     };
-    // Equal scheme, host and port.
+    // Both have the same scheme, host and port.
     match RemoteUrl::parse(parent).is_ok_and(|parent| parent.same_server(&server)) {
         true => Ok(url),
         false => Err(
@@ -254,14 +256,14 @@ fn without_user(url: &str) -> String {
     }
 }
 
-/// Git's `relative_url`: each `../` takes one part off the parent.
+/// Git's `relative_url`: each `../` removes one part of the parent.
 fn relative(parent: &str, url: &str) -> Option<String> {
     let mut base = parent.trim_end_matches('/').to_owned();
     let mut rest = url;
     let mut separator = '/';
     loop {
         if let Some(after) = rest.strip_prefix("../") {
-            // `user@host:repository` has no `/` left at its end.
+            // `user@host:repository` has no `/` left.
             let cut = base.rfind('/').or_else(|| base.rfind(':'))?;
             separator = char::from(base.as_bytes()[cut]);
             base.truncate(cut);

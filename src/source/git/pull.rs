@@ -1,4 +1,5 @@
-//! One connection to a remote: what it has, and a download of what is wanted, as a rule a shallow one.
+//! One connection to a remote: lists its references, and downloads the wanted commit, usually
+//! without history.
 
 use git2::{AutotagOption, Direction, FetchOptions, RemoteCallbacks, Repository};
 
@@ -9,18 +10,18 @@ use super::transport::{Exchange, ExchangeOptions};
 use crate::source::error::Error;
 use crate::text::redact_url;
 
-/// What is asked of a remote.
+/// What to fetch from a remote.
 #[derive(Clone, Copy)]
 pub(super) struct Order<'a> {
-    /// Where, and how it is reached.
+    /// The remote, and how to reach it.
     pub(super) exchange: ExchangeOptions<'a>,
     pub(super) reference: &'a Reference,
-    /// All commits that lead to the wanted one, too.
+    /// Also download all ancestors of the wanted commit.
     pub(super) full_history: bool,
 }
 
-/// Connects, finds the target, and downloads it into `repository` unless `has` says that it is
-/// there already. `slot` is called before a download, and may wait.
+/// Connects, finds the target, and downloads it into `repository`, unless `has` says that the
+/// target is there already. Calls `slot` before a download; `slot` may wait.
 pub(super) fn pull<S>(
     repository: &Repository,
     order: Order<'_>,
@@ -39,7 +40,7 @@ fn converse<S>(
     slot: impl FnOnce() -> Result<S, Error>,
 ) -> Result<ResolvedRef, Error> {
     let explain = |error: git2::Error| exchange.explain(&error);
-    // libgit2 chooses the transport by it; where to go, the exchange knows.
+    // libgit2 chooses the transport by this address. The exchange holds the real URL.
     let address = match order.exchange.credentials.ssh() {
         Some(_) => "ssh://repository/",
         None => order.exchange.url,
@@ -59,11 +60,11 @@ fn converse<S>(
     let _slot = slot()?;
     let mut options = FetchOptions::new();
     options
-        // 0 is all of it.
+        // Depth 0 is the full history.
         .depth(if order.full_history { 0 } else { 1 })
         .download_tags(AutotagOption::None)
         .remote_callbacks(callbacks(exchange));
-    // `download` writes no ref; the name only has to be valid.
+    // `download` writes no ref. The name only has to be valid.
     let refspec = format!(
         "+{}:{}",
         target.source,
@@ -76,7 +77,7 @@ fn converse<S>(
     }
 }
 
-/// What was downloaded is a commit, with its folder, and the tag that was asked for.
+/// Checks that the download holds the commit, its root folder, and the tag if one was asked for.
 fn checked(
     repository: &Repository,
     order: Order<'_>,
@@ -103,8 +104,8 @@ fn checked(
     Ok(target)
 }
 
-/// A commit that the server does not have, or does not hand out, or not without its history, is not a
-/// fault of the network.
+/// Translates an error. If the server does not have the commit, does not send it, or does not send
+/// it without its history, the network is not at fault.
 fn refused(order: Order<'_>, target: &ResolvedRef, error: &git2::Error) -> Option<Error> {
     let by_id = matches!(order.reference, Reference::Commit(id) if *id == target.source);
     let (url, reference) = (redact_url(order.exchange.url), order.reference.to_string());
@@ -115,14 +116,14 @@ fn refused(order: Order<'_>, target: &ResolvedRef, error: &git2::Error) -> Optio
     if by_id && text.contains("cannot fetch a specific object") {
         return Some(Error::CommitRefused { url, reference });
     }
-    // The server's "not our ref" is lost: libgit2 expects another kind of packet at that place.
+    // The server's "not our ref" is lost, because libgit2 expects another kind of packet there.
     if by_id && (text.contains("not our ref") || text.contains("unexpected packet type")) {
         return Some(Error::RefNotFound { url, reference });
     }
     None
 }
 
-/// Checks that end a transfer, or the indexing of what it brought, which is late.
+/// Callbacks that end a transfer, or the indexing of a received pack, when it is late.
 fn callbacks(exchange: &Exchange) -> RemoteCallbacks<'_> {
     let mut callbacks = RemoteCallbacks::new();
     callbacks.sideband_progress(|words| {

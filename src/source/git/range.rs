@@ -1,9 +1,9 @@
-//! Ranges of semantic versions, as users of Flux write them.
+//! Ranges of semantic versions, as Flux users write them.
 //!
-//! The syntax and its meaning are those of Masterminds/semver, which differ from Cargo's: a bare
-//! version means that version and not `^`, conditions may be separated by spaces, there are `||`,
-//! `!=` and `1.2 - 2.0`, and one condition with a pre-release lets its whole group match
-//! pre-releases of every version. So the `semver` crate only reads and orders versions here.
+//! Syntax and meaning are those of Masterminds/semver, which differ from Cargo's. A bare version
+//! means exactly that version and not `^`. Spaces may separate conditions. There are `||`, `!=` and
+//! `1.2 - 2.0`. One condition with a pre-release lets its whole group match pre-releases of every
+//! version. So the `semver` crate only reads and compares versions here.
 
 use std::ops::{Bound, RangeBounds as _};
 
@@ -20,13 +20,13 @@ pub(super) struct Range(Vec<Vec<Condition>>);
 #[derive(Clone, Debug)]
 struct Condition {
     bounds: (Bound<Version>, Bound<Version>),
-    /// `!=`: what is between the bounds is what does not satisfy it.
+    /// The condition is `!=`: versions between the bounds do not satisfy it.
     negated: bool,
-    /// It names a pre-release, and so asks for some.
+    /// The condition names a pre-release, so pre-releases may match.
     names_pre_release: bool,
 }
 
-/// A version of which the end may be left out or be `x`.
+/// A version whose end may be missing or `x`.
 struct Partial {
     major: Option<u64>,
     minor: Option<u64>,
@@ -37,13 +37,13 @@ struct Partial {
 /// Why a text is not a range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Invalid {
-    /// Two separators follow each other, or nothing is there.
+    /// A condition is missing between two separators, or the text is empty.
     #[error("a condition is missing")]
     Missing,
     /// Neither `1.2.3` nor an abbreviation of it.
     #[error("{0:?} is not a version")]
     Version(String),
-    /// Not one of Masterminds/semver's.
+    /// An operator that Masterminds/semver does not have.
     #[error("{0:?} is not an operator")]
     Operator(String),
     /// `>*`, `<*`, `!=*`.
@@ -81,10 +81,10 @@ impl Range {
         })
     }
 
-    /// The tag with the highest version in the range, among `tags` without `refs/tags/`. What is
-    /// not a version, with or without a leading `v`, is passed over. Versions that differ in build
-    /// metadata alone are ordered by that, and `v1.0.0` wins over `1.0.0`, so that the order in
-    /// which a server lists its tags never matters.
+    /// The tag with the highest version in the range. `tags` are names without `refs/tags/`. Skips
+    /// names that are not a version with or without a leading `v`. Versions that differ only in
+    /// build metadata are ordered by that metadata, and `v1.0.0` wins over `1.0.0`. So the order of
+    /// the server's list does not matter.
     pub(super) fn newest<'a>(&self, tags: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
         tags.into_iter()
             .filter_map(|tag| {
@@ -125,7 +125,7 @@ fn group(text: &str) -> Result<Vec<Condition>, Invalid> {
     Ok(conditions)
 }
 
-/// Operator (maybe none), version, and what follows them.
+/// The operator (it may be empty), the version, and the rest of the text.
 fn next(text: &str) -> (&str, &str, &str) {
     let is_operator = |c: char| "=<>!~^".contains(c);
     let cut = |text: &'_ str, end: Option<usize>| end.unwrap_or(text.len());
@@ -136,7 +136,7 @@ fn next(text: &str) -> (&str, &str, &str) {
     (operator, version, rest.trim_start())
 }
 
-/// What follows a hyphen that stands alone.
+/// The text after a hyphen with spaces around it.
 fn hyphen(text: &str) -> Option<&str> {
     text.strip_prefix('-')
         .filter(|rest| rest.starts_with(char::is_whitespace))
@@ -216,7 +216,7 @@ impl Partial {
         })
     }
 
-    /// The lowest version that it may mean.
+    /// The lowest version that this abbreviation covers.
     fn low(&self) -> Version {
         Version {
             pre: self.pre.clone(),
@@ -228,7 +228,7 @@ impl Partial {
         }
     }
 
-    /// Where the versions end that it may mean.
+    /// The upper bound of the versions that this abbreviation covers.
     fn end(&self) -> Bound<Version> {
         match self.patch {
             Some(_) => Bound::Included(self.low()),
@@ -236,7 +236,8 @@ impl Partial {
         }
     }
 
-    /// Above every version of the same minor version, or of the major where that is all.
+    /// The lowest version above all that share this minor version. If only the major version is
+    /// given, above all that share the major version.
     fn next_minor(&self) -> Option<Version> {
         let major = self.major?;
         Some(match self.minor {
@@ -245,7 +246,7 @@ impl Partial {
         })
     }
 
-    /// Above every version that is compatible: the leftmost number that is not zero stays.
+    /// The lowest version above all compatible ones: the leftmost non-zero number stays the same.
     fn next_breaking(&self) -> Option<Version> {
         let major = self.major?;
         Some(match (major, self.minor, self.patch) {
@@ -256,7 +257,7 @@ impl Partial {
     }
 }
 
-/// The lowest version of these numbers, below its pre-releases as well.
+/// The lowest version with these numbers, below its pre-releases as well.
 fn before(major: u64, minor: u64, patch: u64) -> Version {
     Version {
         pre: Prerelease::new("0").unwrap_or_default(),

@@ -14,23 +14,24 @@ pub enum Reference {
     Default,
     /// A branch, without `refs/heads/`.
     Branch(String),
-    /// A tag, without `refs/tags/`; an annotated one means the commit that it names.
+    /// A tag, without `refs/tags/`. An annotated tag means the commit that it points at.
     Tag(String),
     /// The tag with the highest version in a range, in the syntax of Masterminds/semver.
     Semver(String),
     /// A full name: `refs/pull/7/head`.
     Name(String),
-    /// A full commit id. The server must allow fetching it, or a branch or tag point at it.
+    /// A full commit id. The server must allow fetching it by id, or a branch or tag must point at
+    /// it.
     Commit(String),
 }
 
 impl From<Option<&GitRef>> for Reference {
-    /// The most exact of what the spec names: `commit`, `name`, `semver`, `tag`, `branch`.
+    /// The most exact field of the spec, in the order `commit`, `name`, `semver`, `tag`, `branch`.
     fn from(spec: Option<&GitRef>) -> Self {
         let Some(spec) = spec.cloned() else {
             return Self::Default;
         };
-        // Without `..`, so that a new field cannot be forgotten.
+        // Destructured without `..`, so that a new field cannot be forgotten.
         let GitRef {
             branch,
             tag,
@@ -49,7 +50,7 @@ impl From<Option<&GitRef>> for Reference {
 }
 
 impl fmt::Display for Reference {
-    /// As the end of "the remote has no …".
+    /// Completes the sentence "the remote has no …".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default branch"),
@@ -78,7 +79,7 @@ impl Reference {
         if valid { Ok(()) } else { Err(self.invalid()) }
     }
 
-    /// That this is not a reference at all.
+    /// The error for an invalid reference.
     pub(super) fn invalid(&self) -> Error {
         Error::InvalidReference {
             reference: shown(&self.to_string()),

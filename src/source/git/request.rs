@@ -1,4 +1,4 @@
-//! What to fetch, and what a fetch found.
+//! What to fetch, and the result of a fetch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,32 +15,33 @@ use crate::text::redact_url;
 pub struct FetchRequest {
     /// `https://host/path`, `http://host/path`, `ssh://user@host:port/path` or `user@host:path`.
     pub url: String,
-    /// Which commit of it.
+    /// The commit to fetch.
     pub reference: Reference,
-    /// The longest that the fetch may take, waiting for its turn included.
+    /// The time limit of the fetch, including the wait for its turn.
     pub timeout: Duration,
-    /// What the caller has: if the reference still points there, nothing is downloaded.
+    /// The snapshot that the caller has. If the reference still points at its commit, nothing is
+    /// downloaded.
     pub known: Option<Arc<Snapshot>>,
-    /// What the remote is shown.
+    /// The credentials for the remote.
     pub credentials: Credentials,
-    /// Whether the remote has accepted these credentials for what the caller has. If not, it is asked
-    /// even where a commit is wanted that the caller has.
+    /// Whether the remote has accepted these credentials for the caller's snapshot. If not, the
+    /// remote is asked even if the caller already has the wanted commit.
     pub proven: bool,
-    /// What the remote is reached through; the environment says it where this does not.
+    /// The proxy for the remote. Without one, the environment's proxy is used.
     pub proxy: Option<Proxy>,
-    /// Download all commits that lead to the wanted one, too.
+    /// Also download all ancestors of the wanted commit.
     pub full_history: bool,
-    /// Download submodules, and read through them.
+    /// Also download submodules, and include them in the tree.
     pub recurse_submodules: bool,
 }
 
-/// What a fetch found. Callers keep the snapshot in either case: an unchanged revision may have
-/// moved to another folder on disk.
+/// The result of a fetch. Callers must keep the new snapshot in both cases, because an unchanged
+/// revision may have moved to another folder on disk.
 #[derive(Clone, Debug)]
 pub enum Fetched {
-    /// The revision is the one that the caller knows.
+    /// The revision is the caller's.
     Unchanged(Arc<Snapshot>),
-    /// Another revision.
+    /// The revision is another one.
     New(Arc<Snapshot>),
 }
 
@@ -54,7 +55,7 @@ impl Fetched {
 }
 
 impl FetchRequest {
-    /// A request for a public repository of which nothing is known, without history and submodules.
+    /// A request for a public repository, without a known snapshot, history and submodules.
     pub fn new(url: impl Into<String>, reference: Reference, timeout: Duration) -> Self {
         Self {
             url: url.into(),
@@ -69,7 +70,8 @@ impl FetchRequest {
         }
     }
 
-    /// Refuses credentials that are not for the URL: they would be left unused in silence.
+    /// Refuses credentials that do not fit the URL. Otherwise they would be ignored without a
+    /// message.
     pub(super) fn check_credentials(&self, is_ssh: bool) -> Result<(), Error> {
         let needed = match (is_ssh, &self.credentials) {
             (true, Credentials::None | Credentials::Https(_)) => "identity and known_hosts",

@@ -1,4 +1,4 @@
-//! Where a reference points on a remote.
+//! Finds the commit that a reference points at on a remote.
 
 use git2::{Oid, RemoteHead};
 
@@ -6,20 +6,21 @@ use super::reference::{Reference, range_of};
 use crate::source::error::Error;
 use crate::text::redact_url;
 
-/// Where the wanted reference points on the remote.
+/// The commit that the wanted reference points at on the remote.
 #[derive(Clone, Debug)]
 pub(super) struct ResolvedRef {
-    /// `refs/heads/main`, `refs/tags/v1.0`, or a commit id that no reference has.
+    /// The remote's name for it: `refs/heads/main`, `refs/tags/v1.0`, or a commit id if no
+    /// reference points at the commit.
     pub(super) source: String,
-    /// What a revision is called by: `main`, `v1.0`, `refs/pull/7/head`, nothing for a commit.
+    /// The name in a revision: `main`, `v1.0`, `refs/pull/7/head`. None for a commit.
     pub(super) name: Option<String>,
-    /// The commit, with an annotated tag peeled.
+    /// The commit. For an annotated tag, the commit that the tag points at.
     pub(super) commit: Oid,
-    /// The annotated tag.
+    /// The annotated tag, if the reference is one.
     pub(super) tag: Option<Oid>,
 }
 
-/// Finds the wanted reference among those that the remote has.
+/// Finds the wanted reference in the remote's list.
 pub(super) fn resolve(
     heads: &[RemoteHead<'_>],
     url: &str,
@@ -57,7 +58,8 @@ pub(super) fn resolve(
         }
         Reference::Commit(id) => {
             let commit = Oid::from_str(id).map_err(|_| reference.invalid())?;
-            // Asked for by name where one has it: not every server hands out commits by their id.
+            // Prefers a name that points at the commit, because some servers do not send commits by
+            // their id.
             let named = heads.iter().find(|head| {
                 head.oid() == commit
                     && head.name().starts_with("refs/")
@@ -74,8 +76,8 @@ pub(super) fn resolve(
     target.ok_or_else(not_found)
 }
 
-/// The reference `source`, as a revision called `name`; an annotated tag is followed by an entry
-/// with what it names.
+/// The reference `source`, as a revision called `name`. After an annotated tag, the list has an
+/// entry with the commit that the tag points at.
 fn named(heads: &[RemoteHead<'_>], name: &str, source: String) -> Option<ResolvedRef> {
     let find = |name: &str| heads.iter().find(|head| head.name() == name);
     let head = find(&source)?;
@@ -88,7 +90,8 @@ fn named(heads: &[RemoteHead<'_>], name: &str, source: String) -> Option<Resolve
     })
 }
 
-/// Old servers do not say which branch HEAD is: the usual names first, then any with its commit.
+/// Old servers do not say which branch HEAD is. Tries the usual names first, then any branch with
+/// the same commit.
 fn unnamed_default(heads: &[RemoteHead<'_>], commit: Oid) -> Option<String> {
     let mut branches: Vec<&str> = heads
         .iter()

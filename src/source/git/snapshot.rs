@@ -1,4 +1,4 @@
-//! A commit of a repository, readable for as long as it is held.
+//! A commit of a repository. It stays readable while the snapshot is held.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -26,30 +26,29 @@ use crate::verify::{CommitObject, TagObject};
 const MAX_AUTHOR: usize = 100;
 const MAX_SUBJECT: usize = 200;
 
-/// A commit, complete on disk. Its methods block, and read nothing but the object database.
+/// A complete commit on disk. Its methods block, and read only the object database.
 ///
-/// An [`Error::Corrupt`] out of any of them makes the next fetch replace the copy on disk, and that
-/// fetch answer with a new snapshot of the same revision; [`Snapshot::until_damaged`] says when such
-/// a fetch is due.
+/// If a method returns [`Error::Corrupt`], the next fetch replaces the copy on disk and returns a
+/// new snapshot of the same revision. [`Snapshot::until_damaged`] ends when such a fetch is needed.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Which commit.
+    /// The revision of this commit.
     pub revision: Revision,
-    /// When it was made, by its committer's clock.
+    /// The commit time, by the committer's clock.
     pub committed_at: Timestamp,
-    /// The name of its author: one line of bounded length, without an address.
+    /// The author's name, without the address: one line of limited length.
     pub author: String,
-    /// The first line of its message, of bounded length.
+    /// The first line of the message, with limited length.
     pub subject: String,
-    /// The annotated tag that it was asked for by.
+    /// The annotated tag that the reference named.
     tag: Option<Tag>,
     root: Oid,
-    /// None where they are not read.
+    /// The submodules. None if they are not fetched.
     modules: Option<Modules>,
     max_file_bytes: u64,
     max_files: usize,
     generation: Arc<Generation>,
-    /// The content ids of the paths that were asked for. A monorepo has as many as it has Syncs.
+    /// The content ids of the paths that were asked for. A monorepo has one for each of its Syncs.
     trees: Mutex<HashMap<String, TreeId>>,
 }
 
@@ -61,7 +60,7 @@ struct Tag {
 }
 
 impl Snapshot {
-    /// Reads the commit that `target` names. `modules`: its submodules, where they are to be read.
+    /// Reads the commit of `target`. `modules` are its submodules, if they are fetched.
     pub(super) fn open(
         generation: Arc<Generation>,
         target: &ResolvedRef,
@@ -95,11 +94,11 @@ impl Snapshot {
         })
     }
 
-    /// Looks up the paths that `before` was asked for, so that all who follow them can be answered at
-    /// once by [`Self::known_tree_id`]. Reads the folders that they share once.
+    /// Computes the ids of all paths that `before` was asked for. Then [`Self::known_tree_id`] can
+    /// answer all followers at once. Reads each shared folder once.
     pub(super) fn prefetch_tree_ids(self, before: &Self) -> Self {
         let paths: Vec<String> = before.trees().keys().cloned().collect();
-        // Who asks for a path that cannot be read is told why.
+        // Ignores an error: the caller that asks for the path gets it.
         let _ = self.read_with(|repository| {
             let unread = Modules::default();
             let view = self.view(repository, &unread);
@@ -113,12 +112,12 @@ impl Snapshot {
         self
     }
 
-    /// The content id of the folder at `path` (of the file, where it is one): equal for two
-    /// revisions only if everything below it is equal, submodules and the `.towlineignore` files of
-    /// the folders around it included, but for what symbolic links out of the folder point at;
-    /// [`Listing::self_contained`] says whether there are any. Takes microseconds.
+    /// The content id of the folder or the file at `path`. Two revisions have equal ids only if
+    /// everything below the path is equal, including submodules and the `.towlineignore` files of
+    /// the parent folders. The id does not cover the targets of symbolic links that leave the
+    /// folder; [`Listing::self_contained`] says whether there are such links. Takes microseconds.
     ///
-    /// `path` is relative to the repository's root, which an empty path or `.` means.
+    /// `path` is relative to the repository's root. An empty path or `.` is the root.
     pub fn tree_id(&self, path: &str) -> Result<TreeId, Error> {
         if let Some(known) = self.known_tree_id(path) {
             return Ok(known);
@@ -139,14 +138,14 @@ impl Snapshot {
         Ok(TreeId(listing::identify(tree, &above, view.modules_file())))
     }
 
-    /// [`Self::tree_id`] of a path that was asked for before, of this snapshot or of the one that it
-    /// replaced. Does not block.
+    /// The [`Self::tree_id`] of a path that was asked for before, of this snapshot or of the
+    /// previous one. Does not block.
     pub fn known_tree_id(&self, path: &str) -> Option<TreeId> {
         self.trees().get(path).copied()
     }
 
-    /// All regular files below `path`, with symbolic links inside the repository followed; the file
-    /// itself, where it is one.
+    /// All regular files below `path`, or the file at `path`. Follows symbolic links inside the
+    /// repository.
     pub fn listing(&self, path: &str) -> Result<Listing, Error> {
         let path = TreePath::parse(path)?;
         self.read_with(|repository| {
@@ -168,7 +167,7 @@ impl Snapshot {
         self.read_object(file.blob.0, || file.path.to_string())
     }
 
-    /// The commit as it is stored, signature and all.
+    /// The stored bytes of the commit, with its signature.
     pub fn commit_object(&self) -> Result<CommitObject, Error> {
         let id = self.revision.commit;
         Ok(CommitObject {
@@ -177,8 +176,8 @@ impl Snapshot {
         })
     }
 
-    /// The annotated tag that the revision was asked for by, as it is stored; none where it was asked for
-    /// by something else, be that a lightweight tag.
+    /// The stored bytes of the annotated tag that the reference named. None for a lightweight tag
+    /// and for other references.
     pub fn tag_object(&self) -> Result<Option<TagObject>, Error> {
         let Some(tag) = &self.tag else {
             return Ok(None);
@@ -195,8 +194,8 @@ impl Snapshot {
         self.read_object(blob.0, || "the file".to_owned())
     }
 
-    /// Waits until a read, of this snapshot or another one of the same folder, finds that its objects
-    /// are damaged or missing.
+    /// Waits until a read finds damaged or missing objects in the folder of this snapshot. The read
+    /// may come from another snapshot of the same folder.
     pub async fn until_damaged(&self) {
         self.generation.until_damaged().await;
     }
@@ -207,7 +206,7 @@ impl Snapshot {
             let database = |error: git2::Error| Error::from_database(&error);
             let id = Oid::from_bytes(id.as_bytes()).map_err(database)?;
             let odb = repository.odb().map_err(database)?;
-            // The header first: a small pack may hold a very large file.
+            // Reads the header first, because a small pack may hold a very large file.
             let size = odb.read_header(id).map_err(database)?.0 as u64;
             if size > limit {
                 return Err(Error::FileTooLarge {
@@ -232,7 +231,7 @@ impl Snapshot {
         self.trees.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this is `target`, out of `generation`.
+    /// Whether this is the commit of `target` in `generation`.
     pub(super) fn is(&self, generation: &Arc<Generation>, target: &ResolvedRef) -> bool {
         Arc::ptr_eq(&self.generation, generation)
             && self.revision.name.as_deref() == target.name.as_deref()
@@ -240,13 +239,13 @@ impl Snapshot {
             && self.tag == Tag::of(target)
     }
 
-    /// Its submodules, where they are read.
+    /// The submodules, if they are fetched.
     pub(super) fn modules(&self) -> Option<&Modules> {
         self.modules.as_ref()
     }
 
-    /// Whether this is the commit `id`, asked for by its id, in the repository in `folder`, and
-    /// sound.
+    /// Whether the snapshot was asked for by the commit id `id`, lies in `folder`, and is not
+    /// damaged.
     pub(super) fn is_commit(&self, id: &str, folder: &Path) -> bool {
         self.revision.name.is_none()
             && self.revision.commit.to_string() == id
@@ -280,8 +279,8 @@ impl Tag {
     }
 }
 
-/// The date of a commit, which its author may set to anything: the nearest one that the API server takes
-/// in a status, which is the years 1 to 9999 of RFC 3339.
+/// The date of a commit. The author may set any number, so this returns the nearest date that the
+/// API server takes (years 1 to 9999, RFC 3339).
 fn date(seconds: i64) -> Timestamp {
     /// 0001-01-01T00:00:00Z.
     const FIRST: i64 = -62_135_596_800;

@@ -1,4 +1,4 @@
-//! One repository in the cache: the folder of its URL, with its current generation.
+//! One repository in the cache: the folder of its URL, and its current generation.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,10 +20,10 @@ use super::transport::{Agents, ExchangeOptions};
 use crate::source::error::Error;
 use crate::text::redact_url;
 
-/// The end of a generation's name while it is being filled.
+/// The suffix of a generation's folder while it is being filled.
 const UNFINISHED: &str = "tmp";
 
-/// What only one fetch at a time may touch.
+/// The state of one repository. Only one fetch at a time may use it.
 #[derive(Debug)]
 pub(super) struct Store {
     folder: PathBuf,
@@ -33,7 +33,7 @@ pub(super) struct Store {
     recent: Vec<Recent>,
 }
 
-/// An answer that callers may share who asked before its connection was made.
+/// The answer of a finished fetch. Callers that asked before its connection was made may share it.
 #[derive(Debug)]
 struct Recent {
     url: String,
@@ -46,7 +46,7 @@ struct Recent {
 }
 
 impl Store {
-    /// The repository in `folder`, which need not exist.
+    /// The repository in `folder`. The folder need not exist.
     pub(super) fn new(folder: PathBuf) -> Self {
         Self {
             folder,
@@ -56,14 +56,14 @@ impl Store {
         }
     }
 
-    /// Whether nobody reads from it.
+    /// Whether no snapshot reads from it.
     pub(super) fn is_unused(&self) -> bool {
         self.current
             .as_ref()
             .is_none_or(|current| Arc::strong_count(current) == 1)
     }
 
-    /// The commits that somebody reads: those of revisions, and of their submodules.
+    /// The number of commits that snapshots read, submodules included.
     fn in_use(&self) -> usize {
         let held = self.recent.iter();
         held.filter_map(|recent| recent.snapshot.upgrade())
@@ -71,8 +71,8 @@ impl Store {
             .sum()
     }
 
-    /// The answer to a request that was made at `asked_at`, if another fetch of the same has
-    /// connected since.
+    /// The answer to a request that was made at `asked_at`, if another fetch with the same
+    /// parameters has connected since then.
     pub(super) fn shared(
         &self,
         request: &FetchRequest,
@@ -85,7 +85,7 @@ impl Store {
             .upgrade()
     }
 
-    /// Brings the store up to date with the remote; blocks. `slot` is called before a download.
+    /// Brings the store up to date with the remote. Blocks. Calls `slot` before a download.
     pub(super) fn update<S>(
         &mut self,
         request: &FetchRequest,
@@ -113,7 +113,7 @@ impl Store {
         let same = same.filter(|known| known.is(&generation, &target));
         let modules = match (request.recurse_submodules, same) {
             (false, _) => None,
-            // Who has them and has proven that is asked for nothing.
+            // The caller has the submodules and has proven its access, so no server is asked.
             (true, Some(known)) if request.proven && known.modules().is_some() => {
                 known.modules().cloned()
             }
@@ -143,7 +143,7 @@ impl Store {
         Ok(snapshot)
     }
 
-    /// The generation that holds the wanted commit, after one connection; two where the copy on
+    /// Returns the generation with the wanted commit. Makes one connection, or two if the copy on
     /// disk had to be replaced.
     fn synchronise<S>(
         &mut self,
@@ -173,7 +173,7 @@ impl Store {
         }
     }
 
-    /// Fetches into a new generation, and puts it in the place of the current one once complete.
+    /// Fetches into a new generation, and makes it the current one once it is complete.
     fn replace<S>(
         &mut self,
         order: Order<'_>,
@@ -181,7 +181,7 @@ impl Store {
     ) -> Result<(Arc<Generation>, ResolvedRef), Error> {
         let number = self.newest + 1;
         let unfinished = self.folder.join(format!("{number}.{UNFINISHED}"));
-        // Of an attempt that failed; nothing is there as a rule.
+        // An earlier attempt may have left the folder.
         let _ = fs::remove_dir_all(&unfinished);
         let filled =
             Generation::create(&unfinished).and_then(|repository| fill(&repository, order, slot));
@@ -190,7 +190,7 @@ impl Store {
             Err(error) => {
                 let _ = fs::remove_dir_all(&unfinished);
                 return Err(match error {
-                    // Nothing was there before: it is the transfer that is broken.
+                    // The folder was empty before, so the transfer is broken and not the cache.
                     Error::Corrupt { source } => Error::Unreachable {
                         url: redact_url(order.exchange.url),
                         source,
@@ -251,13 +251,13 @@ impl Recent {
 }
 
 enum Extended {
-    /// The commit is in the generation.
+    /// The generation has the commit.
     Complete(ResolvedRef),
-    /// It is not, and too much has accumulated to add it.
+    /// The generation does not have the commit, and is too full to add it.
     Full,
 }
 
-/// Fetches into an existing generation what it does not have yet.
+/// Fetches the missing commit into an existing generation.
 fn extend<S>(
     generation: &Generation,
     order: Order<'_>,
@@ -295,8 +295,8 @@ fn fill<S>(
     Ok(target)
 }
 
-/// Fetches the submodules of `target` that the generation does not have yet. Those that it has need a
-/// connection all the same: their servers say who may read them.
+/// Fetches the missing submodules of `target`. Connects for the others as well, because only their
+/// servers know who may read them.
 fn descend<S>(
     generation: &Generation,
     order: Order<'_>,
@@ -321,7 +321,7 @@ fn descend<S>(
                 continue;
             }
             if owner.depth == modules::MAX_DEPTH || found.len() == modules::MAX_COUNT {
-                let problem = "there are more than 100, or they lie more than 5 deep";
+                let problem = "there are more than 100, or they nest more than 5 deep";
                 return Err(Error::Submodule { path, problem });
             }
             let order = Order {
@@ -350,7 +350,7 @@ fn descend<S>(
     Ok(found)
 }
 
-/// The tree of a submodule's commit, after one connection to its repository.
+/// Returns the tree of a submodule's commit, after one connection to its repository.
 fn fetch_module<S>(
     repository: &Repository,
     order: Order<'_>,
@@ -364,7 +364,7 @@ fn fetch_module<S>(
         ..order
     };
     let database = |error: git2::Error| Error::from_database(&error);
-    // Under its id: the names of the two repositories' branches are the same.
+    // Stored under the commit's id, because both repositories may have a branch of the same name.
     let pinned = ResolvedRef {
         source: id.clone(),
         name: None,

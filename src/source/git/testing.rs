@@ -33,7 +33,7 @@ pub(super) enum Behaviour {
     Cut,
     /// The download's answer has a head and no body.
     Stall,
-    /// It knows nothing of shallow downloads.
+    /// The server does not support shallow downloads.
     Whole,
 }
 
@@ -51,11 +51,11 @@ pub(super) struct Remote {
 struct State {
     behaviour: Behaviour,
     requests: Vec<String>,
-    /// The `Authorization` headers of the requests, empty where there was none.
+    /// The `Authorization` header of each request. Empty if it had none.
     shown: Vec<String>,
-    /// The one that is wanted.
+    /// The `Authorization` header that the server accepts.
     wanted: Option<String>,
-    /// Where `/away.git` is.
+    /// The target of `/away.git`.
     away: String,
 }
 
@@ -64,7 +64,7 @@ pub(super) enum Entry<'a> {
     File(&'a [u8]),
     Link(&'a str),
     Submodule,
-    /// A submodule at a commit that there is.
+    /// A submodule at an existing commit.
     Module(Oid),
 }
 
@@ -75,8 +75,8 @@ impl Remote {
         Self::serve("http", listener)
     }
 
-    /// Over TLS, with a certificate of `authority` for `localhost`; `clients` are those whose
-    /// certificates the server wants one of.
+    /// Starts a server with TLS, with a certificate of `authority` for `localhost`. If `clients` is
+    /// given, the server requires a client certificate of one of these authorities.
     pub(super) async fn start_tls(authority: &Authority, clients: Option<&Authority>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let acceptor = authority.acceptor(clients);
@@ -126,7 +126,7 @@ impl Remote {
     }
 
     pub(super) fn url(&self) -> String {
-        // Certificates are for the name.
+        // The certificate is for a name and not for an address.
         let host = match self.scheme {
             "https" => format!("localhost:{}", self.address.port()),
             _ => self.address.to_string(),
@@ -134,12 +134,12 @@ impl Remote {
         format!("{}://{host}/repo.git", self.scheme)
     }
 
-    /// From now on only requests with this `Authorization` are answered.
+    /// From now on, answers only requests with this `Authorization` header.
     pub(super) fn want(&self, authorization: &str) {
         self.state.lock().unwrap().wanted = Some(authorization.to_owned());
     }
 
-    /// Where `/away.git` redirects to.
+    /// Sets the target of `/away.git`.
     pub(super) fn redirect_to(&self, url: &str) {
         self.state.lock().unwrap().away = url.to_owned();
     }
@@ -158,12 +158,12 @@ impl Remote {
         std::mem::take(&mut self.state.lock().unwrap().requests)
     }
 
-    /// The connections that were ever made.
+    /// How many connections were made.
     pub(super) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Another repository of the same server, `/<name>.git`.
+    /// Another repository on the same server, `/<name>.git`.
     pub(super) fn beside(&self, name: &str) -> Repository {
         init(&self.folder.path().join(format!("{name}.git")))
     }
@@ -308,7 +308,7 @@ async fn answer(
             Body::from(body)
         }
         Behaviour::Whole if !is_download => {
-            // As long as before: the line says how long it is.
+            // Keeps the length, because the line begins with it.
             let start = body.windows(9).position(|word| word == b" shallow ");
             body[start.unwrap() + 1] = b'x';
             Body::from(body)
@@ -375,7 +375,7 @@ fn backend(
     let body = body.to_vec();
     let writer = std::thread::spawn(move || stdin.write_all(&body));
     let output = child.wait_with_output().unwrap().stdout;
-    // The backend may answer without having read everything.
+    // The backend may answer before it has read everything.
     let _ = writer.join().unwrap();
     let end = output
         .windows(4)

@@ -1,4 +1,4 @@
-//! The tree of a revision in an object database, with the submodules that belong to it.
+//! The tree of a revision in an object database, including its submodules.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,8 +16,9 @@ pub(super) struct View<'r> {
     repository: &'r Repository,
     modules: &'r Modules,
     root: Oid,
-    /// The folders that paths went through. All paths of a monorepo go through the same few, which are
-    /// large: libgit2 keeps no tree of more than 4 KiB, and would inflate and check it for every path.
+    /// The folders that paths went through. All paths of a monorepo go through the same few large
+    /// folders. libgit2 does not cache trees of more than 4 KiB, so it would inflate and check them
+    /// for every path.
     passed: RefCell<HashMap<Oid, Tree<'r>>>,
 }
 
@@ -31,12 +32,12 @@ impl<'r> View<'r> {
         }
     }
 
-    /// The file that names the revision's submodules, where they are read.
+    /// The id of `.gitmodules`, if submodules are fetched.
     pub(super) fn modules_file(&self) -> Option<ObjectId> {
         self.modules.file().map(object_id)
     }
 
-    /// A submodule is a folder like any other, once it is fetched.
+    /// A fetched submodule is a folder like any other.
     fn entry(&self, id: Oid, mode: i32) -> (Oid, Kind) {
         match kind_of(mode) {
             Kind::Submodule => match self.modules.tree(id) {
@@ -47,7 +48,7 @@ impl<'r> View<'r> {
         }
     }
 
-    /// The folder `id`, for a path that goes through it.
+    /// Reads the folder `id`, which a path goes through.
     fn pass(&self, id: Oid) -> Result<Tree<'r>, git2::Error> {
         if let Some(tree) = self.passed.borrow().get(&id) {
             return Ok(tree.clone());
@@ -100,7 +101,7 @@ impl Nodes for View<'_> {
             .map_err(|error| Error::from_database(&error))
     }
 
-    /// Without a look at the blob: of ten thousand files, those that changed are read.
+    /// Does not read the blob: of ten thousand files, only the changed ones are read.
     fn blob(&self, file: &Oid) -> Result<BlobId, Error> {
         Ok(BlobId(object_id(*file)))
     }

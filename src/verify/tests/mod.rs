@@ -1,4 +1,4 @@
-//! Signatures of real tools, and every way in which one is not taken.
+//! Signatures by real tools, and all cases in which a signature is refused.
 
 use super::*;
 
@@ -10,7 +10,7 @@ mod tools;
 
 use tools::{Desk, now, secret, set, signers, with_signature};
 
-/// What a message about the revision `main@sha1:…` would say.
+/// The text of a refusal about the revision `R`.
 fn refused(result: Result<Signer, Refusal>) -> String {
     match result {
         Ok(signer) => panic!("taken: {signer}"),

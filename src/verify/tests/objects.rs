@@ -1,4 +1,4 @@
-//! Commits and tags that Git does not write, and tags that are passed off as others.
+//! Commits and tags that Git does not write, and tags that are presented as other tags.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn a_tag_counts_under_its_own_name_and_on_its_own_commit_only() {
 
     assert_eq!(
         refused(check(None, &commit.id)),
-        "the tag of R is a lightweight one, which cannot be signed"
+        "the tag of R is a lightweight tag, which cannot be signed"
     );
     let renamed = TagObject {
         name: "v2".to_owned(),
@@ -59,7 +59,7 @@ fn a_tag_counts_under_its_own_name_and_on_its_own_commit_only() {
     longer.raw.extend_from_slice(b"more\n");
     assert_eq!(
         refused(check(Some(&longer), &commit.id)),
-        "the tag of R has a signature that cannot be read: its armour does not end where it does"
+        "the tag of R has a signature that cannot be read: it is not exactly one complete block of armour"
     );
 }
 
@@ -71,7 +71,7 @@ fn headers_of_signatures_are_read_once_and_wholly() {
     let signed = desk.commit(&set(&key.config()));
     let check = |commit: &CommitObject| super::super::commit(commit, &signers, now());
     check(&signed).unwrap();
-    // As Git has it: the signature of the SHA-256 form of the commit is no part of this one.
+    // As in Git, the signature of the SHA-256 form is not part of the signed bytes.
     check(&with_signature(
         &signed,
         "gpgsig-sha256",
@@ -83,19 +83,15 @@ fn headers_of_signatures_are_read_once_and_wholly() {
         (
             "gpgsig-other",
             "another",
-            "R is malformed: it has an unknown header of signatures",
+            "R is malformed: it has an unknown signature header",
         ),
-        (
-            "more",
-            "of this",
-            "does not match: one of the two was changed",
-        ),
+        ("more", "of this", "does not match the content"),
     ] {
         let commit = with_signature(&signed, header, armour);
         let text = refused(check(&commit));
         assert!(text.ends_with(refusal), "{text}");
     }
-    // In the message it is text.
+    // Inside the message, the line is plain text.
     let mut quoting = desk.commit(&[]);
     quoting
         .raw
@@ -112,25 +108,28 @@ fn what_is_no_signature_is_refused() {
     let block =
         |kind: &str, body: &str| format!("-----BEGIN {kind}-----\n{body}\n-----END {kind}-----");
     let cannot = |why: &str| format!("R has a signature that cannot be read: {why}");
-    let armour_ends = "its armour does not end where it does";
+    let armour_ends = "it is not exactly one complete block of armour";
     for (armour, refusal) in [
         ("garbage".to_owned(), cannot("it has no armour")),
         (
             block("NOISE", "AAAA"),
-            cannot("its armour is of no known kind"),
+            cannot("its kind of armour is unknown"),
         ),
         (
             block("PGP MESSAGE", "AAAA"),
-            cannot("its armour is of no known kind"),
+            cannot("its kind of armour is unknown"),
         ),
         (
             block("SIGNED MESSAGE", "AAAA"),
             "R is signed by an X.509 certificate, which is not supported".to_owned(),
         ),
-        (block("SSH SIGNATURE", "AAAA"), cannot("it is no SSHSIG")),
+        (
+            block("SSH SIGNATURE", "AAAA"),
+            cannot("it is not an SSHSIG"),
+        ),
         (
             block("PGP SIGNATURE", "\nAAAA"),
-            cannot("it is no OpenPGP signature"),
+            cannot("it is not an OpenPGP signature"),
         ),
         (block("PGP SIGNATURE", "\n"), cannot("it is empty")),
         (
@@ -179,7 +178,7 @@ fn what_is_no_signature_is_refused() {
     }
 }
 
-/// Bytes that change anywhere: nothing panics, and what was signed is not taken as anything else.
+/// Changes random bytes. Nothing panics, and changed bytes are never accepted.
 #[test]
 fn damage_anywhere_is_borne_and_found() {
     let desk = Desk::new();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What makes git sign with an OpenPGP key.
+/// The configuration that makes git sign with an OpenPGP key.
 fn config(key: &str) -> [String; 2] {
     [
         "commit.gpgSign=true".to_owned(),
@@ -70,9 +70,7 @@ fn who_is_unknown_or_did_not_sign_this_is_refused() {
     tampered.raw[body] ^= 1;
     assert_eq!(
         refused(check(&tampered, &[&of_ann])),
-        format!(
-            "R has a signature of OpenPGP key {ann} that does not match: one of the two was changed"
-        )
+        format!("R has a signature by OpenPGP key {ann} that does not match the content")
     );
     let unsigned = desk.commit(&[]);
     let sign = |args: &[&str], content: &[u8]| {
@@ -87,18 +85,18 @@ fn who_is_unknown_or_did_not_sign_this_is_refused() {
     let unreadable = |why: &str| format!("R has a signature that cannot be read: {why}");
     assert_eq!(
         refused(sign(&["-u", &ann, "-u", &bob], &unsigned.raw)),
-        unreadable("it holds several")
+        unreadable("it holds several signatures")
     );
     assert_eq!(
         refused(sign(&["-u", &ann, "--textmode"], &unsigned.raw)),
-        unreadable("it is of a kind that Git does not make")
+        unreadable("Git does not make signatures of its kind")
     );
     assert_eq!(
         refused(sign(
             &["-u", &ann, "--set-notation", "!a@example.com=b"],
             &unsigned.raw
         )),
-        unreadable("it demands what is not understood")
+        unreadable("it has a critical part that towline does not know")
     );
     assert_eq!(
         refused(sign(&["-u", &ann, "--digest-algo", "SHA1"], &unsigned.raw)),
@@ -131,7 +129,7 @@ fn subkeys_sign_while_they_may() {
     );
     assert!(text.ends_with(", which is revoked"), "{text}");
     assert!(!desk.git_takes("verify-commit", &commit.id, ""));
-    // Wherever it is said.
+    // The revocation counts in whichever key of the Secret it is.
     assert!(check(&commit, &[&public, &revoked]).is_err());
     assert!(check(&commit, &[&revoked, &public]).is_err());
 }
@@ -192,7 +190,7 @@ fn a_key_that_may_not_sign_is_refused() {
     let commit = desk.commit(&set(&config(&dsa)));
     assert_eq!(
         refused(check(&commit, &[&desk.export(&dsa)])),
-        by(&dsa, "is of a kind that is too weak")
+        by(&dsa, "has an algorithm that is too weak")
     );
 }
 
@@ -203,7 +201,7 @@ fn a_revoked_key_is_refused_wherever_it_is_revoked() {
     let commit = desk.commit(&set(&config(&key)));
     let public = desk.export(&key);
     check(&commit, &[&public]).unwrap();
-    // gpg made it with the key, with a colon before it so that nobody uses it by mistake.
+    // gpg made it with the key. It has a colon before it, so that nobody uses it by mistake.
     let revocation = desk.revocation(&key);
     desk.run("gpg", &["--batch", "--import"], revocation.as_bytes());
     let revoked = desk.export(&key);
@@ -246,7 +244,10 @@ fn a_signature_lasts_as_long_as_it_says() {
     sign("20230102T000000!", "0").unwrap();
     assert_eq!(
         refused(sign("20230102T000000!", "1")),
-        by(&key, "signed for a time that ended at 2023-01-03T00:00:00Z")
+        by(
+            &key,
+            "made a signature that expired at 2023-01-03T00:00:00Z"
+        )
     );
     let args = ["--ignore-time-conflict", "--ignore-valid-from"];
     let args = [
@@ -257,10 +258,10 @@ fn a_signature_lasts_as_long_as_it_says() {
     let args = [&args[..], &["--armor", "--detach-sign"]].concat();
     let armour = String::from_utf8(desk.run("gpg", &args, &unsigned.raw)).unwrap();
     let early = check(&with_signature(&unsigned, "gpgsig", &armour), &[&public]);
-    assert_eq!(refused(early), by(&key, "is younger than its signature"));
+    assert_eq!(refused(early), by(&key, "was created after its signature"));
 }
 
-/// A user id that was revoked says nothing of the key any longer.
+/// A revoked user id has no meaning for the key.
 #[test]
 fn what_stands_beside_a_revoked_user_id_does_not_count() {
     let desk = Desk::new();

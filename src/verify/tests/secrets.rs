@@ -68,12 +68,12 @@ fn what_is_not_supported_is_refused_by_line() {
         ),
         (
             format!("ann {dsa}"),
-            "a public key of its kind is not supported",
+            "its kind of public key is not supported",
         ),
         (format!("\"\" {KEY}"), "it names no principal"),
         (
             format!("\"a b\",c {KEY}"),
-            "its principals are not in double quotes as a whole",
+            "its principals must be in double quotes as a whole, or have no quotes",
         ),
     ] {
         let text = format!("# who may sign\nann {KEY}\n{line}\n");
@@ -132,7 +132,7 @@ fn a_secret_must_hold_signers_and_nothing_else() {
         ),
         (
             vec![("a.asc", private.as_str())],
-            "key a.asc: it holds a private key, which does not belong here",
+            "key a.asc: it holds a private key, which must not be here",
         ),
     ] {
         let error = Signers::from_secret("ns/name", &secret(&data)).unwrap_err();

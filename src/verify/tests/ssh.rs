@@ -41,13 +41,13 @@ fn lines_of_allowed_signers_mean_what_git_takes_them_to_mean() {
         desk.ssh_key("key", "ed25519", ""),
         desk.ssh_key("other", "ed25519", ""),
     );
-    // Of 2024-06-15T12:00:00Z.
+    // The commit's time is 2024-06-15T12:00:00Z.
     let commit = desk.commit(&set(&key.config()));
     let unknown = format!(
         "R is signed by SSH key {}, which is not in Secret team-a/signers (key allowed_signers)",
         key.fingerprint
     );
-    let unfit = |why: &str| format!("R is signed by SSH key {}, which {why}", key.fingerprint);
+    let unusable = |why: &str| format!("R is signed by SSH key {}, which {why}", key.fingerprint);
     let (key, other) = (&key.public, &other.public);
     for (allowed, refusal) in [
         (format!("a {key}"), None),
@@ -67,21 +67,21 @@ fn lines_of_allowed_signers_mean_what_git_takes_them_to_mean() {
         (format!("a {other}"), Some(unknown)),
         (
             format!("a namespaces=\"file\" {key}"),
-            Some(unfit("may sign for other namespaces than git only")),
+            Some(unusable("may not sign for the namespace git")),
         ),
         (
             format!("a namespaces=\"*,!git\" {key}"),
-            Some(unfit("may sign for other namespaces than git only")),
+            Some(unusable("may not sign for the namespace git")),
         ),
         (
             format!("a valid-after=\"20240615120001Z\" {key}"),
-            Some(unfit(
+            Some(unusable(
                 "is not valid before 2024-06-15T12:00:01Z, at 2024-06-15T12:00:00Z",
             )),
         ),
         (
             format!("a valid-before=\"20240615115959\" {key}"),
-            Some(unfit(
+            Some(unusable(
                 "is not valid after 2024-06-15T11:59:59Z, at 2024-06-15T12:00:00Z",
             )),
         ),
@@ -95,7 +95,7 @@ fn lines_of_allowed_signers_mean_what_git_takes_them_to_mean() {
             Some(text) => assert_eq!(refused(result), text, "{allowed}"),
         }
     }
-    // Any of a key's lines may allow it; Git looks at the first one only.
+    // Any line of a key may allow it. Git reads only the first one.
     let second = format!("a namespaces=\"file\" {key}\nb {key}");
     let signers = signers(&[("allowed_signers", &second)]);
     let signer = super::super::commit(&commit, &signers, now()).unwrap();
@@ -132,8 +132,7 @@ fn what_was_not_signed_as_a_commit_by_a_known_key_is_refused() {
         refused(check(&sign("file", &unsigned.raw))),
         format!("R is signed by {by} for the namespace file, not for git")
     );
-    let mismatch =
-        format!("R has a signature of {by} that does not match: one of the two was changed");
+    let mismatch = format!("R has a signature by {by} that does not match the content");
     assert_eq!(refused(check(&sign("git", b"something else"))), mismatch);
     let mut tampered = with_signature(&unsigned, "gpgsig", &good);
     let body = tampered.raw.len() - 2;
@@ -142,7 +141,7 @@ fn what_was_not_signed_as_a_commit_by_a_known_key_is_refused() {
         refused(super::super::commit(&tampered, &signers, now())),
         mismatch
     );
-    let readable = "R has a signature that cannot be read: it is no SSHSIG";
+    let readable = "R has a signature that cannot be read: it is not an SSHSIG";
     assert_eq!(
         refused(check(&good.replacen("U1NIU0lH", "U1NIU0lI", 1))),
         readable
@@ -155,7 +154,7 @@ fn what_was_not_signed_as_a_commit_by_a_known_key_is_refused() {
     );
 }
 
-/// Certificates are not supported, and so neither is a signature by one.
+/// Certificates are not supported, so a signature by one is refused.
 #[test]
 fn a_certificate_is_refused() {
     let desk = Desk::new();

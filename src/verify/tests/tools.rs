@@ -1,4 +1,4 @@
-//! Keys, commits and tags as people make them: by ssh-keygen, gpg and git.
+//! Keys, commits and tags as people make them, with ssh-keygen, gpg and git.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A folder with a repository, keys, and a home of its own for every tool.
+/// A folder with a repository, keys, and a home folder for every tool.
 pub(super) struct Desk {
     folder: TempDir,
 }
@@ -24,7 +24,7 @@ pub(super) struct SshKey {
     pub(super) fingerprint: String,
 }
 
-/// When `git` is told that it is.
+/// The time that `git` gets for a commit.
 const COMMITTED: &str = "2024-06-15T12:00:00Z";
 
 impl Desk {
@@ -65,7 +65,7 @@ impl Desk {
         command
     }
 
-    /// Runs a program on `input`; what it prints.
+    /// Runs a program with `input` and returns its output.
     pub(super) fn run(&self, program: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
         let (success, output, error) = self.attempt(program, args, input);
         assert!(success, "{program} {args:?}: {error}");
@@ -80,7 +80,7 @@ impl Desk {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // A program that reads nothing may have gone.
+        // A program that reads nothing may have ended already.
         let _ = child.stdin.take().unwrap().write_all(input);
         let output = child.wait_with_output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -101,7 +101,7 @@ impl Desk {
         String::from_utf8(self.run("gpg", &args, input)).unwrap()
     }
 
-    /// Answers what `gpg --edit-key` asks.
+    /// Answers the questions of `gpg --edit-key`.
     pub(super) fn edit_key(&self, key: &str, answers: &str) {
         let args = [
             "--no-tty",
@@ -131,7 +131,7 @@ impl Desk {
         }
     }
 
-    /// An OpenPGP key for signing and certifying; its fingerprint.
+    /// Makes an OpenPGP key for signing and certifying, and returns its fingerprint.
     pub(super) fn gpg_key(&self, user: &str, algorithm: &str) -> String {
         self.gpg_key_at(
             user,
@@ -145,7 +145,7 @@ impl Desk {
         )
     }
 
-    /// An OpenPGP key that `args` make; its fingerprint.
+    /// Makes an OpenPGP key with `args`, and returns its fingerprint.
     pub(super) fn gpg_key_at(&self, user: &str, args: &[&str]) -> String {
         self.gpg(args);
         let listed = self.gpg(&["--with-colons", "--list-keys", user]);
@@ -165,7 +165,7 @@ impl Desk {
             .replace(":-----BEGIN", "-----BEGIN")
     }
 
-    /// A commit that `sign` tells git how to sign; as it is stored.
+    /// Makes a commit with the options `sign`, and returns the stored object.
     pub(super) fn commit(&self, sign: &[&str]) -> CommitObject {
         let commit = [
             "commit",
@@ -178,7 +178,7 @@ impl Desk {
         self.object("HEAD")
     }
 
-    /// A commit as it is stored.
+    /// The stored object of a commit.
     pub(super) fn object(&self, revision: &str) -> CommitObject {
         CommitObject {
             id: self.git(&["rev-parse", revision]),
@@ -186,7 +186,7 @@ impl Desk {
         }
     }
 
-    /// A tag of HEAD that `sign` tells git how to sign; as it is stored.
+    /// Makes a tag of HEAD with the options `sign`, and returns the stored object.
     pub(super) fn tag(&self, name: &str, sign: &[&str]) -> TagObject {
         self.git(&[sign, &["tag", "-a", "-m", "a tag", name]].concat());
         TagObject {
@@ -195,7 +195,7 @@ impl Desk {
         }
     }
 
-    /// Whether Git takes the signature of a commit, or of a tag, with these allowed signers.
+    /// Whether Git accepts the signature of a commit or a tag with these allowed signers.
     pub(super) fn git_takes(&self, verify: &str, object: &str, allowed: &str) -> bool {
         let file = self.folder.path().join("allowed");
         fs::write(&file, allowed).unwrap();
@@ -203,7 +203,7 @@ impl Desk {
         self.attempt("git", &["-c", &config, verify, object], b"").0
     }
 
-    /// A script that is gpg with further arguments, for `gpg.program`.
+    /// A script for `gpg.program` that runs gpg with more arguments.
     pub(super) fn gpg_with(&self, args: &str) -> String {
         let file = self.folder.path().join("gpg.sh");
         fs::write(&file, format!("#!/bin/sh\nexec gpg {args} \"$@\"\n")).unwrap();
@@ -214,13 +214,13 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
-        // The agent that gpg starts.
+        // Stops the agent that gpg started.
         let _ = self.command("gpgconf", &["--kill", "all"]).output();
     }
 }
 
 impl SshKey {
-    /// What makes git sign with it.
+    /// The configuration that makes git sign with this key.
     pub(super) fn config(&self) -> [String; 3] {
         [
             "gpg.format=ssh".to_owned(),
@@ -235,7 +235,7 @@ pub(super) fn set<T: AsRef<str>>(settings: &[T]) -> Vec<&str> {
     settings.iter().flat_map(|s| ["-c", s.as_ref()]).collect()
 }
 
-/// A commit with a signature put into it.
+/// A commit with an added signature.
 pub(super) fn with_signature(commit: &CommitObject, header: &str, armour: &str) -> CommitObject {
     let text = String::from_utf8(commit.raw.clone()).unwrap();
     let (headers, body) = text.split_once("\n\n").unwrap();

@@ -1,4 +1,4 @@
-//! Input that nobody would send by mistake, made by a generator that makes the same on every run.
+//! Hostile input, made by a generator that is the same on every run.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::webhook::*;
 
-/// Xorshift64* (Vigna 2016): enough to be varied.
+/// Xorshift64* (Vigna 2016): random enough for tests.
 struct Random(u64);
 
 impl Random {
@@ -155,7 +155,7 @@ const VALUES: [&str; 18] = [
     "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17",
 ];
 
-/// Runs for as many rounds as a part of a second allows.
+/// Runs as many rounds as fit into a part of a second.
 fn rounds(mut round: impl FnMut(&mut Random)) {
     let (mut random, begin) = (Random(0x9e37_79b9_7f4a_7c15), Instant::now());
     for _ in 0..50_000 {
@@ -170,7 +170,7 @@ fn rounds(mut round: impl FnMut(&mut Random)) {
 fn no_url_panics() {
     rounds(|random| {
         let text = random.text(&URL_PARTS, 12);
-        // Case, and a user in front of the host, never matter.
+        // Case, and a user before the host, do not matter.
         let url = RepositoryUrl::parse(&text);
         if text.is_ascii() {
             assert_eq!(RepositoryUrl::parse(&text.to_uppercase()), url, "{text:?}");

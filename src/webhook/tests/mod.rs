@@ -1,4 +1,4 @@
-//! What each provider documents that it sends, cut down to what matters and one thing more.
+//! The documented deliveries of each provider, cut down to the relevant fields and one more.
 
 mod hostile;
 mod refused;
@@ -32,13 +32,13 @@ fn url(text: &str) -> RepositoryUrl {
     RepositoryUrl::parse(text).unwrap()
 }
 
-/// One provider's delivery, what it should say, and the secret that it should prove.
+/// One provider's delivery, the expected push, and the secret of its proof.
 struct Case {
     provider: Provider,
-    /// `{hex}`, `{token}` and `{basic}` stand for the proof.
+    /// `{hex}`, `{token}` and `{basic}` are replaced with the proof.
     headers: &'static [(&'static str, &'static str)],
     body: &'static str,
-    /// Where the repository is, in two ways of writing; none where it is no push.
+    /// Two forms of the repository's URL. None if the delivery is not a push.
     is_of: Option<[&'static str; 2]>,
     refs: &'static [&'static str],
     default_branch: Option<&'static str>,
@@ -298,7 +298,7 @@ const CASES: [Case; 15] = [
     },
 ];
 
-/// The headers of a case, made with a secret.
+/// The headers of a case, with a proof by a secret.
 fn of(case: &Case, secret: &str, body: &str) -> HeaderMap {
     let basic = BASE64_STANDARD.encode(format!("azure:{secret}"));
     let pairs: Vec<_> = case

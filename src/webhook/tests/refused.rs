@@ -1,4 +1,4 @@
-//! Deliveries that are not signed, or not what a provider sends.
+//! Deliveries that are not signed, or do not have a provider's format.
 
 use http::HeaderMap;
 
@@ -136,7 +136,7 @@ fn what_a_provider_does_not_send_is_refused() {
     }
 }
 
-/// Deep nesting and huge numbers in what is skipped cost nothing.
+/// Deep nesting and huge numbers in skipped fields are harmless.
 #[test]
 fn what_is_not_looked_at_does_not_matter() {
     let nested = format!("{}{}", "[".repeat(100), "]".repeat(100));

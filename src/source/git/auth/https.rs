@@ -1,4 +1,4 @@
-//! What HTTP takes: an `Authorization` header, and what TLS needs beyond the platform's roots.
+//! Credentials for HTTP: an `Authorization` header, and TLS authorities and a client certificate.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-/// What an HTTP remote is shown.
+/// The credentials that an HTTP remote gets.
 #[derive(PartialEq, Eq)]
 pub struct Https {
     /// The header's value, marked as sensitive.
@@ -18,11 +18,11 @@ pub struct Https {
     pub(in crate::source::git) identity: Option<Identity>,
 }
 
-/// Authorities beside the platform's, as PEM; empty where there are none.
+/// Authorities beside the platform's, as PEM. Empty if there are none.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Trust(pub(in crate::source::git) Vec<u8>);
 
-/// A client certificate with its chain, and its key, each as PEM, which belong together.
+/// A client certificate with its chain, and the matching key. Both are PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     pub(in crate::source::git) chain: Vec<u8>,
@@ -30,7 +30,7 @@ pub struct Identity {
 }
 
 impl Https {
-    /// Every form in which a server was shown what the Secret holds.
+    /// All forms in which a server received the Secret's values.
     pub(super) fn shown(&self) -> Vec<String> {
         let header = self.authorization.as_ref();
         let Some(text) = header.and_then(|value| std::str::from_utf8(value.as_bytes()).ok()) else {
@@ -69,19 +69,19 @@ fn header(text: String) -> Option<HeaderValue> {
 }
 
 impl Trust {
-    /// Authorities out of a PEM bundle; the error is what is wrong with it.
+    /// Reads authorities from a PEM bundle. The error says what is wrong with the bundle.
     pub(super) fn new(pem: &[u8]) -> Result<Self, &'static str> {
         let mut roots = RootCertStore::empty();
         for certificate in certificates(pem)? {
             let added = roots.add(certificate);
-            added.map_err(|_| "a certificate in it cannot be an authority")?;
+            added.map_err(|_| "a certificate in it cannot be used as an authority")?;
         }
         Ok(Self(pem.to_vec()))
     }
 }
 
 impl Identity {
-    /// A chain and a key; the error is what is wrong with them, and whether it is the chain.
+    /// Checks a certificate chain and its key. The error says which of the two is wrong, and why.
     pub(super) fn new(chain: &[u8], key: &[u8]) -> Result<Self, (Part, &'static str)> {
         let certificates = certificates(chain).map_err(|problem| (Part::Chain, problem))?;
         let private = PrivateKeyDer::from_pem_slice(key)
@@ -90,10 +90,11 @@ impl Identity {
         provider
             .key_provider
             .load_private_key(private.clone_key())
-            .map_err(|_| (Part::Key, "a private key of its kind cannot be used"))?;
-        // It would be found out by a panic of the HTTP client otherwise.
+            .map_err(|_| (Part::Key, "its kind of private key is not supported"))?;
+        // Checks here that the key fits the certificate. Otherwise the HTTP client would panic
+        // later.
         CertifiedKey::from_der(certificates, private, &provider)
-            .map_err(|_| (Part::Chain, "its first certificate is not that of the key"))?;
+            .map_err(|_| (Part::Chain, "its first certificate does not match the key"))?;
         Ok(Self {
             chain: chain.to_vec(),
             key: key.to_vec(),

@@ -6,37 +6,37 @@ use ssh_key::{Algorithm, HashAlg, PublicKey};
 
 use crate::glob;
 
-/// The lines of a `known_hosts` file. Certificates of authorities are not supported: no server is
-/// asked for one, and a host that nothing but an authority speaks for is refused.
+/// The lines of a `known_hosts` file. Certificates of host authorities are not supported: towline
+/// asks no server for one, so it refuses a host that only an authority vouches for.
 pub(in crate::source::git) struct KnownHosts(Vec<Entry>);
 
-/// What is wrong where a host's key is known by a certificate only.
+/// The problem with a host for which the file has only an authority.
 const ONLY_AUTHORITY: &str = "it has an authority for the host (@cert-authority) and none of the \
                               host's own keys, and host certificates are not read: add the output \
                               of ssh-keyscan, once you have made sure that it is right";
 
-/// What is to be thought of a server's key.
+/// How a server's key compares with the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::source::git) enum HostKey {
-    /// It is that of the host.
+    /// The file has this key for the host.
     Known,
-    /// Nothing is known of the host.
+    /// The file has no line for the host.
     Unknown,
-    /// The host has other keys.
+    /// The file has other keys for the host.
     Changed,
-    /// A line says that it must not be used.
+    /// A line marks the key as revoked.
     Revoked,
 }
 
 impl KnownHosts {
-    /// Reads a file; the error is what is wrong with it. A line that cannot be read is an error: it
-    /// might be the one that revokes a key.
+    /// Reads a file. The error says what is wrong. A line that cannot be read is an error, because
+    /// the line may revoke a key.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let lines: Vec<Entry> = text
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            .map(|line| parse(line).ok_or("a line in it is not that of a known_hosts file"))
+            .map(|line| parse(line).ok_or("a line in it is not in the known_hosts format"))
             .collect::<Result<_, _>>()?;
         let has = |marker: Option<&Marker>| lines.iter().any(|line| line.marker() == marker);
         match (has(None), has(Some(&Marker::CertAuthority))) {
@@ -46,14 +46,14 @@ impl KnownHosts {
         }
     }
 
-    /// What is wrong with the file for a host, before the host is asked.
+    /// A problem with the file's lines for a host, found before the connection is made.
     pub(super) fn problem(&self, host: &str, port: u16) -> Option<&'static str> {
         let name = name(host, port);
         let has = |marker: Option<&Marker>| self.lines(&name).any(|line| line.marker() == marker);
         (has(Some(&Marker::CertAuthority)) && !has(None)).then_some(ONLY_AUTHORITY)
     }
 
-    /// What is to be thought of `key` as that of a host.
+    /// Compares `key` with the lines for a host.
     pub(in crate::source::git) fn judge(&self, host: &str, port: u16, key: &PublicKey) -> HostKey {
         let name = name(host, port);
         let is_key = |line: &&Entry| line.public_key().key_data() == key.key_data();
@@ -72,20 +72,21 @@ impl KnownHosts {
         }
     }
 
-    /// The lines for the host of that name.
+    /// The lines for the host called `name`.
     fn lines<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Entry> {
         self.0.iter().filter(move |line| is_for(line, name))
     }
 
-    /// The algorithms of the keys that are known of a host, which a server must be asked for: it
-    /// may have keys of other kinds as well. None where nothing is known.
+    /// The algorithms of a host's known keys. The client must ask the server for one of these,
+    /// because the server may also have keys of other kinds. None if the file has no key for the
+    /// host.
     pub(in crate::source::git) fn algorithms(&self, host: &str, port: u16) -> Vec<Algorithm> {
         let name = name(host, port);
         let mut found = Vec::new();
         let hosts = self.lines(&name).filter(|line| line.marker().is_none());
         for algorithm in hosts.map(|line| line.public_key().algorithm()) {
             let signatures = match algorithm {
-                // One kind of key, of which SHA-1 signatures are not taken.
+                // An RSA key can sign with several hashes. SHA-1 is left out.
                 Algorithm::Rsa { .. } => [HashAlg::Sha512, HashAlg::Sha256]
                     .map(|hash| Algorithm::Rsa { hash: Some(hash) })
                     .to_vec(),
@@ -101,9 +102,10 @@ impl KnownHosts {
     }
 }
 
-/// Reads a line; none if it is not one of the format.
+/// Reads a line. None if the line does not have the format.
 fn parse(line: &str) -> Option<Entry> {
-    // OpenSSH takes any space between fields and anything as a comment; ssh-key takes neither.
+    // OpenSSH takes any white space between fields, and any text as a comment. The ssh-key crate
+    // takes neither, so the line is normalised first.
     let count = 3 + usize::from(line.starts_with('@'));
     let fields: Vec<&str> = line.split_ascii_whitespace().take(count).collect();
     let entry: Entry = fields.join(" ").parse().ok()?;
@@ -114,7 +116,7 @@ fn parse(line: &str) -> Option<Entry> {
     is_whole.then_some(entry)
 }
 
-/// Whether a line is for the host of that name. One pattern has to match, and no negated one may.
+/// Whether a line is for the host called `name`: one pattern must match, and no negated pattern.
 fn is_for(entry: &Entry, name: &str) -> bool {
     let matches =
         |pattern: &str| glob::matches(pattern.to_ascii_lowercase().as_bytes(), name.as_bytes());
@@ -130,7 +132,7 @@ fn is_for(entry: &Entry, name: &str) -> bool {
     }
 }
 
-/// What a host is called in the file.
+/// The name of a host in the file.
 fn name(host: &str, port: u16) -> String {
     let host = host.to_ascii_lowercase();
     match port {
@@ -156,7 +158,7 @@ mod tests {
     #[test]
     fn lines_mean_what_openssh_takes_them_to_mean() {
         use HostKey::{Changed, Known, Revoked, Unknown};
-        // The hash is that of example.com, out of OpenSSH.
+        // OpenSSH made this hash of example.com.
         let hashed = "|1|O33ESRMWPVkMYIwJ1Uw+n877jTo=|nuuC5vEqXlEZ/8BXQR7m619W6Ak=";
         for (lines, host, port, standing) in [
             (format!("h {ONE}"), "h", 22, Known),
@@ -208,15 +210,15 @@ mod tests {
             ("# nothing\n", "it holds no host key"),
             (
                 "h ssh-ed25519",
-                "a line in it is not that of a known_hosts file",
+                "a line in it is not in the known_hosts format",
             ),
             (
                 "h ssh-ed25519 AAAA",
-                "a line in it is not that of a known_hosts file",
+                "a line in it is not in the known_hosts format",
             ),
             (
                 "@other h ssh-ed25519 AAAA",
-                "a line in it is not that of a known_hosts file",
+                "a line in it is not in the known_hosts format",
             ),
         ] {
             assert_eq!(KnownHosts::parse(text).err(), Some(problem), "{text}");

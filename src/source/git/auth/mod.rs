@@ -1,4 +1,4 @@
-//! How towline proves to a remote who it is, and by what it knows the remote.
+//! Credentials for a remote, and how a remote's identity is checked.
 
 mod https;
 mod known_hosts;
@@ -21,25 +21,26 @@ pub(super) use known_hosts::HostKey;
 pub(super) use proxy::TunnelError;
 pub(super) use ssh::Ssh;
 
-/// What a remote is shown, and what it must show. Made of a Secret by [`Credentials::from_secret`].
+/// The credentials for a remote, and the checks of its identity. [`Credentials::from_secret`] makes
+/// them from a Secret.
 ///
-/// Equal if every value is. Two requests share an answer only if their credentials are equal; other
-/// requests for the same URL share the object database alone, and each proves its access by a
-/// connection of its own.
+/// Two credentials are equal if all values are equal. Two requests share an answer only if their
+/// credentials are equal. Other requests for the same URL share the object database, but each makes
+/// its own connection to prove its access.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Credentials {
-    /// Nothing: a public repository.
+    /// No credentials: a public repository.
     #[default]
     None,
-    /// For `https://`, and `http://` where there is nothing but a password or a token.
+    /// For `https://` URLs. Also for `http://` URLs, if there is only a password or a token.
     Https(Arc<Https>),
     /// For `ssh://` and `git@host:path`.
     Ssh(Arc<Ssh>),
 }
 
 impl fmt::Debug for Credentials {
-    /// Names the kind and never its contents.
+    /// Prints the kind and never the contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::None => "None",
@@ -50,12 +51,12 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Shortest value that is looked for in a server's words, in bytes; a shorter one is part of any
-    /// word, and to cut it out would tell it.
+    /// Values shorter than this, in bytes, are not redacted: they match ordinary words, and the
+    /// gaps would reveal them.
     const MIN_HIDDEN: usize = 4;
 
-    /// What the server of the repository at `url` says, without control characters and without what
-    /// it was shown: one that is hostile, or merely talkative, repeats it in its errors.
+    /// Removes control characters and the credentials from a text of the server at `url`. A server
+    /// may repeat its input in an error.
     pub(super) fn hide(&self, url: &str, words: &str) -> String {
         let mut values = match self {
             Self::None => Vec::new(),
@@ -64,7 +65,7 @@ impl Credentials {
         };
         values.extend(url::secrets(url).map(str::to_owned));
         values.retain(|value| value.len() >= Self::MIN_HIDDEN);
-        // One may be part of another.
+        // The longest first, because one value may be part of another.
         values.sort_by_key(|value| Reverse(value.len()));
         let words = printable(words);
         values
@@ -72,7 +73,7 @@ impl Credentials {
             .fold(words, |words: String, value| words.replace(value, "***"))
     }
 
-    /// What an HTTP request carries.
+    /// The credentials for an HTTP request.
     pub(super) fn https(&self) -> Option<&Https> {
         match self {
             Self::Https(https) => Some(https),
@@ -80,7 +81,7 @@ impl Credentials {
         }
     }
 
-    /// What an SSH connection takes.
+    /// The credentials for an SSH connection.
     pub(super) fn ssh(&self) -> Option<&Arc<Ssh>> {
         match self {
             Self::Ssh(ssh) => Some(ssh),

@@ -1,6 +1,6 @@
-//! The proxy that a repository is reached through. All that is used of it is its tunnel (`CONNECT`,
-//! RFC 9110, section 9.3.6), for http, https and ssh alike: what goes through is between us and the
-//! Git server.
+//! The proxy through which a repository is reached. towline uses only the proxy's tunnel
+//! (`CONNECT`, RFC 9110, section 9.3.6), for http, https and ssh alike. So the proxy does not take
+//! part in the exchange with the Git server.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,20 +15,21 @@ use tokio::net::TcpStream;
 use super::secret::{CredentialsError, Values, malformed, missing};
 use crate::source::git::url::{Address, SshUrl};
 
-/// The longest answer of a proxy, in bytes.
+/// The longest answer of a proxy that is read, in bytes.
 const MAX_ANSWER: usize = 8 << 10;
 
 const NO_ADDRESS: &str = "it is not http://host:port or https://host:port";
 
-/// A proxy. Made of a Secret by [`Proxy::from_secret`]; equal if every value is.
+/// A proxy. [`Proxy::from_secret`] makes it from a Secret. Two proxies are equal if all values are
+/// equal.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy(Arc<Parts>);
 
 #[derive(PartialEq, Eq)]
 struct Parts {
-    /// Whether it is spoken to over TLS.
+    /// Whether the connection to the proxy uses TLS.
     tls: bool,
-    /// A name or address; that of IPv6 in brackets.
+    /// A name or an address. An IPv6 address has brackets.
     host: String,
     port: u16,
     login: Option<(String, String)>,
@@ -36,7 +37,7 @@ struct Parts {
     http: ureq::Proxy,
 }
 
-/// Why there is no tunnel.
+/// Why the proxy made no tunnel.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::source::git) enum TunnelError {
     #[error("the proxy cannot be reached: {0}")]
@@ -45,25 +46,25 @@ pub(in crate::source::git) enum TunnelError {
     Login,
     #[error("the proxy answers with HTTP status {0}")]
     Status(u16),
-    #[error("the proxy's answer is not that of a proxy")]
+    #[error("the proxy's answer is not a valid answer to CONNECT")]
     Answer,
 }
 
 impl fmt::Debug for Proxy {
-    /// Names nothing of it.
+    /// Prints no value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Proxy(..)")
     }
 }
 
 impl Proxy {
-    /// What `data` of a Secret gives for the repository at `url`. The keys are Flux's: `address`, an
-    /// http or https URL of a host and a port, and for basic authentication `username` with
-    /// `password`.
+    /// Reads the proxy for the repository at `url` from `data` of a Secret. The keys are Flux's:
+    /// `address` is an http or https URL of a host and a port; `username` and `password` are for
+    /// basic authentication.
     ///
     /// # Errors
     ///
-    /// [`CredentialsError`]; no value is in its text.
+    /// [`CredentialsError`]. Its text holds no value.
     pub fn from_secret(
         url: &str,
         data: &BTreeMap<String, Vec<u8>>,
@@ -74,7 +75,7 @@ impl Proxy {
         let wrong = |problem| malformed("address", problem);
         let (tls, host, port) = parse(address).map_err(wrong)?;
         if tls && SshUrl::parse(url).is_some() {
-            return Err(wrong("SSH goes through a proxy with http:// only"));
+            return Err(wrong("for SSH, only a proxy with http:// is supported"));
         }
         let login = match (values.text("username")?, values.text("password")?) {
             (Some(user), Some(password)) => Some((user.to_owned(), password.to_owned())),
@@ -100,12 +101,12 @@ impl Proxy {
         })))
     }
 
-    /// For the HTTP client.
+    /// The proxy in the form that the HTTP client takes.
     pub(in crate::source::git) fn http(&self) -> ureq::Proxy {
         self.0.http.clone()
     }
 
-    /// A connection to a host through it.
+    /// Opens a connection to a host through the proxy.
     pub(in crate::source::git) async fn tunnel(
         &self,
         host: &str,
@@ -137,7 +138,8 @@ impl Proxy {
     }
 }
 
-/// Reads the head of an answer, and no byte more: what follows is the Git server's.
+/// Reads the head of the proxy's answer and not one byte more. The bytes after it come from the Git
+/// server.
 async fn status(stream: &mut TcpStream) -> Result<u16, TunnelError> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -155,7 +157,8 @@ async fn status(stream: &mut TcpStream) -> Result<u16, TunnelError> {
         .ok_or(TunnelError::Answer)
 }
 
-/// Whether `address` is https, its host and its port; the error is what is wrong with it.
+/// Splits `address` into: whether it is https, its host, and its port. The error says what is
+/// wrong.
 fn parse(address: &str) -> Result<(bool, String, u16), &'static str> {
     let (scheme, rest) = address.split_once("://").ok_or(NO_ADDRESS)?;
     let tls = match scheme.to_ascii_lowercase().as_str() {
@@ -165,7 +168,7 @@ fn parse(address: &str) -> Result<(bool, String, u16), &'static str> {
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains('@') {
-        return Err("a user belongs under username and password, not into the URL");
+        return Err("put the user under username and password, not in the URL");
     }
     let default_port = if tls { 443 } else { 80 };
     let Some(Address { host, port, .. }) = Address::parse(authority, default_port) else {
@@ -231,7 +234,7 @@ mod tests {
             (
                 http,
                 &[("address", "http://MARK:MARK@p:1")],
-                "a user belongs under username and password",
+                "put the user under username and password",
             ),
             (http, &[("address", "http://p:0")], "its port is not"),
             (http, &[("address", "http://p/MARK")], "it is not http://"),
@@ -244,7 +247,7 @@ mod tests {
             (
                 "git@git.example:r",
                 &[("address", "https://p")],
-                "SSH goes through a proxy with http:// only",
+                "for SSH, only a proxy with http:// is supported",
             ),
         ] {
             let error = Proxy::from_secret(url, &data(pairs)).unwrap_err();

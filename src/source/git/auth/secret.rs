@@ -1,4 +1,4 @@
-//! Credentials out of a Secret, by Flux's keys.
+//! Reads credentials from a Secret, by Flux's keys.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,20 +8,20 @@ use super::https::{self, Https, Identity, Part, Trust};
 use super::ssh::{Ssh, private_key};
 use crate::source::git::url::{Address, RemoteUrl};
 
-/// Keys that a Secret for an `http` or `https` URL may hold.
+/// The keys for an `http` or `https` URL.
 const HTTPS_KEYS: &str = "username and password, bearerToken, ca.crt, tls.crt and tls.key";
 
-/// Those for an `ssh` URL.
+/// The keys for an `ssh` URL.
 const SSH_KEYS: &str = "identity and known_hosts, password for an encrypted identity";
 
-/// Why a Secret cannot be used. Names keys, and never says what they hold.
+/// Why a Secret cannot be used. The text names keys and never a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
     /// The URL has another scheme.
     #[error("there are no credentials for URLs of this kind")]
     Scheme,
-    /// None of the keys that mean something for the URL.
+    /// The Secret has no key that fits the URL.
     #[error("the Secret has none of the keys for {scheme} URLs: {keys}")]
     Nothing {
         /// `https`, `http` or `ssh`.
@@ -29,18 +29,18 @@ pub enum CredentialsError {
         /// The keys, as text.
         keys: &'static str,
     },
-    /// A key that is always needed.
+    /// A required key is missing.
     #[error("the Secret has no {key}")]
     Absent {
         /// Which.
         key: &'static str,
     },
-    /// A key that another one needs.
+    /// A key is there without its partner.
     #[error("the Secret has {key} but not {missing}")]
     Missing {
-        /// Which is there.
+        /// The key that is there.
         key: &'static str,
-        /// Which is not.
+        /// The key that is missing.
         missing: &'static str,
     },
     /// A key without a value.
@@ -49,7 +49,7 @@ pub enum CredentialsError {
         /// Which.
         key: &'static str,
     },
-    /// Two ways to log in.
+    /// The Secret has two ways to log in.
     #[error("the Secret has both {one} and {other}: keep one of them")]
     Both {
         /// A key.
@@ -57,7 +57,7 @@ pub enum CredentialsError {
         /// Another.
         other: &'static str,
     },
-    /// A value that is not what its key says.
+    /// A value does not have the format that its key asks for.
     #[error("{key} in the Secret cannot be used: {problem}")]
     Malformed {
         /// Which.
@@ -68,17 +68,18 @@ pub enum CredentialsError {
 }
 
 impl Credentials {
-    /// What `data` of a Secret gives for the repository at `url`.
+    /// Reads the credentials for the repository at `url` from `data` of a Secret.
     ///
-    /// The keys are Flux's: `username` with `password`, or `bearerToken`; `ca.crt` (`caFile`), added
-    /// to the platform's authorities; `tls.crt` with `tls.key` (`certFile`, `keyFile`). Over SSH:
-    /// `identity`, with its passphrase in `password`, and `known_hosts`, which is required; `username`
-    /// wins over the user of the URL. Of two spellings the first wins. Keys for another scheme are
-    /// passed over, so that one Secret can serve both, but a Secret must hold something for this one.
+    /// The keys are Flux's. For HTTP: `username` with `password`, or `bearerToken`; `ca.crt` (or
+    /// `caFile`), in addition to the platform's authorities; `tls.crt` with `tls.key` (or
+    /// `certFile` with `keyFile`). For SSH: `identity`, with its passphrase in `password`;
+    /// `known_hosts`, which is required; `username`, which wins over the user in the URL. If both
+    /// spellings of a key are there, the first wins. Keys for another scheme are ignored, so one
+    /// Secret can serve both. The Secret must hold at least one key for this scheme.
     ///
     /// # Errors
     ///
-    /// [`CredentialsError`]; no value is in its text.
+    /// [`CredentialsError`]. Its text holds no value.
     pub fn from_secret(
         url: &str,
         data: &BTreeMap<String, Vec<u8>>,
@@ -92,11 +93,11 @@ impl Credentials {
     }
 }
 
-/// A Secret's data.
+/// The data of a Secret.
 pub(super) struct Values<'a>(pub(super) &'a BTreeMap<String, Vec<u8>>);
 
 impl<'a> Values<'a> {
-    /// The value of `key`, which is not empty.
+    /// The value of `key`. An empty value is an error.
     fn bytes(&self, key: &'static str) -> Result<Option<&'a [u8]>, CredentialsError> {
         match self.0.get(key) {
             Some(value) if value.is_empty() => Err(CredentialsError::Empty { key }),
@@ -104,7 +105,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The value of the first of two spellings that is there, with that spelling.
+    /// The value of the first spelling that is there, and that spelling.
     fn either(
         &self,
         keys: [&'static str; 2],
@@ -125,8 +126,8 @@ impl<'a> Values<'a> {
             .transpose()
     }
 
-    /// The value of `key` as text of one line: a line break at its end is the usual mistake, and
-    /// would be part of the password.
+    /// The value of `key` as one line of text. A line break at the end is cut off: it is a usual
+    /// mistake, and would become part of the password.
     pub(super) fn text(&self, key: &'static str) -> Result<Option<&'a str>, CredentialsError> {
         let text = self.lines(key)?;
         if text.is_some_and(|text| text.chars().any(char::is_control)) {
@@ -209,7 +210,7 @@ fn authorization(values: &Values<'_>) -> Result<Option<::http::HeaderValue>, Cre
         }
         (Some(user), Some(password), None) => Ok(https::basic(user, password)),
         (None, None, Some(token)) if token.bytes().any(|byte| !byte.is_ascii_graphic()) => {
-            let problem = "it holds a character that no token has";
+            let problem = "it holds a character that a token cannot have";
             Err(malformed("bearerToken", problem))
         }
         (None, None, Some(token)) => Ok(https::bearer(token)),

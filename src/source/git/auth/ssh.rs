@@ -1,4 +1,4 @@
-//! What SSH takes: a private key, and the host keys that are trusted.
+//! Credentials for SSH: a private key, and the trusted host keys.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use russh::keys::{Algorithm, Error, PrivateKey, decode_secret_key};
 
 use super::known_hosts::KnownHosts;
 
-/// What an SSH remote is shown, and what it must show.
+/// The credentials for an SSH remote, and the host keys to check.
 pub struct Ssh {
-    /// Who logs in, where the Secret names somebody.
+    /// The user to log in as, if the Secret has one.
     pub(in crate::source::git) user: Option<String>,
     pub(in crate::source::git) key: Arc<PrivateKey>,
     pub(in crate::source::git) known_hosts: KnownHosts,
-    /// What they were read from, to compare by.
+    /// The text of the file, for comparison.
     known_hosts_text: String,
 }
 
@@ -41,12 +41,13 @@ impl Ssh {
     }
 }
 
-/// Reads a private key in the form of OpenSSH, PKCS#1, PKCS#8 or SEC1; the error is what is wrong.
+/// Reads a private key in the format of OpenSSH, PKCS#1, PKCS#8 or SEC1. The error says what is
+/// wrong.
 pub(super) fn private_key(
     text: &str,
     passphrase: Option<&str>,
 ) -> Result<PrivateKey, &'static str> {
-    // Without the passphrase first: a plain key may have a password beside it.
+    // Tries without the passphrase first: the Secret may hold a password beside a plain key.
     let plain = decode_secret_key(text, None);
     let key = match (plain, passphrase) {
         (Ok(key), _) => key,
@@ -56,12 +57,12 @@ pub(super) fn private_key(
         (Err(_), None) if text.contains("ENCRYPTED") => {
             return Err("it is encrypted, and the Secret has no password for it");
         }
-        (Err(_), None) => return Err("it is not a private key that can be used"),
+        (Err(_), None) => return Err("it is not a supported private key"),
         (_, Some(passphrase)) => decode_secret_key(text, Some(passphrase))
             .map_err(|_| "it is not a private key, or password is not its passphrase")?,
     };
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(key),
-        _ => Err("it is neither an ed25519, an ecdsa nor an rsa key"),
+        _ => Err("it is not an ed25519, ecdsa or rsa key"),
     }
 }

@@ -1,4 +1,4 @@
-//! Credentials over HTTP, right and wrong, and where they go.
+//! Credentials over HTTP, right and wrong, and the servers that get them.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ fn request(remote: &Remote, secret: &[(&str, &str)]) -> FetchRequest {
     }
 }
 
-/// The whole text of a failure, which shows no secret.
+/// The full text of a failure. Checks that it shows no secret.
 async fn refusal(cache: &Cache, request: FetchRequest) -> String {
     let error = cache.fetch(request).await.unwrap_err();
     let text = crate::chain(&error);
@@ -55,7 +55,7 @@ async fn passwords_and_tokens_right_and_wrong() {
     assert!(text.ends_with(refused), "{text}");
 }
 
-/// One database, and yet every credential has to be accepted by the server itself.
+/// There is one database, but the server must accept each credential.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_never_shared_between_credentials() {
     let remote = Remote::start().await;
@@ -102,7 +102,7 @@ async fn a_private_authority_and_a_client_certificate() {
         request(&closed, &[ca, ("tls.crt", &chain), ("tls.key", &key)]),
     )
     .await;
-    let unknown = "signed by an authority that is not known; ca.crt in the Secret adds one";
+    let unknown = "an unknown authority signed it; add the authority as ca.crt in the Secret";
     let unwanted = "the server wants another client certificate";
     for (remote, secret, wanted) in [
         (&open, &login[1..], unknown),
@@ -160,7 +160,7 @@ async fn a_redirect_to_another_server_carries_nothing() {
     home.redirect_to(&plain.url());
     let text = refusal(&cache, to("away.git")).await;
     assert!(
-        text.contains("redirects to where towline does not follow"),
+        text.contains("redirects to a URL that towline does not follow"),
         "{text}"
     );
     home.redirect_to(&home.url().replace("repo", "away"));

@@ -1,4 +1,4 @@
-//! What the cache makes of what is on disk.
+//! How the cache handles the files on disk.
 
 use futures::FutureExt as _;
 
@@ -123,7 +123,7 @@ async fn too_many_packs_start_a_new_generation() {
     assert!(last.listing("").is_ok());
 }
 
-/// Bytes that do not compress, others for every `seed`.
+/// Bytes that do not compress, different for every `seed`.
 fn noise(seed: u32, bytes: usize) -> Vec<u8> {
     let mut state = u64::from(seed) + 1;
     let mut next = || {
@@ -162,13 +162,13 @@ async fn the_folder_is_bounded_by_the_limit_and_one_fetch() {
     let mut request = remote.request(branch("main"));
     for round in 0..12 {
         let noise = noise(round, PUSH);
-        // An unrelated history each time, forced over the one before.
+        // Each round forces an unrelated history over the one before.
         let branch = format!("history-{round}");
         let commit = remote.commit(&branch, &[("a.yaml", Entry::File(&noise))]);
         remote.set("refs/heads/main", commit);
         request.known = Some(fetch(&cache, request.clone()).await);
         let bytes: u64 = files(folder.path()).iter().map(|(_, bytes)| bytes).sum();
-        // Beside the noise a pack has an index, and the folder some files of its own.
+        // In addition to the noise, a pack has an index, and the folder has some files of its own.
         assert!(bytes < LIMIT + PUSH as u64 + 20_000, "{round}: {bytes}");
     }
     assert_ne!(generations(&folder), ["1"], "the bound was met");

@@ -1,10 +1,10 @@
-//! Submodules: fetched where they are asked for, from the same server, and read as folders.
+//! Submodules: fetched if the request asks for them, from the same server, and read as folders.
 
 use git2::{Oid, Repository};
 
 use super::*;
 
-/// What a `.gitmodules` says: paths and URLs.
+/// The text of a `.gitmodules`, from paths and URLs.
 fn file(modules: &[(&str, &str)]) -> String {
     let modules = modules.iter();
     modules
@@ -12,7 +12,7 @@ fn file(modules: &[(&str, &str)]) -> String {
         .collect()
 }
 
-/// A commit of `repository` with one file more.
+/// Commits `repository` with one more file.
 fn lib(repository: &Repository, name: &str, content: &str) -> Oid {
     commit(
         repository,
@@ -21,7 +21,7 @@ fn lib(repository: &Repository, name: &str, content: &str) -> Oid {
     )
 }
 
-/// Has `repo.git` name `module` at `apps/lib`, by `url`.
+/// Adds the submodule `module` at `apps/lib` to `repo.git`, with the URL `url`.
 fn name(remote: &Remote, url: &str, module: Oid) {
     let modules = file(&[("apps/lib", url)]);
     remote.commit(
@@ -75,7 +75,7 @@ async fn a_submodule_is_a_folder_where_it_is_asked_for() {
     let deep = snapshot.listing("apps/lib/nested").unwrap();
     assert_eq!(snapshot.read(&deep.files[0]).unwrap(), b"deep: 1\n");
 
-    // Its commit is part of the tree around it, and of no other.
+    // The submodule's commit is part of the tree around it, and of no other tree.
     let content = |snapshot: &Snapshot, path| {
         let key = snapshot.listing(path).unwrap().key;
         (snapshot.tree_id(path).unwrap(), key)
@@ -90,7 +90,7 @@ async fn a_submodule_is_a_folder_where_it_is_asked_for() {
     assert!(paths(&moved.listing("apps").unwrap()).contains(&"apps/lib/y.yaml"));
     assert_eq!(generations(&folder), ["1"], "one object database");
 
-    // Who does not ask for them does not see them, though they are there.
+    // A request without submodules does not see them, though they are in the cache.
     let without = fetch(&cache, remote.request(branch("main"))).await;
     let listing = without.listing("apps").unwrap();
     assert_eq!(paths(&listing), ["apps/a.yaml"]);
@@ -105,7 +105,7 @@ async fn a_submodule_is_a_folder_where_it_is_asked_for() {
         "{error}"
     );
 
-    // While nothing moves, the submodules' servers are asked nothing.
+    // While nothing moves, the submodules' servers get no request.
     remote.requests();
     let known = FetchRequest {
         known: Some(moved),
@@ -114,7 +114,7 @@ async fn a_submodule_is_a_folder_where_it_is_asked_for() {
     let again = cache.fetch(known.clone()).await.unwrap();
     assert!(matches!(again, Fetched::Unchanged(_)));
     assert_eq!(remote.requests().len(), 1);
-    // Other credentials have to be accepted by each of them.
+    // Each server must accept other credentials.
     let other = FetchRequest {
         proven: false,
         ..known
@@ -147,7 +147,7 @@ async fn a_submodule_that_cannot_be_had_is_named() {
         assert!(text.starts_with("submodule apps/lib: "), "{text}");
         assert!(text.contains(wanted), "{text}");
         assert!(!format!("{text} {error:?}").contains("s3cret"), "{error:?}");
-        // Nobody else is hindered.
+        // Other requests are not affected.
         fetch(&cache, remote.request(branch("main"))).await;
     }
     let missing = Oid::from_str(&"2".repeat(40)).unwrap();
@@ -159,7 +159,7 @@ async fn a_submodule_that_cannot_be_had_is_named() {
         "{error:?}"
     );
 
-    // A folder that nothing names is left to whoever lists it.
+    // A submodule that `.gitmodules` does not name is an ordinary unfetched one.
     remote.commit(
         "main",
         &[

@@ -87,8 +87,8 @@ async fn paths_and_links() {
         ),
         (
             "modules/m",
-            "path modules/m is not a folder: modules/m is a submodule, which is fetched only with \
-             spec.recurseSubmodules of the GitRepository",
+            "path modules/m is not a folder: modules/m is a submodule, which is fetched only if \
+             spec.recurseSubmodules of the GitRepository is true",
         ),
         ("outside", "symbolic link outside/l leaves the repository"),
         ("outside/l", "symbolic link outside/l leaves the repository"),
@@ -167,7 +167,7 @@ async fn ignore_files_around_a_path_are_part_of_it() {
     let both = content(&[("apps/.towlineignore", FILE), ("b.yaml", FILE)]).await;
     let shown = both.clone().map(|(_, _, above)| above);
     let two = ".towlineignore apps/.towlineignore";
-    // What is in the folder itself is listed; the way is the one that was asked for.
+    // The folder's own file is in the listing. Files above it have the names of the requested path.
     assert_eq!(shown, [two, ".towlineignore", ".towlineignore", two]);
     assert_eq!(root[2], both[2], "the way through the link did not change");
     let same = content(&[("c.yaml", FILE)]).await;

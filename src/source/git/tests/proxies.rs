@@ -13,8 +13,8 @@ use crate::source::git::testing::{Authority, Sshd};
 const MARK: &str = "m4rk3r";
 const LOGIN: &str = "Proxy-Authorization: Basic dXNlcjptNHJrM3I="; // user:m4rk3r
 
-/// A proxy for `CONNECT` that leads everywhere to `target`, if it is shown `login`; returns where it
-/// is, and what it hears.
+/// A proxy for `CONNECT` that leads everywhere to `target`, if it gets `login`. Returns its
+/// address, and the list of received requests.
 async fn proxy(target: String, login: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -52,7 +52,7 @@ fn secret(pairs: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// What comes of a request through the proxy at `address` with and without the right password.
+/// Fetches through the proxy at `address` with and without the right password.
 async fn goes_through_the_proxy(request: FetchRequest, address: &str) {
     let (_folder, cache) = cache();
     let with = |password: &str| {
@@ -136,7 +136,7 @@ async fn ssh_goes_through_a_secrets_proxy() {
     assert!(heard.lock().unwrap().iter().all(|line| *line == asked));
 }
 
-/// The environment is the process's: the fetch runs in one of its own.
+/// The environment belongs to the process, so the fetch runs in a process of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_environment_names_the_proxy() {
     let remote = Remote::start().await;

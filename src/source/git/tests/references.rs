@@ -1,4 +1,4 @@
-//! Which commit a reference leads to.
+//! The commit that each reference resolves to.
 
 use super::*;
 
@@ -120,20 +120,20 @@ async fn every_kind_of_reference() {
         assert_eq!(snapshot.revision.to_string(), revision);
         snapshot.listing("").unwrap();
     }
-    // A commit that nothing points at: refused, unless the server allows it.
+    // A commit that no reference points at is refused, unless the server allows it.
     let error = cache.fetch(remote.request(commit(two))).await.unwrap_err();
     assert!(matches!(error, Error::CommitRefused { .. }), "{error}");
     remote.configure("uploadpack.allowReachableSHA1InWant", true);
     let snapshot = fetch(&cache, remote.request(commit(two))).await;
     assert_eq!(paths(&snapshot.listing("").unwrap()), ["a.yaml", "b.yaml"]);
-    // A known commit asks the server nothing.
+    // For a known commit, the server gets no request.
     remote.requests();
     let mut request = remote.request(commit(two));
     request.known = Some(snapshot);
     let known = cache.fetch(request.clone()).await.unwrap();
     assert!(matches!(known, Fetched::Unchanged(_)));
     assert_eq!(remote.requests().len(), 0);
-    // New credentials have to be accepted first.
+    // The server must accept new credentials first.
     request.proven = false;
     let proven = cache.fetch(request.clone()).await.unwrap();
     assert!(matches!(proven, Fetched::Unchanged(_)));
@@ -292,7 +292,7 @@ async fn an_annotated_tag_is_kept_with_its_commit() {
     let raw = by_branch.commit_object().unwrap();
     assert_eq!(raw.id, one.to_string());
     assert!(raw.raw.starts_with(b"tree "));
-    // The commit is there already, and the tag is not.
+    // The commit is there already, but the tag is not.
     remote.annotated_tag("v1", one);
     remote.set("refs/tags/light", one);
     let mut request = remote.request(Reference::Name("refs/tags/v1".into()));
@@ -340,7 +340,7 @@ async fn a_history_is_fetched_where_it_is_asked_for() {
     fetch(&cache, shallow.clone()).await;
     let snapshot = fetch(&cache, full.clone()).await;
     assert_eq!(commits(&snapshot), [1, 3]);
-    // What is new is added.
+    // The new commit is added.
     remote.commit("main", &[("b.yaml", FILE)]);
     fetch(&cache, shallow.clone()).await;
     full.known = Some(snapshot);
@@ -348,7 +348,7 @@ async fn a_history_is_fetched_where_it_is_asked_for() {
     assert_eq!(paths(&snapshot.listing("").unwrap()), ["a.yaml", "b.yaml"]);
     assert_eq!(*commits(&snapshot).last().unwrap(), 4);
 
-    // A server that knows nothing of shallow downloads says so, and hands out the whole.
+    // A server without shallow downloads says so, and sends the full history.
     remote.commit("main", &[("c.yaml", FILE)]);
     remote.behave(Behaviour::Whole);
     let error = cache.fetch(shallow).await.unwrap_err();

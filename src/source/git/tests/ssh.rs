@@ -88,12 +88,12 @@ async fn what_is_not_right_is_refused_and_said() {
         (
             &identity,
             &changed,
-            "it was changed, or somebody is in between",
+            "the server's key changed, or somebody intercepts the connection",
         ),
         (
             &identity,
             &unasked,
-            "has no host key of a kind that known_hosts",
+            "has no host key of the kinds in known_hosts",
         ),
         (&identity, &revoked, "says that it is revoked"),
         (
@@ -158,7 +158,7 @@ fn a_secret_for_ssh_that_cannot_be_used_says_which_key() {
         ),
         (
             &[("identity", MARK), ("known_hosts", &known)],
-            "identity in the Secret cannot be used: it is not a private key that can be used",
+            "identity in the Secret cannot be used: it is not a supported private key",
         ),
         (
             &[("identity", &locked), ("known_hosts", &known)],
@@ -176,8 +176,8 @@ fn a_secret_for_ssh_that_cannot_be_used_says_which_key() {
         ),
         (
             &[("identity", &identity), ("known_hosts", MARK)],
-            "known_hosts in the Secret cannot be used: a line in it is not that of a known_hosts \
-             file",
+            "known_hosts in the Secret cannot be used: a line in it is not in the known_hosts \
+             format",
         ),
         (
             &[("identity", &identity), ("known_hosts", "")],

@@ -1,4 +1,4 @@
-//! HTTP clients: one for each set of authorities, client certificate and proxy.
+//! HTTP clients, one for each combination of authorities, client certificate and proxy.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,46 +9,46 @@ use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConf
 
 use crate::source::git::auth::{Credentials, Identity, Proxy, Trust};
 
-/// Longest time for a connection to be made.
+/// The time limit for making a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest silence of a server. Git's own sends a sign of life every five seconds while it prepares
-/// a pack.
+/// The time limit for a silent server. Git's own server sends a keep-alive every five seconds while
+/// it prepares a pack.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections kept for the next poll: how many, how many a host, and for how long.
+/// Idle connections kept for the next poll: in total, for each host, and how long.
 const IDLE: (usize, usize, Duration) = (16, 4, Duration::from_secs(75));
-/// Buffers of a connection, in bytes; an idle one keeps them.
+/// The buffers of a connection, in bytes. An idle connection keeps them.
 const INPUT_BUFFER: usize = 32 << 10;
 const OUTPUT_BUFFER: usize = 16 << 10;
-/// Some servers give Git's answers to Git alone.
+/// Some servers answer Git requests only if the client calls itself git.
 const USER_AGENT: &str = concat!("git/2.0 (towline ", env!("CARGO_PKG_VERSION"), ")");
-/// Clients kept beside the plain one; the one that was not used for longest goes first.
+/// How many clients are kept beside the plain one. The least recently used one is dropped first.
 const MAX_SPECIAL: usize = 32;
 
-/// The clients of all exchanges. Each keeps idle connections of its own, so that none is ever used
+/// The clients of all exchanges. Each client has its own idle connections, so no connection is used
 /// for a request with another client certificate or other authorities.
 pub(in crate::source::git) struct Agents {
     plain: Agent,
-    /// The last used at the end.
+    /// In order of use, the latest last.
     special: Mutex<Vec<(Kind, Agent)>>,
 }
 
-/// What clients differ in.
+/// The settings in which clients differ.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Kind {
     trust: Trust,
     identity: Option<Identity>,
-    /// The environment's, where there is none.
+    /// None uses the environment's proxy.
     proxy: Option<Proxy>,
 }
 
-/// The clients of one exchange, and what its requests carry.
+/// The clients of one exchange, and whether its requests carry secrets.
 pub(super) struct Client {
-    /// For requests to where the credentials belong.
+    /// For requests to the server that the credentials are for.
     pub(super) trusted: Agent,
-    /// For all others: the same authorities, and no client certificate.
+    /// For requests to other servers: the same authorities, without the client certificate.
     pub(super) bare: Agent,
     pub(super) authorization: Option<HeaderValue>,
-    /// Whether there is anything that a request elsewhere goes without.
+    /// Whether requests to other servers must leave something out.
     pub(super) has_secrets: bool,
 }
 
@@ -72,7 +72,7 @@ impl Agents {
         }
     }
 
-    /// What requests with `credentials` go through.
+    /// The clients for requests with `credentials`.
     pub(super) fn client(&self, credentials: &Credentials, proxy: Option<&Proxy>) -> Client {
         let https = credentials.https();
         let bare = Kind {
@@ -112,13 +112,13 @@ impl Agents {
     }
 }
 
-/// The platform's authorities and those of `trust`, as Flux has it: a Secret made for one host must
-/// not break a redirect to, or a move to, a server with a public certificate.
+/// The platform's authorities and those of `trust`, as in Flux. A Secret for one host must not
+/// break a redirect to a server with a public certificate.
 fn roots(trust: &Trust) -> RootCerts {
     if trust.0.is_empty() {
         return RootCerts::PlatformVerifier;
     }
-    // What cannot be read is missing, as it is for the platform's verifier.
+    // A certificate that cannot be read is skipped, as the platform's verifier does.
     let platform = rustls_native_certs::load_native_certs().certs;
     let platform = platform
         .iter()
@@ -128,7 +128,7 @@ fn roots(trust: &Trust) -> RootCerts {
 
 fn client_certificate(identity: &Identity) -> Option<ClientCert> {
     let chain: Vec<_> = certificates(&identity.chain).collect();
-    // Parsed and matched when the credentials were made.
+    // The credentials' constructor has parsed both and has checked that they match.
     let key = PrivateKey::from_pem(&identity.key).ok()?;
     Some(ClientCert::new_with_certs(&chain, key))
 }
@@ -153,7 +153,7 @@ fn agent(kind: &Kind) -> Agent {
     config
         .tls_config(tls)
         .http_status_as_error(false)
-        // Each request decides anew what it may carry.
+        // Redirects are followed by `discover`, which decides for each request what it may carry.
         .max_redirects(0)
         .user_agent(USER_AGENT)
         .accept_encoding("identity")

@@ -1,4 +1,4 @@
-//! All that one fetch says to a server and hears from it, whatever the protocol.
+//! The state of one fetch's conversation with a server, for both protocols.
 
 use std::cell::RefCell;
 use std::io;
@@ -14,11 +14,11 @@ use crate::source::git::url::RemoteUrl;
 use crate::text::redact_url;
 
 thread_local! {
-    /// The exchange that this thread is in: libgit2 hands a transport nothing but the URL.
+    /// The exchange that this thread works for. libgit2 gives a transport only the URL.
     static CURRENT: RefCell<Option<Arc<Exchange>>> = const { RefCell::new(None) };
 }
 
-/// Where a server is, how it is reached, and what a fetch from it may cost.
+/// The server, how to reach it, and the limits of a fetch.
 #[derive(Clone, Copy)]
 pub(in crate::source::git) struct ExchangeOptions<'a> {
     pub(in crate::source::git) url: &'a str,
@@ -26,56 +26,56 @@ pub(in crate::source::git) struct ExchangeOptions<'a> {
     pub(in crate::source::git) credentials: &'a Credentials,
     pub(in crate::source::git) proxy: Option<&'a Proxy>,
     pub(in crate::source::git) deadline: Instant,
-    /// For the message when the deadline has passed.
+    /// The time limit, for the error message.
     pub(in crate::source::git) timeout: Duration,
     pub(in crate::source::git) max_bytes: u64,
 }
 
-/// The exchange that this thread is in.
+/// The exchange that this thread works for.
 pub(super) fn current() -> Option<Arc<Exchange>> {
     CURRENT.with_borrow(Clone::clone)
 }
 
-/// All that one fetch says to a server and hears from it.
+/// The state of one fetch's conversation with a server.
 #[derive(Debug)]
 pub(in crate::source::git) struct Exchange {
     pub(super) credentials: Credentials,
     proxy: Option<Proxy>,
     pub(super) client: Client,
-    /// Where the repository is, once redirects are known.
+    /// The repository's URL after redirects.
     pub(super) base: Mutex<RemoteUrl>,
     url: RemoteUrl,
-    /// As it was given.
+    /// The URL as given.
     url_text: String,
     deadline: Instant,
     timeout: Duration,
     max_bytes: u64,
     received: AtomicU64,
     failure: Mutex<Option<Failure>>,
-    /// What the server says to people meanwhile.
+    /// Messages of the server for people.
     remarks: Mutex<Remarks>,
 }
 
-/// Why an exchange ended early: libgit2 passes on nothing but a text.
+/// Why an exchange ended early. libgit2 keeps only the text of an error.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
     Late,
     TooLarge,
     Status(u16),
-    /// An answer to a request that went without the credentials.
+    /// An HTTP status for a request that was sent without the credentials.
     StatusElsewhere(u16),
     /// The server does not accept the key or the client certificate.
     Refused(Reported),
-    /// The server's own key is not the right one.
+    /// The server's host key is not accepted.
     HostKey(Reported),
-    /// The server's own certificate is not one to trust.
+    /// The server's certificate is not accepted.
     Certificate(Reported),
     NoRepository(Reported),
     Other(Reported),
 }
 
 impl Exchange {
-    /// The exchange that carries out an options.
+    /// Makes the exchange for `options`.
     pub(in crate::source::git) fn new(options: ExchangeOptions<'_>) -> Result<Arc<Self>, Error> {
         let url = RemoteUrl::parse(options.url)?;
         Ok(Arc::new(Self {
@@ -94,7 +94,7 @@ impl Exchange {
         }))
     }
 
-    /// Runs `work` with this exchange as the one that libgit2's connections belong to.
+    /// Runs `work` with this exchange as the one of the thread's libgit2 connections.
     pub(in crate::source::git) fn run<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
         struct Reset;
         impl Drop for Reset {
@@ -119,7 +119,7 @@ impl Exchange {
         self.deadline
     }
 
-    /// Adds to what was received, which may be too much.
+    /// Counts received bytes. Fails if there are too many.
     pub(super) fn count(&self, bytes: usize) -> io::Result<()> {
         let before = self.received.fetch_add(bytes as u64, Ordering::Relaxed);
         match before + bytes as u64 > self.max_bytes {
@@ -128,7 +128,7 @@ impl Exchange {
         }
     }
 
-    /// Whether there is time left; if not, that is the exchange's failure.
+    /// Whether the deadline has not passed. If it has, records that as the failure.
     pub(in crate::source::git) fn in_time(&self) -> bool {
         let late = Instant::now() >= self.deadline;
         if late {
@@ -137,7 +137,7 @@ impl Exchange {
         !late
     }
 
-    /// Keeps what the server says to people, for the error in case that the fetch fails.
+    /// Keeps a message of the server for people, for use in an error.
     pub(in crate::source::git) fn remark(&self, words: &[u8]) {
         self.remarks().add(words);
     }
@@ -146,7 +146,7 @@ impl Exchange {
         self.remarks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the error that libgit2 came back with means, with what the server said.
+    /// Translates an error of libgit2, with the recorded failure and the server's messages.
     pub(in crate::source::git) fn explain(&self, error: &git2::Error) -> Error {
         let remarks = self.remarks().text();
         self.meaning(error)
@@ -160,7 +160,7 @@ impl Exchange {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         match failure.clone() {
             None => {
-                // It may hold words of the server.
+                // The text may hold words of the server.
                 let words = hide(error.message());
                 let error = git2::Error::new(error.code(), error.class(), words);
                 Error::from_remote(&self.url_text, &error)
@@ -195,7 +195,7 @@ impl Exchange {
         }
     }
 
-    /// Keeps the first failure, and makes an error of it for libgit2.
+    /// Records the first failure, and makes an error of it for libgit2.
     pub(super) fn fail(&self, failure: Failure) -> io::Error {
         let text = format!("{failure:?}");
         self.failure

@@ -1,10 +1,10 @@
-//! Git's smart HTTP protocol, below libgit2: what it asks for as requests of our own HTTP client.
+//! Git's smart HTTP protocol for libgit2, on our own HTTP client.
 //!
-//! libgit2's own client knows no deadline, sends a request's head and body as two segments without
-//! `TCP_NODELAY` (40 ms a request against a server that delays its acknowledgements, twice a
-//! fetch), opens a connection for every poll, bounds no answer, and can trust one set of
-//! certificates per process only. This one has the deadline of the fetch on every read, keeps
-//! connections between polls, and counts bytes.
+//! libgit2's own client has no deadline, no limit on an answer, and one set of certificates for the
+//! whole process. It opens a connection for every poll. It sends the head and body of a request in
+//! two segments without `TCP_NODELAY`, which costs 40 ms a request against a server that delays its
+//! acknowledgements. This client applies the fetch's deadline to every read, keeps connections
+//! between polls, and counts bytes.
 
 use std::io::{self, Read, Write};
 use std::sync::{Arc, PoisonError};
@@ -20,9 +20,9 @@ use crate::source::error::Reported;
 use crate::source::git::auth::TunnelError;
 use crate::source::git::url::{HttpUrl, RemoteUrl};
 
-/// Redirects of the first request that are followed, as Git does.
+/// How many redirects of the first request are followed, as in Git.
 const MAX_REDIRECTS: usize = 5;
-/// Reads of an answer's rest, so that its connection can be used again.
+/// How many reads may finish an answer so that its connection can be used again.
 const MAX_REST_READS: usize = 16;
 
 impl Exchange {
@@ -38,7 +38,7 @@ impl Exchange {
         self.fail(Failure::Other(Reported::new(text)))
     }
 
-    /// Sends a request, and returns its answer's body.
+    /// Sends a request and returns the body of the answer.
     fn ask(&self, service: Service, body: &[u8]) -> io::Result<ureq::BodyReader<'static>> {
         let (url, answer, wanted) = match service {
             Service::UploadPackLs => {
@@ -65,18 +65,18 @@ impl Exchange {
         }
         let content_type = answer.headers().get("content-type");
         if content_type.map(|value| value.as_bytes()) != Some(wanted.as_bytes()) {
-            return Err(self.fail_with("the answer is not that of a Git server"));
+            return Err(self.fail_with("the answer does not come from a Git server"));
         }
         if service == Service::UploadPackLs
             && let Some(base) = url.base()
         {
-            // Later requests go where the first one was redirected to.
+            // Later requests go to the server that the first request was redirected to.
             *self.base.lock().unwrap_or_else(PoisonError::into_inner) = RemoteUrl::Http(base);
         }
         Ok(answer.into_body().into_reader())
     }
 
-    /// The first request, with the URL that it ended up at.
+    /// Sends the first request, follows its redirects, and returns the final URL.
     fn discover(&self) -> io::Result<(HttpUrl, Response<Body>)> {
         let mut url = self.endpoint("info/refs", "service=git-upload-pack")?;
         for _ in 0..=MAX_REDIRECTS {
@@ -87,7 +87,9 @@ impl Exchange {
             let location = answer.headers().get("location");
             let next = location.and_then(|value| url.follow(value.to_str().ok()?));
             let Some(next) = next else {
-                return Err(self.fail_with("the server redirects to where towline does not follow"));
+                return Err(
+                    self.fail_with("the server redirects to a URL that towline does not follow")
+                );
             };
             self.finish(answer.into_body().into_reader());
             url = next;
@@ -95,7 +97,7 @@ impl Exchange {
         Err(self.fail_with("the server redirects too often"))
     }
 
-    /// One request: a POST of `body`, or a GET. Only the server of the URL as given is shown the
+    /// Sends one request: a POST of `body`, or a GET. Only the server of the given URL gets the
     /// credentials.
     fn send(&self, url: &HttpUrl, body: Option<&[u8]>) -> io::Result<Response<Body>> {
         if !self.in_time() {
@@ -137,8 +139,8 @@ impl Exchange {
         matches!(self.url(), RemoteUrl::Http(home) if home.same_origin(url))
     }
 
-    /// Reads the little that may be left (the last chunk's mark), so that the connection can be
-    /// used again.
+    /// Reads the rest of an answer (the mark of the last chunk), so that the connection can be used
+    /// again.
     fn finish(&self, mut answer: ureq::BodyReader<'static>) {
         let mut rest = [0; 4096];
         for _ in 0..MAX_REST_READS {
@@ -156,7 +158,7 @@ impl Exchange {
             RemoteUrl::Ssh(_) => None,
         };
         drop(base);
-        url.ok_or_else(|| self.fail_with("its URL has no place for a service of Git"))
+        url.ok_or_else(|| self.fail_with("no URL of a Git service can be made from its URL"))
     }
 }
 
@@ -225,12 +227,12 @@ impl Drop for Stream {
     }
 }
 
-/// What an error of the HTTP client means. Those of TLS say what to do about it.
+/// Translates an error of the HTTP client. TLS errors say how to solve the problem.
 fn failure_of(error: &ureq::Error) -> Failure {
     if let ureq::Error::ConnectProxyFailed(why) = error {
         return match why.contains("407") {
             true => Failure::Refused(Reported::new(&TunnelError::Login.to_string())),
-            false => Failure::Other(Reported::new(&format!("there is no tunnel: {why}"))),
+            false => Failure::Other(Reported::new(&format!("the proxy opened no tunnel: {why}"))),
         };
     }
     let tls = match error {
@@ -241,7 +243,7 @@ fn failure_of(error: &ureq::Error) -> Failure {
     match tls {
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             Failure::Certificate(Reported::new(
-                "it is signed by an authority that is not known; ca.crt in the Secret adds one",
+                "an unknown authority signed it; add the authority as ca.crt in the Secret",
             ))
         }
         Some(rustls::Error::AlertReceived(

@@ -1,4 +1,4 @@
-//! What libgit2 says to a server, as our own HTTP and SSH clients say it.
+//! libgit2's transports, on our own HTTP and SSH clients.
 
 mod agents;
 mod exchange;
@@ -11,15 +11,15 @@ use git2::transport::Transport;
 pub(super) use agents::Agents;
 pub(super) use exchange::{Exchange, ExchangeOptions};
 
-/// Registers this module for `http://` and `https://`, and for `ssh://`.
+/// Registers this module for `http://`, `https://` and `ssh://`.
 ///
 /// # Safety
 ///
-/// No other thread may use libgit2's transports meanwhile.
+/// No other thread may use libgit2's transports at the same time.
 #[allow(unsafe_code)]
 pub(in crate::source::git) unsafe fn register() -> Result<(), git2::Error> {
     for scheme in ["http", "https", "ssh"] {
-        // SAFETY: as this function's.
+        // SAFETY: the caller guarantees the same.
         unsafe { git2::transport::register(scheme, transport)? };
     }
     Ok(())

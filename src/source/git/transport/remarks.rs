@@ -1,9 +1,9 @@
-//! What a server says to people while it works: Git shows it after `remote:`.
+//! Messages of a server for people. Git shows them after `remote:`.
 
 /// The most that is kept, in bytes.
 const MAX: usize = 2048;
 
-/// How lines begin that only say how far the server is.
+/// The beginnings of lines that only report progress.
 const PROGRESS: [&str; 5] = [
     "Enumerating objects",
     "Counting objects",
@@ -12,19 +12,19 @@ const PROGRESS: [&str; 5] = [
     "Total ",
 ];
 
-/// The last words of a server.
+/// The last messages of a server.
 #[derive(Debug, Default)]
 pub(super) struct Remarks(Vec<u8>);
 
 impl Remarks {
-    /// Adds words, which may begin and end within a line.
+    /// Adds text. It may begin and end inside a line.
     pub(super) fn add(&mut self, words: &[u8]) {
         self.0.extend_from_slice(words);
         let surplus = self.0.len().saturating_sub(MAX);
         self.0.drain(..surplus);
     }
 
-    /// What was said, without the reports of progress, on one line.
+    /// The messages on one line, without reports of progress.
     pub(super) fn text(&self) -> String {
         let text = String::from_utf8_lossy(&self.0);
         let lines = text.split(['\n', '\r']).map(str::trim);

@@ -1,10 +1,10 @@
-//! Git over SSH, below libgit2: one connection, one `git-upload-pack`, and its two streams.
+//! Git over SSH for libgit2: one connection that runs one `git-upload-pack`.
 //!
-//! On russh rather than on libgit2's own transport over libssh2: that one would bring OpenSSL, all
-//! of it in C; it knows no deadline once it is connected; and it offers a host key to a callback
-//! without asking the server for the kinds of key that `known_hosts` has. russh is pure Rust on the
-//! ring that TLS uses here already, and asynchronous, so that a deadline cancels whatever it waits
-//! for. It costs about a hundred small crates and two minutes of one processor in a clean build.
+//! This uses russh and not libgit2's own transport over libssh2, for three reasons. libssh2 brings
+//! OpenSSL, all in C. It has no deadline after the connection is made. It offers a host key to a
+//! callback without asking the server for the kinds of key in `known_hosts`. russh is pure Rust,
+//! uses the ring crate that TLS uses here already, and is asynchronous, so a deadline cancels every
+//! wait. It costs about a hundred small crates, and two minutes of one processor in a clean build.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -27,21 +27,21 @@ use crate::source::git::auth::{HostKey, Proxy, Ssh, TunnelError};
 use crate::source::git::url::{Address, RemoteUrl, SSH_USER};
 use crate::text::{printable, start};
 
-/// Longest time for a connection to be made.
+/// The time limit for making a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest silence of a server, as over HTTP.
+/// The time limit for a silent server, as over HTTP.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
-/// What is kept of a server's words to people, in bytes.
+/// How much of the server's messages for people is kept, in bytes.
 const MAX_WORDS: usize = 300;
 
-/// Where libgit2's calls go.
+/// Receives libgit2's calls.
 pub(super) struct Subtransport {
     pub(super) exchange: Arc<Exchange>,
     pub(super) credentials: Arc<Ssh>,
 }
 
 impl SmartSubtransport for Subtransport {
-    /// Called once: what is not RPC keeps its stream.
+    /// libgit2 calls this once, because the transport is not RPC and keeps its stream.
     fn action(
         &self,
         _url: &str,
@@ -70,16 +70,16 @@ struct Stream {
 
 /// A running `git-upload-pack`.
 struct Session {
-    /// The connection ends with it.
+    /// Held because the connection ends when it is dropped.
     _connection: Handle<Checker>,
     channel: Channel<client::Msg>,
-    /// What was received and not read yet.
+    /// Received bytes that are not read yet.
     pending: io::Cursor<Vec<u8>>,
     words: String,
 }
 
 impl Stream {
-    /// Waits for `work`, but not beyond the exchange's deadline, nor longer than `bound`.
+    /// Waits for `work`, but at most until the exchange's deadline, and at most for `bound`.
     fn wait<T>(
         exchange: &Exchange,
         bound: Duration,
@@ -141,12 +141,12 @@ impl Write for Stream {
 }
 
 impl Session {
-    /// Whether nothing of what was received is left.
+    /// Whether all received bytes are read.
     fn is_read(&self) -> bool {
         self.pending.position() == self.pending.get_ref().len() as u64
     }
 
-    /// Waits for more of the server's answer.
+    /// Waits for more of the server's data.
     async fn receive(&mut self) -> Result<(), Failure> {
         while self.is_read() {
             match self.channel.wait().await {
@@ -156,7 +156,7 @@ impl Session {
                     let text = String::from_utf8_lossy(&data);
                     self.words.push_str(start(&printable(&text), room));
                 }
-                // The exit status and the server's last words may follow an end of the data.
+                // The exit status and the last messages may come after the end of the data.
                 Some(ChannelMsg::Close) | None => return Err(self.ended()),
                 Some(_) => (),
             }
@@ -171,7 +171,7 @@ impl Session {
         }
     }
 
-    /// An end that libgit2 did not ask for.
+    /// The error for an end that libgit2 did not ask for.
     fn ended(&self) -> Failure {
         let words = self.words.to_lowercase();
         let mut text = "the server ended the connection".to_owned();
@@ -191,7 +191,7 @@ impl Session {
     }
 }
 
-/// Connects, checks the host's key, logs in and starts the service.
+/// Connects, checks the host's key, logs in, and starts the service.
 async fn open(exchange: &Exchange, credentials: &Arc<Ssh>) -> Result<Session, Failure> {
     let other = |text: &str| Failure::Other(Reported::new(text));
     let RemoteUrl::Ssh(url) = exchange.url() else {
@@ -237,7 +237,7 @@ async fn open(exchange: &Exchange, credentials: &Arc<Ssh>) -> Result<Session, Fa
                     ..
                 },
             ) => Failure::HostKey(Reported::new(
-                "the server has no host key of a kind that known_hosts in the Secret has",
+                "the server has no host key of the kinds in known_hosts of the Secret",
             )),
             (None, error) => other(&error.to_string()),
         }
@@ -257,7 +257,7 @@ async fn open(exchange: &Exchange, credentials: &Arc<Ssh>) -> Result<Session, Fa
     })
 }
 
-/// A connection to the host, through a proxy's tunnel where there is one.
+/// A connection to the host, through the proxy's tunnel if there is a proxy.
 async fn connect(address: &Address, proxy: Option<&Proxy>) -> Result<TcpStream, Failure> {
     let failed = |text: String| Failure::Other(Reported::new(&text));
     let stream = match proxy {
@@ -289,7 +289,7 @@ async fn log_in(
     let hash = match credentials.key.algorithm().is_rsa() {
         true => match connection.best_supported_rsa_hash().await.map_err(failed)? {
             Some(Some(hash)) => Some(hash),
-            // The server does not say; never SHA-1.
+            // The server does not say which hashes it takes. SHA-1 is never used.
             _ => Some(HashAlg::Sha512),
         },
         false => None,
@@ -307,7 +307,7 @@ async fn log_in(
     }
 }
 
-/// Decides on the server's key, before anything is said to it.
+/// Checks the server's key before any credentials are sent.
 struct Checker {
     credentials: Arc<Ssh>,
     host: String,
@@ -332,7 +332,7 @@ impl client::Handler for Checker {
             HostKey::Unknown => "known_hosts in the Secret has no key of this host",
             HostKey::Revoked => "known_hosts in the Secret says that it is revoked",
             HostKey::Changed => {
-                "known_hosts in the Secret has another: it was changed, or somebody is in between"
+                "known_hosts in the Secret has another key: the server's key changed, or somebody intercepts the connection"
             }
         };
         let cause = Reported::new(&format!("the server's key is {print}; {problem}"));

@@ -1,4 +1,4 @@
-//! The server in a URL, read by what the HTTP client reads it by.
+//! The server in a URL, parsed with the HTTP client's own type.
 
 use ::http::uri::Authority;
 
@@ -6,14 +6,14 @@ use ::http::uri::Authority;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source::git) struct Address {
     pub(in crate::source::git) user: Option<String>,
-    /// In lower case; an address of IPv6 without its brackets.
+    /// In lower case. An IPv6 address has no brackets.
     pub(in crate::source::git) host: String,
     pub(in crate::source::git) port: u16,
 }
 
 impl Address {
-    /// Reads the part of a URL between `://` and the path; none if it has no host, or a port that is no
-    /// number.
+    /// Reads the part of a URL between `://` and the path. None if the host is missing or the port
+    /// is not a number.
     pub(in crate::source::git) fn parse(text: &str, default_port: u16) -> Option<Self> {
         let authority: Authority = text.parse().ok()?;
         let (user, server) = match authority.as_str().rsplit_once('@') {
@@ -35,7 +35,7 @@ impl Address {
         })
     }
 
-    /// `host:port`, with an address of IPv6 in brackets, and the port left out where it is `default_port`.
+    /// `host:port`. An IPv6 address has brackets. The port is left out if it is `default_port`.
     pub(in crate::source::git) fn server(&self, default_port: u16) -> String {
         let host = match self.host.contains(':') {
             true => format!("[{}]", self.host),

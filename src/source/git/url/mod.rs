@@ -1,4 +1,4 @@
-//! URLs of repositories: which are allowed, and which are the same repository.
+//! URLs of repositories: which URLs are allowed, and which name the same repository.
 
 mod address;
 mod ssh;
@@ -12,10 +12,10 @@ pub(super) use address::Address;
 pub(super) use ssh::SshUrl;
 pub(super) use web::HttpUrl;
 
-/// Who logs in over SSH where neither the Secret nor the URL says.
+/// The SSH user, if neither the Secret nor the URL has one.
 pub(super) const SSH_USER: &str = "git";
 
-/// Where a repository is.
+/// The URL of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RemoteUrl {
     /// `http://…` or `https://…`.
@@ -25,8 +25,8 @@ pub(super) enum RemoteUrl {
 }
 
 impl RemoteUrl {
-    /// Refuses what is neither an HTTP nor an SSH URL of something below a server's root: a local path or
-    /// `file://` would read the operator's own disk.
+    /// Parses a URL. Refuses everything except an HTTP or SSH URL with a path below the server's
+    /// root. A local path or `file://` would read the operator's own disk.
     pub(super) fn parse(url: &str) -> Result<Self, Error> {
         let ssh = || SshUrl::parse(url).map(Self::Ssh);
         HttpUrl::parse(url)
@@ -38,7 +38,7 @@ impl RemoteUrl {
             })
     }
 
-    /// Whether both are on one server: equal scheme, host and port.
+    /// Whether both have the same scheme, host and port.
     pub(super) fn same_server(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Http(one), Self::Http(other)) => one.same_origin(other),
@@ -57,20 +57,21 @@ impl RemoteUrl {
     }
 }
 
-/// The name of the folder for `url`, fetched with or without its history: equal for URLs that differ
-/// only in the case of scheme and host, a default port, user information, or a trailing `/` or
-/// `.git`.
+/// The name of the folder for `url`, fetched with or without its history. The name is equal for
+/// URLs that differ only in the case of scheme and host, a default port, user information, or a
+/// trailing `/` or `.git`.
 pub(super) fn cache_key(url: &str, full_history: bool) -> String {
     let parsed = RemoteUrl::parse(url);
     let mut normalised = parsed.map_or_else(|_| url.to_owned(), |url| url.normalised());
     if full_history {
-        // No URL has a line break.
+        // The line break keeps the two apart: no URL has one.
         normalised.push_str("\nfull history");
     }
     hex::encode(Sha256::digest(normalised.as_bytes()))
 }
 
-/// The parts of `url` in which secrets hide: the user information, the query and its values.
+/// The parts of `url` that may hold secrets: the user information, the query, and the query's
+/// values.
 pub(super) fn secrets(url: &str) -> impl Iterator<Item = &str> {
     let (rest, query) = url.split_once('?').unwrap_or((url, ""));
     let rest = rest.split_once("://").map_or(rest, |(_, rest)| rest);

@@ -1,4 +1,4 @@
-//! Where a repository is that is reached over SSH.
+//! URLs of repositories that are reached over SSH.
 
 use super::address::Address;
 
@@ -9,13 +9,13 @@ const PORT: u16 = 22;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source::git) struct SshUrl {
     pub(in crate::source::git) address: Address,
-    /// As the server is told: absolute, or relative to the user's home.
+    /// The path that the server gets: absolute, or relative to the user's home.
     pub(in crate::source::git) path: String,
 }
 
 impl SshUrl {
-    /// Reads either form; a password in it makes it neither. A path that begins with `-` is refused,
-    /// as Git does: the server's shell would hand it to `git-upload-pack` as an option.
+    /// Parses both forms. None if the URL has a password. None if the path begins with `-`, as in
+    /// Git: the server's shell would take it as an option of `git-upload-pack`.
     pub(in crate::source::git) fn parse(url: &str) -> Option<Self> {
         if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return None;
@@ -23,7 +23,7 @@ impl SshUrl {
         let (authority, path) = match url.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ssh") => {
                 let (authority, path) = rest.split_at(rest.find('/')?);
-                // Git's: `/~user/r` is below that user's home.
+                // Git's rule: `/~user/r` is below that user's home.
                 let home = path.strip_prefix('/').filter(|path| path.starts_with('~'));
                 (authority, home.unwrap_or(path))
             }
@@ -40,8 +40,8 @@ impl SshUrl {
         })
     }
 
-    /// The command for the server's shell, with the path quoted as Git does: some servers take the
-    /// line apart themselves.
+    /// The command for the server's shell. The path is quoted as Git quotes it, because some
+    /// servers parse the line themselves.
     pub(in crate::source::git) fn command(&self) -> String {
         let mut quoted = String::with_capacity(self.path.len() + 2);
         for c in self.path.chars() {
@@ -53,7 +53,7 @@ impl SshUrl {
         format!("git-upload-pack '{quoted}'")
     }
 
-    /// The same for URLs of the same repository. Who asks is part of it: a path may be below that
+    /// Equal for URLs of the same repository. Includes the user, because a path may be below the
     /// user's home.
     pub(in crate::source::git) fn normalised(&self) -> String {
         let user = self.address.user.as_deref().unwrap_or(super::SSH_USER);
@@ -64,7 +64,7 @@ impl SshUrl {
     }
 }
 
-/// `[user@]host:path`; what has a `/` before the `:` is a path of this machine.
+/// Splits `[user@]host:path`. A text with a `/` before the `:` is a local path.
 fn scp(url: &str) -> Option<(&str, &str)> {
     let colon = match url.find('[') {
         // `[::1]:path`

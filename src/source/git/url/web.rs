@@ -1,4 +1,4 @@
-//! URLs of HTTP servers: a service's URL, redirects, and whether two URLs are of one server.
+//! URLs of HTTP servers: the URLs of services, redirects, and the comparison of servers.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use ::http::uri::Scheme;
 
 use super::address::Address;
 
-/// `http://…` or `https://…`, read by what the HTTP client reads it by.
+/// `http://…` or `https://…`, parsed with the HTTP client's own type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source::git) struct HttpUrl {
     uri: Uri,
@@ -22,7 +22,7 @@ impl fmt::Display for HttpUrl {
 }
 
 impl HttpUrl {
-    /// None for anything that is no absolute HTTP URL with a host.
+    /// None if the text is not an absolute HTTP URL with a host.
     pub(in crate::source::git) fn parse(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let tls = match uri.scheme()? {
@@ -35,28 +35,28 @@ impl HttpUrl {
         Some(Self { uri, tls, address })
     }
 
-    /// For the HTTP client.
+    /// The URL in the form that the HTTP client takes.
     pub(in crate::source::git) fn uri(&self) -> &Uri {
         &self.uri
     }
 
-    /// Whether it is reached over TLS.
+    /// Whether the URL is `https`.
     pub(in crate::source::git) fn is_tls(&self) -> bool {
         self.tls
     }
 
-    /// Whether it names a repository: something below the root.
+    /// Whether the URL has a path below the root, so it can name a repository.
     pub(super) fn has_path(&self) -> bool {
         self.uri.path().len() > 1
     }
 
-    /// Whether requests for both go to one server: equal scheme, host and port.
+    /// Whether both have the same scheme, host and port.
     pub(in crate::source::git) fn same_origin(&self, other: &Self) -> bool {
         let origin = |url: &Self| (url.tls, url.address.host.clone(), url.address.port);
         origin(self) == origin(other)
     }
 
-    /// The same for URLs of the same repository.
+    /// Equal for URLs of the same repository.
     pub(super) fn normalised(&self) -> String {
         let path = self.uri.path().trim_end_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
@@ -67,7 +67,7 @@ impl HttpUrl {
         format!("{}://{server}{path}{query}", self.scheme())
     }
 
-    /// The URL of a service of the repository, whose query, if any, is kept.
+    /// The URL of a service of the repository. Keeps the repository's query.
     pub(in crate::source::git) fn endpoint(&self, service: &str, query: &str) -> Option<Self> {
         let folder = self.uri.path().trim_end_matches('/');
         let own = self.uri.query().unwrap_or_default();
@@ -75,7 +75,7 @@ impl HttpUrl {
         self.at(&format!("{folder}/{service}"), queries)
     }
 
-    /// The repository whose first request ended up here, if this is such a request.
+    /// The repository's URL, if this is the URL of a repository's first request.
     pub(in crate::source::git) fn base(&self) -> Option<Self> {
         let folder = self.uri.path().strip_suffix("/info/refs")?;
         let query = self.uri.query().unwrap_or_default();
@@ -84,8 +84,9 @@ impl HttpUrl {
         self.at(folder, Some(query).filter(|query| !query.is_empty()))
     }
 
-    /// Where `location` leads from here (RFC 3986, section 5.2, without `..`, which no server of Git
-    /// sends). Nothing but HTTP is followed, and nothing from https to http.
+    /// The URL that a redirect to `location` leads to (RFC 3986, section 5.2, without `..`, because
+    /// no Git server sends it). None for a redirect to another protocol than HTTP, or from https to
+    /// http.
     pub(in crate::source::git) fn follow(&self, location: &str) -> Option<Self> {
         let location = location.split('#').next().unwrap_or_default();
         let authority = self.uri.authority()?;
@@ -107,7 +108,7 @@ impl HttpUrl {
         if self.tls { "https" } else { "http" }
     }
 
-    /// Another path of the same server.
+    /// The URL of another path on the same server.
     fn at<'a>(&self, path: &str, queries: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let queries: Vec<&str> = queries.into_iter().collect();
         let mark = if queries.is_empty() { "" } else { "?" };

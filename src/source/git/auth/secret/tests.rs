@@ -78,7 +78,7 @@ fn what_is_wrong_is_named_without_a_value() {
         ),
         (
             data(&[("bearerToken", "MARK é")]),
-            "bearerToken in the Secret cannot be used: it holds a character that no token has",
+            "bearerToken in the Secret cannot be used: it holds a character that a token cannot have",
         ),
         (with(&[("ca.crt", "")]), "ca.crt in the Secret is empty"),
         (
@@ -94,7 +94,7 @@ fn what_is_wrong_is_named_without_a_value() {
                 "ca.crt",
                 "-----BEGIN CERTIFICATE-----\nTUFSSw==\n-----END CERTIFICATE-----\n",
             )]),
-            "ca.crt in the Secret cannot be used: a certificate in it cannot be an authority",
+            "ca.crt in the Secret cannot be used: a certificate in it cannot be used as an authority",
         ),
         (
             with(&[("tls.crt", &chain)]),
@@ -114,7 +114,7 @@ fn what_is_wrong_is_named_without_a_value() {
         ),
         (
             with(&[("tls.crt", &chain), ("tls.key", &other_key)]),
-            "tls.crt in the Secret cannot be used: its first certificate is not that of the key",
+            "tls.crt in the Secret cannot be used: its first certificate does not match the key",
         ),
     ] {
         let error = Credentials::from_secret(URL, &data).unwrap_err();
