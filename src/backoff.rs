@@ -1,9 +1,10 @@
-//! Growing pauses between tries, with jitter, so that many failures do not come back together.
+//! Growing pauses between tries. The pauses are jittered, so that many failed tries are not
+//! repeated at the same time.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-/// Exponential back-off up to a cap.
+/// Exponential back-off up to a limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     tries: u32,
@@ -45,19 +46,20 @@ impl Backoff {
     }
 }
 
-/// A duration made up to a tenth shorter, at random.
+/// A duration that is shortened at random by up to a tenth.
 pub(crate) fn jittered(duration: Duration) -> Duration {
     duration.mul_f64(1.0 - random() / 10.0)
 }
 
-/// A duration made up to a half shorter, at random: for what happens to thousands in one moment.
+/// A duration that is shortened at random by up to a half. For events that thousands of drivers see
+/// at the same time.
 pub(crate) fn spread(duration: Duration) -> Duration {
     duration.mul_f64(1.0 - random() / 2.0)
 }
 
 /// At least 0 and less than 1.
 fn random() -> f64 {
-    // A fresh RandomState is seeded by the standard library; nothing here needs more.
+    // The standard library seeds a new RandomState. That is random enough for a pause.
     (RandomState::new().hash_one(()) % 10_000) as f64 / 10_000.0
 }
 

@@ -1,4 +1,4 @@
-//! The command line. Arguments are parsed without side effects, then resolved once.
+//! The command line. It is parsed without side effects, and then resolved once.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub enum Command {
     Version,
 }
 
-/// Where the definitions go.
+/// Arguments of `towline crds`.
 #[derive(Args, Clone, Debug)]
 pub struct CrdsArgs {
     /// Write one file for each definition into this folder instead of printing them.
@@ -39,7 +39,7 @@ pub struct CrdsArgs {
 /// The operator's settings; each is also read from the environment.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// Address for /metrics, /healthz and /readyz; `[::]` means every address, IPv4 included.
+    /// Address for /metrics, /healthz and /readyz; `[::]` means every address, including IPv4.
     #[arg(long, env = "TOWLINE_LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
 
@@ -47,7 +47,7 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_WEBHOOK_LISTEN", default_value = "[::]:9292")]
     pub webhook_listen: SocketAddr,
 
-    /// Folder for fetched repositories; it may be deleted at any time.
+    /// Folder for fetched repositories. It may be deleted at any time.
     #[arg(long, env = "TOWLINE_CACHE_DIR", default_value = "/var/cache/towline")]
     pub cache_dir: PathBuf,
 
@@ -55,8 +55,8 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// Least severe level to log: error, warn, info, debug or trace. Also per module, as in
-    /// `info,towline=debug`.
+    /// Least severe level to log: error, warn, info, debug or trace. It can be set for a module, as
+    /// in `info,towline=debug`.
     #[arg(long, env = "TOWLINE_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
 
@@ -68,7 +68,8 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_DIFF_AFTER", default_value = "30s", value_parser = duration)]
     pub diff_after: Duration,
 
-    /// Run beside other replicas: the one that holds the Lease does the work, the others stand by.
+    /// Run with other replicas. The replica that holds the Lease does the work, and the others are
+    /// standbys.
     #[arg(long, env = "TOWLINE_LEADER_ELECT", value_parser = BoolishValueParser::new())]
     pub leader_elect: bool,
 
@@ -76,27 +77,28 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_LEASE_NAME", default_value = "towline")]
     pub lease_name: String,
 
-    /// Namespace of the Lease; by default that of the pod, or of the kubeconfig's context.
+    /// Namespace of the Lease. The default is the namespace of the pod, or of the kubeconfig's
+    /// context.
     #[arg(long, env = "TOWLINE_LEASE_NAMESPACE")]
     pub lease_namespace: Option<String>,
 
-    /// How long a replica that does not renew the Lease keeps it, 1s or more; it stops writing after
-    /// two thirds of that time.
+    /// How long the Lease is valid after each renewal, at least 1s. A replica that cannot renew it
+    /// stops writing after two thirds of that time.
     #[arg(long, env = "TOWLINE_LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
     pub lease_duration: Duration,
 
-    /// `IP:port` at which other replicas reach the webhook port of this one; by default that of
-    /// --webhook-listen, unless that means every address.
+    /// `IP:port` at which other replicas reach the webhook port of this one. The default is
+    /// --webhook-listen, unless that is every address.
     #[arg(long, env = "TOWLINE_ADVERTISE", value_parser = address)]
     pub advertise: Option<SocketAddr>,
 }
 
-/// Form of the log.
+/// Format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Json,
 }
 
@@ -108,7 +110,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(parsed.into())
 }
 
-/// Below a second, a busy API server would end every lease.
+/// With less than a second, a busy API server could end every lease.
 fn lease_duration(text: &str) -> Result<Duration, String> {
     let parsed = duration(text)?;
     match parsed < Duration::from_secs(1) {
@@ -117,7 +119,8 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// `IP:port`; an IPv6 address also without brackets, as `$(POD_IP):9292` gives it.
+/// Parses `IP:port`. Also accepts an IPv6 address without brackets, because `$(POD_IP):9292` has
+/// none.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let without_brackets = || {
         let (ip, port) = text.rsplit_once(':')?;

@@ -1,20 +1,23 @@
-//! The custom resource definitions as files: what `towline crds` prints and `crds/` holds.
+//! The custom resource definitions as files: the output of `towline crds` and the content of
+//! `crds/`.
 
 use std::path::PathBuf;
 
 use crate::api;
 use crate::config::CrdsArgs;
 
-/// The definitions as YAML, each under the name of its file in `crds/`.
+/// The definitions as YAML, each with the name of its file in `crds/`.
 ///
 /// # Errors
-/// The serialiser's error; the definitions are constants, so a test would have met it.
+///
+/// The serialiser's error. It cannot occur in practice, because the definitions are constants and a
+/// test serialises them.
 pub fn files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
     api::crds()
         .iter()
         .map(|crd| {
             let name = crd.metadata.name.clone().unwrap_or_default();
-            // Folding loses the second of two spaces at the end of a line.
+            // Folded lines would lose the second of two spaces at the end of a line.
             let plain = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
             let text = serde_saphyr::to_string_with_options(crd, plain)?;
             Ok((format!("{name}.yaml"), text))
@@ -59,13 +62,13 @@ mod tests {
     use super::*;
     use crate::manifest::documents;
 
-    /// serde-saphyr only writes YAML here, where every byte of it is read back by kubectl's rules.
+    /// serde-saphyr only writes the YAML here. The test reads it back by kubectl's rules.
     #[test]
     fn the_files_are_fresh_and_mean_what_the_types_say() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
         for ((name, text), crd) in files().unwrap().into_iter().zip(api::crds()) {
             let read = documents(text.as_bytes()).unwrap().remove(0).value;
-            // As a definition, for kubectl reads `0.0` as `0`.
+            // Compared as a definition, because kubectl reads `0.0` as `0`.
             let read: CustomResourceDefinition = serde_json::from_value(read).unwrap();
             assert_eq!(read, crd);
             let file = std::fs::read_to_string(folder.join(&name)).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! Patterns as OpenSSH has them (ssh_config(5), PATTERNS).
+//! Patterns as in OpenSSH (ssh_config(5), PATTERNS).
 
-/// Whether `text` matches `glob`, where `*` is any text and `?` any byte. Takes time in proportion
-/// to both, whatever they are.
+/// Whether `text` matches `glob`. `*` matches any text and `?` any byte. The time is at most in
+/// proportion to the product of both lengths.
 pub(crate) fn matches(glob: &[u8], text: &[u8]) -> bool {
     let (mut at, mut read) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

@@ -1,4 +1,4 @@
-//! The log: what is written, and in which form.
+//! The log: its targets, levels and formats.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -6,9 +6,9 @@ use tracing_subscriber::filter::ParseError;
 use crate::config::{LogFormat, RunArgs};
 use crate::sync::AUDIT;
 
-/// Targets that are not logged at any level: kube's client logs an answer that it cannot read, in full
-/// and be it a Secret; the HTTP client logs URLs with their queries, and what a server says. Of a watch
-/// that is interrupted, whoever follows it says why in its own words, and once.
+/// Targets that are never logged. kube's client logs an answer that it cannot read in full, even a
+/// Secret. The HTTP client logs URLs with their queries, and texts of servers. The callers of an
+/// interrupted watch log the cause themselves, once.
 const MUTED: [&str; 4] = [
     "kube_client::client",
     "kube_runtime::watcher",
@@ -16,12 +16,13 @@ const MUTED: [&str; 4] = [
     "ureq_proto",
 ];
 
-/// Starts the log, on standard error.
+/// Starts the log on standard error.
 ///
 /// # Errors
-/// `--log-level` is no filter.
+///
+/// `--log-level` is not a valid filter.
 pub(crate) fn start(args: &RunArgs) -> Result<(), ParseError> {
-    // The audit log is written whatever the level is, unless that names it.
+    // The audit log is written at every level, unless the filter names it.
     let mut filter = format!("{AUDIT}=info,{}", args.log_level).parse::<EnvFilter>()?;
     for target in MUTED {
         let off = format!("{target}=off").parse()?;

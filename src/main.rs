@@ -1,4 +1,4 @@
-//! The binary: parse, then do.
+//! The binary: parses the command line and runs the command.
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The operator as a whole: settings in, tasks out.
+//! The whole operator: makes its parts from the settings, and runs its tasks.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -24,30 +24,31 @@ use crate::source::{self, Cache, CacheSettings};
 /// Why the operator could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No cluster is configured, as kubectl would look for one.
+    /// No cluster is configured in the places where kubectl looks for one.
     #[error("finding the cluster, as kubectl does: in the pod, else by KUBECONFIG")]
     Config(#[from] kube::config::InferConfigError),
-    /// The cluster's client cannot be made.
+    /// The client of the cluster cannot be made.
     #[error("connecting to the cluster")]
     Client(#[from] kube::Error),
     /// The cache cannot be opened.
     #[error("opening the cache")]
     Cache(#[from] source::Error),
-    /// The log level is no filter.
+    /// The log level is not a valid filter.
     #[error("reading --log-level")]
     LogLevel(#[source] tracing_subscriber::filter::ParseError),
-    /// The address cannot be listened on, or signals cannot be.
+    /// The process cannot listen on an address or for signals.
     #[error("listening")]
     Listen(#[from] std::io::Error),
-    /// Another replica may do the work by now.
+    /// This replica has lost the lease. Another replica may lead now.
     #[error("this replica no longer leads; it exits and starts again as a standby")]
     Lost(#[from] Lost),
 }
 
-/// Runs until SIGTERM or SIGINT, or until it has lost the lease.
+/// Runs until SIGTERM or SIGINT, or until the lease is lost.
 ///
 /// # Errors
-/// [`Error`]: what could not be started.
+///
+/// [`Error`]: the part that could not start.
 pub fn run(args: RunArgs) -> Result<(), Error> {
     log::start(&args).map_err(Error::LogLevel)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -55,7 +56,7 @@ pub fn run(args: RunArgs) -> Result<(), Error> {
         .build()
         .map_err(Error::Listen)?;
     let end = runtime.block_on(operate(args));
-    // A fetch that is under way ends with the process; the cache bears that.
+    // A running fetch ends with the process. The cache is safe against that.
     runtime.shutdown_background();
     end
 }
@@ -108,12 +109,12 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     }
     tracing::info!("stopping");
     if let Some(elector) = &mut elector {
-        // The drivers still exist, so that the writes that they wait for are answered.
+        // The drivers still exist, so that writes they wait for get their answers.
         elector.resign().await;
     }
     stop.send_replace(true);
     events.abort();
-    // Drivers are dropped now: whatever they were doing, the next start finds it on the objects.
+    // The drivers are dropped now. The next start reads their progress from the objects.
     Ok(())
 }
 
@@ -141,7 +142,7 @@ async fn drive(context: Arc<Context>, watching: Client, readiness: Readiness) {
 fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
     let mut stop = stop.subscribe();
     async move {
-        // Without a sender the operator has stopped as well.
+        // Without a sender, the operator has stopped as well.
         let _ = stop.wait_for(|stopped| *stopped).await;
     }
 }
@@ -167,7 +168,7 @@ fn elector(
         name: args.lease_name.clone(),
         namespace: namespace.unwrap_or_else(|| config.default_namespace.clone()),
         duration: args.lease_duration,
-        // An address that is any of this machine's is none to connect to.
+        // Other replicas cannot connect to an address that means "every address".
         advertise: args
             .advertise
             .or(Some(hooks).filter(|bound| !bound.ip().is_unspecified())),
@@ -175,7 +176,7 @@ fn elector(
     Elector::new(config.clone(), settings, metrics.clone())
 }
 
-/// Why this replica leads no longer; one without others always does.
+/// Why this replica no longer leads. Without other replicas, this never returns.
 async fn elected(elector: Option<&mut Elector>) -> Lost {
     match elector {
         Some(elector) => elector.run().await,

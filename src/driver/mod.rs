@@ -22,27 +22,27 @@ use crate::secrets::Secrets;
 use crate::server::Receivers;
 use crate::source::Cache;
 
-/// What every driver shares.
+/// The parts that all drivers share.
 pub struct Context {
     /// For towline's own resources.
     pub client: Client,
     /// For managed objects.
     pub cluster: Cluster,
-    /// Fetched repositories.
+    /// The cache of fetched repositories.
     pub cache: Cache,
     /// Events.
     pub notifier: Notifier,
-    /// What Prometheus scrapes.
+    /// The metrics for Prometheus.
     pub metrics: Metrics,
-    /// How long desired and observed may differ before that is told.
+    /// How long desired and observed state may differ before an event says so.
     pub diff_after: Duration,
-    /// The only namespace whose resources are driven; all where none.
+    /// The only namespace whose resources are driven. None means all namespaces.
     pub namespace: Option<String>,
-    /// Whether this replica drives, or stands by with its caches filled.
+    /// Whether this replica drives, or is a standby with filled caches.
     pub leadership: Leadership,
-    /// Which repositories a webhook wakes.
+    /// The repositories that webhooks wake.
     pub receivers: Receivers,
-    /// What is known of every source and Sync.
+    /// The published views of all sources and Syncs.
     pub fleet: Fleet,
     /// The Secrets that repositories name.
     pub secrets: Secrets,
@@ -51,7 +51,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context of its parts.
+    /// A context with these parts.
     #[expect(
         clippy::too_many_arguments,
         reason = "each is a part of its own, and named here once"

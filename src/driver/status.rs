@@ -17,8 +17,8 @@ use crate::api::FIELD_MANAGER;
 /// delay the applies among them.
 pub(super) const STATUSES: usize = 8;
 
-/// Writes a status whole: fields that are none are removed. A merge patch costs the API server the
-/// least, and there is one writer. An object that is gone needs no status.
+/// Writes the whole status, and removes fields without a value. A merge patch costs the API server
+/// the least, and there is only one writer. Does nothing if the object is gone.
 pub(crate) async fn write_status<K>(
     context: &Context,
     namespace: &str,
@@ -31,7 +31,8 @@ where
         + DeserializeOwned
         + Debug,
 {
-    // Of the answer nothing is used, and an object whose spec cannot be read has a status too.
+    // The answer's content is not used. This type also works for an object whose spec cannot be
+    // read.
     let api: Api<PartialObjectMeta<K>> = Api::namespaced(context.client.clone(), namespace);
     let params = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -47,7 +48,8 @@ where
     }
 }
 
-/// Whether an error says that there is no such object, or that it is another one by now.
+/// Whether the error says that the object does not exist, or is now another object of the same
+/// name.
 pub(crate) fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409))
 }

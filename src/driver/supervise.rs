@@ -1,7 +1,8 @@
-//! Starts a driver for every resource, tells the driver of changes, and ends it when the resource is gone.
+//! Starts a driver for every resource, notifies the driver of changes, and ends it when the
+//! resource is gone.
 //!
-//! A standby does the same, but its drivers wait until it leads. Until then everything that exists is known,
-//! watched and cached; each driver then begins with its resource as it is at that moment.
+//! A standby does the same, but its drivers wait until it leads. Until then, all resources are
+//! watched and their caches filled. Each driver then begins with the current state of its resource.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -24,7 +25,7 @@ use crate::api::{ConditionType, REQUESTED_AT, Reason, Time, Verdict, set_conditi
 use crate::cluster::resumed;
 use crate::server::Readiness;
 
-/// Pause before a driver that panicked is started again.
+/// The pause before a panicked driver is restarted.
 const AFTER_PANIC: Duration = Duration::from_secs(10);
 
 /// Watches one kind of resource and keeps a driver for each.
@@ -46,22 +47,22 @@ pub async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readine
 struct Supervisor<K> {
     context: Arc<Context>,
     drivers: HashMap<(String, String), Handle<K>>,
-    /// What cannot be read.
+    /// Resources that cannot be read.
     refused: HashMap<(String, String), Refused>,
-    /// What the list under way has named, with the objects that can be read; drivers start when it is
-    /// complete, so that each knows of all the others.
+    /// The resources of the current list so far. Drivers start when the list is complete, so that
+    /// each driver knows all other resources.
     listing: Option<Listing<K>>,
 }
 
-/// Resources by namespace and name; none where one cannot be read. In order, so that after each start the
-/// same of them have series of their own.
+/// Resources by namespace and name. None for a resource that cannot be read. Ordered, so that the
+/// same resources have metric series after each start.
 type Listing<K> = BTreeMap<(String, String), Option<Arc<K>>>;
 
 /// A resource that cannot be read.
 struct Refused {
     generation: Option<i64>,
     error: String,
-    /// That is written on it.
+    /// Whether its status says so.
     told: bool,
 }
 
@@ -111,7 +112,7 @@ impl<K: Driven> Supervisor<K> {
                     self.end(&(meta.namespace.clone().unwrap_or_default(), name));
                     self.tidy();
                 }
-                // The watch logs it and is resumed.
+                // The watch logs the error and continues.
                 Err(_) => (),
             }
         }
@@ -153,12 +154,12 @@ impl<K: Driven> Supervisor<K> {
         self.tidy();
     }
 
-    /// Tells a resource's driver, or starts one.
+    /// Notifies the driver of a resource, or starts one.
     fn start(&mut self, key: (String, String), object: Arc<K>) {
         self.refused.remove(&key);
         if let Some(handle) = self.drivers.get(&key) {
             if handle.object.borrow().meta().uid == object.meta().uid {
-                // A standby follows what the leader writes.
+                // On a standby, the cached data follows the leader's status.
                 let stands_by = !self.context.leadership.leads();
                 handle.object.send_if_modified(|known| {
                     let news = stands_by || concerns_driver(known.meta(), object.meta());
@@ -191,7 +192,7 @@ impl<K: Driven> Supervisor<K> {
         }
     }
 
-    /// Ends a resource's driver; what the resource has claimed stays its own.
+    /// Ends the driver of a resource. The resource keeps its claimed objects.
     fn stop(&mut self, key: &(String, String)) -> bool {
         let ran = self.drivers.remove(key).is_some();
         self.context
@@ -211,13 +212,13 @@ impl<K: Driven> Supervisor<K> {
         K::tidy(&self.context, left.collect());
     }
 
-    /// Says on a resource that cannot be read what is wrong with it, once; the others go on, and what
-    /// it has applied stays.
+    /// Writes on the status of a resource why it cannot be read, once. Other resources continue,
+    /// and its applied objects stay.
     async fn refuse(&mut self, invalid: InvalidObject) {
         let namespace = invalid.metadata.namespace.unwrap_or_default();
         let name = invalid.metadata.name.unwrap_or_default();
         let key = (namespace.clone(), name.clone());
-        // Its driver would go on with a spec that is no longer there, and write a status about it.
+        // Otherwise the driver would continue with the old spec, and write a status about it.
         self.stop(&key);
         K::reserve(&self.context, &namespace, &name);
         if let Some(listing) = &mut self.listing {
@@ -242,7 +243,7 @@ impl<K: Driven> Supervisor<K> {
         self.refused.insert(key, refused);
     }
 
-    /// Says on every resource that cannot be read what is wrong with it: a standby could not.
+    /// Writes the status of every resource that cannot be read. A standby could not write it.
     async fn tell_refused(&mut self) {
         for (key, mut refused) in std::mem::take(&mut self.refused) {
             self.tell(&key, &mut refused).await;
@@ -270,7 +271,8 @@ impl<K: Driven> Supervisor<K> {
     }
 }
 
-/// Whether a change is one that a driver acts on: not the status and marks that it writes itself.
+/// Whether a driver must react to a change. It must not react to the status and marks that it
+/// writes itself.
 fn concerns_driver(known: &kube::api::ObjectMeta, new: &kube::api::ObjectMeta) -> bool {
     let requested = |meta: &kube::api::ObjectMeta| {
         meta.annotations
@@ -288,7 +290,7 @@ async fn keep_driving<K: Driven>(context: Arc<Context>, object: watch::Receiver<
     tokio::select! {
         biased;
         () = context.leadership.begun() => (),
-        // What is not filled is filled by the driver.
+        // The driver fills the rest.
         _ = standby => context.leadership.begun().await,
     }
     loop {

@@ -1,7 +1,7 @@
-//! What the operator knows, published: every source and every Sync, with a feed of what changes.
+//! The operator's published knowledge: every source and every Sync, with a feed of changes.
 //!
-//! Drivers publish here; other drivers, the metrics and whatever shows the operator's knowledge to people
-//! only read. Nothing here talks to the API server or reads a file.
+//! Drivers publish here. Other drivers, metrics and pages for people only read. Nothing here talks
+//! to the API server or reads a file.
 
 mod registry;
 mod source;
@@ -22,7 +22,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Publishes a Sync's view, also of one that is new.
+    /// Publishes the view of a Sync, which may be new.
     pub fn publish_sync(&self, sync: &SyncName, view: SyncView) {
         let depends_on = view.depends_on.clone();
         let before = self.syncs.publish(sync, view);
@@ -31,7 +31,8 @@ impl Fleet {
         }
     }
 
-    /// Publishes the view of a Sync, unless that is gone: its driver may end later.
+    /// Publishes the view of a Sync that exists. Does nothing if the Sync is gone, because its
+    /// driver may end later.
     pub fn update_sync(&self, sync: &SyncName, view: SyncView) {
         let depends_on = view.depends_on.clone();
         let before = self
@@ -42,7 +43,7 @@ impl Fleet {
         }
     }
 
-    /// Takes back the view of a Sync that is gone.
+    /// Removes the view of a Sync that is gone.
     pub fn remove_sync(&self, sync: &SyncName) {
         let rewired = !self.syncs.read(sync).depends_on.is_empty();
         self.syncs.remove(sync);
@@ -51,13 +52,14 @@ impl Fleet {
         }
     }
 
-    /// The circle of dependencies that `sync` is part of, if there is one: from it to itself.
+    /// The circle of dependencies that contains `sync`, from it to itself. None if there is no such
+    /// circle.
     pub fn circle(&self, sync: &SyncName) -> Option<Vec<SyncName>> {
         sync::circle(sync, |name| self.syncs.read(name).depends_on)
     }
 
-    /// Wakes those who follow a Sync that depends on `sync` by way of others: a circle concerns everyone
-    /// in it, and none of them changes when another closes or opens it.
+    /// Wakes the subscribers of all Syncs that depend on `sync` through others. A circle concerns
+    /// all its Syncs, but only one of them changes when the circle closes or opens.
     fn wake_dependents(&self, sync: &SyncName) {
         for dependent in sync::dependents(sync, &self.syncs.views()) {
             self.syncs.touch(&dependent);

@@ -1,40 +1,40 @@
-//! A published table: views by key, which others read, subscribe to or follow.
+//! A published table of views by key. Others read it, subscribe to a key or follow all keys.
 //!
-//! An entry is in memory while somebody publishes it or somebody subscribes to it, and no longer.
+//! An entry is in memory only while it is published or has a subscriber.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Notify, watch};
 
-/// What names an entry.
+/// The key of an entry.
 pub trait Key: Clone + Ord {}
 
 impl<K: Clone + Ord> Key for K {}
 
-/// What a registry publishes under a key. The default says that nothing is known yet.
+/// The view that a registry publishes under a key. The default means that nothing is known yet.
 pub trait View<K>: Clone + Default + PartialEq {
-    /// What is known of a key that nothing is published under, once all keys are known.
+    /// The view of a key that is not published, when all existing keys have been published.
     fn absent(key: &K) -> Self;
 
-    /// Whether the change from `before` to `self` wakes those who subscribe to the key. Those who
-    /// follow the whole registry hear of every change.
+    /// Whether the change from `before` to `self` wakes the subscribers of the key. Followers of
+    /// the whole registry get every change.
     fn wakes(&self, before: &Self) -> bool {
         self != before
     }
 }
 
-/// A registry without content: only that something changed is of interest, see [`Registry::touch`].
+/// The view of a registry that only reports changes; see [`Registry::touch`].
 impl<K> View<K> for () {
     fn absent(_: &K) -> Self {}
 }
 
-/// Views by key; clones share them.
+/// Views by key. Clones share them.
 pub struct Registry<K: Key, V: View<K>>(Arc<Mutex<Table<K, V>>>);
 
 struct Table<K, V> {
     entries: BTreeMap<K, Entry<V>>,
-    /// Every key that exists has been published.
+    /// Every existing key has been published.
     complete: bool,
     feeds: Vec<Weak<Feed<K>>>,
 }
@@ -46,14 +46,14 @@ struct Entry<V> {
 }
 
 impl<K: Key, V: View<K>> Registry<K, V> {
-    /// Publishes a view, under a new key or in place of what is there. Returns what was there.
+    /// Publishes a view, and replaces and returns the view that was there.
     pub fn publish(&self, key: &K, view: V) -> V {
         let mut table = self.lock();
         table.entry(key).published = true;
         table.set(key, |known| std::mem::replace(known, view))
     }
 
-    /// Publishes a view, unless one is published under this key already.
+    /// Publishes a view, unless the key is published already.
     pub fn add(&self, key: &K, view: impl FnOnce() -> V) {
         let mut table = self.lock();
         let entry = table.entry(key);
@@ -62,15 +62,15 @@ impl<K: Key, V: View<K>> Registry<K, V> {
         }
     }
 
-    /// Changes a published view. A key that was removed stays removed: `change` is not called, so that
-    /// a driver that ends late does not bring back what is gone.
+    /// Changes a published view. If the key was removed, does not call `change`: a driver that ends
+    /// late must not publish a removed resource again.
     pub fn update<R>(&self, key: &K, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         let mut table = self.lock();
         let published = table.entries.get(key).is_some_and(|entry| entry.published);
         published.then(|| table.set(key, change))
     }
 
-    /// Takes a view back. Those who subscribe to the key read from then on that it is absent.
+    /// Removes a view. Subscribers of the key then read that it is absent.
     pub fn remove(&self, key: &K) {
         let mut table = self.lock();
         let Some(entry) = table.entries.get_mut(key) else {
@@ -81,7 +81,8 @@ impl<K: Key, V: View<K>> Registry<K, V> {
         table.release(key);
     }
 
-    /// Says that every key that exists has been published: the others are absent, not unknown.
+    /// Records that every existing key has been published. All other keys are then absent and not
+    /// unknown.
     pub fn complete(&self) {
         let mut table = self.lock();
         table.complete = true;
@@ -92,21 +93,21 @@ impl<K: Key, V: View<K>> Registry<K, V> {
         }
     }
 
-    /// Wakes those who subscribe to a key, though its view is the same.
+    /// Wakes the subscribers of a key, though its view has not changed.
     pub fn touch(&self, key: &K) {
         if let Some(entry) = self.lock().entries.get(key) {
             entry.view.send_modify(|_| ());
         }
     }
 
-    /// Wakes all who subscribe to any key.
+    /// Wakes all subscribers of all keys.
     pub fn touch_all(&self) {
         for entry in self.lock().entries.values() {
             entry.view.send_modify(|_| ());
         }
     }
 
-    /// What is known of a key.
+    /// The view of a key.
     pub fn read(&self, key: &K) -> V {
         let table = self.lock();
         match table.entries.get(key) {
@@ -115,7 +116,7 @@ impl<K: Key, V: View<K>> Registry<K, V> {
         }
     }
 
-    /// Everything that is published, in the order of the keys.
+    /// All published views, in the order of the keys.
     pub fn views(&self) -> Vec<(K, V)> {
         let table = self.lock();
         let published = table.entries.iter().filter(|(_, entry)| entry.published);
@@ -124,7 +125,7 @@ impl<K: Key, V: View<K>> Registry<K, V> {
             .collect()
     }
 
-    /// Follows one key, which need not exist yet.
+    /// Subscribes to a key. The key need not exist yet.
     pub fn subscribe(&self, key: &K) -> Subscription<K, V> {
         let mut table = self.lock();
         let entry = table.entry(key);
@@ -136,8 +137,8 @@ impl<K: Key, V: View<K>> Registry<K, V> {
         }
     }
 
-    /// Follows all keys. Those that are published now are the first to be told, so that nothing is
-    /// missed between reading the registry and following it.
+    /// Follows all keys. It first returns the keys that are published now, so that no change
+    /// between a read and this call is missed.
     pub fn changes(&self) -> Changes<K> {
         let mut table = self.lock();
         let published = table.entries.iter().filter(|(_, entry)| entry.published);
@@ -181,7 +182,8 @@ impl<K: Key, V: View<K>> Default for Registry<K, V> {
 }
 
 impl<K: Key, V: View<K>> Table<K, V> {
-    /// The entry of a key, made if need be. The caller publishes it or subscribes to it.
+    /// The entry of a key. Makes it if it does not exist; the caller then publishes it or
+    /// subscribes to it.
     fn entry(&mut self, key: &K) -> &mut Entry<V> {
         let complete = self.complete;
         self.entries.entry(key.clone()).or_insert_with(|| Entry {
@@ -191,7 +193,8 @@ impl<K: Key, V: View<K>> Table<K, V> {
         })
     }
 
-    /// Changes the view of an entry, and tells those who follow it or the whole registry.
+    /// Changes the view of an entry, and notifies its subscribers and the followers of the
+    /// registry.
     fn set<R>(&mut self, key: &K, change: impl FnOnce(&mut V) -> R) -> R {
         let entry = self.entry(key);
         let before = entry.view.borrow().clone();
@@ -211,7 +214,7 @@ impl<K: Key, V: View<K>> Table<K, V> {
         answer
     }
 
-    /// Forgets an entry that nobody publishes and nobody subscribes to.
+    /// Removes an entry that is neither published nor subscribed to.
     fn release(&mut self, key: &K) {
         let unused = |entry: &Entry<V>| !entry.published && entry.subscribers == 0;
         if self.entries.get(key).is_some_and(unused) {
@@ -227,7 +230,7 @@ fn unpublished<K, V: View<K>>(complete: bool, key: &K) -> V {
     }
 }
 
-/// One key's view, and its changes. Its methods are those of [`watch::Receiver`].
+/// The view of one key, with its changes. The methods are those of [`watch::Receiver`].
 pub struct Subscription<K: Key, V: View<K>> {
     registry: Registry<K, V>,
     key: K,
@@ -235,35 +238,37 @@ pub struct Subscription<K: Key, V: View<K>> {
 }
 
 impl<K: Key, V: View<K>> Subscription<K, V> {
-    /// The key that is followed.
+    /// The key of this subscription.
     pub fn key(&self) -> &K {
         &self.key
     }
 
-    /// The view, which counts as unseen still. Publishing while the answer is held is a deadlock.
+    /// The view, without marking it as seen. Do not publish while the returned value is held: that
+    /// is a deadlock.
     pub fn borrow(&self) -> watch::Ref<'_, V> {
         self.view.borrow()
     }
 
-    /// The view, which counts as seen. Publishing while the answer is held is a deadlock.
+    /// The view, which is marked as seen. Do not publish while the returned value is held: that is
+    /// a deadlock.
     pub fn borrow_and_update(&mut self) -> watch::Ref<'_, V> {
         self.view.borrow_and_update()
     }
 
-    /// Whether it changed since it was seen.
+    /// Whether the view changed since it was seen.
     pub fn has_changed(&self) -> bool {
-        // An error would say that the entry is gone; it stays as long as this subscription.
+        // An error would mean that the entry is gone, but this subscription keeps it.
         self.view.has_changed().unwrap_or(false)
     }
 
-    /// Waits until it changes, and counts that as seen.
+    /// Waits until the view changes, and marks it as seen.
     pub async fn changed(&mut self) {
         if self.view.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Waits until the view is one that `wanted` accepts.
+    /// Waits until `wanted` accepts the view.
     pub async fn wait_for(&mut self, wanted: impl FnMut(&V) -> bool) {
         if self.view.wait_for(wanted).await.is_err() {
             std::future::pending::<()>().await;
@@ -292,8 +297,8 @@ impl<K: Key, V: View<K>> Drop for Subscription<K, V> {
     }
 }
 
-/// The keys whose views changed. A key that changes often before it is read is told once, so that a slow
-/// reader costs no more memory than there are keys.
+/// The keys whose views changed. A key that changes several times before it is read is returned
+/// once, so a slow reader needs no more memory than there are keys.
 pub struct Changes<K>(Arc<Feed<K>>);
 
 struct Feed<K> {
@@ -302,8 +307,8 @@ struct Feed<K> {
 }
 
 impl<K: Key> Changes<K> {
-    /// Waits for changes, and returns the keys of all that there are. Reading a key gives the view as
-    /// it is by then; one that was removed reads as absent.
+    /// Waits for changes, and returns the keys of all of them. A read of a key then gives its
+    /// current view; a removed key reads as absent.
     pub async fn next(&self) -> BTreeSet<K> {
         loop {
             let keys = std::mem::take(&mut *self.0.lock());

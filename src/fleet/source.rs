@@ -1,4 +1,4 @@
-//! What is known of a source.
+//! The published view of a source.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,16 +34,16 @@ impl fmt::Display for SourceName {
     }
 }
 
-/// What others may know of a source; nothing yet by default.
+/// What others may know of a source. The default means that nothing is known yet.
 #[derive(Clone, Default)]
 pub struct SourceView {
     /// The newest revision that may go live. It stays when a later fetch fails.
     pub latest: Option<FetchedRevision>,
-    /// Why there is none, or why the last fetch failed.
+    /// Why there is no revision, or why the last fetch failed.
     pub problem: Option<(Reason, String)>,
 }
 
-/// A revision, and when it was first seen.
+/// A revision, and when towline first saw it.
 #[derive(Clone)]
 pub struct FetchedRevision {
     /// Its files.
@@ -53,14 +53,14 @@ pub struct FetchedRevision {
 }
 
 impl SourceView {
-    /// Whether nothing can be said yet, since the first fetch is under way.
+    /// Whether the state is unknown because the first fetch still runs.
     pub fn is_unknown(&self) -> bool {
         self.latest.is_none() && self.problem.is_none()
     }
 }
 
-/// A snapshot that was fetched anew is another one, also of the same revision: its objects may have
-/// moved within the cache.
+/// Two snapshots of one revision differ if it was fetched again, because its objects may have moved
+/// in the cache.
 impl PartialEq for FetchedRevision {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.snapshot, &other.snapshot) && self.at == other.at
@@ -82,7 +82,8 @@ impl View<SourceName> for SourceView {
         }
     }
 
-    /// A problem concerns Syncs only while there is no revision; that it is over wakes them as well.
+    /// A problem concerns Syncs only while there is no revision. The end of a problem wakes them as
+    /// well.
     fn wakes(&self, before: &Self) -> bool {
         match (&self.latest, &self.problem) {
             (Some(_), Some(_)) => self.latest != before.latest,

@@ -1,4 +1,4 @@
-//! What is known of a Sync, and how Syncs depend on each other.
+//! The published view of a Sync, and the dependencies between Syncs.
 
 use std::collections::HashSet;
 
@@ -22,7 +22,7 @@ pub struct SyncView {
 }
 
 impl SyncView {
-    /// What a Sync's own status says.
+    /// The view that the status of a Sync gives.
     pub fn of(name: &SyncName, object: &Sync) -> Self {
         let status = object.status.clone().unwrap_or_default();
         let ready = status
@@ -48,7 +48,8 @@ impl View<SyncName> for SyncView {
     }
 }
 
-/// The circle of dependencies that `sync` is part of, if there is one: from it to itself.
+/// The circle of dependencies that contains `sync`, from it to itself. None if there is no such
+/// circle.
 pub(super) fn circle(
     sync: &SyncName,
     depends_on: impl Fn(&SyncName) -> Vec<SyncName>,
@@ -70,7 +71,7 @@ pub(super) fn circle(
     None
 }
 
-/// The Syncs that depend on `sync`, also by way of others; without `sync` itself.
+/// The Syncs that depend on `sync`, directly or through others, without `sync` itself.
 pub(super) fn dependents(sync: &SyncName, views: &[(SyncName, SyncView)]) -> HashSet<SyncName> {
     let mut found = HashSet::new();
     let mut ends = vec![sync];

@@ -1,4 +1,5 @@
-//! What a poll means for the repository's conditions and for the time of the next poll. Pure.
+//! Decides the repository's conditions and the time of the next poll from the result of a poll.
+//! Pure.
 
 use std::time::Duration;
 
@@ -6,54 +7,54 @@ use crate::api::{Condition, ConditionType, Reason, Verdict};
 use crate::backoff::{Backoff, jittered};
 use crate::fleet::SourceName;
 
-/// The longest pause between two tries of a failing remote, and between two looks at a repository that is
-/// suspended.
+/// The longest pause between two tries of a failing remote, and between two checks of a suspended
+/// repository.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// What one reconciliation found.
+/// The results of one reconciliation.
 pub(super) struct Observed<'a> {
     /// The repository.
     pub(super) name: &'a SourceName,
     /// The Secret that `spec.secretRef` names.
     pub(super) secret: Option<&'a str>,
-    /// What the poll found.
+    /// The result of the poll.
     pub(super) poll: Poll,
-    /// Why the Sync of `spec.sync` is not as it should be.
+    /// Why the Sync of `spec.sync` could not be made or deleted.
     pub(super) child_error: Option<String>,
     /// Why webhooks do not work.
     pub(super) webhook_error: Option<(Reason, String)>,
-    /// The revision that is live, from before this poll.
+    /// The revision that was live before this poll.
     pub(super) live: Option<&'a str>,
 }
 
-/// What a poll found.
+/// The result of a poll.
 pub(super) enum Poll {
-    /// Nothing, since the repository is suspended.
+    /// No poll, because the repository is suspended.
     Suspended,
     /// A revision that may go live.
     Fetched {
         /// The revision.
         revision: String,
-        /// Who signed it, as in "signed by …"; none where no signature is asked for.
+        /// The signer, as in "signed by …". None if no signature is required.
         signer: Option<String>,
     },
-    /// Nothing that may go live.
+    /// No revision may go live.
     Failed {
-        /// Why, of the closed set.
+        /// The reason from the closed set.
         reason: Reason,
-        /// Why, for people.
+        /// The text for people.
         message: String,
     },
 }
 
-/// What follows from it.
+/// The decision.
 #[derive(Debug, PartialEq)]
 pub(super) struct Assessment {
     /// The conditions; the first is `Ready`.
     pub(super) verdicts: Vec<Verdict>,
     /// When to poll again.
     pub(super) next_poll: NextPoll,
-    /// What Syncs are told as long as there is no revision at all.
+    /// The problem that Syncs report while there is no revision at all.
     pub(super) problem: Option<(Reason, String)>,
 }
 
@@ -62,16 +63,16 @@ pub(super) struct Assessment {
 pub(super) enum NextPoll {
     /// After `spec.interval`: the remote answered.
     AfterInterval,
-    /// The same, and failures before it no longer count.
+    /// After `spec.interval`, and earlier failures no longer count.
     AfterSuccess,
     /// After a pause that grows with each failure.
     AfterBackoff,
-    /// When somebody asks for it, or resumes the repository.
+    /// When a person requests it or resumes the repository.
     WhenAsked,
 }
 
 impl NextPoll {
-    /// The pause until then.
+    /// The pause until the next poll.
     pub(super) fn pause(self, interval: Duration, backoff: &mut Backoff) -> Duration {
         match self {
             Self::AfterInterval => jittered(interval),
@@ -149,7 +150,7 @@ fn failed(reason: Reason, message: &str, advice: Option<String>, live: Option<&s
         None => (),
     }
     let (next_poll, more) = match reason {
-        // The remote answered, so it is polled as often as before.
+        // The remote answered, so the usual interval stays.
         Reason::VerificationFailed => (
             NextPoll::AfterInterval,
             Verdict::new(
@@ -177,7 +178,7 @@ fn failed(reason: Reason, message: &str, advice: Option<String>, live: Option<&s
     }
 }
 
-/// What a person can do, where the failure itself does not name the object to change.
+/// What a person can do, if the failure itself does not name the object to change.
 fn advice(repository: &SourceName, secret: Option<&str>, reason: Reason) -> Option<String> {
     match (reason, secret) {
         (Reason::AuthenticationFailed, Some(secret)) => Some(format!(
@@ -194,8 +195,8 @@ fn advice(repository: &SourceName, secret: Option<&str>, reason: Reason) -> Opti
     }
 }
 
-/// The failure that people have to hear of: one that is new. Only each revision that is refused is a
-/// failure of its own; other failures of one reason are one.
+/// The failure that needs an event, because it is new. Each refused revision is a failure of its
+/// own. Other failures with the same reason are the same failure.
 pub(super) fn news<'a>(before: &[Condition], after: &'a [Condition]) -> Option<&'a Condition> {
     let outline = |conditions: &[Condition]| {
         let ready = conditions.first()?;

@@ -1,4 +1,4 @@
-//! The Sync that `spec.sync` asks for.
+//! The child Sync that `spec.sync` asks for.
 
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
@@ -7,11 +7,11 @@ use crate::api::{GitRepository, SourceKind, SourceRef, Sync, SyncSpec};
 use crate::driver::is_gone;
 use crate::fleet::SourceName;
 
-/// The field manager of child Syncs. It is not that of managed objects, so that a Sync which is itself in
-/// Git keeps its two writers apart.
+/// The field manager of child Syncs. It differs from that of managed objects, because a child Sync
+/// may also be in Git and then has two writers.
 const CHILD_MANAGER: &str = "towline-repository";
 
-/// Why the child is not as it should be.
+/// Why the child Sync could not be made or deleted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ChildError {
     #[error("reading Sync {name}: {source}")]
@@ -36,8 +36,8 @@ pub(super) enum ChildError {
     Taken { name: SourceName },
 }
 
-/// Makes the child Sync what `spec.sync` says, or deletes the one that it no longer asks for. The child
-/// has the name of its repository.
+/// Applies the child Sync of `spec.sync`, or deletes it if `spec.sync` is gone. The child has the
+/// name of its repository.
 pub(super) async fn keep(
     client: &Client,
     object: &GitRepository,

@@ -1,4 +1,4 @@
-//! What wakes a repository's driver.
+//! The events that wake a repository's driver.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use crate::plan::SyncName;
 /// The events that a driver listens to, beside those of the Secrets that it reads.
 pub(super) struct Inbox {
     pub(super) object: watch::Receiver<Arc<GitRepository>>,
-    /// The Sync of the repository's name.
+    /// The Sync with the repository's name.
     child: Subscription<SyncName, SyncView>,
-    /// Whether that Sync was there at the last look.
+    /// Whether that Sync existed at the last check.
     saw_child: bool,
 }
 
@@ -39,11 +39,11 @@ impl Inbox {
     }
 }
 
-/// The repository's object is gone.
+/// The repository was deleted.
 pub(super) struct Gone;
 
 impl Driver {
-    /// Waits for whatever concerns this repository, and brings the next poll forward where that is due.
+    /// Waits for the next event about this repository. Some events make the next poll due earlier.
     pub(super) async fn wait(&mut self, object: &GitRepository) -> Result<(), Gone> {
         let saw_child = self.inbox.saw_child;
         let wants_child = object.spec.sync.is_some();
@@ -61,11 +61,11 @@ impl Driver {
                     self.next_poll = now(); // somebody deleted the child: it is made again
                 }
             }
-            // A rotated credential is tried at once.
+            // Uses a changed credential at once.
             () = self.poller.login.changed() => self.next_poll = now(),
             () = self.poller.verifier.changed() => self.next_poll = now(),
             () = self.webhook.changed() => self.next_poll = now(),
-            // Somebody read from a copy that is damaged, and waits for a sound one.
+            // A read found damage, and waits for a new copy.
             due = self.repair.due(snapshot) => self.next_poll = self.next_poll.min(due),
             () = poke.notified() => self.next_poll = now(),
             () = tokio::time::sleep_until(self.next_poll), if polls => (),

@@ -1,5 +1,5 @@
-//! How a `GitRepository` is reached: credentials and proxy, read from their Secrets, and again when
-//! those change.
+//! Reads the credentials and the proxy of a `GitRepository` from their Secrets, and again when the
+//! Secrets change.
 
 use crate::api::{GitRepository, Reason, SecretRef};
 use crate::fleet::SourceName;
@@ -24,7 +24,7 @@ impl LoginError {
     }
 }
 
-/// Credentials and proxy of one repository.
+/// The credentials and the proxy of one repository.
 #[derive(Default)]
 pub(super) struct Login {
     credentials: Watched<Credentials>,
@@ -32,7 +32,8 @@ pub(super) struct Login {
 }
 
 impl Login {
-    /// What `spec.secretRef` and `spec.proxySecretRef` say, read again only when a Secret changed.
+    /// The values of `spec.secretRef` and `spec.proxySecretRef`. A Secret is read again only after
+    /// it changed.
     pub(super) async fn read(
         &mut self,
         secrets: &Secrets,
@@ -71,7 +72,7 @@ struct Field<'a> {
     name: &'static str,
     secret: Option<&'a SecretRef>,
     namespace: &'a str,
-    /// What is in the Secret is checked against the URL that it is for.
+    /// The content of the Secret must fit this URL.
     url: &'a str,
 }
 

@@ -1,5 +1,5 @@
-//! The driver of one `GitRepository`: wait → poll → publish → assess → write. What was found goes live
-//! before anything is written to the API server about it.
+//! The driver of one `GitRepository`: wait → poll → publish → assess → write. A found revision goes
+//! live before anything about it is written to the API server.
 
 mod assess;
 mod child;
@@ -45,9 +45,9 @@ struct Driver {
     poller: Poller,
     webhook: Webhook,
     repair: RepairSchedule,
-    /// What was asked for when the last poll began.
+    /// The requested state when the last poll began.
     asked: Option<Asked>,
-    /// Why the child Sync was not as it should be at the last poll.
+    /// Why the child Sync could not be made or deleted at the last poll.
     child_error: Option<String>,
     backoff: Backoff,
     next_poll: Instant,
@@ -55,7 +55,7 @@ struct Driver {
     status: GitRepositoryStatus,
 }
 
-/// What makes a poll due at once when it changes.
+/// A change of any of these makes a poll due at once.
 #[derive(Clone, PartialEq)]
 struct Asked {
     generation: Option<i64>,
@@ -156,7 +156,7 @@ impl Driver {
         }
     }
 
-    /// Gives a revision to the Syncs. Returns its name.
+    /// Publishes a revision for the Syncs. Returns its name.
     fn publish(&mut self, object: &GitRepository, found: &Found) -> String {
         let snapshot = &found.snapshot;
         let revision = snapshot.revision.to_string();
@@ -167,14 +167,14 @@ impl Driver {
             _ => self.first_seen(&revision),
         };
         if self.status.revision.as_deref() != Some(revision.as_str()) {
-            // Before a Sync can tell what became of it.
+            // The event is written before a Sync can report about the revision.
             let note = format!("{revision} by {}: {}", snapshot.author, snapshot.subject);
             let kind = (Level::Normal, Reason::ChangeCommitted);
             let notice = Notice::about(object, kind, Some(&revision), note);
             self.context.notifier.tell(notice);
         }
-        // Also the newest snapshot of a revision that is known: its objects may have moved, when the cache
-        // was found corrupt or had grown too large.
+        // Also publishes the new snapshot of a known revision: its objects may have moved, because
+        // the cache was damaged or had grown too large.
         sources.update(&self.name, |view| {
             *view = SourceView {
                 latest: Some(FetchedRevision {
@@ -190,7 +190,7 @@ impl Driver {
         revision
     }
 
-    /// When a revision was first seen: a restart of the operator is no new observation.
+    /// When a revision was first seen. A restart of the operator does not change this time.
     fn first_seen(&self, revision: &str) -> Timestamp {
         match &self.status.observed_at {
             Some(at) if self.status.revision.as_deref() == Some(revision) => at.0,
@@ -198,7 +198,8 @@ impl Driver {
         }
     }
 
-    /// Tells Syncs, metrics, events and the status what was found, each only what is new.
+    /// Reports the result to Syncs, metrics, events and the status. Each gets only what is new to
+    /// it.
     async fn report(&mut self, object: &GitRepository, assessment: Assessment) {
         let Assessment {
             verdicts, problem, ..
@@ -278,7 +279,8 @@ fn figures(object: &GitRepository) -> RepositoryFigures {
 mod tests {
     use super::*;
 
-    /// A merge patch leaves out what is not named, so a field without a value is written as null.
+    /// A merge patch does not change fields that it does not name, so a field without a value is
+    /// written as null.
     #[test]
     fn a_status_names_the_fields_that_have_no_value() {
         let status = serde_json::to_value(GitRepositoryStatus::default()).unwrap();

@@ -1,4 +1,4 @@
-//! One poll: log in, fetch, verify.
+//! One poll: log in, fetch, verify signatures.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::driver::Context;
 use crate::fleet::SourceName;
 use crate::source::{self, Credentials, FetchRequest, Fetched, Proxy, Reference, Snapshot};
 
-/// Why a poll found nothing that may go live.
+/// Why a poll found no revision that may go live.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PollError {
     #[error(transparent)]
@@ -41,25 +41,25 @@ impl PollError {
 /// A revision that may go live.
 pub(super) struct Found {
     pub(super) snapshot: Arc<Snapshot>,
-    /// Who signed it, as in "signed by …"; none where no signature is asked for.
+    /// The signer, as in "signed by …". None if no signature is required.
     pub(super) signer: Option<String>,
 }
 
-/// Polls one repository, and keeps what the next poll can use.
+/// Polls one repository, and keeps data for the next poll.
 #[derive(Default)]
 pub(super) struct Poller {
     pub(super) login: Login,
     pub(super) verifier: Verifier,
-    /// The credentials that the remote has accepted last.
+    /// The credentials that the remote accepted last.
     proven: Option<Credentials>,
-    /// What the last poll fetched, whether it may go live or not.
+    /// The last fetched revision. It may be one that was refused.
     fetched: Option<Arc<Snapshot>>,
 }
 
 impl Poller {
-    /// What the remote has, and who signed it where a signature is asked for. With `new_spec`, what was
-    /// fetched before does not count: another URL or ref may name the same commit, and it is another
-    /// revision all the same.
+    /// Returns the remote's revision, and its signer if a signature is required. With `new_spec`,
+    /// the last fetched revision is ignored, because the same commit under another URL or ref is
+    /// another revision.
     pub(super) async fn poll(
         &mut self,
         context: &Context,
@@ -105,7 +105,7 @@ impl Poller {
     }
 }
 
-/// What a spec asks to fetch, without anything known or proven before.
+/// The request for a spec, without a known snapshot and without proven access.
 pub(super) fn request(
     object: &GitRepository,
     credentials: Credentials,

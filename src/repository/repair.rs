@@ -1,5 +1,5 @@
-//! When to fetch anew because the cached copy of a repository is damaged: at once as a rule, and after
-//! growing pauses where that does not help.
+//! When to fetch a repository again because its cached copy is damaged: usually at once, and after
+//! growing pauses if that does not help.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -9,13 +9,13 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::source::Snapshot;
 
-/// The longest pause between two repairs of a copy that is damaged again and again, by a disk that loses
-/// what is written to it, or by a server that sends less than a commit needs.
+/// The longest pause between two repairs. A copy can be damaged again and again by a faulty disk,
+/// or by a server that does not send all objects of a commit.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// The repairs of one repository so far.
+/// The repairs of one repository.
 pub(super) struct RepairSchedule {
-    /// The snapshot that was found damaged last; each is repaired once.
+    /// The last snapshot that was found damaged. Each snapshot is repaired once.
     repaired: Weak<Snapshot>,
     last: Option<Instant>,
     backoff: Backoff,
@@ -30,8 +30,9 @@ impl RepairSchedule {
         }
     }
 
-    /// Waits until `snapshot` is found damaged, and returns when to fetch it anew. For a snapshot that was
-    /// returned before it waits without end: the driver itself tries a failed fetch again.
+    /// Waits until `snapshot` is found damaged, and returns the time of the new fetch. For a
+    /// snapshot that it returned before, it never returns, because the driver retries a failed
+    /// fetch itself.
     pub(super) async fn due(&mut self, snapshot: Option<Arc<Snapshot>>) -> Instant {
         let Some(snapshot) = snapshot.filter(|snapshot| !self.knows(snapshot)) else {
             return std::future::pending().await;
@@ -45,7 +46,7 @@ impl RepairSchedule {
         std::ptr::eq(self.repaired.as_ptr(), Arc::as_ptr(snapshot))
     }
 
-    /// At once, unless the last repair was a short time ago.
+    /// Now, unless the last repair was a short time ago.
     fn next(&mut self, now: Instant) -> Instant {
         let since = self.last.replace(now).map(|last| now.duration_since(last));
         match since {

@@ -1,5 +1,5 @@
-//! What a standby keeps filled for a repository, so that it goes on at once when it comes to lead: the
-//! cache. Nothing here writes to the API server.
+//! Keeps a repository's cache filled on a standby, so that the standby can continue at once when it
+//! begins to lead. Nothing here writes to the API server.
 
 use std::sync::Arc;
 use std::time::Duration;

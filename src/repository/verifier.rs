@@ -1,4 +1,4 @@
-//! Whether a fetched revision may go live: the signatures that `spec.verify` asks for.
+//! Checks the signatures that `spec.verify` requires before a fetched revision may go live.
 
 use std::sync::Arc;
 
@@ -39,7 +39,8 @@ impl Error {
 #[derive(Default)]
 pub(super) struct Verifier {
     signers: Watched<Arc<Signers>>,
-    /// The last answer. A revision is checked once, until it or what is asked of it changes.
+    /// The last answer. A revision is checked once, until the revision, the spec or the Secret
+    /// changes.
     answer: Option<Answer>,
 }
 
@@ -47,12 +48,12 @@ struct Answer {
     snapshot: Arc<Snapshot>,
     signers: Arc<Signers>,
     mode: VerificationMode,
-    /// Who signed, for people, or why not.
+    /// The signer as text for people, or why the revision is refused.
     outcome: Result<String, String>,
 }
 
 impl Verifier {
-    /// Says who signed a revision, where `spec.verify` asks for it.
+    /// Returns the signer of a revision, if `spec.verify` requires a signature.
     pub(super) async fn check(
         &mut self,
         secrets: &Secrets,
@@ -89,8 +90,8 @@ impl Verifier {
     }
 }
 
-/// Reads and checks what has to be signed. It runs on a thread of its own: RSA takes its time, and a panic
-/// about a hostile signature ends that thread only.
+/// Reads and checks the signatures. It runs on a thread of its own, because RSA takes time, and a
+/// panic on a hostile signature must end only that thread.
 async fn answer(
     snapshot: Arc<Snapshot>,
     signers: Arc<Signers>,
@@ -109,7 +110,7 @@ async fn answer(
     checked.map_err(|_| Error::Interrupted)?
 }
 
-/// Who signed what `mode` asks for, as the end of "fetched …,".
+/// The signers of the parts that `mode` asks for, as the end of "fetched …,".
 fn signed_by(
     snapshot: &Snapshot,
     signers: &Signers,

@@ -1,4 +1,4 @@
-//! The webhook of a repository: who may wake its driver.
+//! The webhook of a repository: its secret, and the deliveries that wake its driver.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::server::{Receiver, Receivers};
 use crate::source::Reference;
 use crate::webhook::{Follows, RepositoryUrl, Secret};
 
-/// The key of the Secret that `spec.webhook` names. Flux's `Receiver` has the same.
+/// The key of the Secret that `spec.webhook` names. Flux's `Receiver` uses the same key.
 const KEY: &str = "token";
 
-/// Why a Secret is none of a webhook.
+/// Why a Secret cannot be used for a webhook.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TokenError {
     #[error("has no key {KEY}")]
@@ -27,20 +27,20 @@ pub(super) enum TokenError {
 #[derive(Default)]
 pub(super) struct Webhook {
     token: Watched<Secret>,
-    /// What a delivery wakes. A [`Notify`] keeps one permit, also while a fetch is under way.
+    /// Deliveries wake this. A [`Notify`] keeps one permit, also during a fetch.
     pub(super) poke: Arc<Notify>,
     /// Why webhooks do not work, for the condition.
     pub(super) error: Option<(Reason, String)>,
 }
 
 impl Webhook {
-    /// Whether the Secret has to be read, again or for the first time.
+    /// Whether the Secret must be read, for the first time or again.
     pub(super) fn is_due(&self, object: &GitRepository) -> bool {
         object.spec.webhook.is_some() && !self.token.has_value()
     }
 
-    /// Makes the repository's receiver what `spec.webhook` and its Secret say. While the Secret is missing
-    /// or unusable there is no receiver, and every delivery is refused.
+    /// Sets the repository's receiver to `spec.webhook` and its Secret. While the Secret is missing
+    /// or unusable, there is no receiver, and every delivery is refused.
     pub(super) async fn keep(
         &mut self,
         secrets: &Secrets,
@@ -96,7 +96,7 @@ fn text(error: &ValueError<TokenError>) -> String {
     }
 }
 
-/// Which pushes can change the commit that a reference means.
+/// The refs whose pushes can change the commit of a reference.
 fn follows(reference: &Reference) -> Follows {
     match reference {
         Reference::Default => Follows::DefaultBranch,

@@ -42,7 +42,7 @@ fn failed(reason: Reason) -> Poll {
     }
 }
 
-/// Status, reason and message of Ready, and the names of the other conditions.
+/// Status, reason and message of Ready, and the types of the other conditions.
 fn shown(assessment: &Assessment) -> (Option<bool>, Reason, &str, Vec<&str>) {
     let (ready, more) = assessment.verdicts.split_first().unwrap();
     assert_eq!(ready.kind, ConditionType::Ready);
