@@ -41,7 +41,7 @@ pub enum Error {
     Listen(#[from] std::io::Error),
     /// This replica has lost the lease. Another replica may lead now.
     #[error("this replica no longer leads; it exits and starts again as a standby")]
-    Lost(#[from] Lost),
+    Lease(#[from] LostLease),
 }
 
 /// Runs until SIGTERM or SIGINT, or until the lease is lost.
@@ -177,7 +177,7 @@ fn elector(
 }
 
 /// Why this replica no longer leads. Without other replicas, this never returns.
-async fn elected(elector: Option<&mut Elector>) -> Lost {
+async fn elected(elector: Option<&mut Elector>) -> LostLease {
     match elector {
         Some(elector) => elector.run().await,
         None => std::future::pending().await,

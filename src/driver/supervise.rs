@@ -63,7 +63,7 @@ struct Refused {
     generation: Option<i64>,
     error: String,
     /// Whether its status says so.
-    told: bool,
+    reported: bool,
 }
 
 struct Handle<K> {
@@ -77,19 +77,19 @@ impl<K> Drop for Handle<K> {
     }
 }
 
-type Seen<K> = watcher::Result<watcher::Event<DeserializeGuard<K>>>;
+type WatchEvent<K> = watcher::Result<watcher::Event<DeserializeGuard<K>>>;
 
 impl<K: Driven> Supervisor<K> {
     async fn follow(&mut self, events: impl Stream<Item = Seen<K>>, readiness: &Readiness) {
         let mut events = std::pin::pin!(events);
         let leadership = self.context.leadership.clone();
-        let mut stands_by = !leadership.leads();
+        let mut is_standby = !leadership.leads();
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
-                () = leadership.begun(), if stands_by => {
-                    stands_by = false;
-                    self.tell_refused().await;
+                () = leadership.begun(), if is_standby => {
+                    is_standby = false;
+                    self.report_refused().await;
                     continue;
                 }
             };
@@ -160,9 +160,9 @@ impl<K: Driven> Supervisor<K> {
         if let Some(handle) = self.drivers.get(&key) {
             if handle.object.borrow().meta().uid == object.meta().uid {
                 // On a standby, the cached data follows the leader's status.
-                let stands_by = !self.context.leadership.leads();
+                let is_standby = !self.context.leadership.leads();
                 handle.object.send_if_modified(|known| {
-                    let news = stands_by || concerns_driver(known.meta(), object.meta());
+                    let news = is_standby || concerns_driver(known.meta(), object.meta());
                     *known = object;
                     news
                 });
@@ -226,7 +226,7 @@ impl<K: Driven> Supervisor<K> {
         }
         let generation = invalid.metadata.generation;
         if let Some(known) = self.refused.get(&key)
-            && known.told
+            && known.reported
             && known.generation == generation
         {
             return; // this is about the status that was written then
@@ -235,7 +235,7 @@ impl<K: Driven> Supervisor<K> {
         let mut refused = Refused {
             generation,
             error: invalid.error,
-            told: false,
+            reported: false,
         };
         if self.context.leadership.leads() {
             self.tell(&key, &mut refused).await;
@@ -244,7 +244,7 @@ impl<K: Driven> Supervisor<K> {
     }
 
     /// Writes the status of every resource that cannot be read. A standby could not write it.
-    async fn tell_refused(&mut self) {
+    async fn report_refused(&mut self) {
         for (key, mut refused) in std::mem::take(&mut self.refused) {
             self.tell(&key, &mut refused).await;
             self.refused.insert(key, refused);
@@ -263,7 +263,7 @@ impl<K: Driven> Supervisor<K> {
             "conditions": set_conditions(&[], vec![verdict], generation, &now),
         });
         match write_status::<K>(&self.context, namespace, name, &status).await {
-            Ok(()) => refused.told = true,
+            Ok(()) => refused.reported = true,
             Err(error) => {
                 tracing::warn!(namespace, name, %error, "writing the status of an invalid resource");
             }

@@ -44,7 +44,7 @@ impl Terms {
 
 /// The content of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct LeaseRecord {
     /// The holder. None if the lease was released.
     pub(super) holder: Option<String>,
     /// The holder's own time of renewal. It only serves to tell two records apart.
@@ -63,12 +63,12 @@ pub(super) enum Next {
     /// Renew it.
     Renew,
     /// Stop writing.
-    Stop(Lost),
+    Stop(LostLease),
 }
 
 /// Why a replica no longer leads.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Lost {
+pub enum LostLease {
     /// The lease could not be renewed in time.
     #[error("the lease {lease} could not be renewed within {}", seconds(.deadline))]
     Expired {
@@ -99,7 +99,7 @@ pub(super) struct Candidate {
     lease: String,
     terms: Terms,
     /// The last content of the lease, and when it was first seen.
-    seen: Option<(Record, Moment)>,
+    last_seen: Option<(LeaseRecord, Moment)>,
     /// When the last successful renewal was sent. None on a standby.
     renewed: Option<Moment>,
 }
@@ -110,7 +110,7 @@ impl Candidate {
             identity,
             lease,
             terms,
-            seen: None,
+            last_seen: None,
             renewed: None,
         }
     }
@@ -118,16 +118,20 @@ impl Candidate {
     /// Records the server's answer. `now` is after the answer. If the lease does not exist, the
     /// last record stays valid, because its holder may not know yet that somebody deleted the
     /// lease.
-    pub(super) fn saw(&mut self, record: Option<Record>, now: Moment) {
+    pub(super) fn observe(&mut self, record: Option<LeaseRecord>, now: Moment) {
         let Some(record) = record else { return };
-        if self.seen.as_ref().is_none_or(|(known, _)| *known != record) {
-            self.seen = Some((record, now));
+        if self
+            .last_seen
+            .as_ref()
+            .is_none_or(|(known, _)| *known != record)
+        {
+            self.last_seen = Some((record, now));
         }
     }
 
     /// Records that the server accepted a renewal, or the first lease, that was sent at `sent`.
-    pub(super) fn renewed(&mut self, record: Record, sent: Moment) {
-        self.seen = Some((record, sent));
+    pub(super) fn renewed(&mut self, record: LeaseRecord, sent: Moment) {
+        self.last_seen = Some((record, sent));
         self.renewed = Some(sent);
     }
 
@@ -136,7 +140,7 @@ impl Candidate {
     }
 
     pub(super) fn holder(&self) -> Option<&str> {
-        let (record, _) = self.seen.as_ref()?;
+        let (record, _) = self.last_seen.as_ref()?;
         record.holder.as_deref()
     }
 
@@ -150,20 +154,20 @@ impl Candidate {
         if let Some(until) = self.may_write_until() {
             return match (mine, now < until) {
                 (true, true) => Next::Renew,
-                (true, false) => Next::Stop(Lost::Expired {
+                (true, false) => Next::Stop(LostLease::Expired {
                     lease: self.lease.clone(),
                     deadline: self.terms.deadline,
                 }),
-                (false, _) => Next::Stop(Lost::Taken {
+                (false, _) => Next::Stop(LostLease::Taken {
                     lease: self.lease.clone(),
                     holder: self.holder().map(str::to_owned),
                 }),
             };
         }
-        match &self.seen {
+        match &self.last_seen {
             // There never was a lease.
             None => Next::Take,
-            Some((Record { holder: None, .. }, _)) => Next::Take,
+            Some((LeaseRecord { holder: None, .. }, _)) => Next::Take,
             // This replica holds it: the answer to an earlier attempt was lost.
             Some(_) if mine => Next::Take,
             Some((record, since)) if now >= *since + record.lease => Next::Take,
@@ -180,8 +184,8 @@ mod tests {
         Moment::from_nanos(seconds * 1_000_000_000)
     }
 
-    fn record(holder: &str, renewed: i64) -> Record {
-        Record {
+    fn record(holder: &str, renewed: i64) -> LeaseRecord {
+        LeaseRecord {
             holder: Some(holder.to_owned()).filter(|holder| !holder.is_empty()),
             renewed: jiff::Timestamp::from_second(renewed).ok(),
             lease: Duration::from_secs(15),
@@ -211,8 +215,8 @@ mod tests {
     #[test]
     fn a_standby_takes_what_is_free_and_waits_for_what_is_not() {
         // The observations with their times, and the action at second 100.
-        type Seen<'a> = &'a [(Option<Record>, u64)];
-        let table: [(&str, Seen<'_>, Next); 10] = [
+        type Observations<'a> = &'a [(Option<LeaseRecord>, u64)];
+        let table: [(&str, Observations<'_>, Next); 10] = [
             ("no lease", &[(None, 99)], Next::Take),
             ("given back", &[(Some(record("", 9)), 99)], Next::Take),
             ("another's", &[(Some(record("b", 9)), 99)], Next::StandBy),
@@ -247,7 +251,7 @@ mod tests {
         for (name, seen, next) in table {
             let mut candidate = candidate();
             for (record, when) in seen {
-                candidate.saw(record.clone(), at(*when));
+                candidate.observe(record.clone(), at(*when));
             }
             assert_eq!(candidate.next(at(100)), next, "{name}");
             assert!(!candidate.leads() && candidate.may_write_until().is_none());
@@ -257,11 +261,11 @@ mod tests {
     #[test]
     fn the_holder_says_how_long_its_lease_counts() {
         let mut candidate = candidate();
-        let long = Record {
+        let long = LeaseRecord {
             lease: Duration::from_secs(60),
             ..record("b", 9)
         };
-        candidate.saw(Some(long), at(0));
+        candidate.observe(Some(long), at(0));
         assert_eq!(candidate.next(at(59)), Next::StandBy);
         assert_eq!(candidate.next(at(60)), Next::Take);
     }
@@ -271,7 +275,7 @@ mod tests {
         let mut candidate = candidate();
         for (turn, renewed) in [5_000_000_000, -5_000_000_000, 0].into_iter().enumerate() {
             let now = 20 * turn as u64;
-            candidate.saw(Some(record("b", renewed)), at(now));
+            candidate.observe(Some(record("b", renewed)), at(now));
             assert_eq!(candidate.next(at(now + 14)), Next::StandBy);
             assert_eq!(candidate.next(at(now + 15)), Next::Take);
         }
@@ -288,11 +292,14 @@ mod tests {
         );
         for late in [110, 115, 10_000] {
             let next = leader.next(at(late));
-            assert!(matches!(next, Next::Stop(Lost::Expired { .. })), "{late}");
+            assert!(
+                matches!(next, Next::Stop(LostLease::Expired { .. })),
+                "{late}"
+            );
         }
         let mut standby = candidate();
         // The replica cannot have seen the renewal before it was sent.
-        standby.saw(Some(record("me-too", 1)), at(100));
+        standby.observe(Some(record("me-too", 1)), at(100));
         assert_eq!(standby.next(at(114)), Next::StandBy);
     }
 
@@ -300,7 +307,7 @@ mod tests {
     fn a_leader_that_sees_another_holder_stops_whatever_the_time() {
         for (holder, says) in [("b", "is held by b"), ("", "is held by nobody")] {
             let mut leader = leader(100);
-            leader.saw(Some(record(holder, 2)), at(101));
+            leader.observe(Some(record(holder, 2)), at(101));
             let Next::Stop(lost) = leader.next(at(101)) else {
                 panic!("{leader:?}");
             };
@@ -311,7 +318,7 @@ mod tests {
     #[test]
     fn a_leader_whose_lease_was_deleted_makes_it_again() {
         let mut leader = leader(100);
-        leader.saw(None, at(101));
+        leader.observe(None, at(101));
         assert_eq!(leader.next(at(101)), Next::Renew);
     }
 }

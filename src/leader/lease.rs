@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::client::guarded;
 use super::clock::Moment;
-use super::election::{Candidate, Lost, Next, Record, Terms};
+use super::election::{Candidate, LeaseRecord, LostLease, Next, Terms};
 use super::gate::Gate;
 use super::{Leadership, clients};
 use crate::metrics::Metrics;
@@ -55,7 +55,7 @@ pub struct Elector {
     /// The Lease may have changed since then.
     stale: bool,
     /// The leader that the log named last.
-    told: Option<String>,
+    logged_leader: Option<String>,
     /// The log has a warning that the API server does not return or accept the Lease.
     warned: bool,
 }
@@ -78,7 +78,7 @@ impl Elector {
             advertise,
         } = settings;
         let (terms, identity) = (Terms::new(duration), identity());
-        tracing::info!(lease = %format!("{namespace}/{name}"), identity, "standing by");
+        tracing::info!(lease = %format!("{namespace}/{name}"), identity, "role by");
         metrics.leads(false);
         Ok(Self {
             // Uses connections of its own, so that no renewal waits for another request.
@@ -93,7 +93,7 @@ impl Elector {
             metrics,
             lease: None,
             stale: true,
-            told: None,
+            logged_leader: None,
             warned: false,
         })
     }
@@ -114,7 +114,7 @@ impl Elector {
 
     /// Takes the lease when it is free, and renews it until it is lost. When this returns, the gate
     /// is shut.
-    pub async fn run(&mut self) -> Lost {
+    pub async fn run(&mut self) -> LostLease {
         loop {
             if self.stale {
                 self.look().await;
@@ -144,7 +144,7 @@ impl Elector {
         match timeout(self.terms.patience(), self.api.get_opt(&self.name)).await {
             Ok(Ok(lease)) => {
                 let record = lease.as_ref().map(|lease| self.record(lease));
-                self.candidate.saw(record, Moment::now());
+                self.candidate.observe(record, Moment::now());
                 self.lease = lease;
                 self.stale = false;
                 self.warned &= self.candidate.leads();
@@ -173,9 +173,9 @@ impl Elector {
         });
         self.leadership.stand_by(address);
         let holder = self.candidate.holder().map(str::to_owned);
-        if holder != self.told {
+        if holder != self.logged_leader {
             tracing::info!(leader = holder.as_deref(), "another replica leads");
-            self.told = holder;
+            self.logged_leader = holder;
         }
     }
 
@@ -248,10 +248,10 @@ impl Elector {
         lease
     }
 
-    fn record(&self, lease: &Lease) -> Record {
+    fn record(&self, lease: &Lease) -> LeaseRecord {
         let spec = lease.spec.clone().unwrap_or_default();
         let seconds = spec.lease_duration_seconds.unwrap_or_default();
-        Record {
+        LeaseRecord {
             holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
             renewed: spec.renew_time.map(|time| time.0),
             lease: match u64::try_from(seconds) {

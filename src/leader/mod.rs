@@ -23,17 +23,17 @@ use std::net::SocketAddr;
 use tokio::sync::watch;
 
 pub use self::clients::clients;
-pub use self::election::Lost;
+pub use self::election::LostLease;
 pub use self::gate::NotLeading;
 pub use self::lease::{ElectionSettings, Elector, WEBHOOK_ADDRESS};
 
 /// Whether this replica leads. Clones share it. Drivers and webhooks use it to decide what to do.
 /// It does not protect against writes; the gate does.
 #[derive(Clone, Debug)]
-pub struct Leadership(watch::Sender<Standing>);
+pub struct Leadership(watch::Sender<Role>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum Role {
     Leads,
     /// Another replica leads, or none. The leader's address for webhooks.
     StandsBy(Option<SocketAddr>),
@@ -42,46 +42,46 @@ enum Standing {
 impl Leadership {
     /// The state of the only replica.
     pub fn alone() -> Self {
-        Self(watch::Sender::new(Standing::Leads))
+        Self(watch::Sender::new(Role::Leads))
     }
 
     /// The state of a standby that knows no leader.
     pub fn standby() -> Self {
-        Self(watch::Sender::new(Standing::StandsBy(None)))
+        Self(watch::Sender::new(Role::StandsBy(None)))
     }
 
     /// Whether this replica leads.
     pub fn leads(&self) -> bool {
-        *self.0.borrow() == Standing::Leads
+        *self.0.borrow() == Role::Leads
     }
 
     /// Waits until this replica leads. Cancel safe.
     pub async fn begun(&self) {
-        let mut standing = self.0.subscribe();
+        let mut role = self.0.subscribe();
         // This value owns the sender, so the wait cannot fail.
-        let _ = standing.wait_for(|is| *is == Standing::Leads).await;
+        let _ = role.wait_for(|is| *is == Role::Leads).await;
     }
 
     /// The address for webhooks of another replica that leads, if it has published one.
     pub fn leader(&self) -> Option<SocketAddr> {
         match *self.0.borrow() {
-            Standing::Leads => None,
-            Standing::StandsBy(leader) => leader,
+            Role::Leads => None,
+            Role::StandsBy(leader) => leader,
         }
     }
 
     /// Records that this replica leads from now on.
     pub(crate) fn lead(&self) {
-        self.set(Standing::Leads);
+        self.set(Role::Leads);
     }
 
     /// Records that this replica does not lead, and the leader's address for webhooks.
     pub(crate) fn stand_by(&self, leader: Option<SocketAddr>) {
-        self.set(Standing::StandsBy(leader));
+        self.set(Role::StandsBy(leader));
     }
 
-    fn set(&self, new: Standing) {
+    fn set(&self, new: Role) {
         self.0
-            .send_if_modified(|standing| std::mem::replace(standing, new) != new);
+            .send_if_modified(|role| std::mem::replace(role, new) != new);
     }
 }

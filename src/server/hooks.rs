@@ -90,7 +90,7 @@ enum Outcome {
     /// Proven, but about a ref that its repository does not follow.
     OtherRef,
     /// Proven, but no repository with this secret has the URL in the body.
-    Nobody,
+    Unmatched,
     /// Proven, but not about a push.
     Ignored,
     /// The leader received it and gave this answer.
@@ -115,7 +115,7 @@ impl Outcome {
         match self {
             Self::Woken => "woken",
             Self::OtherRef => "other_ref",
-            Self::Nobody => "unmatched",
+            Self::Unmatched => "unmatched",
             Self::Ignored => "ignored",
             Self::Relayed(_) => "relayed",
             Self::NoLeader => "no_leader",
@@ -133,7 +133,7 @@ impl Outcome {
 
     fn status(self) -> StatusCode {
         match self {
-            Self::Woken | Self::OtherRef | Self::Nobody | Self::Ignored => StatusCode::ACCEPTED,
+            Self::Woken | Self::OtherRef | Self::Unmatched | Self::Ignored => StatusCode::ACCEPTED,
             Self::Relayed(status) => status,
             Self::NoLeader => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unsigned | Self::WrongSignature => StatusCode::UNAUTHORIZED,
@@ -316,7 +316,7 @@ impl Hooks {
                 Ok(Some(push)) => match receivers.wake(&secrets, &push) {
                     Reached::Woken => Outcome::Woken,
                     Reached::OtherRef => Outcome::OtherRef,
-                    Reached::Nobody => Outcome::Nobody,
+                    Reached::Unmatched => Outcome::Unmatched,
                 },
             }
         });

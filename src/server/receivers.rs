@@ -46,7 +46,7 @@ pub enum Reached {
     /// follows.
     OtherRef,
     /// The push is about no repository with this secret.
-    Nobody,
+    Unmatched,
 }
 
 /// The repositories that have a webhook. Clones share them.
@@ -73,7 +73,7 @@ impl Receivers {
 
     /// Wakes every repository that has one of the secrets and that the push is about.
     pub fn wake(&self, proven: &[Secret], push: &Push) -> Reached {
-        let mut reached = Reached::Nobody;
+        let mut reached = Reached::Unmatched;
         let behind = self
             .all()
             .filter(|receiver| proven.contains(&receiver.secret));
@@ -84,7 +84,7 @@ impl Receivers {
             if push.moves(&receiver.follows) {
                 receiver.poke.notify_one();
                 reached = Reached::Woken;
-            } else if reached == Reached::Nobody {
+            } else if reached == Reached::Unmatched {
                 reached = Reached::OtherRef;
             }
         }
@@ -156,8 +156,8 @@ mod tests {
         let other = push("https://h/team/shop", "other");
         assert_eq!(receivers.wake(&proven, &other), Reached::OtherRef);
         let nobody = push("https://h/team/else", "main");
-        assert_eq!(receivers.wake(&proven, &nobody), Reached::Nobody);
-        assert_eq!(receivers.wake(&[], &main), Reached::Nobody);
+        assert_eq!(receivers.wake(&proven, &nobody), Reached::Unmatched);
+        assert_eq!(receivers.wake(&[], &main), Reached::Unmatched);
         assert!(!woken(&mine) && !woken(&same) && !woken(&dev) && !woken(&theirs));
     }
 
