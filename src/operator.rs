@@ -14,7 +14,7 @@ use crate::backoff::Backoff;
 use crate::cluster::Cluster;
 use crate::config::RunArgs;
 use crate::driver::{Context, supervise};
-use crate::leader::{self, ElectionSettings, Elector, Leadership, Lost};
+use crate::leader::{self, ElectionSettings, Elector, Leadership, LostLease};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::notify::{EventWriter, Notifier, Sink};
@@ -118,7 +118,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// Drives everything for as long as it is polled.
+/// Runs all drivers and watches, as long as it is polled.
 async fn drive(context: Arc<Context>, watching: Client, readiness: Readiness) {
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
     while let Err(error) = context.cluster.discover().await {
@@ -138,7 +138,7 @@ async fn drive(context: Arc<Context>, watching: Client, readiness: Readiness) {
     );
 }
 
-/// Ends when the operator stops.
+/// Completes when the operator stops.
 fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
     let mut stop = stop.subscribe();
     async move {

@@ -1,4 +1,4 @@
-//! What a kind of resource must offer, so that a driver can be started for each resource of the kind.
+//! The interface of a kind of resource whose resources each get a driver.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::Context;
 
-/// A resource that a driver can be started for.
+/// A resource that has a driver.
 pub trait Driven:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
@@ -20,16 +20,16 @@ pub trait Driven:
     + std::marker::Sync
     + 'static
 {
-    /// Makes a resource known before any driver starts.
+    /// Publishes a resource before any driver starts.
     fn announce(&self, context: &Context);
 
-    /// Makes a resource known that cannot be read: what it has stays its own.
+    /// Publishes a resource that cannot be read. The resource keeps its objects.
     fn reserve(context: &Context, namespace: &str, name: &str);
 
-    /// All that exist at the start have been announced.
+    /// Called when all resources that exist at the start have been announced.
     fn all_announced(context: &Context);
 
-    /// Keeps filled what its driver will need, while another replica leads.
+    /// Keeps the caches for its driver filled, while another replica leads.
     fn standby(
         context: Arc<Context>,
         object: watch::Receiver<Arc<Self>>,
@@ -41,9 +41,9 @@ pub trait Driven:
         object: watch::Receiver<Arc<Self>>,
     ) -> impl Future<Output = ()> + Send;
 
-    /// Forgets a resource that is gone.
+    /// Removes the published state of a resource that is gone.
     fn forget(context: &Context, namespace: &str, name: &str);
 
-    /// Throws away what only resources other than these needed.
+    /// Removes cached data that only resources outside `left` needed.
     fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>);
 }

@@ -1,5 +1,6 @@
-//! What the drivers of all kinds of resource share: the parts of the operator that they use, how a status is
-//! written, and the supervisor, which starts a driver for every resource that the API server says exists.
+//! The parts that the drivers of all kinds of resource share: the operator's parts that they use,
+//! the writer of status, and the supervisor. The supervisor starts a driver for every resource that
+//! exists in the API server.
 
 mod driven;
 mod status;
@@ -79,7 +80,7 @@ impl Context {
             receivers: Receivers::default(),
             fleet: Fleet::default(),
             secrets,
-            statuses: Semaphore::new(status::STATUSES),
+            statuses: Semaphore::new(status::PARALLEL_STATUS_WRITES),
         }
     }
 }

@@ -80,7 +80,7 @@ impl<K> Drop for Handle<K> {
 type WatchEvent<K> = watcher::Result<watcher::Event<DeserializeGuard<K>>>;
 
 impl<K: Driven> Supervisor<K> {
-    async fn follow(&mut self, events: impl Stream<Item = Seen<K>>, readiness: &Readiness) {
+    async fn follow(&mut self, events: impl Stream<Item = WatchEvent<K>>, readiness: &Readiness) {
         let mut events = std::pin::pin!(events);
         let leadership = self.context.leadership.clone();
         let mut is_standby = !leadership.leads();

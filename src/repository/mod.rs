@@ -261,7 +261,7 @@ fn failed(error: &PollError) -> Poll {
     }
 }
 
-/// The figures of a repository whose driver has not begun yet, as its status tells them.
+/// The figures of a repository from its status, until its driver begins.
 fn figures(object: &GitRepository) -> RepositoryFigures {
     let status = object.status.as_ref();
     let conditions = status.map(|status| status.conditions.as_slice());

@@ -16,8 +16,8 @@ use crate::backoff::Backoff;
 use crate::driver::Context;
 use crate::fleet::SourceName;
 
-/// Fetches each revision that the leader says it has fetched, once, so that a standby costs the Git server no
-/// polls.
+/// Fetches each revision from the leader's status once. So a standby sends no polls to the Git
+/// server.
 pub(super) async fn standby(
     context: Arc<Context>,
     mut object: watch::Receiver<Arc<GitRepository>>,
