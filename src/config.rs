@@ -68,6 +68,16 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_DIFF_AFTER", default_value = "30s", value_parser = duration)]
     pub diff_after: Duration,
 
+    /// More field managers that apply whole manifests, separated by commas. When an object is applied, what they
+    /// declared in it becomes Git's; kubectl's, Helm's, Flux's and Argo CD's are known.
+    #[arg(long, env = "TOWLINE_TAKEOVER_MANAGERS", value_delimiter = ',')]
+    pub takeover_managers: Vec<String>,
+
+    /// Show values of refused objects in status, events and logs, as the API server repeats them; never those of a
+    /// Secret.
+    #[arg(long, env = "TOWLINE_SHOW_VALUES", value_parser = BoolishValueParser::new())]
+    pub show_values: bool,
+
     /// Run with other replicas. The replica that holds the Lease does the work, and the others are
     /// standbys.
     #[arg(long, env = "TOWLINE_LEADER_ELECT", value_parser = BoolishValueParser::new())]

@@ -11,13 +11,14 @@ use tokio::sync::watch;
 
 use crate::api::{GitRepository, Sync};
 use crate::backoff::Backoff;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterSettings};
 use crate::config::RunArgs;
 use crate::driver::{Context, supervise};
 use crate::leader::{self, ElectionSettings, Elector, Leadership, LostLease};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::notify::{EventWriter, Notifier, Sink};
+use crate::plan::Appliers;
 use crate::server::{self, Hooks, Limits, Readiness};
 use crate::source::{self, Cache, CacheSettings};
 
@@ -75,7 +76,11 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     let cache = Cache::open(CacheSettings::new(&args.cache_dir))?;
     let cluster = Cluster::new(
         clients.clone(),
-        args.watch_namespace.clone(),
+        ClusterSettings {
+            namespace: args.watch_namespace.clone(),
+            appliers: Appliers::with(args.takeover_managers.clone()),
+            show_values: args.show_values,
+        },
         metrics.clone(),
     );
     let events = EventWriter::new(metrics.clone());

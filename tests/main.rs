@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adoption;
 mod audit_log;
 mod bad_content;
 mod bad_object;
@@ -13,10 +14,12 @@ mod chart_links;
 mod converge;
 mod crash;
 mod credentials;
+mod custom_kinds;
 mod damage;
 mod definitions;
 mod docs;
 mod drift;
+mod echoes;
 mod figures;
 mod generated;
 mod harness;
@@ -44,6 +47,7 @@ mod ssh;
 mod status;
 mod submodules;
 mod transports;
+mod unions;
 mod verify;
 mod webhook;
 mod world;

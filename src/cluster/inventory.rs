@@ -344,6 +344,7 @@ impl State {
 /// Whether a driver has to look: a status write of a healthy object, say, tells it nothing.
 fn differs(known: &Observed, seen: &Observed) -> bool {
     known.entry != seen.entry
+        || known.shared != seen.shared
         || known.uid != seen.uid
         || known.deleting != seen.deleting
         || known.health != seen.health
@@ -387,6 +388,8 @@ mod tests {
             health: Health::Current,
             writer: None,
             timeless: None,
+            shared: false,
+            version_hash: 0,
         }
     }
 

@@ -5,6 +5,7 @@ mod definition;
 mod discovery;
 mod inventory;
 mod kinds;
+mod mend;
 mod namespaces;
 mod null;
 mod resume;
@@ -19,11 +20,11 @@ pub use kinds::{Kinds, ServedKind};
 use kube::Client;
 pub use namespaces::{Arrivals, Namespaces};
 pub use resume::resumed;
-pub use write::{Compared, WriteError};
+pub use write::{Causes, Compared, WriteError};
 
 use crate::manifest::ObjectKey;
 use crate::metrics::Metrics;
-use crate::plan::Observed;
+use crate::plan::{Appliers, Observed};
 
 /// What came of an apply.
 pub struct Applied {
@@ -68,11 +69,38 @@ pub struct Cluster {
     in_one_namespace: bool,
     watches: watch::Watches,
     requests: write::Requests,
+    appliers: Appliers,
+}
+
+/// How a cluster is managed.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterSettings {
+    /// The only namespace in which objects are managed; none: all.
+    pub namespace: Option<String>,
+    /// Field managers that apply whole manifests.
+    pub appliers: Appliers,
+    /// Refusals may repeat values of what was sent.
+    pub show_values: bool,
+}
+
+/// How an object is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applying {
+    /// Until it is as Git has it: what another applier declared, or nobody, is removed where it stands against
+    /// that.
+    Whole,
+    /// What Git declares, and no other value.
+    Declared,
 }
 
 impl Cluster {
-    /// A cluster behind its clients; `namespace`: the only one in which objects are managed.
-    pub fn new(clients: Clients, namespace: Option<String>, metrics: Metrics) -> Self {
+    /// A cluster behind its clients.
+    pub fn new(clients: Clients, settings: ClusterSettings, metrics: Metrics) -> Self {
+        let ClusterSettings {
+            namespace,
+            appliers,
+            show_values,
+        } = settings;
         let inventory = Inventory::default();
         let watching = clients.watches.clone();
         Self {
@@ -82,11 +110,12 @@ impl Cluster {
                 Some(_) => Namespaces::unwatched(),
                 None => Namespaces::new(watching.clone()),
             },
-            watches: watch::Watches::new(watching, inventory.clone(), namespace),
+            watches: watch::Watches::new(watching, inventory.clone(), namespace, appliers.clone()),
             inventory,
-            requests: write::Requests::new(metrics),
+            requests: write::Requests::new(metrics, show_values),
             applies: Applies::default(),
             clients,
+            appliers,
         }
     }
 
@@ -151,6 +180,7 @@ impl Acting<'_> {
         served: &ServedKind,
         key: &ObjectKey,
         body: &[u8],
+        applying: Applying,
     ) -> Result<Applied, WriteError> {
         let Cluster {
             kinds,
@@ -159,7 +189,15 @@ impl Acting<'_> {
             ..
         } = self.cluster;
         let under_way = applies.begin();
-        let (answer, created) = self.writer().apply(served, key, body).await?;
+        let known = inventory.get(key);
+        let wanted = self.wanted(served, key, body, known.as_ref());
+        let (answer, created) = match applying {
+            Applying::Declared => self.writer().apply_once(&wanted).await?,
+            Applying::Whole => {
+                let is_served = |gvk: &_| kinds.get(gvk).is_some();
+                self.writer().apply_mended(&wanted, is_served).await?
+            }
+        };
         drop(under_way);
         if definition::is_one(&key.kind)
             && let Some(kind) = definition::kind_of(body)
@@ -189,7 +227,9 @@ impl Acting<'_> {
         key: &ObjectKey,
         body: &[u8],
     ) -> Result<Compared, WriteError> {
-        self.writer().compare(served, key, body).await
+        let known = self.cluster.inventory.get(key);
+        let wanted = self.wanted(served, key, body, known.as_ref());
+        self.writer().compare(&wanted).await
     }
 
     /// Deletes one object by its uid. One that is gone already is fine.
@@ -212,6 +252,22 @@ impl Acting<'_> {
         match self.cluster.kinds.preferred(&key.kind) {
             Some(served) => self.writer().disown(&served, key, uid).await,
             None => Ok(()),
+        }
+    }
+
+    fn wanted<'a>(
+        &'a self,
+        served: &'a ServedKind,
+        key: &'a ObjectKey,
+        body: &'a [u8],
+        known: Option<&'a Observed>,
+    ) -> mend::Wanted<'a> {
+        mend::Wanted {
+            served,
+            key,
+            body,
+            known,
+            appliers: &self.cluster.appliers,
         }
     }
 

@@ -22,13 +22,14 @@ use tokio::task::AbortHandle;
 use super::{Inventory, ServedKind, resumed};
 use crate::health::{self, Health};
 use crate::manifest::{GroupKind, ObjectKey};
-use crate::plan::{Observed, PART_OF};
+use crate::plan::{Appliers, Observed, PART_OF};
 
 /// The watches that run, by kind.
 pub(super) struct Watches {
     client: Client,
     inventory: Inventory,
     namespace: Option<String>,
+    appliers: Appliers,
     running: Mutex<HashMap<GroupKind, Running>>,
 }
 
@@ -54,11 +55,17 @@ enum State {
 }
 
 impl Watches {
-    pub(super) fn new(client: Client, inventory: Inventory, namespace: Option<String>) -> Self {
+    pub(super) fn new(
+        client: Client,
+        inventory: Inventory,
+        namespace: Option<String>,
+        appliers: Appliers,
+    ) -> Self {
         Self {
             client,
             inventory,
             namespace,
+            appliers,
             running: Mutex::default(),
         }
     }
@@ -100,6 +107,7 @@ impl Watches {
             inventory: self.inventory.clone(),
             state: sender,
             unconfirmed: HashMap::new(),
+            appliers: self.appliers.clone(),
         };
         let task = if health::needs_body(&kind) {
             tokio::spawn(follower.follow(self.events::<DynamicObject>(served)))
@@ -156,6 +164,7 @@ struct Follower {
     state: watch::Sender<State>,
     /// What the list under way has not named yet.
     unconfirmed: HashMap<ObjectKey, u64>,
+    appliers: Appliers,
 }
 
 impl Follower {
@@ -200,7 +209,8 @@ impl Follower {
         let version = meta.resource_version.as_deref()?.parse().ok()?;
         let observed = match deleted {
             true => None,
-            false => Observed::read(&key, meta, object.health(&self.kind)),
+            false => Observed::read(&key, meta, object.health(&self.kind))
+                .map(|observed| observed.shared_with(meta, &self.appliers)),
         };
         self.inventory.watched(&key, version, observed);
         Some(key)

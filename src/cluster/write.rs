@@ -1,20 +1,21 @@
 //! Server-side apply, delete and disowning of single objects.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::{Request, header};
-use kube::api::{DynamicObject, PartialObjectMeta};
+use kube::api::DynamicObject;
 use kube::core::Status;
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::ServedKind;
+use super::mend::{Wanted, remove_nulls};
 use crate::api::FIELD_MANAGER;
-use crate::health::Health;
 use crate::manifest::{ObjectKey, redact};
 use crate::metrics::{Answered, Metrics};
-use crate::plan::{DIGEST, IDENTITY, Observed, PART_OF};
+use crate::plan::{DIGEST, IDENTITY, PART_OF, RefusalCause};
 
 /// Why an object could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,8 @@ pub enum WriteError {
         code: u16,
         /// The server's message.
         message: String,
+        /// The server's reasons, each with its field.
+        causes: Causes,
     },
     /// The object's namespace does not exist; in the server's words.
     #[error("{message}")]
@@ -59,13 +62,16 @@ pub enum Compared {
 pub(super) struct Requests {
     permits: Semaphore,
     metrics: Metrics,
+    /// Refusals may repeat values of what was sent.
+    show_values: bool,
 }
 
 impl Requests {
-    pub(super) fn new(metrics: Metrics) -> Self {
+    pub(super) fn new(metrics: Metrics, show_values: bool) -> Self {
         Self {
             permits: Semaphore::new(REQUESTS),
             metrics,
+            show_values,
         }
     }
 }
@@ -88,13 +94,37 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Metadata is all we need back; the API server leaves out the rest when asked.
-const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+pub(super) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// A success.
-struct Answer {
-    text: String,
+pub(super) struct Answer {
+    pub(super) text: String,
     /// The object came to be by the request.
-    created: bool,
+    pub(super) created: bool,
+}
+
+/// Why a request was refused, in the server's own words. They may repeat a secret, so they are never shown.
+#[derive(Clone, Default)]
+pub struct Causes(Vec<RefusalCause>);
+
+impl fmt::Debug for Causes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} causes", self.0.len())
+    }
+}
+
+impl WriteError {
+    /// Whether the API server read the object and found it invalid.
+    pub(super) fn is_invalid(&self) -> bool {
+        matches!(self, Self::Refused { code: 422, .. })
+    }
+
+    pub(super) fn causes(&self) -> &[RefusalCause] {
+        match self {
+            Self::Refused { causes, .. } => &causes.0,
+            _ => &[],
+        }
+    }
 }
 
 impl<'a> Writer<'a> {
@@ -102,39 +132,35 @@ impl<'a> Writer<'a> {
         Self { client, requests }
     }
 
-    /// Server-side-applies `body`, which is the whole object as JSON. The answer is what the server
-    /// then has, and whether the object is new.
-    pub(super) async fn apply(
-        &self,
-        served: &ServedKind,
-        key: &ObjectKey,
-        body: &[u8],
-    ) -> Result<(Observed, bool), WriteError> {
-        let answer = self.send_apply("", METADATA, served, key, body).await?;
-        let object: PartialObjectMeta<DynamicObject> = read(&answer.text)?;
-        let observed = Observed::read(key, object.meta(), Health::Current)
-            .ok_or_else(|| WriteError::Answer("it is not the object that was sent".to_owned()))?;
-        Ok((observed, answer.created))
-    }
-
     /// Whether applying `body` would change any value of the live object; our share in
     /// `managedFields` does not count.
-    pub(super) async fn compare(
-        &self,
-        served: &ServedKind,
-        key: &ObjectKey,
-        body: &[u8],
-    ) -> Result<Compared, WriteError> {
+    pub(super) async fn compare(&self, wanted: &Wanted<'_>) -> Result<Compared, WriteError> {
+        let Wanted { served, key, .. } = wanted;
         let uri = path(served, key);
-        let live = self.send(key, || Request::get(&uri).body(Vec::new())).await;
+        let live = self
+            .send(key, &[], || Request::get(&uri).body(Vec::new()))
+            .await;
         let live = match live {
             Err(WriteError::Refused { code: 404, .. }) => return Ok(Compared::Gone),
             live => live?,
         };
-        let tried = self
-            .send_apply("&dryRun=All", "application/json", served, key, body)
-            .await?;
-        let (mut live, mut tried): (Value, Value) = (read(&live.text)?, read(&tried.text)?);
+        let mut live: Value = read(&live.text)?;
+        let mut body = wanted.body.to_vec();
+        let try_it = async |body: &[u8]| {
+            self.send_apply("&dryRun=All", "application/json", served, key, body)
+                .await
+        };
+        let tried = match try_it(&body).await {
+            Err(error) if remove_nulls(&error, &mut body) => try_it(&body).await,
+            tried => tried,
+        };
+        let tried = match tried {
+            Err(error) if Self::would_mend(wanted, &live, &body, &error) => {
+                return Ok(Compared::Differs);
+            }
+            tried => tried?,
+        };
+        let mut tried: Value = read(&tried.text)?;
         let version = live["metadata"]["resourceVersion"]
             .as_str()
             .map(str::to_owned);
@@ -151,7 +177,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    async fn send_apply(
+    pub(super) async fn send_apply(
         &self,
         query: &str,
         accept: &str,
@@ -164,7 +190,7 @@ impl<'a> Writer<'a> {
             "{}?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict{query}",
             path(served, key)
         );
-        self.send(key, || {
+        self.send(key, body, || {
             Request::patch(&uri)
                 .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
                 .header(header::ACCEPT, accept)
@@ -187,7 +213,7 @@ impl<'a> Writer<'a> {
         })
         .to_string();
         let answer = self
-            .send(key, || {
+            .send(key, &[], || {
                 Request::delete(&uri)
                     .header(header::CONTENT_TYPE, "application/json")
                     .header(header::ACCEPT, METADATA)
@@ -213,7 +239,7 @@ impl<'a> Writer<'a> {
         }})
         .to_string();
         let answer = self
-            .send(key, || {
+            .send(key, &[], || {
                 Request::patch(&uri)
                     .header(header::CONTENT_TYPE, "application/merge-patch+json")
                     .header(header::ACCEPT, METADATA)
@@ -224,9 +250,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Sends a request, again with growing pauses while the server cannot be reached.
-    async fn send(
+    /// `object`: what is sent as JSON, so that a refusal does not repeat its values.
+    pub(super) async fn send(
         &self,
         key: &ObjectKey,
+        object: &[u8],
         request: impl Fn() -> Result<Request<Vec<u8>>, http::Error>,
     ) -> Result<Answer, WriteError> {
         let mut pause = FIRST_PAUSE;
@@ -246,7 +274,7 @@ impl<'a> Writer<'a> {
                     return Ok(Answer { text, created });
                 }
                 Err(kube::Error::Api(status)) if status.code != 429 => {
-                    return Err(refusal(key, &status));
+                    return Err(self.requests.refusal(key, object, &status));
                 }
                 Err(error) if tries_left == 0 => return Err(WriteError::Unavailable(error)),
                 Err(error) => {
@@ -260,11 +288,11 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, WriteError> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, WriteError> {
     serde_json::from_str(text).map_err(|error| WriteError::Answer(error.to_string()))
 }
 
-fn path(served: &ServedKind, key: &ObjectKey) -> String {
+pub(super) fn path(served: &ServedKind, key: &ObjectKey) -> String {
     let folder = DynamicObject::url_path(&served.resource, key.namespace.as_deref());
     // The API server's own validation keeps `/` and `%` out of names, not everything else.
     let name: String = form_urlencoded::byte_serialize(key.name.as_bytes()).collect();
@@ -279,23 +307,40 @@ fn asked_pause(error: &kube::Error) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds.into()).min(LONGEST_PAUSE))
 }
 
-fn refusal(key: &ObjectKey, status: &Status) -> WriteError {
-    // A missing namespace is a 404 too, but it names what it did not find.
-    let names_something = status
-        .details
-        .as_ref()
-        .is_some_and(|details| !details.kind.is_empty() && !details.name.is_empty());
-    if status.code == 404 && !names_something {
-        return WriteError::NotServed;
+impl Requests {
+    /// Why a request was refused. `object`: what was sent.
+    fn refusal(&self, key: &ObjectKey, object: &[u8], status: &Status) -> WriteError {
+        // A missing namespace is a 404 too, but it names what it did not find.
+        let names_something = status
+            .details
+            .as_ref()
+            .is_some_and(|details| !details.kind.is_empty() && !details.name.is_empty());
+        if status.code == 404 && !names_something {
+            return WriteError::NotServed;
+        }
+        let message = redact::refusal(&key.kind, &status.message, object, self.show_values);
+        let is_about_namespace = status.details.as_ref().is_some_and(|details| {
+            details.kind == "namespaces" && Some(&*details.name) == key.namespace.as_deref()
+        });
+        match status.code {
+            404 if is_about_namespace => WriteError::NoNamespace { message },
+            code => WriteError::Refused {
+                code,
+                message,
+                causes: causes(status),
+            },
+        }
     }
-    let message = redact::refusal(&key.kind, &status.message);
-    let is_about_namespace = status.details.as_ref().is_some_and(|details| {
-        details.kind == "namespaces" && Some(&*details.name) == key.namespace.as_deref()
+}
+
+fn causes(status: &Status) -> Causes {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let causes = causes.map(|cause| RefusalCause {
+        field: cause.field.clone(),
+        reason: cause.reason.clone(),
+        message: cause.message.clone(),
     });
-    match status.code {
-        404 if is_about_namespace => WriteError::NoNamespace { message },
-        code => WriteError::Refused { code, message },
-    }
+    Causes(causes.collect())
 }
 
 fn gone_is_fine(answer: Result<Answer, WriteError>) -> Result<(), WriteError> {

@@ -5,6 +5,7 @@
 //! keys of labels and annotations reaches an error.
 
 mod digest;
+mod echo;
 mod identity;
 mod object;
 pub mod redact;

@@ -1,6 +1,9 @@
 //! Removes the values of a Secret from messages of the API server.
 
+use serde_json::Value;
+
 use super::GroupKind;
+use super::echo::{closing, without_values};
 use crate::text::{redact, shorten};
 
 /// The longest message that is passed on, in bytes.
@@ -30,27 +33,84 @@ const NAMES: [&str; 7] = [
     "webhook",
 ];
 
-/// A message of the API server about a refused object, safe for a condition.
+/// Keys of a Secret that are names by convention. Any other key may be a secret that stands in the wrong place.
+const KNOWN_KEYS: [&str; 16] = [
+    ".dockerconfigjson",
+    ".dockercfg",
+    "tls.crt",
+    "tls.key",
+    "ca.crt",
+    "username",
+    "password",
+    "token",
+    "bearerToken",
+    "identity",
+    "identity.pub",
+    "known_hosts",
+    "ssh-privatekey",
+    "namespace",
+    "key",
+    "value",
+];
+
+/// What the API server says about an object that it refuses, fit for a condition: in at most 1 KiB, and without
+/// the values of `sent`, the object as JSON, unless `show_values` asks for them.
 ///
-/// For a Secret, everything from the first echo on is removed, and so is every quoted text that is
-/// not a name. For other kinds the message stays, up to 1 KiB.
-pub fn refusal(kind: &GroupKind, message: &str) -> String {
-    if !(kind.group.is_empty() && &*kind.kind == "Secret") {
-        return shorten(&redact(message), MAX_REFUSAL);
-    }
+/// For a Secret everything from the first echo on is left out, every quoted text that is not a name, and keys
+/// that are no usual ones. Values of a Secret are never shown.
+pub fn refusal(kind: &GroupKind, message: &str, sent: &[u8], show_values: bool) -> String {
+    let sent: Value = serde_json::from_slice(sent).unwrap_or_default();
+    let kept = match kind.group.is_empty() && &*kind.kind == "Secret" {
+        true => without_values(&of_secret(message), &sent),
+        false if show_values => message.to_owned(),
+        false => without_values(message, &sent),
+    };
+    shorten(&redact(&kept), MAX_REFUSAL)
+}
+
+fn of_secret(message: &str) -> String {
     let echo = ECHOES
         .iter()
         .filter_map(|echo| message.find(echo).map(|at| (at, *echo)))
         .min_by_key(|(at, _)| *at);
-    let kept = match echo {
-        Some((at, echo)) => format!(
-            "{}{} (left out: it may show the secret)",
-            unquoted(&message[..at]),
-            echo.trim_end()
+    let (kept, cut) = match echo {
+        Some((at, echo)) => (
+            &message[..at],
+            format!("{} (left out: it may show the secret)", echo.trim_end()),
         ),
-        None => unquoted(message),
+        None => (message, String::new()),
     };
-    shorten(&redact(&kept), MAX_REFUSAL)
+    format!("{}{cut}", without_keys(&unquoted(kept)))
+}
+
+/// The text without keys of `data` and `stringData`.
+fn without_keys(message: &str) -> String {
+    let mut out = String::with_capacity(message.len());
+    let mut rest = message;
+    let starts = ["data[", "data.", "stringData[", "stringData."];
+    while let Some(at) = starts
+        .iter()
+        .filter_map(|start| Some(rest.find(start)? + start.len()))
+        .min()
+    {
+        let (before, inner) = rest.split_at(at);
+        out.push_str(before);
+        // A key may hold what ends it, so that the last possible end counts.
+        let end = match before.ends_with('[') {
+            true => inner.find("]:").or_else(|| inner.rfind(']')),
+            false => inner.find(": ").or_else(|| inner.rfind(':')),
+        };
+        let (key, after) = inner.split_at(end.unwrap_or(inner.len()));
+        let is_metadata = before.ends_with("metadata.");
+        out.push_str(if is_metadata || KNOWN_KEYS.contains(&key) {
+            key
+        } else {
+            "…"
+        });
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 /// Replaces quoted texts that are not names.
@@ -77,18 +137,6 @@ fn unquoted(message: &str) -> String {
     out
 }
 
-/// The end of a quoted text. Without a closing quote, the end of the message.
-fn closing(inner: &str, quote: char) -> usize {
-    let mut escaped = false;
-    for (at, character) in inner.char_indices() {
-        if character == quote && !escaped {
-            return at;
-        }
-        escaped = character == '\\' && !escaped;
-    }
-    inner.len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,30 +150,42 @@ mod tests {
             r#"failed to create typed patch object (a/x; /v1, Kind=Secret): .data.password: expected string, got &{hunter2}"#,
             r#"admission webhook "w.example" denied the request: hunter2 is weak"#,
             r#"json: cannot unmarshal number hunter2 into Go struct"#,
+            r#"failed to create typed patch object (a/x; /v1, Kind=Secret): .stringData.hunter2: expected string, got &{}"#,
+            r#"Secret "x" is invalid: data[hunter2]: Invalid value: "hunter2": a valid config key must consist of"#,
+            r#"Secret "x" is invalid: data[a]hunter2]: Required value: no"#,
             r#"type: Unsupported value: "hunter2": supported values"#,
             r#"something new about "a\"hunter2" and 'hunter2' and `hunter2"#,
         ] {
-            let kept = refusal(&secret, message);
+            let kept = refusal(&secret, message, b"", true);
             assert!(!kept.contains("hunter2"), "{kept}");
         }
         let kept = refusal(
             &secret,
             r#"Secret "x" is invalid: data[password]: Invalid value: "hunter2""#,
+            b"",
+            false,
         );
         assert!(
             kept.starts_with(r#"Secret "x" is invalid: data[password]: Invalid value"#),
             "{kept}"
         );
-        let kept = refusal(&secret, r#"strict decoding error: unknown field "dta""#);
+        let kept = refusal(
+            &secret,
+            r#"strict decoding error: unknown field "dta""#,
+            b"",
+            false,
+        );
         assert_eq!(kept, r#"strict decoding error: unknown field "dta""#);
     }
 
     #[test]
     fn other_kinds_keep_their_message_within_a_bound() {
         let kind = GroupKind::new("apps", "Deployment");
-        let message = r#"Deployment.apps "a" is invalid: spec.replicas: Invalid value: -1"#;
-        assert_eq!(refusal(&kind, message), message);
-        let long = refusal(&kind, &"é".repeat(2000));
+        let message = r#"Deployment.apps "a" is invalid: spec.x: Invalid value: "hunter2": no"#;
+        let shown = |show_values| refusal(&kind, message, b"{}", show_values);
+        assert_eq!(shown(true), message);
+        assert_eq!(shown(false), message.replace("hunter2", "…"));
+        let long = refusal(&kind, &"é".repeat(2000), b"", false);
         assert!(long.len() <= MAX_REFUSAL && long.ends_with('…'));
     }
 }

@@ -1,7 +1,9 @@
 //! Desired × observed → actions. Pure: takes values, returns values.
 
+mod claim;
 mod observed;
 mod owner;
+mod share;
 mod stage;
 mod stamp;
 
@@ -9,10 +11,12 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use claim::{Cause as RefusalCause, claims, without_null};
 pub use observed::Observed;
 pub use owner::{
     CONTAINS, DIGEST, IDENTITY, PARENT_ID, PART_OF, SyncName, TOOLING, contained, contains,
 };
+pub use share::{Appliers, Share};
 pub use stage::Stage;
 pub use stamp::stamped;
 
@@ -95,7 +99,9 @@ pub fn judge(
         (Some(_), None) => Cause::Missing,
         (None, None) if settled && mode == Mode::Report => Cause::Missing,
         (Some(record), Some(observed)) => {
-            if record.uid == observed.uid && record.entry == observed.entry {
+            // What another applier of whole manifests declared is Git's to decide.
+            let shared = observed.shared && mode == Mode::Correct;
+            if record.uid == observed.uid && record.entry == observed.entry && !shared {
                 return Judgement::InSync;
             }
             Cause::Drifted
@@ -165,6 +171,8 @@ mod tests {
             health: Health::Current,
             writer: None,
             timeless: None,
+            shared: false,
+            version_hash: 0,
         }
     }
 
@@ -177,6 +185,10 @@ mod tests {
         let same = observed("u", 1);
         let drifted = observed("u", 2);
         let recreated = observed("v", 1);
+        let shared = Observed {
+            shared: true,
+            ..observed("u", 1)
+        };
         let unowned = Observed {
             entry: None,
             ..observed("u", 1)
@@ -195,6 +207,7 @@ mod tests {
             (None, Some(&other), Apply(Unknown), Apply(Unknown)),
             (Some(&record), Some(&same), InSync, InSync),
             (Some(&record), Some(&drifted), Apply(Drifted), Compare),
+            (Some(&record), Some(&shared), Apply(Drifted), InSync),
             (Some(&record), Some(&recreated), Apply(Drifted), Compare),
             (Some(&record), Some(&unowned), Apply(Drifted), Compare),
             (Some(&record), None, Apply(Missing), Compare),

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectM
 use serde_json::Value;
 
 use super::owner::{DIGEST, IDENTITY, PART_OF, SyncName};
-use crate::api::FIELD_MANAGER;
+use super::share::{Appliers, is_ours};
 use crate::health::Health;
 use crate::manifest::ObjectKey;
 
@@ -31,6 +31,10 @@ pub struct Observed {
     pub health: Health,
     /// The field manager that wrote last, if it was not us.
     pub writer: Option<Box<str>>,
+    /// Another applier of whole manifests has a share in the object.
+    pub shared: bool,
+    /// The hash of the `apiVersion` that our entry is written in.
+    pub version_hash: u32,
     /// The last writer of a subresource among those whose `managedFields` entry has no time, as for `scale`.
     pub timeless: Option<Box<Timeless>>,
 }
@@ -61,8 +65,24 @@ impl Observed {
             health,
             writer: last_writer(meta),
             timeless: timeless(meta).map(Box::new),
+            shared: false,
+            version_hash: applied_entry(meta)
+                .and_then(|entry| entry.api_version.as_deref())
+                .map_or(0, version_hash),
             owner,
         })
+    }
+
+    /// The same, with what `appliers` says about the object's field managers.
+    pub fn shared_with(mut self, meta: &ObjectMeta, appliers: &Appliers) -> Self {
+        let entries = meta.managed_fields.iter().flatten();
+        self.shared = entries.into_iter().any(|entry| appliers.is_one(entry));
+        self
+    }
+
+    /// Whether our entry is written in another version of the kind than `api_version`.
+    pub fn is_of_another_version(&self, api_version: &str) -> bool {
+        self.entry.is_some() && self.version_hash != version_hash(api_version)
     }
 
     /// Names as the writer whoever has no time in `managedFields`, if its entry came or changed together
@@ -87,12 +107,18 @@ impl Observed {
     }
 }
 
+/// Versions are compared, never shown, so ten thousand objects need not keep them as text.
+fn version_hash(api_version: &str) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    api_version.hash(&mut hasher);
+    (hasher.finish() >> 32) as u32
+}
+
 fn applied_entry(meta: &ObjectMeta) -> Option<&ManagedFieldsEntry> {
-    meta.managed_fields.as_ref()?.iter().find(|entry| {
-        entry.manager.as_deref() == Some(FIELD_MANAGER)
-            && entry.operation.as_deref() == Some("Apply")
-            && subresource(entry).is_empty()
-    })
+    meta.managed_fields
+        .as_ref()?
+        .iter()
+        .find(|entry| is_ours(entry))
 }
 
 fn hash_of(entry: &ManagedFieldsEntry) -> u64 {

@@ -129,6 +129,8 @@ mod tests {
             health: Health::Current,
             writer: None,
             timeless: None,
+            shared: false,
+            version_hash: 0,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::mpsc;
 
-use crate::cluster::{Actor, Applied, Cluster, Compared, WriteError};
+use crate::cluster::{Actor, Applied, Applying, Cluster, Compared, WriteError};
 use crate::desired::Item;
 use crate::manifest::Manifest;
 use crate::plan::{Cause, Observed, Stage, SyncName, apply_order, stamped};
@@ -131,7 +131,11 @@ async fn one(
             }
         }
     };
-    match acting.apply(&served, key, &body).await {
+    let applying = match task {
+        Task::Apply(_) => Applying::Whole,
+        Task::Compare => Applying::Declared,
+    };
+    match acting.apply(&served, key, &body, applying).await {
         Ok(applied) => Done::Applied(applied),
         Err(WriteError::Refused { code: 409, .. }) if task == Task::Compare => {
             Done::Differs(Cause::Drifted)

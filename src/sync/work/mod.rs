@@ -272,7 +272,9 @@ impl Driver {
 fn is_without_namespace(error: &WriteError) -> bool {
     match error {
         WriteError::NoNamespace { .. } => true,
-        WriteError::Refused { code: 403, message } => message.contains("being terminated"),
+        WriteError::Refused {
+            code: 403, message, ..
+        } => message.contains("being terminated"),
         _ => false,
     }
 }

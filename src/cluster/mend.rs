@@ -1,0 +1,269 @@
+//! Applies that need more than one request: another applier's share is taken over, a default that nobody declares
+//! stands in the way, or `managedFields` are written in a version that is gone.
+//!
+//! What is to be done is decided by `plan`; here it is carried out. An apply that needs none of it stays one
+//! request.
+
+use http::{Request, header};
+use kube::Resource as _;
+use kube::api::{DynamicObject, PartialObjectMeta};
+use serde_json::Value;
+
+use super::ServedKind;
+use super::write::{METADATA, WriteError, Writer, path, read};
+use crate::api::FIELD_MANAGER;
+use crate::health::Health;
+use crate::manifest::{GroupVersionKind, ObjectKey};
+use crate::plan::{Appliers, Observed, Share, claims, without_null};
+
+/// Applies of one object in a row; more mends than that is none.
+const ROUNDS: usize = 5;
+
+/// The API server's words for `managedFields` that do not fit the object in their version.
+const STALE: &str = "field not declared in schema";
+/// The same words about what was sent.
+const SENT: &str = "failed to create typed patch object";
+
+/// One object to apply.
+pub(super) struct Wanted<'a> {
+    pub(super) served: &'a ServedKind,
+    pub(super) key: &'a ObjectKey,
+    /// The whole object as JSON.
+    pub(super) body: &'a [u8],
+    /// What was known of it before.
+    pub(super) known: Option<&'a Observed>,
+    /// Other appliers of whole manifests.
+    pub(super) appliers: &'a Appliers,
+}
+
+impl Writer<'_> {
+    /// Applies an object, and mends what keeps the API server from making it as Git has it. The answer is what
+    /// the server then has, and whether the object is new.
+    pub(super) async fn apply_mended(
+        &self,
+        wanted: &Wanted<'_>,
+        is_served: impl Fn(&GroupVersionKind) -> bool,
+    ) -> Result<(Observed, bool), WriteError> {
+        let api_version = &wanted.served.resource.api_version;
+        if wanted
+            .known
+            .is_some_and(|known| known.is_of_another_version(api_version))
+        {
+            self.leave_version(wanted, &is_served).await?;
+        }
+        let mut body = wanted.body.to_vec();
+        let was_ours = wanted.known.is_some();
+        let mut created = false;
+        // The shares as they were before those of others were taken over.
+        let mut before: Option<Share> = None;
+        for _ in 1..ROUNDS {
+            match self.apply(wanted, &body).await {
+                Ok((observed, answer, is_new)) => {
+                    created |= is_new;
+                    if !observed.shared || before.is_some() {
+                        return Ok((observed, created));
+                    }
+                    let Some(share) = Share::of(answer.meta(), api_version) else {
+                        return Ok((observed, created));
+                    };
+                    let mut taken = share.clone();
+                    taken.take_over(wanted.appliers, was_ours);
+                    before = Some(share);
+                    if !self.write_share(wanted, &taken).await? {
+                        return Ok((observed, created));
+                    }
+                }
+                Err(error) => {
+                    let share = before.as_mut().filter(|_| error.is_invalid());
+                    // What the server assumed of the time before cannot be removed: it is nobody's then.
+                    let is_mended = match share.and_then(|share| share.without_assumed()) {
+                        Some(mut share) => {
+                            share.take_over(wanted.appliers, was_ours);
+                            self.rewrite_share(wanted, &share).await?
+                        }
+                        None => self.mend(wanted, &mut body, &error).await?,
+                    };
+                    if !is_mended {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        let (observed, _, is_new) = self.apply(wanted, &body).await?;
+        Ok((observed, created || is_new))
+    }
+
+    /// Applies an object in one request; one null after the other is taken out if the server refuses them.
+    pub(super) async fn apply_once(
+        &self,
+        wanted: &Wanted<'_>,
+    ) -> Result<(Observed, bool), WriteError> {
+        let mut body = wanted.body.to_vec();
+        let answer = match self.apply(wanted, &body).await {
+            Err(error) if remove_nulls(&error, &mut body) => self.apply(wanted, &body).await,
+            answer => answer,
+        };
+        answer.map(|(observed, _, is_new)| (observed, is_new))
+    }
+
+    async fn apply(
+        &self,
+        wanted: &Wanted<'_>,
+        body: &[u8],
+    ) -> Result<(Observed, PartialObjectMeta<DynamicObject>, bool), WriteError> {
+        let Wanted { served, key, .. } = wanted;
+        let answer = self.send_apply("", METADATA, served, key, body).await?;
+        let object: PartialObjectMeta<DynamicObject> = read(&answer.text)?;
+        let observed = Observed::read(key, object.meta(), Health::Current)
+            .ok_or_else(|| WriteError::Answer("it is not the object that was sent".to_owned()))?
+            .shared_with(object.meta(), wanted.appliers);
+        Ok((observed, object, answer.created))
+    }
+
+    /// Does what the API server's refusal asks for. False if there is nothing to do about it.
+    async fn mend(
+        &self,
+        wanted: &Wanted<'_>,
+        body: &mut Vec<u8>,
+        error: &WriteError,
+    ) -> Result<bool, WriteError> {
+        if remove_nulls(error, body) {
+            return Ok(true);
+        }
+        let is_stale = is_stale(error);
+        if !is_stale && !error.is_invalid() {
+            return Ok(false);
+        }
+        let Some(live) = self.live(wanted).await? else {
+            return Ok(false);
+        };
+        let Some(mut share) = share_of(&live, wanted) else {
+            return Ok(false);
+        };
+        if is_stale {
+            share.relabel(|_| true);
+        } else {
+            share.take_over(wanted.appliers, wanted.known.is_some());
+            let body: Value = serde_json::from_slice(body).unwrap_or_default();
+            let (others, all) = (share.of_others(), share.of_all());
+            if let Some(fields) = claims(error.causes(), &live, &body, &others, &all) {
+                share.claim(&fields);
+            }
+        }
+        self.write_share(wanted, &share).await
+    }
+
+    /// Whether a refused dry run is one that an apply would mend: something that nobody declares stands against
+    /// the manifest, so that the object differs from it.
+    pub(super) fn would_mend(
+        wanted: &Wanted<'_>,
+        live: &Value,
+        body: &[u8],
+        error: &WriteError,
+    ) -> bool {
+        let Some(mut share) = share_of(live, wanted).filter(|_| error.is_invalid()) else {
+            return false;
+        };
+        share.take_over(wanted.appliers, wanted.known.is_some());
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let (others, all) = (share.of_others(), share.of_all());
+        share.patch().is_some() || claims(error.causes(), live, &body, &others, &all).is_some()
+    }
+
+    /// Brings entries of versions that are not served any longer into the version that Git has: the server would
+    /// forget them, and with them which fields were ours.
+    async fn leave_version(
+        &self,
+        wanted: &Wanted<'_>,
+        is_served: &impl Fn(&GroupVersionKind) -> bool,
+    ) -> Result<(), WriteError> {
+        let Some(live) = self.live(wanted).await? else {
+            return Ok(());
+        };
+        if let Some(mut share) = share_of(&live, wanted) {
+            let kind = &wanted.key.kind.kind;
+            share.relabel(|version| {
+                GroupVersionKind::parse(version, kind).is_some_and(|gvk| !is_served(&gvk))
+            });
+            self.write_share(wanted, &share).await?;
+        }
+        Ok(())
+    }
+
+    async fn live(&self, wanted: &Wanted<'_>) -> Result<Option<Value>, WriteError> {
+        let uri = path(wanted.served, wanted.key);
+        let live = self
+            .send(wanted.key, &[], || Request::get(&uri).body(Vec::new()))
+            .await;
+        match live {
+            Ok(live) => read(&live.text).map(Some),
+            Err(WriteError::Refused { code: 404, .. } | WriteError::NoNamespace { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same for an object of which an older state is known.
+    async fn rewrite_share(&self, wanted: &Wanted<'_>, share: &Share) -> Result<bool, WriteError> {
+        let live = self.live(wanted).await?;
+        let Some(version) = live
+            .as_ref()
+            .and_then(|live| live["metadata"]["resourceVersion"].as_str())
+        else {
+            return Ok(false);
+        };
+        self.write_share(wanted, &share.at(version)).await
+    }
+
+    /// Writes `managedFields`, and no value. False if there is nothing to write, or if somebody wrote the object
+    /// meanwhile: its watch event brings us back.
+    async fn write_share(&self, wanted: &Wanted<'_>, share: &Share) -> Result<bool, WriteError> {
+        let Some(patch) = share.patch() else {
+            return Ok(false);
+        };
+        let uri = format!(
+            "{}?fieldManager={FIELD_MANAGER}",
+            path(wanted.served, wanted.key)
+        );
+        let patch = patch.to_string();
+        let answer = self
+            .send(wanted.key, &[], || {
+                Request::patch(&uri)
+                    .header(header::CONTENT_TYPE, "application/json-patch+json")
+                    .header(header::ACCEPT, METADATA)
+                    .body(patch.clone().into_bytes())
+            })
+            .await;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(WriteError::Refused { code: 409, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn share_of(live: &Value, wanted: &Wanted<'_>) -> Option<Share> {
+    let meta = serde_json::from_value(live.get("metadata")?.clone()).ok()?;
+    Share::of(&meta, &wanted.served.resource.api_version)
+}
+
+/// Takes out of `body` what was refused for being null.
+pub(super) fn remove_nulls(error: &WriteError, body: &mut Vec<u8>) -> bool {
+    if !error.is_invalid() {
+        return false;
+    }
+    let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
+        return false;
+    };
+    let removed = without_null(error.causes(), &mut value);
+    if removed {
+        *body = value.to_string().into_bytes();
+    }
+    removed
+}
+
+fn is_stale(error: &WriteError) -> bool {
+    let WriteError::Refused { message, .. } = error else {
+        return false;
+    };
+    message.contains(STALE) && !message.contains(SENT)
+}

@@ -1,0 +1,441 @@
+//! What of a live object stands against a manifest that the API server refuses. Pure.
+//!
+//! The API server fills in defaults that nobody declares, as `strategy.rollingUpdate` of a Deployment. Where Git
+//! then asks for something that excludes such a default, the whole object is refused. Nobody owns the default, so
+//! it may go: once our entry in `managedFields` names it, the next apply removes it in the same write that brings
+//! what Git declares.
+
+use serde_json::{Map, Value};
+
+/// One reason of the API server for a refusal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cause {
+    /// Where in the object, as in `spec.volumes[0].configMap`.
+    pub field: String,
+    /// Why, as one of the server's words, such as `FieldValueForbidden`.
+    pub reason: String,
+    /// The server's sentence.
+    pub message: String,
+}
+
+/// Values that the API server gives out once. A new one would be another one.
+const ALLOCATED: [&str; 7] = [
+    "clusterIP",
+    "clusterIPs",
+    "nodePort",
+    "healthCheckNodePort",
+    "ipFamilies",
+    "ipFamilyPolicy",
+    "volumeName",
+];
+
+/// The fields that may have to go, in the form of `fieldsV1`: those that a cause names or that stand beside or
+/// below what it names, that `body` does not declare and that none of `others` owns. `all` is the fields of
+/// every manager; it tells by which keys the items of lists are told apart. None if there are none.
+pub fn claims(
+    causes: &[Cause],
+    live: &Value,
+    body: &Value,
+    others: &Value,
+    all: &Value,
+) -> Option<Value> {
+    let mut causes: Vec<&Cause> = causes
+        .iter()
+        .filter(|cause| is_about_a_union(cause))
+        .collect();
+    // What a cause names itself comes first; only without any, its neighbours are looked at.
+    causes.sort_by_key(|cause| cause.field.len());
+    let look = |exact: bool| {
+        let mut found = Value::Object(Map::new());
+        for cause in &causes {
+            let segments = segments(place(cause));
+            if matches!(segments.first(), Some(Segment::Name("metadata" | "status"))) {
+                continue;
+            }
+            let view = View {
+                live,
+                body: Some(body),
+                others: Some(others),
+                all: Some(all),
+            };
+            if let Some(claim) = view.walk(&segments, exact) {
+                merge(&mut found, claim);
+            }
+        }
+        found
+            .as_object()
+            .is_some_and(|fields| !fields.is_empty())
+            .then_some(found)
+    };
+    look(true).or_else(|| look(false))
+}
+
+fn is_about_a_union(cause: &Cause) -> bool {
+    let is_reason = [
+        "FieldValueForbidden",
+        "FieldValueInvalid",
+        "FieldValueTypeInvalid",
+    ]
+    .contains(&cause.reason.as_str());
+    is_reason && !cause.message.contains("immutable")
+}
+
+/// Where a cause is about: for a rule of a whole schema the server has no field and begins its sentence with one.
+fn place(cause: &Cause) -> &str {
+    if !cause.field.starts_with('<') && !cause.field.is_empty() {
+        return &cause.field;
+    }
+    let quoted = cause.message.trim_start_matches("Invalid value: \"\": ");
+    let inner = quoted
+        .strip_prefix('"')
+        .and_then(|rest| rest.split('"').next());
+    inner.unwrap_or_default()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Segment<'a> {
+    Name(&'a str),
+    /// An item of a list. Its position is that in the refused object, which nobody has seen.
+    Item,
+}
+
+fn segments(path: &str) -> Vec<Segment<'_>> {
+    let mut segments = Vec::new();
+    for part in path.split(['.', '[']).filter(|part| !part.is_empty()) {
+        match part.strip_suffix(']') {
+            Some(inner) if inner.bytes().all(|byte| byte.is_ascii_digit()) => {
+                segments.push(Segment::Item);
+            }
+            Some(inner) => segments.push(Segment::Name(inner.trim_matches('"'))),
+            None => segments.push(Segment::Name(part)),
+        }
+    }
+    segments
+}
+
+/// One place of the object, as everybody has it.
+struct View<'a> {
+    live: &'a Value,
+    body: Option<&'a Value>,
+    others: Option<&'a Value>,
+    all: Option<&'a Value>,
+}
+
+impl<'a> View<'a> {
+    fn walk(&self, segments: &[Segment<'_>], exact: bool) -> Option<Value> {
+        match segments {
+            [] if exact => None,
+            [] => self.undeclared(),
+            [Segment::Name(name)] => self.last(name, exact),
+            [Segment::Name(name), rest @ ..] => {
+                let inner = self.field(name)?.walk(rest, exact)?;
+                Some(wrapped(&field_key(name), inner))
+            }
+            [Segment::Item, rest @ ..] => {
+                let mut found = Map::new();
+                for (key, item) in self.items() {
+                    if let Some(inner) = item.walk(rest, exact) {
+                        found.insert(key, inner);
+                    }
+                }
+                (!found.is_empty()).then_some(Value::Object(found))
+            }
+        }
+    }
+
+    /// What has to go where `name` here is refused.
+    fn last(&self, name: &str, exact: bool) -> Option<Value> {
+        let declared = declared(self.body, name);
+        let live = self.live.get(name).filter(|live| !live.is_null());
+        let is_others = self
+            .others
+            .is_some_and(|others| others.get(field_key(name)).is_some())
+            && !self.is_taken();
+        match (live, declared, exact) {
+            (Some(_), None, true) if !is_others => {
+                Some(wrapped(&field_key(name), Value::Object(Map::new())))
+            }
+            (_, _, true) | (_, None, false) => None,
+            (Some(Value::Object(_)), Some(Value::Object(_)), false) => {
+                let inner = self.field(name)?.undeclared()?;
+                Some(wrapped(&field_key(name), inner))
+            }
+            (_, Some(_), false) => self.undeclared(),
+        }
+    }
+
+    /// Whether another manager owns a field here that Git declares. Who writes one has the defaults that come
+    /// with it written as well, and no more claim to them than to the field.
+    fn is_taken(&self) -> bool {
+        let others = self.others.and_then(Value::as_object);
+        others.into_iter().flat_map(Map::keys).any(|key| {
+            let name = key.strip_prefix("f:");
+            name.is_some_and(|name| declared(self.body, name).is_some())
+        })
+    }
+
+    /// The fields here that nobody declares.
+    fn undeclared(&self) -> Option<Value> {
+        let (live, _) = (self.live.as_object()?, self.body?.as_object()?);
+        let found: Map<String, Value> = live
+            .iter()
+            .filter(|(name, value)| {
+                !value.is_null()
+                    && declared(self.body, name).is_none()
+                    && !ALLOCATED.contains(&name.as_str())
+                    && self
+                        .others
+                        .is_none_or(|others| others.get(field_key(name)).is_none())
+            })
+            .map(|(name, _)| (field_key(name), Value::Object(Map::new())))
+            .collect();
+        (!found.is_empty()).then_some(Value::Object(found))
+    }
+
+    fn field(&self, name: &str) -> Option<Self> {
+        let key = field_key(name);
+        Some(Self {
+            live: self.live.get(name)?,
+            body: self.body.and_then(|body| body.get(name)),
+            others: self.others.and_then(|others| others.get(&key)),
+            all: self.all.and_then(|all| all.get(&key)),
+        })
+    }
+
+    /// The items of a list that Git has as well, by their keys in `fieldsV1`.
+    fn items(&self) -> Vec<(String, View<'a>)> {
+        let mut items = Vec::new();
+        for key in self
+            .all
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(Map::keys)
+        {
+            let Some(Ok(names)) = key
+                .strip_prefix("k:")
+                .map(serde_json::from_str::<Map<_, _>>)
+            else {
+                continue;
+            };
+            // A key that Git leaves out has its default, as `protocol` of a port.
+            let is_it = |item: &&Value, all: bool| {
+                names.iter().all(|(name, value)| match item.get(name) {
+                    Some(has) => has == value,
+                    None => !all,
+                })
+            };
+            let find = |list: Option<&'a Value>, all| {
+                list.and_then(Value::as_array)?
+                    .iter()
+                    .find(|item| is_it(item, all))
+            };
+            let (Some(live), Some(body)) = (find(Some(self.live), true), find(self.body, false))
+            else {
+                continue;
+            };
+            let view = View {
+                live,
+                body: Some(body),
+                others: self.others.and_then(|others| others.get(key)),
+                all: self.all.and_then(|all| all.get(key)),
+            };
+            items.push((key.clone(), view));
+        }
+        items
+    }
+}
+
+fn declared<'a>(body: Option<&'a Value>, name: &str) -> Option<&'a Value> {
+    body?.get(name).filter(|value| !value.is_null())
+}
+
+fn field_key(name: &str) -> String {
+    format!("f:{name}")
+}
+
+fn wrapped(key: &str, inner: Value) -> Value {
+    Value::Object(Map::from_iter([(key.to_owned(), inner)]))
+}
+
+fn merge(into: &mut Value, from: Value) {
+    if let (Value::Object(into), Value::Object(from)) = (into, from) {
+        for (key, value) in from {
+            merge(
+                into.entry(key).or_insert_with(|| Value::Object(Map::new())),
+                value,
+            );
+        }
+    }
+}
+
+/// Takes out of `body` every null that `causes` name: an object that is there and empty is null in YAML, and
+/// means absent where its schema allows no null. True if there was one.
+pub fn without_null(causes: &[Cause], body: &mut Value) -> bool {
+    let mut removed = false;
+    for cause in causes {
+        if cause.reason == "FieldValueTypeInvalid" || cause.message.contains("null") {
+            removed |= remove_null(body, &cause.field);
+        }
+    }
+    removed
+}
+
+/// A key may hold dots, so that every key that `path` begins with is tried.
+fn remove_null(value: &mut Value, path: &str) -> bool {
+    let path = path.strip_prefix('.').unwrap_or(path);
+    match value {
+        Value::Object(fields) => {
+            let mut removed = false;
+            for (key, inner) in fields.iter_mut() {
+                if let Some(rest) = after(path, key).filter(|rest| !rest.is_empty()) {
+                    removed |= remove_null(inner, rest);
+                }
+            }
+            let before = fields.len();
+            fields.retain(|key, inner| !(inner.is_null() && after(path, key) == Some("")));
+            removed || fields.len() < before
+        }
+        Value::Array(items) => {
+            let Some((_, rest)) = path.split_once(']').filter(|_| path.starts_with('[')) else {
+                return false;
+            };
+            let mut removed = false;
+            for item in items {
+                removed |= remove_null(item, rest);
+            }
+            removed
+        }
+        _ => false,
+    }
+}
+
+/// What is left of `path` after `key`, if it begins with that.
+fn after<'a>(path: &'a str, key: &str) -> Option<&'a str> {
+    let bracketed = || {
+        let inner = path.strip_prefix('[')?;
+        inner
+            .trim_start_matches('"')
+            .strip_prefix(key)?
+            .trim_start_matches('"')
+            .strip_prefix(']')
+    };
+    let plain = || {
+        let rest = path.strip_prefix(key)?;
+        rest.is_empty()
+            .then_some(rest)
+            .or_else(|| rest.starts_with(['.', '[']).then_some(rest))
+    };
+    plain().or_else(bracketed)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn cause(field: &str, message: &str) -> Cause {
+        Cause {
+            field: field.to_owned(),
+            reason: "FieldValueForbidden".to_owned(),
+            message: message.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_the_server_filled_in_and_nobody_owns_goes() {
+        let live = json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
+        let body = json!({"spec": {"strategy": {"type": "Recreate"}}});
+        let causes = [cause("spec.strategy.rollingUpdate", "may not be specified")];
+        let (none, own) = (
+            json!({}),
+            json!({"f:spec": {"f:strategy": {"f:rollingUpdate": {"f:maxSurge": {}}}}}),
+        );
+        let found = claims(&causes, &live, &body, &none, &none);
+        assert_eq!(
+            found,
+            Some(json!({"f:spec": {"f:strategy": {"f:rollingUpdate": {}}}}))
+        );
+        assert_eq!(
+            claims(&causes, &live, &body, &own, &own),
+            None,
+            "another manager's"
+        );
+        assert_eq!(
+            claims(&causes, &live, &live, &none, &none),
+            None,
+            "Git declares it"
+        );
+        // Whoever put the field that Git declares back brought the default along.
+        let taken = json!({"f:spec": {"f:strategy": {"f:type": {}, "f:rollingUpdate": {"f:maxSurge": {}}}}});
+        let found = claims(&causes, &live, &body, &taken, &taken);
+        assert_eq!(
+            found,
+            Some(json!({"f:spec": {"f:strategy": {"f:rollingUpdate": {}}}}))
+        );
+        let immutable = [cause("spec.strategy.rollingUpdate", "field is immutable")];
+        assert_eq!(claims(&immutable, &live, &body, &none, &none), None);
+    }
+
+    #[test]
+    fn a_default_beside_what_is_refused_goes_only_in_the_items_that_git_declares_it_in() {
+        let live = json!({"spec": {"volumes": [
+            {"name": "a", "emptyDir": {}}, {"name": "b", "emptyDir": {}}, {"name": "c", "emptyDir": {}}]}});
+        let body = json!({"spec": {"volumes": [{"name": "b", "configMap": {"name": "x"}}, {"name": "a"}]}});
+        let all =
+            json!({"f:spec": {"f:volumes": {r#"k:{"name":"a"}"#: {}, r#"k:{"name":"b"}"#: {}}}});
+        let causes = [cause(
+            "spec.volumes[0].configMap",
+            "may not specify more than 1 volume type",
+        )];
+        let found = claims(&causes, &live, &body, &json!({}), &all);
+        let expected = json!({"f:spec": {"f:volumes": {r#"k:{"name":"b"}"#: {"f:emptyDir": {}}}}});
+        assert_eq!(found, Some(expected));
+    }
+
+    #[test]
+    fn a_rule_of_a_whole_schema_is_about_what_it_names() {
+        let live = json!({"spec": {"u": {"a": "x"}, "clusterIP": "1"}});
+        let body = json!({"spec": {"u": {"b": "y"}}});
+        let rule = Cause {
+            field: "<nil>".to_owned(),
+            reason: "FieldValueInvalid".to_owned(),
+            message: "Invalid value: \"\": \"spec.u\" must validate one and only one schema"
+                .to_owned(),
+        };
+        let found = claims(&[rule], &live, &body, &json!({}), &json!({}));
+        assert_eq!(found, Some(json!({"f:spec": {"f:u": {"f:a": {}}}})));
+        let spec = [cause("spec", "exactly one")];
+        assert_eq!(
+            claims(&spec, &live, &body, &json!({}), &json!({})),
+            None,
+            "allocated"
+        );
+    }
+
+    #[test]
+    fn a_null_that_is_refused_is_taken_out_and_no_other() {
+        let type_of = |field: &str| Cause {
+            field: field.to_owned(),
+            reason: "FieldValueTypeInvalid".to_owned(),
+            message: "must be of type object: \"null\"".to_owned(),
+        };
+        let body = json!({"spec": {"csi": null, "kept": null, "m": {"a.b/c": null, "d": "e"},
+                                   "l": [{"n": 1, "o": null}], "data": {"k": null}}});
+        let mut mended = body.clone();
+        let causes = [
+            "spec.csi",
+            "spec.m.a.b/c",
+            "spec.l[0].o",
+            "spec.data[k]",
+            "spec.m.d",
+        ]
+        .map(type_of);
+        assert!(without_null(&causes, &mut mended));
+        assert_eq!(
+            mended,
+            json!({"spec": {"kept": null, "m": {"d": "e"}, "l": [{"n": 1}], "data": {}}})
+        );
+        assert!(!without_null(&causes, &mut mended));
+    }
+}

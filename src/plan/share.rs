@@ -1,0 +1,381 @@
+//! What each field manager's share of an object is, and how another applier's share becomes ours. Pure.
+//!
+//! Server-side apply removes a field that left Git only if our entry in `managedFields` names the field and no
+//! other manager does. So who takes an object over from `kubectl apply`, Helm, Flux or Argo CD has to move their
+//! entries into its own. A write of `managedFields` alone changes no value and restarts nothing.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta};
+use serde_json::{Map, Value, json};
+
+use crate::api::FIELD_MANAGER;
+
+/// Field managers that apply whole manifests. `kubectl` is not among them: see [`Appliers::is_one`].
+const APPLIERS: [&str; 14] = [
+    "kubectl-client-side-apply",
+    "kubectl-last-applied",
+    BEFORE_FIRST_APPLY,
+    "helm",
+    "Helm",
+    "helm-controller",
+    "kustomize-controller",
+    "flux",
+    "flux-client-side-apply",
+    "argocd",
+    "argocd-controller",
+    "argocd-application-controller",
+    "fleetagent",
+    "kapp-server-side-fieldmanager",
+];
+
+/// The API server's own name for fields that are older than field management.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// Who applies whole manifests.
+#[derive(Clone, Debug, Default)]
+pub struct Appliers {
+    more: Arc<[String]>,
+}
+
+impl Appliers {
+    /// The known appliers and `more` field managers.
+    pub fn with(more: Vec<String>) -> Self {
+        Self { more: more.into() }
+    }
+
+    /// Whether an entry is the share of somebody who applies whole manifests.
+    ///
+    /// `kubectl` is one where it applied on the server side. What it wrote by `scale`, `edit` or `patch` is a
+    /// person's and stays so. A subresource is never part of a manifest.
+    pub fn is_one(&self, entry: &ManagedFieldsEntry) -> bool {
+        let manager = entry.manager.as_deref().unwrap_or_default();
+        let is_applied = entry.operation.as_deref() == Some(APPLY);
+        let is_named = APPLIERS.contains(&manager)
+            || manager == "kubectl" && is_applied
+            || self.more.iter().any(|more| more == manager);
+        is_named && subresource(entry).is_empty() && !is_ours(entry)
+    }
+}
+
+const APPLY: &str = "Apply";
+
+/// Whether an entry is what we applied.
+pub(super) fn is_ours(entry: &ManagedFieldsEntry) -> bool {
+    entry.manager.as_deref() == Some(FIELD_MANAGER)
+        && entry.operation.as_deref() == Some(APPLY)
+        && subresource(entry).is_empty()
+}
+
+fn subresource(entry: &ManagedFieldsEntry) -> &str {
+    entry.subresource.as_deref().unwrap_or_default()
+}
+
+/// An object's `managedFields`, as they should become.
+#[derive(Clone, Debug)]
+pub struct Share {
+    entries: Vec<ManagedFieldsEntry>,
+    /// The version of the kind that we apply, as in `apiVersion`.
+    api_version: String,
+    /// The object's resourceVersion: a write is made on condition that it is still the same.
+    version: String,
+    changed: bool,
+}
+
+impl Share {
+    /// The shares of an object that is applied as `api_version`; none without a resourceVersion.
+    pub fn of(meta: &ObjectMeta, api_version: &str) -> Option<Self> {
+        Some(Self {
+            entries: meta.managed_fields.clone().unwrap_or_default(),
+            api_version: api_version.to_owned(),
+            version: meta.resource_version.clone()?,
+            changed: false,
+        })
+    }
+
+    /// Moves the entries of `appliers` into ours. `was_ours`: the object was managed here before. The API server
+    /// lost its `managedFields` then, and `before-first-apply` holds every field, those of controllers as well;
+    /// that entry is dropped.
+    pub fn take_over(&mut self, appliers: &Appliers, was_ours: bool) {
+        let (theirs, mut rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.entries)
+            .into_iter()
+            .partition(|entry| appliers.is_one(entry));
+        std::mem::swap(&mut self.entries, &mut rest);
+        for entry in theirs {
+            self.changed = true;
+            let is_lost = was_ours && entry.manager.as_deref() == Some(BEFORE_FIRST_APPLY);
+            if let Some(FieldsV1(fields)) = entry.fields_v1.filter(|_| !is_lost) {
+                self.add(&fields);
+            }
+        }
+    }
+
+    /// The same without what the API server assumed of the time before the first apply; none if it assumed
+    /// nothing. A second call has none, so that it is tried once.
+    pub fn without_assumed(&mut self) -> Option<Self> {
+        let is_assumed =
+            |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(BEFORE_FIRST_APPLY);
+        self.entries.iter().any(is_assumed).then(|| {
+            self.entries.retain(|entry| !is_assumed(entry));
+            Self {
+                changed: true,
+                ..self.clone()
+            }
+        })
+    }
+
+    /// Writes every entry in the version that we apply, where `is_stale` says that of its version. The paths
+    /// stay: without a conversion webhook a field has the same path in every version.
+    pub fn relabel(&mut self, is_stale: impl Fn(&str) -> bool) {
+        let mut relabelled: Vec<ManagedFieldsEntry> = Vec::with_capacity(self.entries.len());
+        for mut entry in std::mem::take(&mut self.entries) {
+            let is_other = entry.api_version.as_deref() != Some(&self.api_version);
+            if is_other && is_stale(entry.api_version.as_deref().unwrap_or_default()) {
+                entry.api_version = Some(self.api_version.clone());
+                self.changed = true;
+            }
+            // One manager has one entry for each version; two of one version would hide each other.
+            let twin = relabelled.iter_mut().find(|other| is_twin(other, &entry));
+            match (twin, &entry.fields_v1) {
+                (Some(twin), Some(FieldsV1(fields))) => union(fields_of(twin), fields),
+                (Some(_), None) => (),
+                (None, _) => relabelled.push(entry),
+            }
+        }
+        self.entries = relabelled;
+    }
+
+    /// Moves fields (in the form of `fieldsV1`) from all other entries to ours, so that the next apply removes those that it does
+    /// not declare. True if that says anything new.
+    pub fn claim(&mut self, fields: &Value) -> bool {
+        let before = self.entries.clone();
+        for entry in self.entries.iter_mut().filter(|entry| !is_ours(entry)) {
+            if let Some(FieldsV1(theirs)) = &mut entry.fields_v1 {
+                remove(theirs, fields);
+            }
+        }
+        self.add(fields);
+        let is_new = before != self.entries;
+        self.changed |= is_new;
+        is_new
+    }
+
+    /// The fields of all managers but us.
+    pub fn of_others(&self) -> Value {
+        self.fields(|entry| !is_ours(entry))
+    }
+
+    /// The fields of all managers.
+    pub fn of_all(&self) -> Value {
+        self.fields(|_| true)
+    }
+
+    /// The JSON patch that makes it so, on condition that nobody has written the object since; none if nothing
+    /// is to be changed.
+    pub fn patch(&self) -> Option<Value> {
+        let version =
+            json!({"op": "replace", "path": "/metadata/resourceVersion", "value": self.version});
+        let fields =
+            json!({"op": "replace", "path": "/metadata/managedFields", "value": self.entries});
+        self.changed.then(|| json!([version, fields]))
+    }
+
+    /// The same for another state of the object.
+    pub fn at(&self, version: &str) -> Self {
+        Self {
+            version: version.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    fn fields(&self, is_meant: impl Fn(&ManagedFieldsEntry) -> bool) -> Value {
+        let mut all = Value::Object(Map::new());
+        for entry in self.entries.iter().filter(|entry| is_meant(entry)) {
+            if let Some(FieldsV1(fields)) = &entry.fields_v1 {
+                union(&mut all, fields);
+            }
+        }
+        all
+    }
+
+    fn add(&mut self, fields: &Value) {
+        if !self.entries.iter().any(is_ours) {
+            self.entries.push(ManagedFieldsEntry {
+                api_version: Some(self.api_version.clone()),
+                fields_type: Some("FieldsV1".to_owned()),
+                fields_v1: None,
+                manager: Some(FIELD_MANAGER.to_owned()),
+                operation: Some(APPLY.to_owned()),
+                ..ManagedFieldsEntry::default()
+            });
+        }
+        if let Some(ours) = self.entries.iter_mut().find(|entry| is_ours(entry)) {
+            union(fields_of(ours), fields);
+        }
+    }
+}
+
+fn is_twin(a: &ManagedFieldsEntry, b: &ManagedFieldsEntry) -> bool {
+    let is_applied = a.operation.as_deref() == Some(APPLY);
+    a.manager == b.manager
+        && a.operation == b.operation
+        && subresource(a) == subresource(b)
+        && (is_applied || a.api_version == b.api_version)
+}
+
+fn fields_of(entry: &mut ManagedFieldsEntry) -> &mut Value {
+    let empty = || FieldsV1(Value::Object(Map::new()));
+    &mut entry.fields_v1.get_or_insert_with(empty).0
+}
+
+/// Adds the paths of `more` to those of `fields`; `fieldsV1` is nothing but nested objects.
+fn union(fields: &mut Value, more: &Value) {
+    let (Value::Object(fields), Value::Object(more)) = (fields, more) else {
+        return;
+    };
+    for (name, inner) in more {
+        union(
+            fields
+                .entry(name)
+                .or_insert_with(|| Value::Object(Map::new())),
+            inner,
+        );
+    }
+}
+
+/// Takes the places where `paths` end, and all below them, out of `fields`.
+fn remove(fields: &mut Value, paths: &Value) {
+    let (Value::Object(fields), Value::Object(paths)) = (fields, paths) else {
+        return;
+    };
+    for (name, inner) in paths {
+        if inner.as_object().is_none_or(Map::is_empty) {
+            fields.remove(name);
+        } else if let Some(below) = fields.get_mut(name) {
+            remove(below, inner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(entries: Value) -> Share {
+        let meta = json!({"resourceVersion": "7", "managedFields": entries});
+        Share::of(&serde_json::from_value(meta).unwrap(), "v1").unwrap()
+    }
+
+    fn entry(manager: &str, operation: &str, fields: Value) -> Value {
+        json!({"manager": manager, "operation": operation, "apiVersion": "v1", "fieldsType": "FieldsV1",
+               "fieldsV1": fields})
+    }
+
+    fn entries(share: &Share) -> Value {
+        share
+            .patch()
+            .map_or(Value::Null, |patch| patch[1]["value"].clone())
+    }
+
+    #[test]
+    fn shares_of_appliers_become_ours_and_those_of_others_stay() {
+        let appliers = Appliers::with(vec!["our-pipeline".to_owned()]);
+        let ours = entry("towline", "Apply", json!({"f:data": {"f:a": {}}}));
+        for (manager, operation, is_taken) in [
+            ("kubectl-client-side-apply", "Update", true),
+            ("kubectl", "Apply", true),
+            ("kubectl", "Update", false),
+            ("kubectl-edit", "Update", false),
+            ("kubectl-patch", "Update", false),
+            ("kubectl-create", "Update", false),
+            ("before-first-apply", "Update", true),
+            ("helm", "Update", true),
+            ("helm", "Apply", true),
+            ("Helm", "Update", true),
+            ("kustomize-controller", "Apply", true),
+            ("helm-controller", "Update", true),
+            ("argocd-controller", "Apply", true),
+            ("our-pipeline", "Update", true),
+            ("kube-controller-manager", "Update", false),
+            ("cluster-autoscaler", "Apply", false),
+            ("towline", "Update", false),
+        ] {
+            let theirs = entry(manager, operation, json!({"f:data": {"f:b": {}}}));
+            let mut share = share(json!([ours, theirs]));
+            share.take_over(&appliers, false);
+            let both = entry(
+                "towline",
+                "Apply",
+                json!({"f:data": {"f:a": {}, "f:b": {}}}),
+            );
+            let expected = match is_taken {
+                true => json!([both]),
+                false => Value::Null,
+            };
+            assert_eq!(entries(&share), expected, "{manager} {operation}");
+        }
+    }
+
+    #[test]
+    fn a_subresource_is_never_taken_and_a_first_entry_is_made() {
+        let mut status = entry("helm", "Update", json!({"f:status": {}}));
+        status["subresource"] = json!("status");
+        let theirs = entry("helm", "Update", json!({"f:spec": {}}));
+        let mut share = share(json!([status, theirs]));
+        share.take_over(&Appliers::default(), false);
+        let ours = entry("towline", "Apply", json!({"f:spec": {}}));
+        assert_eq!(entries(&share), json!([status, ours]));
+        assert_eq!(share.patch().unwrap()[0]["value"], "7");
+    }
+
+    #[test]
+    fn a_claimed_field_is_ours_alone() {
+        let person = entry(
+            "person",
+            "Update",
+            json!({"f:a": {"f:b": {"f:c": {}}, "f:d": {}}}),
+        );
+        let mut share = share(json!([person]));
+        assert!(share.claim(&json!({"f:a": {"f:b": {}}})));
+        assert!(!share.claim(&json!({"f:a": {"f:b": {}}})));
+        let person = entry("person", "Update", json!({"f:a": {"f:d": {}}}));
+        let ours = entry("towline", "Apply", json!({"f:a": {"f:b": {}}}));
+        let patch = share.patch().unwrap();
+        assert_eq!(patch[1]["value"], json!([person, ours]));
+    }
+
+    #[test]
+    fn what_the_server_lost_of_our_object_is_nobodys() {
+        let ours = entry("towline", "Apply", json!({"f:data": {"f:a": {}}}));
+        let lost = entry(
+            "before-first-apply",
+            "Update",
+            json!({"f:data": {"f:b": {}}}),
+        );
+        let mut share = share(json!([ours, lost]));
+        share.take_over(&Appliers::default(), true);
+        assert_eq!(entries(&share), json!([ours]));
+    }
+
+    #[test]
+    fn entries_of_another_version_are_relabelled_and_merged() {
+        let of = |version: &str, manager: &str, fields: Value| {
+            let mut entry = entry(manager, "Update", fields);
+            entry["apiVersion"] = json!(version);
+            entry
+        };
+        let mut share = share(json!([
+            of("v0", "controller", json!({"f:a": {}})),
+            of("v1", "controller", json!({"f:b": {}})),
+            of("v0", "person", json!({"f:c": {}})),
+        ]));
+        share.relabel(|version| version == "v0");
+        let merged = of("v1", "controller", json!({"f:a": {}, "f:b": {}}));
+        let person = of("v1", "person", json!({"f:c": {}}));
+        assert_eq!(entries(&share), json!([merged, person]));
+        let mut same = share.clone();
+        same.changed = false;
+        same.relabel(|_| true);
+        assert_eq!(same.patch(), None);
+    }
+}

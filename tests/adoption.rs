@@ -1,0 +1,196 @@
+//! Case 1 of the engine: what another applier of whole manifests declared becomes Git's, and what anybody else owns
+//! stays theirs.
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::world::life::deployment;
+use crate::world::{Case, PATIENCE, world};
+use towline_testing::kubeconfig::User;
+use towline_testing::scratch::Scratch;
+use towline_testing::wait::eventually;
+
+/// Applies a manifest as a person does, from a file.
+async fn kubectl_apply(case: &Case<'_>, manifest: &str, args: &[&str]) {
+    let folder = Scratch::new().unwrap();
+    let file = folder.path().join("manifest.yaml");
+    std::fs::write(&file, manifest).unwrap();
+    let file = file.display().to_string();
+    case.person(&[&["apply", "-f", &file], args].concat()).await;
+}
+
+/// Applies a ConfigMap's data under another field manager's name.
+async fn write_as(case: &Case<'_>, name: &str, manager: &str, data: Value, applies: bool) {
+    let client = case.world.cp.client_for(User::Person).await;
+    let api: Api<ConfigMap> = Api::namespaced(client, &case.namespace);
+    let object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data,
+    });
+    let mut params = PatchParams::apply(manager);
+    let result = match applies {
+        true => {
+            api.patch(name, &params.force(), &Patch::Apply(object))
+                .await
+        }
+        false => {
+            params.force = false;
+            api.patch(name, &params, &Patch::Merge(object)).await
+        }
+    };
+    result.unwrap();
+}
+
+fn map(case: &Case<'_>, name: &str, data: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {}}}\ndata: {data}\n",
+        case.namespace
+    )
+}
+
+async fn has_data(case: &Case<'_>, name: &str, data: Value) {
+    eventually(&format!("{name} has {data}"), PATIENCE, async || {
+        let live = case.live::<ConfigMap>(name).await;
+        (live["data"] == data).then_some(()).ok_or(live)
+    })
+    .await;
+}
+
+const BOTH: &str = "{stay: '1', go: '1'}";
+const STAY: &str = "{stay: '1'}";
+
+#[tokio::test]
+async fn a_field_that_another_applier_declared_goes_with_git() {
+    let case = world().await.case("adoption").await;
+    kubectl_apply(&case, &map(&case, "client", BOTH), &[]).await;
+    kubectl_apply(&case, &map(&case, "server", BOTH), &["--server-side"]).await;
+    // Helm 3 writes, Helm 4, Flux and Argo CD apply.
+    for (manager, applies) in [
+        ("helm", true),
+        ("kustomize-controller", true),
+        ("argocd-controller", true),
+    ] {
+        write_as(
+            &case,
+            manager,
+            manager,
+            json!({"stay": "1", "go": "1"}),
+            applies,
+        )
+        .await;
+    }
+    kubectl_apply(&case, &map(&case, "early", BOTH), &[]).await;
+    let names = [
+        "client",
+        "server",
+        "helm",
+        "kustomize-controller",
+        "argocd-controller",
+    ];
+    let mut files: Vec<_> = names
+        .iter()
+        .map(|name| (format!("{name}.yaml"), Some(map(&case, name, BOTH))))
+        .collect();
+    // This one is adopted by a commit that has the field no more.
+    files.push(("early.yaml".to_owned(), Some(map(&case, "early", STAY))));
+    let first = case.repo.commit(&files, "as it is");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    has_data(&case, "early", json!({"stay": "1"})).await;
+    for name in names {
+        has_data(&case, name, json!({"stay": "1", "go": "1"})).await;
+    }
+    let client = case.live::<ConfigMap>("client").await;
+    let annotation =
+        &client["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
+    assert_eq!(
+        *annotation,
+        Value::Null,
+        "what is no longer true is not kept"
+    );
+    // A person's field is no manifest's.
+    let note = json!({"data": {"note": "mine"}});
+    case.patch::<ConfigMap>("client", note).await;
+
+    let files: Vec<_> = names
+        .iter()
+        .map(|name| (format!("{name}.yaml"), Some(map(&case, name, STAY))))
+        .collect();
+    let second = case.repo.commit(&files, "go goes");
+    case.announce().await;
+    case.synced("all", &second).await;
+    has_data(&case, "client", json!({"stay": "1", "note": "mine"})).await;
+    for name in &names[1..] {
+        has_data(&case, name, json!({"stay": "1"})).await;
+    }
+}
+
+#[tokio::test]
+async fn an_applier_that_comes_later_keeps_nothing() {
+    let files = async |namespace: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a, namespace: {namespace}}}\ndata: {BOTH}\n"
+        );
+        vec![("a.yaml".to_owned(), text)]
+    };
+    let (case, _) = Case::started(world().await, "adoption-later", files, json!({})).await;
+    // The values that Git has, and one more.
+    let more = map(&case, "a", "{stay: '1', go: '1', more: '1'}");
+    for args in [&[][..], &["--server-side", "--force-conflicts"]] {
+        kubectl_apply(&case, &more, args).await;
+        has_data(&case, "a", json!({"stay": "1", "go": "1"})).await;
+    }
+    let changed = map(&case, "a", STAY);
+    let second = case.push(&[("a.yaml", Some(&changed))], "go goes").await;
+    case.synced("all", &second).await;
+    has_data(&case, "a", json!({"stay": "1"})).await;
+}
+
+#[tokio::test]
+async fn a_renumbered_port_takes_the_place_of_the_old_one_and_no_pod_restarts() {
+    let case = world().await.case("adoption-ports").await;
+    let service = |port: u16| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: {}}}\n\
+             spec:\n  selector: {{app: web}}\n  ports: [{{name: http, port: {port}, targetPort: 8080}}]\n",
+            case.namespace
+        )
+    };
+    let web = deployment("web", &case.namespace, "");
+    kubectl_apply(&case, &service(80), &[]).await;
+    kubectl_apply(&case, &web, &[]).await;
+    // An autoscaler's replicas, which Git does not declare, stay.
+    let in_git = web.replace("  replicas: 1\n", "");
+    case.person(&["scale", "deployment", "web", "--replicas=2"])
+        .await;
+    let template = case.live::<Deployment>("web").await["spec"]["template"].clone();
+    let first = case.repo.commit(
+        &[
+            ("service.yaml", Some(service(81))),
+            ("web.yaml", Some(in_git)),
+        ],
+        "adopted with another port",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    case.shows::<Service>("web", "/spec/ports/0/port", json!(81))
+        .await;
+    let live = case.live::<Service>("web").await;
+    assert_eq!(
+        live["spec"]["ports"].as_array().map(Vec::len),
+        Some(1),
+        "{live}"
+    );
+    let live = case.live::<Deployment>("web").await;
+    assert_eq!(live["spec"]["replicas"], 2, "{live}");
+    assert_eq!(live["spec"]["template"], template, "{live}");
+    let sets: Api<ReplicaSet> = case.api();
+    assert_eq!(
+        sets.list(&ListParams::default()).await.unwrap().items.len(),
+        1
+    );
+}

@@ -1,0 +1,260 @@
+//! Cases 2 and 9 of the engine: another version of a custom kind, and fields that are there and empty.
+
+use std::time::Duration;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::world::{Case, PATIENCE, world};
+use towline_testing::kubeconfig::User;
+use towline_testing::wait::{eventually, never};
+
+/// A definition `Gadget` of the case's own group, as a file in Git.
+fn definition(group: &str, versions: Value) -> String {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("gadgets.{group}")},
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": {"kind": "Gadget", "plural": "gadgets"},
+            "versions": versions,
+        },
+    })
+    .to_string()
+}
+
+fn version(name: &str, served: bool, storage: bool, spec: &Value) -> Value {
+    json!({
+        "name": name, "served": served, "storage": storage,
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+            "spec": {"type": "object", "properties": spec},
+        }}},
+    })
+}
+
+fn gadget(case: &Case<'_>, group: &str, version: &str, spec: &Value) -> String {
+    json!({
+        "apiVersion": format!("{group}/{version}"), "kind": "Gadget",
+        "metadata": {"name": "g", "namespace": case.namespace}, "spec": spec,
+    })
+    .to_string()
+}
+
+async fn gadgets(case: &Case<'_>, group: &str, version: &str) -> Api<DynamicObject> {
+    let resource = ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: format!("{group}/{version}"),
+        kind: "Gadget".to_owned(),
+        plural: "gadgets".to_owned(),
+    };
+    let client = case.world.cp.client_for(User::Person).await;
+    Api::namespaced_with(client, &case.namespace, &resource)
+}
+
+/// Waits until the spec of the gadget is as it should be; the object.
+async fn has_spec(api: &Api<DynamicObject>, spec: Value) -> DynamicObject {
+    eventually(&format!("the spec is {spec}"), PATIENCE, async || {
+        let live = api.get("g").await.map_err(|error| error.to_string())?;
+        match live.data["spec"] == spec {
+            true => Ok(live),
+            false => Err(live.data.to_string()),
+        }
+    })
+    .await
+}
+
+async fn heals(api: &Api<DynamicObject>, spec: &Value) {
+    let drift = Patch::Merge(json!({"spec": {"size": 9}}));
+    let params = PatchParams {
+        field_manager: Some("person".to_owned()),
+        ..PatchParams::default()
+    };
+    api.patch("g", &params, &drift).await.unwrap();
+    has_spec(api, spec.clone()).await;
+}
+
+async fn remove(case: &Case<'_>, group: &str) {
+    case.delete::<towline::api::Sync>("all").await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(case.client.clone());
+    let name = format!("gadgets.{group}");
+    let _ = definitions.delete(&name, &DeleteParams::default()).await;
+}
+
+#[tokio::test]
+async fn another_version_of_a_kind_is_applied_in_place() {
+    let case = world().await.case("versions").await;
+    let group = format!("{}.example", case.namespace);
+    let one = json!({"size": {"type": "integer"}, "old": {"type": "string"}});
+    let two = json!({"size": {"type": "integer"}, "mode": {"type": "string", "default": "fast"}});
+    let both = json!([
+        version("v1", true, true, &one),
+        version("v2", true, false, &two)
+    ]);
+    let first = case.repo.commit(
+        &[
+            ("definition.yaml", Some(definition(&group, both))),
+            (
+                "g.yaml",
+                Some(gadget(&case, &group, "v1", &json!({"size": 1, "old": "x"}))),
+            ),
+        ],
+        "v1",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let api = gadgets(&case, &group, "v2").await;
+    let uid = has_spec(&api, json!({"size": 1})).await.metadata.uid;
+
+    // v2 becomes the stored version, and Git's, in one commit: a default is there that v1 does not know.
+    let both = json!([
+        version("v1", true, false, &one),
+        version("v2", true, true, &two)
+    ]);
+    let stored = case
+        .push(
+            &[("definition.yaml", Some(&definition(&group, both)))],
+            "store v2",
+        )
+        .await;
+    case.synced("all", &stored).await;
+    let second = gadget(&case, &group, "v2", &json!({"size": 2}));
+    let second = case.push(&[("g.yaml", Some(&second))], "v2").await;
+    case.synced("all", &second).await;
+    let spec = json!({"size": 2, "mode": "fast"});
+    let live = has_spec(&api, spec.clone()).await;
+    assert_eq!(live.metadata.uid, uid);
+    heals(&api, &spec).await;
+
+    // v1 is served no longer.
+    let alone = json!([
+        version("v1", false, false, &one),
+        version("v2", true, true, &two)
+    ]);
+    let alone = case
+        .push(
+            &[("definition.yaml", Some(&definition(&group, alone)))],
+            "v2 alone",
+        )
+        .await;
+    case.synced("all", &alone).await;
+    heals(&api, &spec).await;
+    remove(&case, &group).await;
+}
+
+#[tokio::test]
+async fn a_field_that_left_git_goes_with_a_version_that_is_gone() {
+    let case = world().await.case("versions-gone").await;
+    let group = format!("{}.example", case.namespace);
+    let one = json!({"size": {"type": "integer"}, "go": {"type": "string"}});
+    let both = json!([
+        version("v1", true, true, &one),
+        version("v2", true, false, &one)
+    ]);
+    let first = case.repo.commit(
+        &[
+            ("definition.yaml", Some(definition(&group, both))),
+            (
+                "g.yaml",
+                Some(gadget(&case, &group, "v1", &json!({"size": 1, "go": "x"}))),
+            ),
+        ],
+        "v1",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let api = gadgets(&case, &group, "v2").await;
+    has_spec(&api, json!({"size": 1, "go": "x"})).await;
+
+    let alone = json!([
+        version("v1", false, false, &one),
+        version("v2", true, true, &one)
+    ]);
+    let second = gadget(&case, &group, "v2", &json!({"size": 2}));
+    let commit = case
+        .push(
+            &[
+                ("definition.yaml", Some(&definition(&group, alone))),
+                ("g.yaml", Some(&second)),
+            ],
+            "v2 alone, without go",
+        )
+        .await;
+    case.synced("all", &commit).await;
+    let spec = json!({"size": 2});
+    has_spec(&api, spec.clone()).await;
+    heals(&api, &spec).await;
+
+    // Out of the definition altogether, which asks for v1 to be out of its list of stored versions.
+    let definitions: Api<CustomResourceDefinition> = Api::all(case.client.clone());
+    let name = format!("gadgets.{group}");
+    let stored = Patch::Merge(json!({"status": {"storedVersions": ["v2"]}}));
+    definitions
+        .patch_status(&name, &PatchParams::default(), &stored)
+        .await
+        .unwrap();
+    let gone = json!([version("v2", true, true, &one)]);
+    let third = gadget(&case, &group, "v2", &json!({"size": 3}));
+    let commit = case
+        .push(
+            &[
+                ("definition.yaml", Some(&definition(&group, gone))),
+                ("g.yaml", Some(&third)),
+            ],
+            "v1 is gone",
+        )
+        .await;
+    case.synced("all", &commit).await;
+    let spec = json!({"size": 3});
+    has_spec(&api, spec.clone()).await;
+    heals(&api, &spec).await;
+    remove(&case, &group).await;
+}
+
+#[tokio::test]
+async fn a_field_that_is_there_and_empty_is_absent_where_no_null_is_allowed() {
+    let case = world().await.case("empty-field").await;
+    let group = format!("{}.example", case.namespace);
+    let object = json!({"type": "object", "properties": {"driver": {"type": "string"}}});
+    let mut nullable = object.clone();
+    nullable["nullable"] = json!(true);
+    let list = json!({"type": "array", "items": {"type": "object", "properties": {"csi": object}}});
+    let map = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let fields = json!({"size": {"type": "integer"}, "csi": object, "kept": nullable, "list": list, "map": map});
+    let versions = json!([version("v1", true, true, &fields)]);
+    let spec = json!({"size": 1, "csi": null, "kept": null, "list": [{"csi": null}], "map": {"a.b/c": null}});
+    let first = case.repo.commit(
+        &[
+            ("definition.yaml", Some(definition(&group, versions))),
+            ("g.yaml", Some(gadget(&case, &group, "v1", &spec))),
+        ],
+        "empty",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let api = gadgets(&case, &group, "v1").await;
+    let spec = json!({"size": 1, "kept": null, "list": [{}], "map": {}});
+    let live = has_spec(&api, spec.clone()).await;
+    never(
+        "a change of what is empty",
+        Duration::from_millis(700),
+        async || {
+            let now = api.get("g").await.unwrap();
+            (now.metadata.resource_version != live.metadata.resource_version).then_some(now)
+        },
+    )
+    .await;
+    case.stands("all", "True", "Converged").await;
+    heals(&api, &spec).await;
+    let full = json!({"size": 1, "csi": {"driver": "d"}});
+    let text = gadget(&case, &group, "v1", &full);
+    let second = case.push(&[("g.yaml", Some(&text))], "full").await;
+    case.synced("all", &second).await;
+    has_spec(&api, full).await;
+    remove(&case, &group).await;
+}
