@@ -12,7 +12,7 @@ use towline_testing::kubeconfig::User;
 use towline_testing::wait::{eventually, never};
 
 /// A definition `Gadget` of the case's own group, as a file in Git.
-fn definition(group: &str, versions: Value) -> String {
+fn definition(group: &str, versions: &Value) -> String {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": format!("gadgets.{group}")},
@@ -95,7 +95,7 @@ async fn another_version_of_a_kind_is_applied_in_place() {
     ]);
     let first = case.repo.commit(
         &[
-            ("definition.yaml", Some(definition(&group, both))),
+            ("definition.yaml", Some(definition(&group, &both))),
             (
                 "g.yaml",
                 Some(gadget(&case, &group, "v1", &json!({"size": 1, "old": "x"}))),
@@ -116,7 +116,7 @@ async fn another_version_of_a_kind_is_applied_in_place() {
     ]);
     let stored = case
         .push(
-            &[("definition.yaml", Some(&definition(&group, both)))],
+            &[("definition.yaml", Some(&definition(&group, &both)))],
             "store v2",
         )
         .await;
@@ -136,7 +136,7 @@ async fn another_version_of_a_kind_is_applied_in_place() {
     ]);
     let alone = case
         .push(
-            &[("definition.yaml", Some(&definition(&group, alone)))],
+            &[("definition.yaml", Some(&definition(&group, &alone)))],
             "v2 alone",
         )
         .await;
@@ -156,7 +156,7 @@ async fn a_field_that_left_git_goes_with_a_version_that_is_gone() {
     ]);
     let first = case.repo.commit(
         &[
-            ("definition.yaml", Some(definition(&group, both))),
+            ("definition.yaml", Some(definition(&group, &both))),
             (
                 "g.yaml",
                 Some(gadget(&case, &group, "v1", &json!({"size": 1, "go": "x"}))),
@@ -178,7 +178,7 @@ async fn a_field_that_left_git_goes_with_a_version_that_is_gone() {
     let commit = case
         .push(
             &[
-                ("definition.yaml", Some(&definition(&group, alone))),
+                ("definition.yaml", Some(&definition(&group, &alone))),
                 ("g.yaml", Some(&second)),
             ],
             "v2 alone, without go",
@@ -202,7 +202,7 @@ async fn a_field_that_left_git_goes_with_a_version_that_is_gone() {
     let commit = case
         .push(
             &[
-                ("definition.yaml", Some(&definition(&group, gone))),
+                ("definition.yaml", Some(&definition(&group, &gone))),
                 ("g.yaml", Some(&third)),
             ],
             "v1 is gone",
@@ -229,7 +229,7 @@ async fn a_field_that_is_there_and_empty_is_absent_where_no_null_is_allowed() {
     let spec = json!({"size": 1, "csi": null, "kept": null, "list": [{"csi": null}], "map": {"a.b/c": null}});
     let first = case.repo.commit(
         &[
-            ("definition.yaml", Some(definition(&group, versions))),
+            ("definition.yaml", Some(definition(&group, &versions))),
             ("g.yaml", Some(gadget(&case, &group, "v1", &spec))),
         ],
         "empty",

@@ -24,6 +24,17 @@ const STALE: &str = "field not declared in schema";
 /// The same words about what was sent.
 const SENT: &str = "failed to create typed patch object";
 
+/// How a live object stands to its manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// There is none.
+    Gone,
+    /// Values differ.
+    Differs,
+    /// It has every value that the manifest declares, at this resourceVersion.
+    Equal(String),
+}
+
 /// One object to apply.
 pub(super) struct Wanted<'a> {
     pub(super) served: &'a ServedKind,
@@ -153,14 +164,54 @@ impl Writer<'_> {
         self.write_share(wanted, &share).await
     }
 
+    /// Whether applying `body` would change any value of the live object; our share in
+    /// `managedFields` does not count.
+    pub(super) async fn compare(&self, wanted: &Wanted<'_>) -> Result<Compared, WriteError> {
+        let Wanted { served, key, .. } = wanted;
+        let uri = path(served, key);
+        let live = self
+            .send(key, &[], || Request::get(&uri).body(Vec::new()))
+            .await;
+        let live = match live {
+            Err(WriteError::Refused { code: 404, .. }) => return Ok(Compared::Gone),
+            live => live?,
+        };
+        let mut live: Value = read(&live.text)?;
+        let mut body = wanted.body.to_vec();
+        let try_it = async |body: &[u8]| {
+            self.send_apply("&dryRun=All", "application/json", served, key, body)
+                .await
+        };
+        let tried = match try_it(&body).await {
+            Err(error) if remove_nulls(&error, &mut body) => try_it(&body).await,
+            tried => tried,
+        };
+        let tried = match tried {
+            Err(error) if Self::would_mend(wanted, &live, &body, &error) => {
+                return Ok(Compared::Differs);
+            }
+            tried => tried?,
+        };
+        let mut tried: Value = read(&tried.text)?;
+        let version = live["metadata"]["resourceVersion"]
+            .as_str()
+            .map(str::to_owned);
+        for object in [&mut live, &mut tried] {
+            if let Some(metadata) = object["metadata"].as_object_mut() {
+                for field in ["managedFields", "resourceVersion", "generation"] {
+                    metadata.remove(field);
+                }
+            }
+        }
+        Ok(match version {
+            Some(version) if live == tried => Compared::Equal(version),
+            _ => Compared::Differs,
+        })
+    }
+
     /// Whether a refused dry run is one that an apply would mend: something that nobody declares stands against
     /// the manifest, so that the object differs from it.
-    pub(super) fn would_mend(
-        wanted: &Wanted<'_>,
-        live: &Value,
-        body: &[u8],
-        error: &WriteError,
-    ) -> bool {
+    fn would_mend(wanted: &Wanted<'_>, live: &Value, body: &[u8], error: &WriteError) -> bool {
         let Some(mut share) = share_of(live, wanted).filter(|_| error.is_invalid()) else {
             return false;
         };
@@ -247,7 +298,7 @@ fn share_of(live: &Value, wanted: &Wanted<'_>) -> Option<Share> {
 }
 
 /// Takes out of `body` what was refused for being null.
-pub(super) fn remove_nulls(error: &WriteError, body: &mut Vec<u8>) -> bool {
+fn remove_nulls(error: &WriteError, body: &mut Vec<u8>) -> bool {
     if !error.is_invalid() {
         return false;
     }

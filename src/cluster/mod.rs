@@ -18,9 +18,10 @@ pub use applies::{Applies, UnderWay};
 pub use inventory::{Inventory, Mailbox};
 pub use kinds::{Kinds, ServedKind};
 use kube::Client;
+pub use mend::Compared;
 pub use namespaces::{Arrivals, Namespaces};
 pub use resume::resumed;
-pub use write::{Causes, Compared, WriteError};
+pub use write::{Causes, WriteError};
 
 use crate::manifest::ObjectKey;
 use crate::metrics::Metrics;

@@ -7,11 +7,10 @@ use http::{Request, header};
 use kube::api::DynamicObject;
 use kube::core::Status;
 use kube::{Client, Resource as _};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::ServedKind;
-use super::mend::{Wanted, remove_nulls};
 use crate::api::FIELD_MANAGER;
 use crate::manifest::{ObjectKey, redact};
 use crate::metrics::{Answered, Metrics};
@@ -45,17 +44,6 @@ pub enum WriteError {
     /// The server answered what cannot be understood.
     #[error("the API server's answer cannot be read: {0}")]
     Answer(String),
-}
-
-/// How a live object stands to its manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Compared {
-    /// There is none.
-    Gone,
-    /// Values differ.
-    Differs,
-    /// It has every value that the manifest declares, at this resourceVersion.
-    Equal(String),
 }
 
 /// What all requests on managed objects share, whoever makes them: a bounded number at once over all Syncs.
@@ -130,51 +118,6 @@ impl WriteError {
 impl<'a> Writer<'a> {
     pub(super) fn new(client: &'a Client, requests: &'a Requests) -> Self {
         Self { client, requests }
-    }
-
-    /// Whether applying `body` would change any value of the live object; our share in
-    /// `managedFields` does not count.
-    pub(super) async fn compare(&self, wanted: &Wanted<'_>) -> Result<Compared, WriteError> {
-        let Wanted { served, key, .. } = wanted;
-        let uri = path(served, key);
-        let live = self
-            .send(key, &[], || Request::get(&uri).body(Vec::new()))
-            .await;
-        let live = match live {
-            Err(WriteError::Refused { code: 404, .. }) => return Ok(Compared::Gone),
-            live => live?,
-        };
-        let mut live: Value = read(&live.text)?;
-        let mut body = wanted.body.to_vec();
-        let try_it = async |body: &[u8]| {
-            self.send_apply("&dryRun=All", "application/json", served, key, body)
-                .await
-        };
-        let tried = match try_it(&body).await {
-            Err(error) if remove_nulls(&error, &mut body) => try_it(&body).await,
-            tried => tried,
-        };
-        let tried = match tried {
-            Err(error) if Self::would_mend(wanted, &live, &body, &error) => {
-                return Ok(Compared::Differs);
-            }
-            tried => tried?,
-        };
-        let mut tried: Value = read(&tried.text)?;
-        let version = live["metadata"]["resourceVersion"]
-            .as_str()
-            .map(str::to_owned);
-        for object in [&mut live, &mut tried] {
-            if let Some(metadata) = object["metadata"].as_object_mut() {
-                for field in ["managedFields", "resourceVersion", "generation"] {
-                    metadata.remove(field);
-                }
-            }
-        }
-        Ok(match version {
-            Some(version) if live == tried => Compared::Equal(version),
-            _ => Compared::Differs,
-        })
     }
 
     pub(super) async fn send_apply(

@@ -142,6 +142,10 @@ pub(super) fn without_values(message: &str, object: &Value) -> String {
     let cut = cut_forms(message);
     let mut values = BTreeSet::new();
     collect(object, &mut Vec::new(), &mut values);
+    // What the message is about is named anyway.
+    let name = object.pointer("/metadata/name").and_then(Value::as_str);
+    let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str);
+    values.retain(|value| ![name, namespace].contains(&Some(value.as_str())));
     // Longer ones first, so that no rest of one stays.
     let mut values: Vec<String> = values.into_iter().collect();
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
@@ -229,8 +233,8 @@ fn is_path(text: &str) -> bool {
 
 /// A value as Go or JSON prints it, and what follows. Without an end, all of it.
 fn split_value(text: &str) -> (&str, &str) {
-    if text.starts_with('"') {
-        let end = (closing(&text[1..], '"') + 2).min(text.len());
+    if let Some(inner) = text.strip_prefix('"') {
+        let end = (closing(inner, '"') + 2).min(text.len());
         return text.split_at(end);
     }
     let mut depth = 0_usize;
@@ -298,11 +302,9 @@ fn collect(value: &Value, path: &mut Vec<String>, values: &mut BTreeSet<String>)
         }
         Value::Array(items) => items.iter().for_each(|item| collect(item, path, values)),
         Value::String(text) => {
-            let names: Vec<&str> = path.iter().map(String::as_str).collect();
-            let is_identity = matches!(
-                names[..],
-                ["apiVersion" | "kind"] | ["metadata", "namespace"]
-            ) || names.last().is_some_and(|last| ITEM_KEYS.contains(last));
+            let last = path.last().map(String::as_str).unwrap_or_default();
+            let is_identity = ["apiVersion", "kind", "namespace"].contains(&last)
+                || ITEM_KEYS.contains(&last);
             if !is_identity {
                 // The server repeats a text of several lines with escapes, or one line of it.
                 let escaped = Value::String(text.clone()).to_string();

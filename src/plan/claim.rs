@@ -420,9 +420,8 @@ mod tests {
             reason: "FieldValueTypeInvalid".to_owned(),
             message: "must be of type object: \"null\"".to_owned(),
         };
-        let body = json!({"spec": {"csi": null, "kept": null, "m": {"a.b/c": null, "d": "e"},
+        let mut mended = json!({"spec": {"csi": null, "kept": null, "m": {"a.b/c": null, "d": "e"},
                                    "l": [{"n": 1, "o": null}], "data": {"k": null}}});
-        let mut mended = body.clone();
         let causes = [
             "spec.csi",
             "spec.m.a.b/c",

@@ -41,7 +41,10 @@ pub struct Appliers {
 impl Appliers {
     /// The known appliers and `more` field managers.
     pub fn with(more: Vec<String>) -> Self {
-        Self { more: more.into() }
+        let named = more.into_iter().map(|name| name.trim().to_owned());
+        Self {
+            more: named.filter(|name| !name.is_empty()).collect(),
+        }
     }
 
     /// Whether an entry is the share of somebody who applies whole manifests.
@@ -258,6 +261,10 @@ fn remove(fields: &mut Value, paths: &Value) {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "json! at every call is easier to read"
+)]
 mod tests {
     use super::*;
 
