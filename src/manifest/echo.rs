@@ -144,7 +144,9 @@ pub(super) fn without_values(message: &str, object: &Value) -> String {
     collect(object, &mut Vec::new(), &mut values);
     // What the message is about is named anyway.
     let name = object.pointer("/metadata/name").and_then(Value::as_str);
-    let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str);
+    let namespace = object
+        .pointer("/metadata/namespace")
+        .and_then(Value::as_str);
     values.retain(|value| ![name, namespace].contains(&Some(value.as_str())));
     // Longer ones first, so that no rest of one stays.
     let mut values: Vec<String> = values.into_iter().collect();
@@ -303,8 +305,8 @@ fn collect(value: &Value, path: &mut Vec<String>, values: &mut BTreeSet<String>)
         Value::Array(items) => items.iter().for_each(|item| collect(item, path, values)),
         Value::String(text) => {
             let last = path.last().map(String::as_str).unwrap_or_default();
-            let is_identity = ["apiVersion", "kind", "namespace"].contains(&last)
-                || ITEM_KEYS.contains(&last);
+            let is_identity =
+                ["apiVersion", "kind", "namespace"].contains(&last) || ITEM_KEYS.contains(&last);
             if !is_identity {
                 // The server repeats a text of several lines with escapes, or one line of it.
                 let escaped = Value::String(text.clone()).to_string();
