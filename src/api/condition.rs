@@ -1,12 +1,10 @@
 //! Conditions by kstatus' rules, their types and their closed set of reasons.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use serde::Deserialize;
-use serde::de::IntoDeserializer as _;
-use serde::de::value::{Error, StrDeserializer};
+use strum::{EnumString, IntoStaticStr};
 
 /// The condition types that towline writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 pub enum ConditionType {
     /// The cluster equals Git and, where `wait` asks for it, is healthy.
     Ready,
@@ -23,18 +21,12 @@ pub enum ConditionType {
 impl ConditionType {
     /// The name in `status.conditions[].type`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "Ready",
-            Self::Reconciling => "Reconciling",
-            Self::Stalled => "Stalled",
-            Self::Drifted => "Drifted",
-            Self::Healthy => "Healthy",
-        }
+        self.into()
     }
 }
 
 /// Why a condition is as it is: the closed vocabulary of conditions, events, logs and metrics.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EnumString, IntoStaticStr)]
 pub enum Reason {
     /// A new revision was seen.
     ChangeCommitted,
@@ -107,47 +99,12 @@ pub enum Reason {
 impl Reason {
     /// The reason that a condition names; none where towline has no such reason.
     pub fn named(name: &str) -> Option<Self> {
-        let name: StrDeserializer<'_, Error> = name.into_deserializer();
-        Self::deserialize(name).ok()
+        name.parse().ok()
     }
 
     /// The CamelCase name used in conditions, events, logs and metrics.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ChangeCommitted => "ChangeCommitted",
-            Self::Converged => "Converged",
-            Self::Diff => "Diff",
-            Self::Fetched => "Fetched",
-            Self::Progressing => "Progressing",
-            Self::Suspended => "Suspended",
-            Self::Deleting => "Deleting",
-            Self::DriftFound => "DriftFound",
-            Self::DriftCorrected => "DriftCorrected",
-            Self::InSync => "InSync",
-            Self::AllHealthy => "AllHealthy",
-            Self::HealthPending => "HealthPending",
-            Self::HealthFailed => "HealthFailed",
-            Self::FetchFailed => "FetchFailed",
-            Self::AuthenticationFailed => "AuthenticationFailed",
-            Self::CredentialsInvalid => "CredentialsInvalid",
-            Self::VerificationFailed => "VerificationFailed",
-            Self::SignersInvalid => "SignersInvalid",
-            Self::RefNotFound => "RefNotFound",
-            Self::TooLarge => "TooLarge",
-            Self::WebhookInvalid => "WebhookInvalid",
-            Self::InvalidSpec => "InvalidSpec",
-            Self::SourceNotReady => "SourceNotReady",
-            Self::PathNotFound => "PathNotFound",
-            Self::EmptyRender => "EmptyRender",
-            Self::InvalidManifest => "InvalidManifest",
-            Self::DependencyNotReady => "DependencyNotReady",
-            Self::DependencyCycle => "DependencyCycle",
-            Self::KindNotServed => "KindNotServed",
-            Self::OwnershipConflict => "OwnershipConflict",
-            Self::ApplyFailed => "ApplyFailed",
-            Self::PruneFailed => "PruneFailed",
-            Self::ApiUnavailable => "ApiUnavailable",
-        }
+        self.into()
     }
 }
 

@@ -83,7 +83,8 @@ const DRAINED: usize = 64 << 10;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// The result of a request: the closed set that metrics count by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 enum Outcome {
     /// A repository was woken and is polled now.
     Woken,
@@ -112,23 +113,7 @@ enum Outcome {
 
 impl Outcome {
     fn as_str(self) -> &'static str {
-        match self {
-            Self::Woken => "woken",
-            Self::OtherRef => "other_ref",
-            Self::Unmatched => "unmatched",
-            Self::Ignored => "ignored",
-            Self::Relayed(_) => "relayed",
-            Self::NoLeader => "no_leader",
-            Self::Unsigned => "unsigned",
-            Self::WrongSignature => "wrong_signature",
-            Self::Malformed => "malformed",
-            Self::TooLarge => "too_large",
-            Self::Slow => "slow",
-            Self::Busy => "busy",
-            Self::WrongMethod => "wrong_method",
-            Self::WrongPath => "wrong_path",
-            Self::Aborted => "aborted",
-        }
+        self.into()
     }
 
     fn status(self) -> StatusCode {

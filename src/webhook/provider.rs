@@ -6,11 +6,14 @@ use super::proof::Proof;
 use super::{Error, Push, payload};
 
 /// Who sent a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Provider {
     /// GitHub, also Enterprise: `X-Hub-Signature-256`.
+    #[strum(serialize = "github")]
     GitHub,
     /// GitLab: `X-Gitlab-Token`.
+    #[strum(serialize = "gitlab")]
     GitLab,
     /// Bitbucket Cloud: `X-Hub-Signature` with SHA-256.
     Bitbucket,
@@ -53,15 +56,7 @@ impl Provider {
 
     /// The name in metrics and logs.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::GitHub => "github",
-            Self::GitLab => "gitlab",
-            Self::Bitbucket => "bitbucket",
-            Self::BitbucketServer => "bitbucket_server",
-            Self::Gitea => "gitea",
-            Self::AzureDevOps => "azure_devops",
-            Self::Generic => "generic",
-        }
+        self.into()
     }
 
     /// The proof that the sender offers. SHA-1 signatures are not accepted.
