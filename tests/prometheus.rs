@@ -8,8 +8,10 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
 use serde_json::{Value, json};
-use towline::api::{GitRepository, Sync};
+use strum::VariantNames as _;
+use towline::api::{GitRepository, Reason, Sync};
 use towline::metrics::Metrics;
+use towline::webhook::Provider;
 
 use crate::pages;
 use crate::world::{Case, PATIENCE, config_map, world};
@@ -287,6 +289,10 @@ fn arms(source: &str) -> BTreeSet<String> {
     arms.map(str::to_owned).collect()
 }
 
+fn names(variants: &[&str]) -> BTreeSet<String> {
+    variants.iter().map(ToString::to_string).collect()
+}
+
 /// The values that a metric's samples have for a label.
 fn told(text: &str, metric: &str, label: &str) -> BTreeSet<String> {
     let samples = text.lines().filter(|line| line.starts_with(metric));
@@ -302,9 +308,9 @@ fn every_label_value_that_is_asked_for_can_be() {
     metrics.leads(true);
     let text = metrics.encode();
     let closed = |label: &str| match label {
-        "reason" => arms("src/api/condition.rs"),
+        "reason" => names(Reason::VARIANTS),
         "outcome" => arms("src/server/hooks.rs"),
-        "provider" => arms("src/webhook/provider.rs"),
+        "provider" => names(Provider::VARIANTS),
         "state" => told(&text, "towline_objects", "state"),
         "kind" => told(&text, "towline_queue_depth", "kind"),
         other => panic!("{other} has no closed set"),

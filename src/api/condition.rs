@@ -1,7 +1,7 @@
 //! Conditions by kstatus' rules, their types and their closed set of reasons.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use strum::{EnumString, IntoStaticStr};
+use strum::{EnumString, IntoStaticStr, VariantNames};
 
 /// The condition types that towline writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
@@ -26,7 +26,19 @@ impl ConditionType {
 }
 
 /// Why a condition is as it is: the closed vocabulary of conditions, events, logs and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EnumString, IntoStaticStr)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    EnumString,
+    IntoStaticStr,
+    VariantNames,
+)]
 pub enum Reason {
     /// A new revision was seen.
     ChangeCommitted,

@@ -25,7 +25,7 @@ use crate::manifest::{Digest, GroupKind, ObjectKey};
 
 /// What we know of an object since we applied it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Record {
+pub struct AppliedRecord {
     /// The manifest that was applied.
     pub digest: Digest,
     /// The object's uid.
@@ -34,7 +34,7 @@ pub struct Record {
     pub entry: Option<u64>,
 }
 
-impl Record {
+impl AppliedRecord {
     /// The record of an apply that was answered with `answer`.
     pub fn of(digest: Digest, answer: &Observed) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl Record {
 
 /// Why an object is to be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cause {
+pub enum ApplyCause {
     /// Nothing is known of it: it is new, or the operator has restarted, or a full verification is
     /// due.
     Unknown,
@@ -59,7 +59,7 @@ pub enum Cause {
     Missing,
 }
 
-impl Cause {
+impl ApplyCause {
     /// Whether the difference was made in the cluster, not in Git.
     pub fn is_drift(self) -> bool {
         matches!(self, Self::Drifted | Self::Missing)
@@ -72,7 +72,7 @@ pub enum Judgement {
     /// It is as Git has it.
     InSync,
     /// Apply it.
-    Apply(Cause),
+    Apply(ApplyCause),
     /// `mode: Report`: it may differ; find out without changing it.
     Compare,
     /// It is being deleted; it can be made again once it is gone.
@@ -84,7 +84,7 @@ pub enum Judgement {
 /// before the operator started, so that what is missing was deleted by somebody.
 pub fn judge(
     desired: &Digest,
-    record: Option<&Record>,
+    record: Option<&AppliedRecord>,
     observed: Option<&Observed>,
     mode: Mode,
     settled: bool,
@@ -94,17 +94,17 @@ pub fn judge(
     }
     let drift = match (record, observed) {
         (Some(record), _) if record.digest != *desired => {
-            return Judgement::Apply(Cause::Changed);
+            return Judgement::Apply(ApplyCause::Changed);
         }
-        (Some(_), None) => Cause::Missing,
-        (None, None) if settled && mode == Mode::Report => Cause::Missing,
+        (Some(_), None) => ApplyCause::Missing,
+        (None, None) if settled && mode == Mode::Report => ApplyCause::Missing,
         (Some(record), Some(observed)) => {
             // What another applier of whole manifests declared is Git's to decide.
             let shared = observed.shared && mode == Mode::Correct;
             if record.uid == observed.uid && record.entry == observed.entry && !shared {
                 return Judgement::InSync;
             }
-            Cause::Drifted
+            ApplyCause::Drifted
         }
         // The object says which manifest was applied to it: the same one, so whatever differs was
         // changed in the cluster.
@@ -112,9 +112,9 @@ pub fn judge(
             if mode == Mode::Report
                 && observed.digest.as_deref() == Some(&*desired.to_string()) =>
         {
-            Cause::Drifted
+            ApplyCause::Drifted
         }
-        (None, _) => return Judgement::Apply(Cause::Unknown),
+        (None, _) => return Judgement::Apply(ApplyCause::Unknown),
     };
     match mode {
         Mode::Correct => Judgement::Apply(drift),
@@ -178,10 +178,10 @@ mod tests {
 
     #[test]
     fn every_case_is_judged() {
-        use Cause::{Changed, Drifted, Missing, Unknown};
+        use ApplyCause::{Changed, Drifted, Missing, Unknown};
         use Judgement::{Apply, Compare, InSync, Terminating};
-        let record = Record::of(digest("m"), &observed("u", 1));
-        let old = Record::of(digest("old"), &observed("u", 1));
+        let record = AppliedRecord::of(digest("m"), &observed("u", 1));
+        let old = AppliedRecord::of(digest("old"), &observed("u", 1));
         let same = observed("u", 1);
         let drifted = observed("u", 2);
         let recreated = observed("v", 1);

@@ -83,8 +83,7 @@ const DRAINED: usize = 64 << 10;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// The result of a request: the closed set that metrics count by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// A repository was woken and is polled now.
     Woken,
@@ -113,7 +112,23 @@ enum Outcome {
 
 impl Outcome {
     fn as_str(self) -> &'static str {
-        self.into()
+        match self {
+            Self::Woken => "woken",
+            Self::OtherRef => "other_ref",
+            Self::Unmatched => "unmatched",
+            Self::Ignored => "ignored",
+            Self::Relayed(_) => "relayed",
+            Self::NoLeader => "no_leader",
+            Self::Unsigned => "unsigned",
+            Self::WrongSignature => "wrong_signature",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::Slow => "slow",
+            Self::Busy => "busy",
+            Self::WrongMethod => "wrong_method",
+            Self::WrongPath => "wrong_path",
+            Self::Aborted => "aborted",
+        }
     }
 
     fn status(self) -> StatusCode {

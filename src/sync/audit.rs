@@ -9,7 +9,7 @@ use super::work::{Job, Task};
 use crate::cluster::Applied;
 use crate::desired::Item;
 use crate::manifest::ObjectKey;
-use crate::plan::{Cause, SyncName};
+use crate::plan::{ApplyCause, SyncName};
 
 /// The lines' `target`.
 pub const AUDIT: &str = "audit";
@@ -62,7 +62,7 @@ pub(super) fn action(sync: &SyncName, job: &Job, applied: &Applied) -> Option<Ac
     let drift = match job.task {
         Task::Compare => return None, // no value was changed
         // After a restart, or at a full verification: the same manifest was applied before.
-        Task::Apply(Cause::Unknown) => before
+        Task::Apply(ApplyCause::Unknown) => before
             .is_some_and(|before| before.digest.as_deref() == Some(&*job.item.digest.to_string())),
         Task::Apply(cause) => cause.is_drift(),
     };
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_an_apply_did_is_told_right() {
-        use Cause::{Changed, Drifted, Missing, Unknown};
+        use ApplyCause::{Changed, Drifted, Missing, Unknown};
         let ours = || Some(observed("a", 1));
         for (cause, before, digested, created, expected) in [
             (Unknown, None, "new", true, Some(Action::Created)),

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::api::Reason;
 use crate::health::Health;
 use crate::manifest::{GroupKind, ObjectKey};
-use crate::plan::{Cause, Record};
+use crate::plan::{AppliedRecord, ApplyCause};
 
 /// What went wrong with one object.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,13 +21,13 @@ pub(super) struct Trouble {
 #[derive(Default)]
 pub(super) struct Memory {
     /// What was applied.
-    pub(super) records: HashMap<ObjectKey, Record>,
+    pub(super) records: HashMap<ObjectKey, AppliedRecord>,
     /// What could not be applied.
     pub(super) troubles: BTreeMap<ObjectKey, Trouble>,
     /// What could not be pruned.
     pub(super) unpruned: BTreeMap<ObjectKey, Trouble>,
     /// What differs from Git and is left alone, for now or by `mode: Report`, with who did it.
-    pub(super) drifted: BTreeMap<ObjectKey, (Cause, Option<Box<str>>)>,
+    pub(super) drifted: BTreeMap<ObjectKey, (ApplyCause, Option<Box<str>>)>,
     /// Those of them that the metrics have counted.
     pub(super) counted: HashSet<ObjectKey>,
     /// What is not healthy.

@@ -4,7 +4,7 @@
 use crate::api::{ConditionType, Failure, Mode, ObjectCounts, Reason, Verdict, summary};
 use crate::health::Health;
 use crate::manifest::ObjectKey;
-use crate::plan::Cause;
+use crate::plan::ApplyCause;
 use crate::text::listing;
 
 /// Why a Sync does not go on to its newest revision.
@@ -31,7 +31,7 @@ pub(super) struct Problem {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Drift {
     pub(super) key: ObjectKey,
-    pub(super) cause: Cause,
+    pub(super) cause: ApplyCause,
     pub(super) writer: Option<Box<str>>,
 }
 
@@ -216,7 +216,7 @@ impl Facts {
     fn drift_message(&self) -> String {
         let named = self.drifts.first.iter().take(NAMED).map(|drift| {
             let what = match drift.cause {
-                Cause::Missing => "was deleted".to_owned(),
+                ApplyCause::Missing => "was deleted".to_owned(),
                 _ => match &drift.writer {
                     Some(writer) => format!("was changed by {writer}"),
                     None => "was changed".to_owned(),
@@ -476,7 +476,7 @@ mod tests {
     fn drift_names_who_did_it_and_what_happens_next() {
         let drifts = listed(vec![Drift {
             key: key("web"),
-            cause: Cause::Drifted,
+            cause: ApplyCause::Drifted,
             writer: Some("kubectl-edit".into()),
         }]);
         let reported = Facts {

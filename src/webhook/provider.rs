@@ -6,7 +6,7 @@ use super::proof::Proof;
 use super::{Error, Push, payload};
 
 /// Who sent a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Provider {
     /// GitHub, also Enterprise: `X-Hub-Signature-256`.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::cluster::{Actor, Applied, Applying, Cluster, Compared, WriteError};
 use crate::desired::Item;
 use crate::manifest::Manifest;
-use crate::plan::{Cause, Observed, Stage, SyncName, apply_order, stamped};
+use crate::plan::{ApplyCause, Observed, Stage, SyncName, apply_order, stamped};
 use crate::sync::memory::Trouble;
 use crate::sync::target::Target;
 use crate::sync::{Driver, bodies};
@@ -29,7 +29,7 @@ pub(in crate::sync) struct Job {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::sync) enum Task {
     /// Apply it.
-    Apply(Cause),
+    Apply(ApplyCause),
     /// Find out whether it differs, and change no value.
     Compare,
 }
@@ -39,7 +39,7 @@ pub(in crate::sync) enum Done {
     /// It was applied.
     Applied(Applied),
     /// Its values are other than Git's, or it is gone.
-    Differs(Cause),
+    Differs(ApplyCause),
     /// It could not be applied.
     Failed(WriteError),
     /// Its manifest could not be read again.
@@ -120,8 +120,8 @@ async fn one(
         Task::Compare => {
             let body = stamped(manifest.clone(), key, owner, digest, None);
             match acting.compare(&served, key, &body).await {
-                Ok(Compared::Gone) => return Done::Differs(Cause::Missing),
-                Ok(Compared::Differs) => return Done::Differs(Cause::Drifted),
+                Ok(Compared::Gone) => return Done::Differs(ApplyCause::Missing),
+                Ok(Compared::Differs) => return Done::Differs(ApplyCause::Drifted),
                 Err(error) => return Done::Failed(error),
                 // Taking our share in `managedFields` back changes no value, on condition that the
                 // object is still the one that was compared.
@@ -138,7 +138,7 @@ async fn one(
     match acting.apply(&served, key, &body, applying).await {
         Ok(applied) => Done::Applied(applied),
         Err(WriteError::Refused { code: 409, .. }) if task == Task::Compare => {
-            Done::Differs(Cause::Drifted)
+            Done::Differs(ApplyCause::Drifted)
         }
         Err(error) => Done::Failed(error),
     }

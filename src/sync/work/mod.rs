@@ -26,7 +26,7 @@ use crate::api::{Mode, Reason, Sync, SyncSettings};
 use crate::cluster::{Applied, Inventory, ServedKind, WriteError};
 use crate::desired::Item;
 use crate::manifest::{GroupKind, ObjectKey};
-use crate::plan::{Cause, Judgement, Observed, Record, judge};
+use crate::plan::{AppliedRecord, ApplyCause, Judgement, Observed, judge};
 
 /// How long a kind's first list may take before its objects count as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -348,7 +348,7 @@ impl State {
         if !answer.health.is_current() {
             memory.unhealthy.insert(key.clone(), answer.health.clone());
         }
-        let record = Record::of(job.item.digest, &answer);
+        let record = AppliedRecord::of(job.item.digest, &answer);
         memory.records.insert(key.clone(), record);
         memory.troubles.remove(key);
         memory.homeless.remove(key);
@@ -404,7 +404,8 @@ impl Memory {
             Judgement::Compare | Judgement::InSync => Task::Compare,
             Judgement::Terminating => {
                 let writer = observed.and_then(|observed| observed.writer);
-                self.drifted.insert(key.clone(), (Cause::Missing, writer));
+                self.drifted
+                    .insert(key.clone(), (ApplyCause::Missing, writer));
                 return Next::Nothing;
             }
         };
@@ -429,7 +430,7 @@ impl Memory {
         round.healed.push((key.clone(), writer));
     }
 
-    fn differs(&mut self, key: &ObjectKey, cause: Cause, writer: Option<Box<str>>) {
+    fn differs(&mut self, key: &ObjectKey, cause: ApplyCause, writer: Option<Box<str>>) {
         self.troubles.remove(key);
         self.drifted.insert(key.clone(), (cause, writer));
     }
