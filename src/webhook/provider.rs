@@ -6,14 +6,11 @@ use super::proof::Proof;
 use super::{Error, Push, payload};
 
 /// Who sent a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames)]
-#[strum(serialize_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Provider {
     /// GitHub, also Enterprise: `X-Hub-Signature-256`.
-    #[strum(serialize = "github")]
     GitHub,
     /// GitLab: `X-Gitlab-Token`.
-    #[strum(serialize = "gitlab")]
     GitLab,
     /// Bitbucket Cloud: `X-Hub-Signature` with SHA-256.
     Bitbucket,
@@ -56,7 +53,15 @@ impl Provider {
 
     /// The name in metrics and logs.
     pub fn as_str(self) -> &'static str {
-        self.into()
+        match self {
+            Self::GitHub => "github",
+            Self::GitLab => "gitlab",
+            Self::Bitbucket => "bitbucket",
+            Self::BitbucketServer => "bitbucket_server",
+            Self::Gitea => "gitea",
+            Self::AzureDevOps => "azure_devops",
+            Self::Generic => "generic",
+        }
     }
 
     /// The proof that the sender offers. SHA-1 signatures are not accepted.
