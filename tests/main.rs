@@ -11,6 +11,7 @@ mod bad_spec;
 mod bulk;
 mod chart;
 mod chart_links;
+mod churn;
 mod converge;
 mod crash;
 mod credentials;
