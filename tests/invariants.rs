@@ -20,13 +20,14 @@ struct Rule {
 }
 
 /// Rooms without a client, a runtime, a file system and a clock.
-const PURE: [&str; 9] = [
-    "content", "text", "manifest", "render", "desired", "plan", "health", "verify", "webhook",
+const PURE: [&str; 10] = [
+    "content", "text", "manifest", "intent", "render", "desired", "plan", "health", "verify",
+    "webhook",
 ];
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     Rule {
-        invariant: "content, text, manifest, render, desired, plan, health, verify and webhook are pure",
+        invariant: "content, text, manifest, intent, render, desired, plan, health, verify and webhook are pure",
         paths: &[
             "kube::Client",
             "kube::client",
@@ -99,6 +100,18 @@ const RULES: [Rule; 8] = [
             "kube::CustomResource",
             "schemars::JsonSchema",
             "kube::KubeSchema",
+        ],
+        literals: &[],
+        binds: |file| room(file) != "api",
+    },
+    Rule {
+        invariant: "only api names what a resource asks for; all others take an intent",
+        paths: &[
+            "crate::api::SyncSpec",
+            "crate::api::SyncSettings",
+            "crate::api::GitRepositorySpec",
+            "crate::api::GitRef",
+            "crate::api::Mode",
         ],
         literals: &[],
         binds: |file| room(file) != "api",

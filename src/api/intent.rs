@@ -2,7 +2,7 @@
 //!
 //! Specs are taken apart without `..`, so that a new field cannot be forgotten.
 
-use kube::ResourceExt as _;
+use kube::{Resource as _, ResourceExt as _};
 
 use super::{
     DeletionPolicy, GitRef, GitRepository, GitRepositorySpec, Mode, REQUESTED_AT, SecretRef,
@@ -76,6 +76,27 @@ impl From<Mode> for intent::Mode {
             Mode::Correct => Self::Correct,
             Mode::Report => Self::Report,
         }
+    }
+}
+
+impl GitRepository {
+    /// Whether `spec.sync` asks for a Sync.
+    pub fn has_child(&self) -> bool {
+        self.spec.sync.is_some()
+    }
+
+    /// The Sync that `spec.sync` asks for. It has the name of its repository, which owns it.
+    pub fn child(&self) -> Option<Sync> {
+        let spec = SyncSpec {
+            source_ref: SourceRef {
+                kind: SourceKind::GitRepository,
+                name: self.name_any(),
+            },
+            settings: self.spec.sync.clone()?,
+        };
+        let mut child = Sync::new(&self.name_any(), spec);
+        child.metadata.owner_references = self.controller_owner_ref(&()).map(|owner| vec![owner]);
+        Some(child)
     }
 }
 
@@ -196,6 +217,29 @@ mod tests {
                 sync(&json!({"sourceRef": source, "prune": prune, "deletionPolicy": policy}));
             assert_eq!(intent.on_deletion, wanted, "{policy} {prune}");
         }
+    }
+
+    #[test]
+    fn the_most_exact_reference_wins() {
+        let mut spec = GitRef::default();
+        assert_eq!(GitReference::from(None), GitReference::Default);
+        assert_eq!(GitReference::from(Some(&spec)), GitReference::Default);
+        let text = |text: &str| Some(text.to_owned());
+        let mut wins = |set: &dyn Fn(&mut GitRef), reference| {
+            set(&mut spec);
+            assert_eq!(GitReference::from(Some(&spec)), reference);
+        };
+        wins(&|s| s.branch = text("b"), GitReference::Branch("b".into()));
+        wins(&|s| s.tag = text("t"), GitReference::Tag("t".into()));
+        wins(
+            &|s| s.semver = text("1.x"),
+            GitReference::Semver("1.x".into()),
+        );
+        wins(
+            &|s| s.name = text("refs/n"),
+            GitReference::Name("refs/n".into()),
+        );
+        wins(&|s| s.commit = text("c"), GitReference::Commit("c".into()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::View;
 use crate::api::Sync;
+use crate::intent::SyncIntent;
 use crate::plan::SyncName;
 
 /// What others may know of a Sync.
@@ -29,15 +30,16 @@ impl SyncView {
             .conditions
             .iter()
             .any(|condition| condition.type_ == "Ready" && condition.status == "True");
-        let dependencies = object.spec.settings.depends_on.iter();
+        let intent = SyncIntent::from(object);
+        let dependencies = intent.depends_on.iter();
         Self {
             exists: true,
-            ready: ready && status.observed_generation == object.metadata.generation,
-            source: object.spec.source_ref.name.clone(),
+            ready: ready && status.observed_generation == intent.generation,
             applied: status.last_applied_revision,
             depends_on: dependencies
-                .map(|dependency| SyncName::new(&name.namespace, &dependency.name))
+                .map(|dependency| SyncName::new(&name.namespace, dependency))
                 .collect(),
+            source: intent.source,
         }
     }
 }

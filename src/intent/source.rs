@@ -43,19 +43,20 @@ pub struct GitIntent {
 }
 
 /// Which commit of a repository.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum GitReference {
     /// The branch that the remote's HEAD names.
     Default,
     /// A branch, without `refs/heads/`.
     Branch(String),
-    /// A tag, without `refs/tags/`.
+    /// A tag, without `refs/tags/`. An annotated tag means the commit that it points at.
     Tag(String),
-    /// The tag with the highest version in a range.
+    /// The tag with the highest version in a range, in the syntax of Masterminds/semver.
     Semver(String),
-    /// A ref by its full name.
+    /// A full name: `refs/pull/7/head`.
     Name(String),
-    /// A full commit id.
+    /// A full commit id. The server must allow fetching it by id, or a branch or tag must point at
+    /// it.
     Commit(String),
 }
 

@@ -20,7 +20,7 @@ pub use share::{Appliers, Share};
 pub use stage::Stage;
 pub use stamp::stamped;
 
-use crate::api::Mode;
+use crate::intent::Mode;
 use crate::manifest::{Digest, GroupKind, ObjectKey};
 
 /// What we know of an object since we applied it.

@@ -1,9 +1,9 @@
 //! The child Sync that `spec.sync` asks for.
 
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
-use kube::{Api, Client, Resource as _, ResourceExt as _};
+use kube::{Api, Client};
 
-use crate::api::{GitRepository, SourceKind, SourceRef, Sync, SyncSpec};
+use crate::api::{GitRepository, Sync};
 use crate::driver::is_gone;
 use crate::fleet::SourceName;
 
@@ -53,23 +53,13 @@ pub(super) async fn keep(
         let mut owners = meta.owner_references.iter().flatten();
         owners.any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref())
     };
-    match (&object.spec.sync, existing) {
+    match (object.child(), existing) {
         (None, Some(child)) if ours(&child.metadata) => delete(&api, name, &child.metadata).await,
         (None, _) => Ok(()),
         (Some(_), Some(other)) if !ours(&other.metadata) => {
             Err(ChildError::Taken { name: name.clone() })
         }
-        (Some(settings), _) => {
-            let spec = SyncSpec {
-                source_ref: SourceRef {
-                    kind: SourceKind::GitRepository,
-                    name: object.name_any(),
-                },
-                settings: settings.clone(),
-            };
-            let mut child = Sync::new(&name.name, spec);
-            child.metadata.owner_references =
-                object.controller_owner_ref(&()).map(|owner| vec![owner]);
+        (Some(child), _) => {
             let params = PatchParams::apply(CHILD_MANAGER).force();
             let written = api.patch(&name.name, &params, &Patch::Apply(&child)).await;
             written.map(drop).map_err(|source| ChildError::Write {

@@ -9,6 +9,7 @@ use super::{Driver, figures, standby};
 use crate::api::{GitRepository, Reason};
 use crate::driver::{Context, Driven};
 use crate::fleet::{SourceName, SourceView};
+use crate::intent::SourceIntent;
 use crate::metrics::RepositoryFigures;
 
 impl Driven for GitRepository {
@@ -59,8 +60,13 @@ impl Driven for GitRepository {
     fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>) {
         let context = Arc::clone(context);
         tokio::spawn(async move {
-            let specs = left.iter().map(|repository| &repository.spec);
-            let urls = specs.map(|spec| (spec.url.as_str(), spec.full_history));
+            let intents: Vec<_> = left
+                .iter()
+                .map(|source| SourceIntent::from(&**source).git)
+                .collect();
+            let urls = intents
+                .iter()
+                .map(|git| (git.url.as_str(), git.full_history));
             context.cache.retain(urls).await;
         });
     }

@@ -46,7 +46,7 @@ impl Driver {
     /// Waits for the next event about this repository. Some events make the next poll due earlier.
     pub(super) async fn wait(&mut self, object: &GitRepository) -> Result<(), Gone> {
         let saw_child = self.inbox.saw_child;
-        let wants_child = object.spec.sync.is_some();
+        let wants_child = object.has_child();
         // A repository that is being deleted never polls; leaving the timer on would spin.
         let polls = object.metadata.deletion_timestamp.is_none();
         let latest = self.context.fleet.sources.read(&self.name).latest;

@@ -1,8 +1,9 @@
 //! Reads the credentials and the proxy of a `GitRepository` from their Secrets, and again when the
 //! Secrets change.
 
-use crate::api::{GitRepository, Reason, SecretRef};
+use crate::api::Reason;
 use crate::fleet::SourceName;
+use crate::intent::SourceIntent;
 use crate::secrets::{Data, SecretName, Secrets, ValueError, Watched};
 use crate::source::{Credentials, CredentialsError, Proxy};
 
@@ -37,21 +38,20 @@ impl Login {
     pub(super) async fn read(
         &mut self,
         secrets: &Secrets,
-        object: &GitRepository,
+        intent: &SourceIntent,
         name: &SourceName,
     ) -> Result<(Credentials, Option<Proxy>), LoginError> {
-        let spec = &object.spec;
         let field = Field {
             name: "secretRef",
-            secret: spec.secret_ref.as_ref(),
+            secret: intent.credentials.as_deref(),
             namespace: &name.namespace,
-            url: &spec.url,
+            url: &intent.git.url,
         };
         let parse = Credentials::from_secret;
         let credentials = field.read(&mut self.credentials, secrets, parse).await?;
         let field = Field {
             name: "proxySecretRef",
-            secret: spec.proxy_secret_ref.as_ref(),
+            secret: intent.proxy.as_deref(),
             ..field
         };
         let proxy = field.read(&mut self.proxy, secrets, Proxy::from_secret);
@@ -70,7 +70,7 @@ impl Login {
 /// A field of the spec that may name a Secret.
 struct Field<'a> {
     name: &'static str,
-    secret: Option<&'a SecretRef>,
+    secret: Option<&'a str>,
     namespace: &'a str,
     /// The content of the Secret must fit this URL.
     url: &'a str,
@@ -87,7 +87,7 @@ impl Field<'_> {
             value.clear();
             return Ok(None);
         };
-        let secret = SecretName::new(self.namespace, &secret.name);
+        let secret = SecretName::new(self.namespace, secret);
         let read = value.get(secrets, &secret, self.url, |data| parse(self.url, data));
         let field = self.name;
         match read.await {

@@ -27,13 +27,14 @@ use self::repair::RepairSchedule;
 use self::standby::standby;
 use self::webhook::Webhook;
 use crate::api::{
-    Condition, GitRepository, GitRepositoryStatus, REQUESTED_AT, Reason, Time, set_conditions,
-    short_commits, summary,
+    Condition, GitRepository, GitRepositoryStatus, Reason, Time, set_conditions, short_commits,
+    summary,
 };
 use crate::backoff::Backoff;
 use crate::driver::Context;
 use crate::driver::write_status;
 use crate::fleet::{FetchedRevision, SourceName, SourceView};
+use crate::intent::SourceIntent;
 use crate::metrics::{Ready, RepositoryFigures};
 use crate::notify::{Level, Notice};
 
@@ -94,9 +95,10 @@ impl Driver {
     }
 
     async fn reconcile(&mut self, object: &GitRepository) {
+        let intent = SourceIntent::from(object);
         let asked = Asked {
-            generation: object.metadata.generation,
-            requested_at: object.annotations().get(REQUESTED_AT).cloned(),
+            generation: intent.generation,
+            requested_at: intent.requested_at.clone(),
         };
         if self.asked.as_ref() == Some(&asked) && Instant::now() < self.next_poll {
             return;
@@ -104,16 +106,16 @@ impl Driver {
         let new_spec = self.asked.as_ref().map(|was| was.generation) != Some(asked.generation);
         self.asked = Some(asked);
         self.keep_child(object, new_spec).await;
-        if new_spec || self.webhook.is_due(object) {
+        if new_spec || self.webhook.is_due(&intent) {
             let (secrets, receivers) = (&self.context.secrets, &self.context.receivers);
             let webhook = &mut self.webhook;
-            webhook.keep(secrets, receivers, object, &self.name).await;
+            webhook.keep(secrets, receivers, &intent, &self.name).await;
         }
         let live = self.status.revision.clone();
-        let poll = self.poll(object, new_spec).await;
+        let poll = self.poll(object, &intent, new_spec).await;
         let assessment = assess(Observed {
             name: &self.name,
-            secret: object.spec.secret_ref.as_ref().map(|secret| &*secret.name),
+            secret: intent.credentials.as_deref(),
             poll,
             child_error: self.child_error.clone(),
             webhook_error: self.webhook.error.clone(),
@@ -121,28 +123,33 @@ impl Driver {
         });
         let pause = assessment
             .next_poll
-            .pause(object.spec.interval.into(), &mut self.backoff);
+            .pause(intent.interval, &mut self.backoff);
         self.next_poll = Instant::now() + pause;
-        self.report(object, assessment).await;
+        self.report(object, &intent, assessment).await;
     }
 
     async fn keep_child(&mut self, object: &GitRepository, new_spec: bool) {
-        let is_missing = object.spec.sync.is_some() && !self.inbox.child_exists();
+        let is_missing = object.has_child() && !self.inbox.child_exists();
         if new_spec || is_missing || self.child_error.is_some() {
             let kept = child::keep(&self.context.client, object, &self.name).await;
             self.child_error = kept.err().map(|error| error.to_string());
         }
     }
 
-    async fn poll(&mut self, object: &GitRepository, new_spec: bool) -> Poll {
-        if object.spec.suspend {
+    async fn poll(
+        &mut self,
+        object: &GitRepository,
+        intent: &SourceIntent,
+        new_spec: bool,
+    ) -> Poll {
+        if intent.suspend {
             return Poll::Suspended;
         }
         let repositories = self.context.metrics.figures().repositories.clone();
         let _at_work = repositories.at_work(&self.name.namespace, &self.name.name);
         let poller = &mut self.poller;
         match poller
-            .poll(&self.context, object, &self.name, new_spec)
+            .poll(&self.context, intent, &self.name, new_spec)
             .await
         {
             Ok(found) => {
@@ -200,7 +207,12 @@ impl Driver {
 
     /// Reports the result to Syncs, metrics, events and the status. Each gets only what is new to
     /// it.
-    async fn report(&mut self, object: &GitRepository, assessment: Assessment) {
+    async fn report(
+        &mut self,
+        object: &GitRepository,
+        intent: &SourceIntent,
+        assessment: Assessment,
+    ) {
         let Assessment {
             verdicts, problem, ..
         } = assessment;
@@ -216,14 +228,14 @@ impl Driver {
         }
         let failure = verdicts.first().cloned();
         let before: &[Condition] = &self.status.conditions;
-        let generation = object.metadata.generation;
+        let generation = intent.generation;
         let now = Time(Timestamp::now());
         let status = GitRepositoryStatus {
             summary: verdicts.first().map(|ready| summary(&ready.message)),
             short_revision: self.status.revision.as_deref().map(short_commits),
             observed_generation: generation,
             conditions: set_conditions(before, verdicts, generation, &now),
-            last_handled_reconcile_at: object.annotations().get(REQUESTED_AT).cloned(),
+            last_handled_reconcile_at: intent.requested_at.clone(),
             ..self.status.clone()
         };
         if object.status.as_ref() == Some(&status) && self.status == status {
@@ -266,7 +278,7 @@ fn figures(object: &GitRepository) -> RepositoryFigures {
     let status = object.status.as_ref();
     let conditions = status.map(|status| status.conditions.as_slice());
     let mut ready = Ready::of(conditions.unwrap_or_default());
-    if object.spec.suspend {
+    if SourceIntent::from(object).suspend {
         ready.turns(false, Reason::Suspended);
     }
     RepositoryFigures {

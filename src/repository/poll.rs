@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use super::login::{Login, LoginError};
 use super::verifier::{self, Verifier};
-use crate::api::{GitRepository, Reason};
+use crate::api::Reason;
 use crate::chain;
 use crate::driver::Context;
 use crate::fleet::SourceName;
-use crate::source::{self, Credentials, FetchRequest, Fetched, Proxy, Reference, Snapshot};
+use crate::intent::SourceIntent;
+use crate::source::{self, Credentials, FetchRequest, Fetched, Proxy, Snapshot};
 
 /// Why a poll found no revision that may go live.
 #[derive(Debug, thiserror::Error)]
@@ -63,12 +64,12 @@ impl Poller {
     pub(super) async fn poll(
         &mut self,
         context: &Context,
-        object: &GitRepository,
+        intent: &SourceIntent,
         name: &SourceName,
         new_spec: bool,
     ) -> Result<Found, PollError> {
         let started = Instant::now();
-        let found = self.find(context, object, name, new_spec).await;
+        let found = self.find(context, intent, name, new_spec).await;
         let outcome = found
             .as_ref()
             .map_or_else(PollError::reason, |_| Reason::Fetched);
@@ -79,16 +80,16 @@ impl Poller {
     async fn find(
         &mut self,
         context: &Context,
-        object: &GitRepository,
+        intent: &SourceIntent,
         name: &SourceName,
         new_spec: bool,
     ) -> Result<Found, PollError> {
-        let login = self.login.read(&context.secrets, object, name);
+        let login = self.login.read(&context.secrets, intent, name);
         let (credentials, proxy) = login.await?;
         let request = FetchRequest {
             known: self.fetched.clone().filter(|_| !new_spec),
             proven: self.proven.as_ref() == Some(&credentials),
-            ..request(object, credentials.clone(), proxy)
+            ..request(intent, credentials.clone(), proxy)
         };
         let fetched = context.cache.fetch(request).await?;
         let (Fetched::New(snapshot) | Fetched::Unchanged(snapshot)) = fetched;
@@ -99,26 +100,25 @@ impl Poller {
             row.fetched_at = Some(jiff::Timestamp::now());
         });
         let verifier = &mut self.verifier;
-        let signer = verifier.check(&context.secrets, object, name, &snapshot);
+        let signer = verifier.check(&context.secrets, intent.verify.as_ref(), name, &snapshot);
         let signer = signer.await?;
         Ok(Found { snapshot, signer })
     }
 }
 
-/// The request for a spec, without a known snapshot and without proven access.
+/// The request for an intent, without a known snapshot and without proven access.
 pub(super) fn request(
-    object: &GitRepository,
+    intent: &SourceIntent,
     credentials: Credentials,
     proxy: Option<Proxy>,
 ) -> FetchRequest {
-    let spec = &object.spec;
-    let reference = Reference::from(spec.reference.as_ref());
+    let git = &intent.git;
     FetchRequest {
         credentials,
         proven: false,
         proxy,
-        full_history: spec.full_history,
-        recurse_submodules: spec.recurse_submodules,
-        ..FetchRequest::new(&spec.url, reference, spec.timeout.into())
+        full_history: git.full_history,
+        recurse_submodules: git.recurse_submodules,
+        ..FetchRequest::new(&git.url, git.reference.clone(), intent.timeout)
     }
 }

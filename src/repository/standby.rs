@@ -15,6 +15,7 @@ use crate::api::{GitRepository, Reason};
 use crate::backoff::Backoff;
 use crate::driver::Context;
 use crate::fleet::SourceName;
+use crate::intent::SourceIntent;
 
 /// Fetches each revision from the leader's status once. So a standby sends no polls to the Git
 /// server.
@@ -27,17 +28,19 @@ pub(super) async fn standby(
     loop {
         let now = object.borrow_and_update().clone();
         let revision = now.status.as_ref().and_then(|was| was.revision.clone());
-        let idle = now.spec.suspend || now.metadata.deletion_timestamp.is_some();
+        let intent = SourceIntent::from(&*now);
+        let idle = intent.suspend || intent.deleting;
         let mut retry = None;
         if revision.is_some() && revision != fetched && !idle {
-            match fetch(&context, &now).await {
+            let name = SourceName::new(&now.namespace().unwrap_or_default(), &now.name_any());
+            match fetch(&context, &intent, &name).await {
                 Ok(()) => {
                     fetched = revision;
                     backoff.reset();
                 }
                 Err(error) => {
                     let error = error.message();
-                    let (namespace, name) = (now.namespace(), now.name_any());
+                    let (namespace, name) = (&*name.namespace, &*name.name);
                     tracing::debug!(namespace, name, error, "a standby cannot fetch");
                     retry = Some(Instant::now() + backoff.pause());
                 }
@@ -56,12 +59,15 @@ pub(super) async fn standby(
     }
 }
 
-async fn fetch(context: &Context, object: &GitRepository) -> Result<(), PollError> {
-    let name = SourceName::new(&object.namespace().unwrap_or_default(), &object.name_any());
+async fn fetch(
+    context: &Context,
+    intent: &SourceIntent,
+    name: &SourceName,
+) -> Result<(), PollError> {
     let mut login = Login::default();
-    let (credentials, proxy) = login.read(&context.secrets, object, &name).await?;
+    let (credentials, proxy) = login.read(&context.secrets, intent, name).await?;
     let started = Instant::now();
-    let request = poll::request(object, credentials, proxy);
+    let request = poll::request(intent, credentials, proxy);
     let fetched = context.cache.fetch(request).await;
     let outcome = fetched
         .as_ref()

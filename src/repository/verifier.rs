@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::api::{GitRepository, Reason, VerificationMode};
+use crate::api::Reason;
 use crate::fleet::SourceName;
+use crate::intent::{SignedPart, VerifyIntent};
 use crate::secrets::{Data, SecretName, Secrets, ValueError, Watched};
 use crate::source::{self, Snapshot};
 use crate::verify::{self, Refusal, Signers, SignersError};
@@ -47,7 +48,7 @@ pub(super) struct Verifier {
 struct Answer {
     snapshot: Arc<Snapshot>,
     signers: Arc<Signers>,
-    mode: VerificationMode,
+    part: SignedPart,
     /// The signer as text for people, or why the revision is refused.
     outcome: Result<String, String>,
 }
@@ -57,27 +58,27 @@ impl Verifier {
     pub(super) async fn check(
         &mut self,
         secrets: &Secrets,
-        object: &GitRepository,
+        wanted: Option<&VerifyIntent>,
         name: &SourceName,
         snapshot: &Arc<Snapshot>,
     ) -> Result<Option<String>, Error> {
-        let Some(wanted) = &object.spec.verify else {
+        let Some(wanted) = wanted else {
             *self = Self::default();
             return Ok(None);
         };
-        let secret = SecretName::new(&name.namespace, &wanted.secret_ref.name);
+        let secret = SecretName::new(&name.namespace, &wanted.signers);
         let title = secret.to_string();
         let parse = |data: &Data| Signers::from_secret(&title, data).map(Arc::new);
         let signers = self.signers.get(secrets, &secret, "", parse).await?;
         let is_answer = |answer: &&Answer| {
             Arc::ptr_eq(&answer.snapshot, snapshot)
                 && Arc::ptr_eq(&answer.signers, &signers)
-                && answer.mode == wanted.mode
+                && answer.part == wanted.part
         };
         let outcome = match self.answer.as_ref().filter(is_answer) {
             Some(answer) => answer.outcome.clone(),
             None => {
-                let answer = answer(Arc::clone(snapshot), signers, wanted.mode).await?;
+                let answer = answer(Arc::clone(snapshot), signers, wanted.part).await?;
                 self.answer.insert(answer).outcome.clone()
             }
         };
@@ -95,26 +96,26 @@ impl Verifier {
 async fn answer(
     snapshot: Arc<Snapshot>,
     signers: Arc<Signers>,
-    mode: VerificationMode,
+    part: SignedPart,
 ) -> Result<Answer, Error> {
     let check = move || {
-        let outcome = signed_by(&snapshot, &signers, mode, Timestamp::now())?;
+        let outcome = signed_by(&snapshot, &signers, part, Timestamp::now())?;
         Ok(Answer {
             outcome: outcome.map_err(|refusal| refusal.about(&snapshot.revision.to_string())),
             snapshot,
             signers,
-            mode,
+            part,
         })
     };
     let checked = tokio::task::spawn_blocking(check).await;
     checked.map_err(|_| Error::Interrupted)?
 }
 
-/// The signers of the parts that `mode` asks for, as the end of "fetched …,".
+/// The signers of the parts that `part` asks for, as the end of "fetched …,".
 fn signed_by(
     snapshot: &Snapshot,
     signers: &Signers,
-    mode: VerificationMode,
+    part: SignedPart,
     now: Timestamp,
 ) -> Result<Result<String, Refusal>, source::Error> {
     let commit = snapshot.commit_object()?;
@@ -122,10 +123,10 @@ fn signed_by(
     let of_commit = || verify::commit(&commit, signers, now);
     let of_tag = || verify::tag(tag.as_ref(), &commit.id, signers, now);
     let both = || Ok((of_commit()?, of_tag()?));
-    Ok(match mode {
-        VerificationMode::Commit => of_commit().map(|signer| format!("signed by {signer}")),
-        VerificationMode::Tag => of_tag().map(|signer| format!("its tag signed by {signer}")),
-        VerificationMode::CommitAndTag => {
+    Ok(match part {
+        SignedPart::Commit => of_commit().map(|signer| format!("signed by {signer}")),
+        SignedPart::Tag => of_tag().map(|signer| format!("its tag signed by {signer}")),
+        SignedPart::CommitAndTag => {
             both().map(|(commit, tag)| format!("signed by {commit}, its tag by {tag}"))
         }
     })

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::api::{GitRepository, Reason};
+use crate::api::Reason;
 use crate::fleet::SourceName;
+use crate::intent::{GitReference, SourceIntent};
 use crate::secrets::{Data, SecretName, Secrets, ValueError, Watched};
 use crate::server::{Receiver, Receivers};
-use crate::source::Reference;
 use crate::webhook::{Follows, RepositoryUrl, Secret};
 
 /// The key of the Secret that `spec.webhook` names. Flux's `Receiver` uses the same key.
@@ -35,8 +35,8 @@ pub(super) struct Webhook {
 
 impl Webhook {
     /// Whether the Secret must be read, for the first time or again.
-    pub(super) fn is_due(&self, object: &GitRepository) -> bool {
-        object.spec.webhook.is_some() && !self.token.has_value()
+    pub(super) fn is_due(&self, intent: &SourceIntent) -> bool {
+        intent.webhook.is_some() && !self.token.has_value()
     }
 
     /// Sets the repository's receiver to `spec.webhook` and its Secret. While the Secret is missing
@@ -45,21 +45,21 @@ impl Webhook {
         &mut self,
         secrets: &Secrets,
         receivers: &Receivers,
-        object: &GitRepository,
+        intent: &SourceIntent,
         name: &SourceName,
     ) {
         self.error = None;
-        let Some(webhook) = &object.spec.webhook else {
+        let Some(webhook) = &intent.webhook else {
             self.token.clear();
             receivers.remove(name);
             return;
         };
-        let secret = SecretName::new(&name.namespace, &webhook.secret_ref.name);
+        let secret = SecretName::new(&name.namespace, webhook);
         match self.token.get(secrets, &secret, "", parse).await {
             Ok(secret) => {
                 let receiver = Receiver {
-                    urls: RepositoryUrl::parse(&object.spec.url).into_iter().collect(),
-                    follows: follows(&Reference::from(object.spec.reference.as_ref())),
+                    urls: RepositoryUrl::parse(&intent.git.url).into_iter().collect(),
+                    follows: follows(&intent.git.reference),
                     secret,
                     poke: Arc::clone(&self.poke),
                 };
@@ -97,13 +97,13 @@ fn text(error: &ValueError<TokenError>) -> String {
 }
 
 /// The refs whose pushes can change the commit of a reference.
-fn follows(reference: &Reference) -> Follows {
+fn follows(reference: &GitReference) -> Follows {
     match reference {
-        Reference::Default => Follows::DefaultBranch,
-        Reference::Branch(branch) => Follows::Branch(branch.clone()),
-        Reference::Tag(tag) => Follows::Tag(tag.clone()),
-        Reference::Semver(_) => Follows::Tags,
-        Reference::Name(name) => Follows::Name(name.clone()),
-        Reference::Commit(_) => Follows::Commit,
+        GitReference::Default => Follows::DefaultBranch,
+        GitReference::Branch(branch) => Follows::Branch(branch.clone()),
+        GitReference::Tag(tag) => Follows::Tag(tag.clone()),
+        GitReference::Semver(_) => Follows::Tags,
+        GitReference::Name(name) => Follows::Name(name.clone()),
+        GitReference::Commit(_) => Follows::Commit,
     }
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::timers::count;
 use crate::api::{ObjectCounts, Reason, Sync, SyncStatus, Verdict};
+use crate::intent::SyncIntent;
 use crate::metrics::{Metrics, Ready, Stretch, SyncFigures};
 use crate::plan::SyncName;
 
@@ -13,7 +14,7 @@ use crate::plan::SyncName;
 pub(super) fn figures(object: &Sync) -> SyncFigures {
     let status = object.status.clone().unwrap_or_default();
     let mut ready = Ready::of(&status.conditions);
-    if object.spec.settings.suspend {
+    if SyncIntent::from(object).suspend {
         ready.turns(false, Reason::Suspended);
     }
     let mut figures = SyncFigures {

@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use kube::ResourceExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::gate::Surroundings;
-use crate::api::{Sync, SyncSpec};
+use crate::api::{FINALIZER, Sync};
 use crate::cluster::{Arrivals, Cluster, Mailbox};
 use crate::driver::Context;
 use crate::fleet::{FetchedRevision, SourceName, SourceView, Subscription, SyncView};
-use crate::plan::SyncName;
+use crate::intent::SyncIntent;
+use crate::plan::{PARENT_ID, SyncName, TOOLING};
 
 /// The events that a driver listens to.
 pub(super) struct Inbox {
@@ -70,9 +72,9 @@ impl Inbox {
         }
     }
 
-    /// The Sync as it is now, marked as seen.
-    pub(super) fn object(&mut self) -> Arc<Sync> {
-        self.object.borrow_and_update().clone()
+    /// What the Sync asks for now, marked as seen.
+    pub(super) fn intent(&mut self) -> SyncIntent {
+        SyncIntent::from(&**self.object.borrow_and_update())
     }
 
     /// The uid of the Sync as it is now.
@@ -80,9 +82,27 @@ impl Inbox {
         self.object.borrow().metadata.uid.clone()
     }
 
-    /// Listens to what `spec` names.
-    pub(super) fn follow(&mut self, context: &Context, name: &SyncName, spec: &SyncSpec) {
-        let source = &spec.source_ref.name;
+    /// Whether the Sync has the finalizer, without which it is gone as soon as it is deleted.
+    pub(super) fn is_finalized(&self) -> bool {
+        self.object
+            .borrow()
+            .finalizers()
+            .iter()
+            .any(|name| name == FINALIZER)
+    }
+
+    /// Whether the Sync has all marks of an ApplySet's parent.
+    pub(super) fn is_marked(&self, id: &str) -> bool {
+        let object = self.object.borrow();
+        let labelled = object.labels().get(PARENT_ID).is_some_and(|is| is == id);
+        labelled
+            && object.annotations().contains_key(TOOLING)
+            && object.finalizers().iter().any(|name| name == FINALIZER)
+    }
+
+    /// Listens to what the intent names.
+    pub(super) fn follow(&mut self, context: &Context, name: &SyncName, intent: &SyncIntent) {
+        let source = &intent.source;
         if self
             .source
             .as_ref()
@@ -92,9 +112,9 @@ impl Inbox {
             let state = context.fleet.sources.subscribe(&name);
             self.source = Some((source.clone(), state));
         }
-        let wanted = spec.settings.depends_on.iter();
+        let wanted = intent.depends_on.iter();
         let wanted: Vec<SyncName> = wanted
-            .map(|dependency| SyncName::new(&name.namespace, &dependency.name))
+            .map(|dependency| SyncName::new(&name.namespace, dependency))
             .collect();
         if !self.dependencies.iter().map(|(name, _)| name).eq(&wanted) {
             self.dependencies = wanted
@@ -109,7 +129,7 @@ impl Inbox {
         &mut self,
         context: &Context,
         name: &SyncName,
-        spec: &SyncSpec,
+        intent: &SyncIntent,
         has_status: bool,
     ) -> (Surroundings, Option<FetchedRevision>) {
         let source = match &mut self.source {
@@ -118,9 +138,9 @@ impl Inbox {
         };
         let dependencies = self.dependencies.iter_mut();
         let around = Surroundings {
-            suspended: spec.settings.suspend,
+            suspended: intent.suspend,
             has_status,
-            source: spec.source_ref.name.clone(),
+            source: intent.source.clone(),
             revision: source
                 .latest
                 .as_ref()

@@ -45,11 +45,11 @@ use self::target::{Loaded, Objects, TargetError};
 use self::timers::Due;
 use self::verdict::Blocked;
 use self::work::Stopped;
-use crate::api::{REQUESTED_AT, Sync};
+use crate::api::Sync;
 use crate::cluster::{Actor, UnderWay};
 use crate::driver::Context;
 use crate::fleet::{FetchedRevision, SyncView};
-use crate::intent::RenderIntent;
+use crate::intent::SyncIntent;
 use crate::plan::SyncName;
 
 /// The longest pause between two tries of what failed.
@@ -103,16 +103,15 @@ impl Driver {
 
     /// One round; whether it was the last.
     async fn round(&mut self) -> bool {
-        let object = self.inbox.object();
-        let interval = object.spec.settings.interval.into();
-        let due = self.state.timers.take_due(Instant::now(), interval);
-        if object.metadata.deletion_timestamp.is_some() {
-            return self.finalize(&object).await;
+        let intent = self.inbox.intent();
+        let due = self.state.timers.take_due(Instant::now(), intent.interval);
+        if intent.deleting {
+            return self.finalize(&intent).await;
         }
         let started = Instant::now();
         let figures = self.context.metrics.figures().syncs.clone();
         let at_work = figures.at_work(&self.name.namespace, &self.name.name);
-        if self.reconcile(&object, due).await {
+        if self.reconcile(&intent, due).await {
             drop(at_work);
             let reason = self.state.report.reason;
             self.context.metrics.sync(reason, started.elapsed());
@@ -121,25 +120,25 @@ impl Driver {
     }
 
     /// The steps of a round; whether anything was tried.
-    async fn reconcile(&mut self, object: &Sync, due: Due) -> bool {
-        self.listen(object, due);
+    async fn reconcile(&mut self, intent: &SyncIntent, due: Due) -> bool {
+        self.listen(intent, due);
         let mut round = Round::default();
-        let (passage, newest) = self.gate(object);
+        let (passage, newest) = self.gate(intent);
         let under_way = match (passage, newest) {
             (Gate::Unknown, _) => return false,
             (Gate::Suspended, _) => {
                 self.state.blocked = None;
-                self.report(object, Phase::Held, round, due).await;
+                self.report(intent, Phase::Held, round, due).await;
                 return false;
             }
-            (Gate::Open, Some(newest)) => self.retarget(object, newest).await,
+            (Gate::Open, Some(newest)) => self.retarget(intent, newest).await,
             (Gate::Open, None) => None,
             (Gate::Blocked(blocked), _) => {
                 self.state.blocked = Some(Box::new(blocked));
                 None
             }
         };
-        if let Err(stopped) = self.work(object, &mut round).await {
+        if let Err(stopped) = self.work(intent, &mut round).await {
             // What is left undone is judged again: at once, for what superseded the work also wakes
             // the driver, or when the API server may be back.
             self.state.look_at(Look::Everything);
@@ -148,44 +147,36 @@ impl Driver {
             }
         }
         drop(under_way);
-        self.report(object, Phase::Done, round, due).await;
+        self.report(intent, Phase::Done, round, due).await;
         true
     }
 
     /// Listens to what the spec names, and takes note of what people asked for.
-    fn listen(&mut self, object: &Sync, due: Due) {
-        self.inbox.follow(&self.context, &self.name, &object.spec);
-        self.state.note_requests(
-            object.metadata.generation,
-            object.annotations().get(REQUESTED_AT),
-            &object.spec.settings,
-            due,
-            Instant::now(),
-        );
+    fn listen(&mut self, intent: &SyncIntent, due: Due) {
+        self.inbox.follow(&self.context, &self.name, intent);
+        self.state.note_requests(intent, due, Instant::now());
     }
 
     /// Whether the newest revision may become the target, and that revision.
-    fn gate(&mut self, object: &Sync) -> (Gate, Option<FetchedRevision>) {
+    fn gate(&mut self, intent: &SyncIntent) -> (Gate, Option<FetchedRevision>) {
         self.context
             .fleet
-            .update_sync(&self.name, self.standing(object));
+            .update_sync(&self.name, self.standing(intent));
         let has_status = !self.state.report.status.conditions.is_empty();
         let (context, name) = (&self.context, &self.name);
-        let (around, newest) = self
-            .inbox
-            .surroundings(context, name, &object.spec, has_status);
+        let (around, newest) = self.inbox.surroundings(context, name, intent, has_status);
         (gate(&around), newest)
     }
 
     /// Makes the newest revision the target, unless it cannot be read: what is live stays then. Returns
     /// a guard that holds back other Syncs' bookkeeping while this one reads and applies.
-    async fn retarget(&mut self, object: &Sync, newest: FetchedRevision) -> Option<UnderWay> {
-        let scope = RenderIntent::from(&object.spec.settings);
+    async fn retarget(&mut self, intent: &SyncIntent, newest: FetchedRevision) -> Option<UnderWay> {
+        let scope = &intent.render;
         let revision = newest.snapshot.revision.to_string();
         let state = &mut self.state;
         if let Some(target) = &state.target
             && target.revision == revision
-            && *target.desired.intent() == scope
+            && *target.desired.intent() == *scope
         {
             if Arc::ptr_eq(&target.seen.snapshot, &newest.snapshot) {
                 state.blocked = None;
@@ -196,11 +187,11 @@ impl Driver {
         }
         state.requests.attempted = Some(revision.clone());
         let target = state.target.as_ref();
-        let is_still = target.is_some_and(|target| target.is_still(&newest, &scope));
+        let is_still = target.is_some_and(|target| target.is_still(&newest, scope));
         let under_way = (!is_still).then(|| self.context.cluster.applies.begin());
         let loaded = match is_still {
             true => Ok(Loaded::Same),
-            false => target::load(&newest, &scope, target, &mut state.cache).await,
+            false => target::load(&newest, scope, target, &mut state.cache).await,
         };
         match loaded {
             Ok(Loaded::Same) => {

@@ -11,9 +11,10 @@ use super::memory::Memory;
 use super::target::{Objects, Target};
 use super::timers::{Due, Timers, count};
 use super::verdict::{Blocked, Drift, Listed, Problem};
-use crate::api::{Mode, ObjectCounts, Reason, Sync, SyncSettings};
+use crate::api::{ObjectCounts, Reason, Sync};
 use crate::backoff::{Backoff, jittered};
 use crate::health::Health;
+use crate::intent::{Mode, SyncIntent};
 use crate::manifest::{GroupKind, GroupVersionKind, ObjectKey};
 use crate::plan::{CONTAINS, contained};
 use crate::render;
@@ -93,7 +94,7 @@ impl State {
                 handled: status.last_handled_reconcile_at.clone(),
                 attempted: status.last_attempted_revision.clone(),
             },
-            timers: Timers::new(now + jittered(object.spec.settings.interval.into())),
+            timers: Timers::new(now + jittered(SyncIntent::from(object).interval)),
             backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
             written: object.status.is_some(),
             report: ReportState::restored(status, ready),
@@ -111,23 +112,16 @@ impl State {
     }
 
     /// Takes note of what people asked for since the last round, and of timers that ran out.
-    pub(super) fn note_requests(
-        &mut self,
-        generation: Option<i64>,
-        requested: Option<&String>,
-        settings: &SyncSettings,
-        due: Due,
-        now: Instant,
-    ) {
-        let new_spec = self.requests.generation != generation;
+    pub(super) fn note_requests(&mut self, intent: &SyncIntent, due: Due, now: Instant) {
+        let requested = intent.requested_at.as_ref();
+        let new_spec = self.requests.generation != intent.generation;
         let asked = requested.is_some() && requested != self.requests.handled.as_ref();
         if new_spec || asked {
             self.backoff.reset();
             self.report.ready = false;
         }
         if new_spec {
-            let interval: Duration = settings.interval.into();
-            self.timers.verify = self.timers.verify.min(now + interval);
+            self.timers.verify = self.timers.verify.min(now + intent.interval);
         }
         if asked {
             self.memory.end_pauses();
@@ -137,7 +131,7 @@ impl State {
         } else if new_spec || due.retry {
             self.look_at(Look::Everything);
         }
-        self.requests.generation = generation;
+        self.requests.generation = intent.generation;
         if let Some(requested) = requested {
             self.requests.handled = Some(requested.clone());
         }
@@ -321,13 +315,16 @@ mod tests {
     use super::*;
     use crate::sync::memory::Trouble;
 
-    fn state() -> State {
-        let sync: Sync = serde_json::from_value(serde_json::json!({
+    fn sync() -> Sync {
+        serde_json::from_value(serde_json::json!({
             "apiVersion": "towline.dev/v1alpha1", "kind": "Sync", "metadata": {"name": "all"},
             "spec": {"sourceRef": {"name": "repo"}},
         }))
-        .unwrap();
-        State::new(&sync, false, Instant::now())
+        .unwrap()
+    }
+
+    fn state() -> State {
+        State::new(&sync(), false, Instant::now())
     }
 
     fn key(name: &str) -> ObjectKey {
@@ -343,10 +340,6 @@ mod tests {
             reason,
             message: "refused".to_owned(),
         }
-    }
-
-    fn settings() -> SyncSettings {
-        serde_json::from_value(serde_json::json!({})).unwrap()
     }
 
     #[test]
@@ -370,10 +363,15 @@ mod tests {
         ] {
             let mut state = state();
             state.look = Look::Changed;
-            state.note_requests(generation, requested, &settings(), due, now);
+            let intent = SyncIntent {
+                generation,
+                requested_at: requested.cloned(),
+                ..SyncIntent::from(&sync())
+            };
+            state.note_requests(&intent, due, now);
             assert_eq!(state.look, look, "{generation:?} {requested:?} {due:?}");
             state.look = Look::Changed;
-            state.note_requests(generation, requested, &settings(), none, now);
+            state.note_requests(&intent, none, now);
             assert_eq!(state.look, Look::Changed, "nothing is acted on twice");
         }
     }

@@ -1,8 +1,9 @@
 //! What a Sync's conditions say of what its driver found out. Pure; the messages for people are made
 //! here.
 
-use crate::api::{ConditionType, Failure, Mode, ObjectCounts, Reason, Verdict, summary};
+use crate::api::{ConditionType, Failure, ObjectCounts, Reason, Verdict, summary};
 use crate::health::Health;
+use crate::intent::Mode;
 use crate::manifest::ObjectKey;
 use crate::plan::ApplyCause;
 use crate::text::listing;

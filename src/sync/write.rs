@@ -7,16 +7,23 @@ use super::verdict::Facts;
 use crate::api::{Sync, Time};
 use crate::driver::write_status;
 use crate::fleet::SyncView;
+use crate::intent::SyncIntent;
 use crate::plan::SyncName;
 
 impl Driver {
     /// Assesses what is known, and makes it known. A round that applied nothing waits until others
     /// have applied; `gave_way`: it has waited for that already.
-    pub(super) async fn report(&mut self, object: &Sync, phase: Phase, round: Round, due: Due) {
+    pub(super) async fn report(
+        &mut self,
+        intent: &SyncIntent,
+        phase: Phase,
+        round: Round,
+        due: Due,
+    ) {
         let waits = phase == Phase::Done && !round.worked && !self.gave_way;
-        let observed = self.observe(object, phase, round, due);
+        let observed = self.observe(intent, phase, round, due);
         let assessment = assess(&self.state.report, observed);
-        let is_news = self.take(object, assessment);
+        let is_news = self.take(intent, assessment);
         if waits && is_news {
             self.context.cluster.applies.quiet().await;
         }
@@ -26,10 +33,10 @@ impl Driver {
     }
 
     /// All that this round found out, as values.
-    fn observe(&self, object: &Sync, phase: Phase, round: Round, due: Due) -> Observed {
-        let (state, settings) = (&self.state, &object.spec.settings);
+    fn observe(&self, intent: &SyncIntent, phase: Phase, round: Round, due: Due) -> Observed {
+        let state = &self.state;
         let target = state.target.as_ref();
-        let suspended = settings.suspend && object.metadata.deletion_timestamp.is_none();
+        let suspended = intent.suspend && !intent.deleting;
         let drifted = state.memory.drifted.keys();
         let healed = round.healed.iter().map(|(key, _)| key);
         let met: std::collections::HashSet<_> = healed.chain(drifted).collect();
@@ -39,7 +46,7 @@ impl Driver {
             now: Now::read(),
             due,
             about: std::sync::Arc::clone(&self.about),
-            generation: object.metadata.generation,
+            generation: intent.generation,
             handled: state.requests.handled.clone(),
             attempted: state.requests.attempted.clone(),
             live: target.map(|target| Live {
@@ -62,26 +69,26 @@ impl Driver {
                         || kinds.get(gvk).is_some()
                 }),
                 drifts: state.drifts(),
-                mode: settings.mode,
+                mode: intent.mode,
                 unhealthy: state.unhealthy(),
-                wait: settings.wait,
+                wait: intent.wait,
                 overdue: false,
             },
             applied: state.is_applied(),
             needs_retry: state.needs_retry(),
             pause: state.backoff.next(),
             timers: state.timers.clone(),
-            timeout: settings.timeout.into(),
+            timeout: intent.timeout,
             diff_after: self.context.diff_after,
-            brake: state.brake().filter(|_| settings.prune),
-            contested: state.contested(settings.mode),
+            brake: state.brake().filter(|_| intent.prune),
+            contested: state.contested(intent.mode),
             newly_drifted: met.into_iter().filter(is_new).count(),
             round,
         }
     }
 
     /// Takes over what was assessed. Returns whether the API server's status is another one.
-    fn take(&mut self, object: &Sync, assessment: Assessment) -> bool {
+    fn take(&mut self, intent: &SyncIntent, assessment: Assessment) -> bool {
         let Assessment {
             report,
             notices,
@@ -104,16 +111,16 @@ impl Driver {
         }
         self.context
             .fleet
-            .update_sync(&self.name, self.standing(object));
+            .update_sync(&self.name, self.standing(intent));
         is_news
     }
 
     /// What other Syncs may know of this one.
-    pub(super) fn standing(&self, object: &Sync) -> SyncView {
+    pub(super) fn standing(&self, intent: &SyncIntent) -> SyncView {
         SyncView {
             exists: true,
             ready: self.state.report.ready,
-            source: object.spec.source_ref.name.clone(),
+            source: intent.source.clone(),
             applied: self.state.report.status.last_applied_revision.clone(),
             depends_on: self.inbox.depends_on(),
         }

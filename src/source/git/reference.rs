@@ -3,51 +3,9 @@
 use std::fmt;
 
 use super::range::Range;
-use crate::api::GitRef;
+pub use crate::intent::GitReference as Reference;
 use crate::source::error::{Error, Reported};
 use crate::text;
-
-/// Which commit of a repository.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Reference {
-    /// The branch that the remote's HEAD names.
-    Default,
-    /// A branch, without `refs/heads/`.
-    Branch(String),
-    /// A tag, without `refs/tags/`. An annotated tag means the commit that it points at.
-    Tag(String),
-    /// The tag with the highest version in a range, in the syntax of Masterminds/semver.
-    Semver(String),
-    /// A full name: `refs/pull/7/head`.
-    Name(String),
-    /// A full commit id. The server must allow fetching it by id, or a branch or tag must point at
-    /// it.
-    Commit(String),
-}
-
-impl From<Option<&GitRef>> for Reference {
-    /// The most exact field of the spec, in the order `commit`, `name`, `semver`, `tag`, `branch`.
-    fn from(spec: Option<&GitRef>) -> Self {
-        let Some(spec) = spec.cloned() else {
-            return Self::Default;
-        };
-        // Destructured without `..`, so that a new field cannot be forgotten.
-        let GitRef {
-            branch,
-            tag,
-            semver,
-            name,
-            commit,
-        } = spec;
-        commit
-            .map(Self::Commit)
-            .or(name.map(Self::Name))
-            .or(semver.map(Self::Semver))
-            .or(tag.map(Self::Tag))
-            .or(branch.map(Self::Branch))
-            .unwrap_or(Self::Default)
-    }
-}
 
 impl fmt::Display for Reference {
     /// Completes the sentence "the remote has no …".
@@ -102,26 +60,6 @@ fn shown(words: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_most_exact_reference_wins() {
-        let mut spec = GitRef::default();
-        assert_eq!(Reference::from(None), Reference::Default);
-        assert_eq!(Reference::from(Some(&spec)), Reference::Default);
-        let text = |text: &str| Some(text.to_owned());
-        let mut wins = |set: &dyn Fn(&mut GitRef), reference| {
-            set(&mut spec);
-            assert_eq!(Reference::from(Some(&spec)), reference);
-        };
-        wins(&|s| s.branch = text("b"), Reference::Branch("b".into()));
-        wins(&|s| s.tag = text("t"), Reference::Tag("t".into()));
-        wins(&|s| s.semver = text("1.x"), Reference::Semver("1.x".into()));
-        wins(
-            &|s| s.name = text("refs/n"),
-            Reference::Name("refs/n".into()),
-        );
-        wins(&|s| s.commit = text("c"), Reference::Commit("c".into()));
-    }
 
     #[test]
     fn impossible_references_are_refused() {

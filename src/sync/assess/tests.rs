@@ -3,8 +3,9 @@ use strum::VariantNames as _;
 use tokio::time::Instant;
 
 use super::*;
-use crate::api::{Condition, Mode, ObjectCounts};
+use crate::api::{Condition, ObjectCounts};
 use crate::health::Health;
+use crate::intent::Mode;
 use crate::manifest::GroupKind;
 use crate::plan::ApplyCause;
 use crate::sync::verdict::{Blocked, Drift, Listed, Problem};

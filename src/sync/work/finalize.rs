@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 
-use crate::api::{DeletionPolicy, Reason, Sync};
+use crate::api::Reason;
+use crate::intent::{OnDeletion, SyncIntent};
 use crate::manifest::ObjectKey;
 use crate::plan::{Stage, surplus};
 use crate::sync::Driver;
@@ -24,16 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Driver {
     /// Carries out the deletion policy, then lets the Sync go. False: it has to be tried again.
-    pub(in crate::sync) async fn finalize(&mut self, object: &Sync) -> bool {
-        if object
-            .metadata
-            .finalizers
-            .as_ref()
-            .is_none_or(|f| !f.iter().any(|name| name == crate::api::FINALIZER))
-        {
+    pub(in crate::sync) async fn finalize(&mut self, intent: &SyncIntent) -> bool {
+        if !self.inbox.is_finalized() {
             return true;
         }
-        if let Err(message) = self.let_go(object).await {
+        if let Err(message) = self.let_go(intent.on_deletion).await {
             self.state.blocked = Some(Box::new(Blocked {
                 reason: Reason::Deleting,
                 message,
@@ -41,7 +37,7 @@ impl Driver {
             }));
             self.state.retry_later(Instant::now());
             let (round, due) = (Round::default(), Due::default());
-            self.report(object, Phase::Held, round, due).await;
+            self.report(intent, Phase::Held, round, due).await;
             return false;
         }
         if let Err(error) = self.unmark().await {
@@ -52,7 +48,7 @@ impl Driver {
         true
     }
 
-    async fn let_go(&mut self, object: &Sync) -> Result<(), String> {
+    async fn let_go(&mut self, on_deletion: OnDeletion) -> Result<(), String> {
         for kind in self.state.parent.contained.clone() {
             // A kind whose definition is gone has no objects.
             if let Some(served) = self.context.cluster.kinds.preferred(&kind) {
@@ -60,12 +56,6 @@ impl Driver {
                 watched.map_err(|why| format!("{kind} objects cannot be listed: {why}"))?;
             }
         }
-        let settings = &object.spec.settings;
-        let delete = match settings.deletion_policy {
-            DeletionPolicy::MirrorPrune => settings.prune,
-            DeletionPolicy::Delete => true,
-            DeletionPolicy::Orphan => false,
-        };
         let (cluster, actor) = (&self.context.cluster, &self.actor());
         let owned = cluster.inventory.owned(&self.name);
         let all = surplus::<()>(&self.name, owned, &HashMap::new());
@@ -73,12 +63,12 @@ impl Driver {
         for stage in all.chunk_by(|(a, _), (b, _)| Stage::of(&a.kind) == Stage::of(&b.kind)) {
             let sync = &self.name;
             let work = stream::iter(stage.to_vec()).map(|(key, observed)| async move {
-                let (answer, action) = match delete {
-                    true => (
+                let (answer, action) = match on_deletion {
+                    OnDeletion::Delete => (
                         cluster.as_(actor).delete(&key, &observed.uid).await,
                         Action::Deleted,
                     ),
-                    false => (
+                    OnDeletion::Orphan => (
                         cluster.as_(actor).disown(&key, &observed.uid).await,
                         Action::Released,
                     ),

@@ -22,9 +22,10 @@ use super::state::{Look, State};
 use super::target::Objects;
 use super::timers::Due;
 use super::verdict::Blocked;
-use crate::api::{Mode, Reason, Sync, SyncSettings};
+use crate::api::Reason;
 use crate::cluster::{Applied, Inventory, ServedKind, WriteError};
 use crate::desired::Item;
+use crate::intent::{Mode, SyncIntent};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{AppliedRecord, ApplyCause, Judgement, Observed, judge};
 
@@ -51,7 +52,11 @@ pub(super) enum Stopped {
 
 impl Driver {
     /// Makes the cluster equal the target, as far as this round looks at it.
-    pub(super) async fn work(&mut self, object: &Sync, round: &mut Round) -> Result<(), Stopped> {
+    pub(super) async fn work(
+        &mut self,
+        intent: &SyncIntent,
+        round: &mut Round,
+    ) -> Result<(), Stopped> {
         if self.state.target.is_none() {
             return Ok(());
         }
@@ -61,18 +66,18 @@ impl Driver {
             self.state.look_at(Look::Everything);
         }
         if self.state.look > Look::Changed {
-            self.resolve(object).await?;
+            self.resolve().await?;
         }
         let look = std::mem::take(&mut self.state.look);
         let dirty = self.inbox.mailbox.take();
         let items = &self.state.objects.items;
         let foreign = dirty.iter().any(|key| !items.contains_key(key));
         // What was held back may go, now that everything else is applied.
-        let held_back = object.spec.settings.prune && self.state.memory.surplus > 0;
-        let jobs = self.plan(&object.spec.settings, dirty, look, round);
-        self.apply(object, &jobs, round).await?;
+        let held_back = intent.prune && self.state.memory.surplus > 0;
+        let jobs = self.plan(intent.mode, dirty, look, round);
+        self.apply(intent, &jobs, round).await?;
         if look > Look::Changed || foreign || held_back {
-            self.prune(&object.spec.settings, round).await?;
+            self.prune(intent, round).await?;
         }
         Ok(())
     }
@@ -81,7 +86,7 @@ impl Driver {
     /// revision stops it before the next object.
     async fn apply(
         &mut self,
-        object: &Sync,
+        intent: &SyncIntent,
         jobs: &[Job],
         round: &mut Round,
     ) -> Result<(), Stopped> {
@@ -113,7 +118,7 @@ impl Driver {
                     }
                     _ = reports.tick(), if is_news => {
                         let progress = Round { worked: true, ..Round::default() };
-                        self.report(object, Phase::Busy, progress, Due::default()).await;
+                        self.report(intent, Phase::Busy, progress, Due::default()).await;
                     }
                 }
             }
@@ -121,7 +126,7 @@ impl Driver {
                 return Err(Stopped::Superseded);
             }
         }
-        let suspects = match object.spec.settings.mode {
+        let suspects = match intent.mode {
             Mode::Report => self.state.memory.drifted.keys().cloned().collect(),
             Mode::Correct => HashSet::new(),
         };
@@ -131,7 +136,7 @@ impl Driver {
 
     /// Finds out which objects the target's entries are, claims them, and makes sure that they are
     /// watched and that the parent names their kinds.
-    async fn resolve(&mut self, object: &Sync) -> Result<(), Stopped> {
+    async fn resolve(&mut self) -> Result<(), Stopped> {
         let Some(target) = &self.state.target else {
             return Ok(());
         };
@@ -156,7 +161,7 @@ impl Driver {
         // the deletion of this Sync.
         let is_listed = |kind: &&GroupKind| !unlisted.iter().any(|(other, _)| other == *kind);
         let kinds: BTreeSet<GroupKind> = wanted.iter().filter(is_listed).cloned().collect();
-        if let Err(error) = self.mark(object, &kinds).await {
+        if let Err(error) = self.mark(&kinds).await {
             let message = format!("the Sync cannot be marked as an ApplySet's parent: {error}");
             tracing::warn!(sync = %self.name, message);
             self.state.blocked = Some(Box::new(Blocked {
@@ -220,13 +225,13 @@ impl Driver {
     /// The jobs for the objects that changed, or for all.
     fn plan(
         &mut self,
-        settings: &SyncSettings,
+        mode: Mode,
         dirty: HashSet<ObjectKey>,
         look: Look,
         round: &mut Round,
     ) -> Vec<Job> {
         let inventory = &self.context.cluster.inventory;
-        let mut jobs = self.state.plan(settings, dirty, look, inventory, round);
+        let mut jobs = self.state.plan(mode, dirty, look, inventory, round);
         if let Some(target) = &self.state.target {
             apply::order(&mut jobs, target);
         }
@@ -298,7 +303,7 @@ impl State {
     /// The jobs for the objects that changed, or for all.
     fn plan(
         &mut self,
-        settings: &SyncSettings,
+        mode: Mode,
         mut dirty: HashSet<ObjectKey>,
         look: Look,
         inventory: &Inventory,
@@ -325,7 +330,7 @@ impl State {
                 continue;
             }
             let observed = inventory.get(&item.key);
-            match memory.judge(item, observed, settings.mode, restored, now) {
+            match memory.judge(item, observed, mode, restored, now) {
                 Next::Nothing => (),
                 Next::Work(job) => jobs.push(*job),
                 Next::Wait { until, again } => {

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
+use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMetaExt as _;
-use kube::{Api, ResourceExt as _};
 
 use crate::api::{FINALIZER, Sync};
 use crate::driver::is_gone;
@@ -20,16 +20,9 @@ const PARENT_MANAGER: &str = "towline-parent";
 
 impl Driver {
     /// Makes sure that the Sync carries its marks and names at least `kinds`.
-    pub(super) async fn mark(
-        &mut self,
-        object: &Sync,
-        kinds: &BTreeSet<GroupKind>,
-    ) -> Result<(), kube::Error> {
+    pub(super) async fn mark(&mut self, kinds: &BTreeSet<GroupKind>) -> Result<(), kube::Error> {
         let id = self.name.applyset_id();
-        self.state.parent.marked = self.state.parent.marked
-            || (object.finalizers().iter().any(|name| name == FINALIZER)
-                && object.labels().get(PARENT_ID) == Some(&id)
-                && object.annotations().contains_key(TOOLING));
+        self.state.parent.marked = self.state.parent.marked || self.inbox.is_marked(&id);
         if self.state.parent.marked && kinds.is_subset(&self.state.parent.contained) {
             return Ok(());
         }

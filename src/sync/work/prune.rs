@@ -5,7 +5,8 @@ use std::future::ready;
 use futures::{StreamExt as _, stream};
 
 use super::Stopped;
-use crate::api::{Reason, SyncSettings};
+use crate::api::Reason;
+use crate::intent::SyncIntent;
 use crate::plan::surplus;
 use crate::sync::Driver;
 use crate::sync::assess::Round;
@@ -20,7 +21,7 @@ impl Driver {
     /// new home of what moves is there before the old one goes.
     pub(super) async fn prune(
         &mut self,
-        settings: &SyncSettings,
+        intent: &SyncIntent,
         round: &mut Round,
     ) -> Result<(), Stopped> {
         self.state.memory.unpruned.clear();
@@ -36,7 +37,7 @@ impl Driver {
             && self.state.objects.waiting.is_empty()
             && self.state.objects.misplaced.is_empty()
             && self.state.objects.taken.is_empty();
-        if !settings.prune || !complete || self.state.blocked.is_some() {
+        if !intent.prune || !complete || self.state.blocked.is_some() {
             self.state.memory.surplus = surplus.len();
             return Ok(());
         }
