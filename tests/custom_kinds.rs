@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
@@ -213,6 +214,28 @@ async fn a_field_that_left_git_goes_with_a_version_that_is_gone() {
     has_spec(&api, spec.clone()).await;
     heals(&api, &spec).await;
     remove(&case, &group).await;
+}
+
+#[tokio::test]
+async fn null_in_a_kind_of_kubernetes_means_absent_as_for_kubectl_apply() {
+    let case = world().await.case("null").await;
+    let map = |data: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a, namespace: {}, labels: {{gone: null}}}}\ndata: {data}\n",
+            case.namespace
+        )
+    };
+    let first = map("{stay: '1', gone: '1'}");
+    let first = case.repo.commit(&[("a.yaml", Some(first))], "one");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let second = map("{stay: '1', gone: null}");
+    let second = case.push(&[("a.yaml", Some(&second))], "null").await;
+    case.synced("all", &second).await;
+    let live = case.live::<ConfigMap>("a").await;
+    assert_eq!(live["data"], json!({"stay": "1"}), "{live}");
+    assert_eq!(live["metadata"]["labels"].get("gone"), None, "{live}");
 }
 
 #[tokio::test]

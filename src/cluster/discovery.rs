@@ -8,8 +8,8 @@ use kube::api::ApiResource;
 use kube::core::discovery::v2::{ACCEPT_AGGREGATED_DISCOVERY_V2, APIGroupDiscoveryList};
 use serde_json::Value;
 
-use super::{ServedKind, null};
-use crate::manifest::GroupKind;
+use super::ServedKind;
+use crate::manifest::{GroupKind, without_nulls};
 
 /// Every kind that can be managed, with its versions in the server's order of preference.
 pub(super) async fn all(
@@ -29,7 +29,7 @@ async fn list(client: &Client, path: &str) -> Result<APIGroupDiscoveryList, kube
 
 /// kube's types refuse a list that is null, and one such field would hide all kinds.
 fn read(mut answer: Value) -> Result<APIGroupDiscoveryList, serde_json::Error> {
-    null::without(&mut answer);
+    without_nulls(&mut answer);
     serde_json::from_value(answer)
 }
 

@@ -7,6 +7,7 @@
 mod digest;
 mod echo;
 mod identity;
+mod null;
 mod object;
 pub mod redact;
 mod secret;
@@ -14,5 +15,6 @@ mod yaml;
 
 pub use digest::Digest;
 pub use identity::{GroupKind, GroupVersionKind, ObjectKey};
+pub use null::without_nulls;
 pub use object::{Manifest, ObjectError};
 pub use yaml::{Document, YamlCause, YamlError, documents};

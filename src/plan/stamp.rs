@@ -3,7 +3,26 @@
 use serde_json::{Map, Value};
 
 use super::{DIGEST, IDENTITY, PART_OF, SyncName};
-use crate::manifest::{Digest, Manifest, ObjectKey};
+use crate::manifest::{Digest, Manifest, ObjectKey, without_nulls};
+
+/// Groups whose kinds are Kubernetes' own Go types, in which null is never a value. `kubectl apply` leaves null
+/// out; server-side apply would make an empty text of it. Groups in which a kind holds any JSON are not here.
+const TYPED: [&str; 14] = [
+    "",
+    "apps",
+    "batch",
+    "autoscaling",
+    "policy",
+    "networking.k8s.io",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "apiregistration.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "node.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+];
 
 /// The manifest as `owner` applies it to `key`, in JSON; with `version`, on condition that the live
 /// object still has that resourceVersion.
@@ -15,6 +34,11 @@ pub fn stamped(
     version: Option<&str>,
 ) -> Vec<u8> {
     let mut body = manifest.body;
+    if TYPED.contains(&&*key.kind.group) {
+        without_nulls(&mut body);
+    } else if let Some(metadata) = body.get_mut("metadata") {
+        without_nulls(metadata);
+    }
     if let Some(metadata) = object_at(&mut body, "metadata") {
         match &key.namespace {
             Some(namespace) => metadata.insert("namespace".into(), (**namespace).into()),
