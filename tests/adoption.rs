@@ -2,7 +2,7 @@
 //! stays theirs.
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service};
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -193,4 +193,38 @@ async fn a_renumbered_port_takes_the_place_of_the_old_one_and_no_pod_restarts() 
         sets.list(&ListParams::default()).await.unwrap().items.len(),
         1
     );
+}
+
+#[tokio::test]
+async fn fields_older_than_field_management_go_with_git_where_they_can() {
+    let case = world().await.case("adoption-old").await;
+    let claim = |more: &str| {
+        format!(
+            "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: disk, namespace: {}}}\nspec: \
+             {{accessModes: [ReadWriteOnce], storageClassName: '', resources: {{requests: {{storage: 1Gi}}}}{more}}}\n",
+            case.namespace
+        )
+    };
+    kubectl_apply(&case, &map(&case, "a", BOTH), &[]).await;
+    kubectl_apply(&case, &claim(", volumeName: gone"), &[]).await;
+    let forget = r#"[{"op":"replace","path":"/metadata/managedFields","value":[{}]}]"#;
+    for object in ["configmap/a", "pvc/disk"] {
+        case.person(&["patch", object, "--type=json", "-p", forget])
+            .await;
+    }
+    let commit = case.repo.commit(
+        &[
+            ("a.yaml", Some(map(&case, "a", STAY))),
+            ("disk.yaml", Some(claim(""))),
+        ],
+        "less",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &commit).await;
+    has_data(&case, "a", json!({"stay": "1"})).await;
+    // The server gave it out as well, and takes it back from nobody.
+    let volume = json!("gone");
+    case.shows::<PersistentVolumeClaim>("disk", "/spec/volumeName", volume)
+        .await;
 }
