@@ -17,25 +17,9 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 
 use super::definition::{Defines as _, Definition, Stage};
-use super::discovery;
 use super::resume::{is_denied, resumed};
+use super::{ServedKind, discovery};
 use crate::manifest::{GroupKind, GroupVersionKind};
-
-/// A kind that the API server serves.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServedKind {
-    /// Group, version, kind and plural.
-    pub resource: ApiResource,
-    /// Whether its objects live in namespaces.
-    pub namespaced: bool,
-}
-
-impl ServedKind {
-    /// Its group and kind.
-    pub fn group_kind(&self) -> GroupKind {
-        GroupKind::new(self.resource.group.as_str(), self.resource.kind.as_str())
-    }
-}
 
 /// The kinds that are served; clones share them.
 #[derive(Clone)]

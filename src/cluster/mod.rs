@@ -9,6 +9,7 @@ mod mend;
 mod namespaces;
 mod null;
 mod resume;
+mod served;
 mod watch;
 mod write;
 
@@ -16,11 +17,12 @@ use std::time::Duration;
 
 pub use applies::{Applies, UnderWay};
 pub use inventory::{Inventory, Mailbox};
-pub use kinds::{Kinds, ServedKind};
+pub use kinds::Kinds;
 use kube::Client;
 pub use mend::Compared;
 pub use namespaces::{Arrivals, Namespaces};
 pub use resume::resumed;
+pub use served::ServedKind;
 pub use write::{Causes, WriteError};
 
 use crate::manifest::ObjectKey;

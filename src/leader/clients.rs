@@ -6,13 +6,11 @@ use kube::client::ClientBuilder;
 use kube::{Client, Config};
 
 use super::Elector;
+use super::connection::{SILENCE, patient, unfenced};
 use crate::cluster::Clients;
 use crate::metrics::Metrics;
 
-/// How long the API server may be silent during a request.
-const SILENCE: Duration = Duration::from_secs(30);
-
-/// The same for a watch. The server ends a watch after 290 seconds.
+/// How long the API server may be silent during a watch. The server ends a watch after 290 seconds.
 const WATCH_SILENCE: Duration = Duration::from_secs(330);
 
 /// The clients of a cluster. Their requests are counted. With several replicas, they write only
@@ -39,17 +37,6 @@ pub fn clients(
     })
 }
 
-/// A client for the lease itself.
-pub(super) fn for_lease(config: Config, metrics: &Metrics) -> Result<Client, kube::Error> {
-    unfenced(patient(config, SILENCE), metrics)
-}
-
-/// A client that always writes: for the lease, and for the only replica.
-fn unfenced(config: Config, metrics: &Metrics) -> Result<Client, kube::Error> {
-    let transport = ClientBuilder::try_from(config)?;
-    Ok(transport.with_layer(&metrics.requests()).build())
-}
-
 fn counted(client: Client, metrics: &Metrics) -> Client {
     let namespace = client.default_namespace().to_owned();
     let transport = tower::service_fn(move |request| {
@@ -58,14 +45,4 @@ fn counted(client: Client, metrics: &Metrics) -> Client {
     });
     let transport = ClientBuilder::new(transport, namespace);
     transport.with_layer(&metrics.requests()).build()
-}
-
-/// Turns off kube's own retries. They cover every verb, with up to 15 tries, so a driver could not
-/// turn to a newer commit.
-fn patient(mut config: Config, silence: Duration) -> Config {
-    config.default_retry = false;
-    config.connect_timeout = Some(SILENCE);
-    config.read_timeout = Some(silence);
-    config.write_timeout = Some(SILENCE);
-    config
 }

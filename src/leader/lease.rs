@@ -12,11 +12,12 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, Config, ResourceExt as _};
 use tokio::time::{sleep, timeout};
 
+use super::Leadership;
 use super::client::guarded;
 use super::clock::Moment;
+use super::connection;
 use super::election::{Candidate, LeaseRecord, LostLease, Next, Terms};
 use super::gate::Gate;
-use super::{Leadership, clients};
 use crate::metrics::Metrics;
 
 /// The annotation with the leader's address for webhooks: `IP:port`.
@@ -82,7 +83,7 @@ impl Elector {
         metrics.leads(false);
         Ok(Self {
             // Uses connections of its own, so that no renewal waits for another request.
-            api: Api::namespaced(clients::for_lease(config, &metrics)?, &namespace),
+            api: Api::namespaced(connection::for_lease(config, &metrics)?, &namespace),
             candidate: Candidate::new(identity.clone(), format!("{namespace}/{name}"), terms),
             name,
             identity,

@@ -14,6 +14,7 @@
 mod client;
 mod clients;
 mod clock;
+mod connection;
 mod election;
 mod gate;
 mod lease;

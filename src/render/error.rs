@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Text;
 use crate::content::ReadError;
 use crate::manifest::{ObjectError, YamlError};
 
@@ -139,10 +138,10 @@ pub(super) struct Broken {
 }
 
 impl Broken {
-    pub(super) fn push(&mut self, text: &Text, error: TextError) {
+    pub(super) fn push(&mut self, file: &Arc<str>, error: TextError) {
         if self.files.len() < MAX_LISTED {
             self.files.push(BrokenFile {
-                file: text.file.clone(),
+                file: Arc::clone(file),
                 error,
             });
         } else {

@@ -50,7 +50,7 @@ pub fn parse(
             })?;
         match objects {
             Ok(objects) => parsed.push(objects),
-            Err(source) => broken.push(text, source),
+            Err(source) => broken.push(&text.file, source),
         }
     }
     match broken.into_error() {

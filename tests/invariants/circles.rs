@@ -2,39 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::sources;
 use super::sources::Source;
-use super::{room, sources};
-
-/// Rooms with a circle between their files today, and who mends it. A room without one fails the test.
-const LEFT: &[(&str, &str)] = &[
-    ("cluster", "cluster"),
-    ("leader", "cluster"),
-    ("render", "desired"),
-];
 
 #[test]
 fn no_circle_between_files() {
     let sources = sources();
-    let (mut found, mut needed) = (Vec::new(), BTreeSet::new());
-    for circle in circles(&sources) {
-        let rooms: BTreeSet<&str> = circle.iter().map(|file| room(file)).collect();
-        let known = LEFT
-            .iter()
-            .find(|(left, _)| rooms.iter().all(|is| is == left));
-        match known {
-            Some((left, _)) => {
-                needed.insert(*left);
-            }
-            None => found.push(circle),
-        }
-    }
+    let found = circles(&sources);
     assert!(found.is_empty(), "circles: {found:#?}");
-    for (room, who) in LEFT {
-        assert!(
-            needed.contains(room),
-            "{room} ({who}) has no circle any more: take it out of LEFT"
-        );
-    }
 }
 
 /// Sets of files that all lead to each other.
