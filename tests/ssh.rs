@@ -67,7 +67,10 @@ async fn keys_of_every_kind_open_the_repository() {
         (
             secret(MARKER, &known, None),
             INVALID,
-            &["identity in the Secret", "not a private key"],
+            &[
+                "identity in the Secret",
+                "it is not a supported private key",
+            ],
         ),
         (
             json!({"identity": locked, "password": "another"}),
@@ -118,7 +121,7 @@ async fn a_host_that_is_not_known_or_has_another_key_is_refused() {
     let wanted = [
         "the host key of ssh://localhost",
         "SHA256:",
-        "it was changed",
+        "known_hosts in the Secret has another key: the server's key changed",
     ];
     assert_says(&message, &wanted);
     assert_says(&message, &[&format!("{first} stays live")]);

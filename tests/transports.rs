@@ -145,7 +145,10 @@ async fn a_server_that_wants_a_client_certificate_gets_the_right_one() {
         (
             secret((pair.0.clone(), other.1)),
             INVALID,
-            &["tls.crt in the Secret", "not that of the key"],
+            &[
+                "tls.crt in the Secret",
+                "its first certificate does not match the key",
+            ],
         ),
         (
             secret((pair.0.clone(), MARKER.to_owned())),
