@@ -16,12 +16,16 @@ COPY Cargo.toml Cargo.lock ./
 # A member of the workspace, which Cargo reads the manifest of and does not build here.
 COPY tests/support/Cargo.toml tests/support/
 COPY src src
+# Made by `renderers/build renderers/built`, with Go, before the image is built.
+COPY renderers/built renderers/built
 RUN cargo build --locked --release --package towline --bin towline
 # /image is what the image will be. `ldd` names the libraries and the loader with their paths; glibc
 # resolves names by /etc/hosts and DNS without further files.
 # /var/cache is there before the cache is copied into it: made by that copy, it would be the user's.
-RUN mkdir -p /image/usr/bin /image/etc/ssl/certs /image/var/cache /cache \
+RUN mkdir -p /image/usr/bin /image/usr/lib/towline /image/etc/ssl/certs /image/var/cache /cache \
     && cp target/release/towline /image/usr/bin/ \
+    && cp -r renderers/built /image/usr/lib/towline/renderers \
+    && chmod -R u=rwX,go=rX /image/usr/lib/towline \
     && ldd target/release/towline | grep -o '/[^ ]*' | sort -u | xargs -I{} cp -L --parents {} /image \
     && cp -L /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
     && echo 'towline:x:65532:65532::/var/cache/towline:/' > /image/etc/passwd \

@@ -51,6 +51,14 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_CACHE_DIR", default_value = "/var/cache/towline")]
     pub cache_dir: PathBuf,
 
+    /// Folder with the renderers, kustomize.cwasm and helm.cwasm, as renderers/build makes them.
+    #[arg(
+        long,
+        env = "TOWLINE_RENDERERS_DIR",
+        default_value = "/usr/lib/towline/renderers"
+    )]
+    pub renderers_dir: PathBuf,
+
     /// Format of the log.
     #[arg(long, env = "TOWLINE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -9,17 +9,18 @@
 //! Data flows one way, and every step is a module:
 //!
 //! ```text
-//! poll / push → source (fetch, I/O) → Tree → desired: select → render → parse → resolve
-//!     → plan (pure) → apply, prune (I/O) → health (pure) → assess (pure) → status, notices → sinks
+//! poll / push → source (fetch, I/O) → Tree → desired: select → decrypt → render → substitute → parse
+//!     → resolve → plan (pure) → apply, prune (I/O) → health (pure) → assess (pure) → status, notices → sinks
 //! ```
 //!
 //! # Architecture invariants
 //!
-//! - `content`, `manifest`, `intent`, `render`, `desired`, `plan`, `health`, `verify` and `webhook` import no
-//!   client, no runtime, no file system and no clock.
+//! - `content`, `manifest`, `intent`, `substitute`, `decrypt`, `render`, `desired`, `plan`, `health`, `verify` and
+//!   `webhook` import no client, no runtime, no file system and no clock. The sandbox, `render::wasm`, is the
+//!   exception.
 //! - Where `spec.verify` asks for a signature, a revision is published only after the signature was found good.
-//! - Only `source` names git2, only `manifest` names the YAML crate, and only `cluster` calls the API for managed
-//!   objects.
+//! - Only `source` names git2, only `manifest` names the YAML crate, only `render::wasm` names wasmtime, and only
+//!   `cluster` calls the API for managed objects.
 //! - A render that failed or came out empty never reaches prune. Prune deletes by uid precondition, and only
 //!   objects that label, identity and field manager all call ours.
 //! - No secret value, and no user or password of a URL, reaches a log, event, condition, diff or error.
@@ -36,6 +37,7 @@ pub mod cluster;
 pub mod config;
 pub mod content;
 pub mod crds;
+pub mod decrypt;
 pub mod desired;
 mod driver;
 pub mod fleet;
@@ -54,6 +56,7 @@ mod repository;
 pub mod secrets;
 pub mod server;
 pub mod source;
+pub mod substitute;
 mod sync;
 pub mod text;
 pub mod verify;

@@ -19,6 +19,7 @@ use crate::log;
 use crate::metrics::Metrics;
 use crate::notify::{EventWriter, Notifier, Sink};
 use crate::plan::Appliers;
+use crate::render::wasm::Renderers;
 use crate::server::{self, Hooks, Limits, Readiness};
 use crate::source::{self, Cache, CacheSettings};
 
@@ -95,6 +96,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         args.diff_after,
         args.watch_namespace,
         leadership.clone(),
+        Renderers::at(args.renderers_dir),
     ));
     let receivers = context.receivers.clone();
     let endpoint = Hooks::new(receivers, leadership, metrics.clone(), Limits::default());
@@ -137,6 +139,9 @@ async fn drive(context: Arc<Context>, watching: Client, readiness: Readiness) {
         context.cluster.follow(),
         context
             .secrets
+            .follow(watching.clone(), context.namespace.as_deref()),
+        context
+            .config_maps
             .follow(watching.clone(), context.namespace.as_deref()),
         syncs,
         repositories,

@@ -40,6 +40,7 @@ mod process;
 mod prometheus;
 mod reference;
 mod refs;
+mod rendering;
 mod replicas;
 mod report_mode;
 mod sharing;

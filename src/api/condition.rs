@@ -92,6 +92,10 @@ pub enum Reason {
     EmptyRender,
     /// A manifest cannot be read.
     InvalidManifest,
+    /// A renderer (kustomize, Helm) refuses the files, or a value that it needs is missing.
+    RenderFailed,
+    /// A file is encrypted, and no key of the Sync opens it.
+    DecryptionFailed,
     /// A dependency is not ready.
     DependencyNotReady,
     /// Dependencies form a circle.

@@ -3,14 +3,17 @@
 //! Specs are taken apart without `..`, so that a new field cannot be forgotten.
 
 use kube::{Resource as _, ResourceExt as _};
+use serde_json::Value;
 
 use super::{
-    DeletionPolicy, GitRef, GitRepository, GitRepositorySpec, Mode, REQUESTED_AT, SecretRef,
-    SourceKind, SourceRef, Sync, SyncSettings, SyncSpec, Verification, VerificationMode, Webhook,
+    Decryption, DecryptionProvider, DeletionPolicy, GitRef, GitRepository, GitRepositorySpec,
+    Image, KeeperKind, Kustomize, Mode, Patch, PatchTarget, REQUESTED_AT, SecretRef, SourceKind,
+    SourceRef, Substitute, SubstituteFrom, Sync, SyncSettings, SyncSpec, ValuesFrom, Verification,
+    VerificationMode, Webhook,
 };
 use crate::intent::{
-    self, GitIntent, GitReference, OnDeletion, RenderIntent, SignedPart, SourceIntent, SyncIntent,
-    VerifyIntent,
+    self, GitIntent, GitReference, HelmIntent, InputsIntent, Keeper, OnDeletion, Overrides,
+    Reference, RenderIntent, SignedPart, SourceIntent, SubstituteIntent, SyncIntent, VerifyIntent,
 };
 
 impl From<&Sync> for SyncIntent {
@@ -25,7 +28,13 @@ impl From<&Sync> for SyncIntent {
         } = &object.spec;
         let SyncSettings {
             path: _,
+            ignore: _,
+            kustomize: _,
+            common_metadata: _,
             target_namespace: _,
+            helm,
+            substitute,
+            decryption,
             prune,
             mode,
             depends_on,
@@ -36,12 +45,27 @@ impl From<&Sync> for SyncIntent {
             deletion_policy,
         } = settings;
         let depends_on = depends_on.iter();
+        let namespace = object.namespace().unwrap_or_default();
         Self {
             generation: object.metadata.generation,
             requested_at: object.annotations().get(REQUESTED_AT).cloned(),
             deleting: object.metadata.deletion_timestamp.is_some(),
             source: source.clone(),
-            render: RenderIntent::from(settings),
+            render: render(&object.name_any(), &namespace, settings),
+            inputs: InputsIntent {
+                substitute: substitute.as_ref().map(SubstituteIntent::from),
+                keys: decryption.as_ref().map(
+                    |Decryption {
+                         provider: DecryptionProvider::Sops,
+                         secret_ref,
+                     }| secret_ref.name.clone(),
+                ),
+                values_from: helm
+                    .iter()
+                    .flat_map(|helm| &helm.values_from)
+                    .map(values_from)
+                    .collect(),
+            },
             prune: *prune,
             mode: (*mode).into(),
             depends_on: depends_on.map(|sync| sync.name.clone()).collect(),
@@ -61,12 +85,144 @@ impl From<&Sync> for SyncIntent {
     }
 }
 
-impl From<&SyncSettings> for RenderIntent {
-    fn from(settings: &SyncSettings) -> Self {
+fn render(name: &str, namespace: &str, settings: &SyncSettings) -> RenderIntent {
+    let metadata = settings.common_metadata.clone().unwrap_or_default();
+    let target_namespace = settings.target_namespace.clone();
+    let helm = settings.helm.clone().unwrap_or_default();
+    RenderIntent {
+        path: settings.path.trim_matches('/').to_owned(),
+        ignore: settings.ignore.clone(),
+        kustomize: settings.kustomize.as_ref().map(Overrides::from),
+        helm: HelmIntent {
+            release_name: match helm.release_name.is_empty() {
+                true => name.to_owned(),
+                false => helm.release_name,
+            },
+            release_namespace: target_namespace
+                .clone()
+                .unwrap_or_else(|| namespace.to_owned()),
+            values_files: helm.values_files,
+            values: match helm.values.is_empty() {
+                true => String::new(),
+                false => Value::Object(helm.values).to_string(),
+            },
+        },
+        target_namespace,
+        labels: metadata.labels,
+        annotations: metadata.annotations,
+    }
+}
+
+impl From<&Kustomize> for Overrides {
+    fn from(spec: &Kustomize) -> Self {
+        let Kustomize {
+            name_prefix,
+            name_suffix,
+            patches,
+            components,
+            ignore_missing_components,
+            images,
+        } = spec.clone();
         Self {
-            path: settings.path.clone(),
-            target_namespace: settings.target_namespace.clone(),
+            name_prefix,
+            name_suffix,
+            patches: patches.into_iter().map(intent::Patch::from).collect(),
+            components,
+            ignore_missing_components,
+            images: images.into_iter().map(intent::Image::from).collect(),
+            ..Self::default()
         }
+    }
+}
+
+impl From<Patch> for intent::Patch {
+    fn from(Patch { patch, target }: Patch) -> Self {
+        let target = target.map(
+            |PatchTarget {
+                 group,
+                 version,
+                 kind,
+                 name,
+                 namespace,
+                 annotation_selector,
+                 label_selector,
+             }| intent::Selector {
+                group,
+                version,
+                kind,
+                name,
+                namespace,
+                annotation_selector,
+                label_selector,
+            },
+        );
+        Self { patch, target }
+    }
+}
+
+impl From<Image> for intent::Image {
+    fn from(image: Image) -> Self {
+        let Image {
+            name,
+            new_name,
+            new_tag,
+            digest,
+        } = image;
+        Self {
+            name,
+            new_name,
+            new_tag,
+            digest,
+        }
+    }
+}
+
+impl From<&Substitute> for SubstituteIntent {
+    fn from(
+        Substitute {
+            values,
+            from,
+            strict,
+        }: &Substitute,
+    ) -> Self {
+        let from = from.iter();
+        Self {
+            values: values.clone(),
+            from: from
+                .map(
+                    |SubstituteFrom {
+                         kind,
+                         name,
+                         optional,
+                     }| reference(*kind, name, *optional),
+                )
+                .collect(),
+            strict: *strict,
+        }
+    }
+}
+
+fn values_from(from: &ValuesFrom) -> intent::ValuesFrom {
+    let ValuesFrom {
+        kind,
+        name,
+        values_key,
+        optional,
+    } = from;
+    intent::ValuesFrom {
+        reference: reference(*kind, name, *optional),
+        key: values_key.clone(),
+    }
+}
+
+fn reference(kind: KeeperKind, name: &str, optional: bool) -> Reference {
+    Reference {
+        kind: match kind {
+            KeeperKind::ConfigMap => Keeper::ConfigMap,
+            KeeperKind::Secret => Keeper::Secret,
+        },
+        name: name.to_owned(),
+        optional,
     }
 }
 
@@ -194,7 +350,19 @@ mod tests {
     fn a_sync_with_nothing_but_a_source_has_the_defaults() {
         let intent = sync(&json!({"sourceRef": {"name": "repo"}}));
         assert_eq!((intent.generation, &*intent.source), (Some(3), "repo"));
-        assert_eq!(intent.render, RenderIntent::default());
+        let helm = HelmIntent {
+            release_name: "s".to_owned(),
+            release_namespace: "ns".to_owned(),
+            ..HelmIntent::default()
+        };
+        let render = RenderIntent {
+            helm,
+            ..RenderIntent::default()
+        };
+        assert_eq!(
+            (intent.render, intent.inputs),
+            (render, InputsIntent::default())
+        );
         assert_eq!(intent.mode, intent::Mode::Correct);
         assert_eq!(
             (intent.timeout.as_secs(), intent.interval.as_secs()),

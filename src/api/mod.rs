@@ -5,8 +5,10 @@
 
 mod condition;
 mod intent;
+mod render;
 mod repository;
 mod schema;
+mod secret_ref;
 mod summary;
 mod sync;
 
@@ -16,10 +18,15 @@ use kube::CustomResourceExt as _;
 pub use condition::{ConditionType, Reason, Verdict, set_conditions};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use kube::core::Duration;
-pub use repository::{
-    GitRef, GitRepository, GitRepositorySpec, GitRepositoryStatus, SecretRef, Verification,
-    VerificationMode, Webhook,
+pub use render::{
+    CommonMetadata, Decryption, DecryptionProvider, Helm, Image, KeeperKind, Kustomize, Patch,
+    PatchTarget, Substitute, SubstituteFrom, ValuesFrom,
 };
+pub use repository::{
+    GitRef, GitRepository, GitRepositorySpec, GitRepositoryStatus, Verification, VerificationMode,
+    Webhook,
+};
+pub use secret_ref::SecretRef;
 pub use summary::{short_commits, summary};
 pub use sync::{
     DeletionPolicy, Dependency, Failure, HistoryEntry, Mode, ObjectCounts, SourceKind, SourceRef,

@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::secret_ref::SecretRef;
 use super::{Condition, Duration, SyncSettings, Time};
 
 /// A Git repository whose commits say what the cluster should hold.
@@ -193,15 +194,6 @@ pub struct Webhook {
     /// A Secret of the same namespace that holds under the key `token` what the Git server was
     /// given as the webhook's secret. A call that does not prove to know it is refused.
     pub secret_ref: SecretRef,
-}
-
-/// A Secret of the same namespace.
-#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretRef {
-    /// Its name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
 }
 
 /// What towline knows of the repository.

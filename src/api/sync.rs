@@ -4,6 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::render::{CommonMetadata, Decryption, Helm, Kustomize, Substitute};
 use super::{Condition, Duration, Time};
 
 /// One path of a repository, applied to the cluster and kept equal to it.
@@ -53,6 +54,32 @@ pub struct SyncSettings {
     #[schemars(length(max = 1024))]
     #[x_kube(validation = Rule::new("!self.startsWith('/') && self.split('/').all(part, part != '..')").message("path must be relative and stay inside the repository"))]
     pub path: String,
+
+    /// What below `path` is left out, in the syntax of `.gitignore`, beside what `.towlineignore` files say.
+    /// What a kustomization or a chart names is read all the same.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 16384))]
+    pub ignore: String,
+
+    /// Changes by kustomize on top of what is in `path`, which need not hold a kustomization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kustomize: Option<Kustomize>,
+
+    /// How the chart in `path` is rendered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helm: Option<Helm>,
+
+    /// Variables in manifests, also in rendered ones. Without this field, `${…}` stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub substitute: Option<Substitute>,
+
+    /// How files that are encrypted with SOPS are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decryption: Option<Decryption>,
+
+    /// Labels and annotations of every object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_metadata: Option<CommonMetadata>,
 
     /// Delete objects that left Git. Off, they stay, and `status.objects.unpruned` counts them.
     #[serde(default)]

@@ -5,7 +5,7 @@
 //! The two sources may lag behind each other. Of a custom kind whose definition the watch knows, the watch
 //! decides; an event that comes before a definition is established never takes away a kind that is served.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -126,6 +126,18 @@ impl Kinds {
     pub fn preferred(&self, kind: &GroupKind) -> Option<ServedKind> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         table.served.get(kind)?.first().cloned()
+    }
+
+    /// All that is served, as Helm's capabilities name it: `v1`, `v1/Pod`, `apps/v1`, `apps/v1/Deployment`.
+    /// Sorted.
+    pub fn api_versions(&self) -> Vec<String> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let served = table.served.values().flatten();
+        let names = served.flat_map(|served| {
+            let version = served.resource.api_version.clone();
+            [format!("{version}/{}", served.resource.kind), version]
+        });
+        names.collect::<BTreeSet<String>>().into_iter().collect()
     }
 
     /// Whether a kind is not served yet, and its definition was made a moment ago: the API server needs up

@@ -23,6 +23,7 @@ pub use mend::Compared;
 pub use namespaces::{Arrivals, Namespaces};
 pub use resume::resumed;
 pub use served::ServedKind;
+use tokio::sync::OnceCell;
 pub use write::{Causes, WriteError};
 
 use crate::manifest::ObjectKey;
@@ -68,6 +69,7 @@ pub struct Cluster {
     /// Which namespaces exist, for those who wait for one.
     pub namespaces: Namespaces,
     clients: Clients,
+    version: OnceCell<String>,
     /// Whether objects are managed in one namespace only.
     in_one_namespace: bool,
     watches: watch::Watches,
@@ -117,6 +119,7 @@ impl Cluster {
             inventory,
             requests: write::Requests::new(metrics, show_values),
             applies: Applies::default(),
+            version: OnceCell::new(),
             clients,
             appliers,
         }
@@ -139,6 +142,19 @@ impl Cluster {
     /// The client's error, when the server does not answer.
     pub async fn discover(&self) -> Result<(), kube::Error> {
         self.kinds.discover(&self.clients.requests).await
+    }
+
+    /// The version of the API server, as charts compare it: `v1.36.3`. None where it does not answer.
+    pub async fn version(&self) -> Option<&str> {
+        let ask = || async {
+            let answer = self.clients.requests.apiserver_version().await;
+            answer.map(|version| version.git_version)
+        };
+        self.version
+            .get_or_try_init(ask)
+            .await
+            .ok()
+            .map(String::as_str)
     }
 
     /// Makes sure that a kind is watched and that its objects are known.

@@ -63,6 +63,24 @@ impl fmt::Display for Revision {
     }
 }
 
+/// What is at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its path with all symbolic links resolved, `/`-separated; empty for the root.
+    pub real: String,
+    /// The file's content; `None` for a folder.
+    pub file: Option<BlobId>,
+}
+
+/// A name in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// The name.
+    pub name: String,
+    /// Whether it is a folder, or a symbolic link to one.
+    pub is_folder: bool,
+}
+
 /// The files of one revision. Methods may block, and read only local storage.
 ///
 /// Paths are relative to the root of the tree. An empty path is the root.
@@ -95,6 +113,19 @@ pub trait Tree: Send + Sync + fmt::Debug {
     /// [`ReadFault::TooLarge`] above the limit for one file. [`ReadFault::Damaged`] if local
     /// storage has lost the content.
     fn read(&self, blob: BlobId) -> Result<Vec<u8>, ReadError>;
+
+    /// What is at `path`, symbolic links inside the tree followed.
+    ///
+    /// # Errors
+    /// As [`Tree::identity`]; [`ReadFault::PathNotFound`] also where a part of the path is a file.
+    fn place(&self, path: &str) -> Result<Place, ReadError>;
+
+    /// The names in the folder at `path`, sorted by their bytes. A symbolic link that leads nowhere, or
+    /// out of the tree, is named as a file.
+    ///
+    /// # Errors
+    /// As [`Tree::identity`]; [`ReadFault::Unusable`] where there is a file at `path`.
+    fn names(&self, path: &str) -> Result<Vec<Name>, ReadError>;
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub enum ReadFault {
     /// The entry at the path cannot be used: a symbolic link leaves the tree, has no target, or is
     /// part of a loop.
     Unusable,
+    /// It is encrypted, and no key opens it.
+    Encrypted,
     /// Local storage does not answer. Trying again may help.
     Unavailable,
 }

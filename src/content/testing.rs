@@ -1,13 +1,14 @@
 //! A tree in memory, for tests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    BlobId, ContentKey, IGNORE_FILE, Listing, ObjectId, ReadError, ReadFault, SourceFile, Tree,
-    TreeId,
+    BlobId, ContentKey, IGNORE_FILE, Listing, Name, ObjectId, Place, ReadError, ReadFault,
+    SourceFile, Tree, TreeId,
 };
 
 /// Files by path. Counts how often a file was read.
@@ -23,14 +24,16 @@ struct Absent(String);
 
 impl Files {
     /// A tree with these files.
-    pub(crate) fn of<P: ToString, T: AsRef<[u8]>>(files: impl IntoIterator<Item = (P, T)>) -> Self {
+    pub(crate) fn of<P: ToString, T: AsRef<[u8]>>(
+        files: impl IntoIterator<Item = (P, T)>,
+    ) -> Arc<Self> {
         let files = files.into_iter();
-        Self {
+        Arc::new(Self {
             files: files
                 .map(|(path, text)| (path.to_string(), text.as_ref().to_vec()))
                 .collect(),
             reads: AtomicUsize::new(0),
-        }
+        })
     }
 
     /// How often a file was read.
@@ -107,5 +110,32 @@ impl Tree for Files {
         let text = texts.find(|text| digest(text) == blob.0).cloned();
         let absent = || ReadError::new(ReadFault::Damaged, Absent(format!("{blob:?}")));
         text.ok_or_else(absent)
+    }
+
+    fn place(&self, path: &str) -> Result<Place, ReadError> {
+        let listing = self.list(path)?;
+        let file = listing.files.iter().find(|file| *file.path == *path);
+        Ok(Place {
+            real: path.to_owned(),
+            file: file.map(|file| file.blob),
+        })
+    }
+
+    fn names(&self, path: &str) -> Result<Vec<Name>, ReadError> {
+        let listing = self.list(path)?;
+        let mut names = BTreeMap::new();
+        for file in &listing.files {
+            let rest = file.path.strip_prefix(path).unwrap_or(&file.path);
+            let rest = rest.trim_start_matches('/');
+            let (name, is_folder) = match rest.split_once('/') {
+                Some((folder, _)) => (folder, true),
+                None => (rest, false),
+            };
+            names.insert(name.to_owned(), is_folder);
+        }
+        let names = names.into_iter();
+        Ok(names
+            .map(|(name, is_folder)| Name { name, is_folder })
+            .collect())
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::decrypted::Decrypted;
 use super::{Desired, DesiredObject};
-use crate::content::ReadError;
+use super::{Source, changes};
+use crate::content::{ReadError, Tree};
 use crate::manifest::Manifest;
-use crate::render::{self, TextError, TextId, Texts};
+use crate::render::{self, TextError, TextId, Texts as _};
 
 /// Why a manifest cannot be read again.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -28,18 +30,18 @@ pub enum BodyError {
 /// only the manifests of one such row are in memory, so that ten thousand never are.
 pub struct Bodies<'a> {
     desired: &'a Desired,
-    texts: &'a dyn Texts,
+    tree: Decrypted,
     wanted: std::vec::IntoIter<usize>,
     ready: VecDeque<(usize, Result<Manifest, BodyError>)>,
 }
 
 impl Desired {
-    /// The manifests of `wanted`, which are indexes into [`Self::objects`]. `texts` is the tree that the
+    /// The manifests of `wanted`, which are indexes into [`Self::objects`]. `tree` is the one that the
     /// objects were read from, or one with the same content.
-    pub fn bodies<'a>(&'a self, texts: &'a dyn Texts, wanted: Vec<usize>) -> Bodies<'a> {
+    pub fn bodies(&self, tree: Arc<dyn Tree>, wanted: Vec<usize>) -> Bodies<'_> {
         Bodies {
             desired: self,
-            texts,
+            tree: Decrypted::new(tree, Arc::clone(&self.inputs)),
             wanted: wanted.into_iter(),
             ready: VecDeque::new(),
         }
@@ -89,8 +91,15 @@ impl Bodies<'_> {
     }
 
     fn manifests(&self, id: TextId, places: &[(u32, u32)]) -> Result<Vec<Manifest>, BodyError> {
-        let text = self.texts.text(id);
-        let text = text.map_err(|error| BodyError::Read(error.into()))?;
-        render::manifests(&text, places).map_err(|error| BodyError::Text(error.into()))
+        let desired = self.desired;
+        let source = Source {
+            tree: &self.tree,
+            rendered: &desired.rendered,
+        };
+        let text = source
+            .text(id)
+            .map_err(|error| BodyError::Read(error.into()))?;
+        let changes = changes(&desired.intent, &desired.inputs);
+        render::manifests(&text, places, &changes).map_err(|error| BodyError::Text(error.into()))
     }
 }

@@ -5,6 +5,7 @@ use crate::content::{ReadError, ReadFault};
 use crate::desired::BodyError;
 use crate::manifest::ObjectKey;
 use crate::render::RenderError;
+use crate::render::wasm::{Failed, RenderFailure};
 
 /// Why a tree does not say what is desired.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,29 @@ pub enum DesiredError {
     /// Files of the path cannot be read as manifests.
     #[error(transparent)]
     Render(#[from] RenderError),
+    /// A renderer refuses the files, or takes more than it may.
+    #[error(transparent)]
+    Renderer(#[from] RenderFailure),
+    /// A hook of a chart that would have to run at its time.
+    #[error(
+        "{template} is a Helm hook ({event}), which towline does not run: switch it off by the chart's \
+         values, or take the annotation helm.sh/hook away"
+    )]
+    Hook {
+        /// The template.
+        template: String,
+        /// When the hook runs.
+        event: String,
+    },
+    /// A template that makes something else at each render.
+    #[error(
+        "{template} makes random values or uses the time, so each render differs: give what it draws by \
+         the chart's values"
+    )]
+    Random {
+        /// The template.
+        template: String,
+    },
     /// Part of the path is in another repository.
     #[error(
         "{0} is a submodule, which is not fetched: set spec.recurseSubmodules of the GitRepository \
@@ -47,9 +71,17 @@ impl DesiredError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Tree(error) | Self::Render(RenderError::Read { source: error, .. }) => {
-                reason_of(error)
-            }
+            Self::Tree(error)
+            | Self::Render(RenderError::Read { source: error, .. })
+            | Self::Renderer(RenderFailure::Read { source: error, .. }) => reason_of(error),
+            Self::Renderer(
+                RenderFailure::Refused { .. }
+                | RenderFailure::Crashed { .. }
+                | RenderFailure::Missing(_),
+            )
+            | Self::Hook { .. }
+            | Self::Random { .. } => Reason::RenderFailed,
+            Self::Renderer(_) => Reason::TooLarge,
             Self::Empty { .. } => Reason::EmptyRender,
             Self::Render(RenderError::Broken { .. })
             | Self::Submodule(_)
@@ -61,11 +93,19 @@ impl DesiredError {
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self {
-            Self::Tree(error) | Self::Render(RenderError::Read { source: error, .. }) => {
+            Self::Tree(error)
+            | Self::Render(RenderError::Read { source: error, .. })
+            | Self::Renderer(RenderFailure::Read { source: error, .. }) => {
                 error.fault() != ReadFault::Damaged
             }
             _ => true,
         }
+    }
+}
+
+impl From<Box<Failed>> for DesiredError {
+    fn from(failed: Box<Failed>) -> Self {
+        failed.failure.into()
     }
 }
 
@@ -84,6 +124,7 @@ fn reason_of(error: &ReadError) -> Reason {
     match error.fault() {
         ReadFault::PathNotFound => Reason::PathNotFound,
         ReadFault::TooLarge => Reason::TooLarge,
+        ReadFault::Encrypted => Reason::DecryptionFailed,
         ReadFault::InvalidPath => Reason::InvalidSpec,
         ReadFault::Unusable => Reason::InvalidManifest,
         ReadFault::Damaged | ReadFault::Unavailable => Reason::FetchFailed,

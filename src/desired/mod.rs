@@ -5,8 +5,12 @@
 //! manifest is kept in memory: a [`DesiredObject`] is small, and its body is read again when it is applied.
 
 mod bodies;
+mod decrypted;
 mod error;
+mod form;
+mod inputs;
 mod object;
+mod rendered;
 mod resolve;
 
 use std::collections::HashMap;
@@ -14,27 +18,36 @@ use std::sync::Arc;
 
 pub use bodies::{Bodies, BodyError};
 pub use error::DesiredError;
+pub use inputs::Inputs;
 pub use object::{DesiredObject, Provenance};
 pub use resolve::{Item, Misplaced, Resolved, resolve};
 
-use crate::content::{ContentKey, IGNORE_FILE, Listing, ReadError, SourceFile, Tree, TreeId};
+use crate::content::{BlobId, ContentKey, ReadError, Tree, TreeId};
 use crate::intent::RenderIntent;
-use crate::render::{self, Cache, ParsedObject, RenderError, Text};
+use crate::render::wasm::Renderers;
+use crate::render::{self, Cache, Changes, ParsedObject, Text, TextId, Texts};
+use decrypted::Decrypted;
+use form::{Form, Selected};
 use object::Origins;
+use rendered::Rendered;
 
 /// What a path asks for: at least one object, each once.
 #[derive(Debug)]
 pub struct Desired {
     intent: RenderIntent,
+    inputs: Arc<Inputs>,
     content: Content,
+    rendered: Rendered,
     objects: Vec<DesiredObject>,
     origins: Origins,
 }
 
-/// What identifies everything that a render read.
+/// What identifies everything that was read of the tree, but for what renderers looked at.
 #[derive(Clone, Copy, Debug)]
 struct Content {
-    key: ContentKey,
+    form: Form,
+    /// Of a path of manifests.
+    key: Option<ContentKey>,
     /// The folder's identity, where nothing outside of the folder matters.
     tree: Option<TreeId>,
 }
@@ -45,51 +58,83 @@ pub enum Reading {
     /// The same content as before.
     Unchanged,
     /// Another content.
-    Changed(Desired),
+    Changed(Box<Desired>),
 }
 
-/// Reads what `tree` asks for: all stages but [`resolve`], which needs to know what a cluster serves.
+/// What is read, and by which means.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The files.
+    pub tree: Arc<dyn Tree>,
+    /// What is asked of them.
+    pub intent: RenderIntent,
+    /// What the cluster gives.
+    pub inputs: Arc<Inputs>,
+    /// kustomize and Helm.
+    pub renderers: Renderers,
+}
+
+/// Reads what a tree asks for: all stages but [`resolve`], which needs to know what a cluster serves.
 ///
-/// Blocks while it reads files. Nothing is parsed where the content is that of `before`; only changed
-/// files are read and parsed where `cache` knows the others.
+/// Blocks while it reads files and renders. Nothing is rendered or parsed where the content is that of
+/// `before`; only changed files are read and parsed where `cache` knows the others.
 ///
 /// # Errors
 /// [`DesiredError`].
 pub fn read(
-    tree: &dyn Tree,
-    intent: &RenderIntent,
+    task: &Task,
     before: Option<&Desired>,
     cache: &mut Cache,
 ) -> Result<Reading, DesiredError> {
-    let before = before.filter(|before| before.intent == *intent);
+    let Task { intent, inputs, .. } = task;
+    let before = before.filter(|before| before.is_for(intent, inputs));
     if let Some(before) = before
         && before.content.tree.is_some()
-        && before.is_in(Some(tree.identity(&intent.path)?))
+        && before.is_in(Some(task.tree.identity(&intent.path)?))
+        && before.rendered.holds_in(&*task.tree)?
     {
         return Ok(Reading::Unchanged);
     }
-    let listing = complete(tree.list(&intent.path)?)?;
-    if before.is_some_and(|before| before.content.key == listing.key) {
+    // Select: what is at the path, and which files are manifests.
+    let (content, mut selected) = select(&*task.tree, intent)?;
+    if let Some(before) = before
+        && before.content.is_same(&content)
+        && before.rendered.holds_in(&*task.tree)?
+    {
         return Ok(Reading::Unchanged);
     }
-    let content = Content::of(tree, intent, &listing)?;
-    // Select: which files are manifests.
-    let files = select(tree, &listing, &intent.path)?;
-    // Decrypt: encrypted files become readable here.
-    // Render: files become texts of documents. Plain manifests are that already; renderers go here.
-    let texts = render::plain(files);
-    // Substitute: variables get their values here.
-    // Parse: texts become objects.
-    let parsed = render::parse(&texts, cache, &tree)?;
+    // Decrypt: encrypted files are readable for whoever reads them from here on.
+    let tree: Arc<dyn Tree> = Arc::new(Decrypted::new(task.tree.clone(), inputs.clone()));
+    // Render: folders become texts of documents. Plain manifests are that already.
+    let renderers = &task.renderers;
+    let (rendered, mut texts) = rendered::render(
+        &tree,
+        intent,
+        inputs,
+        content.form,
+        &mut selected,
+        renderers,
+    )?;
+    texts.extend(render::plain(selected.files));
+    // Substitute and parse: texts become objects, with variables replaced.
+    let source = Source {
+        tree: &*tree,
+        rendered: &rendered,
+    };
+    let changes = changes(intent, inputs);
+    cache.keep_for(&changes, inputs.identity());
+    let parsed = render::parse(&texts, cache, &source, &changes)?;
     let (objects, origins) = collect(&texts, &parsed, intent);
     check(&objects, &origins, intent)?;
     // Resolve: `resolve` finds out which objects of a cluster these are.
-    Ok(Reading::Changed(Desired {
+    Ok(Reading::Changed(Box::new(Desired {
         intent: intent.clone(),
+        inputs: inputs.clone(),
         content,
+        rendered,
         objects,
         origins,
-    }))
+    })))
 }
 
 impl Desired {
@@ -99,10 +144,21 @@ impl Desired {
         &self.intent
     }
 
+    /// What the cluster gave to it.
+    #[must_use]
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
     /// The objects, in the order of the files and documents. Never empty.
     #[must_use]
     pub fn objects(&self) -> &[DesiredObject] {
         &self.objects
+    }
+
+    /// What renderers warn of although they succeeded.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.rendered.warnings()
     }
 
     /// Where an object comes from, by its index in [`Self::objects`]; none where there is no such object.
@@ -115,54 +171,67 @@ impl Desired {
     /// Whether `tree` is known to hold the same content, without blocking. This is so for most Syncs of a
     /// monorepo at most of its commits.
     #[must_use]
-    pub fn is_known_in(&self, tree: &dyn Tree, intent: &RenderIntent) -> bool {
-        self.intent == *intent && self.is_in(tree.known_identity(&intent.path))
+    pub fn is_known_in(&self, tree: &dyn Tree, intent: &RenderIntent, inputs: &Inputs) -> bool {
+        self.rendered.is_empty()
+            && self.is_for(intent, inputs)
+            && self.is_in(tree.known_identity(&intent.path))
     }
 
-    /// Whether a tree whose folder has this identity holds the same content.
+    /// Whether it was made for this.
+    #[must_use]
+    pub fn is_for(&self, intent: &RenderIntent, inputs: &Inputs) -> bool {
+        self.intent == *intent && *self.inputs == *inputs
+    }
+
+    /// Whether a tree whose folder has this identity holds the same manifests.
     fn is_in(&self, identity: Option<TreeId>) -> bool {
         self.content.tree.is_some() && self.content.tree == identity
     }
 }
 
 impl Content {
-    fn of(tree: &dyn Tree, intent: &RenderIntent, listing: &Listing) -> Result<Self, ReadError> {
-        let folder = match listing.self_contained {
-            true => Some(tree.identity(&intent.path)?),
-            false => None,
-        };
-        Ok(Self {
-            key: listing.key,
-            tree: folder,
-        })
+    fn is_same(&self, other: &Self) -> bool {
+        self.form == other.form && self.key == other.key
     }
 }
 
-/// Refuses a listing that lacks files.
-fn complete(listing: Listing) -> Result<Listing, DesiredError> {
-    match listing.submodules.first() {
-        Some(submodule) => Err(DesiredError::Submodule(submodule.clone())),
-        None => Ok(listing),
+/// What is at the path of an intent. What renderers read is not listed: they say themselves what it was.
+fn select(tree: &dyn Tree, intent: &RenderIntent) -> Result<(Content, Selected), DesiredError> {
+    let form = Form::of(tree, &intent.path)?;
+    let selected = match form {
+        Form::Manifests => Selected::read(tree, intent)?,
+        Form::Kustomization | Form::Chart => Selected::default(),
+    };
+    let content = Content {
+        form,
+        key: selected.key,
+        tree: selected.folder,
+    };
+    Ok((content, selected))
+}
+
+/// What becomes of each object after it was rendered.
+fn changes<'i>(intent: &'i RenderIntent, inputs: &'i Inputs) -> Changes<'i> {
+    Changes {
+        variables: inputs.variables.as_ref(),
+        labels: &intent.labels,
+        annotations: &intent.annotations,
     }
 }
 
-/// The manifests of a listing, by the ignore files in it and above it.
-fn select(tree: &dyn Tree, listing: &Listing, root: &str) -> Result<Vec<SourceFile>, RenderError> {
-    let mut ignores = Vec::new();
-    for file in listing.above.iter().chain(&listing.files) {
-        if let Some(folder) = file.path.strip_suffix(IGNORE_FILE)
-            && (folder.is_empty() || folder.ends_with('/'))
-        {
-            let folder = folder.trim_end_matches('/').to_owned();
-            let text = tree.read(file.blob);
-            let text = text.map_err(|source| RenderError::Read {
-                file: file.path.clone(),
-                source,
-            })?;
-            ignores.push((folder, text));
+/// Where the texts of documents are read: what was rendered is kept, all else is in the tree.
+struct Source<'a> {
+    tree: &'a dyn Tree,
+    rendered: &'a Rendered,
+}
+
+impl Texts for Source<'_> {
+    fn text(&self, id: TextId) -> Result<Vec<u8>, ReadError> {
+        match self.rendered.text(id) {
+            Some(text) => Ok(text),
+            None => self.tree.read(BlobId(id.0)),
         }
     }
-    Ok(render::select(&listing.files, root, &ignores))
 }
 
 /// The objects of all texts, with the target namespace, and where they come from.

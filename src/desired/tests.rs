@@ -10,21 +10,31 @@ fn intent(path: &str, namespace: Option<&str>) -> RenderIntent {
     RenderIntent {
         path: path.to_owned(),
         target_namespace: namespace.map(str::to_owned),
+        ..RenderIntent::default()
     }
 }
 
-fn read_anew(tree: &Files, intent: &RenderIntent) -> Result<Desired, DesiredError> {
-    match read(tree, intent, None, &mut Cache::default())? {
-        Reading::Changed(desired) => Ok(desired),
+fn task(tree: &Arc<Files>, intent: &RenderIntent) -> Task {
+    Task {
+        tree: tree.clone(),
+        intent: intent.clone(),
+        inputs: Arc::default(),
+        renderers: Renderers::at("/nonexistent".into()),
+    }
+}
+
+fn read_anew(tree: &Arc<Files>, intent: &RenderIntent) -> Result<Desired, DesiredError> {
+    match read(&task(tree, intent), None, &mut Cache::default())? {
+        Reading::Changed(desired) => Ok(*desired),
         Reading::Unchanged => panic!("nothing was there before"),
     }
 }
 
-fn all_of(tree: &Files) -> Desired {
+fn all_of(tree: &Arc<Files>) -> Desired {
     read_anew(tree, &intent("", None)).unwrap()
 }
 
-fn error(tree: &Files, intent: &RenderIntent) -> String {
+fn error(tree: &Arc<Files>, intent: &RenderIntent) -> String {
     read_anew(tree, intent).unwrap_err().to_string()
 }
 
@@ -60,9 +70,8 @@ fn bodies_come_in_the_order_asked_for_and_one_text_at_a_time() {
     let tree = Files::of([("x.yaml", &two), ("y.yaml", &map("c"))]);
     let desired = all_of(&tree);
     let before = tree.reads();
-    let texts = &tree;
     let bodies: Vec<(usize, Manifest)> = desired
-        .bodies(&texts, vec![1, 0, 2, 0])
+        .bodies(tree.clone(), vec![1, 0, 2, 0])
         .map(|(index, body)| (index, body.unwrap()))
         .collect();
     let names: Vec<&str> = bodies.iter().map(|(_, body)| &*body.name).collect();
@@ -72,7 +81,7 @@ fn bodies_come_in_the_order_asked_for_and_one_text_at_a_time() {
     }
     assert_eq!(tree.reads() - before, 3, "x, y, x");
     // Nothing is read that nobody takes.
-    let mut bodies = desired.bodies(&texts, vec![0, 2]);
+    let mut bodies = desired.bodies(tree.clone(), vec![0, 2]);
     bodies.next();
     assert_eq!(tree.reads() - before, 4);
 }
@@ -81,8 +90,8 @@ fn bodies_come_in_the_order_asked_for_and_one_text_at_a_time() {
 fn a_body_that_cannot_be_read_is_its_own_failure() {
     let tree = Files::of([("a.yaml", map("a")), ("b.yaml", map("b"))]);
     let desired = all_of(&tree);
-    let partial = &Files::of([("b.yaml", map("b"))]);
-    let bodies: Vec<_> = desired.bodies(&partial, vec![0, 1, 7]).collect();
+    let partial = Files::of([("b.yaml", map("b"))]);
+    let bodies: Vec<_> = desired.bodies(partial, vec![0, 1, 7]).collect();
     let outcome: Vec<_> = bodies
         .iter()
         .map(|(index, body)| (*index, body.as_ref().map(|_| ()).map_err(BodyError::reason)))
@@ -103,23 +112,23 @@ fn the_same_content_is_not_read_again() {
     let cache = &mut Cache::default();
     let scope = intent("apps", None);
     let first = Files::of([("apps/a.yaml", map("a")), ("other.yaml", map("o"))]);
-    let Reading::Changed(before) = read(&first, &scope, None, cache).unwrap() else {
+    let Reading::Changed(before) = read(&task(&first, &scope), None, cache).unwrap() else {
         panic!()
     };
     let second = Files::of([("apps/a.yaml", map("a")), ("other.yaml", map("p"))]);
-    assert!(before.is_known_in(&second, &scope));
-    let again = read(&second, &scope, Some(&before), cache).unwrap();
+    assert!(before.is_known_in(&*second, &scope, &Inputs::default()));
+    let again = read(&task(&second, &scope), Some(&before), cache).unwrap();
     assert!(matches!(again, Reading::Unchanged));
     assert_eq!(second.reads(), 0);
     // Another intent is another content, though no file has to be parsed again.
     let elsewhere = intent("apps", Some("t"));
-    assert!(!before.is_known_in(&second, &elsewhere));
-    let again = read(&second, &elsewhere, Some(&before), cache).unwrap();
+    assert!(!before.is_known_in(&*second, &elsewhere, &Inputs::default()));
+    let again = read(&task(&second, &elsewhere), Some(&before), cache).unwrap();
     assert!(matches!(again, Reading::Changed(_)));
     assert_eq!(second.reads(), 0);
     let third = Files::of([("apps/a.yaml", map("b"))]);
-    assert!(!before.is_known_in(&third, &scope));
-    let again = read(&third, &scope, Some(&before), cache).unwrap();
+    assert!(!before.is_known_in(&*third, &scope, &Inputs::default()));
+    let again = read(&task(&third, &scope), Some(&before), cache).unwrap();
     assert!(matches!(again, Reading::Changed(_)));
 }
 

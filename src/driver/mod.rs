@@ -19,7 +19,8 @@ use crate::fleet::Fleet;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
-use crate::secrets::Secrets;
+use crate::render::wasm::Renderers;
+use crate::secrets::{ConfigMaps, Secrets};
 use crate::server::Receivers;
 use crate::source::Cache;
 
@@ -45,8 +46,12 @@ pub struct Context {
     pub receivers: Receivers,
     /// The published views of all sources and Syncs.
     pub fleet: Fleet,
-    /// The Secrets that repositories name.
+    /// The Secrets that repositories and Syncs name.
     pub secrets: Secrets,
+    /// The ConfigMaps that Syncs name.
+    pub config_maps: ConfigMaps,
+    /// kustomize and Helm.
+    pub renderers: Renderers,
     /// Permits to write a status.
     pub(crate) statuses: Semaphore,
 }
@@ -66,8 +71,10 @@ impl Context {
         diff_after: Duration,
         namespace: Option<String>,
         leadership: Leadership,
+        renderers: Renderers,
     ) -> Self {
         let secrets = Secrets::new(client.clone());
+        let config_maps = ConfigMaps::new(client.clone());
         Self {
             client,
             cluster,
@@ -80,6 +87,8 @@ impl Context {
             receivers: Receivers::default(),
             fleet: Fleet::default(),
             secrets,
+            config_maps,
+            renderers,
             statuses: Semaphore::new(status::PARALLEL_STATUS_WRITES),
         }
     }

@@ -4,8 +4,14 @@
 //! for the same job is another adapter, and no driver notices. Names a Secret by its name alone: it is in
 //! the namespace of what names it.
 
+mod inputs;
+mod kustomize;
+mod render;
 mod source;
 mod sync;
 
+pub use inputs::{InputsIntent, Keeper, Reference, SubstituteIntent, ValuesFrom};
+pub use kustomize::{Image, Overrides, Patch, Replica, Selector};
+pub use render::{HelmIntent, RenderIntent};
 pub use source::{GitIntent, GitReference, SignedPart, SourceIntent, VerifyIntent};
-pub use sync::{Mode, OnDeletion, RenderIntent, SyncIntent};
+pub use sync::{Mode, OnDeletion, SyncIntent};

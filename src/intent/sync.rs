@@ -2,14 +2,7 @@
 
 use std::time::Duration;
 
-/// What the objects of a Sync are made of, beside the revision.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RenderIntent {
-    /// The folder or file, relative to the root of the tree; empty for all of it.
-    pub path: String,
-    /// The namespace of every namespaced object, whatever its manifest says.
-    pub target_namespace: Option<String>,
-}
+use super::{InputsIntent, RenderIntent};
 
 /// What to do about drift.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +36,8 @@ pub struct SyncIntent {
     pub source: String,
     /// What the objects are made of.
     pub render: RenderIntent,
+    /// What that needs of the cluster.
+    pub inputs: InputsIntent,
     /// Delete objects that left the source.
     pub prune: bool,
     /// What to do about drift.

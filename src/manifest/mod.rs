@@ -16,5 +16,5 @@ mod yaml;
 pub use digest::Digest;
 pub use identity::{GroupKind, GroupVersionKind, ObjectKey};
 pub use null::without_nulls;
-pub use object::{Manifest, ObjectError};
-pub use yaml::{Document, YamlCause, YamlError, documents};
+pub use object::{Manifest, ObjectError, SUBSTITUTE};
+pub use yaml::{Document, Node, YamlCause, YamlError, documents, ordered};

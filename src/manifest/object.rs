@@ -92,6 +92,10 @@ const OWN_PREFIX: &str = "towline.dev/";
 const OWN_GROUP: &str = "towline.dev";
 /// A mark that a person may write on towline's own objects.
 const REQUESTED_AT: &str = "towline.dev/requested-at";
+/// Annotation that keeps variables out of an object, by the value `disabled`.
+pub const SUBSTITUTE: &str = "towline.dev/substitute";
+/// What people write on an object to say how it is treated.
+const INSTRUCTIONS: [&str; 1] = [SUBSTITUTE];
 
 const MAX_LIST_DEPTH: usize = 8;
 
@@ -137,7 +141,9 @@ impl Manifest {
             key == PART_OF || own && key.starts_with(APPLYSET_PREFIX)
         })?;
         clean(metadata, "annotations", |key| {
-            key.starts_with(OWN_PREFIX) && !(own && key == REQUESTED_AT)
+            key.starts_with(OWN_PREFIX)
+                && !INSTRUCTIONS.contains(&key)
+                && !(own && key == REQUESTED_AT)
                 || own && key.starts_with(APPLYSET_PREFIX)
         })?;
         object.remove("status");

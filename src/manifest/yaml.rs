@@ -6,9 +6,11 @@
 //! value in the cluster. `tests/golden/yaml` compares both.
 
 mod json;
+mod ordered;
 mod scalar;
 mod tree;
 
+pub use ordered::{Node, ordered};
 use serde_json::Value;
 
 /// One document of a file, not empty.

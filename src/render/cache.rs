@@ -1,10 +1,10 @@
 //! The objects of known texts, so that only a changed text is read and parsed again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::TextError;
-use super::text::{self, TextId};
+use super::text::{self, Changes, TextId};
 use crate::content::ReadError;
 use crate::manifest::{Digest, GroupVersionKind, Manifest};
 
@@ -32,7 +32,13 @@ pub struct Cache {
     used: HashSet<TextId>,
     kinds: HashSet<Arc<GroupVersionKind>>,
     namespaces: HashSet<Arc<str>>,
+    made_for: Option<MadeFor>,
 }
+
+type Marks = BTreeMap<String, String>;
+
+/// Labels and annotations that objects got, and what identifies the variables in them.
+type MadeFor = ((Marks, Marks), Option<Vec<u8>>);
 
 impl Cache {
     /// How many texts are known.
@@ -43,6 +49,17 @@ impl Cache {
     /// Whether no text is known.
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()
+    }
+
+    /// Forgets all texts if their objects were changed otherwise. `inputs` identifies the variables.
+    pub fn keep_for(&mut self, changes: &Changes<'_>, inputs: &[u8]) {
+        let marks = (changes.labels.clone(), changes.annotations.clone());
+        let variables = changes.variables.map(|_| inputs.to_vec());
+        let made_for = Some((marks, variables));
+        if self.made_for != made_for {
+            self.texts.clear();
+            self.made_for = made_for;
+        }
     }
 
     pub(super) fn begin(&mut self) {
@@ -61,6 +78,7 @@ impl Cache {
     pub(super) fn get_or_parse(
         &mut self,
         id: TextId,
+        changes: &Changes<'_>,
         read: impl FnOnce() -> Result<Vec<u8>, ReadError>,
     ) -> Result<Result<Arc<[ParsedObject]>, TextError>, ReadError> {
         self.used.insert(id);
@@ -69,7 +87,7 @@ impl Cache {
         }
         let text = read()?;
         let mut objects = Vec::new();
-        let parsed = text::each_object(&text, |document, item, manifest| {
+        let parsed = text::each_object(&text, changes, |document, item, manifest| {
             let Manifest {
                 gvk,
                 namespace,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::content::ReadError;
 use crate::manifest::{ObjectError, YamlError};
+use crate::substitute::SubstituteError;
 
 /// How many broken files an error lists; it counts the rest.
 const MAX_LISTED: usize = 10;
@@ -24,11 +25,20 @@ pub enum TextError {
         #[source]
         source: ObjectError,
     },
+    /// A variable that cannot be replaced.
+    #[error("document {document}")]
+    Variable {
+        /// The 1-based document.
+        document: u32,
+        /// Where in it, and why.
+        #[source]
+        source: SubstituteError,
+    },
     /// A kustomization. The hint never says to ignore the file: its resources would be applied without its
     /// changes, and its patches as whole objects.
     #[error(
-        "document {document}: a Kustomization of kustomize, which towline does not run: commit the output \
-         of kustomize build in a folder of its own, and set spec.path to that folder"
+        "document {document}: a Kustomization of kustomize in a file of another name: call the file \
+         kustomization.yaml, in a folder of its own"
     )]
     Kustomization {
         /// The 1-based document.
@@ -85,12 +95,11 @@ impl fmt::Display for BrokenFile {
 fn hint(file: &str) -> &'static str {
     match file.rsplit('/').next().unwrap_or_default() {
         "Chart.yaml" | "values.yaml" => {
-            " (part of a Helm chart? towline applies plain manifests: commit the output of helm template, \
-             or list the folder in .towlineignore)"
+            " (part of a Helm chart? a Sync whose spec.path is the chart's folder installs it; list the folder in \
+             .towlineignore to leave it out here)"
         }
         "kustomization.yaml" | "kustomization.yml" => {
-            " (for kustomize? towline does not run it: commit the output of kustomize build in a folder of \
-             its own, and set spec.path to that folder)"
+            " (for kustomize? it lacks apiVersion and kind)"
         }
         _ => " (not a manifest? list it in .towlineignore)",
     }

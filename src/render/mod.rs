@@ -7,13 +7,14 @@ mod cache;
 mod error;
 mod select;
 mod text;
+pub mod wasm;
 
 use std::sync::Arc;
 
 pub use cache::{Cache, ParsedObject};
 pub use error::{BrokenFile, RenderError, TextError};
 pub use select::select;
-pub use text::{Text, TextId, Texts, manifests};
+pub use text::{Changes, Text, TextId, Texts, manifests};
 
 use crate::content::SourceFile;
 
@@ -37,13 +38,14 @@ pub fn parse(
     texts: &[Text],
     cache: &mut Cache,
     read: &dyn Texts,
+    changes: &Changes<'_>,
 ) -> Result<Vec<Arc<[ParsedObject]>>, RenderError> {
     cache.begin();
     let mut parsed = Vec::with_capacity(texts.len());
     let mut broken = error::Broken::default();
     for text in texts {
         let objects = cache
-            .get_or_parse(text.id, || read.text(text.id))
+            .get_or_parse(text.id, changes, || read.text(text.id))
             .map_err(|source| RenderError::Read {
                 file: text.file.clone(),
                 source,

@@ -1,6 +1,8 @@
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::content::Tree as _;
 use crate::content::testing::Files;
+use crate::content::{BlobId, ReadError, Tree as _};
 
 fn map(name: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n")
@@ -8,7 +10,19 @@ fn map(name: &str) -> String {
 
 fn parsed(tree: &Files, cache: &mut Cache) -> Result<Vec<Arc<[ParsedObject]>>, RenderError> {
     let files = tree.list("").unwrap().files;
-    parse(&plain(files), cache, &tree)
+    let none = BTreeMap::new();
+    let changes = Changes {
+        variables: None,
+        labels: &none,
+        annotations: &none,
+    };
+    parse(&plain(files), cache, tree, &changes)
+}
+
+impl Texts for Files {
+    fn text(&self, id: TextId) -> Result<Vec<u8>, ReadError> {
+        self.read(BlobId(id.0))
+    }
 }
 
 fn error(files: &[(&str, &str)]) -> String {
@@ -70,20 +84,16 @@ fn every_broken_file_is_named_with_its_place() {
 
 /// Ignored, its resources would be applied without its changes, and its patches as whole objects.
 #[test]
-fn a_kustomization_is_refused_and_never_to_be_ignored() {
+fn a_kustomization_of_another_name_is_refused_and_never_to_be_ignored() {
     let kind = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n";
-    for text in [
-        &format!("{kind}resources: [a.yaml]\n"),
-        "resources: [a.yaml]\n",
-    ] {
-        let error = error(&[("a.yaml", &map("a")), ("kustomization.yaml", text)]);
-        assert!(
-            error.contains("kustomization.yaml: document 1: ")
-                && error.contains("commit the output of kustomize build in a folder of its own"),
-            "{error}"
-        );
-        assert!(!error.contains(crate::content::IGNORE_FILE), "{error}");
-    }
+    let text = format!("{kind}resources: [a.yaml]\n");
+    let error = error(&[("a.yaml", &map("a")), ("build.yaml", &text)]);
+    assert!(
+        error.contains("build.yaml: document 1: ")
+            && error.contains("call the file kustomization.yaml"),
+        "{error}"
+    );
+    assert!(!error.contains(crate::content::IGNORE_FILE), "{error}");
 }
 
 #[test]

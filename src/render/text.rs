@@ -1,13 +1,14 @@
 //! Texts of documents, and the objects in them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::TextError;
-use crate::content::{BlobId, ObjectId, ReadError, Tree};
+use crate::content::{ObjectId, ReadError};
 use crate::manifest::{self, Manifest};
+use crate::substitute::{self, Variables};
 
 /// The content of a text: a file's blob, or the key of what a renderer wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,9 +34,53 @@ pub trait Texts {
     fn text(&self, id: TextId) -> Result<Vec<u8>, ReadError>;
 }
 
-impl<T: Tree + ?Sized> Texts for &T {
-    fn text(&self, id: TextId) -> Result<Vec<u8>, ReadError> {
-        self.read(BlobId(id.0))
+/// What becomes of each object after it was rendered.
+#[derive(Clone, Copy, Debug)]
+pub struct Changes<'c> {
+    /// Variables that its texts may name; none where nothing is substituted.
+    pub variables: Option<&'c Variables>,
+    /// Labels that it gets.
+    pub labels: &'c BTreeMap<String, String>,
+    /// Annotations that it gets.
+    pub annotations: &'c BTreeMap<String, String>,
+}
+
+impl Changes<'_> {
+    /// The object, changed.
+    fn apply(&self, document: u32, mut manifest: Manifest) -> Result<Manifest, TextError> {
+        if let Some(variables) = self.variables {
+            substitute::substitute(&mut manifest.body, variables)
+                .map_err(|source| TextError::Variable { document, source })?;
+            // Name and namespace may have changed.
+            let again = Manifest::from_value(manifest.body);
+            let mut again = again.map_err(|source| TextError::Object { document, source })?;
+            manifest = again
+                .pop()
+                .ok_or(TextError::NoSuchObject { document, item: 0 })?;
+        }
+        for (field, marks) in [("labels", self.labels), ("annotations", self.annotations)] {
+            if !marks.is_empty() {
+                mark(&mut manifest.body, field, marks);
+            }
+        }
+        Ok(manifest)
+    }
+}
+
+/// Sets labels or annotations.
+fn mark(body: &mut Value, field: &str, marks: &BTreeMap<String, String>) {
+    let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let values = metadata
+        .entry(field)
+        .or_insert_with(|| Value::Object(Map::new()));
+    if values.is_null() {
+        *values = Value::Object(Map::new());
+    }
+    if let Some(values) = values.as_object_mut() {
+        let marks = marks.iter();
+        values.extend(marks.map(|(name, value)| (name.clone(), Value::String(value.clone()))));
     }
 }
 
@@ -44,10 +89,14 @@ impl<T: Tree + ?Sized> Texts for &T {
 /// # Errors
 /// What [`super::parse`] says of the text; also [`TextError::NoSuchObject`], which happens only if `text`
 /// is not the text that was parsed.
-pub fn manifests(text: &[u8], wanted: &[(u32, u32)]) -> Result<Vec<Manifest>, TextError> {
+pub fn manifests(
+    text: &[u8],
+    wanted: &[(u32, u32)],
+    changes: &Changes<'_>,
+) -> Result<Vec<Manifest>, TextError> {
     let mut places: HashMap<(u32, u32), Option<Manifest>> =
         wanted.iter().map(|place| (*place, None)).collect();
-    each_object(text, |document, item, manifest| {
+    each_object(text, changes, |document, item, manifest| {
         if let Some(place) = places.get_mut(&(document, item)) {
             *place = Some(manifest);
         }
@@ -65,6 +114,7 @@ pub fn manifests(text: &[u8], wanted: &[(u32, u32)]) -> Result<Vec<Manifest>, Te
 /// Calls `found` with document, item and manifest of every object of a text.
 pub(super) fn each_object(
     text: &[u8],
+    changes: &Changes<'_>,
     mut found: impl FnMut(u32, u32, Manifest),
 ) -> Result<(), TextError> {
     if is_lfs_pointer(text) {
@@ -81,7 +131,7 @@ pub(super) fn each_object(
         let objects =
             Manifest::from_value(value).map_err(|source| TextError::Object { document, source })?;
         for (item, manifest) in (0..).zip(objects) {
-            found(document, item, manifest);
+            found(document, item, changes.apply(document, manifest)?);
         }
     }
     Ok(())

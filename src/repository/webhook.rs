@@ -91,7 +91,11 @@ fn parse(data: &Data) -> Result<Secret, TokenError> {
 
 fn text(error: &ValueError<TokenError>) -> String {
     match error {
-        ValueError::Content { secret, source } => format!("Secret {secret} {source}"),
+        ValueError::Content {
+            kind,
+            secret,
+            source,
+        } => format!("{kind} {secret} {source}"),
         ValueError::Read(error) => error.to_string(),
     }
 }

@@ -1,24 +1,27 @@
-//! The Secrets that resources name. One metadata watch reports changes. Only a changed Secret is
-//! read, by its name, so the operator never holds the content of other Secrets.
+//! The Secrets and ConfigMaps that resources name. One watch of metadata a kind says when any of them
+//! changed. Only then is it read, by name, so that the operator never holds the content of others.
 
 mod watched;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::PartialObjectMeta;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::watcher;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
 pub use self::watched::{ValueError, Watched};
 use crate::cluster::resumed;
 use crate::fleet::{Registry, Subscription};
 
-/// The namespace and name of a Secret.
+/// The namespace and name of a Secret or a ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SecretName {
     /// Its namespace.
@@ -43,43 +46,103 @@ impl fmt::Display for SecretName {
     }
 }
 
-/// Why a Secret cannot be read.
+/// Why a Secret or a ConfigMap cannot be read. The first field is the kind.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The Secret does not exist.
-    #[error("Secret {0} does not exist")]
-    Missing(SecretName),
-    /// The API server does not return the Secret. Holds only the server's own message, because the
-    /// text of a parse error may quote the Secret.
-    #[error("Secret {0} cannot be read: {1}")]
-    Unavailable(SecretName, String),
+    /// There is none.
+    #[error("{0} {1} does not exist")]
+    Missing(&'static str, SecretName),
+    /// The API server does not return it. Holds only what the server itself says, since an answer that
+    /// cannot be parsed might be quoted.
+    #[error("{0} {1} cannot be read: {2}")]
+    Unavailable(&'static str, SecretName, String),
 }
 
-/// A Secret's values by key.
+/// Values by key.
 pub type Data = BTreeMap<String, Vec<u8>>;
 
-/// Reads Secrets, and says when one changed; clones share the watch.
-#[derive(Clone)]
-pub struct Secrets {
-    client: Client,
-    /// The Secrets that have subscribers. The registry holds no values; it only reports changes.
-    changes: Registry<SecretName, ()>,
-    /// The watch is complete, so an unchanged Secret need not be read again.
-    in_step: Arc<AtomicBool>,
+/// A kind that keeps values by key.
+pub trait Keeping:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + fmt::Debug
+    + DeserializeOwned
+    + Send
+    + 'static
+{
+    /// Its name, for messages.
+    const KIND: &'static str;
+
+    /// Its values.
+    fn data(self) -> Data;
 }
 
-impl Secrets {
-    /// Reads Secrets with `client`. Changes are seen only while [`Secrets::follow`] is polled.
+impl Keeping for Secret {
+    const KIND: &'static str = "Secret";
+
+    fn data(self) -> Data {
+        let data = self.data.unwrap_or_default().into_iter();
+        data.map(|(key, value)| (key, value.0)).collect()
+    }
+}
+
+impl Keeping for ConfigMap {
+    const KIND: &'static str = "ConfigMap";
+
+    fn data(self) -> Data {
+        let data = self.data.unwrap_or_default().into_iter();
+        let mut data: Data = data.map(|(key, value)| (key, value.into_bytes())).collect();
+        let binary = self.binary_data.unwrap_or_default().into_iter();
+        data.extend(binary.map(|(key, value)| (key, value.0)));
+        data
+    }
+}
+
+/// The Secrets that resources name.
+pub type Secrets = Keeper<Secret>;
+
+/// The ConfigMaps that resources name.
+pub type ConfigMaps = Keeper<ConfigMap>;
+
+/// Reads objects of a kind, and says when one changed; clones share the watch.
+pub struct Keeper<K> {
+    client: Client,
+    /// Those that somebody listens to. They publish nothing; only their changes are of interest.
+    changes: Registry<SecretName, ()>,
+    /// Somebody has listened to one: the watch begins.
+    wanted: Arc<Notify>,
+    /// The watch is in step: what did not change need not be read again.
+    in_step: Arc<AtomicBool>,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> Clone for Keeper<K> {
+    fn clone(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            changes: self.changes.clone(),
+            wanted: self.wanted.clone(),
+            in_step: self.in_step.clone(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<K: Keeping> Keeper<K> {
+    /// Objects that are read with `client`. [`Keeper::follow`] has to be polled for changes to be seen.
     pub fn new(client: Client) -> Self {
         Self {
             client,
             changes: Registry::default(),
+            wanted: Arc::default(),
             in_step: Arc::default(),
+            kind: PhantomData,
         }
     }
 
-    /// A subscription to changes of a Secret. The Secret need not exist yet.
+    /// Changes when the object does; it need not exist yet.
     pub fn subscribe(&self, name: &SecretName) -> Subscription<SecretName, ()> {
+        self.wanted.notify_one();
         self.changes.subscribe(name)
     }
 
@@ -88,38 +151,36 @@ impl Secrets {
         self.in_step.load(Ordering::Acquire)
     }
 
-    /// Reads a Secret.
+    /// Reads an object.
     ///
     /// # Errors
     /// [`ReadError`]: it does not exist, or the API server does not return it.
     pub async fn read(&self, name: &SecretName) -> Result<Data, ReadError> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
+        let api: Api<K> = Api::namespaced(self.client.clone(), &name.namespace);
+        let unavailable = |why| Err(ReadError::Unavailable(K::KIND, name.clone(), why));
         match api.get_opt(&name.name).await {
-            Ok(Some(secret)) => {
-                let data = secret.data.unwrap_or_default().into_iter();
-                Ok(data.map(|(key, value)| (key, value.0)).collect())
-            }
-            Ok(None) => Err(ReadError::Missing(name.clone())),
-            Err(kube::Error::Api(status)) => {
-                Err(ReadError::Unavailable(name.clone(), status.message))
-            }
-            Err(_) => Err(ReadError::Unavailable(name.clone(), "no answer".to_owned())),
+            Ok(Some(object)) => Ok(object.data()),
+            Ok(None) => Err(ReadError::Missing(K::KIND, name.clone())),
+            Err(kube::Error::Api(status)) => unavailable(status.message),
+            Err(_) => unavailable("no answer".to_owned()),
         }
     }
 
-    /// Watches the metadata of all Secrets for as long as it is polled.
+    /// Watches the metadata of all objects of the kind for as long as it is polled, from when somebody
+    /// listens to the first of them.
     pub async fn follow(&self, watching: Client, namespace: Option<&str>) {
-        let api: Api<PartialObjectMeta<Secret>> = match namespace {
+        self.wanted.notified().await;
+        let api: Api<PartialObjectMeta<K>> = match namespace {
             Some(namespace) => Api::namespaced(watching, namespace),
             None => Api::all(watching),
         };
-        let events = resumed("Secret", watcher(api, watcher::Config::default()));
+        let events = resumed(K::KIND, watcher(api, watcher::Config::default()));
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.next().await {
             match event {
-                Ok(watcher::Event::Apply(secret) | watcher::Event::Delete(secret)) => {
-                    let namespace = secret.namespace().unwrap_or_default();
-                    let name = SecretName::new(&namespace, &secret.name_any());
+                Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => {
+                    let namespace = object.namespace().unwrap_or_default();
+                    let name = SecretName::new(&namespace, &object.name_any());
                     self.changes.touch(&name);
                 }
                 Ok(watcher::Event::InitDone) => {

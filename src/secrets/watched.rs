@@ -1,6 +1,6 @@
-//! A value that is read from a Secret, and read again when the Secret changes.
+//! A value that is read from a Secret or a ConfigMap, and read again when that changes.
 
-use super::{Data, ReadError, SecretName, Secrets};
+use super::{Data, Keeper, Keeping, ReadError, SecretName};
 use crate::fleet::Subscription;
 
 /// Why there is no value.
@@ -9,10 +9,12 @@ pub enum ValueError<E: std::error::Error + 'static> {
     /// The Secret cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The Secret's content cannot be used.
-    #[error("Secret {secret}: {source}")]
+    /// The Secret holds something else than what is needed.
+    #[error("{kind} {secret}: {source}")]
     Content {
-        /// The Secret.
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
         secret: SecretName,
         /// What is wrong with it.
         source: E,
@@ -46,9 +48,9 @@ impl<T: Clone> Watched<T> {
     /// # Errors
     ///
     /// [`ValueError`]: why the Secret cannot be used.
-    pub async fn get<E: std::error::Error + 'static>(
+    pub async fn get<K: Keeping, E: std::error::Error + 'static>(
         &mut self,
-        secrets: &Secrets,
+        secrets: &Keeper<K>,
         name: &SecretName,
         purpose: &str,
         parse: impl FnOnce(&Data) -> Result<T, E>,
@@ -64,6 +66,7 @@ impl<T: Clone> Watched<T> {
         let secret = secrets.subscribe(name);
         let value = match secrets.read(name).await {
             Ok(data) => parse(&data).map_err(|source| ValueError::Content {
+                kind: K::KIND,
                 secret: name.clone(),
                 source,
             }),

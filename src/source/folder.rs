@@ -17,7 +17,9 @@ use sha2::{Digest as _, Sha256};
 use super::error::{Error, Reported};
 use super::listing::{self, MAX_DEPTH};
 use super::path::{self, Children, Found, Kind, MAX_TARGET, Nodes, TreePath};
-use crate::content::{BlobId, IGNORE_FILE, Listing, ObjectId, ReadError, Tree, TreeId};
+use crate::content::{
+    BlobId, IGNORE_FILE, Listing, Name, ObjectId, Place, ReadError, Tree, TreeId,
+};
 
 /// The folder of Git's own files.
 const GIT: &str = ".git";
@@ -256,6 +258,16 @@ impl Tree for Folder {
 
     fn read(&self, blob: BlobId) -> Result<Vec<u8>, ReadError> {
         Ok(self.read_blob(blob)?)
+    }
+
+    fn place(&self, path: &str) -> Result<Place, ReadError> {
+        let path = TreePath::parse(path)?;
+        Ok(path::place(self, &path, &self.shown)?)
+    }
+
+    fn names(&self, path: &str) -> Result<Vec<Name>, ReadError> {
+        let path = TreePath::parse(path)?;
+        Ok(path::names(self, &path, &self.shown, self.max_files)?)
     }
 }
 

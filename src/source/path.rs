@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 
 use super::error::Error;
-use crate::content::{BlobId, SourceFile};
+use crate::content::{BlobId, Name, Place, SourceFile};
 use crate::text::printable;
 
 /// The most symbolic links followed for one path, as on Linux.
@@ -131,6 +131,59 @@ pub(super) fn find<N: Nodes>(
         },
         problem => problem.into_link_error(&path.shown(), ""),
     })
+}
+
+/// What is at `path`, for one who reads it.
+pub(super) fn place<N: Nodes>(
+    nodes: &N,
+    path: &TreePath,
+    revision: &dyn Display,
+) -> Result<Place, Error> {
+    let found = find(nodes, path, revision)?;
+    let file = match found.is_folder {
+        true => None,
+        false => Some(nodes.blob(&found.id)?),
+    };
+    let real = found.real.join("/");
+    Ok(Place { real, file })
+}
+
+/// The names in the folder at `path`, of which there may be `max_files`.
+pub(super) fn names<N: Nodes>(
+    nodes: &N,
+    path: &TreePath,
+    revision: &dyn Display,
+    max_files: usize,
+) -> Result<Vec<Name>, Error> {
+    let found = find(nodes, path, revision)?;
+    if !found.is_folder {
+        return Err(Error::NotAFolder {
+            path: path.shown(),
+            part: path.shown(),
+            kind: "file",
+        });
+    }
+    let Some(children) = nodes.children(&found.id, max_files)? else {
+        return Err(Error::TooManyFiles {
+            path: path.shown(),
+            limit: max_files,
+        });
+    };
+    let mut names = Vec::with_capacity(children.len());
+    for (name, _, kind) in children {
+        let is_folder = match kind {
+            Kind::File => false,
+            Kind::Folder | Kind::Submodule => true,
+            Kind::Link => match resolve(nodes, &found.real, &name) {
+                Ok(target) => target.is_folder,
+                Err(PathProblem::Unreadable(error)) => return Err(error),
+                Err(_) => false,
+            },
+        };
+        names.push(Name { name, is_folder });
+    }
+    names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(names)
 }
 
 /// The files called `name` in the folders around `path`, from the root on. Each is listed under the

@@ -23,8 +23,7 @@ pub(super) fn read(
 ) -> mpsc::Receiver<(usize, Result<Manifest, Trouble>)> {
     let (send, receive) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
-        let tree: &dyn Tree = &*tree;
-        for (position, (_, body)) in desired.bodies(&tree, wanted).enumerate() {
+        for (position, (_, body)) in desired.bodies(tree, wanted).enumerate() {
             if send
                 .blocking_send((position, body.map_err(|error| trouble(&error))))
                 .is_err()

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::gate::Surroundings;
+use super::inputs::InputReader;
 use crate::api::{FINALIZER, Sync};
 use crate::cluster::{Arrivals, Cluster, Mailbox};
 use crate::driver::Context;
@@ -24,6 +25,8 @@ pub(super) struct Inbox {
     dependencies: Vec<(SyncName, Subscription<SyncName, SyncView>)>,
     kinds: watch::Receiver<u64>,
     released: watch::Receiver<u64>,
+    /// The ConfigMaps and Secrets that the objects are made of.
+    pub(super) inputs: InputReader,
     /// Set while a namespace is waited for.
     arrivals: Option<Box<Arrivals>>,
 }
@@ -68,6 +71,7 @@ impl Inbox {
             dependencies: Vec::new(),
             kinds: context.cluster.kinds.changed(),
             released: context.cluster.inventory.released(),
+            inputs: InputReader::default(),
             arrivals: None,
         }
     }
@@ -212,6 +216,7 @@ impl Inbox {
             dependencies,
             kinds,
             released,
+            inputs,
             arrivals,
         } = self;
         let arrival = async {
@@ -241,6 +246,7 @@ impl Inbox {
             () = source => return Woken::BySource,
             () = arrival => return Woken::ByNamespace,
             () = mailbox.changed() => (),
+            () = inputs.changed() => (),
             () = any_dependency, if waits_for.dependencies => (),
             _ = kinds.changed(), if waits_for.kinds => kinds.mark_changed(),
             _ = released.changed(), if waits_for.objects => released.mark_changed(),

@@ -17,6 +17,7 @@ mod driven;
 mod figures;
 mod gate;
 mod inbox;
+mod inputs;
 mod memory;
 mod standby;
 mod state;
@@ -41,12 +42,13 @@ use self::gate::{Gate, gate};
 use self::inbox::{Inbox, WaitsFor, Woken};
 use self::standby::standby;
 use self::state::{Look, State};
-use self::target::{Loaded, Objects, TargetError};
+use self::target::{Loaded, Objects, Refused, TargetError};
 use self::timers::Due;
 use self::verdict::Blocked;
 use self::work::Stopped;
 use crate::api::Sync;
 use crate::cluster::{Actor, UnderWay};
+use crate::desired::Task;
 use crate::driver::Context;
 use crate::fleet::{FetchedRevision, SyncView};
 use crate::intent::SyncIntent;
@@ -173,10 +175,36 @@ impl Driver {
     async fn retarget(&mut self, intent: &SyncIntent, newest: FetchedRevision) -> Option<UnderWay> {
         let scope = &intent.render;
         let revision = newest.snapshot.revision.to_string();
+        let reader = &mut self.inbox.inputs;
+        let inputs = reader
+            .read(&self.context, &self.name.namespace, &intent.inputs)
+            .await;
         let state = &mut self.state;
+        let inputs = match inputs {
+            Ok(inputs) => inputs,
+            Err(error) => {
+                if error.is_unavailable() {
+                    state.retry_later(Instant::now());
+                }
+                state.blocked = Some(Box::new(Blocked {
+                    reason: error.reason(),
+                    message: format!("{revision} is not applied: {}", crate::chain(&error)),
+                    stalled: false,
+                }));
+                return None;
+            }
+        };
+        if state
+            .refused
+            .as_ref()
+            .is_some_and(|refused| refused.is(&newest, scope, &inputs))
+        {
+            // It says the same again, and rendering may take seconds.
+            return None;
+        }
         if let Some(target) = &state.target
             && target.revision == revision
-            && *target.desired.intent() == *scope
+            && target.desired.is_for(scope, &inputs)
         {
             if Arc::ptr_eq(&target.seen.snapshot, &newest.snapshot) {
                 state.blocked = None;
@@ -187,12 +215,21 @@ impl Driver {
         }
         state.requests.attempted = Some(revision.clone());
         let target = state.target.as_ref();
-        let is_still = target.is_some_and(|target| target.is_still(&newest, scope));
+        let is_still = target.is_some_and(|target| target.is_still(&newest, scope, &inputs));
         let under_way = (!is_still).then(|| self.context.cluster.applies.begin());
         let loaded = match is_still {
             true => Ok(Loaded::Same),
-            false => target::load(&newest, scope, target, &mut state.cache).await,
+            false => {
+                let task = Task {
+                    tree: newest.snapshot.clone(),
+                    intent: scope.clone(),
+                    inputs: Arc::clone(&inputs),
+                    renderers: self.context.renderers.clone(),
+                };
+                target::load(&newest, task, target, &mut state.cache).await
+            }
         };
+        state.refused = None;
         match loaded {
             Ok(Loaded::Same) => {
                 if let Some(target) = &mut state.target {
@@ -213,6 +250,9 @@ impl Driver {
             Err(error) => {
                 if matches!(error, TargetError::Interrupted) {
                     state.retry_later(Instant::now());
+                }
+                if error.is_lasting() {
+                    state.refused = Some(Box::new(Refused::new(&newest, scope.clone(), inputs)));
                 }
                 state.blocked = Some(Box::new(Blocked {
                     reason: error.reason(),
@@ -247,6 +287,6 @@ impl Driver {
             return false;
         };
         !Arc::ptr_eq(&newest.snapshot, &target.seen.snapshot)
-            && target.is_still(&newest, target.desired.intent())
+            && target.is_still(&newest, target.desired.intent(), target.desired.inputs())
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::LONGEST_PAUSE;
 use super::assess::ReportState;
 use super::memory::Memory;
-use super::target::{Objects, Target};
+use super::target::{Objects, Refused, Target};
 use super::timers::{Due, Timers, count};
 use super::verdict::{Blocked, Drift, Listed, Problem};
 use crate::api::{ObjectCounts, Reason, Sync};
@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) objects: Objects,
     pub(super) cache: render::Cache,
     pub(super) look: Look,
+    /// What was refused last; forgotten when somebody asks for another try.
+    pub(super) refused: Option<Box<Refused>>,
     /// Why the newest revision is not the target.
     pub(super) blocked: Option<Box<Blocked>>,
     pub(super) memory: Memory,
@@ -81,6 +83,7 @@ impl State {
             objects: Objects::default(),
             cache: render::Cache::default(),
             look: Look::Everything,
+            refused: None,
             blocked: None,
             memory: Memory::default(),
             parent: Parent {
@@ -125,6 +128,9 @@ impl State {
         }
         if asked {
             self.memory.end_pauses();
+        }
+        if asked || new_spec || due.verify {
+            self.refused = None;
         }
         if asked || due.verify {
             self.look_at(Look::Verify);

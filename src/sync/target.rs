@@ -1,17 +1,17 @@
 //! The target of one Sync: what a revision asks for, and which objects of the cluster that is.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::api::Reason;
 use crate::cluster::Kinds;
-use crate::content::Tree;
-use crate::desired::{self, Desired, DesiredError, Item, Misplaced, Reading, Resolved};
+use crate::desired::{self, Desired, DesiredError, Inputs, Item, Misplaced, Reading, Resolved};
 use crate::fleet::FetchedRevision;
 use crate::intent::RenderIntent;
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::SyncName;
 use crate::render;
+use crate::source::Snapshot;
 
 /// Why a revision cannot become the target.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +51,42 @@ pub(super) struct Target {
 
 impl Target {
     /// Whether a revision is known to ask for the same, without blocking.
-    pub(super) fn is_still(&self, seen: &FetchedRevision, scope: &RenderIntent) -> bool {
-        self.desired.is_known_in(&*seen.snapshot, scope)
+    pub(super) fn is_still(
+        &self,
+        seen: &FetchedRevision,
+        scope: &RenderIntent,
+        inputs: &Inputs,
+    ) -> bool {
+        self.desired.is_known_in(&*seen.snapshot, scope, inputs)
     }
 
     /// The file and document of an object, for people.
     pub(super) fn place(&self, index: usize) -> Option<String> {
         Some(self.desired.provenance(index)?.to_string())
+    }
+}
+
+/// What was refused last, so that it is not rendered again before something changes.
+pub(super) struct Refused {
+    snapshot: Weak<Snapshot>,
+    scope: RenderIntent,
+    inputs: Arc<Inputs>,
+}
+
+impl Refused {
+    pub(super) fn new(seen: &FetchedRevision, scope: RenderIntent, inputs: Arc<Inputs>) -> Self {
+        Self {
+            snapshot: Arc::downgrade(&seen.snapshot),
+            scope,
+            inputs,
+        }
+    }
+
+    /// Whether this is what was refused.
+    pub(super) fn is(&self, seen: &FetchedRevision, scope: &RenderIntent, inputs: &Inputs) -> bool {
+        std::ptr::eq(self.snapshot.as_ptr(), Arc::as_ptr(&seen.snapshot))
+            && self.scope == *scope
+            && *self.inputs == *inputs
     }
 }
 
@@ -69,19 +98,18 @@ pub(super) enum Loaded {
     New(Box<Target>),
 }
 
-/// Reads `scope` of a snapshot, off the runtime's threads. Same content as `before`: nothing is parsed.
+/// Reads what `task` asks for, off the runtime's threads. Same content as `before`: nothing is rendered or
+/// parsed.
 pub(super) async fn load(
     seen: &FetchedRevision,
-    scope: &RenderIntent,
+    task: desired::Task,
     before: Option<&Target>,
     cache: &mut render::Cache,
 ) -> Result<Loaded, TargetError> {
     let before = before.map(|before| Arc::clone(&before.desired));
-    let (snapshot, intent) = (seen.snapshot.clone(), scope.clone());
     let mut taken = std::mem::take(cache);
     let work = tokio::task::spawn_blocking(move || {
-        let tree: &dyn Tree = &*snapshot;
-        let reading = desired::read(tree, &intent, before.as_deref(), &mut taken);
+        let reading = desired::read(&task, before.as_deref(), &mut taken);
         (reading, taken)
     });
     let Ok((reading, taken)) = work.await else {
@@ -93,7 +121,7 @@ pub(super) async fn load(
         Reading::Changed(desired) => Loaded::New(Box::new(Target {
             seen: seen.clone(),
             revision: seen.snapshot.revision.to_string(),
-            desired: Arc::new(desired),
+            desired: Arc::from(desired),
         })),
     })
 }

@@ -21,9 +21,11 @@ use buildah::Buildah;
 use towline_testing::control_plane::{ControlPlane, Options};
 use towline_testing::definitions::define;
 use towline_testing::git::GitServer;
+use towline_testing::in_repository;
 use towline_testing::kubeconfig::User;
 use towline_testing::kubectl::{kubectl, try_kubectl};
 use towline_testing::manifest::config_map;
+use towline_testing::renderers;
 use towline_testing::wait::eventually;
 
 /// What takes a second on an idle machine.
@@ -31,6 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn the_image_holds_the_operator_and_nothing_else_and_runs_as_nobody() {
+    let built = in_repository("renderers/built").display().to_string();
+    let build = move || renderers::build(&[&built]);
+    tokio::task::spawn_blocking(build)
+        .await
+        .expect("build the renderers");
     let buildah = Buildah::new();
     let base = buildah.base();
     buildah.build(&base, "towline");
@@ -62,7 +69,12 @@ async fn converges(cp: &ControlPlane, git: &GitServer, container: &buildah::Cont
     let namespace = cp.namespace("image").await;
     let repo = git.repo(&namespace);
     let manifest = config_map("from-git", &namespace, "live");
-    let commit = repo.commit(&[("a.yaml", Some(&manifest))], "first");
+    let files = [
+        ("a.yaml", Some(manifest.as_str())),
+        // Rendered by the renderers of the image.
+        ("kustomization.yaml", Some("resources: [a.yaml]\n")),
+    ];
+    let commit = repo.commit(&files, "first");
     let repository: GitRepository = serde_json::from_value(json!({
         "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository",
         "metadata": {"name": "shop", "namespace": namespace},

@@ -36,6 +36,7 @@ pub mod ports;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
+pub mod renderers;
 pub mod repo;
 pub mod scratch;
 pub mod secret;

@@ -22,6 +22,7 @@ use towline_testing::definitions::define;
 use towline_testing::git::GitServer;
 use towline_testing::kubectl::try_kubectl;
 use towline_testing::operator::{Operator, OperatorOptions};
+use towline_testing::renderers;
 use towline_testing::repo::Repo;
 use towline_testing::shared::shared;
 use towline_testing::wait::{eventually, within};
@@ -55,7 +56,12 @@ static WORLD: OnceCell<World> = OnceCell::const_new();
 /// The world that tests share.
 pub async fn world() -> &'static World {
     WORLD
-        .get_or_init(async || World::on(Plane::Shared(shared().await), &[]).await)
+        .get_or_init(async || {
+            let renderers = tokio::task::spawn_blocking(renderers::folder).await;
+            let renderers = renderers.expect("build the renderers").display();
+            let args = [format!("--renderers-dir={renderers}")];
+            World::on(Plane::Shared(shared().await), &[&args[0]]).await
+        })
         .await
 }
 
@@ -131,6 +137,23 @@ impl Case<'_> {
             "metadata": {"name": name, "namespace": self.namespace}, "spec": full,
         });
         let object: Sync = serde_json::from_value(object).unwrap();
+        self.api()
+            .create(&PostParams::default(), &object)
+            .await
+            .unwrap();
+    }
+
+    /// Makes an object of this case's namespace.
+    pub async fn make<K>(&self, object: Value)
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + serde::Serialize
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
         self.api()
             .create(&PostParams::default(), &object)
             .await

@@ -103,7 +103,7 @@ fn is_glued_colon(text: &str, event: &Event<'_>, span: &Span) -> bool {
         .is_some_and(|rest| rest.starts_with([',', ']', '}', '[', '{']))
 }
 
-fn line(line: usize) -> u32 {
+pub(super) fn line(line: usize) -> u32 {
     u32::try_from(line).unwrap_or(u32::MAX).max(1)
 }
 
@@ -323,7 +323,7 @@ fn json_number(value: Value) -> Value {
 }
 
 /// Our own words for the parser's category of error, because the parser's texts may quote the file.
-fn cause(kind: &ErrorKind) -> YamlCause {
+pub(super) fn cause(kind: &ErrorKind) -> YamlCause {
     use ErrorKind as E;
     YamlCause::Syntax(match kind {
         E::RecursionLimitExceeded => return YamlCause::TooDeep,

@@ -14,7 +14,8 @@ use super::modules::Modules;
 use super::resolve::ResolvedRef;
 use super::view::View;
 use crate::content::{
-    BlobId, IGNORE_FILE, Listing, ObjectId, ReadError, Revision, SourceFile, Tree, TreeId,
+    BlobId, IGNORE_FILE, Listing, Name, ObjectId, Place, ReadError, Revision, SourceFile, Tree,
+    TreeId,
 };
 use crate::source::error::Error;
 use crate::source::listing;
@@ -269,6 +270,23 @@ impl Tree for Snapshot {
 
     fn read(&self, blob: BlobId) -> Result<Vec<u8>, ReadError> {
         Ok(self.read_blob(blob)?)
+    }
+
+    fn place(&self, path: &str) -> Result<Place, ReadError> {
+        let path = TreePath::parse(path)?;
+        Ok(self.read_with(|repository| {
+            let unread = Modules::default();
+            path::place(&self.view(repository, &unread), &path, &self.revision)
+        })?)
+    }
+
+    fn names(&self, path: &str) -> Result<Vec<Name>, ReadError> {
+        let path = TreePath::parse(path)?;
+        Ok(self.read_with(|repository| {
+            let unread = Modules::default();
+            let view = self.view(repository, &unread);
+            path::names(&view, &path, &self.revision, self.max_files)
+        })?)
     }
 }
 

@@ -234,6 +234,8 @@ fn shows(reason: Reason) -> Shows {
         | Reason::PathNotFound
         | Reason::EmptyRender
         | Reason::InvalidManifest
+        | Reason::RenderFailed
+        | Reason::DecryptionFailed
         | Reason::DependencyNotReady
         | Reason::DependencyCycle => Shows::Ready(blocked(reason)),
         Reason::KindNotServed

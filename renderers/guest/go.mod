@@ -1,0 +1,3 @@
+module towline.dev/renderers/guest
+
+go 1.26.0

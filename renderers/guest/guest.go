@@ -1,0 +1,204 @@
+// Package guest is the contract between a renderer and towline: files in, documents out.
+//
+// A renderer is a WASI reactor (GOOS=wasip1, -buildmode=c-shared) that exports `render`. The host calls
+// `render` once on a fresh instance; every function below is a call into the host. The host records each
+// path that the renderer asks for, also of what is absent: those answers are the key of the render.
+package guest
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"path"
+	"runtime/debug"
+	"strings"
+	"unsafe"
+)
+
+// Root is where the tree of files stands. It is not "/", since a path that climbs above the tree must be
+// refused instead of starting again at the root.
+const Root = "/repository"
+
+//go:wasmimport towline request
+func hostRequest() uint32
+
+// The size of the resolved path, shifted left by one, and 1 for a folder.
+//
+//go:wasmimport towline stat
+func hostStat(path string) int64
+
+//go:wasmimport towline read
+func hostRead(path string) int64
+
+//go:wasmimport towline list
+func hostList(path string) int64
+
+//go:wasmimport towline lookup
+func hostLookup(query string) int64
+
+//go:wasmimport towline take
+func hostTake(to unsafe.Pointer, size uint32)
+
+//go:wasmimport towline emit
+func hostEmit(meta string, body unsafe.Pointer, bodySize uint32)
+
+//go:wasmimport towline warn
+func hostWarn(text string)
+
+//go:wasmimport towline fail
+func hostFail(text string)
+
+// What the host answers instead of a size.
+const (
+	absent   = -1
+	outside  = -2
+	isFolder = -3
+	isFile   = -4
+)
+
+// ErrOutside is the answer to a path, or a symbolic link, that leads out of the tree.
+var ErrOutside = errors.New("the path, or a symbolic link in it, leads out of the repository or nowhere")
+
+// ErrIsFolder is the answer to reading a folder.
+var ErrIsFolder = errors.New("is a directory")
+
+// ErrIsFile is the answer to listing a file.
+var ErrIsFile = errors.New("is not a directory")
+
+func failure(op, name string, code int64) error {
+	cause := error(fs.ErrNotExist)
+	switch code {
+	case outside:
+		cause = ErrOutside
+	case isFolder:
+		cause = ErrIsFolder
+	case isFile:
+		cause = ErrIsFile
+	}
+	return &fs.PathError{Op: op, Path: name, Err: cause}
+}
+
+func take(size uint32) []byte {
+	if size == 0 {
+		return []byte{}
+	}
+	answer := make([]byte, size)
+	hostTake(unsafe.Pointer(&answer[0]), size)
+	return answer
+}
+
+// Info is what is at a path.
+type Info struct {
+	// IsFolder tells a folder from a file.
+	IsFolder bool
+	// Path has all symbolic links resolved.
+	Path string
+}
+
+// Stat says what is at an absolute path; symbolic links are followed.
+func Stat(name string) (Info, error) {
+	code := hostStat(name)
+	if code < 0 {
+		return Info{}, failure("stat", name, code)
+	}
+	return Info{IsFolder: code&1 == 1, Path: string(take(uint32(code >> 1)))}, nil
+}
+
+// Read returns the content of a file.
+func Read(name string) ([]byte, error) {
+	size := hostRead(name)
+	if size < 0 {
+		return nil, failure("open", name, size)
+	}
+	return take(uint32(size)), nil
+}
+
+// Entry is a name in a folder.
+type Entry struct {
+	Name     string
+	IsFolder bool
+}
+
+// List returns what is in a folder, sorted by name.
+func List(name string) ([]Entry, error) {
+	size := hostList(name)
+	if size < 0 {
+		return nil, failure("open", name, size)
+	}
+	text := string(take(uint32(size)))
+	var entries []Entry
+	for text != "" {
+		var line string
+		line, text, _ = strings.Cut(text, "\x00")
+		trimmed := strings.TrimSuffix(line, "/")
+		entries = append(entries, Entry{Name: trimmed, IsFolder: trimmed != line})
+	}
+	return entries, nil
+}
+
+// Lookup asks for an object of the cluster. The answer is nil where the host has none.
+func Lookup(query any) (map[string]any, error) {
+	text, err := json.Marshal(query)
+	if err != nil {
+		return nil, err
+	}
+	size := hostLookup(string(text))
+	if size <= 0 {
+		return nil, nil
+	}
+	var answer map[string]any
+	err = json.Unmarshal(take(uint32(size)), &answer)
+	return answer, err
+}
+
+// Emit hands one document to the host.
+func Emit(meta any, body []byte) error {
+	text, err := json.Marshal(meta)
+	if err != nil {
+		return err
+	}
+	hostEmit(string(text), unsafe.Pointer(unsafe.SliceData(body)), uint32(len(body)))
+	return nil
+}
+
+// Warn tells the host of something that a person should know although the render succeeds.
+func Warn(text string) { hostWarn(Relative(text)) }
+
+// Abs is the absolute path of a path from the root of the tree.
+func Abs(name string) string { return path.Join(Root, name) }
+
+// Relative takes the place of the tree out of a text for people.
+func Relative(text string) string {
+	text = strings.ReplaceAll(text, Root+"/", "")
+	return strings.ReplaceAll(text, Root, ".")
+}
+
+// Limits is what every request has, beside what the renderer itself wants to know.
+type Limits struct {
+	// Memory in bytes: what the garbage collector should stay below.
+	Memory int64 `json:"memory"`
+}
+
+// Serve runs one render: it reads the request into `request` and reports the error of `render`.
+func Serve(request any, render func() error) {
+	text := take(hostRequest())
+	var limits struct {
+		Limits Limits `json:"limits"`
+	}
+	err := json.Unmarshal(text, &limits)
+	if err == nil {
+		err = json.Unmarshal(text, request)
+	}
+	if err != nil {
+		hostFail("the request: " + err.Error())
+		return
+	}
+	if limits.Limits.Memory > 0 {
+		debug.SetMemoryLimit(limits.Limits.Memory)
+	}
+	// Most renders end before the first collection; those that grow are held by the memory limit.
+	debug.SetGCPercent(400)
+	if err := render(); err != nil {
+		hostFail(Relative(err.Error()))
+	}
+}

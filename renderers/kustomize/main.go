@@ -1,0 +1,181 @@
+// Renders a kustomization with upstream's own library, for towline's sandbox.
+package main
+
+import (
+	"fmt"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/kustomize/api/konfig"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"towline.dev/renderers/guest"
+)
+
+// request is what the host asks for.
+type request struct {
+	// Path of the folder with the kustomization, from the repository's root.
+	Path string `json:"path"`
+	// Kustomization takes the place of the one in the folder, which need not have one.
+	Kustomization string `json:"kustomization"`
+	// Overrides are applied on top, as Flux applies its spec.
+	Overrides overrides `json:"overrides"`
+	// Provenance asks for the file that each object comes from.
+	Provenance bool `json:"provenance"`
+}
+
+// document is what the host is told of each object.
+type document struct {
+	// File that the object was read from, or the kustomization whose generator made it.
+	File string `json:"file,omitempty"`
+	// Generated is the kind of generator that made it.
+	Generated string `json:"generated,omitempty"`
+}
+
+// The state that a snapshot is taken of: kustomize parses its schema of all kinds on first use, which
+// takes longer than most renders.
+func init() {
+	memory := filesys.MakeFsInMemory()
+	for name, content := range warmUp {
+		if err := memory.WriteFile(name, []byte(content)); err != nil {
+			panic(err)
+		}
+	}
+	if _, err := build(memory, "/overlay"); err != nil {
+		panic(err)
+	}
+	runtime.GC()
+}
+
+func main() {}
+
+//go:wasmexport render
+func render() {
+	var r request
+	guest.Serve(&r, func() error { return r.render() })
+}
+
+func (r *request) render() error {
+	tree := &files{own: map[string][]byte{}, check: refuse}
+	plan, err := r.plan(tree)
+	if err != nil {
+		return err
+	}
+	if plan.name != "" {
+		tree.own[plan.name] = plan.content
+	}
+	objects, err := build(tree, guest.Abs(r.Path))
+	if err != nil {
+		return explain(err, tree)
+	}
+	return emit(objects, r.Path, plan.strip)
+}
+
+func build(tree filesys.FileSystem, folder string) (resmap.ResMap, error) {
+	options := &krusty.Options{
+		Reorder: krusty.ReorderOptionNone,
+		// The host lets nobody out of the repository.
+		LoadRestrictions: types.LoadRestrictionsNone,
+		PluginConfig:     types.DisabledPluginConfig(),
+	}
+	return krusty.MakeKustomizer(options).Run(tree, folder)
+}
+
+// explain prefers the reason that kustomize's own text hides behind its attempts.
+func explain(err error, tree *files) error {
+	switch {
+	case tree.stopped != nil:
+		return tree.stopped
+	case tree.refused != nil:
+		return fmt.Errorf("%w: a kustomization may use every file of its repository, and none outside", tree.refused)
+	}
+	return err
+}
+
+func emit(objects resmap.ResMap, folder string, strip bool) error {
+	for _, object := range objects.Resources() {
+		var about document
+		origin, err := object.GetOrigin()
+		if err != nil {
+			return err
+		}
+		if origin != nil {
+			about.File = path.Join(folder, origin.Path)
+			if origin.ConfiguredIn != "" {
+				about.File = path.Join(folder, origin.ConfiguredIn)
+				about.Generated = origin.ConfiguredBy.Kind
+			}
+		}
+		if strip {
+			if err := object.SetOrigin(nil); err != nil {
+				return err
+			}
+		}
+		body, err := object.AsYAML()
+		if err != nil {
+			return err
+		}
+		if err := guest.Emit(about, body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isKustomization(name string) bool {
+	return slices.Contains(konfig.RecognizedKustomizationFileNames(), path.Base(name))
+}
+
+// refuse finds what a renderer has no means for before kustomize tries it.
+func refuse(name string, content []byte) error {
+	var k types.Kustomization
+	if err := k.Unmarshal(content); err != nil {
+		return nil // kustomize says it with line and field
+	}
+	k.FixKustomization()
+	name = guest.Relative(name)
+	if len(k.HelmCharts) > 0 {
+		return fmt.Errorf("%s: helmCharts is not supported: give the chart a Sync of its own", name)
+	}
+	for _, reference := range references(&k) {
+		if isRemote(reference) {
+			return fmt.Errorf("%s: %q is not in the repository, and a renderer has no network: "+
+				"copy it into the repository and name its path here", name, reference)
+		}
+	}
+	return nil
+}
+
+// references are all paths of a kustomization that kustomize would also fetch.
+func references(k *types.Kustomization) []string {
+	all := slices.Concat(
+		k.Resources, k.Components, k.Crds, k.Configurations, k.Generators, k.Transformers, k.Validators,
+	)
+	for _, patch := range k.Patches {
+		all = append(all, patch.Path)
+	}
+	for _, replacement := range k.Replacements {
+		all = append(all, replacement.Path)
+	}
+	return append(all, k.OpenAPI["path"])
+}
+
+// isRemote says what kustomize would clone or download.
+func isRemote(reference string) bool {
+	if strings.Contains(reference, "\n") {
+		return false // written in place
+	}
+	lower := strings.TrimPrefix(strings.ToLower(reference), "git::")
+	for _, prefix := range []string{"http://", "https://", "ssh://", "file://", "github.com/", "github.com:"} {
+		if strings.HasPrefix(lower, prefix) {
+			return true
+		}
+	}
+	user, rest, found := strings.Cut(lower, "@")
+	return found && !strings.Contains(user, "/") && strings.Contains(rest, ":")
+}

@@ -1,0 +1,221 @@
+//! What a Sync says of rendering: kustomize, Helm, variables and encrypted files. Names and meanings are
+//! Flux's where Flux has the thing.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::secret_ref::SecretRef;
+
+/// Changes by kustomize, on top of what is in the path. A path without a kustomization is taken as one with
+/// all its manifests.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Kustomize {
+    /// What comes before the name of every object.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 200))]
+    pub name_prefix: String,
+    /// What comes after the name of every object.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 200))]
+    pub name_suffix: String,
+    /// Patches, applied after those of the kustomization.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub patches: Vec<Patch>,
+    /// Components, as paths relative to `path`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub components: Vec<String>,
+    /// Leave out components that are not in the repository.
+    pub ignore_missing_components: bool,
+    /// Other names, tags or digests for images.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub images: Vec<Image>,
+}
+
+/// A patch.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Patch {
+    /// A strategic merge patch or a JSON patch (RFC 6902), as YAML.
+    #[schemars(length(min = 1, max = 65536))]
+    pub patch: String,
+    /// Which objects it changes. A strategic merge patch may name its object itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<PatchTarget>,
+}
+
+/// Which objects a patch changes. Names are regular expressions.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PatchTarget {
+    /// The API group.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// The API version.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// The kind.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// The name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The namespace.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// A selector of annotations.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub annotation_selector: String,
+    /// A selector of labels.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub label_selector: String,
+}
+
+/// Another name, tag or digest for an image.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// The image's name as manifests have it, without tag.
+    #[schemars(length(min = 1, max = 512))]
+    pub name: String,
+    /// The name in its place.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub new_name: String,
+    /// The tag in its place.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub new_tag: String,
+    /// The digest in its place; it wins over a tag.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub digest: String,
+}
+
+/// How a chart is rendered, where `path` is the folder of one.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Helm {
+    /// The name of the release; by default the Sync's name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 53))]
+    pub release_name: String,
+    /// Value files, as paths relative to the chart's folder. Later ones win.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub values_files: Vec<String>,
+    /// Values in ConfigMaps and Secrets, which win over those of files. Later ones win.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub values_from: Vec<ValuesFrom>,
+    /// Values in place, which win over all others.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schemars(schema_with = "any_object")]
+    pub values: Map<String, Value>,
+}
+
+/// Values of a chart in a ConfigMap or Secret of the Sync's namespace.
+#[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ValuesFrom {
+    /// Which of the two.
+    pub kind: KeeperKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key whose value is the YAML of the values.
+    #[serde(default = "values_key")]
+    pub values_key: String,
+    /// Whether it may be absent.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+fn values_key() -> String {
+    "values.yaml".to_owned()
+}
+
+fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": true
+    })
+}
+
+/// What keeps values.
+#[derive(JsonSchema, Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub enum KeeperKind {
+    /// A ConfigMap.
+    ConfigMap,
+    /// A Secret.
+    Secret,
+}
+
+/// Variables in manifests: `${cluster}`, `${replicas:=2}`, and `$${literal}` for what is none. An object with
+/// the annotation `towline.dev/substitute: disabled` stays as it is.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Substitute {
+    /// Variables in place, which win over those of `from`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub values: BTreeMap<String, String>,
+    /// ConfigMaps and Secrets of the Sync's namespace whose keys are variables. Later ones win.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub from: Vec<SubstituteFrom>,
+    /// Refuse a variable that has neither a value nor a default. Otherwise it is an empty text.
+    pub strict: bool,
+}
+
+/// A ConfigMap or Secret of the Sync's namespace whose keys are variables.
+#[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SubstituteFrom {
+    /// Which of the two.
+    pub kind: KeeperKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Whether it may be absent.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// How encrypted files are read.
+#[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Decryption {
+    /// What encrypted the files. Only SOPS is known.
+    #[serde(default)]
+    pub provider: DecryptionProvider,
+    /// The Secret with the keys, in the same namespace: age keys in entries that end in `.agekey`, OpenPGP
+    /// keys in entries that end in `.asc`.
+    pub secret_ref: SecretRef,
+}
+
+/// What encrypted the files.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum DecryptionProvider {
+    /// SOPS.
+    #[default]
+    Sops,
+}
+
+/// Labels and annotations of every object.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CommonMetadata {
+    /// Labels of every object.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(length(max = 100))]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of every object.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(length(max = 100))]
+    pub annotations: BTreeMap<String, String>,
+}

@@ -1,0 +1,49 @@
+//! Files that are encrypted in Git with [SOPS](https://getsops.io): YAML, JSON, dotenv, INI and whole
+//! files, with age and OpenPGP keys. Pure: keys come as values, and what is decrypted stays in memory.
+//!
+//! The format is that of SOPS 3: each value is sealed by AES-GCM with its path as additional data, and a
+//! checksum over all values, the readable ones too, is sealed beside them. It is always compared: a value
+//! that somebody changed, moved or took out without the key is an error.
+
+mod file;
+mod keys;
+mod metadata;
+mod sealed;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+pub use self::file::{Format, decrypt, is_encrypted};
+pub use self::keys::{Keys, KeysError};
+
+/// Why a file cannot be decrypted. It quotes no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecryptError {
+    /// Its metadata is incomplete or cannot be read.
+    #[error("its sops metadata cannot be read: {0}")]
+    Metadata(&'static str),
+    /// It is no YAML, JSON, dotenv or INI.
+    #[error("it cannot be read as {0}")]
+    Syntax(Format),
+    /// Keys are needed and none is given.
+    #[error("it is encrypted, and spec.decryption names no Secret with keys")]
+    NoKeys,
+    /// None of the keys opens it.
+    #[error("none of the keys in the Secret opens it: it is encrypted for {0}")]
+    NoKeyFits(String),
+    /// Only a service of a cloud or Vault could open it.
+    #[error("it is encrypted for {0}, which towline cannot use; add an age or OpenPGP key to it")]
+    Unsupported(String),
+    /// It needs parts of a key from several groups.
+    #[error("it is encrypted for several key groups (Shamir), which towline cannot use")]
+    KeyGroups,
+    /// A value does not open with the key.
+    #[error("{0}: the value does not open: it was changed or moved without the key")]
+    Value(String),
+    /// The checksum is another one.
+    #[error(
+        "its checksum (mac) does not match: a value was changed without the key; edit it with sops"
+    )]
+    Checksum,
+}

@@ -1,0 +1,219 @@
+//! What renderers make of the folders of a path.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::form::{Form, Selected};
+use super::{DesiredError, Inputs};
+use crate::content::{ReadError, Tree};
+use crate::intent::{Overrides, RenderIntent};
+use crate::render::wasm::{Chart, Kustomization, Output, Release, Renderers, Values};
+use crate::render::{Text, TextId};
+
+/// What renderers made for one path, and what identifies it.
+#[derive(Debug, Default)]
+pub(super) struct Rendered {
+    outputs: Vec<Arc<Output>>,
+    /// Where the documents are: output and position.
+    places: HashMap<TextId, (u32, u32)>,
+}
+
+impl Rendered {
+    /// Whether the outputs hold in `tree` as well.
+    pub(super) fn holds_in(&self, tree: &dyn Tree) -> Result<bool, ReadError> {
+        for output in &self.outputs {
+            if !output.reads.unchanged_in(tree)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.outputs.is_empty()
+    }
+
+    /// A document; none that is not from here.
+    pub(super) fn text(&self, id: TextId) -> Option<Vec<u8>> {
+        let (output, position) = *self.places.get(&id)?;
+        let output = self.outputs.get(output as usize)?;
+        Some(output.documents.get(position as usize)?.text())
+    }
+
+    /// Takes an output, and says which of its documents are manifests.
+    fn add(&mut self, output: Arc<Output>, fallback: &str, texts: &mut Vec<Text>) {
+        let place = u32::try_from(self.outputs.len()).unwrap_or(u32::MAX);
+        for (position, document) in (0..).zip(&output.documents) {
+            if !matches!(document.about.kind.as_str(), "" | "manifest" | "crd") {
+                continue;
+            }
+            let file = match document.about.file.as_str() {
+                "" => fallback,
+                file => file,
+            };
+            self.places.insert(document.id, (place, position));
+            texts.push(Text {
+                id: document.id,
+                file: file.into(),
+            });
+        }
+        self.outputs.push(output);
+    }
+
+    /// Warnings of the renderers.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = &str> {
+        let outputs = self.outputs.iter();
+        outputs.flat_map(|output| output.warnings.iter().map(String::as_str))
+    }
+}
+
+/// Renders what is not plain at a path. Returns the documents, which come before those of plain files.
+pub(super) fn render(
+    tree: &Arc<dyn Tree>,
+    intent: &RenderIntent,
+    inputs: &Inputs,
+    form: Form,
+    selected: &mut Selected,
+    renderers: &Renderers,
+) -> Result<(Rendered, Vec<Text>), DesiredError> {
+    let mut rendered = Rendered::default();
+    let mut texts = Vec::new();
+    match form {
+        Form::Chart => {
+            let output = chart(tree, intent, inputs, renderers)?;
+            rendered.add(output, &intent.path, &mut texts);
+        }
+        Form::Kustomization => {
+            let overrides = intent.kustomize.clone().unwrap_or_default();
+            let request = kustomization(&intent.path, overrides, String::new());
+            let output = renderers.kustomize(tree, &request, inputs.identity())?;
+            rendered.add(output, &intent.path, &mut texts);
+        }
+        Form::Manifests => {
+            if let Some(overrides) = &intent.kustomize {
+                let file = generated(intent, selected);
+                let request = kustomization(&intent.path, overrides.clone(), file);
+                let output = renderers.kustomize(tree, &request, inputs.identity())?;
+                rendered.add(output, &intent.path, &mut texts);
+                selected.files.clear();
+                return Ok((rendered, texts));
+            }
+            for folder in &selected.kustomizations {
+                let request = kustomization(folder, Overrides::default(), String::new());
+                let output = renderers.kustomize(tree, &request, inputs.identity())?;
+                rendered.add(output, folder, &mut texts);
+            }
+        }
+    }
+    Ok((rendered, texts))
+}
+
+fn kustomization(path: &str, overrides: Overrides, kustomization: String) -> Kustomization {
+    Kustomization {
+        path: path.to_owned(),
+        kustomization,
+        overrides,
+        provenance: true,
+    }
+}
+
+/// The kustomization of a path that has none, as Flux generates it: every manifest is a resource, and so is
+/// every folder with a kustomization of its own.
+fn generated(intent: &RenderIntent, selected: &Selected) -> String {
+    let below = |path: &str| {
+        let rest = path.strip_prefix(&intent.path).unwrap_or(path);
+        rest.trim_start_matches('/').to_owned()
+    };
+    let files = selected.files.iter().map(|file| below(&file.path));
+    let folders = selected.kustomizations.iter().map(|folder| below(folder));
+    let mut resources: Vec<String> = files.chain(folders).collect();
+    resources.sort_unstable();
+    // JSON is YAML, and needs no rules about quotes.
+    serde_json::json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": resources,
+    })
+    .to_string()
+}
+
+fn chart(
+    tree: &Arc<dyn Tree>,
+    intent: &RenderIntent,
+    inputs: &Inputs,
+    renderers: &Renderers,
+) -> Result<Arc<Output>, DesiredError> {
+    let helm = &intent.helm;
+    let join = |file: &String| match intent.path.as_str() {
+        "" => file.clone(),
+        path => format!("{path}/{file}"),
+    };
+    let files = helm.values_files.iter().map(|file| Values {
+        file: join(file),
+        ..Values::default()
+    });
+    let given = inputs.values.iter().map(|(name, text)| Values {
+        name: name.clone(),
+        text: text.clone(),
+        ..Values::default()
+    });
+    let in_place = (!helm.values.is_empty()).then(|| Values {
+        name: "spec.helm.values".to_owned(),
+        text: helm.values.clone(),
+        ..Values::default()
+    });
+    let request = Chart {
+        path: intent.path.clone(),
+        release: Release {
+            name: helm.release_name.clone(),
+            namespace: helm.release_namespace.clone(),
+            revision: 1,
+            is_upgrade: false,
+        },
+        values: files.chain(given).chain(in_place).collect(),
+        kube_version: inputs.kube_version.clone(),
+        api_versions: inputs.api_versions.clone(),
+        ..Chart::default()
+    };
+    let output = renderers.helm(tree, &request, inputs.identity())?;
+    refuse_hooks(&output)?;
+    refuse_random(&output, tree, &request, renderers)?;
+    Ok(output)
+}
+
+/// Tests of a chart are run by `helm test` alone, so they are left out. Every other hook would have to run
+/// at its time, which towline does not do: the chart is refused, and not applied by half.
+fn refuse_hooks(output: &Output) -> Result<(), DesiredError> {
+    for document in &output.documents {
+        let Some(hook) = &document.about.hook else {
+            continue;
+        };
+        let is_test = |event: &String| event.starts_with("test");
+        if let Some(event) = hook.events.iter().find(|event| !is_test(event)) {
+            return Err(DesiredError::Hook {
+                template: document.about.file.clone(),
+                event: event.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A template that draws random numbers would make other objects at each render: they would never be in
+/// sync, and passwords would change without anybody asking for it.
+fn refuse_random(
+    output: &Output,
+    tree: &Arc<dyn Tree>,
+    request: &Chart,
+    renderers: &Renderers,
+) -> Result<(), DesiredError> {
+    let again = renderers.helm_again(tree, request)?;
+    let mut pairs = output.documents.iter().zip(&again.documents);
+    let differs = pairs.find(|(one, other)| one.text() != other.body);
+    match differs {
+        Some((document, _)) => Err(DesiredError::Random {
+            template: document.about.file.clone(),
+        }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,37 @@
+//! What the objects of a Sync are made of.
+
+use std::collections::BTreeMap;
+
+use super::Overrides;
+
+/// What the objects of a Sync are made of, beside the revision and what the cluster gives to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RenderIntent {
+    /// The folder or file, relative to the root of the tree; empty for all of it.
+    pub path: String,
+    /// Which files below the path are left out, in the syntax of gitignore.
+    pub ignore: String,
+    /// The namespace of every namespaced object, whatever its manifest says.
+    pub target_namespace: Option<String>,
+    /// Changes by kustomize, also where the path holds plain manifests.
+    pub kustomize: Option<Overrides>,
+    /// How a chart is rendered, where the path holds one.
+    pub helm: HelmIntent,
+    /// Labels of every object.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of every object.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// How a chart is rendered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HelmIntent {
+    /// `.Release.Name`.
+    pub release_name: String,
+    /// `.Release.Namespace`.
+    pub release_namespace: String,
+    /// Value files, relative to the chart's folder. Later ones win.
+    pub values_files: Vec<String>,
+    /// Values in place, as YAML; they win over all others.
+    pub values: String,
+}

@@ -1,0 +1,150 @@
+//! What runs modules: one a process.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use wasmtime::{InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::host::MAX_FUNCTIONS;
+use super::settings::settings;
+
+/// How often the clock that stops renders ticks. It stands still while nothing renders.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+
+/// How large an engine is.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineSettings {
+    /// How many renders run at once: one for each core.
+    pub slots: u32,
+    /// The most memory that any render may ask for, in bytes.
+    pub max_memory: usize,
+    /// Memory that a slot keeps between renders, in bytes: cleared, not given back.
+    pub keep_resident: usize,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            slots: u32::try_from(cores).unwrap_or(1),
+            max_memory: 1 << 30,
+            keep_resident: 0,
+        }
+    }
+}
+
+/// Runs modules, a bounded number at once. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: wasmtime::Engine,
+    slots: Mutex<Slots>,
+    /// Woken when a slot is free, and when a render begins.
+    changed: Condvar,
+}
+
+struct Slots {
+    all: u32,
+    free: u32,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Reserves address space for all slots, and no memory.
+    ///
+    /// # Errors
+    /// Where the machine has not that much address space, in wasmtime's words.
+    pub fn new(size: EngineSettings) -> Result<Self, String> {
+        let mut pool = PoolingAllocationConfig::default();
+        pool.total_core_instances(size.slots)
+            .total_memories(size.slots)
+            .total_tables(size.slots)
+            .table_elements(MAX_FUNCTIONS)
+            .max_memory_size(size.max_memory)
+            .linear_memory_keep_resident(size.keep_resident)
+            .table_keep_resident(1 << 20);
+        let mut config = settings();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let engine = wasmtime::Engine::new(&config).map_err(|error| format!("{error:#}"))?;
+        let inner = Arc::new(Inner {
+            engine,
+            slots: Mutex::new(Slots {
+                all: size.slots,
+                free: size.slots,
+            }),
+            changed: Condvar::new(),
+        });
+        let ticking = Arc::downgrade(&inner);
+        thread::Builder::new()
+            .name("renderer-clock".to_owned())
+            .spawn(move || tick(&ticking))
+            .map_err(|error| error.to_string())?;
+        Ok(Self { inner })
+    }
+
+    pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.inner.engine
+    }
+
+    /// Waits for a free slot, which is taken until the answer is dropped.
+    pub(super) fn slot(&self) -> Slot<'_> {
+        let mut slots = self.inner.slots();
+        while slots.free == 0 {
+            slots = wait(&self.inner.changed, slots);
+        }
+        slots.free -= 1;
+        self.inner.changed.notify_all();
+        Slot(&self.inner)
+    }
+}
+
+impl Inner {
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wait<'a>(changed: &Condvar, slots: MutexGuard<'a, Slots>) -> MutexGuard<'a, Slots> {
+    changed.wait(slots).unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A place for one render.
+pub(super) struct Slot<'a>(&'a Inner);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.slots().free += 1;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Ticks while anything renders, and ends with the engine.
+fn tick(engine: &Weak<Inner>) {
+    while let Some(inner) = engine.upgrade() {
+        let slots = inner.slots();
+        if slots.free == slots.all {
+            // Not for ever: the engine may be dropped meanwhile.
+            let patience = Duration::from_secs(60);
+            drop(
+                inner
+                    .changed
+                    .wait_timeout(slots, patience)
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+            continue;
+        }
+        drop(slots);
+        inner.engine.increment_epoch();
+        drop(inner);
+        thread::sleep(TICK);
+    }
+}

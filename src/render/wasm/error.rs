@@ -1,0 +1,75 @@
+//! Why a render failed.
+
+use thiserror::Error;
+
+use crate::content::ReadError;
+
+/// Why a render failed. Each names the renderer, and what helps where that is not plain.
+#[derive(Clone, Debug, Error)]
+pub enum RenderFailure {
+    /// This installation has no renderers, or not those that it was built with.
+    #[error("renderers are not available: {0}")]
+    Missing(String),
+    /// The renderer itself says what is wrong with the files.
+    #[error("{renderer}: {message}")]
+    Refused {
+        /// Which renderer.
+        renderer: String,
+        /// Upstream's words, without credentials.
+        message: String,
+    },
+    /// The files cannot be read.
+    #[error("{renderer}: {path} cannot be read")]
+    Read {
+        /// Which renderer.
+        renderer: String,
+        /// What it asked for.
+        path: String,
+        /// Why.
+        source: ReadError,
+    },
+    /// It wants more memory than it may have.
+    #[error(
+        "{renderer} needs more than {limit_mib} MiB of memory: split the path into several Syncs, or raise the limit for renderers"
+    )]
+    OutOfMemory {
+        /// Which renderer.
+        renderer: String,
+        /// What it may have.
+        limit_mib: usize,
+    },
+    /// It takes longer than it may.
+    #[error(
+        "{renderer} did not end within {seconds} seconds: look for a template that loops, or split the path into several Syncs"
+    )]
+    OutOfTime {
+        /// Which renderer.
+        renderer: String,
+        /// How long it may take.
+        seconds: u64,
+    },
+    /// It calls itself too deep.
+    #[error("{renderer} ran out of stack: look for a template that includes itself")]
+    OutOfStack {
+        /// Which renderer.
+        renderer: String,
+    },
+    /// It makes, or reads, more than it may.
+    #[error("{renderer} {what} more than {limit}: split the path into several Syncs")]
+    TooMuch {
+        /// Which renderer.
+        renderer: String,
+        /// What it does: "writes", "reads".
+        what: &'static str,
+        /// The limit with its unit.
+        limit: String,
+    },
+    /// It ended in a way that it should not: a fault of the renderer.
+    #[error("{renderer} crashed: {reason}")]
+    Crashed {
+        /// Which renderer.
+        renderer: String,
+        /// The first lines of what it wrote, or wasmtime's words.
+        reason: String,
+    },
+}

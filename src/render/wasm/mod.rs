@@ -1,0 +1,329 @@
+//! Runs renderers: upstream's own programs, compiled to WebAssembly, in a sandbox.
+//!
+//! A renderer sees the files of one tree and nothing else. Every render gets a fresh instance, made from a
+//! snapshot that was taken after Go's start; nothing is left of it. Time, memory, input and output are
+//! bounded. What a renderer looked at is recorded: that is the key of what it made.
+//!
+//! This is the only room that names wasmtime. Unlike the rest of `render` it is not pure: it starts
+//! threads and maps files.
+
+mod engine;
+mod error;
+mod host;
+mod imports;
+mod map;
+mod memory;
+mod module;
+mod process;
+mod reads;
+mod renderers;
+mod request;
+mod settings;
+mod wasi;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wasmtime::{Store, Trap};
+
+pub use engine::{Engine, EngineSettings};
+pub use error::RenderFailure;
+pub use host::{About, Hook};
+pub use module::{Module, ModuleError};
+pub use reads::Reads;
+pub use renderers::{Kept, Output, Renderers, RenderersError};
+pub use request::{Chart, Kustomization, Release, Values};
+
+use crate::content::Tree;
+use crate::text::{redact, shorten};
+use host::{Host, Stop};
+use process::Process;
+
+/// The longest error text of a renderer that is kept, in bytes.
+const MAX_MESSAGE: usize = 4 << 10;
+
+/// What one render may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Memory in bytes, the module's own 30 MiB included.
+    pub memory: usize,
+    /// By the wall's clock.
+    pub time: Duration,
+    /// Bytes of all files together.
+    pub input: u64,
+    /// Bytes of all documents together.
+    pub output: usize,
+    /// Documents.
+    pub documents: usize,
+    /// Paths that it asks for.
+    pub looks: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 384 << 20,
+            time: Duration::from_secs(30),
+            input: 128 << 20,
+            output: 64 << 20,
+            documents: 20_000,
+            looks: 100_000,
+        }
+    }
+}
+
+/// An object of the cluster that a chart asks for by `lookup`. An empty `name` asks for a list.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LookupQuery {
+    /// `v1`, `apps/v1`.
+    pub api_version: String,
+    /// The kind.
+    pub kind: String,
+    /// Empty for all, and for kinds without namespaces.
+    #[serde(default)]
+    pub namespace: String,
+    /// Empty for a list.
+    #[serde(default)]
+    pub name: String,
+    /// The templates that have a `lookup` in them: one of these asked.
+    #[serde(default)]
+    pub templates: Vec<String>,
+}
+
+/// Answers `lookup`.
+pub trait Lookup: Send + Sync {
+    /// The object or the list; `None` where there is none, or it may not be read.
+    fn find(&self, query: &LookupQuery) -> Option<serde_json::Value>;
+}
+
+/// What is rendered, and within what.
+#[derive(Clone)]
+pub struct Job<'a> {
+    /// The renderer.
+    pub module: &'a Module,
+    /// The files.
+    pub tree: Arc<dyn Tree>,
+    /// What it may take.
+    pub limits: Limits,
+    /// All random bytes come from this.
+    pub seed: [u8; 32],
+    /// The time that it sees, in seconds since 1970.
+    pub now: u64,
+    /// Answers `lookup`; without it every answer is empty.
+    pub lookup: Option<Arc<dyn Lookup>>,
+}
+
+impl<'a> Job<'a> {
+    /// A render within the usual limits, without `lookup`.
+    #[must_use]
+    pub fn new(module: &'a Module, tree: Arc<dyn Tree>) -> Self {
+        Self {
+            module,
+            tree,
+            limits: Limits::default(),
+            seed: [0; 32],
+            now: 0,
+            lookup: None,
+        }
+    }
+}
+
+/// One document that a renderer made.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Document {
+    /// What the renderer says of it.
+    pub about: About,
+    /// YAML, or text of notes.
+    pub body: Vec<u8>,
+}
+
+/// Without the body, which may hold a secret.
+impl std::fmt::Debug for Document {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Document").field(&self.about).finish()
+    }
+}
+
+/// What a render made.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// In the renderer's order.
+    pub documents: Vec<Document>,
+    /// What it looked at.
+    pub reads: Reads,
+    /// What it asked the cluster for, each once.
+    pub lookups: Vec<LookupQuery>,
+    /// What a person should know although it succeeded.
+    pub warnings: Vec<String>,
+    /// Equal keys are equal documents: the module, the request and all that it looked at, but for what
+    /// `lookup` answered.
+    pub key: [u8; 32],
+}
+
+/// What a failed render looked at: a change of any of it may mend the failure.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// Why.
+    pub failure: RenderFailure,
+    /// What it looked at until then.
+    pub reads: Reads,
+}
+
+#[derive(Serialize)]
+struct Envelope<'r, R> {
+    limits: GuestLimits,
+    #[serde(flatten)]
+    request: &'r R,
+}
+
+#[derive(Serialize)]
+struct GuestLimits {
+    memory: usize,
+}
+
+/// The stack of a thread that runs a module: the module's own, and room for the host's calls.
+const THREAD_STACK: usize = 4 * settings::STACK;
+
+impl Engine {
+    /// Renders. Blocks until a slot is free, and while it renders.
+    ///
+    /// `request` is what the module understands: [`Kustomization`], [`Chart`], or what a module of one's
+    /// own documents.
+    ///
+    /// # Errors
+    /// [`RenderFailure`], with what was looked at until then.
+    pub fn render<R: Serialize>(
+        &self,
+        job: &Job<'_>,
+        request: &R,
+    ) -> Result<Rendered, Box<Failed>> {
+        let crashed = |reason: String| {
+            Box::new(Failed {
+                failure: RenderFailure::Crashed {
+                    renderer: job.module.name().to_owned(),
+                    reason,
+                },
+                reads: Reads::default(),
+            })
+        };
+        let limits = GuestLimits {
+            // The rest is for what the collector has not got to yet.
+            memory: job.limits.memory / 100 * 85,
+        };
+        let envelope = Envelope { limits, request };
+        let request = serde_json::to_vec(&envelope).map_err(|error| crashed(error.to_string()))?;
+        let _slot = self.slot();
+        thread::scope(|scope| {
+            thread::Builder::new()
+                .name("renderer".to_owned())
+                .stack_size(THREAD_STACK)
+                .spawn_scoped(scope, || self.run(job, &request))
+                .map_err(|error| crashed(error.to_string()))?
+                .join()
+                .unwrap_or_else(|_| Err(crashed("the host panicked".to_owned())))
+        })
+    }
+
+    fn run(&self, job: &Job<'_>, request: &[u8]) -> Result<Rendered, Box<Failed>> {
+        let process = Process::new(job.now.saturating_mul(1_000_000_000), job.seed);
+        let host = Host::new(
+            job.tree.clone(),
+            job.lookup.clone(),
+            request.to_vec(),
+            job.limits,
+            process,
+        );
+        let mut store = Store::new(self.wasmtime(), host);
+        store.limiter(|host| host);
+        let ticks = job.limits.time.as_millis() / engine::TICK.as_millis();
+        store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX).max(1));
+        let ended = job
+            .module
+            .start()
+            .instantiate(&mut store)
+            .and_then(|instance| {
+                let render = instance.get_typed_func::<(), ()>(&mut store, "render")?;
+                render.call(&mut store, ())
+            });
+        let host = store.into_data();
+        if let Some(failure) = failure(job, &host, ended.err()) {
+            let reads = host.reads;
+            return Err(Box::new(Failed { failure, reads }));
+        }
+        let key = host.reads.key(&job.module.digest(), request);
+        Ok(Rendered {
+            documents: host.documents,
+            reads: host.reads,
+            lookups: host.lookups,
+            warnings: host.warnings,
+            key,
+        })
+    }
+}
+
+/// Why a render failed, if it did.
+fn failure(job: &Job<'_>, host: &Host, ended: Option<wasmtime::Error>) -> Option<RenderFailure> {
+    let renderer = job.module.name().to_owned();
+    if let Some(error) = ended {
+        return Some(
+            match (error.downcast_ref::<Stop>(), error.downcast_ref::<Trap>()) {
+                (Some(Stop::Read { path, source }), _) => RenderFailure::Read {
+                    renderer,
+                    path: path.clone(),
+                    source: source.clone(),
+                },
+                (Some(Stop::TooMuch { what, limit }), _) => RenderFailure::TooMuch {
+                    renderer,
+                    what,
+                    limit: limit.clone(),
+                },
+                (_, Some(Trap::Interrupt)) => RenderFailure::OutOfTime {
+                    renderer,
+                    seconds: job.limits.time.as_secs(),
+                },
+                (_, Some(Trap::StackOverflow)) => RenderFailure::OutOfStack { renderer },
+                _ if host.wanted_memory.is_some() => RenderFailure::OutOfMemory {
+                    renderer,
+                    limit_mib: job.limits.memory >> 20,
+                },
+                _ => RenderFailure::Crashed {
+                    renderer,
+                    reason: crash(host, &error),
+                },
+            },
+        );
+    }
+    let message = host.failure.as_ref()?;
+    let message = both_ends(&redact(message));
+    Some(RenderFailure::Refused { renderer, message })
+}
+
+/// A long text without its middle: Go's errors say where at the beginning, and why at the end.
+fn both_ends(text: &str) -> String {
+    if text.len() <= MAX_MESSAGE {
+        return text.to_owned();
+    }
+    let head = shorten(text, MAX_MESSAGE / 2);
+    let from = text.len() - MAX_MESSAGE / 2;
+    let from = (from..text.len()).find(|at| text.is_char_boundary(*at));
+    format!("{head} {}", &text[from.unwrap_or(text.len())..])
+}
+
+/// What is known of a crash: Go writes why before it ends.
+fn crash(host: &Host, error: &wasmtime::Error) -> String {
+    let errors = String::from_utf8_lossy(host.process.errors());
+    let lines: Vec<&str> = errors
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .take(3)
+        .collect();
+    let text = if lines.is_empty() {
+        format!("{error:#}")
+    } else {
+        lines.join(" ")
+    };
+    shorten(&redact(&text), MAX_MESSAGE)
+}

@@ -1,0 +1,250 @@
+//! Kustomizations, good and hostile.
+
+use std::{fs, os::unix::fs::symlink, time::Duration};
+
+use towline::{
+    intent::{Image, Overrides, Patch, Selector},
+    render::wasm::{Job, Kustomization, RenderFailure, Rendered},
+};
+
+use super::{
+    folder::{tree, with},
+    modules::{RENDERERS, render, stream},
+};
+
+const DEPLOYMENT: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+spec:
+  template:
+    spec:
+      containers:
+      - image: web:v1
+        name: web
+";
+
+/// An overlay on a base above the path, with a component, a generator and a patch.
+const OVERLAY: &[(&str, &str)] = &[
+    ("base/kustomization.yaml", "resources: [web.yaml]\n"),
+    ("base/web.yaml", DEPLOYMENT),
+    (
+        "components/label/kustomization.yaml",
+        "apiVersion: kustomize.config.k8s.io/v1alpha1
+kind: Component
+labels: [{pairs: {team: a}}]
+",
+    ),
+    (
+        "apps/prod/kustomization.yaml",
+        "namespace: prod
+resources: [../../base]
+components: [../../components/label]
+configMapGenerator: [{name: settings, files: [settings.ini]}]
+patches: [{path: replicas.yaml}]
+",
+    ),
+    ("apps/prod/settings.ini", "a=b\n"),
+    (
+        "apps/prod/replicas.yaml",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 3}\n",
+    ),
+];
+
+fn at(path: &str) -> Kustomization {
+    Kustomization {
+        path: path.to_owned(),
+        provenance: true,
+        ..Kustomization::default()
+    }
+}
+
+fn build(files: &[(&str, &str)], request: &Kustomization) -> Result<Rendered, String> {
+    let folder = with(files);
+    render(&RENDERERS.kustomize, tree(folder.path()), request)
+        .map_err(|failed| failed.failure.to_string())
+}
+
+#[test]
+fn an_overlay_is_rendered_with_what_it_uses_above_its_path() {
+    let rendered = build(OVERLAY, &at("apps/prod")).unwrap();
+    let text = stream(&rendered);
+    for part in [
+        "replicas: 3",
+        "team: a",
+        "namespace: prod",
+        "settings.ini: |\n    a=b",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(!text.contains("config.kubernetes.io/origin"), "{text}");
+    let files: Vec<_> = rendered
+        .documents
+        .iter()
+        .map(|d| d.about.file.as_str())
+        .collect();
+    assert!(files.contains(&"base/web.yaml"), "{files:?}");
+    assert!(files.contains(&"apps/prod/kustomization.yaml"), "{files:?}");
+    assert_eq!(rendered.warnings, [""; 0]);
+}
+
+#[test]
+fn provenance_changes_nothing_else() {
+    let with = build(OVERLAY, &at("apps/prod")).unwrap();
+    let request = Kustomization {
+        provenance: false,
+        ..at("apps/prod")
+    };
+    let without = build(OVERLAY, &request).unwrap();
+    assert_eq!(stream(&with), stream(&without));
+}
+
+#[test]
+fn overrides_come_on_top_of_the_file() {
+    let request = Kustomization {
+        overrides: Overrides {
+            name_prefix: "x-".to_owned(),
+            images: vec![Image {
+                name: "web".to_owned(),
+                new_tag: "v2".to_owned(),
+                ..Image::default()
+            }],
+            patches: vec![Patch {
+                patch: "- {op: replace, path: /spec/replicas, value: 7}".to_owned(),
+                target: Some(Selector {
+                    kind: "Deployment".to_owned(),
+                    ..Selector::default()
+                }),
+            }],
+            ..Overrides::default()
+        },
+        ..at("apps/prod")
+    };
+    let text = stream(&build(OVERLAY, &request).unwrap());
+    for part in ["name: x-web", "image: web:v2", "replicas: 7"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn a_folder_without_a_kustomization_is_given_one() {
+    let request = Kustomization {
+        kustomization: "resources: [web.yaml, sub]\n".to_owned(),
+        ..at("apps")
+    };
+    let files = [
+        ("apps/web.yaml", DEPLOYMENT),
+        (
+            "apps/sub/kustomization.yaml",
+            "namePrefix: sub-\nresources: [web.yaml]\n",
+        ),
+        ("apps/sub/web.yaml", DEPLOYMENT),
+    ];
+    let text = stream(&build(&files, &request).unwrap());
+    assert!(
+        text.contains("name: web\n") && text.contains("name: sub-web\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_key_is_of_what_was_looked_at() {
+    let folder = with(OVERLAY);
+    let tree = tree(folder.path());
+    let first = render(&RENDERERS.kustomize, tree.clone(), &at("apps/prod")).unwrap();
+    assert!(first.reads.unchanged_in(&*tree).unwrap());
+    // Nobody looks at this one.
+    fs::write(folder.path().join("base/other.yaml"), "x").unwrap();
+    assert!(first.reads.unchanged_in(&*tree).unwrap());
+    let again = render(&RENDERERS.kustomize, tree.clone(), &at("apps/prod")).unwrap();
+    assert_eq!(again.key, first.key);
+    // A file that was looked for and absent, and one that was read.
+    for (name, text) in [
+        ("base/kustomization.yml", "resources: []\n"),
+        ("base/web.yaml", "changed"),
+    ] {
+        let path = folder.path().join(name);
+        let before = fs::read(&path).ok();
+        fs::write(&path, text).unwrap();
+        assert!(!first.reads.unchanged_in(&*tree).unwrap(), "{name}");
+        match before {
+            Some(before) => fs::write(&path, before).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        assert!(first.reads.unchanged_in(&*tree).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn what_is_outside_stays_outside() {
+    for (resource, wanted) in [
+        ("../../../outside.yaml", "outside"),
+        ("/etc/passwd", "outside"),
+        ("../../../repository/base", "cycle"),
+        ("https://user:hunter2@example.org/x.yaml", "no network"),
+        ("github.com/a/b//c?ref=v1", "no network"),
+        ("git@example.org:a/b.git", "no network"),
+    ] {
+        let text = format!("resources: ['{resource}']\n");
+        let error =
+            build(&[("apps/prod/kustomization.yaml", &text)], &at("apps/prod")).unwrap_err();
+        if wanted != "cycle" {
+            assert!(error.contains(wanted), "{resource}: {error}");
+        }
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    let folder = with(&[("apps/kustomization.yaml", "resources: [link.yaml]\n")]);
+    symlink("/etc/passwd", folder.path().join("apps/link.yaml")).unwrap();
+    let failed = render(&RENDERERS.kustomize, tree(folder.path()), &at("apps")).unwrap_err();
+    let error = failed.failure.to_string();
+    assert!(
+        error.contains("apps/link.yaml") && error.contains("out of the repository"),
+        "{error}"
+    );
+}
+
+#[test]
+fn errors_are_upstreams_with_paths_of_the_repository() {
+    for (text, wanted) in [
+        ("resources: [missing.yaml]\n", "apps/prod/missing.yaml"),
+        ("resurces: []\n", "resurces"),
+        ("helmCharts: [{name: x}]\n", "helmCharts"),
+    ] {
+        let error = build(&[("apps/prod/kustomization.yaml", text)], &at("apps/prod")).unwrap_err();
+        assert!(
+            error.contains(wanted) && !error.contains("/repository"),
+            "{error}"
+        );
+    }
+    let error = build(&[("a.yaml", "")], &at("apps/prod")).unwrap_err();
+    assert!(error.contains("apps/prod"), "{error}");
+}
+
+#[test]
+fn a_yaml_bomb_ends_within_its_limits_and_another_render_goes_on() {
+    let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for level in 1..12 {
+        let before = level - 1;
+        bomb += &format!(
+            "a{level}: &a{level} [{}]\n",
+            vec![format!("*a{before}"); 9].join(",")
+        );
+    }
+    let patch = format!("apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\n{bomb}");
+    let mut files = OVERLAY.to_vec();
+    files.push(("apps/prod/bomb.yaml", &patch));
+    let kustomization = "resources: [../../base]\npatches: [{path: bomb.yaml}]\n";
+    files.push(("apps/prod/kustomization.yaml", kustomization));
+    let folder = with(&files);
+    let mut job = Job::new(&RENDERERS.kustomize, tree(folder.path()));
+    job.limits.time = Duration::from_secs(20);
+    let failed = RENDERERS.engine.render(&job, &at("apps/prod")).unwrap_err();
+    eprintln!("{}", failed.failure);
+    assert!(matches!(
+        failed.failure,
+        RenderFailure::Refused { .. }
+            | RenderFailure::OutOfMemory { .. }
+            | RenderFailure::OutOfTime { .. }
+    ));
+    build(OVERLAY, &at("apps/prod")).unwrap();
+}

@@ -1,0 +1,285 @@
+//! Kustomizations, charts, variables and encrypted files on their way to the cluster.
+
+use std::fs;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use serde_json::{Value, json};
+use towline_testing::{in_repository, wait::never};
+
+use crate::world::{PATIENCE, condition, world};
+
+const BASE: &str = "resources: [map.yaml]\n";
+
+fn map(name: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{value: base}}\n")
+}
+
+/// A chart with one template, and values that say what is in it.
+const CHART: [(&str, &str); 3] = [
+    (
+        "chart/Chart.yaml",
+        "apiVersion: v2\nname: shop\nversion: 1.2.3\n",
+    ),
+    ("chart/values.yaml", "greeting: default\nfrom: default\n"),
+    (
+        "chart/templates/map.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-map, namespace: \
+         {{ .Release.Namespace }}}\ndata: {value: {{ .Values.greeting | quote }}, from: \
+         {{ .Values.from | quote }}, kube: {{ .Capabilities.KubeVersion.Version | quote }}}\n",
+    ),
+];
+
+#[tokio::test]
+async fn an_overlay_on_a_base_above_its_path_goes_live_and_changes_with_either() {
+    let case = world().await.case("overlay").await;
+    let map = map("shop");
+    let overlay = "resources: [../../base]\nnameSuffix: -prod\npatches:\n- patch: |-\n    apiVersion: v1\n    kind: ConfigMap\n    metadata: {name: shop}\n    data: {patched: \"one\"}\n";
+    let first = case.repo.commit(
+        &[
+            ("base/kustomization.yaml", Some(BASE)),
+            ("base/map.yaml", Some(&map)),
+            ("apps/prod/kustomization.yaml", Some(overlay)),
+            ("apps/unused.yaml", Some("not a manifest")),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    let spec = json!({"path": "apps/prod", "targetNamespace": case.namespace});
+    case.sync("all", spec).await;
+    case.synced("all", &first).await;
+    case.has("shop-prod", "value", Some("base")).await;
+    case.has("shop-prod", "patched", Some("one")).await;
+
+    // The base is outside of the path.
+    let changed = map.replace("base", "changed");
+    let second = case
+        .push(&[("base/map.yaml", Some(&changed))], "base")
+        .await;
+    let sync = case.synced("all", &second).await;
+    case.has("shop-prod", "value", Some("changed")).await;
+    let changed_at = sync.status.unwrap().last_changed_revision.unwrap();
+    assert!(changed_at.ends_with(&second));
+
+    // A commit that the render did not look at changes nothing.
+    let third = case
+        .push(&[("apps/unused.yaml", Some("other"))], "unused")
+        .await;
+    let sync = case.synced("all", &third).await;
+    let changed_at = sync.status.unwrap().last_changed_revision.unwrap();
+    assert!(changed_at.ends_with(&second), "{changed_at}");
+
+    // What cannot be rendered leaves live what is live, and names the file.
+    case.push(
+        &[("base/kustomization.yaml", Some("resources: [gone.yaml]\n"))],
+        "broken",
+    )
+    .await;
+    let message = case.stands("all", "False", "RenderFailed").await;
+    assert!(message.contains("gone.yaml"), "{message}");
+    assert!(message.contains("stays live"), "{message}");
+    case.has("shop-prod", "value", Some("changed")).await;
+}
+
+#[tokio::test]
+async fn plain_manifests_and_a_kustomization_below_them_are_one_sync() {
+    let case = world().await.case("mixed").await;
+    let (plain, inner) = (map("plain"), map("inner"));
+    let files = [
+        ("apps/plain.yaml", Some(plain.as_str())),
+        (
+            "apps/inner/kustomization.yaml",
+            Some("resources: [map.yaml]\nnamePrefix: k-\n"),
+        ),
+        ("apps/inner/map.yaml", Some(inner.as_str())),
+    ];
+    let commit = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync(
+        "all",
+        json!({"path": "apps", "targetNamespace": case.namespace}),
+    )
+    .await;
+    case.synced("all", &commit).await;
+    case.has("plain", "value", Some("base")).await;
+    case.has("k-inner", "value", Some("base")).await;
+    assert_eq!(case.data("inner").await, None);
+
+    // With `spec.kustomize` all of it is one kustomization.
+    let spec = json!({"spec": {"kustomize": {"namePrefix": "x-", "patches": [{
+        "patch": "- op: replace\n  path: /data/value\n  value: patched",
+        "target": {"kind": "ConfigMap", "name": "plain"}
+    }]}}});
+    case.patch::<towline::api::Sync>("all", spec).await;
+    case.has("x-plain", "value", Some("patched")).await;
+    case.has("x-k-inner", "value", Some("base")).await;
+    case.has("plain", "value", None).await;
+}
+
+#[tokio::test]
+async fn a_chart_takes_values_from_files_config_maps_and_the_spec() {
+    let case = world().await.case("chart").await;
+    let mut files: Vec<_> = CHART.map(|(name, text)| (name, Some(text))).to_vec();
+    files.push((
+        "chart/values-prod.yaml",
+        Some("greeting: from the file\nfrom: file\n"),
+    ));
+    let commit = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync(
+        "web",
+        json!({"path": "chart", "helm": {
+            "valuesFiles": ["values-prod.yaml"],
+            "valuesFrom": [{"kind": "ConfigMap", "name": "more"}],
+        }}),
+    )
+    .await;
+    let message = case.stands("web", "False", "RenderFailed").await;
+    let absent = format!("ConfigMap {}/more does not exist", case.namespace);
+    assert!(message.contains(&absent), "{message}");
+
+    let more = json!({"metadata": {"name": "more"}, "data": {"values.yaml": "from: map\n"}});
+    case.make::<ConfigMap>(more).await;
+    case.synced("web", &commit).await;
+    case.has("web-map", "value", Some("from the file")).await;
+    case.has("web-map", "from", Some("map")).await;
+    let kube = case.data("web-map").await.unwrap()["kube"].clone();
+    assert!(kube.as_str().unwrap().starts_with("v1."), "{kube}");
+
+    let values = json!({"spec": {"helm": {"values": {"from": "spec"}}}});
+    case.patch::<towline::api::Sync>("web", values).await;
+    case.has("web-map", "from", Some("spec")).await;
+}
+
+#[tokio::test]
+async fn a_chart_that_towline_cannot_honour_is_refused_by_name() {
+    let case = world().await.case("hooks").await;
+    let hook = "apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: migrate\n  annotations: {helm.sh/hook: pre-upgrade}\n";
+    let random = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: r}\ndata: {value: {{ randAlphaNum 8 }}}\n";
+    let test = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: probe\n  annotations: {helm.sh/hook: test}\n";
+    let mut files: Vec<_> = CHART.map(|(name, text)| (name, Some(text))).to_vec();
+    files.push(("chart/templates/hook.yaml", Some(hook)));
+    case.repo.commit(&files, "a hook");
+    case.repository(json!({})).await;
+    case.sync("web", json!({"path": "chart"})).await;
+    let message = case.stands("web", "False", "RenderFailed").await;
+    assert!(
+        message.contains("templates/hook.yaml") && message.contains("pre-upgrade"),
+        "{message}"
+    );
+
+    let files = [
+        ("chart/templates/hook.yaml", None),
+        ("chart/templates/random.yaml", Some(random)),
+    ];
+    case.push(&files, "random").await;
+    case.until("web", "random values are refused", |sync| {
+        condition(sync, "Ready").2.contains("templates/random.yaml")
+    })
+    .await;
+    assert_eq!(
+        case.data("web-map").await,
+        None,
+        "nothing of a refused chart is applied"
+    );
+
+    let files = [
+        ("chart/templates/random.yaml", None),
+        ("chart/templates/test.yaml", Some(test)),
+    ];
+    let commit = case.push(&files, "a test").await;
+    case.synced("web", &commit).await;
+    case.has("web-map", "value", Some("default")).await;
+}
+
+#[tokio::test]
+async fn variables_are_replaced_and_a_changed_config_map_is_a_new_content() {
+    let case = world().await.case("variables").await;
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"${app:=shop}\"}\ndata: {value: \"${cluster}\", \
+                secret: \"${token}\", literal: \"$${HOME}\"}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: script, \
+                annotations: {towline.dev/substitute: disabled}}\ndata: {value: \"${HOME}\"}\n";
+    let commit = case.repo.commit(&[("apps/a.yaml", Some(text))], "first");
+    let cluster = json!({"metadata": {"name": "cluster"}, "data": {"cluster": "eu-1"}});
+    case.make::<ConfigMap>(cluster).await;
+    let token = json!({"metadata": {"name": "token"}, "stringData": {"token": "hunter2"}});
+    case.make::<Secret>(token).await;
+    case.repository(json!({})).await;
+    let from = json!([{"kind": "ConfigMap", "name": "cluster"}, {"kind": "Secret", "name": "token"},
+        {"kind": "ConfigMap", "name": "absent", "optional": true}]);
+    let spec =
+        json!({"path": "apps", "targetNamespace": case.namespace, "substitute": {"from": from}});
+    case.sync("all", spec).await;
+    case.synced("all", &commit).await;
+    case.has("shop", "value", Some("eu-1")).await;
+    case.has("shop", "secret", Some("hunter2")).await;
+    case.has("shop", "literal", Some("${HOME}")).await;
+    case.has("script", "value", Some("${HOME}")).await;
+
+    let changed = json!({"data": {"cluster": "eu-2"}});
+    case.patch::<ConfigMap>("cluster", changed).await;
+    case.has("shop", "value", Some("eu-2")).await;
+
+    let strict = json!({"spec": {"substitute": {"strict": true, "from": null}}});
+    case.patch::<towline::api::Sync>("all", strict).await;
+    let message = case.stands("all", "False", "InvalidManifest").await;
+    assert!(
+        message.contains("apps/a.yaml") && message.contains("variable token has no value"),
+        "{message}"
+    );
+    assert!(!message.contains("hunter2"), "{message}");
+}
+
+#[tokio::test]
+async fn encrypted_files_are_opened_by_the_key_of_the_sync() {
+    let case = world().await.case("sops").await;
+    let golden =
+        |name: &str| fs::read_to_string(in_repository("tests/golden/sops").join(name)).unwrap();
+    let (secret, env) = (golden("encrypted/secret.yaml"), golden("encrypted/app.env"));
+    let generator = "generatorOptions: {disableNameSuffixHash: true}\nsecretGenerator:\n- {name: generated, envs: [app.env]}\n";
+    let commit = case.repo.commit(
+        &[
+            ("apps/secret.yaml", Some(secret.as_str())),
+            ("apps/generated/kustomization.yaml", Some(generator)),
+            ("apps/generated/app.env", Some(env.as_str())),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    let spec = json!({"path": "apps", "targetNamespace": case.namespace});
+    case.sync("all", spec).await;
+    let message = case.stands("all", "False", "DecryptionFailed").await;
+    assert!(
+        message.contains("spec.decryption names no Secret"),
+        "{message}"
+    );
+
+    let keys = json!({"metadata": {"name": "age"}, "stringData": {"one.agekey": golden("keys/one.agekey")}});
+    case.make::<Secret>(keys).await;
+    let decryption =
+        json!({"spec": {"decryption": {"provider": "sops", "secretRef": {"name": "age"}}}});
+    case.patch::<towline::api::Sync>("all", decryption).await;
+    case.synced("all", &commit).await;
+    let value = |secret: Value, key: &str| secret["data"][key].as_str().map(str::to_owned);
+    let live: Secret = case.api().get("db").await.unwrap();
+    let live = serde_json::to_value(live).unwrap();
+    assert_eq!(
+        value(live, "password").unwrap(),
+        "aHVudGVyMi12ZXJ5LXNlY3JldA=="
+    );
+    let generated: Secret = case.api().get("generated").await.unwrap();
+    let generated = serde_json::to_value(generated).unwrap();
+    assert_eq!(value(generated, "PASSWORD").unwrap(), "aHVudGVyMj14");
+
+    // Changed without the key: what is live stays.
+    let tampered = secret.replace("name: db", "name: other");
+    case.push(&[("apps/secret.yaml", Some(&tampered))], "tampered")
+        .await;
+    let message = case.stands("all", "False", "DecryptionFailed").await;
+    assert!(message.contains("checksum"), "{message}");
+    never(
+        "the object of a file that was changed",
+        PATIENCE / 20,
+        async || case.api::<Secret>().get_opt("other").await.unwrap(),
+    )
+    .await;
+    crate::world::verdict::assert_silent(&case, "hunter2-very-secret").await;
+}

@@ -1,0 +1,35 @@
+//! The renderers, built once by `renderers/build` and kept beside the control plane's programs.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+/// The folder that kustomize.cwasm and helm.cwasm are in. `TOWLINE_RENDERERS` names one that has them
+/// already. Blocks while they are built.
+pub fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| match env::var_os("TOWLINE_RENDERERS") {
+        Some(folder) => folder.into(),
+        None => build(&[]),
+    })
+}
+
+/// Runs `renderers/build` with more arguments; the last folder that it names.
+pub fn build(args: &[&str]) -> PathBuf {
+    let script = super::in_repository("renderers/build");
+    let output = Command::new(script)
+        .args(args)
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("start renderers/build");
+    assert!(
+        output.status.success(),
+        "renderers/build: {}",
+        output.status
+    );
+    let folders = String::from_utf8(output.stdout).expect("a path");
+    folders.lines().last().expect("a folder").into()
+}
