@@ -287,29 +287,29 @@ async fn a_file_that_is_no_manifest() {
         ),
         row(
             "kustomize",
-            "kustomization.yaml",
+            "build.yaml",
             "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [good.yaml]\n",
             &[
-                "kustomize/kustomization.yaml: document 1: a Kustomization of kustomize",
-                "kustomize build",
-            ],
-        ),
-        row(
-            "kustomize-bare",
-            "kustomization.yaml",
-            "resources: [good.yaml]\n",
-            &[
-                "kustomize-bare/kustomization.yaml: document 1",
-                "kustomize build",
+                "kustomize/build.yaml: document 1: a Kustomization of kustomize",
+                "call the file kustomization.yaml",
             ],
         ),
         row(
             "helm",
             "values.yaml",
             "password: hunter2-on-a-broken-line\n",
-            &["helm/values.yaml: document 1", "helm template"],
+            &["helm/values.yaml: document 1", "part of a Helm chart?"],
         ),
     ];
+    rows.push(Row {
+        folder: "kustomize-bare",
+        changes: vec![(
+            "kustomization.yaml",
+            Change::Write("resources: [good.yaml, gone.yaml]\n"),
+        )],
+        reason: "RenderFailed",
+        says: &["kustomize", "gone.yaml"],
+    });
     rows.push(Row {
         folder: "lfs",
         changes: vec![("x.yaml", Change::Write(LFS_POINTER))],

@@ -85,7 +85,8 @@ async fn main_path(case: &Case<'_>, also: &[(&str, &str)]) {
     let mut files = vec![("a.yaml", Some(a.as_str())), ("b.yaml", Some(b.as_str()))];
     files.extend(also.iter().map(|(path, text)| (*path, Some(*text))));
     let first = case.repo.commit(&files, "first");
-    case.repository(json!({"sync": {"prune": true, "wait": true}}))
+    let variables = json!({"from": [{"kind": "ConfigMap", "name": "vars", "optional": true}]});
+    case.repository(json!({"sync": {"prune": true, "wait": true, "substitute": variables}}))
         .await;
     case.synced("repo", &first).await;
     eventually("events", PATIENCE, async || {

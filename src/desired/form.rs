@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::DesiredError;
-use crate::content::{
-    ContentKey, IGNORE_FILE, Listing, ReadError, ReadFault, SourceFile, Tree, TreeId,
-};
+use crate::content::{ContentKey, IGNORE_FILE, Listing, ReadError, SourceFile, Tree, TreeId};
 use crate::intent::RenderIntent;
 use crate::render::{self, RenderError};
 
@@ -25,14 +23,12 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// What is at `path`: a file that makes a folder a chart comes before one that makes it a kustomization.
+    /// What is at `path`, which may be one file of manifests. A folder with both files is a chart.
     pub(super) fn of(tree: &dyn Tree, path: &str) -> Result<Self, ReadError> {
-        let names = match tree.names(path) {
-            Ok(names) => names,
-            // A file in the place of a folder is a manifest.
-            Err(error) if error.fault() == ReadFault::Unusable => return Ok(Self::Manifests),
-            Err(error) => return Err(error),
-        };
+        if tree.place(path)?.file.is_some() {
+            return Ok(Self::Manifests);
+        }
+        let names = tree.names(path)?;
         let has = |wanted: &str| {
             names
                 .iter()

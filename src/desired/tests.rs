@@ -133,6 +133,13 @@ fn the_same_content_is_not_read_again() {
 }
 
 #[test]
+fn a_path_may_be_one_file() {
+    let tree = Files::of([("apps/a.yaml", map("a")), ("apps/b.yaml", map("b"))]);
+    let desired = read_anew(&tree, &intent("apps/a.yaml", None)).unwrap();
+    assert_eq!(places(&desired), ["ConfigMap a apps/a.yaml (document 1) 0"]);
+}
+
+#[test]
 fn ignore_files_above_the_path_count() {
     let files = [
         ("apps/a.yaml", map("a")),

@@ -267,13 +267,6 @@ impl<K: Key, V: View<K>> Subscription<K, V> {
             std::future::pending::<()>().await;
         }
     }
-
-    /// Waits until `wanted` accepts the view.
-    pub async fn wait_for(&mut self, wanted: impl FnMut(&V) -> bool) {
-        if self.view.wait_for(wanted).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }
 
 impl<K: Key, V: View<K>> Clone for Subscription<K, V> {

@@ -15,8 +15,6 @@ pub(super) struct Inbox {
     pub(super) object: watch::Receiver<Arc<GitRepository>>,
     /// The Sync with the repository's name.
     child: Subscription<SyncName, SyncView>,
-    /// Whether that Sync existed at the last check.
-    saw_child: bool,
 }
 
 impl Inbox {
@@ -29,13 +27,23 @@ impl Inbox {
         Self {
             object,
             child: fleet.syncs.subscribe(&child),
-            saw_child: false,
         }
     }
 
-    /// Whether the child Sync exists.
-    pub(super) fn child_exists(&self) -> bool {
-        self.child.borrow().exists
+    /// Whether the child Sync exists. Changes until now count as seen.
+    pub(super) fn child_exists(&mut self) -> bool {
+        self.child.borrow_and_update().exists
+    }
+}
+
+/// Waits until the child is found missing after a change. A child that is made and deleted again before the
+/// driver looks counts as well.
+async fn child_is_lost(child: &mut Subscription<SyncName, SyncView>) {
+    loop {
+        child.changed().await;
+        if !child.borrow().exists {
+            return;
+        }
     }
 }
 
@@ -45,7 +53,6 @@ pub(super) struct Gone;
 impl Driver {
     /// Waits for the next event about this repository. Some events make the next poll due earlier.
     pub(super) async fn wait(&mut self, object: &GitRepository) -> Result<(), Gone> {
-        let saw_child = self.inbox.saw_child;
         let wants_child = object.has_child();
         // A repository that is being deleted never polls; leaving the timer on would spin.
         let polls = object.metadata.deletion_timestamp.is_none();
@@ -55,12 +62,8 @@ impl Driver {
         let now = Instant::now;
         tokio::select! {
             changed = self.inbox.object.changed() => changed.map_err(|_| Gone)?,
-            () = self.inbox.child.wait_for(|child| child.exists != saw_child), if wants_child => {
-                self.inbox.saw_child = !saw_child;
-                if saw_child {
-                    self.next_poll = now(); // somebody deleted the child: it is made again
-                }
-            }
+            // Somebody deleted the child: it is made again.
+            () = child_is_lost(&mut self.inbox.child), if wants_child => self.next_poll = now(),
             // Uses a changed credential at once.
             () = self.poller.login.changed() => self.next_poll = now(),
             () = self.poller.verifier.changed() => self.next_poll = now(),

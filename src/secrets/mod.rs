@@ -73,12 +73,17 @@ pub trait Keeping:
     /// Its name, for messages.
     const KIND: &'static str;
 
+    /// Whether the watch begins only when somebody listens to an object. Secrets are watched from the start: a
+    /// standby that takes over must not read all of them again.
+    const LAZY: bool;
+
     /// Its values.
     fn data(self) -> Data;
 }
 
 impl Keeping for Secret {
     const KIND: &'static str = "Secret";
+    const LAZY: bool = false;
 
     fn data(self) -> Data {
         let data = self.data.unwrap_or_default().into_iter();
@@ -88,6 +93,7 @@ impl Keeping for Secret {
 
 impl Keeping for ConfigMap {
     const KIND: &'static str = "ConfigMap";
+    const LAZY: bool = true;
 
     fn data(self) -> Data {
         let data = self.data.unwrap_or_default().into_iter();
@@ -166,10 +172,11 @@ impl<K: Keeping> Keeper<K> {
         }
     }
 
-    /// Watches the metadata of all objects of the kind for as long as it is polled, from when somebody
-    /// listens to the first of them.
+    /// Watches the metadata of all objects of the kind for as long as it is polled.
     pub async fn follow(&self, watching: Client, namespace: Option<&str>) {
-        self.wanted.notified().await;
+        if K::LAZY {
+            self.wanted.notified().await;
+        }
         let api: Api<PartialObjectMeta<K>> = match namespace {
             Some(namespace) => Api::namespaced(watching, namespace),
             None => Api::all(watching),
