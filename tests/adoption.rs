@@ -19,7 +19,8 @@ async fn kubectl_apply(case: &Case<'_>, manifest: &str, args: &[&str]) {
     let file = folder.path().join("manifest.yaml");
     std::fs::write(&file, manifest).unwrap();
     let file = file.display().to_string();
-    case.person(&[&["apply", "-f", &file], args].concat()).await;
+    case.kubectl_as_person(&[&["apply", "-f", &file], args].concat())
+        .await;
 }
 
 /// Applies a ConfigMap's data under another field manager's name.
@@ -164,7 +165,7 @@ async fn a_renumbered_port_takes_the_place_of_the_old_one_and_no_pod_restarts() 
     kubectl_apply(&case, &web, &[]).await;
     // An autoscaler's replicas, which Git does not declare, stay.
     let in_git = web.replace("  replicas: 1\n", "");
-    case.person(&["scale", "deployment", "web", "--replicas=2"])
+    case.kubectl_as_person(&["scale", "deployment", "web", "--replicas=2"])
         .await;
     let template = case.live::<Deployment>("web").await["spec"]["template"].clone();
     let first = case.repo.commit(
@@ -177,7 +178,7 @@ async fn a_renumbered_port_takes_the_place_of_the_old_one_and_no_pod_restarts() 
     case.repository(json!({})).await;
     case.sync("all", json!({})).await;
     case.synced("all", &first).await;
-    case.shows::<Service>("web", "/spec/ports/0/port", json!(81))
+    case.wait_for_field::<Service>("web", "/spec/ports/0/port", json!(81))
         .await;
     let live = case.live::<Service>("web").await;
     assert_eq!(
@@ -209,7 +210,7 @@ async fn fields_older_than_field_management_go_with_git_where_they_can() {
     kubectl_apply(&case, &claim(", volumeName: gone"), &[]).await;
     let forget = r#"[{"op":"replace","path":"/metadata/managedFields","value":[{}]}]"#;
     for object in ["configmap/a", "pvc/disk"] {
-        case.person(&["patch", object, "--type=json", "-p", forget])
+        case.kubectl_as_person(&["patch", object, "--type=json", "-p", forget])
             .await;
     }
     let commit = case.repo.commit(
@@ -225,6 +226,6 @@ async fn fields_older_than_field_management_go_with_git_where_they_can() {
     has_data(&case, "a", json!({"stay": "1"})).await;
     // The server gave it out as well, and takes it back from nobody.
     let volume = json!("gone");
-    case.shows::<PersistentVolumeClaim>("disk", "/spec/volumeName", volume)
+    case.wait_for_field::<PersistentVolumeClaim>("disk", "/spec/volumeName", volume)
         .await;
 }

@@ -116,7 +116,7 @@ async fn every_change_is_one_line_and_says_by_which_commit() {
     let namespace = case.namespace.as_str();
     // One that a person made before towline came.
     let there = format!("{namespace}-adopted");
-    case.person(&["create", "configmap", &there, "--from-literal=value=person"])
+    case.kubectl_as_person(&["create", "configmap", &there, "--from-literal=value=person"])
         .await;
     let files = [
         ("a.yaml", config_map("a", namespace, "one")),

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::world::verdict::{assert_says, assert_silent};
+use crate::world::verdict::{assert_not_disclosed, assert_says};
 use crate::world::{config_map, world};
 use towline_testing::repo::{Change, NewCommit};
 
@@ -63,13 +63,13 @@ async fn each_is_told_and_loses_nothing(prefix: &str, rows: Vec<Row>) {
     });
     case.announce().await;
     for row in &rows {
-        let message = case.stands(row.folder, "False", row.reason).await;
+        let message = case.ready_becomes(row.folder, "False", row.reason).await;
         assert_says(&message, row.says);
         assert_says(&message, &[&broken, &first, "stays live"]);
         let data = case.data(row.folder).await;
         assert_eq!(data, Some(json!({"value": "one"})), "{}", row.folder);
     }
-    assert_silent(&case, MARKER).await;
+    assert_not_disclosed(&case, MARKER).await;
 
     let added = changes.iter().map(|(path, _)| (path.to_string(), None));
     let mut fix: Vec<(String, Option<String>)> = added.collect();
@@ -183,7 +183,7 @@ async fn an_ignore_file_above_the_path_counts_as_git_has_it() {
     case.synced("all", &one).await;
     case.has("b", "value", None).await;
     case.push(&ignore("apps/\n"), "none").await;
-    let message = case.stands("all", "False", "EmptyRender").await;
+    let message = case.ready_becomes("all", "False", "EmptyRender").await;
     let leaves = "no manifest found under apps, or .towlineignore leaves all out";
     assert_says(&message, &[leaves, "stays live"]);
     case.has("a", "value", Some("one")).await;
@@ -340,7 +340,7 @@ async fn an_object_twice_in_one_sync_names_both_places() {
     let other = format!("# nothing\n---\n{other}");
     case.push(&[("apps/deep/b.yaml", Some(&other))], "twice")
         .await;
-    let message = case.stands("all", "False", "InvalidManifest").await;
+    let message = case.ready_becomes("all", "False", "InvalidManifest").await;
     let named = format!("ConfigMap {}/x is written twice", case.namespace);
     let places = "apps/a.yaml document 1, and apps/deep/b.yaml document 2";
     assert_says(&message, &[&named, places, "stays live"]);

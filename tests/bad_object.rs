@@ -11,7 +11,7 @@ use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams};
 use serde_json::json;
 
-use crate::world::verdict::{assert_says, assert_silent};
+use crate::world::verdict::{assert_not_disclosed, assert_says};
 use crate::world::{config_map, world};
 use towline_testing::kubeconfig::User;
 
@@ -146,7 +146,7 @@ async fn an_object_that_fails_fails_alone() {
     case.repo.commit(&broken.collect::<Vec<_>>(), "broken");
     case.announce().await;
     for row in &rows {
-        let message = case.stands(row.folder, "False", row.reason).await;
+        let message = case.ready_becomes(row.folder, "False", row.reason).await;
         let says: Vec<&str> = row.says.iter().map(String::as_str).collect();
         assert_says(&message, &says);
         assert_says(
@@ -156,7 +156,7 @@ async fn an_object_that_fails_fails_alone() {
         case.has(row.folder, "value", Some("two")).await;
         case.has(&other(row.folder), "value", Some("one")).await;
     }
-    assert_silent(&case, MARKER).await;
+    assert_not_disclosed(&case, MARKER).await;
 
     let fixed = rows
         .iter()
@@ -178,7 +178,7 @@ async fn a_namespace_that_comes_later_is_used() {
         .commit(&[("x.yaml", Some(config_map("x", &late, "one")))], "early");
     case.repository(json!({})).await;
     case.sync("all", json!({})).await;
-    case.stands("all", "False", "ApplyFailed").await;
+    case.ready_becomes("all", "False", "ApplyFailed").await;
     let namespace = json!({"metadata": {"name": late}});
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(case.client.clone());
     let namespace = serde_json::from_value(namespace).unwrap();
@@ -201,7 +201,7 @@ async fn a_target_namespace_places_what_has_a_namespace_and_nothing_else() {
     let commit = case.repo.commit(&[("all.yaml", Some(files))], "all");
     case.repository(json!({})).await;
     case.sync("all", json!({})).await;
-    let message = case.stands("all", "False", "InvalidManifest").await;
+    let message = case.ready_becomes("all", "False", "InvalidManifest").await;
     assert_says(
         &message,
         &["ConfigMap bare in all.yaml (document 1): it has no namespace"],
@@ -235,7 +235,7 @@ async fn an_object_of_another_sync_is_handed_over_when_that_lets_go() {
     case.synced("a", &first).await;
     let uid = case.api::<ConfigMap>().get("x").await.unwrap().metadata.uid;
     case.sync("b", json!({"path": "b"})).await;
-    let message = case.stands("b", "False", "OwnershipConflict").await;
+    let message = case.ready_becomes("b", "False", "OwnershipConflict").await;
     let object = format!("ConfigMap {namespace}/x in b/x.yaml (document 1)");
     let owner = format!("it belongs to Sync {namespace}/a");
     assert_says(&message, &[&object, &owner]);
@@ -252,7 +252,7 @@ async fn an_object_of_another_sync_is_handed_over_when_that_lets_go() {
 
     // The same where the owner is deleted, and leaves its objects.
     case.sync("c", json!({"path": "b", "prune": false})).await;
-    let message = case.stands("c", "False", "OwnershipConflict").await;
+    let message = case.ready_becomes("c", "False", "OwnershipConflict").await;
     assert_says(&message, &[&format!("it belongs to Sync {namespace}/b")]);
     case.delete::<towline::api::Sync>("b").await;
     case.synced("c", &second).await;
@@ -274,7 +274,7 @@ async fn an_unknown_kind_waits_for_its_definition_and_asks_for_nothing() {
     );
     case.repository(json!({})).await;
     case.sync("all", json!({})).await;
-    let message = case.stands("all", "False", "KindNotServed").await;
+    let message = case.ready_becomes("all", "False", "KindNotServed").await;
     let object = format!("Gadget.{group} {namespace}/g in g.yaml (document 1)");
     assert_says(&message, &[&object, "1 object of Gadget"]);
     case.has("x", "value", Some("one")).await;
@@ -337,6 +337,6 @@ async fn an_unknown_kind_waits_for_its_definition_and_asks_for_nothing() {
         .delete(&format!("gadgets.{group}"), &DeleteParams::default())
         .await
         .unwrap();
-    case.stands("all", "False", "KindNotServed").await;
+    case.ready_becomes("all", "False", "KindNotServed").await;
     case.has("x", "value", Some("one")).await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use towline::api::GitRepository;
 
-use crate::world::verdict::{assert_says, repository_stands};
+use crate::world::verdict::{assert_says, repository_ready_becomes};
 use crate::world::{Case, condition, config_map, world};
 use towline_testing::git::Fault;
 use towline_testing::ports;
@@ -51,7 +51,7 @@ async fn is_told_and_loses_nothing(name: &str, mishap: Mishap, reason: &str, say
         Mishap::BranchDeleted => case.repo.delete_branch("main"),
     }
     case.announce().await;
-    let message = repository_stands(&case, "False", reason).await;
+    let message = repository_ready_becomes(&case, "False", reason).await;
     assert_says(&message, says);
     assert_says(&message, &[&format!("{first} stays live")]);
     case.has("x", "value", Some("one")).await;
@@ -59,7 +59,9 @@ async fn is_told_and_loses_nothing(name: &str, mishap: Mishap, reason: &str, say
 
     // A Sync that comes now gets the last good revision too.
     case.sync("late", json!({"prune": false})).await;
-    let late = case.stands("late", "False", "OwnershipConflict").await;
+    let late = case
+        .ready_becomes("late", "False", "OwnershipConflict")
+        .await;
     assert_says(&late, &["all"]);
     case.delete::<towline::api::Sync>("late").await;
 
@@ -79,7 +81,7 @@ async fn is_told_and_loses_nothing(name: &str, mishap: Mishap, reason: &str, say
     case.announce().await;
     case.synced("all", &second).await;
     case.has("x", "value", Some("two")).await;
-    repository_stands(&case, "True", "Fetched").await;
+    repository_ready_becomes(&case, "True", "Fetched").await;
 }
 
 #[tokio::test]
@@ -166,12 +168,12 @@ async fn a_reference_that_is_not_there() {
 async fn a_sync_says_why_it_has_no_revision() {
     let case = world().await.case("no-revision").await;
     case.sync("all", json!({})).await;
-    let message = case.stands("all", "False", "SourceNotReady").await;
+    let message = case.ready_becomes("all", "False", "SourceNotReady").await;
     let missing = format!("GitRepository {}/repo does not exist", case.namespace);
     assert_says(&message, &[&missing]);
 
     case.repository(json!({"ref": {"branch": "nope"}})).await;
-    let message = case.stands("all", "False", "RefNotFound").await;
+    let message = case.ready_becomes("all", "False", "RefNotFound").await;
     assert_says(&message, &["has no branch nope"]);
 
     let map = config_map("x", &case.namespace, "one");
@@ -182,7 +184,7 @@ async fn a_sync_says_why_it_has_no_revision() {
 
     // A repository that is deleted takes nothing with it.
     case.delete::<GitRepository>("repo").await;
-    let message = case.stands("all", "False", "SourceNotReady").await;
+    let message = case.ready_becomes("all", "False", "SourceNotReady").await;
     assert_says(&message, &[&missing, &first, "stays live"]);
     case.has("x", "value", Some("one")).await;
     case.repository(json!({})).await;
@@ -196,7 +198,7 @@ async fn a_path_that_is_not_in_the_revision() {
     let first = case.repo.commit(&[("apps/x.yaml", Some(&map))], "first");
     case.repository(json!({})).await;
     case.sync("all", json!({"path": "app"})).await;
-    let message = case.stands("all", "False", "PathNotFound").await;
+    let message = case.ready_becomes("all", "False", "PathNotFound").await;
     assert_says(&message, &["path app is not in main@sha1:", &first]);
     let sync: towline::api::Sync = case.patch("all", json!({"spec": {"path": "apps"}})).await;
     assert_eq!(condition(&sync, "Stalled").0, "True");
@@ -204,7 +206,7 @@ async fn a_path_that_is_not_in_the_revision() {
 
     case.patch::<towline::api::Sync>("all", json!({"spec": {"path": "gone"}}))
         .await;
-    let message = case.stands("all", "False", "PathNotFound").await;
+    let message = case.ready_becomes("all", "False", "PathNotFound").await;
     assert_says(&message, &["path gone is not in", "stays live"]);
     case.has("x", "value", Some("one")).await;
 }

@@ -64,7 +64,7 @@ async fn a_large_repository_with_a_long_history_is_fetched_in_little_memory() {
     let world = World::own(Options::default(), &[]).await;
     let case = world.case("bulk").await;
     let repo = case.repo.clone();
-    tokio::task::spawn_blocking(move || bulk::borrow(&repo).unwrap())
+    tokio::task::spawn_blocking(move || bulk::add_branches(&repo).unwrap())
         .await
         .unwrap();
     assert!(bulk::size().unwrap() > 200 << 20);

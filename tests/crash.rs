@@ -60,7 +60,7 @@ async fn a_killed_operator_goes_on_where_git_is_by_then() {
     case.repository(json!({})).await;
     case.sync("all", json!({})).await;
     half_way(&case, "first").await;
-    let case = case.aside();
+    let case = case.into_parts();
     world.operator.kill();
     let second = case.1.commit(&[("all.yaml", Some(fewer))], "second");
     world.operator.restart().await;
@@ -72,12 +72,12 @@ async fn a_killed_operator_goes_on_where_git_is_by_then() {
     let text = many(COUNT, &case.namespace, "third");
     case.push(&[("all.yaml", Some(&text))], "third").await;
     half_way(&case, "third").await;
-    let case = case.aside();
+    let case = case.into_parts();
     world.operator.kill();
     let case = world.resume(case).await;
     case.delete::<Sync>("all").await;
     assert!(case.maps_with(None).await > 0);
-    let case = case.aside();
+    let case = case.into_parts();
     world.operator.restart().await;
     let case = world.resume(case).await;
     eventually("the Sync is gone", PATIENCE, async || {
@@ -112,27 +112,27 @@ async fn drift_while_the_operator_is_down_is_healed_or_reported_as_the_mode_says
     case.synced("report", &commit).await;
     case.patch::<ConfigMap>("report-before", json!({"data": {"value": "person"}}))
         .await;
-    case.stands("report", "False", "DriftFound").await;
+    case.ready_becomes("report", "False", "DriftFound").await;
     // That they differ is told after a while, once.
-    case.told("Diff", &["report-before", "was changed by person"])
+    case.wait_for_event("Diff", &["report-before", "was changed by person"])
         .await;
 
-    let aside = case.aside();
+    let parts = case.into_parts();
     world.operator.kill();
-    let case = world.resume(aside).await;
+    let case = world.resume(parts).await;
     for mode in ["correct", "report"] {
         let edit = json!({"data": {"value": "person"}});
         case.patch::<ConfigMap>(&format!("{mode}-edited"), edit)
             .await;
         case.delete::<ConfigMap>(&format!("{mode}-deleted")).await;
     }
-    let aside = case.aside();
+    let parts = case.into_parts();
     // Another run tells of it after that time again.
     world.operator.restart_with(&["--diff-after=1h"]).await;
-    let case = world.resume(aside).await;
+    let case = world.resume(parts).await;
     case.has("correct-edited", "value", Some("git")).await;
     case.has("correct-deleted", "value", Some("git")).await;
-    case.told("DriftCorrected", &["correct-edited", "person"])
+    case.wait_for_event("DriftCorrected", &["correct-edited", "person"])
         .await;
     let sync = case
         .until("report", "three objects drifted", |sync| {
@@ -173,17 +173,20 @@ async fn the_control_plane_may_go_and_come_back() {
 
     // In the middle of an apply.
     half_way(&case, "first").await;
-    let aside = case.aside();
-    world.plane().restart(Component::ApiServer).await;
-    let case = world.resume(aside).await;
+    let parts = case.into_parts();
+    world
+        .control_plane_mut()
+        .restart(Component::ApiServer)
+        .await;
+    let case = world.resume(parts).await;
     all(&case, "first", COUNT).await;
-    case.stands("all", "True", "Converged").await;
+    case.ready_becomes("all", "True", "Converged").await;
 
     // While idle: what drifts the moment the server is back is healed.
-    let mut aside = case.aside();
+    let mut parts = case.into_parts();
     for component in [Component::ApiServer, Component::Etcd] {
-        world.plane().restart(component).await;
-        let case = world.resume(aside).await;
+        world.control_plane_mut().restart(component).await;
+        let case = world.resume(parts).await;
         let client = world.cp.client_for(User::Person).await;
         let maps: kube::Api<ConfigMap> = kube::Api::namespaced(client, &case.namespace);
         let edit = kube::api::Patch::Merge(json!({"data": {"value": "person"}}));
@@ -193,11 +196,11 @@ async fn the_control_plane_may_go_and_come_back() {
         })
         .await;
         case.has("m1", "value", Some("first")).await;
-        aside = case.aside();
+        parts = case.into_parts();
     }
 
     // And commits go on.
-    let case = world.resume(aside).await;
+    let case = world.resume(parts).await;
     let second = case.push(&[("all.yaml", Some(&second))], "second").await;
     case.synced("all", &second).await;
     all(&case, "second", COUNT).await;

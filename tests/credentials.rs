@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::world::verdict::{assert_says, assert_silent, repository_stands};
+use crate::world::verdict::{assert_not_disclosed, assert_says, repository_ready_becomes};
 use crate::world::{PATIENCE, config_map, world};
 use towline_testing::git::GitServer;
 use towline_testing::wait::eventually;
@@ -35,7 +35,7 @@ async fn a_private_repository_is_read_once_its_secret_is_right() {
         .await;
     case.sync("all", json!({})).await;
 
-    let missing = repository_stands(&case, "False", "CredentialsInvalid").await;
+    let missing = repository_ready_becomes(&case, "False", "CredentialsInvalid").await;
     assert_says(
         &missing,
         &[&format!("Secret {}/git does not exist", case.namespace)],
@@ -49,7 +49,7 @@ async fn a_private_repository_is_read_once_its_secret_is_right() {
         .unwrap();
     let message = format!("Secret {}/git", case.namespace);
     eventually("the empty key is named", PATIENCE, async || {
-        let says = repository_stands(&case, "False", "CredentialsInvalid").await;
+        let says = repository_ready_becomes(&case, "False", "CredentialsInvalid").await;
         match says.contains("password") && says.contains(&message) {
             true => Ok(()),
             false => Err(says),
@@ -59,23 +59,23 @@ async fn a_private_repository_is_read_once_its_secret_is_right() {
 
     let wrong = json!({"stringData": {"password": format!("{MARKER}-wrong")}});
     case.patch::<Secret>("git", wrong).await;
-    repository_stands(&case, "False", "AuthenticationFailed").await;
+    repository_ready_becomes(&case, "False", "AuthenticationFailed").await;
 
     let right = json!({"stringData": {"password": password}});
     case.patch::<Secret>("git", right).await;
     case.synced("all", &first).await;
-    repository_stands(&case, "True", "Fetched").await;
+    repository_ready_becomes(&case, "True", "Fetched").await;
 
     // Rotated on the server first: what is live stays, and the new Secret is used without a push.
     let rotated = format!("{MARKER}-rotated");
     git.allow_only(user, &rotated);
     case.announce().await;
-    let refused = repository_stands(&case, "False", "AuthenticationFailed").await;
+    let refused = repository_ready_becomes(&case, "False", "AuthenticationFailed").await;
     assert_says(&refused, &["stays live"]);
     case.patch::<Secret>("git", json!({"stringData": {"password": rotated}}))
         .await;
-    repository_stands(&case, "True", "Fetched").await;
-    assert_silent(&case, MARKER).await;
+    repository_ready_becomes(&case, "True", "Fetched").await;
+    assert_not_disclosed(&case, MARKER).await;
 }
 
 /// A proxy that leads everywhere to `target`, if it is shown `login` (of basic authentication).
@@ -115,7 +115,7 @@ async fn a_repository_behind_a_proxy_is_read_once_the_proxys_secret_is_right() {
     case.repository(json!({"url": url, "proxySecretRef": {"name": "proxy"}}))
         .await;
     case.sync("all", json!({})).await;
-    let missing = repository_stands(&case, "False", "CredentialsInvalid").await;
+    let missing = repository_ready_becomes(&case, "False", "CredentialsInvalid").await;
     let secret_of = format!("spec.proxySecretRef: Secret {}/proxy", case.namespace);
     assert_says(&missing, &[&secret_of, "does not exist"]);
 
@@ -128,13 +128,13 @@ async fn a_repository_behind_a_proxy_is_read_once_the_proxys_secret_is_right() {
         .create(&PostParams::default(), &secret("proxy", &data))
         .await
         .unwrap();
-    let refused = repository_stands(&case, "False", "AuthenticationFailed").await;
+    let refused = repository_ready_becomes(&case, "False", "AuthenticationFailed").await;
     assert_says(&refused, &["the proxy refuses its user and password"]);
 
     let userinfo = format!("http://ann:{MARKER}@{address}");
     let patch = json!({"stringData": {"address": userinfo}});
     case.patch::<Secret>("proxy", patch).await;
-    let message = repository_stands(&case, "False", "CredentialsInvalid").await;
+    let message = repository_ready_becomes(&case, "False", "CredentialsInvalid").await;
     assert_says(&message, &[&secret_of, "address in the Secret"]);
 
     let right = json!({"stringData": {
@@ -142,5 +142,5 @@ async fn a_repository_behind_a_proxy_is_read_once_the_proxys_secret_is_right() {
     }});
     case.patch::<Secret>("proxy", right).await;
     case.synced("all", &first).await;
-    assert_silent(&case, MARKER).await;
+    assert_not_disclosed(&case, MARKER).await;
 }

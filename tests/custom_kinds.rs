@@ -272,7 +272,7 @@ async fn a_field_that_is_there_and_empty_is_absent_where_no_null_is_allowed() {
         },
     )
     .await;
-    case.stands("all", "True", "Converged").await;
+    case.ready_becomes("all", "True", "Converged").await;
     heals(&api, &spec).await;
     let full = json!({"size": 1, "csi": {"driver": "d"}});
     let text = gadget(&case, &group, "v1", &full);

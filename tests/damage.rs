@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 
-use crate::world::verdict::repository_stands;
+use crate::world::verdict::repository_ready_becomes;
 use crate::world::{Case, World};
 use towline_testing::control_plane::Options;
 
@@ -109,7 +109,7 @@ async fn a_copy_that_is_damaged_while_it_is_read_from_is_fetched_anew_once() {
         commit = case.push(&[("x.yaml", Some(&map))], &value).await;
         case.synced("all", &commit).await;
         case.has("x", "value", Some(&value)).await;
-        repository_stands(&case, "True", "Fetched").await;
+        repository_ready_becomes(&case, "True", "Fetched").await;
     }
 }
 
@@ -117,7 +117,7 @@ async fn a_copy_that_is_damaged_while_it_is_read_from_is_fetched_anew_once() {
 async fn a_copy_that_is_damaged_or_half_written_at_the_start_is_fetched_anew() {
     let mut world = World::own(Options::default(), &[]).await;
     let (case, first) = started(&world).await;
-    let mut aside = case.aside();
+    let mut parts = case.into_parts();
     for damage in [Damage::Zeroed, Damage::Halved, Damage::Removed] {
         world.operator.kill();
         strike(&world, damage);
@@ -127,14 +127,14 @@ async fn a_copy_that_is_damaged_or_half_written_at_the_start_is_fetched_anew() {
         for left in [half.join("pack_git2_x"), copy.join("HEAD.lock")] {
             fs::write(left, "x").unwrap();
         }
-        let case = world.resume(aside).await;
+        let case = world.resume(parts).await;
         case.delete::<ConfigMap>("x").await;
-        aside = case.aside();
+        parts = case.into_parts();
         world.operator.restart().await;
-        let case = world.resume(aside).await;
+        let case = world.resume(parts).await;
         case.has("x", "value", Some("first")).await;
         case.synced("all", &first).await;
         assert_eq!(copies(&world).len(), 1, "{damage:?}");
-        aside = case.aside();
+        parts = case.into_parts();
     }
 }

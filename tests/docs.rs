@@ -139,7 +139,7 @@ async fn the_least_rights_are_enough() {
     let outside = config_map("outside", "default", "one");
     case.push(&[("outside.yaml", Some(&outside))], "outside")
         .await;
-    let message = case.stands("repo", "False", "InvalidManifest").await;
+    let message = case.ready_becomes("repo", "False", "InvalidManifest").await;
     assert!(message.contains("only objects of namespace"), "{message}");
     eventually("events", PATIENCE, async || {
         case.events("Converged").await.first().cloned()

@@ -79,7 +79,7 @@ async fn what_a_person_does_to_a_declared_value_is_undone_and_told() {
     let id = case.live::<ConfigMap>("edited").await["metadata"]["labels"][PART_OF].clone();
     for (name, act, writer) in cases {
         let before = case.live::<ConfigMap>(name).await["metadata"]["resourceVersion"].clone();
-        case.person(act).await;
+        case.kubectl_as_person(act).await;
         eventually(&format!("{name} is as in Git"), PATIENCE, async || {
             let map = case.live::<ConfigMap>(name).await;
             let healed = map["metadata"]["resourceVersion"] != before
@@ -89,9 +89,9 @@ async fn what_a_person_does_to_a_declared_value_is_undone_and_told() {
             healed.then_some(()).ok_or(map)
         })
         .await;
-        case.told("DriftCorrected", &[name, writer]).await;
+        case.wait_for_event("DriftCorrected", &[name, writer]).await;
     }
-    case.stands("all", "True", "Converged").await;
+    case.ready_becomes("all", "True", "Converged").await;
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn another_applier_does_not_keep_what_it_took() {
             .await
             .unwrap();
         case.has(name, "value", Some("git")).await;
-        case.told("DriftCorrected", &[name]).await;
+        case.wait_for_event("DriftCorrected", &[name]).await;
     }
 }
 
@@ -146,7 +146,7 @@ async fn scaling_is_undone_and_what_others_add_is_not() {
         ],
         &["rollout", "restart", "deployment/web"],
     ] {
-        case.person(act).await;
+        case.kubectl_as_person(act).await;
     }
     never(
         "a request about what was added",
@@ -158,18 +158,19 @@ async fn scaling_is_undone_and_what_others_add_is_not() {
     )
     .await;
 
-    case.person(&["scale", "deployment", "web", "--replicas=3"])
+    case.kubectl_as_person(&["scale", "deployment", "web", "--replicas=3"])
         .await;
-    case.shows::<Deployment>("web", "/spec/replicas", json!(1))
+    case.wait_for_field::<Deployment>("web", "/spec/replicas", json!(1))
         .await;
     // The entry of subresource `scale` has no time; `kubectl patch` and `rollout` wrote at one.
-    case.told("DriftCorrected", &["web (changed by kubectl)"])
+    case.wait_for_event("DriftCorrected", &["web (changed by kubectl)"])
         .await;
-    case.person(&["set", "image", "deployment/web", "web=other"])
+    case.kubectl_as_person(&["set", "image", "deployment/web", "web=other"])
         .await;
     // A sidecar that others add comes first.
     let image = "/spec/template/spec/containers/1/image";
-    case.shows::<Deployment>("web", image, json!("web")).await;
+    case.wait_for_field::<Deployment>("web", image, json!("web"))
+        .await;
     let web = case.live::<Deployment>("web").await;
     let template = &web["spec"]["template"];
     assert!(template["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"].is_string());
@@ -218,5 +219,5 @@ async fn a_fight_is_slowed_down_and_does_not_slow_others() {
         .await;
     case.has("quiet", "value", Some("git")).await;
     case.has("contested", "value", Some("git")).await;
-    case.stands("all", "True", "Converged").await;
+    case.ready_becomes("all", "True", "Converged").await;
 }

@@ -5,7 +5,7 @@ use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::json;
 
-use crate::world::verdict::{assert_says, assert_silent};
+use crate::world::verdict::{assert_not_disclosed, assert_says};
 use crate::world::world;
 
 /// Values that look like secrets: a number without quotes, a refused field, and a key of a Secret.
@@ -69,11 +69,11 @@ async fn a_value_that_the_api_server_echoes_is_told_nowhere() {
         ("z", "stringData"),
     ] {
         case.sync(folder, json!({"path": folder})).await;
-        let message = case.stands(folder, "False", "ApplyFailed").await;
+        let message = case.ready_becomes(folder, "False", "ApplyFailed").await;
         assert_says(&message, &[says]);
     }
     for marker in [NUMBER, FIELD, KEY] {
-        assert_silent(&case, marker).await;
+        assert_not_disclosed(&case, marker).await;
     }
     case.delete::<towline::api::Sync>("definition").await;
     let definitions: Api<CustomResourceDefinition> = Api::all(case.client.clone());

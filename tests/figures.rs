@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::prometheus::{lose_a_repository, sample};
-use crate::world::verdict::repository_called;
+use crate::world::verdict::named_repository_ready_becomes;
 use crate::world::{Case, PATIENCE, World, config_map};
 use towline_testing::control_plane::Options;
 use towline_testing::operator::Operator;
@@ -48,12 +48,12 @@ async fn a_restart_tells_what_was_told_before() {
     case.announce().await;
     case.synced("all", &second).await;
     case.sync("behind", json!({"path": "nowhere"})).await;
-    case.stands("behind", "False", "PathNotFound").await;
+    case.ready_becomes("behind", "False", "PathNotFound").await;
     lose_a_repository(&case).await;
-    repository_called(&case, "lost", "False", "CredentialsInvalid").await;
+    named_repository_ready_becomes(&case, "lost", "False", "CredentialsInvalid").await;
     let before = told(&world.operator, &case.namespace).await.unwrap();
 
-    let (namespace, _) = case.aside();
+    let (namespace, _) = case.into_parts();
     tokio::time::sleep(Duration::from_secs(3)).await;
     world.operator.restart().await;
     let after = eventually("all is told of", PATIENCE, async || {

@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 use towline::api::Sync;
 
-use crate::world::life::{NOWHERE, deployment};
+use crate::world::life::{UNSCHEDULABLE, deployment};
 use crate::world::{Case, condition, world};
 
 #[tokio::test]
@@ -12,15 +12,15 @@ async fn ready_means_available_and_failing_in_time_is_told() {
     let case = world().await.case("health").await;
     let text = |more| deployment("web", &case.namespace, more);
     case.repo
-        .commit(&[("web.yaml", Some(text(NOWHERE)))], "first");
+        .commit(&[("web.yaml", Some(text(UNSCHEDULABLE)))], "first");
     case.repository(json!({})).await;
     case.sync("all", json!({"wait": true, "timeout": "10s"}))
         .await;
     // The object is applied, and it is not ready.
     let name = format!("Deployment.apps {}/web", case.namespace);
-    let pending = case.stands("all", "False", "HealthPending").await;
+    let pending = case.ready_becomes("all", "False", "HealthPending").await;
     assert!(pending.contains(&name), "{pending}");
-    let failed = case.stands("all", "False", "HealthFailed").await;
+    let failed = case.ready_becomes("all", "False", "HealthFailed").await;
     assert!(
         failed.contains(&name) && failed.contains("spec.timeout"),
         "{failed}"
@@ -28,7 +28,7 @@ async fn ready_means_available_and_failing_in_time_is_told() {
     let sync: Sync = case.api().get("all").await.unwrap();
     assert_eq!(condition(&sync, "Healthy").0, "False");
     assert_eq!(sync.status.unwrap().objects.unwrap().unhealthy, 1);
-    case.told("HealthFailed", &[&name]).await;
+    case.wait_for_event("HealthFailed", &[&name]).await;
 
     let second = case
         .push(&[("web.yaml", Some(&text("")))], "a node that is there")
@@ -42,7 +42,10 @@ async fn ready_means_available_and_failing_in_time_is_told() {
 #[tokio::test]
 async fn without_wait_health_is_told_and_does_not_hold() {
     let files = async |namespace: &str| {
-        vec![("web.yaml".to_owned(), deployment("web", namespace, NOWHERE))]
+        vec![(
+            "web.yaml".to_owned(),
+            deployment("web", namespace, UNSCHEDULABLE),
+        )]
     };
     let (case, _) = Case::started(world().await, "health", files, json!({})).await;
     let sync = case

@@ -99,7 +99,8 @@ async fn a_full_verification_applies_each_object_once() {
         json!({"path": "two", "interval": "10s", "targetNamespace": case.namespace}),
     )
     .await;
-    case.stands("three", "False", "OwnershipConflict").await;
+    case.ready_becomes("three", "False", "OwnershipConflict")
+        .await;
     let mut names: Vec<_> = case
         .requests(mark)
         .await

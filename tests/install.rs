@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use towline::api::{GitRepository, Sync};
 
 use crate::chart::{chart, rendered, values};
-use crate::world::verdict::repository_stands;
+use crate::world::verdict::repository_ready_becomes;
 use crate::world::{Case, PATIENCE, Plane, World, config_map};
 use towline_testing::audit::{Entry, Mark};
 use towline_testing::binaries;
@@ -179,7 +179,7 @@ async fn a_release_for_the_whole_cluster_works_from_install_to_uninstall() {
     })
     .await;
 
-    let case = case.aside();
+    let case = case.into_parts();
     world.operator.terminate(PATIENCE);
     uninstall(&world.cp).await;
     let left = type_in(&world.cp, "get crd,clusterrole,clusterrolebinding -o name").await;
@@ -219,7 +219,7 @@ async fn the_rules_are_enough(world: &mut World) {
     // What else towline has a right to: it takes the inline Sync back, and asks for a Secret.
     let changed = json!({"spec": {"sync": null, "webhook": {"secretRef": {"name": "hook"}}}});
     let _: GitRepository = case.patch("repo", changed).await;
-    repository_stands(&case, "False", "WebhookInvalid").await;
+    repository_ready_becomes(&case, "False", "WebhookInvalid").await;
     case.has("a", "value", None).await;
     leave(&case).await;
     let seen = world.cp.audit_since(mark).await;
@@ -312,7 +312,7 @@ async fn a_release_for_one_namespace_has_no_right_outside_of_it() {
     let outside = config_map("outside", "default", "git");
     case.push(&[("outside.yaml", Some(&outside))], "outside")
         .await;
-    let message = case.stands("repo", "False", "InvalidManifest").await;
+    let message = case.ready_becomes("repo", "False", "InvalidManifest").await;
     assert!(message.contains("only objects of namespace"), "{message}");
     case.push(&[("outside.yaml", None)], "inside again").await;
     // A kind that the release's rules do not name.
@@ -322,7 +322,7 @@ async fn a_release_for_one_namespace_has_no_right_outside_of_it() {
     );
     case.push(&[("web.yaml", Some(&service))], "a service")
         .await;
-    let message = case.stands("repo", "False", "ApiUnavailable").await;
+    let message = case.ready_becomes("repo", "False", "ApiUnavailable").await;
     assert!(message.contains("services is forbidden"), "{message}");
     let fixed = case.push(&[("web.yaml", None)], "no service").await;
     case.synced("repo", &fixed).await;
@@ -396,7 +396,7 @@ async fn everything_within(case: &Case<'_>, settings: &[&str]) {
         "a boat",
     );
     case.repository(json!({"sync": {"prune": true}})).await;
-    case.stands("repo", "False", "KindNotServed").await;
+    case.ready_becomes("repo", "False", "KindNotServed").await;
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": format!("boats.{group}")},
@@ -412,7 +412,7 @@ async fn everything_within(case: &Case<'_>, settings: &[&str]) {
         },
     });
     apply(cp, &[definition]).await;
-    case.stands("repo", "True", "Converged").await;
+    case.ready_becomes("repo", "True", "Converged").await;
     let boats = format!("get boats.{group} -n {namespace} -o name");
     assert!(type_in(cp, &boats).await.contains("/jolly"));
     leave(case).await;

@@ -1,4 +1,4 @@
-//! The architecture invariants of `src/lib.rs` that the text of the sources can hold.
+//! Checks the architecture invariants of `src/lib.rs` that are visible in the text of the sources.
 
 mod circles;
 mod rooms;
@@ -8,18 +8,18 @@ use towline_testing::in_repository;
 
 use sources::{Named, Source};
 
-/// What is forbidden, in which files, and the invariant that says so.
+/// What is forbidden, in which files, and the invariant that forbids it.
 struct Rule {
     invariant: &'static str,
-    /// Paths that none of the files may name, nor anything below them.
+    /// Paths that these files must not name, including everything below them.
     paths: &'static [&'static str],
-    /// Text that none of their literals may hold.
+    /// Text that must not occur in their string literals.
     literals: &'static [&'static str],
-    /// Whether a file, by its path below `src`, is bound by the rule.
+    /// Whether the rule applies to a file, given its path below `src`.
     binds: fn(&str) -> bool,
 }
 
-/// Rooms without a client, a runtime, a file system and a clock.
+/// Rooms that use no client, no runtime, no file system and no clock.
 const PURE: [&str; 12] = [
     "content",
     "text",
@@ -59,7 +59,7 @@ const RULES: [Rule; 9] = [
             "tracing",
         ],
         literals: &[],
-        // The sandbox maps its modules and runs them on threads of their own.
+        // The sandbox maps its modules from files and runs them on threads, so it is exempt.
         binds: |file| PURE.contains(&room(file)) && !file.starts_with("render/wasm"),
     },
     Rule {
@@ -130,7 +130,7 @@ const RULES: [Rule; 9] = [
     },
 ];
 
-/// The room of a file: `plan` of `plan/mod.rs`, and of `plan.rs`.
+/// The room of a file: `plan` for `plan/mod.rs` and for `plan.rs`.
 fn room(file: &str) -> &str {
     let first = file.split('/').next().unwrap_or(file);
     first.trim_end_matches(".rs")
@@ -143,7 +143,7 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-/// Whether `path` is, or is below, `forbidden`; or takes all that is beside it.
+/// Whether `path` is `forbidden`, is below it, or is a glob import that includes it.
 fn names(path: &[String], forbidden: &str) -> bool {
     let parts: Vec<&str> = forbidden.split("::").collect();
     let all = path.last().is_some_and(|last| last == "*") && path.len() <= parts.len();
@@ -203,7 +203,7 @@ fn a_rule_sees_what_a_tree_of_use_brings_in() {
     }
 }
 
-/// Cargo and `mod` find files; a file that neither finds is a test that nobody runs.
+/// Cargo and `mod` declarations find files. No test runs in a file that neither finds.
 #[test]
 fn every_file_is_declared() {
     for (folder, root) in [
@@ -220,7 +220,7 @@ fn every_file_is_declared() {
             let file = path.strip_prefix(&folder).unwrap().display().to_string();
             Source::parse(&file, &std::fs::read_to_string(path).unwrap())
         };
-        // Packages and programs of their own are looked through by themselves.
+        // Packages and programs with their own sources are checked by themselves.
         let other = |path: &std::path::Path| {
             let inner = path.strip_prefix(&folder).unwrap();
             folder.ends_with("tests")

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 use towline::api::Sync;
 
-use crate::world::life::{NOWHERE, deployment};
+use crate::world::life::{UNSCHEDULABLE, deployment};
 use crate::world::{Case, PATIENCE, condition, config_map, world};
 use towline_testing::wait::{eventually, never};
 
@@ -25,7 +25,7 @@ async fn a_dependency_is_awaited_and_wakes_who_waits() {
     let slow = |more| deployment("base", &case.namespace, more);
     let first = case.repo.commit(
         &[
-            ("base/web.yaml", Some(slow(NOWHERE))),
+            ("base/web.yaml", Some(slow(UNSCHEDULABLE))),
             ("app/map.yaml", Some(case.map("app", "first"))),
         ],
         "first",
@@ -36,13 +36,15 @@ async fn a_dependency_is_awaited_and_wakes_who_waits() {
         json!({"path": "app", "dependsOn": [{"name": "base"}]}),
     )
     .await;
-    let message = case.stands("app", "False", "DependencyNotReady").await;
+    let message = case
+        .ready_becomes("app", "False", "DependencyNotReady")
+        .await;
     let missing = format!("{}/base, which does not exist", case.namespace);
     assert!(message.contains(&missing), "{message}");
 
     case.sync("base", json!({"path": "base", "wait": true}))
         .await;
-    case.stands("base", "False", "HealthPending").await;
+    case.ready_becomes("base", "False", "HealthPending").await;
     case.until("app", "it waits for base", |sync| {
         condition(sync, "Ready")
             .2
@@ -61,14 +63,15 @@ async fn a_dependency_is_awaited_and_wakes_who_waits() {
     let third = case
         .push(
             &[
-                ("base/web.yaml", Some(&slow(NOWHERE))),
+                ("base/web.yaml", Some(&slow(UNSCHEDULABLE))),
                 ("app/map.yaml", Some(&case.map("app", "third"))),
             ],
             "third",
         )
         .await;
-    case.stands("base", "False", "HealthPending").await;
-    case.stands("app", "False", "DependencyNotReady").await;
+    case.ready_becomes("base", "False", "HealthPending").await;
+    case.ready_becomes("app", "False", "DependencyNotReady")
+        .await;
     case.has("app", "value", Some("first")).await;
     case.patch::<ConfigMap>("app", json!({"data": {"value": "person"}}))
         .await;
@@ -114,7 +117,7 @@ async fn suspend_stops_everything_and_ends() {
     let case = two_maps("suspend", json!({})).await;
     case.patch::<Sync>("all", json!({"spec": {"suspend": true}}))
         .await;
-    case.stands("all", "Unknown", "Suspended").await;
+    case.ready_becomes("all", "Unknown", "Suspended").await;
     let mark = case.world.cp.audit().mark();
     case.patch::<ConfigMap>("a", json!({"data": {"value": "person"}}))
         .await;
@@ -172,10 +175,10 @@ async fn a_deleted_sync_goes_also_while_suspended_or_failing() {
     let case = two_maps("deletion", json!({})).await;
     let broken = case.map("b", "x").replace("\ndata:", "\ndota:");
     case.push(&[("b.yaml", Some(&broken))], "break b").await;
-    case.stands("all", "False", "ApplyFailed").await;
+    case.ready_becomes("all", "False", "ApplyFailed").await;
     case.patch::<Sync>("all", json!({"spec": {"suspend": true}}))
         .await;
-    case.stands("all", "Unknown", "Suspended").await;
+    case.ready_becomes("all", "Unknown", "Suspended").await;
     case.delete::<Sync>("all").await;
     case.has("a", "value", None).await;
     case.has("b", "value", None).await;

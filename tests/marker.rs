@@ -1,5 +1,6 @@
-//! No secret is told: a marker stands in every value of every Secret and in URLs, everything fails that
-//! can, servers repeat what they were shown, and then nobody finds the marker anywhere.
+//! No secret is disclosed. A marker is part of every secret value and of URLs. Everything that can fail
+//! is made to fail, and servers repeat the credentials that they received. Then the marker must not occur
+//! anywhere.
 
 mod beside;
 mod ill;
@@ -10,7 +11,7 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 use towline::api::GitRepository;
 
-use crate::world::verdict::repository_called;
+use crate::world::verdict::named_repository_ready_becomes;
 use crate::world::{Case, World};
 use towline_testing::control_plane::Options;
 use towline_testing::git::GitServer;
@@ -20,14 +21,14 @@ use towline_testing::scratch::Scratch;
 use towline_testing::sshd::Sshd;
 use towline_testing::tls::Authority;
 
-/// Stands in every secret value.
+/// Part of every secret value.
 pub const MARKER: &str = "Zk7q1marker8Xw";
 
 const REFUSED: &str = "AuthenticationFailed";
 const INVALID: &str = "CredentialsInvalid";
 const FAILED: &str = "FetchFailed";
 
-/// A secret value.
+/// A secret value that contains the marker.
 fn mark(what: &str) -> String {
     format!("{MARKER}-{what}")
 }
@@ -37,7 +38,7 @@ struct Failing {
     name: String,
     url: String,
     secret: Value,
-    /// Where the spec names the Secret.
+    /// The field of the spec that names the Secret.
     field: &'static str,
     reason: &'static str,
 }
@@ -70,7 +71,7 @@ fn basic() -> Value {
     json!({"username": mark("user"), "password": mark("password")})
 }
 
-/// Servers that fail in their own ways.
+/// Servers that each fail in a different way.
 struct Servers {
     ill: Hostile,
     plain: GitServer,
@@ -104,7 +105,7 @@ impl Servers {
         servers
     }
 
-    /// Servers that repeat what they were shown, in every place of an answer.
+    /// Servers that repeat the credentials in every part of an answer.
     fn repeating(&self) -> Vec<Failing> {
         let bearer = json!({"bearerToken": mark("token")});
         let mut all = Vec::new();
@@ -119,7 +120,7 @@ impl Servers {
         all
     }
 
-    /// Servers that refuse over HTTP, and Secrets that are no use there.
+    /// Servers that refuse the credentials over HTTP, and Secrets that HTTP cannot use.
     fn http(&self) -> Vec<Failing> {
         let url = self.plain.url() + "/r.git";
         let tls = self.tls.url() + "/r.git";
@@ -247,7 +248,7 @@ impl Servers {
             failing(
                 "ssh-stranger",
                 &url,
-                secret(&self.sshd.stranger(), &known),
+                secret(&self.sshd.unknown_identity(), &known),
                 REFUSED,
             ),
             failing(
@@ -280,7 +281,7 @@ impl Servers {
     }
 }
 
-/// Kind and key of a line of `known_hosts`.
+/// Key type and key of a line of `known_hosts`.
 fn key_of(line: &str) -> String {
     line.split(' ')
         .skip(1)
@@ -311,7 +312,7 @@ async fn create(case: &Case<'_>, name: &str, spec: Value) -> Result<(), kube::Er
     api.create(&PostParams::default(), &object).await.map(drop)
 }
 
-/// Has everything fail; what the operator answers to webhooks.
+/// Makes everything fail. Returns the operator's answers to webhooks.
 async fn drive(case: &Case<'_>, servers: &Servers) -> Vec<String> {
     let mut all = servers.repeating();
     all.extend(servers.http());
@@ -332,27 +333,27 @@ async fn drive(case: &Case<'_>, servers: &Servers) -> Vec<String> {
     case.repo
         .commit(&[("bad.yaml", Some(manifest))], "a password in a URL");
     let followed = case.repo.url();
-    for (name, secret) in [("hooked", "hook"), ("deaf", "no-hook")] {
+    for (name, secret) in [("hooked", "hook"), ("bad-hook", "no-hook")] {
         let spec = json!({"url": followed, "webhook": {"secretRef": {"name": secret}}});
         create(case, name, spec).await.unwrap();
     }
     let sync = json!({"sourceRef": {"name": "basic-error"}});
     case.sync("all", sync).await;
-    // What the API server says of a URL with a password, it says to towline here.
+    // Here towline sends the URL, and receives the API server's refusal of its password.
     let sync = json!({"sourceRef": {"name": "hooked"}});
     case.sync("bad", sync).await;
     for one in &all {
-        let message = repository_called(case, &one.name, "False", one.reason).await;
-        // The server's words are shown, and what was in them is not.
+        let message = named_repository_ready_becomes(case, &one.name, "False", one.reason).await;
+        // The server's words are shown, but without the secret in them.
         let is_quoted = one.name.ends_with("-error");
         assert!(!is_quoted || message.contains("***"), "{message}");
     }
-    repository_called(case, "deaf", "False", "WebhookInvalid").await;
-    case.stands("bad", "False", "ApplyFailed").await;
+    named_repository_ready_becomes(case, "bad-hook", "False", "WebhookInvalid").await;
+    case.ready_becomes("bad", "False", "ApplyFailed").await;
     call(case, followed).await
 }
 
-/// Webhooks, proven and not.
+/// Sends webhooks with valid and invalid proofs.
 async fn call(case: &Case<'_>, url: &str) -> Vec<String> {
     let (secret, guess) = (mark("hook"), mark("guess"));
     let body = hook::pushed(url, "main");
@@ -379,7 +380,7 @@ async fn call(case: &Case<'_>, url: &str) -> Vec<String> {
     answers
 }
 
-/// The API server takes no password in a URL. (It repeats the URL to whoever sent it.)
+/// The API server refuses a password in a URL. (Its answer to the sender repeats the URL.)
 async fn passwords_in_urls_are_refused(case: &Case<'_>) {
     for url in [
         format!("https://{}@git.example/r.git", MARKER),

@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 
-use crate::world::life::{NOWHERE, deployment};
+use crate::world::life::{UNSCHEDULABLE, deployment};
 use crate::world::{PATIENCE, world};
 use towline_testing::repo::{Change, NewCommit, Parent};
 use towline_testing::wait::eventually;
@@ -55,7 +55,7 @@ async fn a_commit_replaces_the_one_that_is_being_applied() {
 #[tokio::test]
 async fn a_commit_replaces_the_one_that_is_waited_for() {
     let case = world().await.case("waited").await;
-    let stuck = deployment("web", &case.namespace, NOWHERE);
+    let stuck = deployment("web", &case.namespace, UNSCHEDULABLE);
     let files = [
         ("slow/web.yaml", stuck),
         (
@@ -70,16 +70,16 @@ async fn a_commit_replaces_the_one_that_is_waited_for() {
     for name in ["slow", "bad", "good"] {
         case.sync(name, json!({"path": name, "wait": true})).await;
     }
-    case.stands("slow", "False", "HealthPending").await;
-    case.stands("bad", "False", "ApplyFailed").await;
-    case.stands("good", "True", "Converged").await;
+    case.ready_becomes("slow", "False", "HealthPending").await;
+    case.ready_becomes("bad", "False", "ApplyFailed").await;
+    case.ready_becomes("good", "True", "Converged").await;
 
     // While one waits and one fails, the third goes on.
     let good = case.map("good", "second");
     let second = case.push(&[("good/map.yaml", Some(&good))], "good").await;
     case.synced("good", &second).await;
     case.has("good", "value", Some("second")).await;
-    case.stands("slow", "False", "HealthPending").await;
+    case.ready_becomes("slow", "False", "HealthPending").await;
 
     let fixed = deployment("web", &case.namespace, "");
     let third = case

@@ -103,7 +103,7 @@ async fn an_object_waits_for_its_kind_and_is_woken_by_it() {
     );
     case.repository(json!({})).await;
     case.sync("boats", json!({"path": "boats"})).await;
-    let message = case.stands("boats", "False", "KindNotServed").await;
+    let message = case.ready_becomes("boats", "False", "KindNotServed").await;
     for part in ["Boat", "boats/boat.yaml", &group] {
         assert!(message.contains(part), "{part} in: {message}");
     }
@@ -142,7 +142,7 @@ async fn one_bad_object_does_not_hold_up_the_others() {
         (objects.desired, objects.applied, objects.failed) == (5, 2, 3)
     });
     assert_eq!(sync.await.status.unwrap().failures.len(), 3);
-    let message = case.stands("all", "False", "ApplyFailed").await;
+    let message = case.ready_becomes("all", "False", "ApplyFailed").await;
     for part in ["misspelt.yaml", "homeless.yaml", "unmatched.yaml", "dota"] {
         assert!(message.contains(part), "{part} in: {message}");
     }

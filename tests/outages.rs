@@ -7,7 +7,7 @@ use serde_json::json;
 use towline::api::Sync;
 
 use crate::world::login::live;
-use crate::world::verdict::{assert_says, repository_stands};
+use crate::world::verdict::{assert_says, repository_ready_becomes};
 use crate::world::{Case, World, world};
 use towline_testing::control_plane::{Component, Options};
 use towline_testing::git::{Fault, GitServer};
@@ -22,7 +22,7 @@ async fn follow(case: &Case<'_>, server: &GitServer, timeout: &str) -> (Repo, St
     case.sync("all", json!({})).await;
     case.synced("all", &first).await;
     // Also where the first try took too long.
-    repository_stands(case, "True", "Fetched").await;
+    repository_ready_becomes(case, "True", "Fetched").await;
     (repo, first)
 }
 
@@ -34,7 +34,7 @@ async fn outlasts(name: &str, fault: Fault, timeout: &str, says: &[&str]) {
     server.fail(fault);
     let second = repo.commit(&[("a.yaml", Some(live(&case, "two")))], "second");
     case.announce().await;
-    let message = repository_stands(&case, "False", "FetchFailed").await;
+    let message = repository_ready_becomes(&case, "False", "FetchFailed").await;
     let kept = format!("{first} stays live");
     assert_says(&message, &[repo.url(), &kept]);
     assert_says(&message, says);
@@ -42,7 +42,7 @@ async fn outlasts(name: &str, fault: Fault, timeout: &str, says: &[&str]) {
     server.heal();
     case.synced("all", &second).await;
     case.has("a", "value", Some("two")).await;
-    repository_stands(&case, "True", "Fetched").await;
+    repository_ready_becomes(&case, "True", "Fetched").await;
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn slow_servers_do_not_hold_up_others() {
     case.synced("all", &second).await;
     // Their downloads are still under way.
     for case in &waiting {
-        repository_stands(case, "True", "Fetched").await;
+        repository_ready_becomes(case, "True", "Fetched").await;
         case.has("a", "value", Some("one")).await;
     }
 }
@@ -107,13 +107,16 @@ async fn an_api_server_that_was_away() {
     case.repository(json!({})).await;
     case.sync("all", json!({"path": "one"})).await;
     case.synced("all", &commit).await;
-    let aside = case.aside();
-    world.plane().kill(Component::ApiServer);
+    let parts = case.into_parts();
+    world.control_plane_mut().kill(Component::ApiServer);
     tokio::time::sleep(Duration::from_secs(20)).await;
-    world.plane().restart(Component::ApiServer).await;
+    world
+        .control_plane_mut()
+        .restart(Component::ApiServer)
+        .await;
 
     let ready = Instant::now();
-    let case = world.resume(aside).await;
+    let case = world.resume(parts).await;
     case.patch::<Sync>("all", json!({"spec": {"path": "two"}}))
         .await;
     case.repository_named("new", json!({})).await;

@@ -56,7 +56,7 @@ async fn reporting(name: &str) -> Case<'static> {
 async fn drift(case: &Case<'_>) {
     case.patch::<ConfigMap>("a", json!({"data": {"value": "person"}}))
         .await;
-    case.stands("all", "False", "DriftFound").await;
+    case.ready_becomes("all", "False", "DriftFound").await;
 }
 
 #[test]
@@ -215,7 +215,7 @@ async fn fights_and_brakes_are_counted_and_a_first_revision_has_no_duration() {
 
     let empty = [("apps/a.yaml", None), ("apps/readme.md", Some("hello"))];
     case.push(&empty, "empty").await;
-    case.stands("all", "False", "EmptyRender").await;
+    case.ready_becomes("all", "False", "EmptyRender").await;
     let brakes = "towline_prune_brakes_total{reason=\"EmptyRender\"}";
     eventually("the brake is counted", PATIENCE, async || {
         let text = scraped(operator).await;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use towline::api::GitRepository;
 
 use crate::world::login::live;
-use crate::world::verdict::{assert_says, repository_stands};
+use crate::world::verdict::{assert_says, repository_ready_becomes};
 use crate::world::{Case, world};
 use towline_testing::repo::{Change, NewCommit, Parent};
 
@@ -56,7 +56,7 @@ async fn a_branch_that_is_rewound_or_replaced_is_followed() {
 
     case.repo.delete_branch("main");
     case.announce().await;
-    let message = repository_stands(&case, "False", "RefNotFound").await;
+    let message = repository_ready_becomes(&case, "False", "RefNotFound").await;
     let kept = format!("{unrelated} stays live");
     assert_says(
         &message,
@@ -91,7 +91,7 @@ async fn the_highest_tag_of_a_range_is_followed_wherever_it_goes() {
 
     case.repo.delete_tag("v1.0.0");
     case.announce().await;
-    let message = repository_stands(&case, "False", "RefNotFound").await;
+    let message = repository_ready_becomes(&case, "False", "RefNotFound").await;
     let kept = format!("{one} stays live");
     assert_says(&message, &["has no tag in the range ^1", &kept]);
     case.has("a", "value", Some("one")).await;

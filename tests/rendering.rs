@@ -74,7 +74,7 @@ async fn an_overlay_on_a_base_above_its_path_goes_live_and_changes_with_either()
         "broken",
     )
     .await;
-    let message = case.stands("all", "False", "RenderFailed").await;
+    let message = case.ready_becomes("all", "False", "RenderFailed").await;
     assert!(message.contains("gone.yaml"), "{message}");
     assert!(message.contains("stays live"), "{message}");
     case.has("shop-prod", "value", Some("changed")).await;
@@ -133,7 +133,7 @@ async fn a_chart_takes_values_from_files_config_maps_and_the_spec() {
         }}),
     )
     .await;
-    let message = case.stands("web", "False", "RenderFailed").await;
+    let message = case.ready_becomes("web", "False", "RenderFailed").await;
     let absent = format!("ConfigMap {}/more does not exist", case.namespace);
     assert!(message.contains(&absent), "{message}");
 
@@ -161,7 +161,7 @@ async fn a_chart_that_towline_cannot_honour_is_refused_by_name() {
     case.repo.commit(&files, "a hook");
     case.repository(json!({})).await;
     case.sync("web", json!({"path": "chart"})).await;
-    let message = case.stands("web", "False", "RenderFailed").await;
+    let message = case.ready_becomes("web", "False", "RenderFailed").await;
     assert!(
         message.contains("templates/hook.yaml") && message.contains("pre-upgrade"),
         "{message}"
@@ -220,7 +220,7 @@ async fn variables_are_replaced_and_a_changed_config_map_is_a_new_content() {
 
     let strict = json!({"spec": {"substitute": {"strict": true, "from": null}}});
     case.patch::<towline::api::Sync>("all", strict).await;
-    let message = case.stands("all", "False", "InvalidManifest").await;
+    let message = case.ready_becomes("all", "False", "InvalidManifest").await;
     assert!(
         message.contains("apps/a.yaml") && message.contains("variable token has no value"),
         "{message}"
@@ -246,7 +246,7 @@ async fn encrypted_files_are_opened_by_the_key_of_the_sync() {
     case.repository(json!({})).await;
     let spec = json!({"path": "apps", "targetNamespace": case.namespace});
     case.sync("all", spec).await;
-    let message = case.stands("all", "False", "DecryptionFailed").await;
+    let message = case.ready_becomes("all", "False", "DecryptionFailed").await;
     assert!(
         message.contains("spec.decryption names no Secret"),
         "{message}"
@@ -273,7 +273,7 @@ async fn encrypted_files_are_opened_by_the_key_of_the_sync() {
     let tampered = secret.replace("name: db", "name: other");
     case.push(&[("apps/secret.yaml", Some(&tampered))], "tampered")
         .await;
-    let message = case.stands("all", "False", "DecryptionFailed").await;
+    let message = case.ready_becomes("all", "False", "DecryptionFailed").await;
     assert!(message.contains("checksum"), "{message}");
     never(
         "the object of a file that was changed",
@@ -281,5 +281,5 @@ async fn encrypted_files_are_opened_by_the_key_of_the_sync() {
         async || case.api::<Secret>().get_opt("other").await.unwrap(),
     )
     .await;
-    crate::world::verdict::assert_silent(&case, "hunter2-very-secret").await;
+    crate::world::verdict::assert_not_disclosed(&case, "hunter2-very-secret").await;
 }

@@ -268,7 +268,7 @@ async fn only_the_leader_writes_and_a_webhook_at_the_standby_counts() {
 
     // A rolling update: the lease is released, and not waited for.
     let body = pushed(&case, "main");
-    let aside = case.aside();
+    let parts = case.into_parts();
     assert!(pair.world.operator.terminate(PATIENCE).success());
     let ended = Timestamp::now();
     becomes_leader(&pair.second).await;
@@ -277,7 +277,7 @@ async fn only_the_leader_writes_and_a_webhook_at_the_standby_counts() {
     let waited = terms[1].asked.duration_since(ended).unsigned_abs();
     assert!(waited < LEASE, "{waited:?}");
     println!("SIGTERM: lease taken {waited:?} after the end");
-    let case = pair.world.resume(aside).await;
+    let case = pair.world.resume(parts).await;
     // Its first poll has nothing to download.
     shows(&pair.second, r#"towline_fetches_total{reason="Fetched"} 3"#).await;
     let served = pair.world.git.take_requests();
@@ -298,13 +298,13 @@ async fn only_the_leader_writes_and_a_webhook_at_the_standby_counts() {
 async fn a_leader_that_is_told_to_go_hands_over_in_the_middle_of_its_work() {
     let mut pair = Pair::start().await;
     let case = busy(&pair.world, "rolled").await;
-    let aside = case.aside();
+    let parts = case.into_parts();
     assert!(pair.world.operator.terminate(PATIENCE).success());
     let ended = Timestamp::now();
     becomes_leader(&pair.second).await;
-    let case = pair.world.resume(aside).await;
+    let case = pair.world.resume(parts).await;
     all_are(&case, "first").await;
-    case.stands("all", "True", "Converged").await;
+    case.ready_becomes("all", "True", "Converged").await;
     let terms = pair.terms().await;
     assert_eq!(terms.len(), 2, "{terms:#?}");
     let waited = terms[1].asked.duration_since(ended).unsigned_abs();
@@ -320,10 +320,10 @@ async fn a_standby_finishes_what_a_killed_leader_began() {
     // It is held for the look only.
     pair.world.operator.freeze();
     is_half_done(&case, "first").await;
-    let aside = case.aside();
+    let parts = case.into_parts();
     let killed = Timestamp::now();
     pair.world.operator.kill();
-    let case = pair.world.resume(aside).await;
+    let case = pair.world.resume(parts).await;
     loosen::<Sync>(&case).await;
     let syncs = untyped::<Sync>(&case);
     // Nobody leads who could say what is wrong with it.
@@ -334,7 +334,7 @@ async fn a_standby_finishes_what_a_killed_leader_began() {
     .await;
     becomes_leader(&pair.second).await;
     all_are(&case, "first").await;
-    case.stands("all", "True", "Converged").await;
+    case.ready_becomes("all", "True", "Converged").await;
     let message = untyped_stands(&syncs, "bad", "InvalidSpec").await;
     assert!(message.contains("the spec cannot be read"), "{message}");
 
@@ -354,10 +354,10 @@ async fn a_standby_finishes_what_a_killed_leader_began() {
     }
 
     // The killed one comes back and stands by.
-    let aside = case.aside();
+    let parts = case.into_parts();
     pair.world.operator.restart().await;
     is_ready(&pair.world.operator).await;
-    let case = pair.world.resume(aside).await;
+    let case = pair.world.resume(parts).await;
     let text = many(COUNT, &case.namespace, "second");
     case.push(&[("all.yaml", Some(&text))], "second").await;
     all_are(&case, "second").await;
@@ -370,16 +370,16 @@ async fn a_standby_finishes_what_a_killed_leader_began() {
 async fn a_leader_frozen_past_its_lease_writes_nothing_when_it_goes_on() {
     let mut pair = Pair::start().await;
     let case = busy(&pair.world, "frozen").await;
-    let mut aside = case.aside();
+    let mut parts = case.into_parts();
     let values = ["first", "second", "third", "fourth"];
     for (round, value) in values[1..].iter().enumerate() {
         // In the middle of a sync, with requests under way.
         let frozen = Timestamp::now();
         let mark = pair.world.cp.audit().mark();
         [&pair.world.operator, &pair.second][round % 2].freeze();
-        let case = pair.world.resume(aside).await;
+        let case = pair.world.resume(parts).await;
         is_half_done(&case, values[round]).await;
-        aside = case.aside();
+        parts = case.into_parts();
         let (leader, standby) = match round % 2 {
             0 => (&mut pair.world.operator, &pair.second),
             _ => (&mut pair.second, &pair.world.operator),
@@ -401,15 +401,15 @@ async fn a_leader_frozen_past_its_lease_writes_nothing_when_it_goes_on() {
         let entries = pair.world.cp.audit_since(Mark::default()).await;
         took_over("SIGSTOP", frozen, &entries, &terms[round + 1]);
 
-        let case = pair.world.resume(aside).await;
+        let case = pair.world.resume(parts).await;
         let text = many(COUNT, &case.namespace, value);
         case.push(&[("all.yaml", Some(&text))], value).await;
         begun(&case, value).await;
-        aside = case.aside();
+        parts = case.into_parts();
     }
-    let case = pair.world.resume(aside).await;
+    let case = pair.world.resume(parts).await;
     all_are(&case, "fourth").await;
-    case.stands("all", "True", "Converged").await;
+    case.ready_becomes("all", "True", "Converged").await;
     pair.terms().await;
 }
 
@@ -444,12 +444,12 @@ async fn a_leader_that_is_cut_off_stops_by_its_own_clock() {
     let cut = Timestamp::now();
     proxy.cut();
     is_half_done(&case, "first").await;
-    let aside = case.aside();
+    let parts = case.into_parts();
     gives_up(&mut pair.second).await;
     becomes_leader(&pair.world.operator).await;
-    let case = pair.world.resume(aside).await;
+    let case = pair.world.resume(parts).await;
     all_are(&case, "first").await;
-    case.stands("all", "True", "Converged").await;
+    case.ready_becomes("all", "True", "Converged").await;
     let terms = pair.terms().await;
     assert_eq!(terms.len(), 3, "{terms:#?}");
     let entries = pair.world.cp.audit_since(Mark::default()).await;
@@ -457,10 +457,10 @@ async fn a_leader_that_is_cut_off_stops_by_its_own_clock() {
 
     // It comes back to a network that works, with work to do, and stands by.
     proxy.heal();
-    let aside = case.aside();
+    let parts = case.into_parts();
     pair.second.restart().await;
     is_ready(&pair.second).await;
-    let case = pair.world.resume(aside).await;
+    let case = pair.world.resume(parts).await;
     let text = many(COUNT, &case.namespace, "second");
     case.push(&[("all.yaml", Some(&text))], "second").await;
     all_are(&case, "second").await;

@@ -90,12 +90,12 @@ async fn a_commit_writes_what_it_changes_and_correct_heals_the_rest() {
     // A full verification is no correction either.
     case.reconcile("all").await;
     case.has("b", "value", Some("person")).await;
-    case.stands("all", "False", "DriftFound").await;
+    case.ready_becomes("all", "False", "DriftFound").await;
 
     case.patch::<Sync>("all", json!({"spec": {"mode": "Correct"}}))
         .await;
     case.has("b", "value", Some("git")).await;
-    case.stands("all", "True", "Converged").await;
+    case.ready_becomes("all", "True", "Converged").await;
 }
 
 #[tokio::test]
@@ -104,8 +104,9 @@ async fn a_change_of_what_git_does_not_declare_is_no_drift() {
         async |namespace: &str| vec![("web.yaml".to_owned(), deployment("web", namespace, ""))];
     let spec = json!({"mode": "Report"});
     let (case, _) = Case::started(world().await, "report", files, spec).await;
-    case.person(&["rollout", "restart", "deployment/web"]).await;
-    case.person(&["annotate", "deployment/web", "person/note=mine"])
+    case.kubectl_as_person(&["rollout", "restart", "deployment/web"])
+        .await;
+    case.kubectl_as_person(&["annotate", "deployment/web", "person/note=mine"])
         .await;
     let api: kube::Api<Sync> = case.api();
     never("drift", Duration::from_millis(500), async || {
@@ -113,7 +114,7 @@ async fn a_change_of_what_git_does_not_declare_is_no_drift() {
         (drifted(&sync) > 0).then_some(sync)
     })
     .await;
-    case.person(&["scale", "deployment/web", "--replicas=2"])
+    case.kubectl_as_person(&["scale", "deployment/web", "--replicas=2"])
         .await;
     case.until("all", "scaling is drift", |sync| drifted(sync) == 1)
         .await;

@@ -108,7 +108,9 @@ async fn an_object_has_one_owner_and_goes_over_when_that_lets_go() {
     let spec = json!({"path": "one"});
     let (case, _) = Case::started(world().await, "owner", files, spec).await;
     case.sync("two", json!({"path": "two"})).await;
-    let message = case.stands("two", "False", "OwnershipConflict").await;
+    let message = case
+        .ready_becomes("two", "False", "OwnershipConflict")
+        .await;
     let owner = format!("it belongs to Sync {}/all", case.namespace);
     assert!(
         message.contains(&owner) && message.contains("two/shared.yaml"),

@@ -3,7 +3,7 @@
 use serde_json::json;
 use towline::api::{GitRepository, Sync};
 
-use crate::world::verdict::{assert_says, repository_stands};
+use crate::world::verdict::{assert_says, repository_ready_becomes};
 use crate::world::{Case, PATIENCE, config_map, world};
 use towline_testing::repo::{Change, NewCommit};
 use towline_testing::wait::eventually;
@@ -80,19 +80,19 @@ async fn a_foreign_sync_of_the_same_name_is_left_alone() {
     let first = case.repo.commit(&[("a/a.yaml", Some(&map))], "first");
     case.sync("repo", json!({"path": "elsewhere"})).await;
     case.repository(json!({"sync": {"path": "a"}})).await;
-    let message = repository_stands(&case, "False", "InvalidSpec").await;
+    let message = repository_ready_becomes(&case, "False", "InvalidSpec").await;
     let name = format!("Sync {}/repo", case.namespace);
     assert_says(&message, &[&name, "does not belong to this repository"]);
     let foreign = case.api::<Sync>().get("repo").await.unwrap();
     assert_eq!(foreign.spec.settings.path, "elsewhere");
     case.delete::<Sync>("repo").await;
     case.synced("repo", &first).await;
-    repository_stands(&case, "True", "Fetched").await;
+    repository_ready_becomes(&case, "True", "Fetched").await;
 
     // What the API server has against the child is said on the repository.
     let itself = json!({"spec": {"sync": {"dependsOn": [{"name": "repo"}]}}});
     case.patch::<GitRepository>("repo", itself).await;
-    let message = repository_stands(&case, "False", "InvalidSpec").await;
+    let message = repository_ready_becomes(&case, "False", "InvalidSpec").await;
     assert_says(&message, &[&name, "a Sync cannot depend on itself"]);
 }
 
@@ -169,7 +169,9 @@ async fn manifests_in_every_form() {
 
     // A path may be one file.
     case.sync("one", json!({"path": "deep/er/x.yaml"})).await;
-    let message = case.stands("one", "False", "OwnershipConflict").await;
+    let message = case
+        .ready_becomes("one", "False", "OwnershipConflict")
+        .await;
     assert_says(&message, &["in deep/er/x.yaml (document 1)"]);
 }
 

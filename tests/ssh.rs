@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::world::login::{Wrong, fetched, follow, give, is_told_and_healed, live};
-use crate::world::verdict::{assert_says, assert_silent, repository_stands};
+use crate::world::login::{InvalidSecret, fetched, follow, live, reports_and_recovers, set_secret};
+use crate::world::verdict::{assert_not_disclosed, assert_says, repository_ready_becomes};
 use crate::world::{Case, world};
 use towline_testing::sshd::Sshd;
 
@@ -40,7 +40,7 @@ async fn keys_of_every_kind_open_the_repository() {
         ("rsa", Some(&passphrase)),
     ] {
         let identity = sshd.identity(kind, passphrase.unwrap_or_default());
-        give(&case, &secret(&identity, &known, passphrase)).await;
+        set_secret(&case, &secret(&identity, &known, passphrase)).await;
         let file = live(&case, &format!("{kind}-{}", passphrase.is_some()));
         let commit = case.push(&[("a.yaml", Some(&file))], kind).await;
         fetched(&case, &commit).await;
@@ -50,7 +50,7 @@ async fn keys_of_every_kind_open_the_repository() {
     let refused = ["ssh://localhost", "does not accept the key (identity in"];
     for (data, reason, says) in [
         (
-            secret(&sshd.stranger(), &known, None),
+            secret(&sshd.unknown_identity(), &known, None),
             REFUSED,
             &refused[..],
         ),
@@ -79,10 +79,10 @@ async fn keys_of_every_kind_open_the_repository() {
         ),
     ] {
         let commit = case.repo.resolve("main").unwrap();
-        let wrong = Wrong { data, reason, says };
-        is_told_and_healed(&case, &commit, &right, &wrong).await;
+        let wrong = InvalidSecret { data, reason, says };
+        reports_and_recovers(&case, &commit, &right, &wrong).await;
     }
-    assert_silent(&case, MARKER).await;
+    assert_not_disclosed(&case, MARKER).await;
 }
 
 #[tokio::test]
@@ -109,15 +109,15 @@ async fn a_host_that_is_not_known_or_has_another_key_is_refused() {
         ("", INVALID, &["known_hosts in the Secret is empty"]),
     ] {
         let data = secret(&identity, known_hosts, None);
-        let wrong = Wrong { data, reason, says };
-        is_told_and_healed(&case, &first, &right, &wrong).await;
+        let wrong = InvalidSecret { data, reason, says };
+        reports_and_recovers(&case, &first, &right, &wrong).await;
     }
 
     // Somebody else answers, or the server was set up anew: a commit of his is not taken.
     sshd.change_host_keys();
     let file = live(&case, "two");
     let second = case.push(&[("a.yaml", Some(&file))], "second").await;
-    let message = repository_stands(&case, "False", REFUSED).await;
+    let message = repository_ready_becomes(&case, "False", REFUSED).await;
     let wanted = [
         "the host key of ssh://localhost",
         "SHA256:",
@@ -127,9 +127,9 @@ async fn a_host_that_is_not_known_or_has_another_key_is_refused() {
     assert_says(&message, &[&format!("{first} stays live")]);
     case.has("a", "value", Some("one")).await;
 
-    give(&case, &secret(&identity, &sshd.known_host("ed25519"), None)).await;
+    set_secret(&case, &secret(&identity, &sshd.known_host("ed25519"), None)).await;
     case.synced("all", &second).await;
     case.has("a", "value", Some("two")).await;
     fetched(&case, &second).await;
-    assert_silent(&case, MARKER).await;
+    assert_not_disclosed(&case, MARKER).await;
 }

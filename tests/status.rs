@@ -120,8 +120,9 @@ async fn status_says_which_revision_is_live_since_when() {
         })
         .await;
     }
-    case.told("ChangeCommitted", &[&second, "second"]).await;
-    case.told("Converged", &[&second, "1 changed, 1 pruned"])
+    case.wait_for_event("ChangeCommitted", &[&second, "second"])
+        .await;
+    case.wait_for_event("Converged", &[&second, "1 changed, 1 pruned"])
         .await;
 }
 
@@ -133,15 +134,15 @@ async fn what_took_long_is_told_to_have_converged_once() {
     case.repo
         .commit(&[("map.yaml", Some(map("first")))], "first");
     case.sync("all", json!({})).await;
-    case.told("Diff", &["does not exist"]).await;
+    case.wait_for_event("Diff", &["does not exist"]).await;
     case.repository(json!({})).await;
-    case.told("Converged", &["1 created"]).await;
+    case.wait_for_event("Converged", &["1 created"]).await;
     let edit = json!({"data": {"value": "person"}});
     case.patch::<ConfigMap>("map", edit).await;
-    case.told("DriftCorrected", &["map"]).await;
+    case.wait_for_event("DriftCorrected", &["map"]).await;
     let second = map("second");
     let second = case.push(&[("map.yaml", Some(&second))], "second").await;
-    case.told("Converged", &[&second]).await;
+    case.wait_for_event("Converged", &[&second]).await;
     let told = case.events("Converged").await;
     assert_eq!(told.len(), 2, "{told:?}");
 }
@@ -150,7 +151,7 @@ async fn what_took_long_is_told_to_have_converged_once() {
 async fn kubectl_waits_and_shows_what_a_person_asks_for() {
     let (case, first) = case("columns").await;
     for kind in ["syncs", "gitrepositories"] {
-        case.person(&[
+        case.kubectl_as_person(&[
             "wait",
             "--for=condition=Ready",
             "--all",
@@ -159,8 +160,8 @@ async fn kubectl_waits_and_shows_what_a_person_asks_for() {
         ])
         .await;
     }
-    let syncs = case.person(&["get", "syncs"]).await;
-    let repositories = case.person(&["get", "gitrepositories"]).await;
+    let syncs = case.kubectl_as_person(&["get", "syncs"]).await;
+    let repositories = case.kubectl_as_person(&["get", "gitrepositories"]).await;
     let short = format!("main@sha1:{}", &first[..12]);
     let message = format!("3 objects equal {short}");
     for (table, columns, parts) in [

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 use towline::api::GitRepository;
 
-use crate::world::verdict::{assert_says, repository_stands};
+use crate::world::verdict::{assert_says, repository_ready_becomes};
 use crate::world::{config_map, world};
 use towline_testing::repo::{Change, NewCommit};
 
@@ -36,7 +36,7 @@ async fn a_submodule_is_applied_once_the_repository_asks_for_it() {
     let commit = name(&relative, &first);
     case.repository(json!({})).await;
     case.sync("all", json!({"path": "apps"})).await;
-    let message = case.stands("all", "False", "InvalidManifest").await;
+    let message = case.ready_becomes("all", "False", "InvalidManifest").await;
     assert_says(
         &message,
         &["apps/lib is a submodule", "spec.recurseSubmodules"],
@@ -59,7 +59,7 @@ async fn a_submodule_is_applied_once_the_repository_asks_for_it() {
     // Credentials go to no other server, and what is live stays.
     name("https://elsewhere.example/lib.git", &first);
     case.announce().await;
-    let message = repository_stands(&case, "False", "InvalidSpec").await;
+    let message = repository_ready_becomes(&case, "False", "InvalidSpec").await;
     assert_says(
         &message,
         &["submodule apps/lib", "another server", "stays live"],
@@ -72,6 +72,6 @@ async fn a_submodule_is_applied_once_the_repository_asks_for_it() {
     case.announce().await;
     case.synced("all", &commit).await;
     case.patch::<GitRepository>("repo", recurse(false)).await;
-    case.stands("all", "False", "InvalidManifest").await;
+    case.ready_becomes("all", "False", "InvalidManifest").await;
     case.has("x", "value", Some("two")).await;
 }

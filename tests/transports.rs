@@ -3,8 +3,10 @@
 
 use serde_json::{Value, json};
 
-use crate::world::login::{Wrong, follow, give, is_told_and_healed, live, take_away};
-use crate::world::verdict::{assert_says, assert_silent, repository_stands};
+use crate::world::login::{
+    InvalidSecret, delete_secret, follow, live, reports_and_recovers, set_secret,
+};
+use crate::world::verdict::{assert_not_disclosed, assert_says, repository_ready_becomes};
 use crate::world::{Case, world};
 use towline_testing::git::GitServer;
 use towline_testing::repo::Repo;
@@ -45,10 +47,10 @@ async fn a_private_authority_is_trusted_where_the_secret_says_so() {
             &["ca.crt in the Secret cannot be used"],
         ),
     ] {
-        let wrong = Wrong { data, reason, says };
-        is_told_and_healed(&case, &commit, &right, &wrong).await;
+        let wrong = InvalidSecret { data, reason, says };
+        reports_and_recovers(&case, &commit, &right, &wrong).await;
     }
-    assert_silent(&case, MARKER).await;
+    assert_not_disclosed(&case, MARKER).await;
 }
 
 #[tokio::test]
@@ -73,17 +75,17 @@ async fn a_password_or_a_token_opens_the_repository_and_a_wrong_one_does_not() {
     follow(&case, repo.url(), &basic, &commit).await;
     for data in [guess, bearer.clone(), secret(json!({}))] {
         let (reason, says) = (REFUSED, &refused[..]);
-        let wrong = Wrong { data, reason, says };
-        is_told_and_healed(&case, &commit, &basic, &wrong).await;
+        let wrong = InvalidSecret { data, reason, says };
+        reports_and_recovers(&case, &commit, &basic, &wrong).await;
     }
 
     // The server changes to tokens: the new Secret is used at once.
     server.allow_token(&token);
     case.announce().await;
-    let message = repository_stands(&case, "False", REFUSED).await;
+    let message = repository_ready_becomes(&case, "False", REFUSED).await;
     assert_says(&message, &refused);
-    give(&case, &bearer).await;
-    repository_stands(&case, "True", "Fetched").await;
+    set_secret(&case, &bearer).await;
+    repository_ready_becomes(&case, "True", "Fetched").await;
     for (data, reason, says) in [
         (basic, REFUSED, &refused[..]),
         (
@@ -108,17 +110,17 @@ async fn a_password_or_a_token_opens_the_repository_and_a_wrong_one_does_not() {
         ),
         (json!({"note": MARKER}), INVALID, &["has none of the keys"]),
     ] {
-        let wrong = Wrong { data, reason, says };
-        is_told_and_healed(&case, &commit, &bearer, &wrong).await;
+        let wrong = InvalidSecret { data, reason, says };
+        reports_and_recovers(&case, &commit, &bearer, &wrong).await;
     }
 
-    take_away(&case).await;
-    let message = repository_stands(&case, "False", INVALID).await;
+    delete_secret(&case).await;
+    let message = repository_ready_becomes(&case, "False", INVALID).await;
     let missing = format!("Secret {}/git does not exist", case.namespace);
     assert_says(&message, &[&missing, &format!("{commit} stays live")]);
-    give(&case, &bearer).await;
-    repository_stands(&case, "True", "Fetched").await;
-    assert_silent(&case, MARKER).await;
+    set_secret(&case, &bearer).await;
+    repository_ready_becomes(&case, "True", "Fetched").await;
+    assert_not_disclosed(&case, MARKER).await;
 }
 
 #[tokio::test]
@@ -161,8 +163,8 @@ async fn a_server_that_wants_a_client_certificate_gets_the_right_one() {
             &["has tls.crt but not tls.key"],
         ),
     ] {
-        let wrong = Wrong { data, reason, says };
-        is_told_and_healed(&case, &commit, &right, &wrong).await;
+        let wrong = InvalidSecret { data, reason, says };
+        reports_and_recovers(&case, &commit, &right, &wrong).await;
     }
-    assert_silent(&case, MARKER).await;
+    assert_not_disclosed(&case, MARKER).await;
 }

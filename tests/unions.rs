@@ -95,7 +95,7 @@ async fn a_person_who_goes_back_to_the_default_is_corrected() {
     case.patch::<Deployment>("web", rolling).await;
     let strategy = json!({"type": "Recreate"});
     // The default was filled in by the person's write, and nobody owns it.
-    case.shows::<Deployment>("web", "/spec/strategy", strategy)
+    case.wait_for_field::<Deployment>("web", "/spec/strategy", strategy)
         .await;
-    case.stands("all", "True", "Converged").await;
+    case.ready_becomes("all", "True", "Converged").await;
 }

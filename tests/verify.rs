@@ -5,7 +5,7 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 use towline::api::{GitRepository, Sync};
 
-use crate::world::verdict::{assert_says, repository_stands};
+use crate::world::verdict::{assert_says, repository_ready_becomes};
 use crate::world::{Case, PATIENCE, World, applied, config_map, world};
 use towline_testing::control_plane::Options;
 use towline_testing::signing::Person;
@@ -25,7 +25,7 @@ async fn signers(case: &Case<'_>, data: &Value) {
 async fn refused(case: &Case<'_>, revision: &str) -> String {
     let what = format!("{revision} is refused");
     eventually(&what, PATIENCE, async || {
-        let message = repository_stands(case, "False", "VerificationFailed").await;
+        let message = repository_ready_becomes(case, "False", "VerificationFailed").await;
         match message.contains(revision) {
             true => Ok(message),
             false => Err(message),
@@ -38,7 +38,7 @@ async fn refused(case: &Case<'_>, revision: &str) -> String {
 async fn fetched(case: &Case<'_>, revision: &str) -> String {
     let what = format!("{revision} is fetched");
     eventually(&what, PATIENCE, async || {
-        let message = repository_stands(case, "True", "Fetched").await;
+        let message = repository_ready_becomes(case, "True", "Fetched").await;
         match message.contains(revision) {
             true => Ok(message),
             false => Err(message),
@@ -60,12 +60,12 @@ async fn only_signed_commits_go_live_and_the_last_of_them_stays() {
     let spec = json!({"verify": {"secretRef": {"name": "signers"}}, "sync": {"prune": true}});
     case.repository(spec).await;
 
-    let missing = repository_stands(&case, "False", "SignersInvalid").await;
+    let missing = repository_ready_becomes(&case, "False", "SignersInvalid").await;
     let exists = format!("spec.verify.secretRef: Secret {secret} does not exist");
     assert_says(&missing, &[&exists]);
     signers(&case, &json!({"allowed_signers": "ann@example.com"})).await;
     eventually("the line is named", PATIENCE, async || {
-        let message = repository_stands(&case, "False", "SignersInvalid").await;
+        let message = repository_ready_becomes(&case, "False", "SignersInvalid").await;
         let line = format!("Secret {secret}: key allowed_signers, line 1: it has no public key");
         message.contains(&line).then_some(()).ok_or(message)
     })
@@ -91,7 +91,7 @@ async fn only_signed_commits_go_live_and_the_last_of_them_stays() {
         refused(&case, &second).await,
         format!("main@sha1:{second} is unsigned; main@sha1:{first} stays live")
     );
-    case.told("VerificationFailed", &[&second]).await;
+    case.wait_for_event("VerificationFailed", &[&second]).await;
 
     let third = bob.commit(&case.repo, &[("a.yaml", Some(&map("three")))], "by another");
     case.announce().await;
@@ -101,7 +101,7 @@ async fn only_signed_commits_go_live_and_the_last_of_them_stays() {
         bob.fingerprint
     );
     assert_eq!(refused(&case, &third).await, stranger);
-    case.told("VerificationFailed", &[&third]).await;
+    case.wait_for_event("VerificationFailed", &[&third]).await;
     // What is live goes on to be kept.
     case.patch::<ConfigMap>("a", json!({"data": {"value": "person"}}))
         .await;
@@ -150,14 +150,14 @@ async fn a_restart_brings_nothing_live_that_is_not_signed() {
         .await;
     case.synced("repo", &first).await;
     // Its status may come after that of the Sync, and says what is live to who is started next.
-    repository_stands(&case, "True", "Fetched").await;
+    repository_ready_becomes(&case, "True", "Fetched").await;
 
     let two = map("two");
-    let aside = case.aside();
+    let parts = case.into_parts();
     world.operator.kill();
-    let second = aside.1.commit(&[("a.yaml", Some(&two))], "unsigned");
+    let second = parts.1.commit(&[("a.yaml", Some(&two))], "unsigned");
     world.operator.restart().await;
-    let case = world.resume(aside).await;
+    let case = world.resume(parts).await;
     let message = refused(&case, &second).await;
     assert_says(&message, &[&format!("main@sha1:{first} stays live")]);
     case.has("a", "value", Some("one")).await;
@@ -166,14 +166,14 @@ async fn a_restart_brings_nothing_live_that_is_not_signed() {
     assert_eq!(revision, format!("main@sha1:{first}"));
 
     // Nor does one for which nobody can say who may sign.
-    let aside = case.aside();
+    let parts = case.into_parts();
     world.operator.kill();
-    let case = world.resume(aside).await;
+    let case = world.resume(parts).await;
     case.delete::<Secret>("signers").await;
-    let aside = case.aside();
+    let parts = case.into_parts();
     world.operator.restart().await;
-    let case = world.resume(aside).await;
-    repository_stands(&case, "False", "SignersInvalid").await;
+    let case = world.resume(parts).await;
+    repository_ready_becomes(&case, "False", "SignersInvalid").await;
     case.has("a", "value", Some("one")).await;
     let map = config_map("a", &case.namespace, "three");
     let third = ann.commit(&case.repo, &[("a.yaml", Some(&map))], "third");

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::sleep;
 use towline::api::GitRepository;
 
-use crate::world::verdict::{assert_says, assert_silent, repository_stands};
+use crate::world::verdict::{assert_not_disclosed, assert_says, repository_ready_becomes};
 use crate::world::{Case, PATIENCE, config_map, world};
 use towline_testing::hook;
 use towline_testing::operator::Operator;
@@ -70,7 +70,7 @@ async fn a_signed_push_is_live_and_nothing_else_is_fetched() {
         .await;
     case.sync("all", json!({})).await;
     case.synced("all", &first).await;
-    repository_stands(&case, "True", "Fetched").await;
+    repository_ready_becomes(&case, "True", "Fetched").await;
 
     let before = settled(&case).await;
     let second = case.repo.commit(&[("a.yaml", Some(file("two")))], "second");
@@ -94,7 +94,7 @@ async fn a_signed_push_is_live_and_nothing_else_is_fetched() {
     // What is suspended is left alone, whoever calls.
     case.patch::<GitRepository>("repo", json!({"spec": {"suspend": true}}))
         .await;
-    repository_stands(&case, "Unknown", "Suspended").await;
+    repository_ready_becomes(&case, "Unknown", "Suspended").await;
     let before = asked(&case);
     assert_eq!(call(&case, SECRET, &main).await, 202);
     never(
@@ -107,9 +107,9 @@ async fn a_signed_push_is_live_and_nothing_else_is_fetched() {
     // Without the webhook the secret opens nothing.
     let none = json!({"spec": {"suspend": false, "webhook": null}});
     case.patch::<GitRepository>("repo", none).await;
-    repository_stands(&case, "True", "Fetched").await;
+    repository_ready_becomes(&case, "True", "Fetched").await;
     assert_eq!(call(&case, SECRET, &main).await, 401);
-    assert_silent(&case, SECRET).await;
+    assert_not_disclosed(&case, SECRET).await;
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn a_webhook_without_its_secret_is_told_and_polling_goes_on() {
         .await;
     case.sync("all", json!({})).await;
     case.synced("all", &first).await;
-    let message = repository_stands(&case, "False", "WebhookInvalid").await;
+    let message = repository_ready_becomes(&case, "False", "WebhookInvalid").await;
     let name = format!("Secret {}/hook", case.namespace);
     assert_says(&message, &[&first, &name, "does not exist"]);
 
@@ -134,7 +134,7 @@ async fn a_webhook_without_its_secret_is_told_and_polling_goes_on() {
             .await;
         case.announce().await;
         towline_testing::wait::eventually(says, crate::world::PATIENCE, async || {
-            let message = repository_stands(&case, "False", "WebhookInvalid").await;
+            let message = repository_ready_becomes(&case, "False", "WebhookInvalid").await;
             message.contains(says).then_some(()).ok_or(message)
         })
         .await;
@@ -143,7 +143,7 @@ async fn a_webhook_without_its_secret_is_told_and_polling_goes_on() {
     case.patch::<Secret>("hook", json!({"stringData": {"token": "good"}}))
         .await;
     case.announce().await;
-    repository_stands(&case, "True", "Fetched").await;
+    repository_ready_becomes(&case, "True", "Fetched").await;
     assert_eq!(call(&case, "good", &pushed(&case, "main")).await, 202);
-    assert_silent(&case, SECRET).await;
+    assert_not_disclosed(&case, SECRET).await;
 }

@@ -1,4 +1,4 @@
-//! buildah, with a storage of its own: no daemon, no registry, nothing left behind.
+//! buildah with its own storage: no daemon, no registry, and nothing is left behind.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -11,14 +11,14 @@ use towline_testing::binaries;
 use towline_testing::process::{Lifetime, Process};
 use towline_testing::scratch::Scratch;
 
-/// Where the mounted folder is in the container.
+/// The path of the mounted folder in the container.
 const MOUNT: &str = "/var/run/towline-test";
 
-/// Runs a command to which the folder `$0` is read only, as a container's root is where its pod asks for
-/// that: `buildah run` has no option for it. The mounts are the command's own, and go with it.
+/// A shell script that remounts `$0` read-only and then runs the other arguments. It gives a container a
+/// read-only root, for which `buildah run` has no option. The mounts end with the command.
 const READ_ONLY: &str = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
 
-/// What buildah mounts in every container, beside its volumes. It makes these places itself, where it can.
+/// Paths that buildah mounts in every container beside its volumes. buildah creates them if it can.
 const MOUNTED: [&str; 4] = [
     "etc/hosts",
     "etc/hostname",
@@ -26,8 +26,8 @@ const MOUNTED: [&str; 4] = [
     "run/.containerenv",
 ];
 
-/// What the base image borrows of this machine, read only: a Debian with a compiler, as the image that
-/// the Dockerfile names is, which cannot be pulled everywhere.
+/// Folders of this machine that the base image mounts read-only. The image that the Dockerfile names is
+/// also a Debian with a compiler, but cannot be pulled everywhere.
 const BORROWED: [&str; 3] = ["/usr", "/etc/alternatives", "/etc/ssl"];
 
 /// A storage for images and containers.
@@ -42,7 +42,7 @@ impl Buildah {
         }
     }
 
-    /// Assembles a base image: the shape of a Debian, whose content is mounted while it builds.
+    /// Makes a base image with the folders of a Debian. Their content is mounted during the build.
     pub fn base(&self) -> String {
         let container = self.run(&["from", "scratch"]);
         let root = PathBuf::from(self.run(&["mount", &container]));
@@ -57,7 +57,7 @@ impl Buildah {
         for variable in [
             "PATH=/rust/bin:/usr/bin:/bin",
             "CARGO_HOME=/cargo",
-            // What the tests were built from is there; an image must not ask for more.
+            // All crates were downloaded for the tests. The image must not need others.
             "CARGO_NET_OFFLINE=true",
         ] {
             self.run(&["config", "--env", variable, &container]);
@@ -67,8 +67,8 @@ impl Buildah {
         image.to_owned()
     }
 
-    /// Builds the Dockerfile as it is. Compiled code is kept beside the control plane's, so that a
-    /// second build takes as long as a change of the program does.
+    /// Builds the unchanged Dockerfile. Compiled code is cached beside the control plane's programs, so
+    /// that a second build only compiles what changed.
     pub fn build(&self, base: &str, name: &str) {
         let target = binaries::cache_folder().unwrap().join("image-target");
         fs::create_dir_all(&target).unwrap();
@@ -93,14 +93,14 @@ impl Buildah {
         self.run(&args);
     }
 
-    /// The configuration of an image, as the OCI image specification has it.
+    /// The configuration of an image, as the OCI image specification defines it.
     pub fn config(&self, image: &str) -> Value {
         let text = self.run(&["inspect", "--type", "image", image]);
-        let all: Value = serde_json::from_str(&text).expect("what inspect prints");
+        let all: Value = serde_json::from_str(&text).expect("JSON of buildah inspect");
         all["OCIv1"]["config"].clone()
     }
 
-    /// A container of an image.
+    /// Makes a container of an image.
     pub fn container(&self, image: &str) -> Container<'_> {
         let name = self.run(&["from", image]);
         let root = PathBuf::from(self.run(&["mount", &name]));
@@ -131,7 +131,7 @@ impl Buildah {
     }
 }
 
-/// A container that is not running yet.
+/// A container that has not been started.
 pub struct Container<'a> {
     buildah: &'a Buildah,
     name: String,
@@ -140,18 +140,18 @@ pub struct Container<'a> {
 }
 
 impl Container<'_> {
-    /// Its files.
+    /// The container's files.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A folder that it sees, read only.
+    /// A folder that the container sees read-only.
     pub fn mounted(&self) -> &Path {
         &self.mounted
     }
 
-    /// Starts its program on a read-only root, as its user unless `options` name another, and ends it on
-    /// drop.
+    /// Starts the container's program on a read-only root, as the image's user unless `options` name
+    /// another. The program ends on drop.
     pub fn run(&self, options: &[&str], args: &[&str]) -> Process {
         self.make_mount_points();
         let root = self.root.display().to_string();
@@ -184,7 +184,7 @@ impl Container<'_> {
     }
 }
 
-/// What a program prints; panics with its complaint where it fails.
+/// The output of a program. Panics with its error if it fails.
 fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| {
         panic!("{command:?}: {error}; .ci/run installs what the tests need")

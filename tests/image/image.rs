@@ -1,4 +1,4 @@
-//! What is in an image.
+//! Checks of an image's content.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 /// The user that the operator runs as.
 const USER: u32 = 65532;
 
-/// Where it may write.
+/// The only folder where the operator may write.
 const CACHE: &str = "/var/cache/towline";
 
-/// Panics with whatever is no part of the operator, and with whatever its user could change.
+/// Panics if the image holds a file that the operator does not need, or a file that its user could
+/// change.
 pub fn holds_only_the_operator(root: &Path) {
     let files = files(root);
     let belongs = |path: &str| {
@@ -29,24 +30,30 @@ pub fn holds_only_the_operator(root: &Path) {
         .map(|(path, _)| path.as_str())
         .filter(|path| !belongs(path))
         .collect();
-    assert!(foreign.is_empty(), "what is this for: {foreign:?}");
+    assert!(
+        foreign.is_empty(),
+        "the image holds unneeded files: {foreign:?}"
+    );
     assert!(files.iter().any(|(path, _)| path == "/usr/bin/towline"));
     let renderers = files.iter().filter(|(path, _)| is_renderer(path)).count();
-    assert_eq!(renderers, 4, "kustomize, Helm, and a digest of each");
+    assert_eq!(
+        renderers, 4,
+        "expected kustomize, Helm, and a digest of each"
+    );
     for (path, meta) in &files {
         let by_user = meta.uid() == USER && meta.mode() & 0o200 != 0;
         let by_others = !meta.is_symlink() && meta.mode() & 0o022 != 0;
         assert!(
             path == CACHE || !(by_user || by_others),
-            "{path} can be written: {:o}, of user {}",
+            "{path} is writable: mode {:o}, owner {}",
             meta.mode(),
             meta.uid()
         );
-        assert_eq!(meta.mode() & 0o6000, 0, "{path} gives its owner's rights");
+        assert_eq!(meta.mode() & 0o6000, 0, "{path} is setuid or setgid");
     }
 }
 
-/// glibc's own and the compiler's: what `ldd` names.
+/// A library of glibc or the compiler, as `ldd` lists them.
 fn is_library(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     let expected = [
@@ -67,8 +74,8 @@ fn is_renderer(path: &str) -> bool {
     name.is_some_and(|name| name.ends_with(".cwasm") || name.ends_with(".cwasm.sha256"))
 }
 
-/// Panics where the image or its program grows beyond what a node should have to pull. That of the program
-/// is below what it has with its symbols.
+/// Panics if the image or the program is larger than a node should have to pull. The limit of the program
+/// is below its size with debug symbols, so that a build that keeps them fails.
 pub fn is_small(root: &Path) {
     let files = files(root);
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);

@@ -1,8 +1,8 @@
-//! The image: built from the Dockerfile by the real buildah, without privileges of a daemon and without
-//! a registry, looked through, and started against a real control plane.
+//! The container image: the real buildah builds it from the Dockerfile, without a daemon and without a
+//! registry. The tests check its content and start it against a real control plane.
 //!
-//! A test binary of its own, so that its release build, minutes of work on every core, is not beside
-//! tests that wait for something.
+//! A test binary of its own, because its release build uses every core for minutes and would disturb
+//! tests that wait.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -28,7 +28,7 @@ use towline_testing::manifest::config_map;
 use towline_testing::renderers;
 use towline_testing::wait::eventually;
 
-/// What takes a second on an idle machine.
+/// For work that takes a second on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
@@ -56,8 +56,8 @@ async fn the_image_holds_the_operator_and_nothing_else_and_runs_as_nobody() {
     converges(&cp, &git, &container).await;
 }
 
-/// A commit goes live by the operator in the image, which begins where a pod begins: as its user, with
-/// a service account's kubeconfig and nothing else.
+/// The operator in the image converges on a commit. It starts as in a pod: as its user, with a service
+/// account's kubeconfig and nothing else.
 async fn converges(cp: &ControlPlane, git: &GitServer, container: &buildah::Container<'_>) {
     let admin = cp.kubeconfig_path();
     define(cp).await.unwrap();
@@ -104,7 +104,8 @@ async fn converges(cp: &ControlPlane, git: &GitServer, container: &buildah::Cont
     .await;
 }
 
-/// Not by its files' permissions: root itself can have no cache outside of the volume.
+/// The root is read-only by its mount, not only by file permissions: even root cannot use a cache outside
+/// of the volume.
 async fn the_root_is_read_only(container: &buildah::Container<'_>, run: &[&str]) {
     let elsewhere = [run, &["--cache-dir=/var/cache/elsewhere"]].concat();
     let mut operator = container.run(&["--user=0:0"], &elsewhere);
@@ -114,12 +115,13 @@ async fn the_root_is_read_only(container: &buildah::Container<'_>, run: &[&str])
     assert!(log.contains("Read-only file system"), "{log}");
 }
 
-/// As it is: what the container reads belongs to another user than what it runs as.
+/// Returns the kubeconfig, which another user than the container's owns. Panics if it refers to other
+/// files, which the container cannot read.
 fn readable_by_all(kubeconfig: &str) -> String {
     let parsed: Value = serde_json::from_str(kubeconfig).expect("a kubeconfig");
     assert!(
         !kubeconfig.contains(".crt\""),
-        "it names a file outside: {parsed}"
+        "the kubeconfig names another file: {parsed}"
     );
     kubeconfig.to_owned()
 }

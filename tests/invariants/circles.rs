@@ -1,4 +1,4 @@
-//! No circle between files, but `mod` with its own submodules.
+//! No files depend on each other in a circle, except a `mod` file and its own submodules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ fn no_circle_between_files() {
     assert!(found.is_empty(), "circles: {found:#?}");
 }
 
-/// Sets of files that all lead to each other.
+/// Sets of files that all depend on each other.
 fn circles(sources: &[Source]) -> Vec<BTreeSet<&str>> {
     let index: BTreeMap<&[String], usize> = (0..sources.len())
         .filter(|place| sources[*place].file != "main.rs")
@@ -23,7 +23,7 @@ fn circles(sources: &[Source]) -> Vec<BTreeSet<&str>> {
         .map(|source| {
             let paths = source.named.iter().map(|named| &named.path);
             let targets = paths.filter_map(|path| file_of(path, sources, &index));
-            // `mod` and its submodules are one thing that was cut into files.
+            // A `mod` file and its submodules count as one unit that is split into files.
             let kin = |other: &usize| {
                 let other = &sources[*other].module;
                 other.starts_with(&source.module) || source.module.starts_with(other)
@@ -43,7 +43,7 @@ fn circles(sources: &[Source]) -> Vec<BTreeSet<&str>> {
     found
 }
 
-/// The file that a path leads to, through what others publish again.
+/// The file that declares what a path names. Follows re-exports.
 fn file_of(
     path: &[String],
     sources: &[Source],
@@ -71,7 +71,8 @@ fn file_of(
     None
 }
 
-/// What `from` leads to; itself only over others.
+/// The files that `from` depends on, directly or not. `from` itself is included only if a circle leads
+/// back to it.
 fn reached(from: usize, edges: &[BTreeSet<usize>]) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     let mut next: Vec<usize> = edges[from].iter().copied().collect();

@@ -1,8 +1,8 @@
-//! Which room may know which: a room names only those below its own.
+//! The order of rooms: a room names only rooms below its own.
 
 use super::{room, sources};
 
-/// Lowest first. A room may be one file. Some are on their way: they have their place already.
+/// Lowest first. A room may be one file. Some rooms do not exist yet: their place is reserved.
 const ROOMS: [&str; 33] = [
     "glob",
     "backoff",
@@ -41,7 +41,7 @@ const ROOMS: [&str; 33] = [
 
 fn height(room: &str) -> usize {
     let found = ROOMS.iter().position(|is| *is == room);
-    found.unwrap_or_else(|| panic!("the room {room} has no place in ROOMS"))
+    found.unwrap_or_else(|| panic!("the room {room} is not listed in ROOMS"))
 }
 
 #[test]

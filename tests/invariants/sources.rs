@@ -1,4 +1,4 @@
-//! The sources as a test reads them: which file names which path, without comments and without tests.
+//! Parses the sources: which file names which path, without comments and without tests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// A path as `kube::Api` or `crate::plan::judge`, from its root, and its line.
+/// A path such as `kube::Api` or `crate::plan::judge`, from its root, and its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     pub path: Vec<String>,
@@ -16,24 +16,24 @@ pub struct Named {
 /// One file of `src`.
 #[derive(Debug)]
 pub struct Source {
-    /// Below `src`: `plan/mod.rs`.
+    /// The path below `src`, such as `plan/mod.rs`.
     pub file: String,
     /// `[crate, plan]`
     pub module: Vec<String>,
-    /// Every path that the file names outside of its tests. The first segment is a crate: what a `use`
-    /// brings in is replaced by what it stands for, and so are `self` and `super`.
+    /// Every path that the file names outside of its tests. The first segment is a crate: names that a
+    /// `use` imports are replaced by their full paths, and so are `self` and `super`.
     pub named: Vec<Named>,
     /// The text literals outside of tests and documentation.
     pub literals: Vec<(String, usize)>,
-    /// What the file's `use` declarations call by another path.
+    /// Names that the file's `use` declarations introduce, with their full paths.
     pub aliases: BTreeMap<String, Vec<String>>,
-    /// The files' modules: `mod name;`, tests among them.
+    /// The submodules that the file declares (`mod name;`), including those of tests.
     pub declared: Vec<String>,
-    /// Those of `declared` that only tests have.
+    /// Those of `declared` that are compiled for tests only.
     pub tests: Vec<String>,
 }
 
-/// Reads all files below `root` that belong to the program: without the modules that are there for tests.
+/// Reads all files below `root` that belong to the program, without test modules.
 pub fn read(root: &Path) -> Vec<Source> {
     let mut sources: Vec<Source> = rust_files(root)
         .iter()
@@ -97,7 +97,7 @@ impl Source {
             tests: Vec::new(),
         };
         source.read(&module, stream);
-        // A `use` may stand below what needs it.
+        // A `use` may stand after the code that needs it, so aliases are resolved at the end.
         let below = |path: &mut Vec<String>| {
             if source.declared.contains(&path[0]) {
                 path.splice(..0, module.iter().cloned());
@@ -106,7 +106,7 @@ impl Source {
         source.aliases.values_mut().for_each(below);
         for named in &mut source.named {
             below(&mut named.path);
-            // One name may stand for a path below another; a circle of them has no end.
+            // An alias may refer to another alias. The limit ends a circle of them.
             for _ in 0..4 {
                 match source.aliases.get(&named.path[0]) {
                     Some(is) if is[0] != named.path[0] => {
@@ -167,7 +167,7 @@ impl Source {
         }
     }
 
-    /// Passes one item, field or arm that only tests have; where the next one begins.
+    /// Skips an item, field or arm that is compiled for tests only. Returns the index of the next one.
     fn skip(&mut self, tokens: &[TokenTree], mut at: usize) -> usize {
         let mut kind = String::new();
         while let Some(token) = tokens.get(at) {
@@ -196,7 +196,7 @@ impl Source {
         at
     }
 
-    /// A path outside of a `use`.
+    /// Reads a path outside of a `use`.
     fn read_path(&mut self, module: &[String], tokens: &[TokenTree], mut at: usize) -> usize {
         let line = tokens[at].span().start().line;
         let mut path = vec![tokens[at].to_string()];
@@ -219,7 +219,7 @@ impl Source {
         at + 1
     }
 
-    /// A tree of `use` below `prefix`.
+    /// Reads a `use` tree below `prefix`.
     fn read_tree(&mut self, module: &[String], prefix: &[String], tokens: &[TokenTree]) {
         let mut path = prefix.to_vec();
         let mut alias = None;
@@ -260,7 +260,7 @@ impl Source {
     }
 }
 
-/// A path without `self` and `super`; the crate's own name is `crate`.
+/// Resolves `self` and `super` in a path. The crate's own name becomes `crate`.
 fn rooted(module: &[String], path: Vec<String>) -> Vec<String> {
     let mut base = module.to_vec();
     let mut rest = &path[..];
@@ -278,7 +278,7 @@ fn rooted(module: &[String], path: Vec<String>) -> Vec<String> {
     base
 }
 
-/// What an attribute names, as `derive` does; nothing of documentation.
+/// The paths that an attribute names, as `derive` does. None for documentation.
 fn attribute_paths(attribute: &TokenTree, text: &str) -> Option<TokenStream> {
     match attribute {
         TokenTree::Group(group) if !text.starts_with("doc") => Some(group.stream()),

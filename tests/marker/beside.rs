@@ -1,10 +1,10 @@
-//! Secrets beside the credentials: of proxies, and of those who may sign.
+//! Secrets other than Git credentials: those of proxies, and the public keys of signers.
 
 use serde_json::{Value, json};
 
 use super::{Failing, INVALID, MARKER, REFUSED, Servers, failing, key_of, mark, with};
 
-/// Proxies that are of no use, one of which repeats what it is shown.
+/// Proxies that do not work. One of them repeats the credentials.
 pub fn proxies(servers: &Servers) -> Vec<Failing> {
     let url = servers.plain.url() + "/r.git";
     let login = json!({"username": mark("user"), "password": mark("password")});
@@ -32,7 +32,7 @@ pub fn proxies(servers: &Servers) -> Vec<Failing> {
     ]
 }
 
-/// Signers that nobody can be checked against, and one who has signed nothing at `url`.
+/// Signers that cannot be used, and a signer who has signed nothing at `url`.
 pub fn signers(servers: &Servers, url: &str) -> Vec<Failing> {
     let (begin, end) = (
         "-----BEGIN PGP PUBLIC KEY BLOCK-----",

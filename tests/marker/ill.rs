@@ -1,9 +1,9 @@
-//! What a hostile Git server answers: what it was shown, in every place where a client may take up words
-//! for people.
+//! The answers of a hostile Git server. They repeat the credentials in every place from which a client
+//! may copy text into a message.
 
-use towline_testing::hostile::Heard;
+use towline_testing::hostile::Received;
 
-/// The places, each the name of a repository, and the reason that a client's failure has.
+/// The places, each also the name of a repository, and the reason of the resulting failure.
 pub const MODES: [(&str, &str); 14] = [
     ("body", "FetchFailed"),
     ("reason", "FetchFailed"),
@@ -25,12 +25,12 @@ const ADVERTISEMENT: &str = "Content-Type: application/x-git-upload-pack-adverti
 const RESULT: &str = "Content-Type: application/x-git-upload-pack-result\r\n";
 const COMMIT: &str = "0123456789012345678901234567890123456789";
 
-pub fn answer(heard: &Heard) -> Vec<u8> {
-    let (mode, _) = heard.path[1..].split_once('.').unwrap_or_default();
-    let secrets = heard.secrets();
+pub fn answer(received: &Received) -> Vec<u8> {
+    let (mode, _) = received.path[1..].split_once('.').unwrap_or_default();
+    let secrets = received.secrets();
     let words = secrets.replace(' ', "/");
-    match (mode, &*heard.method) {
-        // It is taken for a proxy.
+    match (mode, &*received.method) {
+        // The client takes the server for a proxy.
         (_, "CONNECT") => {
             let challenge = format!("Proxy-Authenticate: Basic realm=\"{secrets}\"\r\n");
             http(&format!("407 {secrets}"), &challenge, &secrets)
@@ -46,9 +46,9 @@ pub fn answer(heard: &Heard) -> Vec<u8> {
             &format!("Location: ftp://{words}@h/{words}\r\n"),
             "",
         ),
-        // To another server, by its name, which repeats the query.
+        // A redirect that repeats the query, to a server with another name.
         ("away", _) => {
-            let there = heard.host.replace("127.0.0.1", "localhost");
+            let there = received.host.replace("127.0.0.1", "localhost");
             let query = "service=git-upload-pack";
             let to = format!("http://{words}@{there}/error.git/info/refs?{query}&{words}");
             http("302 Go", &format!("Location: {to}\r\n"), "")

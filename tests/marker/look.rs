@@ -1,4 +1,4 @@
-//! Where a secret could have got to, and in which forms.
+//! The places where a secret could be disclosed, and the forms that it could have.
 
 use std::fs;
 use std::path::Path;
@@ -20,12 +20,12 @@ pub fn base64(text: &str) -> String {
     BASE64_STANDARD.encode(text)
 }
 
-/// What a text looks like as it is, in base64 wherever it begins, in hexadecimal, and as a list of bytes.
+/// The forms of a text: as it is, in base64 at every offset, in hexadecimal, and as a list of bytes.
 fn forms(text: &str) -> Vec<String> {
     let mut forms = vec![text.to_ascii_lowercase()];
     for before in 0..3 {
         let whole = base64(&format!("{}{text}", "x".repeat(before)));
-        // The first and the last characters depend on what is around the text.
+        // The first and the last characters depend on the neighbouring text.
         forms.push(whole[4..whole.len() - 4].to_owned());
     }
     let bytes = text.bytes();
@@ -35,7 +35,7 @@ fn forms(text: &str) -> Vec<String> {
     forms
 }
 
-/// Panics with the place where a secret is told.
+/// Panics with the place if a secret is disclosed.
 pub async fn everywhere(case: &Case<'_>, answers: &[String]) {
     let operator = &case.world.operator;
     let mut places = vec![
@@ -55,17 +55,14 @@ pub async fn everywhere(case: &Case<'_>, answers: &[String]) {
     let before = places.len();
     files(&folder, &mut places);
     assert!(places.len() > before, "no files in {}", folder.display());
-    // Of a log that says nothing, nothing is learnt.
-    assert!(
-        places[0].1.contains("TRACE"),
-        "not the log that was asked for"
-    );
+    // If the log were empty, the search would prove nothing.
+    assert!(places[0].1.contains("TRACE"), "the log has no TRACE lines");
     let secrets: Vec<String> = [MARKER, COMMENT].into_iter().flat_map(forms).collect();
     let mut found = Vec::new();
     for (place, text) in &places {
         for line in text.lines() {
             let lower = line.to_ascii_lowercase();
-            // Base64 tells cases apart, and all else is in lower case already.
+            // Base64 depends on case. All other forms are in lower case.
             let told = |form: &&String| line.contains(&**form) || lower.contains(&**form);
             if let Some(form) = secrets.iter().find(told) {
                 found.push(format!("{form} in {place}: {line:.1000}"));
@@ -81,7 +78,7 @@ pub async fn everywhere(case: &Case<'_>, answers: &[String]) {
     );
 }
 
-/// Every object of a kind, without its spec: what a person wrote there is his.
+/// All objects of a kind, without their specs: a user wrote the specs.
 async fn all<K>(case: &Case<'_>) -> String
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
@@ -100,14 +97,14 @@ where
 
 /// Paths and contents of all files.
 fn files(folder: &Path, places: &mut Vec<(String, String)>) {
-    // A folder that is fetched into may be gone again.
+    // A temporary folder of a fetch may have been removed.
     let entries = fs::read_dir(folder).into_iter().flatten();
     for entry in entries.flatten() {
         let path = entry.path();
         if path.is_dir() {
             files(&path, places);
         } else {
-            // A lock file or a temporary pack may be gone again.
+            // A lock file or a temporary pack may have been removed.
             let bytes = fs::read(&path).unwrap_or_default();
             let text = format!("{}\n{}", path.display(), String::from_utf8_lossy(&bytes));
             places.push((path.display().to_string(), text));

@@ -1,4 +1,4 @@
-//! Folders on disk, as trees.
+//! Trees of folders on disk.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -9,7 +9,7 @@ pub fn tree(root: &Path) -> Arc<Folder> {
     Arc::new(Folder::open(root, 100 << 20, 10_000).unwrap())
 }
 
-/// A folder with `files`, which goes away with the answer.
+/// A temporary folder with `files`. It is removed on drop.
 pub fn with(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {

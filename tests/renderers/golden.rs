@@ -1,5 +1,5 @@
-//! The inputs of kustomize's own test suite, and the charts of Helm's: the sandbox must make of them what
-//! upstream's programs make of them. What differs is listed in `differences.txt` with the reason.
+//! Renders the inputs of kustomize's own test suite and Helm's test charts. The sandbox must produce what
+//! upstream's programs produce. `differences.txt` lists the exceptions with their reasons.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use super::{
 
 const DIFFERENCES: &str = include_str!("differences.txt");
 
-/// Cases that differ, with the reason.
+/// The cases that are allowed to differ, with the reason.
 fn differences() -> BTreeMap<&'static str, &'static str> {
     DIFFERENCES
         .lines()
@@ -47,7 +47,7 @@ fn folders(path: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Holds what was found against the list of differences.
+/// Compares the differences that were found with the list.
 fn check(found: &BTreeMap<String, String>, compared: usize, suite: &str) {
     let listed = differences();
     let unlisted: Vec<_> = found
@@ -60,12 +60,12 @@ fn check(found: &BTreeMap<String, String>, compared: usize, suite: &str) {
     }
     assert!(
         unlisted.is_empty(),
-        "{} differ and are not listed",
+        "{} cases differ and are not listed",
         unlisted.len()
     );
 }
 
-/// The name of a case without the number of its run, which is another one every time.
+/// The name of a case without the number of its run, which changes every time.
 fn name(folder: &Path) -> String {
     let name = folder.file_name().unwrap().to_string_lossy();
     name.rsplit_once('-')
@@ -107,7 +107,7 @@ fn kustomizes_own_tests_render_as_natively() {
     check(&found, cases.len(), "kustomize");
 }
 
-/// `helm template --include-crds`: CRDs and manifests, trimmed, then hooks.
+/// Prints what `helm template --include-crds` prints: CRDs and manifests, trimmed, then hooks.
 fn as_helm_prints(rendered: &Rendered) -> String {
     let part = |hooks: bool| -> String {
         let documents = rendered.documents.iter();

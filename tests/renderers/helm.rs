@@ -1,4 +1,4 @@
-//! Charts, good and hostile.
+//! Charts, including hostile ones.
 
 use std::{os::unix::fs::symlink, time::Duration};
 
@@ -77,7 +77,7 @@ fn chart() -> Chart {
     }
 }
 
-/// A chart of one template.
+/// A chart with one template.
 fn one(template: &str) -> Vec<(&'static str, String)> {
     vec![
         (

@@ -1,4 +1,4 @@
-//! Kustomizations, good and hostile.
+//! Kustomizations, including hostile ones.
 
 use std::{fs, os::unix::fs::symlink, time::Duration};
 
@@ -24,7 +24,7 @@ spec:
         name: web
 ";
 
-/// An overlay on a base above the path, with a component, a generator and a patch.
+/// An overlay on a base outside of its path, with a component, a generator and a patch.
 const OVERLAY: &[(&str, &str)] = &[
     ("base/kustomization.yaml", "resources: [web.yaml]\n"),
     ("base/web.yaml", DEPLOYMENT),
@@ -153,12 +153,12 @@ fn the_key_is_of_what_was_looked_at() {
     let tree = tree(folder.path());
     let first = render(&RENDERERS.kustomize, tree.clone(), &at("apps/prod")).unwrap();
     assert!(first.reads.unchanged_in(&*tree).unwrap());
-    // Nobody looks at this one.
+    // The render does not look at this file.
     fs::write(folder.path().join("base/other.yaml"), "x").unwrap();
     assert!(first.reads.unchanged_in(&*tree).unwrap());
     let again = render(&RENDERERS.kustomize, tree.clone(), &at("apps/prod")).unwrap();
     assert_eq!(again.key, first.key);
-    // A file that was looked for and absent, and one that was read.
+    // The key holds a file that was looked for and absent, and one that was read.
     for (name, text) in [
         ("base/kustomization.yml", "resources: []\n"),
         ("base/web.yaml", "changed"),

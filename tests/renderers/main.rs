@@ -1,5 +1,5 @@
-//! The renderers: upstream's programs in the sandbox, held against what they should do and against
-//! upstream's own programs. Builds both at the first use (`renderers/build`).
+//! Tests of the renderers: upstream's programs in the sandbox, compared with expected results and with
+//! upstream's own programs. The first use builds both (`renderers/build`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

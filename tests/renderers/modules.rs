@@ -1,4 +1,4 @@
-//! The engine and the modules, built at the first use.
+//! The sandbox's engine and modules. The first use builds them.
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,4 +1,4 @@
-//! The API server's audit log: who asked for what, and when.
+//! The API server's audit log: which user sent which request, and when.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use std::{
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
-/// Metadata of every request, written when it is answered; a watch also when it begins.
+/// Logs the metadata of every request when the server answers it. A watch is logged when it begins, too.
 pub const POLICY: &str = "\
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -24,7 +24,7 @@ pub struct Entry {
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`
     pub verb: String,
     pub user: String,
-    /// Whom it was made in the name of, if not the user's own.
+    /// The user that the request impersonates, if any.
     pub impersonated: Option<String>,
     pub user_agent: String,
     pub uri: String,
@@ -36,18 +36,18 @@ pub struct Entry {
     /// The HTTP status.
     pub code: u16,
     pub received: Timestamp,
-    /// When it was answered; nothing for a watch that still runs.
+    /// When the server answered the request. None while a watch runs.
     pub completed: Option<Timestamp>,
 }
 
 impl Entry {
-    /// Whether it changes something.
+    /// Whether the request changes something.
     pub fn is_write(&self) -> bool {
         !matches!(self.verb.as_str(), "get" | "list" | "watch")
     }
 }
 
-/// A place in the log.
+/// A position in the log.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mark(u64);
 
@@ -73,8 +73,8 @@ impl AuditLog {
         Mark(std::fs::metadata(&self.path).map_or(0, |file| file.len()))
     }
 
-    /// The requests written since `mark`, in the order of their first line. A request's line may come a
-    /// moment after its answer: [`super::control_plane::ControlPlane::audit_since`] waits for it.
+    /// The requests written since `mark`, in the order of their first line. A request's line may appear a
+    /// moment after its answer; [`super::control_plane::ControlPlane::audit_since`] waits for it.
     pub fn since(&self, mark: Mark) -> Vec<Entry> {
         let mut text = String::new();
         if let Ok(mut file) = File::open(&self.path) {
@@ -82,7 +82,7 @@ impl AuditLog {
                 .expect("seek in the audit log");
             file.read_to_string(&mut text).expect("read the audit log");
         }
-        // The server may be in the middle of a line.
+        // The last line may be incomplete: the server may still be writing it.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let mut places = HashMap::new();
         let mut entries: Vec<Entry> = Vec::new();

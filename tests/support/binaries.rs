@@ -1,5 +1,5 @@
-//! The Kubernetes programs: built once from `tests/control-plane`, then kept outside `target`, where
-//! `cargo clean` would cost five minutes.
+//! The Kubernetes programs. They are built once from `tests/control-plane` and kept outside of `target`:
+//! a rebuild after `cargo clean` would take five minutes.
 
 use std::{
     env,
@@ -19,16 +19,17 @@ use super::process::{Lifetime, Process};
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../control-plane");
 
-/// Kubernetes, Helm and others compare the server's version, and a plain `go build` sets none.
+/// The version that the programs report. Kubernetes, Helm and others compare it, and a plain `go build`
+/// sets none.
 const LDFLAGS: &str = "-s -w \
     -X k8s.io/component-base/version.gitVersion=v1.36.3 \
     -X k8s.io/component-base/version.gitMajor=1 \
     -X k8s.io/component-base/version.gitMinor=36";
 
-/// How often a build says how far it is.
+/// How often a running build reports its progress.
 const PROGRESS: Duration = Duration::from_secs(15);
 
-/// The names that the one built program answers to.
+/// The names under which the one built program is called.
 const NAMES: [&str; 7] = [
     "etcd",
     "kube-apiserver",
@@ -39,8 +40,8 @@ const NAMES: [&str; 7] = [
     "kwok-stages",
 ];
 
-/// Where `name` is: in `KUBEBUILDER_ASSETS` where that has it, otherwise in our own build, which is
-/// made now if this is its first use.
+/// The path of the program `name`: in `KUBEBUILDER_ASSETS` if that folder has it, otherwise in our own
+/// build. The first use builds it.
 pub async fn program(name: &'static str) -> io::Result<PathBuf> {
     if let Some(folder) = env::var_os("KUBEBUILDER_ASSETS") {
         let path = Path::new(&folder).join(name);
@@ -48,13 +49,13 @@ pub async fn program(name: &'static str) -> io::Result<PathBuf> {
             return Ok(path);
         }
     }
-    let folder = tokio::task::spawn_blocking(built)
+    let folder = tokio::task::spawn_blocking(build_once)
         .await
         .map_err(io::Error::other)??;
     Ok(folder.join(name))
 }
 
-/// Whether our own build is there already.
+/// Whether our own build exists.
 pub fn is_built() -> bool {
     build_folder().is_ok_and(|folder| folder.is_dir())
 }
@@ -64,13 +65,13 @@ fn build_folder() -> io::Result<PathBuf> {
 }
 
 /// The folder of the built programs.
-fn built() -> io::Result<PathBuf> {
-    kept(&format!("control-plane-{}", fingerprint()?), build)
+fn build_once() -> io::Result<PathBuf> {
+    cached_folder(&format!("control-plane-{}", fingerprint()?), build)
 }
 
-/// The folder `name` of our cache, which `build` fills at its first use: it is given a folder that takes
-/// the name when all is in it, and where to log.
-pub(super) fn kept(
+/// Returns the folder `name` of our cache. If the folder does not exist, calls `build` with a temporary
+/// folder to fill and the path of a log file, then renames the temporary folder.
+pub(super) fn cached_folder(
     name: &str,
     build: impl FnOnce(&Path, &Path) -> io::Result<()>,
 ) -> io::Result<PathBuf> {
@@ -122,17 +123,17 @@ fn build(folder: &Path, log: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs Go, which compiles `what`.
+/// Runs Go. `what` names the product in the progress messages.
 pub(super) fn go(
     what: &str,
     args: &[&str],
     env: &[(String, String)],
     log: &Path,
 ) -> io::Result<()> {
-    // `eprintln!` would be captured by the test runner, and five silent minutes look like a hang.
+    // `eprintln!` would be captured by the test runner, and five minutes without output look like a hang.
     writeln!(io::stderr(), "building {what}, this once")?;
     let env = [&[("CGO_ENABLED".to_owned(), "0".to_owned())], env].concat();
-    // Not a plain child: an interrupted run must not leave a compiler at work.
+    // A [`Process`] and not a plain child, so that the compiler ends when the run is interrupted.
     let mut go = Process::spawn("go", Path::new("go"), args, &env, log, Lifetime::Ours)?;
     let status = watch_build(&mut go)?;
     if status.success() {
@@ -144,7 +145,7 @@ pub(super) fn go(
     )))
 }
 
-/// The files of a Go module, `path@version`, which Go fetches at their first use and keeps itself.
+/// The files of the Go module `path@version`. Go downloads them at their first use and caches them.
 pub fn module(name: &str) -> io::Result<PathBuf> {
     let mut go = Command::new("go");
     let output = go.args(["mod", "download", "-json", name]).output()?;
@@ -153,8 +154,8 @@ pub fn module(name: &str) -> io::Result<PathBuf> {
     folder.ok_or_else(|| io::Error::other(format!("fetching {name}: {told}")))
 }
 
-/// Waits for the end of a Go build with `-v`, which logs every package that it compiles, and says now and
-/// then how far it is.
+/// Waits for the end of a Go build with `-v`, which logs every package that it compiles. Prints the
+/// number of packages from time to time.
 fn watch_build(go: &mut Process) -> io::Result<ExitStatus> {
     let started = Instant::now();
     let mut said = Instant::now();
@@ -185,7 +186,7 @@ pub fn cache_folder() -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::other("neither XDG_CACHE_HOME nor HOME is set"))
 }
 
-/// Names one content of the sources and the build flags.
+/// A hash of the sources and the build flags.
 fn fingerprint() -> io::Result<String> {
     let mut paths: Vec<PathBuf> = fs::read_dir(SOURCES)?
         .map(|entry| entry.map(|entry| entry.path()))

@@ -1,4 +1,5 @@
-//! A repository of 20,000 commits and 200 MB, made once and kept beside the control plane's programs.
+//! A repository of 20,000 commits and 200 MB. It is made once and kept beside the control plane's
+//! programs.
 
 use std::{
     fs,
@@ -12,26 +13,26 @@ use super::{
     repo::{Repo, git},
 };
 
-/// Part of the folder's name: to be raised when something below changes.
+/// Part of the folder's name. Raise it when the content below changes.
 const VERSION: u32 = 1;
 
-/// Commits of `main`, each with a new [`BLOB`] in one of [`FILES`] places.
+/// Commits of `main`. Each replaces one of [`FILES`] files with a new [`BLOB`].
 const COMMITS: usize = 20_000;
 const FILES: usize = 200;
-/// Bytes that no compression makes fewer.
+/// Size of a file in bytes. The content cannot be compressed.
 const BLOB: usize = 7 << 10;
 
-/// Files of `large`, which has one commit, and their size in bytes.
+/// Files of the branch `large`, which has one commit, and their size in bytes.
 const LARGE_FILES: usize = 64;
 const LARGE: usize = 1 << 20;
 
-/// The folder `app` of both branches.
+/// The manifest in the folder `app` of both branches.
 const MANIFEST: &str =
     "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  value: bulk\n";
 
-/// Has `repo` show the branches `main` and `large`, whose objects stay where they are.
-pub fn borrow(repo: &Repo) -> io::Result<()> {
-    let bulk = made()?;
+/// Adds the branches `main` and `large` to `repo`. Their objects are not copied: `repo` refers to them.
+pub fn add_branches(repo: &Repo) -> io::Result<()> {
+    let bulk = repository_folder()?;
     let alternates = repo.path().join("objects/info/alternates");
     fs::write(alternates, format!("{}\n", bulk.join("objects").display()))?;
     for branch in ["main", "large"] {
@@ -42,16 +43,16 @@ pub fn borrow(repo: &Repo) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes of all packs.
+/// Size of all packs in bytes.
 pub fn size() -> io::Result<u64> {
-    let packs = fs::read_dir(made()?.join("objects/pack"))?;
+    let packs = fs::read_dir(repository_folder()?.join("objects/pack"))?;
     packs
         .map(|entry| Ok(entry?.metadata()?.len()))
         .sum::<io::Result<u64>>()
 }
 
-/// The bare repository, which is made if it is not there yet.
-fn made() -> io::Result<PathBuf> {
+/// The bare repository. The first use makes it.
+fn repository_folder() -> io::Result<PathBuf> {
     let folder = cache_folder()?.join(format!("bulk-{VERSION}"));
     if folder.exists() {
         return Ok(folder);
@@ -74,7 +75,7 @@ fn made() -> io::Result<PathBuf> {
         return Err(io::Error::other("git fast-import failed"));
     }
     match fs::rename(building.keep(), &folder) {
-        // Another process was faster; what is left is swept with the cache.
+        // Another process made it first. The unused folder is removed with the cache.
         Err(_) if folder.exists() => Ok(folder),
         renamed => renamed.map(|()| folder),
     }
@@ -114,7 +115,7 @@ fn write_file(stream: &mut impl Write, path: &str, content: &[u8]) -> io::Result
     stream.write_all(b"\n")
 }
 
-/// Numbers that no compression sees through: xorshift64*, the same in every run.
+/// Pseudorandom numbers, which cannot be compressed: xorshift64*, the same in every run.
 struct Noise(u64);
 
 impl Noise {

@@ -1,4 +1,4 @@
-//! The common gateway interface, as far as `git http-backend` needs it.
+//! CGI (the Common Gateway Interface), as far as `git http-backend` needs it.
 
 use std::{
     io::{self, Write as _},
@@ -13,10 +13,10 @@ use axum::{
     response::Response,
 };
 
-/// A response without its body yet, so that the caller may cut that.
+/// Status, body, and a response builder without the body, so that the caller can cut the body.
 pub type Answer = (StatusCode, Bytes, response::Builder);
 
-/// Hands a request to `git http-backend` for the repositories in `folder`.
+/// Passes a request to `git http-backend` for the repositories in `folder`.
 pub fn run(
     backend: &Path,
     folder: &Path,
@@ -35,7 +35,7 @@ pub fn run(
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_PROTOCOL", field("git-protocol"))
-        // Whoever was let in may push.
+        // With a user set, `git http-backend` allows a push.
         .env("REMOTE_USER", "git")
         .env("REMOTE_ADDR", "127.0.0.1")
         .env("REQUEST_METHOD", head.method.as_str())
@@ -46,7 +46,8 @@ pub fn run(
             "HTTP_CONTENT_ENCODING",
             field(header::CONTENT_ENCODING.as_str()),
         )
-        // The whole body is here, however it came: a chunked one had no length.
+        // The whole body is in memory, so its length is known even if the request was chunked and gave
+        // none.
         .env("CONTENT_LENGTH", body.len().to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -56,7 +57,7 @@ pub fn run(
         .take()
         .ok_or_else(|| io::Error::other("no standard input"))?;
     let body = body.clone();
-    // It may answer before it has read everything, or not read at all.
+    // The program may answer before it has read the whole body, or may not read it at all.
     let writer = thread::spawn(move || {
         let _ = input.write_all(&body);
     });

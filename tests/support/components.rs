@@ -1,4 +1,4 @@
-//! The programs of a control plane, and what each is told.
+//! The programs of a control plane, and the arguments of each.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ pub enum Component {
     ApiServer,
     ControllerManager,
     Scheduler,
-    /// Plays the nodes' part: pods on them become ready in name only.
+    /// Simulates nodes: marks pods as running and ready without starting them.
     Kwok,
 }
 
@@ -26,7 +26,7 @@ impl Component {
         }
     }
 
-    /// Its arguments, from what a start has laid out in `folder`.
+    /// Its arguments. They name files that a start has written to `folder`.
     pub fn args(self, folder: &Path, ports: &Ports, audit: bool) -> Vec<String> {
         let path = |name: &str| folder.join(name).display().to_string();
         let flag = |name: &str, value: String| format!("--{name}={value}");
@@ -42,7 +42,7 @@ impl Component {
                     flag("listen-peer-urls", peer.clone()),
                     flag("initial-advertise-peer-urls", peer.clone()),
                     flag("initial-cluster", format!("default={peer}")),
-                    // The data need not survive this machine, only a kill of the program.
+                    // The data must survive a kill of the program, but not a crash of the machine.
                     "--unsafe-no-fsync".to_owned(),
                     "--log-level=warn".to_owned(),
                 ]
@@ -52,7 +52,8 @@ impl Component {
                     flag("etcd-servers", format!("http://127.0.0.1:{}", ports.etcd)),
                     "--bind-address=127.0.0.1".to_owned(),
                     "--advertise-address=127.0.0.1".to_owned(),
-                    // A loopback address is not allowed in the endpoints that it would write.
+                    // The API server would write its address into endpoints, where a loopback address is
+                    // not allowed.
                     "--endpoint-reconciler-type=none".to_owned(),
                     flag("secure-port", ports.api_server.to_string()),
                     flag("cert-dir", path("certificates")),
@@ -69,7 +70,7 @@ impl Component {
                 if audit {
                     args.push(flag("audit-policy-file", path("audit-policy.yaml")));
                     args.push(flag("audit-log-path", path("audit.log")));
-                    // In one file, since a mark is a place in it.
+                    // The log stays in one file, because a mark is a position in that file.
                     args.push("--audit-log-maxsize=10000".to_owned());
                 }
                 args
@@ -84,10 +85,10 @@ impl Component {
                 "--use-service-account-credentials".to_owned(),
                 "--leader-elect=false".to_owned(),
                 "--secure-port=0".to_owned(),
-                // No kubelet would make pods ready again on a node that was taken for dead because this
-                // machine had no time for kwok.
+                // A node must not be taken for dead when kwok is slow on a busy machine: no kubelet would
+                // make its pods ready again.
                 "--node-monitor-grace-period=1h".to_owned(),
-                // Its default of 20 requests a second would be what a benchmark measures.
+                // The default of 20 requests a second would limit what a benchmark measures.
                 "--kube-api-qps=1000".to_owned(),
                 "--kube-api-burst=2000".to_owned(),
             ],
@@ -111,12 +112,12 @@ impl Component {
 /// The API server's self-signed certificate, inside a control plane's folder.
 pub const CERTIFICATE: &str = "certificates/apiserver.crt";
 
-/// The name of a user's kubeconfig inside a control plane's folder.
+/// The file name of a user's kubeconfig inside a control plane's folder.
 pub fn kubeconfig_file(user: User) -> String {
     format!("{}.kubeconfig", user.name())
 }
 
-/// The ports of the programs that others connect to; the rest serve nothing.
+/// The ports of the programs that others connect to. The other programs do not listen.
 #[derive(Clone, Debug)]
 pub struct Ports {
     pub etcd: u16,

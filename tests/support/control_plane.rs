@@ -1,4 +1,4 @@
-//! A Kubernetes control plane on this machine's loopback.
+//! A Kubernetes control plane on the loopback interface.
 
 use std::{
     collections::BTreeMap,
@@ -28,10 +28,10 @@ use super::{
 
 pub use super::components::Component;
 
-/// How long a program has to become ready; it takes three seconds on an idle machine with two cores.
+/// How long a program may take to become ready. On an idle machine with two cores it takes three seconds.
 const READY: Duration = Duration::from_secs(90);
 
-/// How often a start is tried again because somebody else took a port in between.
+/// How often a start is tried again when another process took a port after we picked it.
 const ATTEMPTS: usize = 5;
 
 /// What to start beside etcd and the API server.
@@ -39,11 +39,11 @@ const ATTEMPTS: usize = 5;
 pub struct Options {
     /// The controller manager: garbage collection, namespaces, Deployments.
     pub controllers: bool,
-    /// That many simulated nodes, with the scheduler and kwok where there is one.
+    /// The number of simulated nodes. If it is not 0, the scheduler and kwok run too.
     pub nodes: u32,
     /// Write an audit log: [`ControlPlane::audit`].
     pub audit: bool,
-    /// Whether it goes when we go.
+    /// Whether the programs end when this process ends.
     pub lifetime: Lifetime,
     /// More flags for the API server.
     pub api_server_args: Vec<String>,
@@ -62,7 +62,7 @@ impl Options {
     }
 }
 
-/// A running control plane. It ends on drop, unless it was to be kept.
+/// A running control plane. It ends on drop, unless its lifetime is [`Lifetime::Kept`].
 #[derive(Debug)]
 pub struct ControlPlane {
     options: Options,
@@ -74,14 +74,15 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts it and waits until it is ready. Panics with the end of the log of what went wrong.
+    /// Starts a control plane and waits until it is ready. Panics with the end of the failed program's
+    /// log.
     pub async fn start(options: Options) -> Self {
         Self::try_start(options)
             .await
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Like [`Self::start`], for a program that has a person to tell.
+    /// Like [`Self::start`], but returns the error, for programs that show it to a person.
     pub async fn try_start(options: Options) -> Result<Self, String> {
         let mut reason = String::new();
         for _ in 0..ATTEMPTS {
@@ -92,7 +93,7 @@ impl ControlPlane {
                 Ok(()) => return Ok(control_plane),
                 Err(error) => reason = error,
             }
-            // Also what would be kept: half a control plane is of no use to anybody.
+            // Even if the lifetime is `Kept`: an incomplete control plane is of no use.
             control_plane.processes.values_mut().for_each(Process::kill);
             if !reason.contains("address already in use") {
                 break;
@@ -150,7 +151,7 @@ impl ControlPlane {
         if self.options.nodes > 0 {
             nodes::create(&self.client().await, self.options.nodes).await?;
         }
-        self.settled().await
+        self.wait_for_controllers().await
     }
 
     async fn spawn(&mut self, component: Component) -> Result<(), String> {
@@ -173,8 +174,8 @@ impl ControlPlane {
     async fn ready(&mut self) -> Result<(), String> {
         let certificate = self.folder().join(CERTIFICATE);
         let admin = self.kubeconfig_path();
-        self.settle(Component::ApiServer, async || {
-            // The certificate and, after it, that of its issuer: half of the file may be there.
+        self.wait_for(Component::ApiServer, async || {
+            // The certificate, followed by its issuer's. The file may be half written.
             let text = fs::read_to_string(&certificate).unwrap_or_default();
             if text.matches("END CERTIFICATE").count() < 2 {
                 return Err("it has no certificate yet".to_owned());
@@ -185,12 +186,12 @@ impl ControlPlane {
         .await
     }
 
-    /// Waits for what the controllers and the nodes do once they are up.
-    async fn settled(&mut self) -> Result<(), String> {
+    /// Waits until the controllers and the nodes have done their first work.
+    async fn wait_for_controllers(&mut self) -> Result<(), String> {
         let client = self.client().await;
         if self.options.controllers {
             let accounts = Api::<ServiceAccount>::namespaced(client.clone(), "default");
-            self.settle(Component::ControllerManager, async || {
+            self.wait_for(Component::ControllerManager, async || {
                 let account = accounts.get("default").await;
                 account.map(drop).map_err(|error| error.to_string())
             })
@@ -198,20 +199,20 @@ impl ControlPlane {
         }
         let count = self.options.nodes;
         if count > 0 {
-            self.settle(Component::Kwok, async || nodes::ready(&client, count).await)
+            self.wait_for(Component::Kwok, async || nodes::ready(&client, count).await)
                 .await?;
         }
         Ok(())
     }
 
-    /// Looks until `by` has done its part, as long as every program runs.
-    async fn settle(
+    /// Calls `look` until it succeeds. Fails if a program ends before that.
+    async fn wait_for(
         &mut self,
         by: Component,
         mut look: impl AsyncFnMut() -> Result<(), String>,
     ) -> Result<(), String> {
         let looked = within(READY, async || match self.check_running() {
-            // An end is as final as the awaited state.
+            // A program that ended will not become ready.
             Err(ended) => Ok(Err(ended)),
             Ok(()) => look().await.map(Ok),
         });
@@ -234,14 +235,15 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// SIGKILL to one program; its data stay.
+    /// Sends SIGKILL to one program. Its data stay.
     pub fn kill(&mut self, component: Component) {
         if let Some(mut process) = self.processes.remove(&component) {
             process.kill();
         }
     }
 
-    /// Starts a killed program again, with the same data and ports, and waits until all is ready.
+    /// Starts a killed program again with the same data and ports, and waits until all programs are
+    /// ready.
     pub async fn restart(&mut self, component: Component) {
         self.kill(component);
         let started = async {
@@ -256,7 +258,7 @@ impl ControlPlane {
         }
     }
 
-    /// Where its data, logs and kubeconfigs are.
+    /// The folder of its data, logs and kubeconfigs.
     pub fn folder(&self) -> &Path {
         self.scratch.path()
     }
@@ -266,7 +268,7 @@ impl ControlPlane {
         &self.access.url
     }
 
-    /// The running programs, for measuring them, or for telling a person what was left running.
+    /// The process ids, for measurements and for a message about what was left running.
     pub fn pids(&self) -> BTreeMap<Component, u32> {
         let pid = |(component, process): (&Component, &Process)| (*component, process.pid());
         self.processes.iter().map(pid).collect()
@@ -285,7 +287,7 @@ impl ControlPlane {
         self.folder().join(kubeconfig_file(user))
     }
 
-    /// A kubeconfig for any user, who may do what RBAC allows: it impersonates.
+    /// A kubeconfig that impersonates a user, who has only the rights that RBAC gives.
     pub fn kubeconfig_as(&self, user: &str, groups: &[&str]) -> PathBuf {
         let path = self
             .folder()
@@ -296,7 +298,7 @@ impl ControlPlane {
         path
     }
 
-    /// A kubeconfig for whoever has a token, such as a ServiceAccount's.
+    /// A kubeconfig with a token, such as that of a ServiceAccount.
     pub fn kubeconfig_with(&self, token: &str) -> PathBuf {
         let path = self
             .folder()
@@ -306,8 +308,8 @@ impl ControlPlane {
         path
     }
 
-    /// The administrator's client. Made anew each time: a client belongs to the runtime that made it,
-    /// and every test has its own.
+    /// The administrator's client. Every call makes a new one: a client belongs to the runtime that made
+    /// it, and every test has its own runtime.
     pub async fn client(&self) -> Client {
         self.client_for(User::Admin).await
     }
@@ -316,7 +318,7 @@ impl ControlPlane {
         client(&self.kubeconfig_for(user)).await
     }
 
-    /// A new namespace, whose name begins with `prefix`.
+    /// Creates a namespace whose name begins with `prefix`.
     pub async fn namespace(&self, prefix: &str) -> String {
         let client = self.client().await;
         let name = format!("{prefix}-{}", secret::token::<3>());
@@ -332,7 +334,7 @@ impl ControlPlane {
             .await
             .expect("create a namespace");
         if self.options.controllers {
-            // Pods are refused before it exists, and retried with a growing delay.
+            // The API server refuses pods until it exists, and controllers retry with a growing delay.
             eventually("the namespace's service account", READY, async || {
                 Api::<ServiceAccount>::namespaced(client.clone(), &name)
                     .get("default")
@@ -348,7 +350,8 @@ impl ControlPlane {
         AuditLog::new(&self.folder().join("audit.log"))
     }
 
-    /// All requests answered between `mark` and now, except the one that finds out what now is.
+    /// All requests answered between `mark` and now, without the request that this function sends to mark
+    /// the end.
     pub async fn audit_since(&self, mark: Mark) -> Vec<Entry> {
         assert!(self.options.audit, "ask for an audit log in the options");
         let uri = format!("/version?{}", secret::token::<8>());

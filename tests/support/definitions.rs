@@ -9,13 +9,13 @@ use super::in_repository;
 use super::kubectl::try_kubectl;
 use super::wait::{PATIENCE, within};
 
-/// Applies `crds/`, as the pages do, and waits until the kinds are served in full.
+/// Applies `crds/` as the documentation does, and waits until all requests for the new kinds work.
 pub async fn define(cp: &ControlPlane) -> Result<(), String> {
     let kubeconfig = cp.kubeconfig_path();
     let crds = in_repository("crds").display().to_string();
     try_kubectl(&kubeconfig, &["apply", "--server-side", "-f", &crds]).await?;
     established(cp).await?;
-    // Discovery is put together later, too.
+    // kubectl's discovery learns of the kinds later.
     let get = ["get", "gitrepositories,syncs", "--all-namespaces"];
     within(PATIENCE, async || try_kubectl(&kubeconfig, &get).await).await?;
     let client = cp.client().await;
@@ -26,8 +26,8 @@ pub async fn define(cp: &ControlPlane) -> Result<(), String> {
     Ok(())
 }
 
-/// Waits until all definitions are established. kubectl takes one that nobody has looked at yet, whose
-/// conditions are null, for an error.
+/// Waits until all definitions are established. `kubectl wait` fails for a definition whose conditions
+/// are still null, so the wait is repeated.
 pub async fn established(cp: &ControlPlane) -> Result<(), String> {
     let kubeconfig = cp.kubeconfig_path();
     let wait = [
@@ -41,8 +41,8 @@ pub async fn established(cp: &ControlPlane) -> Result<(), String> {
     Ok(())
 }
 
-/// Waits until a watch of a new kind begins. Established says that the kind has an endpoint; its cache
-/// is filled later, and until then a watch is answered with 429.
+/// Waits until a watch of a new kind succeeds. The server answers a watch with 429 until its cache is
+/// filled, which is later than the condition `Established`.
 async fn watched(client: &Client, kind: &ApiResource) -> Result<(), String> {
     let kinds: Api<DynamicObject> = Api::all_with(client.clone(), kind);
     let begin = async || kinds.watch(&WatchParams::default(), "0").await.map(drop);

@@ -1,14 +1,14 @@
-//! The operator as a Deployment would run it. The simulated nodes run pods in name only, so a shell
-//! plays the container: the Deployment's arguments and environment, and a token of its ServiceAccount,
-//! with which the operator has the rights that were given to that, and no others.
+//! The operator as a Deployment would run it. Simulated nodes do not start containers. So a shell runs
+//! the operator with the Deployment's arguments and environment, and with a token of its ServiceAccount.
+//! The operator has exactly the rights of that ServiceAccount.
 
 use serde_json::Value;
 
 use super::{control_plane::ControlPlane, kubectl::kubectl, operator::OperatorOptions};
 
-/// How to start the operator of a Deployment, which has a pod.
+/// Returns the options that start the operator of a Deployment. The Deployment must have a pod.
 ///
-/// Its ports and its cache are this machine's, as [`super::operator`] has them.
+/// Ports and the cache folder are replaced by local ones, as in [`super::operator`].
 pub async fn as_deployed(cp: &ControlPlane, namespace: &str, name: &str) -> OperatorOptions {
     let admin = cp.kubeconfig_path();
     let get = async |what: &[&str]| -> Value {
@@ -41,7 +41,7 @@ pub async fn as_deployed(cp: &ControlPlane, namespace: &str, name: &str) -> Oper
     }
 }
 
-/// A container's environment, as the kubelet would make it.
+/// A container's environment, as the kubelet would set it.
 fn environment(pod: &Value, declared: &Value) -> Vec<(String, String)> {
     let mut environment: Vec<(String, String)> = Vec::new();
     for variable in declared.as_array().into_iter().flatten() {

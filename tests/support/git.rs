@@ -1,4 +1,4 @@
-//! A smart-HTTP Git server: Git's own CGI program behind axum.
+//! A Git server with the smart HTTP protocol: `git http-backend` behind axum.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -29,18 +29,18 @@ use super::{
     tls::{Authority, Tls},
 };
 
-/// What the server does instead of its work.
+/// What the server does instead of serving the repository.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     /// Answers with this status, such as 401, 403, 500.
     Status(u16),
-    /// Takes the request and never answers.
+    /// Accepts the request and never answers.
     Hang,
-    /// Ends the connection in the middle of a pack.
+    /// Closes the connection in the middle of a pack.
     Cut,
-    /// Does its work after this time.
+    /// Serves the request after this delay.
     Delay(Duration),
-    /// Sends a pack so slowly that it takes minutes, and is never silent for long.
+    /// Sends a pack so slowly that it takes minutes, but without long pauses.
     Drip,
 }
 
@@ -59,7 +59,7 @@ pub struct Served {
     pub sent_bytes: usize,
 }
 
-/// The server. It ends on drop.
+/// A running server. It ends on drop.
 #[derive(Debug)]
 pub struct GitServer {
     address: SocketAddr,
@@ -81,22 +81,22 @@ struct Shared {
 #[derive(Debug, Default)]
 struct ServerState {
     requests: Vec<Served>,
-    /// By the repository's name.
+    /// Keyed by repository name.
     faults: BTreeMap<String, Fault>,
     everywhere: Option<Fault>,
-    /// The `Authorization` headers that it lets in; all, if there are none.
+    /// The accepted `Authorization` headers. If there are none, the server accepts every request.
     authorizations: HashSet<String>,
 }
 
 impl GitServer {
-    /// Starts it on a free loopback port. It has a thread and a runtime of its own, so that a test may
-    /// block on a Git client.
+    /// Starts a server on a free loopback port. The server has its own thread and runtime, so that a test
+    /// can block on a Git client.
     pub fn start() -> Self {
         Self::behind(None)
     }
 
-    /// The same over TLS, with a certificate of `authority` for `localhost`; `clients` are those whose
-    /// certificates it wants one of.
+    /// Like [`Self::start`], over TLS, with a certificate for `localhost` that `authority` issued. With
+    /// `clients`, the server requires a client certificate of that authority.
     pub fn start_tls(authority: &Authority, clients: Option<&Authority>) -> Self {
         Self::behind(Some(authority.acceptor(clients)))
     }
@@ -132,7 +132,7 @@ impl GitServer {
         }
     }
 
-    /// `http://127.0.0.1:PORT`, or `https://localhost:PORT`: certificates are for the name.
+    /// `http://127.0.0.1:PORT`, or `https://localhost:PORT` since the certificate is for that name.
     pub fn url(&self) -> String {
         match self.scheme {
             "https" => format!("https://localhost:{}", self.address.port()),
@@ -148,7 +148,7 @@ impl GitServer {
         )
     }
 
-    /// From now on, lets in only who gives one of the users and passwords added so.
+    /// From now on, accepts only the users and passwords that were added with this method.
     pub fn allow(&self, user: &str, password: &str) {
         let credentials = BASE64_STANDARD.encode(format!("{user}:{password}"));
         self.state()
@@ -156,30 +156,30 @@ impl GitServer {
             .insert(format!("Basic {credentials}"));
     }
 
-    /// Asks for this user and password, and takes no other any longer.
+    /// From now on, accepts only this user and password.
     pub fn allow_only(&self, user: &str, password: &str) {
         self.state().authorizations.clear();
         self.allow(user, password);
     }
 
-    /// Asks for this bearer token, and takes nothing else any longer.
+    /// From now on, accepts only this bearer token.
     pub fn allow_token(&self, token: &str) {
         let mut state = self.state();
         state.authorizations.clear();
         state.authorizations.insert(format!("Bearer {token}"));
     }
 
-    /// Fails for every repository, until [`Self::heal`].
+    /// Applies the fault to every repository until [`Self::heal`].
     pub fn fail(&self, fault: Fault) {
         self.state().everywhere = Some(fault);
     }
 
-    /// Fails for one repository, until [`Self::heal`].
+    /// Applies the fault to one repository until [`Self::heal`].
     pub fn fail_repo(&self, name: &str, fault: Fault) {
         self.state().faults.insert(name.to_owned(), fault);
     }
 
-    /// Ends all faults; a request that hangs goes on to hang.
+    /// Ends all faults. A request that already hangs is not answered.
     pub fn heal(&self) {
         let mut state = self.state();
         state.everywhere = None;
@@ -191,7 +191,7 @@ impl GitServer {
         self.state().requests.clone()
     }
 
-    /// Gives the requests so far, and forgets them.
+    /// Returns the requests so far, and clears the list.
     pub fn take_requests(&self) -> Vec<Served> {
         std::mem::take(&mut self.state().requests)
     }
@@ -245,7 +245,7 @@ async fn serve(
         match acceptor {
             Some(acceptor) => axum::serve(Tls { listener, acceptor }, router).await,
             None => {
-                // Two small segments without this cost the client's delayed acknowledgement: 40 ms a
+                // Without this, the client's delayed acknowledgement of two small segments costs 40 ms a
                 // request.
                 let listener = listener.tap_io(|stream| {
                     let _ = stream.set_nodelay(true);
@@ -256,7 +256,7 @@ async fn serve(
     };
     tokio::select! {
         served = serving => served,
-        // A graceful end would wait for the requests that hang.
+        // A graceful shutdown would wait for the requests that hang.
         _ = stopped => Ok(()),
     }
 }
@@ -333,7 +333,7 @@ fn refuse(status: u16) -> cgi::Answer {
     (status, Bytes::new(), response)
 }
 
-/// The first half of a body, and then an error, upon which hyper closes the connection.
+/// The first half of a body, then an error. hyper closes the connection at the error.
 fn half(body: &Bytes) -> Body {
     let parts = [
         Ok(body.slice(..body.len() / 2)),
@@ -342,7 +342,7 @@ fn half(body: &Bytes) -> Body {
     Body::from_stream(futures::stream::iter(parts))
 }
 
-/// A byte a second: never silent for long, and not done for minutes.
+/// Sends a byte a second: no long pause, but the body takes minutes.
 fn drip(body: Bytes) -> Body {
     Body::from_stream(futures::stream::unfold(0, move |sent| {
         let byte = (sent < body.len()).then(|| body.slice(sent..=sent));

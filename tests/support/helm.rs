@@ -10,10 +10,10 @@ use super::{binaries, scratch::Scratch};
 
 const FOUR: &str = "v4.3.1";
 
-/// What most people have.
+/// The previous major version, which most people still use.
 const THREE: &str = "v3.22.0";
 
-/// Helm, with nothing of a developer's own configuration.
+/// Helm, isolated from the developer's own configuration.
 #[derive(Debug)]
 pub struct Helm {
     program: PathBuf,
@@ -22,12 +22,12 @@ pub struct Helm {
 }
 
 impl Helm {
-    /// Helm without a cluster, for what it does by itself.
+    /// Helm without a cluster, for commands that need none.
     pub async fn offline() -> Self {
         Self::of(Path::new("/dev/null")).await
     }
 
-    /// Helm with a cluster.
+    /// Helm 4 with a cluster.
     pub async fn of(kubeconfig: &Path) -> Self {
         Self::version(FOUR, kubeconfig).await
     }
@@ -49,12 +49,12 @@ impl Helm {
         }
     }
 
-    /// The folder of the program, for a PATH.
+    /// The folder of the program, for use in a PATH.
     pub fn folder(&self) -> &Path {
         self.program.parent().expect("a folder")
     }
 
-    /// What keeps a developer's own configuration and plugins out.
+    /// Variables that keep the developer's own configuration and plugins out.
     pub fn env(&self) -> Vec<(String, PathBuf)> {
         let home = |name: &str| (format!("HELM_{name}_HOME"), self.scratch.path().join(name));
         let mut env = ["CACHE", "CONFIG", "DATA"].map(home).to_vec();
@@ -62,7 +62,7 @@ impl Helm {
         env
     }
 
-    /// Runs Helm and gives what it wrote to standard output, or, if it failed, to standard error.
+    /// Runs Helm. Returns standard output, or standard error if it failed.
     pub async fn try_run(&self, args: &[&str]) -> Result<String, String> {
         let mut command = Command::new(&self.program);
         command.args(args).envs(self.env());
@@ -78,7 +78,7 @@ impl Helm {
         }
     }
 
-    /// Like [`Self::try_run`]; panics with what Helm complained about.
+    /// Like [`Self::try_run`], but panics with Helm's error.
     pub async fn run(&self, args: &[&str]) -> String {
         self.try_run(args)
             .await
@@ -87,8 +87,8 @@ impl Helm {
 }
 
 fn program(version: &str) -> io::Result<PathBuf> {
-    let folder = binaries::kept(&format!("helm-{version}"), |folder, log| {
-        // `v4.3.1` is of the module `helm.sh/helm/v4`.
+    let folder = binaries::cached_folder(&format!("helm-{version}"), |folder, log| {
+        // The module path contains the major version: `v4.3.1` is in `helm.sh/helm/v4`.
         let module = format!("helm.sh/helm/{}", &version[..2]);
         let package = format!("{module}/cmd/helm@{version}");
         let flags = format!("-ldflags=-s -w -X {module}/internal/version.version={version}");

@@ -1,4 +1,4 @@
-//! Requests to the operator's endpoints, as bytes on a connection of their own.
+//! Requests to the operator's endpoints. Each is sent as raw bytes on a connection of its own.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -9,19 +9,19 @@ use sha2::Sha256;
 
 use super::operator::Operator;
 
-/// Where the operator hears webhooks.
+/// The address at which the operator receives webhooks.
 pub fn endpoint(operator: &Operator) -> SocketAddr {
     operator
         .find_address("receiving webhooks")
         .expect("an operator that receives webhooks")
 }
 
-/// GitHub's body of a push to a branch.
+/// The body that GitHub sends for a push to a branch.
 pub fn pushed(url: &str, branch: &str) -> String {
     json!({"ref": format!("refs/heads/{branch}"), "repository": {"clone_url": url}}).to_string()
 }
 
-/// GitHub's request with this body, signed with its secret.
+/// GitHub's request with this body, signed with `secret`.
 pub fn signed(secret: &str, body: &str) -> String {
     let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length");
     let tag = mac.chain_update(body).finalize().into_bytes();
@@ -30,7 +30,7 @@ pub fn signed(secret: &str, body: &str) -> String {
     post(&head, body)
 }
 
-/// A webhook with these header lines, each with its line break.
+/// A webhook request. `head` holds header lines, each with its line break.
 pub fn post(head: &str, body: &str) -> String {
     let length = body.len();
     format!(
@@ -39,12 +39,12 @@ pub fn post(head: &str, body: &str) -> String {
     )
 }
 
-/// A request for a page.
+/// A GET request.
 pub fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: towline\r\nConnection: close\r\n\r\n")
 }
 
-/// Sends a request; the whole answer, as far as it came.
+/// Sends a request. Returns the answer as far as it was received.
 pub async fn send(address: SocketAddr, request: String) -> String {
     let exchange = move || {
         let mut stream = TcpStream::connect(address).expect("connect to the operator");
@@ -52,7 +52,7 @@ pub async fn send(address: SocketAddr, request: String) -> String {
             .write_all(request.as_bytes())
             .expect("send a request");
         let mut answer = Vec::new();
-        // A server that refuses may close before it has read everything.
+        // A server that refuses the request may close the connection before it has read everything.
         let _ = stream.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
     };

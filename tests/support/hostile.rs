@@ -1,4 +1,4 @@
-//! A server that means ill: it answers HTTP with whatever bytes a test makes of the request.
+//! A hostile HTTP server: a test chooses the bytes of every answer.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-/// The server. It ends on drop.
+/// A running server. It ends on drop.
 pub struct Hostile {
     address: SocketAddr,
     ended: Arc<AtomicBool>,
@@ -17,20 +17,20 @@ pub struct Hostile {
 }
 
 /// What a client has sent.
-pub struct Heard {
+pub struct Received {
     /// `GET` or `POST`
     pub method: String,
-    /// With the query.
+    /// Path and query.
     pub path: String,
-    /// The `Authorization` header, or that of a proxy; empty if there is none.
+    /// The `Authorization` or `Proxy-Authorization` header. Empty if there is none.
     pub authorization: String,
     /// The `Host` header.
     pub host: String,
 }
 
-impl Heard {
-    /// What was shown, in all ways in which the server can tell it: the header, the pair or token in it,
-    /// and the query.
+impl Received {
+    /// The credentials that the client sent, in all forms that the server knows: the header, the decoded
+    /// pair or the token in it, and the query.
     pub fn secrets(&self) -> String {
         let value = self
             .authorization
@@ -49,8 +49,9 @@ impl Heard {
 }
 
 impl Hostile {
-    /// One request a connection: `answer` gives the bytes that are sent before it is closed.
-    pub fn start(answer: impl Fn(&Heard) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    /// Starts a server that answers one request a connection with the bytes of `answer`, then closes the
+    /// connection.
+    pub fn start(answer: impl Fn(&Received) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
         let ended = Arc::new(AtomicBool::new(false));
@@ -62,7 +63,7 @@ impl Hostile {
                     break;
                 }
                 let answer = Arc::clone(&answer);
-                // A client that goes away has heard enough.
+                // An error means that the client closed the connection, which is fine.
                 thread::spawn(move || converse(stream, &*answer));
             }
         });
@@ -89,7 +90,7 @@ impl Drop for Hostile {
     }
 }
 
-fn converse(mut stream: TcpStream, answer: impl Fn(&Heard) -> Vec<u8>) -> std::io::Result<()> {
+fn converse(mut stream: TcpStream, answer: impl Fn(&Received) -> Vec<u8>) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut head = Vec::new();
     let mut buffer = [0; 4096];
@@ -107,7 +108,7 @@ fn converse(mut stream: TcpStream, answer: impl Fn(&Heard) -> Vec<u8>) -> std::i
         found.map_or_else(String::new, |(_, value)| value.trim().to_owned())
     };
     let of_proxy = header("proxy-authorization");
-    let heard = Heard {
+    let received = Received {
         method: words.next().unwrap_or_default().to_owned(),
         path: words.next().unwrap_or_default().to_owned(),
         authorization: match of_proxy.is_empty() {
@@ -116,9 +117,10 @@ fn converse(mut stream: TcpStream, answer: impl Fn(&Heard) -> Vec<u8>) -> std::i
         },
         host: header("host"),
     };
-    stream.write_all(&answer(&heard))?;
+    stream.write_all(&answer(&received))?;
     stream.shutdown(Shutdown::Write)?;
-    // What is unread when a connection is closed resets it, and the answer may be lost.
+    // Reads the rest: closing a connection with unread data resets it, and the client may lose the
+    // answer.
     while stream.read(&mut buffer)? > 0 {}
     Ok(())
 }

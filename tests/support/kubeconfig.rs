@@ -1,4 +1,4 @@
-//! Who may talk to a control plane, and how they are told of it.
+//! The users of a control plane, and their kubeconfigs.
 
 use std::{fs, io, path::Path};
 
@@ -8,19 +8,19 @@ use kube::{
 };
 use serde_json::json;
 
-/// A user of the control plane, each with a token of its own so that the audit log tells them apart.
-/// All are in `system:masters`.
+/// A user of the control plane. Each user has its own token, so that the audit log can name the user. All
+/// users are in `system:masters`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User {
     /// The tests and the harness itself.
     Admin,
     /// The operator.
     Towline,
-    /// A second one beside it.
+    /// A second operator beside the first.
     Replica,
-    /// Someone who edits the cluster behind the operator's back.
+    /// A person who edits the cluster without the operator's knowledge.
     Person,
-    /// The programs that make up the cluster.
+    /// The programs of the control plane.
     ControllerManager,
     Scheduler,
     Kwok,
@@ -37,7 +37,7 @@ impl User {
         Self::Kwok,
     ];
 
-    /// The name in audit entries.
+    /// The user's name in audit entries.
     pub fn name(self) -> &'static str {
         match self {
             Self::Admin => "admin",
@@ -77,8 +77,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// A kubeconfig for `user`; with `act_as`, every request is made in that user's and those groups'
-    /// name instead, for a test of what RBAC allows.
+    /// A kubeconfig for `user`. With `act_as`, every request impersonates that user and those groups, for
+    /// tests of what RBAC allows.
     pub fn kubeconfig(&self, user: User, act_as: Option<(&str, &[&str])>) -> serde_json::Value {
         let mut credentials = json!({ "token": user.token(&self.secret) });
         if let Some((name, groups)) = act_as {
@@ -88,7 +88,7 @@ impl Access {
         self.kubeconfig_of(user.name(), &credentials)
     }
 
-    /// A kubeconfig for whoever has a token.
+    /// A kubeconfig with a token.
     pub fn kubeconfig_with(&self, token: &str) -> serde_json::Value {
         self.kubeconfig_of("bearer", &json!({ "token": token }))
     }
@@ -117,7 +117,7 @@ impl Access {
     }
 }
 
-/// A client that says what the server said: it does not retry by itself.
+/// A client that returns every error of the server: it does not retry.
 pub async fn client(kubeconfig: &Path) -> Client {
     let file = Kubeconfig::read_from(kubeconfig).expect("read our own kubeconfig");
     let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())

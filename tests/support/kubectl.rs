@@ -1,10 +1,10 @@
-//! The real kubectl, for what a person would type.
+//! The real kubectl, for commands that a person would type.
 
 use std::{path::Path, process::Command};
 
 use super::binaries;
 
-/// Runs kubectl and gives what it wrote to standard output, or, if it failed, to standard error.
+/// Runs kubectl. Returns standard output, or standard error if it failed.
 pub async fn try_kubectl(kubeconfig: &Path, args: &[&str]) -> Result<String, String> {
     let program = binaries::program("kubectl")
         .await
@@ -13,7 +13,7 @@ pub async fn try_kubectl(kubeconfig: &Path, args: &[&str]) -> Result<String, Str
     command
         .args(args)
         .env("KUBECONFIG", kubeconfig)
-        // A developer's own preferences are not what is tested.
+        // Ignores the developer's own preferences.
         .env("KUBERC", "off");
     let output = tokio::task::spawn_blocking(move || command.output())
         .await
@@ -27,7 +27,7 @@ pub async fn try_kubectl(kubeconfig: &Path, args: &[&str]) -> Result<String, Str
     }
 }
 
-/// Like [`try_kubectl`]; panics with what kubectl complained about.
+/// Like [`try_kubectl`], but panics with kubectl's error.
 pub async fn kubectl(kubeconfig: &Path, args: &[&str]) -> String {
     try_kubectl(kubeconfig, args)
         .await

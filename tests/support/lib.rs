@@ -1,16 +1,16 @@
 //! A real Kubernetes control plane, a real Git server and the real operator, for tests, the demo and
 //! the benchmark.
 //!
-//! Everything started here ends with the value that stands for it, and with this process, however
-//! that ends ([`process`]).
+//! Every program started here ends when its value is dropped, and when this process ends for any reason
+//! (see [`process`]).
 //!
-//! Nothing here names towline's types: what tests share that does is in `tests/world`.
+//! Nothing here names towline's types. Test code that does is in `tests/world`.
 
-// A harness that cannot do its work stops the test with a message.
+// An error of the harness stops the test with a message.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-// Only this repository's tests use it: a name that says everything needs no sentence beside it.
+// Only the tests of this repository use the harness, and most names need no explanation.
 #![allow(missing_docs)]
-// A `Default` that makes keys or starts a server would surprise.
+// `Default` would be a surprise for a constructor that makes keys or starts a server.
 #![allow(clippy::new_without_default)]
 
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ pub mod tls;
 pub mod usage;
 pub mod wait;
 
-/// A path of the repository: `crds`, `README.md`.
+/// The path of a file of the repository, such as `crds` or `README.md`.
 pub fn in_repository(path: &str) -> PathBuf {
     let support = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = support.ancestors().nth(2).expect("two folders above");

@@ -7,7 +7,7 @@ use kube::{
 };
 use serde_json::json;
 
-/// Creates `count` nodes for kwok to play.
+/// Creates `count` nodes, which kwok simulates.
 pub async fn create(client: &Client, count: u32) -> Result<(), String> {
     let nodes: Api<Node> = Api::all(client.clone());
     for index in 0..count {
@@ -31,7 +31,7 @@ pub async fn create(client: &Client, count: u32) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether pods can run on all `count` nodes; otherwise, how many of them are ready.
+/// Ok if pods can run on all `count` nodes. Otherwise the error says how many nodes are ready.
 pub async fn ready(client: &Client, count: u32) -> Result<(), String> {
     let list = Api::<Node>::all(client.clone())
         .list(&ListParams::default())
@@ -45,7 +45,7 @@ pub async fn ready(client: &Client, count: u32) -> Result<(), String> {
     }
 }
 
-/// Ready, and without the taint that the controller manager takes away a moment later.
+/// Ready, and without the taint of a new node, which the controller manager removes a moment later.
 fn is_ready(node: &Node) -> bool {
     let conditions = node
         .status

@@ -1,4 +1,4 @@
-//! The operator under test: the real program, as its own user.
+//! The operator under test: the real program with a user of its own.
 
 use std::{
     env,
@@ -21,25 +21,25 @@ use super::{
     scratch::Scratch,
 };
 
-/// How long it has to begin to serve.
+/// How long the operator may take until it serves requests.
 const READY: Duration = Duration::from_secs(20);
 
 /// How to start the operator.
 #[derive(Clone, Debug)]
 pub struct OperatorOptions {
-    /// The program, if not the one that Cargo builds from this package.
+    /// The program. None: the one that Cargo builds from this package.
     pub program: Option<PathBuf>,
-    /// As whom it talks to the cluster.
+    /// The kubeconfig, which decides the operator's user.
     pub kubeconfig: PathBuf,
     /// More arguments of `towline run`.
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
-    /// Whether it goes when we go.
+    /// Whether the operator ends when this process ends.
     pub lifetime: Lifetime,
 }
 
 impl OperatorOptions {
-    /// The whole cluster, as the user `towline`.
+    /// Watches the whole cluster as the user `towline`.
     pub fn new(control_plane: &ControlPlane) -> Self {
         Self {
             program: None,
@@ -50,7 +50,7 @@ impl OperatorOptions {
         }
     }
 
-    /// Only `namespace`, so that operators of other tests in one cluster are not in each other's way.
+    /// Watches only `namespace`, so that operators of several tests can share a cluster.
     pub fn watching(control_plane: &ControlPlane, namespace: &str) -> Self {
         let mut options = Self::new(control_plane);
         options.args.push(format!("--watch-namespace={namespace}"));
@@ -58,19 +58,19 @@ impl OperatorOptions {
     }
 }
 
-/// A running operator. It ends on drop, and shows the end of its log if that is because of a panic.
+/// A running operator. It ends on drop. If the test panics, the drop prints the end of the log.
 #[derive(Debug)]
 pub struct Operator {
     options: OperatorOptions,
     program: PathBuf,
     process: Process,
-    /// How much of the log is from earlier runs.
+    /// The length in bytes of the log of earlier runs.
     earlier: usize,
     scratch: Scratch,
 }
 
 impl Operator {
-    /// Starts it and waits until it serves. Panics with the end of its log.
+    /// Starts the operator and waits until it serves requests. Panics with the end of its log.
     pub async fn start(options: OperatorOptions) -> Self {
         let mut scratch = Scratch::new().expect("a folder for the operator");
         if options.lifetime == Lifetime::Kept {
@@ -94,7 +94,7 @@ impl Operator {
         operator
     }
 
-    /// Starts it again with other arguments than before.
+    /// Starts the operator again with other arguments.
     pub async fn restart_with(&mut self, args: &[&str]) {
         self.options.args = args.iter().map(|arg| (*arg).to_owned()).collect();
         self.restart().await;
@@ -112,13 +112,13 @@ impl Operator {
         }
     }
 
-    /// Where it serves metrics and probes: it chose the port itself.
+    /// The address of metrics and probes, on a port that the operator chose.
     pub fn address(&self) -> SocketAddr {
         self.find_address("listening")
             .expect("an operator that serves")
     }
 
-    /// The address in the first line of the current run's log that has `message` and a field `address`.
+    /// The address in the current run's log: that of the first line with `message` and a field `address`.
     pub fn find_address(&self, message: &str) -> Option<SocketAddr> {
         let log = self.log();
         let line = log
@@ -132,13 +132,13 @@ impl Operator {
         value[..end].parse().ok()
     }
 
-    /// What the current run has logged.
+    /// The log of the current run.
     pub fn log(&self) -> String {
         let bytes = fs::read(self.process.log()).unwrap_or_default();
         String::from_utf8_lossy(bytes.get(self.earlier..).unwrap_or_default()).into_owned()
     }
 
-    /// Where the log of this and earlier runs is.
+    /// The path of the log of this and earlier runs.
     pub fn log_path(&self) -> &Path {
         self.process.log()
     }
@@ -147,12 +147,12 @@ impl Operator {
         self.process.log_tail()
     }
 
-    /// For measuring its memory and processor time.
+    /// The process id, to measure memory and processor time.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Its repositories and whatever else it keeps there.
+    /// The folder in which it keeps repositories and other data.
     pub fn cache_folder(&self) -> PathBuf {
         self.scratch.path().join("cache")
     }
@@ -172,17 +172,17 @@ impl Operator {
         self.process.thaw();
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the operator has ended.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.process.exited()
     }
 
-    /// Status line, head and text of a page that it serves beside its metrics.
+    /// A page that the operator serves beside its metrics: status line, headers and body.
     pub async fn page(&self, path: &str) -> io::Result<String> {
         self.page_as(path, "*/*").await
     }
 
-    /// The same in a form that `accept` asks for.
+    /// The same, with an `Accept` header.
     pub async fn page_as(&self, path: &str, accept: &str) -> io::Result<String> {
         let mut stream = TcpStream::connect(self.address()).await?;
         let request = format!(
@@ -195,7 +195,7 @@ impl Operator {
         Ok(answer)
     }
 
-    /// SIGTERM; panics if it has not ended after `timeout`.
+    /// Sends SIGTERM. Panics if the operator has not ended after `timeout`.
     pub fn terminate(&mut self, timeout: Duration) -> ExitStatus {
         match self.process.terminate(timeout) {
             Some(status) => status,
@@ -203,7 +203,7 @@ impl Operator {
         }
     }
 
-    /// Starts it again after a kill or an end, with the same cache folder.
+    /// Starts the operator again after it ended, with the same cache folder.
     pub async fn restart(&mut self) {
         self.process.kill();
         self.earlier = fs::metadata(self.process.log()).map_or(0, |log| log.len() as usize);
@@ -233,7 +233,7 @@ fn spawn(program: &Path, options: &OperatorOptions, folder: &Path) -> Process {
             "KUBECONFIG".to_owned(),
             options.kubeconfig.display().to_string(),
         ),
-        // Colours would be in the middle of the lines that we look for.
+        // Colour codes would be inside the text that the tests look for.
         ("NO_COLOR".to_owned(), "1".to_owned()),
     ];
     env.extend(options.env.iter().cloned());
@@ -242,13 +242,14 @@ fn spawn(program: &Path, options: &OperatorOptions, folder: &Path) -> Process {
         .expect("start the operator")
 }
 
-/// How the variables begin by which `cargo run` tells the example about its package. Passed on to another
-/// Cargo, ring's build script takes them for a change of its own, and half of the dependencies are built
-/// anew: minutes.
+/// The prefixes of the variables by which `cargo run` describes the package to an example. If Cargo
+/// inherits them, ring's build script sees a change and half of the dependencies are rebuilt, which takes
+/// minutes.
 const LEAKED: [&str; 2] = ["CARGO_MANIFEST_", "CARGO_PKG_"];
 
-/// The built operator, which is two folders up from the test or example that runs. Cargo builds it before it
-/// runs a test (which is in `deps`), and does not build it for an example: there, this function does.
+/// The path of the built operator: two folders above the running test or example. Cargo builds the
+/// operator before it runs a test (a program in `deps`). For an example Cargo does not, so this function
+/// does.
 pub fn built() -> PathBuf {
     let ours = env::current_exe().expect("our own path");
     let folder = ours.ancestors().nth(2).expect("a target folder");
@@ -281,7 +282,7 @@ pub fn built() -> PathBuf {
     args.extend(build.into_iter().map(OsString::from));
     let log = folder.join("towline-build.log");
     let _ = fs::remove_file(&log);
-    // Not a plain child: an interrupted run must not leave a compiler at work.
+    // A [`Process`] and not a plain child, so that the compiler ends when the run is interrupted.
     let mut build = Process::spawn("cargo", Path::new("env"), args, &[], &log, Lifetime::Ours)
         .expect("start cargo");
     let status = loop {

@@ -1,4 +1,4 @@
-//! Ports for programs that have to be told one.
+//! Free ports for programs that cannot choose one themselves.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -7,12 +7,12 @@ use std::{
 
 use super::secret;
 
-/// Below the range from which systems give ports to outgoing connections: one of those could hold the
-/// port of a server that is being restarted.
+/// Below the range that systems use for outgoing connections. Such a connection could take the port of a
+/// server while the server restarts.
 const RANGE: Range<u16> = 16_384..32_768;
 
-/// A loopback port that is free now. Someone may be faster, so the program's failure to bind it must
-/// still be looked for.
+/// A loopback port that is free now. Another process may take it first, so the caller must still handle a
+/// failure to bind it.
 pub fn free() -> u16 {
     loop {
         let span = RANGE.end - RANGE.start;

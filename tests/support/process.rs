@@ -1,4 +1,4 @@
-//! A child process that cannot outlive us, with its output in a file.
+//! A child process that ends when this process ends. Its output goes to a file.
 
 use std::{
     ffi::OsStr,
@@ -12,22 +12,22 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-/// Becomes the program that its arguments name, and leaves a shell beside it which waits for the end
-/// of a pipe that only our process holds open. That works with any program, and keeps its pid; a
-/// parent-death signal would need unsafe code, and is tied to the thread that forked.
+/// Becomes the program that the arguments name, and leaves a shell beside it that kills the process group
+/// when a pipe closes. Only our process holds the other end of that pipe. This works with any program and
+/// keeps its pid. A parent-death signal would need unsafe code, and is tied to the thread that forked.
 const TETHER: &str = r#"exec 3<&0; (read -r _ <&3; kill -9 0) & exec "$0" "$@" </dev/null 3<&-"#;
 
-/// Whether a child process ends when we do.
+/// Whether a child process ends when this process ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lifetime {
-    /// It is killed on drop, and when this process ends for whatever reason.
+    /// The child is killed on drop, and when this process ends for any reason.
     #[default]
     Ours,
-    /// It is left running, for a person to look at.
+    /// The child goes on running, so that a person can look at it.
     Kept,
 }
 
-/// A running program, with standard output and error appended to [`Process::log`].
+/// A running program. Its standard output and error are appended to [`Process::log`].
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -37,8 +37,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program`, in a process group of its own so that a Ctrl-C at the terminal reaches us
-    /// alone.
+    /// Starts `program` in a process group of its own, so that Ctrl-C at the terminal reaches only this
+    /// process.
     pub fn spawn(
         name: &str,
         program: &Path,
@@ -84,29 +84,29 @@ impl Process {
         &self.log
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the program has ended.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("wait for a child")
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL and waits for the end.
     pub fn kill(&mut self) {
-        // The group lives on in the tether's shell when the program has ended by itself.
+        // The shell beside the program is still in the group when the program has ended by itself.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
 
-    /// SIGSTOP: it does nothing more, and its connections stay.
+    /// Sends SIGSTOP: the program pauses, and its connections stay open.
     pub fn freeze(&self) {
         kill_process(Pid::from_child(&self.child), Signal::STOP).expect("stop a child");
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn thaw(&self) {
         kill_process(Pid::from_child(&self.child), Signal::CONT).expect("continue a child");
     }
 
-    /// SIGTERM; gives how it ended, or nothing if it had not within `timeout`.
+    /// Sends SIGTERM. Returns the exit status, or none if the program has not ended after `timeout`.
     pub fn terminate(&mut self, timeout: Duration) -> Option<ExitStatus> {
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let deadline = Instant::now() + timeout;
@@ -119,7 +119,7 @@ impl Process {
         }
     }
 
-    /// The last lines of the log, to quote in an error.
+    /// The last lines of the log, for error messages.
     pub fn log_tail(&self) -> String {
         format!(
             "--- the end of {}'s log ({}):\n{}",

@@ -1,4 +1,4 @@
-//! The real Prometheus, which scrapes an operator: Debian's `prometheus` and `promtool`.
+//! The real Prometheus, from Debian's packages, which scrapes an operator.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -23,8 +23,9 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes `operator` every second, and itself as a cluster's Prometheus scrapes much beside towline;
-    /// as often evaluates `rules`, a file's text. Panics with the end of its log if it does not come up.
+    /// Starts Prometheus with `rules`, the text of a rules file. Every second it scrapes `operator` and
+    /// itself (in place of the other targets of a real Prometheus) and evaluates the rules. Panics with
+    /// the end of its log if it does not start.
     pub async fn start(operator: SocketAddr, rules: &str) -> Self {
         let scratch = Scratch::new().expect("a folder for Prometheus");
         let folder = scratch.path();
@@ -66,7 +67,7 @@ impl Prometheus {
         prometheus
     }
 
-    /// What the API answers: `data` of `/api/v1/<path>`, or what it says instead.
+    /// The field `data` of the answer of `/api/v1/<path>`, or the error that the API returned.
     pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, String> {
         let url = format!("http://{}/api/v1/{path}", self.address);
         let query: Vec<(String, String)> = query
@@ -88,14 +89,14 @@ impl Prometheus {
         }
     }
 
-    /// What a query gives now.
+    /// The current result of a query.
     pub async fn query(&self, query: &str) -> Result<Vec<Value>, String> {
         let data = self.get("query", &[("query", query)]).await?;
         let result = data["result"].as_array();
         Ok(result.cloned().unwrap_or_default())
     }
 
-    /// The alerts that are pending or firing, those of one name with `label` being `value`.
+    /// The pending and firing alerts with this name whose `label` is `value`.
     pub async fn alerts(&self, name: &str, (label, value): (&str, &str)) -> Vec<Value> {
         let data = self.get("alerts", &[]).await.expect("Prometheus' alerts");
         let all = data["alerts"].as_array().cloned().unwrap_or_default();
@@ -105,7 +106,7 @@ impl Prometheus {
         wanted.collect()
     }
 
-    /// What it complained about since it runs.
+    /// The warnings and errors in its log.
     pub fn complaints(&self) -> Vec<String> {
         let log = tail(self.process.log(), usize::MAX);
         let lines = log.lines();
@@ -116,7 +117,7 @@ impl Prometheus {
     }
 }
 
-/// Runs promtool with `input`; panics with what it says if it is not content.
+/// Runs promtool with `input` on standard input. Panics with promtool's output if it reports a problem.
 pub fn promtool(args: &[&str], input: &str) -> String {
     let mut child = Command::new("promtool")
         .args(args)
@@ -127,7 +128,7 @@ pub fn promtool(args: &[&str], input: &str) -> String {
         .expect("start promtool");
     let mut stdin = child.stdin.take().expect("a pipe");
     let output = std::thread::scope(|scope| {
-        // Written beside the reading, so that neither waits for a full pipe of the other.
+        // A thread writes the input while we read the output, so that neither side blocks on a full pipe.
         scope.spawn(move || stdin.write_all(input.as_bytes()));
         child.wait_with_output().expect("wait for promtool")
     });
@@ -137,7 +138,7 @@ pub fn promtool(args: &[&str], input: &str) -> String {
     said
 }
 
-/// What an operator answers to a scrape, in the format that promtool reads.
+/// The operator's answer to a scrape, in the format that promtool reads.
 pub async fn scraped(operator: &Operator) -> String {
     let page = operator.page_as("/metrics", "text/plain").await;
     let page = page.expect("scrape the operator");

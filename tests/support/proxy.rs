@@ -1,5 +1,5 @@
-//! A TCP proxy on loopback that can be cut, as a network can: nothing gets through any more, and nobody
-//! is told.
+//! A TCP proxy on loopback that can stop forwarding, as a broken network does: no data passes, and
+//! neither side gets an error.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -26,12 +26,12 @@ impl Proxy {
         Self { address, cut, task }
     }
 
-    /// From now on nothing gets through, on connections that are there and on new ones.
+    /// Stops forwarding on existing and new connections.
     pub fn cut(&self) {
         self.cut.send_replace(true);
     }
 
-    /// New connections get through again; those that were there are dead.
+    /// Forwards new connections again. The connections that were cut stay dead.
     pub fn heal(&self) {
         self.cut.send_replace(false);
     }
@@ -57,7 +57,7 @@ async fn accept(listener: TcpListener, target: SocketAddr, cut: watch::Sender<bo
                 cut = cut.wait_for(|cut| *cut) => cut.is_ok(),
             };
             if was_cut {
-                // Neither side hears of it for as long as this test lasts.
+                // The connections stay open without data, so neither side notices.
                 std::future::pending::<()>().await;
             }
             drop(near);

@@ -7,8 +7,8 @@ use std::{
     sync::OnceLock,
 };
 
-/// The folder that kustomize.cwasm and helm.cwasm are in. `TOWLINE_RENDERERS` names one that has them
-/// already. Blocks while they are built.
+/// The folder of kustomize.cwasm and helm.cwasm. `TOWLINE_RENDERERS` can name an existing one; otherwise
+/// the first call builds the renderers and blocks until they are built.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| match env::var_os("TOWLINE_RENDERERS") {
@@ -17,7 +17,7 @@ pub fn folder() -> &'static Path {
     })
 }
 
-/// Runs `renderers/build` with more arguments; the last folder that it names.
+/// Runs `renderers/build` with `args`. Returns the folder that its last output line names.
 pub fn build(args: &[&str]) -> PathBuf {
     let script = super::in_repository("renderers/build");
     let output = Command::new(script)

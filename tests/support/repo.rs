@@ -7,11 +7,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// What becomes of one path.
+/// A change of one path.
 #[derive(Clone, Copy, Debug)]
 pub enum Change<'a> {
     Write(&'a str),
-    /// A file that need not be text.
+    /// A file with any bytes.
     Bytes(&'a [u8]),
     Executable(&'a str),
     /// A symbolic link to this target.
@@ -21,15 +21,15 @@ pub enum Change<'a> {
     Delete,
 }
 
-/// Where a commit goes on from.
+/// The parent of a new commit.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Parent<'a> {
-    /// The branch's tip, or nothing where there is no such branch yet.
+    /// The tip of the branch, or no parent if the branch does not exist.
     #[default]
     Tip,
-    /// Nothing: an unrelated history.
+    /// No parent: an unrelated history.
     None,
-    /// This commit, whatever the branch points to: a forced push, unless it is the tip.
+    /// This commit. The branch is force-pushed if this is not its tip.
     Commit(&'a str),
 }
 
@@ -40,7 +40,7 @@ pub struct NewCommit<'a> {
     pub parent: Parent<'a>,
     pub message: &'a str,
     pub changes: &'a [(&'a str, Change<'a>)],
-    /// Seconds since 1970, or now.
+    /// Seconds since 1970. None: the current time.
     pub time: Option<i64>,
 }
 
@@ -56,7 +56,7 @@ impl Default for NewCommit<'_> {
     }
 }
 
-/// A repository that a [`super::git::GitServer`] serves; also usable without one, by its path.
+/// A repository of a [`super::git::GitServer`]. It can also be used without a server, by its path.
 #[derive(Clone, Debug)]
 pub struct Repo {
     path: PathBuf,
@@ -64,7 +64,7 @@ pub struct Repo {
 }
 
 impl Repo {
-    /// Creates a bare repository at `path`, which a server at `base` serves under its file name.
+    /// Creates a bare repository at `path`. A server at `base` serves it under its file name.
     pub fn create(path: &Path, base: &str) -> Self {
         fs::create_dir_all(path).expect("a folder for a repository");
         git(
@@ -78,7 +78,7 @@ impl Repo {
             ("http.receivepack", "true"),
             ("gc.auto", "0"),
             ("receive.autogc", "false"),
-            // A test's repository need not survive a power cut, and the disk is slow to ask.
+            // The data need not survive a power cut, and a sync of the disk is slow.
             ("core.fsync", "none"),
         ] {
             git(path, &["config", key, value], &[]);
@@ -98,7 +98,7 @@ impl Repo {
         &self.url
     }
 
-    /// Writes files (`None` deletes one) on top of `main`, and gives the commit's id.
+    /// Commits files on top of `main` (`None` deletes a file). Returns the commit's id.
     pub fn commit<P: AsRef<str>, C: AsRef<str>>(
         &self,
         files: &[(P, Option<C>)],
@@ -120,7 +120,7 @@ impl Repo {
         })
     }
 
-    /// Makes any commit, and gives its id. One subprocess, however many files.
+    /// Makes a commit with one subprocess. Returns the commit's id.
     pub fn commit_with(&self, commit: NewCommit<'_>) -> String {
         let branch = format!("refs/heads/{}", commit.branch);
         let from = match commit.parent {
@@ -151,7 +151,7 @@ impl Repo {
         git(&self.path, args, &stream).trim().to_owned()
     }
 
-    /// The commit that a reference, or any other revision, names; nothing if there is none.
+    /// The commit that a reference or another revision names. None if it does not exist.
     pub fn resolve(&self, revision: &str) -> Option<String> {
         let commit = format!("{revision}^{{commit}}");
         let id = try_git(
@@ -163,7 +163,7 @@ impl Repo {
         Some(id.trim().to_owned())
     }
 
-    /// The id of the tree, or the blob, at a path of a commit.
+    /// The id of the tree or blob at a path of a commit.
     pub fn object_at(&self, commit: &str, path: &str) -> String {
         let object = format!("{commit}:{path}");
         git(&self.path, &["rev-parse", "--verify", &object], &[])
@@ -171,7 +171,7 @@ impl Repo {
             .to_owned()
     }
 
-    /// Points a branch to any commit, as a forced push does.
+    /// Points a branch to a commit, as a forced push does.
     pub fn force_push(&self, branch: &str, commit: &str) {
         self.update_ref(&format!("refs/heads/{branch}"), commit);
     }
@@ -204,7 +204,7 @@ impl Repo {
         self.delete_ref(&format!("refs/tags/{name}"));
     }
 
-    /// Points any reference, by its full name, to a commit.
+    /// Points a reference, given by its full name, to a commit.
     pub fn update_ref(&self, name: &str, commit: &str) {
         git(&self.path, &["update-ref", name, commit], &[]);
     }
@@ -247,12 +247,12 @@ fn quoted(path: &str) -> String {
     format!("\"{escaped}\"")
 }
 
-/// Runs Git in `folder`, with nobody's configuration; gives its output, or panics with its complaint.
+/// Runs Git in `folder` without the user's configuration. Returns its output, or panics with its error.
 pub fn git(folder: &Path, args: &[&str], input: &[u8]) -> String {
     try_git(folder, args, input).unwrap_or_else(|error| panic!("git {args:?}: {error}"))
 }
 
-/// Like [`git`], giving the complaint.
+/// Like [`git`], but returns the error.
 pub fn try_git(folder: &Path, args: &[&str], input: &[u8]) -> Result<String, String> {
     let mut child = Command::new("git")
         .args(args)
@@ -271,7 +271,7 @@ pub fn try_git(folder: &Path, args: &[&str], input: &[u8]) -> Result<String, Str
         .map_err(|error| error.to_string())?;
     let mut stdin = child.stdin.take().expect("a pipe");
     std::thread::scope(|scope| {
-        // Written beside the reading, so that neither waits for a full pipe of the other.
+        // A thread writes the input while we read the output, so that neither side blocks on a full pipe.
         scope.spawn(move || {
             let _ = stdin.write_all(input);
         });

@@ -1,5 +1,5 @@
-//! Folders for a run's data. A run that was killed cannot remove its own, so each is locked for as
-//! long as its process lives, and the next run removes those that nobody holds.
+//! Temporary folders. A process that was killed cannot remove its folders. So each process locks its
+//! folders while it lives, and the next run removes those that are not locked.
 
 use std::{
     fs::{self, File},
@@ -9,7 +9,7 @@ use std::{
 
 const PREFIX: &str = "towline-run-";
 
-/// A temporary folder, removed on drop, or by a later run.
+/// A temporary folder. It is removed on drop, or by a later run.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
@@ -21,7 +21,7 @@ pub struct Scratch {
 impl Scratch {
     pub fn new() -> io::Result<Self> {
         sweep();
-        // The lock comes first: a folder without one would look abandoned.
+        // The lock comes first: a later run removes folders that have no lock.
         let file = tempfile::Builder::new()
             .prefix(PREFIX)
             .suffix(".lock")
@@ -42,7 +42,7 @@ impl Scratch {
         &self.path
     }
 
-    /// Leaves the folder for a person to look at; nobody removes it any more.
+    /// Keeps the folder for a person to look at. No run removes it.
     pub fn keep(&mut self) {
         self.kept = true;
         let _ = fs::remove_file(&self.lock);

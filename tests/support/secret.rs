@@ -1,4 +1,4 @@
-//! Random bytes and keys, made anew for each run so that none is ever written to the repository.
+//! Random bytes and keys. Each run makes new ones, so that none is ever in the repository.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ring::{
@@ -22,14 +22,14 @@ pub fn token<const N: usize>() -> String {
         .collect()
 }
 
-/// What precedes a P-256 point in a public key file: "an elliptic curve key, on that curve" (RFC 5480).
+/// The bytes before a P-256 point in a public key file: the algorithm and the curve (RFC 5480).
 const PUBLIC_KEY_HEAD: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
-/// A new private and public key, as PEM, to sign service account tokens with and to verify them. The
-/// API server does not find the second in the first in the only form in which ring writes that.
+/// A new private and public key as PEM, to sign service account tokens and to verify them. The API server
+/// needs both: it cannot derive the public key from the only private key format that ring writes.
 pub fn signing_keys() -> (String, String) {
     let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
     let random = SystemRandom::new();

@@ -1,4 +1,4 @@
-//! One control plane for all tests of a binary: a start takes seconds.
+//! One control plane for all tests of a binary, because a start takes seconds.
 
 use tokio::sync::OnceCell;
 
@@ -6,10 +6,10 @@ use super::control_plane::{ControlPlane, Options};
 
 static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
 
-/// The control plane that tests share, with controllers, one node and an audit log. A test keeps to a
-/// [`ControlPlane::namespace`] of its own, and one that kills something starts its own control plane.
+/// The control plane that tests share, with controllers, one node and an audit log. Each test uses its
+/// own [`ControlPlane::namespace`]. A test that kills a program starts its own control plane.
 ///
-/// Nothing drops it: its programs end with this process, and the next run removes its folder.
+/// It is never dropped: its programs end with this process, and the next run removes its folder.
 pub async fn shared() -> &'static ControlPlane {
     let options = Options {
         controllers: true,
@@ -17,7 +17,8 @@ pub async fn shared() -> &'static ControlPlane {
         audit: true,
         ..Options::default()
     };
-    // A failure is remembered too: every test would wait for it again.
+    // Stores a failure, too. Otherwise every test would try the start again and wait for the same
+    // failure.
     SHARED
         .get_or_init(|| ControlPlane::try_start(options))
         .await

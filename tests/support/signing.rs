@@ -1,4 +1,4 @@
-//! People who sign what they commit, by ssh-keygen or gpg.
+//! Committers who sign with ssh-keygen or gpg.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,20 +8,20 @@ use std::process::Command;
 use super::repo::{Repo, git};
 use super::scratch::Scratch;
 
-/// Somebody with a key.
+/// A committer with a key.
 pub struct Person {
-    /// What makes git sign with the key.
+    /// The Git configuration that signs with the key.
     config: Vec<String>,
-    /// What a Secret calls the person by: a line of allowed signers, or an armoured key.
+    /// The entry in a Secret: a line of allowed signers, or an armoured public key.
     pub public: String,
-    /// As messages have it.
+    /// The fingerprint, in the form that towline's messages use.
     pub fingerprint: String,
     gnupg: Option<PathBuf>,
     _scratch: Scratch,
 }
 
 impl Person {
-    /// With an SSH key.
+    /// Makes a person with an SSH key.
     pub fn with_ssh(name: &str) -> Self {
         let scratch = Scratch::new().expect("a folder for a key");
         let file = scratch.path().join("key");
@@ -42,7 +42,7 @@ impl Person {
         }
     }
 
-    /// With an OpenPGP key.
+    /// Makes a person with an OpenPGP key.
     pub fn with_openpgp(name: &str) -> Self {
         let scratch = Scratch::new().expect("a folder for a key");
         let home = scratch.path().join("g");
@@ -61,7 +61,7 @@ impl Person {
         let fingerprint = line
             .and_then(|line| line.split(':').nth(9))
             .expect("a fingerprint");
-        // Git has no setting for gpg's home.
+        // Git has no setting for gpg's home folder, so a script sets it.
         let script = scratch.path().join("gpg");
         let text = format!("#!/bin/sh\nexec gpg --homedir {} \"$@\"\n", home.display());
         fs::write(&script, text).expect("a script");
@@ -78,9 +78,9 @@ impl Person {
         }
     }
 
-    /// Writes files on top of `main`, in a signed commit; its id.
+    /// Commits files on top of `main` with a signature. Returns the commit's id.
     pub fn commit(&self, repo: &Repo, files: &[(&str, Option<&str>)], message: &str) -> String {
-        // Made unsigned first, then again with a signature in its place.
+        // Makes the commit unsigned first, then makes it again with a signature and moves the branch.
         let parent = repo.resolve("main");
         let unsigned = repo.commit(files, message);
         let tree = format!("{unsigned}^{{tree}}");
@@ -93,7 +93,7 @@ impl Person {
         signed
     }
 
-    /// Tags a commit, with a signature.
+    /// Makes a signed tag of a commit.
     pub fn tag(&self, repo: &Repo, name: &str, commit: &str) {
         self.git(
             repo,
@@ -117,7 +117,7 @@ impl Person {
 impl Drop for Person {
     fn drop(&mut self) {
         if let Some(home) = &self.gnupg {
-            // The agent that gpg has started.
+            // Ends the agent that gpg started.
             let kill = ["--kill", "all"];
             let _ = Command::new("gpgconf")
                 .arg("--homedir")

@@ -1,5 +1,5 @@
-//! OpenSSH's own server, as an ordinary process on a free port of the loopback interface. Also of the unit
-//! tests of `source`.
+//! OpenSSH's own server as an ordinary process on a free loopback port. The unit tests of `source` use it
+//! too.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -13,25 +13,25 @@ use super::process::{Lifetime, Process};
 
 const SERVER: &str = "/usr/sbin/sshd";
 
-/// Stands in every private key.
+/// The comment in every private key.
 pub const COMMENT: &str = "comment-of-a-test-key";
 
-/// A server that lets the machine's user in with any key of [`Sshd::identity`].
+/// A running server. It accepts the machine's user with any key of [`Sshd::identity`].
 pub struct Sshd {
     pub port: u16,
     kinds: Vec<String>,
-    // Before its folder, so that it ends first.
+    // Before its folder, so that a drop ends the program first.
     process: Process,
     folder: TempDir,
 }
 
 impl Sshd {
-    /// With one host key of each of `kinds` (`ed25519`, `ecdsa`, `rsa`).
+    /// Starts a server with one host key of each of `kinds` (`ed25519`, `ecdsa`, `rsa`).
     pub fn start(kinds: &[&str]) -> Self {
         Self::start_with(kinds, "")
     }
 
-    /// With more lines of `sshd_config`.
+    /// The same, with more lines of `sshd_config`.
     pub fn start_with(kinds: &[&str], settings: &str) -> Self {
         install();
         let folder = TempDir::new().unwrap();
@@ -53,7 +53,8 @@ impl Sshd {
             config += &format!("HostKey {}\n", file.display());
         }
         fs::write(folder.path().join("config"), config).unwrap();
-        // Where a root's server keeps its unprivileged half; others need none.
+        // The folder for the unprivileged process of a server that runs as root. Other servers do not
+        // need it.
         let _ = fs::create_dir_all("/run/sshd");
         Self {
             port,
@@ -63,7 +64,7 @@ impl Sshd {
         }
     }
 
-    /// Starts anew at the same place, with host keys that nobody has seen.
+    /// Restarts the server on the same port with new host keys.
     pub fn change_host_keys(&mut self) {
         self.process.kill();
         for kind in &self.kinds {
@@ -74,7 +75,7 @@ impl Sshd {
         self.process = serve(self.folder.path(), self.port);
     }
 
-    /// A new private key that is let in.
+    /// Makes a private key that the server accepts.
     pub fn identity(&self, kind: &str, passphrase: &str) -> String {
         let file = self
             .folder
@@ -88,8 +89,8 @@ impl Sshd {
         fs::read_to_string(file).unwrap()
     }
 
-    /// A new private key that is not.
-    pub fn stranger(&self) -> String {
+    /// Makes a private key that the server does not accept.
+    pub fn unknown_identity(&self) -> String {
         let file = self.folder.path().join("stranger");
         keygen("ed25519", &file, "");
         fs::read_to_string(file).unwrap()
@@ -102,7 +103,7 @@ impl Sshd {
         format!("[localhost]:{} {key}", self.port)
     }
 
-    /// The same with the host hashed, by OpenSSH itself.
+    /// The same, with the host name hashed by OpenSSH.
     pub fn hashed_host(&self, kind: &str) -> String {
         let file = self.folder.path().join("known_hosts");
         fs::write(&file, self.known_host(kind)).unwrap();
@@ -157,7 +158,7 @@ fn install() {
 fn keygen(kind: &str, file: &Path, passphrase: &str) {
     let mut command = Command::new("ssh-keygen");
     command.args(["-q", "-t", kind, "-C", COMMENT, "-N", passphrase]);
-    // One round of the slow hash is enough here.
+    // One round of the key derivation is enough for a test, and fast.
     run(command.args(["-a", "1", "-f"]).arg(file));
 }
 

@@ -1,4 +1,5 @@
-//! TLS for test servers: authorities of their own, and a listener. Also of the unit tests of `source`.
+//! TLS for test servers: private certificate authorities and a listener. The unit tests of `source` use
+//! it too.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// A private authority.
+/// A private certificate authority.
 pub struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -25,7 +26,7 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
-        // Authorities are looked up by their names.
+        // TLS libraries find an authority by its name, so each authority gets a unique one.
         let name = format!("{:?}", key.public_key_raw());
         params
             .distinguished_name
@@ -37,12 +38,12 @@ impl Authority {
         }
     }
 
-    /// Its own certificate.
+    /// The authority's own certificate.
     pub fn pem(&self) -> String {
         self.pem.clone()
     }
 
-    /// A certificate for `name`, and its key.
+    /// Issues a certificate for `name`. Returns the certificate and its key.
     pub fn issue(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -50,8 +51,8 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
-    /// What a server of `localhost` shakes hands with; `clients` are those whose certificates it wants
-    /// one of.
+    /// The TLS settings of a server with the name `localhost`. With `clients`, the server requires a
+    /// client certificate of that authority.
     pub fn acceptor(&self, clients: Option<&Self>) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let (chain, key) = self.issue("localhost");
@@ -80,7 +81,7 @@ impl Authority {
     }
 }
 
-/// Connections that made it through the handshake.
+/// A listener whose connections have completed the TLS handshake.
 pub struct Tls {
     pub listener: TcpListener,
     pub acceptor: TlsAcceptor,
@@ -96,7 +97,8 @@ impl axum::serve::Listener for Tls {
             stream.set_nodelay(true).unwrap();
             match self.acceptor.accept(stream).into_fallible().await {
                 Ok(stream) => return (stream, address),
-                // Closed at once, the alert could be lost with what the client has sent.
+                // If the connection were closed at once, the TLS alert could be lost together with unread
+                // client data.
                 Err((_, stream)) => drop(tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(500)).await;
                     drop(stream);

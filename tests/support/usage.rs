@@ -1,4 +1,4 @@
-//! What a process costs: memory and processor time, from /proc.
+//! What a process uses: memory and processor time, from /proc.
 
 use std::fs;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 /// Memory of a process, in MiB.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Memory {
-    /// Resident now.
+    /// Resident memory now.
     pub rss: f64,
-    /// The most that was ever resident.
+    /// The peak of resident memory.
     pub peak: f64,
-    /// Resident, with shared pages divided by those who share them.
+    /// Resident memory, where a shared page counts in equal parts for the processes that share it.
     pub pss: f64,
-    /// Resident and not backed by a file: neither the program nor its libraries.
+    /// Resident memory that no file backs: without the program and its libraries.
     pub anonymous: f64,
 }
 
@@ -47,10 +47,10 @@ fn mebibytes(text: &str, field: &str) -> f64 {
     kibibytes.unwrap_or_default() / 1024.0
 }
 
-/// Processor time of a process so far, user and system.
+/// The processor time that a process has used, in user and system mode.
 pub fn processor_time(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("read its stat");
-    // The program's name, in parentheses, may hold spaces.
+    // The program's name is in parentheses and may contain spaces.
     let fields = stat.rsplit_once(')').expect("a name").1;
     let ticks: u64 = fields
         .split_whitespace()
@@ -58,6 +58,6 @@ pub fn processor_time(pid: u32) -> Duration {
         .take(2)
         .map(|field| field.parse::<u64>().expect("ticks"))
         .sum();
-    // The kernel counts in hundredths of a second towards user space, whatever it uses itself.
+    // The kernel reports hundredths of a second to user space, independent of its own tick rate.
     Duration::from_millis(ticks * 10)
 }

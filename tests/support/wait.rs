@@ -1,16 +1,16 @@
-//! Waiting for a state rather than for a time.
+//! Waits for a state instead of a fixed time.
 
 use std::{
     fmt::Debug,
     time::{Duration, Instant},
 };
 
-/// How long a test waits for what takes milliseconds on an idle machine.
+/// How long a test waits for work that takes milliseconds on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// What one look gives: the awaited value, or a description of what is there instead.
+/// The result of one look: the awaited value, or a description of the present state.
 pub trait Look<T> {
     fn seen(self) -> Result<T, String>;
 }
@@ -27,8 +27,8 @@ impl<T, E: Debug> Look<T> for Result<T, E> {
     }
 }
 
-/// Looks every 20 ms until `look` gives a value. Panics after `timeout`, with what was awaited and
-/// what was last seen: let `look` give `Err(state)` to have the state in the message.
+/// Calls `look` every 20 ms until it returns a value. Panics after `timeout` with `what` and the last
+/// description. `look` can return `Err(state)` to put the state into the message.
 pub async fn eventually<T, L: Look<T>>(
     what: &str,
     timeout: Duration,
@@ -40,14 +40,14 @@ pub async fn eventually<T, L: Look<T>>(
     }
 }
 
-/// Like [`eventually`], giving what was last seen instead of a panic. A look that takes longer than
-/// `timeout` is given up.
+/// Like [`eventually`], but returns the last description instead of a panic. A look that is not done at
+/// `timeout` is cancelled.
 pub async fn within<T, L: Look<T>>(
     timeout: Duration,
     mut look: impl AsyncFnMut() -> L,
 ) -> Result<T, String> {
     let deadline = Instant::now() + timeout;
-    let mut last = "nothing, the first look did not come back".to_owned();
+    let mut last = "nothing, the first look did not return".to_owned();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match tokio::time::timeout(left, look()).await {
@@ -64,13 +64,13 @@ pub async fn within<T, L: Look<T>>(
     }
 }
 
-/// Holds for all of `time` that `look` gives nothing; panics with what it gave. At least one look ends after
-/// that time. A look that does not come back is a failure: nobody knows what it would have seen.
+/// Calls `look` for all of `time`, and panics with the value if `look` returns one. At least one look
+/// ends after `time`. A look that does not return is a failure, because its result is unknown.
 pub async fn never<T: Debug>(what: &str, time: Duration, look: impl AsyncFnMut() -> Option<T>) {
     never_with(what, time, PATIENCE, look).await;
 }
 
-/// [`never`], where a look may take `longest`.
+/// Like [`never`]. A look may take `longest`.
 async fn never_with<T: Debug>(
     what: &str,
     time: Duration,
@@ -80,7 +80,7 @@ async fn never_with<T: Debug>(
     let end = Instant::now() + time;
     loop {
         match tokio::time::timeout(longest, look()).await {
-            Err(_) => panic!("{what}: not known, a look took longer than {longest:?}"),
+            Err(_) => panic!("{what}: unknown, because a look took longer than {longest:?}"),
             Ok(Some(value)) => panic!("{what}: {value:#?}"),
             Ok(None) if Instant::now() >= end => return,
             Ok(None) => tokio::time::sleep(POLL).await,
@@ -143,6 +143,6 @@ mod tests {
     async fn a_wait_without_an_answer_says_so() {
         let hangs = async || pending::<Option<()>>().await;
         let last = within(SHORT, hangs).await.unwrap_err();
-        assert!(last.contains("did not come back"), "{last}");
+        assert!(last.contains("did not return"), "{last}");
     }
 }

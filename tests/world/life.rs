@@ -1,4 +1,4 @@
-//! What a person does to managed objects, and what towline did about it.
+//! Edits of managed objects by a person, and checks of towline's reaction.
 
 use std::fmt::Debug;
 
@@ -19,15 +19,15 @@ use towline_testing::repo::Repo;
 use towline_testing::wait::eventually;
 
 impl World {
-    /// The control plane of a world of the test's own.
-    pub fn plane(&mut self) -> &mut ControlPlane {
+    /// The control plane of a world that belongs to this test.
+    pub fn control_plane_mut(&mut self) -> &mut ControlPlane {
         match &mut self.cp {
             Plane::Own(own) => own,
-            Plane::Shared(_) => panic!("the shared control plane is everybody's"),
+            Plane::Shared(_) => panic!("a test must not change the shared control plane"),
         }
     }
 
-    /// Goes on with a case that was put aside by [`Case::aside`].
+    /// Continues a case after [`Case::into_parts`].
     pub async fn resume(&self, (namespace, repo): (String, Repo)) -> Case<'_> {
         Case {
             world: self,
@@ -39,7 +39,7 @@ impl World {
 }
 
 impl<'a> Case<'a> {
-    /// A case of the shared world in which the Sync `all` has applied `files`.
+    /// Makes a case in the shared world and waits until its Sync `all` has applied `files`.
     pub async fn started(
         world: &'a World,
         name: &str,
@@ -59,24 +59,25 @@ impl<'a> Case<'a> {
         (case, commit)
     }
 
-    /// Lets go of the world, for a change of it.
-    pub fn aside(self) -> (String, Repo) {
+    /// Ends the borrow of the world, so that the test can change the world. [`World::resume`] goes on.
+    pub fn into_parts(self) -> (String, Repo) {
         (self.namespace, self.repo)
     }
 
-    /// The manifest of a ConfigMap in this case's namespace.
+    /// A ConfigMap's manifest in this case's namespace.
     pub fn map(&self, name: &str, value: &str) -> String {
         config_map(name, &self.namespace, value)
     }
 
-    /// Runs kubectl in this case's namespace as the person who edits behind the operator's back.
-    pub async fn person(&self, args: &[&str]) -> String {
+    /// Runs kubectl in this case's namespace as a person who edits the cluster without towline's
+    /// knowledge.
+    pub async fn kubectl_as_person(&self, args: &[&str]) -> String {
         let kubeconfig = self.world.cp.kubeconfig_for(User::Person);
         let args = [&["--namespace", &self.namespace], args].concat();
         kubectl(&kubeconfig, &args).await
     }
 
-    /// An object as JSON; null where there is none.
+    /// An object as JSON. Null if it does not exist.
     pub async fn live<K>(&self, name: &str) -> Value
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
@@ -91,7 +92,7 @@ impl<'a> Case<'a> {
     }
 
     /// Waits until a field of an object has a value.
-    pub async fn shows<K>(&self, name: &str, field: &str, value: Value)
+    pub async fn wait_for_field<K>(&self, name: &str, field: &str, value: Value)
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
             + Clone
@@ -112,7 +113,8 @@ impl<'a> Case<'a> {
         .await;
     }
 
-    /// How many ConfigMaps of this namespace have an applied `value`; none: whatever it is.
+    /// The number of ConfigMaps in this namespace that have been applied with `value`, or with any value
+    /// if it is none.
     pub async fn maps_with(&self, value: Option<&str>) -> usize {
         let ours = ListParams::default().labels("applyset.kubernetes.io/part-of");
         let maps: Api<ConfigMap> = self.api();
@@ -122,8 +124,8 @@ impl<'a> Case<'a> {
         maps.iter().filter(counts).count()
     }
 
-    /// Waits until an event with `reason` says all of `parts`.
-    pub async fn told(&self, reason: &str, parts: &[&str]) {
+    /// Waits until an event with `reason` contains all of `parts`.
+    pub async fn wait_for_event(&self, reason: &str, parts: &[&str]) {
         let what = format!("an event {reason} with {parts:?}");
         eventually(&what, PATIENCE, async || {
             let notes = self.events(reason).await;
@@ -135,7 +137,7 @@ impl<'a> Case<'a> {
         .await;
     }
 
-    /// Towline's requests on objects of this namespace since `mark`, but for its own resources, events
+    /// Towline's requests for objects of this namespace since `mark`, without its own resources, events
     /// and watches.
     pub async fn requests(&self, mark: Mark) -> Vec<Entry> {
         let mut entries = self.world.cp.audit_since(mark).await;
@@ -149,7 +151,7 @@ impl<'a> Case<'a> {
         entries
     }
 
-    /// Asks for a reconcile of a Sync now, and waits until it was done.
+    /// Requests a reconcile of a Sync, and waits until it is done.
     pub async fn reconcile(&self, sync: &str) -> Sync {
         let now = jiff::Timestamp::now().to_string();
         let asked = json!({"metadata": {"annotations": {"towline.dev/requested-at": now}}});
@@ -162,7 +164,8 @@ impl<'a> Case<'a> {
     }
 }
 
-/// A Deployment's manifest with one pod that kwok plays; `more` are further lines of the pod's spec.
+/// A Deployment's manifest with one pod, which kwok simulates. `more` holds further lines of the pod's
+/// spec.
 pub fn deployment(name: &str, namespace: &str, more: &str) -> String {
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
@@ -172,5 +175,5 @@ pub fn deployment(name: &str, namespace: &str, more: &str) -> String {
     )
 }
 
-/// A pod's spec that no node satisfies.
-pub const NOWHERE: &str = "      nodeSelector: {kubernetes.io/os: none}\n";
+/// Lines of a pod's spec that no node satisfies.
+pub const UNSCHEDULABLE: &str = "      nodeSelector: {kubernetes.io/os: none}\n";

@@ -1,7 +1,7 @@
-//! Towline as a user has it: its definitions installed, one operator running, a Git server beside it.
+//! Towline as a user runs it: its definitions are installed, and an operator and a Git server run.
 //!
-//! There is one for all tests of the binary. A test works in a namespace and a repository of its own, and
-//! one that stops the operator starts a [`World`] of its own.
+//! All tests of the binary share one world. Each test works in its own namespace and repository. A test
+//! that stops the operator starts its own [`World`].
 
 use k8s_openapi::api::core::v1::{ConfigMap, Event};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -34,7 +34,7 @@ pub struct World {
     pub operator: Operator,
 }
 
-/// A control plane that is shared or the test's own.
+/// A control plane: the shared one, or one that belongs to this test.
 pub enum Plane {
     Shared(&'static ControlPlane),
     Own(Box<ControlPlane>),
@@ -66,7 +66,7 @@ pub async fn world() -> &'static World {
 }
 
 impl World {
-    /// A world of the test's own, without simulated nodes unless `options` ask for them.
+    /// A world that belongs to this test. It has simulated nodes only if `options` ask for them.
     pub async fn own(options: Options, args: &[&str]) -> Self {
         let cp = ControlPlane::start(options).await;
         Self::on(Plane::Own(Box::new(cp)), args).await
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    /// A namespace and a repository for one test.
+    /// Makes a namespace and a repository for one test.
     pub async fn case(&self, name: &str) -> Case<'_> {
         let namespace = self.cp.namespace(name).await;
         Case {
@@ -98,7 +98,7 @@ impl World {
     }
 }
 
-/// One test's share of a world.
+/// The part of a world that belongs to one test.
 pub struct Case<'a> {
     pub world: &'a World,
     pub namespace: String,
@@ -107,8 +107,8 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Makes the GitRepository `repo` of this case's repository. It polls too seldom to matter: tests
-    /// say when they pushed.
+    /// Makes the GitRepository `repo` of this case's repository. Its interval is long, so that it fetches
+    /// only when a test calls [`Case::announce`].
     pub async fn repository(&self, spec: Value) {
         self.repository_named("repo", spec).await;
     }
@@ -143,7 +143,7 @@ impl Case<'_> {
             .unwrap();
     }
 
-    /// Makes an object of this case's namespace.
+    /// Makes an object in this case's namespace.
     pub async fn make<K>(&self, object: Value)
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
@@ -160,14 +160,14 @@ impl Case<'_> {
             .unwrap();
     }
 
-    /// Commits files (none deletes) and tells towline; the commit.
+    /// Commits files (`None` deletes a file) and requests a fetch. Returns the commit.
     pub async fn push(&self, files: &[(&str, Option<&str>)], message: &str) -> String {
         let commit = self.repo.commit(files, message);
         self.announce().await;
         commit
     }
 
-    /// Asks for a fetch now.
+    /// Requests a fetch.
     pub async fn announce(&self) {
         let now = jiff::Timestamp::now().to_string();
         self.patch::<GitRepository>(
@@ -188,7 +188,7 @@ impl Case<'_> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Merge-patches an object as a person would.
+    /// Applies a merge patch as a person.
     pub async fn patch<K>(&self, name: &str, patch: Value) -> K
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
@@ -212,7 +212,7 @@ impl Case<'_> {
             .unwrap()
     }
 
-    /// Deletes an object as a person would.
+    /// Deletes an object as a person.
     pub async fn delete<K>(&self, name: &str)
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
@@ -236,8 +236,8 @@ impl Case<'_> {
         .await
     }
 
-    /// Waits until the condition `Ready` of a Sync has a status and reason; its message.
-    pub async fn stands(&self, name: &str, status: &str, reason: &str) -> String {
+    /// Waits until the condition `Ready` of a Sync has a status and reason. Returns its message.
+    pub async fn ready_becomes(&self, name: &str, status: &str, reason: &str) -> String {
         let what = format!("Sync {name}: Ready={status} {reason}");
         let sync = self
             .until(name, &what, |sync| {
@@ -248,7 +248,7 @@ impl Case<'_> {
         condition(&sync, "Ready").2
     }
 
-    /// Waits until a Sync is as asked.
+    /// Waits until `is` holds for a Sync.
     pub async fn until(&self, name: &str, what: &str, is: impl Fn(&Sync) -> bool) -> Sync {
         let api: Api<Sync> = self.api();
         let seen = within(PATIENCE, async || match api.get(name).await {
@@ -264,7 +264,7 @@ impl Case<'_> {
         }
     }
 
-    /// What a Sync may wait for, as far as it is there.
+    /// The workloads that a Sync may wait for, for messages of failed tests.
     async fn workloads(&self) -> String {
         let kinds = "deployments,replicasets,pods,nodes,events";
         let get = [
@@ -278,13 +278,13 @@ impl Case<'_> {
         there.unwrap_or_else(|error| error)
     }
 
-    /// A ConfigMap's data, if it is there.
+    /// A ConfigMap's data. None if the ConfigMap does not exist.
     pub async fn data(&self, name: &str) -> Option<Value> {
         let map: Option<ConfigMap> = self.api().get_opt(name).await.unwrap();
         map.map(|map| serde_json::to_value(map.data).unwrap())
     }
 
-    /// Waits until a ConfigMap has a value under `key`; none: until it is gone.
+    /// Waits until a ConfigMap has a value under `key`. With `None`, waits until the ConfigMap is gone.
     pub async fn has(&self, name: &str, key: &str, value: Option<&str>) {
         eventually(
             &format!("ConfigMap {name} with {key}={value:?}"),
@@ -301,7 +301,7 @@ impl Case<'_> {
         .await;
     }
 
-    /// The notes of this namespace's events with a reason.
+    /// The notes of this namespace's events with `reason`.
     pub async fn events(&self, reason: &str) -> Vec<String> {
         let events: Api<Event> = self.api();
         let all = events.list(&ListParams::default()).await.unwrap();
@@ -313,7 +313,7 @@ impl Case<'_> {
     }
 }
 
-/// Status, reason and message of a condition; empty where it is absent.
+/// Status, reason and message of a condition. Empty if the condition is absent.
 pub fn condition(sync: &Sync, kind: &str) -> (String, String, String) {
     let conditions = sync.status.iter().flat_map(|status| &status.conditions);
     conditions
@@ -323,7 +323,7 @@ pub fn condition(sync: &Sync, kind: &str) -> (String, String, String) {
         .unwrap_or_default()
 }
 
-/// The revision that a Sync has applied; empty where there is none.
+/// The revision that a Sync has applied. Empty if there is none.
 pub fn applied(sync: &Sync) -> &str {
     let status = sync.status.as_ref();
     status

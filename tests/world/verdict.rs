@@ -1,4 +1,4 @@
-//! What towline says of a case, and what it must not say.
+//! What towline reports about a case, and what it must not disclose.
 
 use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
@@ -7,13 +7,19 @@ use towline::api::{GitRepository, Sync};
 use crate::world::{Case, PATIENCE};
 use towline_testing::wait::eventually;
 
-/// Waits until the condition `Ready` of the case's repository has a status and reason; its message.
-pub async fn repository_stands(case: &Case<'_>, status: &str, reason: &str) -> String {
-    repository_called(case, "repo", status, reason).await
+/// Waits until the condition `Ready` of the case's repository has a status and reason. Returns its
+/// message.
+pub async fn repository_ready_becomes(case: &Case<'_>, status: &str, reason: &str) -> String {
+    named_repository_ready_becomes(case, "repo", status, reason).await
 }
 
-/// The same of a repository with another name than that.
-pub async fn repository_called(case: &Case<'_>, name: &str, status: &str, reason: &str) -> String {
+/// The same for the GitRepository `name`.
+pub async fn named_repository_ready_becomes(
+    case: &Case<'_>,
+    name: &str,
+    status: &str,
+    reason: &str,
+) -> String {
     let what = format!("GitRepository {name}: Ready={status} {reason}");
     eventually(&what, PATIENCE, async || {
         let repository = case.api::<GitRepository>().get(name).await;
@@ -29,15 +35,15 @@ pub async fn repository_called(case: &Case<'_>, name: &str, status: &str, reason
     .await
 }
 
-/// Panics unless `message` has every one of `parts`.
+/// Panics unless `message` contains all of `parts`.
 pub fn assert_says(message: &str, parts: &[&str]) {
     for part in parts {
         assert!(message.contains(part), "{part:?} is not in {message:?}");
     }
 }
 
-/// Panics if `secret` is in a status or event of the case, or in the operator's log.
-pub async fn assert_silent(case: &Case<'_>, secret: &str) {
+/// Panics if `secret` occurs in a status or event of the case, or in the operator's log.
+pub async fn assert_not_disclosed(case: &Case<'_>, secret: &str) {
     let all = ListParams::default();
     let syncs = case.api::<Sync>().list(&all).await.unwrap().items;
     let statuses = syncs.into_iter().map(|sync| sync.status);

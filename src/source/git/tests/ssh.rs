@@ -72,7 +72,7 @@ async fn what_is_not_right_is_refused_and_said() {
     let sshd = Sshd::start(&["ed25519"]);
     let other = Sshd::start(&["ed25519", "rsa"]);
     let url = sshd.url(remote.repository.path());
-    let (identity, stranger) = (sshd.identity("ed25519", ""), sshd.stranger());
+    let (identity, unknown_identity) = (sshd.identity("ed25519", ""), sshd.unknown_identity());
     let known = sshd.known_host("ed25519");
     let here = |line: String| line.replace(&other.port.to_string(), &sshd.port.to_string());
     let changed = here(other.known_host("ed25519"));
@@ -97,7 +97,7 @@ async fn what_is_not_right_is_refused_and_said() {
         ),
         (&identity, &revoked, "says that it is revoked"),
         (
-            &stranger,
+            &unknown_identity,
             &known,
             "does not accept the key (identity in the Secret)",
         ),
@@ -129,7 +129,10 @@ async fn a_silent_server_is_given_up_in_time() {
     let url = here(sshd.url(Path::new("/r.git")));
     let known = here(sshd.known_host("ed25519"));
     let (_folder, cache) = cache();
-    let mut request = request(&url, credentials(&url, &sshd.stranger(), &known, ""));
+    let mut request = request(
+        &url,
+        credentials(&url, &sshd.unknown_identity(), &known, ""),
+    );
     request.timeout = Duration::from_millis(500);
     let start = Instant::now();
     let (error, _) = refusal(&cache, request).await;
