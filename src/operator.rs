@@ -7,21 +7,27 @@ use std::time::Duration;
 
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::api::{GitRepository, Sync};
 use crate::backoff::Backoff;
 use crate::cluster::{Cluster, ClusterSettings};
 use crate::config::RunArgs;
-use crate::driver::{Context, supervise};
+use crate::driver::{Context, PARALLEL_STATUS_WRITES, supervise};
+use crate::fleet::{Fleet, Series};
 use crate::leader::{self, ElectionSettings, Elector, Leadership, LostLease};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::notify::{EventWriter, Notifier, Sink};
 use crate::plan::Appliers;
 use crate::render::wasm::Renderers;
-use crate::server::{self, Hooks, Limits, Readiness};
+use crate::secrets::{ConfigMaps, Secrets};
+use crate::server::{self, Hooks, Limits, Readiness, Receivers};
 use crate::source::{self, Cache, CacheSettings};
+
+/// How long a stop waits for events that are not written yet. Kubernetes kills the process 30 s after
+/// it asked for the stop.
+const LAST_EVENTS: Duration = Duration::from_secs(3);
 
 /// Why the operator could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -86,18 +92,28 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     );
     let events = EventWriter::new(metrics.clone());
     let notifier = Notifier::new([Arc::new(events.clone()) as Arc<dyn Sink>]);
-    let events = events.run(clients.requests.clone(), cluster.applies.clone());
-    let context = Arc::new(Context::new(
-        clients.requests,
+    let writing = events
+        .clone()
+        .run(clients.requests.clone(), cluster.applies.clone());
+    let fleet = Fleet::default();
+    metrics.register(Series::new(fleet.clone(), leadership.clone()));
+    let requests = clients.requests;
+    let context = Arc::new(Context {
+        secrets: Secrets::new(requests.clone()),
+        config_maps: ConfigMaps::new(requests.clone()),
+        client: requests,
         cluster,
         cache,
         notifier,
-        metrics.clone(),
-        args.diff_after,
-        args.watch_namespace,
-        leadership.clone(),
-        Renderers::at(args.renderers_dir),
-    ));
+        metrics: metrics.clone(),
+        diff_after: args.diff_after,
+        namespace: args.watch_namespace,
+        leadership: leadership.clone(),
+        receivers: Receivers::default(),
+        fleet,
+        renderers: Renderers::at(args.renderers_dir),
+        statuses: Semaphore::new(PARALLEL_STATUS_WRITES),
+    });
     let receivers = context.receivers.clone();
     let endpoint = Hooks::new(receivers, leadership, metrics.clone(), Limits::default());
 
@@ -105,7 +121,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     let server = server::serve(args.listen, metrics, readiness.clone(), stopped(&stop));
     let server = tokio::spawn(server);
     let hooks = tokio::spawn(endpoint.serve(hooks, stopped(&stop)));
-    let events = tokio::spawn(events);
+    let writing = tokio::spawn(writing);
     let mut drivers = pin!(drive(context, clients.watches, readiness));
     tokio::select! {
         () = &mut drivers => (),
@@ -115,12 +131,20 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         end = signalled() => end?,
     }
     tracing::info!("stopping");
+    // Without the lease no event can be written.
+    let unwritten = events.flush(LAST_EVENTS).await;
+    if unwritten > 0 {
+        tracing::warn!(
+            unwritten,
+            "events are lost: the API server does not take them in time"
+        );
+    }
     if let Some(elector) = &mut elector {
         // The drivers still exist, so that writes they wait for get their answers.
         elector.resign().await;
     }
     stop.send_replace(true);
-    events.abort();
+    writing.abort();
     // The drivers are dropped now. The next start reads their progress from the objects.
     Ok(())
 }

@@ -10,6 +10,8 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 use strum::VariantNames as _;
 use towline::api::{GitRepository, Reason, Sync};
+use towline::fleet::{Fleet, Series};
+use towline::leader::Leadership;
 use towline::metrics::Metrics;
 
 use crate::pages;
@@ -304,7 +306,7 @@ fn told(text: &str, metric: &str, label: &str) -> BTreeSet<String> {
 #[test]
 fn every_label_value_that_is_asked_for_can_be() {
     let metrics = Metrics::default();
-    metrics.leads(true);
+    metrics.register(Series::new(Fleet::default(), Leadership::alone()));
     let text = metrics.encode();
     let closed = |label: &str| match label {
         "reason" => names(Reason::VARIANTS),

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use clap::CommandFactory as _;
 use serde_json::Value;
+use towline::fleet::{Fleet, Series};
+use towline::leader::Leadership;
 use towline::metrics::Metrics;
 
 /// Text for a cell of a table: on one line, and without a bar that would end the cell.
@@ -318,7 +320,7 @@ fn labels(metric: &str) -> &'static [&'static str] {
 /// Every metric, by its name in the Prometheus format.
 pub fn metrics() -> String {
     let metrics = Metrics::default();
-    metrics.leads(true);
+    metrics.register(Series::new(Fleet::default(), Leadership::alone()));
     // A family without any series is not exposed.
     metrics.webhook("github", "woken");
     metrics.driven("Sync", 1);

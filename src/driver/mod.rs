@@ -12,7 +12,7 @@ use kube::Client;
 use tokio::sync::Semaphore;
 
 pub use self::driven::Driven;
-pub(crate) use self::status::{is_gone, write_status};
+pub(crate) use self::status::{PARALLEL_STATUS_WRITES, is_gone, write_status};
 pub use self::supervise::supervise;
 use crate::cluster::Cluster;
 use crate::fleet::Fleet;
@@ -54,42 +54,4 @@ pub struct Context {
     pub renderers: Renderers,
     /// Permits to write a status.
     pub(crate) statuses: Semaphore,
-}
-
-impl Context {
-    /// A context with these parts.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is a part of its own, and named here once"
-    )]
-    pub fn new(
-        client: Client,
-        cluster: Cluster,
-        cache: Cache,
-        notifier: Notifier,
-        metrics: Metrics,
-        diff_after: Duration,
-        namespace: Option<String>,
-        leadership: Leadership,
-        renderers: Renderers,
-    ) -> Self {
-        let secrets = Secrets::new(client.clone());
-        let config_maps = ConfigMaps::new(client.clone());
-        Self {
-            client,
-            cluster,
-            cache,
-            notifier,
-            metrics,
-            diff_after,
-            namespace,
-            leadership,
-            receivers: Receivers::default(),
-            fleet: Fleet::default(),
-            secrets,
-            config_maps,
-            renderers,
-            statuses: Semaphore::new(status::PARALLEL_STATUS_WRITES),
-        }
-    }
 }

@@ -15,7 +15,7 @@ use crate::api::FIELD_MANAGER;
 /// How many statuses are written at a time. A commit to a monorepo changes the status of all its
 /// Syncs at once. Each parallel request needs a connection of its own (HTTP/1.1). More requests
 /// than the API server has cores only delay applies.
-pub(super) const PARALLEL_STATUS_WRITES: usize = 8;
+pub(crate) const PARALLEL_STATUS_WRITES: usize = 8;
 
 /// Writes the whole status, and removes fields without a value. A merge patch costs the API server
 /// the least, and there is only one writer. Does nothing if the object is gone.

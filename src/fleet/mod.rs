@@ -3,11 +3,15 @@
 //! Drivers publish here. Other drivers, metrics and pages for people only read. Nothing here talks
 //! to the API server or reads a file.
 
+mod figures;
 mod registry;
+mod series;
 mod source;
 mod sync;
 
+pub use self::figures::{Ready, SyncFigures};
 pub use self::registry::{Changes, Key, Registry, Subscription, View};
+pub use self::series::{SERIES, Series};
 pub use self::source::{FetchedRevision, SourceName, SourceView};
 pub use self::sync::SyncView;
 use crate::plan::SyncName;
@@ -17,28 +21,46 @@ use crate::plan::SyncName;
 pub struct Fleet {
     /// The sources.
     pub sources: Registry<SourceName, SourceView>,
-    /// The Syncs. Views are published with [`Fleet::publish_sync`] and [`Fleet::update_sync`].
+    /// The Syncs. Views are published with [`Fleet::announce_sync`] and [`Fleet::update_sync`].
     pub syncs: Registry<SyncName, SyncView>,
 }
 
 impl Fleet {
-    /// Publishes the view of a Sync, which may be new.
-    pub fn publish_sync(&self, sync: &SyncName, view: SyncView) {
+    /// Publishes the view that the resource of a source gives. If it is published and this replica
+    /// drives it, the view stays: its driver knows a newer one.
+    pub fn announce_source(&self, source: &SourceName, view: SourceView, is_driven: bool) {
+        self.sources
+            .publish_with(source, |known| match known.filter(|_| is_driven) {
+                Some(known) => known.clone(),
+                None => view,
+            });
+    }
+
+    /// Publishes the view that the resource of a Sync gives. If this replica drives the Sync
+    /// already, the figures stay: its driver knows newer ones.
+    pub fn announce_sync(&self, sync: &SyncName, view: SyncView, is_driven: bool) {
         let depends_on = view.depends_on.clone();
-        let before = self.syncs.publish(sync, view);
+        let before = self.syncs.publish_with(sync, |known| match known {
+            Some(known) if is_driven => SyncView {
+                figures: known.figures.clone(),
+                ..view
+            },
+            _ => view,
+        });
         if before.depends_on != depends_on {
             self.wake_dependents(sync);
         }
     }
 
-    /// Publishes the view of a Sync that exists. Does nothing if the Sync is gone, because its
-    /// driver may end later.
-    pub fn update_sync(&self, sync: &SyncName, view: SyncView) {
-        let depends_on = view.depends_on.clone();
-        let before = self
-            .syncs
-            .update(sync, |known| std::mem::replace(known, view));
-        if before.is_some_and(|before| before.depends_on != depends_on) {
+    /// Changes the view of a Sync that exists. Does nothing if the Sync is gone, because its driver
+    /// may end later.
+    pub fn update_sync(&self, sync: &SyncName, change: impl FnOnce(&mut SyncView)) {
+        let rewired = self.syncs.update(sync, |view| {
+            let before = view.depends_on.clone();
+            change(view);
+            before != view.depends_on
+        });
+        if rewired == Some(true) {
             self.wake_dependents(sync);
         }
     }
@@ -80,7 +102,7 @@ mod tests {
                 depends_on: to.iter().map(|to| name(to)).collect(),
                 ..SyncView::default()
             };
-            fleet.publish_sync(&name(from), view);
+            fleet.announce_sync(&name(from), view, true);
         };
         publish("a", &["b"]);
         publish("b", &["c"]);

@@ -46,20 +46,25 @@ struct Entry<V> {
 }
 
 impl<K: Key, V: View<K>> Registry<K, V> {
-    /// Publishes a view, and replaces and returns the view that was there.
+    /// Publishes a view. Returns the view that was there.
     pub fn publish(&self, key: &K, view: V) -> V {
-        let mut table = self.lock();
-        table.entry(key).published = true;
-        table.set(key, |known| std::mem::replace(known, view))
+        self.publish_with(key, |_| view)
     }
 
     /// Publishes a view, unless the key is published already.
     pub fn add(&self, key: &K, view: impl FnOnce() -> V) {
+        self.publish_with(key, |known| known.cloned().unwrap_or_else(view));
+    }
+
+    /// Publishes the view that `view` makes of the published one, if there is one. Returns the view
+    /// that was there.
+    pub fn publish_with(&self, key: &K, view: impl FnOnce(Option<&V>) -> V) -> V {
         let mut table = self.lock();
-        let entry = table.entry(key);
-        if !std::mem::replace(&mut entry.published, true) {
-            table.set(key, |known| *known = view());
-        }
+        let was_published = std::mem::replace(&mut table.entry(key).published, true);
+        table.set(key, |known| {
+            let view = view(was_published.then_some(&*known));
+            std::mem::replace(known, view)
+        })
     }
 
     /// Changes a published view. If the key was removed, does not call `change`: a driver that ends

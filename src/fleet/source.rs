@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::View;
-use crate::api::Reason;
+use super::{Ready, View};
+use crate::api::{GitRepository, Reason};
+use crate::intent::SourceIntent;
 use crate::source::Snapshot;
 
 /// The namespace and name of a source.
@@ -35,12 +36,16 @@ impl fmt::Display for SourceName {
 }
 
 /// What others may know of a source. The default means that nothing is known yet.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 pub struct SourceView {
     /// The newest revision that may go live. It stays when a later fetch fails.
     pub latest: Option<FetchedRevision>,
     /// Why there is no revision, or why the last fetch failed.
     pub problem: Option<(Reason, String)>,
+    /// Its condition `Ready`. A change of it wakes no Sync.
+    pub ready: Ready,
+    /// When it was last polled successfully.
+    pub fetched_at: Option<Timestamp>,
 }
 
 /// A revision, and when towline first saw it.
@@ -53,6 +58,25 @@ pub struct FetchedRevision {
 }
 
 impl SourceView {
+    /// The view that the status of a GitRepository gives, until its driver begins.
+    pub fn of(object: &GitRepository) -> Self {
+        let status = object.status.as_ref();
+        let conditions = status.map(|status| status.conditions.as_slice());
+        let mut ready = Ready::of(conditions.unwrap_or_default());
+        if SourceIntent::from(object).suspend {
+            ready.turns(false, Reason::Suspended);
+        }
+        Self {
+            ready,
+            ..Self::default()
+        }
+    }
+
+    /// What Syncs act on.
+    fn content(&self) -> (&Option<FetchedRevision>, &Option<(Reason, String)>) {
+        (&self.latest, &self.problem)
+    }
+
     /// Whether the state is unknown because the first fetch still runs.
     pub fn is_unknown(&self) -> bool {
         self.latest.is_none() && self.problem.is_none()
@@ -67,18 +91,12 @@ impl PartialEq for FetchedRevision {
     }
 }
 
-impl PartialEq for SourceView {
-    fn eq(&self, other: &Self) -> bool {
-        self.latest == other.latest && self.problem == other.problem
-    }
-}
-
 impl View<SourceName> for SourceView {
     fn absent(name: &SourceName) -> Self {
         let why = format!("GitRepository {name} does not exist");
         Self {
-            latest: None,
             problem: Some((Reason::SourceNotReady, why)),
+            ..Self::default()
         }
     }
 
@@ -87,7 +105,7 @@ impl View<SourceName> for SourceView {
     fn wakes(&self, before: &Self) -> bool {
         match (&self.latest, &self.problem) {
             (Some(_), Some(_)) => self.latest != before.latest,
-            _ => self != before,
+            _ => self.content() != before.content(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::View;
+use super::{SyncFigures, View};
 use crate::api::Sync;
 use crate::intent::SyncIntent;
 use crate::plan::SyncName;
@@ -20,6 +20,8 @@ pub struct SyncView {
     pub applied: Option<String>,
     /// The Syncs that it depends on.
     pub depends_on: Vec<SyncName>,
+    /// What people are shown of it. A change of these wakes no other Sync.
+    pub figures: SyncFigures,
 }
 
 impl SyncView {
@@ -40,6 +42,7 @@ impl SyncView {
                 .map(|dependency| SyncName::new(&name.namespace, dependency))
                 .collect(),
             source: intent.source,
+            figures: SyncFigures::of(object),
         }
     }
 }
@@ -47,6 +50,25 @@ impl SyncView {
 impl View<SyncName> for SyncView {
     fn absent(_: &SyncName) -> Self {
         Self::default()
+    }
+
+    fn wakes(&self, before: &Self) -> bool {
+        let Self {
+            exists,
+            ready,
+            source,
+            applied,
+            depends_on,
+            figures: _,
+        } = self;
+        (exists, ready, source, applied, depends_on)
+            != (
+                &before.exists,
+                &before.ready,
+                &before.source,
+                &before.applied,
+                &before.depends_on,
+            )
     }
 }
 

@@ -1,19 +1,21 @@
 //! The metrics for Prometheus. Label values come from closed sets (verbs, codes, reasons, states,
-//! outcomes). The names of the first [`SERIES`] Syncs and repositories are the exception: these
-//! have series of their own.
+//! outcomes). The names of the first Syncs and repositories are the exception: the room that knows
+//! them registers a collector, which gives these series of their own.
 
-mod figures;
+mod computed;
 mod process;
+mod queue;
 mod requests;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -22,7 +24,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-pub use self::figures::{AtWork, Figures, Ready, RepositoryFigures, Rows, SERIES, SyncFigures};
+pub(crate) use self::computed::{computed, gauges};
+use self::queue::Queues;
+pub use self::queue::{AtWork, Work};
 pub use self::requests::{Answered, CountRequests};
 use crate::api::Reason;
 
@@ -33,7 +37,8 @@ pub struct Metrics {
 }
 
 struct Inner {
-    registry: Registry,
+    /// Other rooms add collectors while the operator starts.
+    registry: Mutex<Registry>,
     requests: Family<Request, Counter>,
     requests_waiting: Gauge,
     fetches: Family<Outcome, Counter>,
@@ -50,7 +55,7 @@ struct Inner {
     webhooks: Family<Webhook, Counter>,
     driven: Family<Kind, Gauge>,
     leader: Gauge,
-    figures: Figures,
+    queues: Queues,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -75,6 +80,9 @@ struct Kind {
 struct Outcome {
     reason: &'static str,
 }
+
+/// What the names of all metrics of towline begin with.
+const PREFIX: &str = "towline";
 
 /// A part of a commit's way into the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,9 +150,9 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut all = Registry::default();
         all.register_collector(Box::new(process::Process::now()));
-        let registry = all.sub_registry_with_prefix("towline");
-        let figures = Figures::default();
-        registry.register_collector(Box::new(figures.clone()));
+        let registry = all.sub_registry_with_prefix(PREFIX);
+        let queues = Queues::default();
+        registry.register_collector(Box::new(queues.clone()));
         registry.register(
             "build",
             "The version of towline that runs",
@@ -210,8 +218,8 @@ impl Default for Metrics {
                 "leader",
                 "1 if this replica leads, 0 if it is a standby",
             ),
-            figures,
-            registry: all,
+            queues,
+            registry: Mutex::new(all),
         };
         for code in [200, 201] {
             let labels = Request {
@@ -284,7 +292,7 @@ impl Metrics {
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.inner.registry);
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry());
         text
     }
 
@@ -293,9 +301,21 @@ impl Metrics {
         text::plain(&self.encode())
     }
 
-    /// The series of single Syncs and repositories.
-    pub fn figures(&self) -> &Figures {
-        &self.inner.figures
+    /// Adds metrics that are computed at each scrape.
+    pub fn register(&self, collector: impl Collector) {
+        let mut registry = self.registry();
+        let registry = registry.sub_registry_with_prefix(PREFIX);
+        registry.register_collector(Box::new(collector));
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        let registry = self.inner.registry.lock();
+        registry.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a driver as busy until the returned value is dropped.
+    pub fn at_work(&self, work: Work) -> AtWork {
+        self.inner.queues.begin(work)
     }
 
     /// A layer for clients of the API server, which counts their requests.
@@ -372,7 +392,6 @@ impl Metrics {
     /// Records whether this replica leads.
     pub fn leads(&self, leads: bool) {
         self.inner.leader.set(leads.into());
-        self.inner.figures.lead(leads);
     }
 
     /// Records how many resources of a kind have a driver.

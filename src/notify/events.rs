@@ -41,8 +41,23 @@ pub struct EventWriter {
 
 #[derive(Default)]
 struct Pending {
-    queue: Mutex<VecDeque<Queued>>,
+    queue: Mutex<Queue>,
     added: Notify,
+    written: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Queued>,
+    /// How many are being written.
+    taken: usize,
+}
+
+impl Queue {
+    /// Whether every notice is written.
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.taken == 0
+    }
 }
 
 struct Queued {
@@ -65,8 +80,9 @@ impl Pending {
     /// resource; false: there is none.
     fn push(&self, notice: &Arc<Notice>, most: usize) -> bool {
         let mut queue = self.lock();
-        if queue.len() < most {
-            queue.push_back(Queued {
+        let waiting = &mut queue.waiting;
+        if waiting.len() < most {
+            waiting.push_back(Queued {
                 notice: Arc::clone(notice),
                 count: 1,
             });
@@ -77,7 +93,7 @@ impl Pending {
         let same = |queued: &&mut Queued| {
             queued.notice.reason == notice.reason && queued.notice.about == notice.about
         };
-        match queue.iter_mut().rev().find(same) {
+        match waiting.iter_mut().rev().find(same) {
             Some(queued) => {
                 queued.notice = Arc::clone(notice);
                 queued.count = queued.count.saturating_add(1);
@@ -89,27 +105,42 @@ impl Pending {
 
     /// Waits until there are notices.
     async fn filled(&self) {
-        while self.lock().is_empty() {
+        while self.lock().waiting.is_empty() {
             self.added.notified().await;
         }
     }
 
-    /// Takes the oldest.
+    /// Takes the oldest. [`Pending::put_back`] ends the writing of these.
     fn take(&self, most: usize) -> Vec<Queued> {
         let mut queue = self.lock();
-        let count = queue.len().min(most);
-        queue.drain(..count).collect()
+        let count = queue.waiting.len().min(most);
+        queue.taken = count;
+        queue.waiting.drain(..count).collect()
     }
 
     /// Puts back what could not be written, before all others.
     fn put_back(&self, left: Vec<Queued>) {
         let mut queue = self.lock();
+        queue.taken = 0;
         for queued in left.into_iter().rev() {
-            queue.push_front(queued);
+            queue.waiting.push_front(queued);
+        }
+        self.written.notify_waiters();
+    }
+
+    /// Waits until every notice is written.
+    async fn all_written(&self) {
+        loop {
+            let mut written = std::pin::pin!(self.written.notified());
+            written.as_mut().enable();
+            if self.lock().is_empty() {
+                return;
+            }
+            written.await;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Queued>> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -123,6 +154,13 @@ impl EventWriter {
         }
     }
 
+    /// Waits until every event is written, for `patience` at most. Returns how many are left.
+    pub async fn flush(&self, patience: Duration) -> usize {
+        let written = tokio::time::timeout(patience, self.pending.all_written()).await;
+        let queue = self.pending.lock();
+        written.map_or(queue.waiting.len() + queue.taken, |()| 0)
+    }
+
     /// Writes what is collected, for as long as it is polled.
     pub async fn run(self, client: Client, applies: Applies) {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
@@ -133,10 +171,11 @@ impl EventWriter {
                 .map(|queued| write(&client, &self.metrics, queued))
                 .buffered(PARALLEL);
             let left: Vec<Queued> = written.filter_map(std::future::ready).collect().await;
-            if left.is_empty() {
+            let is_written = left.is_empty();
+            self.pending.put_back(left);
+            if is_written {
                 backoff.reset();
             } else {
-                self.pending.put_back(left);
                 tokio::time::sleep(backoff.pause()).await;
             }
         }
@@ -221,7 +260,7 @@ mod tests {
                 writer.take(&notice(&number.to_string(), message));
             }
         }
-        assert_eq!(writer.pending.lock().len(), 10_000);
+        assert_eq!(writer.pending.lock().waiting.len(), 10_000);
         assert!(metrics.encode().contains("towline_events_dropped_total 0"));
         let first = writer.pending.take(2);
         assert_eq!(first[1].notice.message, "converged");
@@ -239,11 +278,34 @@ mod tests {
         assert!(pending.push(&notice("a", "second"), 2));
         assert!(!pending.push(&notice("c", "first"), 2));
         let queue = pending.lock();
-        let event = event(&queue[0]);
+        let event = event(&queue.waiting[0]);
         assert_eq!(
             (event.count, event.message.as_deref()),
             (Some(2), Some("second"))
         );
         assert_eq!(notice("a", "").commit(), Some("abc"));
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_the_events_that_are_being_written() {
+        let writer = EventWriter::new(Metrics::default());
+        let patience = Duration::from_millis(20);
+        assert_eq!(writer.flush(patience).await, 0);
+        for name in ["a", "b", "c"] {
+            writer.take(&notice(name, "converged"));
+        }
+        let mut taken = writer.pending.take(2);
+        assert_eq!(writer.flush(patience).await, 3);
+        taken.pop();
+        writer.pending.put_back(taken);
+        assert_eq!(writer.flush(patience).await, 2, "one was written");
+        assert_eq!(writer.pending.take(2).len(), 2);
+        let flushed = tokio::spawn({
+            let writer = writer.clone();
+            async move { writer.flush(Duration::from_secs(60)).await }
+        });
+        tokio::task::yield_now().await;
+        writer.pending.put_back(Vec::new());
+        assert_eq!(flushed.await.unwrap(), 0);
     }
 }

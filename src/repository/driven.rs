@@ -5,30 +5,25 @@ use std::sync::Arc;
 use kube::ResourceExt as _;
 use tokio::sync::watch;
 
-use super::{Driver, figures, standby};
+use super::{Driver, standby};
 use crate::api::{GitRepository, Reason};
 use crate::driver::{Context, Driven};
 use crate::fleet::{SourceName, SourceView};
 use crate::intent::SourceIntent;
-use crate::metrics::RepositoryFigures;
 
 impl Driven for GitRepository {
     fn announce(&self, context: &Context) {
-        let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
-        let source = SourceName::new(&namespace, &name);
-        context.fleet.sources.add(&source, SourceView::default);
-        let rows = &context.metrics.figures().repositories;
-        rows.add(&namespace, &name, || figures(self));
+        let source = SourceName::new(&self.namespace().unwrap_or_default(), &self.name_any());
+        let view = SourceView::of(self);
+        let fleet = &context.fleet;
+        fleet.announce_source(&source, view, context.leadership.leads());
     }
 
     fn reserve(context: &Context, namespace: &str, name: &str) {
         let source = SourceName::new(namespace, name);
-        context.fleet.sources.add(&source, SourceView::default);
-        let rows = &context.metrics.figures().repositories;
-        rows.add(namespace, name, RepositoryFigures::default);
-        rows.set(namespace, name, |row| {
-            row.ready.turns(false, Reason::InvalidSpec);
-        });
+        let sources = &context.fleet.sources;
+        sources.add(&source, SourceView::default);
+        sources.update(&source, |view| view.ready.turns(false, Reason::InvalidSpec));
     }
 
     fn all_announced(context: &Context) {
@@ -53,8 +48,6 @@ impl Driven for GitRepository {
         let source = SourceName::new(namespace, name);
         context.fleet.sources.remove(&source);
         context.receivers.remove(&source);
-        let rows = &context.metrics.figures().repositories;
-        rows.remove(namespace, name);
     }
 
     fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>) {

@@ -33,9 +33,9 @@ use crate::api::{
 use crate::backoff::Backoff;
 use crate::driver::Context;
 use crate::driver::write_status;
-use crate::fleet::{FetchedRevision, SourceName, SourceView};
+use crate::fleet::{FetchedRevision, SourceName};
 use crate::intent::SourceIntent;
-use crate::metrics::{Ready, RepositoryFigures};
+use crate::metrics::Work;
 use crate::notify::{Level, Notice};
 
 /// Drives one repository until its object is gone.
@@ -145,8 +145,7 @@ impl Driver {
         if intent.suspend {
             return Poll::Suspended;
         }
-        let repositories = self.context.metrics.figures().repositories.clone();
-        let _at_work = repositories.at_work(&self.name.namespace, &self.name.name);
+        let _at_work = self.context.metrics.at_work(Work::Fetch);
         let poller = &mut self.poller;
         match poller
             .poll(&self.context, intent, &self.name, new_spec)
@@ -183,13 +182,11 @@ impl Driver {
         // Also publishes the new snapshot of a known revision: its objects may have moved, because
         // the cache was damaged or had grown too large.
         sources.update(&self.name, |view| {
-            *view = SourceView {
-                latest: Some(FetchedRevision {
-                    snapshot: Arc::clone(snapshot),
-                    at,
-                }),
-                problem: None,
-            };
+            view.latest = Some(FetchedRevision {
+                snapshot: Arc::clone(snapshot),
+                at,
+            });
+            view.problem = None;
         });
         self.status.committed_at = Some(Time(snapshot.committed_at));
         self.status.observed_at = Some(Time(at));
@@ -216,17 +213,15 @@ impl Driver {
         let Assessment {
             verdicts, problem, ..
         } = assessment;
-        if problem.is_some() {
-            let sources = &self.context.fleet.sources;
-            sources.update(&self.name, |view| view.problem = problem);
-        }
-        if let Some(ready) = verdicts.first() {
-            let rows = &self.context.metrics.figures().repositories;
-            rows.set(&self.name.namespace, &self.name.name, |row| {
-                row.ready.turns(ready.status == Some(true), ready.reason);
-            });
-        }
         let failure = verdicts.first().cloned();
+        self.context.fleet.sources.update(&self.name, |view| {
+            if problem.is_some() {
+                view.problem = problem;
+            }
+            if let Some(ready) = &failure {
+                view.ready.turns(ready.status == Some(true), ready.reason);
+            }
+        });
         let before: &[Condition] = &self.status.conditions;
         let generation = intent.generation;
         let now = Time(Timestamp::now());
@@ -270,20 +265,6 @@ fn failed(error: &PollError) -> Poll {
     Poll::Failed {
         reason: error.reason(),
         message: error.message(),
-    }
-}
-
-/// The figures of a repository from its status, until its driver begins.
-fn figures(object: &GitRepository) -> RepositoryFigures {
-    let status = object.status.as_ref();
-    let conditions = status.map(|status| status.conditions.as_slice());
-    let mut ready = Ready::of(conditions.unwrap_or_default());
-    if SourceIntent::from(object).suspend {
-        ready.turns(false, Reason::Suspended);
-    }
-    RepositoryFigures {
-        ready,
-        fetched_at: None,
     }
 }
 

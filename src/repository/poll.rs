@@ -95,10 +95,9 @@ impl Poller {
         let (Fetched::New(snapshot) | Fetched::Unchanged(snapshot)) = fetched;
         self.proven = Some(credentials);
         self.fetched = Some(Arc::clone(&snapshot));
-        let repositories = &context.metrics.figures().repositories;
-        repositories.set(&name.namespace, &name.name, |row| {
-            row.fetched_at = Some(jiff::Timestamp::now());
-        });
+        let fetched_at = Some(jiff::Timestamp::now());
+        let sources = &context.fleet.sources;
+        sources.update(name, |view| view.fetched_at = fetched_at);
         let verifier = &mut self.verifier;
         let signer = verifier.check(&context.secrets, intent.verify.as_ref(), name, &snapshot);
         let signer = signer.await?;

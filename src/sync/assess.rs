@@ -236,7 +236,7 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
     }
     next.state(&ready);
     let counts = (next.seen.facts.counts, next.seen.contested);
-    next.figures.row(&ready, counts, &next.report.status);
+    next.figures.show(&ready, counts, &next.report.status);
     Assessment {
         report: next.report,
         notices: next.notices,

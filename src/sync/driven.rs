@@ -5,11 +5,10 @@ use std::sync::Arc;
 use kube::ResourceExt as _;
 use tokio::sync::watch;
 
-use super::{Driver, figures, standby};
-use crate::api::{ObjectCounts, Reason, Sync};
+use super::{Driver, standby};
+use crate::api::{Reason, Sync};
 use crate::driver::{Context, Driven};
 use crate::fleet::SyncView;
-use crate::metrics::SyncFigures;
 use crate::plan::SyncName;
 
 impl Driven for Sync {
@@ -17,26 +16,21 @@ impl Driven for Sync {
     fn announce(&self, context: &Context) {
         let name = SyncName::new(&self.namespace().unwrap_or_default(), &self.name_any());
         context.cluster.inventory.join(&name);
-        context.fleet.publish_sync(&name, SyncView::of(&name, self));
-        let rows = &context.metrics.figures().syncs;
-        rows.add(&name.namespace, &name.name, || figures(self));
+        let view = SyncView::of(&name, self);
+        let fleet = &context.fleet;
+        fleet.announce_sync(&name, view, context.leadership.leads());
     }
 
     /// Nobody knows what it is about, so it is not ready either.
     fn reserve(context: &Context, namespace: &str, name: &str) {
         let name = SyncName::new(namespace, name);
         context.cluster.inventory.join(&name);
-        let view = SyncView {
+        let mut view = SyncView {
             exists: true,
             ..SyncView::default()
         };
-        context.fleet.publish_sync(&name, view);
-        let rows = &context.metrics.figures().syncs;
-        rows.add(&name.namespace, &name.name, SyncFigures::default);
-        rows.set(&name.namespace, &name.name, |row| {
-            row.ready.turns(false, Reason::InvalidSpec);
-            (row.counts, row.contested) = (ObjectCounts::default(), 0);
-        });
+        view.figures.ready.turns(false, Reason::InvalidSpec);
+        context.fleet.announce_sync(&name, view, false);
     }
 
     fn all_announced(context: &Context) {
@@ -62,8 +56,6 @@ impl Driven for Sync {
         let name = SyncName::new(namespace, name);
         context.cluster.inventory.leave(&name);
         context.fleet.remove_sync(&name);
-        let rows = &context.metrics.figures().syncs;
-        rows.remove(&name.namespace, &name.name);
     }
 
     fn tidy(_: &Arc<Context>, _: Vec<Arc<Self>>) {}

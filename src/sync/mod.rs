@@ -2,7 +2,7 @@
 //!
 //! 1. [`inbox`]: what woke the driver, and what people asked for.
 //! 2. [`gate`] (pure): whether the Sync may go on to the newest revision.
-//! 3. [`target`]: what that revision asks for.
+//! 3. [`retarget`]: what that revision asks for becomes the [`target`].
 //! 4. [`work`]: plan, apply and prune, until the cluster equals it or something newer comes.
 //! 5. [`assess`] (pure): status, notices, figures and timers that follow.
 //! 6. [`write`]: carries these out.
@@ -19,6 +19,7 @@ mod gate;
 mod inbox;
 mod inputs;
 mod memory;
+mod retarget;
 mod standby;
 mod state;
 mod target;
@@ -37,21 +38,18 @@ use tokio::time::Instant;
 
 use self::assess::{Phase, Round};
 pub use self::audit::AUDIT;
-use self::figures::figures;
 use self::gate::{Gate, gate};
 use self::inbox::{Inbox, WaitsFor, Woken};
 use self::standby::standby;
 use self::state::{Look, State};
-use self::target::{Loaded, Objects, Refused, TargetError};
 use self::timers::Due;
-use self::verdict::Blocked;
 use self::work::Stopped;
 use crate::api::Sync;
-use crate::cluster::{Actor, UnderWay};
-use crate::desired::Task;
+use crate::cluster::Actor;
 use crate::driver::Context;
 use crate::fleet::{FetchedRevision, SyncView};
 use crate::intent::SyncIntent;
+use crate::metrics::Work;
 use crate::plan::SyncName;
 
 /// The longest pause between two tries of what failed.
@@ -111,8 +109,7 @@ impl Driver {
             return self.finalize(&intent).await;
         }
         let started = Instant::now();
-        let figures = self.context.metrics.figures().syncs.clone();
-        let at_work = figures.at_work(&self.name.namespace, &self.name.name);
+        let at_work = self.context.metrics.at_work(Work::Reconcile);
         if self.reconcile(&intent, due).await {
             drop(at_work);
             let reason = self.state.report.reason;
@@ -161,107 +158,12 @@ impl Driver {
 
     /// Whether the newest revision may become the target, and that revision.
     fn gate(&mut self, intent: &SyncIntent) -> (Gate, Option<FetchedRevision>) {
-        self.context
-            .fleet
-            .update_sync(&self.name, self.standing(intent));
+        let fleet = &self.context.fleet;
+        fleet.update_sync(&self.name, |view| self.show(intent, view));
         let has_status = !self.state.report.status.conditions.is_empty();
         let (context, name) = (&self.context, &self.name);
         let (around, newest) = self.inbox.surroundings(context, name, intent, has_status);
         (gate(&around), newest)
-    }
-
-    /// Makes the newest revision the target, unless it cannot be read: what is live stays then. Returns
-    /// a guard that holds back other Syncs' bookkeeping while this one reads and applies.
-    async fn retarget(&mut self, intent: &SyncIntent, newest: FetchedRevision) -> Option<UnderWay> {
-        let scope = &intent.render;
-        let revision = newest.snapshot.revision.to_string();
-        let reader = &mut self.inbox.inputs;
-        let inputs = reader
-            .read(&self.context, &self.name.namespace, &intent.inputs)
-            .await;
-        let state = &mut self.state;
-        let inputs = match inputs {
-            Ok(inputs) => inputs,
-            Err(error) => {
-                if error.is_unavailable() {
-                    state.retry_later(Instant::now());
-                }
-                state.blocked = Some(Box::new(Blocked {
-                    reason: error.reason(),
-                    message: format!("{revision} is not applied: {}", crate::chain(&error)),
-                    stalled: false,
-                }));
-                return None;
-            }
-        };
-        if state
-            .refused
-            .as_ref()
-            .is_some_and(|refused| refused.is(&newest, scope, &inputs))
-        {
-            // It says the same again, and rendering may take seconds.
-            return None;
-        }
-        if let Some(target) = &state.target
-            && target.revision == revision
-            && target.desired.is_for(scope, &inputs)
-        {
-            if Arc::ptr_eq(&target.seen.snapshot, &newest.snapshot) {
-                state.blocked = None;
-                return None;
-            }
-            // The objects of a damaged copy have moved: what could not be read can be now.
-            state.look_at(Look::Everything);
-        }
-        state.requests.attempted = Some(revision.clone());
-        let target = state.target.as_ref();
-        let is_still = target.is_some_and(|target| target.is_still(&newest, scope, &inputs));
-        let under_way = (!is_still).then(|| self.context.cluster.applies.begin());
-        let loaded = match is_still {
-            true => Ok(Loaded::Same),
-            false => {
-                let task = Task {
-                    tree: newest.snapshot.clone(),
-                    intent: scope.clone(),
-                    inputs: Arc::clone(&inputs),
-                    renderers: self.context.renderers.clone(),
-                };
-                target::load(&newest, task, target, &mut state.cache).await
-            }
-        };
-        state.refused = None;
-        match loaded {
-            Ok(Loaded::Same) => {
-                if let Some(target) = &mut state.target {
-                    target.seen = newest;
-                    target.revision = revision;
-                }
-                state.blocked = None;
-            }
-            Ok(Loaded::New(target)) => {
-                state.target = Some(*target);
-                state.objects = Objects::default();
-                state.blocked = None;
-                state.backoff.reset();
-                state.timers.healthy_by = None;
-                state.look_at(Look::Everything);
-                state.report.retargeted(&revision);
-            }
-            Err(error) => {
-                if matches!(error, TargetError::Interrupted) {
-                    state.retry_later(Instant::now());
-                }
-                if error.is_lasting() {
-                    state.refused = Some(Box::new(Refused::new(&newest, scope.clone(), inputs)));
-                }
-                state.blocked = Some(Box::new(Blocked {
-                    reason: error.reason(),
-                    message: format!("{revision} is not applied: {}", target::explain(&error)),
-                    stalled: error.is_lasting(),
-                }));
-            }
-        }
-        under_way
     }
 
     /// By whose rights this Sync's objects are read and written.

@@ -105,25 +105,24 @@ impl Driver {
         let is_news = !state.written || state.report.status != report.status;
         (state.report, state.timers, state.written) = (report, timers, !is_news);
         state.memory.counted = state.memory.drifted.keys().cloned().collect();
-        figures.leave(&self.context.metrics, &self.name);
+        figures.count(&self.context.metrics);
         for notice in notices {
             self.context.notifier.tell(notice);
         }
-        self.context
-            .fleet
-            .update_sync(&self.name, self.standing(intent));
+        self.context.fleet.update_sync(&self.name, |view| {
+            self.show(intent, view);
+            figures.publish(&mut view.figures);
+        });
         is_news
     }
 
     /// What other Syncs may know of this one.
-    pub(super) fn standing(&self, intent: &SyncIntent) -> SyncView {
-        SyncView {
-            exists: true,
-            ready: self.state.report.ready,
-            source: intent.source.clone(),
-            applied: self.state.report.status.last_applied_revision.clone(),
-            depends_on: self.inbox.depends_on(),
-        }
+    pub(super) fn show(&self, intent: &SyncIntent, view: &mut SyncView) {
+        view.ready = self.state.report.ready;
+        view.source.clone_from(&intent.source);
+        let applied = &self.state.report.status.last_applied_revision;
+        view.applied.clone_from(applied);
+        view.depends_on = self.inbox.depends_on();
     }
 
     async fn write(&mut self) {

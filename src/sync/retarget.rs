@@ -1,0 +1,151 @@
+//! The third step of a round: makes the newest revision the target.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Driver;
+use super::state::{Look, State};
+use super::target::{self, Loaded, Objects, Refused, TargetError};
+use super::verdict::Blocked;
+use crate::cluster::UnderWay;
+use crate::desired::{Inputs, Task};
+use crate::fleet::FetchedRevision;
+use crate::intent::{RenderIntent, SyncIntent};
+
+impl Driver {
+    /// Makes the newest revision the target. If the revision cannot be read, the target stays as it
+    /// is. Returns a guard that delays other Syncs' status writes while this Sync reads and applies.
+    pub(super) async fn retarget(
+        &mut self,
+        intent: &SyncIntent,
+        newest: FetchedRevision,
+    ) -> Option<UnderWay> {
+        let scope = &intent.render;
+        let inputs = self.inputs(intent, &newest).await?;
+        if self.state.has_answered(&newest, scope, &inputs) {
+            return None;
+        }
+        let state = &mut self.state;
+        state.requests.attempted = Some(newest.snapshot.revision.to_string());
+        let target = state.target.as_ref();
+        let is_still = target.is_some_and(|target| target.is_still(&newest, scope, &inputs));
+        if is_still {
+            state.aim(newest, scope, inputs, Ok(Loaded::Same));
+            return None;
+        }
+        let under_way = self.context.cluster.applies.begin();
+        let task = Task {
+            tree: newest.snapshot.clone(),
+            intent: scope.clone(),
+            inputs: Arc::clone(&inputs),
+            renderers: self.context.renderers.clone(),
+        };
+        let loaded = target::load(&newest, task, target, &mut state.cache).await;
+        state.aim(newest, scope, inputs, loaded);
+        Some(under_way)
+    }
+
+    /// Reads the ConfigMaps and Secrets that the Sync names. None if one of them cannot be read: the
+    /// Sync is then blocked.
+    async fn inputs(
+        &mut self,
+        intent: &SyncIntent,
+        newest: &FetchedRevision,
+    ) -> Option<Arc<Inputs>> {
+        let reader = &mut self.inbox.inputs;
+        let inputs = reader
+            .read(&self.context, &self.name.namespace, &intent.inputs)
+            .await;
+        match inputs {
+            Ok(inputs) => Some(inputs),
+            Err(error) => {
+                if error.is_unavailable() {
+                    self.state.retry_later(Instant::now());
+                }
+                let revision = &newest.snapshot.revision;
+                self.state.blocked = Some(Box::new(Blocked {
+                    reason: error.reason(),
+                    message: format!("{revision} is not applied: {}", crate::chain(&error)),
+                    stalled: false,
+                }));
+                None
+            }
+        }
+    }
+}
+
+impl State {
+    /// Whether a revision needs no reading: it is the target, or it was refused already. Reading it
+    /// again may take seconds, and gives the same result.
+    fn has_answered(
+        &mut self,
+        newest: &FetchedRevision,
+        scope: &RenderIntent,
+        inputs: &Inputs,
+    ) -> bool {
+        let refused = self.refused.as_ref();
+        if refused.is_some_and(|refused| refused.is(newest, scope, inputs)) {
+            return true;
+        }
+        let Some(target) = &self.target else {
+            return false;
+        };
+        if target.revision != newest.snapshot.revision.to_string()
+            || !target.desired.is_for(scope, inputs)
+        {
+            return false;
+        }
+        if Arc::ptr_eq(&target.seen.snapshot, &newest.snapshot) {
+            self.blocked = None;
+            return true;
+        }
+        // The revision was fetched again because the copy was damaged. Files that could not be read
+        // then can be read now.
+        self.look_at(Look::Everything);
+        false
+    }
+
+    /// Takes over the result of reading a revision.
+    fn aim(
+        &mut self,
+        newest: FetchedRevision,
+        scope: &RenderIntent,
+        inputs: Arc<Inputs>,
+        loaded: Result<Loaded, TargetError>,
+    ) {
+        let revision = newest.snapshot.revision.to_string();
+        self.refused = None;
+        match loaded {
+            Ok(Loaded::Same) => {
+                if let Some(target) = &mut self.target {
+                    target.seen = newest;
+                    target.revision = revision;
+                }
+                self.blocked = None;
+            }
+            Ok(Loaded::New(target)) => {
+                self.target = Some(*target);
+                self.objects = Objects::default();
+                self.blocked = None;
+                self.backoff.reset();
+                self.timers.healthy_by = None;
+                self.look_at(Look::Everything);
+                self.report.retargeted(&revision);
+            }
+            Err(error) => {
+                if matches!(error, TargetError::Interrupted) {
+                    self.retry_later(Instant::now());
+                }
+                if error.is_lasting() {
+                    self.refused = Some(Box::new(Refused::new(&newest, scope.clone(), inputs)));
+                }
+                self.blocked = Some(Box::new(Blocked {
+                    reason: error.reason(),
+                    message: format!("{revision} is not applied: {}", target::explain(&error)),
+                    stalled: error.is_lasting(),
+                }));
+            }
+        }
+    }
+}
