@@ -1,5 +1,5 @@
-//! Case 1 of the engine: what another applier of whole manifests declared becomes Git's, and what anybody else owns
-//! stays theirs.
+//! Adoption of objects that others applied. Fields from whole manifests of another applier follow Git.
+//! Fields of every other owner stay.
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service};
@@ -13,7 +13,7 @@ use towline_testing::kubeconfig::User;
 use towline_testing::scratch::Scratch;
 use towline_testing::wait::eventually;
 
-/// Applies a manifest as a person does, from a file.
+/// Applies a manifest from a file, as a person does.
 async fn kubectl_apply(case: &Case<'_>, manifest: &str, args: &[&str]) {
     let folder = Scratch::new().unwrap();
     let file = folder.path().join("manifest.yaml");
@@ -23,7 +23,8 @@ async fn kubectl_apply(case: &Case<'_>, manifest: &str, args: &[&str]) {
         .await;
 }
 
-/// Applies a ConfigMap's data under another field manager's name.
+/// Writes a ConfigMap's data under another field manager's name: with server-side apply, or with an
+/// update.
 async fn write_as(case: &Case<'_>, name: &str, manager: &str, data: Value, applies: bool) {
     let client = case.world.cp.client_for(User::Person).await;
     let api: Api<ConfigMap> = Api::namespaced(client, &case.namespace);
@@ -63,11 +64,11 @@ const BOTH: &str = "{stay: '1', go: '1'}";
 const STAY: &str = "{stay: '1'}";
 
 #[tokio::test]
-async fn a_field_that_another_applier_declared_goes_with_git() {
+async fn a_field_of_another_applier_is_removed_when_git_removes_it() {
     let case = world().await.case("adoption").await;
     kubectl_apply(&case, &map(&case, "client", BOTH), &[]).await;
     kubectl_apply(&case, &map(&case, "server", BOTH), &["--server-side"]).await;
-    // Helm 3 writes, Helm 4, Flux and Argo CD apply.
+    // Helm 3 updates. Helm 4, Flux and Argo CD apply.
     for (manager, applies) in [
         ("helm", true),
         ("kustomize-controller", true),
@@ -94,7 +95,7 @@ async fn a_field_that_another_applier_declared_goes_with_git() {
         .iter()
         .map(|name| (format!("{name}.yaml"), Some(map(&case, name, BOTH))))
         .collect();
-    // This one is adopted by a commit that has the field no more.
+    // The commit that adopts this one no longer has the field.
     files.push(("early.yaml".to_owned(), Some(map(&case, "early", STAY))));
     let first = case.repo.commit(&files, "as it is");
     case.repository(json!({})).await;
@@ -110,9 +111,9 @@ async fn a_field_that_another_applier_declared_goes_with_git() {
     assert_eq!(
         *annotation,
         Value::Null,
-        "what is no longer true is not kept"
+        "the stale annotation was not removed"
     );
-    // A person's field is no manifest's.
+    // A field that no manifest declared.
     let note = json!({"data": {"note": "mine"}});
     case.patch::<ConfigMap>("client", note).await;
 
@@ -130,7 +131,7 @@ async fn a_field_that_another_applier_declared_goes_with_git() {
 }
 
 #[tokio::test]
-async fn an_applier_that_comes_later_keeps_nothing() {
+async fn fields_of_a_later_applier_are_removed() {
     let files = async |namespace: &str| {
         let text = format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a, namespace: {namespace}}}\ndata: {BOTH}\n"
@@ -151,7 +152,7 @@ async fn an_applier_that_comes_later_keeps_nothing() {
 }
 
 #[tokio::test]
-async fn a_renumbered_port_takes_the_place_of_the_old_one_and_no_pod_restarts() {
+async fn a_renumbered_port_replaces_the_old_one_without_a_pod_restart() {
     let case = world().await.case("adoption-ports").await;
     let service = |port: u16| {
         format!(
@@ -163,7 +164,7 @@ async fn a_renumbered_port_takes_the_place_of_the_old_one_and_no_pod_restarts() 
     let web = deployment("web", &case.namespace, "");
     kubectl_apply(&case, &service(80), &[]).await;
     kubectl_apply(&case, &web, &[]).await;
-    // An autoscaler's replicas, which Git does not declare, stay.
+    // Git does not declare the replicas, which an autoscaler sets. They stay.
     let in_git = web.replace("  replicas: 1\n", "");
     case.kubectl_as_person(&["scale", "deployment", "web", "--replicas=2"])
         .await;
@@ -197,7 +198,7 @@ async fn a_renumbered_port_takes_the_place_of_the_old_one_and_no_pod_restarts() 
 }
 
 #[tokio::test]
-async fn fields_older_than_field_management_go_with_git_where_they_can() {
+async fn fields_without_a_manager_follow_git_where_the_server_allows_it() {
     let case = world().await.case("adoption-old").await;
     let claim = |more: &str| {
         format!(
@@ -224,7 +225,7 @@ async fn fields_older_than_field_management_go_with_git_where_they_can() {
     case.sync("all", json!({})).await;
     case.synced("all", &commit).await;
     has_data(&case, "a", json!({"stay": "1"})).await;
-    // The server gave it out as well, and takes it back from nobody.
+    // The server set the volume's name too, and refuses to change it.
     let volume = json!("gone");
     case.wait_for_field::<PersistentVolumeClaim>("disk", "/spec/volumeName", volume)
         .await;

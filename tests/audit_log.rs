@@ -1,4 +1,4 @@
-//! The lines of the audit log are what docs/reference/audit-log.md says, and say what was done.
+//! The lines of the audit log match docs/reference/audit-log.md and the changes that were made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::world::{Case, PATIENCE, World, config_map};
 use towline_testing::control_plane::Options;
 use towline_testing::wait::eventually;
 
-/// The rows of the page's table that begins with this heading cell, cell by cell.
+/// The rows of the page's table whose first heading cell is `first`, as cells.
 fn table(first: &str) -> Vec<Vec<String>> {
     let page = pages::text("docs/reference/audit-log.md");
     let (_, rest) = page.split_once(&format!("\n| {first} | ")).unwrap();
@@ -21,21 +21,21 @@ fn table(first: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The page's fields, and when each is present.
+/// The fields on the page, and when each is present.
 fn schema() -> BTreeMap<String, String> {
     let rows = table("Field").into_iter();
     rows.map(|cells| (cells[1].trim_matches('`').to_owned(), cells[2].clone()))
         .collect()
 }
 
-/// The page's actions.
+/// The actions on the page.
 fn actions() -> BTreeSet<String> {
     let rows = table("Action").into_iter();
     rows.map(|cells| cells[1].trim_matches('`').to_owned())
         .collect()
 }
 
-/// The lines so far; every one is as the schema has it.
+/// The lines so far. Panics if a line does not match the page.
 fn lines(world: &World) -> Vec<Value> {
     let log = world.operator.log();
     // The last line may be half written.
@@ -86,7 +86,7 @@ fn check(line: &Value, schema: &BTreeMap<String, String>) {
     }
 }
 
-/// Waits for a line about an object of the case; all of it.
+/// Waits for a line about an object of the case, and returns it.
 async fn line(case: &Case<'_>, action: &str, name: &str) -> Value {
     eventually(&format!("{name} {action}"), PATIENCE, async || {
         let lines = lines(case.world);
@@ -108,13 +108,13 @@ fn about(case: &Case<'_>, name: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_change_is_one_line_and_says_by_which_commit() {
-    // Nothing but audit lines is asked for.
+async fn every_change_has_one_line_with_its_commit() {
+    // Leaves out all lines but those of the audit log and the server's addresses.
     let args = ["--log-format=json", "--log-level=warn,towline::server=info"];
     let world = World::own(Options::default(), &args).await;
     let case = world.case("audit").await;
     let namespace = case.namespace.as_str();
-    // One that a person made before towline came.
+    // A ConfigMap that a person made before.
     let there = format!("{namespace}-adopted");
     case.kubectl_as_person(&["create", "configmap", &there, "--from-literal=value=person"])
         .await;
@@ -169,7 +169,7 @@ async fn every_change_is_one_line_and_says_by_which_commit() {
             .ok_or(actions)
     })
     .await;
-    // The same, bounded.
+    // The status lists the same changes, with a limit of length.
     let sync = case
         .until("all", "two were healed", |sync| {
             let status = sync.status.as_ref();

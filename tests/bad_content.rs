@@ -1,5 +1,5 @@
-//! Commits that cannot be read: the condition names file and cause, what is live stays, and the commit
-//! that puts it right is applied.
+//! Commits that cannot be read. The condition names the file and the cause, applied objects stay, and the
+//! commit that fixes the file is applied.
 
 use serde_json::json;
 
@@ -7,28 +7,28 @@ use crate::world::verdict::{assert_not_disclosed, assert_says};
 use crate::world::{config_map, world};
 use towline_testing::repo::{Change, NewCommit};
 
-/// Stands where a secret would, on broken lines and beside them.
+/// Stands in for a secret, on the broken lines and beside them.
 const MARKER: &str = "hunter2-on-a-broken-line";
 
-/// What `git lfs track` commits in a file's place.
+/// The file that Git LFS commits in place of the real file.
 const LFS_POINTER: &str = concat!(
     "version https://git-lfs.github.com/spec/v1\n",
     "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n",
     "size 12345\n",
 );
 
-/// A folder that a commit breaks.
+/// A folder that one commit breaks.
 struct Row {
     folder: &'static str,
-    /// What the commit does, by name in the folder.
+    /// The changes of that commit, with names relative to the folder.
     changes: Vec<(&'static str, Change<'static>)>,
     reason: &'static str,
-    /// What the condition says.
+    /// Parts of the condition's message.
     says: &'static [&'static str],
 }
 
-/// Breaks every folder in one commit and puts it right in another.
-async fn each_is_told_and_loses_nothing(prefix: &str, rows: Vec<Row>) {
+/// Breaks all folders in one commit and fixes them in another.
+async fn each_is_reported_and_keeps_its_objects(prefix: &str, rows: Vec<Row>) {
     let case = world().await.case(prefix).await;
     let namespace = case.namespace.as_str();
     let good = |value| {
@@ -83,7 +83,7 @@ async fn each_is_told_and_loses_nothing(prefix: &str, rows: Vec<Row>) {
 }
 
 #[tokio::test]
-async fn a_path_that_is_lost_or_leads_astray() {
+async fn missing_paths_and_bad_links_are_reported() {
     let large: &'static str = Box::leak(" ".repeat((16 << 20) + 1).into_boxed_str());
     let row = |folder, changes, reason, says| Row {
         folder,
@@ -164,11 +164,11 @@ async fn a_path_that_is_lost_or_leads_astray() {
             ],
         ),
     ];
-    each_is_told_and_loses_nothing("bad-path", rows).await;
+    each_is_reported_and_keeps_its_objects("bad-path", rows).await;
 }
 
 #[tokio::test]
-async fn an_ignore_file_above_the_path_counts_as_git_has_it() {
+async fn an_ignore_file_above_the_path_applies_as_in_git() {
     let case = world().await.case("ignore-above").await;
     let [a, b] = ["a", "b"].map(|name| config_map(name, &case.namespace, "one"));
     let first = case.repo.commit(
@@ -193,7 +193,7 @@ async fn an_ignore_file_above_the_path_counts_as_git_has_it() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_manifest() {
+async fn files_that_are_not_manifests_are_reported() {
     let row = |folder, name, text, says| Row {
         folder,
         changes: vec![(name, Change::Write(text))],
@@ -325,7 +325,7 @@ async fn a_file_that_is_no_manifest() {
         reason: "InvalidManifest",
         says: &["encoding/x.yaml", "line 2: not valid UTF-8"],
     });
-    each_is_told_and_loses_nothing("bad-file", rows).await;
+    each_is_reported_and_keeps_its_objects("bad-file", rows).await;
 }
 
 #[tokio::test]

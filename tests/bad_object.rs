@@ -1,5 +1,5 @@
-//! Objects that cannot be applied: each is named with its file and cause, the others are applied, and
-//! nothing is pruned meanwhile.
+//! Objects that cannot be applied. The condition names each with its file and cause, the other objects
+//! are applied, and nothing is pruned until all objects are applied.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::world::verdict::{assert_not_disclosed, assert_says};
 use crate::world::{config_map, world};
 use towline_testing::kubeconfig::User;
 
-/// Stands where a secret would.
+/// Stands in for a secret.
 const MARKER: &str = "hunter2-in-a-refused-secret";
 
 /// An object that a commit adds to a folder.
@@ -27,7 +27,7 @@ struct Row {
 }
 
 #[tokio::test]
-async fn an_object_that_fails_fails_alone() {
+async fn a_failing_object_does_not_affect_others() {
     let case = world().await.case("bad-object").await;
     let namespace = case.namespace.as_str();
     let row = |folder, object: &str, reason, says: &[&str]| Row {
@@ -170,7 +170,7 @@ async fn an_object_that_fails_fails_alone() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_comes_later_is_used() {
+async fn an_object_is_applied_when_its_namespace_is_created() {
     let case = world().await.case("late-namespace").await;
     let late = format!("{}-late", case.namespace);
     let commit = case
@@ -190,7 +190,7 @@ async fn a_namespace_that_comes_later_is_used() {
 }
 
 #[tokio::test]
-async fn a_target_namespace_places_what_has_a_namespace_and_nothing_else() {
+async fn a_target_namespace_applies_to_namespaced_objects_only() {
     let case = world().await.case("target-namespace").await;
     let role = format!("{}-role", case.namespace);
     let files = format!(
@@ -217,7 +217,7 @@ async fn a_target_namespace_places_what_has_a_namespace_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_object_of_another_sync_is_handed_over_when_that_lets_go() {
+async fn an_object_changes_its_owner_when_the_owner_releases_it() {
     let case = world().await.case("bad-owner").await;
     let namespace = case.namespace.as_str();
     let file = |name, value| Some(config_map(name, namespace, value));
@@ -248,9 +248,9 @@ async fn an_object_of_another_sync_is_handed_over_when_that_lets_go() {
     case.synced("b", &second).await;
     case.has("x", "value", Some("of b")).await;
     let now = case.api::<ConfigMap>().get("x").await.unwrap().metadata.uid;
-    assert_eq!(now, uid, "it was handed over, not deleted and made anew");
+    assert_eq!(now, uid, "the object was deleted and created again");
 
-    // The same where the owner is deleted, and leaves its objects.
+    // The same where the owner is deleted and leaves its objects.
     case.sync("c", json!({"path": "b", "prune": false})).await;
     let message = case.ready_becomes("c", "False", "OwnershipConflict").await;
     assert_says(&message, &[&format!("it belongs to Sync {namespace}/b")]);
@@ -260,7 +260,7 @@ async fn an_object_of_another_sync_is_handed_over_when_that_lets_go() {
 }
 
 #[tokio::test]
-async fn an_unknown_kind_waits_for_its_definition_and_asks_for_nothing() {
+async fn an_unknown_kind_waits_for_its_definition_without_requests() {
     let case = world().await.case("bad-kind").await;
     let namespace = case.namespace.as_str();
     let group = format!("{namespace}.example");
@@ -278,7 +278,7 @@ async fn an_unknown_kind_waits_for_its_definition_and_asks_for_nothing() {
     let object = format!("Gadget.{group} {namespace}/g in g.yaml (document 1)");
     assert_says(&message, &[&object, "1 object of Gadget"]);
     case.has("x", "value", Some("one")).await;
-    // A slow machine reports before the other is applied, and once more afterwards.
+    // A slow machine may report before the other object is applied, and again afterwards.
     case.until("all", "the other is applied", |sync| {
         let objects = sync.status.as_ref().and_then(|status| status.objects);
         objects.unwrap_or_default().applied == 1
@@ -292,7 +292,7 @@ async fn an_unknown_kind_waits_for_its_definition_and_asks_for_nothing() {
         .into_iter()
         .filter(|entry| entry.received >= from)
         .filter(|entry| entry.user == User::Towline.name() && entry.resource != "events")
-        // Its status is told when nothing is applied, which may be as late as now.
+        // The repository writes its status when it is idle, which may be only now.
         .filter(|entry| entry.resource != "gitrepositories")
         .filter(|entry| entry.namespace == namespace || entry.group == group)
         .collect();

@@ -1,4 +1,5 @@
-//! Remotes and references that cannot be fetched: the repository says why, and what is live stays.
+//! Remotes and references that cannot be fetched. The repository's condition gives the reason, and
+//! applied objects stay.
 
 use std::time::Duration;
 
@@ -10,23 +11,28 @@ use crate::world::{Case, condition, config_map, world};
 use towline_testing::git::Fault;
 use towline_testing::ports;
 
-/// What happens to a remote.
+/// A fault of a remote.
 enum Mishap {
     /// The server fails.
     Fault(Fault),
-    /// The spec asks for something else.
+    /// The spec asks for something that does not exist.
     Spec(Value),
     /// Somebody deletes the branch.
     BranchDeleted,
 }
 
-/// What makes up for any mishap.
+/// A spec that works again after any fault.
 fn sound(case: &Case<'_>) -> Value {
     json!({"url": case.repo.url(), "ref": {"branch": "main", "tag": null, "commit": null}, "timeout": "60s"})
 }
 
-/// Breaks a remote that was fetched from, and mends it with a new commit.
-async fn is_told_and_loses_nothing(name: &str, mishap: Mishap, reason: &str, says: &[&str]) {
+/// Breaks a remote that was fetched before, then repairs it and pushes a new commit.
+async fn is_reported_and_keeps_its_objects(
+    name: &str,
+    mishap: Mishap,
+    reason: &str,
+    says: &[&str],
+) {
     let case = world().await.case(name).await;
     let file = |value| config_map("x", &case.namespace, value);
     let first = case
@@ -57,7 +63,7 @@ async fn is_told_and_loses_nothing(name: &str, mishap: Mishap, reason: &str, say
     case.has("x", "value", Some("one")).await;
     case.synced("all", &first).await;
 
-    // A Sync that comes now gets the last good revision too.
+    // A Sync that is created now gets the last good revision too.
     case.sync("late", json!({"prune": false})).await;
     let late = case
         .ready_becomes("late", "False", "OwnershipConflict")
@@ -110,7 +116,7 @@ async fn a_remote_that_fails() {
         ),
     ] {
         let mishap = Mishap::Fault(fault);
-        is_told_and_loses_nothing(name, mishap, reason, &[says, ".git"]).await;
+        is_reported_and_keeps_its_objects(name, mishap, reason, &[says, ".git"]).await;
     }
 }
 
@@ -119,7 +125,7 @@ async fn a_remote_that_is_not_there() {
     let url = format!("http://127.0.0.1:{}/team/shop.git", ports::free());
     let mishap = Mishap::Spec(json!({"url": url}));
     let says = format!("cannot fetch {url}");
-    is_told_and_loses_nothing(
+    is_reported_and_keeps_its_objects(
         "remote-closed",
         mishap,
         "FetchFailed",
@@ -157,13 +163,14 @@ async fn a_reference_that_is_not_there() {
             "branch a..b is not a valid reference",
         ),
     ] {
-        is_told_and_loses_nothing(name, Mishap::Spec(mishap), reason, &[says]).await;
+        is_reported_and_keeps_its_objects(name, Mishap::Spec(mishap), reason, &[says]).await;
     }
     let says = ["has no branch main"];
-    is_told_and_loses_nothing("ref-deleted", Mishap::BranchDeleted, "RefNotFound", &says).await;
+    is_reported_and_keeps_its_objects("ref-deleted", Mishap::BranchDeleted, "RefNotFound", &says)
+        .await;
 }
 
-/// Without a revision the Sync itself says what is wrong with its source.
+/// If a source never had a revision, the Sync's own condition gives the reason.
 #[tokio::test]
 async fn a_sync_says_why_it_has_no_revision() {
     let case = world().await.case("no-revision").await;
@@ -182,7 +189,7 @@ async fn a_sync_says_why_it_has_no_revision() {
         .await;
     case.synced("all", &first).await;
 
-    // A repository that is deleted takes nothing with it.
+    // Deleting a repository deletes nothing else.
     case.delete::<GitRepository>("repo").await;
     let message = case.ready_becomes("all", "False", "SourceNotReady").await;
     assert_says(&message, &[&missing, &first, "stays live"]);

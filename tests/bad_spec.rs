@@ -1,5 +1,5 @@
-//! Specs that cannot be used: the API server refuses them in towline's words, and one that gets past it
-//! stalls nobody else.
+//! Invalid specs. The API server refuses them with towline's messages. If one is stored anyway, it does
+//! not block other resources.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use towline_testing::kubeconfig::User;
 use towline_testing::prometheus::scraped;
 use towline_testing::wait::eventually;
 
-/// An API that takes objects which do not fit the kind's type.
+/// An API for objects that do not fit the kind's type.
 pub fn untyped<K: Resource<DynamicType = ()>>(case: &Case<'_>) -> Api<DynamicObject> {
     let resource = ApiResource::erase::<K>(&());
     Api::namespaced_with(case.client.clone(), &case.namespace, &resource)
@@ -31,7 +31,7 @@ pub fn object(kind: &str, name: &str, spec: &Value) -> DynamicObject {
 }
 
 #[tokio::test]
-async fn the_api_server_refuses_what_cannot_be_meant() {
+async fn the_api_server_refuses_invalid_specs() {
     let case = world().await.case("bad-spec").await;
     let sync = |spec: Value| {
         let mut full = json!({"sourceRef": {"name": "repo"}});
@@ -171,8 +171,8 @@ async fn the_api_server_refuses_what_cannot_be_meant() {
     }
 }
 
-/// Takes the schema off a definition, as one of an older or newer towline would be another.
-pub async fn loosen<K: Resource<DynamicType = ()>>(case: &Case<'_>) {
+/// Removes the schema from a definition. An older or newer version of towline may have another schema.
+pub async fn remove_schema<K: Resource<DynamicType = ()>>(case: &Case<'_>) {
     let definitions: Api<CustomResourceDefinition> = Api::all(case.client.clone());
     let name = format!("{}.{}", K::plural(&()), K::group(&()));
     let anything = json!([{
@@ -186,8 +186,9 @@ pub async fn loosen<K: Resource<DynamicType = ()>>(case: &Case<'_>) {
         .unwrap();
 }
 
-/// The condition `Ready` of an object that does not fit its type.
-pub async fn untyped_stands(api: &Api<DynamicObject>, name: &str, reason: &str) -> String {
+/// Waits until the condition `Ready` of an object that does not fit its type has `reason`. Returns its
+/// message.
+pub async fn untyped_ready_becomes(api: &Api<DynamicObject>, name: &str, reason: &str) -> String {
     eventually(&format!("{name}: {reason}"), PATIENCE, async || {
         let object = api.get(name).await.map_err(|error| error.to_string())?;
         let conditions = object.data["status"]["conditions"].as_array().cloned();
@@ -200,7 +201,7 @@ pub async fn untyped_stands(api: &Api<DynamicObject>, name: &str, reason: &str) 
 }
 
 #[tokio::test]
-async fn a_malformed_resource_stalls_nobody_else() {
+async fn a_malformed_resource_does_not_block_others() {
     let options = Options {
         audit: true,
         ..Options::default()
@@ -221,32 +222,32 @@ async fn a_malformed_resource_stalls_nobody_else() {
     case.synced("a", &first).await;
     case.synced("b", &first).await;
 
-    loosen::<Sync>(&case).await;
-    loosen::<GitRepository>(&case).await;
+    remove_schema::<Sync>(&case).await;
+    remove_schema::<GitRepository>(&case).await;
     let (syncs, repositories) = (untyped::<Sync>(&case), untyped::<GitRepository>(&case));
     let garbage = json!({"sourceRef": ["repo"], "path": 7});
-    // A definition takes a moment to take effect.
-    eventually("the loose definitions", PATIENCE, async || {
+    // The API server needs a moment to use a changed definition.
+    eventually("the definition without a schemas", PATIENCE, async || {
         syncs
             .create(&PostParams::default(), &object("Sync", "bad", &garbage))
             .await
     })
     .await;
-    eventually("the loose definitions", PATIENCE, async || {
+    eventually("the definition without a schemas", PATIENCE, async || {
         let garbage = object("GitRepository", "bad", &json!({"url": 1}));
         repositories.create(&PostParams::default(), &garbage).await
     })
     .await;
     for api in [&syncs, &repositories] {
-        let message = untyped_stands(api, "bad", "InvalidSpec").await;
+        let message = untyped_ready_becomes(api, "bad", "InvalidSpec").await;
         assert_says(&message, &["the spec cannot be read: "]);
     }
 
-    // One that was well until now, too: what it applied stays.
+    // A spec that was valid before becomes invalid: the applied objects stay.
     let spoil = |value: Value| Patch::Merge(json!({"spec": {"path": value}}));
     let params = PatchParams::default();
     syncs.patch("a", &params, &spoil(json!(7))).await.unwrap();
-    let message = untyped_stands(&syncs, "a", "InvalidSpec").await;
+    let message = untyped_ready_becomes(&syncs, "a", "InvalidSpec").await;
     assert_says(&message, &["the spec cannot be read: "]);
     let text = scraped(&world.operator).await;
     for name in ["a", "bad"] {
@@ -272,9 +273,9 @@ async fn a_malformed_resource_stalls_nobody_else() {
     untyped_synced(&syncs, "b", &second).await;
     case.has("b", "value", Some("two")).await;
     case.has("a", "value", Some("one")).await;
-    untyped_stands(&syncs, "a", "InvalidSpec").await;
+    untyped_ready_becomes(&syncs, "a", "InvalidSpec").await;
 
-    // Saying so is not worth a request a second.
+    // The operator must not repeat the report every second.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let asked = world.cp.audit_since(mark).await;
     let asked: Vec<_> = asked
@@ -289,9 +290,9 @@ async fn a_malformed_resource_stalls_nobody_else() {
     case.has("a", "value", Some("two")).await;
 }
 
-/// As [`Case::synced`], among objects that do not fit the type.
+/// Like [`Case::synced`], for objects that do not fit the type.
 async fn untyped_synced(syncs: &Api<DynamicObject>, name: &str, commit: &str) {
-    let message = untyped_stands(syncs, name, "Converged");
+    let message = untyped_ready_becomes(syncs, name, "Converged");
     assert!(message.await.contains("1 object equals"));
     eventually(&format!("{name} at {commit}"), PATIENCE, async || {
         let sync = syncs.get(name).await.map_err(|error| error.to_string())?;

@@ -1,4 +1,5 @@
-//! A repository of 200 MB and 20,000 commits costs neither its size nor its history.
+//! The cost of fetching a repository of 200 MB and 20,000 commits depends on neither its size nor its
+//! history.
 
 use std::time::Instant;
 
@@ -13,16 +14,16 @@ use towline_testing::in_repository;
 use towline_testing::repo::{Change, NewCommit};
 use towline_testing::usage::Memory;
 
-/// The most that the operator may ever have had in memory, in MiB, where a folder is small. It is a debug
-/// build's, and the pages say the same.
+/// The limit of the operator's peak memory in MiB if the folder is small. It holds for a debug build, and
+/// the documentation states it.
 const SMALL: u32 = 48;
-/// The same where it has 64 MiB, which count while they are indexed: their pack is mapped.
+/// The same for a folder of 64 MiB. The memory includes the mapped pack while it is indexed.
 const LARGE: u32 = 128;
 
-/// The most that is kept of the repository while the folder is small, in bytes.
+/// The limit of what is kept of the repository on disk while the folder is small, in bytes.
 const KEPT: u64 = 10 << 20;
 
-/// What it took since `begin`, for a person to read; the bound is asserted.
+/// Prints time, disk and memory for a person, and checks the peak memory.
 fn figures(case: &Case<'_>, what: &str, begin: Instant, most: u32) {
     let peak = Memory::of(case.world.operator.pid()).peak;
     let kept = folder_size(&case.world.operator.cache_folder());
@@ -34,7 +35,7 @@ fn figures(case: &Case<'_>, what: &str, begin: Instant, most: u32) {
     assert!(peak < f64::from(most), "{what}: {peak} MiB");
 }
 
-/// What the page claims is what is asserted here.
+/// The documentation claims exactly the limits that are checked here.
 #[test]
 fn the_page_has_these_bounds() {
     let page = pages::text("docs/reference/manifests.md");
@@ -60,7 +61,7 @@ fn folder_size(folder: &std::path::Path) -> u64 {
 
 #[tokio::test]
 async fn a_large_repository_with_a_long_history_is_fetched_in_little_memory() {
-    // Memory is that of one operator with nothing else to do.
+    // An operator of its own, so that its memory depends on nothing else.
     let world = World::own(Options::default(), &[]).await;
     let case = world.case("bulk").await;
     let repo = case.repo.clone();
@@ -80,7 +81,10 @@ async fn a_large_repository_with_a_long_history_is_fetched_in_little_memory() {
     case.synced("all", &first).await;
     figures(&case, "20,000 commits, a small folder", begin, SMALL);
     let kept = folder_size(&world.operator.cache_folder());
-    assert!(kept < KEPT, "{kept} bytes: that is more than one commit");
+    assert!(
+        kept < KEPT,
+        "{kept} bytes are kept, more than one commit needs"
+    );
 
     let begin = Instant::now();
     let file = config_map("a", &case.namespace, "two");
@@ -131,5 +135,5 @@ fn pages_claim_what_is_asserted_here() {
             claims += 1;
         }
     }
-    assert!(claims > 0, "no page names this file");
+    assert!(claims > 0, "no page of the documentation names this file");
 }

@@ -1,4 +1,4 @@
-//! What the chart makes of its values, by the real Helm and without a cluster.
+//! What the chart renders from its values, with the real Helm and without a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,12 +15,12 @@ pub fn chart() -> &'static str {
     concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/chart")
 }
 
-/// A file of values that comes with the chart, for its tests.
+/// A values file that the chart includes for its tests.
 pub fn values(name: &str) -> String {
     format!("{}/ci/{name}-values.yaml", chart())
 }
 
-/// The documents of a file or of what Helm prints.
+/// The documents of a file or of Helm's output.
 pub fn read(text: &str) -> Vec<Value> {
     let documents = documents(text.as_bytes()).unwrap();
     documents
@@ -29,7 +29,7 @@ pub fn read(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// What the chart renders, named as `Kind/name`; `args` are more of Helm's.
+/// The objects that the chart renders, by `Kind/name`. `args` are further arguments of Helm.
 pub async fn rendered(args: &[&str]) -> BTreeMap<String, Value> {
     let template = ["template", "towline", chart(), "--namespace=towline-system"];
     let text = Helm::offline().await.run(&[&template, args].concat()).await;
@@ -46,7 +46,7 @@ fn title(object: &Value) -> String {
     )
 }
 
-/// Why Helm does not render the chart with these settings.
+/// Helm's error when it renders the chart with these settings.
 async fn refusal(settings: &[&str]) -> String {
     let mut args = vec!["template", "towline", chart()];
     for setting in settings {
@@ -62,14 +62,14 @@ fn file(path: &str) -> Value {
 }
 
 #[test]
-fn the_chart_is_of_the_programs_version() {
+fn the_chart_has_the_programs_version() {
     let chart = file("Chart.yaml");
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
     assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
 }
 
 #[tokio::test]
-async fn helm_finds_nothing_to_complain_about() {
+async fn helm_lint_succeeds() {
     let helm = Helm::offline().await;
     helm.run(&["lint", "--strict", chart()]).await;
     for name in ["everything", "nothing", "namespace"] {
@@ -98,7 +98,7 @@ async fn by_default_one_pod_follows_the_whole_cluster() {
     assert_eq!(titles, expected);
     let deployment = &objects["Deployment/towline"]["spec"];
     assert_eq!(deployment["replicas"], 1);
-    // The pod of an upgrade is warm before the old one goes.
+    // In an upgrade, the new pod is ready before the old one ends.
     assert_eq!(deployment["strategy"]["rollingUpdate"]["maxUnavailable"], 0);
     let image = &deployment["template"]["spec"]["containers"][0]["image"];
     assert_eq!(image, concat!("towline:", env!("CARGO_PKG_VERSION")));
@@ -145,7 +145,10 @@ async fn every_switch_turns_something_on() {
         .filter_map(Value::as_str)
         .collect();
     let all = ["get", "list", "watch", "create", "patch", "delete"];
-    assert_eq!(verbs, all, "what towline does to what it manages");
+    assert_eq!(
+        verbs, all,
+        "the verbs that towline needs for managed objects"
+    );
     assert_eq!(written[1]["resourceNames"][0], "web");
 }
 
@@ -181,9 +184,9 @@ async fn one_namespace_needs_no_right_outside_of_it() {
     }
 }
 
-/// Nothing that the templates read is left out of the package.
+/// The package contains every file that the templates read.
 #[tokio::test]
-async fn the_packaged_chart_is_the_chart() {
+async fn the_package_contains_every_file() {
     let scratch = Scratch::new().unwrap();
     let folder = scratch.path().to_str().unwrap();
     let helm = Helm::offline().await;
@@ -199,7 +202,7 @@ async fn the_packaged_chart_is_the_chart() {
     assert_eq!(rendered[0], rendered[1]);
 }
 
-/// Prometheus and Grafana get the files that were tested with Prometheus.
+/// The chart installs the same rules and dashboard that the tests with Prometheus use.
 #[tokio::test]
 async fn rules_and_dashboard_are_the_files_that_are_tested() {
     let objects = rendered(&["--values", &values("everything")]).await;
@@ -217,7 +220,7 @@ async fn rules_and_dashboard_are_the_files_that_are_tested() {
     assert_eq!(text.trim(), kept.trim());
 }
 
-/// As kubectl reads them, for Helm reads and writes them anew.
+/// Compares kubectl's result, because Helm parses and prints the definitions again.
 #[tokio::test]
 async fn the_definitions_are_those_of_the_program() {
     let objects = rendered(&[]).await;
@@ -240,7 +243,7 @@ async fn the_definitions_are_those_of_the_program() {
 }
 
 #[tokio::test]
-async fn a_wrong_value_is_refused_with_its_place() {
+async fn an_invalid_value_is_refused_with_its_path() {
     for (setting, says) in [
         (
             "replica=2",
@@ -336,7 +339,7 @@ async fn settings_that_do_not_go_together_are_refused() {
     }
 }
 
-/// Where a setting is one of a few words, each of them comes to something.
+/// Every setting with a fixed set of words has an effect in the rendered objects for each word.
 #[tokio::test]
 async fn every_word_of_a_setting_is_rendered() {
     let schema = file("values.schema.json");
@@ -353,7 +356,7 @@ async fn every_word_of_a_setting_is_rendered() {
     }
 }
 
-/// The words that a setting may be.
+/// The words that a setting allows.
 fn words<'a>(schema: &'a Value, path: &str) -> Option<&'a Vec<Value>> {
     let inner = path
         .split('.')
@@ -361,7 +364,7 @@ fn words<'a>(schema: &'a Value, path: &str) -> Option<&'a Vec<Value>> {
     inner["enum"].as_array()
 }
 
-/// Whether a word is in an object, as a value or as a field's name.
+/// Whether an object contains a word as a value or as a field's name.
 fn says(object: &Value, word: &str) -> bool {
     match object {
         Value::Object(fields) => fields
@@ -373,14 +376,14 @@ fn says(object: &Value, word: &str) -> bool {
 }
 
 #[tokio::test]
-async fn connections_to_nothing_but_the_other_replica_are_allowed_too() {
+async fn egress_without_rules_allows_only_the_other_replica() {
     let settings = "networkPolicy={\"enabled\":true,\"egress\":{\"enabled\":true,\"rules\":[]}}";
     let objects = rendered(&["--set-json", settings]).await;
     let egress = objects["NetworkPolicy/towline"]["spec"]["egress"].as_array();
     assert_eq!(egress.map(Vec::len), Some(1));
 }
 
-/// Helm takes 53 characters for a release, Kubernetes 63 for a Service.
+/// Helm allows 53 characters for a release name, Kubernetes 63 for a Service name.
 #[tokio::test]
 async fn a_long_name_fits() {
     let release = "r".repeat(53);
@@ -395,11 +398,14 @@ async fn a_long_name_fits() {
     assert!(names.iter().all(|name| name.len() <= 63), "{names:?}");
 }
 
-/// A setting without a rule, or a rule for a setting that is gone.
+/// Fails if a setting has no rule in the schema, or a rule has no setting.
 #[test]
 fn the_schema_names_exactly_the_values() {
     let mut allowed = settings_of_the_schema(&file("values.schema.json"), "");
-    assert!(allowed.remove("global"), "an enclosing chart hands it on");
+    assert!(
+        allowed.remove("global"),
+        "the schema allows global, which a parent chart passes on"
+    );
     let values = file("values.yaml");
     for path in &allowed {
         assert!(at(&values, path).is_some(), "{path} has no default");
@@ -434,7 +440,7 @@ fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
         .try_fold(value, |value, name| value.get(name))
 }
 
-/// The paths of settings, of which a schema says no further names.
+/// The paths of the settings in the schema: those that have no named fields below them.
 fn settings_of_the_schema(schema: &Value, path: &str) -> BTreeSet<String> {
     match schema["properties"].as_object() {
         Some(properties) => properties
@@ -445,7 +451,7 @@ fn settings_of_the_schema(schema: &Value, path: &str) -> BTreeSet<String> {
     }
 }
 
-/// Every setting is read by a template.
+/// A template reads every setting.
 #[test]
 fn every_setting_does_something() {
     let mut templates = String::new();
@@ -458,7 +464,7 @@ fn every_setting_does_something() {
     let mut settings = settings_of_the_schema(&file("values.schema.json"), "");
     settings.remove("global");
     for setting in settings {
-        // Templates name the inner ones through a variable, too.
+        // Templates also read inner settings through a variable.
         let said = setting
             .strip_prefix("metrics.")
             .map(|inner| format!("$metrics.{inner}"));
@@ -468,7 +474,7 @@ fn every_setting_does_something() {
     }
 }
 
-/// What the Deployment sets is what the program reads.
+/// The program reads every variable that the Deployment sets.
 #[tokio::test]
 async fn every_variable_is_one_of_the_program() {
     use clap::CommandFactory as _;

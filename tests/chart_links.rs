@@ -1,4 +1,5 @@
-//! What refers to what among the chart's objects: selectors to labels, ports to ports, names to names.
+//! References between the chart's objects match: selectors and labels, port names and ports, object
+//! names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +7,7 @@ use serde_json::Value;
 
 use crate::chart::{rendered, values};
 
-/// What a release with every switch on is made of.
+/// The objects of a release that has every switch on.
 struct Release(BTreeMap<String, Value>);
 
 impl Release {
@@ -54,10 +55,13 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// Whether a selector's labels are among those of an object.
+/// Whether an object has the labels that a selector asks for.
 fn selects(selector: &Value, labels: &Value) -> bool {
     let asked = selector.as_object().expect("a selector");
-    assert!(!asked.is_empty(), "it selects everything");
+    assert!(
+        !asked.is_empty(),
+        "the selector is empty and selects everything"
+    );
     asked.iter().all(|(name, value)| labels[name] == *value)
 }
 
@@ -68,7 +72,11 @@ async fn every_selector_selects_the_pods() {
     let peers = list(&policy["ingress"]).flat_map(|rule| list(&rule["from"]));
     let peers = peers.chain(list(&policy["egress"]).flat_map(|rule| list(&rule["to"])));
     let replicas: Vec<&Value> = peers.filter_map(|peer| peer.get("podSelector")).collect();
-    assert_eq!(replicas.len(), 2, "a standby talks to the leader");
+    assert_eq!(
+        replicas.len(),
+        2,
+        "expected the policy to let the standby reach the leader"
+    );
     let selectors =
         ["Deployment", "PodDisruptionBudget"].map(|kind| &release.the(kind)["spec"]["selector"]);
     let mut labels: Vec<&Value> = selectors
@@ -107,14 +115,14 @@ async fn every_port_is_one_of_the_container() {
     assert_eq!(release.variable("TOWLINE_ADVERTISE"), "$(POD_IP):9292");
 }
 
-/// The program listens where the container's ports are.
+/// The program listens on the container's ports.
 #[tokio::test]
 async fn the_ports_are_those_of_the_program() {
     use clap::Parser as _;
     use towline::config::{Cli, Command};
     let release = Release::new().await;
     let Command::Run(args) = Cli::parse_from(["towline", "run"]).command else {
-        panic!("it does not run");
+        panic!("the container's command is not run");
     };
     for (name, address) in [("metrics", args.listen), ("webhooks", args.webhook_listen)] {
         assert_eq!(release.port(&name.into()), u64::from(address.port()));
@@ -150,7 +158,7 @@ async fn the_monitor_and_the_ingress_lead_to_a_service() {
 }
 
 #[tokio::test]
-async fn every_name_is_that_of_an_object() {
+async fn every_named_object_exists() {
     let release = Release::new().await;
     let account = &release.pod()["spec"]["serviceAccountName"];
     assert_eq!(release.the("ServiceAccount")["metadata"]["name"], *account);

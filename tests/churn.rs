@@ -1,4 +1,4 @@
-//! Resources that are made and deleted leave nothing behind in memory.
+//! Resources that are created and deleted leave nothing in memory.
 
 use futures::{StreamExt as _, stream};
 use kube::api::DeleteParams;
@@ -10,17 +10,17 @@ use towline_testing::control_plane::Options;
 use towline_testing::usage::Memory;
 use towline_testing::wait::eventually;
 
-/// Syncs, and repositories, that are made and deleted in each round.
+/// The number of Syncs, and of repositories, in each round.
 const MANY: usize = 500;
 
-/// Requests at once.
+/// The number of parallel requests.
 const AT_ONCE: usize = 8;
 
-/// What the second round may leave beyond the first, in MiB: an allocator does not give back all that is
-/// freed. Two thousand drivers, whose registries are kept, take more.
+/// How much more memory the second round may leave than the first, in MiB: an allocator does not return
+/// everything that is freed. Entries of two thousand drivers, kept by mistake, would take more.
 const NOISE: f64 = 6.0;
 
-/// Makes and deletes resources. What the operator has in memory then, in MiB.
+/// Creates and deletes resources. Returns the operator's memory afterwards in MiB.
 async fn round(case: &Case<'_>, number: usize) -> f64 {
     let names: Vec<String> = (0..MANY).map(|at| format!("r{number}-{at}")).collect();
     stream::iter(&names)
@@ -52,7 +52,7 @@ async fn round(case: &Case<'_>, number: usize) -> f64 {
         (left == 0).then_some(()).ok_or(left)
     })
     .await;
-    // The operator hears of the last deletions.
+    // Gives the operator time to see the last deletions.
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     let memory = Memory::of(case.world.operator.pid());
     println!("round {number}: {:.1} MiB", memory.anonymous);
@@ -60,8 +60,8 @@ async fn round(case: &Case<'_>, number: usize) -> f64 {
 }
 
 #[tokio::test]
-async fn what_is_made_and_deleted_leaves_memory_where_it_was() {
-    // Memory is that of one operator with nothing else to do.
+async fn deleted_resources_free_their_memory() {
+    // An operator of its own, so that its memory depends on nothing else.
     let world = World::own(Options::default(), &[]).await;
     let case = world.case("churn").await;
     round(&case, 0).await;

@@ -1,4 +1,4 @@
-//! The main path: a commit becomes live objects, stays so, and goes away again.
+//! The main path: a commit is applied, objects stay as in Git, and deleted files are pruned.
 
 use serde_json::json;
 

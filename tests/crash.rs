@@ -1,4 +1,5 @@
-//! Whatever is killed at whatever moment: afterwards the cluster equals Git, and nothing is orphaned.
+//! Programs are killed at different moments. Afterwards the cluster equals Git, and no object is left
+//! behind.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
@@ -12,7 +13,7 @@ use towline_testing::wait::eventually;
 
 const COUNT: usize = 300;
 
-/// Waits until the first objects are applied, but not all.
+/// Waits until some objects are applied, but not all.
 async fn half_way(case: &Case<'_>, value: &str) {
     let what = format!("the first objects with {value}");
     let count = eventually(&what, PATIENCE, async || {
@@ -48,10 +49,10 @@ fn audited() -> Options {
 }
 
 #[tokio::test]
-async fn a_killed_operator_goes_on_where_git_is_by_then() {
+async fn a_killed_operator_continues_with_the_newest_commit() {
     let mut world = World::own(audited(), &["--diff-after=1s"]).await;
 
-    // Half of what is being applied leaves Git while the operator is down.
+    // While the operator is down, a commit deletes half of the objects that it was applying.
     let case = world.case("killed").await;
     let text = |count, value: &str| many(count, &case.namespace, value);
     case.repo
@@ -113,7 +114,7 @@ async fn drift_while_the_operator_is_down_is_healed_or_reported_as_the_mode_says
     case.patch::<ConfigMap>("report-before", json!({"data": {"value": "person"}}))
         .await;
     case.ready_becomes("report", "False", "DriftFound").await;
-    // That they differ is told after a while, once.
+    // The diff is reported once, after the configured time.
     case.wait_for_event("Diff", &["report-before", "was changed by person"])
         .await;
 
@@ -127,7 +128,7 @@ async fn drift_while_the_operator_is_down_is_healed_or_reported_as_the_mode_says
         case.delete::<ConfigMap>(&format!("{mode}-deleted")).await;
     }
     let parts = case.into_parts();
-    // Another run tells of it after that time again.
+    // The restarted operator reports a diff only after one hour.
     world.operator.restart_with(&["--diff-after=1h"]).await;
     let case = world.resume(parts).await;
     case.has("correct-edited", "value", Some("git")).await;
@@ -149,7 +150,7 @@ async fn drift_while_the_operator_is_down_is_healed_or_reported_as_the_mode_says
     case.has("report-before", "value", Some("person")).await;
     case.has("report-deleted", "value", None).await;
     let mut told = case.events("Diff").await;
-    // What takes long to become live the first time differs for so long, too; that is no drift.
+    // An object that takes long to become ready for the first time is reported, too. That is not drift.
     told.retain(|note| note.contains(" was changed") || note.contains(" was deleted"));
     assert_eq!(told.len(), 1, "{told:?}");
 
@@ -162,7 +163,7 @@ async fn drift_while_the_operator_is_down_is_healed_or_reported_as_the_mode_says
 }
 
 #[tokio::test]
-async fn the_control_plane_may_go_and_come_back() {
+async fn work_continues_after_the_control_plane_restarts() {
     let mut world = World::own(Options::default(), &[]).await;
     let case = world.case("outage").await;
     let text = |value: &str| many(COUNT, &case.namespace, value);
@@ -182,7 +183,7 @@ async fn the_control_plane_may_go_and_come_back() {
     all(&case, "first", COUNT).await;
     case.ready_becomes("all", "True", "Converged").await;
 
-    // While idle: what drifts the moment the server is back is healed.
+    // While idle: a change at the moment when the server is back is corrected.
     let mut parts = case.into_parts();
     for component in [Component::ApiServer, Component::Etcd] {
         world.control_plane_mut().restart(component).await;
@@ -199,7 +200,7 @@ async fn the_control_plane_may_go_and_come_back() {
         parts = case.into_parts();
     }
 
-    // And commits go on.
+    // A new commit is applied.
     let case = world.resume(parts).await;
     let second = case.push(&[("all.yaml", Some(&second))], "second").await;
     case.synced("all", &second).await;

@@ -1,5 +1,5 @@
-//! Credentials of a private repository: what is missing or wrong is said, what was rotated is used, and
-//! no value of a Secret shows anywhere.
+//! Credentials of a private repository. A missing or wrong value is reported, a rotated value is used,
+//! and no value of a Secret is disclosed.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use crate::world::{PATIENCE, config_map, world};
 use towline_testing::git::GitServer;
 use towline_testing::wait::eventually;
 
-/// Stands in every value of every Secret here.
+/// Part of every value of every Secret here.
 const MARKER: &str = "hunter2-marker";
 
 fn secret(name: &str, data: &Value) -> Secret {
@@ -25,7 +25,7 @@ fn secret(name: &str, data: &Value) -> Secret {
 async fn a_private_repository_is_read_once_its_secret_is_right() {
     let case = world().await.case("credentials").await;
     let (user, password) = ("ann", format!("{MARKER}-right"));
-    // A server of its own: whom it lets in holds for all of its repositories.
+    // A server of its own, because its credentials apply to all of its repositories.
     let git = GitServer::start();
     git.allow_only(user, &password);
     let repo = git.repo("private");
@@ -66,7 +66,7 @@ async fn a_private_repository_is_read_once_its_secret_is_right() {
     case.synced("all", &first).await;
     repository_ready_becomes(&case, "True", "Fetched").await;
 
-    // Rotated on the server first: what is live stays, and the new Secret is used without a push.
+    // Rotated on the server first. Applied objects stay, and the new Secret is used without a push.
     let rotated = format!("{MARKER}-rotated");
     git.allow_only(user, &rotated);
     case.announce().await;
@@ -78,7 +78,7 @@ async fn a_private_repository_is_read_once_its_secret_is_right() {
     assert_not_disclosed(&case, MARKER).await;
 }
 
-/// A proxy that leads everywhere to `target`, if it is shown `login` (of basic authentication).
+/// A proxy that connects every request to `target` if the client sends `login` (of basic authentication).
 async fn proxy(target: SocketAddr, login: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -109,7 +109,7 @@ async fn a_repository_behind_a_proxy_is_read_once_the_proxys_secret_is_right() {
     let live = config_map("a", &case.namespace, "one");
     let first = case.repo.commit(&[("a.yaml", Some(&live))], "first");
     let server = case.world.git.url().replace("http://", "");
-    // ann:hunter2-marker
+    // `ann:hunter2-marker` in base64.
     let address = proxy(server.parse().unwrap(), "YW5uOmh1bnRlcjItbWFya2Vy").await;
     let url = case.repo.url().replace(&server, "git.invalid");
     case.repository(json!({"url": url, "proxySecretRef": {"name": "proxy"}}))

@@ -1,4 +1,4 @@
-//! Cases 2 and 9 of the engine: another version of a custom kind, and fields that are there and empty.
+//! Custom kinds: another version of a kind, and fields that are present but empty.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::world::{Case, PATIENCE, world};
 use towline_testing::kubeconfig::User;
 use towline_testing::wait::{eventually, never};
 
-/// A definition `Gadget` of the case's own group, as a file in Git.
+/// A CustomResourceDefinition `Gadget` in the case's own group, as a file in Git.
 fn definition(group: &str, versions: &Value) -> String {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -55,7 +55,7 @@ async fn gadgets(case: &Case<'_>, group: &str, version: &str) -> Api<DynamicObje
     Api::namespaced_with(client, &case.namespace, &resource)
 }
 
-/// Waits until the spec of the gadget is as it should be; the object.
+/// Waits until the gadget has this spec. Returns the object.
 async fn has_spec(api: &Api<DynamicObject>, spec: Value) -> DynamicObject {
     eventually(&format!("the spec is {spec}"), PATIENCE, async || {
         let live = api.get("g").await.map_err(|error| error.to_string())?;
@@ -110,7 +110,7 @@ async fn another_version_of_a_kind_is_applied_in_place() {
     let api = gadgets(&case, &group, "v2").await;
     let uid = has_spec(&api, json!({"size": 1})).await.metadata.uid;
 
-    // v2 becomes the stored version, and Git's, in one commit: a default is there that v1 does not know.
+    // One commit makes v2 the stored version and uses it. v2 has a default that v1 does not know.
     let both = json!([
         version("v1", true, false, &one),
         version("v2", true, true, &two)
@@ -130,7 +130,7 @@ async fn another_version_of_a_kind_is_applied_in_place() {
     assert_eq!(live.metadata.uid, uid);
     heals(&api, &spec).await;
 
-    // v1 is served no longer.
+    // v1 is no longer served.
     let alone = json!([
         version("v1", false, false, &one),
         version("v2", true, true, &two)
@@ -190,7 +190,8 @@ async fn a_field_that_left_git_goes_with_a_version_that_is_gone() {
     has_spec(&api, spec.clone()).await;
     heals(&api, &spec).await;
 
-    // Out of the definition altogether, which asks for v1 to be out of its list of stored versions.
+    // Deletes v1 from the definition. The API server asks that v1 is removed from the stored versions
+    // first.
     let definitions: Api<CustomResourceDefinition> = Api::all(case.client.clone());
     let name = format!("gadgets.{group}");
     let stored = Patch::Merge(json!({"status": {"storedVersions": ["v2"]}}));

@@ -1,5 +1,5 @@
-//! A cache that is damaged, while towline runs or while it is down: it is fetched anew, and the cluster
-//! equals Git again without a person.
+//! A damaged cache, while towline runs or while it is stopped. The repository is fetched again, and the
+//! cluster equals Git without a person's help.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -12,12 +12,12 @@ use crate::world::verdict::repository_ready_becomes;
 use crate::world::{Case, World};
 use towline_testing::control_plane::Options;
 
-/// What becomes of a file.
+/// What happens to a file.
 #[derive(Clone, Copy, Debug)]
 enum Damage {
     Zeroed,
-    /// The packs here are smaller than a page: what is mapped of one stays readable. A larger one
-    /// that lost its end would kill the process, as it kills Git's own.
+    /// The packs here are smaller than a page of memory, so a mapped pack stays readable. A larger pack
+    /// that lost its end would kill the process, as it kills Git.
     Halved,
     Removed,
 }
@@ -28,7 +28,7 @@ impl Damage {
         if matches!(self, Self::Removed) {
             return fs::remove_file(file).unwrap();
         }
-        // Packs are written for reading only.
+        // Git makes packs read-only.
         #[allow(clippy::permissions_set_readonly_false)]
         {
             let mut permissions = fs::metadata(file).unwrap().permissions();
@@ -48,7 +48,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
-/// The only repository's copies in the cache.
+/// The copies of the only repository in the cache.
 fn copies(world: &World) -> Vec<PathBuf> {
     let repositories = entries(&world.operator.cache_folder());
     assert_eq!(repositories.len(), 1, "{repositories:?}");
@@ -61,14 +61,14 @@ fn strike(world: &World, damage: Damage) {
         .iter()
         .flat_map(|copy| entries(&copy.join("objects/pack")))
         .collect::<Vec<_>>();
-    // What is open of a copy that was removed is still read from.
+    // An open file stays readable after its copy was removed.
     assert!(!packs.is_empty() || matches!(damage, Damage::Removed));
     for file in packs {
         damage.strike(&file);
     }
 }
 
-/// A person deletes an object, and it comes back.
+/// Deletes an object as a person, and waits until it is created again.
 async fn heals(case: &Case<'_>, value: &str) {
     case.delete::<ConfigMap>("x").await;
     case.has("x", "value", Some(value)).await;
@@ -90,7 +90,7 @@ async fn a_copy_that_is_damaged_while_it_is_read_from_is_fetched_anew_once() {
     let (case, mut commit) = started(&world).await;
     let mut value = "first".to_owned();
     for damage in [Damage::Zeroed, Damage::Halved, Damage::Removed] {
-        // Drift alone needs the copy, and nothing polls.
+        // Correcting drift needs the copy, and nothing polls meanwhile.
         world.git.take_requests();
         strike(&world, damage);
         heals(&case, &value).await;
@@ -98,11 +98,11 @@ async fn a_copy_that_is_damaged_while_it_is_read_from_is_fetched_anew_once() {
         let requests = world.git.take_requests();
         let polls = requests.iter().filter(|served| served.path == "info/refs");
         match damage {
-            // What is open can be read on.
+            // Open files stay readable, so at most one fetch is needed.
             Damage::Removed => assert!(polls.count() <= 1, "{requests:?}"),
             _ => assert_eq!(polls.count(), 1, "{damage:?}: {requests:?}"),
         }
-        // And so does a push, whatever of the copy is still there.
+        // A push is applied too, with any of the damages.
         strike(&world, damage);
         value = format!("{damage:?}");
         let map = case.map("x", &value);

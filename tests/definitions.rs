@@ -1,4 +1,4 @@
-//! Custom kinds that come with their objects in one commit.
+//! Custom kinds and their objects in one commit.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use crate::world::{Case, condition, world};
 
 const COUNT: usize = 15;
 
-/// Objects of so many kinds need the API server's own few seconds, and no pause of ours beside those.
+/// The API server itself needs a few seconds for this many kinds. towline must not add a pause of its
+/// own.
 const LONGEST: Duration = Duration::from_secs(30);
 
 #[tokio::test]
@@ -63,7 +64,8 @@ async fn many_definitions_and_their_objects_in_one_commit() {
     remove(&case, &group).await;
 }
 
-/// Status and reason of the condition `Ready` of the Sync `all`, each time that it changes, until it is True.
+/// Watches the Sync `all` until it is ready. Returns status and reason of the condition `Ready` at each
+/// change.
 async fn history(api: Api<Sync>) -> Vec<(String, String)> {
     use futures::StreamExt as _;
     let mut seen = Vec::new();
@@ -73,9 +75,9 @@ async fn history(api: Api<Sync>) -> Vec<(String, String)> {
         let Ok(sync) = sync else { continue };
         assert_eq!(sync.name_any(), "all");
         let (status, reason, _) = condition(&sync, "Ready");
-        let stands = (status, reason);
-        if !stands.0.is_empty() && seen.last() != Some(&stands) {
-            seen.push(stands);
+        let current = (status, reason);
+        if !current.0.is_empty() && seen.last() != Some(&current) {
+            seen.push(current);
         }
         if seen.last().is_some_and(|(status, _)| status == "True") {
             break;
@@ -84,13 +86,13 @@ async fn history(api: Api<Sync>) -> Vec<(String, String)> {
     seen
 }
 
-/// The definitions outlive the namespace, and the control plane is everybody's.
+/// Deletes the definitions. They are not part of the namespace, and other tests share the control plane.
 async fn remove(case: &Case<'_>, group: &str) {
     case.delete::<Sync>("all").await;
     let definitions: Api<CustomResourceDefinition> = Api::all(case.client.clone());
     for index in 0..COUNT {
         let name = format!("kind{index}s.{group}");
-        // The deletion of the Sync deletes them as well.
+        // The deletion of the Sync may have deleted the definition already.
         let _ = definitions.delete(&name, &DeleteParams::default()).await;
     }
 }

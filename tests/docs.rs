@@ -1,4 +1,5 @@
-//! What the pages and `deploy/` promise: the API server accepts their manifests, and every reason is described.
+//! Promises of the documentation and `deploy/`: the API server accepts their manifests, and every reason
+//! is described.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -47,7 +48,7 @@ async fn the_manifests_of_the_pages_are_accepted() {
     }
 }
 
-/// The first install on an empty cluster without Helm, in one command, as the page about it has it.
+/// The first install without Helm, in one command as on its page, works on an empty cluster.
 #[tokio::test]
 async fn the_deployment_is_accepted() {
     let world = world().await;
@@ -65,7 +66,7 @@ async fn the_deployment_is_accepted() {
     assert!(applied.contains("deployment.apps/towline serverside-applied"));
     let command = "kubectl apply --server-side -f crds/ -f deploy/";
     assert!(pages::text("docs/guides/install.md").contains(command));
-    // Pod security is checked when a pod is made, and the Deployment's answer is only a warning.
+    // Pod security is enforced when a pod is created. For a Deployment the server only warns.
     let overrides = pod_of_the_deployment();
     let scratch = Scratch::new().unwrap();
     let file = scratch.path().join("pod.json");
@@ -77,12 +78,13 @@ async fn the_deployment_is_accepted() {
 const ACCOUNT: &str = "system:serviceaccount:towline-system:towline";
 const GROUPS: [&str; 2] = ["system:serviceaccounts", "system:authenticated"];
 
-/// The role that the Deployment's account has for towline's own work is enough, beside rights on what is
-/// in Git: without cluster-admin, one namespace is driven, and nothing outside of it is touched.
+/// The Deployment's role for towline's own work is enough, together with rights on the objects in Git.
+/// Without cluster-admin, towline drives one namespace and changes nothing outside of it.
 #[tokio::test]
 async fn the_least_rights_are_enough() {
     let cp = ControlPlane::start(Options {
-        // As many clusters have it: who names an owner must be allowed to hold up its deletion.
+        // Many clusters have this plugin: setting an owner reference with blockOwnerDeletion needs a
+        // right on the owner's finalizers.
         api_server_args: vec![
             "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
         ],
@@ -151,7 +153,7 @@ async fn the_least_rights_are_enough() {
     case.has("b", "value", None).await;
 }
 
-/// The Deployment's pod template as a pod.
+/// A pod with the Deployment's template.
 fn pod_of_the_deployment() -> Value {
     let text = fs::read(root().join("deploy/towline.yaml")).unwrap();
     let documents = towline::manifest::documents(&text).unwrap();
@@ -178,7 +180,7 @@ fn the_image_of_the_deployment_is_this_version() {
     );
 }
 
-/// The variants of an enum of the API, as its source declares them.
+/// The variants of an enum of the API, parsed from its source.
 fn variants(name: &str) -> BTreeSet<String> {
     let source = fs::read_to_string(root().join("src/api/condition.rs")).unwrap();
     let (_, body) = source.split_once(&format!("pub enum {name} {{")).unwrap();
@@ -192,7 +194,7 @@ fn variants(name: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Every reason has a heading, so that `reasons.md#applyfailed` leads to it, and says the way out.
+/// Every reason has a heading, so that links such as `reasons.md#applyfailed` work, and says what to do.
 #[test]
 fn every_reason_is_described() {
     let reasons = variants("Reason");

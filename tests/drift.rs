@@ -1,4 +1,4 @@
-//! `mode: Correct`: what others change is put right at once, and what they add is left alone.
+//! `mode: Correct`: changes of declared values are undone at once, and additions by others stay.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn maps(names: &[&str], spec: Value) -> Case<'static> {
 }
 
 #[tokio::test]
-async fn what_a_person_does_to_a_declared_value_is_undone_and_told() {
+async fn a_persons_change_of_a_declared_value_is_undone_and_reported() {
     let replace = r#"{"data":{"value":"person"}}"#;
     let remove = r#"[{"op":"remove","path":"/data/value"}]"#;
     let unmark = format!("{PART_OF}-");
@@ -46,14 +46,14 @@ async fn what_a_person_does_to_a_declared_value_is_undone_and_told() {
         (
             "emptied",
             &["patch", "configmap", "emptied", "--type=json", "-p", remove],
-            "", // who removes a field leaves no name
+            "", // the removal of a field does not record who did it
         ),
         ("deleted", &["delete", "configmap", "deleted"], ""),
         ("unmarked", &["label", "configmap", "unmarked", &unmark], ""),
         (
             "relabelled",
             &["label", "--overwrite", "configmap", "relabelled", &other],
-            "", // nor is an object without our marks known any longer
+            "", // an object without our labels is not ours any more
         ),
         (
             "nameless",
@@ -95,7 +95,7 @@ async fn what_a_person_does_to_a_declared_value_is_undone_and_told() {
 }
 
 #[tokio::test]
-async fn another_applier_does_not_keep_what_it_took() {
+async fn fields_that_another_applier_took_are_taken_back() {
     let case = maps(&["taken", "disguised"], json!({})).await;
     let client = case.world.cp.client_for(User::Person).await;
     let api: Api<ConfigMap> = Api::namespaced(client, &case.namespace);
@@ -114,7 +114,7 @@ async fn another_applier_does_not_keep_what_it_took() {
 }
 
 #[tokio::test]
-async fn scaling_is_undone_and_what_others_add_is_not() {
+async fn scaling_is_undone_and_additions_stay() {
     let files = async |namespace: &str| {
         vec![
             ("web.yaml".to_owned(), deployment("web", namespace, "")),
@@ -162,12 +162,13 @@ async fn scaling_is_undone_and_what_others_add_is_not() {
         .await;
     case.wait_for_field::<Deployment>("web", "/spec/replicas", json!(1))
         .await;
-    // The entry of subresource `scale` has no time; `kubectl patch` and `rollout` wrote at one.
+    // The managedFields entry of subresource `scale` has no time, but those of `kubectl patch` and
+    // `rollout` have.
     case.wait_for_event("DriftCorrected", &["web (changed by kubectl)"])
         .await;
     case.kubectl_as_person(&["set", "image", "deployment/web", "web=other"])
         .await;
-    // A sidecar that others add comes first.
+    // A container that others added is first in the list.
     let image = "/spec/template/spec/containers/1/image";
     case.wait_for_field::<Deployment>("web", image, json!("web"))
         .await;
@@ -181,7 +182,7 @@ async fn scaling_is_undone_and_what_others_add_is_not() {
 }
 
 #[tokio::test]
-async fn a_fight_is_slowed_down_and_does_not_slow_others() {
+async fn repeated_corrections_are_slowed_down_for_that_object_only() {
     let case = maps(&["contested", "quiet"], json!({})).await;
     let mark = case.world.cp.audit().mark();
     let rival = json!({"data": {"value": "rival"}});
@@ -203,8 +204,8 @@ async fn a_fight_is_slowed_down_and_does_not_slow_others() {
         (4..8).contains(&applies),
         "{applies} applies for 10 changes"
     );
-    let sync = eventually("the fight is told", PATIENCE, async || {
-        // Healed meanwhile, there would be nothing to tell.
+    let sync = eventually("the repeated change is reported", PATIENCE, async || {
+        // Repeats the change: a corrected object would not be reported.
         case.patch::<ConfigMap>("contested", rival.clone()).await;
         let sync: Sync = case.api().get("all").await.unwrap();
         let reason = condition(&sync, "Ready").1;

@@ -1,4 +1,4 @@
-//! Case 12 of the status: a value that the API server repeats reaches no condition, failure, event or log line.
+//! A value that the API server repeats in an error reaches no condition, failure, event or log line.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
@@ -14,7 +14,7 @@ const FIELD: &str = "Zk7q1echo8Xw";
 const KEY: &str = "zk7q1key8xw";
 
 #[tokio::test]
-async fn a_value_that_the_api_server_echoes_is_told_nowhere() {
+async fn a_value_that_the_api_server_repeats_is_not_disclosed() {
     let case = world().await.case("echoes").await;
     let namespace = case.namespace.as_str();
     let group = format!("{namespace}.example");

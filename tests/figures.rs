@@ -1,5 +1,5 @@
-//! What metrics say of a Sync and a repository goes on over a restart: neither an alert nor a table begins
-//! its story anew.
+//! Metrics of Syncs and repositories continue after a restart, so that alerts and tables do not start
+//! again.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use towline_testing::operator::Operator;
 use towline_testing::prometheus::scraped;
 use towline_testing::wait::eventually;
 
-/// What is told of the namespace's Sync `all`, its Sync `behind`, and its repository `lost`; none before
-/// all of it is.
-async fn told(operator: &Operator, namespace: &str) -> Option<[f64; 4]> {
+/// Four metrics: two of the Sync `all`, one of the Sync `behind` and one of the repository `lost`. None
+/// until all four have a value.
+async fn metrics(operator: &Operator, namespace: &str) -> Option<[f64; 4]> {
     let text = scraped(operator).await;
     let of_sync = |metric, name| {
         let labels = format!("{{sync_namespace=\"{namespace}\",sync=\"{name}\"}}");
@@ -23,17 +23,17 @@ async fn told(operator: &Operator, namespace: &str) -> Option<[f64; 4]> {
     };
     let lost = format!("{{repository_namespace=\"{namespace}\",repository=\"lost\"}}");
     let since = "towline_repository_not_ready_since_timestamp_seconds";
-    let told = [
+    let metrics = [
         of_sync("last_change_timestamp", "all"),
         of_sync("last_change_duration", "all"),
         of_sync("behind_since_timestamp", "behind"),
         sample(&text, &format!("{since}{lost}")),
     ];
-    told.iter().all(|value| *value > 0.0).then_some(told)
+    metrics.iter().all(|value| *value > 0.0).then_some(metrics)
 }
 
 #[tokio::test]
-async fn a_restart_tells_what_was_told_before() {
+async fn metrics_continue_after_a_restart() {
     let mut world = World::own(Options::default(), &[]).await;
     let files = async |namespace: &str| {
         let map = config_map("a", namespace, "one");
@@ -41,7 +41,7 @@ async fn a_restart_tells_what_was_told_before() {
     };
     let spec = json!({"path": "apps"});
     let (case, _) = Case::started(&world, "restarted", files, spec).await;
-    // Times in a status have whole seconds, and a commit has to take one.
+    // Times in a status are whole seconds. The pause makes the convergence take more than one.
     let second = case.map("a", "two");
     let second = case.repo.commit(&[("apps/a.yaml", Some(&second))], "two");
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -51,13 +51,13 @@ async fn a_restart_tells_what_was_told_before() {
     case.ready_becomes("behind", "False", "PathNotFound").await;
     lose_a_repository(&case).await;
     named_repository_ready_becomes(&case, "lost", "False", "CredentialsInvalid").await;
-    let before = told(&world.operator, &case.namespace).await.unwrap();
+    let before = metrics(&world.operator, &case.namespace).await.unwrap();
 
     let (namespace, _) = case.into_parts();
     tokio::time::sleep(Duration::from_secs(3)).await;
     world.operator.restart().await;
-    let after = eventually("all is told of", PATIENCE, async || {
-        told(&world.operator, &namespace).await
+    let after = eventually("all metrics have a value", PATIENCE, async || {
+        metrics(&world.operator, &namespace).await
     })
     .await;
     for (was, is) in before.into_iter().zip(after) {

@@ -1,4 +1,4 @@
-//! What is generated and kept in Git is what would be generated now. `TOWLINE_BLESS=1` writes it anew:
+//! The generated files in Git are up to date. `TOWLINE_BLESS=1` writes them again:
 //!
 //! ```sh
 //! TOWLINE_BLESS=1 cargo test --test e2e generated
@@ -14,8 +14,8 @@ use crate::pages;
 use crate::reference::{self, Shared};
 use towline_testing::helm::Helm;
 
-/// How the file of plain manifests begins. One file, because kubectl applies in the order in which it
-/// reads, and the namespace comes first.
+/// The head of the file of plain manifests. It is one file because kubectl applies documents in the order
+/// of the file, and the namespace must come first.
 const HEAD: &str = "\
 # towline for a whole cluster: kubectl apply --server-side -f crds/ -f deploy/
 #
@@ -32,8 +32,8 @@ metadata:
     pod-security.kubernetes.io/warn: restricted
 ";
 
-/// Panics unless a file of this repository has this text; writes it where that is asked for.
-fn hold(path: &str, text: &str) {
+/// Panics unless the file has this text. With `TOWLINE_BLESS`, writes the file instead.
+fn assert_file(path: &str, text: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     if std::env::var_os("TOWLINE_BLESS").is_some() {
         fs::write(&file, text).unwrap();
@@ -41,30 +41,30 @@ fn hold(path: &str, text: &str) {
     let found = fs::read_to_string(&file).unwrap_or_default();
     assert_eq!(
         found, text,
-        "{path}: write it anew: TOWLINE_BLESS=1 cargo test --test e2e generated"
+        "{path} is out of date, update it with TOWLINE_BLESS=1 cargo test --test e2e generated"
     );
 }
 
 #[test]
 fn the_definitions_in_the_chart_are_fresh() {
     for (name, text) in towline::crds::files().unwrap() {
-        hold(&format!("crds/{name}"), &text);
-        hold(&format!("deploy/chart/files/crds/{name}"), &text);
+        assert_file(&format!("crds/{name}"), &text);
+        assert_file(&format!("deploy/chart/files/crds/{name}"), &text);
     }
     let kept = fs::read_dir(Path::new(chart()).join("files/crds")).unwrap();
     assert_eq!(kept.count(), towline::crds::files().unwrap().len());
 }
 
-/// What stands around the generated part of a page.
+/// The marks around the generated part of a page.
 const BEGIN: &str = "<!-- generated:begin: TOWLINE_BLESS=1 cargo test --test e2e generated -->\n";
 const END: &str = "<!-- generated:end -->";
 
-/// Panics unless the generated part of a page is this text.
-fn hold_part(path: &str, generated: &str) {
+/// Like [`assert_file`], for the generated part of a page.
+fn assert_part(path: &str, generated: &str) {
     let page = pages::text(path);
     let (before, rest) = page.split_once(BEGIN).unwrap();
     let (_, after) = rest.split_once(END).unwrap();
-    hold(path, &format!("{before}{BEGIN}\n{generated}{END}{after}"));
+    assert_file(path, &format!("{before}{BEGIN}\n{generated}{END}{after}"));
 }
 
 #[test]
@@ -94,18 +94,18 @@ fn the_reference_of_fields_is_fresh() {
         ("docs/reference/sync.md", reference::fields(sync, None)),
     ];
     for (path, text) in pages {
-        hold_part(path, &text);
+        assert_part(path, &text);
     }
 }
 
 #[test]
 fn the_reference_of_flags_is_fresh() {
-    hold_part("docs/reference/command-line.md", &reference::flags());
+    assert_part("docs/reference/command-line.md", &reference::flags());
 }
 
 #[test]
 fn the_reference_of_metrics_is_fresh() {
-    hold_part("docs/reference/metrics.md", &reference::metrics());
+    assert_part("docs/reference/metrics.md", &reference::metrics());
 }
 
 #[tokio::test]
@@ -115,11 +115,11 @@ async fn the_plain_manifests_are_the_charts() {
         "towline",
         chart(),
         "--namespace=towline-system",
-        // They are in crds/.
+        // The definitions are in crds/.
         "--set=crds.install=false",
     ];
     let rendered = Helm::offline().await.run(&args).await;
-    // Helm has no part in what becomes of them.
+    // Labels and annotations of Helm have no use in plain manifests.
     let helms_own = [
         "# Source: ",
         "helm.sh/chart: ",
@@ -134,5 +134,5 @@ async fn the_plain_manifests_are_the_charts() {
         text.push_str(line);
         text.push('\n');
     }
-    hold("deploy/towline.yaml", &text);
+    assert_file("deploy/towline.yaml", &text);
 }

@@ -159,7 +159,7 @@ async fn a_panic_ends_the_programs_and_removes_their_folder() {
     assert!(!folder.exists());
 }
 
-/// The name of the test that plays the process to be killed in the one below.
+/// The test that runs as the killed process of the test below.
 const VICTIM: &str = "harness::starts_a_program_and_waits_to_be_killed";
 const VICTIM_LOG: &str = "TOWLINE_TEST_VICTIM_LOG";
 
@@ -218,15 +218,16 @@ fn a_program_that_is_kept_goes_on_after_a_drop() {
     assert!(goes_on);
 }
 
-/// Neither gone nor a zombie. The command line would not tell: it is empty in the middle of an exec too.
+/// Whether the process exists and is not a zombie. The command line would not show that: it is also empty
+/// during an exec.
 fn is_running(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The state follows the name, which is in parentheses and may contain some.
+    // The state follows the name, which is in parentheses and may contain parentheses.
     stat.rsplit_once(") ")
         .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// Says where it serves, as the operator does, and goes on until it is told to end.
+/// Logs its address, as the operator does, and runs until SIGTERM.
 const FAKE_OPERATOR: &str = r#"#!/bin/sh
 trap 'exit 7' TERM
 echo "INFO towline: listening address=127.0.0.1:$(($$ % 1000 + 1)) kubeconfig=$KUBECONFIG args=$*"
@@ -234,7 +235,7 @@ while :; do sleep 0.05; done
 "#;
 
 #[tokio::test]
-async fn an_operator_is_killed_restarted_and_told_to_end() {
+async fn an_operator_is_killed_restarted_and_terminated() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("fake");
     fs::write(&program, FAKE_OPERATOR).unwrap();
@@ -302,7 +303,7 @@ fn git_clones_and_pushes_over_http() {
     assert_eq!(fs::read_to_string(clone.join("a.yaml")).unwrap(), "changed");
     assert!(!clone.join("folder").exists());
 
-    // More than Git sends with a length: it switches to chunks.
+    // Git sends a body of this size in chunks, without a length.
     fs::write(clone.join("large"), "line\n".repeat(1_000_000)).unwrap();
     for args in [
         &["add", "."][..],
@@ -341,7 +342,8 @@ fn git_asks_in_compressed_bodies() {
     let repo = server.repo("shop");
     let tip = repo.commit(&[("b.yaml", Some("b"))], "unrelated");
     server.take_requests();
-    // It names all 60 commits, in vain, and compresses a request of that size.
+    // The request names all 60 commits, which the server does not have, and Git compresses a request of
+    // that size.
     try_git(folder.path(), &["fetch", "--quiet", repo.url()], &[]).unwrap();
     let fetched = try_git(folder.path(), &["rev-parse", "FETCH_HEAD"], &[]).unwrap();
     assert_eq!(fetched.trim(), tip);

@@ -1,4 +1,4 @@
-//! `wait: true`: ready means healthy.
+//! With `wait: true`, a Sync is ready only when its objects are healthy.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::world::life::{UNSCHEDULABLE, deployment};
 use crate::world::{Case, condition, world};
 
 #[tokio::test]
-async fn ready_means_available_and_failing_in_time_is_told() {
+async fn ready_means_available_and_a_timeout_is_reported() {
     let case = world().await.case("health").await;
     let text = |more| deployment("web", &case.namespace, more);
     case.repo
@@ -16,7 +16,7 @@ async fn ready_means_available_and_failing_in_time_is_told() {
     case.repository(json!({})).await;
     case.sync("all", json!({"wait": true, "timeout": "10s"}))
         .await;
-    // The object is applied, and it is not ready.
+    // The object is applied, but does not become ready.
     let name = format!("Deployment.apps {}/web", case.namespace);
     let pending = case.ready_becomes("all", "False", "HealthPending").await;
     assert!(pending.contains(&name), "{pending}");
@@ -40,7 +40,7 @@ async fn ready_means_available_and_failing_in_time_is_told() {
 }
 
 #[tokio::test]
-async fn without_wait_health_is_told_and_does_not_hold() {
+async fn without_wait_health_is_reported_but_not_required() {
     let files = async |namespace: &str| {
         vec![(
             "web.yaml".to_owned(),

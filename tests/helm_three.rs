@@ -1,4 +1,4 @@
-//! Helm 3, which many have, makes of the chart what Helm 4 makes of it.
+//! Helm 3, which many users have, renders the chart exactly as Helm 4 does.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ async fn it_renders_the_same() {
             .run(&["lint", "--strict", chart(), "--values", &values])
             .await;
         let args = ["template", "towline", chart(), "--values", &values];
-        // Without a cluster, one that Go has built thinks of Kubernetes 1.20.
+        // Without a cluster, a Helm that Go has built assumes Kubernetes 1.20.
         let args = [&args[..], &["--kube-version=1.36.0"]].concat();
         let rendered = [three.run(&args).await, four.run(&args).await];
         let [by_three, by_four] = rendered.map(|text| read(&text));
@@ -27,7 +27,7 @@ async fn it_renders_the_same() {
     }
 }
 
-/// A release of Helm 3 is also one that Helm 4 upgrades.
+/// Helm 4 upgrades a release of Helm 3.
 #[tokio::test]
 async fn it_installs_upgrades_and_uninstalls() {
     let cp = cluster().await;

@@ -1,4 +1,4 @@
-//! Nothing to do is no work: no request about a managed object.
+//! Without a change there are no requests about managed objects.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn a_commit_concerns_only_the_sync_whose_path_it_touches() {
 }
 
 #[tokio::test]
-async fn converged_is_quiet_and_so_is_a_poll_without_news() {
+async fn no_requests_while_converged_or_after_a_poll_without_changes() {
     let (case, commit) = two_syncs("quiet").await;
     let mark = case.world.cp.audit().mark();
     never("a request while idle", Duration::from_secs(3), async || {
@@ -79,7 +79,7 @@ async fn converged_is_quiet_and_so_is_a_poll_without_news() {
     .await;
     silent(&case, mark).await;
 
-    // A commit that touches neither path is reported by both, and touches nothing.
+    // A commit that changes neither path: both Syncs report it and apply nothing.
     let other = case
         .push(&[("readme.md", Some("hello"))], "elsewhere")
         .await;

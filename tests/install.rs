@@ -1,5 +1,5 @@
-//! Helm installs, upgrades and uninstalls towline on a real control plane, and what it installs is enough
-//! for towline to do its work: the operator then runs under the ServiceAccount that the chart made.
+//! Helm installs, upgrades and uninstalls towline on a real control plane. The operator runs under the
+//! ServiceAccount of the chart, whose rights must be enough.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,11 +25,11 @@ use towline_testing::scratch::Scratch;
 use towline_testing::tls::Authority;
 use towline_testing::wait::eventually;
 
-/// Where the release is.
+/// The namespace of the release.
 pub const HOME: &str = "towline-system";
 
-/// A cluster as many are: whoever names an owner must be allowed to hold up its deletion, and the
-/// release's namespace takes only pods of the Pod Security Standard "restricted".
+/// A cluster with two common settings. An owner reference with blockOwnerDeletion needs a right on the
+/// owner's finalizers. The release's namespace takes only pods of the Pod Security Standard "restricted".
 pub async fn cluster() -> ControlPlane {
     let cp = ControlPlane::start(Options {
         controllers: true,
@@ -47,20 +47,20 @@ pub async fn cluster() -> ControlPlane {
     cp
 }
 
-/// Runs kubectl as the administrator.
+/// Runs a kubectl command as the administrator.
 async fn type_in(cp: &ControlPlane, command: &str) -> String {
     let args: Vec<&str> = command.split_whitespace().collect();
     kubectl(&cp.kubeconfig_path(), &args).await
 }
 
-/// Installs or upgrades a release of a chart and waits until its pods are ready.
+/// Installs or upgrades a release of a chart, and waits until its pods are ready.
 async fn helm(cp: &ControlPlane, verb: &str, chart: &str, settings: &[&str]) -> String {
     let place = ["--namespace", HOME, "--wait", "--timeout=3m"];
     let args = [&[verb, "towline", chart], &place[..], settings].concat();
     Helm::of(&cp.kubeconfig_path()).await.run(&args).await
 }
 
-/// A world whose operator is the one that the release deployed.
+/// A world whose operator runs as the release's Deployment.
 async fn world(cp: ControlPlane, git: GitServer) -> World {
     let operator = Operator::start(as_deployed(&cp, HOME, "towline").await).await;
     World {
@@ -79,7 +79,8 @@ async fn case<'a>(world: &'a World, namespace: &str) -> Case<'a> {
     }
 }
 
-/// What towline is for: applied, converged, healed, pruned; `also` is more that comes with the first commit.
+/// Checks the main path: objects are applied, corrected after drift, and pruned. `also` holds more files
+/// of the first commit.
 async fn main_path(case: &Case<'_>, also: &[(&str, &str)]) {
     let [a, b] = ["a", "b"].map(|name| config_map(name, &case.namespace, "git"));
     let mut files = vec![("a.yaml", Some(a.as_str())), ("b.yaml", Some(b.as_str()))];
@@ -104,7 +105,7 @@ async fn main_path(case: &Case<'_>, also: &[(&str, &str)]) {
     case.has("b", "value", None).await;
 }
 
-/// Deleting the repository deletes its Sync, and that what it applied.
+/// Deletes the repository. Its Sync and the Sync's objects must be deleted too.
 async fn leave(case: &Case<'_>) {
     case.delete::<GitRepository>("repo").await;
     case.has("a", "value", None).await;
@@ -115,7 +116,7 @@ async fn leave(case: &Case<'_>) {
     .await;
 }
 
-/// A copy of the chart in which the definition of Sync has one more short name.
+/// A copy of the chart in which the definition of Sync has another short name.
 fn changed_chart(scratch: &Scratch) -> String {
     let folder = scratch.path().join("chart");
     copy(Path::new(chart()), &folder);
@@ -143,7 +144,7 @@ fn copy(from: &Path, to: &Path) {
 async fn a_release_for_the_whole_cluster_works_from_install_to_uninstall() {
     let cp = cluster().await;
     let refused = ["run", "loose", "--image=loose", "-n", HOME];
-    // Once the account that pods run as is there.
+    // Pods can be created once their ServiceAccount exists.
     eventually("a loose pod is refused", PATIENCE, async || {
         let refused = try_kubectl(&cp.kubeconfig_path(), &refused).await;
         let error = refused.err()?;
@@ -158,7 +159,8 @@ async fn a_release_for_the_whole_cluster_works_from_install_to_uninstall() {
     let mut world = world(cp, GitServer::start()).await;
     let namespace = world.cp.namespace("shop").await;
     let case = case(&world, &namespace).await;
-    // What only an administrator may: a role with rights that towline's own role has not, and a namespace.
+    // Objects that only an administrator may apply: a role with rights that towline's own role does not
+    // have, and a namespace.
     let role = format!(
         "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: {namespace}}}\n\
          rules: [{{apiGroups: ['*'], resources: ['*'], verbs: ['*']}}]\n"
@@ -185,7 +187,7 @@ async fn a_release_for_the_whole_cluster_works_from_install_to_uninstall() {
     let left = type_in(&world.cp, "get crd,clusterrole,clusterrolebinding -o name").await;
     assert!(left.contains("syncs.towline.dev") && left.contains("gitrepositories.towline.dev"));
     assert!(!left.contains("/towline"), "{left}");
-    // The definitions that were left are taken over, and towline goes on where it stopped.
+    // The new release takes over the definitions that remained, and towline continues its work.
     helm(&world.cp, "install", chart(), &[]).await;
     world.operator = Operator::start(as_deployed(&world.cp, HOME, "towline").await).await;
     let case = world.resume(case).await;
@@ -203,11 +205,11 @@ async fn a_release_for_the_whole_cluster_works_from_install_to_uninstall() {
     every_right_is_used(&world.cp).await;
 }
 
-/// For the whole cluster, too, towline does with rights on what is in Git and no others.
+/// Also for a whole cluster, towline works with rights on the objects in Git and no others.
 async fn the_rules_are_enough(world: &mut World) {
     let rules = "--set-json=rbac={\"applyAnything\":false,\"rules\":[\
                  {\"apiGroups\":[\"\"],\"resources\":[\"configmaps\"]}]}";
-    // And back to a strategy whose fields the other one has.
+    // Then back to the update strategy, which lacks a field of the other one.
     let alone = "--set=leaderElection.enabled=false";
     world.operator.terminate(PATIENCE);
     helm(&world.cp, "upgrade", chart(), &[rules, alone]).await;
@@ -216,7 +218,7 @@ async fn the_rules_are_enough(world: &mut World) {
     let mark = world.cp.audit().mark();
     let case = case(world, &namespace).await;
     main_path(&case, &[]).await;
-    // What else towline has a right to: it takes the inline Sync back, and asks for a Secret.
+    // Uses towline's remaining rights: it deletes the inline Sync, and reads a Secret.
     let changed = json!({"spec": {"sync": null, "webhook": {"secretRef": {"name": "hook"}}}});
     let _: GitRepository = case.patch("repo", changed).await;
     repository_ready_becomes(&case, "False", "WebhookInvalid").await;
@@ -229,7 +231,7 @@ async fn the_rules_are_enough(world: &mut World) {
     assert!(refused.is_none(), "{refused:#?}");
 }
 
-/// By what the API server has seen of it, towline makes use of every right that its own roles give it.
+/// towline uses every right that its own roles give. The audit log shows which rights it used.
 async fn every_right_is_used(cp: &ControlPlane) {
     let mut used = BTreeSet::new();
     let account = account();
@@ -242,7 +244,7 @@ async fn every_right_is_used(cp: &ControlPlane) {
             "" => entry.resource.clone(),
             subresource => format!("{}/{subresource}", entry.resource),
         };
-        // Who applies an object that is new has to have both.
+        // Applying a new object needs `create` as well as `patch`.
         let made = (entry.code == 201).then_some("create");
         for verb in [Some(entry.verb.as_str()), made].into_iter().flatten() {
             used.insert(format!("{verb} {resource} {}", entry.group));
@@ -260,7 +262,7 @@ async fn every_right_is_used(cp: &ControlPlane) {
             }
         }
     }
-    // Not asked for: an admission plugin looks whether who names an owner has it.
+    // No request shows this right: an admission plugin checks it for owner references.
     assert!(granted.remove("update gitrepositories/finalizers towline.dev"));
     let unused: Vec<_> = granted.difference(&used).collect();
     assert!(
@@ -273,12 +275,12 @@ fn words(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
-/// The user that the release's pod is.
+/// The user name of the release's pod.
 fn account() -> String {
     format!("system:serviceaccount:{HOME}:towline")
 }
 
-/// Uninstalls the release, and waits until nothing is left in its namespace.
+/// Uninstalls the release, and waits until its namespace is empty.
 async fn uninstall(cp: &ControlPlane) {
     let helm = Helm::of(&cp.kubeconfig_path()).await;
     let said = helm
@@ -296,7 +298,7 @@ async fn a_release_for_one_namespace_has_no_right_outside_of_it() {
     let namespace = cp.namespace("shop").await;
     let watch = format!("watchNamespace={namespace}");
     let values = values("namespace");
-    // An authority for all repositories, beside the image's own.
+    // A certificate authority for all repositories, in addition to those of the image.
     let (authorities, authority) = (Scratch::new().unwrap(), Authority::new());
     fs::write(authorities.path().join("ca.crt"), authority.pem()).unwrap();
     let places = format!("/etc/ssl/certs:{}", authorities.path().display());
@@ -315,7 +317,7 @@ async fn a_release_for_one_namespace_has_no_right_outside_of_it() {
     let message = case.ready_becomes("repo", "False", "InvalidManifest").await;
     assert!(message.contains("only objects of namespace"), "{message}");
     case.push(&[("outside.yaml", None)], "inside again").await;
-    // A kind that the release's rules do not name.
+    // A kind that the release's rules do not allow.
     let service = format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: {namespace}}}\n\
          spec: {{selector: {{app: web}}, ports: [{{port: 80}}]}}\n"
@@ -327,8 +329,8 @@ async fn a_release_for_one_namespace_has_no_right_outside_of_it() {
     let fixed = case.push(&[("web.yaml", None)], "no service").await;
     case.synced("repo", &fixed).await;
 
-    // By what the API server saw, nothing outside of the namespace was ever asked for but what it serves,
-    // the release's own Lease and, once, the definitions of custom kinds.
+    // Outside of the namespace, towline requested only what every client may read, the release's own
+    // Lease and, once, the definitions of custom kinds.
     let account = account();
     let seen = world.cp.audit_since(mark).await;
     let own = seen.iter().filter(|entry| entry.user == account);
@@ -341,7 +343,7 @@ async fn a_release_for_one_namespace_has_no_right_outside_of_it() {
         .map(|entry| (entry.resource.as_str(), entry.code))
         .collect();
     assert_eq!(named, [("customresourcedefinitions", 403)], "{outside:#?}");
-    // What is refused is asked for again, with growing pauses.
+    // Refused requests are repeated with growing pauses.
     let refused = seen
         .iter()
         .filter(|entry| entry.resource == "services" && entry.code == 403);
@@ -357,7 +359,7 @@ async fn a_release_for_one_namespace_has_no_right_outside_of_it() {
     everything_within(&case, &settings).await;
 }
 
-/// Asked for what RBAC lets the account do, the API server says no.
+/// RBAC gives the account no rights outside of the namespace.
 async fn may_nothing_outside(cp: &ControlPlane, namespace: &str) {
     let account = format!("--as={}", account());
     let asked = async |question: &[&str]| {
@@ -380,7 +382,8 @@ async fn may_nothing_outside(cp: &ControlPlane, namespace: &str) {
     }
 }
 
-/// With every right in the namespace: a custom kind is applied although towline is not told of its coming.
+/// With all rights in the namespace, a custom kind is applied, although towline cannot watch for its
+/// definition.
 async fn everything_within(case: &Case<'_>, settings: &[&str]) {
     let cp = &*case.world.cp;
     let more = ["--set-json=rbac={\"applyAnything\":true,\"rules\":[]}"];
@@ -418,7 +421,7 @@ async fn everything_within(case: &Case<'_>, settings: &[&str]) {
     leave(case).await;
 }
 
-/// Applies objects as the administrator; `more` are more arguments of kubectl.
+/// Applies objects as the administrator. `more` are further arguments of kubectl.
 async fn apply(cp: &ControlPlane, objects: &[Value]) -> String {
     let scratch = Scratch::new().unwrap();
     let file = scratch.path().join("objects.json");
@@ -427,7 +430,7 @@ async fn apply(cp: &ControlPlane, objects: &[Value]) -> String {
     type_in(cp, &format!("apply --server-side -f {}", file.display())).await
 }
 
-/// The Prometheus Operator's own definitions of its kinds.
+/// Installs the Prometheus Operator's definitions of its kinds.
 async fn prometheus_operator(cp: &ControlPlane) {
     let module = "github.com/prometheus-operator/prometheus-operator@v0.92.0";
     let module = tokio::task::spawn_blocking(|| binaries::module(module));
@@ -440,12 +443,12 @@ async fn prometheus_operator(cp: &ControlPlane) {
     established(cp).await.unwrap();
 }
 
-/// The API server takes all that the chart can make, field by field.
+/// The API server accepts every object that the chart can render, without an unknown field.
 #[tokio::test]
 async fn everything_that_can_be_switched_on_is_accepted() {
     let cp = cluster().await;
     prometheus_operator(&cp).await;
-    // Somebody has begun without Helm.
+    // The definitions were first installed without Helm.
     let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
     type_in(&cp, &format!("apply --server-side -f {crds}")).await;
     let args = [
@@ -476,7 +479,7 @@ async fn everything_that_can_be_switched_on_is_accepted() {
         )
         .await;
     }
-    // Whatever is no field of a kind would have been refused.
+    // With strict validation, an unknown field would have been refused.
     let seen = cp.audit_since(Mark::default()).await;
     let written = seen
         .iter()
@@ -487,7 +490,7 @@ async fn everything_that_can_be_switched_on_is_accepted() {
         !written.is_empty() && written.iter().all(is_strict),
         "{written:#?}"
     );
-    // Restricted pod security takes the pod with every extra, too.
+    // The Pod Security Standard "restricted" accepts the pod with all options.
     eventually("a pod", PATIENCE, async || {
         let pods = type_in(&cp, &format!("get pods -n {HOME} -o name")).await;
         (!pods.is_empty()).then_some(())

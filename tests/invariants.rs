@@ -178,7 +178,7 @@ fn sources_keep_the_invariants() {
 }
 
 #[test]
-fn a_rule_sees_what_a_tree_of_use_brings_in() {
+fn a_rule_sees_the_imports_of_a_use_tree() {
     let rule = &RULES[0];
     for text in [
         "use kube::{Api, Client};",

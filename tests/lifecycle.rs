@@ -1,4 +1,4 @@
-//! What a Sync's spec says of when it works, and of what becomes of its objects.
+//! The fields of a Sync's spec that decide when it works and what happens to its objects.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn two_maps(name: &str, spec: Value) -> Case<'static> {
 }
 
 #[tokio::test]
-async fn a_dependency_is_awaited_and_wakes_who_waits() {
+async fn a_sync_waits_for_its_dependency_and_is_woken_by_it() {
     let case = world().await.case("depends").await;
     let slow = |more| deployment("base", &case.namespace, more);
     let first = case.repo.commit(
@@ -59,7 +59,7 @@ async fn a_dependency_is_awaited_and_wakes_who_waits() {
     case.synced("base", &second).await;
     case.synced("app", &second).await;
 
-    // The order holds for every commit, and what is live stays meanwhile.
+    // The order holds for later commits too, and applied objects stay meanwhile.
     let third = case
         .push(
             &[
@@ -113,7 +113,7 @@ async fn a_circle_of_dependencies_is_named_and_can_be_cut() {
 }
 
 #[tokio::test]
-async fn suspend_stops_everything_and_ends() {
+async fn a_suspended_sync_does_nothing_until_it_resumes() {
     let case = two_maps("suspend", json!({})).await;
     case.patch::<Sync>("all", json!({"spec": {"suspend": true}}))
         .await;
@@ -141,7 +141,7 @@ async fn suspend_stops_everything_and_ends() {
 }
 
 #[tokio::test]
-async fn a_deleted_sync_does_with_its_objects_what_its_policy_says() {
+async fn the_deletion_policy_decides_about_the_objects_of_a_deleted_sync() {
     for (policy, prune, stays) in [
         ("Delete", false, false),
         ("Orphan", true, true),
@@ -171,7 +171,7 @@ async fn a_deleted_sync_does_with_its_objects_what_its_policy_says() {
 }
 
 #[tokio::test]
-async fn a_deleted_sync_goes_also_while_suspended_or_failing() {
+async fn a_sync_can_be_deleted_while_suspended_or_failing() {
     let case = two_maps("deletion", json!({})).await;
     let broken = case.map("b", "x").replace("\ndata:", "\ndota:");
     case.push(&[("b.yaml", Some(&broken))], "break b").await;
@@ -189,7 +189,7 @@ async fn a_deleted_sync_goes_also_while_suspended_or_failing() {
 }
 
 #[tokio::test]
-async fn without_prune_what_left_git_stays_and_is_counted() {
+async fn without_prune_removed_objects_stay_and_are_counted() {
     let case = two_maps("prune", json!({"prune": false})).await;
     let second = case.push(&[("b.yaml", None)], "remove b").await;
     case.synced("all", &second).await;
@@ -210,7 +210,7 @@ async fn without_prune_what_left_git_stays_and_is_counted() {
 }
 
 #[tokio::test]
-async fn what_moves_to_another_path_goes_over_and_what_leaves_is_pruned() {
+async fn moved_objects_change_owner_and_removed_objects_are_pruned() {
     let case = world().await.case("path").await;
     let commit = case.repo.commit(
         &[

@@ -1,4 +1,4 @@
-//! The integration tests, in one binary: they share one control plane.
+//! The integration tests. They are one binary, so that they share one control plane.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -394,7 +394,7 @@ async fn passwords_in_urls_are_refused(case: &Case<'_>) {
 }
 
 #[tokio::test]
-async fn no_secret_is_told_whatever_fails() {
+async fn no_secret_is_disclosed_whatever_fails() {
     let mut world = World::own(
         Options::default(),
         &["--log-format=json", "--log-level=trace"],

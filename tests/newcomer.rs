@@ -1,8 +1,8 @@
-//! What a person who has never seen the project does first: the commands between the marks of README.md and
-//! of the page about upgrade and uninstall are typed as they stand there, and show what is printed there.
+//! The first steps of a new user. The test runs the commands between the marks of README.md and of the
+//! page about upgrade and uninstall, and compares their output with the printed output.
 //!
-//! Three things are another's: the repository is on a server of the test's own, nothing pulls the image,
-//! and the pod, which runs in name only, is played by a process with its account and settings.
+//! Three things differ from a real cluster: the repository is on a test server, nothing pulls the image,
+//! and a local process with the pod's account and settings takes the place of the simulated pod.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -23,10 +23,10 @@ use towline_testing::operator::Operator;
 use towline_testing::repo::Repo;
 use towline_testing::scratch::Scratch;
 
-/// The pages, in the order in which a reader types them.
+/// The pages, in the order in which a reader uses them.
 const PAGES: [&str; 2] = ["README.md", "docs/guides/upgrade-uninstall.md"];
 
-/// What stands in README.md in place of a repository of the reader's own.
+/// The repository URL in README.md, which a reader replaces with their own.
 const THEIRS: &str = "https://git.example/team-a/shop.git";
 
 /// One fenced block.
@@ -35,7 +35,7 @@ struct Block<'a> {
     text: &'a str,
 }
 
-/// The fenced blocks between the marks of a walk.
+/// The fenced blocks between the marks of a page.
 fn walk(page: &str) -> Vec<Block<'_>> {
     let (_, rest) = page.split_once("<!-- walk:begin -->\n").unwrap();
     let (walk, _) = rest.split_once("<!-- walk:end -->").unwrap();
@@ -47,7 +47,7 @@ fn walk(page: &str) -> Vec<Block<'_>> {
     blocks.collect()
 }
 
-/// A shell as a person has it who stands in the folder of the project.
+/// A shell in the project's folder, with kubectl and Helm.
 struct Shell {
     env: BTreeMap<String, PathBuf>,
     _scratch: Scratch,
@@ -76,7 +76,7 @@ impl Shell {
         }
     }
 
-    /// What a block prints; panics if any of its commands fails.
+    /// The output of a block's commands. Panics if one of them fails.
     async fn types(&self, script: &str) -> String {
         let mut bash = Command::new("bash");
         bash.args(["-euo", "pipefail", "-c", script])
@@ -91,7 +91,7 @@ impl Shell {
     }
 }
 
-/// A repository like the one that the reader may have.
+/// A repository that a reader may have.
 fn shop(git: &GitServer) -> Repo {
     let repo = git.repo("shop");
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n";
@@ -111,7 +111,7 @@ fn shop(git: &GitServer) -> Repo {
     repo
 }
 
-/// A table with what differs from run to run replaced, and without its alignment.
+/// A table as words. Values that change from run to run are replaced.
 fn plain(table: &str) -> Vec<Vec<String>> {
     let plain = |word: &str| {
         let is_age = word.len() < 6
@@ -156,9 +156,9 @@ async fn the_pages_lead_to_a_synced_repository_and_back() {
                 typed.push(block.text);
             }
             "text" => assert_eq!(plain(&shown), plain(block.text), "{shown}"),
-            other => panic!("nobody knows what to do with a block of {other}"),
+            other => panic!("unknown language of a block: {other}"),
         }
-        // A pod of the release comes and, with an upgrade, comes anew.
+        // A release has a new pod after an install or upgrade.
         if block.text.starts_with("helm install") || block.text.starts_with("helm upgrade") {
             drop(operator.take());
             operator =
@@ -179,7 +179,7 @@ async fn the_pages_lead_to_a_synced_repository_and_back() {
         "helm uninstall",
     ] {
         let is_typed = typed.iter().any(|text| text.contains(command));
-        assert!(is_typed, "no page says {command}");
+        assert!(is_typed, "no page contains {command}");
     }
     let left = shell.types("kubectl get crd,configmap -A -o name").await;
     assert!(

@@ -22,7 +22,7 @@ async fn a_commit_replaces_the_one_that_is_being_applied() {
     let first = case
         .repo
         .commit(&[("all.yaml", Some(text("first")))], "first");
-    // Made before, so that it is there as soon as the first objects are.
+    // Committed now, so that it can be announced as soon as the first objects exist.
     let second = case.repo.commit_with(NewCommit {
         branch: "next",
         parent: Parent::Commit(&first),
@@ -74,7 +74,7 @@ async fn a_commit_replaces_the_one_that_is_waited_for() {
     case.ready_becomes("bad", "False", "ApplyFailed").await;
     case.ready_becomes("good", "True", "Converged").await;
 
-    // While one waits and one fails, the third goes on.
+    // One Sync waits and one fails, and the third is not affected.
     let good = case.map("good", "second");
     let second = case.push(&[("good/map.yaml", Some(&good))], "good").await;
     case.synced("good", &second).await;

@@ -1,4 +1,4 @@
-//! What one commit holds is applied in an order that works, and goes in reverse.
+//! The objects of one commit are applied in a working order, and deleted in the reverse order.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -9,7 +9,7 @@ use crate::world::life::deployment;
 use crate::world::{PATIENCE, config_map, world};
 use towline_testing::wait::eventually;
 
-/// A definition of the kind `Boat` in a group of the test's own.
+/// A CustomResourceDefinition `Boat` in the test's own group.
 fn definition(group: &str) -> String {
     format!(
         "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
@@ -33,7 +33,8 @@ async fn definitions_namespaces_and_what_needs_them_come_in_one_commit() {
     let (here, inner) = (case.namespace.as_str(), format!("{}-inner", case.namespace));
     let group = format!("{here}.example.com");
     let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {inner}}}\n");
-    // Names that sort against the order, and one file that begins with the object.
+    // Names whose alphabetical order is wrong, and a file that begins with the object instead of its
+    // definition.
     let both = format!("{}---\n{}", boat(&group, &inner, "a"), definition(&group));
     let first = case.repo.commit(
         &[
@@ -132,7 +133,7 @@ async fn one_bad_object_does_not_hold_up_the_others() {
         .commit(&files.map(|(path, text)| (path, Some(text))), "first");
     case.repository(json!({})).await;
     case.sync("all", json!({})).await;
-    // A slow machine reports in between, when the first has failed.
+    // A slow machine may report earlier, when only the first object has failed.
     let sync = case.until("all", "three failed", |sync| {
         let objects = sync
             .status
@@ -148,7 +149,7 @@ async fn one_bad_object_does_not_hold_up_the_others() {
     }
     case.has("a", "value", Some("git")).await;
     case.has("z", "value", Some("git")).await;
-    // What is good is watched all the same.
+    // The applied objects are watched, although others failed.
     case.patch::<ConfigMap>("z", json!({"data": {"value": "person"}}))
         .await;
     case.has("z", "value", Some("git")).await;

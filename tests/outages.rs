@@ -1,5 +1,5 @@
-//! Servers that are down, slow or break off: what is live stays, other repositories go on, and the end of
-//! the outage is found without anybody asking.
+//! Git servers that are down, slow or close connections. Applied objects stay, other repositories
+//! continue, and towline recovers without a request when the outage ends.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use towline_testing::control_plane::{Component, Options};
 use towline_testing::git::{Fault, GitServer};
 use towline_testing::repo::Repo;
 
-/// A case that follows a repository of a server of its own.
+/// Makes the case's Sync follow a repository of `server`.
 async fn follow(case: &Case<'_>, server: &GitServer, timeout: &str) -> (Repo, String) {
     let repo = server.repo(&case.namespace);
     let first = repo.commit(&[("a.yaml", Some(live(case, "one")))], "first");
@@ -21,13 +21,14 @@ async fn follow(case: &Case<'_>, server: &GitServer, timeout: &str) -> (Repo, St
         .await;
     case.sync("all", json!({})).await;
     case.synced("all", &first).await;
-    // Also where the first try took too long.
+    // The first fetch may have taken longer than the timeout, so this waits.
     repository_ready_becomes(case, "True", "Fetched").await;
     (repo, first)
 }
 
-/// A new commit while the server has a fault is not fetched, which is said; when that ends, it is.
-async fn outlasts(name: &str, fault: Fault, timeout: &str, says: &[&str]) {
+/// While the server has a fault, a new commit is not fetched and the condition says why. After the fault
+/// it is fetched.
+async fn recovers_after(name: &str, fault: Fault, timeout: &str, says: &[&str]) {
     let case = world().await.case(name).await;
     let server = GitServer::start();
     let (repo, first) = follow(&case, &server, timeout).await;
@@ -48,18 +49,18 @@ async fn outlasts(name: &str, fault: Fault, timeout: &str, says: &[&str]) {
 #[tokio::test]
 async fn a_server_that_fails_for_a_while() {
     let says = ["HTTP status 503"];
-    outlasts("outage-503", Fault::Status(503), "30s", &says).await;
+    recovers_after("outage-503", Fault::Status(503), "30s", &says).await;
 }
 
 #[tokio::test]
-async fn a_server_that_breaks_off_half_way() {
-    outlasts("outage-cut", Fault::Cut, "30s", &["cannot fetch"]).await;
+async fn a_server_that_closes_the_connection_early() {
+    recovers_after("outage-cut", Fault::Cut, "30s", &["cannot fetch"]).await;
 }
 
 #[tokio::test]
-async fn a_server_that_trickles() {
+async fn a_server_that_sends_too_slowly() {
     let says = ["took longer than 2s"];
-    outlasts("outage-drip", Fault::Drip, "2s", &says).await;
+    recovers_after("outage-drip", Fault::Drip, "2s", &says).await;
 }
 
 #[tokio::test]
@@ -83,18 +84,18 @@ async fn slow_servers_do_not_hold_up_others() {
     let second = repo.commit(&[("a.yaml", Some(live(&case, "two")))], "second");
     case.announce().await;
     case.synced("all", &second).await;
-    // Their downloads are still under way.
+    // The slow downloads are still running.
     for case in &waiting {
         repository_ready_becomes(case, "True", "Fetched").await;
         case.has("a", "value", Some("one")).await;
     }
 }
 
-/// After the API server was away, its watches are back within 3 seconds; the rest is for the work itself, on a
-/// machine that has just started an API server.
+/// The watches are back within 3 seconds after an outage of the API server. The rest is for the work
+/// itself, on a machine that has just started an API server.
 const BACK_AT_WORK: Duration = Duration::from_secs(6);
 
-/// kube's own back-off pauses for 13 to 30 seconds after an outage of this length.
+/// The retry of kube's client alone would pause for 13 to 30 seconds after such an outage.
 #[tokio::test]
 async fn an_api_server_that_was_away() {
     let mut world = World::own(Options::default(), &[]).await;
@@ -132,7 +133,7 @@ async fn an_api_server_that_was_away() {
     assert!(changed < BACK_AT_WORK, "the changed spec: {changed:?}");
     assert!(made < BACK_AT_WORK, "the new GitRepository: {made:?}");
     let log = world.operator.log();
-    let told = log.matches("the watch is interrupted").count();
-    // Own kinds, Secrets, definitions and ConfigMaps, each once.
-    assert!(told <= 5, "{told} times:\n{log}");
+    let interruptions = log.matches("the watch is interrupted").count();
+    // At most once for each watch: towline's two kinds, Secrets, definitions and ConfigMaps.
+    assert!(interruptions <= 5, "{interruptions} times:\n{log}");
 }

@@ -1,10 +1,11 @@
-//! The pages: README.md, CHANGELOG.md and `docs/`. Their size, their links, and how a reader finds them.
+//! The documentation: README.md, CHANGELOG.md and `docs/`. Checks sizes, links, and that every page can
+//! be found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// The most that the front page may have, in bytes.
+/// The size limit of the front page in bytes.
 const FRONT_PAGE: usize = 8 << 10;
 
 pub fn root() -> &'static Path {
@@ -16,7 +17,7 @@ pub fn text(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Every page by its path from the repository's root.
+/// Every page, by its path from the repository's root.
 pub fn all() -> BTreeMap<String, String> {
     let mut folders = vec![root().join("docs")];
     let mut paths = vec!["README.md".to_owned(), "CHANGELOG.md".to_owned()];
@@ -50,7 +51,7 @@ pub fn prose(text: &str) -> String {
     outside.collect()
 }
 
-/// What `text` says in backticks, outside of fenced blocks.
+/// The text in backticks, outside of fenced blocks.
 pub fn quoted(text: &str) -> BTreeSet<String> {
     let prose = prose(text);
     prose
@@ -70,7 +71,7 @@ pub fn headings(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The anchors of a page, as GitHub and GitLab make them of its headings.
+/// The anchors of a page, which GitHub and GitLab derive from its headings.
 pub fn anchors(text: &str) -> BTreeSet<String> {
     let anchors = headings(text).into_iter().map(|heading| {
         let kept = heading.chars().filter_map(|c| match c {
@@ -83,7 +84,7 @@ pub fn anchors(text: &str) -> BTreeSet<String> {
     anchors.collect()
 }
 
-/// Where a page's links lead, outside of fenced blocks and of code.
+/// The targets of a page's links, outside of fenced blocks and code.
 fn links(text: &str) -> Vec<String> {
     let prose = prose(text);
     let without_code: String = prose.split('`').step_by(2).collect();
@@ -94,7 +95,7 @@ fn links(text: &str) -> Vec<String> {
     links.collect()
 }
 
-/// The path that a relative link leads to, from the repository's root.
+/// The path of a relative link's target, from the repository's root.
 fn resolved(page: &str, link: &str) -> String {
     let mut path: PathBuf = Path::new(page).parent().unwrap().to_owned();
     for part in Path::new(link).components() {
@@ -107,7 +108,8 @@ fn resolved(page: &str, link: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// Panics unless `link` (a path with or without an anchor), seen from `page`, leads somewhere.
+/// Panics unless the target of `link` exists. `link` is a path on the page `page`, with or without an
+/// anchor.
 pub fn assert_leads_somewhere(pages: &BTreeMap<String, String>, page: &str, link: &str) {
     let (path, anchor) = match link.split_once('#') {
         Some((path, anchor)) => (path, Some(anchor)),
@@ -124,7 +126,7 @@ pub fn assert_leads_somewhere(pages: &BTreeMap<String, String>, page: &str, link
     if let Some(anchor) = anchor {
         let text = pages
             .get(&target)
-            .unwrap_or_else(|| panic!("{page}: {link} is an anchor of no page"));
+            .unwrap_or_else(|| panic!("{page}: {link} does not lead to a page"));
         assert!(
             anchors(text).contains(anchor),
             "{page}: {target} has no heading for #{anchor}"
@@ -155,7 +157,7 @@ fn every_link_leads_somewhere() {
     assert!(checked > 80, "{checked} links found");
 }
 
-/// No page is lost: the index names each of them, and the front page names the index.
+/// The index names every page, and the front page names the index.
 #[test]
 fn every_page_is_in_the_index() {
     let index = text("docs/README.md");
@@ -172,7 +174,7 @@ fn every_page_is_in_the_index() {
     assert!(from_the_front.iter().any(is_index));
 }
 
-/// Two headings of one name would share an anchor.
+/// Two headings with the same text would share an anchor.
 #[test]
 fn no_page_has_a_heading_twice() {
     for (page, text) in all() {
@@ -206,7 +208,7 @@ fn every_named_path_exists() {
     }
 }
 
-/// The map of the code names each room, and no other: each is a folder of `src/`.
+/// The code map names every room, and nothing else: each is a folder of `src/`.
 #[test]
 fn the_code_map_has_every_room() {
     let page = text("docs/architecture.md");

@@ -1,4 +1,4 @@
-//! The program as its pod sees it: probes, metrics, and SIGTERM.
+//! The program as its pod uses it: probes, metrics, and SIGTERM.
 
 use std::time::Duration;
 

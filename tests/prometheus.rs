@@ -1,4 +1,4 @@
-//! What a real Prometheus makes of towline: metrics, rules, and the dashboard's queries.
+//! Metrics, alerting rules and the dashboard's queries, in a real Prometheus.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,8 +27,8 @@ fn file(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// The shipped rules with one change: what they wait for minutes for is waited for for a second.
-fn impatient_rules() -> String {
+/// The shipped rules, with waits of a second in place of minutes.
+fn rules_with_short_waits() -> String {
     let mut hasty = String::new();
     for line in file(RULES).lines() {
         let indent = line.len() - line.trim_start().len();
@@ -41,7 +41,7 @@ fn impatient_rules() -> String {
     hasty
 }
 
-/// A Sync in `mode: Report` whose second commit is live.
+/// A Sync in `mode: Report` whose second commit is applied.
 async fn reporting(name: &str) -> Case<'static> {
     let files = async |namespace: &str| {
         let file = |name: &&str| (format!("{name}.yaml"), config_map(name, namespace, "git"));
@@ -62,14 +62,14 @@ async fn drift(case: &Case<'_>) {
 }
 
 #[test]
-fn the_rules_are_sound_and_fire_when_they_should() {
+fn the_rules_are_valid_and_fire_when_they_should() {
     let path = |path: &str| format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
     let rules = promtool(&["check", "rules", &path(RULES)], "");
     assert!(rules.contains("11 rules found"), "{rules}");
     promtool(&["test", "rules", &path("tests/rules_test.yaml")], "");
 }
 
-/// Every alert is described, has a runbook that leads somewhere, and is tested.
+/// Every alert has a description, a runbook link that works, and a test.
 #[test]
 fn every_alert_is_described_and_tested() {
     let (rules, page) = (file(RULES), file("docs/operate/alerts.md"));
@@ -95,7 +95,7 @@ fn every_alert_is_described_and_tested() {
     assert_eq!(runbooks.len(), alerts.len());
     let pages = pages::all();
     for runbook in runbooks {
-        // Of the reasons, each has a heading: `docs` holds that.
+        // A test in `docs` checks that every reason has a heading, so one is enough here.
         let runbook = runbook.replace("{{ $labels.reason | toLower }}", "applyfailed");
         pages::assert_leads_somewhere(&pages, "README.md", &runbook);
     }
@@ -105,7 +105,7 @@ fn every_alert_is_described_and_tested() {
 async fn the_alert_on_drift_fires_and_resolves() {
     let case = reporting("alert").await;
     let operator = case.world.operator.address();
-    let prometheus = Prometheus::start(operator, &impatient_rules()).await;
+    let prometheus = Prometheus::start(operator, &rules_with_short_waits()).await;
     let of_case = ("sync_namespace", case.namespace.as_str());
     assert!(prometheus.alerts(DRIFT, of_case).await.is_empty());
 
@@ -133,7 +133,7 @@ async fn the_alert_on_drift_fires_and_resolves() {
         alerts.is_empty().then_some(()).ok_or(alerts)
     })
     .await;
-    // What it scraped had neither lines that it could not read nor series twice.
+    // Every scraped line was valid, and no series occurred twice.
     assert_eq!(prometheus.complaints(), Vec::<String>::new());
     promtool(&["check", "metrics"], &scraped(&case.world.operator).await);
 }
@@ -152,14 +152,14 @@ async fn a_deleted_sync_has_no_series() {
     .await;
 }
 
-/// A sample's value; zero where there is none.
+/// A sample's value. Zero if there is none.
 pub fn sample(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series));
     line.map_or(0.0, |value| value.trim().parse().unwrap())
 }
 
 #[tokio::test]
-async fn fights_and_brakes_are_counted_and_a_first_revision_has_no_duration() {
+async fn correction_backoffs_and_brakes_are_counted_and_a_first_revision_has_no_duration() {
     let files =
         async |namespace: &str| vec![("apps/a.yaml".to_owned(), config_map("a", namespace, "git"))];
     let (case, _) = Case::started(world().await, "counted", files, json!({"path": "apps"})).await;
@@ -167,10 +167,13 @@ async fn fights_and_brakes_are_counted_and_a_first_revision_has_no_duration() {
     let of_case = format!("{{sync_namespace=\"{}\",sync=\"all\"", case.namespace);
     let took = format!("towline_sync_last_change_duration_seconds{of_case}}}");
     let first = scraped(operator).await;
-    assert!(!first.contains(&took), "a first revision may be of any age");
+    assert!(
+        !first.contains(&took),
+        "a first revision must not count as a duration"
+    );
 
     let contested = format!("towline_sync_objects{of_case},state=\"contested\"}}");
-    eventually("the object is contested", PATIENCE, async || {
+    eventually("the correction backoff is counted", PATIENCE, async || {
         case.patch::<ConfigMap>("a", json!({"data": {"value": "rival"}}))
             .await;
         let text = scraped(operator).await;
@@ -202,7 +205,8 @@ async fn fights_and_brakes_are_counted_and_a_first_revision_has_no_duration() {
         assert!(sample(&text, &count) > sample(&first, &count), "{stretch}");
     }
 
-    // A commit that changes nothing here is converged at, and goes nowhere.
+    // The Sync converges at a commit outside of its path without a change, and the duration does not
+    // count.
     let elsewhere = case
         .push(&[("readme.md", Some("hello"))], "elsewhere")
         .await;
@@ -226,16 +230,16 @@ async fn fights_and_brakes_are_counted_and_a_first_revision_has_no_duration() {
     .await;
 }
 
-/// What the rules ask Prometheus.
-fn conditions() -> Vec<String> {
+/// The queries of the rules.
+fn rule_queries() -> Vec<String> {
     let rules = towline::manifest::documents(file(RULES).as_bytes()).unwrap();
     let rules = rules[0].value["groups"][0]["rules"].as_array().unwrap();
     let conditions = rules.iter().map(|rule| rule["expr"].as_str().unwrap());
     conditions.map(str::to_owned).collect()
 }
 
-/// What the dashboard asks.
-fn questions() -> Vec<String> {
+/// The queries of the dashboard.
+fn dashboard_queries() -> Vec<String> {
     let mut queries = Vec::new();
     let dashboard: Value = serde_json::from_str(&file(DASHBOARD)).unwrap();
     let panels = dashboard["panels"].as_array().unwrap().iter();
@@ -254,21 +258,18 @@ fn questions() -> Vec<String> {
     queries
 }
 
-/// What Grafana puts in the place of its variables where all jobs and namespaces are chosen.
+/// A query with the values that Grafana sets for its variables when all jobs and namespaces are chosen.
 fn filled(query: &str) -> String {
     let filled = query
         .replace("$__rate_interval", "1m")
         .replace("$__range", "1h")
         .replace("$namespace", ".*")
         .replace("$job", ".*");
-    assert!(
-        !filled.contains('$'),
-        "a variable that nothing fills: {query}"
-    );
+    assert!(!filled.contains('$'), "a variable without a value: {query}");
     filled
 }
 
-/// The label matchers and labels in braces, each with its label and what it names.
+/// The label matchers and grouping labels in braces: each label with its values.
 fn matchers(text: &str) -> Vec<(&str, &str)> {
     let braces = text.split('{').skip(1);
     let insides = braces.filter_map(|rest| Some(rest.split_once('}')?.0));
@@ -280,7 +281,7 @@ fn matchers(text: &str) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// The names that a closed set has in the source: `Self::X => "x"`.
+/// The names of a closed set in the source: `Self::X => "x"`.
 fn arms(source: &str) -> BTreeSet<String> {
     let source = file(source);
     let arms = source.lines().filter_map(|line| {
@@ -294,17 +295,17 @@ fn names(variants: &[&str]) -> BTreeSet<String> {
     variants.iter().map(ToString::to_string).collect()
 }
 
-/// The values that a metric's samples have for a label.
-fn told(text: &str, metric: &str, label: &str) -> BTreeSet<String> {
+/// The values of a label in a metric's samples.
+fn label_values(text: &str, metric: &str, label: &str) -> BTreeSet<String> {
     let samples = text.lines().filter(|line| line.starts_with(metric));
     let values = samples.flat_map(matchers);
     let values = values.filter(|(name, _)| *name == label);
     values.map(|(_, value)| value.to_owned()).collect()
 }
 
-/// A value that no series has would make a rule or a panel that never says anything.
+/// Every label value in a query exists. With a wrong value, a rule or panel would never show anything.
 #[test]
-fn every_label_value_that_is_asked_for_can_be() {
+fn every_label_value_in_a_query_exists() {
     let metrics = Metrics::default();
     metrics.register(Series::new(Fleet::default(), Leadership::alone()));
     let text = metrics.encode();
@@ -312,17 +313,18 @@ fn every_label_value_that_is_asked_for_can_be() {
         "reason" => names(Reason::VARIANTS),
         "outcome" => arms("src/server/hooks.rs"),
         "provider" => arms("src/webhook/provider.rs"),
-        "state" => told(&text, "towline_objects", "state"),
-        "kind" => told(&text, "towline_queue_depth", "kind"),
+        "state" => label_values(&text, "towline_objects", "state"),
+        "kind" => label_values(&text, "towline_queue_depth", "kind"),
         other => panic!("{other} has no closed set"),
     };
     let tests = file("tests/rules_test.yaml");
     let series = tests.lines().filter(|line| line.contains("- series: "));
-    let queries = conditions().into_iter().chain(questions());
+    let queries = rule_queries().into_iter().chain(dashboard_queries());
     let mut asked = 0;
     for query in queries.chain(series.map(str::to_owned)) {
         for (label, value) in matchers(&query) {
-            // Those of Prometheus' own targets, of HTTP, and the names of a person's resources.
+            // Labels of Prometheus' own targets and of HTTP, and names of users' resources, have no
+            // closed set.
             let is_open = matches!(
                 label,
                 "job" | "instance" | "namespace" | "code" | "on" | "verb"
@@ -340,7 +342,7 @@ fn every_label_value_that_is_asked_for_can_be() {
     assert!(asked > 30, "{asked}");
 }
 
-/// The metrics that a query names: of Prometheus' language nothing else begins like them.
+/// The metrics that a query names. Nothing else in PromQL begins with these prefixes.
 fn metrics_of(query: &str) -> BTreeSet<&str> {
     let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words
@@ -348,13 +350,13 @@ fn metrics_of(query: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Panics unless every sample's labels are those of its row in the reference.
+/// Panics unless every sample has exactly the labels in its row of the reference.
 fn labels_are_in_the_reference(text: &str) {
     let page = file("docs/reference/metrics.md");
     let row = |name: &str| {
         let start = format!("| `{name}` | ");
         let row = page.lines().find_map(|line| line.strip_prefix(&start))?;
-        // The type, then the labels.
+        // The row has the type first, then the labels.
         let labels = row.split('|').nth(1)?.split(", ");
         let labels = labels.map(|label| label.trim_matches([' ', '`']));
         Some(labels.filter(|label| !label.is_empty()).collect())
@@ -377,18 +379,18 @@ fn labels_are_in_the_reference(text: &str) {
 }
 
 #[tokio::test]
-async fn every_query_asks_for_what_there_is() {
+async fn every_query_names_existing_metrics() {
     let case = reporting("queries").await;
     let operator = &case.world.operator;
     let prometheus = Prometheus::start(operator.address(), &file(RULES)).await;
-    // A commit goes live, an object drifts, and a repository cannot be fetched while it looks.
+    // Makes a commit, drift and a failed fetch, so that their metrics have values.
     let third = case
         .push(&[("b.yaml", Some(&case.map("b", "third")))], "third")
         .await;
     case.synced("all", &third).await;
     drift(&case).await;
     lose_a_repository(&case).await;
-    // A call that is refused is a call.
+    // A refused webhook counts as a webhook.
     let hook = operator.find_address("receiving webhooks");
     let call = format!("http://{}/hook", hook.unwrap());
     let refused = tokio::task::spawn_blocking(move || ureq::post(call).send_empty().is_err());
@@ -399,11 +401,11 @@ async fn every_query_asks_for_what_there_is() {
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split(['{', ' ']).next())
         .collect();
-    let (conditions, questions) = (conditions(), questions());
-    assert!(conditions.len() == 11 && questions.len() > 35);
-    for query in conditions.iter().chain(&questions) {
+    let (conditions, queries) = (rule_queries(), dashboard_queries());
+    assert!(conditions.len() == 11 && queries.len() > 35);
+    for query in conditions.iter().chain(&queries) {
         let named = metrics_of(query);
-        assert!(!named.is_empty(), "it asks for nothing: {query}");
+        assert!(!named.is_empty(), "the query names no metric: {query}");
         let missing: Vec<_> = named.difference(&samples).collect();
         assert!(missing.is_empty(), "{missing:?} of {query} is not scraped");
     }
@@ -412,7 +414,7 @@ async fn every_query_asks_for_what_there_is() {
         prometheus.query(condition).await.unwrap();
     }
     // Rates need two scrapes, and there may be no errors to count.
-    for query in &questions {
+    for query in &queries {
         let may_be_empty = query.contains("code!~");
         eventually(query, PATIENCE, async || {
             let result = prometheus.query(&filled(query)).await?;
@@ -434,21 +436,21 @@ async fn every_query_asks_for_what_there_is() {
         ("not_ready_since_timestamp_seconds{", lost),
         ("sync_change_seconds_total{", changed),
     ] {
-        let table = questions.iter().filter(|query| !query.starts_with("count"));
+        let table = queries.iter().filter(|query| !query.starts_with("count"));
         let query = table.clone().find(|query| query.contains(question));
         let query = filled(query.unwrap());
-        // Other cases have rows of their own, and had them first.
+        // Other cases have rows of their own.
         eventually(&format!("a row of {expected}"), PATIENCE, async || {
             let rows = prometheus.query(&query).await?;
-            let told = rows.iter().any(|row| row["metric"] == expected);
-            told.then_some(()).ok_or_else(|| format!("{rows:?}"))
+            let found = rows.iter().any(|row| row["metric"] == expected);
+            found.then_some(()).ok_or_else(|| format!("{rows:?}"))
         })
         .await;
     }
-    the_variables_choose(&prometheus, &questions, operator.address()).await;
+    the_variables_filter(&prometheus, &queries, operator.address()).await;
 }
 
-/// A GitRepository `lost` whose Secret is missing: its polls are polls.
+/// Makes the GitRepository `lost`, whose Secret is missing, and waits until its failed fetch is counted.
 pub async fn lose_a_repository(case: &Case<'_>) {
     let lost: GitRepository = serde_json::from_value(json!({
         "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository", "metadata": {"name": "lost"},
@@ -460,25 +462,25 @@ pub async fn lose_a_repository(case: &Case<'_>) {
     let before = sample(&scraped(operator).await, polls);
     let api = case.api::<GitRepository>();
     api.create(&PostParams::default(), &lost).await.unwrap();
-    eventually("it is told of", PATIENCE, async || {
+    eventually("the metrics report it", PATIENCE, async || {
         let text = scraped(operator).await;
         let of_case = format!(
             "{{repository_namespace=\"{}\",repository=\"lost\"}}",
             case.namespace
         );
         let since = "towline_repository_not_ready_since_timestamp_seconds";
-        let told = sample(&text, &format!("{since}{of_case}")) > 0.0;
-        (told && sample(&text, polls) > before).then_some(())
+        let found = sample(&text, &format!("{since}{of_case}")) > 0.0;
+        (found && sample(&text, polls) > before).then_some(())
     })
     .await;
 }
 
-/// Nothing is told of a job that is none, be it a zero, nor of what is no towline; of a namespace without
-/// Syncs nothing but zeros.
-async fn the_variables_choose(prometheus: &Prometheus, questions: &[String], operator: SocketAddr) {
-    for query in questions {
+/// The dashboard's variables filter: an unknown job gives no rows, not even zeros, other programs' series
+/// are left out, and a namespace without Syncs gives only zeros.
+async fn the_variables_filter(prometheus: &Prometheus, queries: &[String], operator: SocketAddr) {
+    for query in queries {
         if query.starts_with("towline_build_info") {
-            continue; // the jobs to choose from
+            continue; // this query lists the jobs
         }
         assert!(query.contains("$job"), "{query}");
         let nobody = prometheus

@@ -1,5 +1,6 @@
-//! The tables of the reference pages, made of what the program declares: fields of the definitions, flags
-//! of the command line, metrics of the registry. `generated` holds the pages to them.
+//! Generates the tables of the reference pages from the program's declarations: fields of the
+//! definitions, flags of the command line, metrics of the registry. The tests in `generated` compare the
+//! pages with them.
 
 use std::fmt::Write as _;
 
@@ -9,13 +10,13 @@ use towline::fleet::{Fleet, Series};
 use towline::leader::Leadership;
 use towline::metrics::Metrics;
 
-/// Text for a cell of a table: on one line, and without a bar that would end the cell.
+/// Text for a table cell: on one line, and with vertical bars escaped.
 fn cell(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").replace('|', "\\|")
 }
 
-/// A sentence, with its full stop.
+/// The text with a full stop at its end.
 fn sentence(text: &str) -> String {
     let text = cell(text);
     match text.ends_with(['.', '?', '!']) || text.is_empty() {
@@ -33,7 +34,7 @@ fn codes(values: &[Value]) -> String {
     values.collect::<Vec<_>>().join(", ")
 }
 
-/// A value as it is written in YAML.
+/// A value in YAML.
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) if text.is_empty() => "\"\"".to_owned(),
@@ -42,17 +43,17 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// How every duration is written.
+/// The pattern of every duration.
 const DURATION: &str = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$";
 
-/// The fields of a kind, as two sections. What `shared` has word for word is described on its own page.
+/// The fields of a kind in two sections. Fields that equal those of `shared` are described on its page.
 pub fn fields(crd: &Value, shared: Option<&Shared<'_>>) -> String {
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let mut text = String::new();
     for part in ["spec", "status"] {
         let part_schema = &schema["properties"][part];
         let _ = writeln!(text, "## {part}\n");
-        // Nobody writes a status, so its fields have no defaults to know.
+        // Users do not write a status, so its fields need no defaults.
         let has_defaults = part == "spec";
         let heading = match has_defaults {
             true => "| Field | Type | Default | Meaning |\n|---|---|---|---|",
@@ -93,13 +94,13 @@ pub fn fields(crd: &Value, shared: Option<&Shared<'_>>) -> String {
 
 /// Fields that another page describes.
 pub struct Shared<'a> {
-    /// The schema that they are the properties of.
+    /// The schema that has these fields as properties.
     pub schema: &'a Value,
     /// A sentence with a link to that page.
     pub link: &'static str,
 }
 
-/// The words of the rules that a schema states beside its types.
+/// The messages of the rules that a schema has in addition to its types.
 fn rules(schema: &Value) -> Vec<String> {
     let rules = schema["x-kubernetes-validations"].as_array();
     let rules = rules.into_iter().flatten();
@@ -167,7 +168,8 @@ impl Fields<'_> {
         }
     }
 
-    /// The link to the page that describes all fields of an object, if each is there word for word.
+    /// The link to the page that describes an object's fields, if the page has each field with the same
+    /// text.
     fn elsewhere(&self, object: &Value) -> Option<&'static str> {
         let shared = self.shared?;
         let fields = object["properties"].as_object()?;
@@ -183,7 +185,7 @@ fn kind(field: &Value) -> String {
             let of = match field["items"]["type"].as_str() {
                 Some("object") => "objects",
                 Some("string") => "strings",
-                other => panic!("nobody named a list of {other:?}"),
+                other => panic!("no name is known for a list of {other:?}"),
             };
             format!("list of {of}")
         }
@@ -197,7 +199,7 @@ fn kind(field: &Value) -> String {
 fn default(field: &Value, is_required: bool) -> String {
     match &field["default"] {
         Value::Null if is_required => "required".to_owned(),
-        // What is absent is false.
+        // An absent boolean is false.
         Value::Null if field["type"] == "boolean" => code("false"),
         Value::Array(list) if list.is_empty() => String::new(),
         Value::Null => String::new(),
@@ -205,7 +207,7 @@ fn default(field: &Value, is_required: bool) -> String {
     }
 }
 
-/// The description, then what is allowed.
+/// The description, followed by the allowed values.
 fn meaning(field: &Value) -> String {
     let mut sentences = vec![sentence(field["description"].as_str().unwrap_or_default())];
     if let Some(values) = field["enum"].as_array() {
@@ -290,7 +292,7 @@ fn flag_row(flag: &clap::Arg) -> String {
     )
 }
 
-/// The labels of a metric. `prometheus` compares them with what a real Prometheus scrapes.
+/// The labels of a metric. A test in `prometheus` compares them with those that Prometheus scrapes.
 fn labels(metric: &str) -> &'static [&'static str] {
     const SYNC: &[&str] = &["sync_namespace", "sync"];
     const REPOSITORY: &[&str] = &["repository_namespace", "repository"];
@@ -317,11 +319,11 @@ fn labels(metric: &str) -> &'static [&'static str] {
     }
 }
 
-/// Every metric, by its name in the Prometheus format.
+/// All metrics, by their names in the Prometheus format.
 pub fn metrics() -> String {
     let metrics = Metrics::default();
     metrics.register(Series::new(Fleet::default(), Leadership::alone()));
-    // A family without any series is not exposed.
+    // A metric without a series is not in the output.
     metrics.webhook("github", "woken");
     metrics.driven("Sync", 1);
     let exposed = metrics.encode();

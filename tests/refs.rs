@@ -1,4 +1,4 @@
-//! References that move: the cluster follows, back as well as forward.
+//! References that move: the cluster follows them, forwards and backwards.
 
 use serde_json::{Value, json};
 use towline::api::GitRepository;
@@ -8,7 +8,7 @@ use crate::world::verdict::{assert_says, repository_ready_becomes};
 use crate::world::{Case, world};
 use towline_testing::repo::{Change, NewCommit, Parent};
 
-/// A commit on a branch whose ConfigMap `a` has this value.
+/// Commits a ConfigMap `a` with this value to a branch.
 fn commit(case: &Case<'_>, branch: &str, parent: Parent<'_>, value: &str) -> String {
     let file = live(case, value);
     case.repo.commit_with(NewCommit {
@@ -20,15 +20,15 @@ fn commit(case: &Case<'_>, branch: &str, parent: Parent<'_>, value: &str) -> Str
     })
 }
 
-/// Fetches, and waits until a commit and its value are live.
-async fn leads_to(case: &Case<'_>, commit: &str, value: &str) {
+/// Requests a fetch, and waits until the commit and its value are applied.
+async fn becomes_live(case: &Case<'_>, commit: &str, value: &str) {
     case.announce().await;
     case.synced("all", commit).await;
     case.has("a", "value", Some(value)).await;
 }
 
-/// Asks for another reference, and for nothing of the one before.
-async fn ask(case: &Case<'_>, reference: Value) {
+/// Replaces `spec.ref`, so that it names only `reference`.
+async fn set_reference(case: &Case<'_>, reference: Value) {
     let mut full =
         json!({"branch": null, "tag": null, "semver": null, "name": null, "commit": null});
     full.as_object_mut()
@@ -45,14 +45,14 @@ async fn a_branch_that_is_rewound_or_replaced_is_followed() {
     let second = commit(&case, "main", Parent::Tip, "two");
     case.repository(json!({})).await;
     case.sync("all", json!({})).await;
-    leads_to(&case, &second, "two").await;
+    becomes_live(&case, &second, "two").await;
 
     case.repo.force_push("main", &first);
-    leads_to(&case, &first, "one").await;
+    becomes_live(&case, &first, "one").await;
     let amended = commit(&case, "main", Parent::Commit(&first), "amended");
-    leads_to(&case, &amended, "amended").await;
+    becomes_live(&case, &amended, "amended").await;
     let unrelated = commit(&case, "main", Parent::None, "unrelated");
-    leads_to(&case, &unrelated, "unrelated").await;
+    becomes_live(&case, &unrelated, "unrelated").await;
 
     case.repo.delete_branch("main");
     case.announce().await;
@@ -64,7 +64,7 @@ async fn a_branch_that_is_rewound_or_replaced_is_followed() {
     );
     case.has("a", "value", Some("unrelated")).await;
     case.repo.force_push("main", &second);
-    leads_to(&case, &second, "two").await;
+    becomes_live(&case, &second, "two").await;
 }
 
 #[tokio::test]
@@ -76,18 +76,18 @@ async fn the_highest_tag_of_a_range_is_followed_wherever_it_goes() {
     case.repo.tag("v0.9.0", &other);
     case.repository(json!({"ref": {"semver": "^1"}})).await;
     case.sync("all", json!({})).await;
-    leads_to(&case, &one, "one").await;
+    becomes_live(&case, &one, "one").await;
 
     case.repo.annotated_tag("v1.1.0", &two, "a release");
-    leads_to(&case, &two, "two").await;
+    becomes_live(&case, &two, "two").await;
     case.repo.annotated_tag("v1.1.0", &three, "moved");
-    leads_to(&case, &three, "three").await;
-    // Neither a pre-release nor another major version is in the range.
+    becomes_live(&case, &three, "three").await;
+    // A pre-release and another major version are not in the range.
     case.repo.tag("v1.2.0-rc.1", &other);
     case.repo.tag("v2.0.0", &other);
-    leads_to(&case, &three, "three").await;
+    becomes_live(&case, &three, "three").await;
     case.repo.delete_tag("v1.1.0");
-    leads_to(&case, &one, "one").await;
+    becomes_live(&case, &one, "one").await;
 
     case.repo.delete_tag("v1.0.0");
     case.announce().await;
@@ -98,7 +98,7 @@ async fn the_highest_tag_of_a_range_is_followed_wherever_it_goes() {
 }
 
 #[tokio::test]
-async fn the_most_exact_of_several_references_counts() {
+async fn the_most_exact_reference_has_precedence() {
     let case = world().await.case("precedence").await;
     let [by_commit, by_name, by_range, by_tag, by_branch] =
         ["commit", "name", "range", "tag", "branch"]
@@ -118,13 +118,13 @@ async fn the_most_exact_of_several_references_counts() {
         ("tag", &by_tag, "tag"),
         ("branch", &by_branch, "branch"),
     ] {
-        ask(&case, reference.clone()).await;
-        leads_to(&case, commit, value).await;
+        set_reference(&case, reference.clone()).await;
+        becomes_live(&case, commit, value).await;
         reference.as_object_mut().unwrap().remove(key);
     }
-    // A tag that is named is followed too when it moves.
-    ask(&case, json!({"tag": "stable"})).await;
-    leads_to(&case, &by_tag, "tag").await;
+    // A tag is followed too when it moves.
+    set_reference(&case, json!({"tag": "stable"})).await;
+    becomes_live(&case, &by_tag, "tag").await;
     case.repo.tag("stable", &by_name);
-    leads_to(&case, &by_name, "name").await;
+    becomes_live(&case, &by_name, "name").await;
 }

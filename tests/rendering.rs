@@ -1,4 +1,4 @@
-//! Kustomizations, charts, variables and encrypted files on their way to the cluster.
+//! Kustomizations, charts, variables and encrypted files, from Git to the cluster.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ fn map(name: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{value: base}}\n")
 }
 
-/// A chart with one template, and values that say what is in it.
+/// A chart with one template, whose objects show the values.
 const CHART: [(&str, &str); 3] = [
     (
         "chart/Chart.yaml",
@@ -60,7 +60,7 @@ async fn an_overlay_on_a_base_above_its_path_goes_live_and_changes_with_either()
     let changed_at = sync.status.unwrap().last_changed_revision.unwrap();
     assert!(changed_at.ends_with(&second));
 
-    // A commit that the render did not look at changes nothing.
+    // A commit of files that the render did not read changes nothing.
     let third = case
         .push(&[("apps/unused.yaml", Some("other"))], "unused")
         .await;
@@ -68,7 +68,7 @@ async fn an_overlay_on_a_base_above_its_path_goes_live_and_changes_with_either()
     let changed_at = sync.status.unwrap().last_changed_revision.unwrap();
     assert!(changed_at.ends_with(&second), "{changed_at}");
 
-    // What cannot be rendered leaves live what is live, and names the file.
+    // After a failed render, applied objects stay, and the condition names the file.
     case.push(
         &[("base/kustomization.yaml", Some("resources: [gone.yaml]\n"))],
         "broken",
@@ -104,7 +104,7 @@ async fn plain_manifests_and_a_kustomization_below_them_are_one_sync() {
     case.has("k-inner", "value", Some("base")).await;
     assert_eq!(case.data("inner").await, None);
 
-    // With `spec.kustomize` all of it is one kustomization.
+    // With `spec.kustomize`, the whole path is one kustomization.
     let spec = json!({"spec": {"kustomize": {"namePrefix": "x-", "patches": [{
         "patch": "- op: replace\n  path: /data/value\n  value: patched",
         "target": {"kind": "ConfigMap", "name": "plain"}
@@ -151,7 +151,7 @@ async fn a_chart_takes_values_from_files_config_maps_and_the_spec() {
 }
 
 #[tokio::test]
-async fn a_chart_that_towline_cannot_honour_is_refused_by_name() {
+async fn a_chart_with_unsupported_features_is_refused_by_name() {
     let case = world().await.case("hooks").await;
     let hook = "apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: migrate\n  annotations: {helm.sh/hook: pre-upgrade}\n";
     let random = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: r}\ndata: {value: {{ randAlphaNum 8 }}}\n";
@@ -192,7 +192,7 @@ async fn a_chart_that_towline_cannot_honour_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn variables_are_replaced_and_a_changed_config_map_is_a_new_content() {
+async fn variables_are_replaced_and_a_changed_config_map_is_applied() {
     let case = world().await.case("variables").await;
     let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"${app:=shop}\"}\ndata: {value: \"${cluster}\", \
                 secret: \"${token}\", literal: \"$${HOME}\"}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: script, \
@@ -229,7 +229,7 @@ async fn variables_are_replaced_and_a_changed_config_map_is_a_new_content() {
 }
 
 #[tokio::test]
-async fn encrypted_files_are_opened_by_the_key_of_the_sync() {
+async fn encrypted_files_are_decrypted_with_the_key_of_the_sync() {
     let case = world().await.case("sops").await;
     let golden =
         |name: &str| fs::read_to_string(in_repository("tests/golden/sops").join(name)).unwrap();
@@ -269,7 +269,7 @@ async fn encrypted_files_are_opened_by_the_key_of_the_sync() {
     let generated = serde_json::to_value(generated).unwrap();
     assert_eq!(value(generated, "PASSWORD").unwrap(), "aHVudGVyMj14");
 
-    // Changed without the key: what is live stays.
+    // A file that was changed without the key is refused, and applied objects stay.
     let tampered = secret.replace("name: db", "name: other");
     case.push(&[("apps/secret.yaml", Some(&tampered))], "tampered")
         .await;

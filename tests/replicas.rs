@@ -1,5 +1,5 @@
-//! Two replicas: at no time do both write, whatever happens to the one that leads. The API server's
-//! audit log shows it, by the server's own clock.
+//! Two replicas never write at the same time, whatever happens to the leader. The audit log of the API
+//! server shows this by the server's clock.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use towline::api::Sync;
 use towline::leader::WEBHOOK_ADDRESS;
 
-use crate::bad_spec::{loosen, object, untyped, untyped_stands};
+use crate::bad_spec::{object, remove_schema, untyped, untyped_ready_becomes};
 use crate::newer::many;
 use crate::webhook::{call_at, pushed, secret};
 use crate::world::{Case, PATIENCE, World, config_map};
@@ -24,13 +24,14 @@ use towline_testing::process::Lifetime;
 use towline_testing::proxy::Proxy;
 use towline_testing::wait::eventually;
 
-/// Short, and still long enough for a leader on a machine that compiles at the same time.
+/// Short, but long enough for a leader on a machine that also compiles.
 const LEASE: Duration = Duration::from_secs(6);
 
-/// How soon after its end another replica holds a leader's lease: the lease, and two looks of a standby (a
-/// fifteenth of it each), since it sees both the last renewal and the lease's end up to a look late. The
-/// two seconds and a bit that are left are for requests on a busy machine: a replica itself gives up one
-/// that takes two seconds, and a leader where that happens twice.
+/// The longest time from a leader's end until another replica holds the lease. It is the length of the
+/// lease and two polls of a standby (each a fifteenth of the lease): the standby sees the last renewal up
+/// to a poll late, and the end of the lease up to a poll late. The remaining two seconds are for requests
+/// on a busy machine. A replica cancels its request after two seconds, and a leader gives up after two
+/// cancelled requests.
 const TAKEOVER: Duration = Duration::from_secs(9);
 
 const ARGS: [&str; 2] = ["--leader-elect", "--lease-duration=6s"];
@@ -39,10 +40,10 @@ const USERS: [User; 2] = [User::Towline, User::Replica];
 
 const COUNT: usize = 300;
 
-/// More objects than are under way at once: while so many are missing, writes have not begun.
+/// More objects than are written at once. While more than these are missing, some writes have not begun.
 const PENDING: usize = 50;
 
-/// Two operators on one cluster, each as a user of its own. The world's own leads first.
+/// Two operators on one cluster, each with its own user. The world's operator leads first.
 struct Pair {
     world: World,
     second: Operator,
@@ -68,7 +69,7 @@ impl Pair {
         Self { world, second }
     }
 
-    /// Who held the lease when, from the start on. Panics if anybody else wrote meanwhile.
+    /// The terms of all leaders so far. Panics if a replica wrote outside of its term.
     async fn terms(&self) -> Vec<Term> {
         let entries = self.world.cp.audit_since(Mark::default()).await;
         let terms = terms(&entries);
@@ -77,11 +78,11 @@ impl Pair {
     }
 }
 
-/// A time in which one replica led.
+/// A period in which one replica led.
 #[derive(Debug)]
 struct Term {
     user: String,
-    /// When its first request for the lease that succeeded came in, and when it was answered.
+    /// The times of its first successful request for the lease: received, and answered.
     asked: Timestamp,
     got: Timestamp,
 }
@@ -106,17 +107,17 @@ fn terms(entries: &[Entry]) -> Vec<Term> {
     terms
 }
 
-/// Whether a write was carried out.
+/// Whether the server carried out a write.
 fn done(entry: &Entry) -> bool {
     entry.completed.is_some() && (200..300).contains(&entry.code)
 }
 
-/// Whether a write was not carried out. Of one that the server gave up, nobody knows.
+/// Whether the server refused a write. If the server cancelled it, the result is unknown.
 fn refused(entry: &Entry) -> bool {
     (400..500).contains(&entry.code)
 }
 
-/// Every write but those of the lease itself.
+/// All writes except those of the lease itself.
 fn writes(entries: &[Entry]) -> impl Iterator<Item = &Entry> {
     let others = |entry: &&Entry| ours(entry) && entry.is_write() && entry.resource != "leases";
     entries.iter().filter(others)
@@ -126,12 +127,12 @@ fn ours(entry: &Entry) -> bool {
     USERS.iter().any(|user| user.name() == entry.user)
 }
 
-/// Panics unless every write came in while its sender held the lease, and was done before the next
-/// replica as much as asked for it.
+/// Panics unless the server received every write while its sender held the lease, and finished it before
+/// the next replica requested the lease.
 fn one_at_a_time(entries: &[Entry], terms: &[Term]) {
     for write in writes(entries) {
         let index = terms.iter().rposition(|term| term.asked <= write.received);
-        let index = index.unwrap_or_else(|| panic!("written before anybody led: {write:#?}"));
+        let index = index.unwrap_or_else(|| panic!("a write before the first term: {write:#?}"));
         let term = &terms[index];
         assert_eq!(write.user, term.user, "in {terms:#?}: {write:#?}");
         assert!(write.received >= term.got, "in {terms:#?}: {write:#?}");
@@ -142,13 +143,13 @@ fn one_at_a_time(entries: &[Entry], terms: &[Term]) {
     }
 }
 
-/// Waits until an operator says that it leads.
+/// Waits until an operator logs that it leads.
 async fn becomes_leader(operator: &Operator) {
-    shows(operator, "towline_leader 1").await;
+    wait_for_metric(operator, "towline_leader 1").await;
 }
 
-/// Waits until a metric of an operator is as asked.
-async fn shows(operator: &Operator, line: &str) {
+/// Waits until an operator's metrics contain a line.
+async fn wait_for_metric(operator: &Operator, line: &str) {
     eventually(line, PATIENCE, async || {
         let page = operator.page("/metrics").await;
         let page = page.map_err(|error| error.to_string())?;
@@ -158,7 +159,7 @@ async fn shows(operator: &Operator, line: &str) {
     .await;
 }
 
-/// Waits until an operator's readiness probe passes.
+/// Waits until an operator's readiness probe succeeds.
 async fn is_ready(operator: &Operator) {
     eventually("ready", PATIENCE, async || {
         let page = operator.page("/readyz").await;
@@ -169,15 +170,18 @@ async fn is_ready(operator: &Operator) {
     .await;
 }
 
-/// Waits until an operator has ended by itself because it leads no longer.
+/// Waits until an operator has ended by itself because it lost the lease.
 async fn gives_up(operator: &mut Operator) {
-    let status = eventually("the end of what led", PATIENCE, async || operator.exited()).await;
+    let status = eventually("the end of the former leader", PATIENCE, async || {
+        operator.exited()
+    })
+    .await;
     assert!(!status.success(), "{status}");
     let log = operator.log_tail();
     assert!(log.contains("no longer leads"), "{log}");
 }
 
-/// A Sync of many objects, of which the first are applied.
+/// A Sync of many objects. Waits until the first objects are applied.
 async fn busy<'a>(world: &'a World, name: &str) -> Case<'a> {
     let case = world.case(name).await;
     let text = many(COUNT, &case.namespace, "first");
@@ -195,7 +199,8 @@ async fn begun(case: &Case<'_>, value: &str) {
     .await;
 }
 
-/// Panics unless a leader that can do nothing more has left work to do, begun and not begun.
+/// Panics unless the stopped leader has written some objects but not all, and has more to write than was
+/// under way.
 async fn is_half_done(case: &Case<'_>, value: &str) {
     let count = case.maps_with(Some(value)).await;
     println!("{count} of {COUNT} objects were written");
@@ -210,7 +215,7 @@ async fn all_are(case: &Case<'_>, value: &str) {
     .await;
 }
 
-/// Panics unless a term began in time after the end of the one before, and goes on with its work.
+/// Panics unless a term began within [`TAKEOVER`] after `since` and continued the work.
 fn took_over(what: &str, since: Timestamp, entries: &[Entry], term: &Term) {
     let later = writes(entries).filter(|write| write.received >= term.got && done(write));
     let on_objects = later.filter(|write| write.resource == "configmaps");
@@ -223,7 +228,7 @@ fn took_over(what: &str, since: Timestamp, entries: &[Entry], term: &Term) {
 }
 
 #[tokio::test]
-async fn only_the_leader_writes_and_a_webhook_at_the_standby_counts() {
+async fn only_the_leader_writes_and_the_standby_relays_webhooks() {
     let mut pair = Pair::start().await;
     let case = pair.world.case("pair").await;
     let file = |value| config_map("a", &case.namespace, value);
@@ -233,8 +238,8 @@ async fn only_the_leader_writes_and_a_webhook_at_the_standby_counts() {
         .await;
     case.sync("all", json!({})).await;
     case.synced("all", &first).await;
-    shows(&pair.second, "towline_leader 0").await;
-    shows(&pair.second, r#"towline_fetches_total{reason="Fetched"} 1"#).await;
+    wait_for_metric(&pair.second, "towline_leader 0").await;
+    wait_for_metric(&pair.second, r#"towline_fetches_total{reason="Fetched"} 1"#).await;
     let client = case.client.clone();
     let leases: Api<Lease> = Api::namespaced(client, "default");
     let lease = leases.get("towline").await.unwrap();
@@ -253,20 +258,20 @@ async fn only_the_leader_writes_and_a_webhook_at_the_standby_counts() {
     );
     case.synced("all", &second).await;
     let relayed = r#"towline_webhooks_total{provider="github",outcome="relayed"} 2"#;
-    shows(&pair.second, relayed).await;
+    wait_for_metric(&pair.second, relayed).await;
     let terms = pair.terms().await;
     assert_eq!(terms.len(), 1, "{terms:#?}");
 
-    // The standby fetches each revision after the leader, and polls nothing.
+    // The standby fetches each revision after the leader, and does not poll.
     let downloads = || {
         let served = pair.world.git.requests();
         let of_case = |one: &&Served| one.repo == case.namespace && one.path == "git-upload-pack";
         served.iter().filter(of_case).count()
     };
-    shows(&pair.second, r#"towline_fetches_total{reason="Fetched"} 2"#).await;
+    wait_for_metric(&pair.second, r#"towline_fetches_total{reason="Fetched"} 2"#).await;
     let downloaded = downloads();
 
-    // A rolling update: the lease is released, and not waited for.
+    // A rolling update: the leader releases the lease, so the next leader does not wait for its end.
     let body = pushed(&case, "main");
     let parts = case.into_parts();
     assert!(pair.world.operator.terminate(PATIENCE).success());
@@ -278,8 +283,8 @@ async fn only_the_leader_writes_and_a_webhook_at_the_standby_counts() {
     assert!(waited < LEASE, "{waited:?}");
     println!("SIGTERM: lease taken {waited:?} after the end");
     let case = pair.world.resume(parts).await;
-    // Its first poll has nothing to download.
-    shows(&pair.second, r#"towline_fetches_total{reason="Fetched"} 3"#).await;
+    // The new leader's first poll downloads nothing.
+    wait_for_metric(&pair.second, r#"towline_fetches_total{reason="Fetched"} 3"#).await;
     let served = pair.world.git.take_requests();
     let downloads = served.iter().filter(|one| one.path == "git-upload-pack");
     assert_eq!(downloads.count(), downloaded);
@@ -295,7 +300,7 @@ async fn only_the_leader_writes_and_a_webhook_at_the_standby_counts() {
 }
 
 #[tokio::test]
-async fn a_leader_that_is_told_to_go_hands_over_in_the_middle_of_its_work() {
+async fn a_terminated_leader_hands_over_in_the_middle_of_its_work() {
     let mut pair = Pair::start().await;
     let case = busy(&pair.world, "rolled").await;
     let parts = case.into_parts();
@@ -317,17 +322,17 @@ async fn a_leader_that_is_told_to_go_hands_over_in_the_middle_of_its_work() {
 async fn a_standby_finishes_what_a_killed_leader_began() {
     let mut pair = Pair::start().await;
     let case = busy(&pair.world, "killed").await;
-    // It is held for the look only.
+    // Frozen only while the test counts the objects.
     pair.world.operator.freeze();
     is_half_done(&case, "first").await;
     let parts = case.into_parts();
     let killed = Timestamp::now();
     pair.world.operator.kill();
     let case = pair.world.resume(parts).await;
-    loosen::<Sync>(&case).await;
+    remove_schema::<Sync>(&case).await;
     let syncs = untyped::<Sync>(&case);
-    // Nobody leads who could say what is wrong with it.
-    eventually("the loose definition", PATIENCE, async || {
+    // Without a leader, nothing reports the invalid spec.
+    eventually("the definition without a schema", PATIENCE, async || {
         let garbage = object("Sync", "bad", &json!({"path": 7}));
         syncs.create(&PostParams::default(), &garbage).await
     })
@@ -335,14 +340,14 @@ async fn a_standby_finishes_what_a_killed_leader_began() {
     becomes_leader(&pair.second).await;
     all_are(&case, "first").await;
     case.ready_becomes("all", "True", "Converged").await;
-    let message = untyped_stands(&syncs, "bad", "InvalidSpec").await;
+    let message = untyped_ready_becomes(&syncs, "bad", "InvalidSpec").await;
     assert!(message.contains("the spec cannot be read"), "{message}");
 
     let terms = pair.terms().await;
     assert_eq!(terms.len(), 2, "{terms:#?}");
     let entries = pair.world.cp.audit_since(Mark::default()).await;
     took_over("SIGKILL", killed, &entries, &terms[1]);
-    // It was warm: what it had to know of the objects, it knew.
+    // The standby had already read the objects, so it lists them only once.
     let lists = entries.iter().filter(|entry| {
         let reads = matches!(entry.verb.as_str(), "list" | "watch");
         entry.user == terms[1].user && entry.resource == "configmaps" && reads
@@ -353,7 +358,7 @@ async fn a_standby_finishes_what_a_killed_leader_began() {
         assert!(list.received < terms[1].asked, "{list:#?}");
     }
 
-    // The killed one comes back and stands by.
+    // The killed operator starts again and becomes the standby.
     let parts = case.into_parts();
     pair.world.operator.restart().await;
     is_ready(&pair.world.operator).await;
@@ -361,19 +366,19 @@ async fn a_standby_finishes_what_a_killed_leader_began() {
     let text = many(COUNT, &case.namespace, "second");
     case.push(&[("all.yaml", Some(&text))], "second").await;
     all_are(&case, "second").await;
-    shows(&pair.world.operator, "towline_leader 0").await;
+    wait_for_metric(&pair.world.operator, "towline_leader 0").await;
     let terms = pair.terms().await;
     assert_eq!(terms.len(), 2, "{terms:#?}");
 }
 
 #[tokio::test]
-async fn a_leader_frozen_past_its_lease_writes_nothing_when_it_goes_on() {
+async fn a_leader_frozen_past_its_lease_writes_nothing_when_it_continues() {
     let mut pair = Pair::start().await;
     let case = busy(&pair.world, "frozen").await;
     let mut parts = case.into_parts();
     let values = ["first", "second", "third", "fourth"];
     for (round, value) in values[1..].iter().enumerate() {
-        // In the middle of a sync, with requests under way.
+        // In the middle of an apply, with requests under way.
         let frozen = Timestamp::now();
         let mark = pair.world.cp.audit().mark();
         [&pair.world.operator, &pair.second][round % 2].freeze();
@@ -414,9 +419,9 @@ async fn a_leader_frozen_past_its_lease_writes_nothing_when_it_goes_on() {
 }
 
 #[tokio::test]
-async fn a_leader_that_is_cut_off_stops_by_its_own_clock() {
+async fn a_leader_without_a_network_stops_by_its_own_clock() {
     let mut pair = Pair::start().await;
-    // The second one leads, through a network that can be cut.
+    // The second operator leads, through a network that can be cut.
     let target = pair
         .world
         .cp
@@ -455,7 +460,7 @@ async fn a_leader_that_is_cut_off_stops_by_its_own_clock() {
     let entries = pair.world.cp.audit_since(Mark::default()).await;
     took_over("cut off", cut, &entries, &terms[2]);
 
-    // It comes back to a network that works, with work to do, and stands by.
+    // The network works again. The former leader restarts, finds work to do, and stays a standby.
     proxy.heal();
     let parts = case.into_parts();
     pair.second.restart().await;
@@ -464,7 +469,7 @@ async fn a_leader_that_is_cut_off_stops_by_its_own_clock() {
     let text = many(COUNT, &case.namespace, "second");
     case.push(&[("all.yaml", Some(&text))], "second").await;
     all_are(&case, "second").await;
-    shows(&pair.second, "towline_leader 0").await;
+    wait_for_metric(&pair.second, "towline_leader 0").await;
     let terms = pair.terms().await;
     assert_eq!(terms.len(), 3, "{terms:#?}");
 }

@@ -1,4 +1,4 @@
-//! `mode: Report`: drift is counted and told, and left alone; commits are applied.
+//! `mode: Report`: drift is counted and reported but not corrected, and commits are applied.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn drift_is_reported_and_not_touched() {
         .collect();
     assert!(written.is_empty(), "{written:#?}");
 
-    // A person puts one back; the other stays.
+    // A person restores one object. The other still differs.
     case.patch::<ConfigMap>("a", json!({"data": {"value": "git"}}))
         .await;
     case.until("all", "one is left", |sync| drifted(sync) == 1)
@@ -87,7 +87,7 @@ async fn a_commit_writes_what_it_changes_and_correct_heals_the_rest() {
         .await;
     case.has("b", "value", Some("person")).await;
 
-    // A full verification is no correction either.
+    // A full verification does not correct drift either.
     case.reconcile("all").await;
     case.has("b", "value", Some("person")).await;
     case.ready_becomes("all", "False", "DriftFound").await;

@@ -1,4 +1,4 @@
-//! What only looks like ours is left alone.
+//! Objects that carry towline's labels but are not towline's are not changed.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -12,7 +12,8 @@ use crate::world::{Case, PATIENCE, config_map, world};
 
 const PART_OF: &str = "applyset.kubernetes.io/part-of";
 
-/// Creates a copy of a ConfigMap as `kubectl get -o yaml`, a new name and `kubectl create` do.
+/// Creates a copy of a ConfigMap, as a person would with `kubectl get -o yaml`, a new name and `kubectl
+/// create`.
 async fn copy(case: &Case<'_>, from: &str, name: &str) {
     let mut copy = case.live::<ConfigMap>(from).await;
     let metadata = copy["metadata"].as_object_mut().unwrap();
@@ -50,7 +51,7 @@ async fn a_copy_is_never_touched() {
 }
 
 #[tokio::test]
-async fn inherited_labels_make_nothing_ours() {
+async fn inherited_labels_do_not_make_an_object_ours() {
     let files = async |namespace: &str| {
         let service = format!(
             "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: {namespace}}}\n\
@@ -93,7 +94,7 @@ async fn inherited_labels_make_nothing_ours() {
 }
 
 #[tokio::test]
-async fn an_object_has_one_owner_and_goes_over_when_that_lets_go() {
+async fn an_object_has_one_owner_until_the_owner_releases_it() {
     let files = async |namespace: &str| {
         let map = config_map("shared", namespace, "first");
         let other = config_map("shared", namespace, "second");

@@ -1,4 +1,4 @@
-//! What the specs can ask for: inline Syncs, references, and the forms in which manifests come.
+//! Options of the specs: inline Syncs, references, and the forms of manifests.
 
 use serde_json::json;
 use towline::api::{GitRepository, Sync};
@@ -18,7 +18,7 @@ async fn child_gone(case: &Case<'_>) {
 }
 
 #[tokio::test]
-async fn one_object_is_enough() {
+async fn an_inline_sync_is_created_and_deleted_with_its_repository() {
     let case = world().await.case("inline").await;
     let file = |name: &str| Some(config_map(name, &case.namespace, "one"));
     let first = case.repo.commit(
@@ -35,13 +35,13 @@ async fn one_object_is_enough() {
     assert_eq!(Some(&owners[0].uid), repository.metadata.uid.as_ref());
     assert_eq!(owners[0].controller, Some(true));
 
-    // It follows the spec.
+    // The child follows the spec.
     let other = json!({"spec": {"sync": {"path": "b"}}});
     case.patch::<GitRepository>("repo", other).await;
     case.has("b", "value", Some("one")).await;
     case.has("a", "value", None).await;
 
-    // Deleted by hand, it comes back.
+    // When a person deletes the child, it is created again.
     let uid = child.metadata.uid;
     case.delete::<Sync>("repo").await;
     let again = case
@@ -51,20 +51,20 @@ async fn one_object_is_enough() {
     case.synced("repo", &first).await;
     case.has("b", "value", Some("one")).await;
 
-    // And again, however often.
+    // A second deletion is undone too.
     case.delete::<Sync>("repo").await;
     let uid = again.metadata.uid;
     case.until("repo", "a third child", |sync| sync.metadata.uid != uid)
         .await;
     case.synced("repo", &first).await;
 
-    // No longer asked for, it goes, and takes its objects with it.
+    // When the spec no longer asks for the child, the child and its objects are deleted.
     let none = json!({"spec": {"sync": null}});
     case.patch::<GitRepository>("repo", none).await;
     child_gone(&case).await;
     case.has("b", "value", None).await;
 
-    // As it does with its repository.
+    // The child and its objects are deleted with the repository, too.
     let back = json!({"spec": {"sync": {"path": "a", "prune": true}}});
     case.patch::<GitRepository>("repo", back).await;
     case.has("a", "value", Some("one")).await;
@@ -89,7 +89,7 @@ async fn a_foreign_sync_of_the_same_name_is_left_alone() {
     case.synced("repo", &first).await;
     repository_ready_becomes(&case, "True", "Fetched").await;
 
-    // What the API server has against the child is said on the repository.
+    // If the API server refuses the child, the repository's condition gives the error.
     let itself = json!({"spec": {"sync": {"dependsOn": [{"name": "repo"}]}}});
     case.patch::<GitRepository>("repo", itself).await;
     let message = repository_ready_becomes(&case, "False", "InvalidSpec").await;
@@ -159,7 +159,7 @@ async fn manifests_in_every_form() {
     let objects = sync.status.unwrap().objects.unwrap();
     assert_eq!(objects.desired as usize, names.len());
 
-    // One of a list leaves it.
+    // An object is removed from a list.
     let shorter = json!({"apiVersion": "v1", "kind": "List", "items": [json("list-b")]});
     let shorter = shorter.to_string();
     let commit = case.push(&[("list.yaml", Some(&shorter))], "shorter").await;
@@ -198,7 +198,7 @@ async fn a_tag_or_a_commit_is_followed() {
     case.synced("all", &two).await;
     case.has("x", "value", Some("two")).await;
 
-    // A commit wins over a tag, and a tag over a branch.
+    // A commit has precedence over a tag, and a tag over a branch.
     case.patch::<GitRepository>("repo", only(json!({"commit": three, "branch": "main"})))
         .await;
     case.synced("all", &three).await;

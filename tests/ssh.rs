@@ -1,5 +1,4 @@
-//! Git over SSH: keys of every kind against OpenSSH's own server, and host keys that are not the right
-//! ones.
+//! Git over SSH: keys of every kind with OpenSSH's own server, and wrong host keys.
 
 use serde_json::{Value, json};
 
@@ -8,7 +7,7 @@ use crate::world::verdict::{assert_not_disclosed, assert_says, repository_ready_
 use crate::world::{Case, world};
 use towline_testing::sshd::Sshd;
 
-/// Stands in every value that is a secret.
+/// Part of every secret value.
 const MARKER: &str = "sesame-marker";
 
 const REFUSED: &str = "AuthenticationFailed";
@@ -113,7 +112,7 @@ async fn a_host_that_is_not_known_or_has_another_key_is_refused() {
         reports_and_recovers(&case, &first, &right, &wrong).await;
     }
 
-    // Somebody else answers, or the server was set up anew: a commit of his is not taken.
+    // Another server answers, or the server was set up again. Its commit is not accepted.
     sshd.change_host_keys();
     let file = live(&case, "two");
     let second = case.push(&[("a.yaml", Some(&file))], "second").await;

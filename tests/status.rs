@@ -1,4 +1,4 @@
-//! What status, columns, events and marks tell is true.
+//! Status, columns, events and labels are correct.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -105,14 +105,14 @@ async fn status_says_which_revision_is_live_since_when() {
     ];
     assert_eq!(types, expected);
 
-    // It is written on its own, and may come after the Sync's.
+    // The repository's status is written separately, and may come after the Sync's.
     eventually("the repository's revision", PATIENCE, async || {
         let repository: GitRepository = case.api().get("repo").await.unwrap();
         let seen = repository.status.unwrap().revision;
         (seen == revision(&third)).then_some(()).ok_or(seen)
     })
     .await;
-    // One event for each revision that changed something, and one for each that was seen.
+    // One event for each revision that changed something, and one for each revision that was fetched.
     for (reason, count) in [("Converged", 2), ("ChangeCommitted", 3)] {
         eventually(reason, PATIENCE, async || {
             let notes = case.events(reason).await;
@@ -127,7 +127,7 @@ async fn status_says_which_revision_is_live_since_when() {
 }
 
 #[tokio::test]
-async fn what_took_long_is_told_to_have_converged_once() {
+async fn a_slow_convergence_is_reported_once() {
     let world = World::own(Options::default(), &["--diff-after=1s"]).await;
     let case = world.case("once").await;
     let map = |value| case.map("map", value);
@@ -193,7 +193,7 @@ async fn kubectl_waits_and_shows_what_a_person_asks_for() {
 }
 
 #[tokio::test]
-async fn parent_and_members_carry_the_marks_of_an_apply_set() {
+async fn parent_and_members_carry_the_labels_of_an_apply_set() {
     let (case, _) = case("applyset").await;
     let namespace = &case.namespace;
     let parent = format!("all.{namespace}.Sync.towline.dev");

@@ -49,14 +49,14 @@ async fn a_submodule_is_applied_once_the_repository_asks_for_it() {
     case.delete::<ConfigMap>("x").await;
     case.has("x", "value", Some("one")).await;
 
-    // A new commit of the submodule is news when the repository points at it.
+    // A new commit of the submodule is applied when the repository refers to it.
     let second = publish("two");
     let commit = name(&relative, &second);
     case.announce().await;
     case.synced("all", &commit).await;
     case.has("x", "value", Some("two")).await;
 
-    // Credentials go to no other server, and what is live stays.
+    // No credentials are sent to another server, and applied objects stay.
     name("https://elsewhere.example/lib.git", &first);
     case.announce().await;
     let message = repository_ready_becomes(&case, "False", "InvalidSpec").await;
@@ -67,7 +67,7 @@ async fn a_submodule_is_applied_once_the_repository_asks_for_it() {
     case.has("x", "value", Some("two")).await;
     case.synced("all", &commit).await;
 
-    // No longer asked for, it is an error again rather than gone.
+    // Without the option it is an error again. The objects are not pruned.
     let commit = name(&relative, &second);
     case.announce().await;
     case.synced("all", &commit).await;

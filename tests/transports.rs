@@ -1,5 +1,5 @@
-//! Git over HTTPS: each kind of credential right and wrong, against Git's own server behind a private
-//! authority.
+//! Git over HTTPS: each kind of credential, valid and invalid, with Git's own server and a private
+//! certificate authority.
 
 use serde_json::{Value, json};
 
@@ -12,13 +12,13 @@ use towline_testing::git::GitServer;
 use towline_testing::repo::Repo;
 use towline_testing::tls::Authority;
 
-/// Stands in every value that is a secret.
+/// Part of every secret value.
 const MARKER: &str = "sesame-marker";
 
 const REFUSED: &str = "AuthenticationFailed";
 const INVALID: &str = "CredentialsInvalid";
 
-/// A repository of `server` with the file of a live ConfigMap, and its commit.
+/// A repository of `server` with the manifest of a ConfigMap, and its commit.
 fn filled(case: &Case<'_>, server: &GitServer) -> (Repo, String) {
     let repo = server.repo(&case.namespace);
     let commit = repo.commit(&[("a.yaml", Some(live(case, "one")))], "first");
@@ -79,7 +79,7 @@ async fn a_password_or_a_token_opens_the_repository_and_a_wrong_one_does_not() {
         reports_and_recovers(&case, &commit, &basic, &wrong).await;
     }
 
-    // The server changes to tokens: the new Secret is used at once.
+    // The server changes to tokens. The new Secret is used at once.
     server.allow_token(&token);
     case.announce().await;
     let message = repository_ready_becomes(&case, "False", REFUSED).await;

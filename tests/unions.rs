@@ -1,4 +1,4 @@
-//! Case 3 of the engine: what the server filled in does not stand against what Git says now.
+//! Fields that exclude each other: a default that the API server set does not block the value in Git.
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use serde_json::json;
@@ -15,7 +15,7 @@ fn stateful(namespace: &str, more: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_default_goes_where_git_asks_for_what_excludes_it() {
+async fn a_default_is_removed_when_git_sets_a_field_that_excludes_it() {
     let volume = "      volumes: [{name: other}, {name: v}]\n";
     let files = async |namespace: &str| {
         vec![
@@ -82,7 +82,7 @@ async fn a_default_goes_where_git_asks_for_what_excludes_it() {
 }
 
 #[tokio::test]
-async fn a_person_who_goes_back_to_the_default_is_corrected() {
+async fn a_persons_return_to_the_default_is_undone() {
     let files = async |namespace: &str| {
         let web = deployment("web", namespace, "").replace(
             "spec:\n  replicas",
@@ -94,7 +94,7 @@ async fn a_person_who_goes_back_to_the_default_is_corrected() {
     let rolling = json!({"spec": {"strategy": {"type": "RollingUpdate"}}});
     case.patch::<Deployment>("web", rolling).await;
     let strategy = json!({"type": "Recreate"});
-    // The default was filled in by the person's write, and nobody owns it.
+    // The person's write made the server set the default, and nobody owns that field.
     case.wait_for_field::<Deployment>("web", "/spec/strategy", strategy)
         .await;
     case.ready_becomes("all", "True", "Converged").await;

@@ -1,4 +1,5 @@
-//! Signatures: only what is signed by who may goes live, and what is live stays until such a revision comes.
+//! Signatures: a revision is applied only if an allowed signer signed it. Until then, the applied objects
+//! stay.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::PostParams;
@@ -11,7 +12,7 @@ use towline_testing::control_plane::Options;
 use towline_testing::signing::Person;
 use towline_testing::wait::eventually;
 
-/// Makes the Secret `signers`.
+/// Writes the Secret `signers`.
 async fn signers(case: &Case<'_>, data: &Value) {
     let secret = json!({"metadata": {"name": "signers"}, "stringData": data});
     let secret: Secret = serde_json::from_value(secret).unwrap();
@@ -21,7 +22,7 @@ async fn signers(case: &Case<'_>, data: &Value) {
         .unwrap();
 }
 
-/// Waits until the repository is refused for a revision; the message.
+/// Waits until the repository refuses a revision. Returns the message.
 async fn refused(case: &Case<'_>, revision: &str) -> String {
     let what = format!("{revision} is refused");
     eventually(&what, PATIENCE, async || {
@@ -34,7 +35,7 @@ async fn refused(case: &Case<'_>, revision: &str) -> String {
     .await
 }
 
-/// Waits until the repository is at a revision; the message of `Ready`.
+/// Waits until the repository has fetched a revision. Returns the message of `Ready`.
 async fn fetched(case: &Case<'_>, revision: &str) -> String {
     let what = format!("{revision} is fetched");
     eventually(&what, PATIENCE, async || {
@@ -102,14 +103,14 @@ async fn only_signed_commits_go_live_and_the_last_of_them_stays() {
     );
     assert_eq!(refused(&case, &third).await, stranger);
     case.wait_for_event("VerificationFailed", &[&third]).await;
-    // What is live goes on to be kept.
+    // Drift of the applied objects is still corrected.
     case.patch::<ConfigMap>("a", json!({"data": {"value": "person"}}))
         .await;
     case.has("a", "value", Some("one")).await;
     let sync = case.api::<Sync>().get("repo").await.unwrap();
     assert!(applied(&sync).ends_with(&first), "{sync:?}");
 
-    // Nobody has to ask: the Secret is watched.
+    // The Secret is watched, so no request is needed.
     case.patch::<Secret>(
         "signers",
         json!({"stringData": {"allowed_signers": bob.public}}),
@@ -119,7 +120,7 @@ async fn only_signed_commits_go_live_and_the_last_of_them_stays() {
     case.has("a", "value", Some("three")).await;
     fetched(&case, &third).await;
 
-    // One who may no longer: what is live stays, and the condition says so.
+    // A signer is removed. Applied objects stay, and the condition says so.
     case.patch::<Secret>(
         "signers",
         json!({"stringData": {"allowed_signers": ann.public}}),
@@ -139,7 +140,7 @@ async fn only_signed_commits_go_live_and_the_last_of_them_stays() {
 }
 
 #[tokio::test]
-async fn a_restart_brings_nothing_live_that_is_not_signed() {
+async fn a_restart_applies_no_unsigned_revision() {
     let mut world = World::own(Options::default(), &[]).await;
     let ann = Person::with_ssh("ann@example.com");
     let case = world.case("restart").await;
@@ -149,7 +150,8 @@ async fn a_restart_brings_nothing_live_that_is_not_signed() {
     case.repository(json!({"verify": {"secretRef": {"name": "signers"}}, "sync": {}}))
         .await;
     case.synced("repo", &first).await;
-    // Its status may come after that of the Sync, and says what is live to who is started next.
+    // The repository's status may come after the Sync's. The restarted operator reads the applied
+    // revision from it.
     repository_ready_becomes(&case, "True", "Fetched").await;
 
     let two = map("two");
@@ -165,7 +167,7 @@ async fn a_restart_brings_nothing_live_that_is_not_signed() {
     let revision = repository.status.unwrap().revision.unwrap();
     assert_eq!(revision, format!("main@sha1:{first}"));
 
-    // Nor does one for which nobody can say who may sign.
+    // The same if the Secret with the signers is missing.
     let parts = case.into_parts();
     world.operator.kill();
     let case = world.resume(parts).await;
@@ -183,7 +185,7 @@ async fn a_restart_brings_nothing_live_that_is_not_signed() {
 }
 
 #[tokio::test]
-async fn signed_tags_go_live_under_their_own_name() {
+async fn signed_tags_are_applied_only_under_their_own_name() {
     let case = world().await.case("verify-tags").await;
     let ann = Person::with_openpgp("Ann <ann@example.com>");
     signers(&case, &json!({"ann.asc": ann.public})).await;
@@ -211,7 +213,7 @@ async fn signed_tags_go_live_under_their_own_name() {
             "the tag of v1.1.0@sha1:{second} is a lightweight tag, which cannot be signed; {live}"
         )
     );
-    // The signed tag of an older version, passed off as a newer one.
+    // The signed tag of an older version, renamed to a newer version.
     case.repo.delete_tag("v1.1.0");
     case.repo.update_ref("refs/tags/v1.2.0", "refs/tags/v1.0.0");
     case.announce().await;
@@ -219,12 +221,12 @@ async fn signed_tags_go_live_under_their_own_name() {
         refused(&case, "v1.2.0").await,
         format!("the tag of v1.2.0@sha1:{first} was signed as tag v1.0.0; {live}")
     );
-    // The commit is there already; the tag alone is new.
+    // The commit was fetched before. Only the tag is new.
     ann.tag(&case.repo, "v1.2.0", &first);
     case.announce().await;
     fetched(&case, &format!("v1.2.0@sha1:{first}")).await;
 
-    // A signed tag of a commit that is not.
+    // A signed tag of an unsigned commit.
     let third = case
         .repo
         .commit(&[("a.yaml", Some(map("three")))], "unsigned");

@@ -1,4 +1,4 @@
-//! Webhooks from end to end: a signed call has a push fetched, and nothing else does.
+//! Webhooks from end to end: only a signed call causes a fetch.
 
 use std::time::Duration;
 
@@ -27,41 +27,41 @@ pub async fn secret(case: &Case<'_>, key: &str, value: &str) {
     api.create(&PostParams::default(), &object).await.unwrap();
 }
 
-/// GitHub's push to a branch of the case's repository.
+/// GitHub's body of a push to a branch of the case's repository.
 pub fn pushed(case: &Case<'_>, branch: &str) -> String {
     hook::pushed(case.repo.url(), branch)
 }
 
-/// Calls the endpoint as GitHub does; the answer's status.
+/// Calls the endpoint as GitHub does. Returns the status of the answer.
 async fn call(case: &Case<'_>, secret: &str, body: &str) -> u16 {
     call_at(&case.world.operator, secret, body).await
 }
 
-/// The same, at any operator.
+/// The same for any operator.
 pub async fn call_at(operator: &Operator, secret: &str, body: &str) -> u16 {
     let answer = hook::send(hook::endpoint(operator), hook::signed(secret, body)).await;
     answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-/// How often the case's repository was asked for anything.
-fn asked(case: &Case<'_>) -> usize {
+/// The number of requests for the case's repository.
+fn request_count(case: &Case<'_>) -> usize {
     let all = case.world.git.requests();
     all.iter().filter(|one| one.repo == case.namespace).count()
 }
 
-/// The same once nothing is asked for any more: where the Secret is seen after its repository, that is
-/// polled once more.
-async fn settled(case: &Case<'_>) -> usize {
+/// The same, after the requests have ended. The repository is polled once more if its Secret is seen
+/// after it.
+async fn requests_after_idle(case: &Case<'_>) -> usize {
     eventually("no more polls", PATIENCE, async || {
-        let before = asked(case);
+        let before = request_count(case);
         sleep(Duration::from_millis(500)).await;
-        (asked(case) == before).then_some(before)
+        (request_count(case) == before).then_some(before)
     })
     .await
 }
 
 #[tokio::test]
-async fn a_signed_push_is_live_and_nothing_else_is_fetched() {
+async fn a_signed_push_is_applied_and_other_calls_cause_no_fetch() {
     let case = world().await.case("webhook").await;
     let file = |value| config_map("a", &case.namespace, value);
     let first = case.repo.commit(&[("a.yaml", Some(file("one")))], "first");
@@ -72,7 +72,7 @@ async fn a_signed_push_is_live_and_nothing_else_is_fetched() {
     case.synced("all", &first).await;
     repository_ready_becomes(&case, "True", "Fetched").await;
 
-    let before = settled(&case).await;
+    let before = requests_after_idle(&case).await;
     let second = case.repo.commit(&[("a.yaml", Some(file("two")))], "second");
     let main = pushed(&case, "main");
     assert_eq!(call(&case, "guessed", &main).await, 401);
@@ -83,7 +83,7 @@ async fn a_signed_push_is_live_and_nothing_else_is_fetched() {
     never(
         "fetched all the same",
         Duration::from_millis(500),
-        async || (asked(&case) != before).then_some(asked(&case)),
+        async || (request_count(&case) != before).then_some(request_count(&case)),
     )
     .await;
 
@@ -91,20 +91,20 @@ async fn a_signed_push_is_live_and_nothing_else_is_fetched() {
     case.synced("all", &second).await;
     case.has("a", "value", Some("two")).await;
 
-    // What is suspended is left alone, whoever calls.
+    // A suspended repository is not fetched, even after a valid call.
     case.patch::<GitRepository>("repo", json!({"spec": {"suspend": true}}))
         .await;
     repository_ready_becomes(&case, "Unknown", "Suspended").await;
-    let before = asked(&case);
+    let before = request_count(&case);
     assert_eq!(call(&case, SECRET, &main).await, 202);
     never(
         "fetched all the same",
         Duration::from_millis(300),
-        async || (asked(&case) != before).then_some(asked(&case)),
+        async || (request_count(&case) != before).then_some(request_count(&case)),
     )
     .await;
 
-    // Without the webhook the secret opens nothing.
+    // Without the webhook in the spec, the secret has no effect.
     let none = json!({"spec": {"suspend": false, "webhook": null}});
     case.patch::<GitRepository>("repo", none).await;
     repository_ready_becomes(&case, "True", "Fetched").await;
@@ -113,7 +113,7 @@ async fn a_signed_push_is_live_and_nothing_else_is_fetched() {
 }
 
 #[tokio::test]
-async fn a_webhook_without_its_secret_is_told_and_polling_goes_on() {
+async fn a_missing_webhook_secret_is_reported_and_polling_continues() {
     let case = world().await.case("webhook-secret").await;
     let file = config_map("a", &case.namespace, "one");
     let first = case.repo.commit(&[("a.yaml", Some(&*file))], "first");

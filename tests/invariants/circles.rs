@@ -85,7 +85,7 @@ fn reached(from: usize, edges: &[BTreeSet<usize>]) -> BTreeSet<usize> {
 }
 
 #[test]
-fn a_circle_is_found_through_what_is_published_again() {
+fn a_circle_is_found_through_re_exports() {
     let sources = [
         Source::parse("a/mod.rs", "mod b; pub use b::Thing;"),
         Source::parse("a/b.rs", "use crate::c; pub struct Thing;"),

@@ -177,7 +177,7 @@ fn a_dependency_that_is_not_vendored_is_named() {
 }
 
 #[test]
-fn random_values_follow_the_seed() {
+fn random_values_depend_only_on_the_seed() {
     let template = "a: {{ randAlphaNum 20 }}\nb: {{ randInt 0 1000000000 }}\nc: {{ uuidv4 }}\nd: {{ now | unixEpoch }}\n";
     let files = one(template);
     let files: Vec<_> = files

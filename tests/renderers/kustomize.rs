@@ -148,7 +148,7 @@ fn a_folder_without_a_kustomization_is_given_one() {
 }
 
 #[test]
-fn the_key_is_of_what_was_looked_at() {
+fn the_key_covers_the_files_that_were_looked_up() {
     let folder = with(OVERLAY);
     let tree = tree(folder.path());
     let first = render(&RENDERERS.kustomize, tree.clone(), &at("apps/prod")).unwrap();
@@ -176,7 +176,7 @@ fn the_key_is_of_what_was_looked_at() {
 }
 
 #[test]
-fn what_is_outside_stays_outside() {
+fn paths_outside_of_the_repository_and_urls_are_refused() {
     for (resource, wanted) in [
         ("../../../outside.yaml", "outside"),
         ("/etc/passwd", "outside"),

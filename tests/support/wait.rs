@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn never_fails_where_a_look_does_not_come_back() {
+    async fn never_fails_if_a_look_does_not_return() {
         let hangs = async || pending::<Option<()>>().await;
         assert!(panics(never_with("it", SHORT, SHORT, hangs)).await);
     }
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_awaited_is_seen_in_the_first_look() {
+    async fn eventually_returns_the_value_of_the_first_look() {
         assert_eq!(within(Duration::ZERO, async || Some(1)).await, Ok(1));
     }
 
