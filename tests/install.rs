@@ -209,7 +209,7 @@ async fn a_release_for_the_whole_cluster_works_from_install_to_uninstall() {
 async fn the_rules_are_enough(world: &mut World) {
     let rules = "--set-json=rbac={\"applyAnything\":false,\"rules\":[\
                  {\"apiGroups\":[\"\"],\"resources\":[\"configmaps\"]}]}";
-    // Then back to the update strategy, which lacks a field of the other one.
+    // Then back to an update strategy that does not allow the fields of the other one.
     let alone = "--set=leaderElection.enabled=false";
     world.operator.terminate(PATIENCE);
     helm(&world.cp, "upgrade", chart(), &[rules, alone]).await;
@@ -329,7 +329,7 @@ async fn a_release_for_one_namespace_has_no_right_outside_of_it() {
     let fixed = case.push(&[("web.yaml", None)], "no service").await;
     case.synced("repo", &fixed).await;
 
-    // Outside of the namespace, towline requested only what every client may read, the release's own
+    // Outside of the namespace, towline requested only discovery (which every client may read), the release's own
     // Lease and, once, the definitions of custom kinds.
     let account = account();
     let seen = world.cp.audit_since(mark).await;
