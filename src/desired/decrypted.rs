@@ -1,11 +1,15 @@
-//! A tree whose encrypted files are readable.
+//! A tree whose encrypted files are readable, and what it knows of them that is secret.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde_json::Value;
+
 use super::Inputs;
 use crate::content::{BlobId, Listing, Name, Place, ReadError, ReadFault, Tree, TreeId};
 use crate::decrypt;
+use crate::manifest;
+use crate::text::Secrets;
 
 /// Another tree, with the files that SOPS encrypted in the clear. They are decrypted when they are read,
 /// and kept nowhere.
@@ -15,15 +19,23 @@ pub(super) struct Decrypted {
     inputs: Arc<Inputs>,
     /// The names of files, which say what form they have.
     names: Mutex<HashMap<BlobId, String>>,
+    /// Those of the inputs, and what was decrypted.
+    secrets: Secrets,
 }
 
 impl Decrypted {
     pub(super) fn new(tree: Arc<dyn Tree>, inputs: Arc<Inputs>) -> Self {
         Self {
             tree,
+            secrets: inputs.secrets.fork(),
             inputs,
             names: Mutex::default(),
         }
+    }
+
+    /// Values that no text for people may show. What is decrypted later is among them.
+    pub(super) fn secrets(&self) -> Secrets {
+        self.secrets.clone()
     }
 
     fn names(&self) -> MutexGuard<'_, HashMap<BlobId, String>> {
@@ -48,7 +60,7 @@ impl Tree for Decrypted {
         let name = self.names().get(&blob).cloned();
         // Manifests are read by their id alone; they are YAML or JSON, which is one for SOPS.
         let name = name.as_deref().unwrap_or("manifest.yaml");
-        open(name, self.tree.read(blob)?, &self.inputs)
+        open(name, self.tree.read(blob)?, &self.inputs, &self.secrets)
     }
 
     fn place(&self, path: &str) -> Result<Place, ReadError> {
@@ -65,13 +77,54 @@ impl Tree for Decrypted {
 }
 
 /// A file in the clear.
-fn open(name: &str, content: Vec<u8>, inputs: &Inputs) -> Result<Vec<u8>, ReadError> {
+fn open(
+    name: &str,
+    content: Vec<u8>,
+    inputs: &Inputs,
+    secrets: &Secrets,
+) -> Result<Vec<u8>, ReadError> {
     if !decrypt::is_encrypted(&content) {
         return Ok(content);
     }
     match decrypt::decrypt(name, &content, inputs.keys.as_ref()) {
-        Ok(Some(opened)) => Ok(opened),
+        Ok(Some(opened)) => {
+            note(&opened, &content, secrets);
+            Ok(opened)
+        }
         Ok(None) => Ok(content),
         Err(error) => Err(ReadError::new(ReadFault::Encrypted, error)),
+    }
+}
+
+/// Takes note of what only the decrypted file says: what the encrypted one shows as well is no secret.
+fn note(opened: &[u8], encrypted: &[u8], secrets: &Secrets) {
+    let encrypted = String::from_utf8_lossy(encrypted);
+    match manifest::documents(opened) {
+        Ok(documents) => {
+            for document in documents {
+                note_value(&document.value, &encrypted, secrets);
+            }
+        }
+        Err(_) => secrets.add_lines(&String::from_utf8_lossy(opened)),
+    }
+}
+
+fn note_value(value: &Value, encrypted: &str, secrets: &Secrets) {
+    match value {
+        Value::Object(fields) => {
+            let values = fields.values();
+            values.for_each(|value| note_value(value, encrypted, secrets));
+        }
+        Value::Array(items) => {
+            let items = items.iter();
+            items.for_each(|item| note_value(item, encrypted, secrets));
+        }
+        Value::String(text) if encrypted.contains(text.as_str()) => (),
+        // The lines of a file that is no document are one text to YAML.
+        Value::String(text) => {
+            secrets.add(text);
+            secrets.add_lines(text);
+        }
+        other => secrets.add_all(other),
     }
 }

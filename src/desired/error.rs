@@ -6,6 +6,7 @@ use crate::desired::BodyError;
 use crate::manifest::ObjectKey;
 use crate::render::RenderError;
 use crate::render::wasm::{Failed, RenderFailure};
+use crate::text::Secrets;
 
 /// Why a tree does not say what is desired.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +65,33 @@ pub enum DesiredError {
         /// The path.
         path: String,
     },
+    /// An error whose text would show a secret value. This is its text without the value.
+    #[error("{text}")]
+    Hidden {
+        /// What it says, with its causes.
+        text: String,
+        /// The condition's reason.
+        reason: Reason,
+        /// Whether only a person can help.
+        lasting: bool,
+    },
 }
 
 impl DesiredError {
+    /// The same error, with a text that shows none of the values.
+    pub(super) fn without(self, secrets: &Secrets) -> Self {
+        let text = crate::chain(&self);
+        let hidden = secrets.hide(&text);
+        if hidden == text {
+            return self;
+        }
+        Self::Hidden {
+            text: hidden,
+            reason: self.reason(),
+            lasting: self.is_lasting(),
+        }
+    }
+
     /// The reason of the condition that tells of it.
     #[must_use]
     pub fn reason(&self) -> Reason {
@@ -81,6 +106,7 @@ impl DesiredError {
             )
             | Self::Hook { .. }
             | Self::Random { .. } => Reason::RenderFailed,
+            Self::Hidden { reason, .. } => *reason,
             Self::Renderer(_) => Reason::TooLarge,
             Self::Empty { .. } => Reason::EmptyRender,
             Self::Render(RenderError::Broken { .. })
@@ -98,6 +124,7 @@ impl DesiredError {
             | Self::Renderer(RenderFailure::Read { source: error, .. }) => {
                 error.fault() != ReadFault::Damaged
             }
+            Self::Hidden { lasting, .. } => *lasting,
             _ => true,
         }
     }

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::decrypt::Keys;
 use crate::substitute::Variables;
+use crate::text::Secrets;
 
 /// Values of ConfigMaps and Secrets that an intent needs, and what a chart may know of the cluster.
 #[derive(Default)]
@@ -16,6 +17,8 @@ pub struct Inputs {
     pub keys: Option<Keys>,
     /// Values of a chart, each with a name for messages. Later ones win.
     pub values: Vec<(String, String)>,
+    /// Values of Secrets, which no text for people may show.
+    pub secrets: Secrets,
     /// The cluster's version, as Helm writes it: `v1.36.3`.
     pub kube_version: String,
     /// What the cluster serves: `v1`, `apps/v1`, `apps/v1/Deployment`. Sorted.

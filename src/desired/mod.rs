@@ -24,12 +24,12 @@ pub use resolve::{Item, Misplaced, Resolved, resolve};
 
 use crate::content::{BlobId, ContentKey, ReadError, Tree, TreeId};
 use crate::intent::RenderIntent;
-use crate::render::wasm::Renderers;
+use crate::render::wasm::{Private, Renderers};
 use crate::render::{self, Cache, Changes, ParsedObject, Text, TextId, Texts};
 use decrypted::Decrypted;
 use form::{Form, Selected};
 use object::Origins;
-use rendered::Rendered;
+use rendered::{Means, Rendered};
 
 /// What a path asks for: at least one object, each once.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ pub fn read(
         return Ok(Reading::Unchanged);
     }
     // Select: what is at the path, and which files are manifests.
-    let (content, mut selected) = select(&*task.tree, intent)?;
+    let (content, selected) = select(&*task.tree, intent)?;
     if let Some(before) = before
         && before.content.is_same(&content)
         && before.rendered.holds_in(&*task.tree)?
@@ -104,7 +104,29 @@ pub fn read(
         return Ok(Reading::Unchanged);
     }
     // Decrypt: encrypted files are readable for whoever reads them from here on.
-    let tree: Arc<dyn Tree> = Arc::new(Decrypted::new(task.tree.clone(), inputs.clone()));
+    let decrypted = Decrypted::new(task.tree.clone(), inputs.clone());
+    let secrets = decrypted.secrets();
+    let made = make(task, Arc::new(decrypted), content, selected, cache);
+    // Values of Secrets and of encrypted files stay in here, wherever an error is from.
+    let desired = made.map_err(|error| error.without(&secrets))?;
+    Ok(Reading::Changed(Box::new(desired)))
+}
+
+/// All stages after decryption.
+fn make(
+    task: &Task,
+    tree: Arc<Decrypted>,
+    content: Content,
+    mut selected: Selected,
+    cache: &mut Cache,
+) -> Result<Desired, DesiredError> {
+    let Task { intent, inputs, .. } = task;
+    let secrets = tree.secrets();
+    let tree: Arc<dyn Tree> = tree;
+    let private = Private {
+        identity: inputs.identity(),
+        secrets: &secrets,
+    };
     // Render: folders become texts of documents. Plain manifests are that already.
     let renderers = &task.renderers;
     let (rendered, mut texts) = rendered::render(
@@ -113,7 +135,7 @@ pub fn read(
         inputs,
         content.form,
         &mut selected,
-        renderers,
+        &Means { renderers, private },
     )?;
     texts.extend(render::plain(selected.files));
     // Substitute and parse: texts become objects, with variables replaced.
@@ -127,14 +149,14 @@ pub fn read(
     let (objects, origins) = collect(&texts, &parsed, intent);
     check(&objects, &origins, intent)?;
     // Resolve: `resolve` finds out which objects of a cluster these are.
-    Ok(Reading::Changed(Box::new(Desired {
+    Ok(Desired {
         intent: intent.clone(),
         inputs: inputs.clone(),
         content,
         rendered,
         objects,
         origins,
-    })))
+    })
 }
 
 impl Desired {

@@ -7,7 +7,7 @@ use super::form::{Form, Selected};
 use super::{DesiredError, Inputs};
 use crate::content::{ReadError, Tree};
 use crate::intent::{Overrides, RenderIntent};
-use crate::render::wasm::{Chart, Kustomization, Output, Release, Renderers, Values};
+use crate::render::wasm::{Chart, Kustomization, Output, Private, Release, Renderers, Values};
 use crate::render::{Text, TextId};
 
 /// What renderers made for one path, and what identifies it.
@@ -67,6 +67,12 @@ impl Rendered {
     }
 }
 
+/// By which means a path is rendered.
+pub(super) struct Means<'a> {
+    pub(super) renderers: &'a Renderers,
+    pub(super) private: Private<'a>,
+}
+
 /// Renders what is not plain at a path. Returns the documents, which come before those of plain files.
 pub(super) fn render(
     tree: &Arc<dyn Tree>,
@@ -74,33 +80,33 @@ pub(super) fn render(
     inputs: &Inputs,
     form: Form,
     selected: &mut Selected,
-    renderers: &Renderers,
+    means: &Means<'_>,
 ) -> Result<(Rendered, Vec<Text>), DesiredError> {
     let mut rendered = Rendered::default();
     let mut texts = Vec::new();
     match form {
         Form::Chart => {
-            let output = chart(tree, intent, inputs, renderers)?;
+            let output = chart(tree, intent, inputs, means)?;
             rendered.add(output, &intent.path, &mut texts);
         }
         Form::Kustomization => {
             let overrides = intent.kustomize.clone().unwrap_or_default();
             let request = kustomization(&intent.path, overrides, String::new());
-            let output = renderers.kustomize(tree, &request, inputs.identity())?;
+            let output = means.renderers.kustomize(tree, &request, means.private)?;
             rendered.add(output, &intent.path, &mut texts);
         }
         Form::Manifests => {
             if let Some(overrides) = &intent.kustomize {
                 let file = generated(intent, selected);
                 let request = kustomization(&intent.path, overrides.clone(), file);
-                let output = renderers.kustomize(tree, &request, inputs.identity())?;
+                let output = means.renderers.kustomize(tree, &request, means.private)?;
                 rendered.add(output, &intent.path, &mut texts);
                 selected.files.clear();
                 return Ok((rendered, texts));
             }
             for folder in &selected.kustomizations {
                 let request = kustomization(folder, Overrides::default(), String::new());
-                let output = renderers.kustomize(tree, &request, inputs.identity())?;
+                let output = means.renderers.kustomize(tree, &request, means.private)?;
                 rendered.add(output, folder, &mut texts);
             }
         }
@@ -141,7 +147,7 @@ fn chart(
     tree: &Arc<dyn Tree>,
     intent: &RenderIntent,
     inputs: &Inputs,
-    renderers: &Renderers,
+    means: &Means<'_>,
 ) -> Result<Arc<Output>, DesiredError> {
     let helm = &intent.helm;
     let join = |file: &String| match intent.path.as_str() {
@@ -175,9 +181,9 @@ fn chart(
         api_versions: inputs.api_versions.clone(),
         ..Chart::default()
     };
-    let output = renderers.helm(tree, &request, inputs.identity())?;
+    let output = means.renderers.helm(tree, &request, means.private)?;
     refuse_hooks(&output)?;
-    refuse_random(&output, tree, &request, renderers)?;
+    refuse_random(&output, tree, &request, means)?;
     Ok(output)
 }
 
@@ -205,9 +211,9 @@ fn refuse_random(
     output: &Output,
     tree: &Arc<dyn Tree>,
     request: &Chart,
-    renderers: &Renderers,
+    means: &Means<'_>,
 ) -> Result<(), DesiredError> {
-    let again = renderers.helm_again(tree, request)?;
+    let again = means.renderers.helm_again(tree, request, means.private)?;
     let mut pairs = output.documents.iter().zip(&again.documents);
     let differs = pairs.find(|(one, other)| one.text() != other.body);
     match differs {

@@ -12,8 +12,10 @@ use crate::decrypt::{Keys, KeysError};
 use crate::desired::Inputs;
 use crate::driver::Context;
 use crate::intent::{InputsIntent, Keeper, Reference, SubstituteIntent};
+use crate::manifest;
 use crate::secrets::{Data, ReadError, SecretName, ValueError, Watched};
 use crate::substitute::{NameError, Variables};
+use crate::text::Secrets;
 
 /// Why inputs are incomplete. Each says which field of the spec asks for them.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +84,7 @@ impl InputReader {
         let mut inputs = Inputs::default();
         if let Some(substitute) = &intent.substitute {
             let variables = self
-                .variables(context, namespace, substitute, &mut parts)
+                .variables(context, namespace, substitute, &inputs.secrets, &mut parts)
                 .await?;
             inputs.variables = Some(variables);
         }
@@ -113,6 +115,9 @@ impl InputReader {
                 .map(|text| String::from_utf8(text.clone()));
             match text {
                 Some(Ok(text)) => {
+                    if from.reference.kind == Keeper::Secret {
+                        note_values(&text, &inputs.secrets);
+                    }
                     let name = format!("{} {name}, key {}", from.reference.kind, from.key);
                     inputs.values.push((name, text));
                 }
@@ -139,6 +144,7 @@ impl InputReader {
         context: &Context,
         namespace: &str,
         substitute: &SubstituteIntent,
+        secrets: &Secrets,
         parts: &mut Vec<Arc<Data>>,
     ) -> Result<Variables, InputError> {
         let mut variables = Variables::default();
@@ -150,6 +156,9 @@ impl InputReader {
             };
             for (name, value) in data.iter() {
                 let value = String::from_utf8_lossy(value);
+                if reference.kind == Keeper::Secret {
+                    secrets.add(&value);
+                }
                 let set = variables.set(name, &value);
                 set.map_err(|source| InputError::Variable {
                     field: format!("{field}: {} {namespace}/{}", reference.kind, reference.name),
@@ -199,5 +208,18 @@ impl InputReader {
         let watched = self.watched.values_mut();
         select_all(watched.map(|watched| Box::pin(watched.changed()))).await;
         self.stale = true;
+    }
+}
+
+/// Takes note of a chart's values in a Secret.
+fn note_values(text: &str, secrets: &Secrets) {
+    match manifest::documents(text.as_bytes()) {
+        Ok(documents) => {
+            for document in documents {
+                secrets.add_all(&document.value);
+            }
+        }
+        // Helm says what is wrong with it, and may quote it.
+        Err(_) => secrets.add_lines(text),
     }
 }

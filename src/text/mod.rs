@@ -4,8 +4,10 @@
 //! an event, a condition or an error.
 
 mod redact;
+mod secrets;
 
 pub use redact::{redact, redact_url};
+pub use secrets::Secrets;
 
 /// `text` in at most `max` bytes. A longer text is cut after a character, and `…` marks the cut.
 pub fn shorten(text: &str, max: usize) -> String {

@@ -1,4 +1,4 @@
-//! Redacts URLs: removes user, password, query and fragment.
+//! Redacts texts: removes user, password, query and fragment of URLs, and values that are secret.
 
 /// `url` without user, password, query and fragment. Takes `scheme://…` and `user@host:path`.
 pub fn redact_url(url: &str) -> String {

@@ -7,4 +7,5 @@ mod folder;
 mod golden;
 mod helm;
 mod kustomize;
+mod leaks;
 mod modules;

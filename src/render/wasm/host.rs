@@ -10,7 +10,6 @@ use super::process::Process;
 use super::reads::Reads;
 use super::{Document, Limits, Lookup, LookupQuery};
 use crate::content::{ReadError, ReadFault, Tree};
-use crate::text::{redact, shorten};
 
 /// Where the tree stands for the renderer. Not `/`: a path that climbs out must not come in again.
 const ROOT: &str = "/repository";
@@ -24,9 +23,8 @@ const IS_FILE: i64 = -4;
 /// Go has one function table, with every function in it: 20,000 in Helm.
 pub(super) const MAX_FUNCTIONS: usize = 1 << 18;
 
-/// The most warnings that are kept, and the longest of them in bytes.
+/// The most warnings that are kept.
 const MAX_WARNINGS: usize = 20;
-const MAX_WARNING: usize = 1 << 10;
 
 /// Why the host ends a render.
 #[derive(Clone, Debug, Error)]
@@ -55,6 +53,7 @@ pub(super) struct Host {
     pub(super) reads: Reads,
     pub(super) lookups: Vec<LookupQuery>,
     pub(super) documents: Vec<Document>,
+    /// As the renderer writes them.
     pub(super) warnings: Vec<String>,
     /// What the renderer says is wrong.
     pub(super) failure: Option<String>,
@@ -106,7 +105,7 @@ impl Host {
     /// Keeps a warning.
     pub(super) fn warn(&mut self, text: &str) {
         if self.warnings.len() < MAX_WARNINGS {
-            self.warnings.push(shorten(&redact(text), MAX_WARNING));
+            self.warnings.push(text.to_owned());
         }
     }
 

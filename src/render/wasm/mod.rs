@@ -33,13 +33,16 @@ pub use error::RenderFailure;
 pub use host::{About, Hook};
 pub use module::{Module, ModuleError};
 pub use reads::Reads;
-pub use renderers::{Kept, Output, Renderers, RenderersError};
+pub use renderers::{Kept, Output, Private, Renderers, RenderersError};
 pub use request::{Chart, Kustomization, Release, Values};
 
 use crate::content::Tree;
-use crate::text::{redact, shorten};
+use crate::text::{Secrets, redact, shorten};
 use host::{Host, Stop};
 use process::Process;
+
+/// The longest warning of a renderer, in bytes.
+const MAX_WARNING: usize = 1 << 10;
 
 /// The longest error text of a renderer that is kept, in bytes.
 const MAX_MESSAGE: usize = 4 << 10;
@@ -114,6 +117,8 @@ pub struct Job<'a> {
     pub now: u64,
     /// Answers `lookup`; without it every answer is empty.
     pub lookup: Option<Arc<dyn Lookup>>,
+    /// What no error and no warning may show.
+    pub secrets: Secrets,
 }
 
 impl<'a> Job<'a> {
@@ -127,7 +132,15 @@ impl<'a> Job<'a> {
             seed: [0; 32],
             now: 0,
             lookup: None,
+            secrets: Secrets::default(),
         }
+    }
+
+    /// A text of the renderer without credentials and secret values. Cut it afterwards: half of a value is
+    /// not recognised.
+    #[must_use]
+    pub fn fit(&self, text: &str) -> String {
+        redact(&self.secrets.hide(text))
     }
 }
 
@@ -254,11 +267,13 @@ impl Engine {
             return Err(Box::new(Failed { failure, reads }));
         }
         let key = host.reads.key(&job.module.digest(), request);
+        let warnings = host.warnings.iter();
+        let warnings = warnings.map(|text| shorten(&job.fit(text), MAX_WARNING));
         Ok(Rendered {
             documents: host.documents,
             reads: host.reads,
             lookups: host.lookups,
-            warnings: host.warnings,
+            warnings: warnings.collect(),
             key,
         })
     }
@@ -291,13 +306,13 @@ fn failure(job: &Job<'_>, host: &Host, ended: Option<wasmtime::Error>) -> Option
                 },
                 _ => RenderFailure::Crashed {
                     renderer,
-                    reason: crash(host, &error),
+                    reason: crash(job, host, &error),
                 },
             },
         );
     }
     let message = host.failure.as_ref()?;
-    let message = both_ends(&redact(message));
+    let message = both_ends(&job.fit(message));
     Some(RenderFailure::Refused { renderer, message })
 }
 
@@ -313,7 +328,7 @@ fn both_ends(text: &str) -> String {
 }
 
 /// What is known of a crash: Go writes why before it ends.
-fn crash(host: &Host, error: &wasmtime::Error) -> String {
+fn crash(job: &Job<'_>, host: &Host, error: &wasmtime::Error) -> String {
     let errors = String::from_utf8_lossy(host.process.errors());
     let lines: Vec<&str> = errors
         .lines()
@@ -325,5 +340,5 @@ fn crash(host: &Host, error: &wasmtime::Error) -> String {
     } else {
         lines.join(" ")
     };
-    shorten(&redact(&text), MAX_MESSAGE)
+    shorten(&job.fit(&text), MAX_MESSAGE)
 }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::content::{ObjectId, Tree};
 use crate::render::TextId;
+use crate::text::Secrets;
 
 /// Why the renderers are not there.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,16 @@ impl Opened {
             engine,
         })
     }
+}
+
+/// What is secret about a render.
+#[derive(Clone, Copy, Debug)]
+pub struct Private<'a> {
+    /// Identifies keys and values: what is rendered with one key is not shared with those who have
+    /// another.
+    pub identity: &'a [u8],
+    /// What no error and no warning may show.
+    pub secrets: &'a Secrets,
 }
 
 /// What is still in use of what was rendered, by the request: Syncs that ask for the same share it.
@@ -128,8 +139,7 @@ impl Renderers {
         })
     }
 
-    /// `kustomize build`. `secrets` identifies the keys that `tree` is decrypted with: what is rendered
-    /// with one key is not shared with those who have another.
+    /// `kustomize build`.
     ///
     /// # Errors
     /// Why it failed, and what it looked at until then.
@@ -137,9 +147,9 @@ impl Renderers {
         &self,
         tree: &Arc<dyn Tree>,
         request: &Kustomization,
-        secrets: &[u8],
+        private: Private<'_>,
     ) -> Result<Arc<Output>, Box<Failed>> {
-        self.render(&self.opened()?.kustomize, tree, request, secrets)
+        self.render(&self.opened()?.kustomize, tree, request, private)
     }
 
     /// `helm template`. `seed` is what random functions draw from.
@@ -150,9 +160,9 @@ impl Renderers {
         &self,
         tree: &Arc<dyn Tree>,
         request: &Chart,
-        secrets: &[u8],
+        private: Private<'_>,
     ) -> Result<Arc<Output>, Box<Failed>> {
-        self.render(&self.opened()?.helm, tree, request, secrets)
+        self.render(&self.opened()?.helm, tree, request, private)
     }
 
     /// What a chart makes with other random numbers: where that differs, a template draws some.
@@ -163,9 +173,11 @@ impl Renderers {
         &self,
         tree: &Arc<dyn Tree>,
         request: &Chart,
+        private: Private<'_>,
     ) -> Result<Rendered, Box<Failed>> {
         let opened = self.opened()?;
         let mut job = Job::new(&opened.helm, Arc::clone(tree));
+        job.secrets = private.secrets.clone();
         job.seed = [0xa5; 32];
         job.now = 1_000_000_000;
         let other = Chart {
@@ -180,13 +192,14 @@ impl Renderers {
         module: &Module,
         tree: &Arc<dyn Tree>,
         request: &R,
-        secrets: &[u8],
+        private: Private<'_>,
     ) -> Result<Arc<Output>, Box<Failed>> {
-        let key = key(module, request, secrets);
+        let key = key(module, request, private.identity);
         if let Some(output) = self.known(&key, &**tree) {
             return Ok(output);
         }
-        let job = Job::new(module, Arc::clone(tree));
+        let mut job = Job::new(module, Arc::clone(tree));
+        job.secrets = private.secrets.clone();
         let rendered = self.opened()?.engine.render(&job, request)?;
         let documents = rendered.documents.into_iter();
         let output = Arc::new(Output {
@@ -221,10 +234,10 @@ impl Renderers {
     }
 }
 
-fn key<R: Serialize>(module: &Module, request: &R, secrets: &[u8]) -> [u8; 32] {
+fn key<R: Serialize>(module: &Module, request: &R, identity: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(module.digest());
-    hash.update(Sha256::digest(secrets));
+    hash.update(Sha256::digest(identity));
     hash.update(serde_json::to_vec(request).unwrap_or_default());
     hash.finalize().into()
 }

@@ -6,12 +6,11 @@ mod proxy;
 mod secret;
 mod ssh;
 
-use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 
 use super::url;
-use crate::text::printable;
+use crate::text::{Secrets, printable};
 
 pub use proxy::Proxy;
 pub use secret::CredentialsError;
@@ -51,26 +50,20 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Values shorter than this, in bytes, are not redacted: they match ordinary words, and the
-    /// gaps would reveal them.
-    const MIN_HIDDEN: usize = 4;
-
     /// Removes control characters and the credentials from a text of the server at `url`. A server
     /// may repeat its input in an error.
     pub(super) fn hide(&self, url: &str, words: &str) -> String {
-        let mut values = match self {
+        let secrets = Secrets::default();
+        let shown = match self {
             Self::None => Vec::new(),
             Self::Https(https) => https.shown(),
             Self::Ssh(ssh) => ssh.user.clone().into_iter().collect(),
         };
-        values.extend(url::secrets(url).map(str::to_owned));
-        values.retain(|value| value.len() >= Self::MIN_HIDDEN);
-        // The longest first, because one value may be part of another.
-        values.sort_by_key(|value| Reverse(value.len()));
-        let words = printable(words);
-        values
-            .iter()
-            .fold(words, |words: String, value| words.replace(value, "***"))
+        let in_url = url::secrets(url).map(str::to_owned);
+        for value in shown.into_iter().chain(in_url) {
+            secrets.add(&value);
+        }
+        secrets.hide(&printable(words))
     }
 
     /// The credentials for an HTTP request.
@@ -111,7 +104,7 @@ mod tests {
         let short = [("username", "git"), ("password", "hunter2")];
         for (pairs, words, shown) in [
             (&basic[..], "no: Basic YW5uYTpodW50ZXIy", "no: Basic ***"),
-            (&basic, "anna:hunter2 may not", "***:*** may not"),
+            (&basic, "anna:hunter2 may not", "*** may not"),
             (&basic, "hun\u{8}ter\n2", "***"),
             (&short, "git: hunter2?", "git: ***?"),
             (&[("bearerToken", "abcdef")], "Bearer abcdef", "Bearer ***"),

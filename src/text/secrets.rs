@@ -1,0 +1,427 @@
+//! Values that no text for people may show, in whatever form a program writes them.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Write as _};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
+use serde_json::Value;
+
+/// What stands in the place of a value.
+const HIDDEN: &str = "***";
+
+/// Marks that a program leaves where it has cut a text.
+const CUTS: [&str; 2] = ["...", "…"];
+
+/// Secret values. Clones share them: a value that is found later is hidden from all later texts.
+#[derive(Clone, Default)]
+pub struct Secrets(Arc<Mutex<BTreeSet<String>>>);
+
+/// Without the values.
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} secrets", self.values().len())
+    }
+}
+
+impl Secrets {
+    /// Values shorter than this, in bytes, are not redacted: they match ordinary words, and the
+    /// gaps would reveal them.
+    pub const SHORTEST: usize = 4;
+
+    fn values(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values().is_empty()
+    }
+
+    /// Values of its own, which begin as those of `self`.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.values().clone())))
+    }
+
+    /// Adds a value, each of its lines, and what it holds in base64.
+    pub fn add(&self, value: &str) {
+        let mut values = self.values();
+        let decoded = BASE64_STANDARD.decode(value.trim());
+        let decoded = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        for text in [Some(value), decoded.as_deref()].into_iter().flatten() {
+            let parts = text.lines().chain([text]).map(bare);
+            values.extend(
+                parts
+                    .filter(|part| part.len() >= Self::SHORTEST)
+                    .map(str::to_owned),
+            );
+        }
+    }
+
+    /// Adds all texts and numbers of a document.
+    pub fn add_all(&self, document: &Value) {
+        match document {
+            Value::String(text) => self.add(text),
+            Value::Number(number) => self.add(&number.to_string()),
+            Value::Array(items) => items.iter().for_each(|item| self.add_all(item)),
+            Value::Object(fields) => fields.values().for_each(|value| self.add_all(value)),
+            Value::Bool(_) | Value::Null => (),
+        }
+    }
+
+    /// Adds what a text of settings may hold that cannot be read as a document: every line, and what
+    /// stands behind `:` or `=`.
+    pub fn add_lines(&self, text: &str) {
+        for line in text.lines() {
+            self.add(line);
+            if let Some((_, value)) = line.split_once([':', '=']) {
+                self.add(value);
+                for part in value.split([',', '[', ']', '{', '}']) {
+                    let (_, part) = part.split_once(": ").unwrap_or(("", part));
+                    self.add(part.trim().trim_matches(['"', '\'']));
+                }
+            }
+        }
+    }
+
+    /// `text` without the values: as they are, quoted, escaped, or in base64, base32 or hexadecimal digits,
+    /// in upper and lower case, in other lines, and where their end was cut off.
+    #[must_use]
+    pub fn hide(&self, text: &str) -> String {
+        let values = self.values();
+        if values.is_empty() {
+            return text.to_owned();
+        }
+        let shown = Plain::new(text);
+        let mut found = Vec::new();
+        let mut forms = BTreeSet::new();
+        for value in values.iter() {
+            each_form(value, &mut |form| {
+                forms.insert(Plain::new(form).bytes);
+            });
+        }
+        for form in forms.iter().filter(|form| form.len() >= Self::SHORTEST) {
+            shown.find(form, &mut found);
+        }
+        cut_out(text, found)
+    }
+}
+
+/// A text without what only formats it at its ends.
+fn bare(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || c.is_control())
+}
+
+/// A text without what only quotes it: escapes are resolved, quotes and the case of letters are gone, and each
+/// run of whitespace is one space. So a value is found however often it was quoted.
+struct Plain {
+    bytes: Vec<u8>,
+    /// Where each byte is from.
+    places: Vec<Range<usize>>,
+}
+
+/// What HTML writes for characters that mean something in it.
+const ENTITIES: [(&str, char); 6] = [
+    ("&lt;", '<'),
+    ("&gt;", '>'),
+    ("&amp;", '&'),
+    ("&#34;", ' '),
+    ("&#39;", ' '),
+    ("&quot;", ' '),
+];
+
+impl Plain {
+    fn new(text: &str) -> Self {
+        let mut plain = Self {
+            bytes: Vec::with_capacity(text.len()),
+            places: Vec::with_capacity(text.len()),
+        };
+        let mut at = 0;
+        while let Some(first) = text[at..].chars().next() {
+            let (character, size) = match first {
+                '\\' => unescaped(&text[at..]),
+                '"' | '\'' | '`' => (None, 1),
+                '&' => {
+                    let entity = ENTITIES
+                        .iter()
+                        .find(|(from, _)| text[at..].starts_with(from));
+                    entity.map_or((Some('&'), 1), |(from, to)| {
+                        (Some(*to).filter(|to| *to != ' '), from.len())
+                    })
+                }
+                other => (Some(other), other.len_utf8()),
+            };
+            plain.push(character, at..at + size);
+            at += size;
+        }
+        plain
+    }
+
+    fn push(&mut self, character: Option<char>, place: Range<usize>) {
+        let Some(character) = character else { return };
+        let is_space = character.is_whitespace() || character.is_control();
+        if is_space && self.bytes.last() == Some(&b' ') {
+            return;
+        }
+        let shown = if is_space {
+            ' '
+        } else {
+            character.to_ascii_lowercase()
+        };
+        for byte in shown.encode_utf8(&mut [0; 4]).bytes() {
+            self.bytes.push(byte);
+            self.places.push(place.clone());
+        }
+    }
+
+    /// Where `form` stands, whole or up to a mark that says that the rest was cut off.
+    fn find(&self, form: &[u8], found: &mut Vec<Range<usize>>) {
+        let Some(&first) = form.first() else { return };
+        let starts = (0..self.bytes.len()).filter(|start| self.bytes[*start] == first);
+        for start in starts {
+            let here = &self.bytes[start..];
+            let same = here.iter().zip(form).take_while(|(a, b)| a == b).count();
+            let is_cut = || {
+                let after = &here[same..];
+                let mut cuts = CUTS.iter();
+                same >= Secrets::SHORTEST
+                    && (after.is_empty() || cuts.any(|cut| after.starts_with(cut.as_bytes())))
+            };
+            if same == form.len() || is_cut() {
+                found.push(self.places[start].start..self.places[start + same - 1].end);
+            }
+        }
+    }
+}
+
+/// The character that `text`, which begins with a backslash, begins with, and how many bytes that takes. None
+/// where the backslashes only quote what follows.
+fn unescaped(text: &str) -> (Option<char>, usize) {
+    let rest = text.trim_start_matches('\\');
+    let slashes = text.len() - rest.len();
+    let number = |digits: usize| {
+        let digits = rest.get(1..=digits)?;
+        char::from_u32(u32::from_str_radix(digits, 16).ok()?)
+    };
+    let of_number = |digits: usize| match number(digits) {
+        Some('"' | '\'' | '`' | '\\') => (None, slashes + 1 + digits),
+        Some(character) => (Some(character), slashes + 1 + digits),
+        None => (None, slashes),
+    };
+    match rest.chars().next().map(|c| c.to_ascii_lowercase()) {
+        Some('u') => of_number(4),
+        Some('x') => of_number(2),
+        Some('n' | 't' | 'r' | 'a' | 'b' | 'f' | 'v') => (Some(' '), slashes + 1),
+        _ => (None, slashes),
+    }
+}
+
+/// The text without the ranges, which may overlap.
+fn cut_out(text: &str, mut ranges: Vec<Range<usize>>) -> String {
+    ranges.sort_unstable_by_key(|range| (range.start, range.end));
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    for Range { start, end } in ranges {
+        if end <= at {
+            continue;
+        }
+        if start > at || at == 0 {
+            out.push_str(text.get(at..start).unwrap_or_default());
+            out.push_str(HIDDEN);
+        }
+        // A range of bytes may end within a character of a form that was cut.
+        at = (end..text.len())
+            .find(|end| text.is_char_boundary(*end))
+            .unwrap_or(text.len());
+    }
+    out.push_str(text.get(at..).unwrap_or_default());
+    out
+}
+
+/// Calls `found` with each form in which programs write a value, but for quotes and escapes.
+fn each_form(value: &str, found: &mut dyn FnMut(&str)) {
+    found(value);
+    found(&escaped_url(value, "+"));
+    found(&escaped_url(value, "%20"));
+    found(&hex::encode(value));
+    for form in encoded(value, 3, 4, |bytes| BASE64_STANDARD_NO_PAD.encode(bytes)) {
+        found(&form);
+        found(&form.replace('+', "-").replace('/', "_"));
+    }
+    for form in encoded(value, 5, 8, base32) {
+        found(&form);
+    }
+}
+
+fn escaped_url(value: &str, space: &str) -> String {
+    let mut out = String::new();
+    for byte in value.bytes() {
+        match byte {
+            b' ' => out.push_str(space),
+            b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
+            byte => drop(write!(out, "%{byte:02x}")),
+        }
+    }
+    out
+}
+
+/// What a value becomes in an encoding of `group` bytes in `digits` characters, wherever it stands in what is
+/// encoded: the characters that depend on nothing beside it.
+fn encoded(
+    value: &str,
+    group: usize,
+    digits: usize,
+    encode: impl Fn(&[u8]) -> String,
+) -> Vec<String> {
+    let bits = 8 * group / digits;
+    let of = |before: usize| {
+        let bytes = [&vec![0; before], value.as_bytes()].concat();
+        let text = encode(&bytes);
+        let first = (8 * before).div_ceil(bits);
+        let last = 8 * bytes.len() / bits;
+        text.get(first..last).unwrap_or_default().to_owned()
+    };
+    // Characters that a value fills by half tell little, and one short word has many of them.
+    let is_telling = |form: &String| form.len() > Secrets::SHORTEST;
+    (0..group).map(of).filter(is_telling).collect()
+}
+
+fn base32(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let mut out = String::new();
+    let (mut held, mut bits) = (0_u32, 0);
+    for byte in bytes {
+        held = held << 8 | u32::from(*byte);
+        bits += 8;
+        while bits >= 5 {
+            bits -= 5;
+            out.push(char::from(DIGITS[(held >> bits & 31) as usize]));
+        }
+        held &= (1 << bits) - 1;
+    }
+    out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const VALUES: [&str; 6] = [
+        "hunter2",
+        "p@ss\"w'o\\rd<&>",
+        "line one\nline two\t\u{7}",
+        "p\u{e4}ssw\u{f6}rd",
+        "correct horse battery staple",
+        "73911842",
+    ];
+
+    fn secrets(value: &str) -> Secrets {
+        let secrets = Secrets::default();
+        secrets.add_all(&json!({"a": [{"b": value}]}));
+        secrets
+    }
+
+    #[test]
+    fn no_form_of_a_value_stays() {
+        for value in VALUES {
+            let secrets = secrets(value);
+            let wrapped = value.replace(' ', "\n    ");
+            let of_both = format!("user:{value}");
+            let forms = [
+                value.to_owned(),
+                value.to_uppercase().to_lowercase(),
+                value.to_ascii_uppercase(),
+                json!(value).to_string(),
+                json!(json!({"a": value}).to_string()).to_string(),
+                format!("{value:?}"),
+                value.replace('\'', "''"),
+                wrapped,
+                BASE64_STANDARD.encode(value),
+                BASE64_STANDARD.encode(&of_both),
+                BASE64_STANDARD.encode(format!("ab{value}cd")),
+                hex::encode_upper(value),
+                escaped_url(value, "+"),
+                base32(format!("abc{value}").as_bytes()),
+                value
+                    .replace('&', "&amp;")
+                    .replace('<', "&lt;")
+                    .replace('"', "&#34;"),
+            ];
+            for form in forms {
+                let said = format!("error at <{form}>: {form}");
+                let kept = secrets.hide(&said);
+                let inner = kept.trim_start_matches("error at <");
+                assert!(kept.starts_with("error at <"), "{kept}");
+                assert!(inner.contains(HIDDEN), "{form:?} of {value:?}: {kept}");
+                for part in value.split_whitespace().filter(|part| part.len() > 3) {
+                    assert!(!kept.contains(part), "{form:?} of {value:?}: {kept}");
+                }
+                let rest = kept.replace(HIDDEN, "").replace("error at", "");
+                assert!(rest.len() < said.len() / 2 + 24, "{form:?}: {kept}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_whose_end_was_cut_off_is_hidden() {
+        let secrets = secrets("hunter2-very-long");
+        for (said, kept) in [
+            ("!!str `hunter2...` into int", "!!str `***...` into int"),
+            ("it is hunter2-ver…", "it is ***…"),
+            ("ends with hunter", "ends with ***"),
+            ("a hunter in the woods", "a hunter in the woods"),
+        ] {
+            assert_eq!(secrets.hide(said), kept);
+        }
+    }
+
+    #[test]
+    fn ordinary_words_and_short_values_stay() {
+        let secrets = Secrets::default();
+        for value in ["abc", "a", "", "true"] {
+            secrets.add(value);
+        }
+        assert_eq!(secrets.hide("abc is a value"), "abc is a value");
+        let none = Secrets::default();
+        none.add_all(&json!({"enabled": true, "nothing": null, "port": 80}));
+        assert!(none.is_empty());
+        assert_eq!(none.hide("é true 80"), "é true 80");
+    }
+
+    #[test]
+    fn what_base64_holds_and_what_settings_hold_is_secret() {
+        let secrets = Secrets::default();
+        secrets.add("aHVudGVyMg==");
+        secrets.add_lines("PASSWORD=\"swordfish\"\nbroken: [opensesame\n");
+        let said = "hunter2 and aHVudGVyMg==, swordfish, \"opensesame\"";
+        let kept = secrets.hide(said);
+        for value in ["hunter2", "aHVud", "swordfish", "opensesame"] {
+            assert!(!kept.contains(value), "{kept}");
+        }
+    }
+
+    #[test]
+    fn overlapping_values_are_cut_once() {
+        let secrets = Secrets::default();
+        secrets.add("hunter2");
+        secrets.add("ter2hood");
+        assert_eq!(secrets.hide("é hunter2hood é"), "é *** é");
+    }
+
+    #[test]
+    fn clones_share_and_forks_do_not() {
+        let one = Secrets::default();
+        let (clone, fork) = (one.clone(), one.fork());
+        clone.add("hunter2");
+        assert_eq!(one.hide("hunter2"), HIDDEN);
+        assert_eq!(fork.hide("hunter2"), "hunter2");
+    }
+}
