@@ -94,7 +94,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     let notifier = Notifier::new([Arc::new(events.clone()) as Arc<dyn Sink>]);
     let writing = events
         .clone()
-        .run(clients.requests.clone(), cluster.applies.clone());
+        .run(clients.requests.clone(), cluster.running_applies.clone());
     let fleet = Fleet::default();
     metrics.register(Series::new(fleet.clone(), leadership.clone()));
     let requests = clients.requests;

@@ -181,8 +181,8 @@ async fn correction_backoffs_and_brakes_are_counted_and_a_first_revision_has_no_
     })
     .await;
     let text = scraped(operator).await;
-    let fights = "towline_fights_total";
-    assert!(sample(&text, fights) > sample(&first, fights), "{text}");
+    let delayed = "towline_delayed_corrections_total";
+    assert!(sample(&text, delayed) > sample(&first, delayed), "{text}");
 
     let second = case
         .push(&[("apps/a.yaml", Some(&case.map("a", "second")))], "second")

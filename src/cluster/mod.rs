@@ -1,6 +1,5 @@
 //! The only I/O on managed objects: discovery, watches, apply, prune.
 
-mod applies;
 mod definition;
 mod discovery;
 mod inventory;
@@ -9,19 +8,20 @@ mod mend;
 mod namespaces;
 mod null;
 mod resume;
+mod running;
 mod served;
 mod watch;
 mod write;
 
 use std::time::Duration;
 
-pub use applies::{Applies, UnderWay};
 pub use inventory::{Inventory, Mailbox};
 pub use kinds::Kinds;
 use kube::Client;
 pub use mend::Compared;
 pub use namespaces::{Arrivals, Namespaces};
 pub use resume::resumed;
+pub use running::{RunningApplies, RunningApply};
 pub use served::ServedKind;
 use tokio::sync::OnceCell;
 pub use write::{Causes, WriteError};
@@ -65,7 +65,7 @@ pub struct Cluster {
     /// What is managed.
     pub inventory: Inventory,
     /// The applies under way.
-    pub applies: Applies,
+    pub running_applies: RunningApplies,
     /// Which namespaces exist, for those who wait for one.
     pub namespaces: Namespaces,
     clients: Clients,
@@ -118,7 +118,7 @@ impl Cluster {
             watches: watch::Watches::new(watching, inventory.clone(), namespace, appliers.clone()),
             inventory,
             requests: write::Requests::new(metrics, show_values),
-            applies: Applies::default(),
+            running_applies: RunningApplies::default(),
             version: OnceCell::new(),
             clients,
             appliers,
@@ -204,10 +204,10 @@ impl Acting<'_> {
         let Cluster {
             kinds,
             inventory,
-            applies,
+            running_applies,
             ..
         } = self.cluster;
-        let under_way = applies.begin();
+        let under_way = running_applies.begin();
         let known = inventory.get(key);
         let wanted = self.wanted(served, key, body, known.as_ref());
         let (answer, created) = match applying {

@@ -35,17 +35,17 @@ impl Ready {
         let Some(ready) = conditions.iter().find(|one| one.type_ == ready) else {
             return Self::default();
         };
-        let mut told = Self {
+        let mut current = Self {
             not_since: Some(ready.last_transition_time.0),
             ..Self::default()
         };
         let reason = Reason::named(&ready.reason).unwrap_or(Reason::Progressing);
-        told.turns(ready.status == "True", reason);
-        told
+        current.set(ready.status == "True", reason);
+        current
     }
 
     /// Records the current state, which may be the same as before.
-    pub fn turns(&mut self, is: bool, reason: Reason) {
+    pub fn set(&mut self, is: bool, reason: Reason) {
         let since = self.not_since.unwrap_or_else(Timestamp::now);
         *self = Self {
             is,
@@ -108,7 +108,7 @@ impl SyncFigures {
         let status = object.status.clone().unwrap_or_default();
         let mut ready = Ready::of(&status.conditions);
         if SyncIntent::from(object).suspend {
-            ready.turns(false, Reason::Suspended);
+            ready.set(false, Reason::Suspended);
         }
         let mut figures = Self {
             ready,
@@ -227,13 +227,13 @@ mod tests {
             (ready.reason, ready.not_since),
             (Reason::ApplyFailed, at(7))
         );
-        ready.turns(false, Reason::Progressing);
+        ready.set(false, Reason::Progressing);
         assert_eq!(ready.not_since, at(7));
-        ready.turns(true, Reason::Converged);
+        ready.set(true, Reason::Converged);
         assert_eq!(ready.not_since, None);
-        ready.turns(false, Reason::DriftFound);
+        ready.set(false, Reason::DriftFound);
         assert!(ready.not_since > at(7));
-        ready.turns(false, Reason::Suspended);
+        ready.set(false, Reason::Suspended);
         assert_eq!(ready.not_since, None);
         assert_eq!(
             Ready::of(&[condition("True", "Converged", 7)]).not_since,

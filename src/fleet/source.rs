@@ -64,7 +64,7 @@ impl SourceView {
         let conditions = status.map(|status| status.conditions.as_slice());
         let mut ready = Ready::of(conditions.unwrap_or_default());
         if SourceIntent::from(object).suspend {
-            ready.turns(false, Reason::Suspended);
+            ready.set(false, Reason::Suspended);
         }
         Self {
             ready,

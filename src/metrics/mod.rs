@@ -48,7 +48,7 @@ struct Inner {
     stretches: [Histogram; 4],
     corrections: Counter,
     drifts: Counter,
-    fights: Counter,
+    delayed_corrections: Counter,
     prunes: Counter,
     brakes: Family<Outcome, Counter>,
     notices_dropped: Counter,
@@ -190,9 +190,9 @@ impl Default for Metrics {
             stretches: STRETCHES.map(|(name, help)| seconds(registry, name, help)),
             corrections: counter(registry, "corrections", "Drifted objects that were healed"),
             drifts: counter(registry, "drifts", "Drifted objects that were found"),
-            fights: counter(
+            delayed_corrections: counter(
                 registry,
-                "fights",
+                "delayed_corrections",
                 "Corrections that were delayed because the object keeps being changed back",
             ),
             prunes: counter(registry, "prunes", "Objects deleted because they left Git"),
@@ -364,8 +364,8 @@ impl Metrics {
     }
 
     /// Counts corrections that were delayed because the object keeps being changed back.
-    pub fn fought(&self, count: usize) {
-        self.inner.fights.inc_by(count as u64);
+    pub fn corrections_delayed(&self, count: usize) {
+        self.inner.delayed_corrections.inc_by(count as u64);
     }
 
     /// Counts objects that were pruned.

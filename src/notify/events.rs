@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::{Notice, Sink};
 use crate::backoff::Backoff;
-use crate::cluster::Applies;
+use crate::cluster::RunningApplies;
 use crate::metrics::Metrics;
 use crate::text::shorten;
 
@@ -162,11 +162,11 @@ impl EventWriter {
     }
 
     /// Writes what is collected, for as long as it is polled.
-    pub async fn run(self, client: Client, applies: Applies) {
+    pub async fn run(self, client: Client, applies: RunningApplies) {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
         loop {
             self.pending.filled().await;
-            applies.quiet().await;
+            applies.wait_until_idle().await;
             let written = stream::iter(self.pending.take(BATCH))
                 .map(|queued| write(&client, &self.metrics, queued))
                 .buffered(PARALLEL);

@@ -23,7 +23,7 @@ impl Driven for GitRepository {
         let source = SourceName::new(namespace, name);
         let sources = &context.fleet.sources;
         sources.add(&source, SourceView::default);
-        sources.update(&source, |view| view.ready.turns(false, Reason::InvalidSpec));
+        sources.update(&source, |view| view.ready.set(false, Reason::InvalidSpec));
     }
 
     fn all_announced(context: &Context) {

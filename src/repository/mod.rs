@@ -219,7 +219,7 @@ impl Driver {
                 view.problem = problem;
             }
             if let Some(ready) = &failure {
-                view.ready.turns(ready.status == Some(true), ready.reason);
+                view.ready.set(ready.status == Some(true), ready.reason);
             }
         });
         let before: &[Condition] = &self.status.conditions;
@@ -250,7 +250,7 @@ impl Driver {
 
     async fn write(&mut self) {
         let context = &self.context;
-        context.cluster.applies.quiet().await;
+        context.cluster.running_applies.wait_until_idle().await;
         let SourceName { namespace, name } = &self.name;
         let written = write_status::<GitRepository>(context, namespace, name, &self.status).await;
         if let Err(error) = written {

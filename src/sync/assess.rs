@@ -34,7 +34,7 @@ pub(super) struct Round {
     /// Objects were worked on.
     pub(super) worked: bool,
     /// Corrections that were put off because an object keeps being changed.
-    pub(super) put_off: usize,
+    pub(super) delayed: usize,
 }
 
 /// What kind of report this is.
@@ -331,7 +331,7 @@ impl Next {
             .filter(|(action, _)| *action == Action::Pruned)
             .count();
         self.figures.corrected = seen.round.healed.len();
-        self.figures.put_off = seen.round.put_off;
+        self.figures.delayed = seen.round.delayed;
         self.figures.drifted = seen.newly_drifted;
         if seen.brake != self.report.brake {
             self.figures.braked = seen.brake;

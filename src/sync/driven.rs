@@ -29,7 +29,7 @@ impl Driven for Sync {
             exists: true,
             ..SyncView::default()
         };
-        view.figures.ready.turns(false, Reason::InvalidSpec);
+        view.figures.ready.set(false, Reason::InvalidSpec);
         context.fleet.announce_sync(&name, view, false);
     }
 

@@ -1,4 +1,4 @@
-//! What metrics and the fleet are told of a Sync after a round.
+//! What metrics and the fleet report about a Sync after a round.
 
 use jiff::Timestamp;
 
@@ -7,15 +7,15 @@ use crate::api::{ObjectCounts, Reason, SyncStatus, Verdict};
 use crate::fleet::SyncFigures;
 use crate::metrics::{Metrics, Stretch};
 
-/// What metrics and the fleet are told after a round.
+/// What metrics and the fleet report after a round.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     /// Drifted objects that were found.
     pub(super) drifted: usize,
     /// Drifted objects that were healed.
     pub(super) corrected: usize,
-    /// Corrections that were put off.
-    pub(super) put_off: usize,
+    /// Corrections that were delayed because the object keeps being changed back.
+    pub(super) delayed: usize,
     /// Objects that were pruned.
     pub(super) pruned: usize,
     /// Pruning came to be held back, for this reason.
@@ -63,7 +63,7 @@ impl Figures {
     pub(super) fn count(&self, metrics: &Metrics) {
         metrics.drifted(self.drifted);
         metrics.corrected(self.corrected);
-        metrics.fought(self.put_off);
+        metrics.corrections_delayed(self.delayed);
         metrics.pruned(self.pruned);
         if let Some(reason) = self.braked {
             metrics.braked(reason);
@@ -83,7 +83,7 @@ impl Figures {
             status,
         } = self.shown;
         if let Some(reason) = reason {
-            figures.ready.turns(ready, reason);
+            figures.ready.set(ready, reason);
         }
         (figures.counts, figures.contested) = (counts, contested);
         figures.note_times(&status);

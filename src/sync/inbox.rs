@@ -258,7 +258,7 @@ impl Inbox {
     /// Waits until no apply is under way, unless something of this Sync's own happens.
     pub(super) async fn give_way(&mut self, context: &Context) {
         tokio::select! {
-            () = context.cluster.applies.quiet() => (),
+            () = context.cluster.running_applies.wait_until_idle() => (),
             () = self.mailbox.changed() => (),
             // The driver looks at it next, and sees by itself when it is gone.
             _ = self.object.changed() => (),

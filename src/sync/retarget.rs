@@ -8,7 +8,7 @@ use super::Driver;
 use super::state::{Look, State};
 use super::target::{self, Loaded, Objects, Refused, TargetError};
 use super::verdict::Blocked;
-use crate::cluster::UnderWay;
+use crate::cluster::RunningApply;
 use crate::desired::{Inputs, Task};
 use crate::fleet::FetchedRevision;
 use crate::intent::{RenderIntent, SyncIntent};
@@ -20,7 +20,7 @@ impl Driver {
         &mut self,
         intent: &SyncIntent,
         newest: FetchedRevision,
-    ) -> Option<UnderWay> {
+    ) -> Option<RunningApply> {
         let scope = &intent.render;
         let inputs = self.inputs(intent, &newest).await?;
         if self.state.has_answered(&newest, scope, &inputs) {
@@ -34,7 +34,7 @@ impl Driver {
             state.aim(newest, scope, inputs, Ok(Loaded::Same));
             return None;
         }
-        let under_way = self.context.cluster.applies.begin();
+        let under_way = self.context.cluster.running_applies.begin();
         let task = Task {
             tree: newest.snapshot.clone(),
             intent: scope.clone(),

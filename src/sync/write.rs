@@ -25,7 +25,7 @@ impl Driver {
         let assessment = assess(&self.state.report, observed);
         let is_news = self.take(intent, assessment);
         if waits && is_news {
-            self.context.cluster.applies.quiet().await;
+            self.context.cluster.running_applies.wait_until_idle().await;
         }
         if is_news {
             self.write().await;

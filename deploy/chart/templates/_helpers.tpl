@@ -1,4 +1,4 @@
-{{/* The name of what is installed. A Service's has 63 characters at most, with `-webhook` or `-metrics`. */}}
+{{/* The name of the installed objects. It leaves room for `-webhook` and `-metrics`: a Service's name has at most 63 characters. */}}
 {{- define "towline.fullname" -}}
 {{- $chart := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
@@ -10,13 +10,13 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What tells this release's pods from all others; a Deployment's selector cannot be changed. */}}
+{{/* Labels that only this release's pods have. They must never change, because a Deployment's selector cannot be changed. */}}
 {{- define "towline.selector" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* The labels of all that is installed, with more of a list's second item; its first is the release. */}}
+{{/* The labels of every installed object. The argument is a list: the release's context, then more labels. */}}
 {{- define "towline.labelsWith" -}}
 {{- $release := first . -}}
 {{- $own := dict
@@ -48,14 +48,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- end -}}
 
-{{/* A list of subjects: the release's ServiceAccount. */}}
+{{/* The subjects of a binding: the release's ServiceAccount. */}}
 {{- define "towline.subjects" -}}
 - kind: ServiceAccount
   name: {{ include "towline.serviceAccount" . }}
   namespace: {{ .Release.Namespace }}
 {{- end -}}
 
-{{/* Settings that are each right, and together of no use. */}}
+{{/* Fails for settings that are valid alone but do not work together. */}}
 {{- define "towline.validate" -}}
 {{- if and .Values.rbac.rules .Values.rbac.applyAnything -}}
 {{- fail "rbac.rules names rights that rbac.applyAnything gives anyway: set rbac.applyAnything to false, or take the rules out" -}}

@@ -38,7 +38,7 @@ fn each_sync_has_its_series_for_as_long_as_it_exists() {
     fleet.announce_sync(&a, SyncView::default(), true);
     assert!(is(&metrics, &ready("Progressing", "0.0")));
     fleet.update_sync(&a, |view| {
-        view.figures.ready.turns(true, Reason::Converged);
+        view.figures.ready.set(true, Reason::Converged);
         view.figures.counts = ObjectCounts {
             desired: 3,
             ..ObjectCounts::default()
@@ -102,8 +102,8 @@ fn a_repository_shows_since_when_it_is_not_ready() {
     assert_eq!(value(&metrics, &since), Some(7.0));
     let ready = format!(r#"towline_repository_ready{of},reason="FetchFailed"}}"#);
     assert_eq!(value(&metrics, &ready), Some(0.0));
-    let turns = |view: &mut SourceView| view.ready.turns(true, Reason::Fetched);
-    fleet.sources.update(&git, turns);
+    let fetched = |view: &mut SourceView| view.ready.set(true, Reason::Fetched);
+    fleet.sources.update(&git, fetched);
     assert_eq!(value(&metrics, &since), None);
 }
 
@@ -134,7 +134,7 @@ fn a_standby_shows_nothing_of_syncs_and_keeps_up_with_the_leader() {
     let leadership = Leadership::standby();
     let (fleet, metrics) = shown(leadership.clone());
     let mut converged = SyncView::default();
-    converged.figures.ready.turns(true, Reason::Converged);
+    converged.figures.ready.set(true, Reason::Converged);
     for view in [SyncView::default(), converged] {
         fleet.announce_sync(&sync("a"), view, leadership.leads());
     }

@@ -334,7 +334,7 @@ impl State {
                 Next::Nothing => (),
                 Next::Work(job) => jobs.push(*job),
                 Next::Wait { until, again } => {
-                    round.put_off += usize::from(!again);
+                    round.delayed += usize::from(!again);
                     correct_at = Some(correct_at.map_or(until, |first| first.min(until)));
                 }
             }

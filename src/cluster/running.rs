@@ -1,5 +1,5 @@
-//! Applies have priority. Writes that only report (events, statuses of repositories and of Syncs that had
-//! nothing to do) wait until no apply is under way: both would compete for the API server's cores, and
+//! Counts running applies, which have priority. Writes that only report (events, statuses of repositories
+//! and of Syncs that had nothing to do) wait until no apply runs: both need the API server's cores, and
 //! people wait for the apply.
 
 use std::sync::Arc;
@@ -14,9 +14,9 @@ const BEGINNING: Duration = Duration::from_millis(30);
 /// The longest wait. A first sync of thousands of objects must not delay statuses until it ends.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Counts the applies under way; clones share the count.
+/// Counts running applies. Clones share the count.
 #[derive(Clone, Default)]
-pub struct Applies(Arc<Count>);
+pub struct RunningApplies(Arc<Count>);
 
 #[derive(Default)]
 struct Count {
@@ -25,19 +25,19 @@ struct Count {
     none: Notify,
 }
 
-impl Applies {
-    /// Returns a guard that counts as an apply that is under way. Taken for an apply, and for work that most
-    /// likely leads to one.
-    pub fn begin(&self) -> UnderWay {
+impl RunningApplies {
+    /// Returns a guard that counts as a running apply. Taken for an apply, and for work that most likely
+    /// leads to one.
+    pub fn begin(&self) -> RunningApply {
         self.0.under_way.fetch_add(1, Ordering::SeqCst);
-        UnderWay(Arc::clone(&self.0))
+        RunningApply(Arc::clone(&self.0))
     }
 
-    /// Waits until no apply is under way, for [`PATIENCE`] at most. Gives drivers that were just woken the
+    /// Waits until no apply runs, for [`PATIENCE`] at most. Gives drivers that were just woken the
     /// time to begin.
-    pub async fn quiet(&self) {
+    pub async fn wait_until_idle(&self) {
         tokio::time::sleep(BEGINNING).await;
-        // After the longest wait the caller goes on all the same.
+        // After the longest wait the caller continues although applies run.
         let _ = tokio::time::timeout(PATIENCE, self.none()).await;
     }
 
@@ -53,10 +53,10 @@ impl Applies {
     }
 }
 
-/// An apply that is under way, until this is dropped.
-pub struct UnderWay(Arc<Count>);
+/// A running apply, until the guard is dropped.
+pub struct RunningApply(Arc<Count>);
 
-impl Drop for UnderWay {
+impl Drop for RunningApply {
     fn drop(&mut self) {
         if self.0.under_way.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.none.notify_waiters();
@@ -72,14 +72,14 @@ mod tests {
 
     #[tokio::test]
     async fn reports_wait_for_applies_but_not_without_end() {
-        let applies = Applies::default();
+        let applies = RunningApplies::default();
         let started = Instant::now();
         let busy = applies.begin();
-        applies.quiet().await;
+        applies.wait_until_idle().await;
         assert!(started.elapsed() >= PATIENCE);
         let telling = tokio::spawn({
             let applies = applies.clone();
-            async move { applies.quiet().await }
+            async move { applies.wait_until_idle().await }
         });
         drop(busy);
         telling.await.unwrap();
