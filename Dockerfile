@@ -1,27 +1,27 @@
-# The image holds the operator, the few libraries that it links, the certificate authorities, and
-# nothing else: no shell, no package manager, no git. It runs as a user without rights, and writes
-# nowhere but to the cache.
+# The image holds the operator, the renderers, the few libraries that it links and the certificate
+# authorities. It has no shell, no package manager and no git. It runs as an unprivileged user, and writes
+# only to the cache.
 #
-# The final stage is `scratch`, filled by the build stage, and not a static binary: a musl build would
-# be another allocator and another resolver than those that towline is tested and measured with. Nor is
-# it a distroless image: it would hold the same files, as a second base to keep up to date.
+# The final stage is `scratch` with files from the build stage. The binary is not static: a musl build would
+# use another allocator and another resolver than those of the tests and benchmarks. The image is not based
+# on a distroless image: that would be a second base image to update, with the same files.
 
 ARG RUST_IMAGE=rust:1.95-slim-bookworm
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /towline
-# Whether the build image has a zlib to link is no reason for the image to have one.
+# Links zlib statically, even if the build image has a shared zlib.
 ENV LIBZ_SYS_STATIC=1
 COPY Cargo.toml Cargo.lock ./
-# A member of the workspace, which Cargo reads the manifest of and does not build here.
+# A member of the workspace. Cargo reads its manifest, but does not build it here.
 COPY tests/support/Cargo.toml tests/support/
 COPY src src
-# Made by `renderers/build renderers/built`, with Go, before the image is built.
+# Build these before the image with `renderers/build renderers/built`, which needs Go.
 COPY renderers/built renderers/built
 RUN cargo build --locked --release --package towline --bin towline
-# /image is what the image will be. `ldd` names the libraries and the loader with their paths; glibc
+# /image becomes the root of the image. `ldd` names the libraries and the loader with their paths; glibc
 # resolves names by /etc/hosts and DNS without further files.
-# /var/cache is there before the cache is copied into it: made by that copy, it would be the user's.
+# /var/cache exists before the cache is copied into it. Otherwise the copy would create it as the user's.
 RUN mkdir -p /image/usr/bin /image/usr/lib/towline /image/etc/ssl/certs /image/var/cache /cache \
     && cp target/release/towline /image/usr/bin/ \
     && cp -r renderers/built /image/usr/lib/towline/renderers \
@@ -32,7 +32,7 @@ RUN mkdir -p /image/usr/bin /image/usr/lib/towline /image/etc/ssl/certs /image/v
     && echo 'towline:x:65532:' > /image/etc/group
 
 FROM scratch
-# Which commit it is, only the one who builds it knows: --label org.opencontainers.image.revision=…
+# The builder adds the commit: --label org.opencontainers.image.revision=…
 LABEL org.opencontainers.image.title="towline" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="A pull-based GitOps operator for Kubernetes" \

@@ -1,4 +1,4 @@
-//! A control plane, a Git server and the operator, and what a person does with them.
+//! A control plane, a Git server and the operator, with the actions of a user.
 
 use std::collections::BTreeMap;
 use std::marker;
@@ -24,7 +24,7 @@ use towline_testing::kubectl::kubectl;
 use towline_testing::operator::{Operator, OperatorOptions};
 use towline_testing::repo::Repo;
 
-/// Where GitRepositories and Syncs are.
+/// The namespace of GitRepositories and Syncs.
 pub const HOME: &str = "bench";
 
 pub struct Bed {
@@ -39,7 +39,7 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Without an operator yet, so that nothing disturbs the first floors.
+    /// Starts without an operator, so that nothing disturbs the first floors.
     pub async fn start(options: &Options) -> Self {
         let cp = ControlPlane::start(control_plane::Options {
             audit: true,
@@ -96,7 +96,7 @@ impl Bed {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// A GitRepository that polls too seldom to matter.
+    /// Creates a GitRepository. Its interval is so long that polling does not matter.
     pub async fn repository(&self, name: &str, repo: &Repo) {
         let object = json!({
             "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository",
@@ -136,7 +136,7 @@ impl Bed {
         create_sync(&self.syncs(), name, repository, path).await;
     }
 
-    /// Asks for a fetch now.
+    /// Requests a fetch.
     pub async fn announce(&self, repository: &str) -> String {
         let now = jiff::Timestamp::now().to_string();
         let patch = json!({"metadata": {"annotations": {"towline.dev/requested-at": now}}});
@@ -148,7 +148,7 @@ impl Bed {
         now
     }
 
-    /// Changes an object as a person does.
+    /// Changes a ConfigMap's data as a person.
     pub async fn edit(&self, namespace: &str, name: &str, data: Value) {
         let api: Api<ConfigMap> = Api::namespaced(self.person.clone(), namespace);
         let params = PatchParams {
@@ -161,7 +161,7 @@ impl Bed {
             .expect("edit a ConfigMap");
     }
 
-    /// Deletes a Sync, and waits until it is gone with all it had.
+    /// Deletes a Sync, and waits until it and its objects are gone.
     pub async fn delete_sync(&self, name: &str) {
         let api = self.syncs();
         api.delete(name, &DeleteParams::default())
@@ -172,7 +172,8 @@ impl Bed {
         }
     }
 
-    /// Deletes the ConfigMaps of a load; nothing ever removes a Namespace of this control plane.
+    /// Deletes the ConfigMaps of a load. Namespaces stay, because this control plane has no controller
+    /// that removes them.
     pub async fn clear(&self, load: &Load) {
         for index in 0..NAMESPACES {
             let api = self.config_maps(&load.namespace(index));
@@ -183,7 +184,7 @@ impl Bed {
         }
     }
 
-    /// Waits until the Sync is ready at a commit; the clock runs since before the call.
+    /// Waits until the Sync is ready at a commit. Returns the time when it was.
     pub async fn synced(&self, name: &str, commit: &str) -> std::time::Instant {
         let waiting = seen::once(&self.syncs(), name, ready_at(commit)).await;
         waiting.await.expect("wait for a Sync").0
@@ -228,8 +229,8 @@ pub fn has_value(value: &str) -> impl Fn(&ConfigMap) -> bool + Send + marker::Sy
     }
 }
 
-/// The way of one trigger by the API server's own clock, in milliseconds since it was answered: when the
-/// operator's first apply was received and answered, and what else it wrote until then.
+/// The operator's writes until its first apply was answered, with the API server's own times. Times are
+/// in milliseconds since the answer to the trigger.
 pub fn way(entries: &[Entry]) -> Option<Value> {
     let trigger = entries.iter().find(|entry| {
         entry.user == User::Admin.name() && entry.resource == "gitrepositories" && entry.is_write()
@@ -270,7 +271,7 @@ impl Requests {
         self.0.len()
     }
 
-    /// Those on managed objects: neither towline's own resources nor events.
+    /// The number of requests for managed objects, without towline's own resources and events.
     pub fn managed(&self) -> usize {
         let managed = |entry: &&Entry| {
             entry.group != "towline.dev" && entry.resource != "events" && !entry.resource.is_empty()
@@ -278,7 +279,7 @@ impl Requests {
         self.0.iter().filter(managed).count()
     }
 
-    /// How many there are of each verb and resource.
+    /// The number of requests by verb and resource.
     pub fn by_kind(&self) -> Value {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for entry in &self.0 {

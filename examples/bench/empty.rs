@@ -1,4 +1,4 @@
-//! Row 8: what the operator costs while there is nothing for it to do.
+//! Row 8: what the operator uses when it has nothing to do.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -58,7 +58,7 @@ pub async fn measure(options: &Options, report: &mut Report) {
     ));
 }
 
-/// Asks until the answer is yes.
+/// Polls the page until it answers with success.
 async fn ready(page: String) {
     let asked = tokio::task::spawn_blocking(move || {
         while ureq::get(&page).call().is_err() {

@@ -1,4 +1,4 @@
-//! The floor: what a bare client needs for the same writes, and for the same fetch.
+//! The floor: the time that a simple client needs for the same writes and the same fetch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use towline::source::{Cache, CacheSettings, FetchRequest, Fetched, Reference, Sn
 use towline_testing::control_plane::ControlPlane;
 use towline_testing::scratch::Scratch;
 
-/// Connection counts of which the best is the floor.
+/// The numbers of connections that are tried. The best result is the floor.
 pub const CONNECTIONS: [usize; 3] = [8, 12, 16];
 
 /// One write.
@@ -24,7 +24,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// A server-side apply, as towline asks for it.
+    /// A server-side apply with the parameters that towline uses.
     pub fn apply(path: &str, body: &Value) -> Self {
         Self {
             uri: format!("{path}?fieldManager=bench&force=true&fieldValidation=Strict"),
@@ -42,7 +42,8 @@ impl Call {
     }
 }
 
-/// Warm connections to the API server; one each, since HTTP/1.1 has one request on each.
+/// Open connections to the API server. Each client has one connection, because HTTP/1.1 sends one request
+/// at a time.
 pub struct Raw {
     clients: Vec<Client>,
 }
@@ -61,7 +62,7 @@ impl Raw {
         Self { clients }
     }
 
-    /// Sends all calls, and gives the time that they took.
+    /// Sends all calls. Returns the duration.
     pub async fn send(&self, calls: &Arc<Vec<Call>>) -> Duration {
         let next = Arc::new(AtomicUsize::new(0));
         let started = Instant::now();
@@ -99,7 +100,7 @@ async fn one(client: &Client, call: &Call) {
         .expect("the floor's write");
 }
 
-/// The fetch alone, with a cache of its own.
+/// A fetch without anything else, with its own cache.
 pub struct Fetcher {
     cache: Cache,
     url: String,
@@ -119,7 +120,7 @@ impl Fetcher {
         }
     }
 
-    /// Fetches what is new, and gives the time that it took.
+    /// Fetches new commits. Returns the duration.
     pub async fn fetch(&mut self) -> Duration {
         let started = Instant::now();
         let main = Reference::Branch("main".to_owned());

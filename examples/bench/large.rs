@@ -20,10 +20,10 @@ use towline_testing::usage::{Memory, processor_time};
 
 const NAME: &str = "large";
 
-/// Restarts, each beside a floor of its own.
+/// The number of restarts. Each has its own floor.
 const RESTARTS: usize = 2;
 
-/// Objects that a connection count is chosen by.
+/// The number of objects in the measurement that chooses the number of connections.
 const SAMPLE: usize = 1_000;
 
 pub async fn measure(options: &Options, report: &mut Report) {
@@ -68,7 +68,7 @@ pub async fn measure(options: &Options, report: &mut Report) {
     }
 }
 
-/// The connection count that is best for creates.
+/// The number of connections with the best time for creates.
 async fn calibrate(bed: &Bed) -> usize {
     let warm = Load::new("warm", SAMPLE);
     create(bed, &warm, CONNECTIONS[0]).await;
@@ -82,7 +82,7 @@ async fn calibrate(bed: &Bed) -> usize {
     fastest.1
 }
 
-/// A person edits one object: from the answer to the edit until the healed object is seen.
+/// A person edits one object. Measures from the answer to the edit until the corrected object is seen.
 async fn drift(bed: &Bed, load: &Load, rounds: usize, report: &mut Report) {
     let before = processor_time(bed.pid());
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -102,7 +102,7 @@ async fn drift(bed: &Bed, load: &Load, rounds: usize, report: &mut Report) {
         let before = api.get(&name).await.expect("get a ConfigMap");
         let version = number(before.resource_version());
         let healed = seen::once(&api, &name, move |map: &_| {
-            // The edit itself is the next version, and the healed object the one after.
+            // The edit makes the next version, and the correction makes the one after it.
             number(map.resource_version()) > version && has_value("1")(map)
         })
         .await;
@@ -146,13 +146,14 @@ fn number(version: Option<String>) -> u64 {
     version.and_then(|v| v.parse().ok()).unwrap_or_default()
 }
 
-/// The operator starts with everything in place: from its start until the last object is verified.
+/// Restarts the operator when all objects are applied. Measures from its start until the last object is
+/// verified.
 async fn restart(bed: &mut Bed, load: &Load, twin: &Load, raw: &Raw, report: &mut Report) {
     let again = Arc::new(twin.config_map_calls());
     let (mut measured, mut floors, mut memories) = (Vec::new(), Vec::new(), Vec::new());
     let (mut firsts, mut used) = (Vec::new(), Vec::new());
     for _ in 0..RESTARTS {
-        // Nothing else is going on meanwhile.
+        // Nothing else runs meanwhile.
         bed.operator.as_mut().expect("an operator").kill();
         floors.push(seconds(raw.send(&again).await));
         let mark = bed.cp.audit().mark();
@@ -165,7 +166,7 @@ async fn restart(bed: &mut Bed, load: &Load, twin: &Load, raw: &Raw, report: &mu
             .filter(|entry| entry.user == User::Towline.name() && entry.verb == "patch")
             .filter(|entry| matches!(entry.resource.as_str(), "configmaps" | "namespaces"))
             .collect();
-        assert_eq!(applies.len(), load.objects(), "one apply an object");
+        assert_eq!(applies.len(), load.objects(), "one apply for each object");
         let last = applies.iter().filter_map(|entry| entry.completed).max();
         let first = applies.iter().map(|entry| entry.received).min();
         let since = |at: Option<Timestamp>| {
@@ -203,7 +204,7 @@ async fn restart(bed: &mut Bed, load: &Load, twin: &Load, raw: &Raw, report: &mu
     });
 }
 
-/// Waits until the operator has counted an apply for every object; its processor time by then.
+/// Waits until the operator has counted an apply for every object. Returns its processor time so far.
 async fn verified(bed: &Bed, load: &Load) -> Duration {
     let address = bed.operator.as_ref().expect("an operator").address();
     let deadline = Instant::now() + Duration::from_secs(280);
@@ -214,7 +215,7 @@ async fn verified(bed: &Bed, load: &Load) -> Duration {
     processor_time(bed.pid())
 }
 
-/// What the operator's own metrics count.
+/// The applies that the operator's metrics count.
 async fn applies(address: std::net::SocketAddr) -> usize {
     let text = tokio::task::spawn_blocking(move || scrape(address))
         .await

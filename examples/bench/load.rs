@@ -1,13 +1,13 @@
-//! The objects of a measurement: files for Git, and the same as bodies for the floor.
+//! The objects of a measurement, as files for Git and as request bodies for the floor.
 
 use serde_json::{Value, json};
 
 use crate::floor::Call;
 
-/// Namespaces that the ConfigMaps are spread over.
+/// The number of namespaces that hold the ConfigMaps.
 pub const NAMESPACES: usize = 10;
 
-/// A set of Namespaces and ConfigMaps, told from others by its prefix.
+/// A set of Namespaces and ConfigMaps. The prefix of their names identifies the set.
 #[derive(Clone, Debug)]
 pub struct Load {
     pub prefix: String,
@@ -22,7 +22,7 @@ impl Load {
         }
     }
 
-    /// Namespaces and ConfigMaps.
+    /// The number of Namespaces and ConfigMaps.
     pub fn objects(&self) -> usize {
         self.config_maps + NAMESPACES
     }
@@ -39,7 +39,7 @@ impl Load {
         format!("apps/{}.yaml", Self::name(index))
     }
 
-    /// One file an object.
+    /// One file for each object.
     pub fn files(&self) -> Vec<(String, Option<String>)> {
         let namespaces = (0..NAMESPACES).map(|index| {
             let name = self.namespace(index);
@@ -59,7 +59,7 @@ impl Load {
         namespaces.chain(maps).collect()
     }
 
-    /// One ConfigMap's file with another value.
+    /// The file of one ConfigMap with another value.
     pub fn changed(&self, index: usize, value: &str) -> (String, Option<String>) {
         let text = config_map_file(&self.namespace(index), &Self::name(index), value);
         (Self::path(index), Some(text))
@@ -98,7 +98,8 @@ impl Load {
     }
 }
 
-/// What towline adds, under names of the same length that its watches do not select.
+/// The metadata that towline adds, under other names of the same length, so that towline's watches do not
+/// select it.
 fn marked(name: &str, namespace: Option<&str>) -> Value {
     let id = format!("applyset-{}-v1", "x".repeat(43));
     let kind = if namespace.is_some() {

@@ -1,9 +1,9 @@
-//! The benchmark: every bar of the design beside the raw floor, which a bare client reaches against the
-//! same control plane in the same run.
+//! The benchmark: measures every bar of the design beside the raw floor. The floor is what a simple
+//! client reaches with the same control plane in the same run.
 //!
 //! `cargo run --release --example bench -- --help`
 
-// A benchmark that cannot do its work has nothing better to do than to say so and end.
+// If the benchmark cannot work, it stops with a message.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bed;
@@ -24,23 +24,23 @@ use clap::Parser;
 
 use report::{Machine, Report};
 
-/// Measures towline beside the raw floor. A missed bar is told in the table; the exit code tells only
-/// whether everything could be measured.
+/// Measures towline beside the raw floor. The table shows missed bars. The exit code only shows whether
+/// everything could be measured.
 #[derive(Clone, Debug, Parser)]
 struct Options {
-    /// Rows to measure, as in `1,2,5`; all where none are named.
+    /// Rows to measure, such as `1,2,5`. Default: all.
     #[arg(long, value_delimiter = ',')]
     rows: Vec<u8>,
-    /// ConfigMaps of the large Sync.
+    /// Number of ConfigMaps in the large Sync.
     #[arg(long, default_value_t = 10_000)]
     objects: usize,
-    /// Syncs of the row of many Syncs.
+    /// Number of Syncs in the row of many Syncs.
     #[arg(long, default_value_t = 1_000)]
     syncs: usize,
-    /// Repetitions of what takes milliseconds.
+    /// Repetitions of measurements that take milliseconds.
     #[arg(long, default_value_t = 15)]
     rounds: usize,
-    /// Write the figures, and what they are made of, as JSON.
+    /// Write the figures and their details to this JSON file.
     #[arg(long)]
     json: Option<PathBuf>,
     /// Print a Markdown table too.
@@ -49,7 +49,7 @@ struct Options {
     /// Write the Markdown table between the marks in docs/benchmark.md.
     #[arg(long)]
     page: bool,
-    /// Another build of the operator than the one that Cargo makes, to compare the two.
+    /// Measure this build of the operator instead of the one that Cargo makes.
     #[arg(long)]
     operator: Option<PathBuf>,
     /// More arguments for the operator.

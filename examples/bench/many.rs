@@ -16,24 +16,24 @@ use crate::mono::{EACH, create, file, status_call};
 use crate::report::{Limit, Report, Row, Unit, best, median, seconds};
 use crate::seen;
 
-/// Connection counts of which the best is the floor.
+/// The numbers of connections that are tried. The best result is the floor.
 const CONNECTIONS: [usize; 3] = [8, 16, 32];
 
-/// The most memory that the operator may ever have, in MiB, at 1,000 Syncs.
+/// The limit of the operator's peak memory at 1,000 Syncs, in MiB.
 const PEAK: f64 = 60.0;
 
-/// How often each change is measured.
+/// The number of measurements of each change.
 const ROUNDS: usize = 3;
 
-/// Seconds that the raw requests take, of the best connection count: the same applies, and one status patch
-/// a Sync.
+/// Seconds that the raw requests take with the best number of connections: the same applies, and one
+/// status patch for each Sync.
 struct Floors {
     install: f64,
     every: f64,
     one: f64,
 }
 
-/// What one change took.
+/// The results of one change.
 struct Run {
     seconds: f64,
     processor: f64,
@@ -47,7 +47,7 @@ pub async fn measure(options: &Options, report: &mut Report) {
     create_all(&bed, syncs).await;
     let floors = floors(&bed, syncs).await;
     bed.start_operator().await;
-    // What every Sync says of a repository that is not there is no part of the figures.
+    // Waits until every Sync has reported the missing repository, which is not part of the figures.
     tokio::time::sleep(Duration::from_secs(5)).await;
 
     let repo = bed.git.repo("mono");
@@ -136,14 +136,14 @@ fn add(report: &mut Report, work: String, runs: &[Run], floor: f64) {
     });
 }
 
-/// From the end of `trigger` until all Syncs report the commit.
+/// Measures from the end of `trigger` until all Syncs report the commit.
 async fn run(bed: &Bed, syncs: usize, commit: &str, trigger: impl AsyncFnOnce()) -> Run {
     let all = seen::all(&bed.syncs(), syncs, ready_at(commit)).await;
     let (before, mark) = (processor_time(bed.pid()), bed.cp.audit().mark());
     trigger().await;
     let started = Instant::now();
     let times = all.await.expect("the report of all");
-    // What is written later, events above all, is not to be in the way of the next change.
+    // Later writes, above all events, must not disturb the next change.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let last = times.last().expect("a Sync");
     Run {
@@ -162,7 +162,7 @@ async fn create_all(bed: &Bed, syncs: usize) {
         .await;
 }
 
-/// The raw requests, while no operator runs. The Syncs stay.
+/// Measures the raw requests while no operator runs. The Syncs stay.
 async fn floors(bed: &Bed, syncs: usize) -> Floors {
     let load = Load::new("floor-many", syncs * EACH);
     bed.raw(8)
@@ -203,7 +203,7 @@ async fn floors(bed: &Bed, syncs: usize) -> Floors {
     }
 }
 
-/// What the operator's own metrics count.
+/// The dropped notices that the operator's metrics count.
 async fn dropped(bed: &Bed) -> f64 {
     let page = bed.operator().page_as("/metrics", "text/plain").await;
     let page = page.expect("scrape the operator");

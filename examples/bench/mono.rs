@@ -20,13 +20,13 @@ use towline_testing::usage::{Memory, processor_time};
 const SYNCS: usize = 250;
 pub const EACH: usize = 4;
 
-/// Connection counts for status patches: more of them are in flight than of applies.
+/// The numbers of connections for status patches. More of them than of applies are sent at once.
 const CONNECTIONS: [usize; 3] = [8, 16, 32];
 
-/// Floors of each connection count.
+/// The number of floors for each number of connections.
 const FLOORS: usize = 4;
 
-/// The longest that all Syncs may take to report a commit.
+/// The longest time until all Syncs report a commit.
 const ALL_REPORT: f64 = 1.5;
 
 pub async fn measure(options: &Options, report: &mut Report) {
@@ -123,8 +123,8 @@ pub async fn create(api: &Api<Sync>, index: usize) {
     create_sync(api, &name, "mono", &format!("apps/{index:03}")).await;
 }
 
-/// The same number of raw status patches, of the size that towline writes, while no operator runs;
-/// the best of each connection count, and the best count.
+/// Sends the same number of raw status patches of towline's size while no operator runs. Returns the
+/// times with the best number of connections, and that number.
 async fn status_floor(bed: &Bed) -> (Vec<f64>, usize) {
     let syncs = bed.syncs();
     futures::stream::iter(0..SYNCS)

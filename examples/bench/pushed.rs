@@ -1,5 +1,5 @@
-//! Row 2 as a team has it: from a commit that has reached the Git server until it is live, by a signed
-//! webhook and by polling.
+//! Row 2 as a team uses it: from a commit on the Git server until it is applied, by a signed webhook and
+//! by polling.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use crate::seen;
 use crate::small::AFTERWARDS;
 use towline_testing::{hook, secret::token};
 
-/// The Secret with what signs a webhook.
+/// The Secret with the key that signs webhooks.
 const HOOK: &str = "hook";
 
-/// How the operator comes to know of a commit.
+/// How the operator learns of a commit.
 #[derive(Clone, Copy)]
 enum By {
     Webhook,
@@ -42,13 +42,13 @@ impl By {
     fn limit(self) -> Limit {
         match self {
             Self::Webhook => Limit::TimesFloor(1.3),
-            // Half an interval on average, whatever towline does.
+            // The mean wait is half an interval, which towline cannot shorten.
             Self::Poll => Limit::None,
         }
     }
 }
 
-/// Times of all rounds, in milliseconds.
+/// The times of all rounds in milliseconds.
 #[derive(Default)]
 struct Times {
     measured: Vec<f64>,
@@ -56,7 +56,7 @@ struct Times {
     applies: Vec<f64>,
 }
 
-/// Pushes to the repository of `load`, whose Sync is ready; it polls as seldom as before in the end.
+/// Pushes to the repository of `load`, whose Sync is ready. Restores the old interval at the end.
 pub async fn measure(bed: &Bed, load: &Load, rounds: usize, report: &mut Report) {
     let name = load.prefix.as_str();
     let secret = token::<16>();
@@ -95,7 +95,7 @@ async fn push_all(bed: &Bed, load: &Load, rounds: usize, by: By, secret: &str) -
         let map = Load::name(index);
         let api = bed.config_maps(&load.namespace(index));
         let applied = seen::once(&api, &map, has_value(&value)).await;
-        // At any point of the interval, not always at the same after the last poll.
+        // A pause of changing length, so that pushes do not always come at the same time after a poll.
         tokio::time::sleep(Duration::from_millis((round as u64 * 137) % 1_000)).await;
         let commit = repo.commit(&[load.changed(index, &value)], "one line");
         let pushed = Instant::now();
@@ -121,7 +121,7 @@ async fn push_all(bed: &Bed, load: &Load, rounds: usize, by: By, secret: &str) -
     times
 }
 
-/// The same commit through another cache, and one apply, in milliseconds.
+/// The same commit through another cache, then one apply. Both in milliseconds.
 async fn floor(fetcher: &mut Fetcher, raw: &Raw, twin: &Load, value: &str) -> (f64, f64) {
     let fetch = millis(fetcher.fetch().await);
     let call = twin.config_map_call(0, value);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
 
-/// Where and with what it was measured.
+/// The machine and the versions of the measurement.
 #[derive(Clone, Debug)]
 pub struct Machine {
     cores: usize,
@@ -70,7 +70,7 @@ fn git(args: &[&str]) -> String {
     )
 }
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug)]
 pub enum Unit {
     Seconds,
@@ -99,26 +99,26 @@ impl Unit {
     }
 }
 
-/// How high a figure may be.
+/// The limit of a figure.
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
     TimesFloor(f64),
     AtMost(f64),
-    /// For information.
+    /// No limit: for information.
     None,
 }
 
 /// One line of the table.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Of the design's table of bars.
+    /// The row's number in the design's table of bars.
     pub number: u8,
     pub work: String,
     pub measured: f64,
     pub floor: Option<f64>,
     pub unit: Unit,
     pub limit: Limit,
-    /// What the figures are made of.
+    /// Values from which the figures were calculated.
     pub details: Value,
 }
 
@@ -192,7 +192,7 @@ impl Report {
         }
     }
 
-    /// Takes a figure, and shows it: a run takes minutes.
+    /// Adds a row and prints it, because a run takes minutes.
     pub fn add(&mut self, row: Row) {
         let cells = row.cells();
         println!("{}", cells.join("  "));
@@ -203,7 +203,7 @@ impl Report {
         self.rows.sort_by_key(|row| row.number);
     }
 
-    /// For a terminal.
+    /// The table for a terminal.
     pub fn table(&self) -> String {
         let rows: Vec<[String; 7]> = self.rows.iter().map(Row::cells).collect();
         let heads = HEADS.map(str::to_owned);
@@ -241,7 +241,7 @@ impl Report {
         json!({"machine": self.machine.json(), "rows": rows})
     }
 
-    /// Replaces what is between the marks of the page.
+    /// Replaces the text between the marks of the page.
     pub fn write_page(&self) -> io::Result<()> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/benchmark.md");
         let text = fs::read_to_string(path)?;

@@ -1,4 +1,4 @@
-//! When a state is seen: watches that run before the clock does.
+//! The time when a state is seen. The watches start before the measured time begins.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -10,10 +10,10 @@ use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
-/// The longest wait for anything.
+/// The longest wait.
 const PATIENCE: Duration = Duration::from_secs(280);
 
-/// Watches one object; the task ends when `is` holds, with that time and the object.
+/// Watches one object. The task ends when `is` holds, and returns that time and the object.
 pub async fn once<K>(
     api: &Api<K>,
     name: &str,
@@ -25,7 +25,7 @@ where
     let params = WatchParams::default()
         .fields(&format!("metadata.name={name}"))
         .timeout(290);
-    // From version 0 the object as it is comes first.
+    // With version 0, the watch begins with the current object.
     let events = api.watch(&params, "0").await.expect("start a watch");
     let what = name.to_owned();
     tokio::spawn(async move {
@@ -48,8 +48,8 @@ where
     })
 }
 
-/// Watches all objects of a namespace; the task ends when `is` has held for `count` of them, with the
-/// time at which each was first seen so.
+/// Watches all objects of a namespace. The task ends when `is` has held for `count` of them, and returns
+/// the time when it first held for each.
 pub async fn all<K>(
     api: &Api<K>,
     count: usize,

@@ -16,10 +16,10 @@ use towline_testing::usage::{Memory, processor_time};
 
 const CONFIG_MAPS: usize = 1_000;
 
-/// First syncs, and floors of every connection count.
+/// The number of first syncs, and of floors for each number of connections.
 const REPEATS: usize = 3;
 
-/// The longest wait for what comes after the write that was measured: status and events.
+/// The longest wait for status and events, which come after the measured write.
 pub const AFTERWARDS: Duration = Duration::from_millis(400);
 
 pub async fn measure(options: &Options, report: &mut Report) {
@@ -39,7 +39,7 @@ pub async fn measure(options: &Options, report: &mut Report) {
     }
 }
 
-/// Interleaves floors and first syncs, so that both see the same machine. The last load stays.
+/// Alternates floors and first syncs, so that both run under the same conditions. The last load stays.
 async fn first_sync(bed: &Bed, report: &mut Report, wanted: bool) -> Load {
     let repeats = if wanted { REPEATS } else { 1 };
     let (mut floors, mut measured, mut used) = (Vec::new(), Vec::new(), Vec::new());
@@ -97,14 +97,14 @@ async fn first_sync(bed: &Bed, report: &mut Report, wanted: bool) -> Load {
     Load::new(format!("small-{}", repeats - 1), CONFIG_MAPS)
 }
 
-/// Creates a load with a bare client, Namespaces first.
+/// Creates a load with a simple client, Namespaces first.
 pub async fn create(bed: &Bed, load: &Load, connections: usize) -> Duration {
     let raw = bed.raw(connections).await;
     let (first, rest) = (load.namespace_calls(), load.config_map_calls());
     raw.send(&Arc::new(first)).await + raw.send(&Arc::new(rest)).await
 }
 
-/// Steady memory, and its peak.
+/// Measures memory in a steady state, and its peak.
 pub async fn memory(bed: &Bed, report: &mut Report, work: &str, limit: f64) {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let memory = Memory::of(bed.pid());
@@ -128,7 +128,8 @@ pub async fn memory(bed: &Bed, report: &mut Report, work: &str, limit: f64) {
     });
 }
 
-/// One line of one ConfigMap changes: from the answer to the trigger until the new value is seen.
+/// Changes one line of one ConfigMap. Measures from the answer to the trigger until the new value is
+/// seen.
 async fn one_line(bed: &Bed, load: &Load, rounds: usize, report: &mut Report) {
     let name = load.prefix.as_str();
     let repo = bed.git.repo(name);
@@ -159,7 +160,7 @@ async fn one_line(bed: &Bed, load: &Load, rounds: usize, report: &mut Report) {
         let entries = bed.cp.audit_since(mark).await;
         ways.push(way(&entries));
         let requests = Requests::of(entries);
-        // The same commit, through another cache, and one apply, with nothing else going on.
+        // The same commit through another cache, then one apply, while nothing else runs.
         let fetch = millis(fetcher.fetch().await);
         let call = twin.config_map_call(0, &value);
         let apply = millis(raw.send(&Arc::new(vec![call])).await);
@@ -197,7 +198,7 @@ async fn one_line(bed: &Bed, load: &Load, rounds: usize, report: &mut Report) {
     });
 }
 
-/// Polls that find nothing new.
+/// Measures polls that find nothing new.
 async fn nothing(bed: &Bed, report: &mut Report) {
     const POLLS: u32 = 10;
     let name = bed.syncs().list(&kube::api::ListParams::default()).await;

@@ -1,4 +1,4 @@
-//! A person's working copy of the shop's repository.
+//! A user's working copy of the shop's repository.
 
 use std::{
     fs, io,
@@ -9,7 +9,7 @@ use std::{
 /// The shop's manifests.
 pub const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo/repo");
 
-/// A clone, with plain Git. It pushes over HTTP as anybody would.
+/// A clone made by Git. It pushes over HTTP, as every user would.
 #[derive(Clone)]
 pub struct WorkingCopy {
     folder: PathBuf,
@@ -26,13 +26,13 @@ impl WorkingCopy {
         Ok(clone)
     }
 
-    /// Takes a file or a folder of [`MANIFESTS`] over.
+    /// Copies a file or a folder of [`MANIFESTS`].
     pub fn take(&self, path: &str) -> Result<(), String> {
         let (from, to) = (Path::new(MANIFESTS).join(path), self.folder.join(path));
         copy(&from, &to).map_err(|error| format!("copy {path}: {error}"))
     }
 
-    /// Replaces text in a file, where it must be.
+    /// Replaces text in a file. Fails if the file does not contain the text.
     pub fn replace(&self, path: &str, old: &str, new: &str) -> Result<(), String> {
         let file = self.folder.join(path);
         let text = fs::read_to_string(&file).map_err(|error| format!("{path}: {error}"))?;
@@ -48,7 +48,7 @@ impl WorkingCopy {
         fs::write(&file, text + more).map_err(|error| format!("{path}: {error}"))
     }
 
-    /// Commits whatever has changed; the commit's id.
+    /// Commits all changes. Returns the commit's id.
     pub fn commit(&self, message: &str) -> Result<String, String> {
         self.git(&["add", "--all"])?;
         self.git(&["commit", "--quiet", "--message", message])?;
@@ -63,7 +63,7 @@ impl WorkingCopy {
         self.git(&["push", "--quiet", "origin", "main"]).map(drop)
     }
 
-    /// Runs Git here, with nobody's configuration; gives its output, or its complaint.
+    /// Runs Git here without the user's configuration. Returns its output or its error.
     pub fn git(&self, args: &[&str]) -> Result<String, String> {
         let output = Command::new("git")
             .args(args)
@@ -76,7 +76,7 @@ impl WorkingCopy {
             .env("GIT_COMMITTER_NAME", "Ada")
             .env("GIT_COMMITTER_EMAIL", "ada@shop.example")
             .output()
-            .map_err(|error| format!("git, which the demo needs: {error}"))?;
+            .map_err(|error| format!("cannot run git, which the demo needs: {error}"))?;
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         } else {

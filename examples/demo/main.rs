@@ -1,4 +1,4 @@
-//! A tour of towline on a real Kubernetes control plane, on this machine and in one command:
+//! A tour of towline on a real Kubernetes control plane on this machine. One command starts it:
 //!
 //! ```text
 //! cargo run --example demo
@@ -9,7 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod clone;
-mod eye;
+mod object_watch;
 mod stage;
 mod steps;
 mod timeline;
@@ -30,20 +30,20 @@ use timeline::Timeline;
 
 /// Watch a commit become live objects, on a real Kubernetes control plane on this machine.
 ///
-/// Starts etcd, the Kubernetes API server, its controllers and one simulated node, installs towline's
-/// definitions, runs the operator and a Git server, and plays through a day of a small shop: a first
-/// deployment, a change of one line, people who edit the cluster, commits that are wrong, a rollback.
-/// Every step is timed and verified.
+/// Starts etcd, the Kubernetes API server, its controllers and one simulated node. Installs towline's
+/// definitions, and starts the operator and a Git server. Then plays a day of a small shop: a first
+/// deployment, a change of one line, people who edit the cluster, wrong commits, a rollback. Every step
+/// is timed and verified.
 ///
-/// It needs Rust, Go and Git, and listens on loopback only. The first run builds Kubernetes, which
-/// takes about five minutes and stays in ~/.cache/towline; later runs take half a minute. When it ends,
-/// however it ends, everything that it started has ended too.
+/// The demo needs Rust, Go and Git, and listens on loopback only. The first run builds Kubernetes, which
+/// takes about five minutes; the result stays in ~/.cache/towline. Later runs take half a minute. When
+/// the demo ends for any reason, every program that it started ends too.
 ///
 /// Exit code: 0 if every step was verified, 1 if one was not, 130 after Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "demo", verbatim_doc_comment)]
 struct Args {
-    /// Afterwards, leave everything running until Ctrl-C, and print the KUBECONFIG and the URL to
+    /// Keep everything running until Ctrl-C after the last step, and print the KUBECONFIG and the URL to
     /// push to.
     #[arg(long, verbatim_doc_comment)]
     keep: bool,
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         ];
         let [interrupt, terminate, hangup] = &mut stop;
         let timeline = Timeline::start();
-        // What a signal interrupts is dropped, and takes what it has started with it.
+        // On a signal, the demo's future is dropped, which ends the programs that it started.
         tokio::select! {
             code = play(&args, &timeline, &panicked) => code,
             () = async {
@@ -83,12 +83,12 @@ fn main() -> ExitCode {
             },
         }
     });
-    // A compiler that still runs on another thread ends with this process.
+    // A compiler may still run on another thread. It ends with this process.
     runtime.shutdown_timeout(Duration::from_millis(200));
     code
 }
 
-/// The whole demo: the stage is set, the steps are played, the stage is cleared.
+/// The whole demo: starts the programs, plays the steps, ends the programs.
 async fn play(args: &Args, timeline: &Timeline, panicked: &Panics) -> ExitCode {
     let stage = match caught(Stage::start(timeline), panicked).await {
         Ok(stage) => stage,
@@ -116,7 +116,7 @@ async fn play(args: &Args, timeline: &Timeline, panicked: &Panics) -> ExitCode {
 
 type Panics = Arc<Mutex<Option<String>>>;
 
-/// Keeps the last panic's message instead of printing it in the middle of the timeline.
+/// Stores the message of the last panic, so that it is not printed in the middle of the timeline.
 fn remember_panics() -> Panics {
     let panicked = Panics::default();
     let kept = Arc::clone(&panicked);
@@ -131,7 +131,7 @@ fn remember_panics() -> Panics {
     panicked
 }
 
-/// The tests' harness panics when something is wrong; here that is a step that failed.
+/// Turns a panic of the tests' harness into the error of a step.
 async fn caught<T>(
     step: impl Future<Output = Result<T, String>>,
     panicked: &Panics,

@@ -1,4 +1,4 @@
-//! What the demo plays on: a control plane, towline on it, a Git server beside it.
+//! The programs of the demo: a control plane with towline, and a Git server.
 
 use std::{
     fs,
@@ -25,10 +25,10 @@ use crate::{clone::WorkingCopy, timeline::Timeline};
 /// The name of the GitRepository, its Sync and the repository itself.
 pub const NAME: &str = "shop";
 
-/// A build that takes longer is worth a word.
+/// The demo prints a note if a build takes longer than this.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Dropped in this order: the operator has no cluster to lose.
+/// Fields are dropped in this order, so that the operator ends before its cluster.
 pub struct Stage {
     pub operator: Operator,
     pub clone: WorkingCopy,
@@ -44,7 +44,7 @@ impl Stage {
         timeline.step("1  A Kubernetes cluster, and towline in it");
         let since = Instant::now();
         let git = Command::new("git").arg("--version").output();
-        git.map_err(|error| format!("git, which the demo needs: {error}"))?;
+        git.map_err(|error| format!("cannot run git, which the demo needs: {error}"))?;
         if !binaries::is_built() {
             timeline.note("The first run builds Kubernetes from source; the next ones do not.");
         }
@@ -141,8 +141,8 @@ impl Stage {
         self.cp.audit().mark()
     }
 
-    /// What the operator has asked of the API server since `mark`, by the server's own audit log: all
-    /// requests but the watches, and of those the ones that wrote to objects from Git.
+    /// The operator's requests since `mark` in the API server's audit log, without watches: all of them,
+    /// and those that wrote to objects from Git.
     pub async fn requests_since(&self, mark: Mark) -> (usize, usize) {
         let requests = self.cp.audit_since(mark).await;
         let ours = |entry: &&Entry| entry.user == User::Towline.name() && entry.verb != "watch";
@@ -153,7 +153,7 @@ impl Stage {
         (all, writes.count())
     }
 
-    /// What to print when a step has failed: both resources' conditions and the operator's last words.
+    /// Text for a failed step: the conditions of both resources, and the end of the operator's log.
     pub async fn state(&self) -> String {
         let mut text = String::new();
         if let Ok(repository) = self.repositories().get(NAME).await {
@@ -166,7 +166,7 @@ impl Stage {
         text + &self.operator.log_tail()
     }
 
-    /// Commands for a person who goes on playing, each with what it is for.
+    /// Commands that a user can try while everything runs, each with its purpose.
     pub fn invitation(&self) -> Vec<(String, String)> {
         let kubeconfig: PathBuf = self.cp.kubeconfig_path();
         let line = |command: String, comment: &str| (command, comment.to_owned());

@@ -1,4 +1,4 @@
-//! What happens to the shop.
+//! The steps of the demo.
 
 mod commits;
 mod drift;
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use crate::{
     clone::MANIFESTS,
-    eye::Eye,
+    object_watch::ObjectWatch,
     stage::{NAME, Stage},
     timeline::{Latency, Timeline},
 };
 use follow::{Applied, is_ready};
 
-/// What each step works with.
+/// The values that each step needs.
 #[derive(Clone, Copy)]
 struct Scene<'a> {
     stage: &'a Stage,
@@ -22,7 +22,7 @@ struct Scene<'a> {
     patience: Duration,
 }
 
-/// Plays all steps after the first; ends at the one that cannot be verified.
+/// Plays all steps after the first one. Stops at a step that cannot be verified.
 pub async fn play(stage: &Stage, timeline: &Timeline, patience: Duration) -> Result<(), String> {
     let scene = Scene {
         stage,
@@ -40,7 +40,7 @@ pub async fn play(stage: &Stage, timeline: &Timeline, patience: Duration) -> Res
 }
 
 impl Scene<'_> {
-    /// Tells towline about the repository.
+    /// Creates the GitRepository.
     async fn connect(self) -> Result<(), String> {
         let Self {
             stage,
@@ -74,7 +74,7 @@ impl Scene<'_> {
         let file = stage.file("shop.yaml", &manifest)?;
         timeline.command("kubectl apply -f shop.yaml");
         let syncs = stage.syncs();
-        let mut sync = Eye::on(&syncs, NAME).await?;
+        let mut sync = ObjectWatch::on(&syncs, NAME).await?;
         stage.kubectl(&["apply", "-f", &file]).await?;
         let since = Instant::now();
         let (at, ()) = sync
@@ -117,7 +117,7 @@ impl Scene<'_> {
             ));
         }
 
-        // Not only what towline says of itself.
+        // Checks with kubectl too, not only by towline's own status.
         let since = Instant::now();
         let found = self.live_objects().await?;
         if found.len() != kinds.objects {
@@ -140,7 +140,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// The everyday case.
+    /// The most frequent case: one line changes.
     async fn one_line(self) -> Result<(), String> {
         let Self {
             stage, timeline, ..
@@ -167,7 +167,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// What `kubectl get` and `kubectl events` tell at the end of the day.
+    /// Prints what `kubectl get` and `kubectl events` show at the end.
     async fn as_the_user_sees_it(self) -> Result<(), String> {
         let Self {
             stage,
@@ -176,7 +176,7 @@ impl Scene<'_> {
         } = self;
         timeline.step("8  What a user sees");
         let head = stage.clone.head()?;
-        let mut sync = Eye::on(&stage.syncs(), NAME).await?;
+        let mut sync = ObjectWatch::on(&stage.syncs(), NAME).await?;
         let since = Instant::now();
         let what = "the Sync is ready in the end";
         sync.until(what, patience, |sync| is_ready(sync?, &head))
@@ -199,7 +199,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// Prints the way of a commit into the cluster.
+    /// Prints the times of a commit's way into the cluster.
     fn live(self, applied: &Applied, what: &str) {
         let Applied {
             observed,
@@ -218,7 +218,7 @@ impl Scene<'_> {
         );
     }
 
-    /// The live counterparts of all the shop's manifests; fails if one is missing.
+    /// The live objects of all the shop's manifests. Fails if one is missing.
     async fn live_objects(self) -> Result<Vec<serde_json::Value>, String> {
         let manifests = format!("{MANIFESTS}/deploy");
         let args = [
@@ -233,7 +233,7 @@ impl Scene<'_> {
             serde_json::from_str(&text).map_err(|error| error.to_string())?;
         match list["items"].take() {
             serde_json::Value::Array(items) => Ok(items),
-            _ => Err("kubectl gives no list".to_owned()),
+            _ => Err("kubectl did not return a list".to_owned()),
         }
     }
 
@@ -249,7 +249,7 @@ impl Scene<'_> {
     }
 }
 
-/// How many objects of which kind there are.
+/// The number of objects by kind.
 struct Kinds {
     objects: usize,
     by_kind: Vec<(String, usize)>,
@@ -281,7 +281,7 @@ impl std::fmt::Display for Kinds {
             .iter()
             .map(|(kind, count)| format!("{count} {kind}"))
             .collect();
-        // A space that no line is broken at.
+        // A no-break space, so that number and kind stay on one line.
         let kinds = kinds.join(", ").replace(", ", ",\u{1}");
         let kinds = kinds.replace(' ', "\u{a0}").replace('\u{1}', " ");
         write!(f, "{} objects: {kinds}", self.objects)

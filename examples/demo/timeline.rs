@@ -1,4 +1,4 @@
-//! What the person at the terminal sees.
+//! The output for the user at the terminal.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,17 +9,17 @@ use std::{
 
 use crate::stage::Stage;
 
-/// No line is longer.
+/// The maximum length of a line.
 pub const WIDTH: usize = 100;
 
-/// Where text begins beside the column of times.
+/// The column where text begins, after the column of times.
 const INDENT: usize = 11;
 
-/// Prints steps with the time that each took.
+/// Prints the steps, with the time that each took.
 pub struct Timeline {
     started: Instant,
     colours: bool,
-    /// The step that is being played.
+    /// The current step.
     step: RefCell<String>,
     verified: Cell<usize>,
     over: Cell<bool>,
@@ -60,7 +60,7 @@ impl Timeline {
         );
     }
 
-    /// Something was verified, after `took`.
+    /// Prints something that was verified, and that it took `took`.
     pub fn done(&self, took: Duration, text: &str) {
         self.verified.set(self.verified.get() + 1);
         let time = format!("{:>8}", Latency(took).to_string());
@@ -72,29 +72,29 @@ impl Timeline {
         );
     }
 
-    /// What a person types.
+    /// Prints a command that a user types.
     pub fn command(&self, text: &str) {
         self.wrapped("         $ ", text, Some(Ink::Cyan));
     }
 
-    /// An explanation.
+    /// Prints an explanation.
     pub fn note(&self, text: &str) {
         self.wrapped(&" ".repeat(INDENT), text, Some(Ink::Dim));
     }
 
-    /// Text that somebody else laid out: a manifest, a table. Its lines are cut, not wrapped.
+    /// Prints text with its own layout, such as a manifest or a table. Long lines are cut, not wrapped.
     pub fn block(&self, text: &str) {
         for line in text.trim_end().lines() {
             println!("  {} {}", self.ink(Ink::Dim, "│"), cut(line, WIDTH - 4));
         }
     }
 
-    /// kubectl's tables, with commit ids as short as Git shows them: in full they leave no room.
+    /// Prints a table of kubectl. Commit ids are shortened, because full ids leave no room for the rest.
     pub fn table(&self, text: &str) {
         self.block(&narrow(text));
     }
 
-    /// The end of a demo that went wrong: where, why, and what else is known.
+    /// Prints the end of a failed demo: the step, the reason, and the state.
     pub fn fail(&self, reason: &str, state: &str) {
         let mark = self.ink(Ink::Red, "✗");
         println!();
@@ -110,14 +110,14 @@ impl Timeline {
 
     pub fn succeed(&self) {
         let text = format!(
-            "{} things verified in {}.",
+            "{} checks passed in {}.",
             self.verified.get(),
             Latency(self.started.elapsed())
         );
         println!("\n{}", self.ink(Ink::Bold, &text));
     }
 
-    /// Tells how to play with what still runs.
+    /// Prints how to use what still runs.
     pub fn invite(&self, stage: &Stage) {
         self.over.set(true);
         println!("\nEverything keeps running until Ctrl-C. In another terminal:\n");
@@ -129,7 +129,7 @@ impl Timeline {
         }
     }
 
-    /// Whether a signal only ends what was kept.
+    /// Whether the steps are done, so that a signal only ends what was kept running.
     pub fn is_over(&self) -> bool {
         self.over.get()
     }
@@ -153,7 +153,7 @@ impl Timeline {
     }
 }
 
-/// Breaks at spaces, and in the middle of what is longer than a line.
+/// Breaks lines at spaces, and words that are longer than a line.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in text.lines() {
@@ -176,7 +176,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Shortens commit ids, and lays the tables out again.
+/// Shortens commit ids, and aligns the columns again.
 fn narrow(text: &str) -> String {
     let mut narrowed = String::new();
     for table in text.split("\n\n") {
@@ -230,7 +230,7 @@ fn cut(line: &str, width: usize) -> String {
     }
 }
 
-/// A time with as many digits as a person reads.
+/// A duration, rounded for reading.
 pub struct Latency(pub Duration);
 
 impl fmt::Display for Latency {

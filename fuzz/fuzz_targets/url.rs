@@ -1,4 +1,4 @@
-//! The URLs of repositories: which are the same, and that none is shown with its user.
+//! URLs of repositories: checks which are equal, and that redaction accepts every text.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -13,7 +13,7 @@ fuzz_target!(|url_text: &str| {
     };
     if let Some(rest) = url_text.strip_prefix("https://") {
         let with_user = format!("https://user:marker@{rest}");
-        // A longer text may be too long.
+        // With a user, the text may be longer than the limit.
         if let Some(same) = RepositoryUrl::parse(&with_user) {
             assert_eq!(same, url);
         }

@@ -1,4 +1,4 @@
-//! Headers, one a line, then an empty line, then the body, through all that is done with them.
+//! A webhook request: headers, one on each line, then an empty line, then the body.
 #![no_main]
 
 use http::{HeaderMap, HeaderName, HeaderValue};

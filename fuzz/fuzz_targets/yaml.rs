@@ -1,4 +1,4 @@
-//! The reader of manifests.
+//! The parser of manifests.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

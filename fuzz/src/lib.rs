@@ -1,7 +1,7 @@
-//! What of towline reads bytes from outside, compiled by itself: these modules are pure, so that they
-//! need none of the crates below the rest of it, and the fuzzer is built in seconds.
+//! The modules of towline that parse bytes from outside, compiled without the rest. They are pure and need
+//! few crates, so that the fuzzer builds in seconds.
 
-// The rest of towline uses what the targets do not.
+// The targets do not use everything in these modules.
 #![allow(dead_code, unused_imports)]
 
 #[path = "../../src/manifest/mod.rs"]

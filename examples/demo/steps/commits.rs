@@ -1,4 +1,4 @@
-//! Commits that are wrong, and commits that take something back.
+//! Wrong commits, and commits that undo others.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use std::time::Instant;
 
 use super::Scene;
-use crate::{eye::Eye, timeline::short_ids};
+use crate::{object_watch::ObjectWatch, timeline::short_ids};
 
-/// A second version of an object that deploy/worker.yaml has.
+/// A second definition of an object that deploy/worker.yaml defines.
 const DUPLICATE: &str = "---
 apiVersion: v1
 kind: ConfigMap
@@ -20,7 +20,7 @@ data:
 ";
 
 impl Scene<'_> {
-    /// Two commits that nobody should be able to hurt the shop with.
+    /// Two wrong commits that must not change the shop.
     pub(super) async fn bad_commits(self) -> Result<(), String> {
         let (clone, timeline) = (&self.stage.clone, self.timeline);
         timeline.step("6  Bad commits");
@@ -38,7 +38,7 @@ impl Scene<'_> {
         self.refused(&commit).await
     }
 
-    /// Pushes a bad commit; what is live must not notice.
+    /// Pushes a wrong commit, which must not change live objects.
     async fn refused(self, commit: &str) -> Result<(), String> {
         let mark = self.stage.mark();
         let before = self.substance().await?;
@@ -64,7 +64,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// The live objects, without what their controllers and the API server keep in them.
+    /// The live objects without the fields that controllers and the API server change.
     async fn substance(self) -> Result<Vec<Value>, String> {
         let mut objects = self.live_objects().await?;
         for object in &mut objects {
@@ -76,7 +76,7 @@ impl Scene<'_> {
         Ok(objects)
     }
 
-    /// Back to what was good, first to before the bad commits, then to before the sale.
+    /// Reverts the wrong commits, then the sale.
     pub(super) async fn revert(self) -> Result<(), String> {
         let (stage, timeline) = (self.stage, self.timeline);
         timeline.step("7  Reverting, and removing");
@@ -88,9 +88,11 @@ impl Scene<'_> {
         let applied = self.push(&stage.clone.head()?).await?;
         let (_, writes) = stage.requests_since(mark).await;
         if writes > 0 {
-            return Err(format!("{writes} writes for what was live already"));
+            return Err(format!(
+                "{writes} writes for a tree that was applied before"
+            ));
         }
-        let text = "Ready again; this tree is live already, so there was nothing to write";
+        let text = "Ready again; this tree was applied before, so there was nothing to write";
         timeline.done(applied.healthy, text);
 
         stage.clone.git(&["revert", "--no-edit", "HEAD~4"])?;
@@ -101,7 +103,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// What leaves Git leaves the cluster.
+    /// Objects that are deleted in Git are deleted in the cluster.
     pub(super) async fn prune(self) -> Result<(), String> {
         let (stage, timeline) = (self.stage, self.timeline);
         let doomed = ["deploy/worker.yaml", "deploy/batch"];
@@ -114,7 +116,7 @@ impl Scene<'_> {
         timeline.command("git rm -r deploy/worker.yaml deploy/batch && git commit … && git push");
 
         let deployments: Api<Deployment> = Api::namespaced(stage.client.clone(), "shop");
-        let mut worker = Eye::on(&deployments, "worker").await?;
+        let mut worker = ObjectWatch::on(&deployments, "worker").await?;
         let what = "the Deployment worker is there before it is pruned";
         worker
             .until(what, self.patience, |worker| worker.map(drop))
@@ -127,7 +129,7 @@ impl Scene<'_> {
         let text = format!("{} objects pruned", removed.objects);
         self.live(&applied, &text);
 
-        // A Namespace goes when all that is in it has gone.
+        // A Namespace is gone only after all its objects are.
         let since = Instant::now();
         let namespace = [
             "wait",

@@ -1,4 +1,4 @@
-//! People who change the cluster without a commit.
+//! People change the cluster without a commit.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -13,7 +13,7 @@ use kube::Api;
 use serde::de::DeserializeOwned;
 
 use super::{Scene, follow::is_ready};
-use crate::{eye::Eye, stage::NAME};
+use crate::{object_watch::ObjectWatch, stage::NAME};
 
 impl Scene<'_> {
     pub(super) async fn drift(self) -> Result<(), String> {
@@ -50,7 +50,7 @@ impl Scene<'_> {
             .await?;
         timeline.done(took, "Service api is there again");
 
-        let mut sync = Eye::on(&self.stage.syncs(), NAME).await?;
+        let mut sync = ObjectWatch::on(&self.stage.syncs(), NAME).await?;
         let head = self.stage.clone.head()?;
         let what = "the Sync is ready again";
         sync.until(what, self.patience, |sync| is_ready(sync?, &head))
@@ -58,7 +58,7 @@ impl Scene<'_> {
             .map(drop)
     }
 
-    /// Runs a person's command, and gives how long the object was not as it should be.
+    /// Runs a person's command. Returns how long the object differed from Git.
     async fn healed<K>(
         self,
         name: &str,
@@ -75,13 +75,13 @@ impl Scene<'_> {
         K::DynamicType: Default,
     {
         let api: Api<K> = Api::namespaced(self.stage.client.clone(), "shop");
-        let mut eye = Eye::on(&api, name).await?;
+        let mut watch = ObjectWatch::on(&api, name).await?;
         let should = |right: bool| {
             let is_right = &is_right;
             move |object: Option<&K>| (is_right(object) == Some(right)).then_some(())
         };
         let what = format!("{name} is as in Git before the drift");
-        eye.until(&what, self.patience, should(true)).await?;
+        watch.until(&what, self.patience, should(true)).await?;
 
         let quoted = command
             .iter()
@@ -95,9 +95,9 @@ impl Scene<'_> {
         let args = [&["--namespace=shop"], command].concat();
         let timed = async {
             let what = format!("{name} differs from Git");
-            let (wrong, ()) = eye.until(&what, self.patience, should(false)).await?;
+            let (wrong, ()) = watch.until(&what, self.patience, should(false)).await?;
             let what = format!("{name} is healed");
-            let (right, ()) = eye.until(&what, self.patience, should(true)).await?;
+            let (right, ()) = watch.until(&what, self.patience, should(true)).await?;
             Ok(right.saturating_duration_since(wrong))
         };
         let (_, took) = tokio::try_join!(self.stage.person(&args), timed)?;

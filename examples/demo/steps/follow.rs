@@ -1,19 +1,19 @@
-//! Following a commit from the push to the cluster.
+//! Follows a commit from the push to the cluster.
 
 use std::time::{Duration, Instant};
 
 use towline::api::{Condition, GitRepository, ObjectCounts, Sync};
 
 use super::Scene;
-use crate::{eye::Eye, stage::NAME};
+use crate::{object_watch::ObjectWatch, stage::NAME};
 
-/// What became of a pushed commit, timed from the moment when `git push` came back.
+/// The times of a pushed commit, measured from the end of `git push`.
 pub struct Applied {
-    /// towline said that it has seen it.
+    /// The repository reports that it was fetched.
     pub observed: Duration,
-    /// The cluster equals it.
+    /// All objects are applied.
     pub applied: Duration,
-    /// All of it is healthy.
+    /// All objects are healthy.
     pub healthy: Duration,
     pub counts: ObjectCounts,
 }
@@ -26,10 +26,10 @@ pub struct Refused {
 }
 
 impl Scene<'_> {
-    /// Pushes, and follows the commit until it is live and healthy.
+    /// Pushes, and follows the commit until its objects are live and healthy.
     pub async fn push(self, commit: &str) -> Result<Applied, String> {
-        let mut repository = Eye::on(&self.stage.repositories(), NAME).await?;
-        let mut sync = Eye::on(&self.stage.syncs(), NAME).await?;
+        let mut repository = ObjectWatch::on(&self.stage.repositories(), NAME).await?;
+        let mut sync = ObjectWatch::on(&self.stage.syncs(), NAME).await?;
         let observed = repository.until("the commit is observed", self.patience, |repository| {
             is_observed(repository?, commit)
         });
@@ -59,9 +59,9 @@ impl Scene<'_> {
         })
     }
 
-    /// Pushes a commit that must not get into the cluster, and waits for the verdict.
+    /// Pushes a commit that must not be applied, and waits until towline refuses it.
     pub async fn push_bad(self, commit: &str) -> Result<Refused, String> {
-        let mut sync = Eye::on(&self.stage.syncs(), NAME).await?;
+        let mut sync = ObjectWatch::on(&self.stage.syncs(), NAME).await?;
         let verdict = sync.until("the commit is refused", self.patience, |sync| {
             let ready = about(sync?, commit)?;
             (ready.status == "False").then(|| (ready.reason.clone(), ready.message.clone()))
@@ -74,7 +74,7 @@ impl Scene<'_> {
         })
     }
 
-    /// Pushes; when that was done.
+    /// Pushes. Returns the time when the push was done.
     async fn pushed(self) -> Result<Instant, String> {
         let clone = self.stage.clone.clone();
         let pushed = tokio::task::spawn_blocking(move || {

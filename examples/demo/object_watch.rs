@@ -1,4 +1,4 @@
-//! An eye on one object: a watch, so that a change is timed when it happens and not when somebody looks.
+//! A watch of one object, so that the time of a change is the time of its event.
 
 use std::{
     fmt::Debug,
@@ -13,20 +13,20 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-pub struct Eye<K> {
+pub struct ObjectWatch<K> {
     events: Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<K>>> + Send>>,
     now: Option<K>,
     since: Instant,
 }
 
-impl<K> Eye<K>
+impl<K> ObjectWatch<K>
 where
     K: Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    /// Watches the object called `name`, which need not exist yet.
+    /// Watches the object `name`, which need not exist yet.
     pub async fn on(api: &Api<K>, name: &str) -> Result<Self, String> {
         let params = WatchParams::default().fields(&format!("metadata.name={name}"));
-        // From version 0: the object as it is comes first.
+        // With version 0, the watch begins with the current object.
         let events = api.watch(&params, "0").await;
         let events = events.map_err(|error| format!("watch {name}: {error}"))?;
         Ok(Self {
@@ -36,8 +36,8 @@ where
         })
     }
 
-    /// Waits until the object (nothing: it is not there) is as wanted; gives what `look` saw in it,
-    /// and since when.
+    /// Waits until `look` returns a value for the object (`None`: the object does not exist). Returns the
+    /// value and the time when it was seen.
     pub async fn until<T>(
         &mut self,
         what: &str,
