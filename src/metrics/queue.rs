@@ -37,7 +37,7 @@ pub(super) struct Queues(Arc<Mutex<Running>>);
 
 #[derive(Debug, Default)]
 struct Running {
-    /// Ordered by the time of the start. The number tells apart what started at one time.
+    /// Ordered by start time. The number distinguishes works that started at the same time.
     works: BTreeSet<(Work, Instant, u64)>,
     started: u64,
 }
@@ -56,7 +56,7 @@ impl Queues {
         }
     }
 
-    /// How many drivers are busy, and for how many seconds the longest has been.
+    /// The number of busy drivers, and how long the longest has been busy, in seconds.
     fn depth_and_age(&self, work: Work) -> (f64, f64) {
         let running = self.lock();
         let mut starts = running.works.iter().filter(|(of, ..)| *of == work);

@@ -1,7 +1,7 @@
 //! Notices as events of the API server, for `kubectl describe` and `kubectl events`.
 //!
-//! kube's own recorder drops a note within six minutes of the last one about the same object; here
-//! every notice is an event of its own, for as long as memory allows.
+//! kube's own recorder drops a note that comes within six minutes of another one about the same object.
+//! Here every notice becomes an event of its own, as long as the queue has room.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,19 +20,19 @@ use crate::cluster::RunningApplies;
 use crate::metrics::Metrics;
 use crate::text::shorten;
 
-/// Notices that wait to be written. A notice is about half a kilobyte, so that these take 10 MB at
-/// most; five thousand Syncs that converge at once make ten thousand.
+/// The most notices that wait to be written. A notice has about half a kilobyte, so they take 10 MB at
+/// most. Five thousand Syncs that converge at once make ten thousand notices.
 const PENDING: usize = 20_000;
 
-/// Events written between two looks at whether applies are under way, and how many at once. Applies
-/// use up to 64 connections: a few events among them delay none.
+/// How many events are written until the writer checks again whether applies are running, and how many of
+/// them at once. Applies use up to 64 connections, so a few events do not delay them.
 const BATCH: usize = 256;
 const PARALLEL: usize = 6;
 
 /// The longest note that the API takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
 
-/// Collects notices; clones share them.
+/// Collects notices. Clones share them.
 #[derive(Clone)]
 pub struct EventWriter {
     pending: Arc<Pending>,
@@ -49,7 +49,7 @@ struct Pending {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Queued>,
-    /// How many are being written.
+    /// The number of notices that are being written.
     taken: usize,
 }
 
@@ -62,7 +62,7 @@ impl Queue {
 
 struct Queued {
     notice: Arc<Notice>,
-    /// How many notices this event stands for.
+    /// The number of notices that this event counts.
     count: i32,
 }
 
@@ -76,8 +76,8 @@ impl Sink for EventWriter {
 }
 
 impl Pending {
-    /// Queues a notice. When the queue is full, the notice joins one of the same reason about the same
-    /// resource; false: there is none.
+    /// Queues a notice. If the queue is full, the notice is joined with one of the same reason about the
+    /// same resource. Returns false if there is none.
     fn push(&self, notice: &Arc<Notice>, most: usize) -> bool {
         let mut queue = self.lock();
         let waiting = &mut queue.waiting;
@@ -110,7 +110,7 @@ impl Pending {
         }
     }
 
-    /// Takes the oldest. [`Pending::put_back`] ends the writing of these.
+    /// Takes the oldest notices. [`Pending::put_back`] ends their writing.
     fn take(&self, most: usize) -> Vec<Queued> {
         let mut queue = self.lock();
         let count = queue.waiting.len().min(most);
@@ -118,7 +118,7 @@ impl Pending {
         queue.waiting.drain(..count).collect()
     }
 
-    /// Puts back what could not be written, before all others.
+    /// Puts back, as the oldest, the notices that could not be written.
     fn put_back(&self, left: Vec<Queued>) {
         let mut queue = self.lock();
         queue.taken = 0;
@@ -161,7 +161,7 @@ impl EventWriter {
         written.map_or(queue.waiting.len() + queue.taken, |()| 0)
     }
 
-    /// Writes what is collected, for as long as it is polled.
+    /// Writes the collected notices, for as long as it is polled.
     pub async fn run(self, client: Client, applies: RunningApplies) {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
         loop {
@@ -182,8 +182,8 @@ impl EventWriter {
     }
 }
 
-/// Writes one event. Returns it when the API server is away or busy; what the server refuses, because
-/// the namespace is gone, say, is dropped and counted.
+/// Writes one event. Returns it if the API server is unavailable or busy. An event that the server
+/// refuses, for example because the namespace is gone, is dropped and counted.
 async fn write(client: &Client, metrics: &Metrics, queued: Queued) -> Option<Queued> {
     let event = event(&queued);
     let namespace = event.metadata.namespace.clone().unwrap_or_default();
@@ -196,7 +196,7 @@ async fn write(client: &Client, metrics: &Metrics, queued: Queued) -> Option<Que
             None
         }
         Err(error) => {
-            tracing::debug!(%error, "writing an event; it is tried again");
+            tracing::debug!(%error, "cannot write an event, trying again");
             Some(queued)
         }
     }

@@ -1,7 +1,7 @@
-//! Notices: "change committed", "diff", "converged", and what else people want to hear of.
+//! Notices: "change committed", "diff", "converged", and other news for users.
 //!
-//! A notice is a value. The [`Notifier`] logs it and gives it to every [`Sink`]; a sink turns it into
-//! something that people see. Today there is one sink: the API server's events ([`events`]).
+//! A notice is a value. The [`Notifier`] logs it and gives it to every [`Sink`]. A sink makes it visible
+//! to users. Today there is one sink: the API server's events ([`events`]).
 
 mod events;
 
@@ -24,7 +24,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The word that an event has in its `type`.
+    /// The value of an event's field `type`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Normal => "Normal",
@@ -38,22 +38,22 @@ impl Level {
 pub struct Notice {
     /// The resource.
     pub about: Arc<ObjectReference>,
-    /// The revision that this is about: `<ref>@sha1:<commit>`.
+    /// The revision: `<ref>@sha1:<commit>`.
     pub revision: Option<String>,
-    /// The class of the notice.
+    /// The kind of the notice.
     pub reason: Reason,
     /// How urgent it is.
     pub level: Level,
-    /// The first of the objects that are concerned.
+    /// The first of the objects that the notice is about.
     pub objects: Vec<String>,
-    /// For people, without secrets.
+    /// The text for users. It holds no secret.
     pub message: String,
     /// When it happened.
     pub at: Timestamp,
 }
 
 impl Notice {
-    /// A notice about a resource as a whole, as of now.
+    /// A notice about a whole resource, with the current time.
     pub fn about<K: Resource<DynamicType = ()>>(
         resource: &K,
         (level, reason): (Level, Reason),
@@ -71,20 +71,20 @@ impl Notice {
         }
     }
 
-    /// The commit of its revision.
+    /// The commit of the revision.
     pub fn commit(&self) -> Option<&str> {
         let (_, commit) = self.revision.as_deref()?.rsplit_once(':')?;
         Some(commit)
     }
 }
 
-/// Takes notices and makes them visible. It never waits, so that no driver waits for it.
+/// Makes notices visible. It must not wait, because drivers call it.
 pub trait Sink: Send + Sync {
     /// Takes one notice.
     fn take(&self, notice: &Arc<Notice>);
 }
 
-/// Gives every notice to every sink; clones share the sinks.
+/// Gives every notice to every sink. Clones share the sinks.
 #[derive(Clone, Default)]
 pub struct Notifier {
     sinks: Arc<[Arc<dyn Sink>]>,

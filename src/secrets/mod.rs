@@ -1,5 +1,5 @@
-//! The Secrets and ConfigMaps that resources name. One watch of metadata a kind says when any of them
-//! changed. Only then is it read, by name, so that the operator never holds the content of others.
+//! The Secrets and ConfigMaps that resources name. One watch of the metadata of a kind reports which
+//! object changed. Only named objects are read, so that the operator never holds the content of others.
 
 mod watched;
 
@@ -49,11 +49,11 @@ impl fmt::Display for SecretName {
 /// Why a Secret or a ConfigMap cannot be read. The first field is the kind.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// There is none.
+    /// The object does not exist.
     #[error("{0} {1} does not exist")]
     Missing(&'static str, SecretName),
-    /// The API server does not return it. Holds only what the server itself says, since an answer that
-    /// cannot be parsed might be quoted.
+    /// The API server does not return it. Holds only the server's own message: an error about an answer
+    /// that cannot be parsed might quote the answer.
     #[error("{0} {1} cannot be read: {2}")]
     Unavailable(&'static str, SecretName, String),
 }
@@ -61,7 +61,7 @@ pub enum ReadError {
 /// Values by key.
 pub type Data = BTreeMap<String, Vec<u8>>;
 
-/// A kind that keeps values by key.
+/// A kind of object that holds values by key.
 pub trait Keeping:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
@@ -70,14 +70,14 @@ pub trait Keeping:
     + Send
     + 'static
 {
-    /// Its name, for messages.
+    /// The kind's name, for messages.
     const KIND: &'static str;
 
-    /// Whether the watch begins only when somebody listens to an object. Secrets are watched from the start: a
-    /// standby that takes over must not read all of them again.
+    /// Whether the watch begins only when an object has a subscriber. The watch of Secrets begins at the
+    /// start, so that a standby that takes over need not read all of them again.
     const LAZY: bool;
 
-    /// Its values.
+    /// The object's values.
     fn data(self) -> Data;
 }
 
@@ -110,14 +110,14 @@ pub type Secrets = Keeper<Secret>;
 /// The ConfigMaps that resources name.
 pub type ConfigMaps = Keeper<ConfigMap>;
 
-/// Reads objects of a kind, and says when one changed; clones share the watch.
+/// Reads objects of a kind, and reports when one changed. Clones share the watch.
 pub struct Keeper<K> {
     client: Client,
-    /// Those that somebody listens to. They publish nothing; only their changes are of interest.
+    /// The objects that have subscribers. They have no view: only their changes matter.
     changes: Registry<SecretName, ()>,
-    /// Somebody has listened to one: the watch begins.
+    /// Starts the watch when the first object has a subscriber.
     wanted: Arc<Notify>,
-    /// The watch is in step: what did not change need not be read again.
+    /// Whether the watch is up to date. If it is, an object without a change need not be read again.
     in_step: Arc<AtomicBool>,
     kind: PhantomData<fn() -> K>,
 }
@@ -135,7 +135,7 @@ impl<K> Clone for Keeper<K> {
 }
 
 impl<K: Keeping> Keeper<K> {
-    /// Objects that are read with `client`. [`Keeper::follow`] has to be polled for changes to be seen.
+    /// Reads objects with `client`. Changes are seen only while [`Keeper::follow`] is polled.
     pub fn new(client: Client) -> Self {
         Self {
             client,
@@ -146,7 +146,7 @@ impl<K: Keeping> Keeper<K> {
         }
     }
 
-    /// Changes when the object does; it need not exist yet.
+    /// Returns a subscription that changes with the object. The object need not exist yet.
     pub fn subscribe(&self, name: &SecretName) -> Subscription<SecretName, ()> {
         self.wanted.notify_one();
         self.changes.subscribe(name)

@@ -1,4 +1,4 @@
-//! A value that is read from a Secret or a ConfigMap, and read again when that changes.
+//! A value that is parsed from a Secret or a ConfigMap, and read again when that object changes.
 
 use super::{Data, Keeper, Keeping, ReadError, SecretName};
 use crate::fleet::Subscription;
@@ -9,14 +9,14 @@ pub enum ValueError<E: std::error::Error + 'static> {
     /// The Secret cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The Secret holds something else than what is needed.
+    /// The Secret cannot be parsed.
     #[error("{kind} {secret}: {source}")]
     Content {
-        /// Its kind.
+        /// The kind of the object.
         kind: &'static str,
-        /// Its name.
+        /// The name of the object.
         secret: SecretName,
-        /// What is wrong with it.
+        /// What is wrong with the object.
         source: E,
     },
 }
@@ -28,8 +28,8 @@ impl<E: std::error::Error + 'static> ValueError<E> {
     }
 }
 
-/// A value from one Secret. It is read once. It is read again after the Secret changed, after the
-/// Secret could not be used, and while the watch of Secrets is interrupted.
+/// A value from one Secret. It is read once. It is read again after the Secret changed, after an error,
+/// and while the watch of Secrets is interrupted.
 pub struct Watched<T>(Option<Read<T>>);
 
 struct Read<T> {

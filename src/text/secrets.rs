@@ -1,4 +1,5 @@
-//! Values that no text for people may show, in whatever form a program writes them.
+//! Secret values, and their removal from texts for users, in every form in which a program may write
+//! them.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -9,17 +10,17 @@ use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 use serde_json::Value;
 
-/// What stands in the place of a value.
+/// Replaces a value.
 const HIDDEN: &str = "***";
 
-/// Marks that a program leaves where it has cut a text.
+/// Marks with which programs end a shortened text.
 const CUTS: [&str; 2] = ["...", "…"];
 
 /// Secret values. Clones share them: a value that is found later is hidden from all later texts.
 #[derive(Clone, Default)]
 pub struct Secrets(Arc<Mutex<BTreeSet<String>>>);
 
-/// Without the values.
+/// Hides the values.
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} secrets", self.values().len())
@@ -35,19 +36,19 @@ impl Secrets {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is none.
+    /// Whether there are no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.values().is_empty()
     }
 
-    /// Values of its own, which begin as those of `self`.
+    /// A copy with the present values. Later values of the copy and of `self` are separate.
     #[must_use]
     pub fn fork(&self) -> Self {
         Self(Arc::new(Mutex::new(self.values().clone())))
     }
 
-    /// Adds a value, each of its lines, and what it holds in base64.
+    /// Adds a value, each of its lines, and the text that it holds in base64.
     pub fn add(&self, value: &str) {
         let mut values = self.values();
         let decoded = BASE64_STANDARD.decode(value.trim());
@@ -73,8 +74,8 @@ impl Secrets {
         }
     }
 
-    /// Adds what a text of settings may hold that cannot be read as a document: every line, and what
-    /// stands behind `:` or `=`.
+    /// Adds the secrets of a text with settings that cannot be parsed: every line, and the text after `:`
+    /// or `=`.
     pub fn add_lines(&self, text: &str) {
         for line in text.lines() {
             self.add(line);
@@ -88,8 +89,8 @@ impl Secrets {
         }
     }
 
-    /// `text` without the values: as they are, quoted, escaped, or in base64, base32 or hexadecimal digits,
-    /// in upper and lower case, in other lines, and where their end was cut off.
+    /// Replaces the values in `text`. Finds them unchanged, quoted, escaped, in base64, base32 or
+    /// hexadecimal digits, in upper and lower case, with other line breaks, and with their end cut off.
     #[must_use]
     pub fn hide(&self, text: &str) -> String {
         let values = self.values();
@@ -111,20 +112,20 @@ impl Secrets {
     }
 }
 
-/// A text without what only formats it at its ends.
+/// The text without white space and control characters at its ends.
 fn bare(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || c.is_control())
 }
 
-/// A text without what only quotes it: escapes are resolved, quotes and the case of letters are gone, and each
-/// run of whitespace is one space. So a value is found however often it was quoted.
+/// A text without quoting: escapes are resolved, quotes are removed, letters are in lower case, and each
+/// run of white space is one space. A value is found in it however often it was quoted.
 struct Plain {
     bytes: Vec<u8>,
-    /// Where each byte is from.
+    /// The range in the original text that each byte comes from.
     places: Vec<Range<usize>>,
 }
 
-/// What HTML writes for characters that mean something in it.
+/// HTML's entities for special characters.
 const ENTITIES: [(&str, char); 6] = [
     ("&lt;", '<'),
     ("&gt;", '>'),
@@ -198,8 +199,8 @@ impl Plain {
     }
 }
 
-/// The character that `text`, which begins with a backslash, begins with, and how many bytes that takes. None
-/// where the backslashes only quote what follows.
+/// Decodes the escape at the start of `text`, which begins with a backslash. Returns the character and
+/// the length of the escape. The character is none if the backslashes only quote what follows.
 fn unescaped(text: &str) -> (Option<char>, usize) {
     let rest = text.trim_start_matches('\\');
     let slashes = text.len() - rest.len();
@@ -220,7 +221,7 @@ fn unescaped(text: &str) -> (Option<char>, usize) {
     }
 }
 
-/// The text without the ranges, which may overlap.
+/// The text with each range replaced. Ranges may overlap.
 fn cut_out(text: &str, mut ranges: Vec<Range<usize>>) -> String {
     ranges.sort_unstable_by_key(|range| (range.start, range.end));
     let mut out = String::with_capacity(text.len());
@@ -233,7 +234,7 @@ fn cut_out(text: &str, mut ranges: Vec<Range<usize>>) -> String {
             out.push_str(text.get(at..start).unwrap_or_default());
             out.push_str(HIDDEN);
         }
-        // A range of bytes may end within a character of a form that was cut.
+        // A range may end inside a character, if the form was cut there.
         at = (end..text.len())
             .find(|end| text.is_char_boundary(*end))
             .unwrap_or(text.len());
@@ -242,7 +243,8 @@ fn cut_out(text: &str, mut ranges: Vec<Range<usize>>) -> String {
     out
 }
 
-/// Calls `found` with each form in which programs write a value, but for quotes and escapes.
+/// Calls `found` with each form in which programs write a value. Quotes and escapes are not part of a
+/// form.
 fn each_form(value: &str, found: &mut dyn FnMut(&str)) {
     found(value);
     found(&escaped_url(value, "+"));
@@ -270,8 +272,8 @@ fn escaped_url(value: &str, space: &str) -> String {
     out
 }
 
-/// What a value becomes in an encoding of `group` bytes in `digits` characters, wherever it stands in what is
-/// encoded: the characters that depend on nothing beside it.
+/// The value in an encoding that writes `group` bytes as `digits` characters, for every offset of the
+/// value in the encoded text. Characters that also depend on other bytes are left out.
 fn encoded(
     value: &str,
     group: usize,
@@ -286,7 +288,7 @@ fn encoded(
         let last = 8 * bytes.len() / bits;
         text.get(first..last).unwrap_or_default().to_owned()
     };
-    // Characters that a value fills by half tell little, and one short word has many of them.
+    // Forms of few characters would match ordinary words.
     let is_telling = |form: &String| form.len() > Secrets::SHORTEST;
     (0..group).map(of).filter(is_telling).collect()
 }
