@@ -1,4 +1,4 @@
-//! A custom resource definition, as far as it says what is served.
+//! The part of a custom resource definition that decides which kinds are served.
 
 use kube::api::{ApiResource, Object};
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ struct Condition {
     status: String,
 }
 
-/// How far a definition's kind is.
+/// The state of a definition's kind.
 #[derive(Debug, PartialEq)]
 pub(super) enum Stage {
     /// The definition is new: the API server does not serve its kind yet.
@@ -60,7 +60,7 @@ pub(super) enum Stage {
     NotServed,
 }
 
-/// What a definition says.
+/// The information that a definition gives.
 pub(super) trait Defines {
     fn group_kind(&self) -> GroupKind;
     fn stage(&self) -> Stage;
@@ -79,7 +79,7 @@ impl Defines for Definition {
         let established = conditions
             .into_iter()
             .any(|condition| condition.kind == "Established" && condition.status == "True");
-        // The API server never takes `Established` back.
+        // The API server never withdraws `Established`.
         if !established {
             return Stage::Coming;
         }
@@ -105,13 +105,13 @@ impl Defines for Definition {
     }
 }
 
-/// The kind that a definition defines, given whole as JSON.
+/// The kind that a definition defines. `body` is the whole definition as JSON.
 pub(super) fn kind_of(body: &[u8]) -> Option<GroupKind> {
     let definition: Definition = serde_json::from_slice(body).ok()?;
     Some(definition.group_kind())
 }
 
-/// Whether objects of a kind are definitions.
+/// Whether objects of this kind are definitions.
 pub(super) fn is_one(kind: &GroupKind) -> bool {
     (&*kind.group, &*kind.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition")
 }

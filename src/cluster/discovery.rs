@@ -1,4 +1,4 @@
-//! Aggregated discovery: all that the API server serves, in two requests.
+//! Aggregated discovery: everything that the API server serves, in two requests.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ async fn list(client: &Client, path: &str) -> Result<APIGroupDiscoveryList, kube
     read(client.request(request).await?).map_err(kube::Error::SerdeError)
 }
 
-/// kube's types refuse a list that is null, and one such field would hide all kinds.
+/// kube's types refuse a null list, and one such field would hide all kinds.
 fn read(mut answer: Value) -> Result<APIGroupDiscoveryList, serde_json::Error> {
     without_nulls(&mut answer);
     serde_json::from_value(answer)
@@ -49,7 +49,7 @@ fn by_kind(list: APIGroupDiscoveryList) -> impl Iterator<Item = (GroupKind, Vec<
                 ) else {
                     continue;
                 };
-                // What cannot be patched and watched cannot be managed.
+                // A kind that cannot be patched and watched cannot be managed.
                 if !["patch", "watch", "delete"]
                     .iter()
                     .all(|verb| resource.verbs.iter().any(|has| has == verb))

@@ -1,6 +1,7 @@
-//! What is managed and by whom, from watches: the cluster is the inventory, this is its index.
+//! The managed objects and their owners, as watches report them. The cluster is the inventory, and this
+//! is its index.
 //!
-//! One lock, held for map operations only. Watches and answers to our own applies both write here; the
+//! One lock, held only for map operations. Watches and answers to our own applies both write here. The
 //! higher resourceVersion wins, so that a watch that lags behind our own write changes nothing.
 
 use std::collections::{HashMap, HashSet};
@@ -12,7 +13,7 @@ use crate::health::{self, Health};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Observed, SyncName};
 
-/// The index of managed objects; clones share it.
+/// The index of managed objects. Clones share it.
 #[derive(Clone)]
 pub struct Inventory {
     state: Arc<Mutex<State>>,
@@ -22,11 +23,11 @@ pub struct Inventory {
 #[derive(Default)]
 struct State {
     objects: HashMap<ObjectKey, Observed>,
-    /// Claimed objects that were deleted, by the resourceVersion of the deletion: an answer to an
-    /// older apply must not bring them back.
+    /// Claimed objects that were deleted, with the resourceVersion of the deletion. An answer to an older
+    /// apply must not add them again.
     deleted: HashMap<ObjectKey, u64>,
     claims: HashMap<ObjectKey, SyncName>,
-    /// Objects that a Sync wants while another one has them.
+    /// Objects that a Sync wants while another Sync owns them.
     wishes: HashMap<ObjectKey, SyncName>,
     syncs: HashMap<SyncName, Member>,
 }
@@ -36,13 +37,13 @@ struct Member {
     observed: HashSet<ObjectKey>,
     /// Set while the Sync exists.
     mailbox: Option<Arc<Mailbox>>,
-    /// Whether the Sync has said which objects it wants.
+    /// Whether the Sync has reported which objects it wants.
     planned: bool,
-    /// Objects of which every change counts.
+    /// Objects whose every change is reported to the Sync.
     suspects: HashSet<ObjectKey>,
 }
 
-/// Where a Sync's driver learns which of its objects changed.
+/// Tells a Sync's driver which of its objects changed.
 #[derive(Default)]
 pub struct Mailbox {
     dirty: Mutex<HashSet<ObjectKey>>,
@@ -76,14 +77,14 @@ impl Default for Inventory {
 }
 
 impl Inventory {
-    /// Makes a Sync known, so that its objects are nobody else's; its mailbox.
+    /// Registers a Sync, so that other Syncs cannot take its objects. Returns its mailbox.
     pub fn join(&self, sync: &SyncName) -> Arc<Mailbox> {
         let mut state = lock(&self.state);
         let member = state.syncs.entry(sync.clone()).or_default();
         member.mailbox.get_or_insert_default().clone()
     }
 
-    /// Forgets a Sync that is gone, and lets others have what it claimed.
+    /// Removes a Sync that is gone, and releases the objects that it claimed.
     pub fn leave(&self, sync: &SyncName) {
         let mut state = lock(&self.state);
         if let Some(member) = state.syncs.get_mut(sync) {
@@ -98,8 +99,8 @@ impl Inventory {
         self.tell_released();
     }
 
-    /// Claims `wanted` for a Sync and releases what it claimed before and wants no longer. Returns
-    /// what another Sync has, with its owner.
+    /// Claims `wanted` for a Sync, and releases its other claims. Returns the objects that another Sync
+    /// owns, with the owner.
     pub fn claim<'a>(
         &self,
         sync: &SyncName,
@@ -129,7 +130,7 @@ impl Inventory {
             state.claims.insert(key, sync.clone());
         }
         state.forget_deleted();
-        // The member of a Sync that is gone does not come back: its driver may end later.
+        // A removed Sync is not added again: its driver may end later.
         let member = state.syncs.get_mut(sync);
         let first = member.is_some_and(|member| !std::mem::replace(&mut member.planned, true));
         if released || first {
@@ -138,17 +139,17 @@ impl Inventory {
         refused
     }
 
-    /// Changes whenever objects were released that another Sync may be waiting for.
+    /// Changes when objects were released that another Sync may wait for.
     pub fn released(&self) -> watch::Receiver<u64> {
         self.released.subscribe()
     }
 
-    /// What is known of an object.
+    /// The known state of an object.
     pub fn get(&self, key: &ObjectKey) -> Option<Observed> {
         lock(&self.state).objects.get(key).cloned()
     }
 
-    /// The objects whose identity names this Sync, and which no other Sync wishes for or has claimed.
+    /// The objects whose identity names this Sync, and that no other Sync wants or has claimed.
     pub fn owned(&self, sync: &SyncName) -> Vec<(ObjectKey, Observed)> {
         let state = lock(&self.state);
         let Some(member) = state.syncs.get(sync) else {
@@ -162,23 +163,23 @@ impl Inventory {
             .collect()
     }
 
-    /// Whether an object may be deleted as this Sync's: still its own, and nobody else's by now.
+    /// Whether this Sync may delete an object: it still owns the object, and no other Sync wants it.
     pub fn is_owned(&self, key: &ObjectKey, sync: &SyncName) -> bool {
         let state = lock(&self.state);
         let is_named = |known: &Observed| known.owner == *sync;
         state.objects.get(key).is_some_and(is_named) && !state.is_wanted_by_others(key, sync)
     }
 
-    /// Asks to be told of every change of `suspects`, also where our own `managedFields` entry stays:
-    /// a drift that somebody undoes by hand leaves no trace in it.
+    /// Reports every change of `suspects` to the Sync, even if our own `managedFields` entry stays the
+    /// same. The entry does not change when a person undoes a drift by hand.
     pub fn suspect(&self, sync: &SyncName, suspects: HashSet<ObjectKey>) {
         if let Some(member) = lock(&self.state).syncs.get_mut(sync) {
             member.suspects = suspects;
         }
     }
 
-    /// Records the answer to an apply of ours. Returns what is now known of the object: what a
-    /// watch said meanwhile, if that is newer; none if it was deleted since.
+    /// Records the answer to our own apply. Returns the newest known state, which may come from a watch.
+    /// None if the object was deleted since.
     pub fn applied(&self, key: &ObjectKey, answer: Observed) -> Option<Observed> {
         let mut state = lock(&self.state);
         if state
@@ -190,7 +191,7 @@ impl Inventory {
         }
         match state.objects.get(key) {
             Some(known) if known.version > answer.version => return Some(known.clone()),
-            // Nothing was written, so health is what the watch last said.
+            // Nothing was written, so the health from the watch is still right.
             Some(known) if known.version == answer.version => {
                 let health = known.health.clone();
                 state.put(key.clone(), Observed { health, ..answer });
@@ -203,7 +204,7 @@ impl Inventory {
         state.objects.get(key).cloned()
     }
 
-    /// Records what a watch said of an object: none if it is not, or no longer, managed.
+    /// Records an object that a watch reported. `seen` is none if the object is gone or is not managed.
     pub(super) fn watched(&self, key: &ObjectKey, version: u64, seen: Option<Observed>) {
         let mut state = lock(&self.state);
         let known = state.objects.get(key);
@@ -235,7 +236,7 @@ impl Inventory {
         }
     }
 
-    /// The objects of a kind and their versions: what a full list that starts now has to confirm.
+    /// The known objects of a kind and their versions. A full list that starts now must confirm them.
     pub(super) fn known(&self, kind: &GroupKind) -> HashMap<ObjectKey, u64> {
         lock(&self.state)
             .objects
@@ -245,8 +246,8 @@ impl Inventory {
             .collect()
     }
 
-    /// Ends a full list: what was known when it started and was neither named by it nor written
-    /// since is gone.
+    /// Ends a full list: removes the objects that were known at its start, and that it did not name and
+    /// nobody wrote since.
     pub(super) fn unconfirmed(&self, gone: HashMap<ObjectKey, u64>) {
         let mut state = lock(&self.state);
         for (key, version) in gone {
@@ -266,20 +267,20 @@ impl Inventory {
 }
 
 impl State {
-    /// Whether another Sync wishes for an object, or has claimed what this one let go: it still names
-    /// this one then, until the other has applied it.
+    /// Whether another Sync wants an object, or has claimed an object that this Sync released. Until the
+    /// other Sync applies it, the object still names this Sync.
     fn is_wanted_by_others(&self, key: &ObjectKey, sync: &SyncName) -> bool {
         let is_other = |owner: &SyncName| owner != sync;
         self.wishes.contains_key(key) || self.claims.get(key).is_some_and(is_other)
     }
 
-    /// The other Sync that has an object, if there is one.
+    /// The other Sync that owns an object, if any.
     fn holder(&self, key: &ObjectKey, sync: &SyncName) -> Option<SyncName> {
         if let Some(owner) = self.claims.get(key) {
             return (owner != sync).then(|| owner.clone());
         }
         let owner = &self.objects.get(key)?.owner;
-        // A Sync that has planned without the object, or that is gone, does not want it.
+        // A Sync that is gone, or that does not list the object, does not want it.
         let wants = self
             .syncs
             .get(owner)
@@ -308,7 +309,7 @@ impl State {
         }
     }
 
-    /// Takes an object from the Sync that it was of.
+    /// Removes an object from its former owner.
     fn lose(&mut self, owner: &SyncName, key: &ObjectKey) {
         if let Some(member) = self.syncs.get_mut(owner) {
             member.observed.remove(key);
@@ -316,7 +317,7 @@ impl State {
         self.forget_member(owner);
     }
 
-    /// Forgets a Sync that is gone and has no object left.
+    /// Removes a Sync that is gone and has no object left.
     fn forget_member(&mut self, sync: &SyncName) {
         let is_unused = |member: &Member| member.mailbox.is_none() && member.observed.is_empty();
         if self.syncs.get(sync).is_some_and(is_unused) {
@@ -324,7 +325,7 @@ impl State {
         }
     }
 
-    /// Forgets the deletions of objects that no Sync claims.
+    /// Removes the deletions of objects that no Sync claims.
     fn forget_deleted(&mut self) {
         let claims = &self.claims;
         self.deleted.retain(|key, _| claims.contains_key(key));
@@ -341,7 +342,8 @@ impl State {
     }
 }
 
-/// Whether a driver has to look: a status write of a healthy object, say, tells it nothing.
+/// Whether the driver needs to know of a change. A status write of a healthy object, for example, changes
+/// nothing for it.
 fn differs(known: &Observed, seen: &Observed) -> bool {
     known.entry != seen.entry
         || known.shared != seen.shared
@@ -351,8 +353,8 @@ fn differs(known: &Observed, seen: &Observed) -> bool {
         || known.owner != seen.owner
 }
 
-/// The health of an object that was just written, until its watch says more: answers carry metadata
-/// only.
+/// The health of an object that was just written, until its watch reports it. The answer to a write has
+/// only metadata.
 fn unseen(kind: &GroupKind) -> Health {
     match health::needs_body(kind) {
         true => Health::InProgress("applied; its status has not been seen yet".to_owned()),
@@ -360,7 +362,7 @@ fn unseen(kind: &GroupKind) -> Health {
     }
 }
 
-/// A panic elsewhere does not take the index with it: every operation leaves it whole.
+/// Ignores poisoning: every operation leaves the index consistent, even if a thread panics.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

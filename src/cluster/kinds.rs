@@ -1,9 +1,9 @@
-//! Which kinds the API server serves: aggregated discovery once (two requests, and no failure as
-//! a whole when one API group is down), then the definitions' own watch, so that a new custom
-//! kind is known the moment it is established.
+//! The kinds that the API server serves. Aggregated discovery is read once: it takes two requests, and
+//! does not fail as a whole if one API group is down. Then a watch of the definitions reports new custom
+//! kinds at once.
 //!
-//! The two sources may lag behind each other. Of a custom kind whose definition the watch knows, the watch
-//! decides; an event that comes before a definition is established never takes away a kind that is served.
+//! The two sources may lag behind each other. For a custom kind whose definition is watched, the watch
+//! decides. An event from before a definition is established never removes a served kind.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,7 +21,7 @@ use super::resume::{is_denied, resumed};
 use super::{ServedKind, discovery};
 use crate::manifest::{GroupKind, GroupVersionKind};
 
-/// The kinds that are served; clones share them.
+/// The served kinds. Clones share them.
 #[derive(Clone)]
 pub struct Kinds {
     table: Arc<RwLock<Table>>,
@@ -35,14 +35,14 @@ struct Table {
     discovered: Option<Instant>,
     /// The custom kinds whose definitions the watch has named as served.
     defined: HashSet<GroupKind>,
-    /// Custom kinds whose definition was deleted, and when: discovery may name them a while longer.
+    /// Custom kinds whose definition was deleted, and when. Discovery may still name them for a while.
     deleted: HashMap<GroupKind, Instant>,
-    /// Kinds whose definition exists and is not served yet, and since when.
+    /// Kinds whose definition exists but is not served yet, and since when.
     coming: HashMap<GroupKind, Instant>,
 }
 
 impl Table {
-    /// Takes in what discovery found; whether anything changed.
+    /// Adds the result of discovery. Returns whether anything changed.
     fn found(&mut self, found: impl Iterator<Item = (GroupKind, Vec<ServedKind>)>) -> bool {
         self.deleted
             .retain(|_, when| when.elapsed() < DISCOVERY_LAGS);
@@ -60,7 +60,7 @@ impl Table {
         changed
     }
 
-    /// Takes in what a definition says; whether anything changed.
+    /// Adds the state of a definition. Returns whether anything changed.
     fn set(&mut self, kind: GroupKind, stage: Stage) -> bool {
         match stage {
             Stage::Coming => {
@@ -88,18 +88,18 @@ impl Table {
     }
 }
 
-/// How long discovery may go on to name a kind whose definition was deleted.
+/// How long discovery may still name a kind after its definition was deleted.
 const DISCOVERY_LAGS: Duration = Duration::from_secs(60);
 
-/// How long a new definition may take to be served before what waits for it counts as failed.
+/// How long a new definition may take to be served. After that, objects that wait for it count as failed.
 const COMING: Duration = Duration::from_secs(60);
 
-/// Discovery is asked again for a kind that nobody knows, but not more often than this: custom
-/// kinds come by their watch, and only an aggregated API server's kinds come this way.
+/// The shortest time between two discoveries. Discovery is repeated for unknown kinds. Only kinds of an
+/// aggregated API server need this: custom kinds come from the watch.
 const DISCOVERY_PAUSE: Duration = Duration::from_secs(10);
 
-/// Pause after a denied watch where the account has rights in one namespace only: there, a denial is no
-/// passing state of an API server that starts.
+/// The pause after a denied watch if the account has rights in one namespace only. Then the denial is
+/// permanent, and not a temporary state of an API server that starts.
 const DENIED_PAUSE: Duration = Duration::from_secs(300);
 
 impl Default for Kinds {
@@ -128,8 +128,8 @@ impl Kinds {
         table.served.get(kind)?.first().cloned()
     }
 
-    /// All that is served, as Helm's capabilities name it: `v1`, `v1/Pod`, `apps/v1`, `apps/v1/Deployment`.
-    /// Sorted.
+    /// All served versions and kinds in the form of Helm's capabilities: `v1`, `v1/Pod`, `apps/v1`,
+    /// `apps/v1/Deployment`. Sorted.
     pub fn api_versions(&self) -> Vec<String> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let served = table.served.values().flatten();
@@ -140,25 +140,25 @@ impl Kinds {
         names.collect::<BTreeSet<String>>().into_iter().collect()
     }
 
-    /// Whether a kind is not served yet, and its definition was made a moment ago: the API server needs up
-    /// to some seconds to serve it.
+    /// Whether a kind is not served yet, but its definition is only seconds old. The API server needs
+    /// some seconds to serve a new kind.
     pub fn is_coming(&self, kind: &GroupKind) -> bool {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let since = table.coming.get(kind);
         since.is_some_and(|since| since.elapsed() < COMING) && !table.served.contains_key(kind)
     }
 
-    /// Records that a definition of `kind` was applied: its first event may come later.
+    /// Records that a definition of `kind` was applied. Its first watch event may come later.
     pub(super) fn expect(&self, kind: GroupKind) {
         self.write(|table| table.set(kind, Stage::Coming));
     }
 
-    /// Changes whenever a kind comes or goes.
+    /// Changes when a kind is added or removed.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Asks the server for all that it serves, unless it was asked a moment ago.
+    /// Reads all served kinds, unless they were read a moment ago.
     ///
     /// # Errors
     /// The client's error, when the server does not answer.
@@ -175,18 +175,18 @@ impl Kinds {
         Ok(())
     }
 
-    /// Follows the custom resource definitions for as long as it is polled. An account with rights in
-    /// one namespace only may not; then discovery, which everybody may ask, finds a new kind whenever a
-    /// Sync that waits for it tries again.
+    /// Watches the custom resource definitions for as long as it is polled. An account with rights in one
+    /// namespace only may not watch them. Then discovery, which every account may read, finds a new kind
+    /// when a Sync that waits for it tries again.
     pub async fn follow(self, client: Client, in_one_namespace: bool) {
         let resource = ApiResource::erase::<CustomResourceDefinition>(&());
         let api: Api<Definition> = Api::all_with(client, &resource);
-        // Definitions are large; small pages bound what is in memory at once.
+        // Definitions are large. Small pages limit how many are in memory at once.
         let config = watcher::Config::default().page_size(25);
         let events = resumed("CustomResourceDefinition", watcher(api, config));
         let mut events = std::pin::pin!(events);
         let mut denied = false;
-        // What the list under way has not named.
+        // Kinds that the running list has not named yet.
         let mut unlisted = HashSet::new();
         while let Some(event) = events.next().await {
             match event {

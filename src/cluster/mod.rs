@@ -30,26 +30,26 @@ use crate::manifest::ObjectKey;
 use crate::metrics::Metrics;
 use crate::plan::{Appliers, Observed};
 
-/// What came of an apply.
+/// The result of an apply.
 pub struct Applied {
-    /// What the server answered, with the health that is known by then.
+    /// The server's answer, with the health that is known so far.
     pub answer: Observed,
-    /// The object came to be by it.
+    /// Whether the apply created the object.
     pub created: bool,
-    /// Nothing newer is known of it.
+    /// Whether no newer state is known.
     pub current: bool,
 }
 
-/// The clients of a cluster; `leader` makes them.
+/// The clients of a cluster, which `leader` makes.
 #[derive(Clone)]
 pub struct Clients {
-    /// For requests that are answered at once.
+    /// For requests that are answered soon.
     pub requests: Client,
-    /// For watches: bears answers that take minutes.
+    /// For watches, whose answers may take minutes.
     pub watches: Client,
 }
 
-/// By whose rights requests on managed objects are made.
+/// The account whose rights are used for requests on managed objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Actor {
     /// towline itself, with all of its rights.
@@ -57,16 +57,16 @@ pub enum Actor {
     Operator,
 }
 
-/// A cluster as far as managed objects go. Kinds, inventory and watches are the cluster's; what an actor may
-/// do is asked for by [`Cluster::as_`].
+/// A cluster with managed objects. Kinds, inventory and watches belong to the cluster. [`Cluster::as_`]
+/// gives the access of one actor.
 pub struct Cluster {
-    /// Which kinds are served.
+    /// The kinds that are served.
     pub kinds: Kinds,
-    /// What is managed.
+    /// The managed objects.
     pub inventory: Inventory,
     /// The applies under way.
     pub running_applies: RunningApplies,
-    /// Which namespaces exist, for those who wait for one.
+    /// The existing namespaces, for drivers that wait for one.
     pub namespaces: Namespaces,
     clients: Clients,
     version: OnceCell<String>,
@@ -77,29 +77,29 @@ pub struct Cluster {
     appliers: Appliers,
 }
 
-/// How a cluster is managed.
+/// The settings of a managed cluster.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterSettings {
-    /// The only namespace in which objects are managed; none: all.
+    /// The only namespace in which objects are managed. None: all namespaces.
     pub namespace: Option<String>,
     /// Field managers that apply whole manifests.
     pub appliers: Appliers,
-    /// Refusals may repeat values of what was sent.
+    /// Whether messages of refusals may repeat values of the request.
     pub show_values: bool,
 }
 
 /// How an object is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applying {
-    /// Until it is as Git has it: what another applier declared, or nobody, is removed where it stands against
-    /// that.
+    /// Makes the object equal Git. If a field that another applier or nobody declared prevents that,
+    /// removes the field.
     Whole,
-    /// What Git declares, and no other value.
+    /// Writes the values that Git declares, and removes no other value.
     Declared,
 }
 
 impl Cluster {
-    /// A cluster behind its clients.
+    /// A cluster with these clients.
     pub fn new(clients: Clients, settings: ClusterSettings, metrics: Metrics) -> Self {
         let ClusterSettings {
             namespace,
@@ -125,7 +125,7 @@ impl Cluster {
         }
     }
 
-    /// The cluster as an actor may read and write it.
+    /// The cluster with the rights of an actor.
     pub fn as_(&self, actor: &Actor) -> Acting<'_> {
         let client = match actor {
             Actor::Operator => &self.clients.requests,
@@ -136,7 +136,7 @@ impl Cluster {
         }
     }
 
-    /// Learns which kinds are served, unless it asked a moment ago.
+    /// Reads which kinds are served, unless they were read a moment ago.
     ///
     /// # Errors
     /// The client's error, when the server does not answer.
@@ -144,7 +144,8 @@ impl Cluster {
         self.kinds.discover(&self.clients.requests).await
     }
 
-    /// The version of the API server, as charts compare it: `v1.36.3`. None where it does not answer.
+    /// The version of the API server in the form that charts compare: `v1.36.3`. None if the server does
+    /// not answer.
     pub async fn version(&self) -> Option<&str> {
         let ask = || async {
             let answer = self.clients.requests.apiserver_version().await;
@@ -157,16 +158,16 @@ impl Cluster {
             .map(String::as_str)
     }
 
-    /// Makes sure that a kind is watched and that its objects are known.
+    /// Watches a kind, and waits until its objects are known.
     ///
     /// # Errors
-    /// Why they are not, when the first list has not come within `patience`.
+    /// The reason, if the first list has not come within `patience`.
     pub async fn watched(&self, served: &ServedKind, patience: Duration) -> Result<(), String> {
         self.watches.synced(served, patience).await
     }
 
-    /// Follows which kinds are served, and ends watches of kinds that are not served any longer, for as long
-    /// as it is polled.
+    /// Watches which kinds are served, and stops the watches of kinds that are no longer served, for as
+    /// long as it is polled.
     pub async fn follow(&self) {
         let kinds = self
             .kinds
@@ -183,14 +184,15 @@ impl Cluster {
     }
 }
 
-/// A cluster as one actor may read and write it. Cheap to make.
+/// A cluster with the rights of one actor. Cheap to make.
 pub struct Acting<'a> {
     cluster: &'a Cluster,
     client: &'a Client,
 }
 
 impl Acting<'_> {
-    /// Server-side-applies one object, given whole as JSON, and records the answer.
+    /// Applies one object with server-side apply, and records the answer. `body` is the whole object as
+    /// JSON.
     ///
     /// # Errors
     /// [`WriteError`], about this object only.
@@ -227,7 +229,7 @@ impl Acting<'_> {
         let current = newest
             .as_ref()
             .is_some_and(|newest| newest.version == answer.version);
-        // The answer is metadata only: an object is not healthy because it was just written.
+        // The answer has only metadata. A write alone does not make an object healthy.
         let health = newest.map_or(answer.health.clone(), |newest| newest.health);
         Ok(Applied {
             answer: Observed { health, ..answer },
@@ -251,19 +253,19 @@ impl Acting<'_> {
         self.writer().compare(&wanted).await
     }
 
-    /// Deletes one object by its uid. One that is gone already is fine.
+    /// Deletes one object with this uid. Succeeds if it is gone already.
     ///
     /// # Errors
     /// [`WriteError`], about this object only.
     pub async fn delete(&self, key: &ObjectKey, uid: &str) -> Result<(), WriteError> {
         match self.cluster.kinds.preferred(&key.kind) {
             Some(served) => self.writer().delete(&served, key, uid).await,
-            // Without its definition a custom resource is gone as well.
+            // If its definition is gone, a custom resource is gone too.
             None => Ok(()),
         }
     }
 
-    /// Takes towline's marks off one object. One that is gone already is fine.
+    /// Removes towline's label and annotations from one object. Succeeds if it is gone already.
     ///
     /// # Errors
     /// [`WriteError`], about this object only.

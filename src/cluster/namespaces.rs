@@ -1,4 +1,4 @@
-//! Namespaces that are waited for. They are watched, as metadata, only while somebody waits for one.
+//! The namespaces that drivers wait for. Their metadata is watched only while a driver waits.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -16,7 +16,7 @@ use super::resume::resumed;
 /// The uids of the namespaces that exist and are not being deleted, by name.
 type Present = HashMap<String, String>;
 
-/// The namespaces of a cluster; clones share the watch.
+/// The namespaces of a cluster. Clones share the watch.
 #[derive(Clone)]
 pub struct Namespaces(Option<Arc<Shared>>);
 
@@ -26,7 +26,7 @@ struct Shared {
     running: Mutex<Weak<Running>>,
 }
 
-/// The watch, which ends with the last that waits.
+/// The running watch. It ends when no driver waits any more.
 struct Running(AbortHandle);
 
 impl Drop for Running {
@@ -36,7 +36,7 @@ impl Drop for Running {
 }
 
 impl Namespaces {
-    /// `client` must bear answers that take minutes.
+    /// `client` must accept answers that take minutes.
     pub(super) fn new(client: Client) -> Self {
         Self(Some(Arc::new(Shared {
             client,
@@ -45,12 +45,12 @@ impl Namespaces {
         })))
     }
 
-    /// For an account with rights in one namespace only: nothing is watched, and nothing arrives.
+    /// For an account with rights in one namespace only: watches nothing, and never reports a namespace.
     pub(super) fn unwatched() -> Self {
         Self(None)
     }
 
-    /// Watches namespaces until the answer is dropped.
+    /// Watches namespaces until the returned value is dropped.
     pub fn arrivals(&self) -> Arrivals {
         let watched = self.0.as_ref().map(|shared| Watched {
             present: shared.present.subscribe(),
@@ -70,7 +70,7 @@ impl Shared {
             return running;
         }
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
-        // What an earlier watch saw may be gone.
+        // A namespace that an earlier watch saw may be gone.
         self.present.send_replace(Present::new());
         let task = tokio::spawn(follow(api, self.present.clone()));
         let started = Arc::new(Running(task.abort_handle()));
@@ -107,15 +107,15 @@ fn set(present: &mut Present, namespace: PartialObjectMeta<Namespace>) {
     let (name, uid) = (meta.name.unwrap_or_default(), meta.uid.unwrap_or_default());
     match meta.deletion_timestamp {
         None => drop(present.insert(name, uid)),
-        // Nothing can be made in it any longer.
+        // Nothing can be created in a namespace that is being deleted.
         Some(_) => drop(present.remove(&name)),
     }
 }
 
-/// Says when a namespace that is waited for exists.
+/// Waits for namespaces.
 pub struct Arrivals {
     watched: Option<Watched>,
-    /// Name and uid of those that were told: each is told once.
+    /// Name and uid of the namespaces that were reported. Each is reported once.
     told: HashSet<(String, String)>,
 }
 
@@ -125,8 +125,8 @@ struct Watched {
 }
 
 impl Arrivals {
-    /// Waits until one of `names` exists, also where it has existed for a while. Each namespace is told
-    /// once, so that who finds it of no use does not try again without a pause. Cancel safe.
+    /// Waits until one of `names` exists. It may have existed before. Each namespace is reported once, so
+    /// that a driver that cannot use it does not try again without a pause. Cancel safe.
     pub async fn created(&mut self, names: &HashSet<String>) {
         let Some(watched) = &mut self.watched else {
             return std::future::pending().await;
@@ -185,14 +185,20 @@ mod tests {
         put("other", "1", false);
         assert!(!arrived());
         put("shop", "2", true);
-        assert!(!arrived(), "it is being deleted");
+        assert!(
+            !arrived(),
+            "a namespace that is being deleted must not be reported"
+        );
         put("shop", "3", false);
         assert!(arrived());
         put("shop", "3", false);
-        assert!(!arrived(), "it was told");
+        assert!(!arrived(), "the namespace was reported before");
         put("shop", "3", true);
         put("shop", "4", false);
-        assert!(arrived(), "it is another one");
+        assert!(
+            arrived(),
+            "a new namespace of the same name must be reported"
+        );
     }
 
     #[tokio::test]

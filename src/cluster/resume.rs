@@ -14,28 +14,29 @@ use tokio::time::Instant;
 
 use crate::backoff::{Backoff, spread};
 
-/// A new custom kind is answered with 429 until its storage is ready, which takes milliseconds.
+/// The API server answers a watch of a new custom kind with 429 until its storage is ready, which takes
+/// milliseconds.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest pause while the API server cannot be reached.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The longest pause after refusals that last, such as a missing right. Only a person ends those.
+/// The longest pause after refusals that last, such as a missing right. Only a person can end those.
 const LONGEST_PAUSE_REFUSED: Duration = Duration::from_secs(10);
 
-/// Refusals that go on for this long are lasting ones. Before that they may be those of an API server that
-/// starts: it refuses every request as forbidden until it has read the roles.
+/// Refusals that last at least this long count as lasting. Earlier refusals may come from an API server
+/// that starts: it forbids every request until it has read the roles.
 const REFUSAL_LASTS: Duration = Duration::from_secs(30);
 
-/// An interruption is logged as a warning when it has lasted this long.
+/// An interruption of at least this length is logged as a warning.
 const WORTH_A_WARNING: Duration = Duration::from_secs(5);
 
-/// An error that comes this long after the last one begins a new interruption. A watch that works may have no
-/// event that would end the old one.
+/// An error this long after the last one begins a new interruption. A working watch may have no event
+/// that ends the old one.
 const NEW_INTERRUPTION: Duration = Duration::from_secs(60);
 
-/// The events of a watch that is resumed after every error, following the pause that the error asks for. Each
-/// interruption that lasts is logged once; `what` names the watched objects in the log.
+/// The events of a watch that resumes after every error, after the pause that suits the error. Each
+/// lasting interruption is logged once. `what` names the watched objects in the log.
 ///
 /// Errors are passed on, so that a follower can record that its state may be old. The follower itself neither
 /// pauses nor logs.
@@ -50,7 +51,7 @@ pub fn resumed<K: Send>(
         }
         let event = events.next().await?;
         match &event {
-            // Comes before each list is asked for, so it is no success.
+            // This event comes before each list is requested, so it does not show success.
             Ok(Event::Init) => (),
             Ok(_) => interruptions.end(),
             Err(error) => interruptions.add(error, Instant::now()),
@@ -64,23 +65,23 @@ pub(super) fn is_denied(error: &Error) -> bool {
     code(error) == Some(403)
 }
 
-/// What an error asks for.
+/// The reaction to an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Remedy {
-    /// One event could not be read; the watch goes on by itself.
+    /// One event could not be parsed. The watch continues by itself.
     GoOn,
-    /// The watch is too old to be resumed: list again. The API server is well.
+    /// The watch is too old to resume. List again: the API server works.
     List,
-    /// Try again: the API server could not be reached, or is not well.
+    /// Try again: the API server could not be reached, or has a problem.
     Retry,
-    /// Try again, but the API server answered and said no.
+    /// Try again, but the API server answered with a refusal.
     RetryRefused,
 }
 
 impl Remedy {
     fn of(error: &Error) -> Self {
         match (error, code(error)) {
-            // kube reads an event that it cannot read as a status without any values.
+            // kube parses an event that it does not understand as a status without any values.
             (Error::WatchFailed(kube::Error::SerdeError(_)), _)
             | (Error::WatchFailed(kube::Error::Api(_)), Some(0)) => Self::GoOn,
             (_, Some(410)) => Self::List,
@@ -105,11 +106,11 @@ fn code(error: &Error) -> Option<u16> {
 struct Interruptions {
     what: String,
     backoff: Backoff,
-    /// Before the watch is asked for its next event.
+    /// The pause before the watch is polled for its next event.
     pause: Option<Duration>,
     /// The interruption that has not ended.
     current: Option<Interruption>,
-    /// That an event could not be read was logged.
+    /// Whether an unreadable event was logged.
     unreadable_logged: bool,
 }
 
@@ -180,9 +181,9 @@ impl Interruptions {
         let (watch, error) = (&self.what, crate::chain(error));
         if !current.logged && now - current.since >= WORTH_A_WARNING {
             current.logged = true;
-            tracing::warn!(watch, error, "the watch is interrupted; it is tried again");
+            tracing::warn!(watch, error, "the watch is interrupted, trying again");
         } else {
-            tracing::debug!(watch, error, "the watch is interrupted; it is tried again");
+            tracing::debug!(watch, error, "the watch is interrupted, trying again");
         }
     }
 }

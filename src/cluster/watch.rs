@@ -1,9 +1,9 @@
-//! One watch per managed kind, selected by the ApplySet label and reduced at once to what the
-//! inventory keeps: bodies pass through and are dropped.
+//! One watch for each managed kind, filtered by the ApplySet label. Bodies are dropped at once: only the
+//! inventory's values are kept.
 //!
-//! Kinds whose health is in their body (Deployments, custom kinds) are watched whole; the others,
-//! by far the most objects, as metadata. Design, section 2, asks for metadata throughout; health from
-//! the same watch costs no second one, and the objects are the same ones in number.
+//! Kinds whose health depends on their body (Deployments, custom kinds) are watched as whole objects. All
+//! other kinds, which have most objects, are watched as metadata. The design asks for metadata only
+//! (section 2), but reading the health from the same watch needs no second watch.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -24,7 +24,7 @@ use crate::health::{self, Health};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Appliers, Observed, PART_OF};
 
-/// The watches that run, by kind.
+/// The running watches by kind.
 pub(super) struct Watches {
     client: Client,
     inventory: Inventory,
@@ -45,12 +45,12 @@ impl Drop for Running {
     }
 }
 
-/// How far a watch has come.
+/// The progress of a watch.
 #[derive(Clone, Debug, PartialEq)]
 enum State {
     Listing,
     Synced,
-    /// Why the list does not come.
+    /// Why the list failed.
     Failing(String),
 }
 
@@ -70,10 +70,10 @@ impl Watches {
         }
     }
 
-    /// Starts watching a kind, unless it is watched already, and waits for its first list.
+    /// Starts a watch of a kind unless one runs, and waits for the first list.
     ///
     /// # Errors
-    /// Why the list does not come, when it has not come within `patience`.
+    /// The reason, if the list has not come within `patience`.
     pub(super) async fn synced(
         &self,
         served: &ServedKind,
@@ -81,7 +81,7 @@ impl Watches {
     ) -> Result<(), String> {
         let mut state = self.start(served);
         let wait = state.wait_for(|state| *state == State::Synced);
-        // Out of patience or at the end of the watch: the state says how far it came.
+        // On a timeout, or if the watch ended, the state below gives the result.
         let _ = tokio::time::timeout(patience, wait).await.is_ok();
         match &*state.borrow() {
             State::Synced => Ok(()),
@@ -94,7 +94,7 @@ impl Watches {
         let kind = served.group_kind();
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watch) = running.get(&kind)
-            // Versions of one kind are the same objects; a changed scope or plural is a new kind.
+            // All versions of a kind have the same objects. Another scope or plural makes it a new kind.
             && watch.served.resource.plural == served.resource.plural
             && watch.served.namespaced == served.namespaced
             && !watch.task.is_finished()
@@ -123,7 +123,7 @@ impl Watches {
         state
     }
 
-    /// A kind's events, whole objects or metadata as `K` says.
+    /// The events of a kind. `K` decides between whole objects and metadata.
     fn events<K>(
         &self,
         served: &ServedKind,
@@ -145,7 +145,8 @@ impl Watches {
         resumed(served.group_kind().to_string(), events)
     }
 
-    /// Stops the watch of a kind that is no longer served, so that its return starts a new one.
+    /// Stops the watch of a kind that is no longer served, so that a new watch starts when it is served
+    /// again.
     pub(super) fn stop_unserved(&self, served: impl Fn(&GroupKind) -> bool) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|kind, _| {
@@ -162,7 +163,7 @@ struct Follower {
     kind: GroupKind,
     inventory: Inventory,
     state: watch::Sender<State>,
-    /// What the list under way has not named yet.
+    /// Objects that the running list has not named yet.
     unconfirmed: HashMap<ObjectKey, u64>,
     appliers: Appliers,
 }
@@ -227,7 +228,7 @@ impl Follower {
     }
 }
 
-/// An object as one of the two kinds of watch gives it.
+/// An object of either kind of watch.
 trait Watched: Debug + Send + 'static {
     fn metadata(&self) -> &kube::api::ObjectMeta;
     fn health(&self, kind: &GroupKind) -> Health;

@@ -1,4 +1,4 @@
-//! Server-side apply, delete and disowning of single objects.
+//! Applies, deletes and releases single objects.
 
 use std::fmt;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub enum WriteError {
         /// The server's reasons, each with its field.
         causes: Causes,
     },
-    /// The object's namespace does not exist; in the server's words.
+    /// The object's namespace does not exist.
     #[error("{message}")]
     NoNamespace {
         /// The server's message.
@@ -41,16 +41,16 @@ pub enum WriteError {
     /// The server could not be reached, or asked to slow down, at every try.
     #[error("the API server cannot be reached")]
     Unavailable(#[source] kube::Error),
-    /// The server answered what cannot be understood.
+    /// The server's answer cannot be parsed.
     #[error("the API server's answer cannot be read: {0}")]
     Answer(String),
 }
 
-/// What all requests on managed objects share, whoever makes them: a bounded number at once over all Syncs.
+/// Shared by all requests on managed objects: limits how many run at once over all Syncs.
 pub(super) struct Requests {
     permits: Semaphore,
     metrics: Metrics,
-    /// Refusals may repeat values of what was sent.
+    /// Whether messages of refusals may repeat values of the request.
     show_values: bool,
 }
 
@@ -64,34 +64,35 @@ impl Requests {
     }
 }
 
-/// Reads and writes single objects by one actor's client.
+/// Reads and writes single objects with one actor's client.
 pub(super) struct Writer<'a> {
     client: &'a Client,
     requests: &'a Requests,
 }
 
-/// Requests at once over all Syncs. Each is a connection of its own (HTTP/1.1), and one Sync alone may
-/// use only `PARALLEL` of them, so that it cannot starve the others.
+/// The most requests at once over all Syncs. Each uses a connection of its own (HTTP/1.1). One Sync may
+/// use only `PARALLEL` of them, so that it cannot block other Syncs.
 const REQUESTS: usize = 64;
 
-/// Tries of one request while the server cannot be reached or asks to slow down, and the first pause.
+/// The number of tries of a request while the server cannot be reached or asks to slow down, and the
+/// first pause.
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest pause that a server's `Retry-After` gets between two tries.
+/// The longest pause between two tries that a server's `Retry-After` can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Metadata is all we need back; the API server leaves out the rest when asked.
+/// Asks the API server to return only the metadata.
 pub(super) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
-/// A success.
+/// The answer to a successful request.
 pub(super) struct Answer {
     pub(super) text: String,
-    /// The object came to be by the request.
+    /// Whether the request created the object.
     pub(super) created: bool,
 }
 
-/// Why a request was refused, in the server's own words. They may repeat a secret, so they are never shown.
+/// The server's reasons of a refusal. They may repeat a secret, so they are never shown.
 #[derive(Clone, Default)]
 pub struct Causes(Vec<RefusalCause>);
 
@@ -128,7 +129,7 @@ impl<'a> Writer<'a> {
         key: &ObjectKey,
         body: &[u8],
     ) -> Result<Answer, WriteError> {
-        // `force`: where Git and another manager disagree on a field, Git is right.
+        // `force`: if Git and another manager disagree on a field, Git wins.
         let uri = format!(
             "{}?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict{query}",
             path(served, key)
@@ -142,7 +143,7 @@ impl<'a> Writer<'a> {
         .await
     }
 
-    /// Deletes the object with this uid; one that is gone, or has another uid, is as good as deleted.
+    /// Deletes the object with this uid. An object that is gone, or has another uid, counts as deleted.
     pub(super) async fn delete(
         &self,
         served: &ServedKind,
@@ -166,7 +167,7 @@ impl<'a> Writer<'a> {
         gone_is_fine(answer)
     }
 
-    /// Takes label and annotations off an object, so that no Sync owns it any longer.
+    /// Removes label and annotations from an object, so that no Sync owns it.
     pub(super) async fn disown(
         &self,
         served: &ServedKind,
@@ -192,7 +193,7 @@ impl<'a> Writer<'a> {
         gone_is_fine(answer)
     }
 
-    /// Sends a request, again with growing pauses while the server cannot be reached.
+    /// Sends a request. Repeats it with growing pauses while the server cannot be reached.
     /// `object`: what is sent as JSON, so that a refusal does not repeat its values.
     pub(super) async fn send(
         &self,
@@ -251,7 +252,7 @@ fn asked_pause(error: &kube::Error) -> Option<Duration> {
 }
 
 impl Requests {
-    /// Why a request was refused. `object`: what was sent.
+    /// The error for a refused request. `object` is the body that was sent.
     fn refusal(&self, key: &ObjectKey, object: &[u8], status: &Status) -> WriteError {
         // A missing namespace is a 404 too, but it names what it did not find.
         let names_something = status

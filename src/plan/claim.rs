@@ -1,24 +1,25 @@
-//! What of a live object stands against a manifest that the API server refuses. Pure.
+//! Fields of a live object that conflict with a manifest, so that the API server refuses the manifest.
+//! Pure.
 //!
-//! The API server fills in defaults that nobody declares, as `strategy.rollingUpdate` of a Deployment. Where Git
-//! then asks for something that excludes such a default, the whole object is refused. Nobody owns the default, so
-//! it may go: once our entry in `managedFields` names it, the next apply removes it in the same write that brings
-//! what Git declares.
+//! The API server sets defaults that nobody declares, such as `strategy.rollingUpdate` of a Deployment.
+//! If Git then asks for a field that excludes such a default, the server refuses the whole object. Nobody
+//! owns the default, so it may be removed. To remove it, our entry in `managedFields` is made to name it.
+//! Then the apply of the manifest removes the default in the same write.
 
 use serde_json::{Map, Value};
 
-/// One reason of the API server for a refusal.
+/// One reason of a refusal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cause {
-    /// Where in the object, as in `spec.volumes[0].configMap`.
+    /// The path in the object, such as `spec.volumes[0].configMap`.
     pub field: String,
-    /// Why, as one of the server's words, such as `FieldValueForbidden`.
+    /// The server's code, such as `FieldValueForbidden`.
     pub reason: String,
     /// The server's sentence.
     pub message: String,
 }
 
-/// Values that the API server gives out once. A new one would be another one.
+/// Values that the API server allocates once. After a removal the server would allocate another value.
 const ALLOCATED: [&str; 7] = [
     "clusterIP",
     "clusterIPs",
@@ -29,9 +30,10 @@ const ALLOCATED: [&str; 7] = [
     "volumeName",
 ];
 
-/// The fields that may have to go, in the form of `fieldsV1`: those that a cause names or that stand beside or
-/// below what it names, that `body` does not declare and that none of `others` owns. `all` is the fields of
-/// every manager; it tells by which keys the items of lists are told apart. None if there are none.
+/// The fields that may have to be removed, in the form of `fieldsV1`. These are fields that a cause
+/// names, and their neighbours and children, if `body` does not declare them and no manager in `others`
+/// owns them. `all` holds the fields of every manager, which show the keys of list items. None if there
+/// are no such fields.
 pub fn claims(
     causes: &[Cause],
     live: &Value,
@@ -43,7 +45,7 @@ pub fn claims(
         .iter()
         .filter(|cause| is_about_a_union(cause))
         .collect();
-    // What a cause names itself comes first; only without any, its neighbours are looked at.
+    // Fields that a cause names have precedence. Neighbours are used only if there are none.
     causes.sort_by_key(|cause| cause.field.len());
     let look = |exact: bool| {
         let mut found = Value::Object(Map::new());
@@ -80,7 +82,8 @@ fn is_about_a_union(cause: &Cause) -> bool {
     is_reason && !cause.message.contains("immutable")
 }
 
-/// Where a cause is about: for a rule of a whole schema the server has no field and begins its sentence with one.
+/// The path of a cause. For a rule of a whole schema, the server has no field and begins its message with
+/// the path.
 fn place(cause: &Cause) -> &str {
     if !cause.field.starts_with('<') && !cause.field.is_empty() {
         return &cause.field;
@@ -95,7 +98,7 @@ fn place(cause: &Cause) -> &str {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Segment<'a> {
     Name(&'a str),
-    /// An item of a list. Its position is that in the refused object, which nobody has seen.
+    /// An item of a list. Its index refers to the refused object, which is not known.
     Item,
 }
 
@@ -113,7 +116,7 @@ fn segments(path: &str) -> Vec<Segment<'_>> {
     segments
 }
 
-/// One place of the object, as everybody has it.
+/// One place of the object, in every version of it.
 struct View<'a> {
     live: &'a Value,
     body: Option<&'a Value>,
@@ -143,7 +146,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What has to go where `name` here is refused.
+    /// The fields to remove if `name` here is refused.
     fn last(&self, name: &str, exact: bool) -> Option<Value> {
         let declared = declared(self.body, name);
         let live = self.live.get(name).filter(|live| !live.is_null());
@@ -164,8 +167,9 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Whether another manager owns a field here that Git declares. Who writes one has the defaults that come
-    /// with it written as well, and no more claim to them than to the field.
+    /// Whether another manager owns a field here that Git declares. Then its write
+    /// also set the defaults that come with the field. Its claim to them is no stronger than its claim to the
+    /// field.
     fn is_taken(&self) -> bool {
         let others = self.others.and_then(Value::as_object);
         others.into_iter().flat_map(Map::keys).any(|key| {
@@ -202,7 +206,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The items of a list that Git has as well, by their keys in `fieldsV1`.
+    /// The items of a list that Git has too, by their keys in `fieldsV1`.
     fn items(&self) -> Vec<(String, View<'a>)> {
         let mut items = Vec::new();
         for key in self
@@ -217,7 +221,7 @@ impl<'a> View<'a> {
             else {
                 continue;
             };
-            // A key that Git leaves out has its default, as `protocol` of a port.
+            // A key that Git leaves out has its default value, as `protocol` of a port has.
             let is_it = |item: &&Value, all: bool| {
                 names.iter().all(|(name, value)| match item.get(name) {
                     Some(has) => has == value,
@@ -268,8 +272,8 @@ fn merge(into: &mut Value, from: Value) {
     }
 }
 
-/// Takes out of `body` every null that `causes` name: an object that is there and empty is null in YAML, and
-/// means absent where its schema allows no null. True if there was one.
+/// Removes from `body` every null that `causes` name. An empty object is null in YAML; a schema without
+/// null means that it is absent. Returns whether there was one.
 pub fn without_null(causes: &[Cause], body: &mut Value) -> bool {
     let mut removed = false;
     for cause in causes {
@@ -280,7 +284,7 @@ pub fn without_null(causes: &[Cause], body: &mut Value) -> bool {
     removed
 }
 
-/// A key may hold dots, so that every key that `path` begins with is tried.
+/// A key may contain dots, so every key that `path` begins with is tried.
 fn remove_null(value: &mut Value, path: &str) -> bool {
     let path = path.strip_prefix('.').unwrap_or(path);
     match value {
@@ -309,7 +313,7 @@ fn remove_null(value: &mut Value, path: &str) -> bool {
     }
 }
 
-/// What is left of `path` after `key`, if it begins with that.
+/// The rest of `path` after `key`, if it begins with `key`.
 fn after<'a>(path: &'a str, key: &str) -> Option<&'a str> {
     let bracketed = || {
         let inner = path.strip_prefix('[')?;

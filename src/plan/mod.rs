@@ -23,19 +23,19 @@ pub use stamp::stamped;
 use crate::intent::Mode;
 use crate::manifest::{Digest, GroupKind, ObjectKey};
 
-/// What we know of an object since we applied it.
+/// What is known of an object since it was applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AppliedRecord {
     /// The manifest that was applied.
     pub digest: Digest,
     /// The object's uid.
     pub uid: Arc<str>,
-    /// The hash of our `managedFields` entry right after.
+    /// The hash of our `managedFields` entry right after the apply.
     pub entry: Option<u64>,
 }
 
 impl AppliedRecord {
-    /// The record of an apply that was answered with `answer`.
+    /// The record of an apply with this answer.
     pub fn of(digest: Digest, answer: &Observed) -> Self {
         Self {
             digest,
@@ -45,11 +45,10 @@ impl AppliedRecord {
     }
 }
 
-/// Why an object is to be applied.
+/// Why an object must be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ApplyCause {
-    /// Nothing is known of it: it is new, or the operator has restarted, or a full verification is
-    /// due.
+    /// Nothing is known: the object is new, the operator has restarted, or a full verification is due.
     Unknown,
     /// Git changed it.
     Changed,
@@ -60,28 +59,28 @@ pub enum ApplyCause {
 }
 
 impl ApplyCause {
-    /// Whether the difference was made in the cluster, not in Git.
+    /// Whether the difference came from the cluster, not from Git.
     pub fn is_drift(self) -> bool {
         matches!(self, Self::Drifted | Self::Missing)
     }
 }
 
-/// What to do about one desired object.
+/// The decision about one desired object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// It is as Git has it.
+    /// The object equals Git.
     InSync,
     /// Apply it.
     Apply(ApplyCause),
-    /// `mode: Report`: it may differ; find out without changing it.
+    /// `mode: Report`: it may differ. Compare without changing it.
     Compare,
-    /// It is being deleted; it can be made again once it is gone.
+    /// The object is being deleted. It can be created again after that.
     Terminating,
 }
 
-/// What to do about one desired object, from the manifest that Git has now, what we know since our
-/// last apply, and what the cluster last told. `settled`: this very revision had been applied in full
-/// before the operator started, so that what is missing was deleted by somebody.
+/// Decides about one desired object, from the manifest in Git, the record of our last apply, and the
+/// observed state. With `settled`, this revision was fully applied before the operator started, so a
+/// missing object was deleted by somebody.
 pub fn judge(
     desired: &Digest,
     record: Option<&AppliedRecord>,
@@ -99,15 +98,15 @@ pub fn judge(
         (Some(_), None) => ApplyCause::Missing,
         (None, None) if settled && mode == Mode::Report => ApplyCause::Missing,
         (Some(record), Some(observed)) => {
-            // What another applier of whole manifests declared is Git's to decide.
+            // Git decides about fields that another applier of whole manifests declared.
             let shared = observed.shared && mode == Mode::Correct;
             if record.uid == observed.uid && record.entry == observed.entry && !shared {
                 return Judgement::InSync;
             }
             ApplyCause::Drifted
         }
-        // The object says which manifest was applied to it: the same one, so whatever differs was
-        // changed in the cluster.
+        // The object names the manifest that was applied to it. If it is the same, a difference was made
+        // in the cluster.
         (None, Some(observed))
             if mode == Mode::Report
                 && observed.digest.as_deref() == Some(&*desired.to_string()) =>
@@ -122,8 +121,8 @@ pub fn judge(
     }
 }
 
-/// Sorts objects into the order in which they are applied; within a kind, by file, so that a file is
-/// read once.
+/// Sorts objects into the order of application. Within a kind they are sorted by file, so that each file
+/// is read once.
 pub fn apply_order<'a, T>(items: &mut [T], describe: impl Fn(&T) -> (GroupKind, &'a str, u32)) {
     items.sort_by_cached_key(|item| {
         let (kind, file, document) = describe(item);
@@ -131,8 +130,8 @@ pub fn apply_order<'a, T>(items: &mut [T], describe: impl Fn(&T) -> (GroupKind, 
     });
 }
 
-/// What is ours in the cluster and no longer in Git, in the order in which to delete it: the reverse
-/// of applying.
+/// The objects that are ours but no longer in Git, in the order of deletion, which is the reverse order
+/// of application.
 pub fn surplus<T>(
     owner: &SyncName,
     owned: Vec<(ObjectKey, Observed)>,

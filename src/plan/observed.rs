@@ -1,4 +1,4 @@
-//! What the cluster tells about one managed object, kept in place of its body.
+//! The observed state of one managed object, which is kept instead of its body.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -11,35 +11,36 @@ use super::share::{Appliers, is_ours};
 use crate::health::Health;
 use crate::manifest::ObjectKey;
 
-/// The state of a managed object as a watch or the answer to an apply last told it.
+/// The state of a managed object in the last watch event or answer to an apply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
     /// The Sync that label and identity name.
     pub owner: SyncName,
-    /// The object's uid: what a delete is made conditional on.
+    /// The object's uid. A delete is conditional on it.
     pub uid: Arc<str>,
     /// Its resourceVersion, comparable within a resource (KEP-5504).
     pub version: u64,
-    /// The hash of our `Apply` entry in `managedFields`; none if there is no such entry. It
-    /// changes exactly when somebody else changed or removed a field that we declare.
+    /// The hash of our `Apply` entry in `managedFields`. None if there is no such entry. It changes
+    /// exactly when somebody else changed or removed a field that we declare.
     pub entry: Option<u64>,
     /// The digest of the manifest that was applied last, from the object's annotation.
     pub digest: Option<Box<str>>,
     /// The object is being deleted.
     pub deleting: bool,
-    /// kstatus' opinion.
+    /// The health by the rules of kstatus.
     pub health: Health,
     /// The field manager that wrote last, if it was not us.
     pub writer: Option<Box<str>>,
-    /// Another applier of whole manifests has a share in the object.
+    /// Whether another applier of whole manifests owns fields of the object.
     pub shared: bool,
     /// The hash of the `apiVersion` that our entry is written in.
     pub version_hash: u32,
-    /// The last writer of a subresource among those whose `managedFields` entry has no time, as for `scale`.
+    /// The last writer of a subresource among those whose `managedFields` entry has no time, such as the
+    /// entry for `scale`.
     pub timeless: Option<Box<Timeless>>,
 }
 
-/// A writer of which `managedFields` does not say when it wrote.
+/// A writer without a time in `managedFields`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeless {
     manager: Box<str>,
@@ -48,8 +49,8 @@ pub struct Timeless {
 }
 
 impl Observed {
-    /// Reads an object's metadata. None unless label and identity agree that it is managed: a
-    /// copied object, or one that inherited its owner's labels, is not.
+    /// Reads an object's metadata. None unless label and identity agree that it is managed. A copied
+    /// object, or one that inherited its owner's labels, is not managed.
     pub fn read(key: &ObjectKey, meta: &ObjectMeta, health: Health) -> Option<Self> {
         let annotations = meta.annotations.as_ref()?;
         let owner = SyncName::of(annotations.get(IDENTITY)?, key)?;
@@ -73,20 +74,20 @@ impl Observed {
         })
     }
 
-    /// The same, with what `appliers` says about the object's field managers.
+    /// The same, with the information from `appliers` about the object's field managers.
     pub fn shared_with(mut self, meta: &ObjectMeta, appliers: &Appliers) -> Self {
         let entries = meta.managed_fields.iter().flatten();
         self.shared = entries.into_iter().any(|entry| appliers.is_one(entry));
         self
     }
 
-    /// Whether our entry is written in another version of the kind than `api_version`.
+    /// Whether our entry has another version of the kind than `api_version`.
     pub fn is_of_another_version(&self, api_version: &str) -> bool {
         self.entry.is_some() && self.version_hash != version_hash(api_version)
     }
 
-    /// Names as the writer whoever has no time in `managedFields`, if its entry came or changed together
-    /// with the change of ours since `known`; an autoscaler's entry stays as it was.
+    /// If our entry changed since `known`, names as the writer the one without a time whose entry was
+    /// added or changed too. An autoscaler's entry stays the same, so it is not named.
     pub fn since(mut self, known: &Self) -> Self {
         if let Some(timeless) = &self.timeless {
             let wrote = match known.entry == self.entry {
@@ -100,14 +101,13 @@ impl Observed {
         self
     }
 
-    /// Whether label, identity and field manager all call the object `owner`'s: the condition of
-    /// every prune.
+    /// Whether label, identity and field manager all name `owner`. Every prune requires this.
     pub fn is_ours(&self, owner: &SyncName) -> bool {
         &self.owner == owner && self.entry.is_some()
     }
 }
 
-/// Versions are compared, never shown, so ten thousand objects need not keep them as text.
+/// Versions are only compared. A hash saves memory for ten thousand objects.
 fn version_hash(api_version: &str) -> u32 {
     let mut hasher = DefaultHasher::new();
     api_version.hash(&mut hasher);
@@ -134,7 +134,7 @@ fn hash_of(entry: &ManagedFieldsEntry) -> u64 {
     hasher.finish()
 }
 
-/// `fieldsV1` is nothing but nested objects, whose keys serde_json keeps sorted.
+/// `fieldsV1` holds only nested objects, whose keys serde_json keeps sorted.
 fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
     if let Value::Object(fields) = value {
         fields.len().hash(hasher);
@@ -145,13 +145,13 @@ fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
     }
 }
 
-/// The field manager that wrote last, as far as `managedFields` tells; none if it was us.
+/// The field manager that wrote last, as far as `managedFields` shows. None if it was us.
 ///
-/// Status writers do not count: a controller that reports is not a change of what Git declares. Of the others
-/// the newest that is newer than our own entry is named. If there is none, it is a writer of another
-/// subresource whose entry has no time, as the API server leaves it out for `scale`; an autoscaler's stays
-/// on the object, so it does not stand before a writer that has a time. Times are whole seconds: whoever
-/// wrote in the same second as we did is named as well, after those.
+/// Writers of the status do not count: a controller that reports does not change what Git declares. Of
+/// all other writers, the newest that is newer than our own entry is returned. If there is none, it is a
+/// writer of another subresource whose entry has no time. The API server sets no time for `scale`. An
+/// autoscaler's entry stays on the object, so a writer with a time has precedence. Times are whole
+/// seconds: a writer in the same second as our entry is returned too, if there is no newer one.
 fn last_writer(meta: &ObjectMeta) -> Option<Box<str>> {
     let entries = meta.managed_fields.as_ref()?;
     let ours = applied_entry(meta);

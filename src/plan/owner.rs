@@ -1,8 +1,8 @@
-//! Who owns an object: the ApplySet label (KEP-3659) and the identity annotation.
+//! The owner of an object: the ApplySet label (KEP-3659) and the identity annotation.
 //!
-//! The label selects members; labels get copied, though, by people and by controllers (a Service's
-//! labels go to its EndpointSlices). The annotation therefore names the object itself beside its owner,
-//! so that a copy betrays itself.
+//! The label selects members. But people and controllers copy labels: a Service's labels go to its
+//! EndpointSlices. So the annotation names the object itself beside its owner, and a copy can be
+//! recognised.
 
 use std::fmt;
 use std::sync::Arc;
@@ -62,8 +62,8 @@ impl SyncName {
         format!("{self}:{}", subject(object))
     }
 
-    /// The owner that `identity` names, if it is an identity of `object` and not a copy of
-    /// another's.
+    /// The owner that `identity` names, if it is the identity of `object` and not a copy from another
+    /// object.
     pub fn of(identity: &str, object: &ObjectKey) -> Option<Self> {
         let (owner, rest) = identity.split_once(':')?;
         let (namespace, name) = owner.split_once('/')?;
@@ -77,8 +77,8 @@ impl fmt::Display for SyncName {
     }
 }
 
-/// `<group>/<Kind>:<ns>/<name>`. Names of RBAC objects may hold a colon, so it is compared, never
-/// split.
+/// `<group>/<Kind>:<ns>/<name>`. Names of RBAC objects may contain a colon, so the text is compared and
+/// never split.
 fn subject(object: &ObjectKey) -> String {
     let GroupKind { group, kind } = &object.kind;
     let namespace = object.namespace.as_deref().unwrap_or_default();

@@ -1,8 +1,9 @@
-//! What each field manager's share of an object is, and how another applier's share becomes ours. Pure.
+//! Each field manager's share of an object, and how another applier's share becomes ours. Pure.
 //!
-//! Server-side apply removes a field that left Git only if our entry in `managedFields` names the field and no
-//! other manager does. So who takes an object over from `kubectl apply`, Helm, Flux or Argo CD has to move their
-//! entries into its own. A write of `managedFields` alone changes no value and restarts nothing.
+//! Server-side apply removes a field that left Git only if our entry in `managedFields` names the field
+//! and no other manager does. So to take over an object from `kubectl apply`, Helm, Flux or Argo CD,
+//! their entries must be moved into ours. A write of `managedFields` alone changes no value and restarts
+//! nothing.
 
 use std::sync::Arc;
 
@@ -29,10 +30,10 @@ const APPLIERS: [&str; 14] = [
     "kapp-server-side-fieldmanager",
 ];
 
-/// The API server's own name for fields that are older than field management.
+/// The API server's manager name for fields from the time before field management.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
-/// Who applies whole manifests.
+/// The field managers that apply whole manifests.
 #[derive(Clone, Debug, Default)]
 pub struct Appliers {
     more: Arc<[String]>,
@@ -47,10 +48,10 @@ impl Appliers {
         }
     }
 
-    /// Whether an entry is the share of somebody who applies whole manifests.
+    /// Whether an entry is the share of an applier of whole manifests.
     ///
-    /// `kubectl` is one where it applied on the server side. What it wrote by `scale`, `edit` or `patch` is a
-    /// person's and stays so. A subresource is never part of a manifest.
+    /// `kubectl` is one if it used server-side apply. Fields that `kubectl scale`, `edit` or `patch`
+    /// wrote belong to a person, and stay. A subresource is never part of a manifest.
     pub fn is_one(&self, entry: &ManagedFieldsEntry) -> bool {
         let manager = entry.manager.as_deref().unwrap_or_default();
         let is_applied = entry.operation.as_deref() == Some(APPLY);
@@ -63,7 +64,7 @@ impl Appliers {
 
 const APPLY: &str = "Apply";
 
-/// Whether an entry is what we applied.
+/// Whether an entry is our own share.
 pub(super) fn is_ours(entry: &ManagedFieldsEntry) -> bool {
     entry.manager.as_deref() == Some(FIELD_MANAGER)
         && entry.operation.as_deref() == Some(APPLY)
@@ -74,19 +75,19 @@ fn subresource(entry: &ManagedFieldsEntry) -> &str {
     entry.subresource.as_deref().unwrap_or_default()
 }
 
-/// An object's `managedFields`, as they should become.
+/// An object's `managedFields`, with planned changes.
 #[derive(Clone, Debug)]
 pub struct Share {
     entries: Vec<ManagedFieldsEntry>,
     /// The version of the kind that we apply, as in `apiVersion`.
     api_version: String,
-    /// The object's resourceVersion: a write is made on condition that it is still the same.
+    /// The object's resourceVersion. A write is conditional on it.
     version: String,
     changed: bool,
 }
 
 impl Share {
-    /// The shares of an object that is applied as `api_version`; none without a resourceVersion.
+    /// The shares of an object that is applied as `api_version`. None without a resourceVersion.
     pub fn of(meta: &ObjectMeta, api_version: &str) -> Option<Self> {
         Some(Self {
             entries: meta.managed_fields.clone().unwrap_or_default(),
@@ -96,9 +97,9 @@ impl Share {
         })
     }
 
-    /// Moves the entries of `appliers` into ours. `was_ours`: the object was managed here before. The API server
-    /// lost its `managedFields` then, and `before-first-apply` holds every field, those of controllers as well;
-    /// that entry is dropped.
+    /// Moves the entries of `appliers` into ours. With `was_ours`, towline managed the object before, and a
+    /// `before-first-apply` entry means that the object lost its `managedFields`. That entry holds every field,
+    /// including those of controllers, so it is dropped and not moved.
     pub fn take_over(&mut self, appliers: &Appliers, was_ours: bool) {
         let (theirs, mut rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.entries)
             .into_iter()
@@ -113,8 +114,8 @@ impl Share {
         }
     }
 
-    /// The same without what the API server assumed of the time before the first apply; none if it assumed
-    /// nothing. A second call has none, so that it is tried once.
+    /// The same without the entry that the API server made for the time before the first apply. None if there
+    /// is no such entry. A second call returns none, so that this is tried only once.
     pub fn without_assumed(&mut self) -> Option<Self> {
         let is_assumed =
             |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(BEFORE_FIRST_APPLY);
@@ -127,8 +128,8 @@ impl Share {
         })
     }
 
-    /// Writes every entry in the version that we apply, where `is_stale` says that of its version. The paths
-    /// stay: without a conversion webhook a field has the same path in every version.
+    /// Changes the version of every entry whose version `is_stale` to the version that we apply. The paths stay:
+    /// without a conversion webhook, a field has the same path in every version.
     pub fn relabel(&mut self, is_stale: impl Fn(&str) -> bool) {
         let mut relabelled: Vec<ManagedFieldsEntry> = Vec::with_capacity(self.entries.len());
         for mut entry in std::mem::take(&mut self.entries) {
@@ -137,7 +138,7 @@ impl Share {
                 entry.api_version = Some(self.api_version.clone());
                 self.changed = true;
             }
-            // One manager has one entry for each version; two of one version would hide each other.
+            // A manager has only one entry for each version, so two entries of one version are merged.
             let twin = relabelled.iter_mut().find(|other| is_twin(other, &entry));
             match (twin, &entry.fields_v1) {
                 (Some(twin), Some(FieldsV1(fields))) => union(fields_of(twin), fields),
@@ -148,8 +149,8 @@ impl Share {
         self.entries = relabelled;
     }
 
-    /// Moves fields (in the form of `fieldsV1`) from all other entries to ours, so that the next apply removes those that it does
-    /// not declare. True if that says anything new.
+    /// Moves fields (in the form of `fieldsV1`) from all other entries to ours, so that the next apply removes
+    /// those that it does not declare. Returns whether any entry changed.
     pub fn claim(&mut self, fields: &Value) -> bool {
         let before = self.entries.clone();
         for entry in self.entries.iter_mut().filter(|entry| !is_ours(entry)) {
@@ -163,7 +164,7 @@ impl Share {
         is_new
     }
 
-    /// The fields of all managers but us.
+    /// The fields of all other managers.
     pub fn of_others(&self) -> Value {
         self.fields(|entry| !is_ours(entry))
     }
@@ -173,8 +174,8 @@ impl Share {
         self.fields(|_| true)
     }
 
-    /// The JSON patch that makes it so, on condition that nobody has written the object since; none if nothing
-    /// is to be changed.
+    /// The JSON patch that writes the changed entries, on condition that nobody has written the object since.
+    /// None if nothing changed.
     pub fn patch(&self) -> Option<Value> {
         let version =
             json!({"op": "replace", "path": "/metadata/resourceVersion", "value": self.version});
@@ -183,7 +184,7 @@ impl Share {
         self.changed.then(|| json!([version, fields]))
     }
 
-    /// The same for another state of the object.
+    /// The same entries for another resourceVersion of the object.
     pub fn at(&self, version: &str) -> Self {
         Self {
             version: version.to_owned(),
@@ -231,7 +232,7 @@ fn fields_of(entry: &mut ManagedFieldsEntry) -> &mut Value {
     &mut entry.fields_v1.get_or_insert_with(empty).0
 }
 
-/// Adds the paths of `more` to those of `fields`; `fieldsV1` is nothing but nested objects.
+/// Adds the paths of `more` to those of `fields`. `fieldsV1` holds only nested objects.
 fn union(fields: &mut Value, more: &Value) {
     let (Value::Object(fields), Value::Object(more)) = (fields, more) else {
         return;
@@ -246,7 +247,7 @@ fn union(fields: &mut Value, more: &Value) {
     }
 }
 
-/// Takes the places where `paths` end, and all below them, out of `fields`.
+/// Removes from `fields` the ends of `paths` and everything below them.
 fn remove(fields: &mut Value, paths: &Value) {
     let (Value::Object(fields), Value::Object(paths)) = (fields, paths) else {
         return;

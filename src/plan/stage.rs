@@ -1,17 +1,17 @@
-//! The order in which objects are applied; pruning goes the other way round.
+//! The order in which objects are applied. Pruning uses the reverse order.
 
 use crate::manifest::GroupKind;
 
-/// A stage is applied when the one before it has been. The order follows Flux's `ssa` package.
+/// A stage is applied after the one before it. The order follows Flux's `ssa` package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
-    /// What others are made of: definitions, namespaces, cluster roles.
+    /// Objects that others need: definitions, namespaces, cluster roles.
     Definitions,
     /// Classes, which objects name.
     Classes,
     /// Everything else.
     Rest,
-    /// Webhook configurations, last: one that fails closed would refuse its own backend.
+    /// Webhook configurations come last: a webhook that fails closed would refuse its own backend.
     Webhooks,
 }
 
@@ -33,8 +33,8 @@ impl Stage {
     }
 }
 
-/// The place of a kind inside its stage: what pods mount or run under is launched before what makes
-/// pods, so that those start at their first try.
+/// The position of a kind inside its stage. Objects that pods mount or run under come before workloads, so
+/// that pods start at the first try.
 pub(super) fn rank(kind: &GroupKind) -> u8 {
     match (&*kind.group, &*kind.kind) {
         ("", "Namespace") => 0,

@@ -1,4 +1,4 @@
-//! The object as it is sent: the manifest, its namespace, and the marks of its owner.
+//! The object in the form that is sent: the manifest, its namespace, and the owner's label and annotations.
 
 use serde_json::{Map, Value};
 
@@ -6,7 +6,7 @@ use super::{DIGEST, IDENTITY, PART_OF, SyncName};
 use crate::manifest::{Digest, Manifest, ObjectKey, without_nulls};
 
 /// Groups whose kinds are Kubernetes' own Go types, in which null is never a value. `kubectl apply` leaves null
-/// out; server-side apply would make an empty text of it. Groups in which a kind holds any JSON are not here.
+/// out, but server-side apply would write an empty text. Groups with a kind that holds any JSON are not listed.
 const TYPED: [&str; 14] = [
     "",
     "apps",
@@ -24,8 +24,8 @@ const TYPED: [&str; 14] = [
     "flowcontrol.apiserver.k8s.io",
 ];
 
-/// The manifest as `owner` applies it to `key`, in JSON; with `version`, on condition that the live
-/// object still has that resourceVersion.
+/// The manifest that `owner` applies to `key`, as JSON. With `version`, the apply is conditional on the live
+/// object's resourceVersion.
 pub fn stamped(
     manifest: Manifest,
     key: &ObjectKey,
@@ -62,7 +62,7 @@ fn object_at<'a>(value: &'a mut Value, field: &str) -> Option<&'a mut Map<String
     entry(value.as_object_mut()?, field)
 }
 
-/// The object in `field`, made where there is none; a manifest's reader refuses other types.
+/// The object in `field`. Creates it if it is absent. The parser of manifests has refused other types.
 fn entry<'a>(map: &'a mut Map<String, Value>, field: &str) -> Option<&'a mut Map<String, Value>> {
     let value = map.entry(field).or_insert(Value::Null);
     if value.is_null() {

@@ -179,7 +179,7 @@ impl Plain {
         }
     }
 
-    /// Where `form` stands, whole or up to a mark that says that the rest was cut off.
+    /// Finds every place of `form`: the whole form, or its start before a mark that the rest was cut off.
     fn find(&self, form: &[u8], found: &mut Vec<Range<usize>>) {
         let Some(&first) = form.first() else { return };
         let starts = (0..self.bytes.len()).filter(|start| self.bytes[*start] == first);
