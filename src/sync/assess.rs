@@ -1,5 +1,5 @@
-//! What follows from a round: status, notices, figures and timers. Pure: values in, values out, and the
-//! moment is one of them.
+//! The consequences of a round: status, notices, figures and timers. Pure: the current time is an input
+//! too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,34 +21,34 @@ use crate::text::listing;
 /// Revisions in `status.history`.
 const HISTORY: usize = 10;
 
-/// Objects that each of them names, and that a notice names.
+/// The number of objects that a history entry or a notice names.
 const NAMED: usize = 5;
 
 /// What one round did to the cluster.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Round {
-    /// Objects that were created or changed because Git says so, or deleted because they left it.
+    /// Objects that were created or changed because of Git, or deleted because they left Git.
     pub(super) changes: Vec<(Action, ObjectKey)>,
-    /// Drifted objects that were put right, and who had changed them.
+    /// Drifted objects that were corrected, and who had changed them.
     pub(super) healed: Vec<(ObjectKey, Option<Box<str>>)>,
-    /// Objects were worked on.
+    /// Whether the round worked on objects.
     pub(super) worked: bool,
-    /// Corrections that were put off because an object keeps being changed.
+    /// Corrections that were delayed because an object keeps being changed.
     pub(super) delayed: usize,
 }
 
-/// What kind of report this is.
+/// The kind of report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Applies are under way; more is known later.
+    /// Applies are running. A later report has the result.
     Busy,
     /// The round has ended.
     Done,
-    /// Nothing was tried: the Sync is suspended, or is being deleted.
+    /// Nothing was done: the Sync is suspended or is being deleted.
     Held,
 }
 
-/// The target's revision, as far as the status tells of it.
+/// The target's revision, in the form of the status.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Live {
     pub(super) revision: String,
@@ -57,7 +57,7 @@ pub(super) struct Live {
     pub(super) observed: Time,
 }
 
-/// All that a round found out.
+/// Everything that a round found out.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
     pub(super) phase: Phase,
@@ -68,21 +68,21 @@ pub(super) struct Observed {
     pub(super) generation: Option<i64>,
     /// `towline.dev/requested-at` that was acted on.
     pub(super) handled: Option<String>,
-    /// The newest revision that passed the gate.
+    /// The newest revision for which the gate was open.
     pub(super) attempted: Option<String>,
     pub(super) live: Option<Live>,
-    /// `overdue` and `busy` are decided here; what they say on the way in is not read.
+    /// `overdue` and `busy` are set here. Their input values are ignored.
     pub(super) facts: Facts,
-    /// Everything that Git asks for has been applied.
+    /// Whether everything in Git has been applied.
     pub(super) applied: bool,
-    /// Only another try can put something right.
+    /// Whether something can only be fixed by another try.
     pub(super) needs_retry: bool,
-    /// How long the pause before that try is.
+    /// The pause before that try.
     pub(super) pause: Duration,
     pub(super) timers: Timers,
     /// `spec.timeout`.
     pub(super) timeout: Duration,
-    /// How long desired and observed may differ before that is told.
+    /// How long desired and observed may differ before this is reported.
     pub(super) diff_after: Duration,
     /// Why pruning is held back.
     pub(super) brake: Option<Reason>,
@@ -93,30 +93,30 @@ pub(super) struct Observed {
     pub(super) round: Round,
 }
 
-/// What follows.
+/// The result of an assessment.
 #[derive(Debug)]
 pub(super) struct Assessment {
-    /// The status is part of it.
+    /// The new state of the report, which includes the status.
     pub(super) report: ReportState,
     pub(super) notices: Vec<Notice>,
     pub(super) figures: Figures,
     pub(super) timers: Timers,
-    /// The back-off for tries starts over.
+    /// Whether the pause between tries starts again at its shortest.
     pub(super) settled: bool,
 }
 
-/// Whether the target's content is news.
+/// Whether the target's content has been reported.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Content {
-    /// This revision had been applied in full before the operator started.
+    /// This revision was fully applied before the operator started.
     Restored(String),
-    /// It was never live: what comes of it is told.
+    /// The content is new. Its result is still to be reported.
     New,
-    /// What came of it was told.
+    /// The result of this content was reported.
     Told,
 }
 
-/// What was reported so far, so that nothing is told twice.
+/// Everything that was reported so far, so that nothing is reported twice.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ReportState {
     pub(super) status: SyncStatus,
@@ -125,23 +125,23 @@ pub(super) struct ReportState {
     /// The reason of the condition `Ready`.
     pub(super) reason: Reason,
     pub(super) content: Content,
-    /// Objects have been unhealthy for longer than `spec.timeout`.
+    /// Whether objects have been unhealthy for longer than `spec.timeout`.
     overdue: bool,
-    /// It was told that desired and observed differ.
+    /// Whether a difference between desired and observed was reported.
     diff: bool,
-    /// The last warning.
+    /// The last reported warning.
     warned: Option<String>,
     brake: Option<Reason>,
     tally: Tally,
 }
 
-/// What a target's content has changed so far.
+/// The changes by the target's content so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Tally {
     created: usize,
     changed: usize,
     pruned: usize,
-    /// The first of them.
+    /// The first changed objects.
     named: Vec<String>,
 }
 
@@ -161,7 +161,7 @@ impl Tally {
 }
 
 impl ReportState {
-    /// As a restart finds it: what the status says was told.
+    /// The state after a restart: everything in the status counts as reported.
     pub(super) fn restored(status: SyncStatus, ready: bool) -> Self {
         let condition = status
             .conditions
@@ -184,7 +184,7 @@ impl ReportState {
         }
     }
 
-    /// The target has other content than before. A restart that renders what was live is no news.
+    /// The target has new content. After a restart, a target with the applied content is not new.
     pub(super) fn retargeted(&mut self, revision: &str) {
         if !self.is_restored(revision) {
             self.content = Content::New;
@@ -193,13 +193,13 @@ impl ReportState {
         }
     }
 
-    /// Whether this revision had been applied in full before the operator started.
+    /// Whether this revision was fully applied before the operator started.
     pub(super) fn is_restored(&self, revision: &str) -> bool {
         matches!(&self.content, Content::Restored(restored) if restored == revision)
     }
 }
 
-/// What follows from what was found out, and from what was reported before.
+/// Assesses the result of a round, given the earlier reports.
 pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
     let mut next = Next {
         report: before.clone(),
@@ -246,7 +246,7 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
     }
 }
 
-/// An assessment that is being made.
+/// An assessment in progress.
 struct Next {
     seen: Observed,
     report: ReportState,
@@ -257,7 +257,7 @@ struct Next {
 }
 
 impl Next {
-    /// Moves revisions, history and times on.
+    /// Updates revisions, history and times.
     fn note_progress(&mut self) {
         self.note_revision();
         if let Some(live) = self.report.status.history.first_mut() {
@@ -274,7 +274,7 @@ impl Next {
         let status = &mut report.status;
         let is_new = status.last_applied_revision.as_ref() != Some(&live.revision);
         if !seen.applied {
-            // The last revision's times are not this one's.
+            // The times of the last revision do not apply to this one.
             if is_new && report.content == Content::New {
                 status.times = Some(SyncTimes::of(live));
             }
@@ -293,7 +293,7 @@ impl Next {
             let entry = entry(live, &report.tally, &now);
             status.history.insert(0, entry);
             status.history.truncate(HISTORY);
-            // A Sync's first revision may be of any age: how long it took says nothing.
+            // The first revision of a Sync may be old, so the time since its commit has no meaning.
             if status.history.len() > 1 {
                 let (committed, observed) = (live.committed.0, live.observed.0);
                 self.figures
@@ -309,7 +309,7 @@ impl Next {
         });
     }
 
-    /// When to look again without an event.
+    /// Sets the timers of the next round.
     fn keep_timers(&mut self) {
         let (seen, timers) = (&self.seen, &mut self.timers);
         if !seen.applied && timers.retry.is_none() && seen.needs_retry {
@@ -392,7 +392,7 @@ impl Next {
         let Some(change) = history.first_mut() else {
             return;
         };
-        // An entry of an older towline does not say when it was committed.
+        // A history entry from an older towline may not have the time of the commit.
         let Some(committed) = change
             .committed
             .as_ref()
@@ -427,7 +427,7 @@ impl Next {
                 | Reason::HealthPending
                 | Reason::DependencyNotReady
                 | Reason::SourceNotReady
-                // Most often its definition is in the same commit.
+                // The definition is usually in the same commit.
                 | Reason::KindNotServed
         );
         if !waits && self.report.warned.as_ref() != Some(&ready.message) {
@@ -437,7 +437,7 @@ impl Next {
         }
     }
 
-    /// The first objects that are not as they should be.
+    /// The first objects with a problem.
     fn concerned(&self) -> Vec<String> {
         let facts = &self.seen.facts;
         let problems = facts.problems.first.iter();
@@ -459,7 +459,7 @@ impl Next {
         });
     }
 
-    /// Writes down what the status says.
+    /// Writes the status.
     fn state(&mut self, ready: &Verdict) {
         let (seen, status) = (&self.seen, &mut self.report.status);
         let now = Time(seen.now.time);
@@ -479,7 +479,7 @@ impl Next {
 }
 
 impl SyncTimes {
-    /// Of a revision that has not been applied yet.
+    /// The live revision before it is applied.
     fn of(live: &Live) -> Self {
         Self {
             committed: Some(live.committed.clone()),

@@ -1,6 +1,7 @@
-//! The audit log: what became of every object, in one line each, written the moment it is known.
+//! The audit log: one line for each change of an object, written as soon as the change is known.
 //!
-//! README.md describes the lines, and programs read them: a field may be added, none is renamed.
+//! docs/reference/audit-log.md describes the lines, and programs read them. A field may be added, but
+//! none is renamed.
 
 use std::fmt;
 
@@ -53,7 +54,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// What an apply did; nothing if it changed no value.
+/// The action of an apply. None if the apply changed no value.
 pub(super) fn action(sync: &SyncName, job: &Job, applied: &Applied) -> Option<Action> {
     let before = job.before.as_ref();
     if before.is_some_and(|before| before.version == applied.answer.version) {
@@ -61,7 +62,7 @@ pub(super) fn action(sync: &SyncName, job: &Job, applied: &Applied) -> Option<Ac
     }
     let drift = match job.task {
         Task::Compare => return None, // no value was changed
-        // After a restart, or at a full verification: the same manifest was applied before.
+        // A restart or a full verification: the same manifest was applied before.
         Task::Apply(ApplyCause::Unknown) => before
             .is_some_and(|before| before.digest.as_deref() == Some(&*job.item.digest.to_string())),
         Task::Apply(cause) => cause.is_drift(),

@@ -1,5 +1,5 @@
-//! Bodies on their way from the source to the API server: read on a blocking thread, as fast as they are
-//! applied, so that ten thousand objects are never in memory.
+//! Reads bodies of objects from the source. A blocking thread reads them only a little ahead of the
+//! applies, so that ten thousand objects are never in memory at once.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::content::Tree;
 use crate::desired::{BodyError, Desired};
 use crate::manifest::Manifest;
 
-/// Bodies that are read ahead of the applies.
+/// The number of bodies that are read ahead.
 const AHEAD: usize = 32;
 
-/// Reads the manifests of `wanted`, in that order; each comes with its position in `wanted`. Ends early
-/// when the receiver is dropped.
+/// Reads the manifests of `wanted` in that order. Each result has its position in `wanted`. Ends when the
+/// receiver is dropped.
 pub(super) fn read(
     tree: Arc<dyn Tree>,
     desired: Arc<Desired>,

@@ -1,4 +1,4 @@
-//! How the driver of a `Sync` is started and ended.
+//! The start and the end of a `Sync`'s driver.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use crate::fleet::SyncView;
 use crate::plan::SyncName;
 
 impl Driven for Sync {
-    /// Its objects are nobody else's, and it is as ready as it was when the operator stopped.
+    /// Registers the Sync, so that no other Sync takes its objects. Its readiness is that from before the
+    /// restart.
     fn announce(&self, context: &Context) {
         let name = SyncName::new(&self.namespace().unwrap_or_default(), &self.name_any());
         context.cluster.inventory.join(&name);
@@ -21,7 +22,7 @@ impl Driven for Sync {
         fleet.announce_sync(&name, view, context.leadership.leads());
     }
 
-    /// Nobody knows what it is about, so it is not ready either.
+    /// The spec cannot be read, so the Sync is not ready.
     fn reserve(context: &Context, namespace: &str, name: &str) {
         let name = SyncName::new(namespace, name);
         context.cluster.inventory.join(&name);
@@ -51,7 +52,7 @@ impl Driven for Sync {
         Driver::new(context, object).run()
     }
 
-    /// What it claimed is free. The driver cannot do this itself: it may be ended at any point.
+    /// Releases the Sync's claims. The driver cannot do this, because it may be stopped at any point.
     fn forget(context: &Context, namespace: &str, name: &str) {
         let name = SyncName::new(namespace, name);
         context.cluster.inventory.leave(&name);

@@ -18,23 +18,23 @@ pub(super) struct Figures {
     pub(super) delayed: usize,
     /// Objects that were pruned.
     pub(super) pruned: usize,
-    /// Pruning came to be held back, for this reason.
+    /// The reason why pruning is now held back.
     pub(super) braked: Option<Reason>,
-    /// Stretches of a commit's way that ended.
+    /// Parts of a commit's way that ended in this round.
     pub(super) stretches: Vec<(Stretch, Timestamp, Timestamp)>,
-    /// A change has converged: when it was committed, and now.
+    /// If a change converged: the time of its commit, and now.
     pub(super) changed: Option<(Timestamp, Timestamp)>,
     shown: Shown,
 }
 
-/// What is shown of the Sync.
+/// The published state of the Sync.
 #[derive(Debug, Default)]
 struct Shown {
     ready: bool,
     reason: Option<Reason>,
     counts: ObjectCounts,
     contested: u32,
-    /// The status that tells the times.
+    /// The status, whose times are published.
     status: SyncStatus,
 }
 
@@ -43,7 +43,7 @@ impl Figures {
         self.stretches.push((stretch, from, to));
     }
 
-    /// Takes over what is shown of the Sync.
+    /// Sets the published state.
     pub(super) fn show(
         &mut self,
         ready: &Verdict,
@@ -59,7 +59,7 @@ impl Figures {
         };
     }
 
-    /// Counts in the metrics.
+    /// Adds the counts to the metrics.
     pub(super) fn count(&self, metrics: &Metrics) {
         metrics.drifted(self.drifted);
         metrics.corrected(self.corrected);

@@ -1,21 +1,21 @@
-//! Whether a Sync may go on to the newest revision of its source. Pure.
+//! Decides whether a Sync may use the newest revision of its source. Pure.
 
 use super::verdict::Blocked;
 use crate::api::Reason;
 use crate::fleet::SyncView;
 use crate::plan::SyncName;
 
-/// What the Sync waits for, or goes by.
+/// Everything that the gate's decision depends on.
 pub(super) struct Surroundings {
     /// `spec.suspend` is true.
     pub(super) suspended: bool,
-    /// The Sync has a status that says how it is.
+    /// Whether the Sync has a status with conditions.
     pub(super) has_status: bool,
     /// The GitRepository's name.
     pub(super) source: String,
     /// The newest revision of the source.
     pub(super) revision: Option<String>,
-    /// Why the source has none, or why its last fetch failed.
+    /// Why the source has no revision, or why its last fetch failed.
     pub(super) problem: Option<(Reason, String)>,
     /// The circle of dependencies that the Sync is part of.
     pub(super) circle: Option<Vec<SyncName>>,
@@ -28,15 +28,15 @@ pub(super) struct Surroundings {
 pub(super) enum Gate {
     /// Make the newest revision the target.
     Open,
-    /// Do nothing: the operator has just started, and the status stays true until more is known.
+    /// Do nothing: the operator has just started. The status stays as it is until more is known.
     Unknown,
-    /// Do nothing: a person asked for that.
+    /// Do nothing: the Sync is suspended.
     Suspended,
-    /// Keep the target that is there.
+    /// Keep the present target.
     Blocked(Blocked),
 }
 
-/// Whether the Sync may go on.
+/// The gate's decision.
 pub(super) fn gate(around: &Surroundings) -> Gate {
     if around.suspended {
         return Gate::Suspended;

@@ -1,4 +1,5 @@
-//! What wakes a Sync's driver: its object, its source, its dependencies, its objects in the cluster.
+//! The events that wake a Sync's driver: from its object, its source, its dependencies, and its objects
+//! in the cluster.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,36 +26,36 @@ pub(super) struct Inbox {
     dependencies: Vec<(SyncName, Subscription<SyncName, SyncView>)>,
     kinds: watch::Receiver<u64>,
     released: watch::Receiver<u64>,
-    /// The ConfigMaps and Secrets that the objects are made of.
+    /// The ConfigMaps and Secrets that are inputs of the render.
     pub(super) inputs: InputReader,
-    /// Set while a namespace is waited for.
+    /// Set while the Sync waits for a namespace.
     arrivals: Option<Box<Arrivals>>,
 }
 
-/// Which events are waited for, beside those that always wake the driver.
+/// The events that wake the driver only in certain states.
 #[derive(Clone, Debug)]
 pub(super) struct WaitsFor {
-    /// A kind that is not served yet.
+    /// Whether a kind is not served yet.
     pub(super) kinds: bool,
-    /// An object that another Sync has.
+    /// Whether another Sync owns an object.
     pub(super) objects: bool,
-    /// A dependency, since the newest revision is blocked.
+    /// Whether a dependency blocks the newest revision.
     pub(super) dependencies: bool,
-    /// Namespaces that do not exist.
+    /// Namespaces that objects need and that do not exist.
     pub(super) namespaces: HashSet<String>,
     pub(super) deadline: Instant,
 }
 
-/// What ended a wait.
+/// The event that ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Woken {
-    /// The source published something.
+    /// The source has published something.
     BySource,
-    /// A namespace that was waited for exists.
+    /// A namespace that the Sync waits for exists.
     ByNamespace,
-    /// Anything else.
+    /// Any other event.
     Otherwise,
-    /// The Sync's object is gone.
+    /// The Sync's object is deleted.
     Gone,
 }
 
@@ -76,7 +77,7 @@ impl Inbox {
         }
     }
 
-    /// What the Sync asks for now, marked as seen.
+    /// The Sync's current intent. Marks it as seen.
     pub(super) fn intent(&mut self) -> SyncIntent {
         SyncIntent::from(&**self.object.borrow_and_update())
     }
@@ -86,7 +87,7 @@ impl Inbox {
         self.object.borrow().metadata.uid.clone()
     }
 
-    /// Whether the Sync has the finalizer, without which it is gone as soon as it is deleted.
+    /// Whether the Sync has the finalizer. Without the finalizer, a deleted Sync is gone at once.
     pub(super) fn is_finalized(&self) -> bool {
         self.object
             .borrow()
@@ -95,7 +96,7 @@ impl Inbox {
             .any(|name| name == FINALIZER)
     }
 
-    /// Whether the Sync has all marks of an ApplySet's parent.
+    /// Whether the Sync has all labels and annotations of an ApplySet's parent.
     pub(super) fn is_marked(&self, id: &str) -> bool {
         let object = self.object.borrow();
         let labelled = object.labels().get(PARENT_ID).is_some_and(|is| is == id);
@@ -104,7 +105,7 @@ impl Inbox {
             && object.finalizers().iter().any(|name| name == FINALIZER)
     }
 
-    /// Listens to what the intent names.
+    /// Subscribes to everything that the intent names.
     pub(super) fn follow(&mut self, context: &Context, name: &SyncName, intent: &SyncIntent) {
         let source = &intent.source;
         if self
@@ -128,7 +129,7 @@ impl Inbox {
         }
     }
 
-    /// What the gate decides from, marked as seen; and the newest revision.
+    /// The gate's inputs and the newest revision. Marks them as seen.
     pub(super) fn surroundings(
         &mut self,
         context: &Context,
@@ -164,19 +165,19 @@ impl Inbox {
         dependencies.map(|(name, _)| name.clone()).collect()
     }
 
-    /// What the source has now, which may have been seen.
+    /// The newest revision of the source. It may have been seen before.
     pub(super) fn newest(&self) -> Option<FetchedRevision> {
         let (_, state) = self.source.as_ref()?;
         state.borrow().latest.clone()
     }
 
-    /// Whether a newer spec or revision makes the work at hand pointless.
+    /// Whether a newer spec or revision makes the current work pointless.
     pub(super) fn superseded(&self) -> bool {
         let (object, source) = (&self.object, self.source.as_ref());
         object.has_changed().unwrap_or(true) || source.is_some_and(|(_, state)| state.has_changed())
     }
 
-    /// Asks [`Self::superseded`] later.
+    /// A check of [`Self::superseded`] that can be called later.
     pub(super) fn superseded_later(&self) -> impl Fn() -> bool + Send + use<> {
         let source = self.source.as_ref().map(|(_, state)| state.clone());
         let object = self.object.clone();
@@ -200,7 +201,7 @@ impl Inbox {
         released
     }
 
-    /// Waits for whatever concerns this Sync.
+    /// Waits for an event of this Sync.
     pub(super) async fn wait(&mut self, cluster: &Cluster, waits_for: WaitsFor) -> Woken {
         match waits_for.namespaces.is_empty() {
             true => self.arrivals = None,
@@ -255,12 +256,12 @@ impl Inbox {
         Woken::Otherwise
     }
 
-    /// Waits until no apply is under way, unless something of this Sync's own happens.
+    /// Waits until no apply is running, unless an event of this Sync comes.
     pub(super) async fn give_way(&mut self, context: &Context) {
         tokio::select! {
             () = context.cluster.running_applies.wait_until_idle() => (),
             () = self.mailbox.changed() => (),
-            // The driver looks at it next, and sees by itself when it is gone.
+            // The driver checks next whether the object is gone.
             _ = self.object.changed() => (),
         }
     }

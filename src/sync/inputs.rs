@@ -1,5 +1,5 @@
-//! What the cluster gives to a render: ConfigMaps and Secrets of the Sync's namespace, read again when one
-//! changes.
+//! The inputs of a render from the cluster: ConfigMaps and Secrets of the Sync's namespace. They are read
+//! again when one changes.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -17,7 +17,7 @@ use crate::secrets::{Data, ReadError, SecretName, ValueError, Watched};
 use crate::substitute::{NameError, Variables};
 use crate::text::Secrets;
 
-/// Why inputs are incomplete. Each says which field of the spec asks for them.
+/// Why inputs are missing. Each error names the field of the spec.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InputError {
     /// A ConfigMap or a Secret cannot be read.
@@ -26,10 +26,10 @@ pub(super) enum InputError {
         field: &'static str,
         source: ValueError<Infallible>,
     },
-    /// It lacks the key with a chart's values, or that is no text.
+    /// The object lacks the key with a chart's values, or the value is not text.
     #[error("spec.helm.valuesFrom: {0} has no text in the key {1}")]
     NoValues(SecretName, String),
-    /// A key cannot be a variable.
+    /// A key is not a valid name of a variable.
     #[error("{field}: {source}")]
     Variable { field: String, source: NameError },
     /// The keys for encrypted files cannot be used.
@@ -38,7 +38,7 @@ pub(super) enum InputError {
 }
 
 impl InputError {
-    /// The reason of the condition that tells of it.
+    /// The reason of the condition that reports the error.
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Read { source, .. } if source.is_unavailable() => Reason::ApiUnavailable,
@@ -47,24 +47,24 @@ impl InputError {
         }
     }
 
-    /// Whether the API server is at fault, so that a later try may help.
+    /// Whether the API server is the cause, so that a later try may succeed.
     pub(super) fn is_unavailable(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.is_unavailable())
     }
 }
 
-/// Reads inputs, and keeps what it has read until it changes.
+/// Reads inputs, and caches them until they change.
 #[derive(Default)]
 pub(super) struct InputReader {
     watched: BTreeMap<(Keeper, String), Watched<Arc<Data>>>,
-    /// What was made of it last, and for what.
+    /// The last inputs, and the intent for which they were read.
     last: Option<(InputsIntent, Arc<Inputs>)>,
-    /// What was read is not what `last` was made of.
+    /// Whether `last` is out of date.
     stale: bool,
 }
 
 impl InputReader {
-    /// The inputs that `intent` names. Nothing is read that is known.
+    /// The inputs that `intent` names. Known values are not read again.
     pub(super) async fn read(
         &mut self,
         context: &Context,
@@ -177,7 +177,7 @@ impl InputReader {
         Ok(variables)
     }
 
-    /// The values of a ConfigMap or a Secret; none where it may be absent and is.
+    /// The values of a ConfigMap or a Secret. None if the object is optional and absent.
     async fn data(
         &mut self,
         context: &Context,
@@ -200,7 +200,7 @@ impl InputReader {
         }
     }
 
-    /// Waits until something that was read has changed.
+    /// Waits until an input has changed.
     pub(super) async fn changed(&mut self) {
         if self.watched.is_empty() {
             return pending().await;
@@ -211,7 +211,7 @@ impl InputReader {
     }
 }
 
-/// Takes note of a chart's values in a Secret.
+/// Adds the values of a chart from a Secret to the texts that are hidden.
 fn note_values(text: &str, secrets: &Secrets) {
     match manifest::documents(text.as_bytes()) {
         Ok(documents) => {
@@ -219,7 +219,7 @@ fn note_values(text: &str, secrets: &Secrets) {
                 secrets.add_all(&document.value);
             }
         }
-        // Helm says what is wrong with it, and may quote it.
+        // Helm reports the error, and may quote the text.
         Err(_) => secrets.add_lines(text),
     }
 }

@@ -1,4 +1,4 @@
-//! What a Sync's driver remembers of its objects between two rounds.
+//! A Sync's driver's memory of its objects between two rounds.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -10,37 +10,38 @@ use crate::health::Health;
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{AppliedRecord, ApplyCause};
 
-/// What went wrong with one object.
+/// The problem of one object.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Trouble {
     pub(super) reason: Reason,
     pub(super) message: String,
 }
 
-/// What is known of the objects.
+/// The known state of the objects.
 #[derive(Default)]
 pub(super) struct Memory {
-    /// What was applied.
+    /// Records of applied objects.
     pub(super) records: HashMap<ObjectKey, AppliedRecord>,
-    /// What could not be applied.
+    /// Objects that could not be applied.
     pub(super) troubles: BTreeMap<ObjectKey, Trouble>,
-    /// What could not be pruned.
+    /// Objects that could not be pruned.
     pub(super) unpruned: BTreeMap<ObjectKey, Trouble>,
-    /// What differs from Git and is left alone, for now or by `mode: Report`, with who did it.
+    /// Objects that differ from Git and are not corrected yet, or not at all with `mode: Report`. Each
+    /// with its last writer.
     pub(super) drifted: BTreeMap<ObjectKey, (ApplyCause, Option<Box<str>>)>,
-    /// Those of them that the metrics have counted.
+    /// Drifted objects that the metrics have counted.
     pub(super) counted: HashSet<ObjectKey>,
-    /// What is not healthy.
+    /// Objects that are not healthy.
     pub(super) unhealthy: BTreeMap<ObjectKey, Health>,
-    /// How often each object was corrected lately.
+    /// The recent corrections of each object.
     pub(super) corrections: HashMap<ObjectKey, CorrectionBackoff>,
-    /// What is looked at again in the next round, though no event names it.
+    /// Objects to check in the next round, even without an event.
     pub(super) again: HashSet<ObjectKey>,
-    /// What could not be applied because its namespace does not exist.
+    /// Objects that could not be applied because their namespace does not exist.
     pub(super) homeless: HashSet<ObjectKey>,
-    /// Kinds whose first list has not come, so that nothing is known of whose their objects are.
+    /// Kinds whose first list has not come, so that the owners of their objects are unknown.
     pub(super) unlisted: HashSet<GroupKind>,
-    /// How many objects are ours, left Git and are still there because `prune` is off.
+    /// The number of our objects that left Git, but exist because `prune` is off.
     pub(super) surplus: usize,
 }
 
@@ -50,7 +51,7 @@ impl Memory {
         self.corrections.clear();
     }
 
-    /// Looks again at what had no namespace.
+    /// Tries the objects without a namespace again.
     pub(super) fn try_homeless(&mut self) {
         self.again.extend(self.homeless.iter().cloned());
     }
@@ -62,7 +63,7 @@ impl Memory {
             .collect()
     }
 
-    /// Drops what is about objects that are no longer desired.
+    /// Removes everything about objects that are no longer desired.
     pub(super) fn retain(&mut self, desired: impl Fn(&ObjectKey) -> bool) {
         self.records.retain(|key, _| desired(key));
         self.troubles.retain(|key, _| desired(key));
@@ -81,11 +82,11 @@ pub(super) struct CorrectionBackoff {
     last: Instant,
 }
 
-/// Corrections that are made at once; after those, pauses grow.
+/// The number of corrections without a pause. Later pauses grow.
 const FREE_ROUNDS: u32 = 4;
 /// The longest pause between two corrections of one object.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
-/// After this long without drift, corrections are made at once again.
+/// After this time without drift, corrections are made at once again.
 const PEACE: Duration = Duration::from_secs(300);
 
 impl CorrectionBackoff {
@@ -98,7 +99,7 @@ impl CorrectionBackoff {
         Self { rounds, last: now }
     }
 
-    /// When the next correction may be made: at once for the first few.
+    /// The time of the next correction. The first few are made at once.
     pub(super) fn next(&self) -> Instant {
         let Some(over) = self.rounds.checked_sub(FREE_ROUNDS) else {
             return self.last;

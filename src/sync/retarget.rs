@@ -100,8 +100,8 @@ impl State {
             self.blocked = None;
             return true;
         }
-        // The revision was fetched again because the copy was damaged. Files that could not be read
-        // then can be read now.
+        // The revision was fetched again because the copy was damaged. Files that could not be read may
+        // be readable now.
         self.look_at(Look::Everything);
         false
     }

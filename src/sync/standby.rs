@@ -1,5 +1,5 @@
-//! What a standby keeps filled for a Sync, so that it goes on at once when it comes to lead: the watches of
-//! the kinds that the Sync has objects of. Nothing that is seen here is acted on.
+//! Keeps a standby prepared for a Sync, so that it continues at once when it becomes the leader: runs the
+//! watches of the kinds of the Sync's objects. The standby does not act on their events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::api::Sync;
 use crate::driver::Context;
 use crate::plan::{CONTAINS, contained};
 
-/// How long one kind's first list is waited for before the next kind's turn.
+/// How long to wait for the first list of a kind.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Watches the kinds that a Sync has objects of, which the leader writes on it before it applies the
-/// first of a kind.
+/// Watches the kinds of a Sync's objects. The leader writes these kinds on the Sync before it applies the
+/// first object of a kind.
 pub(super) async fn standby(context: Arc<Context>, mut object: watch::Receiver<Arc<Sync>>) {
     let cluster = &context.cluster;
     let mut kinds = cluster.kinds.changed();

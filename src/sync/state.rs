@@ -1,4 +1,4 @@
-//! What the driver of a Sync remembers between two rounds. Plain data: no client, no runtime.
+//! The memory of a Sync's driver between two rounds. Plain data: no client, no runtime.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,26 +19,26 @@ use crate::manifest::{GroupKind, GroupVersionKind, ObjectKey};
 use crate::plan::{CONTAINS, contained};
 use crate::render;
 
-/// How much of the target the next round compares with the cluster. Each covers those before it.
+/// How much of the target the next round compares with the cluster. Each value includes those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Look {
-    /// The objects that the inbox names, which may be none.
+    /// The objects that the inbox names, possibly none.
     #[default]
     Changed,
-    /// Every object; one whose record and state agree is not applied.
+    /// Every object. An object whose record equals the observed state is not applied.
     Everything,
-    /// Every object is applied again, whatever is known of it.
+    /// Every object is applied again, even if nothing changed.
     Verify,
 }
 
-/// What a driver remembers.
+/// The memory of a driver.
 pub(super) struct State {
-    /// What the objects are compared with; none before the first render.
+    /// The desired objects. None before the first render.
     pub(super) target: Option<Target>,
     pub(super) objects: Objects,
     pub(super) cache: render::Cache,
     pub(super) look: Look,
-    /// What was refused last; forgotten when somebody asks for another try.
+    /// The last refused revision. Forgotten when a person requests another try.
     pub(super) refused: Option<Box<Refused>>,
     /// Why the newest revision is not the target.
     pub(super) blocked: Option<Box<Blocked>>,
@@ -48,32 +48,32 @@ pub(super) struct State {
     pub(super) timers: Timers,
     pub(super) backoff: Backoff,
     pub(super) report: ReportState,
-    /// The API server has the status that `report` holds.
+    /// Whether the API server has the status in `report`.
     pub(super) written: bool,
 }
 
-/// The marks of an ApplySet's parent that are on the Sync.
+/// The ApplySet labels and annotations on the Sync.
 #[derive(Default)]
 pub(super) struct Parent {
     /// The kinds that the annotation names.
     pub(super) contained: BTreeSet<GroupKind>,
-    /// Whether finalizer and marks are known to be there.
+    /// Whether the finalizer, the labels and the annotations are known to exist.
     pub(super) marked: bool,
 }
 
-/// What people and their commits asked for, as far as it was acted on.
+/// The requests by people and commits that were handled.
 #[derive(Default)]
 pub(super) struct Requests {
     /// The generation of the spec.
     pub(super) generation: Option<i64>,
     /// `towline.dev/requested-at` of the Sync.
     pub(super) handled: Option<String>,
-    /// The newest revision that passed the gate.
+    /// The newest revision for which the gate was open.
     pub(super) attempted: Option<String>,
 }
 
 impl State {
-    /// What the Sync itself says when its driver starts.
+    /// The initial state, from the Sync's object.
     pub(super) fn new(object: &Sync, ready: bool, now: Instant) -> Self {
         use kube::ResourceExt as _;
         let status = object.status.clone().unwrap_or_default();
@@ -104,7 +104,7 @@ impl State {
         }
     }
 
-    /// The next round looks at least at this much.
+    /// Makes the next round look at this much, or more.
     pub(super) fn look_at(&mut self, look: Look) {
         self.look = self.look.max(look);
     }
@@ -114,7 +114,7 @@ impl State {
         self.timers.retry = Some(now + self.backoff.pause());
     }
 
-    /// Takes note of what people asked for since the last round, and of timers that ran out.
+    /// Handles new requests, and timers that ran out.
     pub(super) fn note_requests(&mut self, intent: &SyncIntent, due: Due, now: Instant) {
         let requested = intent.requested_at.as_ref();
         let new_spec = self.requests.generation != intent.generation;
@@ -156,10 +156,10 @@ impl State {
             && memory.records.len() + unknown.count() == self.objects.items.len()
     }
 
-    /// Whether something can only be put right by another try.
+    /// Whether something can only be fixed by another try.
     pub(super) fn needs_retry(&self) -> bool {
-        // Not every kind announces itself: not that of an aggregated API server, and none to an
-        // account that may not watch definitions.
+        // Not every new kind is reported: not those of an aggregated API server, and none to an account
+        // that may not watch definitions.
         self.has_trouble() || !self.objects.waiting.is_empty()
     }
 
@@ -192,7 +192,7 @@ impl State {
         }
     }
 
-    /// What differs from Git.
+    /// The objects that differ from Git.
     pub(super) fn drifts(&self) -> Listed<Drift> {
         let drifted = self.memory.drifted.iter();
         Listed::of(drifted.map(|(key, (cause, writer))| Drift {
@@ -202,7 +202,7 @@ impl State {
         }))
     }
 
-    /// What is not healthy: what has failed before what may still come.
+    /// The unhealthy objects: failed ones before those that may still become healthy.
     pub(super) fn unhealthy(&self) -> Listed<(ObjectKey, Health)> {
         let is_failed = |health: &&Health| matches!(health, Health::Failed(_));
         let all = || self.memory.unhealthy.iter();
@@ -212,7 +212,7 @@ impl State {
         Listed::of(ordered.map(|(key, health)| (key.clone(), health.clone())))
     }
 
-    /// How many objects keep being changed, so that their correction waits.
+    /// The number of objects that keep being changed, so that their correction is delayed.
     pub(super) fn contested(&self, mode: Mode) -> usize {
         let drifted = self.memory.drifted.keys();
         match mode {
@@ -223,8 +223,8 @@ impl State {
         }
     }
 
-    /// What is wrong with single objects, in an order that stays the same from round to round.
-    /// `is_coming` says of a kind that is not served that it will be at any moment.
+    /// The problems of single objects, in the same order in every round. `is_coming` says whether a kind
+    /// that is not served will be served soon.
     pub(super) fn problems(
         &self,
         is_coming: impl Fn(&GroupVersionKind) -> bool,
@@ -285,8 +285,8 @@ impl State {
         Listed::of(all.chain(unpruned).chain(waiting))
     }
 
-    /// Why pruning is held back: by a revision that cannot be rendered, or by objects that fail while
-    /// others have left Git.
+    /// Why pruning is held back: a revision that cannot be rendered, or failed objects while others have
+    /// left Git.
     pub(super) fn brake(&self) -> Option<Reason> {
         brake(self.blocked.as_deref(), &self.memory, &self.objects)
     }

@@ -1,4 +1,4 @@
-//! The target of one Sync: what a revision asks for, and which objects of the cluster that is.
+//! The target of a Sync: the desired objects of a revision, matched with objects of the cluster.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -16,10 +16,10 @@ use crate::source::Snapshot;
 /// Why a revision cannot become the target.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TargetError {
-    /// It does not say what is desired.
+    /// The desired state cannot be read.
     #[error(transparent)]
     Desired(#[from] DesiredError),
-    /// The task that reads it died.
+    /// The task that read the revision ended early.
     #[error("reading the repository was interrupted")]
     Interrupted,
 }
@@ -42,7 +42,7 @@ impl TargetError {
     }
 }
 
-/// A revision, and what it asks for.
+/// A revision and its desired objects.
 pub(super) struct Target {
     pub(super) seen: FetchedRevision,
     pub(super) revision: String,
@@ -50,7 +50,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Whether a revision is known to ask for the same, without blocking.
+    /// Whether a revision is known to have the same desired objects. Does not block.
     pub(super) fn is_still(
         &self,
         seen: &FetchedRevision,
@@ -60,13 +60,13 @@ impl Target {
         self.desired.is_known_in(&*seen.snapshot, scope, inputs)
     }
 
-    /// The file and document of an object, for people.
+    /// The file and document of an object, for messages.
     pub(super) fn place(&self, index: usize) -> Option<String> {
         Some(self.desired.provenance(index)?.to_string())
     }
 }
 
-/// What was refused last, so that it is not rendered again before something changes.
+/// The last refused revision, so that it is not rendered again before something changes.
 pub(super) struct Refused {
     snapshot: Weak<Snapshot>,
     scope: RenderIntent,
@@ -82,7 +82,7 @@ impl Refused {
         }
     }
 
-    /// Whether this is what was refused.
+    /// Whether this revision was refused.
     pub(super) fn is(&self, seen: &FetchedRevision, scope: &RenderIntent, inputs: &Inputs) -> bool {
         std::ptr::eq(self.snapshot.as_ptr(), Arc::as_ptr(&seen.snapshot))
             && self.scope == *scope
@@ -90,16 +90,16 @@ impl Refused {
     }
 }
 
-/// What became of a new revision.
+/// The result of reading a revision.
 pub(super) enum Loaded {
-    /// Its content is that of the target before.
+    /// The content equals that of the earlier target.
     Same,
-    /// It is another content.
+    /// The content is new.
     New(Box<Target>),
 }
 
-/// Reads what `task` asks for, off the runtime's threads. Same content as `before`: nothing is rendered or
-/// parsed.
+/// Reads the desired objects of `task` on a blocking thread. If the content equals that of `before`,
+/// nothing is rendered or parsed.
 pub(super) async fn load(
     seen: &FetchedRevision,
     task: desired::Task,
@@ -126,22 +126,22 @@ pub(super) async fn load(
     })
 }
 
-/// The target's objects as objects of the cluster.
+/// The target's objects, matched with objects of the cluster.
 #[derive(Default)]
 pub(super) struct Objects {
-    /// What can be applied.
+    /// Objects that can be applied.
     pub(super) items: HashMap<ObjectKey, Item>,
     /// Objects of kinds that are not served, by kind.
     pub(super) waiting: BTreeMap<GroupKind, Vec<usize>>,
-    /// Objects that cannot be placed, and why.
+    /// Objects without a valid place in the cluster, and why.
     pub(super) misplaced: Vec<(usize, Misplaced)>,
-    /// Objects that another Sync has.
+    /// Objects that another Sync owns.
     pub(super) taken: Vec<(ObjectKey, usize, SyncName)>,
 }
 
 impl Objects {
-    /// Finds out for every object of the target which one of the cluster it is. `within`: the only
-    /// namespace that may be managed, if there is one.
+    /// Matches every object of the target with an object of the cluster. `within` is the only namespace
+    /// that may be managed, if there is one.
     pub(super) fn resolve(target: &Target, kinds: &Kinds, within: Option<&str>) -> Self {
         let is_namespaced = |gvk: &_| kinds.get(gvk).map(|served| served.namespaced);
         let Resolved {
@@ -157,13 +157,13 @@ impl Objects {
         }
     }
 
-    /// The kinds of what can be applied.
+    /// The kinds of the objects that can be applied.
     pub(super) fn kinds(&self) -> HashSet<GroupKind> {
         self.items.keys().map(|key| key.kind.clone()).collect()
     }
 }
 
-/// A target error with its causes, for people.
+/// A target error with its causes, for messages.
 pub(super) fn explain(error: &TargetError) -> String {
     crate::text::redact(&crate::chain(error))
 }

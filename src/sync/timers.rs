@@ -1,4 +1,4 @@
-//! Moments, and when a driver wakes up without an event.
+//! The current time, and the timers that wake a driver without an event.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::backoff::jittered;
 
-/// A moment on both clocks: the one that timers use, and the one that people read.
+/// A moment in two clocks: a monotonic one for timers, and the time of day for users.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
     pub(super) at: Instant,
@@ -26,15 +26,15 @@ impl Now {
 /// When to wake up without an event.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Timers {
-    /// Try again what failed.
+    /// The next try of failed work.
     pub(super) retry: Option<Instant>,
-    /// Verify everything.
+    /// The next full verification.
     pub(super) verify: Instant,
-    /// Objects must be healthy by then.
+    /// The end of `spec.timeout` for objects to become healthy.
     pub(super) healthy_by: Option<Instant>,
-    /// Tell that desired and observed differ.
+    /// The time to report that desired and observed differ.
     pub(super) diff: Option<Instant>,
-    /// Correct an object that keeps being changed.
+    /// The next correction of an object that keeps being changed.
     pub(super) correct: Option<Instant>,
 }
 
@@ -59,7 +59,7 @@ impl Timers {
         }
     }
 
-    /// The first of them.
+    /// The earliest timer.
     pub(super) fn next(&self) -> Instant {
         [self.retry, self.healthy_by, self.diff, self.correct]
             .into_iter()
@@ -67,7 +67,7 @@ impl Timers {
             .fold(self.verify, Instant::min)
     }
 
-    /// Which have run out. They are cleared, so that none wakes the driver twice; the next
+    /// The timers that have run out. They are cleared, so that none wakes the driver twice. The next
     /// verification is in `interval`.
     pub(super) fn take_due(&mut self, now: Instant, interval: Duration) -> Due {
         let take = |timer: &mut Option<Instant>| timer.take_if(|at| *at <= now).is_some();

@@ -1,5 +1,4 @@
-//! What a Sync's conditions say of what its driver found out. Pure; the messages for people are made
-//! here.
+//! The conditions of a Sync, and their messages. Pure.
 
 use crate::api::{ConditionType, Failure, ObjectCounts, Reason, Verdict, summary};
 use crate::health::Health;
@@ -8,16 +7,16 @@ use crate::manifest::ObjectKey;
 use crate::plan::ApplyCause;
 use crate::text::listing;
 
-/// Why a Sync does not go on to its newest revision.
+/// Why a Sync does not use its newest revision.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Blocked {
     pub(super) reason: Reason,
     pub(super) message: String,
-    /// Only a person's change can help (kstatus' `Stalled`).
+    /// Whether only a person's change can help (kstatus' `Stalled`).
     pub(super) stalled: bool,
 }
 
-/// An object of the target that is not as it should be.
+/// A problem of one object of the target.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Problem {
     /// `Kind.group namespace/name`.
@@ -28,7 +27,7 @@ pub(super) struct Problem {
     pub(super) message: String,
 }
 
-/// An object that differs from Git, and who made it so.
+/// An object that differs from Git, and its last writer.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Drift {
     pub(super) key: ObjectKey,
@@ -36,7 +35,7 @@ pub(super) struct Drift {
     pub(super) writer: Option<Box<str>>,
 }
 
-/// The first of many, and how many there are: no message names more.
+/// The first of many items, and their number. Messages name no more than these.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Listed<T> {
     pub(super) first: Vec<T>,
@@ -69,7 +68,7 @@ impl<T> Listed<T> {
     }
 }
 
-/// All that the status is made of.
+/// The facts from which the status is made.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) suspended: bool,
@@ -77,25 +76,25 @@ pub(super) struct Facts {
     /// The target's revision, if there is a target.
     pub(super) revision: Option<String>,
     pub(super) counts: ObjectCounts,
-    /// Applies are under way.
+    /// Whether applies are running.
     pub(super) busy: bool,
     pub(super) problems: Listed<Problem>,
     pub(super) drifts: Listed<Drift>,
     pub(super) mode: Mode,
-    /// Those that have failed come first.
+    /// Failed objects come first.
     pub(super) unhealthy: Listed<(ObjectKey, Health)>,
     pub(super) wait: bool,
-    /// Objects have been unhealthy for longer than `spec.timeout`.
+    /// Whether objects have been unhealthy for longer than `spec.timeout`.
     pub(super) overdue: bool,
 }
 
-/// Names of objects that go into one message.
+/// The number of objects that one message names.
 const NAMED: usize = 3;
-/// Failures that go into the status.
+/// The number of failures in the status.
 const LISTED: usize = 10;
 
 impl Facts {
-    /// The conditions: `Ready` always; the others while they say something.
+    /// The conditions: always `Ready`, and the others while they apply.
     pub(super) fn verdicts(&self, ready: &Verdict) -> Vec<Verdict> {
         let mut verdicts = vec![ready.clone()];
         let stalled = self.blocked.as_ref().is_some_and(|blocked| blocked.stalled);
@@ -113,7 +112,7 @@ impl Facts {
         verdicts
     }
 
-    /// The condition `Ready` in one short line. Of many problems it names one.
+    /// The condition `Ready` on one short line. It names one of many problems.
     pub(super) fn summary(&self, ready: &Verdict) -> String {
         let names_many = !self.suspended && self.blocked.is_none() && self.revision.is_some();
         let line = match self.problems.first.first() {
@@ -254,7 +253,7 @@ impl Facts {
         }
     }
 
-    /// The first failures for the status, problems before unhealthy objects.
+    /// The first failures for the status: problems first, then unhealthy objects.
     pub(super) fn failures(&self) -> Vec<Failure> {
         let problems = self.problems.first.iter().map(|problem| Failure {
             object: problem.object.clone(),

@@ -1,4 +1,4 @@
-//! Carries out an assessment: notices, metrics, timers, what others may know, and the status.
+//! Carries out an assessment: notices, metrics, timers, the published view, and the status.
 
 use super::Driver;
 use super::assess::{Assessment, Live, Observed, Phase, Round, assess};
@@ -11,8 +11,8 @@ use crate::intent::SyncIntent;
 use crate::plan::SyncName;
 
 impl Driver {
-    /// Assesses what is known, and makes it known. A round that applied nothing waits until others
-    /// have applied; `gave_way`: it has waited for that already.
+    /// Assesses the round and publishes the result. After a round that applied nothing, waits until other
+    /// Syncs have applied. With `gave_way`, it has waited already.
     pub(super) async fn report(
         &mut self,
         intent: &SyncIntent,
@@ -32,7 +32,7 @@ impl Driver {
         }
     }
 
-    /// All that this round found out, as values.
+    /// The results of this round, as values.
     fn observe(&self, intent: &SyncIntent, phase: Phase, round: Round, due: Due) -> Observed {
         let state = &self.state;
         let target = state.target.as_ref();
@@ -62,7 +62,7 @@ impl Driver {
                 counts: state.counts(),
                 busy: false,
                 problems: state.problems(|gvk| {
-                    // A definition is yet to be applied, was just made, or was served a moment ago.
+                    // A definition is still to be applied, was just created, or was served a moment ago.
                     let kinds = &self.context.cluster.kinds;
                     phase == Phase::Busy
                         || kinds.is_coming(&gvk.group_kind())
@@ -87,7 +87,7 @@ impl Driver {
         }
     }
 
-    /// Takes over what was assessed. Returns whether the API server's status is another one.
+    /// Stores the assessment. Returns whether the status in the API server must change.
     fn take(&mut self, intent: &SyncIntent, assessment: Assessment) -> bool {
         let Assessment {
             report,
@@ -116,7 +116,7 @@ impl Driver {
         is_news
     }
 
-    /// What other Syncs may know of this one.
+    /// The published view of this Sync.
     pub(super) fn show(&self, intent: &SyncIntent, view: &mut SyncView) {
         view.ready = self.state.report.ready;
         view.source.clone_from(&intent.source);
@@ -131,7 +131,7 @@ impl Driver {
         match write_status::<Sync>(&self.context, namespace, name, status).await {
             Ok(()) => self.state.written = true,
             Err(error) => {
-                tracing::warn!(sync = %self.name, %error, "writing the status of a Sync");
+                tracing::warn!(sync = %self.name, %error, "cannot write the status of a Sync");
                 self.state.retry_later(Now::read().at);
             }
         }

@@ -1,4 +1,4 @@
-//! Carrying out a plan: objects stage by stage, a bounded number at once, until a newer target comes.
+//! Executes a plan: applies objects stage by stage, several at once, until a newer target comes.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::sync::memory::Trouble;
 use crate::sync::target::Target;
 use crate::sync::{Driver, bodies};
 
-/// Requests at once of one Sync.
+/// The most requests of one Sync at once.
 const PARALLEL: usize = 12;
 
 /// One object to work on.
@@ -21,32 +21,32 @@ const PARALLEL: usize = 12;
 pub(in crate::sync) struct Job {
     pub(in crate::sync) item: Item,
     pub(in crate::sync) task: Task,
-    /// What was known of the object when the job was made.
+    /// The known state of the object when the job was created.
     pub(in crate::sync) before: Option<Observed>,
 }
 
-/// What to do with it.
+/// The work on the object.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::sync) enum Task {
     /// Apply it.
     Apply(ApplyCause),
-    /// Find out whether it differs, and change no value.
+    /// Find out whether the object differs, without changing a value.
     Compare,
 }
 
-/// What came of a job.
+/// The result of a job.
 pub(in crate::sync) enum Done {
-    /// It was applied.
+    /// The object was applied.
     Applied(Applied),
-    /// Its values are other than Git's, or it is gone.
+    /// The object's values differ from Git's, or the object is gone.
     Differs(ApplyCause),
-    /// It could not be applied.
+    /// The object could not be applied.
     Failed(WriteError),
-    /// Its manifest could not be read again.
+    /// The object's manifest could not be read again.
     Unreadable(Trouble),
 }
 
-/// Sorts jobs into the order in which they are worked on.
+/// Sorts jobs into the order of application.
 pub(super) fn order(jobs: &mut [Job], target: &Target) {
     apply_order(jobs, |job| {
         let place = target.desired.provenance(job.item.index);
@@ -56,7 +56,8 @@ pub(super) fn order(jobs: &mut [Job], target: &Target) {
 }
 
 impl Driver {
-    /// The results of one stage's jobs, by index. It borrows nothing of the driver, which takes them.
+    /// The results of one stage's jobs, by index. The stream borrows nothing from the driver, which
+    /// consumes it.
     pub(super) fn results(
         &self,
         stage: &[Job],
@@ -123,8 +124,8 @@ async fn one(
                 Ok(Compared::Gone) => return Done::Differs(ApplyCause::Missing),
                 Ok(Compared::Differs) => return Done::Differs(ApplyCause::Drifted),
                 Err(error) => return Done::Failed(error),
-                // Taking our share in `managedFields` back changes no value, on condition that the
-                // object is still the one that was compared.
+                // Applying takes back our share in `managedFields` and changes no value, because it is
+                // conditional on the compared version of the object.
                 Ok(Compared::Equal(version)) => {
                     stamped(manifest, key, owner, digest, Some(&version))
                 }

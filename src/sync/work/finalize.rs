@@ -1,4 +1,4 @@
-//! What becomes of the objects of a deleted Sync.
+//! What happens to the objects of a deleted Sync.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,14 +17,15 @@ use crate::sync::timers::Due;
 use crate::sync::verdict::Blocked;
 use crate::text::listing;
 
-/// Requests at once.
+/// The most requests at once.
 const PARALLEL: usize = 8;
 
 /// How long a kind's first list may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Driver {
-    /// Carries out the deletion policy, then lets the Sync go. False: it has to be tried again.
+    /// Carries out the deletion policy, then removes the finalizer. Returns false if it must be tried
+    /// again.
     pub(in crate::sync) async fn finalize(&mut self, intent: &SyncIntent) -> bool {
         if !self.inbox.is_finalized() {
             return true;
@@ -41,7 +42,7 @@ impl Driver {
             return false;
         }
         if let Err(error) = self.unmark().await {
-            tracing::warn!(sync = %self.name, %error, "removing the finalizer");
+            tracing::warn!(sync = %self.name, %error, "cannot remove the finalizer");
             self.state.retry_later(Instant::now());
             return false;
         }

@@ -32,11 +32,11 @@ use crate::plan::{AppliedRecord, ApplyCause, Judgement, Observed, judge};
 /// How long a kind's first list may take before its objects count as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// First lists at once.
+/// The most first lists at once.
 const LISTS: usize = 4;
 
-/// How often a long apply is reported on. One of few objects is short, or waits for its turn among
-/// many Syncs: a report on it would only be one more request.
+/// The interval of reports during a long apply. An apply of few objects is short, or waits for its turn
+/// among many Syncs. A report on it would only be one more request.
 const REPORTS: Duration = Duration::from_secs(5);
 const FIRST_REPORT_OF_MANY: Duration = Duration::from_millis(500);
 const MANY: usize = 50;
@@ -44,7 +44,7 @@ const MANY: usize = 50;
 /// Why jobs were left undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stopped {
-    /// A newer target or spec is there.
+    /// There is a newer target or spec.
     Superseded,
     /// The API server cannot be reached.
     Unavailable,
@@ -72,7 +72,7 @@ impl Driver {
         let dirty = self.inbox.mailbox.take();
         let items = &self.state.objects.items;
         let foreign = dirty.iter().any(|key| !items.contains_key(key));
-        // What was held back may go, now that everything else is applied.
+        // Pruning that was held back may happen now that everything else is applied.
         let held_back = intent.prune && self.state.memory.surplus > 0;
         let jobs = self.plan(intent.mode, dirty, look, round);
         self.apply(intent, &jobs, round).await?;
@@ -82,8 +82,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Works on ordered jobs, stage by stage, and takes every result as it comes. A newer spec or
-    /// revision stops it before the next object.
+    /// Works on the sorted jobs stage by stage, and handles each result as it comes. Stops before the
+    /// next object if there is a newer spec or revision.
     async fn apply(
         &mut self,
         intent: &SyncIntent,
@@ -100,7 +100,7 @@ impl Driver {
         };
         let mut reports = tokio::time::interval_at(Instant::now() + first, REPORTS);
         reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // A verification of what is live already is no progress to report.
+        // A verification of applied objects is not progress to report.
         let is_news = self.state.report.content == Content::New;
         for stage in jobs.chunk_by(|a, b| stage_of(a) == stage_of(b)) {
             let mut done = std::pin::pin!(self.results(stage));
@@ -134,8 +134,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Finds out which objects the target's entries are, claims them, and makes sure that they are
-    /// watched and that the parent names their kinds.
+    /// Matches the target with objects of the cluster, and claims them. Makes sure that their kinds are
+    /// watched and named on the parent.
     async fn resolve(&mut self) -> Result<(), Stopped> {
         let Some(target) = &self.state.target else {
             return Ok(());
@@ -144,21 +144,21 @@ impl Driver {
         let within = self.context.namespace.as_deref();
         let mut objects = Objects::resolve(target, &cluster.kinds, within);
         if !objects.waiting.is_empty() {
-            // Custom kinds come by themselves; those of aggregated API servers do not.
+            // Custom kinds are reported by a watch. Kinds of aggregated API servers are not.
             if let Err(error) = cluster.discover().await {
                 tracing::debug!(sync = %self.name, %error, "discovery");
             }
             objects = Objects::resolve(target, &cluster.kinds, within);
         }
         let wanted: BTreeSet<GroupKind> = objects.kinds().into_iter().collect();
-        // What is ours of kinds that left Git has to be known as well, to be pruned.
+        // Kinds that left Git must be known too, so that their objects can be pruned.
         let known = wanted
             .union(&self.state.parent.contained)
             .cloned()
             .collect();
         let unlisted = self.watch(&known).await;
-        // No object of a kind that cannot be listed is applied; named all the same, the kind would hold up
-        // the deletion of this Sync.
+        // Objects of a kind that cannot be listed are not applied. The parent does not name such a kind,
+        // because it would block the deletion of this Sync.
         let is_listed = |kind: &&GroupKind| !unlisted.iter().any(|(other, _)| other == *kind);
         let kinds: BTreeSet<GroupKind> = wanted.iter().filter(is_listed).cloned().collect();
         if let Err(error) = self.mark(&kinds).await {
@@ -193,7 +193,7 @@ impl Driver {
                 .cloned()
                 .collect();
             for key in unknown {
-                // Without its list it is not known whose it is.
+                // Without the list, the owner of the object is unknown.
                 self.state.memory.records.remove(&key);
                 self.state.memory.troubles.insert(key, trouble.clone());
             }
@@ -203,7 +203,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Waits for the first lists of `kinds`; those that do not come, and why.
+    /// Waits for the first lists of `kinds`. Returns the kinds whose list failed, with the reason.
     async fn watch(&mut self, kinds: &BTreeSet<GroupKind>) -> Vec<(GroupKind, String)> {
         self.state.memory.unlisted.clear();
         let cluster = &self.context.cluster;
@@ -222,7 +222,7 @@ impl Driver {
             .await
     }
 
-    /// The jobs for the objects that changed, or for all.
+    /// The jobs for the changed objects, or for all objects.
     fn plan(
         &mut self,
         mode: Mode,
@@ -238,7 +238,7 @@ impl Driver {
         jobs
     }
 
-    /// Takes the result of one job, and logs what was done.
+    /// Handles the result of one job, and logs it.
     fn settle(&mut self, job: &Job, done: Done, round: &mut Round) {
         let key = &job.item.key;
         match done {
@@ -300,7 +300,7 @@ impl From<&WriteError> for Trouble {
 }
 
 impl State {
-    /// The jobs for the objects that changed, or for all.
+    /// The jobs for the changed objects, or for all objects.
     fn plan(
         &mut self,
         mode: Mode,
@@ -313,8 +313,8 @@ impl State {
         let restored = target.is_some_and(|target| self.report.is_restored(&target.revision));
         let memory = &mut self.memory;
         if look == Look::Verify {
-            // Without records every object is applied again; one that is as it should be is not
-            // written by the API server.
+            // Without records, every object is applied again. The API server does not write an object
+            // that does not change.
             memory.records.clear();
         }
         dirty.extend(memory.again.drain());
@@ -343,7 +343,7 @@ impl State {
         jobs
     }
 
-    /// Takes note that an object was applied.
+    /// Records that an object was applied.
     fn applied(&mut self, job: &Job, applied: Applied, now: Instant) {
         let key = &job.item.key;
         let memory = &mut self.memory;
@@ -364,11 +364,11 @@ impl State {
     }
 }
 
-/// What to do about one object.
+/// The next step for one object.
 enum Next {
     Nothing,
     Work(Box<Job>),
-    /// Correct it later, since it keeps being changed. `again`: it was waiting already.
+    /// Correct it later, because it keeps being changed. With `again`, it was waiting before.
     Wait {
         until: Instant,
         again: bool,
@@ -421,7 +421,7 @@ impl Memory {
         }))
     }
 
-    /// Takes note of what an apply changed.
+    /// Records the changes of an apply.
     fn acted(&mut self, job: &Job, action: Action, round: &mut Round, now: Instant) {
         let key = &job.item.key;
         if action != Action::Healed {

@@ -1,6 +1,6 @@
 //! The Sync as the parent of its ApplySet (KEP-3659): finalizer, id, tooling, and the kinds of its
-//! members, which are written before the first object of a new kind. Nothing is ever applied untracked,
-//! at any point where the operator may be killed.
+//! members. A kind is written before its first object. So no object is ever applied without a record,
+//! even if the operator is killed at any point.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +14,12 @@ use crate::manifest::GroupKind;
 use crate::plan::{CONTAINS, PARENT_ID, TOOLING, contains};
 use crate::sync::Driver;
 
-/// The field manager of these marks: a Sync may itself be a managed object, whose manager is another
-/// Sync.
+/// The field manager of these labels and annotations. A Sync may itself be a managed object, whose fields
+/// another manager owns.
 const PARENT_MANAGER: &str = "towline-parent";
 
 impl Driver {
-    /// Makes sure that the Sync carries its marks and names at least `kinds`.
+    /// Makes sure that the Sync has its labels and annotations, and names at least `kinds`.
     pub(super) async fn mark(&mut self, kinds: &BTreeSet<GroupKind>) -> Result<(), kube::Error> {
         let id = self.name.applyset_id();
         self.state.parent.marked = self.state.parent.marked || self.inbox.is_marked(&id);
@@ -30,7 +30,7 @@ impl Driver {
         self.write_marks(Some(all)).await
     }
 
-    /// Names exactly `kinds`, after a prune has removed the last object of others.
+    /// Names exactly `kinds`, after a prune has removed the last object of other kinds.
     pub(super) async fn narrow(&mut self, kinds: BTreeSet<GroupKind>) -> Result<(), kube::Error> {
         if kinds == self.state.parent.contained {
             return Ok(());
@@ -38,7 +38,7 @@ impl Driver {
         self.write_marks(Some(kinds)).await
     }
 
-    /// Takes the marks off, so that the API server lets the Sync go.
+    /// Removes the finalizer, the labels and the annotations, so that the API server deletes the Sync.
     pub(super) async fn unmark(&mut self) -> Result<(), kube::Error> {
         self.write_marks(None).await
     }
@@ -57,13 +57,13 @@ impl Driver {
                 .into(),
             );
         }
-        // Apply would make a Sync that is gone again; its uid is what it must still have.
+        // An apply without the uid would create a deleted Sync again.
         meta.uid = self.inbox.uid();
         let api: Api<Sync> = Api::namespaced(self.context.client.clone(), &self.name.namespace);
         let params = PatchParams::apply(PARENT_MANAGER).force();
         let patch = Patch::Apply(meta.into_request_partial::<Sync>());
         match api.patch_metadata(&self.name.name, &params, &patch).await {
-            // With the uid of an object that is gone, apply is a conflict.
+            // If the object with this uid is gone, the apply is a conflict.
             Err(error) if kinds.is_none() && is_gone(&error) => Ok(()),
             answer => {
                 answer?;

@@ -1,4 +1,4 @@
-//! Deleting what has left Git.
+//! Deletes objects that have left Git.
 
 use std::future::ready;
 
@@ -13,12 +13,12 @@ use crate::sync::assess::Round;
 use crate::sync::audit::{self, Action};
 use crate::sync::memory::Trouble;
 
-/// Deletes at once.
+/// The most deletes at once.
 const DELETES: usize = 8;
 
 impl Driver {
-    /// Deletes what is ours and has left Git, once everything that is in Git has been applied: the
-    /// new home of what moves is there before the old one goes.
+    /// Deletes our objects that have left Git, after everything in Git has been applied. So if an object
+    /// moves, its new copy exists before the old one is deleted.
     pub(super) async fn prune(
         &mut self,
         intent: &SyncIntent,
@@ -31,7 +31,7 @@ impl Driver {
             inventory.owned(&self.name),
             &self.state.objects.items,
         );
-        // A kind that could not be listed may have surplus of its own.
+        // A kind that could not be listed may have other objects to prune.
         let complete = self.state.memory.troubles.is_empty()
             && self.state.memory.unlisted.is_empty()
             && self.state.objects.waiting.is_empty()
@@ -48,7 +48,7 @@ impl Driver {
                 return Err(Stopped::Superseded);
             }
             let work = stream::iter(stage.to_vec()).map(|(key, observed)| async move {
-                // Another Sync may want it by now.
+                // Another Sync may want the object by now.
                 if !cluster.inventory.is_owned(&key, sync) {
                     return None;
                 }
@@ -80,7 +80,7 @@ impl Driver {
         if has_pruned && self.state.memory.unpruned.is_empty() {
             let kinds = self.state.objects.kinds().into_iter().collect();
             if let Err(error) = self.narrow(kinds).await {
-                tracing::debug!(sync = %self.name, %error, "narrowing the ApplySet's kinds");
+                tracing::debug!(sync = %self.name, %error, "cannot remove kinds from the ApplySet");
             }
         }
         Ok(())
