@@ -62,16 +62,21 @@ pub mod text;
 pub mod verify;
 pub mod webhook;
 
+/// The longest text of one error in a chain of causes, and of the whole chain, in bytes. A server may
+/// answer with a message of any size.
+const LONGEST_ERROR: usize = 2048;
+const LONGEST_CHAIN: usize = 4096;
+
 /// An error with its causes, for people.
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = text::shorten(&error.to_string(), LONGEST_ERROR);
     let mut cause = error.source();
     while let Some(inner) = cause {
-        let message = inner.to_string();
+        let message = text::shorten(&inner.to_string(), LONGEST_ERROR);
         if !text.contains(&message) {
             text = format!("{text}: {message}");
         }
         cause = inner.source();
     }
-    text
+    text::shorten(&text, LONGEST_CHAIN)
 }

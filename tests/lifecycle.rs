@@ -228,3 +228,43 @@ async fn moved_objects_change_owner_and_removed_objects_are_pruned() {
     case.has("a", "value", None).await;
     case.has("b", "value", Some("two")).await;
 }
+
+/// A Service of a fixed port, in the case's namespace.
+fn node_port(name: &str, namespace: &str, port: u16) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec: {{type: NodePort, ports: [{{port: 80, nodePort: {port}}}]}}\n"
+    )
+}
+
+#[tokio::test]
+async fn a_request_to_the_repository_ends_the_pause_of_its_syncs() {
+    let case = world().await.case("pause").await;
+    let taken = serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "first"},
+        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 32_719}]},
+    }));
+    let services = case.api::<k8s_openapi::api::core::v1::Service>();
+    services
+        .create(&kube::api::PostParams::default(), &taken.unwrap())
+        .await
+        .unwrap();
+    let text = node_port("second", &case.namespace, 32_719);
+    case.repo.commit(&[("a.yaml", Some(text))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    let message = case.ready_becomes("all", "False", "ApplyFailed").await;
+    assert!(message.contains("already allocated"), "{message}");
+    // Tries after 1, 3, 7 and 15 seconds have failed; the next one is half a minute after the first.
+    tokio::time::sleep(Duration::from_secs(17)).await;
+    case.delete::<k8s_openapi::api::core::v1::Service>("first")
+        .await;
+    let asked = std::time::Instant::now();
+    case.announce().await;
+    case.ready_becomes("all", "True", "Converged").await;
+    assert!(
+        asked.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        asked.elapsed()
+    );
+}

@@ -110,6 +110,8 @@ pub enum Reason {
     PruneFailed,
     /// The operator could not talk to the API server.
     ApiUnavailable,
+    /// The API server refused a status as it was; it was written in short.
+    StatusRefused,
 }
 
 impl Reason {

@@ -4,6 +4,7 @@
 //! is always present; `Reconciling` and `Stalled` only while they are true.
 
 mod condition;
+mod fit;
 mod intent;
 mod render;
 mod repository;
@@ -16,6 +17,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 
 pub use condition::{ConditionType, Reason, Verdict, set_conditions};
+pub use fit::{STATUS_BUDGET, Status};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use kube::core::Duration;
 pub use render::{

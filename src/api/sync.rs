@@ -253,6 +253,11 @@ pub struct SyncStatus {
     #[serde(default)]
     pub history: Vec<HistoryEntry>,
 
+    /// The kinds that the Sync has or had objects of: `Kind.group`. They are those of the annotation
+    /// `applyset.kubernetes.io/contains-group-kinds`, which is restored from here if somebody removes it.
+    #[serde(default)]
+    pub kinds: Vec<String>,
+
     /// The last `towline.dev/requested-at` that was acted on.
     #[serde(default)]
     pub last_handled_reconcile_at: Option<String>,

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use kube::Resource;
+use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -40,6 +41,12 @@ pub trait Driven:
         context: Arc<Context>,
         object: watch::Receiver<Arc<Self>>,
     ) -> impl Future<Output = ()> + Send;
+
+    /// Whether somebody took off marks that the driver has written on the resource. The driver is then
+    /// woken, to write them again.
+    fn lost_marks(_known: &ObjectMeta, _new: &ObjectMeta) -> bool {
+        false
+    }
 
     /// Removes the published state of a resource that is gone.
     fn forget(context: &Context, namespace: &str, name: &str);

@@ -12,7 +12,9 @@ use kube::Client;
 use tokio::sync::Semaphore;
 
 pub use self::driven::Driven;
-pub(crate) use self::status::{PARALLEL_STATUS_WRITES, is_gone, write_status};
+pub(crate) use self::status::{
+    PARALLEL_STATUS_WRITES, StatusBackoff, Written, is_gone, write_status,
+};
 pub use self::supervise::supervise;
 use crate::cluster::Cluster;
 use crate::fleet::Fleet;

@@ -15,13 +15,16 @@ use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::Context;
 use super::driven::Driven;
 use super::status::write_status;
-use crate::api::{ConditionType, REQUESTED_AT, Reason, Time, Verdict, set_conditions, summary};
+use crate::api::{
+    Condition, ConditionType, REQUESTED_AT, Reason, Status, Time, Verdict, set_conditions, summary,
+};
 use crate::cluster::resumed;
 use crate::server::Readiness;
 
@@ -162,7 +165,8 @@ impl<K: Driven> Supervisor<K> {
                 // On a standby, the cached data follows the leader's status.
                 let is_standby = !self.context.leadership.leads();
                 handle.object.send_if_modified(|known| {
-                    let news = is_standby || concerns_driver(known.meta(), object.meta());
+                    let (was, is) = (known.meta(), object.meta());
+                    let news = is_standby || concerns_driver(was, is) || K::lost_marks(was, is);
                     *known = object;
                     news
                 });
@@ -257,17 +261,43 @@ impl<K: Driven> Supervisor<K> {
         let line = summary(&message);
         let verdict = Verdict::new(ConditionType::Ready, false, Reason::InvalidSpec, message);
         let now = Time(Timestamp::now());
-        let status = serde_json::json!({
-            "observedGeneration": generation,
-            "summary": line,
-            "conditions": set_conditions(&[], vec![verdict], generation, &now),
-        });
+        let status = UnreadStatus {
+            observed_generation: generation,
+            summary: line,
+            conditions: set_conditions(&[], vec![verdict], generation, &now),
+        };
         match write_status::<K>(&self.context, namespace, name, &status).await {
-            Ok(()) => refused.reported = true,
+            Ok(_) => refused.reported = true,
             Err(error) => {
-                tracing::warn!(namespace, name, %error, "writing the status of an invalid resource");
+                let error = crate::chain(&error);
+                tracing::warn!(
+                    namespace,
+                    name,
+                    error,
+                    "writing the status of an invalid resource"
+                );
             }
         }
+    }
+}
+
+/// The status of a resource that cannot be read. Its other fields stay as they are.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UnreadStatus {
+    observed_generation: Option<i64>,
+    summary: String,
+    conditions: Vec<Condition>,
+}
+
+impl Status for UnreadStatus {
+    /// Conditions are short in any case.
+    fn fit(&self) -> Self {
+        self.clone()
+    }
+
+    fn outline(&self, _why: &str) -> Self {
+        self.clone()
     }
 }
 

@@ -13,7 +13,7 @@ pub use self::figures::{Ready, SyncFigures};
 pub use self::registry::{Changes, Key, Registry, Subscription, View};
 pub use self::series::{SERIES, Series};
 pub use self::source::{FetchedRevision, SourceName, SourceView};
-pub use self::sync::SyncView;
+pub use self::sync::{SyncObject, SyncView};
 use crate::plan::SyncName;
 
 /// All sources and Syncs; clones share them.
@@ -37,12 +37,13 @@ impl Fleet {
     }
 
     /// Publishes the view that the resource of a Sync gives. If this replica drives the Sync
-    /// already, the figures stay: its driver knows newer ones.
+    /// already, the figures and what it waits for stay: its driver knows newer ones.
     pub fn announce_sync(&self, sync: &SyncName, view: SyncView, is_driven: bool) {
         let depends_on = view.depends_on.clone();
         let before = self.syncs.publish_with(sync, |known| match known {
             Some(known) if is_driven => SyncView {
                 figures: known.figures.clone(),
+                waits_for: known.waits_for.clone(),
                 ..view
             },
             _ => view,
@@ -78,6 +79,11 @@ impl Fleet {
     /// circle.
     pub fn circle(&self, sync: &SyncName) -> Option<Vec<SyncName>> {
         sync::circle(sync, |name| self.syncs.read(name).depends_on)
+    }
+
+    /// Whether `from` waits for `to`: for its health, as a dependency, or through other Syncs.
+    pub fn waits(&self, from: &SyncName, to: &SyncName) -> bool {
+        sync::waits(from, to, |name| self.syncs.read(name))
     }
 
     /// Wakes the subscribers of all Syncs that depend on `sync` through others. A circle concerns

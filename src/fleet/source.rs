@@ -46,6 +46,8 @@ pub struct SourceView {
     pub ready: Ready,
     /// When it was last polled successfully.
     pub fetched_at: Option<Timestamp>,
+    /// The `towline.dev/requested-at` that the last poll answered.
+    pub requested_at: Option<String>,
 }
 
 /// A revision, and when towline first saw it.
@@ -101,8 +103,11 @@ impl View<SourceName> for SourceView {
     }
 
     /// A problem concerns Syncs only while there is no revision. The end of a problem wakes them as
-    /// well.
+    /// well, and so does a request by a person.
     fn wakes(&self, before: &Self) -> bool {
+        if self.requested_at != before.requested_at {
+            return true;
+        }
         match (&self.latest, &self.problem) {
             (Some(_), Some(_)) => self.latest != before.latest,
             _ => self.content() != before.content(),

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use kube::api::ObjectMeta;
+
 use super::{SyncFigures, View};
 use crate::api::Sync;
 use crate::intent::SyncIntent;
@@ -22,6 +24,31 @@ pub struct SyncView {
     pub depends_on: Vec<SyncName>,
     /// What people are shown of it. A change of these wakes no other Sync.
     pub figures: SyncFigures,
+    /// The Syncs among its own objects whose health it waits for.
+    pub waits_for: Vec<SyncName>,
+    /// Itself, as the API server has it.
+    pub object: SyncObject,
+}
+
+/// Which object of the API server a Sync is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SyncObject {
+    /// The uid of the GitRepository that owns it.
+    pub owner: Option<String>,
+    /// Its generation, which grows with every change of its spec.
+    pub generation: Option<i64>,
+}
+
+impl SyncObject {
+    /// What the metadata says.
+    pub fn of(meta: &ObjectMeta) -> Self {
+        let mut owners = meta.owner_references.iter().flatten();
+        let owner = owners.find(|owner| owner.controller == Some(true));
+        Self {
+            owner: owner.map(|owner| owner.uid.clone()),
+            generation: meta.generation,
+        }
+    }
 }
 
 impl SyncView {
@@ -43,6 +70,8 @@ impl SyncView {
                 .collect(),
             source: intent.source,
             figures: SyncFigures::of(object),
+            waits_for: Vec::new(),
+            object: SyncObject::of(&object.metadata),
         }
     }
 }
@@ -60,14 +89,17 @@ impl View<SyncName> for SyncView {
             applied,
             depends_on,
             figures: _,
+            waits_for: _,
+            object,
         } = self;
-        (exists, ready, source, applied, depends_on)
+        (exists, ready, source, applied, depends_on, object)
             != (
                 &before.exists,
                 &before.ready,
                 &before.source,
                 &before.applied,
                 &before.depends_on,
+                &before.object,
             )
     }
 }
@@ -93,6 +125,27 @@ pub(super) fn circle(
         }
     }
     None
+}
+
+/// Whether `from` waits for `to`: for its health, as a dependency, or through other Syncs.
+pub(super) fn waits(from: &SyncName, to: &SyncName, view: impl Fn(&SyncName) -> SyncView) -> bool {
+    let (mut seen, mut ends) = (HashSet::new(), vec![from.clone()]);
+    while let Some(end) = ends.pop() {
+        let SyncView {
+            depends_on,
+            waits_for,
+            ..
+        } = view(&end);
+        for next in depends_on.into_iter().chain(waits_for) {
+            if next == *to {
+                return true;
+            }
+            if seen.insert(next.clone()) {
+                ends.push(next);
+            }
+        }
+    }
+    false
 }
 
 /// The Syncs that depend on `sync`, directly or through others, without `sync` itself.
@@ -134,5 +187,33 @@ mod tests {
             "a leads to a circle but is not in it"
         );
         assert_eq!(circle(&name("x"), depends_on), None);
+    }
+
+    #[test]
+    fn a_wait_is_found_through_health_and_dependencies() {
+        let view = |sync: &SyncName| {
+            let (waits_for, depends_on) = match &*sync.name {
+                "parent" => (vec![name("child")], vec![]),
+                "child" => (vec![name("grandchild")], vec![]),
+                "grandchild" => (vec![], vec![name("parent")]),
+                "loop" => (vec![name("loop")], vec![]),
+                _ => (vec![], vec![]),
+            };
+            SyncView {
+                waits_for,
+                depends_on,
+                ..SyncView::default()
+            }
+        };
+        for (from, to, found) in [
+            ("child", "parent", true),
+            ("grandchild", "parent", true),
+            ("parent", "grandchild", true),
+            ("loop", "parent", false),
+            ("loop", "loop", true),
+            ("other", "parent", false),
+        ] {
+            assert_eq!(waits(&name(from), &name(to), view), found, "{from} {to}");
+        }
     }
 }

@@ -58,6 +58,14 @@ pub(super) fn message(condition: &Value, otherwise: &str) -> String {
     )
 }
 
+/// A condition's reason, or `otherwise`.
+pub(super) fn reason(condition: &Value, otherwise: &str) -> String {
+    match text(condition, "/reason").trim() {
+        "" => otherwise.to_owned(),
+        reason => shortened(reason),
+    }
+}
+
 pub(super) fn shortened(said: &str) -> String {
     text::shorten(&text::redact(said.trim()), MAX_MESSAGE)
 }

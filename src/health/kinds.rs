@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Health;
-use super::fields::{condition, has, integer, list, message, text};
+use super::fields::{condition, has, message, reason, text};
 
 fn awaiting(what: &str) -> Health {
     Health::InProgress(what.to_owned())
@@ -17,55 +17,28 @@ pub(super) fn claim(object: &Value) -> Health {
     }
 }
 
-/// kstatus only asks for a cluster address. As in Argo CD, a load balancer is ready when it has an
-/// ingress.
+/// A load balancer needs its cluster address, not the address that the cloud gives it: many clusters have
+/// no cloud that would.
 pub(super) fn service(object: &Value) -> Health {
-    if text(object, "/spec/type") != "LoadBalancer" {
-        return Health::Current;
-    }
-    if list(object, "/status/loadBalancer/ingress").is_empty() {
-        return awaiting("the load balancer has no address yet");
+    if text(object, "/spec/type") == "LoadBalancer" && text(object, "/spec/clusterIP").is_empty() {
+        return awaiting("no cluster address yet");
     }
     Health::Current
 }
 
-/// Every kind's observed generation is checked, but only if it is set. A disruption budget must
-/// have set it; kstatus does not require that.
-pub(super) fn disruption_budget(object: &Value) -> Health {
-    if integer(object, "/status/observedGeneration").is_none() {
-        return awaiting("not observed by its controller yet");
-    }
-    Health::Current
-}
-
-/// kstatus has no rule for autoscalers. An autoscaler that cannot read its target or its metrics is
-/// not in effect. Without conditions, its controller has not seen it.
-pub(super) fn autoscaler(object: &Value) -> Health {
-    // Version v1 has no conditions. The API server moves them to an annotation.
-    if text(object, "/apiVersion") == "autoscaling/v1" {
+/// A Sync is as its conditions say. Its message is left out: it may name another Sync, whose message names
+/// another one.
+pub(super) fn sync(object: &Value) -> Health {
+    let Some(ready) = condition(object, "Ready") else {
         return Health::Current;
-    }
-    let Some(able) = condition(object, "AbleToScale") else {
-        return awaiting("not observed by its controller yet");
     };
-    if text(able, "/status") == "False" {
-        return Health::InProgress(format!(
-            "cannot scale: {}",
-            message(able, "no reason given")
-        ));
+    if text(ready, "/status") == "True" {
+        return Health::Current;
     }
-    match condition(object, "ScalingActive") {
-        // A person switches the autoscaler off by scaling the target to zero. That is not a fault.
-        Some(active)
-            if text(active, "/status") == "False"
-                && text(active, "/reason") != "ScalingDisabled" =>
-        {
-            Health::InProgress(format!(
-                "not in effect: {}",
-                message(active, "no reason given")
-            ))
-        }
-        _ => Health::Current,
+    let message = format!("not ready: {}", reason(ready, "no reason given"));
+    match has(object, "Stalled", "True") {
+        true => Health::Failed(message),
+        false => Health::InProgress(message),
     }
 }
 
@@ -91,17 +64,4 @@ pub(super) fn definition(object: &Value) -> Health {
         }
         _ => awaiting("not established yet"),
     }
-}
-
-/// kstatus has no rule for API services. Kinds of an API that is down cannot be applied.
-pub(super) fn api_service(object: &Value) -> Health {
-    if has(object, "Available", "True") {
-        return Health::Current;
-    }
-    let said =
-        condition(object, "Available").map(|available| message(available, "no reason given"));
-    Health::InProgress(said.map_or_else(
-        || "not available yet".to_owned(),
-        |said| format!("not available: {said}"),
-    ))
 }

@@ -2,8 +2,9 @@
 //!
 //! The rules are those of kstatus (`sigs.k8s.io/cli-utils/pkg/kstatus`), as Flux and `kubectl`
 //! tools apply them: first the rules for every kind, then the rule for the kind, then a `Ready`
-//! condition. The function says where towline differs: Jobs, load balancers, disruption budgets,
-//! autoscalers, failed pods, and pods that cannot be scheduled, for which kstatus reads the clock.
+//! condition. towline differs from kstatus in three points, and the functions say why: a Job has to
+//! complete, a failed pod has failed, and a pod that cannot be scheduled is in progress, since kstatus
+//! reads the clock there.
 
 mod fields;
 mod kinds;
@@ -37,7 +38,13 @@ impl Health {
 
 /// The health of a live object.
 pub fn assess(kind: &GroupKind, object: &Value) -> Health {
-    if let Some(decided) = generic(object) {
+    if let Some(decided) = of_metadata(object) {
+        return decided;
+    }
+    if (&*kind.group, &*kind.kind) == ("towline.dev", "Sync") {
+        return kinds::sync(object);
+    }
+    if let Some(decided) = of_conditions(object) {
         return decided;
     }
     if !needs_body(kind) {
@@ -52,10 +59,7 @@ pub fn assess(kind: &GroupKind, object: &Value) -> Health {
         ("", "Pod") => pods::pod(object),
         ("", "PersistentVolumeClaim") => kinds::claim(object),
         ("", "Service") => kinds::service(object),
-        ("policy", "PodDisruptionBudget") => kinds::disruption_budget(object),
-        ("autoscaling", "HorizontalPodAutoscaler") => kinds::autoscaler(object),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => kinds::definition(object),
-        ("apiregistration.k8s.io", "APIService") => kinds::api_service(object),
         _ => by_ready(object),
     }
 }
@@ -114,8 +118,8 @@ pub fn needs_body(kind: &GroupKind) -> bool {
     !none.contains(&&*kind.kind)
 }
 
-/// The rules for every kind: deletion, an unobserved generation, `Reconciling` and `Stalled`.
-fn generic(object: &Value) -> Option<Health> {
+/// The first rules for every kind: deletion, and an unobserved generation.
+fn of_metadata(object: &Value) -> Option<Health> {
     if !text(object, "/metadata/deletionTimestamp").is_empty() {
         return Some(Health::Terminating(held_by(object)));
     }
@@ -128,6 +132,11 @@ fn generic(object: &Value) -> Option<Health> {
             "generation {generation} is not observed yet, only {observed}"
         )));
     }
+    None
+}
+
+/// The next rules for every kind: the conditions `Reconciling` and `Stalled`.
+fn of_conditions(object: &Value) -> Option<Health> {
     for found in fields::conditions(object) {
         if text(found, "/status") != "True" {
             continue;

@@ -77,7 +77,9 @@ pub(super) fn job(object: &Value) -> Health {
             message(failed, "see its pods")
         ));
     }
-    if has(object, "Complete", "True") || has(object, "Suspended", "True") {
+    let suspend = object.pointer("/spec/suspend").and_then(Value::as_bool);
+    let is_suspended = suspend == Some(true) && has(object, "Suspended", "True");
+    if has(object, "Complete", "True") || is_suspended {
         return Health::Current;
     }
     if text(object, "/status/startTime").is_empty() {

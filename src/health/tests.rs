@@ -274,8 +274,13 @@ fn pods_and_jobs() {
             "current",
         ),
         (
-            "status: {conditions: [{type: Suspended, status: 'True'}]}",
+            "spec: {suspend: true}\nstatus: {conditions: [{type: Suspended, status: 'True'}]}",
             "current",
+        ),
+        // It was resumed a moment ago.
+        (
+            "spec: {suspend: false}\nstatus: {conditions: [{type: Suspended, status: 'True'}]}",
+            "progress: not started yet",
         ),
         (
             "status: {conditions: [{type: Failed, status: 'True', message: too often}]}",
@@ -306,48 +311,36 @@ fn other_kinds() {
         (
             "Service",
             "spec: {type: LoadBalancer}",
-            "progress: the load balancer has no address yet",
+            "progress: no cluster address yet",
         ),
         (
             "Service",
-            "spec: {type: LoadBalancer}\nstatus: {loadBalancer: {ingress: [{ip: 1.2.3.4}]}}",
+            "spec: {type: LoadBalancer, clusterIP: 10.0.0.1}",
             "current",
         ),
+        ("PodDisruptionBudget.policy", "{}", "current"),
         (
             "PodDisruptionBudget.policy",
-            "{}",
-            "progress: not observed by its controller yet",
+            "metadata: {generation: 2}\nstatus: {observedGeneration: 1}",
+            "progress: generation 2 is not observed yet, only 1",
         ),
         (
             "PodDisruptionBudget.policy",
             "metadata: {generation: 1}\nstatus: {observedGeneration: 1}",
             "current",
         ),
-        (
-            hpa,
-            "apiVersion: autoscaling/v2",
-            "progress: not observed by its controller yet",
-        ),
-        (hpa, "apiVersion: autoscaling/v1", "current"),
-        (
-            hpa,
-            "status: {conditions: [{type: AbleToScale, status: 'False', message: no target}]}",
-            "progress: cannot scale: no target",
-        ),
+        // kstatus has no rule for autoscalers and API services: what does not work yet is no less what its
+        // spec asks for.
+        (hpa, "apiVersion: autoscaling/v2", "current"),
         (
             hpa,
             "status: {conditions: [{type: AbleToScale, status: 'True'}, {type: ScalingActive, status: 'False', message: no metrics}]}",
-            "progress: not in effect: no metrics",
-        ),
-        (
-            hpa,
-            "status: {conditions: [{type: AbleToScale, status: 'True'}, {type: ScalingActive, status: 'False', reason: ScalingDisabled}]}",
             "current",
         ),
         (
             hpa,
-            "status: {conditions: [{type: AbleToScale, status: 'True'}, {type: ScalingActive, status: 'True'}]}",
-            "current",
+            "metadata: {generation: 2}\nstatus: {observedGeneration: 1}",
+            "progress: generation 2 is not observed yet, only 1",
         ),
         (crd, "{}", "progress: not established yet"),
         (
@@ -370,15 +363,11 @@ fn other_kinds() {
             "status: {conditions: [{type: Established, status: 'True'}]}",
             "current",
         ),
-        (
-            "APIService.apiregistration.k8s.io",
-            "{}",
-            "progress: not available yet",
-        ),
+        ("APIService.apiregistration.k8s.io", "{}", "current"),
         (
             "APIService.apiregistration.k8s.io",
             "status: {conditions: [{type: Available, status: 'False', message: down}]}",
-            "progress: not available: down",
+            "current",
         ),
         (
             "APIService.apiregistration.k8s.io",
@@ -387,6 +376,96 @@ fn other_kinds() {
         ),
     ] {
         check(kind, yaml, wanted);
+    }
+}
+
+/// Kinds without a rule in kstatus, each with what its controller says of a trouble: none has a `Ready`
+/// condition, so each is current as soon as it is there.
+#[test]
+fn kinds_without_a_rule() {
+    for (kind, yaml) in [
+        ("CronJob.batch", "{}"),
+        ("Secret", "{}"),
+        ("ConfigMap", "{}"),
+        ("Namespace", "status: {phase: Active}"),
+        ("ResourceQuota", "status: {hard: {pods: 1}}"),
+        ("PersistentVolume", "status: {phase: Pending}"),
+        (
+            "ReplicationController",
+            "spec: {replicas: 2}\nstatus: {replicas: 0}",
+        ),
+        ("Ingress.networking.k8s.io", "status: {loadBalancer: {}}"),
+        ("NetworkPolicy.networking.k8s.io", "{}"),
+        ("StorageClass.storage.k8s.io", "{}"),
+        (
+            "VolumeAttachment.storage.k8s.io",
+            "status: {attached: false}",
+        ),
+        (
+            "HorizontalPodAutoscaler.autoscaling",
+            "status: {conditions: [{type: ScalingLimited, status: 'True'}]}",
+        ),
+        (
+            "APIService.apiregistration.k8s.io",
+            "status: {conditions: []}",
+        ),
+        (
+            "CertificateSigningRequest.certificates.k8s.io",
+            "status: {}",
+        ),
+        (
+            "PodDisruptionBudget.policy",
+            "status: {conditions: [{type: DisruptionAllowed, status: 'False'}]}",
+        ),
+        (
+            "FlowSchema.flowcontrol.apiserver.k8s.io",
+            "status: {conditions: [{type: Dangling, status: 'True'}]}",
+        ),
+        (
+            "ValidatingAdmissionPolicy.admissionregistration.k8s.io",
+            "status: {typeChecking: {}}",
+        ),
+    ] {
+        check(kind, yaml, "current");
+    }
+}
+
+/// A Sync's own words are left out, since they may name another Sync, whose words name another.
+#[test]
+fn syncs_do_not_repeat_each_others_messages() {
+    let ready = |status: &str, more: &str| {
+        format!(
+            "status: {{conditions: [{{type: Ready, status: {status}, reason: HealthPending, message: 'Sync \
+             ns/b: Sync ns/c'}}{more}]}}"
+        )
+    };
+    let reconciling = ", {type: Reconciling, status: 'True', message: 'Sync ns/b: Sync ns/c'}";
+    let stalled = ", {type: Stalled, status: 'True', message: 'Sync ns/b: Sync ns/c'}";
+    for (yaml, wanted) in [
+        ("{}".to_owned(), "current"),
+        (ready("'True'", ""), "current"),
+        (
+            ready("'False'", reconciling),
+            "progress: not ready: HealthPending",
+        ),
+        (
+            ready("Unknown", reconciling),
+            "progress: not ready: HealthPending",
+        ),
+        (
+            ready("'False'", stalled),
+            "failed: not ready: HealthPending",
+        ),
+        (
+            "metadata: {generation: 2}\nstatus: {observedGeneration: 1}".to_owned(),
+            "progress: generation 2 is not observed yet, only 1",
+        ),
+        (
+            "metadata: {deletionTimestamp: '1'}".to_owned(),
+            "terminating: being deleted",
+        ),
+    ] {
+        check("Sync.towline.dev", &yaml, wanted);
     }
 }
 

@@ -13,6 +13,12 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 
 use crate::api::Reason;
+use crate::text::shorten;
+
+/// The longest message of a notice, and the longest name in it, in bytes. Thousands wait to be written at
+/// times.
+const LONGEST_MESSAGE: usize = 2048;
+const LONGEST_NAME: usize = 512;
 
 /// How urgent a notice is, in the words of the events API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +105,11 @@ impl Notifier {
     }
 
     /// Logs a notice and gives it to every sink.
-    pub fn tell(&self, notice: Notice) {
+    pub fn tell(&self, mut notice: Notice) {
+        notice.message = shorten(&notice.message, LONGEST_MESSAGE);
+        for object in &mut notice.objects {
+            *object = shorten(object, LONGEST_NAME);
+        }
         let Notice {
             about,
             reason,

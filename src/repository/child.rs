@@ -1,19 +1,29 @@
 //! The child Sync that `spec.sync` asks for.
 
+use std::time::Duration;
+
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
+use tokio::time::Instant;
 
 use crate::api::{GitRepository, Sync};
+use crate::backoff::Backoff;
 use crate::driver::is_gone;
-use crate::fleet::SourceName;
+use crate::fleet::{SourceName, SyncObject, SyncView};
 
 /// The field manager of child Syncs. It differs from that of managed objects, because a child Sync
 /// may also be in Git and then has two writers.
 const CHILD_MANAGER: &str = "towline-repository";
 
+/// The longest pause between two times that the child is kept.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
+/// After this long without a change by somebody else, the child is kept at once again.
+const PEACE: Duration = Duration::from_secs(300);
+
 /// Why the child Sync could not be made or deleted.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ChildError {
+enum ChildError {
     #[error("reading Sync {name}: {source}")]
     Read {
         name: SourceName,
@@ -36,13 +46,75 @@ pub(super) enum ChildError {
     Taken { name: SourceName },
 }
 
+/// What is known of the child Sync.
+pub(super) struct Child {
+    /// The child as it was kept last.
+    kept: Option<Kept>,
+    /// Why it could not be made or deleted.
+    pub(super) error: Option<String>,
+    /// When it may be kept again.
+    next: Instant,
+    backoff: Backoff,
+}
+
+impl Default for Child {
+    fn default() -> Self {
+        Self {
+            kept: None,
+            error: None,
+            next: Instant::now(),
+            backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
+        }
+    }
+}
+
+impl Child {
+    /// Whether it is missing, or is not as it was kept last.
+    pub(super) fn is_lost(&self, view: &SyncView, repository: &GitRepository) -> bool {
+        let owner = repository.metadata.uid.as_deref();
+        let kept = self.kept.as_ref();
+        !view.exists || kept.is_some_and(|kept| kept.is_changed(&view.object, owner))
+    }
+
+    /// When it may be kept again. The pauses grow while somebody else keeps changing it.
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Whether that moment has come.
+    pub(super) fn may_be_kept(&self, now: Instant) -> bool {
+        self.next <= now
+    }
+
+    /// Applies or deletes it.
+    pub(super) async fn keep(
+        &mut self,
+        client: &Client,
+        object: &GitRepository,
+        name: &SourceName,
+    ) {
+        let now = Instant::now();
+        if now > self.next + PEACE {
+            self.backoff.reset();
+        }
+        self.next = now + self.backoff.pause();
+        let known = self.kept.as_ref().and_then(|kept| kept.uid.as_deref());
+        match keep(client, object, name, known).await {
+            Ok(kept) => (self.kept, self.error) = (kept, None),
+            Err(error) => self.error = Some(error.to_string()),
+        }
+    }
+}
+
 /// Applies the child Sync of `spec.sync`, or deletes it if `spec.sync` is gone. The child has the
 /// name of its repository.
-pub(super) async fn keep(
+/// Returns the child as it is then. `known`: the child's uid when it was kept last.
+async fn keep(
     client: &Client,
     object: &GitRepository,
     name: &SourceName,
-) -> Result<(), ChildError> {
+    known: Option<&str>,
+) -> Result<Option<Kept>, ChildError> {
     let api: Api<Sync> = Api::namespaced(client.clone(), &name.namespace);
     let existing = api.get_metadata_opt(&name.name).await;
     let existing = existing.map_err(|source| ChildError::Read {
@@ -50,24 +122,59 @@ pub(super) async fn keep(
         source,
     })?;
     let ours = |meta: &ObjectMeta| {
-        let mut owners = meta.owner_references.iter().flatten();
-        owners.any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref())
+        is_owned(meta, object.metadata.uid.as_deref())
+            || is_written_by_us(meta)
+            || known.is_some() && meta.uid.as_deref() == known
     };
     match (object.child(), existing) {
-        (None, Some(child)) if ours(&child.metadata) => delete(&api, name, &child.metadata).await,
-        (None, _) => Ok(()),
+        (None, Some(child)) if ours(&child.metadata) => {
+            delete(&api, name, &child.metadata).await.map(|()| None)
+        }
+        (None, _) => Ok(None),
         (Some(_), Some(other)) if !ours(&other.metadata) => {
             Err(ChildError::Taken { name: name.clone() })
         }
         (Some(child), _) => {
             let params = PatchParams::apply(CHILD_MANAGER).force();
             let written = api.patch(&name.name, &params, &Patch::Apply(&child)).await;
-            written.map(drop).map_err(|source| ChildError::Write {
+            let written = written.map_err(|source| ChildError::Write {
                 name: name.clone(),
                 source,
-            })
+            })?;
+            Ok(Some(Kept {
+                uid: written.metadata.uid,
+                generation: written.metadata.generation,
+            }))
         }
     }
+}
+
+/// The child Sync as it was kept last.
+struct Kept {
+    uid: Option<String>,
+    generation: Option<i64>,
+}
+
+impl Kept {
+    /// Whether somebody has changed the child since, or has taken its owner off. `owner`: the uid of the
+    /// repository.
+    fn is_changed(&self, now: &SyncObject, owner: Option<&str>) -> bool {
+        now.owner.as_deref() != owner || now.generation > self.generation
+    }
+}
+
+fn is_owned(meta: &ObjectMeta, uid: Option<&str>) -> bool {
+    let mut owners = meta.owner_references.iter().flatten();
+    owners.any(|owner| Some(&*owner.uid) == uid)
+}
+
+/// Whether we have applied the object, though somebody took its owner off, as `kubectl replace` does.
+fn is_written_by_us(meta: &ObjectMeta) -> bool {
+    let mut entries = meta.managed_fields.iter().flatten();
+    entries.any(|entry| {
+        entry.manager.as_deref() == Some(CHILD_MANAGER)
+            && entry.operation.as_deref() == Some("Apply")
+    })
 }
 
 async fn delete(api: &Api<Sync>, name: &SourceName, child: &ObjectMeta) -> Result<(), ChildError> {
@@ -81,5 +188,65 @@ async fn delete(api: &Api<Sync>, name: &SourceName, child: &ObjectMeta) -> Resul
             source,
         }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_child_is_ours_by_its_owner_or_by_who_applied_it() {
+        let meta = |value| serde_json::from_value::<ObjectMeta>(value).unwrap();
+        let owner = |uid: &str| {
+            json!([{"apiVersion": "v1", "kind": "GitRepository", "name": "r", "uid": uid,
+                "controller": true}])
+        };
+        assert!(is_owned(
+            &meta(json!({"ownerReferences": owner("1")})),
+            Some("1")
+        ));
+        assert!(!is_owned(
+            &meta(json!({"ownerReferences": owner("2")})),
+            Some("1")
+        ));
+        assert!(!is_owned(&meta(json!({})), None));
+        for (manager, operation, ours) in [
+            (CHILD_MANAGER, "Apply", true),
+            (CHILD_MANAGER, "Update", false),
+            ("kubectl-replace", "Update", false),
+            ("towline", "Apply", false),
+        ] {
+            let entries = json!({"managedFields": [{"manager": manager, "operation": operation}]});
+            assert_eq!(
+                is_written_by_us(&meta(entries)),
+                ours,
+                "{manager} {operation}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_child_is_changed_when_its_owner_or_its_spec_is() {
+        let kept = Kept {
+            uid: None,
+            generation: Some(3),
+        };
+        let now = |owner: &str, generation| SyncObject {
+            owner: Some(owner.to_owned()),
+            generation: Some(generation),
+        };
+        for (seen, changed) in [
+            // The watch may lag behind our own write.
+            (now("1", 2), false),
+            (now("1", 3), false),
+            (now("1", 4), true),
+            (now("2", 3), true),
+            (SyncObject::default(), true),
+        ] {
+            assert_eq!(kept.is_changed(&seen, Some("1")), changed, "{seen:?}");
+        }
     }
 }

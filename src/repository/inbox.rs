@@ -1,6 +1,7 @@
 //! The events that wake a repository's driver.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -30,18 +31,21 @@ impl Inbox {
         }
     }
 
-    /// Whether the child Sync exists. Changes until now count as seen.
-    pub(super) fn child_exists(&mut self) -> bool {
-        self.child.borrow_and_update().exists
+    /// The child Sync. Changes until now count as seen.
+    pub(super) fn child(&mut self) -> SyncView {
+        self.child.borrow_and_update().clone()
     }
 }
 
-/// Waits until the child is found missing after a change. A child that is made and deleted again before the
-/// driver looks counts as well.
-async fn child_is_lost(child: &mut Subscription<SyncName, SyncView>) {
+/// Waits until the child is found missing, or not as it was kept, after a change. A child that is made and
+/// deleted again before the driver looks counts as well.
+async fn child_is_lost(
+    child: &mut Subscription<SyncName, SyncView>,
+    is_lost: impl Fn(&SyncView) -> bool,
+) {
     loop {
         child.changed().await;
-        if !child.borrow().exists {
+        if is_lost(&child.borrow()) {
             return;
         }
     }
@@ -49,6 +53,8 @@ async fn child_is_lost(child: &mut Subscription<SyncName, SyncView>) {
 
 /// The repository was deleted.
 pub(super) struct Gone;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 impl Driver {
     /// Waits for the next event about this repository. Some events make the next poll due earlier.
@@ -58,12 +64,23 @@ impl Driver {
         let polls = object.metadata.deletion_timestamp.is_none();
         let latest = self.context.fleet.sources.read(&self.name).latest;
         let snapshot = latest.map(|latest| latest.snapshot);
+        let (kept, next) = (&self.child, self.child.next());
+        let child = async {
+            let child = &mut self.inbox.child;
+            let is_lost = |view: &SyncView| kept.is_lost(view, object);
+            if !is_lost(&child.borrow()) {
+                child_is_lost(child, is_lost).await;
+            }
+            tokio::time::sleep_until(next).await;
+        };
+        // An hour is as good as never.
+        let write_again = self.write_again.unwrap_or_else(|| Instant::now() + HOUR);
         let poke = Arc::clone(&self.webhook.poke);
         let now = Instant::now;
         tokio::select! {
             changed = self.inbox.object.changed() => changed.map_err(|_| Gone)?,
-            // Somebody deleted the child: it is made again.
-            () = child_is_lost(&mut self.inbox.child), if wants_child => self.next_poll = now(),
+            // Somebody deleted or changed the child: it is made again as the repository asks for it.
+            () = child, if wants_child => (),
             // Uses a changed credential at once.
             () = self.poller.login.changed() => self.next_poll = now(),
             () = self.poller.verifier.changed() => self.next_poll = now(),
@@ -72,6 +89,7 @@ impl Driver {
             due = self.repair.due(snapshot) => self.next_poll = self.next_poll.min(due),
             () = poke.notified() => self.next_poll = now(),
             () = tokio::time::sleep_until(self.next_poll), if polls => (),
+            () = tokio::time::sleep_until(write_again), if polls => (),
         }
         Ok(())
     }

@@ -21,18 +21,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::assess::{Assessment, LONGEST_PAUSE, Observed, Poll, assess};
+use self::child::Child;
 use self::inbox::Inbox;
 use self::poll::{Found, PollError, Poller};
 use self::repair::RepairSchedule;
 use self::standby::standby;
 use self::webhook::Webhook;
 use crate::api::{
-    Condition, GitRepository, GitRepositoryStatus, Reason, Time, set_conditions, short_commits,
-    summary,
+    Condition, GitRepository, GitRepositoryStatus, Reason, Status as _, Time, set_conditions,
+    short_commits, summary,
 };
 use crate::backoff::Backoff;
-use crate::driver::Context;
-use crate::driver::write_status;
+use crate::driver::{Context, StatusBackoff, Written, write_status};
 use crate::fleet::{FetchedRevision, SourceName};
 use crate::intent::SourceIntent;
 use crate::metrics::Work;
@@ -48,12 +48,29 @@ struct Driver {
     repair: RepairSchedule,
     /// The requested state when the last poll began.
     asked: Option<Asked>,
-    /// Why the child Sync could not be made or deleted at the last poll.
-    child_error: Option<String>,
+    child: Child,
     backoff: Backoff,
     next_poll: Instant,
     /// The status that was written last.
     status: GitRepositoryStatus,
+    /// When to write the status again, which could not be written.
+    write_again: Option<Instant>,
+    /// Pauses between tries to write it.
+    status_backoff: StatusBackoff,
+    refused: RefusedStatus,
+}
+
+/// A status that the API server refused, so that it is not sent at each poll.
+#[derive(Default)]
+struct RefusedStatus {
+    status: Option<GitRepositoryStatus>,
+    why: Option<String>,
+}
+
+impl RefusedStatus {
+    fn is(&self, status: &GitRepositoryStatus) -> bool {
+        self.status.as_ref() == Some(status)
+    }
 }
 
 /// A change of any of these makes a poll due at once.
@@ -75,10 +92,13 @@ impl Driver {
             webhook: Webhook::default(),
             repair: RepairSchedule::new(),
             asked: None,
-            child_error: None,
+            child: Child::default(),
             backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
             next_poll: Instant::now(),
             status: first.status.clone().unwrap_or_default(),
+            write_again: None,
+            status_backoff: StatusBackoff::default(),
+            refused: RefusedStatus::default(),
         }
     }
 
@@ -87,6 +107,9 @@ impl Driver {
             let object = self.inbox.object.borrow_and_update().clone();
             if object.metadata.deletion_timestamp.is_none() {
                 self.reconcile(&object).await;
+                if self.write_again.is_some_and(|at| at <= Instant::now()) {
+                    self.write(&object).await;
+                }
             }
             if self.wait(&object).await.is_err() {
                 return;
@@ -100,12 +123,13 @@ impl Driver {
             generation: intent.generation,
             requested_at: intent.requested_at.clone(),
         };
-        if self.asked.as_ref() == Some(&asked) && Instant::now() < self.next_poll {
+        let new_spec = self.asked.as_ref().map(|was| was.generation) != Some(asked.generation);
+        let polls = self.asked.as_ref() != Some(&asked) || Instant::now() >= self.next_poll;
+        let new_error = self.keep_child(object, new_spec, polls).await;
+        if !polls && !new_error {
             return;
         }
-        let new_spec = self.asked.as_ref().map(|was| was.generation) != Some(asked.generation);
         self.asked = Some(asked);
-        self.keep_child(object, new_spec).await;
         if new_spec || self.webhook.is_due(&intent) {
             let (secrets, receivers) = (&self.context.secrets, &self.context.receivers);
             let webhook = &mut self.webhook;
@@ -117,7 +141,7 @@ impl Driver {
             name: &self.name,
             secret: intent.credentials.as_deref(),
             poll,
-            child_error: self.child_error.clone(),
+            child_error: self.child.error.clone(),
             webhook_error: self.webhook.error.clone(),
             live: live.as_deref(),
         });
@@ -128,12 +152,20 @@ impl Driver {
         self.report(object, &intent, assessment).await;
     }
 
-    async fn keep_child(&mut self, object: &GitRepository, new_spec: bool) {
-        let is_missing = object.has_child() && !self.inbox.child_exists();
-        if new_spec || is_missing || self.child_error.is_some() {
-            let kept = child::keep(&self.context.client, object, &self.name).await;
-            self.child_error = kept.err().map(|error| error.to_string());
+    /// Makes the child Sync what the repository asks for, if it may be something else. `polls`: a poll
+    /// follows, so that an earlier error is tried again. Whether there is an error that was not there before.
+    async fn keep_child(&mut self, object: &GitRepository, new_spec: bool, polls: bool) -> bool {
+        let view = self.inbox.child();
+        let is_lost = object.has_child() && self.child.is_lost(&view, object);
+        let is_due = is_lost && self.child.may_be_kept(Instant::now());
+        let has_failed = polls && self.child.error.is_some();
+        if !(new_spec || is_due || has_failed) {
+            return false;
         }
+        let before = self.child.error.take();
+        let client = &self.context.client;
+        self.child.keep(client, object, &self.name).await;
+        self.child.error.is_some() && self.child.error != before
     }
 
     async fn poll(
@@ -181,12 +213,15 @@ impl Driver {
         }
         // Also publishes the new snapshot of a known revision: its objects may have moved, because
         // the cache was damaged or had grown too large.
+        let asked = self.asked.as_ref();
+        let requested_at = asked.and_then(|asked| asked.requested_at.clone());
         sources.update(&self.name, |view| {
             view.latest = Some(FetchedRevision {
                 snapshot: Arc::clone(snapshot),
                 at,
             });
             view.problem = None;
+            view.requested_at = requested_at;
         });
         self.status.committed_at = Some(Time(snapshot.committed_at));
         self.status.observed_at = Some(Time(at));
@@ -218,6 +253,7 @@ impl Driver {
             if problem.is_some() {
                 view.problem = problem;
             }
+            view.requested_at.clone_from(&intent.requested_at);
             if let Some(ready) = &failure {
                 view.ready.set(ready.status == Some(true), ready.reason);
             }
@@ -233,7 +269,9 @@ impl Driver {
             last_handled_reconcile_at: intent.requested_at.clone(),
             ..self.status.clone()
         };
-        if object.status.as_ref() == Some(&status) && self.status == status {
+        let fitted = status.fit();
+        let is_written = object.status.as_ref() == Some(&fitted) || self.refused.is(&fitted);
+        if is_written && self.status == status {
             return;
         }
         if assess::news(before, &status.conditions).is_some()
@@ -245,19 +283,47 @@ impl Driver {
             self.context.notifier.tell(notice);
         }
         self.status = status;
-        self.write().await;
+        self.write(object).await;
     }
 
-    async fn write(&mut self) {
+    async fn write(&mut self, object: &GitRepository) {
         let context = &self.context;
         context.cluster.running_applies.wait_until_idle().await;
         let SourceName { namespace, name } = &self.name;
         let written = write_status::<GitRepository>(context, namespace, name, &self.status).await;
-        if let Err(error) = written {
-            tracing::warn!(%namespace, %name, %error, "writing the status of a GitRepository");
-            let retry = Instant::now() + self.backoff.pause();
-            self.next_poll = self.next_poll.min(retry);
+        match written {
+            Ok(written) => {
+                self.write_again = None;
+                self.status_backoff.reset();
+                self.note_refusal(object, written);
+            }
+            Err(error) => {
+                self.write_again = Some(Instant::now() + self.status_backoff.pause(&error));
+                let error = crate::chain(&error);
+                tracing::warn!(%namespace, %name, error, "writing the status of a GitRepository");
+            }
         }
+    }
+
+    /// Tells, once for each cause, that the API server refused a status.
+    fn note_refusal(&mut self, object: &GitRepository, written: Written) {
+        let Written::InShort(why) = written else {
+            self.refused = RefusedStatus::default();
+            return;
+        };
+        let status = Some(self.status.fit());
+        let why = Some(why);
+        if self.refused.why != why {
+            let message = format!(
+                "the API server refused the status, which was written in short: {}",
+                why.as_deref().unwrap_or_default()
+            );
+            let kind = (Level::Warning, Reason::StatusRefused);
+            let revision = self.status.revision.as_deref();
+            let notice = Notice::about(object, kind, revision, message);
+            self.context.notifier.tell(notice);
+        }
+        self.refused = RefusedStatus { status, why };
     }
 }
 

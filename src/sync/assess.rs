@@ -70,6 +70,8 @@ pub(super) struct Observed {
     pub(super) handled: Option<String>,
     /// The newest revision for which the gate was open.
     pub(super) attempted: Option<String>,
+    /// The kinds that the Sync's annotation names.
+    pub(super) kinds: Vec<String>,
     pub(super) live: Option<Live>,
     /// `overdue` and `busy` are set here. Their input values are ignored.
     pub(super) facts: Facts,
@@ -468,6 +470,7 @@ impl Next {
         status.summary = Some(seen.facts.summary(ready));
         status.observed_generation = seen.generation;
         status.last_attempted_revision = seen.attempted.clone();
+        status.kinds = seen.kinds.clone();
         let applied = status.last_applied_revision.as_deref();
         status.short_revision = applied.map(short_commits);
         status.failures = seen.facts.failures();

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use kube::ResourceExt as _;
+use kube::api::ObjectMeta;
 use tokio::sync::watch;
 
+use super::marks::Marks;
 use super::{Driver, standby};
 use crate::api::{Reason, Sync};
 use crate::driver::{Context, Driven};
@@ -50,6 +52,10 @@ impl Driven for Sync {
         object: watch::Receiver<Arc<Self>>,
     ) -> impl Future<Output = ()> + Send {
         Driver::new(context, object).run()
+    }
+
+    fn lost_marks(known: &ObjectMeta, new: &ObjectMeta) -> bool {
+        Marks::of(known).is_more_than(&Marks::of(new))
     }
 
     /// Releases the Sync's claims. The driver cannot do this, because it may be stopped at any point.

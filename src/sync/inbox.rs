@@ -4,18 +4,19 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use kube::ResourceExt as _;
+use kube::{Resource as _, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::gate::Surroundings;
 use super::inputs::InputReader;
+use super::marks::Marks;
 use crate::api::{FINALIZER, Sync};
 use crate::cluster::{Arrivals, Cluster, Mailbox};
 use crate::driver::Context;
-use crate::fleet::{FetchedRevision, SourceName, SourceView, Subscription, SyncView};
+use crate::fleet::{FetchedRevision, SourceName, SourceView, Subscription, SyncObject, SyncView};
 use crate::intent::SyncIntent;
-use crate::plan::{PARENT_ID, SyncName, TOOLING};
+use crate::plan::SyncName;
 
 /// The events that a driver listens to.
 pub(super) struct Inbox {
@@ -87,6 +88,11 @@ impl Inbox {
         self.object.borrow().metadata.uid.clone()
     }
 
+    /// Which object of the API server the Sync is.
+    pub(super) fn sync_object(&self) -> SyncObject {
+        SyncObject::of(self.object.borrow().meta())
+    }
+
     /// Whether the Sync has the finalizer. Without the finalizer, a deleted Sync is gone at once.
     pub(super) fn is_finalized(&self) -> bool {
         self.object
@@ -96,13 +102,12 @@ impl Inbox {
             .any(|name| name == FINALIZER)
     }
 
-    /// Whether the Sync has all labels and annotations of an ApplySet's parent.
-    pub(super) fn is_marked(&self, id: &str) -> bool {
+    /// The marks of an ApplySet's parent that the Sync has, and its resource version.
+    pub(super) fn marks(&self) -> (Marks, u64) {
         let object = self.object.borrow();
-        let labelled = object.labels().get(PARENT_ID).is_some_and(|is| is == id);
-        labelled
-            && object.annotations().contains_key(TOOLING)
-            && object.finalizers().iter().any(|name| name == FINALIZER)
+        let version = object.resource_version();
+        let version = version.and_then(|version| version.parse().ok());
+        (Marks::of(object.meta()), version.unwrap_or_default())
     }
 
     /// Subscribes to everything that the intent names.
@@ -157,6 +162,14 @@ impl Inbox {
                 .collect(),
         };
         (around, source.latest)
+    }
+
+    /// The `towline.dev/requested-at` that the source has answered; none while nothing is known of the
+    /// source.
+    pub(super) fn source_request(&self) -> Option<Option<String>> {
+        let (_, state) = self.source.as_ref()?;
+        let view = state.borrow();
+        (!view.is_unknown()).then(|| view.requested_at.clone())
     }
 
     /// The Syncs that this one depends on.

@@ -18,6 +18,7 @@ mod figures;
 mod gate;
 mod inbox;
 mod inputs;
+mod marks;
 mod memory;
 mod retarget;
 mod standby;
@@ -121,6 +122,7 @@ impl Driver {
     /// The steps of a round; whether anything was tried.
     async fn reconcile(&mut self, intent: &SyncIntent, due: Due) -> bool {
         self.listen(intent, due);
+        self.keep_marks().await;
         let mut round = Round::default();
         let (passage, newest) = self.gate(intent);
         let under_way = match (passage, newest) {
@@ -154,6 +156,8 @@ impl Driver {
     fn listen(&mut self, intent: &SyncIntent, due: Due) {
         self.inbox.follow(&self.context, &self.name, intent);
         self.state.note_requests(intent, due, Instant::now());
+        let of_source = self.inbox.source_request();
+        self.state.note_source_request(of_source);
     }
 
     /// Whether the newest revision may become the target, and that revision.

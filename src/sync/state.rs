@@ -7,12 +7,13 @@ use tokio::time::Instant;
 
 use super::LONGEST_PAUSE;
 use super::assess::ReportState;
-use super::memory::Memory;
+use super::memory::{CorrectionBackoff, Memory};
 use super::target::{Objects, Refused, Target};
 use super::timers::{Due, Timers, count};
 use super::verdict::{Blocked, Drift, Listed, Problem};
 use crate::api::{ObjectCounts, Reason, Sync};
 use crate::backoff::{Backoff, jittered};
+use crate::driver::StatusBackoff;
 use crate::health::Health;
 use crate::intent::{Mode, SyncIntent};
 use crate::manifest::{GroupKind, GroupVersionKind, ObjectKey};
@@ -50,15 +51,39 @@ pub(super) struct State {
     pub(super) report: ReportState,
     /// Whether the API server has the status in `report`.
     pub(super) written: bool,
+    /// Pauses between tries to write it.
+    pub(super) status_backoff: StatusBackoff,
+    /// Why the API server refused the last status as it was.
+    pub(super) status_refusal: Option<String>,
 }
 
-/// The ApplySet labels and annotations on the Sync.
-#[derive(Default)]
+/// The marks of an ApplySet's parent that the Sync has to have.
 pub(super) struct Parent {
     /// The kinds that the annotation names.
     pub(super) contained: BTreeSet<GroupKind>,
-    /// Whether the finalizer, the labels and the annotations are known to exist.
+    /// Whether finalizer and marks were written, or seen, since the driver started.
     pub(super) marked: bool,
+    /// The Sync's resource version when they were written last.
+    pub(super) version: u64,
+    /// How often they were written again lately.
+    pub(super) restored: Option<CorrectionBackoff>,
+}
+
+impl Parent {
+    /// The kinds that annotation and status name. The status has them as well, in case somebody took
+    /// the annotation off while no operator ran.
+    fn of(object: &Sync) -> Self {
+        use kube::ResourceExt as _;
+        let annotation = object.annotations().get(CONTAINS);
+        let status = object.status.iter().flat_map(|status| &status.kinds);
+        let named = annotation.into_iter().chain(status);
+        Self {
+            contained: named.flat_map(|kinds| contained(kinds)).collect(),
+            marked: false,
+            version: 0,
+            restored: None,
+        }
+    }
 }
 
 /// The requests by people and commits that were handled.
@@ -70,14 +95,14 @@ pub(super) struct Requests {
     pub(super) handled: Option<String>,
     /// The newest revision for which the gate was open.
     pub(super) attempted: Option<String>,
+    /// `towline.dev/requested-at` of the source; none before anything was known of the source.
+    pub(super) source: Option<Option<String>>,
 }
 
 impl State {
     /// The initial state, from the Sync's object.
     pub(super) fn new(object: &Sync, ready: bool, now: Instant) -> Self {
-        use kube::ResourceExt as _;
         let status = object.status.clone().unwrap_or_default();
-        let contains = object.annotations().get(CONTAINS);
         Self {
             target: None,
             objects: Objects::default(),
@@ -86,20 +111,18 @@ impl State {
             refused: None,
             blocked: None,
             memory: Memory::default(),
-            parent: Parent {
-                contained: contains
-                    .map(|kinds| contained(kinds).collect())
-                    .unwrap_or_default(),
-                marked: false,
-            },
+            parent: Parent::of(object),
             requests: Requests {
                 generation: status.observed_generation,
                 handled: status.last_handled_reconcile_at.clone(),
                 attempted: status.last_attempted_revision.clone(),
+                source: None,
             },
             timers: Timers::new(now + jittered(SyncIntent::from(object).interval)),
             backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
             written: object.status.is_some(),
+            status_backoff: StatusBackoff::default(),
+            status_refusal: None,
             report: ReportState::restored(status, ready),
         }
     }
@@ -143,6 +166,23 @@ impl State {
         }
     }
 
+    /// Takes note of what people asked of the source. It ends every pause, and what has none is not
+    /// looked at again: a request to a repository of 250 Syncs must not verify them all.
+    pub(super) fn note_source_request(&mut self, requested: Option<Option<String>>) {
+        let Some(requested) = requested else { return };
+        let before = self.requests.source.replace(requested.clone());
+        if requested.is_none() || before.is_none_or(|before| before == requested) {
+            return;
+        }
+        self.backoff.reset();
+        self.refused = None;
+        self.memory.end_pauses();
+        if self.needs_retry() || self.timers.retry.is_some() {
+            self.look_at(Look::Everything);
+        }
+        self.timers.retry = None;
+    }
+
     /// Whether everything that Git asks for has been applied.
     pub(super) fn is_applied(&self) -> bool {
         let memory = &self.memory;
@@ -170,7 +210,7 @@ impl State {
             || !self.objects.taken.is_empty()
     }
 
-    pub(super) fn counts(&self) -> ObjectCounts {
+    pub(super) fn counts(&self, unhealthy: usize) -> ObjectCounts {
         let Some(target) = &self.target else {
             return ObjectCounts::default();
         };
@@ -183,7 +223,7 @@ impl State {
             desired: count(target.desired.objects().len()),
             applied: count(memory.records.len() - drifted.count()),
             drifted: count(memory.drifted.len()),
-            unhealthy: count(memory.unhealthy.len()),
+            unhealthy: count(unhealthy),
             waiting: count(self.objects.waiting.values().map(Vec::len).sum()),
             failed: count(
                 memory.troubles.len() + self.objects.misplaced.len() + self.objects.taken.len(),
@@ -202,10 +242,14 @@ impl State {
         }))
     }
 
-    /// The unhealthy objects: failed ones before those that may still become healthy.
-    pub(super) fn unhealthy(&self) -> Listed<(ObjectKey, Health)> {
+    /// What is not healthy: what has failed before what may still come. `counts`: whether an object's
+    /// health counts.
+    pub(super) fn unhealthy(
+        &self,
+        counts: impl Fn(&ObjectKey) -> bool,
+    ) -> Listed<(ObjectKey, Health)> {
         let is_failed = |health: &&Health| matches!(health, Health::Failed(_));
-        let all = || self.memory.unhealthy.iter();
+        let all = || self.memory.unhealthy.iter().filter(|(key, _)| counts(key));
         let failed = all().filter(|(_, health)| is_failed(health));
         let others = all().filter(|(_, health)| !is_failed(health));
         let ordered = failed.chain(others);
@@ -383,6 +427,34 @@ mod tests {
     }
 
     #[test]
+    fn a_request_to_the_source_ends_pauses_and_looks_at_nothing_else() {
+        let asked = |at: &str| Some(Some(at.to_owned()));
+        let mut state = state();
+        state.look = Look::Changed;
+        // What was asked before this driver started was acted on by its start.
+        for known in [None, asked("1"), asked("1"), asked("2")] {
+            state.note_source_request(known);
+            assert_eq!(state.look, Look::Changed, "there is no pause to end");
+        }
+        state
+            .memory
+            .troubles
+            .insert(key("a"), trouble(Reason::ApplyFailed));
+        for _ in 0..10 {
+            state.retry_later(Instant::now());
+        }
+        state.note_source_request(asked("2"));
+        assert_eq!(state.look, Look::Changed, "it was acted on");
+        state.note_source_request(Some(None));
+        assert_eq!(state.look, Look::Changed, "nobody asks");
+        state.note_source_request(asked("3"));
+        assert_eq!(state.look, Look::Everything);
+        assert_eq!(state.timers.retry, None);
+        state.retry_later(Instant::now());
+        assert!(state.timers.next() <= Instant::now() + Duration::from_secs(1));
+    }
+
+    #[test]
     fn pruning_is_held_back_by_what_cannot_be_rendered_or_applied() {
         let blocked = |reason| Blocked {
             reason,
@@ -434,6 +506,25 @@ mod tests {
         assert!(!state.is_applied() && state.needs_retry());
         state.retry_later(Instant::now());
         assert!(state.timers.next() <= Instant::now() + Duration::from_secs(1));
+    }
+
+    #[test]
+    fn kinds_come_from_the_annotation_and_from_the_status() {
+        let mut sync = sync();
+        let named = |sync: &Sync| {
+            let parent = Parent::of(sync);
+            let kinds = parent.contained.iter().map(ToString::to_string);
+            kinds.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(named(&sync), "");
+        let annotations = [(CONTAINS.to_owned(), "ConfigMap,Secret".to_owned())];
+        sync.metadata.annotations = Some(annotations.into());
+        assert_eq!(named(&sync), "ConfigMap Secret");
+        sync.status.get_or_insert_default().kinds =
+            ["Secret", "Deployment.apps"].map(str::to_owned).to_vec();
+        assert_eq!(named(&sync), "ConfigMap Secret Deployment.apps");
+        sync.metadata.annotations = None;
+        assert_eq!(named(&sync), "Secret Deployment.apps");
     }
 
     #[test]

@@ -137,6 +137,8 @@ pub(super) struct Objects {
     pub(super) misplaced: Vec<(usize, Misplaced)>,
     /// Objects that another Sync owns.
     pub(super) taken: Vec<(ObjectKey, usize, SyncName)>,
+    /// The Syncs among what can be applied.
+    pub(super) syncs: Vec<SyncName>,
 }
 
 impl Objects {
@@ -150,6 +152,7 @@ impl Objects {
             misplaced,
         } = desired::resolve(&target.desired, is_namespaced, within);
         Self {
+            syncs: items.keys().filter_map(sync_of).collect(),
             items,
             waiting,
             misplaced,
@@ -161,6 +164,13 @@ impl Objects {
     pub(super) fn kinds(&self) -> HashSet<GroupKind> {
         self.items.keys().map(|key| key.kind.clone()).collect()
     }
+}
+
+/// The Sync that an object is; none if it is of another kind.
+pub(super) fn sync_of(key: &ObjectKey) -> Option<SyncName> {
+    let is_sync = (&*key.kind.group, &*key.kind.kind) == ("towline.dev", "Sync");
+    let namespace = key.namespace.as_deref().filter(|_| is_sync)?;
+    Some(SyncName::new(namespace, &key.name))
 }
 
 /// A target error with its causes, for messages.

@@ -36,6 +36,10 @@ pub(super) struct Timers {
     pub(super) diff: Option<Instant>,
     /// The next correction of an object that keeps being changed.
     pub(super) correct: Option<Instant>,
+    /// Write the Sync's marks again.
+    pub(super) marks: Option<Instant>,
+    /// Write the status again, which could not be written.
+    pub(super) status: Option<Instant>,
 }
 
 /// Which timers ran out.
@@ -56,15 +60,22 @@ impl Timers {
             healthy_by: None,
             diff: None,
             correct: None,
+            marks: None,
+            status: None,
         }
     }
 
     /// The earliest timer.
     pub(super) fn next(&self) -> Instant {
-        [self.retry, self.healthy_by, self.diff, self.correct]
-            .into_iter()
-            .flatten()
-            .fold(self.verify, Instant::min)
+        let all = [
+            self.retry,
+            self.healthy_by,
+            self.diff,
+            self.correct,
+            self.marks,
+            self.status,
+        ];
+        all.into_iter().flatten().fold(self.verify, Instant::min)
     }
 
     /// The timers that have run out. They are cleared, so that none wakes the driver twice. The next
@@ -72,6 +83,8 @@ impl Timers {
     pub(super) fn take_due(&mut self, now: Instant, interval: Duration) -> Due {
         let take = |timer: &mut Option<Instant>| timer.take_if(|at| *at <= now).is_some();
         take(&mut self.correct);
+        take(&mut self.marks);
+        take(&mut self.status);
         let verify = self.verify <= now;
         if verify {
             self.verify = now + jittered(interval);

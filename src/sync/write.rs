@@ -2,12 +2,15 @@
 
 use super::Driver;
 use super::assess::{Assessment, Live, Observed, Phase, Round, assess};
+use super::target::sync_of;
 use super::timers::{Due, Now};
 use super::verdict::Facts;
-use crate::api::{Sync, Time};
-use crate::driver::write_status;
+use crate::api::{Reason, Sync, Time};
+use crate::driver::{Written, write_status};
 use crate::fleet::SyncView;
 use crate::intent::SyncIntent;
+use crate::manifest::ObjectKey;
+use crate::notify::{Level, Notice};
 use crate::plan::SyncName;
 
 impl Driver {
@@ -21,6 +24,9 @@ impl Driver {
         due: Due,
     ) {
         let waits = phase == Phase::Done && !round.worked && !self.gave_way;
+        // Before the assessment, so that of two Syncs that contain each other one sees the other's wait.
+        let fleet = &self.context.fleet;
+        fleet.update_sync(&self.name, |view| self.show(intent, view));
         let observed = self.observe(intent, phase, round, due);
         let assessment = assess(&self.state.report, observed);
         let is_news = self.take(intent, assessment);
@@ -36,6 +42,7 @@ impl Driver {
     fn observe(&self, intent: &SyncIntent, phase: Phase, round: Round, due: Due) -> Observed {
         let state = &self.state;
         let target = state.target.as_ref();
+        let unhealthy = state.unhealthy(|key| self.health_counts(key));
         let suspended = intent.suspend && !intent.deleting;
         let drifted = state.memory.drifted.keys();
         let healed = round.healed.iter().map(|(key, _)| key);
@@ -49,6 +56,12 @@ impl Driver {
             generation: intent.generation,
             handled: state.requests.handled.clone(),
             attempted: state.requests.attempted.clone(),
+            kinds: state
+                .parent
+                .contained
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             live: target.map(|target| Live {
                 revision: target.revision.clone(),
                 author: target.seen.snapshot.author.clone(),
@@ -59,7 +72,7 @@ impl Driver {
                 suspended,
                 blocked: state.blocked.clone(),
                 revision: target.map(|target| target.revision.clone()),
-                counts: state.counts(),
+                counts: state.counts(unhealthy.total),
                 busy: false,
                 problems: state.problems(|gvk| {
                     // A definition is still to be applied, was just created, or was served a moment ago.
@@ -70,7 +83,7 @@ impl Driver {
                 }),
                 drifts: state.drifts(),
                 mode: intent.mode,
-                unhealthy: state.unhealthy(),
+                unhealthy,
                 wait: intent.wait,
                 overdue: false,
             },
@@ -85,6 +98,15 @@ impl Driver {
             newly_drifted: met.into_iter().filter(is_new).count(),
             round,
         }
+    }
+
+    /// Whether the Sync may wait for an object's health. Not for its own, nor for that of a Sync which
+    /// waits for this one: neither would ever be ready.
+    fn health_counts(&self, key: &ObjectKey) -> bool {
+        let Some(sync) = sync_of(key) else {
+            return true;
+        };
+        sync != self.name && !self.context.fleet.waits(&sync, &self.name)
     }
 
     /// Stores the assessment. Returns whether the status in the API server must change.
@@ -123,17 +145,58 @@ impl Driver {
         let applied = &self.state.report.status.last_applied_revision;
         view.applied.clone_from(applied);
         view.depends_on = self.inbox.depends_on();
+        view.waits_for = match intent.wait {
+            true => self.state.objects.syncs.clone(),
+            false => Vec::new(),
+        };
+        view.object = self.inbox.sync_object();
     }
 
     async fn write(&mut self) {
+        let now = Now::read();
+        if self.state.timers.status.is_some_and(|at| at > now.at) {
+            return; // it failed a moment ago
+        }
         let SyncName { namespace, name } = &self.name;
         let status = &self.state.report.status;
-        match write_status::<Sync>(&self.context, namespace, name, status).await {
-            Ok(()) => self.state.written = true,
+        let written = write_status::<Sync>(&self.context, namespace, name, status).await;
+        let state = &mut self.state;
+        match written {
+            Ok(written) => {
+                state.written = true;
+                state.timers.status = None;
+                state.status_backoff.reset();
+                self.note_refusal(written, now);
+            }
             Err(error) => {
-                tracing::warn!(sync = %self.name, %error, "cannot write the status of a Sync");
-                self.state.retry_later(Now::read().at);
+                state.timers.status = Some(now.at + state.status_backoff.pause(&error));
+                let error = crate::chain(&error);
+                tracing::warn!(sync = %self.name, error, "writing the status of a Sync");
             }
         }
+    }
+
+    /// Tells, once for each cause, that the API server refused a status.
+    fn note_refusal(&mut self, written: Written, now: Now) {
+        let why = match written {
+            Written::Whole => None,
+            Written::InShort(why) => Some(why),
+        };
+        if let Some(why) = &why
+            && self.state.status_refusal.as_ref() != Some(why)
+        {
+            self.context.notifier.tell(Notice {
+                about: std::sync::Arc::clone(&self.about),
+                revision: self.state.requests.attempted.clone(),
+                reason: Reason::StatusRefused,
+                level: Level::Warning,
+                objects: Vec::new(),
+                message: format!(
+                    "the API server refused the status, which was written in short: {why}"
+                ),
+                at: now.time,
+            });
+        }
+        self.state.status_refusal = why;
     }
 }

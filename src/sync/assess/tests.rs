@@ -86,6 +86,7 @@ fn seen(revision: &str) -> Observed {
         generation: Some(1),
         handled: None,
         attempted: Some(revision.to_owned()),
+        kinds: Vec::new(),
         live: Some(Live {
             revision: revision.to_owned(),
             author: "Ann".to_owned(),
@@ -247,10 +248,12 @@ fn shows(reason: Reason) -> Shows {
         Reason::AllHealthy => Shows::In("Healthy", seen("a")),
         Reason::Diff => Shows::Notice(drifted()),
         Reason::DriftCorrected => Shows::Notice(healed()),
-        // A spec that cannot be read has no driver; its status is written without one.
+        // A spec that cannot be read has no driver; its status is written without one. That a status is
+        // refused is known only after the assessment.
         Reason::ChangeCommitted
         | Reason::Fetched
         | Reason::WebhookInvalid
+        | Reason::StatusRefused
         | Reason::InvalidSpec => Shows::Elsewhere,
     }
 }

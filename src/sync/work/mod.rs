@@ -28,6 +28,7 @@ use crate::desired::Item;
 use crate::intent::{Mode, SyncIntent};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{AppliedRecord, ApplyCause, Judgement, Observed, judge};
+use crate::text::shorten;
 
 /// How long a kind's first list may take before its objects count as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,6 +41,9 @@ const LISTS: usize = 4;
 const REPORTS: Duration = Duration::from_secs(5);
 const FIRST_REPORT_OF_MANY: Duration = Duration::from_millis(500);
 const MANY: usize = 50;
+
+/// The longest message about one object, in bytes: ten thousand may fail at once.
+const LONGEST_TROUBLE: usize = 1024;
 
 /// Why jobs were left undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -294,7 +298,7 @@ impl From<&WriteError> for Trouble {
                 | WriteError::NoNamespace { .. }
                 | WriteError::Answer(_) => Reason::ApplyFailed,
             },
-            message: crate::chain(error),
+            message: shorten(&crate::chain(error), LONGEST_TROUBLE),
         }
     }
 }

@@ -3,31 +3,72 @@
 //! even if the operator is killed at any point.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMetaExt as _;
+use tokio::time::Instant;
 
 use crate::api::{FINALIZER, Sync};
 use crate::driver::is_gone;
 use crate::manifest::GroupKind;
 use crate::plan::{CONTAINS, PARENT_ID, TOOLING, contains};
 use crate::sync::Driver;
+use crate::sync::memory::CorrectionBackoff;
 
 /// The field manager of these labels and annotations. A Sync may itself be a managed object, whose fields
 /// another manager owns.
 const PARENT_MANAGER: &str = "towline-parent";
 
+/// The first pause before marks that could not be written are written again.
+const RETRY: Duration = Duration::from_secs(1);
+
 impl Driver {
     /// Makes sure that the Sync has its labels and annotations, and names at least `kinds`.
     pub(super) async fn mark(&mut self, kinds: &BTreeSet<GroupKind>) -> Result<(), kube::Error> {
         let id = self.name.applyset_id();
-        self.state.parent.marked = self.state.parent.marked || self.inbox.is_marked(&id);
+        let (marks, _) = self.inbox.marks();
+        self.state.parent.marked |= marks.are_complete(&id, &self.state.parent.contained);
         if self.state.parent.marked && kinds.is_subset(&self.state.parent.contained) {
             return Ok(());
         }
         let all = self.state.parent.contained.union(kinds).cloned().collect();
         self.write_marks(Some(all)).await
+    }
+
+    /// Writes again what somebody took off, whatever else the Sync waits for.
+    pub(in crate::sync) async fn keep_marks(&mut self) {
+        let (marks, version) = self.inbox.marks();
+        let parent = &self.state.parent;
+        let are_due = parent.marked || !parent.contained.is_empty();
+        // The watch may not have delivered the last write yet.
+        if !are_due
+            || version < parent.version
+            || marks.are_complete(&self.name.applyset_id(), &parent.contained)
+        {
+            return;
+        }
+        let now = Instant::now();
+        let next = parent.restored.as_ref().map(CorrectionBackoff::next);
+        if let Some(at) = next.filter(|at| *at > now) {
+            // Somebody takes them off again and again.
+            self.state.timers.marks = Some(at);
+            return;
+        }
+        tracing::info!(sync = %self.name, "finalizer, labels or annotations were taken off the Sync; writing them again");
+        let kinds = self.state.parent.contained.clone();
+        let again = CorrectionBackoff::again(parent.restored.as_ref(), now);
+        self.state.parent.restored = Some(again);
+        match self.write_marks(Some(kinds)).await {
+            Ok(()) => (),
+            // It was deleted, or made anew: the watch says so in a moment.
+            Err(error) if is_gone(&error) => (),
+            Err(error) => {
+                self.state.timers.marks = Some(again.next().max(now + RETRY));
+                tracing::warn!(sync = %self.name, error = crate::chain(&error), "writing the marks of a Sync");
+            }
+        }
     }
 
     /// Names exactly `kinds`, after a prune has removed the last object of other kinds.
@@ -66,9 +107,11 @@ impl Driver {
             // If the object with this uid is gone, the apply is a conflict.
             Err(error) if kinds.is_none() && is_gone(&error) => Ok(()),
             answer => {
-                answer?;
-                self.state.parent.marked = kinds.is_some();
-                self.state.parent.contained = kinds.unwrap_or_default();
+                let written = answer?.metadata.resource_version;
+                let parent = &mut self.state.parent;
+                parent.marked = kinds.is_some();
+                parent.version = written.and_then(|is| is.parse().ok()).unwrap_or_default();
+                parent.contained = kinds.unwrap_or_default();
                 Ok(())
             }
         }
