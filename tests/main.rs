@@ -50,6 +50,7 @@ mod spec;
 mod ssh;
 mod status;
 mod submodules;
+mod survival;
 mod transports;
 mod unions;
 mod verify;

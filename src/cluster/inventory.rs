@@ -236,6 +236,13 @@ impl Inventory {
         }
     }
 
+    /// Lets the next event of an object count, also with a lower version than the known one.
+    pub(super) fn accept_older(&self, key: &ObjectKey) {
+        if let Some(known) = lock(&self.state).objects.get_mut(key) {
+            known.version = 0;
+        }
+    }
+
     /// The known objects of a kind and their versions. A full list that starts now must confirm them.
     pub(super) fn known(&self, kind: &GroupKind) -> HashMap<ObjectKey, u64> {
         lock(&self.state)
@@ -410,6 +417,18 @@ mod tests {
         assert_eq!(inventory.get(&key("x")).unwrap().version, 10);
         assert!(mailbox.take().is_empty());
         inventory.watched(&key("x"), 11, Some(seen(&a, 11, 2)));
+        assert_eq!(mailbox.take().len(), 1);
+    }
+
+    #[test]
+    fn an_older_version_counts_after_data_were_restored() {
+        let (a, _) = names();
+        let inventory = Inventory::default();
+        let mailbox = inventory.join(&a);
+        inventory.applied(&key("x"), seen(&a, 10, 1));
+        inventory.accept_older(&key("x"));
+        inventory.watched(&key("x"), 7, Some(seen(&a, 7, 0)));
+        assert_eq!(inventory.get(&key("x")).unwrap().version, 7);
         assert_eq!(mailbox.take().len(), 1);
     }
 

@@ -183,7 +183,9 @@ impl Kinds {
         let api: Api<Definition> = Api::all_with(client, &resource);
         // Definitions are large. Small pages limit how many are in memory at once.
         let config = watcher::Config::default().page_size(25);
-        let events = resumed("CustomResourceDefinition", watcher(api, config));
+        let events = resumed("CustomResourceDefinition", || {
+            watcher(api.clone(), config.clone())
+        });
         let mut events = std::pin::pin!(events);
         let mut denied = false;
         // Kinds that the running list has not named yet.

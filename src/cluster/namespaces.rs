@@ -80,7 +80,9 @@ impl Shared {
 }
 
 async fn follow(api: Api<PartialObjectMeta<Namespace>>, present: watch::Sender<Present>) {
-    let events = resumed("Namespace", watcher(api, watcher::Config::default()));
+    let events = resumed("Namespace", || {
+        watcher(api.clone(), watcher::Config::default())
+    });
     let mut events = std::pin::pin!(events);
     let mut listed = Present::new();
     while let Some(event) = events.next().await {

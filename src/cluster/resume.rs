@@ -36,18 +36,30 @@ const WORTH_A_WARNING: Duration = Duration::from_secs(5);
 const NEW_INTERRUPTION: Duration = Duration::from_secs(60);
 
 /// The events of a watch that resumes after every error, after the pause that suits the error. Each
-/// lasting interruption is logged once. `what` names the watched objects in the log.
+/// lasting interruption is logged once. `what` names the watched objects in the log. `start` makes the
+/// watch; its first event begins a list.
+///
+/// After an outage the watch starts anew, with a list: an administrator may have restored the API server's
+/// data from a backup. Resource versions are then lower than before, and a watch that resumes at the old
+/// version gets no event until they have caught up.
 ///
 /// Errors are passed on, so that a follower can record that its state may be old. The follower itself neither
 /// pauses nor logs.
-pub fn resumed<K: Send>(
+pub fn resumed<K: Send, S>(
     what: impl Into<String>,
-    events: impl Stream<Item = Result<Event<K>>> + Send,
-) -> impl Stream<Item = Result<Event<K>>> + Send {
-    let state = (Box::pin(events), Interruptions::new(what.into()));
-    stream::unfold(state, |(mut events, mut interruptions)| async {
+    start: impl Fn() -> S + Send,
+) -> impl Stream<Item = Result<Event<K>>> + Send
+where
+    S: Stream<Item = Result<Event<K>>> + Send,
+{
+    let events = Box::pin(start());
+    let state = (events, start, Interruptions::new(what.into()));
+    stream::unfold(state, |(mut events, start, mut interruptions)| async {
         if let Some(pause) = interruptions.pause.take() {
             tokio::time::sleep(pause).await;
+        }
+        if std::mem::take(&mut interruptions.is_outage) {
+            events = Box::pin(start());
         }
         let event = events.next().await?;
         match &event {
@@ -56,13 +68,19 @@ pub fn resumed<K: Send>(
             Ok(_) => interruptions.end(),
             Err(error) => interruptions.add(error, Instant::now()),
         }
-        Some((event, (events, interruptions)))
+        Some((event, (events, start, interruptions)))
     })
 }
 
 /// Whether the account lacks the right to list or watch.
 pub(super) fn is_denied(error: &Error) -> bool {
     code(error) == Some(403)
+}
+
+/// Whether no API server could be reached to start a watch. A connection that breaks is no outage: load
+/// balancers end idle connections.
+fn is_outage(error: &Error) -> bool {
+    matches!(error, Error::WatchStartFailed(cause) if !matches!(cause, kube::Error::Api(_)))
 }
 
 /// The reaction to an error.
@@ -110,6 +128,8 @@ struct Interruptions {
     pause: Option<Duration>,
     /// The interruption that has not ended.
     current: Option<Interruption>,
+    /// The watch starts anew.
+    is_outage: bool,
     /// Whether an unreadable event was logged.
     unreadable_logged: bool,
 }
@@ -129,6 +149,7 @@ impl Interruptions {
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE_REFUSED),
             pause: None,
             current: None,
+            is_outage: false,
             unreadable_logged: false,
         }
     }
@@ -152,6 +173,7 @@ impl Interruptions {
             }
             return;
         }
+        self.is_outage |= is_outage(error);
         let is_over = |current: &Interruption| now - current.last > NEW_INTERRUPTION;
         if self.current.as_ref().is_some_and(is_over) {
             self.end();
@@ -331,23 +353,52 @@ mod tests {
 
     #[tokio::test]
     async fn events_and_errors_are_passed_on_in_order() {
-        let events = stream::iter([
-            Ok(Event::Init),
-            Err(answered(503)),
-            Ok(Event::Init),
-            Ok(Event::InitApply(1)),
-            Ok(Event::InitDone),
-        ]);
-        let passed: Vec<String> = resumed("test", events)
-            .map(|event| match event {
-                Ok(event) => format!("{event:?}"),
-                Err(_) => "error".to_owned(),
-            })
-            .collect()
-            .await;
+        let events = || {
+            stream::iter([
+                Ok(Event::Init),
+                Err(answered(503)),
+                Ok(Event::Init),
+                Ok(Event::InitApply(1)),
+                Ok(Event::InitDone),
+            ])
+        };
+        let passed: Vec<String> = resumed("test", events).map(named).collect().await;
         assert_eq!(
             passed,
             ["Init", "error", "Init", "InitApply(1)", "InitDone"]
+        );
+    }
+
+    fn named(event: Result<Event<u8>>) -> String {
+        match event {
+            Ok(event) => format!("{event:?}"),
+            Err(_) => "error".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_outage_starts_the_watch_anew_and_a_broken_connection_does_not() {
+        let broken = || {
+            let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+            Error::WatchFailed(kube::Error::Service(reset.into()))
+        };
+        let events = || {
+            let events = [
+                Ok(Event::Init),
+                Ok(Event::InitDone),
+                Err(broken()),
+                Ok(Event::Apply(1)),
+                Err(unreachable()),
+                Ok(Event::Apply(2)),
+            ];
+            stream::iter(events)
+        };
+        let passed: Vec<String> = resumed("test", events).map(named).take(7).collect().await;
+        assert_eq!(
+            passed,
+            [
+                "Init", "InitDone", "error", "Apply(1)", "error", "Init", "InitDone"
+            ]
         );
     }
 }

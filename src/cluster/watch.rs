@@ -141,8 +141,8 @@ impl Watches {
             }
             _ => Api::all_with(client, resource),
         };
-        let events = watcher(api, watcher::Config::default().labels(PART_OF));
-        resumed(served.group_kind().to_string(), events)
+        let start = move || watcher(api.clone(), watcher::Config::default().labels(PART_OF));
+        resumed(served.group_kind().to_string(), start)
     }
 
     /// Stops the watch of a kind that is no longer served, so that a new watch starts when it is served
@@ -186,21 +186,29 @@ impl Follower {
         match event {
             watcher::Event::Init => self.unconfirmed = self.inventory.known(&self.kind),
             watcher::Event::InitApply(object) => {
-                if let Some(key) = self.seen(&object, false) {
-                    self.unconfirmed.remove(&key);
+                let Some((key, version)) = self.read(&object) else {
+                    return;
+                };
+                // A list is newer than all that was known when it began, unless the API server's
+                // data were restored from a backup.
+                let before = self.unconfirmed.remove(&key);
+                if before.is_some_and(|before| before > version) {
+                    self.inventory.accept_older(&key);
                 }
+                self.seen(&object, false);
             }
             watcher::Event::InitDone => {
                 self.inventory
                     .unconfirmed(std::mem::take(&mut self.unconfirmed));
                 self.state.send_replace(State::Synced);
             }
-            watcher::Event::Apply(object) => drop(self.seen(&object, false)),
-            watcher::Event::Delete(object) => drop(self.seen(&object, true)),
+            watcher::Event::Apply(object) => self.seen(&object, false),
+            watcher::Event::Delete(object) => self.seen(&object, true),
         }
     }
 
-    fn seen<K: Watched>(&self, object: &K, deleted: bool) -> Option<ObjectKey> {
+    /// Key and resourceVersion of an object.
+    fn read<K: Watched>(&self, object: &K) -> Option<(ObjectKey, u64)> {
         let meta = object.metadata();
         let key = ObjectKey {
             kind: self.kind.clone(),
@@ -208,13 +216,20 @@ impl Follower {
             name: meta.name.as_deref()?.into(),
         };
         let version = meta.resource_version.as_deref()?.parse().ok()?;
+        Some((key, version))
+    }
+
+    fn seen<K: Watched>(&self, object: &K, deleted: bool) {
+        let Some((key, version)) = self.read(object) else {
+            return;
+        };
+        let meta = object.metadata();
         let observed = match deleted {
             true => None,
             false => Observed::read(&key, meta, object.health(&self.kind))
                 .map(|observed| observed.shared_with(meta, &self.appliers)),
         };
         self.inventory.watched(&key, version, observed);
-        Some(key)
     }
 
     fn failed(&self, error: &watcher::Error) {

@@ -43,7 +43,9 @@ pub async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readine
         refused: HashMap::new(),
         listing: None,
     };
-    let events = resumed(K::kind(&()), watcher(api, watcher::Config::default()));
+    let events = resumed(K::kind(&()), || {
+        watcher(api.clone(), watcher::Config::default())
+    });
     supervisor.follow(events, readiness).await;
 }
 

@@ -181,7 +181,7 @@ impl<K: Keeping> Keeper<K> {
             Some(namespace) => Api::namespaced(watching, namespace),
             None => Api::all(watching),
         };
-        let events = resumed(K::KIND, watcher(api, watcher::Config::default()));
+        let events = resumed(K::KIND, || watcher(api.clone(), watcher::Config::default()));
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.next().await {
             match event {

@@ -258,6 +258,27 @@ impl ControlPlane {
         }
     }
 
+    /// Copies etcd's data, as an administrator's backup does. The control plane is down meanwhile.
+    pub async fn back_up(&mut self) {
+        self.kill(Component::ApiServer);
+        self.kill(Component::Etcd);
+        let (data, backup) = (self.folder().join("etcd"), self.folder().join("backup"));
+        copy(&data, &backup).expect("copy etcd's data");
+        self.restart(Component::Etcd).await;
+        self.restart(Component::ApiServer).await;
+    }
+
+    /// Replaces etcd's data by the backup. Resource versions are then lower than before.
+    pub async fn restore(&mut self) {
+        self.kill(Component::ApiServer);
+        self.kill(Component::Etcd);
+        let (data, backup) = (self.folder().join("etcd"), self.folder().join("backup"));
+        fs::remove_dir_all(&data).expect("remove etcd's data");
+        copy(&backup, &data).expect("restore etcd's data");
+        self.restart(Component::Etcd).await;
+        self.restart(Component::ApiServer).await;
+    }
+
     /// The folder of its data, logs and kubeconfigs.
     pub fn folder(&self) -> &Path {
         self.scratch.path()
@@ -375,4 +396,18 @@ fn get(uri: &str) -> axum::http::Request<Vec<u8>> {
     axum::http::Request::get(uri)
         .body(Vec::new())
         .expect("a request")
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type()?.is_dir() {
+            true => copy(&from, &to)?,
+            false => drop(fs::copy(&from, &to)?),
+        }
+    }
+    Ok(())
 }
