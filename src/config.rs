@@ -11,12 +11,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "towline", version, about)]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "there is one, read once")]
 pub enum Command {
@@ -36,7 +36,7 @@ pub struct CrdsArgs {
     pub into: Option<PathBuf>,
 }
 
-/// The operator's settings; each is also read from the environment.
+/// The operator's settings. Each can also be set in the environment.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
     /// Address for /metrics, /healthz and /readyz; `[::]` means every address, including IPv4.
@@ -51,7 +51,7 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_CACHE_DIR", default_value = "/var/cache/towline")]
     pub cache_dir: PathBuf,
 
-    /// Folder with the renderers, kustomize.cwasm and helm.cwasm, as renderers/build makes them.
+    /// Folder with the renderers kustomize.cwasm and helm.cwasm, which renderers/build makes.
     #[arg(
         long,
         env = "TOWLINE_RENDERERS_DIR",
@@ -63,8 +63,8 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// Least severe level to log: error, warn, info, debug or trace. It can be set for a module, as
-    /// in `info,towline=debug`.
+    /// Least severe level to log: error, warn, info, debug or trace. It can be set for a module, such as
+    /// `info,towline=debug`.
     #[arg(long, env = "TOWLINE_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
 
@@ -76,13 +76,14 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_DIFF_AFTER", default_value = "30s", value_parser = duration)]
     pub diff_after: Duration,
 
-    /// More field managers that apply whole manifests, separated by commas. When an object is applied, what they
-    /// declared in it becomes Git's; kubectl's, Helm's, Flux's and Argo CD's are known.
+    /// More field managers that apply whole manifests, separated by commas. When towline applies an
+    /// object, it takes over the fields that they declared. The managers of kubectl, Helm, Flux and Argo
+    /// CD are built in.
     #[arg(long, env = "TOWLINE_TAKEOVER_MANAGERS", value_delimiter = ',')]
     pub takeover_managers: Vec<String>,
 
-    /// Show values of refused objects in status, events and logs, as the API server repeats them; never those of a
-    /// Secret.
+    /// Show values of refused objects in status, events and logs, as in the API server's messages. Values
+    /// of Secrets are never shown.
     #[arg(long, env = "TOWLINE_SHOW_VALUES", value_parser = BoolishValueParser::new())]
     pub show_values: bool,
 
@@ -105,8 +106,8 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
     pub lease_duration: Duration,
 
-    /// `IP:port` at which other replicas reach the webhook port of this one. The default is
-    /// --webhook-listen, unless that is every address.
+    /// `IP:port` at which other replicas reach the webhook port of this replica. The default is the
+    /// address of --webhook-listen, unless that is every address.
     #[arg(long, env = "TOWLINE_ADVERTISE", value_parser = address)]
     pub advertise: Option<SocketAddr>,
 }

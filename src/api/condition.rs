@@ -8,7 +8,7 @@ use strum::{EnumString, IntoStaticStr, VariantNames};
 pub enum ConditionType {
     /// The cluster equals Git and, where `wait` asks for it, is healthy.
     Ready,
-    /// Work is under way (kstatus: only present while true).
+    /// Work is in progress (kstatus: only present while true).
     Reconciling,
     /// No progress without a change by a person (kstatus: only present while true).
     Stalled,
@@ -25,7 +25,7 @@ impl ConditionType {
     }
 }
 
-/// Why a condition is as it is: the closed vocabulary of conditions, events, logs and metrics.
+/// The reason of a condition. Conditions, events, logs and metrics use this closed set.
 #[derive(
     Clone,
     Copy,
@@ -48,9 +48,9 @@ pub enum Reason {
     Diff,
     /// A revision was fetched.
     Fetched,
-    /// Work is under way.
+    /// Work is in progress.
     Progressing,
-    /// The object asks not to be reconciled.
+    /// Reconciling is suspended.
     Suspended,
     /// The object is being deleted.
     Deleting,
@@ -72,15 +72,15 @@ pub enum Reason {
     AuthenticationFailed,
     /// The Secret with the credentials is missing or malformed.
     CredentialsInvalid,
-    /// The revision is not signed by who may.
+    /// The revision has no signature of an allowed signer.
     VerificationFailed,
-    /// The Secret that says who may sign is missing or malformed.
+    /// The Secret with the allowed signers is missing or malformed.
     SignersInvalid,
     /// The remote has no such branch, tag or commit.
     RefNotFound,
     /// A file or the repository is over a size limit.
     TooLarge,
-    /// The Secret of a webhook is missing, or holds nothing usable.
+    /// The Secret of a webhook is missing, or holds no usable secret.
     WebhookInvalid,
     /// The spec cannot be used.
     InvalidSpec,
@@ -94,7 +94,7 @@ pub enum Reason {
     InvalidManifest,
     /// A renderer (kustomize, Helm) refuses the files, or a value that it needs is missing.
     RenderFailed,
-    /// A file is encrypted, and no key of the Sync opens it.
+    /// A file is encrypted, and none of the Sync's keys decrypts it.
     DecryptionFailed,
     /// A dependency is not ready.
     DependencyNotReady,
@@ -115,7 +115,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The reason that a condition names; none where towline has no such reason.
+    /// The reason with this name. None if there is no such reason.
     pub fn named(name: &str) -> Option<Self> {
         name.parse().ok()
     }
@@ -126,16 +126,16 @@ impl Reason {
     }
 }
 
-/// One condition as a step decided it, before it is merged into what the status already holds.
+/// A condition from one step, before it is merged into the present status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Which condition.
+    /// The type of the condition.
     pub kind: ConditionType,
     /// `Some(true)` is `True`, `Some(false)` is `False`, `None` is `Unknown`.
     pub status: Option<bool>,
     /// Why.
     pub reason: Reason,
-    /// For people: the object, the file, the cause, what to do.
+    /// The message for users: the object, the file, the cause, what to do.
     pub message: String,
 }
 
@@ -159,8 +159,8 @@ impl Verdict {
 /// The longest message that goes into a condition, in bytes; the API's own limit is 32 KiB.
 const MAX_MESSAGE: usize = 2048;
 
-/// The conditions that `verdicts` make of `previous`: those not named are dropped, and a
-/// transition time moves only when the status does (KEP-1623).
+/// The conditions after applying `verdicts` to `previous`. Conditions without a verdict are dropped. A
+/// transition time changes only when the status does (KEP-1623).
 pub fn set_conditions(
     previous: &[Condition],
     verdicts: Vec<Verdict>,

@@ -1,6 +1,6 @@
-//! The adapter: what towline's own custom resources tell the drivers to do.
+//! The adapter: makes the drivers' intents from towline's own custom resources.
 //!
-//! Specs are taken apart without `..`, so that a new field cannot be forgotten.
+//! Specs are destructured without `..`, so that no new field is forgotten.
 
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::Value;
@@ -270,7 +270,7 @@ impl From<&GitRepository> for SourceIntent {
             full_history,
             webhook,
             suspend,
-            // Another resource, which the repository's driver keeps.
+            // The child Sync, which the repository's driver keeps up to date.
             sync: _,
         } = &object.spec;
         let secret = |secret: &SecretRef| secret.name.clone();
@@ -297,7 +297,7 @@ impl From<&GitRepository> for SourceIntent {
 }
 
 impl From<Option<&GitRef>> for GitReference {
-    /// The most exact of what the spec names: `commit`, `name`, `semver`, `tag`, `branch`.
+    /// The most exact field of the spec: `commit`, `name`, `semver`, `tag`, `branch`.
     fn from(reference: Option<&GitRef>) -> Self {
         let Some(GitRef {
             branch,

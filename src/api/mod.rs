@@ -1,7 +1,7 @@
 //! The custom resources `GitRepository` and `Sync`, group `towline.dev`, version `v1alpha1`.
 //!
-//! Nothing else names a field of the wire format. Status follows kstatus, as Flux does: `Ready`
-//! is always present; `Reconciling` and `Stalled` only while they are true.
+//! No other room names a field of the wire format. Status follows kstatus, as Flux does: `Ready` is
+//! always present, `Reconciling` and `Stalled` only while they are true.
 
 mod condition;
 mod fit;
@@ -38,8 +38,7 @@ pub use sync::{
 /// The API group of towline's kinds, and the prefix of its annotations.
 pub const GROUP: &str = "towline.dev";
 
-/// Annotation that asks for a reconcile now; its value is echoed in
-/// `status.lastHandledReconcileAt`.
+/// Annotation that requests a reconcile now. Its value is copied to `status.lastHandledReconcileAt`.
 pub const REQUESTED_AT: &str = "towline.dev/requested-at";
 
 /// The field manager of everything that towline writes.

@@ -1,5 +1,5 @@
-//! What a Sync says of rendering: kustomize, Helm, variables and encrypted files. Names and meanings are
-//! Flux's where Flux has the thing.
+//! The fields of a Sync for rendering: kustomize, Helm, variables and encrypted files. Names and meanings
+//! are those of Flux where Flux has the feature.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,15 @@ use serde_json::{Map, Value};
 
 use super::secret_ref::SecretRef;
 
-/// Changes by kustomize, on top of what is in the path. A path without a kustomization is taken as one with
-/// all its manifests.
+/// Changes with kustomize. If the path has no kustomization, all its manifests are used as one.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Kustomize {
-    /// What comes before the name of every object.
+    /// Prefix of the name of every object.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 200))]
     pub name_prefix: String,
-    /// What comes after the name of every object.
+    /// Suffix of the name of every object.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 200))]
     pub name_suffix: String,
@@ -45,12 +44,12 @@ pub struct Patch {
     /// A strategic merge patch or a JSON patch (RFC 6902), as YAML.
     #[schemars(length(min = 1, max = 65536))]
     pub patch: String,
-    /// Which objects it changes. A strategic merge patch may name its object itself.
+    /// The objects to change. A strategic merge patch may name its object itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<PatchTarget>,
 }
 
-/// Which objects a patch changes. Names are regular expressions.
+/// The objects that a patch changes. Names are regular expressions.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PatchTarget {
@@ -81,37 +80,38 @@ pub struct PatchTarget {
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Image {
-    /// The image's name as manifests have it, without tag.
+    /// The image's name in manifests, without tag.
     #[schemars(length(min = 1, max = 512))]
     pub name: String,
-    /// The name in its place.
+    /// The new name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub new_name: String,
-    /// The tag in its place.
+    /// The new tag.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub new_tag: String,
-    /// The digest in its place; it wins over a tag.
+    /// The new digest. It has precedence over a tag.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
 }
 
-/// How a chart is rendered, where `path` is the folder of one.
+/// How to render a chart. `path` is the folder of the chart.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Helm {
-    /// The name of the release; by default the Sync's name.
+    /// The name of the release. By default the Sync's name.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 53))]
     pub release_name: String,
-    /// Value files, as paths relative to the chart's folder. Later ones win.
+    /// Value files, as paths relative to the chart's folder. Later files have precedence.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub values_files: Vec<String>,
-    /// Values in ConfigMaps and Secrets, which win over those of files. Later ones win.
+    /// Values in ConfigMaps and Secrets. They have precedence over files, and later ones over earlier
+    /// ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub values_from: Vec<ValuesFrom>,
-    /// Values in place, which win over all others.
+    /// Values in this spec. They have precedence over all others.
     #[serde(skip_serializing_if = "Map::is_empty")]
     #[schemars(schema_with = "any_object")]
     pub values: Map<String, Value>,
@@ -121,12 +121,12 @@ pub struct Helm {
 #[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ValuesFrom {
-    /// Which of the two.
+    /// The kind of the object.
     pub kind: KeeperKind,
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The key whose value is the YAML of the values.
+    /// The key that holds the values as YAML.
     #[serde(default = "values_key")]
     pub values_key: String,
     /// Whether it may be absent.
@@ -145,7 +145,7 @@ fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     })
 }
 
-/// What keeps values.
+/// A kind of object that holds values.
 #[derive(JsonSchema, Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub enum KeeperKind {
     /// A ConfigMap.
@@ -154,20 +154,21 @@ pub enum KeeperKind {
     Secret,
 }
 
-/// Variables in manifests: `${cluster}`, `${replicas:=2}`, and `$${literal}` for what is none. An object with
-/// the annotation `towline.dev/substitute: disabled` stays as it is.
+/// Variables in manifests: `${cluster}`, `${replicas:=2}`, and `$${literal}` for a literal `${literal}`.
+/// An object with the annotation `towline.dev/substitute: disabled` stays unchanged.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Substitute {
-    /// Variables in place, which win over those of `from`.
+    /// Variables in this spec. They have precedence over those of `from`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(length(max = 1000))]
     pub values: BTreeMap<String, String>,
-    /// ConfigMaps and Secrets of the Sync's namespace whose keys are variables. Later ones win.
+    /// ConfigMaps and Secrets of the Sync's namespace whose keys are variables. Later ones have
+    /// precedence.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub from: Vec<SubstituteFrom>,
-    /// Refuse a variable that has neither a value nor a default. Otherwise it is an empty text.
+    /// Refuse a variable that has neither a value nor a default. Otherwise its value is an empty text.
     pub strict: bool,
 }
 
@@ -175,7 +176,7 @@ pub struct Substitute {
 #[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SubstituteFrom {
-    /// Which of the two.
+    /// The kind of the object.
     pub kind: KeeperKind,
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
@@ -185,19 +186,19 @@ pub struct SubstituteFrom {
     pub optional: bool,
 }
 
-/// How encrypted files are read.
+/// How to decrypt encrypted files.
 #[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Decryption {
-    /// What encrypted the files. Only SOPS is known.
+    /// The tool that encrypted the files. Only SOPS is supported.
     #[serde(default)]
     pub provider: DecryptionProvider,
-    /// The Secret with the keys, in the same namespace: age keys in entries that end in `.agekey`, OpenPGP
-    /// keys in entries that end in `.asc`.
+    /// The Secret with the keys, in the same namespace. Entries that end in `.agekey` hold age keys, and
+    /// entries that end in `.asc` hold OpenPGP keys.
     pub secret_ref: SecretRef,
 }
 
-/// What encrypted the files.
+/// The tool that encrypted the files.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum DecryptionProvider {

@@ -1,6 +1,6 @@
-//! `GitRepository`: where the desired state comes from.
+//! `GitRepository`: the source of the desired state.
 
-// Clippy takes the columns of one definition for one attribute.
+// Clippy mistakes the columns of one definition for duplicated attributes.
 #![allow(clippy::duplicated_attributes)]
 
 use kube::{CustomResource, KubeSchema};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::secret_ref::SecretRef;
 use super::{Condition, Duration, SyncSettings, Time};
 
-/// A Git repository whose commits say what the cluster should hold.
+/// A Git repository whose commits describe the desired state of the cluster.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[kube(
     group = "towline.dev",
@@ -58,74 +58,77 @@ use super::{Condition, Duration, SyncSettings, Time};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.verify) || self.verify.mode == 'Commit' || (has(self.ref) && !has(self.ref.commit) && (has(self.ref.name) ? self.ref.name.startsWith('refs/tags/') : (has(self.ref.semver) || has(self.ref.tag))))").message("verify.mode Tag and CommitAndTag need a ref that is a tag: tag, semver, or a name that begins with refs/tags/"))]
 pub struct GitRepositorySpec {
-    /// URL of the repository: `https://host/path`, `http://host/path`, `ssh://user@host:port/path`
-    /// or `user@host:path`. Passwords do not belong here.
+    /// URL of the repository: `https://host/path`, `http://host/path`, `ssh://user@host:port/path` or
+    /// `user@host:path`. A URL with a password is refused.
     #[x_kube(
         validation = Rule::new("self.matches('^https?://[^/?#\\\\s@]+/\\\\S+$') || self.matches('^ssh://([^/?#\\\\s@:]+@)?[^/?#\\\\s@]+/\\\\S+$') || self.matches('^([^/?#\\\\s@:]+@)?[^/?#\\\\s@:]+:/?[^\\\\s/:-]\\\\S*$')").message("url must be https://host/path, http://host/path, ssh://user@host:port/path or user@host:path, without a password"),
     )]
     #[schemars(length(max = 2048))]
     pub url: String,
 
-    /// Which commit to follow: the most exact of what is named. Without it, the branch that the
-    /// remote's HEAD names.
+    /// The commit to follow. If several fields are set, the most exact one is used. Without this field,
+    /// towline follows the branch that the remote's HEAD names.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "ref")]
     pub reference: Option<GitRef>,
 
-    /// Time between two polls of the remote, as `30s`, `5m` or `1h30m`.
+    /// Time between two polls of the remote, such as `30s`, `5m` or `1h30m`.
     #[serde(default = "default_interval")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("interval must be 1s or more"))]
     #[schemars(schema_with = "super::sync::duration_schema")]
     pub interval: Duration,
 
-    /// The longest that one fetch may take. One that failed is tried again after a growing pause, 5
-    /// minutes at most.
+    /// The longest time that one fetch may take. A failed fetch is tried again after a growing pause of
+    /// at most 5 minutes.
     #[serde(default = "default_timeout")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("timeout must be 1s or more"))]
     #[schemars(schema_with = "super::sync::duration_schema")]
     pub timeout: Duration,
 
-    /// The Secret with the credentials, under Flux's keys: `username` with `password`, or
-    /// `bearerToken`; `ca.crt`; `tls.crt` with `tls.key`; over SSH `identity` (its passphrase in
-    /// `password`) with `known_hosts`, which is required. A changed Secret is used at once.
+    /// The Secret with the credentials. Its keys are those of Flux: `username` with `password`, or
+    /// `bearerToken`; `ca.crt`; `tls.crt` with `tls.key`; for SSH `identity` (with its passphrase in
+    /// `password`) and `known_hosts`, which is required. A changed Secret is used at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
 
-    /// Take only revisions that are signed by who may. What is live stays live until one comes.
+    /// Accept only revisions with the signature of an allowed signer. Applied objects stay until there is
+    /// such a revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verification>,
 
-    /// The Secret with the proxy that the repository is reached through, under Flux's keys:
-    /// `address`, as `http://host:port` or `https://host:port`, and `username` with `password`.
+    /// The Secret with the proxy for this repository. Its keys are those of Flux: `address`, such as
+    /// `http://host:port` or `https://host:port`, and `username` with `password`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_secret_ref: Option<SecretRef>,
 
-    /// Fetch submodules too, and read manifests in them. They are fetched with the repository's own
-    /// credentials, and so from its own server only: same scheme, host and port.
+    /// Also fetch submodules, and apply manifests in them. Submodules are fetched with the repository's
+    /// own credentials, and so only from its own server: same scheme, host and port.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recurse_submodules: bool,
 
-    /// Fetch all commits that lead to the one that is followed, for a server that hands out no
-    /// commit without them.
+    /// Fetch all commits before the followed commit, for servers that do not support fetching a single
+    /// commit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub full_history: bool,
 
-    /// Poll at once when the Git server says that something was pushed, by `POST /hook` on port
-    /// 9292. GitHub, GitLab, Bitbucket, Gitea, Forgejo and Azure DevOps are understood as they are,
-    /// and any CI that signs `{"url": …, "ref": …}`. Polling goes on beside it.
+    /// Poll at once when the Git server reports a push, by `POST /hook` on port 9292. towline understands
+    /// the webhooks of GitHub, GitLab, Bitbucket, Gitea, Forgejo and Azure DevOps, and of any CI that
+    /// sends and signs `{"url": …, "ref": …}`. Polling continues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<Webhook>,
 
-    /// Stop fetching; what is applied stays, and Syncs keep correcting drift.
+    /// Stop fetching. Applied objects stay, and Syncs still correct drift.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
 
-    /// A Sync of this repository, made under the same name and owned by it, so that one object is
-    /// enough for the common case. Removing it deletes that Sync, by its `deletionPolicy`.
+    /// Create a Sync of this repository with the same name, owned by the repository. So one object is
+    /// enough for the common case. When this field is removed, that Sync is deleted, and its
+    /// `deletionPolicy` applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncSettings>,
 }
 
-/// Which commit to follow. The most exact wins: `commit`, then `name`, `semver`, `tag`, `branch`.
+/// Which commit to follow. The most exact field is used: `commit`, then `name`, `semver`, `tag`,
+/// `branch`.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.branch) || has(self.tag) || has(self.semver) || has(self.name) || has(self.commit)").message("name a branch, a tag, a semver range, a ref or a commit"))]
@@ -140,9 +143,9 @@ pub struct GitRef {
     #[schemars(length(min = 1, max = 255))]
     pub tag: Option<String>,
 
-    /// A range of versions, such as `>=1.0.0 <2.0.0`, `~1.2`, `1.x`, `^1` or `1.2 - 2.0 || >=3`:
-    /// the tag with the highest version in it, with or without a leading `v`, is followed.
-    /// Pre-releases count only where the range names one, as `>=1.0.0-0` does.
+    /// A range of versions, such as `>=1.0.0 <2.0.0`, `~1.2`, `1.x`, `^1` or `1.2 - 2.0 || >=3`. towline
+    /// follows the tag with the highest version in the range, with or without a leading `v`. Pre-releases
+    /// are included only if the range names one, as `>=1.0.0-0` does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 255),
@@ -155,27 +158,27 @@ pub struct GitRef {
     #[schemars(length(max = 255), regex(pattern = "^refs/[^\\s~^:?*\\[\\\\]+$"))]
     pub name: Option<String>,
 
-    /// A full commit id, 40 hexadecimal digits; the server must allow fetching it.
+    /// A full commit id of 40 hexadecimal digits. The server must allow fetching it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[0-9a-f]{40}$"))]
     pub commit: Option<String>,
 }
 
-/// Whose signature a revision needs.
+/// The signature that a revision needs.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Verification {
-    /// What has to be signed: the commit, the annotated tag that `ref` names, or both.
+    /// What must be signed: the commit, the annotated tag that `ref` names, or both.
     #[serde(default)]
     pub mode: VerificationMode,
 
-    /// A Secret of the same namespace with those who may sign: under the key `allowed_signers` SSH
-    /// keys, in the format of ssh-keygen's allowed signers; under any other key ASCII-armoured
-    /// OpenPGP public keys. A changed Secret is used at once.
+    /// A Secret of the same namespace with the allowed signers. The key `allowed_signers` holds SSH keys
+    /// in ssh-keygen's format of that name. All other keys hold ASCII-armoured OpenPGP public keys. A
+    /// changed Secret is used at once.
     pub secret_ref: SecretRef,
 }
 
-/// What has to be signed.
+/// What must be signed.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub enum VerificationMode {
     /// The commit.
@@ -187,16 +190,16 @@ pub enum VerificationMode {
     CommitAndTag,
 }
 
-/// How the Git server's calls are known to be its own.
+/// How webhook calls are authenticated.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Webhook {
-    /// A Secret of the same namespace that holds under the key `token` what the Git server was
-    /// given as the webhook's secret. A call that does not prove to know it is refused.
+    /// A Secret of the same namespace. Its key `token` holds the secret that is configured for the
+    /// webhook at the Git server. A call without a proof of that secret is refused.
     pub secret_ref: SecretRef,
 }
 
-/// What towline knows of the repository.
+/// The state of the repository.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct GitRepositoryStatus {
@@ -209,7 +212,7 @@ pub struct GitRepositoryStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 
-    /// What the condition `Ready` says, in one line of at most 200 characters.
+    /// The message of the condition `Ready`, on one line of at most 200 characters.
     #[serde(default)]
     pub summary: Option<String>,
 
@@ -217,7 +220,7 @@ pub struct GitRepositoryStatus {
     #[serde(default)]
     pub short_revision: Option<String>,
 
-    /// The revision that Syncs are given: `<ref>@sha1:<commit>`.
+    /// The revision that Syncs use: `<ref>@sha1:<commit>`.
     #[serde(default)]
     pub revision: Option<String>,
 
@@ -229,7 +232,7 @@ pub struct GitRepositoryStatus {
     #[serde(default)]
     pub observed_at: Option<Time>,
 
-    /// The last `towline.dev/requested-at` that was acted on.
+    /// The last `towline.dev/requested-at` that was handled.
     #[serde(default)]
     pub last_handled_reconcile_at: Option<String>,
 }

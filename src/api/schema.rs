@@ -1,11 +1,11 @@
-//! What the API server understands of a schema.
+//! Changes of schemas for the API server.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 
 /// Gives every integer of the schema a format that the API server knows. kubectl prints a warning for
-/// each `uint32`, which schemars writes; its values fit into an `int64`.
+/// each `uint32`, which schemars writes. Its values fit into an `int64`.
 pub(super) fn use_known_formats(schema: &mut JSONSchemaProps) {
     let is_integer = schema.type_.as_deref() == Some("integer");
     if let Some(format) = &mut schema.format
@@ -39,7 +39,7 @@ mod tests {
     use serde_json::Value;
 
     /// The formats that `GetUnrecognizedFormats` of k8s.io/apiextensions-apiserver 0.36 accepts without a
-    /// warning, as far as these definitions have use for them.
+    /// warning, and that these definitions may use.
     fn is_known(kind: &str, format: &str) -> bool {
         match kind {
             "" | "string" => matches!(format, "byte" | "date" | "date-time" | "duration" | "uri"),
@@ -67,7 +67,7 @@ mod tests {
         }
     }
 
-    /// kubectl prints what the API server warns about: `unrecognized format "uint32"`.
+    /// kubectl prints the API server's warnings, such as `unrecognized format "uint32"`.
     #[test]
     fn the_api_server_knows_every_format() {
         for crd in crate::api::crds() {

@@ -3,14 +3,14 @@
 /// The longest line in a column, in characters.
 const LONGEST: usize = 200;
 
-/// Digits of a commit that a column shows.
+/// The number of a commit's digits in a column.
 const DIGITS: usize = 12;
 
 /// Digits of a whole commit id (SHA-1, SHA-256).
 const WHOLE: [usize; 2] = [40, 64];
 
-/// A message in one line of at most 200 characters, with short commits. What it says at its end of
-/// those that it does not name ("and 34 more") stays.
+/// A message on one line of at most 200 characters, with short commits. The count of items that the
+/// message does not name ("and 34 more") at its end is kept.
 pub fn summary(message: &str) -> String {
     let words: Vec<&str> = message.split_whitespace().collect();
     let line = short_commits(&words.join(" "));

@@ -1,4 +1,4 @@
-//! `Sync`: which path of a repository goes into the cluster, and how.
+//! `Sync`: the path of a repository that is applied to the cluster, and how.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -38,42 +38,41 @@ pub struct SyncSpec {
     /// Where the files come from: a GitRepository of the same namespace.
     pub source_ref: SourceRef,
 
-    /// What to apply and how.
+    /// What to apply, and how.
     #[serde(flatten)]
     pub settings: SyncSettings,
 }
 
-/// What a Sync applies and how: all of its spec but the source, which the inline form in a
-/// `GitRepository` has no need to name.
+/// What a Sync applies, and how: its whole spec except for the source, which the inline form in a
+/// `GitRepository` does not need.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncSettings {
-    /// Folder (or one file) inside the repository, as `apps/prod`; empty means all of it. Files
-    /// that end in `.yaml`, `.yml` or `.json` are applied, those of folders in it among them.
-    #[serde(default)]
+    /// Folder (or one file) inside the repository, such as `apps/prod`. Empty means the whole repository.
+    /// Files that end in `.yaml`, `.yml` or `.json` are applied, including those in subfolders.
     #[schemars(length(max = 1024))]
     #[x_kube(validation = Rule::new("!self.startsWith('/') && self.split('/').all(part, part != '..')").message("path must be relative and stay inside the repository"))]
     pub path: String,
 
-    /// What below `path` is left out, in the syntax of `.gitignore`, beside what `.towlineignore` files say.
-    /// What a kustomization or a chart names is read all the same.
+    /// Files below `path` to leave out, in the syntax of `.gitignore`, in addition to those in
+    /// `.towlineignore` files. Files that a kustomization or chart names are read even if they match.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 16384))]
     pub ignore: String,
 
-    /// Changes by kustomize on top of what is in `path`, which need not hold a kustomization.
+    /// Changes with kustomize to the manifests in `path`, which need not contain a kustomization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kustomize: Option<Kustomize>,
 
-    /// How the chart in `path` is rendered.
+    /// How to render the chart in `path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub helm: Option<Helm>,
 
-    /// Variables in manifests, also in rendered ones. Without this field, `${…}` stays as it is.
+    /// Variables in manifests, also in rendered ones. Without this field, `${…}` stays unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub substitute: Option<Substitute>,
 
-    /// How files that are encrypted with SOPS are read.
+    /// How to decrypt files that SOPS encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decryption: Option<Decryption>,
 
@@ -81,52 +80,52 @@ pub struct SyncSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common_metadata: Option<CommonMetadata>,
 
-    /// Delete objects that left Git. Off, they stay, and `status.objects.unpruned` counts them.
+    /// Delete objects that left Git. Otherwise they stay, and `status.objects.unpruned` counts them.
     #[serde(default)]
     pub prune: bool,
 
-    /// What to do about drift. `Correct`: undo it at once. `Report`: count and report it, and leave
-    /// it; commits are still applied.
+    /// What to do about drift. `Correct`: undo it at once. `Report`: count and report it, but do not
+    /// correct it. Commits are still applied.
     #[serde(default)]
     pub mode: Mode,
 
-    /// Namespace of every namespaced object, whatever its manifest says.
+    /// The namespace of every namespaced object, whatever its manifest says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"))]
     pub target_namespace: Option<String>,
 
-    /// Syncs of the same namespace that must be ready before a new revision is applied; those with
-    /// the same source, at that revision.
+    /// Syncs of the same namespace that must be ready before a new revision is applied. A Sync with the
+    /// same source must be ready at that revision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub depends_on: Vec<Dependency>,
 
-    /// Be ready only when every object is healthy by kstatus' rules: Deployments rolled out, Jobs
-    /// done, custom resources ready. It never holds up a newer commit.
+    /// Be ready only when every object is healthy by kstatus' rules: Deployments rolled out, Jobs done,
+    /// custom resources ready. Waiting never delays a newer commit.
     #[serde(default)]
     pub wait: bool,
 
-    /// How long objects may be unhealthy before the reason is `HealthFailed`. towline goes on
-    /// looking, and they may still become healthy.
+    /// How long objects may be unhealthy until the reason becomes `HealthFailed`. towline still watches
+    /// them, and they may become healthy later.
     #[serde(default = "default_timeout")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("timeout must be 1s or more"))]
     #[schemars(schema_with = "duration_schema")]
     pub timeout: Duration,
 
-    /// Time between two full verifications, in which every object is applied again, as `10m` or
-    /// `1h`. Drift is corrected at once, whatever the interval.
+    /// Time between two full verifications, such as `10m` or `1h`. A full verification applies every
+    /// object again. Drift is corrected at once, whatever the interval.
     #[serde(default = "default_interval")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10s')").message("interval must be 10s or more"))]
     #[schemars(schema_with = "duration_schema")]
     pub interval: Duration,
 
-    /// Stop applying, pruning and correcting; what is applied stays.
+    /// Stop applying, pruning and correcting. Applied objects stay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
 
-    /// What becomes of the objects when this Sync is deleted. `MirrorPrune`: delete them if `prune`
-    /// is true, else orphan them. `Delete`: delete them. `Orphan`: leave them, without towline's
-    /// label and annotations.
+    /// What happens to the objects when this Sync is deleted. `MirrorPrune`: delete them if `prune` is
+    /// true, otherwise orphan them. `Delete`: delete them. `Orphan`: keep them, without towline's label
+    /// and annotations.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }
@@ -139,8 +138,8 @@ fn default_interval() -> Duration {
     std::time::Duration::from_secs(60 * 60).into()
 }
 
-/// Durations as in Kubernetes (`30s`, `5m`, `1h30m`), with the bound that CEL's cost estimate asks
-/// for and a pattern, so that a typing error is refused by the API server.
+/// Durations as in Kubernetes (`30s`, `5m`, `1h30m`). The schema has the bound that CEL's cost estimate
+/// requires, and a pattern, so that the API server refuses a typing error.
 pub(super) fn duration_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "string",
@@ -153,7 +152,7 @@ pub(super) fn duration_schema(_: &mut schemars::SchemaGenerator) -> schemars::Sc
 #[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceRef {
-    /// Its kind. `GitRepository` is the only one today.
+    /// Its kind. Today only `GitRepository`.
     #[serde(default)]
     pub kind: SourceKind,
 
@@ -185,24 +184,24 @@ pub enum Mode {
     /// Undo it at once.
     #[default]
     Correct,
-    /// Count and report it, and leave it. Commits are still applied: what a commit changes is
-    /// written, what a person changed is not.
+    /// Count and report it, but do not correct it. Commits are still applied: a commit's changes are
+    /// written, a person's are not undone.
     Report,
 }
 
-/// What becomes of the objects when their Sync is deleted.
+/// What happens to the objects when their Sync is deleted.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub enum DeletionPolicy {
-    /// Delete them if `prune` is true, else orphan them.
+    /// Delete them if `prune` is true, otherwise orphan them.
     #[default]
     MirrorPrune,
     /// Delete them.
     Delete,
-    /// Leave them, and take towline's label and annotations off them.
+    /// Keep them, without towline's label and annotations.
     Orphan,
 }
 
-/// What towline knows of the sync.
+/// The state of the Sync.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncStatus {
@@ -216,7 +215,7 @@ pub struct SyncStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 
-    /// What the condition `Ready` says, in one line of at most 200 characters.
+    /// The message of the condition `Ready`, on one line of at most 200 characters.
     #[serde(default)]
     pub summary: Option<String>,
 
@@ -224,7 +223,7 @@ pub struct SyncStatus {
     #[serde(default)]
     pub short_revision: Option<String>,
 
-    /// The revision that was tried last: `<ref>@sha1:<commit>`.
+    /// The last attempted revision: `<ref>@sha1:<commit>`.
     #[serde(default)]
     pub last_attempted_revision: Option<String>,
 
@@ -236,12 +235,12 @@ pub struct SyncStatus {
     #[serde(default)]
     pub last_changed_revision: Option<String>,
 
-    /// How many objects are in which state.
+    /// The number of objects in each state.
     #[serde(default)]
     pub objects: Option<ObjectCounts>,
 
-    /// The first objects that could not be applied, pruned or become healthy; `objects` has the
-    /// whole count.
+    /// The first objects that could not be applied or pruned, or did not become healthy. `objects` has
+    /// the total.
     #[serde(default)]
     pub failures: Vec<Failure>,
 
@@ -253,54 +252,54 @@ pub struct SyncStatus {
     #[serde(default)]
     pub history: Vec<HistoryEntry>,
 
-    /// The kinds that the Sync has or had objects of: `Kind.group`. They are those of the annotation
+    /// The kinds of the Sync's present and former objects: `Kind.group`. They are also in the annotation
     /// `applyset.kubernetes.io/contains-group-kinds`, which is restored from here if somebody removes it.
     #[serde(default)]
     pub kinds: Vec<String>,
 
-    /// The last `towline.dev/requested-at` that was acted on.
+    /// The last `towline.dev/requested-at` that was handled.
     #[serde(default)]
     pub last_handled_reconcile_at: Option<String>,
 }
 
-/// How many objects are in which state.
+/// The number of objects in each state.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectCounts {
-    /// Objects that Git asks for.
+    /// Objects in Git.
     pub desired: u32,
-    /// Of those, applied as Git has them.
+    /// Of those, the objects that are applied as in Git.
     pub applied: u32,
-    /// Of those, changed by others since.
+    /// Of those, the objects that others have changed since.
     pub drifted: u32,
-    /// Of those, not healthy by kstatus' rules.
+    /// Of those, the objects that are not healthy by kstatus' rules.
     pub unhealthy: u32,
-    /// Of those, waiting for their kind to be served.
+    /// Of those, the objects that wait until their kind is served.
     pub waiting: u32,
-    /// Of those, refused by the API server or owned by another Sync.
+    /// Of those, the objects that the API server refused or that another Sync owns.
     pub failed: u32,
-    /// Objects of this Sync that have left Git and are still there.
+    /// Objects of this Sync that left Git but still exist.
     pub unpruned: u32,
 }
 
-/// An object that is not as it should be.
+/// An object with a problem.
 #[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
     /// The object: `Kind.group namespace/name`.
     pub object: String,
-    /// The file that asks for it.
+    /// The file that declares it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// Why, from the closed set of condition reasons.
     pub reason: String,
-    /// The cause, in the API server's own words where it gave any.
+    /// The cause, in the API server's own words if there are any.
     pub message: String,
 }
 
-/// The life of a revision, from its author to the cluster.
+/// The times of a revision, from its author to the cluster.
 //
-// What is none is written as null: a merge patch would keep the last revision's time otherwise.
+// A time that is none is written as null. Otherwise a merge patch would keep the last revision's time.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SyncTimes {
@@ -326,7 +325,7 @@ pub struct HistoryEntry {
     /// When the commit was made, by its committer's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub committed: Option<Time>,
-    /// When it had been applied.
+    /// When it was applied.
     pub applied: Time,
     /// When the cluster was found equal to it and, with `wait`, healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -338,7 +337,7 @@ pub struct HistoryEntry {
     pub changed: u32,
     /// Objects pruned by it.
     pub pruned: u32,
-    /// Objects that others had changed, and that were put right while it was live.
+    /// Objects that others changed, and that were corrected while this revision was applied.
     #[serde(default)]
     pub healed: u32,
     /// The first objects that it created, changed or pruned: `created ConfigMap prod/shop`.
@@ -365,7 +364,7 @@ mod tests {
             .collect()
     }
 
-    /// A status is a merge patch: what it leaves out stays as it was.
+    /// A status is a merge patch: a field that it leaves out would keep its value.
     #[test]
     fn what_a_status_does_not_say_is_removed() {
         let sync = SyncStatus {

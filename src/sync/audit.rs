@@ -18,19 +18,19 @@ pub const AUDIT: &str = "audit";
 /// What was done to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// It was made, because Git has it.
+    /// The object was created, because Git has it.
     Created,
-    /// It was changed, because Git did.
+    /// The object was changed, because Git changed it.
     Changed,
-    /// It was there already and is managed from now on, with the values that Git has.
+    /// The object existed, and is managed from now on with the values in Git.
     Adopted,
-    /// What somebody else had done to it was undone.
+    /// A change by somebody else was undone.
     Healed,
-    /// It was deleted, because it left Git.
+    /// The object was deleted, because it left Git.
     Pruned,
-    /// It was deleted with its Sync.
+    /// The object was deleted with its Sync.
     Deleted,
-    /// Its Sync was deleted, and it stays.
+    /// The Sync was deleted, but the object stays.
     Released,
 }
 
@@ -78,8 +78,8 @@ pub(super) fn action(sync: &SyncName, job: &Job, applied: &Applied) -> Option<Ac
     })
 }
 
-/// Logs what was done to an object. `target`: what it was done for. `item`: what Git has of it, if it
-/// still has. `writer`: who had changed it, where that is known.
+/// Logs an action. `target` is the target at that time. `item` is the object in Git, if it is still there.
+/// `writer` is the last writer, if known.
 pub(super) fn log(
     sync: &SyncName,
     action: Action,
