@@ -1,6 +1,6 @@
 //go:build ignore
 
-// Goes into a copy of kustomize's own module, beside the harness of its tests.
+// This file is copied into kustomize's own module, beside its test harness.
 
 package kusttest_test
 
@@ -17,7 +17,7 @@ import (
 
 var recorded atomic.Int32
 
-// record writes the files of a case to $GOLDEN, with what kustomize makes of them under towline's options.
+// record writes the files of a case to $GOLDEN, with kustomize's result under towline's options.
 func (th Harness) record(path string) {
 	golden := os.Getenv("GOLDEN")
 	if golden == "" || fmt.Sprintf("%T", th.fSys) != "*filesys.fsNode" {

@@ -1,8 +1,8 @@
 // Package guest is the contract between a renderer and towline: files in, documents out.
 //
 // A renderer is a WASI reactor (GOOS=wasip1, -buildmode=c-shared) that exports `render`. The host calls
-// `render` once on a fresh instance; every function below is a call into the host. The host records each
-// path that the renderer asks for, also of what is absent: those answers are the key of the render.
+// `render` once on a new instance. Every function below calls the host. The host records each path that
+// the renderer asks for, including absent ones. These answers are the key of the render.
 package guest
 
 import (
@@ -15,8 +15,8 @@ import (
 	"unsafe"
 )
 
-// Root is where the tree of files stands. It is not "/", since a path that climbs above the tree must be
-// refused instead of starting again at the root.
+// Root is the folder of the tree of files. It is not "/", because a path that climbs above the tree must
+// be refused, and ".." of "/" is "/".
 const Root = "/repository"
 
 //go:wasmimport towline request
@@ -48,7 +48,7 @@ func hostWarn(text string)
 //go:wasmimport towline fail
 func hostFail(text string)
 
-// What the host answers instead of a size.
+// Error codes that the host returns in place of a size.
 const (
 	absent   = -1
 	outside  = -2
@@ -87,15 +87,15 @@ func take(size uint32) []byte {
 	return answer
 }
 
-// Info is what is at a path.
+// Info describes the file or folder at a path.
 type Info struct {
-	// IsFolder tells a folder from a file.
+	// IsFolder is false for a file.
 	IsFolder bool
 	// Path has all symbolic links resolved.
 	Path string
 }
 
-// Stat says what is at an absolute path; symbolic links are followed.
+// Stat describes an absolute path. It follows symbolic links.
 func Stat(name string) (Info, error) {
 	code := hostStat(name)
 	if code < 0 {
@@ -136,7 +136,7 @@ func List(name string) ([]Entry, error) {
 	return entries, nil
 }
 
-// Lookup asks for an object of the cluster. The answer is nil where the host has none.
+// Lookup asks for an object of the cluster. The answer is nil if the host has none.
 func Lookup(query any) (map[string]any, error) {
 	text, err := json.Marshal(query)
 	if err != nil {
@@ -151,7 +151,7 @@ func Lookup(query any) (map[string]any, error) {
 	return answer, err
 }
 
-// Emit hands one document to the host.
+// Emit passes one document to the host.
 func Emit(meta any, body []byte) error {
 	text, err := json.Marshal(meta)
 	if err != nil {
@@ -161,21 +161,21 @@ func Emit(meta any, body []byte) error {
 	return nil
 }
 
-// Warn tells the host of something that a person should know although the render succeeds.
+// Warn reports a problem that users should know, although the render succeeds.
 func Warn(text string) { hostWarn(Relative(text)) }
 
 // Abs is the absolute path of a path from the root of the tree.
 func Abs(name string) string { return path.Join(Root, name) }
 
-// Relative takes the place of the tree out of a text for people.
+// Relative removes Root from a text for users.
 func Relative(text string) string {
 	text = strings.ReplaceAll(text, Root+"/", "")
 	return strings.ReplaceAll(text, Root, ".")
 }
 
-// Limits is what every request has, beside what the renderer itself wants to know.
+// Limits are part of every request, in addition to the renderer's own fields.
 type Limits struct {
-	// Memory in bytes: what the garbage collector should stay below.
+	// Memory in bytes that the garbage collector tries not to exceed.
 	Memory int64 `json:"memory"`
 }
 
@@ -196,7 +196,7 @@ func Serve(request any, render func() error) {
 	if limits.Limits.Memory > 0 {
 		debug.SetMemoryLimit(limits.Limits.Memory)
 	}
-	// Most renders end before the first collection; those that grow are held by the memory limit.
+	// Most renders end before the first collection. The memory limit bounds those that grow.
 	debug.SetGCPercent(400)
 	if err := render(); err != nil {
 		hostFail(Relative(err.Error()))

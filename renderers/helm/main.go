@@ -25,22 +25,22 @@ import (
 	"towline.dev/renderers/guest"
 )
 
-// request is what the host asks for.
+// request is the host's request.
 type request struct {
 	// Path of the chart, from the repository's root.
 	Path string `json:"path"`
-	// Release is what templates see as .Release.
+	// Release is the value of .Release in templates.
 	Release release `json:"release"`
-	// Values in the order in which they are merged; later ones win.
+	// Values in the order in which they are merged. Later ones have precedence.
 	Values []values `json:"values"`
-	// KubeVersion and APIVersions are the cluster's; empty for those that Helm assumes.
+	// KubeVersion and APIVersions of the cluster. If they are empty, Helm's defaults are used.
 	KubeVersion string   `json:"kubeVersion"`
 	APIVersions []string `json:"apiVersions"`
 	// Seed of the random functions.
 	Seed int64 `json:"seed"`
-	// SkipSchemaValidation and SkipTests as Helm's flags of that name.
+	// SkipSchemaValidation and SkipTests have the meaning of Helm's flags.
 	SkipSchemaValidation bool `json:"skipSchemaValidation"`
-	// SubNotes asks for the notes of sub-charts too.
+	// SubNotes also asks for the notes of sub-charts.
 	SubNotes bool `json:"subNotes"`
 }
 
@@ -51,21 +51,21 @@ type release struct {
 	IsUpgrade bool   `json:"isUpgrade"`
 }
 
-// values come from a file of the tree, or are given in place.
+// values come from a file of the tree, or from the request itself.
 type values struct {
 	File string `json:"file"`
-	// Optional lets the file be absent.
+	// Optional allows the file to be absent.
 	Optional bool `json:"optional"`
-	// Name tells people where text in place comes from.
+	// Name is the origin of inline text, for messages.
 	Name string `json:"name"`
 	Text string `json:"text"`
 }
 
-// document is what the host is told of each thing that the chart makes.
+// document is what the host receives about each document of the chart.
 type document struct {
 	// Kind is manifest, hook, crd, notes or chart.
 	Kind string `json:"kind"`
-	// File is the template that it comes from, from the chart's root with the chart's name before it.
+	// File is the template, as a path that begins with the chart's name.
 	File string `json:"file,omitempty"`
 	Hook *hook  `json:"hook,omitempty"`
 }
@@ -79,7 +79,7 @@ type hook struct {
 
 func main() {}
 
-// The snapshot is taken of a process that has rendered a chart once.
+// The snapshot is taken after one chart was rendered.
 func init() {
 	chrt, err := loader.LoadFiles(warmUp)
 	if err != nil {
@@ -99,8 +99,8 @@ func render() {
 }
 
 func (r *request) render() error {
-	// Random functions draw from crypto/rand, which the host seeds, or from math/rand, whose state would
-	// otherwise be the snapshot's. go.mod has the setting that lets it be seeded.
+	// Random functions use crypto/rand, which the host seeds, or math/rand, whose state would otherwise come
+	// from the snapshot. A setting in go.mod allows seeding math/rand.
 	rand.Seed(r.Seed)
 	if err := chartutil.ValidateReleaseName(r.Release.Name); err != nil {
 		return fmt.Errorf("release name %q: %w", r.Release.Name, err)
@@ -123,7 +123,7 @@ func (r *request) render() error {
 	return r.emit(chrt, files)
 }
 
-// installable has `helm install`'s checks of the chart itself.
+// installable makes the checks of the chart itself that `helm install` makes.
 func installable(chrt *chart.Chart) error {
 	if kind := chrt.Metadata.Type; kind != "" && kind != "application" {
 		return fmt.Errorf("chart %s is of type %q, which cannot be installed", chrt.Name(), kind)
@@ -144,7 +144,7 @@ func installable(chrt *chart.Chart) error {
 	return nil
 }
 
-// merged has the request's values in Helm's order.
+// merged returns the request's values, merged in Helm's order.
 func (r *request) merged() (map[string]any, error) {
 	merged := map[string]any{}
 	for _, source := range r.Values {
@@ -169,7 +169,7 @@ func (r *request) merged() (map[string]any, error) {
 	return merged, nil
 }
 
-// files renders all templates, by name.
+// files renders all templates. The result is keyed by template name.
 func (r *request) files(chrt *chart.Chart, merged map[string]any) (map[string]string, error) {
 	if err := chartutil.ProcessDependencies(chrt, merged); err != nil {
 		return nil, fmt.Errorf("dependencies of chart %s: %w", chrt.Name(), err)
@@ -214,8 +214,8 @@ func (r *request) capabilities() (*common.Capabilities, error) {
 
 var callsLookup = regexp.MustCompile(`\blookup\b`)
 
-// lookups asks the host. The engine does not tell a function which template calls it, so the host is told
-// those that name it: mostly one.
+// lookups asks the host. The engine does not say which template calls the function. So the host receives
+// the names of all templates that contain the lookup, which is usually one.
 func lookups(chrt *chart.Chart) func(apiVersion, kind, namespace, name string) (map[string]any, error) {
 	var callers []string
 	return func(apiVersion, kind, namespace, name string) (map[string]any, error) {
@@ -298,7 +298,7 @@ func (r *request) emit(chrt *chart.Chart, files map[string]string) error {
 
 var utf8bom = []byte{0xEF, 0xBB, 0xBF}
 
-// load is Helm's LoadDir over the host's tree.
+// load does what Helm's LoadDir does, with the host's tree.
 func load(folder string) (*chart.Chart, error) {
 	root := guest.Abs(folder)
 	info, err := guest.Stat(root)

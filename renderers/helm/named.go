@@ -7,7 +7,7 @@ import (
 	"towline.dev/renderers/guest"
 )
 
-// named is what `.helmignore` rules ask of a file.
+// named is a file for `.helmignore` rules, which read only the name and the kind.
 type named struct{ entry guest.Entry }
 
 func (n named) Name() string       { return n.entry.Name }

@@ -2,7 +2,7 @@ package main
 
 import "helm.sh/helm/v4/pkg/chart/loader/archive"
 
-// warmUp is a chart that uses what most do, so that the snapshot has it ready.
+// warmUp is a chart with common features. The snapshot is taken after it was rendered.
 var warmUp = []*archive.BufferedFile{
 	{Name: "Chart.yaml", Data: []byte("apiVersion: v2\nname: warm\nversion: 0.1.0\n")},
 	{Name: "values.yaml", Data: []byte("a: {b: c}\n")},

@@ -16,16 +16,17 @@ import (
 	"towline.dev/renderers/guest"
 )
 
-// files is the host's tree as kustomize's file system, with some files of the render's own on top.
+// files gives kustomize the host's tree as a file system, with some generated files in place of the
+// tree's.
 type files struct {
-	// own holds files that are not in the tree, by absolute path: a synthesized kustomization, or one
-	// with the request's overrides.
+	// own holds generated files by absolute path: a kustomization that the folder lacks, or one with the
+	// request's overrides.
 	own map[string][]byte
-	// check sees the content of every kustomization before kustomize does.
+	// check reads every kustomization before kustomize does.
 	check func(name string, content []byte) error
-	// stopped is the first error of check: kustomize takes a file that cannot be read as absent.
+	// stopped is the first error of check. kustomize would treat a file that cannot be read as absent.
 	stopped error
-	// refused is the first path that kustomize was not let to: its own error may hide it behind others.
+	// refused is the first path that was refused. kustomize's own error may hide it behind others.
 	refused error
 }
 
@@ -106,8 +107,8 @@ func (f *files) ReadDir(name string) ([]string, error) {
 	return names, nil
 }
 
-// Glob has patterns in the last part of the path only, which is where people write them; a pattern in a
-// folder's name is followed folder by folder.
+// Glob supports patterns in the last part of the path, where users write them. A pattern in a folder's
+// name is matched one folder at a time.
 func (f *files) Glob(pattern string) ([]string, error) {
 	if _, err := path.Match(pattern, ""); err != nil {
 		return nil, err
@@ -198,7 +199,7 @@ func (f *files) MkdirAll(string) error               { return errReadOnly }
 func (f *files) RemoveAll(string) error              { return nil }
 func (f *files) WriteFile(string, []byte) error      { return errReadOnly }
 
-// named is what a walk knows of a file.
+// named is the file information of a walk.
 type named struct {
 	name     string
 	isFolder bool

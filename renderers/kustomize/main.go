@@ -17,27 +17,27 @@ import (
 	"towline.dev/renderers/guest"
 )
 
-// request is what the host asks for.
+// request is the host's request.
 type request struct {
 	// Path of the folder with the kustomization, from the repository's root.
 	Path string `json:"path"`
-	// Kustomization takes the place of the one in the folder, which need not have one.
+	// Kustomization replaces the file in the folder, which need not exist.
 	Kustomization string `json:"kustomization"`
-	// Overrides are applied on top, as Flux applies its spec.
+	// Overrides are applied to the kustomization, as Flux applies its spec.
 	Overrides overrides `json:"overrides"`
-	// Provenance asks for the file that each object comes from.
+	// Provenance asks for the file of each object.
 	Provenance bool `json:"provenance"`
 }
 
-// document is what the host is told of each object.
+// document is what the host receives about each object.
 type document struct {
-	// File that the object was read from, or the kustomization whose generator made it.
+	// File from which the object was read, or the kustomization whose generator made it.
 	File string `json:"file,omitempty"`
-	// Generated is the kind of generator that made it.
+	// Generated is the kind of the generator, if a generator made the object.
 	Generated string `json:"generated,omitempty"`
 }
 
-// The state that a snapshot is taken of: kustomize parses its schema of all kinds on first use, which
+// Prepares the state of the snapshot: kustomize parses its schema of all kinds at the first use, which
 // takes longer than most renders.
 func init() {
 	memory := filesys.MakeFsInMemory()
@@ -79,14 +79,14 @@ func (r *request) render() error {
 func build(tree filesys.FileSystem, folder string) (resmap.ResMap, error) {
 	options := &krusty.Options{
 		Reorder: krusty.ReorderOptionNone,
-		// The host lets nobody out of the repository.
+		// The host refuses paths outside of the repository, so kustomize need not.
 		LoadRestrictions: types.LoadRestrictionsNone,
 		PluginConfig:     types.DisabledPluginConfig(),
 	}
 	return krusty.MakeKustomizer(options).Run(tree, folder)
 }
 
-// explain prefers the reason that kustomize's own text hides behind its attempts.
+// explain prefers the cause that kustomize's own message hides behind its attempts.
 func explain(err error, tree *files) error {
 	switch {
 	case tree.stopped != nil:
@@ -131,7 +131,7 @@ func isKustomization(name string) bool {
 	return slices.Contains(konfig.RecognizedKustomizationFileNames(), path.Base(name))
 }
 
-// refuse finds what a renderer has no means for before kustomize tries it.
+// refuse finds features that a renderer does not support before kustomize tries them.
 func refuse(name string, content []byte) error {
 	var k types.Kustomization
 	if err := k.Unmarshal(content); err != nil {
@@ -151,7 +151,7 @@ func refuse(name string, content []byte) error {
 	return nil
 }
 
-// references are all paths of a kustomization that kustomize would also fetch.
+// references are all paths of a kustomization that kustomize could also download.
 func references(k *types.Kustomization) []string {
 	all := slices.Concat(
 		k.Resources, k.Components, k.Crds, k.Configurations, k.Generators, k.Transformers, k.Validators,
@@ -165,7 +165,7 @@ func references(k *types.Kustomization) []string {
 	return append(all, k.OpenAPI["path"])
 }
 
-// isRemote says what kustomize would clone or download.
+// isRemote reports whether kustomize would clone or download the reference.
 func isRemote(reference string) bool {
 	if strings.Contains(reference, "\n") {
 		return false // written in place

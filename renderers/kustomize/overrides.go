@@ -20,23 +20,23 @@ type overrides struct {
 	Namespace  string `json:"namespace"`
 	NamePrefix string `json:"namePrefix"`
 	NameSuffix string `json:"nameSuffix"`
-	// Patches come after those of the file.
+	// Patches are applied after those of the file.
 	Patches []types.Patch `json:"patches"`
 	// Components are paths relative to the folder.
 	Components              []string `json:"components"`
 	IgnoreMissingComponents bool     `json:"ignoreMissingComponents"`
-	// Images replace, field by field, what the file says of the same image.
+	// Images replace the file's values for the same image, field by field.
 	Images []types.Image `json:"images"`
-	// Replicas replace what the file says of the same name.
+	// Replicas replace the file's value for the same name.
 	Replicas []types.Replica `json:"replicas"`
 }
 
-// plan is how the folder's own kustomization is given to kustomize.
+// plan describes the kustomization that kustomize reads in the folder.
 type plan struct {
-	// name and content of the file that is given in its place; empty where it stays as it is.
+	// name and content of the generated kustomization. Empty if the folder's own file is used.
 	name    string
 	content []byte
-	// strip says that objects carry annotations which only towline asked for.
+	// strip removes annotations that only towline asked for.
 	strip bool
 }
 
@@ -44,7 +44,7 @@ func (r *request) plan(tree *files) (plan, error) {
 	name, content := r.find(tree)
 	var k types.Kustomization
 	if name == "" || k.Unmarshal(content) != nil {
-		// kustomize itself says what is missing, doubled or malformed.
+		// kustomize itself reports a missing, duplicate or malformed file.
 		return plan{}, nil
 	}
 	made := plan{name: name, content: content}
@@ -70,7 +70,7 @@ func (r *request) plan(tree *files) (plan, error) {
 	return made, err
 }
 
-// appendLine is quicker than to write the file anew, and leaves lines in error texts as they are.
+// appendLine is faster than writing the file again, and keeps the line numbers of error messages.
 func appendLine(content []byte, line string) ([]byte, bool) {
 	text := slices.Concat(content, []byte("\n"+line+"\n"))
 	var k types.Kustomization
@@ -78,7 +78,7 @@ func appendLine(content []byte, line string) ([]byte, bool) {
 	return text, ok
 }
 
-// find returns the one kustomization of the folder, or no name.
+// find returns the only kustomization of the folder, or an empty name.
 func (r *request) find(tree *files) (string, []byte) {
 	folder := guest.Abs(r.Path)
 	if r.Kustomization != "" {
@@ -99,7 +99,7 @@ func (r *request) find(tree *files) (string, []byte) {
 	return found, content
 }
 
-// apply says whether it changed anything.
+// apply reports whether it changed anything.
 func (o *overrides) apply(k *types.Kustomization, folder string, tree *files) (bool, error) {
 	if o.Namespace == "" && o.NamePrefix == "" && o.NameSuffix == "" &&
 		len(o.Patches)+len(o.Components)+len(o.Images)+len(o.Replicas) == 0 {
@@ -134,8 +134,8 @@ func set(field *string, value string) {
 	}
 }
 
-// mergeImage keeps fields that only the file sets, as Flux does. Tag and digest together choose the
-// version, so that one of them given clears the other.
+// mergeImage keeps fields that only the file sets, as Flux does. Tag and digest together select the
+// version, so setting one clears the other.
 func mergeImage(images []types.Image, image types.Image) []types.Image {
 	index := slices.IndexFunc(images, func(i types.Image) bool { return i.Name == image.Name })
 	if index < 0 {

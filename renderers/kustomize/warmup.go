@@ -1,6 +1,6 @@
 package main
 
-// warmUp is a kustomization that touches what most do, so that the snapshot has it ready.
+// warmUp is a kustomization with common features. The snapshot is taken after it was rendered.
 var warmUp = map[string]string{
 	"/base/kustomization.yaml": `
 resources: [workload.yaml]

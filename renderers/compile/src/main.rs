@@ -1,8 +1,8 @@
-//! `towline-compile-renderer IN.wasm OUT.cwasm`: a Go reactor for WASI becomes a module that wasmtime maps
-//! and starts in a fraction of a millisecond. Three steps: few data segments instead of a hundred
-//! thousand, a snapshot after Go's initialization, machine code.
+//! `towline-compile-renderer IN.wasm OUT.cwasm` compiles a Go reactor for WASI to a module that wasmtime
+//! maps and starts in a fraction of a millisecond. It works in three steps: it merges a hundred thousand
+//! data segments into a few, takes a snapshot after Go's initialization, and generates machine code.
 //!
-//! Beside OUT it writes OUT.sha256 with the digest, which the operator checks before it maps the module.
+//! Also writes OUT.sha256 with the digest, which the operator checks before it maps the module.
 
 mod segments;
 #[path = "../../../src/render/wasm/settings.rs"]
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What modules are compiled for: every processor of the architecture can run them.
+/// The target of the compilation. Every processor of the architecture can run it.
 fn target() -> &'static str {
     if cfg!(target_arch = "aarch64") {
         "aarch64-unknown-linux-gnu"

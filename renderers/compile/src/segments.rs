@@ -1,12 +1,13 @@
-//! Go writes one data segment for each run of bytes without eight zeros in it: a hundred thousand for a
-//! large program, and validators accept no more. This rewrites them as few large ones.
+//! Merges data segments. Go writes one data segment for each run of bytes without eight zeros in it: a
+//! hundred thousand for a large program, and validators accept no more. This module rewrites them as a
+//! few large segments.
 
 use std::fmt;
 
 use wasm_encoder::{ConstExpr, DataSection, RawSection};
 use wasmparser::{Data, DataKind, Operator, Parser, Payload};
 
-/// Bytes of zeros between two segments up to which they become one.
+/// Two segments are merged if there are at most this many zero bytes between them.
 const GAP: usize = 4096;
 
 #[derive(Debug)]
@@ -38,9 +39,9 @@ pub fn merged(wasm: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
                 }
                 module.section(&section);
             }
-            // Names of functions and the like: nobody reads them after this.
+            // Custom sections, such as function names. Nothing reads them later.
             Payload::CustomSection(_) => {}
-            // There is none in what Go writes, and with other segments it would be wrong.
+            // Go writes no data count, and with other segments it would be wrong.
             Payload::DataCountSection { .. } => {}
             payload => {
                 if let Some((id, range)) = payload.as_section() {

@@ -1,4 +1,4 @@
-//! Runs a module's initialization once and writes the module anew as it is after that.
+//! Runs a module's initialization once, and writes the module in the state after it.
 
 use std::future::Future;
 use std::pin::pin;
@@ -9,7 +9,7 @@ use wasmtime::{
 };
 use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 
-/// The export that a reactor is started by. It is no longer there in the snapshot.
+/// The export that initializes a reactor. The snapshot does not have it.
 const INITIALIZE: &str = "_initialize";
 
 /// The module after its initialization.
@@ -22,7 +22,7 @@ pub fn snapshot(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
     imports(&mut linker)?;
     linker.define_unknown_imports_as_traps(&module)?;
     let mut store = Store::new(engine, Clock(1_000_000_000));
-    // Nothing interrupts an initialization: it is our own code.
+    // Nothing interrupts an initialization, because it is our own code.
     store.set_epoch_deadline(u64::MAX / 2);
     let instance = linker.instantiate(&mut store, &module)?;
     instance
@@ -32,7 +32,7 @@ pub fn snapshot(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
     ready(wizer.snapshot(&context, &mut state))
 }
 
-/// The value of a future that waits for nothing.
+/// The value of a future that never waits.
 fn ready<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
@@ -40,7 +40,7 @@ fn ready<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     }
 }
 
-/// Nanoseconds of the monotonic clock, which only waiting moves.
+/// Nanoseconds of the monotonic clock, which advances only when the module waits.
 struct Clock(u64);
 
 struct State {
@@ -69,12 +69,13 @@ impl InstanceState for State {
 }
 
 const WASI: &str = "wasi_snapshot_preview1";
-/// The program's name: there are packages that look at it while they start.
+/// The program's name, which some packages read during initialization.
 const NAME: &[u8] = b"renderer\0";
 const SUCCESS: i32 = 0;
 const BAD_FILE: i32 = 8;
 
-/// What Go's runtime calls while it starts, answered in the same way on every machine.
+/// The functions that Go's runtime calls during initialization. Their results are the same on every
+/// machine.
 fn imports(linker: &mut Linker<Clock>) -> Result<()> {
     linker.func_wrap(
         WASI,
@@ -131,7 +132,7 @@ fn imports(linker: &mut Linker<Clock>) -> Result<()> {
     Ok(())
 }
 
-/// One that waits until a time is woken at once, at that time.
+/// Answers a wait for a time at once, and sets the clock to that time.
 fn wait(
     mut caller: Caller<'_, Clock>,
     subscription: i32,
@@ -159,7 +160,7 @@ fn wait(
     write(caller, &[(event, &woken), (happened, &1_u32.to_le_bytes())])
 }
 
-/// What a module writes while it starts is why it failed to.
+/// Output during initialization is the reason of a failure.
 fn print(
     mut caller: Caller<'_, Clock>,
     _: i32,

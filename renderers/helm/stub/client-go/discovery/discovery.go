@@ -8,15 +8,15 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// DiscoveryClient is never made.
+// DiscoveryClient is never created.
 type DiscoveryClient struct{}
 
-// NewDiscoveryClientForConfig refuses.
+// NewDiscoveryClientForConfig returns an error.
 func NewDiscoveryClientForConfig(*rest.Config) (*DiscoveryClient, error) {
 	return nil, errors.New("a renderer has no connection to a cluster")
 }
 
-// ServerResourcesForGroupVersion has nothing.
+// ServerResourcesForGroupVersion returns an error.
 func (*DiscoveryClient) ServerResourcesForGroupVersion(string) (*metav1.APIResourceList, error) {
 	return nil, errors.New("a renderer has no connection to a cluster")
 }

@@ -11,27 +11,27 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// ResourceInterface has what Helm's lookup calls.
+// ResourceInterface declares the methods that Helm's lookup calls.
 type ResourceInterface interface {
 	Get(ctx context.Context, name string, options metav1.GetOptions, subresources ...string) (*unstructured.Unstructured, error)
 	List(ctx context.Context, options metav1.ListOptions) (*unstructured.UnstructuredList, error)
 }
 
-// NamespaceableResourceInterface has what Helm's lookup calls.
+// NamespaceableResourceInterface declares the methods that Helm's lookup calls.
 type NamespaceableResourceInterface interface {
 	Namespace(string) ResourceInterface
 	ResourceInterface
 }
 
-// DynamicClient is never made.
+// DynamicClient is never created.
 type DynamicClient struct{}
 
-// NewForConfig refuses.
+// NewForConfig returns an error.
 func NewForConfig(*rest.Config) (*DynamicClient, error) {
 	return nil, errors.New("a renderer has no connection to a cluster")
 }
 
-// Resource has nothing.
+// Resource returns nothing.
 func (*DynamicClient) Resource(schema.GroupVersionResource) NamespaceableResourceInterface {
 	return nil
 }

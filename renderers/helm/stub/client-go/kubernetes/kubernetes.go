@@ -1,2 +1,2 @@
-// Package kubernetes stands in for client-go's, which Helm imports only to have it in its build info.
+// Package kubernetes stands in for client-go's. Helm imports it only for the version in its build info.
 package kubernetes

@@ -1,5 +1,5 @@
 // Package rest stands in for client-go's.
 package rest
 
-// Config is never made: a renderer has no connection.
+// Config is never created: a renderer has no connection.
 type Config struct{}

@@ -1,5 +1,5 @@
-// Package scheme stands in for client-go's: the API versions that Helm assumes of a cluster it does not
-// see, as client-go v0.37.1 has them, with those of apiextensions-apiserver.
+// Package scheme stands in for client-go's. It has the API versions that Helm assumes without a cluster:
+// those of client-go v0.37.1 and of apiextensions-apiserver.
 package scheme
 
 import "k8s.io/apimachinery/pkg/runtime/schema"
