@@ -11,7 +11,7 @@ use super::sealed::{DataKey, Opened};
 use super::{DecryptError, Keys};
 use crate::manifest::{Node, ordered};
 
-/// What a checksum over sealed values only begins with: the SHA-256 of `sops`.
+/// The start of a checksum over sealed values only: the SHA-256 of `sops`.
 const ONLY_SEALED: [u8; 32] = [
     0x8a, 0x3f, 0xd2, 0xad, 0x54, 0xce, 0x66, 0x52, 0x7b, 0x10, 0x34, 0xf3, 0xd1, 0x47, 0xbe, 0x0b,
     0x0b, 0x97, 0x5b, 0x3b, 0xf4, 0x4f, 0x72, 0xc6, 0xfd, 0xad, 0xec, 0x81, 0x76, 0xf2, 0x7d, 0x69,
@@ -58,7 +58,7 @@ impl Format {
     }
 }
 
-/// Whether a file carries SOPS' marks, so that it has to be decrypted before it is used. Cheap.
+/// Whether a file has SOPS metadata, so that it must be decrypted before use. Cheap.
 #[must_use]
 pub fn is_encrypted(content: &[u8]) -> bool {
     let has = |mark: &[u8]| content.windows(mark.len()).any(|window| window == mark);
@@ -69,7 +69,7 @@ pub fn is_encrypted(content: &[u8]) -> bool {
 /// their own form. A file without SOPS metadata is none.
 ///
 /// # Errors
-/// [`DecryptError`]; nothing of a file that fails is handed out.
+/// [`DecryptError`]. Nothing of a file that fails is returned.
 pub fn decrypt(
     path: &str,
     content: &[u8],
@@ -194,7 +194,7 @@ impl Walk<'_> {
     }
 }
 
-/// A value as the checksum counts it.
+/// A value in the form that the checksum uses.
 fn bytes(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! The keys that open files, from a Secret in the form that Flux takes.
+//! The keys that decrypt files, from a Secret in the same form as for Flux.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -13,16 +13,16 @@ use super::DecryptError;
 use super::metadata::{Metadata, Recipient};
 use super::sealed::DataKey;
 
-/// The longest data key that a recipient's message may hold; the right one has 32 bytes.
+/// The longest data key that is read from a recipient's message. A valid one has 32 bytes.
 const LONGEST_KEY: u64 = 1024;
 
-/// The most keys of one Secret: each is tried.
+/// The most keys of one Secret. Each of them is tried.
 const MOST_KEYS: usize = 64;
 
 /// Why a Secret's keys cannot be used. It quotes no key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
-    /// No entry has a name that keys have.
+    /// No entry has the name of a key.
     #[error("Secret {0} has no keys: name age keys *.agekey and OpenPGP keys *.asc")]
     None(String),
     /// More keys than are tried.
@@ -48,14 +48,14 @@ pub enum KeysError {
     },
 }
 
-/// Keys that open files.
+/// Keys that decrypt files.
 #[derive(Default)]
 pub struct Keys {
     age: Vec<Identity>,
     pgp: Vec<SignedSecretKey>,
 }
 
-/// How many there are, and nothing of them.
+/// Shows the number of keys only.
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -149,7 +149,7 @@ impl Keys {
 
 fn openpgp(armored: &[u8]) -> Option<SignedSecretKey> {
     let (key, _) = SignedSecretKey::from_armor_single(armored).ok()?;
-    // One with a passphrase is found out now, and not when a file needs it.
+    // Reports a passphrase now, and not when a file needs the key.
     let is_open = key
         .primary_key
         .unlock(&Password::empty(), |_, _| Ok(()))

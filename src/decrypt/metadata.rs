@@ -1,4 +1,4 @@
-//! What SOPS writes beside the values: who can open them, which are sealed, and the checksum.
+//! The metadata of SOPS: the recipients, which values are sealed, and the checksum.
 
 use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
@@ -9,13 +9,13 @@ use super::DecryptError;
 /// The most recipients that are tried.
 const MOST_RECIPIENTS: usize = 256;
 
-/// Whom the data key is sealed for.
+/// A recipient of the data key.
 pub(super) enum Recipient {
     /// An age key.
     Age { name: String, sealed: String },
     /// An OpenPGP key.
     OpenPgp { name: String, sealed: String },
-    /// A service that is asked over the network.
+    /// A service on the network.
     Service(&'static str),
 }
 
@@ -27,14 +27,14 @@ enum Rule {
     If(Regex),
 }
 
-/// What is known of a file beside its values.
+/// The metadata of a file.
 pub(super) struct Metadata {
     pub(super) recipients: Vec<Recipient>,
     /// The sealed checksum.
     pub(super) checksum: String,
     /// When the file was last changed; additional data of the checksum.
     pub(super) changed: String,
-    /// Only sealed values count for the checksum.
+    /// Whether the checksum covers sealed values only.
     pub(super) only_sealed: bool,
     rule: Rule,
 }
@@ -123,7 +123,7 @@ impl Metadata {
         }
     }
 
-    /// Why no key opened the file.
+    /// Why no key decrypted the file.
     pub(super) fn not_opened(&self) -> DecryptError {
         let own: Vec<&str> = self
             .recipients
@@ -216,7 +216,7 @@ impl Raw {
     }
 }
 
-/// A recipient's public name, as far as it is one: it comes from a file and goes into messages.
+/// A recipient's public name, reduced to safe characters: it comes from a file and is shown in messages.
 fn shown(name: &str) -> String {
     let plain = name.chars().filter(char::is_ascii_alphanumeric);
     plain.take(80).collect()

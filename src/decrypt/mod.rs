@@ -23,25 +23,25 @@ pub enum DecryptError {
     /// Its metadata is incomplete or cannot be read.
     #[error("its sops metadata cannot be read: {0}")]
     Metadata(&'static str),
-    /// It is no YAML, JSON, dotenv or INI.
+    /// The file is not valid YAML, JSON, dotenv or INI.
     #[error("it cannot be read as {0}")]
     Syntax(Format),
-    /// Keys are needed and none is given.
+    /// Keys are needed, but there are none.
     #[error("it is encrypted, and spec.decryption names no Secret with keys")]
     NoKeys,
-    /// None of the keys opens it.
+    /// None of the keys decrypts the file.
     #[error("none of the keys in the Secret opens it: it is encrypted for {0}")]
     NoKeyFits(String),
-    /// Only a service of a cloud or Vault could open it.
+    /// Only a cloud service or Vault could decrypt the file.
     #[error("it is encrypted for {0}, which towline cannot use; add an age or OpenPGP key to it")]
     Unsupported(String),
-    /// It needs parts of a key from several groups.
+    /// The file needs parts of a key from several groups.
     #[error("it is encrypted for several key groups (Shamir), which towline cannot use")]
     KeyGroups,
-    /// A value does not open with the key.
+    /// A value cannot be decrypted with the data key.
     #[error("{0}: the value does not open: it was changed or moved without the key")]
     Value(String),
-    /// The checksum is another one.
+    /// The checksum does not match.
     #[error(
         "its checksum (mac) does not match: a value was changed without the key; edit it with sops"
     )]

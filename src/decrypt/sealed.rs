@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Number, Value};
 
-/// SOPS takes nonces of 32 bytes.
+/// SOPS uses nonces of 32 bytes.
 type Cipher = AesGcm<Aes256, U32>;
 
 /// The key that all values of one file are sealed with.
@@ -19,7 +19,7 @@ pub(super) struct DataKey(Cipher);
 pub(super) enum Opened {
     /// A value of the file.
     Value(Value),
-    /// A comment in the place of a list's item: it leaves the file.
+    /// A comment in the place of a list's item. It is removed.
     Comment,
 }
 
@@ -29,7 +29,7 @@ impl DataKey {
         Cipher::new_from_slice(bytes).ok().map(Self)
     }
 
-    /// Opens a value; none where it is malformed or sealed otherwise.
+    /// Decrypts a value. None if it is malformed, or sealed with another key or path.
     pub(super) fn open(&self, text: &str, path: &str) -> Option<Opened> {
         if text.is_empty() {
             return Some(Opened::Value(Value::String(String::new())));

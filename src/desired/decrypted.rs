@@ -17,7 +17,7 @@ use crate::text::Secrets;
 pub(super) struct Decrypted {
     tree: Arc<dyn Tree>,
     inputs: Arc<Inputs>,
-    /// The names of files, which say what form they have.
+    /// The names of files, which decide about their form.
     names: Mutex<HashMap<BlobId, String>>,
     /// Those of the inputs, and what was decrypted.
     secrets: Secrets,
@@ -33,7 +33,7 @@ impl Decrypted {
         }
     }
 
-    /// Values that no text for people may show. What is decrypted later is among them.
+    /// Values that no text for users may show. Values that are decrypted later are added.
     pub(super) fn secrets(&self) -> Secrets {
         self.secrets.clone()
     }
@@ -58,7 +58,7 @@ impl Tree for Decrypted {
 
     fn read(&self, blob: BlobId) -> Result<Vec<u8>, ReadError> {
         let name = self.names().get(&blob).cloned();
-        // Manifests are read by their id alone; they are YAML or JSON, which is one for SOPS.
+        // Manifests are read by their id alone. They are YAML or JSON, which SOPS treats alike.
         let name = name.as_deref().unwrap_or("manifest.yaml");
         open(name, self.tree.read(blob)?, &self.inputs, &self.secrets)
     }
@@ -76,7 +76,7 @@ impl Tree for Decrypted {
     }
 }
 
-/// A file in the clear.
+/// A decrypted file.
 fn open(
     name: &str,
     content: Vec<u8>,
@@ -96,7 +96,8 @@ fn open(
     }
 }
 
-/// Takes note of what only the decrypted file says: what the encrypted one shows as well is no secret.
+/// Records the values that only the decrypted file shows. A value that the encrypted file shows too is not
+/// a secret.
 fn note(opened: &[u8], encrypted: &[u8], secrets: &Secrets) {
     let encrypted = String::from_utf8_lossy(encrypted);
     match manifest::documents(opened) {
@@ -120,7 +121,7 @@ fn note_value(value: &Value, encrypted: &str, secrets: &Secrets) {
             items.for_each(|item| note_value(item, encrypted, secrets));
         }
         Value::String(text) if encrypted.contains(text.as_str()) => (),
-        // The lines of a file that is no document are one text to YAML.
+        // For YAML, the lines of a file that is not a document are one text.
         Value::String(text) => {
             secrets.add(text);
             secrets.add_lines(text);

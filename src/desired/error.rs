@@ -1,4 +1,4 @@
-//! Why a revision cannot be understood, and which condition that makes.
+//! Why the desired state of a revision cannot be read, and the reason of the condition.
 
 use crate::api::Reason;
 use crate::content::{ReadError, ReadFault};
@@ -8,7 +8,7 @@ use crate::render::RenderError;
 use crate::render::wasm::{Failed, RenderFailure};
 use crate::text::Secrets;
 
-/// Why a tree does not say what is desired.
+/// Why the desired state cannot be read from a tree.
 #[derive(Debug, thiserror::Error)]
 pub enum DesiredError {
     /// The path cannot be read from the tree.
@@ -17,10 +17,10 @@ pub enum DesiredError {
     /// Files of the path cannot be read as manifests.
     #[error(transparent)]
     Render(#[from] RenderError),
-    /// A renderer refuses the files, or takes more than it may.
+    /// A renderer refuses the files, or exceeds a limit.
     #[error(transparent)]
     Renderer(#[from] RenderFailure),
-    /// A hook of a chart that would have to run at its time.
+    /// A hook of a chart, which towline does not run.
     #[error(
         "{template} is a Helm hook ({event}), which towline does not run: switch it off by the chart's \
          values, or take the annotation helm.sh/hook away"
@@ -31,7 +31,7 @@ pub enum DesiredError {
         /// When the hook runs.
         event: String,
     },
-    /// A template that makes something else at each render.
+    /// A template whose result is different at each render.
     #[error(
         "{template} makes random values or uses the time, so each render differs: give what it draws by \
          the chart's values"
@@ -51,12 +51,12 @@ pub enum DesiredError {
     Duplicate {
         /// The object.
         object: ObjectKey,
-        /// File and document of the one.
+        /// File and document of the first.
         first: String,
-        /// File and document of the other.
+        /// File and document of the second.
         second: String,
     },
-    /// No object at all. Nothing is pruned then, because a path is more often wrong than empty.
+    /// No object at all. Then nothing is pruned, because the path is probably wrong.
     #[error(
         "no manifest found under {}, or .towlineignore leaves all out; nothing is pruned",
         shown(path)
@@ -65,7 +65,7 @@ pub enum DesiredError {
         /// The path.
         path: String,
     },
-    /// An error whose text would show a secret value. This is its text without the value.
+    /// An error whose text contained a secret value. Holds the text without the value.
     #[error("{text}")]
     Hidden {
         /// What it says, with its causes.
@@ -92,7 +92,7 @@ impl DesiredError {
         }
     }
 
-    /// The reason of the condition that tells of it.
+    /// The reason of the condition that reports the error.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
@@ -115,7 +115,7 @@ impl DesiredError {
         }
     }
 
-    /// Whether only a person can help. Otherwise fetching the revision again may.
+    /// Whether only a person can help. Otherwise, fetching the revision again may help.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self {
@@ -137,7 +137,7 @@ impl From<Box<Failed>> for DesiredError {
 }
 
 impl BodyError {
-    /// The reason of the condition that tells of it.
+    /// The reason of the condition that reports the error.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {

@@ -1,4 +1,4 @@
-//! What is at a path: a chart, a kustomization, or manifests.
+//! The content of a path: a chart, a kustomization, or manifests.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::content::{ContentKey, IGNORE_FILE, Listing, ReadError, SourceFile, Tr
 use crate::intent::RenderIntent;
 use crate::render::{self, RenderError};
 
-/// The names that kustomize gives to its file.
+/// The names of a kustomization file.
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
 /// The file that makes a folder a chart.
@@ -23,7 +23,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// What is at `path`, which may be one file of manifests. A folder with both files is a chart.
+    /// The content of `path`, which may be one file of manifests. A folder with both files is a chart.
     pub(super) fn of(tree: &dyn Tree, path: &str) -> Result<Self, ReadError> {
         if tree.place(path)?.file.is_some() {
             return Ok(Self::Manifests);
@@ -51,9 +51,9 @@ pub(super) struct Selected {
     pub(super) files: Vec<SourceFile>,
     /// The folders that kustomize builds, as Flux does.
     pub(super) kustomizations: Vec<String>,
-    /// What identifies the listing.
+    /// The identity of the listing.
     pub(super) key: Option<ContentKey>,
-    /// The folder's identity, where nothing outside of the folder matters.
+    /// The folder's identity, if nothing outside of the folder matters.
     pub(super) folder: Option<TreeId>,
 }
 

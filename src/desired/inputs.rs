@@ -1,4 +1,4 @@
-//! What the cluster gives to a render, as it was read.
+//! The inputs of a render from the cluster.
 
 use std::fmt;
 
@@ -8,20 +8,20 @@ use crate::decrypt::Keys;
 use crate::substitute::Variables;
 use crate::text::Secrets;
 
-/// Values of ConfigMaps and Secrets that an intent needs, and what a chart may know of the cluster.
+/// Values of ConfigMaps and Secrets that an intent needs, and information about the cluster for charts.
 #[derive(Default)]
 pub struct Inputs {
-    /// Variables of manifests; none where nothing is substituted.
+    /// Variables of manifests. None if nothing is substituted.
     pub variables: Option<Variables>,
     /// Keys of encrypted files.
     pub keys: Option<Keys>,
-    /// Values of a chart, each with a name for messages. Later ones win.
+    /// Values of a chart, each with a name for messages. Later ones have precedence.
     pub values: Vec<(String, String)>,
-    /// Values of Secrets, which no text for people may show.
+    /// Values of Secrets, which no text for users may show.
     pub secrets: Secrets,
     /// The cluster's version, as Helm writes it: `v1.36.3`.
     pub kube_version: String,
-    /// What the cluster serves: `v1`, `apps/v1`, `apps/v1/Deployment`. Sorted.
+    /// The served versions and kinds: `v1`, `apps/v1`, `apps/v1/Deployment`. Sorted.
     pub api_versions: Vec<String>,
     /// Equal identities are equal inputs.
     identity: [u8; 32],
@@ -61,7 +61,7 @@ impl Inputs {
         self
     }
 
-    /// What identifies them.
+    /// Their identity.
     #[must_use]
     pub fn identity(&self) -> &[u8] {
         &self.identity

@@ -1,4 +1,4 @@
-//! What a revision asks for: a tree and an intent in, objects out. Pure.
+//! The desired objects of a revision: a tree and an intent in, objects out. Pure.
 //!
 //! The driver of a Sync and the command line use the same library. They call [`read`] for what the files
 //! say, [`resolve`] for which objects of a cluster that is, and [`Desired::bodies`] for the manifests. No
@@ -31,7 +31,7 @@ use form::{Form, Selected};
 use object::Origins;
 use rendered::{Means, Rendered};
 
-/// What a path asks for: at least one object, each once.
+/// The desired objects of a path: at least one object, each once.
 #[derive(Debug)]
 pub struct Desired {
     intent: RenderIntent,
@@ -48,7 +48,7 @@ struct Content {
     form: Form,
     /// Of a path of manifests.
     key: Option<ContentKey>,
-    /// The folder's identity, where nothing outside of the folder matters.
+    /// The folder's identity, if nothing outside of the folder matters.
     tree: Option<TreeId>,
 }
 
@@ -57,18 +57,18 @@ struct Content {
 pub enum Reading {
     /// The same content as before.
     Unchanged,
-    /// Another content.
+    /// New content.
     Changed(Box<Desired>),
 }
 
-/// What is read, and by which means.
+/// The inputs of a read.
 #[derive(Clone, Debug)]
 pub struct Task {
     /// The files.
     pub tree: Arc<dyn Tree>,
-    /// What is asked of them.
+    /// The intent.
     pub intent: RenderIntent,
-    /// What the cluster gives.
+    /// The inputs from the cluster.
     pub inputs: Arc<Inputs>,
     /// kustomize and Helm.
     pub renderers: Renderers,
@@ -95,7 +95,7 @@ pub fn read(
     {
         return Ok(Reading::Unchanged);
     }
-    // Select: what is at the path, and which files are manifests.
+    // Select: find the content of the path, and the manifests.
     let (content, selected) = select(&*task.tree, intent)?;
     if let Some(before) = before
         && before.content.is_same(&content)
@@ -103,11 +103,11 @@ pub fn read(
     {
         return Ok(Reading::Unchanged);
     }
-    // Decrypt: encrypted files are readable for whoever reads them from here on.
+    // Decrypt: from here on, encrypted files are read decrypted.
     let decrypted = Decrypted::new(task.tree.clone(), inputs.clone());
     let secrets = decrypted.secrets();
     let made = make(task, Arc::new(decrypted), content, selected, cache);
-    // Values of Secrets and of encrypted files stay in here, wherever an error is from.
+    // Errors of all stages are cleaned here of values of Secrets and encrypted files.
     let desired = made.map_err(|error| error.without(&secrets))?;
     Ok(Reading::Changed(Box::new(desired)))
 }
@@ -148,7 +148,7 @@ fn make(
     let parsed = render::parse(&texts, cache, &source, &changes)?;
     let (objects, origins) = collect(&texts, &parsed, intent);
     check(&objects, &origins, intent)?;
-    // Resolve: `resolve` finds out which objects of a cluster these are.
+    // Resolve: `resolve` matches them with objects of a cluster.
     Ok(Desired {
         intent: intent.clone(),
         inputs: inputs.clone(),
@@ -160,13 +160,13 @@ fn make(
 }
 
 impl Desired {
-    /// What it was made for.
+    /// The intent.
     #[must_use]
     pub fn intent(&self) -> &RenderIntent {
         &self.intent
     }
 
-    /// What the cluster gave to it.
+    /// The inputs from the cluster.
     #[must_use]
     pub fn inputs(&self) -> &Inputs {
         &self.inputs
@@ -178,7 +178,7 @@ impl Desired {
         &self.objects
     }
 
-    /// What renderers warn of although they succeeded.
+    /// Warnings of renderers that succeeded.
     pub fn warnings(&self) -> impl Iterator<Item = &str> {
         self.rendered.warnings()
     }
@@ -199,7 +199,7 @@ impl Desired {
             && self.is_in(tree.known_identity(&intent.path))
     }
 
-    /// Whether it was made for this.
+    /// Whether it was made for this intent and these inputs.
     #[must_use]
     pub fn is_for(&self, intent: &RenderIntent, inputs: &Inputs) -> bool {
         self.intent == *intent && *self.inputs == *inputs
@@ -232,7 +232,7 @@ fn select(tree: &dyn Tree, intent: &RenderIntent) -> Result<(Content, Selected),
     Ok((content, selected))
 }
 
-/// What becomes of each object after it was rendered.
+/// The changes of each object after rendering.
 fn changes<'i>(intent: &'i RenderIntent, inputs: &'i Inputs) -> Changes<'i> {
     Changes {
         variables: inputs.variables.as_ref(),
@@ -241,7 +241,7 @@ fn changes<'i>(intent: &'i RenderIntent, inputs: &'i Inputs) -> Changes<'i> {
     }
 }
 
-/// Where the texts of documents are read: what was rendered is kept, all else is in the tree.
+/// The source of texts: rendered texts are kept, and all others are in the tree.
 struct Source<'a> {
     tree: &'a dyn Tree,
     rendered: &'a Rendered,
@@ -278,7 +278,7 @@ fn collect(
     (objects, origins)
 }
 
-/// Refuses no object at all, and the same object twice.
+/// Returns an error if there is no object, or the same object twice.
 fn check(
     objects: &[DesiredObject],
     origins: &Origins,

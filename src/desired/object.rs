@@ -1,4 +1,4 @@
-//! One object that Git asks for, and where it comes from.
+//! One desired object, and where it comes from.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::render::TextId;
 /// bodies are indexes into tables of the [`super::Desired`].
 #[derive(Clone, Debug)]
 pub struct DesiredObject {
-    /// Its kind, in the version that the manifest asks for.
+    /// Its kind, in the version of the manifest.
     pub gvk: Arc<GroupVersionKind>,
     /// Its namespace: the target namespace, if one was given, otherwise the manifest's. Whether the kind
     /// is namespaced at all is not known here.
@@ -45,7 +45,7 @@ pub struct Provenance<'a> {
 }
 
 impl<'a> Provenance<'a> {
-    /// The file to look into first.
+    /// The most likely file for a mistake.
     #[must_use]
     pub fn file(&self) -> &'a str {
         self.files.first().map_or("", |file| file)
@@ -65,11 +65,11 @@ impl fmt::Display for Provenance<'_> {
     }
 }
 
-/// An object's place in the [`Origins`].
+/// An object's index in the [`Origins`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
     text: u32,
-    /// The first of its files in the table, and how many there are.
+    /// The index of its first file in the table, and the number of its files.
     file: u32,
     files: u32,
     document: u32,
@@ -128,7 +128,7 @@ impl Origins {
         }
     }
 
-    /// The text that holds an object's body.
+    /// The text with an object's body.
     pub(super) fn text(&self, origin: Origin) -> Option<TextId> {
         self.texts.get(origin.text as usize).copied()
     }

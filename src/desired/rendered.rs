@@ -1,4 +1,4 @@
-//! What renderers make of the folders of a path.
+//! The output of renderers for the folders of a path.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::intent::{Overrides, RenderIntent};
 use crate::render::wasm::{Chart, Kustomization, Output, Private, Release, Renderers, Values};
 use crate::render::{Text, TextId};
 
-/// What renderers made for one path, and what identifies it.
+/// The output of renderers for one path, and its identity.
 #[derive(Debug, Default)]
 pub(super) struct Rendered {
     outputs: Vec<Arc<Output>>,
@@ -33,7 +33,7 @@ impl Rendered {
         self.outputs.is_empty()
     }
 
-    /// A document; none that is not from here.
+    /// A rendered document. None if it was not rendered here.
     pub(super) fn text(&self, id: TextId) -> Option<Vec<u8>> {
         let (output, position) = *self.places.get(&id)?;
         let output = self.outputs.get(output as usize)?;
@@ -67,7 +67,7 @@ impl Rendered {
     }
 }
 
-/// By which means a path is rendered.
+/// The renderers of a path.
 pub(super) struct Means<'a> {
     pub(super) renderers: &'a Renderers,
     pub(super) private: Private<'a>,

@@ -1,4 +1,4 @@
-//! Which objects of a cluster the desired objects are.
+//! Matches the desired objects with objects of a cluster.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::manifest::{Digest, GroupKind, GroupVersionKind, ObjectKey};
 /// A desired object as an object of the cluster.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// What names it in the cluster.
+    /// Its identity in the cluster.
     pub key: ObjectKey,
     /// What its manifest says.
     pub digest: Digest,
@@ -20,13 +20,14 @@ pub struct Item {
 /// Why a desired object has no place in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misplaced {
-    /// Its kind is namespaced, and nothing names a namespace.
+    /// Its kind is namespaced, but there is no namespace.
     #[error("it has no namespace: set metadata.namespace, or the Sync's targetNamespace")]
     NoNamespace,
-    /// It is outside of the only namespace that is managed. It could be applied, but not watched.
+    /// It is outside of the only managed namespace. It could be applied, but not watched.
     #[error("this towline manages only objects of namespace {0}")]
     Outside(String),
-    /// Another desired object is the same object of the cluster: in another version of its kind, say.
+    /// Another desired object is the same object of the cluster, for example in another version of its
+    /// kind.
     #[error("the same object is in {0} as well")]
     Twice(String),
 }
@@ -38,11 +39,11 @@ pub struct Resolved {
     pub items: HashMap<ObjectKey, Item>,
     /// Objects of kinds that are not served, by kind: indexes into [`Desired::objects`].
     pub waiting: BTreeMap<GroupKind, Vec<usize>>,
-    /// Objects that have no place, as indexes into [`Desired::objects`], and why.
+    /// Objects without a place in the cluster, as indexes into [`Desired::objects`], and why.
     pub misplaced: Vec<(usize, Misplaced)>,
 }
 
-/// Finds out for every desired object which object of a cluster it is.
+/// Matches every desired object with an object of a cluster.
 ///
 /// `is_namespaced` says of a kind whether its objects are in namespaces, none where the cluster does not
 /// serve it; it is asked once a kind. `within` is the only namespace that may be managed, if there is one.

@@ -11,7 +11,7 @@ use crate::manifest::{Digest, GroupVersionKind, Manifest};
 /// One object of a text, without its body. It does not depend on the file's path.
 #[derive(Clone, Debug)]
 pub struct ParsedObject {
-    /// Its kind, in the version that the manifest asks for.
+    /// Its kind, in the version of the manifest.
     pub gvk: Arc<GroupVersionKind>,
     /// The namespace that its manifest names.
     pub namespace: Option<Arc<str>>,
@@ -41,7 +41,7 @@ type Marks = BTreeMap<String, String>;
 type MadeFor = ((Marks, Marks), Option<Vec<u8>>);
 
 impl Cache {
-    /// How many texts are known.
+    /// The number of known texts.
     pub fn len(&self) -> usize {
         self.texts.len()
     }
@@ -110,7 +110,7 @@ impl Cache {
         }))
     }
 
-    /// Kinds and namespaces are few, so the objects of one parse share them.
+    /// There are few kinds and namespaces, so the objects of one parse share them.
     fn kind(&mut self, gvk: GroupVersionKind) -> Arc<GroupVersionKind> {
         if let Some(known) = self.kinds.get(&gvk) {
             return known.clone();

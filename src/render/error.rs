@@ -1,4 +1,4 @@
-//! Why files cannot be read as manifests: always which file, and where in it.
+//! Why files cannot be read as manifests. Every error names the file and the position.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub enum TextError {
     /// It is neither YAML nor JSON.
     #[error("invalid yaml")]
     Yaml(#[source] YamlError),
-    /// A document is no object.
+    /// A document is not an object.
     #[error("document {document}")]
     Object {
         /// The 1-based document.
@@ -50,7 +50,7 @@ pub enum TextError {
          in .towlineignore"
     )]
     LfsPointer,
-    /// A place that was asked for holds no object.
+    /// A requested position holds no object.
     #[error("document {document}: no object {item}")]
     NoSuchObject {
         /// The 1-based document.
@@ -91,7 +91,7 @@ impl fmt::Display for BrokenFile {
     }
 }
 
-/// Guesses from its name what a file is that is no manifest.
+/// Guesses from the file's name what it is, if it is not a manifest.
 fn hint(file: &str) -> &'static str {
     match file.rsplit('/').next().unwrap_or_default() {
         "Chart.yaml" | "values.yaml" => {

@@ -53,7 +53,7 @@ impl Matchers {
                 // Paths are matched below the folder, so that no path of this machine is involved.
                 let mut builder = GitignoreBuilder::new("");
                 for line in String::from_utf8_lossy(content).lines() {
-                    // A line that is no pattern is skipped, as Git does.
+                    // As in Git, a line that is not a valid pattern is skipped.
                     let _ = builder.add_line(None, line.trim_start_matches('\u{feff}'));
                 }
                 Some((folder, builder.build().ok()?))
@@ -63,7 +63,7 @@ impl Matchers {
         Self(matchers)
     }
 
-    /// As for Git, a folder that is left out cannot be entered: nothing below it comes back.
+    /// As in Git, an ignored folder is not entered, so no pattern can include a file below it.
     fn is_ignored(&self, path: &str) -> bool {
         let folders = path.match_indices('/').map(|(at, _)| (&path[..at], true));
         folders
@@ -71,7 +71,7 @@ impl Matchers {
             .any(|(path, is_folder)| self.matches(path, is_folder))
     }
 
-    /// The deepest ignore file with an opinion decides.
+    /// The deepest ignore file with a matching pattern decides.
     fn matches(&self, path: &str, is_folder: bool) -> bool {
         self.0
             .iter()
@@ -149,7 +149,7 @@ mod tests {
             "x/y/c.yaml",
             "z/a.yaml",
         ];
-        /// The ignore files, and the paths that are left.
+        /// The ignore files, and the remaining paths.
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
         let cases: [Case<'_>; 9] = [
             (&[("", "a.yaml")], &["x/b.yaml", "x/y/c.yaml"]),

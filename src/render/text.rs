@@ -1,4 +1,4 @@
-//! Texts of documents, and the objects in them.
+//! Texts of documents, and their objects.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -34,14 +34,14 @@ pub trait Texts {
     fn text(&self, id: TextId) -> Result<Vec<u8>, ReadError>;
 }
 
-/// What becomes of each object after it was rendered.
+/// The changes of each object after rendering.
 #[derive(Clone, Copy, Debug)]
 pub struct Changes<'c> {
-    /// Variables that its texts may name; none where nothing is substituted.
+    /// The variables. None if nothing is substituted.
     pub variables: Option<&'c Variables>,
-    /// Labels that it gets.
+    /// Labels to add.
     pub labels: &'c BTreeMap<String, String>,
-    /// Annotations that it gets.
+    /// Annotations to add.
     pub annotations: &'c BTreeMap<String, String>,
 }
 

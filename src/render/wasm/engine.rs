@@ -1,4 +1,4 @@
-//! What runs modules: one a process.
+//! The engine that runs modules. There is one in a process.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
@@ -95,7 +95,7 @@ impl Engine {
         &self.inner.engine
     }
 
-    /// Waits for a free slot, which is taken until the answer is dropped.
+    /// Waits for a free slot. The slot is in use until the returned value is dropped.
     pub(super) fn slot(&self) -> Slot<'_> {
         let mut slots = self.inner.slots();
         while slots.free == 0 {
@@ -132,7 +132,7 @@ fn tick(engine: &Weak<Inner>) {
     while let Some(inner) = engine.upgrade() {
         let slots = inner.slots();
         if slots.free == slots.all {
-            // Not for ever: the engine may be dropped meanwhile.
+            // Waits only for a limited time, because the engine may be dropped meanwhile.
             let patience = Duration::from_secs(60);
             drop(
                 inner

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::content::ReadError;
 
-/// Why a render failed. Each names the renderer, and what helps where that is not plain.
+/// Why a render failed. Each error names the renderer and, where it is not obvious, what to do.
 #[derive(Clone, Debug, Error)]
 pub enum RenderFailure {
     /// This installation has no renderers, or not those that it was built with.
@@ -28,7 +28,7 @@ pub enum RenderFailure {
         /// Why.
         source: ReadError,
     },
-    /// It wants more memory than it may have.
+    /// It needs more memory than its limit.
     #[error(
         "{renderer} needs more than {limit_mib} MiB of memory: split the path into several Syncs, or raise the limit for renderers"
     )]
@@ -38,7 +38,7 @@ pub enum RenderFailure {
         /// What it may have.
         limit_mib: usize,
     },
-    /// It takes longer than it may.
+    /// It takes longer than its limit.
     #[error(
         "{renderer} did not end within {seconds} seconds: look for a template that loops, or split the path into several Syncs"
     )]
@@ -48,13 +48,13 @@ pub enum RenderFailure {
         /// How long it may take.
         seconds: u64,
     },
-    /// It calls itself too deep.
+    /// It calls itself too deeply.
     #[error("{renderer} ran out of stack: look for a template that includes itself")]
     OutOfStack {
         /// Which renderer.
         renderer: String,
     },
-    /// It makes, or reads, more than it may.
+    /// It writes or reads more than a limit.
     #[error("{renderer} {what} more than {limit}: split the path into several Syncs")]
     TooMuch {
         /// Which renderer.
@@ -64,7 +64,7 @@ pub enum RenderFailure {
         /// The limit with its unit.
         limit: String,
     },
-    /// It ended in a way that it should not: a fault of the renderer.
+    /// It ended unexpectedly, because of a bug in the renderer.
     #[error("{renderer} crashed: {reason}")]
     Crashed {
         /// Which renderer.

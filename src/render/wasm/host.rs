@@ -1,4 +1,4 @@
-//! One render from the host's side: what it may read, and what it made.
+//! One render, from the host's side: the files that it may read, and its output.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use super::reads::Reads;
 use super::{Document, Limits, Lookup, LookupQuery};
 use crate::content::{ReadError, ReadFault, Tree};
 
-/// Where the tree stands for the renderer. Not `/`: a path that climbs out must not come in again.
+/// The tree's root for the renderer. It is not `/`, because `..` of `/` is `/` again.
 const ROOT: &str = "/repository";
 
-/// What the renderer is answered instead of a size.
+/// Error codes in place of a size.
 const ABSENT: i64 = -1;
 const OUTSIDE: i64 = -2;
 const IS_FOLDER: i64 = -3;
@@ -43,7 +43,7 @@ pub(super) struct Host {
     lookup: Option<Arc<dyn Lookup>>,
     request: Vec<u8>,
     limits: Limits,
-    /// What the renderer takes next.
+    /// The answer that the renderer takes next.
     answer: Vec<u8>,
     bytes_read: u64,
     bytes_written: usize,
@@ -85,13 +85,13 @@ impl Host {
         }
     }
 
-    /// Puts `answer` where the renderer takes it.
+    /// Stores `answer` for the renderer to take.
     fn answer(&mut self, answer: Vec<u8>) -> i64 {
         self.answer = answer;
         i64::try_from(self.answer.len()).unwrap_or(i64::MAX)
     }
 
-    /// What is wanted of the renderer.
+    /// The request.
     pub(super) fn request(&mut self) -> i64 {
         let request = std::mem::take(&mut self.request);
         self.answer(request)
@@ -286,6 +286,6 @@ pub struct Hook {
     pub weight: i64,
     /// `before-hook-creation`, `hook-succeeded`, `hook-failed`.
     pub delete_policies: Vec<String>,
-    /// When its pods' output is wanted.
+    /// When to show the output of its pods.
     pub output_log_policies: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! What a renderer can call: files of one tree, a place for documents, and nothing else.
+//! The host functions of a renderer: reading files of one tree, writing documents, and nothing else.
 //!
 //! `renderers/guest/guest.go` is the other side.
 

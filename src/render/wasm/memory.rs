@@ -2,7 +2,7 @@
 
 use wasmtime::{Caller, Extern, Memory, Result, bail};
 
-/// A place in the memory of a module, as the module gives it: an unsigned address in a signed number.
+/// An address in a module's memory, as the module passes it: an unsigned address in a signed number.
 pub(super) type Pointer = i32;
 
 fn memory<T: 'static>(caller: &mut Caller<'_, T>) -> Result<Memory> {

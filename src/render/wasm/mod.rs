@@ -47,12 +47,12 @@ const MAX_WARNING: usize = 1 << 10;
 /// The longest error text of a renderer that is kept, in bytes.
 const MAX_MESSAGE: usize = 4 << 10;
 
-/// What one render may take.
+/// The limits of one render.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Memory in bytes, the module's own 30 MiB included.
     pub memory: usize,
-    /// By the wall's clock.
+    /// Wall-clock time.
     pub time: Duration,
     /// Bytes of all files together.
     pub input: u64,
@@ -60,7 +60,7 @@ pub struct Limits {
     pub output: usize,
     /// Documents.
     pub documents: usize,
-    /// Paths that it asks for.
+    /// Paths that the renderer looks up.
     pub looks: usize,
 }
 
@@ -102,22 +102,22 @@ pub trait Lookup: Send + Sync {
     fn find(&self, query: &LookupQuery) -> Option<serde_json::Value>;
 }
 
-/// What is rendered, and within what.
+/// The inputs and limits of a render.
 #[derive(Clone)]
 pub struct Job<'a> {
     /// The renderer.
     pub module: &'a Module,
     /// The files.
     pub tree: Arc<dyn Tree>,
-    /// What it may take.
+    /// The limits.
     pub limits: Limits,
-    /// All random bytes come from this.
+    /// The seed of all random bytes.
     pub seed: [u8; 32],
-    /// The time that it sees, in seconds since 1970.
+    /// The renderer's time, in seconds since 1970.
     pub now: u64,
     /// Answers `lookup`; without it every answer is empty.
     pub lookup: Option<Arc<dyn Lookup>>,
-    /// What no error and no warning may show.
+    /// Values that no error and no warning may show.
     pub secrets: Secrets,
 }
 
@@ -160,28 +160,28 @@ impl std::fmt::Debug for Document {
     }
 }
 
-/// What a render made.
+/// The result of a render.
 #[derive(Clone, Debug)]
 pub struct Rendered {
     /// In the renderer's order.
     pub documents: Vec<Document>,
-    /// What it looked at.
+    /// The files and folders that it looked up.
     pub reads: Reads,
-    /// What it asked the cluster for, each once.
+    /// Its requests to the cluster, each once.
     pub lookups: Vec<LookupQuery>,
-    /// What a person should know although it succeeded.
+    /// Warnings for users.
     pub warnings: Vec<String>,
     /// Equal keys are equal documents: the module, the request and all that it looked at, but for what
     /// `lookup` answered.
     pub key: [u8; 32],
 }
 
-/// What a failed render looked at: a change of any of it may mend the failure.
+/// The lookups of a failed render. A change of one of them may repair it.
 #[derive(Clone, Debug)]
 pub struct Failed {
     /// Why.
     pub failure: RenderFailure,
-    /// What it looked at until then.
+    /// Its lookups until then.
     pub reads: Reads,
 }
 
@@ -223,7 +223,7 @@ impl Engine {
             })
         };
         let limits = GuestLimits {
-            // The rest is for what the collector has not got to yet.
+            // The rest is for memory that the garbage collector has not freed yet.
             memory: job.limits.memory / 100 * 85,
         };
         let envelope = Envelope { limits, request };

@@ -64,7 +64,7 @@ pub struct Private<'a> {
     /// Identifies keys and values: what is rendered with one key is not shared with those who have
     /// another.
     pub identity: &'a [u8],
-    /// What no error and no warning may show.
+    /// Values that no error and no warning may show.
     pub secrets: &'a Secrets,
 }
 
@@ -78,7 +78,7 @@ pub struct Output {
     pub documents: Vec<Kept>,
     /// What it looked at: as long as that is the same, so is the output.
     pub reads: Reads,
-    /// What a person should know although it succeeded.
+    /// Warnings for users.
     pub warnings: Vec<String>,
 }
 
