@@ -42,8 +42,8 @@ pub trait Driven:
         object: watch::Receiver<Arc<Self>>,
     ) -> impl Future<Output = ()> + Send;
 
-    /// Whether somebody took off marks that the driver has written on the resource. The driver is then
-    /// woken, to write them again.
+    /// Whether somebody removed labels, annotations or finalizers that the driver has written on the
+    /// resource. The driver is then woken, to write them again.
     fn lost_marks(_known: &ObjectMeta, _new: &ObjectMeta) -> bool {
         false
     }

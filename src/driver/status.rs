@@ -19,29 +19,29 @@ use crate::backoff::Backoff;
 /// than the API server has cores only delay applies.
 pub(crate) const PARALLEL_STATUS_WRITES: usize = 8;
 
-/// What became of a status.
+/// The result of writing a status.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Written {
-    /// The API server has it, or its object is gone.
+    /// The status was written, or its object is gone.
     Whole,
-    /// The API server refused it for this reason, and has its outline.
+    /// The API server refused the status for this reason, and has the outline instead.
     InShort(String),
 }
 
 /// Why a status could not be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StatusError {
-    /// The API server refuses even the outline.
+    /// The API server refuses the outline too.
     #[error("the API server refuses the status")]
     Refused(#[source] kube::Error),
-    /// The API server is away or busy.
+    /// The API server is unavailable or busy.
     #[error("the API server cannot be reached")]
     Unavailable(#[source] kube::Error),
 }
 
-/// Writes the whole status, cut to what the API server takes, and removes fields without a value. A merge
-/// patch costs the API server the least, and there is only one writer. Writes the outline of a status that
-/// the API server refuses all the same. Does nothing if the object is gone.
+/// Writes the whole status, shortened to the limits of the API server, and removes fields without a
+/// value. A merge patch is the cheapest request, and there is only one writer. If the API server still
+/// refuses the status, writes its outline. Does nothing if the object is gone.
 pub(crate) async fn write_status<K>(
     context: &Context,
     namespace: &str,
@@ -94,8 +94,8 @@ where
     }
 }
 
-/// Whether the API server refuses what was sent, so that the same must not be sent again. etcd's limits come
-/// as errors of the server.
+/// Whether the API server refuses the content, so that the same content must not be sent again. etcd's
+/// limits come as errors of the server.
 fn is_refusal(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else {
         return false;
@@ -110,7 +110,7 @@ fn is_refusal(error: &kube::Error) -> bool {
     }
 }
 
-/// When a status that could not be written is written again.
+/// When to write a status again after a failure.
 pub(crate) struct StatusBackoff {
     refused: Backoff,
     unavailable: Backoff,
@@ -134,7 +134,7 @@ impl StatusBackoff {
         }
     }
 
-    /// Starts over, after a success.
+    /// Ends the growth of pauses, after a success.
     pub(crate) fn reset(&mut self) {
         self.refused.reset();
         self.unavailable.reset();

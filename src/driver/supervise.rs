@@ -293,7 +293,7 @@ struct UnreadStatus {
 }
 
 impl Status for UnreadStatus {
-    /// Conditions are short in any case.
+    /// Conditions are short, so they need no shortening.
     fn fit(&self) -> Self {
         self.clone()
     }

@@ -1,4 +1,4 @@
-//! What is shown of a resource beside what others act on: its condition, and its figures.
+//! The parts of a view that people see but drivers do not use: the condition, and figures.
 
 use std::time::Duration;
 
@@ -119,7 +119,7 @@ impl SyncFigures {
         figures
     }
 
-    /// Takes over the times that a status says.
+    /// Takes the times from a status.
     pub fn note_times(&mut self, status: &SyncStatus) {
         let live = status.times.as_ref();
         self.converged_at = live.and_then(|times| Some(times.converged.as_ref()?.0));
@@ -144,7 +144,7 @@ impl SyncFigures {
     }
 }
 
-/// The time between two clocks' readings; zero where the clocks disagree.
+/// The time between two clocks' readings. Zero if the clocks disagree.
 fn between(from: Timestamp, to: Timestamp) -> Duration {
     to.duration_since(from).try_into().unwrap_or_default()
 }
@@ -156,8 +156,8 @@ mod tests {
     use super::*;
     use crate::api::Time;
 
-    /// As a restart finds it: the minutes at which its revisions had converged, newest first; each was
-    /// committed a minute before.
+    /// The state after a restart. The history has these minutes of convergence, newest first. Each
+    /// revision was committed a minute before.
     fn restarted(converged: &[Option<u32>], suspend: bool) -> SyncFigures {
         let at = |minute: u32| format!("2026-01-01T00:{minute:02}:00Z");
         let history = converged.iter().zip((1..10).rev()).map(|(converged, applied)| {

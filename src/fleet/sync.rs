@@ -9,7 +9,7 @@ use crate::api::Sync;
 use crate::intent::SyncIntent;
 use crate::plan::SyncName;
 
-/// What others may know of a Sync.
+/// The published view of a Sync.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SyncView {
     /// The Sync exists.
@@ -22,15 +22,15 @@ pub struct SyncView {
     pub applied: Option<String>,
     /// The Syncs that it depends on.
     pub depends_on: Vec<SyncName>,
-    /// What people are shown of it. A change of these wakes no other Sync.
+    /// What people see of it. A change of this wakes no other Sync.
     pub figures: SyncFigures,
     /// The Syncs among its own objects whose health it waits for.
     pub waits_for: Vec<SyncName>,
-    /// Itself, as the API server has it.
+    /// The Sync's identity in the API server.
     pub object: SyncObject,
 }
 
-/// Which object of the API server a Sync is.
+/// The identity of a Sync in the API server.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SyncObject {
     /// The uid of the GitRepository that owns it.
@@ -40,7 +40,7 @@ pub struct SyncObject {
 }
 
 impl SyncObject {
-    /// What the metadata says.
+    /// Reads the metadata.
     pub fn of(meta: &ObjectMeta) -> Self {
         let mut owners = meta.owner_references.iter().flatten();
         let owner = owners.find(|owner| owner.controller == Some(true));

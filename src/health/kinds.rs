@@ -17,8 +17,8 @@ pub(super) fn claim(object: &Value) -> Health {
     }
 }
 
-/// A load balancer needs its cluster address, not the address that the cloud gives it: many clusters have
-/// no cloud that would.
+/// A load balancer needs its cluster address, but not an address from the cloud: many clusters have no
+/// cloud that gives one.
 pub(super) fn service(object: &Value) -> Health {
     if text(object, "/spec/type") == "LoadBalancer" && text(object, "/spec/clusterIP").is_empty() {
         return awaiting("no cluster address yet");
@@ -26,8 +26,8 @@ pub(super) fn service(object: &Value) -> Health {
     Health::Current
 }
 
-/// A Sync is as its conditions say. Its message is left out: it may name another Sync, whose message names
-/// another one.
+/// The health of a Sync follows its conditions. Its message is left out, because it may name another
+/// Sync, whose message names another one.
 pub(super) fn sync(object: &Value) -> Health {
     let Some(ready) = condition(object, "Ready") else {
         return Health::Current;

@@ -1,10 +1,10 @@
-//! Whether a live object is what its spec asks for.
+//! Whether a live object has reached the state in its spec.
 //!
-//! The rules are those of kstatus (`sigs.k8s.io/cli-utils/pkg/kstatus`), as Flux and `kubectl`
-//! tools apply them: first the rules for every kind, then the rule for the kind, then a `Ready`
-//! condition. towline differs from kstatus in three points, and the functions say why: a Job has to
-//! complete, a failed pod has failed, and a pod that cannot be scheduled is in progress, since kstatus
-//! reads the clock there.
+//! The rules are those of kstatus (`sigs.k8s.io/cli-utils/pkg/kstatus`), as Flux and `kubectl` tools
+//! apply them: first the rules for every kind, then the rule for the kind, then a `Ready` condition.
+//! towline differs from kstatus in three points, and the functions say why. A Job must complete. A failed
+//! pod has failed. A pod that cannot be scheduled is in progress, because kstatus needs a clock for its
+//! rule.
 
 mod fields;
 mod kinds;
@@ -19,7 +19,7 @@ use fields::{condition, integer, message, text};
 /// The health that an object's status shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// The object is what its spec asks for.
+    /// The object has reached the state in its spec.
     Current,
     /// The object is in progress, or its controller has not seen it. The text says what is missing.
     InProgress(String),
@@ -30,7 +30,7 @@ pub enum Health {
 }
 
 impl Health {
-    /// Whether the object is what its spec asks for.
+    /// Whether the object has reached the state in its spec.
     pub fn is_current(&self) -> bool {
         *self == Self::Current
     }

@@ -1,14 +1,15 @@
-//! Takes values of an object out of what the API server says about it, so that field and rule stay.
+//! Removes values of an object from the API server's messages about it. Field and rule stay.
 //!
-//! Two lines of defence. The server's own forms are known: what stands after `Invalid value:` or in quotes is a
-//! value unless its place says otherwise. And the values of the object that was sent are known: none of them
-//! stays, however a webhook or a new version of the server phrases its sentence.
+//! There are two lines of defence. First, the server's own forms are known: a text after `Invalid value:`
+//! or in quotes is a value, unless the words around it show something else. Second, the values of the
+//! object that was sent are known: none of them stays, in whatever form a webhook or a new version of the
+//! server writes its message.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// After these the server repeats a value.
+/// After these words the server repeats a value.
 const ECHOES: [&str; 10] = [
     "Invalid value: ",
     "Unsupported value: ",
@@ -22,7 +23,7 @@ const ECHOES: [&str; 10] = [
     " got: ",
 ];
 
-/// Before these a quoted text is a name, a path or a rule.
+/// After these words, a text in quotes is a name, a path or a rule.
 const NAMED: [&str; 20] = [
     "field",
     "webhook",
@@ -46,7 +47,7 @@ const NAMED: [&str; 20] = [
     "verb",
 ];
 
-/// After these a quoted text is the object's own name.
+/// Before these words, a text in quotes is the object's own name.
 const NAME_ENDS: [&str; 6] = [
     " is invalid",
     " is forbidden",
@@ -56,7 +57,7 @@ const NAME_ENDS: [&str; 6] = [
     ": the object has been modified",
 ];
 
-/// Words of the API that are no secret wherever they stand.
+/// Words of the API that are never secret.
 const WORDS: [&str; 62] = [
     "string",
     "integer",
@@ -122,7 +123,7 @@ const WORDS: [&str; 62] = [
     "labels",
 ];
 
-/// Keys by which the items of a list are told apart; their values are part of a path.
+/// Keys that identify the items of a list. Their values are part of a path.
 const ITEM_KEYS: [&str; 8] = [
     "name",
     "type",
@@ -134,21 +135,22 @@ const ITEM_KEYS: [&str; 8] = [
     "topologyKey",
 ];
 
-/// Shorter values are part of any word; the server's forms cut those.
+/// Shorter values are not searched for, because they occur in ordinary words. The server's forms remove
+/// them.
 const SHORTEST: usize = 4;
 
-/// `message` without values. `object`: what was sent, as JSON.
+/// `message` without values. `object` is the body that was sent, as JSON.
 pub(super) fn without_values(message: &str, object: &Value) -> String {
     let cut = cut_forms(message);
     let mut values = BTreeSet::new();
     collect(object, &mut Vec::new(), &mut values);
-    // What the message is about is named anyway.
+    // The object's identity is shown anyway.
     let name = object.pointer("/metadata/name").and_then(Value::as_str);
     let namespace = object
         .pointer("/metadata/namespace")
         .and_then(Value::as_str);
     values.retain(|value| ![name, namespace].contains(&Some(value.as_str())));
-    // Longer ones first, so that no rest of one stays.
+    // Longer values first, so that no rest of a longer value stays.
     let mut values: Vec<String> = values.into_iter().collect();
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     values
@@ -156,11 +158,11 @@ pub(super) fn without_values(message: &str, object: &Value) -> String {
         .fold(cut, |text, value| cut_value(&text, value))
 }
 
-/// Cuts what stands where the server repeats values.
+/// Removes the text where the server's forms have values.
 fn cut_forms(message: &str) -> String {
     let mut out = String::with_capacity(message.len());
     let mut rest = message;
-    // Inside of examples, lists of what is allowed and rules, quotes are the server's own.
+    // Inside examples, lists of allowed values and rules, quoted text is the server's own.
     let mut is_rule = false;
     while let Some(first) = rest.chars().next() {
         if let Some(echo) = ECHOES.iter().find(|echo| rest.starts_with(**echo)) {
@@ -205,7 +207,7 @@ fn cut_forms(message: &str) -> String {
     out
 }
 
-/// Whether a quoted text is a name by what stands around it. `before` ends with the quote.
+/// Whether the words around a quoted text show that it is a name. `before` ends with the quote.
 fn is_name(before: &str, text: &str, after: &str) -> bool {
     let before = &before[..before.len() - 1];
     let word = before
@@ -233,7 +235,7 @@ fn is_path(text: &str) -> bool {
     starts.into_iter().any(is_start) && text.chars().all(is_part)
 }
 
-/// A value as Go or JSON prints it, and what follows. Without an end, all of it.
+/// Splits off a value as Go or JSON prints it. Without an end, the whole text is the value.
 fn split_value(text: &str) -> (&str, &str) {
     if let Some(inner) = text.strip_prefix('"') {
         let end = (closing(inner, '"') + 2).min(text.len());
@@ -260,7 +262,7 @@ fn split_value(text: &str) -> (&str, &str) {
     (text, "")
 }
 
-/// A refused value that may be shown: a type, a truth value, a small number.
+/// A refused value that may be shown: a type, a boolean, a small number.
 fn shown(value: &str) -> String {
     let inner = value.trim_matches('"');
     let is_small = !inner.is_empty()
@@ -280,7 +282,7 @@ fn shown(value: &str) -> String {
     }
 }
 
-/// Where a quoted text ends; without an end, it is all of it.
+/// The end of a quoted text. Without an end quote, the end of the whole text.
 pub(super) fn closing(inner: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, character) in inner.char_indices() {
@@ -292,7 +294,7 @@ pub(super) fn closing(inner: &str, quote: char) -> usize {
     inner.len()
 }
 
-/// The texts of all values but those that name the object or an item of a list.
+/// The texts of all values, except those that name the object or an item of a list.
 fn collect(value: &Value, path: &mut Vec<String>, values: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) => {
@@ -308,7 +310,7 @@ fn collect(value: &Value, path: &mut Vec<String>, values: &mut BTreeSet<String>)
             let is_identity =
                 ["apiVersion", "kind", "namespace"].contains(&last) || ITEM_KEYS.contains(&last);
             if !is_identity {
-                // The server repeats a text of several lines with escapes, or one line of it.
+                // The server repeats a text of several lines with escapes, or repeats one of its lines.
                 let escaped = Value::String(text.clone()).to_string();
                 values.insert(escaped.trim_matches('"').to_owned());
                 values.extend(text.lines().map(|line| line.trim().to_owned()));
@@ -320,7 +322,7 @@ fn collect(value: &Value, path: &mut Vec<String>, values: &mut BTreeSet<String>)
     values.retain(|value| value.chars().count() >= SHORTEST && !WORDS.contains(&value.as_str()));
 }
 
-/// Cuts a value where it stands as a word, but not where it is a part of a field's path.
+/// Removes a value where it is a word of its own, but not where it is part of a field's path.
 fn cut_value(text: &str, value: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -347,8 +349,8 @@ mod tests {
 
     use super::*;
 
-    /// Sentences of apimachinery's field errors, structured-merge-diff, strict decoding, CEL, OpenAPI schemas and
-    /// admission; `@` stands where a value does, and what is right.
+    /// Messages of apimachinery's field errors, structured-merge-diff, strict decoding, CEL, OpenAPI
+    /// schemas and admission, with the expected result. `@` is the place of a value.
     const SENTENCES: [(&str, &str); 27] = [
         (
             r#"Creds.sec.example "x" is invalid: spec.password: Invalid value: "@": spec.password in body should match '^[a-z]+$'"#,
@@ -479,7 +481,8 @@ mod tests {
 
     #[test]
     fn a_marker_in_any_place_of_an_object_never_reaches_a_message() {
-        // A sentence of random pieces, as no server says it yet. xorshift, so that a failure comes again.
+        // A message of random pieces in a form that no server uses yet. xorshift makes failures
+        // repeatable.
         let pieces = [
             "spec.a: ",
             "Invalid value: ",

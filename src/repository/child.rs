@@ -15,10 +15,10 @@ use crate::fleet::{SourceName, SyncObject, SyncView};
 /// may also be in Git and then has two writers.
 const CHILD_MANAGER: &str = "towline-repository";
 
-/// The longest pause between two times that the child is kept.
+/// The longest pause between two applies of the child.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
-/// After this long without a change by somebody else, the child is kept at once again.
+/// After this time without a change by somebody else, the child is applied at once again.
 const PEACE: Duration = Duration::from_secs(300);
 
 /// Why the child Sync could not be made or deleted.
@@ -46,13 +46,13 @@ enum ChildError {
     Taken { name: SourceName },
 }
 
-/// What is known of the child Sync.
+/// The known state of the child Sync.
 pub(super) struct Child {
-    /// The child as it was kept last.
+    /// The child after the last apply.
     kept: Option<Kept>,
-    /// Why it could not be made or deleted.
+    /// Why the child could not be created or deleted.
     pub(super) error: Option<String>,
-    /// When it may be kept again.
+    /// The time of the next possible apply.
     next: Instant,
     backoff: Backoff,
 }
@@ -69,24 +69,24 @@ impl Default for Child {
 }
 
 impl Child {
-    /// Whether it is missing, or is not as it was kept last.
+    /// Whether the child is missing, or differs from the last apply.
     pub(super) fn is_lost(&self, view: &SyncView, repository: &GitRepository) -> bool {
         let owner = repository.metadata.uid.as_deref();
         let kept = self.kept.as_ref();
         !view.exists || kept.is_some_and(|kept| kept.is_changed(&view.object, owner))
     }
 
-    /// When it may be kept again. The pauses grow while somebody else keeps changing it.
+    /// The time of the next possible apply. The pauses grow while somebody else keeps changing the child.
     pub(super) fn next(&self) -> Instant {
         self.next
     }
 
-    /// Whether that moment has come.
+    /// Whether that time has come.
     pub(super) fn may_be_kept(&self, now: Instant) -> bool {
         self.next <= now
     }
 
-    /// Applies or deletes it.
+    /// Applies or deletes the child.
     pub(super) async fn keep(
         &mut self,
         client: &Client,
@@ -108,7 +108,7 @@ impl Child {
 
 /// Applies the child Sync of `spec.sync`, or deletes it if `spec.sync` is gone. The child has the
 /// name of its repository.
-/// Returns the child as it is then. `known`: the child's uid when it was kept last.
+/// Returns the child after that. `known` is the child's uid at the last apply.
 async fn keep(
     client: &Client,
     object: &GitRepository,
@@ -149,14 +149,14 @@ async fn keep(
     }
 }
 
-/// The child Sync as it was kept last.
+/// The child Sync after the last apply.
 struct Kept {
     uid: Option<String>,
     generation: Option<i64>,
 }
 
 impl Kept {
-    /// Whether somebody has changed the child since, or has taken its owner off. `owner`: the uid of the
+    /// Whether somebody has changed the child since, or has removed its owner. `owner` is the uid of the
     /// repository.
     fn is_changed(&self, now: &SyncObject, owner: Option<&str>) -> bool {
         now.owner.as_deref() != owner || now.generation > self.generation
@@ -168,7 +168,7 @@ fn is_owned(meta: &ObjectMeta, uid: Option<&str>) -> bool {
     owners.any(|owner| Some(&*owner.uid) == uid)
 }
 
-/// Whether we have applied the object, though somebody took its owner off, as `kubectl replace` does.
+/// Whether we have applied the object, even if somebody removed its owner, as `kubectl replace` does.
 fn is_written_by_us(meta: &ObjectMeta) -> bool {
     let mut entries = meta.managed_fields.iter().flatten();
     entries.any(|entry| {

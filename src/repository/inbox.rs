@@ -37,8 +37,8 @@ impl Inbox {
     }
 }
 
-/// Waits until the child is found missing, or not as it was kept, after a change. A child that is made and
-/// deleted again before the driver looks counts as well.
+/// Waits until a change shows that the child is missing, or differs from the last apply. A child that is
+/// created and deleted again before the driver looks counts too.
 async fn child_is_lost(
     child: &mut Subscription<SyncName, SyncView>,
     is_lost: impl Fn(&SyncView) -> bool,
@@ -73,13 +73,13 @@ impl Driver {
             }
             tokio::time::sleep_until(next).await;
         };
-        // An hour is as good as never.
+        // An hour is as good as never: the wait simply starts again.
         let write_again = self.write_again.unwrap_or_else(|| Instant::now() + HOUR);
         let poke = Arc::clone(&self.webhook.poke);
         let now = Instant::now;
         tokio::select! {
             changed = self.inbox.object.changed() => changed.map_err(|_| Gone)?,
-            // Somebody deleted or changed the child: it is made again as the repository asks for it.
+            // Somebody deleted or changed the child. It is applied again.
             () = child, if wants_child => (),
             // Uses a changed credential at once.
             () = self.poller.login.changed() => self.next_poll = now(),

@@ -53,9 +53,9 @@ struct Driver {
     next_poll: Instant,
     /// The status that was written last.
     status: GitRepositoryStatus,
-    /// When to write the status again, which could not be written.
+    /// When to write the status again after a failure.
     write_again: Option<Instant>,
-    /// Pauses between tries to write it.
+    /// The pauses between tries to write the status.
     status_backoff: StatusBackoff,
     refused: RefusedStatus,
 }
@@ -152,8 +152,8 @@ impl Driver {
         self.report(object, &intent, assessment).await;
     }
 
-    /// Makes the child Sync what the repository asks for, if it may be something else. `polls`: a poll
-    /// follows, so that an earlier error is tried again. Whether there is an error that was not there before.
+    /// Applies the child Sync that the repository asks for, if it may differ. With `polls`, a poll
+    /// follows, so an earlier error is tried again. Returns whether there is a new error.
     async fn keep_child(&mut self, object: &GitRepository, new_spec: bool, polls: bool) -> bool {
         let view = self.inbox.child();
         let is_lost = object.has_child() && self.child.is_lost(&view, object);
@@ -305,7 +305,7 @@ impl Driver {
         }
     }
 
-    /// Tells, once for each cause, that the API server refused a status.
+    /// Reports, once for each cause, that the API server refused a status.
     fn note_refusal(&mut self, object: &GitRepository, written: Written) {
         let Written::InShort(why) = written else {
             self.refused = RefusedStatus::default();
