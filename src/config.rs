@@ -51,6 +51,15 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_CACHE_DIR", default_value = "/var/cache/towline")]
     pub cache_dir: PathBuf,
 
+    /// Size of the volume of --cache-dir, such as 10Gi. Copies use nine tenths of it. The default is what is free there
+    /// at the start.
+    #[arg(long, env = "TOWLINE_CACHE_SIZE", value_parser = bytes)]
+    pub cache_size: Option<u64>,
+
+    /// The most that the copies of one namespace may have, such as 2Gi. The default is half of what all may have.
+    #[arg(long, env = "TOWLINE_CACHE_SIZE_PER_NAMESPACE", value_parser = bytes)]
+    pub cache_size_per_namespace: Option<u64>,
+
     /// Folder with the renderers kustomize.cwasm and helm.cwasm, which renderers/build makes.
     #[arg(
         long,
@@ -129,6 +138,29 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(parsed.into())
 }
 
+/// A size as in Kubernetes: a number, and an optional suffix such as `Mi` or `G`.
+fn bytes(text: &str) -> Result<u64, String> {
+    let end = text.find(|c: char| c.is_ascii_alphabetic());
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let power = |base: u64| {
+        let exponent = ["", "K", "M", "G", "T", "P", "E"];
+        let letter = unit.trim_end_matches('i').to_uppercase();
+        let exponent = exponent.iter().position(|known| *known == letter)?;
+        base.checked_pow(u32::try_from(exponent).ok()?)
+    };
+    let factor = match unit.ends_with('i') {
+        true => power(1024).filter(|factor| *factor > 1),
+        false => power(1000),
+    };
+    let wrong = || "it is not a size such as 512Mi or 10Gi".to_owned();
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let bytes = number * factor.ok_or_else(wrong)? as f64;
+    match (1.0..1e19).contains(&bytes) {
+        true => Ok(bytes as u64),
+        false => Err(wrong()),
+    }
+}
+
 /// With less than a second, a busy API server could end every lease.
 fn lease_duration(text: &str) -> Result<Duration, String> {
     let parsed = duration(text)?;
@@ -165,6 +197,25 @@ mod tests {
         }
         for wrong in ["", ":9292", "10.0.0.7", "towline:9292", "10.0.0.7:x"] {
             assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_read_as_in_kubernetes() {
+        for (text, size) in [
+            ("1024", 1024),
+            ("512Mi", 512 << 20),
+            ("10Gi", 10 << 30),
+            ("1.5Gi", 3 << 29),
+            ("2G", 2_000_000_000),
+            ("5k", 5000),
+        ] {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+        for wrong in [
+            "", "Gi", "10i", "10GB", "-1Gi", "0", "ten", "1e9Ei", "nan", "inf",
+        ] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -80,7 +80,11 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     };
     let leadership = leadership(elector.as_ref(), &metrics);
     let clients = leader::clients(&config, elector.as_ref(), &metrics)?;
-    let cache = Cache::open(CacheSettings::new(&args.cache_dir))?;
+    let cache = Cache::open(CacheSettings {
+        volume_bytes: args.cache_size,
+        namespace_bytes: args.cache_size_per_namespace,
+        ..CacheSettings::new(&args.cache_dir)
+    })?;
     let cluster = Cluster::new(
         clients.clone(),
         ClusterSettings {

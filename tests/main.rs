@@ -21,6 +21,7 @@ mod definitions;
 mod docs;
 mod drift;
 mod echoes;
+mod fair_sources;
 mod figures;
 mod generated;
 mod harness;

@@ -126,7 +126,7 @@ impl Fetcher {
         let main = Reference::Branch("main".to_owned());
         let request = FetchRequest {
             known: self.known.clone(),
-            ..FetchRequest::new(&self.url, main, Duration::from_secs(60))
+            ..FetchRequest::new("bench", &self.url, main, Duration::from_secs(60))
         };
         let (Fetched::New(snapshot) | Fetched::Unchanged(snapshot)) =
             self.cache.fetch(request).await.expect("fetch");

@@ -13,5 +13,5 @@ mod sync;
 pub use inputs::{InputsIntent, Keeper, Reference, SubstituteIntent, ValuesFrom};
 pub use kustomize::{Image, Overrides, Patch, Replica, Selector};
 pub use render::{HelmIntent, RenderIntent};
-pub use source::{GitIntent, GitReference, SignedPart, SourceIntent, VerifyIntent};
+pub use source::{GitIntent, GitReference, MAX_TIMEOUT, SignedPart, SourceIntent, VerifyIntent};
 pub use sync::{Mode, OnDeletion, SyncIntent};

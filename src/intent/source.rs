@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// The longest time limit of one fetch. A fetch holds one of the few places that all namespaces
+/// share, so no resource may hold it for days.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+
 /// What the driver of a source is told to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceIntent {
@@ -13,7 +17,7 @@ pub struct SourceIntent {
     pub deleting: bool,
     /// Time between two polls.
     pub interval: Duration,
-    /// The longest that one fetch may take.
+    /// The longest that one fetch may take. A fetch ends after [`MAX_TIMEOUT`] in any case.
     pub timeout: Duration,
     /// Do not fetch.
     pub suspend: bool,

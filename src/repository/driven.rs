@@ -53,14 +53,17 @@ impl Driven for GitRepository {
     fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>) {
         let context = Arc::clone(context);
         tokio::spawn(async move {
-            let intents: Vec<_> = left
+            let live: Vec<_> = left
                 .iter()
-                .map(|source| SourceIntent::from(&**source).git)
+                .map(|source| {
+                    let namespace = source.namespace().unwrap_or_default();
+                    (namespace, SourceIntent::from(&**source).git)
+                })
                 .collect();
-            let urls = intents
+            let live = live
                 .iter()
-                .map(|git| (git.url.as_str(), git.full_history));
-            context.cache.retain(urls).await;
+                .map(|(namespace, git)| (&**namespace, git.url.as_str(), git.full_history));
+            context.cache.retain(live).await;
         });
     }
 }

@@ -37,6 +37,22 @@ impl Inbox {
     }
 }
 
+/// Waits until a running poll is of no use: its spec is no longer the object's, or the object is
+/// being deleted. The object has changed then, so the driver looks at it at once.
+pub(super) async fn superseded(
+    mut object: watch::Receiver<Arc<GitRepository>>,
+    generation: Option<i64>,
+) {
+    let is_other = |object: &Arc<GitRepository>| {
+        let meta = &object.metadata;
+        meta.generation != generation || meta.deletion_timestamp.is_some()
+    };
+    if object.wait_for(is_other).await.is_err() {
+        // The driver ends with the object.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Waits until a change shows that the child is missing, or differs from the last apply. A child that is
 /// created and deleted again before the driver looks counts too.
 async fn child_is_lost(

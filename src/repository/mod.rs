@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use self::assess::{Assessment, LONGEST_PAUSE, Observed, Poll, assess};
 use self::child::Child;
-use self::inbox::Inbox;
+use self::inbox::{Inbox, superseded};
 use self::poll::{Found, PollError, Poller};
 use self::repair::RepairSchedule;
 use self::standby::standby;
@@ -136,7 +136,15 @@ impl Driver {
             webhook.keep(secrets, receivers, &intent, &self.name).await;
         }
         let live = self.status.revision.clone();
-        let poll = self.poll(object, &intent, new_spec).await;
+        let changes = self.inbox.object.clone();
+        let poll = tokio::select! {
+            poll = self.poll(object, &intent, new_spec) => poll,
+            // Ends a fetch whose result nobody wants.
+            () = superseded(changes, intent.generation) => {
+                self.asked = None;
+                return;
+            }
+        };
         let assessment = assess(Observed {
             name: &self.name,
             secret: intent.credentials.as_deref(),

@@ -9,7 +9,7 @@ use crate::api::Reason;
 use crate::chain;
 use crate::driver::Context;
 use crate::fleet::SourceName;
-use crate::intent::SourceIntent;
+use crate::intent::{MAX_TIMEOUT, SourceIntent};
 use crate::source::{self, Credentials, FetchRequest, Fetched, Proxy, Snapshot};
 
 /// Why a poll found no revision that may go live.
@@ -89,7 +89,7 @@ impl Poller {
         let request = FetchRequest {
             known: self.fetched.clone().filter(|_| !new_spec),
             proven: self.proven.as_ref() == Some(&credentials),
-            ..request(intent, credentials.clone(), proxy)
+            ..request(name, intent, credentials.clone(), proxy)
         };
         let fetched = context.cache.fetch(request).await?;
         let (Fetched::New(snapshot) | Fetched::Unchanged(snapshot)) = fetched;
@@ -107,6 +107,7 @@ impl Poller {
 
 /// The request for an intent, without a known snapshot and without proven access.
 pub(super) fn request(
+    name: &SourceName,
     intent: &SourceIntent,
     credentials: Credentials,
     proxy: Option<Proxy>,
@@ -118,6 +119,11 @@ pub(super) fn request(
         proxy,
         full_history: git.full_history,
         recurse_submodules: git.recurse_submodules,
-        ..FetchRequest::new(&git.url, git.reference.clone(), intent.timeout)
+        ..FetchRequest::new(
+            &*name.namespace,
+            &git.url,
+            git.reference.clone(),
+            intent.timeout.min(MAX_TIMEOUT),
+        )
     }
 }

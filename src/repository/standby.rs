@@ -67,7 +67,7 @@ async fn fetch(
     let mut login = Login::default();
     let (credentials, proxy) = login.read(&context.secrets, intent, name).await?;
     let started = Instant::now();
-    let request = poll::request(intent, credentials, proxy);
+    let request = poll::request(name, intent, credentials, proxy);
     let fetched = context.cache.fetch(request).await;
     let outcome = fetched
         .as_ref()

@@ -143,6 +143,42 @@ pub enum Error {
         /// In bytes.
         limit: u64,
     },
+    /// The remote sends more of something than its limit allows.
+    #[error("{url} {excess}")]
+    RemoteTooLarge {
+        /// Redacted.
+        url: String,
+        /// What, and its limit.
+        excess: Excess,
+    },
+    /// The remote sends its data too slowly.
+    #[error("{url} is too slow: it sent less than {bytes} bytes in {}s", time.as_secs_f32())]
+    TooSlow {
+        /// Redacted.
+        url: String,
+        /// The least number of bytes in this time.
+        bytes: u64,
+        /// Time that was spent waiting for data.
+        time: Duration,
+    },
+    /// The budget of the cache has no room for the copy.
+    #[error("the cache has no room for {url}: {budget} may have {limit} bytes ({flag})")]
+    NoRoom {
+        /// Redacted.
+        url: String,
+        /// Whose copies.
+        budget: &'static str,
+        /// In bytes.
+        limit: u64,
+        /// The flag that sets it.
+        flag: &'static str,
+    },
+    /// The fetch ended because other namespaces waited for its place. It is tried again.
+    #[error("the fetch of {url} gave way to another namespace")]
+    GaveWay {
+        /// Redacted.
+        url: String,
+    },
     /// A file is larger than the limit.
     #[error("{file} has {size} bytes, more than the limit of {limit}")]
     FileTooLarge {
@@ -270,6 +306,8 @@ impl Error {
             Self::InSubmodule { source, .. } => source.reason(),
             Self::RefNotFound { .. } | Self::CommitRefused { .. } => Reason::RefNotFound,
             Self::RepositoryTooLarge { .. }
+            | Self::RemoteTooLarge { .. }
+            | Self::NoRoom { .. }
             | Self::FileTooLarge { .. }
             | Self::TooManyFiles { .. }
             | Self::TooDeep { .. } => Reason::TooLarge,
@@ -280,6 +318,8 @@ impl Error {
             Self::Unreachable { .. }
             | Self::RepositoryNotFound { .. }
             | Self::Timeout { .. }
+            | Self::TooSlow { .. }
+            | Self::GaveWay { .. }
             | Self::Corrupt { .. }
             | Self::Cache { .. }
             | Self::Folder { .. }
@@ -325,6 +365,65 @@ impl From<Error> for ReadError {
         let fault = error.read_fault().unwrap_or(ReadFault::Unavailable);
         Self::new(fault, error)
     }
+}
+
+/// What a remote sends too much of. Completes a sentence that begins with its URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Excess {
+    /// References.
+    #[error("has more than {limit} references")]
+    References {
+        /// References.
+        limit: u64,
+    },
+    /// The list of references.
+    #[error("has a list of references of more than {limit} bytes")]
+    ReferenceList {
+        /// In bytes.
+        limit: u64,
+    },
+    /// Messages, or other packets that are no part of the pack.
+    #[error("sends messages of more than {limit} bytes")]
+    Messages {
+        /// In bytes.
+        limit: u64,
+    },
+    /// Objects in one fetch.
+    #[error("sends {count} objects in one fetch, more than the limit of {limit}")]
+    Objects {
+        /// Objects that the server announces.
+        count: u64,
+        /// Objects.
+        limit: u64,
+    },
+    /// A commit, tree or tag.
+    #[error("sends a {kind} of {size} bytes, more than the limit of {limit}")]
+    Object {
+        /// `commit`, `tree` or `tag`.
+        kind: &'static str,
+        /// In bytes.
+        size: u64,
+        /// In bytes.
+        limit: u64,
+    },
+    /// An object that is sent as a difference to another one, or that other one.
+    #[error(
+        "sends a file of {size} bytes as a difference to another one; the limit for both is {limit} \
+         bytes: have the server store such files whole (core.bigFileThreshold, or -delta in \
+         .gitattributes)"
+    )]
+    Delta {
+        /// In bytes.
+        size: u64,
+        /// In bytes.
+        limit: u64,
+    },
+    /// All objects of one fetch.
+    #[error("sends objects that have more than {limit} bytes together")]
+    Inflated {
+        /// In bytes, uncompressed.
+        limit: u64,
+    },
 }
 
 /// The cause of an [`Error`]: a text of libgit2 or the operating system, redacted.

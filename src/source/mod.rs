@@ -10,9 +10,9 @@ mod git;
 mod listing;
 mod path;
 
-pub use error::{Error, Reported};
+pub use error::{Error, Excess, Reported};
 pub use folder::Folder;
 pub use git::{
-    Cache, CacheSettings, Credentials, CredentialsError, FetchRequest, Fetched, Proxy, Reference,
-    Snapshot,
+    Cache, CacheSettings, Credentials, CredentialsError, FetchRequest, Fetched, Floor, PackLimits,
+    Proxy, Reference, Snapshot, WireLimits,
 };

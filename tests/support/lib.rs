@@ -27,6 +27,7 @@ pub mod git;
 pub mod helm;
 pub mod hook;
 pub mod hostile;
+pub mod impostor;
 pub mod kubeconfig;
 pub mod kubectl;
 pub mod manifest;

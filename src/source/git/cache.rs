@@ -1,22 +1,25 @@
 //! The cache of repositories. It decides when a fetch may start.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::runtime;
-use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::timeout_at;
 
+use super::budget::{self, Budget, Full};
 use super::libgit2;
 use super::limits::CacheSettings;
+use super::place::{self, Place};
 use super::reference::Reference;
 use super::request::{FetchRequest, Fetched};
 use super::snapshot::Snapshot;
+use super::stop::Stop;
 use super::store::Store;
+use super::ticket::Ticket;
 use super::transport::Agents;
+use super::turns::Turns;
 use super::url::{self, RemoteUrl};
 use crate::source::error::Error;
 
@@ -28,23 +31,48 @@ pub struct Cache(Arc<Inner>);
 struct Inner {
     settings: CacheSettings,
     agents: Agents,
-    stores: Mutex<HashMap<String, Arc<AsyncMutex<Store>>>>,
-    connections: Arc<Semaphore>,
-    downloads: Arc<Semaphore>,
+    stores: Mutex<HashMap<Place, Entry>>,
+    budget: Budget,
+    connections: Turns,
+    downloads: Turns,
+    large: Turns,
+}
+
+/// A store, and when it was last asked for.
+#[derive(Debug)]
+struct Entry {
+    store: Arc<AsyncMutex<Store>>,
+    used: Instant,
+}
+
+impl Entry {
+    /// Whether a fetch uses the store, or a snapshot reads from it.
+    fn is_busy(&self) -> bool {
+        let is_unused = || self.store.try_lock().is_ok_and(|store| store.is_unused());
+        Arc::strong_count(&self.store) > 1 || !is_unused()
+    }
 }
 
 impl Cache {
     /// Opens the cache's folder, and creates it if it is missing. Files that a killed process left
-    /// in a repository's folder are removed when the repository is next fetched.
+    /// in a repository's folder are removed when the repository is next fetched. Copies of earlier
+    /// versions, which all namespaces shared, are removed now.
     pub fn open(settings: CacheSettings) -> Result<Self, Error> {
         libgit2::prepare()?;
         fs::create_dir_all(&settings.folder)
             .map_err(|error| Error::from_io("create the folder", &error))?;
+        remove_shared_copies(&settings)?;
+        let volume = settings.volume_bytes;
+        let volume = volume.unwrap_or_else(|| budget::volume(&settings.folder));
+        let budget = Budget::new(volume, settings.namespace_bytes);
+        budget.measure(&settings.folder, None);
         Ok(Self(Arc::new(Inner {
-            connections: Arc::new(Semaphore::new(settings.max_connections)),
-            downloads: Arc::new(Semaphore::new(settings.max_downloads)),
+            connections: Turns::new(settings.max_connections),
+            downloads: Turns::new(settings.max_downloads),
+            large: Turns::new(1),
             stores: Mutex::default(),
             agents: Agents::new(),
+            budget,
             settings,
         })))
     }
@@ -52,14 +80,15 @@ impl Cache {
     /// Finds the wanted commit on the remote, and downloads it unless the cache has it.
     ///
     /// Makes one connection, and sends one request if nothing has changed. Makes no connection if
-    /// the caller asks for a commit id that it has, and has proven its access. Requests for the
-    /// same URL wait for each other, and share an answer that is new enough for both.
+    /// the caller asks for a commit id that it has, and has proven its access. Requests of one
+    /// namespace for the same URL wait for each other, and share an answer that is new enough for
+    /// both. A fetch that gave its place to another namespace is tried again.
     ///
     /// # Errors
     ///
-    /// All of [`Error`], except those about paths and files. The answer comes within `timeout`. The
-    /// thread that does the work may end a little later, and keeps its place among the connections
-    /// until then.
+    /// All of [`Error`], except those about paths and files. The answer comes within `timeout`. If
+    /// it is late, or if the returned future is dropped, the fetch ends within a second, and its
+    /// connection is closed. Only a connection that is being made may take ten seconds.
     pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, Error> {
         let is_ssh = matches!(RemoteUrl::parse(&request.url)?, RemoteUrl::Ssh(_));
         request.check_credentials(is_ssh)?;
@@ -70,7 +99,16 @@ impl Cache {
         let asked_at = Instant::now();
         let deadline = asked_at + request.timeout;
         let (known, late) = (request.known.clone(), request.late());
-        let snapshot = timeout_at(deadline.into(), self.run(request, asked_at, deadline))
+        let request = Arc::new(request);
+        let work = async {
+            loop {
+                match self.run(&request, asked_at, deadline).await {
+                    Err(Error::GaveWay { .. }) => (),
+                    other => return other,
+                }
+            }
+        };
+        let snapshot = timeout_at(deadline.into(), work)
             .await
             .unwrap_or(Err(late))?;
         Ok(match known {
@@ -79,41 +117,23 @@ impl Cache {
         })
     }
 
-    /// Removes every repository that is not in `urls` (a URL, and whether its full history is
-    /// fetched), with its folder. Keeps a repository while a fetch of it runs or one of its
-    /// snapshots is alive.
-    pub async fn retain(&self, urls: impl IntoIterator<Item = (&str, bool)> + Send) {
-        let urls = urls.into_iter();
-        let keys: std::collections::HashSet<String> = urls
-            .map(|(url, full_history)| url::cache_key(url, full_history))
+    /// Removes every repository that is not in `live` (the namespace, the URL, and whether the full
+    /// history is fetched), with its folder. Keeps a repository while a fetch of it runs or one of
+    /// its snapshots is alive.
+    pub async fn retain(&self, live: impl IntoIterator<Item = (&str, &str, bool)> + Send) {
+        let live: HashSet<(String, String)> = live
+            .into_iter()
+            .map(|(namespace, url, full_history)| {
+                (namespace.to_owned(), url::cache_key(url, full_history))
+            })
             .collect();
+        let is_live = move |place: &Place| {
+            live.contains(&(place.namespace.clone(), place.repository.clone()))
+        };
         let this = self.clone();
-        let swept = tokio::task::spawn_blocking(move || this.sweep(&keys)).await;
+        let swept = tokio::task::spawn_blocking(move || this.0.sweep(is_live)).await;
         if swept.is_err() {
             tracing::warn!("removing unused repositories was interrupted");
-        }
-    }
-
-    fn sweep(&self, keys: &std::collections::HashSet<String>) {
-        let Ok(entries) = fs::read_dir(&self.0.settings.folder) else {
-            return;
-        };
-        // Holds the lock throughout, so that no fetch starts in a folder that is being removed.
-        let mut stores = self.stores();
-        for entry in entries.flatten() {
-            let Ok(key) = entry.file_name().into_string() else {
-                continue;
-            };
-            let busy = stores.get(&key).is_some_and(|store| {
-                Arc::strong_count(store) > 1
-                    || !store.try_lock().is_ok_and(|store| store.is_unused())
-            });
-            if is_key(&key) && !keys.contains(&key) && !busy {
-                stores.remove(&key);
-                if let Err(error) = fs::remove_dir_all(entry.path()) {
-                    tracing::warn!(%error, "cannot remove an unused repository");
-                }
-            }
         }
     }
 
@@ -122,70 +142,202 @@ impl Cache {
         let (Reference::Commit(id), Some(known)) = (&request.reference, &request.known) else {
             return None;
         };
-        let folder = self.folder(&request.key());
+        let folder = request.place().folder(&self.0.settings.folder);
         let is_whole = known.modules().is_some() == request.recurse_submodules;
         (request.proven && is_whole && known.is_commit(id, &folder)).then(|| Arc::clone(known))
     }
 
     async fn run(
         &self,
-        request: FetchRequest,
+        request: &Arc<FetchRequest>,
         asked_at: Instant,
         deadline: Instant,
     ) -> Result<Arc<Snapshot>, Error> {
-        let mut store = self.store(request.key()).lock_owned().await;
-        if let Some(snapshot) = store.shared(&request, asked_at) {
+        let place = request.place();
+        let store = self.0.store(&place).lock_owned().await;
+        if let Some(snapshot) = store.shared(request, asked_at) {
             return Ok(snapshot);
         }
-        let connection = Arc::clone(&self.0.connections)
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::Interrupted)?;
-        let this = self.clone();
-        // The lock and the permit move into the closure. If the caller gives up, both are freed
-        // only when the thread ends.
-        tokio::task::spawn_blocking(move || {
-            let slot = || this.download_slot(&request, deadline);
-            let snapshot = store.update(&request, &this.0.settings, &this.0.agents, deadline, slot);
-            drop(connection);
-            snapshot
-        })
-        .await
-        .map_err(|_| Error::Interrupted)?
-    }
-
-    /// Waits on a blocking thread until a download may start.
-    fn download_slot(
-        &self,
-        request: &FetchRequest,
-        deadline: Instant,
-    ) -> Result<OwnedSemaphorePermit, Error> {
-        let wait = Arc::clone(&self.0.downloads).acquire_owned();
-        runtime::Handle::current()
-            .block_on(async { timeout_at(deadline.into(), wait).await })
-            .map_err(|_| request.late())?
-            .map_err(|_| Error::Interrupted)
-    }
-
-    fn store(&self, key: String) -> Arc<AsyncMutex<Store>> {
-        let folder = self.folder(&key);
-        let mut stores = self.stores();
-        let store = stores
-            .entry(key)
-            .or_insert_with(|| Arc::new(AsyncMutex::new(Store::new(folder))));
-        Arc::clone(store)
-    }
-
-    fn folder(&self, key: &str) -> PathBuf {
-        self.0.settings.folder.join(key)
-    }
-
-    fn stores(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<AsyncMutex<Store>>>> {
-        self.0.stores.lock().unwrap_or_else(PoisonError::into_inner)
+        let stop = Stop::new();
+        // Ends the thread if the caller gives up.
+        let _stop = stop.on_drop();
+        let namespace = &request.namespace;
+        let turn = self.0.connections.take(namespace, &stop).await;
+        let work = Work {
+            inner: Arc::clone(&self.0),
+            request: Arc::clone(request),
+            place,
+            store,
+        };
+        let done = tokio::task::spawn_blocking({
+            let stop = stop.clone();
+            move || work.fetch(stop, deadline)
+        });
+        let outcome = tokio::select! {
+            done = done => done.map_err(|_| Error::Interrupted)?,
+            // The thread ends soon. Its lock keeps the next try waiting until then.
+            reason = stop.told() => Err(request.stopped(reason)),
+        };
+        drop(turn);
+        outcome
     }
 }
 
-/// Whether [`url::cache_key`] can have made this folder name.
-fn is_key(name: &str) -> bool {
-    name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
+/// The work of one fetch on a blocking thread. The lock of the store moves there: if the caller
+/// gives up, it is freed only when the thread ends.
+struct Work {
+    inner: Arc<Inner>,
+    request: Arc<FetchRequest>,
+    place: Place,
+    store: OwnedMutexGuard<Store>,
+}
+
+impl Work {
+    fn fetch(mut self, stop: Stop, deadline: Instant) -> Result<Arc<Snapshot>, Error> {
+        let namespace = self.request.namespace.clone();
+        let spent = Arc::new(Spent {
+            inner: Arc::clone(&self.inner),
+            namespace: namespace.clone(),
+            bytes: Mutex::default(),
+        });
+        let spend = {
+            let spent = Arc::clone(&spent);
+            Box::new(move |bytes| spent.more(bytes))
+        };
+        let turns = (self.inner.downloads.clone(), self.inner.large.clone());
+        let ticket = Ticket::new(&namespace, stop, deadline, turns, spend);
+        let Inner {
+            settings, agents, ..
+        } = &*self.inner;
+        let snapshot = self.store.update(&self.request, settings, agents, &ticket);
+        if *spent.bytes() > 0 {
+            self.inner
+                .budget
+                .measure_copy(&settings.folder, &self.place);
+        }
+        snapshot
+    }
+}
+
+/// The bytes that a running fetch has booked, until it ends.
+struct Spent {
+    inner: Arc<Inner>,
+    namespace: String,
+    bytes: Mutex<u64>,
+}
+
+impl Spent {
+    /// Books more bytes. Makes room for them if there is none.
+    fn more(&self, bytes: u64) -> Result<(), Full> {
+        let Inner {
+            budget, settings, ..
+        } = &*self.inner;
+        let spend = || budget.spend(&self.namespace, bytes);
+        let spent = spend().or_else(|_| {
+            // Copies that were replaced are gone when their last reader is.
+            budget.measure(&settings.folder, Some(&self.namespace));
+            spend()
+        });
+        let spent = spent.or_else(|full| self.inner.make_room(&self.namespace, full, spend));
+        if spent.is_ok() {
+            *self.bytes() += bytes;
+        }
+        spent
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, u64> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Spent {
+    fn drop(&mut self) {
+        let bytes = *self.bytes();
+        self.inner.budget.refund(&self.namespace, bytes);
+    }
+}
+
+impl Inner {
+    fn store(&self, place: &Place) -> Arc<AsyncMutex<Store>> {
+        let mut stores = self.stores();
+        let entry = stores.entry(place.clone()).or_insert_with(|| Entry {
+            store: Arc::new(AsyncMutex::new(Store::new(
+                place.folder(&self.settings.folder),
+            ))),
+            used: Instant::now(),
+        });
+        entry.used = Instant::now();
+        Arc::clone(&entry.store)
+    }
+
+    fn sweep(&self, is_live: impl Fn(&Place) -> bool) {
+        // Holds the lock throughout, so that no fetch starts in a folder that is being removed.
+        let mut stores = self.stores();
+        for place in budget::copies(&self.settings.folder) {
+            if !is_live(&place) {
+                self.remove(&mut stores, &place);
+            }
+        }
+    }
+
+    /// Removes unused copies, those that were not asked for the longest first, until `spend` finds
+    /// room. If the budget of the namespace is full, only its own copies; otherwise also those of
+    /// others.
+    fn make_room(
+        &self,
+        namespace: &str,
+        full: Full,
+        spend: impl Fn() -> Result<(), Full>,
+    ) -> Result<(), Full> {
+        let mut stores = self.stores();
+        let mut copies = budget::copies(&self.settings.folder);
+        if matches!(full, Full::Namespace(_)) {
+            copies.retain(|place| place.namespace == namespace);
+        }
+        copies.sort_by_key(|place| stores.get(place).map(|entry| entry.used));
+        let mut outcome = Err(full);
+        for place in copies {
+            if self.remove(&mut stores, &place) {
+                outcome = spend();
+                if outcome.is_ok() {
+                    break;
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Removes a copy, unless it is in use.
+    fn remove(&self, stores: &mut HashMap<Place, Entry>, place: &Place) -> bool {
+        if stores.get(place).is_some_and(Entry::is_busy) {
+            return false;
+        }
+        stores.remove(place);
+        if let Err(error) = fs::remove_dir_all(place.folder(&self.settings.folder)) {
+            tracing::warn!(%error, "cannot remove an unused repository");
+            return false;
+        }
+        self.budget.forget(place);
+        true
+    }
+
+    fn stores(&self) -> MutexGuard<'_, HashMap<Place, Entry>> {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes the copies of versions that kept one for each URL: nobody knows on which route they were
+/// filled.
+fn remove_shared_copies(settings: &CacheSettings) -> Result<(), Error> {
+    let failed = |error: std::io::Error| Error::from_io("remove old copies", &error);
+    for entry in fs::read_dir(&settings.folder).map_err(failed)?.flatten() {
+        if entry
+            .file_name()
+            .to_str()
+            .is_some_and(place::is_shared_copy)
+        {
+            fs::remove_dir_all(entry.path()).map_err(failed)?;
+        }
+    }
+    Ok(())
 }

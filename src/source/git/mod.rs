@@ -1,14 +1,18 @@
 //! Git repositories, fetched into bare object databases and read from there.
 //!
 //! ```text
-//! Cache::fetch ─ store (one per URL: lock, generations) ─ pull (one connection)
+//! Cache::fetch ─ store (one per place: lock, generations) ─ pull (one connection)
 //!      └→ Snapshot ─ tree_id, listing, read (blocking, straight from the object database)
 //! ```
 //!
 //! There is no work tree, so there is no lock file that could go stale. A store's folder is
-//! `<cache>/<sha256 of the URL>/<generation>`. A commit is complete if a private ref under
-//! `refs/towline/` points at it. A fetch writes that ref last.
+//! `<cache>/ns-<namespace>/<sha256 of the URL>-<sha256 of the route>`, with a folder for each
+//! generation. A commit is complete if a private ref under `refs/towline/` points at it. A fetch
+//! writes that ref last.
 //!
+//! - `place`: who shares a store.
+//! - `turns`, `stop`, `ticket`, `budget`: what all fetches share, and how namespaces share it fairly.
+//! - `pack`: a pack is judged before libgit2 sees it.
 //! - `auth`: credentials for a server, and the check of its identity.
 //! - `transport`: the protocol with a server, over HTTP and SSH.
 //!
@@ -16,6 +20,7 @@
 //! it leaves the module.
 
 mod auth;
+mod budget;
 mod cache;
 mod entry;
 mod error;
@@ -23,14 +28,19 @@ mod generation;
 mod libgit2;
 mod limits;
 mod modules;
+mod pack;
+mod place;
 mod pull;
 mod range;
 mod reference;
 mod request;
 mod resolve;
 mod snapshot;
+mod stop;
 mod store;
+mod ticket;
 mod transport;
+mod turns;
 mod url;
 mod view;
 
@@ -43,7 +53,7 @@ mod tests;
 
 pub use auth::{Credentials, CredentialsError, Proxy};
 pub use cache::Cache;
-pub use limits::CacheSettings;
+pub use limits::{CacheSettings, Floor, PackLimits, WireLimits};
 pub use reference::Reference;
 pub use request::{FetchRequest, Fetched};
 pub use snapshot::Snapshot;

@@ -28,7 +28,7 @@ pub(super) fn pull<S>(
     has: impl FnOnce(&ResolvedRef) -> Result<bool, Error>,
     slot: impl FnOnce() -> Result<S, Error>,
 ) -> Result<ResolvedRef, Error> {
-    let exchange = Exchange::new(order.exchange)?;
+    let exchange = Exchange::new(order.exchange, repository.path())?;
     exchange.run(|| converse(repository, order, &exchange, has, slot))
 }
 
@@ -128,8 +128,8 @@ fn callbacks(exchange: &Exchange) -> RemoteCallbacks<'_> {
     let mut callbacks = RemoteCallbacks::new();
     callbacks.sideband_progress(|words| {
         exchange.remark(words);
-        exchange.in_time()
+        exchange.may_go_on()
     });
-    callbacks.transfer_progress(|_| exchange.in_time());
+    callbacks.transfer_progress(|_| exchange.may_go_on());
     callbacks
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::auth::{Credentials, Proxy};
+use super::auth::{self, Credentials, Proxy};
+use super::place::Place;
 use super::reference::Reference;
 use super::snapshot::Snapshot;
+use super::stop::StopReason;
 use super::url;
 use crate::source::error::Error;
 use crate::text::redact_url;
@@ -13,6 +15,8 @@ use crate::text::redact_url;
 /// What to fetch.
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
+    /// The namespace of the resource that asks. Namespaces share no copies, and take turns.
+    pub namespace: String,
     /// `https://host/path`, `http://host/path`, `ssh://user@host:port/path` or `user@host:path`.
     pub url: String,
     /// The commit to fetch.
@@ -56,8 +60,14 @@ impl Fetched {
 
 impl FetchRequest {
     /// A request for a public repository, without a known snapshot, history and submodules.
-    pub fn new(url: impl Into<String>, reference: Reference, timeout: Duration) -> Self {
+    pub fn new(
+        namespace: impl Into<String>,
+        url: impl Into<String>,
+        reference: Reference,
+        timeout: Duration,
+    ) -> Self {
         Self {
+            namespace: namespace.into(),
             url: url.into(),
             reference,
             timeout,
@@ -86,8 +96,23 @@ impl FetchRequest {
         })
     }
 
-    pub(super) fn key(&self) -> String {
-        url::cache_key(&self.url, self.full_history)
+    /// Names the copy on disk that the request uses.
+    pub(super) fn place(&self) -> Place {
+        Place {
+            namespace: self.namespace.clone(),
+            repository: url::cache_key(&self.url, self.full_history),
+            route: auth::route(&self.credentials, self.proxy.as_ref()),
+        }
+    }
+
+    /// The error for a fetch that had to end.
+    pub(super) fn stopped(&self, reason: StopReason) -> Error {
+        match reason {
+            StopReason::Abandoned => Error::Interrupted,
+            StopReason::GaveWay => Error::GaveWay {
+                url: redact_url(&self.url),
+            },
+        }
     }
 
     pub(super) fn late(&self) -> Error {

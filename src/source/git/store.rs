@@ -1,4 +1,4 @@
-//! One repository in the cache: the folder of its URL, and its current generation.
+//! One copy of a repository in the cache: its folder, and its current generation.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use super::reference::Reference;
 use super::request::FetchRequest;
 use super::resolve::ResolvedRef;
 use super::snapshot::Snapshot;
+use super::ticket::{NoTurn, Ticket};
 use super::transport::{Agents, ExchangeOptions};
 use crate::source::error::Error;
 use crate::text::redact_url;
@@ -30,6 +31,8 @@ pub(super) struct Store {
     /// The number of the newest generation.
     newest: u64,
     current: Option<Arc<Generation>>,
+    /// Replaced generations, which snapshots may still read.
+    replaced: Vec<Weak<Generation>>,
     recent: Vec<Recent>,
 }
 
@@ -52,15 +55,17 @@ impl Store {
             folder,
             newest: 0,
             current: None,
+            replaced: Vec::new(),
             recent: Vec::new(),
         }
     }
 
     /// Whether no snapshot reads from it.
     pub(super) fn is_unused(&self) -> bool {
-        self.current
-            .as_ref()
-            .is_none_or(|current| Arc::strong_count(current) == 1)
+        let mut replaced = self.replaced.iter();
+        let current = self.current.as_ref();
+        current.is_none_or(|current| Arc::strong_count(current) == 1)
+            && replaced.all(|generation| generation.strong_count() == 0)
     }
 
     /// The number of commits that snapshots read, submodules included.
@@ -85,24 +90,31 @@ impl Store {
             .upgrade()
     }
 
-    /// Brings the store up to date with the remote. Blocks. Calls `slot` before a download.
-    pub(super) fn update<S>(
+    /// Brings the store up to date with the remote. Blocks. Waits for a turn before a download.
+    pub(super) fn update(
         &mut self,
         request: &FetchRequest,
         settings: &CacheSettings,
         agents: &Agents,
-        deadline: Instant,
-        slot: impl Fn() -> Result<S, Error>,
+        ticket: &Arc<Ticket>,
     ) -> Result<Arc<Snapshot>, Error> {
+        let slot = || {
+            ticket.download().map_err(|problem| match problem {
+                NoTurn::Late => request.late(),
+                NoTurn::Stopped(reason) => request.stopped(reason),
+            })
+        };
         let order = Order {
             exchange: ExchangeOptions {
                 url: &request.url,
                 agents,
                 credentials: &request.credentials,
                 proxy: request.proxy.as_ref(),
-                deadline,
+                ticket,
                 timeout: request.timeout,
                 max_bytes: settings.max_fetch_bytes,
+                floor: settings.floor,
+                wire: settings.wire,
             },
             reference: &request.reference,
             full_history: request.full_history,
@@ -161,7 +173,16 @@ impl Store {
         let is_full = |generation: &Generation| generation.is_full(settings, in_use);
         match extend(&current, order, is_full, slot) {
             Ok(Extended::Complete(target)) => Ok((current, target)),
-            Ok(Extended::Full) => self.replace(order, slot),
+            Ok(Extended::Full) => match self.replace(order, slot) {
+                // There is no room for a second copy, but maybe for one more pack.
+                Err(error @ Error::NoRoom { .. }) => {
+                    match extend(&current, order, |_| false, slot)? {
+                        Extended::Complete(target) => Ok((current, target)),
+                        Extended::Full => Err(error),
+                    }
+                }
+                replaced => replaced,
+            },
             Err(error) if error.is_damage() => {
                 tracing::warn!(
                     error = %error,
@@ -206,6 +227,8 @@ impl Store {
         self.newest = number;
         if let Some(old) = self.current.replace(Arc::clone(&generation)) {
             old.retire();
+            self.replaced.retain(|old| old.strong_count() > 0);
+            self.replaced.push(Arc::downgrade(&old));
         }
         Ok((generation, target))
     }

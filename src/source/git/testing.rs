@@ -204,7 +204,7 @@ impl Remote {
     }
 
     pub(super) fn request(&self, reference: Reference) -> FetchRequest {
-        FetchRequest::new(self.url(), reference, Duration::from_secs(20))
+        FetchRequest::new("test", self.url(), reference, Duration::from_secs(20))
     }
 }
 

@@ -9,6 +9,8 @@ mod ssh;
 use std::fmt;
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use super::url;
 use crate::text::{Secrets, printable};
 
@@ -24,8 +26,8 @@ pub(super) use ssh::Ssh;
 /// them from a Secret.
 ///
 /// Two credentials are equal if all values are equal. Two requests share an answer only if their
-/// credentials are equal. Other requests for the same URL share the object database, but each makes
-/// its own connection to prove its access.
+/// credentials are equal. Other requests of the same namespace, URL and route share the object
+/// database, but each makes its own connection to prove its access.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Credentials {
@@ -66,6 +68,15 @@ impl Credentials {
         secrets.hide(&printable(words))
     }
 
+    /// What vouches for the server's identity: authorities, or the known host keys.
+    fn trust(&self) -> &[u8] {
+        match self {
+            Self::None => &[],
+            Self::Https(https) => &https.trust.0,
+            Self::Ssh(ssh) => ssh.known_hosts_text().as_bytes(),
+        }
+    }
+
     /// The credentials for an HTTP request.
     pub(super) fn https(&self) -> Option<&Https> {
         match self {
@@ -81,6 +92,18 @@ impl Credentials {
             Self::None | Self::Https(_) => None,
         }
     }
+}
+
+/// Names the way to a server: the proxy, and what vouches for the server's identity. Whoever
+/// chooses these may answer in place of the server, so a copy that was fetched on one route is
+/// neither shown to nor filled by requests on another.
+pub(super) fn route(credentials: &Credentials, proxy: Option<&Proxy>) -> String {
+    let proxy = proxy.map(Proxy::address).unwrap_or_default();
+    let mut hash = Sha256::new();
+    hash.update(proxy.as_bytes());
+    hash.update([0]);
+    hash.update(credentials.trust());
+    hex::encode(&hash.finalize()[..8])
 }
 
 #[cfg(test)]

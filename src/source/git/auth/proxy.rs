@@ -101,6 +101,14 @@ impl Proxy {
         })))
     }
 
+    /// Where the proxy is, without its user and password.
+    pub(super) fn address(&self) -> String {
+        let Parts {
+            tls, host, port, ..
+        } = &*self.0;
+        format!("{tls} {host}:{port}")
+    }
+
     /// The proxy in the form that the HTTP client takes.
     pub(in crate::source::git) fn http(&self) -> ureq::Proxy {
         self.0.http.clone()

@@ -39,6 +39,11 @@ impl Ssh {
             known_hosts_text: known_hosts.to_owned(),
         })
     }
+
+    /// The text of the `known_hosts` file.
+    pub(super) fn known_hosts_text(&self) -> &str {
+        &self.known_hosts_text
+    }
 }
 
 /// Reads a private key in the format of OpenSSH, PKCS#1, PKCS#8 or SEC1. The error says what is

@@ -12,12 +12,7 @@ async fn a_restart_uses_what_is_on_disk() {
     let (folder, cache) = cache();
     fetch(&cache, remote.request(branch("main"))).await;
     drop(cache);
-    let repository = std::fs::read_dir(folder.path())
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let repository = copies(&folder).remove(0);
     for left in [
         "2.tmp/objects",
         "1/refs/towline/x.lock",
@@ -46,13 +41,7 @@ async fn damage_is_healed_by_the_next_fetch() {
         let (folder, cache) = cache();
         fetch(&cache, remote.request(branch("main"))).await;
         drop(cache);
-        let generation = std::fs::read_dir(folder.path())
-            .unwrap()
-            .next()
-            .unwrap()
-            .unwrap()
-            .path()
-            .join("1");
+        let generation = copies(&folder).remove(0).join("1");
         if damage == "head" {
             std::fs::remove_file(generation.join("HEAD")).unwrap();
         }
@@ -206,7 +195,7 @@ async fn unused_repositories_are_forgotten() {
     cache.retain([]).await;
     assert_eq!(generations(&folder).len(), 1);
     assert!(held.listing("").is_ok());
-    cache.retain([(one.url().as_str(), false)]).await;
+    cache.retain([("test", one.url().as_str(), false)]).await;
     drop(held);
     assert_eq!(generations(&folder).len(), 1);
     cache.retain([]).await;

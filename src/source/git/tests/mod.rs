@@ -2,12 +2,14 @@
 
 mod credentials;
 mod disk;
+mod excess;
 mod failures;
 mod measure;
 mod modules;
 mod paths;
 mod proxies;
 mod references;
+mod sharing;
 mod ssh;
 
 use std::sync::Arc;
@@ -40,11 +42,29 @@ fn paths(listing: &Listing) -> Vec<&str> {
     listing.files.iter().map(|file| &*file.path).collect()
 }
 
-/// The repositories' folders, and the generations in each.
+/// Waits until something is so.
+async fn until(what: &str, is: impl Fn() -> bool) {
+    let look = async || is().then_some(());
+    towline_testing::wait::eventually(what, Duration::from_secs(20), look).await;
+}
+
+/// The folders of all copies.
+fn copies(cache: &TempDir) -> Vec<std::path::PathBuf> {
+    let entries = |folder: &std::path::Path| {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries
+            .map(|entry| entry.unwrap().path())
+            .collect::<Vec<_>>()
+    };
+    let namespaces = entries(cache.path());
+    namespaces.iter().flat_map(|path| entries(path)).collect()
+}
+
+/// The generations of all copies.
 fn generations(cache: &TempDir) -> Vec<String> {
     let mut names = Vec::new();
-    for repository in std::fs::read_dir(cache.path()).unwrap() {
-        for entry in std::fs::read_dir(repository.unwrap().path()).unwrap() {
+    for copy in copies(cache) {
+        for entry in std::fs::read_dir(copy).unwrap() {
             names.push(entry.unwrap().file_name().into_string().unwrap());
         }
     }

@@ -129,7 +129,7 @@ async fn ssh_goes_through_a_secrets_proxy() {
     let (address, heard) = proxy(format!("127.0.0.1:{}", sshd.port), LOGIN).await;
     let request = FetchRequest {
         credentials: Credentials::from_secret(&url, &login).unwrap(),
-        ..FetchRequest::new(&url, branch("main"), Duration::from_secs(30))
+        ..FetchRequest::new("test", &url, branch("main"), Duration::from_secs(30))
     };
     goes_through_the_proxy(request, &address).await;
     let asked = format!("CONNECT localhost:{} HTTP/1.1", sshd.port);
@@ -176,7 +176,7 @@ async fn the_environment_names_the_proxy() {
 async fn fetch_in_a_process() {
     let (_folder, cache) = cache();
     let url = "http://git.invalid/repo.git";
-    let request = FetchRequest::new(url, branch("main"), Duration::from_secs(20));
+    let request = FetchRequest::new("test", url, branch("main"), Duration::from_secs(20));
     match cache.fetch(request).await {
         Ok(fetched) => println!("result: {}", fetched.snapshot().revision),
         Err(error) => println!("result: {}", crate::chain(&error)),

@@ -325,9 +325,8 @@ async fn a_history_is_fetched_where_it_is_asked_for() {
         ..shallow.clone()
     };
     let commits = |snapshot: &Snapshot| {
-        let copies = std::fs::read_dir(folder.path()).unwrap().map(|copy| {
-            let copy = copy.unwrap().path().join("1");
-            let repository = git2::Repository::open_bare(copy).unwrap();
+        let copies = copies(&folder).into_iter().map(|copy| {
+            let repository = git2::Repository::open_bare(copy.join("1")).unwrap();
             let mut walk = repository.revwalk().unwrap();
             let tip = snapshot.revision.commit.to_string();
             walk.push(git2::Oid::from_str(&tip).unwrap()).unwrap();

@@ -23,7 +23,7 @@ fn credentials(url: &str, identity: &str, known_hosts: &str, password: &str) -> 
 fn request(url: &str, credentials: Credentials) -> FetchRequest {
     FetchRequest {
         credentials,
-        ..FetchRequest::new(url, branch("main"), Duration::from_secs(30))
+        ..FetchRequest::new("test", url, branch("main"), Duration::from_secs(30))
     }
 }
 
@@ -196,4 +196,56 @@ fn a_secret_for_ssh_that_cannot_be_used_says_which_key() {
             assert_eq!(error.to_string(), text);
         }
     }
+}
+
+/// The limits and the end of a fetch are those of HTTP.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_server_is_refused_and_left() {
+    let line = format!("{} refs/heads/a", "1".repeat(40));
+    let length = line.len() + 5;
+    let endless = format!("ForceCommand yes '{length:04x}{line}'");
+    let slowly = "ForceCommand sh -c 'while printf f; do sleep 0.1; done'".to_owned();
+    let floor = Floor {
+        bytes: 1024,
+        time: Duration::from_secs(1),
+    };
+    for (settings, says) in [
+        (endless, "has more than 200000 references"),
+        (slowly, "is too slow: it sent less than 1024 bytes in 1s"),
+    ] {
+        let sshd = Sshd::start_with(&["ed25519"], &settings);
+        let url = sshd.url(Path::new("/r.git"));
+        let identity = sshd.identity("ed25519", "");
+        let credentials = credentials(&url, &identity, &sshd.known_host("ed25519"), "");
+        let folder = TempDir::new().unwrap();
+        let settings = CacheSettings {
+            floor,
+            ..CacheSettings::new(folder.path())
+        };
+        let cache = Cache::open(settings).unwrap();
+        let (_, text) = refusal(&cache, request(&url, credentials)).await;
+        assert!(text.contains(says), "{text}");
+    }
+    // A fetch that nobody waits for ends.
+    let folder = TempDir::new().unwrap();
+    let mark = folder.path().join("runs");
+    let settings = format!(
+        "ForceCommand sh -c 'touch {0}; cat; rm {0}'",
+        mark.display()
+    );
+    let sshd = Sshd::start_with(&["ed25519"], &settings);
+    let url = sshd.url(Path::new("/r.git"));
+    let identity = sshd.identity("ed25519", "");
+    let credentials = credentials(&url, &identity, &sshd.known_host("ed25519"), "");
+    let (_folder, cache) = cache();
+    let running = tokio::spawn(async move { cache.fetch(request(&url, credentials)).await });
+    until("the server's program", || mark.exists()).await;
+    running.abort();
+    let start = Instant::now();
+    until("the end of the server's program", || !mark.exists()).await;
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use http::HeaderValue;
 use ureq::Agent;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector as _, RustlsConnector};
 
+use super::interrupt::InterruptibleTcp;
 use crate::source::git::auth::{Credentials, Identity, Proxy, Trust};
 
 /// The time limit for making a connection.
@@ -14,6 +17,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time limit for a silent server. Git's own server sends a keep-alive every five seconds while
 /// it prepares a pack.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time limit for the head of an answer. It ends servers that send the head byte by byte.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Idle connections kept for the next poll: in total, for each host, and how long.
 const IDLE: (usize, usize, Duration) = (16, 4, Duration::from_secs(75));
 /// The buffers of a connection, in bytes. An idle connection keeps them.
@@ -150,7 +155,7 @@ fn agent(kind: &Kind) -> Agent {
     if let Some(proxy) = &kind.proxy {
         config = config.proxy(Some(proxy.http()));
     }
-    config
+    let config = config
         .tls_config(tls)
         .http_status_as_error(false)
         // Redirects are followed by `discover`, which decides for each request what it may carry.
@@ -165,8 +170,14 @@ fn agent(kind: &Kind) -> Agent {
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_per_read(Some(SILENCE_TIMEOUT))
         .timeout_per_write(Some(SILENCE_TIMEOUT))
-        .build()
-        .new_agent()
+        .timeout_recv_response(Some(HEAD_TIMEOUT))
+        .build();
+    // The client's own chain of connectors, with reads that can be ended.
+    let connector =
+        ().chain(ConnectProxyConnector::default())
+            .chain(InterruptibleTcp::default())
+            .chain(RustlsConnector::default());
+    Agent::with_parts(config, connector, DefaultResolver::default())
 }
 
 #[cfg(test)]

@@ -2,14 +2,23 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::agents::{Agents, Client};
+use super::interrupt::with_reads;
 use super::remarks::Remarks;
-use crate::source::error::{Error, Reported};
+use super::wire::WireProblem;
+use crate::source::error::{Error, Excess, Reported};
 use crate::source::git::auth::{Credentials, Proxy};
+use crate::source::git::budget::Full;
+use crate::source::git::limits::{Floor, WireLimits};
+use crate::source::git::pack::PackProblem;
+use crate::source::git::stop::StopReason;
+use crate::source::git::ticket::{NoTurn, Ticket};
 use crate::source::git::url::RemoteUrl;
 use crate::text::redact_url;
 
@@ -25,10 +34,13 @@ pub(in crate::source::git) struct ExchangeOptions<'a> {
     pub(in crate::source::git) agents: &'a Agents,
     pub(in crate::source::git) credentials: &'a Credentials,
     pub(in crate::source::git) proxy: Option<&'a Proxy>,
-    pub(in crate::source::git) deadline: Instant,
+    /// Its deadline, and what it may use.
+    pub(in crate::source::git) ticket: &'a Arc<Ticket>,
     /// The time limit, for the error message.
     pub(in crate::source::git) timeout: Duration,
     pub(in crate::source::git) max_bytes: u64,
+    pub(in crate::source::git) floor: Floor,
+    pub(in crate::source::git) wire: WireLimits,
 }
 
 /// The exchange that this thread works for.
@@ -47,10 +59,18 @@ pub(in crate::source::git) struct Exchange {
     url: RemoteUrl,
     /// The URL as given.
     url_text: String,
-    deadline: Instant,
+    ticket: Arc<Ticket>,
     timeout: Duration,
     max_bytes: u64,
+    floor: Floor,
+    wire: WireLimits,
+    /// The folder of the repository that is fetched into.
+    store: PathBuf,
     received: AtomicU64,
+    /// When reads end, if not only with the fetch.
+    reads_end: Mutex<Option<Instant>>,
+    /// Whether the last answer ended in the middle, or with a pack. No other answer may follow it.
+    pub(super) is_open: AtomicBool,
     failure: Mutex<Option<Failure>>,
     /// Messages of the server for people.
     remarks: Mutex<Remarks>,
@@ -60,7 +80,13 @@ pub(in crate::source::git) struct Exchange {
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
     Late,
+    Stopped(StopReason),
     TooLarge,
+    TooSlow,
+    /// The server sends what is refused.
+    Wire(WireProblem),
+    /// The cache has no room.
+    Full(Full),
     Status(u16),
     /// An HTTP status for a request that was sent without the credentials.
     StatusElsewhere(u16),
@@ -75,8 +101,11 @@ pub(super) enum Failure {
 }
 
 impl Exchange {
-    /// Makes the exchange for `options`.
-    pub(in crate::source::git) fn new(options: ExchangeOptions<'_>) -> Result<Arc<Self>, Error> {
+    /// Makes the exchange for `options`, for a fetch into the repository in `store`.
+    pub(in crate::source::git) fn new(
+        options: ExchangeOptions<'_>,
+        store: &Path,
+    ) -> Result<Arc<Self>, Error> {
         let url = RemoteUrl::parse(options.url)?;
         Ok(Arc::new(Self {
             credentials: options.credentials.clone(),
@@ -85,10 +114,15 @@ impl Exchange {
             base: Mutex::new(url.clone()),
             url,
             url_text: options.url.to_owned(),
-            deadline: options.deadline,
+            ticket: Arc::clone(options.ticket),
             timeout: options.timeout,
             max_bytes: options.max_bytes,
+            floor: options.floor,
+            wire: options.wire,
+            store: store.to_owned(),
             received: AtomicU64::new(0),
+            reads_end: Mutex::new(None),
+            is_open: AtomicBool::new(false),
             failure: Mutex::new(None),
             remarks: Mutex::default(),
         }))
@@ -104,7 +138,8 @@ impl Exchange {
         }
         CURRENT.set(Some(Arc::clone(self)));
         let _reset = Reset;
-        work()
+        let this = Arc::clone(self);
+        with_reads(Rc::new(move || this.may_wait()), work)
     }
 
     pub(super) fn url(&self) -> &RemoteUrl {
@@ -116,7 +151,42 @@ impl Exchange {
     }
 
     pub(super) fn deadline(&self) -> Instant {
-        self.deadline
+        self.ticket.deadline
+    }
+
+    pub(super) fn floor(&self) -> Floor {
+        self.floor
+    }
+
+    pub(super) fn wire_limits(&self) -> WireLimits {
+        self.wire
+    }
+
+    pub(super) fn store(&self) -> &Path {
+        &self.store
+    }
+
+    /// Waits until the fetch has to end.
+    pub(super) async fn stopped(&self) -> StopReason {
+        self.ticket.stop.told().await
+    }
+
+    /// Books bytes of a pack. Fails if the cache has no room for them.
+    pub(super) fn spend(&self, bytes: u64) -> io::Result<()> {
+        match bytes {
+            0 => Ok(()),
+            bytes => (self.ticket.spend)(bytes).map_err(|full| self.fail(Failure::Full(full))),
+        }
+    }
+
+    /// Waits until this fetch may use much memory.
+    pub(super) fn become_large(&self) -> io::Result<()> {
+        self.ticket.become_large().map_err(|problem| {
+            self.fail(match problem {
+                NoTurn::Late => Failure::Late,
+                NoTurn::Stopped(reason) => Failure::Stopped(reason),
+            })
+        })
     }
 
     /// Counts received bytes. Fails if there are too many.
@@ -128,13 +198,35 @@ impl Exchange {
         }
     }
 
-    /// Whether the deadline has not passed. If it has, records that as the failure.
-    pub(in crate::source::git) fn in_time(&self) -> bool {
-        let late = Instant::now() >= self.deadline;
-        if late {
+    /// Whether the deadline has not passed and nobody has ended the fetch. Otherwise, records that
+    /// as the failure.
+    pub(in crate::source::git) fn may_go_on(&self) -> bool {
+        if let Some(reason) = self.ticket.stop.reason() {
+            self.fail(Failure::Stopped(reason));
+            return false;
+        }
+        let is_late = Instant::now() >= self.ticket.deadline;
+        if is_late {
             self.fail(Failure::Late);
         }
-        !late
+        !is_late
+    }
+
+    /// Whether a read may still wait for data.
+    fn may_wait(&self) -> bool {
+        let is_over = |end: Instant| Instant::now() >= end;
+        self.may_go_on() && !self.reads_end().is_some_and(is_over)
+    }
+
+    /// Ends the following reads at a time.
+    pub(super) fn wait_until(&self, end: Option<Instant>) {
+        *self.reads_end() = end;
+    }
+
+    fn reads_end(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.reads_end
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a message of the server for people, for use in an error.
@@ -169,10 +261,25 @@ impl Exchange {
                 url,
                 after: self.timeout,
             },
+            Some(Failure::Stopped(StopReason::Abandoned)) => Error::Interrupted,
+            Some(Failure::Stopped(StopReason::GaveWay)) => Error::GaveWay { url },
             Some(Failure::TooLarge) => Error::RepositoryTooLarge {
                 url,
                 limit: self.max_bytes,
             },
+            Some(Failure::TooSlow) => Error::TooSlow {
+                url,
+                bytes: self.floor.bytes,
+                time: self.floor.time,
+            },
+            Some(Failure::Wire(problem)) => match excess(problem) {
+                Some(excess) => Error::RemoteTooLarge { url, excess },
+                None => Error::Unreachable {
+                    url,
+                    source: Reported::new("the server does not follow Git's protocol"),
+                },
+            },
+            Some(Failure::Full(full)) => no_room(url, full),
             Some(Failure::Status(status)) => Error::from_status(url, status),
             Some(Failure::StatusElsewhere(status)) => Error::from_status_elsewhere(url, status),
             Some(Failure::Refused(cause)) => Error::Authentication {
@@ -210,5 +317,41 @@ impl Exchange {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .is_some()
+    }
+}
+
+/// What a server sent too much of. None if it only breaks the protocol.
+fn excess(problem: WireProblem) -> Option<Excess> {
+    Some(match problem {
+        WireProblem::Invalid | WireProblem::Pack(PackProblem::Invalid) => return None,
+        WireProblem::TooManyReferences { limit } => Excess::References { limit },
+        WireProblem::ListTooLong { limit } => Excess::ReferenceList { limit },
+        WireProblem::TooManyWords { limit } => Excess::Messages { limit },
+        WireProblem::Pack(problem) => match problem {
+            PackProblem::Invalid => return None,
+            PackProblem::TooManyObjects { count, limit } => Excess::Objects { count, limit },
+            PackProblem::ObjectTooLarge { kind, size, limit } => {
+                Excess::Object { kind, size, limit }
+            }
+            PackProblem::DeltaTooLarge { size, limit } => Excess::Delta { size, limit },
+            PackProblem::TooLargeInflated { limit } => Excess::Inflated { limit },
+        },
+    })
+}
+
+fn no_room(url: String, full: Full) -> Error {
+    let (budget, limit, flag) = match full {
+        Full::Namespace(limit) => (
+            "the copies of this namespace",
+            limit,
+            "--cache-size-per-namespace",
+        ),
+        Full::Cache(limit) => ("all copies", limit, "--cache-size"),
+    };
+    Error::NoRoom {
+        url,
+        budget,
+        limit,
+        flag,
     }
 }

@@ -8,7 +8,7 @@
 
 use std::io::{self, Read, Write};
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 use rustls::{AlertDescription, CertificateError};
@@ -16,6 +16,7 @@ use ureq::Body;
 use ureq::http::Response;
 
 use super::exchange::{Exchange, Failure};
+use super::reader::Reader;
 use crate::source::error::Reported;
 use crate::source::git::auth::TunnelError;
 use crate::source::git::url::{HttpUrl, RemoteUrl};
@@ -24,6 +25,8 @@ use crate::source::git::url::{HttpUrl, RemoteUrl};
 const MAX_REDIRECTS: usize = 5;
 /// How many reads may finish an answer so that its connection can be used again.
 const MAX_REST_READS: usize = 16;
+/// How long they may take.
+const MAX_REST_TIME: Duration = Duration::from_secs(1);
 
 impl Exchange {
     fn fail_http(&self, error: ureq::Error) -> io::Error {
@@ -100,8 +103,8 @@ impl Exchange {
     /// Sends one request: a POST of `body`, or a GET. Only the server of the given URL gets the
     /// credentials.
     fn send(&self, url: &HttpUrl, body: Option<&[u8]>) -> io::Result<Response<Body>> {
-        if !self.in_time() {
-            return Err(self.fail(Failure::Late));
+        if !self.may_go_on() {
+            return Err(io::Error::other("the fetch has ended"));
         }
         let client = &self.client;
         let (agent, authorization) = match self.is_home(url) {
@@ -143,11 +146,13 @@ impl Exchange {
     /// again.
     fn finish(&self, mut answer: ureq::BodyReader<'static>) {
         let mut rest = [0; 4096];
+        self.wait_until(Some(Instant::now() + MAX_REST_TIME));
         for _ in 0..MAX_REST_READS {
             if self.has_failed() || !matches!(answer.read(&mut rest), Ok(1..)) {
                 break;
             }
         }
+        self.wait_until(None);
     }
 
     /// The URL of a service of the repository.
@@ -175,6 +180,11 @@ impl SmartSubtransport for Subtransport {
             service,
             request: Vec::new(),
             answer: None,
+            reader: match service {
+                // The first empty packet ends the name of the service.
+                Service::UploadPackLs => Reader::references(Arc::clone(&self.0), 2),
+                _ => Reader::answer(Arc::clone(&self.0)),
+            },
         }))
     }
 
@@ -189,6 +199,7 @@ struct Stream {
     service: Service,
     request: Vec<u8>,
     answer: Option<ureq::BodyReader<'static>>,
+    reader: Reader,
 }
 
 impl Write for Stream {
@@ -211,10 +222,11 @@ impl Read for Stream {
                 self.answer.insert(answer)
             }
         };
+        let start = Instant::now();
         let count = answer
             .read(buffer)
             .map_err(|error| self.exchange.fail_http(ureq::Error::from(error)))?;
-        self.exchange.count(count)?;
+        self.reader.judge(&buffer[..count], start.elapsed())?;
         Ok(count)
     }
 }

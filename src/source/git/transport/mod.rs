@@ -3,8 +3,11 @@
 mod agents;
 mod exchange;
 mod http;
+mod interrupt;
+mod reader;
 mod remarks;
 mod ssh;
+mod wire;
 
 use git2::transport::Transport;
 

@@ -22,6 +22,7 @@ use tokio::runtime;
 use tokio::time::timeout_at;
 
 use super::exchange::{Exchange, Failure};
+use super::reader::Reader;
 use crate::source::error::Reported;
 use crate::source::git::auth::{HostKey, Proxy, Ssh, TunnelError};
 use crate::source::git::url::{Address, RemoteUrl, SSH_USER};
@@ -54,6 +55,7 @@ impl SmartSubtransport for Subtransport {
             exchange: Arc::clone(&self.exchange),
             credentials: Arc::clone(&self.credentials),
             session: None,
+            reader: Reader::references(Arc::clone(&self.exchange), 1),
         }))
     }
 
@@ -66,6 +68,7 @@ struct Stream {
     exchange: Arc<Exchange>,
     credentials: Arc<Ssh>,
     session: Option<Session>,
+    reader: Reader,
 }
 
 /// A running `git-upload-pack`.
@@ -87,10 +90,15 @@ impl Stream {
     ) -> io::Result<T> {
         let end = Instant::now() + bound;
         let until = end.min(exchange.deadline());
-        let outcome = runtime::Handle::current().block_on(timeout_at(until.into(), work));
+        let outcome = runtime::Handle::current().block_on(async {
+            tokio::select! {
+                outcome = timeout_at(until.into(), work) => outcome,
+                reason = exchange.stopped() => Ok(Err(Failure::Stopped(reason))),
+            }
+        });
         outcome
             .unwrap_or_else(|_| {
-                Err(match exchange.in_time() {
+                Err(match exchange.may_go_on() {
                     true => Failure::Other(Reported::new("the server is silent")),
                     false => Failure::Late,
                 })
@@ -114,11 +122,12 @@ impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let exchange = Arc::clone(&self.exchange);
         let session = self.session()?;
+        let start = Instant::now();
         if session.is_read() {
             Self::wait(&exchange, SILENCE_TIMEOUT, session.receive())?;
         }
         let count = session.pending.read(buffer)?;
-        exchange.count(count)?;
+        self.reader.judge(&buffer[..count], start.elapsed())?;
         Ok(count)
     }
 }
