@@ -154,7 +154,8 @@ async fn a_chart_takes_values_from_files_config_maps_and_the_spec() {
 async fn a_chart_with_unsupported_features_is_refused_by_name() {
     let case = world().await.case("hooks").await;
     let hook = "apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: migrate\n  annotations: {helm.sh/hook: pre-upgrade}\n";
-    let random = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: r}\ndata: {value: {{ randAlphaNum 8 }}}\n";
+    let random =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: r-{{ randAlphaNum 8 | lower }}}\n";
     let test = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: probe\n  annotations: {helm.sh/hook: test}\n";
     let mut files: Vec<_> = CHART.map(|(name, text)| (name, Some(text))).to_vec();
     files.push(("chart/templates/hook.yaml", Some(hook)));
@@ -172,8 +173,9 @@ async fn a_chart_with_unsupported_features_is_refused_by_name() {
         ("chart/templates/random.yaml", Some(random)),
     ];
     case.push(&files, "random").await;
-    case.until("web", "random values are refused", |sync| {
-        condition(sync, "Ready").2.contains("templates/random.yaml")
+    case.until("web", "a random name is refused", |sync| {
+        let (.., message) = condition(sync, "Ready");
+        message.contains("templates/random.yaml") && message.contains("metadata.name")
     })
     .await;
     assert_eq!(
@@ -282,4 +284,91 @@ async fn encrypted_files_are_decrypted_with_the_key_of_the_sync() {
     )
     .await;
     crate::world::verdict::assert_not_disclosed(&case, "hunter2-very-secret").await;
+}
+
+#[tokio::test]
+async fn random_values_of_a_chart_are_made_once_and_then_kept() {
+    let case = world().await.case("random").await;
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: drawn}\nstringData:\n  password: {{ randAlphaNum 16 }}\n  at: {{ now | unixEpoch | quote }}\n  ca: {{ (genCA \"c\" 365).Cert | quote }}\n  user: {{ .Values.greeting }}\n";
+    let deployed = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: user\n  annotations: {checksum/secret: {{ include (print $.Template.BasePath \"/secret.yaml\") . | sha256sum }}}\ndata: {found: {{ lookup \"v1\" \"Secret\" \"\" \"drawn\" | len | quote }}}\n";
+    let notes = "Say {{ .Values.greeting }} to {{ .Values.from }}.\n";
+    let mut files: Vec<_> = CHART.map(|(name, text)| (name, Some(text))).to_vec();
+    files.push(("chart/templates/secret.yaml", Some(secret)));
+    files.push(("chart/templates/user.yaml", Some(deployed)));
+    files.push(("chart/templates/NOTES.txt", Some(notes)));
+    let first = case.repo.commit(&files, "first");
+    let values =
+        json!({"metadata": {"name": "values"}, "stringData": {"values.yaml": "from: swordfish-9"}});
+    case.make::<Secret>(values).await;
+    case.repository(json!({})).await;
+    let spec =
+        json!({"path": "chart", "helm": {"valuesFrom": [{"kind": "Secret", "name": "values"}]}});
+    case.sync("web", spec).await;
+    let sync = case.synced("web", &first).await;
+    let drawn = async || {
+        let live: Secret = case.api().get("drawn").await.unwrap();
+        serde_json::to_value(live.data.unwrap()).unwrap()
+    };
+    let checksum = async || {
+        let live: ConfigMap = case.api().get("user").await.unwrap();
+        live.metadata.annotations.unwrap()["checksum/secret"].clone()
+    };
+    let (before, sum) = (drawn().await, checksum().await);
+    assert_eq!(before["password"].as_str().unwrap().len(), 24, "{before}");
+    let status = sync.status.unwrap();
+    let said = status.warnings.join("\n");
+    for wanted in [
+        "shop/templates/secret.yaml draws values at random",
+        "Secret drawn: data.at, data.ca, data.password",
+        "ConfigMap user: metadata.annotations[checksum/secret]",
+        "shop/templates/user.yaml calls lookup (Secret)",
+    ] {
+        assert!(said.contains(wanted), "{wanted} in {said}");
+    }
+    // The value is from a Secret.
+    assert_eq!(status.notes.as_deref(), Some("Say default to ***."));
+
+    // Another commit draws anew, and changes what it means to.
+    let values = "greeting: changed\nfrom: default\n";
+    let second = case
+        .push(&[("chart/values.yaml", Some(values))], "values")
+        .await;
+    case.synced("web", &second).await;
+    let after = drawn().await;
+    assert_eq!(after["password"], before["password"]);
+    assert_eq!(after["ca"], before["ca"]);
+    assert_eq!(after["at"], before["at"]);
+    assert_ne!(after["user"], before["user"]);
+    assert_eq!(checksum().await, sum, "no pod restarts");
+    let version = case
+        .api::<Secret>()
+        .get("drawn")
+        .await
+        .unwrap()
+        .metadata
+        .resource_version;
+
+    // A full verification writes nothing.
+    case.reconcile("web").await;
+    case.synced("web", &second).await;
+    let verified = case
+        .api::<Secret>()
+        .get("drawn")
+        .await
+        .unwrap()
+        .metadata
+        .resource_version;
+    assert_eq!(verified, version, "nothing was rotated");
+
+    // What a person deletes is made anew.
+    case.api::<Secret>()
+        .delete("drawn", &Default::default())
+        .await
+        .unwrap();
+    towline_testing::wait::eventually("the Secret is made anew", PATIENCE, async || {
+        let live: Option<Secret> = case.api().get_opt("drawn").await.unwrap();
+        live.is_some().then_some(())
+    })
+    .await;
+    assert_ne!(drawn().await["password"], before["password"]);
 }

@@ -244,6 +244,15 @@ pub struct SyncStatus {
     #[serde(default)]
     pub failures: Vec<Failure>,
 
+    /// What a person should know although the revision can be applied: templates that call `lookup`, values
+    /// that were drawn at random, fields of kustomize that are deprecated. At most 20.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+
+    /// The `NOTES.txt` of the chart, where it has at most 2 KiB.
+    #[serde(default)]
+    pub notes: Option<String>,
+
     /// When the revision was committed, observed, applied and converged.
     #[serde(default)]
     pub times: Option<SyncTimes>,

@@ -131,6 +131,20 @@ impl Writer<'_> {
         Ok((observed, object, answer.created))
     }
 
+    /// The live object with all of its fields; none where there is none.
+    pub(super) async fn whole(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+    ) -> Result<Option<Value>, WriteError> {
+        let uri = path(served, key);
+        let request = || Request::get(&uri).body(Vec::new());
+        match self.send(key, &[], request).await {
+            Err(WriteError::Refused { code: 404, .. } | WriteError::NoNamespace { .. }) => Ok(None),
+            answer => read(&answer?.text).map(Some),
+        }
+    }
+
     /// Does what the API server's refusal asks for. False if there is nothing to do about it.
     async fn mend(
         &self,
@@ -168,15 +182,9 @@ impl Writer<'_> {
     /// `managedFields` does not count.
     pub(super) async fn compare(&self, wanted: &Wanted<'_>) -> Result<Compared, WriteError> {
         let Wanted { served, key, .. } = wanted;
-        let uri = path(served, key);
-        let live = self
-            .send(key, &[], || Request::get(&uri).body(Vec::new()))
-            .await;
-        let live = match live {
-            Err(WriteError::Refused { code: 404, .. }) => return Ok(Compared::Gone),
-            live => live?,
+        let Some(mut live) = self.whole(served, key).await? else {
+            return Ok(Compared::Gone);
         };
-        let mut live: Value = read(&live.text)?;
         let mut body = wanted.body.to_vec();
         let try_it = async |body: &[u8]| {
             self.send_apply("&dryRun=All", "application/json", served, key, body)

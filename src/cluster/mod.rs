@@ -253,6 +253,18 @@ impl Acting<'_> {
         self.writer().compare(&wanted).await
     }
 
+    /// Reads one object whole; none where there is none.
+    ///
+    /// # Errors
+    /// [`WriteError`], about this object only.
+    pub async fn live(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+    ) -> Result<Option<serde_json::Value>, WriteError> {
+        self.writer().whole(served, key).await
+    }
+
     /// Deletes one object with this uid. Succeeds if it is gone already.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ pub enum DesiredError {
     Renderer(#[from] RenderFailure),
     /// A hook of a chart, which towline does not run.
     #[error(
-        "{template} is a Helm hook ({event}), which towline does not run: switch it off by the chart's \
+        "{template} is a Helm hook for {event}, which towline does not run: switch it off by the chart's \
          values, or take the annotation helm.sh/hook away"
     )]
     Hook {
@@ -30,15 +30,6 @@ pub enum DesiredError {
         template: String,
         /// When the hook runs.
         event: String,
-    },
-    /// A template whose result is different at each render.
-    #[error(
-        "{template} makes random values or uses the time, so each render differs: give what it draws by \
-         the chart's values"
-    )]
-    Random {
-        /// The template.
-        template: String,
     },
     /// Part of the path is in another repository.
     #[error(
@@ -101,11 +92,11 @@ impl DesiredError {
             | Self::Renderer(RenderFailure::Read { source: error, .. }) => reason_of(error),
             Self::Renderer(
                 RenderFailure::Refused { .. }
+                | RenderFailure::Random { .. }
                 | RenderFailure::Crashed { .. }
                 | RenderFailure::Missing(_),
             )
-            | Self::Hook { .. }
-            | Self::Random { .. } => Reason::RenderFailed,
+            | Self::Hook { .. } => Reason::RenderFailed,
             Self::Hidden { reason, .. } => *reason,
             Self::Renderer(_) => Reason::TooLarge,
             Self::Empty { .. } => Reason::EmptyRender,

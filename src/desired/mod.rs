@@ -24,6 +24,7 @@ pub use resolve::{Item, Misplaced, Resolved, resolve};
 
 use crate::content::{BlobId, ContentKey, ReadError, Tree, TreeId};
 use crate::intent::RenderIntent;
+use crate::manifest::FieldPath;
 use crate::render::wasm::{Private, Renderers};
 use crate::render::{self, Cache, Changes, ParsedObject, Text, TextId, Texts};
 use decrypted::Decrypted;
@@ -190,6 +191,26 @@ impl Desired {
         Some(self.origins.provenance(object.origin))
     }
 
+    /// Which values of an object, by its index in [`Self::objects`], are made once and then kept from the live
+    /// object. None for most.
+    #[must_use]
+    pub fn generated(&self, index: usize) -> &[FieldPath] {
+        let Some(object) = self.objects.get(index) else {
+            return &[];
+        };
+        let (document, item) = object.origin.place();
+        match self.origins.text(object.origin) {
+            Some(text) => self.rendered.generated(text, document, item),
+            None => &[],
+        }
+    }
+
+    /// What a chart tells its users (`NOTES.txt`), where it is short.
+    #[must_use]
+    pub fn notes(&self) -> Option<&str> {
+        self.rendered.notes()
+    }
+
     /// Whether `tree` is known to hold the same content, without blocking. This is so for most Syncs of a
     /// monorepo at most of its commits.
     #[must_use]
@@ -253,6 +274,10 @@ impl Texts for Source<'_> {
             Some(text) => Ok(text),
             None => self.tree.read(BlobId(id.0)),
         }
+    }
+
+    fn generated(&self, id: TextId, document: u32, item: u32) -> &[FieldPath] {
+        self.rendered.generated(id, document, item)
     }
 }
 

@@ -7,6 +7,7 @@ use super::form::{Form, Selected};
 use super::{DesiredError, Inputs};
 use crate::content::{ReadError, Tree};
 use crate::intent::{Overrides, RenderIntent};
+use crate::manifest::FieldPath;
 use crate::render::wasm::{Chart, Kustomization, Output, Private, Release, Renderers, Values};
 use crate::render::{Text, TextId};
 
@@ -58,6 +59,20 @@ impl Rendered {
             });
         }
         self.outputs.push(output);
+    }
+
+    /// The generated values of an object.
+    pub(super) fn generated(&self, id: TextId, document: u32, item: u32) -> &[FieldPath] {
+        let place = self.places.get(&id);
+        let output = place.and_then(|(output, _)| self.outputs.get(*output as usize));
+        output.map_or(&[], |output| output.generated.of(id, document, item))
+    }
+
+    /// What a chart tells its users.
+    pub(super) fn notes(&self) -> Option<&str> {
+        self.outputs
+            .iter()
+            .find_map(|output| output.notes.as_deref())
     }
 
     /// Warnings of the renderers.
@@ -183,7 +198,6 @@ fn chart(
     };
     let output = means.renderers.helm(tree, &request, means.private)?;
     refuse_hooks(&output)?;
-    refuse_random(&output, tree, &request, means)?;
     Ok(output)
 }
 
@@ -203,23 +217,4 @@ fn refuse_hooks(output: &Output) -> Result<(), DesiredError> {
         }
     }
     Ok(())
-}
-
-/// A template that draws random numbers would make other objects at each render: they would never be in
-/// sync, and passwords would change without anybody asking for it.
-fn refuse_random(
-    output: &Output,
-    tree: &Arc<dyn Tree>,
-    request: &Chart,
-    means: &Means<'_>,
-) -> Result<(), DesiredError> {
-    let again = means.renderers.helm_again(tree, request, means.private)?;
-    let mut pairs = output.documents.iter().zip(&again.documents);
-    let differs = pairs.find(|(one, other)| one.text() != other.body);
-    match differs {
-        Some((document, _)) => Err(DesiredError::Random {
-            template: document.about.file.clone(),
-        }),
-        None => Ok(()),
-    }
 }

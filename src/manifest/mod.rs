@@ -6,6 +6,7 @@
 
 mod digest;
 mod echo;
+mod field_path;
 mod identity;
 mod null;
 mod object;
@@ -14,6 +15,7 @@ mod secret;
 mod yaml;
 
 pub use digest::Digest;
+pub use field_path::FieldPath;
 pub use identity::{GroupKind, GroupVersionKind, ObjectKey};
 pub use null::without_nulls;
 pub use object::{Manifest, ObjectError, SUBSTITUTE};

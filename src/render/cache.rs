@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::TextError;
-use super::text::{self, Changes, TextId};
+use super::text::{self, Changes, TextId, Texts};
+use super::{TextError, generated};
 use crate::content::ReadError;
 use crate::manifest::{Digest, GroupVersionKind, Manifest};
 
@@ -79,13 +79,13 @@ impl Cache {
         &mut self,
         id: TextId,
         changes: &Changes<'_>,
-        read: impl FnOnce() -> Result<Vec<u8>, ReadError>,
+        texts: &dyn Texts,
     ) -> Result<Result<Arc<[ParsedObject]>, TextError>, ReadError> {
         self.used.insert(id);
         if let Some(objects) = self.texts.get(&id) {
             return Ok(Ok(objects.clone()));
         }
-        let text = read()?;
+        let text = texts.text(id)?;
         let mut objects = Vec::new();
         let parsed = text::each_object(&text, changes, |document, item, manifest| {
             let Manifest {
@@ -98,7 +98,10 @@ impl Cache {
                 gvk: self.kind(gvk),
                 namespace: namespace.map(|namespace| self.namespace(namespace)),
                 name,
-                digest: Digest::of(&body),
+                digest: match texts.generated(id, document, item) {
+                    [] => Digest::of(&body),
+                    paths => Digest::of(&generated::without(&body, paths)),
+                },
                 document,
                 item,
             });

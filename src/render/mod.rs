@@ -5,6 +5,7 @@
 
 mod cache;
 mod error;
+mod generated;
 mod select;
 mod text;
 pub mod wasm;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub use cache::{Cache, ParsedObject};
 pub use error::{BrokenFile, RenderError, TextError};
+pub use generated::{Drawn, Generated, keep};
 pub use select::select;
 pub use text::{Changes, Text, TextId, Texts, manifests};
 
@@ -45,7 +47,7 @@ pub fn parse(
     let mut broken = error::Broken::default();
     for text in texts {
         let objects = cache
-            .get_or_parse(text.id, changes, || read.text(text.id))
+            .get_or_parse(text.id, changes, read)
             .map_err(|source| RenderError::Read {
                 file: text.file.clone(),
                 source,

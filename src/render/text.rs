@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::TextError;
 use crate::content::{ObjectId, ReadError};
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, FieldPath, Manifest};
 use crate::substitute::{self, Variables};
 
 /// The content of a text: a file's blob, or the key of what a renderer wrote.
@@ -32,6 +32,12 @@ pub trait Texts {
     /// # Errors
     /// Why it cannot be read.
     fn text(&self, id: TextId) -> Result<Vec<u8>, ReadError>;
+
+    /// Which values of an object were drawn at random, so that they are not what Git says.
+    fn generated(&self, id: TextId, document: u32, item: u32) -> &[FieldPath] {
+        let _ = (id, document, item);
+        &[]
+    }
 }
 
 /// The changes of each object after rendering.

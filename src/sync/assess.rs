@@ -57,6 +57,13 @@ pub(super) struct Live {
     pub(super) observed: Time,
 }
 
+/// What renderers say of a revision although they succeeded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Said {
+    pub(super) warnings: Vec<String>,
+    pub(super) notes: Option<String>,
+}
+
 /// Everything that a round found out.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
@@ -73,6 +80,8 @@ pub(super) struct Observed {
     /// The kinds that the Sync's annotation names.
     pub(super) kinds: Vec<String>,
     pub(super) live: Option<Live>,
+    /// What the renderers say of the target.
+    pub(super) said: Said,
     /// `overdue` and `busy` are set here. Their input values are ignored.
     pub(super) facts: Facts,
     /// Whether everything in Git has been applied.
@@ -474,6 +483,8 @@ impl Next {
         let applied = status.last_applied_revision.as_deref();
         status.short_revision = applied.map(short_commits);
         status.failures = seen.facts.failures();
+        let Said { warnings, notes } = seen.said.clone();
+        (status.warnings, status.notes) = (warnings, notes);
         status.objects = seen.live.as_ref().map(|_| seen.facts.counts);
         if seen.phase != Phase::Busy {
             status.last_handled_reconcile_at = seen.handled.clone();

@@ -1,8 +1,8 @@
 //! Carries out an assessment: notices, metrics, timers, the published view, and the status.
 
 use super::Driver;
-use super::assess::{Assessment, Live, Observed, Phase, Round, assess};
-use super::target::sync_of;
+use super::assess::{Assessment, Live, Observed, Phase, Round, Said, assess};
+use super::target::{Target, sync_of};
 use super::timers::{Due, Now};
 use super::verdict::Facts;
 use crate::api::{Reason, Sync, Time};
@@ -68,6 +68,7 @@ impl Driver {
                 committed: Time(target.seen.snapshot.committed_at),
                 observed: Time(target.seen.at),
             }),
+            said: target.map(Said::of).unwrap_or_default(),
             facts: Facts {
                 suspended,
                 blocked: state.blocked.clone(),
@@ -198,5 +199,18 @@ impl Driver {
             });
         }
         self.state.status_refusal = why;
+    }
+}
+
+/// The most warnings in a status.
+const MAX_WARNINGS: usize = 20;
+
+impl Said {
+    fn of(target: &Target) -> Self {
+        let warnings = target.desired.warnings().take(MAX_WARNINGS);
+        Self {
+            warnings: warnings.map(str::to_owned).collect(),
+            notes: target.desired.notes().map(str::to_owned),
+        }
     }
 }

@@ -85,6 +85,8 @@ impl Numbers {
                 reason: numbers.text(),
                 message: numbers.text(),
             }),
+            warnings: self.list(40, Numbers::text),
+            notes: self.option(),
             times: Some(SyncTimes {
                 committed: Some(self.time()),
                 ..SyncTimes::default()

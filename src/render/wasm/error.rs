@@ -64,6 +64,18 @@ pub enum RenderFailure {
         /// The limit with its unit.
         limit: String,
     },
+    /// A template draws what cannot be kept from the live object, so that each render would make other objects.
+    #[error(
+        "{renderer}: {template} draws {what} at random or from the time: give it by the chart's values"
+    )]
+    Random {
+        /// Which renderer.
+        renderer: String,
+        /// The template.
+        template: String,
+        /// What it draws.
+        what: String,
+    },
     /// It ended unexpectedly, because of a bug in the renderer.
     #[error("{renderer} crashed: {reason}")]
     Crashed {

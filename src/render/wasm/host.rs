@@ -55,6 +55,8 @@ pub(super) struct Host {
     pub(super) documents: Vec<Document>,
     /// As the renderer writes them.
     pub(super) warnings: Vec<String>,
+    /// It has seen a name of a random function that asks the host for nothing.
+    chance: bool,
     /// What the renderer says is wrong.
     pub(super) failure: Option<String>,
 }
@@ -70,7 +72,6 @@ impl Host {
         Self {
             tree,
             lookup,
-            request,
             limits,
             answer: Vec::new(),
             bytes_read: 0,
@@ -81,6 +82,8 @@ impl Host {
             lookups: Vec::new(),
             documents: Vec::new(),
             warnings: Vec::new(),
+            chance: may_draw(&request),
+            request,
             failure: None,
         }
     }
@@ -100,6 +103,11 @@ impl Host {
     /// The last answer.
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.answer)
+    }
+
+    /// Whether another seed or time may make other documents.
+    pub(super) fn drew(&self) -> bool {
+        self.chance || self.process.drew()
     }
 
     /// Keeps a warning.
@@ -141,6 +149,7 @@ impl Host {
         };
         let text = self.tree.read(blob);
         let text = text.map_err(|source| unreadable(inside, source))?;
+        self.chance = self.chance || may_draw(&text);
         self.bytes_read += text.len() as u64;
         if self.bytes_read > self.limits.input {
             return Err(too_much("reads", self.limits.input));
@@ -226,6 +235,13 @@ impl ResourceLimiter for Host {
     fn table_growing(&mut self, _: usize, wanted: usize, _: Option<usize>) -> Result<bool> {
         Ok(wanted <= MAX_FUNCTIONS)
     }
+}
+
+/// Whether a text names one of Sprig's functions that draw from a generator of their own, or is an archive, which
+/// may.
+fn may_draw(text: &[u8]) -> bool {
+    let is_function = |word: &[u8]| word == b"randInt" || word == b"shuffle";
+    text.starts_with(&[0x1f, 0x8b]) || text.windows(7).any(is_function)
 }
 
 /// The path from the tree's root, where it is in the tree. The renderer has cleaned it.

@@ -7,6 +7,7 @@
 //! This is the only room that names wasmtime. Unlike the rest of `render` it is not pure: it starts
 //! threads and maps files.
 
+mod chance;
 mod engine;
 mod error;
 mod host;
@@ -14,6 +15,7 @@ mod imports;
 mod map;
 mod memory;
 mod module;
+mod output;
 mod process;
 mod reads;
 mod renderers;
@@ -32,8 +34,9 @@ pub use engine::{Engine, EngineSettings};
 pub use error::RenderFailure;
 pub use host::{About, Hook};
 pub use module::{Module, ModuleError};
+pub use output::{Kept, Output};
 pub use reads::Reads;
-pub use renderers::{Kept, Output, Private, Renderers, RenderersError};
+pub use renderers::{Private, Renderers, RenderersError};
 pub use request::{Chart, Kustomization, Release, Values};
 
 use crate::content::Tree;
@@ -171,6 +174,8 @@ pub struct Rendered {
     pub lookups: Vec<LookupQuery>,
     /// Warnings for users.
     pub warnings: Vec<String>,
+    /// It may have drawn random numbers, or looked at the time.
+    pub drew: bool,
     /// Equal keys are equal documents: the module, the request and all that it looked at, but for what
     /// `lookup` answered.
     pub key: [u8; 32],
@@ -267,11 +272,14 @@ impl Engine {
             return Err(Box::new(Failed { failure, reads }));
         }
         let key = host.reads.key(&job.module.digest(), request);
-        let warnings = host.warnings.iter();
+        let drew = host.drew();
+        let printed = host.process.warnings();
+        let warnings = host.warnings.iter().chain(&printed);
         let warnings = warnings.map(|text| shorten(&job.fit(text), MAX_WARNING));
         Ok(Rendered {
             documents: host.documents,
             reads: host.reads,
+            drew,
             lookups: host.lookups,
             warnings: warnings.collect(),
             key,

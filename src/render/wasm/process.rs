@@ -16,6 +16,8 @@ pub(super) struct Process {
     seed: [u8; 32],
     /// How many blocks of random bytes were drawn.
     drawn: u64,
+    /// The time of day was asked for.
+    told_time: bool,
     /// What it wrote to its standard error.
     errors: Vec<u8>,
 }
@@ -27,6 +29,7 @@ impl Process {
             passed: 1_000_000_000,
             seed,
             drawn: 0,
+            told_time: false,
             errors: Vec::new(),
         }
     }
@@ -46,8 +49,14 @@ impl Process {
     }
 
     /// Nanoseconds since 1970.
-    pub(super) fn now(&self) -> u64 {
+    pub(super) fn now(&mut self) -> u64 {
+        self.told_time = true;
         self.now
+    }
+
+    /// Whether random numbers were drawn, or the time of day was asked for.
+    pub(super) fn drew(&self) -> bool {
+        self.drawn > 0 || self.told_time
     }
 
     /// Nanoseconds of the monotonic clock, which every look moves.
@@ -71,6 +80,18 @@ impl Process {
             .saturating_sub(self.errors.len())
             .min(bytes.len());
         self.errors.extend_from_slice(&bytes[..room]);
+    }
+
+    /// The warnings among what it wrote to its standard error, as kustomize writes them.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let text = String::from_utf8_lossy(&self.errors);
+        let warnings = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# Warning: "));
+        let mut warnings: Vec<String> = warnings.map(|text| format!("kustomize: {text}")).collect();
+        warnings.sort_unstable();
+        warnings.dedup();
+        warnings
     }
 
     /// What it wrote to its standard error.

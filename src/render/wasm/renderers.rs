@@ -1,22 +1,18 @@
 //! The project's own renderers, and what they made of late.
 
 use std::collections::HashMap;
-use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use flate2::Compression;
-use flate2::read::DeflateDecoder;
-use flate2::write::DeflateEncoder;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use super::chance::{Chance, compare};
 use super::{
-    About, Chart, Engine, EngineSettings, Failed, Job, Kustomization, Module, ModuleError, Reads,
-    RenderFailure, Rendered,
+    Chart, Engine, EngineSettings, Failed, Job, Kustomization, Module, ModuleError, Output, Reads,
+    RenderFailure,
 };
-use crate::content::{ObjectId, Tree};
-use crate::render::TextId;
+use crate::content::Tree;
 use crate::text::Secrets;
 
 /// Why the renderers are not there.
@@ -71,51 +67,6 @@ pub struct Private<'a> {
 /// What is still in use of what was rendered, by the request: Syncs that ask for the same share it.
 type Recent = HashMap<[u8; 32], Vec<Weak<Output>>>;
 
-/// What a render made, its documents compressed: ten thousand objects take a few MiB.
-#[derive(Debug)]
-pub struct Output {
-    /// In the renderer's order.
-    pub documents: Vec<Kept>,
-    /// What it looked at: as long as that is the same, so is the output.
-    pub reads: Reads,
-    /// Warnings for users.
-    pub warnings: Vec<String>,
-}
-
-/// A document that a renderer made.
-#[derive(Debug)]
-pub struct Kept {
-    /// What the renderer says of it.
-    pub about: About,
-    /// Its content.
-    pub id: TextId,
-    size: usize,
-    packed: Box<[u8]>,
-}
-
-impl Kept {
-    fn new(about: About, body: &[u8]) -> Self {
-        let mut packer = DeflateEncoder::new(Vec::new(), Compression::fast());
-        // Writing to memory does not fail.
-        let _ = packer.write_all(body);
-        Self {
-            about,
-            id: TextId(ObjectId::new(&Sha256::digest(body))),
-            size: body.len(),
-            packed: packer.finish().unwrap_or_default().into(),
-        }
-    }
-
-    /// The document itself.
-    #[must_use]
-    pub fn text(&self) -> Vec<u8> {
-        let mut text = Vec::with_capacity(self.size);
-        // Reading what was packed here does not fail.
-        let _ = DeflateDecoder::new(&*self.packed).read_to_end(&mut text);
-        text
-    }
-}
-
 impl Renderers {
     /// The renderers in `folder`: `kustomize.cwasm` and `helm.cwasm`, with a digest beside each. Nothing is
     /// read yet.
@@ -152,7 +103,8 @@ impl Renderers {
         self.render(&self.opened()?.kustomize, tree, request, private)
     }
 
-    /// `helm template`. `seed` is what random functions draw from.
+    /// `helm template`. What a template draws at random is a value of its own each time; where that is, the
+    /// output says.
     ///
     /// # Errors
     /// Why it failed, and what it looked at until then.
@@ -162,29 +114,31 @@ impl Renderers {
         request: &Chart,
         private: Private<'_>,
     ) -> Result<Arc<Output>, Box<Failed>> {
-        self.render(&self.opened()?.helm, tree, request, private)
-    }
-
-    /// What a chart makes with other random numbers: where that differs, a template draws some.
-    ///
-    /// # Errors
-    /// As [`Self::helm`].
-    pub fn helm_again(
-        &self,
-        tree: &Arc<dyn Tree>,
-        request: &Chart,
-        private: Private<'_>,
-    ) -> Result<Rendered, Box<Failed>> {
         let opened = self.opened()?;
-        let mut job = Job::new(&opened.helm, Arc::clone(tree));
-        job.secrets = private.secrets.clone();
-        job.seed = [0xa5; 32];
-        job.now = 1_000_000_000;
-        let other = Chart {
-            seed: request.seed.wrapping_add(1),
-            ..request.clone()
+        let key = key(&opened.helm, request, private.identity);
+        if let Some(output) = self.known(&key, &**tree) {
+            return Ok(output);
+        }
+        let render = |chance: Chance| {
+            let mut job = Job::new(&opened.helm, Arc::clone(tree));
+            job.secrets = private.secrets.clone();
+            (job.seed, job.now) = (chance.seed, chance.now);
+            let request = Chart {
+                seed: i64::from_le_bytes(chance.seed.first_chunk().copied().unwrap_or_default()),
+                ..request.clone()
+            };
+            opened.engine.render(&job, &request)
         };
-        opened.engine.render(&job, &other)
+        let chance = Chance::draw();
+        let one = render(chance)?;
+        let (generated, drawn) = match one.drew {
+            true => compare(&one, &render(chance.other())?)?,
+            false => Default::default(),
+        };
+        let mut output = Output::new(one, private.secrets);
+        output.generated = generated;
+        output.warnings.extend(drawn);
+        Ok(self.remember(key, output))
     }
 
     fn render<R: Serialize>(
@@ -201,21 +155,19 @@ impl Renderers {
         let mut job = Job::new(module, Arc::clone(tree));
         job.secrets = private.secrets.clone();
         let rendered = self.opened()?.engine.render(&job, request)?;
-        let documents = rendered.documents.into_iter();
-        let output = Arc::new(Output {
-            documents: documents
-                .map(|document| Kept::new(document.about, &document.body))
-                .collect(),
-            reads: rendered.reads,
-            warnings: rendered.warnings,
-        });
+        Ok(self.remember(key, Output::new(rendered, private.secrets)))
+    }
+
+    /// Keeps an output for those who ask for the same while it is in use.
+    fn remember(&self, key: [u8; 32], output: Output) -> Arc<Output> {
+        let output = Arc::new(output);
         let mut recent = self.recent();
         recent.retain(|_, outputs| {
             outputs.retain(|output| output.strong_count() > 0);
             !outputs.is_empty()
         });
         recent.entry(key).or_default().push(Arc::downgrade(&output));
-        Ok(output)
+        output
     }
 
     /// An output of the same request that still holds in `tree`.

@@ -87,6 +87,7 @@ fn seen(revision: &str) -> Observed {
         handled: None,
         attempted: Some(revision.to_owned()),
         kinds: Vec::new(),
+        said: Said::default(),
         live: Some(Live {
             revision: revision.to_owned(),
             author: "Ann".to_owned(),

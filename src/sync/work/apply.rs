@@ -7,8 +7,9 @@ use tokio::sync::mpsc;
 
 use crate::cluster::{Actor, Applied, Applying, Cluster, Compared, WriteError};
 use crate::desired::Item;
-use crate::manifest::Manifest;
+use crate::manifest::{FieldPath, Manifest};
 use crate::plan::{ApplyCause, Observed, Stage, SyncName, apply_order, stamped};
+use crate::render;
 use crate::sync::memory::Trouble;
 use crate::sync::target::Target;
 use crate::sync::{Driver, bodies};
@@ -75,19 +76,21 @@ impl Driver {
         let superseded = self.inbox.superseded_later();
         let (context, owner) = (Arc::clone(&self.context), self.name.clone());
         let actor = self.actor();
-        let work: Vec<(Item, Task)> = stage
+        let desired = self.state.target.as_ref().map(|target| &target.desired);
+        let kept = |index| desired.map_or(&[][..], |desired| desired.generated(index));
+        let work: Vec<(Item, Task, Vec<FieldPath>)> = stage
             .iter()
-            .map(|job| (job.item.clone(), job.task))
+            .map(|job| (job.item.clone(), job.task, kept(job.item.index).to_vec()))
             .collect();
         manifests
             .take_while(move |_| std::future::ready(!superseded()))
             .map(move |(index, manifest)| {
-                let (item, task) = work[index].clone();
+                let (item, task, kept) = work[index].clone();
                 let (context, owner) = (Arc::clone(&context), owner.clone());
                 let actor = actor.clone();
                 async move {
                     let cluster = &context.cluster;
-                    let done = one(cluster, &actor, &owner, &item, task, manifest).await;
+                    let done = one(cluster, &actor, &owner, &item, task, manifest, &kept).await;
                     (index, done)
                 }
             })
@@ -106,9 +109,10 @@ async fn one(
     item: &Item,
     task: Task,
     manifest: Result<Manifest, Trouble>,
+    kept: &[FieldPath],
 ) -> Done {
     let Item { key, digest, .. } = item;
-    let manifest = match manifest {
+    let mut manifest = match manifest {
         Ok(manifest) => manifest,
         Err(error) => return Done::Unreadable(error),
     };
@@ -116,6 +120,14 @@ async fn one(
         return Done::Failed(WriteError::NotServed);
     };
     let acting = cluster.as_(actor);
+    // What was drawn at random is made once: the live object's values stay.
+    if !kept.is_empty() {
+        match acting.live(&served, key).await {
+            Ok(Some(live)) => render::keep(&mut manifest.body, &live, kept),
+            Ok(None) => (),
+            Err(error) => return Done::Failed(error),
+        }
+    }
     let body = match task {
         Task::Apply(_) => stamped(manifest, key, owner, digest, None),
         Task::Compare => {

@@ -1,0 +1,118 @@
+//! What a render made, as it is kept: its documents compressed, its texts fit for people.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+use sha2::{Digest as _, Sha256};
+
+use super::{About, LookupQuery, Reads, Rendered};
+use crate::content::ObjectId;
+use crate::render::{Generated, TextId};
+use crate::text::{Secrets, redact};
+
+/// What a render made, its documents compressed: ten thousand objects take a few MiB.
+#[derive(Debug)]
+pub struct Output {
+    /// In the renderer's order.
+    pub documents: Vec<Kept>,
+    /// What it looked at: as long as that is the same, so is the output.
+    pub reads: Reads,
+    /// What a person should know although it succeeded. Without secret values.
+    pub warnings: Vec<String>,
+    /// What a chart tells its users, where it is short. Without secret values.
+    pub notes: Option<String>,
+    /// Which values were drawn at random.
+    pub generated: Generated,
+}
+
+/// The longest `NOTES.txt` that is passed on, in bytes.
+const MAX_NOTES: usize = 2 << 10;
+
+impl Output {
+    pub(super) fn new(rendered: Rendered, secrets: &Secrets) -> Self {
+        let documents = rendered.documents;
+        let fit = |body: &[u8]| redact(&secrets.hide(&String::from_utf8_lossy(body)));
+        let notes = documents
+            .iter()
+            .filter(|document| document.about.kind == "notes")
+            .map(|document| fit(&document.body).trim().to_owned())
+            .find(|notes| !notes.is_empty() && notes.len() <= MAX_NOTES);
+        let mut warnings = rendered.warnings;
+        warnings.extend(asked(&rendered.lookups));
+        Self {
+            documents: documents
+                .into_iter()
+                .map(|document| Kept::new(document.about, &document.body))
+                .collect(),
+            reads: rendered.reads,
+            warnings,
+            notes,
+            generated: Generated::default(),
+        }
+    }
+}
+
+/// A warning for each template that asks the cluster for objects, and gets none.
+fn asked(lookups: &[LookupQuery]) -> Vec<String> {
+    let templates: BTreeSet<&str> = lookups
+        .iter()
+        .flat_map(|query| query.templates.iter().map(String::as_str))
+        .collect();
+    let kinds: BTreeSet<&str> = lookups.iter().map(|query| query.kind.as_str()).collect();
+    let kinds: Vec<&str> = kinds.into_iter().collect();
+    let warning = |template| {
+        format!(
+            "{template} calls lookup ({}), which finds nothing here, as with `helm template`",
+            kinds.join(", ")
+        )
+    };
+    templates
+        .into_iter()
+        .take(MAX_ASKING)
+        .map(warning)
+        .collect()
+}
+
+/// The most templates with `lookup` that are named.
+const MAX_ASKING: usize = 10;
+
+/// A document that a renderer made.
+#[derive(Debug)]
+pub struct Kept {
+    /// What the renderer says of it.
+    pub about: About,
+    /// Its content.
+    pub id: TextId,
+    size: usize,
+    packed: Box<[u8]>,
+}
+
+impl Kept {
+    fn new(about: About, body: &[u8]) -> Self {
+        let mut packer = DeflateEncoder::new(Vec::new(), Compression::fast());
+        // Writing to memory does not fail.
+        let _ = packer.write_all(body);
+        Self {
+            about,
+            id: Self::id(body),
+            size: body.len(),
+            packed: packer.finish().unwrap_or_default().into(),
+        }
+    }
+
+    pub(super) fn id(body: &[u8]) -> TextId {
+        TextId(ObjectId::new(&Sha256::digest(body)))
+    }
+
+    /// The document itself.
+    #[must_use]
+    pub fn text(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(self.size);
+        // Reading what was packed here does not fail.
+        let _ = DeflateDecoder::new(&*self.packed).read_to_end(&mut text);
+        text
+    }
+}
