@@ -50,6 +50,7 @@ pub struct SyncSpec {
 pub struct SyncSettings {
     /// Folder (or one file) inside the repository, such as `apps/prod`. Empty means the whole repository.
     /// Files that end in `.yaml`, `.yml` or `.json` are applied, including those in subfolders.
+    #[serde(default)]
     #[schemars(length(max = 1024))]
     #[x_kube(validation = Rule::new("!self.startsWith('/') && self.split('/').all(part, part != '..')").message("path must be relative and stay inside the repository"))]
     pub path: String,
@@ -375,7 +376,7 @@ mod tests {
 
     /// A status is a merge patch: a field that it leaves out would keep its value.
     #[test]
-    fn what_a_status_does_not_say_is_removed() {
+    fn fields_without_a_value_are_removed() {
         let sync = SyncStatus {
             objects: Some(ObjectCounts::default()),
             times: Some(SyncTimes::default()),

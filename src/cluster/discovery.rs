@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn discovery_with_nulls_is_read() {
+    fn discovery_with_nulls_is_parsed() {
         let answer = json!({
             "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": null,
             "items": [

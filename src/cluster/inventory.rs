@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_a_sync_that_is_gone_with_its_objects() {
+    fn a_sync_that_is_gone_with_its_objects_leaves_no_memory() {
         let inventory = Inventory::default();
         for number in 0..1_000_u64 {
             let (sync, other) = (SyncName::new("ns", &number.to_string()), names().0);
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_one_syncs_until_it_lets_go() {
+    fn an_object_belongs_to_one_sync_until_it_is_released() {
         let (a, b) = names();
         let inventory = Inventory::default();
         inventory.join(&a);

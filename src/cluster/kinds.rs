@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_event_takes_away_no_kind_that_discovery_found() {
+    fn a_late_event_removes_no_kind_that_discovery_found() {
         let mut table = Table::default();
         assert!(table.found([discovered("v1")].into_iter()));
         assert!(!table.set(widget(), fresh().stage()));
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn late_discovery_outvotes_no_definition() {
+    fn late_discovery_does_not_overrule_a_definition() {
         let mut table = Table::default();
         table.set(widget(), established().stage());
         assert!(!table.found([discovered("v0")].into_iter()));

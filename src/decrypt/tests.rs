@@ -38,7 +38,7 @@ fn values(text: &[u8]) -> Vec<Value> {
 }
 
 #[test]
-fn files_open_as_sops_opens_them() {
+fn files_are_decrypted_as_sops_does() {
     let all = keys(&["one.agekey", "rsa.asc", "curve.asc"]);
     let mut seen = 0;
     for entry in fs::read_dir(folder("encrypted")).unwrap() {
@@ -71,7 +71,7 @@ fn files_open_as_sops_opens_them() {
 }
 
 #[test]
-fn a_file_without_marks_is_none() {
+fn a_file_without_sops_metadata_is_none() {
     for (name, text) in [
         ("a.yaml", "kind: ConfigMap\n"),
         ("a.yaml", "sops: {mac: x}\n"),

@@ -161,7 +161,7 @@ fn the_same_object_twice_names_both_places() {
 }
 
 #[test]
-fn the_target_namespace_counts_for_what_is_the_same() {
+fn the_target_namespace_decides_which_objects_are_the_same() {
     let apart = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: ns}\n";
     let tree = Files::of([("x.yaml", map("a").as_str()), ("y.yaml", apart)]);
     assert!(read_anew(&tree, &intent("", None)).is_ok());

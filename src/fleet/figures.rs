@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn since_when_something_is_not_ready_is_kept_until_it_is() {
+    fn the_time_since_when_it_is_not_ready_is_kept() {
         let at = |second| Some(Timestamp::from_second(second).unwrap());
         let mut ready = Ready::of(&[condition("False", "ApplyFailed", 7)]);
         assert_eq!(

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_closes_a_circle_wakes_everyone_in_it() {
+    fn closing_a_circle_wakes_every_sync_in_it() {
         let fleet = Fleet::default();
         let name = |name: &str| SyncName::new("ns", name);
         let publish = |from: &str, to: &[&str]| {

@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_publishes_and_nobody_follows_is_gone_from_memory() {
+    fn an_entry_without_a_view_and_subscribers_is_removed() {
         let registry = Registry::<String, Known>::default();
         let changes = registry.changes();
         for round in 0..2 {
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn who_follows_all_keys_misses_none_and_holds_each_once() {
+    fn a_follower_of_all_keys_gets_each_changed_key_once() {
         let registry = Registry::<String, Known>::default();
         registry.publish(&key("a"), is(1));
         let changes = registry.changes();

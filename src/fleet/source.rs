@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_said_of_a_source_before_all_are_known() {
+    fn a_source_is_unknown_until_all_are_known() {
         let sources = Registry::<SourceName, SourceView>::default();
         let name = |name| SourceName::new("ns", name);
         let early = sources.subscribe(&name("absent"));

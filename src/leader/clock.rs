@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_survive_the_way_through_an_atomic() {
+    fn an_instant_is_unchanged_after_an_atomic_store() {
         let now = Moment::now();
         assert_eq!(Moment::from_nanos(now.nanos()), now);
         assert!(Moment::now() >= now);

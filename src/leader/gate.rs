@@ -275,7 +275,7 @@ mod tests {
     /// The case of a process that was stopped and goes on: the request passed the gate, but its
     /// bytes were not sent.
     #[tokio::test]
-    async fn not_a_byte_leaves_on_an_open_connection_once_the_lease_is_over() {
+    async fn no_byte_is_sent_on_an_open_connection_after_the_lease() {
         let gate = Gate::shut();
         gate.open_until(Moment::now() + LONG);
         let (near, mut far) = duplex(64);

@@ -60,7 +60,7 @@ mod tests {
 
     /// Fails if a dependency turns on serde_json's `preserve_order`.
     #[test]
-    fn the_order_of_keys_says_nothing() {
+    fn the_order_of_keys_does_not_change_the_digest() {
         assert_eq!(
             digest(r#"{"b": 1, "a": {"d": 2, "c": 3}}"#),
             digest(r#"{"a":{"c":3,"d":2},"b":1}"#)

@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn own_marks_are_taken_off() {
+    fn own_labels_and_annotations_are_removed() {
         let manifest = one(
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {applyset.kubernetes.io/part-of: x, app: web}, \
              annotations: {towline.dev/owner: z}}\n",

@@ -85,7 +85,7 @@ fn the_older_format_names_families_as_their_samples() {
 }
 
 #[test]
-fn the_process_tells_of_itself() {
+fn the_process_has_metrics() {
     let text = Metrics::default().encode();
     for name in ["cpu_seconds_total", "resident_memory_bytes", "open_fds"] {
         let line = text

@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_filled_in_and_nobody_owns_goes() {
+    fn a_default_that_nobody_owns_is_removed() {
         let live = json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
         let body = json!({"spec": {"strategy": {"type": "Recreate"}}});
         let causes = [cause("spec.strategy.rollingUpdate", "may not be specified")];
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_beside_what_is_refused_goes_only_in_the_items_that_git_declares_it_in() {
+    fn a_default_beside_a_refused_field_is_removed_only_in_items_that_git_declares() {
         let live = json!({"spec": {"volumes": [
             {"name": "a", "emptyDir": {}}, {"name": "b", "emptyDir": {}}, {"name": "c", "emptyDir": {}}]}});
         let body = json!({"spec": {"volumes": [{"name": "b", "configMap": {"name": "x"}}, {"name": "a"}]}});
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_of_a_whole_schema_is_about_what_it_names() {
+    fn a_rule_of_a_whole_schema_applies_to_the_field_that_it_names() {
         let live = json!({"spec": {"u": {"a": "x"}, "clusterIP": "1"}});
         let body = json!({"spec": {"u": {"b": "y"}}});
         let rule = Cause {
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_that_is_refused_is_taken_out_and_no_other() {
+    fn only_a_refused_null_is_removed() {
         let type_of = |field: &str| Cause {
             field: field.to_owned(),
             reason: "FieldValueTypeInvalid".to_owned(),

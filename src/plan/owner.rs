@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_names_its_owner_and_betrays_a_copy() {
+    fn an_identity_names_its_owner_and_reveals_a_copy() {
         let owner = SyncName::new("team-a", "shop");
         let object = key("apps", "Deployment", Some("prod"), "web");
         let identity = owner.identity(&object);

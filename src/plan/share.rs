@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_lost_of_our_object_is_nobodys() {
+    fn fields_of_lost_managed_fields_belong_to_nobody() {
         let ours = entry("towline", "Apply", json!({"f:data": {"f:a": {}}}));
         let lost = entry(
             "before-first-apply",

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_is_meant_and_proven_is_woken() {
+    fn only_matching_repositories_with_the_proven_secret_are_woken() {
         let receivers = Receivers::default();
         let mine = receiver("https://h/team/shop.git", "main", "mine");
         let same = receiver("git@h:team/shop.git", "main", "mine");

@@ -20,7 +20,7 @@ const SECRET: &str = "not to be guessed";
 const BODY: &str = r#"{"url": "git@h:team/shop.git", "ref": "refs/heads/main"}"#;
 
 #[tokio::test]
-async fn every_address_is_one_of_ipv4_too() {
+async fn the_wildcard_address_accepts_ipv4_too() {
     let listener = listen("[::]:0".parse().unwrap()).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     TcpStream::connect((Ipv4Addr::LOCALHOST, port))
@@ -163,7 +163,7 @@ async fn a_signed_push_wakes_and_nothing_else_does() {
 }
 
 #[tokio::test]
-async fn what_is_no_delivery_is_refused() {
+async fn a_request_that_is_not_a_delivery_is_refused() {
     let endpoint = Endpoint::start(Limits::default()).await;
     for (request, status, provider, outcome) in [
         (
@@ -242,7 +242,7 @@ async fn heads_and_bodies_are_bounded() {
 }
 
 #[tokio::test]
-async fn the_slow_are_not_waited_for() {
+async fn slow_senders_are_not_waited_for() {
     let limits = Limits {
         head_time: Duration::from_millis(200),
         body_time: Duration::from_millis(200),
@@ -316,7 +316,7 @@ async fn a_flood_of_replays_is_one_fetch_and_one_more() {
 }
 
 #[tokio::test]
-async fn a_standby_hands_on_what_it_gets_and_passes_the_answer_back() {
+async fn a_standby_relays_deliveries_and_answers() {
     let leader = Endpoint::start(Limits::default()).await;
     let leadership = Leadership::standby();
     let standby = Endpoint::of(Limits::default(), leadership.clone()).await;
@@ -355,7 +355,7 @@ async fn a_standby_hands_on_what_it_gets_and_passes_the_answer_back() {
 }
 
 #[tokio::test]
-async fn a_standby_does_not_wait_for_a_leader_that_is_gone_nor_send_in_a_circle() {
+async fn a_standby_does_not_wait_for_a_dead_leader_or_relay_in_a_circle() {
     let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let nobody = gone.local_addr().unwrap();
     drop(gone);

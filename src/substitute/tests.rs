@@ -70,7 +70,7 @@ fn run(case: &Case) -> Result<Value, String> {
 }
 
 #[test]
-fn objects_become_what_flux_makes_of_them() {
+fn objects_are_substituted_as_flux_does() {
     let cases: Vec<Case> =
         serde_json::from_str(include_str!("../../tests/golden/substitute/cases.json")).unwrap();
     let expected: Vec<Expected> =

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_apply_did_is_told_right() {
+    fn the_action_of_an_apply_is_correct() {
         use ApplyCause::{Changed, Drifted, Missing, Unknown};
         let ours = || Some(observed("a", 1));
         for (cause, before, digested, created, expected) in [

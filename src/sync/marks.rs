@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mark_that_is_taken_off_is_missed() {
+    fn each_removed_label_or_annotation_is_noticed() {
         let kinds: BTreeSet<_> = contained("ConfigMap,Deployment.apps").collect();
         assert!(marks(whole()).are_complete("id", &kinds));
         for (at, value) in [

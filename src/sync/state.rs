@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_asks_for_decides_how_much_is_looked_at() {
+    fn a_persons_request_decides_how_much_is_compared() {
         let now = Instant::now();
         let (asked, none) = ("now".to_owned(), Due::default());
         let retry = Due {
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_tried_again_and_what_is_applied_is_not() {
+    fn failed_objects_are_tried_again_and_applied_ones_are_not() {
         let mut state = state();
         assert!(!state.is_applied(), "nothing was looked at yet");
         state.look = Look::Changed;

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_lose_what_is_secret() {
+    fn urls_lose_their_secret_parts() {
         for (from, to) in [
             ("https://host/a/b.git", "https://host/a/b.git"),
             ("https://user:pw@host:8443/a", "https://host:8443/a"),

@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn no_form_of_a_value_stays() {
+    fn every_form_of_a_value_is_hidden() {
         for value in VALUES {
             let secrets = secrets(value);
             let wrapped = value.replace(' ', "\n    ");

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_followed_counts() {
+    fn only_followed_refs_count() {
         let branch = |name: &str| Follows::Branch(name.to_owned());
         let tag = |name: &str| Follows::Tag(name.to_owned());
         let name = |name: &str| Follows::Name(name.to_owned());
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_may_be_anything() {
+    fn an_unnamed_ref_may_be_any_ref() {
         let mut push = Push {
             repository: Vec::new(),
             refs: Refs::Named(vec!["refs/heads/any".to_owned()]),

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_repository_is_none() {
+    fn a_text_that_names_no_repository_is_none() {
         for bad in [
             "",
             "shop",

@@ -35,7 +35,7 @@ fn plain(value: Value) -> Value {
 }
 
 #[test]
-fn means_what_kubectl_takes_it_to_mean() {
+fn yaml_has_the_same_meaning_as_for_kubectl() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/yaml");
     let differences = std::fs::read_to_string(root.join("differences.txt")).unwrap();
     let mut differences: BTreeMap<&str, &str> = differences

@@ -108,7 +108,7 @@ fn a_failure_is_retried_after_growing_pauses_and_what_is_live_stays() {
 }
 
 #[test]
-fn a_failure_that_a_person_can_end_says_how() {
+fn a_failure_that_a_person_can_fix_says_how() {
     let message = |found: Assessment| shown(&found).2.to_owned();
     assert_eq!(
         message(observed(failed(Reason::AuthenticationFailed))),
@@ -152,7 +152,7 @@ fn a_refused_revision_stalls_and_is_polled_as_often_as_before() {
 }
 
 #[test]
-fn a_webhook_that_does_not_work_is_told_beside_what_was_fetched() {
+fn a_webhook_error_is_reported_beside_the_fetched_revision() {
     for reason in [Reason::WebhookInvalid, Reason::ApiUnavailable] {
         let found = observed_with(fetched(), None, Some((reason, "no token")), Some(LIVE));
         let message = "fetched main@sha1:bbbb, but no token";
@@ -163,7 +163,7 @@ fn a_webhook_that_does_not_work_is_told_beside_what_was_fetched() {
 }
 
 #[test]
-fn a_child_that_cannot_be_made_is_told_first_and_delays_nothing() {
+fn a_child_that_cannot_be_created_is_reported_first_and_delays_nothing() {
     for (poll, next_poll) in [
         (fetched(), NextPoll::AfterSuccess),
         (failed(Reason::FetchFailed), NextPoll::AfterBackoff),
@@ -194,7 +194,7 @@ fn pauses_follow_the_decision() {
 }
 
 #[test]
-fn a_failure_is_news_once_and_a_refusal_once_for_each_revision() {
+fn a_failure_is_reported_once_and_a_refusal_once_for_each_revision() {
     let conditions = |poll: Poll| {
         let now = Time(Timestamp::UNIX_EPOCH);
         set_conditions(&[], observed(poll).verdicts, Some(1), &now)

@@ -112,7 +112,7 @@ fn an_identity_is_that_of_the_content() {
 }
 
 #[test]
-fn what_is_over_a_limit_or_changed_is_refused() {
+fn files_over_a_limit_or_changed_during_a_read_are_refused() {
     let (root, tree) = folder(&[("large", &"x".repeat(101)), ("small", "x")]);
     let listing = tree.list("").unwrap();
     let [large, small] = [0, 1].map(|at| listing.files[at].blob);
@@ -138,7 +138,7 @@ fn what_is_over_a_limit_or_changed_is_refused() {
 }
 
 #[test]
-fn what_is_no_folder_is_named() {
+fn a_path_that_is_not_a_folder_is_named() {
     let (root, _) = folder(&[("file", "x")]);
     let open = |path: &str| Folder::open(&root.path().join(path), 1, 1).unwrap_err();
     let error = open("file");

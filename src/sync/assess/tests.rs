@@ -297,7 +297,7 @@ fn every_reason_of_a_sync_is_reached() {
 }
 
 #[test]
-fn a_new_revision_is_told_to_have_converged_once() {
+fn a_new_revision_is_reported_as_converged_once() {
     let mut play = Play::new();
     play.state.retargeted("a");
     let created = vec![(Action::Created, key("a")), (Action::Created, key("b"))];
@@ -330,7 +330,7 @@ fn a_new_revision_is_told_to_have_converged_once() {
 }
 
 #[test]
-fn a_restart_that_finds_the_same_again_tells_nothing() {
+fn a_restart_without_changes_reports_nothing() {
     let before = Play::converged().state.status;
     let mut play = Play::restarted(before.clone(), true);
     play.state.retargeted("a");
@@ -378,7 +378,7 @@ fn the_times_of_the_last_revision_are_not_kept_for_the_next() {
 }
 
 #[test]
-fn a_diff_is_told_after_a_time_and_once_and_then_that_it_is_over() {
+fn a_diff_is_reported_once_after_a_time_and_its_end_too() {
     let mut play = Play::converged();
     let found = play.round(drifted());
     assert_eq!(reasons(&found), [Reason::DriftFound]);
@@ -405,7 +405,7 @@ fn a_diff_is_told_after_a_time_and_once_and_then_that_it_is_over() {
 }
 
 #[test]
-fn what_failed_is_told_once_and_tried_again_after_a_pause() {
+fn a_failure_is_reported_once_and_tried_again_after_a_pause() {
     let mut play = Play::converged();
     let failed = play.round(problem(Reason::ApplyFailed));
     assert_eq!(reasons(&failed), [Reason::ApplyFailed]);
@@ -429,7 +429,7 @@ fn what_failed_is_told_once_and_tried_again_after_a_pause() {
 }
 
 #[test]
-fn pruning_that_comes_to_be_held_back_counts_once() {
+fn held_back_pruning_counts_once() {
     let mut play = Play::converged();
     let held = || with(|seen| seen.brake = Some(Reason::ApplyFailed));
     assert_eq!(play.round(held()).figures.braked, Some(Reason::ApplyFailed));
@@ -466,7 +466,7 @@ fn health_that_is_overdue_fails_until_it_comes() {
 }
 
 #[test]
-fn a_suspended_sync_says_so_and_moves_nothing() {
+fn a_suspended_sync_reports_it_and_changes_nothing_else() {
     let mut play = Play::converged();
     let before = play.state.status.clone();
     let suspended = play.round(with(|seen| {
@@ -488,7 +488,7 @@ fn a_suspended_sync_says_so_and_moves_nothing() {
 }
 
 #[test]
-fn what_was_superseded_is_not_told_to_have_converged() {
+fn a_superseded_revision_is_not_reported_as_converged() {
     let mut play = Play::converged();
     play.state.retargeted("b");
     let left = play.round(Observed {
@@ -519,7 +519,7 @@ fn what_was_superseded_is_not_told_to_have_converged() {
 }
 
 #[test]
-fn a_report_while_busy_tells_progress_and_nothing_else() {
+fn a_report_while_busy_contains_only_progress() {
     let mut play = Play::converged();
     play.state.retargeted("b");
     let busy = play.round(Observed {
@@ -535,7 +535,7 @@ fn a_report_while_busy_tells_progress_and_nothing_else() {
 }
 
 #[test]
-fn healed_objects_are_counted_and_told_with_who_had_changed_them() {
+fn healed_objects_are_counted_and_reported_with_their_writer() {
     let mut play = Play::converged();
     let corrected = play.round(healed());
     assert_eq!(reasons(&corrected), [Reason::DriftCorrected]);

@@ -100,7 +100,7 @@ fn headers_of_signatures_are_read_once_and_wholly() {
 }
 
 #[test]
-fn what_is_no_signature_is_refused() {
+fn a_text_that_is_not_a_signature_is_refused() {
     let desk = Desk::new();
     let key = desk.ssh_key("key", "ed25519", "");
     let signers = signers(&[("allowed_signers", &format!("ann {}", key.public))]);
@@ -180,7 +180,7 @@ fn what_is_no_signature_is_refused() {
 
 /// Changes random bytes. Nothing panics, and changed bytes are never accepted.
 #[test]
-fn damage_anywhere_is_borne_and_found() {
+fn damaged_objects_are_refused_without_a_panic() {
     let desk = Desk::new();
     let ssh = desk.ssh_key("key", "ed25519", "");
     let key = desk.gpg_key("Ann", "ed25519");

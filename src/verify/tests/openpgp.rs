@@ -54,7 +54,7 @@ fn keys_of_every_kind_sign_commits_and_tags() {
 }
 
 #[test]
-fn who_is_unknown_or_did_not_sign_this_is_refused() {
+fn unknown_signers_and_wrong_signatures_are_refused() {
     let desk = Desk::new();
     let [ann, bob] = ["Ann", "Bob"].map(|user| desk.gpg_key(user, "ed25519"));
     let [of_ann, of_bob] = [&ann, &bob].map(|key| desk.export(key));
@@ -263,7 +263,7 @@ fn a_signature_lasts_as_long_as_it_says() {
 
 /// A revoked user id has no meaning for the key.
 #[test]
-fn what_stands_beside_a_revoked_user_id_does_not_count() {
+fn signatures_over_a_revoked_user_id_do_not_count() {
     let desk = Desk::new();
     let key = desk.gpg_key("Ann", "ed25519");
     let commit = desk.commit(&set(&config(&key)));

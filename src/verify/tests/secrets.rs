@@ -7,7 +7,7 @@ const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
 #[test]
-fn what_is_not_supported_is_refused_by_line() {
+fn unsupported_lines_are_refused_with_their_number() {
     let desk = Desk::new();
     let short = desk.ssh_key("short", "rsa", "1024").public;
     let dsa = desk.ssh_key("dsa", "dsa", "").public;

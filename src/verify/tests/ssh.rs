@@ -35,7 +35,7 @@ fn keys_of_every_kind_sign_commits_and_tags() {
 }
 
 #[test]
-fn lines_of_allowed_signers_mean_what_git_takes_them_to_mean() {
+fn lines_of_allowed_signers_have_the_same_meaning_as_for_git() {
     let desk = Desk::new();
     let (key, other) = (
         desk.ssh_key("key", "ed25519", ""),
@@ -103,7 +103,7 @@ fn lines_of_allowed_signers_mean_what_git_takes_them_to_mean() {
 }
 
 #[test]
-fn what_was_not_signed_as_a_commit_by_a_known_key_is_refused() {
+fn signatures_by_unknown_keys_or_for_other_uses_are_refused() {
     let desk = Desk::new();
     let key = desk.ssh_key("key", "ed25519", "");
     let signers = signers(&[("allowed_signers", &format!("ann {}", key.public))]);

@@ -138,7 +138,7 @@ fn what_a_provider_does_not_send_is_refused() {
 
 /// Deep nesting and huge numbers in skipped fields are harmless.
 #[test]
-fn what_is_not_looked_at_does_not_matter() {
+fn fields_that_are_not_read_do_not_matter() {
     let nested = format!("{}{}", "[".repeat(100), "]".repeat(100));
     let body = format!(r#"{{"x": {nested}, "n": 1e99999, "url": "https://h/p"}}"#);
     let push = Provider::Generic.push(&HeaderMap::new(), body.as_bytes());

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_mean_what_openssh_takes_them_to_mean() {
+    fn lines_have_the_same_meaning_as_for_openssh() {
         use HostKey::{Changed, Known, Revoked, Unknown};
         // OpenSSH made this hash of example.com.
         let hashed = "|1|O33ESRMWPVkMYIwJ1Uw+n877jTo=|nuuC5vEqXlEZ/8BXQR7m619W6Ak=";

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_repeats_nothing_that_it_was_shown() {
+    fn credentials_that_a_server_repeats_are_hidden() {
         let basic = [("username", "anna"), ("password", "hunter2")];
         let short = [("username", "git"), ("password", "hunter2")];
         for (pairs, words, shown) in [

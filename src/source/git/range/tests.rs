@@ -2,7 +2,7 @@ use super::*;
 
 /// The meaning of each form, as Masterminds/semver documents and tests it.
 #[test]
-fn ranges_mean_what_flux_takes_them_to_mean() {
+fn ranges_have_the_same_meaning_as_for_flux() {
     for (range, inside, outside) in [
         (
             ">=1.0.0 <2.0.0",
@@ -75,7 +75,7 @@ fn ranges_mean_what_flux_takes_them_to_mean() {
 }
 
 #[test]
-fn what_is_no_range_is_refused_and_says_where() {
+fn an_invalid_range_is_refused_with_its_position() {
     for (range, problem) in [
         ("", "a condition is missing"),
         ("  ", "a condition is missing"),

@@ -125,7 +125,7 @@ async fn a_submodule_is_a_folder_where_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_submodule_that_cannot_be_had_is_named() {
+async fn a_submodule_that_cannot_be_fetched_is_named() {
     let remote = Remote::start().await;
     let library = remote.beside("library");
     let first = lib(&library, "x.yaml", "x: 1\n");
@@ -176,7 +176,7 @@ async fn a_submodule_that_cannot_be_had_is_named() {
 }
 
 #[tokio::test]
-async fn submodules_in_submodules_end_somewhere() {
+async fn nested_submodules_have_a_limit() {
     let remote = Remote::start().await;
     let deep = remote.beside("deep");
     let mut inner = lib(&deep, "x.yaml", "x: 0\n");

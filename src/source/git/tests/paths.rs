@@ -116,7 +116,7 @@ async fn paths_and_links() {
 }
 
 #[tokio::test]
-async fn what_is_behind_a_link_is_in_the_key() {
+async fn the_target_of_a_link_is_part_of_the_key() {
     let remote = Remote::start().await;
     remote.commit(
         "main",

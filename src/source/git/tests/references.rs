@@ -64,7 +64,7 @@ async fn first_unchanged_and_incremental() {
 }
 
 #[tokio::test]
-async fn what_is_foreseen_is_what_is_read() {
+async fn prefetched_tree_ids_equal_the_read_ones() {
     let remote = Remote::start().await;
     let file = |text: &'static [u8]| Entry::File(text);
     let first = [

@@ -66,7 +66,7 @@ async fn every_kind_of_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_right_is_refused_and_said() {
+async fn invalid_keys_and_hosts_are_refused_with_the_reason() {
     let remote = Remote::start().await;
     remote.commit("main", &[("a.yaml", FILE)]);
     let sshd = Sshd::start(&["ed25519"]);

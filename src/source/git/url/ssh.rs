@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn no_path_leaves_its_quotes() {
+    fn every_path_stays_inside_its_quotes() {
         for (path, command) in [
             ("/t/r.git", "git-upload-pack '/t/r.git'"),
             ("it's", "git-upload-pack 'it'\\''s'"),
