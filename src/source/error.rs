@@ -197,6 +197,14 @@ pub enum Error {
         /// Entries.
         limit: usize,
     },
+    /// The paths in a folder are longer than the limit of one listing.
+    #[error("the paths of the files in {path} have more than {limit} bytes together")]
+    PathsTooLong {
+        /// The folder.
+        path: String,
+        /// In bytes.
+        limit: usize,
+    },
     /// Folders nest deeper than the limit of a listing.
     #[error("{path} is nested more than {limit} folders deep")]
     TooDeep {
@@ -310,6 +318,7 @@ impl Error {
             | Self::NoRoom { .. }
             | Self::FileTooLarge { .. }
             | Self::TooManyFiles { .. }
+            | Self::PathsTooLong { .. }
             | Self::TooDeep { .. } => Reason::TooLarge,
             Self::PathNotFound { .. } | Self::NotAFolder { .. } => Reason::PathNotFound,
             Self::LinkLeaves { .. } | Self::LinkDangles { .. } | Self::LinkLoop { .. } => {
@@ -333,9 +342,10 @@ impl Error {
     fn read_fault(&self) -> Option<ReadFault> {
         match self {
             Self::PathNotFound { .. } | Self::NotAFolder { .. } => Some(ReadFault::PathNotFound),
-            Self::FileTooLarge { .. } | Self::TooManyFiles { .. } | Self::TooDeep { .. } => {
-                Some(ReadFault::TooLarge)
-            }
+            Self::FileTooLarge { .. }
+            | Self::TooManyFiles { .. }
+            | Self::PathsTooLong { .. }
+            | Self::TooDeep { .. } => Some(ReadFault::TooLarge),
             Self::Corrupt { .. } | Self::Changed { .. } => Some(ReadFault::Damaged),
             Self::PathLeaves { .. } => Some(ReadFault::InvalidPath),
             Self::LinkLeaves { .. } | Self::LinkDangles { .. } | Self::LinkLoop { .. } => {

@@ -11,6 +11,10 @@ use crate::content::{ContentKey, IGNORE_FILE, Listing, ObjectId, SourceFile};
 /// How deep folders may nest.
 pub(super) const MAX_DEPTH: usize = 100;
 
+/// The most bytes of all paths in a listing. A path repeats the names of its folders, so few bytes in
+/// Git can make very long paths.
+const MAX_PATH_BYTES: usize = 32 << 20;
+
 /// Lists `path`. `revision` is for messages.
 pub(super) fn list<N: Nodes>(
     nodes: &N,
@@ -25,6 +29,7 @@ pub(super) fn list<N: Nodes>(
         nodes,
         max_files,
         seen: 0,
+        path_bytes: 0,
         followed: false,
         depth: 0,
         inside: Vec::new(),
@@ -69,6 +74,8 @@ struct Walk<'n, N: Nodes> {
     max_files: usize,
     /// The number of entries so far.
     seen: usize,
+    /// The bytes of all paths so far.
+    path_bytes: usize,
     /// Whether a link was followed.
     followed: bool,
     /// How deep the current folder is.
@@ -114,6 +121,13 @@ impl<N: Nodes> Walk<'_, N> {
         self.seen += children.len();
         self.depth += 1;
         for (name, id, kind) in children {
+            self.path_bytes += path.len() + name.len();
+            if self.path_bytes > MAX_PATH_BYTES {
+                return Err(Error::PathsTooLong {
+                    path: self.shown.clone(),
+                    limit: MAX_PATH_BYTES,
+                });
+            }
             let below = match path.is_empty() {
                 true => name.clone(),
                 false => format!("{path}/{name}"),

@@ -185,7 +185,8 @@ fn includes(text: &[u8]) -> bool {
 /// The path and URL of each submodule, in the order of the file. Skips a section without either.
 fn entries(file: &Path) -> Result<Vec<ModuleEntry>, git2::Error> {
     let config = Config::open(file)?;
-    let mut found: Vec<(String, Option<String>, Option<String>)> = Vec::new();
+    let mut found: Vec<(Option<String>, Option<String>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
     let entries = config.entries(None)?;
     entries.for_each(|entry| {
         let (Ok(name), Ok(value)) = (entry.name(), entry.value()) else {
@@ -197,22 +198,19 @@ fn entries(file: &Path) -> Result<Vec<ModuleEntry>, git2::Error> {
         else {
             return;
         };
-        let at = match found.iter().position(|(known, _, _)| known == name) {
-            Some(at) => at,
-            None => {
-                found.push((name.to_owned(), None, None));
-                found.len() - 1
-            }
-        };
+        let at = *places.entry(name.to_owned()).or_insert(found.len());
+        if at == found.len() {
+            found.push((None, None));
+        }
         match key {
-            "path" => found[at].1 = Some(value.to_owned()),
-            "url" => found[at].2 = Some(value.to_owned()),
+            "path" => found[at].0 = Some(value.to_owned()),
+            "url" => found[at].1 = Some(value.to_owned()),
             _ => (),
         }
     })?;
     let found = found.into_iter();
     Ok(found
-        .filter_map(|(_, path, url)| {
+        .filter_map(|(path, url)| {
             Some(ModuleEntry {
                 path: path?,
                 url: url?,

@@ -19,8 +19,19 @@ pub(super) struct View<'r> {
     /// The folders that paths went through. All paths of a monorepo go through the same few large
     /// folders. libgit2 does not cache trees of more than 4 KiB, so it would inflate and check them
     /// for every path.
-    passed: RefCell<HashMap<Oid, Tree<'r>>>,
+    passed: RefCell<Passed<'r>>,
 }
+
+/// Folders, and how many entries they have together.
+#[derive(Default)]
+struct Passed<'r> {
+    trees: HashMap<Oid, Tree<'r>>,
+    entries: usize,
+}
+
+/// The most entries of the folders that are kept. A path through many large folders must not keep
+/// all of them in memory.
+const MAX_PASSED: usize = 200_000;
 
 impl<'r> View<'r> {
     pub(super) fn new(repository: &'r Repository, root: Oid, modules: &'r Modules) -> Self {
@@ -50,11 +61,16 @@ impl<'r> View<'r> {
 
     /// Reads the folder `id`, which a path goes through.
     fn pass(&self, id: Oid) -> Result<Tree<'r>, git2::Error> {
-        if let Some(tree) = self.passed.borrow().get(&id) {
+        if let Some(tree) = self.passed.borrow().trees.get(&id) {
             return Ok(tree.clone());
         }
         let tree = self.repository.find_tree(id)?;
-        self.passed.borrow_mut().insert(id, tree.clone());
+        let mut passed = self.passed.borrow_mut();
+        if passed.entries + tree.len() > MAX_PASSED {
+            *passed = Passed::default();
+        }
+        passed.entries += tree.len();
+        passed.trees.insert(id, tree.clone());
         Ok(tree)
     }
 

@@ -116,3 +116,31 @@ async fn no_pack_hides_in_two_answers() {
         );
     }
 }
+
+/// A path repeats the names of its folders: a small repository can have gigabytes of paths.
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_have_a_limit_in_bytes() {
+    let remote = Remote::start().await;
+    let repository = &remote.repository;
+    let name = "a".repeat(255);
+    let blob = repository.blob(b"x").unwrap();
+    let mut files = repository.treebuilder(None).unwrap();
+    for number in 0..1600 {
+        files.insert(format!("{number}"), blob, 0o100_644).unwrap();
+    }
+    let mut tree = files.write().unwrap();
+    for _ in 0..90 {
+        let mut folder = repository.treebuilder(None).unwrap();
+        folder.insert(&name, tree, 0o040_000).unwrap();
+        tree = folder.write().unwrap();
+    }
+    let tree = repository.find_tree(tree).unwrap();
+    let author = git2::Signature::now("A", "a@example.com").unwrap();
+    let commit = repository.commit(None, &author, &author, "deep", &tree, &[]);
+    remote.set("refs/heads/main", commit.unwrap());
+    let (_folder, cache) = cache();
+    let snapshot = fetch(&cache, remote.request(branch("main"))).await;
+    let error = snapshot.listing("").unwrap_err();
+    assert!(matches!(error, Error::PathsTooLong { .. }), "{error:?}");
+    assert_eq!(error.reason(), Reason::TooLarge);
+}
