@@ -50,7 +50,11 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 
 /// The copies of the only repository in the cache.
 fn copies(world: &World) -> Vec<PathBuf> {
-    let repositories = entries(&world.operator.cache_folder());
+    let namespaces = entries(&world.operator.cache_folder());
+    let repositories: Vec<_> = namespaces
+        .iter()
+        .flat_map(|folder| entries(folder))
+        .collect();
     assert_eq!(repositories.len(), 1, "{repositories:?}");
     entries(&repositories[0])
 }
