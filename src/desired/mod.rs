@@ -73,6 +73,8 @@ pub struct Task {
     pub inputs: Arc<Inputs>,
     /// kustomize and Helm.
     pub renderers: Renderers,
+    /// Who asks: the namespace of the Sync. Renders of several tenants take turns.
+    pub tenant: Arc<str>,
 }
 
 /// Reads what a tree asks for: all stages but [`resolve`], which needs to know what a cluster serves.
@@ -127,6 +129,7 @@ fn make(
     let private = Private {
         identity: inputs.identity(),
         secrets: &secrets,
+        tenant: &task.tenant,
     };
     // Render: folders become texts of documents. Plain manifests are that already.
     let renderers = &task.renderers;
@@ -147,7 +150,7 @@ fn make(
     let changes = changes(intent, inputs);
     cache.keep_for(&changes, inputs.identity());
     let parsed = render::parse(&texts, cache, &source, &changes)?;
-    let (objects, origins) = collect(&texts, &parsed, intent);
+    let (objects, origins) = collect(&texts, &parsed, intent, content.form);
     check(&objects, &origins, intent)?;
     // Resolve: `resolve` matches them with objects of a cluster.
     Ok(Desired {
@@ -286,18 +289,30 @@ fn collect(
     texts: &[Text],
     parsed: &[Arc<[ParsedObject]>],
     intent: &RenderIntent,
+    form: Form,
 ) -> (Vec<DesiredObject>, Origins) {
     let namespace: Option<Arc<str>> = intent.target_namespace.as_deref().map(Arc::from);
+    // As with Helm, what names no namespace goes into the one of the release.
+    let release = (form == Form::Chart).then_some(&intent.helm.release_namespace);
+    let release: Option<Arc<str>> = release
+        .filter(|name| !name.is_empty())
+        .map(|name| name.as_str().into());
     let mut objects = Vec::with_capacity(parsed.iter().map(|objects| objects.len()).sum());
     let mut origins = Origins::default();
     for (text, parsed) in texts.iter().zip(parsed) {
         let place = origins.add(text.id, [text.file.clone()]);
-        objects.extend(parsed.iter().map(|object| DesiredObject {
-            gvk: object.gvk.clone(),
-            namespace: namespace.as_ref().or(object.namespace.as_ref()).cloned(),
-            name: object.name.clone(),
-            digest: object.digest,
-            origin: place.at(object.document, object.item),
+        objects.extend(parsed.iter().map(|object| {
+            DesiredObject {
+                gvk: object.gvk.clone(),
+                namespace: namespace
+                    .as_ref()
+                    .or(object.namespace.as_ref())
+                    .or(release.as_ref())
+                    .cloned(),
+                name: object.name.clone(),
+                digest: object.digest,
+                origin: place.at(object.document, object.item),
+            }
         }));
     }
     (objects, origins)

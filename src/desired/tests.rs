@@ -20,6 +20,7 @@ fn task(tree: &Arc<Files>, intent: &RenderIntent) -> Task {
         intent: intent.clone(),
         inputs: Arc::default(),
         renderers: Renderers::at("/nonexistent".into()),
+        tenant: Arc::default(),
     }
 }
 

@@ -40,6 +40,7 @@ impl Driver {
             intent: scope.clone(),
             inputs: Arc::clone(&inputs),
             renderers: self.context.renderers.clone(),
+            tenant: self.name.namespace.clone(),
         };
         let loaded = target::load(&newest, task, target, &mut state.cache).await;
         state.aim(newest, scope, inputs, loaded);

@@ -46,6 +46,7 @@ fn make(path: &str, files: &[(&str, &str)], inputs: Inputs) -> Result<Box<Desire
         },
         inputs: Arc::new(inputs),
         renderers: RENDERERS.clone(),
+        tenant: Arc::default(),
     };
     match read(&task, None, &mut Cache::default())? {
         Reading::Changed(desired) => Ok(desired),

@@ -8,6 +8,7 @@ use wasmtime::{InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::host::MAX_FUNCTIONS;
 use super::settings::settings;
+use super::turns::{Ticket, Turns};
 
 /// How often the clock that stops renders ticks. It stands still while nothing renders.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -42,14 +43,9 @@ pub struct Engine {
 
 struct Inner {
     engine: wasmtime::Engine,
-    slots: Mutex<Slots>,
+    turns: Mutex<Turns>,
     /// Woken when a slot is free, and when a render begins.
     changed: Condvar,
-}
-
-struct Slots {
-    all: u32,
-    free: u32,
 }
 
 impl std::fmt::Debug for Engine {
@@ -77,10 +73,7 @@ impl Engine {
         let engine = wasmtime::Engine::new(&config).map_err(|error| format!("{error:#}"))?;
         let inner = Arc::new(Inner {
             engine,
-            slots: Mutex::new(Slots {
-                all: size.slots,
-                free: size.slots,
-            }),
+            turns: Mutex::new(Turns::new(size.slots)),
             changed: Condvar::new(),
         });
         let ticking = Arc::downgrade(&inner);
@@ -95,54 +88,61 @@ impl Engine {
         &self.inner.engine
     }
 
-    /// Waits for a free slot. The slot is in use until the returned value is dropped.
-    pub(super) fn slot(&self) -> Slot<'_> {
-        let mut slots = self.inner.slots();
-        while slots.free == 0 {
-            slots = wait(&self.inner.changed, slots);
+    /// Waits for a free slot and the turn of `tenant`. The slot is in use until the returned value is dropped.
+    pub(super) fn slot(&self, tenant: &Arc<str>) -> Slot<'_> {
+        let mut turns = self.inner.turns();
+        let ticket = turns.join(tenant);
+        while !turns.take(&ticket) {
+            turns = wait(&self.inner.changed, turns);
         }
-        slots.free -= 1;
+        // Another slot may be free for who is next.
         self.inner.changed.notify_all();
-        Slot(&self.inner)
+        Slot {
+            inner: &self.inner,
+            ticket,
+        }
     }
 }
 
 impl Inner {
-    fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn wait<'a>(changed: &Condvar, slots: MutexGuard<'a, Slots>) -> MutexGuard<'a, Slots> {
-    changed.wait(slots).unwrap_or_else(PoisonError::into_inner)
+fn wait<'a>(changed: &Condvar, turns: MutexGuard<'a, Turns>) -> MutexGuard<'a, Turns> {
+    changed.wait(turns).unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A place for one render.
-pub(super) struct Slot<'a>(&'a Inner);
+pub(super) struct Slot<'a> {
+    inner: &'a Inner,
+    ticket: Ticket,
+}
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.0.slots().free += 1;
-        self.0.changed.notify_all();
+        self.inner.turns().give_back(&self.ticket);
+        self.inner.changed.notify_all();
     }
 }
 
 /// Ticks while anything renders, and ends with the engine.
 fn tick(engine: &Weak<Inner>) {
     while let Some(inner) = engine.upgrade() {
-        let slots = inner.slots();
-        if slots.free == slots.all {
+        let turns = inner.turns();
+        if turns.is_idle() {
             // Waits only for a limited time, because the engine may be dropped meanwhile.
             let patience = Duration::from_secs(60);
             drop(
                 inner
                     .changed
-                    .wait_timeout(slots, patience)
+                    .wait_timeout(turns, patience)
                     .unwrap_or_else(PoisonError::into_inner),
             );
             continue;
         }
-        drop(slots);
+        drop(turns);
         inner.engine.increment_epoch();
         drop(inner);
         thread::sleep(TICK);

@@ -21,6 +21,7 @@ mod reads;
 mod renderers;
 mod request;
 mod settings;
+mod turns;
 mod wasi;
 
 use std::sync::Arc;
@@ -122,6 +123,8 @@ pub struct Job<'a> {
     pub lookup: Option<Arc<dyn Lookup>>,
     /// Values that no error and no warning may show.
     pub secrets: Secrets,
+    /// Who asks for it. Tenants take turns.
+    pub tenant: Arc<str>,
 }
 
 impl<'a> Job<'a> {
@@ -136,6 +139,7 @@ impl<'a> Job<'a> {
             now: 0,
             lookup: None,
             secrets: Secrets::default(),
+            tenant: Arc::default(),
         }
     }
 
@@ -233,7 +237,7 @@ impl Engine {
         };
         let envelope = Envelope { limits, request };
         let request = serde_json::to_vec(&envelope).map_err(|error| crashed(error.to_string()))?;
-        let _slot = self.slot();
+        let _slot = self.slot(&job.tenant);
         thread::scope(|scope| {
             thread::Builder::new()
                 .name("renderer".to_owned())

@@ -54,7 +54,7 @@ impl Opened {
     }
 }
 
-/// What is secret about a render.
+/// Who renders, and what of it is secret.
 #[derive(Clone, Copy, Debug)]
 pub struct Private<'a> {
     /// Identifies keys and values: what is rendered with one key is not shared with those who have
@@ -62,6 +62,8 @@ pub struct Private<'a> {
     pub identity: &'a [u8],
     /// Values that no error and no warning may show.
     pub secrets: &'a Secrets,
+    /// Who asks for it: the namespace of the Sync. Tenants take turns.
+    pub tenant: &'a Arc<str>,
 }
 
 /// What is still in use of what was rendered, by the request: Syncs that ask for the same share it.
@@ -122,6 +124,7 @@ impl Renderers {
         let render = |chance: Chance| {
             let mut job = Job::new(&opened.helm, Arc::clone(tree));
             job.secrets = private.secrets.clone();
+            job.tenant = Arc::clone(private.tenant);
             (job.seed, job.now) = (chance.seed, chance.now);
             let request = Chart {
                 seed: i64::from_le_bytes(chance.seed.first_chunk().copied().unwrap_or_default()),
@@ -154,6 +157,7 @@ impl Renderers {
         }
         let mut job = Job::new(module, Arc::clone(tree));
         job.secrets = private.secrets.clone();
+        job.tenant = Arc::clone(private.tenant);
         let rendered = self.opened()?.engine.render(&job, request)?;
         Ok(self.remember(key, Output::new(rendered, private.secrets)))
     }
