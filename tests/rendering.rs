@@ -319,8 +319,8 @@ async fn random_values_of_a_chart_are_made_once_and_then_kept() {
     let said = status.warnings.join("\n");
     for wanted in [
         "shop/templates/secret.yaml draws values at random",
-        "Secret drawn: data.at, data.ca, data.password",
-        "ConfigMap user: metadata.annotations[checksum/secret]",
+        "Secret drawn: data.at; data.ca; data.password",
+        "ConfigMap user: metadata.annotations.checksum/secret",
         "shop/templates/user.yaml calls lookup (Secret)",
     ] {
         assert!(said.contains(wanted), "{wanted} in {said}");
