@@ -81,6 +81,21 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_WATCH_NAMESPACE")]
     pub watch_namespace: Option<String>,
 
+    /// ServiceAccount, in the namespace of each Sync, that acts for a Sync without spec.serviceAccountName. Without
+    /// this argument, towline acts with all of its own rights.
+    #[arg(long, env = "TOWLINE_DEFAULT_SERVICE_ACCOUNT", value_parser = account_name)]
+    pub default_service_account: Option<String>,
+
+    /// Let a Sync for which no ServiceAccount acts manage only objects of its own namespace. References never reach
+    /// into another namespace.
+    #[arg(long, env = "TOWLINE_NO_CROSS_NAMESPACE", value_parser = BoolishValueParser::new())]
+    pub no_cross_namespace: bool,
+
+    /// Shortest time between two polls of a repository, and between two full verifications of a Sync, whatever their
+    /// `interval` says.
+    #[arg(long, env = "TOWLINE_MIN_INTERVAL", default_value = "0s", value_parser = duration)]
+    pub min_interval: Duration,
+
     /// How long Git and the cluster may differ before a `Diff` event is written.
     #[arg(long, env = "TOWLINE_DIFF_AFTER", default_value = "30s", value_parser = duration)]
     pub diff_after: Duration,
@@ -105,10 +120,15 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_LEASE_NAME", default_value = "towline")]
     pub lease_name: String,
 
-    /// Namespace of the Lease. The default is the namespace of the pod, or of the kubeconfig's
+    /// Namespace of the Lease and of the key's Secret. The default is the namespace of the pod, or of the kubeconfig's
     /// context.
     #[arg(long, env = "TOWLINE_LEASE_NAMESPACE")]
     pub lease_namespace: Option<String>,
+
+    /// Name of the Secret with the key that proves which objects towline manages. It is beside the Lease, and made
+    /// where there is none.
+    #[arg(long, env = "TOWLINE_KEY_SECRET", default_value = "towline-key")]
+    pub key_secret: String,
 
     /// How long the Lease is valid after each renewal, at least 1s. A replica that cannot renew it
     /// stops writing after two thirds of that time.
@@ -158,6 +178,19 @@ fn bytes(text: &str) -> Result<u64, String> {
     match (1.0..1e19).contains(&bytes) {
         true => Ok(bytes as u64),
         false => Err(wrong()),
+    }
+}
+
+fn account_name(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_inner = |byte: u8| is_plain(byte) || byte == b'-' || byte == b'.';
+    let (bytes, ends) = (text.as_bytes(), [text.bytes().next(), text.bytes().last()]);
+    let is_name = bytes.len() <= 253
+        && ends.into_iter().all(|end| end.is_some_and(is_plain))
+        && bytes.iter().copied().all(is_inner);
+    match is_name {
+        true => Ok(text.to_owned()),
+        false => Err("it is not the name of a ServiceAccount".to_owned()),
     }
 }
 
@@ -216,6 +249,16 @@ mod tests {
             "", "Gi", "10i", "10GB", "-1Gi", "0", "ten", "1e9Ei", "nan", "inf",
         ] {
             assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_account_is_a_name() {
+        for name in ["default", "towline", "a.b-c", "0"] {
+            assert_eq!(account_name(name).as_deref(), Ok(name));
+        }
+        for wrong in ["", "-a", "a-", "ns/a", "ns:a", "A", "a b"] {
+            assert!(account_name(wrong).is_err(), "{wrong}");
         }
     }
 

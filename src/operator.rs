@@ -13,9 +13,9 @@ use crate::api::{GitRepository, Sync};
 use crate::backoff::Backoff;
 use crate::cluster::{Cluster, ClusterSettings};
 use crate::config::RunArgs;
-use crate::driver::{Context, PARALLEL_STATUS_WRITES, supervise};
+use crate::driver::{Context, PARALLEL_STATUS_WRITES, Policy, supervise};
 use crate::fleet::{Fleet, Series};
-use crate::leader::{self, ElectionSettings, Elector, Leadership, LostLease};
+use crate::leader::{self, ElectionSettings, Elector, KeyName, Leadership, LostLease};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::notify::{EventWriter, Notifier, Sink};
@@ -78,6 +78,22 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         true => Some(elector(&args, &config, hooks.local_addr()?, &metrics)?),
         false => None,
     };
+    let stop = watch::Sender::new(false);
+    let server = server::serve(
+        args.listen,
+        metrics.clone(),
+        readiness.clone(),
+        stopped(&stop),
+    );
+    let server = tokio::spawn(server);
+    let key_name = KeyName {
+        namespace: own_namespace(&args, &config),
+        name: args.key_secret.clone(),
+    };
+    let key = tokio::select! {
+        key = leader::key(&config, &key_name, &metrics) => key?,
+        end = signalled() => return Ok(end?),
+    };
     let leadership = leadership(elector.as_ref(), &metrics);
     let clients = leader::clients(&config, elector.as_ref(), &metrics)?;
     let cache = Cache::open(CacheSettings {
@@ -88,6 +104,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     let cluster = Cluster::new(
         clients.clone(),
         ClusterSettings {
+            key,
             namespace: args.watch_namespace.clone(),
             appliers: Appliers::with(args.takeover_managers.clone()),
             show_values: args.show_values,
@@ -113,6 +130,11 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         diff_after: args.diff_after,
         namespace: args.watch_namespace,
         leadership: leadership.clone(),
+        policy: Policy {
+            default_service_account: args.default_service_account,
+            no_cross_namespace: args.no_cross_namespace,
+            min_interval: args.min_interval,
+        },
         receivers: Receivers::default(),
         fleet,
         renderers: Renderers::at(args.renderers_dir),
@@ -121,9 +143,6 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     let receivers = context.receivers.clone();
     let endpoint = Hooks::new(receivers, leadership, metrics.clone(), Limits::default());
 
-    let stop = watch::Sender::new(false);
-    let server = server::serve(args.listen, metrics, readiness.clone(), stopped(&stop));
-    let server = tokio::spawn(server);
     let hooks = tokio::spawn(endpoint.serve(hooks, stopped(&stop)));
     let writing = tokio::spawn(writing);
     let mut drivers = pin!(drive(context, clients.watches, readiness));
@@ -201,10 +220,9 @@ fn elector(
     hooks: SocketAddr,
     metrics: &Metrics,
 ) -> Result<Elector, kube::Error> {
-    let namespace = args.lease_namespace.clone();
     let settings = ElectionSettings {
         name: args.lease_name.clone(),
-        namespace: namespace.unwrap_or_else(|| config.default_namespace.clone()),
+        namespace: own_namespace(args, config),
         duration: args.lease_duration,
         // Other replicas cannot connect to an address that means "every address".
         advertise: args
@@ -212,6 +230,12 @@ fn elector(
             .or(Some(hooks).filter(|bound| !bound.ip().is_unspecified())),
     };
     Elector::new(config.clone(), settings, metrics.clone())
+}
+
+/// Where the Lease and the key's Secret are.
+fn own_namespace(args: &RunArgs, config: &Config) -> String {
+    let namespace = args.lease_namespace.clone();
+    namespace.unwrap_or_else(|| config.default_namespace.clone())
 }
 
 /// Why this replica no longer leads. Without other replicas, this never returns.

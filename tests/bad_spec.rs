@@ -78,7 +78,11 @@ async fn the_api_server_refuses_invalid_specs() {
         ),
         (
             repository(json!({"timeout": "0s"})),
-            "timeout must be 1s or more",
+            "timeout must be 1s to 1h",
+        ),
+        (
+            repository(json!({"timeout": "8760h"})),
+            "timeout must be 1s to 1h",
         ),
         (
             repository(json!({"ref": {}})),
@@ -148,7 +152,11 @@ async fn the_api_server_refuses_invalid_specs() {
             sync(json!({"dependsOn": [{"name": "x"}]})),
             "a Sync cannot depend on itself",
         ),
-        (sync(json!({"timeout": "0s"})), "timeout must be 1s or more"),
+        (sync(json!({"timeout": "0s"})), "timeout must be 1s to 24h"),
+        (
+            sync(json!({"timeout": "8760h"})),
+            "timeout must be 1s to 24h",
+        ),
         (
             sync(json!({"interval": "9s"})),
             "interval must be 10s or more",

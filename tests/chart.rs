@@ -89,7 +89,9 @@ async fn by_default_one_pod_follows_the_whole_cluster() {
         "CustomResourceDefinition/gitrepositories.towline.dev",
         "CustomResourceDefinition/syncs.towline.dev",
         "Deployment/towline",
+        "Role/towline-key",
         "Role/towline-lease",
+        "RoleBinding/towline-key",
         "RoleBinding/towline-lease",
         "Service/towline-metrics",
         "Service/towline-webhook",
@@ -152,6 +154,71 @@ async fn every_switch_turns_something_on() {
     assert_eq!(written[1]["resourceNames"][0], "web");
 }
 
+/// What towline itself may do where only tenants' accounts apply.
+#[tokio::test]
+async fn tenants_only_is_impersonation_reading_and_towlines_own_kinds() {
+    for more in [&[][..], &["--set=watchNamespace=shop"]] {
+        let only = ["--set=rbac.tenantsOnly=true", "--set=crds.install=false"];
+        let objects = rendered(&[&only, more].concat()).await;
+        let mut writes = BTreeSet::new();
+        for (title, object) in &objects {
+            assert!(!title.contains("applies"), "{title}");
+            for rule in object["rules"].as_array().into_iter().flatten() {
+                let words = |field: &str| -> Vec<String> {
+                    let words = rule[field].as_array().into_iter().flatten();
+                    words.filter_map(Value::as_str).map(str::to_owned).collect()
+                };
+                for verb in words("verbs") {
+                    if !["get", "list", "watch"].contains(&&*verb) {
+                        let resources = words("resources").join(",");
+                        writes.insert(format!("{title}: {verb} {resources}"));
+                    }
+                }
+            }
+        }
+        let scope = if more.is_empty() {
+            "ClusterRole"
+        } else {
+            "Role"
+        };
+        let expected = [
+            format!("{scope}/towline: impersonate serviceaccounts"),
+            format!("{scope}/towline: create events"),
+            format!("{scope}/towline: update gitrepositories/finalizers"),
+            format!("{scope}/towline: patch gitrepositories/status,syncs/status"),
+            format!("{scope}/towline: create syncs"),
+            format!("{scope}/towline: patch syncs"),
+            format!("{scope}/towline: delete syncs"),
+            "Role/towline-key: create secrets".to_owned(),
+            "Role/towline-lease: create leases".to_owned(),
+            "Role/towline-lease: update leases".to_owned(),
+        ];
+        assert_eq!(writes, BTreeSet::from(expected));
+        let container = &objects["Deployment/towline"]["spec"]["template"]["spec"]["containers"][0];
+        let mut variables = container["env"].as_array().into_iter().flatten();
+        let account = variables.find(|is| is["name"] == "TOWLINE_DEFAULT_SERVICE_ACCOUNT");
+        assert_eq!(account.unwrap()["value"], "default");
+    }
+}
+
+/// By the verb `update`, towline knows that Git may hold its own kinds.
+#[tokio::test]
+async fn a_rule_for_towlines_own_kinds_lets_git_hold_them() {
+    for (group, updates) in [("towline.dev", true), ("*", true), ("apps", false)] {
+        let rules = format!(
+            "rbac={{\"applyAnything\":false,\"rules\":[{{\"apiGroups\":[\"{group}\"],\"resources\":[\"*\"]}}]}}"
+        );
+        let objects = rendered(&["--set-json", &rules]).await;
+        let verbs = &objects["ClusterRole/towline-applies"]["rules"][0]["verbs"];
+        let verbs = verbs.as_array().unwrap();
+        assert_eq!(
+            verbs.iter().any(|verb| verb == "update"),
+            updates,
+            "{group}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn every_switch_turns_something_off() {
     let objects = rendered(&["--values", &values("nothing")]).await;
@@ -173,7 +240,8 @@ async fn one_namespace_needs_no_right_outside_of_it() {
         for (title, object) in &objects {
             assert!(!title.starts_with("Cluster"), "{title}");
             let namespace = &object["metadata"]["namespace"];
-            let is_right = title.starts_with("Role") && !title.ends_with("-lease");
+            let is_own = title.ends_with("-lease") || title.ends_with("-key");
+            let is_right = title.starts_with("Role") && !is_own;
             let expected = if is_right { "shop" } else { "towline-system" };
             assert_eq!(namespace, expected, "{title}");
         }
@@ -299,6 +367,10 @@ async fn settings_that_do_not_go_together_are_refused() {
     let rules = "rbac.rules=[{\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]";
     for (settings, says) in [
         (&[rules][..], "set rbac.applyAnything to false"),
+        (
+            &[rules, "rbac.tenantsOnly=true"],
+            "gives towline rights of its own",
+        ),
         (
             &["replicas=2", "leaderElection.enabled=false"],
             "several replicas need leaderElection.enabled",

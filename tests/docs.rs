@@ -26,6 +26,36 @@ async fn dry_run(cp: &ControlPlane, files: &[&Path]) -> String {
     kubectl(&cp.kubeconfig_path(), &args).await
 }
 
+/// Each promise of the page on security names its tests, and they exist.
+#[test]
+fn every_promise_of_security_has_its_test() {
+    let page = pages::text("docs/security.md");
+    let (_, promises) = page.split_once("## Promises").unwrap();
+    let rows = promises
+        .lines()
+        .skip_while(|line| !line.starts_with("|---"));
+    let rows = rows.skip(1).take_while(|line| line.starts_with('|'));
+    let mut count = 0;
+    for row in rows {
+        count += 1;
+        let tests = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let tests: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            let (module, name) = test.rsplit_once("::").unwrap();
+            let path = module.replace("::", "/");
+            let files = [format!("tests/{path}.rs"), format!("src/{path}.rs")];
+            let texts = files.map(|file| fs::read_to_string(root().join(file)).unwrap_or_default());
+            let declared = format!("fn {name}()");
+            assert!(
+                texts.iter().any(|text| text.contains(&declared)),
+                "{test} does not exist"
+            );
+        }
+    }
+    assert!(count > 10, "{count} promises");
+}
+
 #[tokio::test]
 async fn the_manifests_of_the_pages_are_accepted() {
     let world = world().await;
@@ -115,6 +145,10 @@ async fn the_least_rights_are_enough() {
     established(&cp).await.unwrap();
     let mut options = OperatorOptions::watching(&cp, &namespace);
     options.kubeconfig = cp.kubeconfig_as(ACCOUNT, &GROUPS);
+    // Where the role lets it make its key.
+    options
+        .args
+        .push("--lease-namespace=towline-system".to_owned());
     let operator = Operator::start(options).await;
     let world = World {
         cp: Plane::Own(Box::new(cp)),

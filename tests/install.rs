@@ -48,20 +48,20 @@ pub async fn cluster() -> ControlPlane {
 }
 
 /// Runs a kubectl command as the administrator.
-async fn type_in(cp: &ControlPlane, command: &str) -> String {
+pub async fn type_in(cp: &ControlPlane, command: &str) -> String {
     let args: Vec<&str> = command.split_whitespace().collect();
     kubectl(&cp.kubeconfig_path(), &args).await
 }
 
 /// Installs or upgrades a release of a chart, and waits until its pods are ready.
-async fn helm(cp: &ControlPlane, verb: &str, chart: &str, settings: &[&str]) -> String {
+pub async fn helm(cp: &ControlPlane, verb: &str, chart: &str, settings: &[&str]) -> String {
     let place = ["--namespace", HOME, "--wait", "--timeout=3m"];
     let args = [&[verb, "towline", chart], &place[..], settings].concat();
     Helm::of(&cp.kubeconfig_path()).await.run(&args).await
 }
 
 /// A world whose operator runs as the release's Deployment.
-async fn world(cp: ControlPlane, git: GitServer) -> World {
+pub async fn world(cp: ControlPlane, git: GitServer) -> World {
     let operator = Operator::start(as_deployed(&cp, HOME, "towline").await).await;
     World {
         cp: Plane::Own(Box::new(cp)),
@@ -70,7 +70,7 @@ async fn world(cp: ControlPlane, git: GitServer) -> World {
     }
 }
 
-async fn case<'a>(world: &'a World, namespace: &str) -> Case<'a> {
+pub async fn case<'a>(world: &'a World, namespace: &str) -> Case<'a> {
     Case {
         repo: world.git.repo(namespace),
         client: world.cp.client().await,
@@ -251,7 +251,12 @@ async fn every_right_is_used(cp: &ControlPlane) {
         }
     }
     let objects = rendered(&[]).await;
-    let roles = ["ClusterRole/towline", "Role/towline-lease"].map(|title| &objects[title]);
+    let roles = [
+        "ClusterRole/towline",
+        "Role/towline-key",
+        "Role/towline-lease",
+    ];
+    let roles = roles.map(|title| &objects[title]);
     let mut granted = BTreeSet::new();
     for rule in roles.into_iter().flat_map(|role| words(&role["rules"])) {
         for verb in words(&rule["verbs"]) {
@@ -276,7 +281,7 @@ fn words(list: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// The user name of the release's pod.
-fn account() -> String {
+pub fn account() -> String {
     format!("system:serviceaccount:{HOME}:towline")
 }
 
@@ -330,13 +335,16 @@ async fn a_release_for_one_namespace_has_no_right_outside_of_it() {
     case.synced("repo", &fixed).await;
 
     // Outside of the namespace, towline requested only discovery (which every client may read), the release's own
-    // Lease and, once, the definitions of custom kinds.
+    // Lease and key and, once, the definitions of custom kinds.
     let account = account();
     let seen = world.cp.audit_since(mark).await;
     let own = seen.iter().filter(|entry| entry.user == account);
     let outside: Vec<_> = own
         .filter(|entry| !entry.resource.is_empty() && entry.namespace != namespace)
-        .filter(|entry| (entry.resource.as_str(), entry.namespace.as_str()) != ("leases", HOME))
+        .filter(|entry| {
+            let is_own = ["leases", "secrets"].contains(&entry.resource.as_str());
+            !is_own || entry.namespace != HOME
+        })
         .collect();
     let named: Vec<_> = outside
         .iter()

@@ -16,6 +16,11 @@ use crate::intent::{
     Reference, RenderIntent, SignedPart, SourceIntent, SubstituteIntent, SyncIntent, VerifyIntent,
 };
 
+/// The longest `timeout` of a Sync, and of a GitRepository. The definitions say so as well; an object that is older
+/// than the rule may ask for more.
+const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
+const LONGEST_FETCH: std::time::Duration = std::time::Duration::from_secs(3_600);
+
 impl From<&Sync> for SyncIntent {
     fn from(object: &Sync) -> Self {
         let SyncSpec {
@@ -35,6 +40,7 @@ impl From<&Sync> for SyncIntent {
             helm,
             substitute,
             decryption,
+            service_account_name,
             prune,
             mode,
             depends_on,
@@ -66,11 +72,12 @@ impl From<&Sync> for SyncIntent {
                     .map(values_from)
                     .collect(),
             },
+            service_account: service_account_name.clone(),
             prune: *prune,
             mode: (*mode).into(),
             depends_on: depends_on.map(|sync| sync.name.clone()).collect(),
             wait: *wait,
-            timeout: (*timeout).into(),
+            timeout: std::time::Duration::from(*timeout).min(LONGEST_WAIT),
             interval: (*interval).into(),
             suspend: *suspend,
             on_deletion: match (deletion_policy, prune) {
@@ -280,7 +287,7 @@ impl From<&GitRepository> for SourceIntent {
             requested_at: object.annotations().get(REQUESTED_AT).cloned(),
             deleting: object.metadata.deletion_timestamp.is_some(),
             interval: (*interval).into(),
-            timeout: (*timeout).into(),
+            timeout: std::time::Duration::from(*timeout).min(LONGEST_FETCH),
             suspend: *suspend,
             credentials: secret_ref.as_ref().map(secret),
             proxy: proxy_secret_ref.as_ref().map(secret),
@@ -384,6 +391,22 @@ mod tests {
             let intent =
                 sync(&json!({"sourceRef": source, "prune": prune, "deletionPolicy": policy}));
             assert_eq!(intent.on_deletion, wanted, "{policy} {prune}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_has_a_maximum() {
+        let source = json!({"name": "repo"});
+        for (given, sync_has, fetch_has) in [("30m", 1_800, 1_800), ("8760h", 24 * 3_600, 3_600)] {
+            let intent = sync(&json!({"sourceRef": source, "timeout": given}));
+            assert_eq!(intent.timeout.as_secs(), sync_has);
+            let object = json!({
+                "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository",
+                "metadata": {"name": "repo", "namespace": "ns"},
+                "spec": {"url": "https://git.example/shop.git", "timeout": given},
+            });
+            let object: GitRepository = serde_json::from_value(object).unwrap();
+            assert_eq!(SourceIntent::from(&object).timeout.as_secs(), fetch_has);
         }
     }
 

@@ -80,7 +80,7 @@ pub struct GitRepositorySpec {
     /// The longest time that one fetch may take. A failed fetch is tried again after a growing pause of
     /// at most 5 minutes.
     #[serde(default = "default_timeout")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("timeout must be 1s or more"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('1h')").message("timeout must be 1s to 1h"))]
     #[schemars(schema_with = "super::sync::duration_schema")]
     pub timeout: Duration,
 

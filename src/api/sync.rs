@@ -81,6 +81,12 @@ pub struct SyncSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common_metadata: Option<CommonMetadata>,
 
+    /// The ServiceAccount of the Sync's namespace in whose name objects are applied, compared and deleted. The default
+    /// is the account of `--default-service-account`. Without both, towline uses all of its own rights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub service_account_name: Option<String>,
+
     /// Delete objects that left Git. Otherwise they stay, and `status.objects.unpruned` counts them.
     #[serde(default)]
     pub prune: bool,
@@ -109,7 +115,7 @@ pub struct SyncSettings {
     /// How long objects may be unhealthy until the reason becomes `HealthFailed`. towline still watches
     /// them, and they may become healthy later.
     #[serde(default = "default_timeout")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("timeout must be 1s or more"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')").message("timeout must be 1s to 24h"))]
     #[schemars(schema_with = "duration_schema")]
     pub timeout: Duration,
 

@@ -11,11 +11,12 @@ use tokio::sync::{Notify, watch};
 
 use crate::health::{self, Health};
 use crate::manifest::{GroupKind, ObjectKey};
-use crate::plan::{Observed, SyncName};
+use crate::plan::{Bond, Key, Observed, Seal, SyncName};
 
 /// The index of managed objects. Clones share it.
 #[derive(Clone)]
 pub struct Inventory {
+    key: Key,
     state: Arc<Mutex<State>>,
     released: watch::Sender<u64>,
 }
@@ -35,6 +36,8 @@ struct State {
 #[derive(Default)]
 struct Member {
     observed: HashSet<ObjectKey>,
+    /// The uid of the Sync, while it exists.
+    uid: Option<Arc<str>>,
     /// Set while the Sync exists.
     mailbox: Option<Arc<Mailbox>>,
     /// Whether the Sync has reported which objects it wants.
@@ -67,20 +70,21 @@ impl Mailbox {
     }
 }
 
-impl Default for Inventory {
-    fn default() -> Self {
+impl Inventory {
+    /// An empty index. `key` proves which objects are managed.
+    pub fn new(key: Key) -> Self {
         Self {
+            key,
             state: Arc::default(),
             released: watch::Sender::new(0),
         }
     }
-}
 
-impl Inventory {
-    /// Registers a Sync, so that other Syncs cannot take its objects. Returns its mailbox.
-    pub fn join(&self, sync: &SyncName) -> Arc<Mailbox> {
+    /// Registers a Sync with this uid, so that other Syncs cannot take its objects. Returns its mailbox.
+    pub fn join(&self, sync: &SyncName, uid: &str) -> Arc<Mailbox> {
         let mut state = lock(&self.state);
         let member = state.syncs.entry(sync.clone()).or_default();
+        member.uid = Some(uid.into());
         member.mailbox.get_or_insert_default().clone()
     }
 
@@ -89,6 +93,7 @@ impl Inventory {
         let mut state = lock(&self.state);
         if let Some(member) = state.syncs.get_mut(sync) {
             member.mailbox = None;
+            member.uid = None;
             member.planned = false;
             member.suspects = HashSet::new();
         }
@@ -111,7 +116,7 @@ impl Inventory {
         let mut refused = Vec::new();
         state.wishes.retain(|_, wisher| wisher != sync);
         for key in wanted {
-            match state.holder(key, sync) {
+            match state.holder(key, sync, &self.key) {
                 Some(holder) => {
                     state.wishes.insert(key.clone(), sync.clone());
                     refused.push((key.clone(), holder));
@@ -168,6 +173,21 @@ impl Inventory {
         let state = lock(&self.state);
         let is_named = |known: &Observed| known.owner == *sync;
         state.objects.get(key).is_some_and(is_named) && !state.is_wanted_by_others(key, sync)
+    }
+
+    /// The seal with which a Sync applies an object, by what is known of the object.
+    pub fn seal(&self, sync: &SyncName, key: &ObjectKey) -> Seal {
+        let state = lock(&self.state);
+        let seal = state.seal(sync, key, &self.key);
+        match state.objects.get(key) {
+            Some(known) => seal.for_object(known),
+            None => seal,
+        }
+    }
+
+    /// Whether an object's proof says that this Sync has applied it. Without one its marks may be anybody's.
+    pub fn is_proven(&self, sync: &SyncName, key: &ObjectKey, observed: &Observed) -> bool {
+        lock(&self.state).is_proven(sync, key, observed, &self.key)
     }
 
     /// Reports every change of `suspects` to the Sync, even if our own `managedFields` entry stays the
@@ -281,18 +301,43 @@ impl State {
         self.wishes.contains_key(key) || self.claims.get(key).is_some_and(is_other)
     }
 
+    fn seal(&self, sync: &SyncName, object: &ObjectKey, key: &Key) -> Seal {
+        let uid = self.syncs.get(sync).and_then(|member| member.uid.clone());
+        let bond = Bond {
+            sync: sync.clone(),
+            uid: uid.unwrap_or_default(),
+            object: object.clone(),
+        };
+        Seal::new(key.clone(), bond)
+    }
+
+    /// A Sync that is not known, or gone, has nothing.
+    fn is_proven(
+        &self,
+        sync: &SyncName,
+        object: &ObjectKey,
+        observed: &Observed,
+        key: &Key,
+    ) -> bool {
+        let member = self.syncs.get(sync);
+        member.is_some_and(|member| member.uid.is_some())
+            && self.seal(sync, object, key).holds(observed)
+    }
+
     /// The other Sync that owns an object, if any.
-    fn holder(&self, key: &ObjectKey, sync: &SyncName) -> Option<SyncName> {
-        if let Some(owner) = self.claims.get(key) {
+    fn holder(&self, object: &ObjectKey, sync: &SyncName, key: &Key) -> Option<SyncName> {
+        if let Some(owner) = self.claims.get(object) {
             return (owner != sync).then(|| owner.clone());
         }
-        let owner = &self.objects.get(key)?.owner;
+        let observed = self.objects.get(object)?;
+        let owner = &observed.owner;
         // A Sync that is gone, or that does not list the object, does not want it.
         let wants = self
             .syncs
             .get(owner)
             .is_some_and(|member| member.mailbox.is_some() && !member.planned);
-        (owner != sync && wants).then(|| owner.clone())
+        let has = owner != sync && wants && self.is_proven(owner, object, observed, key);
+        has.then(|| owner.clone())
     }
 
     fn put(&mut self, key: ObjectKey, seen: Observed) {
@@ -377,6 +422,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::testing;
 
     fn key(name: &str) -> ObjectKey {
         ObjectKey {
@@ -393,6 +439,8 @@ mod tests {
             version,
             entry: Some(entry),
             digest: None,
+            proof: Some(testing::proof(owner, &key("x"), "u")),
+            created: 0,
             deleting: false,
             health: Health::Current,
             writer: None,
@@ -409,8 +457,8 @@ mod tests {
     #[test]
     fn a_lagging_watch_changes_nothing() {
         let (a, _) = names();
-        let inventory = Inventory::default();
-        let mailbox = inventory.join(&a);
+        let inventory = Inventory::new(testing::key());
+        let mailbox = inventory.join(&a, testing::UID);
         inventory.applied(&key("x"), seen(&a, 10, 1));
         inventory.watched(&key("x"), 9, Some(seen(&a, 9, 0)));
         inventory.watched(&key("x"), 9, None);
@@ -435,8 +483,8 @@ mod tests {
     #[test]
     fn a_deletion_is_not_undone_by_an_older_answer() {
         let (a, _) = names();
-        let inventory = Inventory::default();
-        inventory.join(&a);
+        let inventory = Inventory::new(testing::key());
+        inventory.join(&a, testing::UID);
         inventory.claim(&a, [key("x")].iter());
         inventory.watched(&key("x"), 11, None);
         assert_eq!(inventory.applied(&key("x"), seen(&a, 10, 1)), None);
@@ -445,11 +493,11 @@ mod tests {
 
     #[test]
     fn a_sync_that_is_gone_with_its_objects_leaves_no_memory() {
-        let inventory = Inventory::default();
+        let inventory = Inventory::new(testing::key());
         for number in 0..1_000_u64 {
             let (sync, other) = (SyncName::new("ns", &number.to_string()), names().0);
             let (kept, deleted) = (key(&format!("kept-{number}")), key("deleted"));
-            inventory.join(&sync);
+            inventory.join(&sync, testing::UID);
             inventory.claim(&sync, [kept.clone(), deleted.clone()].iter());
             inventory.suspect(&sync, [kept.clone()].into());
             inventory.applied(&kept, seen(&sync, 1, 1));
@@ -478,9 +526,9 @@ mod tests {
     #[test]
     fn an_object_belongs_to_one_sync_until_it_is_released() {
         let (a, b) = names();
-        let inventory = Inventory::default();
-        inventory.join(&a);
-        inventory.join(&b);
+        let inventory = Inventory::new(testing::key());
+        inventory.join(&a, testing::UID);
+        inventory.join(&b, testing::UID);
         assert!(inventory.claim(&a, [key("x"), key("y")].iter()).is_empty());
         assert_eq!(
             inventory.claim(&b, [key("x")].iter()),
@@ -505,9 +553,9 @@ mod tests {
     #[test]
     fn after_a_restart_the_object_stays_with_the_owner_that_it_names() {
         let (a, b) = names();
-        let inventory = Inventory::default();
-        inventory.join(&a);
-        inventory.join(&b);
+        let inventory = Inventory::new(testing::key());
+        inventory.join(&a, testing::UID);
+        inventory.join(&b, testing::UID);
         inventory.watched(&key("x"), 1, Some(seen(&a, 1, 1)));
         assert_eq!(
             inventory.claim(&b, [key("x")].iter()).len(),
@@ -524,8 +572,8 @@ mod tests {
     #[test]
     fn a_list_that_does_not_name_an_object_tells_its_owner() {
         let (a, _) = names();
-        let inventory = Inventory::default();
-        let mailbox = inventory.join(&a);
+        let inventory = Inventory::new(testing::key());
+        let mailbox = inventory.join(&a, testing::UID);
         inventory.watched(&key("x"), 1, Some(seen(&a, 1, 1)));
         inventory.watched(&key("y"), 1, Some(seen(&a, 1, 1)));
         mailbox.take();

@@ -14,7 +14,7 @@ use super::write::{METADATA, WriteError, Writer, path, read};
 use crate::api::FIELD_MANAGER;
 use crate::health::Health;
 use crate::manifest::{GroupVersionKind, ObjectKey};
-use crate::plan::{Appliers, Observed, Share, claims, without_null};
+use crate::plan::{Appliers, Observed, PROOF, Seal, Share, claims, without_null};
 
 /// Applies of one object in a row; more mends than that is none.
 const ROUNDS: usize = 5;
@@ -45,6 +45,8 @@ pub(super) struct Wanted<'a> {
     pub(super) known: Option<&'a Observed>,
     /// Other appliers of whole manifests.
     pub(super) appliers: &'a Appliers,
+    /// The proof of its marks.
+    pub(super) seal: &'a Seal,
 }
 
 impl Writer<'_> {
@@ -122,8 +124,8 @@ impl Writer<'_> {
         wanted: &Wanted<'_>,
         body: &[u8],
     ) -> Result<(Observed, PartialObjectMeta<DynamicObject>, bool), WriteError> {
-        let Wanted { served, key, .. } = wanted;
-        let answer = self.send_apply("", METADATA, served, key, body).await?;
+        let key = wanted.key;
+        let answer = self.send_apply("", METADATA, wanted, body).await?;
         let object: PartialObjectMeta<DynamicObject> = read(&answer.text)?;
         let observed = Observed::read(key, object.meta(), Health::Current)
             .ok_or_else(|| WriteError::Answer("it is not the object that was sent".to_owned()))?
@@ -187,7 +189,7 @@ impl Writer<'_> {
         };
         let mut body = wanted.body.to_vec();
         let try_it = async |body: &[u8]| {
-            self.send_apply("&dryRun=All", "application/json", served, key, body)
+            self.send_apply("&dryRun=All", "application/json", wanted, body)
                 .await
         };
         let tried = match try_it(&body).await {
@@ -208,6 +210,10 @@ impl Writer<'_> {
             if let Some(metadata) = object["metadata"].as_object_mut() {
                 for field in ["managedFields", "resourceVersion", "generation"] {
                     metadata.remove(field);
+                }
+                // A proof says whose the object is, not what it is.
+                if let Some(annotations) = metadata.get_mut("annotations") {
+                    annotations.as_object_mut().map(|all| all.remove(PROOF));
                 }
             }
         }

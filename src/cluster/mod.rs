@@ -1,5 +1,6 @@
 //! The only I/O on managed objects: discovery, watches, apply, prune.
 
+mod clock;
 mod definition;
 mod discovery;
 mod inventory;
@@ -7,12 +8,14 @@ mod kinds;
 mod mend;
 mod namespaces;
 mod null;
+mod own_kinds;
 mod resume;
 mod running;
 mod served;
 mod watch;
 mod write;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use inventory::{Inventory, Mailbox};
@@ -20,6 +23,7 @@ pub use kinds::Kinds;
 use kube::Client;
 pub use mend::Compared;
 pub use namespaces::{Arrivals, Namespaces};
+use own_kinds::OwnKinds;
 pub use resume::resumed;
 pub use running::{RunningApplies, RunningApply};
 pub use served::ServedKind;
@@ -28,7 +32,7 @@ pub use write::{Causes, WriteError};
 
 use crate::manifest::ObjectKey;
 use crate::metrics::Metrics;
-use crate::plan::{Appliers, Observed};
+use crate::plan::{Appliers, Key, Observed, Seal, reproved};
 
 /// The result of an apply.
 pub struct Applied {
@@ -55,6 +59,23 @@ pub enum Actor {
     /// towline itself, with all of its rights.
     #[default]
     Operator,
+    /// A ServiceAccount, by impersonation. The API server adds the groups of ServiceAccounts itself.
+    Account(Arc<str>),
+}
+
+impl Actor {
+    /// The ServiceAccount `name` of `namespace`.
+    pub fn account(namespace: &str, name: &str) -> Self {
+        Self::Account(format!("system:serviceaccount:{namespace}:{name}").into())
+    }
+
+    /// The name to impersonate, if there is one.
+    fn impersonated(&self) -> Option<&str> {
+        match self {
+            Self::Operator => None,
+            Self::Account(name) => Some(name),
+        }
+    }
 }
 
 /// A cluster with managed objects. Kinds, inventory and watches belong to the cluster. [`Cluster::as_`]
@@ -74,12 +95,15 @@ pub struct Cluster {
     in_one_namespace: bool,
     watches: watch::Watches,
     requests: write::Requests,
+    own_kinds: OwnKinds,
     appliers: Appliers,
 }
 
 /// The settings of a managed cluster.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ClusterSettings {
+    /// Proves which objects are managed.
+    pub key: Key,
     /// The only namespace in which objects are managed. None: all namespaces.
     pub namespace: Option<String>,
     /// Field managers that apply whole manifests.
@@ -102,11 +126,12 @@ impl Cluster {
     /// A cluster with these clients.
     pub fn new(clients: Clients, settings: ClusterSettings, metrics: Metrics) -> Self {
         let ClusterSettings {
+            key,
             namespace,
             appliers,
             show_values,
         } = settings;
-        let inventory = Inventory::default();
+        let inventory = Inventory::new(key);
         let watching = clients.watches.clone();
         Self {
             kinds: Kinds::default(),
@@ -120,19 +145,26 @@ impl Cluster {
             requests: write::Requests::new(metrics, show_values),
             running_applies: RunningApplies::default(),
             version: OnceCell::new(),
+            own_kinds: OwnKinds::new(clients.requests.clone()),
             clients,
             appliers,
         }
     }
 
     /// The cluster with the rights of an actor.
-    pub fn as_(&self, actor: &Actor) -> Acting<'_> {
-        let client = match actor {
-            Actor::Operator => &self.clients.requests,
-        };
+    pub fn as_<'a>(&'a self, actor: &'a Actor) -> Acting<'a> {
         Acting {
             cluster: self,
-            client,
+            actor,
+        }
+    }
+
+    /// Waits until none of these objects' proofs would fit another object that is created under the same name:
+    /// at most a few seconds after the youngest was created.
+    pub async fn outlive<'a>(&self, objects: impl Iterator<Item = &'a Observed>) {
+        let until = objects.filter_map(|observed| observed.proof?.fits_others_until());
+        if let Some(until) = until.max() {
+            self.requests.clock.passed(until).await;
         }
     }
 
@@ -187,7 +219,7 @@ impl Cluster {
 /// A cluster with the rights of one actor. Cheap to make.
 pub struct Acting<'a> {
     cluster: &'a Cluster,
-    client: &'a Client,
+    actor: &'a Actor,
 }
 
 impl Acting<'_> {
@@ -199,10 +231,12 @@ impl Acting<'_> {
     pub async fn apply(
         &self,
         served: &ServedKind,
-        key: &ObjectKey,
+        seal: &Seal,
         body: &[u8],
         applying: Applying,
     ) -> Result<Applied, WriteError> {
+        let key = seal.object();
+        self.permit(served, key).await?;
         let Cluster {
             kinds,
             inventory,
@@ -211,14 +245,20 @@ impl Acting<'_> {
         } = self.cluster;
         let under_way = running_applies.begin();
         let known = inventory.get(key);
-        let wanted = self.wanted(served, key, body, known.as_ref());
-        let (answer, created) = match applying {
+        let wanted = self.wanted(served, seal, body, known.as_ref());
+        let (mut answer, created) = match applying {
             Applying::Declared => self.writer().apply_once(&wanted).await?,
             Applying::Whole => {
                 let is_served = |gvk: &_| kinds.get(gvk).is_some();
                 self.writer().apply_mended(&wanted, is_served).await?
             }
         };
+        if !seal.holds(&answer) {
+            if created {
+                self.cluster.requests.clock.learn(answer.created);
+            }
+            answer = self.prove(&wanted, &answer).await?;
+        }
         drop(under_way);
         if definition::is_one(&key.kind)
             && let Some(kind) = definition::kind_of(body)
@@ -238,6 +278,25 @@ impl Acting<'_> {
         })
     }
 
+    /// Applies an object again, with the proof for its uid. The first proof was that of a new object, and this
+    /// one existed before, or the API server took its time.
+    async fn prove(
+        &self,
+        wanted: &mend::Wanted<'_>,
+        answer: &Observed,
+    ) -> Result<Observed, WriteError> {
+        let seal = wanted.seal.clone().for_object(answer);
+        let body = reproved(wanted.body, &seal);
+        let wanted = mend::Wanted {
+            body: &body,
+            seal: &seal,
+            known: Some(answer),
+            ..*wanted
+        };
+        let (answer, _) = self.writer().apply_once(&wanted).await?;
+        Ok(answer)
+    }
+
     /// Whether applying `body` would change any value of the live object.
     ///
     /// # Errors
@@ -245,11 +304,11 @@ impl Acting<'_> {
     pub async fn compare(
         &self,
         served: &ServedKind,
-        key: &ObjectKey,
+        seal: &Seal,
         body: &[u8],
     ) -> Result<Compared, WriteError> {
-        let known = self.cluster.inventory.get(key);
-        let wanted = self.wanted(served, key, body, known.as_ref());
+        let known = self.cluster.inventory.get(seal.object());
+        let wanted = self.wanted(served, seal, body, known.as_ref());
         self.writer().compare(&wanted).await
     }
 
@@ -271,7 +330,10 @@ impl Acting<'_> {
     /// [`WriteError`], about this object only.
     pub async fn delete(&self, key: &ObjectKey, uid: &str) -> Result<(), WriteError> {
         match self.cluster.kinds.preferred(&key.kind) {
-            Some(served) => self.writer().delete(&served, key, uid).await,
+            Some(served) => {
+                self.permit(&served, key).await?;
+                self.writer().delete(&served, key, uid).await
+            }
             // If its definition is gone, a custom resource is gone too.
             None => Ok(()),
         }
@@ -283,28 +345,43 @@ impl Acting<'_> {
     /// [`WriteError`], about this object only.
     pub async fn disown(&self, key: &ObjectKey, uid: &str) -> Result<(), WriteError> {
         match self.cluster.kinds.preferred(&key.kind) {
-            Some(served) => self.writer().disown(&served, key, uid).await,
+            Some(served) => {
+                self.permit(&served, key).await?;
+                self.writer().disown(&served, key, uid).await
+            }
             None => Ok(()),
+        }
+    }
+
+    /// Refuses towline's own kinds where only towline's own rights would let it write them.
+    async fn permit(&self, served: &ServedKind, key: &ObjectKey) -> Result<(), WriteError> {
+        match self.actor {
+            Actor::Account(_) => Ok(()),
+            Actor::Operator => self.cluster.own_kinds.permit(served, key).await,
         }
     }
 
     fn wanted<'a>(
         &'a self,
         served: &'a ServedKind,
-        key: &'a ObjectKey,
+        seal: &'a Seal,
         body: &'a [u8],
         known: Option<&'a Observed>,
     ) -> mend::Wanted<'a> {
         mend::Wanted {
             served,
-            key,
+            key: seal.object(),
             body,
             known,
+            seal,
             appliers: &self.cluster.appliers,
         }
     }
 
     fn writer(&self) -> write::Writer<'_> {
-        write::Writer::new(self.client, &self.cluster.requests)
+        let Cluster {
+            clients, requests, ..
+        } = self.cluster;
+        write::Writer::new(&clients.requests, requests, self.actor.impersonated())
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::{Request, header};
+use http::{HeaderName, HeaderValue, Request, header};
 use kube::api::DynamicObject;
 use kube::core::Status;
 use kube::{Client, Resource as _};
@@ -11,10 +11,12 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::ServedKind;
+use super::clock::ServerClock;
+use super::mend::Wanted;
 use crate::api::FIELD_MANAGER;
 use crate::manifest::{ObjectKey, redact};
 use crate::metrics::{Answered, Metrics};
-use crate::plan::{DIGEST, IDENTITY, PART_OF, RefusalCause};
+use crate::plan::{DIGEST, IDENTITY, PART_OF, PROOF, RefusalCause};
 
 /// Why an object could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,8 @@ pub(super) struct Requests {
     metrics: Metrics,
     /// Whether messages of refusals may repeat values of the request.
     show_values: bool,
+    /// The API server's clock.
+    pub(super) clock: ServerClock,
 }
 
 impl Requests {
@@ -60,6 +64,7 @@ impl Requests {
             permits: Semaphore::new(REQUESTS),
             metrics,
             show_values,
+            clock: ServerClock::default(),
         }
     }
 }
@@ -67,12 +72,17 @@ impl Requests {
 /// Reads and writes single objects with one actor's client.
 pub(super) struct Writer<'a> {
     client: &'a Client,
-    requests: &'a Requests,
+    pub(super) requests: &'a Requests,
+    /// In whose name, if not in that of the client.
+    impersonated: Option<&'a str>,
 }
 
 /// The most requests at once over all Syncs. Each uses a connection of its own (HTTP/1.1). One Sync may
 /// use only `PARALLEL` of them, so that it cannot block other Syncs.
 const REQUESTS: usize = 64;
+
+/// The header by which a request is made in another user's name.
+const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 
 /// The number of tries of a request while the server cannot be reached or asks to slow down, and the
 /// first pause.
@@ -117,18 +127,26 @@ impl WriteError {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(client: &'a Client, requests: &'a Requests) -> Self {
-        Self { client, requests }
+    pub(super) fn new(
+        client: &'a Client,
+        requests: &'a Requests,
+        impersonated: Option<&'a str>,
+    ) -> Self {
+        Self {
+            client,
+            requests,
+            impersonated,
+        }
     }
 
     pub(super) async fn send_apply(
         &self,
         query: &str,
         accept: &str,
-        served: &ServedKind,
-        key: &ObjectKey,
+        wanted: &Wanted<'_>,
         body: &[u8],
     ) -> Result<Answer, WriteError> {
+        let Wanted { served, key, .. } = wanted;
         // `force`: if Git and another manager disagree on a field, Git wins.
         let uri = format!(
             "{}?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict{query}",
@@ -138,7 +156,7 @@ impl<'a> Writer<'a> {
             Request::patch(&uri)
                 .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
                 .header(header::ACCEPT, accept)
-                .body(body.to_vec())
+                .body(wanted.seal.fill(body, self.requests.clock.now()))
         })
         .await
     }
@@ -179,7 +197,7 @@ impl<'a> Writer<'a> {
         let patch = json!({"metadata": {
             "uid": uid,
             "labels": {PART_OF: null},
-            "annotations": {IDENTITY: null, DIGEST: null},
+            "annotations": {IDENTITY: null, PROOF: null, DIGEST: null},
         }})
         .to_string();
         let answer = self
@@ -203,13 +221,19 @@ impl<'a> Writer<'a> {
     ) -> Result<Answer, WriteError> {
         let mut pause = FIRST_PAUSE;
         for tries_left in (0..TRIES).rev() {
-            let mut request = request().map_err(|error| WriteError::Answer(error.to_string()))?;
-            let answered = Answered::default();
-            request.extensions_mut().insert(answered.clone());
             let waiting = self.requests.metrics.request_waits();
             // The semaphore is never closed.
             let permit = self.requests.permits.acquire().await;
             drop(waiting);
+            // Made when it can be sent, for it may name the time.
+            let mut request = request().map_err(|error| WriteError::Answer(error.to_string()))?;
+            let answered = Answered::default();
+            request.extensions_mut().insert(answered.clone());
+            if let Some(name) = self.impersonated {
+                let name = HeaderValue::from_str(name);
+                let name = name.map_err(|error| WriteError::Answer(error.to_string()))?;
+                request.headers_mut().insert(IMPERSONATE, name);
+            }
             let answer = self.client.request_text(request).await;
             drop(permit);
             match answer {
@@ -263,6 +287,10 @@ impl Requests {
             return WriteError::NotServed;
         }
         let message = redact::refusal(&key.kind, &status.message, object, self.show_values);
+        let message = match missing_right(key, &message) {
+            Some(right) => format!("{right}: {message}"),
+            None => message,
+        };
         let is_about_namespace = status.details.as_ref().is_some_and(|details| {
             details.kind == "namespaces" && Some(&*details.name) == key.namespace.as_deref()
         });
@@ -275,6 +303,27 @@ impl Requests {
             },
         }
     }
+}
+
+/// What somebody may not do, from the API server's sentence on it: `… is forbidden: User "…" cannot patch resource
+/// "…"`. The server names the resource; people know the kind.
+fn missing_right(key: &ObjectKey, message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("is forbidden: User \"")?;
+    let (user, rest) = rest.split_once("\" cannot ")?;
+    let (verb, _) = rest.split_once(" resource ")?;
+    let who = match user.strip_prefix("system:serviceaccount:") {
+        Some(account) => format!("ServiceAccount {}", account.replacen(':', "/", 1)),
+        None => format!("user {user}"),
+    };
+    Some(match (verb, &key.namespace) {
+        ("impersonate", _) => {
+            format!("{who} may not impersonate the account that acts for this Sync")
+        }
+        (_, Some(namespace)) => {
+            format!("{who} may not {verb} {} in namespace {namespace}", key.kind)
+        }
+        (_, None) => format!("{who} may not {verb} {}", key.kind),
+    })
 }
 
 fn causes(status: &Status) -> Causes {
@@ -295,5 +344,55 @@ fn gone_is_fine(answer: Result<Answer, WriteError>) -> Result<(), WriteError> {
             code: 404 | 409, ..
         }) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::GroupKind;
+
+    #[test]
+    fn a_missing_right_is_told_with_verb_kind_and_account() {
+        let key = |namespace: Option<&str>| ObjectKey {
+            kind: GroupKind::new("apps", "Deployment"),
+            namespace: namespace.map(Into::into),
+            name: "web".into(),
+        };
+        let said = "deployments.apps \"web\" is forbidden: User \"system:serviceaccount:team-a:app\" cannot patch \
+                    resource \"deployments\" in API group \"apps\" in the namespace \"prod\"";
+        for (namespace, message, right) in [
+            (
+                Some("prod"),
+                said,
+                Some("ServiceAccount team-a/app may not patch Deployment.apps in namespace prod"),
+            ),
+            (
+                None,
+                said,
+                Some("ServiceAccount team-a/app may not patch Deployment.apps"),
+            ),
+            (
+                Some("prod"),
+                "x is forbidden: User \"someone\" cannot delete resource \"deployments\"",
+                Some("user someone may not delete Deployment.apps in namespace prod"),
+            ),
+            (
+                Some("prod"),
+                "serviceaccounts \"app\" is forbidden: User \"system:serviceaccount:towline:towline\" cannot \
+                 impersonate resource \"serviceaccounts\"",
+                Some(
+                    "ServiceAccount towline/towline may not impersonate the account that acts for this Sync",
+                ),
+            ),
+            (
+                Some("prod"),
+                "pods \"a\" is forbidden: exceeded quota",
+                None,
+            ),
+        ] {
+            let found = missing_right(&key(namespace), message);
+            assert_eq!(found.as_deref(), right, "{message}");
+        }
     }
 }

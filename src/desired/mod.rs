@@ -20,7 +20,7 @@ pub use bodies::{Bodies, BodyError};
 pub use error::DesiredError;
 pub use inputs::Inputs;
 pub use object::{DesiredObject, Provenance};
-pub use resolve::{Item, Misplaced, Resolved, resolve};
+pub use resolve::{Item, Limit, Misplaced, Resolved, resolve};
 
 use crate::content::{BlobId, ContentKey, ReadError, Tree, TreeId};
 use crate::intent::RenderIntent;

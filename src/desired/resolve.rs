@@ -26,10 +26,25 @@ pub enum Misplaced {
     /// It is outside of the only managed namespace. It could be applied, but not watched.
     #[error("this towline manages only objects of namespace {0}")]
     Outside(String),
+    /// It is outside of the Sync's own namespace, beyond which only a ServiceAccount may act.
+    #[error(
+        "with --no-cross-namespace, a Sync without a ServiceAccount manages only objects of its own namespace {0}: set \
+         spec.serviceAccountName to an account that may write this one"
+    )]
+    Foreign(String),
     /// Another desired object is the same object of the cluster, for example in another version of its
     /// kind.
     #[error("the same object is in {0} as well")]
     Twice(String),
+}
+
+/// The only namespace in which objects may be managed, and who is kept to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit<'a> {
+    /// All Syncs of this operator.
+    Operator(&'a str),
+    /// This Sync.
+    Sync(&'a str),
 }
 
 /// The desired objects as objects of a cluster.
@@ -50,7 +65,7 @@ pub struct Resolved {
 pub fn resolve(
     desired: &Desired,
     is_namespaced: impl Fn(&GroupVersionKind) -> Option<bool>,
-    within: Option<&str>,
+    within: Option<Limit<'_>>,
 ) -> Resolved {
     let mut resolved = Resolved::default();
     let mut kinds: HashMap<&GroupVersionKind, Option<bool>> = HashMap::new();
@@ -88,17 +103,18 @@ pub fn resolve(
 fn misplaced(
     namespaced: bool,
     namespace: Option<&Arc<str>>,
-    within: Option<&str>,
+    within: Option<Limit<'_>>,
 ) -> Option<Misplaced> {
     if namespaced && namespace.is_none() {
         return Some(Misplaced::NoNamespace);
     }
-    match within {
-        Some(within) if namespace.is_none_or(|namespace| **namespace != *within) => {
-            Some(Misplaced::Outside(within.to_owned()))
-        }
-        _ => None,
-    }
+    let (Limit::Operator(only) | Limit::Sync(only)) = within?;
+    let is_inside = namespace.is_some_and(|namespace| **namespace == *only);
+    let why = match within? {
+        Limit::Operator(only) => Misplaced::Outside(only.to_owned()),
+        Limit::Sync(only) => Misplaced::Foreign(only.to_owned()),
+    };
+    (!is_inside).then_some(why)
 }
 
 impl Resolved {

@@ -237,7 +237,7 @@ fn objects_are_resolved_by_what_the_cluster_serves() {
         ]
     );
 
-    let resolved = resolve(&desired, is_namespaced, Some("ns"));
+    let resolved = resolve(&desired, is_namespaced, Some(Limit::Operator("ns")));
     assert_eq!(resolved.items.len(), 1);
     let outside = Misplaced::Outside("ns".to_owned());
     assert!(resolved.misplaced.contains(&(2, outside)));

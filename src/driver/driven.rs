@@ -25,7 +25,7 @@ pub trait Driven:
     fn announce(&self, context: &Context);
 
     /// Publishes a resource that cannot be read. The resource keeps its objects.
-    fn reserve(context: &Context, namespace: &str, name: &str);
+    fn reserve(context: &Context, namespace: &str, name: &str, uid: &str);
 
     /// Called when all resources that exist at the start have been announced.
     fn all_announced(context: &Context);

@@ -46,6 +46,8 @@ pub struct Context {
     pub leadership: Leadership,
     /// The repositories that webhooks wake.
     pub receivers: Receivers,
+    /// What the operator's arguments say about every resource.
+    pub policy: Policy,
     /// The published views of all sources and Syncs.
     pub fleet: Fleet,
     /// The Secrets that repositories and Syncs name.
@@ -56,4 +58,22 @@ pub struct Context {
     pub renderers: Renderers,
     /// Permits to write a status.
     pub(crate) statuses: Semaphore,
+}
+
+/// What the operator's arguments say about every resource.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// The ServiceAccount, in a Sync's own namespace, that acts for a Sync that names none.
+    pub default_service_account: Option<String>,
+    /// A Sync for which no ServiceAccount acts manages only objects of its own namespace.
+    pub no_cross_namespace: bool,
+    /// The shortest time between two polls or verifications.
+    pub min_interval: Duration,
+}
+
+impl Policy {
+    /// An interval, or the shortest that is allowed.
+    pub fn bounded(&self, interval: Duration) -> Duration {
+        interval.max(self.min_interval)
+    }
 }

@@ -221,12 +221,13 @@ impl<K: Driven> Supervisor<K> {
     /// Writes on the status of a resource why it cannot be read, once. Other resources continue,
     /// and its applied objects stay.
     async fn refuse(&mut self, invalid: InvalidObject) {
+        let uid = invalid.metadata.uid.unwrap_or_default();
         let namespace = invalid.metadata.namespace.unwrap_or_default();
         let name = invalid.metadata.name.unwrap_or_default();
         let key = (namespace.clone(), name.clone());
         // Otherwise the driver would continue with the old spec, and write a status about it.
         self.stop(&key);
-        K::reserve(&self.context, &namespace, &name);
+        K::reserve(&self.context, &namespace, &name, &uid);
         if let Some(listing) = &mut self.listing {
             listing.insert(key.clone(), None);
         }

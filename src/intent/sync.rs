@@ -38,6 +38,9 @@ pub struct SyncIntent {
     pub render: RenderIntent,
     /// What that needs of the cluster.
     pub inputs: InputsIntent,
+    /// The ServiceAccount of the Sync's namespace that objects are applied as. None: what the operator's arguments
+    /// say.
+    pub service_account: Option<String>,
     /// Delete objects that left the source.
     pub prune: bool,
     /// What to do about drift.

@@ -17,6 +17,7 @@ mod clock;
 mod connection;
 mod election;
 mod gate;
+mod key;
 mod lease;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 pub use self::clients::clients;
 pub use self::election::LostLease;
 pub use self::gate::NotLeading;
+pub use self::key::{KeyName, key};
 pub use self::lease::{ElectionSettings, Elector, WEBHOOK_ADDRESS};
 
 /// Whether this replica leads. Clones share it. Drivers and webhooks use it to decide what to do.

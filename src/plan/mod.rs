@@ -3,6 +3,7 @@
 mod claim;
 mod observed;
 mod owner;
+mod proof;
 mod share;
 mod stage;
 mod stamp;
@@ -14,11 +15,14 @@ use std::sync::Arc;
 pub use claim::{Cause as RefusalCause, claims, without_null};
 pub use observed::Observed;
 pub use owner::{
-    CONTAINS, DIGEST, IDENTITY, PARENT_ID, PART_OF, SyncName, TOOLING, contained, contains,
+    CONTAINS, DIGEST, IDENTITY, PARENT_ID, PART_OF, PROOF, SyncName, TOOLING, contained, contains,
 };
+#[cfg(test)]
+pub(crate) use proof::testing;
+pub use proof::{Bond, Key, Proof, Seal};
 pub use share::{Appliers, Share};
 pub use stage::Stage;
-pub use stamp::stamped;
+pub use stamp::{reproved, stamped};
 
 use crate::intent::Mode;
 use crate::manifest::{Digest, GroupKind, ObjectKey};
@@ -166,6 +170,8 @@ mod tests {
             version: 1,
             entry: Some(entry),
             digest: Some(digest("m").to_string().into()),
+            proof: None,
+            created: 0,
             deleting: false,
             health: Health::Current,
             writer: None,

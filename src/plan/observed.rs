@@ -6,7 +6,8 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde_json::Value;
 
-use super::owner::{DIGEST, IDENTITY, PART_OF, SyncName};
+use super::owner::{DIGEST, IDENTITY, PART_OF, PROOF, SyncName};
+use super::proof::Proof;
 use super::share::{Appliers, is_ours};
 use crate::health::Health;
 use crate::manifest::ObjectKey;
@@ -25,6 +26,11 @@ pub struct Observed {
     pub entry: Option<u64>,
     /// The digest of the manifest that was applied last, from the object's annotation.
     pub digest: Option<Box<str>>,
+    /// What the object carries as the proof of its marks. It may be anything: the inventory says what it
+    /// proves.
+    pub proof: Option<Proof>,
+    /// The second in which the object was created, by the API server's clock.
+    pub created: i64,
     /// The object is being deleted.
     pub deleting: bool,
     /// The health by the rules of kstatus.
@@ -62,6 +68,11 @@ impl Observed {
             version: meta.resource_version.as_deref()?.parse().ok()?,
             entry: applied_entry(meta).map(hash_of),
             digest: annotations.get(DIGEST).map(|digest| digest.as_str().into()),
+            proof: annotations.get(PROOF).and_then(|text| Proof::parse(text)),
+            created: meta
+                .creation_timestamp
+                .as_ref()
+                .map_or(0, |time| time.0.as_second()),
             deleting: meta.deletion_timestamp.is_some(),
             health,
             writer: last_writer(meta),
@@ -101,7 +112,8 @@ impl Observed {
         self
     }
 
-    /// Whether label, identity and field manager all name `owner`. Every prune requires this.
+    /// Whether label, identity and field manager all call the object `owner`'s. Everybody who can patch the
+    /// object can write these, so a prune needs its proof as well.
     pub fn is_ours(&self, owner: &SyncName) -> bool {
         &self.owner == owner && self.entry.is_some()
     }

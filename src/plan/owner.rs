@@ -23,6 +23,8 @@ pub const TOOLING: &str = "applyset.kubernetes.io/tooling";
 pub const CONTAINS: &str = "applyset.kubernetes.io/contains-group-kinds";
 /// Annotation of every managed object: `<ns>/<sync>:<group>/<Kind>:<ns>/<name>`.
 pub const IDENTITY: &str = "towline.dev/identity";
+/// Annotation of every managed object: the proof that towline wrote label and identity.
+pub const PROOF: &str = "towline.dev/proof";
 /// Annotation of every managed object: the digest of the manifest that was applied.
 pub const DIGEST: &str = "towline.dev/digest";
 

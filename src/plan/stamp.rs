@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{DIGEST, IDENTITY, PART_OF, SyncName};
-use crate::manifest::{Digest, Manifest, ObjectKey, without_nulls};
+use super::{DIGEST, IDENTITY, PART_OF, PROOF, Seal};
+use crate::manifest::{Digest, Manifest, without_nulls};
 
 /// Groups whose kinds are Kubernetes' own Go types, in which null is never a value. `kubectl apply` leaves null
 /// out, but server-side apply would write an empty text. Groups with a kind that holds any JSON are not listed.
@@ -24,15 +24,10 @@ const TYPED: [&str; 14] = [
     "flowcontrol.apiserver.k8s.io",
 ];
 
-/// The manifest that `owner` applies to `key`, as JSON. With `version`, the apply is conditional on the live
-/// object's resourceVersion.
-pub fn stamped(
-    manifest: Manifest,
-    key: &ObjectKey,
-    owner: &SyncName,
-    digest: &Digest,
-    version: Option<&str>,
-) -> Vec<u8> {
+/// The manifest that the Sync of `seal` applies to the object of `seal`, as JSON. With `version`, the apply is
+/// conditional on the live object's resourceVersion.
+pub fn stamped(manifest: Manifest, seal: &Seal, digest: &Digest, version: Option<&str>) -> Vec<u8> {
+    let (key, owner) = (seal.object(), seal.sync());
     let mut body = manifest.body;
     if TYPED.contains(&&*key.kind.group) {
         without_nulls(&mut body);
@@ -52,8 +47,22 @@ pub fn stamped(
         }
         if let Some(annotations) = entry(metadata, "annotations") {
             annotations.insert(IDENTITY.into(), owner.identity(key).into());
+            annotations.insert(PROOF.into(), seal.text().into());
             annotations.insert(DIGEST.into(), digest.to_string().into());
         }
+    }
+    body.to_string().into_bytes()
+}
+
+/// A body with the proof of another seal.
+pub fn reproved(body: &[u8], seal: &Seal) -> Vec<u8> {
+    let Ok(mut body) = serde_json::from_slice::<Value>(body) else {
+        return body.to_vec();
+    };
+    if let Some(metadata) = object_at(&mut body, "metadata")
+        && let Some(annotations) = entry(metadata, "annotations")
+    {
+        annotations.insert(PROOF.into(), seal.text().into());
     }
     body.to_string().into_bytes()
 }

@@ -19,7 +19,7 @@ impl Driven for GitRepository {
         fleet.announce_source(&source, view, context.leadership.leads());
     }
 
-    fn reserve(context: &Context, namespace: &str, name: &str) {
+    fn reserve(context: &Context, namespace: &str, name: &str, _uid: &str) {
         let source = SourceName::new(namespace, name);
         let sources = &context.fleet.sources;
         sources.add(&source, SourceView::default);

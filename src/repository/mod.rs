@@ -117,8 +117,17 @@ impl Driver {
         }
     }
 
-    async fn reconcile(&mut self, object: &GitRepository) {
+    /// What the repository asks for, within what the operator's arguments allow.
+    fn intent(&self, object: &GitRepository) -> SourceIntent {
         let intent = SourceIntent::from(object);
+        SourceIntent {
+            interval: self.context.policy.bounded(intent.interval),
+            ..intent
+        }
+    }
+
+    async fn reconcile(&mut self, object: &GitRepository) {
+        let intent = self.intent(object);
         let asked = Asked {
             generation: intent.generation,
             requested_at: intent.requested_at.clone(),

@@ -63,8 +63,14 @@ pub(super) fn action(sync: &SyncName, job: &Job, applied: &Applied) -> Option<Ac
     let drift = match job.task {
         Task::Compare => return None, // no value was changed
         // A restart or a full verification: the same manifest was applied before.
-        Task::Apply(ApplyCause::Unknown) => before
-            .is_some_and(|before| before.digest.as_deref() == Some(&*job.item.digest.to_string())),
+        Task::Apply(ApplyCause::Unknown) => {
+            let digest = job.item.digest.to_string();
+            match before.filter(|before| before.digest.as_deref() == Some(&*digest)) {
+                // It was marked anew, since the proof of its marks was that of another key.
+                Some(before) if before.proof != applied.answer.proof => return None,
+                same => same.is_some(),
+            }
+        }
         Task::Apply(cause) => cause.is_drift(),
     };
     Some(if drift {
@@ -126,6 +132,8 @@ mod tests {
             version,
             entry: Some(1),
             digest: Some(digest("old").to_string().into()),
+            proof: None,
+            created: 0,
             deleting: false,
             health: Health::Current,
             writer: None,

@@ -18,16 +18,17 @@ impl Driven for Sync {
     /// restart.
     fn announce(&self, context: &Context) {
         let name = SyncName::new(&self.namespace().unwrap_or_default(), &self.name_any());
-        context.cluster.inventory.join(&name);
+        let uid = self.uid().unwrap_or_default();
+        context.cluster.inventory.join(&name, &uid);
         let view = SyncView::of(&name, self);
         let fleet = &context.fleet;
         fleet.announce_sync(&name, view, context.leadership.leads());
     }
 
     /// The spec cannot be read, so the Sync is not ready.
-    fn reserve(context: &Context, namespace: &str, name: &str) {
+    fn reserve(context: &Context, namespace: &str, name: &str, uid: &str) {
         let name = SyncName::new(namespace, name);
-        context.cluster.inventory.join(&name);
+        context.cluster.inventory.join(&name, uid);
         let mut view = SyncView {
             exists: true,
             ..SyncView::default()

@@ -66,8 +66,9 @@ impl Inbox {
         name: &SyncName,
         object: watch::Receiver<Arc<Sync>>,
     ) -> Self {
+        let uid = object.borrow().uid().unwrap_or_default();
         Self {
-            mailbox: context.cluster.inventory.join(name),
+            mailbox: context.cluster.inventory.join(name, &uid),
             object,
             source: None,
             dependencies: Vec::new(),

@@ -43,6 +43,8 @@ pub(super) struct Memory {
     pub(super) unlisted: HashSet<GroupKind>,
     /// The number of our objects that left Git, but exist because `prune` is off.
     pub(super) surplus: usize,
+    /// How many objects carry this Sync's marks and have left Git, without the proof that towline marked them.
+    pub(super) unproven: usize,
 }
 
 impl Memory {

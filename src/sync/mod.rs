@@ -72,10 +72,11 @@ impl Driver {
         let first = object.borrow().clone();
         let name = SyncName::new(&first.namespace().unwrap_or_default(), &first.name_any());
         let ready = SyncView::of(&name, &first).ready;
+        let interval = context.policy.bounded(SyncIntent::from(&*first).interval);
         Self {
             about: Arc::new(first.object_ref(&())),
             inbox: Inbox::new(&context, &name, object),
-            state: State::new(&first, ready, Instant::now()),
+            state: State::new(&first, ready, interval, Instant::now()),
             context,
             name,
             gave_way: false,
@@ -102,9 +103,18 @@ impl Driver {
         }
     }
 
+    /// What the Sync asks for, within what the operator's arguments allow.
+    fn intent(&mut self) -> SyncIntent {
+        let intent = self.inbox.intent();
+        SyncIntent {
+            interval: self.context.policy.bounded(intent.interval),
+            ..intent
+        }
+    }
+
     /// One round; whether it was the last.
     async fn round(&mut self) -> bool {
-        let intent = self.inbox.intent();
+        let intent = self.intent();
         let due = self.state.timers.take_due(Instant::now(), intent.interval);
         if intent.deleting {
             return self.finalize(&intent).await;
@@ -171,8 +181,12 @@ impl Driver {
     }
 
     /// By whose rights this Sync's objects are read and written.
-    fn actor(&self) -> Actor {
-        Actor::Operator
+    fn actor(&self, intent: &SyncIntent) -> Actor {
+        let default = self.context.policy.default_service_account.as_ref();
+        match intent.service_account.as_ref().or(default) {
+            Some(name) => Actor::account(&self.name.namespace, name),
+            None => Actor::Operator,
+        }
     }
 
     fn waits_for(&self) -> WaitsFor {

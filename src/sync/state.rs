@@ -100,8 +100,8 @@ pub(super) struct Requests {
 }
 
 impl State {
-    /// The initial state, from the Sync's object.
-    pub(super) fn new(object: &Sync, ready: bool, now: Instant) -> Self {
+    /// The initial state, from the Sync's object. `interval` is the time between two verifications.
+    pub(super) fn new(object: &Sync, ready: bool, interval: Duration, now: Instant) -> Self {
         let status = object.status.clone().unwrap_or_default();
         Self {
             target: None,
@@ -118,7 +118,7 @@ impl State {
                 attempted: status.last_attempted_revision.clone(),
                 source: None,
             },
-            timers: Timers::new(now + jittered(SyncIntent::from(object).interval)),
+            timers: Timers::new(now + jittered(interval)),
             backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
             written: object.status.is_some(),
             status_backoff: StatusBackoff::default(),
@@ -228,7 +228,7 @@ impl State {
             failed: count(
                 memory.troubles.len() + self.objects.misplaced.len() + self.objects.taken.len(),
             ),
-            unpruned: count(memory.surplus + memory.unpruned.len()),
+            unpruned: count(memory.surplus + memory.unproven + memory.unpruned.len()),
         }
     }
 
@@ -365,6 +365,8 @@ mod tests {
     use super::*;
     use crate::sync::memory::Trouble;
 
+    const INTERVAL: Duration = Duration::from_secs(600);
+
     fn sync() -> Sync {
         serde_json::from_value(serde_json::json!({
             "apiVersion": "towline.dev/v1alpha1", "kind": "Sync", "metadata": {"name": "all"},
@@ -374,7 +376,7 @@ mod tests {
     }
 
     fn state() -> State {
-        State::new(&sync(), false, Instant::now())
+        State::new(&sync(), false, INTERVAL, Instant::now())
     }
 
     fn key(name: &str) -> ObjectKey {

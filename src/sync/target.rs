@@ -5,7 +5,9 @@ use std::sync::{Arc, Weak};
 
 use crate::api::Reason;
 use crate::cluster::Kinds;
-use crate::desired::{self, Desired, DesiredError, Inputs, Item, Misplaced, Reading, Resolved};
+use crate::desired::{
+    self, Desired, DesiredError, Inputs, Item, Limit, Misplaced, Reading, Resolved,
+};
 use crate::fleet::FetchedRevision;
 use crate::intent::RenderIntent;
 use crate::manifest::{GroupKind, ObjectKey};
@@ -144,7 +146,7 @@ pub(super) struct Objects {
 impl Objects {
     /// Matches every object of the target with an object of the cluster. `within` is the only namespace
     /// that may be managed, if there is one.
-    pub(super) fn resolve(target: &Target, kinds: &Kinds, within: Option<&str>) -> Self {
+    pub(super) fn resolve(target: &Target, kinds: &Kinds, within: Option<Limit<'_>>) -> Self {
         let is_namespaced = |gvk: &_| kinds.get(gvk).map(|served| served.namespaced);
         let Resolved {
             items,

@@ -57,8 +57,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* Fails for settings that are valid alone but do not work together. */}}
 {{- define "towline.validate" -}}
-{{- if and .Values.rbac.rules .Values.rbac.applyAnything -}}
+{{- if and .Values.rbac.rules .Values.rbac.applyAnything (not .Values.rbac.tenantsOnly) -}}
 {{- fail "rbac.rules names rights that rbac.applyAnything gives anyway: set rbac.applyAnything to false, or take the rules out" -}}
+{{- end -}}
+{{- if and .Values.rbac.rules .Values.rbac.tenantsOnly -}}
+{{- fail "rbac.rules gives towline rights of its own, and with rbac.tenantsOnly only ServiceAccounts have any: set one of the two" -}}
 {{- end -}}
 {{- if and .Values.webhook.ingress.enabled (not .Values.webhook.service.enabled) -}}
 {{- fail "webhook.ingress needs webhook.service.enabled" -}}

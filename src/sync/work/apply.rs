@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::cluster::{Actor, Applied, Applying, Cluster, Compared, WriteError};
 use crate::desired::Item;
+use crate::intent::SyncIntent;
 use crate::manifest::{FieldPath, Manifest};
 use crate::plan::{ApplyCause, Observed, Stage, SyncName, apply_order, stamped};
 use crate::render;
@@ -61,6 +62,7 @@ impl Driver {
     /// consumes it.
     pub(super) fn results(
         &self,
+        intent: &SyncIntent,
         stage: &[Job],
     ) -> impl Stream<Item = (usize, Done)> + Send + use<> {
         let wanted = stage.iter().map(|job| job.item.index).collect();
@@ -75,7 +77,7 @@ impl Driver {
         let manifests = stream::poll_fn(move |context| read.poll_recv(context));
         let superseded = self.inbox.superseded_later();
         let (context, owner) = (Arc::clone(&self.context), self.name.clone());
-        let actor = self.actor();
+        let actor = self.actor(intent);
         let desired = self.state.target.as_ref().map(|target| &target.desired);
         let kept = |index| desired.map_or(&[][..], |desired| desired.generated(index));
         let work: Vec<(Item, Task, Vec<FieldPath>)> = stage
@@ -128,19 +130,18 @@ async fn one(
             Err(error) => return Done::Failed(error),
         }
     }
+    let seal = cluster.inventory.seal(owner, key);
     let body = match task {
-        Task::Apply(_) => stamped(manifest, key, owner, digest, None),
+        Task::Apply(_) => stamped(manifest, &seal, digest, None),
         Task::Compare => {
-            let body = stamped(manifest.clone(), key, owner, digest, None);
-            match acting.compare(&served, key, &body).await {
+            let body = stamped(manifest.clone(), &seal, digest, None);
+            match acting.compare(&served, &seal, &body).await {
                 Ok(Compared::Gone) => return Done::Differs(ApplyCause::Missing),
                 Ok(Compared::Differs) => return Done::Differs(ApplyCause::Drifted),
                 Err(error) => return Done::Failed(error),
                 // Applying takes back our share in `managedFields` and changes no value, because it is
                 // conditional on the compared version of the object.
-                Ok(Compared::Equal(version)) => {
-                    stamped(manifest, key, owner, digest, Some(&version))
-                }
+                Ok(Compared::Equal(version)) => stamped(manifest, &seal, digest, Some(&version)),
             }
         }
     };
@@ -148,7 +149,7 @@ async fn one(
         Task::Apply(_) => Applying::Whole,
         Task::Compare => Applying::Declared,
     };
-    match acting.apply(&served, key, &body, applying).await {
+    match acting.apply(&served, &seal, &body, applying).await {
         Ok(applied) => Done::Applied(applied),
         Err(WriteError::Refused { code: 409, .. }) if task == Task::Compare => {
             Done::Differs(ApplyCause::Drifted)

@@ -7,6 +7,7 @@ use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::api::Reason;
+use crate::cluster::WriteError;
 use crate::intent::{OnDeletion, SyncIntent};
 use crate::manifest::ObjectKey;
 use crate::plan::{Stage, surplus};
@@ -30,7 +31,7 @@ impl Driver {
         if !self.inbox.is_finalized() {
             return true;
         }
-        if let Err(message) = self.let_go(intent.on_deletion).await {
+        if let Err(message) = self.let_go(intent).await {
             self.state.blocked = Some(Box::new(Blocked {
                 reason: Reason::Deleting,
                 message,
@@ -49,7 +50,7 @@ impl Driver {
         true
     }
 
-    async fn let_go(&mut self, on_deletion: OnDeletion) -> Result<(), String> {
+    async fn let_go(&mut self, intent: &SyncIntent) -> Result<(), String> {
         for kind in self.state.parent.contained.clone() {
             // A kind whose definition is gone has no objects.
             if let Some(served) = self.context.cluster.kinds.preferred(&kind) {
@@ -57,9 +58,16 @@ impl Driver {
                 watched.map_err(|why| format!("{kind} objects cannot be listed: {why}"))?;
             }
         }
-        let (cluster, actor) = (&self.context.cluster, &self.actor());
+        let (cluster, actor) = (&self.context.cluster, &self.actor(intent));
+        let on_deletion = intent.on_deletion;
         let owned = cluster.inventory.owned(&self.name);
-        let all = surplus::<()>(&self.name, owned, &HashMap::new());
+        let mut all = surplus::<()>(&self.name, owned, &HashMap::new());
+        all.retain(|(key, observed)| cluster.inventory.is_proven(&self.name, key, observed));
+        if on_deletion == OnDeletion::Delete {
+            cluster
+                .outlive(all.iter().map(|(_, observed)| observed))
+                .await;
+        }
         let mut failures = Vec::new();
         for stage in all.chunk_by(|(a, _), (b, _)| Stage::of(&a.kind) == Stage::of(&b.kind)) {
             let sync = &self.name;
@@ -74,7 +82,16 @@ impl Driver {
                         Action::Released,
                     ),
                 };
-                answer.map_err(|error| (key.clone(), error))?;
+                match answer {
+                    // The marks of a Sync that is gone mean nothing. A person who took the account's rights
+                    // away can let go of the Sync in this way.
+                    Err(WriteError::Refused { code: 403, .. })
+                        if on_deletion == OnDeletion::Orphan =>
+                    {
+                        return Ok(());
+                    }
+                    answer => answer.map_err(|error| (key.clone(), error))?,
+                }
                 audit::log(sync, action, (&key, &observed.uid), None, None, None);
                 Ok(())
             });

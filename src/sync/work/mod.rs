@@ -23,8 +23,8 @@ use super::target::Objects;
 use super::timers::Due;
 use super::verdict::Blocked;
 use crate::api::Reason;
-use crate::cluster::{Applied, Inventory, ServedKind, WriteError};
-use crate::desired::Item;
+use crate::cluster::{Actor, Applied, Inventory, ServedKind, WriteError};
+use crate::desired::{Item, Limit};
 use crate::intent::{Mode, SyncIntent};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{AppliedRecord, ApplyCause, Judgement, Observed, judge};
@@ -70,7 +70,7 @@ impl Driver {
             self.state.look_at(Look::Everything);
         }
         if self.state.look > Look::Changed {
-            self.resolve().await?;
+            self.resolve(intent).await?;
         }
         let look = std::mem::take(&mut self.state.look);
         let dirty = self.inbox.mailbox.take();
@@ -107,7 +107,7 @@ impl Driver {
         // A verification of applied objects is not progress to report.
         let is_news = self.state.report.content == Content::New;
         for stage in jobs.chunk_by(|a, b| stage_of(a) == stage_of(b)) {
-            let mut done = std::pin::pin!(self.results(stage));
+            let mut done = std::pin::pin!(self.results(intent, stage));
             let mut finished = 0;
             loop {
                 tokio::select! {
@@ -138,14 +138,26 @@ impl Driver {
         Ok(())
     }
 
+    /// The only namespace in which this Sync may manage objects, if there is one.
+    fn limit(&self, intent: &SyncIntent) -> Option<Limit<'_>> {
+        let keeps = self.context.policy.no_cross_namespace;
+        match &self.context.namespace {
+            Some(namespace) => Some(Limit::Operator(namespace)),
+            None if keeps && self.actor(intent) == Actor::Operator => {
+                Some(Limit::Sync(&self.name.namespace))
+            }
+            None => None,
+        }
+    }
+
     /// Matches the target with objects of the cluster, and claims them. Makes sure that their kinds are
     /// watched and named on the parent.
-    async fn resolve(&mut self) -> Result<(), Stopped> {
+    async fn resolve(&mut self, intent: &SyncIntent) -> Result<(), Stopped> {
         let Some(target) = &self.state.target else {
             return Ok(());
         };
         let cluster = &self.context.cluster;
-        let within = self.context.namespace.as_deref();
+        let within = self.limit(intent);
         let mut objects = Objects::resolve(target, &cluster.kinds, within);
         if !objects.waiting.is_empty() {
             // Custom kinds are reported by a watch. Kinds of aggregated API servers are not.

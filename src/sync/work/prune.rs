@@ -31,6 +31,15 @@ impl Driver {
             inventory.owned(&self.name),
             &self.state.objects.items,
         );
+        let is_proven = |(key, observed): &(_, _)| inventory.is_proven(&self.name, key, observed);
+        let (surplus, unproven): (Vec<_>, Vec<_>) = surplus.into_iter().partition(is_proven);
+        self.state.memory.unproven = unproven.len();
+        if let Some((key, _)) = unproven.first() {
+            tracing::debug!(
+                sync = %self.name, objects = unproven.len(), first = %key,
+                "objects carry the marks of this Sync without its proof; they are left alone"
+            );
+        }
         // A kind that could not be listed may have other objects to prune.
         let complete = self.state.memory.troubles.is_empty()
             && self.state.memory.unlisted.is_empty()
@@ -42,7 +51,10 @@ impl Driver {
             return Ok(());
         }
         self.state.memory.surplus = 0;
-        let (cluster, sync, actor) = (&self.context.cluster, &self.name, &self.actor());
+        let (cluster, sync, actor) = (&self.context.cluster, &self.name, &self.actor(intent));
+        cluster
+            .outlive(surplus.iter().map(|(_, observed)| observed))
+            .await;
         for stage in surplus.chunk_by(|(a, _), (b, _)| a.kind == b.kind) {
             if self.inbox.superseded() {
                 return Err(Stopped::Superseded);
