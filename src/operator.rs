@@ -90,12 +90,20 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         namespace: own_namespace(&args, &config),
         name: args.key_secret.clone(),
     };
-    let key = tokio::select! {
-        key = leader::key(&config, &key_name, &metrics) => key?,
-        end = signalled() => return Ok(end?),
-    };
     let leadership = leadership(elector.as_ref(), &metrics);
     let clients = leader::clients(&config, elector.as_ref(), &metrics)?;
+    // A standby of the first version with a key cannot do more before there is one.
+    let absent = || readiness.set_all();
+    let key = tokio::select! {
+        key = leader::key(&clients.requests, &key_name, &leadership, absent) => key,
+        lost = elected(elector.as_mut()) => return Err(lost.into()),
+        end = signalled() => {
+            if let Some(elector) = &mut elector {
+                elector.resign().await;
+            }
+            return Ok(end?);
+        }
+    };
     let cache = Cache::open(CacheSettings {
         volume_bytes: args.cache_size,
         namespace_bytes: args.cache_size_per_namespace,

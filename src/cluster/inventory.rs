@@ -471,8 +471,8 @@ mod tests {
     #[test]
     fn an_older_version_counts_after_data_were_restored() {
         let (a, _) = names();
-        let inventory = Inventory::default();
-        let mailbox = inventory.join(&a);
+        let inventory = Inventory::new(testing::key());
+        let mailbox = inventory.join(&a, testing::UID);
         inventory.applied(&key("x"), seen(&a, 10, 1));
         inventory.accept_older(&key("x"));
         inventory.watched(&key("x"), 7, Some(seen(&a, 7, 0)));

@@ -9,12 +9,11 @@ use kube::Resource as _;
 use kube::api::{DynamicObject, PartialObjectMeta};
 use serde_json::Value;
 
-use super::ServedKind;
-use super::write::{METADATA, WriteError, Writer, path, read};
+use super::write::{METADATA, Wanted, WriteError, Writer, path, read};
 use crate::api::FIELD_MANAGER;
 use crate::health::Health;
 use crate::manifest::{GroupVersionKind, ObjectKey};
-use crate::plan::{Appliers, Observed, PROOF, Seal, Share, claims, without_null};
+use crate::plan::{Observed, PROOF, Share, claims, without_null};
 
 /// Applies of one object in a row; more mends than that is none.
 const ROUNDS: usize = 5;
@@ -33,20 +32,6 @@ pub enum Compared {
     Differs,
     /// It has every value that the manifest declares, at this resourceVersion.
     Equal(String),
-}
-
-/// One object to apply.
-pub(super) struct Wanted<'a> {
-    pub(super) served: &'a ServedKind,
-    pub(super) key: &'a ObjectKey,
-    /// The whole object as JSON.
-    pub(super) body: &'a [u8],
-    /// What was known of it before.
-    pub(super) known: Option<&'a Observed>,
-    /// Other appliers of whole manifests.
-    pub(super) appliers: &'a Appliers,
-    /// The proof of its marks.
-    pub(super) seal: &'a Seal,
 }
 
 impl Writer<'_> {

@@ -282,12 +282,12 @@ impl Acting<'_> {
     /// one existed before, or the API server took its time.
     async fn prove(
         &self,
-        wanted: &mend::Wanted<'_>,
+        wanted: &write::Wanted<'_>,
         answer: &Observed,
     ) -> Result<Observed, WriteError> {
         let seal = wanted.seal.clone().for_object(answer);
         let body = reproved(wanted.body, &seal);
-        let wanted = mend::Wanted {
+        let wanted = write::Wanted {
             body: &body,
             seal: &seal,
             known: Some(answer),
@@ -367,8 +367,8 @@ impl Acting<'_> {
         seal: &'a Seal,
         body: &'a [u8],
         known: Option<&'a Observed>,
-    ) -> mend::Wanted<'a> {
-        mend::Wanted {
+    ) -> write::Wanted<'a> {
+        write::Wanted {
             served,
             key: seal.object(),
             body,

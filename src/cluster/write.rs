@@ -12,11 +12,10 @@ use tokio::sync::Semaphore;
 
 use super::ServedKind;
 use super::clock::ServerClock;
-use super::mend::Wanted;
 use crate::api::FIELD_MANAGER;
 use crate::manifest::{ObjectKey, redact};
 use crate::metrics::{Answered, Metrics};
-use crate::plan::{DIGEST, IDENTITY, PART_OF, PROOF, RefusalCause};
+use crate::plan::{Appliers, DIGEST, IDENTITY, Observed, PART_OF, PROOF, RefusalCause, Seal};
 
 /// Why an object could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +66,20 @@ impl Requests {
             clock: ServerClock::default(),
         }
     }
+}
+
+/// One object to apply.
+pub(super) struct Wanted<'a> {
+    pub(super) served: &'a ServedKind,
+    pub(super) key: &'a ObjectKey,
+    /// The whole object as JSON.
+    pub(super) body: &'a [u8],
+    /// What was known of it before.
+    pub(super) known: Option<&'a Observed>,
+    /// Other appliers of whole manifests.
+    pub(super) appliers: &'a Appliers,
+    /// The proof of its marks.
+    pub(super) seal: &'a Seal,
 }
 
 /// Reads and writes single objects with one actor's client.

@@ -1,9 +1,8 @@
 //! The key that proves which objects towline manages, in a Secret that all replicas share.
 //!
-//! The Secret is made where there is none, and never changed. So a standby may make it as well, without the Lease: of
-//! two that try, the API server lets one through, and the other reads what that one made. A standby could not wait for
-//! the leader instead: in an upgrade, the leader may be of a version that makes no key, and goes only when the new one
-//! is ready.
+//! The leader makes the Secret if there is none. Nothing ever changes it. A standby waits for it, and counts as ready
+//! until then: in an upgrade, the leader may be of a version that makes no key, and it ends only when the new replica is
+//! ready.
 
 use std::fmt;
 use std::fs::File;
@@ -13,15 +12,17 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 
-use super::connection::for_lease;
+use super::Leadership;
 use crate::backoff::Backoff;
-use crate::metrics::Metrics;
 use crate::plan::Key;
 
 /// Where the bytes of the key are in the Secret.
 const FIELD: &str = "key";
+
+/// The pause between two looks of a standby for the Secret.
+const STANDBY_PAUSE: Duration = Duration::from_millis(500);
 
 /// The namespace and name of the Secret.
 #[derive(Clone, Debug)]
@@ -53,18 +54,31 @@ enum KeyError {
     Random(#[source] io::Error),
 }
 
-/// Returns the key of the Secret, which is made where there is none. Tries until it succeeds: without the key, nothing
-/// may be applied, since nothing could be pruned.
-///
-/// # Errors
-///
-/// The client cannot be made from the configuration.
-pub async fn key(config: &Config, name: &KeyName, metrics: &Metrics) -> Result<Key, kube::Error> {
-    let client = for_lease(config.clone(), metrics)?;
+/// Returns the key of the Secret. The leader makes the Secret if there is none, and a standby waits for it and calls
+/// `absent`. Tries until it succeeds: without the key, nothing may be applied, because nothing could be pruned.
+pub async fn key(
+    client: &Client,
+    name: &KeyName,
+    leadership: &Leadership,
+    absent: impl Fn(),
+) -> Key {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &name.namespace);
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
     loop {
-        match read_or_make(&client, name).await {
-            Ok(key) => return Ok(key),
+        let found = match read(&api, name).await {
+            Ok(None) if leadership.leads() => make(&api, name).await.map(Some),
+            found => found,
+        };
+        match found {
+            Ok(Some(key)) => return key,
+            Ok(None) => {
+                absent();
+                let made = tokio::time::sleep(STANDBY_PAUSE);
+                tokio::select! {
+                    () = made => (),
+                    () = leadership.begun() => (),
+                }
+            }
             Err(error) => {
                 let error = crate::chain(&error);
                 tracing::warn!(secret = %name, error, "waiting for the key that proves what is managed");
@@ -74,13 +88,17 @@ pub async fn key(config: &Config, name: &KeyName, metrics: &Metrics) -> Result<K
     }
 }
 
-async fn read_or_make(client: &Client, name: &KeyName) -> Result<Key, KeyError> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), &name.namespace);
-    if let Some(secret) = api.get_opt(&name.name).await.map_err(KeyError::Read)? {
-        let data = secret.data.unwrap_or_default();
-        let key = data.get(FIELD).and_then(|bytes| Key::new(&bytes.0));
-        return key.ok_or(KeyError::Unusable);
-    }
+async fn read(api: &Api<Secret>, name: &KeyName) -> Result<Option<Key>, KeyError> {
+    let Some(secret) = api.get_opt(&name.name).await.map_err(KeyError::Read)? else {
+        return Ok(None);
+    };
+    let data = secret.data.unwrap_or_default();
+    let key = data.get(FIELD).and_then(|bytes| Key::new(&bytes.0));
+    key.map(Some).ok_or(KeyError::Unusable)
+}
+
+/// If another replica was first, this fails, and the next try reads what that one made.
+async fn make(api: &Api<Secret>, name: &KeyName) -> Result<Key, KeyError> {
     let bytes = random().map_err(KeyError::Random)?;
     let made = Secret {
         metadata: ObjectMeta {
@@ -90,10 +108,8 @@ async fn read_or_make(client: &Client, name: &KeyName) -> Result<Key, KeyError> 
         data: Some([(FIELD.to_owned(), ByteString(bytes.to_vec()))].into()),
         ..Secret::default()
     };
-    // If another replica was first, the next try reads what that one made.
-    api.create(&PostParams::default(), &made)
-        .await
-        .map_err(KeyError::Make)?;
+    let created = api.create(&PostParams::default(), &made).await;
+    created.map_err(KeyError::Make)?;
     tracing::info!(
         secret = %name,
         "made a key that proves what is managed; what was applied with another key, or without one, is proven by its \

@@ -41,6 +41,12 @@ impl Readiness {
         known.store(true, Ordering::Release);
     }
 
+    /// Marks all kinds as ready.
+    pub fn set_all(&self) {
+        self.syncs.store(true, Ordering::Release);
+        self.repositories.store(true, Ordering::Release);
+    }
+
     fn is_ready(&self) -> bool {
         self.repositories.load(Ordering::Acquire) && self.syncs.load(Ordering::Acquire)
     }
