@@ -9,6 +9,7 @@ use kube::Resource as _;
 use kube::api::{DynamicObject, PartialObjectMeta};
 use serde_json::Value;
 
+use super::ServedKind;
 use super::write::{METADATA, Wanted, WriteError, Writer, path, read};
 use crate::api::FIELD_MANAGER;
 use crate::health::Health;
