@@ -4,6 +4,7 @@ mod claim;
 mod observed;
 mod owner;
 mod proof;
+mod seal;
 mod share;
 mod stage;
 mod stamp;
@@ -19,7 +20,8 @@ pub use owner::{
 };
 #[cfg(test)]
 pub(crate) use proof::testing;
-pub use proof::{Bond, Key, Proof, Seal};
+pub use proof::{Bond, Key, Proof};
+pub use seal::Seal;
 pub use share::{Appliers, Share};
 pub use stage::Stage;
 pub use stamp::{reproved, stamped};
