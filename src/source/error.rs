@@ -360,6 +360,15 @@ impl Error {
         matches!(self, Self::Corrupt { .. })
     }
 
+    /// Whether the fetch, or that of a submodule, ended only because other namespaces waited.
+    pub(super) fn gave_way(&self) -> bool {
+        match self {
+            Self::GaveWay { .. } => true,
+            Self::InSubmodule { source, .. } => source.gave_way(),
+            _ => false,
+        }
+    }
+
     /// An error of the operating system in the cache folder.
     pub(super) fn from_io(action: &'static str, error: &std::io::Error) -> Self {
         Self::Cache {

@@ -103,7 +103,7 @@ impl Cache {
         let work = async {
             loop {
                 match self.run(&request, asked_at, deadline).await {
-                    Err(Error::GaveWay { .. }) => (),
+                    Err(error) if error.gave_way() => (),
                     other => return other,
                 }
             }
