@@ -18,14 +18,68 @@ pub struct Cli {
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, read once")]
 pub enum Command {
     /// Run the operator against the cluster that kubectl would use.
     Run(RunArgs),
+    /// Print the objects that a Sync would apply, from a folder on disk and without a cluster.
+    Build(BuildArgs),
     /// Print the custom resource definitions.
     Crds(CrdsArgs),
     /// Print the version.
     Version,
+}
+
+/// Arguments of `towline build`.
+#[derive(Args, Clone, Debug)]
+pub struct BuildArgs {
+    /// Folder or file to build: manifests, a kustomization or a chart. It wins over the path of --sync.
+    #[arg(required_unless_present = "sync")]
+    pub path: Option<PathBuf>,
+
+    /// Manifest of the Sync whose settings count: path, kustomize, helm, substitute and all others.
+    #[arg(long)]
+    pub sync: Option<PathBuf>,
+
+    /// Root of the repository. The default is the nearest folder above with `.git`, else PATH.
+    #[arg(long)]
+    pub root: Option<PathBuf>,
+
+    /// File with ConfigMaps and Secrets that the Sync names. It can be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub with: Vec<PathBuf>,
+
+    /// Namespace of a Sync that names none.
+    #[arg(long, default_value = "default")]
+    pub namespace: String,
+
+    /// Version of Kubernetes that charts see.
+    #[arg(long, default_value = "v1.36.0")]
+    pub kube_version: String,
+
+    /// API versions that charts see, separated by commas: `apps/v1`, or `apps/v1/Deployment`.
+    #[arg(long, value_delimiter = ',')]
+    pub api_versions: Vec<String>,
+
+    /// Folder with the renderers, kustomize.cwasm and helm.cwasm, as renderers/build makes them.
+    #[arg(
+        long,
+        env = "TOWLINE_RENDERERS_DIR",
+        default_value = "/usr/lib/towline/renderers"
+    )]
+    pub renderers_dir: PathBuf,
+
+    /// Format of the objects.
+    #[arg(long, short, value_enum, default_value_t = OutputFormat::Yaml)]
+    pub output: OutputFormat,
+}
+
+/// Format of objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// YAML documents.
+    Yaml,
+    /// A list in JSON.
+    Json,
 }
 
 /// Arguments of `towline crds`.

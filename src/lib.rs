@@ -33,6 +33,7 @@
 
 pub mod api;
 mod backoff;
+pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod content;

@@ -9,6 +9,7 @@ use towline::config::{Cli, Command};
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => towline::operator::run(args).map_err(Box::<dyn Error>::from),
+        Command::Build(args) => towline::cli::build(&args).map_err(Into::into),
         Command::Crds(args) => towline::crds::run(&args).map_err(Into::into),
         Command::Version => {
             println!("towline {}", env!("CARGO_PKG_VERSION"));

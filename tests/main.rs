@@ -8,6 +8,7 @@ mod bad_content;
 mod bad_object;
 mod bad_source;
 mod bad_spec;
+mod build;
 mod bulk;
 mod chart;
 mod chart_links;

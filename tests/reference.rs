@@ -268,7 +268,10 @@ pub fn flags() -> String {
 
 fn flag_row(flag: &clap::Arg) -> String {
     let takes_value = flag.get_action().takes_values();
-    let name = code(&format!("--{}", flag.get_long().expect("flags are long")));
+    let name = match flag.get_long() {
+        Some(long) => code(&format!("--{long}")),
+        None => code(&flag.get_id().to_string().to_uppercase()),
+    };
     let variable = flag.get_env().map(|name| code(&name.to_string_lossy()));
     let default = match flag.get_default_values().first() {
         Some(value) => code(&value.to_string_lossy()),

@@ -8,6 +8,7 @@ mod bodies;
 mod decrypted;
 mod error;
 mod form;
+mod gather;
 mod inputs;
 mod object;
 mod rendered;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub use bodies::{Bodies, BodyError};
 pub use error::DesiredError;
+pub use gather::{Found, InputsError};
 pub use inputs::Inputs;
 pub use object::{DesiredObject, Provenance};
 pub use resolve::{Item, Limit, Misplaced, Resolved, resolve};

@@ -15,18 +15,28 @@ pub struct InputsIntent {
 }
 
 impl InputsIntent {
-    /// The ConfigMaps and Secrets that it names.
-    pub fn names(&self) -> impl Iterator<Item = (Keeper, &str)> {
-        let variables = self
-            .substitute
-            .iter()
-            .flat_map(|substitute| &substitute.from);
-        let values = self.values_from.iter().map(|from| &from.reference);
-        let keys = self.keys.iter().map(|name| (Keeper::Secret, name.as_str()));
-        let references = variables.chain(values);
-        references
-            .map(|reference| (reference.kind, reference.name.as_str()))
-            .chain(keys)
+    /// The field that names sources of variables.
+    pub const VARIABLES: &'static str = "spec.substitute.from";
+    /// The field that names the keys of encrypted files.
+    pub const KEYS: &'static str = "spec.decryption";
+    /// The field that names a chart's values.
+    pub const VALUES: &'static str = "spec.helm.valuesFrom";
+
+    /// The ConfigMaps and Secrets that it names, each with the field that names it.
+    pub fn references(&self) -> Vec<(&'static str, Reference)> {
+        let variables = self.substitute.iter().flat_map(|variables| &variables.from);
+        let variables = variables.map(|from| (Self::VARIABLES, from.clone()));
+        let keys = self.keys.iter().map(|name| {
+            let secret = Reference {
+                kind: Keeper::Secret,
+                name: name.clone(),
+                optional: false,
+            };
+            (Self::KEYS, secret)
+        });
+        let values = self.values_from.iter();
+        let values = values.map(|from| (Self::VALUES, from.reference.clone()));
+        variables.chain(keys).chain(values).collect()
     }
 }
 

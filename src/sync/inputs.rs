@@ -8,14 +8,10 @@ use std::sync::Arc;
 use futures::future::{pending, select_all};
 
 use crate::api::Reason;
-use crate::decrypt::{Keys, KeysError};
-use crate::desired::Inputs;
+use crate::desired::{Found, Inputs, InputsError};
 use crate::driver::Context;
-use crate::intent::{InputsIntent, Keeper, Reference, SubstituteIntent};
-use crate::manifest;
+use crate::intent::{InputsIntent, Keeper, Reference};
 use crate::secrets::{Data, ReadError, SecretName, ValueError, Watched};
-use crate::substitute::{NameError, Variables};
-use crate::text::Secrets;
 
 /// Why inputs are missing. Each error names the field of the spec.
 #[derive(Debug, thiserror::Error)]
@@ -26,15 +22,9 @@ pub(super) enum InputError {
         field: &'static str,
         source: ValueError<Infallible>,
     },
-    /// The object lacks the key with a chart's values, or the value is not text.
-    #[error("spec.helm.valuesFrom: {0} has no text in the key {1}")]
-    NoValues(SecretName, String),
-    /// A key is not a valid name of a variable.
-    #[error("{field}: {source}")]
-    Variable { field: String, source: NameError },
-    /// The keys for encrypted files cannot be used.
-    #[error("spec.decryption: {0}")]
-    Keys(#[from] KeysError),
+    /// The inputs cannot be made of what was read.
+    #[error(transparent)]
+    Gather(#[from] InputsError),
 }
 
 impl InputError {
@@ -42,8 +32,8 @@ impl InputError {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Read { source, .. } if source.is_unavailable() => Reason::ApiUnavailable,
-            Self::Keys(_) => Reason::DecryptionFailed,
-            Self::Read { .. } | Self::NoValues(..) | Self::Variable { .. } => Reason::RenderFailed,
+            Self::Gather(InputsError::Keys(_)) => Reason::DecryptionFailed,
+            Self::Read { .. } | Self::Gather(_) => Reason::RenderFailed,
         }
     }
 
@@ -77,104 +67,27 @@ impl InputReader {
         {
             return Ok(Arc::clone(inputs));
         }
-        let wanted = |kind: Keeper, name: &str| intent.names().any(|is| is == (kind, name));
-        self.watched.retain(|(kind, name), _| wanted(*kind, name));
+        let references = intent.references();
+        let is_named = |kind: Keeper, name: &str| {
+            let mut named = references.iter();
+            named.any(|(_, is)| is.kind == kind && is.name == name)
+        };
+        self.watched.retain(|(kind, name), _| is_named(*kind, name));
         self.last = None;
-        let mut parts: Vec<Arc<Data>> = Vec::new();
-        let mut inputs = Inputs::default();
-        if let Some(substitute) = &intent.substitute {
-            let variables = self
-                .variables(context, namespace, substitute, &inputs.secrets, &mut parts)
-                .await?;
-            inputs.variables = Some(variables);
-        }
-        if let Some(name) = &intent.keys {
-            let keys = Reference {
-                kind: Keeper::Secret,
-                name: name.clone(),
-                optional: false,
-            };
-            let data = self
-                .data(context, namespace, &keys, "spec.decryption")
-                .await?;
-            let data = data.unwrap_or_default();
-            inputs.keys = Some(Keys::from_secret(&format!("{namespace}/{name}"), &data)?);
-            parts.push(data);
-        }
-        for from in &intent.values_from {
-            let field = "spec.helm.valuesFrom";
-            let Some(data) = self
-                .data(context, namespace, &from.reference, field)
-                .await?
-            else {
-                continue;
-            };
-            let name = SecretName::new(namespace, &from.reference.name);
-            let text = data
-                .get(&from.key)
-                .map(|text| String::from_utf8(text.clone()));
-            match text {
-                Some(Ok(text)) => {
-                    if from.reference.kind == Keeper::Secret {
-                        note_values(&text, &inputs.secrets);
-                    }
-                    let name = format!("{} {name}, key {}", from.reference.kind, from.key);
-                    inputs.values.push((name, text));
-                }
-                None if from.reference.optional => (),
-                None | Some(Err(_)) => return Err(InputError::NoValues(name, from.key.clone())),
+        let mut found = Found::new();
+        for (field, reference) in &references {
+            if let Some(data) = self.data(context, namespace, reference, field).await? {
+                found.insert((reference.kind, reference.name.clone()), data);
             }
-            parts.push(data);
         }
+        let mut inputs = Inputs::gather(namespace, intent, &found)?;
         let version = context.cluster.version().await;
         inputs.kube_version = version.unwrap_or_default().to_owned();
         inputs.api_versions = context.cluster.kinds.api_versions();
-        let bytes = parts.iter().flat_map(|data| {
-            let entries = data.iter();
-            entries.flat_map(|(key, value)| [key.as_bytes(), value.as_slice()])
-        });
-        let inputs = Arc::new(inputs.identified(bytes));
+        let inputs = Arc::new(inputs);
         self.last = Some((intent.clone(), Arc::clone(&inputs)));
         self.stale = false;
         Ok(inputs)
-    }
-
-    async fn variables(
-        &mut self,
-        context: &Context,
-        namespace: &str,
-        substitute: &SubstituteIntent,
-        secrets: &Secrets,
-        parts: &mut Vec<Arc<Data>>,
-    ) -> Result<Variables, InputError> {
-        let mut variables = Variables::default();
-        variables.strict = substitute.strict;
-        for reference in &substitute.from {
-            let field = "spec.substitute.from";
-            let Some(data) = self.data(context, namespace, reference, field).await? else {
-                continue;
-            };
-            for (name, value) in data.iter() {
-                let value = String::from_utf8_lossy(value);
-                if reference.kind == Keeper::Secret {
-                    secrets.add(&value);
-                }
-                let set = variables.set(name, &value);
-                set.map_err(|source| InputError::Variable {
-                    field: format!("{field}: {} {namespace}/{}", reference.kind, reference.name),
-                    source,
-                })?;
-            }
-            parts.push(data);
-        }
-        for (name, value) in &substitute.values {
-            let set = variables.set(name, value);
-            set.map_err(|source| InputError::Variable {
-                field: "spec.substitute.values".to_owned(),
-                source,
-            })?;
-        }
-        Ok(variables)
     }
 
     /// The values of a ConfigMap or a Secret. None if the object is optional and absent.
@@ -208,18 +121,5 @@ impl InputReader {
         let watched = self.watched.values_mut();
         select_all(watched.map(|watched| Box::pin(watched.changed()))).await;
         self.stale = true;
-    }
-}
-
-/// Adds the values of a chart from a Secret to the texts that are hidden.
-fn note_values(text: &str, secrets: &Secrets) {
-    match manifest::documents(text.as_bytes()) {
-        Ok(documents) => {
-            for document in documents {
-                secrets.add_all(&document.value);
-            }
-        }
-        // Helm reports the error, and may quote the text.
-        Err(_) => secrets.add_lines(text),
     }
 }

@@ -1,0 +1,298 @@
+//! `towline build`: the objects that a Sync would apply, from a folder on disk and without a cluster.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::scope::Scopes;
+use crate::api::{GitRepository, Sync};
+use crate::config::{BuildArgs, OutputFormat};
+use crate::desired::{self, Desired, DesiredError, Found, Inputs, InputsError, Reading, Task};
+use crate::intent::{Keeper, SyncIntent};
+use crate::manifest::{Manifest, ObjectError, ObjectKey, YamlError, documents};
+use crate::plan::apply_order;
+use crate::render::Cache;
+use crate::render::wasm::Renderers;
+use crate::secrets::{Data, Keeping};
+use crate::source::{self, Folder};
+
+/// The largest file, and the most files of a folder, as for a repository.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+const MAX_FILES: usize = 100_000;
+
+/// Why nothing, or not everything, could be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file cannot be read.
+    #[error("reading {0}")]
+    Read(PathBuf, #[source] io::Error),
+    /// A file is not YAML.
+    #[error("{0}")]
+    Yaml(PathBuf, #[source] YamlError),
+    /// A file given by `--with` holds something that is not an object.
+    #[error("{0}")]
+    Object(PathBuf, #[source] ObjectError),
+    /// An object of a file cannot be read.
+    #[error("{0}")]
+    Invalid(PathBuf, #[source] serde_json::Error),
+    /// The file given by `--sync` holds no Sync.
+    #[error("{0} holds no Sync")]
+    NoSync(PathBuf),
+    /// The path is outside of the root.
+    #[error("{0} is not in {1}: name the root of the repository by --root")]
+    Outside(PathBuf, PathBuf),
+    /// The root cannot be opened.
+    #[error("opening the root")]
+    Source(#[from] source::Error),
+    /// ConfigMaps or Secrets are missing.
+    #[error("{0}; give its manifest by --with")]
+    Missing(#[source] InputsError),
+    /// ConfigMaps or Secrets cannot be used.
+    #[error(transparent)]
+    Inputs(InputsError),
+    /// The files do not say what is desired.
+    #[error(transparent)]
+    Desired(#[from] DesiredError),
+    /// The objects cannot be written as YAML.
+    #[error("writing YAML")]
+    Write(#[from] serde_saphyr::ser::Error),
+    /// The output is closed.
+    #[error("writing the objects")]
+    Output(#[source] io::Error),
+    /// Some objects cannot be applied. Each was reported.
+    #[error("objects that cannot be applied: {0}")]
+    Failed(usize),
+}
+
+/// Prints the objects of a folder on disk, in the order in which they are applied.
+///
+/// # Errors
+///
+/// [`BuildError`]. Objects that cannot be applied are reported on standard error; the others are
+/// printed all the same.
+pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
+    let mut sync = sync(args)?;
+    let namespace = sync
+        .metadata
+        .namespace
+        .get_or_insert(args.namespace.clone());
+    let namespace = namespace.clone();
+    let mut intent = SyncIntent::from(&sync);
+    let root = root(args)?;
+    if let Some(path) = &args.path {
+        intent.render.path = within(&root, path)?;
+    }
+    let inputs = inputs(args, &namespace, &intent)?;
+    let tree = Arc::new(Folder::open(&root, MAX_FILE_BYTES, MAX_FILES)?);
+    let task = Task {
+        tree: tree.clone(),
+        intent: intent.render,
+        inputs: Arc::new(inputs),
+        renderers: Renderers::at(args.renderers_dir.clone()),
+    };
+    let Reading::Changed(desired) = desired::read(&task, None, &mut Cache::default())? else {
+        return Ok(());
+    };
+    for warning in desired.warnings() {
+        eprintln!("towline: warning: {warning}");
+    }
+    let (objects, failures) = objects(&desired, tree);
+    print(&objects, args.output)?;
+    for failure in &failures {
+        eprintln!("towline: {failure}");
+    }
+    match failures.len() {
+        0 => Ok(()),
+        count => Err(BuildError::Failed(count)),
+    }
+}
+
+/// The objects in the order in which they are applied, and why others cannot be.
+fn objects(desired: &Desired, tree: Arc<Folder>) -> (Vec<Value>, Vec<String>) {
+    let all = (0..desired.objects().len()).collect();
+    let (mut manifests, mut failures) = (BTreeMap::new(), Vec::new());
+    for (index, manifest) in desired.bodies(tree, all) {
+        match manifest {
+            Ok(manifest) => drop(manifests.insert(index, manifest)),
+            Err(error) => failures.push(describe(desired, index, &error)),
+        }
+    }
+    let mut scopes = Scopes::default();
+    for Manifest { gvk, body, .. } in manifests.values() {
+        if &*gvk.kind == "CustomResourceDefinition" {
+            scopes.define(body);
+        }
+    }
+    let is_namespaced = |gvk: &_| Some(scopes.is_namespaced(gvk));
+    let resolved = desired::resolve(desired, is_namespaced, None);
+    for (index, why) in &resolved.misplaced {
+        failures.push(describe(desired, *index, why));
+    }
+    let mut items: Vec<_> = resolved.items.into_values().collect();
+    apply_order(&mut items, |item| {
+        let place = desired.provenance(item.index);
+        let file = place.map(|place| place.file()).unwrap_or_default();
+        (item.key.kind.clone(), file, item.index as u32)
+    });
+    let placed = items.into_iter().filter_map(|item| {
+        let Manifest { body, .. } = manifests.remove(&item.index)?;
+        Some(placed(body, &item.key))
+    });
+    (placed.collect(), failures)
+}
+
+/// An object with the namespace in which it is applied.
+fn placed(mut body: Value, key: &ObjectKey) -> Value {
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        match &key.namespace {
+            Some(namespace) => metadata.insert("namespace".to_owned(), (**namespace).into()),
+            None => metadata.remove("namespace"),
+        };
+    }
+    body
+}
+
+fn describe(desired: &Desired, index: usize, why: &(dyn std::error::Error + 'static)) -> String {
+    let object = desired.objects().get(index);
+    let name = object.map(|object| object.key().to_string());
+    let place = desired.provenance(index).map(|place| place.to_string());
+    let (name, place) = (name.unwrap_or_default(), place.unwrap_or_default());
+    format!("{name} ({place}): {}", crate::chain(why))
+}
+
+fn print(objects: &[Value], format: OutputFormat) -> Result<(), BuildError> {
+    let mut out = io::stdout().lock();
+    let mut text = String::new();
+    match format {
+        OutputFormat::Yaml => {
+            for object in objects {
+                // Folded lines would lose the second of two spaces at the end of a line.
+                let plain = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
+                let document = serde_saphyr::to_string_with_options(object, plain)?;
+                text.push_str("---\n");
+                text.push_str(&document);
+            }
+        }
+        OutputFormat::Json => {
+            let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+            text = format!("{list:#}\n");
+        }
+    }
+    match out.write_all(text.as_bytes()) {
+        // The reader has enough, as `head` has.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(BuildError::Output),
+    }
+}
+
+/// The root of the repository: as given, else the nearest folder with `.git`, else the path itself.
+fn root(args: &BuildArgs) -> Result<PathBuf, BuildError> {
+    let here = Path::new(".");
+    let start = match (&args.root, &args.path) {
+        (Some(root), _) => return absolute(root),
+        (None, Some(path)) => absolute(path)?,
+        (None, None) => absolute(here)?,
+    };
+    let repository = start
+        .ancestors()
+        .find(|folder| folder.join(".git").exists());
+    let own = match start.is_dir() {
+        true => Some(start.as_path()),
+        false => start.parent(),
+    };
+    Ok(repository.or(own).unwrap_or(here).to_owned())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, BuildError> {
+    fs::canonicalize(path).map_err(|error| BuildError::Read(path.to_owned(), error))
+}
+
+/// The path relative to the root, as a Sync names it.
+fn within(root: &Path, path: &Path) -> Result<String, BuildError> {
+    let whole = absolute(path)?;
+    let inner = whole.strip_prefix(root);
+    let inner = inner.map_err(|_| BuildError::Outside(whole.clone(), root.to_owned()))?;
+    Ok(inner.to_string_lossy().into_owned())
+}
+
+/// The inputs of the render, from the files given by `--with`.
+fn inputs(args: &BuildArgs, namespace: &str, intent: &SyncIntent) -> Result<Inputs, BuildError> {
+    let mut found = Found::new();
+    for file in &args.with {
+        for manifest in manifests(file)? {
+            let (kind, data) = match &*manifest.gvk.kind {
+                "ConfigMap" => (Keeper::ConfigMap, data::<ConfigMap>(file, manifest.body)?),
+                "Secret" => (Keeper::Secret, data::<Secret>(file, manifest.body)?),
+                _ => continue,
+            };
+            found.insert((kind, manifest.name.to_string()), Arc::new(data));
+        }
+    }
+    let gathered = Inputs::gather(namespace, &intent.inputs, &found);
+    let mut inputs = gathered.map_err(|error| match error {
+        InputsError::Missing { .. } => BuildError::Missing(error),
+        other => BuildError::Inputs(other),
+    })?;
+    inputs.kube_version.clone_from(&args.kube_version);
+    inputs.api_versions.clone_from(&args.api_versions);
+    inputs.api_versions.sort();
+    Ok(inputs)
+}
+
+/// The values of a ConfigMap or a Secret.
+fn data<K: Keeping>(file: &Path, body: Value) -> Result<Data, BuildError> {
+    Ok(parsed::<K>(file, body)?.data())
+}
+
+fn values(file: &Path) -> Result<Vec<Value>, BuildError> {
+    let text = fs::read(file).map_err(|error| BuildError::Read(file.to_owned(), error))?;
+    let documents = documents(&text).map_err(|error| BuildError::Yaml(file.to_owned(), error))?;
+    Ok(documents
+        .into_iter()
+        .map(|document| document.value)
+        .collect())
+}
+
+fn manifests(file: &Path) -> Result<Vec<Manifest>, BuildError> {
+    let mut found = Vec::new();
+    for value in values(file)? {
+        let manifests = Manifest::from_value(value);
+        found.extend(manifests.map_err(|error| BuildError::Object(file.to_owned(), error))?);
+    }
+    Ok(found)
+}
+
+/// The Sync whose settings count: the first in the file given by `--sync`, on its own or as the inline
+/// Sync of a GitRepository. Without a file, a Sync without settings.
+fn sync(args: &BuildArgs) -> Result<Sync, BuildError> {
+    let Some(file) = &args.sync else {
+        let plain = json!({
+            "apiVersion": "towline.dev/v1alpha1", "kind": "Sync",
+            "metadata": {"name": "build"}, "spec": {"sourceRef": {"name": "build"}},
+        });
+        return parsed(Path::new("the default Sync"), plain);
+    };
+    for value in values(file)? {
+        if value["kind"] == "Sync" {
+            return parsed(file, value);
+        }
+        if value["kind"] == "GitRepository" {
+            let repository: GitRepository = parsed(file, value)?;
+            if let Some(mut inline) = repository.child() {
+                inline.metadata.namespace = repository.metadata.namespace;
+                return Ok(inline);
+            }
+        }
+    }
+    Err(BuildError::NoSync(file.clone()))
+}
+
+fn parsed<T: DeserializeOwned>(file: &Path, value: Value) -> Result<T, BuildError> {
+    serde_json::from_value(value).map_err(|error| BuildError::Invalid(file.to_owned(), error))
+}

@@ -1,0 +1,199 @@
+//! Makes the inputs of a render of the ConfigMaps and Secrets that an intent names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Inputs;
+use crate::decrypt::{Keys, KeysError};
+use crate::intent::{InputsIntent, Keeper, SubstituteIntent};
+use crate::manifest;
+use crate::substitute::{NameError, Variables};
+use crate::text::Secrets;
+
+/// The values of one ConfigMap or Secret, by key.
+type Data = BTreeMap<String, Vec<u8>>;
+
+/// The named ConfigMaps and Secrets that exist, by kind and name.
+pub type Found = BTreeMap<(Keeper, String), Arc<Data>>;
+
+/// Why the inputs cannot be made. Each error names the field of the spec.
+#[derive(Debug, thiserror::Error)]
+pub enum InputsError {
+    /// A ConfigMap or a Secret does not exist.
+    #[error("{field}: {kind} {name} does not exist")]
+    Missing {
+        /// The field that names it.
+        field: &'static str,
+        /// What it is.
+        kind: Keeper,
+        /// Its namespace and name.
+        name: String,
+    },
+    /// The object lacks the key with a chart's values, or the value is not text.
+    #[error("spec.helm.valuesFrom: {name} has no text in the key {key}")]
+    NoValues {
+        /// The object's namespace and name.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// A key is not a valid name of a variable.
+    #[error("{field}: {source}")]
+    Variable {
+        /// The field that names it, and the object that has it.
+        field: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// The keys for encrypted files cannot be used.
+    #[error("spec.decryption: {0}")]
+    Keys(#[from] KeysError),
+}
+
+/// Objects of one namespace.
+struct Namespace<'a> {
+    name: &'a str,
+    found: &'a Found,
+    /// What was used, in order. It identifies the inputs.
+    used: Vec<Arc<Data>>,
+}
+
+impl Inputs {
+    /// The inputs that `intent` asks for, of objects in `namespace`.
+    ///
+    /// # Errors
+    ///
+    /// [`InputsError`].
+    pub fn gather(
+        namespace: &str,
+        intent: &InputsIntent,
+        found: &Found,
+    ) -> Result<Self, InputsError> {
+        let mut namespace = Namespace {
+            name: namespace,
+            found,
+            used: Vec::new(),
+        };
+        let mut inputs = Self::default();
+        if let Some(substitute) = &intent.substitute {
+            let variables = namespace.variables(substitute, &inputs.secrets)?;
+            inputs.variables = Some(variables);
+        }
+        if let Some(name) = &intent.keys {
+            let field = InputsIntent::KEYS;
+            let data = namespace.required(field, Keeper::Secret, name)?;
+            inputs.keys = Some(Keys::from_secret(&namespace.full(name), &data)?);
+            namespace.used.push(data);
+        }
+        inputs.values = namespace.values(intent, &inputs.secrets)?;
+        let bytes = namespace.used.iter().flat_map(|data| {
+            let entries = data.iter();
+            entries.flat_map(|(key, value)| [key.as_bytes(), value.as_slice()])
+        });
+        Ok(inputs.identified(bytes))
+    }
+}
+
+impl Namespace<'_> {
+    fn full(&self, name: &str) -> String {
+        format!("{}/{name}", self.name)
+    }
+
+    fn required(
+        &self,
+        field: &'static str,
+        kind: Keeper,
+        name: &str,
+    ) -> Result<Arc<Data>, InputsError> {
+        let data = self.found.get(&(kind, name.to_owned())).cloned();
+        data.ok_or_else(|| InputsError::Missing {
+            field,
+            kind,
+            name: self.full(name),
+        })
+    }
+
+    fn variables(
+        &mut self,
+        substitute: &SubstituteIntent,
+        secrets: &Secrets,
+    ) -> Result<Variables, InputsError> {
+        let mut variables = Variables::default();
+        variables.strict = substitute.strict;
+        for from in &substitute.from {
+            let field = InputsIntent::VARIABLES;
+            let data = match self.required(field, from.kind, &from.name) {
+                Err(_) if from.optional => continue,
+                data => data?,
+            };
+            for (name, value) in data.iter() {
+                let value = String::from_utf8_lossy(value);
+                if from.kind == Keeper::Secret {
+                    secrets.add(&value);
+                }
+                let set = variables.set(name, &value);
+                set.map_err(|source| InputsError::Variable {
+                    field: format!("{field}: {} {}", from.kind, self.full(&from.name)),
+                    source,
+                })?;
+            }
+            self.used.push(data);
+        }
+        for (name, value) in &substitute.values {
+            let set = variables.set(name, value);
+            set.map_err(|source| InputsError::Variable {
+                field: "spec.substitute.values".to_owned(),
+                source,
+            })?;
+        }
+        Ok(variables)
+    }
+
+    /// The values of a chart, each with a name for messages.
+    fn values(
+        &mut self,
+        intent: &InputsIntent,
+        secrets: &Secrets,
+    ) -> Result<Vec<(String, String)>, InputsError> {
+        let mut values = Vec::new();
+        for from in &intent.values_from {
+            let reference = &from.reference;
+            let field = InputsIntent::VALUES;
+            let data = match self.required(field, reference.kind, &reference.name) {
+                Err(_) if reference.optional => continue,
+                data => data?,
+            };
+            let name = self.full(&reference.name);
+            let text = data.get(&from.key).cloned().map(String::from_utf8);
+            match text {
+                Some(Ok(text)) => {
+                    if reference.kind == Keeper::Secret {
+                        note_values(&text, secrets);
+                    }
+                    let name = format!("{} {name}, key {}", reference.kind, from.key);
+                    values.push((name, text));
+                }
+                None if reference.optional => (),
+                None | Some(Err(_)) => {
+                    let key = from.key.clone();
+                    return Err(InputsError::NoValues { name, key });
+                }
+            }
+            self.used.push(data);
+        }
+        Ok(values)
+    }
+}
+
+/// Adds the values of a chart from a Secret to the texts that are hidden.
+fn note_values(text: &str, secrets: &Secrets) {
+    match manifest::documents(text.as_bytes()) {
+        Ok(documents) => {
+            for document in documents {
+                secrets.add_all(&document.value);
+            }
+        }
+        // Helm reports the error, and may quote the text.
+        Err(_) => secrets.add_lines(text),
+    }
+}

@@ -1,0 +1,235 @@
+//! `towline build`: the same objects as the operator applies, without a cluster.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use towline::manifest::documents;
+use towline_testing::kubectl::kubectl;
+use towline_testing::operator::built;
+use towline_testing::renderers;
+use towline_testing::scratch::Scratch;
+
+use crate::world::{Case, world};
+
+/// Runs the command in `folder`.
+async fn build(folder: &Path, args: &[&str]) -> Output {
+    let renderers = tokio::task::spawn_blocking(renderers::folder).await;
+    let mut command = Command::new(built());
+    command.current_dir(folder).arg("build").args(args);
+    command.arg("--renderers-dir").arg(renderers.unwrap());
+    tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap()
+}
+
+fn objects(output: &Output) -> Vec<Value> {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let documents = documents(&output.stdout).unwrap();
+    documents
+        .into_iter()
+        .map(|document| document.value)
+        .collect()
+}
+
+/// A failed build: its exit code and its error.
+fn failure(output: &Output) -> (Option<i32>, String) {
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), errors)
+}
+
+fn write(folder: &Path, files: &[(&str, &str)]) {
+    for (path, text) in files {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+/// Whether `live` has every value of `built`.
+fn contains(live: &Value, built: &Value) -> bool {
+    match (live, built) {
+        (Value::Object(live), Value::Object(built)) => built
+            .iter()
+            .all(|(key, built)| live.get(key).is_some_and(|live| contains(live, built))),
+        (Value::Array(live), Value::Array(built)) => {
+            live.len() == built.len()
+                && live
+                    .iter()
+                    .zip(built)
+                    .all(|(live, built)| contains(live, built))
+        }
+        _ => live == built,
+    }
+}
+
+/// A kustomization, plain manifests with variables, and a definition with its object.
+const FILES: [(&str, &str); 6] = [
+    ("base/kustomization.yaml", "resources: [map.yaml]\n"),
+    (
+        "base/map.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shop}\ndata: {value: base}\n",
+    ),
+    (
+        "apps/overlay/kustomization.yaml",
+        "resources: [../../base]\nnameSuffix: -prod\n",
+    ),
+    (
+        "apps/service.yaml",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: shop}\nspec:\n  ports: [{port: 80}]\n  selector: {app: '${app}'}\n",
+    ),
+    (
+        "apps/account.yaml",
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: '${region:=eu}-shop'}\n",
+    ),
+    (
+        "apps/secret.yaml",
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: shop}\nstringData: {token: '${token}'}\n",
+    ),
+];
+
+async fn given(case: &Case<'_>) -> (Scratch, Value) {
+    let scratch = Scratch::new().unwrap();
+    write(scratch.path(), &FILES);
+    let from = json!([{"kind": "ConfigMap", "name": "vars"}, {"kind": "Secret", "name": "tokens"}]);
+    let spec = json!({
+        "path": "apps", "targetNamespace": case.namespace, "substitute": {"from": from},
+    });
+    let sync = json!({
+        "apiVersion": "towline.dev/v1alpha1", "kind": "Sync",
+        "metadata": {"name": "all", "namespace": case.namespace},
+        "spec": {"sourceRef": {"name": "repo"}, "path": "apps",
+            "targetNamespace": case.namespace, "substitute": spec["substitute"]},
+    });
+    let given = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: vars}\ndata: {app: web}\n---\n\
+                 apiVersion: v1\nkind: Secret\nmetadata: {name: tokens}\nstringData: {token: hunter22}\n";
+    let more = [
+        ("sync.yaml", sync.to_string()),
+        ("given.yaml", given.to_owned()),
+    ];
+    for (path, text) in &more {
+        fs::write(scratch.path().join(path), text).unwrap();
+    }
+    (scratch, spec)
+}
+
+#[tokio::test]
+async fn a_build_shows_what_the_operator_applies() {
+    let case = world().await.case("build").await;
+    let (scratch, spec) = given(&case).await;
+    let folder = scratch.path();
+    let args = ["--sync=sync.yaml", "--with=given.yaml", "--root=."];
+    let built = objects(&build(folder, &args).await);
+
+    let given = folder.join("given.yaml").display().to_string();
+    let kubeconfig = case.world.cp.kubeconfig_path();
+    let apply = [
+        "apply",
+        "--namespace",
+        &case.namespace,
+        "--filename",
+        &given,
+    ];
+    kubectl(&kubeconfig, &apply).await;
+    let files: Vec<_> = FILES
+        .iter()
+        .map(|(path, text)| (*path, Some(*text)))
+        .collect();
+    let commit = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("all", spec).await;
+    let sync = case.synced("all", &commit).await;
+    let count = sync.status.unwrap().objects.unwrap().applied;
+    assert_eq!(built.len(), count as usize, "{built:?}");
+    for object in &built {
+        let (kind, name) = (
+            object["kind"].as_str().unwrap(),
+            object["metadata"]["name"].as_str(),
+        );
+        let get = [
+            "get",
+            kind,
+            name.unwrap(),
+            "--namespace",
+            &case.namespace,
+            "--output=json",
+        ];
+        let live: Value = serde_json::from_str(&kubectl(&kubeconfig, &get).await).unwrap();
+        assert!(contains(&live, object), "{object}\nis not in\n{live}");
+    }
+    let secret = built
+        .iter()
+        .find(|object| object["kind"] == "Secret")
+        .unwrap();
+    assert_eq!(secret["data"]["token"], "aHVudGVyMjI=");
+}
+
+#[tokio::test]
+async fn what_cannot_be_built_is_named_with_the_way_out() {
+    let case = world().await.case("build-bad").await;
+    let (scratch, _) = given(&case).await;
+    let folder = scratch.path();
+    for (path, text) in [
+        ("broken/kustomization.yaml", "resources: [gone.yaml]\n"),
+        (
+            "bare/map.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bare}\n",
+        ),
+        (
+            "invalid/map.yaml",
+            "apiVersion: v1\nkind: ConfigMap\ndata: [\n",
+        ),
+        ("empty/README.md", "nothing\n"),
+        (
+            "map.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: lone, namespace: x}\n",
+        ),
+    ] {
+        write(folder, &[(path, text)]);
+    }
+    for (args, code, parts) in [
+        (
+            &["--sync=sync.yaml", "--root=."][..],
+            1,
+            &[
+                "spec.substitute.from",
+                "ConfigMap",
+                "vars does not exist",
+                "--with",
+            ][..],
+        ),
+        (
+            &["--sync=given.yaml", "--root=."],
+            1,
+            &["given.yaml holds no Sync"],
+        ),
+        (&["--sync=absent.yaml"], 1, &["reading absent.yaml"]),
+        (
+            &["broken", "--root=."],
+            1,
+            &["kustomize", "broken/gone.yaml"],
+        ),
+        (
+            &["bare", "--root=."],
+            1,
+            &["ConfigMap bare (bare/map.yaml)", "no namespace"],
+        ),
+        (&["invalid", "--root=."], 1, &["invalid/map.yaml"]),
+        (&["empty", "--root=."], 1, &["empty"]),
+        (&["/", "--root=."], 1, &["is not in", "--root"]),
+        (&[], 2, &["<PATH>"]),
+    ] {
+        let (is, error) = failure(&build(folder, args).await);
+        assert_eq!(is, Some(code), "{args:?}: {error}");
+        for part in parts {
+            assert!(error.contains(part), "{args:?}: {part} is not in {error}");
+        }
+        assert!(!error.contains("hunter22"), "{error}");
+    }
+    // One file, in JSON; the root is found without a flag.
+    let output = build(folder, &["map.yaml", "--output=json"]).await;
+    let list = objects(&output).remove(0);
+    assert_eq!(list["items"][0]["metadata"]["name"], "lone");
+}
