@@ -214,7 +214,7 @@ async fn what_cannot_be_built_is_named_with_the_way_out() {
         (
             &["bare", "--root=."],
             1,
-            &["ConfigMap bare (bare/map.yaml)", "no namespace"],
+            &["ConfigMap bare (bare/map.yaml", "no namespace"],
         ),
         (&["invalid", "--root=."], 1, &["invalid/map.yaml"]),
         (&["empty", "--root=."], 1, &["empty"]),

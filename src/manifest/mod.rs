@@ -18,5 +18,5 @@ pub use digest::Digest;
 pub use field_path::FieldPath;
 pub use identity::{GroupKind, GroupVersionKind, ObjectKey};
 pub use null::without_nulls;
-pub use object::{Manifest, ObjectError, SUBSTITUTE};
+pub use object::{Manifest, ObjectError, SUBSTITUTE, UnreadObject};
 pub use yaml::{Document, Node, YamlCause, YamlError, documents, ordered};

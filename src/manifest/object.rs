@@ -104,9 +104,23 @@ impl Manifest {
     ///
     /// As in kubectl, a list is `v1` `List`, or any kind `…List` with items. An item of a typed
     /// list without `apiVersion` and `kind` gets those of the list.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectError`].
     pub fn from_value(value: Value) -> Result<Vec<Self>, ObjectError> {
-        let mut found = Vec::with_capacity(1);
-        expand(value, MAX_LIST_DEPTH, &mut found)?;
+        let objects = Self::unread(value)?;
+        objects.into_iter().map(UnreadObject::read).collect()
+    }
+
+    /// The objects of a document before anything of them is read or changed.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectError`].
+    pub fn unread(value: Value) -> Result<Vec<UnreadObject>, ObjectError> {
+        let (mut items, mut found) = (Vec::new(), Vec::with_capacity(1));
+        expand(value, &mut items, &mut found)?;
         Ok(found)
     }
 
@@ -159,17 +173,60 @@ impl Manifest {
     }
 }
 
-fn expand(value: Value, depth: usize, found: &mut Vec<Manifest>) -> Result<(), ObjectError> {
+/// An object of a document as the document has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnreadObject {
+    /// The whole object.
+    pub body: Value,
+    /// The positions in the lists that hold it, from the outermost.
+    items: Vec<usize>,
+}
+
+impl UnreadObject {
+    /// Reads the object.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectError`].
+    pub fn read(self) -> Result<Manifest, ObjectError> {
+        let read = match self.body {
+            Value::Object(object) => Manifest::from_object(object),
+            _ => Err(ObjectError::NotAnObject),
+        };
+        read.map_err(|error| at(&self.items, error))
+    }
+}
+
+/// The error with the positions of its object.
+fn at(items: &[usize], error: ObjectError) -> ObjectError {
+    let outwards = items.iter().rev();
+    outwards.fold(error, |source, item| ObjectError::Item {
+        item: *item,
+        source: source.into(),
+    })
+}
+
+fn expand(
+    value: Value,
+    items: &mut Vec<usize>,
+    found: &mut Vec<UnreadObject>,
+) -> Result<(), ObjectError> {
     let Value::Object(mut object) = value else {
-        return Err(ObjectError::NotAnObject);
+        return Err(at(items, ObjectError::NotAnObject));
     };
-    let Some(items) = take_items(&mut object)? else {
-        found.push(Manifest::from_object(object)?);
+    let inner = take_items(&mut object).map_err(|error| at(items, error))?;
+    let Some(inner) = inner else {
+        found.push(UnreadObject {
+            body: Value::Object(object),
+            items: items.clone(),
+        });
         return Ok(());
     };
-    let depth = depth.checked_sub(1).ok_or(ObjectError::TooDeep)?;
+    if items.len() >= MAX_LIST_DEPTH {
+        return Err(at(items, ObjectError::TooDeep));
+    }
     let inherited = item_kind(&object);
-    for (item, mut value) in items.into_iter().enumerate() {
+    for (item, mut value) in inner.into_iter().enumerate() {
         if let (Some((api_version, kind)), Value::Object(object)) = (&inherited, &mut value)
             && is_unset(object, "apiVersion")
             && is_unset(object, "kind")
@@ -177,10 +234,9 @@ fn expand(value: Value, depth: usize, found: &mut Vec<Manifest>) -> Result<(), O
             object.insert("apiVersion".to_owned(), api_version.clone());
             object.insert("kind".to_owned(), Value::String(kind.clone()));
         }
-        expand(value, depth, found).map_err(|source| ObjectError::Item {
-            item,
-            source: source.into(),
-        })?;
+        items.push(item);
+        expand(value, items, found)?;
+        items.pop();
     }
     Ok(())
 }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::content::testing::Files;
 use crate::content::{BlobId, ReadError, Tree as _};
+use crate::substitute::Variables;
 
 fn map(name: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n")
@@ -126,4 +127,50 @@ fn kinds_are_shared() {
         "{}",
         size_of::<ParsedObject>()
     );
+}
+
+#[test]
+fn variables_may_stand_wherever_a_text_may() {
+    let mut variables = Variables::default();
+    for (name, value) in [
+        ("kind", "Secret"),
+        ("version", "v1"),
+        ("name", "shop"),
+        ("ns", "prod"),
+        ("token", "hunter22"),
+        ("key", "token"),
+    ] {
+        variables.set(name, value).unwrap();
+    }
+    let none = BTreeMap::new();
+    let changes = Changes {
+        variables: Some(&variables),
+        labels: &none,
+        annotations: &none,
+    };
+    let object = "apiVersion: ${version}\nkind: ${kind}\nmetadata: {name: '${name}', namespace: '${ns}'}\n\
+                  stringData: {'${key}': '${token}'}\n";
+    let list = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret, metadata: \
+                {name: '${name}', namespace: '${ns}'}, stringData: {token: '${token}'}}\n";
+    for text in [object, list] {
+        let manifest = manifests(text.as_bytes(), &[(0, 0)], &changes);
+        let manifest = manifest.or_else(|_| manifests(text.as_bytes(), &[(1, 0)], &changes));
+        let manifest = manifest.unwrap().remove(0);
+        assert_eq!(
+            (&*manifest.name, manifest.namespace.as_deref()),
+            ("shop", Some("prod"))
+        );
+        assert_eq!(&*manifest.gvk.kind, "Secret");
+        assert_eq!(
+            manifest.body["data"],
+            serde_json::json!({"token": "aHVudGVyMjI="})
+        );
+    }
+    let mut invalid = variables.clone();
+    invalid.set("name", "Not A Name").unwrap();
+    let changes = Changes {
+        variables: Some(&invalid),
+        ..changes
+    };
+    assert!(manifests(object.as_bytes(), &[(1, 0)], &changes).is_err());
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::TextError;
 use crate::content::{ObjectId, ReadError};
-use crate::manifest::{self, FieldPath, Manifest};
+use crate::manifest::{self, FieldPath, Manifest, UnreadObject};
 use crate::substitute::{self, Variables};
 
 /// The content of a text: a file's blob, or the key of what a renderer wrote.
@@ -52,18 +52,15 @@ pub struct Changes<'c> {
 }
 
 impl Changes<'_> {
-    /// The object, changed.
-    fn apply(&self, document: u32, mut manifest: Manifest) -> Result<Manifest, TextError> {
+    /// The object, changed. Variables come first, before anything of the object is read: its name may
+    /// be one, and a text of a Secret is encoded when it is read.
+    fn apply(&self, document: u32, mut object: UnreadObject) -> Result<Manifest, TextError> {
         if let Some(variables) = self.variables {
-            substitute::substitute(&mut manifest.body, variables)
+            substitute::substitute(&mut object.body, variables)
                 .map_err(|source| TextError::Variable { document, source })?;
-            // Name and namespace may have changed.
-            let again = Manifest::from_value(manifest.body);
-            let mut again = again.map_err(|source| TextError::Object { document, source })?;
-            manifest = again
-                .pop()
-                .ok_or(TextError::NoSuchObject { document, item: 0 })?;
         }
+        let read = object.read();
+        let mut manifest = read.map_err(|source| TextError::Object { document, source })?;
         for (field, marks) in [("labels", self.labels), ("annotations", self.annotations)] {
             if !marks.is_empty() {
                 mark(&mut manifest.body, field, marks);
@@ -135,9 +132,9 @@ pub(super) fn each_object(
             return Err(TextError::Kustomization { document });
         }
         let objects =
-            Manifest::from_value(value).map_err(|source| TextError::Object { document, source })?;
-        for (item, manifest) in (0..).zip(objects) {
-            found(document, item, changes.apply(document, manifest)?);
+            Manifest::unread(value).map_err(|source| TextError::Object { document, source })?;
+        for (item, object) in (0..).zip(objects) {
+            found(document, item, changes.apply(document, object)?);
         }
     }
     Ok(())
