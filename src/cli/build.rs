@@ -95,6 +95,7 @@ pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
         intent: intent.render,
         inputs: Arc::new(inputs),
         renderers: Renderers::at(args.renderers_dir.clone()),
+        tenant: namespace.as_str().into(),
     };
     let Reading::Changed(desired) = desired::read(&task, None, &mut Cache::default())? else {
         return Ok(());
