@@ -58,6 +58,8 @@ pub enum Reason {
     DriftFound,
     /// Drift was corrected.
     DriftCorrected,
+    /// A field is left to another controller, which keeps writing it.
+    FieldLeft,
     /// No drift is known.
     InSync,
     /// Every object is healthy.

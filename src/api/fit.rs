@@ -44,6 +44,7 @@ impl Status for SyncStatus {
             conditions,
             summary,
             objects: self.objects,
+            finished: self.finished.iter().take(50).cloned().collect(),
             ..Self::default()
         }
     }
@@ -115,6 +116,7 @@ impl Bounds {
             failures,
             warnings,
             notes,
+            finished,
             times,
             history,
             kinds,
@@ -132,6 +134,8 @@ impl Bounds {
             failures: self.list(failures, 10, |failure| self.failure(failure)),
             warnings: self.list(warnings, 20, |warning| self.text(warning, 1024)),
             notes: self.option(notes.as_ref(), 2048),
+            // A name that is cut would name another object.
+            finished: self.list(finished, 300, Clone::clone),
             times: times.as_ref().map(fitting_times),
             history: self.list(history, 10, |entry| self.entry(entry)),
             kinds: self.list(kinds, 512, |kind| self.text(kind, 320)),

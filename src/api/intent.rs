@@ -6,10 +6,10 @@ use kube::{Resource as _, ResourceExt as _};
 use serde_json::Value;
 
 use super::{
-    Decryption, DecryptionProvider, DeletionPolicy, GitRef, GitRepository, GitRepositorySpec,
-    Image, KeeperKind, Kustomize, Mode, Patch, PatchTarget, REQUESTED_AT, SecretRef, SourceKind,
-    SourceRef, Substitute, SubstituteFrom, Sync, SyncSettings, SyncSpec, ValuesFrom, Verification,
-    VerificationMode, Webhook,
+    DELETION_POLICY, Decryption, DecryptionProvider, DeletionPolicy, GitRef, GitRepository,
+    GitRepositorySpec, Image, KeeperKind, Kustomize, Mode, Patch, PatchTarget, REQUESTED_AT,
+    SecretRef, SourceKind, SourceRef, Substitute, SubstituteFrom, Sync, SyncSettings, SyncSpec,
+    ValuesFrom, Verification, VerificationMode, Webhook,
 };
 use crate::intent::{
     self, GitIntent, GitReference, HelmIntent, InputsIntent, Keeper, OnDeletion, Overrides,
@@ -80,7 +80,7 @@ impl From<&Sync> for SyncIntent {
             timeout: std::time::Duration::from(*timeout).min(LONGEST_WAIT),
             interval: (*interval).into(),
             suspend: *suspend,
-            on_deletion: match (deletion_policy, prune) {
+            on_deletion: match (asked_policy(object).unwrap_or(*deletion_policy), prune) {
                 (DeletionPolicy::Delete, _) | (DeletionPolicy::MirrorPrune, true) => {
                     OnDeletion::Delete
                 }
@@ -90,6 +90,12 @@ impl From<&Sync> for SyncIntent {
             },
         }
     }
+}
+
+/// What the Sync's annotation says of its deletion; another value than a policy says nothing.
+fn asked_policy(object: &Sync) -> Option<DeletionPolicy> {
+    let asked = object.annotations().get(DELETION_POLICY)?;
+    serde_json::from_value(asked.as_str().into()).ok()
 }
 
 fn render(name: &str, namespace: &str, settings: &SyncSettings) -> RenderIntent {
@@ -391,6 +397,13 @@ mod tests {
             let intent =
                 sync(&json!({"sourceRef": source, "prune": prune, "deletionPolicy": policy}));
             assert_eq!(intent.on_deletion, wanted, "{policy} {prune}");
+        }
+        for (asked, wanted) in [("Orphan", Orphan), ("orphan it", Delete)] {
+            let object = json!({"apiVersion": "towline.dev/v1alpha1", "kind": "Sync",
+                "metadata": {"name": "a", "annotations": {DELETION_POLICY: asked}},
+                "spec": {"sourceRef": {"name": "repo"}, "prune": true}});
+            let object: Sync = serde_json::from_value(object).unwrap();
+            assert_eq!(SyncIntent::from(&object).on_deletion, wanted, "{asked}");
         }
     }
 

@@ -31,8 +31,8 @@ pub use repository::{
 pub use secret_ref::SecretRef;
 pub use summary::{short_commits, summary};
 pub use sync::{
-    DeletionPolicy, Dependency, Failure, HistoryEntry, Mode, ObjectCounts, SourceKind, SourceRef,
-    Sync, SyncSettings, SyncSpec, SyncStatus, SyncTimes,
+    DeletionPolicy, Dependency, Failure, FinishedRun, HistoryEntry, Mode, ObjectCounts, SourceKind,
+    SourceRef, Sync, SyncSettings, SyncSpec, SyncStatus, SyncTimes,
 };
 
 /// The API group of towline's kinds, and the prefix of its annotations.
@@ -40,6 +40,10 @@ pub const GROUP: &str = "towline.dev";
 
 /// Annotation that requests a reconcile now. Its value is copied to `status.lastHandledReconcileAt`.
 pub const REQUESTED_AT: &str = "towline.dev/requested-at";
+
+/// Annotation of a Sync that stands before its `spec.deletionPolicy`: `Orphan` lets a Sync go whose objects cannot be
+/// deleted.
+pub const DELETION_POLICY: &str = "towline.dev/deletion-policy";
 
 /// The field manager of everything that towline writes.
 pub const FIELD_MANAGER: &str = "towline";

@@ -260,6 +260,12 @@ pub struct SyncStatus {
     #[serde(default)]
     pub notes: Option<String>,
 
+    /// Objects that were made to run once and have, as Jobs. They are not made again for the same manifest when they
+    /// are gone.
+    #[serde(default)]
+    #[schemars(length(max = 300))]
+    pub finished: Vec<FinishedRun>,
+
     /// When the revision was committed, observed, applied and converged.
     #[serde(default)]
     pub times: Option<SyncTimes>,
@@ -311,6 +317,16 @@ pub struct Failure {
     pub reason: String,
     /// The cause, in the API server's own words if there are any.
     pub message: String,
+}
+
+/// An object that has run to its end.
+#[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct FinishedRun {
+    /// The object: `Kind.group namespace/name`.
+    pub object: String,
+    /// The digest of the manifest that it ran.
+    pub digest: String,
 }
 
 /// The times of a revision, from its author to the cluster.

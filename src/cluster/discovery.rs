@@ -1,6 +1,7 @@
 //! Aggregated discovery: everything that the API server serves, in two requests.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use http::{Request, header};
 use kube::Client;
@@ -11,12 +12,26 @@ use serde_json::Value;
 use super::ServedKind;
 use crate::manifest::{GroupKind, without_nulls};
 
-/// Every kind that can be managed, with its versions in the server's order of preference.
-pub(super) async fn all(
-    client: &Client,
-) -> Result<impl Iterator<Item = (GroupKind, Vec<ServedKind>)>, kube::Error> {
+/// The freshness of a group version whose server does not answer.
+const STALE: &str = "Stale";
+
+/// What the API server says that it serves.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Every kind that can be managed, with its versions in the server's order of preference.
+    pub(super) kinds: HashMap<GroupKind, Vec<ServedKind>>,
+    /// Groups of aggregated API servers that do not answer at present. Their kinds may be missing.
+    pub(super) away: HashSet<Arc<str>>,
+}
+
+/// Reads everything that is served.
+pub(super) async fn all(client: &Client) -> Result<Found, kube::Error> {
     let (core, groups) = futures::try_join!(list(client, "/api"), list(client, "/apis"))?;
-    Ok(by_kind(core).chain(by_kind(groups)))
+    let mut found = found(core);
+    let more = self::found(groups);
+    found.kinds.extend(more.kinds);
+    found.away.extend(more.away);
+    Ok(found)
 }
 
 async fn list(client: &Client, path: &str) -> Result<APIGroupDiscoveryList, kube::Error> {
@@ -33,8 +48,8 @@ fn read(mut answer: Value) -> Result<APIGroupDiscoveryList, serde_json::Error> {
     serde_json::from_value(answer)
 }
 
-fn by_kind(list: APIGroupDiscoveryList) -> impl Iterator<Item = (GroupKind, Vec<ServedKind>)> {
-    let mut found: HashMap<GroupKind, Vec<ServedKind>> = HashMap::new();
+fn found(list: APIGroupDiscoveryList) -> Found {
+    let mut found = Found::default();
     for group in list.items {
         let name = group
             .metadata
@@ -42,6 +57,9 @@ fn by_kind(list: APIGroupDiscoveryList) -> impl Iterator<Item = (GroupKind, Vec<
             .unwrap_or_default();
         for version in group.versions {
             let version_name = version.version.unwrap_or_default();
+            if version.freshness.as_deref() == Some(STALE) {
+                found.away.insert(name.as_str().into());
+            }
             for resource in version.resources {
                 let (Some(plural), Some(kind)) = (
                     resource.resource,
@@ -58,6 +76,7 @@ fn by_kind(list: APIGroupDiscoveryList) -> impl Iterator<Item = (GroupKind, Vec<
                 }
                 let gvk = kube::core::GroupVersionKind::gvk(&name, &version_name, &kind);
                 found
+                    .kinds
                     .entry(GroupKind::new(name.as_str(), kind.as_str()))
                     .or_default()
                     .push(ServedKind {
@@ -67,7 +86,7 @@ fn by_kind(list: APIGroupDiscoveryList) -> impl Iterator<Item = (GroupKind, Vec<
             }
         }
     }
-    found.into_iter()
+    found
 }
 
 #[cfg(test)]
@@ -94,15 +113,18 @@ mod tests {
                 ]},
             ],
         });
-        let found: Vec<_> = by_kind(read(answer).unwrap()).collect();
-        let [(kind, served)] = found.as_slice() else {
-            panic!("{found:?}");
-        };
-        assert_eq!(*kind, GroupKind::new("example.com", "Widget"));
+        let found = found(read(answer).unwrap());
+        assert_eq!(
+            found.away.iter().map(|group| &**group).collect::<Vec<_>>(),
+            ["example.com"]
+        );
+        let served = &found.kinds[&GroupKind::new("example.com", "Widget")];
+        assert_eq!(found.kinds.len(), 1);
         assert_eq!(
             (&*served[0].resource.version, served[0].namespaced),
             ("v1", true)
         );
-        assert_eq!(by_kind(read(json!({"items": null})).unwrap()).count(), 0);
+        let nothing = self::found(read(json!({"items": null})).unwrap());
+        assert!(nothing.kinds.is_empty() && nothing.away.is_empty());
     }
 }

@@ -27,6 +27,8 @@ struct State {
     /// Claimed objects that were deleted, with the resourceVersion of the deletion. An answer to an older
     /// apply must not add them again.
     deleted: HashMap<ObjectKey, u64>,
+    /// Claimed objects that were made to run once and have, with the digest of their manifest.
+    finished: HashMap<ObjectKey, Box<str>>,
     claims: HashMap<ObjectKey, SyncName>,
     /// Objects that a Sync wants while another Sync owns them.
     wishes: HashMap<ObjectKey, SyncName>,
@@ -144,6 +146,25 @@ impl Inventory {
         refused
     }
 
+    /// Says that a Sync will want exactly these objects. Who has one of them does not prune it, and who waits for one
+    /// that the Sync will not want any longer can have it.
+    pub fn foresee(&self, sync: &SyncName, wanted: &HashSet<&ObjectKey>) {
+        let mut state = lock(&self.state);
+        for key in wanted {
+            if state.claims.get(key) != Some(sync) {
+                state.wishes.insert((*key).clone(), sync.clone());
+            }
+        }
+        let before = state.claims.len();
+        state
+            .claims
+            .retain(|key, owner| owner != sync || wanted.contains(key));
+        if state.claims.len() < before {
+            state.forget_deleted();
+            self.tell_released();
+        }
+    }
+
     /// Changes when objects were released that another Sync may wait for.
     pub fn released(&self) -> watch::Receiver<u64> {
         self.released.subscribe()
@@ -152,6 +173,11 @@ impl Inventory {
     /// The known state of an object.
     pub fn get(&self, key: &ObjectKey) -> Option<Observed> {
         lock(&self.state).objects.get(key).cloned()
+    }
+
+    /// The digest of the manifest of which a claimed object has finished its run, if it has; it may be gone since.
+    pub fn finished(&self, key: &ObjectKey) -> Option<Box<str>> {
+        lock(&self.state).finished.get(key).cloned()
     }
 
     /// The objects whose identity names this Sync, and that no other Sync wants or has claimed.
@@ -209,7 +235,10 @@ impl Inventory {
         {
             return None;
         }
-        match state.objects.get(key) {
+        let known = state.objects.get(key);
+        let finished = known.is_some_and(|known| known.finished && known.uid == answer.uid);
+        let answer = Observed { finished, ..answer };
+        match known {
             Some(known) if known.version > answer.version => return Some(known.clone()),
             // Nothing was written, so the health from the watch is still right.
             Some(known) if known.version == answer.version => {
@@ -227,6 +256,12 @@ impl Inventory {
     /// Records an object that a watch reported. `seen` is none if the object is gone or is not managed.
     pub(super) fn watched(&self, key: &ObjectKey, version: u64, seen: Option<Observed>) {
         let mut state = lock(&self.state);
+        if let Some(seen) = seen.as_ref().filter(|seen| seen.finished)
+            && let Some(digest) = &seen.digest
+            && state.claims.contains_key(key)
+        {
+            state.finished.insert(key.clone(), digest.clone());
+        }
         let known = state.objects.get(key);
         if known.is_some_and(|known| known.version > version) {
             return;
@@ -381,6 +416,7 @@ impl State {
     fn forget_deleted(&mut self) {
         let claims = &self.claims;
         self.deleted.retain(|key, _| claims.contains_key(key));
+        self.finished.retain(|key, _| claims.contains_key(key));
     }
 
     fn tell(&self, owner: &SyncName, key: &ObjectKey) {
@@ -401,6 +437,7 @@ fn differs(known: &Observed, seen: &Observed) -> bool {
         || known.shared != seen.shared
         || known.uid != seen.uid
         || known.deleting != seen.deleting
+        || known.held_by != seen.held_by
         || known.health != seen.health
         || known.owner != seen.owner
 }
@@ -447,6 +484,9 @@ mod tests {
             timeless: None,
             shared: false,
             version_hash: 0,
+            left: None,
+            finished: false,
+            held_by: None,
         }
     }
 

@@ -17,6 +17,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 
 use super::definition::{Defines as _, Definition, Stage};
+use super::discovery::Found;
 use super::resume::{is_denied, resumed};
 use super::{ServedKind, discovery};
 use crate::manifest::{GroupKind, GroupVersionKind};
@@ -39,15 +40,20 @@ struct Table {
     deleted: HashMap<GroupKind, Instant>,
     /// Kinds whose definition exists but is not served yet, and since when.
     coming: HashMap<GroupKind, Instant>,
+    /// Groups of aggregated API servers that do not answer at present.
+    away: HashSet<Arc<str>>,
+    /// Kinds that are served but that discovery does not name any longer, and since when.
+    missing: HashMap<GroupKind, Instant>,
 }
 
 impl Table {
     /// Adds the result of discovery. Returns whether anything changed.
-    fn found(&mut self, found: impl Iterator<Item = (GroupKind, Vec<ServedKind>)>) -> bool {
+    fn found(&mut self, found: Found, now: Instant) -> bool {
         self.deleted
             .retain(|_, when| when.elapsed() < DISCOVERY_LAGS);
-        let mut changed = false;
-        for (kind, versions) in found {
+        let mut changed = self.miss(&found, now);
+        self.away = found.away;
+        for (kind, versions) in found.kinds {
             if self.defined.contains(&kind) || self.deleted.contains_key(&kind) {
                 continue; // the watch knows better
             }
@@ -58,6 +64,31 @@ impl Table {
             }
         }
         changed
+    }
+
+    /// Removes kinds that were uninstalled: discovery has not named them for a while, and their API server is not
+    /// just away. Returns whether there was one.
+    fn miss(&mut self, found: &Found, now: Instant) -> bool {
+        let is_missing = |kind: &GroupKind| {
+            let is_known = self.defined.contains(kind) || found.kinds.contains_key(kind);
+            !is_known && !found.away.contains(&kind.group)
+        };
+        let missing: HashSet<GroupKind> = self
+            .served
+            .keys()
+            .filter(|kind| is_missing(kind))
+            .cloned()
+            .collect();
+        self.missing.retain(|kind, _| missing.contains(kind));
+        let mut removed = false;
+        for kind in missing {
+            let since = *self.missing.entry(kind.clone()).or_insert(now);
+            if now.duration_since(since) >= UNINSTALLED {
+                self.missing.remove(&kind);
+                removed |= self.served.remove(&kind).is_some();
+            }
+        }
+        removed
     }
 
     /// Adds the state of a definition. Returns whether anything changed.
@@ -93,6 +124,10 @@ const DISCOVERY_LAGS: Duration = Duration::from_secs(60);
 
 /// How long a new definition may take to be served. After that, objects that wait for it count as failed.
 const COMING: Duration = Duration::from_secs(60);
+
+/// How long discovery must not name a kind until it counts as uninstalled: an API server that starts does not name all
+/// at once.
+const UNINSTALLED: Duration = Duration::from_secs(8);
 
 /// The shortest time between two discoveries. Discovery is repeated for unknown kinds. Only kinds of an
 /// aggregated API server need this: custom kinds come from the watch.
@@ -148,6 +183,13 @@ impl Kinds {
         since.is_some_and(|since| since.elapsed() < COMING) && !table.served.contains_key(kind)
     }
 
+    /// Whether a kind is in a group whose aggregated API server does not answer at present. Its objects exist all the
+    /// same.
+    pub fn is_away(&self, kind: &GroupKind) -> bool {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.away.contains(&kind.group)
+    }
+
     /// Records that a definition of `kind` was applied. Its first watch event may come later.
     pub(super) fn expect(&self, kind: GroupKind) {
         self.write(|table| table.set(kind, Stage::Coming));
@@ -171,7 +213,7 @@ impl Kinds {
         let found = discovery::all(client)
             .await
             .inspect_err(|_| self.write(|table| table.discovered = last))?;
-        self.tell_if(self.write(|table| table.found(found)));
+        self.tell_if(self.write(|table| table.found(found, Instant::now())));
         Ok(())
     }
 
@@ -283,13 +325,16 @@ mod tests {
         GroupKind::new("example.com", "Widget")
     }
 
-    fn discovered(version: &str) -> (GroupKind, Vec<ServedKind>) {
+    fn discovered(version: &str) -> Found {
         let gvk = kube::core::GroupVersionKind::gvk("example.com", version, "Widget");
         let served = ServedKind {
             resource: ApiResource::from_gvk_with_plural(&gvk, "widgets"),
             namespaced: true,
         };
-        (widget(), vec![served])
+        Found {
+            kinds: HashMap::from([(widget(), vec![served])]),
+            ..Found::default()
+        }
     }
 
     #[test]
@@ -315,7 +360,7 @@ mod tests {
     #[test]
     fn a_late_event_removes_no_kind_that_discovery_found() {
         let mut table = Table::default();
-        assert!(table.found([discovered("v1")].into_iter()));
+        assert!(table.found(discovered("v1"), Instant::now()));
         assert!(!table.set(widget(), fresh().stage()));
         let installing = json!([{"type": "Established", "status": "False"}]);
         let installing = definition(&installing, &json!({}));
@@ -329,12 +374,39 @@ mod tests {
     fn late_discovery_does_not_overrule_a_definition() {
         let mut table = Table::default();
         table.set(widget(), established().stage());
-        assert!(!table.found([discovered("v0")].into_iter()));
+        assert!(!table.found(discovered("v0"), Instant::now()));
         assert_eq!(table.served[&widget()].len(), 2);
         assert!(table.unset(&widget()));
-        assert!(!table.found([discovered("v1")].into_iter()));
+        assert!(!table.found(discovered("v1"), Instant::now()));
         assert!(table.served.is_empty());
         assert!(table.set(widget(), established().stage()));
+    }
+
+    #[test]
+    fn a_kind_that_is_away_is_not_a_kind_that_is_gone() {
+        let mut table = Table::default();
+        let start = Instant::now();
+        let away = || Found {
+            away: HashSet::from(["example.com".into()]),
+            ..Found::default()
+        };
+        assert!(table.found(discovered("v1"), start));
+        let later = start + UNINSTALLED * 4;
+        for now in [start, later] {
+            assert!(!table.found(away(), now));
+            assert!(table.served.contains_key(&widget()) && table.away.contains("example.com"));
+        }
+        assert!(
+            !table.found(Found::default(), later),
+            "it may only be starting"
+        );
+        assert!(table.found(Found::default(), later + UNINSTALLED));
+        assert!(table.served.is_empty() && table.away.is_empty());
+        // One that a definition declares is never taken away by discovery.
+        table.set(widget(), established().stage());
+        assert!(!table.found(Found::default(), later));
+        assert!(!table.found(Found::default(), later + UNINSTALLED * 2));
+        assert!(table.served.contains_key(&widget()));
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::plan::{Observed, PROOF, Share, claims, without_null};
 /// Applies of one object in a row; more mends than that is none.
 const ROUNDS: usize = 5;
 
+const FORCED: &str = "&force=true";
+const REHEARSED: &str = "&force=true&dryRun=All";
+
 /// The API server's words for `managedFields` that do not fit the object in their version.
 const STALE: &str = "field not declared in schema";
 /// The same words about what was sent.
@@ -111,7 +114,11 @@ impl Writer<'_> {
         body: &[u8],
     ) -> Result<(Observed, PartialObjectMeta<DynamicObject>, bool), WriteError> {
         let key = wanted.key;
-        let answer = self.send_apply("", METADATA, wanted, body).await?;
+        let query = match wanted.force {
+            true => FORCED,
+            false => "",
+        };
+        let answer = self.send_apply(query, METADATA, wanted, body).await?;
         let object: PartialObjectMeta<DynamicObject> = read(&answer.text)?;
         let observed = Observed::read(key, object.meta(), Health::Current)
             .ok_or_else(|| WriteError::Answer("it is not the object that was sent".to_owned()))?
@@ -147,7 +154,7 @@ impl Writer<'_> {
         if !is_stale && !error.is_invalid() {
             return Ok(false);
         }
-        let Some(live) = self.live(wanted).await? else {
+        let Some(live) = self.whole(wanted.served, wanted.key).await? else {
             return Ok(false);
         };
         let Some(mut share) = share_of(&live, wanted) else {
@@ -175,7 +182,7 @@ impl Writer<'_> {
         };
         let mut body = wanted.body.to_vec();
         let try_it = async |body: &[u8]| {
-            self.send_apply("&dryRun=All", "application/json", wanted, body)
+            self.send_apply(REHEARSED, "application/json", wanted, body)
                 .await
         };
         let tried = match try_it(&body).await {
@@ -209,6 +216,12 @@ impl Writer<'_> {
         })
     }
 
+    /// Applies an object as a dry run.
+    pub(super) async fn rehearse(&self, wanted: &Wanted<'_>) -> Result<(), WriteError> {
+        let answer = self.send_apply(REHEARSED, METADATA, wanted, wanted.body);
+        answer.await.map(drop)
+    }
+
     /// Whether a refused dry run is one that an apply would mend: something that nobody declares stands against
     /// the manifest, so that the object differs from it.
     fn would_mend(wanted: &Wanted<'_>, live: &Value, body: &[u8], error: &WriteError) -> bool {
@@ -228,7 +241,7 @@ impl Writer<'_> {
         wanted: &Wanted<'_>,
         is_served: &impl Fn(&GroupVersionKind) -> bool,
     ) -> Result<(), WriteError> {
-        let Some(live) = self.live(wanted).await? else {
+        let Some(live) = self.whole(wanted.served, wanted.key).await? else {
             return Ok(());
         };
         if let Some(mut share) = share_of(&live, wanted) {
@@ -241,21 +254,9 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn live(&self, wanted: &Wanted<'_>) -> Result<Option<Value>, WriteError> {
-        let uri = path(wanted.served, wanted.key);
-        let live = self
-            .send(wanted.key, &[], || Request::get(&uri).body(Vec::new()))
-            .await;
-        match live {
-            Ok(live) => read(&live.text).map(Some),
-            Err(WriteError::Refused { code: 404, .. } | WriteError::NoNamespace { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     /// The same for an object of which an older state is known.
     async fn rewrite_share(&self, wanted: &Wanted<'_>, share: &Share) -> Result<bool, WriteError> {
-        let live = self.live(wanted).await?;
+        let live = self.whole(wanted.served, wanted.key).await?;
         let Some(version) = live
             .as_ref()
             .and_then(|live| live["metadata"]["resourceVersion"].as_str())

@@ -21,11 +21,13 @@ use std::time::Duration;
 pub use inventory::{Inventory, Mailbox};
 pub use kinds::Kinds;
 use kube::Client;
+use kube::api::ObjectMeta;
 pub use mend::Compared;
 pub use namespaces::{Arrivals, Namespaces};
 use own_kinds::OwnKinds;
 pub use resume::resumed;
 pub use running::{RunningApplies, RunningApply};
+use serde_json::Value;
 pub use served::ServedKind;
 use tokio::sync::OnceCell;
 pub use write::{Causes, WriteError};
@@ -120,6 +122,8 @@ pub enum Applying {
     Whole,
     /// Writes the values that Git declares, and removes no other value.
     Declared,
+    /// As [`Applying::Whole`], but refused where another field manager has another value.
+    Unforced,
 }
 
 impl Cluster {
@@ -245,10 +249,13 @@ impl Acting<'_> {
         } = self.cluster;
         let under_way = running_applies.begin();
         let known = inventory.get(key);
-        let wanted = self.wanted(served, seal, body, known.as_ref());
+        let wanted = write::Wanted {
+            force: applying != Applying::Unforced,
+            ..self.wanted(served, seal, body, known.as_ref())
+        };
         let (mut answer, created) = match applying {
             Applying::Declared => self.writer().apply_once(&wanted).await?,
-            Applying::Whole => {
+            Applying::Whole | Applying::Unforced => {
                 let is_served = |gvk: &_| kinds.get(gvk).is_some();
                 self.writer().apply_mended(&wanted, is_served).await?
             }
@@ -312,6 +319,18 @@ impl Acting<'_> {
         self.writer().compare(&wanted).await
     }
 
+    /// The metadata of one live object; none where there is no such object.
+    ///
+    /// # Errors
+    /// [`WriteError`], about this object only.
+    pub async fn metadata(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+    ) -> Result<Option<ObjectMeta>, WriteError> {
+        self.writer().metadata(served, key).await
+    }
+
     /// Reads one object whole; none where there is none.
     ///
     /// # Errors
@@ -320,8 +339,23 @@ impl Acting<'_> {
         &self,
         served: &ServedKind,
         key: &ObjectKey,
-    ) -> Result<Option<serde_json::Value>, WriteError> {
+    ) -> Result<Option<Value>, WriteError> {
         self.writer().whole(served, key).await
+    }
+
+    /// Applies an object as a dry run.
+    ///
+    /// # Errors
+    /// [`WriteError`], about this object only.
+    pub async fn rehearse(
+        &self,
+        served: &ServedKind,
+        seal: &Seal,
+        body: &[u8],
+    ) -> Result<(), WriteError> {
+        self.writer()
+            .rehearse(&self.wanted(served, seal, body, None))
+            .await
     }
 
     /// Deletes one object with this uid. Succeeds if it is gone already.
@@ -375,6 +409,7 @@ impl Acting<'_> {
             known,
             seal,
             appliers: &self.cluster.appliers,
+            force: true,
         }
     }
 

@@ -224,12 +224,22 @@ impl Follower {
             return;
         };
         let meta = object.metadata();
-        let observed = match deleted {
-            true => None,
-            false => Observed::read(&key, meta, object.health(&self.kind))
-                .map(|observed| observed.shared_with(meta, &self.appliers)),
+        let (health, finished) = object.state(&self.kind);
+        let observed = || {
+            let observed = Observed::read(&key, meta, health)?;
+            let observed = observed.shared_with(meta, &self.appliers);
+            Some(Observed {
+                finished,
+                ..observed
+            })
         };
-        self.inventory.watched(&key, version, observed);
+        // An object that has finished may be gone with its last event.
+        if !deleted || finished {
+            self.inventory.watched(&key, version, observed());
+        }
+        if deleted {
+            self.inventory.watched(&key, version, None);
+        }
     }
 
     fn failed(&self, error: &watcher::Error) {
@@ -246,7 +256,8 @@ impl Follower {
 /// An object of either kind of watch.
 trait Watched: Debug + Send + 'static {
     fn metadata(&self) -> &kube::api::ObjectMeta;
-    fn health(&self, kind: &GroupKind) -> Health;
+    /// Its health, and whether it was made to run once and has.
+    fn state(&self, kind: &GroupKind) -> (Health, bool);
 }
 
 impl Watched for PartialObjectMeta<DynamicObject> {
@@ -254,8 +265,8 @@ impl Watched for PartialObjectMeta<DynamicObject> {
         self.meta()
     }
 
-    fn health(&self, _: &GroupKind) -> Health {
-        Health::Current
+    fn state(&self, _: &GroupKind) -> (Health, bool) {
+        (Health::Current, false)
     }
 }
 
@@ -264,7 +275,10 @@ impl Watched for DynamicObject {
         &self.metadata
     }
 
-    fn health(&self, kind: &GroupKind) -> Health {
-        serde_json::to_value(self).map_or(Health::Current, |body| health::assess(kind, &body))
+    fn state(&self, kind: &GroupKind) -> (Health, bool) {
+        serde_json::to_value(self).map_or((Health::Current, false), |body| {
+            let finished = health::has_finished(kind, &body);
+            (health::assess(kind, &body), finished)
+        })
     }
 }

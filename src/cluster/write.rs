@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, header};
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::core::Status;
 use kube::{Client, Resource as _};
 use serde_json::json;
@@ -15,7 +15,9 @@ use super::clock::ServerClock;
 use crate::api::FIELD_MANAGER;
 use crate::manifest::{ObjectKey, redact};
 use crate::metrics::{Answered, Metrics};
-use crate::plan::{Appliers, DIGEST, IDENTITY, Observed, PART_OF, PROOF, RefusalCause, Seal};
+use crate::plan::{
+    Appliers, DIGEST, IDENTITY, Observed, PART_OF, PROOF, Refusal, RefusalCause, Seal,
+};
 
 /// Why an object could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +82,8 @@ pub(super) struct Wanted<'a> {
     pub(super) appliers: &'a Appliers,
     /// The proof of its marks.
     pub(super) seal: &'a Seal,
+    /// Where Git and another manager disagree on a field, Git is right.
+    pub(super) force: bool,
 }
 
 /// Reads and writes single objects with one actor's client.
@@ -115,13 +119,13 @@ pub(super) struct Answer {
     pub(super) created: bool,
 }
 
-/// The server's reasons of a refusal. They may repeat a secret, so they are never shown.
-#[derive(Clone, Default)]
-pub struct Causes(Vec<RefusalCause>);
+/// Why a request was refused, in the server's own words. They may repeat a secret, so they are never shown.
+#[derive(Clone, Default, PartialEq)]
+pub struct Causes(Refusal);
 
 impl fmt::Debug for Causes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} causes", self.0.len())
+        write!(f, "{} causes", self.0.causes.len())
     }
 }
 
@@ -133,8 +137,30 @@ impl WriteError {
 
     pub(super) fn causes(&self) -> &[RefusalCause] {
         match self {
-            Self::Refused { causes, .. } => &causes.0,
+            Self::Refused { causes, .. } => &causes.0.causes,
             _ => &[],
+        }
+    }
+
+    /// What the API server said, if it refused the object. It may repeat a secret.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Refused { causes, .. } => Some(causes.0.clone()),
+            _ => None,
+        }
+    }
+
+    /// A refusal without causes.
+    #[cfg(test)]
+    pub(crate) fn refused(code: u16, message: &str) -> Self {
+        let refusal = Refusal {
+            said: message.to_owned(),
+            causes: Vec::new(),
+        };
+        Self::Refused {
+            code,
+            message: message.to_owned(),
+            causes: Causes(refusal),
         }
     }
 }
@@ -160,9 +186,8 @@ impl<'a> Writer<'a> {
         body: &[u8],
     ) -> Result<Answer, WriteError> {
         let Wanted { served, key, .. } = wanted;
-        // `force`: if Git and another manager disagree on a field, Git wins.
         let uri = format!(
-            "{}?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict{query}",
+            "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{query}",
             path(served, key)
         );
         self.send(key, body, || {
@@ -172,6 +197,30 @@ impl<'a> Writer<'a> {
                 .body(wanted.seal.fill(body, self.requests.clock.now()))
         })
         .await
+    }
+
+    /// The metadata of a live object; none where there is no such object.
+    pub(super) async fn metadata(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+    ) -> Result<Option<ObjectMeta>, WriteError> {
+        let uri = path(served, key);
+        let live = self
+            .send(key, &[], || {
+                Request::get(&uri)
+                    .header(header::ACCEPT, METADATA)
+                    .body(Vec::new())
+            })
+            .await;
+        match live {
+            Ok(live) => {
+                let object: PartialObjectMeta<DynamicObject> = read(&live.text)?;
+                Ok(Some(object.metadata))
+            }
+            Err(WriteError::Refused { code: 404, .. } | WriteError::NoNamespace { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes the object with this uid. An object that is gone, or has another uid, counts as deleted.
@@ -346,7 +395,10 @@ fn causes(status: &Status) -> Causes {
         reason: cause.reason.clone(),
         message: cause.message.clone(),
     });
-    Causes(causes.collect())
+    Causes(Refusal {
+        said: status.message.clone(),
+        causes: causes.collect(),
+    })
 }
 
 fn gone_is_fine(answer: Result<Answer, WriteError>) -> Result<(), WriteError> {

@@ -44,6 +44,7 @@ impl Fleet {
             Some(known) if is_driven => SyncView {
                 figures: known.figures.clone(),
                 waits_for: known.waits_for.clone(),
+                planned: known.planned.clone(),
                 ..view
             },
             _ => view,
@@ -73,6 +74,18 @@ impl Fleet {
         if rewired {
             self.wake_dependents(sync);
         }
+    }
+
+    /// Whether another Sync of the same source may still ask for objects at one of these revisions of it.
+    pub fn is_planning(&self, sync: &SyncName, source: &str, revisions: &[&str]) -> bool {
+        self.syncs.views().iter().any(|(other, view)| {
+            let is_beside = other != sync && other.namespace == sync.namespace;
+            let has_planned = || {
+                let planned = view.planned.as_deref();
+                planned.is_some_and(|planned| revisions.contains(&planned))
+            };
+            is_beside && view.exists && view.source == source && !has_planned()
+        })
     }
 
     /// The circle of dependencies that contains `sync`, from it to itself. None if there is no such

@@ -20,6 +20,8 @@ pub struct SyncView {
     pub source: String,
     /// The revision that it has applied.
     pub applied: Option<String>,
+    /// The revision for which it has said which objects it wants. A change of it wakes no other Sync.
+    pub planned: Option<String>,
     /// The Syncs that it depends on.
     pub depends_on: Vec<SyncName>,
     /// What people see of it. A change of this wakes no other Sync.
@@ -65,6 +67,7 @@ impl SyncView {
             exists: true,
             ready: ready && status.observed_generation == intent.generation,
             applied: status.last_applied_revision,
+            planned: None,
             depends_on: dependencies
                 .map(|dependency| SyncName::new(&name.namespace, dependency))
                 .collect(),
@@ -88,6 +91,7 @@ impl View<SyncName> for SyncView {
             source,
             applied,
             depends_on,
+            planned: _,
             figures: _,
             waits_for: _,
             object,

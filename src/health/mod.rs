@@ -64,6 +64,19 @@ pub fn assess(kind: &GroupKind, object: &Value) -> Health {
     }
 }
 
+/// Whether a live object was made to run once, and has, with or without success: a Job, a pod that is not
+/// restarted, or what says when it was completed (Tekton's runs, Argo's workflows).
+pub fn has_finished(kind: &GroupKind, object: &Value) -> bool {
+    match (&*kind.group, &*kind.kind) {
+        ("batch", "Job") => pods::is_over(object),
+        ("", "Pod") => pods::has_ended(object),
+        ("" | "apps" | "batch", _) => false,
+        _ => ["/status/completionTime", "/status/finishedAt"]
+            .iter()
+            .any(|time| !text(object, time).is_empty()),
+    }
+}
+
 /// Whether health needs more than the metadata. False for built-in kinds without a status, or with
 /// a status that does not help. An object of these kinds is [`Health::Current`] unless it is being
 /// deleted.
@@ -148,6 +161,22 @@ fn of_conditions(object: &Value) -> Option<Health> {
         }
     }
     None
+}
+
+/// What holds an object that is being deleted: its finalizers, or what a Namespace or a definition says of the
+/// objects in it.
+pub fn what_holds(object: &Value) -> String {
+    let said = fields::conditions(object).iter().filter(|condition| {
+        let kind = text(condition, "/type");
+        let about = kind.starts_with("Namespace") || kind == "Terminating";
+        about && text(condition, "/status") == "True"
+    });
+    let said = said.map(|condition| message(condition, ""));
+    let said: Vec<String> = said.filter(|said| !said.is_empty()).collect();
+    match said.is_empty() {
+        true => held_by(object),
+        false => fields::shortened(&said.join("; ")),
+    }
 }
 
 fn held_by(object: &Value) -> String {

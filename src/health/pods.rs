@@ -24,6 +24,17 @@ pub(super) fn pod(object: &Value) -> Health {
     }
 }
 
+/// Whether no container of a pod will run again.
+pub(super) fn has_ended(object: &Value) -> bool {
+    let is_over = ["Succeeded", "Failed"].contains(&text(object, "/status/phase"));
+    is_over && ["Never", "OnFailure"].contains(&text(object, "/spec/restartPolicy"))
+}
+
+/// Whether a Job will start no pod any longer.
+pub(super) fn is_over(object: &Value) -> bool {
+    has(object, "Complete", "True") || has(object, "Failed", "True")
+}
+
 fn ended(object: &Value) -> String {
     let said = [
         text(object, "/status/message"),

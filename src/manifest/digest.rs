@@ -25,6 +25,16 @@ impl Digest {
     }
 }
 
+impl std::str::FromStr for Digest {
+    type Err = hex::FromHexError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut half = [0; 16];
+        hex::decode_to_slice(text, &mut half)?;
+        Ok(Self(half))
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))

@@ -93,6 +93,23 @@ pub struct ObjectKey {
     pub name: Arc<str>,
 }
 
+impl ObjectKey {
+    /// Reads what [`fmt::Display`] writes; none if it is not that.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, place) = text.split_once(' ')?;
+        let (kind, group) = kind.split_once('.').unwrap_or((kind, ""));
+        let (namespace, name) = match place.split_once('/') {
+            Some((namespace, name)) => (Some(namespace.into()), name),
+            None => (None, place),
+        };
+        Some(Self {
+            kind: GroupKind::new(group, kind),
+            namespace,
+            name: name.into(),
+        })
+    }
+}
+
 /// `Kind.group namespace/name`, or `Kind.group name`.
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -138,6 +155,16 @@ mod tests {
             name: "web".into(),
         };
         assert_eq!(key.to_string(), "Deployment.apps shop/web");
+        for key in [
+            &key,
+            &ObjectKey {
+                namespace: None,
+                kind: core,
+                ..key.clone()
+            },
+        ] {
+            assert_eq!(ObjectKey::parse(&key.to_string()).as_ref(), Some(key));
+        }
         assert_eq!(
             ObjectKey {
                 namespace: None,

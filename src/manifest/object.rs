@@ -90,8 +90,8 @@ const PART_OF: &str = "applyset.kubernetes.io/part-of";
 const APPLYSET_PREFIX: &str = "applyset.kubernetes.io/";
 const OWN_PREFIX: &str = "towline.dev/";
 const OWN_GROUP: &str = "towline.dev";
-/// A mark that a person may write on towline's own objects.
-const REQUESTED_AT: &str = "towline.dev/requested-at";
+/// Marks that a person may write on towline's own objects.
+const ON_OWN_OBJECTS: [&str; 2] = ["towline.dev/requested-at", "towline.dev/deletion-policy"];
 /// Annotation that keeps variables out of an object, by the value `disabled`.
 pub const SUBSTITUTE: &str = "towline.dev/substitute";
 /// What people write on an object to say how it is treated.
@@ -157,7 +157,7 @@ impl Manifest {
         clean(metadata, "annotations", |key| {
             key.starts_with(OWN_PREFIX)
                 && !INSTRUCTIONS.contains(&key)
-                && !(own && key == REQUESTED_AT)
+                && !(own && ON_OWN_OBJECTS.contains(&key))
                 || own && key.starts_with(APPLYSET_PREFIX)
         })?;
         object.remove("status");

@@ -1,9 +1,11 @@
 //! Desired × observed → actions. Pure: takes values, returns values.
 
 mod claim;
+mod contest;
 mod observed;
 mod owner;
 mod proof;
+mod room;
 mod seal;
 mod share;
 mod stage;
@@ -14,13 +16,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use claim::{Cause as RefusalCause, claims, without_null};
+pub use contest::{Contest, Relinquished, Taken, is_a_persons, is_scaled, taken, taken_for_good};
 pub use observed::Observed;
 pub use owner::{
-    CONTAINS, DIGEST, IDENTITY, PARENT_ID, PART_OF, PROOF, SyncName, TOOLING, contained, contains,
+    CONTAINS, DIGEST, IDENTITY, LEFT, PARENT_ID, PART_OF, PROOF, SyncName, TOOLING, contained,
+    contains,
 };
 #[cfg(test)]
 pub(crate) use proof::testing;
 pub use proof::{Bond, Key, Proof};
+pub use room::{Held, Refusal, held, without};
 pub use seal::Seal;
 pub use share::{Appliers, Share};
 pub use stage::Stage;
@@ -180,6 +185,9 @@ mod tests {
             timeless: None,
             shared: false,
             version_hash: 0,
+            left: None,
+            finished: false,
+            held_by: None,
         }
     }
 

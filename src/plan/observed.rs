@@ -6,11 +6,15 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde_json::Value;
 
-use super::owner::{DIGEST, IDENTITY, PART_OF, PROOF, SyncName};
+use super::owner::{DIGEST, IDENTITY, LEFT, PART_OF, PROOF, SyncName};
 use super::proof::Proof;
-use super::share::{Appliers, is_ours};
+use super::share::{Appliers, is_ours, subresource};
 use crate::health::Health;
 use crate::manifest::ObjectKey;
+use crate::text::listing;
+
+/// Finalizers that are named.
+const NAMED: usize = 3;
 
 /// The state of a managed object in the last watch event or answer to an apply.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,12 +48,18 @@ pub struct Observed {
     /// The last writer of a subresource among those whose `managedFields` entry has no time, such as the
     /// entry for `scale`.
     pub timeless: Option<Box<Timeless>>,
+    /// The fields that are left to other controllers, from the object's annotation.
+    pub left: Option<Box<str>>,
+    /// It was made to run once, and has.
+    pub finished: bool,
+    /// While it is being deleted: the finalizers that hold it.
+    pub held_by: Option<Box<str>>,
 }
 
 /// A writer without a time in `managedFields`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeless {
-    manager: Box<str>,
+    pub(super) manager: Box<str>,
     /// The hash of its entry.
     entry: u64,
 }
@@ -81,6 +91,9 @@ impl Observed {
             version_hash: applied_entry(meta)
                 .and_then(|entry| entry.api_version.as_deref())
                 .map_or(0, version_hash),
+            left: annotations.get(LEFT).map(|left| left.as_str().into()),
+            finished: false,
+            held_by: held_by(meta),
             owner,
         })
     }
@@ -124,6 +137,13 @@ fn version_hash(api_version: &str) -> u32 {
     let mut hasher = DefaultHasher::new();
     api_version.hash(&mut hasher);
     (hasher.finish() >> 32) as u32
+}
+
+/// Foreground deletion has a finalizer of its own, which says nothing to people.
+fn held_by(meta: &ObjectMeta) -> Option<Box<str>> {
+    let finalizers = meta.finalizers.as_deref().unwrap_or_default();
+    let is_held = meta.deletion_timestamp.is_some() && !finalizers.is_empty();
+    is_held.then(|| listing(finalizers.iter().take(NAMED).cloned(), finalizers.len()).into())
 }
 
 fn applied_entry(meta: &ObjectMeta) -> Option<&ManagedFieldsEntry> {
@@ -198,10 +218,6 @@ fn timeless(meta: &ObjectMeta) -> Option<Timeless> {
 
 fn time(entry: &ManagedFieldsEntry) -> Option<jiff::Timestamp> {
     entry.time.as_ref().map(|time| time.0)
-}
-
-fn subresource(entry: &ManagedFieldsEntry) -> &str {
-    entry.subresource.as_deref().unwrap_or_default()
 }
 
 #[cfg(test)]

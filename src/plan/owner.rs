@@ -27,6 +27,8 @@ pub const IDENTITY: &str = "towline.dev/identity";
 pub const PROOF: &str = "towline.dev/proof";
 /// Annotation of every managed object: the digest of the manifest that was applied.
 pub const DIGEST: &str = "towline.dev/digest";
+/// Annotation of a managed object: the fields that Git declares and that are left to others, as JSON.
+pub const LEFT: &str = "towline.dev/left-to-others";
 
 /// The namespace and name of a Sync.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

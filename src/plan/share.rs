@@ -71,7 +71,7 @@ pub(super) fn is_ours(entry: &ManagedFieldsEntry) -> bool {
         && subresource(entry).is_empty()
 }
 
-fn subresource(entry: &ManagedFieldsEntry) -> &str {
+pub(super) fn subresource(entry: &ManagedFieldsEntry) -> &str {
     entry.subresource.as_deref().unwrap_or_default()
 }
 

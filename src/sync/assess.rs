@@ -11,15 +11,20 @@ use super::figures::Figures;
 use super::timers::{Due, Now, Timers, count};
 use super::verdict::Facts;
 use crate::api::{
-    HistoryEntry, Reason, SyncStatus, SyncTimes, Time, Verdict, set_conditions, short_commits,
+    FinishedRun, HistoryEntry, Reason, SyncStatus, SyncTimes, Time, Verdict, set_conditions,
+    short_commits,
 };
 use crate::manifest::ObjectKey;
 use crate::metrics::Stretch;
 use crate::notify::{Level, Notice};
+use crate::plan::Relinquished;
 use crate::text::listing;
 
 /// Revisions in `status.history`.
 const HISTORY: usize = 10;
+
+/// How often is looked what holds an object that is being deleted; the moment it is gone, its watch says so.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// The number of objects that a history entry or a notice names.
 const NAMED: usize = 5;
@@ -31,6 +36,8 @@ pub(super) struct Round {
     pub(super) changes: Vec<(Action, ObjectKey)>,
     /// Drifted objects that were corrected, and who had changed them.
     pub(super) healed: Vec<(ObjectKey, Option<Box<str>>)>,
+    /// Fields that are left to other controllers from now on.
+    pub(super) left: Vec<(ObjectKey, Relinquished)>,
     /// Whether the round worked on objects.
     pub(super) worked: bool,
     /// Corrections that were delayed because an object keeps being changed.
@@ -95,6 +102,8 @@ pub(super) struct Observed {
     pub(super) timeout: Duration,
     /// How long desired and observed may differ before this is reported.
     pub(super) diff_after: Duration,
+    /// What was made to run once and has.
+    pub(super) finished: Vec<FinishedRun>,
     /// Why pruning is held back.
     pub(super) brake: Option<Reason>,
     /// Objects that keep being changed.
@@ -227,6 +236,7 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
             next.keep_timers();
             next.count_round();
             next.tell_healed();
+            next.tell_left();
         }
         Phase::Held => {
             next.report.ready = false;
@@ -327,7 +337,11 @@ impl Next {
             timers.retry = Some(seen.now.at + seen.pause);
         }
         self.report.overdue |= seen.due.healthy;
-        if seen.facts.unhealthy.is_empty() {
+        let is_leaving = !seen.facts.leaving.is_empty();
+        if is_leaving && timers.retry.is_none() {
+            timers.retry = Some(seen.now.at + LEAVING);
+        }
+        if seen.facts.unhealthy.is_empty() && !is_leaving {
             timers.healthy_by = None;
             self.report.overdue = false;
         } else if timers.healthy_by.is_none() && !self.report.overdue {
@@ -363,6 +377,24 @@ impl Next {
         let message = format!("healed {}", listing(named, healed.len()));
         let objects = first().map(|(key, _)| key.to_string()).collect();
         self.tell(Level::Normal, Reason::DriftCorrected, message, objects);
+    }
+
+    fn tell_left(&mut self) {
+        let left = &self.seen.round.left;
+        if left.is_empty() {
+            return;
+        }
+        let named = left.iter().take(NAMED).map(|(key, left)| {
+            let Relinquished { field, manager } = left;
+            format!("{field} of {key} to {manager}, which keeps writing it")
+        });
+        let list = listing(named, left.len());
+        let message = format!(
+            "left {list}; take the field out of Git, or change its value there to have it tried again"
+        );
+        let objects = left.iter().take(NAMED).map(|(key, _)| key.to_string());
+        let objects = objects.collect();
+        self.tell(Level::Normal, Reason::FieldLeft, message, objects);
     }
 
     /// The cluster equals Git and, where asked for, is healthy.
@@ -485,6 +517,7 @@ impl Next {
         status.failures = seen.facts.failures();
         let Said { warnings, notes } = seen.said.clone();
         (status.warnings, status.notes) = (warnings, notes);
+        status.finished = seen.finished.clone();
         status.objects = seen.live.as_ref().map(|_| seen.facts.counts);
         if seen.phase != Phase::Busy {
             status.last_handled_reconcile_at = seen.handled.clone();

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::health::Health;
     use crate::manifest::{Digest, GroupKind};
-    use crate::plan::Observed;
+    use crate::plan::{Contest, Observed};
 
     const VERSION: u64 = 7;
 
@@ -140,6 +140,9 @@ mod tests {
             timeless: None,
             shared: false,
             version_hash: 0,
+            left: None,
+            finished: false,
+            held_by: None,
         }
     }
 
@@ -184,6 +187,9 @@ mod tests {
                 },
                 task: Task::Apply(cause),
                 before: before.clone(),
+                contest: Contest::default(),
+                contested: false,
+                restored: false,
             };
             let applied = Applied {
                 answer: observed("a", VERSION),

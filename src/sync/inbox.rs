@@ -185,6 +185,12 @@ impl Inbox {
         state.borrow().latest.clone()
     }
 
+    /// The revision of [`Self::newest`].
+    pub(super) fn newest_revision(&self) -> Option<String> {
+        let newest = self.newest()?;
+        Some(newest.snapshot.revision.to_string())
+    }
+
     /// Whether a newer spec or revision makes the current work pointless.
     pub(super) fn superseded(&self) -> bool {
         let (object, source) = (&self.object, self.source.as_ref());

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::verdict::Listed;
 use crate::api::Reason;
 use crate::health::Health;
-use crate::manifest::{GroupKind, ObjectKey};
-use crate::plan::{AppliedRecord, ApplyCause};
+use crate::manifest::{Digest, GroupKind, ObjectKey};
+use crate::plan::{AppliedRecord, ApplyCause, Contest, Observed, Refusal, is_a_persons, is_scaled};
 
 /// The problem of one object.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +25,12 @@ pub(super) struct Memory {
     pub(super) records: HashMap<ObjectKey, AppliedRecord>,
     /// Objects that could not be applied.
     pub(super) troubles: BTreeMap<ObjectKey, Trouble>,
+    /// Why objects could not be made in this round.
+    pub(super) refused: HashMap<ObjectKey, Refusal>,
     /// Objects that could not be pruned.
     pub(super) unpruned: BTreeMap<ObjectKey, Trouble>,
+    /// What was pruned and is not gone yet, and what holds it.
+    pub(super) leaving: Listed<(ObjectKey, String)>,
     /// Objects that differ from Git and are not corrected yet, or not at all with `mode: Report`. Each
     /// with its last writer.
     pub(super) drifted: BTreeMap<ObjectKey, (ApplyCause, Option<Box<str>>)>,
@@ -35,6 +40,10 @@ pub(super) struct Memory {
     pub(super) unhealthy: BTreeMap<ObjectKey, Health>,
     /// The recent corrections of each object.
     pub(super) corrections: HashMap<ObjectKey, CorrectionBackoff>,
+    /// Of the objects that other controllers write as well: which of their fields.
+    pub(super) contests: HashMap<ObjectKey, Contest>,
+    /// What was made to run once and has, with the manifest that it ran.
+    pub(super) finished: BTreeMap<ObjectKey, Digest>,
     /// Objects to check in the next round, even without an event.
     pub(super) again: HashSet<ObjectKey>,
     /// Objects that could not be applied because their namespace does not exist.
@@ -65,6 +74,52 @@ impl Memory {
             .collect()
     }
 
+    /// What is known of the fields that others write, of an object that was seen so before an apply.
+    pub(super) fn contest(&mut self, key: &ObjectKey, before: Option<&Observed>) -> Contest {
+        let Some(before) = before else {
+            // A new object has every value that Git has.
+            self.contests.remove(key);
+            return Contest::default();
+        };
+        let known = self.contests.get(key).cloned();
+        known.unwrap_or_else(|| Contest::of(before))
+    }
+
+    /// Takes note that an object has run `digest`, and is not made again for that.
+    pub(super) fn ran(&mut self, key: &ObjectKey, digest: Digest) {
+        self.finished.insert(key.clone(), digest);
+        let record = AppliedRecord {
+            digest,
+            uid: "".into(),
+            entry: None,
+        };
+        self.records.insert(key.clone(), record);
+        self.troubles.remove(key);
+        self.drifted.remove(key);
+        // Of one that failed, that stays known.
+        if !matches!(self.unhealthy.get(key), Some(Health::Failed(_))) {
+            self.unhealthy.remove(key);
+        }
+    }
+
+    /// Whether to find out who took a field before it is corrected: not for a first correction, unless it was
+    /// taken by somebody who scales.
+    pub(super) fn is_contested(
+        &self,
+        key: &ObjectKey,
+        cause: ApplyCause,
+        before: Option<&Observed>,
+        now: Instant,
+    ) -> bool {
+        let was_corrected = || {
+            let last = self.corrections.get(key).map(|backoff| backoff.last);
+            last.is_some_and(|last| now.duration_since(last) < PEACE)
+        };
+        cause != ApplyCause::Changed
+            && before
+                .is_some_and(|before| is_scaled(before) || was_corrected() && !is_a_persons(before))
+    }
+
     /// Removes everything about objects that are no longer desired.
     pub(super) fn retain(&mut self, desired: impl Fn(&ObjectKey) -> bool) {
         self.records.retain(|key, _| desired(key));
@@ -72,6 +127,8 @@ impl Memory {
         self.drifted.retain(|key, _| desired(key));
         self.unhealthy.retain(|key, _| desired(key));
         self.corrections.retain(|key, _| desired(key));
+        self.contests.retain(|key, _| desired(key));
+        self.finished.retain(|key, _| desired(key));
         self.again.retain(|key| desired(key));
         self.homeless.retain(|key| desired(key));
     }

@@ -45,7 +45,7 @@ use self::standby::standby;
 use self::state::{Look, State};
 use self::timers::Due;
 use self::work::Stopped;
-use crate::api::Sync;
+use crate::api::{Reason, Sync};
 use crate::cluster::Actor;
 use crate::driver::Context;
 use crate::fleet::{FetchedRevision, SyncView};
@@ -93,6 +93,7 @@ impl Driver {
             let woken = self.inbox.wait(&self.context.cluster, waits_for).await;
             self.gave_way = woken == Woken::BySource && self.is_unconcerned();
             if self.gave_way {
+                self.tell_plan(self.inbox.newest_revision());
                 self.inbox.give_way(&self.context).await;
             }
             match woken {
@@ -144,11 +145,17 @@ impl Driver {
             }
             (Gate::Open, Some(newest)) => self.retarget(intent, newest).await,
             (Gate::Open, None) => None,
-            (Gate::Blocked(blocked), _) => {
+            (Gate::Blocked(blocked), newest) => {
+                if let Some(newest) = newest
+                    && blocked.reason == Reason::DependencyNotReady
+                {
+                    self.foresee(intent, newest).await;
+                }
                 self.state.blocked = Some(Box::new(blocked));
                 None
             }
         };
+        self.tell_refused();
         if let Err(stopped) = self.work(intent, &mut round).await {
             // What is left undone is judged again: at once, for what superseded the work also wakes
             // the driver, or when the API server may be back.

@@ -8,6 +8,7 @@ use super::Driver;
 use super::state::{Look, State};
 use super::target::{self, Loaded, Objects, Refused, TargetError};
 use super::verdict::Blocked;
+use crate::api::Reason;
 use crate::cluster::RunningApply;
 use crate::desired::{Inputs, Task};
 use crate::fleet::FetchedRevision;
@@ -34,6 +35,12 @@ impl Driver {
             state.aim(newest, scope, inputs, Ok(Loaded::Same));
             return None;
         }
+        let foreseen = state.foreseen.take();
+        if let Some(foreseen) = foreseen.filter(|foreseen| foreseen.is_of(&newest, scope, &inputs))
+        {
+            state.aim(newest, scope, inputs, Ok(Loaded::New(foreseen)));
+            return Some(self.context.cluster.running_applies.begin());
+        }
         let under_way = self.context.cluster.running_applies.begin();
         let task = Task {
             tree: newest.snapshot.clone(),
@@ -45,6 +52,56 @@ impl Driver {
         let loaded = target::load(&newest, task, target, &mut state.cache).await;
         state.aim(newest, scope, inputs, loaded);
         Some(under_way)
+    }
+
+    /// Says which objects this Sync will want once its dependencies are ready, so that the Sync that has them now
+    /// does not prune them.
+    pub(super) async fn foresee(&mut self, intent: &SyncIntent, newest: FetchedRevision) {
+        let revision = newest.snapshot.revision.to_string();
+        if self.state.planned.as_ref() == Some(&revision) {
+            return;
+        }
+        let scope = &intent.render;
+        let Some(inputs) = self.inputs(intent, &newest).await else {
+            return;
+        };
+        let target = self.state.target.as_ref();
+        if !target.is_some_and(|target| target.is_still(&newest, scope, &inputs)) {
+            let task = Task {
+                tree: newest.snapshot.clone(),
+                intent: scope.clone(),
+                inputs,
+                tenant: self.name.namespace.clone(),
+                renderers: self.context.renderers.clone(),
+            };
+            let loaded = target::load(&newest, task, target, &mut self.state.cache).await;
+            if let Ok(Loaded::New(target)) = loaded {
+                let within = self.limit(intent);
+                let cluster = &self.context.cluster;
+                let objects = Objects::resolve(&target, &cluster.kinds, within);
+                let wanted = objects.items.keys().collect();
+                cluster.inventory.foresee(&self.name, &wanted);
+                self.state.foreseen = Some(target);
+            }
+        }
+        self.tell_plan(Some(revision));
+    }
+
+    /// Tells other Syncs for which revision they know what this one wants.
+    pub(super) fn tell_plan(&mut self, planned: Option<String>) {
+        if self.state.planned != planned {
+            self.state.planned.clone_from(&planned);
+            let fleet = &self.context.fleet;
+            fleet.update_sync(&self.name, |view| view.planned = planned);
+        }
+    }
+
+    /// Of a revision that cannot be read, nothing more will be known.
+    pub(super) fn tell_refused(&mut self) {
+        let blocked = self.state.blocked.as_ref();
+        if blocked.is_some_and(|blocked| blocked.reason != Reason::DependencyNotReady) {
+            self.tell_plan(self.inbox.newest_revision());
+        }
     }
 
     /// Reads the ConfigMaps and Secrets that the Sync names. None if one of them cannot be read: the

@@ -1,6 +1,6 @@
 //! The memory of a Sync's driver between two rounds. Plain data: no client, no runtime.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,14 +11,17 @@ use super::memory::{CorrectionBackoff, Memory};
 use super::target::{Objects, Refused, Target};
 use super::timers::{Due, Timers, count};
 use super::verdict::{Blocked, Drift, Listed, Problem};
-use crate::api::{ObjectCounts, Reason, Sync};
+use crate::api::{FinishedRun, ObjectCounts, Reason, Sync};
 use crate::backoff::{Backoff, jittered};
 use crate::driver::StatusBackoff;
 use crate::health::Health;
 use crate::intent::{Mode, SyncIntent};
-use crate::manifest::{GroupKind, GroupVersionKind, ObjectKey};
+use crate::manifest::{Digest, GroupKind, GroupVersionKind, ObjectKey};
 use crate::plan::{CONTAINS, contained};
 use crate::render;
+
+/// Runs that the status remembers, so that its size has a bound.
+const FINISHED: usize = 300;
 
 /// How much of the target the next round compares with the cluster. Each value includes those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +48,10 @@ pub(super) struct State {
     pub(super) blocked: Option<Box<Blocked>>,
     pub(super) memory: Memory,
     pub(super) parent: Parent,
+    /// The revision for which others know which objects this Sync wants.
+    pub(super) planned: Option<String>,
+    /// What the newest revision asks for, read while a dependency holds it up.
+    pub(super) foreseen: Option<Box<Target>>,
     pub(super) requests: Requests,
     pub(super) timers: Timers,
     pub(super) backoff: Backoff,
@@ -110,8 +117,13 @@ impl State {
             look: Look::Everything,
             refused: None,
             blocked: None,
-            memory: Memory::default(),
+            memory: Memory {
+                finished: restored(&status.finished),
+                ..Memory::default()
+            },
             parent: Parent::of(object),
+            planned: None,
+            foreseen: None,
             requests: Requests {
                 generation: status.observed_generation,
                 handled: status.last_handled_reconcile_at.clone(),
@@ -228,8 +240,21 @@ impl State {
             failed: count(
                 memory.troubles.len() + self.objects.misplaced.len() + self.objects.taken.len(),
             ),
-            unpruned: count(memory.surplus + memory.unproven + memory.unpruned.len()),
+            unpruned: count(
+                memory.surplus + memory.unproven + memory.unpruned.len() + memory.leaving.total,
+            ),
         }
+    }
+
+    /// What was made to run once and has, as the status tells it.
+    pub(super) fn finished(&self) -> Vec<FinishedRun> {
+        let finished = self.memory.finished.iter().take(FINISHED);
+        finished
+            .map(|(key, digest)| FinishedRun {
+                object: key.to_string(),
+                digest: digest.to_string(),
+            })
+            .collect()
     }
 
     /// The objects that differ from Git.
@@ -334,6 +359,12 @@ impl State {
     pub(super) fn brake(&self) -> Option<Reason> {
         brake(self.blocked.as_deref(), &self.memory, &self.objects)
     }
+}
+
+fn restored(finished: &[FinishedRun]) -> BTreeMap<ObjectKey, Digest> {
+    let runs = finished.iter();
+    runs.filter_map(|run| Some((ObjectKey::parse(&run.object)?, run.digest.parse().ok()?)))
+        .collect()
 }
 
 fn brake(blocked: Option<&Blocked>, memory: &Memory, objects: &Objects) -> Option<Reason> {

@@ -62,6 +62,16 @@ impl Target {
         self.desired.is_known_in(&*seen.snapshot, scope, inputs)
     }
 
+    /// Whether it was made of exactly this.
+    pub(super) fn is_of(
+        &self,
+        seen: &FetchedRevision,
+        scope: &RenderIntent,
+        inputs: &Inputs,
+    ) -> bool {
+        Arc::ptr_eq(&self.seen.snapshot, &seen.snapshot) && self.desired.is_for(scope, inputs)
+    }
+
     /// The file and document of an object, for messages.
     pub(super) fn place(&self, index: usize) -> Option<String> {
         Some(self.desired.provenance(index)?.to_string())

@@ -68,6 +68,13 @@ impl<T> Listed<T> {
     }
 }
 
+/// Objects that are leaving, for people: `ConfigMap prod/a (held by example.com/hold)`.
+pub(super) fn in_words(leaving: &Listed<(ObjectKey, String)>) -> String {
+    let named = leaving.first.iter().take(NAMED);
+    let named = named.map(|(key, why)| format!("{key} ({why})"));
+    listing(named, leaving.total)
+}
+
 /// The facts from which the status is made.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
@@ -79,6 +86,8 @@ pub(super) struct Facts {
     /// Whether applies are running.
     pub(super) busy: bool,
     pub(super) problems: Listed<Problem>,
+    /// What was pruned and is not gone yet, and what holds it.
+    pub(super) leaving: Listed<(ObjectKey, String)>,
     pub(super) drifts: Listed<Drift>,
     pub(super) mode: Mode,
     /// Failed objects come first.
@@ -141,8 +150,10 @@ impl Facts {
                 reason, message, ..
             } = &**blocked;
             let live = match &self.revision {
-                Some(revision) => format!("; {revision} stays live"),
-                None => String::new(),
+                Some(revision) if *reason != Reason::Deleting => {
+                    format!("; {revision} stays live")
+                }
+                _ => String::new(),
             };
             return (Some(false), *reason, format!("{message}{live}"));
         }
@@ -162,6 +173,19 @@ impl Facts {
             } = self.counts;
             let message = format!("applying {revision}: {applied} of {desired} objects");
             return (None, Reason::Progressing, message);
+        }
+        if !self.leaving.is_empty() {
+            let leaving = in_words(&self.leaving);
+            return match self.overdue {
+                true => {
+                    let message = format!("not gone within spec.timeout: {leaving}");
+                    (Some(false), Reason::PruneFailed, message)
+                }
+                false => {
+                    let message = format!("waiting for what left Git to be gone: {leaving}");
+                    (None, Reason::Progressing, message)
+                }
+            };
         }
         if !self.drifts.is_empty() {
             return (Some(false), Reason::DriftFound, self.drift_message());
@@ -309,6 +333,7 @@ mod tests {
             },
             busy: false,
             problems: Listed::default(),
+            leaving: Listed::default(),
             drifts: Listed::default(),
             mode: Mode::Correct,
             unhealthy: Listed::default(),

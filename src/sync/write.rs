@@ -82,6 +82,7 @@ impl Driver {
                         || kinds.is_coming(&gvk.group_kind())
                         || kinds.get(gvk).is_some()
                 }),
+                leaving: state.memory.leaving.clone(),
                 drifts: state.drifts(),
                 mode: intent.mode,
                 unhealthy,
@@ -94,6 +95,7 @@ impl Driver {
             timers: state.timers.clone(),
             timeout: intent.timeout,
             diff_after: self.context.diff_after,
+            finished: state.finished(),
             brake: state.brake().filter(|_| intent.prune),
             contested: state.contested(intent.mode),
             newly_drifted: met.into_iter().filter(is_new).count(),
@@ -151,6 +153,11 @@ impl Driver {
             false => Vec::new(),
         };
         view.object = self.inbox.sync_object();
+        // One that asks for nothing holds nobody up.
+        view.planned = match intent.suspend || intent.deleting {
+            true => self.inbox.newest_revision(),
+            false => self.state.planned.clone(),
+        };
     }
 
     async fn write(&mut self) {

@@ -7,7 +7,7 @@ use crate::api::{Condition, ObjectCounts};
 use crate::health::Health;
 use crate::intent::Mode;
 use crate::manifest::GroupKind;
-use crate::plan::ApplyCause;
+use crate::plan::{ApplyCause, Relinquished};
 use crate::sync::verdict::{Blocked, Drift, Listed, Problem};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -105,6 +105,7 @@ fn seen(revision: &str) -> Observed {
             },
             busy: false,
             problems: Listed::default(),
+            leaving: Listed::default(),
             drifts: Listed::default(),
             mode: Mode::Correct,
             unhealthy: Listed::default(),
@@ -117,6 +118,7 @@ fn seen(revision: &str) -> Observed {
         timers: Timers::new(now.at),
         timeout: TIMEOUT,
         diff_after: DIFF_AFTER,
+        finished: Vec::new(),
         brake: None,
         contested: 0,
         newly_drifted: 0,
@@ -192,6 +194,14 @@ fn healed() -> Observed {
     with(|seen| seen.round.healed = vec![(key("a"), Some("kubectl".into()))])
 }
 
+fn left() -> Observed {
+    let left = Relinquished {
+        field: "spec.replicas".to_owned(),
+        manager: "autoscaler".to_owned(),
+    };
+    with(|seen| seen.round.left = vec![(key("a"), left)])
+}
+
 fn reasons(assessment: &Assessment) -> Vec<Reason> {
     let notices = assessment.notices.iter();
     notices.map(|notice| notice.reason).collect()
@@ -249,6 +259,7 @@ fn shows(reason: Reason) -> Shows {
         Reason::AllHealthy => Shows::In("Healthy", seen("a")),
         Reason::Diff => Shows::Notice(drifted()),
         Reason::DriftCorrected => Shows::Notice(healed()),
+        Reason::FieldLeft => Shows::Notice(left()),
         // A spec that cannot be read has no driver; its status is written without one. That a status is
         // refused is known only after the assessment.
         Reason::ChangeCommitted

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 
-use crate::api::Reason;
+use crate::api::{DELETION_POLICY, Reason};
 use crate::cluster::WriteError;
 use crate::intent::{OnDeletion, SyncIntent};
 use crate::manifest::ObjectKey;
@@ -15,7 +15,7 @@ use crate::sync::Driver;
 use crate::sync::assess::{Phase, Round};
 use crate::sync::audit::{self, Action};
 use crate::sync::timers::Due;
-use crate::sync::verdict::Blocked;
+use crate::sync::verdict::{Blocked, in_words};
 use crate::text::listing;
 
 /// The most requests at once.
@@ -51,11 +51,27 @@ impl Driver {
     }
 
     async fn let_go(&mut self, intent: &SyncIntent) -> Result<(), String> {
+        let on_deletion = intent.on_deletion;
         for kind in self.state.parent.contained.clone() {
-            // A kind whose definition is gone has no objects.
-            if let Some(served) = self.context.cluster.kinds.preferred(&kind) {
+            let kinds = &self.context.cluster.kinds;
+            if kinds.is_away(&kind) && on_deletion == OnDeletion::Orphan {
+                continue;
+            }
+            if let Some(served) = kinds.preferred(&kind) {
                 let watched = self.context.cluster.watched(&served, PATIENCE).await;
                 watched.map_err(|why| format!("{kind} objects cannot be listed: {why}"))?;
+                continue;
+            }
+            // Whether its definition is gone, and its objects with it, or its API server is only away.
+            if let Err(error) = self.context.cluster.discover().await {
+                tracing::debug!(sync = %self.name, %error, "discovery");
+            }
+            if kinds.is_away(&kind) && on_deletion == OnDeletion::Delete {
+                return Err(format!(
+                    "{kind} objects cannot be deleted: the aggregated API server of {} does not answer; delete its \
+                     APIService if it was uninstalled",
+                    kind.group
+                ));
             }
         }
         let (cluster, actor) = (&self.context.cluster, &self.actor(intent));
@@ -99,13 +115,23 @@ impl Driver {
                 work.buffer_unordered(PARALLEL).collect().await;
             failures.extend(answers.into_iter().filter_map(Result::err));
         }
-        match failures.len() {
-            0 => Ok(()),
-            total => {
-                let named = failures.iter().take(3);
-                let list = listing(named.map(|(key, error)| format!("{key}: {error}")), total);
-                Err(format!("deleting the Sync's objects: {list}"))
-            }
+        if !failures.is_empty() {
+            let named = failures.iter().take(3);
+            let named = named.map(|(key, error)| format!("{key}: {error}"));
+            let list = listing(named, failures.len());
+            return Err(format!("deleting the Sync's objects: {list}"));
+        }
+        if on_deletion == OnDeletion::Orphan {
+            return Ok(());
+        }
+        let leaving = self.leaving(intent, |_, _| true).await;
+        match leaving.is_empty() {
+            true => Ok(()),
+            false => Err(format!(
+                "waiting for what was deleted to be gone: {}; annotate the Sync with {DELETION_POLICY}=Orphan to let \
+                 it go earlier",
+                in_words(&leaving)
+            )),
         }
     }
 }

@@ -3,8 +3,10 @@
 
 mod apply;
 mod finalize;
+mod leaving;
 mod parent;
 mod prune;
+mod room;
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
@@ -27,7 +29,7 @@ use crate::cluster::{Actor, Applied, Inventory, ServedKind, WriteError};
 use crate::desired::{Item, Limit};
 use crate::intent::{Mode, SyncIntent};
 use crate::manifest::{GroupKind, ObjectKey};
-use crate::plan::{AppliedRecord, ApplyCause, Judgement, Observed, judge};
+use crate::plan::{AppliedRecord, ApplyCause, Contest, Judgement, Observed, Relinquished, judge};
 use crate::text::shorten;
 
 /// How long a kind's first list may take before its objects count as failed.
@@ -72,14 +74,29 @@ impl Driver {
         if self.state.look > Look::Changed {
             self.resolve(intent).await?;
         }
+        // Of what a dependency holds up, more is known than of the target.
+        if self.state.blocked.is_none() {
+            let planned = self.state.target.as_ref();
+            self.tell_plan(planned.map(|target| target.revision.clone()));
+        }
         let look = std::mem::take(&mut self.state.look);
         let dirty = self.inbox.mailbox.take();
         let items = &self.state.objects.items;
-        let foreign = dirty.iter().any(|key| !items.contains_key(key));
-        // Pruning that was held back may happen now that everything else is applied.
+        let left: HashSet<&ObjectKey> = dirty
+            .iter()
+            .filter(|key| !items.contains_key(key))
+            .collect();
+        let foreign = !left.is_empty();
+        let room: HashSet<_> = left.iter().map(|key| key.kind.clone()).collect();
+        // What was refused may have waited for an object of its kind to go.
+        let refused = self.state.memory.troubles.keys();
+        let refused = refused.filter(|key| room.contains(&key.kind)).cloned();
+        self.state.memory.again.extend(refused.collect::<Vec<_>>());
+        // What was held back may go, now that everything else is applied.
         let held_back = intent.prune && self.state.memory.surplus > 0;
         let jobs = self.plan(intent.mode, dirty, look, round);
         self.apply(intent, &jobs, round).await?;
+        self.make_room(intent, &jobs, round).await;
         if look > Look::Changed || foreign || held_back {
             self.prune(intent, round).await?;
         }
@@ -115,7 +132,7 @@ impl Driver {
                         let Some((index, result)) = next else { break };
                         let unavailable = matches!(result, Done::Failed(WriteError::Unavailable(_)));
                         self.settle(&stage[index], result, round);
-                        if unavailable {
+                        if unavailable && !self.is_away(&stage[index].item.key.kind).await {
                             return Err(Stopped::Unavailable);
                         }
                         finished += 1;
@@ -139,7 +156,7 @@ impl Driver {
     }
 
     /// The only namespace in which this Sync may manage objects, if there is one.
-    fn limit(&self, intent: &SyncIntent) -> Option<Limit<'_>> {
+    pub(in crate::sync) fn limit(&self, intent: &SyncIntent) -> Option<Limit<'_>> {
         let keeps = self.context.policy.no_cross_namespace;
         match &self.context.namespace {
             Some(namespace) => Some(Limit::Operator(namespace)),
@@ -238,6 +255,16 @@ impl Driver {
             .await
     }
 
+    /// Whether only the aggregated API server of this kind does not answer. Objects of other kinds are not concerned.
+    async fn is_away(&self, kind: &GroupKind) -> bool {
+        let cluster = &self.context.cluster;
+        if let Err(error) = cluster.discover().await {
+            tracing::debug!(sync = %self.name, %error, "discovery");
+            return false;
+        }
+        cluster.kinds.is_away(kind)
+    }
+
     /// The jobs for the changed objects, or for all objects.
     fn plan(
         &mut self,
@@ -258,8 +285,15 @@ impl Driver {
     fn settle(&mut self, job: &Job, done: Done, round: &mut Round) {
         let key = &job.item.key;
         match done {
-            Done::Applied(applied) => {
-                if let Some(action) = audit::action(&self.name, job, &applied) {
+            Done::Applied {
+                applied,
+                contest,
+                left,
+            } => {
+                self.state.memory.contested(key, contest, &left, round);
+                let action = audit::action(&self.name, job, &applied);
+                // What was left to another controller was not put right.
+                if let Some(action) = action.filter(|_| left.is_empty()) {
                     let writer = job.before.as_ref().and_then(|was| was.writer.as_deref());
                     audit::log(
                         &self.name,
@@ -273,6 +307,7 @@ impl Driver {
                 }
                 self.state.applied(job, applied, Instant::now());
             }
+            Done::Ran => self.state.memory.ran(key, job.item.digest),
             Done::Differs(cause) => {
                 let observed = self.context.cluster.inventory.get(key);
                 let writer = observed.and_then(|observed| observed.writer);
@@ -280,6 +315,9 @@ impl Driver {
             }
             Done::Failed(error) => {
                 self.state.memory.failed(key, Trouble::from(&error));
+                if let Some(refusal) = room::evidence(job, &error) {
+                    self.state.memory.refused.insert(key.clone(), refusal);
+                }
                 if is_without_namespace(&error) {
                     self.state.memory.homeless.insert(key.clone());
                 }
@@ -346,6 +384,9 @@ impl State {
                 continue;
             }
             let observed = inventory.get(&item.key);
+            if inventory.finished(&item.key).as_deref() == Some(&*item.digest.to_string()) {
+                memory.finished.insert(item.key.clone(), item.digest);
+            }
             match memory.judge(item, observed, mode, restored, now) {
                 Next::Nothing => (),
                 Next::Work(job) => jobs.push(*job),
@@ -373,6 +414,9 @@ impl State {
         memory.records.insert(key.clone(), record);
         memory.troubles.remove(key);
         memory.homeless.remove(key);
+        if memory.finished.get(key) != Some(&job.item.digest) {
+            memory.finished.remove(key);
+        }
         if !current {
             memory.again.insert(key.clone());
             self.timers.correct = Some(now);
@@ -409,6 +453,11 @@ impl Memory {
             Some(health) => drop(self.unhealthy.insert(key.clone(), health.clone())),
             None => (),
         }
+        let is_gone = observed.as_ref().is_none_or(|observed| observed.deleting);
+        if is_gone && self.finished.get(key) == Some(&item.digest) {
+            self.ran(key, item.digest);
+            return Next::Nothing;
+        }
         let task = match judge(&item.digest, record, observed.as_ref(), mode, restored) {
             Judgement::InSync if !suspect => return Next::Nothing,
             Judgement::Apply(cause) => {
@@ -430,11 +479,34 @@ impl Memory {
                 return Next::Nothing;
             }
         };
+        let cause = match task {
+            Task::Apply(cause) => cause,
+            Task::Compare => ApplyCause::Drifted,
+        };
         Next::Work(Box::new(Job {
             item: item.clone(),
             task,
+            contest: self.contest(key, observed.as_ref()),
+            contested: self.is_contested(key, cause, observed.as_ref(), now),
+            restored,
             before: observed,
         }))
+    }
+
+    /// Takes note of the fields that others write, and of those that are left to them from now on.
+    fn contested(
+        &mut self,
+        key: &ObjectKey,
+        contest: Contest,
+        left: &[Relinquished],
+        round: &mut Round,
+    ) {
+        match contest == Contest::default() {
+            true => drop(self.contests.remove(key)),
+            false => drop(self.contests.insert(key.clone(), contest)),
+        }
+        let left = left.iter().map(|left| (key.clone(), left.clone()));
+        round.left.extend(left);
     }
 
     /// Records the changes of an apply.

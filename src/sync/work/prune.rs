@@ -1,13 +1,16 @@
 //! Deletes objects that have left Git.
 
+use std::collections::BTreeSet;
 use std::future::ready;
+use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 
 use super::Stopped;
 use crate::api::Reason;
 use crate::intent::SyncIntent;
-use crate::plan::surplus;
+use crate::manifest::{GroupKind, ObjectKey};
+use crate::plan::{Observed, surplus};
 use crate::sync::Driver;
 use crate::sync::assess::Round;
 use crate::sync::audit::{self, Action};
@@ -15,6 +18,12 @@ use crate::sync::memory::Trouble;
 
 /// The most deletes at once.
 const DELETES: usize = 8;
+
+/// How long is waited for what other Syncs of the same source want.
+const OTHERS: Duration = Duration::from_secs(10);
+
+/// An object and what is known of it.
+type Owned = (ObjectKey, Observed);
 
 impl Driver {
     /// Deletes our objects that have left Git, after everything in Git has been applied. So if an object
@@ -25,14 +34,12 @@ impl Driver {
         round: &mut Round,
     ) -> Result<(), Stopped> {
         self.state.memory.unpruned.clear();
-        let inventory = &self.context.cluster.inventory;
-        let surplus = surplus(
-            &self.name,
-            inventory.owned(&self.name),
-            &self.state.objects.items,
-        );
-        let is_proven = |(key, observed): &(_, _)| inventory.is_proven(&self.name, key, observed);
-        let (surplus, unproven): (Vec<_>, Vec<_>) = surplus.into_iter().partition(is_proven);
+        let before = std::mem::take(&mut self.state.memory.leaving);
+        let (mut surplus, unproven) = self.surplus();
+        if intent.prune && !surplus.is_empty() && self.state.blocked.is_none() {
+            self.hear_others(intent).await;
+            surplus = self.surplus().0;
+        }
         self.state.memory.unproven = unproven.len();
         if let Some((key, _)) = unproven.first() {
             tracing::debug!(
@@ -87,14 +94,58 @@ impl Driver {
                 }
             }
         }
+        let items = &self.state.objects.items;
+        let leaving = self
+            .leaving(intent, |key, observed| {
+                observed.deleting && !items.contains_key(key)
+            })
+            .await;
+        let is_over = leaving.is_empty();
+        self.state.memory.leaving = leaving;
         let mut changes = round.changes.iter();
         let has_pruned = changes.any(|(action, _)| *action == Action::Pruned);
-        if has_pruned && self.state.memory.unpruned.is_empty() {
-            let kinds = self.state.objects.kinds().into_iter().collect();
+        if is_over && (has_pruned || !before.is_empty()) && self.state.memory.unpruned.is_empty() {
+            let mut kinds: BTreeSet<GroupKind> = self.state.objects.kinds().into_iter().collect();
+            // Objects of a kind that is only away are still there.
+            let served = &self.context.cluster.kinds;
+            let contained = self.state.parent.contained.iter();
+            kinds.extend(contained.filter(|kind| served.is_away(kind)).cloned());
             if let Err(error) = self.narrow(kinds).await {
                 tracing::debug!(sync = %self.name, %error, "cannot remove kinds from the ApplySet");
             }
         }
         Ok(())
+    }
+
+    /// What is ours, has left Git, and no other Sync wants; and what only has our marks, without our proof.
+    pub(super) fn surplus(&self) -> (Vec<Owned>, Vec<Owned>) {
+        let inventory = &self.context.cluster.inventory;
+        let owned = inventory.owned(&self.name);
+        let surplus = surplus(&self.name, owned, &self.state.objects.items);
+        let is_proven = |(key, observed): &(_, _)| inventory.is_proven(&self.name, key, observed);
+        surplus.into_iter().partition(is_proven)
+    }
+
+    /// Waits until the other Syncs of the same source have said what they want: what leaves this one may have gone
+    /// to another one in the same commit.
+    pub(super) async fn hear_others(&self, intent: &SyncIntent) {
+        let Some(target) = &self.state.target else {
+            return;
+        };
+        let fleet = &self.context.fleet;
+        let changes = fleet.syncs.changes();
+        let all = async {
+            loop {
+                let newest = self.inbox.newest_revision();
+                let newest = newest.as_deref().unwrap_or_default();
+                let revisions = [target.revision.as_str(), newest];
+                if !fleet.is_planning(&self.name, &intent.source, &revisions) {
+                    return;
+                }
+                changes.next().await;
+            }
+        };
+        // One that cannot say it in time does not hold up the others.
+        let _ = tokio::time::timeout(OTHERS, all).await;
     }
 }

@@ -1,0 +1,187 @@
+//! Room for new objects: what has left Git goes first where a refused create proves that it has to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use tokio::time::Instant;
+
+use super::Job;
+use crate::cluster::WriteError;
+use crate::intent::SyncIntent;
+use crate::manifest::{Manifest, ObjectKey};
+use crate::plan::{Held, Observed, Refusal, held, stamped, without};
+use crate::sync::assess::Round;
+use crate::sync::audit::{self, Action};
+use crate::sync::{Driver, bodies};
+
+/// How long the old object may take to go before the new one is left to a later round, and how often is looked.
+const PATIENCE: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_millis(10);
+
+impl Driver {
+    /// Deletes what a refused create proves to hold what the new object needs, and creates that at once.
+    pub(super) async fn make_room(&mut self, intent: &SyncIntent, jobs: &[Job], round: &mut Round) {
+        let mut refused = std::mem::take(&mut self.state.memory.refused);
+        if !intent.prune || self.state.blocked.is_some() || refused.is_empty() {
+            return;
+        }
+        if self.surplus().0.is_empty() {
+            return;
+        }
+        self.hear_others(intent).await;
+        let mut surplus = self.surplus().0;
+        for job in jobs {
+            while let Some(refusal) = refused.remove(&job.item.key) {
+                let Some((place, held)) = self.holder(intent, job, &refusal, &surplus).await else {
+                    break;
+                };
+                let (old, observed) = surplus.swap_remove(place);
+                if !self.vacate(intent, &old, &observed, round).await {
+                    break;
+                }
+                let mut results = std::pin::pin!(self.results(intent, std::slice::from_ref(job)));
+                if let Some((_, done)) = results.next().await {
+                    self.settle(job, done, round);
+                }
+                // Two values may have been two objects'. Of a quota it takes a moment until it is known that
+                // something went.
+                let again = std::mem::take(&mut self.state.memory.refused);
+                if held != Held::Quota {
+                    refused.extend(again);
+                }
+            }
+        }
+    }
+
+    /// The place in `surplus` of the object that holds what a job's object needs, and what that is.
+    async fn holder(
+        &self,
+        intent: &SyncIntent,
+        job: &Job,
+        refusal: &Refusal,
+        surplus: &[(ObjectKey, Observed)],
+    ) -> Option<(usize, Held)> {
+        let new = &job.item.key;
+        let cluster = &self.context.cluster;
+        if !surplus.iter().any(|(old, _)| old.kind == new.kind) {
+            return None;
+        }
+        let manifest = self.manifest(job).await?;
+        let served = cluster.kinds.get(&manifest.gvk)?;
+        let actor = self.actor(intent);
+        let acting = cluster.as_(&actor);
+        // An update that is refused needs nothing to go.
+        if acting.metadata(&served, new).await.ok()?.is_some() {
+            return None;
+        }
+        for (place, (old, _)) in surplus.iter().enumerate() {
+            if old.kind != new.kind || !cluster.inventory.is_owned(old, &self.name) {
+                continue;
+            }
+            let Ok(Some(live)) = acting.live(&served, old).await else {
+                continue;
+            };
+            let Some(held) = held(refusal, (new, &manifest.body), (old, &live)) else {
+                continue;
+            };
+            if let Held::Value(field) = &held {
+                // Would it be refused without that value as well, nothing would be won.
+                let seal = cluster.inventory.seal(&self.name, new);
+                let rest = Manifest {
+                    body: without(&manifest.body, field),
+                    ..manifest.clone()
+                };
+                let body = stamped(rest, &seal, &job.item.digest, None);
+                if let Err(error) = acting.rehearse(&served, &seal, &body).await
+                    && !is_about(&error, field)
+                {
+                    continue;
+                }
+            }
+            return Some((place, held));
+        }
+        None
+    }
+
+    async fn manifest(&self, job: &Job) -> Option<Manifest> {
+        let target = self.state.target.as_ref()?;
+        let tree = target.seen.snapshot.clone();
+        let wanted = vec![job.item.index];
+        let mut read = bodies::read(tree, Arc::clone(&target.desired), wanted);
+        read.recv().await?.1.ok()
+    }
+
+    /// Deletes what has left Git; whether it is gone.
+    async fn vacate(
+        &mut self,
+        intent: &SyncIntent,
+        old: &ObjectKey,
+        observed: &Observed,
+        round: &mut Round,
+    ) -> bool {
+        let cluster = &self.context.cluster;
+        let deleted = cluster
+            .as_(&self.actor(intent))
+            .delete(old, &observed.uid)
+            .await;
+        if deleted.is_err() {
+            return false;
+        }
+        let target = self.state.target.as_ref();
+        let object = (old, &*observed.uid);
+        audit::log(&self.name, Action::Pruned, object, target, None, None);
+        round.changes.push((Action::Pruned, old.clone()));
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            let seen = cluster.inventory.get(old);
+            if seen.is_none_or(|seen| seen.uid != observed.uid) {
+                return true;
+            }
+            tokio::time::sleep(STEP).await;
+        }
+        false
+    }
+}
+
+/// Whether a refused rehearsal without a field says nothing about the rest: the field is required, or the server
+/// cannot rehearse.
+fn is_about(error: &WriteError, field: &str) -> bool {
+    let Some(refusal) = error.refusal() else {
+        return false;
+    };
+    let name: &str = field.rsplit(['.', ']']).next().unwrap_or(field);
+    let said = &refusal.said;
+    said.contains(name) && said.contains("equired")
+        || said.contains("dry run")
+        || said.contains("dryRun")
+}
+
+/// The refusal of a create as evidence; none where nothing is proven by it.
+pub(super) fn evidence(job: &Job, error: &WriteError) -> Option<Refusal> {
+    error.refusal().filter(|_| job.before.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_required_is_no_other_fault() {
+        let refused = |message: &str| WriteError::refused(422, message);
+        let host = "spec.hosts[].name";
+        assert!(is_about(
+            &refused("spec.hosts[0].name: Required value"),
+            host
+        ));
+        assert!(is_about(
+            &refused("webhook \"w\" does not support dry run"),
+            host
+        ));
+        assert!(!is_about(&refused("spec.tier: Required value"), host));
+        assert!(!is_about(
+            &refused("spec.hosts[0].name: Invalid value"),
+            host
+        ));
+    }
+}

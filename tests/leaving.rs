@@ -1,0 +1,144 @@
+//! Case 10 of the engine: a deletion is over when what was deleted is gone, and what hangs is named.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use towline::api::Sync;
+
+use crate::world::{Case, PATIENCE, condition, config_map, world};
+use towline_testing::wait::{eventually, never};
+
+const HOLD: &str = "example.com/hold";
+
+/// Puts a finalizer on a ConfigMap, or takes it off.
+async fn hold(case: &Case<'_>, namespace: &str, name: &str, held: bool) {
+    let maps: Api<ConfigMap> = Api::namespaced(case.client.clone(), namespace);
+    let finalizers = match held {
+        true => json!([HOLD]),
+        false => json!([]),
+    };
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
+    maps.patch(name, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+/// Waits until the condition `Ready` says all of `parts`.
+async fn says(case: &Case<'_>, sync: &str, reason: &str, parts: &[&str]) {
+    let what = format!("{sync} says {reason} and {parts:?}");
+    case.until(sync, &what, |sync| {
+        let (status, why, message) = condition(sync, "Ready");
+        status != "True" && why == reason && parts.iter().all(|part| message.contains(part))
+    })
+    .await;
+}
+
+async fn sync_is_gone(case: &Case<'_>, sync: &str) {
+    eventually(&format!("Sync {sync} is gone"), PATIENCE, async || {
+        let live = case.live::<Sync>(sync).await;
+        live.is_null().then_some(()).ok_or(live)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deleted_sync_waits_for_what_it_deleted() {
+    let case = world().await.case("leaving").await;
+    let inner = format!("{}-inner", case.namespace);
+    let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {inner}}}\n");
+    let commit = case.repo.commit(
+        &[
+            ("a.yaml", Some(namespace)),
+            ("b.yaml", Some(config_map("held", &inner, "git"))),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &commit).await;
+    hold(&case, &inner, "held", true).await;
+    // Somebody else's object in the namespace holds it as well.
+    let maps: Api<ConfigMap> = Api::namespaced(case.client.clone(), &inner);
+    let foreign = json!({"metadata": {"name": "foreign", "finalizers": ["example.com/other"]}});
+    let foreign: ConfigMap = serde_json::from_value(foreign).unwrap();
+    maps.create(&Default::default(), &foreign).await.unwrap();
+    case.delete::<Sync>("all").await;
+    says(
+        &case,
+        "all",
+        "Deleting",
+        &["ConfigMap", "held", HOLD, "Namespace", &inner],
+    )
+    .await;
+    hold(&case, &inner, "held", false).await;
+    says(
+        &case,
+        "all",
+        "Deleting",
+        &["Namespace", &inner, "example.com/other"],
+    )
+    .await;
+    hold(&case, &inner, "foreign", false).await;
+    sync_is_gone(&case, "all").await;
+    let namespaces: Api<Namespace> = Api::all(case.client.clone());
+    assert!(namespaces.get_opt(&inner).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_annotation_lets_a_sync_go_earlier() {
+    let case = world().await.case("let-go").await;
+    let map = case.map("held", "git");
+    let commit = case.repo.commit(&[("a.yaml", Some(&map))], "first");
+    case.repository(json!({})).await;
+    for (sync, let_go) in [
+        (
+            "by-annotation",
+            json!({"metadata": {"annotations": {"towline.dev/deletion-policy": "Orphan"}}}),
+        ),
+        ("by-policy", json!({"spec": {"deletionPolicy": "Orphan"}})),
+    ] {
+        case.sync(sync, json!({})).await;
+        case.synced(sync, &commit).await;
+        hold(&case, &case.namespace, "held", true).await;
+        case.delete::<Sync>(sync).await;
+        says(&case, sync, "Deleting", &["held", HOLD]).await;
+        case.patch::<Sync>(sync, let_go).await;
+        sync_is_gone(&case, sync).await;
+        assert!(case.live::<ConfigMap>("held").await.is_object());
+        hold(&case, &case.namespace, "held", false).await;
+    }
+}
+
+#[tokio::test]
+async fn a_prune_that_hangs_is_named_and_not_ready() {
+    let case = world().await.case("hanging").await;
+    let (held, kept) = (case.map("held", "git"), case.map("kept", "git"));
+    let commit = case.repo.commit(
+        &[("held.yaml", Some(&held)), ("kept.yaml", Some(&kept))],
+        "first",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({"timeout": "2s"})).await;
+    case.synced("all", &commit).await;
+    hold(&case, &case.namespace, "held", true).await;
+    let commit = case.push(&[("held.yaml", None)], "remove").await;
+    says(&case, "all", "Progressing", &["held", HOLD]).await;
+    says(&case, "all", "PruneFailed", &["held", HOLD, "spec.timeout"]).await;
+    // Newer commits go on, and the rest is healed.
+    let next = case
+        .push(&[("more.yaml", Some(&case.map("more", "git")))], "more")
+        .await;
+    assert_ne!(next, commit);
+    case.has("more", "value", Some("git")).await;
+    case.patch::<ConfigMap>("kept", json!({"data": {"value": "person"}}))
+        .await;
+    case.has("kept", "value", Some("git")).await;
+    never("ready", std::time::Duration::from_millis(500), async || {
+        let sync: Sync = case.api().get("all").await.unwrap();
+        (condition(&sync, "Ready").0 == "True").then_some(sync.status)
+    })
+    .await;
+    hold(&case, &case.namespace, "held", false).await;
+    case.synced("all", &next).await;
+}

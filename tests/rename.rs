@@ -1,0 +1,170 @@
+//! Case 5 of the engine: a new object that needs what an old one holds, which leaves Git in the same commit.
+
+use k8s_openapi::api::core::v1::{ConfigMap, ResourceQuota, Service};
+use serde_json::json;
+
+use crate::world::{Case, world};
+use towline_testing::wait::never;
+
+fn service(name: &str, namespace: &str, more: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec:\n  selector: {{app: shop}}\n{more}"
+    )
+}
+
+fn node_port(port: u32) -> String {
+    format!("  type: NodePort\n  ports: [{{port: 8080, nodePort: {port}}}]\n")
+}
+
+fn address(last: u32) -> String {
+    format!("  clusterIP: 10.96.7.{last}\n  ports: [{{port: 8080}}]\n")
+}
+
+async fn is_gone(case: &Case<'_>, name: &str) {
+    towline_testing::wait::eventually("it is gone", crate::world::PATIENCE, async || {
+        let live = case.live::<Service>(name).await;
+        live.is_null().then_some(()).ok_or(live)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_renamed_service_gets_the_port_of_the_old_one() {
+    let files = async |namespace: &str| {
+        vec![
+            (
+                "old.yaml".to_owned(),
+                service("old-name", namespace, &node_port(32123)),
+            ),
+            (
+                "other.yaml".to_owned(),
+                service("other", namespace, &node_port(32124)),
+            ),
+            (
+                "map.yaml".to_owned(),
+                crate::world::config_map("map", namespace, "git"),
+            ),
+        ]
+    };
+    let (case, _) = Case::started(world().await, "renamed", files, json!({})).await;
+    let namespace = case.namespace.as_str();
+    // An object that fails holds back everything else that is to be pruned.
+    let bad = case.map("bad", "x").replace("\ndata:", "\ndota:");
+    case.push(
+        &[
+            ("old.yaml", None),
+            ("other.yaml", None),
+            ("map.yaml", None),
+            (
+                "new.yaml",
+                Some(&service("new-name", namespace, &node_port(32123))),
+            ),
+            ("bad.yaml", Some(&bad)),
+        ],
+        "rename",
+    )
+    .await;
+    let port = "/spec/ports/0/nodePort";
+    case.wait_for_field::<Service>("new-name", port, json!(32123))
+        .await;
+    is_gone(&case, "old-name").await;
+    case.ready_becomes("all", "False", "ApplyFailed").await;
+    assert_eq!(
+        case.live::<Service>("other").await.pointer(port),
+        Some(&json!(32124))
+    );
+    assert!(case.live::<ConfigMap>("map").await.is_object());
+    let commit = case.push(&[("bad.yaml", None)], "mend").await;
+    case.synced("all", &commit).await;
+    is_gone(&case, "other").await;
+}
+
+#[tokio::test]
+async fn a_renamed_service_gets_the_address_of_the_old_one() {
+    let files = async |namespace: &str| {
+        let addresses = [("a", 177), ("b", 178)];
+        addresses
+            .map(|(name, last)| {
+                (
+                    format!("{name}.yaml"),
+                    service(&format!("old-{name}"), namespace, &address(last)),
+                )
+            })
+            .to_vec()
+    };
+    let (case, _) = Case::started(world().await, "readdressed", files, json!({})).await;
+    let new = |name: &str, last| service(&format!("new-{name}"), &case.namespace, &address(last));
+    let (a, b) = (new("a", 177), new("b", 178));
+    let commit = case
+        .push(&[("a.yaml", Some(&a)), ("b.yaml", Some(&b))], "rename")
+        .await;
+    case.synced("all", &commit).await;
+    let found = case.live::<Service>("new-b").await["spec"]["clusterIP"].clone();
+    assert_eq!(found, "10.96.7.178");
+}
+
+#[tokio::test]
+async fn a_create_that_is_refused_for_another_reason_costs_nothing() {
+    let files = async |namespace: &str| {
+        vec![
+            (
+                "old.yaml".to_owned(),
+                service("old-name", namespace, &node_port(32133)),
+            ),
+            (
+                "map.yaml".to_owned(),
+                crate::world::config_map("map", namespace, "git"),
+            ),
+        ]
+    };
+    let (case, _) = Case::started(world().await, "refused", files, json!({})).await;
+    let namespace = case.namespace.as_str();
+    case.make::<Service>(json!({"metadata": {"name": "foreign"},
+        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 32134}]}}))
+        .await;
+    let uid = case.live::<Service>("old-name").await["metadata"]["uid"].clone();
+    // A port that may not be, one that somebody else has, and one that is the old one's beside another fault.
+    for (port, more) in [
+        (99, ""),
+        (32134, ""),
+        (32133, "  externalTrafficPolicy: Never\n"),
+    ] {
+        let new = service("new-name", namespace, &(node_port(port) + more));
+        case.push(&[("old.yaml", None), ("new.yaml", Some(&new))], "rename")
+            .await;
+        case.ready_becomes("all", "False", "ApplyFailed").await;
+        never(
+            "the old one goes",
+            std::time::Duration::from_millis(1500),
+            async || {
+                let live = case.live::<Service>("old-name").await;
+                (live["metadata"]["uid"] != uid).then_some(live)
+            },
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_quota_that_is_full_makes_room() {
+    let case = world().await.case("quota").await;
+    case.make::<ResourceQuota>(
+        json!({"metadata": {"name": "one"}, "spec": {"hard": {"services": "1"}}}),
+    )
+    .await;
+    case.wait_for_field::<ResourceQuota>("one", "/status/hard/services", json!("1"))
+        .await;
+    let plain = "  ports: [{port: 8080}]\n";
+    let old = service("old-name", &case.namespace, plain);
+    let first = case.repo.commit(&[("old.yaml", Some(&old))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let new = service("new-name", &case.namespace, plain);
+    let commit = case
+        .push(&[("old.yaml", None), ("new.yaml", Some(&new))], "rename")
+        .await;
+    case.synced("all", &commit).await;
+    is_gone(&case, "old-name").await;
+}

@@ -1,0 +1,278 @@
+//! Case 4 of the engine: a field that a controller of the cluster writes as well is left to it and told once, and the
+//! rest of the object is healed as before.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::world::life::deployment;
+use crate::world::{Case, PATIENCE, world};
+use towline_testing::kubeconfig::User;
+use towline_testing::wait::{eventually, never};
+
+/// A controller that writes `patch` whenever `field` has another value, for as long as it is polled.
+async fn controller<K>(api: Api<K>, name: &str, manager: &str, field: &str, patch: Value)
+where
+    K: kube::Resource + Clone + Serialize + DeserializeOwned + Debug,
+{
+    let params = PatchParams {
+        field_manager: Some(manager.to_owned()),
+        ..PatchParams::default()
+    };
+    loop {
+        let live = api.get_opt(name).await.unwrap();
+        let live = serde_json::to_value(live).unwrap();
+        if !live.is_null() && live.pointer(field) != patch.pointer(field) {
+            let patch = match patch.pointer("/webhooks") {
+                Some(_) => Patch::Strategic(patch.clone()),
+                None => Patch::Merge(patch.clone()),
+            };
+            // Where towline wrote meanwhile, the next turn writes again.
+            let _ = api.patch(name, &params, &patch).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Fails if an object is written during two seconds.
+async fn rests<K>(api: &Api<K>, name: &str)
+where
+    K: kube::Resource + Clone + DeserializeOwned + Debug,
+{
+    let version = async || api.get(name).await.unwrap().meta().resource_version.clone();
+    let before = version().await;
+    never("a write", Duration::from_secs(2), async || {
+        let now = version().await;
+        (now != before).then_some(now)
+    })
+    .await;
+}
+
+async fn person(case: &Case<'_>) -> Client {
+    case.world.cp.client_for(User::Person).await
+}
+
+#[tokio::test]
+async fn the_rules_of_an_aggregated_role_are_its_controllers() {
+    let role = |name: &str, namespace: &str, more: &str| {
+        format!(
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: {namespace}-{name}\n{more}"
+        )
+    };
+    let files = async |namespace: &str| {
+        let all = format!(
+            "  labels: {{shop: 'yes'}}\naggregationRule:\n  clusterRoleSelectors: [{{matchLabels: {{part-of: {namespace}}}}}]\nrules: []\n"
+        );
+        let part = format!(
+            "  labels: {{part-of: {namespace}}}\nrules: [{{apiGroups: [''], resources: [pods], verbs: [get]}}]\n"
+        );
+        vec![
+            ("all.yaml".to_owned(), role("all", namespace, &all)),
+            ("part.yaml".to_owned(), role("part", namespace, &part)),
+        ]
+    };
+    let (case, _) = Case::started(world().await, "aggregated", files, json!({})).await;
+    let name = format!("{}-all", case.namespace);
+    let roles: Api<ClusterRole> = Api::all(person(&case).await);
+    eventually("the rules are filled in", PATIENCE, async || {
+        let role = roles.get(&name).await.unwrap();
+        let rules = role.rules.clone().unwrap_or_default();
+        (rules.len() == 1).then_some(()).ok_or(role)
+    })
+    .await;
+    case.wait_for_event(
+        "FieldLeft",
+        &["rules", &name, "clusterrole-aggregation-controller"],
+    )
+    .await;
+    case.ready_becomes("all", "True", "Converged").await;
+    rests(&roles, &name).await;
+    let patch = json!({"metadata": {"labels": {"shop": "no"}}});
+    let params = PatchParams::default();
+    roles
+        .patch(&name, &params, &Patch::Merge(patch))
+        .await
+        .unwrap();
+    eventually("the label is healed", PATIENCE, async || {
+        let role = roles.get(&name).await.unwrap();
+        let labels = role.metadata.labels.clone().unwrap_or_default();
+        let is_full = role.rules.iter().flatten().count() == 1;
+        (is_full && labels["shop"] == "yes")
+            .then_some(())
+            .ok_or(role)
+    })
+    .await;
+    rests(&roles, &name).await;
+    assert_eq!(case.events("FieldLeft").await.len(), 1);
+}
+
+fn webhooks(namespace: &str, bundle: &str, path: &str) -> String {
+    format!(
+        "apiVersion: admissionregistration.k8s.io/v1\nkind: MutatingWebhookConfiguration\nmetadata: {{name: {namespace}}}\n\
+         webhooks:\n- name: a.example.com\n  admissionReviewVersions: [v1]\n  sideEffects: None\n  failurePolicy: Ignore\n  \
+         clientConfig: {{caBundle: {bundle}, service: {{name: a, namespace: {namespace}, path: {path}}}}}\n"
+    )
+}
+
+#[tokio::test]
+async fn an_injected_bundle_stays_until_git_has_another_one() {
+    let files =
+        async |namespace: &str| vec![("hook.yaml".to_owned(), webhooks(namespace, "Cg==", "/a"))];
+    let (case, _) = Case::started(world().await, "injected", files, json!({})).await;
+    let (client, name) = (person(&case).await, case.namespace.as_str());
+    let api: Api<MutatingWebhookConfiguration> = Api::all(client);
+    let field = "/webhooks/0/clientConfig/caBundle";
+    let injected = json!({"webhooks": [{"name": "a.example.com", "clientConfig": {"caBundle": "aW5qZWN0ZWQ="}}]});
+    let injector = controller(
+        api.clone(),
+        name,
+        "cert-manager-cainjector",
+        field,
+        injected,
+    );
+    let shows = async |field: &str, value: &str| {
+        eventually(&format!("{field} is {value}"), PATIENCE, async || {
+            let live = serde_json::to_value(api.get(name).await.unwrap()).unwrap();
+            (live.pointer(field) == Some(&json!(value)))
+                .then_some(())
+                .ok_or(live)
+        })
+        .await;
+    };
+    let test = async {
+        case.wait_for_event(
+            "FieldLeft",
+            &[
+                "webhooks[name=a.example.com].clientConfig.caBundle",
+                name,
+                "cert-manager-cainjector",
+            ],
+        )
+        .await;
+        case.ready_becomes("all", "True", "Converged").await;
+        shows(field, "aW5qZWN0ZWQ=").await;
+        rests(&api, name).await;
+        // Everything else is Git's: by a commit and against drift.
+        let path = "/webhooks/0/clientConfig/service/path";
+        let commit = case
+            .push(
+                &[("hook.yaml", Some(&webhooks(name, "Cg==", "/b")))],
+                "path",
+            )
+            .await;
+        case.synced("all", &commit).await;
+        shows(path, "/b").await;
+        let drift = json!({"webhooks": [{"name": "a.example.com", "clientConfig": {"service": {"path": "/c"}}}]});
+        api.patch(name, &PatchParams::default(), &Patch::Strategic(drift))
+            .await
+            .unwrap();
+        shows(path, "/b").await;
+        shows(field, "aW5qZWN0ZWQ=").await;
+        case.reconcile("all").await;
+        rests(&api, name).await;
+        assert_eq!(case.events("FieldLeft").await.len(), 1);
+    };
+    tokio::select! {
+        () = injector => unreachable!("it does not end"),
+        () = test => (),
+    }
+    // Another value in Git is tried again.
+    let commit = case
+        .push(
+            &[("hook.yaml", Some(&webhooks(name, "YW5vdGhlcg==", "/b")))],
+            "bundle",
+        )
+        .await;
+    case.synced("all", &commit).await;
+    shows(field, "YW5vdGhlcg==").await;
+}
+
+#[tokio::test]
+async fn what_an_autoscaler_scaled_is_not_scaled_back() {
+    let files =
+        async |namespace: &str| vec![("web.yaml".to_owned(), deployment("web", namespace, ""))];
+    let (case, _) = Case::started(world().await, "scaled", files, json!({})).await;
+    let api: Api<Deployment> = Api::namespaced(person(&case).await, &case.namespace);
+    let params = PatchParams {
+        field_manager: Some("kube-controller-manager".to_owned()),
+        ..PatchParams::default()
+    };
+    let scale = Patch::Merge(json!({"spec": {"replicas": 3}}));
+    api.patch_scale("web", &params, &scale).await.unwrap();
+    case.wait_for_event(
+        "FieldLeft",
+        &["spec.replicas", "web", "kube-controller-manager"],
+    )
+    .await;
+    case.ready_becomes("all", "True", "Converged").await;
+    case.kubectl_as_person(&["set", "image", "deployment/web", "web=other"])
+        .await;
+    let image = "/spec/template/spec/containers/0/image";
+    case.wait_for_field::<Deployment>("web", image, json!("web"))
+        .await;
+    // Neither a full verification nor another Sync's first look at it undoes that.
+    case.reconcile("all").await;
+    rests(&api, "web").await;
+    assert_eq!(case.live::<Deployment>("web").await["spec"]["replicas"], 3);
+
+    // One that was there before, and is scaled, is adopted as it is.
+    let other = deployment("other", &case.namespace, "");
+    case.kubectl_as_person(&["create", "deployment", "other", "--image=web"])
+        .await;
+    api.patch_scale("other", &params, &scale).await.unwrap();
+    let mark = case.world.cp.audit().mark();
+    let commit = case.push(&[("other.yaml", Some(&other))], "adopt").await;
+    case.synced("all", &commit).await;
+    assert_eq!(
+        case.live::<Deployment>("other").await["spec"]["replicas"],
+        3
+    );
+    let requests = case.requests(mark).await.len();
+    assert!(requests <= 8, "{requests} requests");
+}
+
+#[tokio::test]
+async fn a_controller_that_takes_a_value_again_and_again_gets_it() {
+    let files = async |namespace: &str| {
+        let map = crate::world::config_map("map", namespace, "git");
+        vec![(
+            "map.yaml".to_owned(),
+            map.replace("value: ", "other: 'git'\n  value: "),
+        )]
+    };
+    let (case, _) = Case::started(world().await, "taken", files, json!({})).await;
+    let api: Api<ConfigMap> = Api::namespaced(person(&case).await, &case.namespace);
+    let field = "/data/value";
+    let theirs = json!({"data": {"value": "theirs"}});
+    let rival = controller(api.clone(), "map", "some-controller", field, theirs);
+    let mark = case.world.cp.audit().mark();
+    let test = async {
+        case.wait_for_event("FieldLeft", &["data.value", "map", "some-controller"])
+            .await;
+        case.ready_becomes("all", "True", "Converged").await;
+        rests(&api, "map").await;
+        case.patch::<ConfigMap>("map", json!({"data": {"other": "person"}}))
+            .await;
+        case.has("map", "other", Some("git")).await;
+        case.has("map", "value", Some("theirs")).await;
+    };
+    tokio::select! {
+        () = rival => unreachable!("it does not end"),
+        () = test => (),
+    }
+    let writes = case.requests(mark).await;
+    let writes = writes.iter().filter(|entry| entry.verb == "patch").count();
+    assert!(writes <= 6, "{writes} writes");
+    // A new object has every value that Git has.
+    case.delete::<ConfigMap>("map").await;
+    case.has("map", "value", Some("git")).await;
+}

@@ -1,0 +1,164 @@
+//! Case 6 of the engine: what was made to run once and has is not run again for the same manifest.
+
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use crate::world::{Case, PATIENCE, World, world};
+use towline_testing::control_plane::Options;
+use towline_testing::wait::{eventually, never};
+
+fn job(name: &str, namespace: &str, more: &str, image: &str) -> String {
+    format!(
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n{more}  template:\n    \
+         spec:\n      restartPolicy: Never\n      containers: [{{name: run, image: {image}}}]\n"
+    )
+}
+
+/// Plays the kubelet: all pods of a Job end well.
+async fn completes(case: &Case<'_>, name: &str) {
+    eventually(&format!("the pod of {name} ends"), PATIENCE, async || {
+        let pods = case.api::<Pod>();
+        let of = kube::api::ListParams::default()
+            .labels(&format!("batch.kubernetes.io/job-name={name}"));
+        let pods = pods.list(&of).await.unwrap().items;
+        let Some(pod) = pods.first() else {
+            return Err("no pod".to_owned());
+        };
+        let name = pod.metadata.name.clone().unwrap();
+        ends(case, &name).await;
+        Ok(())
+    })
+    .await;
+}
+
+async fn ends(case: &Case<'_>, pod: &str) {
+    let params = kube::api::PatchParams::default();
+    let status = kube::api::Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
+    case.api::<Pod>()
+        .patch_status(pod, &params, &status)
+        .await
+        .unwrap();
+}
+
+async fn gone(case: &Case<'_>, name: &str) {
+    eventually(&format!("Job {name} is gone"), PATIENCE, async || {
+        let job = case.live::<Job>(name).await;
+        job.is_null().then_some(()).ok_or(job)
+    })
+    .await;
+}
+
+async fn stays_gone(case: &Case<'_>, name: &str) {
+    never("it runs again", Duration::from_secs(2), async || {
+        let job: Value = case.live::<Job>(name).await;
+        (!job.is_null()).then_some(job)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_runs_once_for_a_manifest() {
+    let mut world = World::own(
+        Options {
+            controllers: true,
+            ..Options::default()
+        },
+        &[],
+    )
+    .await;
+    let case = world.case("runs").await;
+    let namespace = case.namespace.clone();
+    let ttl = "  ttlSecondsAfterFinished: 1\n";
+    let files = [
+        ("ttl.yaml", job("ttl", &namespace, ttl, "one")),
+        ("kept.yaml", job("kept", &namespace, "", "one")),
+        ("running.yaml", job("running", &namespace, "", "one")),
+    ];
+    let commit = case
+        .repo
+        .commit(&files.map(|(path, text)| (path, Some(text))), "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &commit).await;
+    for name in ["ttl", "kept"] {
+        completes(&case, name).await;
+    }
+    gone(&case, "ttl").await;
+    case.until("all", "two runs are over", |sync| {
+        sync.status
+            .as_ref()
+            .is_some_and(|status| status.finished.len() == 2)
+    })
+    .await;
+    case.delete::<Job>("kept").await;
+    gone(&case, "kept").await;
+    for name in ["ttl", "kept"] {
+        stays_gone(&case, name).await;
+    }
+    // One that has not finished is made again.
+    let uid = case.live::<Job>("running").await["metadata"]["uid"].clone();
+    case.delete::<Job>("running").await;
+    eventually("it runs again", PATIENCE, async || {
+        let job = case.live::<Job>("running").await;
+        let is_new = !job.is_null() && job["metadata"]["uid"] != uid;
+        is_new.then_some(()).ok_or(job)
+    })
+    .await;
+    case.ready_becomes("all", "True", "Converged").await;
+    // Neither a full verification nor a restart runs them again.
+    case.reconcile("all").await;
+    let aside = case.into_parts();
+    world.operator.kill();
+    world.operator.restart().await;
+    let case = world.resume(aside).await;
+    case.reconcile("all").await;
+    for name in ["ttl", "kept"] {
+        stays_gone(&case, name).await;
+    }
+    case.ready_becomes("all", "True", "Converged").await;
+    // Another manifest does, and so does one that comes back.
+    let commit = case
+        .push(
+            &[
+                ("ttl.yaml", Some(&job("ttl", &namespace, ttl, "two"))),
+                ("kept.yaml", None),
+            ],
+            "another image",
+        )
+        .await;
+    completes(&case, "ttl").await;
+    gone(&case, "ttl").await;
+    case.synced("all", &commit).await;
+    let kept = job("kept", &namespace, "", "one");
+    case.push(&[("kept.yaml", Some(&kept))], "back").await;
+    completes(&case, "kept").await;
+}
+
+#[tokio::test]
+async fn a_pod_that_has_run_is_not_run_again() {
+    let files = async |namespace: &str| {
+        let pod = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: once, namespace: {namespace}}}\nspec:\n  restartPolicy: Never\n  \
+             nodeSelector: {{kubernetes.io/os: none}}\n  containers: [{{name: run, image: run}}]\n"
+        );
+        vec![("pod.yaml".to_owned(), pod)]
+    };
+    let (case, _) = Case::started(world().await, "pods", files, json!({})).await;
+    ends(&case, "once").await;
+    case.until("all", "the run is over", |sync| {
+        sync.status
+            .as_ref()
+            .is_some_and(|status| status.finished.len() == 1)
+    })
+    .await;
+    case.delete::<Pod>("once").await;
+    never("it runs again", Duration::from_secs(2), async || {
+        let pod = case.live::<Pod>("once").await;
+        (!pod.is_null() && pod["metadata"]["deletionTimestamp"].is_null()).then_some(pod)
+    })
+    .await;
+    case.ready_becomes("all", "True", "Converged").await;
+}
