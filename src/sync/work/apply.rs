@@ -51,7 +51,7 @@ pub(in crate::sync) enum Task {
 pub(in crate::sync) enum Done {
     /// It was applied.
     Applied {
-        applied: Applied,
+        applied: Box<Applied>,
         /// The fields that others write, as far as that is known by now.
         contest: Contest,
         /// Those that are left to them from now on.
@@ -195,7 +195,7 @@ impl Object<'_> {
             self.send(&mut contest, manifest, Applying::Whole).await
         };
         applied.map(|applied| Done::Applied {
-            applied,
+            applied: Box::new(applied),
             contest,
             left,
         })
@@ -222,7 +222,7 @@ impl Object<'_> {
         match applied.await {
             Err(WriteError::Refused { code: 409, .. }) => Ok(Done::Differs(ApplyCause::Drifted)),
             applied => Ok(Done::Applied {
-                applied: applied?,
+                applied: Box::new(applied?),
                 contest,
                 left,
             }),

@@ -305,7 +305,7 @@ impl Driver {
                     );
                     self.state.memory.acted(job, action, round, Instant::now());
                 }
-                self.state.applied(job, applied, Instant::now());
+                self.state.applied(job, *applied, Instant::now());
             }
             Done::Ran => self.state.memory.ran(key, job.item.digest),
             Done::Differs(cause) => {
