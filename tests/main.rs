@@ -36,6 +36,7 @@ mod leaving;
 mod lifecycle;
 mod marker;
 mod marks;
+mod memory;
 mod moves;
 mod newcomer;
 mod newer;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -116,14 +117,15 @@ pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
 
 /// The objects in the order in which they are applied, and why others cannot be.
 fn objects(desired: &Desired, tree: Arc<Folder>) -> (Vec<Value>, Vec<String>) {
-    let all = (0..desired.objects().len()).collect();
+    let all: Vec<usize> = (0..desired.objects().len()).collect();
     let (mut manifests, mut failures) = (BTreeMap::new(), Vec::new());
-    for (index, manifest) in desired.bodies(tree, all) {
+    desired.each_body(tree, &all, |index, manifest| {
         match manifest {
             Ok(manifest) => drop(manifests.insert(index, manifest)),
             Err(error) => failures.push(describe(desired, index, &error)),
         }
-    }
+        ControlFlow::Continue(())
+    });
     let mut scopes = Scopes::default();
     for Manifest { gvk, body, .. } in manifests.values() {
         if &*gvk.kind == "CustomResourceDefinition" {

@@ -18,7 +18,8 @@ use tokio::sync::watch;
 
 use super::definition::{Defines as _, Definition, Stage};
 use super::discovery::Found;
-use super::resume::{is_denied, resumed};
+use super::listing::watched;
+use super::resume::is_denied;
 use super::{ServedKind, discovery};
 use crate::manifest::{GroupKind, GroupVersionKind};
 
@@ -223,11 +224,8 @@ impl Kinds {
     pub async fn follow(self, client: Client, in_one_namespace: bool) {
         let resource = ApiResource::erase::<CustomResourceDefinition>(&());
         let api: Api<Definition> = Api::all_with(client, &resource);
-        // Definitions are large. Small pages limit how many are in memory at once.
-        let config = watcher::Config::default().page_size(25);
-        let events = resumed("CustomResourceDefinition", || {
-            watcher(api.clone(), config.clone())
-        });
+        let config = watcher::Config::default();
+        let events = watched("CustomResourceDefinition", api, config);
         let mut events = std::pin::pin!(events);
         let mut denied = false;
         // Kinds that the running list has not named yet.

@@ -11,7 +11,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::resume::resumed;
+use super::listing::watched;
 
 /// The uids of the namespaces that exist and are not being deleted, by name.
 type Present = HashMap<String, String>;
@@ -80,9 +80,7 @@ impl Shared {
 }
 
 async fn follow(api: Api<PartialObjectMeta<Namespace>>, present: watch::Sender<Present>) {
-    let events = resumed("Namespace", || {
-        watcher(api.clone(), watcher::Config::default())
-    });
+    let events = watched("Namespace", api, watcher::Config::default());
     let mut events = std::pin::pin!(events);
     let mut listed = Present::new();
     while let Some(event) = events.next().await {

@@ -45,7 +45,7 @@ const NEW_INTERRUPTION: Duration = Duration::from_secs(60);
 ///
 /// Errors are passed on, so that a follower can record that its state may be old. The follower itself neither
 /// pauses nor logs.
-pub fn resumed<K: Send, S>(
+pub(super) fn resumed<K: Send, S>(
     what: impl Into<String>,
     start: impl Fn() -> S + Send,
 ) -> impl Stream<Item = Result<Event<K>>> + Send
@@ -110,7 +110,7 @@ impl Remedy {
     }
 }
 
-fn code(error: &Error) -> Option<u16> {
+pub(super) fn code(error: &Error) -> Option<u16> {
     match error {
         Error::InitialListFailed(kube::Error::Api(status))
         | Error::WatchStartFailed(kube::Error::Api(status))

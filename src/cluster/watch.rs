@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::{Inventory, ServedKind, resumed};
+use super::{Inventory, ServedKind, watched};
 use crate::health::{self, Health};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Appliers, Observed, PART_OF};
@@ -141,8 +141,8 @@ impl Watches {
             }
             _ => Api::all_with(client, resource),
         };
-        let start = move || watcher(api.clone(), watcher::Config::default().labels(PART_OF));
-        resumed(served.group_kind().to_string(), start)
+        let config = watcher::Config::default().labels(PART_OF);
+        watched(served.group_kind().to_string(), api, config)
     }
 
     /// Stops the watch of a kind that is no longer served, so that a new watch starts when it is served

@@ -1,6 +1,6 @@
 //! Manifests on their way to the API server, one text at a time.
 
-use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::decrypted::Decrypted;
@@ -24,82 +24,85 @@ pub enum BodyError {
     NoSuchObject,
 }
 
-/// The manifests of chosen objects, in the order in which they were chosen. Made by [`Desired::bodies`].
-///
-/// Blocks while it reads. A text is read once for all objects that stand in a row and come from it, and
-/// only the manifests of one such row are in memory, so that ten thousand never are.
-pub struct Bodies<'a> {
-    desired: &'a Desired,
-    tree: Decrypted,
-    wanted: std::vec::IntoIter<usize>,
-    ready: VecDeque<(usize, Result<Manifest, BodyError>)>,
-}
-
 impl Desired {
-    /// The manifests of `wanted`, which are indexes into [`Self::objects`]. `tree` is the one that the
-    /// objects were read from, or one with the same content.
-    pub fn bodies(&self, tree: Arc<dyn Tree>, wanted: Vec<usize>) -> Bodies<'_> {
-        Bodies {
-            desired: self,
-            tree: Decrypted::new(tree, Arc::clone(&self.inputs)),
-            wanted: wanted.into_iter(),
-            ready: VecDeque::new(),
+    /// Calls `found` with the manifests of `wanted`, which are indexes into [`Self::objects`], and with the
+    /// position of each in `wanted`, until it breaks. `tree` is the one that the objects were read from, or
+    /// one with the same content.
+    ///
+    /// Blocks while it reads. A text is read once for all objects that stand in a row and come from it, in
+    /// the order of the text. Only one document is in memory at a time, so that ten thousand never are.
+    pub fn each_body(
+        &self,
+        tree: Arc<dyn Tree>,
+        wanted: &[usize],
+        mut found: impl FnMut(usize, Result<Manifest, BodyError>) -> ControlFlow<()>,
+    ) {
+        let tree = Decrypted::new(tree, Arc::clone(&self.inputs));
+        let same_text = |a: &usize, b: &usize| {
+            let text = |index: usize| self.text_of(index).map(|(text, _)| text);
+            text(*a).is_some() && text(*a) == text(*b)
+        };
+        let mut start = 0;
+        for row in wanted.chunk_by(same_text) {
+            if self.row(&tree, row, start, &mut found).is_break() {
+                return;
+            }
+            start += row.len();
         }
+    }
+
+    /// The manifests of objects that come from one text. `start`: the position of the first.
+    fn row(
+        &self,
+        tree: &Decrypted,
+        row: &[usize],
+        start: usize,
+        found: &mut impl FnMut(usize, Result<Manifest, BodyError>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let places = row.iter().map_while(|&index| {
+            let (text, object) = self.text_of(index)?;
+            Some((text, object.origin.place()))
+        });
+        let (texts, places): (Vec<TextId>, Vec<(u32, u32)>) = places.unzip();
+        let mut given = vec![false; row.len()];
+        let read = match texts.first() {
+            None => Err(BodyError::NoSuchObject),
+            Some(&text) => self.read(tree, text, &places, |position, manifest| {
+                given[position] = true;
+                found(start + position, Ok(manifest))
+            }),
+        };
+        let error = match read {
+            Ok(flow) => return flow,
+            Err(error) => error,
+        };
+        for position in (0..row.len()).filter(|position| !given[*position]) {
+            found(start + position, Err(error.clone()))?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn read(
+        &self,
+        tree: &Decrypted,
+        id: TextId,
+        places: &[(u32, u32)],
+        found: impl FnMut(usize, Manifest) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, BodyError> {
+        let source = Source {
+            tree,
+            rendered: &self.rendered,
+        };
+        let text = source
+            .text(id)
+            .map_err(|error| BodyError::Read(error.into()))?;
+        let changes = changes(&self.intent, &self.inputs);
+        render::manifests(&text, places, &changes, found)
+            .map_err(|error| BodyError::Text(error.into()))
     }
 
     fn text_of(&self, index: usize) -> Option<(TextId, &DesiredObject)> {
         let object = self.objects.get(index)?;
         Some((self.origins.text(object.origin)?, object))
-    }
-}
-
-impl Iterator for Bodies<'_> {
-    type Item = (usize, Result<Manifest, BodyError>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ready.is_empty() {
-            self.ready = self.read_row();
-        }
-        self.ready.pop_front()
-    }
-}
-
-impl Bodies<'_> {
-    /// The manifests of the next objects that come from one text.
-    fn read_row(&mut self) -> VecDeque<(usize, Result<Manifest, BodyError>)> {
-        let desired = self.desired;
-        let Some(&first) = self.wanted.as_slice().first() else {
-            return VecDeque::new();
-        };
-        let Some((text, _)) = desired.text_of(first) else {
-            self.wanted.next();
-            return [(first, Err(BodyError::NoSuchObject))].into();
-        };
-        let row = self.wanted.as_slice().iter().map_while(|&index| {
-            let (of, object) = desired.text_of(index)?;
-            (of == text).then(|| (index, object.origin.place()))
-        });
-        let (row, places): (Vec<usize>, Vec<(u32, u32)>) = row.unzip();
-        self.wanted.by_ref().take(row.len()).for_each(drop);
-        match self.manifests(text, &places) {
-            Ok(manifests) => row.into_iter().zip(manifests.into_iter().map(Ok)).collect(),
-            Err(error) => row
-                .into_iter()
-                .map(|index| (index, Err(error.clone())))
-                .collect(),
-        }
-    }
-
-    fn manifests(&self, id: TextId, places: &[(u32, u32)]) -> Result<Vec<Manifest>, BodyError> {
-        let desired = self.desired;
-        let source = Source {
-            tree: &self.tree,
-            rendered: &desired.rendered,
-        };
-        let text = source
-            .text(id)
-            .map_err(|error| BodyError::Read(error.into()))?;
-        let changes = changes(&desired.intent, &desired.inputs);
-        render::manifests(&text, places, &changes).map_err(|error| BodyError::Text(error.into()))
     }
 }

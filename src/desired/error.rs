@@ -98,7 +98,12 @@ impl DesiredError {
             )
             | Self::Hook { .. } => Reason::RenderFailed,
             Self::Hidden { reason, .. } => *reason,
-            Self::Renderer(_) => Reason::TooLarge,
+            Self::Renderer(_)
+            | Self::Render(
+                RenderError::TooManyObjects { .. }
+                | RenderError::TooMuchIgnored { .. }
+                | RenderError::Patterns { .. },
+            ) => Reason::TooLarge,
             Self::Empty { .. } => Reason::EmptyRender,
             Self::Render(RenderError::Broken { .. })
             | Self::Submodule(_)

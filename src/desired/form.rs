@@ -66,7 +66,7 @@ impl Selected {
             false => None,
         };
         let ignores = ignores(tree, &listing, intent)?;
-        let mut files = render::select(&listing.files, &intent.path, &ignores);
+        let mut files = render::select(&listing.files, &intent.path, &ignores)?;
         let kustomizations = kustomizations(&listing, &files, intent);
         files.retain(|file| {
             !kustomizations
@@ -97,6 +97,7 @@ fn ignores(
     intent: &RenderIntent,
 ) -> Result<Vec<(String, Vec<u8>)>, RenderError> {
     let mut ignores = Vec::new();
+    let mut budget = render::IgnoreBudget::default();
     for file in listing.above.iter().chain(&listing.files) {
         if let Some(folder) = file.path.strip_suffix(IGNORE_FILE)
             && (folder.is_empty() || folder.ends_with('/'))
@@ -107,10 +108,12 @@ fn ignores(
                 file: file.path.clone(),
                 source,
             })?;
+            budget.charge(&file.path, &text)?;
             ignores.push((folder, text));
         }
     }
     if !intent.ignore.is_empty() {
+        budget.charge("", intent.ignore.as_bytes())?;
         ignores.push((intent.path.clone(), intent.ignore.clone().into_bytes()));
     }
     Ok(ignores)

@@ -1,7 +1,7 @@
 //! The desired objects of a revision: a tree and an intent in, objects out. Pure.
 //!
 //! The driver of a Sync and the command line use the same library. They call [`read`] for what the files
-//! say, [`resolve`] for which objects of a cluster that is, and [`Desired::bodies`] for the manifests. No
+//! say, [`resolve`] for which objects of a cluster that is, and [`Desired::each_body`] for the manifests. No
 //! manifest is kept in memory: a [`DesiredObject`] is small, and its body is read again when it is applied.
 
 mod bodies;
@@ -17,7 +17,7 @@ mod resolve;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use bodies::{Bodies, BodyError};
+pub use bodies::BodyError;
 pub use error::DesiredError;
 pub use gather::{Found, InputsError};
 pub use inputs::Inputs;

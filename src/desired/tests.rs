@@ -1,3 +1,5 @@
+use std::ops::ControlFlow;
+
 use super::*;
 use crate::content::testing::Files;
 use crate::manifest::{Digest, GroupVersionKind, Manifest};
@@ -65,25 +67,39 @@ fn documents_and_lists_are_objects_with_a_provenance() {
     );
 }
 
+/// The bodies of `wanted`, with the index of each.
+fn bodies(
+    desired: &Desired,
+    tree: Arc<dyn Tree>,
+    wanted: &[usize],
+) -> Vec<(usize, Result<Manifest, BodyError>)> {
+    let mut bodies = Vec::new();
+    desired.each_body(tree, wanted, |position, body| {
+        bodies.push((wanted[position], body));
+        ControlFlow::Continue(())
+    });
+    bodies
+}
+
 #[test]
-fn bodies_come_in_the_order_asked_for_and_one_text_at_a_time() {
+fn bodies_come_text_by_text_and_one_document_at_a_time() {
     let two = format!("{}---\n{}", map("a"), map("b"));
     let tree = Files::of([("x.yaml", &two), ("y.yaml", &map("c"))]);
     let desired = all_of(&tree);
     let before = tree.reads();
-    let bodies: Vec<(usize, Manifest)> = desired
-        .bodies(tree.clone(), vec![1, 0, 2, 0])
-        .map(|(index, body)| (index, body.unwrap()))
+    let found = bodies(&desired, tree.clone(), &[1, 0, 2, 0]);
+    let names: Vec<String> = found
+        .iter()
+        .map(|(index, body)| {
+            let body = body.as_ref().unwrap();
+            assert_eq!(Digest::of(&body.body), desired.objects()[*index].digest);
+            body.name.to_string()
+        })
         .collect();
-    let names: Vec<&str> = bodies.iter().map(|(_, body)| &*body.name).collect();
-    assert_eq!(names, ["b", "a", "c", "a"]);
-    for (index, body) in &bodies {
-        assert_eq!(Digest::of(&body.body), desired.objects()[*index].digest);
-    }
+    assert_eq!(names, ["a", "b", "c", "a"]);
     assert_eq!(tree.reads() - before, 3, "x, y, x");
     // Nothing is read that nobody takes.
-    let mut bodies = desired.bodies(tree.clone(), vec![0, 2]);
-    bodies.next();
+    desired.each_body(tree.clone(), &[0, 2], |_, _| ControlFlow::Break(()));
     assert_eq!(tree.reads() - before, 4);
 }
 
@@ -92,8 +108,8 @@ fn a_body_that_cannot_be_read_is_its_own_failure() {
     let tree = Files::of([("a.yaml", map("a")), ("b.yaml", map("b"))]);
     let desired = all_of(&tree);
     let partial = Files::of([("b.yaml", map("b"))]);
-    let bodies: Vec<_> = desired.bodies(partial, vec![0, 1, 7]).collect();
-    let outcome: Vec<_> = bodies
+    let found = bodies(&desired, partial, &[0, 1, 7]);
+    let outcome: Vec<_> = found
         .iter()
         .map(|(index, body)| (*index, body.as_ref().map(|_| ()).map_err(BodyError::reason)))
         .collect();

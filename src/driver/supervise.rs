@@ -25,7 +25,7 @@ use super::status::write_status;
 use crate::api::{
     Condition, ConditionType, REQUESTED_AT, Reason, Status, Time, Verdict, set_conditions, summary,
 };
-use crate::cluster::resumed;
+use crate::cluster::watched;
 use crate::server::Readiness;
 
 /// The pause before a panicked driver is restarted.
@@ -43,9 +43,7 @@ pub async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readine
         refused: HashMap::new(),
         listing: None,
     };
-    let events = resumed(K::kind(&()), || {
-        watcher(api.clone(), watcher::Config::default())
-    });
+    let events = watched(K::kind(&()), api, watcher::Config::default());
     supervisor.follow(events, readiness).await;
 }
 

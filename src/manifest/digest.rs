@@ -16,12 +16,20 @@ pub struct Digest(pub [u8; 16]);
 impl Digest {
     /// The digest of an object's manifest.
     pub fn of(body: &Value) -> Self {
-        let mut hasher = Hasher(Sha256::new());
+        Self::and_size(body).0
+    }
+
+    /// The digest, and how many bytes of JSON the manifest takes.
+    pub fn and_size(body: &Value) -> (Self, usize) {
+        let mut hasher = Hasher {
+            hash: Sha256::new(),
+            size: 0,
+        };
         // Neither the hasher nor a `Value` can fail.
         let _ = serde_json::to_writer(&mut hasher, body);
         let mut half = [0; 16];
-        half.copy_from_slice(&hasher.0.finalize()[..16]);
-        Self(half)
+        half.copy_from_slice(&hasher.hash.finalize()[..16]);
+        (Self(half), hasher.size)
     }
 }
 
@@ -47,11 +55,15 @@ impl fmt::Debug for Digest {
     }
 }
 
-struct Hasher(Sha256);
+struct Hasher {
+    hash: Sha256,
+    size: usize,
+}
 
 impl io::Write for Hasher {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
+        self.hash.update(bytes);
+        self.size += bytes.len();
         Ok(bytes.len())
     }
 

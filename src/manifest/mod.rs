@@ -19,4 +19,7 @@ pub use field_path::FieldPath;
 pub use identity::{GroupKind, GroupVersionKind, ObjectKey};
 pub use null::without_nulls;
 pub use object::{Manifest, ObjectError, SUBSTITUTE, UnreadObject};
-pub use yaml::{Document, Node, YamlCause, YamlError, documents, ordered};
+pub use yaml::{
+    Document, MAX_DOCUMENT, MAX_OBJECT, Node, YamlCause, YamlError, documents, each_document,
+    memory, ordered,
+};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::secret::fold_string_data;
-use super::{GroupVersionKind, ObjectKey};
+use super::{GroupVersionKind, MAX_OBJECT, ObjectKey};
 
 /// One object as Git has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +57,12 @@ pub enum ObjectError {
         field: &'static str,
         /// The label's or annotation's key.
         key: String,
+    },
+    /// More bytes than a request to the API server may have.
+    #[error("{size} bytes as JSON, but the API server takes objects of at most {} MiB", MAX_OBJECT >> 20)]
+    TooLarge {
+        /// How many bytes.
+        size: usize,
     },
     /// Lists nest too deeply.
     #[error("lists nest too deeply")]

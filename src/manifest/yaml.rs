@@ -5,11 +5,13 @@
 //! v2's rules, because no YAML 1.2 library has the same rules, and a difference would be another
 //! value in the cluster. `tests/golden/yaml` compares both.
 
+mod budget;
 mod json;
 mod ordered;
 mod scalar;
 mod tree;
 
+pub use budget::{MAX_DOCUMENT, MAX_OBJECT, memory};
 pub use ordered::{Node, ordered};
 use serde_json::Value;
 
@@ -86,6 +88,13 @@ pub enum YamlCause {
     /// Aliases expand to more than the limit.
     #[error("aliases expand to more than the limit")]
     AliasBomb,
+    /// More than [`MAX_DOCUMENT`] in memory.
+    #[error(
+        "too large: its values take more than {} MiB of memory, and the API server takes objects of at most {} MiB",
+        MAX_DOCUMENT >> 20,
+        MAX_OBJECT >> 20
+    )]
+    TooLarge,
     /// Deeper than [`MAX_DEPTH`].
     #[error("nested too deeply")]
     TooDeep,
@@ -94,34 +103,51 @@ pub enum YamlCause {
 /// How deep values may nest. The JSON reader for answers of the API server has the same limit.
 pub(crate) const MAX_DEPTH: usize = 127;
 
-/// The documents of a YAML or JSON file, without empty ones.
+/// The documents of a YAML or JSON file, without empty ones. All are in memory at one time;
+/// [`each_document`] has one at a time.
+///
+/// # Errors
+/// The first error in the file.
+pub fn documents(text: &[u8]) -> Result<Vec<Document>, YamlError> {
+    let mut documents = Vec::new();
+    each_document(text, |document| {
+        documents.push(document);
+        Ok::<(), YamlError>(())
+    })?;
+    Ok(documents)
+}
+
+/// Calls `found` with each document of a YAML or JSON file that is not empty, one after the other.
 ///
 /// Files are split and read as in kubectl: a line that begins with `---` begins a document, and a
 /// document that begins with `{` and is valid JSON is JSON.
-pub fn documents(text: &[u8]) -> Result<Vec<Document>, YamlError> {
+///
+/// # Errors
+/// The first error in the file, or of `found`.
+pub fn each_document<E: From<YamlError>>(
+    text: &[u8],
+    mut found: impl FnMut(Document) -> Result<(), E>,
+) -> Result<(), E> {
     let text = std::str::from_utf8(text).map_err(|error| {
         let line = line_at(text, error.valid_up_to());
         fail(1, line, YamlCause::Encoding)
     })?;
-    if json::looks_like(text) {
-        match json::stream(text) {
-            Ok(documents) => return Ok(documents),
-            Err(json::Failure::Meaning(error)) => return Err(error),
-            Err(json::Failure::NotJson) => {}
-        }
+    if json::looks_like(text) && json::is_stream(text) {
+        return json::stream(text, found);
     }
     let mut budget = tree::AliasBudget::default();
-    let mut documents = Vec::new();
-    for (index, chunk) in chunks(text)?.into_iter().enumerate() {
+    for (index, chunk) in chunks(text).enumerate() {
+        let chunk = chunk?;
         let number = number(index);
+        let _room = budget::room_for(chunk.text.len());
         let value = chunk
             .value(&mut budget)
             .map_err(|(line, cause)| fail(number, chunk.line + line.saturating_sub(1), cause))?;
         if !value.is_null() {
-            documents.push(Document { number, value });
+            found(Document { number, value })?;
         }
     }
-    Ok(documents)
+    Ok(())
 }
 
 fn number(index: usize) -> u32 {
@@ -149,37 +175,42 @@ struct Chunk<'a> {
 
 /// Splits as apimachinery's `YAMLReader` does: every line that begins with `---` is a separator,
 /// unless nothing comes before it. An open scalar makes no difference.
-fn chunks(text: &str) -> Result<Vec<Chunk<'_>>, YamlError> {
-    let mut chunks = Vec::new();
+fn chunks(text: &str) -> impl Iterator<Item = Result<Chunk<'_>, YamlError>> {
+    let mut lines = text.split_inclusive('\n').enumerate();
     let (mut begin, mut begin_line, mut offset) = (0, 1, 0);
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        let end = offset + line.len();
-        if let Some(rest) = line.strip_prefix("---") {
+    let mut count = 0;
+    std::iter::from_fn(move || {
+        for (index, line) in lines.by_ref() {
+            let start = offset;
+            offset += line.len();
+            let Some(rest) = line.strip_prefix("---") else {
+                continue;
+            };
             let rest = rest.trim();
             if !rest.is_empty() && !rest.starts_with('#') {
-                return Err(fail(
-                    number(chunks.len()),
-                    number(index),
-                    YamlCause::Separator,
-                ));
+                let error = fail(number(count), number(index), YamlCause::Separator);
+                begin = text.len();
+                offset = begin;
+                lines = "".split_inclusive('\n').enumerate();
+                return Some(Err(error));
             }
-            if offset > begin {
-                chunks.push(Chunk {
-                    text: &text[begin..offset],
+            if start > begin {
+                let chunk = Chunk {
+                    text: &text[begin..start],
                     line: begin_line,
-                });
-                (begin, begin_line) = (end, number(index).saturating_add(1));
+                };
+                (begin, begin_line) = (offset, number(index).saturating_add(1));
+                count += 1;
+                return Some(Ok(chunk));
             }
         }
-        offset = end;
-    }
-    if offset > begin {
-        chunks.push(Chunk {
-            text: &text[begin..],
+        let rest = &text[begin..];
+        begin = text.len();
+        (!rest.is_empty()).then_some(Ok(Chunk {
+            text: rest,
             line: begin_line,
-        });
-    }
-    Ok(chunks)
+        }))
+    })
 }
 
 impl Chunk<'_> {

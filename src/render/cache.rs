@@ -1,12 +1,14 @@
 //! The objects of known texts, so that only a changed text is read and parsed again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::error::MAX_OBJECTS;
 use super::text::{self, Changes, TextId, Texts};
 use super::{TextError, generated};
 use crate::content::ReadError;
-use crate::manifest::{Digest, GroupVersionKind, Manifest};
+use crate::manifest::{Digest, GroupVersionKind, MAX_OBJECT, Manifest, ObjectError};
 
 /// One object of a text, without its body. It does not depend on the file's path.
 #[derive(Clone, Debug)]
@@ -94,19 +96,28 @@ impl Cache {
                 name,
                 body,
             } = manifest;
+            let (digest, size) = Digest::and_size(&body);
+            if size > MAX_OBJECT {
+                let source = ObjectError::TooLarge { size };
+                return Err(TextError::Object { document, source });
+            }
             objects.push(ParsedObject {
                 gvk: self.kind(gvk),
                 namespace: namespace.map(|namespace| self.namespace(namespace)),
                 name,
                 digest: match texts.generated(id, document, item) {
-                    [] => Digest::of(&body),
+                    [] => digest,
                     paths => Digest::of(&generated::without(&body, paths)),
                 },
                 document,
                 item,
             });
+            match objects.len() > MAX_OBJECTS {
+                true => Err(TextError::TooManyObjects),
+                false => Ok(ControlFlow::Continue(())),
+            }
         });
-        Ok(parsed.map(|()| {
+        Ok(parsed.map(|_| {
             let objects: Arc<[ParsedObject]> = objects.into();
             self.texts.insert(id, objects.clone());
             objects

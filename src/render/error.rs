@@ -10,6 +10,13 @@ use crate::substitute::SubstituteError;
 /// How many broken files an error lists; it counts the rest.
 const MAX_LISTED: usize = 10;
 
+/// The most objects of one Sync. Each takes about a kilobyte of memory while it is managed.
+pub const MAX_OBJECTS: usize = 50_000;
+
+/// The most bytes and lines of all ignore files of a path. Each line becomes a pattern.
+pub(super) const MAX_IGNORED_BYTES: usize = 256 << 10;
+pub(super) const MAX_IGNORED_LINES: usize = 2_000;
+
 /// Why one text holds no manifests.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
@@ -50,6 +57,9 @@ pub enum TextError {
          in .towlineignore"
     )]
     LfsPointer,
+    /// More than [`MAX_OBJECTS`].
+    #[error("more than {MAX_OBJECTS} objects, which is the most that one Sync may have")]
+    TooManyObjects,
     /// A requested position holds no object.
     #[error("document {document}: no object {item}")]
     NoSuchObject {
@@ -125,6 +135,37 @@ pub enum RenderError {
         #[source]
         source: ReadError,
     },
+    /// The files together hold more objects than one Sync may have.
+    #[error(
+        "too large: more than {MAX_OBJECTS} objects up to {file}; split the path between several Syncs"
+    )]
+    TooManyObjects {
+        /// The file that goes over the limit.
+        file: Arc<str>,
+    },
+    /// More patterns than an ignore file can have.
+    #[error("{}", too_much_ignored(file))]
+    TooMuchIgnored {
+        /// The file that goes over the limit; empty: `spec.ignore`.
+        file: String,
+    },
+    /// An ignore file whose patterns are too large together.
+    #[error("too large: the patterns of the ignore file in {folder:?} cannot be read")]
+    Patterns {
+        /// Its folder.
+        folder: String,
+    },
+}
+
+fn too_much_ignored(file: &str) -> String {
+    let file = match file {
+        "" => "spec.ignore",
+        file => file,
+    };
+    format!(
+        "too large: with {file}, the ignore files have more than {} KiB or {MAX_IGNORED_LINES} lines",
+        MAX_IGNORED_BYTES >> 10
+    )
 }
 
 fn listed(files: &[BrokenFile], more: usize) -> String {

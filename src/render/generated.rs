@@ -4,6 +4,7 @@
 //! that a password does not change with every commit. Checksums of such values differ as well, and are kept.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use serde_json::Value;
 
@@ -94,8 +95,10 @@ fn objects(text: &[u8]) -> Result<Vec<Object>, TextError> {
         annotations: &none,
     };
     let mut objects = Vec::new();
-    text::each_object(text, &changes, |document, item, manifest| {
+    // It never breaks.
+    let _flow = text::each_object(text, &changes, |document, item, manifest| {
         objects.push((document, item, manifest.body));
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(objects)
 }

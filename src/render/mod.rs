@@ -13,9 +13,9 @@ pub mod wasm;
 use std::sync::Arc;
 
 pub use cache::{Cache, ParsedObject};
-pub use error::{BrokenFile, RenderError, TextError};
+pub use error::{BrokenFile, MAX_OBJECTS, RenderError, TextError};
 pub use generated::{Drawn, Generated, keep};
-pub use select::select;
+pub use select::{IgnoreBudget, select};
 pub use text::{Changes, Text, TextId, Texts, manifests};
 
 use crate::content::SourceFile;
@@ -45,6 +45,7 @@ pub fn parse(
     cache.begin();
     let mut parsed = Vec::with_capacity(texts.len());
     let mut broken = error::Broken::default();
+    let mut total = 0;
     for text in texts {
         let objects = cache
             .get_or_parse(text.id, changes, read)
@@ -53,7 +54,14 @@ pub fn parse(
                 source,
             })?;
         match objects {
-            Ok(objects) => parsed.push(objects),
+            Ok(objects) => {
+                total += objects.len();
+                if total > error::MAX_OBJECTS {
+                    let file = text.file.clone();
+                    return Err(RenderError::TooManyObjects { file });
+                }
+                parsed.push(objects);
+            }
             Err(source) => broken.push(&text.file, source),
         }
     }

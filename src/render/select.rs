@@ -2,7 +2,33 @@
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
+use super::RenderError;
+use super::error::{MAX_IGNORED_BYTES, MAX_IGNORED_LINES};
 use crate::content::SourceFile;
+
+/// How much the ignore files of one path may hold together.
+#[derive(Debug, Default)]
+pub struct IgnoreBudget {
+    bytes: usize,
+    lines: usize,
+}
+
+impl IgnoreBudget {
+    /// Counts an ignore file; empty: `spec.ignore`.
+    ///
+    /// # Errors
+    /// It goes over the limit.
+    pub fn charge(&mut self, file: &str, content: &[u8]) -> Result<(), RenderError> {
+        self.bytes += content.len();
+        self.lines += content.iter().filter(|byte| **byte == b'\n').count() + 1;
+        match self.bytes > MAX_IGNORED_BYTES || self.lines > MAX_IGNORED_LINES {
+            true => Err(RenderError::TooMuchIgnored {
+                file: file.to_owned(),
+            }),
+            false => Ok(()),
+        }
+    }
+}
 
 /// The files under `root` that are manifests: `.yaml`, `.yml` and `.json` in lower case, unless an ignore
 /// file leaves them out, or a part of the path below `root` begins with a dot. Those are the settings of
@@ -10,10 +36,17 @@ use crate::content::SourceFile;
 ///
 /// `root` is from the repository's root, empty for all of it. `ignores` are the `.towlineignore` files as
 /// (folder, content); those above `root` count too, as for Git. The order of the files is kept.
-pub fn select(files: &[SourceFile], root: &str, ignores: &[(String, Vec<u8>)]) -> Vec<SourceFile> {
+///
+/// # Errors
+/// An ignore file that cannot be read as patterns.
+pub fn select(
+    files: &[SourceFile],
+    root: &str,
+    ignores: &[(String, Vec<u8>)],
+) -> Result<Vec<SourceFile>, RenderError> {
     let root = root.trim_matches('/');
-    let matchers = Matchers::new(ignores);
-    files
+    let matchers = Matchers::new(ignores)?;
+    let chosen = files
         .iter()
         .filter(|file| {
             below(&file.path, root).is_some_and(|rest| {
@@ -22,7 +55,8 @@ pub fn select(files: &[SourceFile], root: &str, ignores: &[(String, Vec<u8>)]) -
         })
         .filter(|file| !matchers.is_ignored(&file.path))
         .cloned()
-        .collect()
+        .collect();
+    Ok(chosen)
 }
 
 /// The part of `path` below the folder `root`, or the name of the file that `root` itself is.
@@ -45,10 +79,10 @@ fn has_extension(path: &str) -> bool {
 struct Matchers(Vec<(String, Gitignore)>);
 
 impl Matchers {
-    fn new(ignores: &[(String, Vec<u8>)]) -> Self {
-        let mut matchers: Vec<_> = ignores
+    fn new(ignores: &[(String, Vec<u8>)]) -> Result<Self, RenderError> {
+        let matchers: Result<Vec<_>, RenderError> = ignores
             .iter()
-            .filter_map(|(folder, content)| {
+            .map(|(folder, content)| {
                 let folder = folder.trim_matches('/').to_owned();
                 // Paths are matched below the folder, so that no path of this machine is involved.
                 let mut builder = GitignoreBuilder::new("");
@@ -56,11 +90,15 @@ impl Matchers {
                     // As in Git, a line that is not a valid pattern is skipped.
                     let _ = builder.add_line(None, line.trim_start_matches('\u{feff}'));
                 }
-                Some((folder, builder.build().ok()?))
+                match builder.build() {
+                    Ok(matcher) => Ok((folder, matcher)),
+                    Err(_) => Err(RenderError::Patterns { folder }),
+                }
             })
             .collect();
+        let mut matchers = matchers?;
         matchers.sort_by_key(|(folder, _)| std::cmp::Reverse(folder.len()));
-        Self(matchers)
+        Ok(Self(matchers))
     }
 
     /// As in Git, an ignored folder is not entered, so no pattern can include a file below it.
@@ -107,6 +145,7 @@ mod tests {
             .map(|(dir, text)| ((*dir).to_owned(), text.as_bytes().to_vec()))
             .collect();
         select(&files, root, &ignores)
+            .unwrap()
             .iter()
             .map(|file| file.path.to_string())
             .collect()
@@ -190,5 +229,19 @@ mod tests {
             assert_eq!(chosen(&all, "", ignores), wanted, "{ignores:?}");
         }
         assert_eq!(chosen(&all, "x", &[("", "y/")]), ["x/a.yaml", "x/b.yaml"]);
+    }
+
+    #[test]
+    fn ignore_files_have_a_budget() {
+        let mut budget = IgnoreBudget::default();
+        budget
+            .charge("a/.towlineignore", &b"a\n".repeat(1_500))
+            .unwrap();
+        let error = budget.charge("b/.towlineignore", &b"b\n".repeat(1_500));
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains("b/.towlineignore"), "{message}");
+        let long = vec![b'a'; MAX_IGNORED_BYTES + 1];
+        let error = IgnoreBudget::default().charge("", &long).unwrap_err();
+        assert!(error.to_string().contains("spec.ignore"), "{error}");
     }
 }

@@ -1,13 +1,14 @@
 //! Texts of documents, and their objects.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::TextError;
 use crate::content::{ObjectId, ReadError};
-use crate::manifest::{self, FieldPath, Manifest, UnreadObject};
+use crate::manifest::{self, FieldPath, Manifest, UnreadObject, YamlError};
 use crate::substitute::{self, Variables};
 
 /// The content of a text: a file's blob, or the key of what a renderer wrote.
@@ -87,7 +88,8 @@ fn mark(body: &mut Value, field: &str, marks: &BTreeMap<String, String>) {
     }
 }
 
-/// The objects of `text` at `wanted` (document, item), in that order, to apply them.
+/// Calls `found` with the objects of `text` at `wanted` (document, item), in the order of the text, to apply
+/// them. The number is the position in `wanted`. Only one document is in memory at a time.
 ///
 /// # Errors
 /// What [`super::parse`] says of the text; also [`TextError::NoSuchObject`], which happens only if `text`
@@ -96,48 +98,91 @@ pub fn manifests(
     text: &[u8],
     wanted: &[(u32, u32)],
     changes: &Changes<'_>,
-) -> Result<Vec<Manifest>, TextError> {
-    let mut places: HashMap<(u32, u32), Option<Manifest>> =
-        wanted.iter().map(|place| (*place, None)).collect();
-    each_object(text, changes, |document, item, manifest| {
-        if let Some(place) = places.get_mut(&(document, item)) {
-            *place = Some(manifest);
+    mut found: impl FnMut(usize, Manifest) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, TextError> {
+    let places = wanted.iter().enumerate();
+    let mut places: HashMap<(u32, u32), usize> =
+        places.map(|(position, place)| (*place, position)).collect();
+    let flow = each_object(text, changes, |document, item, manifest| {
+        match places.remove(&(document, item)) {
+            Some(position) => Ok(found(position, manifest)),
+            None => Ok(ControlFlow::Continue(())),
         }
     })?;
-    let mut take = |place: &(u32, u32)| {
-        let missing = TextError::NoSuchObject {
-            document: place.0,
-            item: place.1,
-        };
-        places.get_mut(place).and_then(Option::take).ok_or(missing)
-    };
-    wanted.iter().map(&mut take).collect()
+    match places.keys().min() {
+        Some(&(document, item)) if flow.is_continue() => {
+            Err(TextError::NoSuchObject { document, item })
+        }
+        _ => Ok(flow),
+    }
 }
 
-/// Calls `found` with document, item and manifest of every object of a text.
+/// Why reading a text has ended early.
+enum Stop {
+    Yaml(YamlError),
+    Asked,
+}
+
+impl From<YamlError> for Stop {
+    fn from(error: YamlError) -> Self {
+        Self::Yaml(error)
+    }
+}
+
+/// Calls `found` with document, item and manifest of every object of a text, until it breaks.
 pub(super) fn each_object(
     text: &[u8],
     changes: &Changes<'_>,
-    mut found: impl FnMut(u32, u32, Manifest),
-) -> Result<(), TextError> {
+    mut found: impl FnMut(u32, u32, Manifest) -> Result<ControlFlow<()>, TextError>,
+) -> Result<ControlFlow<()>, TextError> {
     if is_lfs_pointer(text) {
         return Err(TextError::LfsPointer);
     }
-    for manifest::Document {
+    // What is no YAML is told before what is no object, wherever in the text the two are.
+    let mut broken = None;
+    let read = manifest::each_document(text, |document| {
+        if broken.is_some() {
+            return Ok(());
+        }
+        match objects_of(document, changes, &mut found) {
+            Ok(ControlFlow::Continue(())) => Ok(()),
+            Ok(ControlFlow::Break(())) => Err(Stop::Asked),
+            Err(error) => {
+                broken = Some(error);
+                Ok(())
+            }
+        }
+    });
+    match (read, broken) {
+        (Err(Stop::Yaml(error)), _) => Err(TextError::Yaml(error)),
+        (Err(Stop::Asked), _) => Ok(ControlFlow::Break(())),
+        (Ok(()), Some(error)) => Err(error),
+        (Ok(()), None) => Ok(ControlFlow::Continue(())),
+    }
+}
+
+/// Calls `found` with the objects of one document.
+fn objects_of(
+    document: manifest::Document,
+    changes: &Changes<'_>,
+    found: &mut impl FnMut(u32, u32, Manifest) -> Result<ControlFlow<()>, TextError>,
+) -> Result<ControlFlow<()>, TextError> {
+    let manifest::Document {
         number: document,
         value,
-    } in manifest::documents(text).map_err(TextError::Yaml)?
-    {
-        if is_kustomization(&value) {
-            return Err(TextError::Kustomization { document });
-        }
-        let objects =
-            Manifest::unread(value).map_err(|source| TextError::Object { document, source })?;
-        for (item, object) in (0..).zip(objects) {
-            found(document, item, changes.apply(document, object)?);
+    } = document;
+    if is_kustomization(&value) {
+        return Err(TextError::Kustomization { document });
+    }
+    let objects =
+        Manifest::unread(value).map_err(|source| TextError::Object { document, source })?;
+    for (item, object) in (0..).zip(objects) {
+        let manifest = changes.apply(document, object)?;
+        if found(document, item, manifest)?.is_break() {
+            return Ok(ControlFlow::Break(()));
         }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
 
 /// Whether a text stands in for a file on a Git LFS server: its first line has the key `version`, and one

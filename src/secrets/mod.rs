@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 pub use self::watched::{ValueError, Watched};
-use crate::cluster::resumed;
+use crate::cluster::watched;
 use crate::fleet::{Registry, Subscription};
 
 /// The namespace and name of a Secret or a ConfigMap.
@@ -181,7 +181,7 @@ impl<K: Keeping> Keeper<K> {
             Some(namespace) => Api::namespaced(watching, namespace),
             None => Api::all(watching),
         };
-        let events = resumed(K::KIND, || watcher(api.clone(), watcher::Config::default()));
+        let events = watched(K::KIND, api, watcher::Config::default());
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.next().await {
             match event {

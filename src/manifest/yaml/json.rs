@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, error::Category};
 
-use super::{Document, YamlCause, YamlError, fail, number, scalar};
+use super::budget::{self, Meter};
+use super::{Document, YamlCause, YamlError, fail, line_at, number, scalar};
 
 /// Why a text was not read as JSON.
 pub(super) enum Failure {
@@ -20,103 +21,147 @@ pub(super) fn looks_like(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 
-/// The documents of concatenated JSON.
-pub(super) fn stream(text: &str) -> Result<Vec<Document>, Failure> {
-    let mut documents = Vec::new();
-    for (index, result) in serde_json::Deserializer::from_str(text)
-        .into_iter::<Strict>()
-        .enumerate()
-    {
-        let Strict(value) = result.map_err(|error| failure(number(index), &error))?;
+/// Whether the whole text is concatenated JSON. Nothing of it is kept.
+pub(super) fn is_stream(text: &str) -> bool {
+    let values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    values.into_iter().all(|value| value.is_ok())
+}
+
+/// Calls `found` with each document of concatenated JSON.
+pub(super) fn stream<E: From<YamlError>>(
+    text: &str,
+    mut found: impl FnMut(Document) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    let (mut begin, mut index) = (0, 0);
+    while let Some(Ok(_)) = values.next() {
+        let end = values.byte_offset();
+        let document = &text[begin..end];
+        let _room = budget::room_for(document.len());
+        let number = number(index);
+        let value = one(document).map_err(|failure| {
+            let YamlError { line, cause, .. } = match failure {
+                Failure::Meaning(error) => error,
+                // JSON as far as its form goes.
+                Failure::NotJson => fail(number, 1, YamlCause::TooDeep),
+            };
+            let before = line_at(text.as_bytes(), begin);
+            fail(number, before.saturating_add(line).saturating_sub(1), cause)
+        })?;
         if !value.is_null() {
-            documents.push(Document {
-                number: number(index),
-                value,
-            });
+            found(Document { number, value })?;
         }
+        (begin, index) = (end, index + 1);
     }
-    Ok(documents)
+    Ok(())
 }
 
 /// Exactly one JSON value.
 pub(super) fn one(text: &str) -> Result<Value, Failure> {
-    serde_json::from_str::<Strict>(text)
-        .map(|Strict(value)| value)
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let mut meter = Meter::default();
+    Strict(&mut meter)
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value))
         .map_err(|error| failure(1, &error))
 }
 
 fn failure(document: u32, error: &serde_json::Error) -> Failure {
     let line = u32::try_from(error.line()).unwrap_or(u32::MAX);
+    let text = error.to_string();
     if error.classify() == Category::Data {
-        return Failure::Meaning(fail(document, line, YamlCause::DuplicateKey));
+        let cause = match text.starts_with(TOO_LARGE) {
+            true => YamlCause::TooLarge,
+            false => YamlCause::DuplicateKey,
+        };
+        return Failure::Meaning(fail(document, line, cause));
     }
-    if error.to_string().starts_with("number out of range") {
+    if text.starts_with("number out of range") {
         return Failure::Meaning(fail(document, line, YamlCause::NonFinite));
     }
     Failure::NotJson
 }
 
-/// A JSON value without duplicate keys.
-struct Strict(Value);
+/// What an error of our own says, to be found again.
+const TOO_LARGE: &str = "too large";
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Strict)
+/// Reads a JSON value without duplicate keys, within a budget.
+struct Strict<'m>(&'m mut Meter);
+
+impl Strict<'_> {
+    fn charge<E: Error>(&mut self, bytes: usize) -> Result<(), E> {
+        self.0.charge(bytes).map_err(|_| E::custom(TOO_LARGE))
     }
 }
 
-struct StrictVisitor;
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
 
-impl<'de> Visitor<'de> for StrictVisitor {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
+    fn visit_unit<E: Error>(mut self) -> Result<Value, E> {
+        self.charge(budget::scalar())?;
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+    fn visit_bool<E: Error>(mut self, value: bool) -> Result<Value, E> {
+        self.charge(budget::scalar())?;
         Ok(Value::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+    fn visit_i64<E: Error>(mut self, value: i64) -> Result<Value, E> {
+        self.charge(budget::scalar())?;
         Ok(value.into())
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+    fn visit_u64<E: Error>(mut self, value: u64) -> Result<Value, E> {
+        self.charge(budget::scalar())?;
         Ok(value.into())
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+    fn visit_f64<E: Error>(mut self, value: f64) -> Result<Value, E> {
+        self.charge(budget::scalar())?;
         Ok(scalar::float(value).unwrap_or(Value::Null))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+    fn visit_str<E: Error>(mut self, value: &str) -> Result<Value, E> {
+        self.charge(budget::string(value.len()))?;
         Ok(Value::String(value.to_owned()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+    fn visit_string<E: Error>(mut self, value: String) -> Result<Value, E> {
+        self.charge(budget::string(value.len()))?;
         Ok(Value::String(value))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut access: A) -> Result<Value, A::Error> {
+        self.charge(budget::scalar())?;
         let mut items = Vec::new();
-        while let Some(Strict(item)) = access.next_element()? {
+        while let Some(item) = access.next_element_seed(Strict(&mut *self.0))? {
             items.push(item);
         }
         Ok(Value::Array(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut access: A) -> Result<Value, A::Error> {
+        self.charge(budget::map())?;
         let mut map = Map::new();
         while let Some(key) = access.next_key::<String>()? {
+            self.charge(budget::entry(key.len()))?;
             if map.contains_key(&key) {
                 return Err(A::Error::custom("duplicate key"));
             }
-            let Strict(value) = access.next_value()?;
+            let value = access.next_value_seed(Strict(&mut *self.0))?;
             map.insert(key, value);
         }
         Ok(Value::Object(map))

@@ -5,7 +5,7 @@ use granit_parser::{Event, Parser, ScalarStyle};
 use serde_json::Value;
 
 use super::{
-    MAX_DEPTH, YamlCause, YamlError, check_characters, chunks, fail, number, scalar, tree,
+    MAX_DEPTH, YamlCause, YamlError, budget, check_characters, chunks, fail, number, scalar, tree,
 };
 
 /// The most nodes of one file.
@@ -30,7 +30,9 @@ pub fn ordered(text: &[u8]) -> Result<Vec<Node>, YamlError> {
     let text = std::str::from_utf8(text).map_err(|_| fail(1, 1, YamlCause::Encoding))?;
     let mut documents = Vec::new();
     let mut nodes = 0;
-    for (index, chunk) in chunks(text)?.into_iter().enumerate() {
+    for (index, chunk) in chunks(text).enumerate() {
+        let chunk = chunk?;
+        let _room = budget::room_for(chunk.text.len());
         let at = |(line, cause): (u32, YamlCause)| {
             fail(number(index), chunk.line + line.saturating_sub(1), cause)
         };

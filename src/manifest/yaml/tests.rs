@@ -3,7 +3,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::documents;
+use super::{YamlCause, YamlError, documents, each_document};
 
 /// The meaning of a file for kubectl: see `tests/golden/yaml/kubectl/main.go`.
 #[derive(serde::Deserialize)]
@@ -189,4 +189,50 @@ fn many_documents_are_read() {
         (documents.len(), documents[19_999].number),
         (20_000, 20_000)
     );
+}
+
+/// A mapping of one entry is eight bytes of text, and takes eighty times that in memory.
+#[test]
+fn what_takes_too_much_memory_is_refused_while_it_is_read() {
+    let json = |count: usize| format!("{{\"x\":[{}{{}}]}}", "{\"a\":1},".repeat(count));
+    let yaml = |count: usize| format!("x:\n{}", "- {a: 1}\n".repeat(count));
+    let alias = |count: usize| {
+        let list = "{a: 1}, ".repeat(1_000);
+        format!("x: &x [{list}]\ny:\n{}", "- *x\n".repeat(count))
+    };
+    let long = |count: usize| format!("x: {}\n", "a".repeat(count));
+    for (what, text, fits) in [
+        ("json", json(10_000), true),
+        ("json", json(390_000), false),
+        ("json in a stream", json(390_000) + "\n{}\n", false),
+        ("yaml", yaml(10_000), true),
+        ("yaml", yaml(390_000), false),
+        ("aliases", alias(10), true),
+        ("aliases", alias(200), false),
+        ("one text", long(16 << 20), true),
+    ] {
+        match documents(text.as_bytes()) {
+            Ok(_) => assert!(fits, "{what}: {} bytes", text.len()),
+            Err(error) => {
+                let refused = [YamlCause::TooLarge, YamlCause::AliasBomb].contains(&error.cause);
+                assert!(!fits && refused, "{what}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn documents_are_read_one_after_the_other() {
+    let text = "a: 1\n---\nb: 2\n---\n- broken: [\n";
+    let mut numbers = Vec::new();
+    let read = each_document(text.as_bytes(), |document| {
+        numbers.push(document.number);
+        Ok::<(), YamlError>(())
+    });
+    assert_eq!(numbers, [1, 2]);
+    assert_eq!(read.unwrap_err().document, 3);
+    let text = "{\"a\": 1}\n\n{\"b\": {\"c\": 2, \"c\": 3}}";
+    let error = documents(text.as_bytes()).unwrap_err();
+    assert_eq!((error.document, error.line), (2, 3));
+    assert_eq!(error.cause, YamlCause::DuplicateKey);
 }

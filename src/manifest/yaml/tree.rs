@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Span};
 use serde_json::{Map, Value};
 
+use super::budget::{self, Meter};
 use super::{MAX_DEPTH, YamlCause, scalar};
 
 /// How much the anchors and aliases of one file may copy, in the weight of [`Sized`]: about 16 MiB.
@@ -30,6 +31,8 @@ impl AliasBudget {
 struct Sized {
     value: Value,
     weight: usize,
+    /// What it takes in memory.
+    memory: usize,
     height: usize,
 }
 
@@ -41,12 +44,14 @@ enum Frame {
         anchor: usize,
         items: Vec<Value>,
         weight: usize,
+        memory: usize,
         height: usize,
     },
     Map {
         anchor: usize,
         map: Mapping,
         weight: usize,
+        memory: usize,
         height: usize,
     },
 }
@@ -70,6 +75,7 @@ pub(super) fn value(text: &str, budget: &mut AliasBudget) -> Result<Value, (u32,
     options.set_emit_comments(false);
     let mut builder = Builder {
         budget,
+        meter: Meter::default(),
         anchors: HashMap::new(),
         frames: Vec::new(),
         root: None,
@@ -109,6 +115,7 @@ pub(super) fn line(line: usize) -> u32 {
 
 struct Builder<'b> {
     budget: &'b mut AliasBudget,
+    meter: Meter,
     anchors: HashMap<usize, Sized>,
     frames: Vec<Frame>,
     root: Option<Value>,
@@ -126,12 +133,16 @@ impl Builder<'_> {
                     return self.set_key(Key::Merge);
                 }
                 let weight = NODE + text.len();
+                // A value in a mapping and its key are both scalars here.
+                let memory = budget::entry(text.len());
+                self.meter.charge(memory)?;
                 let value = scalar::value(&text, style, tag)?;
                 self.complete(
                     anchor,
                     Sized {
                         value,
                         weight,
+                        memory,
                         height: 0,
                     },
                 )
@@ -140,12 +151,14 @@ impl Builder<'_> {
                 anchor,
                 items: Vec::new(),
                 weight: NODE,
+                memory: budget::scalar(),
                 height: 0,
             }),
             Event::MappingStart(_, anchor, _) => self.open(Frame::Map {
                 anchor,
                 map: Mapping::default(),
                 weight: NODE,
+                memory: budget::map(),
                 height: 0,
             }),
             Event::SequenceEnd | Event::MappingEnd => self.close(),
@@ -180,6 +193,8 @@ impl Builder<'_> {
         if self.frames.len() >= MAX_DEPTH {
             return Err(YamlCause::TooDeep);
         }
+        let (Frame::Seq { memory, .. } | Frame::Map { memory, .. }) = &frame;
+        self.meter.charge(*memory)?;
         self.frames.push(frame);
         Ok(())
     }
@@ -190,6 +205,7 @@ impl Builder<'_> {
                 anchor,
                 items,
                 weight,
+                memory,
                 height,
             }) => {
                 let value = Value::Array(items);
@@ -198,6 +214,7 @@ impl Builder<'_> {
                     Sized {
                         value,
                         weight,
+                        memory,
                         height: height + 1,
                     },
                 )
@@ -206,6 +223,7 @@ impl Builder<'_> {
                 anchor,
                 map,
                 weight,
+                memory,
                 height,
             }) => {
                 let value = Value::Object(map.entries);
@@ -214,6 +232,7 @@ impl Builder<'_> {
                     Sized {
                         value,
                         weight,
+                        memory,
                         height: height + 1,
                     },
                 )
@@ -225,6 +244,7 @@ impl Builder<'_> {
     fn alias(&mut self, anchor: usize) -> Result<(), YamlCause> {
         let sized = self.anchors.get(&anchor).ok_or(YamlCause::Alias)?;
         self.budget.charge(sized.weight)?;
+        self.meter.charge(sized.memory)?;
         if self.frames.len() + sized.height > MAX_DEPTH {
             return Err(YamlCause::TooDeep);
         }
@@ -235,6 +255,7 @@ impl Builder<'_> {
     fn complete(&mut self, anchor: usize, sized: Sized) -> Result<(), YamlCause> {
         if anchor != 0 {
             self.budget.charge(sized.weight)?;
+            self.meter.charge(sized.memory)?;
             self.anchors.insert(anchor, sized.clone());
         }
         self.attach(sized)
@@ -246,21 +267,25 @@ impl Builder<'_> {
             Some(Frame::Seq {
                 items,
                 weight,
+                memory,
                 height,
                 ..
             }) => {
                 items.push(json_number(sized.value));
                 *weight += sized.weight;
+                *memory += sized.memory;
                 *height = (*height).max(sized.height);
             }
             Some(Frame::Map {
                 map,
                 weight,
+                memory,
                 height,
                 ..
             }) => {
                 map.put(sized.value)?;
                 *weight += sized.weight;
+                *memory += sized.memory;
                 *height = (*height).max(sized.height);
             }
         }

@@ -16,6 +16,7 @@ use crate::plan::{
     stamped, taken, taken_for_good,
 };
 use crate::render;
+use crate::sync::bodies::Held;
 use crate::sync::memory::Trouble;
 use crate::sync::target::Target;
 use crate::sync::{Driver, bodies};
@@ -105,13 +106,19 @@ impl Driver {
             .collect();
         manifests
             .take_while(move |_| std::future::ready(!superseded()))
-            .map(move |(index, manifest)| {
+            .map(move |held| {
+                let Held {
+                    position: index,
+                    manifest,
+                    room,
+                } = held;
                 let (job, kept) = work[index].clone();
                 let (context, owner) = (Arc::clone(&context), owner.clone());
                 let actor = actor.clone();
                 async move {
                     let cluster = &context.cluster;
                     let done = one(cluster, &actor, &owner, &job, manifest, &kept).await;
+                    drop(room);
                     (index, done)
                 }
             })
