@@ -1,3 +1,5 @@
+use std::ops::ControlFlow;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -153,9 +155,13 @@ fn variables_may_stand_wherever_a_text_may() {
     let list = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret, metadata: \
                 {name: '${name}', namespace: '${ns}'}, stringData: {token: '${token}'}}\n";
     for text in [object, list] {
-        let manifest = manifests(text.as_bytes(), &[(0, 0)], &changes);
-        let manifest = manifest.or_else(|_| manifests(text.as_bytes(), &[(1, 0)], &changes));
-        let manifest = manifest.unwrap().remove(0);
+        let mut all = Vec::new();
+        let read = manifests(text.as_bytes(), &[(1, 0)], &changes, |_, manifest| {
+            all.push(manifest);
+            ControlFlow::Continue(())
+        });
+        assert!(read.unwrap().is_continue());
+        let manifest = all.remove(0);
         assert_eq!(
             (&*manifest.name, manifest.namespace.as_deref()),
             ("shop", Some("prod"))
@@ -172,5 +178,6 @@ fn variables_may_stand_wherever_a_text_may() {
         variables: Some(&invalid),
         ..changes
     };
-    assert!(manifests(object.as_bytes(), &[(1, 0)], &changes).is_err());
+    let keep = |_, _| ControlFlow::Continue(());
+    assert!(manifests(object.as_bytes(), &[(1, 0)], &changes, keep).is_err());
 }
