@@ -109,7 +109,7 @@ impl Driver {
         let tree = target.seen.snapshot.clone();
         let wanted = vec![job.item.index];
         let mut read = bodies::read(tree, Arc::clone(&target.desired), wanted);
-        read.recv().await?.1.ok()
+        read.recv().await?.manifest.ok()
     }
 
     /// Deletes what has left Git; whether it is gone.
