@@ -14,18 +14,18 @@ use towline_testing::in_repository;
 use towline_testing::repo::{Change, NewCommit};
 use towline_testing::usage::Memory;
 
-/// The limit of the operator's peak memory in MiB if the folder is small. It holds for a debug build, and
-/// the documentation states it.
-const SMALL: u32 = 48;
+/// The limit of the operator's peak memory in MiB if the folder is small, beyond the code of the program: a
+/// debug build has several times the code of a release build. The documentation states the limit.
+const SMALL: u32 = 20;
 /// The same for a folder of 64 MiB. The memory includes the mapped pack while it is indexed.
-const LARGE: u32 = 128;
+const LARGE: u32 = 96;
 
 /// The limit of what is kept of the repository on disk while the folder is small, in bytes.
 const KEPT: u64 = 10 << 20;
 
 /// Prints time, disk and memory for a person, and checks the peak memory.
-fn figures(case: &Case<'_>, what: &str, begin: Instant, most: u32) {
-    let peak = Memory::of(case.world.operator.pid()).peak;
+fn figures(case: &Case<'_>, what: &str, begin: Instant, (code, most): (f64, u32)) {
+    let peak = Memory::of(case.world.operator.pid()).peak - code;
     let kept = folder_size(&case.world.operator.cache_folder());
     println!(
         "{what}: {:.1} s, {:.1} MiB on disk, {peak:.1} MiB of memory at most so far",
@@ -42,8 +42,8 @@ fn the_page_has_these_bounds() {
     let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
     for claim in [
         format!("less than {} MiB are kept on disk", KEPT >> 20),
-        format!("memory of towline stays below {SMALL} MiB"),
-        format!("memory of towline stays below {LARGE} MiB"),
+        format!("memory of towline, without its code, stays below {SMALL} MiB"),
+        format!("memory of towline, without its code, stays below {LARGE} MiB"),
     ] {
         assert!(page.contains(&claim), "{claim}");
     }
@@ -70,6 +70,8 @@ async fn a_large_repository_with_a_long_history_is_fetched_in_little_memory() {
         .unwrap();
     assert!(bulk::size().unwrap() > 200 << 20);
 
+    // Before the first fetch, only the program is mapped.
+    let code = Memory::of(world.operator.pid()).mapped;
     let begin = Instant::now();
     case.repository(json!({})).await;
     case.sync(
@@ -79,7 +81,12 @@ async fn a_large_repository_with_a_long_history_is_fetched_in_little_memory() {
     .await;
     let first = case.repo.resolve("main").unwrap();
     case.synced("all", &first).await;
-    figures(&case, "20,000 commits, a small folder", begin, SMALL);
+    figures(
+        &case,
+        "20,000 commits, a small folder",
+        begin,
+        (code, SMALL),
+    );
     let kept = folder_size(&world.operator.cache_folder());
     assert!(
         kept < KEPT,
@@ -92,7 +99,7 @@ async fn a_large_repository_with_a_long_history_is_fetched_in_little_memory() {
         .push(&[("app/map.yaml", Some(&file))], "one more")
         .await;
     case.synced("all", &second).await;
-    figures(&case, "one commit more", begin, SMALL);
+    figures(&case, "one commit more", begin, (code, SMALL));
 
     let begin = Instant::now();
     let file = config_map("a", &case.namespace, "three");
@@ -104,7 +111,7 @@ async fn a_large_repository_with_a_long_history_is_fetched_in_little_memory() {
     let spec = json!({"spec": {"ref": {"branch": "large"}}});
     case.patch::<GitRepository>("repo", spec).await;
     case.synced("all", &large).await;
-    figures(&case, "a folder of 64 MiB", begin, LARGE);
+    figures(&case, "a folder of 64 MiB", begin, (code, LARGE));
 }
 
 #[test]

@@ -164,15 +164,29 @@ async fn every_named_object_exists() {
     assert_eq!(release.the("ServiceAccount")["metadata"]["name"], *account);
     let mut bindings = release.of_kind("RoleBinding");
     bindings.extend(release.of_kind("ClusterRoleBinding"));
-    assert_eq!(bindings.len(), 3);
+    // Of the operator's own kinds, of the Lease, of the key, and cluster-admin.
+    assert_eq!(bindings.len(), 4);
     for binding in bindings {
         assert_eq!(binding["subjects"][0]["name"], *account);
         let role = &binding["roleRef"];
         let title = [&role["kind"], &role["name"]].map(|part| part.as_str().unwrap());
         assert!(release.0.contains_key(&title.join("/")), "{title:?}");
     }
-    let lease = &release.the("Role")["rules"][1]["resourceNames"][0];
-    assert_eq!(release.variable("TOWLINE_LEASE_NAME"), lease);
+    // The roles for the Lease and for the key name one object each.
+    for (suffix, variable) in [
+        ("-lease", "TOWLINE_LEASE_NAME"),
+        ("-key", "TOWLINE_KEY_SECRET"),
+    ] {
+        let mut roles = release.of_kind("Role").into_iter();
+        let is_named = |role: &&Value| role["metadata"]["name"].as_str().unwrap().ends_with(suffix);
+        let role = roles.find(is_named).unwrap();
+        let mut rules = list(&role["rules"]);
+        let named = rules.find_map(|rule| rule.pointer("/resourceNames/0"));
+        assert_eq!(
+            named.and_then(Value::as_str),
+            Some(release.variable(variable))
+        );
+    }
     let mut volumes = list(&release.pod()["spec"]["volumes"]);
     let claim = volumes.find_map(|volume| volume.pointer("/persistentVolumeClaim/claimName"));
     let made = &release.the("PersistentVolumeClaim")["metadata"]["name"];

@@ -269,7 +269,13 @@ async fn every_right_is_used(cp: &ControlPlane) {
     }
     // No request shows this right: an admission plugin checks it for owner references.
     assert!(granted.remove("update gitrepositories/finalizers towline.dev"));
-    let unused: Vec<_> = granted.difference(&used).collect();
+    // A list is streamed by a watch. Only an API server that cannot do that is asked to list.
+    let streamed = |right: &str| {
+        let listed = right.strip_prefix("list ");
+        listed.is_some_and(|what| used.contains(&format!("watch {what}")))
+    };
+    let unused = granted.difference(&used);
+    let unused: Vec<_> = unused.filter(|right| !streamed(right)).collect();
     assert!(
         granted.len() > 10 && unused.is_empty(),
         "{unused:?} of {granted:?}"

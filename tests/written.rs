@@ -245,7 +245,12 @@ async fn a_status_that_the_api_server_refuses_is_written_in_short_and_told() {
         right.then_some(()).ok_or(status)
     })
     .await;
-    let told = case.events("StatusRefused").await.len();
+    // One of each resource.
+    eventually("both refusals are events", PATIENCE, async || {
+        let told = case.events("StatusRefused").await.len();
+        (told == 2).then_some(()).ok_or(told)
+    })
+    .await;
     let version = async || {
         let sync = case.live::<Sync>("all").await["metadata"].take();
         sync["resourceVersion"].clone()
@@ -257,7 +262,7 @@ async fn a_status_that_the_api_server_refuses_is_written_in_short_and_told() {
         before,
         "nothing is written again and again"
     );
-    assert_eq!(case.events("StatusRefused").await.len(), told);
+    assert_eq!(case.events("StatusRefused").await.len(), 2);
     assert_eq!(failures(&case), 0);
 
     for resource in ["syncs", "gitrepositories"] {

@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use towline::api::{GitRepository, Sync};
+use towline::api::{DELETION_POLICY, GitRepository, Sync};
+use towline::plan::{PART_OF, SyncName};
 
 use crate::Options;
 use crate::floor::Raw;
@@ -167,6 +168,17 @@ impl Bed {
         api.delete(name, &DeleteParams::default())
             .await
             .expect("delete a Sync");
+        let id = SyncName::new(HOME, name).applyset_id();
+        let own = ListParams::default().labels(&format!("{PART_OF}={id}"));
+        let maps: Api<ConfigMap> = Api::all(self.person.clone());
+        while !maps.list(&own).await.expect("list").items.is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        // No controller removes the Namespaces here, so the deletion would wait for them without end.
+        let orphan = json!({"metadata": {"annotations": {DELETION_POLICY: "Orphan"}}});
+        let params = PatchParams::default();
+        let patched = api.patch(name, &params, &Patch::Merge(orphan)).await;
+        patched.expect("annotate a Sync");
         while api.get_opt(name).await.expect("get a Sync").is_some() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

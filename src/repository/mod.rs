@@ -134,8 +134,8 @@ impl Driver {
         };
         let new_spec = self.asked.as_ref().map(|was| was.generation) != Some(asked.generation);
         let polls = self.asked.as_ref() != Some(&asked) || Instant::now() >= self.next_poll;
-        let new_error = self.keep_child(object, new_spec, polls).await;
-        if !polls && !new_error {
+        let is_news = self.keep_child(object, new_spec, polls).await;
+        if !polls && !is_news {
             return;
         }
         self.asked = Some(asked);
@@ -170,7 +170,7 @@ impl Driver {
     }
 
     /// Applies the child Sync that the repository asks for, if it may differ. With `polls`, a poll
-    /// follows, so an earlier error is tried again. Returns whether there is a new error.
+    /// follows, so an earlier error is tried again. Returns whether an error came, changed or ended.
     async fn keep_child(&mut self, object: &GitRepository, new_spec: bool, polls: bool) -> bool {
         let view = self.inbox.child();
         let is_lost = object.has_child() && self.child.is_lost(&view, object);
@@ -182,7 +182,7 @@ impl Driver {
         let before = self.child.error.take();
         let client = &self.context.client;
         self.child.keep(client, object, &self.name).await;
-        self.child.error.is_some() && self.child.error != before
+        self.child.error != before
     }
 
     async fn poll(

@@ -76,12 +76,20 @@ impl AuditLog {
     /// The requests written since `mark`, in the order of their first line. A request's line may appear a
     /// moment after its answer; [`super::control_plane::ControlPlane::audit_since`] waits for it.
     pub fn since(&self, mark: Mark) -> Vec<Entry> {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         if let Ok(mut file) = File::open(&self.path) {
-            file.seek(SeekFrom::Start(mark.0))
+            let start = mark.0.saturating_sub(1);
+            file.seek(SeekFrom::Start(start))
                 .expect("seek in the audit log");
-            file.read_to_string(&mut text).expect("read the audit log");
+            file.read_to_end(&mut bytes).expect("read the audit log");
         }
+        let text = String::from_utf8_lossy(&bytes);
+        // The mark may stand inside of a line that the server was writing then.
+        let begin = match mark.0 {
+            0 => Some(0),
+            _ => text.find('\n').map(|end| end + 1),
+        };
+        let text = begin.map_or("", |begin| &text[begin..]);
         // The last line may be incomplete: the server may still be writing it.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let mut places = HashMap::new();

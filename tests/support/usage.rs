@@ -16,6 +16,8 @@ pub struct Memory {
     pub pss: f64,
     /// Resident memory that no file backs: without the program and its libraries.
     pub anonymous: f64,
+    /// Resident memory that a file backs: the program, its libraries, and mapped packs.
+    pub mapped: f64,
 }
 
 impl Memory {
@@ -27,6 +29,7 @@ impl Memory {
             peak: mebibytes(&status, "VmHWM:"),
             pss: mebibytes(&rollup, "Pss:"),
             anonymous: mebibytes(&status, "RssAnon:"),
+            mapped: mebibytes(&status, "RssFile:"),
         }
     }
 
@@ -36,8 +39,9 @@ impl Memory {
             peak,
             pss,
             anonymous,
+            mapped,
         } = self;
-        json!({"rss": rss, "peak": peak, "pss": pss, "anonymous": anonymous})
+        json!({"rss": rss, "peak": peak, "pss": pss, "anonymous": anonymous, "mapped": mapped})
     }
 }
 
