@@ -174,6 +174,10 @@ async fn what_cannot_be_built_is_named_with_the_way_out() {
     for (path, text) in [
         ("broken/kustomization.yaml", "resources: [gone.yaml]\n"),
         (
+            "number.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: tokens}\ndata: {token: 73911842}\n",
+        ),
+        (
             "bare/map.yaml",
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bare}\n",
         ),
@@ -207,6 +211,11 @@ async fn what_cannot_be_built_is_named_with_the_way_out() {
         ),
         (&["--sync=absent.yaml"], 1, &["reading absent.yaml"]),
         (
+            &["--sync=sync.yaml", "--root=.", "--with=number.yaml"],
+            1,
+            &["number.yaml", "Secret tokens", "must be texts"],
+        ),
+        (
             &["broken", "--root=."],
             1,
             &["kustomize", "broken/gone.yaml"],
@@ -226,7 +235,9 @@ async fn what_cannot_be_built_is_named_with_the_way_out() {
         for part in parts {
             assert!(error.contains(part), "{args:?}: {part} is not in {error}");
         }
-        assert!(!error.contains("hunter22"), "{error}");
+        for value in ["hunter22", "73911842"] {
+            assert!(!error.contains(value), "{error}");
+        }
     }
     // One file, in JSON; the root is found without a flag.
     let output = build(folder, &["map.yaml", "--output=json"]).await;

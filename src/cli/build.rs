@@ -39,6 +39,10 @@ pub enum BuildError {
     /// A file given by `--with` holds something that is not an object.
     #[error("{0}")]
     Object(PathBuf, #[source] ObjectError),
+    /// A ConfigMap or a Secret has values that Kubernetes does not accept. The cause may quote a value,
+    /// so it is left out.
+    #[error("{0}: the values of {1} must be texts, and base64 in the data of a Secret")]
+    Values(PathBuf, String),
     /// An object of a file cannot be read.
     #[error("{0}")]
     Invalid(PathBuf, #[source] serde_json::Error),
@@ -229,12 +233,13 @@ fn inputs(args: &BuildArgs, namespace: &str, intent: &SyncIntent) -> Result<Inpu
     let mut found = Found::new();
     for file in &args.with {
         for manifest in manifests(file)? {
+            let name = manifest.name.to_string();
             let (kind, data) = match &*manifest.gvk.kind {
-                "ConfigMap" => (Keeper::ConfigMap, data::<ConfigMap>(file, manifest.body)?),
-                "Secret" => (Keeper::Secret, data::<Secret>(file, manifest.body)?),
+                "ConfigMap" => (Keeper::ConfigMap, data::<ConfigMap>(file, manifest)?),
+                "Secret" => (Keeper::Secret, data::<Secret>(file, manifest)?),
                 _ => continue,
             };
-            found.insert((kind, manifest.name.to_string()), Arc::new(data));
+            found.insert((kind, name), Arc::new(data));
         }
     }
     let gathered = Inputs::gather(namespace, &intent.inputs, &found);
@@ -249,8 +254,11 @@ fn inputs(args: &BuildArgs, namespace: &str, intent: &SyncIntent) -> Result<Inpu
 }
 
 /// The values of a ConfigMap or a Secret.
-fn data<K: Keeping>(file: &Path, body: Value) -> Result<Data, BuildError> {
-    Ok(parsed::<K>(file, body)?.data())
+fn data<K: Keeping>(file: &Path, manifest: Manifest) -> Result<Data, BuildError> {
+    let name = format!("{} {}", K::KIND, manifest.name);
+    let object: Result<K, _> = serde_json::from_value(manifest.body);
+    let object = object.map_err(|_| BuildError::Values(file.to_owned(), name))?;
+    Ok(object.data())
 }
 
 fn values(file: &Path) -> Result<Vec<Value>, BuildError> {
