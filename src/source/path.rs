@@ -133,7 +133,7 @@ pub(super) fn find<N: Nodes>(
     })
 }
 
-/// What is at `path`, for one who reads it.
+/// What is at `path`, for a caller that reads it.
 pub(super) fn place<N: Nodes>(
     nodes: &N,
     path: &TreePath,

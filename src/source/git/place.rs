@@ -1,9 +1,9 @@
 //! Where a copy of a repository is on disk, and who shares it.
 //!
 //! A copy is shared only by requests of one namespace, for one URL, on one route: the same proxy, and
-//! the same authorities or host keys. Whoever may bring a proxy or an authority may play the server,
-//! and a server learns from a fetch which commits the copy has, and can claim to have any commit. So
-//! a copy that others filled must not take part in such a fetch.
+//! the same authorities or host keys. A tenant that chooses the proxy or the authority can act as
+//! the server. A server learns from a fetch which commits the copy has, and can claim to have any
+//! commit. So such a fetch must not use a copy that another tenant filled.
 
 use std::path::{Path, PathBuf};
 
@@ -60,7 +60,7 @@ pub(super) fn namespace_of(folder: &str) -> Option<&str> {
     folder.strip_prefix(PREFIX)
 }
 
-/// Whether an earlier version made the folder: it kept one copy for each URL, whoever had fetched it.
+/// Whether an earlier version made the folder: it kept one copy for each URL, shared by all tenants.
 pub(super) fn is_shared_copy(folder: &str) -> bool {
     folder.len() == REPOSITORY && folder.bytes().all(|b| b.is_ascii_hexdigit())
 }

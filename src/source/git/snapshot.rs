@@ -190,7 +190,7 @@ impl Snapshot {
         }))
     }
 
-    /// The content of a blob. Its path is not at hand: who reads it names it.
+    /// The content of a blob. Errors do not have its path; the caller adds the path.
     pub fn read_blob(&self, blob: BlobId) -> Result<Vec<u8>, Error> {
         self.read_object(blob.0, || "the file".to_owned())
     }
