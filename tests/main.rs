@@ -24,6 +24,7 @@ mod drift;
 mod echoes;
 mod fair_sources;
 mod figures;
+mod fleet;
 mod generated;
 mod harness;
 mod health;

@@ -146,9 +146,9 @@ impl Inventory {
         refused
     }
 
-    /// Says that a Sync will want exactly these objects. Who has one of them does not prune it, and who waits for one
-    /// that the Sync will not want any longer can have it.
-    pub fn foresee(&self, sync: &SyncName, wanted: &HashSet<&ObjectKey>) {
+    /// Records that a Sync will want exactly these objects. The Sync that has one of them now does not prune it. The
+    /// objects that the Sync had and no longer wants are free for other Syncs.
+    pub fn reserve(&self, sync: &SyncName, wanted: &HashSet<&ObjectKey>) {
         let mut state = lock(&self.state);
         for key in wanted {
             if state.claims.get(key) != Some(sync) {

@@ -1,12 +1,12 @@
 //! The only I/O on managed objects: discovery, watches, apply, prune.
 
+mod apply;
 mod clock;
 mod definition;
 mod discovery;
 mod inventory;
 mod kinds;
 mod listing;
-mod mend;
 mod namespaces;
 mod null;
 mod own_kinds;
@@ -19,12 +19,12 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use apply::Compared;
 pub use inventory::{Inventory, Mailbox};
 pub use kinds::Kinds;
 use kube::Client;
 use kube::api::ObjectMeta;
 pub use listing::watched;
-pub use mend::Compared;
 pub use namespaces::{Arrivals, Namespaces};
 use own_kinds::OwnKinds;
 pub use running::{RunningApplies, RunningApply};
@@ -258,7 +258,9 @@ impl Acting<'_> {
             Applying::Declared => self.writer().apply_once(&wanted).await?,
             Applying::Whole | Applying::Unforced => {
                 let is_served = |gvk: &_| kinds.get(gvk).is_some();
-                self.writer().apply_mended(&wanted, is_served).await?
+                self.writer()
+                    .apply_until_accepted(&wanted, is_served)
+                    .await?
             }
         };
         if !seal.holds(&answer) {

@@ -149,7 +149,7 @@ impl Driver {
                 if let Some(newest) = newest
                     && blocked.reason == Reason::DependencyNotReady
                 {
-                    self.foresee(intent, newest).await;
+                    self.reserve_objects(intent, newest).await;
                 }
                 self.state.blocked = Some(Box::new(blocked));
                 None

@@ -35,10 +35,9 @@ impl Driver {
             state.aim(newest, scope, inputs, Ok(Loaded::Same));
             return None;
         }
-        let foreseen = state.foreseen.take();
-        if let Some(foreseen) = foreseen.filter(|foreseen| foreseen.is_of(&newest, scope, &inputs))
-        {
-            state.aim(newest, scope, inputs, Ok(Loaded::New(foreseen)));
+        let read_ahead = state.read_ahead.take();
+        if let Some(target) = read_ahead.filter(|target| target.is_of(&newest, scope, &inputs)) {
+            state.aim(newest, scope, inputs, Ok(Loaded::New(target)));
             return Some(self.context.cluster.running_applies.begin());
         }
         let under_way = self.context.cluster.running_applies.begin();
@@ -56,7 +55,7 @@ impl Driver {
 
     /// Says which objects this Sync will want once its dependencies are ready, so that the Sync that has them now
     /// does not prune them.
-    pub(super) async fn foresee(&mut self, intent: &SyncIntent, newest: FetchedRevision) {
+    pub(super) async fn reserve_objects(&mut self, intent: &SyncIntent, newest: FetchedRevision) {
         let revision = newest.snapshot.revision.to_string();
         if self.state.planned.as_ref() == Some(&revision) {
             return;
@@ -80,8 +79,8 @@ impl Driver {
                 let cluster = &self.context.cluster;
                 let objects = Objects::resolve(&target, &cluster.kinds, within);
                 let wanted = objects.items.keys().collect();
-                cluster.inventory.foresee(&self.name, &wanted);
-                self.state.foreseen = Some(target);
+                cluster.inventory.reserve(&self.name, &wanted);
+                self.state.read_ahead = Some(target);
             }
         }
         self.tell_plan(Some(revision));

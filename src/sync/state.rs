@@ -51,7 +51,7 @@ pub(super) struct State {
     /// The revision for which others know which objects this Sync wants.
     pub(super) planned: Option<String>,
     /// What the newest revision asks for, read while a dependency holds it up.
-    pub(super) foreseen: Option<Box<Target>>,
+    pub(super) read_ahead: Option<Box<Target>>,
     pub(super) requests: Requests,
     pub(super) timers: Timers,
     pub(super) backoff: Backoff,
@@ -123,7 +123,7 @@ impl State {
             },
             parent: Parent::of(object),
             planned: None,
-            foreseen: None,
+            read_ahead: None,
             requests: Requests {
                 generation: status.observed_generation,
                 handled: status.last_handled_reconcile_at.clone(),

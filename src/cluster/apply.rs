@@ -16,7 +16,7 @@ use crate::health::Health;
 use crate::manifest::{GroupVersionKind, ObjectKey};
 use crate::plan::{Observed, PROOF, Share, claims, without_null};
 
-/// Applies of one object in a row; more mends than that is none.
+/// The most applies of one object in a row.
 const ROUNDS: usize = 5;
 
 const FORCED: &str = "&force=true";
@@ -39,9 +39,9 @@ pub enum Compared {
 }
 
 impl Writer<'_> {
-    /// Applies an object, and mends what keeps the API server from making it as Git has it. The answer is what
+    /// Applies an object. If the API server refuses it, removes the cause where that is possible, and applies it again. The answer is what
     /// the server then has, and whether the object is new.
-    pub(super) async fn apply_mended(
+    pub(super) async fn apply_until_accepted(
         &self,
         wanted: &Wanted<'_>,
         is_served: impl Fn(&GroupVersionKind) -> bool,
@@ -83,7 +83,7 @@ impl Writer<'_> {
                             share.take_over(wanted.appliers, was_ours);
                             self.rewrite_share(wanted, &share).await?
                         }
-                        None => self.mend(wanted, &mut body, &error).await?,
+                        None => self.resolve_refusal(wanted, &mut body, &error).await?,
                     };
                     if !is_mended {
                         return Err(error);
@@ -140,8 +140,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Does what the API server's refusal asks for. False if there is nothing to do about it.
-    async fn mend(
+    /// Removes the cause of a refusal. False if that is not possible.
+    async fn resolve_refusal(
         &self,
         wanted: &Wanted<'_>,
         body: &mut Vec<u8>,
@@ -190,7 +190,7 @@ impl Writer<'_> {
             tried => tried,
         };
         let tried = match tried {
-            Err(error) if Self::would_mend(wanted, &live, &body, &error) => {
+            Err(error) if Self::is_resolvable(wanted, &live, &body, &error) => {
                 return Ok(Compared::Differs);
             }
             tried => tried?,
@@ -222,9 +222,9 @@ impl Writer<'_> {
         answer.await.map(drop)
     }
 
-    /// Whether a refused dry run is one that an apply would mend: something that nobody declares stands against
+    /// Whether an apply could remove the cause of a refused dry run: something that nobody declares stands against
     /// the manifest, so that the object differs from it.
-    fn would_mend(wanted: &Wanted<'_>, live: &Value, body: &[u8], error: &WriteError) -> bool {
+    fn is_resolvable(wanted: &Wanted<'_>, live: &Value, body: &[u8], error: &WriteError) -> bool {
         let Some(mut share) = share_of(live, wanted).filter(|_| error.is_invalid()) else {
             return false;
         };
