@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::api::{GitRepository, Sync};
 use crate::backoff::Backoff;
 use crate::cluster::{Cluster, ClusterSettings};
 use crate::config::RunArgs;
-use crate::driver::{Context, PARALLEL_STATUS_WRITES, Policy, supervise};
+use crate::driver::{Context, Policy, StatusWrites, Turns, supervise};
 use crate::fleet::{Fleet, Series};
 use crate::leader::{self, ElectionSettings, Elector, KeyName, Leadership, LostLease};
 use crate::log;
 use crate::metrics::Metrics;
-use crate::notify::{EventWriter, Notifier, Sink};
+use crate::notify::{Before, EventWriter, Notifier, Sink};
 use crate::plan::Appliers;
 use crate::render::wasm::Renderers;
 use crate::secrets::{ConfigMaps, Secrets};
@@ -121,9 +121,12 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     );
     let events = EventWriter::new(metrics.clone());
     let notifier = Notifier::new([Arc::new(events.clone()) as Arc<dyn Sink>]);
-    let writing = events
-        .clone()
-        .run(clients.requests.clone(), cluster.running_applies.clone());
+    let statuses = StatusWrites::default();
+    let before = Before {
+        applies: cluster.running_applies.clone(),
+        statuses: statuses.running.clone(),
+    };
+    let writing = events.clone().run(clients.requests.clone(), before);
     let fleet = Fleet::default();
     metrics.register(Series::new(fleet.clone(), leadership.clone()));
     let requests = clients.requests;
@@ -146,7 +149,8 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         receivers: Receivers::default(),
         fleet,
         renderers: Renderers::at(args.renderers_dir),
-        statuses: Semaphore::new(PARALLEL_STATUS_WRITES),
+        turns: Turns::default(),
+        statuses,
     });
     let receivers = context.receivers.clone();
     let endpoint = Hooks::new(receivers, leadership, metrics.clone(), Limits::default());

@@ -185,6 +185,7 @@ async fn tenants_only_is_impersonation_reading_and_towlines_own_kinds() {
             format!("{scope}/towline: impersonate serviceaccounts"),
             format!("{scope}/towline: create events"),
             format!("{scope}/towline: update gitrepositories/finalizers"),
+            format!("{scope}/towline: update gitrepositories/status,syncs/status"),
             format!("{scope}/towline: patch gitrepositories/status,syncs/status"),
             format!("{scope}/towline: create syncs"),
             format!("{scope}/towline: patch syncs"),

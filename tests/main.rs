@@ -16,6 +16,7 @@ mod churn;
 mod converge;
 mod crash;
 mod credentials;
+mod crowd;
 mod custom_kinds;
 mod damage;
 mod definitions;

@@ -17,13 +17,14 @@ use crate::floor::Raw;
 use crate::load::{Load, NAMESPACES};
 use crate::seen;
 use towline_testing::audit::Entry;
-use towline_testing::control_plane::{self, ControlPlane};
+use towline_testing::control_plane::{self, Component, ControlPlane};
 use towline_testing::definitions::define;
 use towline_testing::git::GitServer;
 use towline_testing::kubeconfig::User;
 use towline_testing::kubectl::kubectl;
 use towline_testing::operator::{Operator, OperatorOptions};
 use towline_testing::repo::Repo;
+use towline_testing::usage::processor_time;
 
 /// The namespace of GitRepositories and Syncs.
 pub const HOME: &str = "bench";
@@ -79,6 +80,11 @@ impl Bed {
 
     pub fn pid(&self) -> u32 {
         self.operator().pid()
+    }
+
+    /// The API server's processor time.
+    pub fn server_time(&self) -> Duration {
+        processor_time(self.cp.pids()[&Component::ApiServer])
     }
 
     pub async fn raw(&self, connections: usize) -> Raw {
@@ -177,8 +183,12 @@ impl Bed {
         // No controller removes the Namespaces here, so the deletion would wait for them without end.
         let orphan = json!({"metadata": {"annotations": {DELETION_POLICY: "Orphan"}}});
         let params = PatchParams::default();
-        let patched = api.patch(name, &params, &Patch::Merge(orphan)).await;
-        patched.expect("annotate a Sync");
+        match api.patch(name, &params, &Patch::Merge(orphan)).await {
+            Ok(_) => (),
+            // An older operator that is measured beside this one does not wait for the Namespaces.
+            Err(kube::Error::Api(status)) if status.code == 404 => (),
+            Err(error) => panic!("annotate a Sync: {error}"),
+        }
         while api.get_opt(name).await.expect("get a Sync").is_some() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -25,8 +25,11 @@ const PEAK: f64 = 60.0;
 /// The number of measurements of each change.
 const ROUNDS: usize = 3;
 
-/// Seconds that the raw requests take with the best number of connections: the same applies, and one
-/// status patch for each Sync.
+/// The entries of a Sync's history in the middle one of the rounds: it was installed, and changed twice.
+const CHANGES: usize = 3;
+
+/// Seconds that the raw requests take with the best number of connections: the same applies, and one status patch
+/// for each Sync. They end when a watch has seen all statuses, as those of towline.
 struct Floors {
     install: f64,
     every: f64,
@@ -37,6 +40,8 @@ struct Floors {
 struct Run {
     seconds: f64,
     processor: f64,
+    /// Processor seconds of the API server.
+    server: f64,
     requests: serde_json::Value,
 }
 
@@ -122,6 +127,7 @@ pub async fn measure(options: &Options, report: &mut Report) {
 fn add(report: &mut Report, work: String, runs: &[Run], floor: f64) {
     let all: Vec<f64> = runs.iter().map(|run| run.seconds).collect();
     let used: Vec<f64> = runs.iter().map(|run| run.processor).collect();
+    let server: Vec<f64> = runs.iter().map(|run| run.server).collect();
     report.add(Row {
         number: 9,
         work,
@@ -130,7 +136,7 @@ fn add(report: &mut Report, work: String, runs: &[Run], floor: f64) {
         unit: Unit::Seconds,
         limit: Limit::TimesFloor(1.3),
         details: json!({
-            "all": all, "processorSeconds": used,
+            "all": all, "processorSeconds": used, "serverProcessorSeconds": server,
             "requests": runs.last().map(|run| run.requests.clone()),
         }),
     });
@@ -140,6 +146,7 @@ fn add(report: &mut Report, work: String, runs: &[Run], floor: f64) {
 async fn run(bed: &Bed, syncs: usize, commit: &str, trigger: impl AsyncFnOnce()) -> Run {
     let all = seen::all(&bed.syncs(), syncs, ready_at(commit)).await;
     let (before, mark) = (processor_time(bed.pid()), bed.cp.audit().mark());
+    let server = bed.server_time();
     trigger().await;
     let started = Instant::now();
     let times = all.await.expect("the report of all");
@@ -149,6 +156,7 @@ async fn run(bed: &Bed, syncs: usize, commit: &str, trigger: impl AsyncFnOnce())
     Run {
         seconds: seconds(last.saturating_duration_since(started)),
         processor: seconds(processor_time(bed.pid()) - before),
+        server: seconds(bed.server_time() - server),
         requests: Requests::of(bed.cp.audit_since(mark).await).by_kind(),
     }
 }
@@ -174,19 +182,29 @@ async fn floors(bed: &Bed, syncs: usize) -> Floors {
     for connections in CONNECTIONS {
         let raw = bed.raw(connections).await;
         bed.clear(&load).await;
-        for (times, applies) in [
-            (&mut install, (0..syncs * EACH).collect::<Vec<_>>()),
-            (&mut every, (0..syncs).map(|sync| sync * EACH).collect()),
-            (&mut one, vec![0]),
+        for (times, applies, changes) in [
+            (&mut install, (0..syncs * EACH).collect::<Vec<_>>(), 1),
+            (
+                &mut every,
+                (0..syncs).map(|sync| sync * EACH).collect(),
+                CHANGES,
+            ),
+            (&mut one, vec![0], CHANGES),
         ] {
             counter += 1;
             let value = counter.to_string();
             let applies = applies
                 .iter()
                 .map(|index| load.config_map_call(*index, &value));
-            let statuses = (0..syncs).map(|index| status_call(index, counter));
-            let calls: Vec<Call> = applies.chain(statuses).collect();
-            times.push(seconds(raw.send(&Arc::new(calls)).await));
+            let statuses = (0..syncs).map(|index| status_call(index, counter, changes));
+            let calls: Arc<Vec<Call>> = Arc::new(applies.chain(statuses).collect());
+            let revision = format!("{counter:040x}");
+            let all = seen::all(&bed.syncs(), syncs, ready_at(&revision)).await;
+            let started = Instant::now();
+            raw.send(&calls).await;
+            let seen = all.await.expect("the statuses of all");
+            let last = seen.last().expect("a Sync");
+            times.push(seconds(last.saturating_duration_since(started)));
         }
     }
     bed.clear(&load).await;

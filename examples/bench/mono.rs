@@ -139,7 +139,7 @@ async fn status_floor(bed: &Bed) -> (Vec<f64>, usize) {
         let mut times = Vec::new();
         for _ in 0..FLOORS {
             counter += 1;
-            let calls = (0..SYNCS).map(|index| status_call(index, counter));
+            let calls = (0..SYNCS).map(|index| status_call(index, counter, 1));
             times.push(seconds(raw.send(&Arc::new(calls.collect())).await));
         }
         floors.push(best(&times));
@@ -152,30 +152,43 @@ async fn status_floor(bed: &Bed) -> (Vec<f64>, usize) {
     (floors, CONNECTIONS[fastest.unwrap_or_default()])
 }
 
-pub fn status_call(index: usize, counter: usize) -> Call {
+/// A patch with the fields that towline writes. `changes`: the entries of its history.
+pub fn status_call(index: usize, counter: usize, changes: usize) -> Call {
     let revision = format!("main@sha1:{counter:040x}");
+    let short = format!("main@sha1:{counter:012x}");
     let now = jiff::Timestamp::now().to_string();
     let second = "2026-01-01T00:00:00Z";
-    let condition = |kind: &str, reason: &str, message: String| {
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| {
         json!({
-            "type": kind, "status": "True", "reason": reason, "message": message,
+            "type": kind, "status": status, "reason": reason, "message": message,
             "observedGeneration": 1, "lastTransitionTime": second,
         })
     };
+    let equal = format!("{EACH} objects equal {revision}");
+    let history = (0..changes).map(|change| {
+        json!({
+            "revision": format!("main@sha1:{:040x}", counter.saturating_sub(change)),
+            "author": "A Developer", "committed": second, "applied": second, "converged": second,
+            "created": 0, "changed": 1, "pruned": 0, "healed": 0,
+            "objects": [format!("changed ConfigMap {HOME}/{}", Load::name(index * EACH))],
+        })
+    });
     let status = json!({
         "observedGeneration": 1,
         "conditions": [
-            condition("Ready", "Converged", format!("{EACH} objects equal {revision}")),
-            condition("Drifted", "InSync", "no object differs from Git".to_owned()),
-            condition("Healthy", "AllHealthy", "every object is healthy".to_owned()),
+            condition("Ready", "True", "Converged", &equal),
+            condition("Drifted", "False", "InSync", "no object differs from Git"),
+            condition("Healthy", "True", "AllHealthy", "every object is healthy"),
         ],
+        "summary": equal, "shortRevision": short,
         "lastAttemptedRevision": revision, "lastAppliedRevision": revision,
         "lastChangedRevision": revision,
         "objects": {"desired": EACH, "applied": EACH, "drifted": 0, "unhealthy": 0,
             "waiting": 0, "failed": 0, "unpruned": 0},
-        "failures": [],
+        "failures": [], "warnings": [], "notes": null, "finished": [],
         "times": {"committed": now, "observed": now, "applied": now, "converged": now},
-        "history": [{"revision": revision, "applied": second, "changed": 1, "pruned": 0}],
+        "history": history.collect::<Vec<_>>(),
+        "kinds": ["ConfigMap"],
         "lastHandledReconcileAt": null,
     });
     let path = format!("/apis/towline.dev/v1alpha1/namespaces/{HOME}/syncs/app-{index:03}/status");

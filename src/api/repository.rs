@@ -200,8 +200,11 @@ pub struct Webhook {
 }
 
 /// The state of the repository.
+//
+// Atomic, as the status of a Sync.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct GitRepositoryStatus {
     /// The generation of the spec that this status is about.
     #[serde(default)]

@@ -209,8 +209,12 @@ pub enum DeletionPolicy {
 }
 
 /// The state of the Sync.
+//
+// Atomic: towline is the only writer, and the API server then keeps one owner for the whole status instead of one
+// for each of its fields. That is a quarter of the work of a status write.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct SyncStatus {
     /// The generation of the spec that this status is about.
     #[serde(default)]

@@ -38,6 +38,8 @@ struct State {
 #[derive(Default)]
 struct Member {
     observed: HashSet<ObjectKey>,
+    /// The objects that it claims, as in [`State::claims`].
+    claimed: HashSet<ObjectKey>,
     /// The uid of the Sync, while it exists.
     uid: Option<Arc<str>>,
     /// Set while the Sync exists.
@@ -93,15 +95,14 @@ impl Inventory {
     /// Removes a Sync that is gone, and releases the objects that it claimed.
     pub fn leave(&self, sync: &SyncName) {
         let mut state = lock(&self.state);
+        state.release(sync, |_| false);
         if let Some(member) = state.syncs.get_mut(sync) {
             member.mailbox = None;
             member.uid = None;
             member.planned = false;
             member.suspects = HashSet::new();
         }
-        state.claims.retain(|_, owner| owner != sync);
         state.wishes.retain(|_, wisher| wisher != sync);
-        state.forget_deleted();
         state.forget_member(sync);
         self.tell_released();
     }
@@ -128,18 +129,16 @@ impl Inventory {
                 }
             }
         }
-        let before = state.claims.len();
-        state
-            .claims
-            .retain(|key, owner| owner != sync || mine.contains(key));
-        let released = state.claims.len() < before;
-        for key in mine {
-            state.claims.insert(key, sync.clone());
-        }
-        state.forget_deleted();
-        // A removed Sync is not added again: its driver may end later.
+        let released = state.release(sync, |key| mine.contains(key));
+        let mut first = false;
+        // A removed Sync claims nothing: its driver may end later.
         let member = state.syncs.get_mut(sync);
-        let first = member.is_some_and(|member| !std::mem::replace(&mut member.planned, true));
+        if let Some(member) = member.filter(|member| member.mailbox.is_some()) {
+            first = !std::mem::replace(&mut member.planned, true);
+            member.claimed.clone_from(&mine);
+            let claims = mine.into_iter().map(|key| (key, sync.clone()));
+            state.claims.extend(claims);
+        }
         if released || first {
             self.tell_released();
         }
@@ -155,12 +154,7 @@ impl Inventory {
                 state.wishes.insert((*key).clone(), sync.clone());
             }
         }
-        let before = state.claims.len();
-        state
-            .claims
-            .retain(|key, owner| owner != sync || wanted.contains(key));
-        if state.claims.len() < before {
-            state.forget_deleted();
+        if state.release(sync, |key| wanted.contains(key)) {
             self.tell_released();
         }
     }
@@ -412,11 +406,19 @@ impl State {
         }
     }
 
-    /// Removes the deletions of objects that no Sync claims.
-    fn forget_deleted(&mut self) {
-        let claims = &self.claims;
-        self.deleted.retain(|key, _| claims.contains_key(key));
-        self.finished.retain(|key, _| claims.contains_key(key));
+    /// Releases the claims of a Sync but for those to keep. Returns whether there were any.
+    fn release(&mut self, sync: &SyncName, keep: impl Fn(&ObjectKey) -> bool) -> bool {
+        let Some(member) = self.syncs.get_mut(sync) else {
+            return false;
+        };
+        let released: Vec<ObjectKey> = member.claimed.extract_if(|key| !keep(key)).collect();
+        for key in &released {
+            self.claims.remove(key);
+            // Of objects that no Sync claims, nothing is remembered.
+            self.deleted.remove(key);
+            self.finished.remove(key);
+        }
+        !released.is_empty()
     }
 
     fn tell(&self, owner: &SyncName, key: &ObjectKey) {

@@ -27,10 +27,11 @@ use kube::api::ObjectMeta;
 pub use listing::watched;
 pub use namespaces::{Arrivals, Namespaces};
 use own_kinds::OwnKinds;
-pub use running::{RunningApplies, RunningApply};
+pub use running::{Running, RunningGuard};
 use serde_json::Value;
 pub use served::ServedKind;
 use tokio::sync::OnceCell;
+pub(crate) use write::METADATA;
 pub use write::{Causes, WriteError};
 
 use crate::manifest::ObjectKey;
@@ -89,7 +90,7 @@ pub struct Cluster {
     /// The managed objects.
     pub inventory: Inventory,
     /// The applies under way.
-    pub running_applies: RunningApplies,
+    pub running_applies: Running,
     /// The existing namespaces, for drivers that wait for one.
     pub namespaces: Namespaces,
     clients: Clients,
@@ -148,7 +149,7 @@ impl Cluster {
             watches: watch::Watches::new(watching, inventory.clone(), namespace, appliers.clone()),
             inventory,
             requests: write::Requests::new(metrics, show_values),
-            running_applies: RunningApplies::default(),
+            running_applies: Running::default(),
             version: OnceCell::new(),
             own_kinds: OwnKinds::new(clients.requests.clone()),
             clients,

@@ -1,6 +1,6 @@
-//! Counts running applies, which have priority. Writes that only report (events, statuses of repositories
-//! and of Syncs that had nothing to do) wait until no apply runs: both need the API server's cores, and
-//! people wait for the apply.
+//! Counts running work that has priority: applies before statuses, and both before events. Writes that only
+//! report (events, statuses of repositories and of Syncs that had nothing to do) wait until no apply runs:
+//! both need the API server's cores, and people wait for the apply.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,9 +14,9 @@ const BEGINNING: Duration = Duration::from_millis(30);
 /// The longest wait. A first sync of thousands of objects must not delay statuses until it ends.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Counts running applies. Clones share the count.
+/// Counts running work of one kind. Clones share the count.
 #[derive(Clone, Default)]
-pub struct RunningApplies(Arc<Count>);
+pub struct Running(Arc<Count>);
 
 #[derive(Default)]
 struct Count {
@@ -25,20 +25,25 @@ struct Count {
     none: Notify,
 }
 
-impl RunningApplies {
-    /// Returns a guard that counts as a running apply. Taken for an apply, and for work that most likely
-    /// leads to one.
-    pub fn begin(&self) -> RunningApply {
+impl Running {
+    /// Returns a guard that counts as running work. Taken for the work itself, and for what most likely
+    /// leads to it.
+    pub fn begin(&self) -> RunningGuard {
         self.0.under_way.fetch_add(1, Ordering::SeqCst);
-        RunningApply(Arc::clone(&self.0))
+        RunningGuard(Arc::clone(&self.0))
     }
 
-    /// Waits until no apply runs, for [`PATIENCE`] at most. Gives drivers that were just woken the
-    /// time to begin.
+    /// Waits until none runs, for [`PATIENCE`] at most. Gives drivers that were just woken the time to
+    /// begin.
     pub async fn wait_until_idle(&self) {
         tokio::time::sleep(BEGINNING).await;
-        // After the longest wait the caller continues although applies run.
-        let _ = tokio::time::timeout(PATIENCE, self.none()).await;
+        self.wait_at_most(PATIENCE).await;
+    }
+
+    /// Waits until none runs, for `patience` at most.
+    pub async fn wait_at_most(&self, patience: Duration) {
+        // After the longest wait the caller continues although some runs.
+        let _ = tokio::time::timeout(patience, self.none()).await;
     }
 
     async fn none(&self) {
@@ -53,10 +58,10 @@ impl RunningApplies {
     }
 }
 
-/// A running apply, until the guard is dropped.
-pub struct RunningApply(Arc<Count>);
+/// Work that runs until the guard is dropped.
+pub struct RunningGuard(Arc<Count>);
 
-impl Drop for RunningApply {
+impl Drop for RunningGuard {
     fn drop(&mut self) {
         if self.0.under_way.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.none.notify_waiters();
@@ -72,7 +77,7 @@ mod tests {
 
     #[tokio::test]
     async fn reports_wait_for_applies_but_not_without_end() {
-        let applies = RunningApplies::default();
+        let applies = Running::default();
         let started = Instant::now();
         let busy = applies.begin();
         applies.wait_until_idle().await;

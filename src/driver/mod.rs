@@ -5,17 +5,18 @@
 mod driven;
 mod status;
 mod supervise;
+mod turns;
 
 use std::time::Duration;
 
 use kube::Client;
-use tokio::sync::Semaphore;
 
 pub use self::driven::Driven;
 pub(crate) use self::status::{
-    PARALLEL_STATUS_WRITES, StatusBackoff, Written, is_gone, write_status,
+    StatusBackoff, StatusOf, StatusWrites, Written, is_gone, write_status,
 };
 pub use self::supervise::supervise;
+pub(crate) use self::turns::{Turn, Turns};
 use crate::cluster::Cluster;
 use crate::fleet::Fleet;
 use crate::leader::Leadership;
@@ -56,8 +57,10 @@ pub struct Context {
     pub config_maps: ConfigMaps,
     /// kustomize and Helm.
     pub renderers: Renderers,
-    /// Permits to write a status.
-    pub(crate) statuses: Semaphore,
+    /// Turns of the drivers of Syncs to work.
+    pub(crate) turns: Turns,
+    /// The statuses that are being written.
+    pub(crate) statuses: StatusWrites,
 }
 
 /// What the operator's arguments say about every resource.

@@ -1,29 +1,57 @@
 //! Writes the status of our own resources.
 
-use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kube::api::{Patch, PatchParams};
+use http::request::Builder;
+use http::{Request, header};
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
-use kube::{Api, Resource};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::json;
+use kube::{Client, Resource};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::Context;
 use crate::api::{FIELD_MANAGER, Status};
 use crate::backoff::Backoff;
+use crate::cluster::{METADATA, Running};
+use crate::manifest::without_nulls;
 
 /// How many statuses are written at a time. A commit to a monorepo changes the status of all its
 /// Syncs at once. Each parallel request needs a connection of its own (HTTP/1.1). More requests
 /// than the API server has cores only delay applies.
-pub(crate) const PARALLEL_STATUS_WRITES: usize = 8;
+const PARALLEL: usize = 8;
+
+/// The statuses that are being written, of all resources.
+pub(crate) struct StatusWrites {
+    permits: Semaphore,
+    /// Those that are written or wait for it. Events wait for them.
+    pub(crate) running: Running,
+    /// The roles of an earlier version allow `patch` and not `update`.
+    only_patches: AtomicBool,
+}
+
+impl Default for StatusWrites {
+    fn default() -> Self {
+        Self {
+            permits: Semaphore::new(PARALLEL),
+            running: Running::default(),
+            only_patches: AtomicBool::new(false),
+        }
+    }
+}
+
+impl StatusWrites {
+    /// Whether another status would have to wait.
+    pub(crate) fn are_at_their_limit(&self) -> bool {
+        self.permits.available_permits() == 0
+    }
+}
 
 /// The result of writing a status.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Written {
-    /// The status was written, or its object is gone.
-    Whole,
+    /// The status was written, or its object is gone. With the object's new resource version, if it is known.
+    Whole(Option<u64>),
     /// The API server refused the status for this reason, and has the outline instead.
     InShort(String),
 }
@@ -39,57 +67,124 @@ pub(crate) enum StatusError {
     Unavailable(#[source] kube::Error),
 }
 
+/// The resource whose status is written.
+pub(crate) struct StatusOf<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    /// Its newest known resource version. With it, the API server need not merge.
+    pub(crate) version: Option<u64>,
+}
+
 /// Writes the whole status, shortened to the limits of the API server, and removes fields without a
-/// value. A merge patch is the cheapest request, and there is only one writer. If the API server still
-/// refuses the status, writes its outline. Does nothing if the object is gone.
+/// value. If the API server still refuses the status, writes its outline. Does nothing if the object is
+/// gone.
+///
+/// There is only one writer, so the status is replaced where the resource version is known: that is a fifth
+/// less work for the API server than a merge patch. If somebody has written the object since, a merge
+/// patch follows.
 pub(crate) async fn write_status<K>(
     context: &Context,
-    namespace: &str,
-    name: &str,
+    of: StatusOf<'_>,
     status: &impl Status,
 ) -> Result<Written, StatusError>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + Debug,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
-    // The answer's content is not used. This type also works for an object whose spec cannot be
-    // read.
-    let api: Api<PartialObjectMeta<K>> = Api::namespaced(context.client.clone(), namespace);
+    let StatusOf {
+        namespace,
+        name,
+        version,
+    } = of;
+    let uri = format!(
+        "{}/{name}/status?fieldManager={FIELD_MANAGER}",
+        K::url_path(&(), Some(namespace))
+    );
+    let writes = &context.statuses;
+    let _under_way = writes.running.begin();
     // The semaphore is never closed.
-    let _permit = context.statuses.acquire().await;
-    let why = match patch(&api, name, &status.fit()).await {
-        Ok(()) => return Ok(Written::Whole),
+    let _permit = writes.permits.acquire().await;
+    let client = &context.client;
+    let fit = json!(status.fit());
+    let version = version.filter(|_| !writes.only_patches.load(Ordering::Relaxed));
+    let replaced = match version {
+        Some(version) => {
+            let whole = replacement::<K>(namespace, name, version, fit.clone());
+            let answer = send(client, Request::put(&uri), JSON, &whole).await;
+            match refuses_replacements(&answer) {
+                Some(code) => {
+                    writes.only_patches.fetch_or(code == 403, Ordering::Relaxed);
+                    None
+                }
+                None => Some(answer),
+            }
+        }
+        None => None,
+    };
+    let written = match replaced {
+        Some(answer) => answer,
+        None => patch(client, &uri, fit).await,
+    };
+    let why = match written {
+        Ok(version) => return Ok(Written::Whole(version)),
         Err(error) if is_refusal(&error) => crate::chain(&error),
         Err(error) => return Err(StatusError::Unavailable(error)),
     };
-    match patch(&api, name, &status.outline(&why)).await {
-        Ok(()) => Ok(Written::InShort(why)),
+    match patch(client, &uri, json!(status.outline(&why))).await {
+        Ok(_) => Ok(Written::InShort(why)),
         Err(error) if is_refusal(&error) => Err(StatusError::Refused(error)),
         Err(error) => Err(StatusError::Unavailable(error)),
     }
 }
 
-async fn patch<K>(
-    api: &Api<PartialObjectMeta<K>>,
+const JSON: &str = "application/json";
+const MERGE: &str = "application/merge-patch+json";
+
+/// The code, if a patch may succeed: somebody has written the object, or only patches are allowed.
+fn refuses_replacements<T>(answer: &Result<T, kube::Error>) -> Option<u16> {
+    match answer {
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 409) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// The object as far as the API server looks at it when a status is replaced.
+fn replacement<K: Resource<DynamicType = ()>>(
+    namespace: &str,
     name: &str,
-    status: &impl Serialize,
-) -> Result<(), kube::Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + Debug,
-{
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let patch = Patch::Merge(json!({ "status": status }));
-    match api.patch_status(name, &params, &patch).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+    version: u64,
+    mut status: Value,
+) -> Value {
+    without_nulls(&mut status);
+    json!({
+        "apiVersion": K::api_version(&()), "kind": K::kind(&()),
+        "metadata": {"namespace": namespace, "name": name, "resourceVersion": version.to_string()},
+        "status": status,
+    })
+}
+
+async fn patch(client: &Client, uri: &str, status: Value) -> Result<Option<u64>, kube::Error> {
+    let patch = json!({ "status": status });
+    send(client, Request::patch(uri), MERGE, &patch).await
+}
+
+/// Sends a status. Returns the object's new resource version; none if the object is gone.
+async fn send(
+    client: &Client,
+    request: Builder,
+    content_type: &str,
+    body: &Value,
+) -> Result<Option<u64>, kube::Error> {
+    let request = request
+        .header(header::CONTENT_TYPE, content_type)
+        .header(header::ACCEPT, METADATA)
+        .body(body.to_string().into_bytes())
+        .map_err(kube::Error::HttpError)?;
+    match client.request::<PartialObjectMeta>(request).await {
+        Ok(answer) => {
+            let version = answer.metadata.resource_version;
+            Ok(version.and_then(|version| version.parse().ok()))
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         Err(error) => Err(error),
     }
 }

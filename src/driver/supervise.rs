@@ -21,7 +21,7 @@ use tokio::task::AbortHandle;
 
 use super::Context;
 use super::driven::Driven;
-use super::status::write_status;
+use super::status::{StatusOf, write_status};
 use crate::api::{
     Condition, ConditionType, REQUESTED_AT, Reason, Status, Time, Verdict, set_conditions, summary,
 };
@@ -267,7 +267,13 @@ impl<K: Driven> Supervisor<K> {
             summary: line,
             conditions: set_conditions(&[], vec![verdict], generation, &now),
         };
-        match write_status::<K>(&self.context, namespace, name, &status).await {
+        let of = StatusOf {
+            namespace,
+            name,
+            // Only some fields are written.
+            version: None,
+        };
+        match write_status::<K>(&self.context, of, &status).await {
             Ok(_) => refused.reported = true,
             Err(error) => {
                 let error = crate::chain(&error);
@@ -317,15 +323,16 @@ fn concerns_driver(known: &kube::api::ObjectMeta, new: &kube::api::ObjectMeta) -
 
 /// Runs a driver, and restarts it when it panics; other drivers are unaffected.
 async fn keep_driving<K: Driven>(context: Arc<Context>, object: watch::Receiver<Arc<K>>) {
-    let standby = AssertUnwindSafe(K::standby(Arc::clone(&context), object.clone())).catch_unwind();
+    // In boxes: a future that is moved takes its room twice.
+    let standby = Box::pin(K::standby(Arc::clone(&context), object.clone()));
     tokio::select! {
         biased;
         () = context.leadership.begun() => (),
         // The driver fills the rest.
-        _ = standby => context.leadership.begun().await,
+        _ = AssertUnwindSafe(standby).catch_unwind() => context.leadership.begun().await,
     }
     loop {
-        let drive = K::drive(Arc::clone(&context), object.clone());
+        let drive = Box::pin(K::drive(Arc::clone(&context), object.clone()));
         if AssertUnwindSafe(drive).catch_unwind().await.is_ok() {
             return;
         }

@@ -12,11 +12,11 @@ use k8s_openapi::api::core::v1::{Event, EventSource};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::PostParams;
 use kube::{Api, Client};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{Notice, Sink};
 use crate::backoff::Backoff;
-use crate::cluster::RunningApplies;
+use crate::cluster::Running;
 use crate::metrics::Metrics;
 use crate::text::shorten;
 
@@ -24,13 +24,29 @@ use crate::text::shorten;
 /// most. Five thousand Syncs that converge at once make ten thousand notices.
 const PENDING: usize = 20_000;
 
-/// How many events are written until the writer checks again whether applies are running, and how many of
-/// them at once. Applies use up to 64 connections, so a few events do not delay them.
-const BATCH: usize = 256;
+/// How many events are written until the writer checks again what else the API server has to do, and how
+/// many of them at once. Applies use up to 64 connections, so a few events do not delay them.
+const BATCH: usize = 64;
 const PARALLEL: usize = 6;
+
+/// The longest wait of a batch for statuses. People and programs wait for the status, and read the events
+/// later.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// With more notices than this, events are not held back for statuses, so that the queue does not fill.
+const MANY: usize = PENDING / 4;
 
 /// The longest note that the API takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
+
+/// The work that goes before events.
+#[derive(Clone, Default)]
+pub struct Before {
+    /// The applies of all Syncs.
+    pub applies: Running,
+    /// The statuses of all resources.
+    pub statuses: Running,
+}
 
 /// Collects notices. Clones share them.
 #[derive(Clone)]
@@ -44,6 +60,8 @@ struct Pending {
     queue: Mutex<Queue>,
     added: Notify,
     written: Notify,
+    /// Somebody waits until every notice is written.
+    hurry: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -110,6 +128,21 @@ impl Pending {
         }
     }
 
+    /// Waits until nothing more urgent is written, unless somebody waits for the events themselves.
+    async fn give_way(&self, before: &Before, patience: Duration) {
+        let mut hurry = self.hurry.subscribe();
+        let idle = async {
+            before.applies.wait_until_idle().await;
+            if self.lock().waiting.len() <= MANY {
+                before.statuses.wait_at_most(patience).await;
+            }
+        };
+        tokio::select! {
+            () = idle => (),
+            _ = hurry.wait_for(|hurry| *hurry) => (),
+        }
+    }
+
     /// Takes the oldest notices. [`Pending::put_back`] ends their writing.
     fn take(&self, most: usize) -> Vec<Queued> {
         let mut queue = self.lock();
@@ -154,19 +187,21 @@ impl EventWriter {
         }
     }
 
-    /// Waits until every event is written, for `patience` at most. Returns how many are left.
+    /// Waits until every event is written, for `patience` at most. Returns how many are left. From now on
+    /// events wait for nothing else.
     pub async fn flush(&self, patience: Duration) -> usize {
+        self.pending.hurry.send_replace(true);
         let written = tokio::time::timeout(patience, self.pending.all_written()).await;
         let queue = self.pending.lock();
         written.map_or(queue.waiting.len() + queue.taken, |()| 0)
     }
 
     /// Writes the collected notices, for as long as it is polled.
-    pub async fn run(self, client: Client, applies: RunningApplies) {
+    pub async fn run(self, client: Client, before: Before) {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
         loop {
             self.pending.filled().await;
-            applies.wait_until_idle().await;
+            self.pending.give_way(&before, PATIENCE).await;
             let written = stream::iter(self.pending.take(BATCH))
                 .map(|queued| write(&client, &self.metrics, queued))
                 .buffered(PARALLEL);
@@ -284,6 +319,43 @@ mod tests {
             (Some(2), Some("second"))
         );
         assert_eq!(notice("a", "").commit(), Some("abc"));
+    }
+
+    #[tokio::test]
+    async fn events_wait_for_statuses_but_neither_long_nor_at_a_stop_nor_with_a_long_queue() {
+        let patience = Duration::from_millis(600);
+        let waited = async |writer: &EventWriter, before: &Before| {
+            let started = tokio::time::Instant::now();
+            writer.pending.give_way(before, patience).await;
+            started.elapsed()
+        };
+        let (writer, before) = (EventWriter::new(Metrics::default()), Before::default());
+        writer.take(&notice("a", "converged"));
+        assert!(waited(&writer, &before).await < patience);
+        let status = before.statuses.begin();
+        assert!(waited(&writer, &before).await >= patience);
+        let telling = tokio::spawn({
+            let (writer, before) = (writer.clone(), before.clone());
+            async move {
+                writer
+                    .pending
+                    .give_way(&before, Duration::from_secs(600))
+                    .await;
+            }
+        });
+        tokio::time::sleep(patience / 2).await;
+        assert!(!telling.is_finished());
+        drop(status);
+        telling.await.unwrap();
+        let _status = before.statuses.begin();
+        for number in 0..MANY {
+            writer.take(&notice(&number.to_string(), "converged"));
+        }
+        assert!(waited(&writer, &before).await < patience);
+        writer.pending.take(MANY);
+        writer.pending.put_back(Vec::new());
+        assert_eq!(writer.flush(Duration::from_millis(20)).await, 1);
+        assert!(waited(&writer, &before).await < patience);
     }
 
     #[tokio::test]

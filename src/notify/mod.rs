@@ -7,7 +7,7 @@ mod events;
 
 use std::sync::Arc;
 
-pub use events::EventWriter;
+pub use events::{Before, EventWriter};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;

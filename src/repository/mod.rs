@@ -32,7 +32,7 @@ use crate::api::{
     short_commits, summary,
 };
 use crate::backoff::Backoff;
-use crate::driver::{Context, StatusBackoff, Written, write_status};
+use crate::driver::{Context, StatusBackoff, StatusOf, Written, write_status};
 use crate::fleet::{FetchedRevision, SourceName};
 use crate::intent::SourceIntent;
 use crate::metrics::Work;
@@ -307,7 +307,12 @@ impl Driver {
         let context = &self.context;
         context.cluster.running_applies.wait_until_idle().await;
         let SourceName { namespace, name } = &self.name;
-        let written = write_status::<GitRepository>(context, namespace, name, &self.status).await;
+        let of = StatusOf {
+            namespace,
+            name,
+            version: None,
+        };
+        let written = write_status::<GitRepository>(context, of, &self.status).await;
         match written {
             Ok(written) => {
                 self.write_again = None;

@@ -103,12 +103,17 @@ impl Inbox {
             .any(|name| name == FINALIZER)
     }
 
-    /// The marks of an ApplySet's parent that the Sync has, and its resource version.
-    pub(super) fn marks(&self) -> (Marks, u64) {
-        let object = self.object.borrow();
-        let version = object.resource_version();
-        let version = version.and_then(|version| version.parse().ok());
-        (Marks::of(object.meta()), version.unwrap_or_default())
+    /// The marks of an ApplySet's parent that the Sync has.
+    pub(super) fn marks(&self) -> Marks {
+        Marks::of(self.object.borrow().meta())
+    }
+
+    /// The Sync's resource version.
+    pub(super) fn version(&self) -> u64 {
+        let version = self.object.borrow().resource_version();
+        version
+            .and_then(|version| version.parse().ok())
+            .unwrap_or_default()
     }
 
     /// Subscribes to everything that the intent names.

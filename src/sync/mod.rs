@@ -47,7 +47,7 @@ use self::timers::Due;
 use self::work::Stopped;
 use crate::api::{Reason, Sync};
 use crate::cluster::Actor;
-use crate::driver::Context;
+use crate::driver::{Context, Turn};
 use crate::fleet::{FetchedRevision, SyncView};
 use crate::intent::SyncIntent;
 use crate::metrics::Work;
@@ -118,7 +118,11 @@ impl Driver {
         let intent = self.intent();
         let due = self.state.timers.take_due(Instant::now(), intent.interval);
         if intent.deleting {
-            return self.finalize(&intent).await;
+            let context = Arc::clone(&self.context);
+            return context
+                .turns
+                .take(|_| Box::pin(self.finalize(&intent)))
+                .await;
         }
         let started = Instant::now();
         let at_work = self.context.metrics.at_work(Work::Reconcile);
@@ -134,14 +138,27 @@ impl Driver {
     async fn reconcile(&mut self, intent: &SyncIntent, due: Due) -> bool {
         self.listen(intent, due);
         self.keep_marks().await;
+        let context = Arc::clone(&self.context);
+        let advanced = context
+            .turns
+            .take(|turn| Box::pin(self.advance(intent, turn)));
+        let Some((phase, round)) = advanced.await else {
+            return false;
+        };
+        self.report(intent, phase, round, due).await;
+        phase == Phase::Done
+    }
+
+    /// The steps of a round that need a turn: gate, target and work. None while too little is known.
+    async fn advance(&mut self, intent: &SyncIntent, turn: Arc<Turn>) -> Option<(Phase, Round)> {
         let mut round = Round::default();
         let (passage, newest) = self.gate(intent);
-        let under_way = match (passage, newest) {
-            (Gate::Unknown, _) => return false,
+        // Until the end, so that other Syncs' status writes wait.
+        let _under_way = match (passage, newest) {
+            (Gate::Unknown, _) => return None,
             (Gate::Suspended, _) => {
                 self.state.blocked = None;
-                self.report(intent, Phase::Held, round, due).await;
-                return false;
+                return Some((Phase::Held, round));
             }
             (Gate::Open, Some(newest)) => self.retarget(intent, newest).await,
             (Gate::Open, None) => None,
@@ -156,7 +173,7 @@ impl Driver {
             }
         };
         self.tell_refused();
-        if let Err(stopped) = self.work(intent, &mut round).await {
+        if let Err(stopped) = self.work(intent, &mut round, &turn).await {
             // What is left undone is judged again: at once, for what superseded the work also wakes
             // the driver, or when the API server may be back.
             self.state.look_at(Look::Everything);
@@ -164,9 +181,7 @@ impl Driver {
                 self.state.retry_later(Instant::now());
             }
         }
-        drop(under_way);
-        self.report(intent, Phase::Done, round, due).await;
-        true
+        Some((Phase::Done, round))
     }
 
     /// Listens to what the spec names, and takes note of what people asked for.

@@ -9,7 +9,7 @@ use super::state::{Look, State};
 use super::target::{self, Loaded, Objects, Refused, TargetError};
 use super::verdict::Blocked;
 use crate::api::Reason;
-use crate::cluster::RunningApply;
+use crate::cluster::RunningGuard;
 use crate::desired::{Inputs, Task};
 use crate::fleet::FetchedRevision;
 use crate::intent::{RenderIntent, SyncIntent};
@@ -21,7 +21,7 @@ impl Driver {
         &mut self,
         intent: &SyncIntent,
         newest: FetchedRevision,
-    ) -> Option<RunningApply> {
+    ) -> Option<RunningGuard> {
         let scope = &intent.render;
         let inputs = self.inputs(intent, &newest).await?;
         if self.state.has_answered(&newest, scope, &inputs) {

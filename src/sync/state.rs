@@ -58,6 +58,8 @@ pub(super) struct State {
     pub(super) report: ReportState,
     /// Whether the API server has the status in `report`.
     pub(super) written: bool,
+    /// The Sync's resource version when it was written last.
+    pub(super) version: u64,
     /// Pauses between tries to write it.
     pub(super) status_backoff: StatusBackoff,
     /// Why the API server refused the last status as it was.
@@ -133,6 +135,7 @@ impl State {
             timers: Timers::new(now + jittered(interval)),
             backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
             written: object.status.is_some(),
+            version: 0,
             status_backoff: StatusBackoff::default(),
             status_refusal: None,
             report: ReportState::restored(status, ready),

@@ -6,7 +6,7 @@ use super::target::{Target, sync_of};
 use super::timers::{Due, Now};
 use super::verdict::Facts;
 use crate::api::{Reason, Sync, Time};
-use crate::driver::{Written, write_status};
+use crate::driver::{StatusOf, Written, write_status};
 use crate::fleet::SyncView;
 use crate::intent::SyncIntent;
 use crate::manifest::ObjectKey;
@@ -167,11 +167,21 @@ impl Driver {
         }
         let SyncName { namespace, name } = &self.name;
         let status = &self.state.report.status;
-        let written = write_status::<Sync>(&self.context, namespace, name, status).await;
+        let state = &self.state;
+        let known = [self.inbox.version(), state.parent.version, state.version];
+        let of = StatusOf {
+            namespace,
+            name,
+            version: known.into_iter().max().filter(|version| *version > 0),
+        };
+        let written = write_status::<Sync>(&self.context, of, status).await;
         let state = &mut self.state;
         match written {
             Ok(written) => {
                 state.written = true;
+                if let Written::Whole(Some(version)) = written {
+                    state.version = version;
+                }
                 state.timers.status = None;
                 state.status_backoff.reset();
                 self.note_refusal(written, now);
@@ -187,7 +197,7 @@ impl Driver {
     /// Tells, once for each cause, that the API server refused a status.
     fn note_refusal(&mut self, written: Written, now: Now) {
         let why = match written {
-            Written::Whole => None,
+            Written::Whole(_) => None,
             Written::InShort(why) => Some(why),
         };
         if let Some(why) = &why

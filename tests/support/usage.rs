@@ -65,3 +65,17 @@ pub fn processor_time(pid: u32) -> Duration {
     // The kernel reports hundredths of a second to user space, independent of its own tick rate.
     Duration::from_millis(ticks * 10)
 }
+
+/// The number of threads of a process.
+pub fn threads(pid: u32) -> usize {
+    let all = fs::read_dir(format!("/proc/{pid}/task")).expect("read its threads");
+    all.count()
+}
+
+/// The number of open sockets of a process.
+pub fn sockets(pid: u32) -> usize {
+    let all = fs::read_dir(format!("/proc/{pid}/fd")).expect("read its files");
+    let targets = all.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    let is_socket = |target: &std::path::PathBuf| target.to_string_lossy().starts_with("socket:");
+    targets.filter(is_socket).count()
+}

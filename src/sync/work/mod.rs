@@ -27,6 +27,7 @@ use super::verdict::Blocked;
 use crate::api::Reason;
 use crate::cluster::{Actor, Applied, Inventory, ServedKind, WriteError};
 use crate::desired::{Item, Limit};
+use crate::driver::Turn;
 use crate::intent::{Mode, SyncIntent};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{AppliedRecord, ApplyCause, Contest, Judgement, Observed, Relinquished, judge};
@@ -57,11 +58,13 @@ pub(super) enum Stopped {
 }
 
 impl Driver {
-    /// Makes the cluster equal the target, as far as this round looks at it.
+    /// Makes the cluster equal the target, as far as this round looks at it. Ends the turn before it waits for
+    /// what other Syncs want.
     pub(super) async fn work(
         &mut self,
         intent: &SyncIntent,
         round: &mut Round,
+        turn: &Turn,
     ) -> Result<(), Stopped> {
         if self.state.target.is_none() {
             return Ok(());
@@ -96,6 +99,7 @@ impl Driver {
         let held_back = intent.prune && self.state.memory.surplus > 0;
         let jobs = self.plan(intent.mode, dirty, look, round);
         self.apply(intent, &jobs, round).await?;
+        turn.end();
         self.make_room(intent, &jobs, round).await;
         if look > Look::Changed || foreign || held_back {
             self.prune(intent, round).await?;
@@ -138,6 +142,10 @@ impl Driver {
                         finished += 1;
                     }
                     _ = reports.tick(), if is_news => {
+                        // Where many Syncs report their results, progress would only hold these up.
+                        if self.context.statuses.are_at_their_limit() {
+                            continue;
+                        }
                         let progress = Round { worked: true, ..Round::default() };
                         self.report(intent, Phase::Busy, progress, Due::default()).await;
                     }

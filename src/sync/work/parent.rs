@@ -28,7 +28,7 @@ impl Driver {
     /// Makes sure that the Sync has its labels and annotations, and names at least `kinds`.
     pub(super) async fn mark(&mut self, kinds: &BTreeSet<GroupKind>) -> Result<(), kube::Error> {
         let id = self.name.applyset_id();
-        let (marks, _) = self.inbox.marks();
+        let marks = self.inbox.marks();
         self.state.parent.marked |= marks.are_complete(&id, &self.state.parent.contained);
         if self.state.parent.marked && kinds.is_subset(&self.state.parent.contained) {
             return Ok(());
@@ -39,7 +39,7 @@ impl Driver {
 
     /// Writes again what somebody took off, whatever else the Sync waits for.
     pub(in crate::sync) async fn keep_marks(&mut self) {
-        let (marks, version) = self.inbox.marks();
+        let (marks, version) = (self.inbox.marks(), self.inbox.version());
         let parent = &self.state.parent;
         let are_due = parent.marked || !parent.contained.is_empty();
         // The watch may not have delivered the last write yet.
