@@ -31,6 +31,7 @@
 //! - With several replicas, no write starts without the Lease, by this machine's own clock at that moment. Only
 //!   `leader` makes the clients that write, and all of their writes pass its gate.
 
+mod alert;
 pub mod api;
 mod backoff;
 pub mod cli;
@@ -48,9 +49,11 @@ pub mod intent;
 pub mod leader;
 mod log;
 pub mod manifest;
+pub mod message;
 pub mod metrics;
 pub mod notify;
 pub mod operator;
+pub mod outbox;
 pub mod plan;
 pub mod render;
 mod repository;

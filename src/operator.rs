@@ -9,7 +9,7 @@ use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::api::{GitRepository, Sync};
+use crate::api::{Alert, GitRepository, Provider, Sync};
 use crate::backoff::Backoff;
 use crate::cluster::{Cluster, ClusterSettings};
 use crate::config::RunArgs;
@@ -19,6 +19,7 @@ use crate::leader::{self, ElectionSettings, Elector, KeyName, Leadership, LostLe
 use crate::log;
 use crate::metrics::Metrics;
 use crate::notify::{Before, EventWriter, Notifier, Sink};
+use crate::outbox::Outbox;
 use crate::plan::Appliers;
 use crate::render::wasm::Renderers;
 use crate::secrets::{ConfigMaps, Secrets};
@@ -120,14 +121,19 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         metrics.clone(),
     );
     let events = EventWriter::new(metrics.clone());
-    let notifier = Notifier::new([Arc::new(events.clone()) as Arc<dyn Sink>]);
+    let fleet = Fleet::default();
+    let outbox = Outbox::new(fleet.clone(), metrics.clone());
+    let sinks = [
+        Arc::new(events.clone()) as Arc<dyn Sink>,
+        Arc::new(outbox.clone()),
+    ];
+    let notifier = Notifier::new(sinks);
     let statuses = StatusWrites::default();
     let before = Before {
         applies: cluster.running_applies.clone(),
         statuses: statuses.running.clone(),
     };
     let writing = events.clone().run(clients.requests.clone(), before);
-    let fleet = Fleet::default();
     metrics.register(Series::new(fleet.clone(), leadership.clone()));
     let requests = clients.requests;
     let context = Arc::new(Context {
@@ -137,6 +143,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         cluster,
         cache,
         notifier,
+        outbox,
         metrics: metrics.clone(),
         diff_after: args.diff_after,
         namespace: args.watch_namespace,
@@ -194,6 +201,8 @@ async fn drive(context: Arc<Context>, watching: Client, readiness: Readiness) {
     let syncs = supervise::<Sync>(Arc::clone(&context), watching.clone(), &readiness);
     let repositories =
         supervise::<GitRepository>(Arc::clone(&context), watching.clone(), &readiness);
+    let alerts = supervise::<Alert>(Arc::clone(&context), watching.clone(), &readiness);
+    let providers = supervise::<Provider>(Arc::clone(&context), watching.clone(), &readiness);
     tokio::join!(
         context.cluster.follow(),
         context
@@ -204,6 +213,8 @@ async fn drive(context: Arc<Context>, watching: Client, readiness: Readiness) {
             .follow(watching.clone(), context.namespace.as_deref()),
         syncs,
         repositories,
+        alerts,
+        providers,
     );
 }
 

@@ -85,13 +85,21 @@ fn the_reference_of_fields_is_fresh() {
         link: "It has the fields of [a Sync's spec](sync.md#spec), without `sourceRef`.",
     };
     let repository = of_kind("GitRepository");
-    assert_eq!(crds.len(), 2, "a kind has no page");
+    assert_eq!(crds.len(), 4, "a kind has no page");
     let pages = [
         (
             "docs/reference/gitrepository.md",
             reference::fields(repository, Some(&shared)),
         ),
         ("docs/reference/sync.md", reference::fields(sync, None)),
+        (
+            "docs/reference/alert.md",
+            reference::fields(of_kind("Alert"), None),
+        ),
+        (
+            "docs/reference/provider.md",
+            reference::fields(of_kind("Provider"), None),
+        ),
     ];
     for (path, text) in pages {
         assert_part(path, &text);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
-use towline::api::{GitRepository, Sync};
+use towline::api::{Alert, GitRepository, Provider, Sync};
 
 use crate::chart::{chart, rendered, values};
 use crate::world::verdict::repository_ready_becomes;
@@ -218,6 +218,7 @@ async fn the_rules_are_enough(world: &mut World) {
     let mark = world.cp.audit().mark();
     let case = case(world, &namespace).await;
     main_path(&case, &[]).await;
+    alerts_are_driven(&case).await;
     // Uses towline's remaining rights: it deletes the inline Sync, and reads a Secret.
     let changed = json!({"spec": {"sync": null, "webhook": {"secretRef": {"name": "hook"}}}});
     let _: GitRepository = case.patch("repo", changed).await;
@@ -229,6 +230,29 @@ async fn the_rules_are_enough(world: &mut World) {
     let mut refused = seen.iter().filter(|entry| entry.code == 403);
     let refused = refused.find(|entry| entry.user == account);
     assert!(refused.is_none(), "{refused:#?}");
+}
+
+/// Makes an Alert and its Provider, and waits for their statuses.
+async fn alerts_are_driven(case: &Case<'_>) {
+    let namespace = &case.namespace;
+    case.make::<Provider>(json!({
+        "apiVersion": "towline.dev/v1alpha1", "kind": "Provider",
+        "metadata": {"name": "hook", "namespace": namespace},
+        "spec": {"type": "generic", "address": "http://127.0.0.1:1/"},
+    }))
+    .await;
+    case.make::<Alert>(json!({
+        "apiVersion": "towline.dev/v1alpha1", "kind": "Alert",
+        "metadata": {"name": "hook", "namespace": namespace},
+        "spec": {"providerRef": {"name": "hook"}, "eventSources": [{"kind": "Sync", "name": "*"}]},
+    }))
+    .await;
+    eventually("both statuses", PATIENCE, async || {
+        let provider: Provider = case.api().get("hook").await.unwrap();
+        let alert: Alert = case.api().get("hook").await.unwrap();
+        provider.status.zip(alert.status).map(drop)
+    })
+    .await;
 }
 
 /// towline uses every right that its own roles give. The audit log shows which rights it used.

@@ -20,7 +20,7 @@ struct Rule {
 }
 
 /// Rooms that use no client, no runtime, no file system and no clock.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "content",
     "text",
     "manifest",
@@ -33,12 +33,13 @@ const PURE: [&str; 12] = [
     "health",
     "verify",
     "webhook",
+    "message",
 ];
 
 const RULES: [Rule; 9] = [
     Rule {
-        invariant: "content, text, manifest, intent, substitute, decrypt, render, desired, plan, health, verify \
-                    and webhook are pure, but for render::wasm",
+        invariant: "content, text, manifest, intent, substitute, decrypt, render, desired, plan, health, verify, \
+                    webhook and message are pure, but for render::wasm",
         paths: &[
             "kube::Client",
             "kube::client",

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod adoption;
+mod alerts;
 mod audit_log;
 mod bad_content;
 mod bad_object;

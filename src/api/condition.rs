@@ -114,12 +114,34 @@ pub enum Reason {
     ApiUnavailable,
     /// The API server refused a status as it was; it was written in short.
     StatusRefused,
+    /// Messages are delivered.
+    Delivering,
+    /// A service does not take messages.
+    DeliveryFailed,
+    /// The Secret of a Provider is missing or malformed, or its address cannot be used.
+    ProviderInvalid,
+    /// The Provider of an Alert does not exist, or cannot be used.
+    ProviderNotReady,
 }
 
 impl Reason {
     /// The reason with this name. None if there is no such reason.
     pub fn named(name: &str) -> Option<Self> {
         name.parse().ok()
+    }
+
+    /// Whether a Sync that is not ready for this reason waits for something that is expected, so that nobody has to
+    /// act.
+    pub fn waits(self) -> bool {
+        matches!(
+            self,
+            Self::Progressing
+                | Self::HealthPending
+                | Self::DependencyNotReady
+                | Self::SourceNotReady
+                // The definition is usually in the same commit.
+                | Self::KindNotServed
+        )
     }
 
     /// The CamelCase name used in conditions, events, logs and metrics.

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Condition, Failure, GitRepositoryStatus, HistoryEntry, SyncStatus, SyncTimes, Time, summary,
+    AlertStatus, Condition, Failure, GitRepositoryStatus, HistoryEntry, OpenProblem,
+    ProviderStatus, SyncStatus, SyncTimes, Time, summary,
 };
 use crate::text::start;
 
@@ -62,6 +63,39 @@ impl Status for GitRepositoryStatus {
             conditions,
             summary,
             ..Self::default()
+        }
+    }
+}
+
+impl Status for AlertStatus {
+    fn fit(&self) -> Self {
+        smallest(|bounds| bounds.alert(self))
+    }
+
+    fn outline(&self, why: &str) -> Self {
+        let (conditions, summary) = outlined(&self.conditions, why);
+        Self {
+            observed_generation: self.observed_generation,
+            conditions,
+            summary,
+            told_until: self.told_until.as_ref().map(fitting),
+            open_problems: self.open_problems,
+            ..Self::default()
+        }
+    }
+}
+
+impl Status for ProviderStatus {
+    fn fit(&self) -> Self {
+        smallest(|bounds| bounds.provider(self))
+    }
+
+    fn outline(&self, why: &str) -> Self {
+        let (conditions, summary) = outlined(&self.conditions, why);
+        Self {
+            observed_generation: self.observed_generation,
+            conditions,
+            summary,
         }
     }
 }
@@ -163,6 +197,50 @@ impl Bounds {
             committed_at: committed_at.as_ref().map(fitting),
             observed_at: observed_at.as_ref().map(fitting),
             last_handled_reconcile_at: self.option(last_handled_reconcile_at.as_ref(), 512),
+        }
+    }
+
+    fn alert(self, status: &AlertStatus) -> AlertStatus {
+        let AlertStatus {
+            observed_generation,
+            conditions,
+            summary,
+            told_until,
+            told,
+            open_problems,
+            open,
+        } = status;
+        AlertStatus {
+            observed_generation: *observed_generation,
+            conditions: self.conditions(conditions),
+            summary: self.option(summary.as_ref(), 1024),
+            told_until: told_until.as_ref().map(fitting),
+            // An id that is cut would be no id.
+            told: self.list(told, 1000, Clone::clone),
+            open_problems: *open_problems,
+            open: self.list(open, 200, |problem| self.open_problem(problem)),
+        }
+    }
+
+    fn provider(self, status: &ProviderStatus) -> ProviderStatus {
+        let ProviderStatus {
+            observed_generation,
+            conditions,
+            summary,
+        } = status;
+        ProviderStatus {
+            observed_generation: *observed_generation,
+            conditions: self.conditions(conditions),
+            summary: self.option(summary.as_ref(), 1024),
+        }
+    }
+
+    /// A name that is cut would name another resource.
+    fn open_problem(self, problem: &OpenProblem) -> OpenProblem {
+        OpenProblem {
+            revision: self.option(problem.revision.as_ref(), 512),
+            since: fitting(&problem.since),
+            ..problem.clone()
         }
     }
 

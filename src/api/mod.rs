@@ -1,11 +1,14 @@
-//! The custom resources `GitRepository` and `Sync`, group `towline.dev`, version `v1alpha1`.
+//! The custom resources `GitRepository`, `Sync`, `Alert` and `Provider`, group `towline.dev`, version `v1alpha1`.
 //!
 //! No other room names a field of the wire format. Status follows kstatus, as Flux does: `Ready` is
 //! always present, `Reconciling` and `Stalled` only while they are true.
 
+mod alert;
+mod alert_intent;
 mod condition;
 mod fit;
 mod intent;
+mod provider;
 mod render;
 mod repository;
 mod schema;
@@ -16,10 +19,12 @@ mod sync;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
+pub use alert::{Alert, AlertSpec, AlertStatus, OpenProblem};
 pub use condition::{ConditionType, Reason, Verdict, set_conditions};
 pub use fit::{STATUS_BUDGET, Status};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use kube::core::Duration;
+pub use provider::{Provider, ProviderSpec, ProviderStatus, ProviderType};
 pub use render::{
     CommonMetadata, Decryption, DecryptionProvider, Helm, Image, KeeperKind, Kustomize, Patch,
     PatchTarget, Substitute, SubstituteFrom, ValuesFrom,
@@ -53,7 +58,12 @@ pub const FINALIZER: &str = "towline.dev/sync";
 
 /// The custom resource definitions, in the order in which they are written to `crds/`.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![GitRepository::crd(), Sync::crd()];
+    let mut crds = vec![
+        Alert::crd(),
+        GitRepository::crd(),
+        Provider::crd(),
+        Sync::crd(),
+    ];
     for crd in &mut crds {
         let versions = crd.spec.versions.iter_mut();
         let schemas = versions.filter_map(|version| version.schema.as_mut());

@@ -22,6 +22,7 @@ use crate::fleet::Fleet;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
+use crate::outbox::Outbox;
 use crate::render::wasm::Renderers;
 use crate::secrets::{ConfigMaps, Secrets};
 use crate::server::Receivers;
@@ -37,6 +38,8 @@ pub struct Context {
     pub cache: Cache,
     /// Events.
     pub notifier: Notifier,
+    /// Messages of alerts.
+    pub outbox: Outbox,
     /// The metrics for Prometheus.
     pub metrics: Metrics,
     /// How long desired and observed state may differ before an event says so.

@@ -31,7 +31,11 @@ impl Fleet {
     pub fn announce_source(&self, source: &SourceName, view: SourceView, is_driven: bool) {
         self.sources
             .publish_with(source, |known| match known.filter(|_| is_driven) {
-                Some(known) => known.clone(),
+                Some(known) => SourceView {
+                    url: view.url,
+                    labels: view.labels,
+                    ..known.clone()
+                },
                 None => view,
             });
     }

@@ -121,6 +121,12 @@ impl<K: Key, V: View<K>> Registry<K, V> {
         }
     }
 
+    /// Whether a key is published.
+    pub fn is_published(&self, key: &K) -> bool {
+        let table = self.lock();
+        table.entries.get(key).is_some_and(|entry| entry.published)
+    }
+
     /// All published views, in the order of the keys.
     pub fn views(&self) -> Vec<(K, V)> {
         let table = self.lock();

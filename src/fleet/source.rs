@@ -1,5 +1,6 @@
 //! The published view of a source.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use super::{Ready, View};
 use crate::api::{GitRepository, Reason};
 use crate::intent::SourceIntent;
 use crate::source::Snapshot;
+use crate::text::redact_url;
 
 /// The namespace and name of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +50,10 @@ pub struct SourceView {
     pub fetched_at: Option<Timestamp>,
     /// The `towline.dev/requested-at` that the last poll answered.
     pub requested_at: Option<String>,
+    /// Its URL, without what may be secret. A change of it wakes no Sync.
+    pub url: Arc<str>,
+    /// Its labels, by which alerts select it. A change of them wakes no Sync.
+    pub labels: Arc<BTreeMap<String, String>>,
 }
 
 /// A revision, and when towline first saw it.
@@ -68,8 +74,11 @@ impl SourceView {
         if SourceIntent::from(object).suspend {
             ready.set(false, Reason::Suspended);
         }
+        let url = SourceIntent::from(object).git.url;
         Self {
             ready,
+            url: redact_url(&url).into(),
+            labels: Arc::new(object.metadata.labels.clone().unwrap_or_default()),
             ..Self::default()
         }
     }

@@ -1,6 +1,7 @@
 //! The published view of a Sync, and the dependencies between Syncs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use kube::api::ObjectMeta;
 
@@ -30,6 +31,8 @@ pub struct SyncView {
     pub waits_for: Vec<SyncName>,
     /// The Sync's identity in the API server.
     pub object: SyncObject,
+    /// Its labels, by which alerts select it. A change of them wakes no other Sync.
+    pub labels: Arc<BTreeMap<String, String>>,
 }
 
 /// The identity of a Sync in the API server.
@@ -75,6 +78,7 @@ impl SyncView {
             figures: SyncFigures::of(object),
             waits_for: Vec::new(),
             object: SyncObject::of(&object.metadata),
+            labels: Arc::new(object.metadata.labels.clone().unwrap_or_default()),
         }
     }
 }
@@ -94,6 +98,7 @@ impl View<SyncName> for SyncView {
             planned: _,
             figures: _,
             waits_for: _,
+            labels: _,
             object,
         } = self;
         (exists, ready, source, applied, depends_on, object)

@@ -4,12 +4,14 @@
 //! for the same job is another adapter, and no driver notices. Names a Secret by its name alone: it is in
 //! the namespace of what names it.
 
+mod alert;
 mod inputs;
 mod kustomize;
 mod render;
 mod source;
 mod sync;
 
+pub use alert::{AlertIntent, NoticeSource, ProviderIntent, Service};
 pub use inputs::{InputsIntent, Keeper, Reference, SubstituteIntent, ValuesFrom};
 pub use kustomize::{Image, Overrides, Patch, Replica, Selector};
 pub use render::{HelmIntent, RenderIntent};

@@ -52,6 +52,7 @@ struct Inner {
     prunes: Counter,
     brakes: Family<Outcome, Counter>,
     notices_dropped: Counter,
+    messages: Family<MessageOutcome, Counter>,
     webhooks: Family<Webhook, Counter>,
     driven: Family<Kind, Gauge>,
     leader: Gauge,
@@ -63,6 +64,11 @@ struct Request {
     on: &'static str,
     verb: &'static str,
     code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MessageOutcome {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -203,6 +209,11 @@ impl Default for Metrics {
                 &OF_BRAKES,
             ),
             notices_dropped: counter(registry, "events_dropped", "Events that were not written"),
+            messages: family(
+                registry,
+                "messages",
+                "Messages of alerts: delivered, delayed (and tried again), refused by the service, or dropped",
+            ),
             webhooks: family(
                 registry,
                 "webhooks",
@@ -381,6 +392,12 @@ impl Metrics {
     /// Counts an event that was not written.
     pub fn notice_dropped(&self) {
         self.inner.notices_dropped.inc();
+    }
+
+    /// Counts a message of an alert, or a notice that was dropped before it became one.
+    pub fn message(&self, outcome: &'static str) {
+        let labels = MessageOutcome { outcome };
+        self.inner.messages.get_or_create(&labels).inc();
     }
 
     /// Counts a request to the webhook endpoint.

@@ -280,6 +280,7 @@ mod tests {
             revision: Some("main@sha1:abc".to_owned()),
             reason: Reason::Converged,
             level: Level::Normal,
+            change: None,
             objects: Vec::new(),
             message: message.to_owned(),
             at: Timestamp::UNIX_EPOCH,

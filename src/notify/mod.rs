@@ -1,7 +1,7 @@
 //! Notices: "change committed", "diff", "converged", and other news for users.
 //!
 //! A notice is a value. The [`Notifier`] logs it and gives it to every [`Sink`]. A sink makes it visible
-//! to users. Today there is one sink: the API server's events ([`events`]).
+//! to users: as events of the API server ([`events`]), and as messages to services (`outbox`).
 
 mod events;
 
@@ -39,6 +39,15 @@ impl Level {
     }
 }
 
+/// Who made a commit, and what for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The author.
+    pub author: String,
+    /// The first line of the commit's message.
+    pub subject: String,
+}
+
 /// Something that happened to a Sync or a GitRepository.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
@@ -50,6 +59,8 @@ pub struct Notice {
     pub reason: Reason,
     /// How urgent it is.
     pub level: Level,
+    /// The commit of the revision, where it is known.
+    pub change: Option<Arc<Change>>,
     /// The first of the objects that the notice is about.
     pub objects: Vec<String>,
     /// The text for users. It holds no secret.
@@ -71,9 +82,46 @@ impl Notice {
             revision: revision.map(str::to_owned),
             reason,
             level,
+            change: None,
             objects: Vec::new(),
             message,
             at: Timestamp::now(),
+        }
+    }
+
+    /// A notice about a resource of towline that may be gone, with the current time.
+    pub fn about_name(
+        (kind, namespace, name): (&str, &str, &str),
+        (level, reason): (Level, Reason),
+        message: String,
+    ) -> Self {
+        Self {
+            about: Arc::new(ObjectReference {
+                kind: Some(kind.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                name: Some(name.to_owned()),
+                ..ObjectReference::default()
+            }),
+            revision: None,
+            reason,
+            level,
+            change: None,
+            objects: Vec::new(),
+            message,
+            at: Timestamp::now(),
+        }
+    }
+
+    /// The same notice with the commit of its revision.
+    #[must_use]
+    pub fn with_change(self, author: &str, subject: &str) -> Self {
+        let change = Change {
+            author: shorten(author, LONGEST_NAME),
+            subject: shorten(subject, LONGEST_NAME),
+        };
+        Self {
+            change: Some(Arc::new(change)),
+            ..self
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::api::{Condition, ConditionType, Reason, Verdict};
 use crate::backoff::{Backoff, jittered};
 use crate::fleet::SourceName;
+use crate::notify::Level;
 
 /// The longest pause between two tries of a failing remote, and between two checks of a suspended
 /// repository.
@@ -195,17 +196,24 @@ fn advice(repository: &SourceName, secret: Option<&str>, reason: Reason) -> Opti
     }
 }
 
-/// The failure that needs an event, because it is new. Each refused revision is a failure of its
-/// own. Other failures with the same reason are the same failure.
-pub(super) fn news<'a>(before: &[Condition], after: &'a [Condition]) -> Option<&'a Condition> {
+/// Whether the change of a condition needs an event, and how urgent it is: a failure that is new, or the end of one. Each
+/// refused revision is a failure of its own. Other failures with the same reason are the same failure.
+pub(super) fn news(before: &[Condition], after: &[Condition]) -> Option<Level> {
     let outline = |conditions: &[Condition]| {
         let ready = conditions.first()?;
         let is_refusal = ready.reason == Reason::VerificationFailed.as_str();
         let of = is_refusal.then(|| ready.message.clone());
         Some((ready.status.clone(), ready.reason.clone(), of))
     };
-    let ready = after.first().filter(|ready| ready.status == "False")?;
-    (outline(before) != outline(after)).then_some(ready)
+    let is = |conditions: &[Condition], status: &str| {
+        conditions
+            .first()
+            .is_some_and(|ready| ready.status == status)
+    };
+    match is(after, "False") {
+        true => (outline(before) != outline(after)).then_some(Level::Warning),
+        false => (is(before, "False") && is(after, "True")).then_some(Level::Normal),
+    }
 }
 
 fn ready(status: impl Into<Option<bool>>, reason: Reason, message: impl Into<String>) -> Verdict {

@@ -6,17 +6,22 @@ use kube::ResourceExt as _;
 use tokio::sync::watch;
 
 use super::{Driver, standby};
+use crate::alert;
 use crate::api::{GitRepository, Reason};
 use crate::driver::{Context, Driven};
 use crate::fleet::{SourceName, SourceView};
 use crate::intent::SourceIntent;
+use crate::message::Subject;
 
 impl Driven for GitRepository {
     fn announce(&self, context: &Context) {
         let source = SourceName::new(&self.namespace().unwrap_or_default(), &self.name_any());
         let view = SourceView::of(self);
-        let fleet = &context.fleet;
-        fleet.announce_source(&source, view, context.leadership.leads());
+        let (fleet, leads) = (&context.fleet, context.leadership.leads());
+        fleet.announce_source(&source, view, leads);
+        let subject = Subject::new("GitRepository", &source.namespace, &source.name);
+        let standing = || alert::of_repository(self);
+        context.outbox.stand(subject, leads, standing);
     }
 
     fn reserve(context: &Context, namespace: &str, name: &str, _uid: &str) {
@@ -28,6 +33,7 @@ impl Driven for GitRepository {
 
     fn all_announced(context: &Context) {
         context.fleet.sources.complete();
+        context.outbox.all_repositories_known();
     }
 
     fn standby(
@@ -48,6 +54,8 @@ impl Driven for GitRepository {
         let source = SourceName::new(namespace, name);
         context.fleet.sources.remove(&source);
         context.receivers.remove(&source);
+        let subject = Subject::new("GitRepository", &source.namespace, &source.name);
+        context.outbox.forget(&subject);
     }
 
     fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>) {

@@ -225,7 +225,8 @@ impl Driver {
             // The event is written before a Sync can report about the revision.
             let note = format!("{revision} by {}: {}", snapshot.author, snapshot.subject);
             let kind = (Level::Normal, Reason::ChangeCommitted);
-            let notice = Notice::about(object, kind, Some(&revision), note);
+            let notice = Notice::about(object, kind, Some(&revision), note)
+                .with_change(&snapshot.author, &snapshot.subject);
             self.context.notifier.tell(notice);
         }
         // Also publishes the new snapshot of a known revision: its objects may have moved, because
@@ -291,10 +292,10 @@ impl Driver {
         if is_written && self.status == status {
             return;
         }
-        if assess::news(before, &status.conditions).is_some()
+        if let Some(level) = assess::news(before, &status.conditions)
             && let Some(ready) = failure
         {
-            let kind = (Level::Warning, ready.reason);
+            let kind = (level, ready.reason);
             let revision = status.revision.as_deref();
             let notice = Notice::about(object, kind, revision, ready.message);
             self.context.notifier.tell(notice);

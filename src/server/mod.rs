@@ -32,11 +32,13 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Marks a kind as ready: all of its resources are known.
+    /// Marks a kind as ready: all of its resources are known. Only Syncs and GitRepositories count: without the
+    /// definitions of the other kinds, towline still applies.
     pub fn set(&self, kind: &str) {
         let known = match kind {
             "Sync" => &self.syncs,
-            _ => &self.repositories,
+            "GitRepository" => &self.repositories,
+            _ => return,
         };
         known.store(true, Ordering::Release);
     }

@@ -60,6 +60,8 @@ pub(super) enum Phase {
 pub(super) struct Live {
     pub(super) revision: String,
     pub(super) author: String,
+    /// The first line of the commit's message.
+    pub(super) subject: String,
     pub(super) committed: Time,
     pub(super) observed: Time,
 }
@@ -464,16 +466,7 @@ impl Next {
         } else if !self.report.diff && self.timers.diff.is_none() {
             self.timers.diff = Some(self.seen.now.at + self.seen.diff_after);
         }
-        let waits = matches!(
-            ready.reason,
-            Reason::Progressing
-                | Reason::HealthPending
-                | Reason::DependencyNotReady
-                | Reason::SourceNotReady
-                // The definition is usually in the same commit.
-                | Reason::KindNotServed
-        );
-        if !waits && self.report.warned.as_ref() != Some(&ready.message) {
+        if !ready.reason.waits() && self.report.warned.as_ref() != Some(&ready.message) {
             let message = ready.message.clone();
             self.tell(Level::Warning, ready.reason, message, self.concerned());
             self.report.warned = Some(ready.message.clone());
@@ -491,14 +484,19 @@ impl Next {
 
     fn tell(&mut self, level: Level, reason: Reason, message: String, objects: Vec<String>) {
         let live = self.seen.live.as_ref();
-        self.notices.push(Notice {
+        let notice = Notice {
             about: Arc::clone(&self.seen.about),
             revision: live.map(|live| live.revision.clone()),
             reason,
             level,
+            change: None,
             objects,
             message,
             at: self.seen.now.time,
+        };
+        self.notices.push(match live {
+            Some(live) => notice.with_change(&live.author, &live.subject),
+            None => notice,
         });
     }
 

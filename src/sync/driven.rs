@@ -8,9 +8,11 @@ use tokio::sync::watch;
 
 use super::marks::Marks;
 use super::{Driver, standby};
+use crate::alert;
 use crate::api::{Reason, Sync};
 use crate::driver::{Context, Driven};
 use crate::fleet::SyncView;
+use crate::message::Subject;
 use crate::plan::SyncName;
 
 impl Driven for Sync {
@@ -21,8 +23,11 @@ impl Driven for Sync {
         let uid = self.uid().unwrap_or_default();
         context.cluster.inventory.join(&name, &uid);
         let view = SyncView::of(&name, self);
-        let fleet = &context.fleet;
-        fleet.announce_sync(&name, view, context.leadership.leads());
+        let (fleet, leads) = (&context.fleet, context.leadership.leads());
+        fleet.announce_sync(&name, view, leads);
+        let subject = Subject::new("Sync", &name.namespace, &name.name);
+        let standing = || alert::of_sync(self);
+        context.outbox.stand(subject, leads, standing);
     }
 
     /// The spec cannot be read, so the Sync is not ready.
@@ -39,6 +44,7 @@ impl Driven for Sync {
 
     fn all_announced(context: &Context) {
         context.fleet.syncs.complete();
+        context.outbox.all_syncs_known();
     }
 
     fn standby(
@@ -64,6 +70,8 @@ impl Driven for Sync {
         let name = SyncName::new(namespace, name);
         context.cluster.inventory.leave(&name);
         context.fleet.remove_sync(&name);
+        let subject = Subject::new("Sync", &name.namespace, &name.name);
+        context.outbox.forget(&subject);
     }
 
     fn tidy(_: &Arc<Context>, _: Vec<Arc<Self>>) {}

@@ -65,6 +65,7 @@ impl Driver {
             live: target.map(|target| Live {
                 revision: target.revision.clone(),
                 author: target.seen.snapshot.author.clone(),
+                subject: target.seen.snapshot.subject.clone(),
                 committed: Time(target.seen.snapshot.committed_at),
                 observed: Time(target.seen.at),
             }),
@@ -208,6 +209,7 @@ impl Driver {
                 revision: self.state.requests.attempted.clone(),
                 reason: Reason::StatusRefused,
                 level: Level::Warning,
+                change: None,
                 objects: Vec::new(),
                 message: format!(
                     "the API server refused the status, which was written in short: {why}"

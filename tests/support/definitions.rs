@@ -16,10 +16,19 @@ pub async fn define(cp: &ControlPlane) -> Result<(), String> {
     try_kubectl(&kubeconfig, &["apply", "--server-side", "-f", &crds]).await?;
     established(cp).await?;
     // kubectl's discovery learns of the kinds later.
-    let get = ["get", "gitrepositories,syncs", "--all-namespaces"];
+    let get = [
+        "get",
+        "alerts,gitrepositories,providers,syncs",
+        "--all-namespaces",
+    ];
     within(PATIENCE, async || try_kubectl(&kubeconfig, &get).await).await?;
     let client = cp.client().await;
-    for (kind, plural) in [("GitRepository", "gitrepositories"), ("Sync", "syncs")] {
+    for (kind, plural) in [
+        ("Alert", "alerts"),
+        ("GitRepository", "gitrepositories"),
+        ("Provider", "providers"),
+        ("Sync", "syncs"),
+    ] {
         let kind = GroupVersionKind::gvk("towline.dev", "v1alpha1", kind);
         watched(&client, &ApiResource::from_gvk_with_plural(&kind, plural)).await?;
     }

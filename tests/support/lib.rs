@@ -15,6 +15,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod alertmanager;
 pub mod audit;
 pub mod binaries;
 pub mod bulk;
@@ -37,6 +38,7 @@ pub mod ports;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
+pub mod recorder;
 pub mod renderers;
 pub mod repo;
 pub mod scratch;

@@ -4,6 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::*;
 use crate::api::{Time, set_conditions};
+use crate::notify::Level;
 
 const LIVE: &str = "main@sha1:aaaa";
 const NEW: &str = "main@sha1:bbbb";
@@ -211,11 +212,12 @@ fn a_failure_is_reported_once_and_a_refusal_once_for_each_revision() {
     let refused = failure(Reason::VerificationFailed, "one");
     let refused_again = failure(Reason::VerificationFailed, "two");
     assert_eq!(news(&[], &good), None);
-    assert_eq!(news(&good, &down), down.first());
-    assert_eq!(news(&[], &down), down.first());
+    assert_eq!(news(&good, &down), Some(Level::Warning));
+    assert_eq!(news(&[], &down), Some(Level::Warning));
     assert_eq!(news(&down, &still_down), None);
-    assert_eq!(news(&down, &refused), refused.first());
-    assert_eq!(news(&refused, &refused_again), refused_again.first());
+    assert_eq!(news(&down, &refused), Some(Level::Warning));
+    assert_eq!(news(&refused, &refused_again), Some(Level::Warning));
     assert_eq!(news(&refused, &refused.clone()), None);
-    assert_eq!(news(&refused, &good), None);
+    assert_eq!(news(&refused, &good), Some(Level::Normal), "its end");
+    assert_eq!(news(&good, &good.clone()), None);
 }

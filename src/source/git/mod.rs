@@ -57,3 +57,4 @@ pub use limits::{CacheSettings, Floor, PackLimits, WireLimits};
 pub use reference::Reference;
 pub use request::{FetchRequest, Fetched};
 pub use snapshot::Snapshot;
+pub use transport::http_agent;

@@ -91,6 +91,7 @@ fn seen(revision: &str) -> Observed {
         live: Some(Live {
             revision: revision.to_owned(),
             author: "Ann".to_owned(),
+            subject: "first".to_owned(),
             committed: at(0),
             observed: at(1),
         }),
@@ -215,7 +216,7 @@ enum Shows {
     In(&'static str, Observed),
     /// In a notice only.
     Notice(Observed),
-    /// Only on a GitRepository.
+    /// Never on a Sync.
     Elsewhere,
 }
 
@@ -266,7 +267,11 @@ fn shows(reason: Reason) -> Shows {
         | Reason::Fetched
         | Reason::WebhookInvalid
         | Reason::StatusRefused
-        | Reason::InvalidSpec => Shows::Elsewhere,
+        | Reason::InvalidSpec
+        | Reason::Delivering
+        | Reason::DeliveryFailed
+        | Reason::ProviderInvalid
+        | Reason::ProviderNotReady => Shows::Elsewhere,
     }
 }
 

@@ -117,6 +117,17 @@ impl Agents {
     }
 }
 
+/// A client for other requests than Git's: with the authorities, the client certificate and the proxy of these, and with
+/// the time limits of Git's clients.
+pub fn http_agent(credentials: &Credentials, proxy: Option<&Proxy>) -> Agent {
+    let https = credentials.https();
+    agent(&Kind {
+        trust: https.map(|https| https.trust.clone()).unwrap_or_default(),
+        identity: https.and_then(|https| https.identity.clone()),
+        proxy: proxy.cloned(),
+    })
+}
+
 /// The platform's authorities and those of `trust`, as in Flux. A Secret for one host must not
 /// break a redirect to a server with a public certificate.
 fn roots(trust: &Trust) -> RootCerts {

@@ -12,6 +12,7 @@ mod wire;
 use git2::transport::Transport;
 
 pub(super) use agents::Agents;
+pub use agents::http_agent;
 pub(super) use exchange::{Exchange, ExchangeOptions};
 
 /// Registers this module for `http://`, `https://` and `ssh://`.

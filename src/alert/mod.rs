@@ -1,0 +1,339 @@
+//! The drivers of `Alert` and `Provider`. An Alert's round: take notices → group → compose → send → record → write.
+//!
+//! # What is promised
+//!
+//! A message is sent first, and recorded in the Alert's status then. So each notice is told at least once, and twice only if
+//! the operator ends between the two; the message then has the same id. A replica that begins to lead reads the record, and
+//! what the statuses of Syncs and GitRepositories say: commits, converged revisions and present failures that the record
+//! does not have are told. Notices that leave no trace in a status (`DriftCorrected`, `FieldLeft`, `StatusRefused`) are lost
+//! if the operator ends before they are sent.
+
+mod driven;
+mod provider;
+mod report;
+mod sending;
+mod standing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Api;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use self::sending::Sending;
+pub(crate) use self::standing::{of_repository, of_sync};
+use crate::api::{Alert, AlertStatus, Reason};
+use crate::driver::{Context, StatusBackoff};
+use crate::fleet::{SourceName, Subscription};
+use crate::intent::AlertIntent;
+use crate::message::{
+    self, Filter, Groups, Ledger, Origin, Saved, Subject, Templates, compose, example, reminder,
+};
+use crate::notify::Notice;
+use crate::outbox::{Name, ProviderView, Queue, Told};
+use crate::plan::SyncName;
+
+/// How often is looked whether problems that were told are over, beside the notices that say so, and how often a service
+/// that forgets problems is told again.
+const LOOK: Duration = Duration::from_secs(30);
+const REMIND: Duration = Duration::from_secs(60);
+
+/// How old a problem must be until it is looked after: its Sync publishes its state after the notice.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// How long a message is tried.
+const LONGEST_TRY: Duration = Duration::from_secs(6 * 3600);
+
+/// An hour is as good as never: the wait simply starts again.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Drives one alert until its object is gone.
+struct Driver {
+    context: Arc<Context>,
+    name: Name,
+    object: watch::Receiver<Arc<Alert>>,
+    queue: Arc<Queue>,
+    intent: AlertIntent,
+    /// Why the spec cannot be used.
+    problem: Option<String>,
+    templates: Templates,
+    provider: Subscription<Name, ProviderView>,
+    ledger: Ledger,
+    groups: Groups,
+    sending: Option<Sending>,
+    /// Why the last message could not be sent.
+    failure: Option<(Reason, String)>,
+    look_at: Instant,
+    remind_at: Instant,
+    status: AlertStatus,
+    write_again: Option<Instant>,
+    status_backoff: StatusBackoff,
+}
+
+impl Driver {
+    fn new(context: Arc<Context>, object: watch::Receiver<Arc<Alert>>) -> Self {
+        let first = object.borrow().clone();
+        let name = driven::name(&first);
+        let intent = AlertIntent::from(&*first);
+        let provider = (name.0.clone(), intent.provider.clone());
+        Self {
+            queue: context.outbox.queue(&name),
+            provider: context.outbox.providers.subscribe(&provider),
+            context,
+            object,
+            templates: Templates::default(),
+            problem: None,
+            ledger: Ledger::new(Timestamp::now()),
+            groups: Groups::default(),
+            sending: None,
+            failure: None,
+            look_at: Instant::now(),
+            remind_at: Instant::now(),
+            status: first.status.clone().unwrap_or_default(),
+            write_again: None,
+            status_backoff: StatusBackoff::default(),
+            intent,
+            name,
+        }
+    }
+
+    async fn run(mut self) {
+        self.recover().await;
+        let mut generation = None;
+        loop {
+            let object = self.object.borrow_and_update().clone();
+            if generation != Some(object.metadata.generation) {
+                generation = Some(object.metadata.generation);
+                self.adopt(&object);
+            }
+            self.collect();
+            self.look();
+            self.begin_next();
+            self.report().await;
+            if self.wait().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes up where the last leader stopped. The watch may not have seen its last record yet, so the record is read.
+    async fn recover(&mut self) {
+        let (namespace, name) = &self.name;
+        let api: Api<Alert> = Api::namespaced(self.context.client.clone(), namespace);
+        if let Ok(Some(object)) = api.get_opt(name).await {
+            self.status = object.status.unwrap_or_default();
+        }
+        let now = Timestamp::now();
+        let saved = Saved::of(&self.status);
+        if saved.until.is_none() {
+            self.ledger = Ledger::new(now);
+            return;
+        }
+        self.ledger = Ledger::restored(&saved, now);
+        let notices = self.context.outbox.standing(&self.name).await;
+        for (notice, selected) in notices {
+            self.offer(&notice, selected, Origin::Status);
+        }
+    }
+
+    /// Takes over a changed spec.
+    fn adopt(&mut self, object: &Alert) {
+        let was_suspended = self.intent.suspend;
+        self.intent = AlertIntent::from(object);
+        let (namespace, name) = &self.name;
+        let provider = (namespace.clone(), self.intent.provider.clone());
+        if *self.provider.key() != provider {
+            self.provider = self.context.outbox.providers.subscribe(&provider);
+            self.failure = None;
+            if let Some(sending) = &mut self.sending {
+                sending.try_again();
+            }
+        }
+        let own_only = self.context.policy.no_cross_namespace;
+        let filter = Filter::new(&self.intent, namespace, own_only);
+        let (title, body) = (self.intent.title.as_deref(), self.intent.body.as_deref());
+        let templates = Templates::new(title, body, &example((namespace, name)));
+        let problems = [
+            filter.err().map(|error| error.to_string()),
+            templates.as_ref().err().map(ToString::to_string),
+        ];
+        self.problem = problems.into_iter().flatten().next();
+        // With a template that cannot be used, the default words are better than none.
+        self.templates = templates.unwrap_or_default();
+        if self.intent.suspend {
+            self.groups.take_all();
+            self.sending = None;
+        }
+        if self.intent.suspend || was_suspended {
+            self.queue.take();
+            self.ledger.skip_to(Timestamp::now());
+        }
+    }
+
+    /// Puts new notices into groups.
+    fn collect(&mut self) {
+        for (notice, selected) in self.queue.take() {
+            self.offer(&notice, selected, Origin::Driver);
+        }
+    }
+
+    fn offer(&mut self, notice: &Arc<Notice>, selected: bool, origin: Origin) {
+        if self.intent.suspend {
+            return;
+        }
+        if let Some(item) = self.ledger.offer(notice, selected, origin) {
+            let now = Timestamp::now();
+            self.groups.add(item, now, self.intent.group_wait);
+        }
+    }
+
+    /// Ends problems whose resource is ready, suspended or gone, although no notice said so.
+    fn look(&mut self) {
+        let now = Instant::now();
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + LOOK;
+        let settled = Timestamp::now().saturating_sub(SETTLED);
+        for subject in self
+            .ledger
+            .troubled(settled.unwrap_or(Timestamp::UNIX_EPOCH))
+        {
+            if let Some(notice) = standing::over(&self.context.fleet, &subject) {
+                self.offer(&Arc::new(notice), false, Origin::Driver);
+            }
+        }
+    }
+
+    /// Begins to send the next message, if one is due and none is under way.
+    fn begin_next(&mut self) {
+        let ProviderView::Open(endpoint) = self.provider.borrow().clone() else {
+            return;
+        };
+        if let Some(sending) = &mut self.sending {
+            sending.go_on(&endpoint);
+            return;
+        }
+        let (namespace, name) = &self.name;
+        let fleet = self.context.fleet.clone();
+        let context = message::Context {
+            alert: (namespace, name),
+            metadata: &self.intent.metadata,
+            repository: &move |subject| repository(&fleet, subject),
+        };
+        while let Some(group) = self.groups.take_due(Timestamp::now()) {
+            let Some(message) = compose(&group, &self.templates, context) else {
+                continue;
+            };
+            let requests = message::requests(&message, &endpoint.destination);
+            if requests.is_empty() {
+                // The service takes problems only.
+                self.ledger.told(&group.items);
+                continue;
+            }
+            let mut sending = Sending::new(group.items, requests);
+            sending.go_on(&endpoint);
+            self.sending = Some(sending);
+            return;
+        }
+        let now = Instant::now();
+        if now >= self.remind_at {
+            self.remind_at = now + REMIND;
+            let reminder = reminder(self.ledger.open(), context, Timestamp::now());
+            if let Some(request) = message::refresh(&reminder, &endpoint.destination) {
+                let mut sending = Sending::new(Vec::new(), vec![request]);
+                sending.go_on(&endpoint);
+                self.sending = Some(sending);
+            }
+        }
+    }
+
+    /// Takes the result of a request.
+    fn sent(&mut self, outcome: message::Outcome) {
+        let Some(sending) = &mut self.sending else {
+            return;
+        };
+        let metrics = &self.context.metrics;
+        let told = match outcome {
+            message::Outcome::Delivered => {
+                self.failure = None;
+                sending.next();
+                Told::Delivered
+            }
+            message::Outcome::Refused(why) => {
+                self.failure = Some((Reason::DeliveryFailed, why));
+                sending.next();
+                Told::Refused
+            }
+            message::Outcome::Later(why, _) => {
+                self.failure = Some((Reason::DeliveryFailed, why));
+                sending.try_again();
+                match sending.age() > LONGEST_TRY || sending.is_reminder() {
+                    true => {
+                        sending.give_up();
+                        Told::Dropped
+                    }
+                    false => Told::Delayed,
+                }
+            }
+        };
+        metrics.message(told.as_str());
+        if sending.is_done() {
+            self.ledger.told(sending.items());
+            self.sending = None;
+        }
+    }
+
+    /// Waits for the next event about this alert.
+    async fn wait(&mut self) -> Result<(), ()> {
+        let now = Timestamp::now();
+        let due = self.groups.next_due().filter(|_| {
+            // A group waits for the message before it, and for its service.
+            self.sending.is_none() && matches!(*self.provider.borrow(), ProviderView::Open(_))
+        });
+        let due = due.map(|due| due.duration_since(now).try_into().unwrap_or_default());
+        let mut pause: Duration = due.unwrap_or(HOUR);
+        if self.ledger.open().next().is_some() {
+            pause = pause.min(self.look_at.saturating_duration_since(Instant::now()));
+        }
+        let write_again = self.write_again.unwrap_or_else(|| Instant::now() + HOUR);
+        let sending = &mut self.sending;
+        let sent = async {
+            match sending {
+                Some(sending) => sending.outcome().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = self.object.changed() => return changed.map_err(drop),
+            outcome = sent => self.sent(outcome),
+            () = self.queue.filled() => (),
+            () = self.provider.changed() => {
+                self.failure = None;
+                if let Some(sending) = &mut self.sending {
+                    sending.try_again();
+                }
+            }
+            () = tokio::time::sleep(pause) => (),
+            () = tokio::time::sleep_until(write_again) => (),
+        }
+        Ok(())
+    }
+}
+
+/// The URL of the repository that a resource comes from.
+fn repository(fleet: &crate::fleet::Fleet, subject: &Subject) -> Option<String> {
+    let Subject {
+        kind,
+        namespace,
+        name,
+    } = subject;
+    let source = match &**kind {
+        "Sync" => fleet.syncs.read(&SyncName::new(namespace, name)).source,
+        _ => name.to_string(),
+    };
+    let url = fleet.sources.read(&SourceName::new(namespace, &source)).url;
+    (!url.is_empty()).then(|| url.to_string())
+}

@@ -1,0 +1,88 @@
+//! A message on its way.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::message::{Item, Outcome, Request};
+use crate::outbox::Endpoint;
+
+type Answer = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// The requests of a message. Each is sent after the one before it was taken.
+pub(super) struct Sending {
+    items: Vec<Item>,
+    requests: Vec<Request>,
+    next: usize,
+    since: Instant,
+    /// The request that is under way. It is kept between rounds, so that no event makes it be sent twice.
+    under_way: Option<Answer>,
+}
+
+impl Sending {
+    pub(super) fn new(items: Vec<Item>, requests: Vec<Request>) -> Self {
+        Self {
+            items,
+            requests,
+            next: 0,
+            since: Instant::now(),
+            under_way: None,
+        }
+    }
+
+    /// Begins the next request, unless one is under way.
+    pub(super) fn go_on(&mut self, endpoint: &Arc<Endpoint>) {
+        if self.under_way.is_some() {
+            return;
+        }
+        if let Some(request) = self.requests.get(self.next).cloned() {
+            let endpoint = Arc::clone(endpoint);
+            self.under_way = Some(Box::pin(async move { endpoint.send(request).await }));
+        }
+    }
+
+    /// Waits for the answer to the request that is under way.
+    pub(super) async fn outcome(&mut self) -> Outcome {
+        match &mut self.under_way {
+            Some(under_way) => under_way.await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The request was taken, or never will be.
+    pub(super) fn next(&mut self) {
+        self.next += 1;
+        self.under_way = None;
+    }
+
+    /// The request is sent again: it failed, or the service is reached in another way now.
+    pub(super) fn try_again(&mut self) {
+        self.under_way = None;
+    }
+
+    /// No request is sent any more.
+    pub(super) fn give_up(&mut self) {
+        self.next = self.requests.len();
+        self.under_way = None;
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Whether this tells nothing new.
+    pub(super) fn is_reminder(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.next >= self.requests.len()
+    }
+
+    pub(super) fn items(&self) -> &[Item] {
+        &self.items
+    }
+}

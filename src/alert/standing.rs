@@ -1,0 +1,134 @@
+//! What the status of a resource says that an alert may have to tell, after a change of the leader.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::{Condition, ConditionType, GitRepository, HistoryEntry, Reason, Sync};
+use crate::fleet::{Fleet, Ready, SourceName};
+use crate::message::Subject;
+use crate::notify::{Level, Notice};
+use crate::plan::SyncName;
+
+/// How old news may be. What was not told within this time is not told any more.
+const NEWS: Duration = Duration::from_secs(3600);
+
+/// The notices in the status of a Sync: revisions that converged lately, and the present failure.
+pub(crate) fn of_sync(object: &Sync) -> Vec<Notice> {
+    let Some(status) = &object.status else {
+        return Vec::new();
+    };
+    let converged = status.history.iter().filter_map(|entry| {
+        let at = entry.converged.as_ref()?.0;
+        is_news(at).then(|| converged(object, entry, at))
+    });
+    let failure = failed(&status.conditions).filter(|(reason, _)| !reason.waits());
+    let failure = failure.map(|(reason, ready)| {
+        let revision = status.last_attempted_revision.as_deref();
+        let kind = (Level::Warning, reason);
+        let notice = Notice::about(object, kind, revision, ready.message.clone());
+        Notice {
+            at: ready.last_transition_time.0,
+            ..notice
+        }
+    });
+    converged.chain(failure).collect()
+}
+
+fn converged(object: &Sync, entry: &HistoryEntry, at: Timestamp) -> Notice {
+    let HistoryEntry {
+        revision,
+        author,
+        created,
+        changed,
+        pruned,
+        objects,
+        ..
+    } = entry;
+    let message = format!(
+        "the cluster equals {revision} by {author}; {created} created, {changed} changed, {pruned} pruned"
+    );
+    let kind = (Level::Normal, Reason::Converged);
+    let notice = Notice::about(object, kind, Some(revision), message).with_change(author, "");
+    Notice {
+        at,
+        objects: objects.clone(),
+        ..notice
+    }
+}
+
+/// The notices in the status of a GitRepository: its last commit, and the present failure.
+pub(crate) fn of_repository(object: &GitRepository) -> Vec<Notice> {
+    let Some(status) = &object.status else {
+        return Vec::new();
+    };
+    let revision = status.revision.as_deref();
+    let observed = status.observed_at.as_ref().filter(|at| is_news(at.0));
+    let committed = revision.zip(observed).map(|(revision, at)| Notice {
+        at: at.0,
+        ..Notice::about(
+            object,
+            (Level::Normal, Reason::ChangeCommitted),
+            Some(revision),
+            revision.to_owned(),
+        )
+    });
+    let failure = failed(&status.conditions).map(|(reason, ready)| Notice {
+        at: ready.last_transition_time.0,
+        ..Notice::about(
+            object,
+            (Level::Warning, reason),
+            revision,
+            ready.message.clone(),
+        )
+    });
+    committed.into_iter().chain(failure).collect()
+}
+
+fn is_news(at: Timestamp) -> bool {
+    let age = Timestamp::now().duration_since(at);
+    Duration::try_from(age).unwrap_or_default() < NEWS
+}
+
+/// The condition `Ready`, if it is false.
+fn failed(conditions: &[Condition]) -> Option<(Reason, &Condition)> {
+    let is_ready = |one: &&Condition| one.type_ == ConditionType::Ready.as_str();
+    let ready = conditions.iter().find(is_ready)?;
+    let reason = Reason::named(&ready.reason)?;
+    (ready.status == "False").then_some((reason, ready))
+}
+
+/// The notice that a resource has no problem any more, if that is so.
+pub(super) fn over(fleet: &Fleet, subject: &Subject) -> Option<Notice> {
+    let Subject {
+        kind,
+        namespace,
+        name,
+    } = subject;
+    let (exists, ready, well) = match &**kind {
+        "Sync" => {
+            let sync = SyncName::new(namespace, name);
+            let ready = fleet.syncs.read(&sync).figures.ready;
+            (fleet.syncs.is_published(&sync), ready, Reason::Converged)
+        }
+        _ => {
+            let source = SourceName::new(namespace, name);
+            let ready = fleet.sources.read(&source).ready;
+            (fleet.sources.is_published(&source), ready, Reason::Fetched)
+        }
+    };
+    let (reason, message) = match ready {
+        _ if !exists => (Reason::Deleting, "it is deleted"),
+        Ready { is: true, .. } => (well, "it is ready"),
+        Ready {
+            reason: Reason::Suspended,
+            ..
+        } => (Reason::Suspended, "it is suspended"),
+        Ready { .. } => return None,
+    };
+    Some(Notice::about_name(
+        (kind, namespace, name),
+        (Level::Normal, reason),
+        message.to_owned(),
+    ))
+}

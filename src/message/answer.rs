@@ -1,0 +1,207 @@
+//! What an answer of a service means. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
+use serde_json::Value;
+
+use crate::intent::Service;
+
+/// The longest pause that a service may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// The answer to a request, as far as it matters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The header `Retry-After`.
+    pub retry_after: Option<String>,
+    /// The start of the body.
+    pub body: String,
+}
+
+/// What an answer means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The service has the message.
+    Delivered,
+    /// The service will never take this message, for this reason.
+    Refused(String),
+    /// The service may take it later, for this reason, and not before this pause is over.
+    Later(String, Option<Duration>),
+}
+
+/// Judges an answer. The texts hold no word of the body that could be secret.
+pub fn judge(service: Service, answer: &Answer, now: Timestamp) -> Outcome {
+    let status = answer.status;
+    let pause = answer
+        .retry_after
+        .as_deref()
+        .and_then(|text| pause(text, now));
+    match status {
+        200..=299 => in_body(service, answer),
+        401 | 403 => Outcome::Later(
+            format!("it refuses the credentials (HTTP status {status}): correct the Secret"),
+            None,
+        ),
+        404 | 405 | 410 => Outcome::Later(
+            format!(
+                "it takes no messages at this address (HTTP status {status}): correct the address"
+            ),
+            None,
+        ),
+        407 => Outcome::Later(
+            "the proxy refuses the login (HTTP status 407)".to_owned(),
+            None,
+        ),
+        300..=399 => Outcome::Later(
+            format!(
+                "it redirects (HTTP status {status}), and redirects are not followed: use the address that it redirects to"
+            ),
+            None,
+        ),
+        408 | 425 | 429 => Outcome::Later(
+            format!("it takes no more messages now (HTTP status {status})"),
+            pause,
+        ),
+        400..=499 => Outcome::Refused(format!("it refuses the message (HTTP status {status})")),
+        _ => Outcome::Later(
+            format!("it has a problem of its own (HTTP status {status})"),
+            pause,
+        ),
+    }
+}
+
+/// The API of Slack answers with status 200 to what it refuses, and so do webhooks of Telegram and others with `ok`.
+fn in_body(service: Service, answer: &Answer) -> Outcome {
+    if !matches!(service, Service::Slack | Service::Telegram) {
+        return Outcome::Delivered;
+    }
+    let Ok(body) = serde_json::from_str::<Value>(&answer.body) else {
+        return Outcome::Delivered;
+    };
+    if body["ok"] != false {
+        return Outcome::Delivered;
+    }
+    // An error of Slack is one word of its own documentation.
+    let is_word = |text: &&str| {
+        text.len() <= 40
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    let word = body["error"].as_str().filter(is_word).unwrap_or("an error");
+    let why = format!("it answers with {word}");
+    match word {
+        "ratelimited" | "rate_limited" | "service_unavailable" | "internal_error" => {
+            Outcome::Later(why, None)
+        }
+        "invalid_auth" | "not_authed" | "token_revoked" | "token_expired" | "account_inactive"
+        | "channel_not_found" | "not_in_channel" | "is_archived" | "missing_scope" => {
+            Outcome::Later(format!("{why}: correct the token or spec.channel"), None)
+        }
+        _ => Outcome::Refused(why),
+    }
+}
+
+/// The pause that a header `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3).
+fn pause(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    let pause = match text.parse::<f64>() {
+        // Discord sends fractions of a second.
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_PAUSE),
+        Err(_) => {
+            let at = DateTimeParser::new().parse_timestamp(text).ok()?;
+            at.duration_since(now).try_into().unwrap_or_default()
+        }
+    };
+    Some(pause.min(LONGEST_PAUSE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, retry_after: Option<&str>, body: &str) -> Answer {
+        Answer {
+            status,
+            retry_after: retry_after.map(str::to_owned),
+            body: body.to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_answer_is_delivered_refused_or_later() {
+        let now = Timestamp::from_second(784_111_777).unwrap(); // Sun, 06 Nov 1994 08:49:37 GMT
+        let later = |seconds: Option<u64>| ("later", seconds.map(Duration::from_secs));
+        for (status, retry_after, meant) in [
+            (200, None, ("delivered", None)),
+            (202, None, ("delivered", None)),
+            (204, None, ("delivered", None)),
+            (302, None, later(None)),
+            (400, None, ("refused", None)),
+            (413, None, ("refused", None)),
+            (401, None, later(None)),
+            (404, None, later(None)),
+            (429, Some("7"), later(Some(7))),
+            (429, Some("Sun, 06 Nov 1994 08:49:47 GMT"), later(Some(10))),
+            (429, Some("Sun, 06 Nov 1994 08:49:00 GMT"), later(Some(0))),
+            (429, Some("99999999999999"), later(Some(3600))),
+            (429, Some("-1"), later(Some(3600))),
+            (429, Some("soon"), later(None)),
+            (503, Some("1"), later(Some(1))),
+            (500, None, later(None)),
+        ] {
+            let outcome = judge(
+                Service::Generic,
+                &answer(status, retry_after, "secret"),
+                now,
+            );
+            let found = match &outcome {
+                Outcome::Delivered => ("delivered", None),
+                Outcome::Refused(why) => {
+                    assert!(!why.contains("secret"));
+                    ("refused", None)
+                }
+                Outcome::Later(why, pause) => {
+                    assert!(why.contains(&status.to_string()) && !why.contains("secret"));
+                    ("later", *pause)
+                }
+            };
+            assert_eq!(found, meant, "{status} {retry_after:?}");
+        }
+    }
+
+    #[test]
+    fn slack_refuses_in_its_body() {
+        let now = Timestamp::UNIX_EPOCH;
+        let judge = |body| judge(Service::Slack, &answer(200, None, body), now);
+        assert_eq!(judge("ok"), Outcome::Delivered);
+        assert_eq!(judge(r#"{"ok":true}"#), Outcome::Delivered);
+        for (body, said, is_later) in [
+            (
+                r#"{"ok":false,"error":"invalid_auth"}"#,
+                "invalid_auth",
+                true,
+            ),
+            (
+                r#"{"ok":false,"error":"msg_too_long"}"#,
+                "msg_too_long",
+                false,
+            ),
+            (
+                r#"{"ok":false,"error":"Bearer s3cret!"}"#,
+                "an error",
+                false,
+            ),
+        ] {
+            match judge(body) {
+                Outcome::Later(why, None) if is_later => assert!(why.contains(said), "{why}"),
+                Outcome::Refused(why) if !is_later => assert!(why.contains(said), "{why}"),
+                other => panic!("{body}: {other:?}"),
+            }
+        }
+    }
+}

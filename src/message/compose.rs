@@ -1,0 +1,365 @@
+//! The message of a group: its facts, and its words. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Group, Id, Item, State, Subject, Templates, commit_link};
+use crate::api::{Reason, short_commits};
+use crate::notify::Level;
+use crate::text::shorten;
+
+/// The most notices that a message names. It counts the others.
+const LINES: usize = 20;
+
+/// The longest text of one notice in a message, in bytes.
+const LONGEST_LINE: usize = 1000;
+
+/// The page that describes all reasons, in the documentation.
+const REASONS: &str = "docs/operate/reasons.md";
+
+/// What a message needs beside its notices.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The namespace and the name of the alert.
+    pub alert: (&'a str, &'a str),
+    /// What the alert adds to every message.
+    pub metadata: &'a BTreeMap<String, String>,
+    /// The URL of the repository that a subject comes from.
+    pub repository: &'a dyn Fn(&Subject) -> Option<String>,
+}
+
+/// A message. Templates and the bodies of webhooks have its fields, by their names in camel case.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    /// The same whenever the message is sent again.
+    pub id: String,
+    /// `news`, `begins` or `ends`.
+    pub state: &'static str,
+    /// `info` or `error`.
+    pub severity: &'static str,
+    /// The reason of the notices.
+    pub reason: &'static str,
+    /// The page of the documentation about the reason.
+    pub reason_page: String,
+    /// `<ref>@sha1:<commit>`.
+    pub revision: Option<String>,
+    /// The commit.
+    pub commit: Option<String>,
+    /// The first twelve digits of the commit.
+    pub short_commit: Option<String>,
+    /// The page of the commit on the web.
+    pub commit_url: Option<String>,
+    /// The author of the commit.
+    pub author: Option<String>,
+    /// The first line of the commit's message.
+    pub subject: Option<String>,
+    /// When the first of the notices, or the problem that ends, began.
+    pub since: Timestamp,
+    /// When the last of the notices was made.
+    pub at: Timestamp,
+    /// What the alert adds.
+    pub metadata: BTreeMap<String, String>,
+    /// The alert: `namespace/name`.
+    pub alert: String,
+    /// The number of notices.
+    pub total: usize,
+    /// The first notices.
+    pub notices: Vec<Line>,
+    /// The number of notices beside those.
+    pub more: usize,
+    /// The words of the title.
+    pub title: String,
+    /// The words of the body.
+    pub text: String,
+    /// The problems that begin or end, for services that keep them.
+    #[serde(skip)]
+    pub problems: Vec<Problem>,
+}
+
+/// One notice of a message.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Line {
+    /// The kind of the resource.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What is said about it.
+    pub message: String,
+    /// The first of the objects that this is about.
+    pub objects: Vec<String>,
+    /// The problems that end with it.
+    pub ended: Vec<&'static str>,
+}
+
+/// A problem that begins or ends, for a service that keeps it until it is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// What it is about.
+    pub subject: Subject,
+    /// What it is.
+    pub reason: Reason,
+    /// When it began.
+    pub since: Timestamp,
+    /// When it ended. None while it is open.
+    pub until: Option<Timestamp>,
+    /// What is said about it.
+    pub message: String,
+}
+
+/// Makes the message of a group. None if the group is empty. If a template fails for it, the default words are used.
+pub fn compose(group: &Group, templates: &Templates, context: Context<'_>) -> Option<Message> {
+    let first = group.items.first()?;
+    let notice = &*first.notice;
+    let one_of = |of: &dyn Fn(&Item) -> Option<String>| {
+        let value = of(first)?;
+        let is_same = group
+            .items
+            .iter()
+            .all(|item| of(item).as_ref() == Some(&value));
+        is_same.then_some(value)
+    };
+    let commit = one_of(&|item| item.notice.commit().map(str::to_owned));
+    let repository = (context.repository)(&first.subject);
+    let commit_url = commit
+        .as_deref()
+        .zip(repository)
+        .and_then(|(commit, repository)| commit_link(&repository, commit));
+    let change = notice.change.as_ref().filter(|_| commit.is_some());
+    let ids: Vec<String> = group.items.iter().map(|item| item.id.to_string()).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let since = group.items.iter().map(begin).min();
+    let lines = group.items.iter().take(LINES).map(line);
+    let (namespace, name) = context.alert;
+    let mut message = Message {
+        id: Id::parts(&[&[namespace, name], &ids[..]].concat()).to_string(),
+        state: first.state.as_str(),
+        severity: match notice.level {
+            Level::Normal => "info",
+            Level::Warning => "error",
+        },
+        reason: notice.reason.as_str(),
+        reason_page: format!("{REASONS}#{}", notice.reason.as_str().to_lowercase()),
+        revision: one_of(&|item| item.notice.revision.clone()),
+        short_commit: commit.as_deref().map(short_commits),
+        commit,
+        commit_url,
+        author: change.map(|change| change.author.clone()),
+        subject: change.map(|change| change.subject.clone()),
+        since: since.unwrap_or(notice.at),
+        at: group.items.iter().map(|item| item.notice.at).max()?,
+        metadata: context.metadata.clone(),
+        alert: format!("{namespace}/{name}"),
+        total: group.items.len(),
+        notices: lines.collect(),
+        more: group.items.len().saturating_sub(LINES),
+        title: String::new(),
+        text: String::new(),
+        problems: group.items.iter().flat_map(problems).collect(),
+    };
+    let (title, text) = templates.words(&message);
+    (message.title, message.text) = (title, text);
+    Some(message)
+}
+
+/// A message that says again which problems are open, for a service that forgets them.
+pub fn reminder<'a>(
+    open: impl Iterator<Item = (&'a Subject, Reason, Timestamp)>,
+    context: Context<'_>,
+    now: Timestamp,
+) -> Message {
+    let open = open.map(|(subject, reason, since)| Problem {
+        subject: subject.clone(),
+        reason,
+        since,
+        until: None,
+        message: format!("{subject} is not ready: {}", reason.as_str()),
+    });
+    Message {
+        at: now,
+        problems: open.collect(),
+        metadata: context.metadata.clone(),
+        revision: None,
+        commit_url: None,
+        author: None,
+        ..example(context.alert)
+    }
+}
+
+/// A message with which templates are tried.
+pub fn example((namespace, name): (&str, &str)) -> Message {
+    let line = Line {
+        kind: "Sync".to_owned(),
+        namespace: namespace.to_owned(),
+        name: "shop".to_owned(),
+        message: "3 objects equal main@sha1:0123456789ab".to_owned(),
+        objects: vec![format!("ConfigMap {namespace}/shop")],
+        ended: vec![Reason::Diff.as_str()],
+    };
+    Message {
+        id: String::new(),
+        state: State::News.as_str(),
+        severity: "info",
+        reason: Reason::Converged.as_str(),
+        reason_page: format!("{REASONS}#converged"),
+        revision: Some("main@sha1:0123456789ab".to_owned()),
+        commit: Some("0123456789ab".to_owned()),
+        short_commit: Some("0123456789ab".to_owned()),
+        commit_url: Some("https://github.com/team/shop/commit/0123456789ab".to_owned()),
+        author: Some("Anna".to_owned()),
+        subject: Some("Raise the limit".to_owned()),
+        since: Timestamp::UNIX_EPOCH,
+        at: Timestamp::UNIX_EPOCH,
+        metadata: BTreeMap::new(),
+        alert: format!("{namespace}/{name}"),
+        total: 1,
+        notices: vec![line],
+        more: 0,
+        title: String::new(),
+        text: String::new(),
+        problems: Vec::new(),
+    }
+}
+
+/// When what a notice says began.
+fn begin(item: &Item) -> Timestamp {
+    let ended = item.ended.iter().map(|ended| ended.since).min();
+    match item.state {
+        State::Ends => ended.unwrap_or(item.notice.at),
+        State::News | State::Begins => item.notice.at,
+    }
+}
+
+fn line(item: &Item) -> Line {
+    let Subject {
+        kind,
+        namespace,
+        name,
+    } = &item.subject;
+    Line {
+        kind: kind.to_string(),
+        namespace: namespace.to_string(),
+        name: name.to_string(),
+        message: shorten(&item.notice.message, LONGEST_LINE),
+        objects: item.notice.objects.clone(),
+        ended: item
+            .ended
+            .iter()
+            .map(|ended| ended.reason.as_str())
+            .collect(),
+    }
+}
+
+fn problems(item: &Item) -> Vec<Problem> {
+    let message = || shorten(&item.notice.message, LONGEST_LINE);
+    let ended = item.ended.iter().map(|ended| Problem {
+        subject: item.subject.clone(),
+        reason: ended.reason,
+        since: ended.since,
+        until: Some(item.notice.at),
+        message: message(),
+    });
+    let begun = (item.state == State::Begins).then(|| Problem {
+        subject: item.subject.clone(),
+        reason: item.notice.reason,
+        since: item.notice.at,
+        until: None,
+        message: message(),
+    });
+    ended.chain(begun).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::message::Ended;
+    use crate::message::testing::{COMMIT, notice};
+
+    /// A message about some Syncs.
+    pub(crate) fn message(names: &[&str], reason: Reason, state: State) -> Message {
+        let items = names.iter().map(|name| {
+            let notice = notice(name, reason, 1_700_000_000);
+            Item {
+                id: Id::of(&notice),
+                subject: Subject::of(&notice),
+                state,
+                ended: match state {
+                    State::Ends => vec![Ended {
+                        reason: Reason::Diff,
+                        since: Timestamp::from_second(1_699_999_000).unwrap(),
+                    }],
+                    _ => Vec::new(),
+                },
+                notice: Arc::new(notice),
+            }
+        });
+        let group = Group {
+            items: items.collect(),
+            due: Timestamp::UNIX_EPOCH,
+        };
+        let context = Context {
+            alert: ("prod", "chat"),
+            metadata: &BTreeMap::from([("cluster".to_owned(), "eu-1".to_owned())]),
+            repository: &|_| Some("https://me:hunter2@github.com/a/b.git".to_owned()),
+        };
+        compose(&group, &Templates::default(), context).unwrap()
+    }
+
+    #[test]
+    fn a_message_says_what_who_which_commit_since_when_and_what_to_do() {
+        let message = message(&["shop"], Reason::ApplyFailed, State::Begins);
+        assert_eq!(message.title, "ApplyFailed: Sync prod/shop (eu-1)");
+        for part in [
+            "shop says <b>&",
+            "Commit 0123456789ab by Anna: Raise the limit",
+            &format!("https://github.com/a/b/commit/{COMMIT}"),
+            "Since 2023-11-14T22:13:20Z",
+            "kubectl -n prod describe sync shop",
+            "docs/operate/reasons.md#applyfailed",
+        ] {
+            assert!(message.text.contains(part), "{part} in:\n{}", message.text);
+        }
+        assert!(!format!("{message:?}").contains("hunter2"));
+        assert_eq!(message.problems.len(), 1);
+    }
+
+    #[test]
+    fn many_syncs_make_one_message_that_counts_them() {
+        let names: Vec<String> = (0..50).map(|number| format!("app-{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let message = message(&names, Reason::Converged, State::News);
+        assert_eq!(message.title, "Converged: 50 Syncs (eu-1)");
+        assert!(message.text.contains("and 30 more"), "{}", message.text);
+        assert_eq!((message.total, message.notices.len()), (50, LINES));
+        assert!(message.problems.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_a_problem_says_what_ended_and_how_long_it_was() {
+        let message = message(&["shop"], Reason::Converged, State::Ends);
+        assert_eq!(message.title, "Over: Diff of Sync prod/shop (eu-1)");
+        assert!(
+            message.text.contains("Since 2023-11-14T21:56:40Z"),
+            "{}",
+            message.text
+        );
+        assert!(message.problems[0].until.is_some());
+    }
+
+    #[test]
+    fn a_message_that_is_made_again_has_the_same_id() {
+        let one = message(&["a", "b"], Reason::Converged, State::News);
+        assert_eq!(
+            one.id,
+            message(&["a", "b"], Reason::Converged, State::News).id
+        );
+        assert_ne!(one.id, message(&["a"], Reason::Converged, State::News).id);
+    }
+}

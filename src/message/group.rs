@@ -1,0 +1,141 @@
+//! Many notices of one commit and reason make one message. Pure: the current time is an input.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Item, State};
+use crate::api::Reason;
+
+/// The most groups of an alert that wait. Notices of more commits join into one group for each reason, so that none is
+/// lost and the number of groups stays bounded.
+const MOST: usize = 200;
+
+/// The notices of one message.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The notices, in the order in which they came.
+    pub items: Vec<Item>,
+    /// When the message is due.
+    pub due: Timestamp,
+}
+
+/// What the notices of a group have in common. The commit is none where notices of several commits were joined.
+type Key = (State, Reason, Option<String>);
+
+/// The groups of an alert that wait for more notices.
+#[derive(Clone, Debug, Default)]
+pub struct Groups(BTreeMap<Key, Group>);
+
+impl Groups {
+    /// Adds a notice to its group. A new group is due after `wait`.
+    pub fn add(&mut self, item: Item, now: Timestamp, wait: Duration) {
+        let (state, reason) = (item.state, item.notice.reason);
+        let mut key = (state, reason, item.notice.commit().map(str::to_owned));
+        if self.0.len() >= MOST && !self.0.contains_key(&key) {
+            key.2 = None;
+        }
+        // A new commit is told at once.
+        let wait = match reason {
+            Reason::ChangeCommitted => Duration::ZERO,
+            _ => wait,
+        };
+        let group = self.0.entry(key).or_insert_with(|| Group {
+            items: Vec::new(),
+            due: now.saturating_add(wait).unwrap_or(now),
+        });
+        group.items.push(item);
+    }
+
+    /// When the next group is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.0.values().map(|group| group.due).min()
+    }
+
+    /// Takes the group that is due first, if one is due.
+    pub fn take_due(&mut self, now: Timestamp) -> Option<Group> {
+        let due = self.0.iter().filter(|(_, group)| group.due <= now);
+        let (key, _) = due.min_by_key(|(_, group)| group.due)?;
+        let key = key.clone();
+        self.0.remove(&key)
+    }
+
+    /// Takes all groups.
+    pub fn take_all(&mut self) -> Vec<Group> {
+        std::mem::take(&mut self.0).into_values().collect()
+    }
+
+    /// The number of notices that wait.
+    pub fn len(&self) -> usize {
+        self.0.values().map(|group| group.items.len()).sum()
+    }
+
+    /// Whether no notice waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::message::testing::notice;
+    use crate::message::{Id, Subject};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn item(name: &str, reason: Reason, commit: &str) -> Item {
+        let mut notice = notice(name, reason, 1);
+        notice.revision = Some(format!("main@sha1:{commit}"));
+        Item {
+            id: Id::of(&notice),
+            subject: Subject::of(&notice),
+            state: State::News,
+            ended: Vec::new(),
+            notice: Arc::new(notice),
+        }
+    }
+
+    #[test]
+    fn notices_of_one_commit_and_reason_make_one_message() {
+        let mut groups = Groups::default();
+        let wait = Duration::from_secs(5);
+        for number in 0..50 {
+            let name = number.to_string();
+            groups.add(item(&name, Reason::Converged, "a"), at(number / 20), wait);
+            groups.add(item(&name, Reason::Converged, "b"), at(1), wait);
+        }
+        groups.add(item("0", Reason::Diff, "a"), at(3), wait);
+        groups.add(item("0", Reason::ChangeCommitted, "a"), at(3), wait);
+        assert_eq!(groups.next_due(), Some(at(3)));
+        let first = groups.take_due(at(3)).unwrap();
+        assert_eq!(first.items[0].notice.reason, Reason::ChangeCommitted);
+        assert!(groups.take_due(at(4)).is_none());
+        let sizes: Vec<usize> = std::iter::from_fn(|| groups.take_due(at(8)))
+            .map(|group| group.items.len())
+            .collect();
+        assert_eq!(sizes, [50, 50, 1]);
+        assert!(groups.is_empty());
+    }
+
+    #[test]
+    fn groups_are_bounded_and_lose_nothing() {
+        let mut groups = Groups::default();
+        for number in 0..10_000 {
+            let commit = number.to_string();
+            let reason = match number % 2 {
+                0 => Reason::Converged,
+                _ => Reason::ApplyFailed,
+            };
+            groups.add(item("shop", reason, &commit), at(0), Duration::ZERO);
+        }
+        assert!(groups.0.len() <= MOST + 2);
+        assert_eq!(groups.len(), 10_000);
+        assert_eq!(groups.take_all().len(), MOST + 2);
+    }
+}

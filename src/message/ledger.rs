@@ -1,0 +1,466 @@
+//! What an alert has told: which notices are new to it, and which problems are open. Pure.
+//!
+//! The ledger is written into the Alert's status after each message, so that another replica goes on where this one
+//! stopped. A message is sent before the status says so: a replica that ends in between tells it again, with the same
+//! id.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Ended, Id, Item, State, Subject};
+use crate::api::{OpenProblem, Reason, Time};
+use crate::notify::{Level, Notice};
+
+/// The most ids and open problems that are saved.
+const SAVED_IDS: usize = 1000;
+const SAVED_PROBLEMS: usize = 200;
+
+/// The most notices that wait to be told.
+const WAITING: usize = 10_000;
+
+/// By how many seconds the time of a notice and that in a status may differ: a status has the time at which something
+/// was found, and the notice is made a little later.
+const SLACK: i64 = 2;
+
+/// The form in which a ledger is saved.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Saved {
+    /// All notices of earlier seconds were told.
+    pub until: Option<Timestamp>,
+    /// The notices of that second and later ones that were told.
+    pub told: Vec<String>,
+    /// The number of open problems.
+    pub count: u32,
+    /// The first of them.
+    pub open: Vec<OpenProblem>,
+}
+
+/// What an alert has told.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    /// All notices of earlier seconds were told, or were not to be told.
+    until: i64,
+    /// Later ones that were told, and their seconds.
+    told: BTreeMap<Id, i64>,
+    /// Those that were offered and are not told yet, by second.
+    waiting: BTreeSet<(i64, Id)>,
+    open: BTreeMap<Subject, BTreeMap<Reason, Open>>,
+}
+
+#[derive(Clone, Debug)]
+struct Open {
+    revision: Option<String>,
+    since: Timestamp,
+    /// Its begin was told.
+    told: bool,
+    /// Its end waits to be told.
+    ending: bool,
+}
+
+/// Where a notice comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A driver, now.
+    Driver,
+    /// The status of a resource, after a start: it may have been told before.
+    Status,
+}
+
+impl Ledger {
+    /// A ledger of an alert that has told nothing so far. What happened before `now` is not told.
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            until: now.as_second(),
+            told: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            open: BTreeMap::new(),
+        }
+    }
+
+    /// The ledger that was saved.
+    pub fn restored(saved: &Saved, now: Timestamp) -> Self {
+        let until = saved.until.unwrap_or(now).as_second();
+        let told = saved.told.iter().filter_map(|id| Id::parse(id));
+        let mut open: BTreeMap<Subject, BTreeMap<Reason, Open>> = BTreeMap::new();
+        for problem in &saved.open {
+            let subject = Subject::new(&problem.kind, &problem.namespace, &problem.name);
+            let Some(reason) = Reason::named(&problem.reason) else {
+                continue;
+            };
+            let was = Open {
+                revision: problem.revision.clone(),
+                since: problem.since.0,
+                told: true,
+                ending: false,
+            };
+            open.entry(subject).or_default().insert(reason, was);
+        }
+        Self {
+            until,
+            told: told.map(|id| (id, until)).collect(),
+            waiting: BTreeSet::new(),
+            open,
+        }
+    }
+
+    /// Forgets what waits, and tells nothing that happened before `now`. Open problems stay open.
+    pub fn skip_to(&mut self, now: Timestamp) {
+        self.waiting.clear();
+        self.until = self.until.max(now.as_second());
+        self.forget_old();
+    }
+
+    /// The form to be saved.
+    pub fn save(&self) -> Saved {
+        let problems = self.problems().filter(|(_, _, open)| open.told);
+        let listed = problems.clone().take(SAVED_PROBLEMS);
+        let mut told: Vec<(i64, Id)> = self.told.iter().map(|(id, at)| (*at, *id)).collect();
+        told.sort_unstable_by(|a, b| b.cmp(a));
+        told.truncate(SAVED_IDS);
+        Saved {
+            until: Timestamp::from_second(self.until).ok(),
+            told: told.iter().map(|(_, id)| id.to_string()).collect(),
+            count: u32::try_from(problems.count()).unwrap_or(u32::MAX),
+            open: listed
+                .map(|(subject, reason, open)| OpenProblem {
+                    kind: subject.kind.to_string(),
+                    namespace: subject.namespace.to_string(),
+                    name: subject.name.to_string(),
+                    reason: reason.as_str().to_owned(),
+                    revision: open.revision.clone(),
+                    since: Time(open.since),
+                })
+                .collect(),
+        }
+    }
+
+    fn problems(&self) -> impl Iterator<Item = (&Subject, Reason, &Open)> + Clone {
+        self.open.iter().flat_map(|(subject, theirs)| {
+            theirs
+                .iter()
+                .map(move |(reason, open)| (subject, *reason, open))
+        })
+    }
+
+    /// Decides what a notice is. None if it is not to be told. `selected` says whether the alert asks for it; the end of
+    /// a problem that was told is told in any case.
+    pub fn offer(&mut self, notice: &Arc<Notice>, selected: bool, origin: Origin) -> Option<Item> {
+        let second = notice.at.as_second();
+        let subject = Subject::of(notice);
+        // What ends a problem may have been told as news of the same revision before.
+        let is_end = ends(notice.reason) && self.has_open(&subject, notice.at);
+        let id = match is_end {
+            true => Id::at(notice),
+            false => Id::of(notice),
+        };
+        let is_known = self.waiting.contains(&(second, id))
+            || self.told.contains_key(&id)
+            || origin == Origin::Status && second + SLACK < self.until;
+        if is_known || self.waiting.len() >= WAITING {
+            return None;
+        }
+        let (state, ended) = match problem(notice) {
+            Some(reason) => {
+                if !selected || !self.begin(&subject, reason, notice, origin) {
+                    return None;
+                }
+                (
+                    State::Begins,
+                    self.end(&subject, |open| is_replaced(open, reason)),
+                )
+            }
+            None if ends(notice.reason) => {
+                let ended = match is_end {
+                    true => self.end(&subject, |_| true),
+                    false => Vec::new(),
+                };
+                match (ended.is_empty(), selected) {
+                    (true, false) => return None,
+                    (true, true) => (State::News, ended),
+                    (false, _) => (State::Ends, ended),
+                }
+            }
+            None if selected => (State::News, Vec::new()),
+            None => return None,
+        };
+        self.waiting.insert((second, id));
+        Some(Item {
+            id,
+            subject,
+            state,
+            ended,
+            notice: Arc::clone(notice),
+        })
+    }
+
+    /// Whether a resource has a problem that is not newer than `at`.
+    fn has_open(&self, subject: &Subject, at: Timestamp) -> bool {
+        let is_open = |open: &Open| !open.ending && open.since <= at;
+        let theirs = self.open.get(subject);
+        theirs.is_some_and(|theirs| theirs.values().any(is_open))
+    }
+
+    /// Opens a problem. False if it is open already.
+    fn begin(
+        &mut self,
+        subject: &Subject,
+        reason: Reason,
+        notice: &Notice,
+        origin: Origin,
+    ) -> bool {
+        let theirs = self.open.entry(subject.clone()).or_default();
+        let known = theirs.get(&reason).filter(|open| !open.ending);
+        // A status does not say which revision a problem is about.
+        let is_same = |open: &Open| origin == Origin::Status || open.revision == notice.revision;
+        if known.is_some_and(is_same) {
+            return false;
+        }
+        let since = known.map_or(notice.at, |open| open.since);
+        theirs.insert(
+            reason,
+            Open {
+                revision: notice.revision.clone(),
+                since,
+                told: false,
+                ending: false,
+            },
+        );
+        true
+    }
+
+    /// Marks the problems of a resource as over. Returns them.
+    fn end(&mut self, subject: &Subject, which: impl Fn(Reason) -> bool) -> Vec<Ended> {
+        let all = self.open.get_mut(subject).into_iter().flatten();
+        let over = all.filter(|(reason, open)| !open.ending && which(**reason));
+        over.map(|(reason, open)| {
+            open.ending = true;
+            Ended {
+                reason: *reason,
+                since: open.since,
+            }
+        })
+        .collect()
+    }
+
+    /// The resources with an open problem that began before `before`.
+    pub fn troubled(&self, before: Timestamp) -> BTreeSet<Subject> {
+        let old = self.problems();
+        let old = old.filter(|(_, _, open)| !open.ending && open.since < before);
+        old.map(|(subject, _, _)| subject.clone()).collect()
+    }
+
+    /// The open problems that were told, for services that forget them.
+    pub fn open(&self) -> impl Iterator<Item = (&Subject, Reason, Timestamp)> {
+        let told = self.problems();
+        let told = told.filter(|(_, _, open)| open.told && !open.ending);
+        told.map(|(subject, reason, open)| (subject, reason, open.since))
+    }
+
+    /// Records that these were told, or that they never will be.
+    pub fn told<'a>(&mut self, items: impl IntoIterator<Item = &'a Item>) {
+        for item in items {
+            let second = item.notice.at.as_second();
+            self.waiting.remove(&(second, item.id));
+            self.told.insert(item.id, second);
+            // The status of the resource does not say that this revision ended a problem.
+            self.told.insert(Id::of(&item.notice), second);
+            self.settle(item);
+        }
+        let oldest = self.waiting.first().map(|(second, _)| *second);
+        let newest = self.told.values().max().copied();
+        if let Some(until) = oldest.or(newest) {
+            self.until = self.until.max(until);
+        }
+        self.forget_old();
+    }
+
+    fn forget_old(&mut self) {
+        let until = self.until;
+        self.told.retain(|_, second| *second + SLACK >= until);
+    }
+
+    /// Closes the problems that ended with an item, and marks the one that began as told.
+    fn settle(&mut self, item: &Item) {
+        let Some(theirs) = self.open.get_mut(&item.subject) else {
+            return;
+        };
+        let is_over = |reason: &Reason| item.ended.iter().any(|ended| ended.reason == *reason);
+        theirs.retain(|reason, open| !(open.ending && is_over(reason)));
+        if item.state == State::Begins
+            && let Some(open) = theirs.get_mut(&item.notice.reason)
+        {
+            open.told = true;
+        }
+        if theirs.is_empty() {
+            self.open.remove(&item.subject);
+        }
+    }
+}
+
+/// The problem that a notice begins. A status that was refused has no end that would be told.
+fn problem(notice: &Notice) -> Option<Reason> {
+    let is_problem = notice.level == Level::Warning && notice.reason != Reason::StatusRefused;
+    is_problem.then_some(notice.reason)
+}
+
+/// Whether a notice with this reason says that a resource has no problem any more.
+fn ends(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Converged | Reason::Fetched | Reason::Suspended | Reason::Deleting
+    )
+}
+
+/// Whether the problem `open` is over when `new` begins. A resource has one reason at a time; `Diff` is about all of
+/// them.
+fn is_replaced(open: Reason, new: Reason) -> bool {
+    open != new && open != Reason::Diff && new != Reason::Diff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::testing::notice;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    struct Case(Ledger);
+
+    impl Case {
+        fn offer(&mut self, name: &str, reason: Reason, second: i64) -> Option<Item> {
+            self.0.offer(
+                &Arc::new(notice(name, reason, second)),
+                true,
+                Origin::Driver,
+            )
+        }
+
+        /// Another replica begins with what this one has saved.
+        fn restarted(&self, now: i64) -> Self {
+            Self(Ledger::restored(&self.0.save(), at(now)))
+        }
+
+        fn again(&mut self, name: &str, reason: Reason, second: i64) -> Option<Item> {
+            self.0.offer(
+                &Arc::new(notice(name, reason, second)),
+                true,
+                Origin::Status,
+            )
+        }
+    }
+
+    fn reasons(item: &Item) -> Vec<Reason> {
+        item.ended.iter().map(|ended| ended.reason).collect()
+    }
+
+    #[test]
+    fn a_problem_begins_once_and_ends_once() {
+        let mut case = Case(Ledger::new(at(0)));
+        let begin = case.offer("shop", Reason::Diff, 1).unwrap();
+        assert_eq!(begin.state, State::Begins);
+        assert!(case.offer("shop", Reason::Diff, 2).is_none());
+        assert!(case.offer("cart", Reason::Diff, 2).is_some());
+        case.0.told([&begin]);
+        assert!(case.offer("shop", Reason::Diff, 3).is_none());
+        let end = case.offer("shop", Reason::Converged, 4).unwrap();
+        assert_eq!(
+            (end.state, reasons(&end)),
+            (State::Ends, vec![Reason::Diff])
+        );
+        case.0.told([&end]);
+        let again = case.offer("shop", Reason::Converged, 5);
+        assert!(again.is_none(), "it is no news of this revision");
+        assert!(case.offer("shop", Reason::Diff, 6).is_some(), "a new one");
+    }
+
+    #[test]
+    fn a_problem_of_another_commit_is_told_and_another_reason_replaces_one() {
+        let mut case = Case(Ledger::new(at(0)));
+        assert!(case.offer("shop", Reason::ApplyFailed, 1).is_some());
+        let mut next = notice("shop", Reason::ApplyFailed, 2);
+        next.revision = Some("main@sha1:ff".to_owned());
+        let next = Arc::new(next);
+        let item = case.0.offer(&next, true, Origin::Driver).unwrap();
+        assert_eq!((item.state, reasons(&item)), (State::Begins, vec![]));
+        case.offer("shop", Reason::Diff, 2).unwrap();
+        let item = case.offer("shop", Reason::HealthFailed, 3).unwrap();
+        assert_eq!(reasons(&item), [Reason::ApplyFailed]);
+        let end = case.offer("shop", Reason::Converged, 4).unwrap();
+        let mut ended = reasons(&end);
+        ended.sort_unstable();
+        assert_eq!(ended, [Reason::Diff, Reason::HealthFailed]);
+    }
+
+    #[test]
+    fn the_end_of_a_problem_is_told_although_nobody_asks_for_it() {
+        let mut ledger = Ledger::new(at(0));
+        let mut offer = |reason, second, selected| {
+            let notice = Arc::new(notice("shop", reason, second));
+            ledger.offer(&notice, selected, Origin::Driver)
+        };
+        assert!(offer(Reason::Converged, 1, false).is_none());
+        assert!(offer(Reason::Diff, 2, true).is_some());
+        assert!(offer(Reason::ApplyFailed, 3, false).is_none());
+        let end = offer(Reason::Converged, 4, false).unwrap();
+        assert_eq!(reasons(&end), [Reason::Diff]);
+        assert!(offer(Reason::Converged, 5, false).is_none());
+    }
+
+    #[test]
+    fn after_a_restart_what_was_told_is_not_told_again_and_the_rest_is() {
+        let mut case = Case(Ledger::new(at(0)));
+        let told = case.offer("a", Reason::Converged, 10).unwrap();
+        let lost = case.offer("b", Reason::Converged, 10).unwrap();
+        let late = case.offer("c", Reason::Converged, 12).unwrap();
+        let diff = case.offer("d", Reason::Diff, 12).unwrap();
+        case.0.told([&told, &late, &diff]);
+        let mut next = case.restarted(20);
+        for (name, second, is_told) in [("a", 10, false), ("b", 10, true), ("c", 12, false)] {
+            let again = next.again(name, Reason::Converged, second);
+            assert_eq!(again.is_some(), is_told, "{name}");
+        }
+        assert!(next.again("old", Reason::Converged, 7).is_none());
+        assert!(next.offer("d", Reason::Diff, 21).is_none(), "it is open");
+        let end = next.offer("d", Reason::Converged, 22).unwrap();
+        assert_eq!(
+            (end.state, reasons(&end)),
+            (State::Ends, vec![Reason::Diff])
+        );
+        // A driver's notice is told, even if the clock of the last leader went ahead.
+        assert!(next.offer("e", Reason::Converged, 5).is_some());
+        case.0.told([&lost]);
+        assert!(
+            case.restarted(20)
+                .again("b", Reason::Converged, 10)
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn what_happened_before_an_alert_existed_is_not_told() {
+        let mut case = Case(Ledger::new(at(100)));
+        assert!(case.again("a", Reason::Converged, 97).is_none());
+        assert!(case.again("a", Reason::ApplyFailed, 100).is_some());
+    }
+
+    #[test]
+    fn the_saved_form_and_the_waiting_notices_are_bounded() {
+        let mut case = Case(Ledger::new(at(0)));
+        let mut items = Vec::new();
+        for number in 0..WAITING + 10 {
+            items.extend(case.offer(&number.to_string(), Reason::ApplyFailed, 1));
+        }
+        assert_eq!(items.len(), WAITING);
+        case.0.told(&items);
+        let saved = case.0.save();
+        assert_eq!(
+            (saved.told.len(), saved.open.len()),
+            (SAVED_IDS, SAVED_PROBLEMS)
+        );
+        assert_eq!(saved.count as usize, WAITING);
+    }
+}

@@ -1,0 +1,190 @@
+//! Chats. Each has its own limits and its own characters to escape.
+
+use serde_json::{Value, json};
+
+use super::{Destination, Message, Request, json};
+use crate::message::State;
+use crate::text::shorten;
+
+/// The colour of a message, as a number of red, green and blue.
+fn colour(message: &Message) -> u32 {
+    match (message.severity, message.state) {
+        ("error", _) => 0x00D7_263D,
+        (_, state) if state == State::Ends.as_str() => 0x002E_A043,
+        _ => 0x0036_7BF5,
+    }
+}
+
+fn hex_colour(message: &Message) -> String {
+    format!("#{:06x}", colour(message))
+}
+
+/// A body with `channel` and `username`, where the Provider names them.
+fn addressed(mut body: Value, to: &Destination) -> Value {
+    if let Some(fields) = body.as_object_mut() {
+        for (key, value) in [("channel", &to.channel), ("username", &to.username)] {
+            if let Some(value) = value {
+                fields.insert(key.to_owned(), json!(value));
+            }
+        }
+    }
+    body
+}
+
+/// The characters that Slack reads as markup ("Formatting text for app surfaces").
+fn slack_text(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+/// Slack: an incoming webhook, or `chat.postMessage` with a bot's token. Blocks have at most 150 and 3,000 characters.
+pub(super) fn slack(message: &Message, to: &Destination) -> Request {
+    let mut blocks = vec![json!({
+        "type": "header",
+        "text": {"type": "plain_text", "text": shorten(&message.title, 150), "emoji": false},
+    })];
+    if !message.text.is_empty() {
+        blocks.push(json!({
+            "type": "section",
+            "text": {"type": "mrkdwn", "text": shorten(&slack_text(&message.text), 2900), "verbatim": true},
+        }));
+    }
+    let body = json!({
+        "text": slack_text(&message.title),
+        "attachments": [{"color": hex_colour(message), "blocks": blocks}],
+        "unfurl_links": false,
+    });
+    json(to.address.url(), to, &addressed(body, to))
+}
+
+/// What Mattermost and Rocket.Chat took over of Slack's older format.
+fn attachment(message: &Message) -> Value {
+    json!({
+        "fallback": message.title,
+        "color": hex_colour(message),
+        "title": message.title,
+        "title_link": message.commit_url,
+        "text": shorten(&message.text, 7000),
+    })
+}
+
+/// Mattermost: an incoming webhook.
+pub(super) fn mattermost(message: &Message, to: &Destination) -> Request {
+    let body = json!({"attachments": [attachment(message)]});
+    json(to.address.url(), to, &addressed(body, to))
+}
+
+/// Rocket.Chat: an incoming webhook.
+pub(super) fn rocket(message: &Message, to: &Destination) -> Request {
+    let body = json!({"text": message.title, "attachments": [attachment(message)]});
+    json(to.address.url(), to, &addressed(body, to))
+}
+
+/// Microsoft Teams: the workflow "Post to a channel when a webhook request is received" takes an adaptive card.
+pub(super) fn teams(message: &Message, to: &Destination) -> Request {
+    let style = match message.severity {
+        "error" => "attention",
+        _ if message.state == State::Ends.as_str() => "good",
+        _ => "emphasis",
+    };
+    let actions: Vec<Value> = message
+        .commit_url
+        .iter()
+        .map(|url| json!({"type": "Action.OpenUrl", "title": "Commit", "url": url}))
+        .collect();
+    let card = json!({
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "msteams": {"width": "Full"},
+        "body": [
+            {"type": "Container", "style": style, "items": [
+                {"type": "TextBlock", "text": markdown(&message.title), "weight": "Bolder", "size": "Medium", "wrap": true},
+            ]},
+            // Two breaks are one in the markdown of a card.
+            {"type": "TextBlock", "text": markdown(&shorten(&message.text, 12_000)).replace('\n', "\n\n"), "wrap": true},
+        ],
+        "actions": actions,
+    });
+    let body = json!({
+        "type": "message",
+        "attachments": [{
+            "contentType": "application/vnd.microsoft.card.adaptive",
+            "contentUrl": null,
+            "content": card,
+        }],
+    });
+    json(to.address.url(), to, &body)
+}
+
+/// The text with the characters escaped that begin markup in markdown. URLs stay, so that they become links.
+fn markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_inclusive(char::is_whitespace) {
+        if word.starts_with("https://") || word.starts_with("http://") {
+            out.push_str(word);
+            continue;
+        }
+        for character in word.chars() {
+            if matches!(
+                character,
+                '*' | '_' | '`' | '~' | '[' | ']' | '<' | '>' | '|' | '\\'
+            ) {
+                out.push('\\');
+            }
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// Discord: a webhook. Titles have at most 256 characters and descriptions 4,096. Nobody is mentioned.
+pub(super) fn discord(message: &Message, to: &Destination) -> Request {
+    let mut body = json!({
+        "embeds": [{
+            "title": shorten(&message.title, 250),
+            "description": shorten(&markdown(&message.text), 4000),
+            "url": message.commit_url,
+            "color": colour(message),
+            "timestamp": message.at.to_string(),
+        }],
+        "allowed_mentions": {"parse": []},
+    });
+    if let (Some(fields), Some(name)) = (body.as_object_mut(), &to.username) {
+        fields.insert("username".to_owned(), json!(shorten(name, 80)));
+    }
+    json(to.address.url(), to, &body)
+}
+
+/// Google Chat: a webhook of a space. A text paragraph of a card takes some HTML.
+pub(super) fn google(message: &Message, to: &Destination) -> Request {
+    let mut widgets = vec![json!({
+        "textParagraph": {"text": slack_text(&shorten(&message.text, 12_000))},
+    })];
+    if let Some(url) = &message.commit_url {
+        let button = json!({"text": "Commit", "onClick": {"openLink": {"url": url}}});
+        widgets.push(json!({"buttonList": {"buttons": [button]}}));
+    }
+    let card = json!({
+        "header": {"title": message.title},
+        "sections": [{"widgets": widgets}],
+    });
+    let body = json!({
+        "text": "",
+        "cardsV2": [{"cardId": message.id, "card": card}],
+    });
+    json(to.address.url(), to, &body)
+}
+
+/// Telegram: `sendMessage` of the Bot API, as plain text of at most 4,096 characters.
+pub(super) fn telegram(message: &Message, to: &Destination) -> Request {
+    let text = format!("{}\n\n{}", message.title, message.text);
+    let body = json!({
+        "chat_id": to.channel,
+        "text": shorten(&text, 4000),
+        "link_preview_options": {"is_disabled": true},
+    });
+    let path = format!("/bot{}/sendMessage", to.token());
+    json(to.address.below(&path), to, &body)
+}

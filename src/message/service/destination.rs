@@ -1,0 +1,473 @@
+//! Where messages go: the address and the credentials, from a Provider and its Secret.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::intent::{ProviderIntent, Service};
+use crate::text::Secrets;
+
+/// The most headers of a Secret, and the longest value of a Secret's key, in bytes.
+const MOST_HEADERS: usize = 32;
+const LONGEST_VALUE: usize = 16 << 10;
+
+/// Why a Provider cannot be used. The text names keys and fields, and never a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DestinationError {
+    /// There is no address.
+    #[error("there is no address: set spec.address, or the key address of the Secret")]
+    NoAddress,
+    /// The address cannot be used.
+    #[error("{place} cannot be used: {problem}")]
+    Address {
+        /// Where the address is.
+        place: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A key of the Secret is missing.
+    #[error("the Secret has no {0}")]
+    Absent(&'static str),
+    /// A Secret is not named, but needed.
+    #[error("{0} needs a Secret in spec.secretRef with the key {1}")]
+    NoSecret(&'static str, &'static str),
+    /// A value is malformed.
+    #[error("{0} in the Secret cannot be used: {1}")]
+    Malformed(&'static str, &'static str),
+}
+
+/// An absolute HTTP URL without user and password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address(http::Uri);
+
+impl Address {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let url: http::Uri = text.parse().map_err(|_| "it is not a URL")?;
+        match url.scheme_str() {
+            Some("http" | "https") => (),
+            _ => return Err("it does not begin with https:// or http://"),
+        }
+        let host = url.host().unwrap_or_default();
+        let authority = url.authority().map(http::uri::Authority::as_str);
+        if host.is_empty() || authority.is_none() {
+            return Err("it has no host");
+        }
+        if authority.is_some_and(|authority| authority.contains('@')) {
+            return Err(
+                "it has a user or a password: use the keys username and password of the Secret",
+            );
+        }
+        Ok(Self(url))
+    }
+
+    /// Scheme, host and port: what may be shown. The path of a webhook is its password.
+    pub fn origin(&self) -> String {
+        let scheme = self.0.scheme_str().unwrap_or_default();
+        let authority = self.0.authority().map(http::uri::Authority::as_str);
+        format!("{scheme}://{}", authority.unwrap_or_default())
+    }
+
+    /// The whole URL.
+    pub(super) fn url(&self) -> String {
+        self.0.to_string()
+    }
+
+    /// The URL with `path` at its end, if it has no path of its own.
+    pub(super) fn or_path(&self, path: &str) -> String {
+        match self.0.path().trim_end_matches('/') {
+            "" => self.below(path),
+            _ => self.url(),
+        }
+    }
+
+    /// The URL of `path` below the address.
+    pub(super) fn below(&self, path: &str) -> String {
+        let base = self.0.path().trim_end_matches('/');
+        format!("{}{base}{path}", self.origin())
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin())
+    }
+}
+
+/// Where messages go.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// The service.
+    pub service: Service,
+    /// The address.
+    pub address: Address,
+    /// The channel, chat or room.
+    pub channel: Option<String>,
+    /// The name under which messages appear.
+    pub username: Option<String>,
+    /// More headers, which may be secret.
+    pub headers: Vec<(String, String)>,
+    /// A token, a key, or a user and a password.
+    login: Login,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Login {
+    None,
+    Token(String),
+    Basic(String, String),
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} at {:?}", self.service, self.address)
+    }
+}
+
+impl Destination {
+    /// Where a Provider's messages go. `secret` is the content of its Secret, if it names one.
+    ///
+    /// # Errors
+    ///
+    /// [`DestinationError`]. Its text holds no value.
+    pub fn new(
+        intent: &ProviderIntent,
+        secret: Option<&BTreeMap<String, Vec<u8>>>,
+    ) -> Result<Self, DestinationError> {
+        let service = intent.service;
+        let text = |key: &'static str| text(secret, key);
+        let (place, address) = match (text("address")?, &intent.address) {
+            (Some(address), _) => ("address in the Secret", address),
+            (None, Some(address)) => ("spec.address", address.clone()),
+            (None, None) => (
+                "the address",
+                default_address(service)
+                    .ok_or(DestinationError::NoAddress)?
+                    .to_owned(),
+            ),
+        };
+        let address = Address::parse(&address)
+            .map_err(|problem| DestinationError::Address { place, problem })?;
+        let login = match (text("token")?, text("username")?, text("password")?) {
+            (Some(token), _, _) => Login::Token(token),
+            (None, Some(user), Some(password)) => Login::Basic(user, password),
+            (None, Some(_), None) => return Err(DestinationError::Absent("password")),
+            (None, None, Some(_)) => return Err(DestinationError::Absent("username")),
+            (None, None, None) => Login::None,
+        };
+        let mut channel = intent.channel.clone();
+        let login = match (needs_token(service), login) {
+            // As in Flux, the key may be in spec.channel.
+            (true, Login::None) if service == Service::PagerDuty && channel.is_some() => {
+                channel.take().map_or(Login::None, Login::Token)
+            }
+            (true, login) if !matches!(login, Login::Token(_)) => {
+                return Err(match secret {
+                    Some(_) => DestinationError::Absent("token"),
+                    None => DestinationError::NoSecret(name(service), "token"),
+                });
+            }
+            (_, login) => login,
+        };
+        Ok(Self {
+            service,
+            address,
+            channel,
+            username: intent.username.clone(),
+            headers: headers(text_of_lines(secret, "headers")?)?,
+            login,
+        })
+    }
+
+    /// The token. Empty if there is none.
+    pub(super) fn token(&self) -> &str {
+        match &self.login {
+            Login::Token(token) => token,
+            Login::None | Login::Basic(..) => "",
+        }
+    }
+
+    /// The header with the credentials, where the service takes them so.
+    pub(super) fn authorization(&self) -> Option<(String, String)> {
+        let value = match (self.service, &self.login) {
+            // Their token is a part of the body, of the URL, or the key of a signature.
+            (Service::Telegram | Service::PagerDuty | Service::GenericHmac, _)
+            | (_, Login::None) => return None,
+            (Service::Opsgenie, Login::Token(token)) => format!("GenieKey {token}"),
+            (_, Login::Token(token)) => format!("Bearer {token}"),
+            (_, Login::Basic(user, password)) => {
+                format!(
+                    "Basic {}",
+                    BASE64_STANDARD.encode(format!("{user}:{password}"))
+                )
+            }
+        };
+        Some(("authorization".to_owned(), value))
+    }
+
+    /// Removes everything that may be secret from a text.
+    pub fn hide(&self, text: &str) -> String {
+        let secrets = Secrets::default();
+        let uri = &self.address.0;
+        let path = uri.path_and_query().map(ToString::to_string);
+        let parts = uri.path().split('/').map(str::to_owned);
+        // A short part of a path, such as `api`, is an ordinary word.
+        let parts = parts.filter(|part| part.len() >= 12);
+        let login = match &self.login {
+            Login::None => Vec::new(),
+            Login::Token(token) => vec![token.clone()],
+            Login::Basic(user, password) => vec![user.clone(), password.clone()],
+        };
+        let headers = self.headers.iter().map(|(_, value)| value.clone());
+        let path = path.filter(|path| path.len() >= 12);
+        for value in login.into_iter().chain(headers).chain(path).chain(parts) {
+            secrets.add(&value);
+        }
+        crate::text::redact(&secrets.hide(text))
+    }
+}
+
+/// The name of a service in the spec.
+fn name(service: Service) -> &'static str {
+    match service {
+        Service::Generic => "generic",
+        Service::GenericHmac => "generic-hmac",
+        Service::CloudEvents => "cloudevents",
+        Service::Slack => "slack",
+        Service::Mattermost => "mattermost",
+        Service::Rocket => "rocket",
+        Service::Teams => "msteams",
+        Service::Discord => "discord",
+        Service::GoogleChat => "googlechat",
+        Service::Telegram => "telegram",
+        Service::Alertmanager => "alertmanager",
+        Service::PagerDuty => "pagerduty",
+        Service::Opsgenie => "opsgenie",
+        Service::Grafana => "grafana",
+    }
+}
+
+/// The address of a service that has only one.
+fn default_address(service: Service) -> Option<&'static str> {
+    match service {
+        Service::Telegram => Some("https://api.telegram.org"),
+        Service::PagerDuty => Some("https://events.pagerduty.com/v2/enqueue"),
+        Service::Opsgenie => Some("https://api.opsgenie.com"),
+        _ => None,
+    }
+}
+
+fn needs_token(service: Service) -> bool {
+    matches!(
+        service,
+        Service::GenericHmac | Service::Telegram | Service::PagerDuty | Service::Opsgenie
+    )
+}
+
+/// The value of a key as text of several lines. The break at the end of the last line is a usual mistake.
+fn text_of_lines(
+    secret: Option<&BTreeMap<String, Vec<u8>>>,
+    key: &'static str,
+) -> Result<Option<String>, DestinationError> {
+    let Some(value) = secret.and_then(|secret| secret.get(key)) else {
+        return Ok(None);
+    };
+    let wrong = |problem| Err(DestinationError::Malformed(key, problem));
+    let Ok(text) = std::str::from_utf8(value) else {
+        return wrong("it is not UTF-8");
+    };
+    match text.trim() {
+        "" => wrong("it is empty"),
+        text if text.len() > LONGEST_VALUE => wrong("it is longer than 16 KiB"),
+        text => Ok(Some(text.to_owned())),
+    }
+}
+
+/// The value of a key as one line of text.
+fn text(
+    secret: Option<&BTreeMap<String, Vec<u8>>>,
+    key: &'static str,
+) -> Result<Option<String>, DestinationError> {
+    let text = text_of_lines(secret, key)?;
+    match text {
+        Some(text) if text.chars().any(char::is_control) => Err(DestinationError::Malformed(
+            key,
+            "it holds a line break or another control character",
+        )),
+        text => Ok(text),
+    }
+}
+
+/// Headers that a Secret may not set: the client sets them.
+const RESERVED: [&str; 6] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "te",
+    "transfer-encoding",
+];
+
+/// Reads lines of the form `Name: value`.
+fn headers(lines: Option<String>) -> Result<Vec<(String, String)>, DestinationError> {
+    let wrong = |problem| DestinationError::Malformed("headers", problem);
+    let lines = lines.unwrap_or_default();
+    let lines = lines
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut headers = Vec::new();
+    for line in lines {
+        let (name, value) = line
+            .split_once(':')
+            .ok_or_else(|| wrong("a line is not of the form Name: value"))?;
+        let value = value.trim().trim_matches(['"', '\'']);
+        let name = name.trim().trim_matches(['"', '\'']).to_lowercase();
+        let is_valid = http::HeaderName::try_from(&*name).is_ok()
+            && http::HeaderValue::try_from(value).is_ok();
+        if !is_valid || RESERVED.contains(&&*name) {
+            return Err(wrong(
+                "a line has a name or a value that a header cannot have",
+            ));
+        }
+        headers.push((name, value.to_owned()));
+    }
+    match headers.len() > MOST_HEADERS {
+        true => Err(wrong("there are more than 32")),
+        false => Ok(headers),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    pub(in crate::message) fn intent(service: Service, address: Option<&str>) -> ProviderIntent {
+        ProviderIntent {
+            generation: None,
+            service,
+            address: address.map(str::to_owned),
+            channel: None,
+            username: None,
+            secret: None,
+            certificates: None,
+            proxy: None,
+            timeout: Duration::from_secs(1),
+            suspend: false,
+        }
+    }
+
+    pub(in crate::message) fn secret(pairs: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()))
+            .collect()
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_used_says_which_key_and_no_value() {
+        let url = Some("https://host/hook");
+        for (service, address, pairs, said) in [
+            (Service::Slack, None, vec![], "there is no address"),
+            (
+                Service::Slack,
+                None,
+                vec![("address", "")],
+                "address in the Secret",
+            ),
+            (
+                Service::Slack,
+                None,
+                vec![("address", "ftp://s3cret")],
+                "https://",
+            ),
+            (
+                Service::Slack,
+                None,
+                vec![("address", "https://u:s3cret@h/x")],
+                "a password",
+            ),
+            (
+                Service::Slack,
+                None,
+                vec![("address", "s3cret")],
+                "https://",
+            ),
+            (
+                Service::Slack,
+                url,
+                vec![("token", "s3\ncret")],
+                "line break",
+            ),
+            (
+                Service::Generic,
+                url,
+                vec![("username", "s3cret")],
+                "no password",
+            ),
+            (
+                Service::Generic,
+                url,
+                vec![("password", "s3cret")],
+                "no username",
+            ),
+            (
+                Service::GenericHmac,
+                url,
+                vec![("tokn", "s3cret")],
+                "no token",
+            ),
+            (
+                Service::Generic,
+                url,
+                vec![("headers", "s3cret")],
+                "headers",
+            ),
+            (
+                Service::Generic,
+                url,
+                vec![("headers", "Host: s3cret")],
+                "headers",
+            ),
+            (
+                Service::Generic,
+                url,
+                vec![("headers", "a b: s3cret")],
+                "headers",
+            ),
+        ] {
+            let found = Destination::new(&intent(service, address), Some(&secret(&pairs)));
+            let error = found.unwrap_err().to_string();
+            assert!(error.contains(said) && !error.contains("s3cret"), "{error}");
+        }
+        let none = Destination::new(&intent(Service::Telegram, None), None).unwrap_err();
+        assert!(none.to_string().contains("spec.secretRef"), "{none}");
+    }
+
+    #[test]
+    fn the_secret_stands_before_the_spec_and_nothing_of_it_is_shown() {
+        let pairs = [
+            (
+                "address",
+                "https://hooks.slack.com/services/T00/B00/XXXXXXXXXXXXXXXX\n",
+            ),
+            ("token", "xoxb-1"),
+            ("headers", "X-Team: a\n# more\n\nX-Key: 'k1234'\n"),
+        ];
+        let intent = intent(Service::Slack, Some("https://other/"));
+        let to = Destination::new(&intent, Some(&secret(&pairs))).unwrap();
+        assert_eq!(format!("{to:?}"), "Slack at https://hooks.slack.com");
+        assert_eq!(
+            to.headers,
+            [("x-team", "a"), ("x-key", "k1234")].map(|(a, b)| (a.to_owned(), b.to_owned()))
+        );
+        let said = "no route to https://hooks.slack.com/services/T00/B00/XXXXXXXXXXXXXXXX for xoxb-1 and k1234";
+        let shown = to.hide(said);
+        for hidden in ["XXXX", "xoxb", "k1234"] {
+            assert!(!shown.contains(hidden), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The wire formats of services, by their public documentation. Each is a function from a message to the requests that
+//! tell it. Pure.
+
+mod chat;
+mod destination;
+mod incident;
+mod webhook;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::destination::{Address, Destination, DestinationError};
+use super::{Message, Problem};
+use crate::intent::Service;
+
+/// A request that a service takes. Its method is POST.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The whole URL. It may hold a secret.
+    pub url: String,
+    /// Names and values of headers. They may hold secrets.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Shows no secret.
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Request({} bytes)", self.body.len())
+    }
+}
+
+/// The requests that tell a message. None where the service takes problems only and the message is news.
+pub fn requests(message: &Message, to: &Destination) -> Vec<Request> {
+    match to.service {
+        Service::Generic => vec![webhook::generic(message, to)],
+        Service::GenericHmac => vec![webhook::signed(message, to)],
+        Service::CloudEvents => vec![webhook::cloud_event(message, to)],
+        Service::Grafana => vec![webhook::annotation(message, to)],
+        Service::Slack => vec![chat::slack(message, to)],
+        Service::Mattermost => vec![chat::mattermost(message, to)],
+        Service::Rocket => vec![chat::rocket(message, to)],
+        Service::Teams => vec![chat::teams(message, to)],
+        Service::Discord => vec![chat::discord(message, to)],
+        Service::GoogleChat => vec![chat::google(message, to)],
+        Service::Telegram => vec![chat::telegram(message, to)],
+        Service::Alertmanager => incident::alertmanager(message, to).into_iter().collect(),
+        Service::PagerDuty => incident::pagerduty(message, to),
+        Service::Opsgenie => incident::opsgenie(message, to),
+    }
+}
+
+/// The request that keeps open problems open, for a service that forgets them. `message` has them as its problems.
+pub fn refresh(message: &Message, to: &Destination) -> Option<Request> {
+    match to.service {
+        Service::Alertmanager => incident::alertmanager(message, to),
+        _ => None,
+    }
+}
+
+/// The name of a problem that is the same when it ends.
+fn key(message: &Message, problem: &Problem) -> String {
+    format!(
+        "towline/{}/{}/{}",
+        message.alert,
+        problem.subject.to_string().replace(' ', "/"),
+        problem.reason.as_str()
+    )
+}
+
+/// A request with a JSON body and the headers of the destination.
+fn json(url: String, to: &Destination, body: &serde_json::Value) -> Request {
+    let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    headers.extend(to.authorization());
+    headers.extend(to.headers.iter().cloned());
+    Request {
+        url,
+        headers,
+        body: body.to_string().into_bytes(),
+    }
+}

@@ -1,0 +1,333 @@
+//! The requests as the services document them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::destination::tests::{intent, secret};
+use super::*;
+use crate::api::Reason;
+use crate::intent::ProviderIntent;
+use crate::message::State;
+use crate::message::compose::tests::message;
+
+fn to(service: Service, address: &str, pairs: &[(&str, &str)]) -> Destination {
+    let intent = ProviderIntent {
+        channel: Some("ops".to_owned()),
+        username: Some("towline".to_owned()),
+        ..intent(service, Some(address))
+    };
+    Destination::new(&intent, Some(&secret(pairs))).unwrap()
+}
+
+fn body(request: &Request) -> Value {
+    serde_json::from_slice(&request.body).unwrap()
+}
+
+fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    let mut headers = request.headers.iter();
+    let (_, value) = headers.find(|(key, _)| key == name)?;
+    Some(value)
+}
+
+fn one(requests: Vec<Request>) -> Request {
+    assert_eq!(requests.len(), 1);
+    requests.into_iter().next().unwrap()
+}
+
+/// Where a service's request goes, and what its body has, as JSON pointers with their values.
+type Shape<'a> = (Service, &'a str, Vec<(&'a str, Value)>);
+
+#[test]
+fn each_service_gets_what_it_documents() {
+    let message = message(&["shop"], Reason::ApplyFailed, State::Begins);
+    let link = message.commit_url.clone().unwrap();
+    let title = "ApplyFailed: Sync prod/shop (eu-1)";
+    let shapes: Vec<Shape<'_>> = vec![
+        (
+            Service::Generic,
+            "https://host/hook",
+            vec![
+                ("/involvedObject/kind", json!("Sync")),
+                ("/involvedObject/namespace", json!("prod")),
+                ("/severity", json!("error")),
+                ("/reason", json!("ApplyFailed")),
+                ("/reportingController", json!("towline")),
+                ("/metadata/cluster", json!("eu-1")),
+                ("/metadata/revision", json!(message.revision)),
+                ("/state", json!("begins")),
+                ("/id", json!(message.id)),
+                ("/notices/0/name", json!("shop")),
+            ],
+        ),
+        (
+            Service::CloudEvents,
+            "https://host/hook",
+            vec![
+                ("/specversion", json!("1.0")),
+                ("/id", json!(message.id)),
+                ("/source", json!("/towline/alerts/prod/chat")),
+                ("/type", json!("dev.towline.applyfailed")),
+                ("/subject", json!("Sync/prod/shop")),
+                ("/data/reason", json!("ApplyFailed")),
+            ],
+        ),
+        (
+            Service::Slack,
+            "https://host/hook",
+            vec![
+                ("/channel", json!("ops")),
+                ("/username", json!("towline")),
+                ("/text", json!(title)),
+                ("/attachments/0/color", json!("#d7263d")),
+                ("/attachments/0/blocks/0/type", json!("header")),
+                ("/attachments/0/blocks/0/text/type", json!("plain_text")),
+                ("/attachments/0/blocks/1/text/type", json!("mrkdwn")),
+            ],
+        ),
+        (
+            Service::Mattermost,
+            "https://host/hook",
+            vec![
+                ("/channel", json!("ops")),
+                ("/attachments/0/title", json!(title)),
+                ("/attachments/0/title_link", json!(link)),
+            ],
+        ),
+        (
+            Service::Rocket,
+            "https://host/hook",
+            vec![
+                ("/text", json!(title)),
+                ("/attachments/0/title", json!(title)),
+            ],
+        ),
+        (
+            Service::Teams,
+            "https://host/hook",
+            vec![
+                ("/type", json!("message")),
+                (
+                    "/attachments/0/contentType",
+                    json!("application/vnd.microsoft.card.adaptive"),
+                ),
+                ("/attachments/0/content/type", json!("AdaptiveCard")),
+                ("/attachments/0/content/actions/0/url", json!(link)),
+                ("/attachments/0/content/body/0/style", json!("attention")),
+            ],
+        ),
+        (
+            Service::Discord,
+            "https://host/hook",
+            vec![
+                ("/embeds/0/title", json!(title)),
+                ("/embeds/0/url", json!(link)),
+                ("/embeds/0/color", json!(0x00D7_263D)),
+                ("/allowed_mentions/parse", json!([])),
+                ("/username", json!("towline")),
+            ],
+        ),
+        (
+            Service::GoogleChat,
+            "https://host/hook",
+            vec![
+                ("/cardsV2/0/cardId", json!(message.id)),
+                ("/cardsV2/0/card/header/title", json!(title)),
+            ],
+        ),
+        (
+            Service::Grafana,
+            "https://host/api/annotations",
+            vec![
+                ("/time", json!(1_700_000_000_000_i64)),
+                ("/tags/0", json!("towline")),
+            ],
+        ),
+        (
+            Service::Alertmanager,
+            "https://host/api/v2/alerts",
+            vec![
+                ("/0/labels/alertname", json!("TowlineApplyFailed")),
+                ("/0/labels/cluster", json!("eu-1")),
+                ("/0/labels/namespace", json!("prod")),
+                ("/0/startsAt", json!("2023-11-14T22:13:20Z")),
+                ("/0/endsAt", json!("2023-11-14T22:18:20Z")),
+            ],
+        ),
+    ];
+    for (service, url, fields) in shapes {
+        let address = match service {
+            Service::Grafana | Service::Alertmanager => "https://host/",
+            _ => url,
+        };
+        let request = one(requests(
+            &message,
+            &to(service, address, &[("token", "t0ken")]),
+        ));
+        assert_eq!(request.url, url, "{service:?}");
+        assert_eq!(
+            header(&request, "authorization"),
+            Some("Bearer t0ken"),
+            "{service:?}"
+        );
+        let body = body(&request);
+        for (pointer, value) in fields {
+            assert_eq!(
+                body.pointer(pointer),
+                Some(&value),
+                "{service:?} {pointer} in {body}"
+            );
+        }
+        assert!(
+            body.to_string().contains("shop says"),
+            "{service:?}: {body}"
+        );
+    }
+}
+
+#[test]
+fn the_words_of_a_commit_are_no_markup() {
+    let message = message(&["shop"], Reason::ApplyFailed, State::Begins);
+    for (service, escaped) in [
+        (Service::Slack, "shop says &lt;b&gt;&amp;"),
+        (Service::GoogleChat, "shop says &lt;b&gt;&amp;"),
+        (Service::Teams, r"shop says \\<b\\>&"),
+        (Service::Discord, r"shop says \\<b\\>&"),
+    ] {
+        let request = one(requests(&message, &to(service, "https://host/hook", &[])));
+        let text = String::from_utf8(request.body).unwrap();
+        assert!(text.contains(escaped), "{service:?}: {text}");
+    }
+}
+
+#[test]
+fn a_signature_is_that_of_the_body() {
+    let message = message(&["shop"], Reason::Diff, State::Begins);
+    let to = to(
+        Service::GenericHmac,
+        "https://host/hook",
+        &[("token", "k3y")],
+    );
+    let request = one(requests(&message, &to));
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"k3y");
+    let tag = ring::hmac::sign(&key, &request.body);
+    let expected = format!("sha256={}", hex::encode(tag.as_ref()));
+    assert_eq!(header(&request, "x-signature"), Some(&*expected));
+    assert_eq!(header(&request, "authorization"), None);
+}
+
+#[test]
+fn telegram_has_the_token_in_the_url_and_nowhere_else() {
+    let message = message(&["shop"], Reason::Diff, State::Begins);
+    let to = to(
+        Service::Telegram,
+        "https://api.telegram.org",
+        &[("token", "1:abc")],
+    );
+    let request = one(requests(&message, &to));
+    assert_eq!(request.url, "https://api.telegram.org/bot1:abc/sendMessage");
+    assert_eq!(body(&request)["chat_id"], "ops");
+    assert!(!format!("{request:?} {to:?} {}", body(&request)).contains("1:abc"));
+    assert_eq!(header(&request, "authorization"), None);
+}
+
+/// Services that keep problems get each one by a name that is the same when it ends, and no news.
+#[test]
+fn problems_begin_and_end_under_one_name() {
+    let names = ["shop", "cart"];
+    let begins = message(&names, Reason::Diff, State::Begins);
+    let ends = message(&names, Reason::Converged, State::Ends);
+    let news = message(&names, Reason::Converged, State::News);
+    let token = [("token", "k")];
+    for (service, name) in [
+        (Service::PagerDuty, "/dedup_key"),
+        (Service::Opsgenie, "/alias"),
+        (Service::Alertmanager, "/0/labels"),
+    ] {
+        let to = to(service, "https://host", &token);
+        assert!(requests(&news, &to).is_empty());
+        let begin = requests(&begins, &to);
+        let end = requests(&ends, &to);
+        assert_eq!(begin.len(), end.len());
+        let (first, last) = (body(&begin[0]), body(&end[0]));
+        let known = first.pointer(name).unwrap();
+        match service {
+            Service::Opsgenie => {
+                assert_eq!(begin[0].url, "https://host/v2/alerts");
+                let key = "towline%2Fprod%2Fchat%2FSync%2Fprod%2Fshop%2FDiff";
+                let close = format!("https://host/v2/alerts/{key}/close?identifierType=alias");
+                assert_eq!(end[0].url, close);
+                assert_eq!(known, "towline/prod/chat/Sync/prod/shop/Diff");
+                assert_eq!(header(&begin[0], "authorization"), Some("GenieKey k"));
+            }
+            _ => assert_eq!(Some(known), last.pointer(name)),
+        }
+        if service == Service::PagerDuty {
+            assert_eq!(first["routing_key"], "k");
+            assert_eq!(
+                (&first["event_action"], &last["event_action"]),
+                (&json!("trigger"), &json!("resolve"))
+            );
+            assert_eq!(first["payload"]["severity"], "error");
+            assert_eq!(begin[0].url, "https://host/v2/enqueue");
+        }
+        if service == Service::Alertmanager {
+            assert_eq!(first.as_array().unwrap().len(), 2, "all in one request");
+            assert_eq!(last[0]["endsAt"], "2023-11-14T22:13:20Z");
+        }
+    }
+}
+
+#[test]
+fn the_key_of_pagerduty_may_be_the_channel_as_in_flux() {
+    let intent = ProviderIntent {
+        channel: Some("k3y".to_owned()),
+        ..intent(Service::PagerDuty, None)
+    };
+    let to = Destination::new(&intent, None).unwrap();
+    let message = message(&["shop"], Reason::Diff, State::Begins);
+    let request = one(requests(&message, &to));
+    assert_eq!(request.url, "https://events.pagerduty.com/v2/enqueue");
+    assert_eq!(body(&request)["routing_key"], "k3y");
+}
+
+#[test]
+fn labels_have_names_that_alertmanager_takes() {
+    let mut message = message(&["shop"], Reason::Diff, State::Begins);
+    message.metadata = BTreeMap::from([
+        ("a.b/c-d".to_owned(), "x".to_owned()),
+        ("1".to_owned(), "y".to_owned()),
+    ]);
+    let request = one(requests(
+        &message,
+        &to(Service::Alertmanager, "https://host/", &[]),
+    ));
+    let labels = &body(&request)[0]["labels"];
+    assert_eq!(
+        (&labels["a_b_c_d"], &labels["_1"]),
+        (&json!("x"), &json!("y"))
+    );
+}
+
+/// The longest words stay within the limits of the services.
+#[test]
+fn long_words_are_cut() {
+    let mut message = message(&["shop"], Reason::Diff, State::Begins);
+    message.title = "<".repeat(250);
+    message.text = "<é".repeat(5000);
+    message.problems[0].message = "é".repeat(20_000);
+    let length = |value: &Value| value.as_str().unwrap().chars().count();
+    let of = |service, pointer: &str| {
+        let request =
+            requests(&message, &to(service, "https://host/x", &[("token", "k")])).remove(0);
+        length(body(&request).pointer(pointer).unwrap())
+    };
+    assert!(of(Service::Slack, "/attachments/0/blocks/0/text/text") <= 150);
+    assert!(of(Service::Slack, "/attachments/0/blocks/1/text/text") <= 3000);
+    assert!(of(Service::Discord, "/embeds/0/title") <= 256);
+    assert!(of(Service::Discord, "/embeds/0/description") <= 4096);
+    assert!(of(Service::Telegram, "/text") <= 4096);
+    assert!(of(Service::PagerDuty, "/payload/summary") <= 1024);
+    assert!(of(Service::Opsgenie, "/message") <= 130);
+    assert!(of(Service::Opsgenie, "/description") <= 15_000);
+}

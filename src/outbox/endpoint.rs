@@ -1,0 +1,163 @@
+//! A service that is open for messages: one request at a time, at the service's pace, with pauses after failures.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
+
+use super::post::Client;
+use crate::backoff::Backoff;
+use crate::message::{Destination, Outcome, Pace, Request, judge, pace};
+
+/// The pauses after failures.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// What is known of a service from the last request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Health {
+    /// Whether a message was delivered.
+    pub delivered: bool,
+    /// Why the last request failed.
+    pub failure: Option<String>,
+}
+
+/// A service that is open for messages.
+pub struct Endpoint {
+    /// Where it is.
+    pub destination: Destination,
+    namespace: String,
+    agent: ureq::Agent,
+    timeout: Duration,
+    client: Client,
+    turn: Mutex<Turn>,
+    health: watch::Sender<Health>,
+}
+
+/// When the next request may be sent.
+struct Turn {
+    /// The requests that may be sent at once.
+    left: f64,
+    /// When `left` was counted.
+    counted: Instant,
+    /// No request before this.
+    not_before: Instant,
+    backoff: Backoff,
+}
+
+impl Turn {
+    /// When the next request may be sent. Counts it.
+    fn next(&mut self, pace: Pace, now: Instant) -> Instant {
+        let passed = now.saturating_duration_since(self.counted).as_secs_f64();
+        let each = pace.each.as_secs_f64();
+        self.left = (self.left + passed / each).min(f64::from(pace.burst)) - 1.0;
+        self.counted = now;
+        let missing = Duration::from_secs_f64((-self.left).max(0.0) * each);
+        (now + missing).max(self.not_before)
+    }
+}
+
+impl Endpoint {
+    /// Opens a service.
+    pub fn new(
+        destination: Destination,
+        namespace: &str,
+        agent: ureq::Agent,
+        timeout: Duration,
+        client: Client,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            turn: Mutex::new(Turn {
+                left: f64::from(pace(destination.service).burst),
+                counted: now,
+                not_before: now,
+                backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+            }),
+            destination,
+            namespace: namespace.to_owned(),
+            agent,
+            timeout,
+            client,
+            health: watch::Sender::default(),
+        }
+    }
+
+    /// What is known of the service.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    /// Sends a request when it is its turn. After a failure, the next request of this service waits.
+    pub async fn send(&self, request: Request) -> Outcome {
+        let mut turn = self.turn.lock().await;
+        let service = self.destination.service;
+        let at = turn.next(pace(service), Instant::now());
+        tokio::time::sleep_until(at).await;
+        let (agent, timeout) = (self.agent.clone(), self.timeout);
+        let sent = self
+            .client
+            .post(&self.namespace, agent, request, timeout)
+            .await;
+        let outcome = match sent {
+            Ok(answer) => judge(service, &answer, Timestamp::now()),
+            Err(error) => Outcome::Later(self.destination.hide(&crate::chain(&error)), None),
+        };
+        let health = match &outcome {
+            Outcome::Delivered => {
+                turn.backoff.reset();
+                Health {
+                    delivered: true,
+                    failure: None,
+                }
+            }
+            Outcome::Refused(why) => Health {
+                failure: Some(why.clone()),
+                ..self.health.borrow().clone()
+            },
+            Outcome::Later(why, pause) => {
+                let pause = turn.backoff.pause().max(pause.unwrap_or_default());
+                turn.not_before = Instant::now() + pause;
+                Health {
+                    failure: Some(why.clone()),
+                    ..self.health.borrow().clone()
+                }
+            }
+        };
+        self.health.send_if_modified(|known| {
+            let is_new = *known != health;
+            *known = health;
+            is_new
+        });
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_follow_each_other_at_the_pace_of_the_service() {
+        let now = Instant::now();
+        let pace = Pace {
+            burst: 3,
+            each: Duration::from_secs(2),
+        };
+        let mut turn = Turn {
+            left: 3.0,
+            counted: now,
+            not_before: now,
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+        };
+        let waits: Vec<u64> = (0..5)
+            .map(|_| (turn.next(pace, now) - now).as_secs())
+            .collect();
+        assert_eq!(waits, [0, 0, 0, 2, 4]);
+        let later = now + Duration::from_secs(60);
+        assert_eq!(turn.next(pace, later), later);
+        turn.not_before = later + Duration::from_secs(9);
+        assert_eq!(turn.next(pace, later), turn.not_before);
+    }
+}

@@ -1,0 +1,108 @@
+//! Sends requests, with limits on their time, their number and their answers.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use ureq::Agent;
+
+use crate::message::{Answer, Request};
+
+/// How many requests are sent at a time: in total, and for one namespace. A request holds a thread, and a slow service
+/// holds it for up to a minute.
+const PARALLEL: usize = 64;
+const PARALLEL_OF_NAMESPACE: usize = 4;
+
+/// How much of an answer is read, in bytes.
+const LONGEST_ANSWER: u64 = 4096;
+
+const USER_AGENT: &str = concat!("towline/", env!("CARGO_PKG_VERSION"));
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    /// The service did not answer in time.
+    #[error("it did not answer within {} s", .0.as_secs_f64())]
+    Late(Duration),
+    /// The service cannot be reached.
+    #[error("it cannot be reached")]
+    Unreachable(#[source] Box<ureq::Error>),
+    /// The request ended without a result.
+    #[error("the request was given up")]
+    GivenUp,
+}
+
+/// Sends requests. Clones share the limits.
+#[derive(Clone)]
+pub struct Client(Arc<Shared>);
+
+struct Shared {
+    all: Semaphore,
+    by_namespace: Mutex<BTreeMap<String, Arc<Semaphore>>>,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self(Arc::new(Shared {
+            all: Semaphore::new(PARALLEL),
+            by_namespace: Mutex::default(),
+        }))
+    }
+}
+
+impl Client {
+    /// Sends a request when there is room for it, and returns the answer.
+    pub(super) async fn post(
+        &self,
+        namespace: &str,
+        agent: Agent,
+        request: Request,
+        timeout: Duration,
+    ) -> Result<Answer, PostError> {
+        let own = self.of(namespace);
+        // Neither semaphore is ever closed.
+        let _own = own.acquire().await;
+        let _one = self.0.all.acquire().await;
+        let sent = tokio::task::spawn_blocking(move || post(&agent, &request, timeout)).await;
+        sent.unwrap_or(Err(PostError::GivenUp))
+    }
+
+    fn of(&self, namespace: &str) -> Arc<Semaphore> {
+        let mut all = self
+            .0
+            .by_namespace
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody uses are made again when they are needed.
+        all.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
+        let new = || Arc::new(Semaphore::new(PARALLEL_OF_NAMESPACE));
+        Arc::clone(all.entry(namespace.to_owned()).or_insert_with(new))
+    }
+}
+
+fn post(agent: &Agent, request: &Request, timeout: Duration) -> Result<Answer, PostError> {
+    let mut builder = agent.post(&request.url).header("user-agent", USER_AGENT);
+    for (name, value) in &request.headers {
+        builder = builder.header(name, value);
+    }
+    let builder = builder.config().timeout_global(Some(timeout)).build();
+    let mut answer = builder
+        .send(&request.body[..])
+        .map_err(|error| match error {
+            ureq::Error::Timeout(_) => PostError::Late(timeout),
+            other => PostError::Unreachable(Box::new(other)),
+        })?;
+    let retry_after = answer.headers().get("retry-after");
+    let retry_after = retry_after.and_then(|value| Some(value.to_str().ok()?.to_owned()));
+    let mut body = Vec::new();
+    // The status has said everything that is needed, so an answer that breaks off is an answer.
+    let reader = answer.body_mut().as_reader();
+    let _ = reader.take(LONGEST_ANSWER).read_to_end(&mut body);
+    Ok(Answer {
+        status: answer.status().as_u16(),
+        retry_after,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
+}

@@ -1,0 +1,150 @@
+//! A restart of the operator and a change of the leader: nothing is lost, and nothing is told twice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use towline::api::Alert;
+
+use super::{alert, provider};
+use crate::world::{Case, World, config_map};
+use towline_testing::control_plane::Options;
+use towline_testing::kubeconfig::User;
+use towline_testing::operator::{Operator, OperatorOptions};
+use towline_testing::process::Lifetime;
+use towline_testing::recorder::{Answer, Recorder};
+use towline_testing::wait::{PATIENCE, eventually, never};
+
+const TWO_SECONDS: Duration = Duration::from_secs(2);
+
+async fn change(case: &Case<'_>, value: &str) -> String {
+    let text = config_map("a", &case.namespace, value);
+    case.push(&[("a.yaml", Some(&text))], value).await
+}
+
+/// How often each notice was delivered: by reason, state and commit.
+fn counts(service: &Recorder) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for request in service.requests() {
+        let body = &request.body;
+        let key = format!("{} {} {}", body["reason"], body["state"], body["commit"]);
+        *counts.entry(key).or_default() += 1;
+    }
+    counts
+}
+
+async fn told(service: &Recorder, reason: &str, state: &str, commit: &str) {
+    let key = format!("{:?} {:?} {:?}", reason, state, commit);
+    eventually(&key, PATIENCE, async || {
+        let all = counts(service);
+        all.contains_key(&key)
+            .then_some(())
+            .ok_or(format!("{all:#?}"))
+    })
+    .await;
+}
+
+/// The service is away while the operator is killed: the next run tells what the killed one could not.
+#[tokio::test]
+async fn what_a_killed_operator_could_not_tell_is_told_by_the_next() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let service = Recorder::start();
+    let (repo, second) = {
+        let case = world.case("restart").await;
+        let text = config_map("a", &case.namespace, "zero");
+        let first = case.repo.commit(&[("a.yaml", Some(&text))], "zero");
+        let spec = json!({"type": "generic", "address": service.url("/")});
+        provider(&case, "provider", spec).await;
+        alert(&case, json!({"groupWait": "1ms"})).await;
+        case.repository(json!({"sync": {"prune": true}})).await;
+        told(&service, "Converged", "news", &first).await;
+        // The record is written after the message.
+        eventually("the record", PATIENCE, async || {
+            let alert: Alert = case.api().get("alert").await.unwrap();
+            (alert.status.unwrap_or_default().told.len() >= 2).then_some(())
+        })
+        .await;
+        service.answer(Answer::Hang);
+        let second = change(&case, "one").await;
+        case.synced("repo", &second).await;
+        (case.repo, second)
+    };
+    world.operator.kill();
+    let before = service.requests().len();
+    service.answer(Answer::Status(200, ""));
+    world.operator.restart().await;
+    assert_eq!(repo.resolve("main").as_ref(), Some(&second));
+    eventually("both notices", PATIENCE, async || {
+        let later = service.requests().split_off(before);
+        let has = |reason: &str| {
+            later.iter().any(|request| {
+                request.body["reason"] == reason && request.body["commit"] == json!(second)
+            })
+        };
+        (has("Converged") && has("ChangeCommitted"))
+            .then_some(())
+            .ok_or(format!("{later:#?}"))
+    })
+    .await;
+    let more = async || {
+        let later = service.requests().split_off(before);
+        (later.len() > 2).then_some(later)
+    };
+    never("a third message", TWO_SECONDS, more).await;
+}
+
+/// The leader hands over between two commits, and while a problem is open.
+#[tokio::test]
+async fn a_change_of_the_leader_tells_nothing_twice() {
+    let args = ["--leader-elect", "--lease-duration=6s"];
+    let mut world = World::own(Options::default(), &args).await;
+    let second = Operator::start(OperatorOptions {
+        program: None,
+        kubeconfig: world.cp.kubeconfig_for(User::Replica),
+        args: args.map(str::to_owned).into(),
+        env: Vec::new(),
+        lifetime: Lifetime::Ours,
+    })
+    .await;
+    let service = Recorder::start();
+    let (repo, namespace, first, bad) = {
+        let case = world.case("leaders").await;
+        let text = config_map("a", &case.namespace, "zero");
+        let first = case.repo.commit(&[("a.yaml", Some(&text))], "zero");
+        let spec = json!({"type": "generic", "address": service.url("/")});
+        provider(&case, "provider", spec).await;
+        alert(&case, json!({"groupWait": "1ms"})).await;
+        case.repository(json!({"sync": {"prune": true}})).await;
+        told(&service, "Converged", "news", &first).await;
+        let bad = case.push(&[("a.yaml", Some("kind: ["))], "bad").await;
+        told(&service, "ChangeCommitted", "news", &bad).await;
+        eventually("the problem", PATIENCE, async || {
+            let alert: Alert = case.api().get("alert").await.unwrap();
+            (alert.status.unwrap_or_default().open_problems == Some(1)).then_some(())
+        })
+        .await;
+        (case.repo, case.namespace, first, bad)
+    };
+    world.operator.terminate(Duration::from_secs(20));
+    eventually("the other leads", PATIENCE, async || {
+        let page = second.page("/metrics").await.unwrap_or_default();
+        page.contains("\ntowline_leader 1").then_some(())
+    })
+    .await;
+    let case = Case {
+        repo,
+        client: world.cp.client().await,
+        world: &world,
+        namespace,
+    };
+    let good = change(&case, "two").await;
+    told(&service, "Converged", "ends", &good).await;
+    let all = counts(&service);
+    assert!(all.values().all(|count| *count == 1), "{all:#?}");
+    let committed =
+        [&first, &bad, &good].map(|commit| format!("\"ChangeCommitted\" \"news\" {commit:?}"));
+    assert!(
+        committed.iter().all(|key| all.contains_key(key)),
+        "{all:#?}"
+    );
+}
