@@ -80,6 +80,7 @@ async fn status_says_which_revision_is_live_since_when() {
     let counts = serde_json::to_value(status.objects).unwrap();
     let expected = json!({
         "desired": 2, "applied": 2, "drifted": 0, "unhealthy": 0, "waiting": 0, "failed": 0,
+        "leftAlone": 0,
         "unpruned": 0,
     });
     assert_eq!(counts, expected);

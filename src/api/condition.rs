@@ -108,6 +108,8 @@ pub enum Reason {
     OwnershipConflict,
     /// The API server refused an object.
     ApplyFailed,
+    /// The API server refuses an object of a revision that `spec.validate` takes as a whole.
+    ValidationFailed,
     /// An object could not be pruned.
     PruneFailed,
     /// The operator could not talk to the API server.

@@ -7,13 +7,14 @@ use serde_json::Value;
 
 use super::{
     DELETION_POLICY, Decryption, DecryptionProvider, DeletionPolicy, GitRef, GitRepository,
-    GitRepositorySpec, Image, KeeperKind, Kustomize, Mode, Patch, PatchTarget, REQUESTED_AT,
-    SecretRef, SourceKind, SourceRef, Substitute, SubstituteFrom, Sync, SyncSettings, SyncSpec,
-    ValuesFrom, Verification, VerificationMode, Webhook,
+    GitRepositorySpec, IgnoredFields, Image, KeeperKind, Kustomize, Mode, Patch, PatchTarget,
+    REQUESTED_AT, SecretRef, SourceKind, SourceRef, Substitute, SubstituteFrom, Sync, SyncSettings,
+    SyncSpec, ValuesFrom, Verification, VerificationMode, Webhook,
 };
 use crate::intent::{
-    self, GitIntent, GitReference, HelmIntent, InputsIntent, Keeper, OnDeletion, Overrides,
-    Reference, RenderIntent, SignedPart, SourceIntent, SubstituteIntent, SyncIntent, VerifyIntent,
+    self, FieldPattern, FieldRule, GitIntent, GitReference, HelmIntent, InputsIntent, Keeper,
+    OnDeletion, Overrides, Reference, RenderIntent, SignedPart, SourceIntent, SubstituteIntent,
+    SyncIntent, VerifyIntent,
 };
 
 /// The longest `timeout` of a Sync, and of a GitRepository. The definitions say so as well; an object that is older
@@ -47,10 +48,14 @@ impl From<&Sync> for SyncIntent {
             wait,
             timeout,
             interval,
+            validate,
+            force,
+            ignore_fields,
             suspend,
             deletion_policy,
         } = settings;
         let depends_on = depends_on.iter();
+        let (ignore_fields, invalid) = field_rules(ignore_fields);
         let namespace = object.namespace().unwrap_or_default();
         Self {
             generation: object.metadata.generation,
@@ -79,7 +84,11 @@ impl From<&Sync> for SyncIntent {
             wait: *wait,
             timeout: std::time::Duration::from(*timeout).min(LONGEST_WAIT),
             interval: (*interval).into(),
+            validate: *validate,
+            force: *force,
+            ignore_fields,
             suspend: *suspend,
+            invalid,
             on_deletion: match (asked_policy(object).unwrap_or(*deletion_policy), prune) {
                 (DeletionPolicy::Delete, _) | (DeletionPolicy::MirrorPrune, true) => {
                     OnDeletion::Delete
@@ -96,6 +105,38 @@ impl From<&Sync> for SyncIntent {
 fn asked_policy(object: &Sync) -> Option<DeletionPolicy> {
     let asked = object.annotations().get(DELETION_POLICY)?;
     serde_json::from_value(asked.as_str().into()).ok()
+}
+
+/// The rules that can be read, and what is wrong with the first that cannot.
+fn field_rules(ignored: &[IgnoredFields]) -> (Vec<FieldRule>, Option<String>) {
+    let mut invalid = None;
+    let mut rules = Vec::with_capacity(ignored.len());
+    for (position, rule) in ignored.iter().enumerate() {
+        let IgnoredFields {
+            group,
+            kind,
+            name,
+            namespace,
+            fields,
+        } = rule;
+        let mut read = |(at, field): (usize, &String)| match FieldPattern::parse(field) {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                invalid.get_or_insert_with(|| {
+                    format!("spec.ignoreFields[{position}].fields[{at}]: {error}")
+                });
+                None
+            }
+        };
+        rules.push(FieldRule {
+            group: group.clone(),
+            kind: kind.clone(),
+            name: name.clone(),
+            namespace: namespace.clone(),
+            fields: fields.iter().enumerate().filter_map(&mut read).collect(),
+        });
+    }
+    (rules, invalid)
 }
 
 fn render(name: &str, namespace: &str, settings: &SyncSettings) -> RenderIntent {

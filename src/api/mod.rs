@@ -36,8 +36,8 @@ pub use repository::{
 pub use secret_ref::SecretRef;
 pub use summary::{short_commits, summary};
 pub use sync::{
-    DeletionPolicy, Dependency, Failure, FinishedRun, HistoryEntry, Mode, ObjectCounts, SourceKind,
-    SourceRef, Sync, SyncSettings, SyncSpec, SyncStatus, SyncTimes,
+    DeletionPolicy, Dependency, Failure, FinishedRun, HistoryEntry, IgnoredFields, Mode,
+    ObjectCounts, SourceKind, SourceRef, Sync, SyncSettings, SyncSpec, SyncStatus, SyncTimes,
 };
 
 /// The API group of towline's kinds, and the prefix of its annotations.

@@ -126,6 +126,24 @@ pub struct SyncSettings {
     #[schemars(schema_with = "duration_schema")]
     pub interval: Duration,
 
+    /// Try every changed object of a new revision as a dry run first. If the API server refuses one, nothing of the
+    /// revision is applied, and the earlier one stays live.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub validate: bool,
+
+    /// Delete an object and make it again where a commit changes a field that cannot be changed. Never a
+    /// PersistentVolumeClaim, PersistentVolume, StatefulSet, Namespace or CustomResourceDefinition: for these, and for
+    /// single objects of all other kinds, annotate the manifest with `towline.dev/force: enabled`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+
+    /// Fields that others set: a number of replicas, an injected certificate. They are sent when their object is
+    /// created. From then on towline neither sends nor owns them, and does not count their changes as drift.
+    /// `spec.replicas` of what a HorizontalPodAutoscaler of the same Sync scales is left without a rule.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub ignore_fields: Vec<IgnoredFields>,
+
     /// Stop applying, pruning and correcting. Applied objects stay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
@@ -174,6 +192,40 @@ pub enum SourceKind {
     /// A Git repository.
     #[default]
     GitRepository,
+}
+
+/// Fields of some objects that others set.
+#[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct IgnoredFields {
+    /// The group of the objects' kind, such as `apps`. Without it, any group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub group: Option<String>,
+
+    /// Their kind, such as `Deployment`. `*` matches any text, `?` one character.
+    #[serde(default = "any")]
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+
+    /// Their name, with `*` and `?` as above.
+    #[serde(default = "any")]
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// Their namespace, with `*` and `?` as above.
+    #[serde(default = "any")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+
+    /// The fields: `spec.replicas`, `webhooks[name=a].clientConfig.caBundle`, `metadata.annotations["a.b/c"]`,
+    /// `spec.template.spec.containers[*].image`; or JSON pointers: `/spec/replicas`, `/webhooks/0/clientConfig/caBundle`.
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 512)))]
+    pub fields: Vec<String>,
+}
+
+fn any() -> String {
+    "*".to_owned()
 }
 
 /// A Sync of the same namespace that must be ready first.
@@ -304,6 +356,9 @@ pub struct ObjectCounts {
     pub waiting: u32,
     /// Of those, the objects that the API server refused or that another Sync owns.
     pub failed: u32,
+    /// Of those, the objects that an annotation (`reconcile: disabled`, `ssa: Ignore`) leaves as they are. They are
+    /// neither applied nor drifted, and their health does not count.
+    pub left_alone: u32,
     /// Objects of this Sync that left Git but still exist.
     pub unpruned: u32,
 }

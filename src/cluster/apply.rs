@@ -6,15 +6,15 @@
 
 use http::{Request, header};
 use kube::Resource as _;
-use kube::api::{DynamicObject, PartialObjectMeta};
+use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use serde_json::Value;
 
 use super::ServedKind;
-use super::write::{METADATA, Wanted, WriteError, Writer, path, read};
+use super::write::{METADATA, Once, Wanted, WriteError, Writer, path, read};
 use crate::api::FIELD_MANAGER;
 use crate::health::Health;
 use crate::manifest::{GroupVersionKind, ObjectKey};
-use crate::plan::{Observed, PROOF, Share, claims, without_null};
+use crate::plan::{Indivisible, Observed, PROOF, Share, claims, without_null};
 
 /// The most applies of one object in a row.
 const ROUNDS: usize = 5;
@@ -53,23 +53,29 @@ impl Writer<'_> {
         {
             self.leave_version(wanted, &is_served).await?;
         }
-        let mut body = wanted.body.to_vec();
-        let was_ours = wanted.known.is_some();
         let mut created = false;
+        if let Some(once) = &wanted.once {
+            let whole = serde_json::from_slice(once.whole).unwrap_or_default();
+            match self.release(wanted, once, &whole).await? {
+                Released::Made(observed) => return Ok((*observed, true)),
+                Released::Beforehand { is_new } => created = is_new,
+            }
+        }
+        let mut body = wanted.body.to_vec();
         // The shares as they were before those of others were taken over.
         let mut before: Option<Share> = None;
         for _ in 1..ROUNDS {
             match self.apply(wanted, &body).await {
                 Ok((observed, answer, is_new)) => {
                     created |= is_new;
-                    if !observed.shared || before.is_some() {
+                    if !observed.shared || wanted.merges || before.is_some() {
                         return Ok((observed, created));
                     }
                     let Some(share) = Share::of(answer.meta(), api_version) else {
                         return Ok((observed, created));
                     };
                     let mut taken = share.clone();
-                    taken.take_over(wanted.appliers, was_ours);
+                    take_over(wanted, &mut taken)?;
                     before = Some(share);
                     if !self.write_share(wanted, &taken).await? {
                         return Ok((observed, created));
@@ -80,7 +86,7 @@ impl Writer<'_> {
                     // What the server assumed of the time before cannot be removed: it is nobody's then.
                     let is_mended = match share.and_then(|share| share.without_assumed()) {
                         Some(mut share) => {
-                            share.take_over(wanted.appliers, was_ours);
+                            take_over(wanted, &mut share)?;
                             self.rewrite_share(wanted, &share).await?
                         }
                         None => self.resolve_refusal(wanted, &mut body, &error).await?,
@@ -93,6 +99,54 @@ impl Writer<'_> {
         }
         let (observed, _, is_new) = self.apply(wanted, &body).await?;
         Ok((observed, created || is_new))
+    }
+
+    /// Gives up the fields that are sent only once, so that the next apply does not remove them. An object that does
+    /// not exist is created with them.
+    async fn release(
+        &self,
+        wanted: &Wanted<'_>,
+        once: &Once<'_>,
+        whole: &Value,
+    ) -> Result<Released, WriteError> {
+        let api_version = &wanted.served.resource.api_version;
+        let mut is_new = false;
+        for _ in 0..ROUNDS {
+            let live = self.metadata(wanted.served, wanted.key).await?;
+            let (meta, made) = match live {
+                Some(meta) => (meta, None),
+                None => {
+                    let (observed, object, created) = self.apply(wanted, once.whole).await?;
+                    is_new |= created;
+                    (object.metadata, Some(observed))
+                }
+            };
+            let Some(mut share) = Share::of(&meta, api_version) else {
+                return Ok(Released::Beforehand { is_new });
+            };
+            share.release(once.fields, whole)?;
+            if share.patch().is_none() {
+                return Ok(match made {
+                    Some(observed) if is_new => Released::Made(Box::new(observed)),
+                    _ => Released::Beforehand { is_new },
+                });
+            }
+            // Somebody else may write it at the same time.
+            if let Some(written) = self.patch_share(wanted, &share).await? {
+                let observed =
+                    made.and_then(|_| Observed::read(wanted.key, &written, Health::Current));
+                return Ok(match observed {
+                    Some(observed) if is_new => {
+                        let observed = observed.shared_with(&written, wanted.appliers);
+                        Released::Made(Box::new(observed))
+                    }
+                    _ => Released::Beforehand { is_new },
+                });
+            }
+        }
+        Err(WriteError::Answer(
+            "others write it all the time".to_owned(),
+        ))
     }
 
     /// Applies an object in one request; one null after the other is taken out if the server refuses them.
@@ -163,7 +217,7 @@ impl Writer<'_> {
         if is_stale {
             share.relabel(|_| true);
         } else {
-            share.take_over(wanted.appliers, wanted.known.is_some());
+            take_over(wanted, &mut share)?;
             let body: Value = serde_json::from_slice(body).unwrap_or_default();
             let (others, all) = (share.of_others(), share.of_all());
             if let Some(fields) = claims(error.causes(), &live, &body, &others, &all) {
@@ -218,8 +272,14 @@ impl Writer<'_> {
 
     /// Applies an object as a dry run.
     pub(super) async fn rehearse(&self, wanted: &Wanted<'_>) -> Result<(), WriteError> {
-        let answer = self.send_apply(REHEARSED, METADATA, wanted, wanted.body);
-        answer.await.map(drop)
+        let mut body = wanted.body.to_vec();
+        let mut answer = self.send_apply(REHEARSED, METADATA, wanted, &body).await;
+        if let Err(error) = &answer
+            && remove_nulls(error, &mut body)
+        {
+            answer = self.send_apply(REHEARSED, METADATA, wanted, &body).await;
+        }
+        answer.map(drop)
     }
 
     /// Whether an apply could remove the cause of a refused dry run: something that nobody declares stands against
@@ -228,7 +288,9 @@ impl Writer<'_> {
         let Some(mut share) = share_of(live, wanted).filter(|_| error.is_invalid()) else {
             return false;
         };
-        share.take_over(wanted.appliers, wanted.known.is_some());
+        if take_over(wanted, &mut share).is_err() {
+            return false;
+        }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let (others, all) = (share.of_others(), share.of_all());
         share.patch().is_some() || claims(error.causes(), live, &body, &others, &all).is_some()
@@ -269,8 +331,17 @@ impl Writer<'_> {
     /// Writes `managedFields`, and no value. False if there is nothing to write, or if somebody wrote the object
     /// meanwhile: its watch event brings us back.
     async fn write_share(&self, wanted: &Wanted<'_>, share: &Share) -> Result<bool, WriteError> {
+        Ok(self.patch_share(wanted, share).await?.is_some())
+    }
+
+    /// The same; the object's metadata after that.
+    async fn patch_share(
+        &self,
+        wanted: &Wanted<'_>,
+        share: &Share,
+    ) -> Result<Option<ObjectMeta>, WriteError> {
         let Some(patch) = share.patch() else {
-            return Ok(false);
+            return Ok(None);
         };
         let uri = format!(
             "{}?fieldManager={FIELD_MANAGER}",
@@ -286,11 +357,35 @@ impl Writer<'_> {
             })
             .await;
         match answer {
-            Ok(_) => Ok(true),
-            Err(WriteError::Refused { code: 409, .. }) => Ok(false),
+            Ok(answer) => {
+                let object: PartialObjectMeta<DynamicObject> = read(&answer.text)?;
+                Ok(Some(object.metadata))
+            }
+            Err(WriteError::Refused { code: 409, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
+}
+
+/// What became of the fields that are sent only once.
+enum Released {
+    /// The object was created with them, and there is nothing more to do.
+    Made(Box<Observed>),
+    /// They are not ours any longer.
+    Beforehand { is_new: bool },
+}
+
+/// Takes over what other appliers of whole manifests declared, but for what is left to others.
+fn take_over(wanted: &Wanted<'_>, share: &mut Share) -> Result<(), Indivisible> {
+    if wanted.merges {
+        return Ok(());
+    }
+    share.take_over(wanted.appliers, wanted.known.is_some());
+    if let Some(once) = &wanted.once {
+        let whole = serde_json::from_slice(once.whole).unwrap_or_default();
+        share.release(once.fields, &whole)?;
+    }
+    Ok(())
 }
 
 fn share_of(live: &Value, wanted: &Wanted<'_>) -> Option<Share> {

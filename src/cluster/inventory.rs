@@ -436,6 +436,7 @@ impl State {
 /// nothing for it.
 fn differs(known: &Observed, seen: &Observed) -> bool {
     known.entry != seen.entry
+        || known.modes != seen.modes
         || known.shared != seen.shared
         || known.uid != seen.uid
         || known.deleting != seen.deleting
@@ -461,6 +462,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Modes;
     use crate::plan::testing;
 
     fn key(name: &str) -> ObjectKey {
@@ -487,6 +489,7 @@ mod tests {
             shared: false,
             version_hash: 0,
             left: None,
+            modes: Modes::default(),
             finished: false,
             held_by: None,
         }

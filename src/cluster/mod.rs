@@ -32,7 +32,7 @@ use serde_json::Value;
 pub use served::ServedKind;
 use tokio::sync::OnceCell;
 pub(crate) use write::METADATA;
-pub use write::{Causes, WriteError};
+pub use write::{Causes, Once, WriteError};
 
 use crate::manifest::ObjectKey;
 use crate::metrics::Metrics;
@@ -124,6 +124,8 @@ pub enum Applying {
     Whole,
     /// Writes the values that Git declares, and removes no other value.
     Declared,
+    /// As [`Applying::Whole`], but what other appliers of whole manifests declared stays theirs.
+    Merged,
     /// As [`Applying::Whole`], but refused where another field manager has another value.
     Unforced,
 }
@@ -229,8 +231,8 @@ pub struct Acting<'a> {
 }
 
 impl Acting<'_> {
-    /// Applies one object with server-side apply, and records the answer. `body` is the whole object as
-    /// JSON.
+    /// Applies one object with server-side apply, and records the answer. `body` is the object as JSON, without what
+    /// is in `once`.
     ///
     /// # Errors
     /// [`WriteError`], about this object only.
@@ -239,6 +241,7 @@ impl Acting<'_> {
         served: &ServedKind,
         seal: &Seal,
         body: &[u8],
+        once: Option<Once<'_>>,
         applying: Applying,
     ) -> Result<Applied, WriteError> {
         let key = seal.object();
@@ -253,11 +256,13 @@ impl Acting<'_> {
         let known = inventory.get(key);
         let wanted = write::Wanted {
             force: applying != Applying::Unforced,
+            merges: applying == Applying::Merged,
+            once,
             ..self.wanted(served, seal, body, known.as_ref())
         };
         let (mut answer, created) = match applying {
             Applying::Declared => self.writer().apply_once(&wanted).await?,
-            Applying::Whole | Applying::Unforced => {
+            Applying::Whole | Applying::Merged | Applying::Unforced => {
                 let is_served = |gvk: &_| kinds.get(gvk).is_some();
                 self.writer()
                     .apply_until_accepted(&wanted, is_served)
@@ -302,6 +307,7 @@ impl Acting<'_> {
             body: &body,
             seal: &seal,
             known: Some(answer),
+            once: None,
             ..*wanted
         };
         let (answer, _) = self.writer().apply_once(&wanted).await?;
@@ -362,6 +368,21 @@ impl Acting<'_> {
             .await
     }
 
+    /// Creates an object as a dry run, whether or not there is such an object.
+    ///
+    /// # Errors
+    /// [`WriteError`], if the API server would not take it as a new object.
+    pub async fn rehearse_create(
+        &self,
+        served: &ServedKind,
+        seal: &Seal,
+        body: &[u8],
+    ) -> Result<(), WriteError> {
+        self.writer()
+            .rehearse_create(&self.wanted(served, seal, body, None))
+            .await
+    }
+
     /// Deletes one object with this uid. Succeeds if it is gone already.
     ///
     /// # Errors
@@ -414,6 +435,8 @@ impl Acting<'_> {
             seal,
             appliers: &self.cluster.appliers,
             force: true,
+            merges: false,
+            once: None,
         }
     }
 

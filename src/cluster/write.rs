@@ -13,10 +13,12 @@ use tokio::sync::Semaphore;
 use super::ServedKind;
 use super::clock::ServerClock;
 use crate::api::FIELD_MANAGER;
+use crate::intent::FieldPattern;
 use crate::manifest::{ObjectKey, redact};
 use crate::metrics::{Answered, Metrics};
 use crate::plan::{
-    Appliers, DIGEST, IDENTITY, Observed, PART_OF, PROOF, Refusal, RefusalCause, Seal,
+    Appliers, DIGEST, IDENTITY, Indivisible, Observed, PART_OF, PROOF, Refusal, RefusalCause, Seal,
+    is_immutable,
 };
 
 /// Why an object could not be written.
@@ -38,6 +40,9 @@ pub enum WriteError {
         /// The server's message.
         message: String,
     },
+    /// A field cannot be left to others by itself.
+    #[error(transparent)]
+    Indivisible(#[from] Indivisible),
     /// The server no longer serves the kind.
     #[error("the API server does not serve this kind")]
     NotServed,
@@ -70,6 +75,15 @@ impl Requests {
     }
 }
 
+/// Fields that are sent when an object is created, and left as they are from then on.
+#[derive(Clone, Copy, Debug)]
+pub struct Once<'a> {
+    /// The fields.
+    pub fields: &'a [FieldPattern],
+    /// The whole object with them, as JSON.
+    pub whole: &'a [u8],
+}
+
 /// One object to apply.
 pub(super) struct Wanted<'a> {
     pub(super) served: &'a ServedKind,
@@ -82,6 +96,10 @@ pub(super) struct Wanted<'a> {
     pub(super) appliers: &'a Appliers,
     /// The proof of its marks.
     pub(super) seal: &'a Seal,
+    /// What is sent only once, and is not in `body`.
+    pub(super) once: Option<Once<'a>>,
+    /// What other appliers declared stays theirs.
+    pub(super) merges: bool,
     /// Where Git and another manager disagree on a field, Git is right.
     pub(super) force: bool,
 }
@@ -135,11 +153,26 @@ impl WriteError {
         matches!(self, Self::Refused { code: 422, .. })
     }
 
+    /// Whether a change was refused that a new object would not be refused for: a field cannot be changed.
+    pub fn is_immutable(&self) -> bool {
+        match self {
+            Self::Refused { code, causes, .. } => is_immutable(*code, &causes.0),
+            _ => false,
+        }
+    }
+
     pub(super) fn causes(&self) -> &[RefusalCause] {
         match self {
             Self::Refused { causes, .. } => &causes.0.causes,
             _ => &[],
         }
+    }
+
+    /// Whether all that is wrong is that another object has a port or an address.
+    fn is_only_allocated(&self) -> bool {
+        let causes = self.causes();
+        let is_allocated = |cause: &RefusalCause| cause.message.contains("is already allocated");
+        !causes.is_empty() && causes.iter().all(is_allocated)
     }
 
     /// What the API server said, if it refused the object. It may repeat a secret.
@@ -197,6 +230,32 @@ impl<'a> Writer<'a> {
                 .body(wanted.seal.fill(body, self.requests.clock.now()))
         })
         .await
+    }
+
+    /// Creates an object as a dry run. Validation and admission come before the API server looks whether there is such
+    /// an object, so that an existing one means that a new one would be taken. A port or address that the existing
+    /// one holds is free once it is gone.
+    pub(super) async fn rehearse_create(&self, wanted: &Wanted<'_>) -> Result<(), WriteError> {
+        let Wanted { served, key, .. } = wanted;
+        let uri = format!(
+            "{}?dryRun=All&fieldManager={FIELD_MANAGER}&fieldValidation=Strict",
+            DynamicObject::url_path(&served.resource, key.namespace.as_deref())
+        );
+        let answer = self
+            .send(key, wanted.body, || {
+                Request::post(&uri)
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .header(header::ACCEPT, METADATA)
+                    .body(wanted.seal.fill(wanted.body, self.requests.clock.now()))
+            })
+            .await;
+        match answer {
+            Err(WriteError::Refused {
+                code: 409, causes, ..
+            }) if causes.0.said.ends_with("already exists") => Ok(()),
+            Err(error) if error.is_only_allocated() => Ok(()),
+            answer => answer.map(drop),
+        }
     }
 
     /// The metadata of a live object; none where there is no such object.

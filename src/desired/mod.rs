@@ -26,7 +26,7 @@ pub use resolve::{Item, Limit, Misplaced, Resolved, resolve};
 
 use crate::content::{BlobId, ContentKey, ReadError, Tree, TreeId};
 use crate::intent::RenderIntent;
-use crate::manifest::FieldPath;
+use crate::manifest::{FieldPath, ScaleTarget};
 use crate::render::wasm::{Private, Renderers};
 use crate::render::{self, Cache, Changes, ParsedObject, Text, TextId, Texts};
 use decrypted::Decrypted;
@@ -43,6 +43,7 @@ pub struct Desired {
     rendered: Rendered,
     objects: Vec<DesiredObject>,
     origins: Origins,
+    scaled: Vec<(usize, ScaleTarget)>,
 }
 
 /// What identifies everything that was read of the tree, but for what renderers looked at.
@@ -153,6 +154,7 @@ fn make(
     cache.keep_for(&changes, inputs.identity());
     let parsed = render::parse(&texts, cache, &source, &changes)?;
     let (objects, origins) = collect(&texts, &parsed, intent, content.form);
+    let scaled = scaled(&texts, &parsed, cache);
     check(&objects, &origins, intent)?;
     // Resolve: `resolve` matches them with objects of a cluster.
     Ok(Desired {
@@ -162,6 +164,7 @@ fn make(
         rendered,
         objects,
         origins,
+        scaled,
     })
 }
 
@@ -208,6 +211,12 @@ impl Desired {
             Some(text) => self.rendered.generated(text, document, item),
             None => &[],
         }
+    }
+
+    /// What autoscalers scale. Each with the autoscaler's index in [`Self::objects`].
+    #[must_use]
+    pub fn scaled(&self) -> &[(usize, ScaleTarget)] {
+        &self.scaled
     }
 
     /// What a chart tells its users (`NOTES.txt`), where it is short.
@@ -313,11 +322,28 @@ fn collect(
                     .cloned(),
                 name: object.name.clone(),
                 digest: object.digest,
-                origin: place.at(object.document, object.item),
+                modes: object.modes,
+                origin: place.at(object.document, object.item.into()),
             }
         }));
     }
     (objects, origins)
+}
+
+/// What the autoscalers of all texts scale, with their positions among all objects.
+fn scaled(
+    texts: &[Text],
+    parsed: &[Arc<[ParsedObject]>],
+    cache: &Cache,
+) -> Vec<(usize, ScaleTarget)> {
+    let mut scaled = Vec::new();
+    let mut first = 0;
+    for (text, objects) in texts.iter().zip(parsed) {
+        let found = cache.scaled(text.id).iter();
+        scaled.extend(found.map(|(position, target)| (first + position, target.clone())));
+        first += objects.len();
+    }
+    scaled
 }
 
 /// Returns an error if there is no object, or the same object twice.

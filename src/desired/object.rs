@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::manifest::{Digest, GroupVersionKind, ObjectKey};
+use crate::manifest::{Digest, GroupVersionKind, Modes, ObjectKey};
 use crate::render::TextId;
 
 /// One object that Git asks for. Small: a Sync may have ten thousand, so texts are shared, and files and
@@ -19,6 +19,8 @@ pub struct DesiredObject {
     pub name: Arc<str>,
     /// What its manifest says, without the target namespace.
     pub digest: Digest,
+    /// How its annotations want it to be treated.
+    pub modes: Modes,
     pub(super) origin: Origin,
 }
 

@@ -4,15 +4,23 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Desired;
-use crate::manifest::{Digest, GroupKind, GroupVersionKind, ObjectKey};
+use crate::intent::{FieldPattern, FieldRule};
+use crate::manifest::{Digest, GroupKind, GroupVersionKind, Modes, ObjectKey};
+
+/// The field that an autoscaler sets.
+const REPLICAS: &str = "spec.replicas";
 
 /// A desired object as an object of the cluster.
 #[derive(Clone, Debug)]
 pub struct Item {
     /// Its identity in the cluster.
     pub key: ObjectKey,
-    /// What its manifest says.
+    /// What its manifest says, and which of its fields are left as they are.
     pub digest: Digest,
+    /// Fields that are sent when it is created, and left as they are from then on.
+    pub fixed: Option<Arc<[FieldPattern]>>,
+    /// How its annotations want it to be treated.
+    pub modes: Modes,
     /// Its index in [`Desired::objects`].
     pub index: usize,
 }
@@ -89,6 +97,8 @@ pub fn resolve(
         let item = Item {
             key: key.clone(),
             digest: object.digest,
+            fixed: None,
+            modes: object.modes,
             index,
         };
         if let Some(twin) = resolved.items.insert(key, item) {
@@ -117,7 +127,57 @@ fn misplaced(
     (!is_inside).then_some(why)
 }
 
+fn is_about(rule: &FieldRule, key: &ObjectKey) -> bool {
+    let kind = (&*key.kind.group, &*key.kind.kind);
+    rule.concerns(
+        kind,
+        key.namespace.as_deref().unwrap_or_default(),
+        &key.name,
+    )
+}
+
 impl Resolved {
+    /// Takes note of fields that are sent when their object is created, and left as they are from then on: those of
+    /// `rules`, and the replicas of what is scaled by an autoscaler among the objects.
+    pub fn leave(&mut self, desired: &Desired, rules: &[FieldRule]) {
+        let replicas = self.autoscaled(desired);
+        if rules.is_empty() && replicas.is_empty() {
+            return;
+        }
+        for item in self.items.values_mut() {
+            let rules = rules.iter().filter(|rule| is_about(rule, &item.key));
+            let mut fixed: Vec<FieldPattern> =
+                rules.flat_map(|rule| rule.fields.iter().cloned()).collect();
+            if replicas.contains(&item.key) {
+                fixed.extend(FieldPattern::parse(REPLICAS));
+            }
+            if !fixed.is_empty() {
+                // With other rules, it has to be applied anew.
+                let names: Vec<String> = fixed.iter().map(ToString::to_string).collect();
+                item.digest = Digest::of(&serde_json::json!([item.digest.to_string(), names]));
+                item.fixed = Some(fixed.into());
+            }
+        }
+    }
+
+    /// What is scaled by an autoscaler among the objects.
+    fn autoscaled(&self, desired: &Desired) -> HashSet<ObjectKey> {
+        if desired.scaled().is_empty() {
+            return HashSet::new();
+        }
+        let items = self.items.values();
+        let places: HashMap<usize, &ObjectKey> =
+            items.map(|item| (item.index, &item.key)).collect();
+        let scaled = desired.scaled().iter().filter_map(|(index, target)| {
+            Some(ObjectKey {
+                kind: target.kind.clone(),
+                namespace: places.get(index)?.namespace.clone(),
+                name: target.name.as_str().into(),
+            })
+        });
+        scaled.collect()
+    }
+
     /// The kinds of the objects that can be applied.
     #[must_use]
     pub fn kinds(&self) -> HashSet<GroupKind> {

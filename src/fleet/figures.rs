@@ -79,7 +79,7 @@ pub struct SyncFigures {
 
 impl SyncFigures {
     /// How many objects are in each state.
-    pub(super) fn states(&self) -> [(&'static str, u32); 8] {
+    pub(super) fn states(&self) -> [(&'static str, u32); 9] {
         let ObjectCounts {
             desired,
             applied,
@@ -87,6 +87,7 @@ impl SyncFigures {
             unhealthy,
             waiting,
             failed,
+            left_alone,
             unpruned,
         } = self.counts;
         [
@@ -97,6 +98,7 @@ impl SyncFigures {
             ("unhealthy", unhealthy),
             ("waiting", waiting),
             ("failed", failed),
+            ("left_alone", left_alone),
             ("unpruned", unpruned),
         ]
     }

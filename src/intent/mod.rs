@@ -5,6 +5,7 @@
 //! the namespace of what names it.
 
 mod alert;
+mod field_pattern;
 mod inputs;
 mod kustomize;
 mod render;
@@ -12,8 +13,9 @@ mod source;
 mod sync;
 
 pub use alert::{AlertIntent, NoticeSource, ProviderIntent, Service};
+pub use field_pattern::{FieldPattern, PatternError, PatternStep};
 pub use inputs::{InputsIntent, Keeper, Reference, SubstituteIntent, ValuesFrom};
 pub use kustomize::{Image, Overrides, Patch, Replica, Selector};
 pub use render::{HelmIntent, RenderIntent};
 pub use source::{GitIntent, GitReference, MAX_TIMEOUT, SignedPart, SourceIntent, VerifyIntent};
-pub use sync::{Mode, OnDeletion, SyncIntent};
+pub use sync::{FieldRule, Mode, OnDeletion, SyncIntent};

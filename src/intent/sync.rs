@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{InputsIntent, RenderIntent};
+use super::{FieldPattern, InputsIntent, RenderIntent};
+use crate::glob;
 
 /// What to do about drift.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,32 @@ pub enum OnDeletion {
     Delete,
     /// Leave them, and take towline's label and annotations off them.
     Orphan,
+}
+
+/// Fields of some objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldRule {
+    /// The group of the objects' kind; none: any.
+    pub group: Option<String>,
+    /// Their kind. `*` matches any text, here and in the next two.
+    pub kind: String,
+    /// Their name.
+    pub name: String,
+    /// Their namespace. What has none matches `*` alone.
+    pub namespace: String,
+    /// The fields.
+    pub fields: Vec<FieldPattern>,
+}
+
+impl FieldRule {
+    /// Whether the rule is about an object with this group and kind, namespace (empty: none) and name.
+    pub fn concerns(&self, (group, kind): (&str, &str), namespace: &str, name: &str) -> bool {
+        let is = |pattern: &str, text: &str| glob::matches(pattern.as_bytes(), text.as_bytes());
+        self.group.as_ref().is_none_or(|wanted| wanted == group)
+            && is(&self.kind, kind)
+            && is(&self.name, name)
+            && is(&self.namespace, namespace)
+    }
 }
 
 /// What the driver of a Sync is told to do.
@@ -53,8 +80,50 @@ pub struct SyncIntent {
     pub timeout: Duration,
     /// Time between two full verifications.
     pub interval: Duration,
+    /// Fields that are sent when their object is created, and left as they are from then on.
+    pub ignore_fields: Vec<FieldRule>,
+    /// Try a revision as a whole before anything of it is written.
+    pub validate: bool,
+    /// Replace objects where a field that cannot be changed is changed.
+    pub force: bool,
     /// Do nothing; what is applied stays.
     pub suspend: bool,
+    /// What is wrong with what is asked for, so that it cannot be done.
+    pub invalid: Option<String>,
     /// What becomes of the objects when the Sync is deleted.
     pub on_deletion: OnDeletion,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_about_objects_by_kind_name_and_namespace() {
+        for (group, kind, name, namespace, is_web, is_role) in [
+            (None, "*", "*", "*", true, true),
+            (None, "Deployment", "*", "*", true, false),
+            (Some("apps"), "*", "w*", "*", true, false),
+            (Some("batch"), "*", "*", "*", false, false),
+            (Some(""), "*", "*", "*", false, false),
+            (None, "*", "we?", "pro*", true, false),
+            (None, "*", "web-*", "*", false, false),
+            (None, "*", "*", "", false, true),
+            (None, "deployment", "*", "*", false, false),
+        ] {
+            let rule = FieldRule {
+                group: group.map(str::to_owned),
+                kind: kind.to_owned(),
+                name: name.to_owned(),
+                namespace: namespace.to_owned(),
+                fields: Vec::new(),
+            };
+            let role = ("rbac.authorization.k8s.io", "ClusterRole");
+            let concerns = (
+                rule.concerns(("apps", "Deployment"), "prod", "web"),
+                rule.concerns(role, "", "web"),
+            );
+            assert_eq!(concerns, (is_web, is_role), "{rule:?}");
+        }
+    }
 }

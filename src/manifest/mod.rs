@@ -8,17 +8,21 @@ mod digest;
 mod echo;
 mod field_path;
 mod identity;
+mod mode;
 mod null;
 mod object;
 pub mod redact;
+mod scale;
 mod secret;
 mod yaml;
 
 pub use digest::Digest;
 pub use field_path::FieldPath;
 pub use identity::{GroupKind, GroupVersionKind, ObjectKey};
+pub use mode::{ApplyMode, ModeError, Modes};
 pub use null::without_nulls;
 pub use object::{Manifest, ObjectError, SUBSTITUTE, UnreadObject};
+pub use scale::ScaleTarget;
 pub use yaml::{
     Document, MAX_DOCUMENT, MAX_OBJECT, Node, YamlCause, YamlError, documents, each_document,
     memory, ordered,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::mode::{self, ModeError};
 use super::secret::fold_string_data;
 use super::{GroupVersionKind, MAX_OBJECT, ObjectKey};
 
@@ -58,6 +59,9 @@ pub enum ObjectError {
         /// The label's or annotation's key.
         key: String,
     },
+    /// An annotation asks for a treatment that there is not.
+    #[error(transparent)]
+    Mode(#[from] ModeError),
     /// More bytes than a request to the API server may have.
     #[error("{size} bytes as JSON, but the API server takes objects of at most {} MiB", MAX_OBJECT >> 20)]
     TooLarge {
@@ -100,8 +104,6 @@ const OWN_GROUP: &str = "towline.dev";
 const ON_OWN_OBJECTS: [&str; 2] = ["towline.dev/requested-at", "towline.dev/deletion-policy"];
 /// Annotation that keeps variables out of an object, by the value `disabled`.
 pub const SUBSTITUTE: &str = "towline.dev/substitute";
-/// What people write on an object to say how it is treated.
-const INSTRUCTIONS: [&str; 1] = [SUBSTITUTE];
 
 const MAX_LIST_DEPTH: usize = 8;
 
@@ -162,7 +164,8 @@ impl Manifest {
         })?;
         clean(metadata, "annotations", |key| {
             key.starts_with(OWN_PREFIX)
-                && !INSTRUCTIONS.contains(&key)
+                && key != SUBSTITUTE
+                && !mode::OWN.contains(&key)
                 && !(own && ON_OWN_OBJECTS.contains(&key))
                 || own && key.starts_with(APPLYSET_PREFIX)
         })?;

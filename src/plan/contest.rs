@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::observed::Observed;
 use super::owner::LEFT;
+use super::release::is_item;
 use super::share::{is_ours, subresource};
 use crate::manifest::{Digest, Manifest};
 
@@ -250,15 +251,6 @@ fn step_mut<'a>(key: &str, body: &'a mut Value) -> Option<&'a mut Value> {
         }
         _ => None,
     }
-}
-
-/// A key that Git leaves out has its default, as `protocol` of a port.
-fn is_item(item: &Value, keys: &Map<String, Value>) -> bool {
-    let mut named = keys
-        .iter()
-        .filter_map(|(name, value)| Some((item.get(name)?, value)));
-    let is_same = named.clone().all(|(has, value)| has == value);
-    is_same && named.next().is_some()
 }
 
 /// The only step of a path, and what follows; none at its end.

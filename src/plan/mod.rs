@@ -2,9 +2,11 @@
 
 mod claim;
 mod contest;
+mod immutable;
 mod observed;
 mod owner;
 mod proof;
+mod release;
 mod room;
 mod seal;
 mod share;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 
 pub use claim::{Cause as RefusalCause, claims, without_null};
 pub use contest::{Contest, Relinquished, Taken, is_a_persons, is_scaled, taken, taken_for_good};
+pub use immutable::{is_immutable, restorable};
 pub use observed::Observed;
 pub use owner::{
     CONTAINS, DIGEST, IDENTITY, LEFT, PARENT_ID, PART_OF, PROOF, SyncName, TOOLING, contained,
@@ -25,6 +28,7 @@ pub use owner::{
 #[cfg(test)]
 pub(crate) use proof::testing;
 pub use proof::{Bond, Key, Proof};
+pub use release::Indivisible;
 pub use room::{Held, Refusal, held, without};
 pub use seal::Seal;
 pub use share::{Appliers, Share};
@@ -32,7 +36,7 @@ pub use stage::Stage;
 pub use stamp::{reproved, stamped};
 
 use crate::intent::Mode;
-use crate::manifest::{Digest, GroupKind, ObjectKey};
+use crate::manifest::{ApplyMode, Digest, GroupKind, Modes, ObjectKey};
 
 /// What is known of an object since it was applied.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +57,20 @@ impl AppliedRecord {
             uid: answer.uid.clone(),
             entry: answer.entry,
         }
+    }
+
+    /// The record of an object that is not applied: it has no uid.
+    pub fn left_alone(digest: Digest) -> Self {
+        Self {
+            digest,
+            uid: "".into(),
+            entry: None,
+        }
+    }
+
+    /// Whether nothing was applied.
+    pub fn is_left_alone(&self) -> bool {
+        self.uid.is_empty()
     }
 }
 
@@ -87,21 +105,30 @@ pub enum Judgement {
     Compare,
     /// The object is being deleted. It can be created again after that.
     Terminating,
+    /// Annotations keep the object as it is, in Git or on the object itself.
+    LeftAlone,
 }
 
-/// Decides about one desired object, from the manifest in Git, the record of our last apply, and the
-/// observed state. With `settled`, this revision was fully applied before the operator started, so a
+/// Decides about one desired object, from the manifest in Git and its `modes`, the record of our last apply, and
+/// the observed state. With `settled`, this revision was fully applied before the operator started, so a
 /// missing object was deleted by somebody.
 pub fn judge(
     desired: &Digest,
+    modes: Modes,
     record: Option<&AppliedRecord>,
     observed: Option<&Observed>,
     mode: Mode,
     settled: bool,
 ) -> Judgement {
+    let paused = observed.is_some_and(|observed| observed.modes.is_left_alone());
+    if paused || modes.is_left_alone() || is_made(modes, record, observed) {
+        return Judgement::LeftAlone;
+    }
     if observed.is_some_and(|observed| observed.deleting) {
         return Judgement::Terminating;
     }
+    // Of what was left alone until now, nothing is known.
+    let record = record.filter(|record| !record.is_left_alone());
     let drift = match (record, observed) {
         (Some(record), _) if record.digest != *desired => {
             return Judgement::Apply(ApplyCause::Changed);
@@ -110,7 +137,8 @@ pub fn judge(
         (None, None) if settled && mode == Mode::Report => ApplyCause::Missing,
         (Some(record), Some(observed)) => {
             // Git decides about fields that another applier of whole manifests declared.
-            let shared = observed.shared && mode == Mode::Correct;
+            let shared =
+                observed.shared && mode == Mode::Correct && modes.apply != ApplyMode::Merge;
             if record.uid == observed.uid && record.entry == observed.entry && !shared {
                 return Judgement::InSync;
             }
@@ -130,6 +158,16 @@ pub fn judge(
         Mode::Correct => Judgement::Apply(drift),
         Mode::Report => Judgement::Compare,
     }
+}
+
+/// Whether an object that is made only once is there. What was there before towline is not observed: its record
+/// says so.
+fn is_made(modes: Modes, record: Option<&AppliedRecord>, observed: Option<&Observed>) -> bool {
+    let is_there = match observed {
+        Some(observed) => !observed.deleting,
+        None => record.is_some_and(AppliedRecord::is_left_alone),
+    };
+    modes.apply == ApplyMode::IfNotPresent && is_there
 }
 
 /// Sorts objects into the order of application. Within a kind they are sorted by file, so that each file
@@ -164,7 +202,7 @@ pub fn surplus<T>(
 mod tests {
     use super::*;
     use crate::health::Health;
-    use crate::manifest::GroupKind;
+    use crate::manifest::{GroupKind, Modes};
 
     fn digest(text: &str) -> Digest {
         Digest::of(&serde_json::json!(text))
@@ -186,6 +224,7 @@ mod tests {
             shared: false,
             version_hash: 0,
             left: None,
+            modes: Modes::default(),
             finished: false,
             held_by: None,
         }
@@ -231,13 +270,103 @@ mod tests {
             (Some(&old), Some(&drifted), Apply(Changed), Apply(Changed)),
             (Some(&old), None, Apply(Changed), Apply(Changed)),
         ] {
-            let judged = |mode| judge(&digest("m"), record, observed, mode, false);
+            let judged = |mode| {
+                judge(
+                    &digest("m"),
+                    Modes::default(),
+                    record,
+                    observed,
+                    mode,
+                    false,
+                )
+            };
             assert_eq!(judged(Mode::Correct), correct, "{record:?} {observed:?}");
             assert_eq!(judged(Mode::Report), report, "{record:?} {observed:?}");
         }
-        let settled = |mode| judge(&digest("m"), None, None, mode, true);
+        let settled = |mode| judge(&digest("m"), Modes::default(), None, None, mode, true);
         assert_eq!(settled(Mode::Correct), Apply(Unknown));
         assert_eq!(settled(Mode::Report), Compare);
+    }
+
+    fn modes(annotations: serde_json::Value) -> Modes {
+        Modes::of(&serde_json::json!({"metadata": {"annotations": annotations}})).unwrap()
+    }
+
+    #[test]
+    fn annotations_keep_an_object_as_it_is() {
+        use ApplyCause::{Changed, Drifted, Missing, Unknown};
+        use Judgement::{Apply, InSync, LeftAlone};
+        let record = AppliedRecord::of(digest("m"), &observed("u", 1));
+        let old = AppliedRecord::of(digest("old"), &observed("u", 1));
+        let theirs = AppliedRecord::left_alone(digest("m"));
+        let same = observed("u", 1);
+        let drifted = observed("u", 2);
+        let leaving = Observed {
+            deleting: true,
+            ..observed("u", 1)
+        };
+        let shared = Observed {
+            shared: true,
+            ..observed("u", 1)
+        };
+        let paused = Observed {
+            modes: modes(serde_json::json!({"towline.dev/reconcile": "disabled"})),
+            ..observed("u", 2)
+        };
+        for (key, value, record, observed, expected) in [
+            ("reconcile", "disabled", None, None, LeftAlone),
+            (
+                "reconcile",
+                "disabled",
+                Some(&old),
+                Some(&drifted),
+                LeftAlone,
+            ),
+            ("reconcile", "disabled", Some(&record), None, LeftAlone),
+            (
+                "reconcile",
+                "disabled",
+                Some(&record),
+                Some(&leaving),
+                LeftAlone,
+            ),
+            ("ssa", "Ignore", None, None, LeftAlone),
+            ("ssa", "Ignore", Some(&old), Some(&drifted), LeftAlone),
+            ("ssa", "IfNotPresent", None, None, Apply(Unknown)),
+            ("ssa", "IfNotPresent", None, Some(&same), LeftAlone),
+            ("ssa", "IfNotPresent", Some(&old), Some(&drifted), LeftAlone),
+            ("ssa", "IfNotPresent", Some(&record), None, Apply(Missing)),
+            ("ssa", "IfNotPresent", Some(&theirs), None, LeftAlone),
+            ("ssa", "Merge", Some(&record), Some(&shared), InSync),
+            (
+                "ssa",
+                "Merge",
+                Some(&record),
+                Some(&drifted),
+                Apply(Drifted),
+            ),
+            (
+                "ssa",
+                "Override",
+                Some(&record),
+                Some(&shared),
+                Apply(Drifted),
+            ),
+            ("ssa", "Override", Some(&record), Some(&paused), LeftAlone),
+            ("ssa", "Override", Some(&old), Some(&paused), LeftAlone),
+            ("prune", "disabled", Some(&old), Some(&same), Apply(Changed)),
+            (
+                "force",
+                "enabled",
+                Some(&record),
+                Some(&drifted),
+                Apply(Drifted),
+            ),
+        ] {
+            let modes = modes(serde_json::json!({format!("towline.dev/{key}"): value}));
+            let judged = judge(&digest("m"), modes, record, observed, Mode::Correct, false);
+            assert_eq!(judged, expected, "{key} {value} {record:?} {observed:?}");
+        }
     }
 
     fn key(group: &str, kind: &str, name: &str) -> ObjectKey {

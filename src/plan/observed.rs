@@ -10,7 +10,7 @@ use super::owner::{DIGEST, IDENTITY, LEFT, PART_OF, PROOF, SyncName};
 use super::proof::Proof;
 use super::share::{Appliers, is_ours, subresource};
 use crate::health::Health;
-use crate::manifest::ObjectKey;
+use crate::manifest::{Modes, ObjectKey};
 use crate::text::listing;
 
 /// Finalizers that are named.
@@ -50,6 +50,8 @@ pub struct Observed {
     pub timeless: Option<Box<Timeless>>,
     /// The fields that are left to other controllers, from the object's annotation.
     pub left: Option<Box<str>>,
+    /// How its annotations want it to be treated.
+    pub modes: Modes,
     /// It was made to run once, and has.
     pub finished: bool,
     /// While it is being deleted: the finalizers that hold it.
@@ -92,6 +94,7 @@ impl Observed {
                 .and_then(|entry| entry.api_version.as_deref())
                 .map_or(0, version_hash),
             left: annotations.get(LEFT).map(|left| left.as_str().into()),
+            modes: Modes::of_live(Some(annotations), meta.labels.as_ref()),
             finished: false,
             held_by: held_by(meta),
             owner,

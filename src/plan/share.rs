@@ -10,7 +10,9 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta};
 use serde_json::{Map, Value, json};
 
+use super::release::{Indivisible, release};
 use crate::api::FIELD_MANAGER;
+use crate::intent::FieldPattern;
 
 /// Field managers that apply whole manifests. `kubectl` is not among them: see [`Appliers::is_one`].
 const APPLIERS: [&str; 14] = [
@@ -126,6 +128,22 @@ impl Share {
                 ..self.clone()
             }
         })
+    }
+
+    /// Takes fields out of our entry, so that an apply without them leaves them as they are. `body` is the manifest
+    /// with the fields.
+    ///
+    /// # Errors
+    /// [`Indivisible`] for a field that cannot be taken out by itself.
+    pub fn release(&mut self, patterns: &[FieldPattern], body: &Value) -> Result<(), Indivisible> {
+        let Some(ours) = self.entries.iter_mut().find(|entry| is_ours(entry)) else {
+            return Ok(());
+        };
+        let fields = fields_of(ours);
+        let before = fields.clone();
+        release(fields, patterns, body)?;
+        self.changed |= before != *fields;
+        Ok(())
     }
 
     /// Changes the version of every entry whose version `is_stale` to the version that we apply. The paths stay:

@@ -8,7 +8,9 @@ use super::error::MAX_OBJECTS;
 use super::text::{self, Changes, TextId, Texts};
 use super::{TextError, generated};
 use crate::content::ReadError;
-use crate::manifest::{Digest, GroupVersionKind, MAX_OBJECT, Manifest, ObjectError};
+use crate::manifest::{
+    Digest, GroupVersionKind, MAX_OBJECT, Manifest, Modes, ObjectError, ScaleTarget,
+};
 
 /// One object of a text, without its body. It does not depend on the file's path.
 #[derive(Clone, Debug)]
@@ -21,16 +23,21 @@ pub struct ParsedObject {
     pub name: Arc<str>,
     /// What its manifest says.
     pub digest: Digest,
+    /// How its annotations want it to be treated.
+    pub modes: Modes,
     /// The 1-based document in the text.
     pub document: u32,
-    /// The 0-based position of the object in the document; above 0 only in a `List`.
-    pub item: u32,
+    /// The 0-based position of the object in the document; above 0 only in a `List`. No text has more objects
+    /// than this type can count.
+    pub item: u16,
 }
 
 /// The objects of the texts of the last [`super::parse`]; one cache for each Sync.
 #[derive(Debug, Default)]
 pub struct Cache {
     texts: HashMap<TextId, Arc<[ParsedObject]>>,
+    /// Of the texts with autoscalers: their positions among the objects of the text, and what they scale.
+    scaled: HashMap<TextId, Vec<(usize, ScaleTarget)>>,
     used: HashSet<TextId>,
     kinds: HashSet<Arc<GroupVersionKind>>,
     namespaces: HashSet<Arc<str>>,
@@ -60,8 +67,14 @@ impl Cache {
         let made_for = Some((marks, variables));
         if self.made_for != made_for {
             self.texts.clear();
+            self.scaled.clear();
             self.made_for = made_for;
         }
+    }
+
+    /// The autoscalers of a text, as positions among its objects, and what they scale.
+    pub fn scaled(&self, text: TextId) -> &[(usize, ScaleTarget)] {
+        self.scaled.get(&text).map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn begin(&mut self) {
@@ -72,6 +85,7 @@ impl Cache {
     pub(super) fn end(&mut self) {
         let used = std::mem::take(&mut self.used);
         self.texts.retain(|text, _| used.contains(text));
+        self.scaled.retain(|text, _| used.contains(text));
         self.kinds.clear();
         self.namespaces.clear();
     }
@@ -89,6 +103,7 @@ impl Cache {
         }
         let text = texts.text(id)?;
         let mut objects = Vec::new();
+        let mut scaled = Vec::new();
         let parsed = text::each_object(&text, changes, |document, item, manifest| {
             let Manifest {
                 gvk,
@@ -101,16 +116,24 @@ impl Cache {
                 let source = ObjectError::TooLarge { size };
                 return Err(TextError::Object { document, source });
             }
+            if let Some(target) = ScaleTarget::of(&gvk, &body) {
+                scaled.push((objects.len(), target));
+            }
+            let modes = Modes::of(&body).map_err(|error| TextError::Object {
+                document,
+                source: error.into(),
+            })?;
             objects.push(ParsedObject {
                 gvk: self.kind(gvk),
                 namespace: namespace.map(|namespace| self.namespace(namespace)),
                 name,
+                modes,
                 digest: match texts.generated(id, document, item) {
                     [] => digest,
                     paths => Digest::of(&generated::without(&body, paths)),
                 },
                 document,
-                item,
+                item: u16::try_from(item).unwrap_or(u16::MAX),
             });
             match objects.len() > MAX_OBJECTS {
                 true => Err(TextError::TooManyObjects),
@@ -118,6 +141,9 @@ impl Cache {
             }
         });
         Ok(parsed.map(|_| {
+            if !scaled.is_empty() {
+                self.scaled.insert(id, scaled);
+            }
             let objects: Arc<[ParsedObject]> = objects.into();
             self.texts.insert(id, objects.clone());
             objects

@@ -24,6 +24,8 @@ pub(super) enum Action {
     Changed,
     /// The object existed, and is managed from now on with the values in Git.
     Adopted,
+    /// The object was deleted and made again, because Git changed a field that cannot be changed.
+    Replaced,
     /// A change by somebody else was undone.
     Healed,
     /// The object was deleted, because it left Git.
@@ -40,6 +42,7 @@ impl Action {
             Self::Created => "created",
             Self::Changed => "changed",
             Self::Adopted => "adopted",
+            Self::Replaced => "replaced",
             Self::Healed => "healed",
             Self::Pruned => "pruned",
             Self::Deleted => "deleted",
@@ -120,7 +123,7 @@ pub(super) fn log(
 mod tests {
     use super::*;
     use crate::health::Health;
-    use crate::manifest::{Digest, GroupKind};
+    use crate::manifest::{Digest, GroupKind, Modes};
     use crate::plan::{Contest, Observed};
 
     const VERSION: u64 = 7;
@@ -141,6 +144,7 @@ mod tests {
             shared: false,
             version_hash: 0,
             left: None,
+            modes: Modes::default(),
             finished: false,
             held_by: None,
         }
@@ -183,6 +187,8 @@ mod tests {
                 item: Item {
                     key,
                     digest: digest(digested),
+                    fixed: None,
+                    modes: Modes::default(),
                     index: 0,
                 },
                 task: Task::Apply(cause),
@@ -190,6 +196,7 @@ mod tests {
                 contest: Contest::default(),
                 contested: false,
                 restored: false,
+                may_be_replaced: false,
             };
             let applied = Applied {
                 answer: observed("a", VERSION),

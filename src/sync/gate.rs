@@ -9,6 +9,8 @@ use crate::plan::SyncName;
 pub(super) struct Surroundings {
     /// `spec.suspend` is true.
     pub(super) suspended: bool,
+    /// What is wrong with the spec.
+    pub(super) invalid: Option<String>,
     /// Whether the Sync has a status with conditions.
     pub(super) has_status: bool,
     /// The GitRepository's name.
@@ -48,13 +50,16 @@ pub(super) fn gate(around: &Surroundings) -> Gate {
         Some((reason, message)) => Gate::Blocked(Blocked {
             reason,
             message,
-            stalled: reason == Reason::DependencyCycle,
+            stalled: matches!(reason, Reason::DependencyCycle | Reason::InvalidSpec),
         }),
         None => Gate::Open,
     }
 }
 
 fn obstacle(around: &Surroundings) -> Option<(Reason, String)> {
+    if let Some(invalid) = &around.invalid {
+        return Some((Reason::InvalidSpec, invalid.clone()));
+    }
     let Some(revision) = &around.revision else {
         return Some(around.problem.clone().unwrap_or_else(|| {
             let message = format!("GitRepository {} has no revision yet", around.source);
@@ -90,6 +95,7 @@ mod tests {
     fn around() -> Surroundings {
         Surroundings {
             suspended: false,
+            invalid: None,
             has_status: false,
             source: "repo".to_owned(),
             revision: Some("main@sha1:abc".to_owned()),
@@ -134,6 +140,17 @@ mod tests {
             ..first
         };
         assert_eq!(gate(&restarted), Gate::Unknown);
+    }
+
+    #[test]
+    fn a_spec_that_cannot_be_read_needs_a_person() {
+        let invalid = Some("spec.ignoreFields[0]: no".to_owned());
+        let (reason, message, stalled) = blocked(&Surroundings {
+            invalid: invalid.clone(),
+            ..around()
+        });
+        assert_eq!((reason, stalled), (Reason::InvalidSpec, true));
+        assert_eq!(Some(message), invalid);
     }
 
     #[test]

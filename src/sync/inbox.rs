@@ -155,6 +155,7 @@ impl Inbox {
         let dependencies = self.dependencies.iter_mut();
         let around = Surroundings {
             suspended: intent.suspend,
+            invalid: intent.invalid.clone(),
             has_status,
             source: intent.source.clone(),
             revision: source

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::verdict::Listed;
 use crate::api::Reason;
+use crate::desired::Item;
 use crate::health::Health;
 use crate::manifest::{Digest, GroupKind, ObjectKey};
 use crate::plan::{AppliedRecord, ApplyCause, Contest, Observed, Refusal, is_a_persons, is_scaled};
@@ -42,6 +43,8 @@ pub(super) struct Memory {
     pub(super) corrections: HashMap<ObjectKey, CorrectionBackoff>,
     /// Of the objects that other controllers write as well: which of their fields.
     pub(super) contests: HashMap<ObjectKey, Contest>,
+    /// Objects that annotations leave alone. Whether a person has put them on the live object.
+    pub(super) left_alone: BTreeMap<ObjectKey, bool>,
     /// What was made to run once and has, with the manifest that it ran.
     pub(super) finished: BTreeMap<ObjectKey, Digest>,
     /// Objects to check in the next round, even without an event.
@@ -88,17 +91,37 @@ impl Memory {
     /// Takes note that an object has run `digest`, and is not made again for that.
     pub(super) fn ran(&mut self, key: &ObjectKey, digest: Digest) {
         self.finished.insert(key.clone(), digest);
-        let record = AppliedRecord {
-            digest,
-            uid: "".into(),
-            entry: None,
-        };
-        self.records.insert(key.clone(), record);
-        self.troubles.remove(key);
-        self.drifted.remove(key);
+        self.stand(key, AppliedRecord::left_alone(digest));
         // Of one that failed, that stays known.
         if !matches!(self.unhealthy.get(key), Some(Health::Failed(_))) {
             self.unhealthy.remove(key);
+        }
+    }
+
+    /// Takes note that nothing is to be done about an object, whatever was known of it.
+    pub(super) fn stand(&mut self, key: &ObjectKey, record: AppliedRecord) {
+        self.records.insert(key.clone(), record);
+        self.troubles.remove(key);
+        self.homeless.remove(key);
+        self.drifted.remove(key);
+    }
+
+    /// Takes note that annotations keep an object as it is.
+    pub(super) fn leave(&mut self, item: &Item, observed: Option<&Observed>) {
+        let key = &item.key;
+        let is_made_once = !item.modes.is_left_alone()
+            && observed.is_none_or(|observed| !observed.modes.is_left_alone());
+        // What is known of its last apply is needed again once the annotation is gone.
+        let record = match (self.records.remove(key), observed) {
+            (Some(record), _) => record,
+            (None, Some(observed)) if is_made_once => AppliedRecord::of(item.digest, observed),
+            (None, _) => AppliedRecord::left_alone(item.digest),
+        };
+        self.stand(key, record);
+        if !is_made_once {
+            self.unhealthy.remove(key);
+            self.left_alone
+                .insert(key.clone(), !item.modes.is_left_alone());
         }
     }
 
@@ -129,6 +152,7 @@ impl Memory {
         self.corrections.retain(|key, _| desired(key));
         self.contests.retain(|key, _| desired(key));
         self.finished.retain(|key, _| desired(key));
+        self.left_alone.retain(|key, _| desired(key));
         self.again.retain(|key| desired(key));
         self.homeless.retain(|key| desired(key));
     }

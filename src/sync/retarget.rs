@@ -37,8 +37,10 @@ impl Driver {
         }
         let read_ahead = state.read_ahead.take();
         if let Some(target) = read_ahead.filter(|target| target.is_of(&newest, scope, &inputs)) {
-            state.aim(newest, scope, inputs, Ok(Loaded::New(target)));
-            return Some(self.context.cluster.running_applies.begin());
+            let under_way = self.context.cluster.running_applies.begin();
+            let loaded = self.validated(intent, Ok(Loaded::New(target))).await;
+            self.state.aim(newest, scope, inputs, loaded);
+            return Some(under_way);
         }
         let under_way = self.context.cluster.running_applies.begin();
         let task = Task {
@@ -49,7 +51,8 @@ impl Driver {
             tenant: self.name.namespace.clone(),
         };
         let loaded = target::load(&newest, task, target, &mut state.cache).await;
-        state.aim(newest, scope, inputs, loaded);
+        let loaded = self.validated(intent, loaded).await;
+        self.state.aim(newest, scope, inputs, loaded);
         Some(under_way)
     }
 
@@ -77,7 +80,8 @@ impl Driver {
             if let Ok(Loaded::New(target)) = loaded {
                 let within = self.limit(intent);
                 let cluster = &self.context.cluster;
-                let objects = Objects::resolve(&target, &cluster.kinds, within);
+                let objects =
+                    Objects::resolve(&target, &cluster.kinds, within, &intent.ignore_fields);
                 let wanted = objects.items.keys().collect();
                 cluster.inventory.reserve(&self.name, &wanted);
                 self.state.read_ahead = Some(target);
@@ -191,11 +195,14 @@ impl State {
                 self.report.retargeted(&revision);
             }
             Err(error) => {
-                if matches!(error, TargetError::Interrupted) {
-                    self.retry_later(Instant::now());
+                let again = error.again_after();
+                if let Some(pause) = again {
+                    self.timers.retry = Some(Instant::now() + pause);
                 }
-                if error.is_lasting() {
-                    self.refused = Some(Box::new(Refused::new(&newest, scope.clone(), inputs)));
+                let is_refused = matches!(error, TargetError::Refused { .. });
+                if error.is_lasting() || is_refused {
+                    let (scope, again) = (scope.clone(), again.is_some());
+                    self.refused = Some(Box::new(Refused::new(&newest, scope, inputs, again)));
                 }
                 self.blocked = Some(Box::new(Blocked {
                     reason: error.reason(),

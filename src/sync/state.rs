@@ -167,7 +167,8 @@ impl State {
         if asked {
             self.memory.end_pauses();
         }
-        if asked || new_spec || due.verify {
+        let again = |refused: &Refused| due.retry && refused.is_tried_again;
+        if asked || new_spec || due.verify || self.refused.as_deref().is_some_and(again) {
             self.refused = None;
         }
         if asked || due.verify {
@@ -236,7 +237,13 @@ impl State {
             .filter(|key| memory.records.contains_key(*key));
         ObjectCounts {
             desired: count(target.desired.objects().len()),
-            applied: count(memory.records.len() - drifted.count()),
+            applied: count(
+                memory
+                    .records
+                    .len()
+                    .saturating_sub(drifted.count() + memory.left_alone.len()),
+            ),
+            left_alone: count(memory.left_alone.len()),
             drifted: count(memory.drifted.len()),
             unhealthy: count(unhealthy),
             waiting: count(self.objects.waiting.values().map(Vec::len).sum()),

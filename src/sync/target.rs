@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::api::Reason;
 use crate::cluster::Kinds;
@@ -9,11 +10,15 @@ use crate::desired::{
     self, Desired, DesiredError, Inputs, Item, Limit, Misplaced, Reading, Resolved,
 };
 use crate::fleet::FetchedRevision;
-use crate::intent::RenderIntent;
+use crate::intent::{FieldRule, RenderIntent};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::SyncName;
 use crate::render;
 use crate::source::Snapshot;
+
+/// When a revision is tried again that the cluster refused, and one that could not be read or tried out.
+const VALIDATED_AGAIN: Duration = Duration::from_secs(30);
+const TRIED_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a revision cannot become the target.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +26,18 @@ pub(super) enum TargetError {
     /// The desired state cannot be read.
     #[error(transparent)]
     Desired(#[from] DesiredError),
+    /// `spec.validate`: the API server refuses objects of the revision.
+    #[error("spec.validate lets nothing be written of a revision with a refused object: {objects}")]
+    Refused {
+        /// The first of them, and why.
+        objects: String,
+    },
+    /// `spec.validate`: the revision could not be tried out.
+    #[error("spec.validate: it could not be tried out: {why}")]
+    Untried {
+        /// Why.
+        why: String,
+    },
     /// The task that read the revision ended early.
     #[error("reading the repository was interrupted")]
     Interrupted,
@@ -31,6 +48,8 @@ impl TargetError {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Desired(error) => error.reason(),
+            Self::Refused { .. } => Reason::ValidationFailed,
+            Self::Untried { .. } => Reason::ApiUnavailable,
             Self::Interrupted => Reason::Progressing,
         }
     }
@@ -39,7 +58,16 @@ impl TargetError {
     pub(super) fn is_lasting(&self) -> bool {
         match self {
             Self::Desired(error) => error.is_lasting(),
-            Self::Interrupted => false,
+            Self::Refused { .. } | Self::Untried { .. } | Self::Interrupted => false,
+        }
+    }
+
+    /// When it is tried again although nothing has changed in Git.
+    pub(super) fn again_after(&self) -> Option<Duration> {
+        match self {
+            Self::Desired(_) => None,
+            Self::Refused { .. } => Some(VALIDATED_AGAIN),
+            Self::Untried { .. } | Self::Interrupted => Some(TRIED_AGAIN),
         }
     }
 }
@@ -83,11 +111,19 @@ pub(super) struct Refused {
     snapshot: Weak<Snapshot>,
     scope: RenderIntent,
     inputs: Arc<Inputs>,
+    /// Whether another try may have another result.
+    pub(super) is_tried_again: bool,
 }
 
 impl Refused {
-    pub(super) fn new(seen: &FetchedRevision, scope: RenderIntent, inputs: Arc<Inputs>) -> Self {
+    pub(super) fn new(
+        seen: &FetchedRevision,
+        scope: RenderIntent,
+        inputs: Arc<Inputs>,
+        is_tried_again: bool,
+    ) -> Self {
         Self {
+            is_tried_again,
             snapshot: Arc::downgrade(&seen.snapshot),
             scope,
             inputs,
@@ -155,14 +191,21 @@ pub(super) struct Objects {
 
 impl Objects {
     /// Matches every object of the target with an object of the cluster. `within` is the only namespace
-    /// that may be managed, if there is one.
-    pub(super) fn resolve(target: &Target, kinds: &Kinds, within: Option<Limit<'_>>) -> Self {
+    /// that may be managed, if there is one. `rules` say which fields are left as they are.
+    pub(super) fn resolve(
+        target: &Target,
+        kinds: &Kinds,
+        within: Option<Limit<'_>>,
+        rules: &[FieldRule],
+    ) -> Self {
         let is_namespaced = |gvk: &_| kinds.get(gvk).map(|served| served.namespaced);
+        let mut resolved = desired::resolve(&target.desired, is_namespaced, within);
+        resolved.leave(&target.desired, rules);
         let Resolved {
             items,
             waiting,
             misplaced,
-        } = desired::resolve(&target.desired, is_namespaced, within);
+        } = resolved;
         Self {
             syncs: items.keys().filter_map(sync_of).collect(),
             items,

@@ -193,9 +193,19 @@ impl Facts {
         if self.wait && !self.unhealthy.is_empty() {
             return (Some(false), self.health_reason(), self.health_message());
         }
-        let message = match self.counts.desired {
+        let ObjectCounts {
+            desired,
+            left_alone,
+            ..
+        } = self.counts;
+        let equal = match desired.saturating_sub(left_alone) {
             1 => format!("1 object equals {revision}"),
             many => format!("{many} objects equal {revision}"),
+        };
+        let message = match left_alone {
+            0 => equal,
+            1 => format!("{equal}; 1 is left alone as its annotation says"),
+            many => format!("{equal}; {many} are left alone as their annotations say"),
         };
         (Some(true), Reason::Converged, message)
     }

@@ -2,6 +2,7 @@
 
 use super::Driver;
 use super::assess::{Assessment, Live, Observed, Phase, Round, Said, assess};
+use super::memory::Memory;
 use super::target::{Target, sync_of};
 use super::timers::{Due, Now};
 use super::verdict::Facts;
@@ -69,7 +70,9 @@ impl Driver {
                 committed: Time(target.seen.snapshot.committed_at),
                 observed: Time(target.seen.at),
             }),
-            said: target.map(Said::of).unwrap_or_default(),
+            said: target
+                .map(|target| Said::of(target, &state.memory))
+                .unwrap_or_default(),
             facts: Facts {
                 suspended,
                 blocked: state.blocked.clone(),
@@ -225,10 +228,18 @@ impl Driver {
 const MAX_WARNINGS: usize = 20;
 
 impl Said {
-    fn of(target: &Target) -> Self {
-        let warnings = target.desired.warnings().take(MAX_WARNINGS);
+    fn of(target: &Target, memory: &Memory) -> Self {
+        let warnings = target.desired.warnings().map(str::to_owned);
+        // Git does not say so, so that people should know.
+        let paused = memory.left_alone.iter().filter(|(_, is_live)| **is_live);
+        let paused = paused.map(|(key, _)| {
+            format!(
+                "{key} is left as it is: the live object has an annotation that says so (reconcile: disabled, or ssa: \
+                 Ignore); remove it, and the object is made equal to Git again"
+            )
+        });
         Self {
-            warnings: warnings.map(str::to_owned).collect(),
+            warnings: warnings.chain(paused).take(MAX_WARNINGS).collect(),
             notes: target.desired.notes().map(str::to_owned),
         }
     }

@@ -250,6 +250,8 @@ fn shows(reason: Reason) -> Shows {
         | Reason::RenderFailed
         | Reason::DecryptionFailed
         | Reason::DependencyNotReady
+        | Reason::InvalidSpec
+        | Reason::ValidationFailed
         | Reason::DependencyCycle => Shows::Ready(blocked(reason)),
         Reason::KindNotServed
         | Reason::OwnershipConflict
@@ -261,13 +263,11 @@ fn shows(reason: Reason) -> Shows {
         Reason::Diff => Shows::Notice(drifted()),
         Reason::DriftCorrected => Shows::Notice(healed()),
         Reason::FieldLeft => Shows::Notice(left()),
-        // A spec that cannot be read has no driver; its status is written without one. That a status is
-        // refused is known only after the assessment.
+        // That a status is refused is known only after the assessment.
         Reason::ChangeCommitted
         | Reason::Fetched
         | Reason::WebhookInvalid
         | Reason::StatusRefused
-        | Reason::InvalidSpec
         | Reason::Delivering
         | Reason::DeliveryFailed
         | Reason::ProviderInvalid

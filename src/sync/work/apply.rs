@@ -7,10 +7,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::cluster::{Acting, Actor, Applied, Applying, Cluster, Compared, ServedKind, WriteError};
+use crate::cluster::{
+    Acting, Actor, Applied, Applying, Cluster, Compared, Once, ServedKind, WriteError,
+};
 use crate::desired::Item;
 use crate::intent::SyncIntent;
-use crate::manifest::{FieldPath, Manifest};
+use crate::manifest::{ApplyMode, FieldPath, Manifest};
 use crate::plan::{
     ApplyCause, Contest, Observed, Relinquished, Seal, Stage, SyncName, Taken, apply_order,
     stamped, taken, taken_for_good,
@@ -22,7 +24,7 @@ use crate::sync::target::Target;
 use crate::sync::{Driver, bodies};
 
 /// The most requests of one Sync at once.
-const PARALLEL: usize = 12;
+pub(super) const PARALLEL: usize = 12;
 
 /// One object to work on.
 #[derive(Clone)]
@@ -37,6 +39,8 @@ pub(in crate::sync) struct Job {
     pub(in crate::sync) contested: bool,
     /// This revision had been applied in full before the operator started.
     pub(in crate::sync) restored: bool,
+    /// Whether it may be deleted and made again where it cannot be changed.
+    pub(in crate::sync) may_be_replaced: bool,
 }
 
 /// The work on the object.
@@ -57,15 +61,19 @@ pub(in crate::sync) enum Done {
         contest: Contest,
         /// Those that are left to them from now on.
         left: Vec<Relinquished>,
+        /// It was deleted and made again.
+        replaced: bool,
     },
     /// It was made before, and has removed itself.
     Ran,
+    /// It is to be made only once, and was there before.
+    Present,
     /// Its values are other than Git's, or it is gone.
     Differs(ApplyCause),
     /// The object could not be applied.
     Failed(WriteError),
-    /// The object's manifest could not be read again.
-    Unreadable(Trouble),
+    /// The object's manifest could not be read again, or there is more to say than what the API server said.
+    Troubled(Trouble),
 }
 
 /// Sorts jobs into the order of application.
@@ -140,7 +148,7 @@ async fn one(
 ) -> Done {
     let mut manifest = match manifest {
         Ok(manifest) => manifest,
-        Err(error) => return Done::Unreadable(error),
+        Err(error) => return Done::Troubled(error),
     };
     let Some(served) = cluster.kinds.get(&manifest.gvk) else {
         return Done::Failed(WriteError::NotServed);
@@ -154,7 +162,14 @@ async fn one(
             Err(error) => return Done::Failed(error),
         }
     }
+    let whole = job.item.fixed.as_ref().map(|_| manifest.clone());
+    for field in job.item.fixed.iter().flat_map(|fixed| fixed.iter()) {
+        field.strip(&mut manifest.body);
+    }
     let object = Object {
+        cluster,
+        may_be_replaced: job.may_be_replaced,
+        whole,
         seal: cluster.inventory.seal(owner, &job.item.key),
         acting,
         served: &served,
@@ -168,11 +183,16 @@ async fn one(
 }
 
 /// One object that is worked on.
-struct Object<'a> {
-    acting: Acting<'a>,
-    seal: Seal,
-    served: &'a ServedKind,
-    job: &'a Job,
+pub(super) struct Object<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) acting: Acting<'a>,
+    pub(super) seal: Seal,
+    pub(super) served: &'a ServedKind,
+    pub(super) job: &'a Job,
+    /// Whether it may be deleted and made again.
+    pub(super) may_be_replaced: bool,
+    /// The manifest with the fields that are sent only once, if there are such fields.
+    pub(super) whole: Option<Manifest>,
 }
 
 impl Object<'_> {
@@ -181,8 +201,16 @@ impl Object<'_> {
         if self.job.restored && self.job.before.is_none() && removes_itself(&manifest) {
             return Ok(Done::Ran);
         }
+        let modes = self.job.item.modes;
+        if modes.apply == ApplyMode::IfNotPresent {
+            return self.make_once(manifest).await;
+        }
         let mut contest = self.job.contest.clone();
         let mut left = self.contested(&mut contest, &manifest).await?;
+        let applying = match modes.apply {
+            ApplyMode::Merge => Applying::Merged,
+            _ => Applying::Whole,
+        };
         // An object that somebody else made may have an autoscaler, which is not to be undone even once.
         let may_be_scaled = cause == ApplyCause::Unknown
             && self.job.before.is_none()
@@ -194,18 +222,42 @@ impl Object<'_> {
                     left = self
                         .concede(&mut contest, &manifest, taken_for_good)
                         .await?;
-                    self.send(&mut contest, manifest, Applying::Whole).await
+                    self.send(&mut contest, manifest, applying).await
                 }
                 answer => answer,
             }
         } else {
-            self.send(&mut contest, manifest, Applying::Whole).await
+            let tried = self.send(&mut contest, manifest.clone(), applying).await;
+            match tried {
+                Err(error) if error.is_immutable() => return self.replace(manifest, error).await,
+                answer => answer,
+            }
         };
         applied.map(|applied| Done::Applied {
             applied: Box::new(applied),
             contest,
             left,
+            replaced: false,
         })
+    }
+
+    /// Creates the object, unless there is one.
+    async fn make_once(&self, manifest: Manifest) -> Result<Done, WriteError> {
+        let live = self.acting.metadata(self.served, &self.job.item.key);
+        if live.await?.is_some() {
+            return Ok(Done::Present);
+        }
+        let mut contest = Contest::default();
+        // Where somebody else has made it meanwhile, Git's values are not put into that one.
+        match self.send(&mut contest, manifest, Applying::Unforced).await {
+            Err(WriteError::Refused { code: 409, .. }) => Ok(Done::Present),
+            applied => Ok(Done::Applied {
+                applied: Box::new(applied?),
+                contest,
+                left: Vec::new(),
+                replaced: false,
+            }),
+        }
     }
 
     async fn compare(&self, mut manifest: Manifest) -> Result<Done, WriteError> {
@@ -225,19 +277,20 @@ impl Object<'_> {
         let body = stamped(manifest, &self.seal, &item.digest, Some(&version));
         let applied = self
             .acting
-            .apply(self.served, &self.seal, &body, Applying::Declared);
+            .apply(self.served, &self.seal, &body, None, Applying::Declared);
         match applied.await {
             Err(WriteError::Refused { code: 409, .. }) => Ok(Done::Differs(ApplyCause::Drifted)),
             applied => Ok(Done::Applied {
                 applied: Box::new(applied?),
                 contest,
                 left,
+                replaced: false,
             }),
         }
     }
 
     /// Applies what is not left to others.
-    async fn send(
+    pub(super) async fn send(
         &self,
         contest: &mut Contest,
         mut manifest: Manifest,
@@ -246,8 +299,15 @@ impl Object<'_> {
         let digest = &self.job.item.digest;
         contest.leave(&mut manifest);
         let body = stamped(manifest, &self.seal, digest, None);
+        let whole = self.whole.clone().map(|mut whole| {
+            contest.clone().leave(&mut whole);
+            stamped(whole, &self.seal, digest, None)
+        });
+        let fields = self.job.item.fixed.as_deref();
+        let once = fields.zip(whole.as_deref());
+        let once = once.map(|(fields, whole)| Once { fields, whole });
         self.acting
-            .apply(self.served, &self.seal, &body, applying)
+            .apply(self.served, &self.seal, &body, once, applying)
             .await
     }
 

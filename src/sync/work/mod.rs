@@ -6,7 +6,9 @@ mod finalize;
 mod leaving;
 mod parent;
 mod prune;
+mod replace;
 mod room;
+mod validate;
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
@@ -97,7 +99,7 @@ impl Driver {
         self.state.memory.again.extend(refused.collect::<Vec<_>>());
         // What was held back may go, now that everything else is applied.
         let held_back = intent.prune && self.state.memory.surplus > 0;
-        let jobs = self.plan(intent.mode, dirty, look, round);
+        let jobs = self.plan(intent, dirty, look, round);
         self.apply(intent, &jobs, round).await?;
         turn.end();
         self.make_room(intent, &jobs, round).await;
@@ -182,14 +184,14 @@ impl Driver {
             return Ok(());
         };
         let cluster = &self.context.cluster;
-        let within = self.limit(intent);
-        let mut objects = Objects::resolve(target, &cluster.kinds, within);
+        let (within, rules) = (self.limit(intent), &intent.ignore_fields);
+        let mut objects = Objects::resolve(target, &cluster.kinds, within, rules);
         if !objects.waiting.is_empty() {
             // Custom kinds are reported by a watch. Kinds of aggregated API servers are not.
             if let Err(error) = cluster.discover().await {
                 tracing::debug!(sync = %self.name, %error, "discovery");
             }
-            objects = Objects::resolve(target, &cluster.kinds, within);
+            objects = Objects::resolve(target, &cluster.kinds, within, rules);
         }
         let wanted: BTreeSet<GroupKind> = objects.kinds().into_iter().collect();
         // Kinds that left Git must be known too, so that their objects can be pruned.
@@ -276,13 +278,16 @@ impl Driver {
     /// The jobs for the changed objects, or for all objects.
     fn plan(
         &mut self,
-        mode: Mode,
+        intent: &SyncIntent,
         dirty: HashSet<ObjectKey>,
         look: Look,
         round: &mut Round,
     ) -> Vec<Job> {
         let inventory = &self.context.cluster.inventory;
-        let mut jobs = self.state.plan(mode, dirty, look, inventory, round);
+        let mut jobs = self.state.plan(intent.mode, dirty, look, inventory, round);
+        for job in &mut jobs {
+            job.may_be_replaced = replace::may_be(intent, &job.item);
+        }
         if let Some(target) = &self.state.target {
             apply::order(&mut jobs, target);
         }
@@ -297,9 +302,13 @@ impl Driver {
                 applied,
                 contest,
                 left,
+                replaced,
             } => {
                 self.state.memory.contested(key, contest, &left, round);
-                let action = audit::action(&self.name, job, &applied);
+                let action = match replaced {
+                    true => Some(Action::Replaced),
+                    false => audit::action(&self.name, job, &applied),
+                };
                 // What was left to another controller was not put right.
                 if let Some(action) = action.filter(|_| left.is_empty()) {
                     let writer = job.before.as_ref().and_then(|was| was.writer.as_deref());
@@ -316,6 +325,10 @@ impl Driver {
                 self.state.applied(job, *applied, Instant::now());
             }
             Done::Ran => self.state.memory.ran(key, job.item.digest),
+            Done::Present => {
+                let record = AppliedRecord::left_alone(job.item.digest);
+                self.state.memory.stand(key, record);
+            }
             Done::Differs(cause) => {
                 let observed = self.context.cluster.inventory.get(key);
                 let writer = observed.and_then(|observed| observed.writer);
@@ -330,7 +343,7 @@ impl Driver {
                     self.state.memory.homeless.insert(key.clone());
                 }
             }
-            Done::Unreadable(trouble) => self.state.memory.failed(key, trouble),
+            Done::Troubled(trouble) => self.state.memory.failed(key, trouble),
         }
     }
 }
@@ -352,6 +365,7 @@ impl From<&WriteError> for Trouble {
             reason: match error {
                 WriteError::NotServed => Reason::KindNotServed,
                 WriteError::Unavailable(_) => Reason::ApiUnavailable,
+                WriteError::Indivisible(_) => Reason::InvalidSpec,
                 WriteError::Refused { .. }
                 | WriteError::NoNamespace { .. }
                 | WriteError::Answer(_) => Reason::ApplyFailed,
@@ -455,6 +469,7 @@ impl Memory {
         let key = &item.key;
         let record = self.records.get(key);
         let was_drifted = self.drifted.remove(key).is_some();
+        self.left_alone.remove(key);
         let suspect = was_drifted && mode == Mode::Report;
         match observed.as_ref().map(|observed| &observed.health) {
             Some(health) if health.is_current() => drop(self.unhealthy.remove(key)),
@@ -466,7 +481,19 @@ impl Memory {
             self.ran(key, item.digest);
             return Next::Nothing;
         }
-        let task = match judge(&item.digest, record, observed.as_ref(), mode, restored) {
+        let judged = judge(
+            &item.digest,
+            item.modes,
+            record,
+            observed.as_ref(),
+            mode,
+            restored,
+        );
+        let task = match judged {
+            Judgement::LeftAlone => {
+                self.leave(item, observed.as_ref());
+                return Next::Nothing;
+            }
             Judgement::InSync if !suspect => return Next::Nothing,
             Judgement::Apply(cause) => {
                 let wait = self.corrections.get(key).map(CorrectionBackoff::next);
@@ -497,6 +524,7 @@ impl Memory {
             contest: self.contest(key, observed.as_ref()),
             contested: self.is_contested(key, cause, observed.as_ref(), now),
             restored,
+            may_be_replaced: false,
             before: observed,
         }))
     }

@@ -1,0 +1,160 @@
+//! Replaces an object that cannot be changed, where that is asked for.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::apply::{Done, Object};
+use crate::cluster::{Applying, WriteError};
+use crate::desired::Item;
+use crate::intent::SyncIntent;
+use crate::manifest::{Digest, GroupKind, Manifest};
+use crate::plan::{Contest, Observed, restorable, stamped};
+use crate::sync::memory::Trouble;
+
+/// How long the old object may take to go before the new one is left to a later round, and how often is looked.
+const PATIENCE: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_millis(10);
+
+/// Kinds with data or other objects in them: only their own annotation allows that they are deleted.
+const PRECIOUS: [(&str, &str); 5] = [
+    ("", "PersistentVolumeClaim"),
+    ("", "PersistentVolume"),
+    ("", "Namespace"),
+    ("apps", "StatefulSet"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+];
+
+/// Whether an object may be deleted and made again where a change of it is refused since a field is immutable.
+pub(super) fn may_be(intent: &SyncIntent, item: &Item) -> bool {
+    item.modes.may_be_replaced() || intent.force && !is_precious(&item.key.kind)
+}
+
+fn is_precious(kind: &GroupKind) -> bool {
+    PRECIOUS.contains(&(&*kind.group, &*kind.kind))
+}
+
+impl Object<'_> {
+    /// Deletes the object and makes it again as Git has it, if that is allowed. `refused` is why it cannot be changed.
+    pub(super) async fn replace(
+        &self,
+        manifest: Manifest,
+        refused: WriteError,
+    ) -> Result<Done, WriteError> {
+        let key = &self.job.item.key;
+        if !self.may_be_replaced {
+            return Ok(Done::Troubled(told(&refused, advice(&key.kind))));
+        }
+        let (inventory, owner) = (&self.cluster.inventory, self.seal.sync());
+        let ours = self.job.before.as_ref();
+        let ours = ours.filter(|before| inventory.is_proven(owner, key, before));
+        let Some(before) = ours else {
+            let why = "towline does not replace it, since somebody else has made it: delete it, and towline makes it \
+                       again";
+            return Ok(Done::Troubled(told(&refused, why)));
+        };
+        // The new object has to be one that the API server takes, before the old one goes.
+        let body = self.body(manifest.clone());
+        if let Err(error) = self
+            .acting
+            .rehearse_create(self.served, &self.seal, &body)
+            .await
+        {
+            let why =
+                format!("it is not replaced, since a new one would be refused as well: {error}");
+            return Ok(Done::Troubled(told(&refused, &why)));
+        }
+        let Some(old) = self.acting.live(self.served, key).await? else {
+            return self.create(manifest).await;
+        };
+        self.cluster.outlive(std::iter::once(before)).await;
+        self.acting.delete(key, &before.uid).await?;
+        if !self.is_gone(before).await {
+            let why = "its deletion, which replaces it, waits for what holds the old object; a new one is made after \
+                       that";
+            return Ok(Done::Troubled(told(&refused, why)));
+        }
+        let error = match self.create(manifest).await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let why = match self.restore(old, before).await {
+            Ok(()) => format!("a new object was refused, so the old one was made again: {error}"),
+            Err(lost) => format!(
+                "a new object was refused: {error}; nor could the old one be made again: {lost}"
+            ),
+        };
+        Ok(Done::Troubled(told(&refused, &why)))
+    }
+
+    fn body(&self, manifest: Manifest) -> Vec<u8> {
+        let manifest = self.whole.clone().unwrap_or(manifest);
+        stamped(manifest, &self.seal, &self.job.item.digest, None)
+    }
+
+    async fn create(&self, manifest: Manifest) -> Result<Done, WriteError> {
+        let mut contest = Contest::default();
+        let applied = self.send(&mut contest, manifest, Applying::Whole).await?;
+        Ok(Done::Applied {
+            applied: Box::new(applied),
+            contest,
+            left: Vec::new(),
+            replaced: true,
+        })
+    }
+
+    /// Waits until the object with this uid is gone.
+    async fn is_gone(&self, before: &Observed) -> bool {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            let seen = self.cluster.inventory.get(&self.job.item.key);
+            if seen.is_none_or(|seen| seen.uid != before.uid) {
+                return true;
+            }
+            tokio::time::sleep(STEP).await;
+        }
+        false
+    }
+
+    /// Makes the old object again.
+    async fn restore(&self, old: serde_json::Value, before: &Observed) -> Result<(), String> {
+        let mut manifests =
+            Manifest::from_value(restorable(old)).map_err(|error| error.to_string())?;
+        let manifest = manifests.pop().ok_or("it cannot be read")?;
+        let digest = before
+            .digest
+            .as_deref()
+            .and_then(|digest| digest.parse().ok());
+        // Another digest than that of Git's manifest: the change is tried again.
+        let digest = digest.unwrap_or_else(|| Digest::of(&manifest.body));
+        let seal = self
+            .cluster
+            .inventory
+            .seal(self.seal.sync(), &self.job.item.key);
+        let body = stamped(manifest, &seal, &digest, None);
+        let applied = self
+            .acting
+            .apply(self.served, &seal, &body, None, Applying::Whole);
+        applied.await.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// What a person can do about a field that cannot be changed.
+fn advice(kind: &GroupKind) -> &'static str {
+    match is_precious(kind) {
+        true => {
+            "this cannot be changed, and deleting the object may lose data: if it is to be deleted and made again all \
+             the same, annotate its manifest with towline.dev/force: enabled"
+        }
+        false => {
+            "this cannot be changed: to have the object deleted and made again, annotate its manifest with \
+             towline.dev/force: enabled, or set spec.force of the Sync"
+        }
+    }
+}
+
+fn told(refused: &WriteError, why: &str) -> Trouble {
+    let mut trouble = Trouble::from(refused);
+    trouble.message = format!("{}; {why}", trouble.message);
+    trouble
+}
