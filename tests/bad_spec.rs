@@ -163,6 +163,19 @@ async fn the_api_server_refuses_invalid_specs() {
         ),
         (sync(json!({"interval": "forever"})), "spec.interval"),
         (sync(json!({"prune": "yes"})), "spec.prune"),
+        (
+            sync(json!({"pruneLimit": {"percent": 101}})),
+            "spec.pruneLimit.percent",
+        ),
+        (
+            sync(json!({"pruneLimit": {"percent": -1}})),
+            "spec.pruneLimit.percent",
+        ),
+        (
+            sync(json!({"pruneLimit": {"contents": "Keep"}})),
+            "spec.pruneLimit.contents",
+        ),
+        (sync(json!({"pruneAdopted": "no"})), "spec.pruneAdopted"),
     ];
     for ((kind, spec), says) in rows {
         let api = match kind {

@@ -112,6 +112,10 @@ pub enum Reason {
     ValidationFailed,
     /// An object could not be pruned.
     PruneFailed,
+    /// A revision would delete more than `spec.pruneLimit` allows, and nobody has approved that.
+    PruneHeld,
+    /// An object left Git, or its Sync was deleted, and the object was kept.
+    Released,
     /// The operator could not talk to the API server.
     ApiUnavailable,
     /// The API server refused a status as it was; it was written in short.

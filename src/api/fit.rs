@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    AlertStatus, Condition, Failure, GitRepositoryStatus, HistoryEntry, OpenProblem,
-    ProviderStatus, SyncStatus, SyncTimes, Time, summary,
+    AlertStatus, Condition, Failure, GitRepositoryStatus, HeldPrune, HistoryEntry, OpenProblem,
+    ProviderStatus, PruneStatus, SyncStatus, SyncTimes, Time, summary,
 };
 use crate::text::start;
 
@@ -40,12 +40,14 @@ impl Status for SyncStatus {
 
     fn outline(&self, why: &str) -> Self {
         let (conditions, summary) = outlined(&self.conditions, why);
+        let fewest = Bounds { halvings: HALVINGS };
         Self {
             observed_generation: self.observed_generation,
             conditions,
             summary,
             objects: self.objects,
             finished: self.finished.iter().take(50).cloned().collect(),
+            prune: self.prune.as_ref().map(|prune| fewest.prune(prune)),
             ..Self::default()
         }
     }
@@ -151,6 +153,7 @@ impl Bounds {
             warnings,
             notes,
             finished,
+            prune,
             times,
             history,
             kinds,
@@ -170,6 +173,7 @@ impl Bounds {
             notes: self.option(notes.as_ref(), 2048),
             // A name that is cut would name another object.
             finished: self.list(finished, 300, Clone::clone),
+            prune: prune.as_ref().map(|prune| self.prune(prune)),
             times: times.as_ref().map(fitting_times),
             history: self.list(history, 10, |entry| self.entry(entry)),
             kinds: self.list(kinds, 512, |kind| self.text(kind, 320)),
@@ -264,6 +268,37 @@ impl Bounds {
             file: self.option(file.as_ref(), 512),
             reason: self.text(reason, 128),
             message: self.text(message, 1024),
+        }
+    }
+
+    fn prune(self, prune: &PruneStatus) -> PruneStatus {
+        let PruneStatus {
+            objects,
+            newest,
+            held,
+        } = prune;
+        PruneStatus {
+            objects: *objects,
+            newest: newest.as_ref().map(fitting),
+            held: held.as_ref().map(|held| {
+                let HeldPrune {
+                    digest,
+                    deletes,
+                    of,
+                    kinds,
+                    because,
+                    keeps,
+                } = held;
+                HeldPrune {
+                    // A digest that is cut would approve nothing.
+                    digest: digest.clone(),
+                    deletes: *deletes,
+                    of: *of,
+                    kinds: self.list(kinds, 20, |kind| self.text(kind, 320)),
+                    because: self.list(because, 10, |why| self.text(why, 512)),
+                    keeps: keeps.clone(),
+                }
+            }),
         }
     }
 

@@ -6,10 +6,11 @@ use kube::{Resource as _, ResourceExt as _};
 use serde_json::Value;
 
 use super::{
-    DELETION_POLICY, Decryption, DecryptionProvider, DeletionPolicy, GitRef, GitRepository,
-    GitRepositorySpec, IgnoredFields, Image, KeeperKind, Kustomize, Mode, Patch, PatchTarget,
-    REQUESTED_AT, SecretRef, SourceKind, SourceRef, Substitute, SubstituteFrom, Sync, SyncSettings,
-    SyncSpec, ValuesFrom, Verification, VerificationMode, Webhook,
+    APPROVE_PRUNE, Contents, DELETION_POLICY, Decryption, DecryptionProvider, DeletionPolicy,
+    GitRef, GitRepository, GitRepositorySpec, IgnoredFields, Image, KeeperKind, Kustomize, Mode,
+    Patch, PatchTarget, PruneLimit, REQUESTED_AT, SecretRef, SourceKind, SourceRef, Substitute,
+    SubstituteFrom, Sync, SyncSettings, SyncSpec, ValuesFrom, Verification, VerificationMode,
+    Webhook,
 };
 use crate::intent::{
     self, FieldPattern, FieldRule, GitIntent, GitReference, HelmIntent, InputsIntent, Keeper,
@@ -43,6 +44,8 @@ impl From<&Sync> for SyncIntent {
             decryption,
             service_account_name,
             prune,
+            prune_limit: PruneLimit { percent, contents },
+            prune_adopted,
             mode,
             depends_on,
             wait,
@@ -79,6 +82,12 @@ impl From<&Sync> for SyncIntent {
             },
             service_account: service_account_name.clone(),
             prune: *prune,
+            prune_limit: intent::PruneLimit {
+                percent: *percent,
+                holds_contents: *contents == Contents::Hold,
+            },
+            prune_adopted: *prune_adopted,
+            approved_prune: object.annotations().get(APPROVE_PRUNE).cloned(),
             mode: (*mode).into(),
             depends_on: depends_on.map(|sync| sync.name.clone()).collect(),
             wait: *wait,
@@ -90,9 +99,10 @@ impl From<&Sync> for SyncIntent {
             suspend: *suspend,
             invalid,
             on_deletion: match (asked_policy(object).unwrap_or(*deletion_policy), prune) {
-                (DeletionPolicy::Delete, _) | (DeletionPolicy::MirrorPrune, true) => {
-                    OnDeletion::Delete
-                }
+                (DeletionPolicy::Delete, _) => OnDeletion::Delete { adopted: true },
+                (DeletionPolicy::MirrorPrune, true) => OnDeletion::Delete {
+                    adopted: *prune_adopted,
+                },
                 (DeletionPolicy::Orphan, _) | (DeletionPolicy::MirrorPrune, false) => {
                     OnDeletion::Orphan
                 }
@@ -428,10 +438,11 @@ mod tests {
     #[test]
     fn deletion_mirrors_prune_unless_the_policy_says_more() {
         use OnDeletion::{Delete, Orphan};
+        let (own, all) = (Delete { adopted: false }, Delete { adopted: true });
         for (policy, prune, wanted) in [
-            ("MirrorPrune", true, Delete),
+            ("MirrorPrune", true, own),
             ("MirrorPrune", false, Orphan),
-            ("Delete", false, Delete),
+            ("Delete", false, all),
             ("Orphan", true, Orphan),
         ] {
             let source = json!({"name": "repo"});
@@ -439,7 +450,7 @@ mod tests {
                 sync(&json!({"sourceRef": source, "prune": prune, "deletionPolicy": policy}));
             assert_eq!(intent.on_deletion, wanted, "{policy} {prune}");
         }
-        for (asked, wanted) in [("Orphan", Orphan), ("orphan it", Delete)] {
+        for (asked, wanted) in [("Orphan", Orphan), ("Delete", all), ("orphan it", own)] {
             let object = json!({"apiVersion": "towline.dev/v1alpha1", "kind": "Sync",
                 "metadata": {"name": "a", "annotations": {DELETION_POLICY: asked}},
                 "spec": {"sourceRef": {"name": "repo"}, "prune": true}});

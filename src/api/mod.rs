@@ -36,8 +36,9 @@ pub use repository::{
 pub use secret_ref::SecretRef;
 pub use summary::{short_commits, summary};
 pub use sync::{
-    DeletionPolicy, Dependency, Failure, FinishedRun, HistoryEntry, IgnoredFields, Mode,
-    ObjectCounts, SourceKind, SourceRef, Sync, SyncSettings, SyncSpec, SyncStatus, SyncTimes,
+    Contents, DeletionPolicy, Dependency, Failure, FinishedRun, HeldPrune, HistoryEntry,
+    IgnoredFields, Mode, ObjectCounts, PruneLimit, PruneStatus, SourceKind, SourceRef, Sync,
+    SyncSettings, SyncSpec, SyncStatus, SyncTimes,
 };
 
 /// The API group of towline's kinds, and the prefix of its annotations.
@@ -49,6 +50,9 @@ pub const REQUESTED_AT: &str = "towline.dev/requested-at";
 /// Annotation of a Sync that stands before its `spec.deletionPolicy`: `Orphan` lets a Sync go whose objects cannot be
 /// deleted.
 pub const DELETION_POLICY: &str = "towline.dev/deletion-policy";
+
+/// Annotation of a Sync that approves a deletion: its value is the digest in `status.prune.held`.
+pub const APPROVE_PRUNE: &str = "towline.dev/approve-prune";
 
 /// The field manager of everything that towline writes.
 pub const FIELD_MANAGER: &str = "towline";

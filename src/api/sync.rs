@@ -91,6 +91,16 @@ pub struct SyncSettings {
     #[serde(default)]
     pub prune: bool,
 
+    /// How much a revision may delete without a person. A revision that would delete more is applied, but deletes
+    /// nothing until somebody approves exactly that deletion. Deleting the Sync itself is not limited.
+    #[serde(default)]
+    pub prune_limit: PruneLimit,
+
+    /// Delete what left Git also if it existed before this Sync applied it. Otherwise such an object is released: it
+    /// stays, without towline's label and annotations.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prune_adopted: bool,
+
     /// What to do about drift. `Correct`: undo it at once. `Report`: count and report it, but do not
     /// correct it. Commits are still applied.
     #[serde(default)]
@@ -149,10 +159,49 @@ pub struct SyncSettings {
     pub suspend: bool,
 
     /// What happens to the objects when this Sync is deleted. `MirrorPrune`: delete them if `prune` is
-    /// true, otherwise orphan them. `Delete`: delete them. `Orphan`: keep them, without towline's label
-    /// and annotations.
+    /// true, otherwise orphan them. `Delete`: delete them, also adopted ones. `Orphan`: keep them, without towline's
+    /// label and annotations. Objects with `towline.dev/prune: disabled` are kept in any case.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+}
+
+/// How much a revision may delete without a person.
+#[derive(JsonSchema, Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PruneLimit {
+    /// The largest share of the Sync's objects in percent, if the Sync has ten or more. `100` is no limit. With `0`,
+    /// every deletion needs an approval, also of a Sync with fewer objects.
+    #[serde(default = "default_percent")]
+    #[schemars(range(min = 0, max = 100))]
+    pub percent: u8,
+
+    /// What to do about a Namespace that holds other objects, a CustomResourceDefinition that has custom resources, and
+    /// a PersistentVolumeClaim that is bound. `Hold`: their deletion needs an approval. `Delete`: it does not.
+    #[serde(default)]
+    pub contents: Contents,
+}
+
+impl Default for PruneLimit {
+    fn default() -> Self {
+        Self {
+            percent: default_percent(),
+            contents: Contents::default(),
+        }
+    }
+}
+
+fn default_percent() -> u8 {
+    50
+}
+
+/// What to do about the deletion of an object that holds something.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub enum Contents {
+    /// It needs an approval.
+    #[default]
+    Hold,
+    /// It does not.
+    Delete,
 }
 
 fn default_timeout() -> Duration {
@@ -322,6 +371,10 @@ pub struct SyncStatus {
     #[schemars(length(max = 300))]
     pub finished: Vec<FinishedRun>,
 
+    /// What is known of the deletion of objects that left Git.
+    #[serde(default)]
+    pub prune: Option<PruneStatus>,
+
     /// When the revision was committed, observed, applied and converged.
     #[serde(default)]
     pub times: Option<SyncTimes>,
@@ -376,6 +429,40 @@ pub struct Failure {
     pub reason: String,
     /// The cause, in the API server's own words if there are any.
     pub message: String,
+}
+
+/// What is known of the deletion of objects that left Git.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PruneStatus {
+    /// The number of objects that the Sync had when its last revision was live. `spec.pruneLimit.percent` is a share of
+    /// it.
+    pub objects: Option<u32>,
+    /// When the newest of those objects was created.
+    pub newest: Option<Time>,
+    /// The deletion that waits for an approval, or that was approved and is under way.
+    pub held: Option<HeldPrune>,
+}
+
+/// A deletion that needs an approval.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldPrune {
+    /// The SHA-256 of exactly this deletion. The annotation `towline.dev/approve-prune` with this value approves it.
+    pub digest: String,
+    /// The number of objects that would be deleted.
+    pub deletes: u32,
+    /// The number of objects that they are a share of.
+    pub of: u32,
+    /// How many of which kinds: `8 Deployment.apps`. The most come first.
+    #[serde(default)]
+    pub kinds: Vec<String>,
+    /// Why it needs an approval.
+    #[serde(default)]
+    pub because: Vec<String>,
+    /// The SHA-256 of what stays. An approval that is carried out in part still holds while this is the same.
+    #[serde(default)]
+    pub keeps: String,
 }
 
 /// An object that has run to its end.
@@ -461,6 +548,10 @@ mod tests {
         let sync = SyncStatus {
             objects: Some(ObjectCounts::default()),
             times: Some(SyncTimes::default()),
+            prune: Some(PruneStatus {
+                held: Some(HeldPrune::default()),
+                ..PruneStatus::default()
+            }),
             ..SyncStatus::default()
         };
         for (definition, written) in [

@@ -10,7 +10,7 @@ use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use serde_json::Value;
 
 use super::ServedKind;
-use super::write::{METADATA, Once, Wanted, WriteError, Writer, path, read};
+use super::write::{METADATA, Made, Once, Wanted, WriteError, Writer, path, read};
 use crate::api::FIELD_MANAGER;
 use crate::health::Health;
 use crate::manifest::{GroupVersionKind, ObjectKey};
@@ -45,7 +45,7 @@ impl Writer<'_> {
         &self,
         wanted: &Wanted<'_>,
         is_served: impl Fn(&GroupVersionKind) -> bool,
-    ) -> Result<(Observed, bool), WriteError> {
+    ) -> Result<(Observed, Made), WriteError> {
         let api_version = &wanted.served.resource.api_version;
         if wanted
             .known
@@ -53,12 +53,12 @@ impl Writer<'_> {
         {
             self.leave_version(wanted, &is_served).await?;
         }
-        let mut created = false;
+        let mut made: Option<Made> = None;
         if let Some(once) = &wanted.once {
             let whole = serde_json::from_slice(once.whole).unwrap_or_default();
             match self.release(wanted, once, &whole).await? {
-                Released::Made(observed) => return Ok((*observed, true)),
-                Released::Beforehand { is_new } => created = is_new,
+                Released::Made(observed) => return Ok((*observed, Made::New)),
+                Released::Beforehand { before } => made = before,
             }
         }
         let mut body = wanted.body.to_vec();
@@ -66,19 +66,19 @@ impl Writer<'_> {
         let mut before: Option<Share> = None;
         for _ in 1..ROUNDS {
             match self.apply(wanted, &body).await {
-                Ok((observed, answer, is_new)) => {
-                    created |= is_new;
+                Ok((observed, answer, now)) => {
+                    let made = *made.insert(made.map_or(now, |made| made.and(now)));
                     if !observed.shared || wanted.merges || before.is_some() {
-                        return Ok((observed, created));
+                        return Ok((observed, made));
                     }
                     let Some(share) = Share::of(answer.meta(), api_version) else {
-                        return Ok((observed, created));
+                        return Ok((observed, made));
                     };
                     let mut taken = share.clone();
                     take_over(wanted, &mut taken)?;
                     before = Some(share);
                     if !self.write_share(wanted, &taken).await? {
-                        return Ok((observed, created));
+                        return Ok((observed, made));
                     }
                 }
                 Err(error) => {
@@ -97,8 +97,8 @@ impl Writer<'_> {
                 }
             }
         }
-        let (observed, _, is_new) = self.apply(wanted, &body).await?;
-        Ok((observed, created || is_new))
+        let (observed, _, now) = self.apply(wanted, &body).await?;
+        Ok((observed, made.map_or(now, |made| made.and(now))))
     }
 
     /// Gives up the fields that are sent only once, so that the next apply does not remove them. An object that does
@@ -110,25 +110,25 @@ impl Writer<'_> {
         whole: &Value,
     ) -> Result<Released, WriteError> {
         let api_version = &wanted.served.resource.api_version;
-        let mut is_new = false;
+        let mut before: Option<Made> = None;
         for _ in 0..ROUNDS {
             let live = self.metadata(wanted.served, wanted.key).await?;
             let (meta, made) = match live {
                 Some(meta) => (meta, None),
                 None => {
-                    let (observed, object, created) = self.apply(wanted, once.whole).await?;
-                    is_new |= created;
+                    let (observed, object, now) = self.apply(wanted, once.whole).await?;
+                    before = Some(before.map_or(now, |before| before.and(now)));
                     (object.metadata, Some(observed))
                 }
             };
             let Some(mut share) = Share::of(&meta, api_version) else {
-                return Ok(Released::Beforehand { is_new });
+                return Ok(Released::Beforehand { before });
             };
             share.release(once.fields, whole)?;
             if share.patch().is_none() {
                 return Ok(match made {
-                    Some(observed) if is_new => Released::Made(Box::new(observed)),
-                    _ => Released::Beforehand { is_new },
+                    Some(observed) if before == Some(Made::New) => Released::Made(Box::new(observed)),
+                    _ => Released::Beforehand { before },
                 });
             }
             // Somebody else may write it at the same time.
@@ -136,11 +136,11 @@ impl Writer<'_> {
                 let observed =
                     made.and_then(|_| Observed::read(wanted.key, &written, Health::Current));
                 return Ok(match observed {
-                    Some(observed) if is_new => {
+                    Some(observed) if before == Some(Made::New) => {
                         let observed = observed.shared_with(&written, wanted.appliers);
                         Released::Made(Box::new(observed))
                     }
-                    _ => Released::Beforehand { is_new },
+                    _ => Released::Beforehand { before },
                 });
             }
         }
@@ -153,20 +153,20 @@ impl Writer<'_> {
     pub(super) async fn apply_once(
         &self,
         wanted: &Wanted<'_>,
-    ) -> Result<(Observed, bool), WriteError> {
+    ) -> Result<(Observed, Made), WriteError> {
         let mut body = wanted.body.to_vec();
         let answer = match self.apply(wanted, &body).await {
             Err(error) if remove_nulls(&error, &mut body) => self.apply(wanted, &body).await,
             answer => answer,
         };
-        answer.map(|(observed, _, is_new)| (observed, is_new))
+        answer.map(|(observed, _, made)| (observed, made))
     }
 
     async fn apply(
         &self,
         wanted: &Wanted<'_>,
         body: &[u8],
-    ) -> Result<(Observed, PartialObjectMeta<DynamicObject>, bool), WriteError> {
+    ) -> Result<(Observed, PartialObjectMeta<DynamicObject>, Made), WriteError> {
         let key = wanted.key;
         let query = match wanted.force {
             true => FORCED,
@@ -177,7 +177,7 @@ impl Writer<'_> {
         let observed = Observed::read(key, object.meta(), Health::Current)
             .ok_or_else(|| WriteError::Answer("it is not the object that was sent".to_owned()))?
             .shared_with(object.meta(), wanted.appliers);
-        Ok((observed, object, answer.created))
+        Ok((observed, object, answer.made))
     }
 
     /// The live object with all of its fields; none where there is none.
@@ -371,8 +371,8 @@ impl Writer<'_> {
 enum Released {
     /// The object was created with them, and there is nothing more to do.
     Made(Box<Observed>),
-    /// They are not ours any longer.
-    Beforehand { is_new: bool },
+    /// They are not ours any longer. What the applies so far did, if there were any.
+    Beforehand { before: Option<Made> },
 }
 
 /// Takes over what other appliers of whole manifests declared, but for what is left to others.

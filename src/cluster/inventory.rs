@@ -29,6 +29,8 @@ struct State {
     deleted: HashMap<ObjectKey, u64>,
     /// Claimed objects that were made to run once and have, with the digest of their manifest.
     finished: HashMap<ObjectKey, Box<str>>,
+    /// Claimed objects whose first apply got no answer: it may have made them.
+    unanswered: HashSet<ObjectKey>,
     claims: HashMap<ObjectKey, SyncName>,
     /// Objects that a Sync wants while another Sync owns them.
     wishes: HashMap<ObjectKey, SyncName>,
@@ -169,6 +171,13 @@ impl Inventory {
         lock(&self.state).objects.get(key).cloned()
     }
 
+    /// The second in which the newest of these objects was created, by the API server's clock.
+    pub fn newest<'a>(&self, keys: impl Iterator<Item = &'a ObjectKey>) -> Option<i64> {
+        let state = lock(&self.state);
+        let known = keys.filter_map(|key| state.objects.get(key));
+        known.map(|known| known.created).max()
+    }
+
     /// The digest of the manifest of which a claimed object has finished its run, if it has; it may be gone since.
     pub fn finished(&self, key: &ObjectKey) -> Option<Box<str>> {
         lock(&self.state).finished.get(key).cloned()
@@ -200,6 +209,13 @@ impl Inventory {
         let state = lock(&self.state);
         let seal = state.seal(sync, key, &self.key);
         match state.objects.get(key) {
+            // Another Sync's marks that are not proven are no sign that towline ever made the object.
+            Some(known)
+                if known.owner != *sync
+                    && !state.is_proven(&known.owner, key, known, &self.key) =>
+            {
+                seal.for_adopted(known)
+            }
             Some(known) => seal.for_object(known),
             None => seal,
         }
@@ -216,6 +232,19 @@ impl Inventory {
         if let Some(member) = lock(&self.state).syncs.get_mut(sync) {
             member.suspects = suspects;
         }
+    }
+
+    /// Takes note that an apply got no answer.
+    pub(super) fn unanswered(&self, key: &ObjectKey) {
+        let mut state = lock(&self.state);
+        if state.claims.contains_key(key) {
+            state.unanswered.insert(key.clone());
+        }
+    }
+
+    /// Whether the last apply of an object got no answer. Asked once.
+    pub(super) fn take_unanswered(&self, key: &ObjectKey) -> bool {
+        lock(&self.state).unanswered.remove(key)
     }
 
     /// Records the answer to our own apply. Returns the newest known state, which may come from a watch.
@@ -417,6 +446,7 @@ impl State {
             // Of objects that no Sync claims, nothing is remembered.
             self.deleted.remove(key);
             self.finished.remove(key);
+            self.unanswered.remove(key);
         }
         !released.is_empty()
     }

@@ -164,6 +164,31 @@ impl Kinds {
         table.served.get(kind)?.first().cloned()
     }
 
+    /// All kinds whose objects are in namespaces, each in the version that the server prefers.
+    pub fn namespaced(&self) -> Vec<ServedKind> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let preferred = table
+            .served
+            .values()
+            .filter_map(|versions| versions.first());
+        preferred
+            .filter(|served| served.namespaced)
+            .cloned()
+            .collect()
+    }
+
+    /// The kind that the definition with this name defines, if it is served.
+    pub fn defined_by(&self, definition: &str) -> Option<ServedKind> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut preferred = table
+            .served
+            .values()
+            .filter_map(|versions| versions.first());
+        preferred
+            .find(|served| served.definition() == definition)
+            .cloned()
+    }
+
     /// All served versions and kinds in the form of Helm's capabilities: `v1`, `v1/Pod`, `apps/v1`,
     /// `apps/v1/Deployment`. Sorted.
     pub fn api_versions(&self) -> Vec<String> {

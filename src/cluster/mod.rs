@@ -2,6 +2,7 @@
 
 mod apply;
 mod clock;
+mod contents;
 mod definition;
 mod discovery;
 mod inventory;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use apply::Compared;
+pub use contents::may_hold;
 pub use inventory::{Inventory, Mailbox};
 pub use kinds::Kinds;
 use kube::Client;
@@ -32,8 +34,10 @@ use serde_json::Value;
 pub use served::ServedKind;
 use tokio::sync::OnceCell;
 pub(crate) use write::METADATA;
+use write::Made;
 pub use write::{Causes, Once, WriteError};
 
+use crate::health::Health;
 use crate::manifest::ObjectKey;
 use crate::metrics::Metrics;
 use crate::plan::{Appliers, Key, Observed, Seal, reproved};
@@ -253,28 +257,40 @@ impl Acting<'_> {
             ..
         } = self.cluster;
         let under_way = running_applies.begin();
-        let known = inventory.get(key);
+        let known = match inventory.get(key) {
+            None if inventory.take_unanswered(key) => self.made_before(served, seal).await?,
+            known => known,
+        };
+        // It has become known since the body was made.
+        let known_now = known.as_ref().filter(|_| seal.is_new()).map(|known| {
+            let seal = seal.clone().for_object(known);
+            let body = reproved(body, &seal);
+            (seal, body)
+        });
+        let (seal, body) = match &known_now {
+            Some((seal, body)) => (seal, &**body),
+            None => (seal, body),
+        };
         let wanted = write::Wanted {
             force: applying != Applying::Unforced,
             merges: applying == Applying::Merged,
             once,
             ..self.wanted(served, seal, body, known.as_ref())
         };
-        let (mut answer, created) = match applying {
-            Applying::Declared => self.writer().apply_once(&wanted).await?,
+        let applied = match applying {
+            Applying::Declared => self.writer().apply_once(&wanted).await,
             Applying::Whole | Applying::Merged | Applying::Unforced => {
                 let is_served = |gvk: &_| kinds.get(gvk).is_some();
-                self.writer()
-                    .apply_until_accepted(&wanted, is_served)
-                    .await?
+                self.writer().apply_until_accepted(&wanted, is_served).await
             }
         };
-        if !seal.holds(&answer) {
-            if created {
-                self.cluster.requests.clock.learn(answer.created);
+        let (answer, made) = applied.inspect_err(|error| {
+            if known.is_none() && error.may_have_written() {
+                inventory.unanswered(key);
             }
-            answer = self.prove(&wanted, &answer).await?;
-        }
+        })?;
+        let created = made == Made::New;
+        let answer = self.proven(&wanted, answer, made).await?;
         drop(under_way);
         if definition::is_one(&key.kind)
             && let Some(kind) = definition::kind_of(body)
@@ -294,18 +310,55 @@ impl Acting<'_> {
         })
     }
 
-    /// Applies an object again, with the proof for its uid. The first proof was that of a new object, and this
+    /// What an apply without an answer has made, if it has.
+    async fn made_before(
+        &self,
+        served: &ServedKind,
+        seal: &Seal,
+    ) -> Result<Option<Observed>, WriteError> {
+        let key = seal.object();
+        let live = self.metadata(served, key).await?;
+        let observed = live.and_then(|live| Observed::read(key, &live, Health::Current));
+        Ok(observed.filter(|observed| seal.holds(observed)))
+    }
+
+    /// The answer to an apply, after another apply where the proof that was sent does not fit the object.
+    async fn proven(
+        &self,
+        wanted: &write::Wanted<'_>,
+        answer: Observed,
+        made: Made,
+    ) -> Result<Observed, WriteError> {
+        let seal = wanted.seal;
+        let holds = seal.holds(&answer);
+        // The answer to a repeated request does not tell whether the first one created the object. Its proof does.
+        let existed = made == Made::Existed || made == Made::Unknown && !holds;
+        if existed && seal.is_new() && !seal.has_made(&answer.uid) {
+            let seal = seal.clone().for_adopted(&answer);
+            return self.prove(wanted, &seal, &answer).await;
+        }
+        if holds {
+            return Ok(answer);
+        }
+        if made == Made::New {
+            self.cluster.requests.clock.learn(answer.created);
+        }
+        let seal = seal.clone().for_object(&answer);
+        self.prove(wanted, &seal, &answer).await
+    }
+
+    /// Applies an object again, with the proof of this seal. The first proof was that of a new object, and this
     /// one existed before, or the API server took its time.
     async fn prove(
         &self,
         wanted: &write::Wanted<'_>,
+        seal: &Seal,
         answer: &Observed,
     ) -> Result<Observed, WriteError> {
-        let seal = wanted.seal.clone().for_object(answer);
-        let body = reproved(wanted.body, &seal);
+        let body = reproved(wanted.body, seal);
         let wanted = write::Wanted {
             body: &body,
-            seal: &seal,
+            seal,
             known: Some(answer),
             once: None,
             ..*wanted

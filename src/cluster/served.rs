@@ -17,4 +17,9 @@ impl ServedKind {
     pub fn group_kind(&self) -> GroupKind {
         GroupKind::new(self.resource.group.as_str(), self.resource.kind.as_str())
     }
+
+    /// The name of its CustomResourceDefinition, if it has one.
+    pub fn definition(&self) -> String {
+        format!("{}.{}", self.resource.plural, self.resource.group)
+    }
 }

@@ -134,7 +134,28 @@ pub(crate) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=m
 pub(super) struct Answer {
     pub(super) text: String,
     /// Whether the request created the object.
-    pub(super) created: bool,
+    pub(super) made: Made,
+}
+
+/// Whether an apply created its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    /// It did.
+    New,
+    /// The object existed.
+    Existed,
+    /// The object existed when the request was sent again. The first try may have created it.
+    Unknown,
+}
+
+impl Made {
+    /// What two applies of one object in a row did.
+    pub(super) fn and(self, later: Self) -> Self {
+        match (self, later) {
+            (Self::New, _) | (_, Self::New) => Self::New,
+            (first, _) => first,
+        }
+    }
 }
 
 /// Why a request was refused, in the server's own words. They may repeat a secret, so they are never shown.
@@ -180,6 +201,15 @@ impl WriteError {
         match self {
             Self::Refused { causes, .. } => Some(causes.0.clone()),
             _ => None,
+        }
+    }
+
+    /// Whether the request may have been carried out all the same.
+    pub(super) fn may_have_written(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => *code >= 500,
+            Self::Unavailable(_) | Self::Answer(_) => true,
+            Self::NoNamespace { .. } | Self::NotServed => false,
         }
     }
 
@@ -359,8 +389,12 @@ impl<'a> Writer<'a> {
             drop(permit);
             match answer {
                 Ok(text) => {
-                    let created = answered.created();
-                    return Ok(Answer { text, created });
+                    let made = match (answered.created(), tries_left + 1 == TRIES) {
+                        (true, _) => Made::New,
+                        (false, true) => Made::Existed,
+                        (false, false) => Made::Unknown,
+                    };
+                    return Ok(Answer { text, made });
                 }
                 Err(kube::Error::Api(status)) if status.code != 429 => {
                     return Err(self.requests.refusal(key, object, &status));

@@ -23,7 +23,8 @@ use super::Context;
 use super::driven::Driven;
 use super::status::{StatusOf, write_status};
 use crate::api::{
-    Condition, ConditionType, REQUESTED_AT, Reason, Status, Time, Verdict, set_conditions, summary,
+    APPROVE_PRUNE, Condition, ConditionType, REQUESTED_AT, Reason, Status, Time, Verdict,
+    set_conditions, summary,
 };
 use crate::cluster::watched;
 use crate::server::Readiness;
@@ -312,9 +313,8 @@ impl Status for UnreadStatus {
 /// writes itself.
 fn concerns_driver(known: &kube::api::ObjectMeta, new: &kube::api::ObjectMeta) -> bool {
     let requested = |meta: &kube::api::ObjectMeta| {
-        meta.annotations
-            .as_ref()
-            .and_then(|all| all.get(REQUESTED_AT).cloned())
+        let all = meta.annotations.as_ref();
+        [REQUESTED_AT, APPROVE_PRUNE].map(|name| all.and_then(|all| all.get(name).cloned()))
     };
     known.generation != new.generation
         || known.deletion_timestamp != new.deletion_timestamp

@@ -18,4 +18,4 @@ pub use inputs::{InputsIntent, Keeper, Reference, SubstituteIntent, ValuesFrom};
 pub use kustomize::{Image, Overrides, Patch, Replica, Selector};
 pub use render::{HelmIntent, RenderIntent};
 pub use source::{GitIntent, GitReference, MAX_TIMEOUT, SignedPart, SourceIntent, VerifyIntent};
-pub use sync::{FieldRule, Mode, OnDeletion, SyncIntent};
+pub use sync::{FieldRule, Mode, OnDeletion, PruneLimit, SyncIntent};

@@ -19,7 +19,10 @@ pub enum Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDeletion {
     /// Delete them.
-    Delete,
+    Delete {
+        /// Also those that existed before the Sync applied them.
+        adopted: bool,
+    },
     /// Leave them, and take towline's label and annotations off them.
     Orphan,
 }
@@ -50,6 +53,15 @@ impl FieldRule {
     }
 }
 
+/// How much may be deleted without a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PruneLimit {
+    /// The largest share of the Sync's objects, in percent.
+    pub percent: u8,
+    /// Whether the deletion of an object that holds something needs a person.
+    pub holds_contents: bool,
+}
+
 /// What the driver of a Sync is told to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncIntent {
@@ -70,6 +82,12 @@ pub struct SyncIntent {
     pub service_account: Option<String>,
     /// Delete objects that left the source.
     pub prune: bool,
+    /// How much may be deleted without a person.
+    pub prune_limit: PruneLimit,
+    /// Delete also what existed before the Sync applied it.
+    pub prune_adopted: bool,
+    /// The digest of the deletion that a person approved.
+    pub approved_prune: Option<String>,
     /// What to do about drift.
     pub mode: Mode,
     /// Syncs of the same namespace that must be ready before a new revision is applied.

@@ -1,7 +1,8 @@
 //! How one object is treated, as its annotations or labels say. Pure.
 //!
 //! Names and meanings are Flux's. Each instruction is understood with towline's prefix and with Flux's; towline's
-//! wins. Helm's `helm.sh/resource-policy: keep` means `prune: disabled`.
+//! wins. Helm's `helm.sh/resource-policy: keep`, and Argo CD's options `Prune=false` and `Delete=false`, mean
+//! `prune: disabled`.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,10 @@ const FORCE: Keys = ["towline.dev/force", "kustomize.toolkit.fluxcd.io/force"];
 
 /// towline's own instructions about one object, which people may write on it.
 pub(super) const OWN: [&str; 4] = [APPLY[0], RECONCILE[0], PRUNE[0], FORCE[0]];
+
+/// Argo CD's annotation, and those of its options that keep an object.
+const ARGO_OPTIONS: &str = "argocd.argoproj.io/sync-options";
+const ARGO_KEEPS: [&str; 2] = ["Prune=false", "Delete=false"];
 
 /// Helm's annotation that keeps an object.
 const HELM_POLICY: &str = "helm.sh/resource-policy";
@@ -139,14 +144,18 @@ impl Modes {
             let given = one(get, keys, &values, known, unknown)?;
             Ok(if given == Some(is) { bit } else { 0 })
         };
-        let helm = if is_kept_by_helm(get) { PRUNE_OFF } else { 0 };
+        let others = if is_kept_by_helm(get) || is_kept_by_argo(get) {
+            PRUNE_OFF
+        } else {
+            0
+        };
         Ok(Self {
             apply: one(get, APPLY, &apply, apply_known, unknown)?.unwrap_or_default(),
             switches: Switches(
                 switch(RECONCILE, false, RECONCILE_OFF)?
                     | switch(PRUNE, false, PRUNE_OFF)?
                     | switch(FORCE, true, FORCE_ON)?
-                    | helm,
+                    | others,
             ),
         })
     }
@@ -161,6 +170,13 @@ enum Unknown {
 
 fn is_kept_by_helm<'a>(get: impl Fn(&str) -> Option<&'a str>) -> bool {
     get(HELM_POLICY).is_some_and(|policy| policy.trim().eq_ignore_ascii_case("keep"))
+}
+
+fn is_kept_by_argo<'a>(get: impl Fn(&str) -> Option<&'a str>) -> bool {
+    let options = get(ARGO_OPTIONS).unwrap_or_default().split(',');
+    options
+        .map(str::trim)
+        .any(|option| ARGO_KEEPS.contains(&option))
 }
 
 /// The meaning of one instruction; none where it is not given. As in Flux, case does not matter.
@@ -242,6 +258,17 @@ mod tests {
         assert_eq!(of(&helm), Ok(kept));
         let helm = json!({"helm.sh/resource-policy": "other"});
         assert_eq!(of(&helm), Ok(default));
+        for (options, expected) in [
+            ("Prune=false", kept),
+            ("Replace=true, Prune=false", kept),
+            ("Delete=false,Validate=false", kept),
+            ("Prune=true", default),
+            ("PruneLast=true,Prune=confirm", default),
+            ("", default),
+        ] {
+            let argo = json!({"argocd.argoproj.io/sync-options": options});
+            assert_eq!(of(&argo), Ok(expected), "{options}");
+        }
         assert_eq!(Modes::of(&json!({"metadata": {}})), Ok(default));
         assert_eq!(Modes::of(&json!({})), Ok(default));
     }

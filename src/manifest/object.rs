@@ -101,7 +101,11 @@ const APPLYSET_PREFIX: &str = "applyset.kubernetes.io/";
 const OWN_PREFIX: &str = "towline.dev/";
 const OWN_GROUP: &str = "towline.dev";
 /// Marks that a person may write on towline's own objects.
-const ON_OWN_OBJECTS: [&str; 2] = ["towline.dev/requested-at", "towline.dev/deletion-policy"];
+const ON_OWN_OBJECTS: [&str; 3] = [
+    "towline.dev/requested-at",
+    "towline.dev/deletion-policy",
+    "towline.dev/approve-prune",
+];
 /// Annotation that keeps variables out of an object, by the value `disabled`.
 pub const SUBSTITUTE: &str = "towline.dev/substitute";
 

@@ -145,11 +145,12 @@ const OF_RECONCILES: [Reason; 5] = [
     Reason::ApplyFailed,
     Reason::InvalidManifest,
 ];
-const OF_BRAKES: [Reason; 4] = [
+const OF_BRAKES: [Reason; 5] = [
     Reason::EmptyRender,
     Reason::PathNotFound,
     Reason::InvalidManifest,
     Reason::ApplyFailed,
+    Reason::PruneHeld,
 ];
 
 impl Default for Metrics {
@@ -205,7 +206,7 @@ impl Default for Metrics {
             brakes: by_reason(
                 registry,
                 "prune_brakes",
-                "Times that pruning was held back because a revision cannot be rendered or objects fail",
+                "Times that pruning was held back because a revision cannot be rendered, objects fail, or a person has to approve it",
                 &OF_BRAKES,
             ),
             notices_dropped: counter(registry, "events_dropped", "Events that were not written"),

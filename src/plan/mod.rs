@@ -1,10 +1,13 @@
 //! Desired × observed → actions. Pure: takes values, returns values.
 
+mod brake;
 mod claim;
+mod contents;
 mod contest;
 mod immutable;
 mod observed;
 mod owner;
+mod parting;
 mod proof;
 mod release;
 mod room;
@@ -17,7 +20,9 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use brake::{Before, Brake, PrunePlan};
 pub use claim::{Cause as RefusalCause, claims, without_null};
+pub use contents::{Inside, is_derived, lost};
 pub use contest::{Contest, Relinquished, Taken, is_a_persons, is_scaled, taken, taken_for_good};
 pub use immutable::{is_immutable, restorable};
 pub use observed::Observed;
@@ -25,6 +30,7 @@ pub use owner::{
     CONTAINS, DIGEST, IDENTITY, LEFT, PARENT_ID, PART_OF, PROOF, SyncName, TOOLING, contained,
     contains,
 };
+pub use parting::{Owned, Parting, Release};
 #[cfg(test)]
 pub(crate) use proof::testing;
 pub use proof::{Bond, Key, Proof};
@@ -47,6 +53,8 @@ pub struct AppliedRecord {
     pub uid: Arc<str>,
     /// The hash of our `managedFields` entry right after the apply.
     pub entry: Option<u64>,
+    /// Whether the object existed before it was first applied.
+    pub adopted: bool,
 }
 
 impl AppliedRecord {
@@ -56,6 +64,7 @@ impl AppliedRecord {
             digest,
             uid: answer.uid.clone(),
             entry: answer.entry,
+            adopted: answer.proof.is_some_and(|proof| proof.is_adopted()),
         }
     }
 
@@ -65,6 +74,7 @@ impl AppliedRecord {
             digest,
             uid: "".into(),
             entry: None,
+            adopted: false,
         }
     }
 

@@ -224,6 +224,34 @@ fn time(entry: &ManagedFieldsEntry) -> Option<jiff::Timestamp> {
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// An object of the Sync `ns/<owner>` with nothing remarkable.
+    pub(crate) fn observed(owner: &str, uid: &str) -> Observed {
+        Observed {
+            owner: SyncName::new("ns", owner),
+            uid: uid.into(),
+            version: 1,
+            entry: Some(1),
+            digest: None,
+            proof: None,
+            created: 0,
+            deleting: false,
+            health: Health::Current,
+            writer: None,
+            timeless: None,
+            shared: false,
+            version_hash: 0,
+            left: None,
+            modes: Modes::default(),
+            finished: false,
+            held_by: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use serde_json::json;
 

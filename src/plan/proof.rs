@@ -7,6 +7,9 @@
 //! second in which the object is created, by the API server's clock. Nobody can choose or change an object's
 //! `creationTimestamp`, and towline deletes no object while another one of its name could still be created
 //! within the same seconds ([`Proof::fits_others_until`]).
+//!
+//! The proof of an object that existed before its first apply says so as well ([`Proof::is_adopted`]), so that it is
+//! released and not deleted later. It is another digest: nobody can make the one of the other.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -30,6 +33,8 @@ const CREATED: RangeInclusive<i64> = -1..=2;
 
 /// How a proof of a uid begins, where that of a new object has its second.
 const BY_UID: &str = "uid";
+/// How the proof of an adopted object begins.
+const ADOPTED: &str = "adopted";
 
 /// The operator's key. It is never printed.
 #[derive(Clone)]
@@ -52,12 +57,22 @@ pub struct Bond {
     pub object: ObjectKey,
 }
 
-/// The annotation's content. The order of writing is `uid.<digest>` or `<second>.<digest>`.
+/// The annotation's content. The order of writing is `uid.<digest>`, `adopted.<digest>` or `<second>.<digest>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// The second in which a new object was to be created; none for an object whose uid was known.
-    second: Option<i64>,
+    life: Life,
     digest: [u8; BYTES],
+}
+
+/// How a proof names the life of its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// By its uid.
+    Uid,
+    /// By its uid, and it existed before it was first applied.
+    Adopted,
+    /// By the second in which it was to be created.
+    Second(i64),
 }
 
 impl Key {
@@ -73,15 +88,23 @@ impl Key {
     /// The proof for an object with this uid.
     pub fn for_uid(&self, bond: &Bond, uid: &str) -> Proof {
         Proof {
-            second: None,
+            life: Life::Uid,
             digest: self.digest(bond, BY_UID, uid),
+        }
+    }
+
+    /// The proof for an object with this uid that existed before it was first applied.
+    pub fn for_adopted(&self, bond: &Bond, uid: &str) -> Proof {
+        Proof {
+            life: Life::Adopted,
+            digest: self.digest(bond, ADOPTED, uid),
         }
     }
 
     /// The proof for an object that is created now, at this second by the API server's clock.
     pub fn for_new(&self, bond: &Bond, second: i64) -> Proof {
         Proof {
-            second: Some(second),
+            life: Life::Second(second),
             digest: self.digest(bond, "second", &second.to_string()),
         }
     }
@@ -89,12 +112,13 @@ impl Key {
     /// Whether a proof is this key's, for this bond, and for the object with this uid that was created in this
     /// second.
     pub fn proves(&self, proof: &Proof, bond: &Bond, uid: &str, created: i64) -> bool {
-        let expected = match proof.second {
-            None => self.for_uid(bond, uid),
-            Some(second) if CREATED.contains(&created.saturating_sub(second)) => {
+        let expected = match proof.life {
+            Life::Uid => self.for_uid(bond, uid),
+            Life::Adopted => self.for_adopted(bond, uid),
+            Life::Second(second) if CREATED.contains(&created.saturating_sub(second)) => {
                 self.for_new(bond, second)
             }
-            Some(_) => return false,
+            Life::Second(_) => return false,
         };
         expected.digest.ct_eq(&proof.digest).into()
     }
@@ -119,9 +143,10 @@ impl Proof {
         let (life, digest) = text.split_once('.')?;
         let digest = BASE64_URL_SAFE_NO_PAD.decode(digest).ok()?;
         Some(Self {
-            second: match life {
-                BY_UID => None,
-                second => Some(second.parse().ok()?),
+            life: match life {
+                BY_UID => Life::Uid,
+                ADOPTED => Life::Adopted,
+                second => Life::Second(second.parse().ok()?),
             },
             digest: digest.try_into().ok()?,
         })
@@ -130,16 +155,26 @@ impl Proof {
     /// The last second in which another object could be created that the proof would fit as well. None for the
     /// proof of a uid, which fits one object only.
     pub fn fits_others_until(&self) -> Option<i64> {
-        Some(self.second?.saturating_add(*CREATED.end()))
+        match self.life {
+            Life::Second(second) => Some(second.saturating_add(*CREATED.end())),
+            Life::Uid | Life::Adopted => None,
+        }
+    }
+
+    /// Whether it says that its object existed before it was first applied. Whoever can patch the object can write
+    /// that as well, and gets it released instead of deleted.
+    pub fn is_adopted(&self) -> bool {
+        self.life == Life::Adopted
     }
 }
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digest = BASE64_URL_SAFE_NO_PAD.encode(self.digest);
-        match self.second {
-            None => write!(f, "{BY_UID}.{digest}"),
-            Some(second) => write!(f, "{second}.{digest}"),
+        match self.life {
+            Life::Uid => write!(f, "{BY_UID}.{digest}"),
+            Life::Adopted => write!(f, "{ADOPTED}.{digest}"),
+            Life::Second(second) => write!(f, "{second}.{digest}"),
         }
     }
 }
@@ -188,7 +223,8 @@ mod tests {
     fn a_proof_is_of_one_key_one_sync_one_object_and_one_life() {
         let (key, bond) = (testing::key(), bond("app", "s1", "web"));
         let (of_uid, of_new) = (key.for_uid(&bond, "u1"), key.for_new(&bond, 1_000));
-        for proof in [of_uid, of_new] {
+        let adopted = key.for_adopted(&bond, "u1");
+        for proof in [of_uid, of_new, adopted] {
             assert!(key.proves(&proof, &bond, "u1", 1_000), "{proof}");
             let other_key = Key::new(&[8; Key::LEAST]).unwrap();
             assert!(!other_key.proves(&proof, &bond, "u1", 1_000), "{proof}");
@@ -205,6 +241,13 @@ mod tests {
             assert!(!key.proves(&proof, &bond, "u2", 1_100), "another life");
         }
         assert!(key.proves(&of_uid, &bond, "u1", 5), "a uid is enough");
+        // What was created here cannot be made one that was adopted, nor the other way round.
+        for (proof, from, to) in [(of_uid, "uid", "adopted"), (adopted, "adopted", "uid")] {
+            let text = proof.to_string().replacen(from, to, 1);
+            let forged = Proof::parse(&text).unwrap();
+            assert!(!key.proves(&forged, &bond, "u1", 5), "{text}");
+            assert_eq!(proof.is_adopted(), from == "adopted");
+        }
         assert!(!key.proves(&of_uid, &bond, "u2", 1_000));
     }
 
@@ -222,7 +265,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read_and_nothing_else() {
         let (key, bond) = (testing::key(), bond("app", "s1", "web"));
-        for proof in [key.for_uid(&bond, "u"), key.for_new(&bond, 1_764_129_704)] {
+        for proof in [
+            key.for_uid(&bond, "u"),
+            key.for_adopted(&bond, "u"),
+            key.for_new(&bond, 1_764_129_704),
+        ] {
             let text = proof.to_string();
             assert_eq!(Proof::parse(&text), Some(proof), "{text}");
             // A second that was changed is not the one that was signed.

@@ -1,5 +1,7 @@
 //! How the proof of an object comes into what is applied.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
@@ -16,6 +18,8 @@ pub struct Seal {
     /// The proof of an object that is known to exist. None for an object that may be new: its proof names the
     /// second of the request, so it is filled in when the request is sent.
     known: Option<Proof>,
+    /// The uid of the object that this Sync has made, if it has: without its marks, it is still not an adopted one.
+    made: Option<Arc<str>>,
 }
 
 impl Seal {
@@ -25,19 +29,49 @@ impl Seal {
             key,
             bond,
             known: None,
+            made: None,
         }
     }
 
-    /// The seal of an object that exists. A proof that holds is kept, so that an apply that changes nothing
-    /// writes nothing.
+    /// The same for a Sync that remembers that it made the object with this uid.
+    #[must_use]
+    pub fn remembering(self, made: Option<Arc<str>>) -> Self {
+        Self { made, ..self }
+    }
+
+    /// The seal of an object that exists and was applied before. A proof that holds is kept, so that an apply that
+    /// changes nothing writes nothing. An object that another Sync, or another key, adopted stays an adopted one.
     #[must_use]
     pub fn for_object(self, observed: &Observed) -> Self {
+        if observed.proof.is_some_and(|proof| proof.is_adopted()) {
+            return self.for_adopted(observed);
+        }
         let kept = observed.proof.filter(|_| self.holds(observed));
         let known = kept.unwrap_or_else(|| self.key.for_uid(&self.bond, &observed.uid));
         Self {
             known: Some(known),
             ..self
         }
+    }
+
+    /// The seal of an object that existed before towline applied it.
+    #[must_use]
+    pub fn for_adopted(self, observed: &Observed) -> Self {
+        let known = self.key.for_adopted(&self.bond, &observed.uid);
+        Self {
+            known: Some(known),
+            ..self
+        }
+    }
+
+    /// Whether an object that was there at its first apply is one that this Sync made, and that has lost its marks.
+    pub fn has_made(&self, uid: &str) -> bool {
+        self.made.as_deref() == Some(uid)
+    }
+
+    /// Whether this seal is that of an object that may be new.
+    pub fn is_new(&self) -> bool {
+        self.known.is_none()
     }
 
     /// Whether an object carries a proof for this bond.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::audit::Action;
@@ -11,13 +12,13 @@ use super::figures::Figures;
 use super::timers::{Due, Now, Timers, count};
 use super::verdict::Facts;
 use crate::api::{
-    FinishedRun, HistoryEntry, Reason, SyncStatus, SyncTimes, Time, Verdict, set_conditions,
-    short_commits,
+    FinishedRun, HeldPrune, HistoryEntry, Reason, SyncStatus, SyncTimes, Time, Verdict,
+    set_conditions, short_commits,
 };
 use crate::manifest::ObjectKey;
 use crate::metrics::Stretch;
 use crate::notify::{Level, Notice};
-use crate::plan::Relinquished;
+use crate::plan::{Release, Relinquished};
 use crate::text::listing;
 
 /// Revisions in `status.history`.
@@ -38,6 +39,8 @@ pub(super) struct Round {
     pub(super) healed: Vec<(ObjectKey, Option<Box<str>>)>,
     /// Fields that are left to other controllers from now on.
     pub(super) left: Vec<(ObjectKey, Relinquished)>,
+    /// Objects that left Git and stay, and why.
+    pub(super) released: Vec<(ObjectKey, Release)>,
     /// Whether the round worked on objects.
     pub(super) worked: bool,
     /// Corrections that were delayed because an object keeps being changed.
@@ -108,6 +111,12 @@ pub(super) struct Observed {
     pub(super) finished: Vec<FinishedRun>,
     /// Why pruning is held back.
     pub(super) brake: Option<Reason>,
+    /// The deletion that needs an approval, or that was approved and is under way.
+    pub(super) held: Option<HeldPrune>,
+    /// The number of objects that the Sync has.
+    pub(super) owned: usize,
+    /// When the newest of them was created, as far as that is known.
+    pub(super) newest: Option<Timestamp>,
     /// Objects that keep being changed.
     pub(super) contested: usize,
     /// Drifted objects that were not counted before.
@@ -239,6 +248,7 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
             next.count_round();
             next.tell_healed();
             next.tell_left();
+            next.tell_released();
         }
         Phase::Held => {
             next.report.ready = false;
@@ -249,6 +259,7 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
         Phase::Busy => true,
         _ => next.seen.live.is_some() && !next.seen.applied,
     };
+    next.tell_held();
     let ready = next.seen.facts.ready();
     next.report.reason = ready.reason;
     if next.seen.phase == Phase::Done {
@@ -399,6 +410,30 @@ impl Next {
         self.tell(Level::Normal, Reason::FieldLeft, message, objects);
     }
 
+    fn tell_released(&mut self) {
+        if self.seen.round.released.is_empty() {
+            return;
+        }
+        let about = Arc::clone(&self.seen.about);
+        let revision = self.seen.live.as_ref().map(|live| live.revision.clone());
+        let released = &self.seen.round.released;
+        let notice = released_notice(about, revision, released, self.seen.now.time);
+        self.notices.push(notice);
+    }
+
+    /// Tells once of each deletion that waits for a person.
+    fn tell_held(&mut self) {
+        let Some(message) = self.seen.facts.held.clone() else {
+            return;
+        };
+        let digest = |held: &HeldPrune| held.digest.clone();
+        let told = self.report.status.prune.as_ref();
+        let told = told.and_then(|prune| prune.held.as_ref()).map(digest);
+        if told != self.seen.held.as_ref().map(digest) {
+            self.tell(Level::Warning, Reason::PruneHeld, message, Vec::new());
+        }
+    }
+
     /// The cluster equals Git and, where asked for, is healthy.
     fn converged(&mut self, ready: &Verdict) {
         self.timers.diff = None;
@@ -466,7 +501,9 @@ impl Next {
         } else if !self.report.diff && self.timers.diff.is_none() {
             self.timers.diff = Some(self.seen.now.at + self.seen.diff_after);
         }
-        if !ready.reason.waits() && self.report.warned.as_ref() != Some(&ready.message) {
+        // A held deletion has a notice of its own.
+        let is_told = ready.reason.waits() || ready.reason == Reason::PruneHeld;
+        if !is_told && self.report.warned.as_ref() != Some(&ready.message) {
             let message = ready.message.clone();
             self.tell(Level::Warning, ready.reason, message, self.concerned());
             self.report.warned = Some(ready.message.clone());
@@ -516,6 +553,13 @@ impl Next {
         let Said { warnings, notes } = seen.said.clone();
         (status.warnings, status.notes) = (warnings, notes);
         status.finished = seen.finished.clone();
+        let mut prune = status.prune.take().unwrap_or_default();
+        prune.held.clone_from(&seen.held);
+        if seen.phase == Phase::Done && seen.applied && seen.held.is_none() {
+            prune.objects = Some(count(seen.owned));
+            prune.newest = seen.newest.map(Time).or(prune.newest);
+        }
+        status.prune = Some(prune);
         status.objects = seen.live.as_ref().map(|_| seen.facts.counts);
         if seen.phase != Phase::Busy {
             status.last_handled_reconcile_at = seen.handled.clone();
@@ -532,6 +576,26 @@ impl SyncTimes {
             applied: None,
             converged: None,
         }
+    }
+}
+
+/// The notice of objects that left their Sync and stay.
+pub(super) fn released_notice(
+    about: Arc<ObjectReference>,
+    revision: Option<String>,
+    released: &[(ObjectKey, Release)],
+    at: Timestamp,
+) -> Notice {
+    let first = || released.iter().take(NAMED);
+    let named = first().map(|(key, why)| format!("{key} ({why})"));
+    Notice {
+        about,
+        revision,
+        reason: Reason::Released,
+        level: Level::Normal,
+        objects: first().map(|(key, _)| key.to_string()).collect(),
+        message: format!("released {}", listing(named, released.len())),
+        at,
     }
 }
 

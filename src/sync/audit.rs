@@ -32,7 +32,7 @@ pub(super) enum Action {
     Pruned,
     /// The object was deleted with its Sync.
     Deleted,
-    /// The Sync was deleted, but the object stays.
+    /// The object left Git, or its Sync was deleted, but the object stays.
     Released,
 }
 
@@ -197,6 +197,7 @@ mod tests {
                 contested: false,
                 restored: false,
                 may_be_replaced: false,
+                made: None,
             };
             let applied = Applied {
                 answer: observed("a", VERSION),

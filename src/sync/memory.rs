@@ -1,8 +1,10 @@
 //! A Sync's driver's memory of its objects between two rounds.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::verdict::Listed;
@@ -10,7 +12,9 @@ use crate::api::Reason;
 use crate::desired::Item;
 use crate::health::Health;
 use crate::manifest::{Digest, GroupKind, ObjectKey};
-use crate::plan::{AppliedRecord, ApplyCause, Contest, Observed, Refusal, is_a_persons, is_scaled};
+use crate::plan::{
+    AppliedRecord, ApplyCause, Contest, Observed, PrunePlan, Refusal, is_a_persons, is_scaled,
+};
 
 /// The problem of one object.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,8 +59,35 @@ pub(super) struct Memory {
     pub(super) unlisted: HashSet<GroupKind>,
     /// The number of our objects that left Git, but exist because `prune` is off.
     pub(super) surplus: usize,
+    /// When the newest object was created that this Sync had at its last prune.
+    pub(super) newest: Option<Timestamp>,
+    /// The deletion that needs an approval.
+    pub(super) held: Option<Held>,
+    /// Objects that were deleted or released, with their uids, while the inventory may still have them.
+    pub(super) parted: HashMap<ObjectKey, Arc<str>>,
+    /// Objects that left Git, and whose last manifest says that they are kept.
+    pub(super) kept: HashSet<ObjectKey>,
     /// How many objects carry this Sync's marks and have left Git, without the proof that towline marked them.
     pub(super) unproven: usize,
+}
+
+/// A deletion that needs an approval.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) plan: PrunePlan,
+    /// A person approved it, and it is carried out.
+    pub(super) approved: bool,
+    /// The generation of the spec whose limit it exceeds. None after a restart.
+    pub(super) generation: Option<i64>,
+}
+
+impl Held {
+    /// Whether this is the same deletion under the same limit.
+    pub(super) fn is_still(&self, plan: &PrunePlan, generation: Option<i64>) -> bool {
+        self.plan.digest == plan.digest
+            && self.generation.is_some()
+            && self.generation == generation
+    }
 }
 
 impl Memory {

@@ -187,7 +187,10 @@ impl State {
             }
             Ok(Loaded::New(target)) => {
                 self.target = Some(*target);
-                self.objects = Objects::default();
+                let before = std::mem::take(&mut self.objects);
+                let kept = before.items.into_values();
+                let kept = kept.filter(|item| item.modes.is_kept());
+                self.memory.kept.extend(kept.map(|item| item.key));
                 self.blocked = None;
                 self.backoff.reset();
                 self.timers.healthy_by = None;

@@ -7,17 +7,17 @@ use tokio::time::Instant;
 
 use super::LONGEST_PAUSE;
 use super::assess::ReportState;
-use super::memory::{CorrectionBackoff, Memory};
+use super::memory::{CorrectionBackoff, Held, Memory};
 use super::target::{Objects, Refused, Target};
 use super::timers::{Due, Timers, count};
 use super::verdict::{Blocked, Drift, Listed, Problem};
-use crate::api::{FinishedRun, ObjectCounts, Reason, Sync};
+use crate::api::{FinishedRun, HeldPrune, ObjectCounts, PruneStatus, Reason, Sync};
 use crate::backoff::{Backoff, jittered};
 use crate::driver::StatusBackoff;
 use crate::health::Health;
 use crate::intent::{Mode, SyncIntent};
 use crate::manifest::{Digest, GroupKind, GroupVersionKind, ObjectKey};
-use crate::plan::{CONTAINS, contained};
+use crate::plan::{CONTAINS, PrunePlan, contained};
 use crate::render;
 
 /// Runs that the status remembers, so that its size has a bound.
@@ -121,6 +121,7 @@ impl State {
             blocked: None,
             memory: Memory {
                 finished: restored(&status.finished),
+                held: status.prune.as_ref().and_then(held),
                 ..Memory::default()
             },
             parent: Parent::of(object),
@@ -371,6 +372,50 @@ impl State {
     }
 }
 
+/// The deletion that needed an approval before the operator started.
+fn held(status: &PruneStatus) -> Option<Held> {
+    let HeldPrune {
+        digest,
+        deletes,
+        of,
+        kinds,
+        because,
+        keeps,
+    } = status.held.clone()?;
+    Some(Held {
+        plan: PrunePlan {
+            digest,
+            deletes: usize::try_from(deletes).ok()?,
+            of: usize::try_from(of).ok()?,
+            kinds,
+            because,
+            keeps,
+        },
+        approved: false,
+        generation: None,
+    })
+}
+
+/// The form of a deletion in the status.
+pub(super) fn told(plan: &PrunePlan) -> HeldPrune {
+    let PrunePlan {
+        digest,
+        deletes,
+        of,
+        kinds,
+        because,
+        keeps,
+    } = plan.clone();
+    HeldPrune {
+        digest,
+        deletes: count(deletes),
+        of: count(of),
+        kinds,
+        because,
+        keeps,
+    }
+}
+
 fn restored(finished: &[FinishedRun]) -> BTreeMap<ObjectKey, Digest> {
     let runs = finished.iter();
     runs.filter_map(|run| Some((ObjectKey::parse(&run.object)?, run.digest.parse().ok()?)))
@@ -387,6 +432,9 @@ fn brake(blocked: Option<&Blocked>, memory: &Memory, objects: &Objects) -> Optio
     }
     if memory.surplus == 0 {
         return None;
+    }
+    if memory.held.as_ref().is_some_and(|held| !held.approved) {
+        return Some(Reason::PruneHeld);
     }
     if let Some(trouble) = memory.troubles.values().next() {
         Some(trouble.reason)

@@ -1,11 +1,13 @@
 //! The conditions of a Sync, and their messages. Pure.
 
-use crate::api::{ConditionType, Failure, ObjectCounts, Reason, Verdict, summary};
+use crate::api::{
+    APPROVE_PRUNE, ConditionType, Failure, GROUP, ObjectCounts, Reason, Verdict, summary,
+};
 use crate::health::Health;
 use crate::intent::Mode;
 use crate::manifest::ObjectKey;
-use crate::plan::ApplyCause;
-use crate::text::listing;
+use crate::plan::{ApplyCause, PrunePlan, SyncName};
+use crate::text::{listing, shorten};
 
 /// Why a Sync does not use its newest revision.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +70,33 @@ impl<T> Listed<T> {
     }
 }
 
+/// A deletion that waits for a person: what would go, why it waits, and how to approve it.
+pub(super) fn held_message(sync: &SyncName, plan: &PrunePlan) -> String {
+    let SyncName { namespace, name } = sync;
+    let PrunePlan {
+        digest,
+        deletes,
+        of,
+        kinds,
+        because,
+        ..
+    } = plan;
+    let more = match kinds.len().saturating_sub(KINDS) {
+        0 => String::new(),
+        more => format!(", and {more} more kinds"),
+    };
+    let because_of = because
+        .iter()
+        .take(NAMED)
+        .map(|why| shorten(why, LONGEST_REASON));
+    format!(
+        "would delete {deletes} of {of} objects: {}{more}; {}; nothing is deleted until a person approves exactly \
+         this: kubectl annotate --overwrite -n {namespace} syncs.{GROUP} {name} {APPROVE_PRUNE}={digest}",
+        kinds[..kinds.len().min(KINDS)].join(", "),
+        listing(because_of, because.len())
+    )
+}
+
 /// Objects that are leaving, for people: `ConfigMap prod/a (held by example.com/hold)`.
 pub(super) fn in_words(leaving: &Listed<(ObjectKey, String)>) -> String {
     let named = leaving.first.iter().take(NAMED);
@@ -86,6 +115,8 @@ pub(super) struct Facts {
     /// Whether applies are running.
     pub(super) busy: bool,
     pub(super) problems: Listed<Problem>,
+    /// The deletion that waits for a person, in words.
+    pub(super) held: Option<String>,
     /// What was pruned and is not gone yet, and what holds it.
     pub(super) leaving: Listed<(ObjectKey, String)>,
     pub(super) drifts: Listed<Drift>,
@@ -99,6 +130,9 @@ pub(super) struct Facts {
 
 /// The number of objects that one message names.
 const NAMED: usize = 3;
+/// The kinds that a message counts, and the longest of its reasons, in bytes: the command at its end is never cut.
+const KINDS: usize = 8;
+const LONGEST_REASON: usize = 240;
 /// The number of failures in the status.
 const LISTED: usize = 10;
 
@@ -106,7 +140,8 @@ impl Facts {
     /// The conditions: always `Ready`, and the others while they apply.
     pub(super) fn verdicts(&self, ready: &Verdict) -> Vec<Verdict> {
         let mut verdicts = vec![ready.clone()];
-        let stalled = self.blocked.as_ref().is_some_and(|blocked| blocked.stalled);
+        let stalled = self.blocked.as_ref().is_some_and(|blocked| blocked.stalled)
+            || ready.reason == Reason::PruneHeld;
         if !self.suspended && ready.status != Some(true) {
             let kind = match stalled {
                 true => ConditionType::Stalled,
@@ -165,7 +200,11 @@ impl Facts {
             );
         };
         if let Some(problem) = self.problems.first.first() {
-            return (Some(false), problem.reason, self.problem_message());
+            let mut message = self.problem_message();
+            if self.held.is_some() {
+                message.push_str("; and a deletion waits for an approval: status.prune.held");
+            }
+            return (Some(false), problem.reason, message);
         }
         if self.busy {
             let ObjectCounts {
@@ -173,6 +212,9 @@ impl Facts {
             } = self.counts;
             let message = format!("applying {revision}: {applied} of {desired} objects");
             return (None, Reason::Progressing, message);
+        }
+        if let Some(held) = &self.held {
+            return (Some(false), Reason::PruneHeld, held.clone());
         }
         if !self.leaving.is_empty() {
             let leaving = in_words(&self.leaving);
@@ -343,6 +385,7 @@ mod tests {
             },
             busy: false,
             problems: Listed::default(),
+            held: None,
             leaving: Listed::default(),
             drifts: Listed::default(),
             mode: Mode::Correct,
@@ -478,6 +521,56 @@ mod tests {
         assert!(live.ready().message.ends_with(commit));
         let line = live.summary(&live.ready());
         assert_eq!(line, "4 objects equal main@sha1:0123456789ab");
+    }
+
+    #[test]
+    fn a_held_deletion_says_what_why_and_how_to_approve_it() {
+        let plan = PrunePlan {
+            digest: "0af9".to_owned(),
+            deletes: 12,
+            of: 20,
+            kinds: ["8 Deployment.apps", "4 Service"]
+                .map(str::to_owned)
+                .to_vec(),
+            because: vec!["that is more than 50 % (spec.pruneLimit.percent)".to_owned()],
+            keeps: String::new(),
+        };
+        let message = held_message(&SyncName::new("team-a", "shop"), &plan);
+        assert!(
+            message.starts_with("would delete 12 of 20 objects: 8 Deployment.apps, 4 Service; that is more than 50 %"),
+            "{message}"
+        );
+        let command = "kubectl annotate --overwrite -n team-a syncs.towline.dev shop \
+                       towline.dev/approve-prune=0af9";
+        assert!(message.ends_with(command), "{message}");
+        let held = Facts {
+            held: Some(message.clone()),
+            ..facts()
+        };
+        let ready = held.ready();
+        assert_eq!(
+            (ready.status, ready.reason),
+            (Some(false), Reason::PruneHeld)
+        );
+        assert!(types(&held).contains(&"Stalled"));
+        // What fails is told first, and may be mended without a person.
+        let failed = Facts {
+            problems: listed(vec![Problem {
+                object: "ConfigMap prod/a".to_owned(),
+                place: None,
+                reason: Reason::ApplyFailed,
+                message: "it is refused".to_owned(),
+            }]),
+            ..held
+        };
+        let ready = failed.ready();
+        assert_eq!(ready.reason, Reason::ApplyFailed);
+        assert!(
+            ready.message.ends_with("status.prune.held"),
+            "{}",
+            ready.message
+        );
+        assert!(types(&failed).contains(&"Reconciling"));
     }
 
     #[test]

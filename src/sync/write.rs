@@ -3,9 +3,10 @@
 use super::Driver;
 use super::assess::{Assessment, Live, Observed, Phase, Round, Said, assess};
 use super::memory::Memory;
+use super::state::told;
 use super::target::{Target, sync_of};
 use super::timers::{Due, Now};
-use super::verdict::Facts;
+use super::verdict::{Facts, held_message};
 use crate::api::{Reason, Sync, Time};
 use crate::driver::{StatusOf, Written, write_status};
 use crate::fleet::SyncView;
@@ -49,6 +50,7 @@ impl Driver {
         let healed = round.healed.iter().map(|(key, _)| key);
         let met: std::collections::HashSet<_> = healed.chain(drifted).collect();
         let is_new = |key: &&_| !state.memory.counted.contains(*key);
+        let held = state.memory.held.as_ref();
         Observed {
             phase,
             now: Now::read(),
@@ -86,6 +88,9 @@ impl Driver {
                         || kinds.is_coming(&gvk.group_kind())
                         || kinds.get(gvk).is_some()
                 }),
+                held: held
+                    .filter(|held| !held.approved)
+                    .map(|held| held_message(&self.name, &held.plan)),
                 leaving: state.memory.leaving.clone(),
                 drifts: state.drifts(),
                 mode: intent.mode,
@@ -101,6 +106,9 @@ impl Driver {
             diff_after: self.context.diff_after,
             finished: state.finished(),
             brake: state.brake().filter(|_| intent.prune),
+            held: held.map(|held| told(&held.plan)),
+            owned: state.objects.items.len() + state.memory.surplus,
+            newest: state.memory.newest,
             contested: state.contested(intent.mode),
             newly_drifted: met.into_iter().filter(is_new).count(),
             round,

@@ -91,6 +91,17 @@ impl Numbers {
                 object: "Job.batch prod/migrate".to_owned(),
                 digest: "0".repeat(32),
             }),
+            prune: Some(PruneStatus {
+                objects: Some(20),
+                newest: Some(self.time()),
+                held: Some(HeldPrune {
+                    digest: "0".repeat(64),
+                    kinds: self.list(30, Numbers::text),
+                    because: self.list(30, Numbers::text),
+                    keeps: "0".repeat(64),
+                    ..HeldPrune::default()
+                }),
+            }),
             times: Some(SyncTimes {
                 committed: Some(self.time()),
                 ..SyncTimes::default()

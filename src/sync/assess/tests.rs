@@ -106,6 +106,7 @@ fn seen(revision: &str) -> Observed {
             },
             busy: false,
             problems: Listed::default(),
+            held: None,
             leaving: Listed::default(),
             drifts: Listed::default(),
             mode: Mode::Correct,
@@ -121,6 +122,9 @@ fn seen(revision: &str) -> Observed {
         diff_after: DIFF_AFTER,
         finished: Vec::new(),
         brake: None,
+        held: None,
+        owned: 2,
+        newest: None,
         contested: 0,
         newly_drifted: 0,
         round: Round::default(),
@@ -263,6 +267,10 @@ fn shows(reason: Reason) -> Shows {
         Reason::Diff => Shows::Notice(drifted()),
         Reason::DriftCorrected => Shows::Notice(healed()),
         Reason::FieldLeft => Shows::Notice(left()),
+        Reason::PruneHeld => Shows::Ready(held("d1")),
+        Reason::Released => Shows::Notice(with(|seen| {
+            seen.round.released = vec![(key("a"), Release::Kept)];
+        })),
         // That a status is refused is known only after the assessment.
         Reason::ChangeCommitted
         | Reason::Fetched
@@ -310,6 +318,45 @@ fn every_reason_of_a_sync_is_reached() {
             }
         }
     }
+}
+
+/// A deletion that waits for a person.
+fn held(digest: &str) -> Observed {
+    with(|seen| {
+        seen.facts.held = Some(format!("would delete 12 of 20 objects ({digest})"));
+        seen.held = Some(HeldPrune {
+            digest: digest.to_owned(),
+            ..HeldPrune::default()
+        });
+    })
+}
+
+#[test]
+fn a_held_deletion_is_told_once_and_keeps_the_number_that_it_is_a_share_of() {
+    let mut play = Play::converged();
+    let objects = |play: &Play| play.state.status.prune.as_ref().unwrap().objects;
+    assert_eq!(objects(&play), Some(2));
+    let more = |digest: &str| Observed {
+        owned: 30,
+        ..held(digest)
+    };
+    assert_eq!(reasons(&play.round(more("d1"))), [Reason::PruneHeld]);
+    assert!(play.round(more("d1")).notices.is_empty());
+    assert!(condition(&play.state.status, "Stalled").is_some());
+    // After a restart, nothing is told again.
+    play.state = ReportState::restored(play.state.status.clone(), false);
+    assert!(play.round(more("d1")).notices.is_empty());
+    assert_eq!(objects(&play), Some(2));
+    assert_eq!(reasons(&play.round(more("d2"))), [Reason::PruneHeld]);
+    // It was approved, and is carried out.
+    let mut approved = more("d2");
+    approved.facts.held = None;
+    assert!(!reasons(&play.round(approved)).contains(&Reason::PruneHeld));
+    assert_eq!(objects(&play), Some(2));
+    let done = with(|seen| seen.owned = 8);
+    play.round(done);
+    assert_eq!(objects(&play), Some(8));
+    assert_eq!(play.state.status.prune.as_ref().unwrap().held, None);
 }
 
 #[test]

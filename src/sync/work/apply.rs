@@ -41,6 +41,8 @@ pub(in crate::sync) struct Job {
     pub(in crate::sync) restored: bool,
     /// Whether it may be deleted and made again where it cannot be changed.
     pub(in crate::sync) may_be_replaced: bool,
+    /// The uid of the object that this Sync made.
+    pub(in crate::sync) made: Option<Arc<str>>,
 }
 
 /// The work on the object.
@@ -166,11 +168,12 @@ async fn one(
     for field in job.item.fixed.iter().flat_map(|fixed| fixed.iter()) {
         field.strip(&mut manifest.body);
     }
+    let seal = cluster.inventory.seal(owner, &job.item.key);
     let object = Object {
         cluster,
         may_be_replaced: job.may_be_replaced,
         whole,
-        seal: cluster.inventory.seal(owner, &job.item.key),
+        seal: seal.remembering(job.made.clone()),
         acting,
         served: &served,
         job,

@@ -1,18 +1,19 @@
 //! What happens to the objects of a deleted Sync.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::api::{DELETION_POLICY, Reason};
 use crate::cluster::WriteError;
 use crate::intent::{OnDeletion, SyncIntent};
 use crate::manifest::ObjectKey;
-use crate::plan::{Stage, surplus};
+use crate::plan::{Observed, Owned, Parting, Release, Stage, surplus};
 use crate::sync::Driver;
-use crate::sync::assess::{Phase, Round};
+use crate::sync::assess::{Phase, Round, released_notice};
 use crate::sync::audit::{self, Action};
 use crate::sync::timers::Due;
 use crate::sync::verdict::{Blocked, in_words};
@@ -66,7 +67,7 @@ impl Driver {
             if let Err(error) = self.context.cluster.discover().await {
                 tracing::debug!(sync = %self.name, %error, "discovery");
             }
-            if kinds.is_away(&kind) && on_deletion == OnDeletion::Delete {
+            if kinds.is_away(&kind) && on_deletion != OnDeletion::Orphan {
                 return Err(format!(
                     "{kind} objects cannot be deleted: the aggregated API server of {} does not answer; delete its \
                      APIService if it was uninstalled",
@@ -74,47 +75,10 @@ impl Driver {
                 ));
             }
         }
-        let (cluster, actor) = (&self.context.cluster, &self.actor(intent));
-        let on_deletion = intent.on_deletion;
-        let owned = cluster.inventory.owned(&self.name);
-        let mut all = surplus::<()>(&self.name, owned, &HashMap::new());
-        all.retain(|(key, observed)| cluster.inventory.is_proven(&self.name, key, observed));
-        if on_deletion == OnDeletion::Delete {
-            cluster
-                .outlive(all.iter().map(|(_, observed)| observed))
-                .await;
-        }
-        let mut failures = Vec::new();
-        for stage in all.chunk_by(|(a, _), (b, _)| Stage::of(&a.kind) == Stage::of(&b.kind)) {
-            let sync = &self.name;
-            let work = stream::iter(stage.to_vec()).map(|(key, observed)| async move {
-                let (answer, action) = match on_deletion {
-                    OnDeletion::Delete => (
-                        cluster.as_(actor).delete(&key, &observed.uid).await,
-                        Action::Deleted,
-                    ),
-                    OnDeletion::Orphan => (
-                        cluster.as_(actor).disown(&key, &observed.uid).await,
-                        Action::Released,
-                    ),
-                };
-                match answer {
-                    // The marks of a Sync that is gone mean nothing. A person who took the account's rights
-                    // away can let go of the Sync in this way.
-                    Err(WriteError::Refused { code: 403, .. })
-                        if on_deletion == OnDeletion::Orphan =>
-                    {
-                        return Ok(());
-                    }
-                    answer => answer.map_err(|error| (key.clone(), error))?,
-                }
-                audit::log(sync, action, (&key, &observed.uid), None, None, None);
-                Ok(())
-            });
-            let answers: Vec<Result<(), (ObjectKey, _)>> =
-                work.buffer_unordered(PARALLEL).collect().await;
-            failures.extend(answers.into_iter().filter_map(Result::err));
-        }
+        let Parting { going, released } = self.last_parting(on_deletion);
+        let kept: HashSet<ObjectKey> = released.iter().map(|(key, ..)| key.clone()).collect();
+        let mut failures = self.release_all(intent, released).await;
+        failures.extend(self.delete_all(intent, going).await);
         if !failures.is_empty() {
             let named = failures.iter().take(3);
             let named = named.map(|(key, error)| format!("{key}: {error}"));
@@ -124,7 +88,7 @@ impl Driver {
         if on_deletion == OnDeletion::Orphan {
             return Ok(());
         }
-        let leaving = self.leaving(intent, |_, _| true).await;
+        let leaving = self.leaving(intent, |key, _| !kept.contains(key)).await;
         match leaving.is_empty() {
             true => Ok(()),
             false => Err(format!(
@@ -133,5 +97,78 @@ impl Driver {
                 in_words(&leaving)
             )),
         }
+    }
+
+    /// What becomes of each object of the Sync.
+    fn last_parting(&self, on_deletion: OnDeletion) -> Parting {
+        let inventory = &self.context.cluster.inventory;
+        let owned = inventory.owned(&self.name);
+        let mut all = surplus::<()>(&self.name, owned, &HashMap::new());
+        all.retain(|(key, observed)| inventory.is_proven(&self.name, key, observed));
+        match on_deletion {
+            OnDeletion::Delete { adopted } => self.parting(all, adopted),
+            OnDeletion::Orphan => {
+                let orphaned = all.into_iter();
+                let released = orphaned.map(|(key, observed)| (key, observed, Release::Orphaned));
+                Parting {
+                    going: Vec::new(),
+                    released: released.collect(),
+                }
+            }
+        }
+    }
+
+    /// Takes towline's marks off objects that stay.
+    async fn release_all(
+        &self,
+        intent: &SyncIntent,
+        released: Vec<(ObjectKey, Observed, Release)>,
+    ) -> Vec<(ObjectKey, WriteError)> {
+        let (cluster, sync, actor) = (&self.context.cluster, &self.name, &self.actor(intent));
+        let work = stream::iter(released).map(|(key, observed, why)| async move {
+            match cluster.as_(actor).disown(&key, &observed.uid).await {
+                // The marks of a Sync that is gone mean nothing. A person who took the account's rights
+                // away can let go of the Sync in this way.
+                Err(WriteError::Refused { code: 403, .. }) => return Ok((key, why)),
+                answer => answer.map_err(|error| (key.clone(), error))?,
+            }
+            let object = (&key, &*observed.uid);
+            audit::log(sync, Action::Released, object, None, None, None);
+            Ok((key, why))
+        });
+        let answers: Vec<Result<_, _>> = work.buffer_unordered(PARALLEL).collect().await;
+        let (done, failed): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        let mut told: Vec<_> = done.into_iter().filter_map(Result::ok).collect();
+        told.retain(|(_, why)| *why != Release::Orphaned);
+        if !told.is_empty() {
+            let about = std::sync::Arc::clone(&self.about);
+            let notice = released_notice(about, None, &told, Timestamp::now());
+            self.context.notifier.tell(notice);
+        }
+        failed.into_iter().filter_map(Result::err).collect()
+    }
+
+    async fn delete_all(
+        &self,
+        intent: &SyncIntent,
+        going: Vec<Owned>,
+    ) -> Vec<(ObjectKey, WriteError)> {
+        let (cluster, sync, actor) = (&self.context.cluster, &self.name, &self.actor(intent));
+        cluster
+            .outlive(going.iter().map(|(_, observed)| observed))
+            .await;
+        let mut failures = Vec::new();
+        for stage in going.chunk_by(|(a, _), (b, _)| Stage::of(&a.kind) == Stage::of(&b.kind)) {
+            let work = stream::iter(stage.to_vec()).map(|(key, observed)| async move {
+                let answer = cluster.as_(actor).delete(&key, &observed.uid).await;
+                answer.map_err(|error| (key.clone(), error))?;
+                let object = (&key, &*observed.uid);
+                audit::log(sync, Action::Deleted, object, None, None, None);
+                Ok(())
+            });
+            let answers: Vec<Result<(), _>> = work.buffer_unordered(PARALLEL).collect().await;
+            failures.extend(answers.into_iter().filter_map(Result::err));
+        }
+        failures
     }
 }

@@ -2,6 +2,7 @@
 //! objects is in this folder.
 
 mod apply;
+mod brake;
 mod finalize;
 mod leaving;
 mod parent;
@@ -104,7 +105,7 @@ impl Driver {
         turn.end();
         self.make_room(intent, &jobs, round).await;
         if look > Look::Changed || foreign || held_back {
-            self.prune(intent, round).await?;
+            self.prune(intent, look, round).await?;
         }
         Ok(())
     }
@@ -220,9 +221,9 @@ impl Driver {
                 objects.taken.push((key, item.index, owner));
             }
         }
-        self.state
-            .memory
-            .retain(|key| objects.items.contains_key(key));
+        let memory = &mut self.state.memory;
+        memory.retain(|key| objects.items.contains_key(key));
+        memory.kept.retain(|key| !objects.items.contains_key(key));
         for (kind, why) in unlisted {
             let message = format!("its kind cannot be listed: {why}");
             let trouble = Trouble {
@@ -525,6 +526,11 @@ impl Memory {
             contested: self.is_contested(key, cause, observed.as_ref(), now),
             restored,
             may_be_replaced: false,
+            made: self
+                .records
+                .get(key)
+                .filter(|record| !record.adopted)
+                .map(|record| record.uid.clone()),
             before: observed,
         }))
     }

@@ -5,25 +5,25 @@ use std::future::ready;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
 
 use super::Stopped;
+use super::brake::Judging;
 use crate::api::Reason;
 use crate::intent::SyncIntent;
 use crate::manifest::{GroupKind, ObjectKey};
-use crate::plan::{Observed, surplus};
+use crate::plan::{Observed, Owned, Parting, Release, surplus};
 use crate::sync::Driver;
 use crate::sync::assess::Round;
 use crate::sync::audit::{self, Action};
 use crate::sync::memory::Trouble;
+use crate::sync::state::Look;
 
-/// The most deletes at once.
+/// The most deletes, or releases, at once.
 const DELETES: usize = 8;
 
 /// How long is waited for what other Syncs of the same source want.
 const OTHERS: Duration = Duration::from_secs(10);
-
-/// An object and what is known of it.
-type Owned = (ObjectKey, Observed);
 
 impl Driver {
     /// Deletes our objects that have left Git, after everything in Git has been applied. So if an object
@@ -31,15 +31,61 @@ impl Driver {
     pub(super) async fn prune(
         &mut self,
         intent: &SyncIntent,
+        look: Look,
         round: &mut Round,
     ) -> Result<(), Stopped> {
         self.state.memory.unpruned.clear();
+        self.forget_parted(look);
         let before = std::mem::take(&mut self.state.memory.leaving);
         let (mut surplus, unproven) = self.surplus();
         if intent.prune && !surplus.is_empty() && self.state.blocked.is_none() {
             self.hear_others(intent).await;
             surplus = self.surplus().0;
         }
+        self.note_unproven(&unproven);
+        self.state.memory.surplus = surplus.len();
+        if !intent.prune {
+            self.state.memory.held = None;
+            return Ok(());
+        }
+        // A kind that could not be listed may have other objects to prune.
+        if self.state.blocked.is_some() || !self.state.memory.unlisted.is_empty() {
+            return Ok(());
+        }
+        let Parting { going, released } = self.parting(surplus, intent.prune_adopted);
+        let is_complete = self.is_complete();
+        let judging = match (is_complete, look) {
+            (false, _) => Judging::ByShare,
+            (true, Look::Verify) => Judging::Anew,
+            (true, _) => Judging::Whole,
+        };
+        let is_braked = self.is_braked(intent, &going, judging).await;
+        if !is_complete {
+            return Ok(());
+        }
+        self.release(intent, released, round).await;
+        self.state.memory.surplus = match is_braked {
+            true => going.len(),
+            false => 0,
+        };
+        if is_braked {
+            return Ok(());
+        }
+        self.note_newest();
+        self.delete(intent, &going, round).await?;
+        self.end_prune(intent, !before.is_empty(), round).await;
+        Ok(())
+    }
+
+    /// Forgets what the inventory does not have any longer. A full verification starts anew.
+    fn forget_parted(&mut self, look: Look) {
+        let inventory = &self.context.cluster.inventory;
+        self.state.memory.parted.retain(|key, uid| {
+            look != Look::Verify && inventory.get(key).is_some_and(|seen| seen.uid == *uid)
+        });
+    }
+
+    fn note_unproven(&mut self, unproven: &[Owned]) {
         self.state.memory.unproven = unproven.len();
         if let Some((key, _)) = unproven.first() {
             tracing::debug!(
@@ -47,25 +93,94 @@ impl Driver {
                 "objects carry the marks of this Sync without its proof; they are left alone"
             );
         }
-        // A kind that could not be listed may have other objects to prune.
-        let complete = self.state.memory.troubles.is_empty()
-            && self.state.memory.unlisted.is_empty()
-            && self.state.objects.waiting.is_empty()
-            && self.state.objects.misplaced.is_empty()
-            && self.state.objects.taken.is_empty();
-        if !intent.prune || !complete || self.state.blocked.is_some() {
-            self.state.memory.surplus = surplus.len();
-            return Ok(());
-        }
-        self.state.memory.surplus = 0;
+    }
+
+    /// Takes note of when the newest object that stays was created.
+    fn note_newest(&mut self) {
+        let inventory = &self.context.cluster.inventory;
+        let items = &self.state.objects.items;
+        let newest = inventory.newest(items.keys());
+        self.state.memory.newest = newest.and_then(|second| Timestamp::from_second(second).ok());
+    }
+
+    /// Whether everything in Git could be applied.
+    fn is_complete(&self) -> bool {
+        let (memory, objects) = (&self.state.memory, &self.state.objects);
+        memory.troubles.is_empty()
+            && objects.waiting.is_empty()
+            && objects.misplaced.is_empty()
+            && objects.taken.is_empty()
+    }
+
+    /// Which of the objects that leave are deleted, and which are released.
+    pub(super) fn parting(&self, leaving: Vec<Owned>, with_adopted: bool) -> Parting {
+        let kinds = &self.context.cluster.kinds;
+        let (items, kept) = (&self.state.objects.items, &self.state.memory.kept);
+        // Somebody may have taken the annotation off the live object.
+        let is_kept = |key: &ObjectKey, observed: &Observed| {
+            observed.modes.is_kept()
+                || kept.contains(key)
+                || items.get(key).is_some_and(|item| item.modes.is_kept())
+        };
+        let definition = |kind: &GroupKind| Some(kinds.preferred(kind)?.definition());
+        Parting::of(leaving, with_adopted, is_kept, definition)
+    }
+
+    /// Takes towline's marks off objects that stay.
+    async fn release(
+        &mut self,
+        intent: &SyncIntent,
+        released: Vec<(ObjectKey, Observed, Release)>,
+        round: &mut Round,
+    ) {
         let (cluster, sync, actor) = (&self.context.cluster, &self.name, &self.actor(intent));
+        let work = stream::iter(released).map(|(key, observed, why)| async move {
+            if !cluster.inventory.is_owned(&key, sync) {
+                return None;
+            }
+            let answer = cluster.as_(actor).disown(&key, &observed.uid).await;
+            Some((key, observed.uid, why, answer))
+        });
+        let answers = work.buffer_unordered(DELETES).filter_map(ready);
+        let answers: Vec<_> = answers.collect().await;
+        for (key, uid, why, answer) in answers {
+            match answer {
+                Ok(()) => {
+                    let (object, target) = ((&key, &*uid), self.state.target.as_ref());
+                    audit::log(&self.name, Action::Released, object, target, None, None);
+                    self.state.memory.kept.remove(&key);
+                    self.state.memory.parted.insert(key.clone(), uid);
+                    round.released.push((key, why));
+                }
+                Err(error) => self.not_pruned(key, crate::chain(&error)),
+            }
+        }
+    }
+
+    fn not_pruned(&mut self, key: ObjectKey, message: String) {
+        let trouble = Trouble {
+            reason: Reason::PruneFailed,
+            message,
+        };
+        self.state.memory.unpruned.insert(key, trouble);
+    }
+
+    async fn delete(
+        &mut self,
+        intent: &SyncIntent,
+        going: &[Owned],
+        round: &mut Round,
+    ) -> Result<(), Stopped> {
+        let actor = &self.actor(intent);
+        let cluster = &self.context.cluster;
         cluster
-            .outlive(surplus.iter().map(|(_, observed)| observed))
+            .outlive(going.iter().map(|(_, observed)| observed))
             .await;
-        for stage in surplus.chunk_by(|(a, _), (b, _)| a.kind == b.kind) {
+        for stage in going.chunk_by(|(a, _), (b, _)| a.kind == b.kind) {
             if self.inbox.superseded() {
                 return Err(Stopped::Superseded);
             }
+            let (cluster, sync) = (&self.context.cluster, &self.name);
             let work = stream::iter(stage.to_vec()).map(|(key, observed)| async move {
                 // Another Sync may want the object by now.
                 if !cluster.inventory.is_owned(&key, sync) {
@@ -82,18 +197,18 @@ impl Driver {
                         let object = (&key, &*uid);
                         let target = self.state.target.as_ref();
                         audit::log(&self.name, Action::Pruned, object, target, None, None);
+                        self.state.memory.parted.insert(key.clone(), uid);
                         round.changes.push((Action::Pruned, key));
                     }
-                    Err(error) => {
-                        let trouble = Trouble {
-                            reason: Reason::PruneFailed,
-                            message: crate::chain(&error),
-                        };
-                        self.state.memory.unpruned.insert(key, trouble);
-                    }
+                    Err(error) => self.not_pruned(key, crate::chain(&error)),
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Finds out what is not gone yet. If nothing is left, ends the approval, and names only the kinds that are left.
+    async fn end_prune(&mut self, intent: &SyncIntent, was_leaving: bool, round: &Round) {
         let items = &self.state.objects.items;
         let leaving = self
             .leaving(intent, |key, observed| {
@@ -101,10 +216,15 @@ impl Driver {
             })
             .await;
         let is_over = leaving.is_empty();
-        self.state.memory.leaving = leaving;
+        let memory = &mut self.state.memory;
+        memory.leaving = leaving;
+        if !is_over || !memory.unpruned.is_empty() {
+            return;
+        }
+        memory.held = None;
         let mut changes = round.changes.iter();
         let has_pruned = changes.any(|(action, _)| *action == Action::Pruned);
-        if is_over && (has_pruned || !before.is_empty()) && self.state.memory.unpruned.is_empty() {
+        if has_pruned || was_leaving || !round.released.is_empty() {
             let mut kinds: BTreeSet<GroupKind> = self.state.objects.kinds().into_iter().collect();
             // Objects of a kind that is only away are still there.
             let served = &self.context.cluster.kinds;
@@ -114,13 +234,14 @@ impl Driver {
                 tracing::debug!(sync = %self.name, %error, "cannot remove kinds from the ApplySet");
             }
         }
-        Ok(())
     }
 
     /// What is ours, has left Git, and no other Sync wants; and what only has our marks, without our proof.
     pub(super) fn surplus(&self) -> (Vec<Owned>, Vec<Owned>) {
         let inventory = &self.context.cluster.inventory;
-        let owned = inventory.owned(&self.name);
+        let mut owned = inventory.owned(&self.name);
+        let parted = &self.state.memory.parted;
+        owned.retain(|(key, observed)| parted.get(key) != Some(&observed.uid));
         let surplus = surplus(&self.name, owned, &self.state.objects.items);
         let is_proven = |(key, observed): &(_, _)| inventory.is_proven(&self.name, key, observed);
         surplus.into_iter().partition(is_proven)

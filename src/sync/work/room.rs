@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use tokio::time::Instant;
 
 use super::Job;
+use super::brake::Judging;
 use crate::cluster::WriteError;
 use crate::intent::SyncIntent;
 use crate::manifest::{Manifest, ObjectKey};
@@ -30,12 +31,19 @@ impl Driver {
             return;
         }
         self.hear_others(intent).await;
-        let mut surplus = self.surplus().0;
+        // What is only released goes on to hold what it holds.
+        let mut surplus = self.parting(self.surplus().0, intent.prune_adopted).going;
+        let whole = surplus.clone();
+        let mut is_allowed = false;
         for job in jobs {
             while let Some(refusal) = refused.remove(&job.item.key) {
                 let Some((place, held)) = self.holder(intent, job, &refusal, &surplus).await else {
                     break;
                 };
+                is_allowed = is_allowed || !self.is_braked(intent, &whole, Judging::Whole).await;
+                if !is_allowed {
+                    return;
+                }
                 let (old, observed) = surplus.swap_remove(place);
                 if !self.vacate(intent, &old, &observed, round).await {
                     break;
@@ -131,6 +139,8 @@ impl Driver {
         let target = self.state.target.as_ref();
         let object = (old, &*observed.uid);
         audit::log(&self.name, Action::Pruned, object, target, None, None);
+        let uid = observed.uid.clone();
+        self.state.memory.parted.insert(old.clone(), uid);
         round.changes.push((Action::Pruned, old.clone()));
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {

@@ -1,0 +1,276 @@
+//! Reads what would be deleted with a namespace, a definition or a volume claim. Only before such an object is deleted.
+
+use std::collections::HashSet;
+
+use futures::{StreamExt as _, stream};
+use http::{Request, header};
+use kube::api::DynamicObject;
+use kube::core::Resource as _;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::write::{WriteError, Writer, read};
+use super::{Acting, ServedKind, null};
+use crate::health::Health;
+use crate::manifest::{GroupKind, ObjectKey};
+use crate::plan::{Inside, Observed, is_derived, lost};
+use crate::text::listing;
+
+/// Objects of one answer, and the most that are read of one namespace or definition.
+const PAGE: usize = 500;
+const MOST: usize = 5_000;
+
+/// The most lists at once.
+const LISTS: usize = 8;
+
+/// Objects that a reason names.
+const NAMED: usize = 3;
+
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
+/// A page of a list. Only these fields are kept.
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    metadata: PageMeta,
+    /// Null where there are none.
+    #[serde(default, deserialize_with = "null::as_default")]
+    items: Vec<Item>,
+}
+
+#[derive(Default, Deserialize)]
+struct PageMeta {
+    #[serde(default, rename = "continue")]
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    metadata: ItemMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ItemMeta {
+    name: String,
+    namespace: Option<String>,
+    uid: String,
+    #[serde(default, deserialize_with = "null::as_default")]
+    owner_references: Vec<Owner>,
+}
+
+#[derive(Deserialize)]
+struct Owner {
+    uid: String,
+}
+
+/// Whether the deletion of an object of this kind may delete more than the object.
+pub fn may_hold(kind: &GroupKind) -> bool {
+    matches!(
+        (&*kind.group, &*kind.kind),
+        ("", "Namespace" | "PersistentVolumeClaim")
+            | ("apiextensions.k8s.io", "CustomResourceDefinition")
+    )
+}
+
+impl Acting<'_> {
+    /// What would be lost with an object beyond the objects with the uids `going`, in words. None if nothing would. If
+    /// it cannot be known, the words say so.
+    pub async fn lost_with(
+        &self,
+        key: &ObjectKey,
+        observed: &Observed,
+        going: &HashSet<String>,
+    ) -> Option<String> {
+        let found = match &*key.kind.kind {
+            "Namespace" => self.lost_in_namespace(key, going).await,
+            "CustomResourceDefinition" => self.lost_with_definition(key, going).await,
+            _ => self.bound(key, observed).await,
+        };
+        match found {
+            Ok(what) => what.map(|what| format!("{key} {what}")),
+            Err(error) => Some(format!(
+                "what {key} holds cannot be read: {}",
+                crate::chain(&error)
+            )),
+        }
+    }
+
+    async fn lost_in_namespace(
+        &self,
+        key: &ObjectKey,
+        going: &HashSet<String>,
+    ) -> Result<Option<String>, WriteError> {
+        let mut kinds = self.cluster.kinds.namespaced();
+        kinds.retain(|served| !is_derived(&served.group_kind()));
+        let writer = &self.writer();
+        let mut lists = stream::iter(kinds)
+            .map(|served| async move {
+                let objects = writer.list(&served, key, Some(&key.name), MOST).await;
+                match objects {
+                    // It was uninstalled a moment ago, and its objects with it.
+                    Err(WriteError::NotServed) => Ok(Vec::new()),
+                    objects => objects,
+                }
+            })
+            .buffer_unordered(LISTS);
+        let mut inside = Vec::new();
+        while let Some(objects) = lists.next().await {
+            inside.extend(objects?);
+            if inside.len() >= MOST {
+                return Ok(Some(format!("holds {MOST} objects or more")));
+            }
+        }
+        Ok(in_words("holds", lost(&inside, going)))
+    }
+
+    async fn lost_with_definition(
+        &self,
+        key: &ObjectKey,
+        going: &HashSet<String>,
+    ) -> Result<Option<String>, WriteError> {
+        let Some(served) = self.cluster.kinds.defined_by(&key.name) else {
+            let Some(definitions) = self.cluster.kinds.preferred(&key.kind) else {
+                return Ok(None);
+            };
+            let live = self.writer().whole(&definitions, key).await?;
+            let established = live.is_some_and(|live| is_established(&live));
+            // Nothing can be made of a kind that was never established.
+            return Ok(established.then(|| {
+                "defines a kind that is not served now, so its objects cannot be read".to_owned()
+            }));
+        };
+        let objects = match self.writer().list(&served, key, None, MOST).await {
+            Err(WriteError::NotServed) => Vec::new(),
+            objects => objects?,
+        };
+        if objects.len() >= MOST {
+            return Ok(Some(format!("has {MOST} objects or more")));
+        }
+        Ok(in_words("has", lost(&objects, going)))
+    }
+
+    async fn bound(
+        &self,
+        key: &ObjectKey,
+        observed: &Observed,
+    ) -> Result<Option<String>, WriteError> {
+        let bound = || Some("is bound to a volume".to_owned());
+        // The watch has seen it.
+        if observed.health == Health::Current {
+            return Ok(bound());
+        }
+        let Some(served) = self.cluster.kinds.preferred(&key.kind) else {
+            return Ok(None);
+        };
+        let live = self.writer().whole(&served, key).await?;
+        let volume = live
+            .as_ref()
+            .and_then(|live| live.pointer("/spec/volumeName"));
+        let has_volume = volume
+            .and_then(Value::as_str)
+            .is_some_and(|name| !name.is_empty());
+        Ok(bound().filter(|_| has_volume))
+    }
+}
+
+impl Writer<'_> {
+    /// The objects of a kind: those in a namespace, or all. At most about `most`. `about` is the object that is asked
+    /// for.
+    async fn list(
+        &self,
+        served: &ServedKind,
+        about: &ObjectKey,
+        namespace: Option<&str>,
+        most: usize,
+    ) -> Result<Vec<Inside>, WriteError> {
+        let folder = DynamicObject::url_path(&served.resource, namespace);
+        let kind = served.group_kind();
+        let mut objects = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let page = next.as_deref().unwrap_or_default().as_bytes();
+            let page: String = form_urlencoded::byte_serialize(page).collect();
+            let uri = format!("{folder}?limit={PAGE}&continue={page}");
+            let answer = self
+                .send(about, &[], || {
+                    Request::get(&uri)
+                        .header(header::ACCEPT, METADATA_LIST)
+                        .body(Vec::new())
+                })
+                .await?;
+            let page: Page = read(&answer.text)?;
+            objects.extend(page.items.into_iter().map(|item| {
+                Inside {
+                    key: ObjectKey {
+                        kind: kind.clone(),
+                        namespace: item.metadata.namespace.map(Into::into),
+                        name: item.metadata.name.into(),
+                    },
+                    uid: item.metadata.uid,
+                    owners: item
+                        .metadata
+                        .owner_references
+                        .into_iter()
+                        .map(|owner| owner.uid)
+                        .collect(),
+                }
+            }));
+            next = page.metadata.next.filter(|next| !next.is_empty());
+            if next.is_none() || objects.len() >= most {
+                return Ok(objects);
+            }
+        }
+    }
+}
+
+fn is_established(definition: &Value) -> bool {
+    let conditions = definition.pointer("/status/conditions");
+    let conditions = conditions.and_then(Value::as_array).into_iter().flatten();
+    conditions
+        .into_iter()
+        .any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+}
+
+fn in_words(verb: &str, lost: Vec<&Inside>) -> Option<String> {
+    if lost.is_empty() {
+        return None;
+    }
+    let named = lost.iter().take(NAMED).map(|one| one.key.to_string());
+    Some(format!("{verb} {}", listing(named, lost.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_an_established_definition_has_objects() {
+        let of = |conditions| json!({"status": {"conditions": conditions}});
+        let named = json!({"type": "NamesAccepted", "status": "True"});
+        let is = |status| json!({"type": "Established", "status": status});
+        assert!(is_established(&of(json!([named, is("True")]))));
+        for conditions in [json!([named, is("False")]), json!([named]), json!(null)] {
+            assert!(!is_established(&of(conditions)));
+        }
+    }
+
+    #[test]
+    fn a_page_is_read_as_the_api_server_writes_it() {
+        let page = json!({
+            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+            "metadata": {"resourceVersion": "7", "continue": "x", "remainingItemCount": 3},
+            "items": [{"kind": "PartialObjectMetadata", "metadata": {"name": "a", "namespace": "b", "uid": "u",
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "o"}]}},
+                {"metadata": {"name": "a", "uid": "u"}}],
+        });
+        let page: Page = serde_json::from_value(page).unwrap();
+        assert_eq!(page.metadata.next.as_deref(), Some("x"));
+        assert_eq!(page.items[0].metadata.owner_references[0].uid, "o");
+        assert_eq!(page.items[1].metadata.namespace, None);
+        let nothing: Page = serde_json::from_value(json!({"metadata": {}, "items": null})).unwrap();
+        assert!(nothing.items.is_empty());
+    }
+}

@@ -1,0 +1,126 @@
+//! Holds a deletion that is larger than the Sync's limit until a person approves it.
+
+use std::collections::HashSet;
+
+use super::super::memory::Held;
+use crate::cluster::may_hold;
+use crate::intent::SyncIntent;
+use crate::plan::{Before, Brake, Owned, PrunePlan};
+use crate::sync::Driver;
+use crate::sync::assess::{Phase, Round};
+use crate::sync::timers::Due;
+
+/// The most objects that the reasons name.
+const NAMED: usize = 10;
+
+/// How thoroughly a deletion is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judging {
+    /// Nothing is deleted now: what the objects hold is not read.
+    ByShare,
+    /// Objects may be deleted next.
+    Whole,
+    /// The same, and what was found out before is found out again.
+    Anew,
+}
+
+impl Driver {
+    /// Whether the deletion of `going` waits for a person.
+    pub(super) async fn is_braked(
+        &mut self,
+        intent: &SyncIntent,
+        going: &[Owned],
+        judging: Judging,
+    ) -> bool {
+        let before = self.state.memory.held.take();
+        if going.is_empty() {
+            return false;
+        }
+        let plan = self.prune_plan(intent, going);
+        let known = before.as_ref().map(|held| &held.plan);
+        let brake = match plan.approved(known, intent.approved_prune.as_deref()) {
+            Ok(approved) => approved,
+            Err(plan) => match before {
+                Some(before)
+                    if !before.approved
+                        && judging != Judging::Anew
+                        && before.is_still(&plan, intent.generation) =>
+                {
+                    Brake::Held(before.plan)
+                }
+                _ => {
+                    let reads = judging != Judging::ByShare && intent.prune_limit.holds_contents;
+                    plan.judged(match reads {
+                        true => self.lost_with(intent, going).await,
+                        false => Vec::new(),
+                    })
+                }
+            },
+        };
+        let (plan, approved) = match brake {
+            Brake::Free => return false,
+            Brake::Approved(plan) => (plan, true),
+            Brake::Held(plan) => (plan, false),
+        };
+        let digest = plan.digest.clone();
+        self.state.memory.held = Some(Held {
+            plan,
+            approved,
+            generation: intent.generation,
+        });
+        if approved && judging != Judging::ByShare {
+            self.note_approval(intent, &digest).await;
+        }
+        !approved
+    }
+
+    fn prune_plan(&self, intent: &SyncIntent, going: &[Owned]) -> PrunePlan {
+        let items = &self.state.objects.items;
+        let status = self.state.report.status.prune.as_ref();
+        let before = status.and_then(|prune| {
+            Some(Before {
+                objects: usize::try_from(prune.objects?).ok()?,
+                newest: prune.newest.as_ref()?.0.as_second(),
+            })
+        });
+        let uid = self.inbox.uid().unwrap_or_default();
+        let (sync, limit) = ((&self.name, &*uid), &intent.prune_limit);
+        PrunePlan::new(sync, going, items.keys(), before, limit)
+    }
+
+    /// What would be lost with the objects, in words.
+    async fn lost_with(&self, intent: &SyncIntent, going: &[Owned]) -> Vec<String> {
+        let mut lost = Vec::new();
+        let holders = going.iter().filter(|(key, _)| may_hold(&key.kind));
+        let holders: Vec<&Owned> = holders.collect();
+        if holders.is_empty() {
+            return lost;
+        }
+        let uids: HashSet<String> = going.iter().map(|(_, seen)| seen.uid.to_string()).collect();
+        let actor = self.actor(intent);
+        let acting = self.context.cluster.as_(&actor);
+        for (key, observed) in holders {
+            lost.extend(acting.lost_with(key, observed, &uids).await);
+            if lost.len() >= NAMED {
+                break;
+            }
+        }
+        lost
+    }
+
+    /// Writes down what was approved before a part of it is carried out: after a restart, the approval is still that
+    /// of the rest.
+    async fn note_approval(&mut self, intent: &SyncIntent, digest: &str) {
+        let status = self.state.report.status.prune.as_ref();
+        let noted = status.and_then(|prune| prune.held.as_ref());
+        if noted.is_some_and(|held| held.digest == digest) && self.state.written {
+            return;
+        }
+        let round = Round {
+            worked: true,
+            ..Round::default()
+        };
+        self.report(intent, Phase::Busy, round, Due::default())
+            .await;
+    }
+}
