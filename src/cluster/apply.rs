@@ -127,7 +127,9 @@ impl Writer<'_> {
             share.release(once.fields, whole)?;
             if share.patch().is_none() {
                 return Ok(match made {
-                    Some(observed) if before == Some(Made::New) => Released::Made(Box::new(observed)),
+                    Some(observed) if before == Some(Made::New) => {
+                        Released::Made(Box::new(observed))
+                    }
                     _ => Released::Beforehand { before },
                 });
             }

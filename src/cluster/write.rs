@@ -208,7 +208,8 @@ impl WriteError {
     pub(super) fn may_have_written(&self) -> bool {
         match self {
             Self::Refused { code, .. } => *code >= 500,
-            Self::Unavailable(_) | Self::Answer(_) => true,
+            // The first apply of several may have been carried out.
+            Self::Unavailable(_) | Self::Answer(_) | Self::Indivisible(_) => true,
             Self::NoNamespace { .. } | Self::NotServed => false,
         }
     }

@@ -593,6 +593,7 @@ pub(super) fn released_notice(
         revision,
         reason: Reason::Released,
         level: Level::Normal,
+        change: None,
         objects: first().map(|(key, _)| key.to_string()).collect(),
         message: format!("released {}", listing(named, released.len())),
         at,
