@@ -121,7 +121,7 @@ impl Acting<'_> {
                 return Ok(Some(format!("holds {MOST} objects or more")));
             }
         }
-        Ok(in_words("holds", lost(&inside, going)))
+        Ok(in_words("holds", &lost(&inside, going)))
     }
 
     async fn lost_with_definition(
@@ -147,7 +147,7 @@ impl Acting<'_> {
         if objects.len() >= MOST {
             return Ok(Some(format!("has {MOST} objects or more")));
         }
-        Ok(in_words("has", lost(&objects, going)))
+        Ok(in_words("has", &lost(&objects, going)))
     }
 
     async fn bound(
@@ -232,7 +232,7 @@ fn is_established(definition: &Value) -> bool {
         .any(|condition| condition["type"] == "Established" && condition["status"] == "True")
 }
 
-fn in_words(verb: &str, lost: Vec<&Inside>) -> Option<String> {
+fn in_words(verb: &str, lost: &[&Inside]) -> Option<String> {
     if lost.is_empty() {
         return None;
     }

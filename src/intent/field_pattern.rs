@@ -148,7 +148,10 @@ fn has(item: &Value, field: &str, value: &str) -> bool {
 fn is_text(value: &Value, text: &str) -> bool {
     match value {
         Value::String(value) => value == text,
-        Value::Number(_) | Value::Bool(_) => value.to_string() == text,
+        Value::Number(_) | Value::Bool(_) => {
+            let written = value.to_string();
+            written == text
+        }
         _ => false,
     }
 }

@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(settled(Mode::Report), Compare);
     }
 
-    fn modes(annotations: serde_json::Value) -> Modes {
+    fn modes(annotations: &serde_json::Value) -> Modes {
         Modes::of(&serde_json::json!({"metadata": {"annotations": annotations}})).unwrap()
     }
 
@@ -320,7 +320,7 @@ mod tests {
             ..observed("u", 1)
         };
         let paused = Observed {
-            modes: modes(serde_json::json!({"towline.dev/reconcile": "disabled"})),
+            modes: modes(&serde_json::json!({"towline.dev/reconcile": "disabled"})),
             ..observed("u", 2)
         };
         for (key, value, record, observed, expected) in [
@@ -373,7 +373,7 @@ mod tests {
                 Apply(Drifted),
             ),
         ] {
-            let modes = modes(serde_json::json!({format!("towline.dev/{key}"): value}));
+            let modes = modes(&serde_json::json!({format!("towline.dev/{key}"): value}));
             let judged = judge(&digest("m"), modes, record, observed, Mode::Correct, false);
             assert_eq!(judged, expected, "{key} {value} {record:?} {observed:?}");
         }

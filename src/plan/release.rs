@@ -140,9 +140,7 @@ fn is_mark(key: &str) -> bool {
 
 /// Removes everything but marks. Whether there are any.
 fn keep_marks(fields: &mut Map<String, Value>) -> bool {
-    fields.retain(|key, inner| {
-        is_mark(key) || inner.as_object_mut().is_some_and(|inner| keep_marks(inner))
-    });
+    fields.retain(|key, inner| is_mark(key) || inner.as_object_mut().is_some_and(keep_marks));
     !fields.is_empty()
 }
 

@@ -544,7 +544,7 @@ mod tests {
                        towline.dev/approve-prune=0af9";
         assert!(message.ends_with(command), "{message}");
         let held = Facts {
-            held: Some(message.clone()),
+            held: Some(message),
             ..facts()
         };
         let ready = held.ready();
