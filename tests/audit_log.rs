@@ -186,7 +186,8 @@ async fn every_change_has_one_line_with_its_commit() {
 
     case.delete::<Sync>("all").await;
     line(&case, "deleted", "a").await;
-    line(&case, "deleted", &there).await;
+    // It existed before, so it stays.
+    line(&case, "released", &there).await;
     assert_eq!(about(&case, "b"), ["created", "pruned"]);
-    assert_eq!(about(&case, &there), ["adopted", "deleted"]);
+    assert_eq!(about(&case, &there), ["adopted", "released"]);
 }

@@ -134,6 +134,6 @@ async fn an_api_server_that_was_away() {
     assert!(made < BACK_AT_WORK, "the new GitRepository: {made:?}");
     let log = world.operator.log();
     let interruptions = log.matches("the watch is interrupted").count();
-    // At most once for each watch: towline's two kinds, Secrets, definitions and ConfigMaps.
-    assert!(interruptions <= 5, "{interruptions} times:\n{log}");
+    // At most once for each watch: towline's four kinds, Secrets, definitions and ConfigMaps.
+    assert!(interruptions <= 7, "{interruptions} times:\n{log}");
 }

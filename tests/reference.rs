@@ -313,6 +313,7 @@ fn labels(metric: &str) -> &'static [&'static str] {
         | "towline_queue_depth"
         | "towline_queue_age_seconds"
         | "towline_resources" => &["kind"],
+        "towline_messages_total" => &["outcome"],
         "towline_webhooks_total" => &["provider", "outcome"],
         "towline_api_requests_total" => &["on", "verb", "code"],
         "towline_build_info" => &["version"],
@@ -328,6 +329,7 @@ pub fn metrics() -> String {
     metrics.register(Series::new(Fleet::default(), Leadership::alone()));
     // A metric without a series is not in the output.
     metrics.webhook("github", "woken");
+    metrics.message("delivered");
     metrics.driven("Sync", 1);
     let exposed = metrics.encode();
     let types = exposed.lines().filter_map(|line| {

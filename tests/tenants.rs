@@ -96,7 +96,9 @@ async fn an_account_acts_for_its_sync_and_what_it_may_not_do_is_told() {
     case.make::<ConfigMap>(json!({"metadata": {"name": "b"}, "data": {"value": "person"}}))
         .await;
     let b = config_map("b", namespace, "git");
-    let more = case.push(&[("b.yaml", Some(&b))], "b").await;
+    let c = config_map("c", namespace, "git");
+    let both = [("b.yaml", Some(b.as_str())), ("c.yaml", Some(c.as_str()))];
+    let more = case.push(&both, "b and c").await;
     case.synced("all", &more).await;
 
     // Compare.
@@ -115,13 +117,13 @@ async fn an_account_acts_for_its_sync_and_what_it_may_not_do_is_told() {
 
     // Prune.
     grant(&case, "applier", "get,create,patch", "configmaps").await;
-    let fewer = case.push(&[("b.yaml", None)], "b goes").await;
+    let fewer = case.push(&[("c.yaml", None)], "c goes").await;
     let message = case.ready_becomes("all", "False", "PruneFailed").await;
     says(
         &message,
         &[&format!("{applier} may not delete ConfigMap {place}")],
     );
-    assert!(case.data("b").await.is_some());
+    assert!(case.data("c").await.is_some());
 
     // Delete with the Sync.
     case.delete::<Sync>("all").await;
@@ -134,9 +136,12 @@ async fn an_account_acts_for_its_sync_and_what_it_may_not_do_is_told() {
     grant(&case, "applier", ALL, "configmaps").await;
     eventually("the Sync is gone with its objects", PATIENCE, async || {
         let is_gone = case.live::<Sync>("all").await.is_null();
-        (is_gone && case.data("a").await.is_none() && case.data("b").await.is_none()).then_some(())
+        let left = [case.data("a").await, case.data("c").await];
+        (is_gone && left == [None, None]).then_some(())
     })
     .await;
+    // It existed before the Sync took it over.
+    assert!(case.data("b").await.is_some());
 
     // Without any right left, the objects can still be let go.
     let kept = config_map("kept", namespace, "git");

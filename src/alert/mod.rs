@@ -142,15 +142,12 @@ impl Driver {
     fn adopt(&mut self, object: &Alert) {
         let was_suspended = self.intent.suspend;
         self.intent = AlertIntent::from(object);
-        let (namespace, name) = &self.name;
-        let provider = (namespace.clone(), self.intent.provider.clone());
+        let provider = (self.name.0.clone(), self.intent.provider.clone());
         if *self.provider.key() != provider {
             self.provider = self.context.outbox.providers.subscribe(&provider);
-            self.failure = None;
-            if let Some(sending) = &mut self.sending {
-                sending.try_again();
-            }
+            self.readdress();
         }
+        let (namespace, name) = &self.name;
         let own_only = self.context.policy.no_cross_namespace;
         let filter = Filter::new(&self.intent, namespace, own_only);
         let (title, body) = (self.intent.title.as_deref(), self.intent.body.as_deref());
@@ -227,13 +224,12 @@ impl Driver {
             let Some(message) = compose(&group, &self.templates, context) else {
                 continue;
             };
-            let requests = message::requests(&message, &endpoint.destination);
-            if requests.is_empty() {
+            let mut sending = Sending::new(group.items, message, &endpoint);
+            if sending.is_done() {
                 // The service takes problems only.
-                self.ledger.told(&group.items);
+                self.ledger.told(sending.items());
                 continue;
             }
-            let mut sending = Sending::new(group.items, requests);
             sending.go_on(&endpoint);
             self.sending = Some(sending);
             return;
@@ -243,10 +239,27 @@ impl Driver {
             self.remind_at = now + REMIND;
             let reminder = reminder(self.ledger.open(), context, Timestamp::now());
             if let Some(request) = message::refresh(&reminder, &endpoint.destination) {
-                let mut sending = Sending::new(Vec::new(), vec![request]);
+                let mut sending = Sending::reminder(request);
                 sending.go_on(&endpoint);
                 self.sending = Some(sending);
             }
+        }
+    }
+
+    /// Sends what is on its way to the service that the Provider names now.
+    fn readdress(&mut self) {
+        self.failure = None;
+        let Some(sending) = &mut self.sending else {
+            return;
+        };
+        match self.provider.borrow().clone() {
+            ProviderView::Open(endpoint) => sending.readdress(&endpoint),
+            // It is called again once the service is open.
+            _ => sending.try_again(),
+        }
+        if sending.is_done() {
+            self.ledger.told(sending.items());
+            self.sending = None;
         }
     }
 
@@ -310,12 +323,7 @@ impl Driver {
             changed = self.object.changed() => return changed.map_err(drop),
             outcome = sent => self.sent(outcome),
             () = self.queue.filled() => (),
-            () = self.provider.changed() => {
-                self.failure = None;
-                if let Some(sending) = &mut self.sending {
-                    sending.try_again();
-                }
-            }
+            () = self.provider.changed() => self.readdress(),
             () = tokio::time::sleep(pause) => (),
             () = tokio::time::sleep_until(write_again) => (),
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::message::{Item, Outcome, Request};
+use crate::message::{Item, Message, Outcome, Request, requests};
 use crate::outbox::Endpoint;
 
 type Answer = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -15,6 +15,8 @@ type Answer = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 /// The requests of a message. Each is sent after the one before it was taken.
 pub(super) struct Sending {
     items: Vec<Item>,
+    /// What is said. None for a reminder.
+    message: Option<Message>,
     requests: Vec<Request>,
     next: usize,
     since: Instant,
@@ -23,14 +25,39 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    pub(super) fn new(items: Vec<Item>, requests: Vec<Request>) -> Self {
+    /// The message about `items`, for the service behind `endpoint`.
+    pub(super) fn new(items: Vec<Item>, message: Message, endpoint: &Endpoint) -> Self {
         Self {
             items,
-            requests,
+            requests: requests(&message, &endpoint.destination),
+            message: Some(message),
             next: 0,
             since: Instant::now(),
             under_way: None,
         }
+    }
+
+    /// A request that says again what was said already.
+    pub(super) fn reminder(request: Request) -> Self {
+        Self {
+            items: Vec::new(),
+            message: None,
+            requests: vec![request],
+            next: 0,
+            since: Instant::now(),
+            under_way: None,
+        }
+    }
+
+    /// Sends the message to another service, or to another address of the same one, from its beginning. A reminder
+    /// is given up.
+    pub(super) fn readdress(&mut self, endpoint: &Endpoint) {
+        self.under_way = None;
+        self.next = 0;
+        self.requests = match &self.message {
+            Some(message) => requests(message, &endpoint.destination),
+            None => Vec::new(),
+        };
     }
 
     /// Begins the next request, unless one is under way.

@@ -119,7 +119,7 @@ async fn a_service_that_refuses_fails_or_is_slow_is_named() {
     ];
     for (number, (answer, said, again)) in cases.into_iter().enumerate() {
         service.answer(answer.clone());
-        let commit = change(&case, &number.to_string()).await;
+        let commit = change(&case, &format!("case-{number}")).await;
         let message = eventually(said, PATIENCE, async || {
             let message = becomes::<Provider>(&case, "provider", "False", "DeliveryFailed").await;
             message.contains(said).then_some(()).ok_or(message)
