@@ -140,8 +140,8 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_DEFAULT_SERVICE_ACCOUNT", value_parser = account_name)]
     pub default_service_account: Option<String>,
 
-    /// Let a Sync for which no ServiceAccount acts manage only objects of its own namespace. References never reach
-    /// into another namespace.
+    /// Let a Sync for which no ServiceAccount acts manage only objects of its own namespace, and an Alert tell only
+    /// notices of its own namespace. Other references never reach into another namespace.
     #[arg(long, env = "TOWLINE_NO_CROSS_NAMESPACE", value_parser = BoolishValueParser::new())]
     pub no_cross_namespace: bool,
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use towline::manifest::documents;
 
 use towline_testing::helm::Helm;
@@ -163,6 +163,11 @@ async fn tenants_only_is_impersonation_reading_and_towlines_own_kinds() {
         let only = ["--set=rbac.tenantsOnly=true", "--set=crds.install=false"];
         let objects = rendered(&[&only, more].concat()).await;
         let mut writes = BTreeSet::new();
+        // Not even an Alert reaches into another tenant's namespace.
+        let containers = &objects["Deployment/towline"]["spec"]["template"]["spec"]["containers"];
+        let variables = containers[0]["env"].as_array().unwrap();
+        let own_only = json!({"name": "TOWLINE_NO_CROSS_NAMESPACE", "value": "true"});
+        assert!(variables.contains(&own_only), "{variables:?}");
         for (title, object) in &objects {
             assert!(!title.contains("applies"), "{title}");
             for rule in object["rules"].as_array().into_iter().flatten() {

@@ -115,7 +115,7 @@ async fn what_cannot_be_changed_is_replaced_only_where_that_is_asked_for() {
     // The object's own annotation, for every kind.
     for ((kind, _, to), before) in changes.iter().zip(&before) {
         if *kind == "PersistentVolumeClaim" {
-            continue; // a finalizer protects it; the next test waits for that
+            continue; // a finalizer holds it while a pod uses it
         }
         let commit = case
             .push(&[(&format!("{kind}.yaml"), Some(&with(to, FORCE)))], kind)
@@ -137,17 +137,36 @@ async fn force_of_a_sync_spares_what_holds_data_and_what_would_be_refused() {
     let (case, _) = Case::started(world().await, "forced", files, spec).await;
     let changes = changes(&case.namespace);
     let of = |wanted: &str| changes.iter().find(|(kind, ..)| *kind == wanted).unwrap();
-    let (job, set) = (uid(&case, "Job").await, uid(&case, "StatefulSet").await);
+    let (before, set) = (uid(&case, "Job").await, uid(&case, "StatefulSet").await);
     // A new one would be refused as well: nothing is deleted.
     let bad = of("Job")
         .2
         .replace("restartPolicy: Never", "restartPolicy: Sometimes");
     case.push(&[("Job.yaml", Some(&bad))], "bad").await;
     case.ready_becomes("all", "False", "ApplyFailed").await;
-    assert_eq!(uid(&case, "Job").await, job);
+    assert_eq!(uid(&case, "Job").await, before);
     let commit = case.push(&[("Job.yaml", Some(&of("Job").2))], "good").await;
     case.synced("all", &commit).await;
-    assert_ne!(uid(&case, "Job").await, job);
+    let job = uid(&case, "Job").await;
+    assert_ne!(job, before);
+    // An annotation keeps it, in Git or on the live object.
+    let keep = "helm.sh/resource-policy: keep";
+    let kept = with(&of("Job").1, keep);
+    case.push(&[("Job.yaml", Some(&kept))], "kept").await;
+    let message = case.ready_becomes("all", "False", "ApplyFailed").await;
+    assert!(!message.contains("spec.force"), "{message}");
+    assert_eq!(uid(&case, "Job").await, job);
+    let commit = case.push(&[("Job.yaml", Some(&of("Job").2))], "back").await;
+    case.synced("all", &commit).await;
+    let keep = json!({"metadata": {"annotations": {"towline.dev/prune": "disabled"}}});
+    case.patch::<Job>("it", keep).await;
+    case.push(&[("Job.yaml", Some(&of("Job").1))], "kept live")
+        .await;
+    let message = case.ready_becomes("all", "False", "ApplyFailed").await;
+    assert!(!message.contains("spec.force"), "{message}");
+    assert_eq!(uid(&case, "Job").await, job);
+    let commit = case.push(&[("Job.yaml", Some(&of("Job").2))], "back").await;
+    case.synced("all", &commit).await;
     case.push(&[("StatefulSet.yaml", Some(&of("StatefulSet").2))], "set")
         .await;
     let message = case.ready_becomes("all", "False", "ApplyFailed").await;

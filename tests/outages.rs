@@ -133,7 +133,17 @@ async fn an_api_server_that_was_away() {
     assert!(changed < BACK_AT_WORK, "the changed spec: {changed:?}");
     assert!(made < BACK_AT_WORK, "the new GitRepository: {made:?}");
     let log = world.operator.log();
-    let interruptions = log.matches("the watch is interrupted").count();
-    // At most once for each watch: towline's four kinds, Secrets, definitions and ConfigMaps.
-    assert!(interruptions <= 7, "{interruptions} times:\n{log}");
+    let interruptions = log
+        .lines()
+        .filter(|line| line.contains("the watch is interrupted"));
+    let watches = interruptions.map(|line| line.split("watch=").nth(1).unwrap());
+    let mut watches: Vec<&str> = watches
+        .map(|rest| rest.split(' ').next().unwrap())
+        .collect();
+    watches.sort_unstable();
+    let all = watches.len();
+    watches.dedup();
+    assert_eq!(watches.len(), all, "a watch says so more than once:\n{log}");
+    // towline's four kinds, Secrets, definitions and ConfigMaps.
+    assert!(all <= 7, "{watches:?}");
 }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use serde_json::{Value, json};
-use towline::api::{GitRepository, Sync};
+use towline::api::{Alert, GitRepository, Provider, Sync};
 
 use crate::chart::chart;
 use crate::install::{HOME, account, case, cluster, helm, type_in, world as released};
@@ -275,6 +275,37 @@ async fn what_the_operators_arguments_say_holds_for_every_sync() {
         &message,
         &["/applier may not patch ConfigMap in namespace default"],
     );
+    // An Alert tells nothing of other namespaces.
+    for (namespace, status) in [("*", "False"), (case.namespace.as_str(), "True")] {
+        let name = if status == "True" { "own" } else { "all" };
+        alert(&case, name, namespace).await;
+        eventually("the Alert's condition", PATIENCE, async || {
+            let alert = case.live::<Alert>(name).await;
+            let ready = alert["status"]["conditions"][0].clone();
+            let is_named = ready["message"]
+                .to_string()
+                .contains("--no-cross-namespace");
+            let is_right = ready["status"] == status && is_named == (status == "False");
+            is_right.then_some(()).ok_or(ready)
+        })
+        .await;
+    }
+}
+
+/// Makes an Alert about the Syncs of a namespace, and its Provider.
+async fn alert(case: &Case<'_>, name: &str, namespace: &str) {
+    let meta = json!({"name": name, "namespace": case.namespace});
+    case.make::<Provider>(json!({
+        "apiVersion": "towline.dev/v1alpha1", "kind": "Provider", "metadata": meta,
+        "spec": {"type": "generic", "address": "http://127.0.0.1:1/"},
+    }))
+    .await;
+    let sources = json!([{"kind": "Sync", "name": "*", "namespace": namespace}]);
+    case.make::<Alert>(json!({
+        "apiVersion": "towline.dev/v1alpha1", "kind": "Alert", "metadata": meta,
+        "spec": {"providerRef": {"name": name}, "eventSources": sources},
+    }))
+    .await;
 }
 
 fn world_polls(world: &World, case: &Case<'_>) -> usize {

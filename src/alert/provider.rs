@@ -273,16 +273,21 @@ impl Driver {
                 let health = self.health.as_ref().map(|health| health.borrow().clone());
                 match health.unwrap_or_default() {
                     Health {
-                        failure: Some(why), ..
-                    } => vec![
-                        ready(Some(false), Reason::DeliveryFailed, format!("{at}: {why}")),
-                        Verdict::new(
+                        failure: Some(why),
+                        sends_again,
+                        ..
+                    } => {
+                        let failed =
+                            ready(Some(false), Reason::DeliveryFailed, format!("{at}: {why}"));
+                        let again = Verdict::new(
                             ConditionType::Reconciling,
                             true,
                             Reason::Progressing,
                             "messages wait, and are sent again",
-                        ),
-                    ],
+                        );
+                        let again = sends_again.then_some(again);
+                        std::iter::once(failed).chain(again).collect()
+                    }
                     Health {
                         delivered: true, ..
                     } => vec![ready(

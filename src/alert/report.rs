@@ -106,15 +106,18 @@ impl Driver {
             ProviderView::Suspended => not_ready(format!("Provider {provider} is suspended")),
             ProviderView::Broken(why) => not_ready(format!("Provider {provider}: {why}")),
             ProviderView::Open(_) => match &self.failure {
-                Some((reason, why)) => vec![
-                    ready(Some(false), *reason, format!("Provider {provider}: {why}")),
-                    Verdict::new(
+                Some((reason, why)) => {
+                    let failed = ready(Some(false), *reason, format!("Provider {provider}: {why}"));
+                    let again = Verdict::new(
                         ConditionType::Reconciling,
                         true,
                         Reason::Progressing,
                         "the message is sent again",
-                    ),
-                ],
+                    );
+                    // A message that the service refused is given up.
+                    let again = self.sending.is_some().then_some(again);
+                    std::iter::once(failed).chain(again).collect()
+                }
                 None => vec![ready(
                     Some(true),
                     Reason::Delivering,

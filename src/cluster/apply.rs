@@ -39,8 +39,8 @@ pub enum Compared {
 }
 
 impl Writer<'_> {
-    /// Applies an object. If the API server refuses it, removes the cause where that is possible, and applies it again. The answer is what
-    /// the server then has, and whether the object is new.
+    /// Applies an object. If the API server refuses it, removes the cause where that is possible, and applies it again.
+    /// Returns what the server has then, and whether the object is new.
     pub(super) async fn apply_until_accepted(
         &self,
         wanted: &Wanted<'_>,

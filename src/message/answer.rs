@@ -66,12 +66,19 @@ pub fn judge(service: Service, answer: &Answer, now: Timestamp) -> Outcome {
             format!("it takes no more messages now (HTTP status {status})"),
             pause,
         ),
-        400..=499 => Outcome::Refused(format!("it refuses the message (HTTP status {status})")),
+        400..=499 => refused(format!("it refuses the message (HTTP status {status})")),
         _ => Outcome::Later(
             format!("it has a problem of its own (HTTP status {status})"),
             pause,
         ),
     }
+}
+
+/// The outcome of a message that the service will never take.
+fn refused(why: String) -> Outcome {
+    Outcome::Refused(
+        why + ": this message is given up; check the type, the channel and the templates",
+    )
 }
 
 /// The API of Slack answers with status 200 to what it refuses, and so do webhooks of Telegram and others with `ok`.
@@ -102,7 +109,7 @@ fn in_body(service: Service, answer: &Answer) -> Outcome {
         | "channel_not_found" | "not_in_channel" | "is_archived" | "missing_scope" => {
             Outcome::Later(format!("{why}: correct the token or spec.channel"), None)
         }
-        _ => Outcome::Refused(why),
+        _ => refused(why),
     }
 }
 

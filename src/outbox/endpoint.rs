@@ -21,6 +21,8 @@ pub struct Health {
     pub delivered: bool,
     /// Why the last request failed.
     pub failure: Option<String>,
+    /// Whether the request that failed is sent again.
+    pub sends_again: bool,
 }
 
 /// A service that is open for messages.
@@ -110,10 +112,12 @@ impl Endpoint {
                 Health {
                     delivered: true,
                     failure: None,
+                    sends_again: false,
                 }
             }
             Outcome::Refused(why) => Health {
                 failure: Some(why.clone()),
+                sends_again: false,
                 ..self.health.borrow().clone()
             },
             Outcome::Later(why, pause) => {
@@ -121,6 +125,7 @@ impl Endpoint {
                 turn.not_before = Instant::now() + pause;
                 Health {
                     failure: Some(why.clone()),
+                    sends_again: true,
                     ..self.health.borrow().clone()
                 }
             }

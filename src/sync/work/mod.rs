@@ -287,7 +287,7 @@ impl Driver {
         let inventory = &self.context.cluster.inventory;
         let mut jobs = self.state.plan(intent.mode, dirty, look, inventory, round);
         for job in &mut jobs {
-            job.may_be_replaced = replace::may_be(intent, &job.item);
+            job.may_be_replaced = replace::may_be(intent, &job.item, job.before.as_ref());
         }
         if let Some(target) = &self.state.target {
             apply::order(&mut jobs, target);

@@ -26,8 +26,15 @@ const PRECIOUS: [(&str, &str); 5] = [
 ];
 
 /// Whether an object may be deleted and made again where a change of it is refused since a field is immutable.
-pub(super) fn may_be(intent: &SyncIntent, item: &Item) -> bool {
-    item.modes.may_be_replaced() || intent.force && !is_precious(&item.key.kind)
+/// `live` is the object as it is now.
+pub(super) fn may_be(intent: &SyncIntent, item: &Item, live: Option<&Observed>) -> bool {
+    item.modes.may_be_replaced() || intent.force && !is_spared(item, live)
+}
+
+/// Whether `spec.force` is not enough: the object may hold data, or an annotation says that it is not to be deleted.
+fn is_spared(item: &Item, live: Option<&Observed>) -> bool {
+    let is_kept = item.modes.is_kept() || live.is_some_and(|live| live.modes.is_kept());
+    is_kept || is_precious(&item.key.kind)
 }
 
 fn is_precious(kind: &GroupKind) -> bool {
@@ -43,7 +50,8 @@ impl Object<'_> {
     ) -> Result<Done, WriteError> {
         let key = &self.job.item.key;
         if !self.may_be_replaced {
-            return Ok(Done::Troubled(told(&refused, advice(&key.kind))));
+            let is_spared = is_spared(&self.job.item, self.job.before.as_ref());
+            return Ok(Done::Troubled(told(&refused, advice(is_spared))));
         }
         let (inventory, owner) = (&self.cluster.inventory, self.seal.sync());
         let ours = self.job.before.as_ref();
@@ -140,11 +148,11 @@ impl Object<'_> {
 }
 
 /// What a person can do about a field that cannot be changed.
-fn advice(kind: &GroupKind) -> &'static str {
-    match is_precious(kind) {
+fn advice(is_spared: bool) -> &'static str {
+    match is_spared {
         true => {
-            "this cannot be changed, and deleting the object may lose data: if it is to be deleted and made again all \
-             the same, annotate its manifest with towline.dev/force: enabled"
+            "this cannot be changed, and deleting the object may lose data, or an annotation keeps the object: if it \
+             is to be deleted and made again all the same, annotate its manifest with towline.dev/force: enabled"
         }
         false => {
             "this cannot be changed: to have the object deleted and made again, annotate its manifest with \

@@ -168,10 +168,12 @@ impl Driver {
         }
         let seal = cluster.inventory.seal(&self.name, &item.key);
         let body = stamped(manifest, &seal, &item.digest, None);
+        let may_be_replaced =
+            || super::replace::may_be(intent, item, cluster.inventory.get(&item.key).as_ref());
         match acting.rehearse(&served, &seal, &body).await {
             // Its namespace comes with the revision.
             Err(WriteError::NoNamespace { .. }) if has_namespace(objects, &item.key) => Ok(()),
-            Err(error) if error.is_immutable() && super::replace::may_be(intent, item) => Ok(()),
+            Err(error) if error.is_immutable() && may_be_replaced() => Ok(()),
             Err(error) if error.is_immutable() => Err(Trouble::from(&error)),
             // What stands against it may be a default that nobody has declared, which an apply removes: a new object
             // has none.
