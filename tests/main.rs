@@ -33,6 +33,7 @@ mod generated;
 mod harness;
 mod health;
 mod helm_three;
+mod hooks;
 mod idle;
 mod inside;
 mod install;

@@ -110,6 +110,8 @@ pub enum Reason {
     ApplyFailed,
     /// The API server refuses an object of a revision that `spec.validate` takes as a whole.
     ValidationFailed,
+    /// A hook of a chart failed.
+    HookFailed,
     /// An object could not be pruned.
     PruneFailed,
     /// A revision would delete more than `spec.pruneLimit` allows, and nobody has approved that.

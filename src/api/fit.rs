@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    AlertStatus, Condition, Failure, GitRepositoryStatus, HeldPrune, HistoryEntry, OpenProblem,
-    ProviderStatus, PruneStatus, SyncStatus, SyncTimes, Time, summary,
+    AlertStatus, ChartRelease, Condition, Failure, GitRepositoryStatus, HeldPrune, HistoryEntry,
+    OpenProblem, ProviderStatus, PruneStatus, RunningHook, SyncStatus, SyncTimes, Time, summary,
 };
 use crate::text::start;
 
@@ -48,6 +48,7 @@ impl Status for SyncStatus {
             objects: self.objects,
             finished: self.finished.iter().take(50).cloned().collect(),
             prune: self.prune.as_ref().map(|prune| fewest.prune(prune)),
+            release: self.release.as_ref().map(|release| fewest.release(release)),
             ..Self::default()
         }
     }
@@ -154,6 +155,7 @@ impl Bounds {
             notes,
             finished,
             prune,
+            release,
             times,
             history,
             kinds,
@@ -174,6 +176,7 @@ impl Bounds {
             // A name that is cut would name another object.
             finished: self.list(finished, 300, Clone::clone),
             prune: prune.as_ref().map(|prune| self.prune(prune)),
+            release: release.as_ref().map(|release| self.release(release)),
             times: times.as_ref().map(fitting_times),
             history: self.list(history, 10, |entry| self.entry(entry)),
             kinds: self.list(kinds, 512, |kind| self.text(kind, 320)),
@@ -245,6 +248,17 @@ impl Bounds {
             revision: self.option(problem.revision.as_ref(), 512),
             since: fitting(&problem.since),
             ..problem.clone()
+        }
+    }
+
+    fn release(self, release: &ChartRelease) -> ChartRelease {
+        ChartRelease {
+            failure: self.option(release.failure.as_ref(), 1024),
+            running: release.running.as_ref().map(|running| RunningHook {
+                since: fitting(&running.since),
+                ..running.clone()
+            }),
+            ..release.clone()
         }
     }
 

@@ -9,6 +9,7 @@ mod condition;
 mod fit;
 mod intent;
 mod provider;
+mod release;
 mod render;
 mod repository;
 mod schema;
@@ -25,6 +26,7 @@ pub use fit::{STATUS_BUDGET, Status};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use kube::core::Duration;
 pub use provider::{Provider, ProviderSpec, ProviderStatus, ProviderType};
+pub use release::{ChartRelease, HookStage, RunningHook};
 pub use render::{
     CommonMetadata, Decryption, DecryptionProvider, Helm, Image, KeeperKind, Kustomize, Patch,
     PatchTarget, Substitute, SubstituteFrom, ValuesFrom,

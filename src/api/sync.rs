@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::render::{CommonMetadata, Decryption, Helm, Kustomize, Substitute};
-use super::{Condition, Duration, Time};
+use super::{ChartRelease, Condition, Duration, Time};
 
 /// One path of a repository, applied to the cluster and kept equal to it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -375,6 +375,10 @@ pub struct SyncStatus {
     #[serde(default)]
     pub prune: Option<PruneStatus>,
 
+    /// The release of the chart, and how far its hooks are.
+    #[serde(default)]
+    pub release: Option<ChartRelease>,
+
     /// When the revision was committed, observed, applied and converged.
     #[serde(default)]
     pub times: Option<SyncTimes>,
@@ -529,7 +533,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::{GitRepository, GitRepositoryStatus};
+    use crate::api::{GitRepository, GitRepositoryStatus, RunningHook};
 
     /// The fields of `schema` that `written` leaves out. Lists are written whole.
     fn left_out(schema: &Value, written: &Value, path: &str) -> Vec<String> {
@@ -551,6 +555,14 @@ mod tests {
             prune: Some(PruneStatus {
                 held: Some(HeldPrune::default()),
                 ..PruneStatus::default()
+            }),
+            release: Some(ChartRelease {
+                running: Some(RunningHook {
+                    object: String::new(),
+                    since: Time(jiff::Timestamp::UNIX_EPOCH),
+                    made: false,
+                }),
+                ..ChartRelease::default()
             }),
             ..SyncStatus::default()
         };

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use super::scope::Scopes;
 use crate::api::{GitRepository, Sync};
 use crate::config::{BuildArgs, OutputFormat};
-use crate::desired::{self, Desired, DesiredError, Found, Inputs, InputsError, Reading, Task};
+use crate::desired::{
+    self, Desired, DesiredError, Found, Inputs, InputsError, Reading, Releases, Task,
+};
 use crate::intent::{Keeper, SyncIntent};
 use crate::manifest::{Manifest, ObjectError, ObjectKey, YamlError, documents};
 use crate::plan::apply_order;
@@ -101,6 +103,7 @@ pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
         inputs: Arc::new(inputs),
         renderers: Renderers::at(args.renderers_dir.clone()),
         tenant: namespace.as_str().into(),
+        releases: Releases::default(),
     };
     let Reading::Changed(desired) = desired::read(&task, None, &mut Cache::default())? else {
         return Ok(());

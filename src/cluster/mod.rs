@@ -406,6 +406,28 @@ impl Acting<'_> {
         self.writer().whole(served, key).await
     }
 
+    /// Creates an object that is no member of a Sync's ApplySet. Returns the object as it then is.
+    ///
+    /// # Errors
+    /// [`WriteError`], about this object only; also where it exists already.
+    pub async fn create(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+        body: &[u8],
+    ) -> Result<Value, WriteError> {
+        self.permit(served, key).await?;
+        self.writer().create(served, key, body).await
+    }
+
+    /// The live pods of a Job, newest last.
+    ///
+    /// # Errors
+    /// [`WriteError`], about this object only.
+    pub async fn pods_of(&self, job: &ObjectKey, uid: &str) -> Result<Vec<Value>, WriteError> {
+        self.writer().pods_of(job, uid).await
+    }
+
     /// Applies an object as a dry run.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Request, header};
 use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::core::Status;
 use kube::{Client, Resource as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::ServedKind;
@@ -126,6 +126,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause between two tries that a server's `Retry-After` can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The most pods of a Job that are looked at.
+const PODS: usize = 20;
 
 /// Asks the API server to return only the metadata.
 pub(crate) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -335,6 +338,52 @@ impl<'a> Writer<'a> {
             })
             .await;
         gone_is_fine(answer)
+    }
+
+    /// Creates an object, which must not exist. Returns the object as it then is.
+    pub(super) async fn create(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+        body: &[u8],
+    ) -> Result<Value, WriteError> {
+        let folder = DynamicObject::url_path(&served.resource, key.namespace.as_deref());
+        let uri = format!("{folder}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict");
+        let answer = self
+            .send(key, body, || {
+                Request::post(&uri)
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .body(body.to_vec())
+            })
+            .await;
+        read(&answer?.text)
+    }
+
+    /// The live pods of a Job, newest last; a few at most.
+    pub(super) async fn pods_of(
+        &self,
+        job: &ObjectKey,
+        uid: &str,
+    ) -> Result<Vec<Value>, WriteError> {
+        let namespace = job.namespace.as_deref().unwrap_or_default();
+        let uri = format!(
+            "/api/v1/namespaces/{namespace}/pods?limit={PODS}&labelSelector=batch.kubernetes.io%2Fcontroller-uid%3D{uid}"
+        );
+        let answer = self
+            .send(job, &[], || Request::get(&uri).body(Vec::new()))
+            .await;
+        let mut list: Value = read(&answer?.text)?;
+        let mut pods = match list["items"].take() {
+            Value::Array(pods) => pods,
+            _ => Vec::new(),
+        };
+        let created = |pod: &Value| {
+            pod["metadata"]["creationTimestamp"]
+                .as_str()
+                .map(str::to_owned)
+        };
+        pods.sort_by_cached_key(created);
+        Ok(pods)
     }
 
     /// Removes label and annotations from an object, so that no Sync owns it.

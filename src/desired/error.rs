@@ -20,15 +20,15 @@ pub enum DesiredError {
     /// A renderer refuses the files, or exceeds a limit.
     #[error(transparent)]
     Renderer(#[from] RenderFailure),
-    /// A hook of a chart, which towline does not run.
+    /// A hook of a chart for an event that neither Helm nor towline knows.
     #[error(
-        "{template} is a Helm hook for {event}, which towline does not run: switch it off by the chart's \
-         values, or take the annotation helm.sh/hook away"
+        "{template} is a Helm hook for {event:?}, which is no event of Helm: correct the annotation helm.sh/hook, or \
+         take it away"
     )]
     Hook {
         /// The template.
         template: String,
-        /// When the hook runs.
+        /// The event.
         event: String,
     },
     /// Part of the path is in another repository.

@@ -9,8 +9,10 @@ mod decrypted;
 mod error;
 mod form;
 mod gather;
+mod hooks;
 mod inputs;
 mod object;
+mod release;
 mod rendered;
 mod resolve;
 
@@ -20,9 +22,11 @@ use std::sync::Arc;
 pub use bodies::BodyError;
 pub use error::DesiredError;
 pub use gather::{Found, InputsError};
+pub use hooks::{DeletePolicy, Hook, Moment};
 pub use inputs::Inputs;
 pub use object::{DesiredObject, Provenance};
-pub use resolve::{Item, Limit, Misplaced, Resolved, resolve};
+pub use release::{Release, ReleaseNumber, Releases};
+pub use resolve::{Item, Limit, Misplaced, Resolved, misplaced, resolve};
 
 use crate::content::{BlobId, ContentKey, ReadError, Tree, TreeId};
 use crate::intent::RenderIntent;
@@ -31,6 +35,7 @@ use crate::render::wasm::{Private, Renderers};
 use crate::render::{self, Cache, Changes, ParsedObject, Text, TextId, Texts};
 use decrypted::Decrypted;
 use form::{Form, Selected};
+use hooks::Hooks;
 use object::Origins;
 use rendered::{Means, Rendered};
 
@@ -44,6 +49,9 @@ pub struct Desired {
     objects: Vec<DesiredObject>,
     origins: Origins,
     scaled: Vec<(usize, ScaleTarget)>,
+    hooks: Hooks,
+    /// Of a chart.
+    release: Option<Release>,
 }
 
 /// What identifies everything that was read of the tree, but for what renderers looked at.
@@ -78,6 +86,8 @@ pub struct Task {
     pub renderers: Renderers,
     /// Who asks: the namespace of the Sync. Renders of several tenants take turns.
     pub tenant: Arc<str>,
+    /// Which release of a chart it may be.
+    pub releases: Releases,
 }
 
 /// Reads what a tree asks for: all stages but [`resolve`], which needs to know what a cluster serves.
@@ -112,38 +122,58 @@ pub fn read(
     // Decrypt: from here on, encrypted files are read decrypted.
     let decrypted = Decrypted::new(task.tree.clone(), inputs.clone());
     let secrets = decrypted.secrets();
-    let made = make(task, Arc::new(decrypted), content, selected, cache);
+    let made = make(task, &Arc::new(decrypted), content, selected, cache);
     // Errors of all stages are cleaned here of values of Secrets and encrypted files.
     let desired = made.map_err(|error| error.without(&secrets))?;
     Ok(Reading::Changed(Box::new(desired)))
 }
 
-/// All stages after decryption.
+/// All stages after decryption. A chart whose content is new is a new release, which its templates may show.
 fn make(
     task: &Task,
-    tree: Arc<Decrypted>,
+    tree: &Arc<Decrypted>,
+    content: Content,
+    selected: Selected,
+    cache: &mut Cache,
+) -> Result<Desired, DesiredError> {
+    let guess = task.releases.first_guess();
+    let mut desired = make_as(guess, task, tree, content, selected, cache)?;
+    let Some(release) = &mut desired.release else {
+        return Ok(desired);
+    };
+    release.number = task.releases.number_of(&release.content);
+    let number = release.number;
+    if number != guess && desired.rendered.shows_number(&**tree)? {
+        return make_as(number, task, tree, content, Selected::default(), cache);
+    }
+    Ok(desired)
+}
+
+fn make_as(
+    number: ReleaseNumber,
+    task: &Task,
+    tree: &Arc<Decrypted>,
     content: Content,
     mut selected: Selected,
     cache: &mut Cache,
 ) -> Result<Desired, DesiredError> {
     let Task { intent, inputs, .. } = task;
     let secrets = tree.secrets();
-    let tree: Arc<dyn Tree> = tree;
+    let tree: Arc<dyn Tree> = tree.clone();
     let private = Private {
         identity: inputs.identity(),
         secrets: &secrets,
         tenant: &task.tenant,
     };
     // Render: folders become texts of documents. Plain manifests are that already.
-    let renderers = &task.renderers;
-    let (rendered, mut texts) = rendered::render(
-        &tree,
-        intent,
-        inputs,
-        content.form,
-        &mut selected,
-        &Means { renderers, private },
-    )?;
+    let means = Means {
+        renderers: &task.renderers,
+        private,
+        number,
+    };
+    let form = content.form;
+    let (rendered, mut texts) =
+        rendered::render(&tree, intent, inputs, form, &mut selected, &means)?;
     texts.extend(render::plain(selected.files));
     // Substitute and parse: texts become objects, with variables replaced.
     let source = Source {
@@ -156,6 +186,14 @@ fn make(
     let (objects, origins) = collect(&texts, &parsed, intent, content.form);
     let scaled = scaled(&texts, &parsed, cache);
     check(&objects, &origins, intent)?;
+    let (hooks, release) = match rendered.chart().filter(|_| content.form == Form::Chart) {
+        Some(output) => {
+            let hooks = Hooks::of(output, &changes)?;
+            let content = release::content(&objects, &hooks.all);
+            (hooks, Some(Release { number, content }))
+        }
+        None => Default::default(),
+    };
     // Resolve: `resolve` matches them with objects of a cluster.
     Ok(Desired {
         intent: intent.clone(),
@@ -165,6 +203,8 @@ fn make(
         objects,
         origins,
         scaled,
+        hooks,
+        release,
     })
 }
 
@@ -189,7 +229,20 @@ impl Desired {
 
     /// Warnings of renderers that succeeded.
     pub fn warnings(&self) -> impl Iterator<Item = &str> {
-        self.rendered.warnings()
+        let notes = self.hooks.notes.iter().map(String::as_str);
+        self.rendered.warnings().chain(notes)
+    }
+
+    /// The hooks of a chart.
+    #[must_use]
+    pub fn hooks(&self) -> &[Hook] {
+        &self.hooks.all
+    }
+
+    /// Which release of a chart it is; none for what is no chart.
+    #[must_use]
+    pub fn release(&self) -> Option<&Release> {
+        self.release.as_ref()
     }
 
     /// Where an object comes from, by its index in [`Self::objects`]; none where there is no such object.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::form::{Form, Selected};
-use super::{DesiredError, Inputs};
+use super::{DesiredError, Inputs, ReleaseNumber, release};
 use crate::content::{ReadError, Tree};
 use crate::intent::{Overrides, RenderIntent};
 use crate::manifest::FieldPath;
@@ -32,6 +32,17 @@ impl Rendered {
 
     pub(super) fn is_empty(&self) -> bool {
         self.outputs.is_empty()
+    }
+
+    /// The output of a chart, which is the only one.
+    pub(super) fn chart(&self) -> Option<&Output> {
+        self.outputs.first().map(|output| &**output)
+    }
+
+    /// Whether a chart's documents may show the number of its release.
+    pub(super) fn shows_number(&self, tree: &dyn Tree) -> Result<bool, ReadError> {
+        self.chart()
+            .map_or(Ok(false), |output| release::shows_number(output, tree))
     }
 
     /// A rendered document. None if it was not rendered here.
@@ -86,6 +97,8 @@ impl Rendered {
 pub(super) struct Means<'a> {
     pub(super) renderers: &'a Renderers,
     pub(super) private: Private<'a>,
+    /// What a chart's templates see of their release.
+    pub(super) number: ReleaseNumber,
 }
 
 /// Renders what is not plain at a path. Returns the documents, which come before those of plain files.
@@ -188,33 +201,13 @@ fn chart(
         release: Release {
             name: helm.release_name.clone(),
             namespace: helm.release_namespace.clone(),
-            revision: 1,
-            is_upgrade: false,
+            revision: means.number.revision.into(),
+            is_upgrade: means.number.is_upgrade,
         },
         values: files.chain(given).chain(in_place).collect(),
         kube_version: inputs.kube_version.clone(),
         api_versions: inputs.api_versions.clone(),
         ..Chart::default()
     };
-    let output = means.renderers.helm(tree, &request, means.private)?;
-    refuse_hooks(&output)?;
-    Ok(output)
-}
-
-/// Tests of a chart are run by `helm test` alone, so they are left out. Every other hook would have to run
-/// at its time, which towline does not do: the chart is refused, and not applied by half.
-fn refuse_hooks(output: &Output) -> Result<(), DesiredError> {
-    for document in &output.documents {
-        let Some(hook) = &document.about.hook else {
-            continue;
-        };
-        let is_test = |event: &String| event.starts_with("test");
-        if let Some(event) = hook.events.iter().find(|event| !is_test(event)) {
-            return Err(DesiredError::Hook {
-                template: document.about.file.clone(),
-                event: event.clone(),
-            });
-        }
-    }
-    Ok(())
+    Ok(means.renderers.helm(tree, &request, means.private)?)
 }

@@ -110,7 +110,8 @@ pub fn resolve(
     resolved
 }
 
-fn misplaced(
+/// Why an object of a kind has no place in the cluster.
+pub fn misplaced(
     namespaced: bool,
     namespace: Option<&Arc<str>>,
     within: Option<Limit<'_>>,

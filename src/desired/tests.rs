@@ -23,6 +23,7 @@ fn task(tree: &Arc<Files>, intent: &RenderIntent) -> Task {
         inputs: Arc::default(),
         renderers: Renderers::at("/nonexistent".into()),
         tenant: Arc::default(),
+        releases: Releases::default(),
     }
 }
 

@@ -77,6 +77,26 @@ pub fn has_finished(kind: &GroupKind, object: &Value) -> bool {
     }
 }
 
+/// How a live object has ended that was made to run once, as Helm sees it: a Job or a pod. `None` while it runs. All
+/// others have done what they are for when they are there.
+pub fn outcome(kind: &GroupKind, object: &Value) -> Option<Result<(), String>> {
+    match (&*kind.group, &*kind.kind) {
+        ("batch", "Job") => pods::job_outcome(object),
+        ("", "Pod") => pods::pod_outcome(object),
+        _ => Some(Ok(())),
+    }
+}
+
+/// Whether a live object that was made to run once does its work at this moment: a container of it runs.
+pub fn works(kind: &GroupKind, object: &Value) -> bool {
+    outcome(kind, object).is_none() && pods::runs(object)
+}
+
+/// Which container of a live pod is to blame for it not running or not ending well, and for what.
+pub fn blame(pod: &Value) -> Option<String> {
+    pods::blame(pod)
+}
+
 /// Whether health needs more than the metadata. False for built-in kinds without a status, or with
 /// a status that does not help. An object of these kinds is [`Health::Current`] unless it is being
 /// deleted.

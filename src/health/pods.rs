@@ -35,6 +35,50 @@ pub(super) fn is_over(object: &Value) -> bool {
     has(object, "Complete", "True") || has(object, "Failed", "True")
 }
 
+/// How a Job has ended.
+pub(super) fn job_outcome(object: &Value) -> Option<Result<(), String>> {
+    if has(object, "Complete", "True") {
+        return Some(Ok(()));
+    }
+    let failed = condition(object, "Failed").filter(|found| text(found, "/status") == "True");
+    failed.map(|failed| Err(message(failed, "the Job failed")))
+}
+
+/// How a pod has ended.
+pub(super) fn pod_outcome(object: &Value) -> Option<Result<(), String>> {
+    match text(object, "/status/phase") {
+        "Succeeded" => Some(Ok(())),
+        "Failed" => Some(Err(ended(object))),
+        _ => None,
+    }
+}
+
+/// Whether a container of a Job or a pod runs.
+pub(super) fn runs(object: &Value) -> bool {
+    let is_running = text(object, "/status/phase") == "Running";
+    is_running || integer(object, "/status/ready").is_some_and(|ready| ready > 0)
+}
+
+/// Which container of a pod is to blame, and for what. Without what the container itself wrote, which may be secret.
+pub(super) fn blame(object: &Value) -> Option<String> {
+    let of = |field| list(object, field).iter();
+    let mut containers = of("/status/initContainerStatuses").chain(of("/status/containerStatuses"));
+    containers.find_map(|status| {
+        let name = text(status, "/name");
+        for state in ["/state/terminated", "/lastState/terminated"] {
+            let code = integer(status, &format!("{state}/exitCode")).filter(|code| *code != 0);
+            if let Some(code) = code {
+                let reason = text(status, &format!("{state}/reason"));
+                return Some(format!(
+                    "container {name} ended with exit code {code} ({reason})"
+                ));
+            }
+        }
+        let waits = text(status, "/state/waiting/reason");
+        (!waits.is_empty()).then(|| format!("container {name}: {waits}"))
+    })
+}
+
 fn ended(object: &Value) -> String {
     let said = [
         text(object, "/status/message"),

@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::*;
 
 /// `Kind.group`, a live object in YAML, and the first letter of its health with the message.
@@ -484,5 +486,68 @@ fn kinds_without_a_body() {
             wanted,
             "{kind}.{group}"
         );
+    }
+}
+
+#[test]
+fn what_runs_once_has_ended_well_or_not() {
+    let job = |kind: &str, message: &str| json!({"status": {"conditions": [{"type": kind, "status": "True", "message": message}]}});
+    let pod = |phase: &str| json!({"status": {"phase": phase}});
+    let failed = |why: &str| Some(Err(why.to_owned()));
+    for (group, kind, live, expected) in [
+        ("batch", "Job", json!({}), None),
+        ("batch", "Job", json!({"status": {"active": 1}}), None),
+        ("batch", "Job", job("Suspended", ""), None),
+        ("batch", "Job", job("Complete", ""), Some(Ok(()))),
+        (
+            "batch",
+            "Job",
+            job("Failed", "too often"),
+            failed("too often"),
+        ),
+        ("batch", "Job", job("Failed", ""), failed("the Job failed")),
+        ("", "Pod", pod("Pending"), None),
+        ("", "Pod", pod("Running"), None),
+        ("", "Pod", pod("Succeeded"), Some(Ok(()))),
+        ("", "Pod", pod("Failed"), failed("ended without success")),
+        ("", "ConfigMap", json!({}), Some(Ok(()))),
+    ] {
+        let kind = GroupKind::new(group, kind);
+        assert_eq!(outcome(&kind, &live), expected, "{live}");
+    }
+}
+
+#[test]
+fn the_container_to_blame_is_named() {
+    let pod = |field: &str, state: Value| {
+        let mut status = state;
+        status["name"] = "run".into();
+        json!({"status": {field: [{"name": "fine", "state": {"running": {}}}, status]}})
+    };
+    let ended = json!({"exitCode": 3, "reason": "Error", "message": "password=hunter2"});
+    for (field, state, blamed) in [
+        ("containerStatuses", json!({"state": {"running": {}}}), None),
+        (
+            "containerStatuses",
+            json!({"state": {"terminated": ended}}),
+            Some("container run ended with exit code 3 (Error)"),
+        ),
+        (
+            "initContainerStatuses",
+            json!({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": ended}}),
+            Some("container run ended with exit code 3 (Error)"),
+        ),
+        (
+            "containerStatuses",
+            json!({"state": {"waiting": {"reason": "ImagePullBackOff"}}}),
+            Some("container run: ImagePullBackOff"),
+        ),
+        (
+            "containerStatuses",
+            json!({"state": {"terminated": {"exitCode": 0}}}),
+            None,
+        ),
+    ] {
+        assert_eq!(blame(&pod(field, state)).as_deref(), blamed);
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::text::{self, Changes};
 use super::{TextError, TextId};
-use crate::manifest::FieldPath;
+use crate::manifest::{Digest, FieldPath};
 
 /// The places of generated values, by text, document and item.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +37,19 @@ impl Generated {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Takes note of what differs in a hook, which is made anew each time that it runs: its name may differ as well.
+    pub(super) fn note(&mut self, id: TextId, one: &[u8], other: &[u8]) {
+        // What is no manifest is refused later, with its file.
+        let (Ok(one), Ok(other)) = (objects(one), objects(other)) else {
+            return;
+        };
+        for ((document, item, body), (.., other)) in one.iter().zip(&other) {
+            if let Some(paths) = FieldPath::differences(body, other) {
+                self.0.insert((id, *document, *item), paths);
+            }
+        }
     }
 
     /// Compares a text with what a second render made in its place. Returns what was found, for people.
@@ -112,6 +125,14 @@ pub(super) fn without(body: &Value, paths: &[FieldPath]) -> Value {
     body
 }
 
+/// What an object says without its generated values.
+pub fn digest(body: &Value, generated: &[FieldPath]) -> Digest {
+    match generated {
+        [] => Digest::of(body),
+        paths => Digest::of(&without(body, paths)),
+    }
+}
+
 /// Puts the values of the live object in the place of those that were just drawn. A value that the live object
 /// lacks is new.
 pub fn keep(body: &mut Value, live: &Value, paths: &[FieldPath]) {
@@ -129,7 +150,6 @@ mod tests {
 
     use super::*;
     use crate::content::ObjectId;
-    use crate::manifest::Digest;
 
     fn id() -> TextId {
         TextId(ObjectId::new(&[7; 20]))

@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 pub use cache::{Cache, ParsedObject};
 pub use error::{BrokenFile, MAX_OBJECTS, RenderError, TextError};
-pub use generated::{Drawn, Generated, keep};
+pub use generated::{Drawn, Generated, digest, keep};
 pub use select::{IgnoreBudget, select};
-pub use text::{Changes, Text, TextId, Texts, manifests};
+pub use text::{Changes, Text, TextId, Texts, each_object, manifests};
 
 use crate::content::SourceFile;
 

@@ -130,7 +130,10 @@ impl From<YamlError> for Stop {
 }
 
 /// Calls `found` with document, item and manifest of every object of a text, until it breaks.
-pub(super) fn each_object(
+///
+/// # Errors
+/// What [`super::parse`] says of the text, or what `found` says.
+pub fn each_object(
     text: &[u8],
     changes: &Changes<'_>,
     mut found: impl FnMut(u32, u32, Manifest) -> Result<ControlFlow<()>, TextError>,

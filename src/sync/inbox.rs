@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::gate::Surroundings;
 use super::inputs::InputReader;
 use super::marks::Marks;
-use crate::api::{FINALIZER, Sync};
+use crate::api::{FINALIZER, Reason, Sync};
 use crate::cluster::{Arrivals, Cluster, Mailbox};
 use crate::driver::Context;
 use crate::fleet::{FetchedRevision, SourceName, SourceView, Subscription, SyncObject, SyncView};
@@ -189,6 +189,16 @@ impl Inbox {
     pub(super) fn newest(&self) -> Option<FetchedRevision> {
         let (_, state) = self.source.as_ref()?;
         state.borrow().latest.clone()
+    }
+
+    /// Whether the source does not exist.
+    pub(super) fn has_no_source(&self) -> bool {
+        let Some((_, state)) = &self.source else {
+            return false;
+        };
+        let view = state.borrow();
+        let problem = view.problem.as_ref().map(|(reason, _)| *reason);
+        view.latest.is_none() && problem == Some(Reason::SourceNotReady)
     }
 
     /// The revision of [`Self::newest`].

@@ -118,6 +118,7 @@ impl Driver {
         let intent = self.intent();
         let due = self.state.timers.take_due(Instant::now(), intent.interval);
         if intent.deleting {
+            self.state.runs_hooks_again = due.hook;
             let context = Arc::clone(&self.context);
             return context
                 .turns

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::Driver;
 use super::state::{Look, State};
-use super::target::{self, Loaded, Objects, Refused, TargetError};
+use super::target::{self, Loaded, Objects, Refused, Target, TargetError};
 use super::verdict::Blocked;
 use crate::api::Reason;
 use crate::cluster::RunningGuard;
@@ -24,35 +24,80 @@ impl Driver {
     ) -> Option<RunningGuard> {
         let scope = &intent.render;
         let inputs = self.inputs(intent, &newest).await?;
-        if self.state.has_answered(&newest, scope, &inputs) {
+        let returns = self.returns_to_target();
+        if self.state.has_answered(&newest, scope, &inputs, returns) {
             return None;
         }
         let state = &mut self.state;
         state.requests.attempted = Some(newest.snapshot.revision.to_string());
         let target = state.target.as_ref();
         let is_still = target.is_some_and(|target| target.is_still(&newest, scope, &inputs));
-        if is_still {
+        if is_still && !returns {
             state.aim(newest, scope, inputs, Ok(Loaded::Same));
             return None;
         }
+        let under_way = self.context.cluster.running_applies.begin();
+        let awaits_hooks = state.awaits_hooks.take();
+        if let Some(target) = awaits_hooks.filter(|target| target.is_of(&newest, scope, &inputs)) {
+            let loaded = Ok(Loaded::New(target));
+            return self
+                .go_live(intent, (newest, inputs), loaded, under_way)
+                .await;
+        }
         let read_ahead = state.read_ahead.take();
         if let Some(target) = read_ahead.filter(|target| target.is_of(&newest, scope, &inputs)) {
-            let under_way = self.context.cluster.running_applies.begin();
             let loaded = self.validated(intent, Ok(Loaded::New(target))).await;
-            self.state.aim(newest, scope, inputs, loaded);
-            return Some(under_way);
+            return self
+                .go_live(intent, (newest, inputs), loaded, under_way)
+                .await;
         }
-        let under_way = self.context.cluster.running_applies.begin();
+        let releases = self.releases(&newest.snapshot.revision.to_string());
         let task = Task {
             tree: newest.snapshot.clone(),
             intent: scope.clone(),
             inputs: Arc::clone(&inputs),
             renderers: self.context.renderers.clone(),
             tenant: self.name.namespace.clone(),
+            releases,
         };
+        let state = &mut self.state;
+        let target = state.target.as_ref().filter(|_| !returns);
         let loaded = target::load(&newest, task, target, &mut state.cache).await;
         let loaded = self.validated(intent, loaded).await;
-        self.state.aim(newest, scope, inputs, loaded);
+        self.go_live(intent, (newest, inputs), loaded, under_way)
+            .await
+    }
+
+    /// Makes a revision that was read the target, once the hooks of its chart that stand before it have ended.
+    async fn go_live(
+        &mut self,
+        intent: &SyncIntent,
+        (newest, inputs): (FetchedRevision, Arc<Inputs>),
+        loaded: Result<Loaded, TargetError>,
+        under_way: RunningGuard,
+    ) -> Option<RunningGuard> {
+        let target = match &loaded {
+            Ok(Loaded::New(target)) => Some(&**target),
+            Ok(Loaded::Same) => self.state.target.as_ref(),
+            Err(_) => None,
+        };
+        let desired = target.map(|target| Arc::clone(&target.desired));
+        let revision = newest.snapshot.revision.to_string();
+        if let Some(desired) = desired
+            && let Err(hold) = self.hooks_before(intent, &revision, &desired).await
+        {
+            self.state.blocked = Some(Box::new(Blocked {
+                reason: hold.reason,
+                message: format!("{revision} is not applied: {}", hold.message),
+                stalled: false,
+            }));
+            if let Ok(Loaded::New(target)) = loaded {
+                self.reserve(intent, &target);
+                self.state.awaits_hooks = Some(target);
+            }
+            return None;
+        }
+        self.state.aim(newest, &intent.render, inputs, loaded);
         Some(under_way)
     }
 
@@ -75,19 +120,23 @@ impl Driver {
                 inputs,
                 tenant: self.name.namespace.clone(),
                 renderers: self.context.renderers.clone(),
+                releases: self.releases(&revision),
             };
             let loaded = target::load(&newest, task, target, &mut self.state.cache).await;
             if let Ok(Loaded::New(target)) = loaded {
-                let within = self.limit(intent);
-                let cluster = &self.context.cluster;
-                let objects =
-                    Objects::resolve(&target, &cluster.kinds, within, &intent.ignore_fields);
-                let wanted = objects.items.keys().collect();
-                cluster.inventory.reserve(&self.name, &wanted);
+                self.reserve(intent, &target);
                 self.state.read_ahead = Some(target);
             }
         }
         self.tell_plan(Some(revision));
+    }
+
+    fn reserve(&self, intent: &SyncIntent, target: &Target) {
+        let (within, rules) = (self.limit(intent), &intent.ignore_fields);
+        let cluster = &self.context.cluster;
+        let objects = Objects::resolve(target, &cluster.kinds, within, rules);
+        let wanted = objects.items.keys().collect();
+        cluster.inventory.reserve(&self.name, &wanted);
     }
 
     /// Tells other Syncs for which revision they know what this one wants.
@@ -138,18 +187,19 @@ impl Driver {
 
 impl State {
     /// Whether a revision needs no reading: it is the target, or it was refused already. Reading it
-    /// again may take seconds, and gives the same result.
+    /// again may take seconds, and gives the same result. With `returns`, the target itself is a new release.
     fn has_answered(
         &mut self,
         newest: &FetchedRevision,
         scope: &RenderIntent,
         inputs: &Inputs,
+        returns: bool,
     ) -> bool {
         let refused = self.refused.as_ref();
         if refused.is_some_and(|refused| refused.is(newest, scope, inputs)) {
             return true;
         }
-        let Some(target) = &self.target else {
+        let Some(target) = self.target.as_ref().filter(|_| !returns) else {
             return false;
         };
         if target.revision != newest.snapshot.revision.to_string()

@@ -10,7 +10,7 @@ use super::assess::ReportState;
 use super::memory::{CorrectionBackoff, Held, Memory};
 use super::target::{Objects, Refused, Target};
 use super::timers::{Due, Timers, count};
-use super::verdict::{Blocked, Drift, Listed, Problem};
+use super::verdict::{Blocked, Drift, HookHold, Listed, Problem};
 use crate::api::{FinishedRun, HeldPrune, ObjectCounts, PruneStatus, Reason, Sync};
 use crate::backoff::{Backoff, jittered};
 use crate::driver::StatusBackoff;
@@ -46,12 +46,18 @@ pub(super) struct State {
     pub(super) refused: Option<Box<Refused>>,
     /// Why the newest revision is not the target.
     pub(super) blocked: Option<Box<Blocked>>,
+    /// Why the hooks after the applies hold up the target.
+    pub(super) hook_hold: Option<Box<HookHold>>,
+    /// Hooks that failed run again in this round.
+    pub(super) runs_hooks_again: bool,
     pub(super) memory: Memory,
     pub(super) parent: Parent,
     /// The revision for which others know which objects this Sync wants.
     pub(super) planned: Option<String>,
     /// What the newest revision asks for, read while a dependency holds it up.
     pub(super) read_ahead: Option<Box<Target>>,
+    /// The newest revision, read and tried out, while hooks run that stand before it.
+    pub(super) awaits_hooks: Option<Box<Target>>,
     pub(super) requests: Requests,
     pub(super) timers: Timers,
     pub(super) backoff: Backoff,
@@ -119,6 +125,8 @@ impl State {
             look: Look::Everything,
             refused: None,
             blocked: None,
+            hook_hold: None,
+            runs_hooks_again: false,
             memory: Memory {
                 finished: restored(&status.finished),
                 held: status.prune.as_ref().and_then(held),
@@ -127,6 +135,7 @@ impl State {
             parent: Parent::of(object),
             planned: None,
             read_ahead: None,
+            awaits_hooks: None,
             requests: Requests {
                 generation: status.observed_generation,
                 handled: status.last_handled_reconcile_at.clone(),
@@ -177,6 +186,7 @@ impl State {
         } else if new_spec || due.retry {
             self.look_at(Look::Everything);
         }
+        self.runs_hooks_again = asked || new_spec || due.hook;
         self.requests.generation = intent.generation;
         if let Some(requested) = requested {
             self.requests.handled = Some(requested.clone());
@@ -193,6 +203,7 @@ impl State {
         }
         self.backoff.reset();
         self.refused = None;
+        self.runs_hooks_again = true;
         self.memory.end_pauses();
         if self.needs_retry() || self.timers.retry.is_some() {
             self.look_at(Look::Everything);

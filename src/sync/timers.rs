@@ -36,6 +36,8 @@ pub(super) struct Timers {
     pub(super) diff: Option<Instant>,
     /// The next correction of an object that keeps being changed.
     pub(super) correct: Option<Instant>,
+    /// Look at a hook again, or try hooks again that failed.
+    pub(super) hook: Option<Instant>,
     /// Write the Sync's marks again.
     pub(super) marks: Option<Instant>,
     /// Write the status again, which could not be written.
@@ -49,6 +51,7 @@ pub(super) struct Due {
     pub(super) verify: bool,
     pub(super) healthy: bool,
     pub(super) diff: bool,
+    pub(super) hook: bool,
 }
 
 impl Timers {
@@ -60,6 +63,7 @@ impl Timers {
             healthy_by: None,
             diff: None,
             correct: None,
+            hook: None,
             marks: None,
             status: None,
         }
@@ -72,6 +76,7 @@ impl Timers {
             self.healthy_by,
             self.diff,
             self.correct,
+            self.hook,
             self.marks,
             self.status,
         ];
@@ -94,6 +99,7 @@ impl Timers {
             verify,
             healthy: take(&mut self.healthy_by),
             diff: take(&mut self.diff),
+            hook: take(&mut self.hook),
         }
     }
 }

@@ -53,6 +53,27 @@ impl<T> Default for Listed<T> {
     }
 }
 
+/// Why hooks hold up a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HookHold {
+    /// `Progressing` while one runs, `HookFailed` after one has failed.
+    pub(super) reason: Reason,
+    /// Which one, and why.
+    pub(super) message: String,
+}
+
+impl HookHold {
+    pub(super) fn waits(message: String) -> Self {
+        let reason = Reason::Progressing;
+        Self { reason, message }
+    }
+
+    pub(super) fn failed(message: String) -> Self {
+        let reason = Reason::HookFailed;
+        Self { reason, message }
+    }
+}
+
 impl<T> Listed<T> {
     pub(super) fn of(all: impl Iterator<Item = T>) -> Self {
         let mut listed = Self::default();
@@ -124,6 +145,8 @@ pub(super) struct Facts {
     /// Failed objects come first.
     pub(super) unhealthy: Listed<(ObjectKey, Health)>,
     pub(super) wait: bool,
+    /// Why the hooks after the applies hold up the revision.
+    pub(super) hook_hold: Option<Box<HookHold>>,
     /// Whether objects have been unhealthy for longer than `spec.timeout`.
     pub(super) overdue: bool,
 }
@@ -190,7 +213,8 @@ impl Facts {
                 }
                 _ => String::new(),
             };
-            return (Some(false), *reason, format!("{message}{live}"));
+            let status = (*reason != Reason::Progressing).then_some(false);
+            return (status, *reason, format!("{message}{live}"));
         }
         let Some(revision) = &self.revision else {
             return (
@@ -234,6 +258,10 @@ impl Facts {
         }
         if self.wait && !self.unhealthy.is_empty() {
             return (Some(false), self.health_reason(), self.health_message());
+        }
+        if let Some(HookHold { reason, message }) = self.hook_hold.as_deref() {
+            let status = (*reason == Reason::HookFailed).then_some(false);
+            return (status, *reason, format!("{message}; {revision} is applied"));
         }
         let ObjectCounts {
             desired,
@@ -391,6 +419,7 @@ mod tests {
             mode: Mode::Correct,
             unhealthy: Listed::default(),
             wait: false,
+            hook_hold: None,
             overdue: false,
         }
     }

@@ -96,6 +96,7 @@ impl Driver {
                 mode: intent.mode,
                 unhealthy,
                 wait: intent.wait,
+                hook_hold: state.hook_hold.clone(),
                 overdue: false,
             },
             applied: state.is_applied(),
@@ -117,7 +118,7 @@ impl Driver {
 
     /// Whether the Sync may wait for an object's health. Not for its own, nor for that of a Sync which
     /// waits for this one: neither would ever be ready.
-    fn health_counts(&self, key: &ObjectKey) -> bool {
+    pub(super) fn health_counts(&self, key: &ObjectKey) -> bool {
         let Some(sync) = sync_of(key) else {
             return true;
         };
@@ -172,7 +173,8 @@ impl Driver {
         };
     }
 
-    async fn write(&mut self) {
+    /// Writes the status, unless that failed a moment ago.
+    pub(super) async fn write(&mut self) {
         let now = Now::read();
         if self.state.timers.status.is_some_and(|at| at > now.at) {
             return; // it failed a moment ago

@@ -11,7 +11,7 @@ use towline::{
     api::Reason,
     chain,
     decrypt::Keys,
-    desired::{Desired, DesiredError, Inputs, Reading, Task, read},
+    desired::{Desired, DesiredError, Inputs, Reading, Releases, Task, read},
     intent::{HelmIntent, RenderIntent},
     render::{Cache, wasm::Renderers},
     text::Secrets,
@@ -47,6 +47,7 @@ fn make(path: &str, files: &[(&str, &str)], inputs: Inputs) -> Result<Box<Desire
         inputs: Arc::new(inputs),
         renderers: RENDERERS.clone(),
         tenant: Arc::default(),
+        releases: Releases::default(),
     };
     match read(&task, None, &mut Cache::default())? {
         Reading::Changed(desired) => Ok(desired),

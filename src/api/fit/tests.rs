@@ -102,6 +102,15 @@ impl Numbers {
                     ..HeldPrune::default()
                 }),
             }),
+            release: Some(ChartRelease {
+                failure: self.option(),
+                running: Some(RunningHook {
+                    object: "Job.batch prod/migrate".to_owned(),
+                    since: self.time(),
+                    made: true,
+                }),
+                ..ChartRelease::default()
+            }),
             times: Some(SyncTimes {
                 committed: Some(self.time()),
                 ..SyncTimes::default()

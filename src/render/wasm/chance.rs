@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Failed, Kept, RenderFailure, Rendered};
+use super::{Document, Failed, Kept, RenderFailure, Rendered};
 use crate::render::{Drawn, Generated};
 
 /// What the random functions of one render draw from, and its time.
@@ -59,17 +59,8 @@ pub(super) fn compare(
     };
     let mut generated = Generated::default();
     let mut warnings = Vec::new();
-    // A hook is made anew each time, so nothing of it is kept.
-    let are_kept = |rendered: &Rendered| -> Vec<usize> {
-        let documents = rendered.documents.iter().enumerate();
-        let kept = documents.filter(|(_, document)| {
-            matches!(document.about.kind.as_str(), "" | "manifest" | "crd")
-        });
-        kept.map(|(index, _)| index).collect()
-    };
-    let (mine, theirs) = (are_kept(one), are_kept(other));
-    for (position, index) in mine.iter().enumerate() {
-        let document = &one.documents[*index];
+    let (mine, theirs) = (objects_of(one, false), objects_of(other, false));
+    for (position, document) in mine.iter().enumerate() {
         let template = &document.about.file;
         let objects = || {
             refuse(
@@ -77,7 +68,7 @@ pub(super) fn compare(
                 "which objects there are, or their names,".to_owned(),
             )
         };
-        let again = theirs.get(position).map(|index| &other.documents[*index]);
+        let again = theirs.get(position);
         let again = again.filter(|again| again.about.file == *template);
         let again = again.ok_or_else(objects)?;
         if again.body == document.body {
@@ -98,5 +89,20 @@ pub(super) fn compare(
     if mine.len() != theirs.len() {
         return Err(refuse("the chart", "which objects there are".to_owned()));
     }
+    // A hook is made anew each time that it runs, so nothing of it is kept.
+    let hooks = objects_of(one, true);
+    for (hook, again) in hooks.iter().zip(objects_of(other, true)) {
+        generated.note(Kept::id(&hook.body), &hook.body, &again.body);
+    }
     Ok((generated, warnings))
+}
+
+/// The documents with objects, in their order: the hooks, or the others.
+fn objects_of(rendered: &Rendered, hooks: bool) -> Vec<&Document> {
+    let is_wanted = |document: &&Document| match document.about.kind.as_str() {
+        "hook" => hooks,
+        "" | "manifest" | "crd" => !hooks,
+        _ => false,
+    };
+    rendered.documents.iter().filter(is_wanted).collect()
 }

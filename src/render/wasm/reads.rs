@@ -50,6 +50,12 @@ impl Reads {
         self.len() == 0
     }
 
+    /// The files that were found, by the path that was asked for.
+    pub fn files(&self) -> impl Iterator<Item = (&str, BlobId)> {
+        let places = self.places.iter();
+        places.filter_map(|(path, place)| Some((&**path, place.as_ref()?.file?)))
+    }
+
     /// Whether `tree` gives the same answers, so that the same request renders to the same documents.
     ///
     /// # Errors

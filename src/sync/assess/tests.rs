@@ -8,7 +8,7 @@ use crate::health::Health;
 use crate::intent::Mode;
 use crate::manifest::GroupKind;
 use crate::plan::{ApplyCause, Relinquished};
-use crate::sync::verdict::{Blocked, Drift, Listed, Problem};
+use crate::sync::verdict::{Blocked, Drift, HookHold, Listed, Problem};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DIFF_AFTER: Duration = Duration::from_secs(30);
@@ -112,6 +112,7 @@ fn seen(revision: &str) -> Observed {
             mode: Mode::Correct,
             unhealthy: Listed::default(),
             wait: true,
+            hook_hold: None,
             overdue: false,
         },
         applied: true,
@@ -207,6 +208,12 @@ fn left() -> Observed {
     with(|seen| seen.round.left = vec![(key("a"), left)])
 }
 
+/// A hook after the applies that holds up the revision.
+fn held_by_hook(reason: Reason) -> Observed {
+    let message = "post-install hook Job.batch ns/check failed".to_owned();
+    with(|seen| seen.facts.hook_hold = Some(Box::new(HookHold { reason, message })))
+}
+
 fn reasons(assessment: &Assessment) -> Vec<Reason> {
     let notices = assessment.notices.iter();
     notices.map(|notice| notice.reason).collect()
@@ -262,6 +269,7 @@ fn shows(reason: Reason) -> Shows {
         | Reason::ApplyFailed
         | Reason::PruneFailed
         | Reason::ApiUnavailable => Shows::Ready(problem(reason)),
+        Reason::HookFailed => Shows::Ready(held_by_hook(reason)),
         Reason::InSync => Shows::In("Drifted", seen("a")),
         Reason::AllHealthy => Shows::In("Healthy", seen("a")),
         Reason::Diff => Shows::Notice(drifted()),
@@ -281,6 +289,21 @@ fn shows(reason: Reason) -> Shows {
         | Reason::ProviderInvalid
         | Reason::ProviderNotReady => Shows::Elsewhere,
     }
+}
+
+#[test]
+fn a_revision_with_hooks_is_not_ready_before_they_have_ended() {
+    let mut play = Play::converged();
+    play.round(held_by_hook(Reason::Progressing));
+    let ready = play.ready();
+    assert_eq!(
+        (ready.status.as_str(), ready.reason.as_str()),
+        ("Unknown", "Progressing")
+    );
+    assert!(!play.state.ready && ready.message.contains("post-install hook"));
+    let notices = reasons(&play.round(held_by_hook(Reason::HookFailed)));
+    assert_eq!(notices, [Reason::HookFailed]);
+    assert_eq!(play.ready().status, "False");
 }
 
 /// Every reason that there is.

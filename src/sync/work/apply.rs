@@ -341,7 +341,8 @@ impl Object<'_> {
     }
 }
 
-fn removes_itself(manifest: &Manifest) -> bool {
+/// Whether the object is deleted some time after it has ended.
+pub(super) fn removes_itself(manifest: &Manifest) -> bool {
     let ttl = manifest.body.pointer("/spec/ttlSecondsAfterFinished");
     &*manifest.gvk.group == "batch"
         && &*manifest.gvk.kind == "Job"

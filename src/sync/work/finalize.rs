@@ -7,7 +7,7 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::api::{DELETION_POLICY, Reason};
+use crate::api::{DELETION_POLICY, HookStage, Reason};
 use crate::cluster::WriteError;
 use crate::intent::{OnDeletion, SyncIntent};
 use crate::manifest::ObjectKey;
@@ -75,6 +75,10 @@ impl Driver {
                 ));
             }
         }
+        if matches!(on_deletion, OnDeletion::Delete { .. }) {
+            self.hooks_of_deletion(intent, HookStage::BeforeDelete)
+                .await?;
+        }
         let Parting { going, released } = self.last_parting(on_deletion);
         let kept: HashSet<ObjectKey> = released.iter().map(|(key, ..)| key.clone()).collect();
         let mut failures = self.release_all(intent, released).await;
@@ -89,14 +93,14 @@ impl Driver {
             return Ok(());
         }
         let leaving = self.leaving(intent, |key, _| !kept.contains(key)).await;
-        match leaving.is_empty() {
-            true => Ok(()),
-            false => Err(format!(
+        if !leaving.is_empty() {
+            return Err(format!(
                 "waiting for what was deleted to be gone: {}; annotate the Sync with {DELETION_POLICY}=Orphan to let \
                  it go earlier",
                 in_words(&leaving)
-            )),
+            ));
         }
+        self.hooks_of_deletion(intent, HookStage::AfterDelete).await
     }
 
     /// What becomes of each object of the Sync.

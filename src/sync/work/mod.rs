@@ -4,6 +4,8 @@
 mod apply;
 mod brake;
 mod finalize;
+mod hook;
+mod hooks;
 mod leaving;
 mod parent;
 mod prune;
@@ -17,7 +19,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, stream};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use self::apply::{Done, stage_of};
+use self::apply::{Done, removes_itself, stage_of};
 pub(super) use self::apply::{Job, Task};
 use super::Driver;
 use super::assess::{Content, Phase, Round};
@@ -107,6 +109,7 @@ impl Driver {
         if look > Look::Changed || foreign || held_back {
             self.prune(intent, look, round).await?;
         }
+        self.hooks_after(intent).await;
         Ok(())
     }
 

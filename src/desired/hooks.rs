@@ -1,0 +1,240 @@
+//! Hooks of a chart: objects that run at their moment, and are no part of what is kept in the cluster.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::DesiredError;
+use crate::manifest::{Digest, Manifest};
+use crate::render::wasm::{Kept, Output};
+use crate::render::{self, BrokenFile, Changes, RenderError};
+
+/// When a hook runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Moment {
+    /// Before the first revision is applied.
+    PreInstall,
+    /// After the first revision was applied.
+    PostInstall,
+    /// Before a later revision is applied.
+    PreUpgrade,
+    /// After a later revision was applied.
+    PostUpgrade,
+    /// Before the objects of a deleted Sync are deleted.
+    PreDelete,
+    /// After the objects of a deleted Sync were deleted.
+    PostDelete,
+}
+
+impl Moment {
+    const ALL: [Self; 6] = [
+        Self::PreInstall,
+        Self::PostInstall,
+        Self::PreUpgrade,
+        Self::PostUpgrade,
+        Self::PreDelete,
+        Self::PostDelete,
+    ];
+
+    /// As Helm writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PreInstall => "pre-install",
+            Self::PostInstall => "post-install",
+            Self::PreUpgrade => "pre-upgrade",
+            Self::PostUpgrade => "post-upgrade",
+            Self::PreDelete => "pre-delete",
+            Self::PostDelete => "post-delete",
+        }
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an event of the annotation `helm.sh/hook` means here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Moment(Moment),
+    /// Only `helm test` runs it.
+    Test,
+    /// Only `helm rollback` runs it. In Git, a rollback is an upgrade to a former commit.
+    Rollback,
+}
+
+impl Event {
+    fn read(event: &str) -> Option<Self> {
+        Some(match event {
+            "test" | "test-success" => Self::Test,
+            "pre-rollback" | "post-rollback" => Self::Rollback,
+            event => Self::Moment(Moment::ALL.into_iter().find(|it| it.as_str() == event)?),
+        })
+    }
+}
+
+/// When the object of a hook is deleted (`helm.sh/hook-delete-policy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeletePolicy {
+    /// Before it runs again.
+    pub before: bool,
+    /// When all hooks of its moment have succeeded, or a later one has failed.
+    pub succeeded: bool,
+    /// When it has failed.
+    pub failed: bool,
+}
+
+impl DeletePolicy {
+    /// As in Helm, a hook without a policy is deleted before it runs again.
+    fn read(policies: &[String]) -> Self {
+        let has = |policy: &str| policies.iter().any(|name| name == policy);
+        Self {
+            before: policies.is_empty() || has("before-hook-creation"),
+            succeeded: has("hook-succeeded"),
+            failed: has("hook-failed"),
+        }
+    }
+}
+
+/// A hook.
+#[derive(Clone)]
+pub struct Hook {
+    /// The template that it comes from.
+    pub file: Arc<str>,
+    /// When it runs. Never empty.
+    pub moments: Vec<Moment>,
+    /// Hooks with a lower weight run first.
+    pub weight: i64,
+    /// When its object is deleted.
+    pub delete: DeletePolicy,
+    /// The object.
+    pub manifest: Manifest,
+    /// What it says, without values that are drawn at random.
+    pub digest: Digest,
+}
+
+/// Without the object, which may be a Secret.
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook")
+            .field("file", &self.file)
+            .field("object", &self.manifest.key())
+            .field("moments", &self.moments)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The hooks of a chart, and what a person should know of those that never run.
+#[derive(Debug, Default)]
+pub(super) struct Hooks {
+    pub(super) all: Vec<Hook>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Hooks {
+    /// The hooks in an output, in its order.
+    ///
+    /// # Errors
+    /// A hook that cannot be honoured, by its template, or one that is no object.
+    pub(super) fn of(output: &Output, changes: &Changes<'_>) -> Result<Self, DesiredError> {
+        let mut found = Self::default();
+        for document in &output.documents {
+            found.add(document, output, changes)?;
+        }
+        Ok(found)
+    }
+
+    fn add(
+        &mut self,
+        document: &Kept,
+        output: &Output,
+        changes: &Changes<'_>,
+    ) -> Result<(), DesiredError> {
+        let Some(about) = &document.about.hook else {
+            return Ok(());
+        };
+        let template = &document.about.file;
+        let (mut moments, mut rollback) = (Vec::new(), None);
+        for event in &about.events {
+            match Event::read(event) {
+                Some(Event::Moment(moment)) => moments.push(moment),
+                Some(Event::Test) => (),
+                Some(Event::Rollback) => rollback = Some(event),
+                None => {
+                    return Err(DesiredError::Hook {
+                        template: template.clone(),
+                        event: event.clone(),
+                    });
+                }
+            }
+        }
+        if moments.is_empty() {
+            self.notes.extend(rollback.map(|event| {
+                format!(
+                    "{template} is a Helm hook for {event}, which never runs here: a rollback is an upgrade to a \
+                     former commit"
+                )
+            }));
+            return Ok(());
+        }
+        let file: Arc<str> = template.as_str().into();
+        let read = render::each_object(&document.text(), changes, |number, item, manifest| {
+            let generated = output.generated.of(document.id, number, item);
+            self.all.push(Hook {
+                file: Arc::clone(&file),
+                moments: moments.clone(),
+                weight: about.weight,
+                delete: DeletePolicy::read(&about.delete_policies),
+                digest: render::digest(&manifest.body, generated),
+                manifest,
+            });
+            Ok(ControlFlow::Continue(()))
+        });
+        read.map(drop).map_err(|error| {
+            let files = vec![BrokenFile { file, error }];
+            RenderError::Broken { files, more: 0 }.into()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_of_helm_has_a_meaning_and_no_other_has() {
+        for moment in Moment::ALL {
+            assert_eq!(Event::read(moment.as_str()), Some(Event::Moment(moment)));
+        }
+        for (event, meaning) in [
+            ("test", Some(Event::Test)),
+            ("test-success", Some(Event::Test)),
+            ("pre-rollback", Some(Event::Rollback)),
+            ("post-rollback", Some(Event::Rollback)),
+            ("crd-install", None),
+            ("", None),
+        ] {
+            assert_eq!(Event::read(event), meaning, "{event}");
+        }
+    }
+
+    #[test]
+    fn a_hook_without_a_policy_is_deleted_before_it_runs_again() {
+        let read = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let DeletePolicy {
+                before,
+                succeeded,
+                failed,
+            } = DeletePolicy::read(&names);
+            (before, succeeded, failed)
+        };
+        assert_eq!(read(&[]), (true, false, false));
+        assert_eq!(read(&["hook-succeeded"]), (false, true, false));
+        let all = ["before-hook-creation", "hook-succeeded", "hook-failed"];
+        assert_eq!(read(&all), (true, true, true));
+    }
+}

@@ -1,0 +1,159 @@
+//! A chart's release: the number and kind that its templates see, and what identifies its content.
+
+use super::hooks::Hook;
+use super::object::DesiredObject;
+use crate::content::{ReadError, Tree};
+use crate::manifest::Digest;
+use crate::render::wasm::Output;
+
+/// What templates see of a release beside its name (`.Release.Revision`, `.Release.IsUpgrade`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReleaseNumber {
+    /// Counts the contents of a Sync, from 1.
+    pub revision: u32,
+    /// Whether something was installed before.
+    pub is_upgrade: bool,
+}
+
+impl ReleaseNumber {
+    /// The first one.
+    pub const FIRST: Self = Self {
+        revision: 1,
+        is_upgrade: false,
+    };
+}
+
+/// A release, and what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// What its templates saw.
+    pub number: ReleaseNumber,
+    /// Identifies its objects and hooks, without values that are drawn at random. Hooks run once for each.
+    pub content: String,
+}
+
+/// The releases that a render may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Releases {
+    /// The last one. The same content is the same release, also after a restart.
+    pub last: Option<Release>,
+    /// The one that another content is.
+    pub next: ReleaseNumber,
+}
+
+impl Default for Releases {
+    fn default() -> Self {
+        Self {
+            last: None,
+            next: ReleaseNumber::FIRST,
+        }
+    }
+}
+
+impl Releases {
+    /// The number to render first.
+    pub(super) fn first_guess(&self) -> ReleaseNumber {
+        let last = self.last.as_ref();
+        last.map_or(self.next, |last| last.number)
+    }
+
+    /// The number of `content`, which was rendered as [`Self::first_guess`].
+    pub(super) fn number_of(&self, content: &str) -> ReleaseNumber {
+        match &self.last {
+            Some(last) if last.content == content => last.number,
+            _ => self.next,
+        }
+    }
+}
+
+/// Identifies what a chart says.
+pub(super) fn content(objects: &[DesiredObject], hooks: &[Hook]) -> String {
+    let objects = objects.iter();
+    let objects = objects.map(|object| format!("{} {}", object.key(), object.digest));
+    // A hook's name may be drawn at random.
+    let hooks = hooks.iter();
+    let hooks = hooks.map(|hook| format!("hook {} {}", hook.file, hook.digest));
+    let mut all: Vec<String> = objects.chain(hooks).collect();
+    all.sort_unstable();
+    Digest::of(&all.into()).to_string()
+}
+
+/// Whether the documents may show which number the release has: whether a file of the chart mentions more of
+/// `.Release` than names. An archive may.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub(super) fn shows_number(output: &Output, tree: &dyn Tree) -> Result<bool, ReadError> {
+    for (path, blob) in output.reads.files() {
+        if is_archive(path) || mentions_number(&tree.read(blob)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_archive(path: &str) -> bool {
+    [".tgz", ".tar.gz"].iter().any(|end| path.ends_with(end))
+}
+
+fn mentions_number(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    if ["IsInstall", "IsUpgrade"]
+        .iter()
+        .any(|word| text.contains(word))
+    {
+        return true;
+    }
+    let mut mentions = text
+        .match_indices(".Release")
+        .map(|(at, word)| &text[at + word.len()..]);
+    mentions.any(|rest| {
+        let is_longer_word = rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+        let is_name = [".Name", ".Service"]
+            .iter()
+            .any(|field| rest.starts_with(field));
+        !is_longer_word && !is_name
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_more_than_names_of_a_release_shows_its_number() {
+        for (text, shows) in [
+            ("name: {{ .Release.Name }}-{{ .Release.Namespace }}", false),
+            ("heritage: {{ .Release.Service }}", false),
+            ("see .Releases of the project", false),
+            ("{{ if .Release.IsInstall }}", true),
+            ("{{ if index .Release \"IsUpgrade\" }}", true),
+            ("rev: {{ $.Release.Revision }}", true),
+            ("all: {{ toYaml .Release }}", true),
+            ("{{ with .Release }}{{ .Revision }}{{ end }}", true),
+        ] {
+            assert_eq!(mentions_number(text.as_bytes()), shows, "{text}");
+        }
+        assert!(is_archive("charts/a-1.2.3.tgz") && !is_archive("templates/a.yaml"));
+    }
+
+    #[test]
+    fn the_same_content_is_the_same_release() {
+        let next = ReleaseNumber {
+            revision: 2,
+            is_upgrade: true,
+        };
+        let last = Release {
+            number: ReleaseNumber::FIRST,
+            content: "a".to_owned(),
+        };
+        let releases = Releases {
+            last: Some(last),
+            next,
+        };
+        assert_eq!(releases.first_guess(), ReleaseNumber::FIRST);
+        assert_eq!(releases.number_of("a"), ReleaseNumber::FIRST);
+        assert_eq!(releases.number_of("b"), next);
+        assert_eq!(Releases::default().number_of("b"), ReleaseNumber::FIRST);
+    }
+}

@@ -1,0 +1,290 @@
+//! One hook: its object is made, looked at and deleted.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{LONGEST_TROUBLE, is_without_namespace, removes_itself};
+use crate::cluster::{ServedKind, WriteError};
+use crate::desired::{Hook, misplaced};
+use crate::health::{self, Health};
+use crate::intent::SyncIntent;
+use crate::manifest::{GroupKind, ObjectKey};
+use crate::plan::{HookRun, may_be_deleted};
+use crate::sync::Driver;
+use crate::sync::audit::{self, Action};
+use crate::text::shorten;
+
+/// How often, and after which pause, is looked whether a deleted object is gone. What takes longer is left to the next
+/// look at the hook.
+const LOOKS: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// The annotation by which a chart keeps an object (`helm.sh/resource-policy: keep`).
+const KEEP: &str = "/metadata/annotations/helm.sh~1resource-policy";
+
+/// The result of one look at a hook.
+pub(super) enum Step {
+    /// It has ended well.
+    Done,
+    /// It cannot begin yet.
+    Waits(String),
+    /// Its object is there, and has not ended.
+    Runs(ObjectKey, Box<Value>),
+    /// It has failed, or cannot be made.
+    Failed(String),
+}
+
+/// A hook and its place in the cluster.
+pub(super) struct Placed<'h> {
+    hook: &'h Hook,
+    served: ServedKind,
+    pub(super) key: ObjectKey,
+}
+
+/// What a live object that has not ended says of itself.
+pub(super) fn standing(kind: &GroupKind, live: &Value) -> String {
+    match health::assess(kind, live) {
+        Health::InProgress(why) | Health::Failed(why) | Health::Terminating(why) => why,
+        Health::Current => "it has not ended".to_owned(),
+    }
+}
+
+impl Driver {
+    /// Which object of the cluster a hook is.
+    pub(super) async fn place<'h>(
+        &self,
+        intent: &SyncIntent,
+        hook: &'h Hook,
+    ) -> Result<Placed<'h>, Step> {
+        let cluster = &self.context.cluster;
+        let gvk = &hook.manifest.gvk;
+        let mut served = cluster.kinds.get(gvk);
+        if served.is_none() {
+            if let Err(error) = cluster.discover().await {
+                tracing::debug!(sync = %self.name, %error, "discovery");
+            }
+            served = cluster.kinds.get(gvk);
+        }
+        let Some(served) = served else {
+            return Err(Step::Waits(WriteError::NotServed.to_string()));
+        };
+        let render = &intent.render;
+        let namespace = match (&render.target_namespace, &hook.manifest.namespace) {
+            (Some(target), _) => target.as_str().into(),
+            (None, Some(own)) => own.clone(),
+            (None, None) => render.helm.release_namespace.as_str().into(),
+        };
+        let namespace = served.namespaced.then_some(namespace);
+        if let Some(why) = misplaced(served.namespaced, namespace.as_ref(), self.limit(intent)) {
+            return Err(Step::Failed(why.to_string()));
+        }
+        let key = ObjectKey {
+            namespace,
+            ..hook.manifest.key()
+        };
+        Ok(Placed { hook, served, key })
+    }
+
+    /// Makes a hook's object, or looks at the one that was made. `made`: whether this run is known to have made it.
+    pub(super) async fn look_at_hook(
+        &self,
+        intent: &SyncIntent,
+        placed: &Placed<'_>,
+        run: &HookRun,
+        made: &mut bool,
+    ) -> Step {
+        let Placed { hook, served, key } = placed;
+        let actor = self.actor(intent);
+        let acting = self.context.cluster.as_(&actor);
+        let live = match acting.live(served, key).await {
+            Ok(live) => live,
+            Err(error) => return unmade(intent, &error),
+        };
+        match live {
+            Some(live) if run.made(&live) => {
+                *made = true;
+                return self.judge_hook(intent, (hook, key), live).await;
+            }
+            Some(live) => {
+                if let Err(clash) = run.may_replace(hook, &live) {
+                    return Step::Failed(clash.to_string());
+                }
+                if health::works(&key.kind, &live) && age(&live) < intent.timeout {
+                    let why = "what an earlier run made still works; it is replaced when it has ended, or is older \
+                               than spec.timeout";
+                    return Step::Waits(why.to_owned());
+                }
+                match self.delete_and_look(intent, placed, &live).await {
+                    Ok(true) => (),
+                    Ok(false) => {
+                        let why = "the object of its last run is being deleted";
+                        return Step::Waits(why.to_owned());
+                    }
+                    Err(error) => return unmade(intent, &error),
+                }
+            }
+            // Nobody saw it end. It was there, and removes itself when it has.
+            None if *made && removes_itself(&hook.manifest) => return Step::Done,
+            None => (),
+        }
+        let body = run.body(hook, key).to_string();
+        match acting.create(served, key, body.as_bytes()).await {
+            Ok(live) => {
+                *made = true;
+                self.log_hook(Action::Created, key, &live);
+                self.judge_hook(intent, (hook, key), live).await
+            }
+            Err(error) => unmade(intent, &error),
+        }
+    }
+
+    async fn judge_hook(
+        &self,
+        intent: &SyncIntent,
+        (hook, key): (&Hook, &ObjectKey),
+        live: Value,
+    ) -> Step {
+        match health::outcome(&key.kind, &live) {
+            None => Step::Runs(key.clone(), live.into()),
+            Some(Ok(())) => Step::Done,
+            Some(Err(why)) => Step::Failed(self.in_words(intent, (hook, key), &live, why).await),
+        }
+    }
+
+    /// Why a hook has failed, what its pods say, and where to see more.
+    pub(super) async fn in_words(
+        &self,
+        intent: &SyncIntent,
+        (hook, key): (&Hook, &ObjectKey),
+        live: &Value,
+        why: String,
+    ) -> String {
+        let blame = self.blame(intent, key, live).await;
+        let log = log_of(key).filter(|_| !hook.delete.failed);
+        let all = std::iter::once(why).chain(blame).chain(log);
+        all.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Which container of a hook's pods is to blame. Nothing where they cannot be read: that needs rights of its own.
+    async fn blame(&self, intent: &SyncIntent, key: &ObjectKey, live: &Value) -> Option<String> {
+        match (&*key.kind.group, &*key.kind.kind) {
+            ("", "Pod") => health::blame(live),
+            ("batch", "Job") => {
+                let actor = self.actor(intent);
+                let acting = self.context.cluster.as_(&actor);
+                let pods = acting.pods_of(key, uid(live)).await.ok()?;
+                pods.iter().rev().find_map(|pod| {
+                    let name = pod.pointer("/metadata/name").and_then(Value::as_str);
+                    Some(format!("pod {}: {}", name?, health::blame(pod)?))
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Deletes the object that a run has made, as its policy says. That it cannot be deleted stops nothing.
+    pub(super) async fn delete_run(&self, intent: &SyncIntent, hook: &Hook, run: &HookRun) {
+        let Ok(Placed { served, key, .. }) = &self.place(intent, hook).await else {
+            return;
+        };
+        if !may_be_deleted(key) {
+            return;
+        }
+        let actor = self.actor(intent);
+        let acting = self.context.cluster.as_(&actor);
+        let deleted = match acting.live(served, key).await {
+            Ok(Some(live)) if run.made(&live) && !is_kept(&live) => {
+                let deleted = acting.delete(key, uid(&live)).await;
+                deleted.map(|()| self.log_hook(Action::Deleted, key, &live))
+            }
+            other => other.map(drop),
+        };
+        if let Err(error) = deleted {
+            let error = crate::chain(&error);
+            tracing::warn!(sync = %self.name, hook = %key, error, "deleting the object of a hook");
+        }
+    }
+
+    /// Deletes what stands in a hook's place. Returns whether it is gone a moment later.
+    async fn delete_and_look(
+        &self,
+        intent: &SyncIntent,
+        placed: &Placed<'_>,
+        live: &Value,
+    ) -> Result<bool, WriteError> {
+        let Placed { served, key, .. } = placed;
+        let actor = self.actor(intent);
+        let acting = self.context.cluster.as_(&actor);
+        if live.pointer("/metadata/deletionTimestamp").is_none() {
+            acting.delete(key, uid(live)).await?;
+            self.log_hook(Action::Deleted, key, live);
+        }
+        for _ in 0..LOOKS {
+            if acting.metadata(served, key).await?.is_none() {
+                return Ok(true);
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        Ok(false)
+    }
+
+    fn log_hook(&self, action: Action, key: &ObjectKey, live: &Value) {
+        let target = self.state.target.as_ref();
+        audit::log(&self.name, action, (key, uid(live)), target, None, None);
+    }
+}
+
+/// What follows from an answer of the API server: whether that may change by itself.
+fn unmade(intent: &SyncIntent, error: &WriteError) -> Step {
+    let why = shorten(&crate::chain(error), LONGEST_TROUBLE);
+    match error {
+        // Where nothing can be made any longer, nothing is left to do for a deletion.
+        error if is_without_namespace(error) && intent.deleting => Step::Done,
+        error if is_without_namespace(error) => Step::Waits(why),
+        // Somebody made it a moment ago: the next look says whether that was this run.
+        WriteError::Refused { code: 409, .. }
+        | WriteError::Unavailable(_)
+        | WriteError::NotServed => Step::Waits(why),
+        WriteError::Refused { .. }
+        | WriteError::NoNamespace { .. }
+        | WriteError::Indivisible(_)
+        | WriteError::Answer(_) => Step::Failed(why),
+    }
+}
+
+/// Where to see what a hook's object has done.
+fn log_of(key: &ObjectKey) -> Option<String> {
+    let resource = match (&*key.kind.group, &*key.kind.kind) {
+        ("batch", "Job") => "job",
+        ("", "Pod") => "pod",
+        _ => return None,
+    };
+    let (namespace, name) = (key.namespace.as_deref()?, &key.name);
+    Some(format!(
+        "see kubectl logs -n {namespace} {resource}/{name} --all-containers"
+    ))
+}
+
+/// How old a live object is, as far as this machine's clock can tell.
+fn age(live: &Value) -> Duration {
+    let created = live.pointer("/metadata/creationTimestamp");
+    let created: Option<Timestamp> = created
+        .and_then(Value::as_str)
+        .and_then(|at| at.parse().ok());
+    created.map_or(Duration::MAX, |at| {
+        let age = Timestamp::now().duration_since(at);
+        age.try_into().unwrap_or_default()
+    })
+}
+
+fn is_kept(live: &Value) -> bool {
+    live.pointer(KEEP).and_then(Value::as_str) == Some("keep")
+}
+
+fn uid(live: &Value) -> &str {
+    live.pointer("/metadata/uid")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
