@@ -5,7 +5,7 @@ mod meanwhile;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use towline::api::{HookStage, Sync};
@@ -456,4 +456,50 @@ async fn templates_see_install_and_upgrade_apart_and_a_restart_changes_nothing()
     assert_eq!(release(&sync).revision, 2);
     let now = case.live::<ConfigMap>("live").await["metadata"]["resourceVersion"].clone();
     assert_eq!(now, version, "nothing is written again");
+}
+
+#[tokio::test]
+async fn a_release_that_helm_has_installed_is_upgraded() {
+    let case = world().await.case("hooks-takeover").await;
+    let record = |version: u32, status: &str| {
+        json!({"metadata": {"name": format!("sh.helm.release.v1.web.v{version}"), "labels":
+            {"owner": "helm", "name": "web", "status": status, "version": version.to_string()}}})
+    };
+    for record in [record(9, "superseded"), record(10, "deployed")] {
+        case.make::<Secret>(record).await;
+    }
+    // A password, which Helm has made at its install.
+    let annotations = json!({"helm.sh/hook": "pre-install"});
+    let password = json!({"metadata": {"name": "password", "annotations": annotations},
+        "data": {"run": "drawn at random"}});
+    case.make::<ConfigMap>(password.clone()).await;
+    let shows = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: live}\ndata: {revision: \
+                 \"{{ .Release.Revision }}\", upgrade: \"{{ .Release.IsUpgrade }}\"}\n";
+    let files = [
+        ("chart/templates/map.yaml", shows.to_owned()),
+        (
+            "chart/templates/password.yaml",
+            script("password", "pre-install", 0),
+        ),
+        (
+            "chart/templates/migrate.yaml",
+            script("migrate", "pre-upgrade", 0),
+        ),
+    ];
+    let commit = begin(&case, &files, json!({})).await;
+    let is = release(&case.synced("web", &commit).await);
+    assert_eq!((is.revision, is.upgrade), (11, true));
+    case.has("live", "revision", Some("11")).await;
+    case.has("live", "upgrade", Some("true")).await;
+    case.has("migrate", "run", Some("true")).await;
+    case.has("password", "run", Some("drawn at random")).await;
+
+    // Of another release there is no record: it would be an install, which does not replace what Helm has made.
+    let spec = json!({"path": "chart", "helm": {"releaseName": "other"}, "targetNamespace": case.namespace});
+    let live = case.live::<ConfigMap>("live").await;
+    case.sync("other", spec).await;
+    let message = case.ready_becomes("other", "False", "HookFailed").await;
+    assert!(message.contains("Helm made it"), "{message}");
+    case.has("password", "run", Some("drawn at random")).await;
+    assert_eq!(live, case.live::<ConfigMap>("live").await);
 }

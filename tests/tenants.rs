@@ -15,10 +15,10 @@ use towline_testing::operator::Operator;
 use towline_testing::wait::eventually;
 
 /// What towline needs of a kind to manage it.
-const ALL: &str = "get,create,patch,delete";
+pub const ALL: &str = "get,create,patch,delete";
 
 /// Gives a ServiceAccount verbs on resources of its namespace, in place of those that it had.
-async fn grant(case: &Case<'_>, account: &str, verbs: &str, resources: &str) {
+pub async fn grant(case: &Case<'_>, account: &str, verbs: &str, resources: &str) {
     let config = case.world.cp.kubeconfig_path();
     let namespace = format!("--namespace={}", case.namespace);
     let subject = format!("--serviceaccount={}:{account}", case.namespace);

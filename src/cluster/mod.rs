@@ -17,6 +17,7 @@ mod served;
 mod watch;
 mod write;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -418,6 +419,18 @@ impl Acting<'_> {
     ) -> Result<Value, WriteError> {
         self.permit(served, key).await?;
         self.writer().create(served, key, body).await
+    }
+
+    /// The labels of the records that Helm keeps of a release, in Secrets of its namespace.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn helm_records(
+        &self,
+        namespace: &str,
+        release: &str,
+    ) -> Result<Vec<BTreeMap<String, String>>, WriteError> {
+        self.writer().helm_records(namespace, release).await
     }
 
     /// The live pods of a Job, newest last.

@@ -1,5 +1,6 @@
 //! Applies, deletes and releases single objects.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::ServedKind;
 use super::clock::ServerClock;
 use crate::api::FIELD_MANAGER;
 use crate::intent::FieldPattern;
-use crate::manifest::{ObjectKey, redact};
+use crate::manifest::{GroupKind, ObjectKey, redact};
 use crate::metrics::{Answered, Metrics};
 use crate::plan::{
     Appliers, DIGEST, IDENTITY, Indivisible, Observed, PART_OF, PROOF, Refusal, RefusalCause, Seal,
@@ -130,8 +131,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The most pods of a Job that are looked at.
 const PODS: usize = 20;
 
+/// The most records of a release that are looked at. Helm keeps ten.
+const RECORDS: usize = 500;
+
 /// Asks the API server to return only the metadata.
 pub(crate) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+/// The same for a list.
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 /// The answer to a successful request.
 pub(super) struct Answer {
@@ -359,6 +366,36 @@ impl<'a> Writer<'a> {
         read(&answer?.text)
     }
 
+    /// The labels of the records of a release of Helm.
+    pub(super) async fn helm_records(
+        &self,
+        namespace: &str,
+        release: &str,
+    ) -> Result<Vec<BTreeMap<String, String>>, WriteError> {
+        let key = ObjectKey {
+            kind: GroupKind::new("", "Secret"),
+            namespace: Some(namespace.into()),
+            name: release.into(),
+        };
+        let selector = format!("owner=helm,name={release}");
+        let selector: String = form_urlencoded::byte_serialize(selector.as_bytes()).collect();
+        let uri = format!(
+            "/api/v1/namespaces/{namespace}/secrets?limit={RECORDS}&labelSelector={selector}"
+        );
+        let answer = self
+            .send(&key, &[], || {
+                Request::get(&uri)
+                    .header(header::ACCEPT, METADATA_LIST)
+                    .body(Vec::new())
+            })
+            .await;
+        let list: Value = read(&answer?.text)?;
+        let records = list["items"].as_array().into_iter().flatten();
+        let labels = records.map(|record| record["metadata"]["labels"].clone());
+        let labels = labels.map(|labels| serde_json::from_value(labels).unwrap_or_default());
+        Ok(labels.collect())
+    }
+
     /// The live pods of a Job, newest last; a few at most.
     pub(super) async fn pods_of(
         &self,
@@ -558,7 +595,6 @@ fn gone_is_fine(answer: Result<Answer, WriteError>) -> Result<(), WriteError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::GroupKind;
 
     #[test]
     fn a_missing_right_is_told_with_verb_kind_and_account() {

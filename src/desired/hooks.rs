@@ -36,6 +36,12 @@ impl Moment {
         Self::PostDelete,
     ];
 
+    /// Whether it belongs to the first release.
+    #[must_use]
+    pub fn is_install(self) -> bool {
+        matches!(self, Self::PreInstall | Self::PostInstall)
+    }
+
     /// As Helm writes it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

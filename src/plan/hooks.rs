@@ -1,5 +1,6 @@
 //! The order of a chart's hooks, the marks of their objects, and the pauses between two tries.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -40,8 +41,24 @@ pub fn hook_pause(failures: u32) -> Duration {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookRun {
     sync: SyncName,
+    moment: Moment,
     /// Sync, moment and id.
     mark: String,
+}
+
+/// What Helm's records say of a release: the number of the last one, and whether it is installed. None where there is
+/// none.
+pub fn installed_by_helm(records: &[BTreeMap<String, String>]) -> Option<(u32, bool)> {
+    let numbered = records.iter().filter_map(|labels| {
+        let number: u32 = labels.get("version")?.parse().ok()?;
+        Some((number, labels.get("status").map(String::as_str)))
+    });
+    let (number, status) = numbered.max_by_key(|(number, _)| *number)?;
+    let never = ["uninstalled", "uninstalling", "pending-install"];
+    Some((
+        number,
+        !status.is_some_and(|status| never.contains(&status)),
+    ))
 }
 
 /// Why a live object in the place of a hook's is not deleted.
@@ -50,6 +67,13 @@ pub enum HookClash {
     /// Another Sync has a hook of the same name.
     #[error("it is there already as a hook of Sync {0}: rename one of the two")]
     OfAnother(String),
+    /// Helm made it, and this is the first release here. Its policy would have it deleted, with what it may keep: a
+    /// password, for example.
+    #[error(
+        "it is there already and Helm made it, but no release of Helm was found that would be taken over: delete \
+         the object, or let the Sync's account list Secrets in the release's namespace and make the Sync anew"
+    )]
+    OfHelm,
     /// It is no hook.
     #[error("it is there already and is no hook: rename one of the two, or delete the object")]
     NoHook,
@@ -66,6 +90,7 @@ impl HookRun {
     pub fn new(sync: &SyncName, moment: Moment, id: &str) -> Self {
         Self {
             sync: sync.clone(),
+            moment,
             mark: format!("{sync} {moment} {id}"),
         }
     }
@@ -89,6 +114,7 @@ impl HookRun {
             }
             Some(_) => (),
             None if annotation(live, HELM_HOOK).is_none() => return Err(HookClash::NoHook),
+            None if self.moment.is_install() => return Err(HookClash::OfHelm),
             None => (),
         }
         match hook.delete.before && may_be_deleted(&hook.manifest.key()) {
@@ -213,6 +239,9 @@ mod tests {
         };
         let helms = json!({"helm.sh/hook": "pre-upgrade"});
         assert_eq!(with(helms.clone(), json!(null)), Ok(()), "Helm made it");
+        let first = HookRun::new(&SyncName::new("ns", "a"), Moment::PreInstall, "0");
+        let live = json!({"metadata": {"annotations": helms}});
+        assert_eq!(first.may_replace(&hook, &live), Err(HookClash::OfHelm));
         assert_eq!(with(json!(null), json!(null)), Err(HookClash::NoHook));
         let member = json!({PART_OF: "x"});
         assert_eq!(with(helms, member.clone()), Err(HookClash::NoHook));
@@ -223,6 +252,31 @@ mod tests {
         let mut kept = hook.clone();
         kept.delete.before = false;
         assert_eq!(run("a", 1).may_replace(&kept, &body), Err(HookClash::Kept));
+    }
+
+    #[test]
+    fn the_newest_record_of_helm_says_whether_a_release_is_installed() {
+        let record = |version: &str, status: &str| {
+            let labels = [("owner", "helm"), ("version", version), ("status", status)];
+            BTreeMap::from(labels.map(|(name, value)| (name.to_owned(), value.to_owned())))
+        };
+        let old = || record("9", "superseded");
+        for (records, expected) in [
+            (vec![], None),
+            (vec![record("x", "deployed")], None),
+            (vec![record("1", "deployed")], Some((1, true))),
+            (vec![record("10", "deployed"), old()], Some((10, true))),
+            (vec![old(), record("10", "failed")], Some((10, true))),
+            (
+                vec![old(), record("10", "pending-upgrade")],
+                Some((10, true)),
+            ),
+            (vec![record("10", "uninstalled"), old()], Some((10, false))),
+            (vec![record("1", "pending-install")], Some((1, false))),
+            (vec![BTreeMap::new(), old()], Some((9, true))),
+        ] {
+            assert_eq!(installed_by_helm(&records), expected, "{records:?}");
+        }
     }
 
     #[test]

@@ -51,21 +51,48 @@ impl Driver {
                 .go_live(intent, (newest, inputs), loaded, under_way)
                 .await;
         }
-        let releases = self.releases(&newest.snapshot.revision.to_string());
-        let task = Task {
-            tree: newest.snapshot.clone(),
-            intent: scope.clone(),
-            inputs: Arc::clone(&inputs),
-            renderers: self.context.renderers.clone(),
-            tenant: self.name.namespace.clone(),
-            releases,
-        };
-        let state = &mut self.state;
-        let target = state.target.as_ref().filter(|_| !returns);
-        let loaded = target::load(&newest, task, target, &mut state.cache).await;
+        let loaded = self.read(intent, &newest, &inputs, returns).await;
         let loaded = self.validated(intent, loaded).await;
         self.go_live(intent, (newest, inputs), loaded, under_way)
             .await
+    }
+
+    /// Reads what a revision asks for, for a chart as the release that it is. With `afresh`, nothing is known to be
+    /// as it was.
+    async fn read(
+        &mut self,
+        intent: &SyncIntent,
+        newest: &FetchedRevision,
+        inputs: &Arc<Inputs>,
+        afresh: bool,
+    ) -> Result<Loaded, TargetError> {
+        let loaded = self.read_once(intent, newest, inputs, afresh).await?;
+        match &loaded {
+            Loaded::New(target) if self.takes_over(intent, &target.desired).await? => {
+                self.read_once(intent, newest, inputs, afresh).await
+            }
+            _ => Ok(loaded),
+        }
+    }
+
+    async fn read_once(
+        &mut self,
+        intent: &SyncIntent,
+        newest: &FetchedRevision,
+        inputs: &Arc<Inputs>,
+        afresh: bool,
+    ) -> Result<Loaded, TargetError> {
+        let task = Task {
+            tree: newest.snapshot.clone(),
+            intent: intent.render.clone(),
+            inputs: Arc::clone(inputs),
+            renderers: self.context.renderers.clone(),
+            tenant: self.name.namespace.clone(),
+            releases: self.releases(&newest.snapshot.revision.to_string()),
+        };
+        let state = &mut self.state;
+        let target = state.target.as_ref().filter(|_| !afresh);
+        target::load(newest, task, target, &mut state.cache).await
     }
 
     /// Makes a revision that was read the target, once the hooks of its chart that stand before it have ended.
@@ -114,15 +141,7 @@ impl Driver {
         };
         let target = self.state.target.as_ref();
         if !target.is_some_and(|target| target.is_still(&newest, scope, &inputs)) {
-            let task = Task {
-                tree: newest.snapshot.clone(),
-                intent: scope.clone(),
-                inputs,
-                tenant: self.name.namespace.clone(),
-                renderers: self.context.renderers.clone(),
-                releases: self.releases(&revision),
-            };
-            let loaded = target::load(&newest, task, target, &mut self.state.cache).await;
+            let loaded = self.read(intent, &newest, &inputs, false).await;
             if let Ok(Loaded::New(target)) = loaded {
                 self.reserve(intent, &target);
                 self.state.read_ahead = Some(target);

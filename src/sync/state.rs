@@ -13,6 +13,7 @@ use super::timers::{Due, Timers, count};
 use super::verdict::{Blocked, Drift, HookHold, Listed, Problem};
 use crate::api::{FinishedRun, HeldPrune, ObjectCounts, PruneStatus, Reason, Sync};
 use crate::backoff::{Backoff, jittered};
+use crate::desired::ReleaseNumber;
 use crate::driver::StatusBackoff;
 use crate::health::Health;
 use crate::intent::{Mode, SyncIntent};
@@ -48,6 +49,8 @@ pub(super) struct State {
     pub(super) blocked: Option<Box<Blocked>>,
     /// Why the hooks after the applies hold up the target.
     pub(super) hook_hold: Option<Box<HookHold>>,
+    /// The release of Helm that the first release of a chart takes over; the inner one is none where there is no such.
+    pub(super) takes_over: Option<Option<ReleaseNumber>>,
     /// Hooks that failed run again in this round.
     pub(super) runs_hooks_again: bool,
     pub(super) memory: Memory,
@@ -126,6 +129,7 @@ impl State {
             refused: None,
             blocked: None,
             hook_hold: None,
+            takes_over: None,
             runs_hooks_again: false,
             memory: Memory {
                 finished: restored(&status.finished),
@@ -170,6 +174,7 @@ impl State {
         if new_spec || asked {
             self.backoff.reset();
             self.report.ready = false;
+            self.takes_over = None;
         }
         if new_spec {
             self.timers.verify = self.timers.verify.min(now + intent.interval);

@@ -38,6 +38,14 @@ pub(super) enum TargetError {
         /// Why.
         why: String,
     },
+    /// Whether a chart is installed already cannot be known.
+    #[error("the records of Helm of release {release} cannot be read: {why}")]
+    HelmUnread {
+        /// The release's name.
+        release: String,
+        /// Why.
+        why: String,
+    },
     /// The task that read the revision ended early.
     #[error("reading the repository was interrupted")]
     Interrupted,
@@ -49,7 +57,7 @@ impl TargetError {
         match self {
             Self::Desired(error) => error.reason(),
             Self::Refused { .. } => Reason::ValidationFailed,
-            Self::Untried { .. } => Reason::ApiUnavailable,
+            Self::Untried { .. } | Self::HelmUnread { .. } => Reason::ApiUnavailable,
             Self::Interrupted => Reason::Progressing,
         }
     }
@@ -58,7 +66,10 @@ impl TargetError {
     pub(super) fn is_lasting(&self) -> bool {
         match self {
             Self::Desired(error) => error.is_lasting(),
-            Self::Refused { .. } | Self::Untried { .. } | Self::Interrupted => false,
+            Self::Refused { .. }
+            | Self::Untried { .. }
+            | Self::HelmUnread { .. }
+            | Self::Interrupted => false,
         }
     }
 
@@ -67,7 +78,7 @@ impl TargetError {
         match self {
             Self::Desired(_) => None,
             Self::Refused { .. } => Some(VALIDATED_AGAIN),
-            Self::Untried { .. } | Self::Interrupted => Some(TRIED_AGAIN),
+            Self::Untried { .. } | Self::HelmUnread { .. } | Self::Interrupted => Some(TRIED_AGAIN),
         }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use towline::api::{HookStage, Sync};
 
 use super::{begin, ends, fails, job, push, release, says, script, started, succeeds, values};
+use crate::tenants::{ALL, grant};
 use crate::world::{PATIENCE, world};
 use towline_testing::wait::{eventually, never};
 
@@ -176,4 +177,37 @@ async fn objects_go_as_their_policy_says() {
         again != made && again != Value::Null,
         "made anew for each run"
     );
+}
+
+#[tokio::test]
+async fn hooks_run_with_the_rights_of_the_syncs_account() {
+    let case = world().await.case("hooks-account").await;
+    grant(&case, "deployer", ALL, "configmaps").await;
+    let mark = case.world.cp.audit().mark();
+    let tidy = "    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded\n";
+    let hook = script("script", "post-install,pre-delete", 0)
+        .replace("\ndata:", &format!("\n{tidy}data:"));
+    let files = [values("one"), ("chart/templates/script.yaml", hook)];
+    let spec = json!({"serviceAccountName": "deployer", "prune": true});
+    let commit = begin(&case, &files, spec).await;
+    case.synced("web", &commit).await;
+    case.delete::<Sync>("web").await;
+    eventually("the Sync is gone", PATIENCE, async || {
+        let left = case.live::<Sync>("web").await;
+        left.is_null().then_some(()).ok_or(left)
+    })
+    .await;
+    let name = format!("system:serviceaccount:{}:deployer", case.namespace);
+    let seen = case.world.cp.audit_since(mark).await;
+    let own: Vec<_> = seen
+        .iter()
+        .filter(|entry| entry.user == "towline" && entry.namespace == case.namespace)
+        .filter(|entry| ["configmaps", "jobs", "secrets"].contains(&entry.resource.as_str()))
+        .filter(|entry| entry.verb != "watch")
+        .collect();
+    let of_hook = |verb: &str| own.iter().filter(|entry| entry.verb == verb).count();
+    assert_eq!((of_hook("create"), of_hook("delete")), (2, 3), "{own:?}");
+    for entry in own {
+        assert_eq!(entry.impersonated.as_ref(), Some(&name), "{entry:?}");
+    }
 }

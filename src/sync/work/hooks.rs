@@ -13,11 +13,12 @@ use tokio::time::Instant;
 
 use super::hook::{Step, standing};
 use crate::api::{ChartRelease, DELETION_POLICY, HookStage, RunningHook, Time};
+use crate::cluster::WriteError;
 use crate::desired::{Desired, Hook, Moment, Release, ReleaseNumber, Releases, Task};
 use crate::intent::SyncIntent;
-use crate::plan::{HookRun, hook_pause, hooks_at};
+use crate::plan::{HookRun, hook_pause, hooks_at, installed_by_helm};
 use crate::sync::Driver;
-use crate::sync::target::{self, Loaded};
+use crate::sync::target::{self, Loaded, TargetError};
 use crate::sync::timers::count;
 use crate::sync::verdict::HookHold;
 
@@ -40,6 +41,11 @@ impl Driver {
         let status = &self.state.report.status;
         let owned = || self.context.cluster.inventory.owned(&self.name);
         let is_upgrade = status.last_applied_revision.is_some() || !owned().is_empty();
+        if status.release.is_none()
+            && let Some(Some(next)) = self.state.takes_over
+        {
+            return Releases { last: None, next };
+        }
         let revision = match &status.release {
             Some(last) => last.revision.saturating_add(1),
             // A chart without hooks that a towline applied which did not count releases.
@@ -59,6 +65,43 @@ impl Driver {
                 is_upgrade,
             },
         }
+    }
+
+    /// Whether the first release of a chart takes over one that Helm has installed, which was not known before.
+    /// Where the account may not list Secrets, none is known, and no object that Helm's hooks have made is replaced.
+    pub(in crate::sync) async fn takes_over(
+        &mut self,
+        intent: &SyncIntent,
+        desired: &Desired,
+    ) -> Result<bool, TargetError> {
+        let status = &self.state.report.status;
+        let is_first = status.release.is_none() && status.last_applied_revision.is_none();
+        if desired.release().is_none() || !is_first || self.state.takes_over.is_some() {
+            return Ok(false);
+        }
+        let helm = &intent.render.helm;
+        let (namespace, release) = (&helm.release_namespace, &helm.release_name);
+        let actor = self.actor(intent);
+        let acting = self.context.cluster.as_(&actor);
+        let records = match acting.helm_records(namespace, release).await {
+            Ok(records) => records,
+            Err(WriteError::Refused { code: 403, .. }) => Vec::new(),
+            Err(error) => {
+                return Err(TargetError::HelmUnread {
+                    release: release.clone(),
+                    why: crate::chain(&error),
+                });
+            }
+        };
+        let found = installed_by_helm(&records).map(|(last, is_upgrade)| ReleaseNumber {
+            revision: last.saturating_add(1),
+            is_upgrade,
+        });
+        self.state.takes_over = Some(found);
+        if let Some(ReleaseNumber { revision, .. }) = found {
+            tracing::info!(sync = %self.name, release, revision, "takes over a release of Helm");
+        }
+        Ok(found.is_some())
     }
 
     /// Runs the hooks that stand before a release is applied. It may be applied if this is `Ok`.
