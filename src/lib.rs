@@ -29,7 +29,8 @@
 //! - No subprocess and no shell on the apply path.
 //! - One object's failure is that object's failure. Objects that do not depend on it continue.
 //! - With several replicas, no write starts without the Lease, by this machine's own clock at that moment. Only
-//!   `leader` makes the clients that write, and all of their writes pass its gate.
+//!   `leader` makes the clients that write, and all of their writes pass its gate. A command of `cli` is a person
+//!   and no replica: it writes annotations and `spec.suspend` of what its arguments name, with that person's rights.
 
 mod alert;
 pub mod api;

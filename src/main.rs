@@ -1,13 +1,16 @@
 //! The binary: parses the command line and runs the command.
 
 use std::error::Error;
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use towline::config::{Cli, Command};
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let done = match parsed().command {
+        Command::Cluster(command) => return towline::cli::run(&command).into(),
         Command::Run(args) => towline::operator::run(args).map_err(Box::<dyn Error>::from),
         Command::Build(args) => towline::cli::build(&args).map_err(Into::into),
         Command::Crds(args) => towline::crds::run(&args).map_err(Into::into),
@@ -19,8 +22,19 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("towline: {}", towline::chain(&*error));
+            towline::cli::report(&*error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// The command line. As `kubectl-towline`, the program is a plugin of kubectl, and its help says so.
+fn parsed() -> Cli {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let is_plugin = Path::new(&program).file_stem() == Some(OsStr::new("kubectl-towline"));
+    let command = match is_plugin {
+        true => Cli::command().bin_name("kubectl towline"),
+        false => Cli::command(),
+    };
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }

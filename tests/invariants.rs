@@ -87,6 +87,7 @@ const RULES: [Rule; 9] = [
         literals: &["apply-patch"],
         binds: |file| room(file) != "cluster",
     },
+    // `cli` takes its client from `leader` too. No gate is in it: a command is a person and no replica.
     Rule {
         invariant: "only leader makes clients that write",
         paths: &[

@@ -15,6 +15,7 @@ mod bulk;
 mod chart;
 mod chart_links;
 mod churn;
+mod cli;
 mod converge;
 mod crash;
 mod credentials;

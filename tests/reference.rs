@@ -242,20 +242,35 @@ pub fn flags() -> String {
     let mut text = String::new();
     let mut command = towline::config::Cli::command();
     command.build();
-    for sub in command
-        .get_subcommands()
-        .filter(|sub| sub.get_name() != "help")
-    {
-        let about = sub.get_about().expect("every subcommand says what it does");
-        let _ = writeln!(text, "## towline {}\n", sub.get_name());
-        let _ = writeln!(text, "{}\n", sentence(&about.to_string()));
-        let flags: Vec<_> = sub
-            .get_arguments()
-            .filter(|arg| !["help", "version"].contains(&arg.get_id().as_str()))
-            .collect();
-        if flags.is_empty() {
-            continue;
-        }
+    for sub in subcommands(&command) {
+        add_flags(&mut text, "towline", sub);
+    }
+    text
+}
+
+fn subcommands(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    let all = command.get_subcommands();
+    all.filter(|sub| sub.get_name() != "help")
+}
+
+/// The sections of a command and of its subcommands.
+fn add_flags(text: &mut String, above: &str, command: &clap::Command) {
+    let name = format!("{above} {}", command.get_name());
+    let about = command.get_about();
+    let about = about.expect("every subcommand says what it does");
+    let _ = writeln!(text, "## {name}\n");
+    let _ = writeln!(text, "{}\n", sentence(&about.to_string()));
+    if let Some(example) = command.get_after_help() {
+        let example = example.to_string();
+        let (_, lines) = example.split_once('\n').expect("`Example:`, and lines");
+        let lines: Vec<&str> = lines.lines().map(str::trim).collect();
+        let _ = writeln!(text, "```sh\n{}\n```\n", lines.join("\n"));
+    }
+    let flags: Vec<_> = command
+        .get_arguments()
+        .filter(|arg| !["help", "version"].contains(&arg.get_id().as_str()))
+        .collect();
+    if !flags.is_empty() {
         let _ = writeln!(text, "| Flag | Environment | Default | Meaning |");
         let _ = writeln!(text, "|---|---|---|---|");
         for flag in flags {
@@ -263,7 +278,30 @@ pub fn flags() -> String {
         }
         text.push('\n');
     }
-    text
+    for sub in subcommands(command) {
+        add_flags(text, &name, sub);
+    }
+}
+
+/// Every command for people has an example.
+#[test]
+fn every_command_has_an_example() {
+    fn check(command: &clap::Command) {
+        let name = command.get_name();
+        let is_plain = ["run", "crds", "version"].contains(&name);
+        let is_group = command.get_subcommands().next().is_some();
+        let example = command.get_after_help().map(ToString::to_string);
+        assert!(
+            is_plain
+                || is_group
+                || example.is_some_and(|text| text.starts_with("Example:\n  towline ")),
+            "{name} has no example"
+        );
+        subcommands(command).for_each(check);
+    }
+    let mut command = towline::config::Cli::command();
+    command.build();
+    subcommands(&command).for_each(check);
 }
 
 fn flag_row(flag: &clap::Arg) -> String {

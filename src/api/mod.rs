@@ -56,6 +56,18 @@ pub const DELETION_POLICY: &str = "towline.dev/deletion-policy";
 /// Annotation of a Sync that approves a deletion: its value is the digest in `status.prune.held`.
 pub const APPROVE_PRUNE: &str = "towline.dev/approve-prune";
 
+/// Annotations by which `towline suspend` records who suspended a resource, when, and why.
+pub const SUSPENDED_BY: &str = "towline.dev/suspended-by";
+/// See [`SUSPENDED_BY`].
+pub const SUSPENDED_AT: &str = "towline.dev/suspended-at";
+/// See [`SUSPENDED_BY`].
+pub const SUSPEND_REASON: &str = "towline.dev/suspend-reason";
+
+/// Annotations by which `towline resume` records who let a suspended resource go on, and when.
+pub const RESUMED_BY: &str = "towline.dev/resumed-by";
+/// See [`RESUMED_BY`].
+pub const RESUMED_AT: &str = "towline.dev/resumed-at";
+
 /// The field manager of everything that towline writes.
 pub const FIELD_MANAGER: &str = "towline";
 

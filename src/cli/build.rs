@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::output;
 use super::scope::Scopes;
 use crate::api::{GitRepository, Sync};
 use crate::config::{BuildArgs, OutputFormat};
@@ -177,24 +178,11 @@ fn describe(desired: &Desired, index: usize, why: &(dyn std::error::Error + 'sta
 }
 
 fn print(objects: &[Value], format: OutputFormat) -> Result<(), BuildError> {
-    let mut out = io::stdout().lock();
-    let mut text = String::new();
-    match format {
-        OutputFormat::Yaml => {
-            for object in objects {
-                // Folded lines would lose the second of two spaces at the end of a line.
-                let plain = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
-                let document = serde_saphyr::to_string_with_options(object, plain)?;
-                text.push_str("---\n");
-                text.push_str(&document);
-            }
-        }
-        OutputFormat::Json => {
-            let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
-            text = format!("{list:#}\n");
-        }
-    }
-    match out.write_all(text.as_bytes()) {
+    let text = match format {
+        OutputFormat::Yaml => output::yaml(objects)?,
+        OutputFormat::Json => output::json(objects),
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
         // The reader has enough, as `head` has.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(BuildError::Output),

@@ -1,6 +1,93 @@
 //! Commands for people and for CI. They use the operator's own library, so they show what it would do.
+//!
+//! Each command is a pure core, from values to text, and a thin shell that reads and writes. A command has only the
+//! rights of whoever runs it. What it writes to a cluster is what its arguments name: an annotation of a Sync or
+//! GitRepository, or `spec.suspend`. Managed objects are written by the operator alone, so no lease is needed here.
 
+mod access;
+mod annotate;
+mod arrival;
 mod build;
+mod columns;
+mod get;
+mod output;
 mod scope;
+mod standing;
+mod table;
+mod terminal;
+mod waiting;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use crate::config::ClusterCommand;
 
 pub use build::{BuildError, build};
+
+use access::AccessError;
+use terminal::Terminal;
+
+/// What the exit code of a command says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It is done, and nothing differs.
+    Done = 0,
+    /// Something differs, is not there, or has failed; the output says what.
+    Differs = 1,
+    /// The command itself could not do its work: no cluster, no right, wrong arguments.
+    Error = 2,
+    /// The time is over.
+    Timeout = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error("starting")]
+    Start(#[source] std::io::Error),
+    #[error("writing the output")]
+    Output(#[source] std::io::Error),
+    #[error("writing YAML")]
+    Yaml(#[from] serde_saphyr::ser::Error),
+}
+
+/// Runs a command that asks a cluster. Errors go to standard error.
+pub fn run(command: &ClusterCommand) -> Exit {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Start);
+    let done = runtime.and_then(|runtime| {
+        let done = runtime.block_on(carry_out(command));
+        runtime.shutdown_background();
+        done
+    });
+    done.unwrap_or_else(|error| {
+        report(&error);
+        Exit::Error
+    })
+}
+
+async fn carry_out(command: &ClusterCommand) -> Result<Exit, CliError> {
+    match command {
+        ClusterCommand::Get(args) => get::get(args).await,
+        ClusterCommand::Reconcile(args) => annotate::reconcile(args).await,
+        ClusterCommand::Suspend(args) => annotate::suspend(args).await,
+        ClusterCommand::Resume(args) => annotate::resume(args).await,
+        ClusterCommand::Approve(args) => annotate::approve(args).await,
+        ClusterCommand::Wait(args) => waiting::wait(args).await,
+    }
+}
+
+/// Reports an error with its causes on standard error.
+pub fn report(error: &dyn Error) {
+    Terminal::note(&format!("towline: {}", crate::chain(error)));
+}

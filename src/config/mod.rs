@@ -1,11 +1,18 @@
 //! The command line. It is parsed without side effects, and then resolved once.
 
+mod command;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use command::{
+    ApproveArgs, ClusterArgs, ClusterCommand, Colour, GetArgs, ListFormat, ReconcileArgs,
+    ResumeArgs, SuspendArgs, WaitArgs,
+};
 
 /// A pull-based GitOps operator for Kubernetes.
 #[derive(Debug, Parser)]
@@ -22,7 +29,11 @@ pub enum Command {
     /// Run the operator against the cluster that kubectl would use.
     Run(RunArgs),
     /// Print the objects that a Sync would apply, from a folder on disk and without a cluster.
+    #[command(after_help = "Example:\n  towline build apps/prod")]
     Build(BuildArgs),
+    /// A command that asks a cluster.
+    #[command(flatten)]
+    Cluster(ClusterCommand),
     /// Print the custom resource definitions.
     Crds(CrdsArgs),
     /// Print the version.

@@ -1,0 +1,335 @@
+//! Whether a commit has arrived in a Sync, as far as statuses can tell. Pure.
+//!
+//! A Sync's history names the commits that changed its content. A commit that it has applied and that is not in its
+//! history changed nothing for it.
+
+use super::standing::{Standing, State, ready};
+use crate::api::{GitRepository, Sync};
+use crate::intent::SyncIntent;
+
+/// How a Sync stands to a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It is live, or has been.
+    Live,
+    /// A newer revision is live, which this is.
+    Superseded(String),
+    /// It changed nothing for this Sync.
+    Untouched,
+    /// It may still come. Why it has not.
+    Pending(String),
+    /// It does not come without a person. Why.
+    Failed(String),
+    /// The Sync does not follow its source at present. Why.
+    Left(String),
+}
+
+/// What the source of a Sync has of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach<'a> {
+    /// Nothing so far.
+    NotYet,
+    /// Its revision is this commit.
+    There,
+    /// It had the commit, or went past it: its revision is this one.
+    Beyond(&'a str),
+}
+
+/// Whether a revision (`main@sha1:0123…`) is of this commit, which may be shortened.
+pub(super) fn is_of(revision: &str, commit: &str) -> bool {
+    let (_, whole) = revision.rsplit_once(':').unwrap_or(("", revision));
+    whole.starts_with(commit)
+}
+
+fn is(revision: Option<&str>, commit: &str) -> bool {
+    revision.is_some_and(|revision| is_of(revision, commit))
+}
+
+/// How a Sync stands to a commit.
+pub(super) fn arrival(commit: &str, sync: &Sync, reach: Reach<'_>) -> Arrival {
+    let Standing { state, .. } = Standing::of(sync);
+    if let State::Deleting = state {
+        return Arrival::Left("it is being deleted".to_owned());
+    }
+    let status = sync.status.clone().unwrap_or_default();
+    let history = &status.history;
+    let attempted = status.last_attempted_revision.as_deref();
+    let place = history
+        .iter()
+        .position(|entry| is_of(&entry.revision, commit));
+    if let Some(place) = place {
+        let newest = &history[0];
+        return match (place, &newest.converged) {
+            (0, Some(_)) if is(attempted, commit) && !matches!(state, State::Suspended) => {
+                undecided(sync, &state, Arrival::Live)
+            }
+            (0, Some(_)) => Arrival::Live,
+            (_, Some(_)) => Arrival::Superseded(newest.revision.clone()),
+            _ if history[place].converged.is_some() => Arrival::Live,
+            (_, None) => undecided(sync, &state, Arrival::Live),
+        };
+    }
+    if is(status.last_applied_revision.as_deref(), commit) {
+        return Arrival::Untouched;
+    }
+    if is(attempted, commit) {
+        let reads = Arrival::Pending("it reads the commit".to_owned());
+        return undecided(sync, &state, reads);
+    }
+    if let State::Suspended = state {
+        return undecided(sync, &state, Arrival::Live);
+    }
+    match reach {
+        Reach::NotYet => {
+            let source = SyncIntent::from(sync).source;
+            Arrival::Pending(format!("GitRepository {source} has not fetched the commit"))
+        }
+        Reach::There => Arrival::Pending(waits(&state, "it has not read the commit")),
+        Reach::Beyond(later) => {
+            let (_, whole) = later.rsplit_once(':').unwrap_or(("", later));
+            match arrival(whole, sync, Reach::There) {
+                Arrival::Live => Arrival::Superseded(later.to_owned()),
+                other => other,
+            }
+        }
+    }
+}
+
+/// What follows from the state of a Sync that has reached a commit.
+fn undecided(sync: &Sync, state: &State, is_ready: Arrival) -> Arrival {
+    match state {
+        State::Ready => is_ready,
+        State::Failing(reason) => {
+            let message = ready(sync).map_or("", |ready| &ready.message);
+            Arrival::Failed(format!("{reason}: {message}"))
+        }
+        State::Suspended => Arrival::Left(Standing::of(sync).message),
+        State::Waiting(_) | State::Unseen | State::Deleting => {
+            Arrival::Pending(waits(state, "it works"))
+        }
+    }
+}
+
+fn waits(state: &State, otherwise: &str) -> String {
+    match state {
+        State::Waiting(reason) | State::Failing(reason) => reason.clone(),
+        _ => otherwise.to_owned(),
+    }
+}
+
+/// What a repository has of a commit. `before` is the revision that it had when the wait began; `syncs` are those that
+/// follow it.
+pub(super) fn reach<'a>(
+    commit: &str,
+    repository: &'a GitRepository,
+    before: Option<&str>,
+    syncs: &[&Sync],
+) -> Reach<'a> {
+    let Some(status) = &repository.status else {
+        return Reach::NotYet;
+    };
+    let Some(revision) = status.revision.as_deref() else {
+        return Reach::NotYet;
+    };
+    if is_of(revision, commit) {
+        return Reach::There;
+    }
+    // What is fetched while somebody waits for a pushed commit came after it.
+    let has_moved = before.is_some_and(|before| before != revision);
+    // What was first seen after the commit had been applied is newer.
+    let applied = syncs.iter().filter_map(|sync| {
+        let history = &sync.status.as_ref()?.history;
+        let entry = history
+            .iter()
+            .find(|entry| is_of(&entry.revision, commit))?;
+        Some(entry.applied.0)
+    });
+    let applied = applied.min();
+    let observed = status.observed_at.as_ref().map(|time| time.0);
+    let is_newer = applied
+        .zip(observed)
+        .is_some_and(|(applied, observed)| observed > applied);
+    match has_moved || is_newer {
+        true => Reach::Beyond(revision),
+        false => Reach::NotYet,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::standing::testing::{ready, sync};
+    use super::*;
+
+    const OLD: &str = "0000000000000000000000000000000000000000";
+    const COMMIT: &str = "1111111111111111111111111111111111111111";
+    const LATER: &str = "2222222222222222222222222222222222222222";
+
+    fn revision(commit: &str) -> String {
+        format!("main@sha1:{commit}")
+    }
+
+    fn entry(commit: &str, converged: bool) -> Value {
+        let mut entry = json!({
+            "revision": revision(commit), "applied": "2026-01-02T03:04:05Z", "changed": 1, "pruned": 0,
+        });
+        if converged {
+            entry["converged"] = "2026-01-02T03:04:06Z".into();
+        }
+        entry
+    }
+
+    /// A Sync with this history, newest first, that has applied and attempted these commits.
+    fn at(history: &[&Value], applied: &str, attempted: &str, ready: &Value) -> Sync {
+        let status = json!({
+            "history": history, "lastAppliedRevision": revision(applied),
+            "lastAttemptedRevision": revision(attempted), "conditions": ready,
+        });
+        sync(&status, &json!({}))
+    }
+
+    #[test]
+    fn a_shortened_commit_is_known() {
+        assert!(is_of(&revision(COMMIT), "1111111") && is_of(COMMIT, COMMIT));
+        assert!(!is_of(&revision(COMMIT), OLD));
+    }
+
+    #[test]
+    fn every_case_is_judged() {
+        let good = ready("True", "Converged", "m");
+        let bad = ready("False", "ApplyFailed", "ConfigMap a: no");
+        let slow = ready("False", "HealthPending", "m");
+        let failed = || Arrival::Failed("ApplyFailed: ConfigMap a: no".to_owned());
+        let [old, mine, later] = [OLD, COMMIT, LATER].map(|commit| entry(commit, true));
+        let pending = |text: &str| Arrival::Pending(text.to_owned());
+        for (what, sync, reach, arrival) in [
+            (
+                "live",
+                at(&[&mine, &old], COMMIT, COMMIT, &good),
+                Reach::There,
+                Arrival::Live,
+            ),
+            (
+                "unhealthy",
+                at(&[&entry(COMMIT, false), &old], COMMIT, COMMIT, &slow),
+                Reach::There,
+                pending("HealthPending"),
+            ),
+            (
+                "failed",
+                at(&[&old], OLD, COMMIT, &bad),
+                Reach::There,
+                failed(),
+            ),
+            (
+                "broken since",
+                at(&[&mine], COMMIT, COMMIT, &bad),
+                Reach::There,
+                failed(),
+            ),
+            (
+                "the next one fails",
+                at(&[&mine], COMMIT, LATER, &bad),
+                Reach::Beyond(LATER),
+                Arrival::Live,
+            ),
+            (
+                "superseded",
+                at(&[&later, &mine], LATER, LATER, &good),
+                Reach::Beyond(LATER),
+                Arrival::Superseded(revision(LATER)),
+            ),
+            (
+                "never live, and the next one fails",
+                at(
+                    &[&entry(LATER, false), &entry(COMMIT, false)],
+                    LATER,
+                    LATER,
+                    &bad,
+                ),
+                Reach::Beyond(LATER),
+                failed(),
+            ),
+            (
+                "untouched",
+                at(&[&old], COMMIT, COMMIT, &good),
+                Reach::There,
+                Arrival::Untouched,
+            ),
+            (
+                "not fetched",
+                at(&[&old], OLD, OLD, &good),
+                Reach::NotYet,
+                pending("GitRepository fleet has not fetched the commit"),
+            ),
+            (
+                "not read",
+                at(&[&old], OLD, OLD, &good),
+                Reach::There,
+                pending("it has not read the commit"),
+            ),
+            (
+                "skipped over, to a commit that changes it",
+                at(&[&later, &old], LATER, LATER, &good),
+                Reach::Beyond(&revision(LATER)),
+                Arrival::Superseded(revision(LATER)),
+            ),
+            (
+                "skipped over, to a commit that does not",
+                at(&[&old], LATER, LATER, &good),
+                Reach::Beyond(&revision(LATER)),
+                Arrival::Untouched,
+            ),
+        ] {
+            assert_eq!(super::arrival(COMMIT, &sync, reach), arrival, "{what}");
+        }
+        let mut suspended = at(&[&old], OLD, OLD, &good);
+        suspended.spec.settings.suspend = true;
+        assert_eq!(
+            super::arrival(COMMIT, &suspended, Reach::There),
+            Arrival::Left("suspended".to_owned())
+        );
+        let unseen = sync(&Value::Null, &json!({}));
+        assert_eq!(
+            super::arrival(COMMIT, &unseen, Reach::There),
+            pending("it has not read the commit")
+        );
+    }
+
+    #[test]
+    fn a_repository_that_moved_on_is_beyond() {
+        let repository = |commit: &str, observed: &str| -> GitRepository {
+            serde_json::from_value(json!({
+                "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository",
+                "metadata": {"name": "fleet"}, "spec": {"url": "https://git.example/fleet"},
+                "status": {"revision": revision(commit), "observedAt": observed},
+            }))
+            .unwrap()
+        };
+        let good = ready("True", "Converged", "m");
+        let knows = at(&[&entry(COMMIT, true)], COMMIT, COMMIT, &good);
+        let (early, late) = ("2026-01-02T03:04:00Z", "2026-01-02T03:05:00Z");
+        let old = revision(OLD);
+        for (repository, before, syncs, reach) in [
+            (repository(COMMIT, late), None, &[][..], Reach::There),
+            (repository(OLD, early), Some(&*old), &[], Reach::NotYet),
+            (
+                repository(LATER, late),
+                Some(&*old),
+                &[],
+                Reach::Beyond(&revision(LATER)),
+            ),
+            (
+                repository(LATER, late),
+                None,
+                &[&knows],
+                Reach::Beyond(&revision(LATER)),
+            ),
+            // Its status lags behind that of the Sync.
+            (repository(OLD, early), None, &[&knows], Reach::NotYet),
+        ] {
+            assert_eq!(super::reach(COMMIT, &repository, before, syncs), reach);
+        }
+    }
+}

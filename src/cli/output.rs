@@ -1,0 +1,25 @@
+//! Objects as YAML or JSON. Pure.
+
+use serde_json::{Value, json};
+
+/// Documents in YAML, each after `---`.
+///
+/// # Errors
+/// A value cannot be written as YAML.
+pub(super) fn yaml(objects: &[Value]) -> Result<String, serde_saphyr::ser::Error> {
+    let mut text = String::new();
+    for object in objects {
+        // Folded lines would lose the second of two spaces at the end of a line.
+        let plain = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
+        let document = serde_saphyr::to_string_with_options(object, plain)?;
+        text.push_str("---\n");
+        text.push_str(&document);
+    }
+    Ok(text)
+}
+
+/// A list in JSON.
+pub(super) fn json(objects: &[Value]) -> String {
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    format!("{list:#}\n")
+}

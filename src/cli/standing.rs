@@ -1,0 +1,363 @@
+//! How a Sync or a GitRepository stands, by its status. Pure.
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use super::access::Namespaced;
+use super::table::Cell;
+use super::terminal::Paint;
+use crate::api::{
+    Condition, ConditionType, GitRepository, Reason, SUSPEND_REASON, SUSPENDED_AT, SUSPENDED_BY,
+    Sync,
+};
+use crate::intent::{SourceIntent, SyncIntent};
+
+/// What commands ask of both kinds.
+pub(super) trait Steered: Namespaced + serde::Serialize {
+    /// The word before a name: `sync/shop`.
+    const WORD: &'static str;
+    /// Whether `spec.suspend` is true.
+    fn is_suspended(&self) -> bool;
+    /// The conditions of its status.
+    fn conditions(&self) -> &[Condition];
+    /// The generation that its status is about. None: there is no status.
+    fn observed_generation(&self) -> Option<i64>;
+    /// The last request to reconcile that was handled.
+    fn handled(&self) -> Option<&str>;
+    /// Its revision with a short commit.
+    fn revision(&self) -> &str;
+    /// The message of `Ready` on one line.
+    fn summary(&self) -> &str;
+}
+
+impl Steered for Sync {
+    const WORD: &'static str = "sync";
+
+    fn is_suspended(&self) -> bool {
+        SyncIntent::from(self).suspend
+    }
+
+    fn conditions(&self) -> &[Condition] {
+        self.status
+            .as_ref()
+            .map_or(&[], |status| &status.conditions)
+    }
+
+    fn observed_generation(&self) -> Option<i64> {
+        self.status.as_ref()?.observed_generation
+    }
+
+    fn handled(&self) -> Option<&str> {
+        self.status.as_ref()?.last_handled_reconcile_at.as_deref()
+    }
+
+    fn revision(&self) -> &str {
+        let revision = self
+            .status
+            .as_ref()
+            .and_then(|status| status.short_revision.as_deref());
+        revision.unwrap_or_default()
+    }
+
+    fn summary(&self) -> &str {
+        let summary = self
+            .status
+            .as_ref()
+            .and_then(|status| status.summary.as_deref());
+        summary.unwrap_or_default()
+    }
+}
+
+impl Steered for GitRepository {
+    const WORD: &'static str = "repo";
+
+    fn is_suspended(&self) -> bool {
+        SourceIntent::from(self).suspend
+    }
+
+    fn conditions(&self) -> &[Condition] {
+        self.status
+            .as_ref()
+            .map_or(&[], |status| &status.conditions)
+    }
+
+    fn observed_generation(&self) -> Option<i64> {
+        self.status.as_ref()?.observed_generation
+    }
+
+    fn handled(&self) -> Option<&str> {
+        self.status.as_ref()?.last_handled_reconcile_at.as_deref()
+    }
+
+    fn revision(&self) -> &str {
+        let revision = self
+            .status
+            .as_ref()
+            .and_then(|status| status.short_revision.as_deref());
+        revision.unwrap_or_default()
+    }
+
+    fn summary(&self) -> &str {
+        let summary = self
+            .status
+            .as_ref()
+            .and_then(|status| status.summary.as_deref());
+        summary.unwrap_or_default()
+    }
+}
+
+/// In which state something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is as Git says.
+    Ready,
+    /// It waits for something that is expected, or works. With the reason.
+    Waiting(String),
+    /// Somebody has to act. With the reason.
+    Failing(String),
+    /// A person stopped it.
+    Suspended,
+    /// It is being deleted.
+    Deleting,
+    /// The operator has not written a status of it.
+    Unseen,
+}
+
+impl State {
+    /// The state in one word.
+    pub(super) fn word(&self) -> &str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Waiting(reason) | Self::Failing(reason) => reason,
+            Self::Suspended => "Suspended",
+            Self::Deleting => "Deleting",
+            Self::Unseen => "Unknown",
+        }
+    }
+
+    fn paint(&self) -> Paint {
+        match self {
+            Self::Ready => Paint::Green,
+            Self::Failing(_) => Paint::Red,
+            Self::Suspended => Paint::Dim,
+            Self::Waiting(_) | Self::Deleting | Self::Unseen => Paint::Yellow,
+        }
+    }
+}
+
+/// How one object stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) namespace: String,
+    /// `sync/shop`
+    pub(super) name: String,
+    pub(super) state: State,
+    /// Since when it is in this state.
+    pub(super) since: Option<Timestamp>,
+    pub(super) revision: String,
+    /// The message of `Ready`; of a suspended one, who suspended it and why.
+    pub(super) message: String,
+}
+
+impl Standing {
+    /// Reads an object.
+    pub(super) fn of<K: Steered>(object: &K) -> Self {
+        let is_current = object.observed_generation() >= object.meta().generation;
+        let ready = ready(object);
+        let state = match ready {
+            _ if object.meta().deletion_timestamp.is_some() => State::Deleting,
+            _ if object.is_suspended() => State::Suspended,
+            None => State::Unseen,
+            Some(_) if !is_current => State::Waiting(Reason::Progressing.as_str().to_owned()),
+            Some(ready) if ready.status == "True" => State::Ready,
+            Some(ready) if Reason::named(&ready.reason).is_some_and(Reason::waits) => {
+                State::Waiting(ready.reason.clone())
+            }
+            Some(ready) => State::Failing(ready.reason.clone()),
+        };
+        let message = match state {
+            State::Suspended => suspended(object),
+            State::Unseen => {
+                "towline has not seen it yet: is the operator running, and does it drive this \
+                 namespace?"
+                    .to_owned()
+            }
+            _ => object.summary().to_owned(),
+        };
+        let since = match state {
+            State::Suspended => annotation(object, SUSPENDED_AT).parse().ok(),
+            _ => ready.map(|ready| ready.last_transition_time.0),
+        };
+        Self {
+            namespace: object.namespace().unwrap_or_default(),
+            name: format!("{}/{}", K::WORD, object.name_any()),
+            state,
+            since,
+            revision: object.revision().to_owned(),
+            message,
+        }
+    }
+
+    /// Whether it is as Git says.
+    pub(super) fn is_ready(&self) -> bool {
+        self.state == State::Ready
+    }
+
+    /// Its cells under [`HEADS`].
+    pub(super) fn row(&self, now: Timestamp) -> Vec<Cell> {
+        let since = self.since.map(|since| ago(since, now)).unwrap_or_default();
+        vec![
+            Cell::from(&*self.namespace),
+            Cell::from(&*self.name),
+            Cell::new(self.state.word(), self.state.paint()),
+            Cell::from(&*since),
+            Cell::from(&*self.revision),
+            Cell::from(&*self.message),
+        ]
+    }
+}
+
+/// The heads of a table of standings.
+pub(super) const HEADS: [&str; 6] = ["NAMESPACE", "NAME", "STATE", "SINCE", "REVISION", "MESSAGE"];
+
+/// The condition `Ready`.
+pub(super) fn ready<K: Steered>(object: &K) -> Option<&Condition> {
+    let ready = ConditionType::Ready.as_str();
+    let mut conditions = object.conditions().iter();
+    conditions.find(|condition| condition.type_ == ready)
+}
+
+/// Who suspended it and why, as far as it is recorded.
+pub(super) fn suspended<K: Steered>(object: &K) -> String {
+    let [by, reason] = [SUSPENDED_BY, SUSPEND_REASON].map(|name| annotation(object, name));
+    match (by, reason) {
+        ("", _) => "suspended".to_owned(),
+        (by, "") => format!("suspended by {by}"),
+        (by, reason) => format!("suspended by {by}: {reason}"),
+    }
+}
+
+fn annotation<'a, K: Steered>(object: &'a K, name: &str) -> &'a str {
+    object.annotations().get(name).map_or("", String::as_str)
+}
+
+/// The time between two points as one number: `45s`, `12m`, `7h`, `3d`.
+pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(then).as_secs().max(0);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use serde_json::{Value, json};
+
+    use crate::api::Sync;
+
+    /// A Sync `shop` whose generation is 1, with this status; `more` is added to its metadata.
+    pub(in crate::cli) fn sync(status: &Value, more: &Value) -> Sync {
+        let mut meta = json!({"name": "shop", "namespace": "team-a", "generation": 1});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            meta[key] = value.clone();
+        }
+        let mut status = status.clone();
+        if status.is_object() {
+            status["observedGeneration"] = 1.into();
+        }
+        serde_json::from_value(json!({
+            "apiVersion": "towline.dev/v1alpha1", "kind": "Sync", "metadata": meta,
+            "spec": {"sourceRef": {"name": "fleet"}}, "status": status,
+        }))
+        .unwrap()
+    }
+
+    /// Conditions with this `Ready`.
+    pub(in crate::cli) fn ready(status: &str, reason: &str, message: &str) -> Value {
+        json!([{"type": "Ready", "status": status, "reason": reason, "message": message,
+            "lastTransitionTime": "2026-01-02T03:04:05Z"}])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::testing::{ready, sync};
+    use super::*;
+
+    #[test]
+    fn every_state_has_its_word() {
+        let status =
+            |status, reason| json!({"conditions": ready(status, reason, "m"), "summary": "m"});
+        let plain = json!({});
+        for (status, meta, word, message) in [
+            (status("True", "Converged"), plain.clone(), "Ready", "m"),
+            (
+                status("False", "HealthPending"),
+                plain.clone(),
+                "HealthPending",
+                "m",
+            ),
+            (
+                status("False", "ApplyFailed"),
+                plain.clone(),
+                "ApplyFailed",
+                "m",
+            ),
+            (
+                status("True", "Converged"),
+                json!({"generation": 2}),
+                "Progressing",
+                "m",
+            ),
+            (Value::Null, plain, "Unknown", "operator"),
+            (
+                status("True", "Converged"),
+                json!({"deletionTimestamp": "2026-01-02T03:04:05Z"}),
+                "Deleting",
+                "m",
+            ),
+        ] {
+            let standing = Standing::of(&sync(&status, &meta));
+            assert_eq!(standing.state.word(), word);
+            assert!(standing.message.contains(message), "{standing:?}");
+            assert_eq!(standing.is_ready(), word == "Ready");
+        }
+    }
+
+    #[test]
+    fn a_suspended_one_says_who_did_it_and_why() {
+        let annotations = json!({
+            SUSPENDED_BY: "alice", SUSPEND_REASON: "incident 7", SUSPENDED_AT: "2026-01-02T03:04:05Z",
+        });
+        let mut object = sync(&Value::Null, &json!({"annotations": annotations}));
+        object.spec.settings.suspend = true;
+        let standing = Standing::of(&object);
+        assert_eq!(standing.state, State::Suspended);
+        assert_eq!(standing.message, "suspended by alice: incident 7");
+        assert_eq!(standing.since, "2026-01-02T03:04:05Z".parse().ok());
+        object.metadata.annotations = None;
+        assert_eq!(Standing::of(&object).message, "suspended");
+    }
+
+    #[test]
+    fn times_are_short() {
+        let then: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        for (seconds, text) in [
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (7_200, "2h"),
+            (200_000, "2d"),
+        ] {
+            let now = then + jiff::SignedDuration::from_secs(seconds);
+            assert_eq!(ago(then, now), text);
+        }
+        let before = then - jiff::SignedDuration::from_secs(9);
+        assert_eq!(ago(then, before), "0s", "the other clock is ahead");
+    }
+}

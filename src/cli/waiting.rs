@@ -1,0 +1,309 @@
+//! `towline wait`: for a commit to be live, or for Syncs to be ready.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use kube::ResourceExt as _;
+
+use super::access::{Access, AccessError};
+use super::arrival::{Arrival, Reach, arrival, reach};
+use super::standing::{Standing, State};
+use super::terminal::{Progress, Terminal};
+use super::{CliError, Exit};
+use crate::api::{GitRepository, Sync, short_commits};
+use crate::config::WaitArgs;
+use crate::intent::SyncIntent;
+use crate::text::printable;
+
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// A failure counts when it stands at so many looks in a row: some heal at the next try.
+const LOOKS: u32 = 4;
+
+/// The namespace and name of a Sync or of a GitRepository.
+type Place = (String, String);
+
+/// Waits for a commit, or until Syncs are ready.
+pub(super) async fn wait(args: &WaitArgs) -> Result<Exit, CliError> {
+    let access = Access::open(&args.cluster).await?;
+    let until = Instant::now() + args.timeout;
+    let mut before: Option<BTreeMap<Place, String>> = None;
+    let (mut progress, mut failing) = (Progress::default(), 0);
+    loop {
+        let (repositories, syncs) = futures::try_join!(
+            access.list::<GitRepository>(args.all_namespaces),
+            access.list::<Sync>(args.all_namespaces)
+        )?;
+        let syncs = chosen(args, &access, syncs)?;
+        let now = revisions(&repositories);
+        let before = before.get_or_insert(now);
+        let report = match &args.commit {
+            Some(commit) => of_commit(commit, &syncs, &repositories, before, args),
+            None => of_readiness(&syncs),
+        };
+        failing = match report.exit {
+            Some(Exit::Differs) => failing + 1,
+            _ => 0,
+        };
+        let exit = match report.exit {
+            Some(Exit::Differs) if failing < LOOKS && Instant::now() < until => None,
+            None if Instant::now() >= until => Some(Exit::Timeout),
+            exit => exit,
+        };
+        if let Some(exit) = exit {
+            progress.end();
+            Terminal::print(&report.text)?;
+            if exit == Exit::Timeout {
+                Terminal::note("towline: the time is over");
+            }
+            return Ok(exit);
+        }
+        progress.tell(&report.progress);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The Syncs that are waited for.
+fn chosen(args: &WaitArgs, access: &Access, syncs: Vec<Sync>) -> Result<Vec<Sync>, AccessError> {
+    if args.names.is_empty() {
+        return Ok(syncs);
+    }
+    let bare = |name: &str| name.strip_prefix("sync/").unwrap_or(name).to_owned();
+    let names: Vec<String> = args.names.iter().map(|name| bare(name)).collect();
+    for name in &names {
+        if !syncs.iter().any(|sync| sync.name_any() == *name) {
+            return Err(AccessError::Missing {
+                what: format!("Sync {name}"),
+                place: match args.all_namespaces {
+                    true => String::new(),
+                    false => format!(" in namespace {}", access.namespace),
+                },
+            });
+        }
+    }
+    let is_named = |sync: &Sync| names.contains(&sync.name_any());
+    Ok(syncs.into_iter().filter(is_named).collect())
+}
+
+fn place<K: kube::Resource>(object: &K) -> Place {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn revisions(repositories: &[GitRepository]) -> BTreeMap<Place, String> {
+    let known = repositories.iter().filter_map(|repository| {
+        let revision = repository.status.as_ref()?.revision.clone()?;
+        Some((place(repository), revision))
+    });
+    known.collect()
+}
+
+/// What a look found.
+struct Report {
+    /// Lines for standard output when the wait ends.
+    text: String,
+    /// One line about what is waited for.
+    progress: String,
+    /// None: go on.
+    exit: Option<Exit>,
+}
+
+fn of_readiness(syncs: &[Sync]) -> Report {
+    let standings: Vec<Standing> = syncs.iter().map(Standing::of).collect();
+    let mut report = Report {
+        text: String::new(),
+        progress: String::new(),
+        exit: Some(Exit::Done),
+    };
+    let waiting = standings.iter().filter(|standing| !standing.is_ready());
+    let first = waiting.clone().next();
+    if let Some(first) = first {
+        let (count, state) = (waiting.count(), first.state.word());
+        report.progress = format!(
+            "{count} of {} not ready; {}: {state}",
+            syncs.len(),
+            first.name
+        );
+        let is_over = |standing: &Standing| {
+            matches!(
+                standing.state,
+                State::Failing(_) | State::Suspended | State::Deleting
+            )
+        };
+        report.exit = standings.iter().any(is_over).then_some(Exit::Differs);
+    }
+    for Standing {
+        name,
+        state,
+        message,
+        ..
+    } in &standings
+    {
+        let line = format!("{name}: {}: {message}", state.word());
+        report
+            .text
+            .push_str(printable(line.trim_end_matches([':', ' '])).as_str());
+        report.text.push('\n');
+    }
+    if syncs.is_empty() {
+        report.text = "no Syncs\n".to_owned();
+    }
+    report
+}
+
+fn of_commit(
+    commit: &str,
+    syncs: &[Sync],
+    repositories: &[GitRepository],
+    before: &BTreeMap<Place, String>,
+    args: &WaitArgs,
+) -> Report {
+    let source = |sync: &Sync| {
+        (
+            sync.namespace().unwrap_or_default(),
+            SyncIntent::from(sync).source,
+        )
+    };
+    let reaches: BTreeMap<Place, Reach<'_>> = repositories
+        .iter()
+        .map(|repository| {
+            let place = place(repository);
+            let followers: Vec<&Sync> = syncs.iter().filter(|sync| source(sync) == place).collect();
+            let before = before.get(&place).map(String::as_str);
+            let reach = reach(commit, repository, before, &followers);
+            (place, reach)
+        })
+        .collect();
+    let arrivals: Vec<(&Sync, Reach<'_>, Arrival)> = syncs
+        .iter()
+        .map(|sync| {
+            let reach = reaches.get(&source(sync)).copied().unwrap_or(Reach::NotYet);
+            (sync, reach, arrival(commit, sync, reach))
+        })
+        .collect();
+    // Once one repository has the commit, the others are other repositories.
+    let is_known = |reach: &Reach<'_>, arrival: &Arrival| {
+        *reach != Reach::NotYet || !matches!(arrival, Arrival::Pending(_) | Arrival::Left(_))
+    };
+    let is_anywhere = arrivals
+        .iter()
+        .any(|(_, reach, arrival)| is_known(reach, arrival));
+    let is_named = !args.names.is_empty();
+    let ours = arrivals
+        .into_iter()
+        .filter(|(_, reach, arrival)| is_named || !is_anywhere || is_known(reach, arrival))
+        .map(|(sync, _, arrival)| (Standing::of(sync).name, arrival))
+        .collect();
+    summed_up(commit, ours, is_named)
+}
+
+/// The report about a commit, of the Syncs that follow its repository.
+fn summed_up(commit: &str, arrivals: Vec<(String, Arrival)>, is_named: bool) -> Report {
+    let short = short_commits(commit);
+    let (mut changed, mut untouched, mut pending, mut failed) = (0, 0, 0, 0);
+    let (mut text, mut progress) = (String::new(), String::new());
+    let total = arrivals.len();
+    for (name, arrival) in arrivals {
+        let said = match arrival {
+            Arrival::Untouched => {
+                untouched += 1;
+                continue;
+            }
+            Arrival::Live => {
+                changed += 1;
+                "live".to_owned()
+            }
+            Arrival::Superseded(by) => {
+                changed += 1;
+                format!("superseded by {}, which is live", short_commits(&by))
+            }
+            Arrival::Pending(why) => {
+                pending += 1;
+                if progress.is_empty() {
+                    progress = format!("; {name}: {why}");
+                }
+                format!("not live: {why}")
+            }
+            Arrival::Failed(why) => {
+                failed += 1;
+                format!("failed: {why}")
+            }
+            Arrival::Left(why) => {
+                failed += usize::from(is_named);
+                format!("not waited for: {why}")
+            }
+        };
+        text.push_str(&printable(&format!("{name}: {said}")));
+        text.push('\n');
+    }
+    let exit = match (failed, pending) {
+        (0, 0) => Some(Exit::Done),
+        (0, _) => None,
+        _ => Some(Exit::Differs),
+    };
+    if exit == Some(Exit::Done) && changed == 0 {
+        text.push_str(&match total {
+            0 => "there are no Syncs\n".to_owned(),
+            _ => format!("{short} changed the content of no Sync ({untouched} have it)\n"),
+        });
+    }
+    let progress = format!("{short}: waiting for {pending} of {total} Syncs{progress}");
+    Report {
+        text,
+        progress,
+        exit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: &str = "1111111111111111111111111111111111111111";
+
+    fn of(arrivals: &[Arrival], is_named: bool) -> (String, Option<Exit>) {
+        let named = arrivals.iter().cloned().enumerate();
+        let named = named.map(|(index, arrival)| (format!("sync/s{index}"), arrival));
+        let report = summed_up(COMMIT, named.collect(), is_named);
+        (report.text, report.exit)
+    }
+
+    #[test]
+    fn only_syncs_that_a_commit_changed_count() {
+        let superseded = Arrival::Superseded(format!("main@sha1:{}", "2".repeat(40)));
+        let pending = Arrival::Pending("it works".to_owned());
+        let failed = Arrival::Failed("ApplyFailed: no".to_owned());
+        let left = Arrival::Left("suspended by alice".to_owned());
+        for (arrivals, text, exit) in [
+            (
+                vec![Arrival::Live, Arrival::Untouched, superseded],
+                "sync/s0: live\nsync/s2: superseded by main@sha1:222222222222, which is live\n",
+                Some(Exit::Done),
+            ),
+            (
+                vec![Arrival::Untouched, Arrival::Untouched],
+                "111111111111 changed the content of no Sync (2 have it)\n",
+                Some(Exit::Done),
+            ),
+            (
+                vec![Arrival::Live, pending.clone()],
+                "sync/s0: live\nsync/s1: not live: it works\n",
+                None,
+            ),
+            (
+                vec![failed, pending],
+                "sync/s0: failed: ApplyFailed: no\nsync/s1: not live: it works\n",
+                Some(Exit::Differs),
+            ),
+            (
+                vec![left.clone(), Arrival::Live],
+                "sync/s0: not waited for: suspended by alice\nsync/s1: live\n",
+                Some(Exit::Done),
+            ),
+            (vec![], "there are no Syncs\n", Some(Exit::Done)),
+        ] {
+            assert_eq!(of(&arrivals, false), (text.to_owned(), exit));
+        }
+        assert_eq!(of(&[left], true).1, Some(Exit::Differs));
+    }
+}

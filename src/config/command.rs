@@ -1,0 +1,223 @@
+//! Arguments of the commands that ask a cluster.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::duration;
+
+/// The commands that ask a cluster, with the rights of whoever runs them.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// List Syncs and GitRepositories with their state, revision and message.
+    #[command(after_help = "Example:\n  towline get -A --not-ready")]
+    Get(GetArgs),
+    /// Reconcile a Sync or a GitRepository now.
+    #[command(after_help = "Example:\n  towline reconcile shop --with-source --wait")]
+    Reconcile(ReconcileArgs),
+    /// Stop a Sync or a GitRepository, and record who did it and why.
+    #[command(
+        after_help = "Example:\n  towline suspend shop --reason 'incident 7: do not touch the database'"
+    )]
+    Suspend(SuspendArgs),
+    /// Let a suspended Sync or GitRepository go on.
+    #[command(after_help = "Example:\n  towline resume shop")]
+    Resume(ResumeArgs),
+    /// Show the deletion that a Sync holds back, and approve exactly that deletion.
+    #[command(after_help = "Example:\n  towline approve shop --digest 3f9a5c21")]
+    Approve(ApproveArgs),
+    /// Wait until a commit is live, or until Syncs are ready.
+    #[command(after_help = "Example:\n  towline wait --commit \"$GIT_COMMIT\" --timeout 10m")]
+    Wait(WaitArgs),
+}
+
+/// Which cluster a command asks, and how it writes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ClusterArgs {
+    /// File with the cluster and the credentials. The default is KUBECONFIG, else ~/.kube/config, else the account of
+    /// the pod.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig. The default is its current context.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// Namespace. The default is that of the context.
+    #[arg(long, short, value_name = "NAME")]
+    pub namespace: Option<String>,
+
+    /// When to write in colours. `auto` writes them on a terminal, unless NO_COLOR is set.
+    #[arg(long, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    pub color: Colour,
+}
+
+/// When to write in colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Arguments of `towline get`.
+#[derive(Args, Clone, Debug)]
+pub struct GetArgs {
+    /// Only Syncs and GitRepositories with these names. Without a name, all.
+    pub names: Vec<String>,
+
+    /// Only those that are not ready. Suspended ones are among them.
+    #[arg(long)]
+    pub not_ready: bool,
+
+    /// All namespaces.
+    #[arg(long, short = 'A', conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+
+    /// Format. The default is a table.
+    #[arg(long, short, value_enum)]
+    pub output: Option<ListFormat>,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Format of a list of objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// A list in JSON.
+    Json,
+    /// YAML documents.
+    Yaml,
+    /// One `kind.group/name` on each line.
+    Name,
+}
+
+/// Arguments of `towline reconcile`.
+#[derive(Args, Clone, Debug)]
+pub struct ReconcileArgs {
+    /// The Sync: `NAME`, or `sync/NAME`. `repo/NAME` is a GitRepository.
+    #[arg(value_name = "SYNC|repo/NAME")]
+    pub name: String,
+
+    /// Fetch the Sync's GitRepository first.
+    #[arg(long)]
+    pub with_source: bool,
+
+    /// Wait until it is done, and until the Sync or GitRepository is ready.
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Longest time to wait.
+    #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
+    pub timeout: Duration,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Arguments of `towline suspend`.
+#[derive(Args, Clone, Debug)]
+pub struct SuspendArgs {
+    /// The Sync: `NAME`, or `sync/NAME`. `repo/NAME` is a GitRepository.
+    #[arg(value_name = "SYNC|repo/NAME")]
+    pub name: String,
+
+    /// Why, for others who find it suspended.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Arguments of `towline resume`.
+#[derive(Args, Clone, Debug)]
+pub struct ResumeArgs {
+    /// The Sync: `NAME`, or `sync/NAME`. `repo/NAME` is a GitRepository.
+    #[arg(value_name = "SYNC|repo/NAME")]
+    pub name: String,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Arguments of `towline approve`.
+#[derive(Args, Clone, Debug)]
+pub struct ApproveArgs {
+    /// The Sync.
+    #[arg(value_name = "SYNC")]
+    pub name: String,
+
+    /// The digest of the deletion, or its first 8 characters or more. Without it, the deletion is only shown.
+    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    pub digest: Option<String>,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Arguments of `towline wait`.
+#[derive(Args, Clone, Debug)]
+pub struct WaitArgs {
+    /// Only these Syncs. Without a name, all of the namespace.
+    #[arg(value_name = "SYNC")]
+    pub names: Vec<String>,
+
+    /// The commit, or its first 7 digits or more. Only Syncs whose content it changed are waited for. Without a commit,
+    /// Syncs are waited for until they are ready.
+    #[arg(long, value_name = "SHA", value_parser = commit)]
+    pub commit: Option<String>,
+
+    /// Longest time to wait.
+    #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
+    pub timeout: Duration,
+
+    /// All namespaces.
+    #[arg(long, short = 'A', conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+fn commit(text: &str) -> Result<String, String> {
+    hexadecimal(text, 7)
+        .ok_or_else(|| "it is not a commit of 7 to 64 hexadecimal digits".to_owned())
+}
+
+fn digest(text: &str) -> Result<String, String> {
+    hexadecimal(text, 8)
+        .ok_or_else(|| "it is not a digest of 8 to 64 hexadecimal digits".to_owned())
+}
+
+fn hexadecimal(text: &str, shortest: usize) -> Option<String> {
+    let is_one =
+        (shortest..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_one.then(|| text.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_hexadecimal() {
+        assert_eq!(commit("ABCDEF0").as_deref(), Ok("abcdef0"));
+        let long = "0".repeat(65);
+        for wrong in ["", "abcdef", "main", "abcdefg", &long] {
+            assert!(commit(wrong).is_err(), "{wrong}");
+        }
+    }
+}
