@@ -24,7 +24,7 @@ pub struct ChartRelease {
     pub running: Option<RunningHook>,
     /// How often hooks of this content have failed.
     pub failures: u32,
-    /// Why the last one failed. Hooks of the step run again after a pause.
+    /// Why the last one failed, until all hooks of the step have succeeded. They run again after a pause.
     pub failure: Option<String>,
     /// Whether the chart has hooks that run when the Sync is deleted.
     pub on_deletion: bool,

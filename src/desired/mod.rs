@@ -185,7 +185,6 @@ fn make_as(
     let parsed = render::parse(&texts, cache, &source, &changes)?;
     let (objects, origins) = collect(&texts, &parsed, intent, content.form);
     let scaled = scaled(&texts, &parsed, cache);
-    check(&objects, &origins, intent)?;
     let (hooks, release) = match rendered.chart().filter(|_| content.form == Form::Chart) {
         Some(output) => {
             let hooks = Hooks::of(output, &changes)?;
@@ -194,6 +193,13 @@ fn make_as(
         }
         None => Default::default(),
     };
+    // A chart may consist of hooks.
+    if objects.is_empty() && hooks.all.is_empty() {
+        return Err(DesiredError::Empty {
+            path: intent.path.clone(),
+        });
+    }
+    check(&objects, &origins)?;
     // Resolve: `resolve` matches them with objects of a cluster.
     Ok(Desired {
         intent: intent.clone(),
@@ -400,16 +406,7 @@ fn scaled(
 }
 
 /// Returns an error if there is no object, or the same object twice.
-fn check(
-    objects: &[DesiredObject],
-    origins: &Origins,
-    intent: &RenderIntent,
-) -> Result<(), DesiredError> {
-    if objects.is_empty() {
-        return Err(DesiredError::Empty {
-            path: intent.path.clone(),
-        });
-    }
+fn check(objects: &[DesiredObject], origins: &Origins) -> Result<(), DesiredError> {
     type Identity<'a> = (&'a str, &'a str, Option<&'a str>, &'a str);
     let mut seen: HashMap<Identity<'_>, &DesiredObject> = HashMap::with_capacity(objects.len());
     for object in objects {

@@ -119,7 +119,9 @@ impl Driver {
                 stalled: false,
             }));
             if let Ok(Loaded::New(target)) = loaded {
-                self.reserve(intent, &target);
+                if self.state.planned.as_ref() != Some(&revision) {
+                    self.reserve(intent, &target);
+                }
                 self.state.awaits_hooks = Some(target);
             }
             return None;
@@ -150,6 +152,7 @@ impl Driver {
         self.tell_plan(Some(revision));
     }
 
+    /// Keeps other Syncs from pruning what this one wants from now on.
     fn reserve(&self, intent: &SyncIntent, target: &Target) {
         let (within, rules) = (self.limit(intent), &intent.ignore_fields);
         let cluster = &self.context.cluster;

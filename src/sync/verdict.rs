@@ -257,7 +257,12 @@ impl Facts {
             return (Some(false), Reason::DriftFound, self.drift_message());
         }
         if self.wait && !self.unhealthy.is_empty() {
-            return (Some(false), self.health_reason(), self.health_message());
+            let mut message = self.health_message();
+            if let Some(hold) = &self.hook_hold {
+                message.push_str("; ");
+                message.push_str(&hold.message);
+            }
+            return (Some(false), self.health_reason(), message);
         }
         if let Some(HookHold { reason, message }) = self.hook_hold.as_deref() {
             let status = (*reason == Reason::HookFailed).then_some(false);

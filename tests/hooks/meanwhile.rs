@@ -7,6 +7,7 @@ use towline::api::{HookStage, Sync};
 
 use super::{begin, ends, fails, job, push, release, says, script, started, succeeds, values};
 use crate::tenants::{ALL, grant};
+use crate::world::life::{UNSCHEDULABLE, deployment};
 use crate::world::{PATIENCE, world};
 use towline_testing::wait::{eventually, never};
 
@@ -118,6 +119,22 @@ async fn a_sync_can_be_deleted_while_a_hook_runs() {
 }
 
 #[tokio::test]
+async fn a_chart_may_consist_of_hooks() {
+    let case = world().await.case("hooks-only").await;
+    let hook = |value: &str| {
+        let hook = script("script", BOTH, 0).replace("true", value);
+        [("chart/templates/script.yaml", hook)]
+    };
+    let commit = begin(&case, &hook("one"), json!({"prune": true})).await;
+    case.synced("web", &commit).await;
+    case.has("script", "run", Some("one")).await;
+    let commit = push(&case, &hook("two")).await;
+    let is = release(&case.synced("web", &commit).await);
+    case.has("script", "run", Some("two")).await;
+    assert_eq!((is.revision, is.upgrade), (2, true));
+}
+
+#[tokio::test]
 async fn objects_go_as_their_policy_says() {
     let case = world().await.case("hooks-policy").await;
     let policy = |names: &str| format!("    helm.sh/hook-delete-policy: {names}\n");
@@ -210,4 +227,25 @@ async fn hooks_run_with_the_rights_of_the_syncs_account() {
     for entry in own {
         assert_eq!(entry.impersonated.as_ref(), Some(&name), "{entry:?}");
     }
+}
+
+#[tokio::test]
+async fn hooks_after_the_applies_wait_for_health_where_the_spec_says_so() {
+    let case = world().await.case("hooks-health").await;
+    let web = |more| {
+        let path = "chart/templates/web.yaml";
+        (path, deployment("web", &case.namespace, more))
+    };
+    let hook = script("script", "post-install,post-upgrade", 0);
+    let files = [web(UNSCHEDULABLE), ("chart/templates/script.yaml", hook)];
+    begin(&case, &files, json!({"wait": true})).await;
+    let parts = [
+        "HealthPending",
+        "post-install hooks begin when every object is healthy",
+    ];
+    says(&case, &parts).await;
+    assert_eq!(case.data("script").await, None);
+    let commit = push(&case, &[web("")]).await;
+    case.synced("web", &commit).await;
+    case.has("script", "run", Some("true")).await;
 }

@@ -13,12 +13,11 @@ use tokio::time::Instant;
 
 use super::hook::{Step, standing};
 use crate::api::{ChartRelease, DELETION_POLICY, HookStage, RunningHook, Time};
-use crate::cluster::WriteError;
-use crate::desired::{Desired, Hook, Moment, Release, ReleaseNumber, Releases, Task};
+use crate::desired::{Desired, Hook, Moment, Task};
 use crate::intent::SyncIntent;
-use crate::plan::{HookRun, hook_pause, hooks_at, installed_by_helm};
+use crate::plan::{HookRun, hook_pause, hooks_at};
 use crate::sync::Driver;
-use crate::sync::target::{self, Loaded, TargetError};
+use crate::sync::target::{self, Loaded};
 use crate::sync::timers::count;
 use crate::sync::verdict::HookHold;
 
@@ -36,74 +35,6 @@ struct Due<'d> {
 }
 
 impl Driver {
-    /// Which release a chart's content may be.
-    pub(in crate::sync) fn releases(&self, revision: &str) -> Releases {
-        let status = &self.state.report.status;
-        let owned = || self.context.cluster.inventory.owned(&self.name);
-        let is_upgrade = status.last_applied_revision.is_some() || !owned().is_empty();
-        if status.release.is_none()
-            && let Some(Some(next)) = self.state.takes_over
-        {
-            return Releases { last: None, next };
-        }
-        let revision = match &status.release {
-            Some(last) => last.revision.saturating_add(1),
-            // A chart without hooks that a towline applied which did not count releases.
-            None if self.state.report.is_restored(revision) => return Releases::default(),
-            None => 1 + u32::from(is_upgrade),
-        };
-        Releases {
-            last: status.release.as_ref().map(|last| Release {
-                number: ReleaseNumber {
-                    revision: last.revision,
-                    is_upgrade: last.upgrade,
-                },
-                content: last.content.clone(),
-            }),
-            next: ReleaseNumber {
-                revision,
-                is_upgrade,
-            },
-        }
-    }
-
-    /// Whether the first release of a chart takes over one that Helm has installed, which was not known before.
-    /// Where the account may not list Secrets, none is known, and no object that Helm's hooks have made is replaced.
-    pub(in crate::sync) async fn takes_over(
-        &mut self,
-        intent: &SyncIntent,
-        desired: &Desired,
-    ) -> Result<bool, TargetError> {
-        let status = &self.state.report.status;
-        let is_first = status.release.is_none() && status.last_applied_revision.is_none();
-        if desired.release().is_none() || !is_first || self.state.takes_over.is_some() {
-            return Ok(false);
-        }
-        let helm = &intent.render.helm;
-        let (namespace, release) = (&helm.release_namespace, &helm.release_name);
-        let actor = self.actor(intent);
-        let acting = self.context.cluster.as_(&actor);
-        let records = match acting.helm_records(namespace, release).await {
-            Ok(records) => records,
-            Err(WriteError::Refused { code: 403, .. }) => Vec::new(),
-            Err(error) => {
-                return Err(TargetError::HelmUnread {
-                    release: release.clone(),
-                    why: crate::chain(&error),
-                });
-            }
-        };
-        let found = installed_by_helm(&records).map(|(last, is_upgrade)| ReleaseNumber {
-            revision: last.saturating_add(1),
-            is_upgrade,
-        });
-        self.state.takes_over = Some(found);
-        if let Some(ReleaseNumber { revision, .. }) = found {
-            tracing::info!(sync = %self.name, release, revision, "takes over a release of Helm");
-        }
-        Ok(found.is_some())
-    }
-
     /// Runs the hooks that stand before a release is applied. It may be applied if this is `Ok`.
     pub(in crate::sync) async fn hooks_before(
         &mut self,
@@ -114,8 +45,29 @@ impl Driver {
         let Some(release) = self.begun(revision, desired) else {
             return Ok(());
         };
+        let is_first = self.state.report.status.release.is_none();
         self.run_hooks(intent, desired, release, HookStage::BeforeApply)
-            .await
+            .await?;
+        let known = self.state.report.status.release.as_ref();
+        let applies = known.is_some_and(|known| known.stage == HookStage::AfterApply);
+        if applies && (is_first || !desired.hooks().is_empty()) {
+            // A process that ends in the middle of an install must not leave an upgrade behind.
+            return self.write_release().await;
+        }
+        Ok(())
+    }
+
+    /// Writes the status, if it has changed.
+    async fn write_release(&mut self) -> Result<(), HookHold> {
+        if !self.state.written {
+            self.write().await;
+        }
+        if !self.state.written {
+            self.state.timers.hook = Some(Instant::now() + PAUSE);
+            let why = "the status, which says which hooks have run, cannot be written";
+            return Err(HookHold::waits(why.to_owned()));
+        }
+        Ok(())
     }
 
     /// Runs the hooks that stand after the applies, once the target is applied in full.
@@ -130,18 +82,19 @@ impl Driver {
         let Some(release) = known.filter(|known| Some(&known.content) == content) else {
             return;
         };
-        let waits_for_health = || {
-            intent.wait
-                && !self
-                    .state
-                    .unhealthy(|key| self.health_counts(key))
-                    .is_empty()
-        };
-        if release.stage != HookStage::AfterApply || !self.state.is_applied() || waits_for_health()
-        {
+        if release.stage != HookStage::AfterApply || !self.state.is_applied() {
             return;
         }
         let release = release.clone();
+        let unhealthy = self.state.unhealthy(|key| self.health_counts(key));
+        if intent.wait && !unhealthy.is_empty() {
+            let moment = moment(release.stage, release.upgrade);
+            let is_any = !hooks_at(desired.hooks(), moment).is_empty();
+            let why =
+                || format!("{moment} hooks begin when every object is healthy, as spec.wait says");
+            self.state.hook_hold = is_any.then(|| HookHold::waits(why()).into());
+            return;
+        }
         let ran = self.run_hooks(intent, &desired, release, HookStage::AfterApply);
         self.state.hook_hold = ran.await.err().map(Box::new);
     }
@@ -248,12 +201,12 @@ impl Driver {
             return Ok(());
         }
         let is_asked = std::mem::take(&mut self.state.runs_hooks_again);
-        if let Some(failure) = release.failure.clone().filter(|_| !is_asked) {
+        let is_pausing = release.running.is_none() && release.done == 0 && !is_asked;
+        if let Some(failure) = release.failure.clone().filter(|_| is_pausing) {
             let at = Instant::now() + hook_pause(release.failures);
             self.state.timers.hook.get_or_insert(at);
             return Err(HookHold::failed(failure));
         }
-        release.failure = None;
         let moment = moment(stage, release.upgrade);
         let hooks = Due {
             moment,
@@ -269,18 +222,13 @@ impl Driver {
             release.running = None;
             self.keep(&release);
             // Before anything is deleted or begun that a restart could not tell from what has not run.
-            self.write().await;
-            if !self.state.written {
-                self.state.timers.hook = Some(Instant::now() + PAUSE);
-                let why = "the status, which says which hooks have run, cannot be written";
-                return Err(HookHold::waits(why.to_owned()));
-            }
+            self.write_release().await?;
         }
         for hook in hooks.all.iter().rev().filter(|hook| hook.delete.succeeded) {
             self.delete_run(intent, hook, &hooks.run).await;
         }
         release.stage = next(stage);
-        release.done = 0;
+        (release.done, release.failure) = (0, None);
         self.keep(&release);
         Ok(())
     }
@@ -340,7 +288,11 @@ impl Driver {
         release.running = Some(running);
         self.keep(release);
         self.state.timers.hook = Some(Instant::now() + (taken / 5).clamp(PAUSE, LONGEST_PAUSE));
-        Err(HookHold::waits(format!("waiting for {name}: {why}")))
+        // Until another try has succeeded, people see why the last one failed.
+        Err(match &release.failure {
+            Some(failure) => HookHold::failed(failure.clone()),
+            None => HookHold::waits(format!("waiting for {name}: {why}")),
+        })
     }
 
     /// Takes note that a hook has failed. All hooks of the step run again after a pause.

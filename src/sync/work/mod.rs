@@ -9,6 +9,7 @@ mod hooks;
 mod leaving;
 mod parent;
 mod prune;
+mod release;
 mod replace;
 mod room;
 mod validate;
