@@ -170,6 +170,7 @@ fn render(name: &str, namespace: &str, settings: &SyncSettings) -> RenderIntent 
                 true => String::new(),
                 false => Value::Object(helm.values).to_string(),
             },
+            tests: helm.test,
         },
         target_namespace,
         labels: metadata.labels,

@@ -40,6 +40,8 @@ pub enum HookStage {
     BeforeApply,
     /// Hooks that run after the objects were applied (`post-install`, `post-upgrade`).
     AfterApply,
+    /// Tests of the chart, where `spec.helm.test` is true.
+    Test,
     /// All hooks have run.
     Done,
     /// Hooks that run before the objects of a deleted Sync are deleted.

@@ -115,6 +115,10 @@ pub struct Helm {
     #[serde(skip_serializing_if = "Map::is_empty")]
     #[schemars(schema_with = "any_object")]
     pub values: Map<String, Value>,
+    /// Whether the chart's tests (hooks of the kind `test`) run after each new content. The Sync is ready when they
+    /// have succeeded.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub test: bool,
 }
 
 /// Values of a chart in a ConfigMap or Secret of the Sync's namespace.

@@ -20,6 +20,8 @@ pub enum Moment {
     PreUpgrade,
     /// After a later revision was applied.
     PostUpgrade,
+    /// After all other hooks, where tests are asked for.
+    Test,
     /// Before the objects of a deleted Sync are deleted.
     PreDelete,
     /// After the objects of a deleted Sync were deleted.
@@ -50,6 +52,7 @@ impl Moment {
             Self::PostInstall => "post-install",
             Self::PreUpgrade => "pre-upgrade",
             Self::PostUpgrade => "post-upgrade",
+            Self::Test => "test",
             Self::PreDelete => "pre-delete",
             Self::PostDelete => "post-delete",
         }
@@ -66,8 +69,6 @@ impl fmt::Display for Moment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Moment(Moment),
-    /// Only `helm test` runs it.
-    Test,
     /// Only `helm rollback` runs it. In Git, a rollback is an upgrade to a former commit.
     Rollback,
 }
@@ -75,7 +76,7 @@ enum Event {
 impl Event {
     fn read(event: &str) -> Option<Self> {
         Some(match event {
-            "test" | "test-success" => Self::Test,
+            "test" | "test-success" => Self::Moment(Moment::Test),
             "pre-rollback" | "post-rollback" => Self::Rollback,
             event => Self::Moment(Moment::ALL.into_iter().find(|it| it.as_str() == event)?),
         })
@@ -141,14 +142,18 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
-    /// The hooks in an output, in its order.
+    /// The hooks in an output, in its order. Tests only where they are asked for.
     ///
     /// # Errors
     /// A hook that cannot be honoured, by its template, or one that is no object.
-    pub(super) fn of(output: &Output, changes: &Changes<'_>) -> Result<Self, DesiredError> {
+    pub(super) fn of(
+        output: &Output,
+        changes: &Changes<'_>,
+        tests: bool,
+    ) -> Result<Self, DesiredError> {
         let mut found = Self::default();
         for document in &output.documents {
-            found.add(document, output, changes)?;
+            found.add(document, output, changes, tests)?;
         }
         Ok(found)
     }
@@ -158,6 +163,7 @@ impl Hooks {
         document: &Kept,
         output: &Output,
         changes: &Changes<'_>,
+        tests: bool,
     ) -> Result<(), DesiredError> {
         let Some(about) = &document.about.hook else {
             return Ok(());
@@ -166,8 +172,8 @@ impl Hooks {
         let (mut moments, mut rollback) = (Vec::new(), None);
         for event in &about.events {
             match Event::read(event) {
+                Some(Event::Moment(Moment::Test)) if !tests => (),
                 Some(Event::Moment(moment)) => moments.push(moment),
-                Some(Event::Test) => (),
                 Some(Event::Rollback) => rollback = Some(event),
                 None => {
                     return Err(DesiredError::Hook {
@@ -212,12 +218,11 @@ mod tests {
 
     #[test]
     fn every_event_of_helm_has_a_meaning_and_no_other_has() {
-        for moment in Moment::ALL {
+        for moment in Moment::ALL.into_iter().chain([Moment::Test]) {
             assert_eq!(Event::read(moment.as_str()), Some(Event::Moment(moment)));
         }
         for (event, meaning) in [
-            ("test", Some(Event::Test)),
-            ("test-success", Some(Event::Test)),
+            ("test-success", Some(Event::Moment(Moment::Test))),
             ("pre-rollback", Some(Event::Rollback)),
             ("post-rollback", Some(Event::Rollback)),
             ("crd-install", None),

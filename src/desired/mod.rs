@@ -187,7 +187,7 @@ fn make_as(
     let scaled = scaled(&texts, &parsed, cache);
     let (hooks, release) = match rendered.chart().filter(|_| content.form == Form::Chart) {
         Some(output) => {
-            let hooks = Hooks::of(output, &changes)?;
+            let hooks = Hooks::of(output, &changes, intent.helm.tests)?;
             let content = release::content(&objects, &hooks.all);
             (hooks, Some(Release { number, content }))
         }

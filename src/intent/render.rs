@@ -34,4 +34,6 @@ pub struct HelmIntent {
     pub values_files: Vec<String>,
     /// Values in place, as YAML; they win over all others.
     pub values: String,
+    /// Whether the chart's tests are run.
+    pub tests: bool,
 }

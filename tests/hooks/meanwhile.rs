@@ -1,7 +1,8 @@
 //! What people do while hooks run, or after one has failed.
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use towline::api::{HookStage, Sync};
 
@@ -248,4 +249,47 @@ async fn hooks_after_the_applies_wait_for_health_where_the_spec_says_so() {
     let commit = push(&case, &[web("")]).await;
     case.synced("web", &commit).await;
     case.has("script", "run", Some("true")).await;
+}
+
+#[tokio::test]
+async fn tests_of_a_chart_hold_up_its_readiness_where_that_is_asked_for() {
+    let case = world().await.case("hooks-test").await;
+    let probe = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: probe\n  annotations: {helm.sh/hook: test}\nspec:\n  \
+                 restartPolicy: Never\n  nodeSelector: {kubernetes.io/os: none}\n  containers: [{name: run, image: \
+                 run}]\n";
+    let files = [
+        values("one"),
+        ("chart/templates/probe.yaml", probe.to_owned()),
+        (
+            "chart/templates/script.yaml",
+            script("script", "post-install", 0),
+        ),
+    ];
+    let commit = begin(&case, &files, json!({"helm": {"test": true}})).await;
+    let sync = says(
+        &case,
+        &["Progressing", "test hook Pod", "/probe", "is applied"],
+    )
+    .await;
+    assert_eq!(release(&sync).stage, HookStage::Test);
+    case.has("live", "value", Some("one")).await;
+    case.has("script", "run", Some("true")).await;
+    let ended = json!({"status": {"phase": "Failed", "message": "no answer"}});
+    let (params, ended) = (PatchParams::default(), Patch::Merge(ended));
+    let pods = case.api::<Pod>();
+    let pod = pods.patch_status("probe", &params, &ended).await.unwrap();
+    says(
+        &case,
+        &["HookFailed", "test hook Pod", "no answer", "is applied"],
+    )
+    .await;
+    case.reconcile("web").await;
+    let ended = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
+    eventually("the test runs again", PATIENCE, async || {
+        let again = pods.get_opt("probe").await.unwrap();
+        again.filter(|again| again.metadata.uid != pod.metadata.uid)
+    })
+    .await;
+    pods.patch_status("probe", &params, &ended).await.unwrap();
+    case.synced("web", &commit).await;
 }

@@ -46,10 +46,10 @@ impl Driver {
             return Ok(());
         };
         let is_first = self.state.report.status.release.is_none();
-        self.run_hooks(intent, desired, release, HookStage::BeforeApply)
+        let release = self
+            .run_hooks(intent, desired, release, HookStage::BeforeApply)
             .await?;
-        let known = self.state.report.status.release.as_ref();
-        let applies = known.is_some_and(|known| known.stage == HookStage::AfterApply);
+        let applies = release.stage == HookStage::AfterApply;
         if applies && (is_first || !desired.hooks().is_empty()) {
             // A process that ends in the middle of an install must not leave an upgrade behind.
             return self.write_release().await;
@@ -82,7 +82,8 @@ impl Driver {
         let Some(release) = known.filter(|known| Some(&known.content) == content) else {
             return;
         };
-        if release.stage != HookStage::AfterApply || !self.state.is_applied() {
+        let is_due = matches!(release.stage, HookStage::AfterApply | HookStage::Test);
+        if !is_due || !self.state.is_applied() {
             return;
         }
         let release = release.clone();
@@ -95,8 +96,20 @@ impl Driver {
             self.state.hook_hold = is_any.then(|| HookHold::waits(why()).into());
             return;
         }
-        let ran = self.run_hooks(intent, &desired, release, HookStage::AfterApply);
-        self.state.hook_hold = ran.await.err().map(Box::new);
+        let ran = self.run_after(intent, &desired, release).await;
+        self.state.hook_hold = ran.err().map(Box::new);
+    }
+
+    async fn run_after(
+        &mut self,
+        intent: &SyncIntent,
+        desired: &Arc<Desired>,
+        mut release: ChartRelease,
+    ) -> Result<(), HookHold> {
+        for stage in [HookStage::AfterApply, HookStage::Test] {
+            release = self.run_hooks(intent, desired, release, stage).await?;
+        }
+        Ok(())
     }
 
     /// Runs the hooks that stand before or after the deletion of a deleted Sync's objects.
@@ -124,7 +137,10 @@ impl Driver {
             };
         }
         let ran = match self.last_desired(intent).await {
-            Ok(Some(desired)) => self.run_hooks(intent, &desired, release, stage).await,
+            Ok(Some(desired)) => {
+                let ran = self.run_hooks(intent, &desired, release, stage).await;
+                ran.map(drop)
+            }
             Ok(None) => {
                 tracing::warn!(sync = %self.name, "its source is gone, so that no hook for its deletion is known");
                 Ok(())
@@ -195,10 +211,10 @@ impl Driver {
         desired: &Arc<Desired>,
         mut release: ChartRelease,
         stage: HookStage,
-    ) -> Result<(), HookHold> {
+    ) -> Result<ChartRelease, HookHold> {
         if release.stage != stage {
             self.keep(&release);
-            return Ok(());
+            return Ok(release);
         }
         let is_asked = std::mem::take(&mut self.state.runs_hooks_again);
         let is_pausing = release.running.is_none() && release.done == 0 && !is_asked;
@@ -230,7 +246,7 @@ impl Driver {
         release.stage = next(stage);
         (release.done, release.failure) = (0, None);
         self.keep(&release);
-        Ok(())
+        Ok(release)
     }
 
     /// One look at a hook. The inner error says why it has failed.
@@ -379,6 +395,7 @@ fn moment(stage: HookStage, upgrade: bool) -> Moment {
     match (stage, upgrade) {
         (HookStage::BeforeApply, false) => Moment::PreInstall,
         (HookStage::BeforeApply, true) => Moment::PreUpgrade,
+        (HookStage::Test, _) => Moment::Test,
         (HookStage::BeforeDelete, _) => Moment::PreDelete,
         (HookStage::AfterDelete | HookStage::Deleted, _) => Moment::PostDelete,
         (HookStage::AfterApply | HookStage::Done, false) => Moment::PostInstall,
@@ -389,7 +406,8 @@ fn moment(stage: HookStage, upgrade: bool) -> Moment {
 fn next(stage: HookStage) -> HookStage {
     match stage {
         HookStage::BeforeApply => HookStage::AfterApply,
-        HookStage::AfterApply | HookStage::Done => HookStage::Done,
+        HookStage::AfterApply => HookStage::Test,
+        HookStage::Test | HookStage::Done => HookStage::Done,
         HookStage::BeforeDelete => HookStage::AfterDelete,
         HookStage::AfterDelete | HookStage::Deleted => HookStage::Deleted,
     }
