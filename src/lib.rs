@@ -73,15 +73,71 @@ const LONGEST_ERROR: usize = 2048;
 const LONGEST_CHAIN: usize = 4096;
 
 /// An error with its causes, for people.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = text::shorten(&error.to_string(), LONGEST_ERROR);
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let message = text::shorten(&inner.to_string(), LONGEST_ERROR);
-        if !text.contains(&message) {
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let message;
+        (message, next) = link(error);
+        let message = text::shorten(&message, LONGEST_ERROR);
+        if text.is_empty() {
+            text = message;
+        } else if !text.contains(&message) {
             text = format!("{text}: {message}");
         }
-        cause = inner.source();
     }
     text::shorten(&text, LONGEST_CHAIN)
+}
+
+/// An error's own words, and its cause. The words of kube's errors repeat their causes, and show an answer of the
+/// API server in Rust's notation.
+fn link<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> (String, Option<&'a (dyn std::error::Error + 'static)>) {
+    use kube::runtime::watcher;
+    if let Some(kube::Error::Api(status)) = error.downcast_ref() {
+        return (text::refusal(status), None);
+    }
+    match error.downcast_ref::<watcher::Error>() {
+        Some(watcher::Error::WatchError(status)) => (text::refusal(status), None),
+        Some(watcher::Error::InitialListFailed(cause)) => {
+            ("the list failed".to_owned(), Some(cause))
+        }
+        Some(watcher::Error::WatchStartFailed(cause) | watcher::Error::WatchFailed(cause)) => {
+            ("the watch failed".to_owned(), Some(cause))
+        }
+        _ => (error.to_string(), error.source()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use kube::runtime::watcher;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_of_the_api_server_is_told_in_its_own_words() {
+        let answer = || {
+            let status = Status::failure("slow down", "TooManyRequests").with_code(429);
+            kube::Error::Api(Box::new(status))
+        };
+        let status = Box::new(Status::failure("too old", "Expired").with_code(410));
+        let errors: [(Box<dyn std::error::Error>, _); 4] = [
+            (Box::new(answer()), "slow down"),
+            (
+                Box::new(watcher::Error::InitialListFailed(answer())),
+                "the list failed: slow down",
+            ),
+            (
+                Box::new(watcher::Error::WatchFailed(answer())),
+                "the watch failed: slow down",
+            ),
+            (Box::new(watcher::Error::WatchError(status)), "too old"),
+        ];
+        for (error, says) in errors {
+            assert_eq!(chain(&*error), says);
+        }
+    }
 }

@@ -88,6 +88,6 @@ async fn carry_out(command: &ClusterCommand) -> Result<Exit, CliError> {
 }
 
 /// Reports an error with its causes on standard error.
-pub fn report(error: &dyn Error) {
+pub fn report(error: &(dyn Error + 'static)) {
     Terminal::note(&format!("towline: {}", crate::chain(error)));
 }

@@ -246,7 +246,7 @@ impl Follower {
         self.state.send_if_modified(|state| {
             let listing = *state != State::Synced;
             if listing {
-                *state = State::Failing(error.to_string());
+                *state = State::Failing(crate::chain(error));
             }
             listing
         });

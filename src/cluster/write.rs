@@ -21,6 +21,7 @@ use crate::plan::{
     Appliers, DIGEST, IDENTITY, Indivisible, Observed, PART_OF, PROOF, Refusal, RefusalCause, Seal,
     is_immutable,
 };
+use crate::text;
 
 /// Why an object could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +49,7 @@ pub enum WriteError {
     #[error("the API server does not serve this kind")]
     NotServed,
     /// The server could not be reached, or asked to slow down, at every try.
-    #[error("the API server cannot be reached")]
+    #[error("the API server does not answer, or asks to wait")]
     Unavailable(#[source] kube::Error),
     /// The server's answer cannot be parsed.
     #[error("the API server's answer cannot be read: {0}")]
@@ -344,7 +345,7 @@ impl<'a> Writer<'a> {
                     .body(options.clone().into_bytes())
             })
             .await;
-        gone_is_fine(answer)
+        self.gone_is_fine(answer, served, key, uid).await
     }
 
     /// Creates an object, which must not exist. Returns the object as it then is.
@@ -446,7 +447,31 @@ impl<'a> Writer<'a> {
                     .body(patch.clone().into_bytes())
             })
             .await;
-        gone_is_fine(answer)
+        self.gone_is_fine(answer, served, key, uid).await
+    }
+
+    /// The answer to a request about the object with this uid, of which nothing is left to do if it is gone. A
+    /// conflict says that another object has its name, or that there were too many writers: so the object is read.
+    async fn gone_is_fine(
+        &self,
+        answer: Result<Answer, WriteError>,
+        served: &ServedKind,
+        key: &ObjectKey,
+        uid: &str,
+    ) -> Result<(), WriteError> {
+        match answer {
+            Ok(_)
+            | Err(WriteError::NotServed | WriteError::NoNamespace { .. })
+            | Err(WriteError::Refused { code: 404, .. }) => Ok(()),
+            Err(error @ WriteError::Refused { code: 409, .. }) => {
+                let live = self.metadata(served, key).await?;
+                match live.and_then(|live| live.uid).as_deref() == Some(uid) {
+                    true => Err(error),
+                    false => Ok(()),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends a request. Repeats it with growing pauses while the server cannot be reached.
@@ -528,7 +553,8 @@ impl Requests {
         if status.code == 404 && !names_something {
             return WriteError::NotServed;
         }
-        let message = redact::refusal(&key.kind, &status.message, object, self.show_values);
+        let said = text::refusal(status);
+        let message = redact::refusal(&key.kind, &said, object, self.show_values);
         let message = match missing_right(key, &message) {
             Some(right) => format!("{right}: {message}"),
             None => message,
@@ -579,17 +605,6 @@ fn causes(status: &Status) -> Causes {
         said: status.message.clone(),
         causes: causes.collect(),
     })
-}
-
-fn gone_is_fine(answer: Result<Answer, WriteError>) -> Result<(), WriteError> {
-    match answer {
-        Ok(_)
-        | Err(WriteError::NotServed | WriteError::NoNamespace { .. })
-        | Err(WriteError::Refused {
-            code: 404 | 409, ..
-        }) => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

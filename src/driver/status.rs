@@ -6,12 +6,12 @@ use std::time::Duration;
 use http::request::Builder;
 use http::{Request, header};
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
-use kube::{Client, Resource};
+use kube::{Api, Client, Resource};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::Context;
-use crate::api::{FIELD_MANAGER, Status};
+use crate::api::{FIELD_MANAGER, Status, Sync};
 use crate::backoff::Backoff;
 use crate::cluster::{METADATA, Running};
 use crate::manifest::without_nulls;
@@ -63,7 +63,7 @@ pub(crate) enum StatusError {
     #[error("the API server refuses the status")]
     Refused(#[source] kube::Error),
     /// The API server is unavailable or busy.
-    #[error("the API server cannot be reached")]
+    #[error("the API server does not answer, or asks to wait")]
     Unavailable(#[source] kube::Error),
 }
 
@@ -236,10 +236,25 @@ impl StatusBackoff {
     }
 }
 
-/// Whether the error says that the object does not exist, or is now another object of the same
-/// name.
-pub(crate) fn is_gone(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409))
+/// Whether the object with this uid does not exist any more, which `error` says of a write with the uid as its
+/// condition. A conflict may also be one with other writers: so the object is read.
+pub(crate) async fn is_gone(
+    api: &Api<Sync>,
+    name: &str,
+    uid: Option<&str>,
+    error: &kube::Error,
+) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    match status.code {
+        404 => true,
+        409 => match api.get_metadata_opt(name).await {
+            Ok(live) => live.and_then(|live| live.metadata.uid).as_deref() != uid,
+            Err(_) => false,
+        },
+        _ => false,
+    }
 }
 
 #[cfg(test)]

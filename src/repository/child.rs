@@ -24,17 +24,17 @@ const PEACE: Duration = Duration::from_secs(300);
 /// Why the child Sync could not be made or deleted.
 #[derive(Debug, thiserror::Error)]
 enum ChildError {
-    #[error("reading Sync {name}: {source}")]
+    #[error("reading Sync {name}")]
     Read {
         name: SourceName,
         source: kube::Error,
     },
-    #[error("writing Sync {name}: {source}")]
+    #[error("writing Sync {name}")]
     Write {
         name: SourceName,
         source: kube::Error,
     },
-    #[error("deleting Sync {name}: {source}")]
+    #[error("deleting Sync {name}")]
     Delete {
         name: SourceName,
         source: kube::Error,
@@ -101,7 +101,7 @@ impl Child {
         let known = self.kept.as_ref().and_then(|kept| kept.uid.as_deref());
         match keep(client, object, name, known).await {
             Ok(kept) => (self.kept, self.error) = (kept, None),
-            Err(error) => self.error = Some(error.to_string()),
+            Err(error) => self.error = Some(crate::chain(&error)),
         }
     }
 }
@@ -183,11 +183,12 @@ async fn delete(api: &Api<Sync>, name: &SourceName, child: &ObjectMeta) -> Resul
         resource_version: None,
     });
     match api.delete(&name.name, &params).await {
-        Err(source) if !is_gone(&source) => Err(ChildError::Delete {
+        Ok(_) => Ok(()),
+        Err(source) if is_gone(api, &name.name, child.uid.as_deref(), &source).await => Ok(()),
+        Err(source) => Err(ChildError::Delete {
             name: name.clone(),
             source,
         }),
-        _ => Ok(()),
     }
 }
 

@@ -8,8 +8,8 @@
 //! ```
 
 mod backup;
+mod faults;
 mod model;
-mod random;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -21,11 +21,11 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 use towline::api::Sync;
 use towline_testing::control_plane::{Component, Options};
+use towline_testing::random::Random;
 use towline_testing::repo::Repo;
 use towline_testing::wait::eventually;
 
 use self::model::{Drift, Model, pause};
-use self::random::Random;
 use crate::world::{Case, PATIENCE, World};
 
 /// Kills of the operator, unless TOWLINE_RUNS says otherwise.
@@ -63,7 +63,10 @@ struct Trial {
 impl Trial {
     async fn begin(test: &str) -> Self {
         let world = World::own(Options::default(), &[]).await;
-        let mut random = seeded(test);
+        Self::on(world, seeded(test)).await
+    }
+
+    async fn on(world: World, mut random: Random) -> Self {
         let mut model = Model::default();
         let case = world.case("survival").await;
         let stranger = json!({"metadata": {"name": STRANGER}, "data": {"value": STRANGER}});

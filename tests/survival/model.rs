@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::random::Random;
+use towline_testing::random::Random;
 
 /// The Syncs. Each follows the folder of its name.
 pub const SYNCS: [&str; 2] = ["a", "b"];

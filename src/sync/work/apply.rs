@@ -253,7 +253,13 @@ impl Object<'_> {
         let mut contest = Contest::default();
         // Where somebody else has made it meanwhile, Git's values are not put into that one.
         match self.send(&mut contest, manifest, Applying::Unforced).await {
-            Err(WriteError::Refused { code: 409, .. }) => Ok(Done::Present),
+            Err(error @ WriteError::Refused { code: 409, .. }) => {
+                let live = self.acting.metadata(self.served, &self.job.item.key);
+                match live.await? {
+                    Some(_) => Ok(Done::Present),
+                    None => Err(error),
+                }
+            }
             applied => Ok(Done::Applied {
                 applied: Box::new(applied?),
                 contest,

@@ -44,7 +44,8 @@ impl Driver {
             return false;
         }
         if let Err(error) = self.unmark().await {
-            tracing::warn!(sync = %self.name, %error, "cannot remove the finalizer");
+            let error = crate::chain(&error);
+            tracing::warn!(sync = %self.name, error, "cannot remove the finalizer");
             self.state.retry_later(Instant::now());
             return false;
         }
@@ -85,7 +86,7 @@ impl Driver {
         failures.extend(self.delete_all(intent, going).await);
         if !failures.is_empty() {
             let named = failures.iter().take(3);
-            let named = named.map(|(key, error)| format!("{key}: {error}"));
+            let named = named.map(|(key, error)| format!("{key}: {}", crate::chain(error)));
             let list = listing(named, failures.len());
             return Err(format!("deleting the Sync's objects: {list}"));
         }

@@ -210,6 +210,7 @@ impl Driver {
         let is_listed = |kind: &&GroupKind| !unlisted.iter().any(|(other, _)| other == *kind);
         let kinds: BTreeSet<GroupKind> = wanted.iter().filter(is_listed).cloned().collect();
         if let Err(error) = self.mark(&kinds).await {
+            let error = crate::chain(&error);
             let message = format!("the Sync cannot be marked as an ApplySet's parent: {error}");
             tracing::warn!(sync = %self.name, message);
             self.state.blocked = Some(Box::new(Blocked {

@@ -62,8 +62,7 @@ impl Driver {
         self.state.parent.restored = Some(again);
         match self.write_marks(Some(kinds)).await {
             Ok(()) => (),
-            // It was deleted, or made anew: the watch says so in a moment.
-            Err(error) if is_gone(&error) => (),
+            // If it was deleted, or made anew, the watch says so before that.
             Err(error) => {
                 self.state.timers.marks = Some(again.next().max(now + RETRY));
                 tracing::warn!(sync = %self.name, error = crate::chain(&error), "writing the marks of a Sync");
@@ -100,12 +99,18 @@ impl Driver {
         }
         // An apply without the uid would create a deleted Sync again.
         meta.uid = self.inbox.uid();
+        let uid = meta.uid.clone();
         let api: Api<Sync> = Api::namespaced(self.context.client.clone(), &self.name.namespace);
         let params = PatchParams::apply(PARENT_MANAGER).force();
         let patch = Patch::Apply(meta.into_request_partial::<Sync>());
         match api.patch_metadata(&self.name.name, &params, &patch).await {
             // If the object with this uid is gone, the apply is a conflict.
-            Err(error) if kinds.is_none() && is_gone(&error) => Ok(()),
+            Err(error)
+                if kinds.is_none()
+                    && is_gone(&api, &self.name.name, uid.as_deref(), &error).await =>
+            {
+                Ok(())
+            }
             answer => {
                 let written = answer?.metadata.resource_version;
                 let parent = &mut self.state.parent;

@@ -1,6 +1,7 @@
 //! Choices from a seed, so that a run can be repeated.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
+#[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
