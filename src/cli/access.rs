@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::GROUP;
+use crate::cluster::{ServedKind, Viewer};
 use crate::config::ClusterArgs;
 use crate::leader;
 use crate::metrics::Metrics;
@@ -126,6 +127,22 @@ impl Access {
             namespace,
             url: url.trim_end_matches('/').to_owned(),
         })
+    }
+
+    /// The same cluster, in another namespace.
+    pub(super) fn at(&self, namespace: &str) -> Self {
+        Self {
+            client: self.client.clone(),
+            namespace: namespace.to_owned(),
+            url: self.url.clone(),
+        }
+    }
+
+    /// The kinds that the cluster serves, and their objects.
+    pub(super) async fn viewer(&self) -> Result<Viewer, AccessError> {
+        let doing = Doing::url("/apis");
+        let viewer = Viewer::new(self.client.clone()).await;
+        viewer.map_err(|error| self.explain(error, &doing))
     }
 
     /// Objects of a kind in the command's namespace.
@@ -258,6 +275,28 @@ impl Doing {
             },
             kind: K::kind(&()).into_owned(),
             namespace: namespace.map(str::to_owned),
+            name: None,
+        }
+    }
+
+    /// A request on a kind that the cluster serves.
+    pub(super) fn on(served: &ServedKind, verb: &'static str, namespace: Option<&str>) -> Self {
+        Self {
+            verb,
+            resource: served.definition().trim_end_matches('.').to_owned(),
+            kind: served.group_kind().to_string(),
+            namespace: namespace.filter(|_| served.namespaced).map(str::to_owned),
+            name: None,
+        }
+    }
+
+    /// A read of something that is no resource.
+    pub(super) fn url(path: &str) -> Self {
+        Self {
+            verb: "get",
+            resource: path.to_owned(),
+            kind: path.to_owned(),
+            namespace: None,
             name: None,
         }
     }

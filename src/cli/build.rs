@@ -18,7 +18,7 @@ use crate::config::{BuildArgs, OutputFormat};
 use crate::desired::{
     self, Desired, DesiredError, Found, Inputs, InputsError, Reading, Releases, Task,
 };
-use crate::intent::{Keeper, SyncIntent};
+use crate::intent::{Keeper, RenderIntent, SyncIntent};
 use crate::manifest::{Manifest, ObjectError, ObjectKey, YamlError, documents};
 use crate::plan::apply_order;
 use crate::render::Cache;
@@ -52,6 +52,9 @@ pub enum BuildError {
     /// The file given by `--sync` holds no Sync.
     #[error("{0} holds no Sync")]
     NoSync(PathBuf),
+    /// The path asks for no object.
+    #[error("the path asks for no object")]
+    Nothing,
     /// The path is outside of the root.
     #[error("{0} is not in {1}: name the root of the repository by --root")]
     Outside(PathBuf, PathBuf),
@@ -92,23 +95,18 @@ pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
         .get_or_insert(args.namespace.clone());
     let namespace = namespace.clone();
     let mut intent = SyncIntent::from(&sync);
-    let root = root(args)?;
+    let root = root(args.root.as_deref(), args.path.as_deref())?;
     if let Some(path) = &args.path {
         intent.render.path = within(&root, path)?;
     }
     let inputs = inputs(args, &namespace, &intent)?;
-    let tree = Arc::new(Folder::open(&root, MAX_FILE_BYTES, MAX_FILES)?);
-    let task = Task {
-        tree: tree.clone(),
-        intent: intent.render,
-        inputs: Arc::new(inputs),
-        renderers: Renderers::at(args.renderers_dir.clone()),
-        tenant: namespace.as_str().into(),
-        releases: Releases::default(),
-    };
-    let Reading::Changed(desired) = desired::read(&task, None, &mut Cache::default())? else {
-        return Ok(());
-    };
+    let (desired, tree) = rendered(
+        &root,
+        intent.render,
+        inputs,
+        &args.renderers_dir,
+        &namespace,
+    )?;
     for warning in desired.warnings() {
         eprintln!("towline: warning: {warning}");
     }
@@ -123,8 +121,34 @@ pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
     }
 }
 
-/// The objects in the order in which they are applied, and why others cannot be.
-fn objects(desired: &Desired, tree: Arc<Folder>) -> (Vec<Value>, Vec<String>) {
+/// What a folder on disk asks for, by the operator's own library. Blocks.
+pub(super) fn rendered(
+    root: &Path,
+    intent: RenderIntent,
+    inputs: Inputs,
+    renderers: &Path,
+    tenant: &str,
+) -> Result<(Box<Desired>, Arc<Folder>), BuildError> {
+    let tree = Arc::new(Folder::open(root, MAX_FILE_BYTES, MAX_FILES)?);
+    let task = Task {
+        tree: tree.clone(),
+        intent,
+        inputs: Arc::new(inputs),
+        renderers: Renderers::at(renderers.to_owned()),
+        tenant: tenant.into(),
+        releases: Releases::default(),
+    };
+    match desired::read(&task, None, &mut Cache::default())? {
+        Reading::Changed(desired) => Ok((desired, tree)),
+        Reading::Unchanged => Err(BuildError::Nothing),
+    }
+}
+
+/// The manifests of all objects by their index, and why others cannot be read. Blocks.
+pub(super) fn manifests_of(
+    desired: &Desired,
+    tree: Arc<Folder>,
+) -> (BTreeMap<usize, Manifest>, Vec<String>) {
     let all: Vec<usize> = (0..desired.objects().len()).collect();
     let (mut manifests, mut failures) = (BTreeMap::new(), Vec::new());
     desired.each_body(tree, &all, |index, manifest| {
@@ -134,6 +158,12 @@ fn objects(desired: &Desired, tree: Arc<Folder>) -> (Vec<Value>, Vec<String>) {
         }
         ControlFlow::Continue(())
     });
+    (manifests, failures)
+}
+
+/// The objects in the order in which they are applied, and why others cannot be.
+fn objects(desired: &Desired, tree: Arc<Folder>) -> (Vec<Value>, Vec<String>) {
+    let (mut manifests, mut failures) = manifests_of(desired, tree);
     let mut scopes = Scopes::default();
     for Manifest { gvk, body, .. } in manifests.values() {
         if &*gvk.kind == "CustomResourceDefinition" {
@@ -169,7 +199,11 @@ fn placed(mut body: Value, key: &ObjectKey) -> Value {
     body
 }
 
-fn describe(desired: &Desired, index: usize, why: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn describe(
+    desired: &Desired,
+    index: usize,
+    why: &(dyn std::error::Error + 'static),
+) -> String {
     let object = desired.objects().get(index);
     let name = object.map(|object| object.key().to_string());
     let place = desired.provenance(index).map(|place| place.to_string());
@@ -190,9 +224,9 @@ fn print(objects: &[Value], format: OutputFormat) -> Result<(), BuildError> {
 }
 
 /// The root of the repository: as given, else the nearest folder with `.git`, else the path itself.
-fn root(args: &BuildArgs) -> Result<PathBuf, BuildError> {
+pub(super) fn root(root: Option<&Path>, path: Option<&Path>) -> Result<PathBuf, BuildError> {
     let here = Path::new(".");
-    let start = match (&args.root, &args.path) {
+    let start = match (root, path) {
         (Some(root), _) => return absolute(root),
         (None, Some(path)) => absolute(path)?,
         (None, None) => absolute(here)?,
@@ -212,7 +246,7 @@ fn absolute(path: &Path) -> Result<PathBuf, BuildError> {
 }
 
 /// The path relative to the root, as a Sync names it.
-fn within(root: &Path, path: &Path) -> Result<String, BuildError> {
+pub(super) fn within(root: &Path, path: &Path) -> Result<String, BuildError> {
     let whole = absolute(path)?;
     let inner = whole.strip_prefix(root);
     let inner = inner.map_err(|_| BuildError::Outside(whole.clone(), root.to_owned()))?;

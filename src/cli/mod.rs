@@ -8,14 +8,21 @@ mod access;
 mod annotate;
 mod arrival;
 mod build;
+mod change;
 mod columns;
+mod diff;
 mod get;
+mod lineage;
 mod output;
+mod past;
 mod scope;
 mod standing;
 mod table;
 mod terminal;
+mod trace;
+mod tree;
 mod waiting;
+mod why;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -51,6 +58,14 @@ impl From<Exit> for ExitCode {
 enum CliError {
     #[error(transparent)]
     Access(#[from] AccessError),
+    #[error("the cluster serves no kind {0}: see kubectl api-resources")]
+    UnknownKind(String),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error("the render was ended")]
+    Ended,
+    #[error("{0}")]
+    Input(&'static str, #[source] crate::secrets::ReadError),
     #[error("starting")]
     Start(#[source] std::io::Error),
     #[error("writing the output")]
@@ -84,6 +99,12 @@ async fn carry_out(command: &ClusterCommand) -> Result<Exit, CliError> {
         ClusterCommand::Resume(args) => annotate::resume(args).await,
         ClusterCommand::Approve(args) => annotate::approve(args).await,
         ClusterCommand::Wait(args) => waiting::wait(args).await,
+        ClusterCommand::Trace(args) => trace::trace(args).await,
+        ClusterCommand::Tree(args) => tree::tree(args).await,
+        ClusterCommand::Why(args) => why::why(args).await,
+        ClusterCommand::Events(args) => past::events(args).await,
+        ClusterCommand::History(args) => past::history(args).await,
+        ClusterCommand::Diff(args) => diff::diff(args).await,
     }
 }
 

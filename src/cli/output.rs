@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::config::OutputFormat;
+
 /// Documents in YAML, each after `---`.
 ///
 /// # Errors
@@ -22,4 +24,18 @@ pub(super) fn yaml(objects: &[Value]) -> Result<String, serde_saphyr::ser::Error
 pub(super) fn json(objects: &[Value]) -> String {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
     format!("{list:#}\n")
+}
+
+/// One value that is no object of Kubernetes.
+///
+/// # Errors
+/// It cannot be written as YAML.
+pub(super) fn value(
+    value: &Value,
+    format: OutputFormat,
+) -> Result<String, serde_saphyr::ser::Error> {
+    match format {
+        OutputFormat::Json => Ok(format!("{value:#}\n")),
+        OutputFormat::Yaml => yaml(std::slice::from_ref(value)),
+    }
 }

@@ -26,12 +26,65 @@ pub(super) struct Found {
 
 /// Reads everything that is served.
 pub(super) async fn all(client: &Client) -> Result<Found, kube::Error> {
-    let (core, groups) = futures::try_join!(list(client, "/api"), list(client, "/apis"))?;
+    let (core, groups) = lists(client).await?;
+    Ok(found_in(core, groups))
+}
+
+/// The same, and the words by which people name a kind: `deployment`, `deployments`, `deploy`.
+pub(super) async fn with_words(client: &Client) -> Result<(Found, Words), kube::Error> {
+    let (core, groups) = lists(client).await?;
+    let mut words = Words::new();
+    for list in [&core, &groups] {
+        add_words(&mut words, list);
+    }
+    Ok((found_in(core, groups), words))
+}
+
+/// Kinds by the words that name them, in the server's order.
+pub(super) type Words = HashMap<String, Vec<GroupKind>>;
+
+fn add_words(words: &mut Words, list: &APIGroupDiscoveryList) {
+    for group in &list.items {
+        let name = group
+            .metadata
+            .as_ref()
+            .and_then(|meta| meta.name.as_deref());
+        let resources = group.versions.iter().flat_map(|version| &version.resources);
+        for resource in resources {
+            let kind = resource
+                .response_kind
+                .as_ref()
+                .and_then(|is| is.kind.as_deref());
+            let Some(kind) = kind else { continue };
+            let own = [
+                resource.resource.as_deref(),
+                resource.singular_resource.as_deref(),
+                Some(kind),
+            ];
+            let short = resource.short_names.iter().map(String::as_str);
+            for word in own.into_iter().flatten().chain(short) {
+                let kinds = words.entry(word.to_lowercase()).or_default();
+                let kind = GroupKind::new(name.unwrap_or_default(), kind);
+                if !word.is_empty() && !kinds.contains(&kind) {
+                    kinds.push(kind);
+                }
+            }
+        }
+    }
+}
+
+async fn lists(
+    client: &Client,
+) -> Result<(APIGroupDiscoveryList, APIGroupDiscoveryList), kube::Error> {
+    futures::try_join!(list(client, "/api"), list(client, "/apis"))
+}
+
+fn found_in(core: APIGroupDiscoveryList, groups: APIGroupDiscoveryList) -> Found {
     let mut found = found(core);
     let more = self::found(groups);
     found.kinds.extend(more.kinds);
     found.away.extend(more.away);
-    Ok(found)
+    found
 }
 
 async fn list(client: &Client, path: &str) -> Result<APIGroupDiscoveryList, kube::Error> {
@@ -124,6 +177,14 @@ mod tests {
             (&*served[0].resource.version, served[0].namespaced),
             ("v1", true)
         );
+        let mut words = Words::new();
+        add_words(&mut words, &read(json!({"items": [{"metadata": {"name": "apps"}, "versions": [
+            {"version": "v1", "resources": [{"resource": "deployments", "singularResource": "deployment",
+                "responseKind": {"kind": "Deployment"}, "shortNames": ["deploy"]}]}]}]}))
+        .unwrap());
+        for word in ["deployment", "deployments", "deploy"] {
+            assert_eq!(words[word], [GroupKind::new("apps", "Deployment")]);
+        }
         let nothing = self::found(read(json!({"items": null})).unwrap());
         assert!(nothing.kinds.is_empty() && nothing.away.is_empty());
     }

@@ -148,6 +148,13 @@ impl Default for Kinds {
 }
 
 impl Kinds {
+    /// What a discovery has found.
+    pub(super) fn of(found: Found) -> Self {
+        let kinds = Self::default();
+        kinds.write(|table| table.found(found, Instant::now()));
+        kinds
+    }
+
     /// The kind as served in exactly this version.
     pub fn get(&self, gvk: &GroupVersionKind) -> Option<ServedKind> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);

@@ -14,6 +14,7 @@ mod own_kinds;
 mod resume;
 mod running;
 mod served;
+mod viewer;
 mod watch;
 mod write;
 
@@ -34,6 +35,7 @@ pub use running::{Running, RunningGuard};
 use serde_json::Value;
 pub use served::ServedKind;
 use tokio::sync::OnceCell;
+pub use viewer::{Rehearsed, Viewer};
 pub(crate) use write::METADATA;
 use write::Made;
 pub use write::{Causes, Once, WriteError};

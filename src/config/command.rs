@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::duration;
+use super::{OutputFormat, duration};
 
 /// The commands that ask a cluster, with the rights of whoever runs them.
 #[derive(Debug, Subcommand)]
@@ -30,6 +30,26 @@ pub enum ClusterCommand {
     /// Wait until a commit is live, or until Syncs are ready.
     #[command(after_help = "Example:\n  towline wait --commit \"$GIT_COMMIT\" --timeout 10m")]
     Wait(WaitArgs),
+    /// Tell which Sync, commit and author made an object.
+    #[command(after_help = "Example:\n  towline trace deploy/web")]
+    Trace(ObjectArgs),
+    /// Show the objects of a Sync, their health, and the pods of its workloads.
+    #[command(after_help = "Example:\n  towline tree shop")]
+    Tree(NamedArgs),
+    /// Tell in one sentence why an object, a Sync or a GitRepository is not as Git says.
+    #[command(after_help = "Example:\n  towline why deploy/web")]
+    Why(ObjectArgs),
+    /// List the events of Syncs and GitRepositories, the newest last.
+    #[command(after_help = "Example:\n  towline events shop")]
+    Events(EventsArgs),
+    /// List the commits that changed a Sync, the newest first.
+    #[command(after_help = "Example:\n  towline history shop")]
+    History(NamedArgs),
+    /// Show what a local folder would change in the cluster, by a dry run with your rights.
+    ///
+    /// Values of Secrets are masked. Exit codes: 0 without a difference, 1 with one, 2 after an error.
+    #[command(after_help = "Example:\n  towline diff shop --path apps/prod")]
+    Diff(DiffArgs),
 }
 
 /// Which cluster a command asks, and how it writes.
@@ -82,6 +102,107 @@ pub struct GetArgs {
     /// Format. The default is a table.
     #[arg(long, short, value_enum)]
     pub output: Option<ListFormat>,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Arguments of commands about one object.
+#[derive(Args, Clone, Debug)]
+pub struct ObjectArgs {
+    /// The object, such as `deployment/web`, `certificates.cert-manager.io/web` or `sync/shop`.
+    #[arg(value_name = "KIND/NAME", value_parser = kind_and_name)]
+    pub object: KindAndName,
+
+    /// Format. The default is text.
+    #[arg(long, short, value_enum)]
+    pub output: Option<OutputFormat>,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// A kind, as people name it, and the name of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KindAndName {
+    /// The kind.
+    pub kind: String,
+    /// The name.
+    pub name: String,
+}
+
+/// Arguments of commands about one Sync.
+#[derive(Args, Clone, Debug)]
+pub struct NamedArgs {
+    /// The Sync.
+    #[arg(value_name = "SYNC")]
+    pub name: String,
+
+    /// Format. The default is a table.
+    #[arg(long, short, value_enum)]
+    pub output: Option<OutputFormat>,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Arguments of `towline diff`.
+#[derive(Args, Clone, Debug)]
+pub struct DiffArgs {
+    /// The Sync whose settings count.
+    #[arg(value_name = "SYNC")]
+    pub name: String,
+
+    /// Folder or file on disk that stands for the Sync's path. The default is that path below --root.
+    #[arg(long)]
+    pub path: Option<PathBuf>,
+
+    /// Root of the repository on disk. The default is the nearest folder above with `.git`.
+    #[arg(long)]
+    pub root: Option<PathBuf>,
+
+    /// Folder with the renderers, kustomize.cwasm and helm.cwasm, as renderers/build makes them.
+    #[arg(
+        long,
+        env = "TOWLINE_RENDERERS_DIR",
+        default_value = "/usr/lib/towline/renderers"
+    )]
+    pub renderers_dir: PathBuf,
+
+    /// Format. The default is text with unified differences.
+    #[arg(long, short, value_enum)]
+    pub output: Option<DiffFormat>,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Format of differences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// One JSON object.
+    Json,
+    /// A comment for a pull request.
+    Markdown,
+}
+
+/// Arguments of `towline events`.
+#[derive(Args, Clone, Debug)]
+pub struct EventsArgs {
+    /// Only of the Sync or GitRepository with this name.
+    pub name: Option<String>,
+
+    /// All namespaces.
+    #[arg(long, short = 'A', conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+
+    /// Format. The default is a table.
+    #[arg(long, short, value_enum)]
+    pub output: Option<OutputFormat>,
 
     /// The cluster.
     #[command(flatten)]
@@ -192,6 +313,18 @@ pub struct WaitArgs {
     pub cluster: ClusterArgs,
 }
 
+fn kind_and_name(text: &str) -> Result<KindAndName, String> {
+    match text.split_once('/') {
+        Some((kind, name)) if !kind.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(KindAndName {
+                kind: kind.to_owned(),
+                name: name.to_owned(),
+            })
+        }
+        _ => Err("name a kind and an object, such as deploy/web".to_owned()),
+    }
+}
+
 fn commit(text: &str) -> Result<String, String> {
     hexadecimal(text, 7)
         .ok_or_else(|| "it is not a commit of 7 to 64 hexadecimal digits".to_owned())
@@ -211,6 +344,15 @@ fn hexadecimal(text: &str, shortest: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_is_named_with_its_kind() {
+        let web = kind_and_name("deployments.apps/web").unwrap();
+        assert_eq!((&*web.kind, &*web.name), ("deployments.apps", "web"));
+        for wrong in ["web", "/web", "deploy/", "deploy/a/b"] {
+            assert!(kind_and_name(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_commit_is_hexadecimal() {

@@ -10,8 +10,9 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use command::{
-    ApproveArgs, ClusterArgs, ClusterCommand, Colour, GetArgs, ListFormat, ReconcileArgs,
-    ResumeArgs, SuspendArgs, WaitArgs,
+    ApproveArgs, ClusterArgs, ClusterCommand, Colour, DiffArgs, DiffFormat, EventsArgs, GetArgs,
+    KindAndName, ListFormat, NamedArgs, ObjectArgs, ReconcileArgs, ResumeArgs, SuspendArgs,
+    WaitArgs,
 };
 
 /// A pull-based GitOps operator for Kubernetes.

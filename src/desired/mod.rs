@@ -33,6 +33,7 @@ use crate::intent::RenderIntent;
 use crate::manifest::{FieldPath, ScaleTarget};
 use crate::render::wasm::{Private, Renderers};
 use crate::render::{self, Cache, Changes, ParsedObject, Text, TextId, Texts};
+use crate::text::Secrets;
 use decrypted::Decrypted;
 use form::{Form, Selected};
 use hooks::Hooks;
@@ -49,6 +50,7 @@ pub struct Desired {
     objects: Vec<DesiredObject>,
     origins: Origins,
     scaled: Vec<(usize, ScaleTarget)>,
+    secrets: Secrets,
     hooks: Hooks,
     /// Of a chart.
     release: Option<Release>,
@@ -209,12 +211,19 @@ fn make_as(
         objects,
         origins,
         scaled,
+        secrets,
         hooks,
         release,
     })
 }
 
 impl Desired {
+    /// Values of Secrets and of encrypted files, which no text for users may show.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// The intent.
     #[must_use]
     pub fn intent(&self) -> &RenderIntent {

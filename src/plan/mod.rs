@@ -43,7 +43,7 @@ pub use room::{Held, Refusal, held, without};
 pub use seal::Seal;
 pub use share::{Appliers, Share};
 pub use stage::Stage;
-pub use stamp::{reproved, stamped};
+pub use stamp::{placed, reproved, stamped};
 
 use crate::intent::Mode;
 use crate::manifest::{ApplyMode, Digest, GroupKind, Modes, ObjectKey};

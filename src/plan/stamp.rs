@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{DIGEST, IDENTITY, PART_OF, PROOF, Seal};
-use crate::manifest::{Digest, Manifest, without_nulls};
+use crate::manifest::{Digest, Manifest, ObjectKey, without_nulls};
 
 /// Groups whose kinds are Kubernetes' own Go types, in which null is never a value. `kubectl apply` leaves null
 /// out, but server-side apply would write an empty text. Groups with a kind that holds any JSON are not listed.
@@ -28,17 +28,8 @@ const TYPED: [&str; 14] = [
 /// conditional on the live object's resourceVersion.
 pub fn stamped(manifest: Manifest, seal: &Seal, digest: &Digest, version: Option<&str>) -> Vec<u8> {
     let (key, owner) = (seal.object(), seal.sync());
-    let mut body = manifest.body;
-    if TYPED.contains(&&*key.kind.group) {
-        without_nulls(&mut body);
-    } else if let Some(metadata) = body.get_mut("metadata") {
-        without_nulls(metadata);
-    }
+    let mut body = placed(manifest.body, key);
     if let Some(metadata) = object_at(&mut body, "metadata") {
-        match &key.namespace {
-            Some(namespace) => metadata.insert("namespace".into(), (**namespace).into()),
-            None => metadata.remove("namespace"),
-        };
         if let Some(version) = version {
             metadata.insert("resourceVersion".into(), version.into());
         }
@@ -52,6 +43,22 @@ pub fn stamped(manifest: Manifest, seal: &Seal, digest: &Digest, version: Option
         }
     }
     body.to_string().into_bytes()
+}
+
+/// A manifest as the object of `key`: with its namespace, and without what is null by mistake.
+pub fn placed(mut body: Value, key: &ObjectKey) -> Value {
+    if TYPED.contains(&&*key.kind.group) {
+        without_nulls(&mut body);
+    } else if let Some(metadata) = body.get_mut("metadata") {
+        without_nulls(metadata);
+    }
+    if let Some(metadata) = object_at(&mut body, "metadata") {
+        match &key.namespace {
+            Some(namespace) => metadata.insert("namespace".into(), (**namespace).into()),
+            None => metadata.remove("namespace"),
+        };
+    }
+    body
 }
 
 /// A body with the proof of another seal.

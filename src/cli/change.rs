@@ -1,0 +1,440 @@
+//! What would change, as text, JSON or a comment for a pull request. Pure.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+use similar::TextDiff;
+
+use super::output;
+use super::terminal::{Paint, Terminal};
+use crate::manifest::ObjectKey;
+use crate::plan::{DIGEST, IDENTITY, LEFT, PART_OF, PROOF};
+use crate::text::{Secrets, printable};
+
+/// What `kubectl apply` keeps of a whole manifest.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Lines around a difference.
+const CONTEXT: usize = 3;
+
+/// The longest comment that GitHub, GitLab and others take, in bytes, with room for what is around it.
+const LONGEST_COMMENT: usize = 60_000;
+
+/// What would become of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Create,
+    Change,
+    Delete,
+    /// It leaves Git and stays. Why.
+    Release(String),
+    /// The API server refuses it. Why.
+    Refuse(String),
+}
+
+/// One object that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    /// `Kind.group namespace/name`
+    pub(super) object: String,
+    /// The file that declares it; none if it left Git.
+    pub(super) file: Option<String>,
+    pub(super) action: Action,
+    /// The unified difference, with masked values.
+    pub(super) diff: String,
+}
+
+impl Action {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Change => "change",
+            Self::Delete => "delete",
+            Self::Release(_) => "release",
+            Self::Refuse(_) => "refused",
+        }
+    }
+
+    fn mark(&self) -> (&'static str, Paint) {
+        match self {
+            Self::Create => ("+", Paint::Green),
+            Self::Change => ("~", Paint::Yellow),
+            Self::Delete => ("-", Paint::Red),
+            Self::Release(_) => ("=", Paint::Dim),
+            Self::Refuse(_) => ("!", Paint::Red),
+        }
+    }
+
+    fn why(&self) -> &str {
+        match self {
+            Self::Release(why) | Self::Refuse(why) => why,
+            Self::Create | Self::Change | Self::Delete => "",
+        }
+    }
+}
+
+/// The unified difference of two states of an object. Empty if a person would see none.
+pub(super) fn difference(
+    key: &ObjectKey,
+    live: Option<&Value>,
+    wanted: Option<&Value>,
+    secrets: &Secrets,
+) -> Result<String, serde_saphyr::ser::Error> {
+    let clean = |object: Option<&Value>| {
+        let mut object = object.cloned().unwrap_or(Value::Null);
+        remove_made(&mut object);
+        object
+    };
+    let (mut live, mut wanted) = (clean(live), clean(wanted));
+    if live == wanted {
+        return Ok(String::new());
+    }
+    if (&*key.kind.group, &*key.kind.kind) == ("", "Secret") {
+        mask(&mut live, &mut wanted);
+    }
+    let text = |object: &Value| -> Result<String, serde_saphyr::ser::Error> {
+        match object {
+            Value::Null => Ok(String::new()),
+            object => {
+                let document = output::yaml(std::slice::from_ref(object))?;
+                // What a Secret or an encrypted file lent to another object is no less secret there.
+                Ok(secrets.hide(document.trim_start_matches("---\n")))
+            }
+        }
+    };
+    let (live, wanted) = (text(&live)?, text(&wanted)?);
+    let diff = TextDiff::from_lines(&live, &wanted);
+    Ok(diff
+        .unified_diff()
+        .context_radius(CONTEXT)
+        .header("live", "local")
+        .to_string())
+}
+
+/// Removes what the cluster and towline write by themselves.
+fn remove_made(object: &mut Value) {
+    let Some(whole) = object.as_object_mut() else {
+        return;
+    };
+    whole.remove("status");
+    let Some(metadata) = whole.get_mut("metadata").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for field in [
+        "managedFields",
+        "resourceVersion",
+        "uid",
+        "generation",
+        "creationTimestamp",
+        "selfLink",
+    ] {
+        metadata.remove(field);
+    }
+    for (map, names) in [
+        (
+            "annotations",
+            &[PROOF, DIGEST, IDENTITY, LEFT, LAST_APPLIED][..],
+        ),
+        ("labels", &[PART_OF]),
+    ] {
+        if let Some(all) = metadata.get_mut(map).and_then(Value::as_object_mut) {
+            all.retain(|name, _| !names.contains(&&**name));
+            if all.is_empty() {
+                metadata.remove(map);
+            }
+        }
+    }
+}
+
+/// Masks the values of a Secret. Whether a value changes stays visible.
+fn mask(live: &mut Value, wanted: &mut Value) {
+    for field in ["data", "stringData"] {
+        let before = live.get(field).cloned().unwrap_or(Value::Null);
+        let after = wanted.get(field).cloned().unwrap_or(Value::Null);
+        let masked = |own: &Value, other: &Value, mark: &str| -> Value {
+            match own {
+                Value::Null => Value::Null,
+                Value::Object(values) => {
+                    let values = values.iter().map(|(key, value)| {
+                        let shown = match other.get(key) {
+                            Some(same) if same != value => format!("*** ({mark})"),
+                            _ => "***".to_owned(),
+                        };
+                        (key.clone(), Value::from(shown))
+                    });
+                    Value::Object(values.collect::<Map<_, _>>())
+                }
+                _ => "***".into(),
+            }
+        };
+        for (object, value) in [
+            (&mut *live, masked(&before, &after, "before")),
+            (&mut *wanted, masked(&after, &before, "after")),
+        ] {
+            if let Some(object) = object.as_object_mut().filter(|_| !value.is_null()) {
+                object.insert(field.to_owned(), value);
+            }
+        }
+    }
+}
+
+/// `1 to create, 2 to change`.
+fn summary(changes: &[Change]) -> String {
+    let counts = ["create", "change", "delete", "release", "refused"].map(|word| {
+        let count = changes
+            .iter()
+            .filter(|change| change.action.word() == word)
+            .count();
+        match (count, word) {
+            (0, _) => String::new(),
+            (count, "refused") => format!("{count} refused"),
+            (count, word) => format!("{count} to {word}"),
+        }
+    });
+    let counts: Vec<String> = counts.into_iter().filter(|text| !text.is_empty()).collect();
+    match counts.is_empty() {
+        true => "no difference".to_owned(),
+        false => counts.join(", "),
+    }
+}
+
+fn heading(change: &Change) -> String {
+    let file = change
+        .file
+        .as_ref()
+        .map(|file| format!(" ({file})"))
+        .unwrap_or_default();
+    let why = match change.action.why() {
+        "" => String::new(),
+        why => format!(": {why}"),
+    };
+    printable(&format!("{}{file}{why}", change.object))
+}
+
+/// The changes for a terminal.
+pub(super) fn as_text(sync: &str, changes: &[Change], terminal: Terminal) -> String {
+    let mut text = String::new();
+    for change in changes {
+        let (mark, paint) = change.action.mark();
+        let line = format!("{mark} {}", heading(change));
+        let _ = writeln!(text, "{}", terminal.paint(paint, &line));
+        for line in change.diff.lines() {
+            let paint = match line.as_bytes().first() {
+                Some(b'+') => Paint::Green,
+                Some(b'-') => Paint::Red,
+                Some(b'@') => Paint::Dim,
+                _ => Paint::Plain,
+            };
+            let _ = writeln!(text, "{}", terminal.paint(paint, &printable(line)));
+        }
+        text.push('\n');
+    }
+    let _ = writeln!(text, "{sync}: {}", summary(changes));
+    text
+}
+
+/// The changes as one JSON object.
+pub(super) fn as_json(sync: &str, changes: &[Change]) -> String {
+    let all: Vec<Value> = changes
+        .iter()
+        .map(|change| {
+            let mut value = json!({"object": change.object, "action": change.action.word()});
+            let more = [
+                ("file", change.file.as_deref().unwrap_or_default()),
+                ("message", change.action.why()),
+                ("diff", &change.diff),
+            ];
+            for (field, text) in more.into_iter().filter(|(_, text)| !text.is_empty()) {
+                value[field] = text.into();
+            }
+            value
+        })
+        .collect();
+    let whole = json!({"sync": sync, "differs": !changes.is_empty(), "summary": summary(changes), "changes": all});
+    format!("{whole:#}\n")
+}
+
+/// The changes as a comment for a pull request. What does not fit is counted.
+pub(super) fn as_markdown(sync: &str, changes: &[Change]) -> String {
+    let mut text = format!("### towline diff: `{sync}`\n\n{}\n", summary(changes));
+    for (index, change) in changes.iter().enumerate() {
+        // A fence is longer than every run of backticks in what it holds.
+        let longest = change
+            .diff
+            .split(|c| c != '`')
+            .map(str::len)
+            .max()
+            .unwrap_or(0);
+        let fence = "`".repeat(3.max(longest + 1));
+        let (mark, _) = change.action.mark();
+        let title = heading(change)
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;");
+        let part = match change.diff.is_empty() {
+            true => format!("\n{mark} {title}\n"),
+            false => format!(
+                "\n<details><summary>{mark} {title}</summary>\n\n{fence}diff\n{}{fence}\n\n</details>\n",
+                change.diff
+            ),
+        };
+        if text.len() + part.len() > LONGEST_COMMENT {
+            let _ = writeln!(text, "\nand {} more objects", changes.len() - index);
+            break;
+        }
+        text.push_str(&part);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::GroupKind;
+
+    fn key(kind: &str) -> ObjectKey {
+        ObjectKey {
+            kind: GroupKind::new("", kind),
+            namespace: Some("a".into()),
+            name: "m".into(),
+        }
+    }
+
+    fn object(kind: &str, data: &Value) -> Value {
+        json!({"apiVersion": "v1", "kind": kind, "data": data,
+            "metadata": {"name": "m", "namespace": "a", "uid": "1", "resourceVersion": "2",
+                "labels": {PART_OF: "x"}, "annotations": {DIGEST: "d", LAST_APPLIED: "hunter22"}}})
+    }
+
+    fn diff(kind: &str, live: Option<&Value>, wanted: Option<&Value>, secrets: &Secrets) -> String {
+        let [live, wanted] = [live, wanted].map(|data| data.map(|data| object(kind, data)));
+        difference(&key(kind), live.as_ref(), wanted.as_ref(), secrets).unwrap()
+    }
+
+    #[test]
+    fn what_the_cluster_writes_is_no_difference() {
+        let data = json!({"a": "1"});
+        let mut live = object("ConfigMap", &data);
+        live["status"] = json!({});
+        let wanted = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data,
+            "metadata": {"name": "m", "namespace": "a"}});
+        let none = Secrets::default();
+        assert_eq!(
+            difference(&key("ConfigMap"), Some(&live), Some(&wanted), &none).unwrap(),
+            ""
+        );
+        let changed = diff(
+            "ConfigMap",
+            Some(&json!({"a": "1"})),
+            Some(&json!({"a": "2"})),
+            &none,
+        );
+        assert!(changed.starts_with("--- live\n+++ local\n@@ "), "{changed}");
+        assert!(
+            changed.contains("\n-  a: \"1\"\n+  a: \"2\"\n"),
+            "{changed}"
+        );
+    }
+
+    #[test]
+    fn values_of_secrets_are_masked_everywhere() {
+        let secrets = Secrets::default();
+        secrets.add("hunter22");
+        let before = json!({"same": "c2FtZQ==", "old": "aHVudGVyMjI=", "gone": "Z29uZQ=="});
+        let after = json!({"same": "c2FtZQ==", "old": "bmV3LXZhbHVl", "new": "YWRkZWQ="});
+        for (live, wanted) in [
+            (Some(&before), Some(&after)),
+            (None, Some(&after)),
+            (Some(&before), None),
+            (Some(&json!("aHVudGVyMjI=")), Some(&after)),
+        ] {
+            let text = diff("Secret", live, wanted, &Secrets::default());
+            assert!(text.contains("***"), "{text}");
+            for value in [
+                "c2FtZQ", "aHVudGVy", "Z29uZQ", "bmV3", "YWRkZWQ", "hunter22",
+            ] {
+                assert!(!text.contains(value), "{value} is in {text}");
+            }
+        }
+        let text = diff("Secret", Some(&before), Some(&after), &secrets);
+        assert!(
+            text.contains("-  old: \"*** (before)\"") && text.contains("+  old: \"*** (after)\""),
+            "{text}"
+        );
+        let lent = diff(
+            "ConfigMap",
+            None,
+            Some(&json!({"url": "https://user:hunter22@host"})),
+            &secrets,
+        );
+        assert!(
+            lent.contains("url: ") && !lent.contains("hunter22"),
+            "{lent}"
+        );
+    }
+
+    fn changes() -> [Change; 3] {
+        let change = |object: &str, file: Option<&str>, action, diff: &str| Change {
+            object: object.to_owned(),
+            file: file.map(str::to_owned),
+            action,
+            diff: diff.to_owned(),
+        };
+        [
+            change(
+                "ConfigMap a/m",
+                Some("m.yaml"),
+                Action::Change,
+                "--- live\n+++ local\n-a: ```\n+a: 2\n",
+            ),
+            change("ConfigMap a/<old>", None, Action::Delete, ""),
+            change(
+                "Pod a/p",
+                Some("p.yaml"),
+                Action::Refuse("no".to_owned()),
+                "",
+            ),
+        ]
+    }
+
+    #[test]
+    fn changes_are_written_in_every_format() {
+        let terminal = Terminal {
+            width: None,
+            colour: true,
+        };
+        let text = as_text("a/shop", &changes(), terminal);
+        assert!(
+            text.contains("\x1b[32m+a: 2\x1b[0m")
+                && text.contains("\x1b[31m- ConfigMap a/<old>\x1b[0m"),
+            "{text}"
+        );
+        assert!(text.contains("! Pod a/p (p.yaml): no"), "{text}");
+        assert!(
+            text.ends_with("a/shop: 1 to change, 1 to delete, 1 refused\n"),
+            "{text}"
+        );
+        assert_eq!(
+            as_text("a/shop", &[], Terminal::default()),
+            "a/shop: no difference\n"
+        );
+        let value: Value = serde_json::from_str(&as_json("a/shop", &changes())).unwrap();
+        assert_eq!(
+            value["changes"][2],
+            json!({"object": "Pod a/p", "action": "refused", "file": "p.yaml", "message": "no"})
+        );
+        assert_eq!(value["differs"], true);
+        let comment = as_markdown("a/shop", &changes());
+        assert!(
+            comment.contains("````diff\n") && comment.contains("- ConfigMap a/&lt;old&gt;\n"),
+            "{comment}"
+        );
+        let many: Vec<Change> = (0..2_000).flat_map(|_| changes()).collect();
+        let long = as_markdown("a/shop", &many);
+        assert!(
+            long.len() < LONGEST_COMMENT + 100 && long.ends_with("more objects\n"),
+            "{}",
+            long.len()
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! `towline history` and `towline events`: what has happened.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
+use serde_json::{Value, json};
+
+use super::access::Access;
+use super::standing::ago;
+use super::table::{Cell, table};
+use super::terminal::{Paint, Terminal};
+use super::{CliError, Exit, output};
+use crate::api::{GROUP, HistoryEntry, Sync, short_commits};
+use crate::config::{EventsArgs, NamedArgs};
+
+/// Lists the commits that changed a Sync.
+pub(super) async fn history(args: &NamedArgs) -> Result<Exit, CliError> {
+    let access = Access::open(&args.cluster).await?;
+    let name = args.name.strip_prefix("sync/").unwrap_or(&args.name);
+    let sync: Sync = access.get(name).await?;
+    let history = sync.status.map(|status| status.history).unwrap_or_default();
+    let text = match args.output {
+        Some(format) => output::value(&json!({"sync": name, "history": history}), format)?,
+        None if history.is_empty() => format!("sync/{name} has applied no commit\n"),
+        None => {
+            let rows: Vec<Vec<Cell>> = history.iter().map(commit_row).collect();
+            table(&COMMITS, &rows, Terminal::of(args.cluster.color))
+        }
+    };
+    Terminal::print(&text)?;
+    Ok(Exit::Done)
+}
+
+const COMMITS: [&str; 8] = [
+    "REVISION",
+    "COMMITTED",
+    "APPLIED",
+    "CONVERGED",
+    "CREATED",
+    "CHANGED",
+    "PRUNED",
+    "AUTHOR",
+];
+
+fn commit_row(entry: &HistoryEntry) -> Vec<Cell> {
+    let at = |time: Timestamp| time.round(jiff::Unit::Second).unwrap_or(time).to_string();
+    let committed = entry
+        .committed
+        .as_ref()
+        .map(|time| at(time.0))
+        .unwrap_or_default();
+    let converged = match &entry.converged {
+        // How long it took is what people look for.
+        Some(time) => format!("after {}", ago(entry.applied.0, time.0)),
+        None => "no".to_owned(),
+    };
+    let cells = [
+        short_commits(&entry.revision),
+        committed,
+        at(entry.applied.0),
+        converged,
+        entry.created.to_string(),
+        entry.changed.to_string(),
+        entry.pruned.to_string(),
+        entry.author.clone(),
+    ];
+    cells.iter().map(|text| Cell::from(&**text)).collect()
+}
+
+/// Lists the events of Syncs and GitRepositories.
+pub(super) async fn events(args: &EventsArgs) -> Result<Exit, CliError> {
+    let access = Access::open(&args.cluster).await?;
+    let events: Vec<Event> = access.list(args.all_namespaces).await?;
+    let mut told: Vec<Told> = events.iter().filter_map(Told::of).collect();
+    if let Some(name) = &args.name {
+        let name = name.rsplit('/').next().unwrap_or(name);
+        told.retain(|told| told.object.rsplit('/').next() == Some(name));
+    }
+    told.sort_by_key(|told| told.at);
+    let text = match args.output {
+        Some(format) => {
+            let events: Vec<Value> = told.iter().map(Told::value).collect();
+            output::value(&json!({ "events": events }), format)?
+        }
+        None if told.is_empty() => "no events\n".to_owned(),
+        None => {
+            let now = Timestamp::now();
+            let rows: Vec<Vec<Cell>> = told
+                .iter()
+                .map(|told| told.row(now, args.all_namespaces))
+                .collect();
+            let heads = ["NAMESPACE", "AGO", "OBJECT", "REASON", "MESSAGE"];
+            table(&heads, &rows, Terminal::of(args.cluster.color))
+        }
+    };
+    Terminal::print(&text)?;
+    Ok(Exit::Done)
+}
+
+/// One event.
+struct Told {
+    at: Timestamp,
+    namespace: String,
+    /// `sync/shop`
+    object: String,
+    reason: String,
+    message: String,
+    is_warning: bool,
+}
+
+impl Told {
+    /// Reads an event. None if it is about something else.
+    fn of(event: &Event) -> Option<Self> {
+        let about = &event.involved_object;
+        let group = about.api_version.as_deref()?.split('/').next()?;
+        let word = match about.kind.as_deref()? {
+            "GitRepository" => "repo".to_owned(),
+            kind => kind.to_lowercase(),
+        };
+        let last = event.last_timestamp.as_ref().map(|time| time.0);
+        let first = event.event_time.as_ref().map(|time| time.0);
+        let made = event
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| time.0);
+        (group == GROUP).then(|| Self {
+            at: last.or(first).or(made).unwrap_or_default(),
+            namespace: about.namespace.clone().unwrap_or_default(),
+            object: format!("{word}/{}", about.name.as_deref().unwrap_or_default()),
+            reason: event.reason.clone().unwrap_or_default(),
+            message: event.message.clone().unwrap_or_default(),
+            is_warning: event.type_.as_deref() == Some("Warning"),
+        })
+    }
+
+    fn row(&self, now: Timestamp, everywhere: bool) -> Vec<Cell> {
+        let paint = match self.is_warning {
+            true => Paint::Red,
+            false => Paint::Plain,
+        };
+        vec![
+            Cell::from(if everywhere { &*self.namespace } else { "" }),
+            Cell::from(&*ago(self.at, now)),
+            Cell::from(&*self.object),
+            Cell::new(&self.reason, paint),
+            Cell::from(&*short_commits(&self.message)),
+        ]
+    }
+
+    fn value(&self) -> Value {
+        json!({
+            "at": self.at.to_string(), "namespace": self.namespace, "object": self.object,
+            "reason": self.reason, "message": self.message, "warning": self.is_warning,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_another_kind_is_left_out() {
+        let event = |api: &str, kind: &str| -> Event {
+            serde_json::from_value(json!({
+                "metadata": {"name": "e"}, "reason": "Diff", "message": "m", "type": "Warning",
+                "lastTimestamp": "2026-01-02T03:04:05Z",
+                "involvedObject": {"apiVersion": api, "kind": kind, "name": "shop", "namespace": "a"},
+            }))
+            .unwrap()
+        };
+        assert!(Told::of(&event("v1", "Pod")).is_none());
+        let told = Told::of(&event("towline.dev/v1alpha1", "GitRepository")).unwrap();
+        assert_eq!((&*told.object, told.is_warning), ("repo/shop", true));
+        let now = told.at + jiff::SignedDuration::from_secs(5);
+        let rows = [told.row(now, false)];
+        let text = table(
+            &["NAMESPACE", "AGO", "OBJECT"],
+            &rows.map(|row| row[..3].to_vec()),
+            Terminal::default(),
+        );
+        assert_eq!(text, "AGO  OBJECT\n5s   repo/shop\n");
+    }
+}

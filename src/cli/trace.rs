@@ -1,0 +1,183 @@
+//! `towline trace`: which Sync, commit and author made an object.
+
+use serde_json::{Map, Value};
+
+use super::access::{Access, AccessError};
+use super::lineage::{Lineage, absent, kind, wanted};
+use super::standing::{Standing, Steered as _};
+use super::terminal::Terminal;
+use super::{CliError, Exit, output};
+use crate::api::{Failure, GitRepository, Sync, short_commits};
+use crate::config::ObjectArgs;
+use crate::intent::SyncIntent;
+use crate::text::{printable, redact_url};
+
+/// Names of facts and the facts, in the order in which they are shown.
+type Facts = Vec<(&'static str, String)>;
+
+/// Traces an object back to Git.
+pub(super) async fn trace(args: &ObjectArgs) -> Result<Exit, CliError> {
+    let access = Access::open(&args.cluster).await?;
+    let viewer = access.viewer().await?;
+    let served = kind(&viewer, &args.object.kind)?;
+    let Some(lineage) = Lineage::read(&access, &viewer, &served, &args.object.name).await? else {
+        let (text, exit) = absent(&wanted(&served, &args.object, &access.namespace));
+        Terminal::print(&text)?;
+        return Ok(exit);
+    };
+    let mut facts: Facts = vec![("object", lineage.in_words())];
+    let exit = match &lineage.sync {
+        None => {
+            let none = "none: towline does not manage this object";
+            facts.push(("sync", none.to_owned()));
+            Exit::Differs
+        }
+        Some(name) => {
+            let there = access.at(&name.namespace);
+            let sync = there.find::<Sync>(&name.name).await;
+            facts.push(("sync", name.to_string()));
+            match sync {
+                Ok(Some(sync)) => {
+                    let source = SyncIntent::from(&sync).source;
+                    // Not everybody who may read a Sync may read its repository.
+                    let source = there.find::<GitRepository>(&source).await.ok().flatten();
+                    let object = super::lineage::key(lineage.top());
+                    let object = object.map(|key| key.to_string()).unwrap_or_default();
+                    facts.extend(of_sync(&object, &sync, source.as_ref()));
+                }
+                Ok(None) => facts.push(("state", "the Sync does not exist any longer".to_owned())),
+                Err(error @ AccessError::Forbidden { .. }) => {
+                    facts.push(("state", error.to_string()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+            Exit::Done
+        }
+    };
+    let text = match args.output {
+        Some(format) => output::value(&as_object(&facts), format)?,
+        None => as_lines(&facts),
+    };
+    Terminal::print(&text)?;
+    Ok(exit)
+}
+
+/// What a Sync's status says of the origin of its object.
+fn of_sync(object: &str, sync: &Sync, source: Option<&GitRepository>) -> Facts {
+    let standing = Standing::of(sync);
+    let status = sync.status.clone().unwrap_or_default();
+    let intent = SyncIntent::from(sync);
+    let mut facts: Facts = vec![("state", standing.state.word().to_owned())];
+    facts.push((
+        "repository",
+        match source {
+            Some(source) => format!("{} ({})", intent.source, redact_url(&source.spec.url)),
+            None => intent.source,
+        },
+    ));
+    let path = &intent.render.path;
+    facts.push((
+        "path",
+        match path.is_empty() {
+            true => "the whole repository".to_owned(),
+            false => path.clone(),
+        },
+    ));
+    let file = failure(object, &status.failures).and_then(|failure| failure.file.clone());
+    facts.push((
+        "file",
+        file.unwrap_or_else(|| {
+            let within = match path.is_empty() {
+                true => String::new(),
+                false => format!(" -- {path}"),
+            };
+            format!(
+                "not recorded in the cluster; in a clone: git grep -n {}{within}",
+                quoted(object)
+            )
+        }),
+    ));
+    facts.push(("live revision", sync.revision().to_owned()));
+    if let Some(change) = status.history.first() {
+        facts.push(("last change", short_commits(&change.revision)));
+        facts.push(("author", change.author.clone()));
+        facts.extend(
+            change
+                .committed
+                .as_ref()
+                .map(|at| ("committed", at.0.to_string())),
+        );
+        facts.push(("applied", change.applied.0.to_string()));
+        let note = "the last commit that changed the Sync; which commit changed this object is not recorded";
+        facts.push(("note", note.to_owned()));
+    }
+    facts.retain(|(_, text)| !text.is_empty());
+    facts
+}
+
+/// What a Sync's status says to be wrong with an object.
+pub(super) fn failure<'a>(object: &str, failures: &'a [Failure]) -> Option<&'a Failure> {
+    failures.iter().find(|failure| failure.object == object)
+}
+
+/// The name of an object, as a shell takes it.
+fn quoted(object: &str) -> String {
+    let name = object.rsplit(['/', ' ']).next().unwrap_or_default();
+    format!("'{}'", name.replace('\'', "'\\''"))
+}
+
+fn as_lines(facts: &Facts) -> String {
+    let widest = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines = facts
+        .iter()
+        .map(|(name, text)| format!("{name:widest$}  {}\n", printable(text)));
+    lines.collect()
+}
+
+fn as_object(facts: &Facts) -> Value {
+    let fields = facts.iter().map(|(name, text)| {
+        let mut words = name.split(' ');
+        let mut field = words.next().unwrap_or_default().to_owned();
+        for word in words {
+            let (first, rest) = word.split_at(1);
+            field.push_str(&first.to_uppercase());
+            field.push_str(rest);
+        }
+        (field, Value::from(text.as_str()))
+    });
+    Value::Object(fields.collect::<Map<_, _>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::standing::testing::{ready, sync};
+    use super::*;
+
+    #[test]
+    fn the_commit_and_author_are_those_of_the_last_change() {
+        let revision = format!("main@sha1:{}", "1".repeat(40));
+        let status = json!({
+            "conditions": ready("True", "Converged", "m"), "shortRevision": "main@sha1:111111111111",
+            "history": [{"revision": revision, "author": "Alice <a@example>", "applied": "2026-01-02T03:04:05Z",
+                "changed": 1, "pruned": 0}],
+            "failures": [{"object": "ConfigMap a/bad", "file": "apps/bad.yaml", "reason": "ApplyFailed", "message": "no"}],
+        });
+        let sync = sync(&status, &json!({}));
+        let facts = of_sync("ConfigMap a/it's", &sync, None);
+        let text = as_lines(&facts);
+        for line in [
+            "state          Ready\n",
+            "repository     fleet\n",
+            "file           not recorded in the cluster; in a clone: git grep -n 'it'\\''s'\n",
+            "last change    main@sha1:111111111111\n",
+            "author         Alice <a@example>\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+        assert_eq!(as_object(&facts)["lastChange"], "main@sha1:111111111111");
+        let facts = of_sync("ConfigMap a/bad", &sync, None);
+        assert!(facts.contains(&("file", "apps/bad.yaml".to_owned())));
+    }
+}

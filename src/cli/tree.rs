@@ -1,0 +1,237 @@
+//! `towline tree`: the objects of a Sync, and the pods of its workloads.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::access::{Access, AccessError, Doing};
+use super::lineage::{key, manager};
+use super::standing::Standing;
+use super::terminal::{Paint, Terminal};
+use super::{CliError, Exit, output};
+use crate::api::Sync;
+use crate::cluster::Viewer;
+use crate::config::NamedArgs;
+use crate::health::{Health, assess};
+use crate::manifest::ObjectKey;
+use crate::plan::{SyncName, contained};
+use crate::text::printable;
+
+/// Kinds that stand between a workload and its pods.
+const BETWEEN: [&str; 2] = ["replicasets.apps", "pods"];
+
+/// One object with those that it owns.
+#[derive(Debug)]
+struct Node {
+    key: ObjectKey,
+    health: Health,
+    below: Vec<Node>,
+}
+
+/// Shows a Sync's objects.
+pub(super) async fn tree(args: &NamedArgs) -> Result<Exit, CliError> {
+    let access = Access::open(&args.cluster).await?;
+    let name = args.name.strip_prefix("sync/").unwrap_or(&args.name);
+    let sync: Sync = access.get(name).await?;
+    let viewer = access.viewer().await?;
+    let objects = owned(
+        &access,
+        &viewer,
+        &sync,
+        &SyncName::new(&access.namespace, name),
+    )
+    .await?;
+    let nodes = nodes(&objects, &below(&viewer, &objects).await);
+    let text = match args.output {
+        Some(format) => {
+            let objects: Vec<Value> = nodes.iter().map(Node::value).collect();
+            output::value(&json!({"sync": name, "objects": objects}), format)?
+        }
+        None => {
+            let terminal = Terminal::of(args.cluster.color);
+            drawn(&Standing::of(&sync), &nodes, terminal)
+        }
+    };
+    Terminal::print(&text)?;
+    Ok(Exit::Done)
+}
+
+/// The live objects of a Sync, by their label. Kinds that the user may not list in all namespaces are listed in that of
+/// the Sync, with a warning.
+pub(super) async fn owned(
+    access: &Access,
+    viewer: &Viewer,
+    sync: &Sync,
+    name: &SyncName,
+) -> Result<Vec<Value>, CliError> {
+    let kinds = sync.status.iter().flat_map(|status| &status.kinds);
+    let selector = format!("{}={}", crate::plan::PART_OF, name.applyset_id());
+    let lists = kinds
+        .flat_map(|kind| contained(kind))
+        .filter_map(|kind| viewer.kinds.preferred(&kind));
+    let lists = lists.map(|served| {
+        let selector = &selector;
+        async move {
+            let doing = Doing::on(&served, "list", None);
+            let everywhere = viewer.list(&served, None, Some(selector)).await;
+            match everywhere.map_err(|error| access.explain(error, &doing)) {
+                Err(AccessError::Forbidden { .. }) if served.namespaced => {
+                    let place = &access.namespace;
+                    Terminal::note(&format!(
+                        "towline: warning: you may not list {} in all namespaces; shown are those in {place}",
+                        served.definition().trim_end_matches('.')
+                    ));
+                    let doing = Doing::on(&served, "list", Some(place));
+                    let here = viewer.list(&served, Some(place), Some(selector)).await;
+                    here.map_err(|error| access.explain(error, &doing))
+                }
+                listed => listed,
+            }
+        }
+    });
+    let lists = futures::future::try_join_all(lists).await?;
+    let objects = lists.into_iter().flatten();
+    // A copied label makes no object ours.
+    Ok(objects
+        .filter(|object| manager(object).as_ref() == Some(name))
+        .collect())
+}
+
+/// Pods, and what stands between them and workloads, in the namespaces of these objects. What may not be read is left
+/// out.
+async fn below(viewer: &Viewer, objects: &[Value]) -> Vec<Value> {
+    let has_pods = |object: &&Value| object["spec"].get("template").is_some();
+    let namespaces: BTreeSet<&str> = objects
+        .iter()
+        .filter(has_pods)
+        .filter_map(|object| object["metadata"]["namespace"].as_str())
+        .collect();
+    let mut found = Vec::new();
+    for namespace in namespaces {
+        for kind in BETWEEN {
+            if let Some(served) = viewer.named(kind) {
+                let listed = viewer.list(&served, Some(namespace), None).await;
+                found.extend(listed.unwrap_or_default());
+            }
+        }
+    }
+    found
+}
+
+/// The objects as trees, by their owners.
+fn nodes(objects: &[Value], below: &[Value]) -> Vec<Node> {
+    let mut owned: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for object in below {
+        let owners = object["metadata"]["ownerReferences"].as_array();
+        for owner in owners.into_iter().flatten() {
+            owned
+                .entry(owner["uid"].as_str().unwrap_or_default())
+                .or_default()
+                .push(object);
+        }
+    }
+    let mut nodes: Vec<Node> = objects
+        .iter()
+        .filter_map(|object| node(object, &owned, 0))
+        .collect();
+    nodes.sort_by(|one, other| one.key.cmp(&other.key));
+    nodes
+}
+
+fn node(object: &Value, owned: &BTreeMap<&str, Vec<&Value>>, depth: usize) -> Option<Node> {
+    let key = key(object)?;
+    let uid = object["metadata"]["uid"].as_str().unwrap_or("-");
+    let below = owned.get(uid).into_iter().flatten().filter(|_| depth < 4);
+    let mut below: Vec<Node> = below
+        .filter_map(|object| node(object, owned, depth + 1))
+        .collect();
+    // A ReplicaSet of an earlier rollout has no pods.
+    below.retain(|node| &*node.key.kind.kind != "ReplicaSet" || !node.below.is_empty());
+    Some(Node {
+        health: assess(&key.kind, object),
+        key,
+        below,
+    })
+}
+
+impl Node {
+    fn state(&self) -> (&'static str, &str, Paint) {
+        match &self.health {
+            Health::Current => ("Current", "", Paint::Green),
+            Health::InProgress(why) => ("InProgress", why, Paint::Yellow),
+            Health::Failed(why) => ("Failed", why, Paint::Red),
+            Health::Terminating(why) => ("Terminating", why, Paint::Yellow),
+        }
+    }
+
+    fn value(&self) -> Value {
+        let (health, why, _) = self.state();
+        let below: Vec<Value> = self.below.iter().map(Self::value).collect();
+        json!({"object": self.key.to_string(), "health": health, "message": why, "owns": below})
+    }
+
+    fn line(&self, terminal: Terminal) -> String {
+        let (health, why, paint) = self.state();
+        let why = match why.is_empty() {
+            true => String::new(),
+            false => format!(": {}", printable(why)),
+        };
+        format!("{}  {}{why}", self.key, terminal.paint(paint, health))
+    }
+}
+
+fn drawn(sync: &Standing, nodes: &[Node], terminal: Terminal) -> String {
+    let mut text = format!("{}  {}  {}\n", sync.name, sync.state.word(), sync.revision);
+    draw(&mut text, "", nodes, terminal);
+    text
+}
+
+fn draw(text: &mut String, indent: &str, nodes: &[Node], terminal: Terminal) {
+    for (index, node) in nodes.iter().enumerate() {
+        let (branch, trunk) = match index + 1 == nodes.len() {
+            true => ("└─ ", "   "),
+            false => ("├─ ", "│  "),
+        };
+        text.push_str(&format!("{indent}{branch}{}\n", node.line(terminal)));
+        draw(text, &format!("{indent}{trunk}"), &node.below, terminal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::standing::testing::{ready, sync};
+    use super::*;
+
+    #[test]
+    fn a_tree_has_the_pods_below_their_workload() {
+        let object = |kind: &str, api: &str, name: &str, uid: &str, owner: &str| {
+            json!({"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": "a", "uid": uid,
+                "ownerReferences": [{"uid": owner}]}, "status": {"phase": "Succeeded"}})
+        };
+        let web = object("Deployment", "apps/v1", "web", "1", "0");
+        let map = object("ConfigMap", "v1", "m", "9", "0");
+        let below = [
+            object("ReplicaSet", "apps/v1", "web-2", "2", "1"),
+            object("ReplicaSet", "apps/v1", "web-1", "3", "1"),
+            object("Pod", "v1", "web-2-a", "4", "2"),
+            object("Pod", "v1", "other", "5", "8"),
+        ];
+        let status =
+            json!({"conditions": ready("True", "Converged", ""), "shortRevision": "main@sha1:1"});
+        let sync = Standing::of(&sync(&status, &json!({})));
+        let text = drawn(&sync, &nodes(&[web, map], &below), Terminal::default());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "sync/shop  Ready  main@sha1:1");
+        assert_eq!(lines[1], "├─ ConfigMap a/m  Current");
+        assert!(
+            lines[2].starts_with("└─ Deployment.apps a/web  InProgress: "),
+            "{text}"
+        );
+        assert!(
+            lines[3].starts_with("   └─ ReplicaSet.apps a/web-2  "),
+            "{text}"
+        );
+        assert_eq!(lines[4], "      └─ Pod a/web-2-a  Current");
+        assert_eq!(lines.len(), 5, "{text}");
+    }
+}

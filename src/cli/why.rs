@@ -1,0 +1,425 @@
+//! `towline why`: one sentence about what is wrong, and the way out.
+
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
+
+use super::access::Access;
+use super::lineage::{Lineage, key, kind, wanted};
+use super::standing::{Standing, State, Steered, ready};
+use super::terminal::Terminal;
+use super::trace::failure;
+use super::{CliError, Exit, output};
+use crate::api::{GROUP, GitRepository, Sync};
+use crate::config::ObjectArgs;
+use crate::health::{Health, assess};
+use crate::manifest::{Modes, ObjectKey};
+use crate::text::printable;
+
+/// The page that describes all reasons.
+const REASONS: &str = "docs/operate/reasons.md";
+
+/// What is wrong, if anything is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Diagnosis {
+    /// One sentence.
+    sentence: String,
+    /// What to do.
+    way: Option<String>,
+    /// Whether something is wrong.
+    is_wrong: bool,
+}
+
+impl Diagnosis {
+    fn wrong(sentence: impl Into<String>, way: impl Into<String>) -> Self {
+        Self {
+            sentence: sentence.into(),
+            way: Some(way.into()),
+            is_wrong: true,
+        }
+    }
+
+    fn fine(sentence: impl Into<String>) -> Self {
+        Self {
+            sentence: sentence.into(),
+            way: None,
+            is_wrong: false,
+        }
+    }
+}
+
+/// Says why something is not as Git says.
+pub(super) async fn why(args: &ObjectArgs) -> Result<Exit, CliError> {
+    let access = Access::open(&args.cluster).await?;
+    let viewer = access.viewer().await?;
+    let name = &args.object.name;
+    let served = match &*args.object.kind.to_lowercase() {
+        "repo" => kind(&viewer, "gitrepository")?,
+        word => kind(&viewer, word)?,
+    };
+    let diagnosis = match (&*served.resource.group, &*served.resource.kind) {
+        (GROUP, "Sync") => of_resource(&access.get::<Sync>(name).await?),
+        (GROUP, "GitRepository") => of_resource(&access.get::<GitRepository>(name).await?),
+        _ => match Lineage::read(&access, &viewer, &served, name).await? {
+            Some(lineage) => {
+                let sync = match &lineage.sync {
+                    // Without the right to read it, the object's own state is all there is.
+                    Some(sync) => access
+                        .at(&sync.namespace)
+                        .find::<Sync>(&sync.name)
+                        .await
+                        .ok()
+                        .flatten(),
+                    None => None,
+                };
+                let pods = pods(&access, &viewer, lineage.top()).await;
+                of_object(&lineage, sync.as_ref(), &pods)
+            }
+            None => {
+                let syncs = match access.list::<Sync>(true).await {
+                    Ok(syncs) => syncs,
+                    Err(_) => access.list::<Sync>(false).await?,
+                };
+                of_absent(&wanted(&served, &args.object, &access.namespace), &syncs)
+            }
+        },
+    };
+    let text = match args.output {
+        Some(format) => {
+            let Diagnosis {
+                sentence,
+                way,
+                is_wrong,
+            } = &diagnosis;
+            let mut value = json!({"diagnosis": sentence, "wrong": is_wrong});
+            if let Some(way) = way {
+                value["wayOut"] = way.as_str().into();
+            }
+            output::value(&value, format)?
+        }
+        None => {
+            let way = diagnosis
+                .way
+                .iter()
+                .map(|way| format!("Way out: {}\n", printable(way)));
+            format!(
+                "{}\n{}",
+                printable(&diagnosis.sentence),
+                way.collect::<String>()
+            )
+        }
+    };
+    Terminal::print(&text)?;
+    Ok(match diagnosis.is_wrong {
+        true => Exit::Differs,
+        false => Exit::Done,
+    })
+}
+
+/// The pods of a workload. None where they cannot be read: what is known without them is said all the same.
+async fn pods(access: &Access, viewer: &crate::cluster::Viewer, workload: &Value) -> Vec<Value> {
+    let selector = &workload["spec"]["selector"]["matchLabels"];
+    let Some(labels) = selector.as_object().filter(|labels| !labels.is_empty()) else {
+        return Vec::new();
+    };
+    let pairs = labels
+        .iter()
+        .filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)));
+    let selector = pairs.collect::<Vec<_>>().join(",");
+    let Some(served) = viewer.named("pods") else {
+        return Vec::new();
+    };
+    let listed = viewer
+        .list(&served, Some(&access.namespace), Some(&selector))
+        .await;
+    listed.unwrap_or_default()
+}
+
+fn see(reason: &str) -> String {
+    format!("see {reason} in {REASONS}#{}", reason.to_lowercase())
+}
+
+/// What is wrong with a Sync or a GitRepository.
+fn of_resource<K: Steered>(object: &K) -> Diagnosis {
+    let standing = Standing::of(object);
+    let name = &standing.name;
+    let said = ready(object).map_or("", |ready| &*ready.message);
+    match &standing.state {
+        State::Ready => Diagnosis::fine(format!("{name} is ready: {said}")),
+        State::Suspended => Diagnosis::wrong(
+            format!("{name} is {}", standing.message),
+            format!("towline resume {name} -n {}", standing.namespace),
+        ),
+        State::Waiting(reason) => {
+            Diagnosis::wrong(format!("{name} waits ({reason}): {said}"), see(reason))
+        }
+        State::Failing(reason) => {
+            Diagnosis::wrong(format!("{name} fails ({reason}): {said}"), see(reason))
+        }
+        State::Deleting => {
+            Diagnosis::wrong(format!("{name} is being deleted: {said}"), see("Deleting"))
+        }
+        State::Unseen => Diagnosis::wrong(
+            format!("{name} has no status: no operator has seen it"),
+            "check that the operator runs and drives this namespace: towline check",
+        ),
+    }
+}
+
+/// What is wrong with an object that does not exist.
+fn of_absent(object: &ObjectKey, syncs: &[Sync]) -> Diagnosis {
+    let name = object.to_string();
+    for sync in syncs {
+        let failures = sync.status.iter().flat_map(|status| &status.failures);
+        let failures: Vec<_> = failures.cloned().collect();
+        if let Some(failure) = failure(&name, &failures) {
+            return refused(
+                &name,
+                sync,
+                &failure.reason,
+                &failure.message,
+                failure.file.as_deref(),
+            );
+        }
+    }
+    let failing = syncs.iter().map(Standing::of);
+    let failing: Vec<String> = failing
+        .filter(|standing| !standing.is_ready())
+        .map(|standing| {
+            format!(
+                "{}/{} ({})",
+                standing.namespace,
+                standing.name,
+                standing.state.word()
+            )
+        })
+        .collect();
+    let way = match failing.is_empty() {
+        true => {
+            "all Syncs are ready, so no path of Git declares it: check its kind, name and namespace"
+                .to_owned()
+        }
+        false => format!(
+            "these Syncs are not ready and may declare it: {}",
+            failing.join(", ")
+        ),
+    };
+    Diagnosis::wrong(
+        format!("{name} does not exist, and no Sync's status names it"),
+        way,
+    )
+}
+
+fn refused(
+    object: &str,
+    sync: &Sync,
+    reason: &str,
+    message: &str,
+    file: Option<&str>,
+) -> Diagnosis {
+    let file = file.map(|file| format!(" ({file})")).unwrap_or_default();
+    let sync = format!(
+        "{}/{}",
+        sync.namespace().unwrap_or_default(),
+        sync.name_any()
+    );
+    Diagnosis::wrong(
+        format!("{object}{file} of Sync {sync} fails ({reason}): {message}"),
+        see(reason),
+    )
+}
+
+/// What is wrong with an object.
+fn of_object(lineage: &Lineage, sync: Option<&Sync>, pods: &[Value]) -> Diagnosis {
+    let top = key(lineage.top())
+        .map(|key| key.to_string())
+        .unwrap_or_default();
+    let failures = sync.and_then(|sync| sync.status.as_ref());
+    let failures = failures
+        .map(|status| status.failures.clone())
+        .unwrap_or_default();
+    let sick = ill(lineage, pods);
+    // Ill is what an object does; refused is why it is not as Git says. The second comes first.
+    if let (Some(sync), Some(failure)) = (sync, failure(&top, &failures))
+        && (failure.reason != "HealthFailed" && failure.reason != "HealthPending" || sick.is_none())
+    {
+        return refused(
+            &top,
+            sync,
+            &failure.reason,
+            &failure.message,
+            failure.file.as_deref(),
+        );
+    }
+    if let Some(sick) = sick {
+        return sick;
+    }
+    let words = lineage.in_words();
+    let Some(name) = &lineage.sync else {
+        return Diagnosis::fine(format!(
+            "{words} is healthy, and towline does not manage it"
+        ));
+    };
+    let annotations = &lineage.top()["metadata"]["annotations"];
+    let annotations = serde_json::from_value(annotations.clone()).ok();
+    if Modes::of_live(annotations.as_ref(), None).is_left_alone() {
+        return Diagnosis::wrong(
+            format!("{words} is left as it is: an annotation on it says so"),
+            "remove the annotation towline.dev/reconcile or towline.dev/ssa (or Flux's) from the live object",
+        );
+    }
+    match sync.map(of_resource) {
+        Some(diagnosis) if diagnosis.is_wrong => Diagnosis {
+            sentence: format!(
+                "{words} is healthy, but its Sync is not ready: {}",
+                diagnosis.sentence
+            ),
+            ..diagnosis
+        },
+        Some(_) => Diagnosis::fine(format!("{words} is healthy and as Git says (Sync {name})")),
+        None => Diagnosis::fine(format!(
+            "{words} is healthy; its Sync {name} cannot be read"
+        )),
+    }
+}
+
+/// Which object of a chain, or which of its pods, is not healthy. The closest cause counts.
+fn ill(lineage: &Lineage, pods: &[Value]) -> Option<Diagnosis> {
+    let of = |object: &Value| {
+        let key = key(object)?;
+        let (state, why, way) = match assess(&key.kind, object) {
+            Health::Current => return None,
+            Health::InProgress(why) => ("is not ready", why, "wait, or look at its events"),
+            Health::Failed(why) => ("has failed", why, "correct it in Git"),
+            Health::Terminating(why) => ("is being deleted", why, "look at what holds it"),
+        };
+        Some((key, state, why, way))
+    };
+    let objects = lineage.chain.iter().rev();
+    let (key, state, why, way) = objects.into_iter().find_map(of)?;
+    let namespace = key.namespace.as_deref().unwrap_or("default").to_owned();
+    let describe =
+        |kind: &str, name: &str| format!("kubectl describe {kind} {name} -n {namespace}");
+    // A failed pod says more than the count of the workload.
+    let mut sick: Vec<_> = pods.iter().filter_map(of).collect();
+    sick.sort_by_key(|(_, state, ..)| *state != "has failed");
+    if let Some((pod, pod_state, pod_why, _)) = sick.first().filter(|(pod, ..)| *pod != key) {
+        return Some(Diagnosis::wrong(
+            format!("{key} {state} ({why}): {pod} {pod_state}: {pod_why}"),
+            format!("{way}: {}", describe("pod", &pod.name)),
+        ));
+    }
+    Some(Diagnosis::wrong(
+        format!("{key} {state}: {why}"),
+        format!("{way}: {}", describe(&key.kind.to_string(), &key.name)),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lineage::manager;
+    use super::super::standing::testing::{ready as ready_condition, sync};
+    use super::*;
+    use crate::plan::{IDENTITY, PART_OF, SyncName};
+
+    fn deployment() -> Value {
+        let mut web = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": "team-a", "generation": 1},
+            "spec": {"replicas": 1}, "status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1},
+        });
+        let owner = SyncName::new("team-a", "shop");
+        web["metadata"]["labels"] = json!({ PART_OF: owner.applyset_id() });
+        web["metadata"]["annotations"] = json!({ IDENTITY: owner.identity(&key(&web).unwrap()) });
+        web
+    }
+
+    fn map() -> Value {
+        let mut map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "team-a"}});
+        let owner = SyncName::new("team-a", "shop");
+        map["metadata"]["labels"] = json!({ PART_OF: owner.applyset_id() });
+        map["metadata"]["annotations"] = json!({ IDENTITY: owner.identity(&key(&map).unwrap()) });
+        map
+    }
+
+    fn lineage(object: Value) -> Lineage {
+        let sync = manager(&object);
+        Lineage {
+            chain: vec![object],
+            sync,
+        }
+    }
+
+    fn shop(status: &str, reason: &str, failures: &Value) -> Sync {
+        let status = json!({"conditions": ready_condition(status, reason, "what is wrong"), "failures": failures});
+        sync(&status, &json!({}))
+    }
+
+    #[test]
+    fn the_closest_cause_is_told() {
+        let good = shop("True", "Converged", &json!([]));
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web-1", "namespace": "team-a"},
+            "status": {"phase": "Running", "containerStatuses": [
+                {"name": "web", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]},
+        });
+        let told = of_object(&lineage(deployment()), Some(&good), &[pod]);
+        assert!(
+            told.sentence
+                .contains("Pod team-a/web-1 has failed: container web crashes"),
+            "{told:?}"
+        );
+        assert_eq!(
+            told.way.as_deref(),
+            Some("wait, or look at its events: kubectl describe pod web-1 -n team-a")
+        );
+        let told = of_object(&lineage(deployment()), Some(&good), &[]);
+        assert!(
+            told.sentence
+                .starts_with("Deployment.apps team-a/web is not ready: "),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn an_object_that_is_not_as_git_says_names_the_reason() {
+        let failures = json!([{"object": "ConfigMap team-a/m", "file": "m.yaml", "reason": "ApplyFailed", "message": "no"}]);
+        let bad = shop("False", "ApplyFailed", &failures);
+        let told = of_object(&lineage(map()), Some(&bad), &[]);
+        assert_eq!(
+            told.sentence,
+            "ConfigMap team-a/m (m.yaml) of Sync team-a/shop fails (ApplyFailed): no"
+        );
+        assert_eq!(
+            told.way.as_deref(),
+            Some("see ApplyFailed in docs/operate/reasons.md#applyfailed")
+        );
+        let object = key(&map()).unwrap();
+        assert_eq!(of_absent(&object, &[bad]), told);
+
+        let other = shop("False", "FetchFailed", &json!([]));
+        let told = of_object(&lineage(map()), Some(&other), &[]);
+        assert!(
+            told.is_wrong
+                && told
+                    .sentence
+                    .contains("sync/shop fails (FetchFailed): what is wrong"),
+            "{told:?}"
+        );
+        let told = of_absent(&object, &[other]);
+        assert!(told.way.unwrap().contains("team-a/sync/shop (FetchFailed)"));
+
+        let mut left = map();
+        left["metadata"]["annotations"]["towline.dev/reconcile"] = "disabled".into();
+        let good = shop("True", "Converged", &json!([]));
+        let told = of_object(&lineage(left), Some(&good), &[]);
+        assert!(
+            told.is_wrong && told.sentence.contains("left as it is"),
+            "{told:?}"
+        );
+        let told = of_object(&lineage(map()), Some(&good), &[]);
+        assert_eq!(
+            told,
+            Diagnosis::fine("ConfigMap team-a/m is healthy and as Git says (Sync team-a/shop)")
+        );
+    }
+}

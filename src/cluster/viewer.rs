@@ -1,0 +1,171 @@
+//! A cluster as a person sees it: reads and dry runs with that person's rights, for commands. Nothing is written.
+
+use http::{Request, header};
+use kube::api::DynamicObject;
+use kube::{Client, Resource as _};
+use serde_json::Value;
+
+use super::discovery::{self, Words};
+use super::write::path;
+use super::{Kinds, ServedKind};
+use crate::api::FIELD_MANAGER;
+use crate::manifest::{GroupKind, ObjectKey, redact};
+
+/// The most objects that one answer lists.
+const PAGE: usize = 500;
+
+/// What an apply as a dry run would do.
+#[derive(Debug)]
+pub enum Rehearsed {
+    /// The object as it would be.
+    Taken(Value),
+    /// The API server refuses it, in its own words (values removed).
+    Refused(String),
+}
+
+/// Reads objects of all kinds.
+pub struct Viewer {
+    client: Client,
+    /// The kinds that are served.
+    pub kinds: Kinds,
+    words: Words,
+}
+
+impl Viewer {
+    /// Asks which kinds are served, in two requests.
+    ///
+    /// # Errors
+    /// The client's error.
+    pub async fn new(client: Client) -> Result<Self, kube::Error> {
+        let (found, words) = discovery::with_words(&client).await?;
+        Ok(Self {
+            client,
+            kinds: Kinds::of(found),
+            words,
+        })
+    }
+
+    /// The kind that a person names: `deploy`, `Deployment`, `deployments.apps`. None if there is no such kind.
+    pub fn named(&self, word: &str) -> Option<ServedKind> {
+        let word = word.to_lowercase();
+        let (first, group) = word.split_once('.').unwrap_or((&word, ""));
+        let kinds = self.words.get(first)?;
+        let is_named = |kind: &&GroupKind| group.is_empty() || *kind.group == *group;
+        kinds
+            .iter()
+            .filter(is_named)
+            .find_map(|kind| self.kinds.preferred(kind))
+    }
+
+    /// One object; none where there is none.
+    ///
+    /// # Errors
+    /// The client's error.
+    pub async fn get(
+        &self,
+        served: &ServedKind,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Option<Value>, kube::Error> {
+        let key = ObjectKey {
+            kind: served.group_kind(),
+            namespace: namespace.filter(|_| served.namespaced).map(Into::into),
+            name: name.into(),
+        };
+        let request = Request::get(path(served, &key)).body(Vec::new());
+        match self
+            .client
+            .request(request.map_err(kube::Error::HttpError)?)
+            .await
+        {
+            Ok(object) => Ok(Some(object)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The objects of a kind with a label, of one namespace or of all. Each has its `apiVersion` and `kind`.
+    ///
+    /// # Errors
+    /// The client's error.
+    pub async fn list(
+        &self,
+        served: &ServedKind,
+        namespace: Option<&str>,
+        selector: Option<&str>,
+    ) -> Result<Vec<Value>, kube::Error> {
+        let namespace = namespace.filter(|_| served.namespaced);
+        let folder = DynamicObject::url_path(&served.resource, namespace);
+        let mut objects = Vec::new();
+        let mut next = String::new();
+        loop {
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.append_pair("limit", &PAGE.to_string());
+            for (name, value) in [
+                ("labelSelector", selector.unwrap_or_default()),
+                ("continue", &next),
+            ] {
+                if !value.is_empty() {
+                    query.append_pair(name, value);
+                }
+            }
+            let request = Request::get(format!("{folder}?{}", query.finish())).body(Vec::new());
+            let request = request.map_err(kube::Error::HttpError)?;
+            let mut page: Value = self.client.request(request).await?;
+            if let Value::Array(items) = page["items"].take() {
+                objects.extend(items.into_iter().map(|mut item| {
+                    item["apiVersion"] = served.resource.api_version.as_str().into();
+                    item["kind"] = served.resource.kind.as_str().into();
+                    item
+                }));
+            }
+            next = page["metadata"]["continue"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            if next.is_empty() {
+                return Ok(objects);
+            }
+        }
+    }
+
+    /// Applies an object as a dry run, as the operator would, and returns what would become of it.
+    ///
+    /// # Errors
+    /// The client's error. A refusal of the object is no error.
+    pub async fn rehearse(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+        body: &Value,
+    ) -> Result<Rehearsed, kube::Error> {
+        let uri = format!(
+            "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict&force=true&dryRun=All",
+            path(served, key)
+        );
+        let body = body.to_string().into_bytes();
+        let request = Request::patch(uri)
+            .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
+            .body(body.clone())
+            .map_err(kube::Error::HttpError)?;
+        match self.client.request(request).await {
+            Ok(object) => Ok(Rehearsed::Taken(object)),
+            // Without the right to try it, nothing is known of the object.
+            Err(kube::Error::Api(status))
+                if status.code != 401 && !status.message.contains("\" cannot patch resource") =>
+            {
+                let message = redact::refusal(&key.kind, &status.message, &body, false);
+                Ok(Rehearsed::Refused(message))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The version of the API server in the form that charts compare: `v1.36.3`.
+    ///
+    /// # Errors
+    /// The client's error.
+    pub async fn version(&self) -> Result<String, kube::Error> {
+        Ok(self.client.apiserver_version().await?.git_version)
+    }
+}
