@@ -563,7 +563,13 @@ async fn an_object_is_traced_to_its_commit_and_author() {
     case.wait_for_event("ApplyFailed", &["UPPER"]).await;
     run(&case, &["events"]).await.says(
         0,
-        &["AGO", "repo/repo", "Fetched", "sync/other", "ApplyFailed"],
+        &[
+            "AGO",
+            "repo/repo",
+            "ChangeCommitted",
+            "sync/other",
+            "ApplyFailed",
+        ],
     );
     let of_one = run(&case, &["events", "repo"]).await;
     assert!(
@@ -743,7 +749,7 @@ async fn diff_shows_what_a_folder_would_change_and_changes_nothing() {
     let entries = case.world.cp.audit_since(mark).await;
     let persons = entries
         .iter()
-        .filter(|entry| entry.user == User::Person.name());
+        .filter(|entry| entry.user == User::Person.name() && entry.namespace == *namespace);
     let writes: Vec<_> = persons
         .filter(|entry| entry.is_write())
         .map(|entry| &entry.uri)
