@@ -1,13 +1,16 @@
 //! Which release a content is: install and upgrade, and what was there before towline.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 use towline::api::Sync;
 
-use super::{begin, push, release, script};
+use super::{CHART, begin, push, release, script};
+use crate::world::life::deployment;
 use crate::world::{Case, World, world};
 use towline_testing::control_plane::Options;
+use towline_testing::helm::Helm;
 
 #[tokio::test]
 async fn templates_see_install_and_upgrade_apart_and_a_restart_changes_nothing() {
@@ -113,4 +116,77 @@ async fn a_release_that_helm_has_installed_is_upgraded() {
     assert!(message.contains("Helm made it"), "{message}");
     case.has("password", "run", Some("drawn at random")).await;
     assert_eq!(live, case.live::<ConfigMap>("live").await);
+}
+
+/// Installs charts by real Helm, and lets Syncs follow the same charts.
+#[tokio::test]
+async fn what_helm_three_and_four_have_installed_goes_on_without_a_restart() {
+    let case = world().await.case("hooks-helm").await;
+    let config = case.world.cp.kubeconfig_path();
+    let random = "apiVersion: v1\nkind: Secret\nmetadata: {name: \"{{ .Release.Name }}-key\"}\nstringData: {key: \"{{ \
+                  randAlphaNum 12 }}\"}\n";
+    let web = deployment("{{ .Release.Name }}-web", &case.namespace, "");
+    let password = script("{{ .Release.Name }}-password", "pre-install", 0)
+        .replace("\"true\"", "\"{{ randAlphaNum 12 }}\"");
+    let files = [
+        ("chart/templates/web.yaml", web),
+        ("chart/templates/key.yaml", random.to_owned()),
+        ("chart/templates/password.yaml", password),
+        (
+            "chart/templates/migrate.yaml",
+            script("{{ .Release.Name }}-migrate", "pre-upgrade", 0),
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let all = files.iter().map(|(path, text)| (*path, text.as_str()));
+    for (path, text) in all.chain([(CHART.0, CHART.1.unwrap())]) {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let chart = folder.path().join("chart");
+    let (three, four) = (Helm::three(&config).await, Helm::of(&config).await);
+    for (helm, name) in [(&three, "three"), (&four, "four")] {
+        let chart = chart.to_str().unwrap();
+        let wait = ["--namespace", &case.namespace, "--wait", "--timeout=2m"];
+        helm.run(&[&["install", name, chart][..], &wait].concat())
+            .await;
+    }
+    let seen = async || {
+        let mut seen = Vec::new();
+        for name in ["three", "four"] {
+            let web = case.live::<Deployment>(&format!("{name}-web")).await;
+            let key = case.live::<Secret>(&format!("{name}-key")).await;
+            let password = case.live::<ConfigMap>(&format!("{name}-password")).await;
+            let uid = web["metadata"]["uid"].as_str().unwrap().to_owned();
+            seen.push((
+                uid,
+                web["spec"].clone(),
+                key["data"].clone(),
+                password["data"].clone(),
+            ));
+        }
+        let pods = case.api::<Pod>().list(&ListParams::default()).await;
+        let pods = pods.unwrap().items.into_iter();
+        let mut pods: Vec<_> = pods.map(|pod| pod.metadata.uid).collect();
+        pods.sort();
+        assert_eq!(pods.len(), 2);
+        (seen, pods)
+    };
+    let before = seen().await;
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, text)| (*path, Some(text.as_str())))
+        .chain([CHART])
+        .collect();
+    let commit = case.repo.commit(&files, "what Helm has installed");
+    case.repository(json!({})).await;
+    for name in ["three", "four"] {
+        case.sync(name, json!({"path": "chart"})).await;
+        let is = release(&case.synced(name, &commit).await);
+        assert_eq!((is.revision, is.upgrade), (2, true), "{name}");
+        let migrated = case.data(&format!("{name}-migrate")).await;
+        assert!(migrated.is_some(), "an upgrade");
+    }
+    assert_eq!(seen().await, before);
 }
