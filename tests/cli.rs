@@ -780,3 +780,37 @@ async fn diff_shows_what_a_folder_would_change_and_changes_nothing() {
     let gone = of(&["--path", "absent"]).await;
     gone.fails(2, &["absent"]);
 }
+
+#[tokio::test]
+async fn diff_sees_the_release_of_a_chart_as_the_operator_does() {
+    let case = world().await.case("cli-diff-chart").await;
+    let chart = "apiVersion: v2\nname: shop\nversion: 1.2.3\n";
+    let map = |value: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m}}\ndata: {{value: {value}, revision: \
+             \"{{{{ .Release.Revision }}}}\", upgrade: \"{{{{ .Release.IsUpgrade }}}}\"}}\n"
+        )
+    };
+    let (chart_path, map_path) = ("app/Chart.yaml", "app/templates/map.yaml");
+    let first = [(chart_path, Some(chart)), (map_path, Some(&*map("one")))];
+    let commit = case.repo.commit(&first, "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"path": "app"})).await;
+    case.synced("all", &commit).await;
+    let commit = case.push(&[(map_path, Some(&map("two")))], "second").await;
+    case.synced("all", &commit).await;
+    case.has("m", "revision", Some("2")).await;
+
+    let scratch = Scratch::new().unwrap();
+    let folder = scratch.path();
+    std::fs::create_dir_all(folder.join("app/templates")).unwrap();
+    std::fs::write(folder.join(chart_path), chart).unwrap();
+    let write = |value: &str| std::fs::write(folder.join(map_path), map(value)).unwrap();
+    let person = case.world.cp.kubeconfig_for(User::Person);
+    write("two");
+    let same = diff(&case, &person, folder, &[]).await;
+    same.says(0, &["all: no difference"]);
+    write("three");
+    let next = diff(&case, &person, folder, &[]).await;
+    next.says(1, &["value: three", "+  revision: \"3\""]);
+}

@@ -106,6 +106,7 @@ pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
         inputs,
         &args.renderers_dir,
         &namespace,
+        Releases::default(),
     )?;
     for warning in desired.warnings() {
         eprintln!("towline: warning: {warning}");
@@ -128,6 +129,7 @@ pub(super) fn rendered(
     inputs: Inputs,
     renderers: &Path,
     tenant: &str,
+    releases: Releases,
 ) -> Result<(Box<Desired>, Arc<Folder>), BuildError> {
     let tree = Arc::new(Folder::open(root, MAX_FILE_BYTES, MAX_FILES)?);
     let task = Task {
@@ -136,7 +138,7 @@ pub(super) fn rendered(
         inputs: Arc::new(inputs),
         renderers: Renderers::at(renderers.to_owned()),
         tenant: tenant.into(),
-        releases: Releases::default(),
+        releases,
     };
     match desired::read(&task, None, &mut Cache::default())? {
         Reading::Changed(desired) => Ok((desired, tree)),

@@ -31,6 +31,7 @@ use crate::plan::{
 };
 use crate::render;
 use crate::secrets::{ConfigMaps, ReadError, SecretName, Secrets};
+use crate::sync::releases;
 
 /// Dry runs at once.
 const PARALLEL: usize = 64;
@@ -50,8 +51,10 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
     let inputs = inputs(&access, &viewer, &intent).await?;
     let (render, renderers) = (intent.render.clone(), args.renderers_dir.clone());
     let tenant = access.namespace.clone();
+    // As the operator would render it: the content that is live has the number that it has.
+    let releases = sync.status.as_ref().map(releases).unwrap_or_default();
     let read = tokio::task::spawn_blocking(move || -> Result<_, BuildError> {
-        let (desired, tree) = rendered(&root, render, inputs, &renderers, &tenant)?;
+        let (desired, tree) = rendered(&root, render, inputs, &renderers, &tenant, releases)?;
         let (manifests, failures) = manifests_of(&desired, tree);
         Ok((desired, manifests, failures))
     });

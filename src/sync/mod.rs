@@ -45,6 +45,7 @@ use self::standby::standby;
 use self::state::{Look, State};
 use self::timers::Due;
 use self::work::Stopped;
+pub use self::work::releases;
 use crate::api::{Reason, Sync};
 use crate::cluster::Actor;
 use crate::driver::{Context, Turn};

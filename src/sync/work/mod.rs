@@ -22,6 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use self::apply::{Done, removes_itself, stage_of};
 pub(super) use self::apply::{Job, Task};
+pub use self::release::releases;
 use super::Driver;
 use super::assess::{Content, Phase, Round};
 use super::audit::{self, Action};

@@ -1,41 +1,51 @@
 //! Which release the content of a chart is, and what the first one takes over.
 
 use super::PATIENCE;
+use crate::api::SyncStatus;
 use crate::cluster::WriteError;
 use crate::desired::{Desired, Release, ReleaseNumber, Releases};
 use crate::intent::SyncIntent;
 use crate::plan::installed_by_helm;
 use crate::sync::Driver;
+use crate::sync::state::State;
 use crate::sync::target::TargetError;
+
+/// Which release the next content of a chart is, as far as a Sync's status says.
+pub fn releases(status: &SyncStatus) -> Releases {
+    let is_upgrade = status.last_applied_revision.is_some();
+    let last = status.release.as_ref().map(|last| Release {
+        number: ReleaseNumber {
+            revision: last.revision,
+            is_upgrade: last.upgrade,
+        },
+        content: last.content.clone(),
+    });
+    let revision = match &last {
+        Some(last) => last.number.revision.saturating_add(1),
+        None => 1 + u32::from(is_upgrade),
+    };
+    let next = ReleaseNumber {
+        revision,
+        is_upgrade,
+    };
+    Releases { last, next }
+}
 
 impl Driver {
     /// Which release a chart's content may be.
     pub(in crate::sync) fn releases(&self, revision: &str) -> Releases {
-        let status = &self.state.report.status;
-        let is_upgrade = status.last_applied_revision.is_some();
-        if status.release.is_none()
-            && let Some(Some(next)) = self.state.takes_over
-        {
-            return Releases { last: None, next };
-        }
-        let revision = match &status.release {
-            Some(last) => last.revision.saturating_add(1),
-            // A chart without hooks that a towline applied which did not count releases.
-            None if self.state.report.is_restored(revision) => return Releases::default(),
-            None => 1 + u32::from(is_upgrade),
-        };
-        Releases {
-            last: status.release.as_ref().map(|last| Release {
-                number: ReleaseNumber {
-                    revision: last.revision,
-                    is_upgrade: last.upgrade,
-                },
-                content: last.content.clone(),
-            }),
-            next: ReleaseNumber {
-                revision,
-                is_upgrade,
+        let State {
+            report, takes_over, ..
+        } = &self.state;
+        match takes_over {
+            _ if report.status.release.is_some() => releases(&report.status),
+            Some(Some(next)) => Releases {
+                last: None,
+                next: *next,
             },
+            // A chart without hooks that a towline applied which did not count releases.
+            _ if report.is_restored(revision) => Releases::default(),
+            _ => releases(&report.status),
         }
     }
 
