@@ -11,6 +11,8 @@ use towline::config::{Cli, Command};
 fn main() -> ExitCode {
     let done = match parsed().command {
         Command::Cluster(command) => return towline::cli::run(&command).into(),
+        Command::Completion(args) => return towline::cli::completion(&args).into(),
+        Command::Man(args) => return towline::cli::man(&args).into(),
         Command::Run(args) => towline::operator::run(args).map_err(Box::<dyn Error>::from),
         Command::Build(args) => towline::cli::build(&args).map_err(Into::into),
         Command::Crds(args) => towline::crds::run(&args).map_err(Into::into),

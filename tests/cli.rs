@@ -1,5 +1,7 @@
 //! The command line, as the real program against the real API server.
 
+mod setup;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

@@ -2,20 +2,24 @@
 //!
 //! Each command is a pure core, from values to text, and a thin shell that reads and writes. A command has only the
 //! rights of whoever runs it. What it writes to a cluster is what its arguments name: an annotation of a Sync or
-//! GitRepository, or `spec.suspend`. Managed objects are written by the operator alone, so no lease is needed here.
+//! GitRepository, `spec.suspend`, or a Secret that it creates. Managed objects are written by the operator alone, so no lease is needed here.
 
 mod access;
 mod annotate;
 mod arrival;
 mod build;
 mod change;
+mod check;
 mod columns;
+mod create;
 mod diff;
 mod get;
+mod hook;
 mod lineage;
 mod output;
 mod past;
 mod scope;
+mod shell;
 mod standing;
 mod table;
 mod terminal;
@@ -27,9 +31,10 @@ mod why;
 use std::error::Error;
 use std::process::ExitCode;
 
-use crate::config::ClusterCommand;
+use crate::config::{ClusterCommand, CreateCommand, HookCommand};
 
 pub use build::{BuildError, build};
+pub use shell::{completion, man};
 
 use access::AccessError;
 use terminal::Terminal;
@@ -66,6 +71,10 @@ enum CliError {
     Ended,
     #[error("{0}")]
     Input(&'static str, #[source] crate::secrets::ReadError),
+    #[error(transparent)]
+    Secret(#[from] create::SecretError),
+    #[error("writing {0}")]
+    Write(std::path::PathBuf, #[source] std::io::Error),
     #[error("starting")]
     Start(#[source] std::io::Error),
     #[error("writing the output")]
@@ -105,6 +114,9 @@ async fn carry_out(command: &ClusterCommand) -> Result<Exit, CliError> {
         ClusterCommand::Events(args) => past::events(args).await,
         ClusterCommand::History(args) => past::history(args).await,
         ClusterCommand::Diff(args) => diff::diff(args).await,
+        ClusterCommand::Check(args) => check::check(args).await,
+        ClusterCommand::Create(CreateCommand::Secret(command)) => create::secret(command).await,
+        ClusterCommand::Hook(HookCommand::Test(args)) => hook::test(args).await,
     }
 }
 

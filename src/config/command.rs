@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{OutputFormat, duration};
+use super::{CheckArgs, ClusterArgs, CreateCommand, HookCommand, OutputFormat, duration};
 
 /// The commands that ask a cluster, with the rights of whoever runs them.
 #[derive(Debug, Subcommand)]
@@ -50,39 +50,15 @@ pub enum ClusterCommand {
     /// Values of Secrets are masked. Exit codes: 0 without a difference, 1 with one, 2 after an error.
     #[command(after_help = "Example:\n  towline diff shop --path apps/prod")]
     Diff(DiffArgs),
-}
-
-/// Which cluster a command asks, and how it writes.
-#[derive(Args, Clone, Debug, Default)]
-pub struct ClusterArgs {
-    /// File with the cluster and the credentials. The default is KUBECONFIG, else ~/.kube/config, else the account of
-    /// the pod.
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-
-    /// Context of the kubeconfig. The default is its current context.
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
-
-    /// Namespace. The default is that of the context.
-    #[arg(long, short, value_name = "NAME")]
-    pub namespace: Option<String>,
-
-    /// When to write in colours. `auto` writes them on a terminal, unless NO_COLOR is set.
-    #[arg(long, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
-    pub color: Colour,
-}
-
-/// When to write in colours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Colour {
-    /// On a terminal, unless NO_COLOR is set.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
+    /// Check the cluster, the definitions, the clocks, your rights, and whether an operator drives the namespace.
+    #[command(after_help = "Example:\n  towline check")]
+    Check(CheckArgs),
+    /// Create what resources of towline name.
+    #[command(subcommand)]
+    Create(CreateCommand),
+    /// Try out webhooks.
+    #[command(subcommand)]
+    Hook(HookCommand),
 }
 
 /// Arguments of `towline get`.

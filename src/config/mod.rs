@@ -1,6 +1,8 @@
 //! The command line. It is parsed without side effects, and then resolved once.
 
+mod cluster;
 mod command;
+mod setup;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -9,10 +11,14 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use cluster::{ClusterArgs, Colour};
 pub use command::{
-    ApproveArgs, ClusterArgs, ClusterCommand, Colour, DiffArgs, DiffFormat, EventsArgs, GetArgs,
-    KindAndName, ListFormat, NamedArgs, ObjectArgs, ReconcileArgs, ResumeArgs, SuspendArgs,
-    WaitArgs,
+    ApproveArgs, ClusterCommand, DiffArgs, DiffFormat, EventsArgs, GetArgs, KindAndName,
+    ListFormat, NamedArgs, ObjectArgs, ReconcileArgs, ResumeArgs, SuspendArgs, WaitArgs,
+};
+pub use setup::{
+    CheckArgs, CompletionArgs, CreateCommand, GitSecretArgs, HookCommand, HookSecretArgs,
+    HookTestArgs, ManArgs, NewSecretArgs, ProviderSecretArgs, SecretCommand, SignersSecretArgs,
 };
 
 /// A pull-based GitOps operator for Kubernetes.
@@ -35,6 +41,14 @@ pub enum Command {
     /// A command that asks a cluster.
     #[command(flatten)]
     Cluster(ClusterCommand),
+    /// Print the completion for a shell.
+    #[command(
+        after_help = "Example:\n  towline completion bash > ~/.local/share/bash-completion/completions/towline"
+    )]
+    Completion(CompletionArgs),
+    /// Write man pages, one for each command.
+    #[command(after_help = "Example:\n  towline man --into ~/.local/share/man/man1")]
+    Man(ManArgs),
     /// Print the custom resource definitions.
     Crds(CrdsArgs),
     /// Print the version.

@@ -27,7 +27,7 @@ mod url;
 mod tests;
 
 pub use matching::{Follows, Name, Push, Refs};
-pub use proof::{Proof, Secret};
+pub use proof::{Proof, Secret, signature};
 pub use provider::Provider;
 pub use url::RepositoryUrl;
 

@@ -30,6 +30,14 @@ impl Secret {
     }
 }
 
+/// The value of the header `X-Towline-Signature` for a body: `sha256=` and its HMAC-SHA256 under the secret.
+pub fn signature(secret: &Secret, body: &[u8]) -> String {
+    // HMAC accepts keys of any length.
+    let mac = Hmac::<Sha256>::new_from_slice(&secret.0);
+    let tag = mac.map(|mac| mac.chain_update(body).finalize().into_bytes());
+    format!("sha256={}", tag.map(::hex::encode).unwrap_or_default())
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
@@ -137,6 +145,10 @@ mod tests {
             ),
         ] {
             let key = Secret::new(key).unwrap();
+            assert_eq!(
+                super::signature(&key, body.as_bytes()),
+                format!("sha256={signature}")
+            );
             let proof = Proof::sha256(&format!("sha256={signature}")).unwrap();
             assert!(proof.is_of_body());
             assert!(proof.is_of(&key, body.as_bytes()));

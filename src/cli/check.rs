@@ -1,0 +1,203 @@
+//! `towline check`: whether a cluster, its towline and one's own rights are in order.
+
+use http::{Request, header};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::api::{Api, PostParams};
+
+use super::access::{Access, AccessError, Doing};
+use super::standing::{Standing, State};
+use super::table::{Cell, table};
+use super::terminal::{Paint, Terminal};
+use super::{CliError, Exit};
+use crate::api::{GROUP, Sync};
+use crate::config::CheckArgs;
+
+/// By how many seconds two clocks may differ. Leases, tokens and signatures are valid for minutes.
+const SKEW: i64 = 30;
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Found {
+    Good(String),
+    /// Not as it should be, or not known.
+    Odd(String),
+    Bad(String),
+}
+
+/// Checks the cluster.
+pub(super) async fn check(args: &CheckArgs) -> Result<Exit, CliError> {
+    let access = Access::open(&args.cluster).await?;
+    let viewer = access.viewer().await?;
+    let mut all: Vec<(&str, Found)> = Vec::new();
+    let version = viewer.version().await;
+    let version = version.map_err(|error| access.explain(error, &Doing::url("/version")))?;
+    all.push(("cluster", Found::Good(format!("Kubernetes {version}"))));
+    all.push(("clock", clock(&access).await));
+    for kind in ["Sync", "GitRepository", "Alert", "Provider"] {
+        let served = viewer.named(&format!("{kind}.{GROUP}"));
+        all.push((
+            kind,
+            match served {
+                Some(served) => Found::Good(format!("served as {}", served.resource.api_version)),
+                None => Found::Bad("not served: kubectl apply --server-side -f crds/".to_owned()),
+            },
+        ));
+    }
+    for (verb, resource) in [
+        ("list", "syncs"),
+        ("list", "gitrepositories"),
+        ("patch", "syncs"),
+    ] {
+        all.push(("rights", right(&access, verb, resource).await?));
+    }
+    all.push((
+        "operator",
+        match access.list::<Sync>(false).await {
+            Ok(syncs) => operator(&syncs, &access.namespace),
+            Err(AccessError::Forbidden { .. }) => Found::Odd("you may not list Syncs".to_owned()),
+            Err(AccessError::NoDefinitions { .. }) => Found::Bad("not installed".to_owned()),
+            Err(error) => return Err(error.into()),
+        },
+    ));
+    let rows: Vec<Vec<Cell>> = all.iter().map(|(name, found)| row(name, found)).collect();
+    let heads = ["CHECK", "RESULT", "MESSAGE"];
+    Terminal::print(&table(&heads, &rows, Terminal::of(args.cluster.color)))?;
+    let is_bad = all.iter().any(|(_, found)| matches!(found, Found::Bad(_)));
+    Ok(match is_bad {
+        true => Exit::Differs,
+        false => Exit::Done,
+    })
+}
+
+fn row(name: &str, found: &Found) -> Vec<Cell> {
+    let (word, paint, text) = match found {
+        Found::Good(text) => ("ok", Paint::Green, text),
+        Found::Odd(text) => ("odd", Paint::Yellow, text),
+        Found::Bad(text) => ("failed", Paint::Red, text),
+    };
+    vec![
+        Cell::from(name),
+        Cell::new(word, paint),
+        Cell::from(&**text),
+    ]
+}
+
+/// The clock of the API server beside one's own.
+async fn clock(access: &Access) -> Found {
+    let Ok(request) = Request::get("/version").body(kube::client::Body::empty()) else {
+        return Found::Odd("not asked".to_owned());
+    };
+    let sent = Timestamp::now();
+    match access.client.send(request).await {
+        Ok(answer) => {
+            let date = answer.headers().get(header::DATE);
+            skew(date.and_then(|date| date.to_str().ok()), sent)
+        }
+        Err(_) => Found::Odd("the API server does not say what time it is".to_owned()),
+    }
+}
+
+fn skew(date: Option<&str>, own: Timestamp) -> Found {
+    let theirs = date.and_then(|date| rfc2822::parse(date).ok());
+    let Some(theirs) = theirs else {
+        return Found::Odd("the API server does not say what time it is".to_owned());
+    };
+    let seconds = theirs.timestamp().duration_since(own).as_secs();
+    match seconds.abs() <= SKEW {
+        true => Found::Good("that of the API server is the same as here".to_owned()),
+        false => Found::Bad(format!(
+            "that of the API server differs from the one here by {seconds} s: set the clocks by NTP"
+        )),
+    }
+}
+
+/// Whether the user may do something with towline's resources.
+async fn right(access: &Access, verb: &str, resource: &str) -> Result<Found, AccessError> {
+    let namespace = &access.namespace;
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                group: Some(GROUP.to_owned()),
+                namespace: Some(namespace.clone()),
+                resource: Some(resource.to_owned()),
+                verb: Some(verb.to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let api: Api<SelfSubjectAccessReview> = Api::all(access.client.clone());
+    let doing = Doing::new::<SelfSubjectAccessReview>("create", None);
+    let answer = api.create(&PostParams::default(), &review).await;
+    let answer = answer.map_err(|error| access.explain(error, &doing))?;
+    let what = format!("{verb} {resource}.{GROUP} in namespace {namespace}");
+    Ok(match answer.status.is_some_and(|status| status.allowed) {
+        true => Found::Good(format!("you may {what}")),
+        false => Found::Odd(format!("you may not {what}")),
+    })
+}
+
+/// Whether an operator drives the namespace, by the statuses that it writes.
+fn operator(syncs: &[Sync], namespace: &str) -> Found {
+    let standings: Vec<Standing> = syncs.iter().map(Standing::of).collect();
+    let unseen = standings
+        .iter()
+        .filter(|standing| standing.state == State::Unseen)
+        .count();
+    let ready = standings
+        .iter()
+        .filter(|standing| standing.is_ready())
+        .count();
+    match (standings.len(), unseen) {
+        (0, _) => Found::Odd(format!("not known: namespace {namespace} has no Sync")),
+        (count, 0) => Found::Good(format!(
+            "drives namespace {namespace}; {ready} of {count} Syncs ready"
+        )),
+        (count, unseen) => Found::Bad(format!(
+            "{unseen} of {count} Syncs of namespace {namespace} have no status: the operator does not run, \
+             or drives another namespace"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::standing::testing::{ready, sync};
+    use super::*;
+
+    #[test]
+    fn clocks_that_differ_are_told() {
+        let own: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let same = skew(Some("Fri, 02 Jan 2026 03:04:20 GMT"), own);
+        assert!(matches!(same, Found::Good(_)), "{same:?}");
+        let other = skew(Some("Fri, 02 Jan 2026 03:05:05 GMT"), own);
+        assert!(
+            matches!(&other, Found::Bad(text) if text.contains("by 60 s")),
+            "{other:?}"
+        );
+        assert!(matches!(skew(None, own), Found::Odd(_)));
+    }
+
+    #[test]
+    fn an_operator_is_known_by_what_it_writes() {
+        let seen = sync(
+            &json!({"conditions": ready("True", "Converged", "")}),
+            &json!({}),
+        );
+        let unseen = sync(&Value::Null, &json!({}));
+        assert!(matches!(operator(&[], "a"), Found::Odd(_)));
+        let good = operator(std::slice::from_ref(&seen), "a");
+        assert_eq!(
+            good,
+            Found::Good("drives namespace a; 1 of 1 Syncs ready".to_owned())
+        );
+        assert!(matches!(operator(&[seen, unseen], "a"), Found::Bad(_)));
+    }
+}

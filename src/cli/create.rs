@@ -1,0 +1,235 @@
+//! `towline create secret`: Secrets with the keys that towline reads, checked before they are written.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ObjectMeta, PostParams};
+
+use super::access::{Access, CLI_MANAGER, Doing};
+use super::terminal::Terminal;
+use super::{CliError, Exit};
+use crate::config::{
+    GitSecretArgs, HookSecretArgs, NewSecretArgs, ProviderSecretArgs, SecretCommand,
+    SignersSecretArgs,
+};
+use crate::source::{Credentials, CredentialsError};
+use crate::verify::{Signers, SignersError};
+
+/// The bytes of a random token. 32 are as long as the digest that is made with it.
+const TOKEN_BYTES: usize = 32;
+
+/// The largest file of a Secret; the API server takes 1 MiB in all.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Why a Secret is not created. No text holds a value.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SecretError {
+    #[error("reading {0}")]
+    Read(String, #[source] io::Error),
+    #[error("{0} is empty")]
+    Empty(String),
+    #[error("{0} is larger than a Secret may be")]
+    TooLarge(String),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    Signers(#[from] SignersError),
+    #[error("give at least one of {0}")]
+    Nothing(&'static str),
+    #[error("--username and --password-file belong together")]
+    Half,
+    #[error("this system gives no random numbers")]
+    Random,
+}
+
+type Data = BTreeMap<String, Vec<u8>>;
+
+/// Creates a Secret.
+pub(super) async fn secret(command: &SecretCommand) -> Result<Exit, CliError> {
+    let (args, data, note) = match command {
+        SecretCommand::Git(args) => (&args.secret, git(args)?, None),
+        SecretCommand::Signers(args) => (&args.secret, signers(args)?, None),
+        SecretCommand::Hook(args) => {
+            let (data, is_random) = hook(args)?;
+            (&args.secret, data, is_random.then_some("token"))
+        }
+        SecretCommand::Provider(args) => (&args.secret, provider(args)?, None),
+    };
+    write(args, data, note).await
+}
+
+fn git(args: &GitSecretArgs) -> Result<Data, SecretError> {
+    let mut data = Data::new();
+    for (key, file) in [
+        ("password", &args.password_file),
+        ("bearerToken", &args.bearer_token_file),
+        ("ca.crt", &args.ca_file),
+        ("identity", &args.identity_file),
+        ("known_hosts", &args.known_hosts_file),
+    ] {
+        if let Some(file) = file {
+            data.insert(key.to_owned(), read(file)?);
+        }
+    }
+    if let Some(username) = &args.username {
+        data.insert("username".to_owned(), username.clone().into_bytes());
+    }
+    for key in ["password", "bearerToken"] {
+        data.entry(key.to_owned()).and_modify(trim);
+    }
+    Credentials::from_secret(&args.url, &data)?;
+    Ok(data)
+}
+
+fn signers(args: &SignersSecretArgs) -> Result<Data, SecretError> {
+    let mut data = Data::new();
+    if let Some(file) = &args.allowed_signers_file {
+        data.insert("allowed_signers".to_owned(), read(file)?);
+    }
+    for (index, file) in args.openpgp_file.iter().enumerate() {
+        data.insert(format!("key{index}.asc"), read(file)?);
+    }
+    Signers::from_secret(&args.secret.name, &data)?;
+    Ok(data)
+}
+
+/// The data, and whether its token is a new one.
+fn hook(args: &HookSecretArgs) -> Result<(Data, bool), SecretError> {
+    let token = match &args.token_file {
+        Some(file) => {
+            let mut token = read(file)?;
+            trim(&mut token);
+            token
+        }
+        None => {
+            let mut bytes = [0; TOKEN_BYTES];
+            getrandom::fill(&mut bytes).map_err(|_| SecretError::Random)?;
+            hex::encode(bytes).into_bytes()
+        }
+    };
+    let data = Data::from([("token".to_owned(), token)]);
+    Ok((data, args.token_file.is_none()))
+}
+
+fn provider(args: &ProviderSecretArgs) -> Result<Data, SecretError> {
+    let mut data = Data::new();
+    for (key, file) in [
+        ("address", &args.address_file),
+        ("token", &args.token_file),
+        ("password", &args.password_file),
+    ] {
+        if let Some(file) = file {
+            let mut value = read(file)?;
+            trim(&mut value);
+            data.insert(key.to_owned(), value);
+        }
+    }
+    if let Some(username) = &args.username {
+        data.insert("username".to_owned(), username.clone().into_bytes());
+    }
+    if data.contains_key("username") != data.contains_key("password") {
+        return Err(SecretError::Half);
+    }
+    match data.is_empty() {
+        true => Err(SecretError::Nothing(
+            "--address-file, --token-file and --username",
+        )),
+        false => Ok(data),
+    }
+}
+
+/// The content of a file; `-` is standard input.
+fn read(file: &Path) -> Result<Vec<u8>, SecretError> {
+    let name = file.display().to_string();
+    let mut bytes = Vec::new();
+    let read = match &*name {
+        "-" => io::stdin()
+            .lock()
+            .take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes),
+        _ => fs::File::open(file).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)),
+    };
+    match read {
+        Err(error) => Err(SecretError::Read(name, error)),
+        Ok(0) => Err(SecretError::Empty(name)),
+        Ok(count) if count as u64 > MAX_BYTES => Err(SecretError::TooLarge(name)),
+        Ok(_) => Ok(bytes),
+    }
+}
+
+/// Removes the line break that editors and `echo` add: it would be part of a password.
+fn trim(value: &mut Vec<u8>) {
+    let end = value.iter().rposition(|byte| !b"\r\n".contains(byte));
+    value.truncate(end.map_or(0, |end| end + 1));
+}
+
+async fn write(
+    args: &NewSecretArgs,
+    data: Data,
+    note: Option<&'static str>,
+) -> Result<Exit, CliError> {
+    let access = Access::open(&args.cluster).await?;
+    let (name, namespace) = (&args.name, &access.namespace);
+    let data = data
+        .into_iter()
+        .map(|(key, value)| (key, ByteString(value)));
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            ..ObjectMeta::default()
+        },
+        data: Some(data.collect()),
+        ..Secret::default()
+    };
+    let params = PostParams {
+        field_manager: Some(CLI_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    let api = access.api::<Secret>();
+    let doing = Doing::new::<Secret>("create", Some(namespace)).of(name);
+    let is_there =
+        |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 409);
+    let mut done = "created";
+    match api.create(&params, &secret).await {
+        Err(error) if is_there(&error) && args.replace => {
+            let doing = Doing::new::<Secret>("update", Some(namespace)).of(name);
+            let replaced = api.replace(name, &params, &secret).await;
+            replaced.map_err(|error| access.explain(error, &doing))?;
+            done = "replaced";
+        }
+        Err(error) if is_there(&error) => {
+            Terminal::print(&format!(
+                "Secret {namespace}/{name} exists: give --replace to replace it\n"
+            ))?;
+            return Ok(Exit::Differs);
+        }
+        created => drop(created.map_err(|error| access.explain(error, &doing))?),
+    }
+    let mut text = format!("Secret {namespace}/{name} {done}\n");
+    if let Some(key) = note {
+        text.push_str(&format!(
+            "give its {key} to the Git server: kubectl get secret {name} -n {namespace} \
+             -o jsonpath='{{.data.{key}}}' | base64 -d\n"
+        ));
+    }
+    Terminal::print(&text)?;
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_break_is_no_part_of_a_password() {
+        for (text, value) in [("a b\r\n", "a b"), ("a\n\n", "a"), ("a", "a"), ("\n", "")] {
+            let mut bytes = text.as_bytes().to_vec();
+            trim(&mut bytes);
+            assert_eq!(bytes, value.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Arguments of the commands that set something up or check it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use clap_complete::Shell;
+
+use super::ClusterArgs;
+
+/// What `towline create` creates.
+#[derive(Debug, Subcommand)]
+pub enum CreateCommand {
+    /// Create a Secret that a resource of towline names. Values come from files and are never printed.
+    #[command(subcommand)]
+    Secret(SecretCommand),
+}
+
+/// The kinds of Secrets.
+#[derive(Debug, Subcommand)]
+pub enum SecretCommand {
+    /// Create the credentials of a GitRepository, after a check that they fit its URL.
+    #[command(
+        after_help = "Example:\n  towline create secret git shop-git --url ssh://git@git.example/shop.git --identity-file id_ed25519 --known-hosts-file known_hosts"
+    )]
+    Git(GitSecretArgs),
+    /// Create the signers that spec.verify of a GitRepository accepts.
+    #[command(
+        after_help = "Example:\n  towline create secret signers shop-signers --allowed-signers-file allowed_signers"
+    )]
+    Signers(SignersSecretArgs),
+    /// Create the secret of a webhook. Without a file, a random one is made.
+    #[command(after_help = "Example:\n  towline create secret hook shop-hook")]
+    Hook(HookSecretArgs),
+    /// Create the secret of a Provider of messages.
+    #[command(
+        after_help = "Example:\n  towline create secret provider team-chat --address-file webhook-url.txt"
+    )]
+    Provider(ProviderSecretArgs),
+}
+
+/// The Secret to create.
+#[derive(Args, Clone, Debug)]
+pub struct NewSecretArgs {
+    /// Name of the Secret.
+    pub name: String,
+
+    /// Replace a Secret of that name.
+    #[arg(long)]
+    pub replace: bool,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Arguments of `towline create secret git`.
+#[derive(Args, Clone, Debug)]
+pub struct GitSecretArgs {
+    /// The Secret.
+    #[command(flatten)]
+    pub secret: NewSecretArgs,
+
+    /// URL of the repository.
+    #[arg(long)]
+    pub url: String,
+
+    /// User for HTTPS.
+    #[arg(long)]
+    pub username: Option<String>,
+
+    /// File with the password of --username, or with the passphrase of the identity. `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+
+    /// File with a token for HTTPS. `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub bearer_token_file: Option<PathBuf>,
+
+    /// File with certificates of authorities for HTTPS.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// File with the private key for SSH. `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub identity_file: Option<PathBuf>,
+
+    /// File with the keys of the SSH server, as ssh-keyscan writes it.
+    #[arg(long, value_name = "FILE")]
+    pub known_hosts_file: Option<PathBuf>,
+}
+
+/// Arguments of `towline create secret signers`.
+#[derive(Args, Clone, Debug)]
+pub struct SignersSecretArgs {
+    /// The Secret.
+    #[command(flatten)]
+    pub secret: NewSecretArgs,
+
+    /// File with SSH keys in ssh-keygen's format.
+    #[arg(long, value_name = "FILE")]
+    pub allowed_signers_file: Option<PathBuf>,
+
+    /// File with an ASCII-armoured OpenPGP public key. It can be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub openpgp_file: Vec<PathBuf>,
+}
+
+/// Arguments of `towline create secret hook`.
+#[derive(Args, Clone, Debug)]
+pub struct HookSecretArgs {
+    /// The Secret.
+    #[command(flatten)]
+    pub secret: NewSecretArgs,
+
+    /// File with the token that the Git server has. `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Arguments of `towline create secret provider`.
+#[derive(Args, Clone, Debug)]
+pub struct ProviderSecretArgs {
+    /// The Secret.
+    #[command(flatten)]
+    pub secret: NewSecretArgs,
+
+    /// File with the address, if that is secret, as an incoming webhook's is. `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub address_file: Option<PathBuf>,
+
+    /// File with the token. `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// User for basic authentication.
+    #[arg(long)]
+    pub username: Option<String>,
+
+    /// File with the password of --username. `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+}
+
+/// What `towline hook` does.
+#[derive(Debug, Subcommand)]
+pub enum HookCommand {
+    /// Send a signed delivery for a GitRepository, as a Git server would, and tell what became of it.
+    #[command(
+        after_help = "Example:\n  towline hook test shop --address https://towline.example/hook"
+    )]
+    Test(HookTestArgs),
+}
+
+/// Arguments of `towline hook test`.
+#[derive(Args, Clone, Debug)]
+pub struct HookTestArgs {
+    /// The GitRepository.
+    #[arg(value_name = "REPO")]
+    pub name: String,
+
+    /// Address of the endpoint, as the Git server calls it.
+    #[arg(long, value_name = "URL")]
+    pub address: String,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Arguments of `towline check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Arguments of `towline completion`.
+#[derive(Args, Clone, Debug)]
+pub struct CompletionArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// Arguments of `towline man`.
+#[derive(Args, Clone, Debug)]
+pub struct ManArgs {
+    /// Folder for the pages: towline.1, towline-get.1 and so on.
+    #[arg(long, value_name = "FOLDER")]
+    pub into: PathBuf,
+}

@@ -1,0 +1,273 @@
+//! Commands that set something up or check it, and the snippets for CI.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::{Value, json};
+use towline::api::GitRepository;
+use towline::manifest::documents;
+use towline_testing::hook::endpoint;
+use towline_testing::in_repository;
+use towline_testing::kubeconfig::User;
+use towline_testing::operator::built;
+use towline_testing::scratch::Scratch;
+
+use super::{Ran, run, run_with};
+use crate::world::{Case, world};
+
+#[tokio::test]
+async fn check_tells_what_is_in_order_and_what_is_not() {
+    let case = world().await.case("cli-check").await;
+    let empty = run(&case, &["check"]).await;
+    empty.says(
+        0,
+        &[
+            "Kubernetes v1.",
+            "clock",
+            "ok",
+            "you may patch syncs.towline.dev",
+            "has no Sync",
+        ],
+    );
+    let commit = case
+        .repo
+        .commit(&[("a.yaml", Some(case.map("a", "one")))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &commit).await;
+    let namespace = &case.namespace;
+    let seen = format!("drives namespace {namespace}; 1 of 1 Syncs ready");
+    run(&case, &["check"]).await.says(0, &[&seen]);
+    let nobody = case
+        .world
+        .cp
+        .kubeconfig_as("nobody", &["system:authenticated"]);
+    let denied = run_with(Some(&nobody), &["check", "-n", namespace]).await;
+    denied.says(
+        0,
+        &[
+            "you may not list syncs.towline.dev",
+            "you may not list Syncs",
+        ],
+    );
+}
+
+async fn data(case: &Case<'_>, name: &str) -> Value {
+    let secret = case.api::<Secret>().get(name).await.unwrap();
+    let data = secret.data.unwrap_or_default().into_iter();
+    data.map(|(key, value)| (key, Value::from(String::from_utf8(value.0).unwrap())))
+        .collect()
+}
+
+fn shows_nothing(ran: &Ran, values: &[&str]) {
+    for value in values {
+        assert!(
+            !ran.out.contains(value) && !ran.err.contains(value),
+            "{ran:#?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn secrets_are_checked_before_they_are_created() {
+    let case = world().await.case("cli-secret").await;
+    let scratch = Scratch::new().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = scratch.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let password = file("password", "hunter22\n");
+    let url = "--url=https://git.example/shop.git";
+    let create = async |kind: &str, args: &[&str]| {
+        run(&case, &[&["create", "secret", kind, "it"], args].concat()).await
+    };
+    let half = create("git", &[url, "--password-file", &password]).await;
+    half.fails(2, &["password but not username"]);
+    let wrong = create(
+        "git",
+        &[
+            "--url=ssh://git@git.example/shop.git",
+            "--identity-file",
+            &password,
+        ],
+    )
+    .await;
+    wrong.fails(2, &["identity"]);
+    let made = create("git", &[url, "--username=ci", "--password-file", &password]).await;
+    made.says(0, &["/it created"]);
+    assert_eq!(
+        data(&case, "it").await,
+        json!({"username": "ci", "password": "hunter22"})
+    );
+    let again = create("git", &[url, "--username=ci", "--password-file", &password]).await;
+    again.says(1, &["exists: give --replace"]);
+    let replaced = create(
+        "git",
+        &[
+            url,
+            "--username=cd",
+            "--password-file",
+            &password,
+            "--replace",
+        ],
+    )
+    .await;
+    replaced.says(0, &["replaced"]);
+    assert_eq!(data(&case, "it").await["username"], "cd");
+    for ran in [&half, &wrong, &made, &again, &replaced] {
+        shows_nothing(ran, &["hunter22"]);
+    }
+
+    let signers = create("signers", &["--allowed-signers-file", &password]).await;
+    signers.fails(2, &["allowed_signers"]);
+    shows_nothing(&signers, &["hunter22"]);
+    create("provider", &[])
+        .await
+        .fails(2, &["give at least one of"]);
+    let token = file("token", "hunter33\n");
+    let made = run(
+        &case,
+        &[
+            "create",
+            "secret",
+            "provider",
+            "chat",
+            "--token-file",
+            &token,
+        ],
+    )
+    .await;
+    made.says(0, &["/chat created"]);
+    assert_eq!(data(&case, "chat").await, json!({"token": "hunter33"}));
+    let absent = create("hook", &["--token-file", "absent"]).await;
+    absent.fails(2, &["reading absent"]);
+    create("hook", &["--token-file", &file("empty", "")])
+        .await
+        .fails(2, &["is empty"]);
+}
+
+#[tokio::test]
+async fn a_webhook_is_tried_out() {
+    let case = world().await.case("cli-hook").await;
+    case.repo
+        .commit(&[("a.yaml", Some(case.map("a", "one")))], "first");
+    case.repository(json!({})).await;
+    let address = format!("http://{}/hook", endpoint(&case.world.operator));
+    let test =
+        async |address: &str| run(&case, &["hook", "test", "repo", "--address", address]).await;
+    test(&address).await.says(1, &["has no webhook"]);
+    let made = run(&case, &["create", "secret", "hook", "repo-hook"]).await;
+    made.says(0, &["repo-hook created", "base64 -d"]);
+    let token = data(&case, "repo-hook").await["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(token.len(), 64);
+    shows_nothing(&made, &[&token]);
+    let webhook = json!({"spec": {"webhook": {"secretRef": {"name": "repo-hook"}}}});
+    case.patch::<GitRepository>("repo", webhook).await;
+    let mut last = test(&address).await;
+    for _ in 0..50 {
+        if last.code == Some(0) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        last = test(&address).await;
+    }
+    last.says(0, &["202 taken"]);
+    shows_nothing(&last, &[&token]);
+    let wrong = test(&address.replace("/hook", "/other")).await;
+    wrong.says(1, &["404 refused"]);
+    let away = test("http://user:hunter22@127.0.0.1:1/hook").await;
+    away.says(1, &["no answer"]);
+    shows_nothing(&away, &["hunter22"]);
+}
+
+#[tokio::test]
+async fn completion_and_man_pages_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = run_with(None, &["completion", shell]).await;
+        ran.says(0, &["towline", "reconcile", "not-ready"]);
+    }
+    let scratch = Scratch::new().unwrap();
+    let folder = scratch.path().join("absent").display().to_string();
+    run_with(None, &["man", "--into", &folder])
+        .await
+        .fails(2, &["writing", "towline.1"]);
+    fs::create_dir(&folder).unwrap();
+    run_with(None, &["man", "--into", &folder])
+        .await
+        .says(0, &[]);
+    for page in ["towline", "towline-get", "towline-create-secret-git"] {
+        let text = fs::read_to_string(Path::new(&folder).join(format!("{page}.1"))).unwrap();
+        assert!(text.contains(".SH NAME"), "{text}");
+    }
+}
+
+/// The commands of the snippets for CI, with the name of the variable that holds the commit.
+fn snippets() -> Vec<(&'static str, String)> {
+    let text = |name: &str| fs::read_to_string(in_repository("examples/ci").join(name)).unwrap();
+    let yaml = |name: &str| documents(text(name).as_bytes()).unwrap().remove(0).value;
+    let of = |value: &Value| value.as_str().unwrap().to_owned();
+    let jenkins = text("Jenkinsfile");
+    vec![
+        (
+            "GITHUB_SHA",
+            of(&yaml("github.yml")["jobs"]["live"]["steps"][0]["run"]),
+        ),
+        (
+            "CI_COMMIT_SHA",
+            of(&yaml("gitlab.yml")["live"]["script"][0]),
+        ),
+        (
+            "GIT_COMMIT",
+            jenkins.split("'''").nth(1).unwrap().to_owned(),
+        ),
+        (
+            "CIRCLE_SHA1",
+            of(&yaml("circleci.yml")["jobs"]["live"]["steps"][0]["run"]["command"]),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn the_snippets_for_ci_wait_for_their_commit() {
+    let case = world().await.case("cli-ci").await;
+    let good = case
+        .repo
+        .commit(&[("a.yaml", Some(case.map("a", "one")))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"targetNamespace": case.namespace}))
+        .await;
+    case.synced("all", &good).await;
+    let run = async |variable: &'static str, script: String, commit: &str| {
+        let folder = built().parent().unwrap().display().to_string();
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-ec", &script])
+            .env("PATH", format!("{folder}:/usr/bin:/bin"));
+        shell.env("KUBECONFIG", case.world.cp.kubeconfig_for(User::Person));
+        shell
+            .env("TOWLINE_NAMESPACE", &case.namespace)
+            .env(variable, commit);
+        let output = tokio::task::spawn_blocking(move || shell.output().unwrap())
+            .await
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), text)
+    };
+    for (variable, script) in snippets() {
+        let (code, text) = run(variable, script, &good).await;
+        assert_eq!((code, &*text), (Some(0), "sync/all: live\n"), "{variable}");
+    }
+    let wrong = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: UPPER}\n";
+    let bad = case.push(&[("a.yaml", Some(wrong))], "wrong").await;
+    for (variable, script) in snippets() {
+        let (code, text) = run(variable, script, &bad).await;
+        assert_eq!(code, Some(1), "{variable}: {text}");
+        assert!(text.contains("UPPER"), "{text}");
+    }
+}
