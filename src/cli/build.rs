@@ -275,8 +275,9 @@ fn inputs(args: &BuildArgs, namespace: &str, intent: &SyncIntent) -> Result<Inpu
         other => BuildError::Inputs(other),
     })?;
     inputs.kube_version.clone_from(&args.kube_version);
-    inputs.api_versions.clone_from(&args.api_versions);
-    inputs.api_versions.sort();
+    let mut api_versions = args.api_versions.clone();
+    api_versions.sort();
+    inputs.api_versions = api_versions.into();
     Ok(inputs)
 }
 

@@ -6,7 +6,7 @@
 //! decides. An event from before a definition is established never removes a served kind.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -28,7 +28,12 @@ use crate::manifest::{GroupKind, GroupVersionKind};
 pub struct Kinds {
     table: Arc<RwLock<Table>>,
     changed: watch::Sender<u64>,
+    /// What [`Self::api_versions`] returned last, and the count of changes then. Every Sync holds it.
+    versions: Arc<Mutex<Versions>>,
 }
+
+/// The names of what is served, and the count of changes when they were read.
+type Versions = Option<(u64, Arc<[String]>)>;
 
 #[derive(Default)]
 struct Table {
@@ -143,6 +148,7 @@ impl Default for Kinds {
         Self {
             table: Arc::default(),
             changed: watch::Sender::new(0),
+            versions: Arc::default(),
         }
     }
 }
@@ -198,14 +204,23 @@ impl Kinds {
 
     /// All served versions and kinds in the form of Helm's capabilities: `v1`, `v1/Pod`, `apps/v1`,
     /// `apps/v1/Deployment`. Sorted.
-    pub fn api_versions(&self) -> Vec<String> {
+    pub fn api_versions(&self) -> Arc<[String]> {
+        let mut last = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = *self.changed.borrow();
+        if let Some((of, versions)) = &*last
+            && *of == count
+        {
+            return Arc::clone(versions);
+        }
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let served = table.served.values().flatten();
         let names = served.flat_map(|served| {
             let version = served.resource.api_version.clone();
             [format!("{version}/{}", served.resource.kind), version]
         });
-        names.collect::<BTreeSet<String>>().into_iter().collect()
+        let versions: Arc<[String]> = names.collect::<BTreeSet<String>>().into_iter().collect();
+        *last = Some((count, Arc::clone(&versions)));
+        versions
     }
 
     /// Whether a kind is not served yet, but its definition is only seconds old. The API server needs

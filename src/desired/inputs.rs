@@ -1,6 +1,7 @@
 //! The inputs of a render from the cluster.
 
 use std::fmt;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
@@ -22,7 +23,7 @@ pub struct Inputs {
     /// The cluster's version, as Helm writes it: `v1.36.3`.
     pub kube_version: String,
     /// The served versions and kinds: `v1`, `apps/v1`, `apps/v1/Deployment`. Sorted.
-    pub api_versions: Vec<String>,
+    pub api_versions: Arc<[String]>,
     /// Equal identities are equal inputs.
     identity: [u8; 32],
 }

@@ -206,7 +206,7 @@ fn chart(
         },
         values: files.chain(given).chain(in_place).collect(),
         kube_version: inputs.kube_version.clone(),
-        api_versions: inputs.api_versions.clone(),
+        api_versions: inputs.api_versions.to_vec(),
         ..Chart::default()
     };
     Ok(means.renderers.helm(tree, &request, means.private)?)

@@ -122,7 +122,9 @@ impl<K: Driven> Supervisor<K> {
         }
     }
 
-    fn upsert(&mut self, object: K) {
+    fn upsert(&mut self, mut object: K) {
+        // The larger part of a Sync. No driver reads it.
+        object.meta_mut().managed_fields = None;
         let key = (object.namespace().unwrap_or_default(), object.name_any());
         match &mut self.listing {
             Some(listing) => drop(listing.insert(key, Some(Arc::new(object)))),

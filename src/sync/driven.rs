@@ -58,7 +58,7 @@ impl Driven for Sync {
         context: Arc<Context>,
         object: watch::Receiver<Arc<Self>>,
     ) -> impl Future<Output = ()> + Send {
-        Driver::new(context, object).run()
+        Box::new(Driver::new(context, object)).run()
     }
 
     fn lost_marks(known: &ObjectMeta, new: &ObjectMeta) -> bool {

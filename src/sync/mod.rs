@@ -84,7 +84,8 @@ impl Driver {
         }
     }
 
-    pub(crate) async fn run(mut self) {
+    /// `self` is in a box, for a future would have room for it twice.
+    pub(crate) async fn run(mut self: Box<Self>) {
         loop {
             // In a box, so that a driver that waits does not keep the memory of a round.
             if Box::pin(self.round()).await {
