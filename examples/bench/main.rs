@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bed;
+mod beside;
 mod empty;
 mod floor;
 mod large;
@@ -81,6 +82,9 @@ async fn main() {
     }
     if options.wants(&[9]) {
         many::measure(&options, &mut report).await;
+    }
+    if options.wants(&[10]) {
+        beside::measure(&options, &mut report).await;
     }
     report.sort();
     println!("\n{}", report.table());
