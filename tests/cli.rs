@@ -1,21 +1,20 @@
 //! The command line, as the real program against the real API server.
 
+mod diff;
 mod setup;
+mod trace;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 use towline::api::Sync;
 use towline_testing::control_plane::{ControlPlane, Options};
 use towline_testing::kubeconfig::User;
 use towline_testing::operator::built;
-use towline_testing::renderers;
 use towline_testing::scratch::Scratch;
 
-use crate::world::life::{UNSCHEDULABLE, deployment};
 use crate::world::{Case, condition, world};
 
 /// What a command did.
@@ -101,7 +100,26 @@ async fn get_lists_what_there_is_and_suspend_says_who_and_why() {
     case.ready_becomes("bad", "False", "ApplyFailed").await;
 
     let short = format!("main@sha1:{}", &commit[..12]);
+    let mark = case.world.cp.audit().mark();
     let all = run(&case, &["get"]).await;
+    // One list a kind, from the memory of the API server.
+    let entries = case.world.cp.audit_since(mark).await;
+    let mut asked: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.user == User::Person.name() && entry.namespace == *namespace)
+        .map(|entry| {
+            (
+                &*entry.verb,
+                &*entry.resource,
+                entry.uri.contains("resourceVersion=0"),
+            )
+        })
+        .collect();
+    asked.sort_unstable();
+    assert_eq!(
+        asked,
+        [("list", "gitrepositories", true), ("list", "syncs", true)]
+    );
     all.says(
         0,
         &[
@@ -452,367 +470,4 @@ async fn a_narrow_terminal_shows_everything() {
     let wide = shown(160, "").await;
     assert!(wide.contains("\x1b[31mRefNotFound\x1b[0m"), "{wide}");
     assert!(wide.lines().next().unwrap().contains("NAME"), "{wide}");
-}
-
-#[tokio::test]
-async fn an_object_is_traced_to_its_commit_and_author() {
-    let case = world().await.case("cli-trace").await;
-    let namespace = &case.namespace;
-    let files = [
-        ("app/map.yaml", case.map("shop", "one")),
-        ("app/web.yaml", deployment("web", namespace, UNSCHEDULABLE)),
-    ];
-    let files: Vec<_> = files
-        .iter()
-        .map(|(path, text)| (*path, Some(text)))
-        .collect();
-    let commit = case.repo.commit(&files, "first");
-    case.repository(json!({})).await;
-    case.sync("all", json!({"path": "app", "wait": true})).await;
-    case.ready_becomes("all", "False", "HealthPending").await;
-
-    let short = &commit[..12];
-    let traced = run(&case, &["trace", "cm/shop"]).await;
-    let sync = format!("{namespace}/all");
-    let url = format!("repo ({})", case.repo.url());
-    traced.says(
-        0,
-        &[
-            &sync,
-            "app",
-            short,
-            "author",
-            "not recorded in the cluster",
-            &url,
-        ],
-    );
-    let as_json = json_of(&run(&case, &["trace", "configmap/shop", "-o", "json"]).await);
-    assert_eq!(as_json["sync"], sync);
-    case.make::<ConfigMap>(json!({"metadata": {"name": "mine", "namespace": namespace}}))
-        .await;
-    run(&case, &["trace", "cm/mine"])
-        .await
-        .says(1, &["towline does not manage this object"]);
-    run(&case, &["trace", "cm/absent"])
-        .await
-        .says(1, &["does not exist"]);
-    run(&case, &["trace", "widget/a"])
-        .await
-        .fails(2, &["the cluster serves no kind widget"]);
-    run(&case, &["trace", "shop"])
-        .await
-        .fails(2, &["name a kind and an object"]);
-
-    // A pod leads to its Deployment, and the Deployment's trouble to its pod.
-    let pods = case.kubectl_as_person(&["get", "pods", "-o", "name"]).await;
-    let pod = pods.trim();
-    let deployment = format!("of Deployment.apps {namespace}/web");
-    run(&case, &["trace", pod])
-        .await
-        .says(0, &[&deployment, &sync]);
-    let why = run(&case, &["why", "deploy/web"]).await;
-    why.says(1, &["Deployment.apps", "is not ready", "Pod ", "Way out: "]);
-    run(&case, &["why", pod]).await.says(1, &["is not ready"]);
-    run(&case, &["why", "cm/shop"])
-        .await
-        .says(1, &["is healthy, but its Sync is not ready"]);
-    run(&case, &["why", "sync/all"])
-        .await
-        .says(1, &["waits (HealthPending)", "reasons.md#healthpending"]);
-    run(&case, &["why", "repo/repo"])
-        .await
-        .says(0, &["is ready: fetched"]);
-    run(&case, &["why", "cm/mine"])
-        .await
-        .says(0, &["towline does not manage it"]);
-    let tree = run(&case, &["tree", "all"]).await;
-    tree.says(
-        0,
-        &[
-            "sync/all  HealthPending",
-            "ConfigMap",
-            "InProgress",
-            "ReplicaSet.apps",
-            "└─ Pod",
-        ],
-    );
-    let tree = json_of(&run(&case, &["tree", "all", "-o", "json"]).await);
-    assert_eq!(tree["objects"].as_array().unwrap().len(), 2);
-
-    // What is refused is named with its file.
-    let wrong = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: UPPER}\n";
-    case.push(
-        &[("bad/wrong.yaml", Some(wrong)), ("app/web.yaml", None)],
-        "wrong",
-    )
-    .await;
-    case.sync(
-        "other",
-        json!({"path": "bad", "targetNamespace": namespace}),
-    )
-    .await;
-    case.ready_becomes("other", "False", "ApplyFailed").await;
-    let why = run(&case, &["why", "cm/UPPER"]).await;
-    why.says(
-        1,
-        &[
-            "UPPER (bad/wrong.yaml",
-            "fails (ApplyFailed)",
-            "reasons.md#applyfailed",
-        ],
-    );
-
-    case.wait_for_event("ApplyFailed", &["UPPER"]).await;
-    run(&case, &["events"]).await.says(
-        0,
-        &[
-            "AGO",
-            "repo/repo",
-            "ChangeCommitted",
-            "sync/other",
-            "ApplyFailed",
-        ],
-    );
-    let of_one = run(&case, &["events", "repo"]).await;
-    assert!(
-        !of_one.says(0, &["repo/repo"]).out.contains("sync/other"),
-        "{of_one:#?}"
-    );
-    run(&case, &["history", "all"])
-        .await
-        .says(0, &["REVISION", short, "AUTHOR"]);
-    let history = json_of(&run(&case, &["history", "all", "-o", "json"]).await);
-    assert!(history["history"][0]["revision"].is_string(), "{history}");
-}
-
-/// A user who may read one namespace only sees what is there, and is told what is missing.
-#[tokio::test]
-async fn fewer_rights_show_less_and_say_so() {
-    let case = world().await.case("cli-rights").await;
-    let namespace = &case.namespace;
-    let commit = case
-        .repo
-        .commit(&[("a.yaml", Some(case.map("a", "one")))], "first");
-    case.repository(json!({})).await;
-    case.sync("all", json!({})).await;
-    case.synced("all", &commit).await;
-    let resources = "--resource=configmaps,syncs.towline.dev,gitrepositories.towline.dev";
-    case.kubectl_as_person(&["create", "role", "reader", "--verb=get,list", resources])
-        .await;
-    case.kubectl_as_person(&[
-        "create",
-        "rolebinding",
-        "reader",
-        "--role=reader",
-        "--user=reader",
-    ])
-    .await;
-    let reader = case
-        .world
-        .cp
-        .kubeconfig_as("reader", &["system:authenticated"]);
-    let run = async |args: &[&str]| {
-        let args = [args, &["-n", namespace]].concat();
-        run_with(Some(&reader), &args).await
-    };
-    run(&["get"]).await.says(0, &["sync/all"]);
-    run(&["wait", "--commit", &commit])
-        .await
-        .says(0, &["sync/all: live"]);
-    let tree = run(&["tree", "all"]).await;
-    tree.says(0, &["ConfigMap"]).fails(
-        0,
-        &["warning: you may not list configmaps in all namespaces"],
-    );
-    run(&["trace", "cm/a"]).await.says(0, &["all", "author"]);
-    run(&["why", "cm/a"]).await.says(0, &["as Git says"]);
-    run(&["trace", "secret/a"])
-        .await
-        .fails(2, &["you have no right to get secrets a in namespace"]);
-    run(&["reconcile", "all"])
-        .await
-        .fails(2, &["you have no right to patch syncs.towline.dev all"]);
-}
-
-/// Runs `towline diff` in a folder.
-async fn diff(case: &Case<'_>, kubeconfig: &Path, folder: &Path, args: &[&str]) -> Ran {
-    let renderers = tokio::task::spawn_blocking(renderers::folder)
-        .await
-        .unwrap();
-    let mut command = Command::new(built());
-    command
-        .current_dir(folder)
-        .args(["diff", "all", "-n", &case.namespace, "--root", "."]);
-    command
-        .args(args)
-        .env("KUBECONFIG", kubeconfig)
-        .arg("--renderers-dir")
-        .arg(renderers);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
-        .await
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ran {
-        code: output.status.code(),
-        out: text(&output.stdout),
-        err: text(&output.stderr),
-    }
-}
-
-#[tokio::test]
-async fn diff_shows_what_a_folder_would_change_and_changes_nothing() {
-    let case = world().await.case("cli-diff").await;
-    let namespace = &case.namespace;
-    let secret = |value: &str| {
-        format!(
-            "apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{token: {value}}}\n"
-        )
-    };
-    let lent = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: lent}\ndata: {url: '${token}'}\n";
-    let files = [
-        ("app/map.yaml", case.map("m", "one")),
-        ("app/old.yaml", case.map("old", "one")),
-        ("app/secret.yaml", secret("hunter22")),
-        ("app/lent.yaml", lent.to_owned()),
-        ("app/web.yaml", deployment("web", namespace, "")),
-    ];
-    let tokens = json!({"metadata": {"name": "tokens"}, "stringData": {"token": "passw0rd17"}});
-    case.make::<k8s_openapi::api::core::v1::Secret>(tokens)
-        .await;
-    let committed: Vec<_> = files
-        .iter()
-        .map(|(path, text)| (*path, Some(text)))
-        .collect();
-    let commit = case.repo.commit(&committed, "first");
-    case.repository(json!({})).await;
-    let from = json!([{"kind": "Secret", "name": "tokens"}]);
-    let spec = json!({"path": "app", "targetNamespace": namespace, "substitute": {"from": from}});
-    case.sync("all", spec).await;
-    case.synced("all", &commit).await;
-
-    let scratch = Scratch::new().unwrap();
-    let folder = scratch.path();
-    std::fs::create_dir(folder.join("app")).unwrap();
-    let write = |path: &str, text: &str| std::fs::write(folder.join(path), text).unwrap();
-    for (path, text) in &files {
-        write(path, text);
-    }
-    let person = case.world.cp.kubeconfig_for(User::Person);
-    let mark = case.world.cp.audit().mark();
-    let of = async |args: &[&str]| diff(&case, &person, folder, args).await;
-    of(&[]).await.says(0, &["all: no difference"]);
-
-    write("app/map.yaml", &case.map("m", "two"));
-    write("app/secret.yaml", &secret("hunter33"));
-    write("app/lent.yaml", &lent.replace("'$", "'x$"));
-    write("app/new.yaml", &case.map("new", "one"));
-    write(
-        "app/web.yaml",
-        &deployment("web", namespace, "").replace("replicas: 1", "replicas: 2"),
-    );
-    std::fs::remove_file(folder.join("app/old.yaml")).unwrap();
-    let text = of(&[]).await;
-    text.says(
-        1,
-        &[
-            &format!("~ ConfigMap {namespace}/m (app/map.yaml)"),
-            "-  value: one\n+  value: two\n",
-            "-  token: \"*** (before)\"\n+  token: \"*** (after)\"\n",
-            "-  replicas: 1\n+  replicas: 2\n",
-            &format!("+ ConfigMap {namespace}/new (app/new.yaml)"),
-            &format!("- ConfigMap {namespace}/old"),
-            "1 to create, 4 to change, 1 to delete",
-        ],
-    );
-    assert!(
-        !text.out.contains('\x1b') && !text.out.contains("managedFields"),
-        "{text:#?}"
-    );
-    of(&["--color=always"])
-        .await
-        .says(1, &["\x1b[32m+  value: two\x1b[0m"]);
-    let as_json = of(&["-o", "json"]).await;
-    let value: Value = serde_json::from_str(&as_json.out).unwrap();
-    assert_eq!(value["changes"].as_array().unwrap().len(), 6, "{value}");
-    let markdown = of(&["-o", "markdown", "--path", "app"]).await;
-    markdown.says(
-        1,
-        &["### towline diff: `", "<details><summary>", "```diff\n"],
-    );
-    for ran in [&text, &as_json, &markdown] {
-        for value in ["hunter", "passw0rd17", "aHVudGVy", "cGFzc3cwcmQ"] {
-            assert!(
-                !ran.out.contains(value) && !ran.err.contains(value),
-                "{ran:#?}"
-            );
-        }
-    }
-    // Every request was a read or a dry run.
-    let entries = case.world.cp.audit_since(mark).await;
-    let persons = entries
-        .iter()
-        .filter(|entry| entry.user == User::Person.name() && entry.namespace == *namespace);
-    let writes: Vec<_> = persons
-        .filter(|entry| entry.is_write())
-        .map(|entry| &entry.uri)
-        .collect();
-    assert!(
-        !writes.is_empty() && writes.iter().all(|uri| uri.contains("dryRun=All")),
-        "{writes:?}"
-    );
-    case.has("m", "value", Some("one")).await;
-
-    // What cannot be applied is a difference too, and what cannot be read is an error.
-    write(
-        "app/wrong.yaml",
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: UPPER}\n",
-    );
-    of(&[])
-        .await
-        .says(1, &["! ConfigMap", "UPPER (app/wrong.yaml): ", "1 refused"]);
-    let nobody = case
-        .world
-        .cp
-        .kubeconfig_as("nobody", &["system:authenticated"]);
-    diff(&case, &nobody, folder, &[])
-        .await
-        .fails(2, &["you have no right to get syncs.towline.dev all"]);
-    write("app/wrong.yaml", "a: [\n");
-    of(&[]).await.fails(2, &["app/wrong.yaml"]);
-    let gone = of(&["--path", "absent"]).await;
-    gone.fails(2, &["absent"]);
-}
-
-#[tokio::test]
-async fn diff_sees_the_release_of_a_chart_as_the_operator_does() {
-    let case = world().await.case("cli-diff-chart").await;
-    let chart = "apiVersion: v2\nname: shop\nversion: 1.2.3\n";
-    let map = |value: &str| {
-        format!(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m}}\ndata: {{value: {value}, revision: \
-             \"{{{{ .Release.Revision }}}}\", upgrade: \"{{{{ .Release.IsUpgrade }}}}\"}}\n"
-        )
-    };
-    let (chart_path, map_path) = ("app/Chart.yaml", "app/templates/map.yaml");
-    let first = [(chart_path, Some(chart)), (map_path, Some(&*map("one")))];
-    let commit = case.repo.commit(&first, "first");
-    case.repository(json!({})).await;
-    case.sync("all", json!({"path": "app"})).await;
-    case.synced("all", &commit).await;
-    let commit = case.push(&[(map_path, Some(&map("two")))], "second").await;
-    case.synced("all", &commit).await;
-    case.has("m", "revision", Some("2")).await;
-
-    let scratch = Scratch::new().unwrap();
-    let folder = scratch.path();
-    std::fs::create_dir_all(folder.join("app/templates")).unwrap();
-    std::fs::write(folder.join(chart_path), chart).unwrap();
-    let write = |value: &str| std::fs::write(folder.join(map_path), map(value)).unwrap();
-    let person = case.world.cp.kubeconfig_for(User::Person);
-    write("two");
-    let same = diff(&case, &person, folder, &[]).await;
-    same.says(0, &["all: no difference"]);
-    write("three");
-    let next = diff(&case, &person, folder, &[]).await;
-    next.says(1, &["value: three", "+  revision: \"3\""]);
 }

@@ -13,6 +13,7 @@ mod check;
 mod columns;
 mod create;
 mod diff;
+mod export;
 mod get;
 mod hook;
 mod lineage;
@@ -114,6 +115,7 @@ async fn carry_out(command: &ClusterCommand) -> Result<Exit, CliError> {
         ClusterCommand::Events(args) => past::events(args).await,
         ClusterCommand::History(args) => past::history(args).await,
         ClusterCommand::Diff(args) => diff::diff(args).await,
+        ClusterCommand::Export(args) => export::export(args).await,
         ClusterCommand::Check(args) => check::check(args).await,
         ClusterCommand::Create(CreateCommand::Secret(command)) => create::secret(command).await,
         ClusterCommand::Hook(HookCommand::Test(args)) => hook::test(args).await,

@@ -1,6 +1,6 @@
 //! `towline wait`: for a commit to be live, or for Syncs to be ready.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt as _;
@@ -39,7 +39,13 @@ pub(super) async fn wait(args: &WaitArgs) -> Result<Exit, CliError> {
         let now = revisions(&repositories);
         let before = before.get_or_insert(now);
         let report = match &args.commit {
-            Some(commit) => of_commit(commit, &syncs, &repositories, before, args),
+            Some(commit) => of_commit(
+                commit,
+                &syncs,
+                &repositories,
+                before,
+                !args.names.is_empty(),
+            ),
             None => of_readiness(&syncs),
         };
         failing = match report.exit {
@@ -156,7 +162,7 @@ fn of_commit(
     syncs: &[Sync],
     repositories: &[GitRepository],
     before: &BTreeMap<Place, String>,
-    args: &WaitArgs,
+    is_named: bool,
 ) -> Report {
     let source = |sync: &Sync| {
         (
@@ -181,17 +187,24 @@ fn of_commit(
             (sync, reach, arrival(commit, sync, reach))
         })
         .collect();
-    // Once one repository has the commit, the others are other repositories.
-    let is_known = |reach: &Reach<'_>, arrival: &Arrival| {
-        *reach != Reach::NotYet || !matches!(arrival, Arrival::Pending(_) | Arrival::Left(_))
+    // Once a repository is known to have the commit, those of another URL are other repositories. Its status may come
+    // later than those of its Syncs.
+    let knows = |reach: Reach<'_>, arrival: &Arrival| {
+        reach != Reach::NotYet || !matches!(arrival, Arrival::Pending(_) | Arrival::Left(_))
     };
-    let is_anywhere = arrivals
+    let urls: BTreeMap<Place, &str> = repositories
         .iter()
-        .any(|(_, reach, arrival)| is_known(reach, arrival));
-    let is_named = !args.names.is_empty();
+        .map(|repository| (place(repository), &*repository.spec.url))
+        .collect();
+    let url = |sync: &Sync| urls.get(&source(sync)).copied().unwrap_or_default();
+    let known: BTreeSet<&str> = arrivals
+        .iter()
+        .filter(|(_, reach, arrival)| knows(*reach, arrival))
+        .map(|(sync, ..)| url(sync))
+        .collect();
     let ours = arrivals
         .into_iter()
-        .filter(|(_, reach, arrival)| is_named || !is_anywhere || is_known(reach, arrival))
+        .filter(|(sync, ..)| is_named || known.is_empty() || known.contains(url(sync)))
         .map(|(sync, _, arrival)| (Standing::of(sync).name, arrival))
         .collect();
     summed_up(commit, ours, is_named)
@@ -257,6 +270,9 @@ fn summed_up(commit: &str, arrivals: Vec<(String, Arrival)>, is_named: bool) -> 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
+    use super::super::standing::testing::{ready, sync};
     use super::*;
 
     const COMMIT: &str = "1111111111111111111111111111111111111111";
@@ -305,5 +321,49 @@ mod tests {
             assert_eq!(of(&arrivals, false), (text.to_owned(), exit));
         }
         assert_eq!(of(&[left], true).1, Some(Exit::Differs));
+    }
+
+    /// The status of a repository comes later than those of its Syncs.
+    #[test]
+    fn a_sync_that_lags_is_waited_for() {
+        let repository = |name: &str, url: &str| -> GitRepository {
+            serde_json::from_value(json!({
+                "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository",
+                "metadata": {"name": name, "namespace": "team-a"}, "spec": {"url": url},
+                "status": {"revision": format!("main@sha1:{}", "0".repeat(40))},
+            }))
+            .unwrap()
+        };
+        let sync = |name: &str, source: &str, applied: &str| -> Sync {
+            let status = json!({
+                "conditions": ready("True", "Converged", "m"),
+                "lastAppliedRevision": format!("main@sha1:{applied}"),
+                "lastAttemptedRevision": format!("main@sha1:{applied}"),
+            });
+            let mut sync = sync(&status, &json!({"name": name}));
+            sync.spec.source_ref.name = source.to_owned();
+            sync
+        };
+        let old = "0".repeat(40);
+        let url = "https://git.example/fleet";
+        let repositories = [
+            repository("fleet", url),
+            repository("twin", url),
+            repository("other", "https://git.example/other"),
+        ];
+        let syncs = [
+            sync("a", "fleet", COMMIT),
+            sync("b", "fleet", &old),
+            sync("c", "twin", &old),
+            sync("d", "other", &old),
+        ];
+        let report =
+            |syncs: &[Sync]| of_commit(COMMIT, syncs, &repositories, &BTreeMap::new(), false);
+        let lags = report(&syncs);
+        assert_eq!(lags.exit, None, "{}", lags.text);
+        assert!(lags.text.contains("sync/b: not live") && lags.text.contains("sync/c: not live"));
+        assert!(!lags.text.contains("sync/d"), "{}", lags.text);
+        let done = report(&[sync("a", "fleet", COMMIT), sync("d", "other", &old)]);
+        assert_eq!(done.exit, Some(Exit::Done), "{}", done.text);
     }
 }

@@ -50,6 +50,11 @@ pub enum ClusterCommand {
     /// Values of Secrets are masked. Exit codes: 0 without a difference, 1 with one, 2 after an error.
     #[command(after_help = "Example:\n  towline diff shop --path apps/prod")]
     Diff(DiffArgs),
+    /// Print manifests of live objects, without what the cluster writes and without known defaults.
+    ///
+    /// Secrets are left out.
+    #[command(after_help = "Example:\n  towline export deploy/web svc/web cm/settings > web.yaml")]
+    Export(ExportArgs),
     /// Check the cluster, the definitions, the clocks, your rights, and whether an operator drives the namespace.
     #[command(after_help = "Example:\n  towline check")]
     Check(CheckArgs),
@@ -164,6 +169,18 @@ pub enum DiffFormat {
     Json,
     /// A comment for a pull request.
     Markdown,
+}
+
+/// Arguments of `towline export`.
+#[derive(Args, Clone, Debug)]
+pub struct ExportArgs {
+    /// The objects, such as `deployment/web`.
+    #[arg(value_name = "KIND/NAME", required = true, value_parser = kind_and_name)]
+    pub objects: Vec<KindAndName>,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 }
 
 /// Arguments of `towline events`.

@@ -13,8 +13,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use cluster::{ClusterArgs, Colour};
 pub use command::{
-    ApproveArgs, ClusterCommand, DiffArgs, DiffFormat, EventsArgs, GetArgs, KindAndName,
-    ListFormat, NamedArgs, ObjectArgs, ReconcileArgs, ResumeArgs, SuspendArgs, WaitArgs,
+    ApproveArgs, ClusterCommand, DiffArgs, DiffFormat, EventsArgs, ExportArgs, GetArgs,
+    KindAndName, ListFormat, NamedArgs, ObjectArgs, ReconcileArgs, ResumeArgs, SuspendArgs,
+    WaitArgs,
 };
 pub use setup::{
     CheckArgs, CompletionArgs, CreateCommand, GitSecretArgs, HookCommand, HookSecretArgs,

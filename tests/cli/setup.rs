@@ -271,3 +271,72 @@ async fn the_snippets_for_ci_wait_for_their_commit() {
         assert!(text.contains("UPPER"), "{text}");
     }
 }
+
+#[tokio::test]
+async fn an_export_is_short_and_means_the_same() {
+    let case = world().await.case("cli-export").await;
+    case.kubectl_as_person(&["create", "deployment", "web", "--image=web:1", "--port=80"])
+        .await;
+    case.kubectl_as_person(&["expose", "deployment", "web"])
+        .await;
+    case.kubectl_as_person(&["create", "configmap", "m", "--from-literal=a=b"])
+        .await;
+    case.kubectl_as_person(&[
+        "create",
+        "secret",
+        "generic",
+        "s",
+        "--from-literal=a=hunter22",
+    ])
+    .await;
+    let exported = run(&case, &["export", "deploy/web", "svc/web", "cm/m"]).await;
+    exported.says(
+        0,
+        &[
+            "kind: Deployment",
+            "image: web:1",
+            "containerPort: 80",
+            "kind: Service",
+            "a: b",
+        ],
+    );
+    shows_nothing(
+        &exported,
+        &[
+            "uid",
+            "status:",
+            "resourceVersion",
+            "dnsPolicy",
+            "clusterIP",
+            "terminationMessagePath",
+        ],
+    );
+    // The API server makes of it what was there.
+    let scratch = Scratch::new().unwrap();
+    let file = scratch.path().join("all.yaml");
+    fs::write(&file, &exported.out).unwrap();
+    let spec = "-o=jsonpath={.items[*].spec}";
+    let before = case.kubectl_as_person(&["get", "deploy,svc", spec]).await;
+    let file = file.to_str().unwrap();
+    case.kubectl_as_person(&["replace", "--force", "-f", file])
+        .await;
+    let after = case.kubectl_as_person(&["get", "deploy,svc", spec]).await;
+    let without_addresses = |text: &str| {
+        let parts = text.split("\"clusterIP\"");
+        parts
+            .map(|part| {
+                part.split_once("],")
+                    .map_or(part, |(_, rest)| rest)
+                    .to_owned()
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(without_addresses(&after), without_addresses(&before));
+
+    let secret = run(&case, &["export", "secret/s", "cm/absent"]).await;
+    secret.fails(
+        1,
+        &["Secret s is left out", "ConfigMap absent does not exist"],
+    );
+    shows_nothing(&secret, &["hunter22", "aHVudGVyMjI"]);
+}

@@ -1,0 +1,197 @@
+//! `towline diff`: what a folder would change.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use towline_testing::kubeconfig::User;
+use towline_testing::operator::built;
+use towline_testing::renderers;
+use towline_testing::scratch::Scratch;
+
+use super::Ran;
+use crate::world::life::deployment;
+use crate::world::{Case, world};
+
+/// Runs `towline diff` in a folder.
+async fn diff(case: &Case<'_>, kubeconfig: &Path, folder: &Path, args: &[&str]) -> Ran {
+    let renderers = tokio::task::spawn_blocking(renderers::folder)
+        .await
+        .unwrap();
+    let mut command = Command::new(built());
+    command
+        .current_dir(folder)
+        .args(["diff", "all", "-n", &case.namespace, "--root", "."]);
+    command
+        .args(args)
+        .env("KUBECONFIG", kubeconfig)
+        .arg("--renderers-dir")
+        .arg(renderers);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ran {
+        code: output.status.code(),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
+    }
+}
+
+#[tokio::test]
+async fn diff_shows_what_a_folder_would_change_and_changes_nothing() {
+    let case = world().await.case("cli-diff").await;
+    let namespace = &case.namespace;
+    let secret = |value: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{token: {value}}}\n"
+        )
+    };
+    let lent = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: lent}\ndata: {url: '${token}'}\n";
+    let files = [
+        ("app/map.yaml", case.map("m", "one")),
+        ("app/old.yaml", case.map("old", "one")),
+        ("app/secret.yaml", secret("hunter22")),
+        ("app/lent.yaml", lent.to_owned()),
+        ("app/web.yaml", deployment("web", namespace, "")),
+    ];
+    let tokens = json!({"metadata": {"name": "tokens"}, "stringData": {"token": "passw0rd17"}});
+    case.make::<k8s_openapi::api::core::v1::Secret>(tokens)
+        .await;
+    let committed: Vec<_> = files
+        .iter()
+        .map(|(path, text)| (*path, Some(text)))
+        .collect();
+    let commit = case.repo.commit(&committed, "first");
+    case.repository(json!({})).await;
+    let from = json!([{"kind": "Secret", "name": "tokens"}]);
+    let spec = json!({"path": "app", "targetNamespace": namespace, "substitute": {"from": from}});
+    case.sync("all", spec).await;
+    case.synced("all", &commit).await;
+
+    let scratch = Scratch::new().unwrap();
+    let folder = scratch.path();
+    std::fs::create_dir(folder.join("app")).unwrap();
+    let write = |path: &str, text: &str| std::fs::write(folder.join(path), text).unwrap();
+    for (path, text) in &files {
+        write(path, text);
+    }
+    let person = case.world.cp.kubeconfig_for(User::Person);
+    let mark = case.world.cp.audit().mark();
+    let of = async |args: &[&str]| diff(&case, &person, folder, args).await;
+    of(&[]).await.says(0, &["all: no difference"]);
+
+    write("app/map.yaml", &case.map("m", "two"));
+    write("app/secret.yaml", &secret("hunter33"));
+    write("app/lent.yaml", &lent.replace("'$", "'x$"));
+    write("app/new.yaml", &case.map("new", "one"));
+    write(
+        "app/web.yaml",
+        &deployment("web", namespace, "").replace("replicas: 1", "replicas: 2"),
+    );
+    std::fs::remove_file(folder.join("app/old.yaml")).unwrap();
+    let text = of(&[]).await;
+    text.says(
+        1,
+        &[
+            &format!("~ ConfigMap {namespace}/m (app/map.yaml)"),
+            "-  value: one\n+  value: two\n",
+            "-  token: \"*** (before)\"\n+  token: \"*** (after)\"\n",
+            "-  replicas: 1\n+  replicas: 2\n",
+            &format!("+ ConfigMap {namespace}/new (app/new.yaml)"),
+            &format!("- ConfigMap {namespace}/old"),
+            "1 to create, 4 to change, 1 to delete",
+        ],
+    );
+    assert!(
+        !text.out.contains('\x1b') && !text.out.contains("managedFields"),
+        "{text:#?}"
+    );
+    of(&["--color=always"])
+        .await
+        .says(1, &["\x1b[32m+  value: two\x1b[0m"]);
+    let as_json = of(&["-o", "json"]).await;
+    let value: Value = serde_json::from_str(&as_json.out).unwrap();
+    assert_eq!(value["changes"].as_array().unwrap().len(), 6, "{value}");
+    let markdown = of(&["-o", "markdown", "--path", "app"]).await;
+    markdown.says(
+        1,
+        &["### towline diff: `", "<details><summary>", "```diff\n"],
+    );
+    for ran in [&text, &as_json, &markdown] {
+        for value in ["hunter", "passw0rd17", "aHVudGVy", "cGFzc3cwcmQ"] {
+            assert!(
+                !ran.out.contains(value) && !ran.err.contains(value),
+                "{ran:#?}"
+            );
+        }
+    }
+    // Every request was a read or a dry run.
+    let entries = case.world.cp.audit_since(mark).await;
+    let persons = entries
+        .iter()
+        .filter(|entry| entry.user == User::Person.name() && entry.namespace == *namespace);
+    let writes: Vec<_> = persons
+        .filter(|entry| entry.is_write())
+        .map(|entry| &entry.uri)
+        .collect();
+    assert!(
+        !writes.is_empty() && writes.iter().all(|uri| uri.contains("dryRun=All")),
+        "{writes:?}"
+    );
+    case.has("m", "value", Some("one")).await;
+
+    // What cannot be applied is a difference too, and what cannot be read is an error.
+    write(
+        "app/wrong.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: UPPER}\n",
+    );
+    of(&[])
+        .await
+        .says(1, &["! ConfigMap", "UPPER (app/wrong.yaml): ", "1 refused"]);
+    let nobody = case
+        .world
+        .cp
+        .kubeconfig_as("nobody", &["system:authenticated"]);
+    diff(&case, &nobody, folder, &[])
+        .await
+        .fails(2, &["you have no right to get syncs.towline.dev all"]);
+    write("app/wrong.yaml", "a: [\n");
+    of(&[]).await.fails(2, &["app/wrong.yaml"]);
+    let gone = of(&["--path", "absent"]).await;
+    gone.fails(2, &["absent"]);
+}
+
+#[tokio::test]
+async fn diff_sees_the_release_of_a_chart_as_the_operator_does() {
+    let case = world().await.case("cli-diff-chart").await;
+    let chart = "apiVersion: v2\nname: shop\nversion: 1.2.3\n";
+    let map = |value: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m}}\ndata: {{value: {value}, revision: \
+             \"{{{{ .Release.Revision }}}}\", upgrade: \"{{{{ .Release.IsUpgrade }}}}\"}}\n"
+        )
+    };
+    let (chart_path, map_path) = ("app/Chart.yaml", "app/templates/map.yaml");
+    let first = [(chart_path, Some(chart)), (map_path, Some(&*map("one")))];
+    let commit = case.repo.commit(&first, "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"path": "app"})).await;
+    case.synced("all", &commit).await;
+    let commit = case.push(&[(map_path, Some(&map("two")))], "second").await;
+    case.synced("all", &commit).await;
+    case.has("m", "revision", Some("2")).await;
+
+    let scratch = Scratch::new().unwrap();
+    let folder = scratch.path();
+    std::fs::create_dir_all(folder.join("app/templates")).unwrap();
+    std::fs::write(folder.join(chart_path), chart).unwrap();
+    let write = |value: &str| std::fs::write(folder.join(map_path), map(value)).unwrap();
+    let person = case.world.cp.kubeconfig_for(User::Person);
+    write("two");
+    let same = diff(&case, &person, folder, &[]).await;
+    same.says(0, &["all: no difference"]);
+    write("three");
+    let next = diff(&case, &person, folder, &[]).await;
+    next.says(1, &["value: three", "+  revision: \"3\""]);
+}
