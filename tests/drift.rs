@@ -181,6 +181,28 @@ async fn scaling_is_undone_and_additions_stay() {
     assert_eq!(map["metadata"]["annotations"]["person/note"], "mine");
 }
 
+/// Who only removes a field has no entry in managedFields.
+#[tokio::test]
+async fn who_wrote_something_else_is_not_named_for_a_field_that_is_gone() {
+    let case = maps(&["map"], json!({})).await;
+    // Times in managedFields are whole seconds: the note is newer than the apply.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let note = ["annotate", "configmap", "map", "person/note=mine"];
+    case.kubectl_as_person(&[&note[..], &["--field-manager=annotator"]].concat())
+        .await;
+    let rests = Duration::from_millis(500);
+    never("a correction of the note", rests, async || {
+        case.events("DriftCorrected").await.first().cloned()
+    })
+    .await;
+    case.patch::<ConfigMap>("map", json!({"data": null})).await;
+    case.has("map", "value", Some("git")).await;
+    case.wait_for_event("DriftCorrected", &["healed ConfigMap"])
+        .await;
+    let told = case.events("DriftCorrected").await;
+    assert!(!told[0].contains("changed by"), "{told:?}");
+}
+
 #[tokio::test]
 async fn repeated_corrections_are_slowed_down_for_that_object_only() {
     let case = maps(&["contested", "quiet"], json!({})).await;

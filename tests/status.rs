@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use towline::api::{GitRepository, Sync};
 
-use crate::world::life::deployment;
-use crate::world::{Case, PATIENCE, World, config_map, world};
+use crate::world::life::{UNSCHEDULABLE, deployment};
+use crate::world::{Case, PATIENCE, World, condition, config_map, world};
 use towline_testing::control_plane::Options;
 use towline_testing::wait::eventually;
 
@@ -125,6 +125,100 @@ async fn status_says_which_revision_is_live_since_when() {
         .await;
     case.wait_for_event("Converged", &[&second, "1 changed, 1 pruned"])
         .await;
+}
+
+/// The times in a Sync's status; null where there is none.
+fn times(sync: &Sync) -> Value {
+    let status = sync.status.as_ref().unwrap();
+    serde_json::to_value(&status.times).unwrap()
+}
+
+#[tokio::test]
+async fn a_revision_that_comes_back_has_its_own_times() {
+    let case = world().await.case("times").await;
+    let namespace = &case.namespace;
+    let files = [
+        ("one/a.yaml", Some(case.map("a", "one"))),
+        (
+            "two/web.yaml",
+            Some(deployment("web", namespace, UNSCHEDULABLE)),
+        ),
+    ];
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"path": "one", "wait": true})).await;
+    let before = times(&case.synced("all", &first).await);
+    // Times are whole seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let refused = format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: x, namespace: {namespace}}}, \
+         spec: {{ports: [{{port: 0}}]}}}}"
+    );
+    case.push(&[("one/x.yaml", Some(&refused))], "refused")
+        .await;
+    let refused = case
+        .until("all", "the second revision is refused", |sync| {
+            condition(sync, "Ready").1 == "ApplyFailed"
+        })
+        .await;
+    assert_ne!(times(&refused)["committed"], before["committed"]);
+    case.repo.force_push("main", &first);
+    case.announce().await;
+    let again = times(&case.synced("all", &first).await);
+    assert_eq!(again["committed"], before["committed"]);
+    assert!(again["applied"].is_string(), "{again}");
+    assert!(again["converged"].is_string(), "{again}");
+
+    // Other content of the same revision.
+    case.patch::<Sync>("all", json!({"spec": {"path": "two"}}))
+        .await;
+    let pending = case
+        .until("all", "the other path is applied", |sync| {
+            sync.status.as_ref().unwrap().observed_generation == Some(2)
+                && condition(sync, "Ready").1 == "HealthPending"
+        })
+        .await;
+    assert_eq!(times(&pending)["converged"], Value::Null);
+    assert!(times(&pending)["applied"].is_string());
+}
+
+#[tokio::test]
+async fn what_a_terminal_obeys_is_shown_as_a_number() {
+    let case = world().await.case("terminal").await;
+    let refused = |name: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: {}}}, \
+             spec: {{ports: [{{port: 0}}]}}}}",
+            case.namespace
+        )
+    };
+    let files = [
+        ("\u{1b}[2Jx.yaml", Some(refused("left"))),
+        ("\u{202e}lmay.yaml", Some(refused("right"))),
+    ];
+    case.repo.commit(&files, "one\u{202e}\u{1b}[2J");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    let refused = case
+        .until("all", "both are refused", |sync| {
+            let status = sync.status.as_ref();
+            status.is_some_and(|status| status.failures.len() == 2)
+        })
+        .await;
+    let status = serde_json::to_string(&refused.status).unwrap();
+    for name in [r"\u{1b}[2Jx.yaml", r"\u{202e}lmay.yaml"] {
+        let as_json = name.replace('\\', r"\\");
+        assert!(status.contains(&as_json), "{status}");
+        case.wait_for_event("ApplyFailed", &[name]).await;
+    }
+    case.wait_for_event("ChangeCommitted", &["one"]).await;
+    let mut texts = vec![status];
+    for reason in ["ChangeCommitted", "ApplyFailed"] {
+        texts.extend(case.events(reason).await);
+    }
+    for text in texts {
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
+    }
 }
 
 #[tokio::test]

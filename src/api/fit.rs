@@ -8,7 +8,7 @@ use super::{
     AlertStatus, ChartRelease, Condition, Failure, GitRepositoryStatus, HeldPrune, HistoryEntry,
     OpenProblem, ProviderStatus, PruneStatus, RunningHook, SyncStatus, SyncTimes, Time, summary,
 };
-use crate::text::start;
+use crate::text::{start, visible};
 
 /// The most bytes of a whole status, as JSON. etcd takes 1.5 MB, but a list of ten thousand Syncs must also
 /// stay readable.
@@ -382,8 +382,9 @@ fn fitting(time: &Time) -> Time {
     }
 }
 
-/// `text` in at most `max` bytes of JSON as the API server writes it. `…` marks a cut.
+/// `text` in at most `max` bytes of JSON as the API server writes it, without what a terminal obeys. `…` marks a cut.
 fn cut(text: &str, max: usize) -> String {
+    let text = &*visible(text);
     let mut bytes = 0;
     let (mut room, mut kept) = (max.saturating_sub('…'.len_utf8()), 0);
     for (at, c) in text.char_indices() {

@@ -1,5 +1,7 @@
 //! The short form of messages and revisions, for the columns of `kubectl get`.
 
+use crate::text::visible;
+
 /// The longest line in a column, in characters.
 const LONGEST: usize = 200;
 
@@ -12,6 +14,7 @@ const WHOLE: [usize; 2] = [40, 64];
 /// A message on one line of at most 200 characters, with short commits. The count of items that the
 /// message does not name ("and 34 more") at its end is kept.
 pub fn summary(message: &str) -> String {
+    let message = visible(message);
     let words: Vec<&str> = message.split_whitespace().collect();
     let line = short_commits(&words.join(" "));
     let length = line.chars().count();
@@ -70,6 +73,7 @@ mod tests {
         let said = format!("fetched main@sha1:{COMMIT}, signed by é\n and others");
         let line = "fetched main@sha1:0123456789ab, signed by é and others";
         assert_eq!(summary(&said), line);
+        assert_eq!(summary("a\tb\u{1b}[2J\nc"), "a b\\u{1b}[2J c");
         assert_eq!(short_commits("abc 0123 deadbeef"), "abc 0123 deadbeef");
         assert_eq!(short_commits(COMMIT), "0123456789ab");
         let longer = format!("{COMMIT}00");

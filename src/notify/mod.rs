@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 
 use crate::api::Reason;
-use crate::text::shorten;
+use crate::text::{shorten, visible};
 
 /// The longest message of a notice, and the longest name in it, in bytes. Thousands wait to be written at
 /// times.
@@ -154,9 +154,9 @@ impl Notifier {
 
     /// Logs a notice and gives it to every sink.
     pub fn tell(&self, mut notice: Notice) {
-        notice.message = shorten(&notice.message, LONGEST_MESSAGE);
+        notice.message = shorten(&visible(&notice.message), LONGEST_MESSAGE);
         for object in &mut notice.objects {
-            *object = shorten(object, LONGEST_NAME);
+            *object = shorten(&visible(object), LONGEST_NAME);
         }
         let Notice {
             about,

@@ -234,6 +234,7 @@ mod tests {
             deleting: false,
             health: Health::Current,
             writer: None,
+            writer_entry: None,
             timeless: None,
             shared: false,
             version_hash: 0,

@@ -41,6 +41,8 @@ pub struct Observed {
     pub health: Health,
     /// The field manager that wrote last, if it was not us.
     pub writer: Option<Box<str>>,
+    /// The hash of the entry that names it.
+    pub writer_entry: Option<u64>,
     /// Whether another applier of whole manifests owns fields of the object.
     pub shared: bool,
     /// The hash of the `apiVersion` that our entry is written in.
@@ -75,6 +77,7 @@ impl Observed {
         if meta.labels.as_ref()?.get(PART_OF)? != &owner.applyset_id() {
             return None;
         }
+        let writer = last_writer(meta);
         Some(Self {
             uid: meta.uid.as_deref()?.into(),
             version: meta.resource_version.as_deref()?.parse().ok()?,
@@ -87,7 +90,8 @@ impl Observed {
                 .map_or(0, |time| time.0.as_second()),
             deleting: meta.deletion_timestamp.is_some(),
             health,
-            writer: last_writer(meta),
+            writer: writer.and_then(|entry| entry.manager.as_deref().map(Into::into)),
+            writer_entry: writer.map(hash_of),
             timeless: timeless(meta).map(Box::new),
             shared: false,
             version_hash: applied_entry(meta)
@@ -115,7 +119,16 @@ impl Observed {
 
     /// If our entry changed since `known`, names as the writer the one without a time whose entry was
     /// added or changed too. An autoscaler's entry stays the same, so it is not named.
+    ///
+    /// Who only removes a field leaves no entry. A writer whose entry is the same as in `known` wrote something
+    /// else, so then nobody is named.
     pub fn since(mut self, known: &Self) -> Self {
+        if self.writer_entry == known.writer_entry {
+            self.writer = match known.entry == self.entry {
+                true => known.writer.clone(),
+                false => None,
+            };
+        }
         if let Some(timeless) = &self.timeless {
             let wrote = match known.entry == self.entry {
                 true => known.writer.as_ref() == Some(&timeless.manager),
@@ -180,14 +193,14 @@ fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
     }
 }
 
-/// The field manager that wrote last, as far as `managedFields` shows. None if it was us.
+/// The entry of the field manager that wrote last, as far as `managedFields` shows. None if it was us.
 ///
 /// Writers of the status do not count: a controller that reports does not change what Git declares. Of
 /// all other writers, the newest that is newer than our own entry is returned. If there is none, it is a
 /// writer of another subresource whose entry has no time. The API server sets no time for `scale`. An
 /// autoscaler's entry stays on the object, so a writer with a time has precedence. Times are whole
 /// seconds: a writer in the same second as our entry is returned too, if there is no newer one.
-fn last_writer(meta: &ObjectMeta) -> Option<Box<str>> {
+fn last_writer(meta: &ObjectMeta) -> Option<&ManagedFieldsEntry> {
     let entries = meta.managed_fields.as_ref()?;
     let ours = applied_entry(meta);
     let our_time = ours.and_then(time);
@@ -205,7 +218,7 @@ fn last_writer(meta: &ObjectMeta) -> Option<Box<str>> {
             Some((rank, entry))
         })
         .max_by_key(|(rank, _)| *rank)?;
-    newest.manager.as_deref().map(Into::into)
+    Some(newest)
 }
 
 fn timeless(meta: &ObjectMeta) -> Option<Timeless> {
@@ -240,6 +253,7 @@ pub(crate) mod testing {
             deleting: false,
             health: Health::Current,
             writer: None,
+            writer_entry: None,
             timeless: None,
             shared: false,
             version_hash: 0,
@@ -476,5 +490,35 @@ mod tests {
         let known = seen(&[&scale, &ours(true)]);
         let edited = writer(&known, seen(&[&scale, &ours(false), &restart]));
         assert_eq!(edited.as_deref(), Some("kubectl-rollout"));
+    }
+    #[test]
+    fn who_wrote_something_else_is_not_named_for_a_field_that_is_gone() {
+        let ours = |data: Value| {
+            json!({"manager": "towline", "operation": "Apply", "time": "2026-01-01T00:00:05Z",
+                   "fieldsV1": {"f:data": data}})
+        };
+        let (whole, less) = (
+            ours(json!({"f:a": {}, "f:b": {}})),
+            ours(json!({"f:a": {}})),
+        );
+        let edit = |second: u32, fields: Value| {
+            json!({"manager": "kubectl-edit", "operation": "Update",
+                   "time": format!("2026-01-01T00:00:0{second}Z"), "fieldsV1": fields})
+        };
+        let label = json!({"f:metadata": {"f:labels": {"f:mine": {}}}});
+        let seen = |entries: &[&Value]| read(|v| v["managedFields"] = json!(entries)).unwrap();
+        for second in [5, 7] {
+            let labelled = edit(second, label.clone());
+            let known = seen(&[&whole, &labelled]);
+            assert_eq!(known.writer.as_deref(), Some("kubectl-edit"));
+            let removed = seen(&[&less, &labelled]).since(&known);
+            assert_eq!(removed.writer, None, "nobody's entry changed");
+            let again = seen(&[&less, &labelled]).since(&removed);
+            assert_eq!(again.writer, None, "another event before it is healed");
+            // Who wrote before and takes the field is named, also within a second.
+            let taken = edit(second, json!({"f:data": {"f:b": {}}, "f:metadata": {}}));
+            let taken = seen(&[&less, &taken]).since(&known);
+            assert_eq!(taken.writer.as_deref(), Some("kubectl-edit"));
+        }
     }
 }

@@ -221,6 +221,8 @@ impl ReportState {
             self.content = Content::New;
             self.tally = Tally::default();
             self.overdue = false;
+            // The times of the last content do not apply to this one.
+            self.status.times = None;
         }
     }
 
@@ -240,6 +242,7 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
         timers: seen.timers.clone(),
         seen,
     };
+    next.begin_times();
     match next.seen.phase {
         Phase::Busy => (),
         Phase::Done => {
@@ -291,6 +294,14 @@ struct Next {
 }
 
 impl Next {
+    /// New content has times of its own.
+    fn begin_times(&mut self) {
+        let status = &mut self.report.status;
+        if status.times.is_none() {
+            status.times = self.seen.live.as_ref().map(SyncTimes::of);
+        }
+    }
+
     /// Updates revisions, history and times.
     fn note_progress(&mut self) {
         self.note_revision();
@@ -308,20 +319,28 @@ impl Next {
         let status = &mut report.status;
         let is_new = status.last_applied_revision.as_ref() != Some(&live.revision);
         if !seen.applied {
-            // The times of the last revision do not apply to this one.
-            if is_new && report.content == Content::New {
-                status.times = Some(SyncTimes::of(live));
-            }
             return;
         }
         if let Content::Restored(_) = report.content {
             report.content = Content::Told;
         }
         self.settled = true;
+        let now = Time(seen.now.time);
+        // The applied revision may be the target again: with other content, since the spec changed, or after another
+        // revision was not applied to its end.
+        let is_timed = status
+            .times
+            .as_ref()
+            .is_some_and(|times| times.applied.is_some());
+        if is_new || !is_timed {
+            status.times = Some(SyncTimes {
+                applied: Some(now.clone()),
+                ..SyncTimes::of(live)
+            });
+        }
         if !is_new {
             return;
         }
-        let now = Time(seen.now.time);
         if report.content == Content::New {
             status.last_changed_revision = Some(live.revision.clone());
             let entry = entry(live, &report.tally, &now);
@@ -337,10 +356,6 @@ impl Next {
             }
         }
         status.last_applied_revision = Some(live.revision.clone());
-        status.times = Some(SyncTimes {
-            applied: Some(now),
-            ..SyncTimes::of(live)
-        });
     }
 
     /// Sets the timers of the next round.

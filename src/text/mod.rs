@@ -3,6 +3,8 @@
 //! Every text with words of a user or a server goes through here before it becomes part of a log,
 //! an event, a condition or an error.
 
+use std::borrow::Cow;
+
 mod redact;
 mod refusal;
 mod secrets;
@@ -25,9 +27,31 @@ pub fn start(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
-/// `text` without control characters, line breaks among them.
+/// `text` without what a terminal obeys, line breaks among it.
 pub fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    text.chars().filter(|c| !is_obeyed(*c)).collect()
+}
+
+/// `text` with what a terminal obeys written as a number: `\u{1b}`. Line breaks and tabs stay. A file's name can be
+/// found by it.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let is_hidden = |c: char| is_obeyed(c) && !matches!(c, '\n' | '\t');
+    if !text.contains(is_hidden) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_hidden(c) {
+            true => shown.extend(c.escape_unicode()),
+            false => shown.push(c),
+        }
+    }
+    shown.into()
+}
+
+/// Control characters, and those that turn the direction of what follows, so that a text reads as another one.
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `a; b; and 7 more`: the names of some of `total` things.
@@ -69,6 +93,15 @@ mod tests {
 
     #[test]
     fn what_is_printable_has_no_control_characters() {
-        assert_eq!(printable("a\x1b[31mb\n\0é"), "a[31mbé");
+        assert_eq!(printable("a\x1b[31mb\n\0é\u{202e}c\u{2066}"), "a[31mbéc");
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_shown_as_a_number() {
+        assert_eq!(visible("é\n\tb"), "é\n\tb");
+        assert_eq!(
+            visible("a\x1b[2J\r\u{202e}lmay.é"),
+            "a\\u{1b}[2J\\u{d}\\u{202e}lmay.é"
+        );
     }
 }

@@ -464,6 +464,65 @@ fn the_times_of_the_last_revision_are_not_kept_for_the_next() {
 }
 
 #[test]
+fn the_times_are_those_of_the_content_also_of_a_revision_that_comes_back() {
+    let times = |play: &Play| play.state.status.times.clone().unwrap();
+    let at = |second: i64| Some(Time(Timestamp::from_second(second).unwrap()));
+    let half_applied = || {
+        let mut seen = Observed {
+            applied: false,
+            ..problem(Reason::ApplyFailed)
+        };
+        seen.live.as_mut().unwrap().revision = "b".to_owned();
+        seen.live.as_mut().unwrap().committed = at(9).unwrap();
+        seen
+    };
+    for restarts in [false, true] {
+        let mut play = Play::converged();
+        let before = times(&play);
+        play.state.retargeted("b");
+        play.round(half_applied());
+        assert_eq!(times(&play).committed, at(9));
+        assert_eq!((times(&play).applied, times(&play).converged), (None, None));
+        if restarts {
+            play = Play::restarted(play.state.status.clone(), false);
+        }
+        play.passes(SECOND * 60);
+        play.state.retargeted("a");
+        play.round(seen("a"));
+        let now = Some(Time(play.now.time));
+        assert_eq!(times(&play).committed, before.committed, "{restarts}");
+        assert_eq!(
+            (times(&play).applied, times(&play).converged),
+            (now.clone(), now)
+        );
+    }
+
+    // Another path of the same revision.
+    let mut play = Play::converged();
+    play.passes(SECOND * 60);
+    play.state.retargeted("a");
+    play.round(Observed {
+        phase: Phase::Busy,
+        ..pending()
+    });
+    assert_eq!((times(&play).applied, times(&play).converged), (None, None));
+    play.round(pending());
+    let applied = Some(Time(play.now.time));
+    assert_eq!(
+        (times(&play).applied, times(&play).converged),
+        (applied.clone(), None)
+    );
+    play.passes(SECOND * 60);
+    play.round(pending());
+    play.round(seen("a"));
+    let converged = Some(Time(play.now.time));
+    assert_eq!(
+        (times(&play).applied, times(&play).converged),
+        (applied, converged)
+    );
+}
+
+#[test]
 fn a_diff_is_reported_once_after_a_time_and_its_end_too() {
     let mut play = Play::converged();
     let found = play.round(drifted());
