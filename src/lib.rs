@@ -15,14 +15,14 @@
 //!
 //! # Architecture invariants
 //!
-//! - `content`, `manifest`, `intent`, `substitute`, `decrypt`, `render`, `desired`, `plan`, `health`, `verify` and
-//!   `webhook` import no client, no runtime, no file system and no clock. The sandbox, `render::wasm`, is the
-//!   exception.
+//! - `content`, `text`, `manifest`, `intent`, `substitute`, `decrypt`, `render`, `desired`, `plan`, `health`,
+//!   `verify`, `webhook` and `message` import no client, no runtime, no file system and no clock. The sandbox,
+//!   `render::wasm`, is the exception.
 //! - Where `spec.verify` asks for a signature, a revision is published only after the signature was found good.
 //! - Only `source` names git2, only `manifest` names the YAML crate, only `render::wasm` names wasmtime, and only
 //!   `cluster` calls the API for managed objects.
 //! - A render that failed or came out empty never reaches prune. Prune deletes by uid precondition, and only
-//!   objects that label, identity and field manager all call ours.
+//!   objects that label, identity and field manager all call ours, and whose proof is right.
 //! - No secret value, and no user or password of a URL, reaches a log, event, condition, diff or error.
 //! - Metric labels and condition reasons come from closed sets. The names of Syncs and repositories are the
 //!   exception: the first 1,000 of each have series of their own, the others count only in sums.

@@ -6,7 +6,8 @@ use jiff::fmt::rfc2822;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
-use kube::api::{Api, PostParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams, PostParams};
 
 use super::access::{Access, AccessError, Doing};
 use super::standing::{Standing, State};
@@ -18,6 +19,9 @@ use crate::config::CheckArgs;
 
 /// By how many seconds two clocks may differ. Leases, tokens and signatures are valid for minutes.
 const SKEW: i64 = 30;
+
+/// The label of the operator's pods, as the chart sets it.
+const PODS: &str = "app.kubernetes.io/name=towline";
 
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +61,7 @@ pub(super) async fn check(args: &CheckArgs) -> Result<Exit, CliError> {
     all.push((
         "operator",
         match access.list::<Sync>(false).await {
-            Ok(syncs) => operator(&syncs, &access.namespace),
+            Ok(syncs) => operator(&syncs, &access.namespace, pods(&access).await),
             Err(AccessError::Forbidden { .. }) => Found::Odd("you may not list Syncs".to_owned()),
             Err(AccessError::NoDefinitions { .. }) => Found::Bad("not installed".to_owned()),
             Err(error) => return Err(error.into()),
@@ -142,8 +146,29 @@ async fn right(access: &Access, verb: &str, resource: &str) -> Result<Found, Acc
     })
 }
 
-/// Whether an operator drives the namespace, by the statuses that it writes.
-fn operator(syncs: &[Sync], namespace: &str) -> Found {
+/// The operator's pods that are ready, and all of them; none where they cannot be seen.
+async fn pods(access: &Access) -> Option<(usize, usize)> {
+    let api: Api<Pod> = Api::all(access.client.clone());
+    let pods = api.list(&ListParams::default().labels(PODS)).await.ok()?;
+    let is_ready = |pod: &&Pod| {
+        let conditions = pod
+            .status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten());
+        let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
+        ready.any(|condition| condition.status == "True")
+    };
+    Some((pods.items.iter().filter(is_ready).count(), pods.items.len()))
+}
+
+/// Whether an operator drives the namespace, by the statuses that it writes, and by its `pods`. Statuses stay when it
+/// ends.
+fn operator(syncs: &[Sync], namespace: &str, pods: Option<(usize, usize)>) -> Found {
+    if let Some((0, all @ 1..)) = pods {
+        return Found::Bad(format!(
+            "0 of {all} pods are ready: kubectl describe pods --all-namespaces --selector {PODS}"
+        ));
+    }
     let standings: Vec<Standing> = syncs.iter().map(Standing::of).collect();
     let unseen = standings
         .iter()
@@ -154,9 +179,16 @@ fn operator(syncs: &[Sync], namespace: &str) -> Found {
         .filter(|standing| standing.is_ready())
         .count();
     match (standings.len(), unseen) {
-        (0, _) => Found::Odd(format!("not known: namespace {namespace} has no Sync")),
+        (0, _) if pods.is_none_or(|(ready, _)| ready == 0) => Found::Odd(format!(
+            "not known: namespace {namespace} has no Sync, and no pod with {PODS} is seen"
+        )),
+        (0, _) => Found::Good(format!("runs; namespace {namespace} has no Sync")),
+        (count, 0) if pods.is_none_or(|(ready, _)| ready == 0) => Found::Odd(format!(
+            "has written the status of every Sync of namespace {namespace}, of which {ready} of {count} are ready; \
+             whether it runs now is not known, for no pod with {PODS} is seen"
+        )),
         (count, 0) => Found::Good(format!(
-            "drives namespace {namespace}; {ready} of {count} Syncs ready"
+            "runs, and drives namespace {namespace}; {ready} of {count} Syncs ready"
         )),
         (count, unseen) => Found::Bad(format!(
             "{unseen} of {count} Syncs of namespace {namespace} have no status: the operator does not run, \
@@ -192,12 +224,22 @@ mod tests {
             &json!({}),
         );
         let unseen = sync(&Value::Null, &json!({}));
-        assert!(matches!(operator(&[], "a"), Found::Odd(_)));
-        let good = operator(std::slice::from_ref(&seen), "a");
+        let all = std::slice::from_ref(&seen);
+        let good = operator(all, "a", Some((1, 2)));
         assert_eq!(
             good,
-            Found::Good("drives namespace a; 1 of 1 Syncs ready".to_owned())
+            Found::Good("runs, and drives namespace a; 1 of 1 Syncs ready".to_owned())
         );
-        assert!(matches!(operator(&[seen, unseen], "a"), Found::Bad(_)));
+        assert!(matches!(operator(&[], "a", Some((1, 1))), Found::Good(_)));
+        for pods in [None, Some((0, 0))] {
+            assert!(matches!(operator(&[], "a", pods), Found::Odd(_)));
+            assert!(matches!(operator(all, "a", pods), Found::Odd(_)));
+        }
+        // Its statuses are those of before.
+        assert!(matches!(operator(all, "a", Some((0, 1))), Found::Bad(_)));
+        assert!(matches!(
+            operator(&[seen, unseen], "a", None),
+            Found::Bad(_)
+        ));
     }
 }

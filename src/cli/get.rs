@@ -1,7 +1,9 @@
 //! `towline get`: Syncs and GitRepositories with their state.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use serde_json::Value;
 
 use super::access::{Access, kind_name, plain};
@@ -20,9 +22,16 @@ pub(super) async fn get(args: &GetArgs) -> Result<Exit, CliError> {
         access.list::<GitRepository>(everywhere),
         access.list::<Sync>(everywhere)
     )?;
+    let there = repositories.iter().map(ResourceExt::name_any);
+    let there: BTreeSet<String> = there
+        .chain(syncs.iter().map(ResourceExt::name_any))
+        .collect();
+    let missing = args.names.iter().filter(|name| !there.contains(*name));
+    let missing: Vec<&String> = missing.collect();
     let mut found: Vec<Found> = chosen(args, repositories).collect();
     found.extend(chosen(args, syncs));
     let text = match args.output {
+        None if found.is_empty() && !missing.is_empty() => String::new(),
         None => {
             let place = (!everywhere).then_some(&*access.namespace);
             let terminal = Terminal::of(args.cluster.color);
@@ -48,7 +57,19 @@ pub(super) async fn get(args: &GetArgs) -> Result<Exit, CliError> {
         }
     };
     Terminal::print(&text)?;
-    Ok(Exit::Done)
+    for name in &missing {
+        let place = match everywhere {
+            true => String::new(),
+            false => format!(" in namespace {}", access.namespace),
+        };
+        Terminal::note(&format!(
+            "towline: no Sync and no GitRepository {name}{place}"
+        ));
+    }
+    Ok(match missing.is_empty() {
+        true => Exit::Done,
+        false => Exit::Differs,
+    })
 }
 
 /// One object in the forms in which it can be shown.

@@ -46,7 +46,7 @@ pub(super) async fn wait(args: &WaitArgs) -> Result<Exit, CliError> {
                 before,
                 !args.names.is_empty(),
             ),
-            None => of_readiness(&syncs),
+            None => of_readiness(&syncs, !args.names.is_empty()),
         };
         failing = match report.exit {
             Some(Exit::Differs) => failing + 1,
@@ -72,8 +72,19 @@ pub(super) async fn wait(args: &WaitArgs) -> Result<Exit, CliError> {
 
 /// The Syncs that are waited for.
 fn chosen(args: &WaitArgs, access: &Access, syncs: Vec<Sync>) -> Result<Vec<Sync>, AccessError> {
+    let place = || match args.all_namespaces {
+        true => String::new(),
+        false => format!(" in namespace {}", access.namespace),
+    };
     if args.names.is_empty() {
-        return Ok(syncs);
+        // Somebody who waits expects something: the namespace may be a misspelt one.
+        return match syncs.is_empty() {
+            true => Err(AccessError::Missing {
+                what: "any Sync".to_owned(),
+                place: place(),
+            }),
+            false => Ok(syncs),
+        };
     }
     let bare = |name: &str| name.strip_prefix("sync/").unwrap_or(name).to_owned();
     let names: Vec<String> = args.names.iter().map(|name| bare(name)).collect();
@@ -81,10 +92,7 @@ fn chosen(args: &WaitArgs, access: &Access, syncs: Vec<Sync>) -> Result<Vec<Sync
         if !syncs.iter().any(|sync| sync.name_any() == *name) {
             return Err(AccessError::Missing {
                 what: format!("Sync {name}"),
-                place: match args.all_namespaces {
-                    true => String::new(),
-                    false => format!(" in namespace {}", access.namespace),
-                },
+                place: place(),
             });
         }
     }
@@ -114,14 +122,19 @@ struct Report {
     exit: Option<Exit>,
 }
 
-fn of_readiness(syncs: &[Sync]) -> Report {
+/// Whether Syncs are ready. A suspended one is waited for only if it `is_named`.
+fn of_readiness(syncs: &[Sync], is_named: bool) -> Report {
     let standings: Vec<Standing> = syncs.iter().map(Standing::of).collect();
+    let counts = |standing: &&Standing| is_named || !matches!(standing.state, State::Suspended);
     let mut report = Report {
         text: String::new(),
         progress: String::new(),
         exit: Some(Exit::Done),
     };
-    let waiting = standings.iter().filter(|standing| !standing.is_ready());
+    let waiting = standings
+        .iter()
+        .filter(counts)
+        .filter(|standing| !standing.is_ready());
     let first = waiting.clone().next();
     if let Some(first) = first {
         let (count, state) = (waiting.count(), first.state.word());
@@ -136,7 +149,8 @@ fn of_readiness(syncs: &[Sync]) -> Report {
                 State::Failing(_) | State::Suspended | State::Deleting
             )
         };
-        report.exit = standings.iter().any(is_over).then_some(Exit::Differs);
+        let mut counted = standings.iter().filter(counts);
+        report.exit = counted.any(is_over).then_some(Exit::Differs);
     }
     for Standing {
         name,
@@ -150,9 +164,6 @@ fn of_readiness(syncs: &[Sync]) -> Report {
             .text
             .push_str(printable(line.trim_end_matches([':', ' '])).as_str());
         report.text.push('\n');
-    }
-    if syncs.is_empty() {
-        report.text = "no Syncs\n".to_owned();
     }
     report
 }
@@ -255,10 +266,9 @@ fn summed_up(commit: &str, arrivals: Vec<(String, Arrival)>, is_named: bool) -> 
         _ => Some(Exit::Differs),
     };
     if exit == Some(Exit::Done) && changed == 0 {
-        text.push_str(&match total {
-            0 => "there are no Syncs\n".to_owned(),
-            _ => format!("{short} changed the content of no Sync ({untouched} have it)\n"),
-        });
+        text.push_str(&format!(
+            "{short} changed the content of no Sync ({untouched} have it)\n"
+        ));
     }
     let progress = format!("{short}: waiting for {pending} of {total} Syncs{progress}");
     Report {
@@ -316,7 +326,6 @@ mod tests {
                 "sync/s0: not waited for: suspended by alice\nsync/s1: live\n",
                 Some(Exit::Done),
             ),
-            (vec![], "there are no Syncs\n", Some(Exit::Done)),
         ] {
             assert_eq!(of(&arrivals, false), (text.to_owned(), exit));
         }

@@ -15,6 +15,7 @@ use crate::api::{
     FinishedRun, HeldPrune, HistoryEntry, Reason, SyncStatus, SyncTimes, Time, Verdict,
     set_conditions, short_commits,
 };
+use crate::fleet::FetchedRevision;
 use crate::manifest::ObjectKey;
 use crate::metrics::Stretch;
 use crate::notify::{Level, Notice};
@@ -58,7 +59,7 @@ pub(super) enum Phase {
     Held,
 }
 
-/// The target's revision, in the form of the status.
+/// A revision, in the form of the status.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Live {
     pub(super) revision: String,
@@ -67,6 +68,19 @@ pub(super) struct Live {
     pub(super) subject: String,
     pub(super) committed: Time,
     pub(super) observed: Time,
+}
+
+impl Live {
+    pub(super) fn of(seen: &FetchedRevision) -> Self {
+        let snapshot = &seen.snapshot;
+        Self {
+            revision: snapshot.revision.to_string(),
+            author: snapshot.author.clone(),
+            subject: snapshot.subject.clone(),
+            committed: Time(snapshot.committed_at),
+            observed: Time(seen.at),
+        }
+    }
 }
 
 /// What renderers say of a revision although they succeeded.
@@ -91,7 +105,10 @@ pub(super) struct Observed {
     pub(super) attempted: Option<String>,
     /// The kinds that the Sync's annotation names.
     pub(super) kinds: Vec<String>,
+    /// The target's revision.
     pub(super) live: Option<Live>,
+    /// The revision that was tried last.
+    pub(super) tried: Option<Live>,
     /// What the renderers say of the target.
     pub(super) said: Said,
     /// `overdue` and `busy` are set here. Their input values are ignored.
@@ -339,6 +356,10 @@ impl Next {
             });
         }
         if !is_new {
+            // What came after the revision had been applied, such as a deletion that was approved.
+            if let Some(entry) = status.history.first_mut() {
+                entry.add(&seen.round.changes);
+            }
             return;
         }
         if report.content == Content::New {
@@ -511,7 +532,7 @@ impl Next {
         self.report.ready = false;
         if self.seen.due.diff {
             let message = format!("Git and the cluster differ: {}", ready.message);
-            self.tell(Level::Warning, Reason::Diff, message, self.concerned());
+            self.tell_problem(Reason::Diff, message);
             self.report.diff = true;
         } else if !self.report.diff && self.timers.diff.is_none() {
             self.timers.diff = Some(self.seen.now.at + self.seen.diff_after);
@@ -520,7 +541,7 @@ impl Next {
         let is_told = ready.reason.waits() || ready.reason == Reason::PruneHeld;
         if !is_told && self.report.warned.as_ref() != Some(&ready.message) {
             let message = ready.message.clone();
-            self.tell(Level::Warning, ready.reason, message, self.concerned());
+            self.tell_problem(ready.reason, message);
             self.report.warned = Some(ready.message.clone());
         }
     }
@@ -534,8 +555,26 @@ impl Next {
         all.take(NAMED).collect()
     }
 
+    /// Tells something of the target.
     fn tell(&mut self, level: Level, reason: Reason, message: String, objects: Vec<String>) {
-        let live = self.seen.live.as_ref();
+        let live = self.seen.live.clone();
+        self.tell_of(live.as_ref(), level, reason, message, objects);
+    }
+
+    /// Tells a problem of the revision that was tried last.
+    fn tell_problem(&mut self, reason: Reason, message: String) {
+        let (tried, objects) = (self.seen.tried.clone(), self.concerned());
+        self.tell_of(tried.as_ref(), Level::Warning, reason, message, objects);
+    }
+
+    fn tell_of(
+        &mut self,
+        live: Option<&Live>,
+        level: Level,
+        reason: Reason,
+        message: String,
+        objects: Vec<String>,
+    ) {
         let notice = Notice {
             about: Arc::clone(&self.seen.about),
             revision: live.map(|live| live.revision.clone()),
@@ -591,6 +630,20 @@ impl SyncTimes {
             applied: None,
             converged: None,
         }
+    }
+}
+
+impl HistoryEntry {
+    fn add(&mut self, changes: &[(Action, ObjectKey)]) {
+        let mut tally = Tally {
+            named: std::mem::take(&mut self.objects),
+            ..Tally::default()
+        };
+        tally.add(changes);
+        self.created = self.created.saturating_add(count(tally.created));
+        self.changed = self.changed.saturating_add(count(tally.changed));
+        self.pruned = self.pruned.saturating_add(count(tally.pruned));
+        self.objects = tally.named;
     }
 }
 

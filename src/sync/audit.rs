@@ -5,10 +5,9 @@
 
 use std::fmt;
 
-use super::target::Target;
 use super::work::{Job, Task};
 use crate::cluster::Applied;
-use crate::desired::Item;
+use crate::fleet::FetchedRevision;
 use crate::manifest::ObjectKey;
 use crate::plan::{ApplyCause, SyncName};
 
@@ -87,20 +86,17 @@ pub(super) fn action(sync: &SyncName, job: &Job, applied: &Applied) -> Option<Ac
     })
 }
 
-/// Logs an action. `target` is the target at that time. `item` is the object in Git, if it is still there.
-/// `writer` is the last writer, if known.
+/// Logs an action. `asked` is the revision that asked for it. `file` is the place of the object in Git, if it is
+/// still there. `writer` is the last writer, if known.
 pub(super) fn log(
     sync: &SyncName,
     action: Action,
     (key, uid): (&ObjectKey, &str),
-    target: Option<&Target>,
-    item: Option<&Item>,
+    asked: Option<&FetchedRevision>,
+    file: Option<&str>,
     writer: Option<&str>,
 ) {
-    let snapshot = target.map(|target| &target.seen.snapshot);
-    let file = target
-        .zip(item)
-        .and_then(|(target, item)| target.place(item.index));
+    let snapshot = asked.map(|asked| &asked.snapshot);
     tracing::info!(
         target: AUDIT,
         action = action.as_str(),
@@ -109,7 +105,7 @@ pub(super) fn log(
         namespace = key.namespace.as_deref(),
         name = &*key.name,
         uid,
-        revision = target.map(|target| target.revision.as_str()),
+        revision = snapshot.map(|snapshot| tracing::field::display(&snapshot.revision)),
         commit = snapshot.map(|snapshot| tracing::field::display(&snapshot.revision.commit)),
         author = snapshot.map(|snapshot| snapshot.author.as_str()),
         committed = snapshot.map(|snapshot| tracing::field::display(snapshot.committed_at)),
@@ -122,6 +118,7 @@ pub(super) fn log(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desired::Item;
     use crate::health::Health;
     use crate::manifest::{Digest, GroupKind, Modes};
     use crate::plan::{Contest, Observed};

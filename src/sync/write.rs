@@ -7,9 +7,9 @@ use super::state::told;
 use super::target::{Target, sync_of};
 use super::timers::{Due, Now};
 use super::verdict::{Facts, held_message};
-use crate::api::{Reason, Sync, Time};
+use crate::api::{Reason, Sync};
 use crate::driver::{StatusOf, Written, write_status};
-use crate::fleet::SyncView;
+use crate::fleet::{FetchedRevision, SyncView};
 use crate::intent::SyncIntent;
 use crate::manifest::ObjectKey;
 use crate::notify::{Level, Notice};
@@ -40,6 +40,18 @@ impl Driver {
         }
     }
 
+    /// The revision that was tried last: it may have been refused, or wait for hooks, while the target is another one.
+    pub(super) fn tried(&self) -> Option<FetchedRevision> {
+        let attempted = self.state.requests.attempted.as_ref();
+        let is_tried =
+            |newest: &FetchedRevision| Some(&newest.snapshot.revision.to_string()) == attempted;
+        let target = self.state.target.as_ref();
+        self.inbox
+            .newest()
+            .filter(is_tried)
+            .or_else(|| target.map(|target| target.seen.clone()))
+    }
+
     /// The results of this round, as values.
     fn observe(&self, intent: &SyncIntent, phase: Phase, round: Round, due: Due) -> Observed {
         let state = &self.state;
@@ -65,13 +77,8 @@ impl Driver {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            live: target.map(|target| Live {
-                revision: target.revision.clone(),
-                author: target.seen.snapshot.author.clone(),
-                subject: target.seen.snapshot.subject.clone(),
-                committed: Time(target.seen.snapshot.committed_at),
-                observed: Time(target.seen.at),
-            }),
+            live: target.map(|target| Live::of(&target.seen)),
+            tried: self.tried().as_ref().map(Live::of),
             said: target
                 .map(|target| Said::of(target, &state.memory))
                 .unwrap_or_default(),

@@ -38,7 +38,7 @@ async fn check_tells_what_is_in_order_and_what_is_not() {
     case.sync("all", json!({})).await;
     case.synced("all", &commit).await;
     let namespace = &case.namespace;
-    let seen = format!("drives namespace {namespace}; 1 of 1 Syncs ready");
+    let seen = format!("status of every Sync of namespace {namespace}, of which 1 of 1 are ready");
     run(&case, &["check"]).await.says(0, &[&seen]);
     let nobody = case
         .world

@@ -78,6 +78,13 @@ fn seen(revision: &str) -> Observed {
         time: Timestamp::UNIX_EPOCH,
     };
     let at = |second: i64| Time(Timestamp::from_second(1_799_999_000 + second).unwrap());
+    let live = Live {
+        revision: revision.to_owned(),
+        author: "Ann".to_owned(),
+        subject: "first".to_owned(),
+        committed: at(0),
+        observed: at(1),
+    };
     Observed {
         phase: Phase::Done,
         now,
@@ -88,13 +95,8 @@ fn seen(revision: &str) -> Observed {
         attempted: Some(revision.to_owned()),
         kinds: Vec::new(),
         said: Said::default(),
-        live: Some(Live {
-            revision: revision.to_owned(),
-            author: "Ann".to_owned(),
-            subject: "first".to_owned(),
-            committed: at(0),
-            observed: at(1),
-        }),
+        live: Some(live.clone()),
+        tried: Some(live),
         facts: Facts {
             suspended: false,
             blocked: None,
@@ -707,4 +709,55 @@ fn columns_have_a_short_line_and_a_short_commit() {
         Some("2 objects equal main@sha1:0123456789ab")
     );
     assert_eq!(status.last_applied_revision, Some(revision));
+}
+
+#[test]
+fn a_problem_is_told_of_the_revision_that_was_tried() {
+    let mut play = Play::converged();
+    let refused = |seen: &mut Observed| {
+        seen.tried = Some(Live {
+            revision: "b".to_owned(),
+            author: "Bob".to_owned(),
+            subject: "break it".to_owned(),
+            ..seen.live.clone().unwrap()
+        });
+    };
+    let mut seen = blocked(Reason::InvalidManifest);
+    refused(&mut seen);
+    let assessment = play.round(seen);
+    let notice = &assessment.notices[0];
+    assert_eq!(notice.reason, Reason::InvalidManifest);
+    assert_eq!(notice.revision.as_deref(), Some("b"));
+    assert_eq!(notice.change.as_ref().unwrap().author, "Bob");
+    // What is done to the live objects meanwhile is done for the revision that is live.
+    let mut seen = healed();
+    refused(&mut seen);
+    let assessment = play.round(seen);
+    let healed = assessment.notices.iter();
+    let healed = healed
+        .filter(|notice| notice.reason == Reason::DriftCorrected)
+        .map(|notice| notice.revision.as_deref());
+    assert_eq!(healed.collect::<Vec<_>>(), [Some("a")]);
+}
+
+#[test]
+fn what_comes_after_a_revision_was_applied_is_in_its_entry_of_the_history() {
+    let mut play = Play::converged();
+    play.round(held("d1"));
+    let before = play.state.status.history[0].clone();
+    play.round(with(|seen| {
+        seen.round.changes = vec![(Action::Pruned, key("x")), (Action::Pruned, key("y"))];
+    }));
+    let after = &play.state.status.history[0];
+    assert_eq!(
+        (after.pruned, after.changed),
+        (before.pruned + 2, before.changed)
+    );
+    let named: Vec<_> = after.objects.iter().rev().take(2).collect();
+    assert_eq!(
+        named,
+        ["pruned ConfigMap prod/y", "pruned ConfigMap prod/x"]
+    );
+    play.round(seen("a"));
+    assert_eq!(play.state.status.history[0].pruned, before.pruned + 2);
 }

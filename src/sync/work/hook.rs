@@ -116,7 +116,7 @@ impl Driver {
                                than spec.timeout";
                     return Step::Waits(why.to_owned());
                 }
-                match self.delete_and_look(intent, placed, &live).await {
+                match self.delete_and_look(intent, hook, placed, &live).await {
                     Ok(true) => (),
                     Ok(false) => {
                         let why = "the object of its last run is being deleted";
@@ -133,7 +133,7 @@ impl Driver {
         match acting.create(served, key, body.as_bytes()).await {
             Ok(live) => {
                 *made = true;
-                self.log_hook(Action::Created, key, &live);
+                self.log_hook(Action::Created, hook, key, &live);
                 self.judge_hook(intent, (hook, key), live).await
             }
             Err(error) => unmade(intent, &error),
@@ -197,7 +197,7 @@ impl Driver {
         let deleted = match acting.live(served, key).await {
             Ok(Some(live)) if run.made(&live) && !is_kept(&live) => {
                 let deleted = acting.delete(key, uid(&live)).await;
-                deleted.map(|()| self.log_hook(Action::Deleted, key, &live))
+                deleted.map(|()| self.log_hook(Action::Deleted, hook, key, &live))
             }
             other => other.map(drop),
         };
@@ -211,6 +211,7 @@ impl Driver {
     async fn delete_and_look(
         &self,
         intent: &SyncIntent,
+        hook: &Hook,
         placed: &Placed<'_>,
         live: &Value,
     ) -> Result<bool, WriteError> {
@@ -219,7 +220,7 @@ impl Driver {
         let acting = self.context.cluster.as_(&actor);
         if live.pointer("/metadata/deletionTimestamp").is_none() {
             acting.delete(key, uid(live)).await?;
-            self.log_hook(Action::Deleted, key, live);
+            self.log_hook(Action::Deleted, hook, key, live);
         }
         for _ in 0..LOOKS {
             if acting.metadata(served, key).await?.is_none() {
@@ -230,9 +231,17 @@ impl Driver {
         Ok(false)
     }
 
-    fn log_hook(&self, action: Action, key: &ObjectKey, live: &Value) {
-        let target = self.state.target.as_ref();
-        audit::log(&self.name, action, (key, uid(live)), target, None, None);
+    fn log_hook(&self, action: Action, hook: &Hook, key: &ObjectKey, live: &Value) {
+        let asked = self.tried();
+        let file = Some(&*hook.file);
+        audit::log(
+            &self.name,
+            action,
+            (key, uid(live)),
+            asked.as_ref(),
+            file,
+            None,
+        );
     }
 }
 

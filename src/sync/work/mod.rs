@@ -319,12 +319,14 @@ impl Driver {
                 // What was left to another controller was not put right.
                 if let Some(action) = action.filter(|_| left.is_empty()) {
                     let writer = job.before.as_ref().and_then(|was| was.writer.as_deref());
+                    let target = self.state.target.as_ref();
+                    let file = target.and_then(|target| target.place(job.item.index));
                     audit::log(
                         &self.name,
                         action,
                         (key, &*applied.answer.uid),
-                        self.state.target.as_ref(),
-                        Some(&job.item),
+                        target.map(|target| &target.seen),
+                        file.as_deref(),
                         writer.filter(|_| action == Action::Healed),
                     );
                     self.state.memory.acted(job, action, round, Instant::now());

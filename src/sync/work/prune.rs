@@ -147,7 +147,14 @@ impl Driver {
             match answer {
                 Ok(()) => {
                     let (object, target) = ((&key, &*uid), self.state.target.as_ref());
-                    audit::log(&self.name, Action::Released, object, target, None, None);
+                    audit::log(
+                        &self.name,
+                        Action::Released,
+                        object,
+                        target.map(|target| &target.seen),
+                        None,
+                        None,
+                    );
                     self.state.memory.kept.remove(&key);
                     self.state.memory.parted.insert(key.clone(), uid);
                     round.released.push((key, why));
@@ -196,7 +203,14 @@ impl Driver {
                     Ok(()) => {
                         let object = (&key, &*uid);
                         let target = self.state.target.as_ref();
-                        audit::log(&self.name, Action::Pruned, object, target, None, None);
+                        audit::log(
+                            &self.name,
+                            Action::Pruned,
+                            object,
+                            target.map(|target| &target.seen),
+                            None,
+                            None,
+                        );
                         self.state.memory.parted.insert(key.clone(), uid);
                         round.changes.push((Action::Pruned, key));
                     }

@@ -138,7 +138,14 @@ impl Driver {
         }
         let target = self.state.target.as_ref();
         let object = (old, &*observed.uid);
-        audit::log(&self.name, Action::Pruned, object, target, None, None);
+        audit::log(
+            &self.name,
+            Action::Pruned,
+            object,
+            target.map(|target| &target.seen),
+            None,
+            None,
+        );
         let uid = observed.uid.clone();
         self.state.memory.parted.insert(old.clone(), uid);
         round.changes.push((Action::Pruned, old.clone()));
