@@ -16,6 +16,7 @@ mod schema;
 mod secret_ref;
 mod summary;
 mod sync;
+mod way_out;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;

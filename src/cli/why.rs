@@ -9,7 +9,7 @@ use super::standing::{Standing, State, Steered, ready};
 use super::terminal::Terminal;
 use super::trace::failure;
 use super::{CliError, Exit, output};
-use crate::api::{GROUP, GitRepository, Sync};
+use crate::api::{GROUP, GitRepository, Reason, Sync};
 use crate::config::ObjectArgs;
 use crate::health::{Health, assess};
 use crate::manifest::{Modes, ObjectKey};
@@ -134,8 +134,13 @@ async fn pods(access: &Access, viewer: &crate::cluster::Viewer, workload: &Value
     listed.unwrap_or_default()
 }
 
+/// What the page about reasons says about one.
 fn see(reason: &str) -> String {
-    format!("see {reason} in {REASONS}#{}", reason.to_lowercase())
+    let page = format!("{REASONS}#{}", reason.to_lowercase());
+    match Reason::named(reason) {
+        Some(known) => format!("{} ({page})", known.way_out()),
+        None => format!("see {page}"),
+    }
 }
 
 /// What is wrong with a Sync or a GitRepository.
@@ -389,9 +394,14 @@ mod tests {
             told.sentence,
             "ConfigMap team-a/m (m.yaml) of Sync team-a/shop fails (ApplyFailed): no"
         );
-        assert_eq!(
-            told.way.as_deref(),
-            Some("see ApplyFailed in docs/operate/reasons.md#applyfailed")
+        let way = told.way.as_deref().unwrap();
+        assert!(
+            way.starts_with("The message is that of the server."),
+            "{way}"
+        );
+        assert!(
+            way.ends_with("(docs/operate/reasons.md#applyfailed)"),
+            "{way}"
         );
         let object = key(&map()).unwrap();
         assert_eq!(of_absent(&object, &[bad]), told);
