@@ -149,8 +149,10 @@ impl Ledger {
     pub fn offer(&mut self, notice: &Arc<Notice>, selected: bool, origin: Origin) -> Option<Item> {
         let second = notice.at.as_second();
         let subject = Subject::of(notice);
-        // What ends a problem may have been told as news of the same revision before.
-        let is_end = ends(notice.reason) && self.has_open(&subject, notice.at);
+        // What ends a problem may have been told as news of the same revision before. A status says only when that
+        // news was, which may be the second in which the problem began.
+        let is_old = origin == Origin::Status && self.told.contains_key(&Id::of(notice));
+        let is_end = ends(notice.reason) && !is_old && self.has_open(&subject, notice.at);
         let id = match is_end {
             true => Id::at(notice),
             false => Id::of(notice),
@@ -438,6 +440,20 @@ mod tests {
                 .again("b", Reason::Converged, 10)
                 .is_none()
         );
+    }
+
+    /// The times of statuses are whole seconds.
+    #[test]
+    fn what_was_told_before_a_problem_of_the_same_second_does_not_end_it() {
+        let mut case = Case(Ledger::new(at(0)));
+        let news = case.offer("a", Reason::Converged, 10).unwrap();
+        case.0.told([&news]);
+        let begin = case.offer("a", Reason::InvalidManifest, 10).unwrap();
+        case.0.told([&begin]);
+        let mut next = case.restarted(11);
+        assert!(next.again("a", Reason::Converged, 10).is_none());
+        let end = next.offer("a", Reason::Converged, 12).unwrap();
+        assert_eq!(reasons(&end), [Reason::InvalidManifest]);
     }
 
     #[test]
