@@ -136,6 +136,14 @@ pub(super) fn reach<'a>(
     }
     // What is fetched while somebody waits for a pushed commit came after it.
     let has_moved = before.is_some_and(|before| before != revision);
+    // Times of statuses are whole seconds. Where two commits came in one, a Sync that has gone on to another revision says
+    // that there is one.
+    let has_gone_on = syncs.iter().any(|sync| {
+        let mut history = sync.status.iter().flat_map(|status| &status.history);
+        history
+            .position(|entry| is_of(&entry.revision, commit))
+            .is_some_and(|place| place > 0)
+    });
     // What was first seen after the commit had been applied is newer.
     let applied = syncs.iter().filter_map(|sync| {
         let history = &sync.status.as_ref()?.history;
@@ -146,9 +154,9 @@ pub(super) fn reach<'a>(
     });
     let applied = applied.min();
     let observed = status.observed_at.as_ref().map(|time| time.0);
-    let is_newer = applied
-        .zip(observed)
-        .is_some_and(|(applied, observed)| observed > applied);
+    let is_newer = applied.zip(observed).is_some_and(|(applied, observed)| {
+        observed > applied || has_gone_on && observed == applied
+    });
     match has_moved || is_newer {
         true => Reach::Beyond(revision),
         false => Reach::NotYet,
@@ -309,6 +317,8 @@ mod tests {
         };
         let good = ready("True", "Converged", "m");
         let knows = at(&[&entry(COMMIT, true)], COMMIT, COMMIT, &good);
+        let gone_on = [entry(LATER, true), entry(COMMIT, true)];
+        let gone_on = at(&[&gone_on[0], &gone_on[1]], LATER, LATER, &good);
         let (early, late) = ("2026-01-02T03:04:00Z", "2026-01-02T03:05:00Z");
         let old = revision(OLD);
         for (repository, before, syncs, reach) in [
@@ -326,6 +336,20 @@ mod tests {
                 &[&knows],
                 Reach::Beyond(&revision(LATER)),
             ),
+            // In the second in which the commit was applied.
+            (
+                repository(LATER, "2026-01-02T03:04:05Z"),
+                None,
+                &[&gone_on],
+                Reach::Beyond(&revision(LATER)),
+            ),
+            (
+                repository(OLD, "2026-01-02T03:04:05Z"),
+                None,
+                &[&knows],
+                Reach::NotYet,
+            ),
+            (repository(OLD, early), None, &[&gone_on], Reach::NotYet),
             // Its status lags behind that of the Sync.
             (repository(OLD, early), None, &[&knows], Reach::NotYet),
         ] {
