@@ -15,7 +15,7 @@ use crate::cluster::{ServedKind, Viewer};
 use crate::config::ClusterArgs;
 use crate::leader;
 use crate::metrics::Metrics;
-use crate::text::{redact, redact_url};
+use crate::text::{self, redact, redact_url};
 
 /// The field manager of what a person writes with this program. It differs from the operator's.
 pub(super) const CLI_MANAGER: &str = "towline-cli";
@@ -77,6 +77,14 @@ pub(super) enum AccessError {
         /// Kind and name.
         what: String,
         /// ` in namespace NAME`, if it would be in one.
+        place: String,
+    },
+    /// There is no Sync to wait for.
+    #[error(
+        "there is no Sync{place}: create one, or name its namespace by --namespace, or all by --all-namespaces"
+    )]
+    NoSync {
+        /// ` in namespace NAME`, if only one was looked at.
         place: String,
     },
     /// The API server refuses it for another reason.
@@ -216,7 +224,7 @@ impl Access {
             }
             source => return AccessError::Unreachable { url, source },
         };
-        let message = redact(&status.message);
+        let message = redact(&text::refusal(&status));
         match status.code {
             401 => AccessError::Unauthorized { url },
             403 => AccessError::Forbidden {

@@ -6,8 +6,8 @@ use jiff::fmt::rfc2822;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, PostParams};
+use serde_json::Value;
 
 use super::access::{Access, AccessError, Doing};
 use super::standing::{Standing, State};
@@ -15,6 +15,7 @@ use super::table::{Cell, table};
 use super::terminal::{Paint, Terminal};
 use super::{CliError, Exit};
 use crate::api::{GROUP, Sync};
+use crate::cluster::Viewer;
 use crate::config::CheckArgs;
 
 /// By how many seconds two clocks may differ. Leases, tokens and signatures are valid for minutes.
@@ -61,7 +62,7 @@ pub(super) async fn check(args: &CheckArgs) -> Result<Exit, CliError> {
     all.push((
         "operator",
         match access.list::<Sync>(false).await {
-            Ok(syncs) => operator(&syncs, &access.namespace, pods(&access).await),
+            Ok(syncs) => operator(&syncs, &access.namespace, pods(&viewer).await),
             Err(AccessError::Forbidden { .. }) => Found::Odd("you may not list Syncs".to_owned()),
             Err(AccessError::NoDefinitions { .. }) => Found::Bad("not installed".to_owned()),
             Err(error) => return Err(error.into()),
@@ -147,18 +148,14 @@ async fn right(access: &Access, verb: &str, resource: &str) -> Result<Found, Acc
 }
 
 /// The operator's pods that are ready, and all of them; none where they cannot be seen.
-async fn pods(access: &Access) -> Option<(usize, usize)> {
-    let api: Api<Pod> = Api::all(access.client.clone());
-    let pods = api.list(&ListParams::default().labels(PODS)).await.ok()?;
-    let is_ready = |pod: &&Pod| {
-        let conditions = pod
-            .status
-            .iter()
-            .flat_map(|status| status.conditions.iter().flatten());
-        let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
-        ready.any(|condition| condition.status == "True")
+async fn pods(viewer: &Viewer) -> Option<(usize, usize)> {
+    let served = viewer.named("pods")?;
+    let pods = viewer.list(&served, None, Some(PODS)).await.ok()?;
+    let is_ready = |pod: &&Value| {
+        let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
     };
-    Some((pods.items.iter().filter(is_ready).count(), pods.items.len()))
+    Some((pods.iter().filter(is_ready).count(), pods.len()))
 }
 
 /// Whether an operator drives the namespace, by the statuses that it writes, and by its `pods`. Statuses stay when it
@@ -199,7 +196,7 @@ fn operator(syncs: &[Sync], namespace: &str, pods: Option<(usize, usize)>) -> Fo
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::super::standing::testing::{ready, sync};
     use super::*;

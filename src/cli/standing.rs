@@ -11,6 +11,7 @@ use crate::api::{
     Sync,
 };
 use crate::intent::{SourceIntent, SyncIntent};
+use crate::text::printable;
 
 /// What commands ask of both kinds.
 pub(super) trait Steered: Namespaced + serde::Serialize {
@@ -229,8 +230,10 @@ pub(super) fn ready<K: Steered>(object: &K) -> Option<&Condition> {
 
 /// Who suspended it and why, as far as it is recorded.
 pub(super) fn suspended<K: Steered>(object: &K) -> String {
-    let [by, reason] = [SUSPENDED_BY, SUSPEND_REASON].map(|name| annotation(object, name));
-    match (by, reason) {
+    // Everybody who may edit the object can write these.
+    let [by, reason] =
+        [SUSPENDED_BY, SUSPEND_REASON].map(|name| printable(annotation(object, name)));
+    match (&*by, &*reason) {
         ("", _) => "suspended".to_owned(),
         (by, "") => format!("suspended by {by}"),
         (by, reason) => format!("suspended by {by}: {reason}"),
@@ -340,6 +343,10 @@ mod tests {
         assert_eq!(standing.state, State::Suspended);
         assert_eq!(standing.message, "suspended by alice: incident 7");
         assert_eq!(standing.since, "2026-01-02T03:04:05Z".parse().ok());
+        let hostile = "\u{1b}[2J\u{202e}not me\n".to_owned();
+        let annotations = object.metadata.annotations.as_mut().unwrap();
+        annotations.insert(SUSPEND_REASON.to_owned(), hostile);
+        assert_eq!(suspended(&object), "suspended by alice: [2Jnot me");
         object.metadata.annotations = None;
         assert_eq!(Standing::of(&object).message, "suspended");
     }

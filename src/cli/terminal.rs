@@ -7,6 +7,7 @@ use rustix::termios::tcgetwinsize;
 
 use super::CliError;
 use crate::config::Colour;
+use crate::text::printable;
 
 /// How text is written to standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl Terminal {
 
     /// Writes one line to standard error. Nobody has to listen.
     pub(super) fn note(line: &str) {
-        let _ = writeln!(io::stderr().lock(), "{line}");
+        let _ = writeln!(io::stderr().lock(), "{}", printable(line));
     }
 }
 
@@ -101,6 +102,7 @@ pub(super) struct Progress {
 impl Progress {
     /// Tells the present state.
     pub(super) fn tell(&mut self, line: &str) {
+        let line = &*printable(line);
         if self.last == line {
             return;
         }

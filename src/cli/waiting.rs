@@ -15,8 +15,9 @@ use crate::config::WaitArgs;
 use crate::intent::SyncIntent;
 use crate::text::printable;
 
-/// The pause between two looks.
+/// The pause between two looks, and how much longer it is for each Sync: every look lists them all.
 const PAUSE: Duration = Duration::from_millis(500);
+const MORE: Duration = Duration::from_millis(2);
 
 /// A failure counts when it stands at so many looks in a row: some heal at the next try.
 const LOOKS: u32 = 4;
@@ -35,6 +36,7 @@ pub(super) async fn wait(args: &WaitArgs) -> Result<Exit, CliError> {
             access.list::<GitRepository>(args.all_namespaces),
             access.list::<Sync>(args.all_namespaces)
         )?;
+        let listed = syncs.len();
         let syncs = chosen(args, &access, syncs)?;
         let now = revisions(&repositories);
         let before = before.get_or_insert(now);
@@ -66,7 +68,8 @@ pub(super) async fn wait(args: &WaitArgs) -> Result<Exit, CliError> {
             return Ok(exit);
         }
         progress.tell(&report.progress);
-        tokio::time::sleep(PAUSE).await;
+        let listed = u32::try_from(listed).unwrap_or(u32::MAX);
+        tokio::time::sleep(PAUSE + MORE.saturating_mul(listed)).await;
     }
 }
 
@@ -79,10 +82,7 @@ fn chosen(args: &WaitArgs, access: &Access, syncs: Vec<Sync>) -> Result<Vec<Sync
     if args.names.is_empty() {
         // Somebody who waits expects something: the namespace may be a misspelt one.
         return match syncs.is_empty() {
-            true => Err(AccessError::Missing {
-                what: "any Sync".to_owned(),
-                place: place(),
-            }),
+            true => Err(AccessError::NoSync { place: place() }),
             false => Ok(syncs),
         };
     }

@@ -10,6 +10,7 @@ use super::write::path;
 use super::{Kinds, ServedKind};
 use crate::api::FIELD_MANAGER;
 use crate::manifest::{GroupKind, ObjectKey, redact};
+use crate::text;
 
 /// The most objects that one answer lists.
 const PAGE: usize = 500;
@@ -150,11 +151,13 @@ impl Viewer {
             .map_err(kube::Error::HttpError)?;
         match self.client.request(request).await {
             Ok(object) => Ok(Rehearsed::Taken(object)),
-            // Without the right to try it, nothing is known of the object.
+            // Without the right to try it, or without an answer of the API server, nothing is known of the object.
             Err(kube::Error::Api(status))
-                if status.code != 401 && !status.message.contains("\" cannot patch resource") =>
+                if !matches!(status.code, 401 | 429 | 502..)
+                    && !status.message.contains("\" cannot patch resource") =>
             {
-                let message = redact::refusal(&key.kind, &status.message, &body, false);
+                let said = text::refusal(&status);
+                let message = redact::refusal(&key.kind, &said, &body, false);
                 Ok(Rehearsed::Refused(message))
             }
             Err(error) => Err(error),

@@ -97,6 +97,7 @@ pub(super) fn log(
     writer: Option<&str>,
 ) {
     let snapshot = asked.map(|asked| &asked.snapshot);
+    let revision = snapshot.map(|snapshot| snapshot.revision.to_string());
     tracing::info!(
         target: AUDIT,
         action = action.as_str(),
@@ -105,7 +106,7 @@ pub(super) fn log(
         namespace = key.namespace.as_deref(),
         name = &*key.name,
         uid,
-        revision = snapshot.map(|snapshot| tracing::field::display(&snapshot.revision)),
+        revision,
         commit = snapshot.map(|snapshot| tracing::field::display(&snapshot.revision.commit)),
         author = snapshot.map(|snapshot| snapshot.author.as_str()),
         committed = snapshot.map(|snapshot| tracing::field::display(snapshot.committed_at)),

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use axum::http::Method;
 use serde_json::json;
+use towline::api::Sync;
 use towline_testing::control_plane::{ControlPlane, Options};
 use towline_testing::definitions::define;
 use towline_testing::faults::{Fault, Faults, Rule};
 use towline_testing::git::GitServer;
 use towline_testing::operator::{Operator, OperatorOptions};
+use towline_testing::wait::eventually;
 
 use super::model::pause;
 use super::{Trial, seeded, setting};
 use crate::world::verdict::assert_says;
-use crate::world::{Plane, World};
+use crate::world::{PATIENCE, Plane, World, condition};
 
 /// Rounds, unless TOWLINE_RUNS says otherwise.
 const RUNS: u32 = 20;
@@ -119,18 +121,87 @@ async fn one_object_that_is_never_accepted_holds_up_no_other_and_is_named() {
         let commit = case.repo.commit(&[map("refused"), map("other")], &value);
         case.announce().await;
         case.has("other", "value", Some(&value)).await;
-        let named = |sync: &towline::api::Sync| {
-            let ready = crate::world::condition(sync, "Ready");
+        let named = |sync: &Sync| {
+            let ready = condition(sync, "Ready");
             ready.0 == "False" && ready.2.contains(says)
         };
         let sync = case
             .until("all", &format!("{fault:?} is told"), named)
             .await;
-        let (_, _, message) = crate::world::condition(&sync, "Ready");
+        let (_, _, message) = condition(&sync, "Ready");
         assert_says(&message, &["ConfigMap", "refused"]);
         assert!(!message.contains("Status {"), "{message}");
         faults.always(None);
         case.synced("all", &commit).await;
         case.has("refused", "value", Some(&value)).await;
     }
+}
+
+/// A rule for requests that end with a conflict, which no other writer caused.
+fn conflict(method: Method, path: &str) -> Option<Rule> {
+    Some(Rule {
+        method,
+        path: path.to_owned(),
+        fault: Fault::Refused(409),
+    })
+}
+
+/// For how long a conflict lasts: longer than the first pauses between two tries.
+const A_WHILE: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn a_conflict_is_not_taken_for_the_end_of_an_object() {
+    let (world, faults) = behind_faults(1).await;
+    let case = world.case("conflicts").await;
+    let map = |name: &str| Some(case.map(name, "one"));
+    let files = [
+        ("kept.yaml", map("kept")),
+        ("gone.yaml", map("gone")),
+        ("stays.yaml", map("stays")),
+    ];
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+
+    // Pruned is what is gone, and not what could not be deleted.
+    faults.always(conflict(Method::DELETE, "/configmaps/gone"));
+    let second = case.push(&[("gone.yaml", None)], "second").await;
+    let message = case.ready_becomes("all", "False", "PruneFailed").await;
+    assert_says(&message, &["gone", "the object has been modified"]);
+    let log = world.operator.log();
+    assert!(!log.contains("pruned ConfigMap"), "{log}");
+    case.has("gone", "value", Some("one")).await;
+    faults.always(None);
+    case.synced("all", &second).await;
+    case.has("gone", "value", None).await;
+
+    // What is made only once is made.
+    faults.always(conflict(Method::PATCH, "/configmaps/once"));
+    let once = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": {"value": "one"},
+        "metadata": {
+            "name": "once", "namespace": case.namespace,
+            "annotations": {"kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent"},
+        },
+    });
+    let once = once.to_string();
+    let third = case.push(&[("once.yaml", Some(&once))], "third").await;
+    case.ready_becomes("all", "False", "ApplyFailed").await;
+    faults.always(None);
+    case.synced("all", &third).await;
+    case.has("once", "value", Some("one")).await;
+
+    // A Sync is gone when its finalizer is off.
+    faults.always(conflict(Method::PATCH, "/syncs/all"));
+    case.delete::<Sync>("all").await;
+    case.has("stays", "value", None).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert!(!case.live::<Sync>("all").await.is_null());
+    faults.always(None);
+    eventually("the Sync is gone", PATIENCE, async || {
+        let sync = case.live::<Sync>("all").await;
+        sync.is_null().then_some(()).ok_or(sync)
+    })
+    .await;
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
@@ -200,25 +201,21 @@ impl Driver {
             let answers: Vec<_> = answers.collect().await;
             for (key, uid, answer) in answers {
                 match answer {
-                    Ok(()) => {
-                        let object = (&key, &*uid);
-                        let target = self.state.target.as_ref();
-                        audit::log(
-                            &self.name,
-                            Action::Pruned,
-                            object,
-                            target.map(|target| &target.seen),
-                            None,
-                            None,
-                        );
-                        self.state.memory.parted.insert(key.clone(), uid);
-                        round.changes.push((Action::Pruned, key));
-                    }
+                    Ok(()) => self.pruned(key, uid, round),
                     Err(error) => self.not_pruned(key, crate::chain(&error)),
                 }
             }
         }
         Ok(())
+    }
+
+    /// Records that an object which left Git was deleted.
+    pub(super) fn pruned(&mut self, key: ObjectKey, uid: Arc<str>, round: &mut Round) {
+        let asked = self.state.target.as_ref().map(|target| &target.seen);
+        let object = (&key, &*uid);
+        audit::log(&self.name, Action::Pruned, object, asked, None, None);
+        self.state.memory.parted.insert(key.clone(), uid);
+        round.changes.push((Action::Pruned, key));
     }
 
     /// Finds out what is not gone yet. If nothing is left, ends the approval, and names only the kinds that are left.

@@ -13,7 +13,6 @@ use crate::intent::SyncIntent;
 use crate::manifest::{Manifest, ObjectKey};
 use crate::plan::{Held, Observed, Refusal, held, stamped, without};
 use crate::sync::assess::Round;
-use crate::sync::audit::{self, Action};
 use crate::sync::{Driver, bodies};
 
 /// How long the old object may take to go before the new one is left to a later round, and how often is looked.
@@ -136,22 +135,11 @@ impl Driver {
         if deleted.is_err() {
             return false;
         }
-        let target = self.state.target.as_ref();
-        let object = (old, &*observed.uid);
-        audit::log(
-            &self.name,
-            Action::Pruned,
-            object,
-            target.map(|target| &target.seen),
-            None,
-            None,
-        );
-        let uid = observed.uid.clone();
-        self.state.memory.parted.insert(old.clone(), uid);
-        round.changes.push((Action::Pruned, old.clone()));
+        self.pruned(old.clone(), observed.uid.clone(), round);
+        let inventory = &self.context.cluster.inventory;
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
-            let seen = cluster.inventory.get(old);
+            let seen = inventory.get(old);
             if seen.is_none_or(|seen| seen.uid != observed.uid) {
                 return true;
             }
