@@ -35,6 +35,7 @@
 mod alert;
 pub mod api;
 mod backoff;
+mod chain;
 pub mod cli;
 pub mod cluster;
 pub mod config;
@@ -67,77 +68,4 @@ pub mod text;
 pub mod verify;
 pub mod webhook;
 
-/// The longest text of one error in a chain of causes, and of the whole chain, in bytes. A server may
-/// answer with a message of any size.
-const LONGEST_ERROR: usize = 2048;
-const LONGEST_CHAIN: usize = 4096;
-
-/// An error with its causes, for people.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let message;
-        (message, next) = link(error);
-        let message = text::shorten(&message, LONGEST_ERROR);
-        if text.is_empty() {
-            text = message;
-        } else if !text.contains(&message) {
-            text = format!("{text}: {message}");
-        }
-    }
-    text::shorten(&text, LONGEST_CHAIN)
-}
-
-/// An error's own words, and its cause. The words of kube's errors repeat their causes, and show an answer of the
-/// API server in Rust's notation.
-fn link<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> (String, Option<&'a (dyn std::error::Error + 'static)>) {
-    use kube::runtime::watcher;
-    if let Some(kube::Error::Api(status)) = error.downcast_ref() {
-        return (text::refusal(status), None);
-    }
-    match error.downcast_ref::<watcher::Error>() {
-        Some(watcher::Error::WatchError(status)) => (text::refusal(status), None),
-        Some(watcher::Error::InitialListFailed(cause)) => {
-            ("the list failed".to_owned(), Some(cause))
-        }
-        Some(watcher::Error::WatchStartFailed(cause) | watcher::Error::WatchFailed(cause)) => {
-            ("the watch failed".to_owned(), Some(cause))
-        }
-        _ => (error.to_string(), error.source()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kube::core::Status;
-    use kube::runtime::watcher;
-
-    use super::*;
-
-    #[test]
-    fn an_answer_of_the_api_server_is_told_in_its_own_words() {
-        let answer = || {
-            let status = Status::failure("slow down", "TooManyRequests").with_code(429);
-            kube::Error::Api(Box::new(status))
-        };
-        let status = Box::new(Status::failure("too old", "Expired").with_code(410));
-        let errors: [(Box<dyn std::error::Error>, _); 4] = [
-            (Box::new(answer()), "slow down"),
-            (
-                Box::new(watcher::Error::InitialListFailed(answer())),
-                "the list failed: slow down",
-            ),
-            (
-                Box::new(watcher::Error::WatchFailed(answer())),
-                "the watch failed: slow down",
-            ),
-            (Box::new(watcher::Error::WatchError(status)), "too old"),
-        ];
-        for (error, says) in errors {
-            assert_eq!(chain(&*error), says);
-        }
-    }
-}
+pub use chain::chain;

@@ -205,6 +205,42 @@ fn a_rule_sees_the_imports_of_a_use_tree() {
     }
 }
 
+/// The fuzzer compiles some rooms alone, with few crates, and only at the end of a run of all checks.
+#[test]
+fn the_fuzzer_has_what_its_rooms_name() {
+    let library = std::fs::read_to_string(in_repository("fuzz/src/lib.rs")).unwrap();
+    let rooms: Vec<&str> = library
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .collect();
+    let dependencies = |file: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(in_repository(file)).unwrap();
+        let section = text.split("\n[dependencies]\n").nth(1).unwrap();
+        let lines = section.lines().take_while(|line| !line.starts_with('['));
+        let names = lines.filter_map(|line| Some(line.split_once(" = ")?.0));
+        names.map(|name| name.replace('-', "_")).collect()
+    };
+    let (all, fuzzer) = (dependencies("Cargo.toml"), dependencies("fuzz/Cargo.toml"));
+    assert!(rooms.len() > 2 && all.len() > 30 && fuzzer.len() > 5);
+    let mut missing = Vec::new();
+    for source in sources() {
+        if !rooms.contains(&room(&source.file)) {
+            continue;
+        }
+        for named in &source.named {
+            let (root, next) = (&named.path[0], named.path[1].as_str());
+            let has = match root.as_str() {
+                "crate" => rooms.contains(&next),
+                name => !all.contains(root) || fuzzer.iter().any(|has| has == name),
+            };
+            if !has {
+                missing.push(format!("{}:{}: {root}::{next}", source.file, named.line));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "fuzz/ lacks\n{}", missing.join("\n"));
+}
+
 /// Cargo and `mod` declarations find files. No test runs in a file that neither finds.
 #[test]
 fn every_file_is_declared() {

@@ -11,11 +11,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::GROUP;
+use crate::chain::refusal;
 use crate::cluster::{ServedKind, Viewer};
 use crate::config::ClusterArgs;
 use crate::leader;
 use crate::metrics::Metrics;
-use crate::text::{self, redact, redact_url};
+use crate::text::{redact, redact_url};
 
 /// The field manager of what a person writes with this program. It differs from the operator's.
 pub(super) const CLI_MANAGER: &str = "towline-cli";
@@ -224,7 +225,7 @@ impl Access {
             }
             source => return AccessError::Unreachable { url, source },
         };
-        let message = redact(&text::refusal(&status));
+        let message = redact(&refusal(&status));
         match status.code {
             401 => AccessError::Unauthorized { url },
             403 => AccessError::Forbidden {

@@ -9,8 +9,8 @@ use super::discovery::{self, Words};
 use super::write::path;
 use super::{Kinds, ServedKind};
 use crate::api::FIELD_MANAGER;
+use crate::chain::refusal;
 use crate::manifest::{GroupKind, ObjectKey, redact};
-use crate::text;
 
 /// The most objects that one answer lists.
 const PAGE: usize = 500;
@@ -156,7 +156,7 @@ impl Viewer {
                 if !matches!(status.code, 401 | 429 | 502..)
                     && !status.message.contains("\" cannot patch resource") =>
             {
-                let said = text::refusal(&status);
+                let said = refusal(&status);
                 let message = redact::refusal(&key.kind, &said, &body, false);
                 Ok(Rehearsed::Refused(message))
             }

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::ServedKind;
 use super::clock::ServerClock;
 use crate::api::FIELD_MANAGER;
+use crate::chain::refusal;
 use crate::intent::FieldPattern;
 use crate::manifest::{GroupKind, ObjectKey, redact};
 use crate::metrics::{Answered, Metrics};
@@ -21,7 +22,6 @@ use crate::plan::{
     Appliers, DIGEST, IDENTITY, Indivisible, Observed, PART_OF, PROOF, Refusal, RefusalCause, Seal,
     is_immutable,
 };
-use crate::text;
 
 /// Why an object could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -553,7 +553,7 @@ impl Requests {
         if status.code == 404 && !names_something {
             return WriteError::NotServed;
         }
-        let said = text::refusal(status);
+        let said = refusal(status);
         let message = redact::refusal(&key.kind, &said, object, self.show_values);
         let message = match missing_right(key, &message) {
             Some(right) => format!("{right}: {message}"),

@@ -18,9 +18,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 pub use self::watched::{ValueError, Watched};
+use crate::chain::refusal;
 use crate::cluster::watched;
 use crate::fleet::{Registry, Subscription};
-use crate::text;
 
 /// The namespace and name of a Secret or a ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,7 +168,7 @@ impl<K: Keeping> Keeper<K> {
         match api.get_opt(&name.name).await {
             Ok(Some(object)) => Ok(object.data()),
             Ok(None) => Err(ReadError::Missing(K::KIND, name.clone())),
-            Err(kube::Error::Api(status)) => unavailable(text::refusal(&status)),
+            Err(kube::Error::Api(status)) => unavailable(refusal(&status)),
             Err(_) => unavailable("no answer".to_owned()),
         }
     }

@@ -6,11 +6,9 @@
 use std::borrow::Cow;
 
 mod redact;
-mod refusal;
 mod secrets;
 
 pub use redact::{redact, redact_url};
-pub use refusal::refusal;
 pub use secrets::Secrets;
 
 /// `text` in at most `max` bytes. A longer text is cut after a character, and `…` marks the cut.
