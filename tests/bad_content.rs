@@ -184,7 +184,8 @@ async fn an_ignore_file_above_the_path_applies_as_in_git() {
     case.has("b", "value", None).await;
     case.push(&ignore("apps/\n"), "none").await;
     let message = case.ready_becomes("all", "False", "EmptyRender").await;
-    let leaves = "no manifest found under apps, or .towlineignore leaves all out";
+    let leaves =
+        "no manifest found under apps, or .towlineignore leaves all out, or spec.ignore does";
     assert_says(&message, &[leaves, "stays live"]);
     case.has("a", "value", Some("one")).await;
     let both = case.push(&ignore("*.txt\n"), "both").await;

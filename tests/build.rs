@@ -244,3 +244,28 @@ async fn what_cannot_be_built_is_named_with_the_way_out() {
     let list = objects(&output).remove(0);
     assert_eq!(list["items"][0]["metadata"]["name"], "lone");
 }
+
+#[tokio::test]
+async fn what_the_repository_and_the_sync_leave_out_is_not_built() {
+    let scratch = Scratch::new().unwrap();
+    let map = |name: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: x}}\n")
+    };
+    let (a, b, c) = (map("a"), map("b"), map("c"));
+    let sync = "apiVersion: towline.dev/v1alpha1\nkind: Sync\nmetadata: {name: s}\nspec: {sourceRef: {name: r}, ignore: b.yaml}\n---\n\
+                apiVersion: towline.dev/v1alpha1\nkind: GitRepository\nmetadata: {name: other}\nspec: {url: 'https://git.example/o.git', ignore: c.yaml}\n---\n\
+                apiVersion: towline.dev/v1alpha1\nkind: GitRepository\nmetadata: {name: r}\nspec: {url: 'https://git.example/r.git', ignore: a.yaml}\n";
+    let files = [
+        ("repo/a.yaml", &*a),
+        ("repo/b.yaml", &*b),
+        ("repo/c.yaml", &*c),
+        ("sync.yaml", sync),
+    ];
+    write(scratch.path(), &files);
+    let output = build(scratch.path(), &["repo", "--sync", "sync.yaml"]).await;
+    let names: Vec<_> = objects(&output)
+        .into_iter()
+        .map(|object| object["metadata"]["name"].clone())
+        .collect();
+    assert_eq!(names, ["c"]);
+}

@@ -36,6 +36,7 @@ mod health;
 mod helm_three;
 mod hooks;
 mod idle;
+mod ignoring;
 mod inside;
 mod install;
 mod invariants;

@@ -2,6 +2,8 @@
 //!
 //! Specs are destructured without `..`, so that no new field is forgotten.
 
+use std::sync::Arc;
+
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::Value;
 
@@ -156,6 +158,8 @@ fn render(name: &str, namespace: &str, settings: &SyncSettings) -> RenderIntent 
     RenderIntent {
         path: settings.path.trim_matches('/').to_owned(),
         ignore: settings.ignore.clone(),
+        // The source says it, with each revision.
+        source_ignore: Arc::default(),
         kustomize: settings.kustomize.as_ref().map(Overrides::from),
         helm: HelmIntent {
             release_name: match helm.release_name.is_empty() {
@@ -332,6 +336,7 @@ impl From<&GitRepository> for SourceIntent {
             verify,
             proxy_secret_ref,
             recurse_submodules,
+            ignore,
             full_history,
             webhook,
             suspend,
@@ -347,6 +352,7 @@ impl From<&GitRepository> for SourceIntent {
             interval: (*interval).into(),
             timeout: std::time::Duration::from(*timeout).min(LONGEST_FETCH),
             suspend: *suspend,
+            ignore: ignore.as_str().into(),
             credentials: secret_ref.as_ref().map(secret),
             proxy: proxy_secret_ref.as_ref().map(secret),
             webhook: webhook.map(|Webhook { secret_ref }| secret(secret_ref)),

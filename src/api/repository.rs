@@ -105,6 +105,14 @@ pub struct GitRepositorySpec {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recurse_submodules: bool,
 
+    /// Files of the repository to leave out, in the syntax of `.gitignore` and relative to the repository's root, for all
+    /// Syncs of the repository. It has precedence over `.towlineignore` files: `!apps` brings a folder back that such a
+    /// file leaves out. A Sync's own `ignore` has precedence over this one. Files that a kustomization or chart names are
+    /// read even if they match.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 16384))]
+    pub ignore: String,
+
     /// Fetch all commits before the followed commit, for servers that do not support fetching a single
     /// commit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -55,8 +55,9 @@ pub struct SyncSettings {
     #[x_kube(validation = Rule::new("!self.startsWith('/') && self.split('/').all(part, part != '..')").message("path must be relative and stay inside the repository"))]
     pub path: String,
 
-    /// Files below `path` to leave out, in the syntax of `.gitignore`, in addition to those in
-    /// `.towlineignore` files. Files that a kustomization or chart names are read even if they match.
+    /// Files below `path` to leave out, in the syntax of `.gitignore` and relative to `path`. It has precedence over
+    /// `.towlineignore` files and over the GitRepository's `ignore`: `!x.yaml` brings a file back. Files that a
+    /// kustomization or chart names are read even if they match.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 16384))]
     pub ignore: String,

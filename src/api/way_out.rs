@@ -75,7 +75,7 @@ impl Reason {
             }
             Self::PathNotFound => "Correct the path, or restore the folder.",
             Self::EmptyRender => {
-                "Correct the path or `.towlineignore`. To remove everything, delete the Sync."
+                "Correct the path, `.towlineignore` or `spec.ignore`. To remove everything, delete the Sync."
             }
             Self::InvalidManifest => {
                 "The message has the file, the document and the line. Correct the file and commit."

@@ -88,13 +88,14 @@ pub enum BuildError {
 /// [`BuildError`]. Objects that cannot be applied are reported on standard error; the others are
 /// printed all the same.
 pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
-    let mut sync = sync(args)?;
+    let (mut sync, source_ignore) = sync(args)?;
     let namespace = sync
         .metadata
         .namespace
         .get_or_insert(args.namespace.clone());
     let namespace = namespace.clone();
     let mut intent = SyncIntent::from(&sync);
+    intent.render.source_ignore = source_ignore.into();
     let root = root(args.root.as_deref(), args.path.as_deref())?;
     if let Some(path) = &args.path {
         intent.render.path = within(&root, path)?;
@@ -308,28 +309,42 @@ fn manifests(file: &Path) -> Result<Vec<Manifest>, BuildError> {
 }
 
 /// The Sync whose settings count: the first in the file given by `--sync`, on its own or as the inline
-/// Sync of a GitRepository. Without a file, a Sync without settings.
-fn sync(args: &BuildArgs) -> Result<Sync, BuildError> {
+/// Sync of a GitRepository. Without a file, a Sync without settings. And what its GitRepository leaves out, where that is
+/// in the file too.
+fn sync(args: &BuildArgs) -> Result<(Sync, String), BuildError> {
     let Some(file) = &args.sync else {
         let plain = json!({
             "apiVersion": "towline.dev/v1alpha1", "kind": "Sync",
             "metadata": {"name": "build"}, "spec": {"sourceRef": {"name": "build"}},
         });
-        return parsed(Path::new("the default Sync"), plain);
+        return Ok((parsed(Path::new("the default Sync"), plain)?, String::new()));
     };
+    let (mut found, mut repositories) = (None::<Sync>, Vec::<GitRepository>::new());
     for value in values(file)? {
-        if value["kind"] == "Sync" {
-            return parsed(file, value);
-        }
-        if value["kind"] == "GitRepository" {
-            let repository: GitRepository = parsed(file, value)?;
-            if let Some(mut inline) = repository.child() {
-                inline.metadata.namespace = repository.metadata.namespace;
-                return Ok(inline);
+        match value["kind"].as_str() {
+            Some("Sync") if found.is_none() => found = Some(parsed(file, value)?),
+            Some("GitRepository") => {
+                let repository: GitRepository = parsed(file, value)?;
+                if let Some(mut inline) = repository.child().filter(|_| found.is_none()) {
+                    inline
+                        .metadata
+                        .namespace
+                        .clone_from(&repository.metadata.namespace);
+                    found = Some(inline);
+                }
+                repositories.push(repository);
             }
+            _ => (),
         }
     }
-    Err(BuildError::NoSync(file.clone()))
+    let sync = found.ok_or_else(|| BuildError::NoSync(file.clone()))?;
+    let is_source = |repository: &GitRepository| {
+        repository.metadata.name.as_ref() == Some(&sync.spec.source_ref.name)
+            && repository.metadata.namespace == sync.metadata.namespace
+    };
+    let source = repositories.into_iter().find(is_source);
+    let ignore = source.map(|source| source.spec.ignore).unwrap_or_default();
+    Ok((sync, ignore))
 }
 
 fn parsed<T: DeserializeOwned>(file: &Path, value: Value) -> Result<T, BuildError> {

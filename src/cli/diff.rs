@@ -18,7 +18,7 @@ use super::lineage::key;
 use super::terminal::Terminal;
 use super::tree::owned;
 use super::{BuildError, CliError, Exit};
-use crate::api::Sync;
+use crate::api::{GitRepository, Sync};
 use crate::cluster::{Rehearsed, ServedKind, Viewer};
 use crate::config::{DiffArgs, DiffFormat};
 use crate::desired::{self, Desired, Found, Inputs, Item};
@@ -46,6 +46,10 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
     let root = root(args.root.as_deref(), args.path.as_deref())?;
     if let Some(path) = &args.path {
         intent.render.path = within(&root, path)?;
+    }
+    // Not everybody who may read a Sync may read its repository.
+    if let Ok(Some(source)) = access.find::<GitRepository>(&intent.source).await {
+        intent.render.source_ignore = source.spec.ignore.into();
     }
     let viewer = access.viewer().await?;
     let inputs = inputs(&access, &viewer, &intent).await?;

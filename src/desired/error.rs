@@ -49,7 +49,7 @@ pub enum DesiredError {
     },
     /// No object at all. Then nothing is pruned, because the path is probably wrong.
     #[error(
-        "no manifest found under {}, or .towlineignore leaves all out; nothing is pruned",
+        "no manifest found under {}, or .towlineignore leaves all out, or spec.ignore does; nothing is pruned",
         shown(path)
     )]
     Empty {
@@ -98,6 +98,7 @@ impl DesiredError {
             )
             | Self::Hook { .. } => Reason::RenderFailed,
             Self::Hidden { reason, .. } => *reason,
+            Self::Render(RenderError::Pattern(_)) => Reason::InvalidSpec,
             Self::Renderer(_)
             | Self::Render(
                 RenderError::TooManyObjects { .. }

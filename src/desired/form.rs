@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use super::DesiredError;
-use crate::content::{ContentKey, IGNORE_FILE, Listing, ReadError, SourceFile, Tree, TreeId};
+use crate::content::{ContentKey, IGNORE_FILE, Listing, Name, ObjectId, SourceFile, Tree};
 use crate::intent::RenderIntent;
-use crate::render::{self, RenderError};
+use crate::render::{self, IgnoreBudget, Ignores, RenderError};
 
 /// The names of a kustomization file.
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -23,16 +25,19 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// The content of `path`, which may be one file of manifests. A folder with both files is a chart.
-    pub(super) fn of(tree: &dyn Tree, path: &str) -> Result<Self, ReadError> {
+    /// What is at the path of `intent`, which may be one file of manifests. A folder with both files is a chart. A file
+    /// that a spec leaves out is none of them.
+    pub(super) fn of(tree: &dyn Tree, intent: &RenderIntent) -> Result<Self, DesiredError> {
+        let path = &intent.path;
         if tree.place(path)?.file.is_some() {
             return Ok(Self::Manifests);
         }
         let names = tree.names(path)?;
+        let mut ignores = Ignores::of_files(&[])?;
+        add_fields(&mut ignores, intent)?;
         let has = |wanted: &str| {
-            names
-                .iter()
-                .any(|name| !name.is_folder && name.name == wanted)
+            let is = |name: &Name| !name.is_folder && name.name == wanted;
+            names.iter().any(is) && !ignores.names(&joined(path, wanted))
         };
         Ok(if has(CHART) {
             Self::Chart
@@ -51,53 +56,65 @@ pub(super) struct Selected {
     pub(super) files: Vec<SourceFile>,
     /// The folders that kustomize builds, as Flux does.
     pub(super) kustomizations: Vec<String>,
-    /// The identity of the listing.
+    /// Equal keys are the same manifests in the same places.
     pub(super) key: Option<ContentKey>,
-    /// The folder's identity, if nothing outside of the folder matters.
-    pub(super) folder: Option<TreeId>,
 }
 
 impl Selected {
-    /// Lists the path of `intent`, without what ignore files and the intent itself leave out.
-    pub(super) fn read(tree: &dyn Tree, intent: &RenderIntent) -> Result<Self, DesiredError> {
-        let listing = complete(tree.list(&intent.path)?)?;
-        let folder = match listing.self_contained {
-            true => Some(tree.identity(&intent.path)?),
-            false => None,
-        };
-        let ignores = ignores(tree, &listing, intent)?;
-        let mut files = render::select(&listing.files, &intent.path, &ignores)?;
-        let kustomizations = kustomizations(&listing, &files, intent);
+    /// What a listing of the path of `intent` holds, without what ignore files and specs leave out.
+    pub(super) fn of(
+        tree: &dyn Tree,
+        listing: &Listing,
+        intent: &RenderIntent,
+    ) -> Result<Self, DesiredError> {
+        let ignores = ignores(tree, listing, intent)?;
+        let mut files = render::select(&listing.files, &intent.path, &ignores);
+        let kustomizations = kustomizations(listing, &ignores, intent);
         files.retain(|file| {
             !kustomizations
                 .iter()
                 .any(|folder| is_below(&file.path, folder))
         });
+        let key = Some(key(&files, &kustomizations));
         Ok(Self {
             files,
             kustomizations,
-            key: Some(listing.key),
-            folder,
+            key,
         })
     }
 }
 
+/// Identifies the content of a selection, but for what kustomizations read.
+fn key(files: &[SourceFile], kustomizations: &[String]) -> ContentKey {
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(file.path.as_bytes());
+        hash.update([0]);
+        hash.update(file.blob.0.as_bytes());
+    }
+    for folder in kustomizations {
+        hash.update(folder.as_bytes());
+        hash.update([0, 0]);
+    }
+    ContentKey(ObjectId::new(&hash.finalize()))
+}
+
 /// Refuses a listing that lacks files.
-fn complete(listing: Listing) -> Result<Listing, DesiredError> {
+pub(super) fn complete(listing: Listing) -> Result<Listing, DesiredError> {
     match listing.submodules.first() {
         Some(submodule) => Err(DesiredError::Submodule(submodule.clone())),
         None => Ok(listing),
     }
 }
 
-/// The ignore files in a listing and above it, and what the intent leaves out.
+/// The ignore files in a listing and above it, and what the specs leave out.
 fn ignores(
     tree: &dyn Tree,
     listing: &Listing,
     intent: &RenderIntent,
-) -> Result<Vec<(String, Vec<u8>)>, RenderError> {
-    let mut ignores = Vec::new();
-    let mut budget = render::IgnoreBudget::default();
+) -> Result<Ignores, RenderError> {
+    let mut files = Vec::new();
+    let mut budget = IgnoreBudget::default();
     for file in listing.above.iter().chain(&listing.files) {
         if let Some(folder) = file.path.strip_suffix(IGNORE_FILE)
             && (folder.is_empty() || folder.ends_with('/'))
@@ -109,32 +126,51 @@ fn ignores(
                 source,
             })?;
             budget.charge(&file.path, &text)?;
-            ignores.push((folder, text));
+            files.push((folder, text));
         }
     }
-    if !intent.ignore.is_empty() {
-        budget.charge("", intent.ignore.as_bytes())?;
-        ignores.push((intent.path.clone(), intent.ignore.clone().into_bytes()));
+    for (field, _, patterns) in fields(intent) {
+        budget.charge(field, patterns.as_bytes())?;
     }
+    let mut ignores = Ignores::of_files(&files)?;
+    add_fields(&mut ignores, intent)?;
     Ok(ignores)
 }
 
+/// The fields that leave files out, with the folder to which their patterns are relative. Later ones have precedence.
+fn fields(intent: &RenderIntent) -> impl Iterator<Item = (&'static str, &str, &str)> {
+    let all = [
+        ("spec.ignore of the source", "", &*intent.source_ignore),
+        ("spec.ignore", &*intent.path, &*intent.ignore),
+    ];
+    all.into_iter()
+        .filter(|(.., patterns)| !patterns.is_empty())
+}
+
+fn add_fields(ignores: &mut Ignores, intent: &RenderIntent) -> Result<(), RenderError> {
+    fields(intent)
+        .try_for_each(|(field, folder, patterns)| ignores.add_field(field, folder, patterns))
+}
+
+fn joined(folder: &str, name: &str) -> String {
+    match folder {
+        "" => name.to_owned(),
+        folder => format!("{folder}/{name}"),
+    }
+}
+
 /// The topmost folders below the path that are kustomizations.
-fn kustomizations(listing: &Listing, chosen: &[SourceFile], intent: &RenderIntent) -> Vec<String> {
-    let folder_of = |path: &Arc<str>, names: &[&str]| -> Option<String> {
+fn kustomizations(listing: &Listing, ignores: &Ignores, intent: &RenderIntent) -> Vec<String> {
+    let folder_of = |path: &Arc<str>| -> Option<String> {
         let (folder, name) = path.rsplit_once('/')?;
-        names.contains(&name).then(|| folder.to_owned())
+        let is_kept = || ignores.keep(path, &intent.path);
+        (KUSTOMIZATIONS.contains(&name) && is_kept()).then(|| folder.to_owned())
     };
-    // One name has no ending that manifests have, so that it is not among the chosen files.
-    let named = chosen
+    let folders = listing
+        .files
         .iter()
-        .filter_map(|file| folder_of(&file.path, &KUSTOMIZATIONS));
-    let unnamed = listing.files.iter();
-    let unnamed = unnamed.filter_map(|file| folder_of(&file.path, &KUSTOMIZATIONS[2..]));
-    let mut folders: Vec<String> = named
-        .chain(unnamed)
-        .filter(|folder| *folder != intent.path)
-        .collect();
+        .filter_map(|file| folder_of(&file.path));
+    let mut folders: Vec<String> = folders.filter(|folder| *folder != intent.path).collect();
     folders.sort_unstable();
     folders.dedup();
     let all = folders.clone();

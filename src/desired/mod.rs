@@ -17,7 +17,7 @@ mod rendered;
 mod resolve;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use bodies::BodyError;
 pub use error::DesiredError;
@@ -46,6 +46,8 @@ pub struct Desired {
     intent: RenderIntent,
     inputs: Arc<Inputs>,
     content: Content,
+    /// The last folder that was found to hold this content.
+    seen: Mutex<Seen>,
     rendered: Rendered,
     objects: Vec<DesiredObject>,
     origins: Origins,
@@ -60,8 +62,18 @@ pub struct Desired {
 #[derive(Clone, Copy, Debug)]
 struct Content {
     form: Form,
-    /// Of a path of manifests.
+    /// Of a path of manifests: those that no ignore file leaves out.
     key: Option<ContentKey>,
+    /// What was seen when it was read.
+    seen: Seen,
+}
+
+/// The identities of a folder with all of its files. The same folder is the same content; another one may be, as far as
+/// only files differ that nobody uses.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Of a path of manifests.
+    listing: Option<ContentKey>,
     /// The folder's identity, if nothing outside of the folder matters.
     tree: Option<TreeId>,
 }
@@ -107,18 +119,19 @@ pub fn read(
     let Task { intent, inputs, .. } = task;
     let before = before.filter(|before| before.is_for(intent, inputs));
     if let Some(before) = before
-        && before.content.tree.is_some()
+        && before.seen().tree.is_some()
         && before.is_in(Some(task.tree.identity(&intent.path)?))
         && before.rendered.holds_in(&*task.tree)?
     {
         return Ok(Reading::Unchanged);
     }
     // Select: find the content of the path, and the manifests.
-    let (content, selected) = select(&*task.tree, intent)?;
+    let (content, selected) = select(&*task.tree, intent, before)?;
     if let Some(before) = before
         && before.content.is_same(&content)
         && before.rendered.holds_in(&*task.tree)?
     {
+        *before.seen() = content.seen;
         return Ok(Reading::Unchanged);
     }
     // Decrypt: from here on, encrypted files are read decrypted.
@@ -207,6 +220,7 @@ fn make_as(
         intent: intent.clone(),
         inputs: inputs.clone(),
         content,
+        seen: Mutex::new(content.seen),
         rendered,
         objects,
         origins,
@@ -310,7 +324,12 @@ impl Desired {
 
     /// Whether a tree whose folder has this identity holds the same manifests.
     fn is_in(&self, identity: Option<TreeId>) -> bool {
-        self.content.tree.is_some() && self.content.tree == identity
+        let seen = self.seen().tree;
+        seen.is_some() && seen == identity
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -320,19 +339,42 @@ impl Content {
     }
 }
 
-/// What is at the path of an intent. What renderers read is not listed: they say themselves what it was.
-fn select(tree: &dyn Tree, intent: &RenderIntent) -> Result<(Content, Selected), DesiredError> {
-    let form = Form::of(tree, &intent.path)?;
-    let selected = match form {
-        Form::Manifests => Selected::read(tree, intent)?,
-        Form::Kustomization | Form::Chart => Selected::default(),
-    };
-    let content = Content {
+/// What is at the path of an intent. What renderers read is not listed: they say themselves what it was. Nothing is
+/// selected where the listing is that of `before`.
+fn select(
+    tree: &dyn Tree,
+    intent: &RenderIntent,
+    before: Option<&Desired>,
+) -> Result<(Content, Selected), DesiredError> {
+    let form = Form::of(tree, intent)?;
+    let rendered = |form| Content {
         form,
-        key: selected.key,
-        tree: selected.folder,
+        key: None,
+        seen: Seen::default(),
     };
-    Ok((content, selected))
+    let listing = match form {
+        Form::Manifests => form::complete(tree.list(&intent.path)?)?,
+        Form::Kustomization | Form::Chart => return Ok((rendered(form), Selected::default())),
+    };
+    let seen = Seen {
+        listing: Some(listing.key),
+        tree: match listing.self_contained {
+            true => Some(tree.identity(&intent.path)?),
+            false => None,
+        },
+    };
+    let same = before
+        .filter(|before| before.content.form == form && before.seen().listing == Some(listing.key));
+    let (key, selected) = match same {
+        Some(before) if before.rendered.holds_in(tree)? => {
+            (before.content.key, Selected::default())
+        }
+        _ => {
+            let selected = Selected::of(tree, &listing, intent)?;
+            (selected.key, selected)
+        }
+    };
+    Ok((Content { form, key, seen }, selected))
 }
 
 /// The changes of each object after rendering.

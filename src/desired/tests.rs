@@ -198,7 +198,7 @@ fn nothing_found_is_an_error() {
         assert_eq!(error.reason(), crate::api::Reason::EmptyRender);
         assert_eq!(
             error.to_string(),
-            "no manifest found under apps, or .towlineignore leaves all out; nothing is pruned"
+            "no manifest found under apps, or .towlineignore leaves all out, or spec.ignore does; nothing is pruned"
         );
     }
 }
@@ -279,5 +279,88 @@ fn measure() {
         let begin = std::time::Instant::now();
         all_of(&one);
         println!("{count} documents in one file: {:?}", begin.elapsed());
+    }
+}
+
+fn leaves_out(source: &str, own: &str) -> RenderIntent {
+    RenderIntent {
+        source_ignore: source.into(),
+        ignore: own.to_owned(),
+        ..intent("apps", None)
+    }
+}
+
+#[test]
+fn a_commit_that_touches_only_what_is_left_out_changes_nothing() {
+    let files = |text: &str| {
+        let (note, other) = (format!("# {text}"), format!("{}# {text}", map("other")));
+        Files::of([
+            ("apps/a.yaml", map("a")),
+            ("apps/README.md", note.clone()),
+            ("apps/old/x.yaml", other.clone()),
+            ("apps/tests/x.yaml", other),
+            ("apps/tests/Kustomization", note.clone()),
+            ("apps/.towlineignore", format!("old/\n# {text}\n")),
+            ("elsewhere.yaml", note),
+        ])
+    };
+    let (one, two) = (files("one"), files("two"));
+    let intent = leaves_out("/apps/tests", "");
+    let desired = read_anew(&one, &intent).unwrap();
+    assert_eq!(places(&desired), ["ConfigMap a apps/a.yaml (document 1) 0"]);
+    let next = |tree: &Arc<Files>, intent: &RenderIntent| {
+        read(&task(tree, intent), Some(&desired), &mut Cache::default()).unwrap()
+    };
+    let inputs = Inputs::default();
+    assert!(!desired.is_known_in(&*two, &intent, &inputs));
+    assert!(matches!(next(&two, &intent), Reading::Unchanged));
+    assert!(
+        desired.is_known_in(&*two, &intent, &inputs),
+        "known from now on"
+    );
+    // Other patterns are another content, also where the objects are the same.
+    for other in [leaves_out("", "tests"), leaves_out("/apps/tests", "*.md")] {
+        assert!(matches!(next(&two, &other), Reading::Changed(_)));
+    }
+    let moved = Files::of([("apps/b.yaml", map("a"))]);
+    assert!(matches!(next(&moved, &intent), Reading::Changed(_)));
+}
+
+#[test]
+fn a_spec_may_leave_out_the_file_that_makes_a_folder_a_kustomization() {
+    let tree = Files::of([
+        ("apps/a.yaml", map("a")),
+        (
+            "apps/kustomization.yaml",
+            "resources: [https://example.com/x]".to_owned(),
+        ),
+    ]);
+    let whole = read_anew(&tree, &intent("apps", None)).unwrap_err();
+    assert_eq!(whole.reason(), crate::api::Reason::RenderFailed, "{whole}");
+    for leaving in [
+        leaves_out("kustomization.yaml", ""),
+        leaves_out("", "/kustomization.yaml"),
+    ] {
+        let desired = read_anew(&tree, &leaving).unwrap();
+        assert_eq!(places(&desired), ["ConfigMap a apps/a.yaml (document 1) 0"]);
+    }
+}
+
+#[test]
+fn a_pattern_that_is_none_names_its_field_and_line() {
+    let tree = Files::of([("apps/a.yaml", map("a"))]);
+    for (leaving, says) in [
+        (
+            leaves_out("a\n[z-a]", ""),
+            "spec.ignore of the source, line 2: \"[z-a]\"",
+        ),
+        (leaves_out("", "{x"), "spec.ignore, line 1: \"{x\""),
+    ] {
+        let error = read_anew(&tree, &leaving).unwrap_err();
+        assert_eq!(error.reason(), crate::api::Reason::InvalidSpec);
+        assert!(
+            error.is_lasting() && error.to_string().contains(says),
+            "{error}"
+        );
     }
 }

@@ -56,13 +56,15 @@ pub struct SourceView {
     pub labels: Arc<BTreeMap<String, String>>,
 }
 
-/// A revision, and when towline first saw it.
+/// A revision, when towline first saw it, and what is left out of it.
 #[derive(Clone)]
 pub struct FetchedRevision {
     /// Its files.
     pub snapshot: Arc<Snapshot>,
     /// When towline first saw it.
     pub at: Timestamp,
+    /// The files that the source leaves out, in the syntax of gitignore.
+    pub ignore: Arc<str>,
 }
 
 impl SourceView {
@@ -98,7 +100,9 @@ impl SourceView {
 /// in the cache.
 impl PartialEq for FetchedRevision {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.snapshot, &other.snapshot) && self.at == other.at
+        Arc::ptr_eq(&self.snapshot, &other.snapshot)
+            && self.at == other.at
+            && self.ignore == other.ignore
     }
 }
 

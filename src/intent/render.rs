@@ -1,6 +1,7 @@
 //! What the objects of a Sync are made of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Overrides;
 
@@ -11,6 +12,8 @@ pub struct RenderIntent {
     pub path: String,
     /// Which files below the path are left out, in the syntax of gitignore.
     pub ignore: String,
+    /// Which files of the whole source are left out for everybody, in the same syntax.
+    pub source_ignore: Arc<str>,
     /// The namespace of every namespaced object, whatever its manifest says.
     pub target_namespace: Option<String>,
     /// Changes by kustomize, also where the path holds plain manifests.

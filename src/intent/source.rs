@@ -1,5 +1,6 @@
 //! What the driver of a source is told to do.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest time limit of one fetch. A fetch holds one of the few places that all namespaces
@@ -21,6 +22,8 @@ pub struct SourceIntent {
     pub timeout: Duration,
     /// Do not fetch.
     pub suspend: bool,
+    /// Which files are left out for all who use the source, in the syntax of gitignore.
+    pub ignore: Arc<str>,
     /// The Secret with the credentials.
     pub credentials: Option<String>,
     /// The Secret with the proxy.

@@ -54,7 +54,7 @@ pub enum TextError {
     /// A pointer to a file on a Git LFS server.
     #[error(
         "a Git LFS pointer, and its content is not in the repository: commit the file itself, or list it \
-         in .towlineignore"
+         in .towlineignore or spec.ignore"
     )]
     LfsPointer,
     /// More than [`MAX_OBJECTS`].
@@ -106,13 +106,27 @@ fn hint(file: &str) -> &'static str {
     match file.rsplit('/').next().unwrap_or_default() {
         "Chart.yaml" | "values.yaml" => {
             " (part of a Helm chart? a Sync whose spec.path is the chart's folder installs it; list the folder in \
-             .towlineignore to leave it out here)"
+             .towlineignore or spec.ignore to leave it out here)"
         }
         "kustomization.yaml" | "kustomization.yml" => {
             " (for kustomize? it lacks apiVersion and kind)"
         }
-        _ => " (not a manifest? list it in .towlineignore)",
+        _ => " (not a manifest? list it in .towlineignore or spec.ignore)",
     }
+}
+
+/// A pattern that Git does not understand, in a field of a spec. In a file, such a line is skipped, as Git does it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}, line {line}: {pattern:?} is no pattern of .gitignore: {why}")]
+pub struct PatternError {
+    /// The field.
+    pub field: &'static str,
+    /// The 1-based line.
+    pub line: usize,
+    /// The line's text.
+    pub pattern: String,
+    /// The cause.
+    pub why: String,
 }
 
 /// Why the manifests of a path cannot be read.
@@ -146,24 +160,23 @@ pub enum RenderError {
     /// More patterns than an ignore file can have.
     #[error("{}", too_much_ignored(file))]
     TooMuchIgnored {
-        /// The file that goes over the limit; empty: `spec.ignore`.
+        /// The file or the field that goes over the limit.
         file: String,
     },
-    /// An ignore file whose patterns are too large together.
-    #[error("too large: the patterns of the ignore file in {folder:?} cannot be read")]
+    /// An ignore file or a field whose patterns are too large together.
+    #[error("too large: the patterns of {name} cannot be read")]
     Patterns {
-        /// Its folder.
-        folder: String,
+        /// The file or the field.
+        name: String,
     },
+    /// A field with a line that is no pattern.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
 }
 
 fn too_much_ignored(file: &str) -> String {
-    let file = match file {
-        "" => "spec.ignore",
-        file => file,
-    };
     format!(
-        "too large: with {file}, the ignore files have more than {} KiB or {MAX_IGNORED_LINES} lines",
+        "too large: with {file}, the ignore files and fields have more than {} KiB or {MAX_IGNORED_LINES} lines",
         MAX_IGNORED_BYTES >> 10
     )
 }

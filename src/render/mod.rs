@@ -13,9 +13,9 @@ pub mod wasm;
 use std::sync::Arc;
 
 pub use cache::{Cache, ParsedObject};
-pub use error::{BrokenFile, MAX_OBJECTS, RenderError, TextError};
+pub use error::{BrokenFile, MAX_OBJECTS, PatternError, RenderError, TextError};
 pub use generated::{Drawn, Generated, digest, keep};
-pub use select::{IgnoreBudget, select};
+pub use select::{IgnoreBudget, Ignores, check_patterns, select};
 pub use text::{Changes, Text, TextId, Texts, each_object, manifests};
 
 use crate::content::SourceFile;

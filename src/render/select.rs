@@ -2,11 +2,13 @@
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use super::RenderError;
-use super::error::{MAX_IGNORED_BYTES, MAX_IGNORED_LINES};
+use super::error::{MAX_IGNORED_BYTES, MAX_IGNORED_LINES, PatternError, RenderError};
 use crate::content::SourceFile;
 
-/// How much the ignore files of one path may hold together.
+/// The longest pattern that an error quotes, in bytes.
+const MAX_SHOWN_PATTERN: usize = 100;
+
+/// How much the ignore files and fields of one path may hold together.
 #[derive(Debug, Default)]
 pub struct IgnoreBudget {
     bytes: usize,
@@ -14,7 +16,7 @@ pub struct IgnoreBudget {
 }
 
 impl IgnoreBudget {
-    /// Counts an ignore file; empty: `spec.ignore`.
+    /// Counts an ignore file, or a field of a spec.
     ///
     /// # Errors
     /// It goes over the limit.
@@ -30,33 +32,93 @@ impl IgnoreBudget {
     }
 }
 
-/// The files under `root` that are manifests: `.yaml`, `.yml` and `.json` in lower case, unless an ignore
-/// file leaves them out, or a part of the path below `root` begins with a dot. Those are the settings of
-/// tools (`.github`, `.pre-commit-config.yaml`), and no ignore file brings them back.
-///
-/// `root` is from the repository's root, empty for all of it. `ignores` are the `.towlineignore` files as
-/// (folder, content); those above `root` count too, as for Git. The order of the files is kept.
+/// Returns an error if `patterns`, the value of `field`, has a line that is no pattern.
 ///
 /// # Errors
-/// An ignore file that cannot be read as patterns.
-pub fn select(
-    files: &[SourceFile],
-    root: &str,
-    ignores: &[(String, Vec<u8>)],
-) -> Result<Vec<SourceFile>, RenderError> {
+/// The first such line.
+pub fn check_patterns(field: &'static str, patterns: &str) -> Result<(), PatternError> {
+    let mut builder = GitignoreBuilder::new("");
+    for (number, line) in patterns.lines().enumerate() {
+        let added = builder.add_line(None, line);
+        added.map(drop).map_err(|error| PatternError {
+            field,
+            line: number + 1,
+            pattern: crate::text::shorten(line, MAX_SHOWN_PATTERN),
+            why: match error {
+                ignore::Error::Glob { err, .. } => err,
+                other => other.to_string(),
+            },
+        })?;
+    }
+    Ok(())
+}
+
+/// The folder's part of an ignore file, and its content.
+type IgnoreFile = (String, Vec<u8>);
+
+/// What is left out of a path. The last pattern that matches decides: those of the Sync come after those of the
+/// source, and both after those of ignore files, of which deeper ones come later.
+pub struct Ignores(Matchers);
+
+impl Ignores {
+    /// The `.towlineignore` files of a path, as (folder, content); those above the path count too, as for Git.
+    ///
+    /// # Errors
+    /// A file that cannot be read as patterns.
+    pub fn of_files(files: &[IgnoreFile]) -> Result<Self, RenderError> {
+        let matchers = files.iter().map(|(folder, content)| {
+            let text = String::from_utf8_lossy(content);
+            let name = || format!("the ignore file in {folder:?}");
+            matcher(folder, &text).ok_or_else(|| RenderError::Patterns { name: name() })
+        });
+        let mut matchers = matchers.collect::<Result<Vec<_>, _>>()?;
+        matchers.sort_by_key(|(folder, _)| std::cmp::Reverse(folder.len()));
+        Ok(Self(Matchers(matchers)))
+    }
+
+    /// Adds the patterns of a field of a spec, relative to `folder`. They have precedence over what was added before.
+    ///
+    /// # Errors
+    /// A line that is no pattern.
+    pub fn add_field(
+        &mut self,
+        field: &'static str,
+        folder: &str,
+        patterns: &str,
+    ) -> Result<(), RenderError> {
+        check_patterns(field, patterns)?;
+        let name = field.to_owned();
+        let matcher = matcher(folder, patterns).ok_or(RenderError::Patterns { name })?;
+        self.0.0.insert(0, matcher);
+        Ok(())
+    }
+
+    /// Whether a pattern leaves out the file at `path` itself, whatever becomes of the folders around it.
+    #[must_use]
+    pub fn names(&self, path: &str) -> bool {
+        self.0.matches(path, false)
+    }
+
+    /// Whether a file below `root` is used: no pattern leaves it out, and no part of its path below `root` begins with
+    /// a dot. Those are the settings of tools (`.github`, `.pre-commit-config.yaml`), and no pattern brings them back.
+    #[must_use]
+    pub fn keep(&self, path: &str, root: &str) -> bool {
+        let is_shown = |rest: &str| !rest.split('/').any(|part| part.starts_with('.'));
+        below(path, root).is_some_and(is_shown) && !self.0.is_ignored(path)
+    }
+}
+
+/// The files under `root` that are manifests: `.yaml`, `.yml` and `.json` in lower case, which `ignores` keeps.
+///
+/// `root` is from the repository's root, empty for all of it. The order of the files is kept.
+pub fn select(files: &[SourceFile], root: &str, ignores: &Ignores) -> Vec<SourceFile> {
     let root = root.trim_matches('/');
-    let matchers = Matchers::new(ignores)?;
-    let chosen = files
-        .iter()
-        .filter(|file| {
-            below(&file.path, root).is_some_and(|rest| {
-                has_extension(rest) && !rest.split('/').any(|part| part.starts_with('.'))
-            })
-        })
-        .filter(|file| !matchers.is_ignored(&file.path))
+    let files = files.iter();
+    files
+        .filter(|file| below(&file.path, root).is_some_and(has_extension))
+        .filter(|file| ignores.keep(&file.path, root))
         .cloned()
-        .collect();
-    Ok(chosen)
+        .collect()
 }
 
 /// The part of `path` below the folder `root`, or the name of the file that `root` itself is.
@@ -75,32 +137,21 @@ fn has_extension(path: &str) -> bool {
     matches!(name.rsplit_once('.'), Some((_, "yaml" | "yml" | "json")))
 }
 
-/// The ignore files, deepest folder first.
+/// The patterns of one ignore file or field, with its folder. Paths are matched below the folder, so that no path of this
+/// machine is involved. As in Git, a line that is not a valid pattern is skipped.
+fn matcher(folder: &str, patterns: &str) -> Option<(String, Gitignore)> {
+    let mut builder = GitignoreBuilder::new("");
+    for line in patterns.lines() {
+        let _ = builder.add_line(None, line.trim_start_matches('\u{feff}'));
+    }
+    let folder = folder.trim_matches('/').to_owned();
+    Some((folder, builder.build().ok()?))
+}
+
+/// Patterns by folder. The first with a match decides.
 struct Matchers(Vec<(String, Gitignore)>);
 
 impl Matchers {
-    fn new(ignores: &[(String, Vec<u8>)]) -> Result<Self, RenderError> {
-        let matchers: Result<Vec<_>, RenderError> = ignores
-            .iter()
-            .map(|(folder, content)| {
-                let folder = folder.trim_matches('/').to_owned();
-                // Paths are matched below the folder, so that no path of this machine is involved.
-                let mut builder = GitignoreBuilder::new("");
-                for line in String::from_utf8_lossy(content).lines() {
-                    // As in Git, a line that is not a valid pattern is skipped.
-                    let _ = builder.add_line(None, line.trim_start_matches('\u{feff}'));
-                }
-                match builder.build() {
-                    Ok(matcher) => Ok((folder, matcher)),
-                    Err(_) => Err(RenderError::Patterns { folder }),
-                }
-            })
-            .collect();
-        let mut matchers = matchers?;
-        matchers.sort_by_key(|(folder, _)| std::cmp::Reverse(folder.len()));
-        Ok(Self(matchers))
-    }
-
     /// As in Git, an ignored folder is not entered, so no pattern can include a file below it.
     fn is_ignored(&self, path: &str) -> bool {
         let folders = path.match_indices('/').map(|(at, _)| (&path[..at], true));
@@ -109,7 +160,6 @@ impl Matchers {
             .any(|(path, is_folder)| self.matches(path, is_folder))
     }
 
-    /// The deepest ignore file with a matching pattern decides.
     fn matches(&self, path: &str, is_folder: bool) -> bool {
         self.0
             .iter()
@@ -133,6 +183,15 @@ mod tests {
     use crate::content::{BlobId, ObjectId};
 
     fn chosen(paths: &[&str], root: &str, ignores: &[(&str, &str)]) -> Vec<String> {
+        chosen_with(paths, root, ignores, &[])
+    }
+
+    fn chosen_with(
+        paths: &[&str],
+        root: &str,
+        ignores: &[(&str, &str)],
+        fields: &[(&str, &str)],
+    ) -> Vec<String> {
         let files: Vec<_> = paths
             .iter()
             .map(|path| SourceFile {
@@ -144,8 +203,11 @@ mod tests {
             .iter()
             .map(|(dir, text)| ((*dir).to_owned(), text.as_bytes().to_vec()))
             .collect();
-        select(&files, root, &ignores)
-            .unwrap()
+        let mut all = Ignores::of_files(&ignores).unwrap();
+        for (folder, patterns) in fields {
+            all.add_field("spec.ignore", folder, patterns).unwrap();
+        }
+        select(&files, root, &all)
             .iter()
             .map(|file| file.path.to_string())
             .collect()
@@ -232,6 +294,76 @@ mod tests {
     }
 
     #[test]
+    fn fields_have_precedence_over_files_and_the_later_field_over_the_earlier() {
+        let all = ["a.yaml", "apps/a.yaml", "apps/b.yaml", "apps/x/a.yaml"];
+        /// Files, fields, and the remaining paths.
+        type Case<'a> = (
+            &'a [(&'a str, &'a str)],
+            &'a [(&'a str, &'a str)],
+            &'a [&'a str],
+        );
+        let cases: [Case<'_>; 8] = [
+            (
+                &[],
+                &[("", "/*\n!/apps")],
+                &["apps/a.yaml", "apps/b.yaml", "apps/x/a.yaml"],
+            ),
+            (
+                &[],
+                &[("", "apps/x"), ("apps", "/a.yaml")],
+                &["a.yaml", "apps/b.yaml"],
+            ),
+            // A field brings back what a file leaves out, also what a deeper file does.
+            (
+                &[("", "a.yaml")],
+                &[("", "!/apps/a.yaml")],
+                &["apps/a.yaml", "apps/b.yaml"],
+            ),
+            (&[("apps/x", "*")], &[("", "!a.yaml")], &all),
+            (&[("", "apps")], &[("", "!apps")], &all),
+            // The Sync's field brings back what the source's leaves out.
+            (
+                &[],
+                &[("", "a.yaml"), ("apps", "!a.yaml")],
+                &["apps/a.yaml", "apps/b.yaml", "apps/x/a.yaml"],
+            ),
+            (
+                &[],
+                &[("", "!a.yaml"), ("apps", "a.yaml")],
+                &["a.yaml", "apps/b.yaml"],
+            ),
+            // A file below a folder that is left out cannot be brought back, as in Git.
+            (&[], &[("", "apps"), ("apps", "!a.yaml")], &["a.yaml"]),
+        ];
+        for (files, fields, wanted) in cases {
+            assert_eq!(
+                chosen_with(&all, "", files, fields),
+                wanted,
+                "{files:?} {fields:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_field_that_is_no_pattern_is_an_error_with_its_line() {
+        for good in [
+            "",
+            "# [\n\n*.yaml\r\n!a\n\\#b\n/x/**/y\na b\n[ab]c",
+            "\u{e4}*",
+        ] {
+            assert_eq!(check_patterns("spec.ignore", good), Ok(()), "{good:?}");
+        }
+        for (bad, line) in [("[z-a]", 1), ("a\n\nb/[z-a]\n", 3), ("a\n{b", 2)] {
+            let error = check_patterns("spec.ignore", bad).unwrap_err();
+            assert_eq!(error.line, line, "{error}");
+            assert!(
+                error.to_string().starts_with("spec.ignore, line "),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn ignore_files_have_a_budget() {
         let mut budget = IgnoreBudget::default();
         budget
@@ -241,7 +373,9 @@ mod tests {
         let message = error.unwrap_err().to_string();
         assert!(message.contains("b/.towlineignore"), "{message}");
         let long = vec![b'a'; MAX_IGNORED_BYTES + 1];
-        let error = IgnoreBudget::default().charge("", &long).unwrap_err();
+        let error = IgnoreBudget::default()
+            .charge("spec.ignore", &long)
+            .unwrap_err();
         assert!(error.to_string().contains("spec.ignore"), "{error}");
     }
 }

@@ -201,7 +201,7 @@ impl Driver {
             .await
         {
             Ok(found) => {
-                let revision = self.publish(object, &found);
+                let revision = self.publish(object, intent, &found);
                 Poll::Fetched {
                     revision,
                     signer: found.signer,
@@ -212,7 +212,7 @@ impl Driver {
     }
 
     /// Publishes a revision for the Syncs. Returns its name.
-    fn publish(&mut self, object: &GitRepository, found: &Found) -> String {
+    fn publish(&mut self, object: &GitRepository, intent: &SourceIntent, found: &Found) -> String {
         let snapshot = &found.snapshot;
         let revision = snapshot.revision.to_string();
         let sources = &self.context.fleet.sources;
@@ -237,6 +237,7 @@ impl Driver {
             view.latest = Some(FetchedRevision {
                 snapshot: Arc::clone(snapshot),
                 at,
+                ignore: Arc::clone(&intent.ignore),
             });
             view.problem = None;
             view.requested_at = requested_at;

@@ -10,6 +10,7 @@ use crate::chain;
 use crate::driver::Context;
 use crate::fleet::SourceName;
 use crate::intent::{MAX_TIMEOUT, SourceIntent};
+use crate::render::{PatternError, check_patterns};
 use crate::source::{self, Credentials, FetchRequest, Fetched, Proxy, Snapshot};
 
 /// Why a poll found no revision that may go live.
@@ -21,6 +22,8 @@ pub(super) enum PollError {
     Unverified(#[from] verifier::Error),
     #[error(transparent)]
     Login(#[from] LoginError),
+    #[error(transparent)]
+    Ignore(#[from] PatternError),
 }
 
 impl PollError {
@@ -30,6 +33,7 @@ impl PollError {
             Self::Fetch(error) => error.reason(),
             Self::Unverified(error) => error.reason(),
             Self::Login(error) => error.reason(),
+            Self::Ignore(_) => Reason::InvalidSpec,
         }
     }
 
@@ -84,6 +88,7 @@ impl Poller {
         name: &SourceName,
         new_spec: bool,
     ) -> Result<Found, PollError> {
+        check_patterns("spec.ignore", &intent.ignore)?;
         let login = self.login.read(&context.secrets, intent, name);
         let (credentials, proxy) = login.await?;
         let request = FetchRequest {

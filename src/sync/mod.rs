@@ -232,6 +232,7 @@ impl Driver {
             return false;
         };
         !Arc::ptr_eq(&newest.snapshot, &target.seen.snapshot)
+            && newest.ignore == target.seen.ignore
             && target.is_still(&newest, target.desired.intent(), target.desired.inputs())
     }
 }

@@ -22,7 +22,7 @@ impl Driver {
         intent: &SyncIntent,
         newest: FetchedRevision,
     ) -> Option<RunningGuard> {
-        let scope = &intent.render;
+        let scope = &*target::scope(intent, &newest);
         let inputs = self.inputs(intent, &newest).await?;
         let returns = self.returns_to_target();
         if self.state.has_answered(&newest, scope, &inputs, returns) {
@@ -84,7 +84,7 @@ impl Driver {
     ) -> Result<Loaded, TargetError> {
         let task = Task {
             tree: newest.snapshot.clone(),
-            intent: intent.render.clone(),
+            intent: target::scope(intent, newest).into_owned(),
             inputs: Arc::clone(inputs),
             renderers: self.context.renderers.clone(),
             tenant: self.name.namespace.clone(),
@@ -126,7 +126,8 @@ impl Driver {
             }
             return None;
         }
-        self.state.aim(newest, &intent.render, inputs, loaded);
+        let scope = target::scope(intent, &newest);
+        self.state.aim(newest, &scope, inputs, loaded);
         Some(under_way)
     }
 
@@ -137,7 +138,7 @@ impl Driver {
         if self.state.planned.as_ref() == Some(&revision) {
             return;
         }
-        let scope = &intent.render;
+        let scope = &*target::scope(intent, &newest);
         let Some(inputs) = self.inputs(intent, &newest).await else {
             return;
         };

@@ -1,5 +1,6 @@
 //! The target of a Sync: the desired objects of a revision, matched with objects of the cluster.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use crate::desired::{
     self, Desired, DesiredError, Inputs, Item, Limit, Misplaced, Reading, Resolved,
 };
 use crate::fleet::FetchedRevision;
-use crate::intent::{FieldRule, RenderIntent};
+use crate::intent::{FieldRule, RenderIntent, SyncIntent};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::SyncName;
 use crate::render;
@@ -114,6 +115,17 @@ impl Target {
     /// The file and document of an object, for messages.
     pub(super) fn place(&self, index: usize) -> Option<String> {
         Some(self.desired.provenance(index)?.to_string())
+    }
+}
+
+/// What is made of a revision: what the Sync asks for, without what the source leaves out.
+pub(super) fn scope<'i>(intent: &'i SyncIntent, newest: &FetchedRevision) -> Cow<'i, RenderIntent> {
+    match newest.ignore.is_empty() {
+        true => Cow::Borrowed(&intent.render),
+        false => Cow::Owned(RenderIntent {
+            source_ignore: Arc::clone(&newest.ignore),
+            ..intent.render.clone()
+        }),
     }
 }
 

@@ -359,7 +359,7 @@ impl Driver {
         let inputs = inputs.await.map_err(|error| unread(crate::chain(&error)))?;
         let task = Task {
             tree: newest.snapshot.clone(),
-            intent: intent.render.clone(),
+            intent: target::scope(intent, &newest).into_owned(),
             inputs,
             renderers: self.context.renderers.clone(),
             tenant: self.name.namespace.clone(),
