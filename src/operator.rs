@@ -151,6 +151,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         policy: Policy {
             default_service_account: args.default_service_account,
             no_cross_namespace: args.no_cross_namespace,
+            cluster_name: args.cluster_name,
             min_interval: args.min_interval,
         },
         receivers: Receivers::default(),

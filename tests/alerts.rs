@@ -1,6 +1,7 @@
 //! Alerts and Providers: what is told outside of the cluster, how often, and what is said of a service that does not take
 //! it.
 
+mod commit_status;
 mod leader;
 mod providers;
 mod services;

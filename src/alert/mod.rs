@@ -13,7 +13,9 @@ mod provider;
 mod report;
 mod sending;
 mod standing;
+mod statuses;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +26,13 @@ use tokio::time::Instant;
 
 use self::sending::Sending;
 pub(crate) use self::standing::{of_repository, of_sync};
-use crate::api::{Alert, AlertStatus, Reason};
+use crate::api::{Alert, AlertStatus};
 use crate::driver::{Context, StatusBackoff};
 use crate::fleet::{SourceName, Subscription};
-use crate::intent::AlertIntent;
+use crate::intent::{AlertIntent, Service};
 use crate::message::{
-    self, Filter, Groups, Ledger, Origin, Saved, Subject, Templates, compose, example, reminder,
+    self, Filter, Groups, Ledger, Origin, Repository, Saved, Subject, Templates, about_commit,
+    compose, example, reminder,
 };
 use crate::notify::Notice;
 use crate::outbox::{Name, ProviderView, Queue, Told};
@@ -49,6 +52,24 @@ const LONGEST_TRY: Duration = Duration::from_secs(6 * 3600);
 /// An hour is as good as never: the wait simply starts again.
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// How a service is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It takes messages.
+    Messages,
+    /// It keeps the statuses of commits.
+    Statuses,
+}
+
+impl Way {
+    fn of(service: Service) -> Self {
+        match service.keeps_statuses() {
+            true => Self::Statuses,
+            false => Self::Messages,
+        }
+    }
+}
+
 /// Drives one alert until its object is gone.
 struct Driver {
     context: Arc<Context>,
@@ -62,9 +83,17 @@ struct Driver {
     provider: Subscription<Name, ProviderView>,
     ledger: Ledger,
     groups: Groups,
+    /// How the service is spoken to. None until it is known; notices wait until then.
+    way: Option<Way>,
+    /// What statuses of resources say that was not told yet, perhaps.
+    standing: Vec<(Arc<Notice>, bool)>,
     sending: Option<Sending>,
     /// Why the last message could not be sent.
-    failure: Option<(Reason, String)>,
+    failure: Option<String>,
+    /// The Syncs of whose commits the service takes no status, and why.
+    refused: BTreeMap<Subject, String>,
+    /// Where the repositories of Syncs are, for Syncs that are gone.
+    repositories: BTreeMap<Subject, Repository>,
     look_at: Instant,
     remind_at: Instant,
     status: AlertStatus,
@@ -87,8 +116,12 @@ impl Driver {
             problem: None,
             ledger: Ledger::new(Timestamp::now()),
             groups: Groups::default(),
+            way: None,
+            standing: Vec::new(),
             sending: None,
             failure: None,
+            refused: BTreeMap::new(),
+            repositories: BTreeMap::new(),
             look_at: Instant::now(),
             remind_at: Instant::now(),
             status: first.status.clone().unwrap_or_default(),
@@ -108,6 +141,7 @@ impl Driver {
                 generation = Some(object.metadata.generation);
                 self.adopt(&object);
             }
+            self.choose_way();
             self.collect();
             self.look();
             self.begin_next();
@@ -132,16 +166,18 @@ impl Driver {
             return;
         }
         self.ledger = Ledger::restored(&saved, now);
-        let notices = self.context.outbox.standing(&self.name).await;
-        for (notice, selected) in notices {
-            self.offer(&notice, selected, Origin::Status);
-        }
+        self.standing = self.context.outbox.standing(&self.name).await;
     }
 
     /// Takes over a changed spec.
     fn adopt(&mut self, object: &Alert) {
         let was_suspended = self.intent.suspend;
         self.intent = AlertIntent::from(object);
+        if let Some(cluster) = &self.context.policy.cluster_name {
+            let metadata = &mut self.intent.metadata;
+            let known = metadata.entry("cluster".to_owned());
+            known.or_insert_with(|| cluster.clone());
+        }
         let provider = (self.name.0.clone(), self.intent.provider.clone());
         if *self.provider.key() != provider {
             self.provider = self.context.outbox.providers.subscribe(&provider);
@@ -162,6 +198,8 @@ impl Driver {
         if self.intent.suspend {
             self.groups.take_all();
             self.sending = None;
+            self.standing.clear();
+            self.refused.clear();
         }
         if self.intent.suspend || was_suspended {
             self.queue.take();
@@ -169,20 +207,65 @@ impl Driver {
         }
     }
 
+    /// Finds out how the service is spoken to. What waits for a service of the other kind is of no use to this one.
+    fn choose_way(&mut self) {
+        let Some(service) = self.provider.borrow().service() else {
+            return;
+        };
+        let way = Some(Way::of(service));
+        if self.way.is_some() && self.way != way {
+            let sending = self.sending.take();
+            let sending = sending.iter().flat_map(|sending| sending.items());
+            self.ledger.told(sending);
+            for group in self.groups.take_all() {
+                self.ledger.told(&group.items);
+            }
+            self.refused.clear();
+        }
+        self.way = way;
+    }
+
     /// Puts new notices into groups.
     fn collect(&mut self) {
+        let Some(way) = self.way else {
+            return;
+        };
+        for (notice, selected) in std::mem::take(&mut self.standing) {
+            self.offer(&notice, selected, Origin::Status, way);
+        }
         for (notice, selected) in self.queue.take() {
-            self.offer(&notice, selected, Origin::Driver);
+            self.offer(&notice, selected, Origin::Driver, way);
         }
     }
 
-    fn offer(&mut self, notice: &Arc<Notice>, selected: bool, origin: Origin) {
+    fn offer(&mut self, notice: &Arc<Notice>, selected: bool, origin: Origin, way: Way) {
+        match way {
+            Way::Messages if notice.is_progress() => (),
+            Way::Messages => self.file(notice, selected, origin, way),
+            Way::Statuses => {
+                if let Some(notice) = about_commit(notice) {
+                    self.file(&Arc::new(notice), selected, origin, way);
+                }
+            }
+        }
+    }
+
+    /// Puts a notice into a group, if it is to be told.
+    fn file(&mut self, notice: &Arc<Notice>, selected: bool, origin: Origin, way: Way) {
         if self.intent.suspend {
             return;
         }
-        if let Some(item) = self.ledger.offer(notice, selected, origin) {
-            let now = Timestamp::now();
-            self.groups.add(item, now, self.intent.group_wait);
+        let Some(item) = self.ledger.offer(notice, selected, origin) else {
+            return;
+        };
+        let (now, wait) = (Timestamp::now(), self.intent.group_wait);
+        match way {
+            Way::Messages => self.groups.add(item, now, wait),
+            Way::Statuses => {
+                for replaced in self.groups.set(item, now, wait) {
+                    self.ledger.replaced(&replaced);
+                }
+            }
         }
     }
 
@@ -198,8 +281,10 @@ impl Driver {
             .ledger
             .troubled(settled.unwrap_or(Timestamp::UNIX_EPOCH))
         {
-            if let Some(notice) = standing::over(&self.context.fleet, &subject) {
-                self.offer(&Arc::new(notice), false, Origin::Driver);
+            if let Some(notice) = standing::over(&self.context.fleet, &subject)
+                && let Some(way) = self.way
+            {
+                self.file(&Arc::new(notice), false, Origin::Driver, way);
             }
         }
     }
@@ -211,6 +296,10 @@ impl Driver {
         };
         if let Some(sending) = &mut self.sending {
             sending.go_on(&endpoint);
+            return;
+        }
+        if self.way == Some(Way::Statuses) {
+            self.begin_status(&endpoint);
             return;
         }
         let (namespace, name) = &self.name;
@@ -249,6 +338,10 @@ impl Driver {
     /// Sends what is on its way to the service that the Provider names now.
     fn readdress(&mut self) {
         self.failure = None;
+        if self.way == Some(Way::Statuses) {
+            self.readdress_statuses();
+            return;
+        }
         let Some(sending) = &mut self.sending else {
             return;
         };
@@ -265,6 +358,10 @@ impl Driver {
 
     /// Takes the result of a request.
     fn sent(&mut self, outcome: message::Outcome) {
+        if self.way == Some(Way::Statuses) {
+            self.status_sent(outcome);
+            return;
+        }
         let Some(sending) = &mut self.sending else {
             return;
         };
@@ -275,13 +372,14 @@ impl Driver {
                 sending.next();
                 Told::Delivered
             }
-            message::Outcome::Refused(why) => {
-                self.failure = Some((Reason::DeliveryFailed, why));
+            // Only what keeps statuses says the latter.
+            message::Outcome::Refused(why) | message::Outcome::NotThis(why) => {
+                self.failure = Some(why);
                 sending.next();
                 Told::Refused
             }
             message::Outcome::Later(why, _) => {
-                self.failure = Some((Reason::DeliveryFailed, why));
+                self.failure = Some(why);
                 sending.try_again();
                 match sending.age() > LONGEST_TRY || sending.is_reminder() {
                     true => {
@@ -322,7 +420,7 @@ impl Driver {
         tokio::select! {
             changed = self.object.changed() => return changed.map_err(drop),
             outcome = sent => self.sent(outcome),
-            () = self.queue.filled() => (),
+            () = self.queue.filled(), if self.way.is_some() => (),
             () = self.provider.changed() => self.readdress(),
             () = tokio::time::sleep(pause) => (),
             () = tokio::time::sleep_until(write_again) => (),

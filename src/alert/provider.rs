@@ -36,7 +36,7 @@ impl Driven for Provider {
 
     fn reserve(context: &Context, namespace: &str, name: &str, _uid: &str) {
         let name = (namespace.to_owned(), name.to_owned());
-        let broken = ProviderView::Broken("its spec cannot be read".to_owned());
+        let broken = ProviderView::Broken(None, "its spec cannot be read".to_owned());
         context.outbox.providers.publish(&name, broken);
     }
 
@@ -149,7 +149,7 @@ impl Driver {
     async fn publish(&mut self, intent: &ProviderIntent) {
         (self.again, self.health) = (None, None);
         self.view = match intent.suspend {
-            true => ProviderView::Suspended,
+            true => ProviderView::Suspended(intent.service),
             false => match self.open(intent).await {
                 Ok(endpoint) => {
                     self.health = Some(endpoint.health());
@@ -162,7 +162,7 @@ impl Driver {
                     };
                     let retries = self.broken == Reason::ApiUnavailable;
                     self.again = retries.then(|| Instant::now() + READ_AGAIN);
-                    ProviderView::Broken(error.to_string())
+                    ProviderView::Broken(Some(intent.service), error.to_string())
                 }
             },
         };
@@ -257,11 +257,11 @@ impl Driver {
         let stalled =
             |reason, message: &str| Verdict::new(ConditionType::Stalled, true, reason, message);
         match &self.view {
-            ProviderView::Suspended => {
+            ProviderView::Suspended(_) => {
                 let message = "suspended: set spec.suspend to false to send again";
                 vec![ready(None, Reason::Suspended, message.to_owned())]
             }
-            ProviderView::Broken(why) => vec![
+            ProviderView::Broken(_, why) => vec![
                 ready(Some(false), self.broken, why.clone()),
                 stalled(
                     self.broken,

@@ -66,6 +66,19 @@ impl Driver {
         }
     }
 
+    /// Why something could not be delivered.
+    fn failed(&self) -> Option<String> {
+        let refused = || {
+            let (subject, why) = self.refused.first_key_value()?;
+            let more = match self.refused.len() {
+                1 => String::new(),
+                many => format!("; and so for {} more", many - 1),
+            };
+            Some(format!("{subject}: {why}{more}"))
+        };
+        self.failure.clone().or_else(refused)
+    }
+
     /// The conditions, of which the first is `Ready`.
     fn verdicts(&self) -> Vec<Verdict> {
         let ready = |status: Option<bool>, reason, message: String| {
@@ -103,19 +116,21 @@ impl Driver {
             ProviderView::Absent => not_ready(format!(
                 "Provider {provider} does not exist in this namespace"
             )),
-            ProviderView::Suspended => not_ready(format!("Provider {provider} is suspended")),
-            ProviderView::Broken(why) => not_ready(format!("Provider {provider}: {why}")),
-            ProviderView::Open(_) => match &self.failure {
-                Some((reason, why)) => {
-                    let failed = ready(Some(false), *reason, format!("Provider {provider}: {why}"));
+            ProviderView::Suspended(_) => not_ready(format!("Provider {provider} is suspended")),
+            ProviderView::Broken(_, why) => not_ready(format!("Provider {provider}: {why}")),
+            ProviderView::Open(_) => match self.failed() {
+                Some(why) => {
+                    let why = format!("Provider {provider}: {why}");
+                    let failed = ready(Some(false), Reason::DeliveryFailed, why);
                     let again = Verdict::new(
                         ConditionType::Reconciling,
                         true,
                         Reason::Progressing,
-                        "the message is sent again",
+                        "it is sent again",
                     );
                     // A message that the service refused is given up.
-                    let again = self.sending.is_some().then_some(again);
+                    let is_kept = self.sending.is_some() || !self.refused.is_empty();
+                    let again = is_kept.then_some(again);
                     std::iter::once(failed).chain(again).collect()
                 }
                 None => vec![ready(

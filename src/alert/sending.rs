@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::message::{Item, Message, Outcome, Request, requests};
@@ -19,6 +20,8 @@ pub(super) struct Sending {
     message: Option<Message>,
     requests: Vec<Request>,
     next: usize,
+    /// When its item was first due.
+    began: Timestamp,
     since: Instant,
     /// The request that is under way. It is kept between rounds, so that no event makes it be sent twice.
     under_way: Option<Answer>,
@@ -28,10 +31,28 @@ impl Sending {
     /// The message about `items`, for the service behind `endpoint`.
     pub(super) fn new(items: Vec<Item>, message: Message, endpoint: &Endpoint) -> Self {
         Self {
-            items,
             requests: requests(&message, &endpoint.destination),
             message: Some(message),
+            ..Self::of(items)
+        }
+    }
+
+    /// Requests that set the statuses of commits that an item is about.
+    pub(super) fn statuses(item: Item, since: Timestamp, requests: Vec<Request>) -> Self {
+        Self {
+            began: since,
+            requests,
+            ..Self::of(vec![item])
+        }
+    }
+
+    fn of(items: Vec<Item>) -> Self {
+        Self {
+            items,
+            message: None,
+            requests: Vec::new(),
             next: 0,
+            began: Timestamp::now(),
             since: Instant::now(),
             under_way: None,
         }
@@ -40,12 +61,8 @@ impl Sending {
     /// A request that says again what was said already.
     pub(super) fn reminder(request: Request) -> Self {
         Self {
-            items: Vec::new(),
-            message: None,
             requests: vec![request],
-            next: 0,
-            since: Instant::now(),
-            under_way: None,
+            ..Self::of(Vec::new())
         }
     }
 
@@ -107,6 +124,16 @@ impl Sending {
 
     pub(super) fn is_done(&self) -> bool {
         self.next >= self.requests.len()
+    }
+
+    /// Whether no request was taken yet.
+    pub(super) fn is_at_its_first(&self) -> bool {
+        self.next == 0
+    }
+
+    /// The items, and when the first of them was due.
+    pub(super) fn into_items(self) -> (Vec<Item>, Timestamp) {
+        (self.items, self.began)
     }
 
     pub(super) fn items(&self) -> &[Item] {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{Condition, ConditionType, GitRepository, HistoryEntry, Reason, Sync};
+use crate::api::{Condition, ConditionType, GitRepository, HistoryEntry, Reason, Sync, SyncStatus};
 use crate::fleet::{Fleet, Ready, SourceName};
 use crate::message::Subject;
 use crate::notify::{Level, Notice};
@@ -27,12 +27,33 @@ pub(crate) fn of_sync(object: &Sync) -> Vec<Notice> {
         let revision = status.last_attempted_revision.as_deref();
         let kind = (Level::Warning, reason);
         let notice = Notice::about(object, kind, revision, ready.message.clone());
+        let content = status.content.as_ref().filter(|content| !content.live);
         Notice {
             at: ready.last_transition_time.0,
+            delivers: content.map(|content| content.revision.clone()),
             ..notice
         }
     });
-    converged.chain(failure).collect()
+    converged
+        .chain(returned(object, status))
+        .chain(failure)
+        .collect()
+}
+
+/// A revision whose content had been live before, as that of a revert: the history does not have it.
+fn returned(object: &Sync, status: &SyncStatus) -> Option<Notice> {
+    let content = status.content.as_ref().filter(|content| content.live)?;
+    let at = status.times.as_ref()?.converged.as_ref()?.0;
+    let mut history = status.history.iter();
+    let is_known = history.any(|entry| entry.revision == content.revision);
+    let kind = (Level::Normal, Reason::Converged);
+    let message = format!("the cluster equals {}", content.revision);
+    let notice = Notice::about(object, kind, Some(&content.revision), message);
+    (!is_known && is_news(at)).then(|| Notice {
+        at,
+        delivers: Some(content.revision.clone()),
+        ..notice
+    })
 }
 
 fn converged(object: &Sync, entry: &HistoryEntry, at: Timestamp) -> Notice {
@@ -52,6 +73,7 @@ fn converged(object: &Sync, entry: &HistoryEntry, at: Timestamp) -> Notice {
     let notice = Notice::about(object, kind, Some(revision), message).with_change(author, "");
     Notice {
         at,
+        delivers: Some(revision.clone()),
         objects: objects.clone(),
         ..notice
     }

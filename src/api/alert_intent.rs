@@ -82,6 +82,7 @@ impl From<&Provider> for ProviderIntent {
             secret_ref,
             cert_secret_ref,
             proxy_secret_ref,
+            repository_hosts,
             timeout,
             suspend,
         } = &object.spec;
@@ -95,6 +96,7 @@ impl From<&Provider> for ProviderIntent {
             secret: name(secret_ref),
             certificates: name(cert_secret_ref),
             proxy: name(proxy_secret_ref),
+            hosts: repository_hosts.clone(),
             timeout: (*timeout).into(),
             suspend: *suspend,
         }
@@ -118,6 +120,9 @@ impl From<ProviderType> for Service {
             ProviderType::PagerDuty => Self::PagerDuty,
             ProviderType::Opsgenie => Self::Opsgenie,
             ProviderType::Grafana => Self::Grafana,
+            ProviderType::GitHub => Self::GitHub,
+            ProviderType::GitLab => Self::GitLab,
+            ProviderType::Gitea => Self::Gitea,
         }
     }
 }

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    AlertStatus, ChartRelease, Condition, Failure, GitRepositoryStatus, HeldPrune, HistoryEntry,
-    OpenProblem, ProviderStatus, PruneStatus, RunningHook, SyncStatus, SyncTimes, Time, summary,
+    AlertStatus, ChartRelease, Condition, DeliveredContent, Failure, GitRepositoryStatus,
+    HeldPrune, HistoryEntry, OpenProblem, ProviderStatus, PruneStatus, RunningHook, SyncStatus,
+    SyncTimes, Time, summary,
 };
 use crate::text::{start, visible};
 
@@ -149,6 +150,7 @@ impl Bounds {
             last_attempted_revision,
             last_applied_revision,
             last_changed_revision,
+            content,
             objects,
             failures,
             warnings,
@@ -169,6 +171,11 @@ impl Bounds {
             last_attempted_revision: self.option(last_attempted_revision.as_ref(), 1024),
             last_applied_revision: self.option(last_applied_revision.as_ref(), 1024),
             last_changed_revision: self.option(last_changed_revision.as_ref(), 1024),
+            content: content.as_ref().map(|content| DeliveredContent {
+                revision: self.text(&content.revision, 1024),
+                digest: content.digest.clone(),
+                live: content.live,
+            }),
             objects: *objects,
             failures: self.list(failures, 10, |failure| self.failure(failure)),
             warnings: self.list(warnings, 20, |warning| self.text(warning, 1024)),

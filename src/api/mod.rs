@@ -39,9 +39,9 @@ pub use repository::{
 pub use secret_ref::SecretRef;
 pub use summary::{short_commits, summary};
 pub use sync::{
-    Contents, DeletionPolicy, Dependency, Failure, FinishedRun, HeldPrune, HistoryEntry,
-    IgnoredFields, Mode, ObjectCounts, PruneLimit, PruneStatus, SourceKind, SourceRef, Sync,
-    SyncSettings, SyncSpec, SyncStatus, SyncTimes,
+    Contents, DeletionPolicy, DeliveredContent, Dependency, Failure, FinishedRun, HeldPrune,
+    HistoryEntry, IgnoredFields, Mode, ObjectCounts, PruneLimit, PruneStatus, SourceKind,
+    SourceRef, Sync, SyncSettings, SyncSpec, SyncStatus, SyncTimes,
 };
 
 /// The API group of towline's kinds, and the prefix of its annotations.

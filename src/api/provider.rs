@@ -48,7 +48,7 @@ use super::{Condition, Duration};
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.address) || has(self.secretRef) || self.type in ['telegram', 'pagerduty', 'opsgenie']").message("name the address in spec.address, or a Secret with the key address in spec.secretRef"))]
+#[x_kube(validation = Rule::new("has(self.address) || has(self.secretRef) || self.type in ['telegram', 'pagerduty', 'opsgenie', 'github', 'gitlab']").message("name the address in spec.address, or a Secret with the key address in spec.secretRef"))]
 #[x_kube(validation = Rule::new("self.type != 'telegram' || has(self.channel)").message("telegram needs the chat in spec.channel"))]
 pub struct ProviderSpec {
     /// The service.
@@ -88,6 +88,12 @@ pub struct ProviderSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_secret_ref: Option<SecretRef>,
 
+    /// More hosts of repositories whose commits have their statuses on this Git host, such as `ssh.git.example.com`.
+    /// The host of the address is always one of them. Only for `github`, `gitlab` and `gitea`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "hosts_schema")]
+    pub repository_hosts: Vec<String>,
+
     /// The longest time that one request may take. A failed request is tried again after a growing pause of at most
     /// 5 minutes.
     #[serde(default = "default_timeout")]
@@ -98,6 +104,15 @@ pub struct ProviderSpec {
     /// Send nothing. Messages wait, and are sent when this ends.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
+}
+
+/// Names of hosts, without a port.
+fn hosts_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "maxItems": 16,
+        "items": {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9.:\\[\\]-]+$"}
+    })
 }
 
 fn default_timeout() -> Duration {
@@ -137,6 +152,12 @@ pub enum ProviderType {
     Opsgenie,
     /// Annotations of Grafana.
     Grafana,
+    /// Statuses of commits on GitHub.
+    GitHub,
+    /// Statuses of commits on GitLab.
+    GitLab,
+    /// Statuses of commits on Gitea or Forgejo.
+    Gitea,
 }
 
 /// The state of the Provider.

@@ -348,6 +348,10 @@ pub struct SyncStatus {
     #[serde(default)]
     pub last_changed_revision: Option<String>,
 
+    /// The content that was tried last, and the revision that brought it.
+    #[serde(default)]
+    pub content: Option<DeliveredContent>,
+
     /// The number of objects in each state.
     #[serde(default)]
     pub objects: Option<ObjectCounts>,
@@ -396,6 +400,21 @@ pub struct SyncStatus {
     /// The last `towline.dev/requested-at` that was handled.
     #[serde(default)]
     pub last_handled_reconcile_at: Option<String>,
+}
+
+/// The content that was tried last, and the revision that brought it. A revision that changes nothing for a Sync brings
+/// no content.
+//
+// A digest that is none is written as null. Otherwise a merge patch would keep the one before.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeliveredContent {
+    /// `<ref>@sha1:<commit>`. Commit statuses are about this commit.
+    pub revision: String,
+    /// What identifies the objects. None if the content cannot be used.
+    pub digest: Option<String>,
+    /// Whether the cluster has been equal to it and, with `wait`, healthy.
+    pub live: bool,
 }
 
 /// The number of objects in each state.
@@ -552,6 +571,7 @@ mod tests {
     fn fields_without_a_value_are_removed() {
         let sync = SyncStatus {
             objects: Some(ObjectCounts::default()),
+            content: Some(DeliveredContent::default()),
             times: Some(SyncTimes::default()),
             prune: Some(PruneStatus {
                 held: Some(HeldPrune::default()),

@@ -172,6 +172,11 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_NO_CROSS_NAMESPACE", value_parser = BoolishValueParser::new())]
     pub no_cross_namespace: bool,
 
+    /// Name that tells this cluster from others: in the statuses of commits, and in the messages of Alerts without
+    /// `cluster` in spec.eventMetadata.
+    #[arg(long, env = "TOWLINE_CLUSTER_NAME", value_parser = cluster_name)]
+    pub cluster_name: Option<String>,
+
     /// Shortest time between two polls of a repository, and between two full verifications of a Sync, whatever their
     /// `interval` says.
     #[arg(long, env = "TOWLINE_MIN_INTERVAL", default_value = "0s", value_parser = duration)]
@@ -259,6 +264,14 @@ fn bytes(text: &str) -> Result<u64, String> {
     match (1.0..1e19).contains(&bytes) {
         true => Ok(bytes as u64),
         false => Err(wrong()),
+    }
+}
+
+fn cluster_name(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    match matches!(text.len(), 1..=63) && text.bytes().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("it must have 1 to 63 letters, digits, '-', '.' and '_'".to_owned()),
     }
 }
 

@@ -73,6 +73,8 @@ pub struct Policy {
     pub default_service_account: Option<String>,
     /// A Sync for which no ServiceAccount acts manages only objects of its own namespace.
     pub no_cross_namespace: bool,
+    /// What tells this cluster from others, in messages and in the statuses of commits.
+    pub cluster_name: Option<String>,
     /// The shortest time between two polls or verifications.
     pub min_interval: Duration,
 }

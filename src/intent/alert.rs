@@ -64,6 +64,8 @@ pub struct ProviderIntent {
     pub certificates: Option<String>,
     /// The Secret with the proxy.
     pub proxy: Option<String>,
+    /// More hosts of repositories, for a service that keeps the statuses of commits.
+    pub hosts: Vec<String>,
     /// The longest that one request may take.
     pub timeout: Duration,
     /// Send nothing. Messages wait.
@@ -101,4 +103,17 @@ pub enum Service {
     Opsgenie,
     /// Annotations of Grafana.
     Grafana,
+    /// Statuses of commits on GitHub.
+    GitHub,
+    /// Statuses of commits on GitLab.
+    GitLab,
+    /// Statuses of commits on Gitea or Forgejo.
+    Gitea,
+}
+
+impl Service {
+    /// Whether the service is a Git host, which keeps a status of each commit instead of taking messages.
+    pub fn keeps_statuses(self) -> bool {
+        matches!(self, Self::GitHub | Self::GitLab | Self::Gitea)
+    }
 }

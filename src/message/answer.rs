@@ -18,6 +18,8 @@ pub struct Answer {
     pub status: u16,
     /// The header `Retry-After`.
     pub retry_after: Option<String>,
+    /// When more requests may be sent, in seconds since 1970, if no more may be sent now.
+    pub rate_reset: Option<String>,
     /// The start of the body.
     pub body: String,
 }
@@ -31,6 +33,8 @@ pub enum Outcome {
     Refused(String),
     /// The service may take it later, for this reason, and not before this pause is over.
     Later(String, Option<Duration>),
+    /// The service does not take this one now, for this reason, but may take others.
+    NotThis(String),
 }
 
 /// Judges an answer. The texts hold no word of the body that could be secret.
@@ -39,7 +43,13 @@ pub fn judge(service: Service, answer: &Answer, now: Timestamp) -> Outcome {
     let pause = answer
         .retry_after
         .as_deref()
-        .and_then(|text| pause(text, now));
+        .and_then(|text| pause(text, now))
+        .or_else(|| until_reset(answer, now));
+    if service.keeps_statuses()
+        && let Some(outcome) = of_host(service, answer, pause)
+    {
+        return outcome;
+    }
     match status {
         200..=299 => in_body(service, answer),
         401 | 403 => Outcome::Later(
@@ -72,6 +82,42 @@ pub fn judge(service: Service, answer: &Answer, now: Timestamp) -> Outcome {
             pause,
         ),
     }
+}
+
+/// What only Git hosts mean. The right to set statuses is one for each repository, so that others may go on.
+fn of_host(service: Service, answer: &Answer, pause: Option<Duration>) -> Option<Outcome> {
+    let status = answer.status;
+    let not_this = |why: &str| Some(Outcome::NotThis(format!("{why} (HTTP status {status})")));
+    match status {
+        // GitHub answers so to too many requests as well.
+        403 if pause.is_some() => Some(Outcome::Later(
+            format!("it takes no more requests now (HTTP status {status})"),
+            pause,
+        )),
+        403 => not_this(
+            "it does not let the token set statuses in this repository: give the token the right to write them",
+        ),
+        404 => not_this(
+            "it does not know the repository or the commit, or does not show it to the token: see whether spec.url \
+             names a repository of this host, and give the token rights to it",
+        ),
+        300..=399 => not_this(
+            "it redirects, as for a repository that was renamed: use the new name in spec.url of the GitRepository",
+        ),
+        // GitLab takes no state that the commit has already.
+        400 if service == Service::GitLab && answer.body.contains("Cannot transition status") => {
+            Some(Outcome::Delivered)
+        }
+        400 | 409 | 410 | 422 => not_this("it does not know the commit, or refuses the status"),
+        _ => None,
+    }
+}
+
+/// The pause until the host takes more requests, where it says so in headers of its own: GitHub, and GitLab.
+fn until_reset(answer: &Answer, now: Timestamp) -> Option<Duration> {
+    let at: i64 = answer.rate_reset.as_deref()?.trim().parse().ok()?;
+    let seconds = u64::try_from(at.saturating_sub(now.as_second())).unwrap_or_default();
+    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
 }
 
 /// The outcome of a message that the service will never take.
@@ -135,6 +181,7 @@ mod tests {
         Answer {
             status,
             retry_after: retry_after.map(str::to_owned),
+            rate_reset: None,
             body: body.to_owned(),
         }
     }
@@ -172,6 +219,7 @@ mod tests {
                     assert!(!why.contains("secret"));
                     ("refused", None)
                 }
+                Outcome::NotThis(why) => panic!("{why}"),
                 Outcome::Later(why, pause) => {
                     assert!(why.contains(&status.to_string()) && !why.contains("secret"));
                     ("later", *pause)
@@ -179,6 +227,48 @@ mod tests {
             };
             assert_eq!(found, meant, "{status} {retry_after:?}");
         }
+    }
+
+    #[test]
+    fn a_git_host_refuses_one_repository_and_takes_others() {
+        let now = Timestamp::from_second(1000).unwrap();
+        let judge = |service, answer| judge(service, &answer, now);
+        let github =
+            |status, retry_after| judge(Service::GitHub, answer(status, retry_after, "s3cret"));
+        assert_eq!(github(201, None), Outcome::Delivered);
+        for status in [301, 307, 400, 403, 404, 422] {
+            match github(status, None) {
+                Outcome::NotThis(why) => {
+                    assert!(
+                        why.contains(&status.to_string()) && !why.contains("s3cret"),
+                        "{why}"
+                    );
+                }
+                other => panic!("{status}: {other:?}"),
+            }
+        }
+        for (status, retry_after) in [(401, None), (403, Some("7")), (429, Some("7")), (502, None)]
+        {
+            let outcome = github(status, retry_after);
+            let pause = retry_after.map(|_| Duration::from_secs(7));
+            assert!(
+                matches!(outcome, Outcome::Later(_, found) if found == pause),
+                "{outcome:?}"
+            );
+        }
+        let limited = Answer {
+            rate_reset: Some("1030".to_owned()),
+            ..answer(403, None, "")
+        };
+        let pause = Some(Duration::from_secs(30));
+        assert!(
+            matches!(judge(Service::GitHub, limited), Outcome::Later(_, found) if found == pause)
+        );
+        let same = "{\"message\":\"Cannot transition status via :enqueue from :pending\"}";
+        assert_eq!(
+            judge(Service::GitLab, answer(400, None, same)),
+            Outcome::Delivered
+        );
     }
 
     #[test]

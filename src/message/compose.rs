@@ -293,6 +293,7 @@ pub(crate) mod tests {
                 ended: match state {
                     State::Ends => vec![Ended {
                         reason: Reason::Diff,
+                        revision: None,
                         since: Timestamp::from_second(1_699_999_000).unwrap(),
                     }],
                     _ => Vec::new(),
@@ -303,6 +304,7 @@ pub(crate) mod tests {
         let group = Group {
             items: items.collect(),
             due: Timestamp::UNIX_EPOCH,
+            since: Timestamp::UNIX_EPOCH,
         };
         let context = Context {
             alert: ("prod", "chat"),

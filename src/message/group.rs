@@ -1,11 +1,12 @@
 //! Many notices of one commit and reason make one message. Pure: the current time is an input.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Item, State};
+use super::{Item, State, Subject};
 use crate::api::Reason;
 
 /// The most groups of an alert that wait. Notices of more commits join into one group for each reason, so that none is
@@ -19,10 +20,38 @@ pub struct Group {
     pub items: Vec<Item>,
     /// When the message is due.
     pub due: Timestamp,
+    /// When it was made.
+    pub since: Timestamp,
 }
 
-/// What the notices of a group have in common. The commit is none where notices of several commits were joined.
-type Key = (State, Reason, Option<String>);
+/// What the notices of a group have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// One message. The commit is none where notices of several commits were joined.
+    Message(State, Reason, Option<String>),
+    /// One status of a commit, of which the last one counts. The commit is none where it is the end of all that are under
+    /// way.
+    Status(Subject, Option<String>),
+}
+
+impl Key {
+    /// The key of a commit's status.
+    fn of(item: &Item) -> Self {
+        let commit = item.notice.commit().map(str::to_owned);
+        Self::Status(item.subject.clone(), commit)
+    }
+}
+
+impl Item {
+    /// What would have ended with an older item ends with this one.
+    fn takes_over(&mut self, older: &Self) {
+        for ended in &older.ended {
+            if !self.ended.contains(ended) {
+                self.ended.push(ended.clone());
+            }
+        }
+    }
+}
 
 /// The groups of an alert that wait for more notices.
 #[derive(Clone, Debug, Default)]
@@ -32,9 +61,10 @@ impl Groups {
     /// Adds a notice to its group. A new group is due after `wait`.
     pub fn add(&mut self, item: Item, now: Timestamp, wait: Duration) {
         let (state, reason) = (item.state, item.notice.reason);
-        let mut key = (state, reason, item.notice.commit().map(str::to_owned));
+        let commit = item.notice.commit().map(str::to_owned);
+        let mut key = Key::Message(state, reason, commit);
         if self.0.len() >= MOST && !self.0.contains_key(&key) {
-            key.2 = None;
+            key = Key::Message(state, reason, None);
         }
         // A new commit is told at once.
         let wait = match reason {
@@ -44,8 +74,70 @@ impl Groups {
         let group = self.0.entry(key).or_insert_with(|| Group {
             items: Vec::new(),
             due: now.saturating_add(wait).unwrap_or(now),
+            since: now,
         });
         group.items.push(item);
+    }
+
+    /// Adds the state of a commit, in the place of an older one of that commit that waits. A state that is no more under
+    /// way takes the place of all that are. Returns what was replaced.
+    pub fn set(&mut self, mut item: Item, now: Timestamp, wait: Duration) -> Vec<Item> {
+        let key = Key::of(&item);
+        let is_final = !item.notice.is_progress();
+        let is_replaced = |known: &Key, group: &Group| {
+            let is_under_way = || group.items.iter().all(|item| item.notice.is_progress());
+            *known == key
+                || is_final
+                    && matches!(known, Key::Status(subject, _) if *subject == item.subject)
+                    && is_under_way()
+        };
+        let replaced: Vec<Item> = self
+            .0
+            .extract_if(.., |known, group| is_replaced(known, group))
+            .flat_map(|(_, group)| group.items)
+            .collect();
+        for replaced in &replaced {
+            item.takes_over(replaced);
+        }
+        let wait = match item.notice.reason {
+            Reason::Converged => Duration::ZERO,
+            _ => wait,
+        };
+        let group = Group {
+            items: vec![item],
+            due: now.saturating_add(wait).unwrap_or(now),
+            since: now,
+        };
+        self.0.insert(key, group);
+        replaced
+    }
+
+    /// Puts the state of a commit back, to be tried again when it is due. Does nothing if there is a newer one. Returns
+    /// what is not needed any more.
+    pub fn put_back(&mut self, item: Item, since: Timestamp, due: Timestamp) -> Option<Item> {
+        match self.0.entry(Key::of(&item)) {
+            Entry::Occupied(mut newer) => {
+                if let Some(newer) = newer.get_mut().items.first_mut() {
+                    newer.takes_over(&item);
+                }
+                Some(item)
+            }
+            Entry::Vacant(place) => {
+                place.insert(Group {
+                    items: vec![item],
+                    due,
+                    since,
+                });
+                None
+            }
+        }
+    }
+
+    /// Makes everything due that was put back.
+    pub fn hurry(&mut self, now: Timestamp) {
+        for group in self.0.values_mut() {
+            group.due = group.due.min(now);
+        }
     }
 
     /// When the next group is due.
@@ -82,8 +174,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::message::Id;
     use crate::message::testing::notice;
-    use crate::message::{Id, Subject};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

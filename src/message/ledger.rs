@@ -46,8 +46,12 @@ pub struct Ledger {
     told: BTreeMap<Id, i64>,
     /// Those that were offered and are not told yet, by second.
     waiting: BTreeSet<(i64, Id)>,
-    open: BTreeMap<Subject, BTreeMap<Reason, Open>>,
+    open: BTreeMap<Subject, BTreeMap<Cause, Open>>,
 }
+
+/// What tells the open problems of a resource apart: the reason and, for commits that are under way, the revision. Each
+/// commit whose work began is heard of until its end is told, although the resource went on to another.
+type Cause = (Reason, Option<String>);
 
 #[derive(Clone, Debug)]
 struct Open {
@@ -83,7 +87,7 @@ impl Ledger {
     pub fn restored(saved: &Saved, now: Timestamp) -> Self {
         let until = saved.until.unwrap_or(now).as_second();
         let told = saved.told.iter().filter_map(|id| Id::parse(id));
-        let mut open: BTreeMap<Subject, BTreeMap<Reason, Open>> = BTreeMap::new();
+        let mut open: BTreeMap<Subject, BTreeMap<Cause, Open>> = BTreeMap::new();
         for problem in &saved.open {
             let subject = Subject::new(&problem.kind, &problem.namespace, &problem.name);
             let Some(reason) = Reason::named(&problem.reason) else {
@@ -95,7 +99,8 @@ impl Ledger {
                 told: true,
                 ending: false,
             };
-            open.entry(subject).or_default().insert(reason, was);
+            let cause = cause(reason, was.revision.as_ref());
+            open.entry(subject).or_default().insert(cause, was);
         }
         Self {
             until,
@@ -140,7 +145,7 @@ impl Ledger {
         self.open.iter().flat_map(|(subject, theirs)| {
             theirs
                 .iter()
-                .map(move |(reason, open)| (subject, *reason, open))
+                .map(move |((reason, _), open)| (subject, *reason, open))
         })
     }
 
@@ -213,7 +218,8 @@ impl Ledger {
         origin: Origin,
     ) -> bool {
         let theirs = self.open.entry(subject.clone()).or_default();
-        let known = theirs.get(&reason).filter(|open| !open.ending);
+        let cause = cause(reason, notice.revision.as_ref());
+        let known = theirs.get(&cause).filter(|open| !open.ending);
         // A status does not say which revision a problem is about.
         let is_same = |open: &Open| origin == Origin::Status || open.revision == notice.revision;
         if known.is_some_and(is_same) {
@@ -221,7 +227,7 @@ impl Ledger {
         }
         let since = known.map_or(notice.at, |open| open.since);
         theirs.insert(
-            reason,
+            cause,
             Open {
                 revision: notice.revision.clone(),
                 since,
@@ -235,11 +241,12 @@ impl Ledger {
     /// Marks the problems of a resource as over. Returns them.
     fn end(&mut self, subject: &Subject, which: impl Fn(Reason) -> bool) -> Vec<Ended> {
         let all = self.open.get_mut(subject).into_iter().flatten();
-        let over = all.filter(|(reason, open)| !open.ending && which(**reason));
-        over.map(|(reason, open)| {
+        let over = all.filter(|((reason, _), open)| !open.ending && which(*reason));
+        over.map(|((reason, _), open)| {
             open.ending = true;
             Ended {
                 reason: *reason,
+                revision: open.revision.clone(),
                 since: open.since,
             }
         })
@@ -278,6 +285,12 @@ impl Ledger {
         self.forget_old();
     }
 
+    /// A newer state of the same commit takes the place of an item that was not told yet.
+    pub fn replaced(&mut self, item: &Item) {
+        let second = item.notice.at.as_second();
+        self.waiting.remove(&(second, item.id));
+    }
+
     fn forget_old(&mut self) {
         let until = self.until;
         self.told.retain(|_, second| *second + SLACK >= until);
@@ -288,10 +301,14 @@ impl Ledger {
         let Some(theirs) = self.open.get_mut(&item.subject) else {
             return;
         };
-        let is_over = |reason: &Reason| item.ended.iter().any(|ended| ended.reason == *reason);
-        theirs.retain(|reason, open| !(open.ending && is_over(reason)));
+        let is_over = |over: &Cause| {
+            let mut ended = item.ended.iter();
+            ended.any(|ended| cause(ended.reason, ended.revision.as_ref()) == *over)
+        };
+        theirs.retain(|cause, open| !(open.ending && is_over(cause)));
         if item.state == State::Begins
-            && let Some(open) = theirs.get_mut(&item.notice.reason)
+            && let Some(open) =
+                theirs.get_mut(&cause(item.notice.reason, item.notice.revision.as_ref()))
         {
             open.told = true;
         }
@@ -301,10 +318,16 @@ impl Ledger {
     }
 }
 
-/// The problem that a notice begins. A status that was refused has no end that would be told.
+fn cause(reason: Reason, revision: Option<&String>) -> Cause {
+    let revision = revision.filter(|_| reason == Reason::Progressing);
+    (reason, revision.cloned())
+}
+
+/// The problem that a notice begins. A status that was refused has no end that would be told. A commit that is under way
+/// counts as one: it has an end that must be told.
 fn problem(notice: &Notice) -> Option<Reason> {
     let is_problem = notice.level == Level::Warning && notice.reason != Reason::StatusRefused;
-    is_problem.then_some(notice.reason)
+    (is_problem || notice.is_progress()).then_some(notice.reason)
 }
 
 /// Whether a notice with this reason says that a resource has no problem any more.

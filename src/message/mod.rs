@@ -14,6 +14,7 @@ mod ledger;
 mod link;
 mod pace;
 mod service;
+mod status;
 mod template;
 
 use std::fmt;
@@ -29,7 +30,11 @@ pub use self::group::{Group, Groups};
 pub use self::ledger::{Ledger, Origin, Saved};
 pub use self::link::commit_link;
 pub use self::pace::{Pace, pace};
-pub use self::service::{Address, Destination, DestinationError, Request, refresh, requests};
+pub use self::service::{
+    Address, Destination, DestinationError, Repository, Request, Unfit, refresh, requests,
+    status_request,
+};
+pub use self::status::{CommitStatus, Course, about_commit, statuses};
 pub use self::template::{TemplateError, Templates};
 use crate::api::Reason;
 use crate::notify::Notice;
@@ -87,7 +92,9 @@ impl Id {
     /// time.
     pub fn of(notice: &Notice) -> Self {
         match notice.reason {
-            Reason::Converged | Reason::ChangeCommitted => Self::timed(notice, ""),
+            Reason::Converged | Reason::ChangeCommitted | Reason::Progressing => {
+                Self::timed(notice, "")
+            }
             _ => Self::at(notice),
         }
     }
@@ -159,6 +166,8 @@ impl State {
 pub struct Ended {
     /// What it was.
     pub reason: Reason,
+    /// The revision that it was about.
+    pub revision: Option<String>,
     /// When it began.
     pub since: Timestamp,
 }
@@ -206,6 +215,7 @@ pub(crate) mod testing {
                 true => Level::Warning,
                 false => Level::Normal,
             },
+            delivers: None,
             change: Some(Arc::new(Change {
                 author: "Anna".to_owned(),
                 subject: "Raise the limit".to_owned(),

@@ -25,6 +25,9 @@ pub fn pace(service: Service) -> Pace {
         | Service::Rocket
         | Service::Teams
         | Service::GoogleChat => (3, Duration::from_secs(1)),
+        // GitHub asks for a second between requests that write.
+        Service::GitHub => (10, Duration::from_secs(1)),
+        Service::GitLab | Service::Gitea => (10, Duration::from_millis(200)),
         Service::Generic
         | Service::GenericHmac
         | Service::CloudEvents

@@ -86,6 +86,9 @@ struct Queued {
 
 impl Sink for EventWriter {
     fn take(&self, notice: &Arc<Notice>) {
+        if notice.is_progress() {
+            return;
+        }
         let kept = self.pending.push(notice, PENDING);
         if !kept {
             self.metrics.notice_dropped();
@@ -280,6 +283,7 @@ mod tests {
             revision: Some("main@sha1:abc".to_owned()),
             reason: Reason::Converged,
             level: Level::Normal,
+            delivers: None,
             change: None,
             objects: Vec::new(),
             message: message.to_owned(),

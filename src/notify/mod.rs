@@ -59,6 +59,9 @@ pub struct Notice {
     pub reason: Reason,
     /// How urgent it is.
     pub level: Level,
+    /// The revision that brought the content that this is about, until that content has been live once. Commit
+    /// statuses are about it.
+    pub delivers: Option<String>,
     /// The commit of the revision, where it is known.
     pub change: Option<Arc<Change>>,
     /// The first of the objects that the notice is about.
@@ -82,6 +85,7 @@ impl Notice {
             revision: revision.map(str::to_owned),
             reason,
             level,
+            delivers: None,
             change: None,
             objects: Vec::new(),
             message,
@@ -105,6 +109,7 @@ impl Notice {
             revision: None,
             reason,
             level,
+            delivers: None,
             change: None,
             objects: Vec::new(),
             message,
@@ -123,6 +128,11 @@ impl Notice {
             change: Some(Arc::new(change)),
             ..self
         }
+    }
+
+    /// Whether this only says that work on a commit began. It is for commit statuses, and no news for people.
+    pub fn is_progress(&self) -> bool {
+        self.reason == Reason::Progressing
     }
 
     /// The commit of the revision.
@@ -164,13 +174,15 @@ impl Notifier {
             message,
             ..
         } = &notice;
-        tracing::info!(
-            kind = about.kind.as_deref(),
-            namespace = about.namespace.as_deref(),
-            name = about.name.as_deref(),
-            reason = reason.as_str(),
-            "{message}"
-        );
+        if !notice.is_progress() {
+            tracing::info!(
+                kind = about.kind.as_deref(),
+                namespace = about.namespace.as_deref(),
+                name = about.name.as_deref(),
+                reason = reason.as_str(),
+                "{message}"
+            );
+        }
         let notice = Arc::new(notice);
         for sink in &*self.sinks {
             sink.take(&notice);

@@ -115,6 +115,11 @@ impl Endpoint {
                     sends_again: false,
                 }
             }
+            Outcome::NotThis(why) => Health {
+                failure: Some(why.clone()),
+                sends_again: true,
+                ..self.health.borrow().clone()
+            },
             Outcome::Refused(why) => Health {
                 failure: Some(why.clone()),
                 sends_again: false,

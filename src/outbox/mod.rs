@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 pub use self::endpoint::{Endpoint, Health};
 pub use self::post::Client;
 use crate::fleet::{Fleet, Registry, SourceName, View};
+use crate::intent::Service;
 use crate::message::{Filter, Subject};
 use crate::metrics::Metrics;
 use crate::notify::{Notice, Sink};
@@ -33,9 +34,9 @@ pub enum ProviderView {
     /// It does not exist.
     Absent,
     /// It is suspended.
-    Suspended,
-    /// It cannot be used, for this reason.
-    Broken(String),
+    Suspended(Service),
+    /// It cannot be used, for this reason. Its service is not known if its spec cannot be read.
+    Broken(Option<Service>, String),
     /// It takes messages.
     Open(Arc<Endpoint>),
 }
@@ -44,8 +45,20 @@ impl PartialEq for ProviderView {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Open(one), Self::Open(other)) => Arc::ptr_eq(one, other),
-            (Self::Broken(one), Self::Broken(other)) => one == other,
+            (Self::Broken(.., one), Self::Broken(.., other)) => one == other,
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+}
+
+impl ProviderView {
+    /// The service, where it is known.
+    pub fn service(&self) -> Option<Service> {
+        match self {
+            Self::Unknown | Self::Absent => None,
+            Self::Suspended(service) => Some(*service),
+            Self::Broken(service, _) => *service,
+            Self::Open(endpoint) => Some(endpoint.destination.service),
         }
     }
 }

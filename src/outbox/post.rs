@@ -94,8 +94,17 @@ fn post(agent: &Agent, request: &Request, timeout: Duration) -> Result<Answer, P
             ureq::Error::Timeout(_) => PostError::Late(timeout),
             other => PostError::Unreachable(Box::new(other)),
         })?;
-    let retry_after = answer.headers().get("retry-after");
-    let retry_after = retry_after.and_then(|value| Some(value.to_str().ok()?.to_owned()));
+    let header = |name: &str| {
+        let value = answer.headers().get(name)?;
+        Some(value.to_str().ok()?.to_owned())
+    };
+    let retry_after = header("retry-after");
+    let is_limited = |left: &String| left.trim() == "0";
+    let rate_reset = ["x-ratelimit", "ratelimit"].iter().find_map(|name| {
+        header(&format!("{name}-remaining"))
+            .filter(is_limited)
+            .and_then(|_| header(&format!("{name}-reset")))
+    });
     let mut body = Vec::new();
     // The status has said everything that is needed, so an answer that breaks off is an answer.
     let reader = answer.body_mut().as_reader();
@@ -103,6 +112,7 @@ fn post(agent: &Agent, request: &Request, timeout: Duration) -> Result<Answer, P
     Ok(Answer {
         status: answer.status().as_u16(),
         retry_after,
+        rate_reset,
         body: String::from_utf8_lossy(&body).into_owned(),
     })
 }

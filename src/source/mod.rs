@@ -14,5 +14,5 @@ pub use error::{Error, Excess, Reported};
 pub use folder::Folder;
 pub use git::{
     Cache, CacheSettings, Credentials, CredentialsError, FetchRequest, Fetched, Floor, PackLimits,
-    Proxy, Reference, Snapshot, WireLimits, http_agent,
+    Proxy, Reference, Snapshot, WireLimits, host_and_path, http_agent,
 };

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::audit::Action;
+use super::delivery::Delivery;
 use super::figures::Figures;
 use super::timers::{Due, Now, Timers, count};
 use super::verdict::Facts;
@@ -181,6 +182,8 @@ pub(super) struct ReportState {
     warned: Option<String>,
     brake: Option<Reason>,
     tally: Tally,
+    /// Which commit brought the content.
+    pub(super) delivery: Delivery,
 }
 
 /// The changes by the target's content so far.
@@ -228,13 +231,20 @@ impl ReportState {
             warned: warned.map(|condition| condition.message.clone()),
             brake: None,
             tally: Tally::default(),
+            delivery: Delivery::restored(&status),
             status,
         }
     }
 
     /// The target has new content. After a restart, a target with the applied content is not new.
-    pub(super) fn retargeted(&mut self, revision: &str) {
-        if !self.is_restored(revision) {
+    pub(super) fn retargeted(&mut self, revision: &str, digest: String) {
+        let was_live = self.delivery.read(revision, digest);
+        if was_live && matches!(self.content, Content::Restored(_)) {
+            // Another revision, with the content that was live before the restart.
+            if !self.is_restored(revision) {
+                self.content = Content::Told;
+            }
+        } else if !self.is_restored(revision) {
             self.content = Content::New;
             self.tally = Tally::default();
             self.overdue = false;
@@ -260,6 +270,11 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
         seen,
     };
     next.begin_times();
+    let begins = next.seen.phase != Phase::Held && next.report.delivery.begins();
+    if begins {
+        // The failure of another commit is told, although its text may be the same.
+        next.report.warned = None;
+    }
     match next.seen.phase {
         Phase::Busy => (),
         Phase::Done => {
@@ -287,6 +302,9 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
             true => next.converged(&ready),
             false => next.differs(&ready),
         }
+    }
+    if begins && ready.status != Some(true) && ready.reason.waits() {
+        next.tell_begin(&ready);
     }
     next.state(&ready);
     let counts = (next.seen.facts.counts, next.seen.contested);
@@ -482,7 +500,8 @@ impl Next {
         let news = std::mem::replace(&mut report.content, Content::Told) == Content::New;
         let warned = report.warned.take().is_some();
         let differed = std::mem::take(&mut report.diff);
-        if news || warned || differed {
+        let is_delivered = report.delivery.under_way().is_some();
+        if news || warned || differed || is_delivered {
             let Tally {
                 created,
                 changed,
@@ -498,6 +517,7 @@ impl Next {
             );
             self.tell(Level::Normal, Reason::Converged, message, named);
         }
+        self.report.delivery.arrives();
         self.change_converged();
     }
 
@@ -546,6 +566,12 @@ impl Next {
         }
     }
 
+    /// Tells commit statuses that work on a commit began.
+    fn tell_begin(&mut self, ready: &Verdict) {
+        let message = ready.message.clone();
+        self.tell(Level::Normal, Reason::Progressing, message, Vec::new());
+    }
+
     /// The first objects with a problem.
     fn concerned(&self) -> Vec<String> {
         let facts = &self.seen.facts;
@@ -580,6 +606,7 @@ impl Next {
             revision: live.map(|live| live.revision.clone()),
             reason,
             level,
+            delivers: self.report.delivery.under_way().cloned(),
             change: None,
             objects,
             message,
@@ -600,6 +627,7 @@ impl Next {
         status.summary = Some(seen.facts.summary(ready));
         status.observed_generation = seen.generation;
         status.last_attempted_revision = seen.attempted.clone();
+        status.content = self.report.delivery.status();
         status.kinds = seen.kinds.clone();
         let applied = status.last_applied_revision.as_deref();
         status.short_revision = applied.map(short_commits);
@@ -661,6 +689,7 @@ pub(super) fn released_notice(
         revision,
         reason: Reason::Released,
         level: Level::Normal,
+        delivers: None,
         change: None,
         objects: first().map(|(key, _)| key.to_string()).collect(),
         message: format!("released {}", listing(named, released.len())),

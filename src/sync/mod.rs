@@ -13,6 +13,7 @@
 mod assess;
 mod audit;
 mod bodies;
+mod delivery;
 mod driven;
 mod figures;
 mod gate;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Driver;
+use super::delivery::digest;
 use super::state::{Look, State};
 use super::target::{self, Loaded, Objects, Refused, Target, TargetError};
 use super::verdict::Blocked;
 use crate::api::Reason;
 use crate::cluster::RunningGuard;
+use crate::content::Tree as _;
 use crate::desired::{Inputs, Task};
 use crate::fleet::FetchedRevision;
 use crate::intent::{RenderIntent, SyncIntent};
@@ -253,12 +255,15 @@ impl State {
         match loaded {
             Ok(Loaded::Same) => {
                 if let Some(target) = &mut self.target {
+                    let desired = &target.desired;
+                    self.report.delivery.kept(&revision, || digest(desired));
                     target.seen = newest;
                     target.revision = revision;
                 }
                 self.blocked = None;
             }
             Ok(Loaded::New(target)) => {
+                let digest = digest(&target.desired);
                 self.target = Some(*target);
                 let before = std::mem::take(&mut self.objects);
                 let kept = before.items.into_values();
@@ -268,13 +273,17 @@ impl State {
                 self.backoff.reset();
                 self.timers.healthy_by = None;
                 self.look_at(Look::Everything);
-                self.report.retargeted(&revision);
+                self.report.retargeted(&revision, digest);
             }
             Err(error) => {
                 let again = error.again_after();
                 if let Some(pause) = again {
                     self.timers.retry = Some(Instant::now() + pause);
                 }
+                let identity = newest.snapshot.known_identity(&scope.path);
+                let identity = identity.map(|identity| format!("{identity:?}"));
+                let refusal = (identity, target::explain(&error));
+                self.report.delivery.refused(&revision, refusal);
                 let is_refused = matches!(error, TargetError::Refused { .. });
                 if error.is_lasting() || is_refused {
                     let (scope, again) = (scope.clone(), again.is_some());

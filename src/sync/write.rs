@@ -229,6 +229,7 @@ impl Driver {
                 revision: self.state.requests.attempted.clone(),
                 reason: Reason::StatusRefused,
                 level: Level::Warning,
+                delivers: None,
                 change: None,
                 objects: Vec::new(),
                 message: format!(

@@ -148,6 +148,13 @@ impl GitServer {
         )
     }
 
+    /// Creates an empty repository of an owner, as Git hosts have them: its URL ends with `owner/name.git`.
+    pub fn repo_of(&self, owner: &str, name: &str) -> Repo {
+        let path = format!("{owner}/{name}.git");
+        let base = format!("{}/{owner}", self.url());
+        Repo::create(&self.scratch.path().join(path), &base)
+    }
+
     /// From now on, accepts only the users and passwords that were added with this method.
     pub fn allow(&self, user: &str, password: &str) {
         let credentials = BASE64_STANDARD.encode(format!("{user}:{password}"));

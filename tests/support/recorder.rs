@@ -37,14 +37,20 @@ pub enum Answer {
     Status(u16, &'static str),
     /// With a status, and a body of this many bytes.
     Long(u16, usize),
+    /// With a status and a JSON body.
+    Json(u16, String),
     /// Not at all.
     Hang,
 }
+
+/// Decides the answer to a request.
+type Judge = Box<dyn Fn(&Recorded) -> Answer + Send>;
 
 #[derive(Default)]
 struct Inner {
     requests: Vec<Recorded>,
     answer: Option<Answer>,
+    judge: Option<Judge>,
 }
 
 /// A running service. It ends on drop.
@@ -84,6 +90,16 @@ impl Recorder {
         lock(&self.inner).answer = Some(answer);
     }
 
+    /// From now on, `judge` decides how each request is answered, unless [`Self::answer`] has said it for all.
+    pub fn judge(&self, judge: impl Fn(&Recorded) -> Answer + Send + 'static) {
+        lock(&self.inner).judge = Some(Box::new(judge));
+    }
+
+    /// Ends what [`Self::answer`] said.
+    pub fn heal(&self) {
+        lock(&self.inner).answer = None;
+    }
+
     /// The requests so far.
     pub fn requests(&self) -> Vec<Recorded> {
         lock(&self.inner).requests.clone()
@@ -117,12 +133,15 @@ fn serve(stream: TcpStream, inner: &Arc<Mutex<Inner>>) {
     while let Some(request) = read(&mut reader) {
         let answer = {
             let mut inner = lock(inner);
+            let judged = inner.judge.as_ref().map(|judge| judge(&request));
             inner.requests.push(request);
-            inner.answer.clone().unwrap_or(Answer::Status(200, ""))
+            let answer = inner.answer.clone().or(judged);
+            answer.unwrap_or(Answer::Status(200, ""))
         };
         let (status, more, body) = match answer {
             Answer::Status(status, more) => (status, more, String::new()),
             Answer::Long(status, length) => (status, "", "x".repeat(length)),
+            Answer::Json(status, body) => (status, "Content-Type: application/json\r\n", body),
             Answer::Hang => {
                 std::thread::sleep(Duration::from_secs(60));
                 return;

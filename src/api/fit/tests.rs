@@ -78,6 +78,11 @@ impl Numbers {
             last_attempted_revision: self.option(),
             last_applied_revision: self.option(),
             last_changed_revision: self.option(),
+            content: Some(DeliveredContent {
+                revision: self.text(),
+                digest: Some("0".repeat(32)),
+                live: true,
+            }),
             objects: Some(ObjectCounts::default()),
             failures: self.list(30, |numbers| Failure {
                 object: numbers.text(),

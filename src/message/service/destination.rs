@@ -69,6 +69,16 @@ impl Address {
         format!("{scheme}://{}", authority.unwrap_or_default())
     }
 
+    /// The host, in lower case and without a port.
+    pub(super) fn host(&self) -> String {
+        self.0.host().unwrap_or_default().to_ascii_lowercase()
+    }
+
+    /// The path without a slash at its ends.
+    pub(super) fn path(&self) -> &str {
+        self.0.path().trim_matches('/')
+    }
+
     /// The whole URL.
     pub(super) fn url(&self) -> String {
         self.0.to_string()
@@ -106,6 +116,8 @@ pub struct Destination {
     pub channel: Option<String>,
     /// The name under which messages appear.
     pub username: Option<String>,
+    /// The hosts of the repositories whose commits have their statuses here, beside that of the address.
+    pub hosts: Vec<String>,
     /// More headers, which may be secret.
     pub headers: Vec<(String, String)>,
     /// A token, a key, or a user and a password.
@@ -175,6 +187,7 @@ impl Destination {
             address,
             channel,
             username: intent.username.clone(),
+            hosts: intent.hosts.clone(),
             headers: headers(text_of_lines(secret, "headers")?)?,
             login,
         })
@@ -194,6 +207,9 @@ impl Destination {
             // Their token is a part of the body, of the URL, or the key of a signature.
             (Service::Telegram | Service::PagerDuty | Service::GenericHmac, _)
             | (_, Login::None) => return None,
+            // GitLab has a header of its own.
+            (Service::GitLab, Login::Token(_)) => return None,
+            (Service::Gitea, Login::Token(token)) => format!("token {token}"),
             (Service::Opsgenie, Login::Token(token)) => format!("GenieKey {token}"),
             (_, Login::Token(token)) => format!("Bearer {token}"),
             (_, Login::Basic(user, password)) => {
@@ -245,6 +261,9 @@ fn name(service: Service) -> &'static str {
         Service::PagerDuty => "pagerduty",
         Service::Opsgenie => "opsgenie",
         Service::Grafana => "grafana",
+        Service::GitHub => "github",
+        Service::GitLab => "gitlab",
+        Service::Gitea => "gitea",
     }
 }
 
@@ -254,6 +273,8 @@ fn default_address(service: Service) -> Option<&'static str> {
         Service::Telegram => Some("https://api.telegram.org"),
         Service::PagerDuty => Some("https://events.pagerduty.com/v2/enqueue"),
         Service::Opsgenie => Some("https://api.opsgenie.com"),
+        Service::GitHub => Some("https://github.com"),
+        Service::GitLab => Some("https://gitlab.com"),
         _ => None,
     }
 }
@@ -261,7 +282,13 @@ fn default_address(service: Service) -> Option<&'static str> {
 fn needs_token(service: Service) -> bool {
     matches!(
         service,
-        Service::GenericHmac | Service::Telegram | Service::PagerDuty | Service::Opsgenie
+        Service::GenericHmac
+            | Service::Telegram
+            | Service::PagerDuty
+            | Service::Opsgenie
+            | Service::GitHub
+            | Service::GitLab
+            | Service::Gitea
     )
 }
 
@@ -354,6 +381,7 @@ pub(super) mod tests {
             username: None,
             secret: None,
             certificates: None,
+            hosts: Vec::new(),
             proxy: None,
             timeout: Duration::from_secs(1),
             suspend: false,

@@ -3,6 +3,7 @@
 
 mod chat;
 mod destination;
+mod host;
 mod incident;
 mod webhook;
 
@@ -10,6 +11,7 @@ mod webhook;
 mod tests;
 
 pub use self::destination::{Address, Destination, DestinationError};
+pub use self::host::{Repository, Unfit, status_request};
 use super::{Message, Problem};
 use crate::intent::Service;
 
@@ -48,6 +50,8 @@ pub fn requests(message: &Message, to: &Destination) -> Vec<Request> {
         Service::Alertmanager => incident::alertmanager(message, to).into_iter().collect(),
         Service::PagerDuty => incident::pagerduty(message, to),
         Service::Opsgenie => incident::opsgenie(message, to),
+        // They keep statuses, and take no messages.
+        Service::GitHub | Service::GitLab | Service::Gitea => Vec::new(),
     }
 }
 

@@ -58,3 +58,4 @@ pub use reference::Reference;
 pub use request::{FetchRequest, Fetched};
 pub use snapshot::Snapshot;
 pub use transport::http_agent;
+pub use url::host_and_path;

@@ -41,7 +41,7 @@ impl Play {
     /// A Sync that has converged to revision `a`.
     fn converged() -> Self {
         let mut play = Self::new();
-        play.state.retargeted("a");
+        play.state.retargeted("a", "a".to_owned());
         play.round(seen("a"));
         play
     }
@@ -387,7 +387,7 @@ fn a_held_deletion_is_told_once_and_keeps_the_number_that_it_is_a_share_of() {
 #[test]
 fn a_new_revision_is_reported_as_converged_once() {
     let mut play = Play::new();
-    play.state.retargeted("a");
+    play.state.retargeted("a", "a".to_owned());
     let created = vec![(Action::Created, key("a")), (Action::Created, key("b"))];
     let first = play.round(with(|seen| seen.round.changes = created));
     assert_eq!(reasons(&first), [Reason::Converged]);
@@ -410,7 +410,7 @@ fn a_new_revision_is_reported_as_converged_once() {
     assert_eq!(status.last_applied_revision.as_deref(), Some("b"));
     assert_eq!(status.last_changed_revision.as_deref(), Some("a"));
     assert_eq!(status.history.len(), 1);
-    play.state.retargeted("c");
+    play.state.retargeted("c", "c".to_owned());
     let second = play.round(seen("c"));
     assert_eq!(second.figures.stretches.len(), 4);
     assert!(second.figures.changed.is_some());
@@ -421,7 +421,7 @@ fn a_new_revision_is_reported_as_converged_once() {
 fn a_restart_without_changes_reports_nothing() {
     let before = Play::converged().state.status;
     let mut play = Play::restarted(before.clone(), true);
-    play.state.retargeted("a");
+    play.state.retargeted("a", "a".to_owned());
     assert!(play.state.is_restored("a") && !play.state.is_restored("b"));
     let verifying = play.round(unfinished());
     assert!(verifying.notices.is_empty());
@@ -432,7 +432,7 @@ fn a_restart_without_changes_reports_nothing() {
     let mut failed = Play::converged();
     failed.round(problem(Reason::ApplyFailed));
     let mut play = Play::restarted(failed.state.status, false);
-    play.state.retargeted("a");
+    play.state.retargeted("a", "a".to_owned());
     let again = play.round(problem(Reason::ApplyFailed));
     assert!(again.notices.is_empty(), "that was told before the restart");
     assert_eq!(reasons(&play.round(seen("a"))), [Reason::Converged]);
@@ -443,7 +443,7 @@ fn the_times_of_the_last_revision_are_not_kept_for_the_next() {
     let mut play = Play::converged();
     let times = |play: &Play| play.state.status.times.clone().unwrap();
     assert!(times(&play).applied.is_some() && times(&play).converged.is_some());
-    play.state.retargeted("b");
+    play.state.retargeted("b", "b".to_owned());
     let under_way = |applied| Observed {
         applied,
         ..seen("b")
@@ -460,7 +460,7 @@ fn the_times_of_the_last_revision_are_not_kept_for_the_next() {
     let status = play.state.status.clone();
     let mut play = Play::restarted(status, false);
     play.passes(SECOND * 60);
-    play.state.retargeted("b");
+    play.state.retargeted("b", "b".to_owned());
     play.round(seen("b"));
     assert_eq!(times(&play).converged, Some(Time(play.now.time)));
 }
@@ -481,7 +481,7 @@ fn the_times_are_those_of_the_content_also_of_a_revision_that_comes_back() {
     for restarts in [false, true] {
         let mut play = Play::converged();
         let before = times(&play);
-        play.state.retargeted("b");
+        play.state.retargeted("b", "b".to_owned());
         play.round(half_applied());
         assert_eq!(times(&play).committed, at(9));
         assert_eq!((times(&play).applied, times(&play).converged), (None, None));
@@ -489,7 +489,7 @@ fn the_times_are_those_of_the_content_also_of_a_revision_that_comes_back() {
             play = Play::restarted(play.state.status.clone(), false);
         }
         play.passes(SECOND * 60);
-        play.state.retargeted("a");
+        play.state.retargeted("a", "a".to_owned());
         play.round(seen("a"));
         let now = Some(Time(play.now.time));
         assert_eq!(times(&play).committed, before.committed, "{restarts}");
@@ -502,7 +502,7 @@ fn the_times_are_those_of_the_content_also_of_a_revision_that_comes_back() {
     // Another path of the same revision.
     let mut play = Play::converged();
     play.passes(SECOND * 60);
-    play.state.retargeted("a");
+    play.state.retargeted("a", "a".to_owned());
     play.round(Observed {
         phase: Phase::Busy,
         ..pending()
@@ -607,7 +607,7 @@ fn health_that_is_overdue_fails_until_it_comes() {
     // New content gets the whole time again.
     play.passes(TIMEOUT);
     play.round(pending());
-    play.state.retargeted("b");
+    play.state.retargeted("b", "b".to_owned());
     play.round(pending());
     assert_eq!(play.ready().reason, "HealthPending");
 }
@@ -637,7 +637,7 @@ fn a_suspended_sync_reports_it_and_changes_nothing_else() {
 #[test]
 fn a_superseded_revision_is_not_reported_as_converged() {
     let mut play = Play::converged();
-    play.state.retargeted("b");
+    play.state.retargeted("b", "b".to_owned());
     let left = play.round(Observed {
         applied: false,
         round: Round {
@@ -647,15 +647,17 @@ fn a_superseded_revision_is_not_reported_as_converged() {
         },
         ..seen("b")
     });
-    assert!(left.notices.is_empty());
+    assert_eq!(reasons(&left), [Reason::Progressing]);
+    assert_eq!(left.notices[0].delivers.as_deref(), Some("b"));
     assert_eq!(play.ready().reason, "Progressing");
     assert_eq!(
         play.state.status.last_applied_revision.as_deref(),
         Some("a")
     );
-    play.state.retargeted("c");
+    play.state.retargeted("c", "c".to_owned());
     let next = play.round(seen("c"));
     assert_eq!(reasons(&next), [Reason::Converged]);
+    assert_eq!(next.notices[0].delivers.as_deref(), Some("c"));
     assert!(
         next.notices[0].message.contains("0 changed"),
         "b's changes are not c's"
@@ -668,17 +670,58 @@ fn a_superseded_revision_is_not_reported_as_converged() {
 #[test]
 fn a_report_while_busy_contains_only_progress() {
     let mut play = Play::converged();
-    play.state.retargeted("b");
+    play.state.retargeted("b", "b".to_owned());
     let busy = play.round(Observed {
         phase: Phase::Busy,
         handled: Some("now".to_owned()),
         applied: false,
         ..seen("b")
     });
-    assert!(busy.notices.is_empty() && busy.timers.diff.is_none());
+    assert_eq!(reasons(&busy), [Reason::Progressing], "for commit statuses");
+    assert!(busy.timers.diff.is_none());
     assert_eq!(play.ready().reason, "Progressing");
     assert!(condition(&play.state.status, "Reconciling").is_some());
     assert_eq!(play.state.status.last_handled_reconcile_at, None);
+}
+
+/// What is said of a commit until its content is live, and of none afterwards.
+#[test]
+fn notices_name_the_commit_that_is_delivered() {
+    let delivers = |assessment: &Assessment| -> Vec<(Reason, Option<String>)> {
+        let notices = assessment.notices.iter();
+        notices
+            .map(|notice| (notice.reason, notice.delivers.clone()))
+            .collect()
+    };
+    let b = || Some("b".to_owned());
+    let mut play = Play::converged();
+    play.state.retargeted("b", "b".to_owned());
+    let found = play.round(problem(Reason::ApplyFailed));
+    assert_eq!(delivers(&found), [(Reason::ApplyFailed, b())]);
+    // Another commit, which changes nothing.
+    play.state.delivery.kept("c", || "b".to_owned());
+    let found = play.round(seen("c"));
+    assert_eq!(delivers(&found), [(Reason::Converged, b())]);
+    assert!(play.state.status.content.as_ref().unwrap().live);
+    let found = play.round(problem(Reason::ApplyFailed));
+    assert_eq!(delivers(&found), [(Reason::ApplyFailed, None)]);
+    // The same failure of the next commit is told again.
+    play.state.retargeted("d", "d".to_owned());
+    let found = play.round(problem(Reason::ApplyFailed));
+    let d = Some("d".to_owned());
+    assert_eq!(delivers(&found), [(Reason::ApplyFailed, d)]);
+}
+
+/// The next leader reads another commit with the content that was live.
+#[test]
+fn a_restart_with_another_commit_and_the_same_content_tells_nothing() {
+    let status = Play::converged().state.status;
+    let mut play = Play::restarted(status, true);
+    play.state.retargeted("b", "a".to_owned());
+    assert!(play.round(seen("b")).notices.is_empty());
+    let status = &play.state.status;
+    assert_eq!(status.last_applied_revision.as_deref(), Some("b"));
+    assert_eq!(status.last_changed_revision.as_deref(), Some("a"));
 }
 
 #[test]
@@ -697,7 +740,7 @@ fn columns_have_a_short_line_and_a_short_commit() {
     let commit = "0123456789abcdef0123456789abcdef01234567";
     let revision = format!("main@sha1:{commit}");
     let mut play = Play::new();
-    play.state.retargeted(&revision);
+    play.state.retargeted(&revision, revision.clone());
     play.round(seen(&revision));
     let status = &play.state.status;
     assert_eq!(

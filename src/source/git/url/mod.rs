@@ -70,6 +70,15 @@ pub(super) fn cache_key(url: &str, full_history: bool) -> String {
     hex::encode(Sha256::digest(normalised.as_bytes()))
 }
 
+/// The host, in lower case and without a port, and the path of a repository's URL. None if the URL is not one of a
+/// repository.
+pub fn host_and_path(url: &str) -> Option<(String, String)> {
+    Some(match RemoteUrl::parse(url).ok()? {
+        RemoteUrl::Http(url) => (url.host().to_owned(), url.uri().path().to_owned()),
+        RemoteUrl::Ssh(url) => (url.address.host, url.path),
+    })
+}
+
 /// The parts of `url` that may hold secrets: the user information, the query, and the query's
 /// values.
 pub(super) fn secrets(url: &str) -> impl Iterator<Item = &str> {
@@ -107,6 +116,23 @@ mod tests {
         ] {
             assert_ne!(cache_key(other, false), key, "{other}");
         }
+    }
+
+    #[test]
+    fn a_repository_has_a_host_and_a_path() {
+        for (url, host, path) in [
+            (
+                "https://u:p@Git.Example:8443/a/b.git?x=1",
+                "git.example",
+                "/a/b.git",
+            ),
+            ("ssh://git@git.example:2222/a/b", "git.example", "/a/b"),
+            ("git@git.example:a/b.git", "git.example", "a/b.git"),
+        ] {
+            let found = host_and_path(url);
+            assert_eq!(found, Some((host.to_owned(), path.to_owned())), "{url}");
+        }
+        assert_eq!(host_and_path("file:///srv/a"), None);
     }
 
     #[test]

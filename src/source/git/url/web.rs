@@ -40,6 +40,11 @@ impl HttpUrl {
         &self.uri
     }
 
+    /// The host, in lower case.
+    pub(super) fn host(&self) -> &str {
+        &self.address.host
+    }
+
     /// Whether the URL is `https`.
     pub(in crate::source::git) fn is_tls(&self) -> bool {
         self.tls

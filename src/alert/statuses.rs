@@ -1,0 +1,182 @@
+//! How an alert keeps the statuses of commits on a Git host. A commit whose status the host refuses waits apart, so that
+//! those of other repositories go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::sending::Sending;
+use super::{Driver, LONGEST_TRY, repository};
+use crate::message::{Group, Item, Outcome, Repository, Request, Subject, Unfit};
+use crate::message::{status_request, statuses};
+use crate::outbox::{Endpoint, Told};
+use crate::source::host_and_path;
+
+/// How long a status waits that the host refused: as long as it is tried already, but within these.
+const SHORTEST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// The name of a cluster that nobody named.
+const CLUSTER: &str = "default";
+
+impl Driver {
+    /// Begins to set the next status that is due.
+    pub(super) fn begin_status(&mut self, endpoint: &Arc<Endpoint>) {
+        let now = Timestamp::now();
+        while let Some(Group { items, since, .. }) = self.groups.take_due(now) {
+            // A group of statuses has one item.
+            let Some(item) = items.into_iter().next() else {
+                continue;
+            };
+            if age(since, now) > LONGEST_TRY {
+                self.give_up(&item);
+                continue;
+            }
+            match self.status_requests(&item, endpoint) {
+                Ok(requests) if requests.is_empty() => self.ledger.told([&item]),
+                // The Sync is gone, and its repository is not known any more.
+                Err(Unfit::NoHost) => self.give_up(&item),
+                Err(unfit) => self.set_apart(item, since, unfit.to_string()),
+                Ok(requests) => {
+                    let mut sending = Sending::statuses(item, since, requests);
+                    sending.go_on(endpoint);
+                    self.sending = Some(sending);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn status_requests(&mut self, item: &Item, endpoint: &Endpoint) -> Result<Vec<Request>, Unfit> {
+        let cluster = self.intent.metadata.get("cluster");
+        let statuses = statuses(item, cluster.map_or(CLUSTER, String::as_str));
+        if statuses.is_empty() {
+            return Ok(Vec::new());
+        }
+        let repository = self.repository_of(&item.subject);
+        let requests = statuses
+            .iter()
+            .map(|status| status_request(status, repository.as_ref(), &endpoint.destination));
+        requests.collect()
+    }
+
+    /// Where the repository of a Sync is, or was.
+    fn repository_of(&mut self, subject: &Subject) -> Option<Repository> {
+        let known = repository(&self.context.fleet, subject)
+            .and_then(|url| host_and_path(&url))
+            .map(|(host, path)| Repository { host, path });
+        match known {
+            Some(known) => {
+                self.repositories.insert(subject.clone(), known.clone());
+                Some(known)
+            }
+            None => self.repositories.get(subject).cloned(),
+        }
+    }
+
+    /// Takes the result of a request.
+    pub(super) fn status_sent(&mut self, outcome: Outcome) {
+        let Some(mut sending) = self.sending.take() else {
+            return;
+        };
+        let metrics = self.context.metrics.clone();
+        let is_first = sending.is_at_its_first();
+        let told = match outcome {
+            Outcome::Delivered => {
+                self.failure = None;
+                sending.next();
+                Told::Delivered
+            }
+            Outcome::Later(why, _) => {
+                self.failure = Some(why);
+                sending.try_again();
+                // A newer state may come before the host answers again.
+                if is_first {
+                    let (items, since) = sending.into_items();
+                    self.put_back(items, since, Timestamp::now());
+                    metrics.message(Told::Delayed.as_str());
+                    return;
+                }
+                Told::Delayed
+            }
+            Outcome::NotThis(why) | Outcome::Refused(why) if is_first => {
+                self.failure = None;
+                let (items, since) = sending.into_items();
+                for item in items {
+                    self.set_apart(item, since, why.clone());
+                }
+                return;
+            }
+            // A commit that was superseded, and that the host does not know any more.
+            Outcome::NotThis(_) | Outcome::Refused(_) => {
+                sending.next();
+                Told::Refused
+            }
+        };
+        metrics.message(told.as_str());
+        match sending.is_done() {
+            true => self.all_set(&sending),
+            false => self.sending = Some(sending),
+        }
+    }
+
+    fn all_set(&mut self, sending: &Sending) {
+        self.ledger.told(sending.items());
+        for item in sending.items() {
+            self.refused.remove(&item.subject);
+            if !self
+                .context
+                .fleet
+                .syncs
+                .is_published(&sync_name(&item.subject))
+            {
+                self.repositories.remove(&item.subject);
+            }
+        }
+    }
+
+    /// Tries a status again later, and others meanwhile.
+    fn set_apart(&mut self, item: Item, since: Timestamp, why: String) {
+        self.context.metrics.message(Told::Delayed.as_str());
+        self.refused.insert(item.subject.clone(), why);
+        let now = Timestamp::now();
+        let wait = age(since, now).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+        let due = now.saturating_add(wait).unwrap_or(now);
+        self.put_back(vec![item], since, due);
+    }
+
+    fn put_back(&mut self, items: Vec<Item>, since: Timestamp, due: Timestamp) {
+        for item in items {
+            if let Some(replaced) = self.groups.put_back(item, since, due) {
+                self.ledger.replaced(&replaced);
+            }
+        }
+    }
+
+    fn give_up(&mut self, item: &Item) {
+        self.context.metrics.message(Told::Dropped.as_str());
+        self.refused.remove(&item.subject);
+        self.ledger.told([item]);
+    }
+
+    /// Tries everything again at the host that the Provider names now.
+    pub(super) fn readdress_statuses(&mut self) {
+        let now = Timestamp::now();
+        if let Some(sending) = self.sending.take() {
+            let (items, since) = sending.into_items();
+            self.put_back(items, since, now);
+        }
+        self.groups.hurry(now);
+        self.refused.clear();
+    }
+}
+
+fn sync_name(subject: &Subject) -> crate::plan::SyncName {
+    crate::plan::SyncName::new(&subject.namespace, &subject.name)
+}
+
+fn age(since: Timestamp, now: Timestamp) -> Duration {
+    let age: SignedDuration = now.duration_since(since);
+    age.try_into().unwrap_or_default()
+}

@@ -1,0 +1,215 @@
+//! The statuses of commits: which notices are about the delivery of a commit, and what the status of the commit is then.
+//! Pure.
+//!
+//! A status is a state and no message: of several, the last one counts. A commit that was replaced before its content was
+//! live has the fate of the commit that replaced it.
+
+use super::{Item, Subject};
+use crate::api::{Reason, short_commits};
+use crate::notify::{Level, Notice};
+
+/// How the delivery of a commit goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// Work is in progress.
+    Pending,
+    /// Its content is live.
+    Live,
+    /// It failed.
+    Failed,
+    /// It is neither live, nor does anybody work on it any more.
+    GivenUp,
+}
+
+/// The status of a commit for one Sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitStatus {
+    /// The commit.
+    pub commit: String,
+    /// How it goes.
+    pub course: Course,
+    /// What tells it from the statuses of others: `towline/<cluster>/<namespace>/<sync>`.
+    pub name: String,
+    /// What is said about it.
+    pub text: String,
+}
+
+/// The notice as one about the commit that brought the content; none if it says nothing about a delivery.
+pub fn about_commit(notice: &Notice) -> Option<Notice> {
+    let revision = notice.delivers.clone()?;
+    let is_course = match notice.reason {
+        Reason::Progressing | Reason::Converged => true,
+        // How long it takes is no failure.
+        Reason::Diff | Reason::StatusRefused => false,
+        _ => notice.level == Level::Warning,
+    };
+    is_course.then(|| Notice {
+        revision: Some(revision),
+        ..notice.clone()
+    })
+}
+
+/// The statuses that an item means, for a cluster with this name.
+pub fn statuses(item: &Item, cluster: &str) -> Vec<CommitStatus> {
+    let Item {
+        subject,
+        ended,
+        notice,
+        ..
+    } = item;
+    let name = name(subject, cluster);
+    let status = |commit: &str, course, text| CommitStatus {
+        commit: commit.to_owned(),
+        course,
+        name: name.clone(),
+        text,
+    };
+    let message = short_commits(&notice.message);
+    let course = match notice.reason {
+        Reason::Progressing => Course::Pending,
+        Reason::Converged => Course::Live,
+        Reason::Suspended | Reason::Deleting => Course::GivenUp,
+        _ => Course::Failed,
+    };
+    let text = match course {
+        Course::Failed => format!("{}: {message}", notice.reason.as_str()),
+        Course::Pending | Course::Live | Course::GivenUp => message,
+    };
+    let by = notice.commit().map(short_commits);
+    let replaced = ended
+        .iter()
+        .filter(|ended| ended.reason == Reason::Progressing)
+        .filter_map(|ended| ended.revision.as_deref()?.rsplit_once(':'))
+        .map(|(_, commit)| commit)
+        .filter(|commit| notice.commit() != Some(commit));
+    let replaced = replaced.map(|commit| {
+        let text = match &by {
+            Some(by) => format!("superseded by {by}: {text}"),
+            None => text.clone(),
+        };
+        status(commit, course, text)
+    });
+    let own = notice
+        .commit()
+        .map(|commit| status(commit, course, text.clone()));
+    own.into_iter().chain(replaced).collect()
+}
+
+/// `towline/<cluster>/<namespace>/<sync>`. Hosts take neither blanks nor control characters well.
+fn name(subject: &Subject, cluster: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let cluster: String = cluster
+        .chars()
+        .map(|c| if is_plain(c) { c } else { '-' })
+        .collect();
+    format!("towline/{cluster}/{}/{}", subject.namespace, subject.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::message::testing::{COMMIT, notice};
+    use crate::message::{Ended, Id, State};
+
+    fn item(reason: Reason, ended: &[(Reason, &str)]) -> Item {
+        let notice = notice("shop", reason, 1);
+        Item {
+            id: Id::of(&notice),
+            subject: Subject::of(&notice),
+            state: State::News,
+            ended: ended
+                .iter()
+                .map(|(reason, commit)| Ended {
+                    reason: *reason,
+                    revision: Some(format!("main@sha1:{commit}")),
+                    since: Timestamp::UNIX_EPOCH,
+                })
+                .collect(),
+            notice: Arc::new(notice),
+        }
+    }
+
+    #[test]
+    fn a_status_says_which_sync_how_it_goes_and_why() {
+        for (reason, course, text) in [
+            (Reason::Progressing, Course::Pending, "shop says <b>&"),
+            (Reason::Converged, Course::Live, "shop says <b>&"),
+            (
+                Reason::ApplyFailed,
+                Course::Failed,
+                "ApplyFailed: shop says <b>&",
+            ),
+        ] {
+            let found = statuses(&item(reason, &[]), "eu 1/a");
+            let expected = CommitStatus {
+                commit: COMMIT.to_owned(),
+                course,
+                name: "towline/eu-1-a/prod/shop".to_owned(),
+                text: text.to_owned(),
+            };
+            assert_eq!(found, [expected]);
+        }
+    }
+
+    #[test]
+    fn a_commit_that_was_replaced_has_the_fate_of_the_one_that_replaced_it() {
+        let ended = [
+            (Reason::Progressing, "aa"),
+            (Reason::Progressing, COMMIT),
+            (Reason::ApplyFailed, "bb"),
+        ];
+        let found = statuses(&item(Reason::Converged, &ended), "eu");
+        let shown: Vec<_> = found
+            .iter()
+            .map(|status| (&*status.commit, status.course, &*status.text))
+            .collect();
+        let expected = [
+            (COMMIT, Course::Live, "shop says <b>&"),
+            (
+                "aa",
+                Course::Live,
+                "superseded by 0123456789ab: shop says <b>&",
+            ),
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn the_end_of_a_sync_ends_what_was_under_way() {
+        let mut gone = item(Reason::Deleting, &[(Reason::Progressing, "aa")]);
+        let mut notice = (*gone.notice).clone();
+        notice.revision = None;
+        gone.notice = Arc::new(notice);
+        let found = statuses(&gone, "eu");
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (&*found[0].commit, found[0].course),
+            ("aa", Course::GivenUp)
+        );
+    }
+
+    #[test]
+    fn only_notices_of_a_delivery_are_about_a_commit() {
+        for (reason, is_about) in [
+            (Reason::Converged, true),
+            (Reason::Progressing, true),
+            (Reason::ApplyFailed, true),
+            (Reason::PruneHeld, true),
+            (Reason::Diff, false),
+            (Reason::StatusRefused, false),
+            (Reason::DriftCorrected, false),
+            (Reason::ChangeCommitted, false),
+        ] {
+            let mut notice = notice("shop", reason, 1);
+            assert_eq!(about_commit(&notice), None, "{reason:?}");
+            notice.delivers = Some("main@sha1:aa".to_owned());
+            let found = about_commit(&notice);
+            let commit = found.as_ref().and_then(Notice::commit);
+            assert_eq!(commit, is_about.then_some("aa"), "{reason:?}");
+        }
+    }
+}

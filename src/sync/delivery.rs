@@ -1,0 +1,215 @@
+//! Which commit brought the content that a Sync was given last, and whether that content has been live. Pure.
+//!
+//! A commit that changes nothing for a Sync is not delivered to it: what is said of the Sync afterwards is still said of
+//! the commit before.
+
+use crate::api::{DeliveredContent, SyncStatus};
+use crate::desired::Desired;
+
+/// What is known of content that cannot be used: the identity of the path, where that is known, and the error. Both are
+/// the same while no commit changes the content.
+pub(super) type Refusal = (Option<String>, String);
+
+/// The delivery of a Sync's newest content.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Delivery {
+    /// The revision that brought the content. None before the first.
+    revision: Option<String>,
+    /// What the objects are. None if the content cannot be read.
+    digest: Option<String>,
+    /// Whether the content has been live.
+    is_live: bool,
+    /// Why the content that was tried last cannot be used.
+    refusal: Option<Refusal>,
+    /// Whether its begin is still to be told.
+    begins: bool,
+}
+
+impl Delivery {
+    /// The delivery that a status tells of.
+    pub(super) fn restored(status: &SyncStatus) -> Self {
+        let Some(content) = &status.content else {
+            // An older towline wrote the status.
+            return Self {
+                revision: status.last_applied_revision.clone(),
+                is_live: status.last_applied_revision.is_some(),
+                ..Self::default()
+            };
+        };
+        Self {
+            revision: Some(content.revision.clone()),
+            digest: content.digest.clone(),
+            is_live: content.live,
+            refusal: None,
+            begins: !content.live,
+        }
+    }
+
+    /// The form for the status.
+    pub(super) fn status(&self) -> Option<DeliveredContent> {
+        Some(DeliveredContent {
+            revision: self.revision.clone()?,
+            digest: self.digest.clone(),
+            live: self.is_live,
+        })
+    }
+
+    /// A revision was read, whose content is not that of the target before it. After a restart there is no target, so
+    /// the content may be the one that was live. Returns whether it is.
+    pub(super) fn read(&mut self, revision: &str, digest: String) -> bool {
+        let is_same = self.digest.as_ref() == Some(&digest);
+        self.refusal = None;
+        if !is_same {
+            self.bring(revision);
+        }
+        self.digest = Some(digest);
+        is_same && self.is_live
+    }
+
+    /// A revision has the content of the target. It is news if the revision before it could not be read.
+    pub(super) fn kept(&mut self, revision: &str, digest: impl FnOnce() -> String) {
+        self.refusal = None;
+        if self.digest.is_none() {
+            self.bring(revision);
+            self.digest = Some(digest());
+        }
+    }
+
+    /// A revision cannot be used.
+    pub(super) fn refused(&mut self, revision: &str, refusal: Refusal) {
+        if self.refusal.as_ref() == Some(&refusal) {
+            return;
+        }
+        self.refusal = Some(refusal);
+        if self.revision.as_deref() != Some(revision) {
+            self.bring(revision);
+            self.digest = None;
+        }
+    }
+
+    /// From now on, the delivery is that of a revision, unless it is so already: then not a commit, but the Sync's own
+    /// spec has changed the content.
+    fn bring(&mut self, revision: &str) {
+        if self.revision.as_deref() == Some(revision) {
+            return;
+        }
+        self.revision = Some(revision.to_owned());
+        (self.is_live, self.begins) = (false, true);
+    }
+
+    /// Whether the delivery has begun and nobody was told. Says so once.
+    pub(super) fn begins(&mut self) -> bool {
+        std::mem::take(&mut self.begins)
+    }
+
+    /// The revision whose content has not been live yet.
+    pub(super) fn under_way(&self) -> Option<&String> {
+        self.revision.as_ref().filter(|_| !self.is_live)
+    }
+
+    /// The content is live.
+    pub(super) fn arrives(&mut self) {
+        self.is_live = self.revision.is_some();
+    }
+}
+
+/// What identifies the objects of a revision, in whatever order they were read.
+pub(super) fn digest(desired: &Desired) -> String {
+    let objects = desired.objects().iter();
+    let sum = objects.fold(0_u128, |sum, object| {
+        sum.wrapping_add(u128::from_be_bytes(object.digest.0))
+    });
+    format!("{sum:032x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn under_way(delivery: &Delivery) -> Option<&str> {
+        delivery.under_way().map(String::as_str)
+    }
+
+    fn refusal(text: &str) -> Refusal {
+        (Some("tree".to_owned()), text.to_owned())
+    }
+
+    fn live(revision: &str, digest: &str) -> Delivery {
+        let mut delivery = Delivery::default();
+        assert!(!delivery.read(revision, digest.to_owned()));
+        assert!(delivery.begins() && !delivery.begins());
+        delivery.arrives();
+        delivery
+    }
+
+    #[test]
+    fn a_commit_is_under_way_until_its_content_is_live() {
+        let mut delivery = Delivery::default();
+        assert_eq!(under_way(&delivery), None);
+        delivery.arrives();
+        assert_eq!(delivery.status(), None);
+        delivery.read("a", "1".to_owned());
+        assert_eq!(under_way(&delivery), Some("a"));
+        delivery.kept("b", || unreachable!());
+        assert_eq!(under_way(&delivery), Some("a"), "b has the content of a");
+        delivery.arrives();
+        assert_eq!(under_way(&delivery), None);
+        delivery.kept("c", || unreachable!());
+        assert_eq!(under_way(&delivery), None, "c changes nothing");
+    }
+
+    #[test]
+    fn a_spec_that_changes_the_content_delivers_no_commit() {
+        let mut delivery = live("a", "1");
+        delivery.read("a", "2".to_owned());
+        delivery.refused("a", refusal("no such path"));
+        assert_eq!(under_way(&delivery), None);
+        delivery.refused("b", refusal("no such path"));
+        assert_eq!(under_way(&delivery), None, "b is not at fault");
+    }
+
+    #[test]
+    fn content_that_cannot_be_used_is_delivered_by_the_commit_that_brought_it() {
+        let mut delivery = live("a", "1");
+        delivery.refused("b", refusal("line 3"));
+        assert_eq!(under_way(&delivery), Some("b"));
+        delivery.refused("c", refusal("line 3"));
+        assert_eq!(under_way(&delivery), Some("b"), "c changes another path");
+        delivery.refused("d", refusal("line 4"));
+        assert_eq!(under_way(&delivery), Some("d"));
+        delivery.refused("e", (Some("other".to_owned()), "line 4".to_owned()));
+        assert_eq!(
+            under_way(&delivery),
+            Some("e"),
+            "another try, the same error"
+        );
+        delivery.kept("f", || "1".to_owned());
+        assert_eq!(under_way(&delivery), Some("f"), "the revert");
+        assert!(delivery.begins());
+    }
+
+    #[test]
+    fn after_a_restart_the_same_content_is_the_same_delivery() {
+        let after = |delivery: &Delivery| SyncStatus {
+            content: delivery.status(),
+            ..SyncStatus::default()
+        };
+        let status = after(&live("a", "1"));
+        let mut delivery = Delivery::restored(&status);
+        assert!(delivery.read("b", "1".to_owned()), "it was live");
+        assert_eq!(under_way(&delivery), None);
+        let mut delivery = Delivery::restored(&status);
+        assert!(!delivery.read("b", "2".to_owned()));
+        assert_eq!(under_way(&delivery), Some("b"));
+        let mut delivery = Delivery::restored(&after(&delivery));
+        assert!(!delivery.read("c", "2".to_owned()), "it was not live");
+        assert_eq!(under_way(&delivery), Some("b"));
+        let old = SyncStatus {
+            last_applied_revision: Some("a".to_owned()),
+            ..SyncStatus::default()
+        };
+        let mut delivery = Delivery::restored(&old);
+        delivery.read("a", "1".to_owned());
+        assert_eq!(under_way(&delivery), None, "an older towline applied it");
+    }
+}
