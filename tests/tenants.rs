@@ -1,5 +1,7 @@
 //! In whose name objects are applied, and what towline may do where only tenants' accounts apply. Case 2 between tenants.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use serde_json::{Value, json};
 use towline::api::{Alert, GitRepository, Provider, Sync};
@@ -58,6 +60,59 @@ fn says(message: &str, parts: &[&str]) {
     for part in parts {
         assert!(message.contains(part), "{part} is not in: {message}");
     }
+}
+
+#[tokio::test]
+async fn an_account_waits_for_a_namespace_and_for_its_right_there() {
+    let case = world().await.case("account-late").await;
+    grant(&case, "applier", ALL, "configmaps").await;
+    let late = format!("{}-late", case.namespace);
+    let files = [("x.yaml", Some(config_map("x", &late, "git")))];
+    let commit = case.repo.commit(&files, "early");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"serviceAccountName": "applier"}))
+        .await;
+    // The API server asks for the right first, and does not say that the namespace is missing.
+    let message = case.ready_becomes("all", "False", "ApplyFailed").await;
+    says(
+        &message,
+        &[&format!("may not patch ConfigMap in namespace {late}")],
+    );
+    // The pauses between two tries grow: the one after 15 seconds takes 16 seconds.
+    tokio::time::sleep(Duration::from_secs(17)).await;
+    let before = case.world.cp.audit().mark();
+    let config = case.world.cp.kubeconfig_path();
+    kubectl(&config, &["create", "namespace", &late]).await;
+    eventually(
+        "a try in the new namespace",
+        Duration::from_secs(8),
+        async || {
+            let requests = case.world.cp.audit_since(before).await;
+            let tried = requests
+                .iter()
+                .any(|request| request.namespace == *late && request.name == "x");
+            tried.then_some(())
+        },
+    )
+    .await;
+    let namespace = format!("--namespace={late}");
+    let (role, account) = (
+        "--clusterrole=edit",
+        format!("--serviceaccount={}:applier", case.namespace),
+    );
+    kubectl(
+        &config,
+        &[
+            "create",
+            "rolebinding",
+            "applier",
+            role,
+            &account,
+            &namespace,
+        ],
+    )
+    .await;
+    case.synced("all", &commit).await;
 }
 
 #[tokio::test]

@@ -207,6 +207,17 @@ impl WriteError {
         !causes.is_empty() && causes.iter().all(is_allocated)
     }
 
+    /// Whether the actor has no right to write there. The API server asks for rights first: to an actor with rights in
+    /// single namespaces it says this of a namespace that does not exist, too.
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Refused {
+                code: 403, causes, ..
+            } => denied(&causes.0.said).is_some_and(|(_, verb)| verb != IMPERSONATION),
+            _ => false,
+        }
+    }
+
     /// What the API server said, if it refused the object. It may repeat a secret.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
@@ -573,18 +584,27 @@ impl Requests {
     }
 }
 
-/// What somebody may not do, from the API server's sentence on it: `… is forbidden: User "…" cannot patch resource
-/// "…"`. The server names the resource; people know the kind.
-fn missing_right(key: &ObjectKey, message: &str) -> Option<String> {
+/// The verb of the right to act in another's name.
+const IMPERSONATION: &str = "impersonate";
+
+/// User and verb of the API server's sentence on a missing right.
+fn denied(message: &str) -> Option<(&str, &str)> {
     let (_, rest) = message.split_once("is forbidden: User \"")?;
     let (user, rest) = rest.split_once("\" cannot ")?;
     let (verb, _) = rest.split_once(" resource ")?;
+    Some((user, verb))
+}
+
+/// What somebody may not do, from the API server's sentence on it: `… is forbidden: User "…" cannot patch resource
+/// "…"`. The server names the resource; people know the kind.
+fn missing_right(key: &ObjectKey, message: &str) -> Option<String> {
+    let (user, verb) = denied(message)?;
     let who = match user.strip_prefix("system:serviceaccount:") {
         Some(account) => format!("ServiceAccount {}", account.replacen(':', "/", 1)),
         None => format!("user {user}"),
     };
     Some(match (verb, &key.namespace) {
-        ("impersonate", _) => {
+        (IMPERSONATION, _) => {
             format!("{who} may not impersonate the account that acts for this Sync")
         }
         (_, Some(namespace)) => {
@@ -652,6 +672,9 @@ mod tests {
         ] {
             let found = missing_right(&key(namespace), message);
             assert_eq!(found.as_deref(), right, "{message}");
+            let impersonates = right.is_some_and(|right| right.contains("impersonate"));
+            let error = WriteError::refused(403, message);
+            assert_eq!(error.is_denied(), right.is_some() && !impersonates);
         }
     }
 }

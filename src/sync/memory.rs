@@ -53,7 +53,8 @@ pub(super) struct Memory {
     pub(super) finished: BTreeMap<ObjectKey, Digest>,
     /// Objects to check in the next round, even without an event.
     pub(super) again: HashSet<ObjectKey>,
-    /// Objects that could not be applied because their namespace does not exist.
+    /// Objects that could not be applied because their namespace does not exist, or may not exist: to an account
+    /// without a right there, the API server does not tell.
     pub(super) homeless: HashSet<ObjectKey>,
     /// Kinds whose first list has not come, so that the owners of their objects are unknown.
     pub(super) unlisted: HashSet<GroupKind>,
@@ -94,11 +95,6 @@ impl Memory {
     /// Ends the pauses between two tries or corrections of an object.
     pub(super) fn end_pauses(&mut self) {
         self.corrections.clear();
-    }
-
-    /// Tries the objects without a namespace again.
-    pub(super) fn try_homeless(&mut self) {
-        self.again.extend(self.homeless.iter().cloned());
     }
 
     /// The namespaces that objects wait for.

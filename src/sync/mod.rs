@@ -101,7 +101,7 @@ impl Driver {
             }
             match woken {
                 Woken::Gone => return,
-                Woken::ByNamespace => self.state.memory.try_homeless(),
+                Woken::ByNamespace => self.state.try_homeless(),
                 Woken::BySource | Woken::Otherwise => (),
             }
         }

@@ -166,6 +166,14 @@ impl State {
         self.timers.retry = Some(now + self.backoff.pause());
     }
 
+    /// Tries the objects without a namespace again, now that one of those exists. The right to write there may
+    /// follow within seconds, so that the pauses are short again.
+    pub(super) fn try_homeless(&mut self) {
+        let memory = &mut self.memory;
+        memory.again.extend(memory.homeless.iter().cloned());
+        self.backoff.reset();
+    }
+
     /// Handles new requests, and timers that ran out.
     pub(super) fn note_requests(&mut self, intent: &SyncIntent, due: Due, now: Instant) {
         let requested = intent.requested_at.as_ref();

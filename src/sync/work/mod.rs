@@ -348,7 +348,7 @@ impl Driver {
                 if let Some(refusal) = room::evidence(job, &error) {
                     self.state.memory.refused.insert(key.clone(), refusal);
                 }
-                if is_without_namespace(&error) {
+                if is_without_namespace(&error) || error.is_denied() {
                     self.state.memory.homeless.insert(key.clone());
                 }
             }
