@@ -36,7 +36,7 @@ pub struct Bed {
     pub git: GitServer,
     pub client: Client,
     person: Client,
-    program: Option<PathBuf>,
+    pub program: Option<PathBuf>,
     operator_args: Vec<String>,
 }
 

@@ -33,6 +33,14 @@ impl Call {
         }
     }
 
+    /// The same write, tried and not kept.
+    pub fn dry(self) -> Self {
+        Self {
+            uri: format!("{}&dryRun=All", self.uri),
+            ..self
+        }
+    }
+
     pub fn merge(path: &str, body: &Value) -> Self {
         Self {
             uri: format!("{path}?fieldManager=bench"),

@@ -8,6 +8,7 @@
 
 mod bed;
 mod beside;
+mod commands;
 mod empty;
 mod floor;
 mod large;
@@ -68,7 +69,7 @@ impl Options {
 async fn main() {
     let options = Options::parse();
     let mut report = Report::new(Machine::read());
-    if options.wants(&[1, 2, 3, 6]) {
+    if options.wants(&[1, 2, 3, 6, 11]) {
         small::measure(&options, &mut report).await;
     }
     if options.wants(&[4]) {
@@ -80,7 +81,7 @@ async fn main() {
     if options.wants(&[8]) {
         empty::measure(&options, &mut report).await;
     }
-    if options.wants(&[9]) {
+    if options.wants(&[9, 11]) {
         many::measure(&options, &mut report).await;
     }
     if options.wants(&[10]) {

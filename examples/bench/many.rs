@@ -10,6 +10,7 @@ use towline_testing::usage::{Memory, processor_time};
 
 use crate::Options;
 use crate::bed::{Bed, Requests, ready_at};
+use crate::commands;
 use crate::floor::Call;
 use crate::load::Load;
 use crate::mono::{EACH, create, file, status_call};
@@ -122,6 +123,9 @@ pub async fn measure(options: &Options, report: &mut Report) {
         limit: Limit::AtMost(0.0),
         details: json!(null),
     });
+    if options.wants(&[11]) {
+        commands::get(&bed, syncs, report).await;
+    }
 }
 
 fn add(report: &mut Report, work: String, runs: &[Run], floor: f64) {

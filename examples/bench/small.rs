@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::Options;
 use crate::bed::{Bed, HOME, Requests, has_value, ready_at, way};
+use crate::commands;
 use crate::floor::{CONNECTIONS, Fetcher};
 use crate::load::Load;
 use crate::pushed;
@@ -36,6 +37,9 @@ pub async fn measure(options: &Options, report: &mut Report) {
     }
     if options.wants(&[3]) {
         nothing(&bed, report).await;
+    }
+    if options.wants(&[11]) {
+        commands::diff(&bed, &load, report).await;
     }
 }
 

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
-use similar::TextDiff;
+use similar::algorithms::{Capture, Replace, myers};
+use similar::udiff::UnifiedHunkHeader;
 
 use super::output;
 use super::terminal::{Paint, Terminal};
@@ -103,12 +104,33 @@ pub(super) fn difference(
         }
     };
     let (live, wanted) = (text(&live)?, text(&wanted)?);
-    let diff = TextDiff::from_lines(&live, &wanted);
-    Ok(diff
-        .unified_diff()
-        .context_radius(CONTEXT)
-        .header("live", "local")
-        .to_string())
+    Ok(unified(&live, &wanted))
+}
+
+/// The unified difference of two texts whose lines are all ended; empty if they are the same.
+// similar's `TextDiff` does this too, but brings every algorithm for every kind of text: half a megabyte of program.
+fn unified(live: &str, wanted: &str) -> String {
+    let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<_>>();
+    let (live, wanted) = (lines(live), lines(wanted));
+    let mut found = Replace::new(Capture::new());
+    let Ok(()) = myers::diff(
+        &mut found,
+        &live[..],
+        0..live.len(),
+        &wanted[..],
+        0..wanted.len(),
+    );
+    let mut text = String::new();
+    for group in found.into_inner().into_grouped_ops(CONTEXT) {
+        if text.is_empty() {
+            text.push_str("--- live\n+++ local\n");
+        }
+        let _ = writeln!(text, "{}", UnifiedHunkHeader::new(&group));
+        for change in group.iter().flat_map(|op| op.iter_changes(&live, &wanted)) {
+            let _ = write!(text, "{}{}", change.tag(), change.value());
+        }
+    }
+    text
 }
 
 /// Removes what the cluster and towline write by themselves.
