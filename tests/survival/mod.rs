@@ -8,8 +8,11 @@
 //! ```
 
 mod backup;
+mod clock;
+mod disk;
 mod faults;
 mod model;
+mod size;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
