@@ -269,3 +269,34 @@ async fn what_the_repository_and_the_sync_leave_out_is_not_built() {
         .collect();
     assert_eq!(names, ["c"]);
 }
+
+#[tokio::test]
+async fn a_chart_of_another_repository_needs_a_clone_of_it() {
+    let scratch = Scratch::new().unwrap();
+    let files = [
+        ("own/apps/values.yaml", "greeting: hello\n"),
+        (
+            "charts/shop/Chart.yaml",
+            "apiVersion: v2\nname: shop\nversion: 1.0.0\n",
+        ),
+        (
+            "charts/shop/templates/map.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {value: {{ .Values.greeting }}}\n",
+        ),
+        (
+            "sync.yaml",
+            "apiVersion: towline.dev/v1alpha1\nkind: Sync\nmetadata: {name: s}\nspec: {sourceRef: {name: r}, path: apps, \
+             helm: {chartRef: {name: vendor, path: shop}, valuesFiles: [values.yaml]}}\n",
+        ),
+    ];
+    write(scratch.path(), &files);
+    let args = ["--sync", "sync.yaml", "--root", "own"];
+    let (code, message) = failure(&build(scratch.path(), &args).await);
+    assert_eq!(code, Some(1));
+    for says in ["GitRepository vendor", "--chart-root"] {
+        assert!(message.contains(says), "{message}");
+    }
+    let args = [&args[..], &["--chart-root", "charts"]].concat();
+    let output = build(scratch.path(), &args).await;
+    assert_eq!(objects(&output)[0]["data"]["value"], "hello");
+}

@@ -14,6 +14,7 @@ mod build;
 mod bulk;
 mod chart;
 mod chart_links;
+mod chart_ref;
 mod churn;
 mod cli;
 mod converge;

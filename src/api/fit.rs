@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    AlertStatus, ChartRelease, Condition, DeliveredContent, Failure, GitRepositoryStatus,
-    HeldPrune, HistoryEntry, OpenProblem, ProviderStatus, PruneStatus, RunningHook, SyncStatus,
-    SyncTimes, Time, summary,
+    AlertStatus, ChartRelease, ChartRevisions, Condition, DeliveredContent, Failure,
+    GitRepositoryStatus, HeldPrune, HistoryEntry, OpenProblem, ProviderStatus, PruneStatus,
+    RunningHook, SyncStatus, SyncTimes, Time, summary,
 };
 use crate::text::{start, visible};
 
@@ -151,6 +151,7 @@ impl Bounds {
             last_applied_revision,
             last_changed_revision,
             content,
+            chart,
             objects,
             failures,
             warnings,
@@ -176,6 +177,7 @@ impl Bounds {
                 digest: content.digest.clone(),
                 live: content.live,
             }),
+            chart: chart.as_ref().map(|chart| self.chart(chart)),
             objects: *objects,
             failures: self.list(failures, 10, |failure| self.failure(failure)),
             warnings: self.list(warnings, 20, |warning| self.text(warning, 1024)),
@@ -258,6 +260,20 @@ impl Bounds {
         }
     }
 
+    fn chart(self, chart: &ChartRevisions) -> ChartRevisions {
+        let ChartRevisions {
+            source,
+            last_attempted_revision,
+            last_applied_revision,
+        } = chart;
+        ChartRevisions {
+            // A name that is cut would name another resource.
+            source: source.clone(),
+            last_attempted_revision: self.option(last_attempted_revision.as_ref(), 1024),
+            last_applied_revision: self.option(last_applied_revision.as_ref(), 1024),
+        }
+    }
+
     fn release(self, release: &ChartRelease) -> ChartRelease {
         ChartRelease {
             failure: self.option(release.failure.as_ref(), 1024),
@@ -326,6 +342,7 @@ impl Bounds {
     fn entry(self, entry: &HistoryEntry) -> HistoryEntry {
         let HistoryEntry {
             revision,
+            chart_revision,
             author,
             committed,
             applied,
@@ -338,6 +355,7 @@ impl Bounds {
         } = entry;
         HistoryEntry {
             revision: self.text(revision, 512),
+            chart_revision: self.option(chart_revision.as_ref(), 512),
             author: self.text(author, 256),
             committed: committed.as_ref().map(fitting),
             applied: fitting(applied),

@@ -8,16 +8,16 @@ use kube::{Resource as _, ResourceExt as _};
 use serde_json::Value;
 
 use super::{
-    APPROVE_PRUNE, Contents, DELETION_POLICY, Decryption, DecryptionProvider, DeletionPolicy,
-    GitRef, GitRepository, GitRepositorySpec, IgnoredFields, Image, KeeperKind, Kustomize, Mode,
-    Patch, PatchTarget, PruneLimit, REQUESTED_AT, SecretRef, SourceKind, SourceRef, Substitute,
-    SubstituteFrom, Sync, SyncSettings, SyncSpec, ValuesFrom, Verification, VerificationMode,
-    Webhook,
+    APPROVE_PRUNE, ChartRef, Contents, DELETION_POLICY, Decryption, DecryptionProvider,
+    DeletionPolicy, GitRef, GitRepository, GitRepositorySpec, IgnoredFields, Image, KeeperKind,
+    Kustomize, Mode, Patch, PatchTarget, PruneLimit, REQUESTED_AT, SecretRef, SourceKind,
+    SourceRef, Substitute, SubstituteFrom, Sync, SyncSettings, SyncSpec, ValuesFrom, Verification,
+    VerificationMode, Webhook,
 };
 use crate::intent::{
-    self, FieldPattern, FieldRule, GitIntent, GitReference, HelmIntent, InputsIntent, Keeper,
-    OnDeletion, Overrides, Reference, RenderIntent, SignedPart, SourceIntent, SubstituteIntent,
-    SyncIntent, VerifyIntent,
+    self, ChartIntent, FieldPattern, FieldRule, GitIntent, GitReference, HelmIntent, InputsIntent,
+    Keeper, OnDeletion, Overrides, Reference, RenderIntent, SignedPart, SourceIntent,
+    SubstituteIntent, SyncIntent, VerifyIntent,
 };
 
 /// The longest `timeout` of a Sync, and of a GitRepository. The definitions say so as well; an object that is older
@@ -162,6 +162,16 @@ fn render(name: &str, namespace: &str, settings: &SyncSettings) -> RenderIntent 
         source_ignore: Arc::default(),
         kustomize: settings.kustomize.as_ref().map(Overrides::from),
         helm: HelmIntent {
+            chart: helm.chart_ref.map(
+                |ChartRef {
+                     kind: SourceKind::GitRepository,
+                     name,
+                     path,
+                 }| ChartIntent {
+                    source: name,
+                    path: path.trim_matches('/').to_owned(),
+                },
+            ),
             release_name: match helm.release_name.is_empty() {
                 true => name.to_owned(),
                 false => helm.release_name,

@@ -14,6 +14,7 @@ mod render;
 mod repository;
 mod schema;
 mod secret_ref;
+mod source_ref;
 mod summary;
 mod sync;
 mod way_out;
@@ -37,11 +38,12 @@ pub use repository::{
     Webhook,
 };
 pub use secret_ref::SecretRef;
+pub use source_ref::{ChartRef, SourceKind, SourceRef};
 pub use summary::{short_commits, summary};
 pub use sync::{
-    Contents, DeletionPolicy, DeliveredContent, Dependency, Failure, FinishedRun, HeldPrune,
-    HistoryEntry, IgnoredFields, Mode, ObjectCounts, PruneLimit, PruneStatus, SourceKind,
-    SourceRef, Sync, SyncSettings, SyncSpec, SyncStatus, SyncTimes,
+    ChartRevisions, Contents, DeletionPolicy, DeliveredContent, Dependency, Failure, FinishedRun,
+    HeldPrune, HistoryEntry, IgnoredFields, Mode, ObjectCounts, PruneLimit, PruneStatus, Sync,
+    SyncSettings, SyncSpec, SyncStatus, SyncTimes,
 };
 
 /// The API group of towline's kinds, and the prefix of its annotations.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::secret_ref::SecretRef;
+use super::source_ref::ChartRef;
 
 /// Changes with kustomize. If the path has no kustomization, all its manifests are used as one.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
@@ -94,15 +95,19 @@ pub struct Image {
     pub digest: String,
 }
 
-/// How to render a chart. `path` is the folder of the chart.
+/// How to render a chart. The Sync's `path` is the folder of the chart, unless `chartRef` says where that is.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Helm {
+    /// The chart, if it is in another GitRepository. Then the Sync's `path` is the folder of the value files. A commit to
+    /// either repository that changes what the chart or a value file says is applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chart_ref: Option<ChartRef>,
     /// The name of the release. By default the Sync's name.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 53))]
     pub release_name: String,
-    /// Value files, as paths relative to the chart's folder. Later files have precedence.
+    /// Value files, as paths relative to the Sync's `path`. Later files have precedence.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub values_files: Vec<String>,

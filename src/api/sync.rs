@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::render::{CommonMetadata, Decryption, Helm, Kustomize, Substitute};
+use super::source_ref::SourceRef;
 use super::{ChartRelease, Condition, Duration, Time};
 
 /// One path of a repository, applied to the cluster and kept equal to it.
@@ -223,27 +224,6 @@ pub(super) fn duration_schema(_: &mut schemars::SchemaGenerator) -> schemars::Sc
     })
 }
 
-/// A source of the same namespace.
-#[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct SourceRef {
-    /// Its kind. Today only `GitRepository`.
-    #[serde(default)]
-    pub kind: SourceKind,
-
-    /// Its name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-}
-
-/// The kinds of sources.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
-pub enum SourceKind {
-    /// A Git repository.
-    #[default]
-    GitRepository,
-}
-
 /// Fields of some objects that others set.
 #[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -352,6 +332,10 @@ pub struct SyncStatus {
     #[serde(default)]
     pub content: Option<DeliveredContent>,
 
+    /// The revisions of the chart, if it is in another GitRepository (`spec.helm.chartRef`).
+    #[serde(default)]
+    pub chart: Option<ChartRevisions>,
+
     /// The number of objects in each state.
     #[serde(default)]
     pub objects: Option<ObjectCounts>,
@@ -415,6 +399,18 @@ pub struct DeliveredContent {
     pub digest: Option<String>,
     /// Whether the cluster has been equal to it and, with `wait`, healthy.
     pub live: bool,
+}
+
+/// The revisions of a chart that is in another GitRepository.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ChartRevisions {
+    /// The GitRepository.
+    pub source: String,
+    /// Its last attempted revision.
+    pub last_attempted_revision: Option<String>,
+    /// Its revision that the cluster now equals, together with the Sync's own `lastAppliedRevision`.
+    pub last_applied_revision: Option<String>,
 }
 
 /// The number of objects in each state.
@@ -521,7 +517,10 @@ pub struct SyncTimes {
 pub struct HistoryEntry {
     /// `<ref>@sha1:<commit>`.
     pub revision: String,
-    /// The author of the commit.
+    /// The revision of the chart, if it is in another GitRepository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart_revision: Option<String>,
+    /// The author of the commit. With a chart of another GitRepository, of the one of both commits that came last.
     #[serde(default)]
     pub author: String,
     /// When the commit was made, by its committer's clock.
@@ -570,6 +569,7 @@ mod tests {
     #[test]
     fn fields_without_a_value_are_removed() {
         let sync = SyncStatus {
+            chart: Some(ChartRevisions::default()),
             objects: Some(ObjectCounts::default()),
             content: Some(DeliveredContent::default()),
             times: Some(SyncTimes::default()),

@@ -15,6 +15,7 @@ use super::output;
 use super::scope::Scopes;
 use crate::api::{GitRepository, Sync};
 use crate::config::{BuildArgs, OutputFormat};
+use crate::content::Tree;
 use crate::desired::{
     self, Desired, DesiredError, Found, Inputs, InputsError, Reading, Releases, Task,
 };
@@ -61,6 +62,11 @@ pub enum BuildError {
     /// The root cannot be opened.
     #[error("opening the root")]
     Source(#[from] source::Error),
+    /// The chart is in another repository.
+    #[error(
+        "spec.helm.chartRef: the chart is in GitRepository {0}: give a clone of it by --chart-root"
+    )]
+    NoChart(String),
     /// ConfigMaps or Secrets are missing.
     #[error("{0}; give its manifest by --with")]
     Missing(#[source] InputsError),
@@ -102,7 +108,7 @@ pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
     }
     let inputs = inputs(args, &namespace, &intent)?;
     let (desired, tree) = rendered(
-        &root,
+        (&root, args.chart_root.as_deref()),
         intent.render,
         inputs,
         &args.renderers_dir,
@@ -123,18 +129,26 @@ pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
     }
 }
 
-/// What a folder on disk asks for, by the operator's own library. Blocks.
+/// What a folder on disk asks for, by the operator's own library. Blocks. The folders are the root of the repository, and
+/// that of the chart's.
 pub(super) fn rendered(
-    root: &Path,
+    (root, chart_root): (&Path, Option<&Path>),
     intent: RenderIntent,
     inputs: Inputs,
     renderers: &Path,
     tenant: &str,
     releases: Releases,
 ) -> Result<(Box<Desired>, Arc<Folder>), BuildError> {
-    let tree = Arc::new(Folder::open(root, MAX_FILE_BYTES, MAX_FILES)?);
+    let open = |root: &Path| Folder::open(root, MAX_FILE_BYTES, MAX_FILES).map(Arc::new);
+    let tree = open(root)?;
+    let chart: Option<Arc<dyn Tree>> = match (&intent.helm.chart, chart_root) {
+        (None, _) => None,
+        (Some(_), Some(root)) => Some(open(root)?),
+        (Some(chart), None) => return Err(BuildError::NoChart(chart.source.clone())),
+    };
     let task = Task {
         tree: tree.clone(),
+        chart,
         intent,
         inputs: Arc::new(inputs),
         renderers: Renderers::at(renderers.to_owned()),

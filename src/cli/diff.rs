@@ -54,11 +54,12 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
     let viewer = access.viewer().await?;
     let inputs = inputs(&access, &viewer, &intent).await?;
     let (render, renderers) = (intent.render.clone(), args.renderers_dir.clone());
-    let tenant = access.namespace.clone();
+    let (tenant, chart_root) = (access.namespace.clone(), args.chart_root.clone());
     // As the operator would render it: the content that is live has the number that it has.
     let releases = sync.status.as_ref().map(releases).unwrap_or_default();
     let read = tokio::task::spawn_blocking(move || -> Result<_, BuildError> {
-        let (desired, tree) = rendered(&root, render, inputs, &renderers, &tenant, releases)?;
+        let roots = (&*root, chart_root.as_deref());
+        let (desired, tree) = rendered(roots, render, inputs, &renderers, &tenant, releases)?;
         let (manifests, failures) = manifests_of(&desired, tree);
         Ok((desired, manifests, failures))
     });

@@ -54,7 +54,10 @@ fn commit_row(entry: &HistoryEntry) -> Vec<Cell> {
         None => "no".to_owned(),
     };
     let cells = [
-        short_commits(&entry.revision),
+        match &entry.chart_revision {
+            None => short_commits(&entry.revision),
+            Some(chart) => short_commits(&format!("{} with chart {chart}", entry.revision)),
+        },
         committed,
         at(entry.applied.0),
         converged,

@@ -98,6 +98,11 @@ fn of_sync(object: &str, sync: &Sync, source: Option<&GitRepository>) -> Facts {
         }),
     ));
     facts.push(("live revision", sync.revision().to_owned()));
+    if let Some(chart) = &status.chart {
+        facts.push(("chart repository", chart.source.clone()));
+        let revision = chart.last_applied_revision.as_deref().unwrap_or_default();
+        facts.push(("chart revision", short_commits(revision)));
+    }
     if let Some(change) = status.history.first() {
         facts.push(("last change", short_commits(&change.revision)));
         facts.push(("author", change.author.clone()));

@@ -145,6 +145,10 @@ pub struct DiffArgs {
     #[arg(long)]
     pub root: Option<PathBuf>,
 
+    /// Root of a clone of the repository that spec.helm.chartRef names.
+    #[arg(long, value_name = "FOLDER")]
+    pub chart_root: Option<PathBuf>,
+
     /// Folder with the renderers, kustomize.cwasm and helm.cwasm, as renderers/build makes them.
     #[arg(
         long,

@@ -71,6 +71,10 @@ pub struct BuildArgs {
     #[arg(long)]
     pub root: Option<PathBuf>,
 
+    /// Root of a clone of the repository that spec.helm.chartRef names.
+    #[arg(long, value_name = "FOLDER")]
+    pub chart_root: Option<PathBuf>,
+
     /// File with ConfigMaps and Secrets that the Sync names. It can be given several times.
     #[arg(long, value_name = "FILE")]
     pub with: Vec<PathBuf>,

@@ -4,6 +4,7 @@
 //! trait, and do not depend on the kind of source.
 
 mod id;
+mod joined;
 mod read;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -12,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use id::{BlobId, ContentKey, ObjectId, TreeId};
+pub use joined::Joined;
 pub use read::{ReadError, ReadFault};
 
 /// The file with patterns, in gitignore's syntax, for files of its folder that are not manifests.

@@ -20,6 +20,17 @@ pub enum DesiredError {
     /// A renderer refuses the files, or exceeds a limit.
     #[error(transparent)]
     Renderer(#[from] RenderFailure),
+    /// The source of the chart is not given.
+    #[error("spec.helm.chartRef: GitRepository {0} has no revision")]
+    NoChart(String),
+    /// There is nothing at the path of the chart.
+    #[error("spec.helm.chartRef: in GitRepository {source_name}: {why}")]
+    ChartPath {
+        /// The chart's source.
+        source_name: String,
+        /// Why.
+        why: ReadError,
+    },
     /// A hook of a chart for an event that neither Helm nor towline knows.
     #[error(
         "{template} is a Helm hook for {event:?}, which is no event of Helm: correct the annotation helm.sh/hook, or \
@@ -88,8 +99,10 @@ impl DesiredError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Tree(error)
+            | Self::ChartPath { why: error, .. }
             | Self::Render(RenderError::Read { source: error, .. })
             | Self::Renderer(RenderFailure::Read { source: error, .. }) => reason_of(error),
+            Self::NoChart(_) => Reason::SourceNotReady,
             Self::Renderer(
                 RenderFailure::Refused { .. }
                 | RenderFailure::Random { .. }
@@ -117,6 +130,7 @@ impl DesiredError {
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::Tree(error)
+            | Self::ChartPath { why: error, .. }
             | Self::Render(RenderError::Read { source: error, .. })
             | Self::Renderer(RenderFailure::Read { source: error, .. }) => {
                 error.fault() != ReadFault::Damaged

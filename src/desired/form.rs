@@ -29,6 +29,9 @@ impl Form {
     /// that a spec leaves out is none of them.
     pub(super) fn of(tree: &dyn Tree, intent: &RenderIntent) -> Result<Self, DesiredError> {
         let path = &intent.path;
+        if intent.helm.chart.is_some() {
+            return Ok(Self::Chart);
+        }
         if tree.place(path)?.file.is_some() {
             return Ok(Self::Manifests);
         }

@@ -28,7 +28,7 @@ pub use object::{DesiredObject, Provenance};
 pub use release::{Release, ReleaseNumber, Releases};
 pub use resolve::{Item, Limit, Misplaced, Resolved, misplaced, resolve};
 
-use crate::content::{BlobId, ContentKey, ReadError, Tree, TreeId};
+use crate::content::{BlobId, ContentKey, Joined, ReadError, Tree, TreeId};
 use crate::intent::RenderIntent;
 use crate::manifest::{FieldPath, ScaleTarget};
 use crate::render::wasm::{Private, Renderers};
@@ -92,6 +92,8 @@ pub enum Reading {
 pub struct Task {
     /// The files.
     pub tree: Arc<dyn Tree>,
+    /// The files of the source that the intent names for the chart.
+    pub chart: Option<Arc<dyn Tree>>,
     /// The intent.
     pub intent: RenderIntent,
     /// The inputs from the cluster.
@@ -117,25 +119,26 @@ pub fn read(
     cache: &mut Cache,
 ) -> Result<Reading, DesiredError> {
     let Task { intent, inputs, .. } = task;
+    let tree = task.whole_tree()?;
     let before = before.filter(|before| before.is_for(intent, inputs));
     if let Some(before) = before
         && before.seen().tree.is_some()
-        && before.is_in(Some(task.tree.identity(&intent.path)?))
-        && before.rendered.holds_in(&*task.tree)?
+        && before.is_in(Some(tree.identity(&intent.path)?))
+        && before.rendered.holds_in(&*tree)?
     {
         return Ok(Reading::Unchanged);
     }
     // Select: find the content of the path, and the manifests.
-    let (content, selected) = select(&*task.tree, intent, before)?;
+    let (content, selected) = select(&*tree, intent, before)?;
     if let Some(before) = before
         && before.content.is_same(&content)
-        && before.rendered.holds_in(&*task.tree)?
+        && before.rendered.holds_in(&*tree)?
     {
         *before.seen() = content.seen;
         return Ok(Reading::Unchanged);
     }
     // Decrypt: from here on, encrypted files are read decrypted.
-    let decrypted = Decrypted::new(task.tree.clone(), inputs.clone());
+    let decrypted = Decrypted::new(tree, inputs.clone());
     let secrets = decrypted.secrets();
     let made = make(task, &Arc::new(decrypted), content, selected, cache);
     // Errors of all stages are cleaned here of values of Secrets and encrypted files.
@@ -229,6 +232,21 @@ fn make_as(
         hooks,
         release,
     })
+}
+
+impl Task {
+    /// All files: those of the source, and those of the source of the chart in a folder beside them.
+    fn whole_tree(&self) -> Result<Arc<dyn Tree>, DesiredError> {
+        let tree = Arc::clone(&self.tree);
+        match (&self.intent.helm.chart, &self.chart) {
+            (None, _) => Ok(tree),
+            (Some(chart), Some(files)) => {
+                let folder = rendered::mount(&chart.source);
+                Ok(Arc::new(Joined::new(tree, &folder, Arc::clone(files))))
+            }
+            (Some(chart), None) => Err(DesiredError::NoChart(chart.source.clone())),
+        }
+    }
 }
 
 impl Desired {

@@ -197,7 +197,7 @@ fn chart(
         ..Values::default()
     });
     let request = Chart {
-        path: intent.path.clone(),
+        path: chart_folder(tree, intent)?,
         release: Release {
             name: helm.release_name.clone(),
             namespace: helm.release_namespace.clone(),
@@ -210,4 +210,28 @@ fn chart(
         ..Chart::default()
     };
     Ok(means.renderers.helm(tree, &request, means.private)?)
+}
+
+/// The folder of the chart in the tree.
+fn chart_folder(tree: &Arc<dyn Tree>, intent: &RenderIntent) -> Result<String, DesiredError> {
+    let Some(chart) = &intent.helm.chart else {
+        return Ok(intent.path.clone());
+    };
+    let folder = mount(&chart.source);
+    let folder = match chart.path.as_str() {
+        "" => folder,
+        path => format!("{folder}/{path}"),
+    };
+    match tree.place(&folder) {
+        Ok(_) => Ok(folder),
+        Err(why) => Err(DesiredError::ChartPath {
+            source_name: chart.source.clone(),
+            why,
+        }),
+    }
+}
+
+/// The folder at which a tree has the files of the chart's source. Messages show it.
+pub(super) fn mount(source: &str) -> String {
+    format!("GitRepository {source}")
 }

@@ -19,6 +19,7 @@ fn intent(path: &str, namespace: Option<&str>) -> RenderIntent {
 fn task(tree: &Arc<Files>, intent: &RenderIntent) -> Task {
     Task {
         tree: tree.clone(),
+        chart: None,
         intent: intent.clone(),
         inputs: Arc::default(),
         renderers: Renderers::at("/nonexistent".into()),

@@ -29,14 +29,25 @@ pub struct RenderIntent {
 /// How a chart is rendered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HelmIntent {
+    /// Where the chart is, if it is in another source.
+    pub chart: Option<ChartIntent>,
     /// `.Release.Name`.
     pub release_name: String,
     /// `.Release.Namespace`.
     pub release_namespace: String,
-    /// Value files, relative to the chart's folder. Later ones win.
+    /// Value files, relative to the path. Later ones win.
     pub values_files: Vec<String>,
     /// Values in place, as YAML; they win over all others.
     pub values: String,
     /// Whether the chart's tests are run.
     pub tests: bool,
+}
+
+/// A chart of another source than that of the Sync.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChartIntent {
+    /// The source, in the Sync's namespace.
+    pub source: String,
+    /// The chart's folder, relative to the root of the source's tree; empty for the root.
+    pub path: String,
 }

@@ -10,13 +10,13 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use super::audit::Action;
 use super::delivery::Delivery;
 use super::figures::Figures;
+use super::newest::{AttemptedChart, FetchedChart, Newest, both};
 use super::timers::{Due, Now, Timers, count};
 use super::verdict::Facts;
 use crate::api::{
-    FinishedRun, HeldPrune, HistoryEntry, Reason, SyncStatus, SyncTimes, Time, Verdict,
-    set_conditions, short_commits,
+    ChartRevisions, FinishedRun, HeldPrune, HistoryEntry, Reason, SyncStatus, SyncTimes, Time,
+    Verdict, set_conditions, short_commits,
 };
-use crate::fleet::FetchedRevision;
 use crate::manifest::ObjectKey;
 use crate::metrics::Stretch;
 use crate::notify::{Level, Notice};
@@ -64,6 +64,9 @@ pub(super) enum Phase {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Live {
     pub(super) revision: String,
+    /// The revision of the chart, if that has a source of its own.
+    pub(super) chart: Option<String>,
+    /// Of the commit that came last: that of the Sync's source, or that of its chart's.
     pub(super) author: String,
     /// The first line of the commit's message.
     pub(super) subject: String,
@@ -72,14 +75,20 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn of(seen: &FetchedRevision) -> Self {
-        let snapshot = &seen.snapshot;
+    pub(super) fn of(seen: &Newest) -> Self {
+        let own = (&seen.snapshot, seen.at);
+        let chart = seen
+            .chart
+            .as_ref()
+            .map(|chart| (&chart.seen.snapshot, chart.seen.at));
+        let (snapshot, at) = chart.filter(|chart| chart.1 > own.1).unwrap_or(own);
         Self {
-            revision: snapshot.revision.to_string(),
+            revision: seen.revision(),
+            chart: seen.chart.as_ref().map(FetchedChart::revision),
             author: snapshot.author.clone(),
             subject: snapshot.subject.clone(),
             committed: Time(snapshot.committed_at),
-            observed: Time(seen.at),
+            observed: Time(at),
         }
     }
 }
@@ -104,6 +113,8 @@ pub(super) struct Observed {
     pub(super) handled: Option<String>,
     /// The newest revision for which the gate was open.
     pub(super) attempted: Option<String>,
+    /// That of the source of the chart, if that is another one.
+    pub(super) attempted_chart: Option<AttemptedChart>,
     /// The kinds that the Sync's annotation names.
     pub(super) kinds: Vec<String>,
     /// The target's revision.
@@ -223,7 +234,7 @@ impl ReportState {
             ready,
             reason: Reason::Progressing,
             content: match &status.last_applied_revision {
-                Some(revision) => Content::Restored(revision.clone()),
+                Some(revision) => Content::Restored(both(revision, applied_chart(&status))),
                 None => Content::Told,
             },
             overdue: false,
@@ -237,8 +248,10 @@ impl ReportState {
     }
 
     /// The target has new content. After a restart, a target with the applied content is not new.
-    pub(super) fn retargeted(&mut self, revision: &str, digest: String) {
-        let was_live = self.delivery.read(revision, digest);
+    /// The revisions are that of the Sync's source and that of the chart's, if it has one of its own.
+    pub(super) fn retargeted(&mut self, revisions: (&str, Option<&str>), digest: String) {
+        let was_live = self.delivery.read(revisions.0, digest);
+        let revision = &*both(revisions.0, revisions.1);
         if was_live && matches!(self.content, Content::Restored(_)) {
             // Another revision, with the content that was live before the restart.
             if !self.is_restored(revision) {
@@ -257,6 +270,11 @@ impl ReportState {
     pub(super) fn is_restored(&self, revision: &str) -> bool {
         matches!(&self.content, Content::Restored(restored) if restored == revision)
     }
+}
+
+/// The revision of the chart that was applied last, if it has a source of its own.
+fn applied_chart(status: &SyncStatus) -> Option<&str> {
+    status.chart.as_ref()?.last_applied_revision.as_deref()
 }
 
 /// Assesses the result of a round, given the earlier reports.
@@ -352,7 +370,8 @@ impl Next {
         report.tally.add(&seen.round.changes);
         let Some(live) = &seen.live else { return };
         let status = &mut report.status;
-        let is_new = status.last_applied_revision.as_ref() != Some(&live.revision);
+        let is_new = status.last_applied_revision.as_ref() != Some(&live.revision)
+            || applied_chart(status) != live.chart.as_deref();
         if !seen.applied {
             return;
         }
@@ -395,6 +414,10 @@ impl Next {
             }
         }
         status.last_applied_revision = Some(live.revision.clone());
+        status.chart = live.chart.clone().map(|revision| ChartRevisions {
+            last_applied_revision: Some(revision),
+            ..ChartRevisions::default()
+        });
     }
 
     /// Sets the timers of the next round.
@@ -628,6 +651,13 @@ impl Next {
         status.observed_generation = seen.generation;
         status.last_attempted_revision = seen.attempted.clone();
         status.content = self.report.delivery.status();
+        let applied = applied_chart(status).map(str::to_owned);
+        let attempted = seen.attempted_chart.clone();
+        status.chart = attempted.map(|AttemptedChart { source, revision }| ChartRevisions {
+            source,
+            last_attempted_revision: Some(revision),
+            last_applied_revision: applied,
+        });
         status.kinds = seen.kinds.clone();
         let applied = status.last_applied_revision.as_deref();
         status.short_revision = applied.map(short_commits);
@@ -700,6 +730,7 @@ pub(super) fn released_notice(
 fn entry(live: &Live, tally: &Tally, now: &Time) -> HistoryEntry {
     HistoryEntry {
         revision: live.revision.clone(),
+        chart_revision: live.chart.clone(),
         author: live.author.clone(),
         committed: Some(live.committed.clone()),
         applied: now.clone(),

@@ -5,9 +5,9 @@
 
 use std::fmt;
 
+use super::newest::Newest;
 use super::work::{Job, Task};
 use crate::cluster::Applied;
-use crate::fleet::FetchedRevision;
 use crate::manifest::ObjectKey;
 use crate::plan::{ApplyCause, SyncName};
 
@@ -92,7 +92,7 @@ pub(super) fn log(
     sync: &SyncName,
     action: Action,
     (key, uid): (&ObjectKey, &str),
-    asked: Option<&FetchedRevision>,
+    asked: Option<&Newest>,
     file: Option<&str>,
     writer: Option<&str>,
 ) {

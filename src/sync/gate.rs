@@ -19,10 +19,21 @@ pub(super) struct Surroundings {
     pub(super) revision: Option<String>,
     /// Why the source has no revision, or why its last fetch failed.
     pub(super) problem: Option<(Reason, String)>,
+    /// The source of the chart, if it is another one.
+    pub(super) chart: Option<ChartSource>,
     /// The circle of dependencies that the Sync is part of.
     pub(super) circle: Option<Vec<SyncName>>,
     /// The Syncs that this one depends on.
     pub(super) dependencies: Vec<(SyncName, SyncView)>,
+}
+
+/// The source that `spec.helm.chartRef` names.
+pub(super) struct ChartSource {
+    pub(super) name: String,
+    /// Whether it has a revision.
+    pub(super) has_revision: bool,
+    /// Why it has none.
+    pub(super) problem: Option<(Reason, String)>,
 }
 
 /// What to do in this round.
@@ -43,7 +54,10 @@ pub(super) fn gate(around: &Surroundings) -> Gate {
     if around.suspended {
         return Gate::Suspended;
     }
-    if around.revision.is_none() && around.problem.is_none() && around.has_status {
+    let is_unknown = around.revision.is_none() && around.problem.is_none();
+    let chart = around.chart.as_ref();
+    let chart_unknown = chart.is_some_and(|chart| !chart.has_revision && chart.problem.is_none());
+    if (is_unknown || chart_unknown) && around.has_status {
         return Gate::Unknown;
     }
     match obstacle(around) {
@@ -66,6 +80,17 @@ fn obstacle(around: &Surroundings) -> Option<(Reason, String)> {
             (Reason::SourceNotReady, message)
         }));
     };
+    if let Some(chart) = around.chart.as_ref().filter(|chart| !chart.has_revision) {
+        let (reason, why) = chart.problem.clone().unwrap_or_else(|| {
+            let message = format!("GitRepository {} has no revision yet", chart.name);
+            (Reason::SourceNotReady, message)
+        });
+        let message = match why.contains(&chart.name) {
+            true => format!("spec.helm.chartRef: {why}"),
+            false => format!("spec.helm.chartRef: GitRepository {}: {why}", chart.name),
+        };
+        return Some((reason, message));
+    }
     if let Some(circle) = &around.circle {
         let names: Vec<&str> = circle.iter().map(|name| &*name.name).collect();
         let message = format!("dependsOn goes in a circle: {}", names.join(" → "));
@@ -100,6 +125,7 @@ mod tests {
             source: "repo".to_owned(),
             revision: Some("main@sha1:abc".to_owned()),
             problem: None,
+            chart: None,
             circle: None,
             dependencies: Vec::new(),
         }
@@ -138,6 +164,49 @@ mod tests {
         let restarted = Surroundings {
             has_status: true,
             ..first
+        };
+        assert_eq!(gate(&restarted), Gate::Unknown);
+    }
+
+    #[test]
+    fn the_source_of_the_chart_needs_a_revision_too() {
+        let chart = |has_revision, problem: Option<(Reason, &str)>| Surroundings {
+            chart: Some(ChartSource {
+                name: "charts".to_owned(),
+                has_revision,
+                problem: problem.map(|(reason, why)| (reason, why.to_owned())),
+            }),
+            ..around()
+        };
+        let failed = Some((Reason::FetchFailed, "no route"));
+        assert_eq!(gate(&chart(true, None)), Gate::Open);
+        assert_eq!(gate(&chart(true, failed)), Gate::Open);
+        for (problem, reason, says) in [
+            (
+                None,
+                Reason::SourceNotReady,
+                "GitRepository charts has no revision yet",
+            ),
+            (
+                failed,
+                Reason::FetchFailed,
+                "GitRepository charts: no route",
+            ),
+            (
+                Some((
+                    Reason::SourceNotReady,
+                    "GitRepository ns/charts does not exist",
+                )),
+                Reason::SourceNotReady,
+                "GitRepository ns/charts does not exist",
+            ),
+        ] {
+            let message = format!("spec.helm.chartRef: {says}");
+            assert_eq!(blocked(&chart(false, problem)), (reason, message, false));
+        }
+        let restarted = Surroundings {
+            has_status: true,
+            ..chart(false, None)
         };
         assert_eq!(gate(&restarted), Gate::Unknown);
     }

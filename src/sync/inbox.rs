@@ -8,22 +8,45 @@ use kube::{Resource as _, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::gate::Surroundings;
+use super::gate::{ChartSource, Surroundings};
 use super::inputs::InputReader;
 use super::marks::Marks;
+use super::newest::{FetchedChart, Newest};
 use crate::api::{FINALIZER, Reason, Sync};
 use crate::cluster::{Arrivals, Cluster, Mailbox};
 use crate::driver::Context;
-use crate::fleet::{FetchedRevision, SourceName, SourceView, Subscription, SyncObject, SyncView};
+use crate::fleet::{SourceName, SourceView, Subscription, SyncObject, SyncView};
 use crate::intent::SyncIntent;
 use crate::plan::SyncName;
+
+/// A source by its name.
+type Followed = (String, Subscription<SourceName, SourceView>);
+
+/// Subscribes to the source `wanted` in a namespace, unless it is followed already.
+fn follow(followed: &mut Option<Followed>, context: &Context, namespace: &str, wanted: &str) {
+    let is_followed = |(name, _): &Followed| name == wanted;
+    if !followed.as_ref().is_some_and(is_followed) {
+        let name = SourceName::new(namespace, wanted);
+        *followed = Some((wanted.to_owned(), context.fleet.sources.subscribe(&name)));
+    }
+}
+
+/// Waits for a change of a source, if there is one to follow.
+async fn changed(followed: &mut Option<Followed>) {
+    match followed {
+        Some((_, state)) => state.changed().await,
+        None => std::future::pending().await,
+    }
+}
 
 /// The events that a driver listens to.
 pub(super) struct Inbox {
     /// Objects of the cluster that changed.
     pub(super) mailbox: Arc<Mailbox>,
     object: watch::Receiver<Arc<Sync>>,
-    source: Option<(String, Subscription<SourceName, SourceView>)>,
+    source: Option<Followed>,
+    /// The source of the chart, if it is another one.
+    chart: Option<Followed>,
     dependencies: Vec<(SyncName, Subscription<SyncName, SyncView>)>,
     kinds: watch::Receiver<u64>,
     released: watch::Receiver<u64>,
@@ -71,6 +94,7 @@ impl Inbox {
             mailbox: context.cluster.inventory.join(name, &uid),
             object,
             source: None,
+            chart: None,
             dependencies: Vec::new(),
             kinds: context.cluster.kinds.changed(),
             released: context.cluster.inventory.released(),
@@ -118,15 +142,10 @@ impl Inbox {
 
     /// Subscribes to everything that the intent names.
     pub(super) fn follow(&mut self, context: &Context, name: &SyncName, intent: &SyncIntent) {
-        let source = &intent.source;
-        if self
-            .source
-            .as_ref()
-            .is_none_or(|(followed, _)| followed != source)
-        {
-            let name = SourceName::new(&name.namespace, source);
-            let state = context.fleet.sources.subscribe(&name);
-            self.source = Some((source.clone(), state));
+        follow(&mut self.source, context, &name.namespace, &intent.source);
+        match &intent.render.helm.chart {
+            Some(chart) => follow(&mut self.chart, context, &name.namespace, &chart.source),
+            None => self.chart = None,
         }
         let wanted = intent.depends_on.iter();
         let wanted: Vec<SyncName> = wanted
@@ -147,11 +166,20 @@ impl Inbox {
         name: &SyncName,
         intent: &SyncIntent,
         has_status: bool,
-    ) -> (Surroundings, Option<FetchedRevision>) {
+    ) -> (Surroundings, Option<Newest>) {
         let source = match &mut self.source {
             Some((_, state)) => state.borrow_and_update().clone(),
             None => SourceView::default(),
         };
+        let chart = self.chart.as_mut().map(|(name, state)| {
+            let view = state.borrow_and_update();
+            ChartSource {
+                name: name.clone(),
+                has_revision: view.latest.is_some(),
+                problem: view.problem.clone(),
+            }
+        });
+        let newest = self.newest();
         let dependencies = self.dependencies.iter_mut();
         let around = Surroundings {
             suspended: intent.suspend,
@@ -163,20 +191,31 @@ impl Inbox {
                 .as_ref()
                 .map(|seen| seen.snapshot.revision.to_string()),
             problem: source.problem,
+            chart,
             circle: context.fleet.circle(name),
             dependencies: dependencies
                 .map(|(name, state)| (name.clone(), state.borrow_and_update().clone()))
                 .collect(),
         };
-        (around, source.latest)
+        (around, newest)
     }
 
-    /// The `towline.dev/requested-at` that the source has answered; none while nothing is known of the
-    /// source.
+    /// The `towline.dev/requested-at` that the sources have answered; none while nothing is known of one of them.
     pub(super) fn source_request(&self) -> Option<Option<String>> {
-        let (_, state) = self.source.as_ref()?;
-        let view = state.borrow();
-        (!view.is_unknown()).then(|| view.requested_at.clone())
+        self.source.as_ref()?;
+        let mut requests = Vec::new();
+        for (_, state) in self.sources() {
+            let view = state.borrow();
+            if view.is_unknown() {
+                return None;
+            }
+            requests.extend(view.requested_at.clone());
+        }
+        Some((!requests.is_empty()).then(|| requests.join(" ")))
+    }
+
+    fn sources(&self) -> impl Iterator<Item = &Followed> {
+        self.source.iter().chain(&self.chart)
     }
 
     /// The Syncs that this one depends on.
@@ -185,41 +224,58 @@ impl Inbox {
         dependencies.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The newest revision of the source. It may have been seen before.
-    pub(super) fn newest(&self) -> Option<FetchedRevision> {
-        let (_, state) = self.source.as_ref()?;
-        state.borrow().latest.clone()
-    }
-
-    /// Whether the source does not exist.
-    pub(super) fn has_no_source(&self) -> bool {
-        let Some((_, state)) = &self.source else {
-            return false;
+    /// The newest revisions of the sources. They may have been seen before. None while one of them has none.
+    pub(super) fn newest(&self) -> Option<Newest> {
+        let latest = |(_, state): &Followed| state.borrow().latest.clone();
+        let own = latest(self.source.as_ref()?)?;
+        let chart = match &self.chart {
+            Some(followed) => Some(FetchedChart {
+                source: followed.0.clone(),
+                seen: latest(followed)?,
+            }),
+            None => None,
         };
-        let view = state.borrow();
-        let problem = view.problem.as_ref().map(|(reason, _)| *reason);
-        view.latest.is_none() && problem == Some(Reason::SourceNotReady)
+        Some(Newest::new(own, chart))
     }
 
-    /// The revision of [`Self::newest`].
+    /// The source that has no revision, where one has none.
+    pub(super) fn awaited_source<'i>(&self, intent: &'i SyncIntent) -> &'i str {
+        let chart = intent.render.helm.chart.as_ref();
+        match (self.newest_revision(), chart) {
+            (Some(_), Some(chart)) => &chart.source,
+            _ => &intent.source,
+        }
+    }
+
+    /// Whether a source does not exist.
+    pub(super) fn has_no_source(&self) -> bool {
+        self.sources().any(|(_, state)| {
+            let view = state.borrow();
+            let problem = view.problem.as_ref().map(|(reason, _)| *reason);
+            view.latest.is_none() && problem == Some(Reason::SourceNotReady)
+        })
+    }
+
+    /// The newest revision of the Sync's own source.
     pub(super) fn newest_revision(&self) -> Option<String> {
-        let newest = self.newest()?;
-        Some(newest.snapshot.revision.to_string())
+        let (_, state) = self.source.as_ref()?;
+        let view = state.borrow();
+        Some(view.latest.as_ref()?.snapshot.revision.to_string())
     }
 
     /// Whether a newer spec or revision makes the current work pointless.
     pub(super) fn superseded(&self) -> bool {
-        let (object, source) = (&self.object, self.source.as_ref());
-        object.has_changed().unwrap_or(true) || source.is_some_and(|(_, state)| state.has_changed())
+        let mut sources = self.sources();
+        self.object.has_changed().unwrap_or(true) || sources.any(|(_, state)| state.has_changed())
     }
 
     /// A check of [`Self::superseded`] that can be called later.
     pub(super) fn superseded_later(&self) -> impl Fn() -> bool + Send + use<> {
-        let source = self.source.as_ref().map(|(_, state)| state.clone());
+        let sources: Vec<_> = self.sources().map(|(_, state)| state.clone()).collect();
         let object = self.object.clone();
         move || {
             object.has_changed().unwrap_or(true)
-                || source.as_ref().is_some_and(|source| source.has_changed())
+                || sources.iter().any(|source| source.has_changed())
         }
     }
 
@@ -250,6 +306,7 @@ impl Inbox {
             mailbox,
             object,
             source,
+            chart,
             dependencies,
             kinds,
             released,
@@ -259,12 +316,6 @@ impl Inbox {
         let arrival = async {
             match arrivals {
                 Some(arrivals) => arrivals.created(&waits_for.namespaces).await,
-                None => std::future::pending().await,
-            }
-        };
-        let source = async {
-            match source {
-                Some((_, state)) => state.changed().await,
                 None => std::future::pending().await,
             }
         };
@@ -280,7 +331,8 @@ impl Inbox {
         };
         tokio::select! {
             changed = object.changed() => if changed.is_err() { return Woken::Gone },
-            () = source => return Woken::BySource,
+            () = changed(source) => return Woken::BySource,
+            () = changed(chart) => return Woken::BySource,
             () = arrival => return Woken::ByNamespace,
             () = mailbox.changed() => (),
             () = inputs.changed() => (),

@@ -21,6 +21,7 @@ mod inbox;
 mod inputs;
 mod marks;
 mod memory;
+mod newest;
 mod retarget;
 mod standby;
 mod state;
@@ -42,6 +43,7 @@ use self::assess::{Phase, Round};
 pub use self::audit::AUDIT;
 use self::gate::{Gate, gate};
 use self::inbox::{Inbox, WaitsFor, Woken};
+use self::newest::Newest;
 use self::standby::standby;
 use self::state::{Look, State};
 use self::timers::Due;
@@ -50,7 +52,7 @@ pub use self::work::releases;
 use crate::api::{Reason, Sync};
 use crate::cluster::Actor;
 use crate::driver::{Context, Turn};
-use crate::fleet::{FetchedRevision, SyncView};
+use crate::fleet::SyncView;
 use crate::intent::SyncIntent;
 use crate::metrics::Work;
 use crate::plan::SyncName;
@@ -197,7 +199,7 @@ impl Driver {
     }
 
     /// Whether the newest revision may become the target, and that revision.
-    fn gate(&mut self, intent: &SyncIntent) -> (Gate, Option<FetchedRevision>) {
+    fn gate(&mut self, intent: &SyncIntent) -> (Gate, Option<Newest>) {
         let fleet = &self.context.fleet;
         fleet.update_sync(&self.name, |view| self.show(intent, view));
         let has_status = !self.state.report.status.conditions.is_empty();
@@ -232,7 +234,7 @@ impl Driver {
         let (Some(target), Some(newest)) = (&self.state.target, self.inbox.newest()) else {
             return false;
         };
-        !Arc::ptr_eq(&newest.snapshot, &target.seen.snapshot)
+        !newest.is(&target.seen)
             && newest.ignore == target.seen.ignore
             && target.is_still(&newest, target.desired.intent(), target.desired.inputs())
     }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::Driver;
 use super::delivery::digest;
+use super::newest::{AttemptedChart, FetchedChart, Newest};
 use super::state::{Look, State};
 use super::target::{self, Loaded, Objects, Refused, Target, TargetError};
 use super::verdict::Blocked;
@@ -13,7 +14,6 @@ use crate::api::Reason;
 use crate::cluster::RunningGuard;
 use crate::content::Tree as _;
 use crate::desired::{Inputs, Task};
-use crate::fleet::FetchedRevision;
 use crate::intent::{RenderIntent, SyncIntent};
 
 impl Driver {
@@ -22,7 +22,7 @@ impl Driver {
     pub(super) async fn retarget(
         &mut self,
         intent: &SyncIntent,
-        newest: FetchedRevision,
+        newest: Newest,
     ) -> Option<RunningGuard> {
         let scope = &*target::scope(intent, &newest);
         let inputs = self.inputs(intent, &newest).await?;
@@ -31,7 +31,8 @@ impl Driver {
             return None;
         }
         let state = &mut self.state;
-        state.requests.attempted = Some(newest.snapshot.revision.to_string());
+        state.requests.attempted = Some(newest.revision());
+        state.requests.attempted_chart = newest.chart.as_ref().map(AttemptedChart::of);
         let target = state.target.as_ref();
         let is_still = target.is_some_and(|target| target.is_still(&newest, scope, &inputs));
         if is_still && !returns {
@@ -64,7 +65,7 @@ impl Driver {
     async fn read(
         &mut self,
         intent: &SyncIntent,
-        newest: &FetchedRevision,
+        newest: &Newest,
         inputs: &Arc<Inputs>,
         afresh: bool,
     ) -> Result<Loaded, TargetError> {
@@ -80,17 +81,18 @@ impl Driver {
     async fn read_once(
         &mut self,
         intent: &SyncIntent,
-        newest: &FetchedRevision,
+        newest: &Newest,
         inputs: &Arc<Inputs>,
         afresh: bool,
     ) -> Result<Loaded, TargetError> {
         let task = Task {
             tree: newest.snapshot.clone(),
+            chart: newest.chart_tree(),
             intent: target::scope(intent, newest).into_owned(),
             inputs: Arc::clone(inputs),
             renderers: self.context.renderers.clone(),
             tenant: self.name.namespace.clone(),
-            releases: self.releases(&newest.snapshot.revision.to_string()),
+            releases: self.releases(&newest.name()),
         };
         let state = &mut self.state;
         let target = state.target.as_ref().filter(|_| !afresh);
@@ -101,7 +103,7 @@ impl Driver {
     async fn go_live(
         &mut self,
         intent: &SyncIntent,
-        (newest, inputs): (FetchedRevision, Arc<Inputs>),
+        (newest, inputs): (Newest, Arc<Inputs>),
         loaded: Result<Loaded, TargetError>,
         under_way: RunningGuard,
     ) -> Option<RunningGuard> {
@@ -111,13 +113,13 @@ impl Driver {
             Err(_) => None,
         };
         let desired = target.map(|target| Arc::clone(&target.desired));
-        let revision = newest.snapshot.revision.to_string();
+        let revision = newest.revision();
         if let Some(desired) = desired
             && let Err(hold) = self.hooks_before(intent, &revision, &desired).await
         {
             self.state.blocked = Some(Box::new(Blocked {
                 reason: hold.reason,
-                message: format!("{revision} is not applied: {}", hold.message),
+                message: format!("{} is not applied: {}", newest.name(), hold.message),
                 stalled: false,
             }));
             if let Ok(Loaded::New(target)) = loaded {
@@ -135,8 +137,8 @@ impl Driver {
 
     /// Says which objects this Sync will want once its dependencies are ready, so that the Sync that has them now
     /// does not prune them.
-    pub(super) async fn reserve_objects(&mut self, intent: &SyncIntent, newest: FetchedRevision) {
-        let revision = newest.snapshot.revision.to_string();
+    pub(super) async fn reserve_objects(&mut self, intent: &SyncIntent, newest: Newest) {
+        let revision = newest.revision();
         if self.state.planned.as_ref() == Some(&revision) {
             return;
         }
@@ -183,11 +185,7 @@ impl Driver {
 
     /// Reads the ConfigMaps and Secrets that the Sync names. None if one of them cannot be read: the
     /// Sync is then blocked.
-    async fn inputs(
-        &mut self,
-        intent: &SyncIntent,
-        newest: &FetchedRevision,
-    ) -> Option<Arc<Inputs>> {
+    async fn inputs(&mut self, intent: &SyncIntent, newest: &Newest) -> Option<Arc<Inputs>> {
         let reader = &mut self.inbox.inputs;
         let inputs = reader
             .read(&self.context, &self.name.namespace, &intent.inputs)
@@ -198,7 +196,7 @@ impl Driver {
                 if error.is_unavailable() {
                     self.state.retry_later(Instant::now());
                 }
-                let revision = &newest.snapshot.revision;
+                let revision = newest.name();
                 self.state.blocked = Some(Box::new(Blocked {
                     reason: error.reason(),
                     message: format!("{revision} is not applied: {}", crate::chain(&error)),
@@ -215,7 +213,7 @@ impl State {
     /// again may take seconds, and gives the same result. With `returns`, the target itself is a new release.
     fn has_answered(
         &mut self,
-        newest: &FetchedRevision,
+        newest: &Newest,
         scope: &RenderIntent,
         inputs: &Inputs,
         returns: bool,
@@ -227,12 +225,10 @@ impl State {
         let Some(target) = self.target.as_ref().filter(|_| !returns) else {
             return false;
         };
-        if target.revision != newest.snapshot.revision.to_string()
-            || !target.desired.is_for(scope, inputs)
-        {
+        if target.seen.name() != newest.name() || !target.desired.is_for(scope, inputs) {
             return false;
         }
-        if Arc::ptr_eq(&target.seen.snapshot, &newest.snapshot) {
+        if target.seen.is(newest) {
             self.blocked = None;
             return true;
         }
@@ -245,20 +241,20 @@ impl State {
     /// Takes over the result of reading a revision.
     fn aim(
         &mut self,
-        newest: FetchedRevision,
+        newest: Newest,
         scope: &RenderIntent,
         inputs: Arc<Inputs>,
         loaded: Result<Loaded, TargetError>,
     ) {
-        let revision = newest.snapshot.revision.to_string();
+        let revision = newest.revision();
         self.refused = None;
         match loaded {
             Ok(Loaded::Same) => {
                 if let Some(target) = &mut self.target {
                     let desired = &target.desired;
                     self.report.delivery.kept(&revision, || digest(desired));
-                    target.seen = newest;
                     target.revision = revision;
+                    target.seen = newest;
                 }
                 self.blocked = None;
             }
@@ -273,7 +269,9 @@ impl State {
                 self.backoff.reset();
                 self.timers.healthy_by = None;
                 self.look_at(Look::Everything);
-                self.report.retargeted(&revision, digest);
+                let chart = newest.chart.as_ref().map(FetchedChart::revision);
+                self.report
+                    .retargeted((&revision, chart.as_deref()), digest);
             }
             Err(error) => {
                 let again = error.again_after();
@@ -291,7 +289,11 @@ impl State {
                 }
                 self.blocked = Some(Box::new(Blocked {
                     reason: error.reason(),
-                    message: format!("{revision} is not applied: {}", target::explain(&error)),
+                    message: format!(
+                        "{} is not applied: {}",
+                        newest.name(),
+                        target::explain(&error)
+                    ),
                     stalled: error.is_lasting(),
                 }));
             }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::LONGEST_PAUSE;
 use super::assess::ReportState;
 use super::memory::{CorrectionBackoff, Held, Memory};
+use super::newest::AttemptedChart;
 use super::target::{Objects, Refused, Target};
 use super::timers::{Due, Timers, count};
 use super::verdict::{Blocked, Drift, HookHold, Listed, Problem};
@@ -113,6 +114,8 @@ pub(super) struct Requests {
     pub(super) handled: Option<String>,
     /// The newest revision for which the gate was open.
     pub(super) attempted: Option<String>,
+    /// That of the source of the chart, if it is another one.
+    pub(super) attempted_chart: Option<AttemptedChart>,
     /// `towline.dev/requested-at` of the source; none before anything was known of the source.
     pub(super) source: Option<Option<String>>,
 }
@@ -144,6 +147,7 @@ impl State {
                 generation: status.observed_generation,
                 handled: status.last_handled_reconcile_at.clone(),
                 attempted: status.last_attempted_revision.clone(),
+                attempted_chart: status.chart.as_ref().and_then(AttemptedChart::told),
                 source: None,
             },
             timers: Timers::new(now + jittered(interval)),

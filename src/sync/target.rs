@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::newest::Newest;
 use crate::api::Reason;
 use crate::cluster::Kinds;
 use crate::desired::{
     self, Desired, DesiredError, Inputs, Item, Limit, Misplaced, Reading, Resolved,
 };
-use crate::fleet::FetchedRevision;
 use crate::intent::{FieldRule, RenderIntent, SyncIntent};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::SyncName;
@@ -86,30 +86,20 @@ impl TargetError {
 
 /// A revision and its desired objects.
 pub(super) struct Target {
-    pub(super) seen: FetchedRevision,
+    pub(super) seen: Newest,
     pub(super) revision: String,
     pub(super) desired: Arc<Desired>,
 }
 
 impl Target {
     /// Whether a revision is known to have the same desired objects. Does not block.
-    pub(super) fn is_still(
-        &self,
-        seen: &FetchedRevision,
-        scope: &RenderIntent,
-        inputs: &Inputs,
-    ) -> bool {
+    pub(super) fn is_still(&self, seen: &Newest, scope: &RenderIntent, inputs: &Inputs) -> bool {
         self.desired.is_known_in(&*seen.snapshot, scope, inputs)
     }
 
     /// Whether it was made of exactly this.
-    pub(super) fn is_of(
-        &self,
-        seen: &FetchedRevision,
-        scope: &RenderIntent,
-        inputs: &Inputs,
-    ) -> bool {
-        Arc::ptr_eq(&self.seen.snapshot, &seen.snapshot) && self.desired.is_for(scope, inputs)
+    pub(super) fn is_of(&self, seen: &Newest, scope: &RenderIntent, inputs: &Inputs) -> bool {
+        self.seen.is(seen) && self.desired.is_for(scope, inputs)
     }
 
     /// The file and document of an object, for messages.
@@ -119,7 +109,7 @@ impl Target {
 }
 
 /// What is made of a revision: what the Sync asks for, without what the source leaves out.
-pub(super) fn scope<'i>(intent: &'i SyncIntent, newest: &FetchedRevision) -> Cow<'i, RenderIntent> {
+pub(super) fn scope<'i>(intent: &'i SyncIntent, newest: &Newest) -> Cow<'i, RenderIntent> {
     match newest.ignore.is_empty() {
         true => Cow::Borrowed(&intent.render),
         false => Cow::Owned(RenderIntent {
@@ -132,6 +122,8 @@ pub(super) fn scope<'i>(intent: &'i SyncIntent, newest: &FetchedRevision) -> Cow
 /// The last refused revision, so that it is not rendered again before something changes.
 pub(super) struct Refused {
     snapshot: Weak<Snapshot>,
+    /// Of the chart's source.
+    chart: Option<Weak<Snapshot>>,
     scope: RenderIntent,
     inputs: Arc<Inputs>,
     /// Whether another try may have another result.
@@ -140,7 +132,7 @@ pub(super) struct Refused {
 
 impl Refused {
     pub(super) fn new(
-        seen: &FetchedRevision,
+        seen: &Newest,
         scope: RenderIntent,
         inputs: Arc<Inputs>,
         is_tried_again: bool,
@@ -148,17 +140,26 @@ impl Refused {
         Self {
             is_tried_again,
             snapshot: Arc::downgrade(&seen.snapshot),
+            chart: weak_chart(seen),
             scope,
             inputs,
         }
     }
 
     /// Whether this revision was refused.
-    pub(super) fn is(&self, seen: &FetchedRevision, scope: &RenderIntent, inputs: &Inputs) -> bool {
+    pub(super) fn is(&self, seen: &Newest, scope: &RenderIntent, inputs: &Inputs) -> bool {
+        let chart = weak_chart(seen);
+        let chart = chart.as_ref().map(Weak::as_ptr);
         std::ptr::eq(self.snapshot.as_ptr(), Arc::as_ptr(&seen.snapshot))
+            && self.chart.as_ref().map(Weak::as_ptr) == chart
             && self.scope == *scope
             && *self.inputs == *inputs
     }
+}
+
+fn weak_chart(seen: &Newest) -> Option<Weak<Snapshot>> {
+    let chart = seen.chart.as_ref();
+    chart.map(|chart| Arc::downgrade(&chart.seen.snapshot))
 }
 
 /// The result of reading a revision.
@@ -172,7 +173,7 @@ pub(super) enum Loaded {
 /// Reads the desired objects of `task` on a blocking thread. If the content equals that of `before`,
 /// nothing is rendered or parsed.
 pub(super) async fn load(
-    seen: &FetchedRevision,
+    seen: &Newest,
     task: desired::Task,
     before: Option<&Target>,
     cache: &mut render::Cache,
@@ -191,7 +192,7 @@ pub(super) async fn load(
         Reading::Unchanged => Loaded::Same,
         Reading::Changed(desired) => Loaded::New(Box::new(Target {
             seen: seen.clone(),
-            revision: seen.snapshot.revision.to_string(),
+            revision: seen.revision(),
             desired: Arc::from(desired),
         })),
     })

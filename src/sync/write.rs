@@ -3,13 +3,14 @@
 use super::Driver;
 use super::assess::{Assessment, Live, Observed, Phase, Round, Said, assess};
 use super::memory::Memory;
+use super::newest::Newest;
 use super::state::told;
 use super::target::{Target, sync_of};
 use super::timers::{Due, Now};
 use super::verdict::{Facts, held_message};
 use crate::api::{Reason, Sync};
 use crate::driver::{StatusOf, Written, write_status};
-use crate::fleet::{FetchedRevision, SyncView};
+use crate::fleet::SyncView;
 use crate::intent::SyncIntent;
 use crate::manifest::ObjectKey;
 use crate::notify::{Level, Notice};
@@ -41,10 +42,9 @@ impl Driver {
     }
 
     /// The revision that was tried last: it may have been refused, or wait for hooks, while the target is another one.
-    pub(super) fn tried(&self) -> Option<FetchedRevision> {
+    pub(super) fn tried(&self) -> Option<Newest> {
         let attempted = self.state.requests.attempted.as_ref();
-        let is_tried =
-            |newest: &FetchedRevision| Some(&newest.snapshot.revision.to_string()) == attempted;
+        let is_tried = |newest: &Newest| Some(&newest.revision()) == attempted;
         let target = self.state.target.as_ref();
         self.inbox
             .newest()
@@ -71,6 +71,7 @@ impl Driver {
             generation: intent.generation,
             handled: state.requests.handled.clone(),
             attempted: state.requests.attempted.clone(),
+            attempted_chart: state.requests.attempted_chart.clone(),
             kinds: state
                 .parent
                 .contained
@@ -85,7 +86,7 @@ impl Driver {
             facts: Facts {
                 suspended,
                 blocked: state.blocked.clone(),
-                revision: target.map(|target| target.revision.clone()),
+                revision: target.map(|target| target.seen.name()),
                 counts: state.counts(unhealthy.total),
                 busy: false,
                 problems: state.problems(|gvk| {

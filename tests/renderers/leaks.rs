@@ -34,6 +34,7 @@ const CHART: (&str, &str) = (
 fn make(path: &str, files: &[(&str, &str)], inputs: Inputs) -> Result<Box<Desired>, DesiredError> {
     let folder = with(files);
     let task = Task {
+        chart: None,
         tree: tree(folder.path()),
         intent: RenderIntent {
             path: path.to_owned(),

@@ -83,6 +83,11 @@ impl Numbers {
                 digest: Some("0".repeat(32)),
                 live: true,
             }),
+            chart: Some(ChartRevisions {
+                source: "charts".to_owned(),
+                last_attempted_revision: self.option(),
+                last_applied_revision: self.option(),
+            }),
             objects: Some(ObjectCounts::default()),
             failures: self.list(30, |numbers| Failure {
                 object: numbers.text(),
@@ -122,6 +127,7 @@ impl Numbers {
             }),
             history: self.list(15, |numbers| HistoryEntry {
                 revision: numbers.text(),
+                chart_revision: numbers.option(),
                 author: numbers.text(),
                 committed: Some(numbers.time()),
                 applied: numbers.time(),
@@ -207,6 +213,7 @@ fn an_ordinary_status_stays_as_it_is() {
     };
     let entry = |number: usize| HistoryEntry {
         revision: revision.clone(),
+        chart_revision: None,
         author: "Ann Author <ann@example.org>".to_owned(),
         committed: Some(now.clone()),
         applied: now.clone(),

@@ -41,7 +41,7 @@ impl Play {
     /// A Sync that has converged to revision `a`.
     fn converged() -> Self {
         let mut play = Self::new();
-        play.state.retargeted("a", "a".to_owned());
+        play.state.retargeted(("a", None), "a".to_owned());
         play.round(seen("a"));
         play
     }
@@ -79,6 +79,7 @@ fn seen(revision: &str) -> Observed {
     };
     let at = |second: i64| Time(Timestamp::from_second(1_799_999_000 + second).unwrap());
     let live = Live {
+        chart: None,
         revision: revision.to_owned(),
         author: "Ann".to_owned(),
         subject: "first".to_owned(),
@@ -93,6 +94,7 @@ fn seen(revision: &str) -> Observed {
         generation: Some(1),
         handled: None,
         attempted: Some(revision.to_owned()),
+        attempted_chart: None,
         kinds: Vec::new(),
         said: Said::default(),
         live: Some(live.clone()),
@@ -294,6 +296,59 @@ fn shows(reason: Reason) -> Shows {
 }
 
 #[test]
+fn a_commit_to_the_chart_alone_is_an_entry_of_the_history() {
+    let with_chart = |chart: &str| {
+        let mut observed = seen("a");
+        observed.live.as_mut().unwrap().chart = Some(chart.to_owned());
+        observed.attempted_chart = Some(AttemptedChart {
+            source: "charts".to_owned(),
+            revision: chart.to_owned(),
+        });
+        observed
+    };
+    let revisions = |status: &SyncStatus| {
+        let of = |entry: &HistoryEntry| (entry.revision.clone(), entry.chart_revision.clone());
+        status.history.iter().map(of).collect::<Vec<_>>()
+    };
+    let entry = |chart: &str| ("a".to_owned(), Some(chart.to_owned()));
+    let mut report = ReportState::restored(SyncStatus::default(), false);
+    report.retargeted(("a", Some("1")), "1".to_owned());
+    report = assess(&report, with_chart("1")).report;
+    let chart = report.status.chart.clone().unwrap();
+    assert_eq!(
+        (&*chart.source, chart.last_applied_revision.as_deref()),
+        ("charts", Some("1"))
+    );
+    assert_eq!(revisions(&report.status), [entry("1")]);
+    // A commit that changes nothing here is applied without an entry.
+    report = assess(&report, with_chart("2")).report;
+    let applied = report.status.chart.clone().unwrap().last_applied_revision;
+    assert_eq!(
+        (applied.as_deref(), report.status.history.len()),
+        (Some("2"), 1)
+    );
+    // After a restart, the content of both revisions is known, and another revision of the chart is new.
+    let mut restored = ReportState::restored(report.status, true);
+    restored.retargeted(("a", Some("2")), "1".to_owned());
+    assert_eq!(
+        assess(&restored, with_chart("2"))
+            .report
+            .status
+            .history
+            .len(),
+        1
+    );
+    restored.retargeted(("a", Some("3")), "3".to_owned());
+    let report = assess(&restored, with_chart("3")).report;
+    assert_eq!(revisions(&report.status), [entry("3"), entry("1")]);
+    // The chart is in the Sync's own repository now.
+    let mut own = report;
+    own.retargeted(("a", None), "4".to_owned());
+    let own = assess(&own, seen("a")).report;
+    assert_eq!((own.status.chart, own.status.history.len()), (None, 3));
+}
+
+#[test]
 fn a_revision_with_hooks_is_not_ready_before_they_have_ended() {
     let mut play = Play::converged();
     play.round(held_by_hook(Reason::Progressing));
@@ -387,7 +442,7 @@ fn a_held_deletion_is_told_once_and_keeps_the_number_that_it_is_a_share_of() {
 #[test]
 fn a_new_revision_is_reported_as_converged_once() {
     let mut play = Play::new();
-    play.state.retargeted("a", "a".to_owned());
+    play.state.retargeted(("a", None), "a".to_owned());
     let created = vec![(Action::Created, key("a")), (Action::Created, key("b"))];
     let first = play.round(with(|seen| seen.round.changes = created));
     assert_eq!(reasons(&first), [Reason::Converged]);
@@ -410,7 +465,7 @@ fn a_new_revision_is_reported_as_converged_once() {
     assert_eq!(status.last_applied_revision.as_deref(), Some("b"));
     assert_eq!(status.last_changed_revision.as_deref(), Some("a"));
     assert_eq!(status.history.len(), 1);
-    play.state.retargeted("c", "c".to_owned());
+    play.state.retargeted(("c", None), "c".to_owned());
     let second = play.round(seen("c"));
     assert_eq!(second.figures.stretches.len(), 4);
     assert!(second.figures.changed.is_some());
@@ -421,7 +476,7 @@ fn a_new_revision_is_reported_as_converged_once() {
 fn a_restart_without_changes_reports_nothing() {
     let before = Play::converged().state.status;
     let mut play = Play::restarted(before.clone(), true);
-    play.state.retargeted("a", "a".to_owned());
+    play.state.retargeted(("a", None), "a".to_owned());
     assert!(play.state.is_restored("a") && !play.state.is_restored("b"));
     let verifying = play.round(unfinished());
     assert!(verifying.notices.is_empty());
@@ -432,7 +487,7 @@ fn a_restart_without_changes_reports_nothing() {
     let mut failed = Play::converged();
     failed.round(problem(Reason::ApplyFailed));
     let mut play = Play::restarted(failed.state.status, false);
-    play.state.retargeted("a", "a".to_owned());
+    play.state.retargeted(("a", None), "a".to_owned());
     let again = play.round(problem(Reason::ApplyFailed));
     assert!(again.notices.is_empty(), "that was told before the restart");
     assert_eq!(reasons(&play.round(seen("a"))), [Reason::Converged]);
@@ -443,7 +498,7 @@ fn the_times_of_the_last_revision_are_not_kept_for_the_next() {
     let mut play = Play::converged();
     let times = |play: &Play| play.state.status.times.clone().unwrap();
     assert!(times(&play).applied.is_some() && times(&play).converged.is_some());
-    play.state.retargeted("b", "b".to_owned());
+    play.state.retargeted(("b", None), "b".to_owned());
     let under_way = |applied| Observed {
         applied,
         ..seen("b")
@@ -460,7 +515,7 @@ fn the_times_of_the_last_revision_are_not_kept_for_the_next() {
     let status = play.state.status.clone();
     let mut play = Play::restarted(status, false);
     play.passes(SECOND * 60);
-    play.state.retargeted("b", "b".to_owned());
+    play.state.retargeted(("b", None), "b".to_owned());
     play.round(seen("b"));
     assert_eq!(times(&play).converged, Some(Time(play.now.time)));
 }
@@ -481,7 +536,7 @@ fn the_times_are_those_of_the_content_also_of_a_revision_that_comes_back() {
     for restarts in [false, true] {
         let mut play = Play::converged();
         let before = times(&play);
-        play.state.retargeted("b", "b".to_owned());
+        play.state.retargeted(("b", None), "b".to_owned());
         play.round(half_applied());
         assert_eq!(times(&play).committed, at(9));
         assert_eq!((times(&play).applied, times(&play).converged), (None, None));
@@ -489,7 +544,7 @@ fn the_times_are_those_of_the_content_also_of_a_revision_that_comes_back() {
             play = Play::restarted(play.state.status.clone(), false);
         }
         play.passes(SECOND * 60);
-        play.state.retargeted("a", "a".to_owned());
+        play.state.retargeted(("a", None), "a".to_owned());
         play.round(seen("a"));
         let now = Some(Time(play.now.time));
         assert_eq!(times(&play).committed, before.committed, "{restarts}");
@@ -502,7 +557,7 @@ fn the_times_are_those_of_the_content_also_of_a_revision_that_comes_back() {
     // Another path of the same revision.
     let mut play = Play::converged();
     play.passes(SECOND * 60);
-    play.state.retargeted("a", "a".to_owned());
+    play.state.retargeted(("a", None), "a".to_owned());
     play.round(Observed {
         phase: Phase::Busy,
         ..pending()
@@ -607,7 +662,7 @@ fn health_that_is_overdue_fails_until_it_comes() {
     // New content gets the whole time again.
     play.passes(TIMEOUT);
     play.round(pending());
-    play.state.retargeted("b", "b".to_owned());
+    play.state.retargeted(("b", None), "b".to_owned());
     play.round(pending());
     assert_eq!(play.ready().reason, "HealthPending");
 }
@@ -637,7 +692,7 @@ fn a_suspended_sync_reports_it_and_changes_nothing_else() {
 #[test]
 fn a_superseded_revision_is_not_reported_as_converged() {
     let mut play = Play::converged();
-    play.state.retargeted("b", "b".to_owned());
+    play.state.retargeted(("b", None), "b".to_owned());
     let left = play.round(Observed {
         applied: false,
         round: Round {
@@ -654,7 +709,7 @@ fn a_superseded_revision_is_not_reported_as_converged() {
         play.state.status.last_applied_revision.as_deref(),
         Some("a")
     );
-    play.state.retargeted("c", "c".to_owned());
+    play.state.retargeted(("c", None), "c".to_owned());
     let next = play.round(seen("c"));
     assert_eq!(reasons(&next), [Reason::Converged]);
     assert_eq!(next.notices[0].delivers.as_deref(), Some("c"));
@@ -670,7 +725,7 @@ fn a_superseded_revision_is_not_reported_as_converged() {
 #[test]
 fn a_report_while_busy_contains_only_progress() {
     let mut play = Play::converged();
-    play.state.retargeted("b", "b".to_owned());
+    play.state.retargeted(("b", None), "b".to_owned());
     let busy = play.round(Observed {
         phase: Phase::Busy,
         handled: Some("now".to_owned()),
@@ -695,7 +750,7 @@ fn notices_name_the_commit_that_is_delivered() {
     };
     let b = || Some("b".to_owned());
     let mut play = Play::converged();
-    play.state.retargeted("b", "b".to_owned());
+    play.state.retargeted(("b", None), "b".to_owned());
     let found = play.round(problem(Reason::ApplyFailed));
     assert_eq!(delivers(&found), [(Reason::ApplyFailed, b())]);
     // Another commit, which changes nothing.
@@ -706,7 +761,7 @@ fn notices_name_the_commit_that_is_delivered() {
     let found = play.round(problem(Reason::ApplyFailed));
     assert_eq!(delivers(&found), [(Reason::ApplyFailed, None)]);
     // The same failure of the next commit is told again.
-    play.state.retargeted("d", "d".to_owned());
+    play.state.retargeted(("d", None), "d".to_owned());
     let found = play.round(problem(Reason::ApplyFailed));
     let d = Some("d".to_owned());
     assert_eq!(delivers(&found), [(Reason::ApplyFailed, d)]);
@@ -717,7 +772,7 @@ fn notices_name_the_commit_that_is_delivered() {
 fn a_restart_with_another_commit_and_the_same_content_tells_nothing() {
     let status = Play::converged().state.status;
     let mut play = Play::restarted(status, true);
-    play.state.retargeted("b", "a".to_owned());
+    play.state.retargeted(("b", None), "a".to_owned());
     assert!(play.round(seen("b")).notices.is_empty());
     let status = &play.state.status;
     assert_eq!(status.last_applied_revision.as_deref(), Some("b"));
@@ -740,7 +795,7 @@ fn columns_have_a_short_line_and_a_short_commit() {
     let commit = "0123456789abcdef0123456789abcdef01234567";
     let revision = format!("main@sha1:{commit}");
     let mut play = Play::new();
-    play.state.retargeted(&revision, revision.clone());
+    play.state.retargeted((&revision, None), revision.clone());
     play.round(seen(&revision));
     let status = &play.state.status;
     assert_eq!(

@@ -349,7 +349,7 @@ impl Driver {
                 true => Ok(None),
                 false => Err(format!(
                     "waiting for GitRepository {} to read {what}",
-                    intent.source
+                    self.inbox.awaited_source(intent)
                 )),
             };
         };
@@ -359,11 +359,12 @@ impl Driver {
         let inputs = inputs.await.map_err(|error| unread(crate::chain(&error)))?;
         let task = Task {
             tree: newest.snapshot.clone(),
+            chart: newest.chart_tree(),
             intent: target::scope(intent, &newest).into_owned(),
             inputs,
             renderers: self.context.renderers.clone(),
             tenant: self.name.namespace.clone(),
-            releases: self.releases(&newest.snapshot.revision.to_string()),
+            releases: self.releases(&newest.name()),
         };
         let loaded = target::load(&newest, task, None, &mut self.state.cache).await;
         match loaded.map_err(|error| unread(target::explain(&error)))? {
