@@ -9,7 +9,7 @@ use super::{CliError, Exit};
 use crate::cluster::{ServedKind, Viewer};
 use crate::config::KindAndName;
 use crate::manifest::{GroupKind, GroupVersionKind, ObjectKey};
-use crate::plan::{IDENTITY, PART_OF, SyncName};
+use crate::plan::{IDENTITY, PART_OF, SyncName, hook_owner};
 
 /// The most owners above an object.
 const HIGHEST: usize = 8;
@@ -95,12 +95,16 @@ pub(super) fn key(object: &Value) -> Option<ObjectKey> {
     })
 }
 
-/// The Sync that manages an object, by its label and its identity. A copy of a managed object has none.
+/// The Sync that manages an object, by its label and its identity, or whose hook made it. A copy of a managed object has
+/// none.
 pub(super) fn manager(object: &Value) -> Option<SyncName> {
-    let key = key(object)?;
-    let metadata = &object["metadata"];
-    let sync = SyncName::of(metadata["annotations"][IDENTITY].as_str()?, &key)?;
-    (metadata["labels"][PART_OF] == *sync.applyset_id()).then_some(sync)
+    let member = || {
+        let key = key(object)?;
+        let metadata = &object["metadata"];
+        let sync = SyncName::of(metadata["annotations"][IDENTITY].as_str()?, &key)?;
+        (metadata["labels"][PART_OF] == *sync.applyset_id()).then_some(sync)
+    };
+    member().or_else(|| hook_owner(object))
 }
 
 /// The owner that controls an object, otherwise its first owner.
@@ -133,6 +137,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::plan::{HOOK, HOOK_OF};
 
     fn pod() -> Value {
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web-1", "namespace": "a",
@@ -160,5 +165,17 @@ mod tests {
         assert_eq!(manager(&map), Some(sync));
         map["metadata"]["name"] = "copy".into();
         assert_eq!(manager(&map), None);
+    }
+
+    #[test]
+    fn the_object_of_a_hook_belongs_to_its_sync() {
+        let sync = SyncName::new("a", "shop");
+        let mut job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "b",
+            "annotations": { HOOK: "a/shop pre-install 1" }}});
+        assert_eq!(manager(&job), None, "without the label");
+        job["metadata"]["labels"] = json!({ HOOK_OF: sync.applyset_id() });
+        assert_eq!(manager(&job), Some(sync));
+        job["metadata"]["annotations"][HOOK] = "a/other pre-install 1".into();
+        assert_eq!(manager(&job), None, "the label is of another Sync");
     }
 }

@@ -7,9 +7,10 @@ use super::lineage::{Lineage, absent, kind, wanted};
 use super::standing::{Standing, Steered as _};
 use super::terminal::Terminal;
 use super::{CliError, Exit, output};
-use crate::api::{Failure, GitRepository, Sync, short_commits};
+use crate::api::{Failure, GROUP, GitRepository, HistoryEntry, Sync, short_commits};
 use crate::config::ObjectArgs;
 use crate::intent::SyncIntent;
+use crate::manifest::{GroupKind, ObjectKey};
 use crate::text::{printable, redact_url};
 
 /// Names of facts and the facts, in the order in which they are shown.
@@ -28,9 +29,9 @@ pub(super) async fn trace(args: &ObjectArgs) -> Result<Exit, CliError> {
     let mut facts: Facts = vec![("object", lineage.in_words())];
     let exit = match &lineage.sync {
         None => {
-            let none = "none: towline does not manage this object";
-            facts.push(("sync", none.to_owned()));
-            Exit::Differs
+            let (none, exit) = unmanaged(&lineage);
+            facts.push(("sync", none));
+            exit
         }
         Some(name) => {
             let there = access.at(&name.namespace);
@@ -60,6 +61,40 @@ pub(super) async fn trace(args: &ObjectArgs) -> Result<Exit, CliError> {
     };
     Terminal::print(&text)?;
     Ok(exit)
+}
+
+/// What is told of an object without a Sync.
+fn unmanaged(lineage: &Lineage) -> (String, Exit) {
+    let top = super::lineage::key(lineage.top());
+    let is_source = |key: &ObjectKey| key.kind == GroupKind::new(GROUP, "GitRepository");
+    match top.filter(is_source) {
+        Some(source) if lineage.chain.len() > 1 => {
+            let text = format!("none: {source} makes it, by its spec.sync");
+            (text, Exit::Done)
+        }
+        _ => {
+            let text = "none: towline does not manage this object";
+            (text.to_owned(), Exit::Differs)
+        }
+    }
+}
+
+/// The newest commit that changed an object, by the lists of the history, and whether the lists of newer commits are
+/// whole. None if no list names the object.
+fn change_of<'a>(object: &str, history: &'a [HistoryEntry]) -> Option<(&'a HistoryEntry, bool)> {
+    let names = |named: &String| {
+        named
+            .split_once(' ')
+            .is_some_and(|(_, what)| what == object)
+    };
+    let place = history
+        .iter()
+        .position(|entry| entry.objects.iter().any(names))?;
+    let is_whole = |entry: &HistoryEntry| {
+        let all = [entry.created, entry.changed, entry.pruned].map(|count| count as usize);
+        all.iter().sum::<usize>() <= entry.objects.len()
+    };
+    Some((&history[place], history[..place].iter().all(is_whole)))
 }
 
 /// What a Sync's status says of the origin of its object.
@@ -103,7 +138,9 @@ fn of_sync(object: &str, sync: &Sync, source: Option<&GitRepository>) -> Facts {
         let revision = chart.last_applied_revision.as_deref().unwrap_or_default();
         facts.push(("chart revision", short_commits(revision)));
     }
-    if let Some(change) = status.history.first() {
+    let changed = change_of(object, &status.history);
+    let newest = status.history.first().map(|newest| (newest, false));
+    if let Some((change, is_certain)) = changed.or(newest) {
         facts.push(("last change", short_commits(&change.revision)));
         facts.push(("author", change.author.clone()));
         facts.extend(
@@ -113,7 +150,16 @@ fn of_sync(object: &str, sync: &Sync, source: Option<&GitRepository>) -> Facts {
                 .map(|at| ("committed", at.0.to_string())),
         );
         facts.push(("applied", change.applied.0.to_string()));
-        let note = "the last commit that changed the Sync; which commit changed this object is not recorded";
+        let note = match (changed, is_certain) {
+            (_, true) => "",
+            (Some(_), false) => {
+                "the last commit that is known to have changed this object; later ones changed more objects than the \
+                 history names"
+            }
+            (None, _) => {
+                "the last commit that changed the Sync; which commit changed this object is not recorded"
+            }
+        };
         facts.push(("note", note.to_owned()));
     }
     facts.retain(|(_, text)| !text.is_empty());
@@ -184,5 +230,33 @@ mod tests {
         assert_eq!(as_object(&facts)["lastChange"], "main@sha1:111111111111");
         let facts = of_sync("ConfigMap a/bad", &sync, None);
         assert!(facts.contains(&("file", "apps/bad.yaml".to_owned())));
+    }
+
+    #[test]
+    fn the_commit_is_the_one_whose_list_names_the_object() {
+        let entry = |digit: &str, changed: u32, objects: Value| {
+            json!({"revision": format!("main@sha1:{}", digit.repeat(40)), "author": digit, "changed": changed,
+                "applied": "2026-01-02T03:04:05Z", "pruned": 0, "objects": objects})
+        };
+        let named = json!(["changed ConfigMap a/m", "changed ConfigMap a/n"]);
+        for (newest, author, note) in [
+            (entry("2", 1, json!(["changed Secret a/s"])), "1", None),
+            (
+                entry("2", 9, json!(["changed Secret a/s"])),
+                "1",
+                Some("later ones changed more objects"),
+            ),
+            (entry("2", 1, json!(["healed ConfigMap a/m"])), "2", None),
+        ] {
+            let history = json!([newest, entry("1", 2, named.clone())]);
+            let status = json!({"conditions": ready("True", "Converged", "m"), "history": history});
+            let facts = of_sync("ConfigMap a/m", &sync(&status, &json!({})), None);
+            assert!(facts.contains(&("author", author.to_owned())), "{facts:?}");
+            let found = facts.iter().find(|(name, _)| *name == "note");
+            match note {
+                Some(part) => assert!(found.unwrap().1.contains(part)),
+                None => assert_eq!(found, None),
+            }
+        }
     }
 }

@@ -155,6 +155,14 @@ pub fn may_be_deleted(key: &ObjectKey) -> bool {
     &*key.kind.kind != "CustomResourceDefinition"
 }
 
+/// The Sync whose hook made an object, by its label and its annotation. A copy of one of them alone names nobody.
+pub fn hook_owner(live: &Value) -> Option<SyncName> {
+    let (namespace, name) = owner(annotation(live, HOOK)?)?.split_once('/')?;
+    let sync = SyncName::new(namespace, name);
+    let label = live.pointer("/metadata/labels")?.get(HOOK_OF)?;
+    (*label == *sync.applyset_id()).then_some(sync)
+}
+
 fn owner(mark: &str) -> Option<&str> {
     mark.split(' ').next()
 }

@@ -26,7 +26,8 @@ pub use claim::{Cause as RefusalCause, claims, without_null};
 pub use contents::{Inside, is_derived, lost};
 pub use contest::{Contest, Relinquished, Taken, is_a_persons, is_scaled, taken, taken_for_good};
 pub use hooks::{
-    HOOK, HOOK_OF, HookClash, HookRun, hook_pause, hooks_at, installed_by_helm, may_be_deleted,
+    HOOK, HOOK_OF, HookClash, HookRun, hook_owner, hook_pause, hooks_at, installed_by_helm,
+    may_be_deleted,
 };
 pub use immutable::{is_immutable, restorable};
 pub use observed::Observed;

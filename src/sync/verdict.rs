@@ -288,7 +288,13 @@ impl Facts {
     fn drifted(&self) -> Verdict {
         let kind = ConditionType::Drifted;
         match self.drifts.is_empty() {
-            true => Verdict::new(kind, false, Reason::InSync, "no object differs from Git"),
+            true => {
+                let message = match self.problems.is_empty() {
+                    true => "no object differs from Git",
+                    false => "no object that could be applied differs from Git",
+                };
+                Verdict::new(kind, false, Reason::InSync, message)
+            }
             false => Verdict::new(kind, true, Reason::DriftFound, self.drift_message()),
         }
     }
