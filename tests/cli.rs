@@ -161,6 +161,8 @@ async fn get_lists_what_there_is_and_suspend_says_who_and_why() {
     let mark = case.world.cp.audit().mark();
     let suspended = run(&case, &["suspend", "good", "--reason", "incident 7"]).await;
     suspended.says(0, &["sync/good: suspended by person: incident 7"]);
+    let message = case.ready_becomes("good", "Unknown", "Suspended").await;
+    assert!(message.starts_with("suspended by person: incident 7; set spec.suspend"));
     case.ready_becomes("good", "Unknown", "Suspended").await;
     run(&case, &["get", "good"])
         .await

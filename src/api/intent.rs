@@ -4,21 +4,22 @@
 
 use std::sync::Arc;
 
-use kube::{Resource as _, ResourceExt as _};
+use kube::{Resource as _, ResourceExt};
 use serde_json::Value;
 
 use super::{
     APPROVE_PRUNE, ChartRef, Contents, DELETION_POLICY, Decryption, DecryptionProvider,
     DeletionPolicy, GitRef, GitRepository, GitRepositorySpec, IgnoredFields, Image, KeeperKind,
-    Kustomize, Mode, Patch, PatchTarget, PruneLimit, REQUESTED_AT, SecretRef, SourceKind,
-    SourceRef, Substitute, SubstituteFrom, Sync, SyncSettings, SyncSpec, ValuesFrom, Verification,
-    VerificationMode, Webhook,
+    Kustomize, Mode, Patch, PatchTarget, PruneLimit, REQUESTED_AT, SUSPEND_REASON, SUSPENDED_BY,
+    SecretRef, SourceKind, SourceRef, Substitute, SubstituteFrom, Sync, SyncSettings, SyncSpec,
+    ValuesFrom, Verification, VerificationMode, Webhook,
 };
 use crate::intent::{
     self, ChartIntent, FieldPattern, FieldRule, GitIntent, GitReference, HelmIntent, InputsIntent,
     Keeper, OnDeletion, Overrides, Reference, RenderIntent, SignedPart, SourceIntent,
     SubstituteIntent, SyncIntent, VerifyIntent,
 };
+use crate::text;
 
 /// The longest `timeout` of a Sync, and of a GitRepository. The definitions say so as well; an object that is older
 /// than the rule may ask for more.
@@ -98,7 +99,7 @@ impl From<&Sync> for SyncIntent {
             validate: *validate,
             force: *force,
             ignore_fields,
-            suspend: *suspend,
+            suspended: suspend.then(|| suspended(object)),
             invalid,
             on_deletion: match (asked_policy(object).unwrap_or(*deletion_policy), prune) {
                 (DeletionPolicy::Delete, _) => OnDeletion::Delete { adopted: true },
@@ -110,6 +111,20 @@ impl From<&Sync> for SyncIntent {
                 }
             },
         }
+    }
+}
+
+/// Who suspended a resource and why, as far as `towline suspend` recorded it.
+fn suspended<K: ResourceExt>(object: &K) -> String {
+    // Everybody who may edit the object can write these.
+    let annotation = |name| {
+        let text = object.annotations().get(name);
+        text::printable(text.map_or("", String::as_str))
+    };
+    match (&*annotation(SUSPENDED_BY), &*annotation(SUSPEND_REASON)) {
+        ("", _) => "suspended".to_owned(),
+        (by, "") => format!("suspended by {by}"),
+        (by, reason) => format!("suspended by {by}: {reason}"),
     }
 }
 
@@ -361,7 +376,7 @@ impl From<&GitRepository> for SourceIntent {
             deleting: object.metadata.deletion_timestamp.is_some(),
             interval: (*interval).into(),
             timeout: std::time::Duration::from(*timeout).min(LONGEST_FETCH),
-            suspend: *suspend,
+            suspended: suspend.then(|| suspended(object)),
             ignore: ignore.as_str().into(),
             credentials: secret_ref.as_ref().map(secret),
             proxy: proxy_secret_ref.as_ref().map(secret),
@@ -449,7 +464,7 @@ mod tests {
             (intent.timeout.as_secs(), intent.interval.as_secs()),
             (300, 3600)
         );
-        assert!(!(intent.prune || intent.wait || intent.suspend || intent.deleting));
+        assert!(!(intent.prune || intent.wait || intent.suspended.is_some() || intent.deleting));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 use super::access::{Access, AccessError, CLI_MANAGER, Doing};
-use super::standing::{Standing, State, Steered, ready, suspended};
+use super::standing::{Standing, State, Steered, ready};
 use super::terminal::{Progress, Terminal};
 use super::{CliError, Exit};
 use crate::api::{
@@ -107,10 +107,9 @@ async fn request<K: Steered>(
 ) -> Result<Exit, CliError> {
     let name = object.name_any();
     let shown = format!("{}/{name}", K::WORD);
-    if object.is_suspended() {
+    if let Some(suspended) = object.suspended() {
         Terminal::print(&format!(
-            "{shown} is {}: it is not reconciled until `towline resume {shown}`\n",
-            suspended(&object)
+            "{shown} is {suspended}: it is not reconciled until `towline resume {shown}`\n"
         ))?;
         return Ok(Exit::Differs);
     }
@@ -197,7 +196,7 @@ async fn stop<K: Steered>(access: &Access, object: K, reason: &str) -> Result<Ex
         "{}/{}: {}\n",
         K::WORD,
         object.name_any(),
-        suspended(&object)
+        object.suspended().unwrap_or_default()
     ))?;
     Ok(Exit::Done)
 }
@@ -213,13 +212,12 @@ pub(super) async fn resume(args: &ResumeArgs) -> Result<Exit, CliError> {
 
 async fn go_on<K: Steered>(access: &Access, object: K) -> Result<Exit, CliError> {
     let shown = format!("{}/{}", K::WORD, object.name_any());
-    if !object.is_suspended() {
+    let Some(was) = object.suspended() else {
         Terminal::print(&format!("{shown} is not suspended\n"))?;
         return Ok(Exit::Done);
-    }
+    };
     let who = who(access).await?;
     warn_of_owners(&object);
-    let was = suspended(&object);
     let annotations = json!({
         SUSPENDED_BY: null, SUSPENDED_AT: null, SUSPEND_REASON: null,
         RESUMED_BY: who, RESUMED_AT: now(),

@@ -6,19 +6,15 @@ use kube::ResourceExt as _;
 use super::access::Namespaced;
 use super::table::Cell;
 use super::terminal::Paint;
-use crate::api::{
-    Condition, ConditionType, GitRepository, Reason, SUSPEND_REASON, SUSPENDED_AT, SUSPENDED_BY,
-    Sync,
-};
+use crate::api::{Condition, ConditionType, GitRepository, Reason, SUSPENDED_AT, Sync};
 use crate::intent::{SourceIntent, SyncIntent};
-use crate::text::printable;
 
 /// What commands ask of both kinds.
 pub(super) trait Steered: Namespaced + serde::Serialize {
     /// The word before a name: `sync/shop`.
     const WORD: &'static str;
-    /// Whether `spec.suspend` is true.
-    fn is_suspended(&self) -> bool;
+    /// If it is suspended, who did it and why.
+    fn suspended(&self) -> Option<String>;
     /// The conditions of its status.
     fn conditions(&self) -> &[Condition];
     /// The generation that its status is about. None: there is no status.
@@ -34,8 +30,8 @@ pub(super) trait Steered: Namespaced + serde::Serialize {
 impl Steered for Sync {
     const WORD: &'static str = "sync";
 
-    fn is_suspended(&self) -> bool {
-        SyncIntent::from(self).suspend
+    fn suspended(&self) -> Option<String> {
+        SyncIntent::from(self).suspended
     }
 
     fn conditions(&self) -> &[Condition] {
@@ -72,8 +68,8 @@ impl Steered for Sync {
 impl Steered for GitRepository {
     const WORD: &'static str = "repo";
 
-    fn is_suspended(&self) -> bool {
-        SourceIntent::from(self).suspend
+    fn suspended(&self) -> Option<String> {
+        SourceIntent::from(self).suspended
     }
 
     fn conditions(&self) -> &[Condition] {
@@ -165,9 +161,10 @@ impl Standing {
     pub(super) fn of<K: Steered>(object: &K) -> Self {
         let is_current = object.observed_generation() >= object.meta().generation;
         let ready = ready(object);
+        let suspended = object.suspended();
         let state = match ready {
             _ if object.meta().deletion_timestamp.is_some() => State::Deleting,
-            _ if object.is_suspended() => State::Suspended,
+            _ if suspended.is_some() => State::Suspended,
             None => State::Unseen,
             Some(_) if !is_current => State::Waiting(Reason::Progressing.as_str().to_owned()),
             Some(ready) if ready.status == "True" => State::Ready,
@@ -177,7 +174,7 @@ impl Standing {
             Some(ready) => State::Failing(ready.reason.clone()),
         };
         let message = match state {
-            State::Suspended => suspended(object),
+            State::Suspended => suspended.unwrap_or_default(),
             State::Unseen => {
                 "towline has not seen it yet: is the operator running, and does it drive this \
                  namespace?"
@@ -226,18 +223,6 @@ pub(super) fn ready<K: Steered>(object: &K) -> Option<&Condition> {
     let ready = ConditionType::Ready.as_str();
     let mut conditions = object.conditions().iter();
     conditions.find(|condition| condition.type_ == ready)
-}
-
-/// Who suspended it and why, as far as it is recorded.
-pub(super) fn suspended<K: Steered>(object: &K) -> String {
-    // Everybody who may edit the object can write these.
-    let [by, reason] =
-        [SUSPENDED_BY, SUSPEND_REASON].map(|name| printable(annotation(object, name)));
-    match (&*by, &*reason) {
-        ("", _) => "suspended".to_owned(),
-        (by, "") => format!("suspended by {by}"),
-        (by, reason) => format!("suspended by {by}: {reason}"),
-    }
 }
 
 fn annotation<'a, K: Steered>(object: &'a K, name: &str) -> &'a str {
@@ -291,6 +276,7 @@ mod tests {
 
     use super::testing::{ready, sync};
     use super::*;
+    use crate::api::{SUSPEND_REASON, SUSPENDED_BY};
 
     #[test]
     fn every_state_has_its_word() {
@@ -346,7 +332,10 @@ mod tests {
         let hostile = "\u{1b}[2J\u{202e}not me\n".to_owned();
         let annotations = object.metadata.annotations.as_mut().unwrap();
         annotations.insert(SUSPEND_REASON.to_owned(), hostile);
-        assert_eq!(suspended(&object), "suspended by alice: [2Jnot me");
+        assert_eq!(
+            Standing::of(&object).message,
+            "suspended by alice: [2Jnot me"
+        );
         object.metadata.annotations = None;
         assert_eq!(Standing::of(&object).message, "suspended");
     }

@@ -109,7 +109,7 @@ impl SyncFigures {
     pub(super) fn of(object: &Sync) -> Self {
         let status = object.status.clone().unwrap_or_default();
         let mut ready = Ready::of(&status.conditions);
-        if SyncIntent::from(object).suspend {
+        if SyncIntent::from(object).suspended.is_some() {
             ready.set(false, Reason::Suspended);
         }
         let mut figures = Self {

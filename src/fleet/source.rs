@@ -73,7 +73,7 @@ impl SourceView {
         let status = object.status.as_ref();
         let conditions = status.map(|status| status.conditions.as_slice());
         let mut ready = Ready::of(conditions.unwrap_or_default());
-        if SourceIntent::from(object).suspend {
+        if SourceIntent::from(object).suspended.is_some() {
             ready.set(false, Reason::Suspended);
         }
         let url = SourceIntent::from(object).git.url;

@@ -20,8 +20,8 @@ pub struct SourceIntent {
     pub interval: Duration,
     /// The longest that one fetch may take. A fetch ends after [`MAX_TIMEOUT`] in any case.
     pub timeout: Duration,
-    /// Do not fetch.
-    pub suspend: bool,
+    /// Do not fetch. Says who suspended it and why.
+    pub suspended: Option<String>,
     /// Which files are left out for all who use the source, in the syntax of gitignore.
     pub ignore: Arc<str>,
     /// The Secret with the credentials.

@@ -104,8 +104,8 @@ pub struct SyncIntent {
     pub validate: bool,
     /// Replace objects where a field that cannot be changed is changed.
     pub force: bool,
-    /// Do nothing; what is applied stays.
-    pub suspend: bool,
+    /// Do nothing; what is applied stays. Says who suspended it and why: `suspended by alice: incident 7`.
+    pub suspended: Option<String>,
     /// What is wrong with what is asked for, so that it cannot be done.
     pub invalid: Option<String>,
     /// What becomes of the objects when the Sync is deleted.

@@ -30,8 +30,8 @@ pub(super) struct Observed<'a> {
 
 /// The result of a poll.
 pub(super) enum Poll {
-    /// No poll, because the repository is suspended.
-    Suspended,
+    /// No poll, because the repository is suspended. Who did it, and why.
+    Suspended(String),
     /// A revision that may go live.
     Fetched {
         /// The revision.
@@ -90,7 +90,7 @@ impl NextPoll {
 /// Decides.
 pub(super) fn assess(observed: Observed<'_>) -> Assessment {
     let mut assessment = match observed.poll {
-        Poll::Suspended => return suspended(),
+        Poll::Suspended(ref by_whom) => return suspended(by_whom),
         Poll::Fetched {
             ref revision,
             ref signer,
@@ -109,8 +109,8 @@ pub(super) fn assess(observed: Observed<'_>) -> Assessment {
     assessment
 }
 
-fn suspended() -> Assessment {
-    let message = "suspended: set spec.suspend to false to fetch again";
+fn suspended(by_whom: &str) -> Assessment {
+    let message = format!("{by_whom}; set spec.suspend to false to fetch again");
     Assessment {
         verdicts: vec![ready(None, Reason::Suspended, message)],
         next_poll: NextPoll::WhenAsked,

@@ -191,8 +191,8 @@ impl Driver {
         intent: &SourceIntent,
         new_spec: bool,
     ) -> Poll {
-        if intent.suspend {
-            return Poll::Suspended;
+        if let Some(by_whom) = &intent.suspended {
+            return Poll::Suspended(by_whom.clone());
         }
         let _at_work = self.context.metrics.at_work(Work::Fetch);
         let poller = &mut self.poller;

@@ -29,7 +29,7 @@ pub(super) async fn standby(
         let now = object.borrow_and_update().clone();
         let revision = now.status.as_ref().and_then(|was| was.revision.clone());
         let intent = SourceIntent::from(&*now);
-        let idle = intent.suspend || intent.deleting;
+        let idle = intent.suspended.is_some() || intent.deleting;
         let mut retry = None;
         if revision.is_some() && revision != fetched && !idle {
             let name = SourceName::new(&now.namespace().unwrap_or_default(), &now.name_any());

@@ -182,7 +182,7 @@ impl Inbox {
         let newest = self.newest();
         let dependencies = self.dependencies.iter_mut();
         let around = Surroundings {
-            suspended: intent.suspend,
+            suspended: intent.suspended.is_some(),
             invalid: intent.invalid.clone(),
             has_status,
             source: intent.source.clone(),

@@ -128,7 +128,7 @@ pub(super) fn in_words(leaving: &Listed<(ObjectKey, String)>) -> String {
 /// The facts from which the status is made.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
-    pub(super) suspended: bool,
+    pub(super) suspended: Option<String>,
     pub(super) blocked: Option<Box<Blocked>>,
     /// The target's revision, if there is a target.
     pub(super) revision: Option<String>,
@@ -165,7 +165,7 @@ impl Facts {
         let mut verdicts = vec![ready.clone()];
         let stalled = self.blocked.as_ref().is_some_and(|blocked| blocked.stalled)
             || ready.reason == Reason::PruneHeld;
-        if !self.suspended && ready.status != Some(true) {
+        if self.suspended.is_none() && ready.status != Some(true) {
             let kind = match stalled {
                 true => ConditionType::Stalled,
                 false => ConditionType::Reconciling,
@@ -181,7 +181,8 @@ impl Facts {
 
     /// The condition `Ready` on one short line. It names one of many problems.
     pub(super) fn summary(&self, ready: &Verdict) -> String {
-        let names_many = !self.suspended && self.blocked.is_none() && self.revision.is_some();
+        let names_many =
+            self.suspended.is_none() && self.blocked.is_none() && self.revision.is_some();
         let line = match self.problems.first.first() {
             Some(problem) if names_many => listing(
                 std::iter::once(format!("{}: {}", problem.object, problem.message)),
@@ -199,9 +200,9 @@ impl Facts {
     }
 
     fn standing(&self) -> (Option<bool>, Reason, String) {
-        if self.suspended {
-            let message = "suspended: set spec.suspend to false to go on";
-            return (None, Reason::Suspended, message.to_owned());
+        if let Some(by_whom) = &self.suspended {
+            let message = format!("{by_whom}; set spec.suspend to false to go on");
+            return (None, Reason::Suspended, message);
         }
         if let Some(blocked) = &self.blocked {
             let Blocked {
@@ -414,7 +415,7 @@ mod tests {
 
     fn facts() -> Facts {
         Facts {
-            suspended: false,
+            suspended: None,
             blocked: None,
             revision: Some("main@sha1:abc".to_owned()),
             counts: ObjectCounts {
@@ -491,7 +492,7 @@ mod tests {
         );
         assert!(
             !Facts {
-                suspended: true,
+                suspended: Some("suspended".to_owned()),
                 ..facts()
             }
             .is_converged()

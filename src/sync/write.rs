@@ -57,7 +57,7 @@ impl Driver {
         let state = &self.state;
         let target = state.target.as_ref();
         let unhealthy = state.unhealthy(|key| self.health_counts(key));
-        let suspended = intent.suspend && !intent.deleting;
+        let suspended = intent.suspended.clone().filter(|_| !intent.deleting);
         let drifted = state.memory.drifted.keys();
         let healed = round.healed.iter().map(|(key, _)| key);
         let met: std::collections::HashSet<_> = healed.chain(drifted).collect();
@@ -175,7 +175,7 @@ impl Driver {
         };
         view.object = self.inbox.sync_object();
         // One that asks for nothing holds nobody up.
-        view.planned = match intent.suspend || intent.deleting {
+        view.planned = match intent.suspended.is_some() || intent.deleting {
             true => self.inbox.newest_revision(),
             false => self.state.planned.clone(),
         };

@@ -76,12 +76,12 @@ fn fetched_is_ready() {
 #[test]
 fn suspended_is_neither_ready_nor_failed() {
     let found = observed_with(
-        Poll::Suspended,
+        Poll::Suspended("suspended by alice: incident 7".to_owned()),
         Some("a child"),
         Some((Reason::WebhookInvalid, "no token")),
         Some(LIVE),
     );
-    let message = "suspended: set spec.suspend to false to fetch again";
+    let message = "suspended by alice: incident 7; set spec.suspend to false to fetch again";
     assert_eq!(shown(&found), (None, Reason::Suspended, message, vec![]));
     assert_eq!(found.next_poll, NextPoll::WhenAsked);
 }

@@ -100,7 +100,7 @@ fn seen(revision: &str) -> Observed {
         live: Some(live.clone()),
         tried: Some(live),
         facts: Facts {
-            suspended: false,
+            suspended: None,
             blocked: None,
             revision: Some(revision.to_owned()),
             counts: ObjectCounts {
@@ -241,7 +241,8 @@ fn shows(reason: Reason) -> Shows {
         Reason::Converged => Shows::Ready(seen("a")),
         Reason::Progressing => Shows::Ready(unfinished()),
         Reason::Suspended => Shows::Ready(with(|seen| {
-            (seen.phase, seen.facts.suspended) = (Phase::Held, true);
+            (seen.phase, seen.facts.suspended) =
+                (Phase::Held, Some("suspended by alice".to_owned()));
         })),
         Reason::Deleting => Shows::Ready(Observed {
             phase: Phase::Held,
@@ -672,7 +673,7 @@ fn a_suspended_sync_reports_it_and_changes_nothing_else() {
     let mut play = Play::converged();
     let before = play.state.status.clone();
     let suspended = play.round(with(|seen| {
-        (seen.phase, seen.facts.suspended) = (Phase::Held, true);
+        (seen.phase, seen.facts.suspended) = (Phase::Held, Some("suspended by alice".to_owned()));
         seen.generation = Some(2);
     }));
     assert!(suspended.notices.is_empty());
@@ -680,6 +681,7 @@ fn a_suspended_sync_reports_it_and_changes_nothing_else() {
         (play.ready().status.as_str(), play.state.ready),
         ("Unknown", false)
     );
+    assert!(play.ready().message.starts_with("suspended by alice; set "));
     assert_eq!(play.state.status.times, before.times);
     assert_eq!(play.state.status.observed_generation, Some(2));
     assert_eq!(play.timers.diff, None);
