@@ -19,6 +19,7 @@ mod pushed;
 mod report;
 mod seen;
 mod small;
+mod told;
 
 use std::path::PathBuf;
 
@@ -81,7 +82,7 @@ async fn main() {
     if options.wants(&[8]) {
         empty::measure(&options, &mut report).await;
     }
-    if options.wants(&[9, 11]) {
+    if options.wants(&[9, 11, 12]) {
         many::measure(&options, &mut report).await;
     }
     if options.wants(&[10]) {

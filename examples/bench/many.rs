@@ -16,6 +16,7 @@ use crate::load::Load;
 use crate::mono::{EACH, create, file, status_call};
 use crate::report::{Limit, Report, Row, Unit, best, median, seconds};
 use crate::seen;
+use crate::told;
 
 /// The numbers of connections that are tried. The best result is the floor.
 const CONNECTIONS: [usize; 3] = [8, 16, 32];
@@ -38,8 +39,8 @@ struct Floors {
 }
 
 /// The results of one change.
-struct Run {
-    seconds: f64,
+pub struct Run {
+    pub seconds: f64,
     processor: f64,
     /// Processor seconds of the API server.
     server: f64,
@@ -69,8 +70,7 @@ pub async fn measure(options: &Options, report: &mut Report) {
 
     let (mut every, mut one) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        let value = format!("every-{round}");
-        let files: Vec<_> = (0..syncs).map(|sync| file(sync * EACH, &value)).collect();
+        let files = every_app(syncs, &format!("every-{round}"));
         let commit = repo.commit(&files, "every app");
         every.push(
             run(&bed, syncs, &commit, async || {
@@ -88,6 +88,7 @@ pub async fn measure(options: &Options, report: &mut Report) {
         );
     }
 
+    let untold = median(&every.iter().map(|run| run.seconds).collect::<Vec<_>>());
     let work = format!("{syncs} Syncs of {EACH} objects");
     let rows = [
         (format!("{work}: installed"), vec![install], floors.install),
@@ -126,6 +127,14 @@ pub async fn measure(options: &Options, report: &mut Report) {
     if options.wants(&[11]) {
         commands::get(&bed, syncs, report).await;
     }
+    if options.wants(&[12]) {
+        told::measure(&bed, &repo, syncs, untold, report).await;
+    }
+}
+
+/// One file of each Sync, with this value.
+pub fn every_app(syncs: usize, value: &str) -> Vec<(String, Option<String>)> {
+    (0..syncs).map(|sync| file(sync * EACH, value)).collect()
 }
 
 fn add(report: &mut Report, work: String, runs: &[Run], floor: f64) {
@@ -147,7 +156,7 @@ fn add(report: &mut Report, work: String, runs: &[Run], floor: f64) {
 }
 
 /// Measures from the end of `trigger` until all Syncs report the commit.
-async fn run(bed: &Bed, syncs: usize, commit: &str, trigger: impl AsyncFnOnce()) -> Run {
+pub async fn run(bed: &Bed, syncs: usize, commit: &str, trigger: impl AsyncFnOnce()) -> Run {
     let all = seen::all(&bed.syncs(), syncs, ready_at(commit)).await;
     let (before, mark) = (processor_time(bed.pid()), bed.cp.audit().mark());
     let server = bed.server_time();

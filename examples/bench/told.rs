@@ -1,0 +1,93 @@
+//! Row 12: ten thousand notices for a service that takes none of them.
+
+use std::time::Duration;
+
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::json;
+use tokio::net::TcpListener;
+use towline::api::{Alert, Provider};
+
+use crate::bed::{Bed, HOME};
+use crate::many::{Run, every_app, run};
+use crate::report::{Limit, Report, Row, Unit, median};
+use towline_testing::repo::Repo;
+use towline_testing::usage::Memory;
+
+/// Commits that change every Sync. With 1,000 Syncs, they make ten thousand notices.
+const COMMITS: usize = 10;
+
+/// How much more time a commit may take than without an Alert.
+const SLOWER: f64 = 1.2;
+
+/// The most memory that the notices may take, in MiB.
+const MEMORY: f64 = 16.0;
+
+/// Measures commits of every app while their notices go to a service that never answers. `untold` is the time of such
+/// a commit without an Alert, in seconds.
+pub async fn measure(bed: &Bed, repo: &Repo, syncs: usize, untold: f64, report: &mut Report) {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = silent.local_addr().expect("its address");
+    let taken = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = silent.accept().await {
+            held.push(stream);
+        }
+    });
+    tell(bed, &format!("http://{address}/")).await;
+    // The driver of the Alert has seen the Provider.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+
+    let before = Memory::of(bed.pid());
+    let mut runs: Vec<Run> = Vec::new();
+    for commit in 0..COMMITS {
+        let commit = repo.commit(&every_app(syncs, &format!("told-{commit}")), "every app");
+        runs.push(
+            run(bed, syncs, &commit, async || {
+                drop(bed.announce("mono").await)
+            })
+            .await,
+        );
+    }
+    let after = Memory::of(bed.pid());
+    taken.abort();
+    let times: Vec<f64> = runs.iter().map(|run| run.seconds).collect();
+    let notices = COMMITS * syncs;
+    report.add(Row {
+        number: 12,
+        work: format!("{notices} notices for a service that hangs: every app changed, p50"),
+        measured: median(&times),
+        floor: Some(untold),
+        unit: Unit::Seconds,
+        limit: Limit::TimesFloor(SLOWER),
+        details: json!({"all": times}),
+    });
+    report.add(Row {
+        number: 12,
+        work: "… memory that they take".to_owned(),
+        measured: (after.rss - before.rss).max(0.0),
+        floor: None,
+        unit: Unit::MebiBytes,
+        limit: Limit::AtMost(MEMORY),
+        details: json!({"before": before.json(), "after": after.json()}),
+    });
+}
+
+/// Tells all notices of all Syncs to `address`.
+async fn tell(bed: &Bed, address: &str) {
+    let provider = json!({
+        "metadata": {"name": "silent"}, "spec": {"type": "generic", "address": address, "timeout": "10s"},
+    });
+    let provider: Provider = serde_json::from_value(provider).expect("a Provider");
+    let alert = json!({"metadata": {"name": "all"}, "spec": {
+        "providerRef": {"name": "silent"}, "eventSources": [{"kind": "Sync", "name": "*"}], "groupWait": "0s",
+    }});
+    let alert: Alert = serde_json::from_value(alert).expect("an Alert");
+    let params = PostParams::default();
+    let api: Api<Provider> = Api::namespaced(bed.client.clone(), HOME);
+    api.create(&params, &provider)
+        .await
+        .expect("create a Provider");
+    let api: Api<Alert> = Api::namespaced(bed.client.clone(), HOME);
+    api.create(&params, &alert).await.expect("create an Alert");
+}
