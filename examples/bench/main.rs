@@ -19,6 +19,7 @@ mod pushed;
 mod report;
 mod seen;
 mod small;
+mod soak;
 mod told;
 
 use std::path::PathBuf;
@@ -31,12 +32,15 @@ use report::{Machine, Report};
 /// everything could be measured.
 #[derive(Clone, Debug, Parser)]
 struct Options {
-    /// Rows to measure, such as `1,2,5`. Default: all.
+    /// Rows to measure, such as `1,2,5`. Default: all but 13.
     #[arg(long, value_delimiter = ',')]
     rows: Vec<u8>,
     /// Number of ConfigMaps in the large Sync.
     #[arg(long, default_value_t = 10_000)]
     objects: usize,
+    /// Minutes of row 13, which runs only when it is named.
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
     /// Number of Syncs in the row of many Syncs.
     #[arg(long, default_value_t = 1_000)]
     syncs: usize,
@@ -87,6 +91,10 @@ async fn main() {
     }
     if options.wants(&[10]) {
         beside::measure(&options, &mut report).await;
+    }
+    // It takes an hour, so it runs only where it is named.
+    if options.rows.contains(&13) {
+        soak::measure(&options, &mut report).await;
     }
     report.sort();
     println!("\n{}", report.table());
