@@ -1,7 +1,9 @@
 //! Alerts and Providers: what is told outside of the cluster, how often, and what is said of a service that does not take
 //! it.
 
+mod app;
 mod commit_status;
+mod hosts;
 mod leader;
 mod providers;
 mod services;

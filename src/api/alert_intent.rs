@@ -123,6 +123,9 @@ impl From<ProviderType> for Service {
             ProviderType::GitHub => Self::GitHub,
             ProviderType::GitLab => Self::GitLab,
             ProviderType::Gitea => Self::Gitea,
+            ProviderType::Bitbucket => Self::Bitbucket,
+            ProviderType::BitbucketServer => Self::BitbucketServer,
+            ProviderType::AzureDevOps => Self::AzureDevOps,
         }
     }
 }

@@ -48,7 +48,7 @@ use super::{Condition, Duration};
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.address) || has(self.secretRef) || self.type in ['telegram', 'pagerduty', 'opsgenie', 'github', 'gitlab']").message("name the address in spec.address, or a Secret with the key address in spec.secretRef"))]
+#[x_kube(validation = Rule::new("has(self.address) || has(self.secretRef) || self.type in ['telegram', 'pagerduty', 'opsgenie', 'github', 'gitlab', 'bitbucket', 'azuredevops']").message("name the address in spec.address, or a Secret with the key address in spec.secretRef"))]
 #[x_kube(validation = Rule::new("self.type != 'telegram' || has(self.channel)").message("telegram needs the chat in spec.channel"))]
 pub struct ProviderSpec {
     /// The service.
@@ -75,7 +75,7 @@ pub struct ProviderSpec {
 
     /// The Secret with what must stay secret. Its keys: `address`; `token`, which is a bearer token, a bot's token, an
     /// API key, or the key of `generic-hmac`; `username` with `password` for basic authentication; `headers`, with lines
-    /// of the form `Name: value`. A changed Secret is used at once.
+    /// of the form `Name: value`; for GitHub as an App `githubAppID`, `githubAppInstallationID` and `githubAppPrivateKey`. A changed Secret is used at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
 
@@ -89,7 +89,7 @@ pub struct ProviderSpec {
     pub proxy_secret_ref: Option<SecretRef>,
 
     /// More hosts of repositories whose commits have their statuses on this Git host, such as `ssh.git.example.com`.
-    /// The host of the address is always one of them. Only for `github`, `gitlab` and `gitea`.
+    /// The host of the address is always one of them. Only for Git hosts, such as `github`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "hosts_schema")]
     pub repository_hosts: Vec<String>,
@@ -158,6 +158,12 @@ pub enum ProviderType {
     GitLab,
     /// Statuses of commits on Gitea or Forgejo.
     Gitea,
+    /// Statuses of commits on Bitbucket Cloud.
+    Bitbucket,
+    /// Statuses of commits on Bitbucket Data Center.
+    BitbucketServer,
+    /// Statuses of commits on Azure DevOps.
+    AzureDevOps,
 }
 
 /// The state of the Provider.

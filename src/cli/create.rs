@@ -121,6 +121,7 @@ fn provider(args: &ProviderSecretArgs) -> Result<Data, SecretError> {
         ("address", &args.address_file),
         ("token", &args.token_file),
         ("password", &args.password_file),
+        ("githubAppPrivateKey", &args.app_private_key_file),
     ] {
         if let Some(file) = file {
             let mut value = read(file)?;
@@ -128,15 +129,21 @@ fn provider(args: &ProviderSecretArgs) -> Result<Data, SecretError> {
             data.insert(key.to_owned(), value);
         }
     }
-    if let Some(username) = &args.username {
-        data.insert("username".to_owned(), username.clone().into_bytes());
+    for (key, value) in [
+        ("username", &args.username),
+        ("githubAppID", &args.app_id),
+        ("githubAppInstallationID", &args.app_installation_id),
+    ] {
+        if let Some(value) = value {
+            data.insert(key.to_owned(), value.clone().into_bytes());
+        }
     }
     if data.contains_key("username") != data.contains_key("password") {
         return Err(SecretError::Half);
     }
     match data.is_empty() {
         true => Err(SecretError::Nothing(
-            "--address-file, --token-file and --username",
+            "--address-file, --token-file, --username and --app-id",
         )),
         false => Ok(data),
     }

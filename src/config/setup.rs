@@ -139,6 +139,18 @@ pub struct ProviderSecretArgs {
     /// File with the password of --username. `-` is standard input.
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+
+    /// Number of a GitHub App, in the place of a token.
+    #[arg(long, requires_all = ["app_installation_id", "app_private_key_file"], conflicts_with = "token_file")]
+    pub app_id: Option<String>,
+
+    /// Number of the installation of --app-id.
+    #[arg(long, requires = "app_id")]
+    pub app_installation_id: Option<String>,
+
+    /// File with the private key of --app-id, as GitHub gives it. `-` is standard input.
+    #[arg(long, value_name = "FILE", requires = "app_id")]
+    pub app_private_key_file: Option<PathBuf>,
 }
 
 /// What `towline hook` does.

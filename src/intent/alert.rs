@@ -109,11 +109,25 @@ pub enum Service {
     GitLab,
     /// Statuses of commits on Gitea or Forgejo.
     Gitea,
+    /// Statuses of commits on Bitbucket Cloud.
+    Bitbucket,
+    /// Statuses of commits on Bitbucket Data Center.
+    BitbucketServer,
+    /// Statuses of commits on Azure DevOps.
+    AzureDevOps,
 }
 
 impl Service {
     /// Whether the service is a Git host, which keeps a status of each commit instead of taking messages.
     pub fn keeps_statuses(self) -> bool {
-        matches!(self, Self::GitHub | Self::GitLab | Self::Gitea)
+        matches!(
+            self,
+            Self::GitHub
+                | Self::GitLab
+                | Self::Gitea
+                | Self::Bitbucket
+                | Self::BitbucketServer
+                | Self::AzureDevOps
+        )
     }
 }

@@ -89,6 +89,11 @@ fn of_host(service: Service, answer: &Answer, pause: Option<Duration>) -> Option
     let status = answer.status;
     let not_this = |why: &str| Some(Outcome::NotThis(format!("{why} (HTTP status {status})")));
     match status {
+        // Azure DevOps shows its page for the login to a token that is wrong.
+        203 | 302 if service == Service::AzureDevOps => Some(Outcome::Later(
+            format!("it refuses the credentials (HTTP status {status}): correct the Secret"),
+            None,
+        )),
         // GitHub answers so to too many requests as well.
         403 if pause.is_some() => Some(Outcome::Later(
             format!("it takes no more requests now (HTTP status {status})"),
@@ -255,6 +260,10 @@ mod tests {
                 matches!(outcome, Outcome::Later(_, found) if found == pause),
                 "{outcome:?}"
             );
+        }
+        for status in [203, 302] {
+            let outcome = judge(Service::AzureDevOps, answer(status, None, ""));
+            assert!(matches!(outcome, Outcome::Later(why, None) if why.contains("credentials")));
         }
         let limited = Answer {
             rate_reset: Some("1030".to_owned()),

@@ -174,8 +174,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::message::Id;
     use crate::message::testing::notice;
+    use crate::message::{Ended, Id};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -229,5 +229,74 @@ mod tests {
         assert!(groups.0.len() <= MOST + 2);
         assert_eq!(groups.len(), 10_000);
         assert_eq!(groups.take_all().len(), MOST + 2);
+    }
+
+    fn ended(revision: &str) -> Ended {
+        Ended {
+            reason: Reason::Progressing,
+            revision: Some(revision.to_owned()),
+            since: at(0),
+        }
+    }
+
+    /// What is due, as its reason and its commit.
+    fn due(groups: &mut Groups, second: i64) -> Vec<(Reason, String)> {
+        let due = std::iter::from_fn(|| groups.take_due(at(second)));
+        due.map(|group| {
+            let notice = &group.items[0].notice;
+            (
+                notice.reason,
+                notice.commit().unwrap_or_default().to_owned(),
+            )
+        })
+        .collect()
+    }
+
+    #[test]
+    fn the_last_state_of_a_commit_takes_the_place_of_those_that_wait() {
+        let wait = Duration::from_secs(5);
+        let mut groups = Groups::default();
+        let set = |groups: &mut Groups, reason, commit: &str| {
+            groups.set(item("shop", reason, commit), at(0), wait).len()
+        };
+        assert_eq!(set(&mut groups, Reason::Progressing, "a"), 0);
+        assert_eq!(set(&mut groups, Reason::Progressing, "b"), 0);
+        let other = item("cart", Reason::Progressing, "a");
+        groups.set(other, at(0), wait);
+        assert_eq!(
+            set(&mut groups, Reason::Converged, "b"),
+            2,
+            "nothing is under way"
+        );
+        let converged = (Reason::Converged, "b".to_owned());
+        assert_eq!(due(&mut groups, 0), [converged], "success does not wait");
+        let pending = (Reason::Progressing, "a".to_owned());
+        assert_eq!(due(&mut groups, 5), [pending], "that of the other Sync");
+        assert_eq!(set(&mut groups, Reason::ApplyFailed, "a"), 0);
+        assert_eq!(
+            set(&mut groups, Reason::Converged, "b"),
+            0,
+            "a stays failed"
+        );
+        assert_eq!(groups.len(), 2);
+    }
+
+    #[test]
+    fn what_is_put_back_gives_way_to_what_is_newer_and_loses_no_end() {
+        let mut groups = Groups::default();
+        let mut failed = item("shop", Reason::ApplyFailed, "b");
+        failed.ended = vec![ended("main@sha1:a")];
+        assert!(groups.put_back(failed.clone(), at(0), at(9)).is_none());
+        assert_eq!(due(&mut groups, 8), []);
+        assert_eq!(groups.next_due(), Some(at(9)));
+        groups.hurry(at(1));
+        assert_eq!(groups.next_due(), Some(at(1)));
+        let replaced = groups.set(item("shop", Reason::Converged, "b"), at(1), Duration::ZERO);
+        assert_eq!(replaced.len(), 1);
+        let replaced = groups.put_back(failed, at(0), at(1));
+        assert!(replaced.is_some());
+        let group = groups.take_due(at(1)).unwrap();
+        assert_eq!(group.items[0].notice.reason, Reason::Converged);
+        assert_eq!(group.items[0].ended, [ended("main@sha1:a")]);
     }
 }

@@ -420,6 +420,34 @@ mod tests {
         assert_eq!(ended, [Reason::Diff, Reason::HealthFailed]);
     }
 
+    /// A Sync goes from one commit to the next before the first is live, also across a restart.
+    #[test]
+    fn each_commit_under_way_ends_with_the_one_that_is_live() {
+        let revision = |commit: &str| Some(format!("main@sha1:{commit}"));
+        let of = |reason, commit, second| {
+            let mut notice = notice("shop", reason, second);
+            notice.revision = revision(commit);
+            Arc::new(notice)
+        };
+        let mut ledger = Ledger::new(at(0));
+        let offer = |ledger: &mut Ledger, reason, commit, second| {
+            ledger.offer(&of(reason, commit, second), true, Origin::Driver)
+        };
+        let first = offer(&mut ledger, Reason::Progressing, "a", 1).unwrap();
+        assert_eq!((first.state, reasons(&first)), (State::Begins, vec![]));
+        assert!(offer(&mut ledger, Reason::Progressing, "a", 2).is_none());
+        let second = offer(&mut ledger, Reason::Progressing, "b", 3).unwrap();
+        assert_eq!(reasons(&second), [], "a is still under way");
+        ledger.told([&first, &second]);
+        let mut next = Ledger::restored(&ledger.save(), at(10));
+        assert!(offer(&mut next, Reason::Progressing, "b", 11).is_none());
+        let live = offer(&mut next, Reason::Converged, "c", 12).unwrap();
+        let ended = live.ended.iter().map(|ended| ended.revision.clone());
+        assert_eq!(ended.collect::<Vec<_>>(), [revision("a"), revision("b")]);
+        next.told([&live]);
+        assert_eq!(next.save().count, 0);
+    }
+
     #[test]
     fn the_end_of_a_problem_is_told_although_nobody_asks_for_it() {
         let mut ledger = Ledger::new(at(0));

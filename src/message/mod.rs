@@ -31,8 +31,8 @@ pub use self::ledger::{Ledger, Origin, Saved};
 pub use self::link::commit_link;
 pub use self::pace::{Pace, pace};
 pub use self::service::{
-    Address, Destination, DestinationError, Repository, Request, Unfit, refresh, requests,
-    status_request,
+    Address, Destination, DestinationError, InstallationToken, Repository, Request, Unfit, refresh,
+    requests, status_request, token_of, token_request,
 };
 pub use self::status::{CommitStatus, Course, about_commit, statuses};
 pub use self::template::{TemplateError, Templates};

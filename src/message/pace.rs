@@ -25,9 +25,11 @@ pub fn pace(service: Service) -> Pace {
         | Service::Rocket
         | Service::Teams
         | Service::GoogleChat => (3, Duration::from_secs(1)),
-        // GitHub asks for a second between requests that write.
-        Service::GitHub => (10, Duration::from_secs(1)),
-        Service::GitLab | Service::Gitea => (10, Duration::from_millis(200)),
+        // GitHub asks for a second between requests that write. Bitbucket Cloud takes a thousand in an hour.
+        Service::GitHub | Service::Bitbucket => (10, Duration::from_secs(1)),
+        Service::GitLab | Service::Gitea | Service::BitbucketServer | Service::AzureDevOps => {
+            (10, Duration::from_millis(200))
+        }
         Service::Generic
         | Service::GenericHmac
         | Service::CloudEvents

@@ -8,7 +8,10 @@ use tokio::time::Instant;
 
 use super::post::Client;
 use crate::backoff::Backoff;
-use crate::message::{Destination, Outcome, Pace, Request, judge, pace};
+use crate::message::{
+    Answer, Destination, InstallationToken, Outcome, Pace, Request, judge, pace, token_of,
+    token_request,
+};
 
 /// The pauses after failures.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -46,6 +49,8 @@ struct Turn {
     /// No request before this.
     not_before: Instant,
     backoff: Backoff,
+    /// The token of the App.
+    token: Option<InstallationToken>,
 }
 
 impl Turn {
@@ -76,6 +81,7 @@ impl Endpoint {
                 counted: now,
                 not_before: now,
                 backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+                token: None,
             }),
             destination,
             namespace: namespace.to_owned(),
@@ -91,20 +97,56 @@ impl Endpoint {
         self.health.subscribe()
     }
 
-    /// Sends a request when it is its turn. After a failure, the next request of this service waits.
-    pub async fn send(&self, request: Request) -> Outcome {
-        let mut turn = self.turn.lock().await;
-        let service = self.destination.service;
-        let at = turn.next(pace(service), Instant::now());
+    /// The request with the token of the App, where the Provider has one. A token that has ended is replaced first.
+    async fn authorized(&self, turn: &mut Turn, mut request: Request) -> Result<Request, Outcome> {
+        let Some(app) = self.destination.app() else {
+            return Ok(request);
+        };
+        let now = Timestamp::now();
+        let is_valid = |token: &InstallationToken| token.until > now;
+        let token = match turn.token.take().filter(is_valid) {
+            Some(token) => token,
+            None => {
+                let asked = token_request(app, &self.destination, now);
+                let asked = asked.ok_or_else(|| {
+                    Outcome::Later("the key of the App does not sign".to_owned(), None)
+                })?;
+                let answer = self.exchange(turn, asked).await?;
+                token_of(&answer, Timestamp::now())?
+            }
+        };
+        let value = format!("Bearer {}", token.token);
+        request.headers.push(("authorization".to_owned(), value));
+        turn.token = Some(token);
+        Ok(request)
+    }
+
+    /// Sends a request at the pace of the service, and returns its answer.
+    async fn exchange(&self, turn: &mut Turn, request: Request) -> Result<Answer, Outcome> {
+        let at = turn.next(pace(self.destination.service), Instant::now());
         tokio::time::sleep_until(at).await;
         let (agent, timeout) = (self.agent.clone(), self.timeout);
         let sent = self
             .client
             .post(&self.namespace, agent, request, timeout)
             .await;
-        let outcome = match sent {
-            Ok(answer) => judge(service, &answer, Timestamp::now()),
-            Err(error) => Outcome::Later(self.destination.hide(&crate::chain(&error)), None),
+        sent.map_err(|error| Outcome::Later(self.destination.hide(&crate::chain(&error)), None))
+    }
+
+    /// Sends a request when it is its turn. After a failure, the next request of this service waits.
+    pub async fn send(&self, request: Request) -> Outcome {
+        let mut turn = self.turn.lock().await;
+        let outcome = match self.authorized(&mut turn, request).await {
+            Ok(request) => match self.exchange(&mut turn, request).await {
+                Ok(answer) => {
+                    if answer.status == 401 {
+                        turn.token = None;
+                    }
+                    judge(self.destination.service, &answer, Timestamp::now())
+                }
+                Err(outcome) => outcome,
+            },
+            Err(outcome) => outcome,
         };
         let health = match &outcome {
             Outcome::Delivered => {
@@ -160,6 +202,7 @@ mod tests {
             counted: now,
             not_before: now,
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+            token: None,
         };
         let waits: Vec<u64> = (0..5)
             .map(|_| (turn.next(pace, now) - now).as_secs())

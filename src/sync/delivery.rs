@@ -66,12 +66,13 @@ impl Delivery {
         is_same && self.is_live
     }
 
-    /// A revision has the content of the target. It is news if the revision before it could not be read.
-    pub(super) fn kept(&mut self, revision: &str, digest: impl FnOnce() -> String) {
+    /// A revision has the content of the target. It is news if the revision before it had other content, which could not
+    /// be used or waited.
+    pub(super) fn kept(&mut self, revision: &str, digest: String) {
         self.refusal = None;
-        if self.digest.is_none() {
+        if self.digest.as_ref() != Some(&digest) {
             self.bring(revision);
-            self.digest = Some(digest());
+            self.digest = Some(digest);
         }
     }
 
@@ -150,11 +151,11 @@ mod tests {
         assert_eq!(delivery.status(), None);
         delivery.read("a", "1".to_owned());
         assert_eq!(under_way(&delivery), Some("a"));
-        delivery.kept("b", || unreachable!());
+        delivery.kept("b", "1".to_owned());
         assert_eq!(under_way(&delivery), Some("a"), "b has the content of a");
         delivery.arrives();
         assert_eq!(under_way(&delivery), None);
-        delivery.kept("c", || unreachable!());
+        delivery.kept("c", "1".to_owned());
         assert_eq!(under_way(&delivery), None, "c changes nothing");
     }
 
@@ -183,9 +184,20 @@ mod tests {
             Some("e"),
             "another try, the same error"
         );
-        delivery.kept("f", || "1".to_owned());
+        delivery.kept("f", "1".to_owned());
         assert_eq!(under_way(&delivery), Some("f"), "the revert");
         assert!(delivery.begins());
+    }
+
+    #[test]
+    fn a_revert_of_content_that_waits_is_a_delivery() {
+        let mut delivery = live("a", "1");
+        delivery.read("b", "2".to_owned());
+        assert_eq!(under_way(&delivery), Some("b"), "its hooks run");
+        delivery.read("b", "2".to_owned());
+        assert_eq!(under_way(&delivery), Some("b"), "they have ended");
+        delivery.kept("c", "1".to_owned());
+        assert_eq!(under_way(&delivery), Some("c"), "the revert");
     }
 
     #[test]

@@ -123,6 +123,8 @@ impl Driver {
                 stalled: false,
             }));
             if let Ok(Loaded::New(target)) = loaded {
+                let content = digest(&target.desired);
+                self.state.report.delivery.read(&revision, content);
                 if self.state.planned.as_ref() != Some(&revision) {
                     self.reserve(intent, &target);
                 }
@@ -150,6 +152,8 @@ impl Driver {
         if !target.is_some_and(|target| target.is_still(&newest, scope, &inputs)) {
             let loaded = self.read(intent, &newest, &inputs, false).await;
             if let Ok(Loaded::New(target)) = loaded {
+                let content = digest(&target.desired);
+                self.state.report.delivery.read(&revision, content);
                 self.reserve(intent, &target);
                 self.state.read_ahead = Some(target);
             }
@@ -252,7 +256,7 @@ impl State {
             Ok(Loaded::Same) => {
                 if let Some(target) = &mut self.target {
                     let desired = &target.desired;
-                    self.report.delivery.kept(&revision, || digest(desired));
+                    self.report.delivery.kept(&revision, digest(desired));
                     target.revision = revision;
                     target.seen = newest;
                 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use towline::api::Alert;
 
-use super::{alert, provider};
+use super::{alert, make_secret, provider};
+use crate::world::life::{UNSCHEDULABLE, deployment};
 use crate::world::{Case, World, config_map};
 use towline_testing::control_plane::Options;
 use towline_testing::kubeconfig::User;
@@ -147,4 +148,93 @@ async fn a_change_of_the_leader_tells_nothing_twice() {
         committed.iter().all(|key| all.contains_key(key)),
         "{all:#?}"
     );
+}
+
+/// A commit waits for its health while the leader hands over, and one that changes nothing comes meanwhile.
+#[tokio::test]
+async fn a_change_of_the_leader_repeats_no_commit_status() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let service = Recorder::start();
+    let (repo, namespace, good, slow) = {
+        let mut case = world.case("statuses").await;
+        case.repo = world.git.repo_of("team", &case.namespace);
+        make_secret(&case, "token", json!({"token": "t0ken"})).await;
+        let spec = json!({
+            "type": "github", "address": service.url(""), "secretRef": {"name": "token"},
+        });
+        provider(&case, "provider", spec).await;
+        alert(&case, json!({"groupWait": "1ms"})).await;
+        let text = config_map("b", &case.namespace, "one");
+        let web = deployment("web", &case.namespace, UNSCHEDULABLE);
+        let good = case.repo.commit(&[("b/b.yaml", Some(&text))], "good");
+        case.repository(json!({})).await;
+        case.sync("b", json!({"path": "b"})).await;
+        has_set(&service, &good, &["success"]).await;
+        let slow = case.push(&[("a/web.yaml", Some(&web))], "slow").await;
+        case.synced("b", &slow).await;
+        case.sync("a", json!({"path": "a", "wait": true})).await;
+        has_set(&service, &slow, &["pending"]).await;
+        eventually("the record", PATIENCE, async || {
+            let alert: Alert = case.api().get("alert").await.unwrap();
+            let open = alert.status.unwrap_or_default().open;
+            let mut reasons = open.iter().map(|problem| &*problem.reason);
+            reasons.any(|reason| reason == "Progressing").then_some(())
+        })
+        .await;
+        (case.repo, case.namespace, good, slow)
+    };
+    world.operator.kill();
+    let words = repo.commit(&[("README.md", Some("words"))], "words");
+    world.operator.restart().await;
+    let case = Case {
+        repo,
+        client: world.cp.client().await,
+        world: &world,
+        namespace,
+    };
+    case.announce().await;
+    case.synced("b", &words).await;
+    let more = async || (service.requests().len() > 2).then(|| service.requests());
+    never("a third status", 2 * TWO_SECONDS, more).await;
+    // The one that waits is replaced. Its status comes with that of the next.
+    let text = config_map("a", &case.namespace, "one");
+    let next = case
+        .push(&[("a/web.yaml", None), ("a/a.yaml", Some(&text))], "next")
+        .await;
+    has_set(&service, &slow, &["pending", "success"]).await;
+    has_set(&service, &good, &["success"]).await;
+    eventually("the next", PATIENCE, async || {
+        let found = set(&service, &next);
+        (found.last().map(String::as_str) == Some("success"))
+            .then_some(())
+            .ok_or(found)
+    })
+    .await;
+    let text = &config_map("b", &case.namespace, "two");
+    let last = case.push(&[("b/b.yaml", Some(text))], "last").await;
+    has_set(&service, &last, &["success"]).await;
+}
+
+/// The states that a commit got, in their order.
+fn set(service: &Recorder, commit: &str) -> Vec<String> {
+    let all = service.requests();
+    let theirs = all.iter().filter(|request| request.line.contains(commit));
+    theirs
+        .map(|request| {
+            request.body["state"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect()
+}
+
+async fn has_set(service: &Recorder, commit: &str, wanted: &[&str]) {
+    eventually(&format!("{commit}: {wanted:?}"), PATIENCE, async || {
+        let found = set(service, commit);
+        (found == wanted)
+            .then_some(())
+            .ok_or_else(|| format!("{found:?}: {:#?}", service.requests()))
+    })
+    .await;
 }

@@ -142,6 +142,18 @@ async fn secrets_are_checked_before_they_are_created() {
     .await;
     made.says(0, &["/chat created"]);
     assert_eq!(data(&case, "chat").await, json!({"token": "hunter33"}));
+    let ids = ["--app-id=1", "--app-installation-id=2"];
+    create("provider", &ids)
+        .await
+        .fails(2, &["--app-private-key-file"]);
+    let key = ["--app-private-key-file", &token];
+    let app = create("provider", &[&ids[..], &key[..], &["--replace"]].concat()).await;
+    app.says(0, &["/it"]);
+    let wanted = json!({
+        "githubAppID": "1", "githubAppInstallationID": "2", "githubAppPrivateKey": "hunter33",
+    });
+    assert_eq!(data(&case, "it").await, wanted);
+    shows_nothing(&app, &["hunter33"]);
     let absent = create("hook", &["--token-file", "absent"]).await;
     absent.fails(2, &["reading absent"]);
     create("hook", &["--token-file", &file("empty", "")])

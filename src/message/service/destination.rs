@@ -6,37 +6,13 @@ use std::fmt;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use super::app::App;
+use super::secret::{DestinationError, text, text_of_lines};
 use crate::intent::{ProviderIntent, Service};
 use crate::text::Secrets;
 
-/// The most headers of a Secret, and the longest value of a Secret's key, in bytes.
+/// The most headers of a Secret.
 const MOST_HEADERS: usize = 32;
-const LONGEST_VALUE: usize = 16 << 10;
-
-/// Why a Provider cannot be used. The text names keys and fields, and never a value.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DestinationError {
-    /// There is no address.
-    #[error("there is no address: set spec.address, or the key address of the Secret")]
-    NoAddress,
-    /// The address cannot be used.
-    #[error("{place} cannot be used: {problem}")]
-    Address {
-        /// Where the address is.
-        place: &'static str,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// A key of the Secret is missing.
-    #[error("the Secret has no {0}")]
-    Absent(&'static str),
-    /// A Secret is not named, but needed.
-    #[error("{0} needs a Secret in spec.secretRef with the key {1}")]
-    NoSecret(&'static str, &'static str),
-    /// A value is malformed.
-    #[error("{0} in the Secret cannot be used: {1}")]
-    Malformed(&'static str, &'static str),
-}
 
 /// An absolute HTTP URL without user and password.
 #[derive(Clone, PartialEq, Eq)]
@@ -129,6 +105,7 @@ enum Login {
     None,
     Token(String),
     Basic(String, String),
+    App(App),
 }
 
 impl fmt::Debug for Destination {
@@ -152,12 +129,16 @@ impl Destination {
         let (place, address) = match (text("address")?, &intent.address) {
             (Some(address), _) => ("address in the Secret", address),
             (None, Some(address)) => ("spec.address", address.clone()),
-            (None, None) => (
-                "the address",
-                default_address(service)
-                    .ok_or(DestinationError::NoAddress)?
-                    .to_owned(),
-            ),
+            (None, None) => {
+                // Where Flux has the address of an App's server.
+                let of_app = match service {
+                    Service::GitHub => text("githubAppBaseURL")?,
+                    _ => None,
+                };
+                let default = || default_address(service).map(str::to_owned);
+                let address = of_app.or_else(default);
+                ("the address", address.ok_or(DestinationError::NoAddress)?)
+            }
         };
         let address = Address::parse(&address)
             .map_err(|problem| DestinationError::Address { place, problem })?;
@@ -166,7 +147,7 @@ impl Destination {
             (None, Some(user), Some(password)) => Login::Basic(user, password),
             (None, Some(_), None) => return Err(DestinationError::Absent("password")),
             (None, None, Some(_)) => return Err(DestinationError::Absent("username")),
-            (None, None, None) => Login::None,
+            (None, None, None) => App::read(service, secret)?.map_or(Login::None, Login::App),
         };
         let mut channel = intent.channel.clone();
         let login = match (needs_token(service), login) {
@@ -174,6 +155,8 @@ impl Destination {
             (true, Login::None) if service == Service::PagerDuty && channel.is_some() => {
                 channel.take().map_or(Login::None, Login::Token)
             }
+            (true, login @ Login::App(_)) => login,
+            (true, login @ Login::Basic(..)) if takes_password(service) => login,
             (true, login) if !matches!(login, Login::Token(_)) => {
                 return Err(match secret {
                     Some(_) => DestinationError::Absent("token"),
@@ -197,7 +180,15 @@ impl Destination {
     pub(super) fn token(&self) -> &str {
         match &self.login {
             Login::Token(token) => token,
-            Login::None | Login::Basic(..) => "",
+            Login::None | Login::Basic(..) | Login::App(_) => "",
+        }
+    }
+
+    /// The App that gets a token of its own.
+    pub fn app(&self) -> Option<&App> {
+        match &self.login {
+            Login::App(app) => Some(app),
+            Login::None | Login::Token(_) | Login::Basic(..) => None,
         }
     }
 
@@ -206,18 +197,20 @@ impl Destination {
         let value = match (self.service, &self.login) {
             // Their token is a part of the body, of the URL, or the key of a signature.
             (Service::Telegram | Service::PagerDuty | Service::GenericHmac, _)
-            | (_, Login::None) => return None,
+            | (_, Login::None | Login::App(_)) => return None,
             // GitLab has a header of its own.
             (Service::GitLab, Login::Token(_)) => return None,
             (Service::Gitea, Login::Token(token)) => format!("token {token}"),
+            // As in Flux: a token of Azure DevOps is the password of nobody, and one of Bitbucket may have its user.
+            (Service::AzureDevOps, Login::Token(token)) if !token.contains(':') => basic("", token),
+            (Service::AzureDevOps | Service::Bitbucket, Login::Token(token))
+                if token.contains(':') =>
+            {
+                format!("Basic {}", BASE64_STANDARD.encode(token))
+            }
             (Service::Opsgenie, Login::Token(token)) => format!("GenieKey {token}"),
             (_, Login::Token(token)) => format!("Bearer {token}"),
-            (_, Login::Basic(user, password)) => {
-                format!(
-                    "Basic {}",
-                    BASE64_STANDARD.encode(format!("{user}:{password}"))
-                )
-            }
+            (_, Login::Basic(user, password)) => basic(user, password),
         };
         Some(("authorization".to_owned(), value))
     }
@@ -231,7 +224,7 @@ impl Destination {
         // A short part of a path, such as `api`, is an ordinary word.
         let parts = parts.filter(|part| part.len() >= 12);
         let login = match &self.login {
-            Login::None => Vec::new(),
+            Login::None | Login::App(_) => Vec::new(),
             Login::Token(token) => vec![token.clone()],
             Login::Basic(user, password) => vec![user.clone(), password.clone()],
         };
@@ -242,6 +235,11 @@ impl Destination {
         }
         crate::text::redact(&secrets.hide(text))
     }
+}
+
+fn basic(user: &str, password: &str) -> String {
+    let login = BASE64_STANDARD.encode(format!("{user}:{password}"));
+    format!("Basic {login}")
 }
 
 /// The name of a service in the spec.
@@ -264,6 +262,9 @@ fn name(service: Service) -> &'static str {
         Service::GitHub => "github",
         Service::GitLab => "gitlab",
         Service::Gitea => "gitea",
+        Service::Bitbucket => "bitbucket",
+        Service::BitbucketServer => "bitbucketserver",
+        Service::AzureDevOps => "azuredevops",
     }
 }
 
@@ -275,6 +276,8 @@ fn default_address(service: Service) -> Option<&'static str> {
         Service::Opsgenie => Some("https://api.opsgenie.com"),
         Service::GitHub => Some("https://github.com"),
         Service::GitLab => Some("https://gitlab.com"),
+        Service::Bitbucket => Some("https://bitbucket.org"),
+        Service::AzureDevOps => Some("https://dev.azure.com"),
         _ => None,
     }
 }
@@ -282,48 +285,16 @@ fn default_address(service: Service) -> Option<&'static str> {
 fn needs_token(service: Service) -> bool {
     matches!(
         service,
-        Service::GenericHmac
-            | Service::Telegram
-            | Service::PagerDuty
-            | Service::Opsgenie
-            | Service::GitHub
-            | Service::GitLab
-            | Service::Gitea
+        Service::GenericHmac | Service::Telegram | Service::PagerDuty | Service::Opsgenie
+    ) || service.keeps_statuses()
+}
+
+/// Whether a user and a password may stand in the place of a token.
+fn takes_password(service: Service) -> bool {
+    matches!(
+        service,
+        Service::Gitea | Service::Bitbucket | Service::BitbucketServer | Service::AzureDevOps
     )
-}
-
-/// The value of a key as text of several lines. The break at the end of the last line is a usual mistake.
-fn text_of_lines(
-    secret: Option<&BTreeMap<String, Vec<u8>>>,
-    key: &'static str,
-) -> Result<Option<String>, DestinationError> {
-    let Some(value) = secret.and_then(|secret| secret.get(key)) else {
-        return Ok(None);
-    };
-    let wrong = |problem| Err(DestinationError::Malformed(key, problem));
-    let Ok(text) = std::str::from_utf8(value) else {
-        return wrong("it is not UTF-8");
-    };
-    match text.trim() {
-        "" => wrong("it is empty"),
-        text if text.len() > LONGEST_VALUE => wrong("it is longer than 16 KiB"),
-        text => Ok(Some(text.to_owned())),
-    }
-}
-
-/// The value of a key as one line of text.
-fn text(
-    secret: Option<&BTreeMap<String, Vec<u8>>>,
-    key: &'static str,
-) -> Result<Option<String>, DestinationError> {
-    let text = text_of_lines(secret, key)?;
-    match text {
-        Some(text) if text.chars().any(char::is_control) => Err(DestinationError::Malformed(
-            key,
-            "it holds a line break or another control character",
-        )),
-        text => Ok(text),
-    }
 }
 
 /// Headers that a Secret may not set: the client sets them.

@@ -1,17 +1,22 @@
 //! The wire formats of services, by their public documentation. Each is a function from a message to the requests that
 //! tell it. Pure.
 
+mod app;
 mod chat;
 mod destination;
 mod host;
 mod incident;
+mod secret;
 mod webhook;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::destination::{Address, Destination, DestinationError};
-pub use self::host::{Repository, Unfit, status_request};
+pub use self::destination::{Address, Destination};
+pub use self::host::{
+    InstallationToken, Repository, Unfit, status_request, token_of, token_request,
+};
+pub use self::secret::DestinationError;
 use super::{Message, Problem};
 use crate::intent::Service;
 
@@ -51,7 +56,12 @@ pub fn requests(message: &Message, to: &Destination) -> Vec<Request> {
         Service::PagerDuty => incident::pagerduty(message, to),
         Service::Opsgenie => incident::opsgenie(message, to),
         // They keep statuses, and take no messages.
-        Service::GitHub | Service::GitLab | Service::Gitea => Vec::new(),
+        Service::GitHub
+        | Service::GitLab
+        | Service::Gitea
+        | Service::Bitbucket
+        | Service::BitbucketServer
+        | Service::AzureDevOps => Vec::new(),
     }
 }
 

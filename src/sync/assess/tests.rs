@@ -756,7 +756,7 @@ fn notices_name_the_commit_that_is_delivered() {
     let found = play.round(problem(Reason::ApplyFailed));
     assert_eq!(delivers(&found), [(Reason::ApplyFailed, b())]);
     // Another commit, which changes nothing.
-    play.state.delivery.kept("c", || "b".to_owned());
+    play.state.delivery.kept("c", "b".to_owned());
     let found = play.round(seen("c"));
     assert_eq!(delivers(&found), [(Reason::Converged, b())]);
     assert!(play.state.status.content.as_ref().unwrap().live);

@@ -1,8 +1,14 @@
-//! Git hosts that keep a status of each commit: GitHub, GitLab, Gitea and Forgejo. Pure.
+//! Git hosts that keep a status of each commit, by their public documentation. Pure.
+
+mod place;
+mod token;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+pub use self::place::Repository;
+use self::place::{Place, hosts};
+pub use self::token::{InstallationToken, token_of, token_request};
 use super::{Destination, Request};
 use crate::intent::Service;
 use crate::message::{CommitStatus, Course};
@@ -10,15 +16,6 @@ use crate::text::{shorten, start};
 
 /// The longest name of a status, in bytes.
 const LONGEST_NAME: usize = 255;
-
-/// Where a repository is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repository {
-    /// The host, in lower case and without a port.
-    pub host: String,
-    /// The path of its URL.
-    pub path: String,
-}
 
 /// Why a commit cannot have a status.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,41 +54,45 @@ pub fn status_request(
 ) -> Result<Request, Unfit> {
     let repository = repository.ok_or(Unfit::NoHost)?;
     let known = hosts(to);
-    if !known.contains(&repository.host) {
+    if !known.iter().any(|known| known.is(&repository.host)) {
         return Err(Unfit::OtherHost {
             host: repository.host.clone(),
-            known: known.join(", "),
+            known: known
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
         });
     }
-    let place = Place::of(repository, to);
-    let commit = &status.commit;
-    let (url, body) = match to.service {
-        Service::GitLab => {
-            let project = place.project("group/project", |parts| parts.len() >= 2)?;
-            let project = project.replace('/', "%2F");
-            let url = format!("{}/projects/{project}/statuses/{commit}", place.api);
-            (url, gitlab(status))
+    let place = Place::of(repository, to)?;
+    let url = place.statuses(to, &status.commit);
+    let body = match to.service {
+        Service::GitLab => gitlab(status),
+        Service::Bitbucket | Service::BitbucketServer => {
+            bitbucket(status, to.service, &place.page(to, &status.commit))
         }
-        _ => {
-            let project = place.project("owner/name", |parts| parts.len() == 2)?;
-            let url = format!("{}/repos/{project}/statuses/{commit}", place.api);
-            (url, github(status))
-        }
+        Service::AzureDevOps => azure(status),
+        _ => github(status),
     };
     let mut request = super::json(url, to, &body);
-    let more = match to.service {
-        Service::GitHub => vec![
-            ("accept", "application/vnd.github+json".to_owned()),
-            ("x-github-api-version", "2022-11-28".to_owned()),
-        ],
-        Service::GitLab => vec![("private-token", to.token().to_owned())],
-        _ => Vec::new(),
-    };
-    let more = more
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value));
-    request.headers.extend(more);
+    match to.service {
+        Service::GitHub => request.headers.extend(github_headers()),
+        Service::GitLab => {
+            let token = ("private-token".to_owned(), to.token().to_owned());
+            request.headers.push(token);
+        }
+        _ => (),
+    }
     Ok(request)
+}
+
+/// The headers that the API of GitHub wants.
+fn github_headers() -> [(String, String); 2] {
+    [
+        ("accept", "application/vnd.github+json"),
+        ("x-github-api-version", "2022-11-28"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
 
 /// GitHub's statuses, which Gitea and Forgejo have as well.
@@ -122,6 +123,40 @@ fn gitlab(status: &CommitStatus) -> Value {
     })
 }
 
+/// Both need a link: it leads to the commit.
+fn bitbucket(status: &CommitStatus, service: Service, page: &str) -> Value {
+    let is_cloud = service == Service::Bitbucket;
+    json!({
+        "state": match status.course {
+            Course::Pending => "INPROGRESS",
+            Course::Live => "SUCCESSFUL",
+            Course::Failed => "FAILED",
+            Course::GivenUp if is_cloud => "STOPPED",
+            Course::GivenUp => "CANCELLED",
+        },
+        // Bitbucket Cloud takes 40 characters.
+        "key": key(&status.name, if is_cloud { 40 } else { LONGEST_NAME }),
+        "name": key(&status.name, LONGEST_NAME),
+        "description": line(&status.text, 255),
+        "url": page,
+    })
+}
+
+fn azure(status: &CommitStatus) -> Value {
+    // Azure DevOps shows `genre/name`.
+    let (genre, name) = status.name.split_once('/').unwrap_or(("", &status.name));
+    json!({
+        "state": match status.course {
+            Course::Pending => "pending",
+            Course::Live => "succeeded",
+            Course::Failed => "failed",
+            Course::GivenUp => "notApplicable",
+        },
+        "context": {"genre": genre, "name": key(name, LONGEST_NAME)},
+        "description": line(&status.text, 255),
+    })
+}
+
 /// The text on one line of at most so many bytes. GitHub refuses characters beyond the first plane of Unicode.
 fn line(text: &str, longest: usize) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -139,95 +174,6 @@ fn key(name: &str, longest: usize) -> String {
     }
     let hash = hex::encode(&Sha256::digest(name.as_bytes())[..8]);
     format!("{}-{hash}", start(name, longest.saturating_sub(17)))
-}
-
-/// The hosts of the repositories of a Git host. Some have another one for SSH, or for their API.
-fn hosts(to: &Destination) -> Vec<String> {
-    let host = to.address.host();
-    let public: &[&str] = match (to.service, host.as_str()) {
-        (Service::GitHub, "github.com" | "api.github.com") => &["github.com", "ssh.github.com"],
-        (Service::GitLab, "gitlab.com") => &["gitlab.com", "altssh.gitlab.com"],
-        _ => &[],
-    };
-    let more = to.hosts.iter().map(|host| host.to_ascii_lowercase());
-    let mut hosts: Vec<String> = public.iter().map(|&host| host.to_owned()).collect();
-    if hosts.is_empty() {
-        hosts.push(host);
-    }
-    hosts.extend(more);
-    hosts
-}
-
-/// Where the API is, and where the repository is below the root of the host.
-struct Place {
-    api: String,
-    path: String,
-}
-
-impl Place {
-    /// The address of a Provider is that of the host's web pages, or of its API. Flux takes the URL of a repository; its
-    /// path says nothing more here, because the path of the Sync's own repository counts.
-    fn of(repository: &Repository, to: &Destination) -> Self {
-        let suffix = match to.service {
-            Service::GitHub => "api/v3",
-            Service::GitLab => "api/v4",
-            _ => "api/v1",
-        };
-        let path = repository.path.trim_matches('/');
-        let path = path.strip_suffix(".git").unwrap_or(path);
-        let address = to.address.path();
-        let address = address.strip_suffix(".git").unwrap_or(address);
-        let root = match address.strip_suffix(suffix) {
-            Some(root) => root.trim_end_matches('/'),
-            None if address == path => "",
-            None => address,
-        };
-        let below = path
-            .strip_prefix(root)
-            .and_then(|path| path.strip_prefix('/'));
-        let path = match root {
-            "" => path,
-            // A path of SSH does not begin with the root of the web pages.
-            _ => below.unwrap_or(path),
-        };
-        let origin = to.address.origin();
-        let api = match (to.service, to.address.host().as_str()) {
-            (Service::GitHub, "github.com" | "api.github.com") => {
-                "https://api.github.com".to_owned()
-            }
-            // GitHub Enterprise Cloud with data residency.
-            (Service::GitHub, host) if host.ends_with(".ghe.com") => {
-                let host = host.trim_start_matches("api.");
-                format!("https://api.{host}")
-            }
-            _ => [&*origin, root, suffix]
-                .iter()
-                .filter(|part| !part.is_empty())
-                .copied()
-                .collect::<Vec<_>>()
-                .join("/"),
-        };
-        Self {
-            api,
-            path: path.to_owned(),
-        }
-    }
-
-    /// The path of the repository, if it has the form that the host's repositories have.
-    fn project(
-        &self,
-        form: &'static str,
-        is_form: impl Fn(&[&str]) -> bool,
-    ) -> Result<&str, Unfit> {
-        let parts: Vec<&str> = self.path.split('/').collect();
-        let is_plain = |part: &&str| {
-            !matches!(*part, "" | "." | "..") && !part.contains(['?', '#', '\\', '%'])
-        };
-        match parts.iter().all(is_plain) && is_form(&parts) {
-            true => Ok(&self.path),
-            false => Err(Unfit::Path { form }),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -259,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_address_of_the_api_follows_from_the_provider_and_the_repository() {
-        use Service::{GitHub, GitLab, Gitea};
+        use Service::{AzureDevOps, Bitbucket, BitbucketServer, GitHub, GitLab, Gitea};
         for (service, address, (host, path), url) in [
             (
                 GitHub,
@@ -321,6 +267,66 @@ mod tests {
                 ("gitea", "/a/b.git"),
                 "http://gitea:3000/api/v1/repos/a/b/statuses/c0",
             ),
+            (
+                Bitbucket,
+                None,
+                ("altssh.bitbucket.org", "w/b.git"),
+                "https://api.bitbucket.org/2.0/repositories/w/b/commit/c0/statuses/build",
+            ),
+            (
+                Bitbucket,
+                Some("https://bitbucket.org/w/other"),
+                ("bitbucket.org", "/w/b"),
+                "https://api.bitbucket.org/2.0/repositories/w/b/commit/c0/statuses/build",
+            ),
+            (
+                BitbucketServer,
+                Some("https://corp/bitbucket"),
+                ("corp", "/bitbucket/scm/PRJ/b.git"),
+                "https://corp/bitbucket/rest/api/latest/projects/PRJ/repos/b/commits/c0/builds",
+            ),
+            (
+                BitbucketServer,
+                Some("https://corp:8443"),
+                ("corp", "/~me/b.git"),
+                "https://corp:8443/rest/api/latest/projects/~me/repos/b/commits/c0/builds",
+            ),
+            (
+                AzureDevOps,
+                None,
+                ("dev.azure.com", "/o/My%20P/_git/b"),
+                "https://dev.azure.com/o/My%20P/_apis/git/repositories/b/commits/c0/statuses?api-version=7.1",
+            ),
+            (
+                AzureDevOps,
+                Some("https://dev.azure.com/o/p/_git/other"),
+                ("ssh.dev.azure.com", "v3/o/p/b"),
+                "https://dev.azure.com/o/p/_apis/git/repositories/b/commits/c0/statuses?api-version=7.1",
+            ),
+            (
+                AzureDevOps,
+                None,
+                ("dev.azure.com", "/o/_git/b"),
+                "https://dev.azure.com/o/b/_apis/git/repositories/b/commits/c0/statuses?api-version=7.1",
+            ),
+            (
+                AzureDevOps,
+                None,
+                ("o.visualstudio.com", "/DefaultCollection/p/_git/b"),
+                "https://dev.azure.com/o/p/_apis/git/repositories/b/commits/c0/statuses?api-version=7.1",
+            ),
+            (
+                AzureDevOps,
+                None,
+                ("vs-ssh.visualstudio.com", "v3/o/p/b"),
+                "https://dev.azure.com/o/p/_apis/git/repositories/b/commits/c0/statuses?api-version=7.1",
+            ),
+            (
+                AzureDevOps,
+                Some("https://tfs.corp/tfs"),
+                ("tfs.corp", "/tfs/c/p/_git/b"),
+                "https://tfs.corp/tfs/c/p/_apis/git/repositories/b/commits/c0/statuses?api-version=7.1",
+            ),
         ] {
             let to = to(service, address, &[]);
             let request = status_request(&status(Course::Live, ""), Some(&at(host, path)), &to);
@@ -345,6 +351,26 @@ mod tests {
     }
 
     #[test]
+    fn a_path_of_another_form_is_refused() {
+        for (service, host, path) in [
+            (Service::GitLab, "gitlab.com", "b"),
+            (Service::Bitbucket, "bitbucket.org", "a/b/c"),
+            (Service::AzureDevOps, "dev.azure.com", "o/p/b"),
+            (Service::AzureDevOps, "dev.azure.com", "o/p/_git/a/b"),
+            (Service::AzureDevOps, "dev.azure.com", "o/p%2F/_git/b"),
+            (Service::AzureDevOps, "dev.azure.com", "o/../_git/b"),
+        ] {
+            let to = to(service, None, &[]);
+            let request = status_request(&status(Course::Live, ""), Some(&at(host, path)), &to);
+            assert!(matches!(request, Err(Unfit::Path { .. })), "{path}");
+        }
+        let to = to(Service::AzureDevOps, None, &[]);
+        let evil = at("evil-visualstudio.com", "o/p/_git/b");
+        let request = status_request(&status(Course::Live, ""), Some(&evil), &to);
+        assert!(matches!(request, Err(Unfit::OtherHost { .. })));
+    }
+
+    #[test]
     fn the_texts_are_within_the_limits_of_the_host() {
         let text = "a\nb\t\u{1f600} ".repeat(100);
         let body = github(&status(Course::Failed, &text));
@@ -354,5 +380,15 @@ mod tests {
         let (one, other) = (key(&long, 255), key(&format!("{long}x"), 255));
         assert!(one.len() == 255 && other.len() == 255 && one != other);
         assert_eq!(key("towline/a/b/c", 40), "towline/a/b/c");
+        let mut long = status(Course::GivenUp, "");
+        long.name = format!("towline/eu/prod/{}", "s".repeat(60));
+        let body = bitbucket(&long, Service::Bitbucket, "https://page");
+        assert_eq!(body["key"].as_str().unwrap().len(), 40);
+        assert_eq!(body["name"], json!(long.name));
+        assert_eq!(body["state"], "STOPPED");
+        let body = bitbucket(&long, Service::BitbucketServer, "https://page");
+        assert_eq!(body["key"], json!(long.name));
+        let body = azure(&long);
+        assert_eq!(body["context"]["genre"], "towline");
     }
 }

@@ -1,0 +1,86 @@
+//! The token of a GitHub App's installation. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::super::app::App;
+use super::super::{Destination, Request};
+use super::place::api_of;
+use crate::intent::Service;
+use crate::message::{Answer, Outcome, judge};
+
+/// How long before its end a token is not used any more, and how long one holds that does not say so.
+const SPARE: SignedDuration = SignedDuration::from_mins(5);
+const USUAL: SignedDuration = SignedDuration::from_mins(30);
+
+/// A token of an installation.
+#[derive(Clone)]
+pub struct InstallationToken {
+    /// The token.
+    pub token: String,
+    /// From when on it is not used any more.
+    pub until: Timestamp,
+}
+
+/// The request for a token that may do no more than set statuses. None if the key cannot sign.
+pub fn token_request(app: &App, to: &Destination, now: Timestamp) -> Option<Request> {
+    let url = format!(
+        "{}/app/installations/{}/access_tokens",
+        api_of(to),
+        app.installation()
+    );
+    let body = json!({"permissions": {"statuses": "write"}});
+    let mut request = super::super::json(url, to, &body);
+    let proof = format!("Bearer {}", app.proof(now)?);
+    request.headers.push(("authorization".to_owned(), proof));
+    request.headers.extend(super::github_headers());
+    Some(request)
+}
+
+/// The token in an answer, or what the answer means. All of its meanings are about the whole Provider.
+///
+/// # Errors
+///
+/// [`Outcome::Later`].
+pub fn token_of(answer: &Answer, now: Timestamp) -> Result<InstallationToken, Outcome> {
+    let status = answer.status;
+    let later = |why: &str| Outcome::Later(format!("{why} (HTTP status {status})"), None);
+    match status {
+        200..=299 => (),
+        401 => {
+            return Err(later(
+                "it does not take the proof of the App: correct githubAppID and githubAppPrivateKey of the Secret",
+            ));
+        }
+        404 => {
+            return Err(later(
+                "it knows no such installation of the App: correct githubAppInstallationID of the Secret",
+            ));
+        }
+        422 => {
+            return Err(later(
+                "the App has no right to write commit statuses: give it that right, and accept it for the installation",
+            ));
+        }
+        _ => {
+            return Err(match judge(Service::GitHub, answer, now) {
+                Outcome::NotThis(why) | Outcome::Refused(why) => Outcome::Later(why, None),
+                outcome => outcome,
+            });
+        }
+    }
+    let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    let token = body["token"].as_str().filter(|token| is_token(token));
+    let token = token.ok_or_else(|| later("its answer has no token of the App"))?;
+    let until = body["expires_at"].as_str();
+    let until = until.and_then(|at| at.parse::<Timestamp>().ok());
+    let until = until.and_then(|at| at.checked_sub(SPARE).ok());
+    Ok(InstallationToken {
+        token: token.to_owned(),
+        until: until.or(now.checked_add(USUAL).ok()).unwrap_or(now),
+    })
+}
+
+fn is_token(text: &str) -> bool {
+    (1..=4096).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
