@@ -360,3 +360,63 @@ async fn random_values_of_a_chart_are_made_once_and_then_kept() {
     .await;
     assert_ne!(drawn().await["password"], before["password"]);
 }
+
+#[tokio::test]
+async fn a_vendored_chart_of_a_kustomization_goes_live_and_one_that_is_not_there_is_named() {
+    let case = world().await.case("helm-charts").await;
+    let chart = CHART.map(|(name, text)| {
+        (
+            format!("apps/prod/charts/{}", name.replace("chart/", "shop/")),
+            text,
+        )
+    });
+    let mut files: Vec<(&str, Option<&str>)> = chart
+        .iter()
+        .map(|(name, text)| (&**name, Some(*text)))
+        .collect();
+    let kustomization = |chart: &str| {
+        format!(
+            "namePrefix: x-\nhelmCharts:\n- {{name: {chart}, releaseName: web, valuesInline: {{greeting: inline}}}}\n"
+        )
+    };
+    let right = kustomization("shop");
+    files.push(("apps/prod/kustomization.yaml", Some(&right)));
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    let spec = json!({"path": "apps/prod", "targetNamespace": case.namespace});
+    case.sync("all", spec).await;
+    case.synced("all", &first).await;
+    case.has("x-web-map", "value", Some("inline")).await;
+    case.has("x-web-map", "from", Some("default")).await;
+    let kube = case.data("x-web-map").await.unwrap()["kube"].clone();
+    assert!(
+        kube.as_str().unwrap().starts_with("v1.36"),
+        "the cluster's: {kube}"
+    );
+
+    // What the chart is made of counts, and nothing else.
+    let values = (
+        "apps/prod/charts/shop/values.yaml",
+        Some("greeting: default\nfrom: changed\n"),
+    );
+    let second = case.push(&[values], "values").await;
+    case.synced("all", &second).await;
+    case.has("x-web-map", "from", Some("changed")).await;
+    let third = case.push(&[("apps/README.md", Some("docs"))], "docs").await;
+    let sync = case.synced("all", &third).await;
+    let changed = sync.status.unwrap().last_changed_revision.unwrap();
+    assert!(changed.ends_with(&second), "{changed}");
+
+    let wrong = kustomization("none");
+    let files = [("apps/prod/kustomization.yaml", Some(&*wrong))];
+    case.push(&files, "a chart that is not there").await;
+    let message = case.ready_becomes("all", "False", "RenderFailed").await;
+    for says in [
+        "apps/prod/kustomization.yaml",
+        "apps/prod/charts/none",
+        "stays live",
+    ] {
+        assert!(message.contains(says), "{message}");
+    }
+    case.has("x-web-map", "from", Some("changed")).await;
+}

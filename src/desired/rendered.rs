@@ -8,7 +8,9 @@ use super::{DesiredError, Inputs, ReleaseNumber, release};
 use crate::content::{ReadError, Tree};
 use crate::intent::{Overrides, RenderIntent};
 use crate::manifest::FieldPath;
-use crate::render::wasm::{Chart, Kustomization, Output, Private, Release, Renderers, Values};
+use crate::render::wasm::{
+    Chart, Cluster, Kustomization, Output, Private, Release, Renderers, Values,
+};
 use crate::render::{Text, TextId};
 
 /// The output of renderers for one path, and its identity.
@@ -112,6 +114,11 @@ pub(super) fn render(
 ) -> Result<(Rendered, Vec<Text>), DesiredError> {
     let mut rendered = Rendered::default();
     let mut texts = Vec::new();
+    let cluster = Cluster {
+        kube_version: &inputs.kube_version,
+        api_versions: &inputs.api_versions,
+        namespace: intent.target_namespace.as_deref(),
+    };
     match form {
         Form::Chart => {
             let output = chart(tree, intent, inputs, means)?;
@@ -120,21 +127,27 @@ pub(super) fn render(
         Form::Kustomization => {
             let overrides = intent.kustomize.clone().unwrap_or_default();
             let request = kustomization(&intent.path, overrides, String::new());
-            let output = means.renderers.kustomize(tree, &request, means.private)?;
+            let output = means
+                .renderers
+                .kustomize(tree, &request, cluster, means.private)?;
             rendered.add(output, &intent.path, &mut texts);
         }
         Form::Manifests => {
             if let Some(overrides) = &intent.kustomize {
                 let file = generated(intent, selected);
                 let request = kustomization(&intent.path, overrides.clone(), file);
-                let output = means.renderers.kustomize(tree, &request, means.private)?;
+                let output = means
+                    .renderers
+                    .kustomize(tree, &request, cluster, means.private)?;
                 rendered.add(output, &intent.path, &mut texts);
                 selected.files.clear();
                 return Ok((rendered, texts));
             }
             for folder in &selected.kustomizations {
                 let request = kustomization(folder, Overrides::default(), String::new());
-                let output = means.renderers.kustomize(tree, &request, means.private)?;
+                let output = means
+                    .renderers
+                    .kustomize(tree, &request, cluster, means.private)?;
                 rendered.add(output, folder, &mut texts);
             }
         }

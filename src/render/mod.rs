@@ -6,6 +6,7 @@
 mod cache;
 mod error;
 mod generated;
+mod inflate;
 mod select;
 mod text;
 pub mod wasm;

@@ -26,7 +26,7 @@ fn differences() -> BTreeMap<&'static str, &'static str> {
         .collect()
 }
 
-fn script(name: &str, arguments: &[&str]) -> String {
+pub fn script(name: &str, arguments: &[&str]) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     let mut command = Command::new(script);
     let output = command

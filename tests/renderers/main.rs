@@ -6,6 +6,7 @@
 mod folder;
 mod golden;
 mod helm;
+mod inflate;
 mod kustomize;
 mod leaks;
 mod modules;

@@ -8,10 +8,12 @@
 //! threads and maps files.
 
 mod chance;
+mod charts;
 mod engine;
 mod error;
 mod host;
 mod imports;
+mod inflated;
 mod map;
 mod memory;
 mod module;
@@ -31,6 +33,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wasmtime::{Store, Trap};
 
+pub use charts::Cluster;
 pub use engine::{Engine, EngineSettings};
 pub use error::RenderFailure;
 pub use host::{About, Hook};

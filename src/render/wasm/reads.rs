@@ -21,9 +21,16 @@ impl Reads {
         tree: &dyn Tree,
         path: &str,
     ) -> Result<Result<Place, ReadFault>, ReadError> {
-        let found = usable(tree.place(path))?;
-        self.places.insert(path.into(), found.clone().ok());
-        Ok(found)
+        usable(self.record(tree, path))
+    }
+
+    /// What is at a path, in the tree's own words.
+    pub(super) fn record(&mut self, tree: &dyn Tree, path: &str) -> Result<Place, ReadError> {
+        let found = tree.place(path);
+        if let Some(answer) = answer(&found) {
+            self.places.insert(path.into(), answer.cloned());
+        }
+        found
     }
 
     /// The names in a folder.
@@ -32,10 +39,31 @@ impl Reads {
         tree: &dyn Tree,
         path: &str,
     ) -> Result<Result<Vec<Name>, ReadFault>, ReadError> {
-        let found = usable(tree.names(path))?;
-        let digest = found.as_deref().ok().map(digest);
-        self.folders.insert(path.into(), digest);
-        Ok(found)
+        usable(self.record_names(tree, path))
+    }
+
+    /// The names in a folder, in the tree's own words.
+    pub(super) fn record_names(
+        &mut self,
+        tree: &dyn Tree,
+        path: &str,
+    ) -> Result<Vec<Name>, ReadError> {
+        let found = tree.names(path);
+        if let Some(answer) = answer(&found) {
+            let digest = answer.map(|names| digest(names));
+            self.folders.insert(path.into(), digest);
+        }
+        found
+    }
+
+    /// Adds what another render looked at in the same tree.
+    pub(super) fn extend(&mut self, other: &Self) {
+        let places = other.places.iter();
+        self.places
+            .extend(places.map(|(path, place)| (Arc::clone(path), place.clone())));
+        let folders = other.folders.iter();
+        self.folders
+            .extend(folders.map(|(path, names)| (Arc::clone(path), *names)));
     }
 
     /// How many paths there are.
@@ -110,15 +138,26 @@ fn id(blob: &BlobId) -> &[u8] {
 fn usable<T>(answer: Result<T, ReadError>) -> Result<Result<T, ReadFault>, ReadError> {
     match answer {
         Ok(answer) => Ok(Ok(answer)),
-        Err(error) => match error.fault() {
-            fault @ (ReadFault::PathNotFound | ReadFault::InvalidPath | ReadFault::Unusable) => {
-                Ok(Err(fault))
-            }
-            ReadFault::TooLarge
-            | ReadFault::Damaged
-            | ReadFault::Encrypted
-            | ReadFault::Unavailable => Err(error),
-        },
+        Err(error) if is_answer(&error) => Ok(Err(error.fault())),
+        Err(error) => Err(error),
+    }
+}
+
+/// An answer, as [`usable`]: what was found, and none for what is absent.
+fn answer<T>(found: &Result<T, ReadError>) -> Option<Option<&T>> {
+    match found {
+        Ok(found) => Some(Some(found)),
+        Err(error) => is_answer(error).then_some(None),
+    }
+}
+
+fn is_answer(error: &ReadError) -> bool {
+    match error.fault() {
+        ReadFault::PathNotFound | ReadFault::InvalidPath | ReadFault::Unusable => true,
+        ReadFault::TooLarge
+        | ReadFault::Damaged
+        | ReadFault::Encrypted
+        | ReadFault::Unavailable => false,
     }
 }
 

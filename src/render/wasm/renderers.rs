@@ -8,9 +8,11 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::chance::{Chance, compare};
+use super::charts::{self, Cluster};
+use super::inflated::Inflated;
 use super::{
     Chart, Engine, EngineSettings, Failed, Job, Kustomization, Module, ModuleError, Output, Reads,
-    RenderFailure,
+    RenderFailure, Rendered,
 };
 use crate::content::Tree;
 use crate::text::Secrets;
@@ -54,6 +56,32 @@ impl Opened {
     }
 }
 
+impl Opened {
+    /// Renders a chart once.
+    fn helm(
+        &self,
+        tree: &Arc<dyn Tree>,
+        request: &Chart,
+        private: Private<'_>,
+        chance: Chance,
+    ) -> Result<Rendered, Box<Failed>> {
+        let mut job = job(&self.helm, Arc::clone(tree), private);
+        (job.seed, job.now) = (chance.seed, chance.now);
+        let request = Chart {
+            seed: i64::from_le_bytes(chance.seed.first_chunk().copied().unwrap_or_default()),
+            ..request.clone()
+        };
+        self.engine.render(&job, &request)
+    }
+}
+
+fn job<'m>(module: &'m Module, tree: Arc<dyn Tree>, private: Private<'_>) -> Job<'m> {
+    let mut job = Job::new(module, tree);
+    job.secrets = private.secrets.clone();
+    job.tenant = Arc::clone(private.tenant);
+    job
+}
+
 /// Who renders, and what of it is secret.
 #[derive(Clone, Copy, Debug)]
 pub struct Private<'a> {
@@ -92,7 +120,8 @@ impl Renderers {
         })
     }
 
-    /// `kustomize build`.
+    /// `kustomize build`, with charts that are in the repository as with `--enable-helm`. What a chart draws at random
+    /// is a value of its own each time; where that is, the output says.
     ///
     /// # Errors
     /// Why it failed, and what it looked at until then.
@@ -100,9 +129,20 @@ impl Renderers {
         &self,
         tree: &Arc<dyn Tree>,
         request: &Kustomization,
+        cluster: Cluster<'_>,
         private: Private<'_>,
     ) -> Result<Arc<Output>, Box<Failed>> {
-        self.render(&self.opened()?.kustomize, tree, request, private)
+        let opened = self.opened()?;
+        let key = key(&opened.kustomize, &(request, cluster), private.identity);
+        self.once(key, tree, private, |chance| {
+            let inflated = Arc::new(Inflated::new(Arc::clone(tree)));
+            let build = || {
+                let job = job(&opened.kustomize, inflated.clone(), private);
+                opened.engine.render(&job, request)
+            };
+            let helm = |chart: &Chart| opened.helm(tree, chart, private, chance);
+            charts::build(&inflated, cluster, build, helm)
+        })
     }
 
     /// `helm template`. What a template draws at random is a value of its own each time; where that is, the
@@ -118,20 +158,23 @@ impl Renderers {
     ) -> Result<Arc<Output>, Box<Failed>> {
         let opened = self.opened()?;
         let key = key(&opened.helm, request, private.identity);
+        self.once(key, tree, private, |chance| {
+            opened.helm(tree, request, private, chance)
+        })
+    }
+
+    /// An output that is known, or a render. Where random numbers may have been drawn, a second render with others says
+    /// what they made.
+    fn once(
+        &self,
+        key: [u8; 32],
+        tree: &Arc<dyn Tree>,
+        private: Private<'_>,
+        render: impl Fn(Chance) -> Result<Rendered, Box<Failed>>,
+    ) -> Result<Arc<Output>, Box<Failed>> {
         if let Some(output) = self.known(&key, &**tree) {
             return Ok(output);
         }
-        let render = |chance: Chance| {
-            let mut job = Job::new(&opened.helm, Arc::clone(tree));
-            job.secrets = private.secrets.clone();
-            job.tenant = Arc::clone(private.tenant);
-            (job.seed, job.now) = (chance.seed, chance.now);
-            let request = Chart {
-                seed: i64::from_le_bytes(chance.seed.first_chunk().copied().unwrap_or_default()),
-                ..request.clone()
-            };
-            opened.engine.render(&job, &request)
-        };
         let chance = Chance::draw();
         let one = render(chance)?;
         let (generated, drawn) = match one.drew {
@@ -142,24 +185,6 @@ impl Renderers {
         output.generated = generated;
         output.warnings.extend(drawn);
         Ok(self.remember(key, output))
-    }
-
-    fn render<R: Serialize>(
-        &self,
-        module: &Module,
-        tree: &Arc<dyn Tree>,
-        request: &R,
-        private: Private<'_>,
-    ) -> Result<Arc<Output>, Box<Failed>> {
-        let key = key(module, request, private.identity);
-        if let Some(output) = self.known(&key, &**tree) {
-            return Ok(output);
-        }
-        let mut job = Job::new(module, Arc::clone(tree));
-        job.secrets = private.secrets.clone();
-        job.tenant = Arc::clone(private.tenant);
-        let rendered = self.opened()?.engine.render(&job, request)?;
-        Ok(self.remember(key, Output::new(rendered, private.secrets)))
     }
 
     /// Keeps an output for those who ask for the same while it is in use.

@@ -1,0 +1,326 @@
+//! A tree for kustomize in which the charts of kustomizations are rendered already.
+//!
+//! kustomize reads a kustomization without its `helmCharts`. In their place it has a component that is in no repository:
+//! what Helm made of the charts. Components come right after generators, and for kustomize charts are generators. Charts
+//! that are not rendered yet are noted; kustomize runs again when they are.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{Reads, RenderFailure};
+use crate::content::{BlobId, Listing, Name, ObjectId, Place, ReadError, Tree, TreeId};
+use crate::render::inflate::{Asking, Inflation, Passed, asking};
+
+/// The names of a kustomization.
+const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+/// Every field that asks for charts begins so, but for `helmGlobals`, which asks for none by itself.
+const MARK: &[u8] = b"helmChart";
+
+/// The folder with what Helm made. Messages show it before the template.
+const FOLDER: &str = "(helmCharts)";
+
+/// The folder of the component.
+const COMPONENT: &str = "(component of helmCharts)";
+
+/// By this annotation kustomize knows what Helm made: it leaves the namespace of such objects alone, and takes the
+/// annotation off at the end.
+const MADE_BY_HELM: &str = "internal.config.kubernetes.io/helm-generated";
+
+/// Where charts are rendered: in the folder of a kustomization, for a namespace that one above it may give.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Site {
+    folder: String,
+    namespace: Option<String>,
+}
+
+/// A document that Helm made: its template, and its text.
+pub(super) type Made = (String, Vec<u8>);
+
+/// Charts that are to be rendered.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) site: Site,
+    /// The kustomization.
+    pub(super) file: String,
+    pub(super) charts: Vec<Inflation>,
+}
+
+impl Wanted {
+    /// The namespace of a release, where one is given.
+    pub(super) fn namespace(&self, chart: &Inflation) -> Option<String> {
+        chart
+            .namespace
+            .clone()
+            .or_else(|| self.site.namespace.clone())
+    }
+}
+
+/// Another tree, with rendered charts.
+#[derive(Debug)]
+pub(super) struct Inflated {
+    tree: Arc<dyn Tree>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What was looked at in the tree.
+    reads: Reads,
+    /// The kustomizations with their folders, in the order in which they were read: parents before what is below.
+    visited: Vec<(String, Vec<u8>)>,
+    /// Files that were read already, and those that are in no repository.
+    contents: HashMap<BlobId, Vec<u8>>,
+    /// Paths that are in no repository; none for a folder.
+    made: HashMap<String, Option<BlobId>>,
+    inflated: HashMap<Site, Vec<Made>>,
+    wanted: Vec<Wanted>,
+    problem: Option<RenderFailure>,
+}
+
+impl Inflated {
+    pub(super) fn new(tree: Arc<dyn Tree>) -> Self {
+        Self {
+            tree,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The charts that kustomize asked for since the last call, and that are not rendered. What it made without them is
+    /// of no use.
+    ///
+    /// # Errors
+    /// What is wrong with how a kustomization asks.
+    pub(super) fn wanted(&self) -> Result<Vec<Wanted>, RenderFailure> {
+        let state = &mut *self.state();
+        state.visited.clear();
+        let wanted = std::mem::take(&mut state.wanted);
+        match state.problem.take() {
+            Some(problem) => Err(problem),
+            None => Ok(wanted),
+        }
+    }
+
+    /// Takes what Helm made of the charts of a site.
+    pub(super) fn fill(&self, site: Site, made: Vec<Made>) {
+        self.state().inflated.insert(site, made);
+    }
+
+    /// What is at a path, for others that read for the same render.
+    pub(super) fn look(&self, path: &str) -> Result<Place, ReadError> {
+        self.state().reads.record(&*self.tree, path)
+    }
+
+    /// Adds what another render for the same output looked at.
+    pub(super) fn add(&self, reads: &Reads) {
+        self.state().reads.extend(reads);
+    }
+
+    /// Everything that was looked at in the tree.
+    pub(super) fn reads(&self) -> Reads {
+        self.state().reads.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The kustomization that kustomize reads at `path`, in place of the one in the tree.
+    fn kustomization(&self, path: &str, blob: BlobId) -> BlobId {
+        let known = self.state().contents.get(&blob).cloned();
+        let Some(text) = known.or_else(|| self.tree.read(blob).ok()) else {
+            // kustomize gets the error when it reads the file.
+            return blob;
+        };
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        // kustomize resolves links in the folder's path, but not when it looks for the file.
+        let real = self.tree.place(folder);
+        let real = real.map_or_else(|_| folder.to_owned(), |place| place.real);
+        let state = &mut *self.state();
+        state.contents.insert(blob, text.clone());
+        let asks = text.windows(MARK.len()).any(|part| part == MARK);
+        let site = asks.then(|| Site {
+            folder: real.clone(),
+            namespace: state.namespace_above(&real),
+        });
+        state.visited.push((real.clone(), text.clone()));
+        let Some(site) = site else {
+            return blob;
+        };
+        match asking(path, &real, &text) {
+            Ok(None) => blob,
+            Ok(Some(asking)) => {
+                let folders = BTreeSet::from([folder.to_owned(), real]);
+                state.answer(path, site, asking, folders)
+            }
+            Err(error) => {
+                state.problem.get_or_insert(RenderFailure::Refused {
+                    renderer: "kustomize".to_owned(),
+                    message: error.to_string(),
+                });
+                blob
+            }
+        }
+    }
+}
+
+impl State {
+    /// The kustomization without charts, with the component of those that are rendered.
+    fn answer(
+        &mut self,
+        file: &str,
+        site: Site,
+        asking: Asking,
+        folders: BTreeSet<String>,
+    ) -> BlobId {
+        let Some(made) = self.inflated.get(&site).cloned() else {
+            let text = asking.with_component(None);
+            if !self.wanted.iter().any(|wanted| wanted.site == site) {
+                self.wanted.push(Wanted {
+                    site,
+                    file: file.to_owned(),
+                    charts: asking.charts,
+                });
+            }
+            return self.hold(text);
+        };
+        let named = |name: &str| match &site.namespace {
+            // One kustomization may be a part of several, for a namespace each.
+            Some(namespace) => format!("{name} for {namespace}"),
+            None => name.to_owned(),
+        };
+        let (component, charts) = (named(COMPONENT), named(FOLDER));
+        for folder in folders {
+            let at = |name: &str| match folder.as_str() {
+                "" => name.to_owned(),
+                folder => format!("{folder}/{name}"),
+            };
+            self.folder(
+                &at(&component),
+                &json!({
+                    "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+                    "kind": "Component",
+                    "resources": [format!("../{charts}")],
+                }),
+            );
+            let names = unique(&made);
+            self.folder(&at(&charts), &of_helm(&names));
+            for (name, (_, text)) in names.iter().zip(&made) {
+                let blob = self.hold(text.clone());
+                self.made
+                    .insert(format!("{}/{name}", at(&charts)), Some(blob));
+            }
+        }
+        self.hold(asking.with_component(Some(&component)))
+    }
+
+    /// Makes a folder with a kustomization.
+    fn folder(&mut self, path: &str, kustomization: &Value) {
+        let blob = self.hold(kustomization.to_string().into_bytes());
+        self.made.insert(path.to_owned(), None);
+        self.made.insert(format!("{path}/{}", NAMES[0]), Some(blob));
+    }
+
+    /// Keeps the content of a file that is in no repository.
+    fn hold(&mut self, text: Vec<u8>) -> BlobId {
+        let blob = BlobId(ObjectId::new(&Sha256::digest(&text)));
+        self.contents.insert(blob, text);
+        blob
+    }
+
+    /// The namespace that the nearest kustomization above `folder` gives, of those that name it. kustomize reads depth
+    /// first, so that is the last one that was read.
+    fn namespace_above(&self, folder: &str) -> Option<String> {
+        let (mut folder, mut until) = (folder.to_owned(), self.visited.len());
+        loop {
+            let names = |(parent, text): &(String, Vec<u8>)| {
+                let passed = Passed::of(parent, text);
+                passed.below.contains(&folder).then_some(passed.namespace)
+            };
+            let above = &self.visited[..until];
+            let found = above.iter().enumerate().rev();
+            let (at, namespace) = found.filter_map(|(at, it)| Some((at, names(it)?))).next()?;
+            if namespace.is_some() {
+                return namespace;
+            }
+            folder.clone_from(&above[at].0);
+            until = at;
+        }
+    }
+}
+
+/// The kustomization of what Helm made.
+fn of_helm(names: &[String]) -> Value {
+    let annotations = json!({
+        "apiVersion": "builtin",
+        "kind": "AnnotationsTransformer",
+        "metadata": {"name": "made-by-helm"},
+        "annotations": {MADE_BY_HELM: "true"},
+        "fieldSpecs": [{"path": "metadata/annotations", "create": true}],
+    });
+    json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": names,
+        "transformers": [annotations.to_string()],
+    })
+}
+
+/// A name for each document. A template may make several.
+fn unique(made: &[Made]) -> Vec<String> {
+    let mut seen = HashMap::<&str, usize>::new();
+    let names = made.iter().map(|(template, _)| {
+        let count = seen.entry(template).or_default();
+        *count += 1;
+        match *count {
+            1 => template.clone(),
+            count => format!("{template} ({count})"),
+        }
+    });
+    names.collect()
+}
+
+impl Tree for Inflated {
+    fn identity(&self, path: &str) -> Result<TreeId, ReadError> {
+        self.tree.identity(path)
+    }
+
+    fn known_identity(&self, path: &str) -> Option<TreeId> {
+        self.tree.known_identity(path)
+    }
+
+    fn list(&self, path: &str) -> Result<Listing, ReadError> {
+        self.tree.list(path)
+    }
+
+    fn read(&self, blob: BlobId) -> Result<Vec<u8>, ReadError> {
+        let known = self.state().contents.get(&blob).cloned();
+        known.map_or_else(|| self.tree.read(blob), Ok)
+    }
+
+    fn place(&self, path: &str) -> Result<Place, ReadError> {
+        if let Some(file) = self.state().made.get(path) {
+            return Ok(Place {
+                real: path.to_owned(),
+                file: *file,
+            });
+        }
+        let place = self.look(path)?;
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let file = place.file.filter(|_| NAMES.contains(&name));
+        Ok(match file {
+            Some(blob) => Place {
+                file: Some(self.kustomization(path, blob)),
+                ..place
+            },
+            None => place,
+        })
+    }
+
+    fn names(&self, path: &str) -> Result<Vec<Name>, ReadError> {
+        self.state().reads.record_names(&*self.tree, path)
+    }
+}
