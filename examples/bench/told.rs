@@ -44,7 +44,7 @@ pub async fn measure(bed: &Bed, repo: &Repo, syncs: usize, untold: f64, report: 
         let commit = repo.commit(&every_app(syncs, &format!("told-{commit}")), "every app");
         runs.push(
             run(bed, syncs, &commit, async || {
-                drop(bed.announce("mono").await)
+                drop(bed.announce("mono").await);
             })
             .await,
         );
