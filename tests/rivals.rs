@@ -276,3 +276,29 @@ async fn a_controller_that_takes_a_value_again_and_again_gets_it() {
     case.delete::<ConfigMap>("map").await;
     case.has("map", "value", Some("git")).await;
 }
+
+#[tokio::test]
+async fn the_revision_in_a_dump_is_the_deployment_controllers() {
+    // It writes the annotation together with the status.
+    let files = async |namespace: &str| {
+        let annotated =
+            "metadata: {annotations: {deployment.kubernetes.io/revision: '7'}, name: web,";
+        let web = deployment("web", namespace, "").replace("metadata: {name: web,", annotated);
+        vec![("web.yaml".to_owned(), web)]
+    };
+    let (case, _) = Case::started(world().await, "revision", files, json!({})).await;
+    case.wait_for_event(
+        "FieldLeft",
+        &[
+            "deployment.kubernetes.io/revision",
+            "web",
+            "kube-controller-manager",
+        ],
+    )
+    .await;
+    case.ready_becomes("all", "True", "Converged").await;
+    let revision = "/metadata/annotations/deployment.kubernetes.io~1revision";
+    case.wait_for_field::<Deployment>("web", revision, json!("1"))
+        .await;
+    rests(&case.api::<Deployment>(), "web").await;
+}

@@ -21,8 +21,7 @@ const TRIES: u32 = 2;
 /// How many fields of one object may be left; more are corrected again and again, with pauses.
 const MOST: usize = 32;
 
-/// What the field managers of tools begin with by which people write. What a person changes is corrected,
-/// however often.
+/// The field managers of tools by which people write. What a person changes is corrected, however often.
 const PEOPLE: [&str; 12] = [
     "kubectl",
     "person",
@@ -37,6 +36,9 @@ const PEOPLE: [&str; 12] = [
     "Mozilla",
     "node-fetch",
 ];
+
+/// Those of them that write what the person did behind their name: `kubectl-edit`.
+const VERBS: [&str; 2] = ["kubectl", "oc"];
 
 /// Controllers that never stop writing their fields.
 const TIRELESS: [&str; 1] = ["clusterrole-aggregation-controller"];
@@ -164,12 +166,17 @@ pub fn taken(meta: &ObjectMeta, body: &Value) -> Vec<Taken> {
     let mut found = Vec::new();
     for entry in entries.iter().filter(|entry| !is_ours(entry)) {
         let manager = entry.manager.as_deref().unwrap_or_default();
-        if is_person(manager) || subresource(entry) == "status" {
+        if is_person(manager) {
             continue;
         }
         let at_once = subresource(entry) == "scale" || TIRELESS.contains(&manager);
-        for path in fields(entry)
-            .map(|theirs| overlap(theirs, body, Some(ours)))
+        let theirs = fields(entry).map(|theirs| match subresource(entry) {
+            // With a status, the API server takes annotations as well.
+            "status" => part_of(theirs, "f:metadata"),
+            _ => theirs.clone(),
+        });
+        for path in theirs
+            .map(|theirs| overlap(&theirs, body, Some(ours)))
             .unwrap_or_default()
         {
             let Some(value) = value_of(&path, body) else {
@@ -194,7 +201,19 @@ pub fn taken_for_good(meta: &ObjectMeta, body: &Value) -> Vec<Taken> {
 }
 
 fn is_person(manager: &str) -> bool {
-    PEOPLE.iter().any(|tool| manager.starts_with(tool))
+    PEOPLE.iter().any(|tool| {
+        let rest = manager.strip_prefix(tool);
+        // `kubectl-edit` is a person, `dashboard-operator` and `octavia-ingress-controller` are none.
+        rest.is_some_and(|rest| {
+            rest.is_empty() || VERBS.contains(tool) && rest.starts_with(['-', '_'])
+        })
+    })
+}
+
+/// Only this one of the fields.
+fn part_of(fields: &Value, name: &str) -> Value {
+    let part = fields.get(name).cloned();
+    part.map_or(Value::Null, |part| wrapped(name, part))
 }
 
 fn fields(entry: &ManagedFieldsEntry) -> Option<&Value> {
@@ -408,6 +427,17 @@ mod tests {
                 None,
             ),
             (
+                "written with a status",
+                entry(
+                    "c",
+                    "Update",
+                    "status",
+                    &json!({"f:metadata": {"f:labels": {"f:a.b/c": {}}}, "f:spec": {"f:other": {}}}),
+                ),
+                json!({}),
+                Some((r#"metadata.labels["a.b/c"]"#, false)),
+            ),
+            (
                 "not declared",
                 entry("c", "Update", "", &json!({"f:spec": {"f:third": {}}})),
                 json!({}),
@@ -479,6 +509,25 @@ mod tests {
                 .map(|(field, at_once)| (field.to_owned(), at_once))
                 .collect();
             assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_controller_is_no_person_whose_tool_has_a_similar_name() {
+        for (manager, expected) in [
+            ("kubectl", true),
+            ("kubectl-edit", true),
+            ("oc", true),
+            ("oc-patch", true),
+            ("k9s", true),
+            ("Mozilla", true),
+            ("octavia-ingress-controller", false),
+            ("dashboard-operator", false),
+            ("lens-agent", false),
+            ("kubectlish", false),
+            ("kube-controller-manager", false),
+        ] {
+            assert_eq!(is_person(manager), expected, "{manager}");
         }
     }
 
