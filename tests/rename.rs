@@ -168,3 +168,31 @@ async fn a_quota_that_is_full_makes_room() {
     case.synced("all", &commit).await;
     is_gone(&case, "old-name").await;
 }
+
+#[tokio::test]
+async fn a_renamed_class_is_the_default_after_the_old_one() {
+    let class = |name: &str| {
+        format!(
+            "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {{name: {name}}}\n\
+             value: 0\nglobalDefault: true\n"
+        )
+    };
+    let files =
+        async |namespace: &str| vec![("a.yaml".to_owned(), class(&format!("{namespace}-old")))];
+    let (case, _) = Case::started(world().await, "default-class", files, json!({})).await;
+    let new = class(&format!("{}-new", case.namespace));
+    let commit = case.push(&[("a.yaml", Some(&new))], "rename").await;
+    case.synced("all", &commit).await;
+    let classes = case
+        .kubectl_as_person(&["get", "priorityclasses", "--output=name"])
+        .await;
+    assert!(
+        classes.contains(&format!("{}-new", case.namespace)),
+        "{classes}"
+    );
+    assert!(
+        !classes.contains(&format!("{}-old", case.namespace)),
+        "{classes}"
+    );
+    case.delete::<towline::api::Sync>("all").await;
+}

@@ -83,7 +83,8 @@ pub fn held(
     let is_quoted = ['"', '\'', '`']
         .iter()
         .any(|quote| words.contains(&format!("{quote}{}{quote}", old.name)));
-    let is_named = namespaced.as_ref().is_some_and(is_whole) || is_quoted && old.name != new.name;
+    let is_named = namespaced.as_ref().is_some_and(is_whole)
+        || (is_quoted || is_told_with_its_kind(&words, old)) && old.name != new.name;
     is_named.then_some(Held::Itself)
 }
 
@@ -133,6 +134,16 @@ fn tokens(words: &str) -> HashSet<&str> {
         .split(|c: char| !inside(c))
         .map(|token| token.trim_end_matches(['.', ':']))
         .collect()
+}
+
+/// Whether the server names the object as `PriorityClass old`. A name alone may be any word.
+fn is_told_with_its_kind(words: &str, object: &ObjectKey) -> bool {
+    let mut before = "";
+    words.split_whitespace().any(|word| {
+        let kind = std::mem::replace(&mut before, word);
+        let name = word.trim_end_matches([',', '.', ':', ';', ')']);
+        kind.eq_ignore_ascii_case(&object.kind.kind) && name == &*object.name
+    })
 }
 
 /// The first field in which both objects have the same telling value, which the server names.
@@ -306,6 +317,18 @@ mod tests {
                 &denied("conflict with service \"backend\""),
                 &same,
                 Some(Held::Itself),
+            ),
+            (
+                "named with its kind",
+                &denied("forbidden: Service backend is already marked as default"),
+                &same,
+                Some(Held::Itself),
+            ),
+            (
+                "a word that is no name",
+                &denied("forbidden: the only backend already exists"),
+                &same,
+                None,
             ),
             (
                 "a longer name",
