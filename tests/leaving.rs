@@ -142,3 +142,66 @@ async fn a_prune_that_hangs_is_named_and_not_ready() {
     hold(&case, &case.namespace, "held", false).await;
     case.synced("all", &next).await;
 }
+
+#[tokio::test]
+async fn a_definition_whose_object_hangs_names_it_and_may_come_back() {
+    let case = world().await.case("hanging-kind").await;
+    let group = format!("{}.example", case.namespace);
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("hangs.{group}")},
+        "spec": {
+            "group": group, "scope": "Namespaced", "names": {"kind": "Hang", "plural": "hangs"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}}}],
+        },
+    })
+    .to_string();
+    let object = format!(
+        "apiVersion: {group}/v1\nkind: Hang\nmetadata: {{name: held, namespace: {}}}\n",
+        case.namespace
+    );
+    let map = case.map("stays", "git");
+    let commit = case.repo.commit(
+        &[
+            ("definition.yaml", Some(&definition)),
+            ("object.yaml", Some(&object)),
+            ("map.yaml", Some(&map)),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &commit).await;
+    let finalizers = async |finalizers: serde_json::Value| {
+        let patch = json!({"metadata": {"finalizers": finalizers}}).to_string();
+        let held = format!("hangs.{group}/held");
+        case.kubectl_as_person(&["patch", &held, "--type=merge", "--patch", &patch])
+            .await;
+    };
+    finalizers(json!([HOLD])).await;
+    case.push(
+        &[("definition.yaml", None), ("object.yaml", None)],
+        "both leave",
+    )
+    .await;
+    let named = format!("Hang.{group} {}/held", case.namespace);
+    says(
+        &case,
+        "all",
+        "Progressing",
+        &["CustomResourceDefinition", &named, HOLD],
+    )
+    .await;
+    let back = [
+        ("definition.yaml", Some(&*definition)),
+        ("object.yaml", Some(&*object)),
+    ];
+    let back = case.push(&back, "both come back").await;
+    finalizers(json!([])).await;
+    case.synced("all", &back).await;
+    case.kubectl_as_person(&["get", &format!("hangs.{group}/held")])
+        .await;
+    case.delete::<Sync>("all").await;
+    sync_is_gone(&case, "all").await;
+}

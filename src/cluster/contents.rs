@@ -57,6 +57,8 @@ struct ItemMeta {
     uid: String,
     #[serde(default, deserialize_with = "null::as_default")]
     owner_references: Vec<Owner>,
+    #[serde(default, deserialize_with = "null::as_default")]
+    finalizers: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -150,6 +152,29 @@ impl Acting<'_> {
         Ok(in_words("has", &lost(&objects, going)))
     }
 
+    /// What holds the objects of a definition, which is being deleted with them, in words. None where nothing does, or
+    /// where they cannot be read.
+    pub async fn held_with(&self, key: &ObjectKey, definition: &Value) -> Option<String> {
+        let text = |place: &str| definition.pointer(place).and_then(Value::as_str);
+        let (group, plural) = (text("/spec/group")?, text("/spec/names/plural")?);
+        let kind = GroupKind::new(group, text("/spec/names/kind")?);
+        let versions = definition.pointer("/spec/versions")?.as_array()?;
+        let served = versions.iter().find(|version| version["served"] == true)?;
+        let folder = format!("/apis/{group}/{}/{plural}", served["name"].as_str()?);
+        let page = self.writer().page(&folder, key, "").await.ok()?;
+        let held = page.items.into_iter().map(|item| item.metadata);
+        let held: Vec<ItemMeta> = held.filter(|item| !item.finalizers.is_empty()).collect();
+        let named = held.iter().take(NAMED).map(|item| {
+            let key = ObjectKey {
+                kind: kind.clone(),
+                namespace: item.namespace.as_deref().map(Into::into),
+                name: item.name.as_str().into(),
+            };
+            format!("{key} held by {}", item.finalizers.join(", "))
+        });
+        (!held.is_empty()).then(|| listing(named, held.len()))
+    }
+
     async fn bound(
         &self,
         key: &ObjectKey,
@@ -189,17 +214,8 @@ impl Writer<'_> {
         let mut objects = Vec::new();
         let mut next: Option<String> = None;
         loop {
-            let page = next.as_deref().unwrap_or_default().as_bytes();
-            let page: String = form_urlencoded::byte_serialize(page).collect();
-            let uri = format!("{folder}?limit={PAGE}&continue={page}");
-            let answer = self
-                .send(about, &[], || {
-                    Request::get(&uri)
-                        .header(header::ACCEPT, METADATA_LIST)
-                        .body(Vec::new())
-                })
-                .await?;
-            let page: Page = read(&answer.text)?;
+            let page = next.as_deref().unwrap_or_default();
+            let page = self.page(&folder, about, page).await?;
             objects.extend(page.items.into_iter().map(|item| {
                 Inside {
                     key: ObjectKey {
@@ -221,6 +237,20 @@ impl Writer<'_> {
                 return Ok(objects);
             }
         }
+    }
+
+    /// A page of a list: the first one, or the one that another page names as the next.
+    async fn page(&self, folder: &str, about: &ObjectKey, page: &str) -> Result<Page, WriteError> {
+        let page: String = form_urlencoded::byte_serialize(page.as_bytes()).collect();
+        let uri = format!("{folder}?limit={PAGE}&continue={page}");
+        let answer = self
+            .send(about, &[], || {
+                Request::get(&uri)
+                    .header(header::ACCEPT, METADATA_LIST)
+                    .body(Vec::new())
+            })
+            .await?;
+        read(&answer.text)
     }
 }
 

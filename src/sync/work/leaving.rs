@@ -89,11 +89,18 @@ impl Driver {
         observed: &Observed,
     ) -> String {
         let cluster = &self.context.cluster;
+        let actor = self.actor(intent);
+        let acting = cluster.as_(&actor);
         if says_more(&key.kind)
             && let Some(served) = cluster.kinds.preferred(&key.kind)
-            && let Ok(Some(live)) = cluster.as_(&self.actor(intent)).live(&served, key).await
+            && let Ok(Some(live)) = acting.live(&served, key).await
         {
-            return health::what_holds(&live);
+            let said = health::what_holds(&live);
+            let inside = match &*key.kind.kind {
+                "CustomResourceDefinition" => acting.held_with(key, &live).await,
+                _ => None,
+            };
+            return inside.map_or(said.clone(), |inside| format!("{said}: {inside}"));
         }
         match &observed.held_by {
             Some(finalizers) => format!("held by {finalizers}"),
