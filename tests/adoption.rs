@@ -230,3 +230,25 @@ async fn fields_without_a_manager_follow_git_where_the_server_allows_it() {
     case.wait_for_field::<PersistentVolumeClaim>("disk", "/spec/volumeName", volume)
         .await;
 }
+
+#[tokio::test]
+async fn a_port_that_a_person_made_gives_way_to_gits() {
+    let case = world().await.case("adoption-exposed").await;
+    case.kubectl_as_person(&["create", "service", "clusterip", "web", "--tcp=8080"])
+        .await;
+    let unnamed = r#"[{"op":"remove","path":"/spec/ports/0/name"}]"#;
+    case.kubectl_as_person(&["patch", "service/web", "--type=json", "--patch", unnamed])
+        .await;
+    let service = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: {}}}\n\
+         spec: {{selector: {{app: web}}, ports: [{{port: 80, targetPort: 8080}}]}}\n",
+        case.namespace
+    );
+    let commit = case.repo.commit(&[("web.yaml", Some(service))], "web");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &commit).await;
+    let live = case.live::<Service>("web").await;
+    let ports = live["spec"]["ports"].as_array().unwrap();
+    assert_eq!((ports.len(), &ports[0]["port"]), (1, &json!(80)), "{live}");
+}

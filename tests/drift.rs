@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -242,5 +242,76 @@ async fn repeated_corrections_are_slowed_down_for_that_object_only() {
         .await;
     case.has("quiet", "value", Some("git")).await;
     case.has("contested", "value", Some("git")).await;
+    case.ready_becomes("all", "True", "Converged").await;
+}
+
+/// As `kubectl edit` does: an item of a list gets another key.
+async fn renumber(case: &Case<'_>, object: &str, field: &str) {
+    let patch = json!([{"op": "replace", "path": field, "value": 8081}]).to_string();
+    let patch = ["patch", object, "--type=json", "--patch", &patch];
+    case.kubectl_as_person(&patch).await;
+}
+
+#[tokio::test]
+async fn a_persons_item_that_cannot_stand_beside_gits_goes() {
+    let service = |name: &str, namespace: &str, ports: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+             spec: {{selector: {{app: web}}, ports: {ports}}}\n"
+        )
+    };
+    let files = async |namespace: &str| {
+        let named = "[{name: http, port: 80}, {name: metrics, port: 9090}]";
+        let port = "image: web, ports: [{name: http, containerPort: 8080}]}]";
+        let web = deployment("web", namespace, "").replace("image: web}]", port);
+        vec![
+            (
+                "one.yaml".to_owned(),
+                service("one", namespace, "[{port: 80}]"),
+            ),
+            ("two.yaml".to_owned(), service("two", namespace, named)),
+            ("web.yaml".to_owned(), web),
+        ]
+    };
+    let (case, _) = Case::started(world().await, "drift-keys", files, json!({})).await;
+    // Its own port, which harms nothing, stays.
+    let more =
+        json!([{"op": "add", "path": "/spec/ports/-", "value": {"name": "more", "port": 90}}]);
+    case.kubectl_as_person(&[
+        "patch",
+        "service/two",
+        "--type=json",
+        "--patch",
+        &more.to_string(),
+    ])
+    .await;
+    renumber(&case, "service/one", "/spec/ports/0/port").await;
+    renumber(&case, "service/two", "/spec/ports/0/port").await;
+    let port = "/spec/template/spec/containers/0/ports/0/containerPort";
+    renumber(&case, "deployment/web", port).await;
+    let numbers = |list: &Value, name: &str| -> Vec<Value> {
+        let items = list.as_array().into_iter().flatten();
+        let mut numbers: Vec<_> = items.map(|item| item[name].clone()).collect();
+        numbers.sort_by_key(Value::as_u64);
+        numbers
+    };
+    eventually("the ports of Git alone are back", PATIENCE, async || {
+        let one = case.live::<Service>("one").await;
+        let two = case.live::<Service>("two").await;
+        let web = case.live::<Deployment>("web").await;
+        let web = &web["spec"]["template"]["spec"]["containers"][0]["ports"];
+        let found = (
+            numbers(&one["spec"]["ports"], "port"),
+            numbers(&two["spec"]["ports"], "port"),
+            numbers(web, "containerPort"),
+        );
+        let wanted = (
+            vec![json!(80)],
+            [80, 90, 9090].map(Value::from).to_vec(),
+            vec![json!(8080)],
+        );
+        (found == wanted).then_some(()).ok_or(found)
+    })
+    .await;
     case.ready_becomes("all", "True", "Converged").await;
 }

@@ -14,7 +14,7 @@ use super::write::{METADATA, Made, Once, Wanted, WriteError, Writer, path, read}
 use crate::api::FIELD_MANAGER;
 use crate::health::Health;
 use crate::manifest::{GroupVersionKind, ObjectKey};
-use crate::plan::{Indivisible, Observed, PROOF, Share, claims, without_null};
+use crate::plan::{Indivisible, Observed, PROOF, Share, claims, rivals, without_null};
 
 /// The most applies of one object in a row.
 const ROUNDS: usize = 5;
@@ -225,8 +225,27 @@ impl Writer<'_> {
             if let Some(fields) = claims(error.causes(), &live, &body, &others, &all) {
                 share.claim(&fields);
             }
+            if share.patch().is_none()
+                && let Some(fields) = self.rivals(wanted, &live, &body, error).await
+            {
+                share.claim(&fields);
+            }
         }
         self.write_share(wanted, &share).await
+    }
+
+    /// Items of lists that have to go, since Git's cannot stand beside them. None where the manifest would be refused
+    /// without them, too.
+    async fn rivals(
+        &self,
+        wanted: &Wanted<'_>,
+        live: &Value,
+        body: &Value,
+        error: &WriteError,
+    ) -> Option<Value> {
+        let all = share_of(live, wanted)?.of_all();
+        let rivals = rivals(error.causes(), live, body, &all).filter(|_| !wanted.merges)?;
+        self.rehearse_create(wanted).await.is_ok().then_some(rivals)
     }
 
     /// Whether applying `body` would change any value of the live object; our share in
@@ -246,7 +265,7 @@ impl Writer<'_> {
             tried => tried,
         };
         let tried = match tried {
-            Err(error) if Self::is_resolvable(wanted, &live, &body, &error) => {
+            Err(error) if self.is_resolvable(wanted, &live, &body, &error).await => {
                 return Ok(Compared::Differs);
             }
             tried => tried?,
@@ -286,7 +305,13 @@ impl Writer<'_> {
 
     /// Whether an apply could remove the cause of a refused dry run: something that nobody declares stands against
     /// the manifest, so that the object differs from it.
-    fn is_resolvable(wanted: &Wanted<'_>, live: &Value, body: &[u8], error: &WriteError) -> bool {
+    async fn is_resolvable(
+        &self,
+        wanted: &Wanted<'_>,
+        live: &Value,
+        body: &[u8],
+        error: &WriteError,
+    ) -> bool {
         let Some(mut share) = share_of(live, wanted).filter(|_| error.is_invalid()) else {
             return false;
         };
@@ -295,7 +320,9 @@ impl Writer<'_> {
         }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let (others, all) = (share.of_others(), share.of_all());
-        share.patch().is_some() || claims(error.causes(), live, &body, &others, &all).is_some()
+        share.patch().is_some()
+            || claims(error.causes(), live, &body, &others, &all).is_some()
+            || self.rivals(wanted, live, &body, error).await.is_some()
     }
 
     /// Brings entries of versions that are not served any longer into the version that Git has: the server would

@@ -95,14 +95,15 @@ fn place(cause: &Cause) -> &str {
     inner.unwrap_or_default()
 }
 
+/// A step of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Segment<'a> {
+pub(super) enum Segment<'a> {
     Name(&'a str),
     /// An item of a list. Its index refers to the refused object, which is not known.
     Item,
 }
 
-fn segments(path: &str) -> Vec<Segment<'_>> {
+pub(super) fn segments(path: &str) -> Vec<Segment<'_>> {
     let mut segments = Vec::new();
     for part in path.split(['.', '[']).filter(|part| !part.is_empty()) {
         match part.strip_suffix(']') {
@@ -117,11 +118,11 @@ fn segments(path: &str) -> Vec<Segment<'_>> {
 }
 
 /// One place of the object, in every version of it.
-struct View<'a> {
-    live: &'a Value,
-    body: Option<&'a Value>,
-    others: Option<&'a Value>,
-    all: Option<&'a Value>,
+pub(super) struct View<'a> {
+    pub(super) live: &'a Value,
+    pub(super) body: Option<&'a Value>,
+    pub(super) others: Option<&'a Value>,
+    pub(super) all: Option<&'a Value>,
 }
 
 impl<'a> View<'a> {
@@ -141,6 +142,27 @@ impl<'a> View<'a> {
                         found.insert(key, inner);
                     }
                 }
+                (!found.is_empty()).then_some(Value::Object(found))
+            }
+        }
+    }
+
+    /// What `find` finds at the end of a path, as fields from here.
+    pub(super) fn at(
+        &self,
+        path: &[Segment<'_>],
+        find: &impl Fn(&View<'_>) -> Option<Value>,
+    ) -> Option<Value> {
+        match path {
+            [] => find(self),
+            [Segment::Name(name), rest @ ..] => {
+                let inner = self.field(name)?.at(rest, find)?;
+                Some(wrapped(&field_key(name), inner))
+            }
+            [Segment::Item, rest @ ..] => {
+                let found = self.items().into_iter();
+                let found = found.filter_map(|(key, item)| Some((key, item.at(rest, find)?)));
+                let found: Map<String, Value> = found.collect();
                 (!found.is_empty()).then_some(Value::Object(found))
             }
         }
@@ -261,7 +283,7 @@ fn wrapped(key: &str, inner: Value) -> Value {
     Value::Object(Map::from_iter([(key.to_owned(), inner)]))
 }
 
-fn merge(into: &mut Value, from: Value) {
+pub(super) fn merge(into: &mut Value, from: Value) {
     if let (Value::Object(into), Value::Object(from)) = (into, from) {
         for (key, value) in from {
             merge(

@@ -1,0 +1,160 @@
+//! Items of a live list that cannot stand beside those of a manifest. Pure.
+//!
+//! Server-side apply merges lists by the keys of their items. If a person gives an item another key, as another number
+//! to the port of a Service, Git's item comes back, and the person's stays beside it. The API server may refuse the
+//! two together: both have one name, or a name that only a single port may leave out. Git's item then takes the place
+//! of the other one.
+
+use serde_json::{Map, Value};
+
+use super::claim::{Cause, Segment, View, merge, segments};
+use super::release::is_item;
+
+/// The items to remove, in the form of `fieldsV1`. They are in a list that a cause names, and `body` has others there.
+/// `all` holds the fields of every manager, which show the keys of items. None if there are no such items.
+///
+/// The causes do not say whether the manifest would be refused by itself as well. So this has to be known before the
+/// items are removed.
+pub fn rivals(causes: &[Cause], live: &Value, body: &Value, all: &Value) -> Option<Value> {
+    let mut found = Value::Object(Map::new());
+    for cause in causes {
+        let path = segments(&cause.field);
+        let item = path.iter().rposition(|segment| *segment == Segment::Item);
+        let (list, inside) = match (&*cause.reason, item) {
+            ("FieldValueTooMany", _) => (&path[..], &[][..]),
+            ("FieldValueRequired" | "FieldValueDuplicate", Some(item)) => {
+                (&path[..item], &path[item + 1..])
+            }
+            _ => continue,
+        };
+        let twins = (cause.reason == "FieldValueDuplicate").then_some(inside);
+        let view = View {
+            live,
+            body: Some(body),
+            others: None,
+            all: Some(all),
+        };
+        let claim = view.at(list, &|list| {
+            others(list, twins.filter(|path| !path.is_empty()))
+        });
+        if let Some(claim) = claim {
+            merge(&mut found, claim);
+        }
+    }
+    let fields = found.as_object();
+    fields
+        .is_some_and(|fields| !fields.is_empty())
+        .then_some(found)
+}
+
+/// The items of a live list that Git does not have: all of them, or those with the same value at `twins` as an item of
+/// Git.
+fn others(list: &View<'_>, twins: Option<&[Segment<'_>]>) -> Option<Value> {
+    let (live, body) = (list.live.as_array()?, list.body?.as_array()?);
+    let is_rival = |item: &Value| match twins {
+        None => !body.is_empty(),
+        Some(path) => {
+            let value = value(item, path);
+            value.is_some() && body.iter().any(|wanted| self::value(wanted, path) == value)
+        }
+    };
+    let mut found = Map::new();
+    for key in list.all?.as_object()?.keys() {
+        let keys = key
+            .strip_prefix("k:")
+            .map(serde_json::from_str::<Map<_, _>>);
+        let Some(Ok(keys)) = keys else { continue };
+        let is_it = |item: &&Value| {
+            keys.iter()
+                .all(|(name, value)| item.get(name) == Some(value))
+        };
+        let is_rival = live.iter().find(is_it).is_some_and(is_rival);
+        if is_rival && !body.iter().any(|item| is_item(item, &keys)) {
+            found.insert(key.clone(), Value::Object(Map::new()));
+        }
+    }
+    (!found.is_empty()).then_some(Value::Object(found))
+}
+
+fn value<'v>(item: &'v Value, path: &[Segment<'_>]) -> Option<&'v Value> {
+    let found = path.iter().try_fold(item, |inner, segment| match segment {
+        Segment::Name(name) => inner.get(name),
+        Segment::Item => None,
+    });
+    found.filter(|value| !value.is_null())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn cause(reason: &str, field: &str) -> Cause {
+        Cause {
+            field: field.to_owned(),
+            reason: reason.to_owned(),
+            message: String::new(),
+        }
+    }
+
+    fn key(port: u16) -> String {
+        format!(r#"k:{{"port":{port},"protocol":"TCP"}}"#)
+    }
+
+    #[test]
+    fn an_item_that_cannot_stand_beside_gits_is_found() {
+        let port = |name: &str, port: u16| json!({"name": name, "port": port, "protocol": "TCP"});
+        let live =
+            json!({"spec": {"ports": [port("http", 8081), port("more", 90), port("dns", 53)]}});
+        let body =
+            json!({"spec": {"ports": [{"name": "http", "port": 80}, {"name": "dns", "port": 53}]}});
+        let all = json!({"f:spec": {"f:ports": {key(8081): {}, key(90): {}, key(53): {}}}});
+        let found = |reason: &str, field: &str| {
+            let found = rivals(&[cause(reason, field)], &live, &body, &all)?;
+            let keys = found["f:spec"]["f:ports"].as_object()?.keys();
+            Some(keys.cloned().collect::<Vec<_>>())
+        };
+        let (twin, other) = (key(8081), key(90));
+        for (reason, field, expected) in [
+            (
+                "FieldValueDuplicate",
+                "spec.ports[1].name",
+                Some(vec![twin.clone()]),
+            ),
+            (
+                "FieldValueDuplicate",
+                "spec.ports[1]",
+                Some(vec![twin.clone(), other.clone()]),
+            ),
+            (
+                "FieldValueRequired",
+                "spec.ports[0].name",
+                Some(vec![twin.clone(), other.clone()]),
+            ),
+            ("FieldValueTooMany", "spec.ports", Some(vec![twin, other])),
+            ("FieldValueDuplicate", "spec.ports[1].targetPort", None),
+            ("FieldValueRequired", "spec.name", None),
+            ("FieldValueRequired", "spec.others[0].name", None),
+            ("FieldValueInvalid", "spec.ports[0].name", None),
+        ] {
+            assert_eq!(found(reason, field), expected, "{reason} {field}");
+        }
+        let without = json!({"spec": {"ports": []}});
+        let required = [cause("FieldValueRequired", "spec.ports[0].name")];
+        assert_eq!(rivals(&required, &live, &without, &all), None);
+    }
+
+    #[test]
+    fn an_item_in_an_item_is_found_where_git_has_the_outer_one() {
+        let container = |name: &str, port: u16| json!({"name": name, "ports": [{"name": "http", "containerPort": port, "protocol": "TCP"}]});
+        let live = json!({"containers": [container("web", 8081), container("side", 8081)]});
+        let body = json!({"containers": [container("web", 8080)]});
+        let ports = |port: u16| json!({"f:ports": {format!(r#"k:{{"containerPort":{port},"protocol":"TCP"}}"#): {}}});
+        let (web, side) = (r#"k:{"name":"web"}"#, r#"k:{"name":"side"}"#);
+        let all = json!({"f:containers": {web: ports(8081), side: ports(8081)}});
+        let twin = [cause("FieldValueDuplicate", "containers[0].ports[1].name")];
+        let found = rivals(&twin, &live, &body, &all);
+        assert_eq!(found, Some(json!({"f:containers": {web: ports(8081)}})));
+    }
+}
