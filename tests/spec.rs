@@ -214,3 +214,42 @@ async fn a_tag_or_a_commit_is_followed() {
     case.synced("all", &one).await;
     case.has("x", "value", Some("one")).await;
 }
+
+#[tokio::test]
+async fn a_path_may_be_written_as_people_write_paths() {
+    let case = world().await.case("paths").await;
+    let kustomization = "resources: [k.yaml]\n".to_owned();
+    let files = [
+        ("root.yaml", case.map("root", "one")),
+        ("folders/a/a.yaml", case.map("a", "one")),
+        ("folders/b/b.yaml", case.map("b", "one")),
+        ("folders/k/k.yaml", case.map("k", "one")),
+        ("folders/k/kustomization.yaml", kustomization),
+    ];
+    let files = files.each_ref().map(|(path, text)| (*path, Some(text)));
+    let commit = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    for (name, path, ignore) in [
+        ("root", "./", "/folders/"),
+        ("a", "./folders/a/", ""),
+        ("b", "folders//b", ""),
+        ("k", "folders/./k", ""),
+    ] {
+        case.sync(name, json!({"path": path, "ignore": ignore}))
+            .await;
+    }
+    for name in ["root", "a", "b", "k"] {
+        case.synced(name, &commit).await;
+        case.has(name, "value", Some("one")).await;
+    }
+    // Another way to write the same path changes nothing.
+    let dot = json!({"spec": {"path": "."}});
+    let generation = case.patch::<Sync>("root", dot).await.metadata.generation;
+    case.until("root", "the other path is seen", |sync| {
+        let status = sync.status.as_ref();
+        status.is_some_and(|status| status.observed_generation == generation)
+    })
+    .await;
+    case.synced("root", &commit).await;
+    case.has("root", "value", Some("one")).await;
+}

@@ -80,7 +80,7 @@ async fn tell(bed: &Bed, address: &str) {
     });
     let provider: Provider = serde_json::from_value(provider).expect("a Provider");
     let alert = json!({"metadata": {"name": "all"}, "spec": {
-        "providerRef": {"name": "silent"}, "eventSources": [{"kind": "Sync", "name": "*"}], "groupWait": "0s",
+        "providerRef": {"name": "silent"}, "eventSources": [{"kind": "Sync", "name": "*"}], "groupWait": "1s",
     }});
     let alert: Alert = serde_json::from_value(alert).expect("an Alert");
     let params = PostParams::default();

@@ -166,12 +166,18 @@ fn field_rules(ignored: &[IgnoredFields]) -> (Vec<FieldRule>, Option<String>) {
     (rules, invalid)
 }
 
+/// A path without `.` and empty parts, as the paths of files are: `./apps//prod/` is `apps/prod`. The root is empty.
+fn normal(path: &str) -> String {
+    let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+    parts.collect::<Vec<_>>().join("/")
+}
+
 fn render(name: &str, namespace: &str, settings: &SyncSettings) -> RenderIntent {
     let metadata = settings.common_metadata.clone().unwrap_or_default();
     let target_namespace = settings.target_namespace.clone();
     let helm = settings.helm.clone().unwrap_or_default();
     RenderIntent {
-        path: settings.path.trim_matches('/').to_owned(),
+        path: normal(&settings.path),
         ignore: settings.ignore.clone(),
         // The source says it, with each revision.
         source_ignore: Arc::default(),
@@ -184,7 +190,7 @@ fn render(name: &str, namespace: &str, settings: &SyncSettings) -> RenderIntent 
                      path,
                  }| ChartIntent {
                     source: name,
-                    path: path.trim_matches('/').to_owned(),
+                    path: normal(&path),
                 },
             ),
             release_name: match helm.release_name.is_empty() {
@@ -552,5 +558,22 @@ mod tests {
         );
         let verify = intent.verify.unwrap();
         assert_eq!((verify.part, &*verify.signers), (SignedPart::Tag, "keys"));
+    }
+
+    #[test]
+    fn a_path_is_written_as_those_of_files() {
+        for (path, is) in [
+            ("", ""),
+            (".", ""),
+            ("./", ""),
+            ("./.", ""),
+            ("apps", "apps"),
+            ("./apps//prod/", "apps/prod"),
+            ("apps/./prod", "apps/prod"),
+            ("apps/../prod", "apps/../prod"),
+            (".hidden/..prod", ".hidden/..prod"),
+        ] {
+            assert_eq!(normal(path), is, "{path}");
+        }
     }
 }
