@@ -265,6 +265,9 @@ impl Driver {
                 for replaced in self.groups.set(item, now, wait) {
                     self.ledger.replaced(&replaced);
                 }
+                if let Some(oldest) = self.groups.overflow() {
+                    self.give_up(&oldest);
+                }
             }
         }
     }

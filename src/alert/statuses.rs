@@ -154,7 +154,7 @@ impl Driver {
         }
     }
 
-    fn give_up(&mut self, item: &Item) {
+    pub(super) fn give_up(&mut self, item: &Item) {
         self.context.metrics.message(Told::Dropped.as_str());
         self.refused.remove(&item.subject);
         self.ledger.told([item]);

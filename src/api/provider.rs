@@ -75,7 +75,8 @@ pub struct ProviderSpec {
 
     /// The Secret with what must stay secret. Its keys: `address`; `token`, which is a bearer token, a bot's token, an
     /// API key, or the key of `generic-hmac`; `username` with `password` for basic authentication; `headers`, with lines
-    /// of the form `Name: value`; for GitHub as an App `githubAppID`, `githubAppInstallationID` and `githubAppPrivateKey`. A changed Secret is used at once.
+    /// of the form `Name: value`; for GitHub as an App `githubAppID`, `githubAppInstallationID` and
+    /// `githubAppPrivateKey`. A changed Secret is used at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
 

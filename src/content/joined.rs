@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{BlobId, Listing, Name, Place, ReadError, SourceFile, Tree, TreeId};
+use super::{BlobId, Listing, Name, Place, ReadError, SourceFile, Tree, TreeId, within};
 
 /// A tree with another one at a folder of its root. A symbolic link leads out of neither. Files are read from the tree
 /// in which they were found: an object database is never asked for what only the other one has.
@@ -39,10 +39,7 @@ impl Joined {
     }
 
     fn outer(&self, inner: &str) -> String {
-        match inner {
-            "" => self.folder.clone(),
-            inner => format!("{}/{inner}", self.folder),
-        }
+        within(&self.folder, inner)
     }
 
     fn note(&self, blobs: impl IntoIterator<Item = BlobId>) {

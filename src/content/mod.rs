@@ -19,6 +19,15 @@ pub use read::{ReadError, ReadFault};
 /// The file with patterns, in gitignore's syntax, for files of its folder that are not manifests.
 pub const IGNORE_FILE: &str = ".towlineignore";
 
+/// The path of `path` in `folder`. The root is empty, whether it is the one or the other.
+#[must_use]
+pub fn within(folder: &str, path: &str) -> String {
+    match (folder, path) {
+        ("", only) | (only, "") => only.to_owned(),
+        (folder, path) => format!("{folder}/{path}"),
+    }
+}
+
 /// A file of a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::DesiredError;
-use crate::content::{ContentKey, IGNORE_FILE, Listing, Name, ObjectId, SourceFile, Tree};
+use crate::content::{ContentKey, IGNORE_FILE, Listing, Name, ObjectId, SourceFile, Tree, within};
 use crate::intent::RenderIntent;
 use crate::render::{self, IgnoreBudget, Ignores, RenderError};
 
@@ -40,7 +40,7 @@ impl Form {
         add_fields(&mut ignores, intent)?;
         let has = |wanted: &str| {
             let is = |name: &Name| !name.is_folder && name.name == wanted;
-            names.iter().any(is) && !ignores.names(&joined(path, wanted))
+            names.iter().any(is) && !ignores.names(&within(path, wanted))
         };
         Ok(if has(CHART) {
             Self::Chart
@@ -153,13 +153,6 @@ fn fields(intent: &RenderIntent) -> impl Iterator<Item = (&'static str, &str, &s
 fn add_fields(ignores: &mut Ignores, intent: &RenderIntent) -> Result<(), RenderError> {
     fields(intent)
         .try_for_each(|(field, folder, patterns)| ignores.add_field(field, folder, patterns))
-}
-
-fn joined(folder: &str, name: &str) -> String {
-    match folder {
-        "" => name.to_owned(),
-        folder => format!("{folder}/{name}"),
-    }
 }
 
 /// The topmost folders below the path that are kustomizations.

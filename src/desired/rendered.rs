@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::form::{Form, Selected};
 use super::{DesiredError, Inputs, ReleaseNumber, release};
-use crate::content::{ReadError, Tree};
+use crate::content::{ReadError, Tree, within};
 use crate::intent::{Overrides, RenderIntent};
 use crate::manifest::FieldPath;
 use crate::render::wasm::{
@@ -191,12 +191,8 @@ fn chart(
     means: &Means<'_>,
 ) -> Result<Arc<Output>, DesiredError> {
     let helm = &intent.helm;
-    let join = |file: &String| match intent.path.as_str() {
-        "" => file.clone(),
-        path => format!("{path}/{file}"),
-    };
     let files = helm.values_files.iter().map(|file| Values {
-        file: join(file),
+        file: within(&intent.path, file),
         ..Values::default()
     });
     let given = inputs.values.iter().map(|(name, text)| Values {
@@ -230,11 +226,7 @@ fn chart_folder(tree: &Arc<dyn Tree>, intent: &RenderIntent) -> Result<String, D
     let Some(chart) = &intent.helm.chart else {
         return Ok(intent.path.clone());
     };
-    let folder = mount(&chart.source);
-    let folder = match chart.path.as_str() {
-        "" => folder,
-        path => format!("{folder}/{path}"),
-    };
+    let folder = within(&mount(&chart.source), &chart.path);
     match tree.place(&folder) {
         Ok(_) => Ok(folder),
         Err(why) => Err(DesiredError::ChartPath {

@@ -13,6 +13,9 @@ use crate::api::Reason;
 /// lost and the number of groups stays bounded.
 const MOST: usize = 200;
 
+/// The most statuses of commits of an alert that wait. A host may be away for hours, and commits go on.
+const MOST_STATUSES: usize = 5_000;
+
 /// The notices of one message.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -110,6 +113,20 @@ impl Groups {
         };
         self.0.insert(key, group);
         replaced
+    }
+
+    /// The state that has waited longest, if more of them wait than an alert keeps.
+    pub fn overflow(&mut self) -> Option<Item> {
+        if self.0.len() <= MOST_STATUSES {
+            return None;
+        }
+        let oldest = self
+            .0
+            .iter()
+            .min_by_key(|(_, group)| group.since)?
+            .0
+            .clone();
+        self.0.remove(&oldest)?.items.pop()
     }
 
     /// Puts the state of a commit back, to be tried again when it is due. Does nothing if there is a newer one. Returns
@@ -279,6 +296,20 @@ mod tests {
             "a stays failed"
         );
         assert_eq!(groups.len(), 2);
+    }
+
+    #[test]
+    fn the_states_that_wait_are_bounded() {
+        let mut groups = Groups::default();
+        for number in 0..=MOST_STATUSES {
+            assert!(groups.overflow().is_none());
+            let failed = item("shop", Reason::ApplyFailed, &number.to_string());
+            groups.set(failed, at(number as i64), Duration::from_secs(5));
+        }
+        let oldest = groups.overflow().unwrap();
+        assert_eq!(oldest.notice.commit(), Some("0"));
+        assert!(groups.overflow().is_none());
+        assert_eq!(groups.len(), MOST_STATUSES);
     }
 
     #[test]

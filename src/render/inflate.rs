@@ -1,10 +1,13 @@
 //! `helmCharts` of a kustomization: which charts kustomize would have Helm render, and with what. Fields and meaning are
 //! those of kustomize's HelmChartInflationGenerator. Pure.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::manifest;
+use crate::text::printable;
 
 /// The folder of charts, beside the kustomization.
 const CHARTS: &str = "charts";
@@ -158,9 +161,10 @@ pub fn asking(file: &str, folder: &str, text: &[u8]) -> Result<Option<Asking>, I
     let Some(mut rest) = parsed(text) else {
         return Ok(None);
     };
+    // It quotes what the file says.
     let fail = |what: String| InflateError {
         file: file.to_owned(),
-        what,
+        what: printable(&what),
     };
     let [charts, globals, old] = FIELDS.map(|field| rest.remove(field).unwrap_or_default());
     let mut entries: Vec<Entry> =
@@ -293,7 +297,7 @@ pub struct Passed {
     /// The namespace of its objects.
     pub namespace: Option<String>,
     /// The folders that it names.
-    pub below: Vec<String>,
+    pub below: HashSet<String>,
 }
 
 impl Passed {
@@ -537,15 +541,13 @@ mod tests {
         let text = "namespace: prod\nresources: [../base, x.yaml, ../../../out]\nbases: [b]\ncomponents: [./c/]";
         let passed = Passed::of("apps/prod", text.as_bytes());
         assert_eq!(passed.namespace.as_deref(), Some("prod"));
-        assert_eq!(
-            passed.below,
-            [
-                "apps/base",
-                "apps/prod/x.yaml",
-                "apps/prod/c",
-                "apps/prod/b"
-            ]
-        );
+        let below = [
+            "apps/base",
+            "apps/prod/x.yaml",
+            "apps/prod/c",
+            "apps/prod/b",
+        ];
+        assert_eq!(passed.below, below.map(str::to_owned).into());
         assert_eq!(Passed::of("", b"["), Passed::default());
     }
 }

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::Error;
 use super::path::{self, Found, Kind, Nodes, TreePath};
-use crate::content::{ContentKey, IGNORE_FILE, Listing, ObjectId, SourceFile};
+use crate::content::{ContentKey, IGNORE_FILE, Listing, ObjectId, SourceFile, within};
 
 /// How deep folders may nest.
 pub(super) const MAX_DEPTH: usize = 100;
@@ -128,10 +128,7 @@ impl<N: Nodes> Walk<'_, N> {
                     limit: MAX_PATH_BYTES,
                 });
             }
-            let below = match path.is_empty() {
-                true => name.clone(),
-                false => format!("{path}/{name}"),
-            };
+            let below = within(path, &name);
             match kind {
                 Kind::File => self.add_file(&id, &below)?,
                 Kind::Link => self.follow(&id, &below)?,

@@ -85,7 +85,8 @@ fn obstacle(around: &Surroundings) -> Option<(Reason, String)> {
             let message = format!("GitRepository {} has no revision yet", chart.name);
             (Reason::SourceNotReady, message)
         });
-        let message = match why.contains(&chart.name) {
+        // What is said of a source that is not there names it.
+        let message = match why.starts_with("GitRepository ") {
             true => format!("spec.helm.chartRef: {why}"),
             false => format!("spec.helm.chartRef: GitRepository {}: {why}", chart.name),
         };
@@ -191,6 +192,11 @@ mod tests {
                 failed,
                 Reason::FetchFailed,
                 "GitRepository charts: no route",
+            ),
+            (
+                Some((Reason::FetchFailed, "no route to charts.example")),
+                Reason::FetchFailed,
+                "GitRepository charts: no route to charts.example",
             ),
             (
                 Some((

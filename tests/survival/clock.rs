@@ -4,14 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use towline_testing::control_plane::{ControlPlane, Options};
-use towline_testing::definitions::define;
-use towline_testing::git::GitServer;
-use towline_testing::operator::{Operator, OperatorOptions};
+use towline_testing::operator::OperatorOptions;
 use towline_testing::random::Random;
 use towline_testing::scratch::Scratch;
 
 use super::{Trial, seeded, setting};
-use crate::world::{Plane, World};
+use crate::world::World;
 
 /// Jumps, unless TOWLINE_RUNS says otherwise.
 const RUNS: u32 = 12;
@@ -46,7 +44,6 @@ async fn a_clock_that_jumps_loses_nothing_and_keeps_nobody_waiting() {
     let file = folder.path().join("offset");
     jump(&file, 0);
     let cp = ControlPlane::start(Options::default()).await;
-    define(&cp).await.unwrap();
     let env = [
         ("LD_PRELOAD", LIBRARY),
         ("FAKETIME_TIMESTAMP_FILE", &file.display().to_string()),
@@ -55,18 +52,13 @@ async fn a_clock_that_jumps_loses_nothing_and_keeps_nobody_waiting() {
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
         ("NO_FAKE_STAT", "1"),
     ];
-    let operator = Operator::start(OperatorOptions {
+    let options = OperatorOptions {
         env: env
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .to_vec(),
         ..OperatorOptions::new(&cp)
-    })
-    .await;
-    let world = World {
-        cp: Plane::Own(Box::new(cp)),
-        git: GitServer::start(),
-        operator,
     };
+    let world = World::with(cp, options).await;
     let mut trial = Trial::on(world, random.clone()).await;
     for _ in 0..setting("TOWLINE_RUNS").unwrap_or(RUNS) {
         let at = offset(&mut random);

@@ -6,16 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use towline_testing::control_plane::{ControlPlane, Options};
-use towline_testing::definitions::define;
-use towline_testing::git::GitServer;
-use towline_testing::operator::{Operator, OperatorOptions, built};
+use towline_testing::operator::{OperatorOptions, built};
 use towline_testing::random::Random;
 use towline_testing::repo::{Change, NewCommit, Repo};
 use towline_testing::scratch::Scratch;
 
 use super::seeded;
+use crate::world::World;
 use crate::world::verdict::{assert_says, repository_ready_becomes};
-use crate::world::{Plane, World};
 
 /// The size of the volume, in MiB.
 const VOLUME: u64 = 8;
@@ -59,23 +57,17 @@ async fn a_full_volume_is_told_and_what_fits_is_served() {
     let mut random = seeded("a full volume");
     let folder = Scratch::new().unwrap();
     let cp = ControlPlane::start(Options::default()).await;
-    define(&cp).await.unwrap();
     let path = folder.path().to_owned();
     let program = tokio::task::spawn_blocking(move || with_small_volume(&path));
-    let operator = Operator::start(OperatorOptions {
+    let options = OperatorOptions {
         program: Some(program.await.unwrap()),
         // Without these, the operator keeps to the size of the volume.
         args: ["--cache-size=1Gi", "--cache-size-per-namespace=1Gi"]
             .map(str::to_owned)
             .to_vec(),
         ..OperatorOptions::new(&cp)
-    })
-    .await;
-    let mut world = World {
-        cp: Plane::Own(Box::new(cp)),
-        git: GitServer::start(),
-        operator,
     };
+    let mut world = World::with(cp, options).await;
     let parts = {
         let case = world.case("small").await;
         let first = case

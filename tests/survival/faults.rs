@@ -8,16 +8,14 @@ use axum::http::Method;
 use serde_json::json;
 use towline::api::Sync;
 use towline_testing::control_plane::{ControlPlane, Options};
-use towline_testing::definitions::define;
 use towline_testing::faults::{Fault, Faults, Rule};
-use towline_testing::git::GitServer;
-use towline_testing::operator::{Operator, OperatorOptions};
+use towline_testing::operator::OperatorOptions;
 use towline_testing::wait::eventually;
 
 use super::model::pause;
 use super::{Trial, seeded, setting};
 use crate::world::verdict::assert_says;
-use crate::world::{PATIENCE, Plane, World, condition};
+use crate::world::{PATIENCE, World, condition};
 
 /// Rounds, unless TOWLINE_RUNS says otherwise.
 const RUNS: u32 = 20;
@@ -32,19 +30,12 @@ const FEW: u64 = 40;
 /// A world whose operator reaches the API server through one that fails.
 async fn behind_faults(seed: u64) -> (World, Faults) {
     let cp = ControlPlane::start(Options::default()).await;
-    define(&cp).await.unwrap();
     let faults = Faults::before(&cp, seed).await;
-    let operator = Operator::start(OperatorOptions {
+    let options = OperatorOptions {
         kubeconfig: faults.kubeconfig(),
         ..OperatorOptions::new(&cp)
-    })
-    .await;
-    let world = World {
-        cp: Plane::Own(Box::new(cp)),
-        git: GitServer::start(),
-        operator,
     };
-    (world, faults)
+    (World::with(cp, options).await, faults)
 }
 
 #[tokio::test]

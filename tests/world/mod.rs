@@ -72,12 +72,21 @@ impl World {
         Self::on(Plane::Own(Box::new(cp)), args).await
     }
 
+    /// A world that belongs to this test, with an operator of its own kind.
+    pub async fn with(cp: ControlPlane, options: OperatorOptions) -> Self {
+        Self::started(Plane::Own(Box::new(cp)), options).await
+    }
+
     async fn on(cp: Plane, args: &[&str]) -> Self {
-        define(&cp).await.unwrap();
         let mut options = OperatorOptions::new(&cp);
         options
             .args
             .extend(args.iter().map(|arg| (*arg).to_owned()));
+        Self::started(cp, options).await
+    }
+
+    async fn started(cp: Plane, options: OperatorOptions) -> Self {
+        define(&cp).await.unwrap();
         let operator = Operator::start(options).await;
         Self {
             cp,

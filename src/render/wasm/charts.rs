@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::inflated::{Inflated, Made, Wanted};
+use super::inflated::{Inflated, MAX_CHARTS, Made, Wanted};
 use super::{
     Chart, Document, Failed, Limits, LookupQuery, Release, RenderFailure, Rendered, Values,
 };
@@ -13,9 +13,6 @@ use crate::render::inflate::{Inflation, ValuesMerge, merged};
 
 /// How often kustomize runs for one build: each run may find charts below kustomizations that failed without others.
 const MAX_RUNS: usize = 30;
-
-/// The most charts of one build.
-const MAX_CHARTS: usize = 200;
 
 /// What charts see of the cluster.
 #[derive(Clone, Copy, Debug, Default, Serialize)]

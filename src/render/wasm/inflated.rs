@@ -4,6 +4,7 @@
 //! what Helm made of the charts. Components come right after generators, and for kustomize charts are generators. Charts
 //! that are not rendered yet are noted; kustomize runs again when they are.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,8 +12,11 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{Reads, RenderFailure};
-use crate::content::{BlobId, Listing, Name, ObjectId, Place, ReadError, Tree, TreeId};
+use crate::content::{BlobId, Listing, Name, ObjectId, Place, ReadError, Tree, TreeId, within};
 use crate::render::inflate::{Asking, Inflation, Passed, asking};
+
+/// The most charts of one build.
+pub(super) const MAX_CHARTS: usize = 200;
 
 /// The names of a kustomization.
 const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -66,12 +70,28 @@ pub(super) struct Inflated {
     state: Mutex<State>,
 }
 
+/// A kustomization that was read, with its folder.
+#[derive(Debug)]
+struct Visited {
+    folder: String,
+    text: Vec<u8>,
+    /// What it passes on to those below, once that was asked.
+    passed: OnceCell<Passed>,
+}
+
+impl Visited {
+    fn passed(&self) -> &Passed {
+        let passed = || Passed::of(&self.folder, &self.text);
+        self.passed.get_or_init(passed)
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// What was looked at in the tree.
     reads: Reads,
     /// The kustomizations with their folders, in the order in which they were read: parents before what is below.
-    visited: Vec<(String, Vec<u8>)>,
+    visited: Vec<Visited>,
     /// Files that were read already, and those that are in no repository.
     contents: HashMap<BlobId, Vec<u8>>,
     /// Paths that are in no repository; none for a folder.
@@ -142,17 +162,27 @@ impl Inflated {
         let state = &mut *self.state();
         state.contents.insert(blob, text.clone());
         let asks = text.windows(MARK.len()).any(|part| part == MARK);
-        let site = asks.then(|| Site {
-            folder: real.clone(),
-            namespace: state.namespace_above(&real),
-        });
-        state.visited.push((real.clone(), text.clone()));
-        let Some(site) = site else {
-            return blob;
+        let asked = match asks {
+            true => asking(path, &real, &text),
+            false => Ok(None),
         };
-        match asking(path, &real, &text) {
+        let above = state.visited.len();
+        state.visited.push(Visited {
+            folder: real.clone(),
+            text,
+            passed: OnceCell::new(),
+        });
+        match asked {
             Ok(None) => blob,
+            // Those that wait are too many already.
+            Ok(Some(asking)) if state.wanted.len() > MAX_CHARTS => {
+                state.hold(asking.with_component(None))
+            }
             Ok(Some(asking)) => {
+                let site = Site {
+                    namespace: state.namespace_above(&real, above),
+                    folder: real.clone(),
+                };
                 let folders = BTreeSet::from([folder.to_owned(), real]);
                 state.answer(path, site, asking, folders)
             }
@@ -194,10 +224,7 @@ impl State {
         };
         let (component, charts) = (named(COMPONENT), named(FOLDER));
         for folder in folders {
-            let at = |name: &str| match folder.as_str() {
-                "" => name.to_owned(),
-                folder => format!("{folder}/{name}"),
-            };
+            let at = |name: &str| within(&folder, name);
             self.folder(
                 &at(&component),
                 &json!({
@@ -232,22 +259,20 @@ impl State {
     }
 
     /// The namespace that the nearest kustomization above `folder` gives, of those that name it. kustomize reads depth
-    /// first, so that is the last one that was read.
-    fn namespace_above(&self, folder: &str) -> Option<String> {
-        let (mut folder, mut until) = (folder.to_owned(), self.visited.len());
+    /// first, so that is the last one that was read. Only the first `until` are looked at.
+    fn namespace_above(&self, folder: &str, mut until: usize) -> Option<String> {
+        let mut folder = folder;
         loop {
-            let names = |(parent, text): &(String, Vec<u8>)| {
-                let passed = Passed::of(parent, text);
-                passed.below.contains(&folder).then_some(passed.namespace)
-            };
-            let above = &self.visited[..until];
-            let found = above.iter().enumerate().rev();
-            let (at, namespace) = found.filter_map(|(at, it)| Some((at, names(it)?))).next()?;
-            if namespace.is_some() {
-                return namespace;
+            let above = self.visited[..until].iter();
+            let at = above
+                .rev()
+                .position(|it| it.passed().below.contains(folder))?;
+            until -= at + 1;
+            let parent = &self.visited[until];
+            if parent.passed().namespace.is_some() {
+                return parent.passed().namespace.clone();
             }
-            folder.clone_from(&above[at].0);
-            until = at;
+            folder = &parent.folder;
         }
     }
 }

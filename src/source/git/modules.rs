@@ -13,6 +13,7 @@ use git2::{Config, Oid, Repository};
 
 use super::entry::kind_of;
 use super::url::RemoteUrl;
+use crate::content::within;
 use crate::source::error::Error;
 use crate::source::path::{Kind, TreePath};
 
@@ -100,10 +101,7 @@ pub(super) fn named(
     let Some(entry) = tree.get_name(FILE) else {
         return Ok(Vec::new());
     };
-    let shown = |path: &str| match owner.path.as_str() {
-        "" => path.to_owned(),
-        above => format!("{above}/{path}"),
-    };
+    let shown = |path: &str| within(&owner.path, path);
     let unreadable = |problem| Error::Submodule {
         path: shown(FILE),
         problem,

@@ -287,6 +287,18 @@ mod tests {
             ),
             (
                 BitbucketServer,
+                Some("https://corp"),
+                ("corp", "/scm/scm/b.git"),
+                "https://corp/rest/api/latest/projects/scm/repos/b/commits/c0/builds",
+            ),
+            (
+                BitbucketServer,
+                Some("https://corp"),
+                ("corp", "/scm/b.git"),
+                "https://corp/rest/api/latest/projects/scm/repos/b/commits/c0/builds",
+            ),
+            (
+                BitbucketServer,
                 Some("https://corp:8443"),
                 ("corp", "/~me/b.git"),
                 "https://corp:8443/rest/api/latest/projects/~me/repos/b/commits/c0/builds",
@@ -314,6 +326,12 @@ mod tests {
                 None,
                 ("o.visualstudio.com", "/DefaultCollection/p/_git/b"),
                 "https://dev.azure.com/o/p/_apis/git/repositories/b/commits/c0/statuses?api-version=7.1",
+            ),
+            (
+                AzureDevOps,
+                None,
+                ("o.visualstudio.com", "/DefaultCollections/_git/b"),
+                "https://dev.azure.com/o/DefaultCollections/_apis/git/repositories/b/commits/c0/statuses?api-version=7.1",
             ),
             (
                 AzureDevOps,

@@ -113,8 +113,11 @@ impl Place {
         let path = below.filter(|_| !root.is_empty()).unwrap_or(path);
         let (form, path) = match to.service {
             Service::GitLab => ("group/project", path),
-            // HTTP has one folder more than SSH.
-            Service::BitbucketServer => ("PROJECT/repository", path.trim_start_matches("scm/")),
+            // HTTP has one folder more than SSH. A project may have its name.
+            Service::BitbucketServer => {
+                let rest = path.strip_prefix("scm/").filter(|rest| rest.contains('/'));
+                ("PROJECT/repository", rest.unwrap_or(path))
+            }
             _ => ("owner/name", path),
         };
         let unfit = Unfit::Path { form };
@@ -151,10 +154,12 @@ impl Place {
         };
         let owner = match of_host {
             Some(organisation) => {
-                let owner = owner
-                    .trim_start_matches("DefaultCollection")
-                    .trim_matches('/');
-                join(&[organisation, owner])
+                let below = match owner.split_once('/') {
+                    Some(("DefaultCollection", project)) => project,
+                    None if owner == "DefaultCollection" => "",
+                    _ => owner,
+                };
+                join(&[organisation, below])
             }
             None => owner.to_owned(),
         };
