@@ -300,3 +300,70 @@ async fn a_chart_of_another_repository_needs_a_clone_of_it() {
     let output = build(scratch.path(), &args).await;
     assert_eq!(objects(&output)[0]["data"]["value"], "hello");
 }
+
+#[tokio::test]
+async fn a_commit_is_built_whatever_is_on_disk() {
+    let scratch = Scratch::new().unwrap();
+    let folder = scratch.path();
+    let git = |args: &[&str]| {
+        let mut command = Command::new("git");
+        command.current_dir(folder).args(args);
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null");
+        for who in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{who}_NAME"), "a");
+            command.env(format!("GIT_{who}_EMAIL"), "a@example.com");
+        }
+        assert!(command.output().unwrap().status.success(), "{args:?}");
+    };
+    let map = |name: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: a}}\n")
+    };
+    let kustomization = "resources: [map.yaml]\nnamePrefix: x-\n";
+    write(
+        folder,
+        &[
+            ("old/map.yaml", &map("one")),
+            ("rendered/map.yaml", &map("r")),
+            ("rendered/kustomization.yaml", kustomization),
+        ],
+    );
+    git(&["init", "-q", "-b", "main"]);
+    git(&["add", "."]);
+    git(&["commit", "-qm", "first"]);
+    git(&["tag", "v1"]);
+    fs::remove_dir_all(folder.join("old")).unwrap();
+    write(folder, &[("new/map.yaml", &map("two"))]);
+    git(&["add", "."]);
+    git(&["commit", "-qm", "second"]);
+    write(folder, &[("new/map.yaml", &map("three"))]);
+    git(&["worktree", "add", "-q", "tree"]);
+
+    let names = async |args: &[&str]| {
+        let built = objects(&build(folder, args).await);
+        let names = built.iter().map(|object| &object["metadata"]["name"]);
+        names
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["new"]).await, ["three"]);
+    assert_eq!(names(&["new", "--revision", "HEAD"]).await, ["two"]);
+    assert_eq!(names(&["new", "--revision", "main"]).await, ["two"]);
+    assert_eq!(names(&["old", "--revision", "v1"]).await, ["one"]);
+    assert_eq!(names(&["rendered", "--revision", "HEAD^"]).await, ["x-r"]);
+    assert_eq!(names(&["tree/new", "--revision", "HEAD"]).await, ["two"]);
+    for (args, says) in [
+        (&["new", "--revision", "v1"][..], "path new is not in"),
+        (&["old"], "path old is not in"),
+        (
+            &["new", "--revision", "v2"],
+            "has no commit v2: fetch it first",
+        ),
+        (
+            &["new", "--revision", "v1", "--root", "new"],
+            "new is not the root of a clone",
+        ),
+    ] {
+        let (code, error) = failure(&build(folder, args).await);
+        assert!(code == Some(1) && error.contains(says), "{args:?}: {error}");
+    }
+}

@@ -25,11 +25,7 @@ use crate::plan::apply_order;
 use crate::render::Cache;
 use crate::render::wasm::Renderers;
 use crate::secrets::{Data, Keeping};
-use crate::source::{self, Folder};
-
-/// The largest file, and the most files of a folder, as for a repository.
-const MAX_FILE_BYTES: u64 = 16 << 20;
-const MAX_FILES: usize = 100_000;
+use crate::source::{self, CacheSettings, Folder, Snapshot};
 
 /// Why nothing, or not everything, could be built.
 #[derive(Debug, thiserror::Error)]
@@ -107,8 +103,13 @@ pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
         intent.render.path = within(&root, path)?;
     }
     let inputs = inputs(args, &namespace, &intent)?;
+    let files = Files {
+        root: &root,
+        revision: args.revision.as_deref(),
+        chart_root: args.chart_root.as_deref(),
+    };
     let (desired, tree) = rendered(
-        (&root, args.chart_root.as_deref()),
+        &files,
         intent.render,
         inputs,
         &args.renderers_dir,
@@ -129,21 +130,53 @@ pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
     }
 }
 
-/// What a folder on disk asks for, by the operator's own library. Blocks. The folders are the root of the repository, and
-/// that of the chart's.
+/// What is rendered.
+pub(super) struct Files<'a> {
+    /// The root of the repository.
+    pub(super) root: &'a Path,
+    /// The commit that is read, in place of what is on disk.
+    pub(super) revision: Option<&'a str>,
+    /// The root of the chart's repository.
+    pub(super) chart_root: Option<&'a Path>,
+}
+
+impl Files<'_> {
+    /// As for a repository. Nothing is written into the folder of this cache.
+    fn limits() -> CacheSettings {
+        CacheSettings::new("")
+    }
+
+    fn tree(&self) -> Result<Arc<dyn Tree>, source::Error> {
+        match self.revision {
+            Some(revision) => Ok(Arc::new(Snapshot::of_clone(
+                self.root,
+                revision,
+                &Self::limits(),
+            )?)),
+            None => Self::on_disk(self.root),
+        }
+    }
+
+    fn on_disk(root: &Path) -> Result<Arc<dyn Tree>, source::Error> {
+        let limits = Self::limits();
+        let folder = Folder::open(root, limits.max_file_bytes, limits.max_files)?;
+        Ok(Arc::new(folder))
+    }
+}
+
+/// What a folder on disk asks for, by the operator's own library. Blocks.
 pub(super) fn rendered(
-    (root, chart_root): (&Path, Option<&Path>),
+    files: &Files<'_>,
     intent: RenderIntent,
     inputs: Inputs,
     renderers: &Path,
     tenant: &str,
     releases: Releases,
-) -> Result<(Box<Desired>, Arc<Folder>), BuildError> {
-    let open = |root: &Path| Folder::open(root, MAX_FILE_BYTES, MAX_FILES).map(Arc::new);
-    let tree = open(root)?;
-    let chart: Option<Arc<dyn Tree>> = match (&intent.helm.chart, chart_root) {
+) -> Result<(Box<Desired>, Arc<dyn Tree>), BuildError> {
+    let tree = files.tree()?;
+    let chart = match (&intent.helm.chart, files.chart_root) {
         (None, _) => None,
-        (Some(_), Some(root)) => Some(open(root)?),
+        (Some(_), Some(root)) => Some(Files::on_disk(root)?),
         (Some(chart), None) => return Err(BuildError::NoChart(chart.source.clone())),
     };
     let task = Task {
@@ -164,7 +197,7 @@ pub(super) fn rendered(
 /// The manifests of all objects by their index, and why others cannot be read. Blocks.
 pub(super) fn manifests_of(
     desired: &Desired,
-    tree: Arc<Folder>,
+    tree: Arc<dyn Tree>,
 ) -> (BTreeMap<usize, Manifest>, Vec<String>) {
     let all: Vec<usize> = (0..desired.objects().len()).collect();
     let (mut manifests, mut failures) = (BTreeMap::new(), Vec::new());
@@ -179,7 +212,7 @@ pub(super) fn manifests_of(
 }
 
 /// The objects in the order in which they are applied, and why others cannot be.
-fn objects(desired: &Desired, tree: Arc<Folder>) -> (Vec<Value>, Vec<String>) {
+fn objects(desired: &Desired, tree: Arc<dyn Tree>) -> (Vec<Value>, Vec<String>) {
     let (mut manifests, mut failures) = manifests_of(desired, tree);
     let mut scopes = Scopes::default();
     for Manifest { gvk, body, .. } in manifests.values() {
@@ -258,8 +291,17 @@ pub(super) fn root(root: Option<&Path>, path: Option<&Path>) -> Result<PathBuf, 
     Ok(repository.or(own).unwrap_or(here).to_owned())
 }
 
+/// The absolute path without symbolic links, as far as it is on disk: a commit may have what the disk has no longer.
 fn absolute(path: &Path) -> Result<PathBuf, BuildError> {
-    fs::canonicalize(path).map_err(|error| BuildError::Read(path.to_owned(), error))
+    let failed = |error| BuildError::Read(path.to_owned(), error);
+    let whole = std::path::absolute(path).map_err(failed)?;
+    let there = whole.ancestors().find(|part| part.exists());
+    let there = there.unwrap_or(&whole);
+    let rest = whole.strip_prefix(there).unwrap_or(Path::new(""));
+    Ok(match rest.as_os_str().is_empty() {
+        true => fs::canonicalize(there).map_err(failed)?,
+        false => fs::canonicalize(there).map_err(failed)?.join(rest),
+    })
 }
 
 /// The path relative to the root, as a Sync names it.

@@ -1,4 +1,4 @@
-//! `towline diff`: what a local folder would change in the cluster.
+//! `towline diff`: what a local folder, or a commit of a local clone, would change in the cluster.
 //!
 //! The folder is rendered by the operator's own library, with the settings and inputs of the live Sync. Each object is
 //! applied as a dry run with the rights of whoever asks. What would be pruned are the live objects with the Sync's
@@ -12,7 +12,7 @@ use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::access::{Access, Doing};
-use super::build::{describe, manifests_of, rendered, root, within};
+use super::build::{Files, describe, manifests_of, rendered, root, within};
 use super::change::{Action, Change, as_json, as_markdown, as_text, difference};
 use super::lineage::key;
 use super::terminal::Terminal;
@@ -44,6 +44,7 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
     let owner = SyncName::new(&access.namespace, name);
     let mut intent = SyncIntent::from(&sync);
     let root = root(args.root.as_deref(), args.path.as_deref())?;
+    let revision = args.revision.clone();
     if let Some(path) = &args.path {
         intent.render.path = within(&root, path)?;
     }
@@ -58,8 +59,12 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
     // As the operator would render it: the content that is live has the number that it has.
     let releases = sync.status.as_ref().map(releases).unwrap_or_default();
     let read = tokio::task::spawn_blocking(move || -> Result<_, BuildError> {
-        let roots = (&*root, chart_root.as_deref());
-        let (desired, tree) = rendered(roots, render, inputs, &renderers, &tenant, releases)?;
+        let files = Files {
+            root: &root,
+            revision: revision.as_deref(),
+            chart_root: chart_root.as_deref(),
+        };
+        let (desired, tree) = rendered(&files, render, inputs, &renderers, &tenant, releases)?;
         let (manifests, failures) = manifests_of(&desired, tree);
         Ok((desired, manifests, failures))
     });

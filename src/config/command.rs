@@ -145,6 +145,10 @@ pub struct DiffArgs {
     #[arg(long)]
     pub root: Option<PathBuf>,
 
+    /// Commit of the clone to read in place of the files on disk: its id, or a branch or tag of the clone.
+    #[arg(long, value_name = "COMMIT")]
+    pub revision: Option<String>,
+
     /// Root of a clone of the repository that spec.helm.chartRef names.
     #[arg(long, value_name = "FOLDER")]
     pub chart_root: Option<PathBuf>,

@@ -285,6 +285,24 @@ pub enum Error {
         /// As given.
         path: String,
     },
+    /// A folder on disk that is not the root of a clone.
+    #[error("{path} is not the root of a clone")]
+    Clone {
+        /// As given.
+        path: String,
+        /// The text of libgit2.
+        source: Reported,
+    },
+    /// A clone on disk does not have a commit.
+    #[error("the clone at {path} has no commit {revision}: fetch it first, or name another one")]
+    NotInClone {
+        /// As given.
+        path: String,
+        /// As given.
+        revision: String,
+        /// The text of libgit2.
+        source: Reported,
+    },
     /// A file changed after it was listed.
     #[error("{file} changed while it was read")]
     Changed {
@@ -333,6 +351,8 @@ impl Error {
             | Self::Cache { .. }
             | Self::Folder { .. }
             | Self::NotADirectory { .. }
+            | Self::Clone { .. }
+            | Self::NotInClone { .. }
             | Self::Changed { .. }
             | Self::Interrupted => Reason::FetchFailed,
         }

@@ -80,6 +80,15 @@ async fn diff_shows_what_a_folder_would_change_and_changes_nothing() {
     let mark = case.world.cp.audit().mark();
     let of = async |args: &[&str]| diff(&case, &person, folder, args).await;
     of(&[]).await.says(0, &["all: no difference"]);
+    // A clone of what the operator applied.
+    for args in [
+        &["clone", "-q", "--bare", case.repo.url(), ".git"][..],
+        &["config", "core.bare", "false"],
+    ] {
+        let git = Command::new("git").current_dir(folder).args(args).output();
+        let git = git.unwrap();
+        assert!(git.status.success(), "{git:?}");
+    }
 
     write("app/map.yaml", &case.map("m", "two"));
     write("app/secret.yaml", &secret("hunter33"));
@@ -107,6 +116,12 @@ async fn diff_shows_what_a_folder_would_change_and_changes_nothing() {
         !text.out.contains('\x1b') && !text.out.contains("managedFields"),
         "{text:#?}"
     );
+    of(&["--revision", &commit])
+        .await
+        .says(0, &["all: no difference"]);
+    of(&["--revision", "v7"])
+        .await
+        .fails(2, &["has no commit v7"]);
     of(&["--color=always"])
         .await
         .says(1, &["\x1b[32m+  value: two\x1b[0m"]);

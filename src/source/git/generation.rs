@@ -58,12 +58,21 @@ impl Generation {
         remove_leftovers(&folder);
         let repository =
             Repository::open_bare(&folder).map_err(|error| Error::from_database(&error))?;
-        Ok(Self {
+        Ok(Self::with(folder, vec![repository]))
+    }
+
+    /// A repository that somebody else made, and keeps: nothing is removed from it.
+    pub(super) fn borrow(folder: PathBuf) -> Self {
+        Self::with(folder, Vec::new())
+    }
+
+    fn with(folder: PathBuf, opened: Vec<Repository>) -> Self {
+        Self {
             folder,
-            pool: Mutex::new(vec![repository]),
+            pool: Mutex::new(opened),
             obsolete: AtomicBool::new(false),
             damaged: watch::Sender::new(false),
-        })
+        }
     }
 
     /// An opened repository, given back to the pool when it is dropped.

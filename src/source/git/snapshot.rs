@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use git2::Oid;
+use git2::{Oid, Repository};
 use jiff::Timestamp;
 
 use super::entry::object_id;
@@ -17,7 +17,7 @@ use crate::content::{
     BlobId, IGNORE_FILE, Listing, Name, ObjectId, Place, ReadError, Revision, SourceFile, Tree,
     TreeId,
 };
-use crate::source::error::Error;
+use crate::source::error::{Error, Reported};
 use crate::source::listing;
 use crate::source::path::{self, TreePath};
 use crate::text::{printable, start};
@@ -93,6 +93,36 @@ impl Snapshot {
             generation,
             trees: Mutex::default(),
         })
+    }
+
+    /// A commit of the clone on disk with this root, by any name that `git rev-parse` takes. Its submodules are not
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Clone`] and [`Error::NotInClone`].
+    pub fn of_clone(root: &Path, revision: &str, settings: &CacheSettings) -> Result<Self, Error> {
+        let path = root.display().to_string();
+        let repository = Repository::open(root).map_err(|error| Error::Clone {
+            path: path.clone(),
+            source: Reported::new(error.message()),
+        })?;
+        let found = repository.revparse_single(revision);
+        let commit = found.and_then(|object| object.peel_to_commit());
+        let commit = commit.map_err(|error| Error::NotInClone {
+            path,
+            revision: revision.to_owned(),
+            source: Reported::new(error.message()),
+        })?;
+        let target = ResolvedRef {
+            source: commit.id().to_string(),
+            name: None,
+            commit: commit.id(),
+            tag: None,
+        };
+        // The objects of a worktree are in the folder that all worktrees share.
+        let generation = Generation::borrow(repository.commondir().to_owned());
+        Self::open(Arc::new(generation), &target, None, settings)
     }
 
     /// Computes the ids of all paths that `before` was asked for. Then [`Self::known_tree_id`] can
