@@ -33,6 +33,7 @@
 //!   and no replica: it writes annotations and `spec.suspend` of what its arguments name, with that person's rights.
 
 mod alert;
+mod allowance;
 pub mod api;
 mod backoff;
 mod chain;
@@ -44,6 +45,7 @@ pub mod crds;
 pub mod decrypt;
 pub mod desired;
 mod driver;
+mod fair;
 pub mod fleet;
 mod glob;
 pub mod health;

@@ -9,6 +9,7 @@ use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::allowance::Allowance;
 use crate::api::{Alert, GitRepository, Provider, Sync};
 use crate::backoff::Backoff;
 use crate::cluster::{Cluster, ClusterSettings};
@@ -25,6 +26,11 @@ use crate::render::wasm::Renderers;
 use crate::secrets::{ConfigMaps, Secrets};
 use crate::server::{self, Hooks, Limits, Readiness, Receivers};
 use crate::source::{self, Cache, CacheSettings};
+
+/// How many bytes the ConfigMaps and Secrets may have that Syncs name, and those of one namespace. In memory they take a
+/// few times as much.
+const INPUTS: usize = 64 << 20;
+const INPUTS_OF_NAMESPACE: usize = 32 << 20;
 
 /// How long a stop waits for events that are not written yet. Kubernetes kills the process 30 s after
 /// it asked for the stop.
@@ -139,6 +145,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     let context = Arc::new(Context {
         secrets: Secrets::new(requests.clone()),
         config_maps: ConfigMaps::new(requests.clone()),
+        inputs: Allowance::new(INPUTS, INPUTS_OF_NAMESPACE),
         client: requests,
         cluster,
         cache,

@@ -3,16 +3,17 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
 
 use crate::world::{Case, World, condition};
 use towline_testing::control_plane::Options;
+use towline_testing::renderers;
 use towline_testing::usage::Memory;
 
-/// The chart's limit on memory, and the most that first lists may take, in MiB.
+/// Half of the chart's limit on memory, and the most that first lists may take, in MiB.
 const LIMIT: f64 = 512.0;
 const LISTS: f64 = 160.0;
 
@@ -178,4 +179,169 @@ async fn the_first_lists_take_little_memory() {
     let peak = peak(&world);
     println!("500 Secrets of 1.5 MB of metadata: at most {peak:.0} MiB");
     assert!(peak < LISTS, "{peak} MiB");
+}
+
+/// The files of a chart with these templates.
+fn chart(folder: &str, templates: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
+    let about = "apiVersion: v2\nname: c\nversion: 1.0.0\n".to_owned();
+    let templates = (0..).zip(templates);
+    let templates =
+        templates.map(|(number, text)| (format!("{folder}/templates/{number}.yaml"), text));
+    let about = (format!("{folder}/Chart.yaml"), about);
+    std::iter::once(about).chain(templates).collect()
+}
+
+fn hook(number: usize, events: usize) -> String {
+    let events = "test,".repeat(events);
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: hook-{number}\n  annotations:\n    helm.sh/hook: \
+         {events}test\n"
+    )
+}
+
+/// A chart that hands much over to the operator: requests to the cluster, words about its hooks, paths.
+#[tokio::test]
+async fn what_charts_say_takes_little_memory() {
+    let folder = tokio::task::spawn_blocking(renderers::folder)
+        .await
+        .unwrap();
+    let folder = format!("--renderers-dir={}", folder.display());
+    let world = World::own(Options::default(), &[&folder]).await;
+    let case = world.case("charts").await;
+    let first = case
+        .repo
+        .commit(&[("ok/a.yaml", Some(case.map("a", "first")))], "first");
+    case.repository(json!({})).await;
+    case.sync("ok", json!({"path": "ok"})).await;
+    case.synced("ok", &first).await;
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\n";
+    let lookups = format!(
+        "{{{{ range until 450 }}}}{{{{ $_ := lookup \"v1\" (printf \"%s%d\" (repeat 900000 \"x\") .) \"\" \"\" \
+         }}}}{{{{ end }}}}\n{map}"
+    );
+    let long = "d".repeat(40_000);
+    let inputs = [
+        ("lookups", "lookups".to_owned(), vec![lookups], ""),
+        (
+            "hooks",
+            "hooks".to_owned(),
+            std::iter::once(map.to_owned())
+                .chain((0..10).map(|number| hook(number, 100_000)))
+                .collect(),
+            "",
+        ),
+        (
+            "words",
+            "words".to_owned(),
+            vec![map.to_owned(), hook(0, 200_000)],
+            "hands over a text of more than 1024 KiB",
+        ),
+        (
+            "paths",
+            format!("{long}/c"),
+            vec![map.to_owned(); 400],
+            "paths of more than 16 MiB",
+        ),
+    ];
+    for (name, path, templates, says) in inputs {
+        let files = chart(&path, templates);
+        let files: Vec<_> = files
+            .iter()
+            .map(|(path, text)| (path.as_str(), Some(text.as_str())))
+            .collect();
+        case.push(&files, name).await;
+        // A path in a spec is shorter.
+        let (folder, kustomize) = match path.len() > 1024 {
+            true => ("via", true),
+            false => (name, false),
+        };
+        if kustomize {
+            let ask = format!("helmCharts: [{{name: c}}]\nhelmGlobals: {{chartHome: ../{long}}}\n");
+            case.push(&[("via/kustomization.yaml", Some(&ask))], "via")
+                .await;
+        }
+        case.sync(
+            name,
+            json!({"path": folder, "targetNamespace": case.namespace}),
+        )
+        .await;
+        others_go_on(&case, name).await;
+        match says {
+            "" => drop(case.ready_becomes(name, "True", "Converged").await),
+            says => {
+                let message = case.ready_becomes(name, "False", "TooLarge").await;
+                assert!(message.contains(says), "{message}");
+            }
+        }
+        let peak = peak(&world);
+        println!("{name}: at most {peak:.0} MiB so far");
+        assert!(peak < LIMIT, "{name}: {peak} MiB");
+    }
+}
+
+/// ConfigMaps and Secrets that Syncs name have limits, and what is too large is read again when it changes.
+#[tokio::test]
+async fn values_take_little_memory() {
+    let world = World::own(Options::default(), &[]).await;
+    let case = world.case("values").await;
+    let map = case.map("values", "${value:=none}");
+    let first = case.repo.commit(
+        &[
+            ("ok/a.yaml", Some(case.map("a", "first"))),
+            ("values/a.yaml", Some(map)),
+            ("lines/a.yaml", Some("a: [".to_owned())),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    case.sync("ok", json!({"path": "ok"})).await;
+    case.synced("ok", &first).await;
+    let large = "x".repeat(900_000);
+    for number in 0..6 {
+        case.make::<ConfigMap>(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("large-{number}")},
+            "data": {"value": large},
+        }))
+        .await;
+    }
+    let from: Vec<_> = (0..6)
+        .map(|number| json!({"kind": "ConfigMap", "name": format!("large-{number}")}))
+        .collect();
+    let spec = json!({"path": "values", "substitute": {"from": from}});
+    case.sync("values", spec).await;
+    let message = case.ready_becomes("values", "False", "TooLarge").await;
+    assert!(message.contains("large-4"), "{message}");
+    others_go_on(&case, "second").await;
+    for number in 0..6 {
+        let name = format!("large-{number}");
+        let small = json!({"data": {"value": "small"}});
+        case.patch::<ConfigMap>(&name, small).await;
+    }
+    case.ready_becomes("values", "True", "Converged").await;
+    case.has("values", "value", Some("small")).await;
+
+    // A hundred thousand lines are as many secret values, and the manifest beside them is broken.
+    let lines: String = (0..100_000).fold(String::new(), |mut text, number| {
+        text.push_str(&format!("s{number:06}\n"));
+        text
+    });
+    case.make::<Secret>(json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "lines"},
+        "stringData": {"lines": lines},
+    }))
+    .await;
+    let from = json!([{"kind": "Secret", "name": "lines"}]);
+    case.sync(
+        "lines",
+        json!({"path": "lines", "substitute": {"from": from}}),
+    )
+    .await;
+    let message = case
+        .ready_becomes("lines", "False", "InvalidManifest")
+        .await;
+    assert!(message.contains("left out"), "{message}");
+    others_go_on(&case, "third").await;
+    let peak = peak(&world);
+    println!("values: at most {peak:.0} MiB");
+    assert!(peak < LIMIT, "{peak} MiB");
 }

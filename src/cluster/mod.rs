@@ -64,28 +64,36 @@ pub struct Clients {
     pub watches: Client,
 }
 
-/// The account whose rights are used for requests on managed objects.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Actor {
-    /// towline itself, with all of its rights.
-    #[default]
-    Operator,
-    /// A ServiceAccount, by impersonation. The API server adds the groups of ServiceAccounts itself.
-    Account(Arc<str>),
+/// For whom requests on managed objects are made, and with whose rights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The namespace of the Sync. Namespaces take turns.
+    namespace: Arc<str>,
+    /// The ServiceAccount, by impersonation. The API server adds the groups of ServiceAccounts itself. None: towline
+    /// itself, with all of its rights.
+    account: Option<Arc<str>>,
 }
 
 impl Actor {
-    /// The ServiceAccount `name` of `namespace`.
-    pub fn account(namespace: &str, name: &str) -> Self {
-        Self::Account(format!("system:serviceaccount:{namespace}:{name}").into())
+    /// towline itself, for a Sync of `namespace`.
+    pub fn operator(namespace: &Arc<str>) -> Self {
+        Self {
+            namespace: Arc::clone(namespace),
+            account: None,
+        }
     }
 
-    /// The name to impersonate, if there is one.
-    fn impersonated(&self) -> Option<&str> {
-        match self {
-            Self::Operator => None,
-            Self::Account(name) => Some(name),
+    /// The ServiceAccount `name` of `namespace`.
+    pub fn account(namespace: &Arc<str>, name: &str) -> Self {
+        Self {
+            namespace: Arc::clone(namespace),
+            account: Some(format!("system:serviceaccount:{namespace}:{name}").into()),
         }
+    }
+
+    /// Whether it is towline itself.
+    pub fn is_operator(&self) -> bool {
+        self.account.is_none()
     }
 }
 
@@ -504,9 +512,9 @@ impl Acting<'_> {
 
     /// Refuses towline's own kinds where only towline's own rights would let it write them.
     async fn permit(&self, served: &ServedKind, key: &ObjectKey) -> Result<(), WriteError> {
-        match self.actor {
-            Actor::Account(_) => Ok(()),
-            Actor::Operator => self.cluster.own_kinds.permit(served, key).await,
+        match self.actor.is_operator() {
+            false => Ok(()),
+            true => self.cluster.own_kinds.permit(served, key).await,
         }
     }
 
@@ -534,6 +542,6 @@ impl Acting<'_> {
         let Cluster {
             clients, requests, ..
         } = self.cluster;
-        write::Writer::new(&clients.requests, requests, self.actor.impersonated())
+        write::Writer::new(&clients.requests, requests, self.actor)
     }
 }

@@ -9,12 +9,12 @@ use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::core::Status;
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
-use super::ServedKind;
 use super::clock::ServerClock;
+use super::{Actor, ServedKind};
 use crate::api::FIELD_MANAGER;
 use crate::chain::refusal;
+use crate::fair::Fair;
 use crate::intent::FieldPattern;
 use crate::manifest::{GroupKind, ObjectKey, redact};
 use crate::metrics::{Answered, Metrics};
@@ -58,7 +58,7 @@ pub enum WriteError {
 
 /// Shared by all requests on managed objects: limits how many run at once over all Syncs.
 pub(super) struct Requests {
-    permits: Semaphore,
+    permits: Fair,
     metrics: Metrics,
     /// Whether messages of refusals may repeat values of the request.
     show_values: bool,
@@ -69,7 +69,7 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn new(metrics: Metrics, show_values: bool) -> Self {
         Self {
-            permits: Semaphore::new(REQUESTS),
+            permits: Fair::new(REQUESTS, REQUESTS_OF_NAMESPACE),
             metrics,
             show_values,
             clock: ServerClock::default(),
@@ -110,13 +110,13 @@ pub(super) struct Wanted<'a> {
 pub(super) struct Writer<'a> {
     client: &'a Client,
     pub(super) requests: &'a Requests,
-    /// In whose name, if not in that of the client.
-    impersonated: Option<&'a str>,
+    actor: &'a Actor,
 }
 
 /// The most requests at once over all Syncs. Each uses a connection of its own (HTTP/1.1). One Sync may
-/// use only `PARALLEL` of them, so that it cannot block other Syncs.
+/// use only `PARALLEL` of them, and one namespace most of them, so that slow answers to them leave some for others.
 const REQUESTS: usize = 64;
+const REQUESTS_OF_NAMESPACE: usize = 52;
 
 /// The header by which a request is made in another user's name.
 const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
@@ -252,15 +252,11 @@ impl WriteError {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(
-        client: &'a Client,
-        requests: &'a Requests,
-        impersonated: Option<&'a str>,
-    ) -> Self {
+    pub(super) fn new(client: &'a Client, requests: &'a Requests, actor: &'a Actor) -> Self {
         Self {
             client,
             requests,
-            impersonated,
+            actor,
         }
     }
 
@@ -496,14 +492,13 @@ impl<'a> Writer<'a> {
         let mut pause = FIRST_PAUSE;
         for tries_left in (0..TRIES).rev() {
             let waiting = self.requests.metrics.request_waits();
-            // The semaphore is never closed.
-            let permit = self.requests.permits.acquire().await;
+            let permit = self.requests.permits.acquire(&self.actor.namespace).await;
             drop(waiting);
             // Made when it can be sent, for it may name the time.
             let mut request = request().map_err(|error| WriteError::Answer(error.to_string()))?;
             let answered = Answered::default();
             request.extensions_mut().insert(answered.clone());
-            if let Some(name) = self.impersonated {
+            if let Some(name) = &self.actor.account {
                 let name = HeaderValue::from_str(name);
                 let name = name.map_err(|error| WriteError::Answer(error.to_string()))?;
                 request.headers_mut().insert(IMPERSONATE, name);

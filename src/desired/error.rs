@@ -125,6 +125,12 @@ impl DesiredError {
         }
     }
 
+    /// Whether there may be room for it later.
+    #[must_use]
+    pub fn is_for_want_of_room(&self) -> bool {
+        matches!(self, Self::Renderer(RenderFailure::Full { .. }))
+    }
+
     /// Whether only a person can help. Otherwise, fetching the revision again may help.
     #[must_use]
     pub fn is_lasting(&self) -> bool {

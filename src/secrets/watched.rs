@@ -85,6 +85,13 @@ impl<T: Clone> Watched<T> {
         self.0.as_ref().is_some_and(|read| read.value.is_some())
     }
 
+    /// Forgets the value, which is read again when it is next asked for.
+    pub fn forget(&mut self) {
+        if let Some(read) = &mut self.0 {
+            read.value = None;
+        }
+    }
+
     /// Forgets the value and stops listening to its Secret.
     pub fn clear(&mut self) {
         self.0 = None;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use futures::future::{pending, select_all};
 
+use crate::allowance::Held;
 use crate::api::Reason;
-use crate::desired::{Found, Inputs, InputsError};
+use crate::desired::{Found, Inputs, InputsError, MOST_INPUT};
 use crate::driver::Context;
 use crate::intent::{InputsIntent, Keeper, Reference};
 use crate::secrets::{Data, ReadError, SecretName, ValueError, Watched};
@@ -22,6 +23,12 @@ pub(super) enum InputError {
         field: &'static str,
         source: ValueError<Infallible>,
     },
+    /// The Syncs of the namespace hold too much together.
+    #[error(
+        "the ConfigMaps and Secrets that Syncs name would take too much memory together, those of namespace {0} or those \
+         of all: name fewer, or smaller ones (docs/reference/manifests.md#limits)"
+    )]
+    Full(Arc<str>),
     /// The inputs cannot be made of what was read.
     #[error(transparent)]
     Gather(#[from] InputsError),
@@ -33,13 +40,18 @@ impl InputError {
         match self {
             Self::Read { source, .. } if source.is_unavailable() => Reason::ApiUnavailable,
             Self::Gather(InputsError::Keys(_)) => Reason::DecryptionFailed,
+            Self::Full(_) | Self::Gather(InputsError::TooLarge { .. }) => Reason::TooLarge,
             Self::Read { .. } | Self::Gather(_) => Reason::RenderFailed,
         }
     }
 
-    /// Whether the API server is the cause, so that a later try may succeed.
-    pub(super) fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Read { source, .. } if source.is_unavailable())
+    /// Whether a later try may succeed although nothing has changed: the API server is the cause, or what others hold.
+    pub(super) fn may_end(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.is_unavailable(),
+            Self::Full(_) => true,
+            Self::Gather(_) => false,
+        }
     }
 }
 
@@ -49,6 +61,10 @@ pub(super) struct InputReader {
     watched: BTreeMap<(Keeper, String), Watched<Arc<Data>>>,
     /// The last inputs, and the intent for which they were read.
     last: Option<(InputsIntent, Arc<Inputs>)>,
+    /// The last intent whose inputs are too large, and at which object.
+    too_large: Option<(InputsIntent, &'static str, String)>,
+    /// The part of the namespace's memory that the inputs take.
+    held: Option<Held>,
     /// Whether `last` is out of date.
     stale: bool,
 }
@@ -58,7 +74,7 @@ impl InputReader {
     pub(super) async fn read(
         &mut self,
         context: &Context,
-        namespace: &str,
+        namespace: &Arc<str>,
         intent: &InputsIntent,
     ) -> Result<Arc<Inputs>, InputError> {
         if let Some((of, inputs)) = &self.last
@@ -67,18 +83,34 @@ impl InputReader {
         {
             return Ok(Arc::clone(inputs));
         }
+        if let Some((of, field, name)) = &self.too_large
+            && of == intent
+            && !self.stale
+        {
+            let name = name.clone();
+            return Err(InputsError::TooLarge { field, name }.into());
+        }
         let references = intent.references();
         let is_named = |kind: Keeper, name: &str| {
             let mut named = references.iter();
             named.any(|(_, is)| is.kind == kind && is.name == name)
         };
         self.watched.retain(|(kind, name), _| is_named(*kind, name));
-        self.last = None;
-        let mut found = Found::new();
-        for (field, reference) in &references {
-            if let Some(data) = self.data(context, namespace, reference, field).await? {
-                found.insert((reference.kind, reference.name.clone()), data);
+        (self.last, self.too_large, self.held) = (None, None, None);
+        let found = match self.found(context, namespace, &references).await {
+            Err(InputError::Gather(InputsError::TooLarge { field, name })) => {
+                self.let_go();
+                self.too_large = Some((intent.clone(), field, name.clone()));
+                self.stale = false;
+                return Err(InputsError::TooLarge { field, name }.into());
             }
+            found => found?,
+        };
+        let bytes = found.values().map(|data| size(data)).sum();
+        self.held = context.inputs.hold(namespace, bytes);
+        if self.held.is_none() {
+            self.let_go();
+            return Err(InputError::Full(Arc::clone(namespace)));
         }
         let mut inputs = Inputs::gather(namespace, intent, &found)?;
         let version = context.cluster.version().await;
@@ -88,6 +120,38 @@ impl InputReader {
         self.last = Some((intent.clone(), Arc::clone(&inputs)));
         self.stale = false;
         Ok(inputs)
+    }
+
+    /// The ConfigMaps and Secrets that exist. No more of them are read than one Sync may have.
+    async fn found(
+        &mut self,
+        context: &Context,
+        namespace: &str,
+        references: &[(&'static str, Reference)],
+    ) -> Result<Found, InputError> {
+        let mut found = Found::new();
+        let mut bytes = 0;
+        for (field, reference) in references {
+            let key = (reference.kind, reference.name.clone());
+            if found.contains_key(&key) {
+                continue;
+            }
+            let Some(data) = self.data(context, namespace, reference, field).await? else {
+                continue;
+            };
+            bytes += size(&data);
+            if bytes > MOST_INPUT {
+                let name = format!("{} {namespace}/{}", reference.kind, reference.name);
+                return Err(InputsError::TooLarge { field, name }.into());
+            }
+            found.insert(key, data);
+        }
+        Ok(found)
+    }
+
+    /// Forgets all values, but still listens to their objects.
+    fn let_go(&mut self) {
+        self.watched.values_mut().for_each(Watched::forget);
     }
 
     /// The values of a ConfigMap or a Secret. None if the object is optional and absent.
@@ -122,4 +186,10 @@ impl InputReader {
         select_all(watched.map(|watched| Box::pin(watched.changed()))).await;
         self.stale = true;
     }
+}
+
+fn size(data: &Data) -> usize {
+    data.iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum()
 }

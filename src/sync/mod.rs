@@ -125,9 +125,10 @@ impl Driver {
         if intent.deleting {
             self.state.runs_hooks_again = due.hook;
             let context = Arc::clone(&self.context);
+            let namespace = Arc::clone(&self.name.namespace);
             return context
                 .turns
-                .take(|_| Box::pin(self.finalize(&intent)))
+                .take(&namespace, |_| Box::pin(self.finalize(&intent)))
                 .await;
         }
         let started = Instant::now();
@@ -145,9 +146,10 @@ impl Driver {
         self.listen(intent, due);
         self.keep_marks().await;
         let context = Arc::clone(&self.context);
+        let namespace = Arc::clone(&self.name.namespace);
         let advanced = context
             .turns
-            .take(|turn| Box::pin(self.advance(intent, turn)));
+            .take(&namespace, |turn| Box::pin(self.advance(intent, turn)));
         let Some((phase, round)) = advanced.await else {
             return false;
         };
@@ -213,7 +215,7 @@ impl Driver {
         let default = self.context.policy.default_service_account.as_ref();
         match intent.service_account.as_ref().or(default) {
             Some(name) => Actor::account(&self.name.namespace, name),
-            None => Actor::Operator,
+            None => Actor::operator(&self.name.namespace),
         }
     }
 

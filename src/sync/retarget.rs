@@ -197,7 +197,7 @@ impl Driver {
         match inputs {
             Ok(inputs) => Some(inputs),
             Err(error) => {
-                if error.is_unavailable() {
+                if error.may_end() {
                     self.state.retry_later(Instant::now());
                 }
                 let revision = newest.name();

@@ -77,6 +77,7 @@ impl TargetError {
     /// When it is tried again although nothing has changed in Git.
     pub(super) fn again_after(&self) -> Option<Duration> {
         match self {
+            Self::Desired(error) if error.is_for_want_of_room() => Some(VALIDATED_AGAIN),
             Self::Desired(_) => None,
             Self::Refused { .. } => Some(VALIDATED_AGAIN),
             Self::Untried { .. } | Self::HelmUnread { .. } | Self::Interrupted => Some(TRIED_AGAIN),

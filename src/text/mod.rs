@@ -47,9 +47,26 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// Control characters, and those that turn the direction of what follows, so that a text reads as another one.
+/// Control characters, those that turn the direction of what follows or end a line, and those that nobody sees: with
+/// them a text reads as another one. Joiners stay, since words of some languages and emoji need them.
 fn is_obeyed(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control() || is_unseen(c)
+}
+
+fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'
+            | '\u{200e}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// `a; b; and 7 more`: the names of some of `total` things.
@@ -92,6 +109,22 @@ mod tests {
     #[test]
     fn what_is_printable_has_no_control_characters() {
         assert_eq!(printable("a\x1b[31mb\n\0é\u{202e}c\u{2066}"), "a[31mbéc");
+        // What turns the direction, ends a line, or is not seen.
+        for c in
+            "\u{9b}\u{200e}\u{200f}\u{61c}\u{2028}\u{2029}\u{200b}\u{feff}\u{2063}\u{ad}\u{e0041}"
+                .chars()
+        {
+            assert_eq!(printable(&format!("a{c}b")), "ab", "{c:?}");
+            let shown = visible(&format!("a{c}b")).into_owned();
+            assert_eq!(shown, format!("a\\u{{{:x}}}b", u32::from(c)));
+        }
+        // Words of Persian and emoji.
+        for text in [
+            "\u{645}\u{6cc}\u{200c}\u{62e}",
+            "\u{1f468}\u{200d}\u{1f469}",
+        ] {
+            assert_eq!(printable(text), text);
+        }
     }
 
     #[test]

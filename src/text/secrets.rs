@@ -1,7 +1,7 @@
 //! Secret values, and their removal from texts for users, in every form in which a program may write
 //! them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,14 +16,42 @@ const HIDDEN: &str = "***";
 /// Marks with which programs end a shortened text.
 const CUTS: [&str; 2] = ["...", "…"];
 
+/// The most values, and their bytes. To look for more of them in each text would take too long.
+const MOST_VALUES: usize = 10_000;
+const MOST_BYTES: usize = 4 << 20;
+
+/// Takes the place of a text, where there are more values than can be looked for.
+const LEFT_OUT: &str = "(left out: there are too many secret values to look for in this text)";
+
 /// Secret values. Clones share them: a value that is found later is hidden from all later texts.
 #[derive(Clone, Default)]
-pub struct Secrets(Arc<Mutex<BTreeSet<String>>>);
+pub struct Secrets(Arc<Mutex<Values>>);
+
+#[derive(Clone, Default)]
+struct Values {
+    all: BTreeSet<String>,
+    bytes: usize,
+    /// There were more than can be looked for. They are not kept.
+    too_many: bool,
+}
+
+impl Values {
+    fn add(&mut self, value: &str) {
+        if self.too_many || !self.all.insert(value.to_owned()) {
+            return;
+        }
+        self.bytes += value.len();
+        if self.all.len() > MOST_VALUES || self.bytes > MOST_BYTES {
+            self.too_many = true;
+            self.all = BTreeSet::new();
+        }
+    }
+}
 
 /// Hides the values.
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} secrets", self.values().len())
+        write!(f, "{} secrets", self.values().all.len())
     }
 }
 
@@ -32,14 +60,15 @@ impl Secrets {
     /// gaps would reveal them.
     pub const SHORTEST: usize = 4;
 
-    fn values(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn values(&self) -> MutexGuard<'_, Values> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there are no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.values().is_empty()
+        let values = self.values();
+        values.all.is_empty() && !values.too_many
     }
 
     /// A copy with the present values. Later values of the copy and of `self` are separate.
@@ -55,11 +84,9 @@ impl Secrets {
         let decoded = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok());
         for text in [Some(value), decoded.as_deref()].into_iter().flatten() {
             let parts = text.lines().chain([text]).map(bare);
-            values.extend(
-                parts
-                    .filter(|part| part.len() >= Self::SHORTEST)
-                    .map(str::to_owned),
-            );
+            parts
+                .filter(|part| part.len() >= Self::SHORTEST)
+                .for_each(|part| values.add(part));
         }
     }
 
@@ -90,23 +117,24 @@ impl Secrets {
     }
 
     /// Replaces the values in `text`. Finds them unchanged, quoted, escaped, in base64, base32 or
-    /// hexadecimal digits, in upper and lower case, with other line breaks, and with their end cut off.
+    /// hexadecimal digits, in upper and lower case, with other line breaks, and with their end cut off. Where there are
+    /// too many values to look for, nothing of the text is left.
     #[must_use]
     pub fn hide(&self, text: &str) -> String {
         let values = self.values();
-        if values.is_empty() {
+        if values.too_many {
+            return LEFT_OUT.to_owned();
+        }
+        if values.all.is_empty() {
             return text.to_owned();
         }
         let shown = Plain::new(text);
+        let starts = shown.starts();
         let mut found = Vec::new();
-        let mut forms = BTreeSet::new();
-        for value in values.iter() {
+        for value in &values.all {
             each_form(value, &mut |form| {
-                forms.insert(Plain::new(form).bytes);
+                shown.find(&Plain::new(form).bytes, &starts, &mut found);
             });
-        }
-        for form in forms.iter().filter(|form| form.len() >= Self::SHORTEST) {
-            shown.find(form, &mut found);
         }
         cut_out(text, found)
     }
@@ -124,6 +152,9 @@ struct Plain {
     /// The range in the original text that each byte comes from.
     places: Vec<Range<usize>>,
 }
+
+/// The places of the first bytes of words.
+type Starts<'t> = HashMap<&'t [u8], Vec<usize>>;
 
 /// HTML's entities for special characters.
 const ENTITIES: [(&str, char); 6] = [
@@ -179,18 +210,26 @@ impl Plain {
         }
     }
 
+    /// Where each sequence of bytes stands with which a form may begin.
+    fn starts(&self) -> Starts<'_> {
+        let mut starts = Starts::new();
+        for (start, bytes) in self.bytes.windows(Secrets::SHORTEST).enumerate() {
+            starts.entry(bytes).or_default().push(start);
+        }
+        starts
+    }
+
     /// Finds every place of `form`: the whole form, or its start before a mark that the rest was cut off.
-    fn find(&self, form: &[u8], found: &mut Vec<Range<usize>>) {
-        let Some(&first) = form.first() else { return };
-        let starts = (0..self.bytes.len()).filter(|start| self.bytes[*start] == first);
-        for start in starts {
+    fn find(&self, form: &[u8], starts: &Starts<'_>, found: &mut Vec<Range<usize>>) {
+        let first = form.get(..Secrets::SHORTEST);
+        let starts = first.and_then(|first| starts.get(first));
+        for &start in starts.into_iter().flatten() {
             let here = &self.bytes[start..];
             let same = here.iter().zip(form).take_while(|(a, b)| a == b).count();
             let is_cut = || {
                 let after = &here[same..];
                 let mut cuts = CUTS.iter();
-                same >= Secrets::SHORTEST
-                    && (after.is_empty() || cuts.any(|cut| after.starts_with(cut.as_bytes())))
+                after.is_empty() || cuts.any(|cut| after.starts_with(cut.as_bytes()))
             };
             if same == form.len() || is_cut() {
                 found.push(self.places[start].start..self.places[start + same - 1].end);
@@ -416,6 +455,31 @@ mod tests {
         secrets.add("hunter2");
         secrets.add("ter2hood");
         assert_eq!(secrets.hide("é hunter2hood é"), "é *** é");
+    }
+
+    /// A Secret of 1 MiB may hold a hundred thousand lines.
+    #[test]
+    fn many_values_take_neither_long_nor_much_and_show_nothing() {
+        let lines = |count: usize| {
+            (0..count).fold(String::new(), |text, line| format!("{text}s3cret-{line}\n"))
+        };
+        let some = Secrets::default();
+        some.add(&lines(1_000));
+        let began = std::time::Instant::now();
+        let said = "no such key: s3cret-999";
+        assert_eq!(some.hide(said), "no such key: ***");
+        assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+
+        let values = (0..20_000).map(|number| format!("s3cret-{number}"));
+        let many = Secrets::default();
+        values.for_each(|value| many.add(&value));
+        assert!(!many.is_empty());
+        assert_eq!(many.values().all.len(), 0);
+        assert_eq!(many.hide(said), LEFT_OUT);
+        assert_eq!(many.fork().hide(said), LEFT_OUT);
+        let large = Secrets::default();
+        large.add(&"x".repeat(MOST_BYTES + 1));
+        assert_eq!(large.hide(said), LEFT_OUT);
     }
 
     #[test]

@@ -61,11 +61,11 @@ pub(super) fn slack(message: &Message, to: &Destination) -> Request {
 /// What Mattermost and Rocket.Chat took over of Slack's older format.
 fn attachment(message: &Message) -> Value {
     json!({
-        "fallback": message.title,
+        "fallback": unmentioned(&message.title),
         "color": hex_colour(message),
-        "title": message.title,
+        "title": unmentioned(&message.title),
         "title_link": message.commit_url,
-        "text": shorten(&message.text, 7000),
+        "text": shorten(&unmentioned(&markdown(&message.text)), 7000),
     })
 }
 
@@ -77,7 +77,8 @@ pub(super) fn mattermost(message: &Message, to: &Destination) -> Request {
 
 /// Rocket.Chat: an incoming webhook.
 pub(super) fn rocket(message: &Message, to: &Destination) -> Request {
-    let body = json!({"text": message.title, "attachments": [attachment(message)]});
+    let title = unmentioned(&markdown(&message.title));
+    let body = json!({"text": title, "attachments": [attachment(message)]});
     json(to.address.url(), to, &addressed(body, to))
 }
 
@@ -118,25 +119,31 @@ pub(super) fn teams(message: &Message, to: &Destination) -> Request {
     json(to.address.url(), to, &body)
 }
 
-/// The text with the characters escaped that begin markup in markdown. URLs stay, so that they become links.
+/// The text with the characters escaped that begin markup in markdown. URLs stay, so that they become links, but for
+/// those with a character that no URL has: it may begin a link to somewhere else.
 fn markdown(text: &str) -> String {
+    let ends_url = |c: char| matches!(c, '*' | '`' | '[' | ']' | '<' | '>' | '|' | '\\');
+    let begins_markup = |c: char| ends_url(c) || matches!(c, '_' | '~');
     let mut out = String::with_capacity(text.len());
     for word in text.split_inclusive(char::is_whitespace) {
-        if word.starts_with("https://") || word.starts_with("http://") {
+        let is_url = word.starts_with("https://") || word.starts_with("http://");
+        if is_url && !word.contains(ends_url) {
             out.push_str(word);
             continue;
         }
         for character in word.chars() {
-            if matches!(
-                character,
-                '*' | '_' | '`' | '~' | '[' | ']' | '<' | '>' | '|' | '\\'
-            ) {
+            if begins_markup(character) {
                 out.push('\\');
             }
             out.push(character);
         }
     }
     out
+}
+
+/// The text without mentions, of which `@all` would wake everybody: a space of no width follows each `@`.
+fn unmentioned(text: &str) -> String {
+    text.replace('@', "@\u{200b}")
 }
 
 /// Discord: a webhook. Titles have at most 256 characters and descriptions 4,096. Nobody is mentioned.

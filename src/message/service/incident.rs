@@ -94,7 +94,7 @@ pub(super) fn pagerduty(message: &Message, to: &Destination) -> Vec<Request> {
                 None => "trigger",
                 Some(_) => "resolve",
             },
-            "dedup_key": shorten(&key(message, problem), 255),
+            "dedup_key": key(message, problem, 255),
         });
         if let (Some(fields), None) = (event.as_object_mut(), problem.until) {
             fields.insert("client".to_owned(), json!("towline"));
@@ -138,7 +138,7 @@ fn payload(message: &Message, problem: &Problem) -> Value {
 pub(super) fn opsgenie(message: &Message, to: &Destination) -> Vec<Request> {
     let problems = message.problems.iter();
     let request = |problem: &Problem| {
-        let alias = shorten(&key(message, problem), 512);
+        let alias = key(message, problem, 512);
         if problem.until.is_some() {
             let alias =
                 percent_encoding::utf8_percent_encode(&alias, percent_encoding::NON_ALPHANUMERIC);

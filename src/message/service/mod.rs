@@ -17,8 +17,11 @@ pub use self::host::{
     InstallationToken, Repository, Unfit, status_request, token_of, token_request,
 };
 pub use self::secret::DestinationError;
+use sha2::{Digest as _, Sha256};
+
 use super::{Message, Problem};
 use crate::intent::Service;
+use crate::text::start;
 
 /// A request that a service takes. Its method is POST.
 #[derive(Clone, PartialEq, Eq)]
@@ -73,14 +76,24 @@ pub fn refresh(message: &Message, to: &Destination) -> Option<Request> {
     }
 }
 
-/// The name of a problem that is the same when it ends.
-fn key(message: &Message, problem: &Problem) -> String {
-    format!(
+/// The name of a problem that is the same when it ends, in at most so many bytes.
+fn key(message: &Message, problem: &Problem, longest: usize) -> String {
+    let name = format!(
         "towline/{}/{}/{}",
         message.alert,
         problem.subject.to_string().replace(' ', "/"),
         problem.reason.as_str()
-    )
+    );
+    unique(&name, longest)
+}
+
+/// A name in at most so many bytes. One that is too long ends with a part of its hash, so that it stays unique.
+fn unique(name: &str, longest: usize) -> String {
+    if name.len() <= longest {
+        return name.to_owned();
+    }
+    let hash = hex::encode(&Sha256::digest(name.as_bytes())[..8]);
+    format!("{}-{hash}", start(name, longest.saturating_sub(17)))
 }
 
 /// A request with a JSON body and the headers of the destination.

@@ -193,10 +193,63 @@ fn the_words_of_a_commit_are_no_markup() {
         (Service::GoogleChat, "shop says &lt;b&gt;&amp;"),
         (Service::Teams, r"shop says \\<b\\>&"),
         (Service::Discord, r"shop says \\<b\\>&"),
+        (Service::Mattermost, r"shop says \\<b\\>&"),
+        (Service::Rocket, r"shop says \\<b\\>&"),
     ] {
         let request = one(requests(&message, &to(service, "https://host/hook", &[])));
         let text = String::from_utf8(request.body).unwrap();
         assert!(text.contains(escaped), "{service:?}: {text}");
+    }
+}
+
+/// Who writes a commit's message makes no links under other names, and wakes nobody.
+#[test]
+fn the_words_of_a_commit_link_to_nothing_else_and_mention_nobody() {
+    let mut message = message(&["shop"], Reason::ApplyFailed, State::Begins);
+    message.title = "@all [a](https://evil)".to_owned();
+    message.text =
+        "[a](https://evil) https://good/[x](https://evil) https://a_b/@here @channel <!here>"
+            .to_owned();
+    for service in [
+        Service::Mattermost,
+        Service::Rocket,
+        Service::Teams,
+        Service::Discord,
+    ] {
+        let request = one(requests(&message, &to(service, "https://host/hook", &[])));
+        let body = String::from_utf8(request.body).unwrap();
+        assert!(!body.contains("x](https://evil"), "{service:?}: {body}");
+        assert!(body.contains("https://a_b/"), "{service:?}: {body}");
+        if matches!(service, Service::Mattermost | Service::Rocket) {
+            let is_mention = |word: &str| body.contains(word);
+            assert!(
+                !["@all", "@here", "@channel"].into_iter().any(is_mention),
+                "{body}"
+            );
+        }
+    }
+    let slack = one(requests(
+        &message,
+        &to(Service::Slack, "https://host/hook", &[]),
+    ));
+    assert!(!String::from_utf8(slack.body).unwrap().contains("<!here"));
+}
+
+/// Two Syncs with long names are two problems.
+#[test]
+fn problems_with_long_names_have_keys_of_their_own() {
+    let names = ["a", "b"].map(|end| format!("{}{end}", "n".repeat(252)));
+    let message = message(&[&names[0], &names[1]], Reason::Diff, State::Begins);
+    let mut message = message;
+    message.alert = format!("{}/{}", "m".repeat(63), "o".repeat(253));
+    for (service, name, longest) in [
+        (Service::PagerDuty, "/dedup_key", 255),
+        (Service::Opsgenie, "/alias", 512),
+    ] {
+        let sent = requests(&message, &to(service, "https://host", &[("token", "k")]));
+        let key = |of: &Request| body(of).pointer(name).unwrap().as_str().unwrap().to_owned();
+        let (one, other) = (key(&sent[0]), key(&sent[1]));
+        assert!(one != other && one.len() <= longest, "{one}");
     }
 }
 

@@ -118,6 +118,13 @@ impl<H: Fn(&Chart) -> Result<Rendered, Box<Failed>>> Charts<'_, H> {
                 all.push((document.about.file, document.body));
             }
             let limits = Limits::default();
+            if self.inflated.bytes_of_reads() > limits.look_bytes {
+                return Err(self.failed(RenderFailure::TooMuch {
+                    renderer: "helm".to_owned(),
+                    what: "reads, for one kustomization, paths of",
+                    limit: format!("{} MiB", limits.look_bytes >> 20),
+                }));
+            }
             if self.bytes > limits.output || self.count > MAX_CHARTS {
                 return Err(self.failed(RenderFailure::TooMuch {
                     renderer: "helm".to_owned(),

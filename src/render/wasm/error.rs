@@ -30,7 +30,7 @@ pub enum RenderFailure {
     },
     /// It needs more memory than its limit.
     #[error(
-        "{renderer} needs more than {limit_mib} MiB of memory: split the path into several Syncs, or raise the limit for renderers"
+        "{renderer} needs more than {limit_mib} MiB of memory: split the path into several Syncs"
     )]
     OutOfMemory {
         /// Which renderer.
@@ -63,6 +63,19 @@ pub enum RenderFailure {
         what: &'static str,
         /// The limit with its unit.
         limit: String,
+    },
+    /// What the tenant's Syncs keep rendered takes too much memory together.
+    #[error(
+        "{renderer}: what is rendered for the Syncs of namespace {namespace} would take more than {limit_mib} MiB of \
+         memory together, or that of all namespaces more than they may share: leave out what is large, or delete Syncs"
+    )]
+    Full {
+        /// Which renderer.
+        renderer: String,
+        /// The namespace.
+        namespace: String,
+        /// What one namespace may keep.
+        limit_mib: usize,
     },
     /// A template draws what cannot be kept from the live object, so that each render would make other objects.
     #[error(

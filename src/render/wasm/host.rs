@@ -26,6 +26,13 @@ pub(super) const MAX_FUNCTIONS: usize = 1 << 18;
 /// The most warnings that are kept.
 const MAX_WARNINGS: usize = 20;
 
+/// The most requests to the cluster that are kept, and their bytes. Warnings name only some.
+const MAX_LOOKUPS: usize = 1_000;
+const MAX_LOOKUP_BYTES: usize = 1 << 20;
+
+/// The most values of a list of a hook. More are known neither to Helm nor to towline.
+const MAX_WORDS: usize = 32;
+
 /// Why the host ends a render.
 #[derive(Clone, Debug, Error)]
 pub(super) enum Stop {
@@ -52,6 +59,7 @@ pub(super) struct Host {
     pub(super) process: Process,
     pub(super) reads: Reads,
     pub(super) lookups: Vec<LookupQuery>,
+    lookup_bytes: usize,
     pub(super) documents: Vec<Document>,
     /// As the renderer writes them.
     pub(super) warnings: Vec<String>,
@@ -80,6 +88,7 @@ impl Host {
             process,
             reads: Reads::default(),
             lookups: Vec::new(),
+            lookup_bytes: 0,
             documents: Vec::new(),
             warnings: Vec::new(),
             chance: may_draw(&request),
@@ -179,12 +188,15 @@ impl Host {
     }
 
     /// An object of the cluster.
-    pub(super) fn look_up(&mut self, query: &str) -> i64 {
-        let Ok(query) = serde_json::from_str::<LookupQuery>(query) else {
+    pub(super) fn look_up(&mut self, text: &str) -> i64 {
+        let Ok(query) = serde_json::from_str::<LookupQuery>(text) else {
             return 0;
         };
         let found = self.lookup.as_ref().and_then(|lookup| lookup.find(&query));
-        if !self.lookups.contains(&query) && self.lookups.len() < self.limits.looks {
+        let has_room =
+            self.lookups.len() < MAX_LOOKUPS && self.lookup_bytes + text.len() <= MAX_LOOKUP_BYTES;
+        if has_room && !self.lookups.contains(&query) {
+            self.lookup_bytes += text.len();
             self.lookups.push(query);
         }
         match found {
@@ -195,7 +207,7 @@ impl Host {
 
     /// A document.
     pub(super) fn emit(&mut self, about: &str, body: Vec<u8>) -> Result<(), Stop> {
-        self.bytes_written += body.len();
+        self.bytes_written += body.len() + about.len();
         if self.bytes_written > self.limits.output {
             return Err(too_much("writes", self.limits.output as u64));
         }
@@ -206,13 +218,23 @@ impl Host {
                 limit,
             });
         }
-        let about = serde_json::from_str(about).unwrap_or_default();
+        let about: About = serde_json::from_str(about).unwrap_or_default();
+        let about = About {
+            hook: about.hook.map(Hook::distinct),
+            ..about
+        };
         self.documents.push(Document { about, body });
         Ok(())
     }
 
     fn count_look(&self) -> Result<(), Stop> {
-        if self.reads.len() < self.limits.looks {
+        let Limits {
+            looks, look_bytes, ..
+        } = self.limits;
+        if self.reads.bytes() >= look_bytes {
+            return Err(too_much("reads paths of", look_bytes as u64));
+        }
+        if self.reads.len() < looks {
             return Ok(());
         }
         let limit = format!("{} paths", self.limits.looks);
@@ -304,4 +326,83 @@ pub struct Hook {
     pub delete_policies: Vec<String>,
     /// When to show the output of its pods.
     pub output_log_policies: Vec<String>,
+}
+
+impl Hook {
+    /// With each value once. An annotation may repeat one as often as it has room.
+    fn distinct(self) -> Self {
+        let once = |all: Vec<String>| {
+            let mut kept: Vec<String> = Vec::new();
+            for word in all {
+                if kept.len() < MAX_WORDS && !kept.contains(&word) {
+                    kept.push(word);
+                }
+            }
+            kept
+        };
+        Self {
+            events: once(self.events),
+            weight: self.weight,
+            delete_policies: once(self.delete_policies),
+            output_log_policies: once(self.output_log_policies),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::testing::Files;
+
+    fn host(tree: Arc<dyn Tree>, limits: Limits) -> Host {
+        let process = Process::new(0, [0; 32]);
+        Host::new(tree, None, Vec::new(), limits, process)
+    }
+
+    /// A chart in a folder with a long name, of which every path repeats the name.
+    #[test]
+    fn long_paths_are_too_much() {
+        let folder = "d".repeat(50_000);
+        let files = (0..40).map(|number| (format!("{folder}/{number}.yaml"), b"a: b"));
+        let limits = Limits {
+            look_bytes: 1 << 20,
+            ..Limits::default()
+        };
+        let mut host = host(Files::of(files), limits);
+        let read = |host: &mut Host, number: usize| {
+            host.read(&absolute(&format!("{folder}/{number}.yaml")))
+        };
+        let first = (0..40).find(|number| read(&mut host, *number).is_err());
+        // The path, and the same path without links.
+        assert_eq!(first, Some(11));
+        let error = read(&mut host, 11).unwrap_err();
+        assert_eq!(error.to_string(), "reads paths of more than 1 MiB");
+        assert!(host.reads.bytes() < 2 << 20);
+        // What is known already takes no more.
+        let known = host.reads.clone();
+        host.reads.extend(&known);
+        assert_eq!(host.reads, known);
+    }
+
+    #[test]
+    fn requests_to_the_cluster_and_words_about_documents_are_bounded() {
+        let mut host = host(Files::of::<&str, &str>([]), Limits::default());
+        let kind = "x".repeat(1_000);
+        for number in 0..10_000 {
+            let query = serde_json::json!({"apiVersion": "v1", "kind": format!("{kind}{number}")});
+            assert_eq!(host.look_up(&query.to_string()), 0);
+        }
+        assert!(host.lookups.len() <= MAX_LOOKUPS);
+        let kept: usize = host.lookups.iter().map(|query| query.kind.len()).sum();
+        assert!(kept <= MAX_LOOKUP_BYTES, "{kept}");
+
+        let events = "\"test\",".repeat(100_000);
+        let about = format!("{{\"hook\":{{\"events\":[{events}\"pre-install\"]}}}}");
+        host.emit(&about, Vec::new()).unwrap();
+        let hook = host.documents[0].about.hook.as_ref().unwrap();
+        assert_eq!(hook.events, ["test", "pre-install"]);
+        let name = serde_json::json!({"file": "n".repeat(1 << 20)}).to_string();
+        let refused = (0..100).find_map(|_| host.emit(&name, Vec::new()).err());
+        assert_eq!(refused.unwrap().to_string(), "writes more than 64 MiB");
+    }
 }

@@ -4,7 +4,7 @@
 
 use wasmtime::{Caller, Linker, Result};
 
-use super::host::Host;
+use super::host::{Host, Stop};
 use super::memory::{self, Pointer};
 
 const MODULE: &str = "towline";
@@ -81,10 +81,16 @@ fn path(caller: &mut Caller<'_, Host>, at: Pointer, size: i32) -> Result<String>
     memory::text(caller, at, bounded(size, MAX_PATH)?)
 }
 
-fn bounded(size: i32, max: i32) -> Result<i32> {
+/// The size of a text. A longer one ends the render: a chart may say as much as it likes of itself.
+fn bounded(size: i32, max: i32) -> Result<i32, Stop> {
     if (0..=max).contains(&size) {
-        Ok(size)
-    } else {
-        wasmtime::bail!("a text of {size} bytes")
+        return Ok(size);
     }
+    let what = if max == MAX_PATH {
+        "looks at a path of"
+    } else {
+        "hands over a text of"
+    };
+    let limit = format!("{} KiB", max >> 10);
+    Err(Stop::TooMuch { what, limit })
 }

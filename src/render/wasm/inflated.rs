@@ -74,7 +74,7 @@ pub(super) struct Inflated {
 #[derive(Debug)]
 struct Visited {
     folder: String,
-    text: Vec<u8>,
+    text: Arc<[u8]>,
     /// What it passes on to those below, once that was asked.
     passed: OnceCell<Passed>,
 }
@@ -93,7 +93,7 @@ struct State {
     /// The kustomizations with their folders, in the order in which they were read: parents before what is below.
     visited: Vec<Visited>,
     /// Files that were read already, and those that are in no repository.
-    contents: HashMap<BlobId, Vec<u8>>,
+    contents: HashMap<BlobId, Arc<[u8]>>,
     /// Paths that are in no repository; none for a folder.
     made: HashMap<String, Option<BlobId>>,
     inflated: HashMap<Site, Vec<Made>>,
@@ -139,6 +139,11 @@ impl Inflated {
         self.state().reads.extend(reads);
     }
 
+    /// The bytes of all paths that were looked at.
+    pub(super) fn bytes_of_reads(&self) -> usize {
+        self.state().reads.bytes()
+    }
+
     /// Everything that was looked at in the tree.
     pub(super) fn reads(&self) -> Reads {
         self.state().reads.clone()
@@ -151,7 +156,8 @@ impl Inflated {
     /// The kustomization that kustomize reads at `path`, in place of the one in the tree.
     fn kustomization(&self, path: &str, blob: BlobId) -> BlobId {
         let known = self.state().contents.get(&blob).cloned();
-        let Some(text) = known.or_else(|| self.tree.read(blob).ok()) else {
+        let read = || self.tree.read(blob).ok().map(Arc::from);
+        let Some(text) = known.or_else(read) else {
             // kustomize gets the error when it reads the file.
             return blob;
         };
@@ -160,7 +166,7 @@ impl Inflated {
         let real = self.tree.place(folder);
         let real = real.map_or_else(|_| folder.to_owned(), |place| place.real);
         let state = &mut *self.state();
-        state.contents.insert(blob, text.clone());
+        state.contents.insert(blob, Arc::clone(&text));
         let asks = text.windows(MARK.len()).any(|part| part == MARK);
         let asked = match asks {
             true => asking(path, &real, &text),
@@ -254,7 +260,7 @@ impl State {
     /// Keeps the content of a file that is in no repository.
     fn hold(&mut self, text: Vec<u8>) -> BlobId {
         let blob = BlobId(ObjectId::new(&Sha256::digest(&text)));
-        self.contents.insert(blob, text);
+        self.contents.insert(blob, text.into());
         blob
     }
 
@@ -323,7 +329,7 @@ impl Tree for Inflated {
 
     fn read(&self, blob: BlobId) -> Result<Vec<u8>, ReadError> {
         let known = self.state().contents.get(&blob).cloned();
-        known.map_or_else(|| self.tree.read(blob), Ok)
+        known.map_or_else(|| self.tree.read(blob), |text| Ok(text.to_vec()))
     }
 
     fn place(&self, path: &str) -> Result<Place, ReadError> {

@@ -69,6 +69,8 @@ pub struct Limits {
     pub documents: usize,
     /// Paths that the renderer looks up.
     pub looks: usize,
+    /// Bytes of all these paths together.
+    pub look_bytes: usize,
 }
 
 impl Default for Limits {
@@ -80,6 +82,7 @@ impl Default for Limits {
             output: 64 << 20,
             documents: 20_000,
             looks: 100_000,
+            look_bytes: 16 << 20,
         }
     }
 }

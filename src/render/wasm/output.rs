@@ -9,9 +9,10 @@ use flate2::write::DeflateEncoder;
 use sha2::{Digest as _, Sha256};
 
 use super::{About, LookupQuery, Reads, Rendered};
+use crate::allowance::Held;
 use crate::content::ObjectId;
 use crate::render::{Generated, TextId};
-use crate::text::{Secrets, redact};
+use crate::text::{Secrets, redact, shorten};
 
 /// What a render made, its documents compressed: ten thousand objects take a few MiB.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Output {
     pub notes: Option<String>,
     /// Which values were drawn at random.
     pub generated: Generated,
+    /// Its part of what its tenant may keep.
+    pub(super) held: Option<Held>,
 }
 
 /// The longest `NOTES.txt` that is passed on, in bytes.
@@ -51,9 +54,20 @@ impl Output {
             warnings,
             notes,
             generated: Generated::default(),
+            held: None,
         }
     }
+
+    /// About how many bytes of memory it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let documents = self.documents.iter();
+        let kept = documents.map(|kept| kept.packed.len() + kept.about.file.len() + DOCUMENT);
+        kept.sum::<usize>() + self.reads.bytes()
+    }
 }
+
+/// What a document takes beside its text and its file's name, in bytes.
+const DOCUMENT: usize = 256;
 
 /// A warning for each template that asks the cluster for objects, and gets none.
 fn asked(lookups: &[LookupQuery]) -> Vec<String> {
@@ -62,11 +76,15 @@ fn asked(lookups: &[LookupQuery]) -> Vec<String> {
         .flat_map(|query| query.templates.iter().map(String::as_str))
         .collect();
     let kinds: BTreeSet<&str> = lookups.iter().map(|query| query.kind.as_str()).collect();
-    let kinds: Vec<&str> = kinds.into_iter().collect();
+    let shown = kinds.iter().take(MAX_ASKING);
+    let mut shown: Vec<String> = shown.map(|kind| shorten(kind, LONGEST_KIND)).collect();
+    if kinds.len() > shown.len() {
+        shown.push("…".to_owned());
+    }
     let warning = |template| {
         format!(
             "{template} calls lookup ({}), which finds nothing here, as with `helm template`",
-            kinds.join(", ")
+            shown.join(", ")
         )
     };
     templates
@@ -76,8 +94,11 @@ fn asked(lookups: &[LookupQuery]) -> Vec<String> {
         .collect()
 }
 
-/// The most templates with `lookup` that are named.
+/// The most templates with `lookup` that are named, and the most kinds that they ask for.
 const MAX_ASKING: usize = 10;
+
+/// The longest name of a kind that is shown, in bytes.
+const LONGEST_KIND: usize = 80;
 
 /// A document that a renderer made.
 #[derive(Debug)]

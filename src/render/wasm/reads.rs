@@ -12,6 +12,8 @@ use crate::content::{BlobId, Name, Place, ReadError, ReadFault, Tree};
 pub struct Reads {
     places: BTreeMap<Arc<str>, Option<Place>>,
     folders: BTreeMap<Arc<str>, Option<[u8; 32]>>,
+    /// The bytes of all paths. A path repeats the names of its folders, which may be long.
+    bytes: usize,
 }
 
 impl Reads {
@@ -28,9 +30,23 @@ impl Reads {
     pub(super) fn record(&mut self, tree: &dyn Tree, path: &str) -> Result<Place, ReadError> {
         let found = tree.place(path);
         if let Some(answer) = answer(&found) {
-            self.places.insert(path.into(), answer.cloned());
+            self.keep_place(path.into(), answer.cloned());
         }
         found
+    }
+
+    fn keep_place(&mut self, path: Arc<str>, place: Option<Place>) {
+        let bytes = path.len() + place.as_ref().map_or(0, |place| place.real.len());
+        if self.places.insert(path, place).is_none() {
+            self.bytes += bytes;
+        }
+    }
+
+    fn keep_folder(&mut self, path: Arc<str>, names: Option<[u8; 32]>) {
+        let bytes = path.len();
+        if self.folders.insert(path, names).is_none() {
+            self.bytes += bytes;
+        }
     }
 
     /// The names in a folder.
@@ -51,25 +67,31 @@ impl Reads {
         let found = tree.names(path);
         if let Some(answer) = answer(&found) {
             let digest = answer.map(|names| digest(names));
-            self.folders.insert(path.into(), digest);
+            self.keep_folder(path.into(), digest);
         }
         found
     }
 
     /// Adds what another render looked at in the same tree.
     pub(super) fn extend(&mut self, other: &Self) {
-        let places = other.places.iter();
-        self.places
-            .extend(places.map(|(path, place)| (Arc::clone(path), place.clone())));
-        let folders = other.folders.iter();
-        self.folders
-            .extend(folders.map(|(path, names)| (Arc::clone(path), *names)));
+        for (path, place) in &other.places {
+            self.keep_place(Arc::clone(path), place.clone());
+        }
+        for (path, names) in &other.folders {
+            self.keep_folder(Arc::clone(path), *names);
+        }
     }
 
     /// How many paths there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.places.len() + self.folders.len()
+    }
+
+    /// The bytes of all paths.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether nothing was looked at.

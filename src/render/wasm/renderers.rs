@@ -14,6 +14,7 @@ use super::{
     Chart, Engine, EngineSettings, Failed, Job, Kustomization, Module, ModuleError, Output, Reads,
     RenderFailure, Rendered,
 };
+use crate::allowance::Allowance;
 use crate::content::Tree;
 use crate::text::Secrets;
 
@@ -35,7 +36,13 @@ pub struct Renderers {
     folder: Arc<Path>,
     opened: Arc<OnceLock<Result<Opened, String>>>,
     recent: Arc<Mutex<Recent>>,
+    /// What all tenants may keep.
+    kept: Allowance,
 }
+
+/// How many bytes all outputs that are in use may take, and those of one tenant.
+const KEPT: usize = 192 << 20;
+const KEPT_OF_TENANT: usize = 96 << 20;
 
 #[derive(Debug)]
 struct Opened {
@@ -106,6 +113,7 @@ impl Renderers {
             folder: folder.into(),
             opened: Arc::default(),
             recent: Arc::default(),
+            kept: Allowance::new(KEPT, KEPT_OF_TENANT),
         }
     }
 
@@ -134,7 +142,7 @@ impl Renderers {
     ) -> Result<Arc<Output>, Box<Failed>> {
         let opened = self.opened()?;
         let key = key(&opened.kustomize, &(request, cluster), private.identity);
-        self.once(key, tree, private, |chance| {
+        self.once(&opened.kustomize, key, tree, private, |chance| {
             let inflated = Arc::new(Inflated::new(Arc::clone(tree)));
             let build = || {
                 let job = job(&opened.kustomize, inflated.clone(), private);
@@ -158,7 +166,7 @@ impl Renderers {
     ) -> Result<Arc<Output>, Box<Failed>> {
         let opened = self.opened()?;
         let key = key(&opened.helm, request, private.identity);
-        self.once(key, tree, private, |chance| {
+        self.once(&opened.helm, key, tree, private, |chance| {
             opened.helm(tree, request, private, chance)
         })
     }
@@ -167,6 +175,7 @@ impl Renderers {
     /// what they made.
     fn once(
         &self,
+        module: &Module,
         key: [u8; 32],
         tree: &Arc<dyn Tree>,
         private: Private<'_>,
@@ -184,11 +193,27 @@ impl Renderers {
         let mut output = Output::new(one, private.secrets);
         output.generated = generated;
         output.warnings.extend(drawn);
-        Ok(self.remember(key, output))
+        let kept = self.remember(key, output, private.tenant);
+        kept.ok_or_else(|| {
+            Box::new(Failed {
+                failure: RenderFailure::Full {
+                    renderer: module.name().to_owned(),
+                    namespace: private.tenant.to_string(),
+                    limit_mib: KEPT_OF_TENANT >> 20,
+                },
+                reads: Reads::default(),
+            })
+        })
     }
 
-    /// Keeps an output for those who ask for the same while it is in use.
-    fn remember(&self, key: [u8; 32], output: Output) -> Arc<Output> {
+    /// Keeps an output for those who ask for the same while it is in use. None if its tenant may not keep so much.
+    fn remember(
+        &self,
+        key: [u8; 32],
+        mut output: Output,
+        tenant: &Arc<str>,
+    ) -> Option<Arc<Output>> {
+        output.held = Some(self.kept.hold(tenant, output.bytes())?);
         let output = Arc::new(output);
         let mut recent = self.recent();
         recent.retain(|_, outputs| {
@@ -196,7 +221,7 @@ impl Renderers {
             !outputs.is_empty()
         });
         recent.entry(key).or_default().push(Arc::downgrade(&output));
-        output
+        Some(output)
     }
 
     /// An output of the same request that still holds in `tree`.
@@ -221,4 +246,43 @@ fn key<R: Serialize>(module: &Module, request: &R, identity: &[u8]) -> [u8; 32] 
     hash.update(Sha256::digest(identity));
     hash.update(serde_json::to_vec(request).unwrap_or_default());
     hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{About, Document};
+    use super::*;
+
+    /// Text that compression makes no smaller.
+    fn output(bytes: usize) -> Output {
+        let blocks = (0..bytes.div_ceil(32)).map(|number| Sha256::digest(number.to_le_bytes()));
+        let document = Document {
+            about: About::default(),
+            body: blocks.flatten().collect(),
+        };
+        let rendered = Rendered {
+            documents: vec![document],
+            reads: Reads::default(),
+            lookups: Vec::new(),
+            warnings: Vec::new(),
+            drew: false,
+            key: [0; 32],
+        };
+        Output::new(rendered, &Secrets::default())
+    }
+
+    #[test]
+    fn what_a_tenant_keeps_rendered_is_bounded_and_others_have_room() {
+        let renderers = Renderers {
+            kept: Allowance::new(200_000, 100_000),
+            ..Renderers::at(PathBuf::new())
+        };
+        let keep = |tenant: &str| renderers.remember([0; 32], output(60_000), &tenant.into());
+        let first = keep("a").unwrap();
+        assert!(keep("a").is_none());
+        let other = keep("b").unwrap();
+        drop(first);
+        let again = keep("a").unwrap();
+        assert_eq!((other.documents.len(), again.documents.len()), (1, 1));
+    }
 }

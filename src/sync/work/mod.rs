@@ -32,7 +32,7 @@ use super::target::Objects;
 use super::timers::Due;
 use super::verdict::Blocked;
 use crate::api::Reason;
-use crate::cluster::{Actor, Applied, Inventory, ServedKind, WriteError};
+use crate::cluster::{Applied, Inventory, ServedKind, WriteError};
 use crate::desired::{Item, Limit};
 use crate::driver::Turn;
 use crate::intent::{Mode, SyncIntent};
@@ -176,7 +176,7 @@ impl Driver {
         let keeps = self.context.policy.no_cross_namespace;
         match &self.context.namespace {
             Some(namespace) => Some(Limit::Operator(namespace)),
-            None if keeps && self.actor(intent) == Actor::Operator => {
+            None if keeps && self.actor(intent).is_operator() => {
                 Some(Limit::Sync(&self.name.namespace))
             }
             None => None,

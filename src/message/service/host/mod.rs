@@ -4,15 +4,14 @@ mod place;
 mod token;
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 pub use self::place::Repository;
 use self::place::{Place, hosts};
 pub use self::token::{InstallationToken, token_of, token_request};
-use super::{Destination, Request};
+use super::{Destination, Request, unique};
 use crate::intent::Service;
 use crate::message::{CommitStatus, Course};
-use crate::text::{shorten, start};
+use crate::text::shorten;
 
 /// The longest name of a status, in bytes.
 const LONGEST_NAME: usize = 255;
@@ -104,7 +103,7 @@ fn github(status: &CommitStatus) -> Value {
             Course::Failed => "failure",
             Course::GivenUp => "error",
         },
-        "context": key(&status.name, LONGEST_NAME),
+        "context": unique(&status.name, LONGEST_NAME),
         // GitHub takes 140 characters.
         "description": line(&status.text, 140),
     })
@@ -118,7 +117,7 @@ fn gitlab(status: &CommitStatus) -> Value {
             Course::Failed => "failed",
             Course::GivenUp => "canceled",
         },
-        "name": key(&status.name, LONGEST_NAME),
+        "name": unique(&status.name, LONGEST_NAME),
         "description": line(&status.text, 255),
     })
 }
@@ -135,8 +134,8 @@ fn bitbucket(status: &CommitStatus, service: Service, page: &str) -> Value {
             Course::GivenUp => "CANCELLED",
         },
         // Bitbucket Cloud takes 40 characters.
-        "key": key(&status.name, if is_cloud { 40 } else { LONGEST_NAME }),
-        "name": key(&status.name, LONGEST_NAME),
+        "key": unique(&status.name, if is_cloud { 40 } else { LONGEST_NAME }),
+        "name": unique(&status.name, LONGEST_NAME),
         "description": line(&status.text, 255),
         "url": page,
     })
@@ -152,7 +151,7 @@ fn azure(status: &CommitStatus) -> Value {
             Course::Failed => "failed",
             Course::GivenUp => "notApplicable",
         },
-        "context": {"genre": genre, "name": key(name, LONGEST_NAME)},
+        "context": {"genre": genre, "name": unique(name, LONGEST_NAME)},
         "description": line(&status.text, 255),
     })
 }
@@ -165,15 +164,6 @@ fn line(text: &str, longest: usize) -> String {
         _ => c,
     });
     shorten(&plain.collect::<String>(), longest)
-}
-
-/// The name of a status. One that is too long ends with a part of its hash, so that it stays unique.
-fn key(name: &str, longest: usize) -> String {
-    if name.len() <= longest {
-        return name.to_owned();
-    }
-    let hash = hex::encode(&Sha256::digest(name.as_bytes())[..8]);
-    format!("{}-{hash}", start(name, longest.saturating_sub(17)))
 }
 
 #[cfg(test)]
@@ -318,6 +308,12 @@ mod tests {
             (
                 AzureDevOps,
                 None,
+                ("ssh.dev.azure.com", "v3/o/P\u{fc} 1/b"),
+                "https://dev.azure.com/o/P%C3%BC%201/_apis/git/repositories/b/commits/c0/statuses?api-version=7.1",
+            ),
+            (
+                AzureDevOps,
+                None,
                 ("dev.azure.com", "/o/_git/b"),
                 "https://dev.azure.com/o/b/_apis/git/repositories/b/commits/c0/statuses?api-version=7.1",
             ),
@@ -360,7 +356,20 @@ mod tests {
         assert!(try_at("git.mirror", "a/b").is_ok());
         let error = try_at("github.com.evil", "a/b").unwrap_err().to_string();
         assert!(error.contains("on github.com.evil"), "{error}");
-        for path in ["a", "a/b/c", "a/..", "a/b?x", "", "a//b"] {
+        for path in [
+            "a",
+            "a/b/c",
+            "a/..",
+            "a/b?x",
+            "",
+            "a//b",
+            "a/b c",
+            "a/b\u{e9}",
+            "a/b\n",
+            "a/<b>",
+            "a/b|c",
+            "a/b\"",
+        ] {
             let error = try_at("github.com", path).unwrap_err();
             assert_eq!(error, Unfit::Path { form: "owner/name" }, "{path}");
         }
@@ -377,6 +386,9 @@ mod tests {
             (Service::AzureDevOps, "dev.azure.com", "o/p/_git/a/b"),
             (Service::AzureDevOps, "dev.azure.com", "o/p%2F/_git/b"),
             (Service::AzureDevOps, "dev.azure.com", "o/../_git/b"),
+            (Service::AzureDevOps, "dev.azure.com", "o/%2e%2E/_git/b"),
+            (Service::AzureDevOps, "dev.azure.com", "o/p%5cq/_git/b"),
+            (Service::AzureDevOps, "dev.azure.com", "o/p%0a/_git/b"),
         ] {
             let to = to(service, None, &[]);
             let request = status_request(&status(Course::Live, ""), Some(&at(host, path)), &to);
@@ -395,9 +407,9 @@ mod tests {
         let description = body["description"].as_str().unwrap();
         assert!(description.chars().count() <= 140 && description.starts_with("a b ? a"));
         let long = format!("towline/eu/{}/{}", "n".repeat(63), "s".repeat(253));
-        let (one, other) = (key(&long, 255), key(&format!("{long}x"), 255));
+        let (one, other) = (unique(&long, 255), unique(&format!("{long}x"), 255));
         assert!(one.len() == 255 && other.len() == 255 && one != other);
-        assert_eq!(key("towline/a/b/c", 40), "towline/a/b/c");
+        assert_eq!(unique("towline/a/b/c", 40), "towline/a/b/c");
         let mut long = status(Course::GivenUp, "");
         long.name = format!("towline/eu/prod/{}", "s".repeat(60));
         let body = bitbucket(&long, Service::Bitbucket, "https://page");

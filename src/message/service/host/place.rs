@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
 use super::super::Destination;
 use super::Unfit;
 use crate::intent::Service;
@@ -167,17 +169,22 @@ impl Place {
             true => owner,
             false => join(&[&owner, name]),
         };
+        // Names have blanks and letters of all languages. URLs have them escaped.
         let is_part = |part: &str| {
-            let is_escaped = part.to_ascii_lowercase().contains("%2f");
-            is_plain(&part.replace('%', "")) && !is_escaped
+            let part = percent_decode_str(part).decode_utf8();
+            part.is_ok_and(|part| {
+                let is_refused = |c: char| c.is_control() || "/\\?#".contains(c);
+                !matches!(&*part, "" | "." | "..") && !part.contains(is_refused)
+            })
         };
         let is_form = !name.contains('/') && is_part(name) && owner.split('/').all(is_part);
+        let escaped = |part: &str| utf8_percent_encode(part, UNSAFE).to_string();
         match is_form {
             true => Ok(Self {
                 api: to.address.origin(),
                 web: to.address.origin(),
-                owner,
-                name: name.to_owned(),
+                owner: escaped(&owner),
+                name: escaped(name),
             }),
             false => Err(unfit()),
         }
@@ -266,7 +273,20 @@ fn join(parts: &[&str]) -> String {
     parts.copied().collect::<Vec<_>>().join("/")
 }
 
+/// What cannot stand in the path of a URL as it is. Escapes stay.
+const UNSAFE: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
 /// Whether a part of a path says in a URL what it says here.
 fn is_plain(part: &str) -> bool {
-    !matches!(part, "" | "." | "..") && !part.contains(['?', '#', '\\', '%'])
+    let is_safe = |c: char| c.is_ascii_graphic() && !"?#\\%\"<>^`{|}".contains(c);
+    !matches!(part, "" | "." | "..") && part.chars().all(is_safe)
 }
