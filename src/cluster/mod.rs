@@ -43,7 +43,7 @@ pub use write::{Causes, Once, WriteError};
 use crate::health::Health;
 use crate::manifest::ObjectKey;
 use crate::metrics::Metrics;
-use crate::plan::{Appliers, Key, Observed, Seal, reproved};
+use crate::plan::{Appliers, Key, Observed, Seal, SyncName, reproved};
 
 /// The result of an apply.
 pub struct Applied {
@@ -64,36 +64,41 @@ pub struct Clients {
     pub watches: Client,
 }
 
-/// For whom requests on managed objects are made, and with whose rights.
+/// For which Sync requests on managed objects are made, and whose rights are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// The namespace of the Sync. Namespaces take turns.
-    namespace: Arc<str>,
-    /// The ServiceAccount, by impersonation. The API server adds the groups of ServiceAccounts itself. None: towline
-    /// itself, with all of its rights.
+    sync: SyncName,
+    /// A ServiceAccount, by impersonation. The API server adds the groups of ServiceAccounts itself. None: towline, with
+    /// all of its rights.
     account: Option<Arc<str>>,
 }
 
 impl Actor {
-    /// towline itself, for a Sync of `namespace`.
-    pub fn operator(namespace: &Arc<str>) -> Self {
+    /// towline itself.
+    pub fn operator(sync: &SyncName) -> Self {
         Self {
-            namespace: Arc::clone(namespace),
+            sync: sync.clone(),
             account: None,
         }
     }
 
-    /// The ServiceAccount `name` of `namespace`.
-    pub fn account(namespace: &Arc<str>, name: &str) -> Self {
+    /// The ServiceAccount `name` of the Sync's namespace.
+    pub fn account(sync: &SyncName, name: &str) -> Self {
+        let account = format!("system:serviceaccount:{}:{name}", sync.namespace);
         Self {
-            namespace: Arc::clone(namespace),
-            account: Some(format!("system:serviceaccount:{namespace}:{name}").into()),
+            sync: sync.clone(),
+            account: Some(account.into()),
         }
     }
 
-    /// Whether it is towline itself.
+    /// Whether towline's own rights are used.
     pub fn is_operator(&self) -> bool {
         self.account.is_none()
+    }
+
+    /// The name to impersonate, if there is one.
+    fn impersonated(&self) -> Option<&str> {
+        self.account.as_deref()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, header};
@@ -14,13 +15,13 @@ use super::clock::ServerClock;
 use super::{Actor, ServedKind};
 use crate::api::FIELD_MANAGER;
 use crate::chain::refusal;
-use crate::fair::Fair;
+use crate::fair::Permits;
 use crate::intent::FieldPattern;
 use crate::manifest::{GroupKind, ObjectKey, redact};
 use crate::metrics::{Answered, Metrics};
 use crate::plan::{
     Appliers, DIGEST, IDENTITY, Indivisible, Observed, PART_OF, PROOF, Refusal, RefusalCause, Seal,
-    is_immutable,
+    SyncName, is_immutable,
 };
 
 /// Why an object could not be written.
@@ -56,9 +57,10 @@ pub enum WriteError {
     Answer(String),
 }
 
-/// Shared by all requests on managed objects: limits how many run at once over all Syncs.
+/// Shared by all requests on managed objects: limits how many run at once over all Syncs. Namespaces take turns, and so
+/// do the Syncs of each.
 pub(super) struct Requests {
-    permits: Fair,
+    permits: Arc<Permits>,
     metrics: Metrics,
     /// Whether messages of refusals may repeat values of the request.
     show_values: bool,
@@ -69,7 +71,7 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn new(metrics: Metrics, show_values: bool) -> Self {
         Self {
-            permits: Fair::new(REQUESTS, REQUESTS_OF_NAMESPACE),
+            permits: Permits::new(REQUESTS, REQUESTS_OF_NAMESPACE),
             metrics,
             show_values,
             clock: ServerClock::default(),
@@ -110,13 +112,14 @@ pub(super) struct Wanted<'a> {
 pub(super) struct Writer<'a> {
     client: &'a Client,
     pub(super) requests: &'a Requests,
+    /// For which Sync, and in whose name.
     actor: &'a Actor,
 }
 
 /// The most requests at once over all Syncs. Each uses a connection of its own (HTTP/1.1). One Sync may
 /// use only `PARALLEL` of them, and one namespace most of them, so that slow answers to them leave some for others.
-const REQUESTS: usize = 64;
-const REQUESTS_OF_NAMESPACE: usize = 52;
+const REQUESTS: u32 = 64;
+const REQUESTS_OF_NAMESPACE: u32 = 52;
 
 /// The header by which a request is made in another user's name.
 const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
@@ -492,13 +495,14 @@ impl<'a> Writer<'a> {
         let mut pause = FIRST_PAUSE;
         for tries_left in (0..TRIES).rev() {
             let waiting = self.requests.metrics.request_waits();
-            let permit = self.requests.permits.acquire(&self.actor.namespace).await;
+            let SyncName { namespace, name } = &self.actor.sync;
+            let permit = self.requests.permits.take(namespace, name).await;
             drop(waiting);
             // Made when it can be sent, for it may name the time.
             let mut request = request().map_err(|error| WriteError::Answer(error.to_string()))?;
             let answered = Answered::default();
             request.extensions_mut().insert(answered.clone());
-            if let Some(name) = &self.actor.account {
+            if let Some(name) = self.actor.impersonated() {
                 let name = HeaderValue::from_str(name);
                 let name = name.map_err(|error| WriteError::Answer(error.to_string()))?;
                 request.headers_mut().insert(IMPERSONATE, name);

@@ -1,5 +1,6 @@
 //! Writes the status of our own resources.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,17 +14,17 @@ use super::Context;
 use crate::api::{FIELD_MANAGER, Status, Sync};
 use crate::backoff::Backoff;
 use crate::cluster::{METADATA, Running};
-use crate::fair::Fair;
+use crate::fair::Permits;
 use crate::manifest::without_nulls;
 
 /// How many statuses are written at a time. A commit to a monorepo changes the status of all its
 /// Syncs at once. Each parallel request needs a connection of its own (HTTP/1.1). More requests
 /// than the API server has cores only delay applies.
-const PARALLEL: usize = 8;
+const PARALLEL: u32 = 8;
 
-/// The statuses that are being written, of all resources.
+/// The statuses that are being written, of all resources. Namespaces take turns.
 pub(crate) struct StatusWrites {
-    permits: Fair,
+    permits: Arc<Permits>,
     /// Those that are written or wait for it. Events wait for them.
     pub(crate) running: Running,
     /// The roles of an earlier version allow `patch` and not `update`.
@@ -33,7 +34,7 @@ pub(crate) struct StatusWrites {
 impl Default for StatusWrites {
     fn default() -> Self {
         Self {
-            permits: Fair::new(PARALLEL, PARALLEL),
+            permits: Permits::new(PARALLEL, PARALLEL),
             running: Running::default(),
             only_patches: AtomicBool::new(false),
         }
@@ -101,7 +102,7 @@ where
     );
     let writes = &context.statuses;
     let _under_way = writes.running.begin();
-    let _permit = writes.permits.acquire(namespace).await;
+    let _permit = writes.permits.take(&namespace.into(), &name.into()).await;
     let client = &context.client;
     let fit = json!(status.fit());
     let version = version.filter(|_| !writes.only_patches.load(Ordering::Relaxed));

@@ -1,4 +1,4 @@
-//! Turns of drivers: how many work at once.
+//! Turns of drivers: how many work at once, shared fairly between namespaces.
 //!
 //! A commit may wake thousands of drivers. If all of them worked at once, each would hold a thread, bodies of
 //! objects and a connection, and none would be done earlier.
@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::fair::{Fair, Permit};
+use crate::fair::{Permit, Permits};
+use crate::plan::SyncName;
 
-/// The number of drivers that work at once, and of those of one namespace. They can use all requests that are sent at once.
-const AT_ONCE: usize = 64;
-const AT_ONCE_OF_NAMESPACE: usize = 52;
+/// The number of drivers that work at once, and of those of one namespace. They can use all requests that are sent at
+/// once.
+const AT_ONCE: u32 = 64;
+const AT_ONCE_OF_NAMESPACE: u32 = 52;
 
 /// How long a driver keeps its turn. One that takes longer goes on without it: it most likely renders, or waits for
 /// a slow API server, and must delay nobody else.
@@ -20,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// Turns to work.
 pub(crate) struct Turns {
-    permits: Fair,
+    permits: Arc<Permits>,
     longest: Duration,
 }
 
@@ -34,9 +36,9 @@ impl Default for Turns {
 }
 
 impl Turns {
-    fn new(at_once: usize, of_namespace: usize, longest: Duration) -> Self {
+    fn new(at_once: u32, of_namespace: u32, longest: Duration) -> Self {
         Self {
-            permits: Fair::new(at_once, of_namespace),
+            permits: Permits::new(at_once, of_namespace),
             longest,
         }
     }
@@ -45,10 +47,10 @@ impl Turns {
     /// box, so that a driver that waits holds no memory for it.
     pub(crate) async fn take<F: Future + Unpin>(
         &self,
-        namespace: &str,
+        sync: &SyncName,
         work: impl FnOnce(Arc<Turn>) -> F,
     ) -> F::Output {
-        let permit = self.permits.acquire(namespace).await;
+        let permit = self.permits.take(&sync.namespace, &sync.name).await;
         let turn = Arc::new(Turn(Mutex::new(Some(permit))));
         let mut work = work(Arc::clone(&turn));
         let done = timeout(self.longest, &mut work).await;
@@ -77,15 +79,23 @@ mod tests {
 
     const FEW: usize = 3;
 
+    fn new(longest: Duration) -> Turns {
+        Turns::new(FEW as u32, FEW as u32, longest)
+    }
+
+    fn sync() -> SyncName {
+        SyncName::new("team", "shop")
+    }
+
     #[tokio::test]
     async fn many_take_turns_and_slow_ones_hold_nobody_up_for_long() {
         let longest = Duration::from_millis(400);
-        let turns = Arc::new(Turns::new(FEW, FEW, longest));
+        let turns = Arc::new(new(longest));
         let started = Instant::now();
         let work = |takes: Duration| {
             let turns = Arc::clone(&turns);
             tokio::spawn(async move {
-                turns.take("a", |_| Box::pin(sleep(takes))).await;
+                turns.take(&sync(), |_| Box::pin(sleep(takes))).await;
                 started.elapsed()
             })
         };
@@ -99,13 +109,13 @@ mod tests {
         assert!(ends[0] >= longest, "the slow ones had their turns");
         assert!(ends[FEW] >= longest + longest / 2, "{ends:?}");
         assert!(ends[2 * FEW - 1] < longest * 10, "{ends:?}");
-        assert_eq!(turns.permits.free(), FEW);
+        assert_eq!(turns.permits.free(), FEW as u32);
         slow.into_iter().for_each(|slow| slow.abort());
     }
 
     #[tokio::test]
     async fn whoever_waits_for_others_lets_them_work() {
-        let turns = Arc::new(Turns::new(FEW, FEW, Duration::from_secs(60)));
+        let turns = Arc::new(new(Duration::from_secs(60)));
         let others = Arc::new(Semaphore::new(0));
         let all = (0..=FEW).map(|number| {
             let (turns, others) = (Arc::clone(&turns), Arc::clone(&others));
@@ -121,11 +131,11 @@ mod tests {
                         }
                     })
                 };
-                turns.take("a", work).await;
+                turns.take(&sync(), work).await;
             })
         });
         let all = futures::future::join_all(all.collect::<Vec<_>>());
         timeout(Duration::from_secs(20), all).await.unwrap();
-        assert_eq!(turns.permits.free(), FEW);
+        assert_eq!(turns.permits.free(), FEW as u32);
     }
 }

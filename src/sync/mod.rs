@@ -124,11 +124,10 @@ impl Driver {
         let due = self.state.timers.take_due(Instant::now(), intent.interval);
         if intent.deleting {
             self.state.runs_hooks_again = due.hook;
-            let context = Arc::clone(&self.context);
-            let namespace = Arc::clone(&self.name.namespace);
+            let (context, name) = (Arc::clone(&self.context), self.name.clone());
             return context
                 .turns
-                .take(&namespace, |_| Box::pin(self.finalize(&intent)))
+                .take(&name, |_| Box::pin(self.finalize(&intent)))
                 .await;
         }
         let started = Instant::now();
@@ -145,11 +144,10 @@ impl Driver {
     async fn reconcile(&mut self, intent: &SyncIntent, due: Due) -> bool {
         self.listen(intent, due);
         self.keep_marks().await;
-        let context = Arc::clone(&self.context);
-        let namespace = Arc::clone(&self.name.namespace);
+        let (context, name) = (Arc::clone(&self.context), self.name.clone());
         let advanced = context
             .turns
-            .take(&namespace, |turn| Box::pin(self.advance(intent, turn)));
+            .take(&name, |turn| Box::pin(self.advance(intent, turn)));
         let Some((phase, round)) = advanced.await else {
             return false;
         };
@@ -214,8 +212,8 @@ impl Driver {
     fn actor(&self, intent: &SyncIntent) -> Actor {
         let default = self.context.policy.default_service_account.as_ref();
         match intent.service_account.as_ref().or(default) {
-            Some(name) => Actor::account(&self.name.namespace, name),
-            None => Actor::operator(&self.name.namespace),
+            Some(name) => Actor::account(&self.name, name),
+            None => Actor::operator(&self.name),
         }
     }
 

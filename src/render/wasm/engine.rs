@@ -8,7 +8,7 @@ use wasmtime::{InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::host::MAX_FUNCTIONS;
 use super::settings::settings;
-use super::turns::{Ticket, Turns};
+use crate::fair::{Order, Ticket};
 
 /// How often the clock that stops renders ticks. It stands still while nothing renders.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -43,7 +43,7 @@ pub struct Engine {
 
 struct Inner {
     engine: wasmtime::Engine,
-    turns: Mutex<Turns>,
+    turns: Mutex<Order>,
     /// Woken when a slot is free, and when a render begins.
     changed: Condvar,
 }
@@ -73,7 +73,7 @@ impl Engine {
         let engine = wasmtime::Engine::new(&config).map_err(|error| format!("{error:#}"))?;
         let inner = Arc::new(Inner {
             engine,
-            turns: Mutex::new(Turns::new(size.slots)),
+            turns: Mutex::new(Order::new(size.slots, size.slots)),
             changed: Condvar::new(),
         });
         let ticking = Arc::downgrade(&inner);
@@ -91,7 +91,7 @@ impl Engine {
     /// Waits for a free slot and the turn of `tenant`. The slot is in use until the returned value is dropped.
     pub(super) fn slot(&self, tenant: &Arc<str>) -> Slot<'_> {
         let mut turns = self.inner.turns();
-        let ticket = turns.join(tenant);
+        let ticket = turns.join(tenant, tenant);
         while !turns.take(&ticket) {
             turns = wait(&self.inner.changed, turns);
         }
@@ -105,12 +105,12 @@ impl Engine {
 }
 
 impl Inner {
-    fn turns(&self) -> MutexGuard<'_, Turns> {
+    fn turns(&self) -> MutexGuard<'_, Order> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn wait<'a>(changed: &Condvar, turns: MutexGuard<'a, Turns>) -> MutexGuard<'a, Turns> {
+fn wait<'a>(changed: &Condvar, turns: MutexGuard<'a, Order>) -> MutexGuard<'a, Order> {
     changed.wait(turns).unwrap_or_else(PoisonError::into_inner)
 }
 

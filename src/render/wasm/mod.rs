@@ -23,7 +23,6 @@ mod reads;
 mod renderers;
 mod request;
 mod settings;
-mod turns;
 mod wasi;
 
 use std::sync::Arc;
