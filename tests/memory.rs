@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use kube::api::PostParams;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{Case, World, condition};
 use towline_testing::control_plane::Options;
@@ -343,5 +343,54 @@ async fn values_take_little_memory() {
     others_go_on(&case, "third").await;
     let peak = peak(&world);
     println!("values: at most {peak:.0} MiB");
+    assert!(peak < LIMIT, "{peak} MiB");
+}
+
+/// Values in the specs of Syncs, and annotations of objects that carry the label of a Sync.
+#[tokio::test]
+async fn what_syncs_and_marks_hold_takes_little_memory() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let case = world.case("specs").await;
+    let first = case
+        .repo
+        .commit(&[("ok/a.yaml", Some(case.map("a", "first")))], "first");
+    case.repository(json!({})).await;
+    case.sync("ok", json!({"path": "ok"})).await;
+    case.synced("ok", &first).await;
+    let applied: Value = case.live::<ConfigMap>("a").await;
+    let part_of = &applied["metadata"]["labels"]["applyset.kubernetes.io/part-of"];
+    let identity = &applied["metadata"]["annotations"]["towline.dev/identity"];
+    let (Some(part_of), Some(identity)) = (part_of.as_str(), identity.as_str()) else {
+        panic!("{applied}");
+    };
+    for number in 0..700 {
+        let name = format!("marked-{number}");
+        let identity = format!("{}/{name}", identity.trim_end_matches("/a"));
+        case.make::<ConfigMap>(json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {
+                "name": name,
+                "labels": {"applyset.kubernetes.io/part-of": part_of},
+                "annotations": {
+                    "towline.dev/identity": identity, "towline.dev/digest": "x".repeat(255_000),
+                },
+            },
+        }))
+        .await;
+    }
+    let values = vec![json!({"a": 1}); 120_000];
+    for number in 0..6 {
+        let spec = json!({"path": "ok", "helm": {"values": {"x": values}}});
+        case.sync(&format!("large-{number}"), spec).await;
+    }
+    let message = case.ready_becomes("large-5", "False", "InvalidSpec").await;
+    assert!(message.contains("of memory"), "{message}");
+    others_go_on(&case, "second").await;
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    others_go_on(&case, "third").await;
+    let peak = peak(&world);
+    println!("specs and marks: at most {peak:.0} MiB");
     assert!(peak < LIMIT, "{peak} MiB");
 }

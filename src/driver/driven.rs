@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kube::Resource;
 use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
@@ -17,6 +18,7 @@ pub trait Driven:
     + Clone
     + Debug
     + DeserializeOwned
+    + Serialize
     + Send
     + std::marker::Sync
     + 'static

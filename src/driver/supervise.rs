@@ -22,12 +22,16 @@ use tokio::task::AbortHandle;
 use super::Context;
 use super::driven::Driven;
 use super::status::{StatusOf, write_status};
+use crate::allowance::{Allowance, Held};
 use crate::api::{
     APPROVE_PRUNE, Condition, ConditionType, REQUESTED_AT, Reason, Status, Time, Verdict,
     set_conditions, summary,
 };
 use crate::cluster::watched;
 use crate::server::Readiness;
+
+/// The annotation of `kubectl apply`, which repeats the whole spec.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The pause before a panicked driver is restarted.
 const AFTER_PANIC: Duration = Duration::from_secs(10);
@@ -43,6 +47,8 @@ pub async fn supervise<K: Driven>(context: Arc<Context>, client: Client, readine
         drivers: HashMap::new(),
         refused: HashMap::new(),
         listing: None,
+        large: Allowance::new(LARGE, LARGE_OF_NAMESPACE),
+        held: HashMap::new(),
     };
     let events = watched(K::kind(&()), api, watcher::Config::default());
     supervisor.follow(events, readiness).await;
@@ -56,7 +62,18 @@ struct Supervisor<K> {
     /// The resources of the current list so far. Drivers start when the list is complete, so that
     /// each driver knows all other resources.
     listing: Option<Listing<K>>,
+    /// What large resources may take of memory.
+    large: Allowance,
+    held: HashMap<(String, String), Held>,
 }
+
+/// From how many bytes of memory on a resource is large. Ordinary ones take a fourth of it.
+const FROM: usize = 64 << 10;
+
+/// How many bytes of memory all large resources of a kind may take, and those of one namespace. A driver keeps its
+/// resource, in which values of charts may be: 1 MB of `{"a":1}` takes a hundred.
+const LARGE: usize = 192 << 20;
+const LARGE_OF_NAMESPACE: usize = 96 << 20;
 
 /// Resources by namespace and name. None for a resource that cannot be read. Ordered, so that the
 /// same resources have metric series after each start.
@@ -101,7 +118,7 @@ impl<K: Driven> Supervisor<K> {
             match event {
                 Ok(watcher::Event::Init) => self.listing = Some(BTreeMap::new()),
                 Ok(watcher::Event::InitApply(guarded) | watcher::Event::Apply(guarded)) => {
-                    match guarded.0 {
+                    match guarded.0.and_then(|object| self.accept(object)) {
                         Ok(object) => self.upsert(object),
                         Err(invalid) => self.refuse(invalid).await,
                     }
@@ -122,9 +139,39 @@ impl<K: Driven> Supervisor<K> {
         }
     }
 
-    fn upsert(&mut self, mut object: K) {
-        // The larger part of a Sync. No driver reads it.
-        object.meta_mut().managed_fields = None;
+    /// The object without what no driver reads, if there is room for it.
+    fn accept(&mut self, mut object: K) -> Result<K, InvalidObject> {
+        let meta = object.meta_mut();
+        // The larger part of a Sync.
+        meta.managed_fields = None;
+        if let Some(annotations) = &mut meta.annotations {
+            annotations.remove(LAST_APPLIED);
+        }
+        let key = (object.namespace().unwrap_or_default(), object.name_any());
+        self.held.remove(&key);
+        let bytes = memory(&object);
+        if bytes < FROM {
+            return Ok(object);
+        }
+        match self.large.hold(&key.0.as_str().into(), bytes) {
+            Some(held) => {
+                self.held.insert(key, held);
+                Ok(object)
+            }
+            None => Err(InvalidObject {
+                error: format!(
+                    "it would take about {} MiB of memory, and all large ones of namespace {} may take {} together: move \
+                     values into files of the repository, or annotate it again when others are gone",
+                    bytes.div_ceil(1 << 20),
+                    key.0,
+                    LARGE_OF_NAMESPACE >> 20,
+                ),
+                metadata: object.meta().clone(),
+            }),
+        }
+    }
+
+    fn upsert(&mut self, object: K) {
         let key = (object.namespace().unwrap_or_default(), object.name_any());
         match &mut self.listing {
             Some(listing) => drop(listing.insert(key, Some(Arc::new(object)))),
@@ -201,6 +248,7 @@ impl<K: Driven> Supervisor<K> {
 
     /// Ends the driver of a resource. The resource keeps its claimed objects.
     fn stop(&mut self, key: &(String, String)) -> bool {
+        self.held.remove(key);
         let ran = self.drivers.remove(key).is_some();
         self.context
             .metrics
@@ -311,6 +359,20 @@ impl Status for UnreadStatus {
     }
 }
 
+/// About how many bytes of memory an object takes: its text, and a node for each map and each value.
+fn memory(object: &impl Serialize) -> usize {
+    const MAP: usize = 656;
+    const VALUE: usize = 64;
+    // What was read as JSON can be written as such.
+    let text = serde_json::to_vec(object).unwrap_or_default();
+    let nodes = text.iter().map(|byte| match byte {
+        b'{' => MAP,
+        b',' | b'[' => VALUE,
+        _ => 0,
+    });
+    text.len() + nodes.sum::<usize>()
+}
+
 /// Whether a driver must react to a change. It must not react to the status and marks that it
 /// writes itself.
 fn concerns_driver(known: &kube::api::ObjectMeta, new: &kube::api::ObjectMeta) -> bool {
@@ -344,5 +406,22 @@ async fn keep_driving<K: Driven>(context: Arc<Context>, object: watch::Receiver<
             "the driver panicked; restarting it"
         );
         tokio::time::sleep(AFTER_PANIC).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn small_maps_weigh_more_than_their_text() {
+        let many = json!({"values": vec![json!({"a": 1}); 100_000]});
+        assert!(memory(&many) > 60 << 20);
+        let long = json!({"values": "x".repeat(1 << 20)});
+        assert!(memory(&long) < 2 << 20);
+        let ordinary = json!({"spec": {"path": "a", "values": vec![json!({"name": "a"}); 50]}});
+        assert!(memory(&ordinary) < FROM);
     }
 }

@@ -82,7 +82,7 @@ impl Observed {
             uid: meta.uid.as_deref()?.into(),
             version: meta.resource_version.as_deref()?.parse().ok()?,
             entry: applied_entry(meta).map(hash_of),
-            digest: annotations.get(DIGEST).map(|digest| digest.as_str().into()),
+            digest: short(annotations.get(DIGEST), LONGEST_DIGEST),
             proof: annotations.get(PROOF).and_then(|text| Proof::parse(text)),
             created: meta
                 .creation_timestamp
@@ -97,7 +97,7 @@ impl Observed {
             version_hash: applied_entry(meta)
                 .and_then(|entry| entry.api_version.as_deref())
                 .map_or(0, version_hash),
-            left: annotations.get(LEFT).map(|left| left.as_str().into()),
+            left: short(annotations.get(LEFT), LONGEST_LEFT),
             modes: Modes::of_live(Some(annotations), meta.labels.as_ref()),
             finished: false,
             held_by: held_by(meta),
@@ -146,6 +146,17 @@ impl Observed {
     pub fn is_ours(&self, owner: &SyncName) -> bool {
         &self.owner == owner && self.entry.is_some()
     }
+}
+
+/// The longest annotations that towline writes, in bytes. Everybody who can write an object with towline's label can
+/// write longer ones, and they would stay in memory.
+const LONGEST_DIGEST: usize = 64;
+const LONGEST_LEFT: usize = 8 << 10;
+
+/// The value of an annotation, if it is no longer than towline's own.
+fn short(value: Option<&String>, longest: usize) -> Option<Box<str>> {
+    let value = value.filter(|value| value.len() <= longest)?;
+    Some(value.as_str().into())
 }
 
 /// Versions are only compared. A hash saves memory for ten thousand objects.
@@ -309,6 +320,22 @@ mod tests {
         assert!(!observed.is_ours(&SyncName::new("team-a", "other")));
         assert_eq!(observed.writer.as_deref(), Some("kubectl"));
         assert_eq!((observed.version, &*observed.uid), (7, "u1"));
+    }
+
+    #[test]
+    fn annotations_that_are_longer_than_ours_are_not_kept() {
+        let observed = read(|v| {
+            v["annotations"][DIGEST] = json!("d".repeat(200_000));
+            v["annotations"][LEFT] = json!("l".repeat(200_000));
+            v["annotations"][PROOF] = json!("p".repeat(200_000));
+            v["finalizers"] = json!(["f".repeat(300)]);
+        });
+        let observed = observed.unwrap();
+        assert_eq!((observed.digest, observed.left), (None, None));
+        assert_eq!(observed.proof, None);
+        let observed = read(|v| v["annotations"][LEFT] = json!("[]")).unwrap();
+        assert_eq!(observed.left.as_deref(), Some("[]"));
+        assert_eq!(observed.digest.as_deref(), Some("abc"));
     }
 
     #[test]
