@@ -118,8 +118,8 @@ impl<K: Driven> Supervisor<K> {
             match event {
                 Ok(watcher::Event::Init) => self.listing = Some(BTreeMap::new()),
                 Ok(watcher::Event::InitApply(guarded) | watcher::Event::Apply(guarded)) => {
-                    match guarded.0.and_then(|object| self.accept(object)) {
-                        Ok(object) => self.upsert(object),
+                    match guarded.0 {
+                        Ok(object) => self.meet(object).await,
                         Err(invalid) => self.refuse(invalid).await,
                     }
                 }
@@ -139,8 +139,8 @@ impl<K: Driven> Supervisor<K> {
         }
     }
 
-    /// The object without what no driver reads, if there is room for it.
-    fn accept(&mut self, mut object: K) -> Result<K, InvalidObject> {
+    /// Takes an object without what no driver reads, if there is room for it.
+    async fn meet(&mut self, mut object: K) {
         let meta = object.meta_mut();
         // The larger part of a Sync.
         meta.managed_fields = None;
@@ -151,23 +151,24 @@ impl<K: Driven> Supervisor<K> {
         self.held.remove(&key);
         let bytes = memory(&object);
         if bytes < FROM {
-            return Ok(object);
+            return self.upsert(object);
         }
         match self.large.hold(&key.0.as_str().into(), bytes) {
             Some(held) => {
                 self.held.insert(key, held);
-                Ok(object)
+                self.upsert(object);
             }
-            None => Err(InvalidObject {
-                error: format!(
+            None => {
+                let error = format!(
                     "it would take about {} MiB of memory, and all large ones of namespace {} may take {} together: move \
                      values into files of the repository, or annotate it again when others are gone",
                     bytes.div_ceil(1 << 20),
                     key.0,
                     LARGE_OF_NAMESPACE >> 20,
-                ),
-                metadata: object.meta().clone(),
-            }),
+                );
+                let metadata = object.meta().clone();
+                self.refuse(InvalidObject { error, metadata }).await;
+            }
         }
     }
 
