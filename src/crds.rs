@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::api;
 use crate::config::CrdsArgs;
+use crate::render;
 
 /// The definitions as YAML, each with the name of its file in `crds/`.
 ///
@@ -17,10 +18,7 @@ pub fn files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
         .iter()
         .map(|crd| {
             let name = crd.metadata.name.clone().unwrap_or_default();
-            // Folded lines would lose the second of two spaces at the end of a line.
-            let plain = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
-            let text = serde_saphyr::to_string_with_options(crd, plain)?;
-            Ok((format!("{name}.yaml"), text))
+            Ok((format!("{name}.yaml"), render::written(crd)?))
         })
         .collect()
 }

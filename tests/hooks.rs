@@ -1,6 +1,7 @@
 //! Hooks of charts run by their Helm meaning: at their moment, in their order, once for a content.
 
 mod meanwhile;
+mod records;
 mod release;
 
 use std::time::Duration;

@@ -84,6 +84,7 @@ impl From<&Sync> for SyncIntent {
                     .collect(),
             },
             service_account: service_account_name.clone(),
+            keeps_record: helm.as_ref().is_none_or(|helm| helm.release_record),
             prune: *prune,
             prune_limit: intent::PruneLimit {
                 percent: *percent,

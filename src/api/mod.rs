@@ -28,7 +28,7 @@ pub use fit::{STATUS_BUDGET, Status};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use kube::core::Duration;
 pub use provider::{Provider, ProviderSpec, ProviderStatus, ProviderType};
-pub use release::{ChartRelease, HookStage, RunningHook};
+pub use release::{ChartRelease, HookStage, ReleaseRecord, RunningHook};
 pub use render::{
     CommonMetadata, Decryption, DecryptionProvider, Helm, Image, KeeperKind, Kustomize, Patch,
     PatchTarget, Substitute, SubstituteFrom, ValuesFrom,

@@ -28,6 +28,22 @@ pub struct ChartRelease {
     pub failure: Option<String>,
     /// Whether the chart has hooks that run when the Sync is deleted.
     pub on_deletion: bool,
+    /// The record that Helm reads of the content that converged last, if `spec.helm.releaseRecord` asks for records.
+    pub record: Option<ReleaseRecord>,
+}
+
+/// A record that Helm reads of a release: the Secret `sh.helm.release.v1.RELEASE.vVERSION`.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReleaseRecord {
+    /// The Secret's namespace: that of the release.
+    pub namespace: String,
+    /// The release's name.
+    pub release: String,
+    /// The revision in Helm's counting.
+    pub version: u32,
+    /// The `revision` of the content that the record holds.
+    pub revision: u32,
 }
 
 /// The steps of a release and of its deletion, in their order.

@@ -96,7 +96,7 @@ pub struct Image {
 }
 
 /// How to render a chart. The Sync's `path` is the folder of the chart, unless `chartRef` says where that is.
-#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Helm {
     /// The chart, if it is in another GitRepository. Then the Sync's `path` is the folder of the value files. A commit to
@@ -124,6 +124,30 @@ pub struct Helm {
     /// have succeeded.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub test: bool,
+    /// Whether a record of each content that has converged is written for Helm, so that `helm list`, `helm history` and
+    /// `helm get` show the release. The record is a Secret in the namespace of the release. It holds the values, as
+    /// Helm's own does.
+    #[serde(skip_serializing_if = "is_true")]
+    pub release_record: bool,
+}
+
+impl Default for Helm {
+    fn default() -> Self {
+        Self {
+            chart_ref: None,
+            release_name: String::new(),
+            values_files: Vec::new(),
+            values_from: Vec::new(),
+            values: Map::new(),
+            test: false,
+            release_record: true,
+        }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks for it
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// Values of a chart in a ConfigMap or Secret of the Sync's namespace.

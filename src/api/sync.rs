@@ -552,7 +552,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::{GitRepository, GitRepositoryStatus, RunningHook};
+    use crate::api::{GitRepository, GitRepositoryStatus, ReleaseRecord, RunningHook};
 
     /// The fields of `schema` that `written` leaves out. Lists are written whole.
     fn left_out(schema: &Value, written: &Value, path: &str) -> Vec<String> {
@@ -583,6 +583,7 @@ mod tests {
                     since: Time(jiff::Timestamp::UNIX_EPOCH),
                     made: false,
                 }),
+                record: Some(ReleaseRecord::default()),
                 ..ChartRelease::default()
             }),
             ..SyncStatus::default()

@@ -99,7 +99,7 @@ impl Reason {
             }
             Self::OwnershipConflict => {
                 "Remove it from one of the two paths. This Sync takes it over when the other has released \
-                 it."
+                 it. A release is taken over when Helm has ended. If that Helm was stopped on its way, delete the Secret that the message names."
             }
             Self::ApplyFailed => {
                 "The message is that of the server. For a field that cannot be changed, give the object a \

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::config::OutputFormat;
+use crate::render;
 
 /// Documents in YAML, each after `---`.
 ///
@@ -11,11 +12,8 @@ use crate::config::OutputFormat;
 pub(super) fn yaml(objects: &[Value]) -> Result<String, serde_saphyr::ser::Error> {
     let mut text = String::new();
     for object in objects {
-        // Folded lines would lose the second of two spaces at the end of a line.
-        let plain = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
-        let document = serde_saphyr::to_string_with_options(object, plain)?;
         text.push_str("---\n");
-        text.push_str(&document);
+        text.push_str(&render::written(object)?);
     }
     Ok(text)
 }

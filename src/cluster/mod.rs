@@ -18,7 +18,6 @@ mod viewer;
 mod watch;
 mod write;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,9 +40,9 @@ use write::Made;
 pub use write::{Causes, Once, WriteError};
 
 use crate::health::Health;
-use crate::manifest::ObjectKey;
+use crate::manifest::{GroupKind, ObjectKey};
 use crate::metrics::Metrics;
-use crate::plan::{Appliers, Key, Observed, Seal, SyncName, reproved};
+use crate::plan::{Appliers, HelmRecord, Key, Observed, Seal, SyncName, reproved};
 
 /// The result of an apply.
 pub struct Applied {
@@ -436,7 +435,31 @@ impl Acting<'_> {
         self.writer().create(served, key, body).await
     }
 
-    /// The labels of the records that Helm keeps of a release, in Secrets of its namespace.
+    /// Secrets, as the API server serves them.
+    ///
+    /// # Errors
+    /// [`WriteError::NotServed`], as long as it is not known what is served.
+    pub fn secrets(&self) -> Result<ServedKind, WriteError> {
+        let kind = GroupKind::new("", "Secret");
+        let served = self.cluster.kinds.preferred(&kind);
+        served.ok_or(WriteError::NotServed)
+    }
+
+    /// Changes an object that is no member of a Sync's ApplySet, by a merge patch.
+    ///
+    /// # Errors
+    /// [`WriteError`], about this object only.
+    pub async fn patch(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+        patch: &Value,
+    ) -> Result<(), WriteError> {
+        self.permit(served, key).await?;
+        self.writer().patch(served, key, patch).await
+    }
+
+    /// The records that Helm reads of a release, in Secrets of its namespace.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -444,7 +467,7 @@ impl Acting<'_> {
         &self,
         namespace: &str,
         release: &str,
-    ) -> Result<Vec<BTreeMap<String, String>>, WriteError> {
+    ) -> Result<Vec<HelmRecord>, WriteError> {
         self.writer().helm_records(namespace, release).await
     }
 

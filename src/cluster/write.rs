@@ -1,6 +1,5 @@
 //! Applies, deletes and releases single objects.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +19,8 @@ use crate::intent::FieldPattern;
 use crate::manifest::{GroupKind, ObjectKey, redact};
 use crate::metrics::{Answered, Metrics};
 use crate::plan::{
-    Appliers, DIGEST, IDENTITY, Indivisible, Observed, PART_OF, PROOF, Refusal, RefusalCause, Seal,
-    SyncName, is_immutable,
+    Appliers, DIGEST, HelmRecord, IDENTITY, Indivisible, Observed, PART_OF, PROOF, Refusal,
+    RefusalCause, Seal, SyncName, is_immutable,
 };
 
 /// Why an object could not be written.
@@ -377,12 +376,12 @@ impl<'a> Writer<'a> {
         read(&answer?.text)
     }
 
-    /// The labels of the records of a release of Helm.
+    /// The records that Helm reads of a release.
     pub(super) async fn helm_records(
         &self,
         namespace: &str,
         release: &str,
-    ) -> Result<Vec<BTreeMap<String, String>>, WriteError> {
+    ) -> Result<Vec<HelmRecord>, WriteError> {
         let key = ObjectKey {
             kind: GroupKind::new("", "Secret"),
             namespace: Some(namespace.into()),
@@ -402,9 +401,27 @@ impl<'a> Writer<'a> {
             .await;
         let list: Value = read(&answer?.text)?;
         let records = list["items"].as_array().into_iter().flatten();
-        let labels = records.map(|record| record["metadata"]["labels"].clone());
-        let labels = labels.map(|labels| serde_json::from_value(labels).unwrap_or_default());
-        Ok(labels.collect())
+        Ok(records.filter_map(HelmRecord::of).collect())
+    }
+
+    /// Changes an object that is no member of a Sync's ApplySet, by a merge patch.
+    pub(super) async fn patch(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+        patch: &Value,
+    ) -> Result<(), WriteError> {
+        let uri = format!("{}?fieldManager={FIELD_MANAGER}", path(served, key));
+        let body = patch.to_string().into_bytes();
+        let answer = self
+            .send(key, &body, || {
+                Request::patch(&uri)
+                    .header(header::CONTENT_TYPE, "application/merge-patch+json")
+                    .header(header::ACCEPT, METADATA)
+                    .body(body.clone())
+            })
+            .await;
+        answer.map(drop)
     }
 
     /// The live pods of a Job, newest last; a few at most.

@@ -12,6 +12,7 @@ mod gather;
 mod hooks;
 mod inputs;
 mod object;
+mod record;
 mod release;
 mod rendered;
 mod resolve;
@@ -25,6 +26,7 @@ pub use gather::{Found, InputsError, MOST_INPUT};
 pub use hooks::{DeletePolicy, Hook, Moment};
 pub use inputs::Inputs;
 pub use object::{DesiredObject, Provenance};
+pub use record::{ReleaseBody, ReleaseBodyError};
 pub use release::{Release, ReleaseNumber, Releases};
 pub use resolve::{Item, Limit, Misplaced, Resolved, misplaced, resolve};
 
@@ -237,15 +239,23 @@ fn make_as(
 impl Task {
     /// All files: those of the source, and those of the source of the chart in a folder beside them.
     fn whole_tree(&self) -> Result<Arc<dyn Tree>, DesiredError> {
-        let tree = Arc::clone(&self.tree);
-        match (&self.intent.helm.chart, &self.chart) {
-            (None, _) => Ok(tree),
-            (Some(chart), Some(files)) => {
-                let folder = rendered::mount(&chart.source);
-                Ok(Arc::new(Joined::new(tree, &folder, Arc::clone(files))))
-            }
-            (Some(chart), None) => Err(DesiredError::NoChart(chart.source.clone())),
+        whole_tree(&self.tree, self.chart.as_ref(), &self.intent)
+    }
+}
+
+fn whole_tree(
+    tree: &Arc<dyn Tree>,
+    chart: Option<&Arc<dyn Tree>>,
+    intent: &RenderIntent,
+) -> Result<Arc<dyn Tree>, DesiredError> {
+    let tree = Arc::clone(tree);
+    match (&intent.helm.chart, chart) {
+        (None, _) => Ok(tree),
+        (Some(chart), Some(files)) => {
+            let folder = rendered::mount(&chart.source);
+            Ok(Arc::new(Joined::new(tree, &folder, Arc::clone(files))))
         }
+        (Some(chart), None) => Err(DesiredError::NoChart(chart.source.clone())),
     }
 }
 

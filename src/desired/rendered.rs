@@ -191,6 +191,25 @@ fn chart(
     means: &Means<'_>,
 ) -> Result<Arc<Output>, DesiredError> {
     let helm = &intent.helm;
+    let request = Chart {
+        path: chart_folder(tree, intent)?,
+        release: Release {
+            name: helm.release_name.clone(),
+            namespace: helm.release_namespace.clone(),
+            revision: means.number.revision.into(),
+            is_upgrade: means.number.is_upgrade,
+        },
+        values: values(intent, inputs),
+        kube_version: inputs.kube_version.clone(),
+        api_versions: inputs.api_versions.to_vec(),
+        ..Chart::default()
+    };
+    Ok(means.renderers.helm(tree, &request, means.private)?)
+}
+
+/// The values that are given to the chart. Later ones win.
+pub(super) fn values(intent: &RenderIntent, inputs: &Inputs) -> Vec<Values> {
+    let helm = &intent.helm;
     let files = helm.values_files.iter().map(|file| Values {
         file: within(&intent.path, file),
         ..Values::default()
@@ -205,24 +224,14 @@ fn chart(
         text: helm.values.clone(),
         ..Values::default()
     });
-    let request = Chart {
-        path: chart_folder(tree, intent)?,
-        release: Release {
-            name: helm.release_name.clone(),
-            namespace: helm.release_namespace.clone(),
-            revision: means.number.revision.into(),
-            is_upgrade: means.number.is_upgrade,
-        },
-        values: files.chain(given).chain(in_place).collect(),
-        kube_version: inputs.kube_version.clone(),
-        api_versions: inputs.api_versions.to_vec(),
-        ..Chart::default()
-    };
-    Ok(means.renderers.helm(tree, &request, means.private)?)
+    files.chain(given).chain(in_place).collect()
 }
 
 /// The folder of the chart in the tree.
-fn chart_folder(tree: &Arc<dyn Tree>, intent: &RenderIntent) -> Result<String, DesiredError> {
+pub(super) fn chart_folder(
+    tree: &Arc<dyn Tree>,
+    intent: &RenderIntent,
+) -> Result<String, DesiredError> {
     let Some(chart) = &intent.helm.chart else {
         return Ok(intent.path.clone());
     };

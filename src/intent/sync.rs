@@ -80,6 +80,8 @@ pub struct SyncIntent {
     /// The ServiceAccount of the Sync's namespace that objects are applied as. None: what the operator's arguments
     /// say.
     pub service_account: Option<String>,
+    /// Whether a record of a chart's release is written for Helm.
+    pub keeps_record: bool,
     /// Delete objects that left the source.
     pub prune: bool,
     /// How much may be deleted without a person.

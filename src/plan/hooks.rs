@@ -1,6 +1,5 @@
 //! The order of a chart's hooks, the marks of their objects, and the pauses between two tries.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -44,21 +43,6 @@ pub struct HookRun {
     moment: Moment,
     /// Sync, moment and id.
     mark: String,
-}
-
-/// What Helm's records say of a release: the number of the last one, and whether it is installed. None where there is
-/// none.
-pub fn installed_by_helm(records: &[BTreeMap<String, String>]) -> Option<(u32, bool)> {
-    let numbered = records.iter().filter_map(|labels| {
-        let number: u32 = labels.get("version")?.parse().ok()?;
-        Some((number, labels.get("status").map(String::as_str)))
-    });
-    let (number, status) = numbered.max_by_key(|(number, _)| *number)?;
-    let never = ["uninstalled", "uninstalling", "pending-install"];
-    Some((
-        number,
-        !status.is_some_and(|status| never.contains(&status)),
-    ))
 }
 
 /// Why a live object in the place of a hook's is not deleted.
@@ -260,31 +244,6 @@ mod tests {
         let mut kept = hook.clone();
         kept.delete.before = false;
         assert_eq!(run("a", 1).may_replace(&kept, &body), Err(HookClash::Kept));
-    }
-
-    #[test]
-    fn the_newest_record_of_helm_says_whether_a_release_is_installed() {
-        let record = |version: &str, status: &str| {
-            let labels = [("owner", "helm"), ("version", version), ("status", status)];
-            BTreeMap::from(labels.map(|(name, value)| (name.to_owned(), value.to_owned())))
-        };
-        let old = || record("9", "superseded");
-        for (records, expected) in [
-            (vec![], None),
-            (vec![record("x", "deployed")], None),
-            (vec![record("1", "deployed")], Some((1, true))),
-            (vec![record("10", "deployed"), old()], Some((10, true))),
-            (vec![old(), record("10", "failed")], Some((10, true))),
-            (
-                vec![old(), record("10", "pending-upgrade")],
-                Some((10, true)),
-            ),
-            (vec![record("10", "uninstalled"), old()], Some((10, false))),
-            (vec![record("1", "pending-install")], Some((1, false))),
-            (vec![BTreeMap::new(), old()], Some((9, true))),
-        ] {
-            assert_eq!(installed_by_helm(&records), expected, "{records:?}");
-        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod observed;
 mod owner;
 mod parting;
 mod proof;
+mod record;
 mod release;
 mod rival;
 mod room;
@@ -27,8 +28,7 @@ pub use claim::{Cause as RefusalCause, claims, without_null};
 pub use contents::{Inside, is_derived, lost};
 pub use contest::{Contest, Relinquished, Taken, is_a_persons, is_scaled, taken, taken_for_good};
 pub use hooks::{
-    HOOK, HOOK_OF, HookClash, HookRun, hook_owner, hook_pause, hooks_at, installed_by_helm,
-    may_be_deleted,
+    HOOK, HOOK_OF, HookClash, HookRun, hook_owner, hook_pause, hooks_at, may_be_deleted,
 };
 pub use immutable::{is_immutable, restorable};
 pub use observed::Observed;
@@ -40,6 +40,10 @@ pub use parting::{Owned, Parting, Release};
 #[cfg(test)]
 pub(crate) use proof::testing;
 pub use proof::{Bond, Key, Proof};
+pub use record::{
+    HelmRecord, LiveRelease, RECORD, RecordClash, RecordTooLarge, ReleaseEnd, Succession,
+    first_deployed, installed_by_helm, record_key, records_that_go, succeed, superseded,
+};
 pub use release::Indivisible;
 pub use rival::rivals;
 pub use room::{Held, Refusal, held, without};

@@ -101,12 +101,7 @@ fn described(body: &Value, paths: &[FieldPath]) -> String {
 type Object = (u32, u32, Value);
 
 fn objects(text: &[u8]) -> Result<Vec<Object>, TextError> {
-    let none = Default::default();
-    let changes = Changes {
-        variables: None,
-        labels: &none,
-        annotations: &none,
-    };
+    let changes = Changes::none();
     let mut objects = Vec::new();
     // It never breaks.
     let _flow = text::each_object(text, &changes, |document, item, manifest| {

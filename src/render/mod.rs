@@ -10,6 +10,7 @@ mod inflate;
 mod select;
 mod text;
 pub mod wasm;
+mod written;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ pub use error::{BrokenFile, MAX_OBJECTS, PatternError, RenderError, TextError};
 pub use generated::{Drawn, Generated, digest, keep};
 pub use select::{IgnoreBudget, Ignores, check_patterns, select};
 pub use text::{Changes, Text, TextId, Texts, each_object, manifests};
+pub use written::written;
 
 use crate::content::SourceFile;
 

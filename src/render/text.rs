@@ -53,6 +53,17 @@ pub struct Changes<'c> {
 }
 
 impl Changes<'_> {
+    /// No change.
+    #[must_use]
+    pub fn none() -> Self {
+        static EMPTY: BTreeMap<String, String> = BTreeMap::new();
+        Self {
+            variables: None,
+            labels: &EMPTY,
+            annotations: &EMPTY,
+        }
+    }
+
     /// The object, changed. Variables come first, before anything of the object is read: its name may
     /// be one, and a text of a Secret is encoded when it is read.
     fn apply(&self, document: u32, mut object: UnreadObject) -> Result<Manifest, TextError> {

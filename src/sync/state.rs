@@ -12,6 +12,7 @@ use super::newest::AttemptedChart;
 use super::target::{Objects, Refused, Target};
 use super::timers::{Due, Timers, count};
 use super::verdict::{Blocked, Drift, HookHold, Listed, Problem};
+use super::work::RecordState;
 use crate::api::{FinishedRun, HeldPrune, ObjectCounts, PruneStatus, Reason, Sync};
 use crate::backoff::{Backoff, jittered};
 use crate::desired::ReleaseNumber;
@@ -52,6 +53,8 @@ pub(super) struct State {
     pub(super) hook_hold: Option<Box<HookHold>>,
     /// The release of Helm that the first release of a chart takes over; the inner one is none where there is no such.
     pub(super) takes_over: Option<Option<ReleaseNumber>>,
+    /// The record of the target's release.
+    pub(super) record: RecordState,
     /// Hooks that failed run again in this round.
     pub(super) runs_hooks_again: bool,
     pub(super) memory: Memory,
@@ -133,6 +136,7 @@ impl State {
             blocked: None,
             hook_hold: None,
             takes_over: None,
+            record: RecordState::default(),
             runs_hooks_again: false,
             memory: Memory {
                 finished: restored(&status.finished),
@@ -204,6 +208,9 @@ impl State {
             self.look_at(Look::Everything);
         }
         self.runs_hooks_again = asked || new_spec || due.hook;
+        if asked || new_spec || due.verify || due.record {
+            self.record.again(asked);
+        }
         self.requests.generation = intent.generation;
         if let Some(requested) = requested {
             self.requests.handled = Some(requested.clone());

@@ -13,11 +13,11 @@ use crate::desired::{
 };
 use crate::intent::{FieldRule, RenderIntent, SyncIntent};
 use crate::manifest::{GroupKind, ObjectKey};
-use crate::plan::SyncName;
+use crate::plan::{RecordClash, SyncName};
 use crate::render;
 use crate::source::Snapshot;
 
-/// When a revision is tried again that the cluster refused, and one that could not be read or tried out.
+/// When a revision is tried again that the cluster refused or Helm works on, and one that could not be read or tried out.
 const VALIDATED_AGAIN: Duration = Duration::from_secs(30);
 const TRIED_AGAIN: Duration = Duration::from_secs(1);
 
@@ -47,6 +47,9 @@ pub(super) enum TargetError {
         /// Why.
         why: String,
     },
+    /// Helm is at work on the release that would be taken over.
+    #[error("the release is not taken over")]
+    HelmAtWork(#[source] RecordClash),
     /// The task that read the revision ended early.
     #[error("reading the repository was interrupted")]
     Interrupted,
@@ -59,6 +62,7 @@ impl TargetError {
             Self::Desired(error) => error.reason(),
             Self::Refused { .. } => Reason::ValidationFailed,
             Self::Untried { .. } | Self::HelmUnread { .. } => Reason::ApiUnavailable,
+            Self::HelmAtWork(_) => Reason::OwnershipConflict,
             Self::Interrupted => Reason::Progressing,
         }
     }
@@ -70,6 +74,7 @@ impl TargetError {
             Self::Refused { .. }
             | Self::Untried { .. }
             | Self::HelmUnread { .. }
+            | Self::HelmAtWork(_)
             | Self::Interrupted => false,
         }
     }
@@ -79,7 +84,7 @@ impl TargetError {
         match self {
             Self::Desired(error) if error.is_for_want_of_room() => Some(VALIDATED_AGAIN),
             Self::Desired(_) => None,
-            Self::Refused { .. } => Some(VALIDATED_AGAIN),
+            Self::Refused { .. } | Self::HelmAtWork(_) => Some(VALIDATED_AGAIN),
             Self::Untried { .. } | Self::HelmUnread { .. } | Self::Interrupted => Some(TRIED_AGAIN),
         }
     }

@@ -38,6 +38,8 @@ pub(super) struct Timers {
     pub(super) correct: Option<Instant>,
     /// Look at a hook again, or try hooks again that failed.
     pub(super) hook: Option<Instant>,
+    /// Write the record of a chart's release, which could not be written.
+    pub(super) record: Option<Instant>,
     /// Write the Sync's marks again.
     pub(super) marks: Option<Instant>,
     /// Write the status again, which could not be written.
@@ -52,6 +54,7 @@ pub(super) struct Due {
     pub(super) healthy: bool,
     pub(super) diff: bool,
     pub(super) hook: bool,
+    pub(super) record: bool,
 }
 
 impl Timers {
@@ -64,6 +67,7 @@ impl Timers {
             diff: None,
             correct: None,
             hook: None,
+            record: None,
             marks: None,
             status: None,
         }
@@ -77,6 +81,7 @@ impl Timers {
             self.diff,
             self.correct,
             self.hook,
+            self.record,
             self.marks,
             self.status,
         ];
@@ -100,6 +105,7 @@ impl Timers {
             healthy: take(&mut self.healthy_by),
             diff: take(&mut self.diff),
             hook: take(&mut self.hook),
+            record: take(&mut self.record),
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use super::Driver;
 use super::assess::{Assessment, Live, Observed, Phase, Round, Said, assess};
-use super::memory::Memory;
 use super::newest::Newest;
-use super::state::told;
+use super::state::{State, told};
 use super::target::{Target, sync_of};
 use super::timers::{Due, Now};
 use super::verdict::{Facts, held_message};
@@ -53,7 +52,13 @@ impl Driver {
     }
 
     /// The results of this round, as values.
-    fn observe(&self, intent: &SyncIntent, phase: Phase, round: Round, due: Due) -> Observed {
+    pub(super) fn observe(
+        &self,
+        intent: &SyncIntent,
+        phase: Phase,
+        round: Round,
+        due: Due,
+    ) -> Observed {
         let state = &self.state;
         let target = state.target.as_ref();
         let unhealthy = state.unhealthy(|key| self.health_counts(key));
@@ -81,7 +86,7 @@ impl Driver {
             live: target.map(|target| Live::of(&target.seen)),
             tried: self.tried().as_ref().map(Live::of),
             said: target
-                .map(|target| Said::of(target, &state.memory))
+                .map(|target| Said::of(target, state))
                 .unwrap_or_default(),
             facts: Facts {
                 suspended,
@@ -247,10 +252,15 @@ impl Driver {
 const MAX_WARNINGS: usize = 20;
 
 impl Said {
-    fn of(target: &Target, memory: &Memory) -> Self {
+    fn of(target: &Target, state: &State) -> Self {
+        let record = state.record.warning.iter().cloned();
         let warnings = target.desired.warnings().map(str::to_owned);
         // Git does not say so, so that people should know.
-        let paused = memory.left_alone.iter().filter(|(_, is_live)| **is_live);
+        let paused = state
+            .memory
+            .left_alone
+            .iter()
+            .filter(|(_, is_live)| **is_live);
         let paused = paused.map(|(key, _)| {
             format!(
                 "{key} is left as it is: the live object has an annotation that says so (reconcile: disabled, or ssa: \
@@ -258,7 +268,11 @@ impl Said {
             )
         });
         Self {
-            warnings: warnings.chain(paused).take(MAX_WARNINGS).collect(),
+            warnings: record
+                .chain(warnings)
+                .chain(paused)
+                .take(MAX_WARNINGS)
+                .collect(),
             notes: target.desired.notes().map(str::to_owned),
         }
     }

@@ -3,14 +3,15 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{ListParams, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use towline::api::Sync;
 
 use super::{CHART, begin, push, release, script};
 use crate::world::life::deployment;
-use crate::world::{Case, World, world};
+use crate::world::{Case, PATIENCE, World, world};
 use towline_testing::control_plane::Options;
 use towline_testing::helm::Helm;
+use towline_testing::wait::eventually;
 
 #[tokio::test]
 async fn templates_see_install_and_upgrade_apart_and_a_restart_changes_nothing() {
@@ -189,4 +190,43 @@ async fn what_helm_three_and_four_have_installed_goes_on_without_a_restart() {
         assert!(migrated.is_some(), "an upgrade");
     }
     assert_eq!(seen().await, before);
+
+    // Helm's history goes on, and shows the value that was drawn when Helm installed it.
+    let key = before.0[0].2["key"].as_str().unwrap().to_owned();
+    for helm in [&three, &four] {
+        for name in ["three", "four"] {
+            let args = ["--namespace", &case.namespace, "--output=json"];
+            let all = helm.run(&[&["history", name][..], &args].concat()).await;
+            let all: Value = serde_json::from_str(&all).unwrap();
+            let all = all.as_array().unwrap().iter();
+            let all: Vec<_> = all
+                .map(|entry| (entry["revision"].as_u64(), entry["status"].as_str()))
+                .collect();
+            let expected = [(Some(1), Some("superseded")), (Some(2), Some("deployed"))];
+            assert_eq!(all, expected, "{name}");
+        }
+        let args = ["get", "manifest", "three", "--namespace", &case.namespace];
+        let manifest = helm.run(&args).await;
+        assert!(manifest.contains(&key), "{manifest}");
+    }
+
+    // What was taken over stays when its Sync is deleted. Helm goes on where the Sync has stopped.
+    for name in ["three", "four"] {
+        case.delete::<Sync>(name).await;
+    }
+    eventually("the Syncs are gone", PATIENCE, async || {
+        let left = case.api::<Sync>().list(&ListParams::default()).await;
+        left.unwrap().items.is_empty().then_some(())
+    })
+    .await;
+    for (helm, name) in [(&three, "three"), (&four, "four")] {
+        let chart = chart.to_str().unwrap();
+        let set = ["--namespace", &case.namespace, "--set=more=1"];
+        helm.run(&[&["upgrade", name, chart][..], &set].concat())
+            .await;
+        let args = ["history", name, "--namespace", &case.namespace];
+        let history = helm.run(&args).await;
+        assert!(history.contains("Upgrade complete"), "{history}");
+        assert_eq!(history.matches("deployed").count(), 1, "{history}");
+    }
 }

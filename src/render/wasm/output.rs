@@ -128,6 +128,12 @@ impl Kept {
         TextId(ObjectId::new(&Sha256::digest(body)))
     }
 
+    /// The length of the document, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
     /// The document itself.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {

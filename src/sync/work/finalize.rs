@@ -11,7 +11,7 @@ use crate::api::{DELETION_POLICY, HookStage, Reason};
 use crate::cluster::WriteError;
 use crate::intent::{OnDeletion, SyncIntent};
 use crate::manifest::ObjectKey;
-use crate::plan::{Observed, Owned, Parting, Release, Stage, surplus};
+use crate::plan::{Observed, Owned, Parting, Release, ReleaseEnd, Stage, surplus};
 use crate::sync::Driver;
 use crate::sync::assess::{Phase, Round, released_notice};
 use crate::sync::audit::{self, Action};
@@ -82,6 +82,9 @@ impl Driver {
         }
         let Parting { going, released } = self.last_parting(on_deletion);
         let kept: HashSet<ObjectKey> = released.iter().map(|(key, ..)| key.clone()).collect();
+        if released.iter().any(|(.., why)| *why == Release::Adopted) {
+            self.leave_records().await;
+        }
         let mut failures = self.release_all(intent, released).await;
         failures.extend(self.delete_all(intent, going).await);
         if !failures.is_empty() {
@@ -101,7 +104,19 @@ impl Driver {
                 in_words(&leaving)
             ));
         }
-        self.hooks_of_deletion(intent, HookStage::AfterDelete).await
+        self.hooks_of_deletion(intent, HookStage::AfterDelete)
+            .await?;
+        let release = self.state.report.status.release.as_ref();
+        let Some(record) = release.and_then(|release| release.record.clone()) else {
+            return Ok(());
+        };
+        let removed = self
+            .remove_records(intent, &record, ReleaseEnd::Deleted)
+            .await;
+        removed.map_err(|error| {
+            let error = crate::chain(&error);
+            format!("the records of Helm cannot be deleted: {error}")
+        })
     }
 
     /// What becomes of each object of the Sync.

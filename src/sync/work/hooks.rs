@@ -187,6 +187,8 @@ impl Driver {
                 let moments = [Moment::PreDelete, Moment::PostDelete];
                 moments.iter().any(|moment| hook.moments.contains(moment))
             }),
+            // It is that of the former content, until the new one has converged.
+            record: known.and_then(|known| known.record.clone()),
             ..ChartRelease::default()
         })
     }

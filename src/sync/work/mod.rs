@@ -9,6 +9,7 @@ mod hooks;
 mod leaving;
 mod parent;
 mod prune;
+mod record;
 mod release;
 mod replace;
 mod room;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use self::apply::{Done, removes_itself, stage_of};
 pub(super) use self::apply::{Job, Task};
+pub(super) use self::record::RecordState;
 pub use self::release::releases;
 use super::Driver;
 use super::assess::{Content, Phase, Round};
@@ -112,6 +114,7 @@ impl Driver {
             self.prune(intent, look, round).await?;
         }
         self.hooks_after(intent).await;
+        self.keep_record(intent).await;
         Ok(())
     }
 

@@ -88,7 +88,8 @@ impl Driver {
                 });
             }
         };
-        let found = installed_by_helm(&records).map(|(last, is_upgrade)| ReleaseNumber {
+        let installed = installed_by_helm(&records).map_err(TargetError::HelmAtWork)?;
+        let found = installed.map(|(last, is_upgrade)| ReleaseNumber {
             revision: last.saturating_add(1),
             is_upgrade,
         });

@@ -1,0 +1,440 @@
+//! Records that Helm reads of a chart's releases: one for each content that has converged.
+//!
+//! A record is a trace, and no state: its Secret is no member of the ApplySet, so it is neither corrected nor counted.
+//! The status says which content it is of, so that a restart and a commit that changes nothing ask for none.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::api::{HookStage, ReleaseRecord};
+use crate::cluster::{Acting, WriteError};
+use crate::content::Tree;
+use crate::desired::{Release, ReleaseBodyError};
+use crate::intent::{HelmIntent, SyncIntent};
+use crate::manifest::{GroupKind, ObjectKey};
+use crate::plan::{
+    HelmRecord, LiveRelease, RecordClash, RecordTooLarge, ReleaseEnd, SyncName, first_deployed,
+    hook_pause, record_key, records_that_go, succeed, superseded,
+};
+use crate::sync::Driver;
+use crate::sync::assess::{Phase, Round};
+use crate::sync::audit::{self, Action};
+use crate::sync::newest::Newest;
+use crate::sync::target::Target;
+use crate::sync::timers::Due;
+use crate::text::{redact, shorten};
+
+/// Records that are made at one time, over all Syncs: one may take some dozen MiB of memory while it is made.
+static MAKING: Semaphore = Semaphore::const_new(2);
+
+/// The longest reason in a warning, in bytes.
+const LONGEST_REASON: usize = 512;
+
+/// Why there is no record.
+#[derive(Debug, thiserror::Error)]
+enum RecordError {
+    /// A Secret cannot be read or written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// It is somebody else's to write.
+    #[error(transparent)]
+    Clash(#[from] RecordClash),
+    /// It does not fit.
+    #[error(transparent)]
+    TooLarge(#[from] RecordTooLarge),
+    /// What it would hold cannot be read.
+    #[error(transparent)]
+    Body(#[from] ReleaseBodyError),
+    /// The task that made it ended early.
+    #[error("making it was interrupted")]
+    Interrupted,
+}
+
+impl RecordError {
+    /// Whether it may be otherwise in a moment, although nobody does anything.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Write(WriteError::Refused { code, .. }) => *code == 409 || *code >= 500,
+            Self::Write(WriteError::Unavailable(_) | WriteError::NotServed)
+            | Self::Clash(RecordClash::Pending { .. })
+            | Self::Interrupted => true,
+            Self::Write(_)
+            | Self::Clash(RecordClash::OfAnother { .. })
+            | Self::TooLarge(_)
+            | Self::Body(_) => false,
+        }
+    }
+
+    /// What a person should know and can do.
+    fn warning(&self, helm: &HelmIntent) -> String {
+        let HelmIntent {
+            release_name,
+            release_namespace,
+            ..
+        } = helm;
+        let why = shorten(&redact(&crate::chain(self)), LONGEST_REASON);
+        let way_out = match self {
+            Self::Write(error) if error.is_denied() => {
+                "; let the Sync's account get, list, create, patch and delete Secrets there, or set \
+                 spec.helm.releaseRecord: false"
+            }
+            Self::TooLarge(_) | Self::Body(ReleaseBodyError::TooLarge) => {
+                "; set spec.helm.releaseRecord: false, or split the chart"
+            }
+            _ => "",
+        };
+        format!(
+            "Helm does not show this revision as release {release_name} in namespace {release_namespace}: {why}{way_out}"
+        )
+    }
+}
+
+/// What the driver knows of the record that is to be written.
+#[derive(Debug, Default)]
+pub(in crate::sync) struct RecordState {
+    /// Why there is none, for people.
+    pub(in crate::sync) warning: Option<String>,
+    /// How often writing it has failed in a row.
+    failures: u32,
+    /// It is not tried again before something changes.
+    held: bool,
+    /// A person asks for a look at it, although it was written.
+    asked: bool,
+}
+
+impl RecordState {
+    /// Tries again what was held. `asked`: also looks whether the record that was written is there.
+    pub(in crate::sync) fn again(&mut self, asked: bool) {
+        self.held = false;
+        self.asked |= asked;
+    }
+}
+
+impl Driver {
+    /// Writes the record of the target, once it has converged.
+    pub(super) async fn keep_record(&mut self, intent: &SyncIntent) {
+        self.leave_chart(intent).await;
+        let Some(release) = self.awaits_record(intent) else {
+            return;
+        };
+        let number = release.number.revision;
+        match self.write_record(intent, &release).await {
+            Ok(version) => {
+                self.state.record = RecordState::default();
+                self.state.timers.record = None;
+                let HelmIntent {
+                    release_name,
+                    release_namespace,
+                    ..
+                } = &intent.render.helm;
+                let record = ReleaseRecord {
+                    namespace: release_namespace.clone(),
+                    release: release_name.clone(),
+                    version,
+                    revision: number,
+                };
+                self.note_record(intent, record).await;
+            }
+            Err(error) => {
+                let warning = error.warning(&intent.render.helm);
+                tracing::warn!(sync = %self.name, warning, "writing a record for Helm");
+                let state = &mut self.state.record;
+                state.failures = state.failures.saturating_add(1);
+                state.held = true;
+                state.warning = Some(warning);
+                let again = error.passes().then(|| hook_pause(state.failures));
+                self.state.timers.record = again.map(|pause| Instant::now() + pause);
+            }
+        }
+    }
+
+    /// The release whose record is to be written now.
+    fn awaits_record(&mut self, intent: &SyncIntent) -> Option<Release> {
+        let target = self.state.target.as_ref();
+        let release = target.and_then(|target| target.desired.release());
+        let Some(release) = release.filter(|_| intent.keeps_record) else {
+            self.state.record.warning = None;
+            return None;
+        };
+        let known = self.state.report.status.release.as_ref()?;
+        let is_done = known.stage == HookStage::Done && known.content == release.content;
+        let record = known.record.as_ref();
+        let is_there =
+            record.is_some_and(|record| is_of(record, &intent.render.helm, known.revision));
+        let (is_held, is_asked) = (self.state.record.held, self.state.record.asked);
+        if !is_done || is_held || is_there && !is_asked {
+            return None;
+        }
+        let mut release = release.clone();
+        release.number.revision = known.revision;
+        self.has_converged(intent).then_some(release)
+    }
+
+    /// Whether this round will say that the Sync is ready.
+    fn has_converged(&self, intent: &SyncIntent) -> bool {
+        let seen = self.observe(intent, Phase::Done, Round::default(), Due::default());
+        seen.applied && seen.facts.ready().status == Some(true)
+    }
+
+    /// Puts the record into the status. The records of a former name of the release go.
+    async fn note_record(&mut self, intent: &SyncIntent, record: ReleaseRecord) {
+        let Some(release) = &mut self.state.report.status.release else {
+            return;
+        };
+        let before = release.record.replace(record.clone());
+        if before.as_ref() == Some(&record) {
+            return;
+        }
+        self.state.written = false;
+        let renamed = before.filter(|before| {
+            (&before.namespace, &before.release) != (&record.namespace, &record.release)
+        });
+        if let Some(before) = renamed {
+            self.leave_release(intent, &before).await;
+        }
+    }
+
+    /// Where the path holds no chart any longer, the records of the last one go.
+    async fn leave_chart(&mut self, intent: &SyncIntent) {
+        let target = self.state.target.as_ref();
+        let is_chart = target.is_none_or(|target| target.desired.release().is_some());
+        let release = self.state.report.status.release.as_ref();
+        let has_record = release.is_some_and(|release| release.record.is_some());
+        if is_chart || !has_record || !intent.keeps_record || !self.has_converged(intent) {
+            return;
+        }
+        let release = self.state.report.status.release.as_mut();
+        if let Some(record) = release.and_then(|release| release.record.take()) {
+            self.state.written = false;
+            self.leave_release(intent, &record).await;
+        }
+    }
+
+    /// Deletes the records of a release that the Sync has no longer.
+    async fn leave_release(&self, intent: &SyncIntent, record: &ReleaseRecord) {
+        let removed = self.remove_records(intent, record, ReleaseEnd::Left);
+        if let Err(error) = removed.await {
+            let error = crate::chain(&error);
+            tracing::warn!(sync = %self.name, error, "deleting records of a former release");
+        }
+    }
+
+    /// Writes the record, and makes those before it say that they are live no longer. Returns its version.
+    async fn write_record(
+        &self,
+        intent: &SyncIntent,
+        release: &Release,
+    ) -> Result<u32, RecordError> {
+        let helm = &intent.render.helm;
+        let (namespace, name) = (&*helm.release_namespace, &*helm.release_name);
+        let Some(target) = &self.state.target else {
+            return Err(RecordError::Interrupted);
+        };
+        let actor = self.actor(intent);
+        let acting = self.context.cluster.as_(&actor);
+        let known = acting.helm_records(namespace, name).await?;
+        let exists = |sync: &SyncName| self.context.fleet.syncs.read(sync).exists;
+        let number = release.number.revision;
+        let next = succeed(&known, &self.name, &release.content, number, exists)?;
+        let records = Records {
+            acting,
+            sync: &self.name,
+            namespace,
+            asked: Some(&target.seen),
+        };
+        // The semaphore is never closed.
+        let _permit = MAKING.acquire().await.ok();
+        let before = records.live(&next.superseded).await?;
+        if !next.is_there {
+            let first = before.iter().find_map(first_deployed);
+            let secret = self
+                .record_of(target, intent, release, next.version, first)
+                .await?;
+            let key = record_key(namespace, name, next.version);
+            records.create(&key, &secret).await?;
+        }
+        for record in &before {
+            records.supersede(record).await?;
+        }
+        records.delete(&next.surplus).await?;
+        Ok(next.version)
+    }
+
+    /// The Secret of a record.
+    async fn record_of(
+        &self,
+        target: &Target,
+        intent: &SyncIntent,
+        release: &Release,
+        version: u32,
+        first_deployed: Option<String>,
+    ) -> Result<Value, RecordError> {
+        let live = self.drawn(intent, target).await?;
+        let desired = Arc::clone(&target.desired);
+        let tree: Arc<dyn Tree> = target.seen.snapshot.clone();
+        let chart = target.seen.chart_tree();
+        let (sync, content) = (self.name.clone(), release.content.clone());
+        let description = format!("Sync {sync}: {}", target.seen.name());
+        let helm = intent.render.helm.clone();
+        let now = Timestamp::now();
+        let made = tokio::task::spawn_blocking(move || {
+            let body = desired.release_body(&tree, chart.as_ref(), &live)?;
+            let live = LiveRelease {
+                sync: &sync,
+                name: &helm.release_name,
+                namespace: &helm.release_namespace,
+                content: &content,
+                version,
+                description: &description,
+                first_deployed: first_deployed.as_deref(),
+                now: (&now.to_string(), now.as_second()),
+            };
+            Ok(live.secret(body)?)
+        });
+        made.await.unwrap_or(Err(RecordError::Interrupted))
+    }
+
+    /// The live objects of a target that hold values drawn at random, by their index.
+    async fn drawn(
+        &self,
+        intent: &SyncIntent,
+        target: &Target,
+    ) -> Result<HashMap<usize, Value>, WriteError> {
+        let cluster = &self.context.cluster;
+        let actor = self.actor(intent);
+        let mut live = HashMap::new();
+        for (key, item) in &self.state.objects.items {
+            if target.desired.generated(item.index).is_empty() {
+                continue;
+            }
+            if let Some(served) = cluster.kinds.preferred(&key.kind)
+                && let Some(object) = cluster.as_(&actor).live(&served, key).await?
+            {
+                live.insert(item.index, object);
+            }
+        }
+        Ok(live)
+    }
+
+    /// What stays of a release that was taken over is a release still: its records stay.
+    pub(super) async fn leave_records(&mut self) {
+        let release = self.state.report.status.release.as_mut();
+        if release.and_then(|release| release.record.take()).is_some() {
+            self.state.written = false;
+            self.write().await;
+        }
+    }
+
+    /// Deletes the records of a release that is gone.
+    pub(super) async fn remove_records(
+        &self,
+        intent: &SyncIntent,
+        record: &ReleaseRecord,
+        end: ReleaseEnd,
+    ) -> Result<(), WriteError> {
+        let ReleaseRecord {
+            namespace, release, ..
+        } = record;
+        let actor = self.actor(intent);
+        let acting = self.context.cluster.as_(&actor);
+        let known = match acting.helm_records(namespace, release).await {
+            // A person who took the account's rights away lets go of the Sync in this way.
+            Err(WriteError::Refused { code: 403, .. }) => return Ok(()),
+            known => known?,
+        };
+        let target = self.state.target.as_ref().filter(|_| !intent.deleting);
+        let records = Records {
+            acting,
+            sync: &self.name,
+            namespace,
+            asked: target.map(|target| &target.seen),
+        };
+        match records
+            .delete(&records_that_go(&known, &self.name, end))
+            .await
+        {
+            Err(WriteError::Refused { code: 403, .. }) => Ok(()),
+            answer => answer,
+        }
+    }
+}
+
+/// Whether a record is that of a content, under the name that the release has.
+fn is_of(record: &ReleaseRecord, helm: &HelmIntent, revision: u32) -> bool {
+    let ReleaseRecord {
+        namespace, release, ..
+    } = record;
+    record.revision == revision
+        && (namespace, release) == (&helm.release_namespace, &helm.release_name)
+}
+
+/// The records of a release, read and written in an account's name.
+struct Records<'a> {
+    acting: Acting<'a>,
+    sync: &'a SyncName,
+    namespace: &'a str,
+    /// The revision that asks for it.
+    asked: Option<&'a Newest>,
+}
+
+impl Records<'_> {
+    fn key(&self, name: &str) -> ObjectKey {
+        ObjectKey {
+            kind: GroupKind::new("", "Secret"),
+            namespace: Some(self.namespace.into()),
+            name: name.into(),
+        }
+    }
+
+    /// The Secrets of records; without those that are gone.
+    async fn live(&self, records: &[HelmRecord]) -> Result<Vec<Value>, WriteError> {
+        let served = self.acting.secrets()?;
+        let mut live = Vec::new();
+        for record in records {
+            let secret = self.acting.live(&served, &self.key(&record.name)).await?;
+            live.extend(secret);
+        }
+        Ok(live)
+    }
+
+    async fn create(&self, key: &ObjectKey, secret: &Value) -> Result<(), WriteError> {
+        let served = self.acting.secrets()?;
+        let body = secret.to_string();
+        let made = self.acting.create(&served, key, body.as_bytes()).await?;
+        let uid = made.pointer("/metadata/uid").and_then(Value::as_str);
+        self.log(Action::Created, key, uid.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Makes a record say that it is live no longer. One that cannot be read is left as it is.
+    async fn supersede(&self, secret: &Value) -> Result<(), WriteError> {
+        let name = secret.pointer("/metadata/name").and_then(Value::as_str);
+        let patch = superseded(secret, Timestamp::now().as_second());
+        let Some((name, patch)) = name.zip(patch) else {
+            return Ok(());
+        };
+        let (served, key) = (self.acting.secrets()?, self.key(name));
+        self.acting.patch(&served, &key, &patch).await?;
+        let uid = secret.pointer("/metadata/uid").and_then(Value::as_str);
+        self.log(Action::Changed, &key, uid.unwrap_or_default());
+        Ok(())
+    }
+
+    async fn delete(&self, records: &[HelmRecord]) -> Result<(), WriteError> {
+        for HelmRecord { name, uid, .. } in records {
+            let key = self.key(name);
+            self.acting.delete(&key, uid).await?;
+            self.log(Action::Deleted, &key, uid);
+        }
+        Ok(())
+    }
+
+    fn log(&self, action: Action, key: &ObjectKey, uid: &str) {
+        audit::log(self.sync, action, (key, uid), self.asked, None, None);
+    }
+}
