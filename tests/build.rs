@@ -367,3 +367,48 @@ async fn a_commit_is_built_whatever_is_on_disk() {
         assert!(code == Some(1) && error.contains(says), "{args:?}: {error}");
     }
 }
+
+#[tokio::test]
+async fn a_remote_base_needs_a_clone_of_it() {
+    let scratch = Scratch::new().unwrap();
+    let url = "https://git.example/org/base.git";
+    let overlay = format!("resources: ['{url}//deploy?ref=v1']\nnamePrefix: x-\n");
+    let sync = "apiVersion: towline.dev/v1alpha1\nkind: Sync\nmetadata: {name: s}\nspec: {sourceRef: {name: r}, path: apps, \
+                kustomize: {remoteBases: Pinned}}\n";
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: b}\n";
+    let files = [
+        ("own/apps/kustomization.yaml", &*overlay),
+        ("base/deploy/kustomization.yaml", "resources: [map.yaml]\n"),
+        ("base/deploy/map.yaml", map),
+        ("sync.yaml", sync),
+    ];
+    write(scratch.path(), &files);
+    let args = ["--sync", "sync.yaml", "--root", "own"];
+    let (code, message) = failure(&build(scratch.path(), &args).await);
+    assert_eq!(code, Some(1));
+    let says = [
+        "apps/kustomization.yaml",
+        &format!("--base-root '{url}//?ref=v1=FOLDER'"),
+    ];
+    assert!(says.iter().all(|part| message.contains(part)), "{message}");
+    let given = |base: &str| format!("--base-root={base}=base");
+    for (base, builds) in [
+        (format!("{url}?ref=v1"), true),
+        (format!("{url}//deploy?ref=v1"), true),
+        (format!("{url}?ref=v2"), false),
+        (url.to_owned(), false),
+    ] {
+        let base = given(&base);
+        let args = [&args[..], &[&*base]].concat();
+        let output = build(scratch.path(), &args).await;
+        assert_eq!(output.status.success(), builds, "{base}");
+        if builds {
+            assert_eq!(objects(&output)[0]["metadata"]["name"], "x-a");
+        }
+    }
+    // Without the field it is refused.
+    let base = given(&format!("{url}?ref=v1"));
+    let args = ["--root", "own", "own/apps", &*base];
+    let (_, message) = failure(&build(scratch.path(), &args).await);
+    assert!(message.contains("spec.kustomize.remoteBases"), "{message}");
+}

@@ -60,6 +60,7 @@ mod prometheus;
 mod proofs;
 mod reference;
 mod refs;
+mod remote_bases;
 mod rename;
 mod rendering;
 mod replicas;

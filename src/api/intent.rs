@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::{
     APPROVE_PRUNE, ChartRef, Contents, DELETION_POLICY, Decryption, DecryptionProvider,
     DeletionPolicy, GitRef, GitRepository, GitRepositorySpec, IgnoredFields, Image, KeeperKind,
-    Kustomize, Mode, Patch, PatchTarget, PruneLimit, REQUESTED_AT, SUSPEND_REASON, SUSPENDED_BY,
-    SecretRef, SourceKind, SourceRef, Substitute, SubstituteFrom, Sync, SyncSettings, SyncSpec,
-    ValuesFrom, Verification, VerificationMode, Webhook,
+    Kustomize, Mode, Patch, PatchTarget, PruneLimit, REQUESTED_AT, RemoteBases, SUSPEND_REASON,
+    SUSPENDED_BY, SecretRef, SourceKind, SourceRef, Substitute, SubstituteFrom, Sync, SyncSettings,
+    SyncSpec, ValuesFrom, Verification, VerificationMode, Webhook,
 };
 use crate::intent::{
     self, ChartIntent, FieldPattern, FieldRule, GitIntent, GitReference, HelmIntent, InputsIntent,
@@ -182,7 +182,11 @@ fn render(name: &str, namespace: &str, settings: &SyncSettings) -> RenderIntent 
         ignore: settings.ignore.clone(),
         // The source says it, with each revision.
         source_ignore: Arc::default(),
-        kustomize: settings.kustomize.as_ref().map(Overrides::from),
+        kustomize: overrides(settings.kustomize.as_ref()),
+        remote_bases: settings
+            .kustomize
+            .as_ref()
+            .is_some_and(|kustomize| kustomize.remote_bases == RemoteBases::Pinned),
         helm: HelmIntent {
             chart: helm.chart_ref.map(
                 |ChartRef {
@@ -214,6 +218,16 @@ fn render(name: &str, namespace: &str, settings: &SyncSettings) -> RenderIntent 
     }
 }
 
+/// The changes of a spec, which make a kustomization of a path of manifests. What only allows something changes nothing.
+fn overrides(spec: Option<&Kustomize>) -> Option<Overrides> {
+    let allows_only = Kustomize {
+        remote_bases: RemoteBases::Pinned,
+        ..Kustomize::default()
+    };
+    let spec = spec.filter(|spec| **spec != allows_only);
+    spec.map(Overrides::from)
+}
+
 impl From<&Kustomize> for Overrides {
     fn from(spec: &Kustomize) -> Self {
         let Kustomize {
@@ -223,6 +237,7 @@ impl From<&Kustomize> for Overrides {
             components,
             ignore_missing_components,
             images,
+            remote_bases: _,
         } = spec.clone();
         Self {
             name_prefix,

@@ -31,7 +31,7 @@ pub use provider::{Provider, ProviderSpec, ProviderStatus, ProviderType};
 pub use release::{ChartRelease, HookStage, ReleaseRecord, RunningHook};
 pub use render::{
     CommonMetadata, Decryption, DecryptionProvider, Helm, Image, KeeperKind, Kustomize, Patch,
-    PatchTarget, Substitute, SubstituteFrom, ValuesFrom,
+    PatchTarget, RemoteBases, Substitute, SubstituteFrom, ValuesFrom,
 };
 pub use repository::{
     GitRef, GitRepository, GitRepositorySpec, GitRepositoryStatus, Verification, VerificationMode,

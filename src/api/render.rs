@@ -36,6 +36,30 @@ pub struct Kustomize {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     pub images: Vec<Image>,
+    /// Whether kustomizations may name folders of other Git repositories by URL. `Refused` (default) refuses them.
+    /// `Pinned` fetches those that are pinned to a tag or to a whole commit id (`?ref=`), and refuses all others.
+    #[serde(skip_serializing_if = "RemoteBases::is_default")]
+    pub remote_bases: RemoteBases,
+}
+
+/// Whether kustomizations may name folders of other Git repositories.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub enum RemoteBases {
+    /// No.
+    #[default]
+    Refused,
+    /// At a tag or a commit.
+    Pinned,
+}
+
+impl RemoteBases {
+    #[allow(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A patch.

@@ -22,10 +22,11 @@ use crate::desired::{
 use crate::intent::{Keeper, RenderIntent, SyncIntent};
 use crate::manifest::{Manifest, ObjectError, ObjectKey, YamlError, documents};
 use crate::plan::apply_order;
-use crate::render::Cache;
 use crate::render::wasm::Renderers;
+use crate::render::{Cache, RemoteBase, WantedBase};
 use crate::secrets::{Data, Keeping};
 use crate::source::{self, CacheSettings, Folder, Snapshot};
+use crate::text::redact_url;
 
 /// Why nothing, or not everything, could be built.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,15 @@ pub enum BuildError {
         "spec.helm.chartRef: the chart is in GitRepository {0}: give a clone of it by --chart-root"
     )]
     NoChart(String),
+    /// A remote base is given in a way that names none.
+    #[error(
+        "--base-root {0}: write the URL of the repository with ref= its tag or commit, and the folder of a clone of that, as \
+         https://git.example/org/base.git?ref=v1=../base"
+    )]
+    BaseRoot(String),
+    /// Remote bases are not given.
+    #[error("{}", without_bases(.0))]
+    NoBases(Vec<WantedBase>),
     /// ConfigMaps or Secrets are missing.
     #[error("{0}; give its manifest by --with")]
     Missing(#[source] InputsError),
@@ -107,6 +117,7 @@ pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
         root: &root,
         revision: args.revision.as_deref(),
         chart_root: args.chart_root.as_deref(),
+        base_roots: &args.base_root,
     };
     let (desired, tree) = rendered(
         &files,
@@ -138,6 +149,8 @@ pub(super) struct Files<'a> {
     pub(super) revision: Option<&'a str>,
     /// The root of the chart's repository.
     pub(super) chart_root: Option<&'a Path>,
+    /// Remote bases: `URL?ref=REF=FOLDER`.
+    pub(super) base_roots: &'a [String],
 }
 
 impl Files<'_> {
@@ -155,6 +168,17 @@ impl Files<'_> {
             )?)),
             None => Self::on_disk(self.root),
         }
+    }
+
+    fn bases(&self) -> Result<BTreeMap<RemoteBase, Arc<dyn Tree>>, BuildError> {
+        let mut bases = BTreeMap::new();
+        for given in self.base_roots {
+            let pair = given.rsplit_once('=');
+            let pair = pair.and_then(|(url, folder)| Some((RemoteBase::named(url)?, folder)));
+            let (base, folder) = pair.ok_or_else(|| BuildError::BaseRoot(redact_url(given)))?;
+            bases.insert(base, Self::on_disk(Path::new(folder))?);
+        }
+        Ok(bases)
     }
 
     fn on_disk(root: &Path) -> Result<Arc<dyn Tree>, source::Error> {
@@ -182,16 +206,30 @@ pub(super) fn rendered(
     let task = Task {
         tree: tree.clone(),
         chart,
+        bases: files.bases()?,
         intent,
         inputs: Arc::new(inputs),
         renderers: Renderers::at(renderers.to_owned()),
         tenant: tenant.into(),
         releases,
     };
-    match desired::read(&task, None, &mut Cache::default())? {
-        Reading::Changed(desired) => Ok((desired, tree)),
-        Reading::Unchanged => Err(BuildError::Nothing),
+    match desired::read(&task, None, &mut Cache::default()) {
+        Ok(Reading::Changed(desired)) => Ok((desired, tree)),
+        Ok(Reading::Unchanged) => Err(BuildError::Nothing),
+        Err(error) => Err(match error.wanted_bases() {
+            Some(wanted) => BuildError::NoBases(wanted.to_vec()),
+            None => error.into(),
+        }),
     }
+}
+
+/// How to give remote bases.
+fn without_bases(wanted: &[WantedBase]) -> String {
+    let named = wanted.iter().map(|wanted| {
+        let url = wanted.base.named_url();
+        format!("{wanted}: clone it there and give the folder by --base-root '{url}=FOLDER'")
+    });
+    named.collect::<Vec<_>>().join("; ")
 }
 
 /// The manifests of all objects by their index, and why others cannot be read. Blocks.

@@ -56,6 +56,7 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
     let inputs = inputs(&access, &viewer, &intent).await?;
     let (render, renderers) = (intent.render.clone(), args.renderers_dir.clone());
     let (tenant, chart_root) = (access.namespace.clone(), args.chart_root.clone());
+    let base_roots = args.base_root.clone();
     // As the operator would render it: the content that is live has the number that it has.
     let releases = sync.status.as_ref().map(releases).unwrap_or_default();
     let read = tokio::task::spawn_blocking(move || -> Result<_, BuildError> {
@@ -63,6 +64,7 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
             root: &root,
             revision: revision.as_deref(),
             chart_root: chart_root.as_deref(),
+            base_roots: &base_roots,
         };
         let (desired, tree) = rendered(&files, render, inputs, &renderers, &tenant, releases)?;
         let (manifests, failures) = manifests_of(&desired, tree);

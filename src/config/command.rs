@@ -153,6 +153,11 @@ pub struct DiffArgs {
     #[arg(long, value_name = "FOLDER")]
     pub chart_root: Option<PathBuf>,
 
+    /// A remote base of kustomizations, with a clone of it at that tag or commit: URL?ref=REF=FOLDER. It can be given
+    /// several times.
+    #[arg(long, value_name = "URL=FOLDER")]
+    pub base_root: Vec<String>,
+
     /// Folder with the renderers, kustomize.cwasm and helm.cwasm, as renderers/build makes them.
     #[arg(
         long,

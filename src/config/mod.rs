@@ -79,6 +79,11 @@ pub struct BuildArgs {
     #[arg(long, value_name = "FOLDER")]
     pub chart_root: Option<PathBuf>,
 
+    /// A remote base of kustomizations, with a clone of it at that tag or commit: URL?ref=REF=FOLDER. It can be given
+    /// several times.
+    #[arg(long, value_name = "URL=FOLDER")]
+    pub base_root: Vec<String>,
+
     /// File with ConfigMaps and Secrets that the Sync names. It can be given several times.
     #[arg(long, value_name = "FILE")]
     pub with: Vec<PathBuf>,

@@ -1,35 +1,63 @@
-//! Two trees as one: another tree stands at a folder of the first.
+//! Several trees as one: other trees stand at folders of the first.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{BlobId, Listing, Name, Place, ReadError, SourceFile, Tree, TreeId, within};
 
-/// A tree with another one at a folder of its root. A symbolic link leads out of neither. Files are read from the tree
-/// in which they were found: an object database is never asked for what only the other one has.
+/// A tree with others at folders of it. A symbolic link leads out of none. Files are read from the tree in which they were
+/// found: an object database is never asked for what only another one has.
 #[derive(Debug)]
 pub struct Joined {
     tree: Arc<dyn Tree>,
-    /// The name of the folder, which hides one of the same name.
+    others: Vec<Mount>,
+    /// The files that were found in the other trees, and in which one.
+    found: Mutex<HashMap<BlobId, usize>>,
+}
+
+/// Another tree, and where it is.
+#[derive(Debug)]
+struct Mount {
+    /// The folder, which hides one of the same name.
     folder: String,
-    other: Arc<dyn Tree>,
-    /// The files that were found in the other tree.
-    others: Mutex<HashSet<BlobId>>,
+    tree: Arc<dyn Tree>,
 }
 
 impl Joined {
-    /// `tree` with `other` at `folder`.
+    /// `tree` with each of `others` at its folder. No folder is in another one.
     #[must_use]
-    pub fn new(tree: Arc<dyn Tree>, folder: &str, other: Arc<dyn Tree>) -> Self {
+    pub fn new(
+        tree: Arc<dyn Tree>,
+        others: impl IntoIterator<Item = (String, Arc<dyn Tree>)>,
+    ) -> Self {
+        let others = others.into_iter();
         Self {
             tree,
-            folder: folder.to_owned(),
-            other,
-            others: Mutex::default(),
+            others: others
+                .map(|(folder, tree)| Mount { folder, tree })
+                .collect(),
+            found: Mutex::default(),
         }
     }
 
-    /// The path in the other tree, if that has it.
+    /// The other tree that has a path, and the path in it.
+    fn inner<'p>(&self, path: &'p str) -> Option<(usize, &'p str)> {
+        let mut others = self.others.iter().enumerate();
+        others.find_map(|(index, other)| Some((index, other.inner(path)?)))
+    }
+
+    fn note(&self, index: usize, blobs: impl IntoIterator<Item = BlobId>) {
+        let blobs = blobs.into_iter();
+        self.found().extend(blobs.map(|blob| (blob, index)));
+    }
+
+    fn found(&self) -> MutexGuard<'_, HashMap<BlobId, usize>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Mount {
+    /// The path in this tree, if this has it.
     fn inner<'p>(&self, path: &'p str) -> Option<&'p str> {
         let rest = path.strip_prefix(&*self.folder)?;
         match rest.is_empty() {
@@ -41,68 +69,61 @@ impl Joined {
     fn outer(&self, inner: &str) -> String {
         within(&self.folder, inner)
     }
-
-    fn note(&self, blobs: impl IntoIterator<Item = BlobId>) {
-        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        others.extend(blobs);
-    }
-
-    fn is_of_other(&self, blob: BlobId) -> bool {
-        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        others.contains(&blob)
-    }
 }
 
 impl Tree for Joined {
     fn identity(&self, path: &str) -> Result<TreeId, ReadError> {
         match self.inner(path) {
-            Some(inner) => self.other.identity(inner),
+            Some((index, inner)) => self.others[index].tree.identity(inner),
             None => self.tree.identity(path),
         }
     }
 
     fn known_identity(&self, path: &str) -> Option<TreeId> {
         match self.inner(path) {
-            Some(inner) => self.other.known_identity(inner),
+            Some((index, inner)) => self.others[index].tree.known_identity(inner),
             None => self.tree.known_identity(path),
         }
     }
 
     fn list(&self, path: &str) -> Result<Listing, ReadError> {
-        let Some(inner) = self.inner(path) else {
+        let Some((index, inner)) = self.inner(path) else {
             return self.tree.list(path);
         };
-        let mut listing = self.other.list(inner)?;
-        let move_out = |file: &mut SourceFile| file.path = self.outer(&file.path).into();
+        let other = &self.others[index];
+        let mut listing = other.tree.list(inner)?;
+        let move_out = |file: &mut SourceFile| file.path = other.outer(&file.path).into();
         listing.files.iter_mut().for_each(move_out);
         listing.above.iter_mut().for_each(move_out);
-        self.note(listing.files.iter().map(|file| file.blob));
-        self.note(listing.above.iter().map(|file| file.blob));
+        let files = listing.files.iter().chain(&listing.above);
+        self.note(index, files.map(|file| file.blob));
         Ok(listing)
     }
 
     fn read(&self, blob: BlobId) -> Result<Vec<u8>, ReadError> {
-        match self.is_of_other(blob) {
-            true => self.other.read(blob),
-            false => self.tree.read(blob),
+        let index = self.found().get(&blob).copied();
+        match index {
+            Some(index) => self.others[index].tree.read(blob),
+            None => self.tree.read(blob),
         }
     }
 
     fn place(&self, path: &str) -> Result<Place, ReadError> {
-        let Some(inner) = self.inner(path) else {
+        let Some((index, inner)) = self.inner(path) else {
             return self.tree.place(path);
         };
-        let place = self.other.place(inner)?;
-        self.note(place.file);
+        let other = &self.others[index];
+        let place = other.tree.place(inner)?;
+        self.note(index, place.file);
         Ok(Place {
-            real: self.outer(&place.real),
+            real: other.outer(&place.real),
             ..place
         })
     }
 
     fn names(&self, path: &str) -> Result<Vec<Name>, ReadError> {
         match self.inner(path) {
-            Some(inner) => self.other.names(inner),
+            Some((index, inner)) => self.others[index].tree.names(inner),
             None => self.tree.names(path),
         }
     }
@@ -121,7 +142,12 @@ mod tests {
             ("both", "same"),
         ]);
         let other = Files::of([("a/Chart.yaml", "other"), ("both", "same")]);
-        let joined = Joined::new(own.clone(), "charts", other.clone());
+        let third = Files::of([("both", "same"), ("c", "third")]);
+        let others: [(String, Arc<dyn Tree>); 2] = [
+            ("charts".to_owned(), other.clone()),
+            ("more/of them".to_owned(), third),
+        ];
+        let joined = Joined::new(own.clone(), others);
         let read = |path: &str| {
             let place = joined.place(path).unwrap();
             assert_eq!(place.real, path);
@@ -132,6 +158,7 @@ mod tests {
         assert_eq!(read("charts/a/Chart.yaml"), "other");
         assert_eq!((own.reads(), other.reads()), (1, 1));
         assert_eq!(read("both"), "same");
+        assert_eq!(read("more/of them/c"), "third");
         assert!(joined.place("charts/x").is_err(), "it is hidden");
         let names = joined.names("charts").unwrap();
         let names: Vec<_> = names.iter().map(|name| &*name.name).collect();
@@ -140,5 +167,6 @@ mod tests {
         assert_eq!(&*files[0].path, "charts/a/Chart.yaml");
         // A name that only begins alike is not the folder.
         assert!(joined.inner("charts2/a").is_none());
+        assert!(joined.inner("more").is_none());
     }
 }

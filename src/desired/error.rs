@@ -4,8 +4,8 @@ use crate::api::Reason;
 use crate::content::{ReadError, ReadFault};
 use crate::desired::BodyError;
 use crate::manifest::ObjectKey;
-use crate::render::RenderError;
 use crate::render::wasm::{Failed, RenderFailure};
+use crate::render::{RenderError, WantedBase};
 use crate::text::Secrets;
 
 /// Why the desired state cannot be read from a tree.
@@ -82,6 +82,9 @@ pub enum DesiredError {
 impl DesiredError {
     /// The same error, with a text that shows none of the values.
     pub(super) fn without(self, secrets: &Secrets) -> Self {
+        if self.wanted_bases().is_some() {
+            return self;
+        }
         let text = crate::chain(&self);
         let hidden = secrets.hide(&text);
         if hidden == text {
@@ -94,6 +97,15 @@ impl DesiredError {
         }
     }
 
+    /// The remote bases that have to be fetched first, if that is what is missing.
+    #[must_use]
+    pub fn wanted_bases(&self) -> Option<&[WantedBase]> {
+        match self {
+            Self::Renderer(RenderFailure::Bases(wanted)) => Some(wanted),
+            _ => None,
+        }
+    }
+
     /// The reason of the condition that reports the error.
     #[must_use]
     pub fn reason(&self) -> Reason {
@@ -102,7 +114,7 @@ impl DesiredError {
             | Self::ChartPath { why: error, .. }
             | Self::Render(RenderError::Read { source: error, .. })
             | Self::Renderer(RenderFailure::Read { source: error, .. }) => reason_of(error),
-            Self::NoChart(_) => Reason::SourceNotReady,
+            Self::NoChart(_) | Self::Renderer(RenderFailure::Bases(_)) => Reason::SourceNotReady,
             Self::Renderer(
                 RenderFailure::Refused { .. }
                 | RenderFailure::Random { .. }

@@ -17,7 +17,7 @@ mod release;
 mod rendered;
 mod resolve;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use bodies::BodyError;
@@ -34,7 +34,7 @@ use crate::content::{BlobId, ContentKey, Joined, ReadError, Tree, TreeId};
 use crate::intent::RenderIntent;
 use crate::manifest::{FieldPath, ScaleTarget};
 use crate::render::wasm::{Private, Renderers};
-use crate::render::{self, Cache, Changes, ParsedObject, Text, TextId, Texts};
+use crate::render::{self, Bases, Cache, Changes, ParsedObject, RemoteBase, Text, TextId, Texts};
 use crate::text::Secrets;
 use decrypted::Decrypted;
 use form::{Form, Selected};
@@ -96,6 +96,8 @@ pub struct Task {
     pub tree: Arc<dyn Tree>,
     /// The files of the source that the intent names for the chart.
     pub chart: Option<Arc<dyn Tree>>,
+    /// The remote bases that are fetched. Those that kustomizations do not name are left alone.
+    pub bases: BTreeMap<RemoteBase, Arc<dyn Tree>>,
     /// The intent.
     pub intent: RenderIntent,
     /// The inputs from the cluster.
@@ -186,9 +188,11 @@ fn make_as(
         tenant: &task.tenant,
     };
     // Render: folders become texts of documents. Plain manifests are that already.
+    let bases = task.usable_bases();
     let means = Means {
         renderers: &task.renderers,
         private,
+        bases: &bases,
         number,
     };
     let form = content.form;
@@ -237,26 +241,43 @@ fn make_as(
 }
 
 impl Task {
-    /// All files: those of the source, and those of the source of the chart in a folder beside them.
+    /// All files: those of the source, and beside them, in folders of their own, those of the source of the chart and of
+    /// remote bases.
     fn whole_tree(&self) -> Result<Arc<dyn Tree>, DesiredError> {
-        whole_tree(&self.tree, self.chart.as_ref(), &self.intent)
+        whole_tree(&self.tree, self.chart.as_ref(), &self.bases, &self.intent)
+    }
+
+    /// What kustomizations may name by URL.
+    fn usable_bases(&self) -> Bases {
+        match self.intent.remote_bases {
+            true => Bases {
+                allowed: true,
+                fetched: self.bases.keys().cloned().collect(),
+            },
+            false => Bases::default(),
+        }
     }
 }
 
 fn whole_tree(
     tree: &Arc<dyn Tree>,
     chart: Option<&Arc<dyn Tree>>,
+    bases: &BTreeMap<RemoteBase, Arc<dyn Tree>>,
     intent: &RenderIntent,
 ) -> Result<Arc<dyn Tree>, DesiredError> {
+    let chart = match (&intent.helm.chart, chart) {
+        (None, _) => None,
+        (Some(chart), Some(files)) => Some((rendered::mount(&chart.source), Arc::clone(files))),
+        (Some(chart), None) => return Err(DesiredError::NoChart(chart.source.clone())),
+    };
+    let bases = bases.iter().filter(|_| intent.remote_bases);
+    let bases = bases.map(|(base, files)| (base.folder(), Arc::clone(files)));
+    let others: Vec<_> = chart.into_iter().chain(bases).collect();
     let tree = Arc::clone(tree);
-    match (&intent.helm.chart, chart) {
-        (None, _) => Ok(tree),
-        (Some(chart), Some(files)) => {
-            let folder = rendered::mount(&chart.source);
-            Ok(Arc::new(Joined::new(tree, &folder, Arc::clone(files))))
-        }
-        (Some(chart), None) => Err(DesiredError::NoChart(chart.source.clone())),
-    }
+    Ok(match others.is_empty() {
+        true => tree,
+        false => Arc::new(Joined::new(tree, others)),
+    })
 }
 
 impl Desired {
@@ -288,6 +309,11 @@ impl Desired {
     pub fn warnings(&self) -> impl Iterator<Item = &str> {
         let notes = self.hooks.notes.iter().map(String::as_str);
         self.rendered.warnings().chain(notes)
+    }
+
+    /// The remote bases that kustomizations name.
+    pub fn bases(&self) -> impl Iterator<Item = &RemoteBase> {
+        self.rendered.bases()
     }
 
     /// The hooks of a chart.

@@ -1,6 +1,6 @@
 //! What a chart's release is made of, as Helm keeps it in its records. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -92,7 +92,8 @@ impl Desired {
         chart: Option<&Arc<dyn Tree>>,
         live: &HashMap<usize, Value>,
     ) -> Result<ReleaseBody, ReleaseBodyError> {
-        let tree = whole_tree(tree, chart, &self.intent)?;
+        // A chart has no remote bases.
+        let tree = whole_tree(tree, chart, &BTreeMap::new(), &self.intent)?;
         let tree: Arc<dyn Tree> = Arc::new(Decrypted::new(tree, Arc::clone(&self.inputs)));
         let folder = rendered::chart_folder(&tree, &self.intent)?;
         let files = Files { tree: &*tree };

@@ -11,7 +11,7 @@ use crate::manifest::FieldPath;
 use crate::render::wasm::{
     Chart, Cluster, Kustomization, Output, Private, Release, Renderers, Values,
 };
-use crate::render::{Text, TextId};
+use crate::render::{Bases, RemoteBase, Text, TextId};
 
 /// The output of renderers for one path, and its identity.
 #[derive(Debug, Default)]
@@ -88,6 +88,11 @@ impl Rendered {
             .find_map(|output| output.notes.as_deref())
     }
 
+    /// The remote bases that kustomizations name.
+    pub(super) fn bases(&self) -> impl Iterator<Item = &RemoteBase> {
+        self.outputs.iter().flat_map(|output| &output.bases)
+    }
+
     /// Warnings of the renderers.
     pub(super) fn warnings(&self) -> impl Iterator<Item = &str> {
         let outputs = self.outputs.iter();
@@ -99,8 +104,22 @@ impl Rendered {
 pub(super) struct Means<'a> {
     pub(super) renderers: &'a Renderers,
     pub(super) private: Private<'a>,
+    /// The remote bases that the tree has.
+    pub(super) bases: &'a Bases,
     /// What a chart's templates see of their release.
     pub(super) number: ReleaseNumber,
+}
+
+impl Means<'_> {
+    fn kustomize(
+        &self,
+        tree: &Arc<dyn Tree>,
+        request: &Kustomization,
+        cluster: Cluster<'_>,
+    ) -> Result<Arc<Output>, DesiredError> {
+        let renderers = self.renderers;
+        Ok(renderers.kustomize(tree, request, cluster, self.bases, self.private)?)
+    }
 }
 
 /// Renders what is not plain at a path. Returns the documents, which come before those of plain files.
@@ -127,27 +146,21 @@ pub(super) fn render(
         Form::Kustomization => {
             let overrides = intent.kustomize.clone().unwrap_or_default();
             let request = kustomization(&intent.path, overrides, String::new());
-            let output = means
-                .renderers
-                .kustomize(tree, &request, cluster, means.private)?;
+            let output = means.kustomize(tree, &request, cluster)?;
             rendered.add(output, &intent.path, &mut texts);
         }
         Form::Manifests => {
             if let Some(overrides) = &intent.kustomize {
                 let file = generated(intent, selected);
                 let request = kustomization(&intent.path, overrides.clone(), file);
-                let output = means
-                    .renderers
-                    .kustomize(tree, &request, cluster, means.private)?;
+                let output = means.kustomize(tree, &request, cluster)?;
                 rendered.add(output, &intent.path, &mut texts);
                 selected.files.clear();
                 return Ok((rendered, texts));
             }
             for folder in &selected.kustomizations {
                 let request = kustomization(folder, Overrides::default(), String::new());
-                let output = means
-                    .renderers
-                    .kustomize(tree, &request, cluster, means.private)?;
+                let output = means.kustomize(tree, &request, cluster)?;
                 rendered.add(output, folder, &mut texts);
             }
         }

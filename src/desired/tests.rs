@@ -20,6 +20,7 @@ fn task(tree: &Arc<Files>, intent: &RenderIntent) -> Task {
     Task {
         tree: tree.clone(),
         chart: None,
+        bases: BTreeMap::new(),
         intent: intent.clone(),
         inputs: Arc::default(),
         renderers: Renderers::at("/nonexistent".into()),

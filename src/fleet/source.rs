@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{Ready, View};
 use crate::api::{GitRepository, Reason};
 use crate::intent::SourceIntent;
-use crate::source::Snapshot;
+use crate::source::{Access, Snapshot};
 use crate::text::redact_url;
 
 /// The namespace and name of a source.
@@ -65,6 +65,8 @@ pub struct FetchedRevision {
     pub at: Timestamp,
     /// The files that the source leaves out, in the syntax of gitignore.
     pub ignore: Arc<str>,
+    /// How it was fetched.
+    pub access: Arc<Access>,
 }
 
 impl SourceView {

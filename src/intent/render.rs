@@ -18,6 +18,8 @@ pub struct RenderIntent {
     pub target_namespace: Option<String>,
     /// Changes by kustomize, also where the path holds plain manifests.
     pub kustomize: Option<Overrides>,
+    /// Whether kustomizations may name folders of other repositories, at a tag or a commit.
+    pub remote_bases: bool,
     /// How a chart is rendered, where the path holds one.
     pub helm: HelmIntent,
     /// Labels of every object.

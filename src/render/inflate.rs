@@ -358,7 +358,7 @@ fn over(upper: Map<String, Value>, mut lower: Map<String, Value>) -> Map<String,
 }
 
 /// The path of `path` as seen from `folder`. None if it leads out of the tree.
-fn joined(folder: &str, path: &str) -> Option<String> {
+pub(super) fn joined(folder: &str, path: &str) -> Option<String> {
     let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
     if path.starts_with('/') {
         return None;
@@ -374,7 +374,7 @@ fn joined(folder: &str, path: &str) -> Option<String> {
 }
 
 /// The only document of a kustomization.
-fn parsed(text: &[u8]) -> Option<Map<String, Value>> {
+pub(super) fn parsed(text: &[u8]) -> Option<Map<String, Value>> {
     let documents = manifest::documents(text).ok()?;
     match documents.into_iter().next()?.value {
         Value::Object(fields) => Some(fields),

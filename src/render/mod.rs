@@ -3,10 +3,12 @@
 //! A plain manifest is a text of documents as it is, so plain files need no step of their own: the text's
 //! id is the file's, and [`parse`] reads only texts that its [`Cache`] does not know.
 
+mod bases;
 mod cache;
 mod error;
 mod generated;
 mod inflate;
+mod remote;
 mod select;
 mod text;
 pub mod wasm;
@@ -14,9 +16,11 @@ mod written;
 
 use std::sync::Arc;
 
+pub use bases::{Bases, WantedBase};
 pub use cache::{Cache, ParsedObject};
 pub use error::{BrokenFile, MAX_OBJECTS, PatternError, RenderError, TextError};
 pub use generated::{Drawn, Generated, digest, keep};
+pub use remote::{Pin, RemoteBase};
 pub use select::{IgnoreBudget, Ignores, check_patterns, select};
 pub use text::{Changes, Text, TextId, Texts, each_object, manifests};
 pub use written::written;

@@ -238,6 +238,7 @@ impl Driver {
                 snapshot: Arc::clone(snapshot),
                 at,
                 ignore: Arc::clone(&intent.ignore),
+                access: Arc::clone(&found.access),
             });
             view.problem = None;
             view.requested_at = requested_at;

@@ -11,7 +11,7 @@ use crate::driver::Context;
 use crate::fleet::SourceName;
 use crate::intent::{MAX_TIMEOUT, SourceIntent};
 use crate::render::{PatternError, check_patterns};
-use crate::source::{self, Credentials, FetchRequest, Fetched, Proxy, Snapshot};
+use crate::source::{self, Access, Credentials, FetchRequest, Fetched, Proxy, Snapshot};
 
 /// Why a poll found no revision that may go live.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,8 @@ impl PollError {
 /// A revision that may go live.
 pub(super) struct Found {
     pub(super) snapshot: Arc<Snapshot>,
+    /// How it was fetched.
+    pub(super) access: Arc<Access>,
     /// The signer, as in "signed by …". None if no signature is required.
     pub(super) signer: Option<String>,
 }
@@ -91,6 +93,7 @@ impl Poller {
         check_patterns("spec.ignore", &intent.ignore)?;
         let login = self.login.read(&context.secrets, intent, name);
         let (credentials, proxy) = login.await?;
+        let route = proxy.clone();
         let request = FetchRequest {
             known: self.fetched.clone().filter(|_| !new_spec),
             proven: self.proven.as_ref() == Some(&credentials),
@@ -98,6 +101,13 @@ impl Poller {
         };
         let fetched = context.cache.fetch(request).await?;
         let (Fetched::New(snapshot) | Fetched::Unchanged(snapshot)) = fetched;
+        let access = Arc::new(Access {
+            url: intent.git.url.clone(),
+            credentials: credentials.clone(),
+            proxy: route,
+            timeout: intent.timeout.min(MAX_TIMEOUT),
+            is_verified: intent.verify.is_some(),
+        });
         self.proven = Some(credentials);
         self.fetched = Some(Arc::clone(&snapshot));
         let fetched_at = Some(jiff::Timestamp::now());
@@ -106,7 +116,11 @@ impl Poller {
         let verifier = &mut self.verifier;
         let signer = verifier.check(&context.secrets, intent.verify.as_ref(), name, &snapshot);
         let signer = signer.await?;
-        Ok(Found { snapshot, signer })
+        Ok(Found {
+            snapshot,
+            access,
+            signer,
+        })
     }
 }
 

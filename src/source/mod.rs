@@ -13,6 +13,6 @@ mod path;
 pub use error::{Error, Excess, Reported};
 pub use folder::Folder;
 pub use git::{
-    Cache, CacheSettings, Credentials, CredentialsError, FetchRequest, Fetched, Floor, PackLimits,
-    Proxy, Reference, Snapshot, WireLimits, host_and_path, http_agent,
+    Access, Cache, CacheSettings, Credentials, CredentialsError, FetchRequest, Fetched, Floor,
+    PackLimits, Proxy, Reference, Snapshot, WireLimits, host_and_path, http_agent,
 };

@@ -8,6 +8,7 @@ use kube::{Resource as _, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::bases::RemoteBases;
 use super::gate::{ChartSource, Surroundings};
 use super::inputs::InputReader;
 use super::marks::Marks;
@@ -52,6 +53,8 @@ pub(super) struct Inbox {
     released: watch::Receiver<u64>,
     /// The ConfigMaps and Secrets that are inputs of the render.
     pub(super) inputs: InputReader,
+    /// The remote bases of kustomizations.
+    pub(super) bases: RemoteBases,
     /// Set while the Sync waits for a namespace.
     arrivals: Option<Box<Arrivals>>,
 }
@@ -99,6 +102,7 @@ impl Inbox {
             kinds: context.cluster.kinds.changed(),
             released: context.cluster.inventory.released(),
             inputs: InputReader::default(),
+            bases: RemoteBases::default(),
             arrivals: None,
         }
     }
@@ -311,6 +315,7 @@ impl Inbox {
             kinds,
             released,
             inputs,
+            bases,
             arrivals,
         } = self;
         let arrival = async {
@@ -336,6 +341,7 @@ impl Inbox {
             () = arrival => return Woken::ByNamespace,
             () = mailbox.changed() => (),
             () = inputs.changed() => (),
+            () = bases.arrival() => (),
             () = any_dependency, if waits_for.dependencies => (),
             _ = kinds.changed(), if waits_for.kinds => kinds.mark_changed(),
             _ = released.changed(), if waits_for.objects => released.mark_changed(),

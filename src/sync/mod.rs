@@ -12,6 +12,7 @@
 
 mod assess;
 mod audit;
+mod bases;
 mod bodies;
 mod delivery;
 mod driven;

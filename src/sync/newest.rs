@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::api::ChartRevisions;
 use crate::content::Tree;
 use crate::fleet::FetchedRevision;
-use crate::source::Snapshot;
+use crate::source::{Access, Snapshot};
 
 /// The revisions that a Sync is made of.
 #[derive(Clone)]
@@ -18,6 +18,8 @@ pub(super) struct Newest {
     pub(super) at: Timestamp,
     /// What that source leaves out.
     pub(super) ignore: Arc<str>,
+    /// How that source was fetched.
+    pub(super) access: Arc<Access>,
     /// The chart, if it is in another source.
     pub(super) chart: Option<FetchedChart>,
 }
@@ -43,11 +45,13 @@ impl Newest {
             snapshot,
             at,
             ignore,
+            access,
         } = own;
         Self {
             snapshot,
             at,
             ignore,
+            access,
             chart,
         }
     }

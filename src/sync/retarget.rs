@@ -16,6 +16,9 @@ use crate::content::Tree as _;
 use crate::desired::{Inputs, Task};
 use crate::intent::{RenderIntent, SyncIntent};
 
+/// The most remote bases that a message names.
+const NAMED_BASES: usize = 3;
+
 impl Driver {
     /// Makes the newest revision the target. If the revision cannot be read, the target stays as it
     /// is. Returns a guard that delays other Syncs' status writes while this Sync reads and applies.
@@ -26,6 +29,9 @@ impl Driver {
     ) -> Option<RunningGuard> {
         let scope = &*target::scope(intent, &newest);
         let inputs = self.inputs(intent, &newest).await?;
+        if self.inbox.bases.has_arrived() {
+            self.state.refused = None;
+        }
         let returns = self.returns_to_target();
         if self.state.has_answered(&newest, scope, &inputs, returns) {
             return None;
@@ -88,6 +94,7 @@ impl Driver {
         let task = Task {
             tree: newest.snapshot.clone(),
             chart: newest.chart_tree(),
+            bases: self.inbox.bases.trees(&newest.access),
             intent: target::scope(intent, newest).into_owned(),
             inputs: Arc::clone(inputs),
             renderers: self.context.renderers.clone(),
@@ -96,7 +103,37 @@ impl Driver {
         };
         let state = &mut self.state;
         let target = state.target.as_ref().filter(|_| !afresh);
-        target::load(newest, task, target, &mut state.cache).await
+        let loaded = target::load(newest, task, target, &mut state.cache).await;
+        self.settle_bases(newest, loaded)
+    }
+
+    /// Has the remote bases fetched that a revision lacks. Those that a new target does not name are forgotten.
+    fn settle_bases(
+        &mut self,
+        newest: &Newest,
+        loaded: Result<Loaded, TargetError>,
+    ) -> Result<Loaded, TargetError> {
+        let bases = &mut self.inbox.bases;
+        let wanted = match &loaded {
+            Ok(Loaded::New(target)) => {
+                bases.keep(target.desired.bases());
+                None
+            }
+            Err(TargetError::Desired(error)) => error.wanted_bases(),
+            Ok(Loaded::Same) | Err(_) => None,
+        };
+        let Some(wanted) = wanted else { return loaded };
+        let (context, namespace) = (&self.context, &self.name.namespace);
+        match bases.fetch(context, namespace, &newest.access, wanted) {
+            Ok(()) => {
+                let named = wanted.iter().take(NAMED_BASES).map(ToString::to_string);
+                Err(TargetError::Fetching(named.collect::<Vec<_>>().join("; ")))
+            }
+            Err(source) => Err(TargetError::Base {
+                source,
+                again: bases.pause(),
+            }),
+        }
     }
 
     /// Makes a revision that was read the target, once the hooks of its chart that stand before it have ended.
@@ -150,12 +187,16 @@ impl Driver {
         };
         let target = self.state.target.as_ref();
         if !target.is_some_and(|target| target.is_still(&newest, scope, &inputs)) {
-            let loaded = self.read(intent, &newest, &inputs, false).await;
-            if let Ok(Loaded::New(target)) = loaded {
-                let content = digest(&target.desired);
-                self.state.report.delivery.read(&revision, content);
-                self.reserve(intent, &target);
-                self.state.read_ahead = Some(target);
+            match self.read(intent, &newest, &inputs, false).await {
+                Ok(Loaded::New(target)) => {
+                    let content = digest(&target.desired);
+                    self.state.report.delivery.read(&revision, content);
+                    self.reserve(intent, &target);
+                    self.state.read_ahead = Some(target);
+                }
+                // What it wants will be known.
+                Err(TargetError::Fetching(_)) => return,
+                Ok(Loaded::Same) | Err(_) => (),
             }
         }
         self.tell_plan(Some(revision));
@@ -182,7 +223,9 @@ impl Driver {
     /// Of a revision that cannot be read, nothing more will be known.
     pub(super) fn tell_refused(&mut self) {
         let blocked = self.state.blocked.as_ref();
-        if blocked.is_some_and(|blocked| blocked.reason != Reason::DependencyNotReady) {
+        let will_be_known =
+            |reason| matches!(reason, Reason::DependencyNotReady | Reason::Progressing);
+        if blocked.is_some_and(|blocked| !will_be_known(blocked.reason)) {
             self.tell_plan(self.inbox.newest_revision());
         }
     }
@@ -285,9 +328,10 @@ impl State {
                 let identity = newest.snapshot.known_identity(&scope.path);
                 let identity = identity.map(|identity| format!("{identity:?}"));
                 let refusal = (identity, target::explain(&error));
-                self.report.delivery.refused(&revision, refusal);
-                let is_refused = matches!(error, TargetError::Refused { .. });
-                if error.is_lasting() || is_refused {
+                if !matches!(error, TargetError::Fetching(_)) {
+                    self.report.delivery.refused(&revision, refusal);
+                }
+                if error.is_settled() {
                     let (scope, again) = (scope.clone(), again.is_some());
                     self.refused = Some(Box::new(Refused::new(&newest, scope, inputs, again)));
                 }

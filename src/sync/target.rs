@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::bases::BaseError;
 use super::newest::Newest;
 use crate::api::Reason;
 use crate::cluster::Kinds;
@@ -27,6 +28,17 @@ pub(super) enum TargetError {
     /// The desired state cannot be read.
     #[error(transparent)]
     Desired(#[from] DesiredError),
+    /// A remote base cannot be had.
+    #[error("remote base")]
+    Base {
+        /// Why.
+        source: BaseError,
+        /// When it is tried again.
+        again: Duration,
+    },
+    /// Remote bases are being fetched.
+    #[error("remote bases are fetched first: {0}")]
+    Fetching(String),
     /// `spec.validate`: the API server refuses objects of the revision.
     #[error("spec.validate lets nothing be written of a revision with a refused object: {objects}")]
     Refused {
@@ -60,10 +72,11 @@ impl TargetError {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Desired(error) => error.reason(),
+            Self::Base { source, .. } => source.reason(),
             Self::Refused { .. } => Reason::ValidationFailed,
             Self::Untried { .. } | Self::HelmUnread { .. } => Reason::ApiUnavailable,
             Self::HelmAtWork(_) => Reason::OwnershipConflict,
-            Self::Interrupted => Reason::Progressing,
+            Self::Interrupted | Self::Fetching(_) => Reason::Progressing,
         }
     }
 
@@ -71,11 +84,25 @@ impl TargetError {
     pub(super) fn is_lasting(&self) -> bool {
         match self {
             Self::Desired(error) => error.is_lasting(),
+            Self::Base { source, .. } => source.is_lasting(),
             Self::Refused { .. }
             | Self::Untried { .. }
             | Self::HelmUnread { .. }
             | Self::HelmAtWork(_)
+            | Self::Fetching(_)
             | Self::Interrupted => false,
+        }
+    }
+
+    /// Whether trying again is of no use until a timer, a person or something new says so.
+    pub(super) fn is_settled(&self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::Base { .. } | Self::Fetching(_) => true,
+            Self::Desired(_)
+            | Self::Untried { .. }
+            | Self::HelmUnread { .. }
+            | Self::HelmAtWork(_)
+            | Self::Interrupted => self.is_lasting(),
         }
     }
 
@@ -83,7 +110,9 @@ impl TargetError {
     pub(super) fn again_after(&self) -> Option<Duration> {
         match self {
             Self::Desired(error) if error.is_for_want_of_room() => Some(VALIDATED_AGAIN),
-            Self::Desired(_) => None,
+            Self::Desired(_) | Self::Fetching(_) => None,
+            Self::Base { source, .. } if source.is_lasting() => None,
+            Self::Base { again, .. } => Some(*again),
             Self::Refused { .. } | Self::HelmAtWork(_) => Some(VALIDATED_AGAIN),
             Self::Untried { .. } | Self::HelmUnread { .. } | Self::Interrupted => Some(TRIED_AGAIN),
         }

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
 use towline::content::Tree;
+use towline::render::Bases;
 use towline::render::wasm::{Cluster, Failed, Kustomization, Output, Private, Renderers};
 use towline::source::Folder;
 use towline::text::Secrets;
@@ -234,7 +235,13 @@ fn build(tree: Arc<Folder>, path: &str) -> Result<Arc<Output>, Box<Failed>> {
         secrets: &Secrets::default(),
         tenant: &Arc::default(),
     };
-    SHARED.kustomize(&tree, &request, Cluster::default(), private)
+    SHARED.kustomize(
+        &tree,
+        &request,
+        Cluster::default(),
+        &Bases::default(),
+        private,
+    )
 }
 
 fn stream(output: &Output) -> String {

@@ -35,6 +35,7 @@ fn make(path: &str, files: &[(&str, &str)], inputs: Inputs) -> Result<Box<Desire
     let folder = with(files);
     let task = Task {
         chart: None,
+        bases: Default::default(),
         tree: tree(folder.path()),
         intent: RenderIntent {
             path: path.to_owned(),

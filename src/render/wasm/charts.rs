@@ -49,6 +49,7 @@ pub(super) fn build(
         if wanted.is_empty() {
             let mut built = built?;
             built.reads = inflated.reads();
+            built.bases = inflated.bases();
             built.drew = charts.drew;
             built.warnings.extend(charts.warnings);
             built.lookups = charts.lookups;

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::content::ReadError;
+use crate::render::WantedBase;
 
 /// Why a render failed. Each error names the renderer and, where it is not obvious, what to do.
 #[derive(Clone, Debug, Error)]
@@ -18,6 +19,9 @@ pub enum RenderFailure {
         /// Upstream's words, without credentials.
         message: String,
     },
+    /// Remote bases that are not fetched. Never empty.
+    #[error("{}", unfetched(.0))]
+    Bases(Vec<WantedBase>),
     /// The files cannot be read.
     #[error("{renderer}: {path} cannot be read")]
     Read {
@@ -97,4 +101,9 @@ pub enum RenderFailure {
         /// The first lines of what it wrote, or wasmtime's words.
         reason: String,
     },
+}
+
+fn unfetched(bases: &[WantedBase]) -> String {
+    let named: Vec<_> = bases.iter().map(ToString::to_string).collect();
+    format!("kustomize: {}, which is not fetched", named.join("; "))
 }

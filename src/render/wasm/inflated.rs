@@ -1,4 +1,4 @@
-//! A tree for kustomize in which the charts of kustomizations are rendered already.
+//! A tree for kustomize in which the charts of kustomizations are rendered already, and remote bases are paths.
 //!
 //! kustomize reads a kustomization without its `helmCharts`. In their place it has a component that is in no repository:
 //! what Helm made of the charts. Components come right after generators, and for kustomize charts are generators. Charts
@@ -13,7 +13,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Reads, RenderFailure};
 use crate::content::{BlobId, Listing, Name, ObjectId, Place, ReadError, Tree, TreeId, within};
+use crate::render::bases::{Bases, Local, WantedBase, localised};
 use crate::render::inflate::{Asking, Inflation, Passed, asking};
+use crate::render::remote::RemoteBase;
 
 /// The most charts of one build.
 pub(super) const MAX_CHARTS: usize = 200;
@@ -67,6 +69,7 @@ impl Wanted {
 #[derive(Debug)]
 pub(super) struct Inflated {
     tree: Arc<dyn Tree>,
+    bases: Bases,
     state: Mutex<State>,
 }
 
@@ -98,13 +101,19 @@ struct State {
     made: HashMap<String, Option<BlobId>>,
     inflated: HashMap<Site, Vec<Made>>,
     wanted: Vec<Wanted>,
+    /// Remote bases that kustomizations name and have.
+    used: BTreeSet<RemoteBase>,
+    /// Those that are not fetched.
+    wanted_bases: Vec<WantedBase>,
     problem: Option<RenderFailure>,
 }
 
 impl Inflated {
-    pub(super) fn new(tree: Arc<dyn Tree>) -> Self {
+    /// `tree` has the remote bases that are fetched.
+    pub(super) fn new(tree: Arc<dyn Tree>, bases: Bases) -> Self {
         Self {
             tree,
+            bases,
             state: Mutex::default(),
         }
     }
@@ -113,15 +122,22 @@ impl Inflated {
     /// of no use.
     ///
     /// # Errors
-    /// What is wrong with how a kustomization asks.
+    /// What is wrong with how a kustomization asks, or which remote bases are not fetched.
     pub(super) fn wanted(&self) -> Result<Vec<Wanted>, RenderFailure> {
         let state = &mut *self.state();
         state.visited.clear();
         let wanted = std::mem::take(&mut state.wanted);
+        let bases = std::mem::take(&mut state.wanted_bases);
         match state.problem.take() {
             Some(problem) => Err(problem),
+            None if !bases.is_empty() => Err(RenderFailure::Bases(bases)),
             None => Ok(wanted),
         }
+    }
+
+    /// The remote bases that kustomizations name.
+    pub(super) fn bases(&self) -> Vec<RemoteBase> {
+        self.state().used.iter().cloned().collect()
     }
 
     /// Takes what Helm made of the charts of a site.
@@ -167,6 +183,14 @@ impl Inflated {
         let real = real.map_or_else(|_| folder.to_owned(), |place| place.real);
         let state = &mut *self.state();
         state.contents.insert(blob, Arc::clone(&text));
+        let (blob, text) = match localised(path, &real, &text, &self.bases) {
+            Ok(None) => (blob, text),
+            Ok(Some(local)) => (state.localise(&local), local.text.into()),
+            Err(error) => {
+                state.refuse(error.to_string());
+                return blob;
+            }
+        };
         let asks = text.windows(MARK.len()).any(|part| part == MARK);
         let asked = match asks {
             true => asking(path, &real, &text),
@@ -193,10 +217,7 @@ impl Inflated {
                 state.answer(path, site, asking, folders)
             }
             Err(error) => {
-                state.problem.get_or_insert(RenderFailure::Refused {
-                    renderer: "kustomize".to_owned(),
-                    message: error.to_string(),
-                });
+                state.refuse(error.to_string());
                 blob
             }
         }
@@ -204,6 +225,26 @@ impl Inflated {
 }
 
 impl State {
+    /// Keeps why a kustomization is refused.
+    fn refuse(&mut self, message: String) {
+        self.problem.get_or_insert(RenderFailure::Refused {
+            renderer: "kustomize".to_owned(),
+            message,
+        });
+    }
+
+    /// Takes a kustomization with paths in place of URLs.
+    fn localise(&mut self, local: &Local) -> BlobId {
+        self.used.extend(local.used.iter().cloned());
+        for wanted in &local.wanted {
+            let mut known = self.wanted_bases.iter();
+            if !known.any(|known| known.base == wanted.base) {
+                self.wanted_bases.push(wanted.clone());
+            }
+        }
+        self.hold(local.text.clone())
+    }
+
     /// The kustomization without charts, with the component of those that are rendered.
     fn answer(
         &mut self,

@@ -43,6 +43,7 @@ pub use renderers::{Private, Renderers, RenderersError};
 pub use request::{Chart, Kustomization, Release, Values};
 
 use crate::content::Tree;
+use crate::render::RemoteBase;
 use crate::text::{Secrets, redact, shorten};
 use host::{Host, Stop};
 use process::Process;
@@ -181,6 +182,8 @@ pub struct Rendered {
     pub reads: Reads,
     /// Its requests to the cluster, each once.
     pub lookups: Vec<LookupQuery>,
+    /// The remote bases that it is made of.
+    pub bases: Vec<RemoteBase>,
     /// Warnings for users.
     pub warnings: Vec<String>,
     /// It may have drawn random numbers, or looked at the time.
@@ -290,6 +293,7 @@ impl Engine {
             reads: host.reads,
             drew,
             lookups: host.lookups,
+            bases: Vec::new(),
             warnings: warnings.collect(),
             key,
         })

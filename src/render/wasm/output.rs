@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::{About, LookupQuery, Reads, Rendered};
 use crate::allowance::Held;
 use crate::content::ObjectId;
-use crate::render::{Generated, TextId};
+use crate::render::{Generated, RemoteBase, TextId};
 use crate::text::{Secrets, redact, shorten};
 
 /// What a render made, its documents compressed: ten thousand objects take a few MiB.
@@ -27,6 +27,8 @@ pub struct Output {
     pub notes: Option<String>,
     /// Which values were drawn at random.
     pub generated: Generated,
+    /// The remote bases that it is made of.
+    pub bases: Vec<RemoteBase>,
     /// Its part of what its tenant may keep.
     pub(super) held: Option<Held>,
 }
@@ -54,6 +56,7 @@ impl Output {
             warnings,
             notes,
             generated: Generated::default(),
+            bases: rendered.bases,
             held: None,
         }
     }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::allowance::Allowance;
 use crate::content::Tree;
+use crate::render::Bases;
 use crate::text::Secrets;
 
 /// Why the renderers are not there.
@@ -128,22 +129,24 @@ impl Renderers {
         })
     }
 
-    /// `kustomize build`, with charts that are in the repository as with `--enable-helm`. What a chart draws at random
-    /// is a value of its own each time; where that is, the output says.
+    /// `kustomize build`, with charts that are in the repository as with `--enable-helm`, and with the remote bases that
+    /// `tree` has. What a chart draws at random is a value of its own each time; where that is, the output says.
     ///
     /// # Errors
-    /// Why it failed, and what it looked at until then.
+    /// Why it failed, and what it looked at until then. Remote bases that `tree` lacks are
+    /// [`RenderFailure::Bases`].
     pub fn kustomize(
         &self,
         tree: &Arc<dyn Tree>,
         request: &Kustomization,
         cluster: Cluster<'_>,
+        bases: &Bases,
         private: Private<'_>,
     ) -> Result<Arc<Output>, Box<Failed>> {
         let opened = self.opened()?;
         let key = key(&opened.kustomize, &(request, cluster), private.identity);
         self.once(&opened.kustomize, key, tree, private, |chance| {
-            let inflated = Arc::new(Inflated::new(Arc::clone(tree)));
+            let inflated = Arc::new(Inflated::new(Arc::clone(tree), bases.clone()));
             let build = || {
                 let job = job(&opened.kustomize, inflated.clone(), private);
                 opened.engine.render(&job, request)
@@ -264,6 +267,7 @@ mod tests {
             documents: vec![document],
             reads: Reads::default(),
             lookups: Vec::new(),
+            bases: Vec::new(),
             warnings: Vec::new(),
             drew: false,
             key: [0; 32],

@@ -19,6 +19,7 @@
 //! Architecture invariant: only this module uses git2, and every libgit2 message is redacted before
 //! it leaves the module.
 
+mod access;
 mod auth;
 mod budget;
 mod cache;
@@ -51,6 +52,7 @@ mod testing;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use access::Access;
 pub use auth::{Credentials, CredentialsError, Proxy};
 pub use cache::Cache;
 pub use limits::{CacheSettings, Floor, PackLimits, WireLimits};

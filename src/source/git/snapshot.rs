@@ -225,6 +225,11 @@ impl Snapshot {
         self.read_object(blob.0, || "the file".to_owned())
     }
 
+    /// Whether a read found damaged or missing objects.
+    pub fn is_damaged(&self) -> bool {
+        self.generation.is_damaged()
+    }
+
     /// Waits until a read finds damaged or missing objects in the folder of this snapshot. The read
     /// may come from another snapshot of the same folder.
     pub async fn until_damaged(&self) {

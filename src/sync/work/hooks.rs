@@ -362,6 +362,7 @@ impl Driver {
         let task = Task {
             tree: newest.snapshot.clone(),
             chart: newest.chart_tree(),
+            bases: self.inbox.bases.trees(&newest.access),
             intent: target::scope(intent, &newest).into_owned(),
             inputs,
             renderers: self.context.renderers.clone(),

@@ -1,0 +1,337 @@
+//! Remote bases of a kustomization: what it names by URL becomes a path of the tree, in which the repository is once it is
+//! fetched. Pure.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::inflate::{joined, parsed};
+use super::remote::{Remote, RemoteBase, remote};
+use crate::text::{printable, redact_url};
+
+/// The fields of a kustomization that may name a folder elsewhere.
+const FIELDS: [&str; 3] = ["resources", "components", "bases"];
+
+/// The root of the tree, as kustomize sees it.
+const ROOT: &str = "/repository";
+
+/// Which repositories a build may read beside its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bases {
+    /// Whether a kustomization may name pinned ones.
+    pub allowed: bool,
+    /// Those that are fetched: a tree has each at [`RemoteBase::folder`].
+    pub fetched: BTreeSet<RemoteBase>,
+}
+
+/// A base that is not fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedBase {
+    /// The base.
+    pub base: RemoteBase,
+    /// The kustomization that names it, from the root of the tree.
+    pub file: String,
+}
+
+/// `apps/kustomization.yaml names https://git.example/a at v1`.
+impl std::fmt::Display for WantedBase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} names {}", self.file, self.base)
+    }
+}
+
+/// Why a kustomization may not name what it names. The error has the file, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {what}")]
+pub(super) struct BaseError {
+    file: String,
+    what: String,
+}
+
+/// A kustomization with paths in place of URLs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Local {
+    /// The kustomization. It lacks the bases that are not fetched.
+    pub(super) text: Vec<u8>,
+    /// Those that it names and has.
+    pub(super) used: Vec<RemoteBase>,
+    /// Those that are not fetched.
+    pub(super) wanted: Vec<WantedBase>,
+}
+
+/// The kustomization `file`, read in `folder`, with paths in place of URLs. None if it names nothing elsewhere, or is
+/// nothing that kustomize could read: kustomize itself says why.
+pub(super) fn localised(
+    file: &str,
+    folder: &str,
+    text: &[u8],
+    bases: &Bases,
+) -> Result<Option<Local>, BaseError> {
+    let around = RemoteBase::around(folder, bases.fetched.iter());
+    if around.is_none() && !may_name_url(text) {
+        return Ok(None);
+    }
+    let Some(mut fields) = parsed(text) else {
+        return Ok(None);
+    };
+    let fail = |what: String| BaseError {
+        file: file.to_owned(),
+        what: printable(&what),
+    };
+    if let Some(base) = around {
+        stays_inside(&fields, folder, &base.folder()).map_err(fail)?;
+    }
+    let mut local = Local {
+        text: Vec::new(),
+        used: Vec::new(),
+        wanted: Vec::new(),
+    };
+    let mut is_changed = false;
+    for field in FIELDS {
+        let Some(Value::Array(entries)) = fields.get_mut(field) else {
+            continue;
+        };
+        let mut kept = Vec::with_capacity(entries.len());
+        for entry in std::mem::take(entries) {
+            let Some((reference, found)) = named(&entry) else {
+                kept.push(entry);
+                continue;
+            };
+            is_changed = true;
+            let found = found.map_err(|why| fail(refusal(field, reference, bases, &why)))?;
+            let Remote { base, path } = found;
+            if !bases.allowed {
+                return Err(fail(not_allowed(field, reference)));
+            }
+            if bases.fetched.contains(&base) {
+                kept.push(way(folder, &base, &path).into());
+                local.used.push(base);
+            } else {
+                let file = file.to_owned();
+                local.wanted.push(WantedBase { base, file });
+            }
+        }
+        *entries = kept;
+    }
+    if !is_changed {
+        return Ok(None);
+    }
+    local.text = Value::Object(fields).to_string().into_bytes();
+    Ok(Some(local))
+}
+
+/// What an entry names elsewhere.
+fn named(entry: &Value) -> Option<(&str, Result<Remote, super::remote::RemoteError>)> {
+    let reference = entry.as_str()?;
+    Some((reference, remote(reference)?))
+}
+
+fn refusal(field: &str, reference: &str, bases: &Bases, why: &dyn std::error::Error) -> String {
+    let shown = redact_url(reference);
+    match bases.allowed {
+        true => format!("{field}: {shown}: {why}"),
+        false => format!(
+            "{field}: {shown} is not in the repository: copy it there and name its path here ({why})"
+        ),
+    }
+}
+
+fn not_allowed(field: &str, reference: &str) -> String {
+    let shown = redact_url(reference);
+    format!(
+        "{field}: {shown} is not in the repository: set spec.kustomize.remoteBases to Pinned to have it fetched, or copy it \
+         into the repository and name its path here"
+    )
+}
+
+/// The path from a folder to what a base has at `path`.
+fn way(folder: &str, base: &RemoteBase, path: &str) -> String {
+    let up = folder.split('/').filter(|part| !part.is_empty()).count();
+    let way = format!("{}{}/{path}", "../".repeat(up), base.folder());
+    way.trim_end_matches('/').to_owned()
+}
+
+/// Refuses paths out of a base. kustomize does it too for what it has cloned: a base is not to read the files of those
+/// who use it.
+fn stays_inside(fields: &Map<String, Value>, folder: &str, base: &str) -> Result<(), String> {
+    fields
+        .values()
+        .try_for_each(|value| no_way_out(value, folder, base))
+}
+
+fn no_way_out(value: &Value, folder: &str, base: &str) -> Result<(), String> {
+    match value {
+        Value::Array(values) => values
+            .iter()
+            .try_for_each(|value| no_way_out(value, folder, base)),
+        Value::Object(fields) => stays_inside(fields, folder, base),
+        Value::String(text) => {
+            // A generator's entry may have a key before the path.
+            let path = text.split_once('=').map_or(&**text, |(_, path)| path);
+            let leaves = |path: &str| {
+                path.starts_with(ROOT)
+                    || path.split('/').any(|part| part == "..") && {
+                        let target = joined(folder, path);
+                        let inside = target
+                            .as_deref()
+                            .and_then(|target| target.strip_prefix(base));
+                        !inside.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                    }
+            };
+            // A text of several lines is no path.
+            match !text.contains('\n') && remote(text).is_none() && (leaves(path) || leaves(text)) {
+                true => Err(format!("{text:?} leaves the repository of the base")),
+                false => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a text may hold a URL. Most kustomizations do not, and are not parsed.
+fn may_name_url(text: &[u8]) -> bool {
+    const GITHUB: &[u8] = b"github.com";
+    text.contains(&b'@')
+        || text.windows(3).any(|part| part == b"://")
+        || text
+            .windows(GITHUB.len())
+            .any(|part| part.eq_ignore_ascii_case(GITHUB))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const SHOP: &str = "https://git.example/org/shop//deploy?ref=v1";
+
+    fn base(reference: &str) -> RemoteBase {
+        remote(reference).unwrap().unwrap().base
+    }
+
+    fn with(fetched: &[&str]) -> Bases {
+        Bases {
+            allowed: true,
+            fetched: fetched.iter().map(|reference| base(reference)).collect(),
+        }
+    }
+
+    fn read(folder: &str, text: &str, bases: &Bases) -> Result<Option<Local>, String> {
+        let file = format!("{folder}/kustomization.yaml");
+        let read = localised(&file, folder, text.as_bytes(), bases);
+        read.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn urls_become_paths_of_what_is_fetched() {
+        let text = format!(
+            "resources: [own.yaml, '{SHOP}']\ncomponents: ['git@h:a/b//c?ref=v2']\nnamePrefix: x-\n"
+        );
+        let local = read("apps/prod", &text, &with(&[SHOP])).unwrap().unwrap();
+        let value: Value = serde_json::from_slice(&local.text).unwrap();
+        let wanted = json!({
+            "resources": ["own.yaml", "../../remote base git.example/org/shop at v1/deploy"],
+            "components": [], "namePrefix": "x-",
+        });
+        assert_eq!(value, wanted);
+        assert_eq!(local.used, [base(SHOP)]);
+        let [missing] = &*local.wanted else {
+            panic!("{local:?}")
+        };
+        assert_eq!(missing.base, base("git@h:a/b//c?ref=v2"));
+        assert_eq!(missing.file, "apps/prod/kustomization.yaml");
+        // From the root, and to the root.
+        let text = "resources: ['https://git.example/org/shop?ref=v1']";
+        let local = read("", text, &with(&[SHOP])).unwrap().unwrap();
+        let value: Value = serde_json::from_slice(&local.text).unwrap();
+        assert_eq!(
+            value["resources"][0],
+            "remote base git.example/org/shop at v1"
+        );
+    }
+
+    #[test]
+    fn what_names_nothing_elsewhere_stays_as_it_is() {
+        for text in [
+            "resources: [../base]",
+            "images: [{name: github.com/org/app, newName: 'registry.example/x@sha256:00'}]\nresources: [a.yaml]",
+            "configMapGenerator: [{name: a, literals: ['url=https://git.example/org/shop']}]",
+            "resources: [",
+            "resources: 'https://git.example/org/shop?ref=v1'",
+        ] {
+            assert_eq!(read("apps", text, &Bases::default()), Ok(None), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_names_file_and_field_and_a_way_out() {
+        for (bases, reference, says) in [
+            (
+                Bases::default(),
+                SHOP,
+                &[
+                    "https://git.example/org/shop//deploy is not in",
+                    "remoteBases to Pinned",
+                ][..],
+            ),
+            (
+                Bases::default(),
+                "https://git.example/org/shop?ref=refs/heads/main",
+                &["copy it there", "branch main"],
+            ),
+            (with(&[]), "https://git.example/org/shop", &["not pinned"]),
+            (
+                with(&[]),
+                "https://git.example/a.yaml",
+                &["a file on a web server", "copy it into"],
+            ),
+            (
+                with(&[]),
+                "https://me:hunter2@git.example/a/b?ref=v1",
+                &["credentials"],
+            ),
+        ] {
+            for field in FIELDS {
+                let error = read("apps", &format!("{field}: ['{reference}']"), &bases).unwrap_err();
+                let place = format!("apps/kustomization.yaml: {field}: https://git.example/");
+                assert!(error.starts_with(&place), "{error}");
+                assert!(says.iter().all(|word| error.contains(word)), "{error}");
+                assert!(!error.contains("hunter2"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_base_reads_its_own_files_only() {
+        let bases = with(&[SHOP]);
+        let folder = base(SHOP).folder() + "/deploy/prod";
+        for text in [
+            "resources: [../base, a.yaml]",
+            "configMapGenerator: [{name: a, files: [x=../../files/x, ../../y]}]",
+            "patches: [{patch: \"- op: remove\\n  path: ../../../../..\"}]",
+            "commonAnnotations: {path: /repo/a/b}",
+        ] {
+            assert_eq!(read(&folder, text, &bases), Ok(None), "{text}");
+        }
+        for text in [
+            "resources: [../../../apps]",
+            "resources: [/repository/apps]",
+            "configMapGenerator: [{name: a, files: [x=../../../../../../secret.yaml]}]",
+            "configMapGenerator: [{name: a, envs: ['../../../../../../a=b']}]",
+            "patches: [{path: '../../../remote base git.example/org/shop at v12/a'}]",
+            "generators: [../../../../../../../..]",
+        ] {
+            let error = read(&folder, text, &bases).unwrap_err();
+            assert!(
+                error.contains("leaves the repository of the base"),
+                "{error}"
+            );
+        }
+        // The same is allowed to those who use it.
+        assert_eq!(
+            read("apps/deploy/prod", "resources: [../../base]", &bases),
+            Ok(None)
+        );
+    }
+}
