@@ -36,6 +36,9 @@ const INPUTS_OF_NAMESPACE: usize = 32 << 20;
 /// it asked for the stop.
 const LAST_EVENTS: Duration = Duration::from_secs(3);
 
+/// The same for messages to services.
+const LAST_MESSAGES: Duration = Duration::from_secs(3);
+
 /// Why the operator could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -150,7 +153,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         cluster,
         cache,
         notifier,
-        outbox,
+        outbox: outbox.clone(),
         metrics: metrics.clone(),
         diff_after: args.diff_after,
         namespace: args.watch_namespace,
@@ -181,8 +184,14 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         end = signalled() => end?,
     }
     tracing::info!("stopping");
-    // Without the lease no event can be written.
-    let unwritten = events.flush(LAST_EVENTS).await;
+    // Without the lease no event can be written, and no message be told: the next leader would tell it too.
+    let (unwritten, untold) = tokio::join!(events.flush(LAST_EVENTS), outbox.flush(LAST_MESSAGES));
+    if untold > 0 {
+        tracing::warn!(
+            untold,
+            "messages are not sent: their services do not take them in time"
+        );
+    }
     if unwritten > 0 {
         tracing::warn!(
             unwritten,

@@ -5,8 +5,9 @@
 //! A message is sent first, and recorded in the Alert's status then. So each notice is told at least once, and twice only if
 //! the operator ends between the two; the message then has the same id. A replica that begins to lead reads the record, and
 //! what the statuses of Syncs and GitRepositories say: commits, converged revisions and present failures that the record
-//! does not have are told. Notices that leave no trace in a status (`DriftCorrected`, `FieldLeft`, `StatusRefused`) are lost
-//! if the operator ends before they are sent.
+//! does not have are told. An operator that is asked to stop tells first what waits. Notices that leave no trace in a status
+//! (`DriftCorrected`, `FieldLeft`, `StatusRefused`) are lost if it ends in another way, or if the service does not take
+//! them in time.
 
 mod driven;
 mod provider;
@@ -81,6 +82,8 @@ struct Driver {
     problem: Option<String>,
     templates: Templates,
     provider: Subscription<Name, ProviderView>,
+    /// Becomes true when the operator stops.
+    stopping: watch::Receiver<bool>,
     ledger: Ledger,
     groups: Groups,
     /// How the service is spoken to. None until it is known; notices wait until then.
@@ -110,6 +113,7 @@ impl Driver {
         Self {
             queue: context.outbox.queue(&name),
             provider: context.outbox.providers.subscribe(&provider),
+            stopping: context.outbox.stopping(),
             context,
             object,
             templates: Templates::default(),
@@ -144,8 +148,12 @@ impl Driver {
             self.choose_way();
             self.collect();
             self.look();
+            if *self.stopping.borrow_and_update() {
+                self.groups.hurry(Timestamp::now());
+            }
             self.begin_next();
             self.report().await;
+            self.queue.left(self.untold());
             if self.wait().await.is_err() {
                 return;
             }
@@ -400,6 +408,18 @@ impl Driver {
         }
     }
 
+    /// How many of the notices that were taken are not told yet. None if the service cannot be reached.
+    fn untold(&self) -> Option<usize> {
+        match (&*self.provider.borrow(), &self.failure) {
+            (ProviderView::Open(_), None) => {
+                let sending = self.sending.as_ref();
+                let sending = sending.map_or(0, |sending| sending.items().len());
+                Some(self.groups.len() + sending)
+            }
+            _ => None,
+        }
+    }
+
     /// Waits for the next event about this alert.
     async fn wait(&mut self) -> Result<(), ()> {
         let now = Timestamp::now();
@@ -424,6 +444,7 @@ impl Driver {
             changed = self.object.changed() => return changed.map_err(drop),
             outcome = sent => self.sent(outcome),
             () = self.queue.filled(), if self.way.is_some() => (),
+            Ok(()) = self.stopping.changed() => (),
             () = self.provider.changed() => self.readdress(),
             () = tokio::time::sleep(pause) => (),
             () = tokio::time::sleep_until(write_again) => (),

@@ -7,8 +7,10 @@ mod post;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 pub use self::endpoint::{Endpoint, Health};
 pub use self::post::Client;
@@ -81,6 +83,8 @@ struct Listed {
 pub struct Outbox {
     table: Arc<Mutex<Table>>,
     listed: watch::Sender<Listed>,
+    /// Whether the operator stops: no message waits for more notices.
+    stopping: watch::Sender<bool>,
     fleet: Fleet,
     metrics: Metrics,
     /// The providers that drivers opened.
@@ -107,6 +111,8 @@ pub struct Queue {
     filter: Mutex<Option<Arc<Filter>>>,
     waiting: Mutex<VecDeque<(Arc<Notice>, bool)>>,
     added: Notify,
+    /// How many notices the service should have soon and does not have yet.
+    untold: watch::Sender<usize>,
 }
 
 impl Queue {
@@ -122,6 +128,13 @@ impl Queue {
         std::mem::take(&mut *lock(&self.waiting))
     }
 
+    /// Records how many of the notices that were taken are not told yet. None: none will be soon.
+    pub fn left(&self, taken: Option<usize>) {
+        let waiting = lock(&self.waiting);
+        let untold = taken.map_or(0, |taken| taken + waiting.len());
+        self.untold.send_replace(untold);
+    }
+
     /// Adds a notice, if the alert is about its resource. False if there is no room.
     fn offer(&self, notice: &Arc<Notice>, fleet: &Fleet) -> bool {
         let filter = lock(&self.filter).clone();
@@ -135,6 +148,7 @@ impl Queue {
             return false;
         }
         waiting.push_back((Arc::clone(notice), filter.selects(notice)));
+        self.untold.send_modify(|untold| *untold += 1);
         drop(waiting);
         self.added.notify_one();
         true
@@ -207,6 +221,7 @@ impl Outbox {
         Self {
             table: Arc::default(),
             listed: watch::Sender::default(),
+            stopping: watch::Sender::default(),
             fleet,
             metrics,
             providers: Registry::default(),
@@ -237,6 +252,26 @@ impl Outbox {
         }
         *known = generation;
         *lock(&queue.filter) = filter().map(Arc::new);
+    }
+
+    /// Becomes true when the operator stops.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// Asks all alerts to tell what they have without waiting for more, and waits for that. Returns how many notices
+    /// are not told when `within` is over.
+    pub async fn flush(&self, within: Duration) -> usize {
+        self.stopping.send_replace(true);
+        let queues: Vec<Arc<Queue>> = lock(&self.table).alerts.values().cloned().collect();
+        let all_told = async {
+            for queue in &queues {
+                // The queue owns the sender, so the wait cannot fail.
+                let _ = queue.untold.subscribe().wait_for(|left| *left == 0).await;
+            }
+        };
+        let _ = timeout(within, all_told).await;
+        queues.iter().map(|queue| *queue.untold.borrow()).sum()
     }
 
     /// The queue of an alert.
@@ -375,6 +410,30 @@ mod tests {
         );
         let dropped = r#"towline_messages_total{outcome="dropped"} 10"#;
         assert!(metrics.encode().contains(dropped));
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_what_will_be_told_soon_and_not_for_long() {
+        let outbox = Outbox::new(Fleet::default(), Metrics::default());
+        let name = ("prod".to_owned(), "chat".to_owned());
+        outbox.register(&name, Some(1), || Some(filter()));
+        outbox.all_alerts_known();
+        outbox.take(&Arc::new(notice("shop", Reason::DriftCorrected, 1)));
+        let queue = outbox.queue(&name);
+        assert_eq!(outbox.flush(Duration::from_millis(1)).await, 1);
+        assert!(*outbox.stopping().borrow());
+        let driver = async {
+            let taken = queue.take().len();
+            outbox.take(&Arc::new(notice("cart", Reason::DriftCorrected, 1)));
+            queue.left(Some(taken));
+            tokio::task::yield_now().await;
+            queue.left(Some(queue.take().len() - 1));
+        };
+        let (left, ()) = tokio::join!(outbox.flush(Duration::from_secs(60)), driver);
+        assert_eq!(left, 0);
+        outbox.take(&Arc::new(notice("shop", Reason::DriftCorrected, 1)));
+        queue.left(None);
+        assert_eq!(outbox.flush(Duration::from_secs(60)).await, 0, "no service");
     }
 
     #[tokio::test]

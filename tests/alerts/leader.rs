@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 use towline::api::Alert;
 
@@ -92,6 +93,40 @@ async fn what_a_killed_operator_could_not_tell_is_told_by_the_next() {
         (later.len() > 2).then_some(later)
     };
     never("a third message", TWO_SECONDS, more).await;
+}
+
+/// Messages wait for more notices. A stop does not wait with them.
+#[tokio::test]
+async fn an_operator_that_stops_tells_what_waits() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let service = Recorder::start();
+    let (repo, commit) = {
+        let case = world.case("stop").await;
+        let text = config_map("a", &case.namespace, "zero");
+        let commit = case.repo.commit(&[("a.yaml", Some(&text))], "zero");
+        let spec = json!({"type": "generic", "address": service.url("/")});
+        provider(&case, "provider", spec).await;
+        alert(&case, json!({"groupWait": "10m"})).await;
+        case.repository(json!({"sync": {"prune": true}})).await;
+        case.synced("repo", &commit).await;
+        let edit = json!({"data": {"value": "person"}});
+        case.patch::<ConfigMap>("a", edit).await;
+        case.has("a", "value", Some("zero")).await;
+        told(&service, "ChangeCommitted", "news", &commit).await;
+        // The notice follows the correction.
+        tokio::time::sleep(TWO_SECONDS).await;
+        (case.repo, commit)
+    };
+    assert_eq!(repo.resolve("main").as_ref(), Some(&commit));
+    let early = counts(&service);
+    assert_eq!(early.len(), 1, "{early:#?}");
+    world.operator.terminate(Duration::from_secs(20));
+    told(&service, "Converged", "news", &commit).await;
+    told(&service, "DriftCorrected", "news", &commit).await;
+    let before = service.requests().len();
+    world.operator.restart().await;
+    let more = async || (service.requests().len() > before).then_some(());
+    never("a message that was told", TWO_SECONDS, more).await;
 }
 
 /// The leader hands over between two commits, and while a problem is open.
