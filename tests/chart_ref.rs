@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 use towline::api::{ChartRevisions, GitRepository, HistoryEntry, Sync, SyncStatus};
+use towline_testing::helm::Helm;
 use towline_testing::repo::Repo;
 
 use crate::world::verdict::{assert_says, repository_ready_becomes};
@@ -102,6 +103,17 @@ async fn a_chart_of_another_repository_is_followed_with_the_values_of_ones_own()
     let sync = synced(&case, &own, &one).await;
     case.has("web", "value", Some("hello")).await;
     case.has("web", "chart", Some("one")).await;
+    // Helm shows the chart of the one with the values of the other.
+    let helm = Helm::of(&world.cp.kubeconfig_path()).await;
+    let place = ["--namespace", &*case.namespace, "--output=json"];
+    for (args, shown) in [
+        (&["list"][..], "\"chart\":\"shop-1.2.3\""),
+        (&["get", "values", "web"], "\"greeting\":\"hello\""),
+        (&["history", "web"], &*one),
+    ] {
+        let text = helm.run(&[args, &place].concat()).await;
+        assert!(text.contains(shown), "{text}");
+    }
     let (entries, entry) = newest(&sync);
     assert_eq!((entries, chart(&sync).source), (1, "charts".to_owned()));
     assert!(entry.chart_revision.unwrap().ends_with(&one));
