@@ -199,6 +199,15 @@ fn hook(number: usize, events: usize) -> String {
     )
 }
 
+/// A hook whose object takes 45 MiB when it is parsed.
+fn large_hook(number: usize) -> String {
+    let items = "{a: 1},".repeat(70_000);
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: large-{number}\n  annotations: {{helm.sh/hook: \
+         pre-delete}}\nx: [{items}]\n"
+    )
+}
+
 /// A chart that hands much over to the operator: requests to the cluster, words about its hooks, paths.
 #[tokio::test]
 async fn what_charts_say_takes_little_memory() {
@@ -227,6 +236,15 @@ async fn what_charts_say_takes_little_memory() {
             "hooks".to_owned(),
             std::iter::once(map.to_owned())
                 .chain((0..10).map(|number| hook(number, 100_000)))
+                .collect(),
+            "",
+        ),
+        // They stay in memory until the Sync is deleted.
+        (
+            "held",
+            "held".to_owned(),
+            std::iter::once(map.to_owned())
+                .chain((0..10).map(large_hook))
                 .collect(),
             "",
         ),

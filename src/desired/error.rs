@@ -42,6 +42,17 @@ pub enum DesiredError {
         /// The event.
         event: String,
     },
+    /// The hooks of a chart take too much memory.
+    #[error(
+        "{template}: the objects of the chart's hooks take more than {limit_mib} MiB, compressed: make what is large an \
+         object of the chart, which a hook can name"
+    )]
+    HooksTooLarge {
+        /// The template at which the limit was exceeded.
+        template: String,
+        /// The limit.
+        limit_mib: usize,
+    },
     /// Part of the path is in another repository.
     #[error(
         "{0} is a submodule, which is not fetched: set spec.recurseSubmodules of the GitRepository \
@@ -125,6 +136,7 @@ impl DesiredError {
             Self::Hidden { reason, .. } => *reason,
             Self::Render(RenderError::Pattern(_)) => Reason::InvalidSpec,
             Self::Renderer(_)
+            | Self::HooksTooLarge { .. }
             | Self::Render(
                 RenderError::TooManyObjects { .. }
                 | RenderError::TooMuchIgnored { .. }

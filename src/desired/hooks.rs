@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::DesiredError;
-use crate::manifest::{Digest, Manifest};
-use crate::render::wasm::{Kept, Output};
+use crate::manifest::{Digest, GroupVersionKind, Manifest, ObjectKey};
+use crate::render::wasm::{About, Kept, Output};
 use crate::render::{self, BrokenFile, Changes, RenderError};
 
 /// When a hook runs.
@@ -106,6 +106,63 @@ impl DeletePolicy {
     }
 }
 
+/// How many bytes the objects of a chart's hooks may take, compressed.
+const MOST_BYTES: usize = 2 << 20;
+
+/// The object of a hook, compressed: a chart may have thousands of hooks, and a parsed object takes many times its text.
+#[derive(Clone)]
+pub struct HookObject {
+    /// Its kind and name. Without the object itself.
+    head: Manifest,
+    body: Arc<Kept>,
+}
+
+impl HookObject {
+    /// Keeps an object.
+    #[must_use]
+    pub fn new(mut manifest: Manifest) -> Self {
+        let text = std::mem::take(&mut manifest.body).to_string();
+        Self {
+            head: manifest,
+            body: Arc::new(Kept::new(About::default(), text.as_bytes())),
+        }
+    }
+
+    /// The whole object.
+    #[must_use]
+    pub fn manifest(&self) -> Manifest {
+        Manifest {
+            // What was written as JSON can be read as such.
+            body: serde_json::from_slice(&self.body.text()).unwrap_or_default(),
+            ..self.head.clone()
+        }
+    }
+
+    /// Its kind, in the version that the template asks for.
+    #[must_use]
+    pub fn gvk(&self) -> &GroupVersionKind {
+        &self.head.gvk
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.head.name
+    }
+
+    /// The namespace that the template names, if any.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&Arc<str>> {
+        self.head.namespace.as_ref()
+    }
+
+    /// Its kind, namespace and name.
+    #[must_use]
+    pub fn key(&self) -> ObjectKey {
+        self.head.key()
+    }
+}
+
 /// A hook.
 #[derive(Clone)]
 pub struct Hook {
@@ -118,7 +175,7 @@ pub struct Hook {
     /// When its object is deleted.
     pub delete: DeletePolicy,
     /// The object.
-    pub manifest: Manifest,
+    pub object: HookObject,
     /// What it says, without values that are drawn at random.
     pub digest: Digest,
 }
@@ -128,7 +185,7 @@ impl fmt::Debug for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hook")
             .field("file", &self.file)
-            .field("object", &self.manifest.key())
+            .field("object", &self.object.key())
             .field("moments", &self.moments)
             .finish_non_exhaustive()
     }
@@ -139,6 +196,8 @@ impl fmt::Debug for Hook {
 pub(super) struct Hooks {
     pub(super) all: Vec<Hook>,
     pub(super) notes: Vec<String>,
+    /// What their objects take.
+    bytes: usize,
 }
 
 impl Hooks {
@@ -201,10 +260,20 @@ impl Hooks {
                 weight: about.weight,
                 delete: DeletePolicy::read(&about.delete_policies),
                 digest: render::digest(&manifest.body, generated),
-                manifest,
+                object: HookObject::new(manifest),
             });
-            Ok(ControlFlow::Continue(()))
+            self.bytes += self.all.last().map_or(0, |hook| hook.object.body.bytes());
+            Ok(match self.bytes > MOST_BYTES {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
         });
+        if self.bytes > MOST_BYTES {
+            return Err(DesiredError::HooksTooLarge {
+                template: template.clone(),
+                limit_mib: MOST_BYTES >> 20,
+            });
+        }
         read.map(drop).map_err(|error| {
             let files = vec![BrokenFile { file, error }];
             RenderError::Broken { files, more: 0 }.into()
@@ -230,6 +299,23 @@ mod tests {
         ] {
             assert_eq!(Event::read(event), meaning, "{event}");
         }
+    }
+
+    /// A parsed object of this kind takes a hundred times its text.
+    #[test]
+    fn the_object_of_a_hook_is_kept_small_and_whole() {
+        let body = serde_json::json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b"},
+            "x": vec![serde_json::json!({"a": 1}); 10_000],
+        });
+        let manifest = Manifest::from_value(body).unwrap().remove(0);
+        let object = HookObject::new(manifest.clone());
+        assert!(object.body.bytes() < 2_000, "{}", object.body.bytes());
+        assert!(object.head.body.is_null());
+        assert_eq!(
+            (object.manifest(), object.key()),
+            (manifest.clone(), manifest.key())
+        );
     }
 
     #[test]

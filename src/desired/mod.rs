@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use bodies::BodyError;
 pub use error::DesiredError;
 pub use gather::{Found, InputsError, MOST_INPUT};
-pub use hooks::{DeletePolicy, Hook, Moment};
+pub use hooks::{DeletePolicy, Hook, HookObject, Moment};
 pub use inputs::Inputs;
 pub use object::{DesiredObject, Provenance};
 pub use record::{ReleaseBody, ReleaseBodyError};

@@ -26,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 pub fn hooks_at(hooks: &[Hook], moment: Moment) -> Vec<&Hook> {
     let due = hooks.iter();
     let mut due: Vec<&Hook> = due.filter(|hook| hook.moments.contains(&moment)).collect();
-    due.sort_by_key(|hook| (hook.weight, &*hook.manifest.name));
+    due.sort_by_key(|hook| (hook.weight, hook.object.name()));
     due
 }
 
@@ -101,7 +101,7 @@ impl HookRun {
             None if self.moment.is_install() => return Err(HookClash::OfHelm),
             None => (),
         }
-        match hook.delete.before && may_be_deleted(&hook.manifest.key()) {
+        match hook.delete.before && may_be_deleted(&hook.object.key()) {
             true => Ok(()),
             false => Err(HookClash::Kept),
         }
@@ -109,7 +109,7 @@ impl HookRun {
 
     /// The object of a hook as this run makes it.
     pub fn body(&self, hook: &Hook, key: &ObjectKey) -> Value {
-        let mut body = hook.manifest.body.clone();
+        let mut body = hook.object.manifest().body;
         let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) else {
             return body;
         };
@@ -166,7 +166,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::desired::DeletePolicy;
+    use crate::desired::{DeletePolicy, HookObject};
     use crate::manifest::{Digest, Manifest};
 
     fn hook(name: &str, weight: i64, moments: &[Moment]) -> Hook {
@@ -182,7 +182,7 @@ mod tests {
                 failed: false,
             },
             digest: Digest::of(&manifest.body),
-            manifest,
+            object: HookObject::new(manifest),
         }
     }
 
@@ -202,7 +202,7 @@ mod tests {
         ];
         let names = |moment| {
             let due = hooks_at(&hooks, moment);
-            let names = due.iter().map(|hook| hook.manifest.name.to_string());
+            let names = due.iter().map(|hook| hook.object.name().to_owned());
             names.collect::<Vec<_>>()
         };
         assert_eq!(names(PreInstall), ["first", "a", "b", "late"]);
@@ -216,7 +216,7 @@ mod tests {
         let hook = hook("migrate", 0, &[Moment::PreUpgrade]);
         let key = ObjectKey {
             namespace: Some("prod".into()),
-            ..hook.manifest.key()
+            ..hook.object.key()
         };
         let body = run("a", 0).body(&hook, &key);
         assert_eq!(body["metadata"]["namespace"], "prod");

@@ -115,7 +115,9 @@ pub struct Kept {
 }
 
 impl Kept {
-    fn new(about: About, body: &[u8]) -> Self {
+    /// Keeps a document.
+    #[must_use]
+    pub fn new(about: About, body: &[u8]) -> Self {
         let mut packer = DeflateEncoder::new(Vec::new(), Compression::fast());
         // Writing to memory does not fail.
         let _ = packer.write_all(body);
@@ -135,6 +137,12 @@ impl Kept {
     #[must_use]
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// How many bytes it takes, compressed.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.packed.len()
     }
 
     /// The document itself.

@@ -59,7 +59,7 @@ impl Driver {
         hook: &'h Hook,
     ) -> Result<Placed<'h>, Step> {
         let cluster = &self.context.cluster;
-        let gvk = &hook.manifest.gvk;
+        let gvk = hook.object.gvk();
         let mut served = cluster.kinds.get(gvk);
         if served.is_none() {
             if let Err(error) = cluster.discover().await {
@@ -71,7 +71,7 @@ impl Driver {
             return Err(Step::Waits(WriteError::NotServed.to_string()));
         };
         let render = &intent.render;
-        let namespace = match (&render.target_namespace, &hook.manifest.namespace) {
+        let namespace = match (&render.target_namespace, hook.object.namespace()) {
             (Some(target), _) => target.as_str().into(),
             (None, Some(own)) => own.clone(),
             (None, None) => render.helm.release_namespace.as_str().into(),
@@ -82,7 +82,7 @@ impl Driver {
         }
         let key = ObjectKey {
             namespace,
-            ..hook.manifest.key()
+            ..hook.object.key()
         };
         Ok(Placed { hook, served, key })
     }
@@ -126,7 +126,7 @@ impl Driver {
                 }
             }
             // Nobody saw it end. It was there, and removes itself when it has.
-            None if *made && removes_itself(&hook.manifest) => return Step::Done,
+            None if *made && removes_itself(&hook.object.manifest()) => return Step::Done,
             None => (),
         }
         let body = run.body(hook, key).to_string();

@@ -263,7 +263,7 @@ impl Driver {
         let placed = self.place(intent, hook).await;
         let object = match &placed {
             Ok(placed) => placed.key.to_string(),
-            Err(_) => hook.manifest.key().to_string(),
+            Err(_) => hook.object.key().to_string(),
         };
         let name = format!("{} hook {object} ({})", hooks.moment, hook.file);
         let failed = |why: String| Ok(Err(format!("{name} failed: {why}")));
