@@ -3,11 +3,13 @@
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::json;
 use towline::api::Sync;
+use towline_testing::control_plane::Options;
 use towline_testing::git::{Fault, GitServer};
+use towline_testing::renderers;
 use towline_testing::repo::Repo;
 
 use crate::world::verdict::assert_says;
-use crate::world::{Case, condition, world};
+use crate::world::{Case, World, condition, world};
 
 fn map(value: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: shop}}\ndata: {{value: {value}}}\n")
@@ -244,4 +246,44 @@ async fn a_base_whose_server_hangs_holds_up_nothing_else() {
     server.heal();
     case.synced("all", &last).await;
     case.has("shop-prod", "value", Some("one")).await;
+}
+
+#[tokio::test]
+async fn a_tag_that_moves_changes_nothing_after_a_restart() {
+    let renderers = tokio::task::spawn_blocking(renderers::folder)
+        .await
+        .unwrap();
+    let renderers = format!("--renderers-dir={}", renderers.display());
+    let mut world = World::own(Options::default(), &[&renderers]).await;
+    let case = world.case("moved-tag").await;
+    let (base, one) = library(&world.git, "moved-tag-base");
+    let text = overlay(&format!("{}//deploy?ref=v1", base.url()));
+    let first = case.repo.commit(&[(OVERLAY, Some(&*text))], "first");
+    case.repository(json!({})).await;
+    pinned_sync(&case).await;
+    let sync = case.synced("all", &first).await;
+    let told = sync.status.unwrap().remote_bases;
+    assert_eq!((told.len(), &told[0].commit), (1, &one));
+    assert_eq!((&*told[0].url, &*told[0].reference), (base.url(), "v1"));
+    let two = base.commit(&[("deploy/base/map.yaml", Some(map("two")))], "two");
+    base.delete_tag("v1");
+    base.tag("v1", &two);
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    let second = case
+        .push(
+            &[(OVERLAY, Some(&*format!("{text}namePrefix: x-\n")))],
+            "a prefix",
+        )
+        .await;
+    let sync = case.synced("all", &second).await;
+    case.has("x-shop-prod", "value", Some("one")).await;
+    assert_eq!(sync.status.unwrap().remote_bases, told);
+    // Another name for it is another base.
+    let text = overlay(&format!("{}//deploy?ref={two}", base.url()));
+    let third = case.push(&[(OVERLAY, Some(&*text))], "the commit").await;
+    let sync = case.synced("all", &third).await;
+    case.has("shop-prod", "value", Some("two")).await;
+    assert_eq!(sync.status.unwrap().remote_bases[0].commit, two);
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    AlertStatus, ChartRelease, ChartRevisions, Condition, DeliveredContent, Failure,
+    AlertStatus, ChartRelease, ChartRevisions, Condition, DeliveredContent, Failure, FetchedBase,
     GitRepositoryStatus, HeldPrune, HistoryEntry, OpenProblem, ProviderStatus, PruneStatus,
     RunningHook, SyncStatus, SyncTimes, Time, summary,
 };
@@ -152,6 +152,7 @@ impl Bounds {
             last_changed_revision,
             content,
             chart,
+            remote_bases,
             objects,
             failures,
             warnings,
@@ -178,6 +179,12 @@ impl Bounds {
                 live: content.live,
             }),
             chart: chart.as_ref().map(|chart| self.chart(chart)),
+            // A tag whose commit is left out is looked up again.
+            remote_bases: self.list(remote_bases, 50, |base| FetchedBase {
+                url: self.text(&base.url, 1024),
+                reference: self.text(&base.reference, 256),
+                commit: base.commit.clone(),
+            }),
             objects: *objects,
             failures: self.list(failures, 10, |failure| self.failure(failure)),
             warnings: self.list(warnings, 20, |warning| self.text(warning, 1024)),

@@ -41,9 +41,9 @@ pub use secret_ref::SecretRef;
 pub use source_ref::{ChartRef, SourceKind, SourceRef};
 pub use summary::{short_commits, summary};
 pub use sync::{
-    ChartRevisions, Contents, DeletionPolicy, DeliveredContent, Dependency, Failure, FinishedRun,
-    HeldPrune, HistoryEntry, IgnoredFields, Mode, ObjectCounts, PruneLimit, PruneStatus, Sync,
-    SyncSettings, SyncSpec, SyncStatus, SyncTimes,
+    ChartRevisions, Contents, DeletionPolicy, DeliveredContent, Dependency, Failure, FetchedBase,
+    FinishedRun, HeldPrune, HistoryEntry, IgnoredFields, Mode, ObjectCounts, PruneLimit,
+    PruneStatus, Sync, SyncSettings, SyncSpec, SyncStatus, SyncTimes,
 };
 
 /// The API group of towline's kinds, and the prefix of its annotations.

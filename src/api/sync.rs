@@ -336,6 +336,11 @@ pub struct SyncStatus {
     #[serde(default)]
     pub chart: Option<ChartRevisions>,
 
+    /// The remote bases that the live revision is made of (`spec.kustomize.remoteBases`). A commit that a tag had once
+    /// stays, also after a restart.
+    #[serde(default)]
+    pub remote_bases: Vec<FetchedBase>,
+
     /// The number of objects in each state.
     #[serde(default)]
     pub objects: Option<ObjectCounts>,
@@ -411,6 +416,19 @@ pub struct ChartRevisions {
     pub last_attempted_revision: Option<String>,
     /// Its revision that the cluster now equals, together with the Sync's own `lastAppliedRevision`.
     pub last_applied_revision: Option<String>,
+}
+
+/// A remote base of a kustomization.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FetchedBase {
+    /// The URL of its repository.
+    pub url: String,
+    /// Its tag, or its commit.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// The commit that is used.
+    pub commit: String,
 }
 
 /// The number of objects in each state.

@@ -14,8 +14,8 @@ use super::newest::{AttemptedChart, FetchedChart, Newest, both};
 use super::timers::{Due, Now, Timers, count};
 use super::verdict::Facts;
 use crate::api::{
-    ChartRevisions, FinishedRun, HeldPrune, HistoryEntry, Reason, SyncStatus, SyncTimes, Time,
-    Verdict, set_conditions, short_commits,
+    ChartRevisions, FetchedBase, FinishedRun, HeldPrune, HistoryEntry, Reason, SyncStatus,
+    SyncTimes, Time, Verdict, set_conditions, short_commits,
 };
 use crate::manifest::ObjectKey;
 use crate::metrics::Stretch;
@@ -98,6 +98,8 @@ impl Live {
 pub(super) struct Said {
     pub(super) warnings: Vec<String>,
     pub(super) notes: Option<String>,
+    /// What it is made of beside its own files; none while no revision is live.
+    pub(super) bases: Option<Vec<FetchedBase>>,
 }
 
 /// Everything that a round found out.
@@ -662,8 +664,15 @@ impl Next {
         let applied = status.last_applied_revision.as_deref();
         status.short_revision = applied.map(short_commits);
         status.failures = seen.facts.failures();
-        let Said { warnings, notes } = seen.said.clone();
+        let Said {
+            warnings,
+            notes,
+            bases,
+        } = seen.said.clone();
         (status.warnings, status.notes) = (warnings, notes);
+        if let Some(bases) = bases {
+            status.remote_bases = bases;
+        }
         status.finished = seen.finished.clone();
         let mut prune = status.prune.take().unwrap_or_default();
         prune.held.clone_from(&seen.held);

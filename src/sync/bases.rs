@@ -8,13 +8,13 @@ use futures::future::pending;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::LONGEST_PAUSE;
-use crate::api::Reason;
+use crate::api::{FetchedBase, Reason};
 use crate::backoff::Backoff;
 use crate::content::Tree;
 use crate::driver::Context;
 use crate::intent::GitReference;
 use crate::render::{Pin, RemoteBase, WantedBase};
-use crate::source::{self, Access, Snapshot};
+use crate::source::{self, Access, Cache, FetchRequest, Reference, Snapshot};
 
 /// The most remote bases that a Sync has: those of its target, and those of the revision after it.
 const MAX_KNOWN: usize = 100;
@@ -36,6 +36,16 @@ pub(super) enum BaseError {
          commit; name a tag or the whole id of a commit"
     )]
     NoTag(Box<WantedBase>),
+    /// A tag was moved, and what it was is gone.
+    #[error(
+        "{wanted}, a tag that was at commit {from} when it was fetched for this Sync, and is at {to} now; its server does not \
+         send the former commit any more: name the commit that is meant"
+    )]
+    Moved {
+        wanted: Box<WantedBase>,
+        from: String,
+        to: String,
+    },
     /// Anybody who may push to the base could change what is live.
     #[error(
         "{0}, and spec.verify of the GitRepository asks for signatures, which a tag elsewhere does not have: name the base by \
@@ -63,13 +73,18 @@ fn hint(at_home: bool, error: &source::Error) -> &'static str {
 }
 
 impl BaseError {
-    fn failed(wanted: &WantedBase, access: &Access, error: &source::Error) -> Self {
+    fn failed(wanted: &WantedBase, access: &Access, trouble: &Trouble) -> Self {
         let base = &wanted.base;
         let is_tag = matches!(base.pin, Pin::Tag(_));
         let wanted = Box::new(wanted.clone());
-        match error {
-            source::Error::RefNotFound { .. } if is_tag => Self::NoTag(wanted),
-            source => Self::Fetch {
+        match trouble {
+            Trouble::Moved { from, to } => Self::Moved {
+                wanted,
+                from: from.clone(),
+                to: to.clone(),
+            },
+            Trouble::Fetch(source::Error::RefNotFound { .. }) if is_tag => Self::NoTag(wanted),
+            Trouble::Fetch(source) => Self::Fetch {
                 at_home: access.is_at_home(&base.url),
                 source: Box::new(source.clone()),
                 wanted,
@@ -81,7 +96,7 @@ impl BaseError {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Fetch { source, .. } => source.reason(),
-            Self::NoTag(_) => Reason::RefNotFound,
+            Self::NoTag(_) | Self::Moved { .. } => Reason::RefNotFound,
             Self::Unsigned(_) => Reason::RenderFailed,
             Self::TooMany => Reason::TooLarge,
         }
@@ -98,22 +113,44 @@ impl BaseError {
 pub(super) struct RemoteBases {
     /// Fetched ones. What a tag pointed at when it was fetched stays.
     known: BTreeMap<RemoteBase, Arc<Snapshot>>,
+    /// The commits that tags had when they were fetched for the live revision: by URL and tag.
+    fixed: BTreeMap<(String, String), String>,
     failed: BTreeMap<RemoteBase, Failure>,
     running: BTreeMap<RemoteBase, AbortHandle>,
-    fetches: JoinSet<(RemoteBase, Result<Arc<Snapshot>, source::Error>)>,
+    fetches: JoinSet<(RemoteBase, Result<Arc<Snapshot>, Trouble>)>,
     /// Whether a fetch has ended since the last look.
     arrived: bool,
     pauses: Option<Backoff>,
 }
 
+/// Why a fetch failed.
+enum Trouble {
+    Fetch(source::Error),
+    /// A tag is at another commit than it was, which cannot be fetched.
+    Moved {
+        from: String,
+        to: String,
+    },
+}
+
 /// Why the last fetch of a base failed.
 struct Failure {
-    error: source::Error,
+    error: Trouble,
     /// Nobody has asked for the base since.
     is_news: bool,
 }
 
 impl RemoteBases {
+    /// What the status of a Sync tells of them.
+    pub(super) fn told(status: &[FetchedBase]) -> Self {
+        let fixed = status.iter().cloned();
+        let fixed = fixed.map(|base| ((base.url, base.reference), base.commit));
+        Self {
+            fixed: fixed.collect(),
+            ..Self::default()
+        }
+    }
+
     /// The files of those that are fetched and may be used. A damaged copy is forgotten, so that it is fetched again.
     pub(super) fn trees(&mut self, access: &Access) -> BTreeMap<RemoteBase, Arc<dyn Tree>> {
         self.known.retain(|_, snapshot| !snapshot.is_damaged());
@@ -162,11 +199,10 @@ impl RemoteBases {
         let mut request = access.beside(namespace, &base.url, reference);
         request.recurse_submodules = base.submodules;
         let cache = context.cache.clone();
+        let fixed = self.fixed.get(&key(&base)).cloned();
         let key = base.clone();
-        let fetch = self.fetches.spawn(async move {
-            let fetched = cache.fetch(request).await;
-            (key, fetched.map(|fetched| Arc::clone(fetched.snapshot())))
-        });
+        let fetch = async move { (key, fetched(&cache, request, fixed).await) };
+        let fetch = self.fetches.spawn(fetch);
         self.running.insert(base, fetch);
     }
 
@@ -207,12 +243,28 @@ impl RemoteBases {
         self.pauses.get_or_insert_with(first).pause()
     }
 
-    /// Forgets all but those that a new target is made of.
-    pub(super) fn keep<'b>(&mut self, named: impl Iterator<Item = &'b RemoteBase>) {
+    /// Forgets all but those that a new target is made of. Returns these, with their commits.
+    pub(super) fn keep<'b>(
+        &mut self,
+        named: impl Iterator<Item = &'b RemoteBase>,
+    ) -> Vec<FetchedBase> {
         let named: Vec<_> = named.collect();
         self.known.retain(|base, _| named.contains(&base));
+        let commit = |snapshot: &Snapshot| snapshot.revision.commit.to_string();
+        let known = self.known.iter();
+        self.fixed = known
+            .map(|(base, snapshot)| (key(base), commit(snapshot)))
+            .collect();
         self.forget_but(|base| named.contains(&base));
         self.pauses = None;
+        let fixed = self.fixed.iter();
+        fixed
+            .map(|((url, reference), commit)| FetchedBase {
+                url: url.clone(),
+                reference: reference.clone(),
+                commit: commit.clone(),
+            })
+            .collect()
     }
 
     /// Ends the fetches of bases that nobody wants, and forgets why others failed.
@@ -226,6 +278,38 @@ impl RemoteBases {
             stays
         });
     }
+}
+
+/// The names of a base in a status.
+fn key(base: &RemoteBase) -> (String, String) {
+    (base.url.clone(), base.pin.name().to_owned())
+}
+
+/// Fetches a base. A tag that has moved since it was `fixed` changes nothing, as long as the server sends the former commit.
+async fn fetched(
+    cache: &Cache,
+    request: FetchRequest,
+    fixed: Option<String>,
+) -> Result<Arc<Snapshot>, Trouble> {
+    let fetch = async |request: FetchRequest| {
+        let fetched = cache.fetch(request).await;
+        fetched.map(|fetched| Arc::clone(fetched.snapshot()))
+    };
+    let snapshot = fetch(request.clone()).await.map_err(Trouble::Fetch)?;
+    let to = snapshot.revision.commit.to_string();
+    let Some(from) = fixed.filter(|from| *from != to) else {
+        return Ok(snapshot);
+    };
+    let request = FetchRequest {
+        reference: Reference::Commit(from.clone()),
+        ..request
+    };
+    fetch(request).await.map_err(|error| match error {
+        source::Error::RefNotFound { .. } | source::Error::CommitRefused { .. } => {
+            Trouble::Moved { from, to }
+        }
+        error => Trouble::Fetch(error),
+    })
 }
 
 /// Whether a base may be part of what is live: where revisions have to be signed, a tag of another repository is not.
@@ -301,7 +385,8 @@ mod tests {
                 base: base(url),
                 file: "apps/k.yaml".to_owned(),
             };
-            let error = BaseError::failed(&wanted, &access(false), error);
+            let trouble = Trouble::Fetch(error.clone());
+            let error = BaseError::failed(&wanted, &access(false), &trouble);
             let text = crate::chain(&error);
             assert_eq!(error.reason(), reason);
             assert!(text.starts_with("apps/k.yaml names https://"), "{text}");

@@ -93,6 +93,8 @@ impl Inbox {
         object: watch::Receiver<Arc<Sync>>,
     ) -> Self {
         let uid = object.borrow().uid().unwrap_or_default();
+        let status = object.borrow().status.clone();
+        let bases = RemoteBases::told(&status.unwrap_or_default().remote_bases);
         Self {
             mailbox: context.cluster.inventory.join(name, &uid),
             object,
@@ -102,7 +104,7 @@ impl Inbox {
             kinds: context.cluster.kinds.changed(),
             released: context.cluster.inventory.released(),
             inputs: InputReader::default(),
-            bases: RemoteBases::default(),
+            bases,
             arrivals: None,
         }
     }

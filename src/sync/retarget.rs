@@ -111,12 +111,12 @@ impl Driver {
     fn settle_bases(
         &mut self,
         newest: &Newest,
-        loaded: Result<Loaded, TargetError>,
+        mut loaded: Result<Loaded, TargetError>,
     ) -> Result<Loaded, TargetError> {
         let bases = &mut self.inbox.bases;
-        let wanted = match &loaded {
+        let wanted = match &mut loaded {
             Ok(Loaded::New(target)) => {
-                bases.keep(target.desired.bases());
+                target.bases = bases.keep(target.desired.bases());
                 None
             }
             Err(TargetError::Desired(error)) => error.wanted_bases(),

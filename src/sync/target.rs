@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::bases::BaseError;
 use super::newest::Newest;
-use crate::api::Reason;
+use crate::api::{FetchedBase, Reason};
 use crate::cluster::Kinds;
 use crate::desired::{
     self, Desired, DesiredError, Inputs, Item, Limit, Misplaced, Reading, Resolved,
@@ -124,6 +124,8 @@ pub(super) struct Target {
     pub(super) seen: Newest,
     pub(super) revision: String,
     pub(super) desired: Arc<Desired>,
+    /// The remote bases that it is made of.
+    pub(super) bases: Vec<FetchedBase>,
 }
 
 impl Target {
@@ -229,6 +231,7 @@ pub(super) async fn load(
             seen: seen.clone(),
             revision: seen.revision(),
             desired: Arc::from(desired),
+            bases: Vec::new(),
         })),
     })
 }

@@ -274,6 +274,7 @@ impl Said {
                 .take(MAX_WARNINGS)
                 .collect(),
             notes: target.desired.notes().map(str::to_owned),
+            bases: Some(target.bases.clone()),
         }
     }
 }

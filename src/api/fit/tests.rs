@@ -88,6 +88,11 @@ impl Numbers {
                 last_attempted_revision: self.option(),
                 last_applied_revision: self.option(),
             }),
+            remote_bases: self.list(60, |numbers| FetchedBase {
+                url: numbers.text(),
+                reference: numbers.text(),
+                commit: "0".repeat(40),
+            }),
             objects: Some(ObjectCounts::default()),
             failures: self.list(30, |numbers| Failure {
                 object: numbers.text(),
