@@ -5,16 +5,19 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, PostParams};
+use serde_json::json;
 
 use super::access::{Access, CLI_MANAGER, Doing};
 use super::terminal::Terminal;
 use super::{CliError, Exit};
 use crate::config::{
-    GitSecretArgs, HookSecretArgs, NewSecretArgs, ProviderSecretArgs, SecretCommand,
-    SignersSecretArgs,
+    GitSecretArgs, HookSecretArgs, NewSecretArgs, ProviderSecretArgs, RegistrySecretArgs,
+    SecretCommand, SignersSecretArgs,
 };
 use crate::source::{Credentials, CredentialsError};
 use crate::verify::{Signers, SignersError};
@@ -42,11 +45,17 @@ pub(super) enum SecretError {
     Nothing(&'static str),
     #[error("--username and --password-file belong together")]
     Half,
+    #[error("the password is not a text")]
+    NoText,
     #[error("this system gives no random numbers")]
     Random,
 }
 
 type Data = BTreeMap<String, Vec<u8>>;
+
+/// The type and the key of a Secret for a registry, as Kubernetes has them.
+const REGISTRY_TYPE: &str = "kubernetes.io/dockerconfigjson";
+const REGISTRY_KEY: &str = ".dockerconfigjson";
 
 /// Creates a Secret.
 pub(super) async fn secret(command: &SecretCommand) -> Result<Exit, CliError> {
@@ -58,6 +67,7 @@ pub(super) async fn secret(command: &SecretCommand) -> Result<Exit, CliError> {
             (&args.secret, data, is_random.then_some("token"))
         }
         SecretCommand::Provider(args) => (&args.secret, provider(args)?, None),
+        SecretCommand::Registry(args) => (&args.secret, registry(args)?, None),
     };
     write(args, data, note).await
 }
@@ -149,6 +159,21 @@ fn provider(args: &ProviderSecretArgs) -> Result<Data, SecretError> {
     }
 }
 
+/// What a kubelet reads to pull images, as `kubectl create secret docker-registry` writes it.
+fn registry(args: &RegistrySecretArgs) -> Result<Data, SecretError> {
+    let mut password = read(&args.password_file)?;
+    trim(&mut password);
+    let password = String::from_utf8(password).map_err(|_| SecretError::NoText)?;
+    let username = &args.username;
+    let auth = BASE64_STANDARD.encode(format!("{username}:{password}"));
+    let login = json!({"username": username, "password": password, "auth": auth});
+    let file = json!({"auths": {&*args.server: login}});
+    Ok(Data::from([(
+        REGISTRY_KEY.to_owned(),
+        file.to_string().into_bytes(),
+    )]))
+}
+
 /// The content of a file; `-` is standard input.
 fn read(file: &Path) -> Result<Vec<u8>, SecretError> {
     let name = file.display().to_string();
@@ -181,6 +206,7 @@ async fn write(
 ) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
     let (name, namespace) = (&args.name, &access.namespace);
+    let is_for_registry = data.contains_key(REGISTRY_KEY);
     let data = data
         .into_iter()
         .map(|(key, value)| (key, ByteString(value)));
@@ -190,6 +216,7 @@ async fn write(
             ..ObjectMeta::default()
         },
         data: Some(data.collect()),
+        type_: is_for_registry.then(|| REGISTRY_TYPE.to_owned()),
         ..Secret::default()
     };
     let params = PostParams {

@@ -19,7 +19,8 @@ pub use command::{
 };
 pub use setup::{
     CheckArgs, CompletionArgs, CreateCommand, GitSecretArgs, HookCommand, HookSecretArgs,
-    HookTestArgs, ManArgs, NewSecretArgs, ProviderSecretArgs, SecretCommand, SignersSecretArgs,
+    HookTestArgs, ManArgs, NewSecretArgs, ProviderSecretArgs, RegistrySecretArgs, SecretCommand,
+    SignersSecretArgs,
 };
 
 /// A pull-based GitOps operator for Kubernetes.

@@ -36,6 +36,11 @@ pub enum SecretCommand {
         after_help = "Example:\n  towline create secret provider team-chat --address-file webhook-url.txt"
     )]
     Provider(ProviderSecretArgs),
+    /// Create the login to a registry of images, for imagePullSecrets of pods and ServiceAccounts.
+    #[command(
+        after_help = "Example:\n  towline create secret registry shop-images --server registry.example --username ci --password-file password.txt"
+    )]
+    Registry(RegistrySecretArgs),
 }
 
 /// The Secret to create.
@@ -151,6 +156,26 @@ pub struct ProviderSecretArgs {
     /// File with the private key of --app-id, as GitHub gives it. `-` is standard input.
     #[arg(long, value_name = "FILE", requires = "app_id")]
     pub app_private_key_file: Option<PathBuf>,
+}
+
+/// Arguments of `towline create secret registry`.
+#[derive(Args, Clone, Debug)]
+pub struct RegistrySecretArgs {
+    /// The Secret.
+    #[command(flatten)]
+    pub secret: NewSecretArgs,
+
+    /// Host of the registry, with its port if it has one. Docker Hub's is `https://index.docker.io/v1/`.
+    #[arg(long)]
+    pub server: String,
+
+    /// User.
+    #[arg(long)]
+    pub username: String,
+
+    /// File with the password or token of --username. `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub password_file: PathBuf,
 }
 
 /// What `towline hook` does.

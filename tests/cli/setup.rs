@@ -154,6 +154,19 @@ async fn secrets_are_checked_before_they_are_created() {
     });
     assert_eq!(data(&case, "it").await, wanted);
     shows_nothing(&app, &["hunter33"]);
+    let login = ["--server=registry.example:5000", "--username=ci"];
+    let args = ["create", "secret", "registry", "images", "--password-file"];
+    let images = run(&case, &[&args[..], &[&token], &login].concat()).await;
+    images.says(0, &["/images created"]);
+    shows_nothing(&images, &["hunter33"]);
+    let secret = case.api::<Secret>().get("images").await.unwrap();
+    let kind = secret.type_.as_deref();
+    assert_eq!(kind, Some("kubernetes.io/dockerconfigjson"));
+    let bytes = &secret.data.unwrap_or_default()[".dockerconfigjson"].0;
+    let login: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+    // The last is `ci:hunter33`.
+    let wanted = json!({"username": "ci", "password": "hunter33", "auth": "Y2k6aHVudGVyMzM="});
+    assert_eq!(login["auths"], json!({"registry.example:5000": wanted}));
     let absent = create("hook", &["--token-file", "absent"]).await;
     absent.fails(2, &["reading absent"]);
     create("hook", &["--token-file", &file("empty", "")])
