@@ -59,6 +59,8 @@ pub mod notify;
 pub mod operator;
 pub mod outbox;
 pub mod plan;
+mod preview;
+mod proposal;
 pub mod render;
 mod repository;
 pub mod secrets;

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::notify::{Before, EventWriter, Notifier, Sink};
 use crate::outbox::Outbox;
 use crate::plan::Appliers;
+use crate::proposal;
 use crate::render::wasm::Renderers;
 use crate::secrets::{ConfigMaps, Secrets};
 use crate::server::{self, Hooks, Limits, Readiness, Receivers};
@@ -122,7 +123,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     let cluster = Cluster::new(
         clients.clone(),
         ClusterSettings {
-            key,
+            key: key.clone(),
             namespace: args.watch_namespace.clone(),
             appliers: Appliers::with(args.takeover_managers.clone()),
             show_values: args.show_values,
@@ -167,6 +168,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         receivers: Receivers::default(),
         fleet,
         renderers: Renderers::at(args.renderers_dir),
+        key,
         turns: Turns::default(),
         statuses,
     });
@@ -232,6 +234,7 @@ async fn drive(context: Arc<Context>, watching: Client, readiness: Readiness) {
         repositories,
         alerts,
         providers,
+        proposal::follow(Arc::clone(&context)),
     );
 }
 

@@ -58,6 +58,7 @@ mod pages;
 mod process;
 mod prometheus;
 mod proofs;
+mod pull_requests;
 mod reference;
 mod refs;
 mod remote_bases;

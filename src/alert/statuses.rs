@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::sending::Sending;
 use super::{Driver, LONGEST_TRY, repository};
+use crate::driver::UNNAMED;
 use crate::message::{Group, Item, Outcome, Repository, Request, Subject, Unfit};
 use crate::message::{status_request, statuses};
 use crate::outbox::{Endpoint, Told};
@@ -16,9 +17,6 @@ use crate::source::host_and_path;
 /// How long a status waits that the host refused: as long as it is tried already, but within these.
 const SHORTEST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-
-/// The name of a cluster that nobody named.
-const CLUSTER: &str = "default";
 
 impl Driver {
     /// Begins to set the next status that is due.
@@ -50,7 +48,7 @@ impl Driver {
 
     fn status_requests(&mut self, item: &Item, endpoint: &Endpoint) -> Result<Vec<Request>, Unfit> {
         let cluster = self.intent.metadata.get("cluster");
-        let statuses = statuses(item, cluster.map_or(CLUSTER, String::as_str));
+        let statuses = statuses(item, cluster.map_or(UNNAMED, String::as_str));
         if statuses.is_empty() {
             return Ok(Vec::new());
         }

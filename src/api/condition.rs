@@ -16,6 +16,8 @@ pub enum ConditionType {
     Drifted,
     /// Every managed object is healthy by kstatus' rules.
     Healthy,
+    /// The plans of open pull requests are written on them.
+    PullRequestsPlanned,
 }
 
 impl ConditionType {
@@ -128,8 +130,12 @@ pub enum Reason {
     DeliveryFailed,
     /// The Secret of a Provider is missing or malformed, or its address cannot be used.
     ProviderInvalid,
-    /// The Provider of an Alert does not exist, or cannot be used.
+    /// The Provider of an Alert or of pull requests does not exist, or cannot be used.
     ProviderNotReady,
+    /// Open pull requests have their plans.
+    Planned,
+    /// Open pull requests cannot be listed, planned or written on.
+    PlanFailed,
 }
 
 impl Reason {

@@ -10,14 +10,15 @@ use serde_json::Value;
 use super::{
     APPROVE_PRUNE, ChartRef, Contents, DELETION_POLICY, Decryption, DecryptionProvider,
     DeletionPolicy, GitRef, GitRepository, GitRepositorySpec, IgnoredFields, Image, KeeperKind,
-    Kustomize, Mode, Patch, PatchTarget, PruneLimit, REQUESTED_AT, RemoteBases, SUSPEND_REASON,
-    SUSPENDED_BY, SecretRef, SourceKind, SourceRef, Substitute, SubstituteFrom, Sync, SyncSettings,
-    SyncSpec, ValuesFrom, Verification, VerificationMode, Webhook,
+    Kustomize, Mode, Patch, PatchTarget, PruneLimit, PullRequestMode, PullRequestPlans,
+    REQUESTED_AT, RemoteBases, SUSPEND_REASON, SUSPENDED_BY, SecretRef, SourceKind, SourceRef, Substitute,
+    SubstituteFrom, Sync, SyncSettings, SyncSpec, ValuesFrom, Verification, VerificationMode,
+    Webhook,
 };
 use crate::intent::{
     self, ChartIntent, FieldPattern, FieldRule, GitIntent, GitReference, HelmIntent, InputsIntent,
-    Keeper, OnDeletion, Overrides, Reference, RenderIntent, SignedPart, SourceIntent,
-    SubstituteIntent, SyncIntent, VerifyIntent,
+    Keeper, OnDeletion, Overrides, PullRequestsIntent, Reference, RenderIntent, SignedPart,
+    SourceIntent, SubstituteIntent, SyncIntent, VerifyIntent,
 };
 use crate::text;
 
@@ -387,6 +388,7 @@ impl From<&GitRepository> for SourceIntent {
             full_history,
             webhook,
             suspend,
+            pull_requests,
             // The child Sync, which the repository's driver keeps up to date.
             sync: _,
         } = &object.spec;
@@ -404,12 +406,32 @@ impl From<&GitRepository> for SourceIntent {
             proxy: proxy_secret_ref.as_ref().map(secret),
             webhook: webhook.map(|Webhook { secret_ref }| secret(secret_ref)),
             verify: verify.as_ref().map(VerifyIntent::from),
+            pull_requests: pull_requests.as_ref().map(PullRequestsIntent::from),
             git: GitIntent {
                 url: url.clone(),
                 reference: GitReference::from(reference.as_ref()),
                 recurse_submodules: *recurse_submodules,
                 full_history: *full_history,
             },
+        }
+    }
+}
+
+impl From<&PullRequestPlans> for PullRequestsIntent {
+    fn from(plans: &PullRequestPlans) -> Self {
+        let PullRequestPlans {
+            provider_ref,
+            mode,
+            label,
+            interval,
+            limit,
+        } = plans;
+        Self {
+            provider: provider_ref.name.clone(),
+            only_labelled: *mode == PullRequestMode::Labelled,
+            label: label.clone(),
+            interval: (*interval).into(),
+            limit: usize::from(*limit),
         }
     }
 }

@@ -22,7 +22,7 @@ mod way_out;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
-pub use alert::{Alert, AlertSpec, AlertStatus, OpenProblem};
+pub use alert::{Alert, AlertSpec, AlertStatus, OpenProblem, ProviderRef};
 pub use condition::{ConditionType, Reason, Verdict, set_conditions};
 pub use fit::{STATUS_BUDGET, Status};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -34,8 +34,8 @@ pub use render::{
     PatchTarget, RemoteBases, Substitute, SubstituteFrom, ValuesFrom,
 };
 pub use repository::{
-    GitRef, GitRepository, GitRepositorySpec, GitRepositoryStatus, Verification, VerificationMode,
-    Webhook,
+    GitRef, GitRepository, GitRepositorySpec, GitRepositoryStatus, PullRequestMode,
+    PullRequestPlans, Verification, VerificationMode, Webhook,
 };
 pub use secret_ref::SecretRef;
 pub use source_ref::{ChartRef, SourceKind, SourceRef};

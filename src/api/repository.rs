@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::secret_ref::SecretRef;
-use super::{Condition, Duration, SyncSettings, Time};
+use super::{Condition, Duration, ProviderRef, SyncSettings, Time};
 
 /// A Git repository whose commits describe the desired state of the cluster.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -56,6 +56,7 @@ use super::{Condition, Duration, SyncSettings, Time};
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.pullRequests) || !has(self.ref) || (has(self.ref.branch) && !has(self.ref.commit) && !has(self.ref.name) && !has(self.ref.semver) && !has(self.ref.tag))").message("pullRequests needs a repository that follows a branch: name ref.branch alone, or no ref"))]
 #[x_kube(validation = Rule::new("!has(self.verify) || self.verify.mode == 'Commit' || (has(self.ref) && !has(self.ref.commit) && (has(self.ref.name) ? self.ref.name.startsWith('refs/tags/') : (has(self.ref.semver) || has(self.ref.tag))))").message("verify.mode Tag and CommitAndTag need a ref that is a tag: tag, semver, or a name that begins with refs/tags/"))]
 pub struct GitRepositorySpec {
     /// URL of the repository: `https://host/path`, `http://host/path`, `ssh://user@host:port/path` or
@@ -123,6 +124,12 @@ pub struct GitRepositorySpec {
     /// sends and signs `{"url": …, "ref": …}`. Polling continues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<Webhook>,
+
+    /// Say on open pull requests (merge requests, on GitLab) what they would change in this cluster. The branch of each
+    /// is rendered for the Syncs of this repository, and its objects are tried out as dry runs, with the rights of those
+    /// Syncs. The result is a comment on the request and a status of its newest commit. Nothing is written to the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_requests: Option<PullRequestPlans>,
 
     /// Stop fetching. Applied objects stay, and Syncs still correct drift.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -207,6 +214,48 @@ pub struct Webhook {
     pub secret_ref: SecretRef,
 }
 
+/// Which open pull requests are planned, and where the result is written.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.mode) || self.mode != 'Labelled' || has(self.label)").message("mode Labelled needs a label"))]
+pub struct PullRequestPlans {
+    /// The Provider of the host, of the same namespace. Its type is `github`, `gitlab` or `gitea`. Its token must be able to
+    /// read the repository, to comment on pull requests, and to set statuses of commits.
+    pub provider_ref: ProviderRef,
+
+    /// Which requests are planned. `SameRepository`: those whose branch is in the repository itself, and those of forks
+    /// that have the `label`. `Labelled`: only those that have the `label`.
+    #[serde(default)]
+    pub mode: PullRequestMode,
+
+    /// The label with which somebody who may change labels asks for a plan. Without it, requests of forks are never
+    /// planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub label: Option<String>,
+
+    /// Time between two looks at the open requests, such as `1m`.
+    #[serde(default = "default_interval")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('10s')").message("interval must be 10s or more"))]
+    #[schemars(schema_with = "super::sync::duration_schema")]
+    pub interval: Duration,
+
+    /// The most requests that are planned: those that changed last.
+    #[serde(default = "default_limit")]
+    #[schemars(range(min = 1, max = 50))]
+    pub limit: u8,
+}
+
+/// Which pull requests are planned.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub enum PullRequestMode {
+    /// Those of the repository itself, and those with the label.
+    #[default]
+    SameRepository,
+    /// Those with the label.
+    Labelled,
+}
+
 /// The state of the repository.
 //
 // Atomic, as the status of a Sync.
@@ -218,7 +267,8 @@ pub struct GitRepositoryStatus {
     #[serde(default)]
     pub observed_generation: Option<i64>,
 
-    /// `Ready` always; `Reconciling` and `Stalled` only while true (kstatus).
+    /// `Ready` always; `Reconciling` and `Stalled` only while true (kstatus); `PullRequestsPlanned` where
+    /// `spec.pullRequests` is set.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -250,6 +300,10 @@ pub struct GitRepositoryStatus {
 
 fn default_interval() -> Duration {
     std::time::Duration::from_secs(60).into()
+}
+
+fn default_limit() -> u8 {
+    10
 }
 
 fn default_timeout() -> Duration {

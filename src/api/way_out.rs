@@ -11,7 +11,8 @@ impl Reason {
             | Self::InSync
             | Self::AllHealthy
             | Self::ChangeCommitted
-            | Self::Delivering => "Nothing to do.",
+            | Self::Delivering
+            | Self::Planned => "Nothing to do.",
             Self::Progressing => "Wait. The message counts objects, or says what is retried.",
             Self::HealthPending => {
                 "Wait. The message says what for. After `timeout` the reason becomes `HealthFailed`."
@@ -143,6 +144,10 @@ impl Reason {
                  then."
             }
             Self::ProviderNotReady => "Look at the Provider. Notices wait until then.",
+            Self::PlanFailed => {
+                "The message names the request and what is wrong. It is tried again by itself. For a \
+                 missing right of the token, see Pull requests."
+            }
         }
     }
 }

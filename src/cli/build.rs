@@ -1,9 +1,7 @@
 //! `towline build`: the objects that a Sync would apply, from a folder on disk and without a cluster.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +20,7 @@ use crate::desired::{
 use crate::intent::{Keeper, RenderIntent, SyncIntent};
 use crate::manifest::{Manifest, ObjectError, ObjectKey, YamlError, documents};
 use crate::plan::apply_order;
+use crate::preview::{describe, manifests_of};
 use crate::render::wasm::Renderers;
 use crate::render::{Cache, RemoteBase, WantedBase};
 use crate::secrets::{Data, Keeping};
@@ -232,26 +231,10 @@ fn without_bases(wanted: &[WantedBase]) -> String {
     named.collect::<Vec<_>>().join("; ")
 }
 
-/// The manifests of all objects by their index, and why others cannot be read. Blocks.
-pub(super) fn manifests_of(
-    desired: &Desired,
-    tree: Arc<dyn Tree>,
-) -> (BTreeMap<usize, Manifest>, Vec<String>) {
-    let all: Vec<usize> = (0..desired.objects().len()).collect();
-    let (mut manifests, mut failures) = (BTreeMap::new(), Vec::new());
-    desired.each_body(tree, &all, |index, manifest| {
-        match manifest {
-            Ok(manifest) => drop(manifests.insert(index, manifest)),
-            Err(error) => failures.push(describe(desired, index, &error)),
-        }
-        ControlFlow::Continue(())
-    });
-    (manifests, failures)
-}
-
 /// The objects in the order in which they are applied, and why others cannot be.
 fn objects(desired: &Desired, tree: Arc<dyn Tree>) -> (Vec<Value>, Vec<String>) {
-    let (mut manifests, mut failures) = manifests_of(desired, tree);
+    let all: Vec<usize> = (0..desired.objects().len()).collect();
+    let (mut manifests, mut failures) = manifests_of(desired, tree, &all);
     let mut scopes = Scopes::default();
     for Manifest { gvk, body, .. } in manifests.values() {
         if &*gvk.kind == "CustomResourceDefinition" {
@@ -285,18 +268,6 @@ fn placed(mut body: Value, key: &ObjectKey) -> Value {
         };
     }
     body
-}
-
-pub(super) fn describe(
-    desired: &Desired,
-    index: usize,
-    why: &(dyn std::error::Error + 'static),
-) -> String {
-    let object = desired.objects().get(index);
-    let name = object.map(|object| object.key().to_string());
-    let place = desired.provenance(index).map(|place| place.to_string());
-    let (name, place) = (name.unwrap_or_default(), place.unwrap_or_default());
-    format!("{name} ({place}): {}", crate::chain(why))
 }
 
 fn print(objects: &[Value], format: OutputFormat) -> Result<(), BuildError> {

@@ -3,35 +3,15 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
-use similar::algorithms::{Capture, Replace, myers};
-use similar::udiff::UnifiedHunkHeader;
 
 use super::output;
 use super::terminal::{Paint, Terminal};
 use crate::manifest::ObjectKey;
-use crate::plan::{DIGEST, IDENTITY, LEFT, PART_OF, PROOF};
+use crate::preview::{Action, cleaned, fenced, unified};
 use crate::text::{Secrets, printable};
-
-/// What `kubectl apply` keeps of a whole manifest.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-
-/// Lines around a difference.
-const CONTEXT: usize = 3;
 
 /// The longest comment that GitHub, GitLab and others take, in bytes, with room for what is around it.
 const LONGEST_COMMENT: usize = 60_000;
-
-/// What would become of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    Create,
-    Change,
-    Delete,
-    /// It leaves Git and stays. Why.
-    Release(String),
-    /// The API server refuses it. Why.
-    Refuse(String),
-}
 
 /// One object that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,32 +25,14 @@ pub(super) struct Change {
     pub(super) diff: String,
 }
 
-impl Action {
-    fn word(&self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Change => "change",
-            Self::Delete => "delete",
-            Self::Release(_) => "release",
-            Self::Refuse(_) => "refused",
-        }
-    }
-
-    fn mark(&self) -> (&'static str, Paint) {
-        match self {
-            Self::Create => ("+", Paint::Green),
-            Self::Change => ("~", Paint::Yellow),
-            Self::Delete => ("-", Paint::Red),
-            Self::Release(_) => ("=", Paint::Dim),
-            Self::Refuse(_) => ("!", Paint::Red),
-        }
-    }
-
-    fn why(&self) -> &str {
-        match self {
-            Self::Release(why) | Self::Refuse(why) => why,
-            Self::Create | Self::Change | Self::Delete => "",
-        }
+/// The sign of an action in front of its object.
+fn mark(action: &Action) -> (&'static str, Paint) {
+    match action {
+        Action::Create => ("+", Paint::Green),
+        Action::Change => ("~", Paint::Yellow),
+        Action::Delete => ("-", Paint::Red),
+        Action::Release(_) => ("=", Paint::Dim),
+        Action::Refuse(_) => ("!", Paint::Red),
     }
 }
 
@@ -81,11 +43,7 @@ pub(super) fn difference(
     wanted: Option<&Value>,
     secrets: &Secrets,
 ) -> Result<String, serde_saphyr::ser::Error> {
-    let clean = |object: Option<&Value>| {
-        let mut object = object.cloned().unwrap_or(Value::Null);
-        remove_made(&mut object);
-        object
-    };
+    let clean = |object: Option<&Value>| object.map_or(Value::Null, cleaned);
     let (mut live, mut wanted) = (clean(live), clean(wanted));
     if live == wanted {
         return Ok(String::new());
@@ -104,68 +62,11 @@ pub(super) fn difference(
         }
     };
     let (live, wanted) = (text(&live)?, text(&wanted)?);
-    Ok(unified(&live, &wanted))
-}
-
-/// The unified difference of two texts whose lines are all ended; empty if they are the same.
-// similar's `TextDiff` does this too, but brings every algorithm for every kind of text: half a megabyte of program.
-fn unified(live: &str, wanted: &str) -> String {
-    let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<_>>();
-    let (live, wanted) = (lines(live), lines(wanted));
-    let mut found = Replace::new(Capture::new());
-    let Ok(()) = myers::diff(
-        &mut found,
-        &live[..],
-        0..live.len(),
-        &wanted[..],
-        0..wanted.len(),
-    );
-    let mut text = String::new();
-    for group in found.into_inner().into_grouped_ops(CONTEXT) {
-        if text.is_empty() {
-            text.push_str("--- live\n+++ local\n");
-        }
-        let _ = writeln!(text, "{}", UnifiedHunkHeader::new(&group));
-        for change in group.iter().flat_map(|op| op.iter_changes(&live, &wanted)) {
-            let _ = write!(text, "{}{}", change.tag(), change.value());
-        }
-    }
-    text
-}
-
-/// Removes what the cluster and towline write by themselves.
-fn remove_made(object: &mut Value) {
-    let Some(whole) = object.as_object_mut() else {
-        return;
-    };
-    whole.remove("status");
-    let Some(metadata) = whole.get_mut("metadata").and_then(Value::as_object_mut) else {
-        return;
-    };
-    for field in [
-        "managedFields",
-        "resourceVersion",
-        "uid",
-        "generation",
-        "creationTimestamp",
-        "selfLink",
-    ] {
-        metadata.remove(field);
-    }
-    for (map, names) in [
-        (
-            "annotations",
-            &[PROOF, DIGEST, IDENTITY, LEFT, LAST_APPLIED][..],
-        ),
-        ("labels", &[PART_OF]),
-    ] {
-        if let Some(all) = metadata.get_mut(map).and_then(Value::as_object_mut) {
-            all.retain(|name, _| !names.contains(&&**name));
-            if all.is_empty() {
-                metadata.remove(map);
-            }
-        }
-    }
+    let hunks = unified(&live, &wanted);
+    Ok(match hunks.is_empty() {
+        true => hunks,
+        false => format!("--- live\n+++ local\n{hunks}"),
+    })
 }
 
 /// Masks the values of a Secret. Whether a value changes stays visible.
@@ -237,7 +138,7 @@ fn heading(change: &Change) -> String {
 pub(super) fn as_text(sync: &str, changes: &[Change], terminal: Terminal) -> String {
     let mut text = String::new();
     for change in changes {
-        let (mark, paint) = change.action.mark();
+        let (mark, paint) = mark(&change.action);
         let line = format!("{mark} {}", heading(change));
         let _ = writeln!(text, "{}", terminal.paint(paint, &line));
         for line in change.diff.lines() {
@@ -280,15 +181,7 @@ pub(super) fn as_json(sync: &str, changes: &[Change]) -> String {
 pub(super) fn as_markdown(sync: &str, changes: &[Change]) -> String {
     let mut text = format!("### towline diff: `{sync}`\n\n{}\n", summary(changes));
     for (index, change) in changes.iter().enumerate() {
-        // A fence is longer than every run of backticks in what it holds.
-        let longest = change
-            .diff
-            .split(|c| c != '`')
-            .map(str::len)
-            .max()
-            .unwrap_or(0);
-        let fence = "`".repeat(3.max(longest + 1));
-        let (mark, _) = change.action.mark();
+        let (mark, _) = mark(&change.action);
         let title = heading(change)
             .replace('&', "&amp;")
             .replace('<', "&lt;")
@@ -296,8 +189,8 @@ pub(super) fn as_markdown(sync: &str, changes: &[Change]) -> String {
         let part = match change.diff.is_empty() {
             true => format!("\n{mark} {title}\n"),
             false => format!(
-                "\n<details><summary>{mark} {title}</summary>\n\n{fence}diff\n{}{fence}\n\n</details>\n",
-                change.diff
+                "\n<details><summary>{mark} {title}</summary>\n\n{}\n</details>\n",
+                fenced("diff", &change.diff)
             ),
         };
         if text.len() + part.len() > LONGEST_COMMENT {
@@ -313,6 +206,7 @@ pub(super) fn as_markdown(sync: &str, changes: &[Change]) -> String {
 mod tests {
     use super::*;
     use crate::manifest::GroupKind;
+    use crate::plan::{DIGEST, PART_OF};
 
     fn key(kind: &str) -> ObjectKey {
         ObjectKey {
@@ -325,7 +219,7 @@ mod tests {
     fn object(kind: &str, data: &Value) -> Value {
         json!({"apiVersion": "v1", "kind": kind, "data": data,
             "metadata": {"name": "m", "namespace": "a", "uid": "1", "resourceVersion": "2",
-                "labels": {PART_OF: "x"}, "annotations": {DIGEST: "d", LAST_APPLIED: "hunter22"}}})
+                "labels": {PART_OF: "x"}, "annotations": {DIGEST: "d", "kubectl.kubernetes.io/last-applied-configuration": "hunter22"}}})
     }
 
     fn diff(kind: &str, live: Option<&Value>, wanted: Option<&Value>, secrets: &Secrets) -> String {

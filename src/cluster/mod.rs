@@ -186,6 +186,11 @@ impl Cluster {
         }
     }
 
+    /// Reads and dry runs with the rights of an actor.
+    pub fn viewer(&self, actor: &Actor) -> Viewer {
+        Viewer::acting(self.clients.requests.clone(), actor, self.kinds.clone())
+    }
+
     /// Waits until none of these objects' proofs would fit another object that is created under the same name:
     /// at most a few seconds after the youngest was created.
     pub async fn outlive<'a>(&self, objects: impl Iterator<Item = &'a Observed>) {

@@ -1,13 +1,14 @@
-//! A cluster as a person sees it: reads and dry runs with that person's rights, for commands. Nothing is written.
+//! A cluster as a person or a ServiceAccount sees it: reads and dry runs with their rights. Nothing is written.
 
 use http::{Request, header};
 use kube::api::DynamicObject;
 use kube::{Client, Resource as _};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::discovery::{self, Words};
-use super::write::path;
-use super::{Kinds, ServedKind};
+use super::write::{IMPERSONATE, path};
+use super::{Actor, Kinds, ServedKind};
 use crate::api::FIELD_MANAGER;
 use crate::chain::refusal;
 use crate::manifest::{GroupKind, ObjectKey, redact};
@@ -27,6 +28,8 @@ pub enum Rehearsed {
 /// Reads objects of all kinds.
 pub struct Viewer {
     client: Client,
+    /// In whose name, if not in that of the client.
+    impersonated: Option<String>,
     /// The kinds that are served.
     pub kinds: Kinds,
     words: Words,
@@ -41,9 +44,33 @@ impl Viewer {
         let (found, words) = discovery::with_words(&client).await?;
         Ok(Self {
             client,
+            impersonated: None,
             kinds: Kinds::of(found),
             words,
         })
+    }
+
+    /// The view of an actor of the operator, which knows the kinds already.
+    pub(super) fn acting(client: Client, actor: &Actor, kinds: Kinds) -> Self {
+        Self {
+            client,
+            impersonated: actor.impersonated().map(str::to_owned),
+            kinds,
+            words: Words::default(),
+        }
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        request: http::request::Builder,
+        body: Vec<u8>,
+    ) -> Result<T, kube::Error> {
+        let request = match &self.impersonated {
+            Some(name) => request.header(IMPERSONATE, name),
+            None => request,
+        };
+        let request = request.body(body).map_err(kube::Error::HttpError)?;
+        self.client.request(request).await
     }
 
     /// The kind that a person names: `deploy`, `Deployment`, `deployments.apps`. None if there is no such kind.
@@ -73,12 +100,8 @@ impl Viewer {
             namespace: namespace.filter(|_| served.namespaced).map(Into::into),
             name: name.into(),
         };
-        let request = Request::get(path(served, &key)).body(Vec::new());
-        match self
-            .client
-            .request(request.map_err(kube::Error::HttpError)?)
-            .await
-        {
+        let request = Request::get(path(served, &key));
+        match self.send(request, Vec::new()).await {
             Ok(object) => Ok(Some(object)),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(error) => Err(error),
@@ -110,9 +133,8 @@ impl Viewer {
                     query.append_pair(name, value);
                 }
             }
-            let request = Request::get(format!("{folder}?{}", query.finish())).body(Vec::new());
-            let request = request.map_err(kube::Error::HttpError)?;
-            let mut page: Value = self.client.request(request).await?;
+            let request = Request::get(format!("{folder}?{}", query.finish()));
+            let mut page: Value = self.send(request, Vec::new()).await?;
             if let Value::Array(items) = page["items"].take() {
                 objects.extend(items.into_iter().map(|mut item| {
                     item["apiVersion"] = served.resource.api_version.as_str().into();
@@ -145,11 +167,9 @@ impl Viewer {
             path(served, key)
         );
         let body = body.to_string().into_bytes();
-        let request = Request::patch(uri)
-            .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
-            .body(body.clone())
-            .map_err(kube::Error::HttpError)?;
-        match self.client.request(request).await {
+        let request =
+            Request::patch(uri).header(header::CONTENT_TYPE, "application/apply-patch+yaml");
+        match self.send(request, body.clone()).await {
             Ok(object) => Ok(Rehearsed::Taken(object)),
             // Without the right to try it, or without an answer of the API server, nothing is known of the object.
             Err(kube::Error::Api(status))

@@ -121,7 +121,7 @@ const REQUESTS: u32 = 64;
 const REQUESTS_OF_NAMESPACE: u32 = 52;
 
 /// The header by which a request is made in another user's name.
-const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
+pub(super) const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 
 /// The number of tries of a request while the server cannot be reached or asks to slow down, and the
 /// first pause.

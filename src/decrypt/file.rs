@@ -58,11 +58,14 @@ impl Format {
     }
 }
 
+/// How a sealed value begins.
+const SEALED: &str = "ENC[AES256_GCM,";
+
 /// Whether a file has SOPS metadata, so that it must be decrypted before use. Cheap.
 #[must_use]
 pub fn is_encrypted(content: &[u8]) -> bool {
     let has = |mark: &[u8]| content.windows(mark.len()).any(|window| window == mark);
-    has(b"ENC[AES256_GCM,") && has(b"sops")
+    has(SEALED.as_bytes()) && has(b"sops")
 }
 
 /// Decrypts the file `path`, without its SOPS metadata: YAML and JSON as JSON documents, the others in
@@ -99,6 +102,53 @@ pub fn decrypt(
         return Err(DecryptError::Checksum);
     }
     write(format, opened).map(Some)
+}
+
+/// The file `path` without its SOPS metadata, as [`decrypt`] writes it, with what `stand_in` makes of each sealed value
+/// and its type. Needs no key, and checks nothing. A file without SOPS metadata is none.
+///
+/// # Errors
+/// [`DecryptError`].
+pub fn replace_sealed(
+    path: &str,
+    content: &[u8],
+    stand_in: &dyn Fn(&str, &str) -> Value,
+) -> Result<Option<Vec<u8>>, DecryptError> {
+    let format = Format::of(path);
+    let Some((documents, _)) = read(format, content)? else {
+        return Ok(None);
+    };
+    let replaced = documents.into_iter();
+    let replaced = replaced.filter_map(|document| replaced_node(document, stand_in));
+    write(format, replaced.collect()).map(Some)
+}
+
+/// A node with stand-ins; none for a sealed comment.
+fn replaced_node(node: Node, stand_in: &dyn Fn(&str, &str) -> Value) -> Option<Node> {
+    Some(match node {
+        Node::Map(fields) => {
+            let fields = fields.into_iter();
+            let fields =
+                fields.filter_map(|(name, node)| Some((name, replaced_node(node, stand_in)?)));
+            Node::Map(fields.collect())
+        }
+        Node::List(items) => {
+            let items = items.into_iter();
+            Node::List(
+                items
+                    .filter_map(|item| replaced_node(item, stand_in))
+                    .collect(),
+            )
+        }
+        Node::Scalar(Value::String(text)) if text.starts_with(SEALED) => {
+            let kind = text.rsplit_once("type:").map_or("", |(_, kind)| kind);
+            match kind.trim_end_matches(']') {
+                "comment" => return None,
+                kind => Node::Scalar(stand_in(&text, kind)),
+            }
+        }
+        Node::Scalar(value) => Node::Scalar(value),
+    })
 }
 
 type Read = (Vec<Node>, Value);

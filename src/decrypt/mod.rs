@@ -14,7 +14,7 @@ mod sealed;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-pub use self::file::{Format, decrypt, is_encrypted};
+pub use self::file::{Format, decrypt, is_encrypted, replace_sealed};
 pub use self::keys::{Keys, KeysError};
 
 /// Why a file cannot be decrypted. It quotes no value.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::StandIns;
 use crate::decrypt::Keys;
 use crate::substitute::Variables;
 use crate::text::Secrets;
@@ -20,6 +21,8 @@ pub struct Inputs {
     pub values: Vec<(String, String)>,
     /// Values of Secrets, which no text for users may show.
     pub secrets: Secrets,
+    /// What stands in the place of everything that is secret, where the real values must not be used.
+    pub stand_ins: Option<StandIns>,
     /// The cluster's version, as Helm writes it: `v1.36.3`.
     pub kube_version: String,
     /// The served versions and kinds: `v1`, `apps/v1`, `apps/v1/Deployment`. Sorted.

@@ -16,6 +16,7 @@ mod record;
 mod release;
 mod rendered;
 mod resolve;
+mod stand_in;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,7 @@ pub use object::{DesiredObject, Provenance};
 pub use record::{ReleaseBody, ReleaseBodyError};
 pub use release::{Release, ReleaseNumber, Releases};
 pub use resolve::{Item, Limit, Misplaced, Resolved, misplaced, resolve};
+pub use stand_in::StandIns;
 
 use crate::content::{BlobId, ContentKey, Joined, ReadError, Tree, TreeId};
 use crate::intent::RenderIntent;

@@ -18,12 +18,15 @@ pub(crate) use self::status::{
 pub use self::supervise::supervise;
 pub(crate) use self::turns::{Turn, Turns};
 use crate::allowance::Allowance;
-use crate::cluster::Cluster;
+use crate::cluster::{Actor, Cluster};
+use crate::desired::Limit;
 use crate::fleet::Fleet;
+use crate::intent::SyncIntent;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::outbox::Outbox;
+use crate::plan::Key;
 use crate::render::wasm::Renderers;
 use crate::secrets::{ConfigMaps, Secrets};
 use crate::server::Receivers;
@@ -63,11 +66,30 @@ pub struct Context {
     pub inputs: Allowance,
     /// kustomize and Helm.
     pub renderers: Renderers,
+    /// The operator's key.
+    pub key: Key,
     /// Turns of the drivers of Syncs to work.
     pub(crate) turns: Turns,
     /// The statuses that are being written.
     pub(crate) statuses: StatusWrites,
 }
+
+impl Context {
+    /// The only namespace in which a Sync of this namespace may manage objects, if there is one.
+    pub fn limit<'a>(&'a self, namespace: &'a str, intent: &SyncIntent) -> Option<Limit<'a>> {
+        let keeps = self.policy.no_cross_namespace;
+        match &self.namespace {
+            Some(namespace) => Some(Limit::Operator(namespace)),
+            None if keeps && self.policy.actor(namespace, intent).is_operator() => {
+                Some(Limit::Sync(namespace))
+            }
+            None => None,
+        }
+    }
+}
+
+/// The name of a cluster that nobody named.
+pub const UNNAMED: &str = "default";
 
 /// What the operator's arguments say about every resource.
 #[derive(Clone, Debug, Default)]
@@ -86,5 +108,19 @@ impl Policy {
     /// An interval, or the shortest that is allowed.
     pub fn bounded(&self, interval: Duration) -> Duration {
         interval.max(self.min_interval)
+    }
+
+    /// What tells this cluster from others.
+    pub fn cluster(&self) -> &str {
+        self.cluster_name.as_deref().unwrap_or(UNNAMED)
+    }
+
+    /// By whose rights the objects of a Sync in this namespace are read and written.
+    pub fn actor(&self, namespace: &str, intent: &SyncIntent) -> Actor {
+        let default = self.default_service_account.as_ref();
+        match intent.service_account.as_ref().or(default) {
+            Some(name) => Actor::account(namespace, name),
+            None => Actor::operator(namespace),
+        }
     }
 }

@@ -12,7 +12,7 @@ mod sync;
 pub use self::figures::{Ready, SyncFigures};
 pub use self::registry::{Changes, Key, Registry, Subscription, View};
 pub use self::series::{SERIES, Series};
-pub use self::source::{FetchedRevision, SourceName, SourceView};
+pub use self::source::{FetchedRevision, PlansView, SourceName, SourceView};
 pub use self::sync::{SyncObject, SyncView};
 use crate::plan::SyncName;
 
@@ -23,6 +23,8 @@ pub struct Fleet {
     pub sources: Registry<SourceName, SourceView>,
     /// The Syncs. Views are published with [`Fleet::announce_sync`] and [`Fleet::update_sync`].
     pub syncs: Registry<SyncName, SyncView>,
+    /// What became of the plans of pull requests, by source.
+    pub plans: Registry<SourceName, PlansView>,
 }
 
 impl Fleet {
@@ -34,10 +36,12 @@ impl Fleet {
                 Some(known) => SourceView {
                     url: view.url,
                     labels: view.labels,
+                    planning: view.planning,
                     ..known.clone()
                 },
                 None => view,
             });
+        self.plans.add(source, PlansView::default);
     }
 
     /// Publishes the view that the resource of a Sync gives. If this replica drives the Sync

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Ready, View};
-use crate::api::{GitRepository, Reason};
+use crate::api::{GitRepository, Reason, Verdict};
 use crate::intent::SourceIntent;
 use crate::source::{Access, Snapshot};
 use crate::text::redact_url;
@@ -54,6 +54,21 @@ pub struct SourceView {
     pub url: Arc<str>,
     /// Its labels, by which alerts select it. A change of them wakes no Sync.
     pub labels: Arc<BTreeMap<String, String>>,
+    /// What is asked for, if its pull requests are to be planned. A change of it wakes no Sync.
+    pub planning: Option<Arc<SourceIntent>>,
+}
+
+/// What became of the plans of a source's pull requests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PlansView {
+    /// The condition that says it. None until something is known.
+    pub verdict: Option<Verdict>,
+}
+
+impl View<SourceName> for PlansView {
+    fn absent(_: &SourceName) -> Self {
+        Self::default()
+    }
 }
 
 /// A revision, when towline first saw it, and what is left out of it.
@@ -75,13 +90,15 @@ impl SourceView {
         let status = object.status.as_ref();
         let conditions = status.map(|status| status.conditions.as_slice());
         let mut ready = Ready::of(conditions.unwrap_or_default());
-        if SourceIntent::from(object).suspended.is_some() {
+        let intent = SourceIntent::from(object);
+        if intent.suspended.is_some() {
             ready.set(false, Reason::Suspended);
         }
-        let url = SourceIntent::from(object).git.url;
+        let plans = intent.pull_requests.is_some() && intent.suspended.is_none();
         Self {
             ready,
-            url: redact_url(&url).into(),
+            url: redact_url(&intent.git.url).into(),
+            planning: (plans && !intent.deleting).then(|| Arc::new(intent)),
             labels: Arc::new(object.metadata.labels.clone().unwrap_or_default()),
             ..Self::default()
         }

@@ -17,5 +17,8 @@ pub use field_pattern::{FieldPattern, PatternError, PatternStep};
 pub use inputs::{InputsIntent, Keeper, Reference, SubstituteIntent, ValuesFrom};
 pub use kustomize::{Image, Overrides, Patch, Replica, Selector};
 pub use render::{ChartIntent, HelmIntent, RenderIntent};
-pub use source::{GitIntent, GitReference, MAX_TIMEOUT, SignedPart, SourceIntent, VerifyIntent};
+pub use source::{
+    GitIntent, GitReference, MAX_TIMEOUT, PullRequestsIntent, SignedPart, SourceIntent,
+    VerifyIntent,
+};
 pub use sync::{FieldRule, Mode, OnDeletion, PruneLimit, SyncIntent};

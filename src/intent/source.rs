@@ -32,8 +32,25 @@ pub struct SourceIntent {
     pub webhook: Option<String>,
     /// Whose signature a revision needs.
     pub verify: Option<VerifyIntent>,
+    /// Which pull requests to plan.
+    pub pull_requests: Option<PullRequestsIntent>,
     /// What to fetch.
     pub git: GitIntent,
+}
+
+/// Which pull requests to plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullRequestsIntent {
+    /// The Provider of the host, in the namespace of the source.
+    pub provider: String,
+    /// Whether a request needs the label even if its branch is in the repository itself.
+    pub only_labelled: bool,
+    /// The label with which a plan is asked for.
+    pub label: Option<String>,
+    /// Time between two looks.
+    pub interval: Duration,
+    /// The most requests.
+    pub limit: usize,
 }
 
 /// Which commits of which Git repository.

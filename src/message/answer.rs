@@ -84,6 +84,38 @@ pub fn judge(service: Service, answer: &Answer, now: Timestamp) -> Outcome {
     }
 }
 
+/// Judges the answer of a Git host to a request about pull requests. `doing` says what the token must be able to do.
+///
+/// # Errors
+///
+/// What an answer means that is no success.
+pub fn judge_planning(
+    service: Service,
+    answer: &Answer,
+    doing: &str,
+    now: Timestamp,
+) -> Result<(), Outcome> {
+    let status = answer.status;
+    let not_this = |why: String| Err(Outcome::NotThis(format!("{why} (HTTP status {status})")));
+    let is_limited = answer.retry_after.is_some() || answer.rate_reset.is_some();
+    match status {
+        200 | 201 => Ok(()),
+        403 if !is_limited => not_this(format!(
+            "it does not let the token {doing}: give the token the right to do that"
+        )),
+        404 => not_this(
+            "it does not know the repository or the pull request, or does not show it to the token: see whether \
+             spec.url names a repository of this host, and give the token rights to it"
+                .to_owned(),
+        ),
+        400 | 409 | 410 | 422 => not_this(format!("it refuses to {doing}")),
+        _ => match judge(service, answer, now) {
+            Outcome::Delivered => not_this("its answer means nothing here".to_owned()),
+            outcome => Err(outcome),
+        },
+    }
+}
+
 /// What only Git hosts mean. The right to set statuses is one for each repository, so that others may go on.
 fn of_host(service: Service, answer: &Answer, pause: Option<Duration>) -> Option<Outcome> {
     let status = answer.status;

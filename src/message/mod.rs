@@ -23,7 +23,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-pub use self::answer::{Answer, Outcome, judge};
+pub use self::answer::{Answer, Outcome, judge, judge_planning};
 pub use self::compose::{Context, Line, Message, Problem, compose, example, reminder};
 pub use self::filter::{Filter, FilterError};
 pub use self::group::{Group, Groups};
@@ -31,10 +31,10 @@ pub use self::ledger::{Ledger, Origin, Saved};
 pub use self::link::commit_link;
 pub use self::pace::{Pace, pace};
 pub use self::service::{
-    Address, Destination, DestinationError, InstallationToken, Repository, Request, Unfit, refresh,
-    requests, status_request, token_of, token_request,
+    Address, Comment, Destination, DestinationError, InstallationToken, PullRequest, PullRequests,
+    Repository, Request, Rights, Unfit, refresh, requests, status_request, token_of, token_request,
 };
-pub use self::status::{CommitStatus, Course, about_commit, statuses};
+pub use self::status::{CommitStatus, Course, about_commit, status_name, statuses};
 pub use self::template::{TemplateError, Templates};
 use crate::api::Reason;
 use crate::notify::Notice;

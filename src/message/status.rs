@@ -4,7 +4,7 @@
 //! A status is a state and no message: of several, the last one counts. A commit that was replaced before its content was
 //! live has the fate of the commit that replaced it.
 
-use super::{Item, Subject};
+use super::Item;
 use crate::api::{Reason, short_commits};
 use crate::notify::{Level, Notice};
 
@@ -57,7 +57,7 @@ pub fn statuses(item: &Item, cluster: &str) -> Vec<CommitStatus> {
         notice,
         ..
     } = item;
-    let name = name(subject, cluster);
+    let name = status_name(cluster, &subject.namespace, &subject.name);
     let status = |commit: &str, course, text| CommitStatus {
         commit: commit.to_owned(),
         course,
@@ -96,13 +96,13 @@ pub fn statuses(item: &Item, cluster: &str) -> Vec<CommitStatus> {
 }
 
 /// `towline/<cluster>/<namespace>/<sync>`. Hosts take neither blanks nor control characters well.
-fn name(subject: &Subject, cluster: &str) -> String {
+pub fn status_name(cluster: &str, namespace: &str, name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let cluster: String = cluster
         .chars()
         .map(|c| if is_plain(c) { c } else { '-' })
         .collect();
-    format!("towline/{cluster}/{}/{}", subject.namespace, subject.name)
+    format!("towline/{cluster}/{namespace}/{name}")
 }
 
 #[cfg(test)]
@@ -113,7 +113,7 @@ mod tests {
 
     use super::*;
     use crate::message::testing::{COMMIT, notice};
-    use crate::message::{Ended, Id, State};
+    use crate::message::{Ended, Id, State, Subject};
 
     fn item(reason: Reason, ended: &[(Reason, &str)]) -> Item {
         let notice = notice("shop", reason, 1);

@@ -1,5 +1,6 @@
 //! A service that is open for messages: one request at a time, at the service's pace, with pauses after failures.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,8 +10,8 @@ use tokio::time::Instant;
 use super::post::Client;
 use crate::backoff::Backoff;
 use crate::message::{
-    Answer, Destination, InstallationToken, Outcome, Pace, Request, judge, pace, token_of,
-    token_request,
+    Answer, Destination, InstallationToken, Outcome, Pace, Request, Rights, judge, judge_planning,
+    pace, token_of, token_request,
 };
 
 /// The pauses after failures.
@@ -49,8 +50,10 @@ struct Turn {
     /// No request before this.
     not_before: Instant,
     backoff: Backoff,
-    /// The token of the App.
-    token: Option<InstallationToken>,
+    /// The tokens of the App.
+    tokens: BTreeMap<Rights, InstallationToken>,
+    /// Whether the last failure is one of a question, so that the answer to a question ends it.
+    is_unanswered: bool,
 }
 
 impl Turn {
@@ -81,7 +84,8 @@ impl Endpoint {
                 counted: now,
                 not_before: now,
                 backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
-                token: None,
+                tokens: BTreeMap::new(),
+                is_unanswered: false,
             }),
             destination,
             namespace: namespace.to_owned(),
@@ -98,26 +102,31 @@ impl Endpoint {
     }
 
     /// The request with the token of the App, where the Provider has one. A token that has ended is replaced first.
-    async fn authorized(&self, turn: &mut Turn, mut request: Request) -> Result<Request, Outcome> {
+    async fn authorized(
+        &self,
+        turn: &mut Turn,
+        rights: Rights,
+        mut request: Request,
+    ) -> Result<Request, Outcome> {
         let Some(app) = self.destination.app() else {
             return Ok(request);
         };
         let now = Timestamp::now();
         let is_valid = |token: &InstallationToken| token.until > now;
-        let token = match turn.token.take().filter(is_valid) {
+        let token = match turn.tokens.remove(&rights).filter(is_valid) {
             Some(token) => token,
             None => {
-                let asked = token_request(app, &self.destination, now);
+                let asked = token_request(app, &self.destination, rights, now);
                 let asked = asked.ok_or_else(|| {
                     Outcome::Later("the key of the App does not sign".to_owned(), None)
                 })?;
                 let answer = self.exchange(turn, asked).await?;
-                token_of(&answer, Timestamp::now())?
+                token_of(&answer, rights, Timestamp::now())?
             }
         };
         let value = format!("Bearer {}", token.token);
         request.headers.push(("authorization".to_owned(), value));
-        turn.token = Some(token);
+        turn.tokens.insert(rights, token);
         Ok(request)
     }
 
@@ -128,7 +137,7 @@ impl Endpoint {
         let (agent, timeout) = (self.agent.clone(), self.timeout);
         let sent = self
             .client
-            .post(&self.namespace, agent, request, timeout)
+            .send(&self.namespace, agent, request, timeout)
             .await;
         sent.map_err(|error| Outcome::Later(self.destination.hide(&crate::chain(&error)), None))
     }
@@ -136,18 +145,11 @@ impl Endpoint {
     /// Sends a request when it is its turn. After a failure, the next request of this service waits.
     pub async fn send(&self, request: Request) -> Outcome {
         let mut turn = self.turn.lock().await;
-        let outcome = match self.authorized(&mut turn, request).await {
-            Ok(request) => match self.exchange(&mut turn, request).await {
-                Ok(answer) => {
-                    if answer.status == 401 {
-                        turn.token = None;
-                    }
-                    judge(self.destination.service, &answer, Timestamp::now())
-                }
-                Err(outcome) => outcome,
-            },
+        let outcome = match self.answer(&mut turn, Rights::Statuses, request).await {
+            Ok(answer) => judge(self.destination.service, &answer, Timestamp::now()),
             Err(outcome) => outcome,
         };
+        turn.is_unanswered = false;
         let health = match &outcome {
             Outcome::Delivered => {
                 turn.backoff.reset();
@@ -177,12 +179,70 @@ impl Endpoint {
                 }
             }
         };
+        self.publish(health);
+        outcome
+    }
+
+    /// Asks a Git host about pull requests, or changes something of one, when it is its turn. `doing` says what the token
+    /// must be able to do. Messages wait after a failure of the host as such; a right that is missing concerns nobody else.
+    ///
+    /// # Errors
+    ///
+    /// What an answer means that is no success.
+    pub async fn ask(&self, request: Request, doing: &str) -> Result<Answer, Outcome> {
+        let mut turn = self.turn.lock().await;
+        let service = self.destination.service;
+        let answer = self.answer(&mut turn, Rights::PullRequests, request).await;
+        let answer = answer.and_then(|answer| {
+            judge_planning(service, &answer, doing, Timestamp::now()).map(|()| answer)
+        });
+        let known = self.health.borrow().clone();
+        match &answer {
+            Ok(_) if turn.is_unanswered => {
+                (turn.is_unanswered, turn.not_before) = (false, Instant::now());
+                turn.backoff.reset();
+                self.publish(Health {
+                    failure: None,
+                    sends_again: false,
+                    ..known
+                });
+            }
+            Err(Outcome::Later(why, pause)) => {
+                let pause = turn.backoff.pause().max(pause.unwrap_or_default());
+                turn.not_before = Instant::now() + pause;
+                turn.is_unanswered = true;
+                self.publish(Health {
+                    failure: Some(why.clone()),
+                    sends_again: true,
+                    ..known
+                });
+            }
+            Ok(_) | Err(_) => (),
+        }
+        answer
+    }
+
+    /// The answer to a request with these rights.
+    async fn answer(
+        &self,
+        turn: &mut Turn,
+        rights: Rights,
+        request: Request,
+    ) -> Result<Answer, Outcome> {
+        let request = self.authorized(turn, rights, request).await?;
+        let answer = self.exchange(turn, request).await?;
+        if answer.status == 401 {
+            turn.tokens.remove(&rights);
+        }
+        Ok(answer)
+    }
+
+    fn publish(&self, health: Health) {
         self.health.send_if_modified(|known| {
             let is_new = *known != health;
             *known = health;
             is_new
         });
-        outcome
     }
 }
 
@@ -202,7 +262,8 @@ mod tests {
             counted: now,
             not_before: now,
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
-            token: None,
+            tokens: BTreeMap::new(),
+            is_unanswered: false,
         };
         let waits: Vec<u64> = (0..5)
             .map(|_| (turn.next(pace, now) - now).as_secs())

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::Method;
 use tokio::sync::Semaphore;
 use ureq::Agent;
 
@@ -15,8 +16,9 @@ use crate::message::{Answer, Request};
 const PARALLEL: usize = 64;
 const PARALLEL_OF_NAMESPACE: usize = 4;
 
-/// How much of an answer is read, in bytes.
+/// How much is read of an answer to a message, and of one to a question, in bytes.
 const LONGEST_ANSWER: u64 = 4096;
+const LONGEST_READ: u64 = 12 << 20;
 
 const USER_AGENT: &str = concat!("towline/", env!("CARGO_PKG_VERSION"));
 
@@ -54,7 +56,7 @@ impl Default for Client {
 
 impl Client {
     /// Sends a request when there is room for it, and returns the answer.
-    pub(super) async fn post(
+    pub(super) async fn send(
         &self,
         namespace: &str,
         agent: Agent,
@@ -65,7 +67,7 @@ impl Client {
         // Neither semaphore is ever closed.
         let _own = own.acquire().await;
         let _one = self.0.all.acquire().await;
-        let sent = tokio::task::spawn_blocking(move || post(&agent, &request, timeout)).await;
+        let sent = tokio::task::spawn_blocking(move || send(&agent, request, timeout)).await;
         sent.unwrap_or(Err(PostError::GivenUp))
     }
 
@@ -82,18 +84,35 @@ impl Client {
     }
 }
 
-fn post(agent: &Agent, request: &Request, timeout: Duration) -> Result<Answer, PostError> {
-    let mut builder = agent.post(&request.url).header("user-agent", USER_AGENT);
+fn send(agent: &Agent, request: Request, timeout: Duration) -> Result<Answer, PostError> {
+    let explain = |error| match error {
+        ureq::Error::Timeout(_) => PostError::Late(timeout),
+        other => PostError::Unreachable(Box::new(other)),
+    };
+    let longest = match request.method {
+        Method::GET => LONGEST_READ,
+        _ => LONGEST_ANSWER,
+    };
+    let mut head = http::Request::builder()
+        .method(&request.method)
+        .uri(&request.url)
+        .header("user-agent", USER_AGENT);
     for (name, value) in &request.headers {
-        builder = builder.header(name, value);
+        head = head.header(name, value);
     }
-    let builder = builder.config().timeout_global(Some(timeout)).build();
-    let mut answer = builder
-        .send(&request.body[..])
-        .map_err(|error| match error {
-            ureq::Error::Timeout(_) => PostError::Late(timeout),
-            other => PostError::Unreachable(Box::new(other)),
-        })?;
+    let answer = match request.method {
+        Method::GET => {
+            let asked = head.body(()).map_err(|error| explain(error.into()))?;
+            let asked = agent.configure_request(asked);
+            agent.run(asked.timeout_global(Some(timeout)).build())
+        }
+        _ => {
+            let told = head.body(request.body);
+            let told = agent.configure_request(told.map_err(|error| explain(error.into()))?);
+            agent.run(told.timeout_global(Some(timeout)).build())
+        }
+    };
+    let mut answer = answer.map_err(explain)?;
     let header = |name: &str| {
         let value = answer.headers().get(name)?;
         Some(value.to_str().ok()?.to_owned())
@@ -108,7 +127,7 @@ fn post(agent: &Agent, request: &Request, timeout: Duration) -> Result<Answer, P
     let mut body = Vec::new();
     // The status has said everything that is needed, so an answer that breaks off is an answer.
     let reader = answer.body_mut().as_reader();
-    let _ = reader.take(LONGEST_ANSWER).read_to_end(&mut body);
+    let _ = reader.take(longest).read_to_end(&mut body);
     Ok(Answer {
         status: answer.status().as_u16(),
         retry_after,

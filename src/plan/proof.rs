@@ -125,15 +125,26 @@ impl Key {
 
     pub(super) fn digest(&self, bond: &Bond, form: &str, life: &str) -> [u8; BYTES] {
         let identity = bond.sync.identity(&bond.object);
+        let whole = self.of_parts(&[&*bond.uid, &identity, form, life]);
+        let mut digest = [0; BYTES];
+        digest.copy_from_slice(&whole[..BYTES]);
+        digest
+    }
+
+    /// A digest that nobody makes without the key, for something that is no proof.
+    pub fn digest_for(&self, purpose: &str, text: &str) -> [u8; 32] {
+        // A proof has four parts.
+        self.of_parts(&[purpose, text])
+    }
+
+    fn of_parts(&self, parts: &[&str]) -> [u8; 32] {
         let mut hmac = self.0.clone();
-        for part in [&*bond.uid, &identity, form, life] {
+        for part in parts {
             // With its length, so that no two lists of parts are the same bytes.
             hmac.update(&(part.len() as u64).to_be_bytes());
             hmac.update(part.as_bytes());
         }
-        let mut digest = [0; BYTES];
-        digest.copy_from_slice(&hmac.finalize().into_bytes()[..BYTES]);
-        digest
+        hmac.finalize().into_bytes().into()
     }
 }
 

@@ -53,6 +53,7 @@ impl Driven for GitRepository {
     fn forget(context: &Context, namespace: &str, name: &str) {
         let source = SourceName::new(namespace, name);
         context.fleet.sources.remove(&source);
+        context.fleet.plans.remove(&source);
         context.receivers.remove(&source);
         let subject = Subject::new("GitRepository", &source.namespace, &source.name);
         context.outbox.forget(&subject);

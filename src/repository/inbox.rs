@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Driver;
 use crate::api::GitRepository;
-use crate::fleet::{Fleet, SourceName, Subscription, SyncView};
+use crate::fleet::{Fleet, PlansView, SourceName, Subscription, SyncView};
 use crate::plan::SyncName;
 
 /// The events that a driver listens to, beside those of the Secrets that it reads.
@@ -16,6 +16,8 @@ pub(super) struct Inbox {
     pub(super) object: watch::Receiver<Arc<GitRepository>>,
     /// The Sync with the repository's name.
     child: Subscription<SyncName, SyncView>,
+    /// What became of the plans of pull requests.
+    pub(super) plans: Subscription<SourceName, PlansView>,
 }
 
 impl Inbox {
@@ -28,6 +30,7 @@ impl Inbox {
         Self {
             object,
             child: fleet.syncs.subscribe(&child),
+            plans: fleet.plans.subscribe(name),
         }
     }
 
@@ -104,6 +107,7 @@ impl Driver {
             // A read found damage, and waits for a new copy.
             due = self.repair.due(snapshot) => self.next_poll = self.next_poll.min(due),
             () = poke.notified() => self.next_poll = now(),
+            () = self.inbox.plans.changed() => (),
             () = tokio::time::sleep_until(self.next_poll), if polls => (),
             () = tokio::time::sleep_until(write_again), if polls => (),
         }

@@ -10,7 +10,7 @@ use crate::source::{Credentials, CredentialsError, Proxy};
 /// Why a Secret cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("spec.{field}: {source}")]
-pub(super) struct LoginError {
+pub(crate) struct LoginError {
     field: &'static str,
     source: ValueError<CredentialsError>,
 }
@@ -27,7 +27,7 @@ impl LoginError {
 
 /// The credentials and the proxy of one repository.
 #[derive(Default)]
-pub(super) struct Login {
+pub(crate) struct Login {
     credentials: Watched<Credentials>,
     proxy: Watched<Proxy>,
 }
@@ -35,7 +35,7 @@ pub(super) struct Login {
 impl Login {
     /// The values of `spec.secretRef` and `spec.proxySecretRef`. A Secret is read again only after
     /// it changed.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &mut self,
         secrets: &Secrets,
         intent: &SourceIntent,
@@ -59,7 +59,7 @@ impl Login {
     }
 
     /// Waits until one of the Secrets has changed.
-    pub(super) async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         tokio::select! {
             () = self.credentials.changed() => (),
             () = self.proxy.changed() => (),

@@ -23,13 +23,15 @@ use tokio::time::Instant;
 use self::assess::{Assessment, LONGEST_PAUSE, Observed, Poll, assess};
 use self::child::Child;
 use self::inbox::{Inbox, superseded};
+pub(crate) use self::login::Login;
+pub(crate) use self::poll::request;
 use self::poll::{Found, PollError, Poller};
 use self::repair::RepairSchedule;
 use self::standby::standby;
 use self::webhook::Webhook;
 use crate::api::{
-    Condition, GitRepository, GitRepositoryStatus, Reason, Status as _, Time, set_conditions,
-    short_commits, summary,
+    Condition, ConditionType, GitRepository, GitRepositoryStatus, Reason, Status as _, Time,
+    set_conditions, short_commits, summary,
 };
 use crate::backoff::Backoff;
 use crate::driver::{Context, StatusBackoff, StatusOf, Written, write_status};
@@ -107,6 +109,7 @@ impl Driver {
             let object = self.inbox.object.borrow_and_update().clone();
             if object.metadata.deletion_timestamp.is_none() {
                 self.reconcile(&object).await;
+                self.report_plans(&object).await;
                 if self.write_again.is_some_and(|at| at <= Instant::now()) {
                     self.write(&object).await;
                 }
@@ -281,11 +284,14 @@ impl Driver {
         let before: &[Condition] = &self.status.conditions;
         let generation = intent.generation;
         let now = Time(Timestamp::now());
+        let line = verdicts.first().map(|ready| summary(&ready.message));
+        let mut conditions = set_conditions(before, verdicts, generation, &now);
+        conditions.extend(self.plans_condition(intent.pull_requests.is_some(), generation, &now));
         let status = GitRepositoryStatus {
-            summary: verdicts.first().map(|ready| summary(&ready.message)),
+            summary: line,
             short_revision: self.status.revision.as_deref().map(short_commits),
             observed_generation: generation,
-            conditions: set_conditions(before, verdicts, generation, &now),
+            conditions,
             last_handled_reconcile_at: intent.requested_at.clone(),
             ..self.status.clone()
         };
@@ -303,6 +309,39 @@ impl Driver {
             self.context.notifier.tell(notice);
         }
         self.status = status;
+        self.write(object).await;
+    }
+
+    /// The condition about the plans of pull requests. Until they are known, it stays as it was.
+    fn plans_condition(
+        &self,
+        are_asked_for: bool,
+        generation: Option<i64>,
+        now: &Time,
+    ) -> Option<Condition> {
+        if !are_asked_for {
+            return None;
+        }
+        let before = &self.status.conditions;
+        match self.inbox.plans.borrow().verdict.clone() {
+            Some(verdict) => set_conditions(before, vec![verdict], generation, now).pop(),
+            None => before.iter().find(|before| is_plans(before)).cloned(),
+        }
+    }
+
+    /// Reports what became of the plans of pull requests, if that has changed since the last report.
+    async fn report_plans(&mut self, object: &GitRepository) {
+        let (generation, now) = (object.metadata.generation, Time(Timestamp::now()));
+        let is_asked_for = object.spec.pull_requests.is_some();
+        let condition = self.plans_condition(is_asked_for, generation, &now);
+        let before = &self.status.conditions;
+        // The first report comes from the first poll.
+        let is_known = before.iter().find(|before| is_plans(before)) == condition.as_ref();
+        if before.is_empty() || is_known {
+            return;
+        }
+        let others = before.iter().filter(|before| !is_plans(before)).cloned();
+        self.status.conditions = others.chain(condition).collect();
         self.write(object).await;
     }
 
@@ -350,6 +389,10 @@ impl Driver {
         }
         self.refused = RefusedStatus { status, why };
     }
+}
+
+fn is_plans(condition: &Condition) -> bool {
+    condition.type_ == ConditionType::PullRequestsPlanned.as_str()
 }
 
 fn failed(error: &PollError) -> Poll {

@@ -125,7 +125,7 @@ impl Poller {
 }
 
 /// The request for an intent, without a known snapshot and without proven access.
-pub(super) fn request(
+pub(crate) fn request(
     name: &SourceName,
     intent: &SourceIntent,
     credentials: Credentials,

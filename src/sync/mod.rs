@@ -211,11 +211,7 @@ impl Driver {
 
     /// By whose rights this Sync's objects are read and written.
     fn actor(&self, intent: &SyncIntent) -> Actor {
-        let default = self.context.policy.default_service_account.as_ref();
-        match intent.service_account.as_ref().or(default) {
-            Some(name) => Actor::account(&self.name, name),
-            None => Actor::operator(&self.name),
-        }
+        self.context.policy.actor(&self.name, intent)
     }
 
     fn waits_for(&self) -> WaitsFor {

@@ -3,7 +3,7 @@
 use super::{room, sources};
 
 /// Lowest first. A room may be one file. Some rooms do not exist yet: their place is reserved.
-const ROOMS: [&str; 39] = [
+const ROOMS: [&str; 41] = [
     "glob",
     "backoff",
     "allowance",
@@ -25,6 +25,7 @@ const ROOMS: [&str; 39] = [
     "webhook",
     "metrics",
     "cluster",
+    "preview",
     "leader",
     "notify",
     "message",
@@ -36,6 +37,7 @@ const ROOMS: [&str; 39] = [
     "alert",
     "sync",
     "repository",
+    "proposal",
     "config",
     "log",
     "crds",

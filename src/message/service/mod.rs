@@ -12,9 +12,12 @@ mod webhook;
 #[cfg(test)]
 mod tests;
 
+use http::Method;
+
 pub use self::destination::{Address, Destination};
 pub use self::host::{
-    InstallationToken, Repository, Unfit, status_request, token_of, token_request,
+    Comment, InstallationToken, PullRequest, PullRequests, Repository, Rights, Unfit,
+    status_request, token_of, token_request,
 };
 pub use self::secret::DestinationError;
 use sha2::{Digest as _, Sha256};
@@ -23,14 +26,16 @@ use super::{Message, Problem};
 use crate::intent::Service;
 use crate::text::start;
 
-/// A request that a service takes. Its method is POST.
+/// A request that a service takes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
+    /// POST for messages.
+    pub method: Method,
     /// The whole URL. It may hold a secret.
     pub url: String,
     /// Names and values of headers. They may hold secrets.
     pub headers: Vec<(String, String)>,
-    /// The body.
+    /// The body. A GET has none.
     pub body: Vec<u8>,
 }
 
@@ -102,6 +107,7 @@ fn json(url: String, to: &Destination, body: &serde_json::Value) -> Request {
     headers.extend(to.authorization());
     headers.extend(to.headers.iter().cloned());
     Request {
+        method: Method::POST,
         url,
         headers,
         body: body.to_string().into_bytes(),

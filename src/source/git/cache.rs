@@ -118,13 +118,14 @@ impl Cache {
     }
 
     /// Removes every repository that is not in `live` (the namespace, the URL, and whether the full
-    /// history is fetched), with its folder. Keeps a repository while a fetch of it runs or one of
+    /// history is fetched), with its folder and the copy that is kept apart. Keeps a repository while a fetch of it runs or one of
     /// its snapshots is alive.
     pub async fn retain(&self, live: impl IntoIterator<Item = (&str, &str, bool)> + Send) {
         let live: HashSet<(String, String)> = live
             .into_iter()
-            .map(|(namespace, url, full_history)| {
-                (namespace.to_owned(), url::cache_key(url, full_history))
+            .flat_map(|(namespace, url, full_history)| {
+                let key = url::cache_key(url, full_history);
+                [url::apart(&key), key].map(|key| (namespace.to_owned(), key))
             })
             .collect();
         let is_live = move |place: &Place| {

@@ -37,6 +37,9 @@ pub struct FetchRequest {
     pub full_history: bool,
     /// Also download submodules, and include them in the tree.
     pub recurse_submodules: bool,
+    /// Use a copy of its own on disk, so that no fetch of the same URL for Syncs waits for this one, or reads what it
+    /// brought.
+    pub apart: bool,
 }
 
 /// The result of a fetch. Callers must keep the new snapshot in both cases, because an unchanged
@@ -77,6 +80,7 @@ impl FetchRequest {
             proxy: None,
             full_history: false,
             recurse_submodules: false,
+            apart: false,
         }
     }
 
@@ -98,9 +102,13 @@ impl FetchRequest {
 
     /// Names the copy on disk that the request uses.
     pub(super) fn place(&self) -> Place {
+        let key = url::cache_key(&self.url, self.full_history);
         Place {
             namespace: self.namespace.clone(),
-            repository: url::cache_key(&self.url, self.full_history),
+            repository: match self.apart {
+                true => url::apart(&key),
+                false => key,
+            },
             route: auth::route(&self.credentials, self.proxy.as_ref()),
         }
     }

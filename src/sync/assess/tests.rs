@@ -292,7 +292,9 @@ fn shows(reason: Reason) -> Shows {
         | Reason::Delivering
         | Reason::DeliveryFailed
         | Reason::ProviderInvalid
-        | Reason::ProviderNotReady => Shows::Elsewhere,
+        | Reason::ProviderNotReady
+        | Reason::Planned
+        | Reason::PlanFailed => Shows::Elsewhere,
     }
 }
 

@@ -176,14 +176,7 @@ impl Driver {
 
     /// The only namespace in which this Sync may manage objects, if there is one.
     pub(in crate::sync) fn limit(&self, intent: &SyncIntent) -> Option<Limit<'_>> {
-        let keeps = self.context.policy.no_cross_namespace;
-        match &self.context.namespace {
-            Some(namespace) => Some(Limit::Operator(namespace)),
-            None if keeps && self.actor(intent).is_operator() => {
-                Some(Limit::Sync(&self.name.namespace))
-            }
-            None => None,
-        }
+        self.context.limit(&self.name.namespace, intent)
     }
 
     /// Matches the target with objects of the cluster, and claims them. Makes sure that their kinds are

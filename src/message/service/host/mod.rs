@@ -1,13 +1,15 @@
 //! Git hosts that keep a status of each commit, by their public documentation. Pure.
 
 mod place;
+mod pulls;
 mod token;
 
 use serde_json::{Value, json};
 
 pub use self::place::Repository;
 use self::place::{Place, hosts};
-pub use self::token::{InstallationToken, token_of, token_request};
+pub use self::pulls::{Comment, PullRequest, PullRequests};
+pub use self::token::{InstallationToken, Rights, token_of, token_request};
 use super::{Destination, Request, unique};
 use crate::intent::Service;
 use crate::message::{CommitStatus, Course};
@@ -51,19 +53,7 @@ pub fn status_request(
     repository: Option<&Repository>,
     to: &Destination,
 ) -> Result<Request, Unfit> {
-    let repository = repository.ok_or(Unfit::NoHost)?;
-    let known = hosts(to);
-    if !known.iter().any(|known| known.is(&repository.host)) {
-        return Err(Unfit::OtherHost {
-            host: repository.host.clone(),
-            known: known
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", "),
-        });
-    }
-    let place = Place::of(repository, to)?;
+    let place = place(repository, to)?;
     let url = place.statuses(to, &status.commit);
     let body = match to.service {
         Service::GitLab => gitlab(status),
@@ -73,7 +63,29 @@ pub fn status_request(
         Service::AzureDevOps => azure(status),
         _ => github(status),
     };
-    let mut request = super::json(url, to, &body);
+    Ok(request(url, to, &body))
+}
+
+/// Where the repository is on the host.
+fn place(repository: Option<&Repository>, to: &Destination) -> Result<Place, Unfit> {
+    let repository = repository.ok_or(Unfit::NoHost)?;
+    let known = hosts(to);
+    if known.iter().any(|known| known.is(&repository.host)) {
+        return Place::of(repository, to);
+    }
+    Err(Unfit::OtherHost {
+        host: repository.host.clone(),
+        known: known
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+    })
+}
+
+/// A request with a JSON body and the headers that the host wants.
+fn request(url: String, to: &Destination, body: &Value) -> Request {
+    let mut request = super::json(url, to, body);
     match to.service {
         Service::GitHub => request.headers.extend(github_headers()),
         Service::GitLab => {
@@ -82,7 +94,7 @@ pub fn status_request(
         }
         _ => (),
     }
-    Ok(request)
+    request
 }
 
 /// The headers that the API of GitHub wants.

@@ -190,16 +190,26 @@ impl Place {
         }
     }
 
-    /// The URL that takes a status of a commit.
-    pub(super) fn statuses(&self, to: &Destination, commit: &str) -> String {
+    /// The URL of the repository in the API of GitHub, Gitea or GitLab.
+    pub(super) fn repository(&self, to: &Destination) -> String {
         let Self {
             api, owner, name, ..
         } = self;
         match to.service {
             Service::GitLab => {
                 let project = format!("{owner}/{name}").replace('/', "%2F");
-                format!("{api}/projects/{project}/statuses/{commit}")
+                format!("{api}/projects/{project}")
             }
+            _ => format!("{api}/repos/{owner}/{name}"),
+        }
+    }
+
+    /// The URL that takes a status of a commit.
+    pub(super) fn statuses(&self, to: &Destination, commit: &str) -> String {
+        let Self {
+            api, owner, name, ..
+        } = self;
+        match to.service {
             Service::Bitbucket => {
                 format!("{api}/repositories/{owner}/{name}/commit/{commit}/statuses/build")
             }
@@ -209,7 +219,7 @@ impl Place {
             Service::AzureDevOps => format!(
                 "{api}/{owner}/_apis/git/repositories/{name}/commits/{commit}/statuses?api-version=7.1"
             ),
-            _ => format!("{api}/repos/{owner}/{name}/statuses/{commit}"),
+            _ => format!("{}/statuses/{commit}", self.repository(to)),
         }
     }
 

@@ -13,6 +13,36 @@ use crate::message::{Answer, Outcome, judge};
 const SPARE: SignedDuration = SignedDuration::from_mins(5);
 const USUAL: SignedDuration = SignedDuration::from_mins(30);
 
+/// What a token of an App may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rights {
+    /// Set statuses of commits.
+    Statuses,
+    /// Read a repository and its pull requests, comment on them, and set statuses of commits.
+    PullRequests,
+}
+
+impl Rights {
+    fn permissions(self) -> serde_json::Value {
+        match self {
+            Self::Statuses => json!({"statuses": "write"}),
+            Self::PullRequests => {
+                json!({"statuses": "write", "pull_requests": "write", "contents": "read"})
+            }
+        }
+    }
+
+    /// The rights in words.
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Statuses => "to write commit statuses",
+            Self::PullRequests => {
+                "to write commit statuses and pull requests, and to read contents"
+            }
+        }
+    }
+}
+
 /// A token of an installation.
 #[derive(Clone)]
 pub struct InstallationToken {
@@ -22,14 +52,19 @@ pub struct InstallationToken {
     pub until: Timestamp,
 }
 
-/// The request for a token that may do no more than set statuses. None if the key cannot sign.
-pub fn token_request(app: &App, to: &Destination, now: Timestamp) -> Option<Request> {
+/// The request for a token with no more than these rights. None if the key cannot sign.
+pub fn token_request(
+    app: &App,
+    to: &Destination,
+    rights: Rights,
+    now: Timestamp,
+) -> Option<Request> {
     let url = format!(
         "{}/app/installations/{}/access_tokens",
         api_of(to),
         app.installation()
     );
-    let body = json!({"permissions": {"statuses": "write"}});
+    let body = json!({"permissions": rights.permissions()});
     let mut request = super::super::json(url, to, &body);
     let proof = format!("Bearer {}", app.proof(now)?);
     request.headers.push(("authorization".to_owned(), proof));
@@ -42,7 +77,11 @@ pub fn token_request(app: &App, to: &Destination, now: Timestamp) -> Option<Requ
 /// # Errors
 ///
 /// [`Outcome::Later`].
-pub fn token_of(answer: &Answer, now: Timestamp) -> Result<InstallationToken, Outcome> {
+pub fn token_of(
+    answer: &Answer,
+    rights: Rights,
+    now: Timestamp,
+) -> Result<InstallationToken, Outcome> {
     let status = answer.status;
     let later = |why: &str| Outcome::Later(format!("{why} (HTTP status {status})"), None);
     match status {
@@ -58,9 +97,10 @@ pub fn token_of(answer: &Answer, now: Timestamp) -> Result<InstallationToken, Ou
             ));
         }
         422 => {
-            return Err(later(
-                "the App has no right to write commit statuses: give it that right, and accept it for the installation",
-            ));
+            return Err(later(&format!(
+                "the App has no right {}: give it that, and accept it for the installation",
+                rights.in_words()
+            )));
         }
         _ => {
             return Err(match judge(Service::GitHub, answer, now) {

@@ -70,6 +70,11 @@ pub(super) fn cache_key(url: &str, full_history: bool) -> String {
     hex::encode(Sha256::digest(normalised.as_bytes()))
 }
 
+/// The name of the folder for a copy that is kept apart from the one of the same URL that Syncs read.
+pub(super) fn apart(cache_key: &str) -> String {
+    hex::encode(Sha256::digest(format!("{cache_key}\napart").as_bytes()))
+}
+
 /// The host, in lower case and without a port, and the path of a repository's URL. None if the URL is not one of a
 /// repository.
 pub fn host_and_path(url: &str) -> Option<(String, String)> {

@@ -1,0 +1,370 @@
+//! What would become of the objects of a Sync if other files were its source. Each object is applied as a dry run, with the
+//! rights of whoever asks, and nothing is written. `towline diff` and the plans of pull requests use it.
+
+mod difference;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream};
+use kube::api::ObjectMeta;
+use serde_json::{Value, json};
+
+pub use self::difference::{cleaned, fenced, unified};
+use crate::cluster::{Rehearsed, ServedKind, Viewer};
+use crate::content::Tree;
+use crate::desired::{self, Desired, Item, Limit};
+use crate::health::Health;
+use crate::intent::SyncIntent;
+use crate::manifest::{ApplyMode, Manifest, ObjectKey};
+use crate::plan::{
+    Contest, DIGEST, IDENTITY, LEFT, Observed, PART_OF, PROOF, Parting, SyncName, apply_order,
+    placed, surplus,
+};
+use crate::render;
+
+/// What would become of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It would be created.
+    Create,
+    /// Fields of it would change.
+    Change,
+    /// It would be deleted.
+    Delete,
+    /// It leaves Git and stays. Why.
+    Release(String),
+    /// The API server refuses it. Why.
+    Refuse(String),
+}
+
+impl Action {
+    /// The action in one word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Change => "change",
+            Self::Delete => "delete",
+            Self::Release(_) => "release",
+            Self::Refuse(_) => "refused",
+        }
+    }
+
+    /// Why, where there is something to say.
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Release(why) | Self::Refuse(why) => why,
+            Self::Create | Self::Change | Self::Delete => "",
+        }
+    }
+}
+
+/// One object that would change.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Its identity in the cluster.
+    pub key: ObjectKey,
+    /// Its index among the desired objects; none if it left Git.
+    pub index: Option<usize>,
+    /// What would become of it.
+    pub action: Action,
+    /// The live object, where there is one.
+    pub live: Option<Value>,
+    /// The object as it would be.
+    pub wanted: Option<Value>,
+}
+
+/// A request that the API server did not answer, or that its caller may not make.
+#[derive(Debug, thiserror::Error)]
+#[error("{verb} {key}")]
+pub struct PreviewError {
+    /// The verb of the request.
+    pub verb: &'static str,
+    /// The kind.
+    pub served: ServedKind,
+    /// The object.
+    pub key: ObjectKey,
+    /// What happened.
+    #[source]
+    pub source: kube::Error,
+}
+
+/// What is compared.
+pub struct Preview<'a> {
+    /// Asks the cluster.
+    pub viewer: &'a Viewer,
+    /// The Sync.
+    pub owner: &'a SyncName,
+    /// What it asks for.
+    pub intent: &'a SyncIntent,
+    /// Its desired objects.
+    pub desired: &'a Desired,
+    /// Live objects that are known. Those of the Sync that are not desired would leave. All others are read one by one.
+    pub live: HashMap<ObjectKey, Value>,
+    /// The only namespace in which the Sync may manage objects.
+    pub within: Option<Limit<'a>>,
+    /// The only desired objects that are looked at, by their index. None: all.
+    pub only: Option<HashSet<usize>>,
+    /// Dry runs at once.
+    pub parallel: usize,
+}
+
+/// What differs, in the order of apply.
+pub struct Outlook {
+    /// The objects, or why one is not known. Those that would stay as they are are left out.
+    pub changes: Vec<Result<Change, PreviewError>>,
+    /// Objects that have no place in the cluster, by their index, and why.
+    pub misplaced: Vec<(usize, desired::Misplaced)>,
+}
+
+/// Manifests by the index of their object.
+pub type Manifests = BTreeMap<usize, Manifest>;
+
+/// The manifests of objects by their index, and why others cannot be read. Blocks.
+pub fn manifests_of(
+    desired: &Desired,
+    tree: Arc<dyn Tree>,
+    wanted: &[usize],
+) -> (Manifests, Vec<String>) {
+    let (mut manifests, mut failures) = (Manifests::new(), Vec::new());
+    desired.each_body(tree, wanted, |position, manifest| {
+        let index = wanted[position];
+        match manifest {
+            Ok(manifest) => drop(manifests.insert(index, manifest)),
+            Err(error) => failures.push(describe(desired, index, &error)),
+        }
+        ControlFlow::Continue(())
+    });
+    (manifests, failures)
+}
+
+/// What is wrong with a desired object, with its name and its file.
+pub fn describe(
+    desired: &Desired,
+    index: usize,
+    why: &(dyn std::error::Error + 'static),
+) -> String {
+    let object = desired.objects().get(index);
+    let name = object.map(|object| object.key().to_string());
+    let place = desired.provenance(index).map(|place| place.to_string());
+    let (name, place) = (name.unwrap_or_default(), place.unwrap_or_default());
+    format!("{name} ({place}): {}", crate::chain(why))
+}
+
+impl Preview<'_> {
+    /// Tries out the objects.
+    pub async fn outlook(&self, mut manifests: Manifests) -> Outlook {
+        let kinds = &self.viewer.kinds;
+        let is_namespaced = |gvk: &_| kinds.get(gvk).map(|served| served.namespaced);
+        let mut resolved = desired::resolve(self.desired, is_namespaced, self.within);
+        resolved.leave(self.desired, &self.intent.ignore_fields);
+        let is_looked_at =
+            |index: &usize| self.only.as_ref().is_none_or(|only| only.contains(index));
+        let mut misplaced = std::mem::take(&mut resolved.misplaced);
+        misplaced.retain(|(index, _)| is_looked_at(index));
+        let mut changes = Vec::new();
+        // A kind whose definition comes with the files cannot be tried yet.
+        for index in resolved.waiting.values().flatten() {
+            if let (Some(manifest), Some(object)) =
+                (manifests.remove(index), self.desired.objects().get(*index))
+            {
+                changes.push(Ok(Change {
+                    key: object.key(),
+                    index: Some(*index),
+                    action: Action::Create,
+                    live: None,
+                    wanted: Some(manifest.body),
+                }));
+            }
+        }
+        let leaving = self.leaving(&resolved.items);
+        let mut items: Vec<Item> = resolved.items.into_values().collect();
+        items.retain(|item| is_looked_at(&item.index));
+        apply_order(&mut items, |item| {
+            let place = self.desired.provenance(item.index);
+            let file = place.map(|place| place.file()).unwrap_or_default();
+            (item.key.kind.clone(), file, item.index as u32)
+        });
+        let wanted = items.into_iter().filter_map(|item| {
+            let manifest = manifests.remove(&item.index)?;
+            Some((kinds.get(&manifest.gvk)?, item, manifest))
+        });
+        let compared: Vec<_> = stream::iter(wanted)
+            .map(|(served, item, manifest)| async move {
+                self.compared(&served, &item, manifest).await.transpose()
+            })
+            .buffered(self.parallel)
+            .collect()
+            .await;
+        changes.extend(compared.into_iter().flatten());
+        changes.extend(leaving.into_iter().map(Ok));
+        Outlook { changes, misplaced }
+    }
+
+    /// What would become of one object. None if nothing.
+    async fn compared(
+        &self,
+        served: &ServedKind,
+        item: &Item,
+        mut manifest: Manifest,
+    ) -> Result<Option<Change>, PreviewError> {
+        let Item {
+            key, modes, index, ..
+        } = item;
+        let live = match self.live.get(key) {
+            Some(live) => Some(live.clone()),
+            None => self.get(served, key).await?,
+        };
+        let observed = live.as_ref().and_then(|live| observed(key, live));
+        let is_paused = observed
+            .as_ref()
+            .is_some_and(|observed| observed.modes.is_left_alone());
+        let is_made = modes.apply == ApplyMode::IfNotPresent && live.is_some();
+        if modes.is_left_alone() || is_paused || is_made {
+            return Ok(None);
+        }
+        let change = |action, live, wanted| Change {
+            key: key.clone(),
+            index: Some(*index),
+            action,
+            live,
+            wanted: Some(wanted),
+        };
+        let Some(live) = live else {
+            let body = placed(manifest.body, key);
+            let action = match self.rehearse(served, key, &body).await? {
+                // Its namespace may come with it.
+                Rehearsed::Refused(why)
+                    if !(why.contains("namespaces \"") && why.contains("not found")) =>
+                {
+                    Action::Refuse(why)
+                }
+                Rehearsed::Taken(_) | Rehearsed::Refused(_) => Action::Create,
+            };
+            return Ok(Some(change(action, None, body)));
+        };
+        // As the operator applies it: random values stay, and what others set is left to them.
+        render::keep(&mut manifest.body, &live, self.desired.generated(*index));
+        for field in item.fixed.iter().flat_map(|fixed| fixed.iter()) {
+            field.strip(&mut manifest.body);
+        }
+        if let Some(observed) = &observed {
+            Contest::of(observed).leave(&mut manifest);
+        }
+        let mut body = placed(manifest.body, key);
+        keep_marks(&mut body, &live);
+        Ok(match self.rehearse(served, key, &body).await? {
+            Rehearsed::Taken(tried) => {
+                let differs = cleaned(&live) != cleaned(&tried);
+                differs.then(|| change(Action::Change, Some(live), tried))
+            }
+            Rehearsed::Refused(why) => Some(change(Action::Refuse(why), Some(live), body)),
+        })
+    }
+
+    /// A live object; none where there is none, or no such kind.
+    ///
+    /// # Errors
+    ///
+    /// [`PreviewError`].
+    pub async fn find(&self, key: &ObjectKey) -> Result<Option<Value>, PreviewError> {
+        match self.viewer.kinds.preferred(&key.kind) {
+            Some(served) => self.get(&served, key).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn get(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+    ) -> Result<Option<Value>, PreviewError> {
+        let got = self
+            .viewer
+            .get(served, key.namespace.as_deref(), &key.name)
+            .await;
+        got.map_err(|source| failed("get", served, key, source))
+    }
+
+    async fn rehearse(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+        body: &Value,
+    ) -> Result<Rehearsed, PreviewError> {
+        let tried = self.viewer.rehearse(served, key, body).await;
+        tried.map_err(|source| failed("patch", served, key, source))
+    }
+
+    /// The live objects that are not desired.
+    fn leaving(&self, items: &HashMap<ObjectKey, Item>) -> Vec<Change> {
+        if !self.intent.prune {
+            return Vec::new();
+        }
+        let owned = self
+            .live
+            .iter()
+            .filter_map(|(key, live)| Some((key.clone(), observed(key, live)?)));
+        let leaving = surplus(self.owner, owned.collect(), items);
+        let kinds = &self.viewer.kinds;
+        let Parting { going, released } = Parting::of(
+            leaving,
+            self.intent.prune_adopted,
+            |_, observed| observed.modes.is_kept(),
+            |kind| Some(kinds.preferred(kind)?.definition()),
+        );
+        let change = |key: ObjectKey, action| Change {
+            live: self.live.get(&key).cloned(),
+            key,
+            index: None,
+            action,
+            wanted: None,
+        };
+        let going = going
+            .into_iter()
+            .map(|(key, _)| change(key, Action::Delete));
+        let released = released
+            .into_iter()
+            .map(|(key, _, why)| change(key, Action::Release(why.to_string())));
+        going.chain(released).collect()
+    }
+}
+
+fn failed(
+    verb: &'static str,
+    served: &ServedKind,
+    key: &ObjectKey,
+    source: kube::Error,
+) -> PreviewError {
+    PreviewError {
+        verb,
+        served: served.clone(),
+        key: key.clone(),
+        source,
+    }
+}
+
+/// What is known of a live object, from its metadata.
+pub fn observed(key: &ObjectKey, live: &Value) -> Option<Observed> {
+    let meta: ObjectMeta = serde_json::from_value(live["metadata"].clone()).ok()?;
+    Observed::read(key, &meta, Health::Current)
+}
+
+/// Puts the marks of the live object on the manifest: who owns it is no difference.
+fn keep_marks(body: &mut Value, live: &Value) {
+    for (map, names) in [
+        ("labels", &[PART_OF][..]),
+        ("annotations", &[IDENTITY, PROOF, DIGEST, LEFT]),
+    ] {
+        for name in names {
+            if let Some(mark) = live["metadata"][map].get(*name) {
+                let all = &mut body["metadata"][map];
+                if all.is_null() {
+                    *all = json!({});
+                }
+                all[*name] = mark.clone();
+            }
+        }
+    }
+}

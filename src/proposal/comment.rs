@@ -1,0 +1,417 @@
+//! The words of a plan: a comment in Markdown and a line for the status of the commit. Pure.
+//!
+//! The author of a pull request chooses most of what is in it, so nothing of that is Markdown: it stands in fences that are
+//! longer than every run of backticks inside, or escaped in `code` of HTML.
+
+use std::fmt::Write as _;
+
+use crate::preview::{Action, fenced};
+use crate::text::{printable, shorten};
+
+/// The most names of Syncs that are not touched.
+const MOST_NAMES: usize = 100;
+
+/// The longest reason, in bytes.
+const LONGEST_REASON: usize = 1000;
+
+/// What a pull request would change.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// The newest commit of the request.
+    pub(super) head: String,
+    /// The commit that it began at.
+    pub(super) base: String,
+    /// The branch that it is to be merged into.
+    pub(super) target: String,
+    /// For each Sync of the repository, by its name.
+    pub(super) syncs: Vec<(String, Fate)>,
+}
+
+/// What would become of the objects of a Sync.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// They stay as they are.
+    Untouched,
+    /// These would change.
+    Changed {
+        objects: Vec<ObjectPlan>,
+        /// What else is to be said.
+        notes: Vec<String>,
+    },
+    /// It could not be rendered, for this reason.
+    Broken(String),
+}
+
+/// What would become of an object.
+#[derive(Debug)]
+pub(super) struct ObjectPlan {
+    /// `Kind.group namespace/name`
+    pub(super) object: String,
+    /// The file that declares it; none if it leaves Git.
+    pub(super) file: Option<String>,
+    pub(super) action: Action,
+    /// What a reader should know beside it.
+    pub(super) remark: Option<&'static str>,
+    /// The fields that differ, as lines of a diff.
+    pub(super) fields: String,
+}
+
+/// Where a plan is about, and how a comment begins.
+pub(super) struct Header<'a> {
+    /// Makes the comment known again. Readers do not see it.
+    pub(super) marker: &'a str,
+    /// The namespace and name of the GitRepository.
+    pub(super) repository: &'a str,
+    pub(super) cluster: &'a str,
+}
+
+/// Counts of actions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    create: usize,
+    change: usize,
+    prune: usize,
+    keep: usize,
+    refused: usize,
+    broken: usize,
+    touched: usize,
+}
+
+impl Counts {
+    fn of<'a>(fates: impl IntoIterator<Item = &'a Fate>) -> Self {
+        let mut counts = Self::default();
+        for fate in fates {
+            match fate {
+                Fate::Untouched => continue,
+                Fate::Broken(_) => counts.broken += 1,
+                Fate::Changed { objects, .. } => {
+                    for object in objects {
+                        *match object.action {
+                            Action::Create => &mut counts.create,
+                            Action::Change => &mut counts.change,
+                            Action::Delete => &mut counts.prune,
+                            Action::Release(_) => &mut counts.keep,
+                            Action::Refuse(_) => &mut counts.refused,
+                        } += 1;
+                    }
+                }
+            }
+            counts.touched += 1;
+        }
+        counts
+    }
+
+    /// `1 to create, 2 to change`
+    fn in_words(self) -> String {
+        let words = [
+            (self.create, "to create"),
+            (self.change, "to change"),
+            (self.prune, "to prune"),
+            (self.keep, "to release"),
+            (self.refused, "refused"),
+            (self.broken, "not rendered"),
+        ];
+        let words = words.into_iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = words
+            .map(|(count, word)| format!("{count} {word}"))
+            .collect();
+        match words.is_empty() {
+            true => "no object changes".to_owned(),
+            false => words.join(", "),
+        }
+    }
+}
+
+impl Plan {
+    fn counts(&self) -> Counts {
+        Counts::of(self.syncs.iter().map(|(_, fate)| fate))
+    }
+
+    /// Whether it concerns any Sync.
+    pub(super) fn touches(&self) -> bool {
+        self.counts().touched > 0
+    }
+
+    /// Whether the request cannot be applied as it is.
+    pub(super) fn is_refused(&self) -> bool {
+        let counts = self.counts();
+        counts.refused + counts.broken > 0
+    }
+
+    /// The plan in a line.
+    pub(super) fn line(&self) -> String {
+        let counts = self.counts();
+        match (counts.touched, self.syncs.len()) {
+            (0, 0) => "no Sync uses this repository".to_owned(),
+            (0, _) => "no Sync is touched".to_owned(),
+            (touched, all) => format!("{} in {touched} of {all} Syncs", counts.in_words()),
+        }
+    }
+
+    /// The comment, of at most so many bytes. What does not fit is counted.
+    pub(super) fn comment(&self, header: &Header<'_>, longest: usize) -> String {
+        let Header {
+            marker,
+            repository,
+            cluster,
+        } = header;
+        let mut text = format!(
+            "{marker}\n### towline: plan for `{repository}` on `{cluster}`\n\n**{}**\n\nCommit {} was compared with {}, where \
+             it left {}. This was a dry run: nothing has changed in the cluster.\n",
+            self.line(),
+            short(&self.head),
+            short(&self.base),
+            code(&self.target),
+        );
+        let untouched = self.untouched();
+        let room = longest.saturating_sub(untouched.len() + 200);
+        let mut left = 0;
+        for (name, fate) in &self.syncs {
+            for (part, objects) in parts(name, fate) {
+                match left == 0 && text.len() + part.len() <= room {
+                    true => text.push_str(&part),
+                    false => left += objects.max(1),
+                }
+            }
+        }
+        if left > 0 {
+            let _ = writeln!(
+                text,
+                "\n**and {left} more objects, for which there is no room**"
+            );
+        }
+        text + &untouched
+    }
+
+    fn untouched(&self) -> String {
+        let names = self.syncs.iter();
+        let names: Vec<&str> = names
+            .filter(|(_, fate)| matches!(fate, Fate::Untouched))
+            .map(|(name, _)| &**name)
+            .collect();
+        if names.is_empty() {
+            return String::new();
+        }
+        let named = names.iter().take(MOST_NAMES);
+        let named: Vec<String> = named.map(|name| format!("`{name}`")).collect();
+        let more = names.len().saturating_sub(MOST_NAMES);
+        let more = match more {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("\nNot touched: {}{more}\n", named.join(", "))
+    }
+}
+
+/// The parts of a Sync's section, each with the number of objects in it.
+fn parts(name: &str, fate: &Fate) -> Vec<(String, usize)> {
+    match fate {
+        Fate::Untouched => Vec::new(),
+        Fate::Broken(why) => {
+            let why = fenced("text", &format!("{}\n", reason(why)));
+            vec![(format!("\n#### `{name}`: cannot be rendered\n\n{why}"), 1)]
+        }
+        Fate::Changed { objects, notes } => {
+            let counts = Counts::of([fate]).in_words();
+            let notes = notes.iter().map(|note| {
+                let note = fenced("text", &format!("{}\n", reason(note)));
+                (format!("\n{note}"), 0)
+            });
+            let heading = (format!("\n#### `{name}`: {counts}\n"), 0);
+            let objects = objects.iter().map(|object| (part(object), 1));
+            std::iter::once(heading)
+                .chain(notes)
+                .chain(objects)
+                .collect()
+        }
+    }
+}
+
+fn part(object: &ObjectPlan) -> String {
+    let sign = match object.action {
+        Action::Create => "+",
+        Action::Change => "~",
+        Action::Delete => "-",
+        Action::Release(_) => "=",
+        Action::Refuse(_) => "!",
+    };
+    let file = object
+        .file
+        .as_deref()
+        .map(|file| format!(" ({})", code(file)));
+    let file = file.unwrap_or_default();
+    let remark = object.remark.map(|remark| format!(", {remark}"));
+    let heading = format!(
+        "{sign} {} {}{file}{}",
+        match object.action {
+            Action::Delete => "prune",
+            _ => object.action.word(),
+        },
+        code(&object.object),
+        remark.unwrap_or_default()
+    );
+    let mut inside = String::new();
+    if !object.action.why().is_empty() {
+        let why = fenced("text", &format!("{}\n", reason(object.action.why())));
+        let _ = write!(inside, "\n{why}");
+    }
+    if !object.fields.is_empty() {
+        let _ = write!(inside, "\n{}", fenced("diff", &object.fields));
+    }
+    match inside.is_empty() {
+        true => format!("\n{heading}<br>\n"),
+        false => format!("\n<details><summary>{heading}</summary>\n{inside}\n</details>\n"),
+    }
+}
+
+fn reason(why: &str) -> String {
+    shorten(&printable(why), LONGEST_REASON)
+}
+
+fn short(commit: &str) -> String {
+    let digits: String = commit.chars().take(12).collect();
+    code(&digits)
+}
+
+/// Text as code, in HTML, which may stand everywhere and holds no Markdown.
+fn code(text: &str) -> String {
+    let mut inner = String::new();
+    for c in shorten(&printable(text), 300).chars() {
+        match c {
+            c if c.is_alphanumeric() || matches!(c, '.' | '/' | '-' | ' ' | ':') => inner.push(c),
+            c => drop(write!(inner, "&#{};", u32::from(c))),
+        }
+    }
+    format!("<code>{inner}</code>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, action: Action, fields: &str) -> ObjectPlan {
+        ObjectPlan {
+            object: format!("ConfigMap a/{name}"),
+            file: Some("a.yaml".to_owned()),
+            action,
+            remark: None,
+            fields: fields.to_owned(),
+        }
+    }
+
+    fn plan(objects: Vec<ObjectPlan>) -> Plan {
+        let changed = Fate::Changed {
+            objects,
+            notes: vec!["hooks are not tried".to_owned()],
+        };
+        Plan {
+            head: "a".repeat(40),
+            base: "b".repeat(40),
+            target: "main".to_owned(),
+            syncs: vec![
+                ("shop".to_owned(), changed),
+                ("still".to_owned(), Fate::Untouched),
+                ("bad".to_owned(), Fate::Broken("kind: [".to_owned())),
+            ],
+        }
+    }
+
+    const HEADER: Header<'_> = Header {
+        marker: "<!-- m -->",
+        repository: "team/shop",
+        cluster: "eu-1",
+    };
+
+    #[test]
+    fn a_comment_says_everything() {
+        let plan = plan(vec![
+            object("new", Action::Create, "+ data.a: 1\n"),
+            object("gone", Action::Delete, ""),
+            object(
+                "kept",
+                Action::Release("its annotation keeps it".to_owned()),
+                "",
+            ),
+            object(
+                "bad",
+                Action::Refuse("no such field".to_owned()),
+                "+ x: 1\n",
+            ),
+        ]);
+        assert_eq!(
+            plan.line(),
+            "1 to create, 1 to prune, 1 to release, 1 refused, 1 not rendered in 2 of 3 Syncs"
+        );
+        assert!(plan.touches() && plan.is_refused());
+        let text = plan.comment(&HEADER, 60_000);
+        for part in [
+            "<!-- m -->\n### towline: plan for `team/shop` on `eu-1`\n",
+            "Commit <code>aaaaaaaaaaaa</code> was compared with <code>bbbbbbbbbbbb</code>",
+            "#### `shop`: 1 to create, 1 to prune, 1 to release, 1 refused\n",
+            "<details><summary>+ create <code>ConfigMap a/new</code> (<code>a.yaml</code>)</summary>\n\n```diff\n+ data.a: 1\n```\n",
+            "- prune <code>ConfigMap a/gone</code>",
+            "```text\nno such field\n```",
+            "```text\nhooks are not tried\n```",
+            "#### `bad`: cannot be rendered\n\n```text\nkind: [\n```",
+            "Not touched: `still`\n",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        let nothing = Plan::default();
+        assert!(!nothing.touches() && !nothing.is_refused());
+    }
+
+    #[test]
+    fn a_hostile_author_writes_no_markdown() {
+        let evil = "</code></summary>![x](http://evil/p.png)\n@everyone `` <script>";
+        let mut object = object(
+            evil,
+            Action::Refuse(evil.to_owned()),
+            "+ a: ```\n+ b: ````` @x\n",
+        );
+        object.file = Some(evil.to_owned());
+        let mut plan = plan(vec![object]);
+        plan.target = evil.to_owned();
+        plan.syncs
+            .push(("x".to_owned(), Fate::Broken(evil.to_owned())));
+        let text = plan.comment(&HEADER, 60_000);
+        let mut fence: Option<String> = None;
+        for line in text.lines() {
+            let ticks: String = line.chars().take_while(|c| *c == '`').collect();
+            match &fence {
+                None if ticks.len() >= 3 => fence = Some(ticks),
+                Some(open) if line == open.as_str() => fence = None,
+                Some(_) => (),
+                None => assert!(!line.contains("![x]") && !line.contains("@ev"), "{line}"),
+            }
+        }
+        assert_eq!(fence, None, "every fence is closed: {text}");
+        assert!(
+            !text.contains("<script>") || text.contains("``````diff"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_comment_fits() {
+        let many = (0..5_000).map(|number| {
+            object(
+                &number.to_string(),
+                Action::Change,
+                &"- a: 1\n+ a: 2\n".repeat(9),
+            )
+        });
+        let mut plan = plan(many.collect());
+        let still = (0..5_000).map(|number| (format!("sync-{number}"), Fate::Untouched));
+        plan.syncs.extend(still);
+        for longest in [5_000, 60_000] {
+            let text = plan.comment(&HEADER, longest);
+            assert!(text.len() <= longest, "{}", text.len());
+            assert!(
+                text.contains("more objects, for which there is no room**"),
+                "{text}"
+            );
+            assert!(text.ends_with(" more\n"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What is said to the host: the open requests, the comment on one, and the status of its newest commit.
+
+use crate::message::{
+    Answer, Comment, CommitStatus, Outcome, PullRequest, PullRequests, Repository, Request, Unfit,
+    status_request,
+};
+use crate::outbox::Endpoint;
+
+/// The most pages of open requests, and of comments on one.
+const MOST_PAGES: usize = 4;
+const MOST_COMMENT_PAGES: usize = 10;
+
+const TO_LIST: &str = "read the repository and its pull requests";
+const TO_COMMENT: &str = "comment on pull requests";
+const TO_SET: &str = "set statuses of commits";
+
+/// Why the host did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HostError {
+    /// It does not answer, or does nothing more for anybody now.
+    #[error("{0}")]
+    Unwell(String),
+    /// It does not do this.
+    #[error("{0}")]
+    Refused(String),
+    /// What it asked about is not there.
+    #[error("its answer cannot be read: it is no {0}, or longer than towline reads")]
+    Unreadable(&'static str),
+    /// The repository is none of the host's.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// towline does not know how to ask this host.
+    #[error(
+        "pull requests can be planned on GitHub, GitLab, and Gitea or Forgejo: name a Provider of such a type"
+    )]
+    Unknown,
+}
+
+/// The pull requests of one repository.
+pub(super) struct Host<'a> {
+    endpoint: &'a Endpoint,
+    repository: Option<Repository>,
+    api: PullRequests<'a>,
+}
+
+impl<'a> Host<'a> {
+    pub(super) fn new(
+        endpoint: &'a Endpoint,
+        repository: Option<Repository>,
+    ) -> Result<Self, HostError> {
+        let api = PullRequests::of(repository.as_ref(), &endpoint.destination)?;
+        Ok(Self {
+            endpoint,
+            repository,
+            api: api.ok_or(HostError::Unknown)?,
+        })
+    }
+
+    pub(super) fn api(&self) -> &PullRequests<'a> {
+        &self.api
+    }
+
+    /// The open requests into a branch, those that changed last first.
+    pub(super) async fn open(&self, target: &str) -> Result<Vec<PullRequest>, HostError> {
+        let mut all = Vec::new();
+        for page in 1..=MOST_PAGES {
+            let answer = self.ask(self.api.list(target, page), TO_LIST).await?;
+            let read = self.api.read_list(&answer.body, target);
+            let (requests, is_full) = read.ok_or(HostError::Unreadable("list of pull requests"))?;
+            all.extend(requests);
+            if !is_full {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// The newest commit that a request and its target have both.
+    pub(super) async fn merge_base(&self, request: &PullRequest) -> Result<String, HostError> {
+        let asked = match (&request.merge_base, self.api.merge_base(request)) {
+            (Some(known), _) => return Ok(known.clone()),
+            (None, Some(asked)) => asked,
+            (None, None) => return Err(HostError::Unknown),
+        };
+        let answer = self.ask(asked, TO_LIST).await?;
+        let read = self.api.read_merge_base(&answer.body);
+        read.ok_or(HostError::Unreadable("comparison of commits"))
+    }
+
+    /// The comment on a request that begins with `marker`. Others may copy it later, so the first one counts.
+    pub(super) async fn comment(
+        &self,
+        number: u64,
+        marker: &str,
+    ) -> Result<Option<Comment>, HostError> {
+        for page in 1..=MOST_COMMENT_PAGES {
+            let asked = self.api.comments(number, page);
+            let answer = self.ask(asked, TO_LIST).await?;
+            let read = self.api.read_comments(&answer.body);
+            let (comments, is_full) = read.ok_or(HostError::Unreadable("list of comments"))?;
+            let mut ours = comments
+                .into_iter()
+                .filter(|comment| comment.body.starts_with(marker));
+            if let Some(found) = ours.next() {
+                return Ok(Some(found));
+            }
+            if !is_full {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes a comment: over the one with this id, or a new one.
+    pub(super) async fn write(
+        &self,
+        number: u64,
+        id: Option<u64>,
+        text: &str,
+    ) -> Result<(), HostError> {
+        let written = self.api.comment(number, id, text);
+        self.ask(written, TO_COMMENT).await.map(drop)
+    }
+
+    pub(super) async fn set(&self, status: &CommitStatus) -> Result<(), HostError> {
+        let to = &self.endpoint.destination;
+        let request = status_request(status, self.repository.as_ref(), to)?;
+        self.ask(request, TO_SET).await.map(drop)
+    }
+
+    async fn ask(&self, request: Request, doing: &str) -> Result<Answer, HostError> {
+        self.endpoint
+            .ask(request, doing)
+            .await
+            .map_err(|outcome| match outcome {
+                Outcome::Later(why, _) => HostError::Unwell(why),
+                Outcome::Refused(why) | Outcome::NotThis(why) => HostError::Refused(why),
+                // Not an error.
+                Outcome::Delivered => HostError::Unreadable("answer"),
+            })
+    }
+}

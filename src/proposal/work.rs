@@ -1,0 +1,462 @@
+//! Plans one pull request: for each Sync of the repository, both commits are rendered, and objects that differ are tried out
+//! as dry runs.
+//!
+//! # What the author of a request learns
+//!
+//! A comment holds what both commits hold, and what the API server says about an object that it refuses. Values of Secrets and
+//! of encrypted files are not in it, because the renders had stand-ins for them. Values of live objects are not in it either:
+//! they are compared, and never shown.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
+use serde_json::Value;
+
+use super::comment::{Fate, ObjectPlan};
+use super::fields::fields;
+use crate::api::Sync;
+use crate::chain;
+use crate::chain::refusal;
+use crate::content::Tree;
+use crate::desired::{
+    self, Desired, DesiredError, Found, Inputs, InputsError, Item, Limit, Reading, Resolved,
+    StandIns, Task,
+};
+use crate::driver::Context;
+use crate::fleet::SourceName;
+use crate::intent::{InputsIntent, Keeper, SourceIntent, SyncIntent};
+use crate::manifest::{Digest, GroupKind, ObjectKey};
+use crate::plan::{IDENTITY, SyncName, placed};
+use crate::preview::{Action, Change, Manifests, Preview, PreviewError, describe, manifests_of};
+use crate::render::Cache;
+use crate::secrets::{ReadError, SecretName};
+use crate::source::Snapshot;
+use crate::sync::releases;
+
+/// Dry runs at once. Syncs have many times as many.
+const PARALLEL: usize = 4;
+
+/// The most Syncs of a repository, and the most objects of a request, that are tried out.
+const MOST_SYNCS: usize = 1000;
+const MOST_OBJECTS: usize = 500;
+
+/// Why a request cannot be planned at all.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WorkError {
+    /// The API server does not list Syncs.
+    #[error("its Syncs cannot be read: {0}")]
+    Syncs(String),
+}
+
+/// Why a Sync cannot be planned.
+#[derive(Debug, thiserror::Error)]
+enum SyncError {
+    #[error("{0}")]
+    Read(&'static str, #[source] ReadError),
+    #[error(transparent)]
+    Inputs(#[from] InputsError),
+    #[error(transparent)]
+    Desired(#[from] DesiredError),
+    #[error("the render was ended")]
+    Ended,
+}
+
+/// One pull request at work.
+pub(super) struct Work<'a> {
+    pub(super) context: &'a Context,
+    pub(super) source: &'a SourceName,
+    pub(super) intent: &'a SourceIntent,
+    /// The commit that the request began at, and its newest one.
+    pub(super) base: Arc<Snapshot>,
+    pub(super) head: Arc<Snapshot>,
+}
+
+/// What both commits ask for.
+struct Both {
+    /// None if the commit that the request began at cannot be rendered.
+    base: Option<Box<Desired>>,
+    head: Box<Desired>,
+    /// Why there is no base.
+    note: Option<String>,
+}
+
+/// What differs between both commits.
+struct Delta {
+    /// Desired objects of the head, by their index, each with its key.
+    changed: BTreeMap<usize, ObjectKey>,
+    /// Objects of the base that the head does not have.
+    gone: Vec<ObjectKey>,
+    /// The index in the base of what both have.
+    before: HashMap<ObjectKey, usize>,
+}
+
+impl Work<'_> {
+    /// What would become of the objects of each Sync of the repository.
+    pub(super) async fn plan(&self) -> Result<Vec<(String, Fate)>, WorkError> {
+        let mut room = MOST_OBJECTS;
+        let mut fates = Vec::new();
+        for sync in self.syncs().await? {
+            let fate = match self.fate(&sync, &mut room).await {
+                Ok(fate) => fate,
+                Err(error) => Fate::Broken(crate::text::redact(&chain(&error))),
+            };
+            fates.push((sync.name_any(), fate));
+        }
+        Ok(fates)
+    }
+
+    async fn syncs(&self) -> Result<Vec<Sync>, WorkError> {
+        let api: Api<Sync> = Api::namespaced(self.context.client.clone(), &self.source.namespace);
+        let listed = api.list(&ListParams::default().match_any()).await;
+        let mut syncs = listed
+            .map_err(|error| {
+                WorkError::Syncs(match error {
+                    kube::Error::Api(status) => refusal(&status),
+                    _ => "no answer".to_owned(),
+                })
+            })?
+            .items;
+        syncs.retain(|sync| {
+            sync.spec.source_ref.name == *self.source.name
+                && sync.metadata.deletion_timestamp.is_none()
+        });
+        syncs.sort_by_key(|sync| sync.name_any());
+        syncs.truncate(MOST_SYNCS);
+        Ok(syncs)
+    }
+
+    async fn fate(&self, sync: &Sync, room: &mut usize) -> Result<Fate, SyncError> {
+        let namespace = &*self.source.namespace;
+        let owner = SyncName::new(namespace, &sync.name_any());
+        let mut intent = SyncIntent::from(sync);
+        intent.render.source_ignore = Arc::clone(&self.intent.ignore);
+        let Some(both) = self.read(sync, &intent).await? else {
+            return Ok(Fate::Untouched);
+        };
+        let within = self.context.limit(namespace, &intent);
+        let mut delta = self.delta(&both, within);
+        if delta.changed.is_empty() && delta.gone.is_empty() {
+            return Ok(Fate::Untouched);
+        }
+        let mut notes: Vec<String> = both.note.iter().cloned().collect();
+        let left = delta.limit(room);
+        if left > 0 {
+            notes.push(format!(
+                "{left} more objects differ, and were not tried out: a plan has at most {MOST_OBJECTS}"
+            ));
+        }
+        if !both.head.hooks().is_empty() {
+            notes.push("hooks of the chart are not tried out".to_owned());
+        }
+        let (before, after) = self.manifests(&both, &delta, &mut notes).await?;
+        let actor = self.context.policy.actor(namespace, &intent);
+        let viewer = self.context.cluster.viewer(&actor);
+        let mut preview = Preview {
+            viewer: &viewer,
+            owner: &owner,
+            intent: &intent,
+            desired: &both.head,
+            live: HashMap::new(),
+            within,
+            only: Some(delta.changed.keys().copied().collect()),
+            parallel: PARALLEL,
+        };
+        for key in &delta.gone {
+            match preview.find(key).await {
+                Ok(found) => drop(found.map(|live| preview.live.insert(key.clone(), live))),
+                Err(error) => notes.push(unknown(&error)),
+            }
+        }
+        let wanted: BTreeMap<usize, Value> = after
+            .iter()
+            .filter_map(|(index, manifest)| {
+                let key = delta.changed.get(index)?;
+                Some((*index, placed(manifest.body.clone(), key)))
+            })
+            .collect();
+        let outlook = preview.outlook(after).await;
+        for (index, why) in &outlook.misplaced {
+            notes.push(describe(&both.head, *index, why));
+        }
+        let mut objects = Vec::new();
+        for change in outlook.changes {
+            match change {
+                Ok(change) => {
+                    let was = delta
+                        .before
+                        .get(&change.key)
+                        .and_then(|index| before.get(index));
+                    let was = was.map(|manifest| placed(manifest.body.clone(), &change.key));
+                    let is = change.index.and_then(|index| wanted.get(&index));
+                    objects.push(self.object(&owner, &both.head, change, was.as_ref(), is));
+                }
+                Err(error) => match forbidden(&both.head, &delta, &error) {
+                    Some(object) => objects.push(object),
+                    None => notes.push(unknown(&error)),
+                },
+            }
+        }
+        Ok(Fate::Changed { objects, notes })
+    }
+
+    fn object(
+        &self,
+        owner: &SyncName,
+        head: &Desired,
+        change: Change,
+        was: Option<&Value>,
+        is: Option<&Value>,
+    ) -> ObjectPlan {
+        let Change {
+            key,
+            index,
+            mut action,
+            live,
+            wanted: _,
+        } = change;
+        let identity = live
+            .as_ref()
+            .and_then(|live| live["metadata"]["annotations"][IDENTITY].as_str());
+        let other = identity.and_then(|identity| SyncName::of(identity, &key));
+        let is_new_to_git = was.is_none() && index.is_some() && live.is_some();
+        let remark = match (other, &action) {
+            (Some(other), _) if other != *owner => {
+                action = Action::Refuse(format!("it belongs to Sync {other}"));
+                None
+            }
+            (None, Action::Change) if is_new_to_git => {
+                Some("which exists in the cluster and would be taken over")
+            }
+            _ => None,
+        };
+        let mask = |path: &str, value: &str| {
+            let place = format!("{key} {path}");
+            format!(
+                "#{}",
+                &hex::encode(self.context.key.digest_for(&place, value))[..12]
+            )
+        };
+        let is_secret = (&*key.kind.group, &*key.kind.kind) == ("", "Secret");
+        // What is created is shown whole, and what leaves is not.
+        let was = was.filter(|_| live.is_some());
+        let fields = match index {
+            Some(_) => fields(was, is, is_secret.then_some(&mask)),
+            None => String::new(),
+        };
+        let place = index.and_then(|index| head.provenance(index));
+        ObjectPlan {
+            object: key.to_string(),
+            file: place.map(|place| place.file().to_owned()),
+            action,
+            remark,
+            fields,
+        }
+    }
+
+    /// What both commits ask for. None if it is the same.
+    async fn read(&self, sync: &Sync, intent: &SyncIntent) -> Result<Option<Both>, SyncError> {
+        let inputs = Arc::new(self.inputs(intent).await?);
+        let releases = sync.status.as_ref().map(releases).unwrap_or_default();
+        let chart = |own: &Arc<Snapshot>| -> Option<Arc<dyn Tree>> {
+            let chart = intent.render.helm.chart.as_ref()?;
+            if chart.source == *self.source.name {
+                return Some(own.clone());
+            }
+            let source = SourceName::new(&self.source.namespace, &chart.source);
+            let latest = self.context.fleet.sources.read(&source).latest?;
+            Some(latest.snapshot)
+        };
+        let task = |tree: &Arc<Snapshot>| Task {
+            tree: tree.clone(),
+            chart: chart(tree),
+            intent: intent.render.clone(),
+            inputs: Arc::clone(&inputs),
+            renderers: self.context.renderers.clone(),
+            // A tenant of its own, so that no render of a Sync of the namespace waits for its turn.
+            tenant: format!("{} (pull requests)", self.source.namespace).into(),
+            releases: releases.clone(),
+        };
+        let (base, head) = (task(&self.base), task(&self.head));
+        let read = tokio::task::spawn_blocking(move || {
+            let mut cache = Cache::default();
+            let (base, note) = match desired::read(&base, None, &mut cache) {
+                Ok(Reading::Changed(base)) => (Some(base), None),
+                Ok(Reading::Unchanged) => (None, None),
+                Err(error) => {
+                    let why = chain(&error);
+                    let note = format!("the commit that it began at cannot be rendered: {why}");
+                    (None, Some(note))
+                }
+            };
+            Ok(match desired::read(&head, base.as_deref(), &mut cache)? {
+                Reading::Unchanged => None,
+                Reading::Changed(head) => Some(Both { base, head, note }),
+            })
+        });
+        read.await.map_err(|_| SyncError::Ended)?
+    }
+
+    /// The inputs of the renders, with stand-ins for what is secret.
+    async fn inputs(&self, intent: &SyncIntent) -> Result<Inputs, SyncError> {
+        let context = self.context;
+        let namespace = &*self.source.namespace;
+        let mut found = Found::new();
+        for (field, reference) in intent.inputs.references() {
+            // What is encrypted stays so.
+            if field == InputsIntent::KEYS {
+                continue;
+            }
+            let name = SecretName::new(namespace, &reference.name);
+            let read = match reference.kind {
+                Keeper::ConfigMap => context.config_maps.read(&name).await,
+                Keeper::Secret => context.secrets.read(&name).await,
+            };
+            match read {
+                Ok(data) => {
+                    found.insert((reference.kind, reference.name), Arc::new(data));
+                }
+                Err(ReadError::Missing(..)) if reference.optional => (),
+                Err(error) => return Err(SyncError::Read(field, error)),
+            }
+        }
+        let stand_ins = StandIns::new(&context.key.digest_for("stand-ins", namespace));
+        let mut inputs = Inputs::with_stand_ins(namespace, &intent.inputs, &found, stand_ins)?;
+        let version = context.cluster.version().await;
+        inputs.kube_version = version.unwrap_or_default().to_owned();
+        inputs.api_versions = context.cluster.kinds.api_versions();
+        Ok(inputs)
+    }
+
+    fn delta(&self, both: &Both, within: Option<Limit<'_>>) -> Delta {
+        let kinds = &self.context.cluster.kinds;
+        let resolve = |desired: &Desired| {
+            let is_namespaced = |gvk: &_| kinds.get(gvk).map(|served| served.namespaced);
+            desired::resolve(desired, is_namespaced, within)
+        };
+        let head = resolve(&both.head);
+        let base = both.base.as_deref();
+        let before = base.map(&resolve).unwrap_or_default();
+        Delta::of((base, &before), (&both.head, &head))
+    }
+
+    /// The manifests of what differs: of the base, and of the head.
+    async fn manifests(
+        &self,
+        both: &Both,
+        delta: &Delta,
+        notes: &mut Vec<String>,
+    ) -> Result<(Manifests, Manifests), SyncError> {
+        let after: Vec<usize> = delta.changed.keys().copied().collect();
+        let keys = delta.changed.values();
+        let mut before: Vec<usize> = keys
+            .filter_map(|key| delta.before.get(key).copied())
+            .collect();
+        before.sort_unstable();
+        let (base_tree, head_tree) = (self.base.clone(), self.head.clone());
+        // Rendered objects have their texts, and files are read from the disk.
+        let read = tokio::task::block_in_place(|| {
+            let was = both
+                .base
+                .as_deref()
+                .map(|base| manifests_of(base, base_tree, &before));
+            (
+                was.unwrap_or_default(),
+                manifests_of(&both.head, head_tree, &after),
+            )
+        });
+        let ((before, _), (after, failures)) = read;
+        notes.extend(failures);
+        Ok((before, after))
+    }
+}
+
+impl Delta {
+    fn of(
+        (base, before): (Option<&Desired>, &Resolved),
+        (head, after): (&Desired, &Resolved),
+    ) -> Self {
+        let is_same = |was: &Item, is: &Item| was.digest == is.digest && was.modes == is.modes;
+        let mut changed: BTreeMap<usize, ObjectKey> = after
+            .items
+            .iter()
+            .filter(|(key, is)| before.items.get(*key).is_none_or(|was| !is_same(was, is)))
+            .map(|(key, item)| (item.index, key.clone()))
+            .collect();
+        // Objects that the cluster does not know a place for, by what they say.
+        let unplaced =
+            |desired: Option<&Desired>, resolved: &Resolved| -> Vec<(usize, ObjectKey, Digest)> {
+                let waiting = resolved.waiting.values().flatten().copied();
+                let misplaced = resolved.misplaced.iter().map(|(index, _)| *index);
+                waiting
+                    .chain(misplaced)
+                    .filter_map(|index| {
+                        let object = desired?.objects().get(index)?;
+                        Some((index, object.key(), object.digest))
+                    })
+                    .collect()
+            };
+        let known: HashSet<(ObjectKey, Digest)> = unplaced(base, before)
+            .into_iter()
+            .map(|(_, key, digest)| (key, digest))
+            .collect();
+        for (index, key, digest) in unplaced(Some(head), after) {
+            if !known.contains(&(key.clone(), digest)) {
+                changed.insert(index, key);
+            }
+        }
+        let is_waiting = |kind: &GroupKind| after.waiting.contains_key(kind);
+        let mut gone: Vec<ObjectKey> = before
+            .items
+            .keys()
+            .filter(|key| !after.items.contains_key(*key) && !is_waiting(&key.kind))
+            .cloned()
+            .collect();
+        gone.sort_unstable();
+        let before = before.items.iter();
+        Self {
+            changed,
+            gone,
+            before: before
+                .map(|(key, item)| (key.clone(), item.index))
+                .collect(),
+        }
+    }
+
+    /// Leaves out what there is no room for. Returns how many objects.
+    fn limit(&mut self, room: &mut usize) -> usize {
+        let all = self.changed.len() + self.gone.len();
+        self.gone.truncate(*room);
+        *room -= self.gone.len();
+        let kept = std::mem::take(&mut self.changed).into_iter().take(*room);
+        self.changed = kept.collect();
+        *room -= self.changed.len();
+        all - self.changed.len() - self.gone.len()
+    }
+}
+
+/// An object that the Sync's account has no right to.
+fn forbidden(head: &Desired, delta: &Delta, error: &PreviewError) -> Option<ObjectPlan> {
+    let kube::Error::Api(status) = &error.source else {
+        return None;
+    };
+    let index = delta.changed.iter().find(|(_, key)| **key == error.key);
+    let place = index.and_then(|(index, _)| head.provenance(*index));
+    (status.code == 403).then(|| ObjectPlan {
+        object: error.key.to_string(),
+        file: place.map(|place| place.file().to_owned()),
+        action: Action::Refuse(refusal(status)),
+        remark: None,
+        fields: String::new(),
+    })
+}
+
+/// An object of which nothing is known.
+fn unknown(error: &PreviewError) -> String {
+    let why = match &error.source {
+        kube::Error::Api(status) => refusal(status),
+        _ => "no answer".to_owned(),
+    };
+    format!("{} is not known: to {} it: {why}", error.key, error.verb)
+}
