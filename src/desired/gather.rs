@@ -1,9 +1,9 @@
 //! Makes the inputs of a render of the ConfigMaps and Secrets that an intent names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Inputs;
+use super::{Inputs, StandIns};
 use crate::decrypt::{Keys, KeysError};
 use crate::intent::{InputsIntent, Keeper, SubstituteIntent};
 use crate::manifest;
@@ -107,6 +107,42 @@ impl Inputs {
             entries.flat_map(|(key, value)| [key.as_bytes(), value.as_slice()])
         });
         Ok(inputs.identified(bytes))
+    }
+
+    /// The inputs that `intent` asks for, with stand-ins for the values of Secrets. Encrypted files are not decrypted:
+    /// their sealed values have stand-ins, and no key is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`InputsError`].
+    pub fn with_stand_ins(
+        namespace: &str,
+        intent: &InputsIntent,
+        found: &Found,
+        stand_ins: StandIns,
+    ) -> Result<Self, InputsError> {
+        let documents = intent.values_from.iter();
+        let documents: BTreeSet<(&str, &str)> = documents
+            .map(|from| (&*from.reference.name, &*from.key))
+            .collect();
+        let replaced = found.iter().map(|((kind, name), data)| {
+            let data = match kind {
+                Keeper::ConfigMap => Arc::clone(data),
+                Keeper::Secret => {
+                    let of = documents.iter().filter(|(secret, _)| secret == name);
+                    let keys = of.map(|(_, key)| *key).collect();
+                    Arc::new(stand_ins.values(name, data, &keys))
+                }
+            };
+            ((*kind, name.clone()), data)
+        });
+        let intent = InputsIntent {
+            keys: None,
+            ..intent.clone()
+        };
+        let mut inputs = Self::gather(namespace, &intent, &replaced.collect())?;
+        inputs.stand_ins = Some(stand_ins);
+        Ok(inputs)
     }
 }
 
@@ -217,5 +253,59 @@ fn note_values(text: &str, secrets: &Secrets) {
         }
         // Helm reports the error, and may quote the text.
         Err(_) => secrets.add_lines(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::{Reference, ValuesFrom};
+
+    fn stand_ins() -> StandIns {
+        StandIns::new(&[7; 32])
+    }
+
+    #[test]
+    fn no_value_of_a_secret_is_an_input() {
+        let data = |pairs: &[(&str, &str)]| -> Arc<BTreeMap<String, Vec<u8>>> {
+            let pairs = pairs.iter();
+            let pairs = pairs.map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()));
+            Arc::new(pairs.collect())
+        };
+        let values = "db: {password: hunter2, port: 5432, tls: true, hosts: [opensesame]}";
+        let found = Found::from([
+            (
+                (Keeper::Secret, "s".to_owned()),
+                data(&[("token", "swordfish"), ("values.yaml", values)]),
+            ),
+            (
+                (Keeper::ConfigMap, "c".to_owned()),
+                data(&[("region", "eu")]),
+            ),
+        ]);
+        let reference = |kind, name: &str| Reference {
+            kind,
+            name: name.to_owned(),
+            optional: false,
+        };
+        let intent = InputsIntent {
+            substitute: Some(SubstituteIntent {
+                from: vec![reference(Keeper::ConfigMap, "c")],
+                ..SubstituteIntent::default()
+            }),
+            keys: Some("not-read".to_owned()),
+            values_from: vec![ValuesFrom {
+                reference: reference(Keeper::Secret, "s"),
+                key: "values.yaml".to_owned(),
+            }],
+        };
+        let inputs = Inputs::with_stand_ins("ns", &intent, &found, stand_ins()).unwrap();
+        let shown = format!("{:?}", inputs.values);
+        for value in ["hunter2", "5432", "opensesame", "swordfish"] {
+            assert!(!shown.contains(value), "{shown}");
+        }
+        assert!(shown.contains("\\\"tls\\\":true"), "{shown}");
+        let values = stand_ins().values("s", &found[&(Keeper::Secret, "s".to_owned())], &[].into());
+        assert!(values.values().all(|value| value.len() == 16));
     }
 }

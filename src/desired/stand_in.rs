@@ -4,14 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::{Found, Inputs, InputsError};
-use crate::intent::{InputsIntent, Keeper};
 use crate::manifest;
 
 /// Hexadecimal digits of a stand-in, after its first letter.
@@ -60,7 +57,7 @@ impl StandIns {
     }
 
     /// The values of a Secret. Those of `documents` are YAML whose texts and numbers are replaced one by one.
-    fn values(
+    pub(super) fn values(
         &self,
         name: &str,
         data: &BTreeMap<String, Vec<u8>>,
@@ -104,48 +101,9 @@ impl StandIns {
     }
 }
 
-impl Inputs {
-    /// The inputs that `intent` asks for, with stand-ins for the values of Secrets. Encrypted files are not decrypted:
-    /// their sealed values have stand-ins, and no key is needed.
-    ///
-    /// # Errors
-    ///
-    /// [`InputsError`].
-    pub fn with_stand_ins(
-        namespace: &str,
-        intent: &InputsIntent,
-        found: &Found,
-        stand_ins: StandIns,
-    ) -> Result<Self, InputsError> {
-        let documents = intent.values_from.iter();
-        let documents: BTreeSet<(&str, &str)> = documents
-            .map(|from| (&*from.reference.name, &*from.key))
-            .collect();
-        let replaced = found.iter().map(|((kind, name), data)| {
-            let data = match kind {
-                Keeper::ConfigMap => Arc::clone(data),
-                Keeper::Secret => {
-                    let of = documents.iter().filter(|(secret, _)| secret == name);
-                    let keys = of.map(|(_, key)| *key).collect();
-                    Arc::new(stand_ins.values(name, data, &keys))
-                }
-            };
-            ((*kind, name.clone()), data)
-        });
-        let intent = InputsIntent {
-            keys: None,
-            ..intent.clone()
-        };
-        let mut inputs = Self::gather(namespace, &intent, &replaced.collect())?;
-        inputs.stand_ins = Some(stand_ins);
-        Ok(inputs)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intent::{Reference, SubstituteIntent, ValuesFrom};
 
     fn stand_ins() -> StandIns {
         StandIns::new(&[7; 32])
@@ -161,49 +119,5 @@ mod tests {
             assert_ne!(stand_in, stand_ins().of("b", value.as_bytes()));
         }
         assert_ne!(stand_ins().of("ab", b"c"), stand_ins().of("a", b"bc"));
-    }
-
-    #[test]
-    fn no_value_of_a_secret_is_an_input() {
-        let data = |pairs: &[(&str, &str)]| -> Arc<BTreeMap<String, Vec<u8>>> {
-            let pairs = pairs.iter();
-            let pairs = pairs.map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()));
-            Arc::new(pairs.collect())
-        };
-        let values = "db: {password: hunter2, port: 5432, tls: true, hosts: [opensesame]}";
-        let found = Found::from([
-            (
-                (Keeper::Secret, "s".to_owned()),
-                data(&[("token", "swordfish"), ("values.yaml", values)]),
-            ),
-            (
-                (Keeper::ConfigMap, "c".to_owned()),
-                data(&[("region", "eu")]),
-            ),
-        ]);
-        let reference = |kind, name: &str| Reference {
-            kind,
-            name: name.to_owned(),
-            optional: false,
-        };
-        let intent = InputsIntent {
-            substitute: Some(SubstituteIntent {
-                from: vec![reference(Keeper::ConfigMap, "c")],
-                ..SubstituteIntent::default()
-            }),
-            keys: Some("not-read".to_owned()),
-            values_from: vec![ValuesFrom {
-                reference: reference(Keeper::Secret, "s"),
-                key: "values.yaml".to_owned(),
-            }],
-        };
-        let inputs = Inputs::with_stand_ins("ns", &intent, &found, stand_ins()).unwrap();
-        let shown = format!("{:?}", inputs.values);
-        for value in ["hunter2", "5432", "opensesame", "swordfish"] {
-            assert!(!shown.contains(value), "{shown}");
-        }
-        assert!(shown.contains("\\\"tls\\\":true"), "{shown}");
-        let values = stand_ins().values("s", &found[&(Keeper::Secret, "s".to_owned())], &[].into());
-        assert!(values.values().all(|value| value.len() == 16));
     }
 }
