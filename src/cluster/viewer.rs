@@ -1,5 +1,7 @@
 //! A cluster as a person or a ServiceAccount sees it: reads and dry runs with their rights. Nothing is written.
 
+use std::sync::Arc;
+
 use http::{Request, header};
 use kube::api::DynamicObject;
 use kube::{Client, Resource as _};
@@ -29,7 +31,7 @@ pub enum Rehearsed {
 pub struct Viewer {
     client: Client,
     /// In whose name, if not in that of the client.
-    impersonated: Option<String>,
+    impersonated: Option<Arc<str>>,
     /// The kinds that are served.
     pub kinds: Kinds,
     words: Words,
@@ -54,7 +56,7 @@ impl Viewer {
     pub(super) fn acting(client: Client, actor: &Actor, kinds: Kinds) -> Self {
         Self {
             client,
-            impersonated: actor.impersonated().map(str::to_owned),
+            impersonated: actor.account.clone(),
             kinds,
             words: Words::default(),
         }
@@ -66,7 +68,7 @@ impl Viewer {
         body: Vec<u8>,
     ) -> Result<T, kube::Error> {
         let request = match &self.impersonated {
-            Some(name) => request.header(IMPERSONATE, name),
+            Some(name) => request.header(IMPERSONATE, &**name),
             None => request,
         };
         let request = request.body(body).map_err(kube::Error::HttpError)?;

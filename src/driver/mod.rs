@@ -7,6 +7,7 @@ mod status;
 mod supervise;
 mod turns;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -76,7 +77,7 @@ pub struct Context {
 
 impl Context {
     /// The only namespace in which a Sync of this namespace may manage objects, if there is one.
-    pub fn limit<'a>(&'a self, namespace: &'a str, intent: &SyncIntent) -> Option<Limit<'a>> {
+    pub fn limit<'a>(&'a self, namespace: &'a Arc<str>, intent: &SyncIntent) -> Option<Limit<'a>> {
         let keeps = self.policy.no_cross_namespace;
         match &self.namespace {
             Some(namespace) => Some(Limit::Operator(namespace)),
@@ -116,7 +117,7 @@ impl Policy {
     }
 
     /// By whose rights the objects of a Sync in this namespace are read and written.
-    pub fn actor(&self, namespace: &str, intent: &SyncIntent) -> Actor {
+    pub fn actor(&self, namespace: &Arc<str>, intent: &SyncIntent) -> Actor {
         let default = self.default_service_account.as_ref();
         match intent.service_account.as_ref().or(default) {
             Some(name) => Actor::account(namespace, name),

@@ -18,7 +18,7 @@ const PARALLEL_OF_NAMESPACE: usize = 4;
 
 /// How much is read of an answer to a message, and of one to a question, in bytes.
 const LONGEST_ANSWER: u64 = 4096;
-const LONGEST_READ: u64 = 12 << 20;
+const LONGEST_READ: u64 = 3 << 20;
 
 const USER_AGENT: &str = concat!("towline/", env!("CARGO_PKG_VERSION"));
 

@@ -21,8 +21,8 @@ use crate::chain;
 use crate::chain::refusal;
 use crate::content::Tree;
 use crate::desired::{
-    self, Desired, DesiredError, Found, Inputs, InputsError, Item, Limit, Reading, Resolved,
-    StandIns, Task,
+    self, Desired, DesiredError, Found, Inputs, InputsError, Item, Limit, MOST_INPUT, Reading,
+    Resolved, StandIns, Task,
 };
 use crate::driver::Context;
 use crate::fleet::SourceName;
@@ -31,7 +31,7 @@ use crate::manifest::{Digest, GroupKind, ObjectKey};
 use crate::plan::{IDENTITY, SyncName, placed};
 use crate::preview::{Action, Change, Manifests, Preview, PreviewError, describe, manifests_of};
 use crate::render::Cache;
-use crate::secrets::{ReadError, SecretName};
+use crate::secrets::{ReadError, SecretName, size};
 use crate::source::Snapshot;
 use crate::sync::releases;
 
@@ -128,7 +128,7 @@ impl Work<'_> {
     }
 
     async fn fate(&self, sync: &Sync, room: &mut usize) -> Result<Fate, SyncError> {
-        let namespace = &*self.source.namespace;
+        let namespace = &self.source.namespace;
         let owner = SyncName::new(namespace, &sync.name_any());
         let mut intent = SyncIntent::from(sync);
         intent.render.source_ignore = Arc::clone(&self.intent.ignore);
@@ -137,10 +137,20 @@ impl Work<'_> {
         };
         let within = self.context.limit(namespace, &intent);
         let mut delta = self.delta(&both, within);
-        if delta.changed.is_empty() && delta.gone.is_empty() {
-            return Ok(Fate::Untouched);
-        }
         let mut notes: Vec<String> = both.note.iter().cloned().collect();
+        if delta.changed.is_empty() && delta.gone.is_empty() {
+            let content =
+                |desired: &Desired| desired.release().map(|release| release.content.clone());
+            // A release is its objects and its hooks.
+            if both.base.as_deref().and_then(content) == content(&both.head) {
+                return Ok(Fate::Untouched);
+            }
+            notes.push("hooks of the chart change, which are not tried out".to_owned());
+            return Ok(Fate::Changed {
+                objects: Vec::new(),
+                notes,
+            });
+        }
         let left = delta.limit(room);
         if left > 0 {
             notes.push(format!(
@@ -302,7 +312,7 @@ impl Work<'_> {
     async fn inputs(&self, intent: &SyncIntent) -> Result<Inputs, SyncError> {
         let context = self.context;
         let namespace = &*self.source.namespace;
-        let mut found = Found::new();
+        let (mut found, mut bytes) = (Found::new(), 0);
         for (field, reference) in intent.inputs.references() {
             // What is encrypted stays so.
             if field == InputsIntent::KEYS {
@@ -315,6 +325,11 @@ impl Work<'_> {
             };
             match read {
                 Ok(data) => {
+                    bytes += size(&data);
+                    if bytes > MOST_INPUT {
+                        let name = format!("{} {name}", reference.kind);
+                        return Err(InputsError::TooLarge { field, name }.into());
+                    }
                     found.insert((reference.kind, reference.name), Arc::new(data));
                 }
                 Err(ReadError::Missing(..)) if reference.optional => (),

@@ -62,6 +62,13 @@ pub enum ReadError {
 /// Values by key.
 pub type Data = BTreeMap<String, Vec<u8>>;
 
+/// The bytes that values take.
+pub fn size(data: &Data) -> usize {
+    data.iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum()
+}
+
 /// A kind of object that holds values by key.
 pub trait Keeping:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>

@@ -12,7 +12,7 @@ use crate::api::Reason;
 use crate::desired::{Found, Inputs, InputsError, MOST_INPUT};
 use crate::driver::Context;
 use crate::intent::{InputsIntent, Keeper, Reference};
-use crate::secrets::{Data, ReadError, SecretName, ValueError, Watched};
+use crate::secrets::{Data, ReadError, SecretName, ValueError, Watched, size};
 
 /// Why inputs are missing. Each error names the field of the spec.
 #[derive(Debug, thiserror::Error)]
@@ -186,10 +186,4 @@ impl InputReader {
         select_all(watched.map(|watched| Box::pin(watched.changed()))).await;
         self.stale = true;
     }
-}
-
-fn size(data: &Data) -> usize {
-    data.iter()
-        .map(|(key, value)| key.len() + value.len())
-        .sum()
 }
