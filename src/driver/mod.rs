@@ -7,7 +7,6 @@ mod status;
 mod supervise;
 mod turns;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -27,7 +26,7 @@ use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::outbox::Outbox;
-use crate::plan::Key;
+use crate::plan::{Key, SyncName};
 use crate::render::wasm::Renderers;
 use crate::secrets::{ConfigMaps, Secrets};
 use crate::server::Receivers;
@@ -76,13 +75,13 @@ pub struct Context {
 }
 
 impl Context {
-    /// The only namespace in which a Sync of this namespace may manage objects, if there is one.
-    pub fn limit<'a>(&'a self, namespace: &'a Arc<str>, intent: &SyncIntent) -> Option<Limit<'a>> {
+    /// The only namespace in which a Sync may manage objects, if there is one.
+    pub fn limit<'a>(&'a self, sync: &'a SyncName, intent: &SyncIntent) -> Option<Limit<'a>> {
         let keeps = self.policy.no_cross_namespace;
         match &self.namespace {
             Some(namespace) => Some(Limit::Operator(namespace)),
-            None if keeps && self.policy.actor(namespace, intent).is_operator() => {
-                Some(Limit::Sync(namespace))
+            None if keeps && self.policy.actor(sync, intent).is_operator() => {
+                Some(Limit::Sync(&sync.namespace))
             }
             None => None,
         }
@@ -116,12 +115,12 @@ impl Policy {
         self.cluster_name.as_deref().unwrap_or(UNNAMED)
     }
 
-    /// By whose rights the objects of a Sync in this namespace are read and written.
-    pub fn actor(&self, namespace: &Arc<str>, intent: &SyncIntent) -> Actor {
+    /// By whose rights the objects of a Sync are read and written.
+    pub fn actor(&self, sync: &SyncName, intent: &SyncIntent) -> Actor {
         let default = self.default_service_account.as_ref();
         match intent.service_account.as_ref().or(default) {
-            Some(name) => Actor::account(namespace, name),
-            None => Actor::operator(namespace),
+            Some(name) => Actor::account(sync, name),
+            None => Actor::operator(sync),
         }
     }
 }

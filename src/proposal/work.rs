@@ -135,7 +135,7 @@ impl Work<'_> {
         let Some(both) = self.read(sync, &intent).await? else {
             return Ok(Fate::Untouched);
         };
-        let within = self.context.limit(namespace, &intent);
+        let within = self.context.limit(&owner, &intent);
         let mut delta = self.delta(&both, within);
         let mut notes: Vec<String> = both.note.iter().cloned().collect();
         if delta.changed.is_empty() && delta.gone.is_empty() {
@@ -161,7 +161,7 @@ impl Work<'_> {
             notes.push("hooks of the chart are not tried out".to_owned());
         }
         let (before, after) = self.manifests(&both, &delta, &mut notes).await?;
-        let actor = self.context.policy.actor(namespace, &intent);
+        let actor = self.context.policy.actor(&owner, &intent);
         let viewer = self.context.cluster.viewer(&actor);
         let mut preview = Preview {
             viewer: &viewer,

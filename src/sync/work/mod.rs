@@ -176,7 +176,7 @@ impl Driver {
 
     /// The only namespace in which this Sync may manage objects, if there is one.
     pub(in crate::sync) fn limit(&self, intent: &SyncIntent) -> Option<Limit<'_>> {
-        self.context.limit(&self.name.namespace, intent)
+        self.context.limit(&self.name, intent)
     }
 
     /// Matches the target with objects of the cluster, and claims them. Makes sure that their kinds are
