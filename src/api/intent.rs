@@ -11,9 +11,9 @@ use super::{
     APPROVE_PRUNE, ChartRef, Contents, DELETION_POLICY, Decryption, DecryptionProvider,
     DeletionPolicy, GitRef, GitRepository, GitRepositorySpec, IgnoredFields, Image, KeeperKind,
     Kustomize, Mode, Patch, PatchTarget, PruneLimit, PullRequestMode, PullRequestPlans,
-    REQUESTED_AT, RemoteBases, SUSPEND_REASON, SUSPENDED_BY, SecretRef, SourceKind, SourceRef, Substitute,
-    SubstituteFrom, Sync, SyncSettings, SyncSpec, ValuesFrom, Verification, VerificationMode,
-    Webhook,
+    REQUESTED_AT, RemoteBases, SUSPEND_REASON, SUSPENDED_BY, SecretRef, SourceKind, SourceRef,
+    Substitute, SubstituteFrom, Sync, SyncSettings, SyncSpec, ValuesFrom, Verification,
+    VerificationMode, Webhook,
 };
 use crate::intent::{
     self, ChartIntent, FieldPattern, FieldRule, GitIntent, GitReference, HelmIntent, InputsIntent,

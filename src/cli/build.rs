@@ -1,5 +1,6 @@
 //! `towline build`: the objects that a Sync would apply, from a folder on disk and without a cluster.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};

@@ -73,7 +73,15 @@ pub(super) struct Work<'a> {
     pub(super) head: Arc<Snapshot>,
 }
 
-/// What both commits ask for.
+/// What the commits ask for.
+enum Read {
+    Same,
+    Both(Both),
+    /// Neither can be rendered, for the same reason.
+    Neither(String),
+}
+
+/// What both commits ask for, where it differs.
 struct Both {
     /// None if the commit that the request began at cannot be rendered.
     base: Option<Box<Desired>>,
@@ -132,8 +140,16 @@ impl Work<'_> {
         let owner = SyncName::new(namespace, &sync.name_any());
         let mut intent = SyncIntent::from(sync);
         intent.render.source_ignore = Arc::clone(&self.intent.ignore);
-        let Some(both) = self.read(sync, &intent).await? else {
-            return Ok(Fate::Untouched);
+        let both = match self.read(sync, &intent).await? {
+            Read::Same => return Ok(Fate::Untouched),
+            Read::Both(both) => both,
+            Read::Neither(why) => {
+                let note = format!("it cannot be planned, with and without this request: {why}");
+                return Ok(Fate::Changed {
+                    objects: Vec::new(),
+                    notes: vec![note],
+                });
+            }
         };
         let within = self.context.limit(&owner, &intent);
         let mut delta = self.delta(&both, within);
@@ -265,8 +281,8 @@ impl Work<'_> {
         }
     }
 
-    /// What both commits ask for. None if it is the same.
-    async fn read(&self, sync: &Sync, intent: &SyncIntent) -> Result<Option<Both>, SyncError> {
+    /// What both commits ask for.
+    async fn read(&self, sync: &Sync, intent: &SyncIntent) -> Result<Read, SyncError> {
         let inputs = Arc::new(self.inputs(intent).await?);
         let releases = sync.status.as_ref().map(releases).unwrap_or_default();
         let chart = |own: &Arc<Snapshot>| -> Option<Arc<dyn Tree>> {
@@ -281,6 +297,8 @@ impl Work<'_> {
         let task = |tree: &Arc<Snapshot>| Task {
             tree: tree.clone(),
             chart: chart(tree),
+            // A request could name one that its author may not read.
+            bases: BTreeMap::new(),
             intent: intent.render.clone(),
             inputs: Arc::clone(&inputs),
             renderers: self.context.renderers.clone(),
@@ -291,18 +309,24 @@ impl Work<'_> {
         let (base, head) = (task(&self.base), task(&self.head));
         let read = tokio::task::spawn_blocking(move || {
             let mut cache = Cache::default();
-            let (base, note) = match desired::read(&base, None, &mut cache) {
+            let (base, why) = match desired::read(&base, None, &mut cache) {
                 Ok(Reading::Changed(base)) => (Some(base), None),
                 Ok(Reading::Unchanged) => (None, None),
-                Err(error) => {
-                    let why = chain(&error);
-                    let note = format!("the commit that it began at cannot be rendered: {why}");
-                    (None, Some(note))
-                }
+                Err(error) => (None, Some(chain(&error))),
             };
-            Ok(match desired::read(&head, base.as_deref(), &mut cache)? {
-                Reading::Unchanged => None,
-                Reading::Changed(head) => Some(Both { base, head, note }),
+            Ok(match desired::read(&head, base.as_deref(), &mut cache) {
+                Ok(Reading::Unchanged) => Read::Same,
+                Ok(Reading::Changed(head)) => Read::Both(Both {
+                    base,
+                    head,
+                    note: why.map(|why| {
+                        format!("the commit that it began at cannot be rendered: {why}")
+                    }),
+                }),
+                Err(error) => match why {
+                    Some(why) if why == chain(&error) => Read::Neither(why),
+                    _ => return Err(error.into()),
+                },
             })
         });
         read.await.map_err(|_| SyncError::Ended)?
