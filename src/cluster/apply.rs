@@ -10,7 +10,8 @@ use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use serde_json::Value;
 
 use super::ServedKind;
-use super::write::{METADATA, Made, Once, Wanted, WriteError, Writer, path, read};
+use super::refused::WriteError;
+use super::write::{METADATA, Made, Once, Wanted, Writer, path, read};
 use crate::api::FIELD_MANAGER;
 use crate::health::Health;
 use crate::manifest::{GroupVersionKind, ObjectKey};

@@ -9,7 +9,8 @@ use kube::core::Resource as _;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::write::{WriteError, Writer, read};
+use super::refused::WriteError;
+use super::write::{Writer, read};
 use super::{Acting, ServedKind, null};
 use crate::health::Health;
 use crate::manifest::{GroupKind, ObjectKey};

@@ -13,7 +13,7 @@ use kube::{Api, Client};
 use tokio::sync::Mutex;
 
 use super::ServedKind;
-use super::write::{Causes, WriteError};
+use super::refused::{Causes, WriteError};
 use crate::api::GROUP;
 use crate::manifest::ObjectKey;
 

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
+use super::job::{Job, Task};
 use super::newest::Newest;
-use super::work::{Job, Task};
 use crate::cluster::Applied;
 use crate::manifest::ObjectKey;
 use crate::plan::{ApplyCause, SyncName};

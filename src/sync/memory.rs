@@ -219,6 +219,27 @@ impl CorrectionBackoff {
     }
 }
 
+/// What the driver knows of the record that is to be written.
+#[derive(Debug, Default)]
+pub(super) struct RecordState {
+    /// Why there is none, for people.
+    pub(super) warning: Option<String>,
+    /// How often writing it has failed in a row.
+    pub(super) failures: u32,
+    /// It is not tried again before something changes.
+    pub(super) held: bool,
+    /// A person asks for a look at it, although it was written.
+    pub(super) asked: bool,
+}
+
+impl RecordState {
+    /// Tries again what was held. `asked`: also looks whether the record that was written is there.
+    pub(super) fn again(&mut self, asked: bool) {
+        self.held = false;
+        self.asked |= asked;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

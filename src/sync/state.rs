@@ -6,13 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::LONGEST_PAUSE;
-use super::assess::ReportState;
-use super::memory::{CorrectionBackoff, Held, Memory};
+use super::memory::{CorrectionBackoff, Held, Memory, RecordState};
 use super::newest::AttemptedChart;
+use super::report::ReportState;
 use super::target::{Objects, Refused, Target};
 use super::timers::{Due, Timers, count};
 use super::verdict::{Blocked, Drift, HookHold, Listed, Problem};
-use super::work::RecordState;
 use crate::api::{FinishedRun, HeldPrune, ObjectCounts, PruneStatus, Reason, Sync};
 use crate::backoff::{Backoff, jittered};
 use crate::desired::ReleaseNumber;

@@ -1,8 +1,9 @@
 //! Carries out an assessment: notices, metrics, timers, the published view, and the status.
 
 use super::Driver;
-use super::assess::{Assessment, Live, Observed, Phase, Round, Said, assess};
+use super::assess::assess;
 use super::newest::Newest;
+use super::report::{Assessment, Live, Observed, Phase, Round, Said};
 use super::state::{State, told};
 use super::target::{Target, sync_of};
 use super::timers::{Due, Now};

@@ -3,12 +3,14 @@ use strum::VariantNames as _;
 use tokio::time::Instant;
 
 use super::*;
-use crate::api::{Condition, ObjectCounts};
+use crate::api::{Condition, ObjectCounts, SyncStatus};
 use crate::health::Health;
 use crate::intent::Mode;
 use crate::manifest::GroupKind;
 use crate::plan::{ApplyCause, Relinquished};
-use crate::sync::verdict::{Blocked, Drift, HookHold, Listed, Problem};
+use crate::sync::report::Round;
+use crate::sync::timers::{Due, Now};
+use crate::sync::verdict::{Blocked, Drift, Facts, HookHold, Listed, Problem};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DIFF_AFTER: Duration = Duration::from_secs(30);

@@ -10,49 +10,21 @@ use tokio::sync::mpsc;
 use crate::cluster::{
     Acting, Actor, Applied, Applying, Cluster, Compared, Once, ServedKind, WriteError,
 };
-use crate::desired::Item;
 use crate::intent::SyncIntent;
 use crate::manifest::{ApplyMode, FieldPath, Manifest};
 use crate::plan::{
-    ApplyCause, Contest, Observed, Relinquished, Seal, Stage, SyncName, Taken, apply_order,
-    stamped, taken, taken_for_good,
+    ApplyCause, Contest, Relinquished, Seal, Stage, SyncName, Taken, apply_order, stamped, taken,
+    taken_for_good,
 };
 use crate::render;
 use crate::sync::bodies::Held;
+use crate::sync::job::{Job, Task};
 use crate::sync::memory::Trouble;
 use crate::sync::target::Target;
 use crate::sync::{Driver, bodies};
 
 /// The most requests of one Sync at once.
 pub(super) const PARALLEL: usize = 12;
-
-/// One object to work on.
-#[derive(Clone)]
-pub(in crate::sync) struct Job {
-    pub(in crate::sync) item: Item,
-    pub(in crate::sync) task: Task,
-    /// The known state of the object when the job was created.
-    pub(in crate::sync) before: Option<Observed>,
-    /// The fields that others write.
-    pub(in crate::sync) contest: Contest,
-    /// Find out first who took a field.
-    pub(in crate::sync) contested: bool,
-    /// This revision had been applied in full before the operator started.
-    pub(in crate::sync) restored: bool,
-    /// Whether it may be deleted and made again where it cannot be changed.
-    pub(in crate::sync) may_be_replaced: bool,
-    /// The uid of the object that this Sync made.
-    pub(in crate::sync) made: Option<Arc<str>>,
-}
-
-/// The work on the object.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::sync) enum Task {
-    /// Apply it.
-    Apply(ApplyCause),
-    /// Find out whether the object differs, without changing a value.
-    Compare,
-}
 
 /// The result of a job.
 pub(in crate::sync) enum Done {

@@ -7,7 +7,7 @@ use crate::cluster::may_hold;
 use crate::intent::SyncIntent;
 use crate::plan::{Before, Brake, Owned, PrunePlan};
 use crate::sync::Driver;
-use crate::sync::assess::{Phase, Round};
+use crate::sync::report::{Phase, Round};
 use crate::sync::timers::Due;
 
 /// The most objects that the reasons name.

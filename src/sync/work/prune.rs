@@ -15,9 +15,9 @@ use crate::intent::SyncIntent;
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Observed, Owned, Parting, Release, surplus};
 use crate::sync::Driver;
-use crate::sync::assess::Round;
 use crate::sync::audit::{self, Action};
 use crate::sync::memory::Trouble;
+use crate::sync::report::Round;
 use crate::sync::state::Look;
 
 /// The most deletes, or releases, at once.

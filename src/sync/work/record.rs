@@ -22,9 +22,10 @@ use crate::plan::{
     hook_pause, record_key, records_that_go, succeed, superseded,
 };
 use crate::sync::Driver;
-use crate::sync::assess::{Phase, Round};
 use crate::sync::audit::{self, Action};
+use crate::sync::memory::RecordState;
 use crate::sync::newest::Newest;
+use crate::sync::report::{Phase, Round};
 use crate::sync::target::Target;
 use crate::sync::timers::Due;
 use crate::text::{redact, shorten};
@@ -91,27 +92,6 @@ impl RecordError {
         format!(
             "Helm does not show this revision as release {release_name} in namespace {release_namespace}: {why}{way_out}"
         )
-    }
-}
-
-/// What the driver knows of the record that is to be written.
-#[derive(Debug, Default)]
-pub(in crate::sync) struct RecordState {
-    /// Why there is none, for people.
-    pub(in crate::sync) warning: Option<String>,
-    /// How often writing it has failed in a row.
-    failures: u32,
-    /// It is not tried again before something changes.
-    held: bool,
-    /// A person asks for a look at it, although it was written.
-    asked: bool,
-}
-
-impl RecordState {
-    /// Tries again what was held. `asked`: also looks whether the record that was written is there.
-    pub(in crate::sync) fn again(&mut self, asked: bool) {
-        self.held = false;
-        self.asked |= asked;
     }
 }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tokio::time::Instant;
 
-use super::Job;
 use super::brake::Judging;
 use crate::cluster::WriteError;
 use crate::intent::SyncIntent;
 use crate::manifest::{Manifest, ObjectKey};
 use crate::plan::{Held, Observed, Refusal, held, stamped, without};
-use crate::sync::assess::Round;
+use crate::sync::job::Job;
+use crate::sync::report::Round;
 use crate::sync::{Driver, bodies};
 
 /// How long the old object may take to go before the new one is left to a later round, and how often is looked.

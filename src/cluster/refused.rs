@@ -1,0 +1,226 @@
+//! Why an object could not be written, from what the API server said.
+
+use std::fmt;
+
+use kube::core::Status;
+
+use crate::manifest::ObjectKey;
+use crate::plan::{Indivisible, Refusal, RefusalCause, is_immutable};
+
+/// Why an object could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The API server refused it, in its own words (secrets removed).
+    #[error("{message}")]
+    Refused {
+        /// The HTTP status.
+        code: u16,
+        /// The server's message.
+        message: String,
+        /// The server's reasons, each with its field.
+        causes: Causes,
+    },
+    /// The object's namespace does not exist.
+    #[error("{message}")]
+    NoNamespace {
+        /// The server's message.
+        message: String,
+    },
+    /// A field cannot be left to others by itself.
+    #[error(transparent)]
+    Indivisible(#[from] Indivisible),
+    /// The server no longer serves the kind.
+    #[error("the API server does not serve this kind")]
+    NotServed,
+    /// The server could not be reached, or asked to slow down, at every try.
+    #[error("the API server does not answer, or asks to wait")]
+    Unavailable(#[source] kube::Error),
+    /// The server's answer cannot be parsed.
+    #[error("the API server's answer cannot be read: {0}")]
+    Answer(String),
+}
+
+/// Why a request was refused, in the server's own words. They may repeat a secret, so they are never shown.
+#[derive(Clone, Default, PartialEq)]
+pub struct Causes(Refusal);
+
+impl fmt::Debug for Causes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} causes", self.0.causes.len())
+    }
+}
+
+impl Causes {
+    /// The server's message.
+    pub(super) fn said(&self) -> &str {
+        &self.0.said
+    }
+}
+
+impl WriteError {
+    /// Whether the API server read the object and found it invalid.
+    pub(super) fn is_invalid(&self) -> bool {
+        matches!(self, Self::Refused { code: 422, .. })
+    }
+
+    /// Whether a change was refused that a new object would not be refused for: a field cannot be changed.
+    pub fn is_immutable(&self) -> bool {
+        match self {
+            Self::Refused { code, causes, .. } => is_immutable(*code, &causes.0),
+            _ => false,
+        }
+    }
+
+    pub(super) fn causes(&self) -> &[RefusalCause] {
+        match self {
+            Self::Refused { causes, .. } => &causes.0.causes,
+            _ => &[],
+        }
+    }
+
+    /// Whether all that is wrong is that another object has a port or an address.
+    pub(super) fn is_only_allocated(&self) -> bool {
+        let causes = self.causes();
+        let is_allocated = |cause: &RefusalCause| cause.message.contains("is already allocated");
+        !causes.is_empty() && causes.iter().all(is_allocated)
+    }
+
+    /// Whether the actor has no right to write there. The API server asks for rights first: to an actor with rights in
+    /// single namespaces it says this of a namespace that does not exist, too.
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Refused {
+                code: 403, causes, ..
+            } => denied(&causes.0.said).is_some_and(|(_, verb)| verb != IMPERSONATION),
+            _ => false,
+        }
+    }
+
+    /// What the API server said, if it refused the object. It may repeat a secret.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Refused { causes, .. } => Some(causes.0.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether the request may have been carried out all the same.
+    pub(super) fn may_have_written(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => *code >= 500,
+            // The first apply of several may have been carried out.
+            Self::Unavailable(_) | Self::Answer(_) | Self::Indivisible(_) => true,
+            Self::NoNamespace { .. } | Self::NotServed => false,
+        }
+    }
+
+    /// A refusal without causes.
+    #[cfg(test)]
+    pub(crate) fn refused(code: u16, message: &str) -> Self {
+        let refusal = Refusal {
+            said: message.to_owned(),
+            causes: Vec::new(),
+        };
+        Self::Refused {
+            code,
+            message: message.to_owned(),
+            causes: Causes(refusal),
+        }
+    }
+}
+
+/// The verb of the right to act in another's name.
+const IMPERSONATION: &str = "impersonate";
+
+/// User and verb of the API server's sentence on a missing right.
+fn denied(message: &str) -> Option<(&str, &str)> {
+    let (_, rest) = message.split_once("is forbidden: User \"")?;
+    let (user, rest) = rest.split_once("\" cannot ")?;
+    let (verb, _) = rest.split_once(" resource ")?;
+    Some((user, verb))
+}
+
+/// What somebody may not do, from the API server's sentence on it: `… is forbidden: User "…" cannot patch resource
+/// "…"`. The server names the resource; people know the kind.
+pub(super) fn missing_right(key: &ObjectKey, message: &str) -> Option<String> {
+    let (user, verb) = denied(message)?;
+    let who = match user.strip_prefix("system:serviceaccount:") {
+        Some(account) => format!("ServiceAccount {}", account.replacen(':', "/", 1)),
+        None => format!("user {user}"),
+    };
+    Some(match (verb, &key.namespace) {
+        (IMPERSONATION, _) => {
+            format!("{who} may not impersonate the account that acts for this Sync")
+        }
+        (_, Some(namespace)) => {
+            format!("{who} may not {verb} {} in namespace {namespace}", key.kind)
+        }
+        (_, None) => format!("{who} may not {verb} {}", key.kind),
+    })
+}
+
+pub(super) fn causes(status: &Status) -> Causes {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let causes = causes.map(|cause| RefusalCause {
+        field: cause.field.clone(),
+        reason: cause.reason.clone(),
+        message: cause.message.clone(),
+    });
+    Causes(Refusal {
+        said: status.message.clone(),
+        causes: causes.collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::GroupKind;
+
+    #[test]
+    fn a_missing_right_is_told_with_verb_kind_and_account() {
+        let key = |namespace: Option<&str>| ObjectKey {
+            kind: GroupKind::new("apps", "Deployment"),
+            namespace: namespace.map(Into::into),
+            name: "web".into(),
+        };
+        let said = "deployments.apps \"web\" is forbidden: User \"system:serviceaccount:team-a:app\" cannot patch \
+                    resource \"deployments\" in API group \"apps\" in the namespace \"prod\"";
+        for (namespace, message, right) in [
+            (
+                Some("prod"),
+                said,
+                Some("ServiceAccount team-a/app may not patch Deployment.apps in namespace prod"),
+            ),
+            (
+                None,
+                said,
+                Some("ServiceAccount team-a/app may not patch Deployment.apps"),
+            ),
+            (
+                Some("prod"),
+                "x is forbidden: User \"someone\" cannot delete resource \"deployments\"",
+                Some("user someone may not delete Deployment.apps in namespace prod"),
+            ),
+            (
+                Some("prod"),
+                "serviceaccounts \"app\" is forbidden: User \"system:serviceaccount:towline:towline\" cannot \
+                 impersonate resource \"serviceaccounts\"",
+                Some(
+                    "ServiceAccount towline/towline may not impersonate the account that acts for this Sync",
+                ),
+            ),
+            (
+                Some("prod"),
+                "pods \"a\" is forbidden: exceeded quota",
+                None,
+            ),
+        ] {
+            let found = missing_right(&key(namespace), message);
+            assert_eq!(found.as_deref(), right, "{message}");
+            let impersonates = right.is_some_and(|right| right.contains("impersonate"));
+            let error = WriteError::refused(403, message);
+            assert_eq!(error.is_denied(), right.is_some() && !impersonates);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What is to be done about one object.
+
+use std::sync::Arc;
+
+use crate::desired::Item;
+use crate::plan::{ApplyCause, Contest, Observed};
+
+/// One object to work on.
+#[derive(Clone)]
+pub(super) struct Job {
+    pub(super) item: Item,
+    pub(super) task: Task,
+    /// The known state of the object when the job was created.
+    pub(super) before: Option<Observed>,
+    /// The fields that others write.
+    pub(super) contest: Contest,
+    /// Find out first who took a field.
+    pub(super) contested: bool,
+    /// This revision had been applied in full before the operator started.
+    pub(super) restored: bool,
+    /// Whether it may be deleted and made again where it cannot be changed.
+    pub(super) may_be_replaced: bool,
+    /// The uid of the object that this Sync made.
+    pub(super) made: Option<Arc<str>>,
+}
+
+/// The work on the object.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Task {
+    /// Apply it.
+    Apply(ApplyCause),
+    /// Find out whether the object differs, without changing a value.
+    Compare,
+}
