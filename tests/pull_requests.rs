@@ -211,6 +211,10 @@ async fn a_pull_request_has_its_plan_and_the_cluster_stays_as_it_is() {
     let uses = format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: uses, namespace: {namespace}}}\ndata: {{url: plain}}\n"
     );
+    // What the live Secret holds. It is shown as a wrong guess would be.
+    let guess = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: inputs, namespace: {namespace}}}\nstringData: {{password: {PASSWORD}}}\n"
+    );
     let files = [
         ("shop/a.yaml", Some(map("a", "two"))),
         ("shop/old.yaml", None),
@@ -221,6 +225,7 @@ async fn a_pull_request_has_its_plan_and_the_cluster_stays_as_it_is() {
         ("shop/theirs.yaml", Some(map("theirs", "mine"))),
         ("shop/uses.yaml", Some(uses)),
         ("shop/outside.yaml", Some(outside.to_owned())),
+        ("shop/guess.yaml", Some(guess)),
     ];
     let files: Vec<_> = files
         .iter()
@@ -258,6 +263,7 @@ async fn a_pull_request_has_its_plan_and_the_cluster_stays_as_it_is() {
             "ConfigMap {namespace}/theirs</code> (<code>shop/theirs.yaml</code>), which exists in the cluster and would be taken over"
         ),
         &format!("~ change <code>Secret {namespace}/keys</code>"),
+        &format!("~ change <code>Secret {namespace}/inputs</code>"),
         "- data.key: #",
         "+ data.key: #",
         "- data.url: \"user:x",

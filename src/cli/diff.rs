@@ -75,6 +75,7 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
             .collect(),
         within: None,
         only: None,
+        conceals: false,
         parallel: PARALLEL,
     };
     let outlook = preview.outlook(manifests).await;

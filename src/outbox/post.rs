@@ -1,20 +1,19 @@
 //! Sends requests, with limits on their time, their number and their answers.
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use tokio::sync::Semaphore;
 use ureq::Agent;
 
+use crate::fair::Permits;
 use crate::message::{Answer, Request};
 
 /// How many requests are sent at a time: in total, and for one namespace. A request holds a thread, and a slow service
 /// holds it for up to a minute.
-const PARALLEL: usize = 64;
-const PARALLEL_OF_NAMESPACE: usize = 4;
+const PARALLEL: u32 = 64;
+const PARALLEL_OF_NAMESPACE: u32 = 4;
 
 /// How much is read of an answer to a message, and of one to a question, in bytes.
 const LONGEST_ANSWER: u64 = 4096;
@@ -38,19 +37,11 @@ pub enum PostError {
 
 /// Sends requests. Clones share the limits.
 #[derive(Clone)]
-pub struct Client(Arc<Shared>);
-
-struct Shared {
-    all: Semaphore,
-    by_namespace: Mutex<BTreeMap<String, Arc<Semaphore>>>,
-}
+pub struct Client(Arc<Permits>);
 
 impl Default for Client {
     fn default() -> Self {
-        Self(Arc::new(Shared {
-            all: Semaphore::new(PARALLEL),
-            by_namespace: Mutex::default(),
-        }))
+        Self(Permits::new(PARALLEL, PARALLEL_OF_NAMESPACE))
     }
 }
 
@@ -63,24 +54,10 @@ impl Client {
         request: Request,
         timeout: Duration,
     ) -> Result<Answer, PostError> {
-        let own = self.of(namespace);
-        // Neither semaphore is ever closed.
-        let _own = own.acquire().await;
-        let _one = self.0.all.acquire().await;
+        let namespace = Arc::from(namespace);
+        let _permit = self.0.take(&namespace, &namespace).await;
         let sent = tokio::task::spawn_blocking(move || send(&agent, request, timeout)).await;
         sent.unwrap_or(Err(PostError::GivenUp))
-    }
-
-    fn of(&self, namespace: &str) -> Arc<Semaphore> {
-        let mut all = self
-            .0
-            .by_namespace
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // Those that nobody uses are made again when they are needed.
-        all.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
-        let new = || Arc::new(Semaphore::new(PARALLEL_OF_NAMESPACE));
-        Arc::clone(all.entry(namespace.to_owned()).or_insert_with(new))
     }
 }
 

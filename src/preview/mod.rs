@@ -106,6 +106,9 @@ pub struct Preview<'a> {
     pub within: Option<Limit<'a>>,
     /// The only desired objects that are looked at, by their index. None: all.
     pub only: Option<HashSet<usize>>,
+    /// Whether it may not be told that a live Secret has the desired values already: who may choose the values would learn
+    /// by that whether a guess is right.
+    pub conceals: bool,
     /// Dry runs at once.
     pub parallel: usize,
 }
@@ -256,7 +259,9 @@ impl Preview<'_> {
         keep_marks(&mut body, &live);
         Ok(match self.rehearse(served, key, &body).await? {
             Rehearsed::Taken(tried) => {
-                let differs = cleaned(&live) != cleaned(&tried);
+                let is_concealed =
+                    self.conceals && (&*key.kind.group, &*key.kind.kind) == ("", "Secret");
+                let differs = is_concealed || cleaned(&live) != cleaned(&tried);
                 differs.then(|| change(Action::Change, Some(live), tried))
             }
             Rehearsed::Refused(why) => Some(change(Action::Refuse(why), Some(live), body)),

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -26,16 +25,18 @@ use self::work::{Work, WorkError};
 use crate::api::{ConditionType, Reason, Verdict};
 use crate::backoff::{Backoff, jittered};
 use crate::driver::Context;
+use crate::fair::Permits;
 use crate::fleet::SourceName;
 use crate::intent::{GitReference, MAX_TIMEOUT, PullRequestsIntent, SourceIntent};
 use crate::message::{CommitStatus, Course, PullRequest, Repository, status_name};
 use crate::outbox::{Name, ProviderView};
-use crate::repository::{Login, request};
+use crate::repository::{Login, LoginError, request};
 use crate::source::{self, FetchRequest, Snapshot, host_and_path};
 use crate::text::redact;
 
-/// Requests that are planned at once.
-const AT_ONCE: usize = 2;
+/// Requests that are planned at once, and those of one namespace: a plan may take minutes.
+const AT_ONCE: u32 = 2;
+const AT_ONCE_OF_NAMESPACE: u32 = 1;
 
 /// The longest time for the plan of one request.
 const LONGEST_PLAN: Duration = Duration::from_secs(600);
@@ -51,7 +52,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// Plans the pull requests of all repositories that ask for it, as long as this replica leads and is polled.
 pub async fn follow(context: Arc<Context>) {
     context.leadership.begun().await;
-    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let slots = Permits::new(AT_ONCE, AT_ONCE_OF_NAMESPACE);
     let mut running: HashMap<SourceName, Running> = HashMap::new();
     let changes = context.fleet.sources.changes();
     loop {
@@ -95,7 +96,7 @@ async fn keep_planning(
     context: Arc<Context>,
     name: SourceName,
     intent: Arc<SourceIntent>,
-    slots: Arc<Semaphore>,
+    slots: Arc<Permits>,
 ) {
     let Some(plans) = intent.pull_requests.clone() else {
         return;
@@ -121,8 +122,8 @@ async fn keep_planning(
 enum PlanError {
     #[error(transparent)]
     Host(#[from] HostError),
-    #[error("the repository's Secret cannot be used")]
-    Login,
+    #[error("a Secret of the repository cannot be used")]
+    Login(#[from] LoginError),
     #[error("its commit {0} cannot be fetched")]
     Fetch(String, #[source] source::Error),
     #[error("its branch changed meanwhile")]
@@ -148,7 +149,7 @@ struct Planner<'a> {
     name: &'a SourceName,
     intent: &'a SourceIntent,
     plans: &'a PullRequestsIntent,
-    slots: &'a Semaphore,
+    slots: &'a Arc<Permits>,
     login: Login,
     /// By the number of the request.
     known: BTreeMap<u64, Known>,
@@ -345,8 +346,8 @@ impl Planner<'_> {
     async fn plan(&mut self, host: &Host<'_>, request: &PullRequest) -> Result<(), PlanError> {
         let base = host.merge_base(request).await?;
         let plan = {
-            // The semaphore is never closed.
-            let _slot = self.slots.acquire().await;
+            let SourceName { namespace, name } = self.name;
+            let _slot = self.slots.take(namespace, name).await;
             let planned = timeout(LONGEST_PLAN, self.work(host, request, base));
             planned.await.map_err(|_| PlanError::Late)??
         };
@@ -397,7 +398,7 @@ impl Planner<'_> {
         let login = self
             .login
             .read(&self.context.secrets, self.intent, self.name);
-        let (credentials, proxy) = login.await.map_err(|_| PlanError::Login)?;
+        let (credentials, proxy) = login.await?;
         let what = match &reference {
             GitReference::Name(name) => name.clone(),
             other => other.to_string(),

@@ -187,6 +187,7 @@ impl Work<'_> {
             live: HashMap::new(),
             within,
             only: Some(delta.changed.keys().copied().collect()),
+            conceals: true,
             parallel: PARALLEL,
         };
         for key in &delta.gone {

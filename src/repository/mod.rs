@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use self::assess::{Assessment, LONGEST_PAUSE, Observed, Poll, assess};
 use self::child::Child;
 use self::inbox::{Inbox, superseded};
-pub(crate) use self::login::Login;
+pub(crate) use self::login::{Login, LoginError};
 pub(crate) use self::poll::request;
 use self::poll::{Found, PollError, Poller};
 use self::repair::RepairSchedule;

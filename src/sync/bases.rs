@@ -1,6 +1,6 @@
 //! Remote bases of kustomizations: fetched beside the rounds of a Sync, and kept while its target names them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,6 +117,8 @@ pub(super) struct RemoteBases {
     fixed: BTreeMap<(String, String), String>,
     failed: BTreeMap<RemoteBase, Failure>,
     running: BTreeMap<RemoteBase, AbortHandle>,
+    /// The revision that is tried, and what was fetched for it.
+    attempt: (String, BTreeSet<RemoteBase>),
     fetches: JoinSet<(RemoteBase, Result<Arc<Snapshot>, Trouble>)>,
     /// Whether a fetch has ended since the last look.
     arrived: bool,
@@ -171,8 +173,16 @@ impl RemoteBases {
         namespace: &str,
         access: &Access,
         wanted: &[WantedBase],
+        revision: &str,
+        live: &[&RemoteBase],
     ) -> Result<(), BaseError> {
-        if self.known.len() + wanted.len() > MAX_KNOWN {
+        if self.attempt.0 != revision {
+            self.attempt = (revision.to_owned(), BTreeSet::new());
+        }
+        let attempt = &mut self.attempt.1;
+        attempt.extend(wanted.iter().map(|wanted| wanted.base.clone()));
+        let is_kept = |base: &RemoteBase| live.contains(&base) || attempt.contains(base);
+        if !make_room(&mut self.known, wanted.len(), is_kept) {
             return Err(BaseError::TooMany);
         }
         self.forget_but(|base| wanted.iter().any(|wanted| wanted.base == *base));
@@ -280,6 +290,19 @@ impl RemoteBases {
     }
 }
 
+/// If there is no room for so many more, forgets what revisions that never became live have left. False if there is no
+/// room all the same.
+fn make_room<T>(
+    known: &mut BTreeMap<RemoteBase, T>,
+    more: usize,
+    is_kept: impl Fn(&RemoteBase) -> bool,
+) -> bool {
+    if known.len() + more > MAX_KNOWN {
+        known.retain(|base, _| is_kept(base));
+    }
+    known.len() + more <= MAX_KNOWN
+}
+
 /// The names of a base in a status.
 fn key(base: &RemoteBase) -> (String, String) {
     (base.url.clone(), base.pin.name().to_owned())
@@ -334,6 +357,26 @@ mod tests {
 
     fn base(url: &str) -> RemoteBase {
         RemoteBase::named(url).unwrap()
+    }
+
+    #[test]
+    fn revisions_that_never_became_live_leave_room_for_the_next() {
+        let all = |count: usize| {
+            let bases = (0..count).map(|number| base(&format!("https://h/a/b?ref=v{number}")));
+            bases.map(|base| (base, ())).collect::<BTreeMap<_, _>>()
+        };
+        let is_live = |one: &RemoteBase| *one == base("https://h/a/b?ref=v7");
+        for (before, more, has_room, after) in [
+            (0, MAX_KNOWN, true, 0),
+            (MAX_KNOWN - 1, 1, true, MAX_KNOWN - 1),
+            (MAX_KNOWN, 1, true, 1),
+            (MAX_KNOWN, MAX_KNOWN - 1, true, 1),
+            (MAX_KNOWN, MAX_KNOWN, false, 1),
+        ] {
+            let mut known = all(before);
+            assert_eq!(make_room(&mut known, more, is_live), has_room);
+            assert_eq!(known.len(), after, "{before} {more}");
+        }
     }
 
     #[test]

@@ -124,7 +124,16 @@ impl Driver {
         };
         let Some(wanted) = wanted else { return loaded };
         let (context, namespace) = (&self.context, &self.name.namespace);
-        match bases.fetch(context, namespace, &newest.access, wanted) {
+        let live = self.state.target.as_ref();
+        let live: Vec<_> = live.map_or_else(Vec::new, |live| live.desired.bases().collect());
+        match bases.fetch(
+            context,
+            namespace,
+            &newest.access,
+            wanted,
+            &newest.revision(),
+            &live,
+        ) {
             Ok(()) => {
                 let named = wanted.iter().take(NAMED_BASES).map(ToString::to_string);
                 Err(TargetError::Fetching(named.collect::<Vec<_>>().join("; ")))

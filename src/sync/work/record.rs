@@ -4,17 +4,17 @@
 //! The status says which content it is of, so that a restart and a commit that changes nothing ask for none.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::api::{HookStage, ReleaseRecord};
 use crate::cluster::{Acting, WriteError};
 use crate::content::Tree;
 use crate::desired::{Release, ReleaseBodyError};
+use crate::fair::Permits;
 use crate::intent::{HelmIntent, SyncIntent};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{
@@ -30,8 +30,9 @@ use crate::sync::target::Target;
 use crate::sync::timers::Due;
 use crate::text::{redact, shorten};
 
-/// Records that are made at one time, over all Syncs: one may take some dozen MiB of memory while it is made.
-static MAKING: Semaphore = Semaphore::const_new(2);
+/// Records that are made at one time: over all Syncs, and over those of one namespace. One may take some dozen MiB of memory
+/// while it is made and written.
+static MAKING: LazyLock<Arc<Permits>> = LazyLock::new(|| Permits::new(3, 2));
 
 /// The longest reason in a warning, in bytes.
 const LONGEST_REASON: usize = 512;
@@ -227,8 +228,7 @@ impl Driver {
             namespace,
             asked: Some(&target.seen),
         };
-        // The semaphore is never closed.
-        let _permit = MAKING.acquire().await.ok();
+        let _permit = MAKING.take(&self.name.namespace, &self.name.name).await;
         let before = records.live(&next.superseded).await?;
         if !next.is_there {
             let first = before.iter().find_map(first_deployed);
