@@ -1,6 +1,8 @@
 //! The plans of open pull requests: what is said on the request, and that nothing else happens.
 
 mod host;
+mod rendered;
+mod woken;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};

@@ -98,11 +98,14 @@ impl<K: Key, V: View<K>> Registry<K, V> {
         }
     }
 
-    /// Wakes the subscribers of a key, though its view has not changed.
-    pub fn touch(&self, key: &K) {
-        if let Some(entry) = self.lock().entries.get(key) {
-            entry.view.send_modify(|_| ());
-        }
+    /// Wakes the subscribers of a key, though its view has not changed. Returns whether there are any.
+    pub fn touch(&self, key: &K) -> bool {
+        let table = self.lock();
+        let Some(entry) = table.entries.get(key) else {
+            return false;
+        };
+        entry.view.send_modify(|_| ());
+        entry.subscribers > 0
     }
 
     /// Wakes all subscribers of all keys.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::choose::{Choice, choose};
 use self::comment::{Header, Plan};
@@ -26,7 +26,7 @@ use crate::api::{ConditionType, Reason, Verdict};
 use crate::backoff::{Backoff, jittered};
 use crate::driver::Context;
 use crate::fair::Permits;
-use crate::fleet::SourceName;
+use crate::fleet::{SourceName, Subscription};
 use crate::intent::{GitReference, MAX_TIMEOUT, PullRequestsIntent, SourceIntent};
 use crate::message::{CommitStatus, Course, PullRequest, Repository, status_name};
 use crate::outbox::{Name, ProviderView};
@@ -44,6 +44,9 @@ const LONGEST_PLAN: Duration = Duration::from_secs(600);
 /// The first look after a start, and the pause after a panic.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 const AFTER_PANIC: Duration = Duration::from_secs(60);
+
+/// The shortest time between two looks at a host, if webhooks ask for them.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The pauses after a request that could not be planned.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
@@ -108,6 +111,7 @@ async fn keep_planning(
             intent: &intent,
             plans: &plans,
             slots: &slots,
+            hook: context.receivers.requests(&name),
             login: Login::default(),
             known: BTreeMap::new(),
         };
@@ -150,6 +154,8 @@ struct Planner<'a> {
     intent: &'a SourceIntent,
     plans: &'a PullRequestsIntent,
     slots: &'a Arc<Permits>,
+    /// Changes with each delivery of the repository's webhook.
+    hook: Subscription<SourceName, ()>,
     login: Login,
     /// By the number of the request.
     known: BTreeMap<u64, Known>,
@@ -159,14 +165,16 @@ impl Planner<'_> {
     async fn run(mut self) {
         sleep(jittered(FIRST_LOOK)).await;
         loop {
+            let began_at = Instant::now();
             let verdict = self.round().await;
             let plans = &self.context.fleet.plans;
             plans.update(self.name, |view| view.verdict = Some(verdict));
-            self.wait().await;
+            self.wait(began_at + SHORTEST_PAUSE).await;
         }
     }
 
-    async fn wait(&mut self) {
+    /// Waits until the next look. A webhook's look does not come before `earliest`.
+    async fn wait(&mut self, earliest: Instant) {
         let pause = jittered(self.context.policy.bounded(self.plans.interval));
         let provider: Name = (self.name.namespace.to_string(), self.plans.provider.clone());
         let mut provider = self.context.outbox.providers.subscribe(&provider);
@@ -174,6 +182,7 @@ impl Planner<'_> {
         tokio::select! {
             () = sleep(pause) => (),
             () = provider.changed() => (),
+            () = self.hook.changed() => sleep_until(earliest).await,
             () = self.login.changed() => self.known.clear(),
         }
     }

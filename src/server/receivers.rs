@@ -1,11 +1,11 @@
-//! Which repositories a webhook wakes: the secrets, and the repositories of each secret.
+//! What a webhook wakes: the drivers of repositories, and the planners of their pull requests.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::fleet::{Registry, SourceName, View};
+use crate::fleet::{Registry, SourceName, Subscription, View};
 use crate::webhook::{Follows, Push, RepositoryUrl, Secret};
 
 /// A repository that has a webhook.
@@ -40,7 +40,7 @@ impl View<SourceName> for Option<Receiver> {
 /// What a push woke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {
-    /// At least one repository was woken.
+    /// At least one repository, or the planner of its pull requests, was woken.
     Woken,
     /// The push is about a repository with this secret, but not about the ref that the repository
     /// follows.
@@ -51,22 +51,31 @@ pub enum Reached {
 
 /// The repositories that have a webhook. Clones share them.
 #[derive(Clone, Default)]
-pub struct Receivers(Registry<SourceName, Option<Receiver>>);
+pub struct Receivers {
+    hooks: Registry<SourceName, Option<Receiver>>,
+    /// Planners of pull requests subscribe to it. Any push may be to the branch of a request.
+    requests: Registry<SourceName, ()>,
+}
 
 impl Receivers {
     /// Adds a repository's webhook, or replaces it.
     pub fn set(&self, repository: &SourceName, receiver: Receiver) {
-        self.0.publish(repository, Some(receiver));
+        self.hooks.publish(repository, Some(receiver));
     }
 
     /// Removes a repository's webhook, if it has one.
     pub fn remove(&self, repository: &SourceName) {
-        self.0.remove(repository);
+        self.hooks.remove(repository);
+    }
+
+    /// Subscribes to the deliveries that may be about a repository's pull requests.
+    pub fn requests(&self, repository: &SourceName) -> Subscription<SourceName, ()> {
+        self.requests.subscribe(repository)
     }
 
     /// Every secret once. Most repositories of a cluster share a few secrets.
     pub fn secrets(&self) -> Vec<Secret> {
-        let secrets = self.all().map(|receiver| receiver.secret);
+        let secrets = self.all().map(|(_, receiver)| receiver.secret);
         let secrets: HashSet<Secret> = secrets.collect();
         secrets.into_iter().collect()
     }
@@ -76,13 +85,16 @@ impl Receivers {
         let mut reached = Reached::Unmatched;
         let behind = self
             .all()
-            .filter(|receiver| proven.contains(&receiver.secret));
-        for receiver in behind {
+            .filter(|(_, receiver)| proven.contains(&receiver.secret));
+        for (name, receiver) in behind {
             if !receiver.urls.iter().any(|url| push.is_of(url)) {
                 continue;
             }
-            if push.moves(&receiver.follows) {
+            let moves = push.moves(&receiver.follows);
+            if moves {
                 receiver.poke.notify_one();
+            }
+            if self.requests.touch(&name) || moves {
                 reached = Reached::Woken;
             } else if reached == Reached::Unmatched {
                 reached = Reached::OtherRef;
@@ -91,11 +103,9 @@ impl Receivers {
         reached
     }
 
-    fn all(&self) -> impl Iterator<Item = Receiver> {
-        self.0
-            .views()
-            .into_iter()
-            .filter_map(|(_, receiver)| receiver)
+    fn all(&self) -> impl Iterator<Item = (SourceName, Receiver)> {
+        let views = self.hooks.views().into_iter();
+        views.filter_map(|(name, receiver)| Some((name, receiver?)))
     }
 }
 
@@ -162,6 +172,36 @@ mod tests {
     }
 
     #[test]
+    fn planners_are_woken_by_every_push_and_by_requests() {
+        let receivers = Receivers::default();
+        let hook = receiver("https://h/team/shop.git", "main", "mine");
+        let name = SourceName::new("ns", "a");
+        receivers.set(&name, hook.clone());
+        let proven = [secret("mine")];
+        let request = Push {
+            refs: Refs::OfRequest,
+            ..push("https://h/team/shop", "")
+        };
+        assert_eq!(receivers.wake(&proven, &request), Reached::OtherRef);
+
+        let mut planner = receivers.requests(&name);
+        for delivery in [&request, &push("https://h/team/shop", "feature")] {
+            assert_eq!(receivers.wake(&proven, delivery), Reached::Woken);
+            assert!(planner.changed().now_or_never().is_some() && !woken(&hook));
+        }
+        assert_eq!(
+            receivers.wake(&[secret("other")], &request),
+            Reached::Unmatched
+        );
+        assert!(planner.changed().now_or_never().is_none());
+        drop(planner);
+        assert!(
+            receivers.requests.is_empty(),
+            "nothing of it is kept in memory"
+        );
+    }
+
+    #[test]
     fn a_replaced_or_removed_webhook_is_gone() {
         let receivers = Receivers::default();
         receivers.set(
@@ -182,7 +222,10 @@ mod tests {
         assert_eq!(receivers.secrets(), [secret("new")]);
         receivers.remove(&SourceName::new("other", "a"));
         assert!(receivers.secrets().is_empty());
-        assert!(receivers.0.is_empty(), "nothing of them is kept in memory");
+        assert!(
+            receivers.hooks.is_empty(),
+            "nothing of them is kept in memory"
+        );
     }
 
     #[test]

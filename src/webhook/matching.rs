@@ -2,7 +2,7 @@
 
 use super::RepositoryUrl;
 
-/// What was pushed, and where.
+/// What was pushed, or which pull requests changed, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Push {
     /// All names of the repository in the payload. At least one.
@@ -29,6 +29,8 @@ pub enum Refs {
     Unknown,
     /// Full names, as in `refs/heads/main`.
     Named(Vec<String>),
+    /// None: a pull request was opened, changed, labelled or closed.
+    OfRequest,
 }
 
 /// Which refs can change a repository's commit.
@@ -62,6 +64,7 @@ impl Push {
     pub fn moves(&self, follows: &Follows) -> bool {
         let refs = match (&self.refs, follows) {
             (_, Follows::Commit) => return false,
+            (Refs::OfRequest, _) => return false,
             (Refs::Unknown, _) => return true,
             (Refs::Named(refs), _) => refs,
         };
@@ -135,5 +138,7 @@ mod tests {
         assert!(push.moves(&Follows::DefaultBranch));
         assert!(push.moves(&Follows::Tags));
         assert!(!push.moves(&Follows::Commit));
+        push.refs = Refs::OfRequest;
+        assert!(!push.moves(&Follows::DefaultBranch));
     }
 }

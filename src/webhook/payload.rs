@@ -1,4 +1,5 @@
-//! The few fields of each provider's payload that say which refs of which repository moved. Unknown
+//! The few fields of each provider's payload that say which refs of which repository moved, or that its pull
+//! requests changed. Unknown
 //! fields are skipped. A known field of another type is an error.
 
 use std::borrow::Cow;
@@ -65,36 +66,38 @@ struct GitHubRepository {
     default_branch: Option<String>,
 }
 
-/// GitHub's, Gitea's and Forgejo's `push`, `create` and `delete`. The last two have a short name in
-/// `ref`, and its kind in `ref_type`.
+/// GitHub's, Gitea's and Forgejo's `push`, `create`, `delete` and `pull_request`. `create` and `delete`
+/// have a short name in `ref`, and its kind in `ref_type`.
 pub(super) fn github(event: &str, body: &[u8]) -> Parsed {
-    if !matches!(event, "push" | "create" | "delete") {
+    if !matches!(event, "push" | "create" | "delete" | "pull_request") {
         return Ok(None);
     }
     let body: GitHub = serde_json::from_slice(body)?;
-    let Some(name) = body.reference else {
-        return Ok(None);
-    };
-    let name = match body.ref_type.as_deref() {
-        _ if name.starts_with("refs/") => name,
-        Some("branch") => format!("refs/heads/{name}"),
-        Some("tag") => format!("refs/tags/{name}"),
-        _ => return Err(NOT_UNDERSTOOD),
+    let refs = match (event, body.reference) {
+        ("pull_request", _) => Refs::OfRequest,
+        (_, None) => return Ok(None),
+        (_, Some(name)) => Refs::Named(vec![match body.ref_type.as_deref() {
+            _ if name.starts_with("refs/") => name,
+            Some("branch") => format!("refs/heads/{name}"),
+            Some("tag") => format!("refs/tags/{name}"),
+            _ => return Err(NOT_UNDERSTOOD),
+        }]),
     };
     let of = body.repository;
     let urls = [of.clone_url, of.ssh_url, of.html_url];
-    push(urls, Refs::Named(vec![name]), of.default_branch)
+    push(urls, refs, of.default_branch)
 }
 
 #[derive(Deserialize)]
 struct GitLabEvent {
     event_name: Option<String>,
+    object_kind: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct GitLab {
     #[serde(rename = "ref")]
-    reference: String,
+    reference: Option<String>,
     project: GitLabProject,
 }
 
@@ -106,23 +109,30 @@ struct GitLabProject {
     default_branch: Option<String>,
 }
 
-/// GitLab's push and tag push, from a hook of a project, a group or the system.
+/// GitLab's push, tag push and merge request, from a hook of a project, a group or the system.
 pub(super) fn gitlab(event: &str, body: &[u8]) -> Parsed {
     let is_push = match event {
         "Push Hook" | "Tag Push Hook" => true,
+        "Merge Request Hook" => false,
         "System Hook" => {
             let event: GitLabEvent = serde_json::from_slice(body)?;
-            matches!(event.event_name.as_deref(), Some("push" | "tag_push"))
+            match (event.event_name.as_deref(), event.object_kind.as_deref()) {
+                (Some("push" | "tag_push"), _) => true,
+                (None, Some("merge_request")) => false,
+                _ => return Ok(None),
+            }
         }
-        _ => false,
+        _ => return Ok(None),
     };
-    if !is_push {
-        return Ok(None);
-    }
     let body: GitLab = serde_json::from_slice(body)?;
+    let refs = match (is_push, body.reference) {
+        (false, _) => Refs::OfRequest,
+        (true, Some(name)) => Refs::Named(vec![name]),
+        (true, None) => return Err(NOT_UNDERSTOOD),
+    };
     let of = body.project;
     let urls = [of.git_http_url, of.git_ssh_url, of.web_url];
-    push(urls, Refs::Named(vec![body.reference]), of.default_branch)
+    push(urls, refs, of.default_branch)
 }
 
 #[derive(Deserialize)]

@@ -86,7 +86,7 @@ impl Provider {
         proof.ok_or(Error::Unsigned)
     }
 
-    /// The push that a proven delivery reports. None for any other event.
+    /// The push, or the change of a pull request, that a proven delivery reports. None for any other event.
     ///
     /// # Errors
     ///

@@ -23,10 +23,15 @@ pub fn pushed(url: &str, branch: &str) -> String {
 
 /// GitHub's request with this body, signed with `secret`.
 pub fn signed(secret: &str, body: &str) -> String {
+    signed_event("push", secret, body)
+}
+
+/// GitHub's request of another event.
+pub fn signed_event(event: &str, secret: &str, body: &str) -> String {
     let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length");
     let tag = mac.chain_update(body).finalize().into_bytes();
     let signature: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-    let head = format!("X-GitHub-Event: push\r\nX-Hub-Signature-256: sha256={signature}\r\n");
+    let head = format!("X-GitHub-Event: {event}\r\nX-Hub-Signature-256: sha256={signature}\r\n");
     post(&head, body)
 }
 

@@ -40,6 +40,7 @@ struct Case {
     body: &'static str,
     /// Two forms of the repository's URL. None if the delivery is not a push.
     is_of: Option<[&'static str; 2]>,
+    /// Empty for a pull request.
     refs: &'static [&'static str],
     default_branch: Option<&'static str>,
 }
@@ -56,6 +57,12 @@ const GITLAB: &str = r#"{"object_kind": "push", "event_name": "push", "ref": "re
         "git_ssh_url": "git@gitlab.example:mike/diaspora.git", "git_http_url": "https://gitlab.example/mike/diaspora.git",
         "default_branch": "main", "ci_config_path": null},
     "commits": [], "total_commits_count": 4}"#;
+
+const GITLAB_REQUEST: &str = r#"{"object_kind": "merge_request", "event_type": "merge_request", "user": {"id": 1},
+    "project": {"id": 15, "web_url": "https://gitlab.example/mike/diaspora",
+        "git_ssh_url": "git@gitlab.example:mike/diaspora.git", "git_http_url": "https://gitlab.example/mike/diaspora.git",
+        "default_branch": "main"},
+    "object_attributes": {"iid": 1, "action": "open", "source": {"git_http_url": "https://gitlab.example/guest/diaspora.git"}}}"#;
 
 const GITEA: &str = r#"{"ref": "refs/heads/develop", "before": "28e1879", "after": "bffeb74",
     "repository": {"id": 140, "owner": {"id": 1, "login": "gitea"}, "name": "webhooks",
@@ -93,7 +100,7 @@ const AZURE: &str = r#"{"id": "03c164c2", "eventType": "git.push", "publisherId"
 const GENERIC: &str =
     r#"{"url": "git@git.example:team/shop.git", "ref": "refs/tags/v1", "by": "ci"}"#;
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 18] = [
     Case {
         provider: Provider::GitHub,
         headers: &[
@@ -178,8 +185,51 @@ const CASES: [Case; 15] = [
             ("X-Gitlab-Event", "Merge Request Hook"),
             ("X-Gitlab-Token", "{token}"),
         ],
-        body: r#"{"object_kind": "merge_request"}"#,
-        is_of: None,
+        body: GITLAB_REQUEST,
+        is_of: Some([
+            "https://gitlab.example/mike/diaspora.git",
+            "git@gitlab.example:mike/diaspora.git",
+        ]),
+        refs: &[],
+        default_branch: Some("main"),
+    },
+    Case {
+        provider: Provider::GitLab,
+        headers: &[
+            ("X-Gitlab-Event", "System Hook"),
+            ("X-Gitlab-Token", "{token}"),
+        ],
+        body: GITLAB_REQUEST,
+        is_of: Some([
+            "https://gitlab.example/mike/diaspora.git",
+            "git@gitlab.example:mike/diaspora.git",
+        ]),
+        refs: &[],
+        default_branch: Some("main"),
+    },
+    Case {
+        provider: Provider::GitHub,
+        headers: &[
+            ("X-GitHub-Event", "pull_request"),
+            ("X-Hub-Signature-256", "sha256={hex}"),
+        ],
+        body: r#"{"action": "opened", "number": 2, "pull_request": {"head": {"ref": "changes", "repo": {
+            "clone_url": "https://github.com/guest/h.git"}}, "base": {"ref": "main"}},
+            "repository": {"clone_url": "https://github.com/o/h.git", "default_branch": "main"}}"#,
+        is_of: Some(["https://github.com/o/h", "git@github.com:o/h"]),
+        refs: &[],
+        default_branch: Some("main"),
+    },
+    Case {
+        provider: Provider::Gitea,
+        headers: &[
+            ("X-Gitea-Event", "pull_request"),
+            ("X-Gitea-Event-Type", "pull_request_sync"),
+            ("X-Gitea-Signature", "{hex}"),
+        ],
+        body: r#"{"action": "synchronized", "number": 2, "pull_request": {"id": 1, "labels": []},
+            "repository": {"clone_url": "https://codeberg.org/a/b.git"}}"#,
+        is_of: Some(["https://codeberg.org/a/b", "git@codeberg.org:a/b"]),
         refs: &[],
         default_branch: None,
     },
@@ -341,7 +391,11 @@ fn every_provider_is_known_proven_and_read() {
         }
         assert!(!push.is_of(&url("https://git.example/some/other")));
         let refs = case.refs.iter().map(|name| (*name).to_owned()).collect();
-        assert_eq!(push.refs, Refs::Named(refs));
+        let refs = match case.refs {
+            [] => Refs::OfRequest,
+            _ => Refs::Named(refs),
+        };
+        assert_eq!(push.refs, refs);
         assert_eq!(push.default_branch.as_deref(), case.default_branch);
     }
 }
