@@ -453,3 +453,158 @@ async fn a_definition_with_objects_and_a_bound_claim_are_held() {
     case.reconcile("all").await;
     case.synced("all", &fourth).await;
 }
+
+/// What an account may not list may hold anything: it is named, and a person decides.
+#[tokio::test]
+async fn what_an_account_may_not_list_is_told_with_kind_and_account() {
+    let case = world().await.case("brake-rights").await;
+    let (namespace, other) = (case.namespace.as_str(), format!("{}-other", case.namespace));
+    let config = case.world.cp.kubeconfig_path();
+    let role = format!("{namespace}-applier");
+    let rules = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+    "metadata": {"name": role}, "rules": [
+        {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "create", "patch", "delete"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list"]},
+    ]});
+    let folder = towline_testing::scratch::Scratch::new().unwrap();
+    let file = folder.path().join("role.json");
+    std::fs::write(&file, rules.to_string()).unwrap();
+    let binding = [
+        "create".to_owned(),
+        "clusterrolebinding".to_owned(),
+        role.clone(),
+        format!("--clusterrole={role}"),
+        format!("--serviceaccount={namespace}:applier"),
+    ];
+    for args in [
+        vec!["create", "-f", file.to_str().unwrap()],
+        vec![
+            "create",
+            "serviceaccount",
+            "applier",
+            "--namespace",
+            namespace,
+        ],
+        binding.iter().map(String::as_str).collect(),
+    ] {
+        towline_testing::kubectl::kubectl(&config, &args).await;
+    }
+    let mut files: Vec<File> = vec![("stays.yaml".to_owned(), Some(case.map("stays", "git")))];
+    let made = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {other}}}\n");
+    files.push(("namespace.yaml".to_owned(), Some(made)));
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"serviceAccountName": "applier"}))
+        .await;
+    case.synced("all", &first).await;
+    let gone = [("namespace.yaml".to_owned(), None)];
+    let second = push(&case, &gone, "the namespace leaves").await;
+    let (plan, message) = held_at(&case, "all", &second).await;
+    let who = format!("ServiceAccount {namespace}/applier may not list ");
+    assert_says(
+        &plan.because.join("\n"),
+        &[
+            &format!("Namespace {other}"),
+            &who,
+            &format!("in namespace {other}"),
+        ],
+    );
+    assert!(!plan.because[0].contains("list Namespace"), "{message}");
+    assert_says(&message, &[&who]);
+    // The same words at every look.
+    case.reconcile("all").await;
+    let (again, _) = held_at(&case, "all", &second).await;
+    assert_eq!(again.because, plan.because);
+    let namespaces: Api<Namespace> = Api::all(case.client.clone());
+    let live = namespaces.get(&other).await.unwrap();
+    assert_eq!(live.metadata.deletion_timestamp, None);
+    // A digest of nothing that there is does nothing, and the condition says so.
+    approve(&case, "all", &"0".repeat(64)).await;
+    case.until("all", "the other approval is told", |sync| {
+        let message = condition(sync, "Ready").2;
+        message.contains("the digest in the annotation is not that of this deletion")
+    })
+    .await;
+    approve(&case, "all", &plan.digest).await;
+    case.synced("all", &second).await;
+    namespace_is_gone(&case, &other).await;
+}
+
+/// The operator is killed while it carries out an approved deletion.
+#[tokio::test]
+async fn an_approved_deletion_goes_on_after_a_kill_and_takes_nothing_else() {
+    const COUNT: usize = 400;
+    const KEPT: usize = 20;
+    let audited = Options {
+        audit: true,
+        ..Options::default()
+    };
+    let mut world = World::own(audited, &[]).await;
+    let case = world.case("brake-kill").await;
+    let text = crate::newer::many(COUNT, &case.namespace, "git");
+    let mut files = maps(&case, "stays", 0..KEPT);
+    files.push(("app/many.yaml".to_owned(), Some(text)));
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"path": "app"})).await;
+    case.synced("all", &first).await;
+    let mark = world.cp.audit().mark();
+    let gone = [("app/many.yaml".to_owned(), None)];
+    let second = push(&case, &gone, "most leave").await;
+    let (plan, _) = held_at(&case, "all", &second).await;
+    assert_eq!(usize::try_from(plan.deletes).unwrap(), COUNT);
+    approve(&case, "all", &plan.digest).await;
+    eventually("some are deleted", PATIENCE, async || {
+        let left = case.maps_with(None).await;
+        (left < COUNT + KEPT).then_some(()).ok_or(left)
+    })
+    .await;
+    let parts = case.into_parts();
+    world.operator.kill();
+    let case = world.resume(parts).await;
+    let left = case.maps_with(None).await;
+    assert!(
+        left > KEPT,
+        "all were deleted before anything could be killed"
+    );
+    let noted = held(&case.api::<Sync>().get("all").await.unwrap());
+    assert_eq!(noted.map(|held| held.digest), Some(plan.digest.clone()));
+    let warnings = case.events("PruneHeld").await.len();
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    let reasons = std::cell::RefCell::new(Vec::new());
+    case.until("all", "the rest is deleted", |sync| {
+        let (status, reason, _) = condition(sync, "Ready");
+        reasons.borrow_mut().push(reason);
+        status == "True" && held(sync).is_none()
+    })
+    .await;
+    let mut reasons = reasons.into_inner();
+    reasons.dedup();
+    // The first is what was written before the kill.
+    let again = reasons.iter().skip(1).any(|reason| reason == "PruneHeld");
+    assert!(!again, "{reasons:?}");
+    assert_eq!(case.events("PruneHeld").await.len(), warnings);
+    assert_eq!(case.maps_with(None).await, KEPT);
+    let requests = world.cp.audit_since(mark).await;
+    let deleted = requests.iter().filter(|request| {
+        request.verb == "delete" && request.namespace == case.namespace && request.code < 400
+    });
+    let deleted: std::collections::BTreeSet<&str> =
+        deleted.map(|request| request.name.as_str()).collect();
+    let expected: Vec<String> = (0..COUNT).map(|number| format!("m{number}")).collect();
+    assert_eq!(deleted, expected.iter().map(String::as_str).collect());
+    // The approval is of that deletion alone.
+    let text = crate::newer::many(COUNT, &case.namespace, "again");
+    let third = push(&case, &[("app/many.yaml".to_owned(), Some(text))], "back").await;
+    case.synced("all", &third).await;
+    let fourth = push(&case, &gone, "most leave again").await;
+    let (other, message) = held_at(&case, "all", &fourth).await;
+    assert_ne!(other.digest, plan.digest);
+    assert_says(
+        &message,
+        &["the digest in the annotation is not that of this deletion"],
+    );
+    stay(&case, COUNT + KEPT, "the approval of another plan deletes").await;
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
@@ -281,4 +282,58 @@ async fn a_field_that_is_there_and_empty_is_absent_where_no_null_is_allowed() {
     case.synced("all", &second).await;
     has_spec(&api, full).await;
     remove(&case, &group).await;
+}
+
+/// A kind of Kubernetes whose older version keeps in annotations what it has no fields for.
+#[tokio::test]
+async fn an_older_version_of_a_kind_of_kubernetes_keeps_nothing_of_the_newer_one() {
+    let case = world().await.case("autoscaling").await;
+    let scaler = |version: &str, spec: Value| {
+        let mut object = json!({"apiVersion": format!("autoscaling/{version}"), "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "web", "namespace": case.namespace},
+            "spec": {"minReplicas": 1, "maxReplicas": 3,
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}}});
+        object["spec"]
+            .as_object_mut()
+            .unwrap()
+            .extend(spec.as_object().unwrap().clone());
+        object.to_string()
+    };
+    let metric = |name: &str, share: u32| {
+        json!({"type": "Resource", "resource": {"name": name,
+            "target": {"type": "Utilization", "averageUtilization": share}}})
+    };
+    let both = scaler(
+        "v2",
+        json!({"metrics": [metric("cpu", 50), metric("memory", 70)],
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}}}),
+    );
+    let first = case.repo.commit(&[("hpa.yaml", Some(both))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let live = async || case.live::<HorizontalPodAutoscaler>("web").await;
+    let uid = live().await["metadata"]["uid"].clone();
+    // Only the processor counts, in the older version.
+    let old = scaler("v1", json!({"targetCPUUtilizationPercentage": 60}));
+    let commit = case.push(&[("hpa.yaml", Some(&old))], "older").await;
+    case.synced("all", &commit).await;
+    let now = live().await;
+    assert_eq!(
+        now["spec"]["metrics"],
+        json!([metric("cpu", 60)]),
+        "{now:#}"
+    );
+    assert_eq!(now["spec"]["behavior"], json!(null), "{now:#}");
+    assert_eq!(now["metadata"]["uid"], uid);
+    // And back.
+    let new = scaler("v2", json!({"metrics": [metric("memory", 80)]}));
+    let commit = case.push(&[("hpa.yaml", Some(&new))], "newer").await;
+    case.synced("all", &commit).await;
+    let now = live().await;
+    assert_eq!(
+        now["spec"]["metrics"],
+        json!([metric("memory", 80)]),
+        "{now:#}"
+    );
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod adoption;
+mod aggregated;
 mod alerts;
 mod audit_log;
 mod bad_content;
@@ -64,6 +65,7 @@ mod refs;
 mod remote_bases;
 mod rename;
 mod rendering;
+mod replaced;
 mod replicas;
 mod report_mode;
 mod rivals;

@@ -413,6 +413,7 @@ async fn what_syncs_and_marks_hold_takes_little_memory() {
     }
     let message = case.ready_becomes("large-5", "False", "InvalidSpec").await;
     assert!(message.contains("of memory"), "{message}");
+    assert!(message.contains("towline.dev/requested-at"), "{message}");
     others_go_on(&case, "second").await;
     let parts = case.into_parts();
     world.operator.restart().await;

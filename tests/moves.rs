@@ -1,6 +1,8 @@
 //! An object that moves from one Sync to another in one commit stays what it is.
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use kube::Api;
 use serde_json::{Value, json};
 
 use crate::world::{Case, world};
@@ -74,4 +76,66 @@ async fn between_two_syncs() {
 #[tokio::test]
 async fn between_a_sync_and_one_that_waits_for_it() {
     back_and_forth("moves-after", json!({"dependsOn": [{"name": "a"}]})).await;
+}
+
+/// Each namespace has a GitRepository of its own, of the same repository.
+#[tokio::test]
+async fn an_object_of_the_cluster_between_the_syncs_of_two_namespaces() {
+    let one = world().await.case("moves-one").await;
+    let two = world().await.case("moves-two").await;
+    let role = |value: &str| {
+        format!(
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: {}-role}}\n\
+             rules: [{{apiGroups: [\"\"], resources: [pods], verbs: [{value}]}}]\n",
+            one.namespace
+        )
+    };
+    let files = [
+        ("a/stays.yaml", one.map("stays", "git")),
+        ("a/role.yaml", role("get")),
+        ("b/stays.yaml", two.map("stays", "git")),
+    ];
+    let first = one
+        .repo
+        .commit(&files.map(|(path, text)| (path, Some(text))), "first");
+    let url = json!({"url": one.repo.url()});
+    for (case, path) in [(&one, "a"), (&two, "b")] {
+        case.repository(url.clone()).await;
+        case.sync("all", json!({"path": path})).await;
+        case.synced("all", &first).await;
+    }
+    let roles: Api<ClusterRole> = Api::all(one.client.clone());
+    let name = format!("{}-role", one.namespace);
+    let uid = async || roles.get(&name).await.unwrap().metadata.uid;
+    let before = uid().await;
+    // The other one hears of the commit later.
+    for (turn, verb) in ["list", "watch", "get"].into_iter().enumerate() {
+        let (from, to) = match turn % 2 {
+            0 => ("a/role.yaml", "b/role.yaml"),
+            _ => ("b/role.yaml", "a/role.yaml"),
+        };
+        let commit = one
+            .repo
+            .commit(&[(from, None), (to, Some(role(verb)))], "move");
+        let (loser, winner) = match turn % 2 {
+            0 => (&one, &two),
+            _ => (&two, &one),
+        };
+        loser.announce().await;
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        winner.announce().await;
+        for case in [&one, &two] {
+            case.synced("all", &commit).await;
+        }
+        assert_eq!(uid().await, before, "turn {turn}");
+        let live = roles.get(&name).await.unwrap();
+        assert_eq!(live.rules.unwrap()[0].verbs, [verb]);
+    }
+    // One that lags is waited for once.
+    let fourth = one
+        .repo
+        .commit(&[("b/role.yaml", None::<String>)], "it leaves");
+    two.announce().await;
+    two.synced("all", &fourth).await;
+    assert!(roles.get_opt(&name).await.unwrap().is_none());
 }

@@ -196,3 +196,77 @@ async fn a_renamed_class_is_the_default_after_the_old_one() {
     );
     case.delete::<towline::api::Sync>("all").await;
 }
+
+/// Services that trade their ports: two, three in a circle, and a row of which the last one gets a free port.
+#[tokio::test]
+async fn services_of_one_commit_trade_their_ports() {
+    let files = async |namespace: &str| {
+        let file = |(name, port): (&str, u32)| {
+            (
+                format!("{name}.yaml"),
+                service(name, namespace, &node_port(port)),
+            )
+        };
+        [("a", 32501), ("b", 32502), ("c", 32503), ("d", 32504)]
+            .map(file)
+            .to_vec()
+    };
+    let (case, _) = Case::started(world().await, "traded", files, json!({})).await;
+    let port_of = async |name: &str| {
+        let live = case.live::<Service>(name).await;
+        (
+            live.pointer("/spec/ports/0/nodePort").cloned(),
+            live["metadata"]["uid"].clone(),
+        )
+    };
+    let names = ["a", "b", "c", "d"];
+    let mut uids = Vec::new();
+    for name in names {
+        uids.push(port_of(name).await.1);
+    }
+    for (what, ports) in [
+        ("two", [32502, 32501, 32503, 32504]),
+        ("three", [32503, 32502, 32504, 32501]),
+        ("all", [32502, 32503, 32501, 32504]),
+        ("a row", [32503, 32501, 32504, 32505]),
+        ("two pairs", [32501, 32503, 32505, 32504]),
+    ] {
+        let texts = ports.map(node_port);
+        let files: Vec<(String, String)> = names
+            .iter()
+            .zip(&texts)
+            .map(|(name, text)| (format!("{name}.yaml"), service(name, &case.namespace, text)))
+            .collect();
+        let files: Vec<(&str, Option<&str>)> = files
+            .iter()
+            .map(|(path, text)| (path.as_str(), Some(text.as_str())))
+            .collect();
+        let started = std::time::Instant::now();
+        let commit = case.push(&files, what).await;
+        case.synced("all", &commit).await;
+        assert!(
+            started.elapsed().as_secs() < 10,
+            "{what}: {:?}",
+            started.elapsed()
+        );
+        for ((name, port), uid) in names.iter().zip(ports).zip(&uids) {
+            assert_eq!(
+                port_of(name).await,
+                (Some(json!(port)), uid.clone()),
+                "{what}"
+            );
+        }
+    }
+    // A port that somebody else has is nobody's to give.
+    case.make::<Service>(json!({"metadata": {"name": "foreign"},
+        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 32509}]}}))
+        .await;
+    let before = [port_of("a").await, port_of("b").await];
+    let a = service("a", &case.namespace, &node_port(32503));
+    let b = service("b", &case.namespace, &node_port(32509));
+    case.push(&[("a.yaml", Some(&a)), ("b.yaml", Some(&b))], "foreign")
+        .await;
+    let message = case.ready_becomes("all", "False", "ApplyFailed").await;
+    assert!(message.contains("already allocated"), "{message}");
+    assert_eq!([port_of("a").await, port_of("b").await], before);
+}

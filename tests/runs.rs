@@ -162,3 +162,66 @@ async fn a_pod_that_has_run_is_not_run_again() {
     .await;
     case.ready_becomes("all", "True", "Converged").await;
 }
+
+/// A Job as `kubectl get -o yaml` shows it names its own uid, and that of its owner.
+#[tokio::test]
+async fn a_job_is_made_of_an_export() {
+    let case = world().await.case("exported").await;
+    let owner: Value = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "gone",
+        "uid": "6b6ee1a2-3c1c-4a0e-9a43-0d2c8e3f5a11", "controller": true, "blockOwnerDeletion": true});
+    let made: Job = serde_json::from_value(json!({
+        "metadata": {"name": "report", "labels": {"app": "report"}},
+        "spec": {"template": {"metadata": {"labels": {"app": "report"}}, "spec": {
+            "restartPolicy": "Never", "containers": [{"name": "run", "image": "one"}]}}},
+    }))
+    .unwrap();
+    let jobs: kube::Api<Job> = case.api();
+    jobs.create(&kube::api::PostParams::default(), &made)
+        .await
+        .unwrap();
+    let text = case
+        .kubectl_as_person(&[
+            "get",
+            "job",
+            "report",
+            "--output=json",
+            "--show-managed-fields",
+        ])
+        .await;
+    let mut export: Value = serde_json::from_str(&text).unwrap();
+    assert!(export["spec"]["selector"].is_object() && export["status"].is_object());
+    let labels = export["spec"]["template"]["metadata"]["labels"].clone();
+    assert!(labels["batch.kubernetes.io/controller-uid"].is_string());
+    export["metadata"]["ownerReferences"] = json!([owner]);
+    export["metadata"]["labels"] = labels;
+    case.kubectl_as_person(&["delete", "job", "report"]).await;
+    gone(&case, "report").await;
+    let commit = case
+        .repo
+        .commit(&[("job.yaml", Some(export.to_string()))], "an export");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &commit).await;
+    let live = case.live::<Job>("report").await;
+    let uid = live["metadata"]["uid"].clone();
+    assert_ne!(uid, export["metadata"]["uid"]);
+    assert_eq!(
+        live.pointer("/spec/selector/matchLabels/batch.kubernetes.io~1controller-uid"),
+        Some(&uid)
+    );
+    assert_eq!(
+        live.pointer("/spec/template/metadata/labels/app"),
+        Some(&json!("report"))
+    );
+    // Nothing collects it, and nothing is written again and again.
+    never("it is another one", Duration::from_secs(3), async || {
+        let now = case.live::<Job>("report").await;
+        (now["metadata"]["uid"] != uid).then_some(now)
+    })
+    .await;
+    let version = case.live::<Job>("report").await["metadata"]["generation"].clone();
+    case.reconcile("all").await;
+    case.ready_becomes("all", "True", "Converged").await;
+    let now = case.live::<Job>("report").await["metadata"]["generation"].clone();
+    assert_eq!(now, version);
+}

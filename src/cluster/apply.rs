@@ -15,7 +15,9 @@ use super::write::{METADATA, Made, Once, Wanted, Writer, path, read};
 use crate::api::FIELD_MANAGER;
 use crate::health::Health;
 use crate::manifest::{GroupVersionKind, ObjectKey};
-use crate::plan::{Indivisible, Observed, PROOF, Share, claims, rivals, without_null};
+use crate::plan::{
+    Indivisible, Observed, PROOF, Share, claims, may_have_remains, remains, rivals, without_null,
+};
 
 /// The most applies of one object in a row.
 const ROUNDS: usize = 5;
@@ -100,6 +102,38 @@ impl Writer<'_> {
         }
         let (observed, _, now) = self.apply(wanted, &body).await?;
         Ok((observed, made.map_or(now, |made| made.and(now))))
+    }
+
+    /// Applies an object once more if another version of its kind, in which it was before, has left something that
+    /// Git's version has no field for.
+    pub(super) async fn without_remains(
+        &self,
+        wanted: &Wanted<'_>,
+        (observed, made): (Observed, Made),
+    ) -> Result<(Observed, Made), WriteError> {
+        let api_version = &wanted.served.resource.api_version;
+        let is_other = |known: &Observed| known.is_of_another_version(api_version);
+        let may_have_some = !wanted.merges
+            && made != Made::New
+            && wanted.known.is_none_or(is_other)
+            && may_have_remains(api_version, &wanted.key.kind.kind);
+        if !may_have_some {
+            return Ok((observed, made));
+        }
+        let Some(live) = self.whole(wanted.served, wanted.key).await? else {
+            return Ok((observed, made));
+        };
+        let Some(mut share) = share_of(&live, wanted) else {
+            return Ok((observed, made));
+        };
+        let body: Value = serde_json::from_slice(wanted.body).unwrap_or_default();
+        let Some(fields) = remains(&live, &body, &share.of_others()) else {
+            return Ok((observed, made));
+        };
+        share.claim(&fields);
+        self.write_share(wanted, &share).await?;
+        let (observed, _, now) = self.apply(wanted, wanted.body).await?;
+        Ok((observed, made.and(now)))
     }
 
     /// Gives up the fields that are sent only once, so that the next apply does not remove them. An object that does
@@ -246,7 +280,12 @@ impl Writer<'_> {
     ) -> Option<Value> {
         let all = share_of(live, wanted)?.of_all();
         let rivals = rivals(error.causes(), live, body, &all).filter(|_| !wanted.merges)?;
-        self.rehearse_create(wanted).await.is_ok().then_some(rivals)
+        let is_taken = match self.rehearse_create(wanted).await {
+            // What the object itself holds is free for the one that replaces it.
+            Err(error) => error.is_only_allocated(),
+            Ok(()) => true,
+        };
+        is_taken.then_some(rivals)
     }
 
     /// Whether applying `body` would change any value of the live object; our share in

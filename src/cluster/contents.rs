@@ -109,7 +109,7 @@ impl Acting<'_> {
         let writer = &self.writer();
         let mut lists = stream::iter(kinds)
             .map(|served| async move {
-                let objects = writer.list(&served, key, Some(&key.name), MOST).await;
+                let objects = writer.list(&served, Some(&key.name), MOST).await;
                 match objects {
                     // It was uninstalled a moment ago, and its objects with it.
                     Err(WriteError::NotServed) => Ok(Vec::new()),
@@ -118,13 +118,33 @@ impl Acting<'_> {
             })
             .buffer_unordered(LISTS);
         let mut inside = Vec::new();
+        let mut refused: Vec<WriteError> = Vec::new();
         while let Some(objects) = lists.next().await {
-            inside.extend(objects?);
+            match objects {
+                Ok(objects) => inside.extend(objects),
+                Err(error) => refused.push(error),
+            }
             if inside.len() >= MOST {
                 return Ok(Some(format!("holds {MOST} objects or more")));
             }
         }
-        Ok(in_words("holds", &lost(&inside, going)))
+        let known = in_words("holds", &lost(&inside, going));
+        // The answers come in any order.
+        refused.sort_by_cached_key(ToString::to_string);
+        let more = refused.len().saturating_sub(1);
+        match (refused.into_iter().next(), known) {
+            (None, known) => Ok(known),
+            (Some(error), None) if more == 0 => Err(error),
+            (Some(error), known) => Ok(Some(format!(
+                "{}cannot be read as a whole: {}{}",
+                known.map_or_else(String::new, |known| format!("{known}, and ")),
+                crate::chain(&error),
+                match more {
+                    0 => String::new(),
+                    more => format!("; nor can {more} more kinds"),
+                },
+            ))),
+        }
     }
 
     async fn lost_with_definition(
@@ -143,7 +163,7 @@ impl Acting<'_> {
                 "defines a kind that is not served now, so its objects cannot be read".to_owned()
             }));
         };
-        let objects = match self.writer().list(&served, key, None, MOST).await {
+        let objects = match self.writer().list(&served, None, MOST).await {
             Err(WriteError::NotServed) => Vec::new(),
             objects => objects?,
         };
@@ -201,22 +221,26 @@ impl Acting<'_> {
 }
 
 impl Writer<'_> {
-    /// The objects of a kind: those in a namespace, or all. At most about `most`. `about` is the object that is asked
-    /// for.
+    /// The objects of a kind: those in a namespace, or all. At most about `most`.
     async fn list(
         &self,
         served: &ServedKind,
-        about: &ObjectKey,
         namespace: Option<&str>,
         most: usize,
     ) -> Result<Vec<Inside>, WriteError> {
         let folder = DynamicObject::url_path(&served.resource, namespace);
         let kind = served.group_kind();
+        // A missing right is one to this kind, in this namespace.
+        let about = ObjectKey {
+            kind: kind.clone(),
+            namespace: namespace.map(Into::into),
+            name: "".into(),
+        };
         let mut objects = Vec::new();
         let mut next: Option<String> = None;
         loop {
             let page = next.as_deref().unwrap_or_default();
-            let page = self.page(&folder, about, page).await?;
+            let page = self.page(&folder, &about, page).await?;
             objects.extend(page.items.into_iter().map(|item| {
                 Inside {
                     key: ObjectKey {

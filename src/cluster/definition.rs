@@ -111,6 +111,11 @@ pub(super) fn kind_of(body: &[u8]) -> Option<GroupKind> {
     Some(definition.group_kind())
 }
 
+/// The kind of definitions.
+pub(super) fn kind() -> GroupKind {
+    GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition")
+}
+
 /// Whether objects of this kind are definitions.
 pub(super) fn is_one(kind: &GroupKind) -> bool {
     (&*kind.group, &*kind.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition")

@@ -44,7 +44,9 @@ pub use write::Once;
 use crate::health::Health;
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::metrics::Metrics;
-use crate::plan::{Appliers, HelmRecord, Key, Observed, Seal, SyncName, reproved};
+use crate::plan::{
+    Appliers, HelmRecord, Key, Observed, Seal, SyncName, breaks_transition_rule, reproved,
+};
 
 /// The result of an apply.
 pub struct Applied {
@@ -303,7 +305,10 @@ impl Acting<'_> {
             Applying::Declared => self.writer().apply_once(&wanted).await,
             Applying::Whole | Applying::Merged | Applying::Unforced => {
                 let is_served = |gvk: &_| kinds.get(gvk).is_some();
-                self.writer().apply_until_accepted(&wanted, is_served).await
+                match self.writer().apply_until_accepted(&wanted, is_served).await {
+                    Ok(applied) => self.writer().without_remains(&wanted, applied).await,
+                    Err(error) => Err(error),
+                }
             }
         };
         let (answer, made) = applied.inspect_err(|error| {
@@ -504,7 +509,8 @@ impl Acting<'_> {
     /// Creates an object as a dry run, whether or not there is such an object.
     ///
     /// # Errors
-    /// [`WriteError`], if the API server would not take it as a new object.
+    /// [`WriteError`], if the API server would not take it as a new object now; [`WriteError::is_only_allocated`] where
+    /// an object holds a port or an address of it.
     pub async fn rehearse_create(
         &self,
         served: &ServedKind,
@@ -514,6 +520,31 @@ impl Acting<'_> {
         self.writer()
             .rehearse_create(&self.wanted(served, seal, body, None))
             .await
+    }
+
+    /// Whether a change was refused that a new object would not be refused for: a field cannot be changed. Where the
+    /// server's words do not say it, the rules of the kind's definition are read, with towline's own rights.
+    pub async fn is_immutable(&self, served: &ServedKind, error: &WriteError) -> bool {
+        if error.is_immutable() {
+            return true;
+        }
+        let refusal = error.refusal().filter(|_| error.is_invalid());
+        // The groups of Kubernetes without a dot have no definitions.
+        let refusal = refusal.filter(|_| served.resource.group.contains('.'));
+        let definitions = self.cluster.kinds.preferred(&definition::kind());
+        let Some((refusal, definitions)) = refusal.zip(definitions) else {
+            return false;
+        };
+        let key = ObjectKey {
+            kind: definition::kind(),
+            namespace: None,
+            name: served.definition().into(),
+        };
+        let towline = Actor::operator(&self.actor.sync);
+        match self.cluster.as_(&towline).live(&definitions, &key).await {
+            Ok(Some(live)) => breaks_transition_rule(&refusal, &live, &served.resource.version),
+            _ => false,
+        }
     }
 
     /// Deletes one object with this uid. Succeeds if it is gone already.

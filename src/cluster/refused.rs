@@ -78,8 +78,8 @@ impl WriteError {
         }
     }
 
-    /// Whether all that is wrong is that another object has a port or an address.
-    pub(super) fn is_only_allocated(&self) -> bool {
+    /// Whether all that is wrong is that an object has a port or an address.
+    pub fn is_only_allocated(&self) -> bool {
         let causes = self.causes();
         let is_allocated = |cause: &RefusalCause| cause.message.contains("is already allocated");
         !causes.is_empty() && causes.iter().all(is_allocated)

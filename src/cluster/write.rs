@@ -168,8 +168,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Creates an object as a dry run. Validation and admission come before the API server looks whether there is such
-    /// an object, so that an existing one means that a new one would be taken. A port or address that the existing
-    /// one holds is free once it is gone.
+    /// an object, so that an existing one means that a new one would be taken.
     pub(super) async fn rehearse_create(&self, wanted: &Wanted<'_>) -> Result<(), WriteError> {
         let Wanted { served, key, .. } = wanted;
         let uri = format!(
@@ -188,7 +187,6 @@ impl<'a> Writer<'a> {
             Err(WriteError::Refused {
                 code: 409, causes, ..
             }) if causes.said().ends_with("already exists") => Ok(()),
-            Err(error) if error.is_only_allocated() => Ok(()),
             answer => answer.map(drop),
         }
     }

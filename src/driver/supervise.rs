@@ -161,7 +161,8 @@ impl<K: Driven> Supervisor<K> {
             None => {
                 let error = format!(
                     "it would take about {} MiB of memory, and all large ones of namespace {} may take {} together: move \
-                     values into files of the repository, or annotate it again when others are gone",
+                     values into files of the repository. Or make room by deleting or shrinking another large one; then any \
+                     change of this one, such as another value of its annotation {REQUESTED_AT}, makes towline read it again",
                     bytes.div_ceil(1 << 20),
                     key.0,
                     LARGE_OF_NAMESPACE >> 20,

@@ -14,7 +14,13 @@ pub use self::registry::{Changes, Key, Registry, Subscription, View};
 pub use self::series::{SERIES, Series};
 pub use self::source::{FetchedRevision, PlansView, SourceName, SourceView};
 pub use self::sync::{SyncObject, SyncView};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::plan::SyncName;
+
+/// A Sync that has not said yet what it wants of a revision, with the revision of which it has.
+pub type Laggard = (SyncName, String);
 
 /// All sources and Syncs; clones share them.
 #[derive(Clone, Default)]
@@ -96,6 +102,46 @@ impl Fleet {
         })
     }
 
+    /// The Syncs of other sources that follow the same URL and ref as this one, and may still ask for objects at one of
+    /// these revisions. `everywhere`: also those of other namespaces.
+    pub fn planning_elsewhere(
+        &self,
+        sync: &SyncName,
+        source: &str,
+        revisions: &[&str],
+        everywhere: bool,
+    ) -> Vec<Laggard> {
+        let sources = self.sources.views();
+        let mine = SourceName::new(&sync.namespace, source);
+        let url = sources.iter().find(|(name, _)| *name == mine);
+        let Some(url) = url.map(|(_, view)| Arc::clone(&view.url)) else {
+            return Vec::new();
+        };
+        let is_beside = |(name, view): &(SourceName, SourceView)| {
+            let is_near = everywhere || name.namespace == mine.namespace;
+            *name != mine && is_near && view.url == url
+        };
+        let beside: BTreeSet<SourceName> = sources
+            .into_iter()
+            .filter(is_beside)
+            .map(|(name, _)| name)
+            .collect();
+        if beside.is_empty() {
+            return Vec::new();
+        }
+        let followed = |revision: &str| revision.split_once('@').map(|(name, _)| name.to_owned());
+        let refs: Vec<_> = revisions.iter().map(|one| followed(one)).collect();
+        let lags = |(other, view): (SyncName, SyncView)| {
+            let known = view.planned.as_deref().or(view.applied.as_deref())?;
+            let lags = view.exists
+                && beside.contains(&SourceName::new(&other.namespace, &view.source))
+                && refs.contains(&followed(known))
+                && !revisions.contains(&known);
+            lags.then(|| (other, known.to_owned()))
+        };
+        self.syncs.views().into_iter().filter_map(lags).collect()
+    }
+
     /// The circle of dependencies that contains `sync`, from it to itself. None if there is no such
     /// circle.
     pub fn circle(&self, sync: &SyncName) -> Option<Vec<SyncName>> {
@@ -143,5 +189,59 @@ mod tests {
         heard_by_a.borrow_and_update();
         fleet.remove_sync(&name("c"));
         assert!(heard_by_a.has_changed());
+    }
+
+    /// A Sync that another namespace has of the same branch is waited for; one of another branch or URL is not.
+    #[test]
+    fn a_sync_elsewhere_lags_until_it_has_said_what_it_wants() {
+        let source = |namespace: &str, url: &str| {
+            let view = SourceView {
+                url: url.into(),
+                ..SourceView::default()
+            };
+            (SourceName::new(namespace, "repo"), view)
+        };
+        let fleet = Fleet::default();
+        for (name, view) in [source("a", "x"), source("b", "x"), source("c", "y")] {
+            fleet.sources.publish(&name, view);
+        }
+        let other = SourceName::new("a", "other");
+        fleet.sources.publish(&other, source("a", "x").1);
+        let view = |planned: Option<&str>, applied: Option<&str>| SyncView {
+            exists: true,
+            source: "repo".to_owned(),
+            planned: planned.map(str::to_owned),
+            applied: applied.map(str::to_owned),
+            ..SyncView::default()
+        };
+        let lags = |namespace: &str, view: SyncView| {
+            let name = SyncName::new(namespace, "all");
+            fleet.syncs.publish(&name, view);
+            let mine = SyncName::new("a", "mine");
+            let lags = [true, false].map(|everywhere| {
+                fleet
+                    .planning_elsewhere(&mine, "repo", &["main@sha1:2"; 2], everywhere)
+                    .len()
+            });
+            fleet.syncs.remove(&name);
+            lags
+        };
+        for (namespace, planned, applied, expected) in [
+            ("b", Some("main@sha1:1"), None, 1),
+            ("b", None, Some("main@sha1:1"), 1),
+            ("b", Some("main@sha1:2"), Some("main@sha1:1"), 0),
+            ("b", None, None, 0),
+            ("b", Some("stable@sha1:1"), None, 0),
+            ("c", Some("main@sha1:1"), None, 0),
+            ("a", Some("main@sha1:1"), None, 0),
+        ] {
+            let found = lags(namespace, view(planned, applied));
+            assert_eq!(found, [expected, 0], "{namespace} {planned:?} {applied:?}");
+        }
+        let beside = SyncView {
+            source: "other".to_owned(),
+            ..view(Some("main@sha1:1"), None)
+        };
+        assert_eq!(lags("a", beside), [1, 1]);
     }
 }

@@ -14,6 +14,7 @@ mod object;
 pub mod redact;
 mod scale;
 mod secret;
+mod uids;
 mod yaml;
 
 pub use digest::Digest;
@@ -23,6 +24,7 @@ pub use mode::{ApplyMode, ModeError, Modes};
 pub use null::without_nulls;
 pub use object::{Manifest, ObjectError, SUBSTITUTE, UnreadObject};
 pub use scale::ScaleTarget;
+pub use uids::forget_uids;
 pub use yaml::{
     Document, MAX_DOCUMENT, MAX_OBJECT, Node, YamlCause, YamlError, documents, each_document,
     memory, ordered,

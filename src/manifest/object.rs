@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::mode::{self, ModeError};
 use super::secret::fold_string_data;
+use super::uids::forget_uids;
 use super::{GroupVersionKind, MAX_OBJECT, ObjectKey};
 
 /// One object as Git has it.
@@ -84,7 +85,7 @@ pub enum ObjectError {
 
 /// Fields that the server writes. Server-side apply refuses some of them, and the others must not
 /// be owned.
-const SERVER_FIELDS: [&str; 8] = [
+const SERVER_FIELDS: [&str; 9] = [
     "managedFields",
     "uid",
     "resourceVersion",
@@ -93,6 +94,8 @@ const SERVER_FIELDS: [&str; 8] = [
     "selfLink",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
+    // It names its owner by uid. Where that object does not exist, the API server would delete this one.
+    "ownerReferences",
 ];
 
 /// The label that makes an object a member of an ApplySet (KEP-3659).
@@ -174,6 +177,7 @@ impl Manifest {
                 || own && key.starts_with(APPLYSET_PREFIX)
         })?;
         object.remove("status");
+        forget_uids(&mut object);
         if gvk.group.is_empty() && &*gvk.kind == "Secret" {
             fold_string_data(&mut object);
         }

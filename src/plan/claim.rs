@@ -84,7 +84,7 @@ fn is_about_a_union(cause: &Cause) -> bool {
 
 /// The path of a cause. For a rule of a whole schema, the server has no field and begins its message with
 /// the path.
-fn place(cause: &Cause) -> &str {
+pub(super) fn place(cause: &Cause) -> &str {
     if !cause.field.starts_with('<') && !cause.field.is_empty() {
         return &cause.field;
     }

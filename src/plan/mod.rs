@@ -9,15 +9,18 @@ mod immutable;
 mod observed;
 mod owner;
 mod parting;
+mod ports;
 mod proof;
 mod record;
 mod release;
+mod remains;
 mod rival;
 mod room;
 mod seal;
 mod share;
 mod stage;
 mod stamp;
+mod transition;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -37,6 +40,7 @@ pub use owner::{
     contains,
 };
 pub use parting::{Owned, Parting, Release};
+pub use ports::{Ports, circle, with_ports};
 #[cfg(test)]
 pub(crate) use proof::testing;
 pub use proof::{Bond, Key, Proof};
@@ -45,12 +49,14 @@ pub use record::{
     first_deployed, installed_by_helm, record_key, records_that_go, succeed, superseded,
 };
 pub use release::Indivisible;
+pub use remains::{may_have_remains, remains};
 pub use rival::rivals;
 pub use room::{Held, Refusal, held, without};
 pub use seal::Seal;
 pub use share::{Appliers, Share};
 pub use stage::Stage;
 pub use stamp::{placed, reproved, stamped};
+pub use transition::breaks_transition_rule;
 
 use crate::intent::Mode;
 use crate::manifest::{ApplyMode, Digest, GroupKind, Modes, ObjectKey};

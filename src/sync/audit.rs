@@ -196,6 +196,7 @@ mod tests {
                 contested: false,
                 restored: false,
                 may_be_replaced: false,
+                replaced_in_vain: false,
                 made: None,
             };
             let applied = Applied {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::verdict::Listed;
 use crate::api::Reason;
 use crate::desired::Item;
+use crate::fleet::Laggard;
 use crate::health::Health;
 use crate::manifest::{Digest, GroupKind, ObjectKey};
 use crate::plan::{
@@ -32,6 +33,10 @@ pub(super) struct Memory {
     pub(super) troubles: BTreeMap<ObjectKey, Trouble>,
     /// Why objects could not be made in this round.
     pub(super) refused: HashMap<ObjectKey, Refusal>,
+    /// Objects that could not be applied in this round, since an object has a port or an address of theirs.
+    pub(super) crowded: HashSet<ObjectKey>,
+    /// Objects that were deleted to be replaced, with the manifest that was refused then.
+    pub(super) replaced_in_vain: HashMap<ObjectKey, Digest>,
     /// Objects that could not be pruned.
     pub(super) unpruned: BTreeMap<ObjectKey, Trouble>,
     /// What was pruned and is not gone yet, and what holds it.
@@ -64,6 +69,8 @@ pub(super) struct Memory {
     pub(super) newest: Option<Timestamp>,
     /// The deletion that needs an approval.
     pub(super) held: Option<Held>,
+    /// Syncs of other sources that were waited for in vain, with what they had asked for then.
+    pub(super) laggards: Vec<Laggard>,
     /// Objects that were deleted or released, with their uids, while the inventory may still have them.
     pub(super) parted: HashMap<ObjectKey, Arc<str>>,
     /// Objects that left Git, and whose last manifest says that they are kept.
@@ -83,6 +90,12 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Whether it waits for a person, who has approved at most something else. After a restart it is not known yet that
+    /// it was approved.
+    pub(super) fn waits_for_other_than(&self, approval: Option<&str>) -> bool {
+        !self.approved && approval.map(str::trim) != Some(&*self.plan.digest)
+    }
+
     /// Whether this is the same deletion under the same limit.
     pub(super) fn is_still(&self, plan: &PrunePlan, generation: Option<i64>) -> bool {
         self.plan.digest == plan.digest
@@ -95,6 +108,7 @@ impl Memory {
     /// Ends the pauses between two tries or corrections of an object.
     pub(super) fn end_pauses(&mut self) {
         self.corrections.clear();
+        self.replaced_in_vain.clear();
     }
 
     /// The namespaces that objects wait for.
@@ -180,6 +194,7 @@ impl Memory {
         self.contests.retain(|key, _| desired(key));
         self.finished.retain(|key, _| desired(key));
         self.left_alone.retain(|key, _| desired(key));
+        self.replaced_in_vain.retain(|key, _| desired(key));
         self.again.retain(|key| desired(key));
         self.homeless.retain(|key| desired(key));
     }

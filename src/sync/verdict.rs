@@ -92,7 +92,9 @@ impl<T> Listed<T> {
 }
 
 /// A deletion that waits for a person: what would go, why it waits, and how to approve it.
-pub(super) fn held_message(sync: &SyncName, plan: &PrunePlan) -> String {
+///
+/// `approval`: the digest that a person has approved.
+pub(super) fn held_message(sync: &SyncName, plan: &PrunePlan, approval: Option<&str>) -> String {
     let SyncName { namespace, name } = sync;
     let PrunePlan {
         digest,
@@ -110,8 +112,12 @@ pub(super) fn held_message(sync: &SyncName, plan: &PrunePlan) -> String {
         .iter()
         .take(NAMED)
         .map(|why| shorten(why, LONGEST_REASON));
+    let other = match approval {
+        Some(_) => "; the digest in the annotation is not that of this deletion",
+        None => "",
+    };
     format!(
-        "would delete {deletes} of {of} objects: {}{more}; {}; nothing is deleted until a person approves exactly \
+        "would delete {deletes} of {of} objects: {}{more}; {}{other}; nothing is deleted until a person approves exactly \
          this: kubectl annotate --overwrite -n {namespace} syncs.{GROUP} {name} {APPROVE_PRUNE}={digest}",
         kinds[..kinds.len().min(KINDS)].join(", "),
         listing(because_of, because.len())
@@ -576,7 +582,10 @@ mod tests {
             because: vec!["that is more than 50 % (spec.pruneLimit.percent)".to_owned()],
             keeps: String::new(),
         };
-        let message = held_message(&SyncName::new("team-a", "shop"), &plan);
+        let sync = SyncName::new("team-a", "shop");
+        let message = held_message(&sync, &plan, None);
+        let stale = held_message(&sync, &plan, Some("77c1"));
+        assert!(stale.contains("not that of this") && !message.contains("not that of this"));
         assert!(
             message.starts_with("would delete 12 of 20 objects: 8 Deployment.apps, 4 Service; that is more than 50 %"),
             "{message}"

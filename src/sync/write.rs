@@ -103,8 +103,10 @@ impl Driver {
                         || kinds.get(gvk).is_some()
                 }),
                 held: held
-                    .filter(|held| !held.approved)
-                    .map(|held| held_message(&self.name, &held.plan)),
+                    .filter(|held| held.waits_for_other_than(intent.approved_prune.as_deref()))
+                    .map(|held| {
+                        held_message(&self.name, &held.plan, intent.approved_prune.as_deref())
+                    }),
                 leaving: state.memory.leaving.clone(),
                 drifts: state.drifts(),
                 mode: intent.mode,

@@ -12,6 +12,7 @@ use towline::api::{GitRepository, Sync};
 
 pub mod life;
 pub mod login;
+pub mod policy;
 pub mod verdict;
 
 pub use towline_testing::manifest::config_map;

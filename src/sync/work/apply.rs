@@ -46,6 +46,8 @@ pub(in crate::sync) enum Done {
     Differs(ApplyCause),
     /// The object could not be applied.
     Failed(WriteError),
+    /// It was deleted to be replaced, and the new object was refused.
+    ReplacedInVain(Trouble),
     /// The object's manifest could not be read again, or there is more to say than what the API server said.
     Troubled(Trouble),
 }
@@ -203,10 +205,13 @@ impl Object<'_> {
             }
         } else {
             let tried = self.send(&mut contest, manifest.clone(), applying).await;
-            match tried {
-                Err(error) if error.is_immutable() => return self.replace(manifest, error).await,
-                answer => answer,
+            if let Err(error) = tried {
+                return match self.acting.is_immutable(self.served, &error).await {
+                    true => self.replace(manifest, error).await,
+                    false => Err(error),
+                };
             }
+            tried
         };
         applied.map(|applied| Done::Applied {
             applied: Box::new(applied),

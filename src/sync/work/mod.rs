@@ -14,6 +14,7 @@ mod record;
 mod release;
 mod replace;
 mod room;
+mod trade;
 mod validate;
 
 use std::collections::{BTreeSet, HashSet};
@@ -107,8 +108,10 @@ impl Driver {
         // What was held back may go, now that everything else is applied.
         let held_back = intent.prune && self.state.memory.surplus > 0;
         let jobs = self.plan(intent, dirty, look, round);
+        self.state.memory.crowded.clear();
         self.apply(intent, &jobs, round).await?;
         turn.end();
+        self.trade(intent, &jobs, round).await;
         self.make_room(intent, &jobs, round).await;
         if look > Look::Changed || foreign || held_back {
             self.prune(intent, look, round).await?;
@@ -290,6 +293,8 @@ impl Driver {
         let mut jobs = self.state.plan(intent.mode, dirty, look, inventory, round);
         for job in &mut jobs {
             job.may_be_replaced = replace::may_be(intent, &job.item, job.before.as_ref());
+            let refused = self.state.memory.replaced_in_vain.get(&job.item.key);
+            job.replaced_in_vain = refused == Some(&job.item.digest);
         }
         if let Some(target) = &self.state.target {
             apply::order(&mut jobs, target);
@@ -341,6 +346,9 @@ impl Driver {
             }
             Done::Failed(error) => {
                 self.state.memory.failed(key, Trouble::from(&error));
+                if error.is_only_allocated() {
+                    self.state.memory.crowded.insert(key.clone());
+                }
                 if let Some(refusal) = room::evidence(job, &error) {
                     self.state.memory.refused.insert(key.clone(), refusal);
                 }
@@ -349,6 +357,11 @@ impl Driver {
                 }
             }
             Done::Troubled(trouble) => self.state.memory.failed(key, trouble),
+            Done::ReplacedInVain(trouble) => {
+                let memory = &mut self.state.memory;
+                memory.replaced_in_vain.insert(key.clone(), job.item.digest);
+                memory.failed(key, trouble);
+            }
         }
     }
 }

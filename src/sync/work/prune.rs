@@ -23,8 +23,9 @@ use crate::sync::state::Look;
 /// The most deletes, or releases, at once.
 const DELETES: usize = 8;
 
-/// How long is waited for what other Syncs of the same source want.
+/// How long is waited for what other Syncs of the same source want, and those of other sources with the same URL.
 const OTHERS: Duration = Duration::from_secs(10);
+const ELSEWHERE: Duration = Duration::from_secs(5);
 
 impl Driver {
     /// Deletes our objects that have left Git, after everything in Git has been applied. So if an object
@@ -40,7 +41,7 @@ impl Driver {
         let before = std::mem::take(&mut self.state.memory.leaving);
         let (mut surplus, unproven) = self.surplus();
         if intent.prune && !surplus.is_empty() && self.state.blocked.is_none() {
-            self.hear_others(intent).await;
+            self.hear_others(intent, &surplus).await;
             surplus = self.surplus().0;
         }
         self.note_unproven(&unproven);
@@ -260,17 +261,20 @@ impl Driver {
 
     /// Waits until the other Syncs of the same source have said what they want: what leaves this one may have gone
     /// to another one in the same commit.
-    pub(super) async fn hear_others(&self, intent: &SyncIntent) {
+    pub(super) async fn hear_others(&mut self, intent: &SyncIntent, surplus: &[Owned]) {
         let Some(target) = &self.state.target else {
             return;
         };
         let fleet = &self.context.fleet;
         let changes = fleet.syncs.changes();
+        let revisions = || {
+            let newest = self.inbox.newest_revision().unwrap_or_default();
+            [target.revision.clone(), newest]
+        };
         let all = async {
             loop {
-                let newest = self.inbox.newest_revision();
-                let newest = newest.as_deref().unwrap_or_default();
-                let revisions = [target.revision.as_str(), newest];
+                let revisions = revisions();
+                let revisions = revisions.each_ref().map(String::as_str);
                 if !fleet.is_planning(&self.name, &intent.source, &revisions) {
                     return;
                 }
@@ -279,5 +283,23 @@ impl Driver {
         };
         // One that cannot say it in time does not hold up the others.
         let _ = tokio::time::timeout(OTHERS, all).await;
+        // What is in this namespace is no other namespace's.
+        let is_inside = |(key, _): &Owned| key.namespace.as_deref() == Some(&*self.name.namespace);
+        let everywhere = !surplus.iter().all(is_inside);
+        let lagging = || {
+            let revisions = revisions();
+            let revisions = revisions.each_ref().map(String::as_str);
+            fleet.planning_elsewhere(&self.name, &intent.source, &revisions, everywhere)
+        };
+        let known = &self.state.memory.laggards;
+        let all = async {
+            // Those that were waited for in vain are not waited for again.
+            while lagging().iter().any(|one| !known.contains(one)) {
+                changes.next().await;
+            }
+        };
+        if tokio::time::timeout(ELSEWHERE, all).await.is_err() {
+            self.state.memory.laggards = lagging();
+        }
     }
 }

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::apply::{Done, Object};
+use crate::api::REQUESTED_AT;
 use crate::cluster::{Applying, WriteError};
 use crate::desired::Item;
 use crate::intent::SyncIntent;
 use crate::manifest::{Digest, GroupKind, Manifest};
-use crate::plan::{Contest, Observed, restorable, stamped};
+use crate::plan::{Contest, Observed, held, restorable, stamped};
 use crate::sync::memory::Trouble;
 
 /// How long the old object may take to go before the new one is left to a later round, and how often is looked.
@@ -53,6 +55,14 @@ impl Object<'_> {
             let is_spared = is_spared(&self.job.item, self.job.before.as_ref());
             return Ok(Done::Troubled(told(&refused, advice(is_spared))));
         }
+        // Each try is an outage of what the object does.
+        if self.job.replaced_in_vain {
+            let why = format!(
+                "it was replaced once, and the new object was refused after all: this is tried again with another \
+                 manifest, or when the Sync's annotation {REQUESTED_AT} changes"
+            );
+            return Ok(Done::Troubled(told(&refused, &why)));
+        }
         let (inventory, owner) = (&self.cluster.inventory, self.seal.sync());
         let ours = self.job.before.as_ref();
         let ours = ours.filter(|before| inventory.is_proven(owner, key, before));
@@ -61,20 +71,15 @@ impl Object<'_> {
                        again";
             return Ok(Done::Troubled(told(&refused, why)));
         };
+        let Some(old) = self.acting.live(self.served, key).await? else {
+            return self.create(manifest).await;
+        };
         // The new object has to be one that the API server takes, before the old one goes.
-        let body = self.body(manifest.clone());
-        if let Err(error) = self
-            .acting
-            .rehearse_create(self.served, &self.seal, &body)
-            .await
-        {
+        if let Err(error) = self.rehearse_create(&manifest, &old).await {
             let why =
                 format!("it is not replaced, since a new one would be refused as well: {error}");
             return Ok(Done::Troubled(told(&refused, &why)));
         }
-        let Some(old) = self.acting.live(self.served, key).await? else {
-            return self.create(manifest).await;
-        };
         self.cluster.outlive(std::iter::once(before)).await;
         self.acting.delete(key, &before.uid).await?;
         if !self.is_gone(before).await {
@@ -92,12 +97,26 @@ impl Object<'_> {
                 "a new object was refused: {error}; nor could the old one be made again: {lost}"
             ),
         };
-        Ok(Done::Troubled(told(&refused, &why)))
+        Ok(Done::ReplacedInVain(told(&refused, &why)))
     }
 
-    fn body(&self, manifest: Manifest) -> Vec<u8> {
-        let manifest = self.whole.clone().unwrap_or(manifest);
-        stamped(manifest, &self.seal, &self.job.item.digest, None)
+    /// Tries out whether a new object would be taken once the old one is gone.
+    async fn rehearse_create(&self, manifest: &Manifest, old: &Value) -> Result<(), WriteError> {
+        let (key, body) = (&self.job.item.key, self.whole.as_ref().unwrap_or(manifest));
+        let sent = stamped(body.clone(), &self.seal, &self.job.item.digest, None);
+        let tried = self
+            .acting
+            .rehearse_create(self.served, &self.seal, &sent)
+            .await;
+        // A port or address that the old object holds is free then. One that another object holds is not.
+        let is_own = |error: &WriteError| {
+            let refusal = error.refusal().filter(|_| error.is_only_allocated());
+            refusal.is_some_and(|refusal| held(&refusal, (key, &body.body), (key, old)).is_some())
+        };
+        match tried {
+            Err(error) if is_own(&error) => Ok(()),
+            tried => tried,
+        }
     }
 
     async fn create(&self, manifest: Manifest) -> Result<Done, WriteError> {
@@ -125,7 +144,7 @@ impl Object<'_> {
     }
 
     /// Makes the old object again.
-    async fn restore(&self, old: serde_json::Value, before: &Observed) -> Result<(), String> {
+    async fn restore(&self, old: Value, before: &Observed) -> Result<(), String> {
         let mut manifests =
             Manifest::from_value(restorable(old)).map_err(|error| error.to_string())?;
         let manifest = manifests.pop().ok_or("it cannot be read")?;

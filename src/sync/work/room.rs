@@ -26,10 +26,11 @@ impl Driver {
         if !intent.prune || self.state.blocked.is_some() || refused.is_empty() {
             return;
         }
-        if self.surplus().0.is_empty() {
+        let surplus = self.surplus().0;
+        if surplus.is_empty() {
             return;
         }
-        self.hear_others(intent).await;
+        self.hear_others(intent, &surplus).await;
         // What is only released goes on to hold what it holds.
         let mut surplus = self.parting(self.surplus().0, intent.prune_adopted).going;
         let whole = surplus.clone();
@@ -111,7 +112,7 @@ impl Driver {
         None
     }
 
-    async fn manifest(&self, job: &Job) -> Option<Manifest> {
+    pub(super) async fn manifest(&self, job: &Job) -> Option<Manifest> {
         let target = self.state.target.as_ref()?;
         let tree = target.seen.snapshot.clone();
         let wanted = vec![job.item.index];

@@ -170,20 +170,27 @@ impl Driver {
         let body = stamped(manifest, &seal, &item.digest, None);
         let may_be_replaced =
             || super::replace::may_be(intent, item, cluster.inventory.get(&item.key).as_ref());
-        match acting.rehearse(&served, &seal, &body).await {
+        let tried = acting.rehearse(&served, &seal, &body).await;
+        if let Err(error) = &tried
+            && acting.is_immutable(&served, error).await
+        {
+            return match may_be_replaced() {
+                true => Ok(()),
+                false => Err(Trouble::from(error)),
+            };
+        }
+        match tried {
             // Its namespace comes with the revision.
             Err(WriteError::NoNamespace { .. }) if has_namespace(objects, &item.key) => Ok(()),
-            Err(error) if error.is_immutable() && may_be_replaced() => Ok(()),
-            Err(error) if error.is_immutable() => Err(Trouble::from(&error)),
             // What stands against it may be a default that nobody has declared, which an apply removes: a new object
             // has none.
             Err(WriteError::Refused {
                 code: 400 | 422 | 500,
                 ..
-            }) => {
-                let tried = acting.rehearse_create(&served, &seal, &body).await;
-                tried.map_err(|error| Trouble::from(&error))
-            }
+            }) => match acting.rehearse_create(&served, &seal, &body).await {
+                Err(error) if error.is_only_allocated() => Ok(()),
+                tried => tried.map_err(|error| Trouble::from(&error)),
+            },
             tried => tried.map_err(|error| Trouble::from(&error)),
         }
     }

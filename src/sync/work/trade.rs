@@ -1,0 +1,133 @@
+//! Objects of one commit that trade a port or an address: each is refused while another one still has it.
+
+use std::collections::{BTreeMap, HashSet};
+
+use futures::StreamExt as _;
+
+use crate::cluster::Applying;
+use crate::intent::SyncIntent;
+use crate::manifest::{Digest, GroupKind, Manifest, ObjectKey};
+use crate::plan::{Ports, circle, stamped, with_ports};
+use crate::sync::Driver;
+use crate::sync::job::Job;
+use crate::sync::report::Round;
+
+impl Driver {
+    /// Tries again what was refused since an object had its port or address, as long as others of the commit give some
+    /// up. Of Services that wait for each other in a circle, one takes another port for a moment.
+    pub(super) async fn trade(&mut self, intent: &SyncIntent, jobs: &[Job], round: &mut Round) {
+        let crowded = std::mem::take(&mut self.state.memory.crowded);
+        if crowded.is_empty() {
+            return;
+        }
+        let is_kind = |job: &Job| crowded.iter().any(|key| key.kind == job.item.key.kind);
+        let others = jobs.iter().filter(|job| is_kind(job)).count() > crowded.len();
+        // What was refused alone waits for something outside of this commit.
+        let left = match others {
+            true => self.try_again(intent, jobs, crowded, round).await,
+            false => crowded,
+        };
+        if left.len() > 1 {
+            self.untie(intent, jobs, left, round).await;
+        }
+    }
+
+    /// Applies what is `left` until none of it succeeds any more. Returns that.
+    async fn try_again(
+        &mut self,
+        intent: &SyncIntent,
+        jobs: &[Job],
+        mut left: HashSet<ObjectKey>,
+        round: &mut Round,
+    ) -> HashSet<ObjectKey> {
+        loop {
+            let again = jobs.iter().filter(|job| left.contains(&job.item.key));
+            let again: Vec<Job> = again.cloned().collect();
+            self.state
+                .memory
+                .refused
+                .retain(|key, _| !left.contains(key));
+            let mut results = std::pin::pin!(self.results(intent, &again));
+            while let Some((index, done)) = results.next().await {
+                self.settle(&again[index], done, round);
+            }
+            let still = std::mem::take(&mut self.state.memory.crowded);
+            if still.is_empty() || still.len() >= left.len() {
+                return still;
+            }
+            left = still;
+        }
+    }
+
+    /// Moves one Service of a circle to another port, so that the others get theirs, and then it its own.
+    async fn untie(
+        &mut self,
+        intent: &SyncIntent,
+        jobs: &[Job],
+        left: HashSet<ObjectKey>,
+        round: &mut Round,
+    ) {
+        let services = GroupKind::new("", "Service");
+        let is_one = |job: &&Job| left.contains(&job.item.key) && job.item.key.kind == services;
+        let (mut crowded, mut ports) = (Vec::new(), Vec::new());
+        for job in jobs.iter().filter(is_one) {
+            if let Some((manifest, has)) = self.ports(intent, job).await {
+                crowded.push((job, manifest));
+                ports.push(has);
+            }
+        }
+        let Some(place) = circle(&ports) else {
+            return;
+        };
+        let (job, manifest) = &crowded[place];
+        for values in ports[place].aside(&ports) {
+            if self.renumber(intent, job, manifest, &values).await {
+                let count = left.len();
+                let still = self.try_again(intent, jobs, left, round).await;
+                // Nobody took what it gave up.
+                if still.len() == count {
+                    let before = ports[place].as_before();
+                    self.renumber(intent, job, manifest, &before).await;
+                }
+                return;
+            }
+        }
+    }
+
+    async fn ports(&self, intent: &SyncIntent, job: &Job) -> Option<(Manifest, Ports)> {
+        let manifest = self.manifest(job).await?;
+        let cluster = &self.context.cluster;
+        let served = cluster.kinds.get(&manifest.gvk)?;
+        let actor = self.actor(intent);
+        let live = cluster.as_(&actor).live(&served, &job.item.key).await;
+        let ports = Ports::of(&live.ok()??, &manifest.body);
+        Some((manifest, ports))
+    }
+
+    /// Applies a Service with other values for its node ports; whether the API server took it.
+    async fn renumber(
+        &self,
+        intent: &SyncIntent,
+        job: &Job,
+        manifest: &Manifest,
+        values: &BTreeMap<u64, u64>,
+    ) -> bool {
+        let cluster = &self.context.cluster;
+        let Some(served) = cluster.kinds.get(&manifest.gvk) else {
+            return false;
+        };
+        let body = with_ports(&manifest.body, values);
+        // Not the digest of Git's manifest: if the operator ends here, the next one goes on.
+        let digest = Digest::of(&body);
+        let manifest = Manifest {
+            body,
+            ..manifest.clone()
+        };
+        let seal = cluster.inventory.seal(&self.name, &job.item.key);
+        let body = stamped(manifest, &seal, &digest, None);
+        let actor = self.actor(intent);
+        let acting = cluster.as_(&actor);
+        let applied = acting.apply(&served, &seal, &body, None, Applying::Whole);
+        applied.await.is_ok()
+    }
+}
