@@ -8,7 +8,8 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::world::life::deployment;
-use crate::world::{Case, PATIENCE, world};
+use crate::world::{Case, PATIENCE, World, world};
+use towline_testing::control_plane::Options;
 use towline_testing::kubeconfig::User;
 use towline_testing::scratch::Scratch;
 use towline_testing::wait::eventually;
@@ -251,4 +252,53 @@ async fn a_port_that_a_person_made_gives_way_to_gits() {
     let live = case.live::<Service>("web").await;
     let ports = live["spec"]["ports"].as_array().unwrap();
     assert_eq!((ports.len(), &ports[0]["port"]), (1, &json!(80)), "{live}");
+}
+
+/// `--takeover-managers` adds an applier, and `--show-values` shows what the API server repeats.
+#[tokio::test]
+async fn an_applier_that_an_argument_names_is_one() {
+    let args = ["--takeover-managers=house-tool", "--show-values"];
+    let world = World::own(Options::default(), &args).await;
+    let case = world.case("house").await;
+    write_as(
+        &case,
+        "house",
+        "house-tool",
+        json!({"stay": "1", "go": "1"}),
+        true,
+    )
+    .await;
+    write_as(
+        &case,
+        "other",
+        "other-tool",
+        json!({"stay": "1", "go": "1"}),
+        true,
+    )
+    .await;
+    let all = "{stay: '1', go: '1'}";
+    let names = ["house", "other"];
+    let files = names.map(|name| (format!("{name}.yaml"), Some(map(&case, name, all))));
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let fewer = names.map(|name| {
+        (
+            format!("{name}.yaml"),
+            Some(map(&case, name, "{stay: '1'}")),
+        )
+    });
+    let second = case.repo.commit(&fewer, "fewer");
+    case.announce().await;
+    case.synced("all", &second).await;
+    has_data(&case, "house", json!({"stay": "1"})).await;
+    // Of a tool that nobody named, nothing is known.
+    has_data(&case, "other", json!({"stay": "1", "go": "1"})).await;
+
+    let web = crate::world::life::deployment("web", &case.namespace, "");
+    let web = web.replace("replicas: 1", "replicas: -739118424");
+    case.push(&[("web.yaml", Some(&web))], "a value").await;
+    let message = case.ready_becomes("all", "False", "ApplyFailed").await;
+    assert!(message.contains("739118424"), "{message}");
 }

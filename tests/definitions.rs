@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::core::v1::{ConfigMap, Event};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -10,7 +10,8 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use towline::api::Sync;
 
-use crate::world::{Case, condition, world};
+use crate::world::{Case, PATIENCE, condition, world};
+use towline_testing::wait::eventually;
 
 const COUNT: usize = 15;
 
@@ -122,4 +123,68 @@ fn object(case: &Case<'_>, group: &str, index: usize) -> String {
         "spec": {"size": index},
     })
     .to_string()
+}
+
+/// A definition that somebody removes takes its objects with it: both come back, and nothing else is touched.
+#[tokio::test]
+async fn a_definition_that_is_removed_and_restored_has_its_objects_again() {
+    let case = world().await.case("removed-definition").await;
+    let group = format!("{}.example.com", case.namespace);
+    let definitions: Api<CustomResourceDefinition> = Api::all(case.client.clone());
+    let other: CustomResourceDefinition = serde_json::from_str(&definition(&group, 1)).unwrap();
+    definitions
+        .create(&kube::api::PostParams::default(), &other)
+        .await
+        .unwrap();
+    let files = [
+        ("definition.yaml", definition(&group, 0)),
+        ("ours.yaml", object(&case, &group, 0)),
+        ("theirs.yaml", object(&case, &group, 1)),
+        ("map.yaml", case.map("map", "git")),
+    ];
+    let commit = case
+        .repo
+        .commit(&files.map(|(path, text)| (path, Some(text))), "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"wait": true})).await;
+    case.synced("all", &commit).await;
+    let uid = async |index: usize| {
+        let kind = kube::core::GroupVersionKind::gvk(&group, "v1", &format!("Kind{index}"));
+        let plural = format!("kind{index}s");
+        let resource = kube::core::ApiResource::from_gvk_with_plural(&kind, &plural);
+        let api: Api<kube::core::DynamicObject> =
+            Api::namespaced_with(case.client.clone(), &case.namespace, &resource);
+        let live = api.get_opt("one").await.ok().flatten();
+        live.and_then(|live| live.metadata.uid)
+    };
+    let (ours, theirs) = (uid(0).await, uid(1).await);
+    let map = case.live::<ConfigMap>("map").await["metadata"]["uid"].clone();
+    for index in [0, 1] {
+        let name = format!("kind{index}s.{group}");
+        definitions
+            .delete(&name, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+    // What is in Git comes back by itself.
+    eventually("our kind and its object are back", PATIENCE, async || {
+        let now = uid(0).await;
+        (now.is_some() && now != ours).then_some(()).ok_or(now)
+    })
+    .await;
+    case.until("all", "the other kind is named", |sync| {
+        let (_, reason, message) = condition(sync, "Ready");
+        reason == "KindNotServed" && message.contains("Kind1")
+    })
+    .await;
+    let other: CustomResourceDefinition = serde_json::from_str(&definition(&group, 1)).unwrap();
+    definitions
+        .create(&kube::api::PostParams::default(), &other)
+        .await
+        .unwrap();
+    case.synced("all", &commit).await;
+    let now = uid(1).await;
+    assert!(now.is_some() && now != theirs);
+    assert_eq!(case.live::<ConfigMap>("map").await["metadata"]["uid"], map);
+    remove(&case, &group).await;
 }

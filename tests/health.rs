@@ -66,3 +66,31 @@ async fn without_wait_health_is_reported_but_not_required() {
     })
     .await;
 }
+
+/// Kinds for which kstatus has no rule, or a mild one, hold nothing up.
+#[tokio::test]
+async fn what_kstatus_calls_current_is_healthy() {
+    let files = async |namespace: &str| {
+        let scaler = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "web", "namespace": namespace},
+            "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "none"}}});
+        let service = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+            "metadata": {"name": format!("v1.{namespace}.example.com")},
+            "spec": {"group": format!("{namespace}.example.com"), "version": "v1", "groupPriorityMinimum": 10,
+                "versionPriority": 10, "insecureSkipTLSVerify": true,
+                "service": {"name": "none", "namespace": namespace}}});
+        let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+            "metadata": {"name": "web", "namespace": namespace},
+            "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "none"}}}});
+        [scaler, service, budget]
+            .into_iter()
+            .enumerate()
+            .map(|(index, object)| (format!("{index}.json"), object.to_string()))
+            .collect()
+    };
+    let spec = json!({"wait": true});
+    let (case, _) = Case::started(world().await, "kstatus", files, spec).await;
+    // An APIService without a server slows down discovery for everybody.
+    let commit = case.push(&[("1.json", None)], "without it").await;
+    case.synced("all", &commit).await;
+}

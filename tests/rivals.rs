@@ -302,3 +302,64 @@ async fn the_revision_in_a_dump_is_the_deployment_controllers() {
         .await;
     rests(&case.api::<Deployment>(), "web").await;
 }
+
+/// A policy of the cluster puts another value into what Git declares, at every write.
+#[tokio::test]
+async fn what_admission_rewrites_is_written_once_and_the_rest_is_healed() {
+    let case = world().await.case("rewritten").await;
+    let name = case.namespace.as_str();
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail", "reinvocationPolicy": "Never",
+            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+                "operations": ["CREATE", "UPDATE"], "resources": ["configmaps"]}]},
+            "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {
+                "expression": "Object{data: {'value': 'policy'}}"}}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "matchResources": {"namespaceSelector": {
+            "matchLabels": {"kubernetes.io/metadata.name": name}}}},
+    });
+    let folder = towline_testing::scratch::Scratch::new().unwrap();
+    for (file, object) in [("policy.json", policy), ("binding.json", binding)] {
+        let file = folder.path().join(file);
+        std::fs::write(&file, object.to_string()).unwrap();
+        let config = case.world.cp.kubeconfig_path();
+        towline_testing::kubectl::kubectl(&config, &["create", "-f", file.to_str().unwrap()]).await;
+    }
+    eventually("the policy is in force", PATIENCE, async || {
+        let probe = serde_json::from_value(json!({"metadata": {"name": "probe"}})).unwrap();
+        let params = kube::api::PostParams {
+            dry_run: true,
+            ..kube::api::PostParams::default()
+        };
+        let made: ConfigMap = case.api().create(&params, &probe).await.unwrap();
+        made.data.is_some().then_some(()).ok_or(made)
+    })
+    .await;
+    let map = crate::world::config_map("map", name, "git");
+    let map = map.replace("value: ", "other: 'git'\n  value: ");
+    let first = case.repo.commit(&[("map.yaml", Some(&map))], "first");
+    case.repository(json!({})).await;
+    let mark = case.world.cp.audit().mark();
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let api = case.api::<ConfigMap>();
+    rests(&api, "map").await;
+    case.has("map", "value", Some("policy")).await;
+    case.patch::<ConfigMap>("map", json!({"data": {"other": "person"}}))
+        .await;
+    case.has("map", "other", Some("git")).await;
+    rests(&api, "map").await;
+    case.reconcile("all").await;
+    rests(&api, "map").await;
+    case.ready_becomes("all", "True", "Converged").await;
+    let writes = case.requests(mark).await;
+    let writes = writes.iter().filter(|entry| entry.verb == "patch").count();
+    assert!(writes <= 8, "{writes} writes");
+}
