@@ -1,6 +1,7 @@
 //! The command line, as the real program against the real API server.
 
 mod diff;
+mod pin;
 mod setup;
 mod trace;
 

@@ -54,6 +54,12 @@ pub enum Reason {
     Progressing,
     /// Reconciling is suspended.
     Suspended,
+    /// The cluster equals a revision that a person pinned the Sync to.
+    Pinned,
+    /// A pin has ended.
+    Unpinned,
+    /// The Sync is pinned to a revision that it cannot be held at.
+    PinRefused,
     /// The object is being deleted.
     Deleting,
     /// Drift was found.

@@ -152,6 +152,7 @@ impl Bounds {
             last_changed_revision,
             content,
             chart,
+            pin,
             remote_bases,
             objects,
             failures,
@@ -179,6 +180,8 @@ impl Bounds {
                 live: content.live,
             }),
             chart: chart.as_ref().map(|chart| self.chart(chart)),
+            // A name that is cut would name another revision. All of them are short.
+            pin: pin.clone(),
             // A tag whose commit is left out is looked up again.
             remote_bases: self.list(remote_bases, 50, |base| FetchedBase {
                 url: self.text(&base.url, 1024),
@@ -354,6 +357,7 @@ impl Bounds {
             committed,
             applied,
             converged,
+            pinned,
             created,
             changed,
             pruned,
@@ -367,6 +371,7 @@ impl Bounds {
             committed: committed.as_ref().map(fitting),
             applied: fitting(applied),
             converged: converged.as_ref().map(fitting),
+            pinned: *pinned,
             created: *created,
             changed: *changed,
             pruned: *pruned,

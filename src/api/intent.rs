@@ -10,15 +10,15 @@ use serde_json::Value;
 use super::{
     APPROVE_PRUNE, ChartRef, Contents, DELETION_POLICY, Decryption, DecryptionProvider,
     DeletionPolicy, GitRef, GitRepository, GitRepositorySpec, IgnoredFields, Image, KeeperKind,
-    Kustomize, Mode, Patch, PatchTarget, PruneLimit, PullRequestMode, PullRequestPlans,
-    REQUESTED_AT, RemoteBases, SUSPEND_REASON, SUSPENDED_BY, SecretRef, SourceKind, SourceRef,
-    Substitute, SubstituteFrom, Sync, SyncSettings, SyncSpec, ValuesFrom, Verification,
-    VerificationMode, Webhook,
+    Kustomize, Mode, PIN, PIN_CHART, PIN_HOLD, PIN_REASON, PINNED_AWAY, PINNED_BY, Patch,
+    PatchTarget, PruneLimit, PullRequestMode, PullRequestPlans, REQUESTED_AT, RemoteBases,
+    SUSPEND_REASON, SUSPENDED_BY, SecretRef, SourceKind, SourceRef, Substitute, SubstituteFrom,
+    Sync, SyncSettings, SyncSpec, UNPINNED_BY, ValuesFrom, Verification, VerificationMode, Webhook,
 };
 use crate::intent::{
     self, ChartIntent, FieldPattern, FieldRule, GitIntent, GitReference, HelmIntent, InputsIntent,
-    Keeper, OnDeletion, Overrides, PullRequestsIntent, Reference, RenderIntent, SignedPart,
-    SourceIntent, SubstituteIntent, SyncIntent, VerifyIntent,
+    Keeper, OnDeletion, Overrides, PinIntent, PullRequestsIntent, Reference, RenderIntent,
+    SignedPart, SourceIntent, SubstituteIntent, SyncIntent, VerifyIntent,
 };
 use crate::text;
 
@@ -26,6 +26,9 @@ use crate::text;
 /// than the rule may ask for more.
 const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 const LONGEST_FETCH: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+/// The longest name of a revision that is looked at, in bytes.
+const LONGEST_REVISION: usize = 512;
 
 impl From<&Sync> for SyncIntent {
     fn from(object: &Sync) -> Self {
@@ -102,6 +105,8 @@ impl From<&Sync> for SyncIntent {
             force: *force,
             ignore_fields,
             suspended: suspend.then(|| suspended(object)),
+            pin: pin(object),
+            unpinned_by: annotation(object, UNPINNED_BY).map(|by| format!("unpinned by {by}")),
             invalid,
             on_deletion: match (asked_policy(object).unwrap_or(*deletion_policy), prune) {
                 (DeletionPolicy::Delete, _) => OnDeletion::Delete { adopted: true },
@@ -118,16 +123,38 @@ impl From<&Sync> for SyncIntent {
 
 /// Who suspended a resource and why, as far as `towline suspend` recorded it.
 fn suspended<K: ResourceExt>(object: &K) -> String {
-    // Everybody who may edit the object can write these.
-    let annotation = |name| {
-        let text = object.annotations().get(name);
-        text::printable(text.map_or("", String::as_str))
-    };
-    match (&*annotation(SUSPENDED_BY), &*annotation(SUSPEND_REASON)) {
-        ("", _) => "suspended".to_owned(),
-        (by, "") => format!("suspended by {by}"),
-        (by, reason) => format!("suspended by {by}: {reason}"),
+    by_whom("suspended", object, (SUSPENDED_BY, SUSPEND_REASON))
+}
+
+/// What was done, by whom, and why, as far as annotations record it.
+fn by_whom<K: ResourceExt>(done: &str, object: &K, (by, why): (&str, &str)) -> String {
+    match (annotation(object, by), annotation(object, why)) {
+        (None, _) => done.to_owned(),
+        (Some(by), None) => format!("{done} by {by}"),
+        (Some(by), Some(reason)) => format!("{done} by {by}: {reason}"),
     }
+}
+
+/// An annotation that is not empty. Everybody who may edit the object can write it.
+fn annotation<K: ResourceExt>(object: &K, name: &str) -> Option<String> {
+    let text = text::printable(object.annotations().get(name)?);
+    (!text.is_empty()).then_some(text)
+}
+
+/// The pin that the annotations ask for. Without the revision that it leads away from, only a person can end it.
+fn pin(object: &Sync) -> Option<PinIntent> {
+    let revision = |name| {
+        let text = annotation(object, name)?;
+        Some(text::shorten(&text, LONGEST_REVISION))
+    };
+    let away = revision(PINNED_AWAY);
+    Some(PinIntent {
+        revision: revision(PIN)?,
+        chart: revision(PIN_CHART),
+        holds: away.is_none() || annotation(object, PIN_HOLD).as_deref() == Some("true"),
+        away,
+        by_whom: by_whom("pinned", object, (PINNED_BY, PIN_REASON)),
+    })
 }
 
 /// What the Sync's annotation says of its deletion; another value than a policy says nothing.

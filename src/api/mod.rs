@@ -42,7 +42,7 @@ pub use source_ref::{ChartRef, SourceKind, SourceRef};
 pub use summary::{short_commits, summary};
 pub use sync::{
     ChartRevisions, Contents, DeletionPolicy, DeliveredContent, Dependency, Failure, FetchedBase,
-    FinishedRun, HeldPrune, HistoryEntry, IgnoredFields, Mode, ObjectCounts, PruneLimit,
+    FinishedRun, HeldPrune, HistoryEntry, IgnoredFields, Mode, ObjectCounts, PinStatus, PruneLimit,
     PruneStatus, Sync, SyncSettings, SyncSpec, SyncStatus, SyncTimes,
 };
 
@@ -70,6 +70,39 @@ pub const SUSPEND_REASON: &str = "towline.dev/suspend-reason";
 pub const RESUMED_BY: &str = "towline.dev/resumed-by";
 /// See [`RESUMED_BY`].
 pub const RESUMED_AT: &str = "towline.dev/resumed-at";
+
+/// Annotation that holds a Sync at a revision of its `status.history`: `main@sha1:…`. An annotation, and no field of the
+/// spec: a Sync that is itself applied from Git keeps it, since no manifest declares it.
+pub const PIN: &str = "towline.dev/pin";
+/// The revision of the chart that belongs to [`PIN`], if the chart is in another GitRepository.
+pub const PIN_CHART: &str = "towline.dev/pin-chart";
+/// The revision that the Sync was pinned away from. With it, the pin ends when a newer commit brings other content.
+pub const PINNED_AWAY: &str = "towline.dev/pinned-away";
+/// `true`: the pin stays until somebody ends it.
+pub const PIN_HOLD: &str = "towline.dev/pin-hold";
+/// Annotations by which `towline pin` records who pinned a Sync, when, and why.
+pub const PINNED_BY: &str = "towline.dev/pinned-by";
+/// See [`PINNED_BY`].
+pub const PINNED_AT: &str = "towline.dev/pinned-at";
+/// See [`PINNED_BY`].
+pub const PIN_REASON: &str = "towline.dev/pin-reason";
+
+/// The annotations by which people ask something of a driver.
+pub const REQUESTS: [&str; 8] = [
+    REQUESTED_AT,
+    APPROVE_PRUNE,
+    PIN,
+    PIN_CHART,
+    PINNED_AWAY,
+    PIN_HOLD,
+    PINNED_BY,
+    PIN_REASON,
+];
+
+/// Annotations that record who ended a pin, and when: a person, or towline for a commit.
+pub const UNPINNED_BY: &str = "towline.dev/unpinned-by";
+/// See [`UNPINNED_BY`].
+pub const UNPINNED_AT: &str = "towline.dev/unpinned-at";
 
 /// The field manager of everything that towline writes.
 pub const FIELD_MANAGER: &str = "towline";

@@ -336,6 +336,10 @@ pub struct SyncStatus {
     #[serde(default)]
     pub chart: Option<ChartRevisions>,
 
+    /// The revision that the Sync is pinned to (`towline pin`).
+    #[serde(default)]
+    pub pin: Option<PinStatus>,
+
     /// The remote bases that the live revision is made of (`spec.kustomize.remoteBases`). A commit that a tag had once
     /// stays, also after a restart.
     #[serde(default)]
@@ -404,6 +408,24 @@ pub struct DeliveredContent {
     pub digest: Option<String>,
     /// Whether the cluster has been equal to it and, with `wait`, healthy.
     pub live: bool,
+}
+
+/// A revision that a Sync is pinned to, and the one that it was pinned away from.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PinStatus {
+    /// `<ref>@sha1:<commit>`, a revision of the history.
+    pub revision: String,
+    /// The revision of the chart, if it is in another GitRepository.
+    pub chart_revision: Option<String>,
+    /// The revision that the Sync was pinned away from. Commit statuses tell of its failure.
+    pub away: Option<String>,
+    /// What identifies the objects of that revision. None while they are not known. Another content ends the pin.
+    pub away_digest: Option<String>,
+    /// The newest revision that was found to bring nothing but that content.
+    pub seen: Option<String>,
+    /// Whether the pin stays until somebody ends it.
+    pub hold: bool,
 }
 
 /// The revisions of a chart that is in another GitRepository.
@@ -549,6 +571,9 @@ pub struct HistoryEntry {
     /// When the cluster was found equal to it and, with `wait`, healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub converged: Option<Time>,
+    /// Whether a pin brought it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
     /// Objects created by it.
     #[serde(default)]
     pub created: u32,
@@ -590,6 +615,7 @@ mod tests {
             chart: Some(ChartRevisions::default()),
             objects: Some(ObjectCounts::default()),
             content: Some(DeliveredContent::default()),
+            pin: Some(PinStatus::default()),
             times: Some(SyncTimes::default()),
             prune: Some(PruneStatus {
                 held: Some(HeldPrune::default()),

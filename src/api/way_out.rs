@@ -11,11 +11,19 @@ impl Reason {
             | Self::InSync
             | Self::AllHealthy
             | Self::ChangeCommitted
+            | Self::Unpinned
             | Self::Delivering
             | Self::Planned => "Nothing to do.",
             Self::Progressing => "Wait. The message counts objects, or says what is retried.",
             Self::HealthPending => {
                 "Wait. The message says what for. After `timeout` the reason becomes `HealthFailed`."
+            }
+            Self::Pinned => {
+                "Commit a fix or a revert: a commit that changes what the Sync was pinned away from ends the \
+                 pin. Or end it with `towline unpin`."
+            }
+            Self::PinRefused => {
+                "Pin the Sync to a revision of `towline history`, or end the pin with `towline unpin`."
             }
             Self::Suspended => "Set `spec.suspend` to `false` to go on.",
             Self::Deleting => {

@@ -229,7 +229,7 @@ async fn go_on<K: Steered>(access: &Access, object: K) -> Result<Exit, CliError>
 }
 
 /// The present time to the second.
-fn now() -> String {
+pub(super) fn now() -> String {
     let now = Timestamp::now();
     now.round(jiff::Unit::Second).unwrap_or(now).to_string()
 }
@@ -264,7 +264,7 @@ fn owners<K: Steered>(object: &K) -> Vec<&str> {
 }
 
 /// The name that the API server has for whoever runs the command.
-async fn who(access: &Access) -> Result<String, CliError> {
+pub(super) async fn who(access: &Access) -> Result<String, CliError> {
     let api: Api<SelfSubjectReview> = Api::all(access.client.clone());
     let review = SelfSubjectReview::default();
     let doing = Doing::new::<SelfSubjectReview>("create", None);

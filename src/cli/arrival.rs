@@ -4,7 +4,7 @@
 //! history changed nothing for it.
 
 use super::standing::{Standing, State, ready};
-use crate::api::{GitRepository, Sync};
+use crate::api::{GitRepository, Sync, SyncStatus};
 use crate::intent::SyncIntent;
 
 /// How a Sync stands to a commit.
@@ -52,6 +52,9 @@ pub(super) fn arrival(commit: &str, sync: &Sync, reach: Reach<'_>) -> Arrival {
         return Arrival::Left("it is being deleted".to_owned());
     }
     let status = sync.status.clone().unwrap_or_default();
+    if let Some(arrival) = pinned(commit, sync, &status) {
+        return arrival;
+    }
     let history = &status.history;
     let attempted = status.last_attempted_revision.as_deref();
     let place = history
@@ -93,6 +96,37 @@ pub(super) fn arrival(commit: &str, sync: &Sync, reach: Reach<'_>) -> Arrival {
             }
         }
     }
+}
+
+/// How a pinned Sync stands to a commit that it is held away from. None if the pin does not concern the commit.
+fn pinned(commit: &str, sync: &Sync, status: &SyncStatus) -> Option<Arrival> {
+    let pin = status.pin.as_ref()?;
+    if is_of(&pin.revision, commit) {
+        return None;
+    }
+    let message = ready(sync).map_or("", |ready| &*ready.message);
+    // What came after the revision that the Sync went back to.
+    let mut newer = status.history.iter().filter(|entry| !entry.pinned);
+    let mut newer = newer
+        .by_ref()
+        .take_while(|entry| entry.revision != pin.revision);
+    // With a chart of another repository, the commit of the Sync's own comes first.
+    let away = pin.away.as_deref().and_then(|away| away.split(' ').next());
+    if is(away, commit) || newer.any(|entry| is_of(&entry.revision, commit)) {
+        return Some(Arrival::Failed(format!("pinned away: {message}")));
+    }
+    // It has the content of the one that was pinned away.
+    if is(
+        pin.seen.as_deref().and_then(|seen| seen.split(' ').next()),
+        commit,
+    ) {
+        return Some(Arrival::Untouched);
+    }
+    let is_known = status
+        .history
+        .iter()
+        .any(|entry| is_of(&entry.revision, commit));
+    (pin.hold && !is_known).then(|| Arrival::Left(message.to_owned()))
 }
 
 /// What follows from the state of a Sync that has reached a commit.
@@ -303,6 +337,53 @@ mod tests {
             super::arrival(COMMIT, &unseen, Reach::There),
             pending("it has not read the commit")
         );
+    }
+
+    #[test]
+    fn a_commit_that_was_pinned_away_has_failed() {
+        const FIX: &str = "3333333333333333333333333333333333333333";
+        let pinned = |seen: &str, hold: bool| {
+            let mut back = entry(OLD, true);
+            back["pinned"] = true.into();
+            let history = [
+                back,
+                entry(LATER, true),
+                entry(COMMIT, true),
+                entry(OLD, true),
+            ];
+            let history: Vec<&Value> = history.iter().collect();
+            let mut sync = at(&history, OLD, OLD, &ready("True", "Pinned", "by anna"));
+            let pin = json!({"revision": revision(OLD), "away": revision(LATER),
+                "seen": revision(seen), "hold": hold});
+            sync.status.as_mut().unwrap().pin = serde_json::from_value(pin).unwrap();
+            sync
+        };
+        let away = Arrival::Failed("pinned away: by anna".to_owned());
+        let sync = pinned(LATER, false);
+        for (commit, arrival) in [
+            (LATER, away.clone()),
+            (COMMIT, away.clone()),
+            (OLD, Arrival::Live),
+            (
+                FIX,
+                Arrival::Pending("it has not read the commit".to_owned()),
+            ),
+        ] {
+            assert_eq!(
+                super::arrival(commit, &sync, Reach::There),
+                arrival,
+                "{commit}"
+            );
+        }
+        let other_path = pinned(FIX, false);
+        assert_eq!(
+            super::arrival(FIX, &other_path, Reach::There),
+            Arrival::Untouched
+        );
+        let held = pinned(LATER, true);
+        let left = Arrival::Left("by anna".to_owned());
+        assert_eq!(super::arrival(FIX, &held, Reach::There), left);
+        assert_eq!(super::arrival(LATER, &held, Reach::There), away);
     }
 
     #[test]

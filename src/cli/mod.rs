@@ -19,6 +19,7 @@ mod hook;
 mod lineage;
 mod output;
 mod past;
+mod pin;
 mod scope;
 mod shell;
 mod standing;
@@ -68,6 +69,8 @@ enum CliError {
     UnknownKind(String),
     #[error(transparent)]
     Build(#[from] BuildError),
+    #[error(transparent)]
+    Pin(#[from] pin::PinError),
     #[error("the render was ended")]
     Ended,
     #[error("{0}")]
@@ -107,6 +110,8 @@ async fn carry_out(command: &ClusterCommand) -> Result<Exit, CliError> {
         ClusterCommand::Reconcile(args) => annotate::reconcile(args).await,
         ClusterCommand::Suspend(args) => annotate::suspend(args).await,
         ClusterCommand::Resume(args) => annotate::resume(args).await,
+        ClusterCommand::Pin(args) => pin::pin(args).await,
+        ClusterCommand::Unpin(args) => pin::unpin(args).await,
         ClusterCommand::Approve(args) => annotate::approve(args).await,
         ClusterCommand::Wait(args) => waiting::wait(args).await,
         ClusterCommand::Trace(args) => trace::trace(args).await,

@@ -54,10 +54,7 @@ fn commit_row(entry: &HistoryEntry) -> Vec<Cell> {
         None => "no".to_owned(),
     };
     let cells = [
-        match &entry.chart_revision {
-            None => short_commits(&entry.revision),
-            Some(chart) => short_commits(&format!("{} with chart {chart}", entry.revision)),
-        },
+        revision(entry),
         committed,
         at(entry.applied.0),
         converged,
@@ -67,6 +64,16 @@ fn commit_row(entry: &HistoryEntry) -> Vec<Cell> {
         entry.author.clone(),
     ];
     cells.iter().map(|text| Cell::from(&**text)).collect()
+}
+
+fn revision(entry: &HistoryEntry) -> String {
+    let chart = entry.chart_revision.as_ref();
+    let chart = chart.map_or_else(String::new, |chart| format!(" with chart {chart}"));
+    let by = match entry.pinned {
+        true => " (pinned)",
+        false => "",
+    };
+    short_commits(&format!("{}{chart}{by}", entry.revision))
 }
 
 /// Lists the events of Syncs and GitRepositories.

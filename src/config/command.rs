@@ -24,6 +24,16 @@ pub enum ClusterCommand {
     /// Let a suspended Sync or GitRepository go on.
     #[command(after_help = "Example:\n  towline resume shop")]
     Resume(ResumeArgs),
+    /// Go back to a revision of a Sync that was live, and stay there until a commit brings other content than the newest.
+    ///
+    /// Without a revision, it is the last one that converged before. Exit codes: 0 if the Sync is pinned, 2 if it cannot be.
+    #[command(
+        after_help = "Examples:\n  towline pin shop --reason 'incident 8: checkout fails'\n  towline pin shop 0123456 --hold"
+    )]
+    Pin(PinArgs),
+    /// Let a pinned Sync go on to the newest revision.
+    #[command(after_help = "Example:\n  towline unpin shop")]
+    Unpin(UnpinArgs),
     /// Show the deletion that a Sync holds back, and approve exactly that deletion.
     #[command(after_help = "Example:\n  towline approve shop --digest 3f9a5c21")]
     Approve(ApproveArgs),
@@ -278,6 +288,42 @@ pub struct ResumeArgs {
     pub cluster: ClusterArgs,
 }
 
+/// Arguments of `towline pin`.
+#[derive(Args, Clone, Debug)]
+pub struct PinArgs {
+    /// The Sync.
+    #[arg(value_name = "SYNC")]
+    pub name: String,
+
+    /// The commit, or its first 7 digits or more: one that `towline history` lists.
+    #[arg(value_name = "REVISION", value_parser = revision)]
+    pub revision: Option<String>,
+
+    /// Stay there until `towline unpin`, whatever is committed.
+    #[arg(long)]
+    pub hold: bool,
+
+    /// Why, for others who find it pinned.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Arguments of `towline unpin`.
+#[derive(Args, Clone, Debug)]
+pub struct UnpinArgs {
+    /// The Sync.
+    #[arg(value_name = "SYNC")]
+    pub name: String,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
 /// Arguments of `towline approve`.
 #[derive(Args, Clone, Debug)]
 pub struct ApproveArgs {
@@ -336,6 +382,11 @@ fn commit(text: &str) -> Result<String, String> {
         .ok_or_else(|| "it is not a commit of 7 to 64 hexadecimal digits".to_owned())
 }
 
+/// The commit of a revision as statuses name it: `main@sha1:0123456789ab`.
+fn revision(text: &str) -> Result<String, String> {
+    commit(text.rsplit_once(':').map_or(text, |(_, id)| id))
+}
+
 fn digest(text: &str) -> Result<String, String> {
     hexadecimal(text, 8)
         .ok_or_else(|| "it is not a digest of 8 to 64 hexadecimal digits".to_owned())
@@ -363,6 +414,8 @@ mod tests {
     #[test]
     fn a_commit_is_hexadecimal() {
         assert_eq!(commit("ABCDEF0").as_deref(), Ok("abcdef0"));
+        assert_eq!(revision("main@sha1:abcdef0").as_deref(), Ok("abcdef0"));
+        assert!(revision("main").is_err());
         let long = "0".repeat(65);
         for wrong in ["", "abcdef", "main", "abcdefg", &long] {
             assert!(commit(wrong).is_err(), "{wrong}");

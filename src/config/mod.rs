@@ -14,8 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use cluster::{ClusterArgs, Colour};
 pub use command::{
     ApproveArgs, ClusterCommand, DiffArgs, DiffFormat, EventsArgs, ExportArgs, GetArgs,
-    KindAndName, ListFormat, NamedArgs, ObjectArgs, ReconcileArgs, ResumeArgs, SuspendArgs,
-    WaitArgs,
+    KindAndName, ListFormat, NamedArgs, ObjectArgs, PinArgs, ReconcileArgs, ResumeArgs,
+    SuspendArgs, UnpinArgs, WaitArgs,
 };
 pub use setup::{
     CheckArgs, CompletionArgs, CreateCommand, GitSecretArgs, HookCommand, HookSecretArgs,

@@ -24,8 +24,7 @@ use super::driven::Driven;
 use super::status::{StatusOf, write_status};
 use crate::allowance::{Allowance, Held};
 use crate::api::{
-    APPROVE_PRUNE, Condition, ConditionType, REQUESTED_AT, Reason, Status, Time, Verdict,
-    set_conditions, summary,
+    Condition, ConditionType, REQUESTED_AT, REQUESTS, Reason, Status, Time, Verdict, set_conditions, summary,
 };
 use crate::cluster::watched;
 use crate::server::Readiness;
@@ -380,7 +379,7 @@ fn memory(object: &impl Serialize) -> usize {
 fn concerns_driver(known: &kube::api::ObjectMeta, new: &kube::api::ObjectMeta) -> bool {
     let requested = |meta: &kube::api::ObjectMeta| {
         let all = meta.annotations.as_ref();
-        [REQUESTED_AT, APPROVE_PRUNE].map(|name| all.and_then(|all| all.get(name).cloned()))
+        REQUESTS.map(|name| all.and_then(|all| all.get(name).cloned()))
     };
     known.generation != new.generation
         || known.deletion_timestamp != new.deletion_timestamp
@@ -416,6 +415,28 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_people_ask_for_by_annotations_concerns_a_driver() {
+        use crate::api::{APPROVE_PRUNE, PIN, PIN_HOLD, PINNED_AWAY, REQUESTED_AT, UNPINNED_BY};
+        let with = |name: &str| kube::api::ObjectMeta {
+            annotations: Some([(name.to_owned(), "x".to_owned())].into()),
+            ..Default::default()
+        };
+        for (name, concerns) in [
+            (REQUESTED_AT, true),
+            (APPROVE_PRUNE, true),
+            (PIN, true),
+            (PINNED_AWAY, true),
+            (PIN_HOLD, true),
+            (UNPINNED_BY, false),
+            ("example.com/other", false),
+        ] {
+            let (none, one) = (kube::api::ObjectMeta::default(), with(name));
+            assert_eq!(concerns_driver(&none, &one), concerns, "{name}");
+            assert_eq!(concerns_driver(&one, &none), concerns, "{name}");
+        }
+    }
 
     #[test]
     fn small_maps_weigh_more_than_their_text() {

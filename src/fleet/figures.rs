@@ -125,7 +125,8 @@ impl SyncFigures {
     pub fn note_times(&mut self, status: &SyncStatus) {
         let live = status.times.as_ref();
         self.converged_at = live.and_then(|times| Some(times.converged.as_ref()?.0));
-        let mut revisions = status.history.iter();
+        // One that a pin brought back is no change.
+        let mut revisions = status.history.iter().filter(|entry| !entry.pinned);
         let Some(last) = revisions.find(|revision| revision.converged.is_some()) else {
             return;
         };

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Ready, View};
 use crate::api::{GitRepository, Reason, Verdict};
-use crate::intent::SourceIntent;
+use crate::intent::{SourceIntent, VerifyIntent};
 use crate::source::{Access, Snapshot};
 use crate::text::redact_url;
 
@@ -82,6 +82,8 @@ pub struct FetchedRevision {
     pub ignore: Arc<str>,
     /// How it was fetched.
     pub access: Arc<Access>,
+    /// The signatures that its revisions need.
+    pub verify: Option<Arc<VerifyIntent>>,
 }
 
 impl SourceView {

@@ -17,6 +17,8 @@ pub struct SyncView {
     pub exists: bool,
     /// It is ready at its current generation.
     pub ready: bool,
+    /// A person pinned it to an earlier revision.
+    pub pinned: bool,
     /// The name of its source.
     pub source: String,
     /// The revision that it has applied.
@@ -70,6 +72,7 @@ impl SyncView {
             exists: true,
             ready: ready && status.observed_generation == intent.generation,
             applied: status.last_applied_revision,
+            pinned: intent.pin.is_some(),
             planned: None,
             depends_on: dependencies
                 .map(|dependency| SyncName::new(&name.namespace, dependency))
@@ -92,6 +95,7 @@ impl View<SyncName> for SyncView {
         let Self {
             exists,
             ready,
+            pinned,
             source,
             applied,
             depends_on,
@@ -101,10 +105,11 @@ impl View<SyncName> for SyncView {
             labels: _,
             object,
         } = self;
-        (exists, ready, source, applied, depends_on, object)
+        (exists, ready, pinned, source, applied, depends_on, object)
             != (
                 &before.exists,
                 &before.ready,
+                &before.pinned,
                 &before.source,
                 &before.applied,
                 &before.depends_on,

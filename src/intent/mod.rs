@@ -21,4 +21,4 @@ pub use source::{
     GitIntent, GitReference, MAX_TIMEOUT, PullRequestsIntent, SignedPart, SourceIntent,
     VerifyIntent,
 };
-pub use sync::{FieldRule, Mode, OnDeletion, PruneLimit, SyncIntent};
+pub use sync::{FieldRule, Mode, OnDeletion, PinIntent, PruneLimit, SyncIntent};

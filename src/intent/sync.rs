@@ -108,10 +108,29 @@ pub struct SyncIntent {
     pub force: bool,
     /// Do nothing; what is applied stays. Says who suspended it and why: `suspended by alice: incident 7`.
     pub suspended: Option<String>,
+    /// The revision to be held at, in place of the newest.
+    pub pin: Option<PinIntent>,
+    /// Who ended the last pin, if there was one.
+    pub unpinned_by: Option<String>,
     /// What is wrong with what is asked for, so that it cannot be done.
     pub invalid: Option<String>,
     /// What becomes of the objects when the Sync is deleted.
     pub on_deletion: OnDeletion,
+}
+
+/// A revision that a Sync is held at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinIntent {
+    /// The revision: `<ref>@sha1:<commit>`.
+    pub revision: String,
+    /// That of the chart, if it is in another source.
+    pub chart: Option<String>,
+    /// The revision that was not wanted.
+    pub away: Option<String>,
+    /// Whether the pin stays until somebody ends it. Otherwise it ends with content other than that of `away`.
+    pub holds: bool,
+    /// Who did it and why: `pinned by alice: incident 7`.
+    pub by_whom: String,
 }
 
 #[cfg(test)]

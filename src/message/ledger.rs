@@ -189,7 +189,11 @@ impl Ledger {
                     (false, _) => (State::Ends, ended),
                 }
             }
-            None if selected => (State::News, Vec::new()),
+            None if selected => {
+                // Nobody works any more on a commit that was pinned away.
+                let is_over = |open| notice.reason == Reason::Pinned && open == Reason::Progressing;
+                (State::News, self.end(&subject, is_over))
+            }
             None => return None,
         };
         self.waiting.insert((second, id));

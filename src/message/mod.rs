@@ -200,7 +200,12 @@ pub(crate) mod testing {
     pub(crate) fn notice(name: &str, reason: Reason, second: i64) -> Notice {
         let is_warning = !matches!(
             reason,
-            Reason::Converged | Reason::ChangeCommitted | Reason::DriftCorrected | Reason::Fetched
+            Reason::Converged
+                | Reason::ChangeCommitted
+                | Reason::DriftCorrected
+                | Reason::Fetched
+                | Reason::Pinned
+                | Reason::Unpinned
         );
         Notice {
             about: Arc::new(ObjectReference {

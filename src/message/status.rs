@@ -38,7 +38,7 @@ pub struct CommitStatus {
 pub fn about_commit(notice: &Notice) -> Option<Notice> {
     let revision = notice.delivers.clone()?;
     let is_course = match notice.reason {
-        Reason::Progressing | Reason::Converged => true,
+        Reason::Progressing | Reason::Converged | Reason::Pinned => true,
         // How long it takes is no failure.
         Reason::Diff | Reason::StatusRefused => false,
         _ => notice.level == Level::Warning,
@@ -143,6 +143,7 @@ mod tests {
                 Course::Failed,
                 "ApplyFailed: shop says <b>&",
             ),
+            (Reason::Pinned, Course::Failed, "Pinned: shop says <b>&"),
         ] {
             let found = statuses(&item(reason, &[]), "eu 1/a");
             let expected = CommitStatus {
@@ -197,6 +198,8 @@ mod tests {
         for (reason, is_about) in [
             (Reason::Converged, true),
             (Reason::Progressing, true),
+            (Reason::Pinned, true),
+            (Reason::Unpinned, false),
             (Reason::ApplyFailed, true),
             (Reason::PruneHeld, true),
             (Reason::Diff, false),

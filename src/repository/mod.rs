@@ -28,6 +28,7 @@ pub(crate) use self::poll::request;
 use self::poll::{Found, PollError, Poller};
 use self::repair::RepairSchedule;
 use self::standby::standby;
+pub(crate) use self::verifier::{Error as VerifyError, Verifier};
 use self::webhook::Webhook;
 use crate::api::{
     Condition, ConditionType, GitRepository, GitRepositoryStatus, Reason, Status as _, Time,
@@ -242,6 +243,7 @@ impl Driver {
                 at,
                 ignore: Arc::clone(&intent.ignore),
                 access: Arc::clone(&found.access),
+                verify: intent.verify.clone().map(Arc::new),
             });
             view.problem = None;
             view.requested_at = requested_at;

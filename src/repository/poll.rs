@@ -107,6 +107,8 @@ impl Poller {
             proxy: route,
             timeout: intent.timeout.min(MAX_TIMEOUT),
             is_verified: intent.verify.is_some(),
+            full_history: intent.git.full_history,
+            recurse_submodules: intent.git.recurse_submodules,
         });
         self.proven = Some(credentials);
         self.fetched = Some(Arc::clone(&snapshot));

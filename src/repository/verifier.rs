@@ -13,7 +13,7 @@ use crate::verify::{self, Refusal, Signers, SignersError};
 
 /// Why a revision may not go live.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     #[error("spec.verify.secretRef: {0}")]
     Signers(#[from] ValueError<SignersError>),
     #[error(transparent)]
@@ -26,7 +26,7 @@ pub(super) enum Error {
 
 impl Error {
     /// The reason of the condition.
-    pub(super) fn reason(&self) -> Reason {
+    pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Signers(error) if error.is_unavailable() => Reason::ApiUnavailable,
             Self::Signers(_) => Reason::SignersInvalid,
@@ -38,7 +38,7 @@ impl Error {
 
 /// Checks the signatures of one repository's revisions.
 #[derive(Default)]
-pub(super) struct Verifier {
+pub(crate) struct Verifier {
     signers: Watched<Arc<Signers>>,
     /// The last answer. A revision is checked once, until the revision, the spec or the Secret
     /// changes.
@@ -55,7 +55,7 @@ struct Answer {
 
 impl Verifier {
     /// Returns the signer of a revision, if `spec.verify` requires a signature.
-    pub(super) async fn check(
+    pub(crate) async fn check(
         &mut self,
         secrets: &Secrets,
         wanted: Option<&VerifyIntent>,

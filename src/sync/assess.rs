@@ -9,14 +9,14 @@ use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::audit::Action;
 use super::figures::Figures;
-use super::newest::AttemptedChart;
+use super::newest::{AttemptedChart, both};
 use super::report::{
     Assessment, Content, Live, NAMED, Observed, Phase, ReportState, Said, Tally, applied_chart,
 };
 use super::timers::{Timers, count};
 use crate::api::{
-    ChartRevisions, HeldPrune, HistoryEntry, Reason, SyncTimes, Time, Verdict, set_conditions,
-    short_commits,
+    ChartRevisions, HeldPrune, HistoryEntry, PinStatus, Reason, SyncTimes, Time, Verdict,
+    set_conditions, short_commits,
 };
 use crate::manifest::ObjectKey;
 use crate::metrics::Stretch;
@@ -40,6 +40,7 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
         timers: seen.timers.clone(),
         seen,
     };
+    next.tell_pin();
     next.begin_times();
     let begins = next.seen.phase != Phase::Held && next.report.delivery.begins();
     if begins {
@@ -154,11 +155,15 @@ impl Next {
         }
         if report.content == Content::New {
             status.last_changed_revision = Some(live.revision.clone());
-            let entry = entry(live, &report.tally, &now);
+            let entry = HistoryEntry {
+                pinned: seen.pin.is_some(),
+                ..entry(live, &report.tally, &now)
+            };
             status.history.insert(0, entry);
             status.history.truncate(HISTORY);
-            // The first revision of a Sync may be old, so the time since its commit has no meaning.
-            if status.history.len() > 1 {
+            // The first revision of a Sync may be old, so the time since its commit has no meaning. One that a pin
+            // brought back is no change.
+            if status.history.len() > 1 && seen.pin.is_none() {
                 let (committed, observed) = (live.committed.0, live.observed.0);
                 self.figures
                     .stretch(Stretch::CommitToObserved, committed, observed);
@@ -251,6 +256,32 @@ impl Next {
         self.notices.push(notice);
     }
 
+    /// Tells that the Sync is pinned to another revision than before, or is so no more.
+    fn tell_pin(&mut self) {
+        let pin = self.seen.pin.clone();
+        let before = std::mem::replace(&mut self.report.status.pin, pin.clone());
+        let name = |pin: &PinStatus| both(&pin.revision, pin.chart_revision.as_deref());
+        match (before, pin) {
+            (Some(before), None) => {
+                let by = self.seen.unpinned_by.as_deref().unwrap_or("unpinned");
+                let message = format!("{by}; it was held at {}", name(&before));
+                self.tell(Level::Normal, Reason::Unpinned, message, Vec::new());
+            }
+            (before, Some(pin)) if before.as_ref().is_none_or(|before| !before.is_like(&pin)) => {
+                let words = self.seen.facts.pinned.as_deref().unwrap_or("pinned");
+                let message = format!("held at {}: {words}", name(&pin));
+                self.tell(Level::Normal, Reason::Pinned, message, Vec::new());
+                let away = pin.away.filter(|away| *away != pin.revision);
+                // With a chart of another repository, the commit of the Sync's own comes first.
+                let away = away.as_deref().and_then(|away| away.split(' ').next());
+                if let Some(notice) = self.notices.last_mut() {
+                    notice.delivers = away.map(str::to_owned);
+                }
+            }
+            _ => (),
+        }
+    }
+
     /// Tells once of each deletion that waits for a person.
     fn tell_held(&mut self) {
         let Some(message) = self.seen.facts.held.clone() else {
@@ -314,7 +345,7 @@ impl Next {
         };
         let (committed, applied, now) = (committed.0, change.applied.0, self.seen.now.time);
         change.converged = Some(Time(now));
-        if !is_first {
+        if !is_first && !change.pinned {
             self.figures
                 .stretch(Stretch::AppliedToConverged, applied, now);
             self.figures
@@ -495,6 +526,7 @@ fn entry(live: &Live, tally: &Tally, now: &Time) -> HistoryEntry {
         committed: Some(live.committed.clone()),
         applied: now.clone(),
         converged: None,
+        pinned: false,
         created: count(tally.created),
         changed: count(tally.changed),
         pruned: count(tally.pruned),

@@ -352,6 +352,8 @@ mod tests {
             proxy: None,
             timeout: Duration::from_secs(60),
             is_verified,
+            full_history: false,
+            recurse_submodules: false,
         }
     }
 

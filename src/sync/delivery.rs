@@ -98,6 +98,19 @@ impl Delivery {
         (self.is_live, self.begins) = (false, true);
     }
 
+    /// What identifies the content, if this revision brought it, alone or with one of a chart.
+    pub(super) fn content_of(&self, name: &str) -> Option<String> {
+        let rest = name.strip_prefix(self.revision.as_deref()?)?;
+        let is_it = rest.is_empty() || rest.starts_with(' ');
+        self.digest.clone().filter(|_| is_it)
+    }
+
+    /// A revision brings content, though it may be that of the target: the Sync was held there, away from the content of
+    /// the revision before it.
+    pub(super) fn brings(&mut self, revision: &str) {
+        self.bring(revision);
+    }
+
     /// Whether the delivery has begun and nobody was told. Says so once.
     pub(super) fn begins(&mut self) -> bool {
         std::mem::take(&mut self.begins)
@@ -196,6 +209,23 @@ mod tests {
         assert_eq!(under_way(&delivery), Some("b"), "its hooks run");
         delivery.read("b", "2".to_owned());
         assert_eq!(under_way(&delivery), Some("b"), "they have ended");
+        delivery.kept("c", "1".to_owned());
+        assert_eq!(under_way(&delivery), Some("c"), "the revert");
+    }
+
+    #[test]
+    fn what_ends_a_pin_is_a_delivery() {
+        let mut delivery = live("a", "1");
+        delivery.read("b", "2".to_owned());
+        assert_eq!(delivery.content_of("b").as_deref(), Some("2"));
+        assert_eq!(delivery.content_of("b with chart c").as_deref(), Some("2"));
+        assert_eq!(
+            (delivery.content_of("bb"), delivery.content_of("a")),
+            (None, None)
+        );
+        delivery.read("a", "1".to_owned());
+        delivery.arrives();
+        delivery.brings("c");
         delivery.kept("c", "1".to_owned());
         assert_eq!(under_way(&delivery), Some("c"), "the revert");
     }

@@ -9,6 +9,8 @@ use crate::plan::SyncName;
 pub(super) struct Surroundings {
     /// `spec.suspend` is true.
     pub(super) suspended: bool,
+    /// The Sync is pinned to a revision that was live before.
+    pub(super) pinned: bool,
     /// What is wrong with the spec.
     pub(super) invalid: Option<String>,
     /// Whether the Sync has a status with conditions.
@@ -97,7 +99,8 @@ fn obstacle(around: &Surroundings) -> Option<(Reason, String)> {
         let message = format!("dependsOn goes in a circle: {}", names.join(" → "));
         return Some((Reason::DependencyCycle, message));
     }
-    let dependencies = around.dependencies.iter();
+    // See `pin`.
+    let dependencies = around.dependencies.iter().filter(|_| !around.pinned);
     let mut waits = dependencies.filter_map(|(name, dependency)| {
         let same_source = dependency.source == around.source;
         let why = if !dependency.exists {
@@ -105,7 +108,10 @@ fn obstacle(around: &Surroundings) -> Option<(Reason, String)> {
         } else if !dependency.ready {
             "is not ready"
         } else if same_source && dependency.applied.as_ref() != Some(revision) {
-            "has not applied this revision yet"
+            match dependency.pinned {
+                true => "is pinned to another revision",
+                false => "has not applied this revision yet",
+            }
         } else {
             return None;
         };
@@ -121,6 +127,7 @@ mod tests {
     fn around() -> Surroundings {
         Surroundings {
             suspended: false,
+            pinned: false,
             invalid: None,
             has_status: false,
             source: "repo".to_owned(),
@@ -264,12 +271,28 @@ mod tests {
                 dependency(true, true, "repo", old),
                 Some("has not applied this revision yet"),
             ),
+            (
+                SyncView {
+                    pinned: true,
+                    ..dependency(true, true, "repo", old)
+                },
+                Some("is pinned to another revision"),
+            ),
             (dependency(true, true, "other", old), None),
             (dependency(true, true, "repo", new), None),
         ] {
             let around = Surroundings {
                 dependencies: vec![(SyncName::new("ns", "base"), standing)],
                 ..around()
+            };
+            let pinned = Surroundings {
+                pinned: true,
+                ..around
+            };
+            assert_eq!(gate(&pinned), Gate::Open, "it was live before");
+            let around = Surroundings {
+                pinned: false,
+                ..pinned
             };
             match why {
                 None => assert_eq!(gate(&around), Gate::Open),

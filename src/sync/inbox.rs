@@ -13,6 +13,7 @@ use super::gate::{ChartSource, Surroundings};
 use super::inputs::InputReader;
 use super::marks::Marks;
 use super::newest::{FetchedChart, Newest};
+use super::pinned::PinnedRevisions;
 use crate::api::{FINALIZER, Reason, Sync};
 use crate::cluster::{Arrivals, Cluster, Mailbox};
 use crate::driver::Context;
@@ -55,6 +56,8 @@ pub(super) struct Inbox {
     pub(super) inputs: InputReader,
     /// The remote bases of kustomizations.
     pub(super) bases: RemoteBases,
+    /// The revisions that the Sync is pinned to.
+    pub(super) pinned: PinnedRevisions,
     /// Set while the Sync waits for a namespace.
     arrivals: Option<Box<Arrivals>>,
 }
@@ -105,6 +108,7 @@ impl Inbox {
             released: context.cluster.inventory.released(),
             inputs: InputReader::default(),
             bases,
+            pinned: PinnedRevisions::default(),
             arrivals: None,
         }
     }
@@ -189,6 +193,7 @@ impl Inbox {
         let dependencies = self.dependencies.iter_mut();
         let around = Surroundings {
             suspended: intent.suspended.is_some(),
+            pinned: intent.pin.is_some(),
             invalid: intent.invalid.clone(),
             has_status,
             source: intent.source.clone(),
@@ -233,7 +238,8 @@ impl Inbox {
     /// The newest revisions of the sources. They may have been seen before. None while one of them has none.
     pub(super) fn newest(&self) -> Option<Newest> {
         let latest = |(_, state): &Followed| state.borrow().latest.clone();
-        let own = latest(self.source.as_ref()?)?;
+        let source = self.source.as_ref()?;
+        let own = latest(source)?;
         let chart = match &self.chart {
             Some(followed) => Some(FetchedChart {
                 source: followed.0.clone(),
@@ -241,7 +247,7 @@ impl Inbox {
             }),
             None => None,
         };
-        Some(Newest::new(own, chart))
+        Some(Newest::new(&source.0, own, chart))
     }
 
     /// The source that has no revision, where one has none.
@@ -318,6 +324,7 @@ impl Inbox {
             released,
             inputs,
             bases,
+            pinned,
             arrivals,
         } = self;
         let arrival = async {
@@ -344,6 +351,7 @@ impl Inbox {
             () = mailbox.changed() => (),
             () = inputs.changed() => (),
             () = bases.arrival() => (),
+            () = pinned.arrival() => (),
             () = any_dependency, if waits_for.dependencies => (),
             _ = kinds.changed(), if waits_for.kinds => kinds.mark_changed(),
             _ = released.changed(), if waits_for.objects => released.mark_changed(),

@@ -1,7 +1,7 @@
 //! The driver of one `Sync`. A round has six steps, and each has a file:
 //!
 //! 1. [`inbox`]: what woke the driver, and what people asked for.
-//! 2. [`gate`] (pure): whether the Sync may go on to the newest revision.
+//! 2. [`gate`] (pure): whether the Sync may go on to the newest revision; [`choose`]: or is pinned to another.
 //! 3. [`retarget`]: what that revision asks for becomes the [`target`].
 //! 4. [`work`]: plan, apply and prune, until the cluster equals it or something newer comes.
 //! 5. [`assess`] (pure): status, notices, figures and timers that follow.
@@ -14,6 +14,7 @@ mod assess;
 mod audit;
 mod bases;
 mod bodies;
+mod choose;
 mod delivery;
 mod driven;
 mod figures;
@@ -24,6 +25,8 @@ mod job;
 mod marks;
 mod memory;
 mod newest;
+mod pin;
+mod pinned;
 mod report;
 mod retarget;
 mod standby;
@@ -169,7 +172,12 @@ impl Driver {
                 self.state.blocked = None;
                 return Some((Phase::Held, round));
             }
-            (Gate::Open, Some(newest)) => self.retarget(intent, newest).await,
+            (Gate::Open, Some(newest)) => match self.choose(intent, newest).await {
+                Some(chosen) => self.retarget(intent, chosen).await,
+                // After a start, the status stays as it is until more is known.
+                None if self.state.awaits_pinned() => return None,
+                None => None,
+            },
             (Gate::Open, None) => None,
             (Gate::Blocked(blocked), newest) => {
                 if let Some(newest) = newest
@@ -197,6 +205,7 @@ impl Driver {
     fn listen(&mut self, intent: &SyncIntent, due: Due) {
         self.inbox.follow(&self.context, &self.name, intent);
         self.state.note_requests(intent, due, Instant::now());
+        self.state.note_pin(intent.pin.as_ref());
         let of_source = self.inbox.source_request();
         self.state.note_source_request(of_source);
     }

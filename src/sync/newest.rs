@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::api::ChartRevisions;
 use crate::content::Tree;
 use crate::fleet::FetchedRevision;
+use crate::intent::VerifyIntent;
 use crate::source::{Access, Snapshot};
 
 /// The revisions that a Sync is made of.
@@ -20,6 +21,10 @@ pub(super) struct Newest {
     pub(super) ignore: Arc<str>,
     /// How that source was fetched.
     pub(super) access: Arc<Access>,
+    /// The signatures that its revisions need.
+    pub(super) verify: Option<Arc<VerifyIntent>>,
+    /// The name of that source.
+    pub(super) source: String,
     /// The chart, if it is in another source.
     pub(super) chart: Option<FetchedChart>,
 }
@@ -40,20 +45,32 @@ impl FetchedChart {
 }
 
 impl Newest {
-    pub(super) fn new(own: FetchedRevision, chart: Option<FetchedChart>) -> Self {
+    pub(super) fn new(source: &str, own: FetchedRevision, chart: Option<FetchedChart>) -> Self {
         let FetchedRevision {
             snapshot,
             at,
             ignore,
             access,
+            verify,
         } = own;
         Self {
             snapshot,
             at,
             ignore,
             access,
+            verify,
+            source: source.to_owned(),
             chart,
         }
+    }
+
+    /// The files of a source.
+    pub(super) fn snapshot_of(&self, source: &str) -> Option<&Arc<Snapshot>> {
+        if self.source == source {
+            return Some(&self.snapshot);
+        }
+        let chart = self.chart.as_ref().filter(|chart| chart.source == source);
+        chart.map(|chart| &chart.seen.snapshot)
     }
 
     /// The revision of the Sync's own source.

@@ -12,7 +12,7 @@ use super::figures::Figures;
 use super::newest::{AttemptedChart, FetchedChart, Newest, both};
 use super::timers::{Due, Now, Timers};
 use super::verdict::Facts;
-use crate::api::{FetchedBase, FinishedRun, HeldPrune, Reason, SyncStatus, Time};
+use crate::api::{FetchedBase, FinishedRun, HeldPrune, PinStatus, Reason, SyncStatus, Time};
 use crate::manifest::ObjectKey;
 use crate::notify::Notice;
 use crate::plan::{Release, Relinquished};
@@ -113,6 +113,10 @@ pub(super) struct Observed {
     pub(super) tried: Option<Live>,
     /// What the renderers say of the target.
     pub(super) said: Said,
+    /// The pin that holds the Sync at an earlier revision.
+    pub(super) pin: Option<PinStatus>,
+    /// Who ended the last one.
+    pub(super) unpinned_by: Option<String>,
     /// `overdue` and `busy` are set here. Their input values are ignored.
     pub(super) facts: Facts,
     /// Whether everything in Git has been applied.

@@ -84,7 +84,7 @@ impl Driver {
         }
     }
 
-    async fn read_once(
+    pub(super) async fn read_once(
         &mut self,
         intent: &SyncIntent,
         newest: &Newest,
@@ -241,7 +241,11 @@ impl Driver {
 
     /// Reads the ConfigMaps and Secrets that the Sync names. None if one of them cannot be read: the
     /// Sync is then blocked.
-    async fn inputs(&mut self, intent: &SyncIntent, newest: &Newest) -> Option<Arc<Inputs>> {
+    pub(super) async fn inputs(
+        &mut self,
+        intent: &SyncIntent,
+        newest: &Newest,
+    ) -> Option<Arc<Inputs>> {
         let reader = &mut self.inbox.inputs;
         let inputs = reader
             .read(&self.context, &self.name.namespace, &intent.inputs)

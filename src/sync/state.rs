@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::LONGEST_PAUSE;
 use super::memory::{CorrectionBackoff, Held, Memory, RecordState};
 use super::newest::AttemptedChart;
+use super::pin::Pin;
 use super::report::ReportState;
 use super::target::{Objects, Refused, Target};
 use super::timers::{Due, Timers, count};
@@ -56,6 +57,8 @@ pub(super) struct State {
     pub(super) record: RecordState,
     /// Hooks that failed run again in this round.
     pub(super) runs_hooks_again: bool,
+    /// The pin that holds the Sync at an earlier revision.
+    pub(super) pin: Option<Box<Pin>>,
     pub(super) memory: Memory,
     pub(super) parent: Parent,
     /// The revision for which others know which objects this Sync wants.
@@ -137,6 +140,7 @@ impl State {
             takes_over: None,
             record: RecordState::default(),
             runs_hooks_again: false,
+            pin: status.pin.clone().map(|pin| Box::new(Pin::restored(pin))),
             memory: Memory {
                 finished: restored(&status.finished),
                 held: status.prune.as_ref().and_then(held),
@@ -200,6 +204,13 @@ impl State {
         let again = |refused: &Refused| due.retry && refused.is_tried_again;
         if asked || new_spec || due.verify || self.refused.as_deref().is_some_and(again) {
             self.refused = None;
+        }
+        if let Some(pin) = self
+            .pin
+            .as_mut()
+            .filter(|_| asked || new_spec || due.verify || due.retry)
+        {
+            pin.try_again();
         }
         if asked || due.verify {
             self.look_at(Look::Verify);

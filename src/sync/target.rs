@@ -134,6 +134,16 @@ impl Target {
         self.desired.is_known_in(&*seen.snapshot, scope, inputs)
     }
 
+    /// The same objects, as another revision asks for them.
+    pub(super) fn at(&self, seen: &Newest) -> Self {
+        Self {
+            seen: seen.clone(),
+            revision: seen.revision(),
+            desired: Arc::clone(&self.desired),
+            bases: self.bases.clone(),
+        }
+    }
+
     /// Whether it was made of exactly this.
     pub(super) fn is_of(&self, seen: &Newest, scope: &RenderIntent, inputs: &Inputs) -> bool {
         self.seen.is(seen) && self.desired.is_for(scope, inputs)

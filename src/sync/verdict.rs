@@ -135,6 +135,8 @@ pub(super) fn in_words(leaving: &Listed<(ObjectKey, String)>) -> String {
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) suspended: Option<String>,
+    /// Who pinned the Sync to an earlier revision, why, and until when.
+    pub(super) pinned: Option<String>,
     pub(super) blocked: Option<Box<Blocked>>,
     /// The target's revision, if there is a target.
     pub(super) revision: Option<String>,
@@ -201,7 +203,15 @@ impl Facts {
 
     /// The condition `Ready`.
     pub(super) fn ready(&self) -> Verdict {
-        let (status, reason, message) = self.standing();
+        let (status, mut reason, mut message) = self.standing();
+        // A message about a deletion ends with a command.
+        let tells = !matches!(reason, Reason::Deleting | Reason::PruneHeld);
+        if let Some(pinned) = self.pinned.as_ref().filter(|_| tells) {
+            message = format!("{message}; {pinned}");
+            if reason == Reason::Converged {
+                reason = Reason::Pinned;
+            }
+        }
         Verdict::new(ConditionType::Ready, status, reason, message)
     }
 
@@ -422,6 +432,7 @@ mod tests {
     fn facts() -> Facts {
         Facts {
             suspended: None,
+            pinned: None,
             blocked: None,
             revision: Some("main@sha1:abc".to_owned()),
             counts: ObjectCounts {
@@ -648,6 +659,33 @@ mod tests {
             ..facts()
         };
         assert!(types(&waiting).contains(&"Reconciling"));
+    }
+
+    #[test]
+    fn a_pin_is_told_with_everything_but_a_deletion() {
+        let pinned = Facts {
+            pinned: Some("pinned by anna: incident 7, until somebody ends it".to_owned()),
+            ..facts()
+        };
+        let ready = pinned.ready();
+        assert_eq!((ready.status, ready.reason), (Some(true), Reason::Pinned));
+        assert_eq!(
+            ready.message,
+            "4 objects equal main@sha1:abc; pinned by anna: incident 7, until somebody ends it"
+        );
+        assert!(pinned.summary(&ready).contains("pinned by anna"));
+        let suspended = Facts {
+            suspended: Some("suspended".to_owned()),
+            ..pinned.clone()
+        };
+        let ready = suspended.ready();
+        assert_eq!((ready.status, ready.reason), (None, Reason::Suspended));
+        assert!(ready.message.ends_with("until somebody ends it"));
+        let held = Facts {
+            held: Some("would delete 12 of 20 objects: a command".to_owned()),
+            ..pinned
+        };
+        assert!(held.ready().message.ends_with("a command"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::Driver;
 use super::assess::assess;
 use super::newest::Newest;
+use super::pin;
 use super::report::{Assessment, Live, Observed, Phase, Round, Said};
 use super::state::{State, told};
 use super::target::{Target, sync_of};
@@ -46,8 +47,8 @@ impl Driver {
         let attempted = self.state.requests.attempted.as_ref();
         let is_tried = |newest: &Newest| Some(&newest.revision()) == attempted;
         let target = self.state.target.as_ref();
-        self.inbox
-            .newest()
+        let held = self.state.pin.as_ref().and_then(|pin| pin.held.clone());
+        held.or_else(|| self.inbox.newest())
             .filter(is_tried)
             .or_else(|| target.map(|target| target.seen.clone()))
     }
@@ -89,8 +90,11 @@ impl Driver {
             said: target
                 .map(|target| Said::of(target, state))
                 .unwrap_or_default(),
+            pin: state.pin.as_ref().map(|pin| pin.status.clone()),
+            unpinned_by: intent.unpinned_by.clone(),
             facts: Facts {
                 suspended,
+                pinned: intent.pin.as_ref().map(pin::in_words),
                 blocked: state.blocked.clone(),
                 revision: target.map(|target| target.seen.name()),
                 counts: state.counts(unhealthy.total),
@@ -183,7 +187,9 @@ impl Driver {
         };
         view.object = self.inbox.sync_object();
         // One that asks for nothing holds nobody up.
-        view.planned = match intent.suspended.is_some() || intent.deleting {
+        view.pinned = intent.pin.is_some();
+        let holds = intent.suspended.is_some() || intent.pin.is_some();
+        view.planned = match holds || intent.deleting {
             true => self.inbox.newest_revision(),
             false => self.state.planned.clone(),
         };
@@ -272,6 +278,7 @@ impl Said {
         });
         Self {
             warnings: record
+                .chain(state.pin.as_ref().and_then(|pin| pin.warning()))
                 .chain(warnings)
                 .chain(paused)
                 .take(MAX_WARNINGS)

@@ -1,7 +1,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{ConditionType, FinishedRun, ObjectCounts, Reason, Verdict, set_conditions};
+use crate::api::{
+    ConditionType, FinishedRun, ObjectCounts, PinStatus, Reason, Verdict, set_conditions,
+};
 
 /// Numbers that look random and are the same in every run (splitmix64).
 struct Numbers(u64);
@@ -88,6 +90,11 @@ impl Numbers {
                 last_attempted_revision: self.option(),
                 last_applied_revision: self.option(),
             }),
+            pin: Some(PinStatus {
+                revision: "a".repeat(512),
+                away: Some("b".repeat(512)),
+                ..PinStatus::default()
+            }),
             remote_bases: self.list(60, |numbers| FetchedBase {
                 url: numbers.text(),
                 reference: numbers.text(),
@@ -137,6 +144,7 @@ impl Numbers {
                 committed: Some(numbers.time()),
                 applied: numbers.time(),
                 converged: None,
+                pinned: true,
                 created: u32::MAX,
                 changed: u32::MAX,
                 pruned: u32::MAX,
@@ -223,6 +231,7 @@ fn an_ordinary_status_stays_as_it_is() {
         committed: Some(now.clone()),
         applied: now.clone(),
         converged: Some(now.clone()),
+        pinned: false,
         created: 1,
         changed: 2,
         pruned: 3,

@@ -20,6 +20,10 @@ pub struct Access {
     pub timeout: Duration,
     /// Whether its revisions have to be signed.
     pub is_verified: bool,
+    /// Whether all ancestors of its revisions are fetched.
+    pub full_history: bool,
+    /// Whether its submodules are fetched.
+    pub recurse_submodules: bool,
 }
 
 impl Access {
@@ -36,6 +40,16 @@ impl Access {
             proxy: self.proxy.clone(),
             proven: false,
             ..FetchRequest::new(namespace, url, reference, self.timeout)
+        }
+    }
+
+    /// The request for another commit of the same repository.
+    #[must_use]
+    pub fn again(&self, namespace: &str, reference: Reference) -> FetchRequest {
+        FetchRequest {
+            full_history: self.full_history,
+            recurse_submodules: self.recurse_submodules,
+            ..self.beside(namespace, &self.url, reference)
         }
     }
 
@@ -68,7 +82,12 @@ mod tests {
             proxy: None,
             timeout: Duration::from_secs(60),
             is_verified: false,
+            full_history: true,
+            recurse_submodules: true,
         };
+        let again = access.again("prod", Reference::Commit("a".repeat(40)));
+        assert_eq!((&*again.url, &again.credentials), (url, &credentials));
+        assert!(again.full_history && again.recurse_submodules && !again.proven);
         for (url, wanted) in [
             ("https://GIT.example:443/other/base", &credentials),
             ("https://git.example.org/other/base", &Credentials::None),

@@ -189,6 +189,22 @@ pub(super) fn holds(repository: &Repository, target: &ResolvedRef) -> Result<boo
     Ok(false)
 }
 
+/// Whether `commit` is complete because one of towline's refs points at it or at a descendant of it. Only for a repository
+/// with the full history of its refs.
+pub(super) fn reaches(repository: &Repository, commit: Oid) -> Result<bool, git2::Error> {
+    if !repository.odb()?.exists(commit) {
+        return Ok(false);
+    }
+    for tip in repository.references_glob(&format!("{REFS}*"))? {
+        if let Some(tip) = tip?.target()
+            && repository.graph_descendant_of(tip, commit)?
+        {
+            return repository.find_commit(commit)?.tree().map(|_| true);
+        }
+    }
+    Ok(false)
+}
+
 /// Records that `commit` is complete, and that `reference` (a full name or a commit id) points at
 /// it.
 pub(super) fn mark(

@@ -54,7 +54,7 @@ pub struct Snapshot {
 }
 
 /// An annotated tag, by its name without `refs/tags/`.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Tag {
     name: String,
     id: Oid,
@@ -123,6 +123,27 @@ impl Snapshot {
         // The objects of a worktree are in the folder that all worktrees share.
         let generation = Generation::borrow(repository.commondir().to_owned());
         Self::open(Arc::new(generation), &target, None, settings)
+    }
+
+    /// The same commit under another name, such as the branch that it was on.
+    #[must_use]
+    pub fn named(&self, name: Option<&str>) -> Self {
+        Self {
+            revision: Revision {
+                name: name.map(Arc::from),
+                commit: self.revision.commit,
+            },
+            committed_at: self.committed_at,
+            author: self.author.clone(),
+            subject: self.subject.clone(),
+            tag: self.tag.clone(),
+            root: self.root,
+            modules: self.modules.clone(),
+            max_file_bytes: self.max_file_bytes,
+            max_files: self.max_files,
+            generation: Arc::clone(&self.generation),
+            trees: Mutex::default(),
+        }
     }
 
     /// Computes the ids of all paths that `before` was asked for. Then [`Self::known_tree_id`] can

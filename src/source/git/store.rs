@@ -293,8 +293,16 @@ fn extend<S>(
         &repository,
         order,
         |target| {
-            let complete = generation::holds(&repository, target)
-                .map_err(|error| Error::from_database(&error))?;
+            let database = |error: git2::Error| Error::from_database(&error);
+            // A commit that was asked for by its id may be an ancestor of what is there.
+            let is_ancestor = || match order.reference {
+                Reference::Commit(_) if order.full_history => {
+                    generation::reaches(&repository, target.commit)
+                }
+                _ => Ok(false),
+            };
+            let complete = generation::holds(&repository, target).map_err(database)?
+                || is_ancestor().map_err(database)?;
             full = !complete && is_full(generation);
             Ok(complete || full)
         },

@@ -99,10 +99,13 @@ fn seen(revision: &str) -> Observed {
         attempted_chart: None,
         kinds: Vec::new(),
         said: Said::default(),
+        pin: None,
+        unpinned_by: None,
         live: Some(live.clone()),
         tried: Some(live),
         facts: Facts {
             suspended: None,
+            pinned: None,
             blocked: None,
             revision: Some(revision.to_owned()),
             counts: ObjectCounts {
@@ -154,6 +157,18 @@ fn with(change: impl FnOnce(&mut Observed)) -> Observed {
     let mut seen = seen("a");
     change(&mut seen);
     seen
+}
+
+/// A Sync that is held at `a`, away from `b`.
+fn pinned() -> Observed {
+    with(|seen| {
+        seen.facts.pinned = Some("pinned by anna: incident 7".to_owned());
+        seen.pin = Some(PinStatus {
+            revision: "a".to_owned(),
+            away: Some("b".to_owned()),
+            ..PinStatus::default()
+        });
+    })
 }
 
 /// The target is there, and work on it is left.
@@ -246,6 +261,7 @@ fn shows(reason: Reason) -> Shows {
             (seen.phase, seen.facts.suspended) =
                 (Phase::Held, Some("suspended by alice".to_owned()));
         })),
+        Reason::Pinned => Shows::Ready(pinned()),
         Reason::Deleting => Shows::Ready(Observed {
             phase: Phase::Held,
             ..blocked(reason)
@@ -270,6 +286,7 @@ fn shows(reason: Reason) -> Shows {
         | Reason::DependencyNotReady
         | Reason::InvalidSpec
         | Reason::ValidationFailed
+        | Reason::PinRefused
         | Reason::DependencyCycle => Shows::Ready(blocked(reason)),
         Reason::KindNotServed
         | Reason::OwnershipConflict
@@ -286,9 +303,10 @@ fn shows(reason: Reason) -> Shows {
         Reason::Released => Shows::Notice(with(|seen| {
             seen.round.released = vec![(key("a"), Release::Kept)];
         })),
-        // That a status is refused is known only after the assessment.
+        // That a status is refused is known only after the assessment. A pin ends after another round.
         Reason::ChangeCommitted
         | Reason::Fetched
+        | Reason::Unpinned
         | Reason::WebhookInvalid
         | Reason::StatusRefused
         | Reason::Delivering
@@ -298,6 +316,57 @@ fn shows(reason: Reason) -> Shows {
         | Reason::Planned
         | Reason::PlanFailed => Shows::Elsewhere,
     }
+}
+
+#[test]
+fn a_pin_is_told_once_and_its_end_as_well() {
+    let mut play = Play::converged();
+    play.state.retargeted(("b", None), "b".to_owned());
+    play.round(seen("b"));
+    play.state.retargeted(("a", None), "a".to_owned());
+    let told = play.round(pinned());
+    assert_eq!(reasons(&told), [Reason::Pinned, Reason::Converged]);
+    let notice = &told.notices[0];
+    assert_eq!(notice.message, "held at a: pinned by anna: incident 7");
+    assert_eq!(
+        notice.delivers.as_deref(),
+        Some("b"),
+        "the commit has failed"
+    );
+    assert_eq!(
+        told.figures.changed, None,
+        "what was live before is no change"
+    );
+    let entry = &play.state.status.history[0];
+    assert_eq!((&*entry.revision, entry.pinned), ("a", true));
+    // What was found out about the newest revision is no news.
+    let mut later = pinned();
+    later.pin.as_mut().unwrap().seen = Some("c".to_owned());
+    assert_eq!(reasons(&play.round(later)), []);
+    let seen = play.state.status.pin.as_ref().unwrap().seen.clone();
+    assert_eq!(seen.as_deref(), Some("c"));
+    // The operator restarts, and somebody ends the pin meanwhile.
+    play.state = ReportState::restored(play.state.status.clone(), true);
+    let told = play.round(with(|seen| {
+        seen.unpinned_by = Some("unpinned by anna".to_owned());
+    }));
+    assert_eq!(reasons(&told), [Reason::Unpinned]);
+    assert_eq!(
+        told.notices[0].message,
+        "unpinned by anna; it was held at a"
+    );
+    assert_eq!(play.state.status.pin, None);
+    // A pin to what is the newest anyway fails nothing.
+    let told = play.round(Observed {
+        pin: Some(PinStatus {
+            revision: "a".to_owned(),
+            away: Some("a".to_owned()),
+            hold: true,
+            ..PinStatus::default()
+        }),
+        ..pinned()
+    });
+    assert_eq!(told.notices[0].delivers, None);
 }
 
 #[test]
@@ -386,7 +455,7 @@ fn every_reason_of_a_sync_is_reached() {
                 play.round(seen);
                 assert_eq!(play.ready().reason, reason.as_str());
                 assert_eq!(play.state.reason, reason);
-                let is_ready = reason == Reason::Converged;
+                let is_ready = matches!(reason, Reason::Converged | Reason::Pinned);
                 assert_eq!(play.ready().status == "True", is_ready, "{reason:?}");
                 assert_eq!(play.state.ready, is_ready, "{reason:?}");
             }

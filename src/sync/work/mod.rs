@@ -89,8 +89,15 @@ impl Driver {
         }
         // Of what a dependency holds up, more is known than of the target.
         if self.state.blocked.is_none() {
-            let planned = self.state.target.as_ref();
-            self.tell_plan(planned.map(|target| target.revision.clone()));
+            let planned = match &intent.pin {
+                // Of the newest revision it wants nothing but what it has.
+                Some(_) => self.inbox.newest_revision(),
+                None => {
+                    let target = self.state.target.as_ref();
+                    target.map(|target| target.revision.clone())
+                }
+            };
+            self.tell_plan(planned);
         }
         let look = std::mem::take(&mut self.state.look);
         let dirty = self.inbox.mailbox.take();

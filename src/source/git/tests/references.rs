@@ -315,9 +315,10 @@ async fn an_annotated_tag_is_kept_with_its_commit() {
 #[tokio::test]
 async fn a_history_is_fetched_where_it_is_asked_for() {
     let remote = Remote::start().await;
-    for round in 0..3u8 {
-        remote.commit("main", &[("a.yaml", Entry::File(&[round]))]);
-    }
+    let commit = |round: u8| remote.commit("main", &[("a.yaml", Entry::File(&[round]))]);
+    let first = commit(0).to_string();
+    commit(1);
+    commit(2);
     let (folder, cache) = cache();
     let shallow = remote.request(branch("main"));
     let mut full = FetchRequest {
@@ -339,6 +340,17 @@ async fn a_history_is_fetched_where_it_is_asked_for() {
     fetch(&cache, shallow.clone()).await;
     let snapshot = fetch(&cache, full.clone()).await;
     assert_eq!(commits(&snapshot), [1, 3]);
+    // An ancestor is there, and nothing is downloaded for it.
+    remote.behave(Behaviour::Cut);
+    let ancestor = |request: &FetchRequest| FetchRequest {
+        reference: Reference::Commit(first.clone()),
+        ..request.clone()
+    };
+    let found = fetch(&cache, ancestor(&full)).await;
+    assert_eq!(found.revision.commit.to_string(), first);
+    assert_eq!(paths(&found.listing("").unwrap()), ["a.yaml"]);
+    assert!(cache.fetch(ancestor(&shallow)).await.is_err());
+    remote.behave(Behaviour::Serve);
     // The new commit is added.
     remote.commit("main", &[("b.yaml", FILE)]);
     fetch(&cache, shallow.clone()).await;
