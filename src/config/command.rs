@@ -28,7 +28,7 @@ pub enum ClusterCommand {
     ///
     /// Without a revision, it is the last one that converged before. Exit codes: 0 if the Sync is pinned, 2 if it cannot be.
     #[command(
-        after_help = "Examples:\n  towline pin shop --reason 'incident 8: checkout fails'\n  towline pin shop 0123456 --hold"
+        after_help = "Example:\n  towline pin shop --reason 'incident 8: checkout fails'\n  towline pin shop 0123456 --hold"
     )]
     Pin(PinArgs),
     /// Let a pinned Sync go on to the newest revision.

@@ -6,6 +6,7 @@ mod driven;
 mod status;
 mod supervise;
 mod turns;
+mod verifier;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub(crate) use self::status::{
 };
 pub use self::supervise::supervise;
 pub(crate) use self::turns::{Turn, Turns};
+pub(crate) use self::verifier::{Error as VerifyError, Verifier};
 use crate::allowance::Allowance;
 use crate::cluster::{Actor, Cluster};
 use crate::desired::Limit;

@@ -9,7 +9,6 @@ mod login;
 mod poll;
 mod repair;
 mod standby;
-mod verifier;
 mod webhook;
 
 use std::sync::Arc;
@@ -28,7 +27,6 @@ pub(crate) use self::poll::request;
 use self::poll::{Found, PollError, Poller};
 use self::repair::RepairSchedule;
 use self::standby::standby;
-pub(crate) use self::verifier::{Error as VerifyError, Verifier};
 use self::webhook::Webhook;
 use crate::api::{
     Condition, ConditionType, GitRepository, GitRepositoryStatus, Reason, Status as _, Time,

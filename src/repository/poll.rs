@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::login::{Login, LoginError};
-use super::verifier::{self, Verifier};
 use crate::api::Reason;
 use crate::chain;
-use crate::driver::Context;
+use crate::driver::{Context, Verifier, VerifyError};
 use crate::fleet::SourceName;
 use crate::intent::{MAX_TIMEOUT, SourceIntent};
 use crate::render::{PatternError, check_patterns};
@@ -19,7 +18,7 @@ pub(super) enum PollError {
     #[error(transparent)]
     Fetch(#[from] source::Error),
     #[error(transparent)]
-    Unverified(#[from] verifier::Error),
+    Unverified(#[from] VerifyError),
     #[error(transparent)]
     Login(#[from] LoginError),
     #[error(transparent)]

@@ -10,10 +10,9 @@ use tokio::time::Instant;
 
 use crate::api::Reason;
 use crate::backoff::Backoff;
-use crate::driver::Context;
+use crate::driver::{Context, Verifier, VerifyError};
 use crate::fleet::SourceName;
 use crate::intent::{SignedPart, VerifyIntent};
-use crate::repository::{Verifier, VerifyError};
 use crate::source::{self, Access, Reference, Snapshot};
 
 /// The longest pause between two tries: somebody waits who has just pinned the Sync.

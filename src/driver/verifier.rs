@@ -86,7 +86,7 @@ impl Verifier {
     }
 
     /// Waits until the Secret with the signers has changed.
-    pub(super) async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         self.signers.changed().await;
     }
 }
