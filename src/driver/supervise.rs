@@ -24,7 +24,8 @@ use super::driven::Driven;
 use super::status::{StatusOf, write_status};
 use crate::allowance::{Allowance, Held};
 use crate::api::{
-    Condition, ConditionType, REQUESTED_AT, REQUESTS, Reason, Status, Time, Verdict, set_conditions, summary,
+    Condition, ConditionType, REQUESTED_AT, REQUESTS, Reason, Status, Time, Verdict,
+    set_conditions, summary,
 };
 use crate::cluster::watched;
 use crate::server::Readiness;
