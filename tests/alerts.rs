@@ -5,6 +5,7 @@ mod app;
 mod commit_status;
 mod hosts;
 mod leader;
+mod mail;
 mod providers;
 mod services;
 

@@ -23,6 +23,11 @@ const EACH: usize = 100;
 const GUESTS: usize = 5;
 const OF_GUEST: usize = 20;
 
+/// When samples are taken, in parts of the time: after the last restart, and at the end. Copies of a repository grow by a pack
+/// with each fetch, until they are replaced, so one moment says little, and the most of many is compared.
+const EARLY: std::ops::Range<f64> = 0.55..0.70;
+const LATE: std::ops::RangeFrom<f64> = 0.85..;
+
 /// The pause between two rounds.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -43,6 +48,20 @@ impl Held {
             files: files.expect("its open files").count(),
             watches: watches(bed).await,
             cache: size(&bed.operator().cache_folder()),
+        }
+    }
+
+    /// The most of each of two.
+    fn most(self, other: Self) -> Self {
+        let memory = match self.memory.rss < other.memory.rss {
+            true => other.memory,
+            false => self.memory,
+        };
+        Self {
+            memory,
+            files: self.files.max(other.files),
+            watches: self.watches.max(other.watches),
+            cache: self.cache.max(other.cache),
         }
     }
 
@@ -85,8 +104,8 @@ fn file(index: usize, value: &str) -> (String, Option<String>) {
     (path, Some(config_map_file(HOME, &name, value)))
 }
 
-/// The operator is killed after a quarter and after half of the time. What it holds is compared between the first tenth
-/// and the end of the last half.
+/// The operator is killed after a quarter and after half of the time. The most that it holds is compared between [`EARLY`] and
+/// [`LATE`].
 pub async fn measure(options: &Options, report: &mut Report) {
     let time = Duration::from_secs(options.minutes * 60);
     let mut bed = Bed::start(options).await;
@@ -107,7 +126,7 @@ pub async fn measure(options: &Options, report: &mut Report) {
     let mut guests = [false; GUESTS];
     let started = Instant::now();
     let (mut kills, mut rounds) = (0, 0_u64);
-    let mut early = None;
+    let (mut early, mut late) = (None::<Held>, None::<Held>);
     while started.elapsed() < time {
         rounds += 1;
         let passed = started.elapsed().as_secs_f64() / time.as_secs_f64();
@@ -128,24 +147,23 @@ pub async fn measure(options: &Options, report: &mut Report) {
         drift(&bed, &mut random).await;
         visit(&bed, &mut random, &mut guests).await;
         all_report(&bed, &commit).await;
-        if early.is_none() && passed > 0.55 {
-            early = Some(Held::now(&bed).await);
+        for (most, is_time) in [
+            (&mut early, EARLY.contains(&passed)),
+            (&mut late, LATE.contains(&passed)),
+        ] {
+            if is_time {
+                let now = Held::now(&bed).await;
+                *most = Some(most.map_or(now, |most| most.most(now)));
+            }
         }
         tokio::time::sleep(PAUSE).await;
     }
-    for guest in (0..GUESTS).filter(|guest| guests[*guest]) {
-        bed.delete_sync(&format!("guest-{guest}")).await;
-    }
-    all_report(&bed, &commit).await;
-    // Watches of kinds that nobody needs any longer end.
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let late = Held::now(&bed).await;
     add(
         report,
         options.minutes,
         rounds,
-        early.expect("a first look"),
-        late,
+        early.expect("samples after the restart"),
+        late.expect("samples at the end"),
     );
 }
 
@@ -190,7 +208,7 @@ fn guest_files() -> impl Iterator<Item = (String, Option<String>)> {
 fn add(report: &mut Report, minutes: u64, rounds: u64, early: Held, late: Held) {
     let rows = [
         (
-            "memory at the end, beside that soon after the last restart",
+            "most memory at the end, beside that soon after the last restart",
             late.memory.rss,
             early.memory.rss,
             Unit::MebiBytes,

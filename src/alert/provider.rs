@@ -14,11 +14,11 @@ use crate::api::{
     summary,
 };
 use crate::driver::{Context, Driven, StatusBackoff, StatusOf, write_status};
-use crate::intent::ProviderIntent;
+use crate::intent::{ProviderIntent, Service};
 use crate::message::{Destination, DestinationError};
-use crate::outbox::{Endpoint, Health, Name, ProviderView};
+use crate::outbox::{Endpoint, Health, Name, ProviderView, Transport};
 use crate::secrets::{SecretName, ValueError, Watched};
-use crate::source::{Credentials, CredentialsError, Proxy, http_agent};
+use crate::source::{Credentials, CredentialsError, Proxy, http_agent, tls_connector};
 
 /// How long to wait until a Secret is read again that the API server did not return.
 const READ_AGAIN: Duration = Duration::from_secs(10);
@@ -75,6 +75,8 @@ enum OpenError {
     Secret(#[source] ValueError<DestinationError>),
     #[error("{0}")]
     Spec(#[from] DestinationError),
+    #[error("its certificates cannot be used for TLS")]
+    NoTls,
     #[error("spec.{0}: {1}")]
     Tls(&'static str, #[source] ValueError<CredentialsError>),
 }
@@ -85,7 +87,7 @@ impl OpenError {
         match self {
             Self::Secret(error) => error.is_unavailable(),
             Self::Tls(_, error) => error.is_unavailable(),
-            Self::Spec(_) => false,
+            Self::Spec(_) | Self::NoTls => false,
         }
     }
 }
@@ -188,8 +190,7 @@ impl Driver {
                 read.await.map_err(OpenError::Secret)?
             }
         };
-        // The path of the URL has no meaning for certificates and proxies.
-        let url = format!("{}/-", destination.address.origin());
+        let url = destination.address.tls_url();
         let credentials = match &intent.certificates {
             None => {
                 self.certificates.clear();
@@ -216,10 +217,14 @@ impl Driver {
                 Some(read.map_err(|error| OpenError::Tls("proxySecretRef", error))?)
             }
         };
+        let transport = match intent.service {
+            Service::Email => Transport::Mail(tls_connector(&credentials).ok_or(OpenError::NoTls)?),
+            _ => Transport::Http(http_agent(&credentials, proxy.as_ref())),
+        };
         Ok(Endpoint::new(
             destination,
             &namespace,
-            http_agent(&credentials, proxy.as_ref()),
+            transport,
             intent.timeout,
             self.context.outbox.client.clone(),
         ))

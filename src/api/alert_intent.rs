@@ -120,6 +120,7 @@ impl From<ProviderType> for Service {
             ProviderType::PagerDuty => Self::PagerDuty,
             ProviderType::Opsgenie => Self::Opsgenie,
             ProviderType::Grafana => Self::Grafana,
+            ProviderType::Email => Self::Email,
             ProviderType::GitHub => Self::GitHub,
             ProviderType::GitLab => Self::GitLab,
             ProviderType::Gitea => Self::Gitea,

@@ -49,38 +49,43 @@ use super::{Condition, Duration};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.address) || has(self.secretRef) || self.type in ['telegram', 'pagerduty', 'opsgenie', 'github', 'gitlab', 'bitbucket', 'azuredevops']").message("name the address in spec.address, or a Secret with the key address in spec.secretRef"))]
+#[x_kube(validation = Rule::new("!has(self.address) || self.address.startsWith('smtp') == (self.type == 'email')").message("only the type email takes an address with smtp:// or smtps://, and it takes no other"))]
+#[x_kube(validation = Rule::new("self.type != 'email' || (has(self.channel) && has(self.username))").message("email needs the recipients in spec.channel and the sender in spec.username"))]
+#[x_kube(validation = Rule::new("self.type != 'email' || !has(self.proxySecretRef)").message("email knows no proxy"))]
 #[x_kube(validation = Rule::new("self.type != 'telegram' || has(self.channel)").message("telegram needs the chat in spec.channel"))]
 pub struct ProviderSpec {
     /// The service.
     #[serde(rename = "type")]
     pub service: ProviderType,
 
-    /// The URL that takes messages. An address with a token belongs into the Secret. The key `address` of the Secret
-    /// stands before this field.
+    /// The URL that takes messages. For `email` the mail server: `smtps://host:465`, or `smtp://host:587`, where the
+    /// connection is encrypted if the server can (STARTTLS). An address with a token belongs into the Secret. The key
+    /// `address` of the Secret stands before this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self.matches('^https?://[^/?#\\\\s@]+(/\\\\S*)?$')").message("address must be https://host/path or http://host/path, without a user or a password"))]
+    #[x_kube(validation = Rule::new("self.matches('^(https?|smtps?)://[^/?#\\\\s@]+(/\\\\S*)?$')").message("address must be https://host/path or http://host/path, and for email smtps://host:port or smtp://host:port, without a user or a password"))]
     #[schemars(length(max = 2048))]
     pub address: Option<String>,
 
-    /// The channel (Slack, Mattermost, Rocket.Chat) or the chat (Telegram). For PagerDuty the integration key, unless
-    /// the Secret has it as `token`.
+    /// The channel (Slack, Mattermost, Rocket.Chat) or the chat (Telegram). For `email` the recipients, separated by
+    /// commas. For PagerDuty the integration key, unless the Secret has it as `token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub channel: Option<String>,
 
-    /// The name under which messages appear, where the service lets one choose it.
+    /// The name under which messages appear, where the service lets one choose it. For `email` the sender, such as
+    /// `towline <towline@example.com>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub username: Option<String>,
 
     /// The Secret with what must stay secret. Its keys: `address`; `token`, which is a bearer token, a bot's token, an
-    /// API key, or the key of `generic-hmac`; `username` with `password` for basic authentication; `headers`, with lines
+    /// API key, or the key of `generic-hmac`; `username` with `password` for basic authentication, or for the mail server; `headers`, with lines
     /// of the form `Name: value`; for GitHub as an App `githubAppID`, `githubAppInstallationID` and
     /// `githubAppPrivateKey`. A changed Secret is used at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
 
-    /// The Secret with the certificates for `https`: `ca.crt`, in addition to the platform's authorities, and `tls.crt`
+    /// The Secret with the certificates for `https` and for mail servers: `ca.crt`, in addition to the platform's authorities, and `tls.crt`
     /// with `tls.key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cert_secret_ref: Option<SecretRef>,
@@ -153,6 +158,8 @@ pub enum ProviderType {
     Opsgenie,
     /// Annotations of Grafana.
     Grafana,
+    /// E-mail, over SMTP.
+    Email,
     /// Statuses of commits on GitHub.
     GitHub,
     /// Statuses of commits on GitLab.

@@ -103,6 +103,8 @@ pub enum Service {
     Opsgenie,
     /// Annotations of Grafana.
     Grafana,
+    /// E-mail.
+    Email,
     /// Statuses of commits on GitHub.
     GitHub,
     /// Statuses of commits on GitLab.

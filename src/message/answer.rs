@@ -11,7 +11,7 @@ use crate::intent::Service;
 /// The longest pause that a service may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// The answer to a request, as far as it matters.
+/// The answer to a request, as far as it matters. Of a mail server: its code, and as the body what it was about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The status.
@@ -45,6 +45,9 @@ pub fn judge(service: Service, answer: &Answer, now: Timestamp) -> Outcome {
         .as_deref()
         .and_then(|text| pause(text, now))
         .or_else(|| until_reset(answer, now));
+    if service == Service::Email {
+        return of_mail_server(answer);
+    }
     if service.keeps_statuses()
         && let Some(outcome) = of_host(service, answer, pause)
     {
@@ -113,6 +116,27 @@ pub fn judge_planning(
             Outcome::Delivered => not_this("its answer means nothing here".to_owned()),
             outcome => Err(outcome),
         },
+    }
+}
+
+/// What a mail server means (RFC 5321, section 4.2, and RFC 4954, section 6).
+fn of_mail_server(answer: &Answer) -> Outcome {
+    let Answer {
+        status, body: what, ..
+    } = answer;
+    match status {
+        200..=299 => Outcome::Delivered,
+        530 | 534 | 535 | 538 => Outcome::Later(
+            format!(
+                "it refuses {what} (SMTP code {status}): correct username and password of the Secret"
+            ),
+            None,
+        ),
+        500..=599 => refused(format!("it refuses {what} (SMTP code {status})")),
+        _ => Outcome::Later(
+            format!("it does not take {what} now (SMTP code {status})"),
+            None,
+        ),
     }
 }
 

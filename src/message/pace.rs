@@ -24,7 +24,8 @@ pub fn pace(service: Service) -> Pace {
         | Service::Mattermost
         | Service::Rocket
         | Service::Teams
-        | Service::GoogleChat => (3, Duration::from_secs(1)),
+        | Service::GoogleChat
+        | Service::Email => (3, Duration::from_secs(1)),
         // GitHub asks for a second between requests that write. Bitbucket Cloud takes a thousand in an hour.
         Service::GitHub | Service::Bitbucket => (10, Duration::from_secs(1)),
         Service::GitLab | Service::Gitea | Service::BitbucketServer | Service::AzureDevOps => {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use super::post::Client;
+use super::post::{Client, Transport};
 use crate::backoff::Backoff;
 use crate::message::{
     Answer, Destination, InstallationToken, Outcome, Pace, Request, Rights, judge, judge_planning,
@@ -34,7 +34,7 @@ pub struct Endpoint {
     /// Where it is.
     pub destination: Destination,
     namespace: String,
-    agent: ureq::Agent,
+    transport: Transport,
     timeout: Duration,
     client: Client,
     turn: Mutex<Turn>,
@@ -73,7 +73,7 @@ impl Endpoint {
     pub fn new(
         destination: Destination,
         namespace: &str,
-        agent: ureq::Agent,
+        transport: Transport,
         timeout: Duration,
         client: Client,
     ) -> Self {
@@ -89,7 +89,7 @@ impl Endpoint {
             }),
             destination,
             namespace: namespace.to_owned(),
-            agent,
+            transport,
             timeout,
             client,
             health: watch::Sender::default(),
@@ -134,10 +134,10 @@ impl Endpoint {
     async fn exchange(&self, turn: &mut Turn, request: Request) -> Result<Answer, Outcome> {
         let at = turn.next(pace(self.destination.service), Instant::now());
         tokio::time::sleep_until(at).await;
-        let (agent, timeout) = (self.agent.clone(), self.timeout);
+        let (transport, timeout) = (self.transport.clone(), self.timeout);
         let sent = self
             .client
-            .send(&self.namespace, agent, request, timeout)
+            .send(&self.namespace, transport, request, timeout)
             .await;
         sent.map_err(|error| Outcome::Later(self.destination.hide(&crate::chain(&error)), None))
     }

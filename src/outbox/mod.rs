@@ -3,6 +3,7 @@
 //! Nothing here waits for a service in the task of a Sync: a notice is put into the queues of the alerts that tell it.
 
 mod endpoint;
+mod mail;
 mod post;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 pub use self::endpoint::{Endpoint, Health};
-pub use self::post::Client;
+pub use self::post::{Client, Transport};
 use crate::fleet::{Fleet, Registry, SourceName, View};
 use crate::intent::Service;
 use crate::message::{Filter, Subject};

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use tokio_rustls::TlsConnector;
 use ureq::Agent;
 
+use super::mail::{self, MailError};
 use crate::fair::Permits;
 use crate::message::{Answer, Request};
 
@@ -30,9 +32,21 @@ pub enum PostError {
     /// The service cannot be reached.
     #[error("it cannot be reached")]
     Unreachable(#[source] Box<ureq::Error>),
+    /// The mail server cannot be reached, or does not speak as it must.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// The request ended without a result.
     #[error("the request was given up")]
     GivenUp,
+}
+
+/// How a service is reached.
+#[derive(Clone)]
+pub enum Transport {
+    /// HTTP.
+    Http(Agent),
+    /// SMTP, with this for TLS.
+    Mail(TlsConnector),
 }
 
 /// Sends requests. Clones share the limits.
@@ -50,14 +64,22 @@ impl Client {
     pub(super) async fn send(
         &self,
         namespace: &str,
-        agent: Agent,
+        transport: Transport,
         request: Request,
         timeout: Duration,
     ) -> Result<Answer, PostError> {
         let namespace = Arc::from(namespace);
         let _permit = self.0.take(&namespace, &namespace).await;
-        let sent = tokio::task::spawn_blocking(move || send(&agent, request, timeout)).await;
-        sent.unwrap_or(Err(PostError::GivenUp))
+        match transport {
+            Transport::Http(agent) => {
+                let sent = tokio::task::spawn_blocking(move || send(&agent, request, timeout));
+                sent.await.unwrap_or(Err(PostError::GivenUp))
+            }
+            Transport::Mail(tls) => {
+                let sent = tokio::time::timeout(timeout, mail::send(&tls, &request, timeout));
+                Ok(sent.await.map_err(|_| PostError::Late(timeout))??)
+            }
+        }
     }
 }
 

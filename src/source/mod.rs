@@ -14,5 +14,5 @@ pub use error::{Error, Excess, Reported};
 pub use folder::Folder;
 pub use git::{
     Access, Cache, CacheSettings, Credentials, CredentialsError, FetchRequest, Fetched, Floor,
-    PackLimits, Proxy, Reference, Snapshot, WireLimits, host_and_path, http_agent,
+    PackLimits, Proxy, Reference, Snapshot, WireLimits, host_and_path, http_agent, tls_connector,
 };

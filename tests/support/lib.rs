@@ -32,6 +32,7 @@ pub mod hostile;
 pub mod impostor;
 pub mod kubeconfig;
 pub mod kubectl;
+pub mod mail;
 pub mod manifest;
 pub mod nodes;
 pub mod operator;

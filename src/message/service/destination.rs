@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::app::App;
+use super::mailbox::Mailing;
 use super::secret::{DestinationError, text, text_of_lines};
 use crate::intent::{ProviderIntent, Service};
 use crate::text::Secrets;
@@ -14,15 +15,21 @@ use crate::text::Secrets;
 /// The most headers of a Secret.
 const MOST_HEADERS: usize = 32;
 
-/// An absolute HTTP URL without user and password.
+/// An absolute HTTP URL, or that of a mail server, without user and password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(http::Uri);
 
 impl Address {
-    fn parse(text: &str) -> Result<Self, &'static str> {
+    fn parse(text: &str, service: Service) -> Result<Self, &'static str> {
         let url: http::Uri = text.parse().map_err(|_| "it is not a URL")?;
-        match url.scheme_str() {
-            Some("http" | "https") => (),
+        match (url.scheme_str(), service) {
+            (Some("smtp" | "smtps"), Service::Email) => {
+                if !url.path().trim_matches('/').is_empty() || url.query().is_some() {
+                    return Err("it has a path: a mail server has a host and a port only");
+                }
+            }
+            (_, Service::Email) => return Err("it does not begin with smtps:// or smtp://"),
+            (Some("http" | "https"), _) => (),
             _ => return Err("it does not begin with https:// or http://"),
         }
         let host = url.host().unwrap_or_default();
@@ -43,6 +50,16 @@ impl Address {
         let scheme = self.0.scheme_str().unwrap_or_default();
         let authority = self.0.authority().map(http::uri::Authority::as_str);
         format!("{scheme}://{}", authority.unwrap_or_default())
+    }
+
+    /// The URL that certificates and a proxy are read for. Its path has no meaning for them, and neither has the protocol
+    /// above TLS.
+    pub fn tls_url(&self) -> String {
+        let origin = self.origin();
+        match origin.split_once("://") {
+            Some(("smtp" | "smtps", server)) => format!("https://{server}/-"),
+            _ => format!("{origin}/-"),
+        }
     }
 
     /// The host, in lower case and without a port.
@@ -92,6 +109,8 @@ pub struct Destination {
     pub channel: Option<String>,
     /// The name under which messages appear.
     pub username: Option<String>,
+    /// The sender and the recipients of e-mails.
+    pub(super) mailing: Option<Mailing>,
     /// The hosts of the repositories whose commits have their statuses here, beside that of the address.
     pub hosts: Vec<String>,
     /// More headers, which may be secret.
@@ -140,7 +159,7 @@ impl Destination {
                 ("the address", address.ok_or(DestinationError::NoAddress)?)
             }
         };
-        let address = Address::parse(&address)
+        let address = Address::parse(&address, service)
             .map_err(|problem| DestinationError::Address { place, problem })?;
         let login = match (text("token")?, text("username")?, text("password")?) {
             (Some(token), _, _) => Login::Token(token),
@@ -148,6 +167,10 @@ impl Destination {
             (None, Some(_), None) => return Err(DestinationError::Absent("password")),
             (None, None, Some(_)) => return Err(DestinationError::Absent("username")),
             (None, None, None) => App::read(service, secret)?.map_or(Login::None, Login::App),
+        };
+        let mailing = match service {
+            Service::Email => Some(Mailing::read(intent)?),
+            _ => None,
         };
         let mut channel = intent.channel.clone();
         let login = match (needs_token(service), login) {
@@ -170,6 +193,7 @@ impl Destination {
             address,
             channel,
             username: intent.username.clone(),
+            mailing,
             hosts: intent.hosts.clone(),
             headers: headers(text_of_lines(secret, "headers")?)?,
             login,
@@ -259,6 +283,7 @@ fn name(service: Service) -> &'static str {
         Service::PagerDuty => "pagerduty",
         Service::Opsgenie => "opsgenie",
         Service::Grafana => "grafana",
+        Service::Email => "email",
         Service::GitHub => "github",
         Service::GitLab => "gitlab",
         Service::Gitea => "gitea",

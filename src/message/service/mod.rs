@@ -6,6 +6,8 @@ mod chat;
 mod destination;
 mod host;
 mod incident;
+mod mail;
+mod mailbox;
 mod secret;
 mod webhook;
 
@@ -26,7 +28,8 @@ use super::{Message, Problem};
 use crate::intent::Service;
 use crate::text::start;
 
-/// A request that a service takes.
+/// A request that a service takes. For a mail server, the headers have the sender and the recipients, and the body is the
+/// whole message.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     /// POST for messages.
@@ -53,6 +56,7 @@ pub fn requests(message: &Message, to: &Destination) -> Vec<Request> {
         Service::GenericHmac => vec![webhook::signed(message, to)],
         Service::CloudEvents => vec![webhook::cloud_event(message, to)],
         Service::Grafana => vec![webhook::annotation(message, to)],
+        Service::Email => mail::email(message, to).into_iter().collect(),
         Service::Slack => vec![chat::slack(message, to)],
         Service::Mattermost => vec![chat::mattermost(message, to)],
         Service::Rocket => vec![chat::rocket(message, to)],

@@ -25,6 +25,9 @@ pub enum DestinationError {
     /// A Secret is not named, but needed.
     #[error("{0} needs a Secret in spec.secretRef with the key {1}")]
     NoSecret(&'static str, &'static str),
+    /// A field of the spec is malformed.
+    #[error("{0} cannot be used: {1}")]
+    Field(&'static str, &'static str),
     /// A value is malformed.
     #[error("{0} in the Secret cannot be used: {1}")]
     Malformed(&'static str, &'static str),

@@ -1,9 +1,14 @@
 //! HTTP clients, one for each combination of authorities, client certificate and proxy.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
 use ureq::Agent;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::DefaultResolver;
@@ -126,6 +131,33 @@ pub fn http_agent(credentials: &Credentials, proxy: Option<&Proxy>) -> Agent {
         identity: https.and_then(|https| https.identity.clone()),
         proxy: proxy.cloned(),
     })
+}
+
+/// TLS for other protocols than HTTP, with the authorities and the client certificate of these. None if the certificate
+/// does not fit its key, which the credentials' constructor has checked.
+pub fn tls_connector(credentials: &Credentials) -> Option<TlsConnector> {
+    let https = credentials.https();
+    let mut roots = RootCertStore::empty();
+    // A certificate that cannot be read is skipped, as the platform's verifier does.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(https) = https {
+        let given = CertificateDer::pem_slice_iter(&https.trust.0);
+        roots.add_parsable_certificates(given.flatten());
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .ok()?
+        .with_root_certificates(roots);
+    let config = match https.and_then(|https| https.identity.as_ref()) {
+        None => config.with_no_client_auth(),
+        Some(identity) => {
+            let chain = CertificateDer::pem_slice_iter(&identity.chain);
+            let key = PrivateKeyDer::from_pem_slice(&identity.key).ok()?;
+            let chain = chain.flatten().collect();
+            config.with_client_auth_cert(chain, key).ok()?
+        }
+    };
+    Some(TlsConnector::from(Arc::new(config)))
 }
 
 /// The platform's authorities and those of `trust`, as in Flux. A Secret for one host must not
