@@ -10,3 +10,10 @@ pub mod manifest;
 pub mod text;
 #[path = "../../src/webhook/mod.rs"]
 pub mod webhook;
+
+/// The grammar of remote bases, and what it is made of.
+#[path = "../../src/render"]
+pub mod render {
+    mod inflate;
+    pub mod remote;
+}

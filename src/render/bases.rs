@@ -7,10 +7,14 @@ use serde_json::{Map, Value};
 
 use super::inflate::{joined, parsed};
 use super::remote::{Remote, RemoteBase, remote};
-use crate::text::{printable, redact_url};
+use crate::manifest;
+use crate::text::{printable, redact_url, shorten};
 
 /// The fields of a kustomization that may name a folder elsewhere.
 const FIELDS: [&str; 3] = ["resources", "components", "bases"];
+
+/// `apiVersion` of kustomize's own plugins.
+const PLUGIN: &[u8] = b"builtin";
 
 /// The root of the tree, as kustomize sees it.
 const ROOT: &str = "/repository";
@@ -126,8 +130,15 @@ fn named(entry: &Value) -> Option<(&str, Result<Remote, super::remote::RemoteErr
     Some((reference, remote(reference)?))
 }
 
+/// The longest part of a URL in a message, in bytes.
+const LONGEST_URL: usize = 300;
+
+fn shown(reference: &str) -> String {
+    shorten(&redact_url(reference), LONGEST_URL)
+}
+
 fn refusal(field: &str, reference: &str, bases: &Bases, why: &dyn std::error::Error) -> String {
-    let shown = redact_url(reference);
+    let shown = shown(reference);
     match bases.allowed {
         true => format!("{field}: {shown}: {why}"),
         false => format!(
@@ -137,7 +148,7 @@ fn refusal(field: &str, reference: &str, bases: &Bases, why: &dyn std::error::Er
 }
 
 fn not_allowed(field: &str, reference: &str) -> String {
-    let shown = redact_url(reference);
+    let shown = shown(reference);
     format!(
         "{field}: {shown} is not in the repository: set spec.kustomize.remoteBases to Pinned to have it fetched, or copy it \
          into the repository and name its path here"
@@ -178,14 +189,49 @@ fn no_way_out(value: &Value, folder: &str, base: &str) -> Result<(), String> {
                         !inside.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
                     }
             };
-            // A text of several lines is no path.
-            match !text.contains('\n') && remote(text).is_none() && (leaves(path) || leaves(text)) {
+            // A text of several lines is no path. It may be the configuration of a plugin.
+            if text.contains('\n') {
+                return plugins_stay_inside(text.as_bytes(), folder, base);
+            }
+            match leaves(path) || leaves(text) {
                 true => Err(format!("{text:?} leaves the repository of the base")),
                 false => Ok(()),
             }
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses paths out of a base in what configures kustomize's own plugins. In place, the paths are seen from the folder of
+/// the kustomization; in a file, from a folder that is not known here, so that `folder` is the base itself.
+fn plugins_stay_inside(text: &[u8], folder: &str, base: &str) -> Result<(), String> {
+    if !text.windows(PLUGIN.len()).any(|part| part == PLUGIN) {
+        return Ok(());
+    }
+    // kustomize itself says what is wrong with it.
+    let Ok(documents) = manifest::documents(text) else {
+        return Ok(());
+    };
+    let is_plugin = |value: &Value| value["apiVersion"].as_str().map(str::as_bytes) == Some(PLUGIN);
+    let mut plugins = documents
+        .iter()
+        .map(|document| &document.value)
+        .filter(|value| is_plugin(value));
+    plugins.try_for_each(|value| no_way_out(value, folder, base))
+}
+
+/// Refuses a file of a base that configures kustomize's own plugins with paths out of it. None for a file of no base.
+pub(super) fn plugin_file(
+    file: &str,
+    bases: &Bases,
+    read: impl FnOnce() -> Option<Vec<u8>>,
+) -> Option<BaseError> {
+    let base = RemoteBase::around(file, bases.fetched.iter())?.folder();
+    let what = plugins_stay_inside(&read()?, &base, &base).err()?;
+    Some(BaseError {
+        file: file.to_owned(),
+        what: printable(&what),
+    })
 }
 
 /// Whether a text may hold a URL. Most kustomizations do not, and are not parsed.
@@ -321,6 +367,8 @@ mod tests {
             "configMapGenerator: [{name: a, envs: ['../../../../../../a=b']}]",
             "patches: [{path: '../../../remote base git.example/org/shop at v12/a'}]",
             "generators: [../../../../../../../..]",
+            "configMapGenerator: [{name: a, files: ['x=ssh://../../../../../../../../secret.yaml']}]",
+            "generators: [\"apiVersion: builtin\\nkind: ConfigMapGenerator\\nfiles: [../../../../../../secret.yaml]\\n\"]",
         ] {
             let error = read(&folder, text, &bases).unwrap_err();
             assert!(
@@ -328,6 +376,22 @@ mod tests {
                 "{error}"
             );
         }
+        let own = |files: &str| {
+            let text = format!("apiVersion: builtin\nkind: ConfigMapGenerator\nfiles: [{files}]\n");
+            let file = format!("{folder}/generator.yaml");
+            plugin_file(&file, &bases, || Some(text.into_bytes())).map(|error| error.to_string())
+        };
+        assert_eq!(own("files/x"), None);
+        let error = own("../../../../../../secret.yaml").unwrap();
+        assert!(
+            error.starts_with(&folder) && error.contains("leaves the repository of the base"),
+            "{error}"
+        );
+        // What configures no plugin may name any path.
+        let args = "kind: Deployment\nargs: [../../../../../../x]\n# builtin\n";
+        let file = format!("{folder}/web.yaml");
+        assert_eq!(plugin_file(&file, &bases, || Some(args.into())), None);
+        assert_eq!(plugin_file("apps/x.yaml", &bases, || None), None);
         // The same is allowed to those who use it.
         assert_eq!(
             read("apps/deploy/prod", "resources: [../../base]", &bases),

@@ -1,13 +1,22 @@
 //! URLs in kustomizations: which ones name a folder of another Git repository, and at which tag or commit. The grammar is
 //! that of kustomize (`api/internal/git/repospec.go`). Pure.
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::inflate::joined;
-use crate::intent::GitReference;
 
 /// The schemes that kustomize knows.
 const SCHEMES: [&str; 4] = ["ssh://", "https://", "http://", "file://"];
+
+/// The longest URL of a base, in bytes. A status and many messages have it.
+const MAX_URL: usize = 2 << 10;
+
+/// What stands for itself in the name of a tag that is part of a query.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'/');
 
 /// How the name of a folder begins at which a tree has a remote base. Messages show it.
 const FOLDER: &str = "remote base ";
@@ -62,6 +71,12 @@ pub(super) enum RemoteError {
          GitRepository is fetched with the credentials of that"
     )]
     Credentials,
+    /// A scheme that nobody here speaks.
+    #[error("its scheme is none that is fetched: name an https or ssh URL")]
+    Scheme,
+    /// Nobody writes this by hand.
+    #[error("it has more than {MAX_URL} bytes")]
+    TooLong,
     /// A path on somebody's disk.
     #[error("file:// names a disk: name an https or ssh URL")]
     Disk,
@@ -85,13 +100,13 @@ impl RemoteBase {
     /// A URL that names it.
     #[must_use]
     pub fn named_url(&self) -> String {
-        let marker = if self.url.contains("_git/") { "" } else { "//" };
         let submodules = if self.submodules {
             "&submodules=true"
         } else {
             ""
         };
-        format!("{}{marker}?ref={}{submodules}", self.url, self.pin.name())
+        let name = utf8_percent_encode(self.pin.name(), PLAIN);
+        format!("{}//?ref={name}{submodules}", self.url)
     }
 
     /// The folder at which a tree has its files. No two bases have the same.
@@ -160,15 +175,6 @@ impl Pin {
     }
 }
 
-impl From<&Pin> for GitReference {
-    fn from(pin: &Pin) -> Self {
-        match pin {
-            Pin::Tag(name) => Self::Tag(name.clone()),
-            Pin::Commit(id) => Self::Commit(id.clone()),
-        }
-    }
-}
-
 /// What a path in a kustomization names elsewhere. None for a path of the same repository.
 pub(super) fn remote(reference: &str) -> Option<Result<Remote, RemoteError>> {
     if reference.contains('\n') || reference.starts_with('/') {
@@ -183,7 +189,13 @@ pub(super) fn remote(reference: &str) -> Option<Result<Remote, RemoteError>> {
     if scheme == "file://" {
         return Some(Err(RemoteError::Disk));
     }
+    if scheme.is_empty() && names_scheme(place) {
+        return Some(Err(RemoteError::Scheme));
+    }
     let (user, rest) = user(rest);
+    if scheme.is_empty() && user.is_none() && has_password(place) {
+        return Some(Err(RemoteError::Credentials));
+    }
     let github = ["github.com/", "github.com:"];
     let is_github = github.iter().any(|host| after(rest, host).is_some());
     let end = match (scheme, is_github) {
@@ -203,7 +215,37 @@ pub(super) fn remote(reference: &str) -> Option<Result<Remote, RemoteError>> {
         host: &rest[..end],
         is_github,
     };
-    Some(server.remote(&rest[end + 1..], query))
+    let path = match is_github && !scheme.is_empty() {
+        true => after_port(&rest[end..]),
+        false => &rest[end + 1..],
+    };
+    Some(server.remote(path, query))
+}
+
+/// Whether a text begins with a scheme: `git+ssh://…`, `s3::https://…`.
+fn names_scheme(place: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | ':');
+    let scheme = place.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| !scheme.is_empty() && scheme.chars().all(fits))
+}
+
+/// Whether a text is `user:password@host:path`.
+fn has_password(place: &str) -> bool {
+    let Some((login, rest)) = place.split_once('@') else {
+        return false;
+    };
+    let host = rest.split('/').next().unwrap_or_default();
+    login.contains(':') && !login.contains('/') && host.contains(':')
+}
+
+/// The path after GitHub's name. kustomize drops a port there.
+fn after_port(rest: &str) -> &str {
+    let after = &rest[1..];
+    let path = after.trim_start_matches(|c: char| c.is_ascii_digit());
+    match path.strip_prefix('/') {
+        Some(path) if rest.starts_with(':') => path,
+        _ => after,
+    }
 }
 
 /// What stands before the path of a repository.
@@ -247,6 +289,14 @@ impl<'r> Server<'r> {
             || repository.split('/').any(is_step)
         {
             return Err(RemoteError::NoRepository);
+        }
+        if [host, repository, path, name]
+            .map(str::len)
+            .iter()
+            .sum::<usize>()
+            > MAX_URL
+        {
+            return Err(RemoteError::TooLong);
         }
         let pin = Pin::of(name)?;
         if pin.name().split('/').any(is_step) {
@@ -461,6 +511,23 @@ mod tests {
                 "ssh://git@h:2222/t/r.git",
                 "a",
             ),
+            ("https://github.com:443/org/repo//a?ref=v1", github, "a"),
+            (
+                "ssh://git@github.com:22/org/repo//a?ref=v1",
+                "git@github.com:org/repo",
+                "a",
+            ),
+            (
+                "ssh://git@github.com:org/repo//a?ref=v1",
+                "git@github.com:org/repo",
+                "a",
+            ),
+            (
+                "https://[::1]:8443/t/r//a?ref=v1",
+                "https://[::1]:8443/t/r",
+                "a",
+            ),
+            ("git@[::1]:t/r//a?ref=v1", "git@[::1]:t/r", "a"),
             ("ssh://a_b@h/t/r//a?ref=v1", "ssh://a_b@h/t/r", "a"),
             ("git@h:g/s/r.git//a?ref=v1", "git@h:g/s/r.git", "a"),
             ("https://h/g/s/r//a?ref=v1", "https://h/g/s/r", "a"),
@@ -579,6 +646,12 @@ mod tests {
                 "ssh://a:hunter2@h/org/repo?ref=v1",
                 RemoteError::Credentials,
             ),
+            ("a:hunter2@h:org/repo?ref=v1", RemoteError::Credentials),
+            ("a:hunter2@github.com:org/repo", RemoteError::Credentials),
+            ("git://h/org/repo?ref=v1", RemoteError::Scheme),
+            ("git+ssh://git@h/org/repo?ref=v1", RemoteError::Scheme),
+            ("s3::https://h/org/repo?ref=v1", RemoteError::Scheme),
+            ("oci://h/org/repo?ref=v1", RemoteError::Scheme),
             ("https://h?ref=v1", RemoteError::NoRepository),
             ("https:///org/repo?ref=v1", RemoteError::NoRepository),
             ("https://h/repo?ref=v1", RemoteError::NoRepository),
@@ -587,6 +660,14 @@ mod tests {
         ] {
             assert_eq!(remote(reference), Some(Err(why)), "{reference}");
         }
+    }
+
+    #[test]
+    fn a_long_url_is_refused_and_a_long_path_is_none() {
+        let long = "a".repeat(MAX_URL);
+        let url = format!("https://h/org/repo//{long}?ref=v1");
+        assert_eq!(remote(&url), Some(Err(RemoteError::TooLong)));
+        assert_eq!(remote(&long), None);
     }
 
     #[test]
@@ -600,6 +681,11 @@ mod tests {
             "https://h/a/b?ref=v2",
             "https://h/a/c?ref=v1",
             "https://h/a/b?ref=v1&submodules=true",
+            "https://h/a/b?ref=v1%2B2",
+            "https://h/a/b?ref=v1%26submodules%3Dtrue",
+            "https://h/a/b?ref=v1%25",
+            "https://h/a/_git/b?ref=%D0%B2%231",
+            "https://[::1]_git/a/b//c?ref=v1",
         ]
         .map(base);
         assert_eq!(all[0].folder(), "remote base h/a/b at v1");

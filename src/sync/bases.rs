@@ -303,6 +303,15 @@ fn make_room<T>(
     known.len() + more <= MAX_KNOWN
 }
 
+impl From<&Pin> for GitReference {
+    fn from(pin: &Pin) -> Self {
+        match pin {
+            Pin::Tag(name) => Self::Tag(name.clone()),
+            Pin::Commit(id) => Self::Commit(id.clone()),
+        }
+    }
+}
+
 /// The names of a base in a status.
 fn key(base: &RemoteBase) -> (String, String) {
     (base.url.clone(), base.pin.name().to_owned())
