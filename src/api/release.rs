@@ -28,7 +28,7 @@ pub struct ChartRelease {
     pub failure: Option<String>,
     /// Whether the chart has hooks that run when the Sync is deleted.
     pub on_deletion: bool,
-    /// The record that Helm reads of the content that converged last, if `spec.helm.releaseRecord` asks for records.
+    /// The record that Helm reads of the content that converged last (of one that failed, until one has converged), if `spec.helm.releaseRecord` asks for records.
     pub record: Option<ReleaseRecord>,
 }
 
@@ -42,7 +42,7 @@ pub struct ReleaseRecord {
     pub release: String,
     /// The revision in Helm's counting.
     pub version: u32,
-    /// The `revision` of the content that the record holds.
+    /// The `revision` of the content that the record holds. 0 where none has converged yet.
     pub revision: u32,
 }
 

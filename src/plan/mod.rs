@@ -45,8 +45,9 @@ pub use ports::{Ports, circle, with_ports};
 pub(crate) use proof::testing;
 pub use proof::{Bond, Key, Proof};
 pub use record::{
-    HelmRecord, LiveRelease, RECORD, RecordClash, RecordTooLarge, ReleaseEnd, Succession,
-    first_deployed, installed_by_helm, record_key, records_that_go, succeed, superseded,
+    HelmRecord, LiveRelease, RECORD, RecordClash, RecordStatus, RecordTooLarge, ReleaseEnd,
+    Succession, first_deployed, installed_by_helm, record_key, records_that_go, succeed,
+    superseded, taken_over,
 };
 pub use release::Indivisible;
 pub use remains::{may_have_remains, remains};

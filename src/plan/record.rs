@@ -3,6 +3,7 @@
 //! The form is that of Helm's storage driver for Secrets (`pkg/storage/driver` of Helm 3 and 4): JSON, compressed, in
 //! base64, with labels by which Helm finds it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 
 use base64::Engine as _;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::SyncName;
 use crate::desired::ReleaseBody;
-use crate::manifest::{GroupKind, ObjectKey};
+use crate::manifest::{self, GroupKind, ObjectKey};
 
 /// Annotation of a record that towline wrote: the Sync, and the content that the record holds.
 pub const RECORD: &str = "towline.dev/release";
@@ -28,7 +29,25 @@ const MAX_SECRET: usize = 1 << 20;
 /// The largest record that is read, in bytes of JSON.
 const MAX_JSON: u64 = 64 << 20;
 
-const DEPLOYED: &str = "deployed";
+/// What a record says of its release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordStatus {
+    /// It is live.
+    Deployed,
+    /// A hook has failed, or objects did not become healthy. What was live before is live still.
+    Failed,
+}
+
+impl RecordStatus {
+    /// As Helm has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deployed => "deployed",
+            Self::Failed => "failed",
+        }
+    }
+}
 
 /// The Secret of a record.
 pub fn record_key(namespace: &str, release: &str, version: u32) -> ObjectKey {
@@ -73,6 +92,10 @@ impl HelmRecord {
     /// Whether a Helm is at work on the release, or was killed while it was.
     fn is_pending(&self) -> bool {
         self.status.starts_with("pending-") || self.status == "uninstalling"
+    }
+
+    fn says(&self, status: RecordStatus) -> bool {
+        self.status == status.as_str()
     }
 
     fn is_of(&self, sync: &SyncName) -> bool {
@@ -128,7 +151,12 @@ pub fn installed_by_helm(records: &[HelmRecord]) -> Result<Option<(u32, bool)>, 
         return Ok(None);
     };
     refuse_pending(newest)?;
-    Ok(Some((newest.version, newest.status != "uninstalled")))
+    // The first install of this Sync, which never succeeded.
+    let has_only_failed = records
+        .iter()
+        .all(|record| record.written.is_some() && record.says(RecordStatus::Failed));
+    let is_installed = newest.status != "uninstalled" && !has_only_failed;
+    Ok(Some((newest.version, is_installed)))
 }
 
 fn refuse_pending(newest: &HelmRecord) -> Result<(), RecordClash> {
@@ -152,8 +180,8 @@ pub struct Succession {
     pub surplus: Vec<HelmRecord>,
 }
 
-/// The record of a Sync's content after those that are there. `number`: the number that its templates saw.
-/// `exists`: whether there is such a Sync.
+/// The record of a Sync's content after those that are there. `number`: the number that its templates saw. `status`: what it
+/// says. A content that is live is not said to have failed. `exists`: whether there is such a Sync.
 ///
 /// # Errors
 /// [`RecordClash`].
@@ -162,6 +190,7 @@ pub fn succeed(
     sync: &SyncName,
     content: &str,
     number: u32,
+    status: RecordStatus,
     exists: impl Fn(&SyncName) -> bool,
 ) -> Result<Succession, RecordClash> {
     let mut others = known.to_vec();
@@ -179,7 +208,8 @@ pub fn succeed(
                     sync: writer.clone(),
                 });
             }
-            next.is_there = writer == sync && held == content && newest.status == DEPLOYED;
+            let says_so = newest.says(status) || newest.says(RecordStatus::Deployed);
+            next.is_there = writer == sync && held == content && says_so;
         }
         next.version = match next.is_there {
             true => newest.version,
@@ -188,7 +218,11 @@ pub fn succeed(
     }
     others.retain(|record| record.version != next.version);
     next.surplus = others.split_off(others.len().min(KEPT - 1));
-    others.retain(|record| record.status == DEPLOYED);
+    // As with Helm, no failure makes people forget what is live.
+    next.surplus
+        .retain(|record| status == RecordStatus::Deployed || !record.says(RecordStatus::Deployed));
+    // As with Helm, what was live before a failure is live after it.
+    others.retain(|record| record.says(RecordStatus::Deployed) && status == RecordStatus::Deployed);
     next.superseded = others;
     Ok(next)
 }
@@ -222,9 +256,11 @@ pub struct RecordTooLarge {
     bytes: usize,
 }
 
-/// A release that is live.
+/// A release that is live, or has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveRelease<'a> {
+    /// Which of the two.
+    pub status: RecordStatus,
     /// Its Sync.
     pub sync: &'a SyncName,
     /// Its name.
@@ -269,7 +305,7 @@ impl LiveRelease<'_> {
                 "last_deployed": now,
                 "deleted": "",
                 "description": self.description,
-                "status": DEPLOYED,
+                "status": self.status.as_str(),
                 "notes": notes,
             },
             // Helm reads neither templates nor other files of a chart from a record, and they would be the most of it.
@@ -293,7 +329,7 @@ impl LiveRelease<'_> {
                 "namespace": self.namespace,
                 "annotations": {RECORD: mark(self.sync, self.content)},
                 "labels": {
-                    "name": self.name, "owner": "helm", "status": DEPLOYED,
+                    "name": self.name, "owner": "helm", "status": self.status.as_str(),
                     "version": self.version.to_string(), "createdAt": seconds.to_string(),
                 },
             },
@@ -325,6 +361,60 @@ pub fn first_deployed(secret: &Value) -> Option<String> {
     let record = unpacked(secret)?;
     let first = record.pointer("/info/first_deployed")?.as_str()?;
     (!first.is_empty()).then(|| first.to_owned())
+}
+
+/// The most objects that a description names.
+const MAX_NAMED: usize = 5;
+
+/// What is said of a release of Helm that is taken over, whose record is `secret`: which objects of `manifest` are not those
+/// that Helm has applied. None where the record cannot be read.
+pub fn taken_over(secret: &Value, manifest: &str, namespace: &str) -> Option<String> {
+    let record = unpacked(secret)?;
+    let version = record.get("version")?.as_u64()?;
+    let before = objects(record.get("manifest")?.as_str()?, namespace)?;
+    let after = objects(manifest, namespace)?;
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differs = names.into_iter().filter_map(|name| {
+        let what = match (before.get(name), after.get(name)) {
+            (Some(before), Some(after)) if before == after => return None,
+            (Some(_), Some(_)) => "changed",
+            (None, _) => "new",
+            (Some(_), None) => "not in Git",
+        };
+        Some(format!("{name} ({what})"))
+    });
+    let differs: Vec<String> = differs.collect();
+    let shown = differs.iter().take(MAX_NAMED).map(String::as_str);
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    let more = match differs.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(match differs.is_empty() {
+        true => format!("takes over revision {version} of Helm, and no object differs from it"),
+        false => format!("takes over revision {version} of Helm; what differs: {shown}{more}"),
+    })
+}
+
+/// The objects of a manifest by kind and name. A namespace that is the release's is left out.
+fn objects(manifest: &str, namespace: &str) -> Option<BTreeMap<String, Value>> {
+    let documents = manifest::documents(manifest.as_bytes()).ok()?;
+    let mut all = BTreeMap::new();
+    for mut object in documents.into_iter().map(|document| document.value) {
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
+            && metadata.get("namespace").and_then(Value::as_str) == Some(namespace)
+        {
+            metadata.remove("namespace");
+        }
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+        let (Some(kind), Some(name)) = (text("/kind"), text("/metadata/name")) else {
+            continue;
+        };
+        let place = text("/metadata/namespace").map(|place| format!("{place}/"));
+        let key = format!("{kind} {}{name}", place.unwrap_or_default());
+        all.insert(key, object);
+    }
+    Some(all)
 }
 
 /// The change of a record's Secret when another one is live. It is on condition that nobody has changed the Secret

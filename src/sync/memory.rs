@@ -245,6 +245,8 @@ pub(super) struct RecordState {
     pub(super) held: bool,
     /// A person asks for a look at it, although it was written.
     pub(super) asked: bool,
+    /// The content of which a record says that it has failed.
+    pub(super) failed: Option<String>,
 }
 
 impl RecordState {

@@ -158,6 +158,7 @@ impl Driver {
             return false;
         };
         self.report(intent, phase, round, due).await;
+        self.keep_failed(intent).await;
         phase == Phase::Done
     }
 

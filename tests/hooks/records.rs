@@ -314,6 +314,76 @@ async fn what_prevents_a_record_is_a_warning_and_no_failure() {
     assert!(names.all(|name| name.contains(".web.v")));
 }
 
+#[tokio::test]
+async fn helm_shows_a_release_that_has_failed() {
+    let case = world().await.case("record-failed").await;
+    let first = begin(&case, &[values("one")], json!({})).await;
+    case.synced("web", &first).await;
+    // The API server takes no key with a space.
+    let bad = script("migrate", "pre-upgrade", 0).replace("run:", "\"not a key\":");
+    let hook = "chart/templates/hook.yaml";
+    push(&case, &[values("two"), (hook, bad)]).await;
+    case.ready_becomes("web", "False", "HookFailed").await;
+    let helm = &helms(&case).await[1];
+    let shows = async |expected: &[(u64, &str)]| {
+        let expected = states(expected);
+        eventually("the history", PATIENCE, async || {
+            let found = history(helm, &case, "web").await;
+            (found == expected).then_some(()).ok_or(found)
+        })
+        .await;
+    };
+    shows(&[(1, "deployed"), (2, "failed")]).await;
+    let status = asked(helm, &case, &["status", "web"]).await;
+    for part in ["STATUS: failed", "REVISION: 2"] {
+        assert!(status.contains(part), "{status}");
+    }
+    let history = asked(helm, &case, &["history", "web"]).await;
+    assert!(history.contains("Upgrade \"web\" failed: "), "{history}");
+    assert!(history.contains("pre-upgrade hook ConfigMap"), "{history}");
+    case.has("live", "value", Some("one")).await;
+    // Each content once, however often its hook is tried.
+    case.reconcile("web").await;
+    shows(&[(1, "deployed"), (2, "failed")]).await;
+
+    let good = script("migrate", "pre-upgrade", 0);
+    let third = push(&case, &[values("two"), (hook, good)]).await;
+    case.synced("web", &third).await;
+    shows(&[(1, "superseded"), (2, "failed"), (3, "deployed")]).await;
+
+    // A first install that fails has a record too, which goes with its Sync.
+    let bad = script("never", "pre-install", 0).replace("run:", "\"not a key\":");
+    let files = [
+        (
+            "other/Chart.yaml",
+            "apiVersion: v2\nname: other\nversion: 1.0.0\n".to_owned(),
+        ),
+        ("other/templates/hook.yaml", bad),
+        (
+            "other/templates/map.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n".to_owned(),
+        ),
+    ];
+    push(&case, &files).await;
+    case.sync("other", json!({"path": "other"})).await;
+    case.ready_becomes("other", "False", "HookFailed").await;
+    eventually("a record of the first install", PATIENCE, async || {
+        let found = json_of(helm, &case, &["list", "--failed"]).await;
+        let all = found.as_array().unwrap();
+        let is = |entry: &Value| entry["name"] == "other" && entry["status"] == "failed";
+        all.iter().any(is).then_some(()).ok_or(found)
+    })
+    .await;
+    case.delete::<Sync>("other").await;
+    eventually("it goes with the Sync", PATIENCE, async || {
+        let names = records(&case).await.into_iter();
+        let mut names = names.filter_map(|secret| secret.metadata.name);
+        let left = names.find(|name| name.contains(".other."));
+        left.is_none().then_some(())
+    })
+    .await;
+}
+
 /// A release on which Helm works is not taken over until it has ended.
 #[tokio::test]
 async fn a_release_on_which_helm_works_is_not_taken_over() {

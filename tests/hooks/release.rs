@@ -199,6 +199,8 @@ async fn what_helm_three_and_four_have_installed_goes_on_without_a_restart() {
             let all = helm.run(&[&["history", name][..], &args].concat()).await;
             let all: Value = serde_json::from_str(&all).unwrap();
             let all = all.as_array().unwrap().iter();
+            let said = all.clone().last().unwrap()["description"].to_string();
+            assert!(said.contains("takes over revision 1 of Helm"), "{said}");
             let all: Vec<_> = all
                 .map(|entry| (entry["revision"].as_u64(), entry["status"].as_str()))
                 .collect();

@@ -65,6 +65,7 @@ fn body() -> ReleaseBody {
 
 fn live<'a>(sync: &'a SyncName, first: Option<&'a str>) -> LiveRelease<'a> {
     LiveRelease {
+        status: RecordStatus::Deployed,
         sync,
         name: "web",
         namespace: "prod",
@@ -166,7 +167,9 @@ fn a_record_that_no_secret_holds_is_refused_by_its_size() {
 #[test]
 fn the_next_record_follows_the_last_and_one_alone_is_live() {
     let (own, other) = (sync(), SyncName::new("apps", "other"));
-    let next = |known: &[HelmRecord], number| succeed(known, &own, "abc", number, |_| true);
+    let next = |known: &[HelmRecord], number| {
+        succeed(known, &own, "abc", number, RecordStatus::Deployed, |_| true)
+    };
     let is = |version, is_there| {
         Ok(Succession {
             version,
@@ -220,8 +223,73 @@ fn the_next_record_follows_the_last_and_one_alone_is_live() {
     let of_other = [record(3, "deployed", Some((&other, "abc")))];
     let clash = next(&of_other, 1).unwrap_err().to_string();
     assert!(clash.contains("Sync apps/other"), "{clash}");
-    let gone = succeed(&of_other, &own, "abc", 1, |_| false).unwrap();
+    let gone = succeed(&of_other, &own, "abc", 1, RecordStatus::Deployed, |_| false).unwrap();
     assert_eq!((gone.version, gone.is_there), (4, false));
+}
+
+#[test]
+fn a_failure_is_told_once_and_what_was_live_stays_deployed() {
+    let own = sync();
+    let failed = |known: &[HelmRecord], content| {
+        succeed(known, &own, content, 2, RecordStatus::Failed, |_| true).unwrap()
+    };
+    let live = record(1, "deployed", Some((&own, "abc")));
+    let next = failed(std::slice::from_ref(&live), "next");
+    assert_eq!((next.version, next.is_there), (2, false));
+    assert!(next.superseded.is_empty());
+    let both = [live.clone(), record(2, "failed", Some((&own, "next")))];
+    assert!(failed(&both, "next").is_there);
+    assert_eq!(failed(&both, "other").version, 3);
+    // What is live has not failed.
+    assert!(failed(std::slice::from_ref(&live), "abc").is_there);
+    // Once it has succeeded, it is another revision, as with Helm.
+    let next = succeed(&both, &own, "next", 2, RecordStatus::Deployed, |_| true).unwrap();
+    assert_eq!((next.version, next.is_there), (3, false));
+    assert_eq!(next.superseded, std::slice::from_ref(&live));
+    // However often it fails.
+    let mut all: Vec<_> = (2..=9)
+        .map(|version| record(version, "failed", Some((&own, "x"))))
+        .collect();
+    all.push(live);
+    let versions = failed(&all, "y").surplus;
+    let versions: Vec<_> = versions.iter().map(|record| record.version).collect();
+    assert_eq!(versions, [5, 4, 3, 2]);
+    // A first install that never succeeded is none.
+    let first = [record(1, "failed", Some((&own, "abc")))];
+    assert_eq!(installed_by_helm(&first), Ok(Some((1, false))));
+}
+
+#[test]
+fn what_differs_from_a_release_that_is_taken_over_is_named() {
+    let map = |name: &str, more: &str| {
+        format!("---\n# Source: x\nkind: ConfigMap\nmetadata: {{name: {name}{more}}}\n")
+    };
+    let sync = sync();
+    let secret = |manifest: String| {
+        live(&sync, None)
+            .secret(ReleaseBody { manifest, ..body() })
+            .unwrap()
+    };
+    let before = secret([map("a", ""), map("b", ""), map("gone", "")].concat());
+    let said = |manifest: String| taken_over(&before, &manifest, "prod").unwrap();
+    let same = [map("b", ""), map("a", ", namespace: prod"), map("gone", "")].concat();
+    assert_eq!(
+        said(same),
+        "takes over revision 3 of Helm, and no object differs from it"
+    );
+    let other = [
+        map("a", ", labels: {x: y}"),
+        map("b", ""),
+        map("c", ", namespace: other"),
+    ];
+    assert_eq!(
+        said(other.concat()),
+        "takes over revision 3 of Helm; what differs: ConfigMap a (changed), ConfigMap gone (not in Git), \
+         ConfigMap other/c (new)"
+    );
+    let many = (0..9).map(|number| map(&format!("n{number}"), ""));
+    assert!(said(many.collect()).ends_with(" and 7 more"));
+    assert_eq!(taken_over(&json!({}), "", "prod"), None);
 }
 
 #[test]
@@ -229,14 +297,14 @@ fn five_records_are_kept() {
     let all: Vec<HelmRecord> = [4, 9, 2, 3, 8, 6, 7, 5]
         .map(|version| record(version, "superseded", None))
         .into();
-    let next = succeed(&all, &sync(), "abc", 1, |_| true).unwrap();
+    let next = succeed(&all, &sync(), "abc", 1, RecordStatus::Deployed, |_| true).unwrap();
     let surplus: Vec<u32> = next.surplus.iter().map(|record| record.version).collect();
     assert_eq!((next.version, surplus), (10, vec![5, 4, 3, 2]));
     let own = sync();
     let all: Vec<HelmRecord> = (1..=5)
         .map(|version| record(version, "deployed", Some((&own, "abc"))))
         .collect();
-    let next = succeed(&all, &own, "abc", 1, |_| true).unwrap();
+    let next = succeed(&all, &own, "abc", 1, RecordStatus::Deployed, |_| true).unwrap();
     assert!(next.is_there && next.surplus.is_empty());
 }
 

@@ -7,19 +7,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::api::{HookStage, ReleaseRecord};
+use crate::api::{ConditionType, HookStage, Reason, ReleaseRecord, SyncStatus};
 use crate::cluster::{Acting, WriteError};
 use crate::content::Tree;
-use crate::desired::{Release, ReleaseBodyError};
+use crate::desired::{Desired, Release, ReleaseBodyError};
 use crate::fair::Permits;
 use crate::intent::{HelmIntent, SyncIntent};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{
-    HelmRecord, LiveRelease, RecordClash, RecordTooLarge, ReleaseEnd, SyncName, first_deployed,
-    hook_pause, record_key, records_that_go, succeed, superseded,
+    HelmRecord, LiveRelease, RecordClash, RecordStatus, RecordTooLarge, ReleaseEnd, SyncName,
+    first_deployed, hook_pause, record_key, records_that_go, succeed, superseded, taken_over,
 };
 use crate::sync::Driver;
 use crate::sync::audit::{self, Action};
@@ -33,6 +33,9 @@ use crate::text::{redact, shorten};
 /// Records that are made at one time: over all Syncs, and over those of one namespace. One may take some dozen MiB of memory
 /// while it is made and written.
 static MAKING: LazyLock<Arc<Permits>> = LazyLock::new(|| Permits::new(3, 2));
+
+/// The longest description of a release that has failed, in bytes.
+const LONGEST_FAILURE: usize = 1 << 10;
 
 /// The longest reason in a warning, in bytes.
 const LONGEST_REASON: usize = 512;
@@ -58,15 +61,19 @@ enum RecordError {
 }
 
 impl RecordError {
-    /// Whether it may be otherwise in a moment, although nobody does anything.
+    /// Whether it may be otherwise in a moment, although nobody does anything to the Sync.
     fn passes(&self) -> bool {
         match self {
-            Self::Write(WriteError::Refused { code, .. }) => *code == 409 || *code >= 500,
-            Self::Write(WriteError::Unavailable(_) | WriteError::NotServed)
-            | Self::Clash(RecordClash::Pending { .. })
+            // A right may be given, and the namespace may come, without a word to the Sync.
+            Self::Write(WriteError::Refused { code, .. }) => {
+                matches!(code, 403 | 404 | 409) || *code >= 500
+            }
+            Self::Write(
+                WriteError::Unavailable(_) | WriteError::NotServed | WriteError::NoNamespace { .. },
+            )
+            | Self::Clash(_)
             | Self::Interrupted => true,
-            Self::Write(_)
-            | Self::Clash(RecordClash::OfAnother { .. })
+            Self::Write(WriteError::Indivisible(_) | WriteError::Answer(_))
             | Self::TooLarge(_)
             | Self::Body(_) => false,
         }
@@ -104,7 +111,18 @@ impl Driver {
             return;
         };
         let number = release.number.revision;
-        match self.write_record(intent, &release).await {
+        let Some(target) = &self.state.target else {
+            return;
+        };
+        let wanted = Wanted {
+            content: &release.content,
+            number,
+            status: RecordStatus::Deployed,
+            desired: Arc::clone(&target.desired),
+            seen: &target.seen,
+            description: format!("Sync {}: {}", self.name, target.seen.name()),
+        };
+        match self.write_record(intent, wanted).await {
             Ok(version) => {
                 self.state.record = RecordState::default();
                 self.state.timers.record = None;
@@ -205,36 +223,107 @@ impl Driver {
         }
     }
 
+    /// Writes a record of a release that has failed, once: its status is written already, and says so.
+    pub(in crate::sync) async fn keep_failed(&mut self, intent: &SyncIntent) {
+        let status = &self.state.report.status;
+        let Some(known) = status.release.as_ref().filter(|_| intent.keeps_record) else {
+            return;
+        };
+        let helm = &intent.render.helm;
+        let record = known.record.as_ref();
+        let was_live = record.is_some_and(|record| is_of(record, helm, known.revision));
+        let Some(why) = failure(status) else { return };
+        if was_live || intent.deleting || self.state.record.failed.as_ref() == Some(&known.content)
+        {
+            return;
+        }
+        let (content, number, upgrade) = (known.content.clone(), known.revision, known.upgrade);
+        let targets = [
+            self.state.awaits_hooks.as_deref(),
+            self.state.target.as_ref(),
+        ];
+        let is_it = |target: &&Target| {
+            let release = target.desired.release();
+            release.is_some_and(|release| release.content == content)
+        };
+        let Some(target) = targets.into_iter().flatten().find(is_it) else {
+            return;
+        };
+        let what = if upgrade { "Upgrade" } else { "Release" };
+        let why = format!("{what} {:?} failed: {why}", helm.release_name);
+        let wanted = Wanted {
+            content: &content,
+            number,
+            status: RecordStatus::Failed,
+            desired: Arc::clone(&target.desired),
+            seen: &target.seen,
+            description: shorten(&why, LONGEST_FAILURE),
+        };
+        let written = self.write_record(intent, wanted).await;
+        self.state.record.failed = Some(content);
+        match written {
+            Ok(version) => self.note_failed(intent, version).await,
+            Err(error) => {
+                let error = crate::chain(&error);
+                tracing::warn!(sync = %self.name, error, "writing a record for Helm of a release that has failed");
+            }
+        }
+    }
+
+    /// Where no content has converged yet, the status says that there are records all the same.
+    async fn note_failed(&mut self, intent: &SyncIntent, version: u32) {
+        let HelmIntent {
+            release_name,
+            release_namespace,
+            ..
+        } = &intent.render.helm;
+        let release = self.state.report.status.release.as_mut();
+        if let Some(release) = release.filter(|release| release.record.is_none()) {
+            release.record = Some(ReleaseRecord {
+                namespace: release_namespace.clone(),
+                release: release_name.clone(),
+                version,
+                revision: 0,
+            });
+            self.state.written = false;
+            self.write().await;
+        }
+    }
+
     /// Writes the record, and makes those before it say that they are live no longer. Returns its version.
     async fn write_record(
         &self,
         intent: &SyncIntent,
-        release: &Release,
+        wanted: Wanted<'_>,
     ) -> Result<u32, RecordError> {
         let helm = &intent.render.helm;
         let (namespace, name) = (&*helm.release_namespace, &*helm.release_name);
-        let Some(target) = &self.state.target else {
-            return Err(RecordError::Interrupted);
-        };
+        let seen = wanted.seen;
         let actor = self.actor(intent);
         let acting = self.context.cluster.as_(&actor);
         let known = acting.helm_records(namespace, name).await?;
         let exists = |sync: &SyncName| self.context.fleet.syncs.read(sync).exists;
-        let number = release.number.revision;
-        let next = succeed(&known, &self.name, &release.content, number, exists)?;
+        let Wanted {
+            content,
+            number,
+            status,
+            ..
+        } = wanted;
+        let next = succeed(&known, &self.name, content, number, status, exists)?;
         let records = Records {
             acting,
             sync: &self.name,
             namespace,
-            asked: Some(&target.seen),
+            asked: Some(seen),
         };
         let _permit = MAKING.take(&self.name.namespace, &self.name.name).await;
         let before = records.live(&next.superseded).await?;
         if !next.is_there {
-            let first = before.iter().find_map(first_deployed);
-            let secret = self
-                .record_of(target, intent, release, next.version, first)
-                .await?;
+            let former = Former {
+                first_deployed: before.iter().find_map(first_deployed),
+                of_helm: of_helm(&next.superseded, &before),
+            };
+            let secret = self.record_of(intent, wanted, next.version, former).await?;
             let key = record_key(namespace, name, next.version);
             records.create(&key, &secret).await?;
         }
@@ -248,30 +337,42 @@ impl Driver {
     /// The Secret of a record.
     async fn record_of(
         &self,
-        target: &Target,
         intent: &SyncIntent,
-        release: &Release,
+        wanted: Wanted<'_>,
         version: u32,
-        first_deployed: Option<String>,
+        former: Former,
     ) -> Result<Value, RecordError> {
-        let live = self.drawn(intent, target).await?;
-        let desired = Arc::clone(&target.desired);
-        let tree: Arc<dyn Tree> = target.seen.snapshot.clone();
-        let chart = target.seen.chart_tree();
-        let (sync, content) = (self.name.clone(), release.content.clone());
-        let description = format!("Sync {sync}: {}", target.seen.name());
+        let Wanted {
+            status,
+            desired,
+            seen,
+            description,
+            ..
+        } = wanted;
+        let live = self.drawn(intent, &desired).await?;
+        let tree: Arc<dyn Tree> = seen.snapshot.clone();
+        let chart = seen.chart_tree();
+        let (sync, content) = (self.name.clone(), wanted.content.to_owned());
         let helm = intent.render.helm.clone();
         let now = Timestamp::now();
         let made = tokio::task::spawn_blocking(move || {
             let body = desired.release_body(&tree, chart.as_ref(), &live)?;
+            let of_helm = former.of_helm.as_ref();
+            let difference = of_helm
+                .and_then(|secret| taken_over(secret, &body.manifest, &helm.release_namespace));
+            let description = match difference {
+                Some(difference) => format!("{description}; {difference}"),
+                None => description,
+            };
             let live = LiveRelease {
+                status,
                 sync: &sync,
                 name: &helm.release_name,
                 namespace: &helm.release_namespace,
                 content: &content,
                 version,
                 description: &description,
-                first_deployed: first_deployed.as_deref(),
+                first_deployed: former.first_deployed.as_deref(),
                 now: (&now.to_string(), now.as_second()),
             };
             Ok(live.secret(body)?)
@@ -279,17 +380,21 @@ impl Driver {
         made.await.unwrap_or(Err(RecordError::Interrupted))
     }
 
-    /// The live objects of a target that hold values drawn at random, by their index.
+    /// The live objects that hold values drawn at random, by their index. Of what is not the target, none is known.
     async fn drawn(
         &self,
         intent: &SyncIntent,
-        target: &Target,
+        desired: &Arc<Desired>,
     ) -> Result<HashMap<usize, Value>, WriteError> {
+        let target = self.state.target.as_ref();
+        if !target.is_some_and(|target| Arc::ptr_eq(&target.desired, desired)) {
+            return Ok(HashMap::new());
+        }
         let cluster = &self.context.cluster;
         let actor = self.actor(intent);
         let mut live = HashMap::new();
         for (key, item) in &self.state.objects.items {
-            if target.desired.generated(item.index).is_empty() {
+            if desired.generated(item.index).is_empty() {
                 continue;
             }
             if let Some(served) = cluster.kinds.preferred(&key.kind)
@@ -342,6 +447,46 @@ impl Driver {
             answer => answer,
         }
     }
+}
+
+/// A record that is to be written.
+struct Wanted<'a> {
+    content: &'a str,
+    /// The number that templates saw.
+    number: u32,
+    status: RecordStatus,
+    desired: Arc<Desired>,
+    seen: &'a Newest,
+    /// What `helm history` shows.
+    description: String,
+}
+
+/// What is known of the release before.
+struct Former {
+    /// When it was first installed.
+    first_deployed: Option<String>,
+    /// The Secret of its record, if Helm wrote that.
+    of_helm: Option<Value>,
+}
+
+/// The Secret of the record that Helm wrote, of those that say that they are live.
+fn of_helm(records: &[HelmRecord], secrets: &[Value]) -> Option<Value> {
+    let record = records.iter().find(|record| record.written.is_none())?;
+    let mut secrets = secrets.iter();
+    let is_it = |secret: &&Value| secret.pointer("/metadata/name") == Some(&json!(record.name));
+    secrets.find(is_it).cloned()
+}
+
+/// Why the release of a Sync has failed, if it has.
+fn failure(status: &SyncStatus) -> Option<&str> {
+    let failed = [Reason::HookFailed, Reason::HealthFailed].map(Reason::as_str);
+    let mut conditions = status.conditions.iter();
+    let ready = conditions.find(|condition| {
+        condition.type_ == ConditionType::Ready.as_str()
+            && condition.status == "False"
+            && failed.contains(&&*condition.reason)
+    });
+    ready.map(|ready| &*ready.message)
 }
 
 /// Whether a record is that of a content, under the name that the release has.
