@@ -482,7 +482,7 @@ pub struct ObjectCounts {
 pub struct Failure {
     /// The object: `Kind.group namespace/name`.
     pub object: String,
-    /// The file that declares it.
+    /// The file that declares it, and the patches or values that it is made with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// Why, from the closed set of condition reasons.

@@ -44,7 +44,7 @@ impl Reason {
                 "Look at the condition `Ready` of the Sync, and find its reason on this page."
             }
             Self::HealthFailed => {
-                "Look at the objects that the message names. Commit a fix or a revert; it is applied at \
+                "Look at the objects and files that the message names. Commit a fix or a revert; it is applied at \
                  once. If the objects only need more time, raise `timeout`."
             }
             Self::FetchFailed => {
@@ -90,7 +90,7 @@ impl Reason {
                 "The message has the file, the document and the line. Correct the file and commit."
             }
             Self::RenderFailed => {
-                "The message names the file, template or object. Correct it and commit, or create what is \
+                "The message names the file, patch, template or object. Correct it and commit, or create what is \
                  missing. See Kustomize and Helm."
             }
             Self::DecryptionFailed => {

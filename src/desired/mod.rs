@@ -209,7 +209,7 @@ fn make_as(
     let changes = changes(intent, inputs);
     cache.keep_for(&changes, inputs.identity());
     let parsed = render::parse(&texts, cache, &source, &changes)?;
-    let (objects, origins) = collect(&texts, &parsed, intent, content.form);
+    let (objects, origins) = collect(&texts, &parsed, &rendered, intent, content.form);
     let scaled = scaled(&texts, &parsed, cache);
     let (hooks, release) = match rendered.chart().filter(|_| content.form == Form::Chart) {
         Some(output) => {
@@ -465,6 +465,7 @@ impl Texts for Source<'_> {
 fn collect(
     texts: &[Text],
     parsed: &[Arc<[ParsedObject]>],
+    rendered: &Rendered,
     intent: &RenderIntent,
     form: Form,
 ) -> (Vec<DesiredObject>, Origins) {
@@ -477,7 +478,8 @@ fn collect(
     let mut objects = Vec::with_capacity(parsed.iter().map(|objects| objects.len()).sum());
     let mut origins = Origins::default();
     for (text, parsed) in texts.iter().zip(parsed) {
-        let place = origins.add(text.id, [text.file.clone()]);
+        let parts = rendered.parts(text, parsed.first());
+        let place = origins.add(text.id, Arc::clone(&text.file), parts);
         objects.extend(parsed.iter().map(|object| {
             DesiredObject {
                 gvk: object.gvk.clone(),

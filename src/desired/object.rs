@@ -42,6 +42,10 @@ pub struct Provenance<'a> {
     /// The files that made it, from the root of the tree: the manifest, or what a renderer made it of (a
     /// resource and its patches, say). The first one is the one to look into first. Never empty.
     pub files: &'a [Arc<str>],
+    /// Those of them with patches for it, the last one first.
+    pub patches: &'a [Arc<str>],
+    /// Those of them with the values of its chart, the last one last: also ConfigMaps, Secrets and fields of the Sync.
+    pub values: &'a [Arc<str>],
     /// The 1-based document in the file or, for rendered objects, in the renderer's output.
     pub document: u32,
 }
@@ -60,12 +64,30 @@ impl<'a> Provenance<'a> {
     }
 }
 
-/// `apps/web.yaml (document 2)`.
+/// `apps/web.yaml (document 2), patched by overlays/prod/patch.yaml`.
 impl fmt::Display for Provenance<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (document {})", self.file(), self.document)
+        write!(f, "{} (document {})", self.file(), self.document)?;
+        for (words, files) in [
+            ("patched by", self.patches),
+            ("with values of", self.values),
+        ] {
+            for (number, file) in files.iter().take(MAX_SHOWN).enumerate() {
+                match number {
+                    0 => write!(f, ", {words} {file}")?,
+                    _ => write!(f, " and {file}")?,
+                }
+            }
+            if let more @ 1.. = files.len().saturating_sub(MAX_SHOWN) {
+                write!(f, " and {more} more")?;
+            }
+        }
+        Ok(())
     }
 }
+
+/// The most patches, and the most values, that a sentence names.
+const MAX_SHOWN: usize = 4;
 
 /// An object's index in the [`Origins`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +95,9 @@ pub(super) struct Origin {
     text: u32,
     /// The index of its first file in the table, and the number of its files.
     file: u32,
-    files: u32,
+    files: u16,
+    /// How many of them have patches. Those with values are after these.
+    patches: u16,
     document: u32,
     item: u32,
 }
@@ -94,6 +118,15 @@ impl Origin {
     }
 }
 
+/// What an object is made of, beside the file of its resource.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parts {
+    /// Files with patches, the last one first.
+    pub(super) patches: Vec<Arc<str>>,
+    /// Where values of its chart are.
+    pub(super) values: Arc<[Arc<str>]>,
+}
+
 /// The texts that hold the bodies, and the files that the objects are made of. Plain manifests have one
 /// file a text; a renderer writes one text and names the files of each object.
 #[derive(Debug, Default)]
@@ -103,19 +136,19 @@ pub(super) struct Origins {
 }
 
 impl Origins {
-    /// Adds a text and the files that it is made of. Returns the place of its first document.
-    pub(super) fn add(
-        &mut self,
-        text: TextId,
-        files: impl IntoIterator<Item = Arc<str>>,
-    ) -> Origin {
+    /// Adds a text, its file, and what else it is made of. Returns the place of its first document.
+    pub(super) fn add(&mut self, text: TextId, file: Arc<str>, parts: Parts) -> Origin {
         let first = self.files.len();
-        self.files.extend(files);
+        let patches = number(parts.patches.len());
+        self.files.push(file);
+        self.files.extend(parts.patches);
+        self.files.extend(parts.values.iter().cloned());
         self.texts.push(text);
         Origin {
             text: index(self.texts.len() - 1),
             file: index(first),
-            files: index(self.files.len() - first),
+            files: number(self.files.len() - first),
+            patches,
             document: 1,
             item: 0,
         }
@@ -124,8 +157,13 @@ impl Origins {
     pub(super) fn provenance(&self, origin: Origin) -> Provenance<'_> {
         let first = origin.file as usize;
         let files = self.files.get(first..first + origin.files as usize);
+        let files = files.unwrap_or_default();
+        let others = files.get(1..).unwrap_or_default();
+        let (patches, values) = others.split_at((origin.patches as usize).min(others.len()));
         Provenance {
-            files: files.unwrap_or_default(),
+            files,
+            patches,
+            values,
             document: origin.document,
         }
     }
@@ -134,6 +172,11 @@ impl Origins {
     pub(super) fn text(&self, origin: Origin) -> Option<TextId> {
         self.texts.get(origin.text as usize).copied()
     }
+}
+
+/// Of more, only the first ones are known: messages name a few.
+fn number(count: usize) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
 }
 
 /// Sources are limited to far fewer files than this type can count.

@@ -1,17 +1,19 @@
 //! The output of renderers for the folders of a path.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::form::{Form, Selected};
+use super::object::Parts;
 use super::{DesiredError, Inputs, ReleaseNumber, release};
 use crate::content::{ReadError, Tree, within};
 use crate::intent::{Overrides, RenderIntent};
-use crate::manifest::FieldPath;
+use crate::manifest::{self, FieldPath};
 use crate::render::wasm::{
     Chart, Cluster, Kustomization, Output, Private, Release, Renderers, Values,
 };
-use crate::render::{Bases, RemoteBase, Text, TextId};
+use crate::render::{Bases, Outcome, ParsedObject, RemoteBase, Text, TextId};
 
 /// The output of renderers for one path, and its identity.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub(super) struct Rendered {
     outputs: Vec<Arc<Output>>,
     /// Where the documents are: output and position.
     places: HashMap<TextId, (u32, u32)>,
+    /// Where the values of a chart are.
+    values: Arc<[Arc<str>]>,
 }
 
 impl Rendered {
@@ -81,6 +85,40 @@ impl Rendered {
         output.map_or(&[], |output| output.generated.of(id, document, item))
     }
 
+    /// What a document is made of beside its file, by its first object.
+    pub(super) fn parts(&self, text: &Text, object: Option<&ParsedObject>) -> Parts {
+        let place = self.places.get(&text.id);
+        let output =
+            place.and_then(|(output, at)| Some((self.outputs.get(*output as usize)?, *at)));
+        let Some(((output, position), object)) = output.zip(object) else {
+            return Parts::default();
+        };
+        let Some(document) = output.documents.get(position as usize) else {
+            return Parts::default();
+        };
+        let parsed = OnceCell::new();
+        let metadata = || {
+            let parse = || {
+                let documents = manifest::documents(&document.text()).ok()?;
+                Some(documents.into_iter().next()?.value.get("metadata")?.clone())
+            };
+            parsed.get_or_init(parse).clone()
+        };
+        let patches = output.patches.of_object(&Outcome {
+            file: &text.file,
+            is_generated: !document.about.generated.is_empty(),
+            kind: (&object.gvk.group, &object.gvk.kind),
+            name: &object.name,
+            namespace: object.namespace.as_deref(),
+            metadata: &metadata,
+        });
+        let values = match document.about.kind.as_str() {
+            "manifest" => Arc::clone(&self.values),
+            _ => Arc::default(),
+        };
+        Parts { patches, values }
+    }
+
     /// What a chart tells its users.
     pub(super) fn notes(&self) -> Option<&str> {
         self.outputs
@@ -141,6 +179,7 @@ pub(super) fn render(
     match form {
         Form::Chart => {
             let output = chart(tree, intent, inputs, means)?;
+            rendered.values = names_of_values(intent, inputs);
             rendered.add(output, &intent.path, &mut texts);
         }
         Form::Kustomization => {
@@ -238,6 +277,16 @@ pub(super) fn values(intent: &RenderIntent, inputs: &Inputs) -> Vec<Values> {
         ..Values::default()
     });
     files.chain(given).chain(in_place).collect()
+}
+
+/// Where the values that are given to the chart are.
+fn names_of_values(intent: &RenderIntent, inputs: &Inputs) -> Arc<[Arc<str>]> {
+    let all = values(intent, inputs).into_iter();
+    let names = all.map(|values| match values.file.is_empty() {
+        true => values.name,
+        false => values.file,
+    });
+    names.map(Arc::from).collect()
 }
 
 /// The folder of the chart in the tree.

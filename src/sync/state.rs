@@ -12,7 +12,7 @@ use super::pin::Pin;
 use super::report::ReportState;
 use super::target::{Objects, Refused, Target};
 use super::timers::{Due, Timers, count};
-use super::verdict::{Blocked, Drift, HookHold, Listed, Problem};
+use super::verdict::{Blocked, Drift, HookHold, Listed, Problem, Unhealthy};
 use crate::api::{FinishedRun, HeldPrune, ObjectCounts, PruneStatus, Reason, Sync};
 use crate::backoff::{Backoff, jittered};
 use crate::desired::ReleaseNumber;
@@ -325,16 +325,25 @@ impl State {
 
     /// What is not healthy: what has failed before what may still come. `counts`: whether an object's
     /// health counts.
-    pub(super) fn unhealthy(
-        &self,
-        counts: impl Fn(&ObjectKey) -> bool,
-    ) -> Listed<(ObjectKey, Health)> {
+    pub(super) fn unhealthy(&self, counts: impl Fn(&ObjectKey) -> bool) -> Listed<Unhealthy> {
         let is_failed = |health: &&Health| matches!(health, Health::Failed(_));
         let all = || self.memory.unhealthy.iter().filter(|(key, _)| counts(key));
         let failed = all().filter(|(_, health)| is_failed(health));
         let others = all().filter(|(_, health)| !is_failed(health));
         let ordered = failed.chain(others);
-        Listed::of(ordered.map(|(key, health)| (key.clone(), health.clone())))
+        let mut listed = Listed::of(ordered.map(|(key, health)| Unhealthy {
+            key: key.clone(),
+            health: health.clone(),
+            place: None,
+        }));
+        for one in &mut listed.first {
+            let item = self.objects.items.get(&one.key);
+            let target = self.target.as_ref();
+            one.place = item
+                .zip(target)
+                .and_then(|(item, target)| target.place(item.index));
+        }
+        listed
     }
 
     /// The number of objects that keep being changed, so that their correction is delayed.

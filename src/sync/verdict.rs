@@ -53,6 +53,15 @@ impl<T> Default for Listed<T> {
     }
 }
 
+/// An object that is not healthy.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Unhealthy {
+    pub(super) key: ObjectKey,
+    pub(super) health: Health,
+    /// Its file and document, with what else it is made of.
+    pub(super) place: Option<String>,
+}
+
 /// Why hooks hold up a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HookHold {
@@ -151,7 +160,7 @@ pub(super) struct Facts {
     pub(super) drifts: Listed<Drift>,
     pub(super) mode: Mode,
     /// Failed objects come first.
-    pub(super) unhealthy: Listed<(ObjectKey, Health)>,
+    pub(super) unhealthy: Listed<Unhealthy>,
     pub(super) wait: bool,
     /// Why the hooks after the applies hold up the revision.
     pub(super) hook_hold: Option<Box<HookHold>>,
@@ -325,7 +334,7 @@ impl Facts {
     }
 
     fn health_reason(&self) -> Reason {
-        let mut healths = self.unhealthy.first.iter().map(|(_, health)| health);
+        let mut healths = self.unhealthy.first.iter().map(|one| &one.health);
         match self.overdue || healths.any(|health| matches!(health, Health::Failed(_))) {
             true => Reason::HealthFailed,
             false => Reason::HealthPending,
@@ -366,18 +375,24 @@ impl Facts {
     }
 
     fn health_message(&self) -> String {
-        let named = self
-            .unhealthy
-            .first
-            .iter()
-            .take(NAMED)
-            .map(|(key, health)| {
-                let why = match health {
-                    Health::Current => "",
-                    Health::InProgress(why) | Health::Failed(why) | Health::Terminating(why) => why,
-                };
-                format!("{key}: {why}")
-            });
+        let named =
+            self.unhealthy
+                .first
+                .iter()
+                .take(NAMED)
+                .map(|Unhealthy { key, health, place }| {
+                    let why = match health {
+                        Health::Current => "",
+                        Health::InProgress(why)
+                        | Health::Failed(why)
+                        | Health::Terminating(why) => why,
+                    };
+                    let is_failed = self.overdue || matches!(health, Health::Failed(_));
+                    match place.as_ref().filter(|_| is_failed) {
+                        Some(place) => format!("{key}: {why} (in {place})"),
+                        None => format!("{key}: {why}"),
+                    }
+                });
         let list = listing(named, self.unhealthy.total);
         match self.overdue {
             true => format!("not healthy within spec.timeout: {list}"),
@@ -393,19 +408,17 @@ impl Facts {
             reason: problem.reason.as_str().to_owned(),
             message: problem.message.clone(),
         });
-        let unhealthy = self
-            .unhealthy
-            .first
-            .iter()
-            .filter_map(|(key, health)| match health {
+        let unhealthy = self.unhealthy.first.iter().filter_map(
+            |Unhealthy { key, health, place }| match health {
                 Health::Failed(message) => Some(Failure {
                     object: key.to_string(),
-                    file: None,
+                    file: place.clone(),
                     reason: Reason::HealthFailed.as_str().to_owned(),
                     message: message.clone(),
                 }),
                 _ => None,
-            });
+            },
+        );
         problems.chain(unhealthy).take(LISTED).collect()
     }
 }
@@ -470,10 +483,14 @@ mod tests {
         let converged = facts();
         assert!(converged.is_converged());
         assert_eq!(types(&converged), ["Ready", "Drifted", "Healthy"]);
-        let unhealthy = listed(vec![(
-            key("web"),
-            Health::InProgress("1 of 2 replicas".to_owned()),
-        )]);
+        let sick = |health| {
+            listed(vec![Unhealthy {
+                key: key("web"),
+                health,
+                place: Some("web.yaml (document 1), patched by prod.yaml".to_owned()),
+            }])
+        };
+        let unhealthy = sick(Health::InProgress("1 of 2 replicas".to_owned()));
         let lax = Facts {
             unhealthy: unhealthy.clone(),
             ..facts()
@@ -490,9 +507,17 @@ mod tests {
             ["Ready", "Reconciling", "Drifted", "Healthy"]
         );
         let failed = Facts {
-            unhealthy: listed(vec![(key("web"), Health::Failed("it crashes".to_owned()))]),
+            unhealthy: sick(Health::Failed("it crashes".to_owned())),
             ..facts()
         };
+        let place = "web.yaml (document 1), patched by prod.yaml";
+        let message = failed.health_message();
+        assert!(
+            message.ends_with(&format!("it crashes (in {place})")),
+            "{message}"
+        );
+        assert_eq!(failed.failures()[0].file.as_deref(), Some(place));
+        assert!(!waiting.health_message().contains(place));
         let healthy = failed.verdicts(&failed.ready()).pop().unwrap();
         assert_eq!(healthy.reason, Reason::HealthFailed);
         let overdue = Facts {

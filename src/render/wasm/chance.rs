@@ -55,6 +55,7 @@ pub(super) fn compare(
                 what,
             },
             reads: one.reads.clone(),
+            last: None,
         })
     };
     let mut generated = Generated::default();

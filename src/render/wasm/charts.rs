@@ -63,6 +63,7 @@ pub(super) fn build(
     }
     Err(charts.failed(RenderFailure::TooMuch {
         renderer: "kustomize".to_owned(),
+        place: String::new(),
         what: "has",
         limit: format!("{MAX_RUNS} levels of helmCharts"),
     }))
@@ -83,8 +84,11 @@ struct Charts<'a, H> {
 
 impl<H: Fn(&Chart) -> Result<Rendered, Box<Failed>>> Charts<'_, H> {
     fn failed(&self, failure: RenderFailure) -> Box<Failed> {
-        let reads = self.inflated.reads();
-        Box::new(Failed { failure, reads })
+        Box::new(Failed {
+            failure,
+            reads: self.inflated.reads(),
+            last: None,
+        })
     }
 
     fn refused(&self, message: String) -> Box<Failed> {
@@ -122,6 +126,7 @@ impl<H: Fn(&Chart) -> Result<Rendered, Box<Failed>>> Charts<'_, H> {
             if self.inflated.bytes_of_reads() > limits.look_bytes {
                 return Err(self.failed(RenderFailure::TooMuch {
                     renderer: "helm".to_owned(),
+                    place: format!(" ({})", wanted.file),
                     what: "reads, for one kustomization, paths of",
                     limit: format!("{} MiB", limits.look_bytes >> 20),
                 }));
@@ -129,6 +134,7 @@ impl<H: Fn(&Chart) -> Result<Rendered, Box<Failed>>> Charts<'_, H> {
             if self.bytes > limits.output || self.count > MAX_CHARTS {
                 return Err(self.failed(RenderFailure::TooMuch {
                     renderer: "helm".to_owned(),
+                    place: format!(" ({})", wanted.file),
                     what: "makes, for one kustomization,",
                     limit: format!("{MAX_CHARTS} charts or {} MiB", limits.output >> 20),
                 }));

@@ -34,35 +34,43 @@ pub enum RenderFailure {
     },
     /// It needs more memory than its limit.
     #[error(
-        "{renderer} needs more than {limit_mib} MiB of memory: split the path into several Syncs"
+        "{renderer} needs more than {limit_mib} MiB of memory{place}: split the path into several Syncs"
     )]
     OutOfMemory {
         /// Which renderer.
         renderer: String,
+        /// Where it was, as part of the sentence.
+        place: String,
         /// What it may have.
         limit_mib: usize,
     },
     /// It takes longer than its limit.
     #[error(
-        "{renderer} did not end within {seconds} seconds: look for a template that loops, or split the path into several Syncs"
+        "{renderer} did not end within {seconds} seconds{place}: look for a template that loops, or split the path into several Syncs"
     )]
     OutOfTime {
         /// Which renderer.
         renderer: String,
+        /// Where it was, as part of the sentence.
+        place: String,
         /// How long it may take.
         seconds: u64,
     },
     /// It calls itself too deeply.
-    #[error("{renderer} ran out of stack: look for a template that includes itself")]
+    #[error("{renderer} ran out of stack{place}: look for a template that includes itself")]
     OutOfStack {
         /// Which renderer.
         renderer: String,
+        /// Where it was, as part of the sentence.
+        place: String,
     },
     /// It writes or reads more than a limit.
-    #[error("{renderer} {what} more than {limit}: split the path into several Syncs")]
+    #[error("{renderer} {what} more than {limit}{place}: split the path into several Syncs")]
     TooMuch {
         /// Which renderer.
         renderer: String,
+        /// Where it was, as part of the sentence.
+        place: String,
         /// What it does: "writes", "reads".
         what: &'static str,
         /// The limit with its unit.
@@ -101,6 +109,31 @@ pub enum RenderFailure {
         /// The first lines of what it wrote, or wasmtime's words.
         reason: String,
     },
+}
+
+impl RenderFailure {
+    /// Adds where to look.
+    pub(super) fn add(&mut self, words: &str) {
+        match self {
+            Self::OutOfMemory { place, .. }
+            | Self::OutOfTime { place, .. }
+            | Self::OutOfStack { place, .. }
+            | Self::TooMuch { place, .. } => place.push_str(words),
+            Self::Refused { message, .. } => message.push_str(words),
+            _ => (),
+        }
+    }
+
+    /// Whether it exceeds a limit while it works.
+    pub(super) fn is_excess(&self) -> bool {
+        matches!(
+            self,
+            Self::OutOfMemory { .. }
+                | Self::OutOfTime { .. }
+                | Self::OutOfStack { .. }
+                | Self::TooMuch { .. }
+        )
+    }
 }
 
 fn unfetched(bases: &[WantedBase]) -> String {

@@ -65,6 +65,8 @@ pub(super) struct Host {
     pub(super) warnings: Vec<String>,
     /// It has seen a name of a random function that asks the host for nothing.
     chance: bool,
+    /// The last file that it read.
+    pub(super) last_file: Option<String>,
     /// What the renderer says is wrong.
     pub(super) failure: Option<String>,
 }
@@ -93,6 +95,7 @@ impl Host {
             warnings: Vec::new(),
             chance: may_draw(&request),
             request,
+            last_file: None,
             failure: None,
         }
     }
@@ -156,6 +159,7 @@ impl Host {
         let Some(blob) = place.file else {
             return Ok(IS_FOLDER);
         };
+        self.last_file = Some(inside.to_owned());
         let text = self.tree.read(blob);
         let text = text.map_err(|source| unreadable(inside, source))?;
         self.chance = self.chance || may_draw(&text);

@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Reads, RenderFailure};
+use super::{Kustomization, Reads, RenderFailure};
 use crate::content::{BlobId, Listing, Name, ObjectId, Place, ReadError, Tree, TreeId, within};
-use crate::render::bases::{Bases, Local, WantedBase, localised};
+use crate::render::bases::{Bases, Local, WantedBase, localised, plugin_file};
 use crate::render::inflate::{Asking, Inflation, Passed, asking};
+use crate::render::patches::{Layer, Patches};
 use crate::render::remote::RemoteBase;
 
 /// The most charts of one build.
@@ -76,6 +77,7 @@ pub(super) struct Inflated {
 /// A kustomization that was read, with its folder.
 #[derive(Debug)]
 struct Visited {
+    file: String,
     folder: String,
     text: Arc<[u8]>,
     /// What it passes on to those below, once that was asked.
@@ -93,6 +95,8 @@ impl Visited {
 struct State {
     /// What was looked at in the tree.
     reads: Reads,
+    /// The kustomizations of the last run.
+    last: Vec<Visited>,
     /// The kustomizations with their folders, in the order in which they were read: parents before what is below.
     visited: Vec<Visited>,
     /// Files that were read already, and those that are in no repository.
@@ -125,7 +129,7 @@ impl Inflated {
     /// What is wrong with how a kustomization asks, or which remote bases are not fetched.
     pub(super) fn wanted(&self) -> Result<Vec<Wanted>, RenderFailure> {
         let state = &mut *self.state();
-        state.visited.clear();
+        state.last = std::mem::take(&mut state.visited);
         let wanted = std::mem::take(&mut state.wanted);
         let bases = std::mem::take(&mut state.wanted_bases);
         match state.problem.take() {
@@ -138,6 +142,32 @@ impl Inflated {
     /// The remote bases that kustomizations name.
     pub(super) fn bases(&self) -> Vec<RemoteBase> {
         self.state().used.iter().cloned().collect()
+    }
+
+    /// The patches of the kustomizations of the last run, and of the request.
+    pub(super) fn patches(&self, request: &Kustomization) -> Patches {
+        let Kustomization {
+            path,
+            kustomization,
+            overrides,
+            ..
+        } = request;
+        let given = (!kustomization.is_empty()).then(|| Layer {
+            file: within(path, NAMES[0]),
+            folder: path.clone(),
+            text: kustomization.as_bytes().into(),
+        });
+        let last = std::mem::take(&mut self.state().last);
+        let read = last.into_iter().map(|visited| Layer {
+            file: visited.file,
+            folder: visited.folder,
+            text: visited.text,
+        });
+        let content = |path: &str| {
+            let file = self.tree.place(path).ok()?.file?;
+            self.tree.read(file).ok()
+        };
+        Patches::of(given.into_iter().chain(read), path, overrides, content)
     }
 
     /// Takes what Helm made of the charts of a site.
@@ -169,6 +199,14 @@ impl Inflated {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Looks at a file that is no kustomization, before kustomize reads it.
+    fn check(&self, place: &Place) {
+        let read = || self.tree.read(place.file?).ok();
+        if let Some(error) = plugin_file(&place.real, &self.bases, read) {
+            self.state().refuse(error.to_string());
+        }
+    }
+
     /// The kustomization that kustomize reads at `path`, in place of the one in the tree.
     fn kustomization(&self, path: &str, blob: BlobId) -> BlobId {
         let known = self.state().contents.get(&blob).cloned();
@@ -198,6 +236,7 @@ impl Inflated {
         };
         let above = state.visited.len();
         state.visited.push(Visited {
+            file: path.to_owned(),
             folder: real.clone(),
             text,
             passed: OnceCell::new(),
@@ -388,7 +427,10 @@ impl Tree for Inflated {
                 file: Some(self.kustomization(path, blob)),
                 ..place
             },
-            None => place,
+            None => {
+                self.check(&place);
+                place
+            }
         })
     }
 

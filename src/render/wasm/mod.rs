@@ -43,8 +43,8 @@ pub use renderers::{Private, Renderers, RenderersError};
 pub use request::{Chart, Kustomization, Release, Values};
 
 use crate::content::Tree;
-use crate::render::RemoteBase;
-use crate::text::{Secrets, redact, shorten};
+use crate::render::{Patches, RemoteBase};
+use crate::text::{Secrets, printable, redact, shorten};
 use host::{Host, Stop};
 use process::Process;
 
@@ -184,6 +184,8 @@ pub struct Rendered {
     pub lookups: Vec<LookupQuery>,
     /// The remote bases that it is made of.
     pub bases: Vec<RemoteBase>,
+    /// The patches that it is made of.
+    pub patches: Patches,
     /// Warnings for users.
     pub warnings: Vec<String>,
     /// It may have drawn random numbers, or looked at the time.
@@ -200,6 +202,8 @@ pub struct Failed {
     pub failure: RenderFailure,
     /// Its lookups until then.
     pub reads: Reads,
+    /// The last file that it read, from the root of the tree.
+    pub last: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -237,6 +241,7 @@ impl Engine {
                     reason,
                 },
                 reads: Reads::default(),
+                last: None,
             })
         };
         let limits = GuestLimits {
@@ -280,8 +285,11 @@ impl Engine {
             });
         let host = store.into_data();
         if let Some(failure) = failure(job, &host, ended.err()) {
-            let reads = host.reads;
-            return Err(Box::new(Failed { failure, reads }));
+            return Err(Box::new(Failed {
+                failure,
+                reads: host.reads,
+                last: host.last_file,
+            }));
         }
         let key = host.reads.key(&job.module.digest(), request);
         let drew = host.drew();
@@ -294,6 +302,7 @@ impl Engine {
             drew,
             lookups: host.lookups,
             bases: Vec::new(),
+            patches: Patches::default(),
             warnings: warnings.collect(),
             key,
         })
@@ -303,6 +312,10 @@ impl Engine {
 /// Why a render failed, if it did.
 fn failure(job: &Job<'_>, host: &Host, ended: Option<wasmtime::Error>) -> Option<RenderFailure> {
     let renderer = job.module.name().to_owned();
+    let place = || match &host.last_file {
+        Some(file) => format!("; the last file that it read is {}", printable(file)),
+        None => String::new(),
+    };
     if let Some(error) = ended {
         return Some(
             match (error.downcast_ref::<Stop>(), error.downcast_ref::<Trap>()) {
@@ -313,16 +326,22 @@ fn failure(job: &Job<'_>, host: &Host, ended: Option<wasmtime::Error>) -> Option
                 },
                 (Some(Stop::TooMuch { what, limit }), _) => RenderFailure::TooMuch {
                     renderer,
+                    place: place(),
                     what,
                     limit: limit.clone(),
                 },
                 (_, Some(Trap::Interrupt)) => RenderFailure::OutOfTime {
                     renderer,
+                    place: place(),
                     seconds: job.limits.time.as_secs(),
                 },
-                (_, Some(Trap::StackOverflow)) => RenderFailure::OutOfStack { renderer },
+                (_, Some(Trap::StackOverflow)) => RenderFailure::OutOfStack {
+                    renderer,
+                    place: place(),
+                },
                 _ if host.wanted_memory.is_some() => RenderFailure::OutOfMemory {
                     renderer,
+                    place: place(),
                     limit_mib: job.limits.memory >> 20,
                 },
                 _ => RenderFailure::Crashed {

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::{About, LookupQuery, Reads, Rendered};
 use crate::allowance::Held;
 use crate::content::ObjectId;
-use crate::render::{Generated, RemoteBase, TextId};
+use crate::render::{Generated, Patches, RemoteBase, TextId};
 use crate::text::{Secrets, redact, shorten};
 
 /// What a render made, its documents compressed: ten thousand objects take a few MiB.
@@ -29,6 +29,8 @@ pub struct Output {
     pub generated: Generated,
     /// The remote bases that it is made of.
     pub bases: Vec<RemoteBase>,
+    /// The patches that it is made of.
+    pub patches: Patches,
     /// Its part of what its tenant may keep.
     pub(super) held: Option<Held>,
 }
@@ -57,6 +59,7 @@ impl Output {
             notes,
             generated: Generated::default(),
             bases: rendered.bases,
+            patches: rendered.patches,
             held: None,
         }
     }
@@ -65,7 +68,7 @@ impl Output {
     pub(super) fn bytes(&self) -> usize {
         let documents = self.documents.iter();
         let kept = documents.map(|kept| kept.packed.len() + kept.about.file.len() + DOCUMENT);
-        kept.sum::<usize>() + self.reads.bytes()
+        kept.sum::<usize>() + self.reads.bytes() + self.patches.bytes()
     }
 }
 

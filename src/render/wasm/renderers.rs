@@ -15,9 +15,9 @@ use super::{
     RenderFailure, Rendered,
 };
 use crate::allowance::Allowance;
-use crate::content::Tree;
-use crate::render::Bases;
-use crate::text::Secrets;
+use crate::content::{Tree, within};
+use crate::render::{Bases, Patches};
+use crate::text::{Secrets, printable};
 
 /// Why the renderers are not there.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,8 @@ impl Opened {
             seed: i64::from_le_bytes(chance.seed.first_chunk().copied().unwrap_or_default()),
             ..request.clone()
         };
-        self.engine.render(&job, &request)
+        let rendered = self.engine.render(&job, &request);
+        rendered.map_err(|failed| which_templates(failed, &request, &**tree))
     }
 }
 
@@ -125,6 +126,7 @@ impl Renderers {
             Box::new(Failed {
                 failure: RenderFailure::Missing(reason.clone()),
                 reads: Reads::default(),
+                last: None,
             })
         })
     }
@@ -152,7 +154,15 @@ impl Renderers {
                 opened.engine.render(&job, request)
             };
             let helm = |chart: &Chart| opened.helm(tree, chart, private, chance);
-            charts::build(&inflated, cluster, build, helm)
+            let built = charts::build(&inflated, cluster, build, helm);
+            let patches = inflated.patches(request);
+            match built {
+                Ok(mut built) => {
+                    built.patches = patches;
+                    Ok(built)
+                }
+                Err(failed) => Err(where_to_look(failed, &patches)),
+            }
         })
     }
 
@@ -169,9 +179,10 @@ impl Renderers {
     ) -> Result<Arc<Output>, Box<Failed>> {
         let opened = self.opened()?;
         let key = key(&opened.helm, request, private.identity);
-        self.once(&opened.helm, key, tree, private, |chance| {
+        let rendered = self.once(&opened.helm, key, tree, private, |chance| {
             opened.helm(tree, request, private, chance)
-        })
+        });
+        rendered.map_err(|failed| which_values(failed, request))
     }
 
     /// An output that is known, or a render. Where random numbers may have been drawn, a second render with others says
@@ -205,6 +216,7 @@ impl Renderers {
                     limit_mib: KEPT_OF_TENANT >> 20,
                 },
                 reads: Reads::default(),
+                last: None,
             })
         })
     }
@@ -243,6 +255,80 @@ impl Renderers {
     }
 }
 
+/// Adds the files that kustomize does not name: patches that its words are about, or the last file that it read.
+fn where_to_look(mut failed: Box<Failed>, patches: &Patches) -> Box<Failed> {
+    let RenderFailure::Refused { message, .. } = &failed.failure else {
+        return failed;
+    };
+    let named = patches.named_in(message);
+    let words = match (&*named, &failed.last) {
+        ([], Some(last)) if !message.contains(&**last) => {
+            format!("; the last file that it read is {}", printable(last))
+        }
+        ([one], _) if !message.contains(&**one) => format!("; the patch is in {one}"),
+        ([_, _, ..], _) => format!("; the patch is in one of {}", named.join(", ")),
+        _ => return failed,
+    };
+    failed.failure.add(&words);
+    failed
+}
+
+/// The most templates that are named where one of a chart takes too much.
+const MAX_NAMED: usize = 3;
+
+/// Adds the templates that may go on without an end: those that count.
+fn which_templates(mut failed: Box<Failed>, chart: &Chart, tree: &dyn Tree) -> Box<Failed> {
+    if !failed.failure.is_excess() {
+        return failed;
+    }
+    let counts = |line: &str| {
+        let mut words = line.split(|c: char| !c.is_ascii_alphanumeric());
+        line.contains("{{")
+            && words.any(|word| matches!(word, "until" | "untilStep" | "seq" | "repeat"))
+    };
+    let folder = within(&chart.path, "templates/");
+    let templates = failed
+        .reads
+        .files()
+        .filter(|(path, _)| path.starts_with(&folder));
+    let named = templates.filter_map(|(path, blob)| {
+        let text = tree.read(blob).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let line = text.lines().position(counts)?;
+        Some(format!("{} line {}", printable(path), line + 1))
+    });
+    let named: Vec<_> = named.take(MAX_NAMED).collect();
+    let mut words = match chart.path.as_str() {
+        "" => String::new(),
+        path => format!("; the chart is {}", printable(path)),
+    };
+    if !named.is_empty() {
+        words += &format!("; templates that count: {}", named.join(", "));
+    }
+    failed.failure.add(&words);
+    failed
+}
+
+/// Adds where the values of a chart are.
+fn which_values(mut failed: Box<Failed>, chart: &Chart) -> Box<Failed> {
+    let names = chart
+        .values
+        .iter()
+        .map(|values| match values.file.is_empty() {
+            true => &*values.name,
+            false => &*values.file,
+        });
+    let names: Vec<_> = names.collect();
+    if let RenderFailure::Refused { message, .. } = &failed.failure
+        && !names.is_empty()
+        && !names.iter().any(|name| message.contains(name))
+    {
+        let words = format!("; with values of {}", printable(&names.join(", ")));
+        failed.failure.add(&words);
+    }
+    failed
+}
+
 fn key<R: Serialize>(module: &Module, request: &R, identity: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(module.digest());
@@ -268,6 +354,7 @@ mod tests {
             reads: Reads::default(),
             lookups: Vec::new(),
             bases: Vec::new(),
+            patches: Patches::default(),
             warnings: Vec::new(),
             drew: false,
             key: [0; 32],

@@ -10,7 +10,7 @@ use crate::manifest::GroupKind;
 use crate::plan::{ApplyCause, Relinquished};
 use crate::sync::report::Round;
 use crate::sync::timers::{Due, Now};
-use crate::sync::verdict::{Blocked, Drift, Facts, HookHold, Listed, Problem};
+use crate::sync::verdict::{Blocked, Drift, Facts, HookHold, Listed, Problem, Unhealthy};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DIFF_AFTER: Duration = Duration::from_secs(30);
@@ -210,7 +210,13 @@ fn drifted() -> Observed {
 }
 
 fn unhealthy(health: Health) -> Observed {
-    with(|seen| seen.facts.unhealthy = one((key("a"), health)))
+    with(|seen| {
+        seen.facts.unhealthy = one(Unhealthy {
+            key: key("a"),
+            health,
+            place: None,
+        });
+    })
 }
 
 fn pending() -> Observed {
