@@ -351,8 +351,8 @@ async fn helm_shows_a_release_that_has_failed() {
     case.synced("web", &third).await;
     shows(&[(1, "superseded"), (2, "failed"), (3, "deployed")]).await;
 
-    // A first install that fails has a record too, which goes with its Sync.
-    let bad = script("never", "pre-install", 0).replace("run:", "\"not a key\":");
+    // A first install that fails after it was applied has a record too, which goes with its Sync.
+    let bad = script("never", "post-install", 0).replace("run:", "\"not a key\":");
     let files = [
         (
             "other/Chart.yaml",

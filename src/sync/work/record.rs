@@ -226,7 +226,9 @@ impl Driver {
     /// Writes a record of a release that has failed, once: its status is written already, and says so.
     pub(in crate::sync) async fn keep_failed(&mut self, intent: &SyncIntent) {
         let status = &self.state.report.status;
-        let Some(known) = status.release.as_ref().filter(|_| intent.keeps_record) else {
+        // Before anything is applied, a Sync has no finalizer, and its record would stay behind.
+        let keeps = intent.keeps_record && self.inbox.is_finalized();
+        let Some(known) = status.release.as_ref().filter(|_| keeps) else {
             return;
         };
         let helm = &intent.render.helm;
