@@ -1,10 +1,11 @@
 //! Back to a revision that was live, and on from there.
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::{Value, json};
 use towline::api::{GitRepository, Sync};
 use towline_testing::control_plane::Options;
 use towline_testing::repo::git;
+use towline_testing::signing::Person;
 use towline_testing::wait::eventually;
 
 use super::{run, run_with};
@@ -450,4 +451,99 @@ async fn a_repository_that_moves_ends_no_pin_and_rights_are_named() {
     run_with(Some(&nobody), &args)
         .await
         .fails(2, &["you have no right to get syncs.towline.dev all"]);
+}
+
+#[tokio::test]
+async fn a_pinned_commit_needs_a_good_signature() {
+    let case = world().await.case("pin-signed").await;
+    let [ann, bob] = ["ann@example.com", "bob@example.com"].map(Person::with_ssh);
+    let signers = async |who: &[&Person]| {
+        let lines: Vec<&str> = who.iter().map(|one| one.public.as_str()).collect();
+        let data = json!({"stringData": {"allowed_signers": lines.join("\n")}});
+        case.patch::<Secret>("signers", data).await;
+    };
+    case.make::<Secret>(json!({"metadata": {"name": "signers"}}))
+        .await;
+    signers(&[&ann, &bob]).await;
+    let map = |value: &str| case.map("web", value);
+    let first = ann.commit(&case.repo, &[("a.yaml", Some(&map("good")))], "first");
+    let spec = json!({"verify": {"secretRef": {"name": "signers"}}, "sync": {"prune": true}});
+    case.repository(spec).await;
+    case.synced("repo", &first).await;
+    let second = bob.commit(&case.repo, &[("a.yaml", Some(&map("bad")))], "second");
+    case.announce().await;
+    case.synced("repo", &second).await;
+    // She has left.
+    signers(&[&bob]).await;
+    run(&case, &["pin", "repo"]).await.says(0, &[]);
+    let message = case
+        .ready_becomes("repo", "False", "VerificationFailed")
+        .await;
+    let parts = [&*ann.fingerprint, &first, "stays live", "pinned by person"];
+    for part in parts {
+        assert!(message.contains(part), "{part:?} in {message}");
+    }
+    case.has("web", "value", Some("bad")).await;
+    signers(&[&ann, &bob]).await;
+    case.synced("repo", &first).await;
+    case.has("web", "value", Some("good")).await;
+}
+
+#[tokio::test]
+async fn a_chart_of_another_repository_goes_back_and_on() {
+    let world = world().await;
+    let case = world.case("pin-chart").await;
+    let charts = world.git.repo(&format!("{}-charts", case.namespace));
+    let template = |text: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: web}}\ndata: {{value: {text}}}\n"
+        )
+    };
+    let chart = "apiVersion: v2\nname: shop\nversion: 1.2.3\n";
+    let commit = |text: &str| {
+        let files = [
+            ("shop/Chart.yaml", Some(chart.to_owned())),
+            ("shop/templates/map.yaml", Some(template(text))),
+        ];
+        charts.commit(&files, text)
+    };
+    let announce = async || {
+        let now = jiff::Timestamp::now().to_string();
+        let request = json!({"metadata": {"annotations": {"towline.dev/requested-at": now}}});
+        case.patch::<GitRepository>("charts", request).await;
+    };
+    let with_chart = async |commit: &str| {
+        let what = format!("ready with chart {commit}");
+        case.until("web", &what, |sync| {
+            let chart = sync.status.as_ref().and_then(|status| status.chart.clone());
+            let applied = chart.and_then(|chart| chart.last_applied_revision);
+            condition(sync, "Ready").0 == "True"
+                && applied.is_some_and(|applied| applied.ends_with(commit))
+        })
+        .await
+    };
+    let good = commit("good");
+    case.repo
+        .commit(&[("apps/readme.md", Some("values"))], "values");
+    case.repository(json!({})).await;
+    case.repository_named("charts", json!({"url": charts.url()}))
+        .await;
+    let helm = json!({"chartRef": {"name": "charts", "path": "shop"}});
+    case.sync("web", json!({"path": "apps", "helm": helm}))
+        .await;
+    with_chart(&good).await;
+    let bad = commit("bad");
+    announce().await;
+    with_chart(&bad).await;
+    run(&case, &["pin", "web"])
+        .await
+        .says(0, &[&format!("with chart {}", short(&good)), &short(&bad)]);
+    let sync = with_chart(&good).await;
+    assert_eq!(condition(&sync, "Ready").1, "Pinned");
+    case.has("web", "value", Some("good")).await;
+    let fix = commit("fixed");
+    announce().await;
+    with_chart(&fix).await;
+    case.has("web", "value", Some("fixed")).await;
+    assert!(!annotations(&case, "web").await.contains(&"pin".to_owned()));
 }
