@@ -339,3 +339,28 @@ async fn a_sync_that_is_deleted_leaves_no_commit_pending() {
     let text = description(&host, &first, "error");
     assert!(text.contains("deleted"), "{text}");
 }
+
+#[tokio::test]
+async fn a_commit_that_was_pinned_away_has_failed() {
+    let case = hosted("commit-pinned").await;
+    let host = on_github(&case, json!({"groupWait": "1s"})).await;
+    let first = two_syncs(&case).await;
+    let bad = map(&case, "a", "bad");
+    let second = case.push(&[("a/a.yaml", Some(&bad))], "bad").await;
+    has_states(&host, &case, "a", &second, &["success"]).await;
+    let pin = json!({
+        "towline.dev/pin": format!("main@sha1:{first}"),
+        "towline.dev/pinned-away": format!("main@sha1:{second}"),
+        "towline.dev/pinned-by": "anna",
+    });
+    case.patch::<Sync>("a", json!({"metadata": {"annotations": pin}}))
+        .await;
+    case.synced("a", &first).await;
+    has_states(&host, &case, "a", &second, &["success", "failure"]).await;
+    let said = description(&host, &second, "failure");
+    assert!(said.starts_with("Pinned: held at main@sha1:"), "{said}");
+    let fixed = map(&case, "a", "fixed");
+    let fix = case.push(&[("a/a.yaml", Some(&fixed))], "fix").await;
+    has_states(&host, &case, "a", &fix, &["success"]).await;
+    has_states(&host, &case, "a", &second, &["success", "failure"]).await;
+}
