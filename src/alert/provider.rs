@@ -18,7 +18,7 @@ use crate::intent::{ProviderIntent, Service};
 use crate::message::{Destination, DestinationError};
 use crate::outbox::{Endpoint, Health, Name, ProviderView, Transport};
 use crate::secrets::{SecretName, ValueError, Watched};
-use crate::source::{Credentials, CredentialsError, Proxy, http_agent, tls_connector};
+use crate::source::{Credentials, CredentialsError, Proxy, Route};
 
 /// How long to wait until a Secret is read again that the API server did not return.
 const READ_AGAIN: Duration = Duration::from_secs(10);
@@ -75,8 +75,6 @@ enum OpenError {
     Secret(#[source] ValueError<DestinationError>),
     #[error("{0}")]
     Spec(#[from] DestinationError),
-    #[error("its certificates cannot be used for TLS")]
-    NoTls,
     #[error("spec.{0}: {1}")]
     Tls(&'static str, #[source] ValueError<CredentialsError>),
 }
@@ -87,7 +85,7 @@ impl OpenError {
         match self {
             Self::Secret(error) => error.is_unavailable(),
             Self::Tls(_, error) => error.is_unavailable(),
-            Self::Spec(_) | Self::NoTls => false,
+            Self::Spec(_) => false,
         }
     }
 }
@@ -217,9 +215,10 @@ impl Driver {
                 Some(read.map_err(|error| OpenError::Tls("proxySecretRef", error))?)
             }
         };
+        let route = Route::new(&credentials, proxy.as_ref());
         let transport = match intent.service {
-            Service::Email => Transport::Mail(tls_connector(&credentials).ok_or(OpenError::NoTls)?),
-            _ => Transport::Http(http_agent(&credentials, proxy.as_ref())),
+            Service::Email => Transport::Mail(route),
+            _ => Transport::Http(route),
         };
         Ok(Endpoint::new(
             destination,

@@ -9,7 +9,7 @@ use crate::api::GitRepository;
 use crate::config::HookTestArgs;
 use crate::intent::SourceIntent;
 use crate::secrets::{SecretName, Secrets};
-use crate::source::{Credentials, http_agent};
+use crate::source::{Credentials, HttpClients, Route};
 use crate::text::redact_url;
 use crate::webhook::{self, signature};
 
@@ -43,7 +43,7 @@ pub(super) async fn test(args: &HookTestArgs) -> Result<Exit, CliError> {
     let body = json!({"url": repository.spec.url}).to_string();
     let (address, signed) = (args.address.clone(), signature(&secret, body.as_bytes()));
     let sent = tokio::task::spawn_blocking(move || {
-        let agent = http_agent(&Credentials::default(), None);
+        let agent = HttpClients::default().of(&Route::new(&Credentials::default(), None));
         let request = agent
             .post(&address)
             .header("content-type", "application/json")

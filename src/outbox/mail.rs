@@ -7,9 +7,9 @@ use base64::prelude::BASE64_STANDARD;
 use mail_send::smtp::message::Parameters;
 use mail_send::{Credentials, Error, SmtpClient, SmtpClientBuilder};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
 
 use crate::message::{Answer, Request};
+use crate::source::{Route, tls_connector};
 
 /// What a client calls itself that has no name in public (RFC 5321, section 4.1.3).
 const OWN_NAME: &str = "[127.0.0.1]";
@@ -23,6 +23,9 @@ pub enum MailError {
     /// The URL has no host.
     #[error("its address has no host")]
     Address,
+    /// The client certificate does not fit its key.
+    #[error("the certificate for it cannot be used")]
+    Certificate,
     /// A password would be sent for everybody to read.
     #[error(
         "it offers no encryption (STARTTLS), so the password is not sent: use smtps://, or no password"
@@ -50,12 +53,14 @@ pub enum MailError {
 ///
 /// [`MailError`], if the server has no code for it.
 pub(super) async fn send(
-    tls: &TlsConnector,
+    route: &Route,
     request: &Request,
     timeout: Duration,
 ) -> Result<Answer, MailError> {
     let url: http::Uri = request.url.parse().map_err(|_| MailError::Address)?;
     let host = url.host().ok_or(MailError::Address)?;
+    // It is not kept: it holds all authorities of the platform.
+    let tls = tls_connector(route).ok_or(MailError::Certificate)?;
     let is_encrypted = url.scheme_str() == Some("smtps");
     let port = url
         .port_u16()
@@ -81,7 +86,7 @@ pub(super) async fn send(
         Err(error) => return answer("a greeting", error),
     };
     if offered.has_capability(smtp_proto::EXT_START_TLS) {
-        return match client.start_tls(tls, &name).await {
+        return match client.start_tls(&tls, &name).await {
             Ok(client) => converse(client, login, request).await,
             Err(error) => answer("encryption", error),
         };

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use tokio_rustls::TlsConnector;
 use ureq::Agent;
 
 use super::mail::{self, MailError};
 use crate::fair::Permits;
 use crate::message::{Answer, Request};
+use crate::source::{HttpClients, Route};
 
 /// How many requests are sent at a time: in total, and for one namespace. A request holds a thread, and a slow service
 /// holds it for up to a minute.
@@ -44,18 +44,24 @@ pub enum PostError {
 #[derive(Clone)]
 pub enum Transport {
     /// HTTP.
-    Http(Agent),
-    /// SMTP, with this for TLS.
-    Mail(TlsConnector),
+    Http(Route),
+    /// SMTP.
+    Mail(Route),
 }
 
-/// Sends requests. Clones share the limits.
+/// Sends requests. Clones share the limits and the connections.
 #[derive(Clone)]
-pub struct Client(Arc<Permits>);
+pub struct Client {
+    permits: Arc<Permits>,
+    clients: HttpClients,
+}
 
 impl Default for Client {
     fn default() -> Self {
-        Self(Permits::new(PARALLEL, PARALLEL_OF_NAMESPACE))
+        Self {
+            permits: Permits::new(PARALLEL, PARALLEL_OF_NAMESPACE),
+            clients: HttpClients::default(),
+        }
     }
 }
 
@@ -69,14 +75,17 @@ impl Client {
         timeout: Duration,
     ) -> Result<Answer, PostError> {
         let namespace = Arc::from(namespace);
-        let _permit = self.0.take(&namespace, &namespace).await;
+        let _permit = self.permits.take(&namespace, &namespace).await;
         match transport {
-            Transport::Http(agent) => {
-                let sent = tokio::task::spawn_blocking(move || send(&agent, request, timeout));
+            Transport::Http(route) => {
+                let clients = self.clients.clone();
+                let sent = tokio::task::spawn_blocking(move || {
+                    send(&clients.of(&route), request, timeout)
+                });
                 sent.await.unwrap_or(Err(PostError::GivenUp))
             }
-            Transport::Mail(tls) => {
-                let sent = tokio::time::timeout(timeout, mail::send(&tls, &request, timeout));
+            Transport::Mail(route) => {
+                let sent = tokio::time::timeout(timeout, mail::send(&route, &request, timeout));
                 Ok(sent.await.map_err(|_| PostError::Late(timeout))??)
             }
         }

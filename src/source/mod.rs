@@ -14,5 +14,6 @@ pub use error::{Error, Excess, Reported};
 pub use folder::Folder;
 pub use git::{
     Access, Cache, CacheSettings, Credentials, CredentialsError, FetchRequest, Fetched, Floor,
-    PackLimits, Proxy, Reference, Snapshot, WireLimits, host_and_path, http_agent, tls_connector,
+    HttpClients, PackLimits, Proxy, Reference, Route, Snapshot, WireLimits, host_and_path,
+    tls_connector,
 };

@@ -59,5 +59,5 @@ pub use limits::{CacheSettings, Floor, PackLimits, WireLimits};
 pub use reference::Reference;
 pub use request::{FetchRequest, Fetched};
 pub use snapshot::Snapshot;
-pub use transport::{http_agent, tls_connector};
+pub use transport::{HttpClients, Route, tls_connector};
 pub use url::host_and_path;

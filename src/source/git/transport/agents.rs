@@ -122,33 +122,53 @@ impl Agents {
     }
 }
 
-/// A client for other requests than Git's: with the authorities, the client certificate and the proxy of these, and with
-/// the time limits of Git's clients.
-pub fn http_agent(credentials: &Credentials, proxy: Option<&Proxy>) -> Agent {
-    let https = credentials.https();
-    agent(&Kind {
-        trust: https.map(|https| https.trust.clone()).unwrap_or_default(),
-        identity: https.and_then(|https| https.identity.clone()),
-        proxy: proxy.cloned(),
-    })
+/// How other servers than Git's are reached: the authorities, the client certificate, and the proxy. Clones share it.
+#[derive(Clone)]
+pub struct Route(Arc<Kind>);
+
+impl Route {
+    /// The route with what is for TLS of these, and the proxy.
+    pub fn new(credentials: &Credentials, proxy: Option<&Proxy>) -> Self {
+        let https = credentials.https();
+        Self(Arc::new(Kind {
+            trust: https.map(|https| https.trust.clone()).unwrap_or_default(),
+            identity: https.and_then(|https| https.identity.clone()),
+            proxy: proxy.cloned(),
+        }))
+    }
 }
 
-/// TLS for other protocols than HTTP, with the authorities and the client certificate of these. None if the certificate
-/// does not fit its key, which the credentials' constructor has checked.
-pub fn tls_connector(credentials: &Credentials) -> Option<TlsConnector> {
-    let https = credentials.https();
+/// HTTP clients for other requests than Git's, with the time limits of Git's clients. Clones share them. A client has a copy of
+/// all authorities of the platform, a quarter of a megabyte, so few are kept, and nobody else keeps one.
+#[derive(Clone)]
+pub struct HttpClients(Arc<Agents>);
+
+impl Default for HttpClients {
+    fn default() -> Self {
+        Self(Arc::new(Agents::new()))
+    }
+}
+
+impl HttpClients {
+    /// The client of a route.
+    pub fn of(&self, route: &Route) -> Agent {
+        self.0.agent((*route.0).clone())
+    }
+}
+
+/// TLS for other protocols than HTTP. None if the client certificate does not fit its key, which the credentials'
+/// constructor has checked.
+pub fn tls_connector(Route(kind): &Route) -> Option<TlsConnector> {
     let mut roots = RootCertStore::empty();
     // A certificate that cannot be read is skipped, as the platform's verifier does.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(https) = https {
-        let given = CertificateDer::pem_slice_iter(&https.trust.0);
-        roots.add_parsable_certificates(given.flatten());
-    }
+    let given = CertificateDer::pem_slice_iter(&kind.trust.0);
+    roots.add_parsable_certificates(given.flatten());
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .ok()?
         .with_root_certificates(roots);
-    let config = match https.and_then(|https| https.identity.as_ref()) {
+    let config = match &kind.identity {
         None => config.with_no_client_auth(),
         Some(identity) => {
             let chain = CertificateDer::pem_slice_iter(&identity.chain);

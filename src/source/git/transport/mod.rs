@@ -12,7 +12,7 @@ mod wire;
 use git2::transport::Transport;
 
 pub(super) use agents::Agents;
-pub use agents::{http_agent, tls_connector};
+pub use agents::{HttpClients, Route, tls_connector};
 pub(super) use exchange::{Exchange, ExchangeOptions};
 
 /// Registers this module for `http://`, `https://` and `ssh://`.
