@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use mail_send::smtp::AssertReply as _;
 use mail_send::smtp::message::Parameters;
-use mail_send::{Credentials, Error, SmtpClient, SmtpClientBuilder};
-use tokio::io::{AsyncRead, AsyncWrite};
+use mail_send::{Credentials, Error, SmtpClient};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::message::{Answer, Request};
 use crate::source::{Route, tls_connector};
@@ -16,6 +21,10 @@ const OWN_NAME: &str = "[127.0.0.1]";
 
 /// How long the end of a conversation may take. The message has arrived by then.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How much is read from a server in one conversation, in bytes. A client of SMTP waits for the last line of an answer,
+/// which need not come.
+const LONGEST_TALK: u64 = 256 << 10;
 
 /// Why a mail server has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -65,36 +74,61 @@ pub(super) async fn send(
     let port = url
         .port_u16()
         .unwrap_or(if is_encrypted { 465 } else { 587 });
-    let name = host.trim_matches(['[', ']']).to_owned();
-    let server = SmtpClientBuilder::new_with_tls_connector(host.to_owned(), port, tls.clone())
-        .timeout(timeout)
-        .say_ehlo(false)
-        .implicit_tls(is_encrypted);
+    // An address of IPv6 has brackets in a URL only.
+    let name = host.trim_matches(['[', ']']);
+    let stream = TcpStream::connect((name, port)).await;
+    let (read, write) = stream.map_err(MailError::Connection)?.into_split();
+    let stream = tokio::io::join(read.take(LONGEST_TALK), write);
     let login = login(request);
     if is_encrypted {
-        return match server.connect().await {
-            Ok(client) => converse(client, login, request).await,
+        let stream = encrypted(&tls, name, stream).await?;
+        let mut client = SmtpClient { stream, timeout };
+        return match greeting(&mut client).await {
+            Ok(()) => converse(client, login, request).await,
             Err(error) => answer("a connection", error),
         };
     }
-    let mut client = match server.connect_plain().await {
-        Ok(client) => client,
-        Err(error) => return answer("a connection", error),
-    };
+    let mut client = SmtpClient { stream, timeout };
+    if let Err(error) = greeting(&mut client).await {
+        return answer("a connection", error);
+    }
     let offered = match client.ehlo(OWN_NAME).await {
         Ok(offered) => offered,
         Err(error) => return answer("a greeting", error),
     };
     if offered.has_capability(smtp_proto::EXT_START_TLS) {
-        return match client.start_tls(&tls, &name).await {
-            Ok(client) => converse(client, login, request).await,
-            Err(error) => answer("encryption", error),
-        };
+        let begun = client.cmd(b"STARTTLS\r\n").await;
+        if let Err(error) = begun.and_then(|reply| reply.assert_positive_completion()) {
+            return answer("encryption", error);
+        }
+        let stream = encrypted(&tls, name, client.stream).await?;
+        return converse(SmtpClient { stream, timeout }, login, request).await;
     }
     if login.is_some() {
         return Err(MailError::Plain);
     }
     converse(client, None, request).await
+}
+
+/// Begins encryption. The certificate must be of `name`, or of this IP address.
+async fn encrypted<T: AsyncRead + AsyncWrite + Unpin>(
+    tls: &TlsConnector,
+    name: &str,
+    stream: T,
+) -> Result<TlsStream<T>, MailError> {
+    let name = ServerName::try_from(name).map_err(|_| MailError::Address)?;
+    let begun = tls.connect(name.to_owned(), stream).await;
+    begun.map_err(|error| match error.downcast::<rustls::Error>() {
+        Ok(error) => MailError::Tls(Box::new(error)),
+        Err(error) => MailError::Connection(error),
+    })
+}
+
+/// Reads what a server says first.
+async fn greeting<T: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut SmtpClient<T>,
+) -> Result<(), Error> {
+    client.read().await?.assert_positive_completion()
 }
 
 /// Sends the message over a connection, after the login.
@@ -150,6 +184,12 @@ fn login(request: &Request) -> Option<Credentials<String>> {
 /// What an error of the client means. `step` is what was under way, for the text about a refusal.
 fn answer(step: &str, error: Error) -> Result<Answer, MailError> {
     match error {
+        // A yes to something else than what was asked. The message has not arrived.
+        Error::UnexpectedReply(reply) | Error::AuthenticationFailed(reply)
+            if reply.is_positive_completion() =>
+        {
+            Err(MailError::Protocol)
+        }
         Error::UnexpectedReply(reply) | Error::AuthenticationFailed(reply) => Ok(Answer {
             status: reply.code(),
             body: step.to_owned(),
@@ -167,5 +207,100 @@ fn answer(step: &str, error: Error) -> Result<Answer, MailError> {
         | Error::MissingMailFrom
         | Error::MissingRcptTo
         | Error::MissingStartTls => Err(MailError::Protocol),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::source;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn request(url: String) -> Request {
+        Request {
+            method: http::Method::POST,
+            url,
+            headers: ["from", "to"]
+                .map(|name| (name.into(), "a@b".into()))
+                .into(),
+            body: b"Subject: x\r\n\r\nx\r\n".to_vec(),
+        }
+    }
+
+    /// Sends to a server at this address that says `first`, and `after` for ever. None if it does not end by itself.
+    async fn sent_to(
+        address: &str,
+        scheme: &str,
+        (first, after): (&'static str, &'static str),
+    ) -> Option<Result<Answer, MailError>> {
+        let listener = TcpListener::bind((address.trim_matches(['[', ']']), 0))
+            .await
+            .unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(first.as_bytes()).await.unwrap();
+            while !after.is_empty() && stream.write_all(after.as_bytes()).await.is_ok() {}
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        });
+        let request = request(format!("{scheme}://{address}:{port}"));
+        let route = Route::new(&source::Credentials::default(), None);
+        let sent = send(&route, &request, TIMEOUT);
+        let sent = tokio::time::timeout(TIMEOUT, sent).await.ok();
+        server.abort();
+        sent
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_not_read_for_ever() {
+        let sent = sent_to("127.0.0.1", "smtp", ("220-hello\r\n", "220-\r\n")).await;
+        assert!(matches!(sent, Some(Err(MailError::Protocol))), "{sent:?}");
+    }
+
+    #[tokio::test]
+    async fn encryption_begins_with_a_server_that_has_an_address_of_ipv6() {
+        let sent = sent_to("[::1]", "smtps", ("220 this is not TLS\r\n", "")).await;
+        assert!(matches!(sent, Some(Err(MailError::Tls(_)))), "{sent:?}");
+    }
+
+    /// Talks to a server that gives these answers, one for each line.
+    async fn told(
+        login: Option<Credentials<String>>,
+        answers: &[&str],
+    ) -> Result<Answer, MailError> {
+        let (mine, theirs) = tokio::io::duplex(1 << 16);
+        let client = SmtpClient {
+            stream: mine,
+            timeout: TIMEOUT,
+        };
+        let (read, mut write) = tokio::io::split(theirs);
+        let request = request(String::new());
+        let server = async {
+            let mut lines = BufReader::new(read).lines();
+            for answer in answers {
+                lines.next_line().await.unwrap();
+                write.write_all(answer.as_bytes()).await.unwrap();
+            }
+            while lines.next_line().await.is_ok_and(|line| line.is_some()) {}
+        };
+        tokio::join!(converse(client, login, &request), server).0
+    }
+
+    #[tokio::test]
+    async fn a_yes_to_another_question_is_no_delivery() {
+        let offer = "250-x\r\n250 AUTH PLAIN\r\n";
+        let (yes, go) = ("250 ok\r\n", "354 go\r\n");
+        let login = || Some(Credentials::new("a".to_owned(), "b".to_owned()));
+        let code = |told: Result<Answer, MailError>| told.map(|answer| answer.status).ok();
+        assert_eq!(code(told(None, &[offer, yes, yes, yes]).await), None);
+        assert_eq!(code(told(login(), &[offer, yes]).await), None);
+        let refused = told(login(), &[offer, "535 no\r\n"]).await;
+        assert_eq!(code(refused), Some(535));
+        let twice = [offer, yes, yes, go, go];
+        assert_eq!(code(told(None, &twice).await), Some(354));
     }
 }

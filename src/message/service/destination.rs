@@ -168,8 +168,13 @@ impl Destination {
             (None, None, Some(_)) => return Err(DestinationError::Absent("username")),
             (None, None, None) => App::read(service, secret)?.map_or(Login::None, Login::App),
         };
-        let mailing = match service {
-            Service::Email => Some(Mailing::read(intent)?),
+        let mailing = match (service, &login) {
+            // It would be left out without a word.
+            (Service::Email, Login::Token(_)) => {
+                let problem = "a mail server takes username and password";
+                return Err(DestinationError::Malformed("token", problem));
+            }
+            (Service::Email, _) => Some(Mailing::read(intent)?),
             _ => None,
         };
         let mut channel = intent.channel.clone();
@@ -461,6 +466,12 @@ pub(super) mod tests {
                 url,
                 vec![("headers", "a b: s3cret")],
                 "headers",
+            ),
+            (
+                Service::Email,
+                Some("smtp://host"),
+                vec![("token", "s3cret")],
+                "username and password",
             ),
         ] {
             let found = Destination::new(&intent(service, address), Some(&secret(&pairs)));
