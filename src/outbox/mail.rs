@@ -8,7 +8,7 @@ use mail_send::smtp::AssertReply as _;
 use mail_send::smtp::message::Parameters;
 use mail_send::{Credentials, Error, SmtpClient};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -18,9 +18,6 @@ use crate::source::{Route, tls_connector};
 
 /// What a client calls itself that has no name in public (RFC 5321, section 4.1.3).
 const OWN_NAME: &str = "[127.0.0.1]";
-
-/// How long the end of a conversation may take. The message has arrived by then.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How much is read from a server in one conversation, in bytes. A client of SMTP waits for the last line of an answer,
 /// which need not come.
@@ -68,8 +65,6 @@ pub(super) async fn send(
 ) -> Result<Answer, MailError> {
     let url: http::Uri = request.url.parse().map_err(|_| MailError::Address)?;
     let host = url.host().ok_or(MailError::Address)?;
-    // It is not kept: it holds all authorities of the platform.
-    let tls = tls_connector(route).ok_or(MailError::Certificate)?;
     let is_encrypted = url.scheme_str() == Some("smtps");
     let port = url
         .port_u16()
@@ -81,7 +76,7 @@ pub(super) async fn send(
     let stream = tokio::io::join(read.take(LONGEST_TALK), write);
     let login = login(request);
     if is_encrypted {
-        let stream = encrypted(&tls, name, stream).await?;
+        let stream = encrypted(route, name, stream).await?;
         let mut client = SmtpClient { stream, timeout };
         return match greeting(&mut client).await {
             Ok(()) => converse(client, login, request).await,
@@ -101,7 +96,7 @@ pub(super) async fn send(
         if let Err(error) = begun.and_then(|reply| reply.assert_positive_completion()) {
             return answer("encryption", error);
         }
-        let stream = encrypted(&tls, name, client.stream).await?;
+        let stream = encrypted(route, name, client.stream).await?;
         return converse(SmtpClient { stream, timeout }, login, request).await;
     }
     if login.is_some() {
@@ -112,11 +107,15 @@ pub(super) async fn send(
 
 /// Begins encryption. The certificate must be of `name`, or of this IP address.
 async fn encrypted<T: AsyncRead + AsyncWrite + Unpin>(
-    tls: &TlsConnector,
+    route: &Route,
     name: &str,
     stream: T,
 ) -> Result<TlsStream<T>, MailError> {
     let name = ServerName::try_from(name).map_err(|_| MailError::Address)?;
+    // It reads the platform's authorities from the disk. It is not kept, since it holds all of them.
+    let route = route.clone();
+    let tls = tokio::task::spawn_blocking(move || tls_connector(&route)).await;
+    let tls: TlsConnector = tls.ok().flatten().ok_or(MailError::Certificate)?;
     let begun = tls.connect(name.to_owned(), stream).await;
     begun.map_err(|error| match error.downcast::<rustls::Error>() {
         Ok(error) => MailError::Tls(Box::new(error)),
@@ -161,7 +160,9 @@ async fn converse<T: AsyncRead + AsyncWrite + Unpin>(
     }
     match client.data(&request.body).await {
         Ok(reply) => {
-            let _ = tokio::time::timeout(GOODBYE, client.quit()).await;
+            // The message has arrived, whatever the server says to this.
+            let _ = client.stream.write_all(b"QUIT\r\n").await;
+            let _ = client.stream.shutdown().await;
             Ok(Answer {
                 status: reply.code(),
                 ..Answer::default()

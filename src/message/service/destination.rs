@@ -174,6 +174,11 @@ impl Destination {
                 let problem = "a mail server takes username and password";
                 return Err(DestinationError::Malformed("token", problem));
             }
+            // A colon separates user and password in a request.
+            (Service::Email, Login::Basic(user, _)) if user.contains(':') => {
+                let problem = "it holds a colon";
+                return Err(DestinationError::Malformed("username", problem));
+            }
             (Service::Email, _) => Some(Mailing::read(intent)?),
             _ => None,
         };
