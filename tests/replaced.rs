@@ -99,8 +99,9 @@ async fn an_object_whose_replacement_is_refused_after_all_comes_back_or_is_told(
         (now != restored).then_some(now)
     })
     .await;
+    // The message still says why.
     let message = case.ready_becomes("all", "False", "ApplyFailed").await;
-    assert_says(&message, &["towline.dev/requested-at"]);
+    assert_says(&message, &["two is too many", "towline.dev/requested-at"]);
     // A person asks for another try.
     case.without_rule(&TWO).await;
     case.rule(&NONE).await;

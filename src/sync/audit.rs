@@ -196,7 +196,7 @@ mod tests {
                 contested: false,
                 restored: false,
                 may_be_replaced: false,
-                replaced_in_vain: false,
+                replaced_in_vain: None,
                 made: None,
             };
             let applied = Applied {

@@ -20,8 +20,8 @@ pub(super) struct Job {
     pub(super) restored: bool,
     /// Whether it may be deleted and made again where it cannot be changed.
     pub(super) may_be_replaced: bool,
-    /// It was deleted for this manifest, which the API server refused after all.
-    pub(super) replaced_in_vain: bool,
+    /// It was deleted for this manifest, which the API server refused after all. Why.
+    pub(super) replaced_in_vain: Option<Arc<str>>,
     /// The uid of the object that this Sync made.
     pub(super) made: Option<Arc<str>>,
 }

@@ -35,8 +35,8 @@ pub(super) struct Memory {
     pub(super) refused: HashMap<ObjectKey, Refusal>,
     /// Objects that could not be applied in this round, since an object has a port or an address of theirs.
     pub(super) crowded: HashSet<ObjectKey>,
-    /// Objects that were deleted to be replaced, with the manifest that was refused then.
-    pub(super) replaced_in_vain: HashMap<ObjectKey, Digest>,
+    /// Objects that were deleted to be replaced, with the manifest that was refused then, and why.
+    pub(super) replaced_in_vain: HashMap<ObjectKey, (Digest, Arc<str>)>,
     /// Objects that could not be pruned.
     pub(super) unpruned: BTreeMap<ObjectKey, Trouble>,
     /// What was pruned and is not gone yet, and what holds it.

@@ -46,8 +46,8 @@ pub(in crate::sync) enum Done {
     Differs(ApplyCause),
     /// The object could not be applied.
     Failed(WriteError),
-    /// It was deleted to be replaced, and the new object was refused.
-    ReplacedInVain(Trouble),
+    /// It was deleted to be replaced, and the new object was refused. Why.
+    ReplacedInVain(Trouble, Arc<str>),
     /// The object's manifest could not be read again, or there is more to say than what the API server said.
     Troubled(Trouble),
 }

@@ -165,7 +165,7 @@ impl Memory {
             contested: self.is_contested(key, cause, observed.as_ref(), now),
             restored,
             may_be_replaced: false,
-            replaced_in_vain: false,
+            replaced_in_vain: None,
             made: self
                 .records
                 .get(key)

@@ -301,7 +301,8 @@ impl Driver {
         for job in &mut jobs {
             job.may_be_replaced = replace::may_be(intent, &job.item, job.before.as_ref());
             let refused = self.state.memory.replaced_in_vain.get(&job.item.key);
-            job.replaced_in_vain = refused == Some(&job.item.digest);
+            let refused = refused.filter(|(digest, _)| *digest == job.item.digest);
+            job.replaced_in_vain = refused.map(|(_, why)| why.clone());
         }
         if let Some(target) = &self.state.target {
             apply::order(&mut jobs, target);
@@ -364,9 +365,10 @@ impl Driver {
                 }
             }
             Done::Troubled(trouble) => self.state.memory.failed(key, trouble),
-            Done::ReplacedInVain(trouble) => {
+            Done::ReplacedInVain(trouble, why) => {
                 let memory = &mut self.state.memory;
-                memory.replaced_in_vain.insert(key.clone(), job.item.digest);
+                let refused = (job.item.digest, why);
+                memory.replaced_in_vain.insert(key.clone(), refused);
                 memory.failed(key, trouble);
             }
         }

@@ -56,12 +56,8 @@ impl Object<'_> {
             return Ok(Done::Troubled(told(&refused, advice(is_spared))));
         }
         // Each try is an outage of what the object does.
-        if self.job.replaced_in_vain {
-            let why = format!(
-                "it was replaced once, and the new object was refused after all: this is tried again with another \
-                 manifest, or when the Sync's annotation {REQUESTED_AT} changes"
-            );
-            return Ok(Done::Troubled(told(&refused, &why)));
+        if let Some(why) = &self.job.replaced_in_vain {
+            return Ok(Done::Troubled(told(&refused, why)));
         }
         let (inventory, owner) = (&self.cluster.inventory, self.seal.sync());
         let ours = self.job.before.as_ref();
@@ -97,7 +93,10 @@ impl Object<'_> {
                 "a new object was refused: {error}; nor could the old one be made again: {lost}"
             ),
         };
-        Ok(Done::ReplacedInVain(told(&refused, &why)))
+        let why = format!(
+            "{why}; this is tried again with another manifest, or when the Sync's annotation {REQUESTED_AT} changes"
+        );
+        Ok(Done::ReplacedInVain(told(&refused, &why), why.into()))
     }
 
     /// Tries out whether a new object would be taken once the old one is gone.
