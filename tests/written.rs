@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::admissionregistration::v1::{
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-};
-use kube::Api;
-use kube::api::{DeleteParams, PostParams};
-use serde_json::{Value, json};
+use serde_json::json;
 use towline::api::{GitRepository, Sync};
 
+use crate::world::policy::Rule;
 use crate::world::{Case, PATIENCE, condition, world};
 use towline_testing::repo::{Change, NewCommit, git};
 use towline_testing::wait::eventually;
@@ -157,69 +153,42 @@ async fn a_path_of_any_length_and_names_of_any_length_are_reported() {
     case.synced("all", &last).await;
 }
 
-/// A policy of the cluster that refuses what `expression` does not hold for.
-async fn policy(case: &Case<'_>, resource: &str, expression: &str) {
-    let name = format!("{}-{resource}", case.namespace);
-    let policy = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": name},
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [{
-                "apiGroups": ["towline.dev"], "apiVersions": ["*"], "operations": ["UPDATE"],
-                "resources": [format!("{resource}/status")],
-            }]},
-            "validations": [{"expression": expression, "message": "this status is not wanted"}],
+/// Rules that refuse the statuses of Syncs and of GitRepositories for which these do not hold.
+const fn of_statuses(syncs: &'static str, repositories: &'static str) -> [Rule; 2] {
+    const NONE: Rule = Rule {
+        name: "",
+        group: "towline.dev",
+        resource: "",
+        operations: &["UPDATE"],
+        expression: "",
+        message: "this status is not wanted",
+    };
+    [
+        Rule {
+            name: "syncs",
+            resource: "syncs/status",
+            expression: syncs,
+            ..NONE
         },
-    });
-    let binding = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": name},
-        "spec": {
-            "policyName": name, "validationActions": ["Deny"],
-            "matchResources": {"namespaceSelector": {"matchLabels": {
-                "kubernetes.io/metadata.name": case.namespace,
-            }}},
+        Rule {
+            name: "gitrepositories",
+            resource: "gitrepositories/status",
+            expression: repositories,
+            ..NONE
         },
-    });
-    let policies: Api<ValidatingAdmissionPolicy> = Api::all(case.client.clone());
-    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(case.client.clone());
-    let (policy, binding) = (from(policy), from(binding));
-    policies
-        .create(&PostParams::default(), &policy)
-        .await
-        .unwrap();
-    bindings
-        .create(&PostParams::default(), &binding)
-        .await
-        .unwrap();
-}
-
-fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).unwrap()
-}
-
-async fn without_policy(case: &Case<'_>, resource: &str) {
-    let name = format!("{}-{resource}", case.namespace);
-    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(case.client.clone());
-    bindings
-        .delete(&name, &DeleteParams::default())
-        .await
-        .unwrap();
+    ]
 }
 
 #[tokio::test]
 async fn a_status_that_the_api_server_refuses_is_written_in_short_and_told() {
-    let case = started("refused").await;
-    let revision =
-        "!has(object.status.lastAppliedRevision) || object.status.lastAppliedRevision == null";
-    policy(&case, "syncs", revision).await;
-    policy(
-        &case,
-        "gitrepositories",
+    const REFUSED: [Rule; 2] = of_statuses(
+        "!has(object.status.lastAppliedRevision) || object.status.lastAppliedRevision == null",
         "!has(object.status.revision) || object.status.revision == null",
-    )
-    .await;
+    );
+    let case = started("refused").await;
+    for rule in &REFUSED {
+        case.rule(rule).await;
+    }
     // A policy is in force some moments after it was made.
     tokio::time::sleep(Duration::from_secs(3)).await;
     case.push(&[("a.yaml", Some(&case.map("a", "second")))], "second")
@@ -265,8 +234,8 @@ async fn a_status_that_the_api_server_refuses_is_written_in_short_and_told() {
     assert_eq!(case.events("StatusRefused").await.len(), 2);
     assert_eq!(failures(&case), 0);
 
-    for resource in ["syncs", "gitrepositories"] {
-        without_policy(&case, resource).await;
+    for rule in &REFUSED {
+        case.without_rule(rule).await;
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
     let third = case
@@ -278,9 +247,11 @@ async fn a_status_that_the_api_server_refuses_is_written_in_short_and_told() {
 
 #[tokio::test]
 async fn a_status_that_is_refused_altogether_is_not_sent_in_a_loop() {
+    const REFUSED: [Rule; 2] = of_statuses("false", "false");
     let case = started("refused-whole").await;
-    policy(&case, "syncs", "false").await;
-    policy(&case, "gitrepositories", "false").await;
+    for rule in &REFUSED {
+        case.rule(rule).await;
+    }
     tokio::time::sleep(Duration::from_secs(3)).await;
     let before = failures(&case);
     case.push(&[("a.yaml", Some(&case.map("a", "second")))], "second")
@@ -293,8 +264,8 @@ async fn a_status_that_is_refused_altogether_is_not_sent_in_a_loop() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     let times = failures(&case) - before;
     assert!(times <= 12, "{times} tries of two resources in ten seconds");
-    for resource in ["syncs", "gitrepositories"] {
-        without_policy(&case, resource).await;
+    for rule in &REFUSED {
+        case.without_rule(rule).await;
     }
     let second = case.repo.resolve("main").unwrap();
     case.synced("all", &second).await;

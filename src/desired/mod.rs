@@ -36,7 +36,9 @@ use crate::content::{BlobId, ContentKey, Joined, ReadError, Tree, TreeId};
 use crate::intent::RenderIntent;
 use crate::manifest::{FieldPath, ScaleTarget};
 use crate::render::wasm::{Private, Renderers};
-use crate::render::{self, Bases, Cache, Changes, ParsedObject, RemoteBase, Text, TextId, Texts};
+use crate::render::{
+    self, Bases, Cache, Changes, ParsedObject, RemoteBase, Steps, Text, TextId, Texts,
+};
 use crate::text::Secrets;
 use decrypted::Decrypted;
 use form::{Form, Selected};
@@ -477,8 +479,9 @@ fn collect(
         .map(|name| name.as_str().into());
     let mut objects = Vec::with_capacity(parsed.iter().map(|objects| objects.len()).sum());
     let mut origins = Origins::default();
+    let steps = Steps::default();
     for (text, parsed) in texts.iter().zip(parsed) {
-        let parts = rendered.parts(text, parsed.first());
+        let parts = rendered.parts(text, parsed.first(), &steps);
         let place = origins.add(text.id, Arc::clone(&text.file), parts);
         objects.extend(parsed.iter().map(|object| {
             DesiredObject {

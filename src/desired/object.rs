@@ -78,8 +78,8 @@ impl fmt::Display for Provenance<'_> {
                     _ => write!(f, " and {file}")?,
                 }
             }
-            if let more @ 1.. = files.len().saturating_sub(MAX_SHOWN) {
-                write!(f, " and {more} more")?;
+            if files.len() > MAX_SHOWN {
+                write!(f, " and others")?;
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::manifest::{self, FieldPath};
 use crate::render::wasm::{
     Chart, Cluster, Kustomization, Output, Private, Release, Renderers, Values,
 };
-use crate::render::{Bases, Outcome, ParsedObject, RemoteBase, Text, TextId};
+use crate::render::{Bases, Outcome, ParsedObject, RemoteBase, Steps, Text, TextId};
 
 /// The output of renderers for one path, and its identity.
 #[derive(Debug, Default)]
@@ -85,8 +85,8 @@ impl Rendered {
         output.map_or(&[], |output| output.generated.of(id, document, item))
     }
 
-    /// What a document is made of beside its file, by its first object.
-    pub(super) fn parts(&self, text: &Text, object: Option<&ParsedObject>) -> Parts {
+    /// What a document is made of beside its file, by its first object. Finding its patches takes some of `steps`.
+    pub(super) fn parts(&self, text: &Text, object: Option<&ParsedObject>, steps: &Steps) -> Parts {
         let place = self.places.get(&text.id);
         let output =
             place.and_then(|(output, at)| Some((self.outputs.get(*output as usize)?, *at)));
@@ -104,14 +104,15 @@ impl Rendered {
             };
             parsed.get_or_init(parse).clone()
         };
-        let patches = output.patches.of_object(&Outcome {
+        let object = Outcome {
             file: &text.file,
             is_generated: !document.about.generated.is_empty(),
             kind: (&object.gvk.group, &object.gvk.kind),
             name: &object.name,
             namespace: object.namespace.as_deref(),
             metadata: &metadata,
-        });
+        };
+        let patches = output.patches.of_object(&object, steps);
         let values = match document.about.kind.as_str() {
             "manifest" => Arc::clone(&self.values),
             _ => Arc::default(),
@@ -279,14 +280,18 @@ pub(super) fn values(intent: &RenderIntent, inputs: &Inputs) -> Vec<Values> {
     files.chain(given).chain(in_place).collect()
 }
 
-/// Where the values that are given to the chart are.
+/// The most places of values that an object has.
+const MAX_VALUES: usize = 16;
+
+/// Where the values that are given to the chart are: the last ones, which have precedence.
 fn names_of_values(intent: &RenderIntent, inputs: &Inputs) -> Arc<[Arc<str>]> {
     let all = values(intent, inputs).into_iter();
     let names = all.map(|values| match values.file.is_empty() {
         true => values.name,
         false => values.file,
     });
-    names.map(Arc::from).collect()
+    let names: Vec<Arc<str>> = names.map(Arc::from).collect();
+    names[names.len().saturating_sub(MAX_VALUES)..].into()
 }
 
 /// The folder of the chart in the tree.

@@ -15,7 +15,6 @@ pub use self::series::{SERIES, Series};
 pub use self::source::{FetchedRevision, PlansView, SourceName, SourceView};
 pub use self::sync::{SyncObject, SyncView};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use crate::plan::SyncName;
 
@@ -111,35 +110,29 @@ impl Fleet {
         revisions: &[&str],
         everywhere: bool,
     ) -> Vec<Laggard> {
-        let sources = self.sources.views();
         let mine = SourceName::new(&sync.namespace, source);
-        let url = sources.iter().find(|(name, _)| *name == mine);
-        let Some(url) = url.map(|(_, view)| Arc::clone(&view.url)) else {
+        if !self.sources.is_published(&mine) {
             return Vec::new();
-        };
-        let is_beside = |(name, view): &(SourceName, SourceView)| {
+        }
+        let url = self.sources.read(&mine).url;
+        let beside = self.sources.pick(|name, view| {
             let is_near = everywhere || name.namespace == mine.namespace;
-            *name != mine && is_near && view.url == url
-        };
-        let beside: BTreeSet<SourceName> = sources
-            .into_iter()
-            .filter(is_beside)
-            .map(|(name, _)| name)
-            .collect();
+            (*name != mine && is_near && view.url == url).then(|| name.clone())
+        });
+        let beside: BTreeSet<SourceName> = beside.into_iter().collect();
         if beside.is_empty() {
             return Vec::new();
         }
         let followed = |revision: &str| revision.split_once('@').map(|(name, _)| name.to_owned());
         let refs: Vec<_> = revisions.iter().map(|one| followed(one)).collect();
-        let lags = |(other, view): (SyncName, SyncView)| {
+        self.syncs.pick(|other, view| {
             let known = view.planned.as_deref().or(view.applied.as_deref())?;
             let lags = view.exists
-                && beside.contains(&SourceName::new(&other.namespace, &view.source))
+                && !revisions.contains(&known)
                 && refs.contains(&followed(known))
-                && !revisions.contains(&known);
-            lags.then(|| (other, known.to_owned()))
-        };
-        self.syncs.views().into_iter().filter_map(lags).collect()
+                && beside.contains(&SourceName::new(&other.namespace, &view.source));
+            lags.then(|| (other.clone(), known.to_owned()))
+        })
     }
 
     /// The circle of dependencies that contains `sync`, from it to itself. None if there is no such

@@ -132,10 +132,15 @@ impl<K: Key, V: View<K>> Registry<K, V> {
 
     /// All published views, in the order of the keys.
     pub fn views(&self) -> Vec<(K, V)> {
+        self.pick(|key, view| Some((key.clone(), view.clone())))
+    }
+
+    /// What `pick` takes out of the published views, in the order of the keys. It must not use this registry.
+    pub fn pick<R>(&self, mut pick: impl FnMut(&K, &V) -> Option<R>) -> Vec<R> {
         let table = self.lock();
         let published = table.entries.iter().filter(|(_, entry)| entry.published);
         published
-            .map(|(key, entry)| (key.clone(), entry.view.borrow().clone()))
+            .filter_map(|(key, entry)| pick(key, &entry.view.borrow()))
             .collect()
     }
 

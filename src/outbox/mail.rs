@@ -149,13 +149,13 @@ async fn converse<T: AsyncRead + AsyncWrite + Unpin>(
     }
     let none = Parameters::new();
     for (name, address) in &request.headers {
-        let (step, told) = match &**name {
-            "from" => ("the sender", client.mail_from(address, &none).await),
-            "to" => ("a recipient", client.rcpt_to(address, &none).await),
+        let (field, told) = match &**name {
+            "from" => ("spec.username", client.mail_from(address, &none).await),
+            "to" => ("spec.channel", client.rcpt_to(address, &none).await),
             _ => continue,
         };
         if let Err(error) = told {
-            return answer(step, error);
+            return answer(&format!("{address} of {field}"), error);
         }
     }
     match client.data(&request.body).await {

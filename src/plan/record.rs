@@ -27,7 +27,7 @@ const KEPT: usize = 5;
 const MAX_SECRET: usize = 1 << 20;
 
 /// The largest record that is read, in bytes of JSON.
-const MAX_JSON: u64 = 64 << 20;
+const MAX_JSON: u64 = 32 << 20;
 
 /// What a record says of its release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -346,6 +346,8 @@ fn packed(record: &Value) -> io::Result<String> {
 }
 
 /// A record from its Secret; none where it cannot be read.
+/// What a record holds. Anybody who may write Secrets of the namespace can write one, and what is small in it can take a thousand
+/// times as much: what takes more memory than a document of Git may is none.
 fn unpacked(secret: &Value) -> Option<Value> {
     let value = secret.pointer("/data/release")?.as_str()?;
     let packed = BASE64_STANDARD.decode(value).ok()?;
@@ -353,7 +355,8 @@ fn unpacked(secret: &Value) -> Option<Value> {
     let mut json = Vec::new();
     let packed = GzDecoder::new(&*bytes).take(MAX_JSON);
     { packed }.read_to_end(&mut json).ok()?;
-    serde_json::from_slice(&json).ok()
+    let documents = manifest::documents(&json).ok()?;
+    Some(documents.into_iter().next()?.value)
 }
 
 /// When the release of a record was first installed.

@@ -21,7 +21,7 @@ pub use bases::{Bases, WantedBase};
 pub use cache::{Cache, ParsedObject};
 pub use error::{BrokenFile, MAX_OBJECTS, PatternError, RenderError, TextError};
 pub use generated::{Drawn, Generated, digest, keep};
-pub use patches::{Outcome, Patches};
+pub use patches::{Outcome, Patches, Steps};
 pub use remote::{Pin, RemoteBase};
 pub use select::{IgnoreBudget, Ignores, check_patterns, select};
 pub use text::{Changes, Text, TextId, Texts, each_object, manifests};

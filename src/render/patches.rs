@@ -3,13 +3,21 @@
 //! kustomize says from which resource an object is, but of its patches only that some kustomization has them. So what each
 //! patch is for is held against the object that came out: its kind, its name without the prefixes and suffixes that
 //! kustomizations give to it, and its labels.
+//!
+//! A repository says how many patches and patterns there are, and this runs outside of the sandbox. So all of it is bounded, and
+//! where there is more than that, no patch is named.
+
+mod budget;
+mod target;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use regex::Regex;
 use serde_json::{Map, Value};
 
+use self::budget::Budget;
+pub use self::budget::Steps;
+use self::target::Target;
 use super::inflate::{joined, parsed};
 use crate::content::within;
 use crate::intent::Overrides;
@@ -18,6 +26,9 @@ use crate::manifest;
 /// The most ways from the top to a file that are followed, and the deepest.
 const MAX_WAYS: usize = 20_000;
 const MAX_DEPTH: usize = 64;
+
+/// The most files with patches that an object has.
+const MAX_OF_OBJECT: usize = 16;
 
 /// The most files that are named for a message.
 const MAX_NAMED: usize = 4;
@@ -42,6 +53,8 @@ pub(super) struct Layer {
 #[derive(Clone, Debug, Default)]
 pub struct Patches {
     levels: Vec<Level>,
+    /// Their indexes, by their folders.
+    folders: HashMap<String, usize>,
     /// The ways from the top of the build to each file with resources, as indexes of levels.
     ways: HashMap<String, Vec<Vec<usize>>>,
 }
@@ -72,26 +85,6 @@ struct Patch {
     places: Vec<String>,
 }
 
-/// What a patch is for. All parts have to fit.
-#[derive(Clone, Debug, Default)]
-struct Target {
-    group: Fits,
-    kind: Fits,
-    name: Fits,
-    namespace: Fits,
-    labels: String,
-    annotations: String,
-}
-
-/// What a part of a target is held against.
-#[derive(Clone, Debug, Default)]
-enum Fits {
-    #[default]
-    All,
-    One(String),
-    Matching(Regex),
-}
-
 /// An object that came out of a build.
 pub struct Outcome<'o> {
     /// The file that kustomize names.
@@ -117,63 +110,78 @@ impl Patches {
         overrides: &Overrides,
         read: impl Fn(&str) -> Option<Vec<u8>>,
     ) -> Self {
-        let mut levels: Vec<Level> = Vec::new();
-        let mut seen = HashSet::new();
+        Self::within(layers, top, overrides, &read).unwrap_or_default()
+    }
+
+    /// None if there are no patches, or too many.
+    fn within(
+        layers: impl IntoIterator<Item = Layer>,
+        top: &str,
+        overrides: &Overrides,
+        read: &dyn Fn(&str) -> Option<Vec<u8>>,
+    ) -> Option<Self> {
+        let mut budget = Budget::default();
+        let mut patches = Self::default();
         for layer in layers {
-            if seen.insert(layer.folder.clone())
+            if !patches.folders.contains_key(&layer.folder)
                 && let Some(fields) = parsed(&layer.text)
             {
-                levels.push(Level::of(layer, &fields, &read));
+                let level = Level::of(layer, &fields, read, &mut budget)?;
+                let (folder, index) = (level.folder.clone(), patches.levels.len());
+                patches.folders.insert(folder, index);
+                patches.levels.push(level);
             }
         }
-        let Some(first) = levels.iter().position(|level| level.folder == top) else {
-            return Self::default();
-        };
-        levels[first].take(overrides);
-        if levels.iter().all(|level| level.patches.is_empty()) {
-            return Self::default();
+        let first = *patches.folders.get(top)?;
+        patches.levels[first].take(overrides, &mut budget)?;
+        if patches.levels.iter().all(|level| level.patches.is_empty()) {
+            return None;
         }
-        let mut patches = Self {
-            levels,
-            ways: HashMap::new(),
-        };
         patches.follow(first);
-        patches
+        Some(patches)
     }
 
     /// About how many bytes of memory they take.
     pub(super) fn bytes(&self) -> usize {
-        let ways = self.ways.iter();
-        let ways = ways.map(|(file, ways)| file.len() + ways.len() * 64);
-        ways.sum::<usize>() + self.levels.len() * size_of::<Level>()
+        let ways = self.ways.iter().map(|(file, ways)| {
+            let steps = ways
+                .iter()
+                .map(|way| size_of_val(&way[..]) + size_of::<Vec<usize>>());
+            file.len() + steps.sum::<usize>()
+        });
+        ways.sum::<usize>() + self.levels.iter().map(Level::bytes).sum::<usize>()
     }
 
-    /// The files with patches for an object: those of the top first, which have the last word.
+    /// The first files with patches for an object: those of the top first, which have the last word. None if there are no
+    /// steps left to find that out.
     #[must_use]
-    pub fn of_object(&self, object: &Outcome<'_>) -> Vec<Arc<str>> {
+    pub fn of_object(&self, object: &Outcome<'_>, steps: &Steps) -> Vec<Arc<str>> {
+        self.found(object, steps).unwrap_or_default()
+    }
+
+    fn found(&self, object: &Outcome<'_>, steps: &Steps) -> Option<Vec<Arc<str>>> {
         let key = match object.file.find(OF_HELM) {
             Some(at) => &object.file[..at + OF_HELM.len()],
             None => object.file,
         };
         let ways = self.ways.get(key).into_iter().flatten();
+        steps.take(ways.clone().map(Vec::len).sum())?;
         let ways = ways.map(|way| (self.names(way, object), way));
         // A resource that is used twice has names that tell them apart.
-        let best = ways.min_by_key(|(names, _)| names.last().map(String::len));
-        let Some((names, way)) = best else {
-            return Vec::new();
-        };
+        let (names, way) = ways.min_by_key(|(names, _)| names.last().map(String::len))?;
         let moves = way.iter().any(|level| self.levels[*level].moves);
         let mut found: Vec<Arc<str>> = Vec::new();
         for (depth, level) in way.iter().enumerate() {
-            for patch in self.patches_at(*level) {
+            for patch in self.patches_at(*level, steps)? {
+                steps.take(1 + patch.targets.len() * (names.len() - depth))?;
                 let mut targets = patch.targets.iter();
                 let fits = targets.any(|target| target.is(object, &names[depth + 1..], moves));
-                if fits && !found.contains(&patch.file) {
+                if fits && found.len() < MAX_OF_OBJECT && !found.contains(&patch.file) {
                     found.push(Arc::clone(&patch.file));
                 }
             }
         }
-        found
+        Some(found)
     }
 
     /// The files with the patches that a message of kustomize may be about. kustomize names what a patch is for, or a place in
@@ -220,7 +228,7 @@ impl Patches {
     }
 
     /// The patches of a level and of its components, which change what the level has.
-    fn patches_at(&self, level: usize) -> Vec<&Patch> {
+    fn patches_at(&self, level: usize, steps: &Steps) -> Option<Vec<&Patch>> {
         let mut all = Vec::new();
         let mut open = vec![level];
         let mut seen = HashSet::new();
@@ -229,23 +237,17 @@ impl Patches {
                 continue;
             }
             let level = &self.levels[level];
+            steps.take(1 + level.components.len())?;
             all.extend(&level.patches);
             let components = level.components.iter();
-            open.extend(components.filter_map(|folder| self.at(folder)));
+            open.extend(components.filter_map(|folder| self.folders.get(folder)));
         }
-        all
-    }
-
-    fn at(&self, folder: &str) -> Option<usize> {
-        self.levels.iter().position(|level| level.folder == folder)
+        Some(all)
     }
 
     /// Notes the ways to all files.
     fn follow(&mut self, first: usize) {
-        let folders = self.levels.iter().enumerate();
-        let folders: HashMap<String, usize> = folders
-            .map(|(index, level)| (level.folder.clone(), index))
-            .collect();
+        let folders = &self.folders;
         let mut open = vec![vec![first]];
         let mut count = 0;
         while let Some(way) = open.pop() {
@@ -276,7 +278,8 @@ impl Level {
         layer: Layer,
         fields: &Map<String, Value>,
         read: &dyn Fn(&str) -> Option<Vec<u8>>,
-    ) -> Self {
+        budget: &mut Budget,
+    ) -> Option<Self> {
         let Layer { file, folder, .. } = layer;
         let text = |field: &str| {
             fields
@@ -307,8 +310,9 @@ impl Level {
                 Some(path) => read(path).unwrap_or_default(),
                 None => entry["patch"].as_str().unwrap_or_default().into(),
             };
+            budget.patch(written.len())?;
             let targets = match entry.get("target") {
-                Some(Value::Object(target)) => vec![Target::of(target)],
+                Some(Value::Object(target)) => vec![Target::of(target, budget)?],
                 _ => Target::named_in(&written),
             };
             patches.push(Patch {
@@ -324,6 +328,7 @@ impl Level {
                 Some((written, path)) => (written, path.into()),
                 None => (entry.into(), Arc::clone(&own)),
             };
+            budget.patch(written.len())?;
             patches.push(Patch {
                 file,
                 path: entry.to_owned(),
@@ -331,7 +336,7 @@ impl Level {
                 places: Vec::new(),
             });
         }
-        Self {
+        Some(Self {
             prefix: text("namePrefix").to_owned(),
             suffix: text("nameSuffix").to_owned(),
             moves: !text("namespace").is_empty(),
@@ -340,11 +345,19 @@ impl Level {
             patches,
             folder,
             file,
-        }
+        })
     }
 
-    /// Takes what a Sync has on top.
-    fn take(&mut self, overrides: &Overrides) {
+    fn bytes(&self) -> usize {
+        let names = self.takes.iter().chain(&self.components);
+        let names = names.map(|name| name.len() + size_of::<String>());
+        names.sum::<usize>()
+            + self.patches.iter().map(Patch::bytes).sum::<usize>()
+            + size_of::<Self>()
+    }
+
+    /// Takes what a Sync has on top. None if there are too many patches.
+    fn take(&mut self, overrides: &Overrides, budget: &mut Budget) -> Option<()> {
         for (field, value) in [
             (&mut self.prefix, &overrides.name_prefix),
             (&mut self.suffix, &overrides.name_suffix),
@@ -356,114 +369,36 @@ impl Level {
         let components = overrides.components.iter();
         let components = components.filter_map(|path| joined(&self.folder, path));
         self.components.extend(components);
-        self.patches.extend(overrides.patches.iter().map(|patch| {
-            let target = patch.target.as_ref().map(|target| Target {
-                group: Fits::pattern(&target.group),
-                kind: Fits::pattern(&target.kind),
-                name: Fits::pattern(&target.name),
-                namespace: Fits::pattern(&target.namespace),
-                labels: target.label_selector.clone(),
-                annotations: target.annotation_selector.clone(),
-            });
-            Patch {
+        for patch in &overrides.patches {
+            budget.patch(patch.patch.len())?;
+            let targets = match &patch.target {
+                Some(target) => {
+                    let parts = [&target.group, &target.kind, &target.name, &target.namespace];
+                    let selectors = [&target.label_selector, &target.annotation_selector];
+                    let parts = parts.map(String::as_str);
+                    let selectors = selectors.map(String::as_str);
+                    vec![Target::of_parts(parts, selectors, budget)?]
+                }
+                None => Target::named_in(patch.patch.as_bytes()),
+            };
+            self.patches.push(Patch {
                 file: IN_SYNC.into(),
                 path: String::new(),
-                targets: match target {
-                    Some(target) => vec![target],
-                    None => Target::named_in(patch.patch.as_bytes()),
-                },
+                targets,
                 places: places_in(patch.patch.as_bytes()),
-            }
-        }));
+            });
+        }
+        Some(())
     }
 }
 
-impl Target {
-    fn of(fields: &Map<String, Value>) -> Self {
-        let text = |field: &str| {
-            fields
-                .get(field)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        Self {
-            group: Fits::pattern(text("group")),
-            kind: Fits::pattern(text("kind")),
-            name: Fits::pattern(text("name")),
-            namespace: Fits::pattern(text("namespace")),
-            labels: text("labelSelector").to_owned(),
-            annotations: text("annotationSelector").to_owned(),
-        }
-    }
-
-    /// The objects that strategic merge patches name themselves.
-    fn named_in(patch: &[u8]) -> Vec<Self> {
-        let documents = manifest::documents(patch).unwrap_or_default();
-        let named = documents.iter().filter_map(|document| {
-            let value = &document.value;
-            let group = value["apiVersion"].as_str()?.rsplit_once('/');
-            Some(Self {
-                group: Fits::One(group.map_or("", |(group, _)| group).to_owned()),
-                kind: Fits::One(value["kind"].as_str()?.to_owned()),
-                name: Fits::One(value["metadata"]["name"].as_str()?.to_owned()),
-                namespace: match value["metadata"]["namespace"].as_str() {
-                    Some(namespace) => Fits::One(namespace.to_owned()),
-                    None => Fits::All,
-                },
-                ..Self::default()
-            })
-        });
-        named.collect()
-    }
-
-    /// Whether it is for an object that had one of `names`. `moves`: its namespace may have been another one.
-    fn is(&self, object: &Outcome<'_>, names: &[String], moves: bool) -> bool {
-        let (group, kind) = object.kind;
-        let is_there = moves || object.namespace.is_none_or(|name| self.namespace.is(name));
-        self.group.is(group)
-            && self.kind.is(kind)
-            && names.iter().any(|name| self.name.is(name))
-            && is_there
-            && (self.labels.is_empty() && self.annotations.is_empty() || self.selects(object))
-    }
-
-    /// Whether a message names the object that it is for: `Deployment.v1.apps/web.[noNs]`.
-    fn is_named_in(&self, message: &str) -> bool {
-        match (&self.kind, &self.name) {
-            (Fits::One(kind), Fits::One(name)) => {
-                message.contains(&format!("{kind}.")) && message.contains(&format!("/{name}."))
-            }
-            _ => false,
-        }
-    }
-
-    fn selects(&self, object: &Outcome<'_>) -> bool {
-        let Some(metadata) = (object.metadata)() else {
-            return false;
-        };
-        let selected = |selector: &str, field: &str| selects(selector, &metadata[field]);
-        selected(&self.labels, "labels") && selected(&self.annotations, "annotations")
-    }
-}
-
-impl Fits {
-    /// A regular expression for the whole text, as kustomize has it.
-    fn pattern(pattern: &str) -> Self {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '/');
-        match pattern {
-            "" => Self::All,
-            pattern if pattern.chars().all(is_plain) => Self::One(pattern.to_owned()),
-            // kustomize itself refuses what is no pattern.
-            pattern => Regex::new(&format!("^(?:{pattern})$")).map_or(Self::All, Self::Matching),
-        }
-    }
-
-    fn is(&self, text: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::One(one) => one == text,
-            Self::Matching(pattern) => pattern.is_match(text),
-        }
+impl Patch {
+    fn bytes(&self) -> usize {
+        let places = self.places.iter();
+        let places = places.map(|place| place.len() + size_of::<String>());
+        let targets = self.targets.iter().map(Target::bytes);
+        let texts = self.file.len() + self.path.len();
+        places.sum::<usize>() + targets.sum::<usize>() + texts + size_of::<Self>()
     }
 }
 
@@ -476,44 +411,6 @@ fn places_in(patch: &[u8]) -> Vec<String> {
     let places = lists.flatten().filter_map(|step| step["path"].as_str());
     let places = places.filter(|place| place.len() > 1);
     places.map(str::to_owned).collect()
-}
-
-/// Whether a selector of labels, in the syntax of Kubernetes, selects these.
-fn selects(selector: &str, labels: &Value) -> bool {
-    let value = |key: &str| labels.get(key.trim()).and_then(Value::as_str);
-    let mut depth = 0;
-    let is_end = |c: char| {
-        match c {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            _ => (),
-        }
-        c == ',' && depth == 0
-    };
-    let mut parts = selector
-        .split(is_end)
-        .map(str::trim)
-        .filter(|part| !part.is_empty());
-    parts.all(|part| {
-        let among = |(key, values): (&str, &str)| {
-            let values = values.trim().trim_start_matches('(').trim_end_matches(')');
-            let is = value(key);
-            values.split(',').any(|one| is == Some(one.trim()))
-        };
-        if let Some(parts) = part.split_once(" notin ") {
-            !among(parts)
-        } else if let Some(parts) = part.split_once(" in ") {
-            among(parts)
-        } else if let Some((key, wanted)) = part.split_once("!=") {
-            value(key) != Some(wanted.trim())
-        } else if let Some((key, wanted)) = part.split_once('=') {
-            value(key) == Some(wanted.trim_start_matches('=').trim())
-        } else if let Some(key) = part.strip_prefix('!') {
-            value(key).is_none()
-        } else {
-            value(part).is_some()
-        }
-    })
 }
 
 /// The name before a generator's hash.

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 use serde::Deserialize;
 use serde_json::Map;
@@ -124,6 +125,31 @@ fn a_record_has_the_form_of_helms_own() {
     let hook = &read.hooks[0];
     assert_eq!((&*hook.name, &*hook.kind, hook.weight), ("h", "Job", -5));
     assert_eq!(hook.events, ["pre-install"]);
+}
+
+/// A few kilobytes that would take gigabytes are no record.
+#[test]
+fn a_record_that_takes_too_much_memory_is_none() {
+    let of = |items: String| {
+        let json = format!(
+            "{{\"info\":{{\"first_deployed\":\"x\"}},\"version\":1,\"manifest\":\"\",\"x\":[{items}0]}}"
+        );
+        let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+        packed.write_all(json.as_bytes()).unwrap();
+        let value = BASE64_STANDARD.encode(packed.finish().unwrap());
+        json!({"data": {"release": BASE64_STANDARD.encode(value)}})
+    };
+    assert_eq!(first_deployed(&of("[],".repeat(1000))).unwrap(), "x");
+    for (item, count) in [
+        ("[],", 9_000_000),
+        ("{\"a\":1},", 2_000_000),
+        ("0", 40 << 20),
+    ] {
+        let hostile = of(item.repeat(count));
+        assert!(hostile.to_string().len() < 1 << 20);
+        assert_eq!(first_deployed(&hostile), None, "{item}");
+        assert_eq!(taken_over(&hostile, "", "prod"), None, "{item}");
+    }
 }
 
 #[test]

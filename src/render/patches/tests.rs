@@ -1,3 +1,5 @@
+use super::budget::{MAX_PATCHES, MAX_PATTERNS, MAX_TEXT};
+use super::target::selects;
 use super::*;
 use crate::intent;
 
@@ -23,14 +25,15 @@ fn patches(files: &[(&str, &str)], overrides: &Overrides) -> Patches {
 fn of(patches: &Patches, file: &str, kind: &str, name: &str) -> Vec<String> {
     let metadata = || Some(serde_json::json!({"labels": {"app": name, "tier": "front"}}));
     let group = if kind == "Deployment" { "apps" } else { "" };
-    let found = patches.of_object(&Outcome {
+    let object = Outcome {
         file,
         is_generated: file.ends_with("kustomization.yaml"),
         kind: (group, kind),
         name,
         namespace: Some("shop"),
         metadata: &metadata,
-    });
+    };
+    let found = patches.of_object(&object, &Steps::default());
     found.iter().map(|file| file.to_string()).collect()
 }
 
@@ -248,4 +251,81 @@ fn selectors_are_those_of_kubernetes() {
     ] {
         assert_eq!(selects(selector, &labels), fits, "{selector}");
     }
+}
+
+/// What a repository makes huge costs the names of patches, and neither memory nor time.
+#[test]
+fn too_many_patches_patterns_and_ways_name_none() {
+    let build = |fields: String| {
+        let files = [
+            (
+                "prod/kustomization.yaml",
+                &*format!("resources: [../base]\n{fields}"),
+            ),
+            ("base/kustomization.yaml", "resources: [web.yaml]"),
+            ("prod/p.yaml", WEB),
+        ];
+        let patches = patches(&files, &Overrides::default());
+        of(&patches, "base/web.yaml", "Deployment", "web")
+    };
+    let entries =
+        |count: usize, entry: &str| format!("patches:\n{}", format!("- {entry}\n").repeat(count));
+    let named = ["prod/p.yaml"];
+    let none: [&str; 0] = [];
+    let by_path = "path: p.yaml";
+    assert_eq!(build(entries(MAX_PATCHES, by_path)), named);
+    assert_eq!(build(entries(MAX_PATCHES + 1, by_path)), none);
+    let long = format!("patch: '{}'", "x".repeat(MAX_TEXT / 2));
+    assert_eq!(build(entries(1, &long) + "- path: p.yaml\n"), named);
+    assert_eq!(build(entries(2, &long) + "- path: p.yaml\n"), none);
+    let pattern = "{path: p.yaml, target: {name: 'w.+'}}";
+    assert_eq!(build(entries(MAX_PATTERNS, pattern)), named);
+    assert_eq!(build(entries(MAX_PATTERNS + 1, pattern)), none);
+    // Each of these would take megabytes.
+    for huge in ["(?:\\w{900}|web)", "((w|e|b){1,900}){1,900}", "(?R)"] {
+        let entry = format!("{{path: p.yaml, target: {{name: '{huge}'}}}}");
+        assert_eq!(build(entries(MAX_PATTERNS, &entry)), none, "{huge}");
+    }
+
+    // Each level takes the one below twice.
+    let mut files = vec![("prod/p.yaml".to_owned(), WEB.to_owned())];
+    for level in 0..12 {
+        let folder = |level: usize, side: &str| match level {
+            0 => "prod".to_owned(),
+            level => format!("l{level}{side}"),
+        };
+        for side in ["a", "b"] {
+            let below = level + 1;
+            let text = format!(
+                "resources: [../l{below}a, ../l{below}b]\npatches: [{{path: ../prod/p.yaml}}]\n"
+            );
+            files.push((format!("{}/kustomization.yaml", folder(level, side)), text));
+        }
+    }
+    for side in ["a", "b"] {
+        files.push((
+            format!("l12{side}/kustomization.yaml"),
+            "resources: [../web.yaml]".to_owned(),
+        ));
+    }
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, text)| (&**path, &**text))
+        .collect();
+    let patches = patches(&files, &Overrides::default());
+    assert!(patches.bytes() > 500_000, "{}", patches.bytes());
+    let (steps, began) = (Steps::default(), std::time::Instant::now());
+    let object = Outcome {
+        file: "web.yaml",
+        is_generated: false,
+        kind: ("apps", "Deployment"),
+        name: "web",
+        namespace: None,
+        metadata: &|| None,
+    };
+    let found: Vec<_> = (0..10_000)
+        .map(|_| patches.of_object(&object, &steps).len())
+        .collect();
+    assert_eq!((found[0], found[9_999]), (1, 0));
+    assert!(began.elapsed() < std::time::Duration::from_secs(30));
 }

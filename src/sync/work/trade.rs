@@ -12,6 +12,9 @@ use crate::sync::Driver;
 use crate::sync::job::Job;
 use crate::sync::report::Round;
 
+/// The most Services among which a circle is looked for: each is read, and every one is compared with all others.
+const MOST_IN_CIRCLE: usize = 64;
+
 impl Driver {
     /// Tries again what was refused since an object had its port or address, as long as others of the commit give some
     /// up. Of Services that wait for each other in a circle, one takes another port for a moment.
@@ -70,7 +73,7 @@ impl Driver {
         let services = GroupKind::new("", "Service");
         let is_one = |job: &&Job| left.contains(&job.item.key) && job.item.key.kind == services;
         let (mut crowded, mut ports) = (Vec::new(), Vec::new());
-        for job in jobs.iter().filter(is_one) {
+        for job in jobs.iter().filter(is_one).take(MOST_IN_CIRCLE) {
             if let Some((manifest, has)) = self.ports(intent, job).await {
                 crowded.push((job, manifest));
                 ports.push(has);
