@@ -157,6 +157,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         outbox: outbox.clone(),
         metrics: metrics.clone(),
         diff_after: args.diff_after,
+        failure_window: args.failure_window,
         namespace: args.watch_namespace,
         leadership: leadership.clone(),
         policy: Policy {

@@ -32,6 +32,7 @@ mod fair_sources;
 mod figures;
 mod fleet;
 mod force;
+mod four_keys;
 mod generated;
 mod harness;
 mod health;

@@ -339,6 +339,9 @@ fn labels(metric: &str) -> &'static [&'static str] {
     const REPOSITORY: &[&str] = &["repository_namespace", "repository"];
     match metric {
         "towline_objects" => &["state"],
+        "towline_changes_total" => &["sync_namespace", "converged"],
+        "towline_failed_changes_total" => &["sync_namespace", "cause"],
+        "towline_time_to_restore_seconds" => &["sync_namespace"],
         "towline_sync_ready" => &["sync_namespace", "sync", "reason"],
         "towline_sync_objects" => &["sync_namespace", "sync", "state"],
         "towline_repository_ready" => &["repository_namespace", "repository", "reason"],

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    AlertStatus, ChartRelease, ChartRevisions, Condition, DeliveredContent, Failure, FetchedBase,
-    GitRepositoryStatus, HeldPrune, HistoryEntry, OpenProblem, ProviderStatus, PruneStatus,
-    RunningHook, SyncStatus, SyncTimes, Time, summary,
+    AlertStatus, ChartRelease, ChartRevisions, Condition, DeliveredContent, FailedChange, Failure,
+    FetchedBase, GitRepositoryStatus, HeldPrune, HistoryEntry, OpenProblem, ProviderStatus,
+    PruneStatus, RunningHook, SyncStatus, SyncTimes, Time, summary,
 };
 use crate::text::{start, visible};
 
@@ -163,6 +163,7 @@ impl Bounds {
             release,
             times,
             history,
+            failed_change,
             kinds,
             last_handled_reconcile_at,
         } = status;
@@ -198,6 +199,12 @@ impl Bounds {
             release: release.as_ref().map(|release| self.release(release)),
             times: times.as_ref().map(fitting_times),
             history: self.list(history, 10, |entry| self.entry(entry)),
+            failed_change: failed_change.as_ref().map(|failed| FailedChange {
+                revision: self.text(&failed.revision, 512),
+                cause: failed.cause.clone(),
+                since: fitting(&failed.since),
+                digest: failed.digest.clone(),
+            }),
             kinds: self.list(kinds, 512, |kind| self.text(kind, 320)),
             last_handled_reconcile_at: self.option(last_handled_reconcile_at.as_ref(), 512),
         }
@@ -358,6 +365,9 @@ impl Bounds {
             applied,
             converged,
             pinned,
+            digest,
+            failed,
+            unhealthy_before,
             created,
             changed,
             pruned,
@@ -372,6 +382,9 @@ impl Bounds {
             applied: fitting(applied),
             converged: converged.as_ref().map(fitting),
             pinned: *pinned,
+            digest: digest.clone(),
+            failed: failed.clone(),
+            unhealthy_before: *unhealthy_before,
             created: *created,
             changed: *changed,
             pruned: *pruned,

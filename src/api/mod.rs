@@ -5,6 +5,7 @@
 
 mod alert;
 mod alert_intent;
+mod change;
 mod condition;
 mod fit;
 mod intent;
@@ -23,6 +24,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 
 pub use alert::{Alert, AlertSpec, AlertStatus, OpenProblem, ProviderRef};
+pub use change::{ChangeFailure, FailedChange};
 pub use condition::{ConditionType, Reason, Verdict, set_conditions};
 pub use fit::{STATUS_BUDGET, Status};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};

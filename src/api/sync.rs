@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::render::{CommonMetadata, Decryption, Helm, Kustomize, Substitute};
 use super::source_ref::SourceRef;
-use super::{ChartRelease, Condition, Duration, Time};
+use super::{ChartRelease, Condition, Duration, FailedChange, Time};
 
 /// One path of a repository, applied to the cluster and kept equal to it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -385,6 +385,10 @@ pub struct SyncStatus {
     #[serde(default)]
     pub history: Vec<HistoryEntry>,
 
+    /// The first change that failed and is not made good yet: the Sync has not been converged and healthy since.
+    #[serde(default)]
+    pub failed_change: Option<FailedChange>,
+
     /// The kinds of the Sync's present and former objects: `Kind.group`. They are also in the annotation
     /// `applyset.kubernetes.io/contains-group-kinds`, which is restored from here if somebody removes it.
     #[serde(default)]
@@ -574,6 +578,15 @@ pub struct HistoryEntry {
     /// Whether a pin brought it back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
+    /// What identifies its objects. A later revision with the objects of an earlier one takes back what is between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Why it counts as a failed change: `Reverted`, `PinnedAway`, `Unhealthy` or `Failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// Whether objects had failed before it, so that their health says nothing about it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unhealthy_before: bool,
     /// Objects created by it.
     #[serde(default)]
     pub created: u32,
@@ -617,6 +630,12 @@ mod tests {
             content: Some(DeliveredContent::default()),
             pin: Some(PinStatus::default()),
             times: Some(SyncTimes::default()),
+            failed_change: Some(FailedChange {
+                revision: String::new(),
+                cause: String::new(),
+                since: Time(jiff::Timestamp::UNIX_EPOCH),
+                digest: None,
+            }),
             prune: Some(PruneStatus {
                 held: Some(HeldPrune::default()),
                 ..PruneStatus::default()

@@ -69,9 +69,10 @@ fn commit_row(entry: &HistoryEntry) -> Vec<Cell> {
 fn revision(entry: &HistoryEntry) -> String {
     let chart = entry.chart_revision.as_ref();
     let chart = chart.map_or_else(String::new, |chart| format!(" with chart {chart}"));
-    let by = match entry.pinned {
-        true => " (pinned)",
-        false => "",
+    let by = match &entry.failed {
+        _ if entry.pinned => " (pinned)".to_owned(),
+        Some(cause) => format!(" (failed: {cause})"),
+        None => String::new(),
     };
     short_commits(&format!("{}{chart}{by}", entry.revision))
 }

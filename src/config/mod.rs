@@ -200,6 +200,11 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_DIFF_AFTER", default_value = "30s", value_parser = duration)]
     pub diff_after: Duration,
 
+    /// How long after a revision went live it may count as a failed change: because it is reverted, pinned away, or
+    /// becomes unhealthy.
+    #[arg(long, env = "TOWLINE_FAILURE_WINDOW", default_value = "1h", value_parser = duration)]
+    pub failure_window: Duration,
+
     /// More field managers that apply whole manifests, separated by commas. When towline applies an
     /// object, it takes over the fields that they declared. The managers of kubectl, Helm, Flux and Argo
     /// CD are built in.

@@ -50,6 +50,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// How long desired and observed state may differ before an event says so.
     pub diff_after: Duration,
+    /// How long after it went live a change may fail.
+    pub failure_window: Duration,
     /// The only namespace whose resources are driven. None means all namespaces.
     pub namespace: Option<String>,
     /// Whether this replica drives, or is a standby with filled caches.

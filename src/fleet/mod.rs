@@ -3,12 +3,14 @@
 //! Drivers publish here. Other drivers, metrics and pages for people only read. Nothing here talks
 //! to the API server or reads a file.
 
+mod deliveries;
 mod figures;
 mod registry;
 mod series;
 mod source;
 mod sync;
 
+pub use self::deliveries::{Deliveries, Outcome};
 pub use self::figures::{Ready, SyncFigures};
 pub use self::registry::{Changes, Key, Registry, Subscription, View};
 pub use self::series::{SERIES, Series};
@@ -30,6 +32,8 @@ pub struct Fleet {
     pub syncs: Registry<SyncName, SyncView>,
     /// What became of the plans of pull requests, by source.
     pub plans: Registry<SourceName, PlansView>,
+    /// What became of the changes of the Syncs.
+    pub deliveries: Deliveries,
 }
 
 impl Fleet {
@@ -53,15 +57,22 @@ impl Fleet {
     /// already, the figures and what it waits for stay: its driver knows newer ones.
     pub fn announce_sync(&self, sync: &SyncName, view: SyncView, is_driven: bool) {
         let depends_on = view.depends_on.clone();
-        let before = self.syncs.publish_with(sync, |known| match known {
-            Some(known) if is_driven => SyncView {
-                figures: known.figures.clone(),
-                waits_for: known.waits_for.clone(),
-                planned: known.planned.clone(),
-                ..view
-            },
-            _ => view,
+        let mut is_first = false;
+        let before = self.syncs.publish_with(sync, |known| {
+            is_first = known.is_none();
+            match known {
+                Some(known) if is_driven => SyncView {
+                    figures: known.figures.clone(),
+                    waits_for: known.waits_for.clone(),
+                    planned: known.planned.clone(),
+                    ..view
+                },
+                _ => view,
+            }
         });
+        if is_first {
+            self.deliveries.add_sync(&sync.namespace);
+        }
         if before.depends_on != depends_on {
             self.wake_dependents(sync);
         }
@@ -83,7 +94,9 @@ impl Fleet {
     /// Removes the view of a Sync that is gone.
     pub fn remove_sync(&self, sync: &SyncName) {
         let rewired = !self.syncs.read(sync).depends_on.is_empty();
-        self.syncs.remove(sync);
+        if self.syncs.remove(sync) {
+            self.deliveries.remove_sync(&sync.namespace);
+        }
         if rewired {
             self.wake_dependents(sync);
         }

@@ -75,15 +75,16 @@ impl<K: Key, V: View<K>> Registry<K, V> {
         published.then(|| table.set(key, change))
     }
 
-    /// Removes a view. Subscribers of the key then read that it is absent.
-    pub fn remove(&self, key: &K) {
+    /// Removes a view. Subscribers of the key then read that it is absent. Returns whether it was published.
+    pub fn remove(&self, key: &K) -> bool {
         let mut table = self.lock();
         let Some(entry) = table.entries.get_mut(key) else {
-            return;
+            return false;
         };
-        entry.published = false;
+        let was_published = std::mem::replace(&mut entry.published, false);
         table.set(key, |known| *known = V::absent(key));
         table.release(key);
+        was_published
     }
 
     /// Records that every existing key has been published. All other keys are then absent and not

@@ -4,12 +4,13 @@
 //! and `name`: Prometheus adds the target's own `namespace` to every series, and renames a label of
 //! the same name.
 
+mod keys;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
@@ -23,7 +24,7 @@ use crate::leader::Leadership;
 use crate::metrics::{computed, gauges};
 use crate::plan::SyncName;
 
-/// How many Syncs and how many sources have series: the first ones.
+/// How many Syncs, sources and namespaces have series: the first ones.
 pub const SERIES: usize = 1000;
 
 /// Collects the metrics of a fleet. A standby collects none: they would repeat the leader's, and be
@@ -33,6 +34,7 @@ pub struct Series {
     leadership: Leadership,
     syncs: Mutex<Shown<SyncName>>,
     sources: Mutex<Shown<SourceName>>,
+    namespaces: Mutex<Shown<Arc<str>>>,
 }
 
 impl Series {
@@ -43,6 +45,7 @@ impl Series {
             leadership,
             syncs: Mutex::default(),
             sources: Mutex::default(),
+            namespaces: Mutex::default(),
         }
     }
 }
@@ -60,8 +63,14 @@ impl Collector for Series {
         }
         let syncs = rows(self.fleet.syncs.views(), &self.syncs);
         let sources = rows(self.fleet.sources.views(), &self.sources);
+        let namespaces = rows(self.fleet.deliveries.all(), &self.namespaces);
         let mut families = Families(&mut encoder);
-        families.hidden(&syncs, &sources)?;
+        families.hidden([
+            ("Sync", hidden(&syncs)),
+            ("GitRepository", hidden(&sources)),
+            ("Namespace", hidden(&namespaces)),
+        ])?;
+        families.keys(&namespaces)?;
         families.sums(&syncs, &sources)?;
         families.syncs(&syncs)?;
         families.sources(&sources)
@@ -101,16 +110,11 @@ type Value = fn(&SyncFigures) -> Option<f64>;
 struct Families<'a, 'b>(&'a mut DescriptorEncoder<'b>);
 
 impl Families<'_, '_> {
-    fn hidden(
-        &mut self,
-        syncs: &[Row<SyncName, SyncView>],
-        sources: &[Row<SourceName, SourceView>],
-    ) -> fmt::Result {
-        let kinds = [("Sync", hidden(syncs)), ("GitRepository", hidden(sources))];
+    fn hidden(&mut self, kinds: [(&'static str, f64); 3]) -> fmt::Result {
         gauges(
             self.0,
             "series_dropped",
-            "Syncs and GitRepositories that have no series of their own",
+            "Syncs, GitRepositories and namespaces of Syncs that have no series of their own",
             None,
             kinds.map(|(kind, count)| ([("kind", kind)], count)),
         )

@@ -10,13 +10,14 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use super::audit::Action;
 use super::figures::Figures;
 use super::newest::{AttemptedChart, both};
+use super::outcome::{Judge, Trouble, UnderWay};
 use super::report::{
     Assessment, Content, Live, NAMED, Observed, Phase, ReportState, Said, Tally, applied_chart,
 };
 use super::timers::{Timers, count};
 use crate::api::{
-    ChartRevisions, HeldPrune, HistoryEntry, PinStatus, Reason, SyncTimes, Time, Verdict,
-    set_conditions, short_commits,
+    ChartRevisions, HeldPrune, HistoryEntry, PinStatus, Reason, SyncStatus, SyncTimes, Time,
+    Verdict, set_conditions, short_commits,
 };
 use crate::manifest::ObjectKey;
 use crate::metrics::Stretch;
@@ -74,6 +75,7 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
             true => next.converged(&ready),
             false => next.differs(&ready),
         }
+        next.judge_health(&ready);
     }
     if begins && ready.status != Some(true) && ready.reason.waits() {
         next.tell_begin(&ready);
@@ -150,6 +152,10 @@ impl Next {
             // What came after the revision had been applied, such as a deletion that was approved.
             if let Some(entry) = status.history.first_mut() {
                 entry.add(&seen.round.changes);
+                // With another spec, the revision asks for other objects.
+                if report.digest.is_some() {
+                    entry.digest.clone_from(&report.digest);
+                }
             }
             return;
         }
@@ -157,10 +163,13 @@ impl Next {
             status.last_changed_revision = Some(live.revision.clone());
             let entry = HistoryEntry {
                 pinned: seen.pin.is_some(),
-                ..entry(live, &report.tally, &now)
+                digest: report.digest.clone(),
+                unhealthy_before: report.unhealthy_before,
+                ..HistoryEntry::of(live, &report.tally, &now)
             };
             status.history.insert(0, entry);
             status.history.truncate(HISTORY);
+            judge(status, &mut self.figures, seen).entered(live.reverts.as_deref());
             // The first revision of a Sync may be old, so the time since its commit has no meaning. One that a pin
             // brought back is no change.
             if status.history.len() > 1 && seen.pin.is_none() {
@@ -176,6 +185,40 @@ impl Next {
             last_applied_revision: Some(revision),
             ..ChartRevisions::default()
         });
+    }
+
+    /// Whether the last change is well, or has failed.
+    fn judge_health(&mut self, ready: &Verdict) {
+        let (seen, report) = (&self.seen, &mut self.report);
+        let Some(live) = seen.live.as_ref() else {
+            return;
+        };
+        let status = &mut report.status;
+        let is_applied = status.last_applied_revision.as_ref() == Some(&live.revision)
+            && applied_chart(status) == live.chart.as_deref();
+        let last = status.history.first();
+        let is_last = last.is_some_and(|last| last.digest == report.digest);
+        let under_way = UnderWay {
+            revision: &live.revision,
+            digest: report.digest.as_deref(),
+            observed: live.observed.0,
+            unhealthy_before: report.unhealthy_before,
+        };
+        let under_way = Some(&under_way).filter(|_| !is_applied && !is_last);
+        let is_ready = ready.status == Some(true);
+        let trouble = match seen.facts.healthy().reason {
+            Reason::HealthFailed => Some(Trouble::UNHEALTHY),
+            _ if seen.facts.blocked.is_none() => Trouble::of(ready.reason),
+            _ => None,
+        };
+        let is_healthy = seen.facts.unhealthy.is_empty();
+        let is_pinned = seen.pin.is_some();
+        let mut judge = judge(status, &mut self.figures, seen);
+        match trouble {
+            Some(trouble) if !is_pinned => judge.troubled(trouble, under_way, seen.timeout),
+            _ if is_ready && is_healthy => judge.well(),
+            _ => (),
+        }
     }
 
     /// Sets the timers of the next round.
@@ -271,6 +314,7 @@ impl Next {
                 let words = self.seen.facts.pinned.as_deref().unwrap_or("pinned");
                 let message = format!("held at {}: {words}", name(&pin));
                 self.tell(Level::Normal, Reason::Pinned, message, Vec::new());
+                judge(&mut self.report.status, &mut self.figures, &self.seen).pinned(&pin);
                 let away = pin.away.filter(|away| *away != pin.revision);
                 // With a chart of another repository, the commit of the Sync's own comes first.
                 let away = away.as_deref().and_then(|away| away.split(' ').next());
@@ -345,7 +389,9 @@ impl Next {
         };
         let (committed, applied, now) = (committed.0, change.applied.0, self.seen.now.time);
         change.converged = Some(Time(now));
-        if !is_first && !change.pinned {
+        let is_pinned = change.pinned;
+        judge(&mut self.report.status, &mut self.figures, &self.seen).converged();
+        if !is_first && !is_pinned {
             self.figures
                 .stretch(Stretch::AppliedToConverged, applied, now);
             self.figures
@@ -470,29 +516,13 @@ impl Next {
     }
 }
 
-impl SyncTimes {
-    /// The live revision before it is applied.
-    fn of(live: &Live) -> Self {
-        Self {
-            committed: Some(live.committed.clone()),
-            observed: Some(live.observed.clone()),
-            applied: None,
-            converged: None,
-        }
-    }
-}
-
-impl HistoryEntry {
-    fn add(&mut self, changes: &[(Action, ObjectKey)]) {
-        let mut tally = Tally {
-            named: std::mem::take(&mut self.objects),
-            ..Tally::default()
-        };
-        tally.add(changes);
-        self.created = self.created.saturating_add(count(tally.created));
-        self.changed = self.changed.saturating_add(count(tally.changed));
-        self.pruned = self.pruned.saturating_add(count(tally.pruned));
-        self.objects = tally.named;
+/// Judges the changes of a status in this round.
+fn judge<'a>(status: &'a mut SyncStatus, figures: &'a mut Figures, seen: &Observed) -> Judge<'a> {
+    Judge {
+        status,
+        outcomes: &mut figures.outcomes,
+        now: seen.now.time,
+        window: seen.failure_window,
     }
 }
 
@@ -515,23 +545,6 @@ pub(super) fn released_notice(
         objects: first().map(|(key, _)| key.to_string()).collect(),
         message: format!("released {}", listing(named, released.len())),
         at,
-    }
-}
-
-fn entry(live: &Live, tally: &Tally, now: &Time) -> HistoryEntry {
-    HistoryEntry {
-        revision: live.revision.clone(),
-        chart_revision: live.chart.clone(),
-        author: live.author.clone(),
-        committed: Some(live.committed.clone()),
-        applied: now.clone(),
-        converged: None,
-        pinned: false,
-        created: count(tally.created),
-        changed: count(tally.changed),
-        pruned: count(tally.pruned),
-        healed: 0,
-        objects: tally.named.clone(),
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::timers::count;
 use crate::api::{ObjectCounts, Reason, SyncStatus, Verdict};
-use crate::fleet::SyncFigures;
+use crate::fleet::{Outcome, SyncFigures};
 use crate::metrics::{Metrics, Stretch};
 
 /// What metrics and the fleet report after a round.
@@ -24,6 +24,8 @@ pub(super) struct Figures {
     pub(super) stretches: Vec<(Stretch, Timestamp, Timestamp)>,
     /// If a change converged: the time of its commit, and now.
     pub(super) changed: Option<(Timestamp, Timestamp)>,
+    /// What became of changes. It is counted once the status is written.
+    pub(super) outcomes: Vec<Outcome>,
     shown: Shown,
 }
 

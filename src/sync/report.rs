@@ -12,7 +12,9 @@ use super::figures::Figures;
 use super::newest::{AttemptedChart, FetchedChart, Newest, both};
 use super::timers::{Due, Now, Timers};
 use super::verdict::Facts;
-use crate::api::{FetchedBase, FinishedRun, HeldPrune, PinStatus, Reason, SyncStatus, Time};
+use crate::api::{
+    ConditionType, FetchedBase, FinishedRun, HeldPrune, PinStatus, Reason, SyncStatus, Time,
+};
 use crate::manifest::ObjectKey;
 use crate::notify::Notice;
 use crate::plan::{Release, Relinquished};
@@ -58,6 +60,8 @@ pub(super) struct Live {
     pub(super) author: String,
     /// The first line of the commit's message.
     pub(super) subject: String,
+    /// The commit that the message says it reverts.
+    pub(super) reverts: Option<String>,
     pub(super) committed: Time,
     pub(super) observed: Time,
 }
@@ -75,6 +79,7 @@ impl Live {
             chart: seen.chart.as_ref().map(FetchedChart::revision),
             author: snapshot.author.clone(),
             subject: snapshot.subject.clone(),
+            reverts: snapshot.reverts.clone(),
             committed: Time(snapshot.committed_at),
             observed: Time(at),
         }
@@ -130,6 +135,8 @@ pub(super) struct Observed {
     pub(super) timeout: Duration,
     /// How long desired and observed may differ before this is reported.
     pub(super) diff_after: Duration,
+    /// How long after it went live a change may fail.
+    pub(super) failure_window: Duration,
     /// What was made to run once and has.
     pub(super) finished: Vec<FinishedRun>,
     /// Why pruning is held back.
@@ -189,6 +196,10 @@ pub(super) struct ReportState {
     pub(super) tally: Tally,
     /// Which commit brought the content.
     pub(super) delivery: Delivery,
+    /// What identifies the target's objects.
+    pub(super) digest: Option<String>,
+    /// Whether objects had failed before the target had this content.
+    pub(super) unhealthy_before: bool,
 }
 
 /// The changes by the target's content so far.
@@ -237,6 +248,8 @@ impl ReportState {
             brake: None,
             tally: Tally::default(),
             delivery: Delivery::restored(&status),
+            digest: None,
+            unhealthy_before: false,
             status,
         }
     }
@@ -244,6 +257,7 @@ impl ReportState {
     /// The target has new content. After a restart, a target with the applied content is not new.
     /// The revisions are that of the Sync's source and that of the chart's, if it has one of its own.
     pub(super) fn retargeted(&mut self, revisions: (&str, Option<&str>), digest: String) {
+        self.digest = Some(digest.clone());
         let was_live = self.delivery.read(revisions.0, digest);
         let revision = &*both(revisions.0, revisions.1);
         if was_live && matches!(self.content, Content::Restored(_)) {
@@ -255,6 +269,10 @@ impl ReportState {
             self.content = Content::New;
             self.tally = Tally::default();
             self.overdue = false;
+            self.unhealthy_before = self.status.conditions.iter().any(|condition| {
+                condition.type_ == ConditionType::Healthy.as_str()
+                    && condition.reason == Reason::HealthFailed.as_str()
+            });
             // The times of the last content do not apply to this one.
             self.status.times = None;
         }

@@ -17,6 +17,7 @@ use crate::api::{FinishedRun, HeldPrune, ObjectCounts, PruneStatus, Reason, Sync
 use crate::backoff::{Backoff, jittered};
 use crate::desired::ReleaseNumber;
 use crate::driver::StatusBackoff;
+use crate::fleet::Outcome;
 use crate::health::Health;
 use crate::intent::{Mode, SyncIntent};
 use crate::manifest::{Digest, GroupKind, GroupVersionKind, ObjectKey};
@@ -77,6 +78,8 @@ pub(super) struct State {
     pub(super) version: u64,
     /// Pauses between tries to write it.
     pub(super) status_backoff: StatusBackoff,
+    /// What became of changes, until the status that says so is written.
+    pub(super) outcomes: Vec<Outcome>,
     /// Why the API server refused the last status as it was.
     pub(super) status_refusal: Option<String>,
 }
@@ -162,6 +165,7 @@ impl State {
             written: object.status.is_some(),
             version: 0,
             status_backoff: StatusBackoff::default(),
+            outcomes: Vec::new(),
             status_refusal: None,
             report: ReportState::restored(status, ready),
         }

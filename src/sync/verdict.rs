@@ -325,7 +325,8 @@ impl Facts {
         }
     }
 
-    fn healthy(&self) -> Verdict {
+    /// The condition `Healthy`.
+    pub(super) fn healthy(&self) -> Verdict {
         let kind = ConditionType::Healthy;
         if self.unhealthy.is_empty() {
             return Verdict::new(kind, true, Reason::AllHealthy, "every object is healthy");

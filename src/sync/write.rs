@@ -125,6 +125,7 @@ impl Driver {
             timers: state.timers.clone(),
             timeout: intent.timeout,
             diff_after: self.context.diff_after,
+            failure_window: self.context.failure_window,
             finished: state.finished(),
             brake: state.brake().filter(|_| intent.prune),
             held: held.map(|held| told(&held.plan)),
@@ -150,7 +151,7 @@ impl Driver {
         let Assessment {
             report,
             notices,
-            figures,
+            mut figures,
             timers,
             settled,
         } = assessment;
@@ -164,6 +165,7 @@ impl Driver {
         (state.report, state.timers, state.written) = (report, timers, !is_news);
         state.memory.counted = state.memory.drifted.keys().cloned().collect();
         figures.count(&self.context.metrics);
+        state.outcomes.append(&mut figures.outcomes);
         for notice in notices {
             self.context.notifier.tell(notice);
         }
@@ -221,12 +223,21 @@ impl Driver {
                 state.timers.status = None;
                 state.status_backoff.reset();
                 self.note_refusal(written, now);
+                self.count_outcomes();
             }
             Err(error) => {
                 state.timers.status = Some(now.at + state.status_backoff.pause(&error));
                 let error = crate::chain(&error);
                 tracing::warn!(sync = %self.name, error, "writing the status of a Sync");
             }
+        }
+    }
+
+    /// Counts what the status says by now, so that another leader does not count it again.
+    fn count_outcomes(&mut self) {
+        for outcome in self.state.outcomes.drain(..) {
+            let deliveries = &self.context.fleet.deliveries;
+            deliveries.count(&self.name.namespace, outcome);
         }
     }
 

@@ -166,3 +166,70 @@ fn figures_wake_no_other_sync() {
         .update(&git, |view| view.fetched_at = Some(Timestamp::now()));
     assert!(!follower.has_changed());
 }
+
+#[test]
+fn outcomes_are_counted_by_namespace_for_as_long_as_it_has_syncs() {
+    use std::time::Duration;
+
+    use super::super::Outcome;
+    use crate::api::ChangeFailure;
+
+    let (fleet, metrics) = shown(Leadership::alone());
+    let namespace = |of: &str| value(&metrics, &format!(r#"towline_{of}"#));
+    let converged = r#"changes_total{sync_namespace="ns",converged="true"}"#;
+    fleet.deliveries.count("ns", Outcome::Converged);
+    assert_eq!(namespace(converged), None, "it has no Sync");
+    for name in ["a", "b", "a"] {
+        fleet.announce_sync(&sync(name), SyncView::default(), true);
+    }
+    assert_eq!(namespace(converged), Some(0.0));
+    let failed = |converged| Outcome::Failed {
+        cause: ChangeFailure::Reverted,
+        converged,
+    };
+    let took = Duration::from_secs(90);
+    let restored = Outcome::Restored { took };
+    for outcome in [Outcome::Converged, failed(true), failed(false), restored] {
+        fleet.deliveries.count("ns", outcome);
+        fleet.deliveries.count("elsewhere", outcome);
+    }
+    for (series, expected) in [
+        (converged, 1.0),
+        (
+            r#"changes_total{sync_namespace="ns",converged="false"}"#,
+            1.0,
+        ),
+        (
+            r#"failed_changes_total{sync_namespace="ns",cause="Reverted"}"#,
+            2.0,
+        ),
+        (
+            r#"failed_changes_total{sync_namespace="ns",cause="Unhealthy"}"#,
+            0.0,
+        ),
+        (r#"time_to_restore_seconds_sum{sync_namespace="ns"}"#, 90.0),
+        (
+            r#"time_to_restore_seconds_bucket{le="60.0",sync_namespace="ns"}"#,
+            0.0,
+        ),
+        (
+            r#"time_to_restore_seconds_bucket{le="300.0",sync_namespace="ns"}"#,
+            1.0,
+        ),
+    ] {
+        assert_eq!(
+            namespace(series),
+            Some(expected),
+            "{series}\n{}",
+            metrics.encode()
+        );
+    }
+    assert!(!metrics.encode().contains("elsewhere"));
+    fleet.remove_sync(&sync("a"));
+    assert_eq!(namespace(converged), Some(1.0), "b is there");
+    fleet.remove_sync(&sync("b"));
+    fleet.remove_sync(&sync("b"));
+    assert_eq!(namespace(converged), None);
+    fleet.announce_sync(&sync("a"), SyncView::default(), true);
+    assert_eq!(namespace(converged), Some(0.0));
+}

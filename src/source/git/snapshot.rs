@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub author: String,
     /// The first line of the message, with limited length.
     pub subject: String,
+    /// The commit that the message says it reverts, in git's own words.
+    pub reverts: Option<String>,
     /// The annotated tag that the reference named.
     tag: Option<Tag>,
     root: Oid,
@@ -75,6 +77,7 @@ impl Snapshot {
         let (committed_at, root) = (commit.time().seconds(), commit.tree_id());
         let author = one_line(commit.author().name_bytes(), MAX_AUTHOR);
         let subject = one_line(commit.message_bytes(), MAX_SUBJECT);
+        let reverts = reverted(commit.message_bytes());
         drop(commit);
         drop(repository);
         Ok(Self {
@@ -85,6 +88,7 @@ impl Snapshot {
             committed_at: date(committed_at),
             author,
             subject,
+            reverts,
             tag: Tag::of(target),
             root,
             modules,
@@ -136,6 +140,7 @@ impl Snapshot {
             committed_at: self.committed_at,
             author: self.author.clone(),
             subject: self.subject.clone(),
+            reverts: self.reverts.clone(),
             tag: self.tag.clone(),
             root: self.root,
             modules: self.modules.clone(),
@@ -369,6 +374,17 @@ fn one_line(text: &[u8], max: usize) -> String {
     start(&printable(line.trim_end()), max).to_owned()
 }
 
+/// The commit that a message says it reverts, in the words of `git revert`.
+fn reverted(message: &[u8]) -> Option<String> {
+    let mut lines = message.split(|byte| *byte == b'\n');
+    let rest = lines.find_map(|line| line.strip_prefix(b"This reverts commit "))?;
+    let id = std::str::from_utf8(rest.get(..40)?).ok()?;
+    let is_id = id
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_id.then(|| id.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,6 +414,29 @@ mod tests {
             (b"", 20, ""),
         ] {
             assert_eq!(one_line(text, max), line);
+        }
+    }
+
+    #[test]
+    fn a_revert_names_its_commit_in_gits_own_words() {
+        let id = "0123456789abcdef0123456789abcdef01234567";
+        for (message, found) in [
+            (format!("Revert \"a\"\n\nThis reverts commit {id}.\n"), true),
+            (
+                format!("This reverts commit {id}, reversing\nchanges made to x.\n"),
+                true,
+            ),
+            (format!("x\n\nThis reverts commit {id}\r\n"), true),
+            (format!("x\n\n> This reverts commit {id}.\n"), false),
+            (
+                format!("This reverts commit {}.\n", id.to_uppercase()),
+                false,
+            ),
+            ("This reverts commit 0123456.\n".to_owned(), false),
+            (String::new(), false),
+        ] {
+            let reverts = reverted(message.as_bytes());
+            assert_eq!(reverts.as_deref(), found.then_some(id), "{message}");
         }
     }
 }

@@ -85,6 +85,7 @@ fn seen(revision: &str) -> Observed {
         revision: revision.to_owned(),
         author: "Ann".to_owned(),
         subject: "first".to_owned(),
+        reverts: None,
         committed: at(0),
         observed: at(1),
     };
@@ -130,6 +131,7 @@ fn seen(revision: &str) -> Observed {
         timers: Timers::new(now.at),
         timeout: TIMEOUT,
         diff_after: DIFF_AFTER,
+        failure_window: SECOND * 3600,
         finished: Vec::new(),
         brake: None,
         held: None,

@@ -1,0 +1,55 @@
+//! What the status keeps of a revision: its times, and its entry in the history. Pure.
+
+use super::audit::Action;
+use super::report::{Live, Tally};
+use super::timers::count;
+use crate::api::{HistoryEntry, SyncTimes, Time};
+use crate::manifest::ObjectKey;
+
+impl SyncTimes {
+    /// The live revision before it is applied.
+    pub(super) fn of(live: &Live) -> Self {
+        Self {
+            committed: Some(live.committed.clone()),
+            observed: Some(live.observed.clone()),
+            applied: None,
+            converged: None,
+        }
+    }
+}
+
+impl HistoryEntry {
+    /// Adds changes that came after the revision had been applied.
+    pub(super) fn add(&mut self, changes: &[(Action, ObjectKey)]) {
+        let mut tally = Tally {
+            named: std::mem::take(&mut self.objects),
+            ..Tally::default()
+        };
+        tally.add(changes);
+        self.created = self.created.saturating_add(count(tally.created));
+        self.changed = self.changed.saturating_add(count(tally.changed));
+        self.pruned = self.pruned.saturating_add(count(tally.pruned));
+        self.objects = tally.named;
+    }
+
+    /// A revision that has just been applied.
+    pub(super) fn of(live: &Live, tally: &Tally, now: &Time) -> Self {
+        Self {
+            revision: live.revision.clone(),
+            chart_revision: live.chart.clone(),
+            author: live.author.clone(),
+            committed: Some(live.committed.clone()),
+            applied: now.clone(),
+            converged: None,
+            pinned: false,
+            digest: None,
+            failed: None,
+            unhealthy_before: false,
+            created: count(tally.created),
+            changed: count(tally.changed),
+            pruned: count(tally.pruned),
+            healed: 0,
+            objects: tally.named.clone(),
+        }
+    }
+}
