@@ -588,9 +588,11 @@ async fn an_approved_deletion_goes_on_after_a_kill_and_takes_nothing_else() {
     assert_eq!(case.events("PruneHeld").await.len(), warnings);
     assert_eq!(case.maps_with(None).await, KEPT);
     let requests = world.cp.audit_since(mark).await;
-    let deleted = requests.iter().filter(|request| {
-        request.verb == "delete" && request.namespace == case.namespace && request.code < 400
-    });
+    // Whatever the answer was: the API server may carry out a request whose client was killed, and answer it with
+    // an error.
+    let deleted = requests
+        .iter()
+        .filter(|request| request.verb == "delete" && request.namespace == case.namespace);
     let deleted: std::collections::BTreeSet<&str> =
         deleted.map(|request| request.name.as_str()).collect();
     let expected: Vec<String> = (0..COUNT).map(|number| format!("m{number}")).collect();

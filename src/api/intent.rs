@@ -12,13 +12,14 @@ use super::{
     DeletionPolicy, GitRef, GitRepository, GitRepositorySpec, IgnoredFields, Image, KeeperKind,
     Kustomize, Mode, PIN, PIN_CHART, PIN_HOLD, PIN_REASON, PINNED_AWAY, PINNED_BY, Patch,
     PatchTarget, PruneLimit, PullRequestMode, PullRequestPlans, REQUESTED_AT, RemoteBases,
-    SUSPEND_REASON, SUSPENDED_BY, SecretRef, SourceKind, SourceRef, Substitute, SubstituteFrom,
-    Sync, SyncSettings, SyncSpec, UNPINNED_BY, ValuesFrom, Verification, VerificationMode, Webhook,
+    Renderer, SUSPEND_REASON, SUSPENDED_BY, SecretRef, SourceKind, SourceRef, Substitute,
+    SubstituteFrom, Sync, SyncSettings, SyncSpec, UNPINNED_BY, ValuesFrom, Verification,
+    VerificationMode, Webhook,
 };
 use crate::intent::{
     self, ChartIntent, FieldPattern, FieldRule, GitIntent, GitReference, HelmIntent, InputsIntent,
     Keeper, OnDeletion, Overrides, PinIntent, PullRequestsIntent, Reference, RenderIntent,
-    SignedPart, SourceIntent, SubstituteIntent, SyncIntent, VerifyIntent,
+    RendererIntent, SignedPart, SourceIntent, SubstituteIntent, SyncIntent, VerifyIntent,
 };
 use crate::text;
 
@@ -44,6 +45,7 @@ impl From<&Sync> for SyncIntent {
             path: _,
             ignore: _,
             kustomize: _,
+            renderer: _,
             common_metadata: _,
             target_namespace: _,
             helm,
@@ -215,6 +217,13 @@ fn render(name: &str, namespace: &str, settings: &SyncSettings) -> RenderIntent 
             .kustomize
             .as_ref()
             .is_some_and(|kustomize| kustomize.remote_bases == RemoteBases::Pinned),
+        renderer: settings
+            .renderer
+            .as_ref()
+            .map(|Renderer { name, parameters }| RendererIntent {
+                name: name.clone(),
+                parameters: parameters.clone(),
+            }),
         helm: HelmIntent {
             chart: helm.chart_ref.map(
                 |ChartRef {

@@ -33,7 +33,7 @@ pub use provider::{Provider, ProviderSpec, ProviderStatus, ProviderType};
 pub use release::{ChartRelease, HookStage, ReleaseRecord, RunningHook};
 pub use render::{
     CommonMetadata, Decryption, DecryptionProvider, Helm, Image, KeeperKind, Kustomize, Patch,
-    PatchTarget, RemoteBases, Substitute, SubstituteFrom, ValuesFrom,
+    PatchTarget, RemoteBases, Renderer, Substitute, SubstituteFrom, ValuesFrom,
 };
 pub use repository::{
     GitRef, GitRepository, GitRepositorySpec, GitRepositoryStatus, PullRequestMode,

@@ -42,6 +42,19 @@ pub struct Kustomize {
     pub remote_bases: RemoteBases,
 }
 
+/// A renderer of the team's own: a WebAssembly module that an administrator of the cluster mounted into the operator.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Renderer {
+    /// The module: the name of its file without `.cwasm`.
+    #[schemars(length(max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// What the module is given beside the path. Their meaning is the module's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 100), inner(length(max = 4096)))]
+    pub parameters: BTreeMap<String, String>,
+}
+
 /// Whether kustomizations may name folders of other Git repositories.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub enum RemoteBases {

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::render::{CommonMetadata, Decryption, Helm, Kustomize, Substitute};
+use super::render::{CommonMetadata, Decryption, Helm, Kustomize, Renderer, Substitute};
 use super::source_ref::SourceRef;
 use super::{ChartRelease, Condition, Duration, FailedChange, Time};
 
@@ -48,6 +48,7 @@ pub struct SyncSpec {
 /// `GitRepository` does not need.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.renderer) || !(has(self.kustomize) || has(self.helm))").message("renderer takes the place of kustomize and helm: name one of them"))]
 pub struct SyncSettings {
     /// Folder (or one file) inside the repository, such as `apps/prod`. Empty means the whole repository.
     /// Files that end in `.yaml`, `.yml` or `.json` are applied, including those in subfolders.
@@ -70,6 +71,10 @@ pub struct SyncSettings {
     /// How to render the chart in `path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub helm: Option<Helm>,
+
+    /// Renders `path` with a renderer of your own, in place of kustomize and Helm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renderer: Option<Renderer>,
 
     /// Variables in manifests, also in rendered ones. Without this field, `${…}` stays unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,6 +22,8 @@ pub(super) enum Form {
     Manifests,
     Kustomization,
     Chart,
+    /// What a renderer of the team's own reads.
+    Own,
 }
 
 impl Form {
@@ -29,6 +31,9 @@ impl Form {
     /// that a spec leaves out is none of them.
     pub(super) fn of(tree: &dyn Tree, intent: &RenderIntent) -> Result<Self, DesiredError> {
         let path = &intent.path;
+        if intent.renderer.is_some() {
+            return Ok(Self::Own);
+        }
         if intent.helm.chart.is_some() {
             return Ok(Self::Chart);
         }

@@ -412,7 +412,9 @@ fn select(
     };
     let listing = match form {
         Form::Manifests => form::complete(tree.list(&intent.path)?)?,
-        Form::Kustomization | Form::Chart => return Ok((rendered(form), Selected::default())),
+        Form::Kustomization | Form::Chart | Form::Own => {
+            return Ok((rendered(form), Selected::default()));
+        }
     };
     let seen = Seen {
         listing: Some(listing.key),

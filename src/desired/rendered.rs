@@ -8,10 +8,10 @@ use super::form::{Form, Selected};
 use super::object::Parts;
 use super::{DesiredError, Inputs, ReleaseNumber, release};
 use crate::content::{ReadError, Tree, within};
-use crate::intent::{Overrides, RenderIntent};
+use crate::intent::{Overrides, RenderIntent, RendererIntent};
 use crate::manifest::{self, FieldPath};
 use crate::render::wasm::{
-    Chart, Cluster, Kustomization, Output, Private, Release, Renderers, Values,
+    Chart, Cluster, Folder, Kustomization, Output, Private, Release, Renderers, Values,
 };
 use crate::render::{Bases, Outcome, ParsedObject, RemoteBase, Steps, Text, TextId};
 
@@ -187,6 +187,15 @@ pub(super) fn render(
             let overrides = intent.kustomize.clone().unwrap_or_default();
             let request = kustomization(&intent.path, overrides, String::new());
             let output = means.kustomize(tree, &request, cluster)?;
+            rendered.add(output, &intent.path, &mut texts);
+        }
+        Form::Own => {
+            let RendererIntent { name, parameters } = intent.renderer.clone().unwrap_or_default();
+            let request = Folder {
+                path: intent.path.clone(),
+                parameters,
+            };
+            let output = means.renderers.own(&name, tree, &request, means.private)?;
             rendered.add(output, &intent.path, &mut texts);
         }
         Form::Manifests => {

@@ -16,7 +16,7 @@ pub use alert::{AlertIntent, NoticeSource, ProviderIntent, Service};
 pub use field_pattern::{FieldPattern, PatternError, PatternStep};
 pub use inputs::{InputsIntent, Keeper, Reference, SubstituteIntent, ValuesFrom};
 pub use kustomize::{Image, Overrides, Patch, Replica, Selector};
-pub use render::{ChartIntent, HelmIntent, RenderIntent};
+pub use render::{ChartIntent, HelmIntent, RenderIntent, RendererIntent};
 pub use source::{
     GitIntent, GitReference, MAX_TIMEOUT, PullRequestsIntent, SignedPart, SourceIntent,
     VerifyIntent,

@@ -20,12 +20,23 @@ pub struct RenderIntent {
     pub kustomize: Option<Overrides>,
     /// Whether kustomizations may name folders of other repositories, at a tag or a commit.
     pub remote_bases: bool,
+    /// A renderer of the team's own, in place of kustomize and Helm.
+    pub renderer: Option<RendererIntent>,
     /// How a chart is rendered, where the path holds one.
     pub helm: HelmIntent,
     /// Labels of every object.
     pub labels: BTreeMap<String, String>,
     /// Annotations of every object.
     pub annotations: BTreeMap<String, String>,
+}
+
+/// A renderer that an administrator of the cluster mounted, and what it is given beside the path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RendererIntent {
+    /// The module's name.
+    pub name: String,
+    /// Their meaning is the module's own.
+    pub parameters: BTreeMap<String, String>,
 }
 
 /// How a chart is rendered.

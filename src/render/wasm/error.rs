@@ -11,6 +11,16 @@ pub enum RenderFailure {
     /// This installation has no renderers, or not those that it was built with.
     #[error("renderers are not available: {0}")]
     Missing(String),
+    /// The administrator mounted no such renderer, or it cannot be used.
+    #[error(
+        "the renderer {name} cannot be used: {reason}; who runs towline mounts renderers (docs/guides/own-renderer.md)"
+    )]
+    NotMounted {
+        /// The renderer.
+        name: String,
+        /// Why, with the file.
+        reason: String,
+    },
     /// The renderer itself says what is wrong with the files.
     #[error("{renderer}: {message}")]
     Refused {

@@ -40,7 +40,7 @@ pub use module::{Module, ModuleError};
 pub use output::{Kept, Output};
 pub use reads::Reads;
 pub use renderers::{Private, Renderers, RenderersError};
-pub use request::{Chart, Kustomization, Release, Values};
+pub use request::{Chart, Folder, Kustomization, Release, Values};
 
 use crate::content::Tree;
 use crate::render::{Patches, RemoteBase};

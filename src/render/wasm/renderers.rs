@@ -11,8 +11,8 @@ use super::chance::{Chance, compare};
 use super::charts::{self, Cluster};
 use super::inflated::Inflated;
 use super::{
-    Chart, Engine, EngineSettings, Failed, Job, Kustomization, Module, ModuleError, Output, Reads,
-    RenderFailure, Rendered,
+    Chart, Engine, EngineSettings, Failed, Folder, Job, Kustomization, Module, ModuleError, Output,
+    Reads, RenderFailure, Rendered,
 };
 use crate::allowance::Allowance;
 use crate::content::{Tree, within};
@@ -30,12 +30,14 @@ pub enum RenderersError {
     Engine(String),
 }
 
-/// kustomize and Helm, opened when one is first needed: a cluster of plain manifests pays nothing for them.
-/// Cheap to clone.
+/// kustomize, Helm, and the renderers that an administrator added, opened when one is first needed: a cluster of plain
+/// manifests pays nothing for them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Renderers {
     folder: Arc<Path>,
     opened: Arc<OnceLock<Result<Opened, String>>>,
+    /// Those that could be used.
+    own: Arc<Mutex<HashMap<String, Module>>>,
     recent: Arc<Mutex<Recent>>,
     /// What all tenants may keep.
     kept: Allowance,
@@ -107,13 +109,14 @@ pub struct Private<'a> {
 type Recent = HashMap<[u8; 32], Vec<Weak<Output>>>;
 
 impl Renderers {
-    /// The renderers in `folder`: `kustomize.cwasm` and `helm.cwasm`, with a digest beside each. Nothing is
-    /// read yet.
+    /// The renderers in `folder`: `kustomize.cwasm` and `helm.cwasm`, and below `own` those that an administrator added,
+    /// with a digest beside each. Nothing is read yet.
     #[must_use]
     pub fn at(folder: PathBuf) -> Self {
         Self {
             folder: folder.into(),
             opened: Arc::default(),
+            own: Arc::default(),
             recent: Arc::default(),
             kept: Allowance::new(KEPT, KEPT_OF_TENANT),
         }
@@ -183,6 +186,57 @@ impl Renderers {
             opened.helm(tree, request, private, chance)
         });
         rendered.map_err(|failed| which_values(failed, request))
+    }
+
+    /// Renders a folder with a renderer that an administrator added. What it draws at random is a value of its own each
+    /// time; where that is, the output says.
+    ///
+    /// # Errors
+    /// Why it failed, and what it looked at until then. One that is not there now is looked for again by the next call.
+    pub fn own(
+        &self,
+        name: &str,
+        tree: &Arc<dyn Tree>,
+        request: &Folder,
+        private: Private<'_>,
+    ) -> Result<Arc<Output>, Box<Failed>> {
+        let opened = self.opened()?;
+        let module = self.added(opened, name)?;
+        let key = key(&module, request, private.identity);
+        self.once(&module, key, tree, private, |chance| {
+            let mut job = job(&module, Arc::clone(tree), private);
+            (job.seed, job.now) = (chance.seed, chance.now);
+            opened.engine.render(&job, request)
+        })
+    }
+
+    /// A renderer that an administrator added.
+    fn added(&self, opened: &Opened, name: &str) -> Result<Module, Box<Failed>> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = own.get(name) {
+            return Ok(module.clone());
+        }
+        let refused = |reason| {
+            Box::new(Failed {
+                failure: RenderFailure::NotMounted {
+                    name: printable(name),
+                    reason,
+                },
+                reads: Reads::default(),
+                last: None,
+            })
+        };
+        // The definition holds it too, but not for a Sync in a file.
+        let is_name = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-');
+        if name.is_empty() || !name.chars().all(is_name) {
+            let reason = "a name has the characters a to z, 0 to 9 and -";
+            return Err(refused(reason.to_owned()));
+        }
+        let path = self.folder.join("own").join(format!("{name}.cwasm"));
+        let module = Module::open(&opened.engine, name, &path);
+        let module = module.map_err(|error| refused(crate::chain(&error)))?;
+        own.insert(name.to_owned(), module.clone());
+        Ok(module)
     }
 
     /// An output that is known, or a render. Where random numbers may have been drawn, a second render with others says

@@ -1,4 +1,6 @@
-//! What the project's own renderers are asked: `renderers/kustomize` and `renderers/helm`.
+//! What renderers are asked: `renderers/kustomize`, `renderers/helm`, and those that a team adds.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -72,4 +74,14 @@ pub struct Values {
     /// YAML.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub text: String,
+}
+
+/// The rendering of a folder or a file by a renderer of the team's own.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Folder {
+    /// From the root of the tree; empty for all of it.
+    pub path: String,
+    /// What the Sync gives it.
+    pub parameters: BTreeMap<String, String>,
 }
