@@ -8,6 +8,7 @@ use futures::future::pending;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::LONGEST_PAUSE;
+use super::fetch::answered;
 use crate::api::{FetchedBase, Reason};
 use crate::backoff::Backoff;
 use crate::content::Tree;
@@ -135,6 +136,12 @@ enum Trouble {
     },
 }
 
+impl From<source::Error> for Trouble {
+    fn from(error: source::Error) -> Self {
+        Self::Fetch(error)
+    }
+}
+
 /// Why the last fetch of a base failed.
 struct Failure {
     error: Trouble,
@@ -211,7 +218,7 @@ impl RemoteBases {
         let cache = context.cache.clone();
         let fixed = self.fixed.get(&key(&base)).cloned();
         let key = base.clone();
-        let fetch = async move { (key, fetched(&cache, request, fixed).await) };
+        let fetch = async move { (key, answered(fetched(&cache, request, fixed)).await) };
         let fetch = self.fetches.spawn(fetch);
         self.running.insert(base, fetch);
     }

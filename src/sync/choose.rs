@@ -100,7 +100,7 @@ impl Driver {
             .map(String::as_str)
             .collect();
         self.inbox.pinned.keep(&kept);
-        let (reason, why, stalled) = match self.held(wanted, &newest) {
+        let (reason, why, stalled) = match self.held(wanted, &newest).await {
             Ok(Some(held)) => {
                 if let Some(pin) = &mut self.state.pin {
                     pin.held = Some(held.clone());
@@ -109,12 +109,21 @@ impl Driver {
             }
             Ok(None) => (Reason::Progressing, "it is fetched first".to_owned(), false),
             Err(error) => {
-                self.state.timers.retry = self.inbox.pinned.again_at().or(self.state.timers.retry);
+                match self.inbox.pinned.again_at() {
+                    Some(again) => self.state.timers.retry = Some(again),
+                    None if !error.is_lasting() => self.state.retry_later(Instant::now()),
+                    None => (),
+                }
                 let why = crate::text::redact(&crate::chain(&*error));
                 (error.reason(), why, error.is_lasting())
             }
         };
-        let message = format!("{} is not applied: {why}", wanted.revision);
+        let live = self.state.target.as_ref();
+        let is_live = live.is_some_and(|live| live.revision == wanted.revision);
+        let message = match is_live {
+            true => format!("{} would not be applied now: {why}", wanted.revision),
+            false => format!("{} is not applied: {why}", wanted.revision),
+        };
         self.state.blocked = Some(Box::new(Blocked {
             reason,
             message,
@@ -220,7 +229,7 @@ impl Driver {
     }
 
     /// The revisions that a pin names. None while they are fetched.
-    fn held(
+    async fn held(
         &mut self,
         wanted: &PinIntent,
         newest: &Newest,
@@ -240,14 +249,14 @@ impl Driver {
             verify: newest.verify.clone(),
         };
         let source = &newest.source;
-        let own = self.revision_of(source, &wanted.revision, own)?;
+        let own = self.revision_of(source, &wanted.revision, own).await?;
         let chart = match (&newest.chart, &wanted.chart) {
             (Some(chart), Some(revision)) => {
                 let seen = FetchedRevision {
                     at,
                     ..chart.seen.clone()
                 };
-                let seen = self.revision_of(&chart.source, revision, seen)?;
+                let seen = self.revision_of(&chart.source, revision, seen).await?;
                 let source = chart.source.clone();
                 seen.map(|seen| Some(FetchedChart { source, seen }))
             }
@@ -260,7 +269,7 @@ impl Driver {
     }
 
     /// A revision of a source, of which `latest` is the newest.
-    fn revision_of(
+    async fn revision_of(
         &mut self,
         source: &str,
         revision: &str,
@@ -273,16 +282,16 @@ impl Driver {
         let live = live.and_then(|live| live.seen.snapshot_of(source));
         let is_live =
             |live: &&Arc<Snapshot>| live.revision.to_string() == revision && !live.is_damaged();
-        if let Some(live) = live.filter(is_live) {
-            let snapshot = Arc::clone(live);
-            return Ok(Some(FetchedRevision { snapshot, ..latest }));
-        }
+        let live = live.filter(is_live).cloned();
         let route = Route {
             source: SourceName::new(&self.name.namespace, source),
             access: &latest.access,
             verify: &latest.verify,
         };
-        let found = self.inbox.pinned.get(&self.context, &route, revision)?;
-        Ok(found.map(|snapshot| FetchedRevision { snapshot, ..latest }))
+        let pinned = &mut self.inbox.pinned;
+        let found = pinned.get(&self.context, &route, revision, live.as_ref());
+        Ok(found
+            .await?
+            .map(|snapshot| FetchedRevision { snapshot, ..latest }))
     }
 }

@@ -17,6 +17,7 @@ mod bodies;
 mod choose;
 mod delivery;
 mod driven;
+mod fetch;
 mod figures;
 mod gate;
 mod history;

@@ -487,6 +487,52 @@ async fn a_pinned_commit_needs_a_good_signature() {
     signers(&[&ann, &bob]).await;
     case.synced("repo", &first).await;
     case.has("web", "value", Some("good")).await;
+    // Her key goes again, while her commit is live.
+    signers(&[&bob]).await;
+    let message = case
+        .ready_becomes("repo", "False", "VerificationFailed")
+        .await;
+    let parts = [&*ann.fingerprint, &first, "stays live", "pinned by person"];
+    for part in parts {
+        assert!(message.contains(part), "{part:?} in {message}");
+    }
+    case.patch::<ConfigMap>("web", json!({"data": {"value": "person"}}))
+        .await;
+    case.has("web", "value", Some("good")).await;
+    signers(&[&ann, &bob]).await;
+    case.ready_becomes("repo", "True", "Pinned").await;
+}
+
+#[tokio::test]
+async fn a_revision_of_a_former_source_says_so() {
+    let (case, _) = two_commits(world().await, "pin-former").await;
+    let other = case.world.git.repo(&format!("{}-other", case.namespace));
+    let map = case.map("web", "other");
+    let third = other.commit(&[("apps/web.yaml", Some(&map))], "third");
+    case.repository_named("other", json!({"url": other.url()}))
+        .await;
+    case.patch::<Sync>("all", json!({"spec": {"sourceRef": {"name": "other"}}}))
+        .await;
+    case.synced("all", &third).await;
+    run(&case, &["pin", "all"]).await.says(0, &[]);
+    let sync = case
+        .until("all", "the pinned revision cannot be had", |sync| {
+            let (status, reason, _) = condition(sync, "Ready");
+            status == "False" && reason == "RefNotFound"
+        })
+        .await;
+    let message = condition(&sync, "Ready").2;
+    for part in [
+        "GitRepository other cannot give it",
+        "spec.sourceRef named another GitRepository",
+        "stays live",
+    ] {
+        assert!(message.contains(part), "{part:?} in {message}");
+    }
+    assert!(applied(&sync).ends_with(&third));
+    case.has("web", "value", Some("other")).await;
+    run(&case, &["unpin", "all"]).await.says(0, &[]);
+    case.ready_becomes("all", "True", "Converged").await;
 }
 
 #[tokio::test]
