@@ -90,9 +90,10 @@ pub const PINNED_AT: &str = "towline.dev/pinned-at";
 pub const PIN_REASON: &str = "towline.dev/pin-reason";
 
 /// The annotations by which people ask something of a driver.
-pub const REQUESTS: [&str; 8] = [
+pub const REQUESTS: [&str; 9] = [
     REQUESTED_AT,
     APPROVE_PRUNE,
+    DELETION_POLICY,
     PIN,
     PIN_CHART,
     PINNED_AWAY,

@@ -419,7 +419,9 @@ mod tests {
 
     #[test]
     fn what_people_ask_for_by_annotations_concerns_a_driver() {
-        use crate::api::{APPROVE_PRUNE, PIN, PIN_HOLD, PINNED_AWAY, REQUESTED_AT, UNPINNED_BY};
+        use crate::api::{
+            APPROVE_PRUNE, DELETION_POLICY, PIN, PIN_HOLD, PINNED_AWAY, REQUESTED_AT, UNPINNED_BY,
+        };
         let with = |name: &str| kube::api::ObjectMeta {
             annotations: Some([(name.to_owned(), "x".to_owned())].into()),
             ..Default::default()
@@ -427,6 +429,7 @@ mod tests {
         for (name, concerns) in [
             (REQUESTED_AT, true),
             (APPROVE_PRUNE, true),
+            (DELETION_POLICY, true),
             (PIN, true),
             (PINNED_AWAY, true),
             (PIN_HOLD, true),
