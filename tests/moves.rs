@@ -78,6 +78,164 @@ async fn between_a_sync_and_one_that_waits_for_it() {
     back_and_forth("moves-after", json!({"dependsOn": [{"name": "a"}]})).await;
 }
 
+fn child(case: &Case<'_>, name: &str, path: &str) -> String {
+    json!({
+        "apiVersion": "towline.dev/v1alpha1", "kind": "Sync",
+        "metadata": {"name": name, "namespace": case.namespace},
+        "spec": {"sourceRef": {"name": "repo"}, "path": path, "prune": true},
+    })
+    .to_string()
+}
+
+/// A part of a Sync becomes a Sync of its own, which the same commit makes; and that one is renamed.
+#[tokio::test]
+async fn into_a_sync_that_the_same_commit_makes() {
+    let case = world().await.case("moves-split").await;
+    let map = |name: &str| case.map(name, "git");
+    let first = case.repo.commit(
+        &[
+            ("syncs/a.yaml", Some(child(&case, "a", "a"))),
+            ("a/stays.yaml", Some(map("stays"))),
+            ("a/moves.yaml", Some(map("moves"))),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    case.sync("root", json!({"path": "syncs"})).await;
+    for sync in ["a", "root"] {
+        case.synced(sync, &first).await;
+    }
+    let before = uid(&case, "moves").await;
+    let paths = ["a", "b1", "b2", "b3", "b4"];
+    for (from, to) in paths.iter().zip(&paths[1..]) {
+        let commit = case
+            .push(
+                &[
+                    (&format!("syncs/{to}.yaml"), Some(&child(&case, to, to))),
+                    (&format!("{from}/moves.yaml"), None),
+                    (
+                        &format!("{from}/own.yaml"),
+                        Some(&map(&format!("own-{from}"))),
+                    ),
+                    (&format!("{to}/moves.yaml"), Some(&map("moves"))),
+                ],
+                "split",
+            )
+            .await;
+        for sync in [to, from, "root"] {
+            case.synced(sync, &commit).await;
+        }
+        assert_eq!(uid(&case, "moves").await, before, "from {from} to {to}");
+    }
+    for number in 0..3 {
+        let name = format!("renamed-{number}");
+        let commit = case
+            .push(
+                &[("syncs/b4.yaml", Some(&child(&case, &name, "b4")))],
+                "rename",
+            )
+            .await;
+        for sync in [&*name, "root"] {
+            case.synced(sync, &commit).await;
+        }
+        assert_eq!(uid(&case, "moves").await, before, "renamed to {name}");
+    }
+}
+
+/// The commit that moves an object into a path also gives another Sync that path.
+#[tokio::test]
+async fn into_a_path_that_the_same_commit_gives_to_another_sync() {
+    let case = world().await.case("moves-path").await;
+    let map = |name: &str| case.map(name, "git");
+    let names = ["moves-0", "moves-1", "moves-2", "moves-3"];
+    let mut files = vec![
+        ("syncs/a.yaml".to_owned(), child(&case, "a", "a")),
+        ("syncs/b.yaml".to_owned(), child(&case, "b", "b0")),
+        ("a/stays.yaml".to_owned(), map("stays")),
+        ("b0/own.yaml".to_owned(), map("own")),
+    ];
+    files.extend(names.map(|name| (format!("a/{name}.yaml"), map(name))));
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, text)| (path, Some(text)))
+        .collect();
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("root", json!({"path": "syncs"})).await;
+    for sync in ["a", "b", "root"] {
+        case.synced(sync, &first).await;
+    }
+    for (turn, name) in names.iter().enumerate() {
+        let before = uid(&case, name).await;
+        let to = format!("b{}", turn + 1);
+        let mut files = vec![
+            ("syncs/b.yaml".to_owned(), Some(child(&case, "b", &to))),
+            (format!("a/{name}.yaml"), None),
+            (format!("{to}/own.yaml"), Some(map("own"))),
+        ];
+        let moved = names[..=turn].iter();
+        files.extend(moved.map(|name| (format!("{to}/{name}.yaml"), Some(map(name)))));
+        let commit = case.repo.commit(&files, "path");
+        case.announce().await;
+        for sync in ["a", "root", "b"] {
+            case.synced(sync, &commit).await;
+        }
+        assert_eq!(uid(&case, name).await, before, "{name}");
+    }
+}
+
+/// A Sync of the same source that fetches a base does not say what it wants. Another one waits for it once, also while
+/// its deletion is held, and goes on to correct drift.
+#[tokio::test]
+async fn a_sync_that_says_nothing_is_waited_for_once() {
+    let case = world().await.case("moves-silent").await;
+    let names: Vec<String> = (0..8).map(|number| format!("stays-{number}")).collect();
+    let mut files: Vec<(String, String)> = names
+        .iter()
+        .map(|name| (format!("a/{name}.yaml"), case.map(name, "git")))
+        .collect();
+    let overlay = |resource: &str| format!("resources: ['{resource}']\n");
+    files.push(("a/leaves.yaml".to_owned(), case.map("leaves", "git")));
+    files.push(("b/other.yaml".to_owned(), case.map("other", "git")));
+    files.push(("b/kustomization.yaml".to_owned(), overlay("other.yaml")));
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, text)| (path, Some(text)))
+        .collect();
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({"timeout": "10m"})).await;
+    case.sync("a", json!({"path": "a", "pruneLimit": {"percent": 0}}))
+        .await;
+    let pinned = json!({"path": "b", "kustomize": {"remoteBases": "Pinned"}});
+    case.sync("b", pinned).await;
+    for sync in ["a", "b"] {
+        case.synced(sync, &first).await;
+    }
+    // Takes connections, and does not answer.
+    let server = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = server.local_addr().unwrap();
+    let base = overlay(&format!("http://{address}/team/base//deploy?ref=v1"));
+    case.push(
+        &[
+            ("a/leaves.yaml", None),
+            ("b/kustomization.yaml", Some(&base)),
+        ],
+        "it leaves",
+    )
+    .await;
+    case.ready_becomes("a", "False", "PruneHeld").await;
+    let started = std::time::Instant::now();
+    for name in &names {
+        case.patch::<ConfigMap>(name, json!({"data": {"value": "person"}}))
+            .await;
+        case.has(name, "value", Some("git")).await;
+    }
+    // One wait takes ten seconds.
+    let took = started.elapsed();
+    assert!(took.as_secs() < 40, "{took:?}");
+    case.has("leaves", "value", Some("git")).await;
+}
+
 /// Each namespace has a GitRepository of its own, of the same repository.
 #[tokio::test]
 async fn an_object_of_the_cluster_between_the_syncs_of_two_namespaces() {

@@ -99,3 +99,101 @@ async fn a_persons_return_to_the_default_is_undone() {
         .await;
     case.ready_becomes("all", "True", "Converged").await;
 }
+
+/// Handlers of probes, sources of volumes and of variables, and types of Services: of each the server fills in more than
+/// Git declares, and one excludes the other.
+#[tokio::test]
+async fn one_member_of_a_union_replaces_another() {
+    const UNIONS: [(&str, [&str; 2]); 9] = [
+        (
+            "volume",
+            ["configMap: {name: x}", "secret: {secretName: x}"],
+        ),
+        (
+            "projected",
+            [
+                "secret: {secretName: x}",
+                "projected: {sources: [{secret: {name: x}}]}",
+            ],
+        ),
+        ("host", ["hostPath: {path: /x}", "emptyDir: {}"]),
+        (
+            "readinessProbe",
+            ["httpGet: {port: 80}", "tcpSocket: {port: 80}"],
+        ),
+        (
+            "livenessProbe",
+            ["httpGet: {port: 80, path: /a}", "exec: {command: [x]}"],
+        ),
+        ("startupProbe", ["grpc: {port: 80}", "httpGet: {port: 80}"]),
+        (
+            "lifecycle",
+            [
+                "preStop: {httpGet: {port: 80}}",
+                "preStop: {sleep: {seconds: 3}}",
+            ],
+        ),
+        (
+            "field",
+            [
+                "fieldRef: {fieldPath: metadata.name}",
+                "secretKeyRef: {name: x, key: a}",
+            ],
+        ),
+        (
+            "resource",
+            [
+                "resourceFieldRef: {resource: limits.cpu}",
+                "configMapKeyRef: {name: x, key: a}",
+            ],
+        ),
+    ];
+    let services = [
+        "{type: NodePort, externalTrafficPolicy: Local, selector: {a: b}, ports: [{port: 80}]}",
+        "{type: ClusterIP, selector: {a: b}, ports: [{port: 80}]}",
+        "{type: LoadBalancer, selector: {a: b}, ports: [{port: 80}]}",
+        "{type: ExternalName, externalName: example.com}",
+    ];
+    let of = |name: &str, member: &str, namespace: &str| {
+        let (mut volumes, mut container) = ("[]".to_owned(), String::new());
+        match name {
+            "volume" | "projected" | "host" => volumes = format!("[{{name: v, {member}}}]"),
+            "field" | "resource" => {
+                container = format!("env: [{{name: A, valueFrom: {{{member}}}}}]")
+            }
+            _ => container = format!("{name}: {{{member}}}"),
+        }
+        let name = name.to_lowercase();
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  replicas: 0\n  \
+             selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: {name}}}}}\n    spec:\n      \
+             volumes: {volumes}\n      containers:\n      - name: web\n        image: web\n        {container}\n"
+        )
+    };
+    let case = world().await.case("union-members").await;
+    let files = |turn: usize| {
+        let mut files: Vec<(String, Option<String>)> = UNIONS
+            .iter()
+            .map(|(name, members)| {
+                let text = of(name, members[turn % 2], &case.namespace);
+                (format!("{name}.yaml"), Some(text))
+            })
+            .collect();
+        let service = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: s, namespace: {}}}\nspec: {}\n",
+            case.namespace,
+            services[turn % services.len()]
+        );
+        files.push(("service.yaml".to_owned(), Some(service)));
+        files
+    };
+    let first = case.repo.commit(&files(0), "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    for turn in 1..=services.len() {
+        let commit = case.repo.commit(&files(turn), "the other");
+        case.announce().await;
+        case.synced("all", &commit).await;
+    }
+}

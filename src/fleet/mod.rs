@@ -16,11 +16,11 @@ pub use self::registry::{Changes, Key, Registry, Subscription, View};
 pub use self::series::{SERIES, Series};
 pub use self::source::{FetchedRevision, PlansView, SourceName, SourceView};
 pub use self::sync::{SyncObject, SyncView};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::SyncName;
 
-/// A Sync that has not said yet what it wants of a revision, with the revision of which it has.
+/// A Sync that has not said yet what it wants of a revision, with the revision of which it has; empty if of none.
 pub type Laggard = (SyncName, String);
 
 /// All sources and Syncs; clones share them.
@@ -64,7 +64,12 @@ impl Fleet {
                 Some(known) if is_driven => SyncView {
                     figures: known.figures.clone(),
                     waits_for: known.waits_for.clone(),
-                    planned: known.planned.clone(),
+                    // What it wanted by another spec is not what it wants.
+                    planned: known
+                        .planned
+                        .clone()
+                        .filter(|_| known.object.generation == view.object.generation),
+                    brings: known.brings.clone(),
                     ..view
                 },
                 _ => view,
@@ -102,16 +107,32 @@ impl Fleet {
         }
     }
 
-    /// Whether another Sync of the same source may still ask for objects at one of these revisions of it.
-    pub fn is_planning(&self, sync: &SyncName, source: &str, revisions: &[&str]) -> bool {
-        self.syncs.views().iter().any(|(other, view)| {
-            let is_beside = other != sync && other.namespace == sync.namespace;
-            let has_planned = || {
-                let planned = view.planned.as_deref();
-                planned.is_some_and(|planned| revisions.contains(&planned))
-            };
-            is_beside && view.exists && view.source == source && !has_planned()
-        })
+    /// The Syncs of the same source that may still ask for objects at one of these revisions of it, each with what it has
+    /// asked for: nothing, where it has said nothing yet. A Sync that another one has just made, or changed, is one of
+    /// them before it is known.
+    pub fn planning(&self, sync: &SyncName, source: &str, revisions: &[&str]) -> Vec<Laggard> {
+        let beside = self.syncs.pick(|other, view| {
+            let is_beside = other.namespace == sync.namespace && view.exists;
+            is_beside.then(|| (other.clone(), view.clone()))
+        });
+        let beside: BTreeMap<SyncName, SyncView> = beside.into_iter().collect();
+        let is_known = |other: &SyncName, version: u64| {
+            let view = beside.get(other);
+            view.is_some_and(|view| view.version >= version)
+        };
+        let of_source = beside.iter().filter(|(_, view)| view.source == source);
+        let mut lags = Vec::new();
+        for (other, view) in of_source {
+            let planned = view.planned.as_deref();
+            if planned.is_some_and(|planned| revisions.contains(&planned)) {
+                let brings = view.brings.iter();
+                let unknown = brings.filter(|(other, version)| !is_known(other, *version));
+                lags.extend(unknown.map(|(other, _)| (other.clone(), String::new())));
+            } else if other != sync {
+                lags.push((other.clone(), planned.unwrap_or_default().to_owned()));
+            }
+        }
+        lags
     }
 
     /// The Syncs of other sources that follow the same URL and ref as this one, and may still ask for objects at one of
@@ -195,6 +216,93 @@ mod tests {
         heard_by_a.borrow_and_update();
         fleet.remove_sync(&name("c"));
         assert!(heard_by_a.has_changed());
+    }
+
+    /// A Sync of the same source lags until it has said what it wants of a revision; one that says nothing is named once.
+    #[test]
+    fn a_sync_beside_lags_until_it_has_said_what_it_wants() {
+        let fleet = Fleet::default();
+        let mine = SyncName::new("a", "mine");
+        let lags = |namespace: &str, source: &str, planned: Option<&str>| {
+            let name = SyncName::new(namespace, "all");
+            let view = SyncView {
+                exists: true,
+                source: source.to_owned(),
+                planned: planned.map(str::to_owned),
+                ..SyncView::default()
+            };
+            fleet.syncs.publish(&name, view);
+            let lags = fleet.planning(&mine, "repo", &["2", ""]);
+            fleet.syncs.remove(&name);
+            let known = lags.into_iter().map(|(_, known)| known);
+            known.collect::<Vec<_>>()
+        };
+        assert_eq!(lags("a", "repo", Some("1")), ["1"]);
+        assert_eq!(lags("a", "repo", None), [""], "it has said nothing");
+        assert_eq!(lags("a", "repo", Some("2")), [""; 0]);
+        assert_eq!(lags("a", "other", Some("1")), [""; 0]);
+        assert_eq!(lags("b", "repo", Some("1")), [""; 0]);
+    }
+
+    /// A Sync that another one has applied is waited for until it is known as it was applied, and has said what it wants.
+    #[test]
+    fn a_sync_that_is_made_in_the_same_commit_lags() {
+        let fleet = Fleet::default();
+        let name = |name: &str| SyncName::new("a", name);
+        let publish = |sync: &str, view: SyncView| {
+            let view = SyncView {
+                exists: true,
+                source: "repo".to_owned(),
+                ..view
+            };
+            fleet.announce_sync(&name(sync), view, true);
+        };
+        let of = |generation: i64, version: u64| SyncView {
+            object: SyncObject {
+                generation: Some(generation),
+                ..SyncObject::default()
+            },
+            version,
+            ..SyncView::default()
+        };
+        let lags = |sync: &str| {
+            let lags = fleet.planning(&name(sync), "repo", &["2"; 2]);
+            let lags = lags.into_iter().map(|(sync, _)| sync.name.to_string());
+            lags.collect::<Vec<_>>()
+        };
+        let plans = |sync: &str, brings: Vec<(SyncName, u64)>| {
+            fleet.update_sync(&name(sync), |view| {
+                view.planned = Some("2".to_owned());
+                view.brings = brings;
+            });
+        };
+        for sync in ["mine", "root"] {
+            publish(sync, of(1, 1));
+        }
+        plans("mine", Vec::new());
+        assert_eq!(lags("mine"), ["root"]);
+        plans("root", vec![(name("new"), 7)]);
+        assert_eq!(
+            (lags("mine"), lags("root")),
+            (vec!["new".to_owned()], vec!["new".to_owned()])
+        );
+        publish("new", of(1, 7));
+        assert_eq!(lags("mine"), ["new"], "it has said nothing");
+        plans("new", Vec::new());
+        assert_eq!(lags("mine"), [""; 0]);
+        // Its spec changes.
+        plans("root", vec![(name("new"), 9)]);
+        assert_eq!(lags("mine"), ["new"]);
+        publish("new", of(2, 9));
+        assert_eq!(
+            lags("mine"),
+            ["new"],
+            "it has said what it wanted by another spec"
+        );
+        plans("new", Vec::new());
+        // Its status changes.
+        publish("new", of(2, 10));
+        assert_eq!(lags("mine"), [""; 0]);
     }
 
     /// A Sync that another namespace has of the same branch is waited for; one of another branch or URL is not.

@@ -25,6 +25,11 @@ pub struct SyncView {
     pub applied: Option<String>,
     /// The revision for which it has said which objects it wants. A change of it wakes no other Sync.
     pub planned: Option<String>,
+    /// The Syncs of its own namespace that it had applied when it said so, with the resourceVersions that they had then:
+    /// what these want is not known before they are. A change of it wakes no other Sync.
+    pub brings: Vec<(SyncName, u64)>,
+    /// The newest resourceVersion of its object. A change of it wakes no other Sync.
+    pub version: u64,
     /// The Syncs that it depends on.
     pub depends_on: Vec<SyncName>,
     /// What people see of it. A change of this wakes no other Sync.
@@ -74,6 +79,8 @@ impl SyncView {
             applied: status.last_applied_revision,
             pinned: intent.pin.is_some(),
             planned: None,
+            brings: Vec::new(),
+            version: version(&object.metadata),
             depends_on: dependencies
                 .map(|dependency| SyncName::new(&name.namespace, dependency))
                 .collect(),
@@ -84,6 +91,13 @@ impl SyncView {
             labels: Arc::new(object.metadata.labels.clone().unwrap_or_default()),
         }
     }
+}
+
+fn version(meta: &ObjectMeta) -> u64 {
+    let version = meta.resource_version.as_ref();
+    version
+        .and_then(|version| version.parse().ok())
+        .unwrap_or_default()
 }
 
 impl View<SyncName> for SyncView {
@@ -100,6 +114,8 @@ impl View<SyncName> for SyncView {
             applied,
             depends_on,
             planned: _,
+            brings: _,
+            version: _,
             figures: _,
             waits_for: _,
             labels: _,

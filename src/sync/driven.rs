@@ -36,6 +36,8 @@ impl Driven for Sync {
         context.cluster.inventory.join(&name, uid);
         let mut view = SyncView {
             exists: true,
+            // It wants nothing, whatever was applied.
+            version: u64::MAX,
             ..SyncView::default()
         };
         view.figures.ready.set(false, Reason::InvalidSpec);

@@ -71,6 +71,8 @@ pub(super) struct Memory {
     pub(super) held: Option<Held>,
     /// Syncs of other sources that were waited for in vain, with what they had asked for then.
     pub(super) laggards: Vec<Laggard>,
+    /// Syncs of the same source that were waited for in vain, and at which revisions of it.
+    pub(super) silent: ([String; 2], Vec<Laggard>),
     /// Objects that were deleted or released, with their uids, while the inventory may still have them.
     pub(super) parted: HashMap<ObjectKey, Arc<str>>,
     /// Objects that left Git, and whose last manifest says that they are kept.

@@ -8,13 +8,15 @@ use super::Driver;
 use super::delivery::digest;
 use super::newest::{AttemptedChart, FetchedChart, Newest};
 use super::state::{Look, State};
-use super::target::{self, Loaded, Objects, Refused, Target, TargetError};
+use super::target::{self, Loaded, Objects, Refused, Target, TargetError, sync_of};
 use super::verdict::Blocked;
 use crate::api::Reason;
 use crate::cluster::RunningGuard;
 use crate::content::Tree as _;
 use crate::desired::{Inputs, Task};
 use crate::intent::{RenderIntent, SyncIntent};
+use crate::manifest::ObjectKey;
+use crate::plan::SyncName;
 
 /// The most remote bases that a message names.
 const NAMED_BASES: usize = 3;
@@ -222,11 +224,35 @@ impl Driver {
 
     /// Tells other Syncs for which revision they know what this one wants.
     pub(super) fn tell_plan(&mut self, planned: Option<String>) {
-        if self.state.planned != planned {
-            self.state.planned.clone_from(&planned);
-            let fleet = &self.context.fleet;
-            fleet.update_sync(&self.name, |view| view.planned = planned);
+        if self.state.planned == planned {
+            return;
         }
+        self.state.planned = planned;
+        let brings = self.brings();
+        let fleet = &self.context.fleet;
+        fleet.update_sync(&self.name, |view| {
+            view.planned = self.planned_by(view);
+            view.brings = brings;
+        });
+    }
+
+    /// The Syncs of this namespace among its own objects, as they are.
+    fn brings(&self) -> Vec<(SyncName, u64)> {
+        let inventory = &self.context.cluster.inventory;
+        let own = self.own_syncs().filter_map(|(key, sync)| {
+            let known = inventory.get(key).filter(|known| !known.deleting)?;
+            Some((sync, known.version))
+        });
+        own.collect()
+    }
+
+    /// The Syncs of this namespace among its own objects.
+    pub(super) fn own_syncs(&self) -> impl Iterator<Item = (&ObjectKey, SyncName)> {
+        let keys = self.state.objects.items.keys();
+        keys.filter_map(|key| {
+            let sync = sync_of(key)?;
+            (sync.namespace == self.name.namespace).then_some((key, sync))
+        })
     }
 
     /// Of a revision that cannot be read, nothing more will be known.

@@ -201,6 +201,8 @@ impl State {
         }
         if new_spec {
             self.timers.verify = self.timers.verify.min(now + intent.interval);
+            // It may want other objects by this one.
+            self.planned = None;
         }
         if asked {
             self.memory.end_pauses();

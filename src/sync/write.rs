@@ -193,8 +193,14 @@ impl Driver {
         let holds = intent.suspended.is_some() || intent.pin.is_some();
         view.planned = match holds || intent.deleting {
             true => self.inbox.newest_revision(),
-            false => self.state.planned.clone(),
+            false => self.planned_by(view),
         };
+    }
+
+    /// The revision for which it has said what it wants, unless that was by another spec than the published one.
+    pub(super) fn planned_by(&self, view: &SyncView) -> Option<String> {
+        let is_of_spec = self.state.requests.generation == view.object.generation;
+        self.state.planned.clone().filter(|_| is_of_spec)
     }
 
     /// Writes the status, unless that failed a moment ago.

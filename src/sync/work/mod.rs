@@ -87,17 +87,10 @@ impl Driver {
         if self.state.look > Look::Changed {
             self.resolve(intent).await?;
         }
-        // Of what a dependency holds up, more is known than of the target.
-        if self.state.blocked.is_none() {
-            let planned = match &intent.pin {
-                // Of the newest revision it wants nothing but what it has.
-                Some(_) => self.inbox.newest_revision(),
-                None => {
-                    let target = self.state.target.as_ref();
-                    target.map(|target| target.revision.clone())
-                }
-            };
-            self.tell_plan(planned);
+        // What a Sync wants that this one makes or changes is not known before it is applied.
+        let has_syncs = self.own_syncs().next().is_some();
+        if !has_syncs {
+            self.tell_own_plan(intent);
         }
         let look = std::mem::take(&mut self.state.look);
         let dirty = self.inbox.mailbox.take();
@@ -117,6 +110,9 @@ impl Driver {
         let jobs = self.plan(intent, dirty, look, round);
         self.state.memory.crowded.clear();
         self.apply(intent, &jobs, round).await?;
+        if has_syncs {
+            self.tell_own_plan(intent);
+        }
         turn.end();
         self.trade(intent, &jobs, round).await;
         self.make_room(intent, &jobs, round).await;
@@ -126,6 +122,23 @@ impl Driver {
         self.hooks_after(intent).await;
         self.keep_record(intent).await;
         Ok(())
+    }
+
+    /// Says that all that this Sync wants is known.
+    fn tell_own_plan(&mut self, intent: &SyncIntent) {
+        // Of what a dependency holds up, more is known than of the target.
+        if self.state.blocked.is_some() {
+            return;
+        }
+        let planned = match &intent.pin {
+            // Of the newest revision it wants nothing but what it has.
+            Some(_) => self.inbox.newest_revision(),
+            None => {
+                let target = self.state.target.as_ref();
+                target.map(|target| target.revision.clone())
+            }
+        };
+        self.tell_plan(planned);
     }
 
     /// Works on the sorted jobs stage by stage, and handles each result as it comes. Stops before the

@@ -271,18 +271,28 @@ impl Driver {
             let newest = self.inbox.newest_revision().unwrap_or_default();
             [target.revision.clone(), newest]
         };
+        let beside = |revisions: &[String; 2]| {
+            let revisions = revisions.each_ref().map(String::as_str);
+            fleet.planning(&self.name, &intent.source, &revisions)
+        };
+        let (at, silent) = &self.state.memory.silent;
         let all = async {
             loop {
                 let revisions = revisions();
-                let revisions = revisions.each_ref().map(String::as_str);
-                if !fleet.is_planning(&self.name, &intent.source, &revisions) {
+                // Those that were waited for in vain are not waited for again: not at the same revision.
+                let is_known = |one| *at == revisions && silent.contains(one);
+                if beside(&revisions).iter().all(is_known) {
                     return;
                 }
                 changes.next().await;
             }
         };
         // One that cannot say it in time does not hold up the others.
-        let _ = tokio::time::timeout(OTHERS, all).await;
+        if tokio::time::timeout(OTHERS, all).await.is_err() {
+            let revisions = revisions();
+            let silent = beside(&revisions);
+            self.state.memory.silent = (revisions, silent);
+        }
         // What is in this namespace is no other namespace's.
         let is_inside = |(key, _): &Owned| key.namespace.as_deref() == Some(&*self.name.namespace);
         let everywhere = !surplus.iter().all(is_inside);
