@@ -19,6 +19,15 @@ fn job(name: &str, namespace: &str, more: &str, image: &str) -> String {
 
 /// Plays the kubelet: all pods of a Job end well.
 async fn completes(case: &Case<'_>, name: &str) {
+    pod_ends(case, name, "Succeeded").await;
+}
+
+/// Plays the kubelet: the pod of a Job fails.
+async fn fails(case: &Case<'_>, name: &str) {
+    pod_ends(case, name, "Failed").await;
+}
+
+async fn pod_ends(case: &Case<'_>, name: &str, phase: &str) {
     eventually(&format!("the pod of {name} ends"), PATIENCE, async || {
         let pods = case.api::<Pod>();
         let of = kube::api::ListParams::default()
@@ -28,15 +37,15 @@ async fn completes(case: &Case<'_>, name: &str) {
             return Err("no pod".to_owned());
         };
         let name = pod.metadata.name.clone().unwrap();
-        ends(case, &name).await;
+        ends(case, &name, phase).await;
         Ok(())
     })
     .await;
 }
 
-async fn ends(case: &Case<'_>, pod: &str) {
+async fn ends(case: &Case<'_>, pod: &str, phase: &str) {
     let params = kube::api::PatchParams::default();
-    let status = kube::api::Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
+    let status = kube::api::Patch::Merge(json!({"status": {"phase": phase}}));
     case.api::<Pod>()
         .patch_status(pod, &params, &status)
         .await
@@ -76,6 +85,15 @@ async fn a_job_runs_once_for_a_manifest() {
         ("ttl.yaml", job("ttl", &namespace, ttl, "one")),
         ("kept.yaml", job("kept", &namespace, "", "one")),
         ("running.yaml", job("running", &namespace, "", "one")),
+        (
+            "failed.yaml",
+            job(
+                "failed",
+                &namespace,
+                "  ttlSecondsAfterFinished: 1\n  backoffLimit: 0\n",
+                "one",
+            ),
+        ),
     ];
     let commit = case
         .repo
@@ -86,16 +104,18 @@ async fn a_job_runs_once_for_a_manifest() {
     for name in ["ttl", "kept"] {
         completes(&case, name).await;
     }
+    fails(&case, "failed").await;
     gone(&case, "ttl").await;
-    case.until("all", "two runs are over", |sync| {
+    gone(&case, "failed").await;
+    case.until("all", "three runs are over", |sync| {
         sync.status
             .as_ref()
-            .is_some_and(|status| status.finished.len() == 2)
+            .is_some_and(|status| status.finished.len() == 3)
     })
     .await;
     case.delete::<Job>("kept").await;
     gone(&case, "kept").await;
-    for name in ["ttl", "kept"] {
+    for name in ["ttl", "kept", "failed"] {
         stays_gone(&case, name).await;
     }
     // One that has not finished is made again.
@@ -147,7 +167,7 @@ async fn a_pod_that_has_run_is_not_run_again() {
         vec![("pod.yaml".to_owned(), pod)]
     };
     let (case, _) = Case::started(world().await, "pods", files, json!({})).await;
-    ends(&case, "once").await;
+    ends(&case, "once", "Succeeded").await;
     case.until("all", "the run is over", |sync| {
         sync.status
             .as_ref()
