@@ -3,6 +3,7 @@
 
 mod app;
 mod commit_status;
+mod deployments;
 mod hosts;
 mod leader;
 mod mail;

@@ -9,6 +9,7 @@
 //! (`DriftCorrected`, `FieldLeft`, `StatusRefused`) are lost if it ends in another way, or if the service does not take
 //! them in time.
 
+mod deployments;
 mod driven;
 mod provider;
 mod report;
@@ -25,6 +26,7 @@ use kube::Api;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::deployments::Home;
 use self::sending::Sending;
 pub(crate) use self::standing::{of_repository, of_sync};
 use crate::api::{Alert, AlertStatus};
@@ -32,8 +34,8 @@ use crate::driver::{Context, StatusBackoff};
 use crate::fleet::{SourceName, Subscription};
 use crate::intent::{AlertIntent, Service};
 use crate::message::{
-    self, Filter, Groups, Ledger, Origin, Repository, Saved, Subject, Templates, about_commit,
-    compose, example, reminder,
+    self, Filter, Groups, Item, Ledger, Origin, Saved, Subject, Templates, about_commit, compose,
+    example, reminder,
 };
 use crate::notify::Notice;
 use crate::outbox::{Name, ProviderView, Queue, Told};
@@ -60,11 +62,14 @@ enum Way {
     Messages,
     /// It keeps the statuses of commits.
     Statuses,
+    /// It keeps the deployments of commits.
+    Deployments,
 }
 
 impl Way {
-    fn of(service: Service) -> Self {
+    fn of(service: Service, intent: &AlertIntent) -> Self {
         match service.keeps_statuses() {
+            _ if intent.deployments => Self::Deployments,
             true => Self::Statuses,
             false => Self::Messages,
         }
@@ -96,7 +101,9 @@ struct Driver {
     /// The Syncs of whose commits the service takes no status, and why.
     refused: BTreeMap<Subject, String>,
     /// Where the repositories of Syncs are, for Syncs that are gone.
-    repositories: BTreeMap<Subject, Repository>,
+    homes: BTreeMap<Subject, Home>,
+    /// Commits that are live in deployments without a URL, and since when.
+    unreached: BTreeMap<Subject, (Item, Timestamp)>,
     look_at: Instant,
     remind_at: Instant,
     status: AlertStatus,
@@ -125,7 +132,8 @@ impl Driver {
             sending: None,
             failure: None,
             refused: BTreeMap::new(),
-            repositories: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            unreached: BTreeMap::new(),
             look_at: Instant::now(),
             remind_at: Instant::now(),
             status: first.status.clone().unwrap_or_default(),
@@ -208,6 +216,7 @@ impl Driver {
             self.sending = None;
             self.standing.clear();
             self.refused.clear();
+            self.unreached.clear();
         }
         if self.intent.suspend || was_suspended {
             self.queue.take();
@@ -220,7 +229,7 @@ impl Driver {
         let Some(service) = self.provider.borrow().service() else {
             return;
         };
-        let way = Some(Way::of(service));
+        let way = Some(Way::of(service, &self.intent));
         if self.way.is_some() && self.way != way {
             let sending = self.sending.take();
             let sending = sending.iter().flat_map(|sending| sending.items());
@@ -229,8 +238,11 @@ impl Driver {
                 self.ledger.told(&group.items);
             }
             self.refused.clear();
+            self.unreached.clear();
         }
         self.way = way;
+        // The deployment of a commit may become active again.
+        self.ledger.repeats_converged(way == Some(Way::Deployments));
     }
 
     /// Puts new notices into groups.
@@ -250,7 +262,7 @@ impl Driver {
         match way {
             Way::Messages if notice.is_progress() => (),
             Way::Messages => self.file(notice, selected, origin, way),
-            Way::Statuses => {
+            Way::Statuses | Way::Deployments => {
                 if let Some(notice) = about_commit(notice) {
                     self.file(&Arc::new(notice), selected, origin, way);
                 }
@@ -269,7 +281,8 @@ impl Driver {
         let (now, wait) = (Timestamp::now(), self.intent.group_wait);
         match way {
             Way::Messages => self.groups.add(item, now, wait),
-            Way::Statuses => {
+            Way::Statuses | Way::Deployments => {
+                self.unreached.remove(&item.subject);
                 for replaced in self.groups.set(item, now, wait) {
                     self.ledger.replaced(&replaced);
                 }
@@ -287,6 +300,7 @@ impl Driver {
             return;
         }
         self.look_at = now + LOOK;
+        self.look_for_urls();
         let settled = Timestamp::now().saturating_sub(SETTLED);
         for subject in self
             .ledger
@@ -300,6 +314,11 @@ impl Driver {
         }
     }
 
+    /// Whether the service keeps something of each commit, in the place of messages.
+    fn keeps_commits(&self) -> bool {
+        matches!(self.way, Some(Way::Statuses | Way::Deployments))
+    }
+
     /// Begins to send the next message, if one is due and none is under way.
     fn begin_next(&mut self) {
         let ProviderView::Open(endpoint) = self.provider.borrow().clone() else {
@@ -309,7 +328,7 @@ impl Driver {
             sending.go_on(&endpoint);
             return;
         }
-        if self.way == Some(Way::Statuses) {
+        if self.keeps_commits() {
             self.begin_status(&endpoint);
             return;
         }
@@ -349,7 +368,7 @@ impl Driver {
     /// Sends what is on its way to the service that the Provider names now.
     fn readdress(&mut self) {
         self.failure = None;
-        if self.way == Some(Way::Statuses) {
+        if self.keeps_commits() {
             self.readdress_statuses();
             return;
         }
@@ -369,7 +388,7 @@ impl Driver {
 
     /// Takes the result of a request.
     fn sent(&mut self, outcome: message::Outcome) {
-        if self.way == Some(Way::Statuses) {
+        if self.keeps_commits() {
             self.status_sent(outcome);
             return;
         }
@@ -429,7 +448,7 @@ impl Driver {
         });
         let due = due.map(|due| due.duration_since(now).try_into().unwrap_or_default());
         let mut pause: Duration = due.unwrap_or(HOUR);
-        if self.ledger.open().next().is_some() {
+        if self.ledger.open().next().is_some() || !self.unreached.is_empty() {
             pause = pause.min(self.look_at.saturating_duration_since(Instant::now()));
         }
         let write_again = self.write_again.unwrap_or_else(|| Instant::now() + HOUR);

@@ -8,7 +8,7 @@ use crate::api::{
     Alert, AlertStatus, ConditionType, Reason, Status as _, Time, Verdict, set_conditions, summary,
 };
 use crate::driver::{StatusOf, write_status};
-use crate::message::Saved;
+use crate::message::{Saved, Unfit};
 use crate::outbox::ProviderView;
 
 impl Saved {
@@ -96,6 +96,19 @@ impl Driver {
             ];
         }
         let provider = &self.intent.provider;
+        let service = self.provider.borrow().service();
+        if self.intent.deployments && service.is_some_and(|service| !service.keeps_deployments()) {
+            let why = format!("Provider {provider}: {}", Unfit::NoDeployments);
+            return vec![
+                ready(Some(false), Reason::InvalidSpec, why),
+                Verdict::new(
+                    ConditionType::Stalled,
+                    true,
+                    Reason::InvalidSpec,
+                    "correct the spec",
+                ),
+            ];
+        }
         let not_ready = |why: String| {
             vec![
                 ready(Some(false), Reason::ProviderNotReady, why),

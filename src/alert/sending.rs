@@ -8,17 +8,25 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::message::{Item, Message, Outcome, Request, requests};
+use crate::message::{Deploying, Item, Message, Outcome, Request, requests};
 use crate::outbox::Endpoint;
 
 type Answer = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// What is sent at a time.
+#[derive(Clone)]
+pub(super) enum Job {
+    Request(Request),
+    /// Some requests, each of which follows from the answer to the one before. They begin again after a failure.
+    Deployment(Box<Deploying>),
+}
 
 /// The requests of a message. Each is sent after the one before it was taken.
 pub(super) struct Sending {
     items: Vec<Item>,
     /// What is said. None for a reminder.
     message: Option<Message>,
-    requests: Vec<Request>,
+    jobs: Vec<Job>,
     next: usize,
     /// When its item was first due.
     began: Timestamp,
@@ -31,17 +39,17 @@ impl Sending {
     /// The message about `items`, for the service behind `endpoint`.
     pub(super) fn new(items: Vec<Item>, message: Message, endpoint: &Endpoint) -> Self {
         Self {
-            requests: requests(&message, &endpoint.destination),
+            jobs: jobs(&message, endpoint),
             message: Some(message),
             ..Self::of(items)
         }
     }
 
-    /// Requests that set the statuses of commits that an item is about.
-    pub(super) fn statuses(item: Item, since: Timestamp, requests: Vec<Request>) -> Self {
+    /// Sets the statuses of commits that an item is about, or their deployments.
+    pub(super) fn statuses(item: Item, since: Timestamp, jobs: Vec<Job>) -> Self {
         Self {
             began: since,
-            requests,
+            jobs,
             ..Self::of(vec![item])
         }
     }
@@ -50,7 +58,7 @@ impl Sending {
         Self {
             items,
             message: None,
-            requests: Vec::new(),
+            jobs: Vec::new(),
             next: 0,
             began: Timestamp::now(),
             since: Instant::now(),
@@ -61,7 +69,7 @@ impl Sending {
     /// A request that says again what was said already.
     pub(super) fn reminder(request: Request) -> Self {
         Self {
-            requests: vec![request],
+            jobs: vec![Job::Request(request)],
             ..Self::of(Vec::new())
         }
     }
@@ -71,8 +79,8 @@ impl Sending {
     pub(super) fn readdress(&mut self, endpoint: &Endpoint) {
         self.under_way = None;
         self.next = 0;
-        self.requests = match &self.message {
-            Some(message) => requests(message, &endpoint.destination),
+        self.jobs = match &self.message {
+            Some(message) => jobs(message, endpoint),
             None => Vec::new(),
         };
     }
@@ -82,9 +90,14 @@ impl Sending {
         if self.under_way.is_some() {
             return;
         }
-        if let Some(request) = self.requests.get(self.next).cloned() {
+        if let Some(job) = self.jobs.get(self.next).cloned() {
             let endpoint = Arc::clone(endpoint);
-            self.under_way = Some(Box::pin(async move { endpoint.send(request).await }));
+            self.under_way = Some(Box::pin(async move {
+                match job {
+                    Job::Request(request) => endpoint.send(request).await,
+                    Job::Deployment(deploying) => endpoint.deploy(*deploying).await,
+                }
+            }));
         }
     }
 
@@ -109,7 +122,7 @@ impl Sending {
 
     /// No request is sent any more.
     pub(super) fn give_up(&mut self) {
-        self.next = self.requests.len();
+        self.next = self.jobs.len();
         self.under_way = None;
     }
 
@@ -123,7 +136,7 @@ impl Sending {
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.next >= self.requests.len()
+        self.next >= self.jobs.len()
     }
 
     /// Whether no request was taken yet.
@@ -139,4 +152,10 @@ impl Sending {
     pub(super) fn items(&self) -> &[Item] {
         &self.items
     }
+}
+
+/// What tells a message to the service behind `endpoint`.
+fn jobs(message: &Message, endpoint: &Endpoint) -> Vec<Job> {
+    let requests = requests(message, &endpoint.destination);
+    requests.into_iter().map(Job::Request).collect()
 }

@@ -1,18 +1,18 @@
-//! How an alert keeps the statuses of commits on a Git host. A commit whose status the host refuses waits apart, so that
-//! those of other repositories go on.
+//! How an alert keeps the statuses of commits on a Git host, or their deployments. A commit whose status the host refuses
+//! waits apart, so that those of other repositories go on.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::sending::Sending;
-use super::{Driver, LONGEST_TRY, repository};
+use super::deployments::Home;
+use super::sending::{Job, Sending};
+use super::{Driver, LONGEST_TRY, Way};
 use crate::driver::UNNAMED;
-use crate::message::{Group, Item, Outcome, Repository, Request, Subject, Unfit};
-use crate::message::{status_request, statuses};
+use crate::message::{Deploying, Group, Item, Outcome, Subject, Unfit};
+use crate::message::{deployments, status_request, statuses};
 use crate::outbox::{Endpoint, Told};
-use crate::source::host_and_path;
 
 /// How long a status waits that the host refused: as long as it is tried already, but within these.
 const SHORTEST_WAIT: Duration = Duration::from_secs(5);
@@ -31,13 +31,13 @@ impl Driver {
                 self.give_up(&item);
                 continue;
             }
-            match self.status_requests(&item, endpoint) {
-                Ok(requests) if requests.is_empty() => self.ledger.told([&item]),
+            match self.jobs(&item, endpoint) {
+                Ok(jobs) if jobs.is_empty() => self.ledger.told([&item]),
                 // The Sync is gone, and its repository is not known any more.
                 Err(Unfit::NoHost) => self.give_up(&item),
                 Err(unfit) => self.set_apart(item, since, unfit.to_string()),
-                Ok(requests) => {
-                    let mut sending = Sending::statuses(item, since, requests);
+                Ok(jobs) => {
+                    let mut sending = Sending::statuses(item, since, jobs);
                     sending.go_on(endpoint);
                     self.sending = Some(sending);
                     return;
@@ -46,31 +46,25 @@ impl Driver {
         }
     }
 
-    fn status_requests(&mut self, item: &Item, endpoint: &Endpoint) -> Result<Vec<Request>, Unfit> {
-        let cluster = self.intent.metadata.get("cluster");
-        let statuses = statuses(item, cluster.map_or(UNNAMED, String::as_str));
-        if statuses.is_empty() {
-            return Ok(Vec::new());
+    fn jobs(&mut self, item: &Item, endpoint: &Endpoint) -> Result<Vec<Job>, Unfit> {
+        let cluster = self.intent.metadata.get("cluster").cloned();
+        let cluster = cluster.as_deref().unwrap_or(UNNAMED);
+        let home = self.home_of(&item.subject);
+        let repository = home.as_ref().map(|home| &home.repository);
+        let to = &endpoint.destination;
+        if self.way == Some(Way::Deployments) {
+            let Home { setting, .. } = home.as_ref().ok_or(Unfit::NoHost)?;
+            let all = deployments(item, cluster, setting)?.into_iter();
+            let all = all.map(|deployment| Deploying::new(deployment, repository, to));
+            return all
+                .map(|deploying| Ok(Job::Deployment(Box::new(deploying?))))
+                .collect();
         }
-        let repository = self.repository_of(&item.subject);
-        let requests = statuses
+        let all = statuses(item, cluster);
+        let requests = all
             .iter()
-            .map(|status| status_request(status, repository.as_ref(), &endpoint.destination));
+            .map(|status| Ok(Job::Request(status_request(status, repository, to)?)));
         requests.collect()
-    }
-
-    /// Where the repository of a Sync is, or was.
-    fn repository_of(&mut self, subject: &Subject) -> Option<Repository> {
-        let known = repository(&self.context.fleet, subject)
-            .and_then(|url| host_and_path(&url))
-            .map(|(host, path)| Repository { host, path });
-        match known {
-            Some(known) => {
-                self.repositories.insert(subject.clone(), known.clone());
-                Some(known)
-            }
-            None => self.repositories.get(subject).cloned(),
-        }
     }
 
     /// Takes the result of a request.
@@ -123,13 +117,10 @@ impl Driver {
         self.ledger.told(sending.items());
         for item in sending.items() {
             self.refused.remove(&item.subject);
-            if !self
-                .context
-                .fleet
-                .syncs
-                .is_published(&sync_name(&item.subject))
-            {
-                self.repositories.remove(&item.subject);
+            self.note_unreached(item);
+            let syncs = &self.context.fleet.syncs;
+            if !syncs.is_published(&sync_name(&item.subject)) {
+                self.homes.remove(&item.subject);
             }
         }
     }
@@ -144,7 +135,7 @@ impl Driver {
         self.put_back(vec![item], since, due);
     }
 
-    fn put_back(&mut self, items: Vec<Item>, since: Timestamp, due: Timestamp) {
+    pub(super) fn put_back(&mut self, items: Vec<Item>, since: Timestamp, due: Timestamp) {
         for item in items {
             if let Some(replaced) = self.groups.put_back(item, since, due) {
                 self.ledger.replaced(&replaced);
@@ -174,7 +165,8 @@ fn sync_name(subject: &Subject) -> crate::plan::SyncName {
     crate::plan::SyncName::new(&subject.namespace, &subject.name)
 }
 
-fn age(since: Timestamp, now: Timestamp) -> Duration {
+/// How long ago something was.
+pub(super) fn age(since: Timestamp, now: Timestamp) -> Duration {
     let age: SignedDuration = now.duration_since(since);
     age.try_into().unwrap_or_default()
 }

@@ -99,6 +99,11 @@ pub struct AlertSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<MessageTemplate>,
 
+    /// What a Git host keeps of each commit, if the Provider is one. `Statuses`: a status for each Sync. `Deployments`, on
+    /// GitHub and GitLab: a deployment for each Sync, in an environment with the URL where it runs.
+    #[serde(default)]
+    pub commits_as: CommitsAs,
+
     /// Tell nothing. Notices of this time are not told later either.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
@@ -157,6 +162,16 @@ pub enum EventSeverity {
     Info,
     /// Only what a person may have to act on, and the end of it.
     Error,
+}
+
+/// What a Git host keeps of each commit.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub enum CommitsAs {
+    /// A status for each Sync.
+    #[default]
+    Statuses,
+    /// A deployment for each Sync.
+    Deployments,
 }
 
 /// The words of messages, as templates in the syntax of Jinja.

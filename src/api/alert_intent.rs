@@ -5,7 +5,7 @@
 use kube::ResourceExt as _;
 
 use super::alert::{
-    Alert, AlertSpec, EventSeverity, EventSource, EventSourceKind, MessageTemplate,
+    Alert, AlertSpec, CommitsAs, EventSeverity, EventSource, EventSourceKind, MessageTemplate,
 };
 use super::provider::{Provider, ProviderSpec, ProviderType};
 use crate::intent::{AlertIntent, NoticeSource, ProviderIntent, Service};
@@ -25,6 +25,7 @@ impl From<&Alert> for AlertIntent {
             event_metadata,
             group_wait,
             template,
+            commits_as,
             suspend,
         } = &object.spec;
         let MessageTemplate { title, body } = template.clone().unwrap_or_default();
@@ -47,6 +48,7 @@ impl From<&Alert> for AlertIntent {
             group_wait: (*group_wait).into(),
             title,
             body,
+            deployments: *commits_as == CommitsAs::Deployments,
             suspend: *suspend,
         }
     }

@@ -61,6 +61,12 @@ pub const DELETION_POLICY: &str = "towline.dev/deletion-policy";
 /// Annotation of a Sync that approves a deletion: its value is the digest in `status.prune.held`.
 pub const APPROVE_PRUNE: &str = "towline.dev/approve-prune";
 
+/// Annotation of a Sync that names the environment of its deployments on a Git host.
+pub const ENVIRONMENT: &str = "towline.dev/environment";
+
+/// Annotation of a Sync with the URL where its objects run, for the environment of its deployments.
+pub const ENVIRONMENT_URL: &str = "towline.dev/environment-url";
+
 /// Annotations by which `towline suspend` records who suspended a resource, when, and why.
 pub const SUSPENDED_BY: &str = "towline.dev/suspended-by";
 /// See [`SUSPENDED_BY`].

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use crate::health::{self, Health};
+use crate::health::{self, Exposed, Health};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Bond, Key, Observed, Seal, SyncName};
 
@@ -221,6 +221,22 @@ impl Inventory {
         }
     }
 
+    /// Where the objects of a Sync can be reached. Others can make objects that name the Sync, so only those count that
+    /// it claims, and whose proof is right.
+    pub fn exposed(&self, sync: &SyncName) -> Vec<Arc<Exposed>> {
+        let state = lock(&self.state);
+        let Some(member) = state.syncs.get(sync) else {
+            return Vec::new();
+        };
+        let theirs = member.claimed.iter().filter_map(|key| {
+            let known = state.objects.get(key)?;
+            let exposed = known.exposed.as_ref().filter(|_| !known.deleting)?;
+            let is_theirs = known.owner == *sync && state.is_proven(sync, key, known, &self.key);
+            is_theirs.then(|| Arc::clone(exposed))
+        });
+        theirs.collect()
+    }
+
     /// Whether an object's proof says that this Sync has applied it. Without one its marks may be anybody's.
     pub fn is_proven(&self, sync: &SyncName, key: &ObjectKey, observed: &Observed) -> bool {
         lock(&self.state).is_proven(sync, key, observed, &self.key)
@@ -259,8 +275,13 @@ impl Inventory {
             return None;
         }
         let known = state.objects.get(key);
-        let finished = known.is_some_and(|known| known.finished && known.uid == answer.uid);
-        let answer = Observed { finished, ..answer };
+        let same = known.filter(|known| known.uid == answer.uid);
+        // The answer has no body.
+        let answer = Observed {
+            finished: same.is_some_and(|known| known.finished),
+            exposed: same.and_then(|known| known.exposed.clone()),
+            ..answer
+        };
         match known {
             Some(known) if known.version > answer.version => return Some(known.clone()),
             // Nothing was written, so the health from the watch is still right.
@@ -523,6 +544,7 @@ mod tests {
             modes: Modes::default(),
             finished: false,
             held_by: None,
+            exposed: None,
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::{Inventory, ServedKind, watched};
-use crate::health::{self, Health};
+use crate::health::{self, Exposed, Health};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Appliers, Observed, PART_OF};
 
@@ -224,12 +224,17 @@ impl Follower {
             return;
         };
         let meta = object.metadata();
-        let (health, finished) = object.state(&self.kind);
+        let Body {
+            health,
+            finished,
+            exposed,
+        } = object.body(&self.kind);
         let observed = || {
             let observed = Observed::read(&key, meta, health)?;
             let observed = observed.shared_with(meta, &self.appliers);
             Some(Observed {
                 finished,
+                exposed: exposed.map(Arc::new),
                 ..observed
             })
         };
@@ -253,11 +258,27 @@ impl Follower {
     }
 }
 
+/// What is kept of an object's body.
+struct Body {
+    health: Health,
+    /// It was made to run once, and has.
+    finished: bool,
+    exposed: Option<Exposed>,
+}
+
+impl Body {
+    /// An object of which no body is seen.
+    const NONE: Self = Self {
+        health: Health::Current,
+        finished: false,
+        exposed: None,
+    };
+}
+
 /// An object of either kind of watch.
 trait Watched: Debug + Send + 'static {
     fn metadata(&self) -> &kube::api::ObjectMeta;
-    /// Its health, and whether it was made to run once and has.
-    fn state(&self, kind: &GroupKind) -> (Health, bool);
+    fn body(&self, kind: &GroupKind) -> Body;
 }
 
 impl Watched for PartialObjectMeta<DynamicObject> {
@@ -265,8 +286,8 @@ impl Watched for PartialObjectMeta<DynamicObject> {
         self.meta()
     }
 
-    fn state(&self, _: &GroupKind) -> (Health, bool) {
-        (Health::Current, false)
+    fn body(&self, _: &GroupKind) -> Body {
+        Body::NONE
     }
 }
 
@@ -275,10 +296,11 @@ impl Watched for DynamicObject {
         &self.metadata
     }
 
-    fn state(&self, kind: &GroupKind) -> (Health, bool) {
-        serde_json::to_value(self).map_or((Health::Current, false), |body| {
-            let finished = health::has_finished(kind, &body);
-            (health::assess(kind, &body), finished)
+    fn body(&self, kind: &GroupKind) -> Body {
+        serde_json::to_value(self).map_or(Body::NONE, |body| Body {
+            health: health::assess(kind, &body),
+            finished: health::has_finished(kind, &body),
+            exposed: health::exposed(kind, &body),
         })
     }
 }

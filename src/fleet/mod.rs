@@ -15,7 +15,7 @@ pub use self::figures::{Ready, SyncFigures};
 pub use self::registry::{Changes, Key, Registry, Subscription, View};
 pub use self::series::{SERIES, Series};
 pub use self::source::{FetchedRevision, PlansView, SourceName, SourceView};
-pub use self::sync::{SyncObject, SyncView};
+pub use self::sync::{Environment, SyncObject, SyncView};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::SyncName;
@@ -44,6 +44,7 @@ impl Fleet {
             .publish_with(source, |known| match known.filter(|_| is_driven) {
                 Some(known) => SourceView {
                     url: view.url,
+                    follows_tags: view.follows_tags,
                     labels: view.labels,
                     planning: view.planning,
                     ..known.clone()

@@ -52,6 +52,8 @@ pub struct SourceView {
     pub requested_at: Option<String>,
     /// Its URL, without what may be secret. A change of it wakes no Sync.
     pub url: Arc<str>,
+    /// Whether it follows tags. A change of it wakes no Sync.
+    pub follows_tags: bool,
     /// Its labels, by which alerts select it. A change of them wakes no Sync.
     pub labels: Arc<BTreeMap<String, String>>,
     /// What is asked for, if its pull requests are to be planned. A change of it wakes no Sync.
@@ -100,6 +102,7 @@ impl SourceView {
         Self {
             ready,
             url: redact_url(&intent.git.url).into(),
+            follows_tags: intent.git.reference.is_tag(),
             planning: (plans && !intent.deleting).then(|| Arc::new(intent)),
             labels: Arc::new(object.metadata.labels.clone().unwrap_or_default()),
             ..Self::default()

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use kube::api::ObjectMeta;
 
 use super::{SyncFigures, View};
-use crate::api::Sync;
+use crate::api::{ENVIRONMENT, ENVIRONMENT_URL, Sync};
 use crate::intent::SyncIntent;
 use crate::plan::SyncName;
+use crate::text::start;
 
 /// The published view of a Sync.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,6 +41,34 @@ pub struct SyncView {
     pub object: SyncObject,
     /// Its labels, by which alerts select it. A change of them wakes no other Sync.
     pub labels: Arc<BTreeMap<String, String>>,
+    /// What its annotations say of its environment. A change of it wakes no other Sync.
+    pub environment: Option<Arc<Environment>>,
+}
+
+/// What the annotations of a Sync say of the environment of its deployments. It may be anything.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Environment {
+    /// Its name.
+    pub name: Option<String>,
+    /// Where it can be reached.
+    pub url: Option<String>,
+}
+
+/// The longest value of an annotation that is kept, in bytes. It is longer than what can be used, so that it is found to
+/// be too long.
+const LONGEST_ANNOTATION: usize = 1024;
+
+impl Environment {
+    /// Reads the metadata.
+    fn of(meta: &ObjectMeta) -> Option<Arc<Self>> {
+        let annotations = meta.annotations.as_ref()?;
+        let value = |name| Some(start(annotations.get(name)?, LONGEST_ANNOTATION).to_owned());
+        let read = Self {
+            name: value(ENVIRONMENT),
+            url: value(ENVIRONMENT_URL),
+        };
+        (read != Self::default()).then(|| Arc::new(read))
+    }
 }
 
 /// The identity of a Sync in the API server.
@@ -89,6 +118,7 @@ impl SyncView {
             waits_for: Vec::new(),
             object: SyncObject::of(&object.metadata),
             labels: Arc::new(object.metadata.labels.clone().unwrap_or_default()),
+            environment: Environment::of(&object.metadata),
         }
     }
 }
@@ -119,6 +149,7 @@ impl View<SyncName> for SyncView {
             figures: _,
             waits_for: _,
             labels: _,
+            environment: _,
             object,
         } = self;
         (exists, ready, pinned, source, applied, depends_on, object)

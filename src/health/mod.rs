@@ -6,6 +6,7 @@
 //! pod has failed. A pod that cannot be scheduled is in progress, because kstatus needs a clock for its
 //! rule.
 
+mod exposed;
 mod fields;
 mod kinds;
 mod pods;
@@ -13,6 +14,7 @@ mod workloads;
 
 use serde_json::Value;
 
+pub use self::exposed::{Exposed, exposed, url};
 use crate::manifest::GroupKind;
 use fields::{condition, integer, message, text};
 
@@ -97,9 +99,9 @@ pub fn blame(pod: &Value) -> Option<String> {
     pods::blame(pod)
 }
 
-/// Whether health needs more than the metadata. False for built-in kinds without a status, or with
+/// Whether more than the metadata must be seen. False for built-in kinds without a status, or with
 /// a status that does not help. An object of these kinds is [`Health::Current`] unless it is being
-/// deleted.
+/// deleted. Of an Ingress, [`exposed`] reads the body.
 pub fn needs_body(kind: &GroupKind) -> bool {
     let none: &[&str] = match &*kind.group {
         "" => &[
@@ -116,13 +118,7 @@ pub fn needs_body(kind: &GroupKind) -> bool {
         "rbac.authorization.k8s.io" => {
             &["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"]
         }
-        "networking.k8s.io" => &[
-            "NetworkPolicy",
-            "IngressClass",
-            "Ingress",
-            "IPAddress",
-            "ServiceCIDR",
-        ],
+        "networking.k8s.io" => &["NetworkPolicy", "IngressClass", "IPAddress", "ServiceCIDR"],
         "storage.k8s.io" => &[
             "StorageClass",
             "CSIDriver",

@@ -476,7 +476,8 @@ fn kinds_without_a_body() {
     for (group, kind, wanted) in [
         ("", "ConfigMap", false),
         ("", "Namespace", false),
-        ("networking.k8s.io", "Ingress", false),
+        ("networking.k8s.io", "IngressClass", false),
+        ("networking.k8s.io", "Ingress", true),
         ("", "Service", true),
         ("apps", "Deployment", true),
         ("example.org", "ConfigMap", true),

@@ -28,6 +28,8 @@ pub struct AlertIntent {
     pub title: Option<String>,
     /// The template of the message's body. None means the default.
     pub body: Option<String>,
+    /// Keep deployments of commits on a Git host, in the place of their statuses.
+    pub deployments: bool,
     /// Tell nothing.
     pub suspend: bool,
 }
@@ -131,5 +133,10 @@ impl Service {
                 | Self::BitbucketServer
                 | Self::AzureDevOps
         )
+    }
+
+    /// Whether the service is a Git host that keeps deployments, in environments with a URL.
+    pub fn keeps_deployments(self) -> bool {
+        matches!(self, Self::GitHub | Self::GitLab)
     }
 }

@@ -84,6 +84,17 @@ pub enum GitReference {
     Commit(String),
 }
 
+impl GitReference {
+    /// Whether it follows tags.
+    pub fn is_tag(&self) -> bool {
+        match self {
+            Self::Tag(_) | Self::Semver(_) => true,
+            Self::Name(name) => name.starts_with("refs/tags/"),
+            Self::Default | Self::Branch(_) | Self::Commit(_) => false,
+        }
+    }
+}
+
 /// Whose signature a revision needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyIntent {

@@ -119,6 +119,35 @@ pub fn judge_planning(
     }
 }
 
+/// Judges the answer of a Git host to a request about a deployment.
+///
+/// # Errors
+///
+/// What an answer means that is no success.
+pub fn judge_deployment(service: Service, answer: &Answer, now: Timestamp) -> Result<(), Outcome> {
+    let status = answer.status;
+    let not_this = |why: &str| Err(Outcome::NotThis(format!("{why} (HTTP status {status})")));
+    let is_limited = answer.retry_after.is_some() || answer.rate_reset.is_some();
+    match status {
+        200 | 201 => Ok(()),
+        403 if !is_limited => not_this(
+            "it does not let the token write deployments of this repository or environment: give the token the right to \
+             write them",
+        ),
+        404 => not_this(
+            "it does not know the repository, or does not show its deployments to the token: see whether spec.url names \
+             a repository of this host, and give the token the right to write deployments",
+        ),
+        400 | 409 | 410 | 422 => {
+            not_this("it does not know the commit, or refuses the deployment or its environment")
+        }
+        _ => match judge(service, answer, now) {
+            Outcome::Delivered => not_this("its answer means nothing here"),
+            outcome => Err(outcome),
+        },
+    }
+}
+
 /// What a mail server means (RFC 5321, section 4.2, and RFC 4954, section 6).
 fn of_mail_server(answer: &Answer) -> Outcome {
     let Answer {

@@ -146,6 +146,7 @@ mod tests {
             group_wait: Duration::ZERO,
             title: None,
             body: None,
+            deployments: false,
             suspend: false,
         }
     }

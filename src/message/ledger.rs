@@ -47,6 +47,8 @@ pub struct Ledger {
     /// Those that were offered and are not told yet, by second.
     waiting: BTreeSet<(i64, Id)>,
     open: BTreeMap<Subject, BTreeMap<Cause, Open>>,
+    /// Whether a revision that converges again is news.
+    repeats: bool,
 }
 
 /// What tells the open problems of a resource apart: the reason and, for commits that are under way, the revision. Each
@@ -80,6 +82,7 @@ impl Ledger {
             told: BTreeMap::new(),
             waiting: BTreeSet::new(),
             open: BTreeMap::new(),
+            repeats: false,
         }
     }
 
@@ -107,7 +110,13 @@ impl Ledger {
             told: told.map(|id| (id, until)).collect(),
             waiting: BTreeSet::new(),
             open,
+            repeats: false,
         }
+    }
+
+    /// Says whether a revision that converges again, as after a pin, is news. Otherwise it is told once.
+    pub fn repeats_converged(&mut self, repeats: bool) {
+        self.repeats = repeats;
     }
 
     /// Forgets what waits, and tells nothing that happened before `now`. Open problems stay open.
@@ -158,7 +167,8 @@ impl Ledger {
         // news was, which may be the second in which the problem began.
         let is_old = origin == Origin::Status && self.told.contains_key(&Id::of(notice));
         let is_end = ends(notice.reason) && !is_old && self.has_open(&subject, notice.at);
-        let id = match is_end {
+        let is_again = self.repeats && notice.reason == Reason::Converged;
+        let id = match is_end || is_again {
             true => Id::at(notice),
             false => Id::of(notice),
         };

@@ -8,6 +8,7 @@
 
 mod answer;
 mod compose;
+mod deployment;
 mod filter;
 mod group;
 mod ledger;
@@ -23,16 +24,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-pub use self::answer::{Answer, Outcome, judge, judge_planning};
+pub use self::answer::{Answer, Outcome, judge, judge_deployment, judge_planning};
 pub use self::compose::{Context, Line, Message, Problem, compose, example, reminder};
+pub use self::deployment::{Deployment, DeploymentState, Setting, deployments};
 pub use self::filter::{Filter, FilterError};
 pub use self::group::{Group, Groups};
 pub use self::ledger::{Ledger, Origin, Saved};
 pub use self::link::commit_link;
 pub use self::pace::{Pace, pace};
 pub use self::service::{
-    Address, Comment, Destination, DestinationError, InstallationToken, PullRequest, PullRequests,
-    Repository, Request, Rights, Unfit, refresh, requests, status_request, token_of, token_request,
+    Address, Comment, Deploying, Destination, DestinationError, InstallationToken, PullRequest,
+    PullRequests, Repository, Request, Rights, Unfit, refresh, requests, status_request, token_of,
+    token_request,
 };
 pub use self::status::{CommitStatus, Course, about_commit, status_name, statuses};
 pub use self::template::{TemplateError, Templates};

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::post::{Client, Transport};
 use crate::backoff::Backoff;
 use crate::message::{
-    Answer, Destination, InstallationToken, Outcome, Pace, Request, Rights, judge, judge_planning,
-    pace, token_of, token_request,
+    Answer, Deploying, Destination, InstallationToken, Outcome, Pace, Request, Rights, judge,
+    judge_deployment, judge_planning, pace, token_of, token_request,
 };
 
 /// The pauses after failures.
@@ -149,8 +149,37 @@ impl Endpoint {
             Ok(answer) => judge(self.destination.service, &answer, Timestamp::now()),
             Err(outcome) => outcome,
         };
+        self.settle(&mut turn, &outcome);
+        outcome
+    }
+
+    /// Tells a Git host of a deployment when it is its turn: some requests, between which no other one is sent. So two
+    /// alerts about one Sync make one deployment.
+    pub async fn deploy(&self, mut deploying: Deploying) -> Outcome {
+        let mut turn = self.turn.lock().await;
+        let to = &self.destination;
+        let outcome = loop {
+            let Some(request) = deploying.request(to) else {
+                break Outcome::Delivered;
+            };
+            let answer = self.answer(&mut turn, Rights::Deployments, request).await;
+            let judged = answer.and_then(|answer| {
+                judge_deployment(to.service, &answer, Timestamp::now()).map(|()| answer)
+            });
+            match judged {
+                Ok(answer) if deploying.take(&answer.body, to) => (),
+                Ok(_) => break Outcome::NotThis("its answer has no deployment".to_owned()),
+                Err(outcome) => break outcome,
+            }
+        };
+        self.settle(&mut turn, &outcome);
+        outcome
+    }
+
+    /// Records what became of a message.
+    fn settle(&self, turn: &mut Turn, outcome: &Outcome) {
         turn.is_unanswered = false;
-        let health = match &outcome {
+        let health = match outcome {
             Outcome::Delivered => {
                 turn.backoff.reset();
                 Health {
@@ -180,7 +209,6 @@ impl Endpoint {
             }
         };
         self.publish(health);
-        outcome
     }
 
     /// Asks a Git host about pull requests, or changes something of one, when it is its turn. `doing` says what the token

@@ -381,6 +381,7 @@ mod tests {
             group_wait: std::time::Duration::ZERO,
             title: None,
             body: None,
+            deployments: false,
             suspend: false,
         };
         Filter::new(&intent, "prod", false).unwrap()

@@ -17,8 +17,9 @@ use crate::source::{HttpClients, Route};
 const PARALLEL: u32 = 64;
 const PARALLEL_OF_NAMESPACE: u32 = 4;
 
-/// How much is read of an answer to a message, and of one to a question, in bytes.
-const LONGEST_ANSWER: u64 = 4096;
+/// How much is read of an answer to a message, and of one to a question, in bytes. A host answers with the deployment that
+/// was made.
+const LONGEST_ANSWER: u64 = 64 << 10;
 const LONGEST_READ: u64 = 3 << 20;
 
 const USER_AGENT: &str = concat!("towline/", env!("CARGO_PKG_VERSION"));

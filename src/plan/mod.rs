@@ -256,6 +256,7 @@ mod tests {
             modes: Modes::default(),
             finished: false,
             held_by: None,
+            exposed: None,
         }
     }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::owner::{DIGEST, IDENTITY, LEFT, PART_OF, PROOF, SyncName};
 use super::proof::Proof;
 use super::share::{Appliers, is_ours, subresource};
-use crate::health::Health;
+use crate::health::{Exposed, Health};
 use crate::manifest::{Modes, ObjectKey};
 use crate::text::listing;
 
@@ -58,6 +58,8 @@ pub struct Observed {
     pub finished: bool,
     /// While it is being deleted: the finalizers that hold it.
     pub held_by: Option<Box<str>>,
+    /// Where it can be reached. Only a watch that sees the body knows it.
+    pub exposed: Option<Arc<Exposed>>,
 }
 
 /// A writer without a time in `managedFields`.
@@ -101,6 +103,7 @@ impl Observed {
             modes: Modes::of_live(Some(annotations), meta.labels.as_ref()),
             finished: false,
             held_by: held_by(meta),
+            exposed: None,
             owner,
         })
     }
@@ -272,6 +275,7 @@ pub(crate) mod testing {
             modes: Modes::default(),
             finished: false,
             held_by: None,
+            exposed: None,
         }
     }
 }

@@ -146,6 +146,7 @@ mod tests {
             modes: Modes::default(),
             finished: false,
             held_by: None,
+            exposed: None,
         }
     }
 

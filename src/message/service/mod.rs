@@ -18,7 +18,7 @@ use http::Method;
 
 pub use self::destination::{Address, Destination};
 pub use self::host::{
-    Comment, InstallationToken, PullRequest, PullRequests, Repository, Rights, Unfit,
+    Comment, Deploying, InstallationToken, PullRequest, PullRequests, Repository, Rights, Unfit,
     status_request, token_of, token_request,
 };
 pub use self::secret::DestinationError;
@@ -97,7 +97,7 @@ fn key(message: &Message, problem: &Problem, longest: usize) -> String {
 }
 
 /// A name in at most so many bytes. One that is too long ends with a part of its hash, so that it stays unique.
-fn unique(name: &str, longest: usize) -> String {
+pub(super) fn unique(name: &str, longest: usize) -> String {
     if name.len() <= longest {
         return name.to_owned();
     }

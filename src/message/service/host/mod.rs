@@ -1,11 +1,14 @@
 //! Git hosts that keep a status of each commit, by their public documentation. Pure.
 
+mod deploy;
 mod place;
 mod pulls;
 mod token;
 
+use http::Method;
 use serde_json::{Value, json};
 
+pub use self::deploy::Deploying;
 pub use self::place::Repository;
 use self::place::{Place, hosts};
 pub use self::pulls::{Comment, PullRequest, PullRequests};
@@ -18,7 +21,7 @@ use crate::text::shorten;
 /// The longest name of a status, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// Why a commit cannot have a status.
+/// Why a commit cannot have a status, or a deployment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// The repository is on another host.
@@ -41,6 +44,21 @@ pub enum Unfit {
     /// The URL has no host.
     #[error("its repository is on no host")]
     NoHost,
+    /// The service has no deployments.
+    #[error("spec.commitsAs: Deployments needs a Provider of the type github or gitlab")]
+    NoDeployments,
+    /// The annotation with the environment.
+    #[error(
+        "the annotation towline.dev/environment cannot be used: it must have 1 to 255 letters, digits, blanks, and -_./, \
+         and neither / nor a blank at its ends"
+    )]
+    Environment,
+    /// The annotation with the URL.
+    #[error(
+        "the annotation towline.dev/environment-url cannot be used: it must be https://host/path or http://host/path, \
+         without a user or a password, of at most 255 characters"
+    )]
+    Url,
 }
 
 /// The request that sets the status of a commit.
@@ -95,6 +113,15 @@ fn request(url: String, to: &Destination, body: &Value) -> Request {
         _ => (),
     }
     request
+}
+
+/// A request that asks.
+fn get(url: &str, to: &Destination) -> Request {
+    Request {
+        method: Method::GET,
+        body: Vec::new(),
+        ..request(url.to_owned(), to, &Value::Null)
+    }
 }
 
 /// The headers that the API of GitHub wants.

@@ -86,6 +86,7 @@ pub(super) fn hosts(to: &Destination) -> Vec<Host> {
 const GHE: &str = ".ghe.com";
 
 /// Where the repository is for the API of its host.
+#[derive(Clone)]
 pub(super) struct Place {
     /// Where the API is.
     api: String,

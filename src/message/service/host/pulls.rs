@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::place::Place;
-use super::{Repository, Unfit, place, request};
+use super::{Repository, Unfit, get, place, request};
 use crate::intent::Service;
 use crate::message::{Destination, Request};
 
@@ -218,11 +218,7 @@ impl<'a> PullRequests<'a> {
             .extend_pairs(query)
             .finish();
         let url = format!("{}/{path}?{query}", self.place.repository(self.to));
-        Request {
-            method: Method::GET,
-            body: Vec::new(),
-            ..request(url, self.to, &serde_json::Value::Null)
-        }
+        get(&url, self.to)
     }
 }
 

@@ -18,6 +18,8 @@ const USUAL: SignedDuration = SignedDuration::from_mins(30);
 pub enum Rights {
     /// Set statuses of commits.
     Statuses,
+    /// Make deployments, and say how they go.
+    Deployments,
     /// Read a repository and its pull requests, comment on them, and set statuses of commits.
     PullRequests,
 }
@@ -26,6 +28,7 @@ impl Rights {
     fn permissions(self) -> serde_json::Value {
         match self {
             Self::Statuses => json!({"statuses": "write"}),
+            Self::Deployments => json!({"deployments": "write"}),
             Self::PullRequests => {
                 json!({"statuses": "write", "pull_requests": "write", "contents": "read"})
             }
@@ -36,6 +39,7 @@ impl Rights {
     fn in_words(self) -> &'static str {
         match self {
             Self::Statuses => "to write commit statuses",
+            Self::Deployments => "to write deployments",
             Self::PullRequests => {
                 "to write commit statuses and pull requests, and to read contents"
             }
