@@ -18,9 +18,10 @@ use serde_json::json;
 use towline_testing::kubeconfig::User;
 use towline_testing::operator::built;
 use towline_testing::scratch::Scratch;
+use towline_testing::wait::eventually;
 
 use crate::world::life::{UNSCHEDULABLE, deployment};
-use crate::world::{Case, World, condition, world};
+use crate::world::{Case, PATIENCE, World, condition, world};
 
 /// A namespace whose name is as a reader would choose it. No other test uses it.
 const NAMESPACE: &str = "shop";
@@ -47,7 +48,7 @@ async fn typed(case: &Case<'_>, folder: &Path, line: &str) -> String {
     command
         .current_dir(folder)
         .args(line.split(' ').skip(1))
-        .args(["--namespace", &case.namespace, "--colour=always"])
+        .args(["--namespace", &case.namespace, "--color=always"])
         .env("KUBECONFIG", case.world.cp.kubeconfig_for(User::Person));
     let output = tokio::task::spawn_blocking(move || command.output().unwrap());
     let output = output.await.unwrap();
@@ -63,7 +64,7 @@ fn lasting(picture: &str) -> String {
     for (pattern, instead) in [
         (r"search-[a-z0-9]+-[a-z0-9]+", "search-pod"),
         (r"[0-9a-f]{7,40}", "id"),
-        (r"[0-9]+(ms|s|m|h)\b", "age"),
+        (r"([0-9]+(ms|s|m|h))+\b", "age"),
         (r"[0-9]+", "0"),
         (r"[ \u{a0}]+", " "),
     ] {
@@ -136,11 +137,21 @@ async fn the_pictures_of_the_guide_are_fresh() {
         condition(sync, "Ready").1 == "Suspended"
     })
     .await;
+    case.until("search", "the Deployment's state", |sync| {
+        condition(sync, "Ready")
+            .2
+            .contains("0 of 1 replicas available")
+    })
+    .await;
     assert_picture("get", &typed(&case, folder, "towline get").await);
-    assert_picture(
-        "why",
-        &typed(&case, folder, "towline why deploy/search").await,
-    );
+    let why = eventually("the scheduler's words", PATIENCE, async || {
+        let text = typed(&case, folder, "towline why deploy/search").await;
+        match text.contains("didn't match Pod's node affinity") {
+            true => Ok(text),
+            false => Err(text),
+        }
+    });
+    assert_picture("why", &why.await);
 
     fs::create_dir(folder.join("web")).unwrap();
     let changed = [

@@ -173,7 +173,7 @@ async fn a_path_is_rendered_by_the_renderer_that_its_sync_names() {
     }
     let sync = |name: &str| {
         json!({"apiVersion": "towline.dev/v1alpha1", "kind": "Sync", "metadata": {"name": "all"},
-            "spec": {"sourceRef": {"name": "repo"}, "path": "apps",
+            "spec": {"sourceRef": {"name": "repo"}, "path": "apps", "targetNamespace": "shop",
                 "renderer": {"name": name, "parameters": {"greeting": "hello"}}}})
     };
     std::fs::write(root.join("sync.yaml"), sync("jsonnet").to_string()).unwrap();

@@ -159,7 +159,7 @@ async fn one_member_of_a_union_replaces_another() {
         match name {
             "volume" | "projected" | "host" => volumes = format!("[{{name: v, {member}}}]"),
             "field" | "resource" => {
-                container = format!("env: [{{name: A, valueFrom: {{{member}}}}}]")
+                container = format!("env: [{{name: A, valueFrom: {{{member}}}}}]");
             }
             _ => container = format!("{name}: {{{member}}}"),
         }

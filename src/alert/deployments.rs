@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::statuses::age;
+use super::standing::age;
 use super::{Driver, Way, repository};
 use crate::api::Reason;
 use crate::fleet::SourceName;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Condition, ConditionType, GitRepository, HistoryEntry, Reason, Sync, SyncStatus};
 use crate::fleet::{Fleet, Ready, SourceName};
@@ -153,4 +153,10 @@ pub(super) fn over(fleet: &Fleet, subject: &Subject) -> Option<Notice> {
         (Level::Normal, reason),
         message.to_owned(),
     ))
+}
+
+/// How long ago something was.
+pub(super) fn age(since: Timestamp, now: Timestamp) -> Duration {
+    let age: SignedDuration = now.duration_since(since);
+    age.try_into().unwrap_or_default()
 }

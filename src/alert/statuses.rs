@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::deployments::Home;
 use super::sending::{Job, Sending};
+use super::standing::age;
 use super::{Driver, LONGEST_TRY, Way};
 use crate::driver::UNNAMED;
 use crate::message::{Deploying, Group, Item, Outcome, Subject, Unfit};
@@ -163,10 +164,4 @@ impl Driver {
 
 fn sync_name(subject: &Subject) -> crate::plan::SyncName {
     crate::plan::SyncName::new(&subject.namespace, &subject.name)
-}
-
-/// How long ago something was.
-pub(super) fn age(since: Timestamp, now: Timestamp) -> Duration {
-    let age: SignedDuration = now.duration_since(since);
-    age.try_into().unwrap_or_default()
 }

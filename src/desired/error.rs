@@ -130,7 +130,8 @@ impl DesiredError {
                 RenderFailure::Refused { .. }
                 | RenderFailure::Random { .. }
                 | RenderFailure::Crashed { .. }
-                | RenderFailure::Missing(_),
+                | RenderFailure::Missing(_)
+                | RenderFailure::NotMounted { .. },
             )
             | Self::Hook { .. } => Reason::RenderFailed,
             Self::Hidden { reason, .. } => *reason,
