@@ -100,7 +100,7 @@ struct Driver {
     failure: Option<String>,
     /// The Syncs of whose commits the service takes no status, and why.
     refused: BTreeMap<Subject, String>,
-    /// Where the repositories of Syncs are, for Syncs that are gone.
+    /// Where the repositories of Syncs are, and where the Syncs deploy, for Syncs that are gone.
     homes: BTreeMap<Subject, Home>,
     /// Commits that are live in deployments without a URL, and since when.
     unreached: BTreeMap<Subject, (Item, Timestamp)>,
