@@ -112,21 +112,28 @@ impl Fleet {
     /// asked for: nothing, where it has said nothing yet. A Sync that another one has just made, or changed, is one of
     /// them before it is known.
     pub fn planning(&self, sync: &SyncName, source: &str, revisions: &[&str]) -> Vec<Laggard> {
+        // Of each Sync beside, which version is known; and of those of the source, what they have said.
         let beside = self.syncs.pick(|other, view| {
             let is_beside = other.namespace == sync.namespace && view.exists;
-            is_beside.then(|| (other.clone(), view.clone()))
+            let is_of_source = view.source == source;
+            is_beside.then(|| {
+                let said = is_of_source.then(|| (view.planned.clone(), view.brings.clone()));
+                (other.clone(), (view.version, said))
+            })
         });
-        let beside: BTreeMap<SyncName, SyncView> = beside.into_iter().collect();
+        let beside: BTreeMap<SyncName, _> = beside.into_iter().collect();
         let is_known = |other: &SyncName, version: u64| {
-            let view = beside.get(other);
-            view.is_some_and(|view| view.version >= version)
+            let known = beside.get(other);
+            known.is_some_and(|(known, _)| *known >= version)
         };
-        let of_source = beside.iter().filter(|(_, view)| view.source == source);
         let mut lags = Vec::new();
-        for (other, view) in of_source {
-            let planned = view.planned.as_deref();
+        for (other, (_, said)) in &beside {
+            let Some((planned, brings)) = said else {
+                continue;
+            };
+            let planned = planned.as_deref();
             if planned.is_some_and(|planned| revisions.contains(&planned)) {
-                let brings = view.brings.iter();
+                let brings = brings.iter();
                 let unknown = brings.filter(|(other, version)| !is_known(other, *version));
                 lags.extend(unknown.map(|(other, _)| (other.clone(), String::new())));
             } else if other != sync {
