@@ -14,7 +14,7 @@ use towline_testing::scratch::Scratch;
 use crate::world::{Case, world};
 
 /// Runs the command in `folder`.
-async fn build(folder: &Path, args: &[&str]) -> Output {
+pub async fn build(folder: &Path, args: &[&str]) -> Output {
     let renderers = tokio::task::spawn_blocking(renderers::folder).await;
     let mut command = Command::new(built());
     command.current_dir(folder).arg("build").args(args);
@@ -24,7 +24,7 @@ async fn build(folder: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
-fn objects(output: &Output) -> Vec<Value> {
+pub fn objects(output: &Output) -> Vec<Value> {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     let documents = documents(&output.stdout).unwrap();

@@ -32,6 +32,7 @@ mod echoes;
 mod fair_sources;
 mod figures;
 mod fleet;
+mod flux_build;
 mod force;
 mod four_keys;
 mod generated;

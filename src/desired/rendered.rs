@@ -184,8 +184,7 @@ pub(super) fn render(
             rendered.add(output, &intent.path, &mut texts);
         }
         Form::Kustomization => {
-            let overrides = intent.kustomize.clone().unwrap_or_default();
-            let request = kustomization(&intent.path, overrides, String::new());
+            let request = kustomization(&intent.path, overrides(intent), String::new());
             let output = means.kustomize(tree, &request, cluster)?;
             rendered.add(output, &intent.path, &mut texts);
         }
@@ -199,22 +198,31 @@ pub(super) fn render(
             rendered.add(output, &intent.path, &mut texts);
         }
         Form::Manifests => {
-            if let Some(overrides) = &intent.kustomize {
+            if intent.kustomize.is_some() {
                 let file = generated(intent, selected);
-                let request = kustomization(&intent.path, overrides.clone(), file);
+                let request = kustomization(&intent.path, overrides(intent), file);
                 let output = means.kustomize(tree, &request, cluster)?;
                 rendered.add(output, &intent.path, &mut texts);
                 selected.files.clear();
                 return Ok((rendered, texts));
             }
             for folder in &selected.kustomizations {
-                let request = kustomization(folder, Overrides::default(), String::new());
+                let request = kustomization(folder, overrides(intent), String::new());
                 let output = means.kustomize(tree, &request, cluster)?;
                 rendered.add(output, folder, &mut texts);
             }
         }
     }
     Ok((rendered, texts))
+}
+
+/// What the Sync changes in a kustomization. kustomize is told the target namespace, so that it changes what refers to
+/// an object by its namespace too: the subjects of a RoleBinding, the service of a webhook.
+fn overrides(intent: &RenderIntent) -> Overrides {
+    Overrides {
+        namespace: intent.target_namespace.clone().unwrap_or_default(),
+        ..intent.kustomize.clone().unwrap_or_default()
+    }
 }
 
 fn kustomization(path: &str, overrides: Overrides, kustomization: String) -> Kustomization {
