@@ -113,7 +113,8 @@ pub struct SyncSettings {
     #[serde(default)]
     pub mode: Mode,
 
-    /// The namespace of every namespaced object, whatever its manifest says.
+    /// The namespace of every namespaced object, whatever its manifest says. For a chart, the namespace of the
+    /// release: as with Helm, an object whose template names another namespace goes there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"))]
     pub target_namespace: Option<String>,

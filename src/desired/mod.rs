@@ -465,7 +465,7 @@ impl Texts for Source<'_> {
     }
 }
 
-/// The objects of all texts, with the target namespace, and where they come from.
+/// The objects of all texts, with their namespaces, and where they come from.
 fn collect(
     texts: &[Text],
     parsed: &[Arc<[ParsedObject]>],
@@ -473,12 +473,14 @@ fn collect(
     intent: &RenderIntent,
     form: Form,
 ) -> (Vec<DesiredObject>, Origins) {
-    let namespace: Option<Arc<str>> = intent.target_namespace.as_deref().map(Arc::from);
-    // As with Helm, what names no namespace goes into the one of the release.
-    let release = (form == Form::Chart).then_some(&intent.helm.release_namespace);
-    let release: Option<Arc<str>> = release
-        .filter(|name| !name.is_empty())
-        .map(|name| name.as_str().into());
+    // As with Helm, an object of a chart goes into the namespace of the release only if it names no other one: charts
+    // name `kube-system` for what must be there.
+    let (namespace, release) = match form {
+        Form::Chart => (None, Some(&*intent.helm.release_namespace)),
+        _ => (intent.target_namespace.as_deref(), None),
+    };
+    let namespace: Option<Arc<str>> = namespace.map(Arc::from);
+    let release: Option<Arc<str>> = release.filter(|name| !name.is_empty()).map(Arc::from);
     let mut objects = Vec::with_capacity(parsed.iter().map(|objects| objects.len()).sum());
     let mut origins = Origins::default();
     let steps = Steps::default();

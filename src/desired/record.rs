@@ -260,7 +260,6 @@ impl Told<'_> {
         let read = render::each_object(&text, &changes, |number, item, manifest| {
             let Manifest { mut body, .. } = manifest;
             if applied {
-                self.place(&mut body);
                 if let Some(live) = self.drawn.get(&(document.id, number, item)) {
                     let paths = self.desired.rendered.generated(document.id, number, item);
                     render::keep(&mut body, live, paths);
@@ -275,15 +274,6 @@ impl Told<'_> {
             source,
         })?;
         Ok(objects)
-    }
-
-    /// Names the namespace that the Sync gives to an object which names another one.
-    fn place(&self, body: &mut Value) {
-        let namespace = body.pointer_mut("/metadata/namespace");
-        let target = self.desired.intent.target_namespace.as_deref();
-        if let Some((namespace, target)) = namespace.zip(target) {
-            *namespace = target.into();
-        }
     }
 }
 

@@ -65,7 +65,9 @@ pub enum YamlCause {
     DuplicateKey,
     /// A key before a `<<` that sets the same key. kubectl and the YAML specification disagree
     /// about the result.
-    #[error("a merge (<<) sets a key that the mapping sets before it; put the merge first")]
+    #[error(
+        "a merge (<<) sets a key that the mapping sets before it to another value; put the merge first"
+    )]
     MergeConflict,
     /// `<<` with a value that is neither a mapping nor a list of mappings.
     #[error("a merge (<<) needs a mapping or a list of mappings")]

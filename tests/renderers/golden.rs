@@ -125,17 +125,75 @@ fn as_helm_prints(rendered: &Rendered) -> String {
     format!("{}\n{}", part(false).trim(), part(true))
 }
 
-#[test]
-fn helms_own_charts_render_as_natively() {
+/// The native Helm, and the folders of Go modules at the versions that are named.
+fn helm_and_modules(modules: &[&str]) -> (PathBuf, Vec<PathBuf>) {
     let native = script("renderers/build", &["--native"]);
     let helm = Path::new(native.lines().last().unwrap()).join("helm");
     let mut go = Command::new("go");
     let told = go
-        .args(["mod", "download", "-json", "helm.sh/helm/v4@v4.3.1"])
+        .args(["mod", "download", "-json"])
+        .args(modules)
         .output()
         .unwrap();
-    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
-    let module = Path::new(told["Dir"].as_str().unwrap());
+    let told = serde_json::Deserializer::from_slice(&told.stdout).into_iter();
+    let folders = told.map(|module: Result<serde_json::Value, _>| {
+        let module = module.unwrap();
+        let folder = module["Dir"].as_str();
+        folder.unwrap_or_else(|| panic!("{module}")).into()
+    });
+    (helm, folders.collect())
+}
+
+/// What differs between a chart of this folder as `helm template` renders it and as the sandbox does.
+fn difference(helm: &Path, folder: &Path, chart: &str) -> Option<String> {
+    let mut helm = Command::new(helm);
+    let arguments = [
+        "template",
+        "shop",
+        "--namespace",
+        "prod",
+        "--include-crds",
+        "--kube-version",
+        "v1.36.3",
+    ];
+    let output = helm
+        .args(arguments)
+        .arg(folder.join(chart))
+        .output()
+        .unwrap();
+    let request = Chart {
+        path: chart.to_owned(),
+        release: Release {
+            name: "shop".to_owned(),
+            namespace: "prod".to_owned(),
+            ..Release::default()
+        },
+        kube_version: "v1.36.3".to_owned(),
+        ..Chart::default()
+    };
+    let ours = render(&RENDERERS.helm, tree(folder), &request);
+    let native = output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout));
+    match (ours, native) {
+        (Ok(ours), Some(native)) => {
+            let ours = as_helm_prints(&ours);
+            let line = || ours.lines().zip(native.lines()).find(|(a, b)| a != b);
+            (ours != native).then(|| format!("{:?}", line()))
+        }
+        (Err(_), None) => None,
+        (Ok(_), None) => {
+            let error = String::from_utf8_lossy(&output.stderr);
+            Some(format!("natively an error: {error}"))
+        }
+        (Err(failed), Some(_)) => Some(failed.failure.to_string()),
+    }
+}
+
+#[test]
+fn helms_own_charts_render_as_natively() {
+    let (helm, modules) = helm_and_modules(&["helm.sh/helm/v4@v4.3.1"]);
     let mut found = BTreeMap::new();
     let mut compared = 0;
     for suite in [
@@ -144,58 +202,67 @@ fn helms_own_charts_render_as_natively() {
         "pkg/chart/v2/loader/testdata",
         "pkg/chart/v2/lint/rules/testdata",
     ] {
-        for chart in folders(&module.join(suite)) {
+        let folder = modules[0].join(suite);
+        for chart in folders(&folder) {
             let is_chart =
                 chart.join("Chart.yaml").is_file() || chart.extension().is_some_and(|e| e == "tgz");
             if !is_chart {
                 continue;
             }
             compared += 1;
-            let mut helm = Command::new(&helm);
-            let arguments = [
-                "template",
-                "shop",
-                "--namespace",
-                "prod",
-                "--include-crds",
-                "--kube-version",
-                "v1.36.3",
-            ];
-            let output = helm.args(arguments).arg(&chart).output().unwrap();
-            let request = Chart {
-                path: chart.file_name().unwrap().to_str().unwrap().to_owned(),
-                release: Release {
-                    name: "shop".to_owned(),
-                    namespace: "prod".to_owned(),
-                    ..Release::default()
-                },
-                kube_version: "v1.36.3".to_owned(),
-                ..Chart::default()
-            };
-            let ours = render(&RENDERERS.helm, tree(&module.join(suite)), &request);
-            let case = format!("{suite}/{}", request.path);
-            let native = output
-                .status
-                .success()
-                .then(|| String::from_utf8_lossy(&output.stdout));
-            match (ours, native) {
-                (Ok(ours), Some(native)) => {
-                    let ours = as_helm_prints(&ours);
-                    if ours != native {
-                        let line = ours.lines().zip(native.lines()).find(|(a, b)| a != b);
-                        found.insert(case, format!("{line:?}"));
-                    }
-                }
-                (Err(_), None) => {}
-                (Ok(_), None) => {
-                    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-                    found.insert(case, format!("natively an error: {error}"));
-                }
-                (Err(failed), Some(_)) => {
-                    found.insert(case, failed.failure.to_string());
-                }
+            let chart = chart.file_name().unwrap().to_str().unwrap();
+            if let Some(what) = difference(&helm, &folder, chart) {
+                found.insert(format!("{suite}/{chart}"), what);
             }
         }
     }
     check(&found, compared, "Helm");
+}
+
+/// Go modules that have charts which teams install, and the charts.
+const FIELD: [(&str, &str); 11] = [
+    ("sigs.k8s.io/metrics-server@v0.9.0", "charts/metrics-server"),
+    ("sigs.k8s.io/descheduler@v0.36.0", "charts/descheduler"),
+    (
+        "k8s.io/ingress-nginx@v0.0.0-20240708192948-52c50467d67d",
+        "charts/ingress-nginx",
+    ),
+    (
+        "github.com/bitnami-labs/sealed-secrets@v0.40.0",
+        "helm/sealed-secrets",
+    ),
+    (
+        "github.com/stefanprodan/podinfo@v1.8.1-0.20250910200901-e86405a8674e",
+        "charts/podinfo",
+    ),
+    ("sigs.k8s.io/kueue@v0.17.0", "charts/kueue"),
+    (
+        "github.com/cert-manager/trust-manager@v0.25.0",
+        "deploy/charts/trust-manager",
+    ),
+    (
+        "github.com/cert-manager/approver-policy@v0.28.0",
+        "deploy/charts/approver-policy",
+    ),
+    (
+        "github.com/rancher/local-path-provisioner@v0.0.30",
+        "deploy/chart/local-path-provisioner",
+    ),
+    ("github.com/kyverno/kyverno@v1.19.1", "charts/kyverno"),
+    (
+        "github.com/kyverno/kyverno@v1.19.1",
+        "charts/kyverno-policies",
+    ),
+];
+
+#[test]
+fn charts_of_the_field_render_as_natively() {
+    let (helm, modules) = helm_and_modules(&FIELD.map(|(module, _)| module));
+    let mut found = BTreeMap::new();
+    for ((module, chart), folder) in FIELD.iter().zip(modules) {
+        if let Some(what) = difference(&helm, &folder, chart) {
+            found.insert(format!("{module}/{chart}"), what);
+        }
+    }
+    check(&found, FIELD.len(), "charts of the field");
 }

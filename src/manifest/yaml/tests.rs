@@ -167,6 +167,17 @@ fn hostile_input_is_bounded() {
 }
 
 #[test]
+fn a_key_before_a_merge_may_have_the_merged_value() {
+    let same = "a: &a {x: 1, z: 2}\nb:\n  x: 1\n  <<: *a\n  z: 3\n";
+    let read = documents(same.as_bytes()).unwrap();
+    assert_eq!(read[0].value["b"], serde_json::json!({"x": 1, "z": 3}));
+    let other = "a: &a {x: 1}\nb:\n  x: 2\n  <<: *a\n";
+    assert_eq!(cause(other).2, YamlCause::MergeConflict);
+    let twice = "a: &a {x: 1}\nb:\n  x: 1\n  <<: *a\n  x: 1\n";
+    assert_eq!(cause(twice).2, YamlCause::DuplicateKey);
+}
+
+#[test]
 fn mangled_files_do_not_panic() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/yaml/cases");
     for case in std::fs::read_dir(root).unwrap() {

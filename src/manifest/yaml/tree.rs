@@ -311,7 +311,7 @@ impl Mapping {
 
     /// Merges mappings. Of several mappings, the first one wins. For a key that the mapping sets
     /// before the merge, kubectl uses the merged value and YAML the mapping's own. So such a key is
-    /// an error.
+    /// an error, unless both are the same.
     fn merge(&mut self, value: Value) -> Result<(), YamlCause> {
         let sources = match value {
             Value::Object(map) => vec![Value::Object(map)],
@@ -328,11 +328,14 @@ impl Mapping {
             }
         }
         for (name, value) in union {
-            if self.entries.contains_key(&name) {
-                return Err(YamlCause::MergeConflict);
+            match self.entries.get(&name) {
+                Some(own) if *own == value => (),
+                Some(_) => return Err(YamlCause::MergeConflict),
+                None => {
+                    self.merged.insert(name.clone());
+                    self.entries.insert(name, value);
+                }
             }
-            self.merged.insert(name.clone());
-            self.entries.insert(name, value);
         }
         Ok(())
     }

@@ -56,14 +56,14 @@ pub enum RenderFailure {
     },
     /// It takes longer than its limit.
     #[error(
-        "{renderer} did not end within {seconds} seconds{place}: look for a template that loops, or split the path into several Syncs"
+        "{renderer} did not end within {seconds} seconds of processor time{place}: look for a template that loops, or split the path into several Syncs"
     )]
     OutOfTime {
         /// Which renderer.
         renderer: String,
         /// Where it was, as part of the sentence.
         place: String,
-        /// How long it may take.
+        /// The processor time that it may take.
         seconds: u64,
     },
     /// It calls itself too deeply.

@@ -27,10 +27,10 @@ mod wasi;
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use wasmtime::{Store, Trap};
+use wasmtime::{Store, Trap, UpdateDeadline};
 
 pub use charts::Cluster;
 pub use engine::{Engine, EngineSettings};
@@ -59,7 +59,7 @@ const MAX_MESSAGE: usize = 4 << 10;
 pub struct Limits {
     /// Memory in bytes, the module's own 30 MiB included.
     pub memory: usize,
-    /// Wall-clock time.
+    /// Processor time. [`Clock`] says how long it may last.
     pub time: Duration,
     /// Bytes of all files together.
     pub input: u64,
@@ -273,8 +273,12 @@ impl Engine {
         );
         let mut store = Store::new(self.wasmtime(), host);
         store.limiter(|host| host);
-        let ticks = job.limits.time.as_millis() / engine::TICK.as_millis();
-        store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX).max(1));
+        let mut clock = Clock::start(job.limits.time);
+        store.set_epoch_deadline(clock.ticks().unwrap_or(0));
+        store.epoch_deadline_callback(move |_| {
+            let ticks = clock.ticks();
+            Ok(ticks.map_or(UpdateDeadline::Interrupt, UpdateDeadline::Continue))
+        });
         let ended = job
             .module
             .start()
@@ -307,6 +311,42 @@ impl Engine {
             key,
         })
     }
+}
+
+/// How long a render may still take. What counts is the processor time of its thread: on a busy machine, a render that
+/// is given little of it does nothing wrong.
+struct Clock {
+    limit: Duration,
+    processor: Duration,
+    began: Instant,
+}
+
+impl Clock {
+    /// A render may take so many times its limit if it is given no processor, since others wait for their turn.
+    const PATIENCE: u32 = 4;
+
+    fn start(limit: Duration) -> Self {
+        Self {
+            limit,
+            processor: processor_time(),
+            began: Instant::now(),
+        }
+    }
+
+    /// The ticks until this has to be asked again, if time is left.
+    fn ticks(&mut self) -> Option<u64> {
+        let used = processor_time().saturating_sub(self.processor);
+        let waited = self.began.elapsed() / Self::PATIENCE;
+        let left = self.limit.checked_sub(used.max(waited))?;
+        let ticks = left.as_millis() / engine::TICK.as_millis();
+        Some(u64::try_from(ticks).unwrap_or(u64::MAX).max(1))
+    }
+}
+
+/// The processor time of this thread.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Why a render failed, if it did.

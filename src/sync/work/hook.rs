@@ -70,11 +70,9 @@ impl Driver {
         let Some(served) = served else {
             return Err(Step::Waits(WriteError::NotServed.to_string()));
         };
-        let render = &intent.render;
-        let namespace = match (&render.target_namespace, hook.object.namespace()) {
-            (Some(target), _) => target.as_str().into(),
-            (None, Some(own)) => own.clone(),
-            (None, None) => render.helm.release_namespace.as_str().into(),
+        let namespace = match hook.object.namespace() {
+            Some(own) => own.clone(),
+            None => intent.render.helm.release_namespace.as_str().into(),
         };
         let namespace = served.namespaced.then_some(namespace);
         if let Some(why) = misplaced(served.namespaced, namespace.as_ref(), self.limit(intent)) {
