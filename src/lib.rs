@@ -16,8 +16,8 @@
 //! # Architecture invariants
 //!
 //! - `content`, `text`, `manifest`, `intent`, `substitute`, `decrypt`, `render`, `desired`, `plan`, `health`,
-//!   `verify`, `webhook` and `message` import no client, no runtime, no file system and no clock. The sandbox,
-//!   `render::wasm`, is the exception.
+//!   `verify`, `webhook`, `message` and `trace` import no client, no runtime, no file system and no clock. The
+//!   sandbox, `render::wasm`, is the exception.
 //! - Where `spec.verify` asks for a signature, a revision is published only after the signature was found good.
 //! - Only `source` names git2, only `manifest` names the YAML crate, only `render::wasm` names wasmtime, and only
 //!   `cluster` calls the API for managed objects.
@@ -69,6 +69,7 @@ pub mod source;
 pub mod substitute;
 mod sync;
 pub mod text;
+pub mod trace;
 pub mod verify;
 pub mod webhook;
 

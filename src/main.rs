@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Command::Man(args) => return towline::cli::man(&args).into(),
         Command::Run(args) => {
             share_freed_memory();
-            towline::operator::run(args).map_err(Box::<dyn Error>::from)
+            towline::operator::run(*args).map_err(Box::<dyn Error>::from)
         }
         Command::Build(args) => towline::cli::build(&args).map_err(Into::into),
         Command::Crds(args) => towline::crds::run(&args).map_err(Into::into),

@@ -20,7 +20,7 @@ use crate::leader::{self, ElectionSettings, Elector, KeyName, Leadership, LostLe
 use crate::log;
 use crate::metrics::Metrics;
 use crate::notify::{Before, EventWriter, Notifier, Sink};
-use crate::outbox::Outbox;
+use crate::outbox::{self, Outbox, Traces};
 use crate::plan::Appliers;
 use crate::proposal;
 use crate::render::wasm::Renderers;
@@ -132,7 +132,8 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     );
     let events = EventWriter::new(metrics.clone());
     let fleet = Fleet::default();
-    let outbox = Outbox::new(fleet.clone(), metrics.clone());
+    let mut outbox = Outbox::new(fleet.clone(), metrics.clone());
+    outbox.traces = traces(&args, outbox.client.clone(), &metrics);
     let sinks = [
         Arc::new(events.clone()) as Arc<dyn Sink>,
         Arc::new(outbox.clone()),
@@ -178,6 +179,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
 
     let hooks = tokio::spawn(endpoint.serve(hooks, stopped(&stop)));
     let writing = tokio::spawn(writing);
+    let sending = tokio::spawn(outbox.traces.clone().send());
     let mut drivers = pin!(drive(context, clients.watches, readiness));
     tokio::select! {
         () = &mut drivers => (),
@@ -188,7 +190,17 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     }
     tracing::info!("stopping");
     // Without the lease no event can be written, and no message be told: the next leader would tell it too.
-    let (unwritten, untold) = tokio::join!(events.flush(LAST_EVENTS), outbox.flush(LAST_MESSAGES));
+    let (unwritten, untold, unsent) = tokio::join!(
+        events.flush(LAST_EVENTS),
+        outbox.flush(LAST_MESSAGES),
+        outbox.traces.flush(LAST_MESSAGES)
+    );
+    if unsent > 0 {
+        tracing::warn!(
+            unsent,
+            "spans of traces are not sent: their receiver does not take them in time"
+        );
+    }
     if untold > 0 {
         tracing::warn!(
             untold,
@@ -207,6 +219,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     }
     stop.send_replace(true);
     writing.abort();
+    sending.abort();
     // The drivers are dropped now. The next start reads their progress from the objects.
     Ok(())
 }
@@ -254,6 +267,19 @@ fn leadership(elector: Option<&Elector>, metrics: &Metrics) -> Leadership {
         None => {
             metrics.leads(true);
             Leadership::alone()
+        }
+    }
+}
+
+/// Traces, if somebody asks for them. Platforms set the variables for all programs, so a wrong one ends none: OpenTelemetry's
+/// specification asks for a warning.
+fn traces(args: &RunArgs, client: outbox::Client, metrics: &Metrics) -> Traces {
+    match args.traces.receiver(args.cluster_name.as_deref()) {
+        Ok(Some(receiver)) => Traces::new(receiver, client, metrics.clone()),
+        Ok(None) => Traces::default(),
+        Err(error) => {
+            tracing::warn!(%error, "no traces are made");
+            Traces::default()
         }
     }
 }

@@ -261,6 +261,30 @@ async fn one_namespace_needs_no_right_outside_of_it() {
     }
 }
 
+#[tokio::test]
+async fn traces_go_where_the_values_say_and_their_headers_come_from_a_secret() {
+    let variables = async |args: &[&str]| -> Vec<Value> {
+        let objects = rendered(args).await;
+        let containers = &objects["Deployment/towline"]["spec"]["template"]["spec"]["containers"];
+        let all = containers[0]["env"].as_array().into_iter().flatten();
+        let ours = all.filter(|is| is["name"].as_str().unwrap_or_default().starts_with("OTEL_"));
+        ours.cloned().collect()
+    };
+    let (endpoint, secret) = (
+        "--set=traces.endpoint=http://c:4318",
+        "--set=traces.headersSecret=collector",
+    );
+    assert_eq!(variables(&[]).await, [] as [Value; 0]);
+    // Headers alone ask for no traces.
+    assert_eq!(variables(&[secret]).await, [] as [Value; 0]);
+    let address = json!({"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://c:4318"});
+    let from = json!({"secretKeyRef": {"name": "collector", "key": "headers"}});
+    let headers = json!({"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": from});
+    let both = [address, headers];
+    assert_eq!(variables(&[endpoint]).await, both[..1]);
+    assert_eq!(variables(&[endpoint, secret]).await, both);
+}
+
 /// The package contains every file that the templates read.
 #[tokio::test]
 async fn the_package_contains_every_file() {
@@ -358,6 +382,10 @@ async fn an_invalid_value_is_refused_with_its_path() {
         (
             "rbac.rules=[{\"resources\":[\"pods\"]}]",
             &["/rbac/rules/0", "missing property 'apiGroups'"],
+        ),
+        (
+            "traces.endpoint=\"collector:4318\"",
+            &["/traces/endpoint", "does not match pattern"],
         ),
         (
             "webhook.ingress.host=\"a.example\"",

@@ -20,7 +20,7 @@ struct Rule {
 }
 
 /// Rooms that use no client, no runtime, no file system and no clock.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "content",
     "text",
     "manifest",
@@ -34,12 +34,13 @@ const PURE: [&str; 13] = [
     "verify",
     "webhook",
     "message",
+    "trace",
 ];
 
 const RULES: [Rule; 9] = [
     Rule {
         invariant: "content, text, manifest, intent, substitute, decrypt, render, desired, plan, health, verify, \
-                    webhook and message are pure, but for render::wasm",
+                    webhook, message and trace are pure, but for render::wasm",
         paths: &[
             "kube::Client",
             "kube::client",

@@ -83,6 +83,7 @@ mod status;
 mod submodules;
 mod survival;
 mod tenants;
+mod traces;
 mod transports;
 mod unions;
 mod verify;

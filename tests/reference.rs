@@ -354,7 +354,7 @@ fn labels(metric: &str) -> &'static [&'static str] {
         | "towline_queue_depth"
         | "towline_queue_age_seconds"
         | "towline_resources" => &["kind"],
-        "towline_messages_total" => &["outcome"],
+        "towline_messages_total" | "towline_trace_spans_total" => &["outcome"],
         "towline_webhooks_total" => &["provider", "outcome"],
         "towline_api_requests_total" => &["on", "verb", "code"],
         "towline_build_info" => &["version"],
@@ -371,6 +371,7 @@ pub fn metrics() -> String {
     // A metric without a series is not in the output.
     metrics.webhook("github", "woken");
     metrics.message("delivered");
+    metrics.spans("delivered", 1);
     metrics.driven("Sync", 1);
     let exposed = metrics.encode();
     let types = exposed.lines().filter_map(|line| {

@@ -179,6 +179,7 @@ impl Bounds {
                 revision: self.text(&content.revision, 1024),
                 digest: content.digest.clone(),
                 live: content.live,
+                failed: content.failed.as_ref().map(fitting),
             }),
             chart: chart.as_ref().map(|chart| self.chart(chart)),
             // A name that is cut would name another revision. All of them are short.

@@ -418,6 +418,8 @@ pub struct DeliveredContent {
     pub digest: Option<String>,
     /// Whether the cluster has been equal to it and, with `wait`, healthy.
     pub live: bool,
+    /// When its trace ended with a failure. None without traces.
+    pub failed: Option<Time>,
 }
 
 /// A revision that a Sync is pinned to, and the one that it was pinned away from.

@@ -3,6 +3,7 @@
 mod cluster;
 mod command;
 mod setup;
+mod traces;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use setup::{
     HookTestArgs, ManArgs, NewSecretArgs, ProviderSecretArgs, RegistrySecretArgs, SecretCommand,
     SignersSecretArgs,
 };
+pub use traces::{Hidden, TraceArgs, TraceError};
 
 /// A pull-based GitOps operator for Kubernetes.
 #[derive(Debug, Parser)]
@@ -36,7 +38,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator against the cluster that kubectl would use.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Print the objects that a Sync would apply, from a folder on disk and without a cluster.
     #[command(after_help = "Example:\n  towline build apps/prod")]
     Build(BuildArgs),
@@ -244,6 +246,10 @@ pub struct RunArgs {
     /// address of --webhook-listen, unless that is every address.
     #[arg(long, env = "TOWLINE_ADVERTISE", value_parser = address)]
     pub advertise: Option<SocketAddr>,
+
+    /// Where traces are sent.
+    #[command(flatten)]
+    pub traces: TraceArgs,
 }
 
 /// Format of the log.

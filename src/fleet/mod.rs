@@ -14,7 +14,7 @@ pub use self::deliveries::{Deliveries, Outcome};
 pub use self::figures::{Ready, SyncFigures};
 pub use self::registry::{Changes, Key, Registry, Subscription, View};
 pub use self::series::{SERIES, Series};
-pub use self::source::{FetchedRevision, PlansView, SourceName, SourceView};
+pub use self::source::{FetchTimes, FetchedRevision, PlansView, SourceName, SourceView};
 pub use self::sync::{Environment, SyncObject, SyncView};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -73,6 +73,17 @@ impl View<SourceName> for PlansView {
     }
 }
 
+/// When a poll began that found a revision, and its steps ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchTimes {
+    /// When the poll began.
+    pub began: Timestamp,
+    /// When the revision had been downloaded.
+    pub fetched: Timestamp,
+    /// When its signature had been checked. None if it needs none.
+    pub verified: Option<Timestamp>,
+}
+
 /// A revision, when towline first saw it, and what is left out of it.
 #[derive(Clone)]
 pub struct FetchedRevision {
@@ -80,6 +91,8 @@ pub struct FetchedRevision {
     pub snapshot: Arc<Snapshot>,
     /// When towline first saw it.
     pub at: Timestamp,
+    /// The poll that found it. None if an earlier process did.
+    pub fetch: Option<FetchTimes>,
     /// The files that the source leaves out, in the syntax of gitignore.
     pub ignore: Arc<str>,
     /// How it was fetched.

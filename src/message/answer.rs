@@ -250,7 +250,7 @@ fn in_body(service: Service, answer: &Answer) -> Outcome {
 }
 
 /// The pause that a header `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3).
-fn pause(text: &str, now: Timestamp) -> Option<Duration> {
+pub fn pause(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     let pause = match text.parse::<f64>() {
         // Discord sends fractions of a second.

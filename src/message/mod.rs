@@ -24,7 +24,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-pub use self::answer::{Answer, Outcome, judge, judge_deployment, judge_planning};
+pub use self::answer::{Answer, Outcome, judge, judge_deployment, judge_planning, pause};
 pub use self::compose::{Context, Line, Message, Problem, compose, example, reminder};
 pub use self::deployment::{Deployment, DeploymentState, Setting, deployments};
 pub use self::filter::{Filter, FilterError};

@@ -53,6 +53,7 @@ struct Inner {
     brakes: Family<Outcome, Counter>,
     notices_dropped: Counter,
     messages: Family<MessageOutcome, Counter>,
+    spans: Family<MessageOutcome, Counter>,
     webhooks: Family<Webhook, Counter>,
     driven: Family<Kind, Gauge>,
     leader: Gauge,
@@ -214,6 +215,11 @@ impl Default for Metrics {
                 registry,
                 "messages",
                 "Messages of alerts: delivered, delayed (and tried again), refused by the service, or dropped",
+            ),
+            spans: family(
+                registry,
+                "trace_spans",
+                "Spans of traces: delivered, delayed (and tried again), refused by the receiver, or dropped",
             ),
             webhooks: family(
                 registry,
@@ -399,6 +405,12 @@ impl Metrics {
     pub fn message(&self, outcome: &'static str) {
         let labels = MessageOutcome { outcome };
         self.inner.messages.get_or_create(&labels).inc();
+    }
+
+    /// Counts spans of traces.
+    pub fn spans(&self, outcome: &'static str, count: usize) {
+        let labels = MessageOutcome { outcome };
+        self.inner.spans.get_or_create(&labels).inc_by(count as u64);
     }
 
     /// Counts a request to the webhook endpoint.

@@ -5,6 +5,7 @@
 mod endpoint;
 mod mail;
 mod post;
+mod traces;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 
 pub use self::endpoint::{Endpoint, Health};
 pub use self::post::{Client, Transport};
+pub use self::traces::{TraceReceiver, Traces};
 use crate::fleet::{Fleet, Registry, SourceName, View};
 use crate::intent::Service;
 use crate::message::{Filter, Subject};
@@ -92,6 +94,8 @@ pub struct Outbox {
     pub providers: Registry<Name, ProviderView>,
     /// Sends requests.
     pub client: Client,
+    /// The traces of commits.
+    pub traces: Traces,
 }
 
 #[derive(Default)]
@@ -227,6 +231,7 @@ impl Outbox {
             metrics,
             providers: Registry::default(),
             client: Client::default(),
+            traces: Traces::default(),
         }
     }
 

@@ -219,11 +219,12 @@ impl Driver {
         let revision = snapshot.revision.to_string();
         let sources = &self.context.fleet.sources;
         let known = sources.read(&self.name).latest;
-        let at = match known {
-            Some(known) if known.snapshot.revision == snapshot.revision => known.at,
-            _ => self.first_seen(&revision),
+        let is_new = self.status.revision.as_deref() != Some(revision.as_str());
+        let (at, fetch) = match known {
+            Some(known) if known.snapshot.revision == snapshot.revision => (known.at, known.fetch),
+            _ => (self.first_seen(&revision), is_new.then_some(found.times)),
         };
-        if self.status.revision.as_deref() != Some(revision.as_str()) {
+        if is_new {
             // The event is written before a Sync can report about the revision.
             let note = format!("{revision} by {}: {}", snapshot.author, snapshot.subject);
             let kind = (Level::Normal, Reason::ChangeCommitted);
@@ -239,6 +240,7 @@ impl Driver {
             view.latest = Some(FetchedRevision {
                 snapshot: Arc::clone(snapshot),
                 at,
+                fetch,
                 ignore: Arc::clone(&intent.ignore),
                 access: Arc::clone(&found.access),
                 verify: intent.verify.clone().map(Arc::new),

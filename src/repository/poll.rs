@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use super::login::{Login, LoginError};
 use crate::api::Reason;
 use crate::chain;
 use crate::driver::{Context, Verifier, VerifyError};
-use crate::fleet::SourceName;
+use crate::fleet::{FetchTimes, SourceName};
 use crate::intent::{MAX_TIMEOUT, SourceIntent};
 use crate::render::{PatternError, check_patterns};
 use crate::source::{self, Access, Credentials, FetchRequest, Fetched, Proxy, Snapshot};
@@ -49,6 +51,8 @@ pub(super) struct Found {
     pub(super) access: Arc<Access>,
     /// The signer, as in "signed by …". None if no signature is required.
     pub(super) signer: Option<String>,
+    /// When the poll began, and its steps ended.
+    pub(super) times: FetchTimes,
 }
 
 /// Polls one repository, and keeps data for the next poll.
@@ -89,6 +93,7 @@ impl Poller {
         name: &SourceName,
         new_spec: bool,
     ) -> Result<Found, PollError> {
+        let began = Timestamp::now();
         check_patterns("spec.ignore", &intent.ignore)?;
         let login = self.login.read(&context.secrets, intent, name);
         let (credentials, proxy) = login.await?;
@@ -111,15 +116,20 @@ impl Poller {
         });
         self.proven = Some(credentials);
         self.fetched = Some(Arc::clone(&snapshot));
-        let fetched_at = Some(jiff::Timestamp::now());
+        let fetched = Timestamp::now();
         let sources = &context.fleet.sources;
-        sources.update(name, |view| view.fetched_at = fetched_at);
+        sources.update(name, |view| view.fetched_at = Some(fetched));
         let verifier = &mut self.verifier;
         let signer = verifier.check(&context.secrets, intent.verify.as_ref(), name, &snapshot);
         let signer = signer.await?;
         Ok(Found {
             snapshot,
             access,
+            times: FetchTimes {
+                began,
+                fetched,
+                verified: signer.is_some().then(Timestamp::now),
+            },
             signer,
         })
     }

@@ -1,6 +1,8 @@
 //! The consequences of a round: status, notices, figures and timers. Pure: the current time is an input
 //! too.
 
+mod traces;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use crate::metrics::Stretch;
 use crate::notify::{Level, Notice};
 use crate::plan::{Release, Relinquished};
 use crate::text::listing;
+use crate::trace::Way;
 
 /// Revisions in `status.history`.
 const HISTORY: usize = 10;
@@ -36,6 +39,7 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
     let mut next = Next {
         report: before.clone(),
         notices: Vec::new(),
+        ways: Vec::new(),
         figures: Figures::default(),
         settled: false,
         timers: seen.timers.clone(),
@@ -43,6 +47,7 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
     };
     next.tell_pin();
     next.begin_times();
+    next.follow();
     let begins = next.seen.phase != Phase::Held && next.report.delivery.begins();
     if begins {
         // The failure of another commit is told, although its text may be the same.
@@ -70,6 +75,7 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
     next.tell_held();
     let ready = next.seen.facts.ready();
     next.report.reason = ready.reason;
+    next.end_traces(&ready);
     if next.seen.phase == Phase::Done {
         match ready.status == Some(true) {
             true => next.converged(&ready),
@@ -87,6 +93,7 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
         report: next.report,
         notices: next.notices,
         figures: next.figures,
+        ways: next.ways,
         timers: next.timers,
         settled: next.settled,
     }
@@ -97,6 +104,7 @@ struct Next {
     seen: Observed,
     report: ReportState,
     notices: Vec<Notice>,
+    ways: Vec<Way>,
     figures: Figures,
     timers: Timers,
     settled: bool,
@@ -109,6 +117,22 @@ impl Next {
         if status.times.is_none() {
             status.times = self.seen.live.as_ref().map(SyncTimes::of);
         }
+    }
+
+    /// Takes note of how the revision of the delivery was found.
+    fn follow(&mut self) {
+        let is_first = self.report.status.history.is_empty();
+        traces::follow(&mut self.report.delivery, &self.seen, is_first);
+    }
+
+    /// Ends the traces of revisions of which it is known by now what became of them.
+    fn end_traces(&mut self, ready: &Verdict) {
+        let report = &mut self.report;
+        let differs_long = report.diff || self.seen.due.diff;
+        let tally = &report.tally;
+        let changes = [tally.created, tally.changed, tally.pruned];
+        let delivery = &mut report.delivery;
+        self.ways = traces::ended(delivery, &self.seen, ready, differs_long, changes);
     }
 
     /// Updates revisions, history and times.

@@ -244,6 +244,7 @@ impl Driver {
         let own = FetchedRevision {
             snapshot: Arc::clone(&newest.snapshot),
             at,
+            fetch: None,
             ignore: Arc::clone(&newest.ignore),
             access: Arc::clone(&newest.access),
             verify: newest.verify.clone(),
@@ -254,6 +255,7 @@ impl Driver {
             (Some(chart), Some(revision)) => {
                 let seen = FetchedRevision {
                     at,
+                    fetch: None,
                     ..chart.seen.clone()
                 };
                 let seen = self.revision_of(&chart.source, revision, seen).await?;

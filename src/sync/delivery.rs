@@ -3,7 +3,10 @@
 //! A commit that changes nothing for a Sync is not delivered to it: what is said of the Sync afterwards is still said of
 //! the commit before.
 
-use crate::api::{DeliveredContent, SyncStatus};
+use jiff::Timestamp;
+
+use super::steps::Steps;
+use crate::api::{DeliveredContent, SyncStatus, Time};
 use crate::desired::Desired;
 
 /// What is known of content that cannot be used: the identity of the path, where that is known, and the error. Both are
@@ -23,6 +26,10 @@ pub(super) struct Delivery {
     refusal: Option<Refusal>,
     /// Whether its begin is still to be told.
     begins: bool,
+    /// When its trace ended with a failure.
+    failed: Option<Time>,
+    /// The steps of its way, where traces are told.
+    steps: Option<Box<Steps>>,
 }
 
 impl Delivery {
@@ -42,6 +49,8 @@ impl Delivery {
             is_live: content.live,
             refusal: None,
             begins: !content.live,
+            failed: content.failed.clone(),
+            steps: None,
         }
     }
 
@@ -51,7 +60,39 @@ impl Delivery {
             revision: self.revision.clone()?,
             digest: self.digest.clone(),
             live: self.is_live,
+            failed: self.failed.clone(),
         })
+    }
+
+    /// From now on, the steps of the way are noted.
+    pub(super) fn trace(&mut self) {
+        self.steps = Some(Box::default());
+    }
+
+    /// The steps of the way, where traces are told.
+    pub(super) fn steps(&mut self) -> Option<&mut Steps> {
+        self.steps.as_deref_mut()
+    }
+
+    /// When its trace ended with a failure.
+    pub(super) fn failed_at(&self) -> Option<Timestamp> {
+        self.failed.as_ref().map(|at| at.0)
+    }
+
+    /// Its trace ends with a failure.
+    pub(super) fn fails(&mut self, at: Timestamp) {
+        self.failed = Some(Time(at));
+    }
+
+    /// The last read of files was of this content. `is_target`: what is known of the target.
+    fn settle(&mut self, is_target: Option<bool>) {
+        let is_under_way = self.under_way().is_some();
+        if let Some(steps) = &mut self.steps {
+            steps.settle(is_under_way);
+            if let Some(is_target) = is_target {
+                steps.aim(is_target);
+            }
+        }
     }
 
     /// A revision was read, whose content is not that of the target before it. After a restart there is no target, so
@@ -63,6 +104,7 @@ impl Delivery {
             self.bring(revision);
         }
         self.digest = Some(digest);
+        self.settle(None);
         is_same && self.is_live
     }
 
@@ -74,18 +116,25 @@ impl Delivery {
             self.bring(revision);
             self.digest = Some(digest);
         }
+        self.settle(Some(true));
+    }
+
+    /// The content of the delivery is the target.
+    pub(super) fn aims(&mut self) {
+        self.settle(Some(true));
     }
 
     /// A revision cannot be used.
     pub(super) fn refused(&mut self, revision: &str, refusal: Refusal) {
         if self.refusal.as_ref() == Some(&refusal) {
-            return;
+            return self.settle(None);
         }
         self.refusal = Some(refusal);
         if self.revision.as_deref() != Some(revision) {
             self.bring(revision);
             self.digest = None;
         }
+        self.settle(Some(false));
     }
 
     /// From now on, the delivery is that of a revision, unless it is so already: then not a commit, but the Sync's own
@@ -94,8 +143,12 @@ impl Delivery {
         if self.revision.as_deref() == Some(revision) {
             return;
         }
+        let unfinished = self.under_way().filter(|_| self.failed.is_none()).cloned();
+        if let Some(steps) = &mut self.steps {
+            steps.begin(unfinished);
+        }
         self.revision = Some(revision.to_owned());
-        (self.is_live, self.begins) = (false, true);
+        (self.is_live, self.begins, self.failed) = (false, true, None);
     }
 
     /// What identifies the content, if this revision brought it, alone or with one of a chart.

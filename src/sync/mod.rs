@@ -34,6 +34,7 @@ mod report;
 mod retarget;
 mod standby;
 mod state;
+mod steps;
 mod target;
 mod timers;
 mod verdict;
@@ -86,10 +87,14 @@ impl Driver {
         let name = SyncName::new(&first.namespace().unwrap_or_default(), &first.name_any());
         let ready = SyncView::of(&name, &first).ready;
         let interval = context.policy.bounded(SyncIntent::from(&*first).interval);
+        let mut state = State::new(&first, ready, interval, Instant::now());
+        if context.outbox.traces.are_told() {
+            state.report.delivery.trace();
+        }
         Self {
             about: Arc::new(first.object_ref(&())),
             inbox: Inbox::new(&context, &name, object),
-            state: State::new(&first, ready, interval, Instant::now()),
+            state,
             context,
             name,
             gave_way: false,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::api::ChartRevisions;
 use crate::content::Tree;
-use crate::fleet::FetchedRevision;
+use crate::fleet::{FetchTimes, FetchedRevision};
 use crate::intent::VerifyIntent;
 use crate::source::{Access, Snapshot};
 
@@ -17,6 +17,8 @@ pub(super) struct Newest {
     pub(super) snapshot: Arc<Snapshot>,
     /// When towline first saw that revision.
     pub(super) at: Timestamp,
+    /// The poll that found it.
+    pub(super) fetch: Option<FetchTimes>,
     /// What that source leaves out.
     pub(super) ignore: Arc<str>,
     /// How that source was fetched.
@@ -49,6 +51,7 @@ impl Newest {
         let FetchedRevision {
             snapshot,
             at,
+            fetch,
             ignore,
             access,
             verify,
@@ -56,6 +59,7 @@ impl Newest {
         Self {
             snapshot,
             at,
+            fetch,
             ignore,
             access,
             verify,

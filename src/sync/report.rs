@@ -15,9 +15,11 @@ use super::verdict::Facts;
 use crate::api::{
     ConditionType, FetchedBase, FinishedRun, HeldPrune, PinStatus, Reason, SyncStatus, Time,
 };
+use crate::fleet::FetchTimes;
 use crate::manifest::ObjectKey;
 use crate::notify::Notice;
 use crate::plan::{Release, Relinquished};
+use crate::trace::Way;
 
 /// The number of objects that a history entry or a notice names.
 pub(super) const NAMED: usize = 5;
@@ -64,16 +66,18 @@ pub(super) struct Live {
     pub(super) reverts: Option<String>,
     pub(super) committed: Time,
     pub(super) observed: Time,
+    /// The poll that found it.
+    pub(super) fetch: Option<FetchTimes>,
 }
 
 impl Live {
     pub(super) fn of(seen: &Newest) -> Self {
-        let own = (&seen.snapshot, seen.at);
+        let own = (&seen.snapshot, seen.at, seen.fetch);
         let chart = seen
             .chart
             .as_ref()
-            .map(|chart| (&chart.seen.snapshot, chart.seen.at));
-        let (snapshot, at) = chart.filter(|chart| chart.1 > own.1).unwrap_or(own);
+            .map(|chart| (&chart.seen.snapshot, chart.seen.at, chart.seen.fetch));
+        let (snapshot, at, fetch) = chart.filter(|chart| chart.1 > own.1).unwrap_or(own);
         Self {
             revision: seen.revision(),
             chart: seen.chart.as_ref().map(FetchedChart::revision),
@@ -82,6 +86,7 @@ impl Live {
             reverts: snapshot.reverts.clone(),
             committed: Time(snapshot.committed_at),
             observed: Time(at),
+            fetch,
         }
     }
 }
@@ -161,6 +166,8 @@ pub(super) struct Assessment {
     pub(super) report: ReportState,
     pub(super) notices: Vec<Notice>,
     pub(super) figures: Figures,
+    /// What traces tell of revisions whose way has ended.
+    pub(super) ways: Vec<Way>,
     pub(super) timers: Timers,
     /// Whether the pause between tries starts again at its shortest.
     pub(super) settled: bool,

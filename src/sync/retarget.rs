@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Driver;
@@ -17,6 +18,7 @@ use crate::desired::{Inputs, Task};
 use crate::intent::{RenderIntent, SyncIntent};
 use crate::manifest::ObjectKey;
 use crate::plan::SyncName;
+use crate::trace::Period;
 
 /// The most remote bases that a message names.
 const NAMED_BASES: usize = 3;
@@ -71,6 +73,22 @@ impl Driver {
     /// Reads what a revision asks for, for a chart as the release that it is. With `afresh`, nothing is known to be
     /// as it was.
     async fn read(
+        &mut self,
+        intent: &SyncIntent,
+        newest: &Newest,
+        inputs: &Arc<Inputs>,
+        afresh: bool,
+    ) -> Result<Loaded, TargetError> {
+        let began = Timestamp::now();
+        let loaded = self.read_as_release(intent, newest, inputs, afresh).await;
+        if let Some(steps) = self.state.report.delivery.steps() {
+            let ended = Timestamp::now();
+            steps.were_read(Period { began, ended });
+        }
+        loaded
+    }
+
+    async fn read_as_release(
         &mut self,
         intent: &SyncIntent,
         newest: &Newest,
@@ -358,6 +376,7 @@ impl State {
                 let chart = newest.chart.as_ref().map(FetchedChart::revision);
                 self.report
                     .retargeted((&revision, chart.as_deref()), digest);
+                self.report.delivery.aims();
             }
             Err(error) => {
                 let again = error.again_after();

@@ -1,6 +1,6 @@
 //! The memory of a Sync's driver between two rounds. Plain data: no client, no runtime.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ use crate::intent::{Mode, SyncIntent};
 use crate::manifest::{Digest, GroupKind, GroupVersionKind, ObjectKey};
 use crate::plan::{CONTAINS, PrunePlan, contained};
 use crate::render;
+use crate::trace::Way;
 
 /// Runs that the status remembers, so that its size has a bound.
 const FINISHED: usize = 300;
@@ -80,6 +81,8 @@ pub(super) struct State {
     pub(super) status_backoff: StatusBackoff,
     /// What became of changes, until the status that says so is written.
     pub(super) outcomes: Vec<Outcome>,
+    /// What traces have to tell, until the status that says so is written.
+    pub(super) ways: VecDeque<Way>,
     /// Why the API server refused the last status as it was.
     pub(super) status_refusal: Option<String>,
 }
@@ -166,6 +169,7 @@ impl State {
             version: 0,
             status_backoff: StatusBackoff::default(),
             outcomes: Vec::new(),
+            ways: VecDeque::new(),
             status_refusal: None,
             report: ReportState::restored(status, ready),
         }

@@ -11,11 +11,12 @@ use super::timers::{Due, Now};
 use super::verdict::{Facts, held_message};
 use crate::api::{Reason, Sync};
 use crate::driver::{StatusOf, Written, write_status};
-use crate::fleet::SyncView;
+use crate::fleet::{SourceName, SyncView};
 use crate::intent::SyncIntent;
 use crate::manifest::ObjectKey;
 use crate::notify::{Level, Notice};
 use crate::plan::SyncName;
+use crate::trace::{About, trace};
 
 impl Driver {
     /// Assesses the round and publishes the result. After a round that applied nothing, waits until other
@@ -40,6 +41,7 @@ impl Driver {
         if is_news {
             self.write().await;
         }
+        self.tell_traces(intent);
     }
 
     /// The revision that was tried last: it may have been refused, or wait for hooks, while the target is another one.
@@ -152,6 +154,7 @@ impl Driver {
             report,
             notices,
             mut figures,
+            ways,
             timers,
             settled,
         } = assessment;
@@ -166,6 +169,9 @@ impl Driver {
         state.memory.counted = state.memory.drifted.keys().cloned().collect();
         figures.count(&self.context.metrics);
         state.outcomes.append(&mut figures.outcomes);
+        state.ways.extend(ways);
+        let surplus = state.ways.len().saturating_sub(WAYS);
+        state.ways.drain(..surplus);
         for notice in notices {
             self.context.notifier.tell(notice);
         }
@@ -247,6 +253,27 @@ impl Driver {
         }
     }
 
+    /// Tells traces what the status says by now, so that another leader does not tell it again.
+    fn tell_traces(&mut self, intent: &SyncIntent) {
+        let state = &mut self.state;
+        if state.ways.is_empty() || !state.written {
+            return;
+        }
+        let context = &self.context;
+        let source = SourceName::new(&self.name.namespace, &intent.source);
+        let view = context.fleet.sources.read(&source);
+        let about = About {
+            namespace: &self.name.namespace,
+            name: &self.name.name,
+            uid: self.about.uid.as_deref().unwrap_or_default(),
+            repository: &intent.source,
+            url: &view.url,
+        };
+        for way in state.ways.drain(..) {
+            context.outbox.traces.tell(&trace(&about, &way));
+        }
+    }
+
     /// Tells, once for each cause, that the API server refused a status.
     fn note_refusal(&mut self, written: Written, now: Now) {
         let why = match written {
@@ -273,6 +300,9 @@ impl Driver {
         self.state.status_refusal = why;
     }
 }
+
+/// The most traces that wait for a status to be written.
+const WAYS: usize = 16;
 
 /// The most warnings in a status.
 const MAX_WARNINGS: usize = 20;

@@ -61,12 +61,12 @@ pub fn is_built() -> bool {
 }
 
 fn build_folder() -> io::Result<PathBuf> {
-    Ok(cache_folder()?.join(format!("control-plane-{}", fingerprint()?)))
+    Ok(cache_folder()?.join(format!("control-plane-{}", control_plane()?)))
 }
 
 /// The folder of the built programs.
 fn build_once() -> io::Result<PathBuf> {
-    cached_folder(&format!("control-plane-{}", fingerprint()?), build)
+    cached_folder(&format!("control-plane-{}", control_plane()?), build)
 }
 
 /// Returns the folder `name` of our cache. If the folder does not exist, calls `build` with a temporary
@@ -186,14 +186,18 @@ pub fn cache_folder() -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::other("neither XDG_CACHE_HOME nor HOME is set"))
 }
 
-/// A hash of the sources and the build flags.
-fn fingerprint() -> io::Result<String> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(SOURCES)?
+fn control_plane() -> io::Result<String> {
+    fingerprint(Path::new(SOURCES), LDFLAGS)
+}
+
+/// A hash of the sources in a folder and the build flags.
+pub(super) fn fingerprint(sources: &Path, flags: &str) -> io::Result<String> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(sources)?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<io::Result<_>>()?;
     paths.sort();
     let mut hash = Sha256::new();
-    hash.update(LDFLAGS);
+    hash.update(flags);
     for path in paths {
         hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
         hash.update([0]);

@@ -36,6 +36,7 @@ pub mod mail;
 pub mod manifest;
 pub mod nodes;
 pub mod operator;
+pub mod otlp;
 pub mod ports;
 pub mod process;
 pub mod prometheus;

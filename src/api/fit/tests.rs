@@ -84,6 +84,7 @@ impl Numbers {
                 revision: self.text(),
                 digest: Some("0".repeat(32)),
                 live: true,
+                failed: Some(self.time()),
             }),
             chart: Some(ChartRevisions {
                 source: "charts".to_owned(),

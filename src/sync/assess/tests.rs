@@ -17,18 +17,18 @@ const DIFF_AFTER: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Drives the core through rounds, as the driver does.
-struct Play {
-    state: ReportState,
+pub(super) struct Play {
+    pub(super) state: ReportState,
     timers: Timers,
     now: Now,
 }
 
 impl Play {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::restarted(SyncStatus::default(), false)
     }
 
-    fn restarted(status: SyncStatus, ready: bool) -> Self {
+    pub(super) fn restarted(status: SyncStatus, ready: bool) -> Self {
         let now = Now {
             at: Instant::now(),
             time: Timestamp::from_second(1_800_000_000).unwrap(),
@@ -41,20 +41,24 @@ impl Play {
     }
 
     /// A Sync that has converged to revision `a`.
-    fn converged() -> Self {
+    pub(super) fn converged() -> Self {
         let mut play = Self::new();
         play.state.retargeted(("a", None), "a".to_owned());
         play.round(seen("a"));
         play
     }
 
-    fn passes(&mut self, time: Duration) {
+    pub(super) fn time(&self) -> Timestamp {
+        self.now.time
+    }
+
+    pub(super) fn passes(&mut self, time: Duration) {
         self.now.at += time;
         self.now.time += SignedDuration::try_from(time).unwrap();
     }
 
     /// A round that finds `seen`. Timers that ran out are due in it.
-    fn round(&mut self, mut seen: Observed) -> Assessment {
+    pub(super) fn round(&mut self, mut seen: Observed) -> Assessment {
         seen.due = self.timers.take_due(self.now.at, SECOND * 3600);
         (seen.now, seen.timers) = (self.now, self.timers.clone());
         let assessment = assess(&self.state, seen);
@@ -74,7 +78,7 @@ fn condition<'a>(status: &'a SyncStatus, of: &str) -> Option<&'a Condition> {
 }
 
 /// Everything of a revision is applied and healthy.
-fn seen(revision: &str) -> Observed {
+pub(super) fn seen(revision: &str) -> Observed {
     let now = Now {
         at: Instant::now(),
         time: Timestamp::UNIX_EPOCH,
@@ -88,6 +92,7 @@ fn seen(revision: &str) -> Observed {
         reverts: None,
         committed: at(0),
         observed: at(1),
+        fetch: None,
     };
     Observed {
         phase: Phase::Done,
@@ -178,7 +183,7 @@ fn unfinished() -> Observed {
     with(|seen| seen.applied = false)
 }
 
-fn blocked(reason: Reason) -> Observed {
+pub(super) fn blocked(reason: Reason) -> Observed {
     with(|seen| {
         seen.facts.blocked = Some(Box::new(Blocked {
             reason,
@@ -188,7 +193,7 @@ fn blocked(reason: Reason) -> Observed {
     })
 }
 
-fn problem(reason: Reason) -> Observed {
+pub(super) fn problem(reason: Reason) -> Observed {
     with(|seen| {
         (seen.applied, seen.needs_retry) = (false, true);
         seen.facts.problems = one(Problem {
@@ -211,7 +216,7 @@ fn drifted() -> Observed {
     })
 }
 
-fn unhealthy(health: Health) -> Observed {
+pub(super) fn unhealthy(health: Health) -> Observed {
     with(|seen| {
         seen.facts.unhealthy = one(Unhealthy {
             key: key("a"),
@@ -221,7 +226,7 @@ fn unhealthy(health: Health) -> Observed {
     })
 }
 
-fn pending() -> Observed {
+pub(super) fn pending() -> Observed {
     unhealthy(Health::InProgress("1 of 2 replicas".to_owned()))
 }
 

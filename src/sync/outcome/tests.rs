@@ -56,6 +56,7 @@ impl Play {
             reverts: None,
             committed: Time(self.now),
             observed: Time(self.now),
+            fetch: None,
         };
         let failing = self.status.conditions.iter();
         let mut failing = failing.filter(|one| one.reason == Reason::HealthFailed.as_str());

@@ -21,6 +21,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::apply::{Done, removes_itself, stage_of};
@@ -42,6 +43,7 @@ use crate::intent::{Mode, SyncIntent};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::AppliedRecord;
 use crate::text::shorten;
+use crate::trace::Period;
 
 /// How long a kind's first list may take before its objects count as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -84,6 +86,10 @@ impl Driver {
         if kinds_changed || released {
             self.state.look_at(Look::Everything);
         }
+        let steps = self.state.report.delivery.steps();
+        let began = steps
+            .is_some_and(|steps| steps.awaits_plan())
+            .then(Timestamp::now);
         if self.state.look > Look::Changed {
             self.resolve(intent).await?;
         }
@@ -108,6 +114,10 @@ impl Driver {
         // What was held back may go, now that everything else is applied.
         let held_back = intent.prune && self.state.memory.surplus > 0;
         let jobs = self.plan(intent, dirty, look, round);
+        if let (Some(began), Some(steps)) = (began, self.state.report.delivery.steps()) {
+            let ended = Timestamp::now();
+            steps.were_planned(Period { began, ended });
+        }
         self.state.memory.crowded.clear();
         self.apply(intent, &jobs, round).await?;
         if has_syncs {
