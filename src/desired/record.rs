@@ -259,11 +259,9 @@ impl Told<'_> {
         let text = document.text();
         let read = render::each_object(&text, &changes, |number, item, manifest| {
             let Manifest { mut body, .. } = manifest;
-            if applied {
-                if let Some(live) = self.drawn.get(&(document.id, number, item)) {
-                    let paths = self.desired.rendered.generated(document.id, number, item);
-                    render::keep(&mut body, live, paths);
-                }
+            if applied && let Some(live) = self.drawn.get(&(document.id, number, item)) {
+                let paths = self.desired.rendered.generated(document.id, number, item);
+                render::keep(&mut body, live, paths);
             }
             objects.push(body);
             Ok(ControlFlow::Continue(()))
