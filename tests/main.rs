@@ -11,6 +11,7 @@ mod bad_object;
 mod bad_source;
 mod bad_spec;
 mod brake;
+mod brake_syncs;
 mod build;
 mod bulk;
 mod captures;

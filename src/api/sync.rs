@@ -183,8 +183,9 @@ pub struct PruneLimit {
     #[schemars(range(min = 0, max = 100))]
     pub percent: u8,
 
-    /// What to do about a Namespace that holds other objects, a CustomResourceDefinition that has custom resources, and
-    /// a PersistentVolumeClaim that is bound. `Hold`: their deletion needs an approval. `Delete`: it does not.
+    /// What to do about a Namespace that holds other objects, a CustomResourceDefinition that has custom resources, a
+    /// PersistentVolumeClaim that is bound, and a Sync that would delete its objects. `Hold`: their deletion needs an
+    /// approval. `Delete`: it does not.
     #[serde(default)]
     pub contents: Contents,
 }

@@ -102,7 +102,7 @@ pub(super) struct Parent {
 impl Parent {
     /// The kinds that annotation and status name. The status has them as well, in case somebody took
     /// the annotation off while no operator ran.
-    fn of(object: &Sync) -> Self {
+    pub(super) fn of(object: &Sync) -> Self {
         use kube::ResourceExt as _;
         let annotation = object.annotations().get(CONTAINS);
         let status = object.status.iter().flat_map(|status| &status.kinds);

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::memory::Held;
+use super::children::may_have_objects;
 use crate::cluster::may_hold;
 use crate::intent::SyncIntent;
 use crate::plan::{Before, Brake, Owned, PrunePlan};
@@ -91,7 +92,8 @@ impl Driver {
     /// What would be lost with the objects, in words.
     async fn lost_with(&self, intent: &SyncIntent, going: &[Owned]) -> Vec<String> {
         let mut lost = Vec::new();
-        let holders = going.iter().filter(|(key, _)| may_hold(&key.kind));
+        let is_holder = |kind| may_hold(kind) || may_have_objects(kind);
+        let holders = going.iter().filter(|(key, _)| is_holder(&key.kind));
         let holders: Vec<&Owned> = holders.collect();
         if holders.is_empty() {
             return lost;
@@ -99,8 +101,12 @@ impl Driver {
         let uids: HashSet<String> = going.iter().map(|(_, seen)| seen.uid.to_string()).collect();
         let actor = self.actor(intent);
         let acting = self.context.cluster.as_(&actor);
-        for (key, observed) in holders {
-            lost.extend(acting.lost_with(key, observed, &uids).await);
+        for holder in holders {
+            let (key, observed) = holder;
+            lost.extend(match may_have_objects(&key.kind) {
+                true => self.lost_with_sync(intent, holder, &uids).await,
+                false => acting.lost_with(key, observed, &uids).await,
+            });
             if lost.len() >= NAMED {
                 break;
             }

@@ -3,6 +3,7 @@
 
 mod apply;
 mod brake;
+mod children;
 mod finalize;
 mod hook;
 mod hooks;
