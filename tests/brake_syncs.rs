@@ -14,7 +14,7 @@ use towline_testing::wait::never;
 const LONG_ENOUGH: Duration = Duration::from_secs(3);
 
 /// The manifest of a Sync of `path`.
-fn child(case: &Case<'_>, name: &str, path: &str, more: Value) -> String {
+fn child(case: &Case<'_>, name: &str, path: &str, more: &Value) -> String {
     let mut spec = json!({"sourceRef": {"name": "repo"}, "path": path, "prune": true});
     let more = more.as_object().unwrap().clone();
     spec.as_object_mut().unwrap().extend(more);
@@ -66,11 +66,11 @@ async fn stay(case: &Case<'_>, sync: &str, maps: &[&str]) {
 async fn a_sync_that_leaves_git_with_its_objects_waits_for_a_person() {
     let case = world().await.case("brake-sync").await;
     let files = [
-        ("syncs/app.yaml", child(&case, "app", "app", json!({}))),
+        ("syncs/app.yaml", child(&case, "app", "app", &json!({}))),
         ("syncs/stays.yaml", case.map("stays", "git")),
         ("app/one.yaml", case.map("one", "git")),
         ("app/two.yaml", case.map("two", "git")),
-        ("app/inner.yaml", child(&case, "inner", "inner", json!({}))),
+        ("app/inner.yaml", child(&case, "inner", "inner", &json!({}))),
         ("inner/three.yaml", case.map("three", "git")),
     ];
     let first = case
@@ -97,7 +97,7 @@ async fn a_sync_that_leaves_git_with_its_objects_waits_for_a_person() {
     case.patch::<ConfigMap>("one", json!({"data": {"value": "person"}}))
         .await;
     case.has("one", "value", Some("git")).await;
-    let app = child(&case, "app", "app", json!({}));
+    let app = child(&case, "app", "app", &json!({}));
     let third = case.push(&[("syncs/app.yaml", Some(&app))], "back").await;
     case.synced("all", &third).await;
     // Approved, it goes with all that it has.
@@ -118,15 +118,15 @@ async fn a_sync_that_leaves_its_objects_or_has_none_is_pruned_at_once() {
     let case = world().await.case("brake-sync-free").await;
     let orphan = json!({"deletionPolicy": "Orphan"});
     let files = [
-        ("syncs/orphans.yaml", child(&case, "orphans", "a", orphan)),
+        ("syncs/orphans.yaml", child(&case, "orphans", "a", &orphan)),
         (
             "syncs/keeps.yaml",
-            child(&case, "keeps", "b", json!({"prune": false})),
+            child(&case, "keeps", "b", &json!({"prune": false})),
         ),
-        ("syncs/renamed.yaml", child(&case, "old", "c", json!({}))),
+        ("syncs/renamed.yaml", child(&case, "old", "c", &json!({}))),
         (
             "syncs/limited.yaml",
-            child(&case, "limited", "d", json!({})),
+            child(&case, "limited", "d", &json!({})),
         ),
         ("syncs/stays.yaml", case.map("stays", "git")),
         ("a/one.yaml", case.map("one", "git")),
@@ -143,7 +143,7 @@ async fn a_sync_that_leaves_its_objects_or_has_none_is_pruned_at_once() {
         case.synced(name, &first).await;
     }
     let uid = case.live::<ConfigMap>("three").await["metadata"]["uid"].clone();
-    let new = child(&case, "new", "c", json!({}));
+    let new = child(&case, "new", "c", &json!({}));
     let second = case
         .push(
             &[

@@ -15,7 +15,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::world::life::deployment;
-use crate::world::{Case, PATIENCE, world};
+use crate::world::verdict::assert_says;
+use crate::world::{Case, PATIENCE, World, world};
+use towline_testing::control_plane::Options;
 use towline_testing::kubeconfig::User;
 use towline_testing::wait::{eventually, never};
 
@@ -303,10 +305,8 @@ async fn the_revision_in_a_dump_is_the_deployment_controllers() {
     rests(&case.api::<Deployment>(), "web").await;
 }
 
-/// A policy of the cluster puts another value into what Git declares, at every write.
-#[tokio::test]
-async fn what_admission_rewrites_is_written_once_and_the_rest_is_healed() {
-    let case = world().await.case("rewritten").await;
+/// A policy of the cluster that puts a value into every ConfigMap of the case's namespace.
+async fn policy(case: &Case<'_>) {
     let name = case.namespace.as_str();
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy",
@@ -342,6 +342,14 @@ async fn what_admission_rewrites_is_written_once_and_the_rest_is_healed() {
         made.data.is_some().then_some(()).ok_or(made)
     })
     .await;
+}
+
+/// A policy of the cluster puts another value into what Git declares, at every write.
+#[tokio::test]
+async fn what_admission_rewrites_is_written_once_and_the_rest_is_healed() {
+    let case = world().await.case("rewritten").await;
+    policy(&case).await;
+    let name = case.namespace.as_str();
     let map = crate::world::config_map("map", name, "git");
     let map = map.replace("value: ", "other: 'git'\n  value: ");
     let first = case.repo.commit(&[("map.yaml", Some(&map))], "first");
@@ -362,4 +370,51 @@ async fn what_admission_rewrites_is_written_once_and_the_rest_is_healed() {
     let writes = case.requests(mark).await;
     let writes = writes.iter().filter(|entry| entry.verb == "patch").count();
     assert!(writes <= 8, "{writes} writes");
+    // People are told of it once, and the status says it as long as it is so.
+    let says = ["data.value of ConfigMap", "/map", "webhook or a policy"];
+    case.wait_for_event("FieldRewritten", &says).await;
+    assert_eq!(case.events("FieldRewritten").await.len(), 1);
+    let warnings = async || {
+        let sync = case.api::<towline::api::Sync>().get("all").await.unwrap();
+        sync.status.unwrap().warnings
+    };
+    let told = warnings().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_says(&told[0], &says);
+    assert!(!told[0].contains("data.other"), "{told:?}");
+    // Git has the value that is put there.
+    let same = map.replace("'git'\n  value: ", "'git'\n  value: policy #");
+    let second = case
+        .push(&[("map.yaml", Some(&same))], "as the policy")
+        .await;
+    case.synced("all", &second).await;
+    assert_eq!(warnings().await, [""; 0]);
+    assert_eq!(case.events("FieldRewritten").await.len(), 1);
+}
+
+/// What was told once is not told again by the next operator.
+#[tokio::test]
+async fn what_admission_rewrites_is_told_once_over_restarts() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let case = world.case("rewritten-again").await;
+    let name = case.namespace.as_str();
+    policy(&case).await;
+    let map = crate::world::config_map("map", name, "git");
+    let first = case.repo.commit(&[("map.yaml", Some(&map))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    case.wait_for_event("FieldRewritten", &["data.value"]).await;
+    let parts = case.into_parts();
+    world.operator.kill();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    case.reconcile("all").await;
+    // A commit that changes nothing of the object says nothing new of it.
+    let other = crate::world::config_map("other", &case.namespace, "policy");
+    let second = case.push(&[("other.yaml", Some(&other))], "another").await;
+    case.synced("all", &second).await;
+    case.reconcile("all").await;
+    case.ready_becomes("all", "True", "Converged").await;
+    assert_eq!(case.events("FieldRewritten").await.len(), 1);
 }

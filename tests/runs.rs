@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use axum::http::Method;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use crate::world::{Case, PATIENCE, World, world};
-use towline_testing::control_plane::Options;
+use towline_testing::control_plane::{ControlPlane, Options};
+use towline_testing::faults::{Fault, Faults, Rule};
+use towline_testing::operator::OperatorOptions;
 use towline_testing::wait::{eventually, never};
 
 fn job(name: &str, namespace: &str, more: &str, image: &str) -> String {
@@ -244,4 +247,156 @@ async fn a_job_is_made_of_an_export() {
     case.ready_becomes("all", "True", "Converged").await;
     let now = case.live::<Job>("report").await["metadata"]["generation"].clone();
     assert_eq!(now, version);
+}
+
+/// Waits until the status of the Sync remembers that Jobs were made.
+async fn remembered(case: &Case<'_>) {
+    case.until("all", "Jobs are remembered", |sync| {
+        let status = sync.status.as_ref();
+        status.is_some_and(|status| !status.made_jobs.is_empty())
+    })
+    .await;
+}
+
+/// While no operator runs, a Job completes and is removed by its TTL or by a person, and a commit comes.
+#[tokio::test]
+async fn a_job_that_ends_and_goes_while_towline_is_away_is_not_run_again() {
+    let mut world = World::own(
+        Options {
+            controllers: true,
+            ..Options::default()
+        },
+        &[],
+    )
+    .await;
+    let case = world.case("away").await;
+    let namespace = case.namespace.clone();
+    let ttl = "  ttlSecondsAfterFinished: 1\n";
+    let files = [
+        ("ttl.yaml", job("ttl", &namespace, ttl, "one")),
+        ("kept.yaml", job("kept", &namespace, "", "one")),
+        ("changed.yaml", job("changed", &namespace, ttl, "one")),
+        ("running.yaml", job("running", &namespace, "", "one")),
+        ("map.yaml", case.map("map", "one")),
+    ];
+    let commit = case
+        .repo
+        .commit(&files.map(|(path, text)| (path, Some(text))), "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &commit).await;
+    remembered(&case).await;
+    let running = case.live::<Job>("running").await["metadata"]["uid"].clone();
+    let aside = case.into_parts();
+    world.operator.kill();
+
+    let case = world.resume(aside).await;
+    for name in ["ttl", "kept", "changed"] {
+        completes(&case, name).await;
+    }
+    gone(&case, "ttl").await;
+    gone(&case, "changed").await;
+    case.delete::<Job>("kept").await;
+    gone(&case, "kept").await;
+    let commit = case
+        .push(
+            &[
+                (
+                    "changed.yaml",
+                    Some(&job("changed", &namespace, ttl, "two")),
+                ),
+                ("map.yaml", Some(&case.map("map", "two"))),
+            ],
+            "while nobody looks",
+        )
+        .await;
+    let aside = case.into_parts();
+    world.operator.restart().await;
+
+    let case = world.resume(aside).await;
+    completes(&case, "changed").await;
+    case.synced("all", &commit).await;
+    case.has("map", "value", Some("two")).await;
+    for name in ["ttl", "kept"] {
+        stays_gone(&case, name).await;
+        case.wait_for_event("NotRunAgain", &[name, "not run again"])
+            .await;
+    }
+    let now = case.live::<Job>("running").await["metadata"]["uid"].clone();
+    assert_eq!(now, running);
+    // One that is seen to go before it has finished is made again, also after that.
+    case.delete::<Job>("running").await;
+    eventually("it runs again", PATIENCE, async || {
+        let job = case.live::<Job>("running").await;
+        let is_new = !job.is_null() && job["metadata"]["uid"] != running;
+        is_new.then_some(()).ok_or(job)
+    })
+    .await;
+    // Neither a verification nor another start runs them again, and nothing is said twice.
+    case.reconcile("all").await;
+    case.ready_becomes("all", "True", "Converged").await;
+    let told = case.events("NotRunAgain").await;
+    let aside = case.into_parts();
+    world.operator.kill();
+    world.operator.restart().await;
+    let case = world.resume(aside).await;
+    case.reconcile("all").await;
+    for name in ["ttl", "kept"] {
+        stays_gone(&case, name).await;
+    }
+    assert_eq!(case.events("NotRunAgain").await, told);
+    // Another manifest is another run, and so is one that comes back.
+    let kept = job("kept", &namespace, "", "two");
+    case.push(&[("ttl.yaml", None), ("kept.yaml", Some(&kept))], "changed")
+        .await;
+    completes(&case, "kept").await;
+    case.ready_becomes("all", "True", "Converged").await;
+    let ttl = job("ttl", &namespace, ttl, "one");
+    case.push(&[("ttl.yaml", Some(&ttl))], "back").await;
+    completes(&case, "ttl").await;
+}
+
+/// The API server has forgotten what happened while the operator's watch was cut.
+#[tokio::test]
+async fn a_job_that_goes_while_its_watch_is_cut_is_not_run_again() {
+    let cp = ControlPlane::start(Options {
+        controllers: true,
+        ..Options::default()
+    })
+    .await;
+    let faults = Faults::before(&cp, 1).await;
+    let options = OperatorOptions {
+        kubeconfig: faults.kubeconfig(),
+        ..OperatorOptions::new(&cp)
+    };
+    let world = World::with(cp, options).await;
+    let case = world.case("cut").await;
+    let file = job("once", &case.namespace, "", "one");
+    let commit = case.repo.commit(&[("job.yaml", Some(file))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &commit).await;
+    faults.always(Some(Rule {
+        method: Method::GET,
+        path: "/jobs".to_owned(),
+        fault: Fault::Gone,
+    }));
+    faults.end_watches();
+    eventually("the watch is cut", PATIENCE, async || {
+        faults.met().contains_key(&Fault::Gone).then_some(())
+    })
+    .await;
+    completes(&case, "once").await;
+    eventually("the Job is complete", PATIENCE, async || {
+        let job = case.live::<Job>("once").await;
+        let is_complete = job["status"]["succeeded"] == json!(1);
+        is_complete.then_some(()).ok_or(job)
+    })
+    .await;
+    case.delete::<Job>("once").await;
+    gone(&case, "once").await;
+    faults.always(None);
+    case.wait_for_event("NotRunAgain", &["once"]).await;
+    stays_gone(&case, "once").await;
+    case.ready_becomes("all", "True", "Converged").await;
 }

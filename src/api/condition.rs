@@ -68,6 +68,10 @@ pub enum Reason {
     DriftCorrected,
     /// A field is left to another controller, which keeps writing it.
     FieldLeft,
+    /// A webhook or a policy of the cluster changes a field that Git declares.
+    FieldRewritten,
+    /// A Job is gone, and nobody saw how it ended.
+    NotRunAgain,
     /// No drift is known.
     InSync,
     /// Every object is healthy.

@@ -159,6 +159,7 @@ impl Bounds {
             warnings,
             notes,
             finished,
+            made_jobs,
             prune,
             release,
             times,
@@ -196,6 +197,8 @@ impl Bounds {
             notes: self.option(notes.as_ref(), 2048),
             // A name that is cut would name another object.
             finished: self.list(finished, 300, Clone::clone),
+            // Half of the budget at most. Jobs that are left out would run again.
+            made_jobs: made_jobs.clone(),
             prune: prune.as_ref().map(|prune| self.prune(prune)),
             release: release.as_ref().map(|release| self.release(release)),
             times: times.as_ref().map(fitting_times),

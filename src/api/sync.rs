@@ -376,6 +376,12 @@ pub struct SyncStatus {
     #[schemars(length(max = 300))]
     pub finished: Vec<FinishedRun>,
 
+    /// The first 4,096 Jobs that were made, each as a fingerprint of its name and manifest. A Job that was made and is
+    /// gone, and that towline did not see go, is not made again for the same manifest.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    pub made_jobs: Vec<String>,
+
     /// What is known of the deletion of objects that left Git.
     #[serde(default)]
     pub prune: Option<PruneStatus>,

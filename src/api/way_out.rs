@@ -40,6 +40,13 @@ impl Reason {
             Self::FieldLeft => {
                 "Remove the field from Git, or leave it to others. A new value in Git is tried again."
             }
+            Self::FieldRewritten => {
+                "Remove the field from Git, or put the value into Git that the object gets. Or ask whoever looks \
+                 after the webhook or the policy."
+            }
+            Self::NotRunAgain => {
+                "If the Job has to run again, change its manifest, or remove it from Git and add it again."
+            }
             Self::Diff => {
                 "Look at the condition `Ready` of the Sync, and find its reason on this page."
             }

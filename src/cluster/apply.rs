@@ -4,6 +4,8 @@
 //! What is to be done is decided by `plan`; here it is carried out. An apply that needs none of it stays one
 //! request.
 
+use std::sync::PoisonError;
+
 use http::{Request, header};
 use kube::Resource as _;
 use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
@@ -16,7 +18,8 @@ use crate::api::FIELD_MANAGER;
 use crate::health::Health;
 use crate::manifest::{GroupVersionKind, ObjectKey};
 use crate::plan::{
-    Indivisible, Observed, PROOF, Share, claims, may_have_remains, remains, rivals, without_null,
+    Indivisible, Observed, PROOF, Share, claims, may_have_remains, remains, rewritten, rivals,
+    without_null,
 };
 
 /// The most applies of one object in a row.
@@ -209,8 +212,17 @@ impl Writer<'_> {
             true => FORCED,
             false => "",
         };
-        let answer = self.send_apply(query, METADATA, wanted, body).await?;
+        let accept = match wanted.rewritten {
+            Some(_) => "application/json",
+            None => METADATA,
+        };
+        let answer = self.send_apply(query, accept, wanted, body).await?;
         let object: PartialObjectMeta<DynamicObject> = read(&answer.text)?;
+        if let Some(found) = wanted.rewritten {
+            let sent = serde_json::from_slice(body).unwrap_or_default();
+            let found = &mut *found.lock().unwrap_or_else(PoisonError::into_inner);
+            *found = rewritten(&sent, &read(&answer.text)?);
+        }
         let observed = Observed::read(key, object.meta(), Health::Current)
             .ok_or_else(|| WriteError::Answer("it is not the object that was sent".to_owned()))?
             .shared_with(object.meta(), wanted.appliers);

@@ -31,6 +31,8 @@ struct State {
     finished: HashMap<ObjectKey, Box<str>>,
     /// Claimed objects whose first apply got no answer: it may have made them.
     unanswered: HashSet<ObjectKey>,
+    /// Claimed objects that a new list did not have: nobody saw how they went.
+    vanished: HashSet<ObjectKey>,
     claims: HashMap<ObjectKey, SyncName>,
     /// Objects that a Sync wants while another Sync owns them.
     wishes: HashMap<ObjectKey, SyncName>,
@@ -181,6 +183,11 @@ impl Inventory {
     /// The digest of the manifest of which a claimed object has finished its run, if it has; it may be gone since.
     pub fn finished(&self, key: &ObjectKey) -> Option<Box<str>> {
         lock(&self.state).finished.get(key).cloned()
+    }
+
+    /// Whether a claimed object is gone, and no watch saw it go: it may have finished its run before.
+    pub fn has_vanished(&self, key: &ObjectKey) -> bool {
+        lock(&self.state).vanished.contains(key)
     }
 
     /// The objects whose identity names this Sync, and that no other Sync wants or has claimed.
@@ -363,6 +370,9 @@ impl Inventory {
                 .is_some_and(|known| known.version == version)
             {
                 state.remove(&key, version);
+                if state.claims.contains_key(&key) {
+                    state.vanished.insert(key);
+                }
             }
         }
     }
@@ -421,6 +431,7 @@ impl State {
 
     fn put(&mut self, key: ObjectKey, seen: Observed) {
         self.deleted.remove(&key);
+        self.vanished.remove(&key);
         let owner = seen.owner.clone();
         if let Some(previous) = self.objects.insert(key.clone(), seen)
             && previous.owner != owner
@@ -468,6 +479,7 @@ impl State {
             self.deleted.remove(key);
             self.finished.remove(key);
             self.unanswered.remove(key);
+            self.vanished.remove(key);
         }
         !released.is_empty()
     }

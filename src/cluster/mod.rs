@@ -1,5 +1,6 @@
 //! The only I/O on managed objects: discovery, watches, apply, prune.
 
+mod admission;
 mod apply;
 mod clock;
 mod contents;
@@ -19,7 +20,7 @@ mod viewer;
 mod watch;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use apply::Compared;
@@ -56,6 +57,8 @@ pub struct Applied {
     pub created: bool,
     /// Whether no newer state is known.
     pub current: bool,
+    /// The fields that a webhook or a policy of the cluster has changed.
+    pub rewritten: Vec<String>,
 }
 
 /// The clients of a cluster, which `leader` makes.
@@ -124,6 +127,7 @@ pub struct Cluster {
     requests: write::Requests,
     own_kinds: OwnKinds,
     appliers: Appliers,
+    admission: admission::Admission,
 }
 
 /// The settings of a managed cluster.
@@ -177,6 +181,7 @@ impl Cluster {
             running_applies: Running::default(),
             version: OnceCell::new(),
             own_kinds: OwnKinds::new(clients.requests.clone()),
+            admission: admission::Admission::new(clients.requests.clone()),
             clients,
             appliers,
         }
@@ -295,7 +300,10 @@ impl Acting<'_> {
             Some((seal, body)) => (seal, &**body),
             None => (seal, body),
         };
+        let rewritten = Mutex::default();
+        let may_be_changed = self.cluster.admission.may_change(kinds, served).await;
         let wanted = write::Wanted {
+            rewritten: may_be_changed.then_some(&rewritten),
             force: applying != Applying::Unforced,
             merges: applying == Applying::Merged,
             once,
@@ -334,6 +342,9 @@ impl Acting<'_> {
             answer: Observed { health, ..answer },
             created,
             current,
+            rewritten: rewritten
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
         })
     }
 
@@ -601,6 +612,7 @@ impl Acting<'_> {
             force: true,
             merges: false,
             once: None,
+            rewritten: None,
         }
     }
 

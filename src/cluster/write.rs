@@ -1,6 +1,6 @@
 //! Applies, deletes and releases single objects.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, header};
@@ -71,6 +71,8 @@ pub(super) struct Wanted<'a> {
     pub(super) merges: bool,
     /// Where Git and another manager disagree on a field, Git is right.
     pub(super) force: bool,
+    /// Takes the fields that admission has changed in the last answer, if something may change them.
+    pub(super) rewritten: Option<&'a Mutex<Vec<String>>>,
 }
 
 /// Reads and writes single objects with one actor's client.

@@ -14,6 +14,7 @@ mod proof;
 mod record;
 mod release;
 mod remains;
+mod rewritten;
 mod rival;
 mod room;
 mod seal;
@@ -51,6 +52,7 @@ pub use record::{
 };
 pub use release::Indivisible;
 pub use remains::{may_have_remains, remains};
+pub use rewritten::rewritten;
 pub use rival::rivals;
 pub use room::{Held, Refusal, held, without};
 pub use seal::Seal;

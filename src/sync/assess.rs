@@ -61,6 +61,8 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
             next.count_round();
             next.tell_healed();
             next.tell_left();
+            next.tell_rewritten();
+            next.tell_vanished();
             next.tell_released();
         }
         Phase::Held => {
@@ -312,6 +314,36 @@ impl Next {
         self.tell(Level::Normal, Reason::FieldLeft, message, objects);
     }
 
+    fn tell_rewritten(&mut self) {
+        let new = &self.seen.round.rewritten;
+        let Some((_, first)) = new.first() else {
+            return;
+        };
+        let more = match new.len() {
+            1 => String::new(),
+            all => format!("; and it changes {} more objects", all - 1),
+        };
+        let message = format!("{first}{more}");
+        let objects = new.iter().take(NAMED).map(|(key, _)| key.to_string());
+        let objects = objects.collect();
+        self.tell(Level::Warning, Reason::FieldRewritten, message, objects);
+    }
+
+    fn tell_vanished(&mut self) {
+        let vanished = &self.seen.round.vanished;
+        if vanished.is_empty() {
+            return;
+        }
+        let first = || vanished.iter().take(NAMED).map(ToString::to_string);
+        let list = listing(first(), vanished.len());
+        let message = format!(
+            "{list} was made and is gone, and towline did not see how it ended: it is not run again; change its \
+             manifest to have it run again"
+        );
+        let objects = first().collect();
+        self.tell(Level::Normal, Reason::NotRunAgain, message, objects);
+    }
+
     fn tell_released(&mut self) {
         if self.seen.round.released.is_empty() {
             return;
@@ -526,6 +558,7 @@ impl Next {
             status.remote_bases = bases;
         }
         status.finished = seen.finished.clone();
+        status.made_jobs.clone_from(&seen.made_jobs);
         let mut prune = status.prune.take().unwrap_or_default();
         prune.held.clone_from(&seen.held);
         if seen.phase == Phase::Done && seen.applied && seen.held.is_none() {

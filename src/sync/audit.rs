@@ -204,6 +204,7 @@ mod tests {
                 answer: observed("a", VERSION),
                 created,
                 current: true,
+                rewritten: Vec::new(),
             };
             let did = action(&SyncName::new("ns", "a"), &job, &applied);
             assert_eq!(did, expected, "{cause:?} {before:?} {created}");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::runs::Runs;
 use super::verdict::Listed;
 use crate::api::Reason;
 use crate::desired::Item;
@@ -16,6 +17,7 @@ use crate::manifest::{Digest, GroupKind, ObjectKey};
 use crate::plan::{
     AppliedRecord, ApplyCause, Contest, Observed, PrunePlan, Refusal, is_a_persons, is_scaled,
 };
+use crate::text::listing;
 
 /// The problem of one object.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,10 +54,16 @@ pub(super) struct Memory {
     pub(super) corrections: HashMap<ObjectKey, CorrectionBackoff>,
     /// Of the objects that other controllers write as well: which of their fields.
     pub(super) contests: HashMap<ObjectKey, Contest>,
+    /// Fields that a webhook or a policy of the cluster changes whenever the object is written.
+    pub(super) rewritten: BTreeMap<ObjectKey, Vec<String>>,
+    /// What the status said when the driver started, and was told then.
+    pub(super) warned_before: HashSet<String>,
     /// Objects that annotations leave alone. Whether a person has put them on the live object.
     pub(super) left_alone: BTreeMap<ObjectKey, bool>,
     /// What was made to run once and has, with the manifest that it ran.
     pub(super) finished: BTreeMap<ObjectKey, Digest>,
+    /// The Jobs that were made, whether they have run or not.
+    pub(super) runs: Runs,
     /// Objects to check in the next round, even without an event.
     pub(super) again: HashSet<ObjectKey>,
     /// Objects that could not be applied because their namespace does not exist, or may not exist: to an account
@@ -134,6 +142,7 @@ impl Memory {
     /// Takes note that an object has run `digest`, and is not made again for that.
     pub(super) fn ran(&mut self, key: &ObjectKey, digest: Digest) {
         self.finished.insert(key.clone(), digest);
+        self.runs.made(key, &digest);
         self.stand(key, AppliedRecord::left_alone(digest));
         // Of one that failed, that stays known.
         if !matches!(self.unhealthy.get(key), Some(Health::Failed(_))) {
@@ -147,6 +156,19 @@ impl Memory {
         self.troubles.remove(key);
         self.homeless.remove(key);
         self.drifted.remove(key);
+    }
+
+    /// Takes note of the fields that a webhook or a policy of the cluster has changed. Returns what people are to be told.
+    pub(super) fn rewritten(&mut self, key: &ObjectKey, fields: Vec<String>) -> Option<String> {
+        if fields.is_empty() {
+            self.rewritten.remove(key);
+            return None;
+        }
+        let warning = rewritten_warning(key, &fields);
+        let before = self.rewritten.insert(key.clone(), fields);
+        let is_same = before.is_some_and(|before| self.rewritten.get(key) == Some(&before));
+        let was_told = self.warned_before.remove(&warning);
+        (!is_same && !was_told).then_some(warning)
     }
 
     /// Takes note that annotations keep an object as it is.
@@ -194,12 +216,26 @@ impl Memory {
         self.unhealthy.retain(|key, _| desired(key));
         self.corrections.retain(|key, _| desired(key));
         self.contests.retain(|key, _| desired(key));
+        self.rewritten.retain(|key, _| desired(key));
         self.finished.retain(|key, _| desired(key));
+        self.runs.retain(&desired);
         self.left_alone.retain(|key, _| desired(key));
         self.replaced_in_vain.retain(|key, _| desired(key));
         self.again.retain(|key| desired(key));
         self.homeless.retain(|key| desired(key));
     }
+}
+
+/// The fields of an object that a warning names.
+const NAMED_FIELDS: usize = 5;
+
+/// What people are told of an object that a webhook or a policy of the cluster changes.
+pub(super) fn rewritten_warning(key: &ObjectKey, fields: &[String]) -> String {
+    let named = listing(fields.iter().take(NAMED_FIELDS).cloned(), fields.len());
+    format!(
+        "a webhook or a policy of the cluster changes {named} of {key} whenever it is written, so Git's value is not \
+         live: take the field out of Git, or put the value into Git that the object gets"
+    )
 }
 
 /// Slows down the correction of an object that another controller or a person keeps changing.

@@ -32,6 +32,7 @@ mod pin;
 mod pinned;
 mod report;
 mod retarget;
+mod runs;
 mod standby;
 mod state;
 mod steps;

@@ -33,6 +33,10 @@ pub(super) struct Round {
     pub(super) healed: Vec<(ObjectKey, Option<Box<str>>)>,
     /// Fields that are left to other controllers from now on.
     pub(super) left: Vec<(ObjectKey, Relinquished)>,
+    /// Objects that a webhook or a policy of the cluster changes, and what people are told of it.
+    pub(super) rewritten: Vec<(ObjectKey, String)>,
+    /// Jobs that are gone, and that nobody saw go.
+    pub(super) vanished: Vec<ObjectKey>,
     /// Objects that left Git and stay, and why.
     pub(super) released: Vec<(ObjectKey, Release)>,
     /// Whether the round worked on objects.
@@ -144,6 +148,8 @@ pub(super) struct Observed {
     pub(super) failure_window: Duration,
     /// What was made to run once and has.
     pub(super) finished: Vec<FinishedRun>,
+    /// The Jobs that were made.
+    pub(super) made_jobs: Vec<String>,
     /// Why pruning is held back.
     pub(super) brake: Option<Reason>,
     /// The deletion that needs an approval, or that was approved and is under way.

@@ -10,6 +10,7 @@ use super::memory::{CorrectionBackoff, Held, Memory, RecordState};
 use super::newest::AttemptedChart;
 use super::pin::Pin;
 use super::report::ReportState;
+use super::runs::Runs;
 use super::target::{Objects, Refused, Target};
 use super::timers::{Due, Timers, count};
 use super::verdict::{Blocked, Drift, HookHold, Listed, Problem, Unhealthy};
@@ -149,6 +150,8 @@ impl State {
             pin: status.pin.clone().map(|pin| Box::new(Pin::restored(pin))),
             memory: Memory {
                 finished: restored(&status.finished),
+                warned_before: status.warnings.iter().cloned().collect(),
+                runs: Runs::restored(&status.made_jobs),
                 held: status.prune.as_ref().and_then(held),
                 ..Memory::default()
             },

@@ -2,6 +2,7 @@
 
 use super::Driver;
 use super::assess::assess;
+use super::memory::rewritten_warning;
 use super::newest::Newest;
 use super::pin;
 use super::report::{Assessment, Live, Observed, Phase, Round, Said};
@@ -129,6 +130,7 @@ impl Driver {
             diff_after: self.context.diff_after,
             failure_window: self.context.failure_window,
             finished: state.finished(),
+            made_jobs: state.memory.runs.told(),
             brake: state.brake().filter(|_| intent.prune),
             held: held.map(|held| told(&held.plan)),
             owned: state.objects.items.len() + state.memory.surplus,
@@ -323,11 +325,14 @@ impl Said {
                  Ignore); remove it, and the object is made equal to Git again"
             )
         });
+        let rewritten = state.memory.rewritten.iter();
+        let rewritten = rewritten.map(|(key, fields)| rewritten_warning(key, fields));
         Self {
             warnings: record
                 .chain(state.pin.as_ref().and_then(|pin| pin.warning()))
                 .chain(warnings)
                 .chain(paused)
+                .chain(rewritten)
                 .take(MAX_WARNINGS)
                 .collect(),
             notes: target.desired.notes().map(str::to_owned),

@@ -114,6 +114,7 @@ impl Numbers {
                 object: "Job.batch prod/migrate".to_owned(),
                 digest: "0".repeat(32),
             }),
+            made_jobs: vec!["A".repeat(4096); 8],
             prune: Some(PruneStatus {
                 objects: Some(20),
                 newest: Some(self.time()),

@@ -138,6 +138,7 @@ pub(super) fn seen(revision: &str) -> Observed {
         diff_after: DIFF_AFTER,
         failure_window: SECOND * 3600,
         finished: Vec::new(),
+        made_jobs: Vec::new(),
         brake: None,
         held: None,
         owned: 2,
@@ -312,6 +313,10 @@ fn shows(reason: Reason) -> Shows {
         Reason::Diff => Shows::Notice(drifted()),
         Reason::DriftCorrected => Shows::Notice(healed()),
         Reason::FieldLeft => Shows::Notice(left()),
+        Reason::FieldRewritten => Shows::Notice(with(|seen| {
+            seen.round.rewritten = vec![(key("a"), "data.value".to_owned())];
+        })),
+        Reason::NotRunAgain => Shows::Notice(with(|seen| seen.round.vanished = vec![key("a")])),
         Reason::PruneHeld => Shows::Ready(held("d1")),
         Reason::Released => Shows::Notice(with(|seen| {
             seen.round.released = vec![(key("a"), Release::Kept)];

@@ -49,6 +49,11 @@ impl State {
             if inventory.finished(&item.key).as_deref() == Some(&*item.digest.to_string()) {
                 memory.finished.insert(item.key.clone(), item.digest);
             }
+            if memory.has_vanished(item, observed.as_ref(), inventory) {
+                memory.ran(&item.key, item.digest);
+                round.vanished.push(item.key.clone());
+                continue;
+            }
             match memory.judge(item, observed, mode, restored, now) {
                 Next::Nothing => (),
                 Next::Work(job) => jobs.push(*job),
@@ -58,22 +63,32 @@ impl State {
                 }
             }
         }
+        if look > Look::Changed && memory.unlisted.is_empty() {
+            memory.runs.all_seen();
+        }
         self.timers.correct = correct_at.or(self.timers.correct);
         jobs
     }
 
     /// Records that an object was applied.
-    pub(super) fn applied(&mut self, job: &Job, applied: Applied, now: Instant) {
+    pub(super) fn applied(&mut self, job: &Job, applied: Applied, round: &mut Round, now: Instant) {
         let key = &job.item.key;
         let memory = &mut self.memory;
         let Applied {
-            answer, current, ..
+            answer,
+            current,
+            rewritten,
+            ..
         } = applied;
+        if let Some(warning) = memory.rewritten(key, rewritten) {
+            round.rewritten.push((key.clone(), warning));
+        }
         if !answer.health.is_current() {
             memory.unhealthy.insert(key.clone(), answer.health.clone());
         }
         let record = AppliedRecord::of(job.item.digest, &answer);
         memory.records.insert(key.clone(), record);
+        memory.runs.made(key, &job.item.digest);
         memory.troubles.remove(key);
         memory.homeless.remove(key);
         if memory.finished.get(key) != Some(&job.item.digest) {
@@ -98,6 +113,33 @@ enum Next {
 }
 
 impl Memory {
+    /// Whether an object that runs once was made for this manifest, and went while nobody looked. It may have finished
+    /// its run. One that was seen to go before it had finished is forgotten.
+    fn has_vanished(
+        &mut self,
+        item: &Item,
+        observed: Option<&Observed>,
+        inventory: &Inventory,
+    ) -> bool {
+        let Item { key, digest, .. } = item;
+        let was_made_before = self.runs.take_before(key, digest);
+        match observed {
+            _ if self.finished.get(key) == Some(digest) => false,
+            Some(observed) => {
+                if was_made_before && !observed.deleting {
+                    self.runs.made(key, digest);
+                }
+                false
+            }
+            None if was_made_before => true,
+            None if inventory.has_vanished(key) => self.runs.was_made(key, digest),
+            None => {
+                self.runs.deleted(key);
+                false
+            }
+        }
+    }
+
     fn judge(
         &mut self,
         item: &Item,

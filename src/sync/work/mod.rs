@@ -364,7 +364,7 @@ impl Driver {
                     );
                     self.state.memory.acted(job, action, round, Instant::now());
                 }
-                self.state.applied(job, *applied, Instant::now());
+                self.state.applied(job, *applied, round, Instant::now());
             }
             Done::Ran => self.state.memory.ran(key, job.item.digest),
             Done::Present => {
