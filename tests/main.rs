@@ -51,6 +51,7 @@ mod kept;
 mod leave_alone;
 mod leaving;
 mod lifecycle;
+mod lookups;
 mod marker;
 mod marks;
 mod memory;

@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::{
     APPROVE_PRUNE, ChartRef, Contents, DELETION_POLICY, Decryption, DecryptionProvider,
     DeletionPolicy, GitRef, GitRepository, GitRepositorySpec, IgnoredFields, Image, KeeperKind,
-    Kustomize, Mode, PIN, PIN_CHART, PIN_HOLD, PIN_REASON, PINNED_AWAY, PINNED_BY, Patch,
-    PatchTarget, PruneLimit, PullRequestMode, PullRequestPlans, REQUESTED_AT, RemoteBases,
+    Kustomize, LookupKind, Mode, PIN, PIN_CHART, PIN_HOLD, PIN_REASON, PINNED_AWAY, PINNED_BY,
+    Patch, PatchTarget, PruneLimit, PullRequestMode, PullRequestPlans, REQUESTED_AT, RemoteBases,
     Renderer, SUSPEND_REASON, SUSPENDED_BY, SecretRef, SourceKind, SourceRef, Substitute,
     SubstituteFrom, Sync, SyncSettings, SyncSpec, UNPINNED_BY, ValuesFrom, Verification,
     VerificationMode, Webhook,
@@ -248,6 +248,11 @@ fn render(name: &str, namespace: &str, settings: &SyncSettings) -> RenderIntent 
                 false => Value::Object(helm.values).to_string(),
             },
             tests: helm.test,
+            lookups: helm
+                .lookup
+                .into_iter()
+                .map(|LookupKind { group, kind }| (group, kind))
+                .collect(),
         },
         target_namespace,
         labels: metadata.labels,

@@ -32,8 +32,8 @@ pub use kube::core::Duration;
 pub use provider::{Provider, ProviderSpec, ProviderStatus, ProviderType};
 pub use release::{ChartRelease, HookStage, ReleaseRecord, RunningHook};
 pub use render::{
-    CommonMetadata, Decryption, DecryptionProvider, Helm, Image, KeeperKind, Kustomize, Patch,
-    PatchTarget, RemoteBases, Renderer, Substitute, SubstituteFrom, ValuesFrom,
+    CommonMetadata, Decryption, DecryptionProvider, Helm, Image, KeeperKind, Kustomize, LookupKind,
+    Patch, PatchTarget, RemoteBases, Renderer, Substitute, SubstituteFrom, ValuesFrom,
 };
 pub use repository::{
     GitRef, GitRepository, GitRepositorySpec, GitRepositoryStatus, PullRequestMode,

@@ -157,6 +157,11 @@ pub struct Helm {
     #[serde(skip_serializing_if = "Map::is_empty")]
     #[schemars(schema_with = "any_object")]
     pub values: Map<String, Value>,
+    /// The kinds of which `lookup` of templates finds objects in the cluster. They are read in the name of the Sync's
+    /// account, and what they say is rendered again when it changes. Of all other kinds, `lookup` finds nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub lookup: Vec<LookupKind>,
     /// Whether the chart's tests (hooks of the kind `test`) run after each new content. The Sync is ready when they
     /// have succeeded.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -176,6 +181,7 @@ impl Default for Helm {
             values_files: Vec::new(),
             values_from: Vec::new(),
             values: Map::new(),
+            lookup: Vec::new(),
             test: false,
             release_record: true,
         }
@@ -206,6 +212,19 @@ pub struct ValuesFrom {
 
 fn values_key() -> String {
     "values.yaml".to_owned()
+}
+
+/// A kind whose objects `lookup` finds.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct LookupKind {
+    /// The API group. By default the core group, which Secrets and ConfigMaps are in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
+    pub group: String,
+    /// The kind.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
 }
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

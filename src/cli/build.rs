@@ -22,7 +22,7 @@ use crate::intent::{Keeper, RenderIntent, SyncIntent};
 use crate::manifest::{Manifest, ObjectError, ObjectKey, YamlError, documents};
 use crate::plan::apply_order;
 use crate::preview::{describe, manifests_of};
-use crate::render::wasm::Renderers;
+use crate::render::wasm::{Lookup, Renderers};
 use crate::render::{Cache, RemoteBase, WantedBase};
 use crate::secrets::{Data, Keeping};
 use crate::source::{self, CacheSettings, Folder, Snapshot};
@@ -126,6 +126,7 @@ pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
         &args.renderers_dir,
         &namespace,
         Releases::default(),
+        None,
     )?;
     for warning in desired.warnings() {
         eprintln!("towline: warning: {warning}");
@@ -196,6 +197,7 @@ pub(super) fn rendered(
     renderers: &Path,
     tenant: &str,
     releases: Releases,
+    lookup: Option<Arc<dyn Lookup>>,
 ) -> Result<(Box<Desired>, Arc<dyn Tree>), BuildError> {
     let tree = files.tree()?;
     let chart = match (&intent.helm.chart, files.chart_root) {
@@ -212,6 +214,7 @@ pub(super) fn rendered(
         renderers: Renderers::at(renderers.to_owned()),
         tenant: tenant.into(),
         releases,
+        lookup,
     };
     match desired::read(&task, None, &mut Cache::default()) {
         Ok(Reading::Changed(desired)) => Ok((desired, tree)),

@@ -14,12 +14,13 @@ use super::terminal::Terminal;
 use super::tree::owned;
 use super::{BuildError, CliError, Exit};
 use crate::api::{GitRepository, Sync};
-use crate::cluster::Viewer;
+use crate::cluster::{LookupScope, Lookups, Viewer};
 use crate::config::{DiffArgs, DiffFormat};
 use crate::desired::{Desired, Found, Inputs};
 use crate::intent::{Keeper, SyncIntent};
 use crate::plan::SyncName;
 use crate::preview::{self, Action, Preview, PreviewError, describe, manifests_of};
+use crate::render::wasm::Lookup;
 use crate::secrets::{ConfigMaps, ReadError, SecretName, Secrets};
 use crate::sync::releases;
 
@@ -47,6 +48,7 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
     let (render, renderers) = (intent.render.clone(), args.renderers_dir.clone());
     let (tenant, chart_root) = (access.namespace.clone(), args.chart_root.clone());
     let base_roots = args.base_root.clone();
+    let lookup = lookups(&access, &intent).await?;
     // As the operator would render it: the content that is live has the number that it has.
     let releases = sync.status.as_ref().map(releases).unwrap_or_default();
     let read = tokio::task::spawn_blocking(move || -> Result<_, BuildError> {
@@ -56,7 +58,9 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
             chart_root: chart_root.as_deref(),
             base_roots: &base_roots,
         };
-        let (desired, tree) = rendered(&files, render, inputs, &renderers, &tenant, releases)?;
+        let (desired, tree) = rendered(
+            &files, render, inputs, &renderers, &tenant, releases, lookup,
+        )?;
         let all: Vec<usize> = (0..desired.objects().len()).collect();
         let (manifests, failures) = manifests_of(&desired, tree, &all);
         Ok((desired, manifests, failures))
@@ -112,6 +116,23 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
         (true, false) => Exit::Differs,
         (true, true) => Exit::Done,
     })
+}
+
+/// Answers what charts look up, with the rights of whoever asks. None where the Sync lists no kinds for that.
+async fn lookups(
+    access: &Access,
+    intent: &SyncIntent,
+) -> Result<Option<Arc<dyn Lookup>>, CliError> {
+    let kinds = intent.render.helm.lookups.clone();
+    if kinds.is_empty() {
+        return Ok(None);
+    }
+    let scope = LookupScope {
+        kinds,
+        within: None,
+    };
+    let lookups = Lookups::new(access.viewer().await?, scope);
+    Ok(Some(Arc::new(lookups)))
 }
 
 /// The inputs of the render, from the cluster.

@@ -9,6 +9,7 @@ mod discovery;
 mod inventory;
 mod kinds;
 mod listing;
+mod lookup;
 mod namespaces;
 mod null;
 mod own_kinds;
@@ -16,6 +17,7 @@ mod refused;
 mod resume;
 mod running;
 mod served;
+mod touches;
 mod viewer;
 mod watch;
 mod write;
@@ -30,6 +32,7 @@ pub use kinds::Kinds;
 use kube::Client;
 use kube::api::ObjectMeta;
 pub use listing::watched;
+pub use lookup::{LookupScope, Lookups};
 pub use namespaces::{Arrivals, Namespaces};
 use own_kinds::OwnKinds;
 pub use refused::{Causes, WriteError};
@@ -37,6 +40,8 @@ pub use running::{Running, RunningGuard};
 use serde_json::Value;
 pub use served::ServedKind;
 use tokio::sync::OnceCell;
+pub use touches::Touched;
+use touches::Touches;
 pub use viewer::{Rehearsed, Viewer};
 pub(crate) use write::METADATA;
 use write::Made;
@@ -128,6 +133,8 @@ pub struct Cluster {
     own_kinds: OwnKinds,
     appliers: Appliers,
     admission: admission::Admission,
+    /// Changes of what charts have looked up.
+    touches: Touches,
 }
 
 /// The settings of a managed cluster.
@@ -182,6 +189,7 @@ impl Cluster {
             version: OnceCell::new(),
             own_kinds: OwnKinds::new(clients.requests.clone()),
             admission: admission::Admission::new(clients.requests.clone()),
+            touches: Touches::new(clients.watches.clone()),
             clients,
             appliers,
         }

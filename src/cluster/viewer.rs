@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use http::{Request, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::api::DynamicObject;
+use kube::client::Body;
+use kube::core::Status;
 use kube::{Client, Resource as _};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::discovery::{self, Words};
+use super::lookup::list;
 use super::write::{IMPERSONATE, path};
 use super::{Actor, Kinds, ServedKind};
 use crate::api::FIELD_MANAGER;
@@ -17,6 +21,19 @@ use crate::manifest::{GroupKind, ObjectKey, redact};
 
 /// The most objects that one answer lists.
 const PAGE: usize = 500;
+
+/// The most objects of a page, where the answer has a limit.
+const SMALL_PAGE: usize = 50;
+
+/// Why something cannot be looked at.
+pub(super) enum LookError {
+    /// The API server's refusal, or the client's error.
+    Api(kube::Error),
+    /// It is larger than the room for it.
+    TooLarge,
+    /// There was no answer in time.
+    Silent,
+}
 
 /// What an apply as a dry run would do.
 #[derive(Debug)]
@@ -73,6 +90,88 @@ impl Viewer {
         };
         let request = request.body(body).map_err(kube::Error::HttpError)?;
         self.client.request(request).await
+    }
+
+    /// Receives at most `room` bytes. Returns how many they were.
+    async fn receive(&self, uri: String, room: usize) -> Result<(Value, usize), LookError> {
+        let request = Request::get(uri);
+        let request = match &self.impersonated {
+            Some(name) => request.header(IMPERSONATE, &**name),
+            None => request,
+        };
+        let request = request.body(Body::empty());
+        let request = request.map_err(|error| LookError::Api(kube::Error::HttpError(error)))?;
+        let answer = self.client.send(request).await.map_err(LookError::Api)?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, room).collect().await;
+        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+            true => LookError::TooLarge,
+            false => LookError::Silent,
+        })?;
+        let body = body.to_bytes();
+        let unreadable = |error| LookError::Api(kube::Error::SerdeError(error));
+        if head.status.is_success() {
+            let object = serde_json::from_slice(&body).map_err(unreadable)?;
+            return Ok((object, body.len()));
+        }
+        let code = head.status.as_u16();
+        let said = serde_json::from_slice(&body);
+        let status = said.unwrap_or_else(|_| Status {
+            code,
+            ..Status::default()
+        });
+        let status = Status { code, ..status };
+        Err(LookError::Api(kube::Error::Api(Box::new(status))))
+    }
+
+    /// An object, or with an empty name a list, and the bytes that were received. None where there is no such object.
+    pub(super) async fn look(
+        &self,
+        served: &ServedKind,
+        namespace: Option<&str>,
+        name: &str,
+        room: usize,
+    ) -> Result<(Option<Value>, usize), LookError> {
+        if name.is_empty() {
+            let (items, received) = self.look_at_all(served, namespace, room).await?;
+            return Ok((Some(list(served, items)), received));
+        }
+        let key = ObjectKey {
+            kind: served.group_kind(),
+            namespace: namespace.map(Into::into),
+            name: name.into(),
+        };
+        match self.receive(path(served, &key), room).await {
+            Ok((object, received)) => Ok((Some(object), received)),
+            Err(LookError::Api(kube::Error::Api(status))) if status.code == 404 => Ok((None, 0)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn look_at_all(
+        &self,
+        served: &ServedKind,
+        namespace: Option<&str>,
+        room: usize,
+    ) -> Result<(Vec<Value>, usize), LookError> {
+        let folder = DynamicObject::url_path(&served.resource, namespace);
+        let (mut objects, mut received) = (Vec::new(), 0);
+        let mut next = String::new();
+        loop {
+            let uri = page_of(&folder, &next);
+            let (mut page, bytes) = self.receive(uri, room - received).await?;
+            received += bytes;
+            if let Value::Array(items) = page["items"].take() {
+                objects.extend(items.into_iter().map(|item| kinded(item, served)));
+            }
+            next = page["metadata"]["continue"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            if next.is_empty() {
+                return Ok((objects, received));
+            }
+        }
     }
 
     /// The kind that a person names: `deploy`, `Deployment`, `deployments.apps`. None if there is no such kind.
@@ -138,11 +237,7 @@ impl Viewer {
             let request = Request::get(format!("{folder}?{}", query.finish()));
             let mut page: Value = self.send(request, Vec::new()).await?;
             if let Value::Array(items) = page["items"].take() {
-                objects.extend(items.into_iter().map(|mut item| {
-                    item["apiVersion"] = served.resource.api_version.as_str().into();
-                    item["kind"] = served.resource.kind.as_str().into();
-                    item
-                }));
+                objects.extend(items.into_iter().map(|item| kinded(item, served)));
             }
             next = page["metadata"]["continue"]
                 .as_str()
@@ -193,4 +288,21 @@ impl Viewer {
     pub async fn version(&self) -> Result<String, kube::Error> {
         Ok(self.client.apiserver_version().await?.git_version)
     }
+}
+
+/// The next page of a list.
+fn page_of(folder: &str, next: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("limit", &SMALL_PAGE.to_string());
+    if !next.is_empty() {
+        query.append_pair("continue", next);
+    }
+    format!("{folder}?{}", query.finish())
+}
+
+/// An item of a list, which says its kind only once.
+fn kinded(mut item: Value, served: &ServedKind) -> Value {
+    item["apiVersion"] = served.resource.api_version.as_str().into();
+    item["kind"] = served.resource.kind.as_str().into();
+    item
 }

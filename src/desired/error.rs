@@ -4,7 +4,7 @@ use crate::api::Reason;
 use crate::content::{ReadError, ReadFault};
 use crate::desired::BodyError;
 use crate::manifest::ObjectKey;
-use crate::render::wasm::{Failed, RenderFailure};
+use crate::render::wasm::{Failed, LookupError, RenderFailure};
 use crate::render::{RenderError, WantedBase};
 use crate::text::Secrets;
 
@@ -125,6 +125,14 @@ impl DesiredError {
             | Self::ChartPath { why: error, .. }
             | Self::Render(RenderError::Read { source: error, .. })
             | Self::Renderer(RenderFailure::Read { source: error, .. }) => reason_of(error),
+            Self::Renderer(RenderFailure::Lookup {
+                source: LookupError::Unavailable(_),
+                ..
+            }) => Reason::ApiUnavailable,
+            Self::Renderer(RenderFailure::Lookup {
+                source: LookupError::Forbidden(_),
+                ..
+            }) => Reason::RenderFailed,
             Self::NoChart(_) | Self::Renderer(RenderFailure::Bases(_)) => Reason::SourceNotReady,
             Self::Renderer(
                 RenderFailure::Refused { .. }
@@ -156,6 +164,19 @@ impl DesiredError {
         matches!(self, Self::Renderer(RenderFailure::Full { .. }))
     }
 
+    /// Whether something in the cluster cannot be looked up, which another try may find otherwise: the API server is the
+    /// cause, or a right, of which no event tells.
+    #[must_use]
+    pub fn is_for_want_of_an_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::Renderer(RenderFailure::Lookup {
+                source: LookupError::Forbidden(_) | LookupError::Unavailable(_),
+                ..
+            })
+        )
+    }
+
     /// Whether only a person can help. Otherwise, fetching the revision again may help.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
@@ -167,6 +188,9 @@ impl DesiredError {
                 error.fault() != ReadFault::Damaged
             }
             Self::Hidden { lasting, .. } => *lasting,
+            Self::Renderer(RenderFailure::Lookup { source, .. }) => {
+                !matches!(source, LookupError::Unavailable(_))
+            }
             _ => true,
         }
     }

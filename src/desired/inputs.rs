@@ -27,6 +27,8 @@ pub struct Inputs {
     pub kube_version: String,
     /// The served versions and kinds: `v1`, `apps/v1`, `apps/v1/Deployment`. Sorted.
     pub api_versions: Arc<[String]>,
+    /// Counts the times that what charts had looked up in the cluster was seen to have changed.
+    pub lookups: u64,
     /// Equal identities are equal inputs.
     identity: [u8; 32],
 }
@@ -43,7 +45,7 @@ impl fmt::Debug for Inputs {
 
 impl PartialEq for Inputs {
     fn eq(&self, other: &Self) -> bool {
-        self.identity == other.identity
+        self.identity == other.identity && self.lookups == other.lookups
     }
 }
 

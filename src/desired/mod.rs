@@ -35,7 +35,7 @@ pub use stand_in::StandIns;
 use crate::content::{BlobId, ContentKey, Joined, ReadError, Tree, TreeId};
 use crate::intent::RenderIntent;
 use crate::manifest::{FieldPath, ScaleTarget};
-use crate::render::wasm::{Private, Renderers};
+use crate::render::wasm::{Finding, Lookup, Private, Renderers, Sought};
 use crate::render::{
     self, Bases, Cache, Changes, ParsedObject, RemoteBase, Steps, Text, TextId, Texts,
 };
@@ -112,6 +112,8 @@ pub struct Task {
     pub tenant: Arc<str>,
     /// Which release of a chart it may be.
     pub releases: Releases,
+    /// Answers `lookup` of charts; without it nothing is looked for.
+    pub lookup: Option<Arc<dyn Lookup>>,
 }
 
 /// Reads what a tree asks for: all stages but [`resolve`], which needs to know what a cluster serves.
@@ -190,6 +192,7 @@ fn make_as(
         identity: inputs.identity(),
         secrets: &secrets,
         tenant: &task.tenant,
+        lookup: task.lookup.as_ref(),
     };
     // Render: folders become texts of documents. Plain manifests are that already.
     let bases = task.usable_bases();
@@ -216,7 +219,7 @@ fn make_as(
     let (hooks, release) = match rendered.chart().filter(|_| content.form == Form::Chart) {
         Some(output) => {
             let hooks = Hooks::of(output, &changes, intent.helm.tests)?;
-            let content = release::content(&objects, &hooks.all);
+            let content = release::content(&objects, &hooks.all, &output.lookups);
             (hooks, Some(Release { number, content }))
         }
         None => Default::default(),
@@ -318,6 +321,11 @@ impl Desired {
     /// The remote bases that kustomizations name.
     pub fn bases(&self) -> impl Iterator<Item = &RemoteBase> {
         self.rendered.bases()
+    }
+
+    /// What charts asked the cluster for, and what they found. Only the kinds that they may ask for.
+    pub fn lookups(&self) -> impl Iterator<Item = &(Sought, Finding)> {
+        self.rendered.lookups()
     }
 
     /// The hooks of a chart.

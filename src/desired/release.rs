@@ -4,7 +4,7 @@ use super::hooks::Hook;
 use super::object::DesiredObject;
 use crate::content::{ReadError, Tree};
 use crate::manifest::Digest;
-use crate::render::wasm::Output;
+use crate::render::wasm::{Finding, Output, Sought};
 
 /// What templates see of a release beside its name (`.Release.Revision`, `.Release.IsUpgrade`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +66,16 @@ impl Releases {
     }
 }
 
-/// Identifies what a chart says.
-pub(super) fn content(objects: &[DesiredObject], hooks: &[Hook]) -> String {
-    let objects = objects.iter();
+/// Identifies what a chart says. An object that the chart itself looks up is no part of it: once the object is made, the
+/// chart may say of it what it found, and that would be an upgrade right after the installation.
+pub(super) fn content(
+    objects: &[DesiredObject],
+    hooks: &[Hook],
+    lookups: &[(Sought, Finding)],
+) -> String {
+    let is_looked_up =
+        |object: &DesiredObject| lookups.iter().any(|(sought, _)| is_about(sought, object));
+    let objects = objects.iter().filter(|object| !is_looked_up(object));
     let objects = objects.map(|object| format!("{} {}", object.key(), object.digest));
     // A hook's name may be drawn at random.
     let hooks = hooks.iter();
@@ -76,6 +83,14 @@ pub(super) fn content(objects: &[DesiredObject], hooks: &[Hook]) -> String {
     let mut all: Vec<String> = objects.chain(hooks).collect();
     all.sort_unstable();
     Digest::of(&all.into()).to_string()
+}
+
+/// Whether a chart asks for this one object.
+fn is_about(sought: &Sought, object: &DesiredObject) -> bool {
+    let namespace = object.namespace.as_deref().unwrap_or_default();
+    (sought.group(), &*sought.kind) == (&*object.gvk.group, &*object.gvk.kind)
+        && *sought.name == *object.name
+        && (sought.namespace.is_empty() || sought.namespace == namespace)
 }
 
 /// Whether the documents may show which number the release has: whether a file of the chart mentions more of

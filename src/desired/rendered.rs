@@ -11,7 +11,8 @@ use crate::content::{ReadError, Tree, within};
 use crate::intent::{Overrides, RenderIntent, RendererIntent};
 use crate::manifest::{self, FieldPath};
 use crate::render::wasm::{
-    Chart, Cluster, Folder, Kustomization, Output, Private, Release, Renderers, Values,
+    Chart, Cluster, Finding, Folder, Kustomization, Output, Private, Release, Renderers, Sought,
+    Values,
 };
 use crate::render::{Bases, Outcome, ParsedObject, RemoteBase, Steps, Text, TextId};
 
@@ -130,6 +131,11 @@ impl Rendered {
     /// The remote bases that kustomizations name.
     pub(super) fn bases(&self) -> impl Iterator<Item = &RemoteBase> {
         self.outputs.iter().flat_map(|output| &output.bases)
+    }
+
+    /// What charts asked the cluster for.
+    pub(super) fn lookups(&self) -> impl Iterator<Item = &(Sought, Finding)> {
+        self.outputs.iter().flat_map(|output| &output.lookups)
     }
 
     /// Warnings of the renderers.

@@ -26,6 +26,7 @@ fn task(tree: &Arc<Files>, intent: &RenderIntent) -> Task {
         renderers: Renderers::at("/nonexistent".into()),
         tenant: Arc::default(),
         releases: Releases::default(),
+        lookup: None,
     }
 }
 

@@ -54,6 +54,8 @@ pub struct HelmIntent {
     pub values: String,
     /// Whether the chart's tests are run.
     pub tests: bool,
+    /// The kinds that `lookup` finds: group and kind.
+    pub lookups: Vec<(String, String)>,
 }
 
 /// A chart of another source than that of the Sync.

@@ -173,6 +173,9 @@ impl Work<'_> {
                 "{left} more objects differ, and were not tried out: a plan has at most {MOST_OBJECTS}"
             ));
         }
+        if !intent.render.helm.lookups.is_empty() {
+            notes.push("a plan looks nothing up in the cluster: `lookup` found nothing".to_owned());
+        }
         if !both.head.hooks().is_empty() {
             notes.push("hooks of the chart are not tried out".to_owned());
         }
@@ -306,6 +309,8 @@ impl Work<'_> {
             // A tenant of its own, so that no render of a Sync of the namespace waits for its turn.
             tenant: format!("{} (pull requests)", self.source.namespace).into(),
             releases: releases.clone(),
+            // A comment shows what is rendered, and its author may not be allowed to read what the Sync's account may.
+            lookup: None,
         };
         let (base, head) = (task(&self.base), task(&self.head));
         let read = tokio::task::spawn_blocking(move || {

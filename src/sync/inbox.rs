@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::bases::RemoteBases;
 use super::gate::{ChartSource, Surroundings};
 use super::inputs::InputReader;
+use super::lookups::LookedUp;
 use super::marks::Marks;
 use super::newest::{FetchedChart, Newest};
 use super::pinned::PinnedRevisions;
@@ -54,6 +55,8 @@ pub(super) struct Inbox {
     released: watch::Receiver<u64>,
     /// The ConfigMaps and Secrets that are inputs of the render.
     pub(super) inputs: InputReader,
+    /// What charts have looked up in the cluster.
+    pub(super) lookups: LookedUp,
     /// The remote bases of kustomizations.
     pub(super) bases: RemoteBases,
     /// The revisions that the Sync is pinned to.
@@ -107,6 +110,7 @@ impl Inbox {
             kinds: context.cluster.kinds.changed(),
             released: context.cluster.inventory.released(),
             inputs: InputReader::default(),
+            lookups: LookedUp::default(),
             bases,
             pinned: PinnedRevisions::default(),
             arrivals: None,
@@ -323,6 +327,7 @@ impl Inbox {
             kinds,
             released,
             inputs,
+            lookups,
             bases,
             pinned,
             arrivals,
@@ -350,6 +355,7 @@ impl Inbox {
             () = arrival => return Woken::ByNamespace,
             () = mailbox.changed() => (),
             () = inputs.changed() => (),
+            () = lookups.changed() => (),
             () = bases.arrival() => (),
             () = pinned.arrival() => (),
             () = any_dependency, if waits_for.dependencies => (),

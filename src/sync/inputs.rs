@@ -70,15 +70,18 @@ pub(super) struct InputReader {
 }
 
 impl InputReader {
-    /// The inputs that `intent` names. Known values are not read again.
+    /// The inputs that `intent` names, with the count of changes of what charts have looked up. Known values are not read
+    /// again.
     pub(super) async fn read(
         &mut self,
         context: &Context,
         namespace: &Arc<str>,
         intent: &InputsIntent,
+        lookups: u64,
     ) -> Result<Arc<Inputs>, InputError> {
         if let Some((of, inputs)) = &self.last
             && of == intent
+            && inputs.lookups == lookups
             && !self.stale
         {
             return Ok(Arc::clone(inputs));
@@ -116,6 +119,7 @@ impl InputReader {
         let version = context.cluster.version().await;
         inputs.kube_version = version.unwrap_or_default().to_owned();
         inputs.api_versions = context.cluster.kinds.api_versions();
+        inputs.lookups = lookups;
         let inputs = Arc::new(inputs);
         self.last = Some((intent.clone(), Arc::clone(&inputs)));
         self.stale = false;

@@ -24,6 +24,7 @@ mod history;
 mod inbox;
 mod inputs;
 mod job;
+mod lookups;
 mod marks;
 mod memory;
 mod newest;
@@ -215,6 +216,9 @@ impl Driver {
     fn listen(&mut self, intent: &SyncIntent, due: Due) {
         self.inbox.follow(&self.context, &self.name, intent);
         self.state.note_requests(intent, due, Instant::now());
+        if self.state.look == Look::Verify {
+            self.inbox.lookups.distrust();
+        }
         self.state.note_pin(intent.pin.as_ref());
         let of_source = self.inbox.source_request();
         self.state.note_source_request(of_source);

@@ -12,12 +12,13 @@ use super::state::{Look, State};
 use super::target::{self, Loaded, Objects, Refused, Target, TargetError, sync_of};
 use super::verdict::Blocked;
 use crate::api::Reason;
-use crate::cluster::RunningGuard;
+use crate::cluster::{LookupScope, Lookups, RunningGuard};
 use crate::content::Tree as _;
-use crate::desired::{Inputs, Task};
+use crate::desired::{Inputs, Limit, Task};
 use crate::intent::{RenderIntent, SyncIntent};
 use crate::manifest::ObjectKey;
 use crate::plan::SyncName;
+use crate::render::wasm::Lookup;
 use crate::trace::Period;
 
 /// The most remote bases that a message names.
@@ -111,6 +112,7 @@ impl Driver {
         inputs: &Arc<Inputs>,
         afresh: bool,
     ) -> Result<Loaded, TargetError> {
+        let lookups = self.answers(intent);
         let task = Task {
             tree: newest.snapshot.clone(),
             chart: newest.chart_tree(),
@@ -120,11 +122,40 @@ impl Driver {
             renderers: self.context.renderers.clone(),
             tenant: self.name.namespace.clone(),
             releases: self.releases(&newest.name()),
+            lookup: lookups.clone().map(|lookups| lookups as Arc<dyn Lookup>),
         };
         let state = &mut self.state;
         let target = state.target.as_ref().filter(|_| !afresh);
         let loaded = target::load(newest, task, target, &mut state.cache).await;
+        if !matches!(loaded, Ok(Loaded::Same)) {
+            let live = state.target.iter();
+            let live = live.flat_map(|target| target.desired.lookups());
+            let asked = live.map(|(sought, _)| sought);
+            match &lookups {
+                Some(lookups) => self.inbox.lookups.adopt(lookups, asked),
+                None => self.inbox.lookups.clear(),
+            }
+        }
         self.settle_bases(newest, loaded)
+    }
+
+    /// Answers what charts look up, with the rights of the Sync's account.
+    /// None where it may look up nothing.
+    pub(super) fn answers(&self, intent: &SyncIntent) -> Option<Arc<Lookups>> {
+        let kinds = intent.render.helm.lookups.clone();
+        if kinds.is_empty() {
+            return None;
+        }
+        let within = self.limit(intent).map(|limit| match limit {
+            Limit::Operator(only) => (only.to_owned(), "this towline works in no other"),
+            Limit::Sync(only) => (
+                only.to_owned(),
+                "with --no-cross-namespace, set spec.serviceAccountName to an account that may read others",
+            ),
+        });
+        let scope = LookupScope { kinds, within };
+        let actor = self.actor(intent);
+        Some(Arc::new(self.context.cluster.lookups(&actor, scope)))
     }
 
     /// Has the remote bases fetched that a revision lacks. Those that a new target does not name are forgotten.
@@ -290,9 +321,15 @@ impl Driver {
         intent: &SyncIntent,
         newest: &Newest,
     ) -> Option<Arc<Inputs>> {
+        if self.inbox.lookups.is_stale()
+            && let Some(lookups) = self.answers(intent)
+        {
+            self.inbox.lookups.refresh(&lookups).await;
+        }
+        let lookups = self.inbox.lookups.version();
         let reader = &mut self.inbox.inputs;
         let inputs = reader
-            .read(&self.context, &self.name.namespace, &intent.inputs)
+            .read(&self.context, &self.name.namespace, &intent.inputs, lookups)
             .await;
         match inputs {
             Ok(inputs) => Some(inputs),

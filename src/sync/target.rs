@@ -109,7 +109,11 @@ impl TargetError {
     /// When it is tried again although nothing has changed in Git.
     pub(super) fn again_after(&self) -> Option<Duration> {
         match self {
-            Self::Desired(error) if error.is_for_want_of_room() => Some(VALIDATED_AGAIN),
+            Self::Desired(error)
+                if error.is_for_want_of_room() || error.is_for_want_of_an_answer() =>
+            {
+                Some(VALIDATED_AGAIN)
+            }
             Self::Desired(_) | Self::Fetching(_) => None,
             Self::Base { source, .. } if source.is_lasting() => None,
             Self::Base { again, .. } => Some(*again),

@@ -91,7 +91,7 @@ impl Driver {
             live: target.map(|target| Live::of(&target.seen)),
             tried: self.tried().as_ref().map(Live::of),
             said: target
-                .map(|target| Said::of(target, state))
+                .map(|target| Said::of(target, state, self.inbox.lookups.warning()))
                 .unwrap_or_default(),
             pin: state.pin.as_ref().map(|pin| pin.status.clone()),
             unpinned_by: intent.unpinned_by.clone(),
@@ -310,7 +310,7 @@ const WAYS: usize = 16;
 const MAX_WARNINGS: usize = 20;
 
 impl Said {
-    fn of(target: &Target, state: &State) -> Self {
+    fn of(target: &Target, state: &State, lookups: Option<String>) -> Self {
         let record = state.record.warning.iter().cloned();
         let warnings = target.desired.warnings().map(str::to_owned);
         // Git does not say so, so that people should know.
@@ -330,6 +330,7 @@ impl Said {
         Self {
             warnings: record
                 .chain(state.pin.as_ref().and_then(|pin| pin.warning()))
+                .chain(lookups)
                 .chain(warnings)
                 .chain(paused)
                 .chain(rewritten)

@@ -2,7 +2,9 @@
 
 use std::{os::unix::fs::symlink, time::Duration};
 
-use towline::render::wasm::{Chart, Job, LookupQuery, Release, RenderFailure, Rendered, Values};
+use towline::render::wasm::{
+    Asked, Chart, Finding, Job, LookupQuery, Release, RenderFailure, Rendered, Values,
+};
 
 use super::{
     folder::{tree, with},
@@ -209,12 +211,15 @@ fn a_lookup_is_empty_and_recorded() {
     assert!(stream(&rendered).contains("a: none"));
     assert_eq!(
         rendered.lookups,
-        [LookupQuery {
-            api_version: "v1".to_owned(),
-            kind: "Secret".to_owned(),
-            namespace: "ns".to_owned(),
-            name: "old".to_owned(),
-            templates: vec!["web/templates/t.yaml".to_owned()],
+        [Asked {
+            query: LookupQuery {
+                api_version: "v1".to_owned(),
+                kind: "Secret".to_owned(),
+                namespace: "ns".to_owned(),
+                name: "old".to_owned(),
+                templates: vec!["web/templates/t.yaml".to_owned()],
+            },
+            seen: Finding::Unlisted,
         }]
     );
 }

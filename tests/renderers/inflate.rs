@@ -234,6 +234,7 @@ fn build(tree: Arc<Folder>, path: &str) -> Result<Arc<Output>, Box<Failed>> {
         identity: &[],
         secrets: &Secrets::default(),
         tenant: &Arc::default(),
+        lookup: None,
     };
     SHARED.kustomize(
         &tree,

@@ -50,6 +50,7 @@ fn make(path: &str, files: &[(&str, &str)], inputs: Inputs) -> Result<Box<Desire
         renderers: RENDERERS.clone(),
         tenant: Arc::default(),
         releases: Releases::default(),
+        lookup: None,
     };
     match read(&task, None, &mut Cache::default())? {
         Reading::Changed(desired) => Ok(desired),

@@ -4,9 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::inflated::{Inflated, MAX_CHARTS, Made, Wanted};
-use super::{
-    Chart, Document, Failed, Limits, LookupQuery, Release, RenderFailure, Rendered, Values,
-};
+use super::{Asked, Chart, Document, Failed, Limits, Release, RenderFailure, Rendered, Values};
 use crate::content::{ReadFault, Tree};
 use crate::manifest;
 use crate::render::inflate::{Inflation, ValuesMerge, merged};
@@ -79,7 +77,7 @@ struct Charts<'a, H> {
     /// Whether one of them may have drawn random numbers.
     drew: bool,
     warnings: Vec<String>,
-    lookups: Vec<LookupQuery>,
+    lookups: Vec<Asked>,
 }
 
 impl<H: Fn(&Chart) -> Result<Rendered, Box<Failed>>> Charts<'_, H> {

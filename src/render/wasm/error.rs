@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::LookupError;
 use crate::content::ReadError;
 use crate::render::WantedBase;
 
@@ -41,6 +42,16 @@ pub enum RenderFailure {
         path: String,
         /// Why.
         source: ReadError,
+    },
+    /// What a template looks up in the cluster cannot be read.
+    #[error("{renderer}: {place}")]
+    Lookup {
+        /// Which renderer.
+        renderer: String,
+        /// The templates, and what is looked up.
+        place: String,
+        /// Why.
+        source: LookupError,
     },
     /// It needs more memory than its limit.
     #[error(

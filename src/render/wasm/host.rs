@@ -8,8 +8,9 @@ use wasmtime::{ResourceLimiter, Result};
 
 use super::process::Process;
 use super::reads::Reads;
-use super::{Document, Limits, Lookup, LookupQuery};
+use super::{Answer, Asked, Document, Finding, Limits, Lookup, LookupError, LookupQuery};
 use crate::content::{ReadError, ReadFault, Tree};
+use crate::text::printable;
 
 /// The tree's root for the renderer. It is not `/`, because `..` of `/` is `/` again.
 const ROOT: &str = "/repository";
@@ -30,6 +31,9 @@ const MAX_WARNINGS: usize = 20;
 const MAX_LOOKUPS: usize = 1_000;
 const MAX_LOOKUP_BYTES: usize = 1 << 20;
 
+/// The most templates that are named where a request to the cluster has no answer.
+const MAX_ASKING: usize = 3;
+
 /// The most values of a list of a hook. More are known neither to Helm nor to towline.
 const MAX_WORDS: usize = 32;
 
@@ -40,6 +44,8 @@ pub(super) enum Stop {
     Read { path: String, source: ReadError },
     #[error("{what} more than {limit}")]
     TooMuch { what: &'static str, limit: String },
+    #[error("{place}")]
+    Lookup { place: String, source: LookupError },
     #[error("ended with code {0}")]
     Exit(i32),
 }
@@ -58,7 +64,7 @@ pub(super) struct Host {
     pub(super) wanted_memory: Option<usize>,
     pub(super) process: Process,
     pub(super) reads: Reads,
-    pub(super) lookups: Vec<LookupQuery>,
+    pub(super) lookups: Vec<Asked>,
     lookup_bytes: usize,
     pub(super) documents: Vec<Document>,
     /// As the renderer writes them.
@@ -192,21 +198,36 @@ impl Host {
     }
 
     /// An object of the cluster.
-    pub(super) fn look_up(&mut self, text: &str) -> i64 {
+    pub(super) fn look_up(&mut self, text: &str) -> Result<i64, Stop> {
         let Ok(query) = serde_json::from_str::<LookupQuery>(text) else {
-            return 0;
+            return Ok(0);
         };
-        let found = self.lookup.as_ref().and_then(|lookup| lookup.find(&query));
+        let found = match &self.lookup {
+            None => Answer::UNLISTED,
+            Some(lookup) => lookup.find(&query).map_err(|source| Stop::Lookup {
+                place: looked_up_by(&query),
+                source,
+            })?,
+        };
+        let mut asked = Asked {
+            query,
+            seen: found.seen,
+        };
         let has_room =
             self.lookups.len() < MAX_LOOKUPS && self.lookup_bytes + text.len() <= MAX_LOOKUP_BYTES;
-        if has_room && !self.lookups.contains(&query) {
-            self.lookup_bytes += text.len();
-            self.lookups.push(query);
+        // What was found is the key of the render. Who answers has a limit.
+        let is_key = asked.seen != Finding::Unlisted;
+        if (has_room || is_key) && !self.lookups.contains(&asked) {
+            match has_room {
+                true => self.lookup_bytes += text.len(),
+                false => asked.query.templates.clear(),
+            }
+            self.lookups.push(asked);
         }
-        match found {
+        Ok(match found.text {
             None => 0,
-            Some(object) => self.answer(object.to_string().into_bytes()),
-        }
+            Some(object) => self.answer(object.as_bytes().to_vec()),
+        })
     }
 
     /// A document.
@@ -268,6 +289,13 @@ impl ResourceLimiter for Host {
 fn may_draw(text: &[u8]) -> bool {
     let is_function = |word: &[u8]| word == b"randInt" || word == b"shuffle";
     text.starts_with(&[0x1f, 0x8b]) || text.windows(7).any(is_function)
+}
+
+/// What is looked up, and the templates one of which asks.
+fn looked_up_by(query: &LookupQuery) -> String {
+    let templates = query.templates.iter().take(MAX_ASKING);
+    let templates: Vec<_> = templates.map(|name| printable(name)).collect();
+    format!("{}: lookup of {}", templates.join(", "), query.sought())
 }
 
 /// The path from the tree's root, where it is in the tree. The renderer has cleaned it.
@@ -394,10 +422,14 @@ mod tests {
         let kind = "x".repeat(1_000);
         for number in 0..10_000 {
             let query = serde_json::json!({"apiVersion": "v1", "kind": format!("{kind}{number}")});
-            assert_eq!(host.look_up(&query.to_string()), 0);
+            assert_eq!(host.look_up(&query.to_string()).unwrap(), 0);
         }
         assert!(host.lookups.len() <= MAX_LOOKUPS);
-        let kept: usize = host.lookups.iter().map(|query| query.kind.len()).sum();
+        let kept: usize = host
+            .lookups
+            .iter()
+            .map(|asked| asked.query.kind.len())
+            .sum();
         assert!(kept <= MAX_LOOKUP_BYTES, "{kept}");
 
         let events = "\"test\",".repeat(100_000);

@@ -35,7 +35,7 @@ pub(super) fn define(linker: &mut Linker<Host>) -> Result<()> {
         "lookup",
         |mut caller: Caller<'_, Host>, at, size| {
             let query = memory::text(&mut caller, at, bounded(size, MAX_TEXT)?)?;
-            Ok(caller.data_mut().look_up(&query))
+            Ok(caller.data_mut().look_up(&query)?)
         },
     )?;
     linker.func_wrap(MODULE, "take", take)?;

@@ -14,6 +14,7 @@ mod error;
 mod host;
 mod imports;
 mod inflated;
+mod lookup;
 mod map;
 mod memory;
 mod module;
@@ -29,13 +30,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 pub use charts::Cluster;
 pub use engine::{Engine, EngineSettings};
 pub use error::RenderFailure;
 pub use host::{About, Hook};
+pub use lookup::{Answer, Asked, Finding, Lookup, LookupError, LookupQuery, Sought};
 pub use module::{Module, ModuleError};
 pub use output::{Kept, Output};
 pub use reads::Reads;
@@ -85,31 +87,6 @@ impl Default for Limits {
             look_bytes: 16 << 20,
         }
     }
-}
-
-/// An object of the cluster that a chart asks for by `lookup`. An empty `name` asks for a list.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LookupQuery {
-    /// `v1`, `apps/v1`.
-    pub api_version: String,
-    /// The kind.
-    pub kind: String,
-    /// Empty for all, and for kinds without namespaces.
-    #[serde(default)]
-    pub namespace: String,
-    /// Empty for a list.
-    #[serde(default)]
-    pub name: String,
-    /// The templates that have a `lookup` in them: one of these asked.
-    #[serde(default)]
-    pub templates: Vec<String>,
-}
-
-/// Answers `lookup`.
-pub trait Lookup: Send + Sync {
-    /// The object or the list; `None` where there is none, or it may not be read.
-    fn find(&self, query: &LookupQuery) -> Option<serde_json::Value>;
 }
 
 /// The inputs and limits of a render.
@@ -181,7 +158,7 @@ pub struct Rendered {
     /// The files and folders that it looked up.
     pub reads: Reads,
     /// Its requests to the cluster, each once.
-    pub lookups: Vec<LookupQuery>,
+    pub lookups: Vec<Asked>,
     /// The remote bases that it is made of.
     pub bases: Vec<RemoteBase>,
     /// The patches that it is made of.
@@ -190,8 +167,8 @@ pub struct Rendered {
     pub warnings: Vec<String>,
     /// It may have drawn random numbers, or looked at the time.
     pub drew: bool,
-    /// Equal keys are equal documents: the module, the request and all that it looked at, but for what
-    /// `lookup` answered.
+    /// Equal keys are equal documents, as far as `lookup` answers the same: the module, the request and all that it
+    /// looked at.
     pub key: [u8; 32],
 }
 
@@ -369,6 +346,11 @@ fn failure(job: &Job<'_>, host: &Host, ended: Option<wasmtime::Error>) -> Option
                     place: place(),
                     what,
                     limit: limit.clone(),
+                },
+                (Some(Stop::Lookup { place, source }), _) => RenderFailure::Lookup {
+                    renderer,
+                    place: place.clone(),
+                    source: source.clone(),
                 },
                 (_, Some(Trap::Interrupt)) => RenderFailure::OutOfTime {
                     renderer,

@@ -1,6 +1,5 @@
 //! What a render made, as it is kept: its documents compressed, its texts fit for people.
 
-use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 
 use flate2::Compression;
@@ -8,11 +7,11 @@ use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 use sha2::{Digest as _, Sha256};
 
-use super::{About, LookupQuery, Reads, Rendered};
+use super::{About, Finding, Lookup, Reads, Rendered, Sought, lookup};
 use crate::allowance::Held;
 use crate::content::ObjectId;
 use crate::render::{Generated, Patches, RemoteBase, TextId};
-use crate::text::{Secrets, redact, shorten};
+use crate::text::{Secrets, redact};
 
 /// What a render made, its documents compressed: ten thousand objects take a few MiB.
 #[derive(Debug)]
@@ -21,6 +20,8 @@ pub struct Output {
     pub documents: Vec<Kept>,
     /// What it looked at: as long as that is the same, so is the output.
     pub reads: Reads,
+    /// What it asked the cluster for, and what it found: as long as that is the same, so is the output.
+    pub lookups: Vec<(Sought, Finding)>,
     /// What a person should know although it succeeded. Without secret values.
     pub warnings: Vec<String>,
     /// What a chart tells its users, where it is short. Without secret values.
@@ -48,13 +49,18 @@ impl Output {
             .map(|document| fit(&document.body).trim().to_owned())
             .find(|notes| !notes.is_empty() && notes.len() <= MAX_NOTES);
         let mut warnings = rendered.warnings;
-        warnings.extend(asked(&rendered.lookups));
+        warnings.extend(lookup::unanswered(&rendered.lookups));
+        let lookups = rendered.lookups.into_iter();
+        let lookups = lookups.filter(|asked| asked.seen != Finding::Unlisted);
         Self {
             documents: documents
                 .into_iter()
                 .map(|document| Kept::new(document.about, &document.body))
                 .collect(),
             reads: rendered.reads,
+            lookups: lookups
+                .map(|asked| (asked.query.sought(), asked.seen))
+                .collect(),
             warnings,
             notes,
             generated: Generated::default(),
@@ -62,6 +68,14 @@ impl Output {
             patches: rendered.patches,
             held: None,
         }
+    }
+
+    /// Whether `lookup` finds the same as when it was rendered. Blocks.
+    pub(super) fn finds_the_same(&self, lookup: Option<&dyn Lookup>) -> bool {
+        self.lookups.iter().all(|(sought, seen)| {
+            let found = lookup.map(|lookup| lookup.find(&sought.query()));
+            matches!(found, Some(Ok(found)) if found.seen == *seen)
+        })
     }
 
     /// About how many bytes of memory it takes.
@@ -74,37 +88,6 @@ impl Output {
 
 /// What a document takes beside its text and its file's name, in bytes.
 const DOCUMENT: usize = 256;
-
-/// A warning for each template that asks the cluster for objects, and gets none.
-fn asked(lookups: &[LookupQuery]) -> Vec<String> {
-    let templates: BTreeSet<&str> = lookups
-        .iter()
-        .flat_map(|query| query.templates.iter().map(String::as_str))
-        .collect();
-    let kinds: BTreeSet<&str> = lookups.iter().map(|query| query.kind.as_str()).collect();
-    let shown = kinds.iter().take(MAX_ASKING);
-    let mut shown: Vec<String> = shown.map(|kind| shorten(kind, LONGEST_KIND)).collect();
-    if kinds.len() > shown.len() {
-        shown.push("…".to_owned());
-    }
-    let warning = |template| {
-        format!(
-            "{template} calls lookup ({}), which finds nothing here, as with `helm template`",
-            shown.join(", ")
-        )
-    };
-    templates
-        .into_iter()
-        .take(MAX_ASKING)
-        .map(warning)
-        .collect()
-}
-
-/// The most templates with `lookup` that are named, and the most kinds that they ask for.
-const MAX_ASKING: usize = 10;
-
-/// The longest name of a kind that is shown, in bytes.
-const LONGEST_KIND: usize = 80;
 
 /// A document that a renderer made.
 #[derive(Debug)]

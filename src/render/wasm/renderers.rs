@@ -10,9 +10,10 @@ use sha2::{Digest as _, Sha256};
 use super::chance::{Chance, compare};
 use super::charts::{self, Cluster};
 use super::inflated::Inflated;
+use super::lookup::Noting;
 use super::{
-    Chart, Engine, EngineSettings, Failed, Folder, Job, Kustomization, Module, ModuleError, Output,
-    Reads, RenderFailure, Rendered,
+    Chart, Engine, EngineSettings, Failed, Folder, Job, Kustomization, Lookup, Module, ModuleError,
+    Output, Reads, RenderFailure, Rendered,
 };
 use crate::allowance::Allowance;
 use crate::content::{Tree, within};
@@ -77,6 +78,7 @@ impl Opened {
     ) -> Result<Rendered, Box<Failed>> {
         let mut job = job(&self.helm, Arc::clone(tree), private);
         (job.seed, job.now) = (chance.seed, chance.now);
+        job.lookup = private.noting();
         let request = Chart {
             seed: i64::from_le_bytes(chance.seed.first_chunk().copied().unwrap_or_default()),
             ..request.clone()
@@ -103,6 +105,17 @@ pub struct Private<'a> {
     pub secrets: &'a Secrets,
     /// Who asks for it: the namespace of the Sync. Tenants take turns.
     pub tenant: &'a Arc<str>,
+    /// Answers `lookup` of charts; without it nothing is looked for.
+    pub lookup: Option<&'a Arc<dyn Lookup>>,
+}
+
+impl Private<'_> {
+    /// Answers `lookup`, and takes note of values that are secret.
+    fn noting(&self) -> Option<Arc<dyn Lookup>> {
+        let inner = Arc::clone(self.lookup?);
+        let secrets = self.secrets.clone();
+        Some(Arc::new(Noting { inner, secrets }))
+    }
 }
 
 /// What is still in use of what was rendered, by the request: Syncs that ask for the same share it.
@@ -149,7 +162,7 @@ impl Renderers {
         private: Private<'_>,
     ) -> Result<Arc<Output>, Box<Failed>> {
         let opened = self.opened()?;
-        let key = key(&opened.kustomize, &(request, cluster), private.identity);
+        let key = key(&opened.kustomize, &(request, cluster), private);
         self.once(&opened.kustomize, key, tree, private, |chance| {
             let inflated = Arc::new(Inflated::new(Arc::clone(tree), bases.clone()));
             let build = || {
@@ -181,7 +194,7 @@ impl Renderers {
         private: Private<'_>,
     ) -> Result<Arc<Output>, Box<Failed>> {
         let opened = self.opened()?;
-        let key = key(&opened.helm, request, private.identity);
+        let key = key(&opened.helm, request, private);
         let rendered = self.once(&opened.helm, key, tree, private, |chance| {
             opened.helm(tree, request, private, chance)
         });
@@ -202,7 +215,7 @@ impl Renderers {
     ) -> Result<Arc<Output>, Box<Failed>> {
         let opened = self.opened()?;
         let module = self.added(opened, name)?;
-        let key = key(&module, request, private.identity);
+        let key = key(&module, request, private);
         self.once(&module, key, tree, private, |chance| {
             let mut job = job(&module, Arc::clone(tree), private);
             (job.seed, job.now) = (chance.seed, chance.now);
@@ -249,7 +262,7 @@ impl Renderers {
         private: Private<'_>,
         render: impl Fn(Chance) -> Result<Rendered, Box<Failed>>,
     ) -> Result<Arc<Output>, Box<Failed>> {
-        if let Some(output) = self.known(&key, &**tree) {
+        if let Some(output) = self.known(&key, &**tree, private) {
             return Ok(output);
         }
         let chance = Chance::draw();
@@ -293,15 +306,19 @@ impl Renderers {
         Some(output)
     }
 
-    /// An output of the same request that still holds in `tree`.
-    fn known(&self, key: &[u8; 32], tree: &dyn Tree) -> Option<Arc<Output>> {
+    /// An output of the same request that still holds in `tree` and in the cluster.
+    fn known(&self, key: &[u8; 32], tree: &dyn Tree, private: Private<'_>) -> Option<Arc<Output>> {
         let outputs: Vec<Arc<Output>> = {
             let recent = self.recent();
             let outputs = recent.get(key).into_iter().flatten();
             outputs.filter_map(Weak::upgrade).collect()
         };
         let mut outputs = outputs.into_iter();
-        outputs.find(|output| output.reads.unchanged_in(tree).unwrap_or(false))
+        let lookup = private.noting();
+        outputs.find(|output| {
+            output.reads.unchanged_in(tree).unwrap_or(false)
+                && output.finds_the_same(lookup.as_deref())
+        })
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -383,10 +400,12 @@ fn which_values(mut failed: Box<Failed>, chart: &Chart) -> Box<Failed> {
     failed
 }
 
-fn key<R: Serialize>(module: &Module, request: &R, identity: &[u8]) -> [u8; 32] {
+fn key<R: Serialize>(module: &Module, request: &R, private: Private<'_>) -> [u8; 32] {
+    let scope = private.lookup.map_or("", |lookup| lookup.scope());
     let mut hash = Sha256::new();
     hash.update(module.digest());
-    hash.update(Sha256::digest(identity));
+    hash.update(Sha256::digest(private.identity));
+    hash.update(Sha256::digest(scope));
     hash.update(serde_json::to_vec(request).unwrap_or_default());
     hash.finalize().into()
 }

@@ -16,6 +16,7 @@ use crate::api::{ChartRelease, DELETION_POLICY, HookStage, RunningHook, Time};
 use crate::desired::{Desired, Hook, Moment, Task};
 use crate::intent::SyncIntent;
 use crate::plan::{HookRun, hook_pause, hooks_at};
+use crate::render::wasm::Lookup;
 use crate::sync::Driver;
 use crate::sync::target::{self, Loaded};
 use crate::sync::timers::count;
@@ -356,7 +357,9 @@ impl Driver {
             };
         };
         let (context, namespace) = (&self.context, &self.name.namespace);
-        let inputs = self.inbox.inputs.read(context, namespace, &intent.inputs);
+        let looked_up = self.inbox.lookups.version();
+        let inputs = &mut self.inbox.inputs;
+        let inputs = inputs.read(context, namespace, &intent.inputs, looked_up);
         let unread = |why: String| format!("{what} cannot be read: {why}");
         let inputs = inputs.await.map_err(|error| unread(crate::chain(&error)))?;
         let task = Task {
@@ -368,6 +371,9 @@ impl Driver {
             renderers: self.context.renderers.clone(),
             tenant: self.name.namespace.clone(),
             releases: self.releases(&newest.name()),
+            lookup: self
+                .answers(intent)
+                .map(|lookups| lookups as Arc<dyn Lookup>),
         };
         let loaded = target::load(&newest, task, None, &mut self.state.cache).await;
         match loaded.map_err(|error| unread(target::explain(&error)))? {
