@@ -101,10 +101,8 @@ async fn a_password_that_is_looked_up_stays_and_is_told_nobody() {
     let case = world.resume(aside).await;
     case.reconcile("web").await;
     let after: Secret = case.api().get("db").await.unwrap();
-    assert_eq!(
-        before.metadata.resource_version,
-        after.metadata.resource_version
-    );
+    let version = |secret: &Secret| secret.metadata.resource_version.clone();
+    assert_eq!(version(&before), version(&after), "{before:?}\n{after:?}");
     let now = case.live::<Sync>("web").await["status"]["release"]["revision"].clone();
     assert_eq!(release, now);
     let fourth = case

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
@@ -270,18 +270,10 @@ fn answer(mut object: Value, (group, kind): (&str, &str)) -> Answer {
     }
 }
 
-/// A list, as Helm gives it to templates.
-pub(super) fn list(served: &ServedKind, items: Vec<Value>) -> Value {
-    json!({
-        "apiVersion": served.resource.api_version,
-        "kind": format!("{}List", served.resource.kind),
-        "metadata": {},
-        "items": items,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn sought(namespace: &str, name: &str) -> Sought {

@@ -54,7 +54,7 @@ impl Touched {
     /// Waits for the next change.
     pub async fn changed(&mut self) {
         if self.changes.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -9,10 +9,9 @@ use kube::client::Body;
 use kube::core::Status;
 use kube::{Client, Resource as _};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::discovery::{self, Words};
-use super::lookup::list;
 use super::write::{IMPERSONATE, path};
 use super::{Actor, Kinds, ServedKind};
 use crate::api::FIELD_MANAGER;
@@ -134,7 +133,10 @@ impl Viewer {
     ) -> Result<(Option<Value>, usize), LookError> {
         if name.is_empty() {
             let (items, received) = self.look_at_all(served, namespace, room).await?;
-            return Ok((Some(list(served, items)), received));
+            let mut list = json!({"metadata": {}, "items": items});
+            list["apiVersion"] = served.resource.api_version.as_str().into();
+            list["kind"] = format!("{}List", served.resource.kind).into();
+            return Ok((Some(list), received));
         }
         let key = ObjectKey {
             kind: served.group_kind(),

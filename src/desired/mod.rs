@@ -212,7 +212,7 @@ fn make_as(
         rendered: &rendered,
     };
     let changes = changes(intent, inputs);
-    cache.keep_for(&changes, inputs.identity());
+    cache.keep_for(&changes, inputs.identity(), &rendered.found());
     let parsed = render::parse(&texts, cache, &source, &changes)?;
     let (objects, origins) = collect(&texts, &parsed, &rendered, intent, content.form);
     let scaled = scaled(&texts, &parsed, cache);

@@ -138,6 +138,12 @@ impl Rendered {
         self.outputs.iter().flat_map(|output| &output.lookups)
     }
 
+    /// Identifies what charts found in the cluster.
+    pub(super) fn found(&self) -> Vec<u8> {
+        let findings = self.lookups().map(|(_, finding)| finding);
+        findings.flat_map(Finding::as_bytes).copied().collect()
+    }
+
     /// Warnings of the renderers.
     pub(super) fn warnings(&self) -> impl Iterator<Item = &str> {
         let outputs = self.outputs.iter();

@@ -46,8 +46,9 @@ pub struct Cache {
 
 type Marks = BTreeMap<String, String>;
 
-/// Labels and annotations that objects got, and what identifies the variables in them.
-type MadeFor = ((Marks, Marks), Option<Vec<u8>>);
+/// Labels and annotations that objects got, what identifies the variables in them, and what charts had found in the
+/// cluster: the same text may be drawn at random, or be what was found.
+type MadeFor = ((Marks, Marks), Option<Vec<u8>>, Vec<u8>);
 
 impl Cache {
     /// The number of known texts.
@@ -60,11 +61,12 @@ impl Cache {
         self.texts.is_empty()
     }
 
-    /// Forgets all texts if their objects were changed otherwise. `inputs` identifies the variables.
-    pub fn keep_for(&mut self, changes: &Changes<'_>, inputs: &[u8]) {
+    /// Forgets all texts if their objects were changed otherwise. `inputs` identifies the variables, and `found` what
+    /// charts found in the cluster.
+    pub fn keep_for(&mut self, changes: &Changes<'_>, inputs: &[u8], found: &[u8]) {
         let marks = (changes.labels.clone(), changes.annotations.clone());
         let variables = changes.variables.map(|_| inputs.to_vec());
-        let made_for = Some((marks, variables));
+        let made_for = Some((marks, variables, found.to_vec()));
         if self.made_for != made_for {
             self.texts.clear();
             self.scaled.clear();

@@ -102,6 +102,18 @@ pub enum Finding {
     Is([u8; 32]),
 }
 
+impl Finding {
+    /// Identifies it.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Unlisted => b"unlisted",
+            Self::Absent => b"absent",
+            Self::Is(digest) => digest,
+        }
+    }
+}
+
 /// A query, and what it found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
