@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::touches::{Touched, Touches};
 use super::viewer::LookError;
@@ -24,8 +25,9 @@ const MOST_PLACES: usize = 20;
 const MOST_BYTES: usize = 4 << 20;
 const MOST_RECEIVED: usize = 16 << 20;
 
-/// How long the API server may take for one answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the API server may take for all answers of one render: until then the render has its place among those of
+/// others. Its own limit counts processor time only.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The longest name of an object in Kubernetes, and the longest group with a version.
 const LONGEST_NAME: usize = 253;
@@ -58,6 +60,7 @@ struct Known {
     places: BTreeSet<(String, Option<String>)>,
     bytes: usize,
     received: usize,
+    waited: Duration,
 }
 
 struct Looked {
@@ -172,7 +175,7 @@ impl Lookups {
                 touched: None,
             });
         }
-        let room = {
+        let (room, patience) = {
             let mut known = self.known();
             let place = (served.definition(), namespace.map(str::to_owned));
             known.places.insert(place);
@@ -181,7 +184,10 @@ impl Lookups {
                     "objects of more than {MOST_PLACES} kinds and namespaces are looked up"
                 )));
             }
-            MOST_RECEIVED.saturating_sub(known.received)
+            (
+                MOST_RECEIVED.saturating_sub(known.received),
+                PATIENCE.saturating_sub(known.waited),
+            )
         };
         // Subscribes before the read, so that no change in between is missed.
         let touched = self
@@ -189,7 +195,9 @@ impl Lookups {
             .as_ref()
             .map(|touches| touches.subscribe(served, namespace, &sought.name));
         let read = self.viewer.look(served, namespace, &sought.name, room);
-        let read = tokio::time::timeout(PATIENCE, read).await;
+        let began = Instant::now();
+        let read = tokio::time::timeout(patience, read).await;
+        self.known().waited += began.elapsed();
         let read = read.unwrap_or_else(|_| Err(LookError::Silent));
         let (object, received) = read.map_err(|error| explained(&error))?;
         let answer = object.map_or(Answer::ABSENT, |object| {
