@@ -1,6 +1,6 @@
 //! Which kinds a webhook or a policy of the cluster may change when an object is written.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::Request;
@@ -8,13 +8,12 @@ use kube::Client;
 use kube::api::DynamicObject;
 use kube::core::Resource as _;
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
 use super::{Kinds, ServedKind, null};
 use crate::manifest::GroupKind;
 
-/// How long an answer counts.
-const KEPT: Duration = Duration::from_secs(2);
+/// How long an answer counts until it is read again. The applies of that moment go by the old one: none waits for it.
+const KEPT: Duration = Duration::from_secs(60);
 
 const GROUP: &str = "admissionregistration.k8s.io";
 
@@ -27,7 +26,15 @@ const MOST: usize = 500;
 /// What changes objects when they are written.
 pub(super) struct Admission {
     client: Client,
-    known: Mutex<Option<(Instant, Arc<Known>)>>,
+    known: Arc<Mutex<Option<Answer>>>,
+    /// The first answer is read once.
+    first: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone)]
+struct Answer {
+    at: Instant,
+    rules: Arc<Known>,
 }
 
 /// None where it cannot be known.
@@ -93,22 +100,24 @@ impl Admission {
     pub(super) fn new(client: Client) -> Self {
         Self {
             client,
-            known: Mutex::default(),
+            known: Arc::default(),
+            first: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Whether something may change objects of this kind. Without the right to know it, everything may.
+    /// Whether something may change objects of this kind. Without the right to know it, everything may. Only the first
+    /// call waits for the API server.
     pub(super) async fn may_change(&self, kinds: &Kinds, served: &ServedKind) -> bool {
-        let mut known = self.known.lock().await;
-        let rules = match &*known {
-            Some((at, rules)) if at.elapsed() < KEPT => Arc::clone(rules),
-            _ => {
-                let rules = Arc::new(self.read(kinds).await);
-                *known = Some((Instant::now(), Arc::clone(&rules)));
-                rules
+        let rules = match self.fresh(kinds) {
+            Some(rules) => rules,
+            None => {
+                let _first = self.first.lock().await;
+                match self.fresh(kinds) {
+                    Some(rules) => rules,
+                    None => keep(&self.known, read(&self.client, folders(kinds)).await),
+                }
             }
         };
-        drop(known);
         let resource = &served.resource;
         rules.as_ref().as_ref().is_none_or(|rules| {
             let mut rules = rules.iter();
@@ -116,25 +125,60 @@ impl Admission {
         })
     }
 
-    async fn read(&self, kinds: &Kinds) -> Known {
-        let mut rules = Vec::new();
-        for kind in KINDS {
-            let Some(served) = kinds.preferred(&GroupKind::new(GROUP, kind)) else {
-                continue;
-            };
-            let folder = DynamicObject::url_path(&served.resource, None);
-            let request = Request::get(format!("{folder}?limit={MOST}")).body(Vec::new());
-            let list: List = match self.client.request(request.ok()?).await {
-                Ok(list) => list,
-                Err(error) => {
-                    tracing::debug!(kind, %error, "what admission changes is not known");
-                    return None;
-                }
-            };
-            rules.extend(list.items.into_iter().flat_map(Mutating::rules));
+    /// What is known. If it is old, it is read again beside.
+    fn fresh(&self, kinds: &Kinds) -> Option<Arc<Known>> {
+        let mut known = lock(&self.known);
+        let answer = known.as_mut()?;
+        if answer.at.elapsed() >= KEPT {
+            answer.at = Instant::now();
+            let (client, folders, known) =
+                (self.client.clone(), folders(kinds), Arc::clone(&self.known));
+            tokio::spawn(async move {
+                let rules = read(&client, folders).await;
+                keep(&known, rules);
+            });
         }
-        Some(rules)
+        Some(Arc::clone(&answer.rules))
     }
+}
+
+fn lock(known: &Mutex<Option<Answer>>) -> std::sync::MutexGuard<'_, Option<Answer>> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn keep(known: &Mutex<Option<Answer>>, rules: Known) -> Arc<Known> {
+    let rules = Arc::new(rules);
+    *lock(known) = Some(Answer {
+        at: Instant::now(),
+        rules: Arc::clone(&rules),
+    });
+    rules
+}
+
+/// Where the configurations and policies are that this API server has.
+fn folders(kinds: &Kinds) -> Vec<String> {
+    let served = KINDS
+        .iter()
+        .filter_map(|kind| kinds.preferred(&GroupKind::new(GROUP, *kind)));
+    served
+        .map(|served| DynamicObject::url_path(&served.resource, None))
+        .collect()
+}
+
+async fn read(client: &Client, folders: Vec<String>) -> Known {
+    let mut rules = Vec::new();
+    for folder in folders {
+        let request = Request::get(format!("{folder}?limit={MOST}")).body(Vec::new());
+        let list: List = match client.request(request.ok()?).await {
+            Ok(list) => list,
+            Err(error) => {
+                tracing::debug!(folder, %error, "what admission changes is not known");
+                return None;
+            }
+        };
+        rules.extend(list.items.into_iter().flat_map(Mutating::rules));
+    }
+    Some(rules)
 }
 
 impl Mutating {
