@@ -348,7 +348,11 @@ async fn policy(case: &Case<'_>) {
 #[tokio::test]
 async fn what_admission_rewrites_is_written_once_and_the_rest_is_healed() {
     // An operator reads at first, and then each minute, what may change objects.
-    let world = World::own(Options::default(), &[]).await;
+    let options = Options {
+        audit: true,
+        ..Options::default()
+    };
+    let world = World::own(options, &[]).await;
     let case = world.case("rewritten").await;
     policy(&case).await;
     let name = case.namespace.as_str();

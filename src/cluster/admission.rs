@@ -25,7 +25,8 @@ const MOST: usize = 500;
 
 /// What changes objects when they are written.
 pub(super) struct Admission {
-    client: Client,
+    /// None where towline manages one namespace only, and so may not ask.
+    client: Option<Client>,
     known: Arc<Mutex<Option<Answer>>>,
     /// The first answer is read once.
     first: tokio::sync::Mutex<()>,
@@ -97,7 +98,7 @@ impl Rule {
 }
 
 impl Admission {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Option<Client>) -> Self {
         Self {
             client,
             known: Arc::default(),
@@ -108,13 +109,16 @@ impl Admission {
     /// Whether something may change objects of this kind. Without the right to know it, everything may. Only the first
     /// call waits for the API server.
     pub(super) async fn may_change(&self, kinds: &Kinds, served: &ServedKind) -> bool {
-        let rules = match self.fresh(kinds) {
+        let Some(client) = &self.client else {
+            return true;
+        };
+        let rules = match self.fresh(client, kinds) {
             Some(rules) => rules,
             None => {
                 let _first = self.first.lock().await;
-                match self.fresh(kinds) {
+                match self.fresh(client, kinds) {
                     Some(rules) => rules,
-                    None => keep(&self.known, read(&self.client, folders(kinds)).await),
+                    None => keep(&self.known, read(client, folders(kinds)).await),
                 }
             }
         };
@@ -126,13 +130,13 @@ impl Admission {
     }
 
     /// What is known. If it is old, it is read again beside.
-    fn fresh(&self, kinds: &Kinds) -> Option<Arc<Known>> {
+    fn fresh(&self, client: &Client, kinds: &Kinds) -> Option<Arc<Known>> {
         let mut known = lock(&self.known);
         let answer = known.as_mut()?;
         if answer.at.elapsed() >= KEPT {
             answer.at = Instant::now();
             let (client, folders, known) =
-                (self.client.clone(), folders(kinds), Arc::clone(&self.known));
+                (client.clone(), folders(kinds), Arc::clone(&self.known));
             tokio::spawn(async move {
                 let rules = read(&client, folders).await;
                 keep(&known, rules);

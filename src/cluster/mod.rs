@@ -175,6 +175,7 @@ impl Cluster {
         } = settings;
         let inventory = Inventory::new(key);
         let watching = clients.watches.clone();
+        let may_ask = namespace.is_none().then(|| clients.requests.clone());
         Self {
             kinds: Kinds::default(),
             in_one_namespace: namespace.is_some(),
@@ -188,7 +189,7 @@ impl Cluster {
             running_applies: Running::default(),
             version: OnceCell::new(),
             own_kinds: OwnKinds::new(clients.requests.clone()),
-            admission: admission::Admission::new(clients.requests.clone()),
+            admission: admission::Admission::new(may_ask),
             touches: Touches::new(clients.watches.clone()),
             clients,
             appliers,
