@@ -6,9 +6,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::owner::{DIGEST, IDENTITY, PART_OF, PROOF};
+use crate::text::{printable, shorten};
 
-/// The most fields of one object that are named.
+/// The most fields of one object that are named, and the bytes of each.
 const MOST: usize = 8;
+const LONGEST: usize = 200;
 
 /// Fields by which an item of a list is found again.
 const KEYS: [&str; 8] = [
@@ -40,8 +42,10 @@ pub fn rewritten(sent: &Value, live: &Value) -> Vec<String> {
             _ => compare(name, value, live.get(name), &mut found),
         }
     }
-    found.truncate(MOST);
-    found
+    let named = found.iter().take(MOST);
+    named
+        .map(|path| shorten(&printable(path), LONGEST))
+        .collect()
 }
 
 fn compare(path: &str, sent: &Value, live: Option<&Value>, found: &mut Vec<String>) {
@@ -63,14 +67,16 @@ fn compare(path: &str, sent: &Value, live: Option<&Value>, found: &mut Vec<Strin
 }
 
 /// Compares lists. Items are found again by what names them, or by their position. Where neither is certain, nothing is
-/// said.
+/// said. Only a `name` is shown: in a custom resource, any other text may be a secret.
 fn lists(path: &str, sent: &[Value], live: &[Value], found: &mut Vec<String>) {
     if let Some(key) = key_of(sent) {
-        for item in sent {
+        for (place, item) in sent.iter().enumerate() {
             let same = live.iter().find(|other| other.get(key) == item.get(key));
-            let name = item[key].as_str().map(str::to_owned);
-            let name = name.unwrap_or_else(|| item[key].to_string());
-            compare(&format!("{path}[{key}={name}]"), item, same, found);
+            let path = match (key, item[key].as_str()) {
+                ("name", Some(name)) => format!("{path}[name={name}]"),
+                _ => format!("{path}[{place}]"),
+            };
+            compare(&path, item, same, found);
         }
     } else if sent.len() == live.len() {
         for (place, (item, other)) in sent.iter().zip(live).enumerate() {
@@ -288,6 +294,11 @@ mod tests {
                 json!({"cpu": "200m"}),
                 &["spec.cpu"],
             ),
+            (
+                json!({"login": [{"key": "hunter2", "role": "a"}, {"key": "other", "role": "b"}]}),
+                json!({"login": [{"key": "other", "role": "b"}, {"key": "hunter2", "role": "c"}]}),
+                &["spec.login[0].role"],
+            ),
         ] {
             assert_eq!(spec(&sent, &live), fields, "{sent}");
         }
@@ -313,5 +324,8 @@ mod tests {
         );
         let many: Map<String, Value> = (0..50).map(|n| (format!("k{n}"), json!("git"))).collect();
         assert_eq!(spec(&Value::Object(many), &json!({"k": 1})).len(), MOST);
+        let long = Map::from_iter([("\u{1b}k".repeat(100_000), json!("git"))]);
+        let named = spec(&Value::Object(long), &json!({"k": 1}));
+        assert!(named[0].len() <= LONGEST && !named[0].contains('\u{1b}'));
     }
 }

@@ -67,7 +67,7 @@ pub enum RenderFailure {
     },
     /// It takes longer than its limit.
     #[error(
-        "{renderer} did not end within {seconds} seconds of processor time{place}: look for a template that loops, or split the path into several Syncs"
+        "{renderer} did not end within {seconds} seconds of processor time, or {most} seconds in all{place}: look for a template that loops, or split the path into several Syncs"
     )]
     OutOfTime {
         /// Which renderer.
@@ -76,6 +76,8 @@ pub enum RenderFailure {
         place: String,
         /// The processor time that it may take.
         seconds: u64,
+        /// How long it may last.
+        most: u64,
     },
     /// It calls itself too deeply.
     #[error("{renderer} ran out of stack{place}: look for a template that includes itself")]

@@ -356,6 +356,7 @@ fn failure(job: &Job<'_>, host: &Host, ended: Option<wasmtime::Error>) -> Option
                     renderer,
                     place: place(),
                     seconds: job.limits.time.as_secs(),
+                    most: (job.limits.time * Clock::PATIENCE).as_secs(),
                 },
                 (_, Some(Trap::StackOverflow)) => RenderFailure::OutOfStack {
                     renderer,
