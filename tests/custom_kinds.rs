@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, WatchEvent, WatchParams,
+};
 use serde_json::{Value, json};
 
 use crate::world::{Case, PATIENCE, world};
@@ -66,6 +69,14 @@ async fn has_spec(api: &Api<DynamicObject>, spec: Value) -> DynamicObject {
         }
     })
     .await
+}
+
+/// Waits until the API server ends the watches of a version, which it does some time after it is no longer served.
+/// `watch` is a watch of the version from before.
+async fn ends(watch: impl Stream<Item = kube::Result<WatchEvent<DynamicObject>>>) {
+    let rest = watch.for_each(|_| std::future::ready(()));
+    let ended = tokio::time::timeout(PATIENCE, rest).await;
+    ended.expect("the API server ends the watch");
 }
 
 async fn heals(api: &Api<DynamicObject>, spec: &Value) {
@@ -131,7 +142,9 @@ async fn another_version_of_a_kind_is_applied_in_place() {
     assert_eq!(live.metadata.uid, uid);
     heals(&api, &spec).await;
 
-    // v1 is no longer served.
+    // v1 is no longer served, and what watched it sees no drift.
+    let old = gadgets(&case, &group, "v1").await;
+    let old = old.watch(&WatchParams::default(), "0").await.unwrap();
     let alone = json!([
         version("v1", false, false, &one),
         version("v2", true, true, &two)
@@ -143,6 +156,7 @@ async fn another_version_of_a_kind_is_applied_in_place() {
         )
         .await;
     case.synced("all", &alone).await;
+    ends(old).await;
     heals(&api, &spec).await;
     remove(&case, &group).await;
 }
@@ -172,6 +186,8 @@ async fn a_field_that_left_git_goes_with_a_version_that_is_gone() {
     let api = gadgets(&case, &group, "v2").await;
     has_spec(&api, json!({"size": 1, "go": "x"})).await;
 
+    let old = gadgets(&case, &group, "v1").await;
+    let old = old.watch(&WatchParams::default(), "0").await.unwrap();
     let alone = json!([
         version("v1", false, false, &one),
         version("v2", true, true, &one)
@@ -189,6 +205,7 @@ async fn a_field_that_left_git_goes_with_a_version_that_is_gone() {
     case.synced("all", &commit).await;
     let spec = json!({"size": 2});
     has_spec(&api, spec.clone()).await;
+    ends(old).await;
     heals(&api, &spec).await;
 
     // Deletes v1 from the definition. The API server asks that v1 is removed from the stored versions

@@ -461,42 +461,65 @@ async fn may_nothing_outside(cp: &ControlPlane, namespace: &str) {
     }
 }
 
-/// With all rights in the namespace, a custom kind is applied, although towline cannot watch for its
-/// definition.
+/// With all rights in the namespace, a custom kind is applied and its drift is healed, although towline cannot watch
+/// for its definition.
 async fn everything_within(case: &Case<'_>, settings: &[&str]) {
     let cp = &*case.world.cp;
     let more = ["--set-json=rbac={\"applyAnything\":true,\"rules\":[]}"];
     helm(cp, "upgrade", chart(), &[settings, &more].concat()).await;
     let (namespace, group) = (&case.namespace, format!("{}.example.com", case.namespace));
-    let boat = format!(
-        "apiVersion: {group}/v1\nkind: Boat\nmetadata: {{name: jolly, namespace: {namespace}}}\n\
-         spec: {{sails: 2}}\n"
-    );
+    let boat = |version: &str| {
+        format!(
+            "apiVersion: {group}/{version}\nkind: Boat\n\
+             metadata: {{name: jolly, namespace: {namespace}}}\nspec: {{sails: 2}}\n"
+        )
+    };
     let a = config_map("a", namespace, "git");
     case.repo.commit(
-        &[("boat.yaml", Some(&boat)), ("a.yaml", Some(&a))],
+        &[("boat.yaml", Some(&*boat("v1"))), ("a.yaml", Some(&a))],
         "a boat",
     );
     case.repository(json!({"sync": {"prune": true}})).await;
     case.ready_becomes("repo", "False", "KindNotServed").await;
-    let definition = json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("boats.{group}")},
-        "spec": {
-            "group": group, "scope": "Namespaced",
-            "names": {"kind": "Boat", "plural": "boats", "singular": "boat"},
-            "versions": [{
-                "name": "v1", "served": true, "storage": true,
+    let definition = |v1_served: bool| {
+        let version = |name: &str, served: bool| {
+            json!({
+                "name": name, "served": served, "storage": name == "v2",
                 "schema": {"openAPIV3Schema": {
                     "type": "object", "x-kubernetes-preserve-unknown-fields": true
                 }},
-            }],
-        },
-    });
-    apply(cp, &[definition]).await;
+            })
+        };
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("boats.{group}")},
+            "spec": {
+                "group": group, "scope": "Namespaced",
+                "names": {"kind": "Boat", "plural": "boats", "singular": "boat"},
+                "versions": [version("v1", v1_served), version("v2", true)],
+            },
+        })
+    };
+    apply(cp, &[definition(true)]).await;
     case.ready_becomes("repo", "True", "Converged").await;
     let boats = format!("get boats.{group} -n {namespace} -o name");
     assert!(type_in(cp, &boats).await.contains("/jolly"));
+
+    // The version in which the kind is watched is no longer served.
+    let second = case
+        .push(&[("boat.yaml", Some(&boat("v2")))], "version 2")
+        .await;
+    case.synced("repo", &second).await;
+    apply(cp, &[definition(false)]).await;
+    let of_boat = format!("boats.{group} jolly -n {namespace}");
+    let drift = format!("patch {of_boat} --type=merge --patch={{\"spec\":{{\"sails\":9}}}}");
+    type_in(cp, &drift).await;
+    let sails = format!("get {of_boat} -o jsonpath={{.spec.sails}}");
+    eventually("two sails", PATIENCE, async || {
+        let sails = type_in(cp, &sails).await;
+        if sails == "2" { Ok(()) } else { Err(sails) }
+    })
+    .await;
     leave(case).await;
 }
 

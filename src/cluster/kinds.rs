@@ -171,6 +171,13 @@ impl Kinds {
             .cloned()
     }
 
+    /// Whether a kind is served just so, in its version.
+    pub(super) fn serves(&self, wanted: &ServedKind) -> bool {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let versions = table.served.get(&wanted.group_kind());
+        versions.is_some_and(|versions| versions.contains(wanted))
+    }
+
     /// The kind in the version that the server prefers.
     pub fn preferred(&self, kind: &GroupKind) -> Option<ServedKind> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);

@@ -248,8 +248,8 @@ impl Cluster {
         self.watches.synced(served, patience).await
     }
 
-    /// Watches which kinds are served, and stops the watches of kinds that are no longer served, for as
-    /// long as it is polled.
+    /// Watches which kinds are served, and keeps the watches of objects to what is served, for as long as it is
+    /// polled. An account that may not watch the definitions learns of a change from a watch that fails.
     pub async fn follow(&self) {
         let kinds = self
             .kinds
@@ -258,11 +258,17 @@ impl Cluster {
         let retire = async {
             let mut changed = self.kinds.changed();
             while changed.changed().await.is_ok() {
-                self.watches
-                    .stop_unserved(|kind| self.kinds.preferred(kind).is_some());
+                self.watches.keep_to(&self.kinds);
             }
         };
-        tokio::join!(kinds, retire);
+        let ask = async {
+            loop {
+                self.watches.unknown().await;
+                // The watch fails again, and asks again.
+                let _ = self.kinds.discover(&self.clients.watches).await;
+            }
+        };
+        tokio::join!(kinds, retire, ask);
     }
 }
 

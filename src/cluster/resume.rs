@@ -77,6 +77,11 @@ pub(super) fn is_denied(error: &Error) -> bool {
     code(error) == Some(403)
 }
 
+/// Whether the API server does not serve what the watch asks for.
+pub(super) fn is_not_served(error: &Error) -> bool {
+    code(error) == Some(404)
+}
+
 /// Whether no API server could be reached to start a watch. A connection that breaks is no outage: load
 /// balancers end idle connections.
 fn is_outage(error: &Error) -> bool {

@@ -16,10 +16,11 @@ use kube::core::DynamicResourceScope;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
-use super::{Inventory, ServedKind, watched};
+use super::resume::is_not_served;
+use super::{Inventory, Kinds, ServedKind, watched};
 use crate::health::{self, Exposed, Health};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Appliers, Observed, PART_OF};
@@ -31,12 +32,23 @@ pub(super) struct Watches {
     namespace: Option<String>,
     appliers: Appliers,
     running: Mutex<HashMap<GroupKind, Running>>,
+    /// Told when the API server does not know what a watch asks for.
+    unknown: Arc<Notify>,
 }
 
 struct Running {
     served: ServedKind,
     state: watch::Receiver<State>,
     task: AbortHandle,
+}
+
+impl Running {
+    /// Whether it sees the objects of a kind. All versions of a kind have the same objects. Another scope or plural
+    /// makes it a new kind.
+    fn follows(&self, served: &ServedKind) -> bool {
+        self.served.resource.plural == served.resource.plural
+            && self.served.namespaced == served.namespaced
+    }
 }
 
 impl Drop for Running {
@@ -67,7 +79,14 @@ impl Watches {
             namespace,
             appliers,
             running: Mutex::default(),
+            unknown: Arc::default(),
         }
+    }
+
+    /// Waits until the API server says to a watch that it does not serve the kind, or not in the version that is
+    /// watched.
+    pub(super) async fn unknown(&self) {
+        self.unknown.notified().await;
     }
 
     /// Starts a watch of a kind unless one runs, and waits for the first list.
@@ -94,13 +113,19 @@ impl Watches {
         let kind = served.group_kind();
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watch) = running.get(&kind)
-            // All versions of a kind have the same objects. Another scope or plural makes it a new kind.
-            && watch.served.resource.plural == served.resource.plural
-            && watch.served.namespaced == served.namespaced
+            && watch.follows(served)
             && !watch.task.is_finished()
         {
             return watch.state.clone();
         }
+        let watch = self.run(served);
+        let state = watch.state.clone();
+        running.insert(kind, watch);
+        state
+    }
+
+    fn run(&self, served: &ServedKind) -> Running {
+        let kind = served.group_kind();
         let (sender, state) = watch::channel(State::Listing);
         let follower = Follower {
             kind: kind.clone(),
@@ -108,19 +133,18 @@ impl Watches {
             state: sender,
             unconfirmed: HashMap::new(),
             appliers: self.appliers.clone(),
+            unknown: Arc::clone(&self.unknown),
         };
         let task = if health::needs_body(&kind) {
             tokio::spawn(follower.follow(self.events::<DynamicObject>(served)))
         } else {
             tokio::spawn(follower.follow(self.events::<PartialObjectMeta<DynamicObject>>(served)))
         };
-        let watch = Running {
+        Running {
             served: served.clone(),
-            state: state.clone(),
+            state,
             task: task.abort_handle(),
-        };
-        running.insert(kind, watch);
-        state
+        }
     }
 
     /// The events of a kind. `K` decides between whole objects and metadata.
@@ -146,15 +170,20 @@ impl Watches {
     }
 
     /// Stops the watch of a kind that is no longer served, so that a new watch starts when it is served
-    /// again.
-    pub(super) fn stop_unserved(&self, served: impl Fn(&GroupKind) -> bool) {
+    /// again. A watch of a version that is no longer served would wait for it forever: it goes on with the version that
+    /// the server prefers, and a new list finds what changed in between.
+    pub(super) fn keep_to(&self, kinds: &Kinds) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|kind, _| {
-            let keep = served(kind);
-            if !keep {
-                self.inventory.unconfirmed(self.inventory.known(kind));
+        running.retain(|kind, watch| {
+            if kinds.serves(&watch.served) {
+                return true;
             }
-            keep
+            let preferred = kinds.preferred(kind);
+            match &preferred {
+                Some(served) => *watch = self.run(served),
+                None => self.inventory.unconfirmed(self.inventory.known(kind)),
+            }
+            preferred.is_some()
         });
     }
 }
@@ -166,6 +195,7 @@ struct Follower {
     /// Objects that the running list has not named yet.
     unconfirmed: HashMap<ObjectKey, u64>,
     appliers: Appliers,
+    unknown: Arc<Notify>,
 }
 
 impl Follower {
@@ -248,6 +278,9 @@ impl Follower {
     }
 
     fn failed(&self, error: &watcher::Error) {
+        if is_not_served(error) {
+            self.unknown.notify_one();
+        }
         self.state.send_if_modified(|state| {
             let listing = *state != State::Synced;
             if listing {
