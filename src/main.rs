@@ -9,6 +9,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use towline::config::{Cli, Command};
 
 fn main() -> ExitCode {
+    forbid_core_dumps();
     let done = match parsed().command {
         Command::Cluster(command) => return towline::cli::run(&command).into(),
         Command::Completion(args) => return towline::cli::completion(&args).into(),
@@ -32,6 +33,26 @@ fn main() -> ExitCode {
         }
     }
 }
+
+/// A core dump would hold decrypted content and keys. Linux gives a dump to the program that
+/// `/proc/sys/kernel/core_pattern` names whatever the limit is, except for a limit of one byte
+/// (`do_coredump` in fs/coredump.c). A file of one byte is too short for a dump as well.
+///
+/// The process stays readable for its own user (`PR_SET_DUMPABLE`), because tools that measure it need that.
+#[cfg(unix)]
+fn forbid_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+
+    let one_byte = Rlimit {
+        current: Some(1),
+        maximum: Some(1),
+    };
+    // It fails only where the limit is 0 already.
+    let _ = setrlimit(Resource::Core, one_byte);
+}
+
+#[cfg(not(unix))]
+fn forbid_core_dumps() {}
 
 /// glibc's allocator keeps up to eight arenas for each core, and what a thread of one arena frees no thread of another
 /// uses. Two arenas take a seventh less memory with 1,000 Syncs, and no more time: docs/benchmark.md.

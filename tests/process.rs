@@ -26,6 +26,12 @@ async fn probes_answer_metrics_count_and_sigterm_ends_it() {
         })
         .await;
     }
+    // A crash leaves no core dump, which would hold what was decrypted.
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", world.operator.pid()));
+    let limits = limits.unwrap();
+    let core = limits.lines().find(|line| line.contains("core file size"));
+    let core: Vec<&str> = core.unwrap().split_whitespace().rev().take(3).collect();
+    assert_eq!(core, ["bytes", "1", "1"], "{limits}");
     let case = world.case("process").await;
     let one = config_map("a", &case.namespace, "one");
     let first = case.repo.commit(&[("a.yaml", Some(&one))], "first");

@@ -17,6 +17,18 @@ pub(super) fn claim(object: &Value) -> Health {
     }
 }
 
+/// The Sealed Secrets controller says by `Synced` whether it could make the Secret. What it could not decrypt it cannot
+/// decrypt later, unless it gets another key. Argo CD and Flux's documentation judge in the same way.
+pub(super) fn sealed_secret(object: &Value) -> Health {
+    let Some(synced) = condition(object, "Synced") else {
+        return awaiting("the Sealed Secrets controller has not unsealed it yet");
+    };
+    match text(synced, "/status") {
+        "True" => Health::Current,
+        _ => Health::Failed(message(synced, "it cannot be unsealed")),
+    }
+}
+
 /// A load balancer needs its cluster address, but not an address from the cloud: many clusters have no
 /// cloud that gives one.
 pub(super) fn service(object: &Value) -> Health {

@@ -2,9 +2,9 @@
 //!
 //! The rules are those of kstatus (`sigs.k8s.io/cli-utils/pkg/kstatus`), as Flux and `kubectl` tools
 //! apply them: first the rules for every kind, then the rule for the kind, then a `Ready` condition.
-//! towline differs from kstatus in three points, and the functions say why. A Job must complete. A failed
+//! towline differs from kstatus in four points, and the functions say why. A Job must complete. A failed
 //! pod has failed. A pod that cannot be scheduled is in progress, because kstatus needs a clock for its
-//! rule.
+//! rule. A SealedSecret, which has no `Ready` condition, must be unsealed.
 
 mod exposed;
 mod fields;
@@ -62,6 +62,7 @@ pub fn assess(kind: &GroupKind, object: &Value) -> Health {
         ("", "PersistentVolumeClaim") => kinds::claim(object),
         ("", "Service") => kinds::service(object),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => kinds::definition(object),
+        ("bitnami.com", "SealedSecret") => kinds::sealed_secret(object),
         _ => by_ready(object),
     }
 }

@@ -320,6 +320,26 @@ fn other_kinds() {
             "spec: {type: LoadBalancer, clusterIP: 10.0.0.1}",
             "current",
         ),
+        (
+            "SealedSecret.bitnami.com",
+            "status: {}",
+            "progress: the Sealed Secrets controller has not unsealed it yet",
+        ),
+        (
+            "SealedSecret.bitnami.com",
+            "status: {conditions: [{type: Synced, status: 'False', message: no key could decrypt secret (password)}]}",
+            "failed: no key could decrypt secret (password)",
+        ),
+        (
+            "SealedSecret.bitnami.com",
+            "status: {conditions: [{type: Synced, status: 'True'}]}",
+            "current",
+        ),
+        (
+            "SealedSecret.bitnami.com",
+            "metadata: {generation: 2}\nstatus: {observedGeneration: 1, conditions: [{type: Synced, status: 'True'}]}",
+            "progress: generation 2 is not observed yet, only 1",
+        ),
         ("PodDisruptionBudget.policy", "{}", "current"),
         (
             "PodDisruptionBudget.policy",
