@@ -43,12 +43,19 @@ struct Running {
 }
 
 impl Running {
-    /// Whether it sees the objects of a kind. All versions of a kind have the same objects. Another scope or plural
-    /// makes it a new kind.
+    /// Whether it sees the objects of a kind.
     fn follows(&self, served: &ServedKind) -> bool {
-        self.served.resource.plural == served.resource.plural
-            && self.served.namespaced == served.namespaced
+        !self.task.is_finished() && is_watch_of(&self.served, &self.state.borrow(), served)
     }
+}
+
+/// Whether a watch of `watched` in this state is one of `served`. All versions of a kind have the same objects. Another
+/// scope or plural makes it a new kind. A version that cannot be listed may be gone, so another one is tried.
+fn is_watch_of(watched: &ServedKind, state: &State, served: &ServedKind) -> bool {
+    let (of, to) = (&watched.resource, &served.resource);
+    of.plural == to.plural
+        && watched.namespaced == served.namespaced
+        && (of.version == to.version || !matches!(state, State::Failing(_)))
 }
 
 impl Drop for Running {
@@ -114,7 +121,6 @@ impl Watches {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watch) = running.get(&kind)
             && watch.follows(served)
-            && !watch.task.is_finished()
         {
             return watch.state.clone();
         }
@@ -335,5 +341,38 @@ impl Watched for DynamicObject {
             finished: health::has_finished(kind, &body),
             exposed: health::exposed(kind, &body),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::GroupVersionKind;
+
+    use super::*;
+
+    #[test]
+    fn another_version_takes_over_where_the_first_cannot_be_listed() {
+        let kind = |version: &str, plural: &str, namespaced| {
+            let gvk = GroupVersionKind::gvk("example.com", version, "Widget");
+            let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
+            ServedKind {
+                resource,
+                namespaced,
+            }
+        };
+        let failing = State::Failing("404".to_owned());
+        let watched = kind("v1", "widgets", true);
+        for (state, served, same) in [
+            (&State::Synced, kind("v1", "widgets", true), true),
+            (&State::Synced, kind("v2", "widgets", true), true),
+            (&State::Listing, kind("v2", "widgets", true), true),
+            (&failing, kind("v1", "widgets", true), true),
+            (&failing, kind("v2", "widgets", true), false),
+            (&State::Synced, kind("v1", "widgetz", true), false),
+            (&State::Synced, kind("v1", "widgets", false), false),
+        ] {
+            let got = is_watch_of(&watched, state, &served);
+            assert_eq!(got, same, "{state:?} {served:?}");
+        }
     }
 }
