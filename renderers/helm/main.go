@@ -193,7 +193,10 @@ func (r *request) files(chrt *chart.Chart, merged map[string]any) (map[string]st
 	if err != nil {
 		return nil, err
 	}
-	templates := engine.Engine{CustomTemplateFuncs: map[string]any{"lookup": lookups(chrt)}}
+	templates := engine.Engine{CustomTemplateFuncs: map[string]any{
+		"lookup":        lookups(chrt),
+		"genPrivateKey": genPrivateKey,
+	}}
 	return templates.Render(chrt, top)
 }
 
@@ -274,7 +277,10 @@ func (r *request) emit(chrt *chart.Chart, files map[string]string) error {
 		return err
 	}
 	for _, manifest := range manifests {
-		if err := guest.Emit(document{Kind: "manifest", File: manifest.Name}, []byte(manifest.Content)); err != nil {
+		// Helm ends each manifest of a release with one more line, which a block scalar may keep (`|+`). It reads a hook
+		// without one.
+		text := manifest.Content + "\n"
+		if err := guest.Emit(document{Kind: "manifest", File: manifest.Name}, []byte(text)); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use wasmtime::{ResourceLimiter, Result};
 
+use super::prime;
 use super::process::Process;
 use super::reads::Reads;
 use super::{Answer, Asked, Document, Finding, Limits, Lookup, LookupError, LookupQuery};
@@ -195,6 +196,12 @@ impl Host {
                 Ok(self.answer(text.into_bytes()))
             }
         }
+    }
+
+    /// A random prime, big-endian. Blocks for a fraction of a second.
+    pub(super) fn prime(&mut self, bits: i32) -> Result<i64> {
+        let prime = prime::draw(&mut self.process, bits)?;
+        Ok(self.answer(prime))
     }
 
     /// An object of the cluster.

@@ -38,6 +38,11 @@ pub(super) fn define(linker: &mut Linker<Host>) -> Result<()> {
             Ok(caller.data_mut().look_up(&query)?)
         },
     )?;
+    linker.func_wrap(
+        MODULE,
+        "prime",
+        |mut caller: Caller<'_, Host>, bits: i32| caller.data_mut().prime(bits),
+    )?;
     linker.func_wrap(MODULE, "take", take)?;
     linker.func_wrap(MODULE, "emit", emit)?;
     linker.func_wrap(MODULE, "warn", |mut caller: Caller<'_, Host>, at, size| {

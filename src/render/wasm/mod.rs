@@ -19,6 +19,7 @@ mod map;
 mod memory;
 mod module;
 mod output;
+mod prime;
 mod process;
 mod reads;
 mod renderers;
