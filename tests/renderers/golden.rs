@@ -114,11 +114,10 @@ fn as_helm_prints(rendered: &Rendered) -> String {
         documents
             .filter(|d| d.about.kind != "notes" && (d.about.kind == "hook") == hooks)
             .map(|d| {
-                format!(
-                    "---\n# Source: {}\n{}\n",
-                    d.about.file,
-                    String::from_utf8_lossy(&d.body)
-                )
+                // A manifest has its last line end already, as in a release.
+                let end = if d.about.kind == "manifest" { "" } else { "\n" };
+                let body = String::from_utf8_lossy(&d.body);
+                format!("---\n# Source: {}\n{body}{end}", d.about.file)
             })
             .collect()
     };
