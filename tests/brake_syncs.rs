@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
-use towline::api::{HeldPrune, Sync};
+use towline::api::{GitRepository, HeldPrune, Sync};
 
-use crate::world::verdict::assert_says;
+use crate::world::verdict::{
+    assert_says, named_repository_ready_becomes, repository_ready_becomes,
+};
 use crate::world::{Case, condition, world};
 use towline_testing::wait::never;
 
@@ -204,4 +206,103 @@ async fn a_repository_that_leaves_git_with_its_sync_waits_for_a_person() {
     approve(&case, "all", &plan).await;
     case.has("one", "value", None).await;
     case.synced("all", &second).await;
+}
+
+/// A folder of `number` maps.
+fn maps(case: &Case<'_>, folder: &str, number: usize) -> Vec<(String, Option<String>)> {
+    let map = |at| {
+        let path = format!("{folder}/m{at}.yaml");
+        (path, Some(case.map(&format!("{folder}{at}"), "git")))
+    };
+    (0..number).map(map).collect()
+}
+
+/// One edit of a GitRepository would delete everything that its inline Sync has.
+#[tokio::test]
+async fn an_inline_sync_that_the_spec_drops_keeps_many_objects_until_a_person_deletes_it() {
+    let case = world().await.case("brake-inline").await;
+    let first = case.repo.commit(&maps(&case, "a", 12), "twelve");
+    case.repository(json!({"sync": {"path": "a", "prune": true}}))
+        .await;
+    case.synced("repo", &first).await;
+    let none = json!({"spec": {"sync": null}});
+    case.patch::<GitRepository>("repo", none.clone()).await;
+    let message = repository_ready_becomes(&case, "False", "PruneHeld").await;
+    let name = case.namespace.clone();
+    assert_says(
+        &message,
+        &[
+            &format!("Sync {name}/repo stays"),
+            "12 objects would be deleted (12 ConfigMap)",
+            "12 of 12 are more than 50 %",
+            &format!("kubectl delete -n {name} syncs.towline.dev repo"),
+        ],
+    );
+    stay(&case, "repo", &["a0", "a11"]).await;
+    assert_eq!(case.events("PruneHeld").await.len(), 1);
+    // It goes on as before, and is the repository's again if the spec asks for it.
+    case.patch::<ConfigMap>("a1", json!({"data": {"value": "person"}}))
+        .await;
+    case.has("a1", "value", Some("git")).await;
+    let back = json!({"spec": {"sync": {"path": "a", "prune": true}}});
+    case.patch::<GitRepository>("repo", back).await;
+    repository_ready_becomes(&case, "True", "Fetched").await;
+    case.patch::<GitRepository>("repo", none).await;
+    repository_ready_becomes(&case, "False", "PruneHeld").await;
+    // A person deletes it: the objects go, and it does not come back.
+    case.delete::<Sync>("repo").await;
+    case.has("a0", "value", None).await;
+    case.has("a11", "value", None).await;
+    repository_ready_becomes(&case, "True", "Fetched").await;
+    never("the Sync is back", LONG_ENOUGH, async || {
+        case.api::<Sync>().get_opt("repo").await.unwrap()
+    })
+    .await;
+}
+
+/// A commit that drops `spec.sync` is held for any object, as one that drops the whole GitRepository.
+#[tokio::test]
+async fn an_inline_sync_that_a_commit_drops_keeps_its_objects() {
+    let case = world().await.case("brake-inline-git").await;
+    let repository = |more: &Value| {
+        let mut spec = json!({"url": case.repo.url(), "interval": "1h", "ref": {"branch": "main"}});
+        let more = more.as_object().unwrap().clone();
+        spec.as_object_mut().unwrap().extend(more);
+        json!({
+            "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository",
+            "metadata": {"name": "shop", "namespace": case.namespace}, "spec": spec,
+        })
+        .to_string()
+    };
+    let sync = json!({"sync": {"path": "shop", "prune": true}});
+    let files = [
+        ("all/shop.yaml", repository(&sync)),
+        ("shop/one.yaml", case.map("one", "git")),
+    ];
+    let first = case
+        .repo
+        .commit(&files.map(|(path, text)| (path, Some(text))), "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"path": "all"})).await;
+    for name in ["all", "shop"] {
+        case.synced(name, &first).await;
+    }
+    let dropped = repository(&json!({}));
+    case.push(&[("all/shop.yaml", Some(&dropped))], "no sync")
+        .await;
+    let message = named_repository_ready_becomes(&case, "shop", "False", "PruneHeld").await;
+    assert_says(
+        &message,
+        &[
+            "1 object would be deleted",
+            "a Sync manages this GitRepository",
+        ],
+    );
+    stay(&case, "shop", &["one"]).await;
+    // Where its objects stay, it goes.
+    let orphan = json!({"spec": {"deletionPolicy": "Orphan"}});
+    case.patch::<Sync>("shop", orphan).await;
+    named_repository_ready_becomes(&case, "shop", "True", "Fetched").await;
+    assert!(case.api::<Sync>().get_opt("shop").await.unwrap().is_none());
+    case.has("one", "value", Some("git")).await;
 }

@@ -136,7 +136,8 @@ impl Reason {
                 "If it is a mistake, revert the commit. If it is meant, run the command at the end of the \
                  message. It sets the annotation `towline.dev/approve-prune` of the Sync to the digest, \
                  which approves exactly this deletion. A newer commit that deletes other objects has \
-                 another digest. See Concepts."
+                 another digest. For a GitRepository, put `spec.sync` back, or delete the Sync yourself. See \
+                 Concepts."
             }
             Self::Released => {
                 "Delete the object yourself if you do not need it. To have adopted objects deleted, set \

@@ -3,6 +3,7 @@
 //! exists in the API server.
 
 mod driven;
+mod loss;
 mod status;
 mod supervise;
 mod turns;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use kube::Client;
 
 pub use self::driven::Driven;
+pub(crate) use self::loss::{Unknown as UnknownLoss, contained_kinds};
 pub(crate) use self::status::{
     StatusBackoff, StatusOf, StatusWrites, Written, is_gone, write_status,
 };

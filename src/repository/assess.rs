@@ -20,8 +20,8 @@ pub(super) struct Observed<'a> {
     pub(super) secret: Option<&'a str>,
     /// The result of the poll.
     pub(super) poll: Poll,
-    /// Why the Sync of `spec.sync` could not be made or deleted.
-    pub(super) child_error: Option<String>,
+    /// Why the Sync of `spec.sync` could not be made, or is not deleted.
+    pub(super) child_error: Option<(Reason, String)>,
     /// Why webhooks do not work.
     pub(super) webhook_error: Option<(Reason, String)>,
     /// The revision that was live before this poll.
@@ -103,8 +103,12 @@ pub(super) fn assess(observed: Observed<'_>) -> Assessment {
             failed(reason, message, advice, observed.live)
         }
     };
-    if let Some(error) = observed.child_error {
-        assessment.verdicts = vec![ready(false, Reason::InvalidSpec, error)];
+    if let Some((reason, message)) = observed.child_error {
+        // Only a person can end it.
+        let stalled = (reason == Reason::PruneHeld)
+            .then(|| Verdict::new(ConditionType::Stalled, true, reason, &*message));
+        assessment.verdicts = vec![ready(false, reason, message)];
+        assessment.verdicts.extend(stalled);
     }
     assessment
 }

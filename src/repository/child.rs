@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
-use kube::{Api, Client};
+use kube::{Api, ResourceExt as _};
 use tokio::time::Instant;
 
-use crate::api::{GitRepository, Sync};
+use crate::api::{GitRepository, Reason, Sync};
 use crate::backoff::Backoff;
-use crate::driver::is_gone;
+use crate::driver::{Context, UnknownLoss, is_gone};
 use crate::fleet::{SourceName, SyncObject, SyncView};
+use crate::intent::SyncIntent;
+use crate::plan::{Brake, PART_OF, PrunePlan, SyncName};
 
 /// The field manager of child Syncs. It differs from that of managed objects, because a child Sync
 /// may also be in Git and then has two writers.
@@ -44,14 +46,50 @@ enum ChildError {
          repository: rename one of them, or delete that Sync"
     )]
     Taken { name: SourceName },
+    #[error("what would be deleted with Sync {name} is not known")]
+    Loss {
+        name: SourceName,
+        source: UnknownLoss,
+    },
+    #[error("{}", held_message(.name, .plan))]
+    Held {
+        name: SourceName,
+        plan: Box<PrunePlan>,
+    },
+}
+
+impl ChildError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Held { .. } => Reason::PruneHeld,
+            _ => Reason::InvalidSpec,
+        }
+    }
+}
+
+fn held_message(name: &SourceName, plan: &PrunePlan) -> String {
+    let SourceName { namespace, name } = name;
+    let objects = if plan.deletes == 1 {
+        "object"
+    } else {
+        "objects"
+    };
+    format!(
+        "spec.sync is gone, but Sync {namespace}/{name} stays: with it, {} {objects} would be deleted ({}), because {}; \
+         put spec.sync back, or set spec.deletionPolicy of the Sync to Orphan to keep the objects, or delete \
+         them with: kubectl delete -n {namespace} syncs.towline.dev {name}",
+        plan.deletes,
+        plan.kinds.join(", "),
+        plan.because.join(", "),
+    )
 }
 
 /// The known state of the child Sync.
 pub(super) struct Child {
     /// The child after the last apply.
     kept: Option<Kept>,
-    /// Why the child could not be created or deleted.
-    pub(super) error: Option<String>,
+    /// Why the child could not be created, or is not deleted.
+    pub(super) error: Option<(Reason, String)>,
     /// The time of the next possible apply.
     next: Instant,
     backoff: Backoff,
@@ -76,6 +114,12 @@ impl Child {
         !view.exists || kept.is_some_and(|kept| kept.is_changed(&view.object, owner))
     }
 
+    /// Whether the child is not wanted any longer, and stays because its deletion is held.
+    pub(super) fn is_held(&self) -> bool {
+        let reason = self.error.as_ref().map(|(reason, _)| *reason);
+        reason == Some(Reason::PruneHeld)
+    }
+
     /// The time of the next possible apply. The pauses grow while somebody else keeps changing the child.
     pub(super) fn next(&self) -> Instant {
         self.next
@@ -89,7 +133,7 @@ impl Child {
     /// Applies or deletes the child.
     pub(super) async fn keep(
         &mut self,
-        client: &Client,
+        context: &Context,
         object: &GitRepository,
         name: &SourceName,
     ) {
@@ -99,23 +143,23 @@ impl Child {
         }
         self.next = now + self.backoff.pause();
         let known = self.kept.as_ref().and_then(|kept| kept.uid.as_deref());
-        match keep(client, object, name, known).await {
+        match keep(context, object, name, known).await {
             Ok(kept) => (self.kept, self.error) = (kept, None),
-            Err(error) => self.error = Some(crate::chain(&error)),
+            Err(error) => self.error = Some((error.reason(), crate::chain(&error))),
         }
     }
 }
 
-/// Applies the child Sync of `spec.sync`, or deletes it if `spec.sync` is gone. The child has the
-/// name of its repository.
+/// Applies the child Sync of `spec.sync`, or deletes it if `spec.sync` is gone, unless that is held. The child has
+/// the name of its repository.
 /// Returns the child after that. `known` is the child's uid at the last apply.
 async fn keep(
-    client: &Client,
+    context: &Context,
     object: &GitRepository,
     name: &SourceName,
     known: Option<&str>,
 ) -> Result<Option<Kept>, ChildError> {
-    let api: Api<Sync> = Api::namespaced(client.clone(), &name.namespace);
+    let api: Api<Sync> = Api::namespaced(context.client.clone(), &name.namespace);
     let existing = api.get_metadata_opt(&name.name).await;
     let existing = existing.map_err(|source| ChildError::Read {
         name: name.clone(),
@@ -128,6 +172,10 @@ async fn keep(
     };
     match (object.child(), existing) {
         (None, Some(child)) if ours(&child.metadata) => {
+            if child.metadata.deletion_timestamp.is_some() {
+                return Ok(None);
+            }
+            may_be_deleted(context, &api, object, name).await?;
             delete(&api, name, &child.metadata).await.map(|()| None)
         }
         (None, _) => Ok(None),
@@ -146,6 +194,48 @@ async fn keep(
                 generation: written.metadata.generation,
             }))
         }
+    }
+}
+
+/// Fails if the deletion of the child waits for a person. The limit is that of the child. If a commit has taken
+/// `spec.sync` out, the deletion of any object waits, as for a Sync that leaves Git.
+async fn may_be_deleted(
+    context: &Context,
+    api: &Api<Sync>,
+    repository: &GitRepository,
+    name: &SourceName,
+) -> Result<(), ChildError> {
+    let live = api.get_opt(&name.name).await;
+    let live = live.map_err(|source| ChildError::Read {
+        name: name.clone(),
+        source,
+    })?;
+    let Some(live) = live else {
+        return Ok(());
+    };
+    let sync = SyncName::new(&name.namespace, &name.name);
+    let going = context.taken_along(&sync, &live).await;
+    let going = going.map_err(|source| ChildError::Loss {
+        name: name.clone(),
+        source,
+    })?;
+    let intent = SyncIntent::from(&live);
+    let (uid, limit) = (live.uid().unwrap_or_default(), &intent.prune_limit);
+    let plan = PrunePlan::new((&sync, &uid), &going, [].iter(), None, limit);
+    let mut lost = Vec::new();
+    if limit.holds_contents {
+        let actor = context.policy.actor(&sync, &intent);
+        lost = context.lost_with(&actor, &going).await;
+        if !going.is_empty() && repository.labels().contains_key(PART_OF) {
+            lost.push("a Sync manages this GitRepository, so a commit may have done it".to_owned());
+        }
+    }
+    match plan.judged(lost) {
+        Brake::Held(plan) => Err(ChildError::Held {
+            name: name.clone(),
+            plan: Box::new(plan),
+        }),
+        Brake::Free | Brake::Approved(_) => Ok(()),
     }
 }
 

@@ -78,7 +78,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 impl Driver {
     /// Waits for the next event about this repository. Some events make the next poll due earlier.
     pub(super) async fn wait(&mut self, object: &GitRepository) -> Result<(), Gone> {
-        let wants_child = object.has_child();
+        let watches_child = object.has_child() || self.child.is_held();
         // A repository that is being deleted never polls; leaving the timer on would spin.
         let polls = object.metadata.deletion_timestamp.is_none();
         let latest = self.context.fleet.sources.read(&self.name).latest;
@@ -98,8 +98,8 @@ impl Driver {
         let now = Instant::now;
         tokio::select! {
             changed = self.inbox.object.changed() => changed.map_err(|_| Gone)?,
-            // Somebody deleted or changed the child. It is applied again.
-            () = child, if wants_child => (),
+            // Somebody deleted or changed the child. It is applied again, or its held deletion is judged again.
+            () = child, if watches_child => (),
             // Uses a changed credential at once.
             () = self.poller.login.changed() => self.next_poll = now(),
             () = self.poller.verifier.changed() => self.next_poll = now(),

@@ -175,15 +175,15 @@ impl Driver {
     /// follows, so an earlier error is tried again. Returns whether an error came, changed or ended.
     async fn keep_child(&mut self, object: &GitRepository, new_spec: bool, polls: bool) -> bool {
         let view = self.inbox.child();
-        let is_lost = object.has_child() && self.child.is_lost(&view, object);
+        let is_watched = object.has_child() || self.child.is_held();
+        let is_lost = is_watched && self.child.is_lost(&view, object);
         let is_due = is_lost && self.child.may_be_kept(Instant::now());
         let has_failed = polls && self.child.error.is_some();
         if !(new_spec || is_due || has_failed) {
             return false;
         }
         let before = self.child.error.take();
-        let client = &self.context.client;
-        self.child.keep(client, object, &self.name).await;
+        self.child.keep(&self.context, object, &self.name).await;
         self.child.error != before
     }
 

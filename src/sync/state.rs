@@ -17,12 +17,12 @@ use super::verdict::{Blocked, Drift, HookHold, Listed, Problem, Unhealthy};
 use crate::api::{FinishedRun, HeldPrune, ObjectCounts, PruneStatus, Reason, Sync};
 use crate::backoff::{Backoff, jittered};
 use crate::desired::ReleaseNumber;
-use crate::driver::StatusBackoff;
+use crate::driver::{StatusBackoff, contained_kinds};
 use crate::fleet::Outcome;
 use crate::health::Health;
 use crate::intent::{Mode, SyncIntent};
 use crate::manifest::{Digest, GroupKind, GroupVersionKind, ObjectKey};
-use crate::plan::{CONTAINS, PrunePlan, contained};
+use crate::plan::PrunePlan;
 use crate::render;
 use crate::trace::Way;
 
@@ -101,15 +101,9 @@ pub(super) struct Parent {
 }
 
 impl Parent {
-    /// The kinds that annotation and status name. The status has them as well, in case somebody took
-    /// the annotation off while no operator ran.
     pub(super) fn of(object: &Sync) -> Self {
-        use kube::ResourceExt as _;
-        let annotation = object.annotations().get(CONTAINS);
-        let status = object.status.iter().flat_map(|status| &status.kinds);
-        let named = annotation.into_iter().chain(status);
         Self {
-            contained: named.flat_map(|kinds| contained(kinds)).collect(),
+            contained: contained_kinds(object),
             marked: false,
             version: 0,
             restored: None,
@@ -519,6 +513,7 @@ fn brake(blocked: Option<&Blocked>, memory: &Memory, objects: &Objects) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::CONTAINS;
     use crate::sync::memory::Trouble;
 
     const INTERVAL: Duration = Duration::from_secs(600);

@@ -23,7 +23,7 @@ fn observed_with(
         name: &SourceName::new("ns", "repo"),
         secret: Some("git"),
         poll,
-        child_error: child_error.map(ToOwned::to_owned),
+        child_error: child_error.map(|error| (Reason::InvalidSpec, error.to_owned())),
         webhook_error: webhook_error.map(|(reason, why)| (reason, why.to_owned())),
         live,
     })
@@ -220,4 +220,19 @@ fn a_failure_is_reported_once_and_a_refusal_once_for_each_revision() {
     assert_eq!(news(&refused, &refused.clone()), None);
     assert_eq!(news(&refused, &good), Some(Level::Normal), "its end");
     assert_eq!(news(&good, &good.clone()), None);
+}
+
+#[test]
+fn a_child_whose_deletion_is_held_needs_a_person() {
+    let held = assess(Observed {
+        name: &SourceName::new("ns", "repo"),
+        secret: None,
+        poll: fetched(),
+        child_error: Some((Reason::PruneHeld, "it stays".to_owned())),
+        webhook_error: None,
+        live: None,
+    });
+    let ready = (Some(false), Reason::PruneHeld, "it stays", vec!["Stalled"]);
+    assert_eq!(shown(&held), ready);
+    assert_eq!(held.next_poll, NextPoll::AfterSuccess);
 }

@@ -1,18 +1,11 @@
 //! Holds a deletion that is larger than the Sync's limit until a person approves it.
 
-use std::collections::HashSet;
-
 use super::super::memory::Held;
-use super::children::may_have_objects;
-use crate::cluster::may_hold;
 use crate::intent::SyncIntent;
 use crate::plan::{Before, Brake, Owned, PrunePlan};
 use crate::sync::Driver;
 use crate::sync::report::{Phase, Round};
 use crate::sync::timers::Due;
-
-/// The most objects that the reasons name.
-const NAMED: usize = 10;
 
 /// How thoroughly a deletion is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +44,9 @@ impl Driver {
                 }
                 _ => {
                     let reads = judging != Judging::ByShare && intent.prune_limit.holds_contents;
+                    let actor = &self.actor(intent);
                     plan.judged(match reads {
-                        true => self.lost_with(intent, going).await,
+                        true => self.context.lost_with(actor, going).await,
                         false => Vec::new(),
                     })
                 }
@@ -87,31 +81,6 @@ impl Driver {
         let uid = self.inbox.uid().unwrap_or_default();
         let (sync, limit) = ((&self.name, &*uid), &intent.prune_limit);
         PrunePlan::new(sync, going, items.keys(), before, limit)
-    }
-
-    /// What would be lost with the objects, in words.
-    async fn lost_with(&self, intent: &SyncIntent, going: &[Owned]) -> Vec<String> {
-        let mut lost = Vec::new();
-        let is_holder = |kind| may_hold(kind) || may_have_objects(kind);
-        let holders = going.iter().filter(|(key, _)| is_holder(&key.kind));
-        let holders: Vec<&Owned> = holders.collect();
-        if holders.is_empty() {
-            return lost;
-        }
-        let uids: HashSet<String> = going.iter().map(|(_, seen)| seen.uid.to_string()).collect();
-        let actor = self.actor(intent);
-        let acting = self.context.cluster.as_(&actor);
-        for holder in holders {
-            let (key, observed) = holder;
-            lost.extend(match may_have_objects(&key.kind) {
-                true => self.lost_with_sync(intent, holder, &uids).await,
-                false => acting.lost_with(key, observed, &uids).await,
-            });
-            if lost.len() >= NAMED {
-                break;
-            }
-        }
-        lost
     }
 
     /// Writes down what was approved before a part of it is carried out: after a restart, the approval is still that

@@ -3,7 +3,6 @@
 
 mod apply;
 mod brake;
-mod children;
 mod finalize;
 mod hook;
 mod hooks;

@@ -1,18 +1,17 @@
-//! What goes with a Sync that leaves Git: a Sync that is deleted deletes its objects.
+//! What would be lost with objects: what a Namespace holds, and what a Sync that is deleted deletes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use kube::ResourceExt as _;
 use serde_json::Value;
 
+use super::Context;
 use crate::api::{self, Sync};
-use crate::cluster::WriteError;
+use crate::cluster::{Actor, WriteError, may_hold};
 use crate::intent::{OnDeletion, SyncIntent};
 use crate::manifest::{GroupKind, ObjectKey};
-use crate::plan::{Owned, Parting, SyncName, surplus};
-use crate::sync::Driver;
-use crate::sync::state::Parent;
+use crate::plan::{CONTAINS, Owned, Parting, SyncName, contained, surplus};
 
 /// How long a kind's first list may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,14 +19,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The most Syncs that are looked at: a Sync may have Syncs, which have Syncs.
 const MOST: usize = 64;
 
+/// The most objects that the reasons name.
+const NAMED: usize = 10;
+
 /// Whether the deletion of an object of this kind may delete the objects of a Sync.
-pub(super) fn may_have_objects(kind: &GroupKind) -> bool {
+fn may_have_objects(kind: &GroupKind) -> bool {
     &*kind.group == api::GROUP && matches!(&*kind.kind, "Sync" | "GitRepository")
 }
 
 /// Why it is not known what goes with a Sync.
 #[derive(Debug, thiserror::Error)]
-enum Unknown {
+pub(crate) enum Unknown {
     #[error(transparent)]
     Read(#[from] WriteError),
     #[error("Sync {name} cannot be read: {source}")]
@@ -64,17 +66,50 @@ impl Going {
     }
 }
 
-impl Driver {
+/// The kinds that a Sync's annotation and its status name. The status has them as well, in case somebody took
+/// the annotation off while no operator ran.
+pub(crate) fn contained_kinds(object: &Sync) -> BTreeSet<GroupKind> {
+    let annotation = object.annotations().get(CONTAINS);
+    let status = object.status.iter().flat_map(|status| &status.kinds);
+    let named = annotation.into_iter().chain(status);
+    named.flat_map(|kinds| contained(kinds)).collect()
+}
+
+impl Context {
+    /// What would be lost with objects that are deleted, in words.
+    pub(crate) async fn lost_with(&self, actor: &Actor, going: &[Owned]) -> Vec<String> {
+        let mut lost = Vec::new();
+        let is_holder = |kind| may_hold(kind) || may_have_objects(kind);
+        let holders = going.iter().filter(|(key, _)| is_holder(&key.kind));
+        let holders: Vec<&Owned> = holders.collect();
+        if holders.is_empty() {
+            return lost;
+        }
+        let uids: HashSet<String> = going.iter().map(|(_, seen)| seen.uid.to_string()).collect();
+        let acting = self.cluster.as_(actor);
+        for holder in holders {
+            let (key, observed) = holder;
+            lost.extend(match may_have_objects(&key.kind) {
+                true => self.lost_with_sync(actor, holder, &uids).await,
+                false => acting.lost_with(key, observed, &uids).await,
+            });
+            if lost.len() >= NAMED {
+                break;
+            }
+        }
+        lost
+    }
+
     /// What would be deleted with a Sync, or with the Sync that a GitRepository asks for, beyond the objects with the
     /// uids `going`, in words. None if nothing would. If it cannot be known, the words say so.
-    pub(super) async fn lost_with_sync(
+    async fn lost_with_sync(
         &self,
-        intent: &SyncIntent,
+        actor: &Actor,
         (key, observed): &Owned,
         going: &HashSet<String>,
     ) -> Option<String> {
         let first = Going::of(key, &observed.uid)?;
-        match self.count_with(intent, first, going).await {
+        match self.count_with(actor, first, going).await {
             Ok((0, false)) => None,
             Ok((count, is_more)) => {
                 let more = if is_more { " or more" } else { "" };
@@ -93,7 +128,7 @@ impl Driver {
     /// How many objects go with a Sync, and whether there may be more.
     async fn count_with(
         &self,
-        intent: &SyncIntent,
+        actor: &Actor,
         first: Going,
         going: &HashSet<String>,
     ) -> Result<(usize, bool), Unknown> {
@@ -105,7 +140,7 @@ impl Driver {
             if seen.len() > MOST {
                 return Ok((uids.len(), true));
             }
-            let live = self.live_sync(intent, &next.name).await?;
+            let live = self.live_sync(actor, &next.name).await?;
             let Some(live) = live.filter(|live| next.is(live)) else {
                 continue;
             };
@@ -119,12 +154,8 @@ impl Driver {
         Ok((uids.len(), false))
     }
 
-    async fn live_sync(
-        &self,
-        intent: &SyncIntent,
-        name: &SyncName,
-    ) -> Result<Option<Sync>, Unknown> {
-        let cluster = &self.context.cluster;
+    async fn live_sync(&self, actor: &Actor, name: &SyncName) -> Result<Option<Sync>, Unknown> {
+        let cluster = &self.cluster;
         let key = ObjectKey {
             kind: GroupKind::new(api::GROUP, "Sync"),
             namespace: Some((&*name.namespace).into()),
@@ -132,8 +163,7 @@ impl Driver {
         };
         let served = cluster.kinds.preferred(&key.kind);
         let served = served.ok_or(WriteError::NotServed)?;
-        let actor = self.actor(intent);
-        let live: Option<Value> = cluster.as_(&actor).live(&served, &key).await?;
+        let live: Option<Value> = cluster.as_(actor).live(&served, &key).await?;
         let read = live.map(serde_json::from_value).transpose();
         read.map_err(|source| Unknown::Sync {
             name: name.clone(),
@@ -142,12 +172,16 @@ impl Driver {
     }
 
     /// The objects that the deletion of a Sync deletes.
-    async fn taken_along(&self, name: &SyncName, live: &Sync) -> Result<Vec<Owned>, Unknown> {
+    pub(crate) async fn taken_along(
+        &self,
+        name: &SyncName,
+        live: &Sync,
+    ) -> Result<Vec<Owned>, Unknown> {
         let OnDeletion::Delete { adopted } = SyncIntent::from(live).on_deletion else {
             return Ok(Vec::new());
         };
-        let cluster = &self.context.cluster;
-        for kind in Parent::of(live).contained {
+        let cluster = &self.cluster;
+        for kind in contained_kinds(live) {
             if let Some(served) = cluster.kinds.preferred(&kind) {
                 let listed = cluster.watched(&served, PATIENCE).await;
                 listed.map_err(|why| Unknown::List { kind, why })?;
