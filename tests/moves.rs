@@ -1,11 +1,15 @@
 //! An object that moves from one Sync to another in one commit stays what it is.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Api;
 use serde_json::{Value, json};
+use towline::api::Sync;
 
-use crate::world::{Case, world};
+use crate::world::{Case, PATIENCE, world};
+use towline_testing::wait::{eventually, never};
 
 async fn uid(case: &Case<'_>, name: &str) -> Value {
     case.live::<ConfigMap>(name).await["metadata"]["uid"].clone()
@@ -139,6 +143,97 @@ async fn into_a_sync_that_the_same_commit_makes() {
             case.synced(sync, &commit).await;
         }
         assert_eq!(uid(&case, "moves").await, before, "renamed to {name}");
+    }
+}
+
+/// An object moves to a Sync that waits for another one, and a Sync is renamed to one that waits. The old Sync is gone long
+/// before the new one applies anything. The objects are the same all the time, and the new Sync's own afterwards.
+#[tokio::test]
+async fn into_a_sync_that_waits_for_a_dependency() {
+    let case = world().await.case("moves-waiting").await;
+    let map = |name: &str| case.map(name, "git");
+    let waiting = |name: &str, path: &str| {
+        json!({
+            "apiVersion": "towline.dev/v1alpha1", "kind": "Sync",
+            "metadata": {"name": name, "namespace": case.namespace},
+            "spec": {"sourceRef": {"name": "repo"}, "path": path, "prune": true,
+                "dependsOn": [{"name": "late"}]},
+        })
+        .to_string()
+    };
+    let first = case.repo.commit(
+        &[
+            ("syncs/a.yaml", Some(child(&case, "a", "a"))),
+            ("syncs/old.yaml", Some(child(&case, "old", "c"))),
+            ("syncs/late.yaml", Some(child(&case, "late", "late"))),
+            ("late/map.yaml", Some(map("late"))),
+            ("a/stays.yaml", Some(map("stays"))),
+            ("a/moves.yaml", Some(map("moves"))),
+            ("c/kept.yaml", Some(map("kept"))),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    case.sync("root", json!({"path": "syncs"})).await;
+    for sync in ["a", "old", "late", "root"] {
+        case.synced(sync, &first).await;
+    }
+    let both = async || (uid(&case, "moves").await, uid(&case, "kept").await);
+    let before = both().await;
+    let second = case
+        .push(
+            &[
+                (
+                    "late/map.yaml",
+                    Some(&map("late").replace("\ndata:", "\ndota:")),
+                ),
+                ("syncs/b.yaml", Some(&waiting("b", "b"))),
+                ("a/moves.yaml", None),
+                ("b/moves.yaml", Some(&map("moves"))),
+                ("syncs/old.yaml", Some(&waiting("new", "c"))),
+            ],
+            "to Syncs that wait",
+        )
+        .await;
+    for sync in ["a", "root"] {
+        case.synced(sync, &second).await;
+    }
+    for sync in ["b", "new"] {
+        case.ready_becomes(sync, "False", "DependencyNotReady")
+            .await;
+    }
+    eventually("the old Sync is gone", PATIENCE, async || {
+        let old = case.api::<Sync>().get_opt("old").await.unwrap();
+        old.is_none().then_some(())
+    })
+    .await;
+    never("an object goes", Duration::from_secs(3), async || {
+        let now = both().await;
+        (now != before).then_some(now)
+    })
+    .await;
+    let third = case
+        .push(&[("late/map.yaml", Some(&map("late")))], "mend")
+        .await;
+    for sync in ["late", "b", "new"] {
+        case.synced(sync, &third).await;
+    }
+    assert_eq!(both().await, before);
+    // They were made by towline, whichever Sync it was.
+    let fourth = case
+        .push(
+            &[
+                ("b/moves.yaml", None),
+                ("c/kept.yaml", None),
+                ("b/own.yaml", Some(&map("own-b"))),
+                ("c/own.yaml", Some(&map("own-c"))),
+            ],
+            "they leave",
+        )
+        .await;
+    for (sync, name) in [("b", "moves"), ("new", "kept")] {
+        case.synced(sync, &fourth).await;
+        case.has(name, "value", None).await;
     }
 }
 

@@ -46,6 +46,8 @@ struct Member {
     claimed: HashSet<ObjectKey>,
     /// The uid of the Sync, while it exists.
     uid: Option<Arc<str>>,
+    /// The uid that the last Sync of this name had, if it is gone. It tells what that Sync made.
+    former: Option<Arc<str>>,
     /// Set while the Sync exists.
     mailbox: Option<Arc<Mailbox>>,
     /// Whether the Sync has reported which objects it wants.
@@ -102,7 +104,9 @@ impl Inventory {
         state.release(sync, |_| false);
         if let Some(member) = state.syncs.get_mut(sync) {
             member.mailbox = None;
-            member.uid = None;
+            if let Some(uid) = member.uid.take() {
+                member.former = Some(uid);
+            }
             member.planned = false;
             member.suspects = HashSet::new();
         }
@@ -216,10 +220,11 @@ impl Inventory {
         let state = lock(&self.state);
         let seal = state.seal(sync, key, &self.key);
         match state.objects.get(key) {
-            // Another Sync's marks that are not proven are no sign that towline ever made the object.
+            // Another Sync's marks that are not proven are no sign that towline ever made the object. That Sync may be
+            // gone: a Sync that is renamed is deleted before the new one has applied its objects.
             Some(known)
                 if known.owner != *sync
-                    && !state.is_proven(&known.owner, key, known, &self.key) =>
+                    && !state.was_proven(&known.owner, key, known, &self.key) =>
             {
                 seal.for_adopted(known)
             }
@@ -392,12 +397,7 @@ impl State {
 
     fn seal(&self, sync: &SyncName, object: &ObjectKey, key: &Key) -> Seal {
         let uid = self.syncs.get(sync).and_then(|member| member.uid.clone());
-        let bond = Bond {
-            sync: sync.clone(),
-            uid: uid.unwrap_or_default(),
-            object: object.clone(),
-        };
-        Seal::new(key.clone(), bond)
+        seal_of(sync, uid.unwrap_or_default(), object, key)
     }
 
     /// A Sync that is not known, or gone, has nothing.
@@ -411,6 +411,21 @@ impl State {
         let member = self.syncs.get(sync);
         member.is_some_and(|member| member.uid.is_some())
             && self.seal(sync, object, key).holds(observed)
+    }
+
+    /// Whether a Sync has applied an object, also if the Sync is gone since.
+    fn was_proven(
+        &self,
+        sync: &SyncName,
+        object: &ObjectKey,
+        observed: &Observed,
+        key: &Key,
+    ) -> bool {
+        let member = self.syncs.get(sync);
+        let mut uids = member
+            .into_iter()
+            .flat_map(|member| member.uid.iter().chain(&member.former));
+        uids.any(|uid| seal_of(sync, Arc::clone(uid), object, key).holds(observed))
     }
 
     /// The other Sync that owns an object, if any.
@@ -493,6 +508,15 @@ impl State {
             mailbox.put(key.clone());
         }
     }
+}
+
+fn seal_of(sync: &SyncName, uid: Arc<str>, object: &ObjectKey, key: &Key) -> Seal {
+    let bond = Bond {
+        sync: sync.clone(),
+        uid,
+        object: object.clone(),
+    };
+    Seal::new(key.clone(), bond)
 }
 
 /// Whether the driver needs to know of a change. A status write of a healthy object, for example, changes
@@ -677,6 +701,24 @@ mod tests {
         let gone = SyncName::new("ns", "gone");
         inventory.watched(&key("z"), 1, Some(seen(&gone, 1, 1)));
         assert!(inventory.claim(&b, [key("z")].iter()).is_empty());
+    }
+
+    #[test]
+    fn what_a_sync_that_is_gone_made_is_no_adopted_object_of_the_next_one() {
+        let (a, b) = names();
+        let seal_after = |uid: &str| {
+            let inventory = Inventory::new(testing::key());
+            inventory.join(&a, uid);
+            inventory.applied(&key("x"), seen(&a, 1, 1));
+            inventory.leave(&a);
+            inventory.join(&b, testing::UID);
+            assert!(inventory.claim(&b, [key("x")].iter()).is_empty());
+            assert!(!inventory.is_proven(&a, &key("x"), &seen(&a, 1, 1)));
+            inventory.seal(&b, &key("x")).text()
+        };
+        assert!(seal_after(testing::UID).starts_with("uid."));
+        // Somebody else has written its marks.
+        assert!(seal_after("other").starts_with("adopted."));
     }
 
     #[test]
