@@ -84,6 +84,7 @@ mod ssh;
 mod status;
 mod submodules;
 mod survival;
+mod swaps;
 mod tenants;
 mod traces;
 mod transports;

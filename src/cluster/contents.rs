@@ -196,6 +196,38 @@ impl Acting<'_> {
         (!held.is_empty()).then(|| listing(named, held.len()))
     }
 
+    /// The Service that has this cluster IP, other than that of `key`. None if there is none, or if the actor may not
+    /// know.
+    pub async fn with_address(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+        address: &str,
+    ) -> Option<ObjectKey> {
+        let address: String = form_urlencoded::byte_serialize(address.as_bytes()).collect();
+        // An account may have rights in its own namespace only.
+        for namespace in [None, key.namespace.as_deref()] {
+            let folder = DynamicObject::url_path(&served.resource, namespace);
+            let uri = format!("{folder}?limit=2&fieldSelector=spec.clusterIP%3D{address}");
+            let request = || {
+                Request::get(&uri)
+                    .header(header::ACCEPT, METADATA_LIST)
+                    .body(Vec::new())
+            };
+            let Ok(answer) = self.writer().send(key, &[], request).await else {
+                continue;
+            };
+            let page: Page = read(&answer.text).ok()?;
+            let mut found = page.items.into_iter().map(|item| ObjectKey {
+                kind: key.kind.clone(),
+                namespace: item.metadata.namespace.map(Into::into),
+                name: item.metadata.name.into(),
+            });
+            return found.find(|found| found != key);
+        }
+        None
+    }
+
     async fn bound(
         &self,
         key: &ObjectKey,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::desired::Item;
+use crate::manifest::ObjectKey;
 use crate::plan::{ApplyCause, Contest, Observed};
 
 /// One object to work on.
@@ -24,6 +25,17 @@ pub(super) struct Job {
     pub(super) replaced_in_vain: Option<Arc<str>>,
     /// The uid of the object that this Sync made.
     pub(super) made: Option<Arc<str>>,
+}
+
+/// Another object has what an object is to get, so that this one was not replaced.
+#[derive(Clone, Debug)]
+pub(super) struct Barred {
+    /// The object that has it.
+    pub(super) holder: ObjectKey,
+    /// The cluster IP that it has.
+    pub(super) address: String,
+    /// Who has what, for people.
+    pub(super) words: String,
 }
 
 /// The work on the object.

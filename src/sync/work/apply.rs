@@ -18,7 +18,7 @@ use crate::plan::{
 };
 use crate::render;
 use crate::sync::bodies::Held;
-use crate::sync::job::{Job, Task};
+use crate::sync::job::{Barred, Job, Task};
 use crate::sync::memory::Trouble;
 use crate::sync::target::Target;
 use crate::sync::{Driver, bodies};
@@ -48,6 +48,8 @@ pub(in crate::sync) enum Done {
     Failed(WriteError),
     /// It was deleted to be replaced, and the new object was refused. Why.
     ReplacedInVain(Trouble, Arc<str>),
+    /// It is not replaced, since another object has what it is to get.
+    Barred(Trouble, Barred),
     /// The object's manifest could not be read again, or there is more to say than what the API server said.
     Troubled(Trouble),
 }

@@ -14,6 +14,7 @@ mod record;
 mod release;
 mod replace;
 mod room;
+mod swap;
 mod trade;
 mod validate;
 
@@ -119,6 +120,7 @@ impl Driver {
             steps.were_planned(Period { began, ended });
         }
         self.state.memory.crowded.clear();
+        self.state.memory.barred.clear();
         self.apply(intent, &jobs, round).await?;
         if has_syncs {
             self.tell_own_plan(intent);
@@ -388,6 +390,13 @@ impl Driver {
                 }
             }
             Done::Troubled(trouble) => self.state.memory.failed(key, trouble),
+            Done::Barred(trouble, barred) => {
+                let memory = &mut self.state.memory;
+                memory.failed(key, trouble);
+                memory.crowded.insert(key.clone());
+                memory.refused.insert(key.clone(), room::taken(&barred));
+                memory.barred.insert(key.clone(), barred.holder);
+            }
             Done::ReplacedInVain(trouble, why) => {
                 let memory = &mut self.state.memory;
                 let refused = (job.item.digest, why);

@@ -10,8 +10,9 @@ use crate::api::REQUESTED_AT;
 use crate::cluster::{Applying, WriteError};
 use crate::desired::Item;
 use crate::intent::SyncIntent;
-use crate::manifest::{Digest, GroupKind, Manifest};
+use crate::manifest::{Digest, GroupKind, Manifest, ObjectKey};
 use crate::plan::{Contest, Observed, held, restorable, stamped};
+use crate::sync::job::Barred;
 use crate::sync::memory::Trouble;
 
 /// How long the old object may take to go before the new one is left to a later round, and how often is looked.
@@ -51,9 +52,16 @@ impl Object<'_> {
         refused: WriteError,
     ) -> Result<Done, WriteError> {
         let key = &self.job.item.key;
+        let barred = self.barred(&manifest).await;
         if !self.may_be_replaced {
             let is_spared = is_spared(&self.job.item, self.job.before.as_ref());
-            return Ok(Done::Troubled(told(&refused, advice(is_spared))));
+            let mut advice = advice(is_spared).to_owned();
+            if let Some(Barred { words, .. }) = barred {
+                advice = format!(
+                    "{advice}; {words}, and only its deletion ends that, so allow the same for it"
+                );
+            }
+            return Ok(Done::Troubled(told(&refused, &advice)));
         }
         // Each try is an outage of what the object does.
         if let Some(why) = &self.job.replaced_in_vain {
@@ -70,6 +78,15 @@ impl Object<'_> {
         let Some(old) = self.acting.live(self.served, key).await? else {
             return self.create(manifest).await;
         };
+        // Of an address, a dry run does not say that another object has it.
+        if let Some(barred) = barred {
+            let why = format!(
+                "it is not replaced, since {}, and only its deletion ends that: if Git gives it another address, \
+                 annotate its manifest with towline.dev/force: enabled as well",
+                barred.words
+            );
+            return Ok(Done::Barred(told(&refused, &why), barred));
+        }
         // The new object has to be one that the API server takes, before the old one goes.
         if let Err(error) = self.rehearse_create(&manifest, &old).await {
             let why =
@@ -99,8 +116,28 @@ impl Object<'_> {
         Ok(Done::ReplacedInVain(told(&refused, &why), why.into()))
     }
 
+    /// The other Service that has the address which this one is to get.
+    async fn barred(&self, manifest: &Manifest) -> Option<Barred> {
+        let key = &self.job.item.key;
+        let address = address(key, &manifest.body)?;
+        let holder = self.acting.with_address(self.served, key, &address).await?;
+        let words = match holder.namespace == key.namespace {
+            true => format!("{holder} has the address {address}"),
+            false => format!("a Service of another namespace has the address {address}"),
+        };
+        Some(Barred {
+            holder,
+            address,
+            words,
+        })
+    }
+
     /// Tries out whether a new object would be taken once the old one is gone.
-    async fn rehearse_create(&self, manifest: &Manifest, old: &Value) -> Result<(), WriteError> {
+    pub(super) async fn rehearse_create(
+        &self,
+        manifest: &Manifest,
+        old: &Value,
+    ) -> Result<(), WriteError> {
         let (key, body) = (&self.job.item.key, self.whole.as_ref().unwrap_or(manifest));
         let sent = stamped(body.clone(), &self.seal, &self.job.item.digest, None);
         let tried = self
@@ -130,7 +167,7 @@ impl Object<'_> {
     }
 
     /// Waits until the object with this uid is gone.
-    async fn is_gone(&self, before: &Observed) -> bool {
+    pub(super) async fn is_gone(&self, before: &Observed) -> bool {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             let seen = self.cluster.inventory.get(&self.job.item.key);
@@ -143,7 +180,7 @@ impl Object<'_> {
     }
 
     /// Makes the old object again.
-    async fn restore(&self, old: Value, before: &Observed) -> Result<(), String> {
+    pub(super) async fn restore(&self, old: Value, before: &Observed) -> Result<(), String> {
         let mut manifests =
             Manifest::from_value(restorable(old)).map_err(|error| error.to_string())?;
         let manifest = manifests.pop().ok_or("it cannot be read")?;
@@ -163,6 +200,13 @@ impl Object<'_> {
             .apply(self.served, &seal, &body, None, Applying::Whole);
         applied.await.map(drop).map_err(|error| error.to_string())
     }
+}
+
+/// The cluster IP that a Service is to get.
+fn address(key: &ObjectKey, body: &Value) -> Option<String> {
+    let text = body.pointer("/spec/clusterIP")?.as_str()?;
+    let is_address = key.kind == GroupKind::new("", "Service") && !matches!(text, "" | "None");
+    is_address.then(|| text.to_owned())
 }
 
 /// What a person can do about a field that cannot be changed.

@@ -11,7 +11,7 @@ use crate::cluster::WriteError;
 use crate::intent::SyncIntent;
 use crate::manifest::{Manifest, ObjectKey};
 use crate::plan::{Held, Observed, Refusal, held, stamped, without};
-use crate::sync::job::Job;
+use crate::sync::job::{Barred, Job};
 use crate::sync::report::Round;
 use crate::sync::{Driver, bodies};
 
@@ -79,8 +79,9 @@ impl Driver {
         let served = cluster.kinds.get(&manifest.gvk)?;
         let actor = self.actor(intent);
         let acting = cluster.as_(&actor);
-        // An update that is refused needs nothing to go.
-        if acting.metadata(&served, new).await.ok()?.is_some() {
+        // An update that is refused needs nothing to go, unless the object is to be replaced.
+        let is_barred = self.state.memory.barred.contains_key(new);
+        if !is_barred && acting.metadata(&served, new).await.ok()?.is_some() {
             return None;
         }
         for (place, (old, _)) in surplus.iter().enumerate() {
@@ -166,6 +167,14 @@ fn is_about(error: &WriteError, field: &str) -> bool {
 /// The refusal of a create as evidence; none where nothing is proven by it.
 pub(super) fn evidence(job: &Job, error: &WriteError) -> Option<Refusal> {
     error.refusal().filter(|_| job.before.is_none())
+}
+
+/// The same for an object that is not replaced, since another one has its new address.
+pub(super) fn taken(barred: &Barred) -> Refusal {
+    Refusal {
+        said: format!("{} is already allocated", barred.address),
+        ..Refusal::default()
+    }
 }
 
 #[cfg(test)]

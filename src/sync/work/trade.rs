@@ -32,11 +32,12 @@ impl Driver {
         };
         if left.len() > 1 {
             self.untie(intent, jobs, left, round).await;
+            self.swap(intent, jobs, round).await;
         }
     }
 
     /// Applies what is `left` until none of it succeeds any more. Returns that.
-    async fn try_again(
+    pub(super) async fn try_again(
         &mut self,
         intent: &SyncIntent,
         jobs: &[Job],
@@ -46,10 +47,9 @@ impl Driver {
         loop {
             let again = jobs.iter().filter(|job| left.contains(&job.item.key));
             let again: Vec<Job> = again.cloned().collect();
-            self.state
-                .memory
-                .refused
-                .retain(|key, _| !left.contains(key));
+            let memory = &mut self.state.memory;
+            memory.refused.retain(|key, _| !left.contains(key));
+            memory.barred.retain(|key, _| !left.contains(key));
             let mut results = std::pin::pin!(self.results(intent, &again));
             while let Some((index, done)) = results.next().await {
                 self.settle(&again[index], done, round);
