@@ -205,6 +205,8 @@ impl Told<'_> {
         match (about.kind.as_str(), &about.hook) {
             ("" | "manifest", _) => {
                 for text in self.texts(document)? {
+                    // A manifest of a chart has the line end of a release already.
+                    let text = text.strip_suffix('\n').unwrap_or(&text);
                     let text = format!("---\n# Source: {}\n{text}\n", about.file);
                     body.manifest.push_str(&text);
                 }
