@@ -132,7 +132,7 @@ impl Traces {
         let head = head(resource.map(|(name, value)| (&**name, &**value)));
         let secrets = Secrets::default();
         for (_, value) in &receiver.headers {
-            secrets.add(value);
+            secrets.add_header(value);
         }
         Self(Some(Arc::new(Inner {
             receiver,

@@ -90,6 +90,28 @@ impl Secrets {
         }
     }
 
+    /// Adds the value of a header, and what an answer may repeat of it: the credentials after their scheme (`Bearer …`), the
+    /// login in base64 and its password, and the values of `name=value`.
+    pub fn add_header(&self, value: &str) {
+        self.add(value);
+        let mut words: Vec<&str> = value.split([' ', '\t', ',', ';']).collect();
+        // The first of several names the scheme.
+        if words.len() > 1 {
+            words.remove(0);
+        }
+        for word in words {
+            self.add(word);
+            if let Some((_, value)) = word.split_once('=') {
+                self.add(value.trim_matches('"'));
+            }
+            let login = BASE64_STANDARD.decode(word).ok();
+            let login = login.and_then(|bytes| String::from_utf8(bytes).ok());
+            if let Some((_, password)) = login.as_deref().and_then(|login| login.split_once(':')) {
+                self.add(password);
+            }
+        }
+    }
+
     /// Adds all texts and numbers of a document.
     pub fn add_all(&self, document: &Value) {
         match document {
@@ -368,6 +390,32 @@ mod tests {
         let secrets = Secrets::default();
         secrets.add_all(&json!({"a": [{"b": value}]}));
         secrets
+    }
+
+    #[test]
+    fn what_an_answer_may_repeat_of_a_header_is_hidden() {
+        for (header, answer) in [
+            ("Bearer hunter2-token", "bad token hunter2-token"),
+            ("hunter2-token", "bad token hunter2-token"),
+            (
+                "Basic dXNlcjpodW50ZXIyLXB3",
+                "no login dXNlcjpodW50ZXIyLXB3, nor hunter2-pw",
+            ),
+            (
+                "Token token=\"hunter2-token\", a=b",
+                "bad token hunter2-token",
+            ),
+        ] {
+            let secrets = Secrets::default();
+            secrets.add_header(header);
+            let hidden = secrets.hide(answer);
+            assert!(
+                !hidden.contains("hunter2") && !hidden.contains("dXNl"),
+                "{hidden}"
+            );
+            let words = "what bears a login";
+            assert_eq!(secrets.hide(words), words);
+        }
     }
 
     #[test]

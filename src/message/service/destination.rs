@@ -262,9 +262,11 @@ impl Destination {
             Login::Token(token) => vec![token.clone()],
             Login::Basic(user, password) => vec![user.clone(), password.clone()],
         };
-        let headers = self.headers.iter().map(|(_, value)| value.clone());
+        for (_, value) in &self.headers {
+            secrets.add_header(value);
+        }
         let path = path.filter(|path| path.len() >= 12);
-        for value in login.into_iter().chain(headers).chain(path).chain(parts) {
+        for value in login.into_iter().chain(path).chain(parts) {
             secrets.add(&value);
         }
         crate::text::redact(&secrets.hide(text))
