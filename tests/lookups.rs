@@ -177,6 +177,29 @@ async fn what_a_person_changes_is_rendered_anew() {
     case.has("color", "value", Some("none")).await;
 }
 
+/// towline writes a record for each new content, and each is a Secret.
+#[tokio::test]
+async fn a_chart_that_looks_at_all_secrets_does_not_see_the_records_of_its_own_releases() {
+    let case = world().await.case("lookup-records").await;
+    let names =
+        r#"range (lookup "v1" "Secret" .Release.Namespace "").items }}{{ .metadata.name }} {{ end"#;
+    let template = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: names}}\ndata: {{value: \"{{{{ {names} }}}}\"}}\n"
+    );
+    let first = follow(&case, &template, json!({}), &["Secret"]).await;
+    case.synced("web", &first).await;
+    let release = |sync: &Sync| serde_json::to_value(&sync.status).unwrap()["release"].clone();
+    let has_record = |sync: &Sync| !release(sync)["record"].is_null();
+    case.until("web", "a record", has_record).await;
+    let all = case.api::<Secret>().list(&Default::default()).await;
+    let is_record = |secret: &Secret| secret.type_.as_deref() == Some("helm.sh/release.v1");
+    assert!(all.unwrap().items.iter().any(is_record));
+    // What is found is read again after this.
+    case.make::<Secret>(json!({"metadata": {"name": "another"}}))
+        .await;
+    case.has("names", "value", Some("another ")).await;
+}
+
 #[tokio::test]
 async fn what_the_account_may_not_read_is_told_and_found_once_it_may() {
     let case = world().await.case("lookup-rights").await;
