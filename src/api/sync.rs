@@ -617,6 +617,15 @@ pub struct HistoryEntry {
     pub objects: Vec<String>,
 }
 
+impl HistoryEntry {
+    /// Whether its commit is older than that of `before`, which it replaced: somebody has reset the branch. The commit may be
+    /// of any age, so the time since then says nothing.
+    pub(crate) fn is_older_than(&self, before: &Self) -> bool {
+        let times = self.committed.as_ref().zip(before.committed.as_ref());
+        times.is_some_and(|(own, before)| own.0 < before.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use kube::CustomResourceExt as _;

@@ -131,9 +131,11 @@ impl SyncFigures {
             return;
         };
         self.changed_at = last.converged.as_ref().map(|at| at.0);
-        // A Sync's first revision may be of any age: how long it took says nothing.
-        let is_first = revisions.next().is_none();
-        let committed = last.committed.as_ref().filter(|_| !is_first);
+        // A Sync's first revision may be of any age, as one that a reset of the branch brought back: how long it took says
+        // nothing.
+        let before = revisions.next();
+        let has_age = before.is_some_and(|before| !last.is_older_than(before));
+        let committed = last.committed.as_ref().filter(|_| has_age);
         self.last_change = committed
             .zip(self.changed_at)
             .map(|(committed, converged)| between(committed.0, converged));
@@ -200,6 +202,32 @@ mod tests {
         assert_eq!(found.last_change, Some(Duration::from_secs(12 * 60)));
         let suspended = restarted(&[Some(20), Some(8)], true);
         assert_eq!(suspended.ready.not_since, None);
+    }
+
+    #[test]
+    fn a_commit_that_a_reset_brought_back_has_no_lead_time() {
+        let entry = |committed: &str, converged: &str| -> crate::api::HistoryEntry {
+            let entry = json!({
+                "revision": "main@sha1:abc", "committed": committed, "applied": converged, "converged": converged,
+                "changed": 1, "pruned": 0,
+            });
+            serde_json::from_value(entry).unwrap()
+        };
+        let before = entry("2026-01-01T00:05:00Z", "2026-01-01T00:06:00Z");
+        for (committed, has) in [
+            ("2025-06-01T00:00:00Z", false),
+            ("2026-01-01T00:05:00Z", true),
+        ] {
+            let history = vec![entry(committed, "2026-01-01T00:08:00Z"), before.clone()];
+            let status = SyncStatus {
+                history,
+                ..SyncStatus::default()
+            };
+            let mut figures = SyncFigures::default();
+            figures.note_times(&status);
+            assert_eq!(figures.last_change.is_some(), has, "{committed}");
+            assert_eq!(figures.changed_at, minute(8));
+        }
     }
 
     #[test]

@@ -200,8 +200,10 @@ impl Next {
             // brought back is no change.
             if status.history.len() > 1 && seen.pin.is_none() {
                 let (committed, observed) = (live.committed.0, live.observed.0);
-                self.figures
-                    .stretch(Stretch::CommitToObserved, committed, observed);
+                if !HistoryEntry::came_back(&status.history) {
+                    self.figures
+                        .stretch(Stretch::CommitToObserved, committed, observed);
+                }
                 self.figures
                     .stretch(Stretch::ObservedToApplied, observed, now.0);
             }
@@ -432,6 +434,7 @@ impl Next {
     fn change_converged(&mut self) {
         let history = &mut self.report.status.history;
         let is_first = history.len() == 1;
+        let came_back = HistoryEntry::came_back(history);
         let Some(change) = history.first_mut() else {
             return;
         };
@@ -450,6 +453,8 @@ impl Next {
         if !is_first && !is_pinned {
             self.figures
                 .stretch(Stretch::AppliedToConverged, applied, now);
+        }
+        if !is_first && !is_pinned && !came_back {
             self.figures
                 .stretch(Stretch::CommitToConverged, committed, now);
             self.figures.changed = Some((committed, now));

@@ -19,6 +19,11 @@ impl SyncTimes {
 }
 
 impl HistoryEntry {
+    /// Whether the newest revision of a history came back by a reset of the branch.
+    pub(super) fn came_back(history: &[Self]) -> bool {
+        matches!(history, [last, before, ..] if last.is_older_than(before))
+    }
+
     /// Adds changes that came after the revision had been applied.
     pub(super) fn add(&mut self, changes: &[(Action, ObjectKey)]) {
         let mut tally = Tally {
