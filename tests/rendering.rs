@@ -4,8 +4,10 @@ use std::fs;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::{Value, json};
+use towline::api::Sync;
 use towline_testing::{in_repository, wait::never};
 
+use crate::world::verdict::assert_says;
 use crate::world::{PATIENCE, condition, world};
 
 const BASE: &str = "resources: [map.yaml]\n";
@@ -109,7 +111,7 @@ async fn plain_manifests_and_a_kustomization_below_them_are_one_sync() {
         "patch": "- op: replace\n  path: /data/value\n  value: patched",
         "target": {"kind": "ConfigMap", "name": "plain"}
     }]}}});
-    case.patch::<towline::api::Sync>("all", spec).await;
+    case.patch::<Sync>("all", spec).await;
     case.has("x-plain", "value", Some("patched")).await;
     case.has("x-k-inner", "value", Some("base")).await;
     case.has("plain", "value", None).await;
@@ -146,8 +148,58 @@ async fn a_chart_takes_values_from_files_config_maps_and_the_spec() {
     assert!(kube.as_str().unwrap().starts_with("v1."), "{kube}");
 
     let values = json!({"spec": {"helm": {"values": {"from": "spec"}}}});
-    case.patch::<towline::api::Sync>("web", values).await;
+    case.patch::<Sync>("web", values).await;
     case.has("web-map", "from", Some("spec")).await;
+}
+
+#[tokio::test]
+async fn a_chart_that_renders_nothing_or_a_key_twice_is_named_and_nothing_is_lost() {
+    let case = world().await.case("chart-nothing").await;
+    let template = "{{- if .Values.enabled }}\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: shop}\ndata: {value: one}\n{{- end }}\n";
+    let first = case.repo.commit(
+        &[
+            (
+                "chart/Chart.yaml",
+                Some("apiVersion: v2\nname: shop\nversion: 1.2.3\n"),
+            ),
+            ("chart/values.yaml", Some("enabled: true\n")),
+            ("chart/templates/map.yaml", Some(template)),
+        ],
+        "a chart",
+    );
+    case.repository(json!({})).await;
+    let spec = json!({"path": "chart", "targetNamespace": case.namespace, "prune": true});
+    case.sync("web", spec).await;
+    case.synced("web", &first).await;
+    let values = json!({"spec": {"helm": {"values": {"enabled": false}}}});
+    case.patch::<Sync>("web", values).await;
+    let message = case.ready_becomes("web", "False", "EmptyRender").await;
+    assert_says(
+        &message,
+        &[
+            "the chart in chart renders no object with values of spec.helm.values; nothing is pruned",
+            "delete the Sync",
+        ],
+    );
+    assert!(!message.contains("ignore"), "{message}");
+    case.has("shop", "value", Some("one")).await;
+
+    case.patch::<Sync>("web", json!({"spec": {"helm": {"values": null}}}))
+        .await;
+    let twice = template.replace("data: {value: one}", "data:\n  value: two\n  value: three");
+    case.push(&[("chart/templates/map.yaml", Some(&*twice))], "twice")
+        .await;
+    let message = case.ready_becomes("web", "False", "InvalidManifest").await;
+    assert_says(
+        &message,
+        &[
+            "shop/templates/map.yaml",
+            "the key value appears twice",
+            "kubectl and Helm",
+            "ConfigMap",
+        ],
+    );
+    case.has("shop", "value", Some("one")).await;
 }
 
 #[tokio::test]
@@ -209,7 +261,7 @@ async fn variables_are_replaced_and_a_changed_config_map_is_applied() {
     case.has("shop", "value", Some("eu-2")).await;
 
     let strict = json!({"spec": {"substitute": {"strict": true, "from": null}}});
-    case.patch::<towline::api::Sync>("all", strict).await;
+    case.patch::<Sync>("all", strict).await;
     let message = case.ready_becomes("all", "False", "InvalidManifest").await;
     assert!(
         message.contains("apps/a.yaml") && message.contains("variable token has no value"),
@@ -246,7 +298,7 @@ async fn encrypted_files_are_decrypted_with_the_key_of_the_sync() {
     case.make::<Secret>(keys).await;
     let decryption =
         json!({"spec": {"decryption": {"provider": "sops", "secretRef": {"name": "age"}}}});
-    case.patch::<towline::api::Sync>("all", decryption).await;
+    case.patch::<Sync>("all", decryption).await;
     case.synced("all", &commit).await;
     let value = |secret: Value, key: &str| secret["data"][key].as_str().map(str::to_owned);
     let live: Secret = case.api().get("db").await.unwrap();

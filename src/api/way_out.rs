@@ -91,7 +91,8 @@ impl Reason {
             }
             Self::PathNotFound => "Correct the path, or restore the folder.",
             Self::EmptyRender => {
-                "Correct the path, `.towlineignore` or `spec.ignore`. To remove everything, delete the Sync."
+                "Correct the path, `.towlineignore`, `spec.ignore`, or the values of the chart. To remove everything, \
+                 delete the Sync."
             }
             Self::InvalidManifest => {
                 "The message has the file, the document and the line. Correct the file and commit."

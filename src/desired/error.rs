@@ -78,6 +78,41 @@ pub enum DesiredError {
         /// The path.
         path: String,
     },
+    /// A kustomization without an object. Then nothing is pruned.
+    #[error(
+        "the kustomization in {} renders no object; nothing is pruned: correct it, or delete the Sync to remove its objects",
+        shown(path)
+    )]
+    EmptyKustomization {
+        /// The path.
+        path: String,
+    },
+    /// A chart without an object and without a hook: all of it may be switched off by values. Helm would delete what it
+    /// installed. Then nothing is pruned, because values that are misspelt or missing do the same.
+    #[error(
+        "the chart in {} renders no object{}; nothing is pruned: if this is not intended, correct the values or the chart; \
+         otherwise delete the Sync, which removes its objects",
+        shown(folder),
+        with(values)
+    )]
+    EmptyChart {
+        /// The chart's folder.
+        folder: String,
+        /// Where its values are; may be empty.
+        values: String,
+    },
+    /// A renderer of the team's own that gave back no object. Then nothing is pruned.
+    #[error(
+        "the renderer {name} gives no object for {}; nothing is pruned: correct the files, or delete the Sync to remove its \
+         objects",
+        shown(path)
+    )]
+    EmptyOwn {
+        /// The path.
+        path: String,
+        /// The renderer.
+        name: String,
+    },
     /// An error whose text contained a secret value. Holds the text without the value.
     #[error("{text}")]
     Hidden {
@@ -151,7 +186,10 @@ impl DesiredError {
                 | RenderError::TooMuchIgnored { .. }
                 | RenderError::Patterns { .. },
             ) => Reason::TooLarge,
-            Self::Empty { .. } => Reason::EmptyRender,
+            Self::Empty { .. }
+            | Self::EmptyKustomization { .. }
+            | Self::EmptyChart { .. }
+            | Self::EmptyOwn { .. } => Reason::EmptyRender,
             Self::Render(RenderError::Broken { .. })
             | Self::Submodule(_)
             | Self::Duplicate { .. } => Reason::InvalidManifest,
@@ -221,6 +259,13 @@ fn reason_of(error: &ReadError) -> Reason {
         ReadFault::InvalidPath => Reason::InvalidSpec,
         ReadFault::Unusable => Reason::InvalidManifest,
         ReadFault::Damaged | ReadFault::Unavailable => Reason::FetchFailed,
+    }
+}
+
+fn with(values: &str) -> String {
+    match values {
+        "" => String::new(),
+        values => format!(" with values of {values}"),
     }
 }
 

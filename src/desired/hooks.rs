@@ -275,7 +275,11 @@ impl Hooks {
             });
         }
         read.map(drop).map_err(|error| {
-            let files = vec![BrokenFile { file, error }];
+            let files = vec![BrokenFile {
+                file,
+                error,
+                rendered: Some(render::seems(&document.text()).into()),
+            }];
             RenderError::Broken { files, more: 0 }.into()
         })
     }

@@ -226,9 +226,7 @@ fn make_as(
     };
     // A chart may consist of hooks.
     if objects.is_empty() && hooks.all.is_empty() {
-        return Err(DesiredError::Empty {
-            path: intent.path.clone(),
-        });
+        return Err(nothing(&tree, intent, inputs, content.form));
     }
     check(&objects, &origins)?;
     // Resolve: `resolve` matches them with objects of a cluster.
@@ -245,6 +243,32 @@ fn make_as(
         hooks,
         release,
     })
+}
+
+/// No object came out.
+fn nothing(
+    tree: &Arc<dyn Tree>,
+    intent: &RenderIntent,
+    inputs: &Inputs,
+    form: Form,
+) -> DesiredError {
+    let path = intent.path.clone();
+    match form {
+        Form::Manifests => DesiredError::Empty { path },
+        Form::Kustomization => DesiredError::EmptyKustomization { path },
+        Form::Own => DesiredError::EmptyOwn {
+            path,
+            name: intent
+                .renderer
+                .as_ref()
+                .map(|own| own.name.clone())
+                .unwrap_or_default(),
+        },
+        Form::Chart => DesiredError::EmptyChart {
+            folder: rendered::chart_folder(tree, intent).unwrap_or(path),
+            values: rendered::names_of_values(intent, inputs).join(", "),
+        },
+    }
 }
 
 impl Task {
@@ -466,6 +490,10 @@ impl Texts for Source<'_> {
             Some(text) => Ok(text),
             None => self.tree.read(BlobId(id.0)),
         }
+    }
+
+    fn is_rendered(&self, id: TextId) -> bool {
+        self.rendered.has(id)
     }
 
     fn generated(&self, id: TextId, document: u32, item: u32) -> &[FieldPath] {

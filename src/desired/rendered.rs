@@ -52,6 +52,11 @@ impl Rendered {
             .map_or(Ok(false), |output| release::shows_number(output, tree))
     }
 
+    /// Whether a document was rendered here.
+    pub(super) fn has(&self, id: TextId) -> bool {
+        self.places.contains_key(&id)
+    }
+
     /// A rendered document. None if it was not rendered here.
     pub(super) fn text(&self, id: TextId) -> Option<Vec<u8>> {
         let (output, position) = *self.places.get(&id)?;
@@ -313,7 +318,7 @@ pub(super) fn values(intent: &RenderIntent, inputs: &Inputs) -> Vec<Values> {
 const MAX_VALUES: usize = 16;
 
 /// Where the values that are given to the chart are: the last ones, which have precedence.
-fn names_of_values(intent: &RenderIntent, inputs: &Inputs) -> Arc<[Arc<str>]> {
+pub(super) fn names_of_values(intent: &RenderIntent, inputs: &Inputs) -> Arc<[Arc<str>]> {
     let all = values(intent, inputs).into_iter();
     let names = all.map(|values| match values.file.is_empty() {
         true => values.name,

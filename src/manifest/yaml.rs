@@ -24,8 +24,8 @@ pub struct Document {
     pub value: Value,
 }
 
-/// Why a file cannot be read. The message names no key and no value, because the file may hold a
-/// secret.
+/// Why a file cannot be read. The message names no value, because the file may hold a secret, and a key only if it
+/// looks like the name of a field of another kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("document {document}, line {line}: {cause}")]
 pub struct YamlError {
@@ -38,7 +38,7 @@ pub struct YamlError {
 }
 
 /// The closed set of errors in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum YamlCause {
     /// Neither YAML nor JSON. The text names the parser's problem.
     #[error("{0}")]
@@ -60,9 +60,9 @@ pub enum YamlCause {
     /// A second document without a `---` line before it. kubectl drops it without a message.
     #[error("content after the end of the document; begin a new document with ---")]
     TrailingContent,
-    /// The same key twice.
-    #[error("a key appears twice in one mapping")]
-    DuplicateKey,
+    /// The same key twice. kubectl and Helm take the last one.
+    #[error("{}", twice(.0.as_deref()))]
+    DuplicateKey(Option<Box<str>>),
     /// A key before a `<<` that sets the same key. kubectl and the YAML specification disagree
     /// about the result.
     #[error(
@@ -100,6 +100,35 @@ pub enum YamlCause {
     /// Deeper than [`MAX_DEPTH`].
     #[error("nested too deeply")]
     TooDeep,
+}
+
+impl YamlCause {
+    /// Without a key, if `text` may be a Secret: a broken one may have anything for a key.
+    fn about(self, text: &str) -> Self {
+        match self {
+            Self::DuplicateKey(_) if !text.contains("kind") || text.contains("Secret") => {
+                Self::DuplicateKey(None)
+            }
+            other => other,
+        }
+    }
+
+    /// The same key twice. What may be another text than a name is not repeated.
+    fn duplicate(key: &str) -> Self {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '/' | '-');
+        let is_name = !key.is_empty() && key.len() <= LONGEST_KEY && key.chars().all(fits);
+        Self::DuplicateKey(is_name.then(|| key.into()))
+    }
+}
+
+/// The longest key that is repeated, in bytes: that of the longest name in Kubernetes after the prefix of most groups.
+const LONGEST_KEY: usize = 100;
+
+fn twice(key: Option<&str>) -> String {
+    let key = key.map_or_else(|| "a key".to_owned(), |key| format!("the key {key}"));
+    format!(
+        "{key} appears twice in one mapping: remove one of the two. kubectl and Helm would take the last"
+    )
 }
 
 /// How deep values may nest. The JSON reader for answers of the API server has the same limit.
@@ -142,9 +171,10 @@ pub fn each_document<E: From<YamlError>>(
         let chunk = chunk?;
         let number = number(index);
         let _room = budget::room_for(chunk.text.len());
-        let value = chunk
-            .value(&mut budget)
-            .map_err(|(line, cause)| fail(number, chunk.line + line.saturating_sub(1), cause))?;
+        let value = chunk.value(&mut budget).map_err(|(line, cause)| {
+            let line = chunk.line + line.saturating_sub(1);
+            fail(number, line, cause.about(chunk.text))
+        })?;
         if !value.is_null() {
             found(Document { number, value })?;
         }

@@ -77,6 +77,8 @@ pub struct BrokenFile {
     pub file: Arc<str>,
     /// Why.
     pub error: TextError,
+    /// Of a text that a renderer wrote: which object it seems to be, for people. None of a file.
+    pub rendered: Option<Box<str>>,
 }
 
 /// The file and all causes on one line, so that a message can list several files.
@@ -88,16 +90,21 @@ impl fmt::Display for BrokenFile {
             write!(f, ": {error}")?;
             cause = error.source();
         }
-        if matches!(
+        let lacks_field = matches!(
             self.error,
             TextError::Object {
                 source: ObjectError::Missing(_),
                 ..
             }
-        ) {
-            f.write_str(hint(&self.file))?;
+        );
+        match &self.rendered {
+            Some(object) if !object.is_empty() => {
+                write!(f, " (lines are those of the rendered {object})")
+            }
+            Some(_) => f.write_str(" (lines are those of what is rendered)"),
+            None if lacks_field => f.write_str(hint(&self.file)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -193,6 +200,32 @@ fn listed(files: &[BrokenFile], more: usize) -> String {
     text
 }
 
+/// The kind and the name of an object in a text that may be no YAML, for people: empty if they are not where most write them.
+pub(crate) fn seems(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let word = |rest: &str| {
+        let word = rest.trim().trim_matches(['"', '\'']);
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+        let is_name = (1..=LONGEST_NAME).contains(&word.len()) && word.chars().all(fits);
+        is_name.then(|| word.to_owned())
+    };
+    let after = |line: &str, key: &str| line.strip_prefix(key).and_then(word);
+    let kind = text.lines().find_map(|line| after(line, "kind:"));
+    let mut below = text
+        .lines()
+        .skip_while(|line| line.trim_end() != "metadata:");
+    below.next();
+    let mut below = below.take_while(|line| line.starts_with(' '));
+    let name = below.find_map(|line| after(line.trim_start(), "name:"));
+    match (kind, name) {
+        (Some(kind), Some(name)) => format!("{kind} {name}"),
+        (kind, _) => kind.unwrap_or_default(),
+    }
+}
+
+/// The longest kind or name that is shown, in bytes.
+const LONGEST_NAME: usize = 253;
+
 /// The broken files of one path.
 #[derive(Default)]
 pub(super) struct Broken {
@@ -201,11 +234,13 @@ pub(super) struct Broken {
 }
 
 impl Broken {
-    pub(super) fn push(&mut self, file: &Arc<str>, error: TextError) {
+    /// `rendered`: what a renderer wrote, if it is not a file.
+    pub(super) fn push(&mut self, file: &Arc<str>, error: TextError, rendered: Option<&[u8]>) {
         if self.files.len() < MAX_LISTED {
             self.files.push(BrokenFile {
                 file: Arc::clone(file),
                 error,
+                rendered: rendered.map(|text| seems(text).into()),
             });
         } else {
             self.more += 1;

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 pub use bases::{Bases, WantedBase};
 pub use cache::{Cache, ParsedObject};
+pub(crate) use error::seems;
 pub use error::{BrokenFile, MAX_OBJECTS, PatternError, RenderError, TextError};
 pub use generated::{Drawn, Generated, digest, keep};
 pub use patches::{Outcome, Patches, Steps};
@@ -71,7 +72,11 @@ pub fn parse(
                 }
                 parsed.push(objects);
             }
-            Err(source) => broken.push(&text.file, source),
+            Err(source) => {
+                let rendered = read.is_rendered(text.id).then(|| read.text(text.id));
+                let rendered = rendered.and_then(Result::ok);
+                broken.push(&text.file, source, rendered.as_deref());
+            }
         }
     }
     match broken.into_error() {

@@ -181,3 +181,42 @@ fn variables_may_stand_wherever_a_text_may() {
     let keep = |_, _| ControlFlow::Continue(());
     assert!(manifests(object.as_bytes(), &[(1, 0)], &changes, keep).is_err());
 }
+
+/// A text that a renderer wrote.
+struct Written(&'static str);
+
+impl Texts for Written {
+    fn text(&self, _: TextId) -> Result<Vec<u8>, ReadError> {
+        Ok(self.0.as_bytes().to_vec())
+    }
+
+    fn is_rendered(&self, _: TextId) -> bool {
+        true
+    }
+}
+
+#[test]
+fn what_is_wrong_in_a_rendered_text_names_the_object_and_no_file_to_ignore() {
+    let error = |text| {
+        let files = Files::of([("web/templates/a.yaml", text)]);
+        let files = plain(files.list("").unwrap().files);
+        let read = parse(
+            &files,
+            &mut Cache::default(),
+            &Written(text),
+            &Changes::none(),
+        );
+        read.unwrap_err().to_string()
+    };
+    assert_eq!(
+        error("kind: ConfigMap\nmetadata:\n  labels:\n    app: a\n    app: b\n  name: web\n"),
+        "web/templates/a.yaml: invalid yaml: document 1, line 5: the key app appears twice in one mapping: remove one of the \
+         two. kubectl and Helm would take the last (lines are those of the rendered ConfigMap web)"
+    );
+    let lacks = error("metadata: {name: web}\n");
+    assert!(
+        lacks.ends_with(" (lines are those of what is rendered)"),
+        "{lacks}"
+    );
+    assert!(!lacks.contains("ignore"), "{lacks}");
+}

@@ -34,6 +34,12 @@ pub trait Texts {
     /// Why it cannot be read.
     fn text(&self, id: TextId) -> Result<Vec<u8>, ReadError>;
 
+    /// Whether a renderer wrote the text, so that its lines are not those of a file.
+    fn is_rendered(&self, id: TextId) -> bool {
+        let _ = id;
+        false
+    }
+
     /// Which values of an object were drawn at random, so that they are not what Git says.
     fn generated(&self, id: TextId, document: u32, item: u32) -> &[FieldPath] {
         let _ = (id, document, item);

@@ -45,6 +45,7 @@ pub(super) fn stream<E: From<YamlError>>(
                 // JSON as far as its form goes.
                 Failure::NotJson => fail(number, 1, YamlCause::TooDeep),
             };
+            let cause = cause.about(document);
             let before = line_at(text.as_bytes(), begin);
             fail(number, before.saturating_add(line).saturating_sub(1), cause)
         })?;
@@ -70,9 +71,11 @@ fn failure(document: u32, error: &serde_json::Error) -> Failure {
     let line = u32::try_from(error.line()).unwrap_or(u32::MAX);
     let text = error.to_string();
     if error.classify() == Category::Data {
-        let cause = match text.starts_with(TOO_LARGE) {
-            true => YamlCause::TooLarge,
-            false => YamlCause::DuplicateKey,
+        let cause = match text.strip_prefix(TWICE) {
+            None => YamlCause::TooLarge,
+            Some(rest) => {
+                YamlCause::duplicate(rest.rsplit_once(" at line ").map_or("", |(key, _)| key))
+            }
         };
         return Failure::Meaning(fail(document, line, cause));
     }
@@ -82,7 +85,8 @@ fn failure(document: u32, error: &serde_json::Error) -> Failure {
     Failure::NotJson
 }
 
-/// What an error of our own says, to be found again.
+/// What errors of our own say, to be found again. The first is followed by the key.
+const TWICE: &str = "duplicate key ";
 const TOO_LARGE: &str = "too large";
 
 /// Reads a JSON value without duplicate keys, within a budget.
@@ -159,7 +163,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         while let Some(key) = access.next_key::<String>()? {
             self.charge(budget::entry(key.len()))?;
             if map.contains_key(&key) {
-                return Err(A::Error::custom("duplicate key"));
+                return Err(A::Error::custom(format_args!("{TWICE}{key}")));
             }
             let value = access.next_value_seed(Strict(&mut *self.0))?;
             map.insert(key, value);

@@ -83,7 +83,7 @@ fn document(text: &str, nodes: &mut usize) -> Result<Option<Node>, (u32, YamlCau
                         return Err(fail(YamlCause::MergeValue));
                     }
                     if fields.iter().any(|(name, _)| *name == text) {
-                        return Err(fail(YamlCause::DuplicateKey));
+                        return Err(fail(YamlCause::DuplicateKey(None)));
                     }
                     *key = Some(text.into_owned());
                     continue;
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(documents.len(), 2);
         for (bad, cause) in [
             ("a: &x 1\nb: *x\n", YamlCause::Alias),
-            ("a: 1\na: 2\n", YamlCause::DuplicateKey),
+            ("a: 1\na: 2\n", YamlCause::DuplicateKey(None)),
             ("a:\n  <<: {b: 1}\n", YamlCause::MergeValue),
         ] {
             assert_eq!(ordered(bad.as_bytes()).unwrap_err().cause, cause);

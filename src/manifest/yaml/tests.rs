@@ -101,13 +101,19 @@ fn cause(text: impl AsRef<[u8]>) -> (u32, u32, super::YamlCause) {
 #[test]
 fn an_error_names_the_place_in_the_file() {
     use super::YamlCause as C;
-    assert_eq!(cause("a: 1\n---\n\nb: 1\nb: 2\n"), (2, 5, C::DuplicateKey));
+    assert_eq!(
+        cause("a: 1\n---\n\nb: 1\nb: 2\n"),
+        (2, 5, C::DuplicateKey(None))
+    );
     assert_eq!(cause("a: 1\n--- x\n"), (1, 2, C::Separator));
     assert_eq!(
         cause("a: 1\n---\n# c\nb: \0\n"),
         (2, 4, C::ControlCharacter)
     );
-    assert_eq!(cause("{\"a\": 1,\n\"a\": 2}"), (1, 2, C::DuplicateKey));
+    assert_eq!(
+        cause("{\"a\": 1,\n\"a\": 2}"),
+        (1, 2, C::DuplicateKey(None))
+    );
     assert_eq!(cause(b"a: 1\nb: \xff\n"), (1, 2, C::Encoding));
     assert_eq!(cause("a: [b:, c]\n"), (1, 1, C::GluedColon));
 }
@@ -174,7 +180,7 @@ fn a_key_before_a_merge_may_have_the_merged_value() {
     let other = "a: &a {x: 1}\nb:\n  x: 2\n  <<: *a\n";
     assert_eq!(cause(other).2, YamlCause::MergeConflict);
     let twice = "a: &a {x: 1}\nb:\n  x: 1\n  <<: *a\n  x: 1\n";
-    assert_eq!(cause(twice).2, YamlCause::DuplicateKey);
+    assert_eq!(cause(twice).2, YamlCause::DuplicateKey(None));
 }
 
 #[test]
@@ -245,5 +251,29 @@ fn documents_are_read_one_after_the_other() {
     let text = "{\"a\": 1}\n\n{\"b\": {\"c\": 2, \"c\": 3}}";
     let error = documents(text.as_bytes()).unwrap_err();
     assert_eq!((error.document, error.line), (2, 3));
-    assert_eq!(error.cause, YamlCause::DuplicateKey);
+    assert_eq!(error.cause, YamlCause::DuplicateKey(None));
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_named_unless_it_may_be_secret() {
+    let said = |text: &str| documents(text.as_bytes()).unwrap_err().to_string();
+    let named = "the key app.kubernetes.io/name appears twice in one mapping: remove one";
+    for text in [
+        "kind: ConfigMap\napp.kubernetes.io/name: 1\napp.kubernetes.io/name: 2\n",
+        r#"{"kind": "Pod", "app.kubernetes.io/name": 1, "app.kubernetes.io/name": 2}"#,
+    ] {
+        let said = said(text);
+        assert!(said.contains(named), "{said}");
+    }
+    for text in [
+        "kind: Secret\nhunter2: 1\nhunter2: 2\n",
+        "kind: Pod\n\"hunter2 is it\": 1\n\"hunter2 is it\": 2\n",
+        r#"{"kind": "Secret", "hunter2": 1, "hunter2": 2}"#,
+    ] {
+        let said = said(text);
+        assert!(
+            said.contains("a key appears twice") && !said.contains("hunter2"),
+            "{said}"
+        );
+    }
 }

@@ -300,9 +300,10 @@ impl Mapping {
             None => self.key = Some(Key::Name(scalar::key(value)?)),
             Some(Key::Name(name)) => {
                 let merged = self.merged.remove(&name);
-                if self.entries.insert(name, json_number(value)).is_some() && !merged {
-                    return Err(YamlCause::DuplicateKey);
+                if !merged && self.entries.contains_key(&name) {
+                    return Err(YamlCause::duplicate(&name));
                 }
+                self.entries.insert(name, json_number(value));
             }
             Some(Key::Merge) => self.merge(value)?,
         }

@@ -10,7 +10,10 @@ use crate::render::WantedBase;
 #[derive(Clone, Debug, Error)]
 pub enum RenderFailure {
     /// This installation has no renderers, or not those that it was built with.
-    #[error("renderers are not available: {0}")]
+    #[error(
+        "renderers are not available: {0}. The image of towline has them; elsewhere, build them with renderers/build and name \
+         their folder with --renderers-dir"
+    )]
     Missing(String),
     /// The administrator mounted no such renderer, or it cannot be used.
     #[error(
