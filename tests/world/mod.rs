@@ -266,7 +266,7 @@ impl Case<'_> {
     /// The same, with another patience: for work that takes a busy machine long.
     pub async fn until_in(
         &self,
-        patience: Duration,
+        patience: std::time::Duration,
         name: &str,
         what: &str,
         is: impl Fn(&Sync) -> bool,
