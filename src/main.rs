@@ -38,20 +38,23 @@ fn main() -> ExitCode {
 /// `/proc/sys/kernel/core_pattern` names whatever the limit is, except for a limit of one byte
 /// (`do_coredump` in fs/coredump.c). A file of one byte is too short for a dump as well.
 ///
-/// The process stays readable for its own user (`PR_SET_DUMPABLE`), because tools that measure it need that.
-#[cfg(unix)]
+/// The process stays readable for its own user, because tools that measure it need that. It does not where the limit is 0
+/// already and cannot be raised: then `PR_SET_DUMPABLE` forbids the dump.
+#[cfg(target_os = "linux")]
 fn forbid_core_dumps() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
     let one_byte = Rlimit {
         current: Some(1),
         maximum: Some(1),
     };
-    // It fails only where the limit is 0 already.
-    let _ = setrlimit(Resource::Core, one_byte);
+    if setrlimit(Resource::Core, one_byte).is_err() {
+        // Nothing else is left to try, and the program is of use without it.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
 }
 
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 fn forbid_core_dumps() {}
 
 /// glibc's allocator keeps up to eight arenas for each core, and what a thread of one arena frees no thread of another

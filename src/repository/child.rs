@@ -62,6 +62,7 @@ impl ChildError {
     fn reason(&self) -> Reason {
         match self {
             Self::Held { .. } => Reason::PruneHeld,
+            Self::Loss { .. } => Reason::ApiUnavailable,
             _ => Reason::InvalidSpec,
         }
     }

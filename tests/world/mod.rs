@@ -260,26 +260,15 @@ impl Case<'_> {
 
     /// Waits until `is` holds for a Sync.
     pub async fn until(&self, name: &str, what: &str, is: impl Fn(&Sync) -> bool) -> Sync {
-        self.until_in(PATIENCE, name, what, is).await
-    }
-
-    /// The same, with another patience: for work that takes a busy machine long.
-    pub async fn until_in(
-        &self,
-        patience: std::time::Duration,
-        name: &str,
-        what: &str,
-        is: impl Fn(&Sync) -> bool,
-    ) -> Sync {
         let api: Api<Sync> = self.api();
-        let seen = within(patience, async || match api.get(name).await {
+        let seen = within(PATIENCE, async || match api.get(name).await {
             Ok(sync) if is(&sync) => Ok(sync),
             other => Err(other.map(|sync| sync.status)),
         });
         match seen.await {
             Ok(sync) => sync,
             Err(last) => panic!(
-                "not within {patience:?}: {what}; last seen: {last}\nbeside it:\n{}",
+                "not within {PATIENCE:?}: {what}; last seen: {last}\nbeside it:\n{}",
                 self.workloads().await
             ),
         }

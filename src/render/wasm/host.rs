@@ -198,7 +198,7 @@ impl Host {
         }
     }
 
-    /// A random prime, big-endian. Blocks for a fraction of a second.
+    /// A random prime, big-endian. Blocks for about a second.
     pub(super) fn prime(&mut self, bits: i32) -> Result<i64> {
         let prime = prime::draw(&mut self.process, bits)?;
         Ok(self.answer(prime))

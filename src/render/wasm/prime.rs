@@ -1,4 +1,4 @@
-//! Random primes for the RSA keys of charts. A key of 4096 bits takes a renderer half a minute, and the host half a second.
+//! Random primes for the RSA keys of charts. A key of 4096 bits takes a renderer half a minute, and the host a few seconds.
 
 use std::convert::Infallible;
 
