@@ -266,7 +266,15 @@ async fn a_field_that_is_there_and_empty_is_absent_where_no_null_is_allowed() {
     nullable["nullable"] = json!(true);
     let list = json!({"type": "array", "items": {"type": "object", "properties": {"csi": object}}});
     let map = json!({"type": "object", "additionalProperties": {"type": "string"}});
-    let fields = json!({"size": {"type": "integer"}, "csi": object, "kept": nullable, "list": list, "map": map});
+    let free = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let defaults =
+        json!({"type": "object", "properties": {"driver": {"type": "string", "default": "d"}}});
+    let mut nullable_defaults = defaults.clone();
+    nullable_defaults["nullable"] = json!(true);
+    let words = json!({"type": "array", "items": {"type": "string"}});
+    let text = json!({"type": "string", "nullable": true});
+    let fields = json!({"size": {"type": "integer"}, "csi": object, "kept": nullable, "list": list, "map": map,
+        "free": free, "defaults": defaults, "nullableDefaults": nullable_defaults, "words": words, "text": text});
     let versions = json!([version("v1", true, true, &fields)]);
     let spec = json!({"size": 1, "csi": null, "kept": null, "list": [{"csi": null}], "map": {"a.b/c": null}});
     let first = case.repo.commit(
@@ -293,11 +301,40 @@ async fn a_field_that_is_there_and_empty_is_absent_where_no_null_is_allowed() {
     .await;
     case.ready_becomes("all", "True", "Converged").await;
     heals(&api, &spec).await;
-    let full = json!({"size": 1, "csi": {"driver": "d"}});
+    let full = json!({"size": 1, "csi": {"driver": "d"}, "kept": {"driver": "d"}, "list": [{"csi": {"driver": "d"}}], "map": {"a.b/c": "x"},
+        "free": {"map": {"a": 1}, "list": [1], "text": "t", "deep": {"map": {"a": {"b": 1}}}}, "defaults": {"driver": "x"}, "nullableDefaults": {"driver": "x"}, "words": ["a"], "text": "t"});
     let text = gadget(&case, &group, "v1", &full);
     let second = case.push(&[("g.yaml", Some(&text))], "full").await;
     case.synced("all", &second).await;
+    has_spec(&api, full.clone()).await;
+    let nulls = json!({"size": 1, "csi": null, "kept": null, "list": [{"csi": null}], "map": {"a.b/c": null},
+        "free": {"map": null, "list": null, "text": null, "deep": {"map": {"a": null}}}, "defaults": null, "nullableDefaults": null, "words": null, "text": null});
+    let text = gadget(&case, &group, "v1", &nulls);
+    let third = case.push(&[("g.yaml", Some(&text))], "null").await;
+    case.synced("all", &third).await;
+    let bare = json!({"size": 1, "kept": null, "list": [{}], "map": {}, "nullableDefaults": null, "text": null,
+        "free": {"map": null, "list": null, "text": null, "deep": {"map": {"a": null}}}});
+    has_spec(&api, bare.clone()).await;
+    heals(&api, &bare).await;
+
+    let text = gadget(&case, &group, "v1", &full);
+    let fourth = case.push(&[("g.yaml", Some(&text))], "full again").await;
+    case.synced("all", &fourth).await;
     has_spec(&api, full).await;
+    let empty = json!({"size": 1, "csi": {}, "kept": {}, "list": [{"csi": {}}], "map": {}, "free": {"map": {}, "deep": {"map": {}}},
+        "defaults": {}, "nullableDefaults": {}, "words": []});
+    let text = gadget(&case, &group, "v1", &empty);
+    let fifth = case.push(&[("g.yaml", Some(&text))], "emptied").await;
+    case.synced("all", &fifth).await;
+    let mut live = empty;
+    live["defaults"] = json!({"driver": "d"});
+    live["nullableDefaults"] = json!({"driver": "d"});
+    has_spec(&api, live.clone()).await;
+    // What was emptied belongs to nobody else, so that it goes when it leaves Git.
+    let text = gadget(&case, &group, "v1", &json!({"size": 1}));
+    let sixth = case.push(&[("g.yaml", Some(&text))], "gone").await;
+    case.synced("all", &sixth).await;
+    has_spec(&api, json!({"size": 1})).await;
     remove(&case, &group).await;
 }
 

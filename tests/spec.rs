@@ -1,9 +1,13 @@
 //! Options of the specs: inline Syncs, references, and the forms of manifests.
 
-use serde_json::json;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PostParams};
+use serde_json::{Value, json};
 use towline::api::{GitRepository, Sync};
 
-use crate::world::verdict::{assert_says, repository_ready_becomes};
+use crate::world::verdict::{
+    assert_says, named_repository_ready_becomes, repository_ready_becomes,
+};
 use crate::world::{Case, PATIENCE, config_map, world};
 use towline_testing::repo::{Change, NewCommit};
 use towline_testing::wait::eventually;
@@ -252,4 +256,94 @@ async fn a_path_may_be_written_as_people_write_paths() {
     .await;
     case.synced("root", &commit).await;
     case.has("root", "value", Some("one")).await;
+}
+
+/// A template that leaves a field empty makes a null. The API server keeps it where a schema allows it.
+#[tokio::test]
+async fn null_in_a_kind_of_towline_means_absent() {
+    let case = world().await.case("null-fields").await;
+    let specs = [
+        json!({"url": case.repo.url(), "ref": {"branch": "main"}}),
+        json!({"sourceRef": {"name": "repo"}, "renderer": {"name": "none"}}),
+        json!({"type": "generic", "address": "http://127.0.0.1:1/"}),
+        json!({"providerRef": {"name": "p"}, "eventSources": [{"kind": "Sync", "name": "*"}]}),
+    ];
+    let kinds = ["GitRepository", "Sync", "Provider", "Alert"];
+    for (kind, spec) in kinds.into_iter().zip(specs) {
+        let definition = towline::api::crds()
+            .into_iter()
+            .find(|definition| definition.spec.names.kind == kind)
+            .unwrap();
+        let schema = serde_json::to_value(&definition.spec.versions[0].schema).unwrap();
+        let mut nulls = spec.clone();
+        add_nulls(&schema["openAPIV3Schema"]["properties"]["spec"], &mut nulls);
+        let group = GroupVersionKind::gvk("towline.dev", "v1alpha1", kind);
+        let resource = ApiResource::from_gvk_with_plural(&group, &definition.spec.names.plural);
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(case.client.clone(), &case.namespace, &resource);
+        let stored = async |spec: &Value| {
+            let mut object = DynamicObject::new("nulls", &resource);
+            object.data = json!({ "spec": spec });
+            let dry = PostParams {
+                dry_run: true,
+                ..PostParams::default()
+            };
+            api.create(&dry, &object).await.unwrap().data["spec"].clone()
+        };
+        assert_eq!(stored(&nulls).await, stored(&spec).await, "{kind}");
+    }
+}
+
+/// Sets each field of `schema` that `value` does not have to null.
+fn add_nulls(schema: &Value, value: &mut Value) {
+    let fields = schema["properties"].as_object().into_iter().flatten();
+    for (name, field) in fields {
+        match &mut value[name] {
+            absent @ Value::Null => *absent = Value::Null,
+            found => add_nulls(field, found),
+        }
+    }
+}
+
+/// A field that a template left empty: `sync:` without a value is no wish for a Sync of the whole repository.
+#[tokio::test]
+async fn a_sync_that_is_null_is_none() {
+    let case = world().await.case("null-sync").await;
+    let repository = |sync: &str| {
+        format!(
+            "apiVersion: towline.dev/v1alpha1\nkind: GitRepository\nmetadata: {{name: child, namespace: {}}}\n\
+             spec:\n  url: {}\n  ref: {{branch: main, tag: null}}\n  verify: ~\n  sync:{sync}\n",
+            case.namespace,
+            case.repo.url()
+        )
+    };
+    let first = case.repo.commit(
+        &[
+            ("all/repo.yaml", Some(repository(""))),
+            ("app/a.yaml", Some(config_map("a", &case.namespace, "one"))),
+        ],
+        "a field without a value",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({"path": "all"})).await;
+    case.synced("all", &first).await;
+    named_repository_ready_becomes(&case, "child", "True", "Fetched").await;
+    assert!(case.api::<Sync>().get_opt("child").await.unwrap().is_none());
+    let second = repository(" {path: app, prune: true, deletionPolicy: Orphan}");
+    let second = case
+        .push(&[("all/repo.yaml", Some(&second))], "a Sync")
+        .await;
+    case.synced("all", &second).await;
+    case.has("a", "value", Some("one")).await;
+    // Nulling it takes it away, as leaving it out does.
+    let third = repository(" null");
+    let third = case
+        .push(&[("all/repo.yaml", Some(&third))], "no Sync")
+        .await;
+    case.synced("all", &third).await;
+    eventually("the child Sync is gone", PATIENCE, async || {
+        let child = case.api::<Sync>().get_opt("child").await.unwrap();
+        child.is_none().then_some(())
+    })
+    .await;
 }

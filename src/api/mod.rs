@@ -132,7 +132,10 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         let schemas = versions.filter_map(|version| version.schema.as_mut());
         schemas
             .filter_map(|schema| schema.open_api_v3_schema.as_mut())
-            .for_each(schema::use_known_formats);
+            .for_each(|schema| {
+                schema::use_known_formats(schema);
+                schema::forbid_nulls(schema);
+            });
     }
     crds
 }

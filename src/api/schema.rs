@@ -17,6 +17,14 @@ pub(super) fn use_known_formats(schema: &mut JSONSchemaProps) {
     each_part(schema, &mut use_known_formats);
 }
 
+/// Lets null stand for absent, as in Kubernetes' own kinds: the API server removes a null where the schema does not
+/// allow one, and server-side apply refuses it. schemars allows one wherever a field may be absent. Then a null that is
+/// applied over an object leaves the defaults of its fields: a Sync of the whole repository, for `spec.sync`.
+pub(super) fn forbid_nulls(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    each_part(schema, &mut forbid_nulls);
+}
+
 /// Calls `visit` with every schema inside of `schema`.
 fn each_part(schema: &mut JSONSchemaProps, visit: &mut dyn FnMut(&mut JSONSchemaProps)) {
     let named = schema

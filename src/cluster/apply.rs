@@ -6,15 +6,15 @@
 
 use std::sync::PoisonError;
 
-use http::{Request, header};
+use http::Request;
 use kube::Resource as _;
-use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
+use kube::api::{DynamicObject, PartialObjectMeta};
 use serde_json::Value;
 
 use super::ServedKind;
+use super::beforehand::{may_empty, share_of};
 use super::refused::WriteError;
 use super::write::{METADATA, Made, Once, Wanted, Writer, path, read};
-use crate::api::FIELD_MANAGER;
 use crate::health::Health;
 use crate::manifest::{GroupVersionKind, ObjectKey};
 use crate::plan::{
@@ -65,6 +65,12 @@ impl Writer<'_> {
             match self.release(wanted, once, &whole).await? {
                 Released::Made(observed) => return Ok((*observed, Made::New)),
                 Released::Beforehand { before } => made = before,
+            }
+        }
+        if wanted.known.is_some() && may_empty(wanted) {
+            let live = self.whole(wanted.served, wanted.key).await?;
+            if let Some(live) = live {
+                self.empty_out(wanted, &live, wanted.body).await?;
             }
         }
         let mut body = wanted.body.to_vec();
@@ -260,6 +266,9 @@ impl Writer<'_> {
         let Some(live) = self.whole(wanted.served, wanted.key).await? else {
             return Ok(false);
         };
+        if self.empty_out(wanted, &live, body).await? {
+            return Ok(true);
+        }
         let Some(mut share) = share_of(&live, wanted) else {
             return Ok(false);
         };
@@ -376,76 +385,6 @@ impl Writer<'_> {
             || claims(error.causes(), live, &body, &others, &all).is_some()
             || self.rivals(wanted, live, &body, error).await.is_some()
     }
-
-    /// Brings entries of versions that are not served any longer into the version that Git has: the server would
-    /// forget them, and with them which fields were ours.
-    async fn leave_version(
-        &self,
-        wanted: &Wanted<'_>,
-        is_served: &impl Fn(&GroupVersionKind) -> bool,
-    ) -> Result<(), WriteError> {
-        let Some(live) = self.whole(wanted.served, wanted.key).await? else {
-            return Ok(());
-        };
-        if let Some(mut share) = share_of(&live, wanted) {
-            let kind = &wanted.key.kind.kind;
-            share.relabel(|version| {
-                GroupVersionKind::parse(version, kind).is_some_and(|gvk| !is_served(&gvk))
-            });
-            self.write_share(wanted, &share).await?;
-        }
-        Ok(())
-    }
-
-    /// The same for an object of which an older state is known.
-    async fn rewrite_share(&self, wanted: &Wanted<'_>, share: &Share) -> Result<bool, WriteError> {
-        let live = self.whole(wanted.served, wanted.key).await?;
-        let Some(version) = live
-            .as_ref()
-            .and_then(|live| live["metadata"]["resourceVersion"].as_str())
-        else {
-            return Ok(false);
-        };
-        self.write_share(wanted, &share.at(version)).await
-    }
-
-    /// Writes `managedFields`, and no value. False if there is nothing to write, or if somebody wrote the object
-    /// meanwhile: its watch event brings us back.
-    async fn write_share(&self, wanted: &Wanted<'_>, share: &Share) -> Result<bool, WriteError> {
-        Ok(self.patch_share(wanted, share).await?.is_some())
-    }
-
-    /// The same; the object's metadata after that.
-    async fn patch_share(
-        &self,
-        wanted: &Wanted<'_>,
-        share: &Share,
-    ) -> Result<Option<ObjectMeta>, WriteError> {
-        let Some(patch) = share.patch() else {
-            return Ok(None);
-        };
-        let uri = format!(
-            "{}?fieldManager={FIELD_MANAGER}",
-            path(wanted.served, wanted.key)
-        );
-        let patch = patch.to_string();
-        let answer = self
-            .send(wanted.key, &[], || {
-                Request::patch(&uri)
-                    .header(header::CONTENT_TYPE, "application/json-patch+json")
-                    .header(header::ACCEPT, METADATA)
-                    .body(patch.clone().into_bytes())
-            })
-            .await;
-        match answer {
-            Ok(answer) => {
-                let object: PartialObjectMeta<DynamicObject> = read(&answer.text)?;
-                Ok(Some(object.metadata))
-            }
-            Err(WriteError::Refused { code: 409, .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
 }
 
 /// What became of the fields that are sent only once.
@@ -467,11 +406,6 @@ fn take_over(wanted: &Wanted<'_>, share: &mut Share) -> Result<(), Indivisible> 
         share.release(once.fields, &whole)?;
     }
     Ok(())
-}
-
-fn share_of(live: &Value, wanted: &Wanted<'_>) -> Option<Share> {
-    let meta = serde_json::from_value(live.get("metadata")?.clone()).ok()?;
-    Share::of(&meta, &wanted.served.resource.api_version)
 }
 
 /// Takes out of `body` what was refused for being null.

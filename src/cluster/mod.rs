@@ -2,6 +2,7 @@
 
 mod admission;
 mod apply;
+mod beforehand;
 mod clock;
 mod contents;
 mod definition;

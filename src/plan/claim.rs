@@ -218,7 +218,8 @@ impl<'a> View<'a> {
         (!found.is_empty()).then_some(Value::Object(found))
     }
 
-    fn field(&self, name: &str) -> Option<Self> {
+    /// A field here.
+    pub(super) fn field(&self, name: &str) -> Option<Self> {
         let key = field_key(name);
         Some(Self {
             live: self.live.get(name)?,
@@ -229,7 +230,7 @@ impl<'a> View<'a> {
     }
 
     /// The items of a list that Git has too, by their keys in `fieldsV1`.
-    fn items(&self) -> Vec<(String, View<'a>)> {
+    pub(super) fn items(&self) -> Vec<(String, View<'a>)> {
         let mut items = Vec::new();
         for key in self
             .all

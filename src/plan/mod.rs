@@ -4,6 +4,7 @@ mod brake;
 mod claim;
 mod contents;
 mod contest;
+mod emptied;
 mod hooks;
 mod immutable;
 mod observed;
@@ -31,6 +32,7 @@ pub use brake::{Before, Brake, PrunePlan};
 pub use claim::{Cause as RefusalCause, claims, without_null};
 pub use contents::{Inside, is_derived, lost};
 pub use contest::{Contest, Relinquished, Taken, is_a_persons, is_scaled, taken, taken_for_good};
+pub use emptied::{Emptied, emptied, empty_out, emptying, filled};
 pub use hooks::{
     HOOK, HOOK_OF, HookClash, HookRun, hook_owner, hook_pause, hooks_at, may_be_deleted,
 };
@@ -58,7 +60,7 @@ pub use room::{Held, Refusal, held, without};
 pub use seal::Seal;
 pub use share::{Appliers, Share};
 pub use stage::Stage;
-pub use stamp::{placed, reproved, stamped};
+pub use stamp::{is_typed, placed, reproved, stamped};
 pub use transition::breaks_transition_rule;
 
 use crate::intent::Mode;

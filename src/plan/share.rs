@@ -53,11 +53,13 @@ impl Appliers {
     /// Whether an entry is the share of an applier of whole manifests.
     ///
     /// `kubectl` is one if it used server-side apply. Fields that `kubectl scale`, `edit` or `patch`
-    /// wrote belong to a person, and stay. A subresource is never part of a manifest.
+    /// wrote belong to a person, and stay. A subresource is never part of a manifest. What towline wrote otherwise
+    /// than by an apply is meant, too: where it emptied a field, and defaults took its place.
     pub fn is_one(&self, entry: &ManagedFieldsEntry) -> bool {
         let manager = entry.manager.as_deref().unwrap_or_default();
         let is_applied = entry.operation.as_deref() == Some(APPLY);
         let is_named = APPLIERS.contains(&manager)
+            || manager == FIELD_MANAGER
             || manager == "kubectl" && is_applied
             || self.more.iter().any(|more| more == manager);
         is_named && subresource(entry).is_empty() && !is_ours(entry)
@@ -101,7 +103,7 @@ impl Share {
 
     /// Moves the entries of `appliers` into ours. With `was_ours`, towline managed the object before, and a
     /// `before-first-apply` entry means that the object lost its `managedFields`. That entry holds every field,
-    /// including those of controllers, so it is dropped and not moved.
+    /// including those of controllers, so it is dropped and not moved. So are defaults of what towline emptied.
     pub fn take_over(&mut self, appliers: &Appliers, was_ours: bool) {
         let (theirs, mut rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.entries)
             .into_iter()
@@ -109,7 +111,10 @@ impl Share {
         std::mem::swap(&mut self.entries, &mut rest);
         for entry in theirs {
             self.changed = true;
-            let is_lost = was_ours && entry.manager.as_deref() == Some(BEFORE_FIRST_APPLY);
+            let is_lost = match entry.manager.as_deref() {
+                Some(BEFORE_FIRST_APPLY) => was_ours,
+                manager => manager == Some(FIELD_MANAGER),
+            };
             if let Some(FieldsV1(fields)) = entry.fields_v1.filter(|_| !is_lost) {
                 self.add(&fields);
             }

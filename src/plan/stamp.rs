@@ -45,9 +45,14 @@ pub fn stamped(manifest: Manifest, seal: &Seal, digest: &Digest, version: Option
     body.to_string().into_bytes()
 }
 
+/// Whether null and an object without fields are the same in a kind: it is one of Kubernetes' own.
+pub fn is_typed(key: &ObjectKey) -> bool {
+    TYPED.contains(&&*key.kind.group)
+}
+
 /// A manifest as the object of `key`: with its namespace, and without what is null by mistake.
 pub fn placed(mut body: Value, key: &ObjectKey) -> Value {
-    if TYPED.contains(&&*key.kind.group) {
+    if is_typed(key) {
         without_nulls(&mut body);
     } else if let Some(metadata) = body.get_mut("metadata") {
         without_nulls(metadata);

@@ -17,10 +17,10 @@ use crate::content::Tree;
 use crate::desired::{self, Desired, Item, Limit};
 use crate::health::Health;
 use crate::intent::SyncIntent;
-use crate::manifest::{ApplyMode, Manifest, ObjectKey};
+use crate::manifest::{ApplyMode, Manifest, ObjectKey, without_nulls};
 use crate::plan::{
-    Contest, DIGEST, IDENTITY, LEFT, Observed, PART_OF, PROOF, Parting, SyncName, apply_order,
-    placed, surplus,
+    Contest, DIGEST, Emptied, IDENTITY, LEFT, Observed, PART_OF, PROOF, Parting, Share, SyncName,
+    apply_order, emptied, empty_out, filled, placed, surplus,
 };
 use crate::render;
 
@@ -257,8 +257,11 @@ impl Preview<'_> {
         }
         let mut body = placed(manifest.body, key);
         keep_marks(&mut body, &live);
-        Ok(match self.rehearse(served, key, &body).await? {
-            Rehearsed::Taken(tried) => {
+        let emptied = emptied_in(&live, &body);
+        let trial = filled(body.clone(), &live, &emptied);
+        Ok(match self.rehearse(served, key, &trial).await? {
+            Rehearsed::Taken(mut tried) => {
+                empty_out(&mut tried, &emptied);
                 let is_concealed =
                     self.conceals && (&*key.kind.group, &*key.kind.kind) == ("", "Secret");
                 let differs = is_concealed || cleaned(&live) != cleaned(&tried);
@@ -298,8 +301,18 @@ impl Preview<'_> {
         key: &ObjectKey,
         body: &Value,
     ) -> Result<Rehearsed, PreviewError> {
-        let tried = self.viewer.rehearse(served, key, body).await;
-        tried.map_err(|source| failed("patch", served, key, source))
+        let try_it = async |body: &Value| {
+            let tried = self.viewer.rehearse(served, key, body).await;
+            tried.map_err(|source| failed("patch", served, key, source))
+        };
+        let tried = try_it(body).await?;
+        // An apply leaves out what is refused for being null.
+        let mut bare = body.clone();
+        without_nulls(&mut bare);
+        match tried {
+            Rehearsed::Refused(_) if bare != *body => try_it(&bare).await,
+            tried => Ok(tried),
+        }
     }
 
     /// The live objects that are not desired.
@@ -334,6 +347,14 @@ impl Preview<'_> {
             .map(|(key, _, why)| change(key, Action::Release(why.to_string())));
         going.chain(released).collect()
     }
+}
+
+/// What the apply of a manifest would empty before.
+fn emptied_in(live: &Value, body: &Value) -> Vec<Emptied> {
+    let meta = serde_json::from_value(live["metadata"].clone()).unwrap_or_default();
+    let api_version = body["apiVersion"].as_str().unwrap_or_default();
+    let share = Share::of(&meta, api_version);
+    share.map_or_else(Vec::new, |share| emptied(live, body, &share))
 }
 
 fn failed(

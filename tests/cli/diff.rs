@@ -210,3 +210,40 @@ async fn diff_sees_the_release_of_a_chart_as_the_operator_does() {
     let next = diff(&case, &person, folder, &[]).await;
     next.says(1, &["value: three", "+  revision: \"3\""]);
 }
+
+#[tokio::test]
+async fn diff_shows_what_is_emptied_and_what_is_null_as_the_operator_applies_it() {
+    let case = world().await.case("cli-diff-empty").await;
+    let child = |more: &str| {
+        format!(
+            "apiVersion: towline.dev/v1alpha1\nkind: Sync\nmetadata: {{name: child, namespace: {}}}\n\
+             spec:\n  suspend: true\n  sourceRef: {{name: repo}}\n  path: none\n{more}",
+            case.namespace
+        )
+    };
+    let full = child("  commonMetadata: {labels: {team: blue}}\n");
+    let commit = case.repo.commit(&[("app/c.yaml", Some(full))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"path": "app"})).await;
+    case.synced("all", &commit).await;
+    let scratch = Scratch::new().unwrap();
+    std::fs::create_dir(scratch.path().join("app")).unwrap();
+    let person = case.world.cp.kubeconfig_for(User::Person);
+    for more in [
+        "  commonMetadata: {}\n",
+        "  commonMetadata: null\n  substitute:\n",
+    ] {
+        std::fs::write(scratch.path().join("app/c.yaml"), child(more)).unwrap();
+        let ran = diff(&case, &person, scratch.path(), &[]).await;
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.out.contains("-      team: blue"), "{ran:?}");
+        assert!(!ran.out.contains("refuse"), "{ran:?}");
+    }
+    std::fs::write(
+        scratch.path().join("app/c.yaml"),
+        child("  commonMetadata:\n   labels: {team: blue}\n  substitute:\n"),
+    )
+    .unwrap();
+    let ran = diff(&case, &person, scratch.path(), &[]).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}

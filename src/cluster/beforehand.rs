@@ -1,0 +1,136 @@
+//! Changes of a live object that come before an apply, so that the apply does what Git says: of `managedFields`, which
+//! say what is whose, and of what a manifest empties.
+
+use http::{Request, header};
+use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
+use serde_json::Value;
+
+use super::refused::WriteError;
+use super::write::{METADATA, Wanted, Writer, path, read};
+use crate::api::FIELD_MANAGER;
+use crate::manifest::GroupVersionKind;
+use crate::plan::{Share, emptied, emptying, is_typed};
+
+impl Writer<'_> {
+    /// Makes empty what `body` empties. Returns whether there was something, and it is empty now.
+    pub(super) async fn empty_out(
+        &self,
+        wanted: &Wanted<'_>,
+        live: &Value,
+        body: &[u8],
+    ) -> Result<bool, WriteError> {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let version = live["metadata"]["resourceVersion"].as_str();
+        let (Some(share), Some(version)) = (share_of(live, wanted), version) else {
+            return Ok(false);
+        };
+        let places = emptied(live, &body, &share);
+        if places.is_empty() {
+            return Ok(false);
+        }
+        let written = self.patch_live(wanted, &emptying(&places, version)).await;
+        match written {
+            // What is refused here may be right together with the rest of the manifest.
+            Err(WriteError::Refused { .. }) => Ok(false),
+            written => Ok(written?.is_some()),
+        }
+    }
+
+    /// Brings entries of versions that are not served any longer into the version that Git has: the server would
+    /// forget them, and with them which fields were ours.
+    pub(super) async fn leave_version(
+        &self,
+        wanted: &Wanted<'_>,
+        is_served: &impl Fn(&GroupVersionKind) -> bool,
+    ) -> Result<(), WriteError> {
+        let Some(live) = self.whole(wanted.served, wanted.key).await? else {
+            return Ok(());
+        };
+        if let Some(mut share) = share_of(&live, wanted) {
+            let kind = &wanted.key.kind.kind;
+            share.relabel(|version| {
+                GroupVersionKind::parse(version, kind).is_some_and(|gvk| !is_served(&gvk))
+            });
+            self.write_share(wanted, &share).await?;
+        }
+        Ok(())
+    }
+
+    /// The same for an object of which an older state is known.
+    pub(super) async fn rewrite_share(
+        &self,
+        wanted: &Wanted<'_>,
+        share: &Share,
+    ) -> Result<bool, WriteError> {
+        let live = self.whole(wanted.served, wanted.key).await?;
+        let Some(version) = live
+            .as_ref()
+            .and_then(|live| live["metadata"]["resourceVersion"].as_str())
+        else {
+            return Ok(false);
+        };
+        self.write_share(wanted, &share.at(version)).await
+    }
+
+    /// Writes `managedFields`, and no value. False if there is nothing to write, or if somebody wrote the object
+    /// meanwhile: its watch event brings us back.
+    pub(super) async fn write_share(
+        &self,
+        wanted: &Wanted<'_>,
+        share: &Share,
+    ) -> Result<bool, WriteError> {
+        Ok(self.patch_share(wanted, share).await?.is_some())
+    }
+
+    /// The same; the object's metadata after that.
+    pub(super) async fn patch_share(
+        &self,
+        wanted: &Wanted<'_>,
+        share: &Share,
+    ) -> Result<Option<ObjectMeta>, WriteError> {
+        match share.patch() {
+            Some(patch) => self.patch_live(wanted, &patch).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Changes an object by a JSON patch. None if somebody wrote the object meanwhile.
+    pub(super) async fn patch_live(
+        &self,
+        wanted: &Wanted<'_>,
+        patch: &Value,
+    ) -> Result<Option<ObjectMeta>, WriteError> {
+        let uri = format!(
+            "{}?fieldManager={FIELD_MANAGER}",
+            path(wanted.served, wanted.key)
+        );
+        let patch = patch.to_string();
+        let answer = self
+            .send(wanted.key, &[], || {
+                Request::patch(&uri)
+                    .header(header::CONTENT_TYPE, "application/json-patch+json")
+                    .header(header::ACCEPT, METADATA)
+                    .body(patch.clone().into_bytes())
+            })
+            .await;
+        match answer {
+            Ok(answer) => {
+                let object: PartialObjectMeta<DynamicObject> = read(&answer.text)?;
+                Ok(Some(object.metadata))
+            }
+            Err(WriteError::Refused { code: 409, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+pub(super) fn share_of(live: &Value, wanted: &Wanted<'_>) -> Option<Share> {
+    let meta = serde_json::from_value(live.get("metadata")?.clone()).ok()?;
+    Share::of(&meta, &wanted.served.resource.api_version)
+}
+
+/// Whether the apply of a manifest may have to empty something that only a custom kind can tell from its absence.
+pub(super) fn may_empty(wanted: &Wanted<'_>) -> bool {
+    let has = |text: &[u8]| wanted.body.windows(text.len()).any(|found| found == text);
+    !is_typed(wanted.key) && (has(b":null") || has(b":{}"))
+}
