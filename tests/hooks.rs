@@ -7,7 +7,7 @@ mod release;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use towline::api::{HookStage, Sync};
@@ -366,6 +366,47 @@ async fn an_object_in_a_hooks_place_is_left_alone() {
     case.reconcile("web").await;
     case.has("script", "run", Some("true")).await;
     case.ready_becomes("web", "True", "Converged").await;
+}
+
+/// Whoever may patch an object in the place of a hook, or a Secret, gets nothing deleted by it.
+#[tokio::test]
+async fn marks_of_hooks_and_records_that_somebody_writes_delete_nothing() {
+    let case = world().await.case("hooks-forged").await;
+    let marks = [
+        (
+            "towline",
+            "towline.dev/hook",
+            format!("{}/web pre-upgrade x", case.namespace),
+        ),
+        ("helm", "helm.sh/hook", "pre-upgrade".to_owned()),
+    ];
+    for (name, mark, value) in &marks {
+        let meta = json!({"name": name, "annotations": {*mark: value}});
+        case.make::<ConfigMap>(json!({"metadata": meta, "data": {"run": "mine"}}))
+            .await;
+    }
+    let labels = json!({"owner": "helm", "name": "web", "version": "1", "status": "superseded"});
+    let password =
+        json!({"metadata": {"name": "password", "labels": labels}, "stringData": {"a": "b"}});
+    case.make::<Secret>(password).await;
+    let first = begin(&case, &[values("one")], json!({})).await;
+    case.synced("web", &first).await;
+    for (name, mark, _) in marks {
+        let path = format!("chart/templates/{name}.yaml");
+        let hook = (path.as_str(), script(name, "pre-upgrade", 0));
+        push(&case, &[values(name), hook]).await;
+        says(&case, &["HookFailed", name, "delete the object"]).await;
+        case.has(name, "run", Some("mine")).await;
+        let gone = case.push(&[(path.as_str(), None)], mark).await;
+        case.synced("web", &gone).await;
+    }
+    case.delete::<Sync>("web").await;
+    eventually("the Sync is gone", PATIENCE, async || {
+        let sync = case.live::<Sync>("web").await;
+        sync.is_null().then_some(()).ok_or(sync)
+    })
+    .await;
+    assert!(!case.live::<Secret>("password").await.is_null());
 }
 
 #[tokio::test]

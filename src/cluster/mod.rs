@@ -219,6 +219,16 @@ impl Cluster {
         }
     }
 
+    /// The current second by the API server's clock, as far as it is known.
+    pub fn second(&self) -> i64 {
+        self.requests.clock.now()
+    }
+
+    /// Takes note that an object was created in this second, by the API server's clock, which is the current one.
+    pub fn learn_second(&self, created: i64) {
+        self.requests.clock.learn(created);
+    }
+
     /// Reads which kinds are served, unless they were read a moment ago.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use crate::intent::FieldPattern;
 use crate::manifest::{GroupKind, ObjectKey, redact};
 use crate::metrics::{Answered, Metrics};
 use crate::plan::{
-    Appliers, DIGEST, HelmRecord, IDENTITY, Observed, PART_OF, PROOF, Seal, SyncName,
+    Appliers, DIGEST, HelmRecord, IDENTITY, Observed, PART_OF, PROOF, Seal, SyncName, record_key,
 };
 
 /// Shared by all requests on managed objects: limits how many run at once over all Syncs. Namespaces take turns, and so
@@ -285,7 +285,12 @@ impl<'a> Writer<'a> {
             .await;
         let list: Value = read(&answer?.text)?;
         let records = list["items"].as_array().into_iter().flatten();
-        Ok(records.filter_map(HelmRecord::of).collect())
+        let records = records.filter_map(HelmRecord::of);
+        // Everybody who may patch a Secret can give it these labels. Nobody can change its name.
+        let is_record = |record: &HelmRecord| {
+            *record_key(namespace, release, record.version).name == record.name
+        };
+        Ok(records.filter(is_record).collect())
     }
 
     /// Changes an object that is no member of a Sync's ApplySet, by a merge patch.

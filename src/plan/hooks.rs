@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::proof::{Key, Proof};
 use super::{PART_OF, SyncName};
 use crate::desired::{Hook, Moment};
 use crate::manifest::ObjectKey;
 
-/// Annotation of a hook's object: the Sync, and which of its runs made the object.
+/// Annotation of a hook's object: the Sync, which of its runs made the object, and the proof that it did. Without the
+/// proof, whoever may patch an object in a hook's place could have it deleted.
 pub const HOOK: &str = "towline.dev/hook";
 
 /// Label of a hook's object: the id of the ApplySet whose parent the Sync is. Such an object is no member of it.
@@ -37,8 +39,9 @@ pub fn hook_pause(failures: u32) -> Duration {
 }
 
 /// One run of the hooks of one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct HookRun {
+    key: Key,
     sync: SyncName,
     moment: Moment,
     /// Sync, moment and id.
@@ -61,6 +64,11 @@ pub enum HookClash {
     /// It is no hook.
     #[error("it is there already and is no hook: rename one of the two, or delete the object")]
     NoHook,
+    /// It is marked as a hook, but this towline did not make it.
+    #[error(
+        "it is there already with the mark of a hook, but without the proof that this towline made it: delete the object"
+    )]
+    Unproven,
     /// Its policy does not have it deleted before it is made again.
     #[error(
         "it is there already: delete it, or add before-hook-creation to its helm.sh/hook-delete-policy"
@@ -71,8 +79,9 @@ pub enum HookClash {
 impl HookRun {
     /// A run of the hooks of `moment`. `id` tells it from every other run of these, also of former Syncs of the
     /// same name.
-    pub fn new(sync: &SyncName, moment: Moment, id: &str) -> Self {
+    pub fn new(key: &Key, sync: &SyncName, moment: Moment, id: &str) -> Self {
         Self {
+            key: key.clone(),
             sync: sync.clone(),
             moment,
             mark: format!("{sync} {moment} {id}"),
@@ -80,15 +89,43 @@ impl HookRun {
     }
 
     /// Whether this run made a live object.
-    pub fn made(&self, live: &Value) -> bool {
-        annotation(live, HOOK) == Some(&self.mark)
+    pub fn made(&self, object: &ObjectKey, live: &Value) -> bool {
+        self.proven(object, live) == Some(&*self.mark)
     }
 
-    /// Whether a live object that another run made may be deleted, so that this one can make it.
+    /// The mark of the run that made a live object, if a proof is with it.
+    fn proven<'v>(&self, object: &ObjectKey, live: &'v Value) -> Option<&'v str> {
+        let (mark, proof) = annotation(live, HOOK)?.rsplit_once(' ')?;
+        let (proof, created) = (Proof::parse(proof)?, created(live)?);
+        let text = text(&self.sync, mark, object);
+        self.key.proves_made(&proof, &text, created).then_some(mark)
+    }
+
+    /// What the annotation says of an object that this run makes in this second, by the API server's clock.
+    pub fn mark(&self, object: &ObjectKey, second: i64) -> String {
+        let proof = self
+            .key
+            .for_made(&text(&self.sync, &self.mark, object), second);
+        format!("{} {proof}", self.mark)
+    }
+
+    /// Whether a live object looks like one that Helm made.
+    pub fn may_be_helms(&self, live: &Value) -> bool {
+        annotation(live, HOOK).is_none() && annotation(live, HELM_HOOK).is_some()
+    }
+
+    /// Whether a live object that another run made may be deleted, so that this one can make it. `by_helm`: whether there
+    /// is a record of Helm's own of the release, so that [`HookRun::may_be_helms`] counts.
     ///
     /// # Errors
     /// Why not.
-    pub fn may_replace(&self, hook: &Hook, live: &Value) -> Result<(), HookClash> {
+    pub fn may_replace(
+        &self,
+        hook: &Hook,
+        object: &ObjectKey,
+        live: &Value,
+        by_helm: bool,
+    ) -> Result<(), HookClash> {
         if is_member(live) {
             return Err(HookClash::NoHook);
         }
@@ -96,9 +133,10 @@ impl HookRun {
             Some(owner) if owner != self.sync.to_string() => {
                 return Err(HookClash::OfAnother(owner.to_owned()));
             }
+            Some(_) if self.proven(object, live).is_none() => return Err(HookClash::Unproven),
             Some(_) => (),
-            None if annotation(live, HELM_HOOK).is_none() => return Err(HookClash::NoHook),
-            None if self.moment.is_install() => return Err(HookClash::OfHelm),
+            None if !self.may_be_helms(live) => return Err(HookClash::NoHook),
+            None if self.moment.is_install() || !by_helm => return Err(HookClash::OfHelm),
             None => (),
         }
         match hook.delete.before && may_be_deleted(&hook.object.key()) {
@@ -107,8 +145,8 @@ impl HookRun {
         }
     }
 
-    /// The object of a hook as this run makes it.
-    pub fn body(&self, hook: &Hook, key: &ObjectKey) -> Value {
+    /// The object of a hook as this run makes it in this second, by the API server's clock.
+    pub fn body(&self, hook: &Hook, key: &ObjectKey, second: i64) -> Value {
         let mut body = hook.object.manifest().body;
         let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) else {
             return body;
@@ -117,9 +155,9 @@ impl HookRun {
             Some(namespace) => metadata.insert("namespace".to_owned(), (**namespace).into()),
             None => metadata.remove("namespace"),
         };
-        let id = self.sync.applyset_id();
+        let (id, mark) = (self.sync.applyset_id(), self.mark(key, second));
         for (field, name, value) in [
-            ("annotations", HOOK, self.mark.as_str()),
+            ("annotations", HOOK, mark.as_str()),
             ("labels", HOOK_OF, id.as_str()),
         ] {
             let values = metadata.entry(field).or_insert(Value::Null);
@@ -147,6 +185,20 @@ pub fn hook_owner(live: &Value) -> Option<SyncName> {
     (*label == *sync.applyset_id()).then_some(sync)
 }
 
+/// What the proof of a hook's object is about: the run, and the object.
+fn text(sync: &SyncName, mark: &str, object: &ObjectKey) -> String {
+    // No line break is in an identity.
+    format!("{}\n{mark}", sync.identity(object))
+}
+
+/// The second in which a live object was created.
+pub fn created(live: &Value) -> Option<i64> {
+    let at = live.pointer("/metadata/creationTimestamp")?.as_str()?;
+    at.parse::<jiff::Timestamp>()
+        .ok()
+        .map(jiff::Timestamp::as_second)
+}
+
 fn owner(mark: &str) -> Option<&str> {
     mark.split(' ').next()
 }
@@ -165,6 +217,7 @@ fn annotation<'v>(live: &'v Value, name: &str) -> Option<&'v str> {
 mod tests {
     use serde_json::json;
 
+    use super::super::testing;
     use super::*;
     use crate::desired::{DeletePolicy, HookObject};
     use crate::manifest::{Digest, Manifest};
@@ -188,7 +241,7 @@ mod tests {
 
     fn run(sync: &str, failures: u32) -> HookRun {
         let (sync, id) = (SyncName::new("ns", sync), failures.to_string());
-        HookRun::new(&sync, Moment::PreUpgrade, &id)
+        HookRun::new(&testing::key(), &sync, Moment::PreUpgrade, &id)
     }
 
     #[test]
@@ -218,22 +271,26 @@ mod tests {
             namespace: Some("prod".into()),
             ..hook.object.key()
         };
-        let body = run("a", 0).body(&hook, &key);
+        let body = made_at(run("a", 0).body(&hook, &key, 0), 1);
         assert_eq!(body["metadata"]["namespace"], "prod");
-        assert!(run("a", 0).made(&body) && !run("a", 1).made(&body));
-        assert_eq!(run("a", 1).may_replace(&hook, &body), Ok(()));
-        let clash = run("b", 0).may_replace(&hook, &body);
+        assert!(run("a", 0).made(&key, &body) && !run("a", 1).made(&key, &body));
+        assert_eq!(run("a", 1).may_replace(&hook, &key, &body, false), Ok(()));
+        let clash = run("b", 0).may_replace(&hook, &key, &body, false);
         assert_eq!(clash, Err(HookClash::OfAnother("ns/a".to_owned())));
 
         let with = |annotations: Value, labels: Value| {
             let live = json!({"metadata": {"annotations": annotations, "labels": labels}});
-            run("a", 0).may_replace(&hook, &live)
+            run("a", 0).may_replace(&hook, &key, &made_at(live, 2), true)
         };
         let helms = json!({"helm.sh/hook": "pre-upgrade"});
         assert_eq!(with(helms.clone(), json!(null)), Ok(()), "Helm made it");
-        let first = HookRun::new(&SyncName::new("ns", "a"), Moment::PreInstall, "0");
+        let sync = SyncName::new("ns", "a");
+        let first = HookRun::new(&testing::key(), &sync, Moment::PreInstall, "0");
         let live = json!({"metadata": {"annotations": helms}});
-        assert_eq!(first.may_replace(&hook, &live), Err(HookClash::OfHelm));
+        for (run, by_helm) in [(first, true), (run("a", 0), false)] {
+            let clash = run.may_replace(&hook, &key, &live, by_helm);
+            assert_eq!(clash, Err(HookClash::OfHelm));
+        }
         assert_eq!(with(json!(null), json!(null)), Err(HookClash::NoHook));
         let member = json!({PART_OF: "x"});
         assert_eq!(with(helms, member.clone()), Err(HookClash::NoHook));
@@ -243,7 +300,47 @@ mod tests {
 
         let mut kept = hook.clone();
         kept.delete.before = false;
-        assert_eq!(run("a", 1).may_replace(&kept, &body), Err(HookClash::Kept));
+        let clash = run("a", 1).may_replace(&kept, &key, &body, false);
+        assert_eq!(clash, Err(HookClash::Kept));
+    }
+
+    #[test]
+    fn a_mark_without_its_proof_is_that_of_no_hook() {
+        let hook = hook("migrate", 0, &[Moment::PreUpgrade]);
+        let key = hook.object.key();
+        let body = run("a", 0).body(&hook, &key, 100);
+        let mut forged = body.clone();
+        forged["metadata"]["annotations"][HOOK] = json!("ns/a pre-upgrade 0");
+        let mut raised = body.clone();
+        let mark = raised["metadata"]["annotations"][HOOK].as_str().unwrap();
+        raised["metadata"]["annotations"][HOOK] = json!(mark.replace("upgrade 0", "upgrade 1"));
+        let other = ObjectKey {
+            name: "other".into(),
+            ..key.clone()
+        };
+        for (what, key, live) in [
+            ("written by somebody", &key, made_at(forged, 100)),
+            ("of another run", &key, made_at(raised, 100)),
+            (
+                "copied from another object",
+                &other,
+                made_at(body.clone(), 100),
+            ),
+            ("of a former life", &key, made_at(body, 200)),
+        ] {
+            let clash = run("a", 1).may_replace(&hook, key, &live, true);
+            assert_eq!(clash, Err(HookClash::Unproven), "{what}");
+            assert!(
+                !run("a", 0).made(key, &live) && !run("a", 1).made(key, &live),
+                "{what}"
+            );
+        }
+    }
+
+    fn made_at(mut body: Value, second: i64) -> Value {
+        let at = jiff::Timestamp::from_second(second).unwrap();
+        body["metadata"]["creationTimestamp"] = json!(at.to_string());
+        body
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use contents::{Inside, is_derived, lost};
 pub use contest::{Contest, Relinquished, Taken, is_a_persons, is_scaled, taken, taken_for_good};
 pub use emptied::{Emptied, emptied, empty_out, emptying, filled};
 pub use hooks::{
-    HOOK, HOOK_OF, HookClash, HookRun, hook_owner, hook_pause, hooks_at, may_be_deleted,
+    HOOK, HOOK_OF, HookClash, HookRun, created, hook_owner, hook_pause, hooks_at, may_be_deleted,
 };
 pub use immutable::{is_immutable, restorable};
 pub use observed::Observed;

@@ -123,6 +123,30 @@ impl Key {
         expected.digest.ct_eq(&proof.digest).into()
     }
 
+    /// The proof that towline made what `text` says, in this second by the API server's clock: an object that no Sync
+    /// applies, such as that of a hook.
+    pub(super) fn for_made(&self, text: &str, second: i64) -> Proof {
+        let mut digest = [0; BYTES];
+        // The proof of an object that a Sync applies has four parts, what is no proof has two.
+        let whole = self.of_parts(&["made", text, &second.to_string()]);
+        digest.copy_from_slice(&whole[..BYTES]);
+        Proof {
+            life: Life::Second(second),
+            digest,
+        }
+    }
+
+    /// Whether a proof is the one of [`Key::for_made`], for an object that was created in this second.
+    pub(super) fn proves_made(&self, proof: &Proof, text: &str, created: i64) -> bool {
+        match proof.life {
+            Life::Second(second) if CREATED.contains(&created.saturating_sub(second)) => {
+                let expected = self.for_made(text, second);
+                expected.digest.ct_eq(&proof.digest).into()
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn digest(&self, bond: &Bond, form: &str, life: &str) -> [u8; BYTES] {
         let identity = bond.sync.identity(&bond.object);
         let whole = self.of_parts(&[&*bond.uid, &identity, form, life]);

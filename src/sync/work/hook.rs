@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{LONGEST_TROUBLE, is_without_namespace, removes_itself};
 use crate::cluster::{ServedKind, WriteError};
@@ -11,7 +11,7 @@ use crate::desired::{Hook, misplaced};
 use crate::health::{self, Health};
 use crate::intent::SyncIntent;
 use crate::manifest::{GroupKind, ObjectKey};
-use crate::plan::{HookRun, may_be_deleted};
+use crate::plan::{HOOK, HookRun, created, may_be_deleted};
 use crate::sync::Driver;
 use crate::sync::audit::{self, Action};
 use crate::text::shorten;
@@ -101,12 +101,13 @@ impl Driver {
             Err(error) => return unmade(intent, &error),
         };
         match live {
-            Some(live) if run.made(&live) => {
+            Some(live) if run.made(key, &live) => {
                 *made = true;
                 return self.judge_hook(intent, (hook, key), live).await;
             }
             Some(live) => {
-                if let Err(clash) = run.may_replace(hook, &live) {
+                let by_helm = run.may_be_helms(&live) && self.helm_was_here(intent).await;
+                if let Err(clash) = run.may_replace(hook, key, &live, by_helm) {
                     return Step::Failed(clash.to_string());
                 }
                 if health::works(&key.kind, &live) && age(&live) < intent.timeout {
@@ -127,15 +128,50 @@ impl Driver {
             None if *made && removes_itself(&hook.object.manifest()) => return Step::Done,
             None => (),
         }
-        let body = run.body(hook, key).to_string();
-        match acting.create(served, key, body.as_bytes()).await {
+        let body = run.body(hook, key, self.context.cluster.second());
+        match acting
+            .create(served, key, body.to_string().as_bytes())
+            .await
+        {
             Ok(live) => {
                 *made = true;
+                if let Err(error) = self.date_hook(intent, placed, run, &live).await {
+                    return unmade(intent, &error);
+                }
                 self.log_hook(Action::Created, hook, key, &live);
                 self.judge_hook(intent, (hook, key), live).await
             }
             Err(error) => unmade(intent, &error),
         }
+    }
+
+    /// Proves that a run made an object, where this machine did not know in which second the API server would make it.
+    async fn date_hook(
+        &self,
+        intent: &SyncIntent,
+        placed: &Placed<'_>,
+        run: &HookRun,
+        live: &Value,
+    ) -> Result<(), WriteError> {
+        let Placed { served, key, .. } = placed;
+        let Some(created) = created(live).filter(|_| !run.made(key, live)) else {
+            return Ok(());
+        };
+        let cluster = &self.context.cluster;
+        cluster.learn_second(created);
+        let patch = json!({"metadata": {"annotations": {HOOK: run.mark(key, created)}}});
+        let actor = self.actor(intent);
+        cluster.as_(&actor).patch(served, key, &patch).await
+    }
+
+    /// Whether Helm itself has written a record of the release. Nobody knows where that cannot be read.
+    async fn helm_was_here(&self, intent: &SyncIntent) -> bool {
+        let helm = &intent.render.helm;
+        let (namespace, release) = (&*helm.release_namespace, &*helm.release_name);
+        let actor = self.actor(intent);
+        let acting = self.context.cluster.as_(&actor);
+        let records = acting.helm_records(namespace, release).await;
+        records.is_ok_and(|records| records.iter().any(|record| record.written.is_none()))
     }
 
     async fn judge_hook(
@@ -193,7 +229,7 @@ impl Driver {
         let actor = self.actor(intent);
         let acting = self.context.cluster.as_(&actor);
         let deleted = match acting.live(served, key).await {
-            Ok(Some(live)) if run.made(&live) && !is_kept(&live) => {
+            Ok(Some(live)) if run.made(key, &live) && !is_kept(&live) => {
                 let deleted = acting.delete(key, uid(&live)).await;
                 deleted.map(|()| self.log_hook(Action::Deleted, hook, key, &live))
             }

@@ -204,7 +204,7 @@ impl Driver {
         } = release;
         let uid = self.inbox.uid().unwrap_or_default();
         let id = format!("{uid} {revision} {content} {failures}");
-        HookRun::new(&self.name, moment, &id)
+        HookRun::new(&self.context.key, &self.name, moment, &id)
     }
 
     /// Runs the hooks of a step one after the other, and then goes to the next step.
