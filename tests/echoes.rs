@@ -28,6 +28,9 @@ async fn a_value_that_the_api_server_repeats_is_not_disclosed() {
                     "password": {"type": "string", "pattern": "^[a-z]+$"},
                     "pin": {"type": "string", "x-kubernetes-validations": [
                         {"rule": "self.size() < 3", "messageExpression": "\"the pin \" + self + \" is long\""}]},
+                    "login": {"type": "string", "x-kubernetes-validations": [
+                        {"rule": "self.size() < 3", "messageExpression":
+                            "\"the password is \\\"\" + self.split(\":\")[1].lowerAscii() + \"\\\", or x\" + self.split(\":\")[1].substring(0, 9)"}]},
                 }}},
             }}}],
         },
@@ -52,6 +55,10 @@ async fn a_value_that_the_api_server_repeats_is_not_disclosed() {
         ("x/x.yaml", web),
         ("y/x.yaml", cred("field", json!({"password": FIELD}))),
         ("cel/x.yaml", cred("cel", json!({"pin": FIELD}))),
+        (
+            "piece/x.yaml",
+            cred("piece", json!({"login": format!("user:{FIELD}")})),
+        ),
         ("z/x.yaml", secret),
     ];
     let files: Vec<_> = files
@@ -66,13 +73,14 @@ async fn a_value_that_the_api_server_repeats_is_not_disclosed() {
         ("x", r#"env[name="DB_PASSWORD"].value: expected string"#),
         ("y", "spec.password in body should match '^[a-z]+$'"),
         ("cel", "spec.pin"),
+        ("piece", "the password is \"…\", or x…"),
         ("z", "stringData"),
     ] {
         case.sync(folder, json!({"path": folder})).await;
         let message = case.ready_becomes(folder, "False", "ApplyFailed").await;
         assert_says(&message, &[says]);
     }
-    for marker in [NUMBER, FIELD, KEY] {
+    for marker in [NUMBER, FIELD, KEY, &FIELD.to_lowercase(), &FIELD[..9]] {
         assert_not_disclosed(&case, marker).await;
     }
     case.delete::<towline::api::Sync>("definition").await;

@@ -3,11 +3,14 @@
 //! There are two lines of defence. First, the server's own forms are known: a text after `Invalid value:`
 //! or in quotes is a value, unless the words around it show something else. Second, the values of the
 //! object that was sent are known: none of them stays, in whatever form a webhook or a new version of the
-//! server writes its message.
+//! server writes its message. Nor does a piece of one that looks like a secret.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+
+use super::pieces::{cut_pieces, is_in_path};
+use crate::text::shorten;
 
 /// After these words the server repeats a value.
 const ECHOES: [&str; 10] = [
@@ -139,23 +142,35 @@ const ITEM_KEYS: [&str; 8] = [
 /// them.
 const SHORTEST: usize = 4;
 
+/// The longest message in which values are searched for, in bytes. Much less of it is shown.
+const LONGEST: usize = 16 << 10;
+
 /// `message` without values. `object` is the body that was sent, as JSON.
 pub(super) fn without_values(message: &str, object: &Value) -> String {
-    let cut = cut_forms(message);
+    let cut = cut_forms(&shorten(message, LONGEST));
     let mut values = BTreeSet::new();
-    collect(object, &mut Vec::new(), &mut values);
+    collect(object, "", &mut values);
     // The object's identity is shown anyway.
-    let name = object.pointer("/metadata/name").and_then(Value::as_str);
-    let namespace = object
-        .pointer("/metadata/namespace")
-        .and_then(Value::as_str);
-    values.retain(|value| ![name, namespace].contains(&Some(value.as_str())));
+    let known = [
+        "/apiVersion",
+        "/kind",
+        "/metadata/name",
+        "/metadata/namespace",
+    ]
+    .map(|field| object.pointer(field).and_then(Value::as_str));
+    let known: Vec<&str> = known.into_iter().flatten().collect();
+    let group = known.first().and_then(|version| version.split('/').next());
+    values.retain(|value| {
+        let value = value.as_str();
+        !WORDS.contains(&value) && !known.contains(&value) && group != Some(value)
+    });
     // Longer values first, so that no rest of a longer value stays.
     let mut values: Vec<String> = values.into_iter().collect();
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    values
+    let cut = values
         .iter()
-        .fold(cut, |text, value| cut_value(&text, value))
+        .fold(cut, |text, value| cut_value(&text, value));
+    cut_pieces(&cut, &values, &known)
 }
 
 /// Removes the text where the server's forms have values.
@@ -295,31 +310,32 @@ pub(super) fn closing(inner: &str, quote: char) -> usize {
 }
 
 /// The texts of all values, except those that name the object or an item of a list.
-fn collect(value: &Value, path: &mut Vec<String>, values: &mut BTreeSet<String>) {
+fn collect(value: &Value, last: &str, values: &mut BTreeSet<String>) {
+    let mut add = |value: &str| {
+        if value.chars().take(SHORTEST).count() == SHORTEST {
+            values.insert(value.to_owned());
+        }
+    };
     match value {
         Value::Object(fields) => {
             for (key, inner) in fields {
-                path.push(key.clone());
-                collect(inner, path, values);
-                path.pop();
+                collect(inner, key, values);
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, path, values)),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, last, values)),
         Value::String(text) => {
-            let last = path.last().map(String::as_str).unwrap_or_default();
             let is_identity =
                 ["apiVersion", "kind", "namespace"].contains(&last) || ITEM_KEYS.contains(&last);
             if !is_identity {
                 // The server repeats a text of several lines with escapes, or repeats one of its lines.
                 let escaped = Value::String(text.clone()).to_string();
-                values.insert(escaped.trim_matches('"').to_owned());
-                values.extend(text.lines().map(|line| line.trim().to_owned()));
+                add(escaped.trim_matches('"'));
+                text.lines().map(str::trim).for_each(add);
             }
         }
-        Value::Number(number) => drop(values.insert(number.to_string())),
+        Value::Number(number) => add(&number.to_string()),
         Value::Bool(_) | Value::Null => (),
     }
-    values.retain(|value| value.chars().count() >= SHORTEST && !WORDS.contains(&value.as_str()));
 }
 
 /// Removes a value where it is a word of its own, but not where it is part of a field's path.
@@ -331,12 +347,10 @@ fn cut_value(text: &str, value: &str) -> String {
         out.push_str(before);
         let is_word = !out.ends_with(|c: char| c.is_alphanumeric())
             && !after.starts_with(|c: char| c.is_alphanumeric());
-        let token = out.rsplit(|c: char| c.is_whitespace() || c == '"').next();
-        let is_in_path = token.is_some_and(|token| {
-            let roots = ["spec", "data", "metadata", "status", ".", "stringData"];
-            token.ends_with(['.', '[', '"']) && roots.iter().any(|root| token.starts_with(root))
-        }) || out.ends_with("[name=\"");
-        out.push_str(if is_word && !is_in_path { "…" } else { value });
+        out.push_str(match is_word && !is_in_path(&out) {
+            true => "…",
+            false => value,
+        });
         rest = after;
     }
     out.push_str(rest);

@@ -11,6 +11,7 @@ mod identity;
 mod mode;
 mod null;
 mod object;
+mod pieces;
 pub mod redact;
 mod scale;
 mod secret;

@@ -77,7 +77,8 @@ impl Secrets {
         Self(Arc::new(Mutex::new(self.values().clone())))
     }
 
-    /// Adds a value, each of its lines, and the text that it holds in base64.
+    /// Adds a value, each of its lines, the text that it holds in base64, the password of a login (`user:password@host`),
+    /// and a number as Go's templates write it: `7.39118424e+08`.
     pub fn add(&self, value: &str) {
         let mut values = self.values();
         let decoded = BASE64_STANDARD.decode(value.trim());
@@ -85,8 +86,12 @@ impl Secrets {
         for text in [Some(value), decoded.as_deref()].into_iter().flatten() {
             let parts = text.lines().chain([text]).map(bare);
             parts
+                .chain(password(text))
                 .filter(|part| part.len() >= Self::SHORTEST)
                 .for_each(|part| values.add(part));
+        }
+        if let Some(mantissa) = mantissa(value.trim()) {
+            values.add(&mantissa);
         }
     }
 
@@ -160,6 +165,20 @@ impl Secrets {
         }
         cut_out(text, found)
     }
+}
+
+/// The password in an address.
+fn password(text: &str) -> Option<&str> {
+    let (login, _) = text.rsplit_once('@')?;
+    let (_, password) = login.rsplit_once(':')?;
+    (!password.starts_with("//")).then_some(password)
+}
+
+/// The digits of a large number as a float with an exponent has them. A shorter one would match ordinary numbers.
+fn mantissa(text: &str) -> Option<String> {
+    let digits = text.trim_end_matches('0');
+    let is_large = digits.len() >= 6 && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_large.then(|| format!("{}.{}", &digits[..1], &digits[1..]))
 }
 
 /// The text without white space and control characters at its ends.
@@ -390,6 +409,24 @@ mod tests {
         let secrets = Secrets::default();
         secrets.add_all(&json!({"a": [{"b": value}]}));
         secrets
+    }
+
+    #[test]
+    fn a_password_in_an_address_and_a_number_as_a_float_are_hidden() {
+        for (value, said, hidden) in [
+            (
+                "postgres://user:hunter2-pw@db/app",
+                "bad hunter2-pw",
+                "bad ***",
+            ),
+            ("user:hunter2-pw@db", "bad hunter2-pw", "bad ***"),
+            ("7391184200", "bad 7.391184200e+09", "bad ***00e+09"),
+            ("7391184242", "bad 7.391184242e+09", "bad ***e+09"),
+            ("100000", "at 1.0 of 2", "at 1.0 of 2"),
+            ("https://user@db/app", "bad user", "bad user"),
+        ] {
+            assert_eq!(secrets(value).hide(said), hidden);
+        }
     }
 
     #[test]
