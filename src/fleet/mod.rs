@@ -14,7 +14,7 @@ pub use self::deliveries::{Deliveries, Outcome};
 pub use self::figures::{Ready, SyncFigures};
 pub use self::registry::{Changes, Key, Registry, Subscription, View};
 pub use self::series::{SERIES, Series};
-pub use self::source::{FetchTimes, FetchedRevision, PlansView, SourceName, SourceView};
+pub use self::source::{FetchTimes, FetchedRevision, Hurries, PlansView, SourceName, SourceView};
 pub use self::sync::{Environment, SyncObject, SyncView};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +32,8 @@ pub struct Fleet {
     pub syncs: Registry<SyncName, SyncView>,
     /// What became of the plans of pull requests, by source.
     pub plans: Registry<SourceName, PlansView>,
+    /// The sources that are to look for a new revision soon.
+    pub hurries: Registry<SourceName, Hurries>,
     /// What became of the changes of the Syncs.
     pub deliveries: Deliveries,
 }
@@ -52,6 +54,7 @@ impl Fleet {
                 None => view,
             });
         self.plans.add(source, PlansView::default);
+        self.hurries.add(source, Hurries::default);
     }
 
     /// Publishes the view that the resource of a Sync gives. If this replica drives the Sync
@@ -175,6 +178,18 @@ impl Fleet {
                 && beside.contains(&SourceName::new(&other.namespace, &view.source));
             lags.then(|| (other.clone(), known.to_owned()))
         })
+    }
+
+    /// Has the sources of these Syncs look for a new revision soon: another source with their URL and ref has one.
+    pub fn hurry<'a>(&self, laggards: impl Iterator<Item = &'a SyncName>) {
+        let source = |sync: &SyncName| {
+            let source = self.syncs.read(sync).source;
+            SourceName::new(&sync.namespace, &source)
+        };
+        let sources: BTreeSet<SourceName> = laggards.map(source).collect();
+        for source in sources {
+            self.hurries.update(&source, |hurries| hurries.0 += 1);
+        }
     }
 
     /// The circle of dependencies that contains `sync`, from it to itself. None if there is no such

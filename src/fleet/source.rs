@@ -73,6 +73,16 @@ impl View<SourceName> for PlansView {
     }
 }
 
+/// How often Syncs that follow the same URL elsewhere had to know what this source has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hurries(pub u64);
+
+impl View<SourceName> for Hurries {
+    fn absent(_: &SourceName) -> Self {
+        Self::default()
+    }
+}
+
 /// When a poll began that found a revision, and its steps ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchTimes {

@@ -54,6 +54,7 @@ impl Driven for GitRepository {
         let source = SourceName::new(namespace, name);
         context.fleet.sources.remove(&source);
         context.fleet.plans.remove(&source);
+        context.fleet.hurries.remove(&source);
         context.receivers.remove(&source);
         let subject = Subject::new("GitRepository", &source.namespace, &source.name);
         context.outbox.forget(&subject);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Driver;
 use crate::api::GitRepository;
-use crate::fleet::{Fleet, PlansView, SourceName, Subscription, SyncView};
+use crate::fleet::{Fleet, Hurries, PlansView, SourceName, Subscription, SyncView};
 use crate::plan::SyncName;
 
 /// The events that a driver listens to, beside those of the Secrets that it reads.
@@ -18,6 +18,8 @@ pub(super) struct Inbox {
     child: Subscription<SyncName, SyncView>,
     /// What became of the plans of pull requests.
     pub(super) plans: Subscription<SourceName, PlansView>,
+    /// Syncs elsewhere that follow the same URL had to know what this source has.
+    hurries: Subscription<SourceName, Hurries>,
 }
 
 impl Inbox {
@@ -31,6 +33,7 @@ impl Inbox {
             object,
             child: fleet.syncs.subscribe(&child),
             plans: fleet.plans.subscribe(name),
+            hurries: fleet.hurries.subscribe(name),
         }
     }
 
@@ -73,6 +76,9 @@ async fn child_is_lost(
 /// The repository was deleted.
 pub(super) struct Gone;
 
+/// The shortest time between two polls that other sources ask for.
+const BETWEEN_HURRIES: Duration = Duration::from_secs(2);
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl Driver {
@@ -108,6 +114,10 @@ impl Driver {
             due = self.repair.due(snapshot) => self.next_poll = self.next_poll.min(due),
             () = poke.notified() => self.next_poll = now(),
             () = self.inbox.plans.changed() => (),
+            () = self.inbox.hurries.changed() => {
+                let earliest = self.last_poll + self.context.policy.bounded(BETWEEN_HURRIES);
+                self.next_poll = self.next_poll.min(earliest);
+            }
             () = tokio::time::sleep_until(self.next_poll), if polls => (),
             () = tokio::time::sleep_until(write_again), if polls => (),
         }

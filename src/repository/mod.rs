@@ -52,6 +52,8 @@ struct Driver {
     child: Child,
     backoff: Backoff,
     next_poll: Instant,
+    /// When the last poll began.
+    last_poll: Instant,
     /// The status that was written last.
     status: GitRepositoryStatus,
     /// When to write the status again after a failure.
@@ -96,6 +98,7 @@ impl Driver {
             child: Child::default(),
             backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
             next_poll: Instant::now(),
+            last_poll: Instant::now(),
             status: first.status.clone().unwrap_or_default(),
             write_again: None,
             status_backoff: StatusBackoff::default(),
@@ -141,6 +144,7 @@ impl Driver {
             return;
         }
         self.asked = Some(asked);
+        self.last_poll = Instant::now();
         if new_spec || self.webhook.is_due(&intent) {
             let (secrets, receivers) = (&self.context.secrets, &self.context.receivers);
             let webhook = &mut self.webhook;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::Stopped;
 use super::brake::Judging;
 use crate::api::Reason;
+use crate::fleet::Laggard;
 use crate::intent::SyncIntent;
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Observed, Owned, Parting, Release, surplus};
@@ -302,9 +303,12 @@ impl Driver {
             fleet.planning_elsewhere(&self.name, &intent.source, &revisions, everywhere)
         };
         let known = &self.state.memory.laggards;
+        // Those that were waited for in vain are not waited for again.
+        let waits = |one: &Laggard| !known.contains(one);
+        let behind = lagging();
+        fleet.hurry(behind.iter().filter(|one| waits(one)).map(|(sync, _)| sync));
         let all = async {
-            // Those that were waited for in vain are not waited for again.
-            while lagging().iter().any(|one| !known.contains(one)) {
+            while lagging().iter().any(waits) {
                 changes.next().await;
             }
         };
