@@ -16,11 +16,15 @@ use towline_testing::wait::eventually;
 
 /// Applies a manifest from a file, as a person does.
 async fn kubectl_apply(case: &Case<'_>, manifest: &str, args: &[&str]) {
+    write_by_kubectl(case, "apply", manifest, args).await;
+}
+
+async fn write_by_kubectl(case: &Case<'_>, verb: &str, manifest: &str, args: &[&str]) {
     let folder = Scratch::new().unwrap();
     let file = folder.path().join("manifest.yaml");
     std::fs::write(&file, manifest).unwrap();
     let file = file.display().to_string();
-    case.kubectl_as_person(&[&["apply", "-f", &file], args].concat())
+    case.kubectl_as_person(&[&[verb, "-f", &file], args].concat())
         .await;
 }
 
@@ -69,6 +73,8 @@ async fn a_field_of_another_applier_is_removed_when_git_removes_it() {
     let case = world().await.case("adoption").await;
     kubectl_apply(&case, &map(&case, "client", BOTH), &[]).await;
     kubectl_apply(&case, &map(&case, "server", BOTH), &["--server-side"]).await;
+    let (saved, save) = (map(&case, "saved", BOTH), ["--save-config"]);
+    write_by_kubectl(&case, "create", &saved, &save).await;
     // Helm 3 updates. Helm 4, Flux and Argo CD apply.
     for (manager, applies) in [
         ("helm", true),
@@ -88,6 +94,7 @@ async fn a_field_of_another_applier_is_removed_when_git_removes_it() {
     let names = [
         "client",
         "server",
+        "saved",
         "helm",
         "kustomize-controller",
         "argocd-controller",

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::owner::{DIGEST, IDENTITY, LEFT, PART_OF, PROOF, SyncName};
 use super::proof::Proof;
-use super::share::{Appliers, is_ours, subresource};
+use super::share::{Appliers, is_ours, is_saved, subresource};
 use crate::health::{Exposed, Health};
 use crate::manifest::{Modes, ObjectKey};
 use crate::text::listing;
@@ -110,8 +110,8 @@ impl Observed {
 
     /// The same, with the information from `appliers` about the object's field managers.
     pub fn shared_with(mut self, meta: &ObjectMeta, appliers: &Appliers) -> Self {
-        let entries = meta.managed_fields.iter().flatten();
-        self.shared = entries.into_iter().any(|entry| appliers.is_one(entry));
+        let (mut entries, saved) = (meta.managed_fields.iter().flatten(), is_saved(meta));
+        self.shared = entries.any(|entry| appliers.is_one(entry, saved));
         self
     }
 

@@ -35,6 +35,19 @@ const APPLIERS: [&str; 14] = [
 /// The API server's manager name for fields from the time before field management.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
+/// Field managers whose fields `kubectl apply` declares, if [`SAVED`] says that the manifest is one of its own:
+/// `kubectl create --save-config`.
+const SAVERS: [&str; 2] = ["kubectl-create", "kubectl-replace"];
+
+/// The annotation in which `kubectl apply` keeps its manifest.
+const SAVED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Whether `kubectl apply` has the manifest of an object.
+pub(super) fn is_saved(meta: &ObjectMeta) -> bool {
+    let annotations = meta.annotations.as_ref();
+    annotations.is_some_and(|annotations| annotations.contains_key(SAVED))
+}
+
 /// The field managers that apply whole manifests.
 #[derive(Clone, Debug, Default)]
 pub struct Appliers {
@@ -50,17 +63,19 @@ impl Appliers {
         }
     }
 
-    /// Whether an entry is the share of an applier of whole manifests.
+    /// Whether an entry is the share of an applier of whole manifests. `saved`: whether `kubectl apply` has the object's
+    /// manifest.
     ///
     /// `kubectl` is one if it used server-side apply. Fields that `kubectl scale`, `edit` or `patch`
     /// wrote belong to a person, and stay. A subresource is never part of a manifest. What towline wrote otherwise
     /// than by an apply is meant, too: where it emptied a field, and defaults took its place.
-    pub fn is_one(&self, entry: &ManagedFieldsEntry) -> bool {
+    pub(super) fn is_one(&self, entry: &ManagedFieldsEntry, saved: bool) -> bool {
         let manager = entry.manager.as_deref().unwrap_or_default();
         let is_applied = entry.operation.as_deref() == Some(APPLY);
         let is_named = APPLIERS.contains(&manager)
             || manager == FIELD_MANAGER
             || manager == "kubectl" && is_applied
+            || saved && SAVERS.contains(&manager)
             || self.more.iter().any(|more| more == manager);
         is_named && subresource(entry).is_empty() && !is_ours(entry)
     }
@@ -88,6 +103,8 @@ pub struct Share {
     /// The object's resourceVersion. A write is conditional on it.
     version: String,
     changed: bool,
+    /// Whether `kubectl apply` has its manifest.
+    saved: bool,
 }
 
 impl Share {
@@ -98,6 +115,7 @@ impl Share {
             api_version: api_version.to_owned(),
             version: meta.resource_version.clone()?,
             changed: false,
+            saved: is_saved(meta),
         })
     }
 
@@ -107,7 +125,7 @@ impl Share {
     pub fn take_over(&mut self, appliers: &Appliers, was_ours: bool) {
         let (theirs, mut rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.entries)
             .into_iter()
-            .partition(|entry| appliers.is_one(entry));
+            .partition(|entry| appliers.is_one(entry, self.saved));
         std::mem::swap(&mut self.entries, &mut rest);
         for entry in theirs {
             self.changed = true;
@@ -300,6 +318,17 @@ mod tests {
     fn entry(manager: &str, operation: &str, fields: Value) -> Value {
         json!({"manager": manager, "operation": operation, "apiVersion": "v1", "fieldsType": "FieldsV1",
                "fieldsV1": fields})
+    }
+
+    #[test]
+    fn what_kubectl_created_is_a_persons_unless_it_saved_the_manifest() {
+        let created = entry("kubectl-create", "Update", json!({"f:data": {"f:b": {}}}));
+        for (annotations, is_taken) in [(json!({}), false), (json!({SAVED: "{}"}), true)] {
+            let meta = json!({"resourceVersion": "1", "annotations": annotations, "managedFields": [created]});
+            let mut share = Share::of(&serde_json::from_value(meta).unwrap(), "v1").unwrap();
+            share.take_over(&Appliers::default(), false);
+            assert_eq!(!entries(&share).is_null(), is_taken);
+        }
     }
 
     fn entries(share: &Share) -> Value {
