@@ -18,12 +18,12 @@ use crate::driver::{Context, Policy, StatusWrites, Turns, supervise};
 use crate::fleet::{Fleet, Series};
 use crate::leader::{self, ElectionSettings, Elector, KeyName, Leadership, LostLease};
 use crate::log;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Renders};
 use crate::notify::{Before, EventWriter, Notifier, Sink};
 use crate::outbox::{self, Outbox, Traces};
 use crate::plan::Appliers;
 use crate::proposal;
-use crate::render::wasm::Renderers;
+use crate::render::wasm::{Disk, Renderers};
 use crate::secrets::{ConfigMaps, Secrets};
 use crate::server::{self, Hooks, Limits, Readiness, Receivers};
 use crate::source::{self, Cache, CacheSettings};
@@ -120,6 +120,10 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         namespace_bytes: args.cache_size_per_namespace,
         ..CacheSettings::new(&args.cache_dir)
     })?;
+    let disk_key = key.digest_for("what renderers made, on disk", "");
+    let disk = Disk::open(args.cache_dir.clone(), disk_key, cache.rendered_bytes());
+    let renderers = Renderers::at(args.renderers_dir.clone()).with(disk);
+    metrics.register(Renders(renderers.clone()));
     let cluster = Cluster::new(
         clients.clone(),
         ClusterSettings {
@@ -169,7 +173,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         },
         receivers: Receivers::default(),
         fleet,
-        renderers: Renderers::at(args.renderers_dir),
+        renderers,
         key,
         turns: Turns::default(),
         statuses,

@@ -76,6 +76,7 @@ mod rendering;
 mod replaced;
 mod replicas;
 mod report_mode;
+mod restart;
 mod rivals;
 mod runs;
 mod sharing;

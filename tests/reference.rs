@@ -8,7 +8,8 @@ use clap::CommandFactory as _;
 use serde_json::Value;
 use towline::fleet::{Fleet, Series};
 use towline::leader::Leadership;
-use towline::metrics::Metrics;
+use towline::metrics::{Metrics, Renders};
+use towline::render::wasm::Renderers;
 
 /// Text for a table cell: on one line, and with vertical bars escaped.
 fn cell(text: &str) -> String {
@@ -355,6 +356,7 @@ fn labels(metric: &str) -> &'static [&'static str] {
         | "towline_queue_age_seconds"
         | "towline_resources" => &["kind"],
         "towline_messages_total" | "towline_trace_spans_total" => &["outcome"],
+        "towline_renders_total" => &["from"],
         "towline_webhooks_total" => &["provider", "outcome"],
         "towline_api_requests_total" => &["on", "verb", "code"],
         "towline_build_info" => &["version"],
@@ -368,6 +370,7 @@ fn labels(metric: &str) -> &'static [&'static str] {
 pub fn metrics() -> String {
     let metrics = Metrics::default();
     metrics.register(Series::new(Fleet::default(), Leadership::alone()));
+    metrics.register(Renders(Renderers::at("/nonexistent".into())));
     // A metric without a series is not in the output.
     metrics.webhook("github", "woken");
     metrics.message("delivered");

@@ -215,6 +215,7 @@ pub(super) fn rendered(
         tenant: tenant.into(),
         releases,
         lookup,
+        kept_for: None,
     };
     match desired::read(&task, None, &mut Cache::default()) {
         Ok(Reading::Changed(desired)) => Ok((desired, tree)),

@@ -144,12 +144,12 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_WEBHOOK_LISTEN", default_value = "[::]:9292")]
     pub webhook_listen: SocketAddr,
 
-    /// Folder for fetched repositories. It may be deleted at any time.
+    /// Folder for fetched repositories and for what was rendered. It may be deleted at any time.
     #[arg(long, env = "TOWLINE_CACHE_DIR", default_value = "/var/cache/towline")]
     pub cache_dir: PathBuf,
 
-    /// Size of the volume of --cache-dir, such as 10Gi. Copies use nine tenths of it. The default is what is free there
-    /// at the start.
+    /// Size of the volume of --cache-dir, such as 10Gi. Copies use nine tenths of it, and what was rendered a fiftieth. The
+    /// default is what is free there at the start.
     #[arg(long, env = "TOWLINE_CACHE_SIZE", value_parser = bytes)]
     pub cache_size: Option<u64>,
 

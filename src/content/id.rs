@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The longest id, in bytes: SHA-256.
 const LONGEST: usize = 32;
 
 /// The id of an object in an object database, or another digest of content, of up to 32 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "Vec<u8>", into = "Vec<u8>")]
 pub struct ObjectId {
     length: u8,
     bytes: [u8; LONGEST],
@@ -41,6 +44,18 @@ impl ObjectId {
     }
 }
 
+impl From<Vec<u8>> for ObjectId {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::new(&bytes)
+    }
+}
+
+impl From<ObjectId> for Vec<u8> {
+    fn from(id: ObjectId) -> Self {
+        id.as_bytes().to_vec()
+    }
+}
+
 /// In hexadecimal.
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,7 +70,7 @@ impl fmt::Debug for ObjectId {
 }
 
 /// The content of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BlobId(pub ObjectId);
 
 /// The content of a folder, or of a file at the same place.

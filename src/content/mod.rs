@@ -12,6 +12,8 @@ pub(crate) mod testing;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub use id::{BlobId, ContentKey, ObjectId, TreeId};
 pub use joined::Joined;
 pub use read::{ReadError, ReadFault};
@@ -75,7 +77,7 @@ impl fmt::Display for Revision {
 }
 
 /// What is at a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Its path with all symbolic links resolved, `/`-separated; empty for the root.
     pub real: String,

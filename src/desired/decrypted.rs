@@ -86,6 +86,8 @@ fn open(
     if !decrypt::is_encrypted(&content) {
         return Ok(content);
     }
+    // Also where no value of it is found to be one.
+    secrets.note_any();
     let opened = match &inputs.stand_ins {
         Some(stand_ins) => {
             let stand_in = |sealed: &str, kind: &str| match kind {

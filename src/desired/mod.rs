@@ -114,6 +114,8 @@ pub struct Task {
     pub releases: Releases,
     /// Answers `lookup` of charts; without it nothing is looked for.
     pub lookup: Option<Arc<dyn Lookup>>,
+    /// The Sync, where its outputs may be kept on disk as far as nothing of them is secret.
+    pub kept_for: Option<Arc<str>>,
 }
 
 /// Reads what a tree asks for: all stages but [`resolve`], which needs to know what a cluster serves.
@@ -171,7 +173,7 @@ fn make(
     };
     release.number = task.releases.number_of(&release.content);
     let number = release.number;
-    if number != guess && desired.rendered.shows_number(&**tree)? {
+    if number != guess && desired.rendered.shows_number() {
         return make_as(number, task, tree, content, Selected::default(), cache);
     }
     Ok(desired)
@@ -193,6 +195,11 @@ fn make_as(
         secrets: &secrets,
         tenant: &task.tenant,
         lookup: task.lookup.as_ref(),
+        // Values of a chart may come from Secrets, or be made of them.
+        kept_for: task
+            .kept_for
+            .as_ref()
+            .filter(|_| inputs.values.is_empty() && inputs.stand_ins.is_none()),
     };
     // Render: folders become texts of documents. Plain manifests are that already.
     let bases = task.usable_bases();

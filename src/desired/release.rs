@@ -2,9 +2,8 @@
 
 use super::hooks::Hook;
 use super::object::DesiredObject;
-use crate::content::{ReadError, Tree};
 use crate::manifest::Digest;
-use crate::render::wasm::{Finding, Output, Sought};
+use crate::render::wasm::{Finding, Sought};
 
 /// What templates see of a release beside its name (`.Release.Revision`, `.Release.IsUpgrade`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,64 +92,9 @@ fn is_about(sought: &Sought, object: &DesiredObject) -> bool {
         && (sought.namespace.is_empty() || sought.namespace == namespace)
 }
 
-/// Whether the documents may show which number the release has: whether a file of the chart mentions more of
-/// `.Release` than names. An archive may.
-///
-/// # Errors
-/// Where a file cannot be read.
-pub(super) fn shows_number(output: &Output, tree: &dyn Tree) -> Result<bool, ReadError> {
-    for (path, blob) in output.reads.files() {
-        if is_archive(path) || mentions_number(&tree.read(blob)?) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn is_archive(path: &str) -> bool {
-    [".tgz", ".tar.gz"].iter().any(|end| path.ends_with(end))
-}
-
-fn mentions_number(text: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(text);
-    if ["IsInstall", "IsUpgrade"]
-        .iter()
-        .any(|word| text.contains(word))
-    {
-        return true;
-    }
-    let mut mentions = text
-        .match_indices(".Release")
-        .map(|(at, word)| &text[at + word.len()..]);
-    mentions.any(|rest| {
-        let is_longer_word = rest.starts_with(|c: char| c.is_ascii_alphanumeric());
-        let is_name = [".Name", ".Service"]
-            .iter()
-            .any(|field| rest.starts_with(field));
-        !is_longer_word && !is_name
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_more_than_names_of_a_release_shows_its_number() {
-        for (text, shows) in [
-            ("name: {{ .Release.Name }}-{{ .Release.Namespace }}", false),
-            ("heritage: {{ .Release.Service }}", false),
-            ("see .Releases of the project", false),
-            ("{{ if .Release.IsInstall }}", true),
-            ("{{ if index .Release \"IsUpgrade\" }}", true),
-            ("rev: {{ $.Release.Revision }}", true),
-            ("all: {{ toYaml .Release }}", true),
-            ("{{ with .Release }}{{ .Revision }}{{ end }}", true),
-        ] {
-            assert_eq!(mentions_number(text.as_bytes()), shows, "{text}");
-        }
-        assert!(is_archive("charts/a-1.2.3.tgz") && !is_archive("templates/a.yaml"));
-    }
 
     #[test]
     fn the_same_content_is_the_same_release() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::form::{Form, Selected};
 use super::object::Parts;
-use super::{DesiredError, Inputs, ReleaseNumber, release};
+use super::{DesiredError, Inputs, ReleaseNumber};
 use crate::content::{ReadError, Tree, within};
 use crate::intent::{Overrides, RenderIntent, RendererIntent};
 use crate::manifest::{self, FieldPath};
@@ -47,9 +47,8 @@ impl Rendered {
     }
 
     /// Whether a chart's documents may show the number of its release.
-    pub(super) fn shows_number(&self, tree: &dyn Tree) -> Result<bool, ReadError> {
-        self.chart()
-            .map_or(Ok(false), |output| release::shows_number(output, tree))
+    pub(super) fn shows_number(&self) -> bool {
+        self.chart().is_some_and(Output::shows_number)
     }
 
     /// Whether a document was rendered here.

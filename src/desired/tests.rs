@@ -27,6 +27,7 @@ fn task(tree: &Arc<Files>, intent: &RenderIntent) -> Task {
         tenant: Arc::default(),
         releases: Releases::default(),
         lookup: None,
+        kept_for: None,
     }
 }
 

@@ -5,6 +5,7 @@
 mod computed;
 mod process;
 mod queue;
+mod renders;
 mod requests;
 mod text;
 
@@ -27,6 +28,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub(crate) use self::computed::{computed, gauges};
 use self::queue::Queues;
 pub use self::queue::{AtWork, Work};
+pub use self::renders::Renders;
 pub use self::requests::{Answered, CountRequests};
 use crate::api::Reason;
 

@@ -311,6 +311,7 @@ impl Work<'_> {
             releases: releases.clone(),
             // A comment shows what is rendered, and its author may not be allowed to read what the Sync's account may.
             lookup: None,
+            kept_for: None,
         };
         let (base, head) = (task(&self.base), task(&self.head));
         let read = tokio::task::spawn_blocking(move || {

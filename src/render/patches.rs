@@ -13,6 +13,7 @@ mod target;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::budget::Budget;
@@ -50,7 +51,7 @@ pub(super) struct Layer {
 }
 
 /// The patches of a build, and what they are for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Patches {
     levels: Vec<Level>,
     /// Their indexes, by their folders.
@@ -60,7 +61,7 @@ pub struct Patches {
 }
 
 /// A kustomization, and what it does to the objects that it takes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Level {
     file: String,
     folder: String,
@@ -74,15 +75,34 @@ struct Level {
     patches: Vec<Patch>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Patch {
     /// The file with the patch: of its own, or the kustomization.
+    #[serde(with = "shared")]
     file: Arc<str>,
     /// The path as the kustomization has it.
     path: String,
     targets: Vec<Target>,
     /// The places that a JSON patch changes. None of any other.
     places: Vec<String>,
+}
+
+/// A text that is shared, for serde.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(text)
+    }
+
+    pub(super) fn deserialize<'de, D>(deserializer: D) -> Result<Arc<str>, D::Error>
+    where
+        D: Deserializer<'de>,
+    {
+        String::deserialize(deserializer).map(Arc::from)
+    }
 }
 
 /// An object that came out of a build.

@@ -2,6 +2,7 @@
 //! that of kustomize (`api/internal/git/repospec.go`). Pure.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
 
 use super::inflate::joined;
 
@@ -22,7 +23,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
 const FOLDER: &str = "remote base ";
 
 /// A repository elsewhere, at a tag or a commit.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RemoteBase {
     /// Its URL, without user information but for the user of SSH.
     pub url: String,
@@ -33,7 +34,7 @@ pub struct RemoteBase {
 }
 
 /// What a base is pinned to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Pin {
     /// A tag, without `refs/tags/`.
     Tag(String),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::TextError;
@@ -12,7 +13,7 @@ use crate::manifest::{self, FieldPath, Manifest, UnreadObject, YamlError};
 use crate::substitute::{self, Variables};
 
 /// The content of a text: a file's blob, or the key of what a renderer wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TextId(pub ObjectId);
 
 /// A text of YAML or JSON documents.

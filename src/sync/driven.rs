@@ -76,5 +76,9 @@ impl Driven for Sync {
         context.outbox.forget(&subject);
     }
 
-    fn tidy(_: &Arc<Context>, _: Vec<Arc<Self>>) {}
+    /// Removes what was rendered for Syncs that are gone.
+    fn tidy(context: &Arc<Context>, left: Vec<Arc<Self>>) {
+        let named = |sync: &Arc<Self>| (sync.namespace().unwrap_or_default(), sync.name_any());
+        context.renderers.retain(left.iter().map(named).collect());
+    }
 }

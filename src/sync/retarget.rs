@@ -123,6 +123,7 @@ impl Driver {
             tenant: self.name.namespace.clone(),
             releases: self.releases(&newest.name()),
             lookup: lookups.clone().map(|lookups| lookups as Arc<dyn Lookup>),
+            kept_for: Some(self.name.name.clone()),
         };
         let state = &mut self.state;
         let target = state.target.as_ref().filter(|_| !afresh);

@@ -33,6 +33,8 @@ struct Values {
     bytes: usize,
     /// There were more than can be looked for. They are not kept.
     too_many: bool,
+    /// There was at least one, which may be too short to be looked for.
+    any: bool,
 }
 
 impl Values {
@@ -71,6 +73,17 @@ impl Secrets {
         values.all.is_empty() && !values.too_many
     }
 
+    /// Whether there was any value, also one that is too short to be hidden.
+    #[must_use]
+    pub fn had_any(&self) -> bool {
+        self.values().any
+    }
+
+    /// Records that there is a value, without the value.
+    pub fn note_any(&self) {
+        self.values().any = true;
+    }
+
     /// A copy with the present values. Later values of the copy and of `self` are separate.
     #[must_use]
     pub fn fork(&self) -> Self {
@@ -81,6 +94,7 @@ impl Secrets {
     /// and a number as Go's templates write it: `7.39118424e+08`.
     pub fn add(&self, value: &str) {
         let mut values = self.values();
+        values.any = true;
         let decoded = BASE64_STANDARD.decode(value.trim());
         let decoded = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok());
         for text in [Some(value), decoded.as_deref()].into_iter().flatten() {

@@ -235,6 +235,7 @@ fn build(tree: Arc<Folder>, path: &str) -> Result<Arc<Output>, Box<Failed>> {
         secrets: &Secrets::default(),
         tenant: &Arc::default(),
         lookup: None,
+        kept_for: None,
     };
     SHARED.kustomize(
         &tree,

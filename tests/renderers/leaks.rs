@@ -51,6 +51,7 @@ fn make(path: &str, files: &[(&str, &str)], inputs: Inputs) -> Result<Box<Desire
         tenant: Arc::default(),
         releases: Releases::default(),
         lookup: None,
+        kept_for: None,
     };
     match read(&task, None, &mut Cache::default())? {
         Reading::Changed(desired) => Ok(desired),

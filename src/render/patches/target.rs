@@ -1,6 +1,7 @@
 //! What a patch is for.
 
 use regex::bytes::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Outcome;
@@ -8,7 +9,7 @@ use super::budget::{Budget, PATTERN};
 use crate::manifest;
 
 /// What a patch is for. All parts have to fit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Target {
     group: Fits,
     kind: Fits,
@@ -19,7 +20,8 @@ pub(super) struct Target {
 }
 
 /// What a part of a target is held against.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
 enum Fits {
     #[default]
     All,
@@ -27,6 +29,37 @@ enum Fits {
     Matching(Regex),
     /// A pattern that is not understood here, or takes too much memory.
     Nothing,
+}
+
+/// [`Fits`] as it is written to disk: a pattern is its text.
+#[derive(Serialize, Deserialize)]
+enum Written {
+    All,
+    One(String),
+    Matching(String),
+    Nothing,
+}
+
+impl From<Fits> for Written {
+    fn from(fits: Fits) -> Self {
+        match fits {
+            Fits::All => Self::All,
+            Fits::One(one) => Self::One(one),
+            Fits::Matching(pattern) => Self::Matching(pattern.as_str().to_owned()),
+            Fits::Nothing => Self::Nothing,
+        }
+    }
+}
+
+impl From<Written> for Fits {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::All => Self::All,
+            Written::One(one) => Self::One(one),
+            Written::Matching(pattern) => Self::compiled(&pattern),
+            Written::Nothing => Self::Nothing,
+        }
+    }
 }
 
 impl Target {
@@ -131,13 +164,17 @@ impl Fits {
             return Some(Self::One(pattern.to_owned()));
         }
         budget.pattern()?;
-        let compiled = RegexBuilder::new(&format!("^(?:{pattern})$"))
+        Some(Self::compiled(&format!("^(?:{pattern})$")))
+    }
+
+    fn compiled(pattern: &str) -> Self {
+        let compiled = RegexBuilder::new(pattern)
             .unicode(false)
             .size_limit(PATTERN)
             .dfa_size_limit(PATTERN)
             .build();
         // kustomize itself refuses what is no pattern.
-        Some(compiled.map_or(Self::Nothing, Self::Matching))
+        compiled.map_or(Self::Nothing, Self::Matching)
     }
 
     fn is(&self, text: &str) -> bool {

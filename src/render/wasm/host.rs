@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use wasmtime::{ResourceLimiter, Result};
 
@@ -339,7 +339,7 @@ fn too_much(what: &'static str, limit: u64) -> Stop {
 }
 
 /// What a renderer says of a document.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct About {
     /// What it is: a manifest where this is empty; otherwise `manifest`, `hook`, `crd` or `notes`.
@@ -354,7 +354,7 @@ pub struct About {
 }
 
 /// When a hook of Helm runs, and what becomes of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Hook {
     /// `pre-install`, `post-upgrade`, `test` and so on.

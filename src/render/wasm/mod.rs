@@ -9,8 +9,11 @@
 
 mod chance;
 mod charts;
+mod counts;
+mod disk;
 mod engine;
 mod error;
+mod hints;
 mod host;
 mod imports;
 mod inflated;
@@ -18,6 +21,7 @@ mod lookup;
 mod map;
 mod memory;
 mod module;
+mod number;
 mod output;
 mod prime;
 mod process;
@@ -35,6 +39,8 @@ use serde::Serialize;
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 pub use charts::Cluster;
+pub use counts::RenderCounts;
+pub use disk::Disk;
 pub use engine::{Engine, EngineSettings};
 pub use error::RenderFailure;
 pub use host::{About, Hook};
@@ -168,6 +174,8 @@ pub struct Rendered {
     pub warnings: Vec<String>,
     /// It may have drawn random numbers, or looked at the time.
     pub drew: bool,
+    /// It may be another one for the same request in other circumstances.
+    pub depends: bool,
     /// Equal keys are equal documents, as far as `lookup` answers the same: the module, the request and all that it
     /// looked at.
     pub key: [u8; 32],
@@ -282,6 +290,7 @@ impl Engine {
             documents: host.documents,
             reads: host.reads,
             drew,
+            depends: true,
             lookups: host.lookups,
             bases: Vec::new(),
             patches: Patches::default(),

@@ -5,34 +5,42 @@ use std::io::{Read as _, Write as _};
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{About, Finding, Lookup, Reads, Rendered, Sought, lookup};
 use crate::allowance::Held;
-use crate::content::ObjectId;
+use crate::content::{ObjectId, Tree};
 use crate::render::{Generated, Patches, RemoteBase, TextId};
 use crate::text::{Secrets, redact};
 
 /// What a render made, its documents compressed: ten thousand objects take a few MiB.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Output {
     /// In the renderer's order.
     pub documents: Vec<Kept>,
     /// What it looked at: as long as that is the same, so is the output.
     pub reads: Reads,
     /// What it asked the cluster for, and what it found: as long as that is the same, so is the output.
+    #[serde(skip)]
     pub lookups: Vec<(Sought, Finding)>,
     /// What a person should know although it succeeded. Without secret values.
     pub warnings: Vec<String>,
     /// What a chart tells its users, where it is short. Without secret values.
     pub notes: Option<String>,
     /// Which values were drawn at random.
+    #[serde(skip)]
     pub generated: Generated,
     /// The remote bases that it is made of.
     pub bases: Vec<RemoteBase>,
     /// The patches that it is made of.
     pub patches: Patches,
+    /// The circumstances beside the request that it may depend on. None: it depends on none.
+    pub(super) circumstances: Option<[u8; 32]>,
+    /// Whether nothing of it was secret, drawn at random or looked up, so that it may be kept on disk.
+    pub(super) is_public: bool,
     /// Its part of what its tenant may keep.
+    #[serde(skip)]
     pub(super) held: Option<Held>,
 }
 
@@ -66,12 +74,33 @@ impl Output {
             generated: Generated::default(),
             bases: rendered.bases,
             patches: rendered.patches,
+            circumstances: None,
+            is_public: false,
             held: None,
         }
     }
 
+    /// Whether it is what a render in these circumstances would make of the same request. Blocks.
+    pub(super) fn holds(
+        &self,
+        circumstances: &[u8; 32],
+        tree: &dyn Tree,
+        lookup: Option<&dyn Lookup>,
+    ) -> bool {
+        let mut depends = self.circumstances.iter();
+        depends.all(|depends| depends == circumstances)
+            && self.reads.unchanged_in(tree).unwrap_or(false)
+            && self.finds_the_same(lookup)
+    }
+
+    /// Whether a chart's documents may show the number of its release.
+    #[must_use]
+    pub fn shows_number(&self) -> bool {
+        self.circumstances.is_some()
+    }
+
     /// Whether `lookup` finds the same as when it was rendered. Blocks.
-    pub(super) fn finds_the_same(&self, lookup: Option<&dyn Lookup>) -> bool {
+    fn finds_the_same(&self, lookup: Option<&dyn Lookup>) -> bool {
         self.lookups.iter().all(|(sought, seen)| {
             let found = lookup.map(|lookup| lookup.find(&sought.query()));
             matches!(found, Some(Ok(found)) if found.seen == *seen)
@@ -90,7 +119,7 @@ impl Output {
 const DOCUMENT: usize = 256;
 
 /// A document that a renderer made.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Kept {
     /// What the renderer says of it.
     pub about: About,
@@ -136,7 +165,8 @@ impl Kept {
     pub fn text(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(self.size);
         // Reading what was packed here does not fail.
-        let _ = DeflateDecoder::new(&*self.packed).read_to_end(&mut text);
+        let packed = DeflateDecoder::new(&*self.packed);
+        let _ = packed.take(self.size as u64).read_to_end(&mut text);
         text
     }
 }

@@ -3,17 +3,54 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::content::{BlobId, Name, Place, ReadError, ReadFault, Tree};
 
 /// All paths that a render asked for, with the answers. What is absent is an answer too: it could appear.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
 pub struct Reads {
     places: BTreeMap<Arc<str>, Option<Place>>,
     folders: BTreeMap<Arc<str>, Option<[u8; 32]>>,
     /// The bytes of all paths. A path repeats the names of its folders, which may be long.
     bytes: usize,
+}
+
+/// [`Reads`] as they are written to disk.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    places: Vec<(String, Option<Place>)>,
+    folders: Vec<(String, Option<[u8; 32]>)>,
+}
+
+impl From<Reads> for Written {
+    fn from(reads: Reads) -> Self {
+        let places = reads.places.into_iter();
+        let folders = reads.folders.into_iter();
+        Self {
+            places: places
+                .map(|(path, place)| (path.to_string(), place))
+                .collect(),
+            folders: folders
+                .map(|(path, names)| (path.to_string(), names))
+                .collect(),
+        }
+    }
+}
+
+impl From<Written> for Reads {
+    fn from(written: Written) -> Self {
+        let mut reads = Self::default();
+        for (path, place) in written.places {
+            reads.keep_place(path.into(), place);
+        }
+        for (path, names) in written.folders {
+            reads.keep_folder(path.into(), names);
+        }
+        reads
+    }
 }
 
 impl Reads {

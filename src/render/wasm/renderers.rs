@@ -1,5 +1,6 @@
 //! The project's own renderers, and what they made of late.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -9,15 +10,18 @@ use sha2::{Digest as _, Sha256};
 
 use super::chance::{Chance, compare};
 use super::charts::{self, Cluster};
+use super::counts::{Counts, Origin, RenderCounts};
+use super::disk::FileName;
+use super::hints::{where_to_look, which_templates, which_values};
 use super::inflated::Inflated;
 use super::lookup::Noting;
 use super::{
-    Chart, Engine, EngineSettings, Failed, Folder, Job, Kustomization, Lookup, Module, ModuleError,
-    Output, Reads, RenderFailure, Rendered,
+    Chart, Disk, Engine, EngineSettings, Failed, Folder, Job, Kustomization, Lookup, Module,
+    ModuleError, Output, Reads, Release, RenderFailure, Rendered, number,
 };
 use crate::allowance::Allowance;
-use crate::content::{Tree, within};
-use crate::render::{Bases, Patches};
+use crate::content::Tree;
+use crate::render::Bases;
 use crate::text::{Secrets, printable};
 
 /// Why the renderers are not there.
@@ -42,6 +46,8 @@ pub struct Renderers {
     recent: Arc<Mutex<Recent>>,
     /// What all tenants may keep.
     kept: Allowance,
+    disk: Option<Disk>,
+    counts: Arc<Counts>,
 }
 
 /// How many bytes all outputs that are in use may take, and those of one tenant.
@@ -107,6 +113,19 @@ pub struct Private<'a> {
     pub tenant: &'a Arc<str>,
     /// Answers `lookup` of charts; without it nothing is looked for.
     pub lookup: Option<&'a Arc<dyn Lookup>>,
+    /// The Sync whose outputs may be kept on disk, as far as nothing of them is secret. None: nothing is kept there.
+    pub kept_for: Option<&'a Arc<str>>,
+}
+
+/// What a renderer is asked.
+struct Question<'a> {
+    module: &'a Module,
+    /// What is rendered, from the root of the tree.
+    path: &'a str,
+    /// The module and the request.
+    key: [u8; 32],
+    /// What else an output may depend on.
+    circumstances: [u8; 32],
 }
 
 impl Private<'_> {
@@ -132,7 +151,29 @@ impl Renderers {
             own: Arc::default(),
             recent: Arc::default(),
             kept: Allowance::new(KEPT, KEPT_OF_TENANT),
+            disk: None,
+            counts: Arc::default(),
         }
+    }
+
+    /// Keeps outputs on disk as well.
+    #[must_use]
+    pub fn with(self, disk: Disk) -> Self {
+        let disk = Some(disk);
+        Self { disk, ..self }
+    }
+
+    /// Removes soon from the disk what is not of one of these Syncs, by namespace and name.
+    pub fn retain(&self, live: Vec<(String, String)>) {
+        if let Some(disk) = &self.disk {
+            disk.retain(live);
+        }
+    }
+
+    /// How often something was to be rendered.
+    #[must_use]
+    pub fn counts(&self) -> RenderCounts {
+        self.counts.read()
     }
 
     fn opened(&self) -> Result<&Opened, Box<Failed>> {
@@ -162,19 +203,30 @@ impl Renderers {
         private: Private<'_>,
     ) -> Result<Arc<Output>, Box<Failed>> {
         let opened = self.opened()?;
-        let key = key(&opened.kustomize, &(request, cluster), private);
-        self.once(&opened.kustomize, key, tree, private, |chance| {
+        let question = Question {
+            module: &opened.kustomize,
+            path: &request.path,
+            key: key(&opened.kustomize, request, private),
+            circumstances: digest(&cluster),
+        };
+        self.once(&question, tree, private, |chance| {
+            // Only charts see the cluster.
+            let has_charts = Cell::new(false);
             let inflated = Arc::new(Inflated::new(Arc::clone(tree), bases.clone()));
             let build = || {
                 let job = job(&opened.kustomize, inflated.clone(), private);
                 opened.engine.render(&job, request)
             };
-            let helm = |chart: &Chart| opened.helm(tree, chart, private, chance);
+            let helm = |chart: &Chart| {
+                has_charts.set(true);
+                opened.helm(tree, chart, private, chance)
+            };
             let built = charts::build(&inflated, cluster, build, helm);
             let patches = inflated.patches(request);
             match built {
                 Ok(mut built) => {
                     built.patches = patches;
+                    built.depends = has_charts.get();
                     Ok(built)
                 }
                 Err(failed) => Err(where_to_look(failed, &patches)),
@@ -194,9 +246,24 @@ impl Renderers {
         private: Private<'_>,
     ) -> Result<Arc<Output>, Box<Failed>> {
         let opened = self.opened()?;
-        let key = key(&opened.helm, request, private);
-        let rendered = self.once(&opened.helm, key, tree, private, |chance| {
-            opened.helm(tree, request, private, chance)
+        let Release {
+            revision,
+            is_upgrade,
+            ..
+        } = request.release;
+        let mut any = request.clone();
+        (any.release.revision, any.release.is_upgrade) = (0, false);
+        let question = Question {
+            module: &opened.helm,
+            path: &request.path,
+            key: key(&opened.helm, &any, private),
+            circumstances: digest(&(revision, is_upgrade)),
+        };
+        let rendered = self.once(&question, tree, private, |chance| {
+            let mut rendered = opened.helm(tree, request, private, chance)?;
+            rendered.depends =
+                number::shows(&rendered.reads, &request.values, &**tree).unwrap_or(true);
+            Ok(rendered)
         });
         rendered.map_err(|failed| which_values(failed, request))
     }
@@ -215,8 +282,13 @@ impl Renderers {
     ) -> Result<Arc<Output>, Box<Failed>> {
         let opened = self.opened()?;
         let module = self.added(opened, name)?;
-        let key = key(&module, request, private);
-        self.once(&module, key, tree, private, |chance| {
+        let question = Question {
+            module: &module,
+            path: &request.path,
+            key: key(&module, request, private),
+            circumstances: digest(&()),
+        };
+        self.once(&question, tree, private, |chance| {
             let mut job = job(&module, Arc::clone(tree), private);
             (job.seed, job.now) = (chance.seed, chance.now);
             opened.engine.render(&job, request)
@@ -256,26 +328,18 @@ impl Renderers {
     /// what they made.
     fn once(
         &self,
-        module: &Module,
-        key: [u8; 32],
+        question: &Question<'_>,
         tree: &Arc<dyn Tree>,
         private: Private<'_>,
         render: impl Fn(Chance) -> Result<Rendered, Box<Failed>>,
     ) -> Result<Arc<Output>, Box<Failed>> {
-        if let Some(output) = self.known(&key, &**tree, private) {
+        let Question { key, module, .. } = question;
+        if let Some(output) = self.known(question, &**tree, private) {
+            self.counts.add(Origin::Memory);
+            self.write(question, &output, private);
             return Ok(output);
         }
-        let chance = Chance::draw();
-        let one = render(chance)?;
-        let (generated, drawn) = match one.drew {
-            true => compare(&one, &render(chance.other())?)?,
-            false => Default::default(),
-        };
-        let mut output = Output::new(one, private.secrets);
-        output.generated = generated;
-        output.warnings.extend(drawn);
-        let kept = self.remember(key, output, private.tenant);
-        kept.ok_or_else(|| {
+        let full = || {
             Box::new(Failed {
                 failure: RenderFailure::Full {
                     renderer: module.name().to_owned(),
@@ -285,7 +349,65 @@ impl Renderers {
                 reads: Reads::default(),
                 last: None,
             })
-        })
+        };
+        if let Some(output) = self.on_disk(question, &**tree, private) {
+            self.counts.add(Origin::Disk);
+            return self.remember(*key, output, private.tenant).ok_or_else(full);
+        }
+        self.counts.add(Origin::Renderer);
+        let chance = Chance::draw();
+        let one = render(chance)?;
+        let (generated, drawn, is_drawn) = match one.drew {
+            true => {
+                let other = render(chance.other())?;
+                let (generated, drawn) = compare(&one, &other)?;
+                // Notes are not compared, and may show what was drawn.
+                (generated, drawn, one.documents != other.documents)
+            }
+            false => Default::default(),
+        };
+        let circumstances = one.depends.then_some(question.circumstances);
+        let mut output = Output::new(one, private.secrets);
+        output.is_public = !is_drawn && output.lookups.is_empty() && !private.secrets.had_any();
+        output.circumstances = circumstances;
+        output.generated = generated;
+        output.warnings.extend(drawn);
+        let output = self.remember(*key, output, private.tenant);
+        let output = output.ok_or_else(full)?;
+        self.write(question, &output, private);
+        Ok(output)
+    }
+
+    /// The disk, and the file there, of what may be kept.
+    fn file(&self, question: &Question<'_>, private: Private<'_>) -> Option<(&Disk, FileName)> {
+        let (disk, sync) = (self.disk.as_ref()?, private.kept_for?);
+        let renderer = question.module.name();
+        Some((
+            disk,
+            disk.name(private.tenant, sync, renderer, question.path),
+        ))
+    }
+
+    fn write(&self, question: &Question<'_>, output: &Arc<Output>, private: Private<'_>) {
+        if output.is_public
+            && let Some((disk, name)) = self.file(question, private)
+        {
+            disk.write(name, question.key, output);
+        }
+    }
+
+    /// An output on disk that holds.
+    fn on_disk(
+        &self,
+        question: &Question<'_>,
+        tree: &dyn Tree,
+        private: Private<'_>,
+    ) -> Option<Output> {
+        let (disk, name) = self.file(question, private)?;
+        let output = disk.read(&name, &question.key)?;
+        let lookup = private.noting();
+        let holds = output.holds(&question.circumstances, tree, lookup.as_deref());
+        holds.then_some(output)
     }
 
     /// Keeps an output for those who ask for the same while it is in use. None if its tenant may not keep so much.
@@ -307,18 +429,20 @@ impl Renderers {
     }
 
     /// An output of the same request that still holds in `tree` and in the cluster.
-    fn known(&self, key: &[u8; 32], tree: &dyn Tree, private: Private<'_>) -> Option<Arc<Output>> {
+    fn known(
+        &self,
+        question: &Question<'_>,
+        tree: &dyn Tree,
+        private: Private<'_>,
+    ) -> Option<Arc<Output>> {
         let outputs: Vec<Arc<Output>> = {
             let recent = self.recent();
-            let outputs = recent.get(key).into_iter().flatten();
+            let outputs = recent.get(&question.key).into_iter().flatten();
             outputs.filter_map(Weak::upgrade).collect()
         };
         let mut outputs = outputs.into_iter();
         let lookup = private.noting();
-        outputs.find(|output| {
-            output.reads.unchanged_in(tree).unwrap_or(false)
-                && output.finds_the_same(lookup.as_deref())
-        })
+        outputs.find(|output| output.holds(&question.circumstances, tree, lookup.as_deref()))
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -326,78 +450,8 @@ impl Renderers {
     }
 }
 
-/// Adds the files that kustomize does not name: patches that its words are about, or the last file that it read.
-fn where_to_look(mut failed: Box<Failed>, patches: &Patches) -> Box<Failed> {
-    let RenderFailure::Refused { message, .. } = &failed.failure else {
-        return failed;
-    };
-    let named = patches.named_in(message);
-    let words = match (&*named, &failed.last) {
-        ([], Some(last)) if !message.contains(&**last) => {
-            format!("; the last file that it read is {}", printable(last))
-        }
-        ([one], _) if !message.contains(&**one) => format!("; the patch is in {one}"),
-        ([_, _, ..], _) => format!("; the patch is in one of {}", named.join(", ")),
-        _ => return failed,
-    };
-    failed.failure.add(&words);
-    failed
-}
-
-/// The most templates that are named where one of a chart takes too much.
-const MAX_NAMED: usize = 3;
-
-/// Adds the templates that may go on without an end: those that count.
-fn which_templates(mut failed: Box<Failed>, chart: &Chart, tree: &dyn Tree) -> Box<Failed> {
-    if !failed.failure.is_excess() {
-        return failed;
-    }
-    let counts = |line: &str| {
-        let mut words = line.split(|c: char| !c.is_ascii_alphanumeric());
-        line.contains("{{")
-            && words.any(|word| matches!(word, "until" | "untilStep" | "seq" | "repeat"))
-    };
-    let folder = within(&chart.path, "templates/");
-    let templates = failed
-        .reads
-        .files()
-        .filter(|(path, _)| path.starts_with(&folder));
-    let named = templates.filter_map(|(path, blob)| {
-        let text = tree.read(blob).ok()?;
-        let text = String::from_utf8_lossy(&text);
-        let line = text.lines().position(counts)?;
-        Some(format!("{} line {}", printable(path), line + 1))
-    });
-    let named: Vec<_> = named.take(MAX_NAMED).collect();
-    let mut words = match chart.path.as_str() {
-        "" => String::new(),
-        path => format!("; the chart is {}", printable(path)),
-    };
-    if !named.is_empty() {
-        words += &format!("; templates that count: {}", named.join(", "));
-    }
-    failed.failure.add(&words);
-    failed
-}
-
-/// Adds where the values of a chart are.
-fn which_values(mut failed: Box<Failed>, chart: &Chart) -> Box<Failed> {
-    let names = chart
-        .values
-        .iter()
-        .map(|values| match values.file.is_empty() {
-            true => &*values.name,
-            false => &*values.file,
-        });
-    let names: Vec<_> = names.collect();
-    if let RenderFailure::Refused { message, .. } = &failed.failure
-        && !names.is_empty()
-        && !names.iter().any(|name| message.contains(name))
-    {
-        let words = format!("; with values of {}", printable(&names.join(", ")));
-        failed.failure.add(&words);
-    }
-    failed
+fn digest<T: Serialize>(circumstances: &T) -> [u8; 32] {
+    Sha256::digest(serde_json::to_vec(circumstances).unwrap_or_default()).into()
 }
 
 fn key<R: Serialize>(module: &Module, request: &R, private: Private<'_>) -> [u8; 32] {
@@ -414,6 +468,7 @@ fn key<R: Serialize>(module: &Module, request: &R, private: Private<'_>) -> [u8;
 mod tests {
     use super::super::{About, Document};
     use super::*;
+    use crate::render::Patches;
 
     /// Text that compression makes no smaller.
     fn output(bytes: usize) -> Output {
@@ -430,6 +485,7 @@ mod tests {
             patches: Patches::default(),
             warnings: Vec::new(),
             drew: false,
+            depends: false,
             key: [0; 32],
         };
         Output::new(rendered, &Secrets::default())

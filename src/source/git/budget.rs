@@ -11,8 +11,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::place::{self, Place};
 
 /// The share of the volume that copies may use, in percent. The rest is for the files that Git
-/// writes beside packs, and for a volume whose size is rounded.
+/// writes beside packs, for what renderers made, and for a volume whose size is rounded.
 const USABLE_PERCENT: u64 = 90;
+
+/// The share of the volume that is for what renderers made, in percent, and the most of it. All outputs that are in use
+/// fit into that: in memory they have 192 MiB.
+const RENDERED_PERCENT: u64 = 2;
+const MOST_RENDERED: u64 = 256 << 20;
+
+/// The bytes that are for what renderers made, of a volume with `size` bytes. They are none of those that copies may use.
+pub(super) fn rendered(size: u64) -> u64 {
+    (size / 100 * RENDERED_PERCENT).min(MOST_RENDERED)
+}
 
 /// Which budget has no room, and its size in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,6 +33,7 @@ struct Inner {
     agents: Agents,
     stores: Mutex<HashMap<Place, Entry>>,
     budget: Budget,
+    rendered_bytes: u64,
     connections: Turns,
     downloads: Turns,
     large: Turns,
@@ -73,8 +74,15 @@ impl Cache {
             stores: Mutex::default(),
             agents: Agents::new(),
             budget,
+            rendered_bytes: budget::rendered(volume),
             settings,
         })))
+    }
+
+    /// The bytes of the cache's folder that are for what renderers made.
+    #[must_use]
+    pub fn rendered_bytes(&self) -> u64 {
+        self.0.rendered_bytes
     }
 
     /// Finds the wanted commit on the remote, and downloads it unless the cache has it.

@@ -374,6 +374,7 @@ impl Driver {
             lookup: self
                 .answers(intent)
                 .map(|lookups| lookups as Arc<dyn Lookup>),
+            kept_for: Some(self.name.name.clone()),
         };
         let loaded = target::load(&newest, task, None, &mut self.state.cache).await;
         match loaded.map_err(|error| unread(target::explain(&error)))? {
