@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wasmtime::{InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::Limits;
 use super::host::MAX_FUNCTIONS;
 use super::settings::settings;
 use crate::fair::{Order, Ticket};
@@ -16,7 +17,7 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 /// How large an engine is.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineSettings {
-    /// How many renders run at once: one for each core.
+    /// How many renders run at once: one for each core, as far as memory reaches.
     pub slots: u32,
     /// The most memory that any render may ask for, in bytes.
     pub max_memory: usize,
@@ -28,11 +29,35 @@ impl Default for EngineSettings {
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Self {
-            slots: u32::try_from(cores).unwrap_or(1),
+            slots: slots(cores, memory_limit()),
             max_memory: 1 << 30,
             keep_resident: 0,
         }
     }
+}
+
+/// The most memory that renders leave to the rest of the operator, in bytes.
+const REST: u64 = 256 << 20;
+
+/// How many renders fit beside each other into a memory limit, if each takes all that it may.
+fn slots(cores: usize, limit: Option<u64>) -> u32 {
+    let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+    let one = u64::try_from(Limits::default().memory).unwrap_or(u64::MAX);
+    let fit = limit.map_or(u64::from(cores), |limit| limit.saturating_sub(REST) / one);
+    u32::try_from(fit).unwrap_or(u32::MAX).min(cores).max(1)
+}
+
+/// The container's memory limit in bytes, as cgroup v2 or v1 has it. Version 1 says "no limit" by a number that is
+/// larger than any machine.
+fn memory_limit() -> Option<u64> {
+    const FILES: [&str; 2] = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ];
+    let mut texts = FILES
+        .iter()
+        .filter_map(|file| std::fs::read_to_string(file).ok());
+    texts.find_map(|text| text.trim().parse().ok())
 }
 
 /// Runs modules, a bounded number at once. Cheap to clone.
@@ -146,5 +171,27 @@ fn tick(engine: &Weak<Inner>) {
         inner.engine.increment_epoch();
         drop(inner);
         thread::sleep(TICK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renders_at_once_fit_into_the_memory_limit() {
+        const MIB: u64 = 1 << 20;
+        for (cores, limit, expected) in [
+            (2, Some(1024 * MIB), 2),
+            (64, Some(1024 * MIB), 2),
+            (64, Some(4096 * MIB), 10),
+            (4, Some(4096 * MIB), 4),
+            (4, Some(128 * MIB), 1),
+            (4, None, 4),
+            (4, Some(u64::MAX / 2), 4),
+            (0, None, 1),
+        ] {
+            assert_eq!(slots(cores, limit), expected, "{cores} {limit:?}");
+        }
     }
 }
