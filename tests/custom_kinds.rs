@@ -320,7 +320,13 @@ async fn a_field_that_is_there_and_empty_is_absent_where_no_null_is_allowed() {
     let text = gadget(&case, &group, "v1", &full);
     let fourth = case.push(&[("g.yaml", Some(&text))], "full again").await;
     case.synced("all", &fourth).await;
-    has_spec(&api, full).await;
+    let complete = has_spec(&api, full).await;
+    let wrong = json!({"size": "many", "csi": {}, "kept": null, "nullableDefaults": null});
+    let text = gadget(&case, &group, "v1", &wrong);
+    case.push(&[("g.yaml", Some(&text))], "wrong").await;
+    case.ready_becomes("all", "False", "ApplyFailed").await;
+    let live = api.get("g").await.unwrap();
+    assert_eq!(live.data, complete.data, "it is not applied in part");
     let empty = json!({"size": 1, "csi": {}, "kept": {}, "list": [{"csi": {}}], "map": {}, "free": {"map": {}, "deep": {"map": {}}},
         "defaults": {}, "nullableDefaults": {}, "words": []});
     let text = gadget(&case, &group, "v1", &empty);

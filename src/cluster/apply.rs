@@ -354,7 +354,15 @@ impl Writer<'_> {
 
     /// Applies an object as a dry run.
     pub(super) async fn rehearse(&self, wanted: &Wanted<'_>) -> Result<(), WriteError> {
-        let mut body = wanted.body.to_vec();
+        self.try_out(wanted, wanted.body.to_vec()).await
+    }
+
+    /// The same with another body.
+    pub(super) async fn try_out(
+        &self,
+        wanted: &Wanted<'_>,
+        mut body: Vec<u8>,
+    ) -> Result<(), WriteError> {
         let mut answer = self.send_apply(REHEARSED, METADATA, wanted, &body).await;
         if let Err(error) = &answer
             && remove_nulls(error, &mut body)

@@ -9,10 +9,10 @@ use super::refused::WriteError;
 use super::write::{METADATA, Wanted, Writer, path, read};
 use crate::api::FIELD_MANAGER;
 use crate::manifest::GroupVersionKind;
-use crate::plan::{Share, emptied, emptying, is_typed};
+use crate::plan::{EMPTIER, Share, emptied, emptying, filled, is_typed};
 
 impl Writer<'_> {
-    /// Makes empty what `body` empties. Returns whether there was something, and it is empty now.
+    /// Makes empty what `body` empties, if all of it is accepted otherwise. Returns whether that changed the object.
     pub(super) async fn empty_out(
         &self,
         wanted: &Wanted<'_>,
@@ -28,11 +28,22 @@ impl Writer<'_> {
         if places.is_empty() {
             return Ok(false);
         }
-        let written = self.patch_live(wanted, &emptying(&places, version)).await;
+        // A manifest that is refused must not be applied in part.
+        let trial = filled(body, live, &places).to_string().into_bytes();
+        let written = match self.try_out(wanted, trial).await {
+            Ok(()) => {
+                let patch = emptying(&places, version);
+                self.patch_live(wanted, &patch, EMPTIER).await
+            }
+            Err(error) => Err(error),
+        };
         match written {
-            // What is refused here may be right together with the rest of the manifest.
+            // The apply says why, and resolves what can be resolved.
             Err(WriteError::Refused { .. }) => Ok(false),
-            written => Ok(written?.is_some()),
+            Ok(meta) => {
+                Ok(meta.is_some_and(|meta| meta.resource_version.as_deref() != Some(version)))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -89,7 +100,7 @@ impl Writer<'_> {
         share: &Share,
     ) -> Result<Option<ObjectMeta>, WriteError> {
         match share.patch() {
-            Some(patch) => self.patch_live(wanted, &patch).await,
+            Some(patch) => self.patch_live(wanted, &patch, FIELD_MANAGER).await,
             None => Ok(None),
         }
     }
@@ -99,11 +110,9 @@ impl Writer<'_> {
         &self,
         wanted: &Wanted<'_>,
         patch: &Value,
+        manager: &str,
     ) -> Result<Option<ObjectMeta>, WriteError> {
-        let uri = format!(
-            "{}?fieldManager={FIELD_MANAGER}",
-            path(wanted.served, wanted.key)
-        );
+        let uri = format!("{}?fieldManager={manager}", path(wanted.served, wanted.key));
         let patch = patch.to_string();
         let answer = self
             .send(wanted.key, &[], || {

@@ -5,7 +5,7 @@
 //! declared, and leaves the defaults: a Sync of the whole repository, where `spec.sync` became null. So such places are
 //! made what Git says before the apply, by a JSON patch. That leaves no entry in `managedFields`.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::claim::View;
 use super::share::Share;
@@ -38,6 +38,19 @@ pub fn emptied(live: &Value, body: &Value, share: &Share) -> Vec<Emptied> {
     found
 }
 
+/// The longest list in which items are looked for, since each is compared with each.
+const LONGEST: usize = 1000;
+
+/// Whether something below is null, or an object without fields.
+fn empties(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty() || fields.values().any(empties),
+        Value::Array(items) => items.iter().any(empties),
+        _ => false,
+    }
+}
+
 fn look(parent: &View<'_>, name: &str, (live, body): (&str, &str), found: &mut Vec<Emptied>) {
     let Some(view) = parent.field(name) else {
         return;
@@ -51,8 +64,12 @@ fn look(parent: &View<'_>, name: &str, (live, body): (&str, &str), found: &mut V
             }
         }
         (Value::Object(has), Some(wish @ (Value::Null | Value::Object(_)))) if !has.is_empty() => {
-            if view.others.is_none() && view.all.is_some() {
-                let is_null = wish.is_null();
+            let ours = view.all.and_then(Value::as_object);
+            let has_fields = |ours: &Map<String, Value>| ours.keys().any(|key| key != ".");
+            let is_null = wish.is_null();
+            // Without a field of ours, it is declared empty already: defaults, or what admission put there.
+            let is_meant = ours.is_some_and(|ours| is_null || has_fields(ours));
+            if is_meant && view.others.is_none() && found.iter().all(|place| place.live != live) {
                 found.push(Emptied {
                     live,
                     body,
@@ -60,7 +77,9 @@ fn look(parent: &View<'_>, name: &str, (live, body): (&str, &str), found: &mut V
                 });
             }
         }
-        (Value::Array(has), Some(Value::Array(items))) => {
+        (Value::Array(has), Some(Value::Array(items)))
+            if items.len() <= LONGEST && items.iter().any(empties) =>
+        {
             for (_, item) in view.items() {
                 let at = |list: &[Value], item: &Value| {
                     list.iter().position(|found| std::ptr::eq(found, item))
@@ -138,10 +157,10 @@ mod tests {
     #[test]
     fn what_git_empties_is_emptied_first_unless_it_is_anothers() {
         let live = json!({"spec": {"a/b": {"x": 1, "default": 2}, "free": {"by": "somebody"}, "text": "t",
-            "list": [{"name": "other"}, {"name": "v", "in": {"x": 1}}]}});
+            "declared": {"by": "admission"}, "list": [{"name": "other"}, {"name": "v", "of": "x", "in": {"x": 1}}]}});
         let item = json!({".": {}, "f:name": {}, "f:in": {"f:x": {}}});
         let ours = json!({"f:spec": {"f:a/b": {"f:x": {}}, "f:free": {}, "f:text": {},
-            "f:list": {"k:{\"name\":\"v\"}": item}}});
+            "f:declared": {}, "f:list": {"k:{\"name\":\"v\"}": item, "k:{\"name\":\"v\",\"of\":\"x\"}": item}}});
         let share = share(&ours, &json!({"f:spec": {"f:free": {"f:by": {}}}}));
         for (spec, expected) in [
             (
@@ -157,6 +176,11 @@ mod tests {
                 vec![("/spec/list/1/in", "/spec/list/0/in", false)],
             ),
             (json!({"a/b": {"x": 1}}), vec![]),
+            (json!({"declared": {}}), vec![]),
+            (
+                json!({"declared": null}),
+                vec![("/spec/declared", "/spec/declared", true)],
+            ),
             (json!({"free": {}}), vec![]),
             (json!({"free": null}), vec![]),
             (json!({"text": null}), vec![]),

@@ -58,7 +58,7 @@ pub use rewritten::rewritten;
 pub use rival::rivals;
 pub use room::{Held, Refusal, held, without};
 pub use seal::Seal;
-pub use share::{Appliers, Share};
+pub use share::{Appliers, EMPTIER, Share};
 pub use stage::Stage;
 pub use stamp::{is_typed, placed, reproved, stamped};
 pub use transition::breaks_transition_rule;

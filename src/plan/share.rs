@@ -32,6 +32,9 @@ const APPLIERS: [&str; 14] = [
     "kapp-server-side-fieldmanager",
 ];
 
+/// The field manager that empties objects before an apply. Where defaults take their place, they are its share.
+pub const EMPTIER: &str = "towline-emptier";
+
 /// The API server's manager name for fields from the time before field management.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
@@ -67,13 +70,13 @@ impl Appliers {
     /// manifest.
     ///
     /// `kubectl` is one if it used server-side apply. Fields that `kubectl scale`, `edit` or `patch`
-    /// wrote belong to a person, and stay. A subresource is never part of a manifest. What towline wrote otherwise
-    /// than by an apply is meant, too: where it emptied a field, and defaults took its place.
+    /// wrote belong to a person, and stay. A subresource is never part of a manifest. Defaults that took
+    /// the place of what towline emptied are meant, too.
     pub(super) fn is_one(&self, entry: &ManagedFieldsEntry, saved: bool) -> bool {
         let manager = entry.manager.as_deref().unwrap_or_default();
         let is_applied = entry.operation.as_deref() == Some(APPLY);
         let is_named = APPLIERS.contains(&manager)
-            || manager == FIELD_MANAGER
+            || manager == EMPTIER
             || manager == "kubectl" && is_applied
             || saved && SAVERS.contains(&manager)
             || self.more.iter().any(|more| more == manager);
@@ -131,7 +134,7 @@ impl Share {
             self.changed = true;
             let is_lost = match entry.manager.as_deref() {
                 Some(BEFORE_FIRST_APPLY) => was_ours,
-                manager => manager == Some(FIELD_MANAGER),
+                manager => manager == Some(EMPTIER),
             };
             if let Some(FieldsV1(fields)) = entry.fields_v1.filter(|_| !is_lost) {
                 self.add(&fields);
