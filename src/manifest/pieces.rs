@@ -10,6 +10,9 @@ const SHORTEST: usize = 6;
 /// So many bytes of a longer piece are enough to be found.
 const PART: usize = 8;
 
+/// The lengths of what is searched for.
+const LENGTHS: [usize; 3] = [SHORTEST, 7, PART];
+
 /// What separates the pieces of a value.
 const BETWEEN: [char; 22] = [
     ':', '/', '@', '=', ',', ';', '?', '&', '"', '\'', '`', '<', '>', '(', ')', '{', '}', '[', ']',
@@ -20,17 +23,16 @@ const BETWEEN: [char; 22] = [
 pub(super) fn cut_pieces(message: &str, values: &[String], known: &[&str]) -> String {
     let text = message.to_ascii_lowercase();
     let known: Vec<String> = known.iter().map(|name| name.to_ascii_lowercase()).collect();
-    let places = places(text.as_bytes());
+    let mut places = LENGTHS.map(|length| places(text.as_bytes(), length));
     let mut found = Vec::new();
     for piece in values.iter().flat_map(|value| pieces(value)) {
         let piece = piece.to_ascii_lowercase();
-        for part in piece.as_bytes().windows(PART.min(piece.len())) {
-            let starts = places.get(&part[..SHORTEST]).into_iter().flatten();
-            for start in starts.map(|start| *start..*start + part.len()) {
-                if text.as_bytes().get(start.clone()) == Some(part) {
-                    found.push(start);
-                }
-            }
+        let length = PART.min(piece.len());
+        for part in piece.as_bytes().windows(length) {
+            // Taken out, so that a value that repeats itself finds each place once.
+            let starts = places[length - SHORTEST].remove(part);
+            let starts = starts.into_iter().flatten();
+            found.extend(starts.map(|start| start..start + length));
         }
     }
     let mut found = merged(found);
@@ -38,10 +40,10 @@ pub(super) fn cut_pieces(message: &str, values: &[String], known: &[&str]) -> St
     cut(message, &found)
 }
 
-/// Where each sequence of bytes stands with which a part may begin.
-fn places(text: &[u8]) -> HashMap<&[u8], Vec<usize>> {
+/// Where each sequence of so many bytes stands.
+fn places(text: &[u8], length: usize) -> HashMap<&[u8], Vec<usize>> {
     let mut places: HashMap<&[u8], Vec<usize>> = HashMap::new();
-    for (start, bytes) in text.windows(SHORTEST).enumerate() {
+    for (start, bytes) in text.windows(length).enumerate() {
         places.entry(bytes).or_default().push(start);
     }
     places
@@ -159,6 +161,18 @@ mod tests {
                 false => value.replacen('@', SECRET, 1),
             };
             assert_eq!(cut_pieces(said, &[value], &["web-1234567"]), right);
+        }
+    }
+
+    /// With each place for each part of the value, this would never end.
+    #[test]
+    fn a_value_and_a_message_that_repeat_themselves_are_cut_at_once() {
+        let value = format!("{}1", "a".repeat(1_000_000));
+        let message = format!("{} is bad", "a".repeat(16 << 10));
+        assert_eq!(cut_pieces(&message, &[value], &[]), "… is bad");
+        let values = ["aaaaa1", "aaaaaa1", "aaaaaaa1"].map(str::to_owned);
+        for said in &values {
+            assert_eq!(cut_pieces(said, &values, &[]), "…");
         }
     }
 }
