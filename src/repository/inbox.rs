@@ -7,7 +7,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Driver;
+use super::assess::NextPoll;
 use crate::api::GitRepository;
+use crate::backoff::spread;
 use crate::fleet::{Fleet, Hurries, PlansView, SourceName, Subscription, SyncView};
 use crate::plan::SyncName;
 
@@ -79,6 +81,9 @@ pub(super) struct Gone;
 /// The shortest time between two polls that other sources ask for.
 const BETWEEN_HURRIES: Duration = Duration::from_secs(2);
 
+/// Sources of one URL are asked in the same instant. Each polls at a random time of the second half of this time.
+const HURRIES_WITHIN: Duration = Duration::from_secs(1);
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl Driver {
@@ -114,13 +119,51 @@ impl Driver {
             due = self.repair.due(snapshot) => self.next_poll = self.next_poll.min(due),
             () = poke.notified() => self.next_poll = now(),
             () = self.inbox.plans.changed() => (),
-            () = self.inbox.hurries.changed() => {
-                let earliest = self.last_poll + self.context.policy.bounded(BETWEEN_HURRIES);
-                self.next_poll = self.next_poll.min(earliest);
-            }
+            () = self.inbox.hurries.changed() => self.next_poll = self.hurried(now()),
             () = tokio::time::sleep_until(self.next_poll), if polls => (),
             () = tokio::time::sleep_until(write_again), if polls => (),
         }
         Ok(())
+    }
+
+    /// When to poll, after another source asked for it.
+    fn hurried(&self, now: Instant) -> Instant {
+        let between = self.context.policy.bounded(BETWEEN_HURRIES);
+        let earliest = (self.last_poll + between).max(now + spread(HURRIES_WITHIN));
+        hurried(self.next_poll, earliest, self.after)
+    }
+}
+
+/// When to poll, after another source asked for it. `next` is when a poll is due anyway, `earliest` is when one may be, and
+/// `after` is why the next poll is due.
+fn hurried(next: Instant, earliest: Instant, after: NextPoll) -> Instant {
+    match after {
+        // Many failed logins can lock the account at the Git host.
+        NextPoll::AfterBackoff => next,
+        NextPoll::AfterInterval | NextPoll::AfterSuccess | NextPoll::WhenAsked => {
+            next.min(earliest)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hurry_makes_a_poll_due_earlier_but_not_that_of_a_source_whose_last_poll_failed() {
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        for (next, why, expected) in [
+            (3600, NextPoll::AfterSuccess, 2),
+            (3600, NextPoll::AfterInterval, 2),
+            (300, NextPoll::WhenAsked, 2),
+            (1, NextPoll::AfterSuccess, 1),
+            (300, NextPoll::AfterBackoff, 300),
+            (1, NextPoll::AfterBackoff, 1),
+        ] {
+            let due = hurried(after(next), after(2), why);
+            assert_eq!(due, after(expected), "{next} {why:?}");
+        }
     }
 }

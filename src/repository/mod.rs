@@ -19,7 +19,7 @@ use kube::ResourceExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::assess::{Assessment, LONGEST_PAUSE, Observed, Poll, assess};
+use self::assess::{Assessment, LONGEST_PAUSE, NextPoll, Observed, Poll, assess};
 use self::child::Child;
 use self::inbox::{Inbox, superseded};
 pub(crate) use self::login::{Login, LoginError};
@@ -52,6 +52,8 @@ struct Driver {
     child: Child,
     backoff: Backoff,
     next_poll: Instant,
+    /// What the last poll says about the time of the next one.
+    after: NextPoll,
     /// When the last poll began.
     last_poll: Instant,
     /// The status that was written last.
@@ -98,6 +100,7 @@ impl Driver {
             child: Child::default(),
             backoff: Backoff::new(Duration::from_secs(1), LONGEST_PAUSE),
             next_poll: Instant::now(),
+            after: NextPoll::AfterInterval,
             last_poll: Instant::now(),
             status: first.status.clone().unwrap_or_default(),
             write_again: None,
@@ -172,6 +175,7 @@ impl Driver {
             .next_poll
             .pause(intent.interval, &mut self.backoff);
         self.next_poll = Instant::now() + pause;
+        self.after = assessment.next_poll;
         self.report(object, &intent, assessment).await;
     }
 
