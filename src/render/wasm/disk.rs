@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -65,14 +65,16 @@ struct Inner {
     reading: Mutex<()>,
     /// Whether the log has said that nothing can be written.
     told: AtomicBool,
+    /// The Syncs whose files stay, by namespace and name. Where there are any, a [`Work::Retain`] waits.
+    live: Mutex<Option<Vec<(String, String)>>>,
     worker: OnceLock<Option<SyncSender<Work>>>,
 }
 
 /// What is done beside the renders.
 enum Work {
     Write(Waiting),
-    /// Remove the files of all Syncs but these, by namespace and name.
-    Retain(Vec<(String, String)>),
+    /// Remove the files of all Syncs but those of `live`.
+    Retain,
 }
 
 /// The name of a file: of the version and the key, the namespace, the Sync, and what is rendered.
@@ -125,6 +127,7 @@ impl Disk {
             used: AtomicU64::new(0),
             reading: Mutex::default(),
             told: AtomicBool::new(false),
+            live: Mutex::default(),
             worker: OnceLock::new(),
         };
         inner.stamp = hex::encode(&inner.digest(&["stamp", FORM])[..8]);
@@ -174,11 +177,16 @@ impl Disk {
 
     /// Removes soon what is not of one of these Syncs, by namespace and name.
     pub(super) fn retain(&self, live: Vec<(String, String)>) {
-        // Where too many wait, the next call does it.
-        self.give(Work::Retain(live));
+        // Many Syncs may be deleted at once, and each call names all others: only the newest list is kept.
+        let mut newest = self.0.live();
+        if newest.replace(live).is_none() && !self.give(Work::Retain) {
+            // Too many wait. The next call does it.
+            *newest = None;
+        }
     }
 
-    fn give(&self, work: Work) {
+    /// Has the thread do it. Whether it will.
+    fn give(&self, work: Work) -> bool {
         let start = || {
             let (sender, waiting) = sync_channel(QUEUE);
             let inner = Arc::downgrade(&self.0);
@@ -187,16 +195,15 @@ impl Disk {
                     let Some(inner) = inner.upgrade() else { return };
                     match next {
                         Work::Write(waiting) => inner.write(waiting),
-                        Work::Retain(live) => inner.retain(&live),
+                        Work::Retain => inner.retain_newest(),
                     }
                 }
             };
             let thread = thread::Builder::new().name("rendered".to_owned());
             thread.spawn(work).is_ok().then_some(sender)
         };
-        if let Some(worker) = self.0.worker.get_or_init(start) {
-            let _ = worker.try_send(work);
-        }
+        let worker = self.0.worker.get_or_init(start).as_ref();
+        worker.is_some_and(|worker| worker.try_send(work).is_ok())
     }
 }
 
@@ -330,6 +337,18 @@ impl Inner {
         }
         self.used.store(left, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn live(&self) -> MutexGuard<'_, Option<Vec<(String, String)>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn retain_newest(&self) {
+        // Nobody waits for the lock while files are removed.
+        let live = self.live().take();
+        if let Some(live) = live {
+            self.retain(&live);
+        }
     }
 
     fn retain(&self, live: &[(String, String)]) {

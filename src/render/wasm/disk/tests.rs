@@ -371,6 +371,38 @@ fn what_was_rendered_for_a_sync_that_is_gone_is_removed() {
     assert_eq!(disk.0.used.load(Ordering::Relaxed), 0);
 }
 
+#[test]
+fn many_deleted_syncs_wait_as_one_list_the_newest() {
+    let cache = TempDir::new().unwrap();
+    let disk = disk(&cache);
+    let shops = ["stays", "goes"].map(|sync| disk.name("a", sync, "helm", ""));
+    for name in &shops {
+        write(&disk, name, output(&mut Numbers(1)));
+    }
+    // The thread does nothing meanwhile.
+    let (sender, waiting) = sync_channel(QUEUE);
+    assert!(disk.0.worker.set(Some(sender)).is_ok());
+    let of = |sync: &str| ("a".to_owned(), sync.to_owned());
+    for _ in 0..2 * QUEUE {
+        disk.retain(vec![of("stays"), of("goes")]);
+    }
+    disk.retain(vec![of("stays")]);
+    assert!(matches!(waiting.try_recv(), Ok(Work::Retain)));
+    assert!(waiting.try_recv().is_err());
+    disk.0.retain_newest();
+    assert_eq!(names(cache.path()), BTreeSet::from([shops[0].0.clone()]));
+    // The next one waits again, but not where too many outputs wait.
+    disk.retain(Vec::new());
+    assert!(matches!(waiting.try_recv(), Ok(Work::Retain)));
+    disk.0.retain_newest();
+    let unread = Arc::new(output(&mut Numbers(1)));
+    for _ in 0..QUEUE {
+        disk.write(shops[0].clone(), REQUEST, &unread);
+    }
+    disk.retain(Vec::new());
+    assert!(disk.0.live().is_none());
+}
+
 fn entry(namespace: &str, sync: u32, bytes: u64, used: u64) -> Entry {
     Entry {
         name: CString::new(format!("0011-{namespace}-{sync}")).unwrap(),
