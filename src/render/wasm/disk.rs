@@ -142,25 +142,27 @@ impl Disk {
         FileName(format!("{of_sync}-{}", hex::encode(&whole[..16])))
     }
 
-    /// The output that was kept, if it is that of `key`. A file that is not right is removed.
+    /// The output that was kept, if it is that of `key`. A file that is not right is removed. One that cannot be read now
+    /// stays.
     pub(super) fn read(&self, name: &FileName, key: &[u8; 32]) -> Option<Output> {
         let _one = self
             .0
             .reading
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let file = match self.0.open(name) {
-            Ok(file) => Some(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(_) => None,
-        };
-        let output = file.and_then(|file| {
-            let bytes = whole(&file).ok()?;
-            let content = self.0.unsealed(name, &bytes)?;
+        let content = self.0.open(name).and_then(|file| {
+            let content = self.0.unsealed(name, &whole(&file)?);
             // What is read is not removed soon. Where the time cannot be set, it may be.
             let _ = file.set_modified(SystemTime::now());
-            (content.key == *key).then_some(content.output)
+            Ok(content)
         });
+        let output = match content {
+            Ok(content) => content
+                .filter(|content| content.key == *key)
+                .map(|content| content.output),
+            Err(error) if is_fault(&error) => None,
+            Err(_) => return None,
+        };
         if output.is_none() {
             let name = CString::new(name.0.as_str()).unwrap_or_default();
             let _ = self.0.folder(false).map(|folder| unlink(&folder, &name));
@@ -388,6 +390,12 @@ impl Inner {
         }
         self.used.store(used, Ordering::Relaxed);
     }
+}
+
+/// Whether an error shows that the file is not right: it is a link, no file at all, or too large. Other errors, as that too
+/// many files are open, end by themselves.
+fn is_fault(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData || Errno::from_io_error(error) == Some(Errno::LOOP)
 }
 
 /// The content of a file that is not too large, also if it grows meanwhile.

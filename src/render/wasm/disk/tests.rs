@@ -221,6 +221,24 @@ fn a_file_that_is_not_right_is_as_if_it_were_absent_and_is_removed() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_now_is_not_one_that_is_not_right() {
+    for fault in [Errno::LOOP.into(), io::ErrorKind::InvalidData.into()] {
+        assert!(is_fault(&fault), "{fault}");
+    }
+    for passing in [
+        Errno::NOENT,
+        Errno::ACCESS,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::IO,
+        Errno::NOMEM,
+        Errno::STALE,
+    ] {
+        assert!(!is_fault(&passing.into()), "{passing}");
+    }
+}
+
+#[test]
 fn a_file_counts_for_its_own_sync_request_and_key_alone() {
     let cache = TempDir::new().unwrap();
     let (disk, name) = written(&cache);
