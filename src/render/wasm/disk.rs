@@ -1,8 +1,8 @@
 //! What renderers made, on disk: a restart does not render all again.
 //!
 //! Somebody else may be able to write to the volume. So a file counts only with a seal, an HMAC under a key that is
-//! derived from the operator's, over the file's name and all of its bytes. Whatever is wrong with a file, it is as if it
-//! were absent. Each Sync has one file for each folder or chart that it renders, and the newest output takes the
+//! derived from the operator's, over the file's name and all of its bytes. A file with any fault is treated
+//! as absent. Each Sync has one file for each folder or chart that it renders, and the newest output takes the
 //! place of the one before. What is read back is then held against the tree, as an output in memory is.
 
 use std::collections::{HashMap, HashSet};
@@ -64,7 +64,7 @@ struct Inner {
     /// Held while a file is read, which takes twice its size of memory.
     reading: Mutex<()>,
     /// Whether the log has said that nothing can be written.
-    told: AtomicBool,
+    has_warned: AtomicBool,
     /// The Syncs whose files stay, by namespace and name. Where there are any, a [`Work::Retain`] waits.
     live: Mutex<Option<Vec<(String, String)>>>,
     worker: OnceLock<Option<SyncSender<Work>>>,
@@ -126,7 +126,7 @@ impl Disk {
             limit,
             used: AtomicU64::new(0),
             reading: Mutex::default(),
-            told: AtomicBool::new(false),
+            has_warned: AtomicBool::new(false),
             live: Mutex::default(),
             worker: OnceLock::new(),
         };
@@ -170,7 +170,7 @@ impl Disk {
         output
     }
 
-    /// Writes an output soon, on a thread of its own. Nobody waits for it, and nothing follows if it fails.
+    /// Writes an output soon, on a thread of its own. A failure is only logged.
     pub(super) fn write(&self, name: FileName, key: [u8; 32], output: &Arc<Output>) {
         let output = Arc::downgrade(output);
         // Where too many wait, the next start renders this one again.
@@ -286,7 +286,7 @@ impl Inner {
             Err(error) => Err(io::Error::other(error)),
         };
         if let Err(error) = written.and_then(|()| self.make_room()) {
-            match self.told.swap(true, Ordering::Relaxed) {
+            match self.has_warned.swap(true, Ordering::Relaxed) {
                 false => tracing::warn!(
                     %error,
                     "what is rendered cannot be kept in the cache, so the next start renders it again"

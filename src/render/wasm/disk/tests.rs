@@ -304,7 +304,7 @@ fn a_folder_that_is_a_link_is_left_alone() {
     let (disk, name) = written(&cache);
     assert!(disk.read(&name, &REQUEST).is_none());
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
-    assert!(disk.0.told.load(Ordering::Relaxed));
+    assert!(disk.0.has_warned.load(Ordering::Relaxed));
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn a_disk_that_takes_nothing_is_told_once_and_nothing_fails() {
     let name = one(&disk);
     write(&disk, &name, output(&mut Numbers(1)));
     assert!(disk.read(&name, &REQUEST).is_none());
-    assert!(disk.0.told.load(Ordering::Relaxed));
+    assert!(disk.0.has_warned.load(Ordering::Relaxed));
     // It is there again, and a folder is in the place of the file.
     fs::create_dir_all(cache.join(FOLDER).join(&name.0)).unwrap();
     write(&disk, &name, output(&mut Numbers(1)));
