@@ -5,6 +5,8 @@
 //! as absent. Each Sync has one file for each folder or chart that it renders, and the newest output takes the
 //! place of the one before. What is read back is then held against the tree, as an output in memory is.
 
+mod known;
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -24,6 +26,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use self::known::Known;
 use super::Output;
 
 /// The folder in the cache's folder. No copy of a repository has this name.
@@ -67,6 +70,7 @@ struct Inner {
     has_warned: AtomicBool,
     /// The Syncs whose files stay, by namespace and name. Where there are any, a [`Work::Retain`] waits.
     live: Mutex<Option<Vec<(String, String)>>>,
+    known: Known,
     worker: OnceLock<Option<SyncSender<Work>>>,
 }
 
@@ -128,6 +132,7 @@ impl Disk {
             reading: Mutex::default(),
             has_warned: AtomicBool::new(false),
             live: Mutex::default(),
+            known: Known::default(),
             worker: OnceLock::new(),
         };
         inner.stamp = hex::encode(&inner.digest(&["stamp", FORM])[..8]);
@@ -142,37 +147,24 @@ impl Disk {
         FileName(format!("{of_sync}-{}", hex::encode(&whole[..16])))
     }
 
-    /// The output that was kept, if it is that of `key`. A file that is not right is removed. One that cannot be read now
-    /// stays.
+    /// The output that was kept, if it is that of `key`, and if this process knows nothing of the file yet: what it made
+    /// itself is newer, and in memory as long as it is in use.
     pub(super) fn read(&self, name: &FileName, key: &[u8; 32]) -> Option<Output> {
-        let _one = self
-            .0
-            .reading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let content = self.0.open(name).and_then(|file| {
-            let content = self.0.unsealed(name, &whole(&file)?);
-            // What is read is not removed soon. Where the time cannot be set, it may be.
-            let _ = file.set_modified(SystemTime::now());
-            Ok(content)
-        });
-        let output = match content {
-            Ok(content) => content
-                .filter(|content| content.key == *key)
-                .map(|content| content.output),
-            Err(error) if is_fault(&error) => None,
-            Err(_) => return None,
-        };
-        if output.is_none() {
-            let name = CString::new(name.0.as_str()).unwrap_or_default();
-            let _ = self.0.folder(false).map(|folder| unlink(&folder, &name));
-        }
-        output
+        let is_new = self.0.known.is_new(name);
+        is_new.then(|| self.0.read(name, key)).flatten()
+    }
+
+    /// Notes that a file that was read holds this output, so that it is not written again.
+    pub(super) fn note(&self, name: &FileName, output: &Arc<Output>) {
+        self.0.known.set(name, Arc::downgrade(output));
     }
 
     /// Writes an output soon, on a thread of its own. A failure is only logged.
     pub(super) fn write(&self, name: FileName, key: [u8; 32], output: &Arc<Output>) {
         let output = Arc::downgrade(output);
+        if self.0.known.has(&name, &output) {
+            return;
+        }
         // Where too many wait, the next start renders this one again.
         self.give(Work::Write(Waiting { name, key, output }));
     }
@@ -269,8 +261,37 @@ impl Inner {
         }
     }
 
+    /// The output that was kept, if it is that of `key`. A file that is not right is removed. One that cannot be read now
+    /// stays.
+    fn read(&self, name: &FileName, key: &[u8; 32]) -> Option<Output> {
+        let _one = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let content = self.open(name).and_then(|file| {
+            let content = self.unsealed(name, &whole(&file)?);
+            // What is read is not removed soon. Where the time cannot be set, it may be.
+            let _ = file.set_modified(SystemTime::now());
+            Ok(content)
+        });
+        let output = match content {
+            Ok(content) => content
+                .filter(|content| content.key == *key)
+                .map(|content| content.output),
+            Err(error) if is_fault(&error) => None,
+            Err(_) => return None,
+        };
+        if output.is_none() {
+            let name = CString::new(name.0.as_str()).unwrap_or_default();
+            let _ = self.folder(false).map(|folder| unlink(&folder, &name));
+        }
+        output
+    }
+
     fn write(&self, waiting: Waiting) {
         let Waiting { name, key, output } = waiting;
+        // It may have waited more than once.
+        if self.known.has(&name, &output) {
+            return;
+        }
+        let held = output.clone();
         let Some(output) = output.upgrade() else {
             return;
         };
@@ -285,6 +306,7 @@ impl Inner {
             Ok(content) => self.write_sealed(&name, &content),
             Err(error) => Err(io::Error::other(error)),
         };
+        let written = written.map(|()| self.known.set(&name, held));
         if let Err(error) = written.and_then(|()| self.make_room()) {
             match self.has_warned.swap(true, Ordering::Relaxed) {
                 false => tracing::warn!(
@@ -335,6 +357,7 @@ impl Inner {
         for entry in surplus(entries, self.limit) {
             if unlink(&folder, &entry.name) {
                 left -= entry.bytes;
+                self.known.removed(&entry.name.to_string_lossy());
             }
         }
         self.used.store(left, Ordering::Relaxed);
@@ -354,16 +377,16 @@ impl Inner {
     }
 
     fn retain(&self, live: &[(String, String)]) {
+        let live = live.iter();
+        let live: HashSet<String> = live.map(|(ns, name)| self.of_sync(ns, name)).collect();
+        let is_live = |name: &str| name.get(..OF_SYNC).is_some_and(|of| live.contains(of));
+        self.known.retain(is_live);
         let Ok(folder) = self.folder(false) else {
             return;
         };
-        let live = live.iter();
-        let live: HashSet<String> = live.map(|(ns, name)| self.of_sync(ns, name)).collect();
         let mut used = 0;
         for entry in entries(&folder).unwrap_or_default() {
-            let name = entry.name.to_string_lossy();
-            let is_live = name.get(..OF_SYNC).is_some_and(|of| live.contains(of));
-            if is_live || !unlink(&folder, &entry.name) {
+            if is_live(&entry.name.to_string_lossy()) || !unlink(&folder, &entry.name) {
                 used += entry.bytes;
             }
         }

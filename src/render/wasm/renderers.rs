@@ -352,7 +352,12 @@ impl Renderers {
         };
         if let Some(output) = self.on_disk(question, &**tree, private) {
             self.counts.add(Origin::Disk);
-            return self.remember(*key, output, private.tenant).ok_or_else(full);
+            let output = self.remember(*key, output, private.tenant);
+            let output = output.ok_or_else(full)?;
+            if let Some((disk, name)) = self.file(question, private) {
+                disk.note(&name, &output);
+            }
+            return Ok(output);
         }
         self.counts.add(Origin::Renderer);
         let chance = Chance::draw();

@@ -22,7 +22,7 @@ fn disk(cache: &TempDir) -> Disk {
 }
 
 /// Numbers that look random, the same ones each time.
-struct Numbers(u64);
+pub(super) struct Numbers(pub(super) u64);
 
 impl Numbers {
     fn next(&mut self, below: usize) -> usize {
@@ -52,7 +52,7 @@ fn reads(numbers: &mut Numbers) -> Reads {
     reads
 }
 
-fn output(numbers: &mut Numbers) -> Output {
+pub(super) fn output(numbers: &mut Numbers) -> Output {
     let document = |numbers: &mut Numbers| {
         let hook = Hook {
             events: vec![numbers.text()],
@@ -130,7 +130,7 @@ fn what_is_written_is_read_back() {
         write(&disk, &name, made);
         // Another process finds it as well.
         let other = Disk::open(cache.path().to_owned(), KEY, LIMIT);
-        let read = other.read(&name, &REQUEST).unwrap();
+        let read = other.0.read(&name, &REQUEST).unwrap();
         assert_eq!(format!("{read:?}"), shown);
         let again: Vec<_> = read.documents.iter().map(Kept::text).collect();
         assert_eq!(again, texts);
@@ -156,7 +156,7 @@ fn patches_name_the_same_files_after_they_were_on_disk() {
         ..output(&mut Numbers(1))
     };
     write(&disk, &one(&disk), made);
-    let read = disk.read(&one(&disk), &REQUEST).unwrap().patches;
+    let read = disk.0.read(&one(&disk), &REQUEST).unwrap().patches;
     assert_eq!(read.bytes(), patches.bytes());
     let level = |patches: &Patches| format!("{patches:?}").contains("^(?:Config.*)$");
     assert!(level(&read) && level(&patches), "{read:?}");
@@ -213,10 +213,10 @@ fn a_file_that_is_not_right_is_as_if_it_were_absent_and_is_removed() {
         let (disk, name) = written(&cache);
         let path = cache.path().join(FOLDER).join(&name.0);
         spoil(&path, fs::read(&path).unwrap());
-        assert!(disk.read(&name, &REQUEST).is_none(), "{what}");
+        assert!(disk.0.read(&name, &REQUEST).is_none(), "{what}");
         assert!(fs::symlink_metadata(&path).is_err(), "{what}");
         write(&disk, &name, output(&mut Numbers(1)));
-        assert!(disk.read(&name, &REQUEST).is_some(), "{what}");
+        assert!(disk.0.read(&name, &REQUEST).is_some(), "{what}");
     }
 }
 
@@ -253,12 +253,12 @@ fn a_file_counts_for_its_own_sync_request_and_key_alone() {
         let other = disk.name(namespace, sync, renderer, path);
         assert_ne!(other, name);
         fs::copy(folder.join(&name.0), folder.join(&other.0)).unwrap();
-        assert!(disk.read(&other, &REQUEST).is_none(), "{other:?}");
+        assert!(disk.0.read(&other, &REQUEST).is_none(), "{other:?}");
     }
     // A right file stays until another request is asked for.
-    assert!(disk.read(&name, &REQUEST).is_some());
-    assert!(disk.read(&name, &[2; 32]).is_none());
-    assert!(disk.read(&name, &REQUEST).is_none());
+    assert!(disk.0.read(&name, &REQUEST).is_some());
+    assert!(disk.0.read(&name, &[2; 32]).is_none());
+    assert!(disk.0.read(&name, &REQUEST).is_none());
     // Whoever does not have the key makes no file that counts, also with the program itself.
     let strangers = Disk::open(TempDir::new().unwrap().keep(), [8; 32], LIMIT);
     let body = postcard::to_allocvec(&Content {
@@ -268,7 +268,7 @@ fn a_file_counts_for_its_own_sync_request_and_key_alone() {
     let body = body.unwrap();
     let seal = strangers.0.sealing(&name, &body).finalize().into_bytes();
     fs::write(folder.join(&name.0), [&seal[..], &body].concat()).unwrap();
-    assert!(disk.read(&name, &REQUEST).is_none());
+    assert!(disk.0.read(&name, &REQUEST).is_none());
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn a_start_removes_what_another_version_or_key_wrote_and_what_nobody_completes()
     let again = disk(&cache);
     let left = [name.0.clone(), unfinished, "folder".to_owned()];
     assert_eq!(names(cache.path()), BTreeSet::from(left));
-    assert!(again.read(&name, &REQUEST).is_some());
+    assert!(again.0.read(&name, &REQUEST).is_some());
 
     let _other = Disk::open(cache.path().to_owned(), [8; 32], LIMIT);
     assert_eq!(names(cache.path()), BTreeSet::from(["folder".to_owned()]));
@@ -302,7 +302,7 @@ fn a_folder_that_is_a_link_is_left_alone() {
     fs::write(&precious, "x").unwrap();
     symlink(elsewhere.path(), cache.path().join(FOLDER)).unwrap();
     let (disk, name) = written(&cache);
-    assert!(disk.read(&name, &REQUEST).is_none());
+    assert!(disk.0.read(&name, &REQUEST).is_none());
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
     assert!(disk.0.has_warned.load(Ordering::Relaxed));
 }
@@ -314,17 +314,17 @@ fn a_disk_that_takes_nothing_is_told_once_and_nothing_fails() {
     let disk = Disk::open(cache.clone(), KEY, LIMIT);
     let name = one(&disk);
     write(&disk, &name, output(&mut Numbers(1)));
-    assert!(disk.read(&name, &REQUEST).is_none());
+    assert!(disk.0.read(&name, &REQUEST).is_none());
     assert!(disk.0.has_warned.load(Ordering::Relaxed));
     // It is there again, and a folder is in the place of the file.
     fs::create_dir_all(cache.join(FOLDER).join(&name.0)).unwrap();
     write(&disk, &name, output(&mut Numbers(1)));
-    assert!(disk.read(&name, &REQUEST).is_none());
+    assert!(disk.0.read(&name, &REQUEST).is_none());
     // No file is left that nobody completes.
     assert_eq!(names(&cache), BTreeSet::from([name.0.clone()]));
     fs::remove_dir(cache.join(FOLDER).join(&name.0)).unwrap();
     write(&disk, &name, output(&mut Numbers(1)));
-    assert!(disk.read(&name, &REQUEST).is_some());
+    assert!(disk.0.read(&name, &REQUEST).is_some());
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn two_processes_that_write_the_same_file_never_leave_a_part_of_one() {
                 let mut numbers = Numbers(seed);
                 for _ in 0..50 {
                     write(&disk, name, output(&mut numbers));
-                    assert!(disk.read(name, &REQUEST).is_some());
+                    assert!(disk.0.read(name, &REQUEST).is_some());
                 }
             });
         }
@@ -364,11 +364,11 @@ fn the_thread_writes_what_is_still_in_use() {
     });
     disk.write(one(&disk), REQUEST, &stays);
     let ends = SystemTime::now() + Duration::from_secs(60);
-    while disk.read(&one(&disk), &REQUEST).is_none() {
+    while disk.0.read(&one(&disk), &REQUEST).is_none() {
         assert!(SystemTime::now() < ends, "it is not written");
         thread::sleep(Duration::from_millis(2));
     }
-    assert!(disk.read(&other, &REQUEST).is_none());
+    assert!(disk.0.read(&other, &REQUEST).is_none());
 }
 
 #[test]
@@ -421,6 +421,56 @@ fn many_deleted_syncs_wait_as_one_list_the_newest() {
     assert!(disk.0.live().is_none());
 }
 
+#[test]
+fn a_process_asks_for_a_file_once_and_writes_an_output_once() {
+    let cache = TempDir::new().unwrap();
+    let (earlier, name) = written(&cache);
+    let disk = disk(&cache);
+    let (sender, waiting) = sync_channel(QUEUE);
+    assert!(disk.0.worker.set(Some(sender)).is_ok());
+    // Does what waits next, and returns whether something waited.
+    let written = || {
+        let Ok(Work::Write(next)) = waiting.try_recv() else {
+            return false;
+        };
+        disk.0.write(next);
+        true
+    };
+    let read = Arc::new(disk.read(&name, &REQUEST).unwrap());
+    assert!(disk.read(&name, &REQUEST).is_none());
+    // What was read is there.
+    disk.note(&name, &read);
+    disk.write(name.clone(), REQUEST, &read);
+    assert!(!written());
+    // Another output of the same request, for a newer commit. It waits twice, and is written once.
+    let newer = Arc::new(output(&mut Numbers(2)));
+    disk.write(name.clone(), REQUEST, &newer);
+    disk.write(name.clone(), REQUEST, &newer);
+    assert!(written());
+    let path = cache.path().join(FOLDER).join(&name.0);
+    fs::remove_file(&path).unwrap();
+    assert!(written() && !path.exists());
+    disk.write(name.clone(), REQUEST, &newer);
+    assert!(!written());
+    // The one before again.
+    disk.write(name.clone(), REQUEST, &read);
+    assert!(written() && path.exists());
+    // It had to go because there was no room.
+    disk.0.used.store(LIMIT + 1, Ordering::Relaxed);
+    fs::write(&path, vec![0; LIMIT as usize + 1]).unwrap();
+    disk.0.make_room().unwrap();
+    assert!(!path.exists());
+    disk.write(name.clone(), REQUEST, &read);
+    assert!(written() && path.exists());
+    // Its Sync is deleted, and there is one of that name again.
+    disk.0.retain(&[]);
+    assert!(!path.exists() && disk.read(&name, &REQUEST).is_none());
+    write(&earlier, &name, output(&mut Numbers(1)));
+    disk.0.retain(&[]);
+    write(&earlier, &name, output(&mut Numbers(1)));
+    assert!(disk.read(&name, &REQUEST).is_some());
+}
+
 fn entry(namespace: &str, sync: u32, bytes: u64, used: u64) -> Entry {
     Entry {
         name: CString::new(format!("0011-{namespace}-{sync}")).unwrap(),
@@ -470,7 +520,7 @@ fn all_files_keep_to_the_limit() {
         write(&disk, &name, output(&mut numbers));
         assert!(on_disk() <= limit);
         // What is in use stays.
-        assert!(disk.read(&first, &REQUEST).is_some(), "{sync}");
+        assert!(disk.0.read(&first, &REQUEST).is_some(), "{sync}");
     }
     assert!(on_disk() > limit / 2);
     // A start with a smaller limit removes the others, and what is larger than all may be is not written.
