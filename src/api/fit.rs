@@ -300,6 +300,7 @@ impl Bounds {
             failure: self.option(release.failure.as_ref(), 1024),
             running: release.running.as_ref().map(|running| RunningHook {
                 since: fitting(&running.since),
+                uid: self.option(running.uid.as_ref(), 64),
                 ..running.clone()
             }),
             ..release.clone()

@@ -78,4 +78,6 @@ pub struct RunningHook {
     pub since: Time,
     /// Whether the object was made.
     pub made: bool,
+    /// The uid of the object that was made.
+    pub uid: Option<String>,
 }

@@ -669,6 +669,7 @@ mod tests {
                     object: String::new(),
                     since: Time(jiff::Timestamp::UNIX_EPOCH),
                     made: false,
+                    uid: None,
                 }),
                 record: Some(ReleaseRecord::default()),
                 ..ChartRelease::default()

@@ -478,7 +478,7 @@ impl Acting<'_> {
         &self,
         served: &ServedKind,
         key: &ObjectKey,
-        body: &[u8],
+        body: impl Fn() -> Vec<u8>,
     ) -> Result<Value, WriteError> {
         self.permit(served, key).await?;
         self.writer().create(served, key, body).await

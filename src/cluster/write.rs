@@ -241,20 +241,21 @@ impl<'a> Writer<'a> {
         self.gone_is_fine(answer, served, key, uid).await
     }
 
-    /// Creates an object, which must not exist. Returns the object as it then is.
+    /// Creates an object, which must not exist. Returns the object as it then is. `body`: makes the object when it can be
+    /// sent, for it may name the time.
     pub(super) async fn create(
         &self,
         served: &ServedKind,
         key: &ObjectKey,
-        body: &[u8],
+        body: impl Fn() -> Vec<u8>,
     ) -> Result<Value, WriteError> {
         let folder = DynamicObject::url_path(&served.resource, key.namespace.as_deref());
         let uri = format!("{folder}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict");
         let answer = self
-            .send(key, body, || {
+            .send(key, &body(), || {
                 Request::post(&uri)
                     .header(header::CONTENT_TYPE, "application/json")
-                    .body(body.to_vec())
+                    .body(body())
             })
             .await;
         read(&answer?.text)

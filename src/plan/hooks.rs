@@ -93,6 +93,17 @@ impl HookRun {
         self.proven(object, live) == Some(&*self.mark)
     }
 
+    /// Whether a live object is the one that this run is known to have made, and has its mark without the proof: the API
+    /// server made it in another second than was thought, and the proof could not be written. `uid`: that of the object
+    /// that was made. The mark alone says nothing, since everybody who may patch the object can write it.
+    pub fn made_unproven(&self, object: &ObjectKey, live: &Value, uid: Option<&str>) -> bool {
+        let rest = annotation(live, HOOK).and_then(|text| text.strip_prefix(&*self.mark));
+        let is_marked = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+        let live_uid = live.pointer("/metadata/uid").and_then(Value::as_str);
+        let is_known = uid.is_some() && uid == live_uid;
+        is_marked && is_known && !is_member(live) && !self.made(object, live)
+    }
+
     /// The mark of the run that made a live object, if a proof is with it.
     fn proven<'v>(&self, object: &ObjectKey, live: &'v Value) -> Option<&'v str> {
         let (mark, proof) = annotation(live, HOOK)?.rsplit_once(' ')?;
@@ -334,6 +345,64 @@ mod tests {
                 !run("a", 0).made(key, &live) && !run("a", 1).made(key, &live),
                 "{what}"
             );
+        }
+    }
+
+    #[test]
+    fn an_object_without_its_proof_is_ours_only_where_this_run_is_known_to_have_made_it() {
+        let hook = hook("migrate", 0, &[Moment::PreUpgrade]);
+        let key = hook.object.key();
+        let live = |mark: &str, uid: &str, labels: Value| {
+            json!({"metadata": {"uid": uid, "labels": labels, "annotations": {HOOK: mark},
+                                "creationTimestamp": "1970-01-01T00:01:40Z"}})
+        };
+        let (late, proven) = (run("a", 1).mark(&key, 200), run("a", 1).mark(&key, 100));
+        let (mark, none) = (run("a", 1).mark, json!(null));
+        for (what, live, uid, is_ours) in [
+            (
+                "of another second",
+                live(&late, "1", none.clone()),
+                Some("1"),
+                true,
+            ),
+            (
+                "without its proof",
+                live(&mark, "1", none.clone()),
+                Some("1"),
+                true,
+            ),
+            ("proven", live(&proven, "1", none.clone()), Some("1"), false),
+            (
+                "not known to be made",
+                live(&late, "1", none.clone()),
+                None,
+                false,
+            ),
+            (
+                "made again by somebody",
+                live(&late, "2", none.clone()),
+                Some("1"),
+                false,
+            ),
+            (
+                "of another run",
+                live(&format!("{mark}0 x"), "1", none),
+                Some("1"),
+                false,
+            ),
+            (
+                "a member",
+                live(&late, "1", json!({PART_OF: "x"})),
+                Some("1"),
+                false,
+            ),
+        ] {
+            assert_eq!(
+                run("a", 1).made_unproven(&key, &live, uid),
+                is_ours,
+                "{what}"
+            );
+            assert!(!run("a", 0).made_unproven(&key, &live, uid), "{what}");
         }
     }
 

@@ -132,6 +132,7 @@ impl Numbers {
                     object: "Job.batch prod/migrate".to_owned(),
                     since: self.time(),
                     made: true,
+                    uid: self.option(),
                 }),
                 ..ChartRelease::default()
             }),

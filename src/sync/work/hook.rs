@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{LONGEST_TROUBLE, is_without_namespace, removes_itself};
+use crate::api::RunningHook;
 use crate::cluster::{ServedKind, WriteError};
 use crate::desired::{Hook, misplaced};
 use crate::health::{self, Health};
@@ -85,13 +86,13 @@ impl Driver {
         Ok(Placed { hook, served, key })
     }
 
-    /// Makes a hook's object, or looks at the one that was made. `made`: whether this run is known to have made it.
+    /// Makes a hook's object, or looks at the one that was made. `running`: what is known of that.
     pub(super) async fn look_at_hook(
         &self,
         intent: &SyncIntent,
         placed: &Placed<'_>,
         run: &HookRun,
-        made: &mut bool,
+        running: &mut RunningHook,
     ) -> Step {
         let Placed { hook, served, key } = placed;
         let actor = self.actor(intent);
@@ -101,9 +102,12 @@ impl Driver {
             Err(error) => return unmade(intent, &error),
         };
         match live {
-            Some(live) if run.made(key, &live) => {
-                *made = true;
-                return self.judge_hook(intent, (hook, key), live).await;
+            Some(live)
+                if run.made(key, &live)
+                    || run.made_unproven(key, &live, running.uid.as_deref()) =>
+            {
+                note_made(running, &live);
+                return self.judge_own(intent, placed, run, live).await;
             }
             Some(live) => {
                 let by_helm = run.may_be_helms(&live) && self.helm_was_here(intent).await;
@@ -125,24 +129,43 @@ impl Driver {
                 }
             }
             // Nobody saw it end. It was there, and removes itself when it has.
-            None if *made && removes_itself(&hook.object.manifest()) => return Step::Done,
+            None if running.made && removes_itself(&hook.object.manifest()) => return Step::Done,
             None => (),
         }
-        let body = run.body(hook, key, self.context.cluster.second());
-        match acting
-            .create(served, key, body.to_string().as_bytes())
-            .await
-        {
+        let cluster = &self.context.cluster;
+        let body = || run.body(hook, key, cluster.second()).to_string();
+        match acting.create(served, key, || body().into_bytes()).await {
             Ok(live) => {
-                *made = true;
-                if let Err(error) = self.date_hook(intent, placed, run, &live).await {
-                    return unmade(intent, &error);
+                note_made(running, &live);
+                if let Some(created) = created(&live).filter(|_| !run.made(key, &live)) {
+                    cluster.learn_second(created);
                 }
                 self.log_hook(Action::Created, hook, key, &live);
-                self.judge_hook(intent, (hook, key), live).await
+                self.judge_own(intent, placed, run, live).await
             }
             Err(error) => unmade(intent, &error),
         }
+    }
+
+    /// Judges an object that this run has made, and proves before that it did.
+    async fn judge_own(
+        &self,
+        intent: &SyncIntent,
+        placed: &Placed<'_>,
+        run: &HookRun,
+        live: Value,
+    ) -> Step {
+        let Placed { hook, key, .. } = placed;
+        if let Err(error) = self.date_hook(intent, placed, run, &live).await {
+            match unmade(intent, &error) {
+                // Its uid says whose it is while this run lasts.
+                Step::Failed(error) => {
+                    tracing::warn!(sync = %self.name, hook = %key, error, "proving who made the object of a hook");
+                }
+                step => return step,
+            }
+        }
+        self.judge_hook(intent, (hook, key), live).await
     }
 
     /// Proves that a run made an object, where this machine did not know in which second the API server would make it.
@@ -157,11 +180,12 @@ impl Driver {
         let Some(created) = created(live).filter(|_| !run.made(key, live)) else {
             return Ok(());
         };
-        let cluster = &self.context.cluster;
-        cluster.learn_second(created);
-        let patch = json!({"metadata": {"annotations": {HOOK: run.mark(key, created)}}});
+        let annotations = json!({HOOK: run.mark(key, created)});
+        // A uid in a patch is a precondition: the server refuses to change another object of this name.
+        let patch = json!({"metadata": {"uid": uid(live), "annotations": annotations}});
         let actor = self.actor(intent);
-        cluster.as_(&actor).patch(served, key, &patch).await
+        let acting = self.context.cluster.as_(&actor);
+        acting.patch(served, key, &patch).await
     }
 
     /// Whether Helm itself has written a record of the release. Nobody knows where that cannot be read.
@@ -277,6 +301,11 @@ impl Driver {
             None,
         );
     }
+}
+
+fn note_made(running: &mut RunningHook, live: &Value) {
+    running.made = true;
+    running.uid = Some(uid(live).to_owned());
 }
 
 /// What follows from an answer of the API server: whether that may change by itself.

@@ -276,12 +276,12 @@ impl Driver {
                     object,
                     since: Time(now),
                     made: false,
+                    uid: None,
                 });
         let looked = match placed {
             Ok(placed) => {
                 let run = &hooks.run;
-                self.look_at_hook(intent, &placed, run, &mut running.made)
-                    .await
+                self.look_at_hook(intent, &placed, run, &mut running).await
             }
             Err(step) => step,
         };

@@ -531,8 +531,8 @@ impl Records<'_> {
 
     async fn create(&self, key: &ObjectKey, secret: &Value) -> Result<(), WriteError> {
         let served = self.acting.secrets()?;
-        let body = secret.to_string();
-        let made = self.acting.create(&served, key, body.as_bytes()).await?;
+        let body = || secret.to_string().into_bytes();
+        let made = self.acting.create(&served, key, body).await?;
         let uid = made.pointer("/metadata/uid").and_then(Value::as_str);
         self.log(Action::Created, key, uid.unwrap_or_default());
         Ok(())
