@@ -38,9 +38,9 @@ pub const EMPTIER: &str = "towline-emptier";
 /// The API server's manager name for fields from the time before field management.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
-/// Field managers whose fields `kubectl apply` declares, if [`SAVED`] says that the manifest is one of its own:
-/// `kubectl create --save-config`.
-const SAVERS: [&str; 2] = ["kubectl-create", "kubectl-replace"];
+/// The field manager whose fields `kubectl apply` declares, if [`SAVED`] says that the manifest is one of its own:
+/// `kubectl create --save-config`. `kubectl replace` writes all fields of an edited dump, which nobody declared.
+const SAVER: &str = "kubectl-create";
 
 /// The annotation in which `kubectl apply` keeps its manifest.
 const SAVED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -78,7 +78,7 @@ impl Appliers {
         let is_named = APPLIERS.contains(&manager)
             || manager == EMPTIER
             || manager == "kubectl" && is_applied
-            || saved && SAVERS.contains(&manager)
+            || saved && manager == SAVER
             || self.more.iter().any(|more| more == manager);
         is_named && subresource(entry).is_empty() && !is_ours(entry)
     }
@@ -325,12 +325,21 @@ mod tests {
 
     #[test]
     fn what_kubectl_created_is_a_persons_unless_it_saved_the_manifest() {
-        let created = entry("kubectl-create", "Update", json!({"f:data": {"f:b": {}}}));
-        for (annotations, is_taken) in [(json!({}), false), (json!({SAVED: "{}"}), true)] {
+        let saved = json!({SAVED: "{}"});
+        for (manager, annotations, is_taken) in [
+            ("kubectl-create", json!({}), false),
+            ("kubectl-create", saved.clone(), true),
+            ("kubectl-replace", saved, false),
+        ] {
+            let created = entry(manager, "Update", json!({"f:data": {"f:b": {}}}));
             let meta = json!({"resourceVersion": "1", "annotations": annotations, "managedFields": [created]});
             let mut share = Share::of(&serde_json::from_value(meta).unwrap(), "v1").unwrap();
             share.take_over(&Appliers::default(), false);
-            assert_eq!(!entries(&share).is_null(), is_taken);
+            assert_eq!(
+                !entries(&share).is_null(),
+                is_taken,
+                "{manager} {annotations}"
+            );
         }
     }
 
