@@ -19,6 +19,9 @@ impl Writer<'_> {
         live: &Value,
         body: &[u8],
     ) -> Result<bool, WriteError> {
+        if !may_empty(wanted) {
+            return Ok(false);
+        }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let version = live["metadata"]["resourceVersion"].as_str();
         let (Some(share), Some(version)) = (share_of(live, wanted), version) else {
@@ -138,7 +141,7 @@ pub(super) fn share_of(live: &Value, wanted: &Wanted<'_>) -> Option<Share> {
     Share::of(&meta, &wanted.served.resource.api_version)
 }
 
-/// Whether the apply of a manifest may have to empty something that only a custom kind can tell from its absence.
+/// Whether the apply of a manifest may have to empty something. Kubernetes' own kinds cannot tell that from its absence.
 pub(super) fn may_empty(wanted: &Wanted<'_>) -> bool {
     let has = |text: &[u8]| wanted.body.windows(text.len()).any(|found| found == text);
     !is_typed(wanted.key) && (has(b":null") || has(b":{}"))

@@ -20,7 +20,7 @@ use crate::intent::SyncIntent;
 use crate::manifest::{ApplyMode, Manifest, ObjectKey, without_nulls};
 use crate::plan::{
     Contest, DIGEST, Emptied, IDENTITY, LEFT, Observed, PART_OF, PROOF, Parting, Share, SyncName,
-    apply_order, emptied, empty_out, filled, placed, surplus,
+    apply_order, emptied, empty_out, filled, is_typed, placed, surplus,
 };
 use crate::render;
 
@@ -257,7 +257,10 @@ impl Preview<'_> {
         }
         let mut body = placed(manifest.body, key);
         keep_marks(&mut body, &live);
-        let emptied = emptied_in(&live, &body);
+        let emptied = match is_typed(key) {
+            true => Vec::new(),
+            false => emptied_in(&live, &body),
+        };
         let trial = filled(body.clone(), &live, &emptied);
         Ok(match self.rehearse(served, key, &trial).await? {
             Rehearsed::Taken(mut tried) => {
@@ -306,12 +309,15 @@ impl Preview<'_> {
             tried.map_err(|source| failed("patch", served, key, source))
         };
         let tried = try_it(body).await?;
+        if let Rehearsed::Taken(_) = tried {
+            return Ok(tried);
+        }
         // An apply leaves out what is refused for being null.
         let mut bare = body.clone();
         without_nulls(&mut bare);
-        match tried {
-            Rehearsed::Refused(_) if bare != *body => try_it(&bare).await,
-            tried => Ok(tried),
+        match bare == *body {
+            true => Ok(tried),
+            false => try_it(&bare).await,
         }
     }
 
