@@ -1,27 +1,69 @@
-//! The API server's clock, as far as the creation of objects tells it.
+//! The API server's clock, as far as its answers tell it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use http::{HeaderMap, header};
 use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 
 /// The longest wait for a second to pass. A clock that jumped must not hold up a prune for hours.
 const LONGEST_WAIT: i64 = 10;
 
-/// How far the API server's clock is ahead of this machine's, in seconds. It begins with no difference, and learns
-/// from the first object that does not fit.
-#[derive(Debug, Default)]
-pub(super) struct ServerClock(AtomicI64);
+const SECOND: i64 = 1_000;
+
+/// The API server's clock. Every answer of the API server has its second. The time since then is measured by a clock
+/// that does not jump. Clones share what they learn.
+#[derive(Clone, Debug)]
+pub struct ServerClock(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    origin: Instant,
+    /// What to add to the time since `origin` in milliseconds, for the API server's time.
+    ahead: Mutex<Option<i64>>,
+}
+
+impl Default for ServerClock {
+    /// A clock that has seen no answer. It has this machine's time.
+    fn default() -> Self {
+        Self(Arc::new(State {
+            origin: Instant::now(),
+            ahead: Mutex::default(),
+        }))
+    }
+}
 
 impl ServerClock {
-    /// The current second.
-    pub(super) fn now(&self) -> i64 {
-        local() + self.0.load(Ordering::Relaxed)
+    /// Takes note of an answer's `Date` (RFC 9110, section 6.6.1).
+    pub fn note(&self, headers: &HeaderMap) {
+        let date = headers
+            .get(header::DATE)
+            .and_then(|date| date.to_str().ok());
+        if let Some(date) = date.and_then(|date| rfc2822::parse(date).ok()) {
+            self.learn(date.timestamp().as_second());
+        }
     }
 
-    /// Takes note that an object was created in this second, which is the current one.
-    pub(super) fn learn(&self, created: i64) {
-        self.0.store(created - local(), Ordering::Relaxed);
+    /// The current second.
+    pub(super) fn now(&self) -> i64 {
+        let ahead = *self.0.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        match ahead {
+            Some(ahead) => ahead.saturating_add(self.elapsed()).div_euclid(SECOND),
+            None => Timestamp::now().as_second(),
+        }
+    }
+
+    /// Takes note that this second is the current one.
+    pub(super) fn learn(&self, second: i64) {
+        let elapsed = self.elapsed();
+        let mut ahead = self.0.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        *ahead = Some(narrowed(*ahead, second, elapsed));
+    }
+
+    fn elapsed(&self) -> i64 {
+        let elapsed = self.0.origin.elapsed().as_millis();
+        i64::try_from(elapsed).unwrap_or(i64::MAX)
     }
 
     /// Waits until a second is over.
@@ -35,8 +77,12 @@ impl ServerClock {
     }
 }
 
-fn local() -> i64 {
-    Timestamp::now().as_second()
+/// How far the server is ahead, when after `elapsed` milliseconds its clock shows this second. Within the second, what
+/// was known before is kept: an answer at the end of a second says the same as one at its start.
+fn narrowed(ahead: Option<i64>, second: i64, elapsed: i64) -> i64 {
+    let least = second.saturating_mul(SECOND).saturating_sub(elapsed);
+    let most = least.saturating_add(SECOND - 1);
+    ahead.map_or(least, |ahead| ahead.clamp(least, most))
 }
 
 #[cfg(test)]
@@ -45,11 +91,39 @@ mod tests {
 
     #[test]
     fn the_clock_of_the_server_counts() {
+        let local = Timestamp::now().as_second();
         let clock = ServerClock::default();
-        clock.learn(local() + 3_600);
-        assert!((3_599..=3_601).contains(&(clock.now() - local())));
-        assert_eq!(clock.until_after(clock.now() - 5), Duration::ZERO);
-        let longest = Duration::from_secs(10);
-        assert_eq!(clock.until_after(i64::MAX), longest);
+        assert!((0..=1).contains(&(clock.now() - local)));
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::DATE,
+            "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap(),
+        );
+        clock.note(&headers);
+        let now = clock.now();
+        assert!((784_111_777..784_111_800).contains(&now), "{now}");
+        headers.insert(header::DATE, "yesterday".parse().unwrap());
+        clock.note(&headers);
+        assert!((now..now + 20).contains(&clock.now()));
+        assert_eq!(clock.until_after(now - 5), Duration::ZERO);
+        assert_eq!(clock.until_after(i64::MAX), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn each_answer_narrows_what_the_server_is_ahead() {
+        // The server is 5.3 seconds ahead, and is set forward by an hour before the last answers.
+        let mut ahead = None;
+        for (second, elapsed, expected) in [
+            (5, 0, 5_000),
+            (6, 700, 5_300),
+            (6, 1_600, 5_300),
+            (5, 10, 5_300),
+            (3_607, 1_900, 3_605_100),
+            (3_608, 2_701, 3_605_299),
+        ] {
+            let learnt = narrowed(ahead, second, elapsed);
+            assert_eq!(learnt, expected, "{second} after {elapsed} ms");
+            ahead = Some(learnt);
+        }
     }
 }

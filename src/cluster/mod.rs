@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use apply::Compared;
+pub use clock::ServerClock;
 pub use contents::may_hold;
 pub use inventory::{Inventory, Mailbox};
 pub use kinds::Kinds;
@@ -74,6 +75,8 @@ pub struct Clients {
     pub requests: Client,
     /// For watches, whose answers may take minutes.
     pub watches: Client,
+    /// The API server's clock, by the answers to `requests`.
+    pub clock: ServerClock,
 }
 
 /// For which Sync requests on managed objects are made, and whose rights are used.
@@ -186,7 +189,7 @@ impl Cluster {
             },
             watches: watch::Watches::new(watching, inventory.clone(), namespace, appliers.clone()),
             inventory,
-            requests: write::Requests::new(metrics, show_values),
+            requests: write::Requests::new(metrics, show_values, clients.clock.clone()),
             running_applies: Running::default(),
             version: OnceCell::new(),
             own_kinds: OwnKinds::new(clients.requests.clone()),
@@ -215,18 +218,18 @@ impl Cluster {
     pub async fn outlive<'a>(&self, objects: impl Iterator<Item = &'a Observed>) {
         let until = objects.filter_map(|observed| observed.proof?.fits_others_until());
         if let Some(until) = until.max() {
-            self.requests.clock.passed(until).await;
+            self.clients.clock.passed(until).await;
         }
     }
 
     /// The current second by the API server's clock, as far as it is known.
     pub fn second(&self) -> i64 {
-        self.requests.clock.now()
+        self.clients.clock.now()
     }
 
     /// Takes note that an object was created in this second, by the API server's clock, which is the current one.
     pub fn learn_second(&self, created: i64) {
-        self.requests.clock.learn(created);
+        self.clients.clock.learn(created);
     }
 
     /// Reads which kinds are served, unless they were read a moment ago.
@@ -405,7 +408,7 @@ impl Acting<'_> {
             return Ok(answer);
         }
         if made == Made::New {
-            self.cluster.requests.clock.learn(answer.created);
+            self.cluster.clients.clock.learn(answer.created);
         }
         let seal = seal.clone().for_object(&answer);
         self.prove(wanted, &seal, &answer).await

@@ -34,12 +34,12 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn new(metrics: Metrics, show_values: bool) -> Self {
+    pub(super) fn new(metrics: Metrics, show_values: bool, clock: ServerClock) -> Self {
         Self {
             permits: Permits::new(REQUESTS, REQUESTS_OF_NAMESPACE),
             metrics,
             show_values,
-            clock: ServerClock::default(),
+            clock,
         }
     }
 }

@@ -7,7 +7,7 @@ use kube::{Client, Config};
 
 use super::Elector;
 use super::connection::{SILENCE, patient, unfenced};
-use crate::cluster::Clients;
+use crate::cluster::{Clients, ServerClock};
 use crate::metrics::Metrics;
 
 /// How long the API server may be silent during a watch. The server ends a watch after 290 seconds.
@@ -31,10 +31,25 @@ pub fn clients(
             None => unfenced(config, metrics),
         }
     };
+    let clock = ServerClock::default();
     Ok(Clients {
-        requests: client(SILENCE)?,
+        requests: timed(client(SILENCE)?, &clock),
         watches: client(WATCH_SILENCE)?,
+        clock,
     })
+}
+
+/// Tells the clock the date of each answer.
+fn timed(client: Client, clock: &ServerClock) -> Client {
+    let (namespace, clock) = (client.default_namespace().to_owned(), clock.clone());
+    let transport = tower::service_fn(move |request| {
+        let (client, clock) = (client.clone(), clock.clone());
+        async move {
+            let answer = client.send(request).await;
+            answer.inspect(|answer| clock.note(answer.headers()))
+        }
+    });
+    Client::new(transport, namespace)
 }
 
 fn counted(client: Client, metrics: &Metrics) -> Client {
