@@ -49,7 +49,7 @@ async fn a_refused_object_names_the_patches_that_made_it() {
     );
     let broken = case.push(&[(OVERLAY, Some(&both))], "broken").await;
     let message = case.ready_becomes("all", "False", "ApplyFailed").await;
-    let made = "base/map.yaml (document 1), patched by overlays/prod/patch.yaml and overlays/prod/json.yaml";
+    let made = "base/map.yaml, patched by overlays/prod/patch.yaml and overlays/prod/json.yaml";
     assert_says(&message, &[&format!("p-shop in {made}"), "bad key"]);
     let what = "the list of failures has the file";
     let sync = case
@@ -98,7 +98,7 @@ async fn a_refused_object_names_the_patches_that_made_it() {
     let message = case.ready_becomes("all", "False", "ApplyFailed").await;
     assert_says(
         &message,
-        &["base/map.yaml (document 1), patched by spec.kustomize.patches"],
+        &["base/map.yaml, patched by spec.kustomize.patches"],
     );
 }
 
@@ -121,8 +121,7 @@ async fn a_refused_object_of_a_chart_names_template_and_values() {
     let spec = json!({"path": "chart", "targetNamespace": case.namespace, "helm": helm});
     case.sync("web", spec).await;
     let message = case.ready_becomes("web", "False", "ApplyFailed").await;
-    let made =
-        "shop/templates/map.yaml (document 1), with values of chart/prod.yaml and spec.helm.values";
+    let made = "shop/templates/map.yaml, with values of chart/prod.yaml and spec.helm.values";
     assert_says(&message, &[made, "bad key"]);
 
     let template = "a: {{ .Values.key.of.none }}\n";

@@ -46,8 +46,9 @@ pub struct Provenance<'a> {
     pub patches: &'a [Arc<str>],
     /// Those of them with the values of its chart, the last one last: also ConfigMaps, Secrets and fields of the Sync.
     pub values: &'a [Arc<str>],
-    /// The 1-based document in the file or, for rendered objects, in the renderer's output.
-    pub document: u32,
+    /// The 1-based document in the file. None for what a renderer made: it does not say which document of a template or
+    /// of a resource an object was.
+    pub document: Option<u32>,
 }
 
 impl<'a> Provenance<'a> {
@@ -60,14 +61,20 @@ impl<'a> Provenance<'a> {
     /// As part of a sentence: `apps/web.yaml document 2`.
     #[must_use]
     pub fn in_words(&self) -> String {
-        format!("{} document {}", self.file(), self.document)
+        match self.document {
+            Some(document) => format!("{} document {document}", self.file()),
+            None => self.file().to_owned(),
+        }
     }
 }
 
-/// `apps/web.yaml (document 2), patched by overlays/prod/patch.yaml`.
+/// `apps/web.yaml (document 2)`, or `base/web.yaml, patched by overlays/prod/patch.yaml`.
 impl fmt::Display for Provenance<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (document {})", self.file(), self.document)?;
+        f.write_str(self.file())?;
+        if let Some(document) = self.document {
+            write!(f, " (document {document})")?;
+        }
         for (words, files) in [
             ("patched by", self.patches),
             ("with values of", self.values),
@@ -121,6 +128,8 @@ impl Origin {
 /// What an object is made of, beside the file of its resource.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Parts {
+    /// Whether a renderer made it.
+    pub(super) is_rendered: bool,
     /// Files with patches, the last one first.
     pub(super) patches: Vec<Arc<str>>,
     /// Where values of its chart are.
@@ -131,7 +140,8 @@ pub(super) struct Parts {
 /// file a text; a renderer writes one text and names the files of each object.
 #[derive(Debug, Default)]
 pub(super) struct Origins {
-    texts: Vec<TextId>,
+    /// Each with whether a renderer made it.
+    texts: Vec<(TextId, bool)>,
     files: Vec<Arc<str>>,
 }
 
@@ -143,7 +153,7 @@ impl Origins {
         self.files.push(file);
         self.files.extend(parts.patches);
         self.files.extend(parts.values.iter().cloned());
-        self.texts.push(text);
+        self.texts.push((text, parts.is_rendered));
         Origin {
             text: index(self.texts.len() - 1),
             file: index(first),
@@ -160,17 +170,19 @@ impl Origins {
         let files = files.unwrap_or_default();
         let others = files.get(1..).unwrap_or_default();
         let (patches, values) = others.split_at((origin.patches as usize).min(others.len()));
+        let text = self.texts.get(origin.text as usize);
+        let is_file = text.is_some_and(|(_, is_rendered)| !is_rendered);
         Provenance {
             files,
             patches,
             values,
-            document: origin.document,
+            document: is_file.then_some(origin.document),
         }
     }
 
     /// The text with an object's body.
     pub(super) fn text(&self, origin: Origin) -> Option<TextId> {
-        self.texts.get(origin.text as usize).copied()
+        Some(self.texts.get(origin.text as usize)?.0)
     }
 }
 

@@ -122,7 +122,11 @@ impl Rendered {
             "manifest" => Arc::clone(&self.values),
             _ => Arc::default(),
         };
-        Parts { patches, values }
+        Parts {
+            is_rendered: true,
+            patches,
+            values,
+        }
     }
 
     /// What a chart tells its users.

@@ -58,7 +58,8 @@ pub(in crate::sync) enum Done {
 pub(super) fn order(jobs: &mut [Job], target: &Target) {
     apply_order(jobs, |job| {
         let place = target.desired.provenance(job.item.index);
-        let (file, document) = place.map_or(("", 0), |place| (place.file(), place.document));
+        let (file, document) = place.map_or(("", None), |place| (place.file(), place.document));
+        let document = document.unwrap_or_default();
         (job.item.key.kind.clone(), file, document)
     });
 }
