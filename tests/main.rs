@@ -68,6 +68,7 @@ mod prometheus;
 mod proofs;
 mod provenance;
 mod pull_requests;
+mod reaching;
 mod reference;
 mod refs;
 mod remote_bases;

@@ -153,6 +153,11 @@ impl Inventory {
         refused
     }
 
+    /// Whether another Sync has an object.
+    pub fn is_held_from(&self, sync: &SyncName, key: &ObjectKey) -> bool {
+        lock(&self.state).holder(key, sync, &self.key).is_some()
+    }
+
     /// Records that a Sync will want exactly these objects. The Sync that has one of them now does not prune it. The
     /// objects that the Sync had and no longer wants are free for other Syncs.
     pub fn reserve(&self, sync: &SyncName, wanted: &HashSet<&ObjectKey>) {

@@ -16,6 +16,7 @@ mod null;
 mod own_kinds;
 mod refused;
 mod resume;
+mod rights;
 mod running;
 mod served;
 mod touches;
@@ -109,6 +110,11 @@ impl Actor {
     /// Whether towline's own rights are used.
     pub fn is_operator(&self) -> bool {
         self.account.is_none()
+    }
+
+    /// Its name, for people.
+    pub fn name(&self) -> &str {
+        self.account.as_deref().unwrap_or("towline")
     }
 
     /// The name to impersonate, if there is one.

@@ -140,6 +140,17 @@ fn denied(message: &str) -> Option<(&str, &str)> {
     Some((user, verb))
 }
 
+/// Whether a message is the API server's sentence on a missing right, from its first word on. The server has not read the
+/// object then, so the sentence repeats no value of it: a namespace in it may be a value as well.
+pub(super) fn is_about_right(key: &ObjectKey, message: &str) -> bool {
+    let Some((about, _)) = message.split_once(" is forbidden: User \"") else {
+        return false;
+    };
+    let resource = about.strip_suffix(&format!(" \"{}\"", key.name));
+    let resource = resource.unwrap_or(about);
+    !resource.contains([' ', '"']) && denied(message).is_some()
+}
+
 /// What somebody may not do, from the API server's sentence on it: `… is forbidden: User "…" cannot patch resource
 /// "…"`. The server names the resource; people know the kind.
 pub(super) fn missing_right(key: &ObjectKey, message: &str) -> Option<String> {
@@ -176,6 +187,41 @@ pub(super) fn causes(status: &Status) -> Causes {
 mod tests {
     use super::*;
     use crate::manifest::GroupKind;
+
+    #[test]
+    fn only_the_sentence_on_a_missing_right_is_one() {
+        let key = ObjectKey {
+            kind: GroupKind::new("apps", "Deployment"),
+            namespace: None,
+            name: "web".into(),
+        };
+        let cannot = "User \"a\" cannot patch resource \"deployments\"";
+        for (message, is) in [
+            (
+                format!("deployments.apps \"web\" is forbidden: {cannot}"),
+                true,
+            ),
+            (format!("deployments.apps is forbidden: {cannot}"), true),
+            (
+                format!("deployments.apps \"other\" is forbidden: {cannot}"),
+                false,
+            ),
+            (
+                format!("deployments.apps \"web\" is forbidden: no hunter2: {cannot}"),
+                false,
+            ),
+            (
+                format!("admission webhook \"a\" denied: hunter2 is forbidden: {cannot}"),
+                false,
+            ),
+            (
+                "deployments.apps \"web\" is forbidden: User \"hunter2\"".to_owned(),
+                false,
+            ),
+        ] {
+            assert_eq!(is_about_right(&key, &message), is, "{message}");
+        }
+    }
 
     #[test]
     fn a_missing_right_is_told_with_verb_kind_and_account() {

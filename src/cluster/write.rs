@@ -10,7 +10,7 @@ use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 
 use super::clock::ServerClock;
-use super::refused::{WriteError, causes, missing_right};
+use super::refused::{WriteError, causes, is_about_right, missing_right};
 use super::{Actor, ServedKind};
 use crate::api::FIELD_MANAGER;
 use crate::chain::refusal;
@@ -471,6 +471,10 @@ impl Requests {
             return WriteError::NotServed;
         }
         let said = refusal(status);
+        let object = match is_about_right(key, &said) {
+            true => &[],
+            false => object,
+        };
         let message = redact::refusal(&key.kind, &said, object, self.show_values);
         let message = match missing_right(key, &message) {
             Some(right) => format!("{right}: {message}"),

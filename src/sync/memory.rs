@@ -71,6 +71,8 @@ pub(super) struct Memory {
     /// Objects that could not be applied because their namespace does not exist, or may not exist: to an account
     /// without a right there, the API server does not tell.
     pub(super) homeless: HashSet<ObjectKey>,
+    /// Objects that are not claimed, since the account may not write them.
+    pub(super) unclaimed: HashSet<ObjectKey>,
     /// Kinds whose first list has not come, so that the owners of their objects are unknown.
     pub(super) unlisted: HashSet<GroupKind>,
     /// The number of our objects that left Git, but exist because `prune` is off.

@@ -224,7 +224,7 @@ impl Driver {
                 let content = digest(&target.desired);
                 self.state.report.delivery.read(&revision, content);
                 if self.state.planned.as_ref() != Some(&revision) {
-                    self.reserve(intent, &target);
+                    self.reserve(intent, &target).await;
                 }
                 self.state.awaits_hooks = Some(target);
             }
@@ -252,7 +252,7 @@ impl Driver {
                 Ok(Loaded::New(target)) => {
                     let content = digest(&target.desired);
                     self.state.report.delivery.read(&revision, content);
-                    self.reserve(intent, &target);
+                    self.reserve(intent, &target).await;
                     self.state.read_ahead = Some(target);
                 }
                 // What it wants will be known.
@@ -264,11 +264,13 @@ impl Driver {
     }
 
     /// Keeps other Syncs from pruning what this one wants from now on.
-    fn reserve(&self, intent: &SyncIntent, target: &Target) {
+    async fn reserve(&self, intent: &SyncIntent, target: &Target) {
         let (within, rules) = (self.limit(intent), &intent.ignore_fields);
         let cluster = &self.context.cluster;
         let objects = Objects::resolve(target, &cluster.kinds, within, rules);
-        let wanted = objects.items.keys().collect();
+        let denied = self.unwritable(intent, &objects.items).await;
+        let wanted = objects.items.keys();
+        let wanted = wanted.filter(|key| !denied.contains(*key)).collect();
         cluster.inventory.reserve(&self.name, &wanted);
     }
 

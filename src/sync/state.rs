@@ -11,7 +11,7 @@ use super::newest::AttemptedChart;
 use super::pin::Pin;
 use super::report::ReportState;
 use super::runs::Runs;
-use super::target::{Objects, Refused, Target};
+use super::target::{Objects, Refused, Taken, Target};
 use super::timers::{Due, Timers, count};
 use super::verdict::{Blocked, Drift, HookHold, Listed, Problem, Unhealthy};
 use crate::api::{FinishedRun, HeldPrune, ObjectCounts, PruneStatus, Reason, Sync};
@@ -383,11 +383,16 @@ impl State {
         });
         let mut taken: Vec<_> = self.objects.taken.iter().collect();
         taken.sort_by_key(|(_, index, _)| *index);
-        let taken = taken.into_iter().map(|(key, index, owner)| Problem {
+        let taken = taken.into_iter().map(|(key, index, by)| Problem {
             object: key.to_string(),
             place: at(*index),
-            reason: Reason::OwnershipConflict,
-            message: format!("it belongs to Sync {owner}; remove it from one of the two"),
+            reason: by.reason(),
+            message: match by {
+                Taken::By(owner) => {
+                    format!("it belongs to Sync {owner}; remove it from one of the two")
+                }
+                Taken::Denied(why) => why.clone(),
+            },
         });
         let troubles = self.memory.troubles.iter().map(|(key, trouble)| Problem {
             object: key.to_string(),
@@ -499,8 +504,8 @@ fn brake(blocked: Option<&Blocked>, memory: &Memory, objects: &Objects) -> Optio
     }
     if let Some(trouble) = memory.troubles.values().next() {
         Some(trouble.reason)
-    } else if !objects.taken.is_empty() {
-        Some(Reason::OwnershipConflict)
+    } else if let Some((.., by)) = objects.taken.first() {
+        Some(by.reason())
     } else if !objects.misplaced.is_empty() {
         Some(Reason::InvalidManifest)
     } else if !objects.waiting.is_empty() {
@@ -638,7 +643,7 @@ mod tests {
             .push((0, crate::desired::Misplaced::NoNamespace));
         assert_eq!(held(&memory, &objects), Reason::InvalidManifest);
         let other = crate::plan::SyncName::new("ns", "other");
-        objects.taken.push((key("a"), 0, other));
+        objects.taken.push((key("a"), 0, Taken::By(other)));
         assert_eq!(held(&memory, &objects), Reason::OwnershipConflict);
         memory
             .troubles

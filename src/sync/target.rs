@@ -123,6 +123,25 @@ impl TargetError {
     }
 }
 
+/// Why an object that another Sync owns is not this Sync's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// That Sync has it.
+    By(SyncName),
+    /// The account may not write it, as the API server says. Who has it is not told.
+    Denied(String),
+}
+
+impl Taken {
+    /// The reason of the condition.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::By(_) => Reason::OwnershipConflict,
+            Self::Denied(_) => Reason::ApplyFailed,
+        }
+    }
+}
+
 /// A revision and its desired objects.
 pub(super) struct Target {
     pub(super) seen: Newest,
@@ -260,7 +279,7 @@ pub(super) struct Objects {
     /// Objects without a valid place in the cluster, and why.
     pub(super) misplaced: Vec<(usize, Misplaced)>,
     /// Objects that another Sync owns.
-    pub(super) taken: Vec<(ObjectKey, usize, SyncName)>,
+    pub(super) taken: Vec<(ObjectKey, usize, Taken)>,
     /// The Syncs among what can be applied.
     pub(super) syncs: Vec<SyncName>,
 }

@@ -13,6 +13,7 @@ mod prune;
 mod record;
 mod release;
 mod replace;
+mod rights;
 mod room;
 mod swap;
 mod trade;
@@ -122,6 +123,7 @@ impl Driver {
         self.state.memory.crowded.clear();
         self.state.memory.barred.clear();
         self.apply(intent, &jobs, round).await?;
+        self.claim_later(round);
         if has_syncs {
             self.tell_own_plan(intent);
         }
@@ -252,12 +254,7 @@ impl Driver {
             }));
             return Err(Stopped::Unavailable);
         }
-        let inventory = &self.context.cluster.inventory;
-        for (key, owner) in inventory.claim(&self.name, objects.items.keys()) {
-            if let Some(item) = objects.items.remove(&key) {
-                objects.taken.push((key, item.index, owner));
-            }
-        }
+        self.claim(intent, &mut objects).await;
         let memory = &mut self.state.memory;
         memory.retain(|key| objects.items.contains_key(key));
         memory.kept.retain(|key| !objects.items.contains_key(key));

@@ -1,0 +1,127 @@
+//! Which objects a Sync may keep from others: those of its own namespace, and those that its account may write.
+//!
+//! A Sync that names an object in Git has it, and other Syncs are told so. Anybody who may push could otherwise name the
+//! objects of another namespace: its Syncs could not make them, nor prune them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::future::ready;
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream};
+use tokio::time::Instant;
+
+use super::LONGEST_TROUBLE;
+use crate::cluster::ServedKind;
+use crate::desired::Item;
+use crate::intent::SyncIntent;
+use crate::manifest::{GroupKind, ObjectKey};
+use crate::sync::Driver;
+use crate::sync::report::Round;
+use crate::sync::state::Look;
+use crate::sync::target::{Objects, Taken};
+use crate::text::shorten;
+
+/// The most questions at once.
+const QUESTIONS: usize = 8;
+
+/// A kind and a namespace.
+type Place = (GroupKind, Option<Arc<str>>);
+
+impl Driver {
+    /// Which of these objects the account of this Sync may not write. They are not claimed, and the API server refuses
+    /// their applies. None of the Sync's own namespace: who may write a Sync there may use all of its accounts.
+    pub(in crate::sync) async fn unwritable(
+        &self,
+        intent: &SyncIntent,
+        items: &HashMap<ObjectKey, Item>,
+    ) -> HashSet<ObjectKey> {
+        let actor = self.actor(intent);
+        if actor.is_operator() {
+            return HashSet::new();
+        }
+        let mut places: BTreeMap<Place, Vec<ObjectKey>> = BTreeMap::new();
+        for key in items.keys() {
+            if key.namespace.as_deref() != Some(&*self.name.namespace) {
+                let place = (key.kind.clone(), key.namespace.clone());
+                places.entry(place).or_default().push(key.clone());
+            }
+        }
+        let cluster = &self.context.cluster;
+        let acting = &cluster.as_(&actor);
+        let served = |kind: &GroupKind| cluster.kinds.preferred(kind);
+        let places = places.into_iter();
+        let places: Vec<(ServedKind, Vec<ObjectKey>)> = places
+            .filter_map(|((kind, _), keys)| Some((served(&kind)?, keys)))
+            .collect();
+        let denied = stream::iter(places).map(|(served, keys)| async move {
+            let namespace = keys.first().and_then(|key| key.namespace.as_deref());
+            let may = acting.may_apply(&served, namespace, None).await;
+            (!may).then_some((served, keys))
+        });
+        let denied = denied.buffer_unordered(QUESTIONS).filter_map(ready);
+        let denied: Vec<_> = denied.collect().await;
+        // A role may name single objects.
+        let objects = denied.into_iter().flat_map(|(served, keys)| {
+            let keys = keys.into_iter();
+            keys.map(move |key| (served.clone(), key))
+        });
+        let objects: Vec<_> = objects.collect();
+        let denied = stream::iter(objects).map(|(served, key)| async move {
+            let namespace = key.namespace.as_deref();
+            let may = acting.may_apply(&served, namespace, Some(&key.name)).await;
+            (!may).then_some(key)
+        });
+        let denied = denied.buffer_unordered(QUESTIONS).filter_map(ready);
+        denied.collect().await
+    }
+
+    /// Claims the objects of a target, but for those that the account may not write. What another Sync has is set apart.
+    pub(super) async fn claim(&mut self, intent: &SyncIntent, objects: &mut Objects) {
+        let denied = self.unwritable(intent, &objects.items).await;
+        let inventory = &self.context.cluster.inventory;
+        let items = objects.items.keys();
+        let refused = inventory.claim(&self.name, items.filter(|key| !denied.contains(*key)));
+        let mut taken: Vec<(ObjectKey, Taken)> = refused
+            .into_iter()
+            .map(|(key, owner)| (key, Taken::By(owner)))
+            .collect();
+        for key in &denied {
+            // Whether another Sync has it is not told. It is the same to the account: it may not write it.
+            if inventory.is_held_from(&self.name, key) {
+                let why = self.refusal(intent, key).await;
+                taken.push((key.clone(), Taken::Denied(why)));
+            }
+        }
+        for (key, by) in taken {
+            if let Some(item) = objects.items.remove(&key) {
+                objects.taken.push((key, item.index, by));
+            }
+        }
+        self.state.memory.unclaimed = denied;
+    }
+
+    /// Has what was not claimed claimed, if the API server took it after all: the right was given a moment ago.
+    pub(super) fn claim_later(&mut self, round: &Round) {
+        let unclaimed = &self.state.memory.unclaimed;
+        let mut changes = round.changes.iter();
+        if changes.any(|(_, key)| unclaimed.contains(key)) {
+            self.state.look_at(Look::Everything);
+            self.state.retry_later(Instant::now());
+        }
+    }
+
+    /// What the API server says to an account that may not write an object.
+    async fn refusal(&self, intent: &SyncIntent, key: &ObjectKey) -> String {
+        let actor = self.actor(intent);
+        let acting = self.context.cluster.as_(&actor);
+        let refused = match self.context.cluster.kinds.preferred(&key.kind) {
+            Some(served) => acting.patch(&served, key, &serde_json::json!({})).await,
+            None => Ok(()),
+        };
+        match refused {
+            Err(error) => shorten(&crate::chain(&error), LONGEST_TROUBLE),
+            // It was allowed a moment ago, and the next look finds that.
+            Ok(()) => format!("{} may not write it", actor.name()),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What a Sync may name outside of its own namespace, and what it gains by that: nothing that its account may not write.
+
+use serde_json::json;
+use towline::api::{Failure, Sync};
+use towline_testing::kubectl::kubectl;
+
+use crate::tenants::{ALL, grant};
+use crate::world::{Case, condition, config_map, world};
+
+/// Waits until a Sync has so many failures. Returns them.
+async fn failures(case: &Case<'_>, name: &str, many: usize) -> Vec<Failure> {
+    let of = |sync: &Sync| sync.status.clone().unwrap_or_default().failures;
+    let what = format!("Sync {name} with {many} failures");
+    let sync = case.until(name, &what, |sync| of(sync).len() == many).await;
+    of(&sync)
+}
+
+/// Lets the account of one case write ConfigMaps in the namespace of another, and nothing else.
+async fn let_in(guest: &Case<'_>, host: &Case<'_>, names: &[&str]) {
+    let config = host.world.cp.kubeconfig_path();
+    let namespace = format!("--namespace={}", host.namespace);
+    let names: Vec<String> = names
+        .iter()
+        .map(|name| format!("--resource-name={name}"))
+        .collect();
+    let verb = format!("--verb={ALL}");
+    let mut role = vec!["create", "role", "guest", "--resource=configmaps", &verb];
+    role.push(&namespace);
+    role.extend(names.iter().map(String::as_str));
+    kubectl(&config, &role).await;
+    let account = format!("--serviceaccount={}:applier", guest.namespace);
+    let binding = ["create", "rolebinding", "guest", "--role=guest"];
+    kubectl(&config, &[&binding[..], &[&account, &namespace]].concat()).await;
+}
+
+#[tokio::test]
+async fn names_of_objects_of_another_namespace_keep_nothing_from_it_and_learn_nothing() {
+    let host = world().await.case("reached").await;
+    let guest = world().await.case("reaching").await;
+    let has = host.map("has", "host");
+    let first = host.repo.commit(&[("has.yaml", Some(&has))], "first");
+    host.repository(json!({})).await;
+    host.sync("secret-plan", json!({})).await;
+    host.synced("secret-plan", &first).await;
+
+    // It may write none of them. One is the host's now, one will be, and one is nobody's.
+    grant(&guest, "applier", ALL, "configmaps").await;
+    let names = ["has", "will", "none"];
+    let files: Vec<_> = names
+        .iter()
+        .map(|name| {
+            (
+                format!("{name}.yaml"),
+                config_map(name, &host.namespace, "guest"),
+            )
+        })
+        .chain([("own.yaml".to_owned(), guest.map("own", "guest"))])
+        .collect();
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, text)| (path, Some(text)))
+        .collect();
+    let reaches = guest.repo.commit(&files, "reaches");
+    guest.repository(json!({})).await;
+    guest
+        .sync("all", json!({"serviceAccountName": "applier"}))
+        .await;
+    let told = failures(&guest, "all", 3).await;
+    let told = told.into_iter().map(|failure| {
+        let text = json!([failure.object, failure.reason, failure.message]).to_string();
+        assert!(text.contains("/applier may not patch ConfigMap"), "{text}");
+        let name = names
+            .iter()
+            .find(|name| text.contains(&format!("/{name}\"")));
+        let name = name.unwrap_or_else(|| panic!("{text}"));
+        text.replace(&format!("/{name}\""), "/NAME\"")
+            .replace(&format!("\\\"{name}\\\""), "\\\"NAME\\\"")
+    });
+    let told: Vec<String> = told.collect();
+    assert!(told.iter().all(|text| *text == told[0]), "{told:#?}");
+    guest.has("own", "value", Some("guest")).await;
+
+    // The host makes what the guest has named, and removes what the guest names.
+    let will = host.map("will", "host");
+    let second = host.push(&[("will.yaml", Some(&will))], "will").await;
+    host.synced("secret-plan", &second).await;
+    let third = host.push(&[("has.yaml", None)], "has goes").await;
+    host.synced("secret-plan", &third).await;
+    host.has("has", "value", None).await;
+
+    // Once it may write one of them, that one is its own; what the host has stays the host's.
+    let_in(&guest, &host, &["will", "none"]).await;
+    guest
+        .patch::<Sync>(
+            "all",
+            json!({"metadata": {"annotations": {"towline.dev/requested-at": "1"}}}),
+        )
+        .await;
+    guest
+        .until("all", "the conflict", |sync| {
+            let (_, reason, message) = condition(sync, "Ready");
+            reason == "OwnershipConflict" && message.contains("belongs to Sync")
+        })
+        .await;
+    host.has("will", "value", Some("host")).await;
+    assert!(!reaches.is_empty());
+}
