@@ -91,7 +91,9 @@ impl Driver {
 
     /// Whether an object has to be tried out: not if the same manifest was applied last, or none will be.
     fn is_to_be_tried(&self, item: &Item) -> bool {
-        let Some(observed) = self.context.cluster.inventory.get(&item.key) else {
+        // What others have says nothing about this one's manifest.
+        let observed = self.context.cluster.inventory.get(&item.key);
+        let Some(observed) = observed.filter(|observed| observed.owner == self.name) else {
             return !item.modes.is_left_alone();
         };
         let is_same = observed.digest.as_deref() == Some(&*item.digest.to_string());
