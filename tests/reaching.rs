@@ -1,11 +1,17 @@
 //! What a Sync may name outside of its own namespace, and what it gains by that: nothing that its account may not write.
 
-use serde_json::json;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::{Value, json};
 use towline::api::{Failure, Sync};
+use towline_testing::control_plane::Options;
 use towline_testing::kubectl::kubectl;
+use towline_testing::renderers;
+use towline_testing::wait::eventually;
 
 use crate::tenants::{ALL, grant};
-use crate::world::{Case, condition, config_map, world};
+use crate::world::{Case, PATIENCE, World, condition, config_map, world};
 
 /// Waits until a Sync has so many failures. Returns them.
 async fn failures(case: &Case<'_>, name: &str, many: usize) -> Vec<Failure> {
@@ -104,4 +110,66 @@ async fn names_of_objects_of_another_namespace_keep_nothing_from_it_and_learn_no
         .await;
     host.has("will", "value", Some("host")).await;
     assert!(!reaches.is_empty());
+}
+
+const CHART: &str = "apiVersion: v2\nname: shop\nversion: 1.2.3\n";
+
+/// Where nothing may reach across, a chart's record for Helm does not, even if all of its objects stay inside.
+#[tokio::test]
+async fn no_record_of_a_chart_reaches_into_another_namespace() {
+    let renderers = renderers::folder();
+    let renderers = format!("--renderers-dir={}", renderers.display());
+    let world = World::own(Options::default(), &["--no-cross-namespace", &renderers]).await;
+    let case = world.case("chart-inside").await;
+    let other = world.cp.namespace("chart-outside").await;
+    let map = case.map("inside", "git");
+    let job = "apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: outside\n  annotations: {helm.sh/hook: pre-install}\n\
+               spec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: a}]}}}\n";
+    let commit = case.repo.commit(
+        &[
+            ("good/Chart.yaml", Some(CHART)),
+            ("good/templates/map.yaml", Some(&map)),
+            ("bad/Chart.yaml", Some(CHART)),
+            ("bad/templates/map.yaml", Some(&case.map("other", "git"))),
+            ("bad/templates/job.yaml", Some(job)),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    for name in ["good", "bad"] {
+        case.sync(name, json!({"path": name, "targetNamespace": other}))
+            .await;
+    }
+    // A chart whose hook may not run has failed, and its record says so elsewhere.
+    let message = case.ready_becomes("bad", "False", "HookFailed").await;
+    assert!(message.contains("--no-cross-namespace"), "{message}");
+    let warned = |sync: &Sync| sync.status.clone().unwrap_or_default().warnings.join("\n");
+    case.until("good", "a warning instead of a record", |sync| {
+        warned(sync).contains("--no-cross-namespace")
+    })
+    .await;
+    case.synced("good", &commit).await;
+    case.has("inside", "value", Some("git")).await;
+    let secrets: Api<Secret> = Api::namespaced(case.client.clone(), &other);
+    let found = secrets.list(&ListParams::default()).await.unwrap();
+    let found: Vec<Value> = found
+        .items
+        .iter()
+        .map(|one| json!(one.metadata.name))
+        .collect();
+    assert_eq!(found, [Value::Null; 0]);
+    // A chart in its own namespace has one.
+    case.patch::<Sync>("good", json!({"spec": {"targetNamespace": null}}))
+        .await;
+    eventually("a record inside", PATIENCE, async || {
+        let name = "sh.helm.release.v1.good.v";
+        let api: Api<Secret> = Api::namespaced(case.client.clone(), &case.namespace);
+        let secrets = api.list(&ListParams::default()).await.unwrap().items;
+        let mut names = secrets
+            .into_iter()
+            .filter_map(|secret| secret.metadata.name);
+        names.any(|is| is.starts_with(name)).then_some(())
+    })
+    .await;
+    assert!(case.live::<ConfigMap>("inside").await.is_object());
 }

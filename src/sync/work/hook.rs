@@ -190,6 +190,9 @@ impl Driver {
 
     /// Whether Helm itself has written a record of the release. Nobody knows where that cannot be read.
     async fn helm_was_here(&self, intent: &SyncIntent) -> bool {
+        if self.record_misplaced(intent).is_some() {
+            return false;
+        }
         let helm = &intent.render.helm;
         let (namespace, release) = (&*helm.release_namespace, &*helm.release_name);
         let actor = self.actor(intent);

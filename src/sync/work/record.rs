@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::api::{ConditionType, HookStage, Reason, ReleaseRecord, SyncStatus};
 use crate::cluster::{Acting, WriteError};
 use crate::content::Tree;
-use crate::desired::{Desired, Release, ReleaseBodyError};
+use crate::desired::{Desired, Misplaced, Release, ReleaseBodyError, misplaced};
 use crate::fair::Permits;
 use crate::intent::{HelmIntent, SyncIntent};
 use crate::manifest::{GroupKind, ObjectKey};
@@ -81,11 +81,6 @@ impl RecordError {
 
     /// What a person should know and can do.
     fn warning(&self, helm: &HelmIntent) -> String {
-        let HelmIntent {
-            release_name,
-            release_namespace,
-            ..
-        } = helm;
         let why = shorten(&redact(&crate::chain(self)), LONGEST_REASON);
         let way_out = match self {
             Self::Write(error) if error.is_denied() => {
@@ -97,10 +92,20 @@ impl RecordError {
             }
             _ => "",
         };
-        format!(
-            "Helm does not show this revision as release {release_name} in namespace {release_namespace}: {why}{way_out}"
-        )
+        not_shown(helm, &format!("{why}{way_out}"))
     }
+}
+
+/// That there is no record, for people.
+fn not_shown(helm: &HelmIntent, why: &str) -> String {
+    let HelmIntent {
+        release_name,
+        release_namespace,
+        ..
+    } = helm;
+    format!(
+        "Helm does not show this revision as release {release_name} in namespace {release_namespace}: {why}"
+    )
 }
 
 impl Driver {
@@ -169,9 +174,21 @@ impl Driver {
         if !is_done || is_held || is_there && !is_asked {
             return None;
         }
+        if let Some(why) = self.record_misplaced(intent) {
+            let helm = &intent.render.helm;
+            self.state.record.warning = Some(not_shown(helm, &why.to_string()));
+            return None;
+        }
         let mut release = release.clone();
         release.number.revision = known.revision;
         self.has_converged(intent).then_some(release)
+    }
+
+    /// Why the record of the release has no place in the cluster, as an object in its namespace would have none. A chart
+    /// may have all of its objects elsewhere.
+    pub(super) fn record_misplaced(&self, intent: &SyncIntent) -> Option<Misplaced> {
+        let namespace = intent.render.helm.release_namespace.as_str().into();
+        misplaced(true, Some(&namespace), self.limit(intent))
     }
 
     /// Whether this round will say that the Sync is ready.
@@ -235,6 +252,9 @@ impl Driver {
         let record = known.record.as_ref();
         let was_live = record.is_some_and(|record| is_of(record, helm, known.revision));
         let Some(why) = failure(status) else { return };
+        if self.record_misplaced(intent).is_some() {
+            return;
+        }
         if was_live || intent.deleting || self.state.record.failed.as_ref() == Some(&known.content)
         {
             return;

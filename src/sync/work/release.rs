@@ -3,7 +3,7 @@
 use super::PATIENCE;
 use crate::api::SyncStatus;
 use crate::cluster::WriteError;
-use crate::desired::{Desired, Release, ReleaseNumber, Releases, misplaced};
+use crate::desired::{Desired, Release, ReleaseNumber, Releases};
 use crate::intent::SyncIntent;
 use crate::plan::installed_by_helm;
 use crate::sync::Driver;
@@ -73,7 +73,7 @@ impl Driver {
         let helm = &intent.render.helm;
         let (namespace, release) = (&helm.release_namespace, &helm.release_name);
         // Nothing will be applied there, so nothing is read there either.
-        if misplaced(true, Some(&namespace.as_str().into()), self.limit(intent)).is_some() {
+        if self.record_misplaced(intent).is_some() {
             return Ok(false);
         }
         let actor = self.actor(intent);
