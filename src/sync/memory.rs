@@ -26,6 +26,37 @@ pub(super) struct Trouble {
     pub(super) message: String,
 }
 
+/// How long a right is taken for granted, so that each commit does not ask again. If it was taken away meanwhile, the API
+/// server refuses the apply.
+const RIGHT_LASTS: Duration = Duration::from_secs(300);
+
+/// The kinds and namespaces in which an account may write, and when the API server said so.
+#[derive(Debug, Default)]
+pub(super) struct Rights {
+    account: String,
+    since: HashMap<(GroupKind, Option<Arc<str>>), Instant>,
+}
+
+impl Rights {
+    /// Forgets what is of another account, or old.
+    pub(super) fn refresh(&mut self, account: &str, now: Instant) {
+        if self.account != account {
+            account.clone_into(&mut self.account);
+            self.since.clear();
+        }
+        self.since
+            .retain(|_, since| now.duration_since(*since) < RIGHT_LASTS);
+    }
+
+    pub(super) fn has(&self, place: &(GroupKind, Option<Arc<str>>)) -> bool {
+        self.since.contains_key(place)
+    }
+
+    pub(super) fn add(&mut self, place: (GroupKind, Option<Arc<str>>), now: Instant) {
+        self.since.insert(place, now);
+    }
+}
+
 /// The known state of the objects.
 #[derive(Default)]
 pub(super) struct Memory {
@@ -73,6 +104,8 @@ pub(super) struct Memory {
     pub(super) homeless: HashSet<ObjectKey>,
     /// Objects that are not claimed, since the account may not write them.
     pub(super) unclaimed: HashSet<ObjectKey>,
+    /// Where the account may write, as far as it was asked.
+    pub(super) rights: Rights,
     /// Kinds whose first list has not come, so that the owners of their objects are unknown.
     pub(super) unlisted: HashSet<GroupKind>,
     /// The number of our objects that left Git, but exist because `prune` is off.
@@ -302,6 +335,22 @@ impl RecordState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_right_is_known_for_a_while_and_for_one_account() {
+        let (start, kind) = (Instant::now(), GroupKind::new("", "ConfigMap"));
+        let (here, there) = ((kind.clone(), Some("a".into())), (kind, None));
+        let mut rights = Rights::default();
+        rights.refresh("one", start);
+        rights.add(here.clone(), start);
+        rights.refresh("one", start + RIGHT_LASTS / 2);
+        assert_eq!((rights.has(&here), rights.has(&there)), (true, false));
+        rights.add(there.clone(), start + RIGHT_LASTS / 2);
+        rights.refresh("one", start + RIGHT_LASTS);
+        assert_eq!((rights.has(&here), rights.has(&there)), (false, true));
+        rights.refresh("two", start + RIGHT_LASTS);
+        assert!(!rights.has(&there));
+    }
 
     #[tokio::test]
     async fn corrections_that_are_undone_slow_down_and_speed_up_again() {

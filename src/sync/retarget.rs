@@ -264,14 +264,15 @@ impl Driver {
     }
 
     /// Keeps other Syncs from pruning what this one wants from now on.
-    async fn reserve(&self, intent: &SyncIntent, target: &Target) {
+    async fn reserve(&mut self, intent: &SyncIntent, target: &Target) {
         let (within, rules) = (self.limit(intent), &intent.ignore_fields);
-        let cluster = &self.context.cluster;
-        let objects = Objects::resolve(target, &cluster.kinds, within, rules);
+        let kinds = &self.context.cluster.kinds;
+        let objects = Objects::resolve(target, kinds, within, rules);
         let denied = self.unwritable(intent, &objects.items).await;
         let wanted = objects.items.keys();
         let wanted = wanted.filter(|key| !denied.contains(*key)).collect();
-        cluster.inventory.reserve(&self.name, &wanted);
+        let inventory = &self.context.cluster.inventory;
+        inventory.reserve(&self.name, &wanted);
     }
 
     /// Tells other Syncs for which revision they know what this one wants.

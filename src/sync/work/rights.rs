@@ -31,7 +31,7 @@ impl Driver {
     /// Which of these objects the account of this Sync may not write. They are not claimed, and the API server refuses
     /// their applies. None of the Sync's own namespace: who may write a Sync there may use all of its accounts.
     pub(in crate::sync) async fn unwritable(
-        &self,
+        &mut self,
         intent: &SyncIntent,
         items: &HashMap<ObjectKey, Item>,
     ) -> HashSet<ObjectKey> {
@@ -39,10 +39,14 @@ impl Driver {
         if actor.is_operator() {
             return HashSet::new();
         }
+        let now = Instant::now();
+        let rights = &mut self.state.memory.rights;
+        rights.refresh(actor.name(), now);
         let mut places: BTreeMap<Place, Vec<ObjectKey>> = BTreeMap::new();
-        for key in items.keys() {
-            if key.namespace.as_deref() != Some(&*self.name.namespace) {
-                let place = (key.kind.clone(), key.namespace.clone());
+        let is_inside = |key: &&ObjectKey| key.namespace.as_deref() == Some(&*self.name.namespace);
+        for key in items.keys().filter(|key| !is_inside(key)) {
+            let place = (key.kind.clone(), key.namespace.clone());
+            if !rights.has(&place) {
                 places.entry(place).or_default().push(key.clone());
             }
         }
@@ -50,16 +54,24 @@ impl Driver {
         let acting = &cluster.as_(&actor);
         let served = |kind: &GroupKind| cluster.kinds.preferred(kind);
         let places = places.into_iter();
-        let places: Vec<(ServedKind, Vec<ObjectKey>)> = places
-            .filter_map(|((kind, _), keys)| Some((served(&kind)?, keys)))
+        let places: Vec<(Place, ServedKind, Vec<ObjectKey>)> = places
+            .filter_map(|(place, keys)| {
+                let served = served(&place.0)?;
+                Some((place, served, keys))
+            })
             .collect();
-        let denied = stream::iter(places).map(|(served, keys)| async move {
-            let namespace = keys.first().and_then(|key| key.namespace.as_deref());
-            let may = acting.may_apply(&served, namespace, None).await;
-            (!may).then_some((served, keys))
+        let answers = stream::iter(places).map(|(place, served, keys)| async move {
+            let may = acting.may_apply(&served, place.1.as_deref(), None).await;
+            (may, place, served, keys)
         });
-        let denied = denied.buffer_unordered(QUESTIONS).filter_map(ready);
-        let denied: Vec<_> = denied.collect().await;
+        let answers: Vec<_> = answers.buffer_unordered(QUESTIONS).collect().await;
+        let mut denied = Vec::new();
+        for (may, place, served, keys) in answers {
+            match may {
+                true => rights.add(place, now),
+                false => denied.push((served, keys)),
+            }
+        }
         // A role may name single objects.
         let objects = denied.into_iter().flat_map(|(served, keys)| {
             let keys = keys.into_iter();
