@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
-use towline::api::{Failure, Sync};
+use towline::api::{Failure, GitRepository, Sync};
 use towline_testing::control_plane::Options;
 use towline_testing::kubectl::kubectl;
 use towline_testing::renderers;
@@ -172,4 +172,35 @@ async fn no_record_of_a_chart_reaches_into_another_namespace() {
     })
     .await;
     assert!(case.live::<ConfigMap>("inside").await.is_object());
+}
+
+/// The client puts a name into the path of its request as it is. One that no object can have is not sent: it would be a list
+/// without an end of all Secrets, or a request about something else.
+#[tokio::test]
+async fn a_name_that_no_secret_can_have_is_not_asked_for() {
+    let case = world().await.case("no-names").await;
+    let before = case.world.cp.audit().mark();
+    let names = [
+        "?watch=1",
+        "?limit=500",
+        "a/../../../default/secrets/b",
+        "a#b",
+    ];
+    for (number, name) in names.iter().enumerate() {
+        let repository = format!("r{number}");
+        case.repository_named(&repository, json!({"secretRef": {"name": name}}))
+            .await;
+        let says = format!("Secret {}/{name} does not exist", case.namespace);
+        eventually(&says, PATIENCE, async || {
+            let live = case.live::<GitRepository>(&repository).await;
+            let conditions = live["status"]["conditions"].to_string();
+            conditions.contains(&says).then_some(()).ok_or(conditions)
+        })
+        .await;
+    }
+    let asked = case.world.cp.audit_since(before).await;
+    let asked = asked.iter().find(|entry| {
+        entry.user == "towline" && entry.namespace == case.namespace && entry.resource == "secrets"
+    });
+    assert!(asked.is_none(), "{asked:?}");
 }

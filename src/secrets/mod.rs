@@ -59,6 +59,13 @@ pub enum ReadError {
     Unavailable(&'static str, SecretName, String),
 }
 
+/// Whether a Secret or a ConfigMap can have this name (RFC 1123). The client puts a name into the path of the request as it
+/// is: `?watch=1` would be a list of all objects without an end, and with `..` the request would be about something else.
+fn may_exist(name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    !name.is_empty() && name.chars().all(is_part) && !name.contains("..") && name != "."
+}
+
 /// Values by key.
 pub type Data = BTreeMap<String, Vec<u8>>;
 
@@ -170,6 +177,9 @@ impl<K: Keeping> Keeper<K> {
     /// # Errors
     /// [`ReadError`]: it does not exist, or the API server does not return it.
     pub async fn read(&self, name: &SecretName) -> Result<Data, ReadError> {
+        if !may_exist(&name.name) {
+            return Err(ReadError::Missing(K::KIND, name.clone()));
+        }
         let api: Api<K> = Api::namespaced(self.client.clone(), &name.namespace);
         let unavailable = |why| Err(ReadError::Unavailable(K::KIND, name.clone(), why));
         match api.get_opt(&name.name).await {
@@ -207,6 +217,32 @@ impl<K: Keeping> Keeper<K> {
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => (),
                 Err(_) => self.in_step.store(false, Ordering::Release),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_an_object_can_have_are_asked_for() {
+        for (name, may) in [
+            ("login", true),
+            ("a.b-c.0", true),
+            ("", false),
+            (".", false),
+            ("..", false),
+            ("a/../../../b/secrets/c", false),
+            ("a%2f..", false),
+            ("?watch=1", false),
+            ("?limit=0", false),
+            ("a#b", false),
+            ("a b", false),
+            ("Login", false),
+            ("lögin", false),
+        ] {
+            assert_eq!(may_exist(name), may, "{name}");
         }
     }
 }
