@@ -1,9 +1,11 @@
 //! Alerts and Providers: what is told outside of the cluster, how often, and what is said of a service that does not take
 //! it.
 
+mod active;
 mod app;
 mod commit_status;
 mod deployments;
+mod git_host;
 mod hosts;
 mod leader;
 mod mail;

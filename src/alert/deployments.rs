@@ -1,5 +1,6 @@
 //! What an alert knows of the places where Syncs deploy, for the deployments that it keeps on a Git host.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,10 +8,9 @@ use tokio::time::Instant;
 
 use super::standing::age;
 use super::{Driver, Way, repository};
-use crate::api::Reason;
 use crate::fleet::SourceName;
 use crate::health;
-use crate::message::{Item, Repository, Setting, Subject};
+use crate::message::{Id, Item, Repository, Setting, Subject};
 use crate::plan::SyncName;
 use crate::source::host_and_path;
 
@@ -59,19 +59,32 @@ impl Driver {
             url: said.url,
             found: health::url(exposed.iter().map(|exposed| &**exposed)),
             follows_tags: fleet.sources.read(&source).follows_tags,
+            is_overtaken: false,
         }
+    }
+
+    /// The host knows that a commit is live. What still waits to be told of the commits before it does not make them live
+    /// again.
+    pub(super) fn overtake(&mut self, subject: &Subject, before: Timestamp) {
+        let older: BTreeSet<Id> = self.groups.older(subject, before).collect();
+        match older.is_empty() {
+            true => self.overtaken.remove(subject),
+            false => self.overtaken.insert(subject.clone(), older),
+        };
     }
 
     /// Keeps in mind that a commit is live, and that its deployment has no URL yet.
     pub(super) fn note_unreached(&mut self, item: &Item) {
-        let is_live = item.notice.reason == Reason::Converged;
-        if self.way != Some(Way::Deployments) || !is_live {
+        let now = Timestamp::now();
+        // Of a Sync that went on, the next commit is told.
+        let is_last = || self.groups.older(&item.subject, now).next().is_none();
+        if self.way != Some(Way::Deployments) || !is_last() {
             return;
         }
         let setting = self.homes.get(&item.subject).map(|home| &home.setting);
         if setting.is_some_and(|setting| setting.url.is_none() && setting.found.is_none()) {
             let since = self.unreached.get(&item.subject).map(|(_, since)| *since);
-            let since = since.unwrap_or_else(Timestamp::now);
+            let since = since.unwrap_or(now);
             self.unreached
                 .insert(item.subject.clone(), (item.clone(), since));
             self.look_at = self.look_at.min(Instant::now() + FIRST_LOOK);

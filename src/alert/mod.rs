@@ -17,7 +17,7 @@ mod sending;
 mod standing;
 mod statuses;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,13 +29,13 @@ use tokio::time::Instant;
 use self::deployments::Home;
 use self::sending::Sending;
 pub(crate) use self::standing::{of_repository, of_sync};
-use crate::api::{Alert, AlertStatus};
+use crate::api::{Alert, AlertStatus, Reason};
 use crate::driver::{Context, StatusBackoff};
 use crate::fleet::{SourceName, Subscription};
 use crate::intent::{AlertIntent, Service};
 use crate::message::{
-    self, Filter, Groups, Item, Ledger, Origin, Saved, Subject, Templates, about_commit, compose,
-    example, reminder,
+    self, Filter, Groups, Id, Item, Ledger, Origin, Saved, Subject, Templates, about_commit,
+    compose, example, reminder,
 };
 use crate::notify::Notice;
 use crate::outbox::{Name, ProviderView, Queue, Told};
@@ -102,6 +102,8 @@ struct Driver {
     refused: BTreeMap<Subject, String>,
     /// Where the repositories of Syncs are, and where the Syncs deploy, for Syncs that are gone.
     homes: BTreeMap<Subject, Home>,
+    /// What waits although the host knows that a newer commit is live.
+    overtaken: BTreeMap<Subject, BTreeSet<Id>>,
     /// Commits that are live in deployments without a URL, and since when.
     unreached: BTreeMap<Subject, (Item, Timestamp)>,
     look_at: Instant,
@@ -133,6 +135,7 @@ impl Driver {
             failure: None,
             refused: BTreeMap::new(),
             homes: BTreeMap::new(),
+            overtaken: BTreeMap::new(),
             unreached: BTreeMap::new(),
             look_at: Instant::now(),
             remind_at: Instant::now(),
@@ -217,6 +220,7 @@ impl Driver {
             self.standing.clear();
             self.refused.clear();
             self.unreached.clear();
+            self.overtaken.clear();
         }
         if self.intent.suspend || was_suspended {
             self.queue.take();
@@ -239,6 +243,7 @@ impl Driver {
             }
             self.refused.clear();
             self.unreached.clear();
+            self.overtaken.clear();
         }
         self.way = way;
         // The deployment of a commit may become active again.
@@ -276,6 +281,10 @@ impl Driver {
             return;
         }
         let Some(item) = self.ledger.offer(notice, selected, origin) else {
+            let is_live = origin == Origin::Status && notice.reason == Reason::Converged;
+            if is_live && self.ledger.has_told(notice) {
+                self.overtake(&Subject::of(notice), Timestamp::now());
+            }
             return;
         };
         let (now, wait) = (Timestamp::now(), self.intent.group_wait);

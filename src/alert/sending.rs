@@ -149,6 +149,11 @@ impl Sending {
         (self.items, self.began)
     }
 
+    /// When its item was first due.
+    pub(super) fn began(&self) -> Timestamp {
+        self.began
+    }
+
     pub(super) fn items(&self) -> &[Item] {
         &self.items
     }

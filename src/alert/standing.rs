@@ -18,9 +18,13 @@ pub(crate) fn of_sync(object: &Sync) -> Vec<Notice> {
     let Some(status) = &object.status else {
         return Vec::new();
     };
-    let converged = status.history.iter().filter_map(|entry| {
+    let history = &status.history;
+    let converged = history.iter().enumerate().filter_map(|(index, entry)| {
         let at = entry.converged.as_ref()?.0;
-        is_news(at).then(|| converged(object, entry, at))
+        is_news(at).then(|| Notice {
+            replaces: live_before(&history[index + 1..]),
+            ..converged(object, entry, at)
+        })
     });
     let failure = failed(&status.conditions).filter(|(reason, _)| !reason.waits());
     let failure = failure.map(|(reason, ready)| {
@@ -52,8 +56,15 @@ fn returned(object: &Sync, status: &SyncStatus) -> Option<Notice> {
     (!is_known && is_news(at)).then(|| Notice {
         at,
         delivers: Some(content.revision.clone()),
+        replaces: live_before(&status.history),
         ..notice
     })
+}
+
+/// The newest revision of these that was live.
+fn live_before(history: &[HistoryEntry]) -> Option<String> {
+    let entry = history.iter().find(|entry| entry.converged.is_some())?;
+    Some(entry.revision.clone())
 }
 
 fn converged(object: &Sync, entry: &HistoryEntry, at: Timestamp) -> Notice {

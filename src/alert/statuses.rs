@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::deployments::Home;
 use super::sending::{Job, Sending};
 use super::standing::age;
 use super::{Driver, LONGEST_TRY, Way};
+use crate::api::Reason;
 use crate::driver::UNNAMED;
 use crate::message::{Deploying, Group, Item, Outcome, Subject, Unfit};
 use crate::message::{deployments, status_request, statuses};
@@ -23,7 +23,7 @@ impl Driver {
     /// Begins to set the next status that is due.
     pub(super) fn begin_status(&mut self, endpoint: &Arc<Endpoint>) {
         let now = Timestamp::now();
-        while let Some(Group { items, since, .. }) = self.groups.take_due(now) {
+        while let Some(Group { items, since, .. }) = self.take_status(now) {
             // A group of statuses has one item.
             let Some(item) = items.into_iter().next() else {
                 continue;
@@ -47,6 +47,14 @@ impl Driver {
         }
     }
 
+    /// Of deployments, the newest one is taken for the one that is live, so those of a Sync keep their order.
+    fn take_status(&mut self, now: Timestamp) -> Option<Group> {
+        match self.way {
+            Some(Way::Deployments) => self.groups.take_due_in_order(now),
+            _ => self.groups.take_due(now),
+        }
+    }
+
     fn jobs(&mut self, item: &Item, endpoint: &Endpoint) -> Result<Vec<Job>, Unfit> {
         let cluster = self.intent.metadata.get("cluster").cloned();
         let cluster = cluster.as_deref().unwrap_or(UNNAMED);
@@ -54,8 +62,10 @@ impl Driver {
         let repository = home.as_ref().map(|home| &home.repository);
         let to = &endpoint.destination;
         if self.way == Some(Way::Deployments) {
-            let Home { setting, .. } = home.as_ref().ok_or(Unfit::NoHost)?;
-            let all = deployments(item, cluster, setting)?.into_iter();
+            let mut setting = home.as_ref().ok_or(Unfit::NoHost)?.setting.clone();
+            let overtaken = self.overtaken.get(&item.subject);
+            setting.is_overtaken = overtaken.is_some_and(|ids| ids.contains(&item.id));
+            let all = deployments(item, cluster, &setting)?.into_iter();
             let all = all.map(|deployment| Deploying::new(deployment, repository, to));
             return all
                 .map(|deploying| Ok(Job::Deployment(Box::new(deploying?))))
@@ -118,10 +128,16 @@ impl Driver {
         self.ledger.told(sending.items());
         for item in sending.items() {
             self.refused.remove(&item.subject);
-            self.note_unreached(item);
+            let overtaken = self.overtaken.get_mut(&item.subject);
+            let was_overtaken = overtaken.is_some_and(|ids| ids.remove(&item.id));
+            if item.notice.reason == Reason::Converged && !was_overtaken {
+                self.note_unreached(item);
+                self.overtake(&item.subject, sending.began());
+            }
             let syncs = &self.context.fleet.syncs;
             if !syncs.is_published(&sync_name(&item.subject)) {
                 self.homes.remove(&item.subject);
+                self.overtaken.remove(&item.subject);
             }
         }
     }

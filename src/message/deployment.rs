@@ -40,6 +40,8 @@ pub struct Deployment {
     pub environment: String,
     /// Where it runs, if that is known and it is live.
     pub url: Option<String>,
+    /// The commit that was live before, if this one took its place.
+    pub replaces: Option<String>,
     /// What is said about it.
     pub text: String,
 }
@@ -55,6 +57,8 @@ pub struct Setting {
     pub found: Option<String>,
     /// Whether its source follows tags.
     pub follows_tags: bool,
+    /// Whether the host was told already that a newer commit is live.
+    pub is_overtaken: bool,
 }
 
 /// The deployments that an item means, for a cluster with this name.
@@ -71,6 +75,7 @@ pub fn deployments(
     let url = url(setting)?;
     let all = statuses(item, cluster).into_iter().map(|status| {
         let state = match status.course {
+            _ if setting.is_overtaken => DeploymentState::Inactive,
             // A commit that was replaced.
             _ if own != Some(&*status.commit) => DeploymentState::Inactive,
             // The Sync went back to another commit.
@@ -86,12 +91,20 @@ pub fn deployments(
             state,
             environment: environment(setting, &status.name)?,
             url: url.clone().filter(|_| state == DeploymentState::Live),
+            replaces: replaced(item).filter(|_| state == DeploymentState::Live),
             commit: status.commit,
             owner: status.name,
             text: status.text,
         })
     });
     all.collect()
+}
+
+/// The commit whose place the item's takes.
+fn replaced(item: &Item) -> Option<String> {
+    let (_, commit) = item.notice.replaces.as_deref()?.rsplit_once(':')?;
+    let is_other = item.notice.commit() != Some(commit);
+    is_other.then(|| commit.to_owned())
 }
 
 /// The branch or the tag of the item's revision.
@@ -215,6 +228,32 @@ mod tests {
             ("aa", DeploymentState::Inactive),
         ];
         assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn a_commit_names_the_one_whose_place_it_takes() {
+        for (reason, before, wanted) in [
+            (Reason::Converged, "main@sha1:aa", Some("aa")),
+            (Reason::Converged, &format!("v1@sha1:{COMMIT}"), None),
+            (Reason::HealthFailed, "main@sha1:aa", None),
+        ] {
+            let mut item = item(reason, &[]);
+            Arc::make_mut(&mut item.notice).replaces = Some(before.to_owned());
+            let said = deployments(&item, "eu", &Setting::default()).unwrap();
+            assert_eq!(said[0].replaces.as_deref(), wanted, "{before}");
+        }
+    }
+
+    #[test]
+    fn what_is_told_late_does_not_make_a_commit_live_again() {
+        let setting = Setting {
+            is_overtaken: true,
+            ..found("https://a.b")
+        };
+        for reason in [Reason::Converged, Reason::HealthFailed] {
+            let said = &deployments(&item(reason, &[]), "eu", &setting).unwrap()[0];
+            assert_eq!((said.state, &said.url), (DeploymentState::Inactive, &None));
+        }
     }
 
     #[test]

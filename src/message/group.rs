@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Item, State, Subject};
+use super::{Id, Item, State, Subject};
 use crate::api::Reason;
 
 /// The most groups of an alert that wait. Notices of more commits join into one group for each reason, so that none is
@@ -38,6 +38,14 @@ enum Key {
 }
 
 impl Key {
+    /// Whether both are states of one resource's commits, or the same.
+    fn is_of_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Status(one, _), Self::Status(other, _)) => one == other,
+            _ => self == other,
+        }
+    }
+
     /// The key of a commit's status.
     fn of(item: &Item) -> Self {
         let commit = item.notice.commit().map(str::to_owned);
@@ -170,6 +178,29 @@ impl Groups {
         self.0.remove(&key)
     }
 
+    /// Takes a group that is due: of those of one resource the one that has waited longest, though another one may be due
+    /// before it.
+    pub fn take_due_in_order(&mut self, now: Timestamp) -> Option<Group> {
+        let is_due = |group: &Group| group.due <= now;
+        let due = self.0.iter().filter(|(_, group)| is_due(group));
+        let (next, _) = due.min_by_key(|(_, group)| group.due)?;
+        let theirs = self
+            .0
+            .iter()
+            .filter(|(key, group)| is_due(group) && next.is_of_the_same(key));
+        let (key, _) = theirs.min_by_key(|(_, group)| group.since)?;
+        let key = key.clone();
+        self.0.remove(&key)
+    }
+
+    /// The states of a resource's commits that wait since before `before`.
+    pub fn older(&self, subject: &Subject, before: Timestamp) -> impl Iterator<Item = Id> {
+        let theirs = self.0.iter().filter(move |(key, group)| {
+            matches!(key, Key::Status(of, _) if of == subject) && group.since < before
+        });
+        theirs.flat_map(|(_, group)| group.items.iter().map(|item| item.id))
+    }
+
     /// Takes all groups.
     pub fn take_all(&mut self) -> Vec<Group> {
         std::mem::take(&mut self.0).into_values().collect()
@@ -191,8 +222,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::message::Ended;
     use crate::message::testing::notice;
-    use crate::message::{Ended, Id};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -296,6 +327,35 @@ mod tests {
             "a stays failed"
         );
         assert_eq!(groups.len(), 2);
+    }
+
+    #[test]
+    fn states_of_one_sync_keep_their_order_though_a_later_one_is_due_first() {
+        let mut groups = Groups::default();
+        let put = |groups: &mut Groups, name: &str, commit: &str, since: i64, due: i64| {
+            let live = item(name, Reason::Converged, commit);
+            assert!(groups.put_back(live, at(since), at(due)).is_none());
+        };
+        put(&mut groups, "shop", "a", 1, 5);
+        put(&mut groups, "shop", "b", 2, 2);
+        put(&mut groups, "cart", "c", 1, 3);
+        put(&mut groups, "shop", "d", 0, 9);
+        let older = |groups: &Groups, before| {
+            let subject = Subject::of(&item("shop", Reason::Converged, "b").notice);
+            groups.older(&subject, at(before)).count()
+        };
+        assert_eq!((older(&groups, 2), older(&groups, 0)), (2, 0));
+        let order = std::iter::from_fn(|| groups.take_due_in_order(at(6)));
+        let order: Vec<_> = order
+            .map(|group| {
+                group.items[0]
+                    .notice
+                    .commit()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
+            .collect();
+        assert_eq!(order, ["a", "b", "c"], "d is not due");
     }
 
     #[test]

@@ -299,6 +299,11 @@ impl Ledger {
         self.forget_old();
     }
 
+    /// Whether a notice was told that is not the end of a problem.
+    pub fn has_told(&self, notice: &Notice) -> bool {
+        self.told.contains_key(&Id::of(notice))
+    }
+
     /// A newer state of the same commit takes the place of an item that was not told yet.
     pub fn replaced(&mut self, item: &Item) {
         let second = item.notice.at.as_second();

@@ -224,6 +224,7 @@ pub(crate) mod testing {
                 false => Level::Normal,
             },
             delivers: None,
+            replaces: None,
             change: Some(Arc::new(Change {
                 author: "Anna".to_owned(),
                 subject: "Raise the limit".to_owned(),

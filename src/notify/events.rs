@@ -284,6 +284,7 @@ mod tests {
             reason: Reason::Converged,
             level: Level::Normal,
             delivers: None,
+            replaces: None,
             change: None,
             objects: Vec::new(),
             message: message.to_owned(),

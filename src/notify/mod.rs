@@ -62,6 +62,8 @@ pub struct Notice {
     /// The revision that brought the content that this is about, until that content has been live once. Commit
     /// statuses are about it.
     pub delivers: Option<String>,
+    /// The revision whose content was live before, where this one takes its place.
+    pub replaces: Option<String>,
     /// The commit of the revision, where it is known.
     pub change: Option<Arc<Change>>,
     /// The first of the objects that the notice is about.
@@ -86,6 +88,7 @@ impl Notice {
             reason,
             level,
             delivers: None,
+            replaces: None,
             change: None,
             objects: Vec::new(),
             message,
@@ -110,6 +113,7 @@ impl Notice {
             reason,
             level,
             delivers: None,
+            replaces: None,
             change: None,
             objects: Vec::new(),
             message,

@@ -376,6 +376,8 @@ impl Next {
                 let away = pin.away.filter(|away| *away != pin.revision);
                 // With a chart of another repository, the commit of the Sync's own comes first.
                 let away = away.as_deref().and_then(|away| away.split(' ').next());
+                // This notice says that it is not live any more.
+                self.report.delivery.leaves(away);
                 if let Some(notice) = self.notices.last_mut() {
                     notice.delivers = away.map(str::to_owned);
                 }
@@ -425,6 +427,9 @@ impl Next {
                 by.unwrap_or_default()
             );
             self.tell(Level::Normal, Reason::Converged, message, named);
+            if let Some(notice) = self.notices.last_mut() {
+                notice.replaces = self.report.delivery.replaced().cloned();
+            }
         }
         self.report.delivery.arrives();
         self.change_converged();
@@ -521,6 +526,7 @@ impl Next {
             reason,
             level,
             delivers: self.report.delivery.under_way().cloned(),
+            replaces: None,
             change: None,
             objects,
             message,
@@ -603,6 +609,7 @@ pub(super) fn released_notice(
         reason: Reason::Released,
         level: Level::Normal,
         delivers: None,
+        replaces: None,
         change: None,
         objects: first().map(|(key, _)| key.to_string()).collect(),
         message: format!("released {}", listing(named, released.len())),

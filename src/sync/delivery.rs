@@ -22,6 +22,8 @@ pub(super) struct Delivery {
     digest: Option<String>,
     /// Whether the content has been live.
     is_live: bool,
+    /// The revision whose content was live last.
+    last_live: Option<String>,
     /// Why the content that was tried last cannot be used.
     refusal: Option<Refusal>,
     /// Whether its begin is still to be told.
@@ -39,11 +41,19 @@ impl Delivery {
             // An older towline wrote the status.
             return Self {
                 revision: status.last_applied_revision.clone(),
+                last_live: status.last_applied_revision.clone(),
                 is_live: status.last_applied_revision.is_some(),
                 ..Self::default()
             };
         };
+        let mut history = status.history.iter();
+        let before = history.find(|entry| entry.converged.is_some());
+        let last_live = match content.live {
+            true => Some(content.revision.clone()),
+            false => before.map(|entry| entry.revision.clone()),
+        };
         Self {
+            last_live,
             revision: Some(content.revision.clone()),
             digest: content.digest.clone(),
             is_live: content.live,
@@ -177,6 +187,18 @@ impl Delivery {
     /// The content is live.
     pub(super) fn arrives(&mut self) {
         self.is_live = self.revision.is_some();
+        self.last_live.clone_from(&self.revision);
+    }
+
+    /// The revision that was live before, until that which is under way is live.
+    pub(super) fn replaced(&self) -> Option<&String> {
+        let last = self.last_live.as_ref();
+        last.filter(|last| self.under_way().is_some_and(|next| next != *last))
+    }
+
+    /// A revision is not live any more, and nothing took its place so far.
+    pub(super) fn leaves(&mut self, revision: Option<&str>) {
+        self.last_live.take_if(|last| Some(&**last) == revision);
     }
 }
 
@@ -223,6 +245,23 @@ mod tests {
         assert_eq!(under_way(&delivery), None);
         delivery.kept("c", "1".to_owned());
         assert_eq!(under_way(&delivery), None, "c changes nothing");
+    }
+
+    #[test]
+    fn a_commit_takes_the_place_of_the_one_that_was_live_last() {
+        let mut delivery = live("a", "1");
+        assert_eq!(delivery.replaced(), None);
+        delivery.read("b", "2".to_owned());
+        delivery.read("c", "3".to_owned());
+        assert_eq!(delivery.replaced().map(String::as_str), Some("a"));
+        delivery.arrives();
+        assert_eq!(delivery.replaced(), None);
+        delivery.read("a", "1".to_owned());
+        assert_eq!(delivery.replaced().map(String::as_str), Some("c"));
+        delivery.leaves(Some("b"));
+        assert_eq!(delivery.replaced().map(String::as_str), Some("c"));
+        delivery.leaves(Some("c"));
+        assert_eq!(delivery.replaced(), None, "a pin has said so");
     }
 
     #[test]

@@ -291,6 +291,7 @@ impl Driver {
                 reason: Reason::StatusRefused,
                 level: Level::Warning,
                 delivers: None,
+                replaces: None,
                 change: None,
                 objects: Vec::new(),
                 message: format!(

@@ -8,12 +8,16 @@ use serde_json::{Value, json};
 
 use super::place::Place;
 use super::{Repository, Unfit, get, line, place, request};
+use crate::api::short_commits;
 use crate::intent::Service;
 use crate::message::{Deployment, DeploymentState, Destination, Request};
 
-/// The deployments of one page. GitLab cannot be asked for those of a commit, so the newest of the environment are read.
-const PAGE: usize = 30;
-const PAGE_OF_ENVIRONMENT: usize = 50;
+/// The deployments of one page, as many as both hosts give: those of a commit, by all Syncs of the environment. GitLab
+/// cannot be asked for those of a commit, so the newest of the environment are read.
+const PAGE: usize = 100;
+
+/// The environment whose earlier deployments GitHub leaves active.
+const PRODUCTION: &str = "production";
 
 /// A host is being told of a deployment: requests, each of which follows from the answer to the one before.
 #[derive(Clone)]
@@ -21,6 +25,8 @@ pub struct Deploying {
     deployment: Deployment,
     place: Place,
     next: Step,
+    /// The deployment, and whether it was there already.
+    own: Option<(u64, bool)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +39,10 @@ enum Step {
     Tell(u64),
     /// Give this environment of GitLab its URL.
     Link(u64),
+    /// Look for the deployment of the commit that was live before.
+    LookBack,
+    /// Say that this one is not live any more.
+    Retire(u64),
     Done,
 }
 
@@ -54,6 +64,7 @@ impl Deploying {
             deployment,
             place: place(repository, to)?,
             next: Step::Look,
+            own: None,
         })
     }
 
@@ -69,12 +80,17 @@ impl Deploying {
         Some(match self.next {
             Step::Done => return None,
             Step::Look => get(&format!("{all}?{}", self.query(is_gitlab)), to),
+            Step::LookBack => get(&format!("{all}?{}", self.query_back(is_gitlab)), to),
             Step::Make if is_gitlab => request(all, to, &self.on_gitlab()),
             Step::Make => request(all, to, &self.on_github()),
             Step::Tell(id) if is_gitlab => {
                 put(format!("{all}/{id}"), json!({"status": self.status()}))
             }
             Step::Tell(id) => request(format!("{all}/{id}/statuses"), to, &self.state()),
+            Step::Retire(id) if is_gitlab => {
+                put(format!("{all}/{id}"), json!({"status": "canceled"}))
+            }
+            Step::Retire(id) => request(format!("{all}/{id}/statuses"), to, &self.retired()),
             Step::Link(id) => put(
                 format!("{base}/environments/{id}"),
                 json!({"external_url": self.deployment.url}),
@@ -92,8 +108,16 @@ impl Deploying {
             Step::Make | Step::Tell(_) if is_gitlab => self.link(answer),
             Step::Make => serde_json::from_str(answer)
                 .ok()
-                .map(|OnGitHub { id, .. }| Step::Tell(id)),
-            Step::Tell(_) | Step::Link(_) | Step::Done => Some(Step::Done),
+                .map(|OnGitHub { id, .. }| {
+                    self.own = Some((id, false));
+                    Step::Tell(id)
+                }),
+            Step::Tell(_) | Step::Link(_) => Some(self.settled(is_gitlab)),
+            Step::LookBack => Some(
+                self.retires(answer, is_gitlab)
+                    .map_or(Step::Done, Step::Retire),
+            ),
+            Step::Retire(_) | Step::Done => Some(Step::Done),
         };
         let is_read = next.is_some();
         self.next = next.unwrap_or(Step::Look);
@@ -101,18 +125,23 @@ impl Deploying {
     }
 
     fn query(&self, is_gitlab: bool) -> String {
-        let Deployment {
-            environment,
-            commit,
-            ..
-        } = &self.deployment;
+        self.query_of(&self.deployment.commit, is_gitlab)
+    }
+
+    fn query_back(&self, is_gitlab: bool) -> String {
+        let before = self.deployment.replaces.as_deref();
+        self.query_of(before.unwrap_or_default(), is_gitlab)
+    }
+
+    fn query_of(&self, commit: &str, is_gitlab: bool) -> String {
+        let environment = &self.deployment.environment;
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("environment", environment);
         match is_gitlab {
             true => query
                 .append_pair("order_by", "id")
                 .append_pair("sort", "desc")
-                .append_pair("per_page", &PAGE_OF_ENVIRONMENT.to_string()),
+                .append_pair("per_page", &PAGE.to_string()),
             false => query
                 .append_pair("sha", commit)
                 .append_pair("per_page", &PAGE.to_string()),
@@ -156,6 +185,12 @@ impl Deploying {
         state
     }
 
+    /// The status of the deployment whose place this one takes.
+    fn retired(&self) -> Value {
+        let by = short_commits(&self.deployment.commit);
+        json!({"state": "inactive", "description": format!("superseded by {by}")})
+    }
+
     fn on_gitlab(&self) -> Value {
         let Deployment {
             commit,
@@ -190,26 +225,28 @@ impl Deploying {
         }
     }
 
-    /// Others may deploy the same commit to the same environment: a workflow, or another Sync.
-    fn found_on_github(&self, answer: &str) -> Option<Step> {
-        let found: Vec<OnGitHub> = serde_json::from_str(answer).ok()?;
-        let Deployment { commit, owner, .. } = &self.deployment;
-        let own = found
-            .iter()
-            .find(|one| one.sha == *commit && one.payload["towline"] == json!(owner));
-        Some(own.map_or_else(|| self.absent(), |own| Step::Tell(own.id)))
+    fn found_on_github(&mut self, answer: &str) -> Option<Step> {
+        let own = self.own_on_github(answer, &self.deployment.commit)?;
+        self.own = own.map(|id| (id, true));
+        Some(own.map_or_else(|| self.absent(), Step::Tell))
     }
 
-    /// Deployments with a job of GitLab's own pipelines cannot be changed.
-    fn found_on_gitlab(&self, answer: &str) -> Option<Step> {
-        let found: Vec<OnGitLab> = serde_json::from_str(answer).ok()?;
+    /// The deployment of a commit, or none. Others may deploy the same commit to the same environment: a workflow, or
+    /// another Sync.
+    fn own_on_github(&self, answer: &str, commit: &str) -> Option<Option<u64>> {
+        let found: Vec<OnGitHub> = serde_json::from_str(answer).ok()?;
+        let owner = json!(self.deployment.owner);
+        let mut found = found.iter();
+        let own = found.find(|one| one.sha == commit && one.payload["towline"] == owner);
+        Some(own.map(|own| own.id))
+    }
+
+    fn found_on_gitlab(&mut self, answer: &str) -> Option<Step> {
         let Deployment { commit, state, .. } = &self.deployment;
-        let own = found
-            .into_iter()
-            .find(|one| one.sha == *commit && one.deployable.is_none());
-        let Some(own) = own else {
+        let Some(own) = own_on_gitlab(answer, commit)? else {
             return Some(self.absent());
         };
+        self.own = Some((own.id, true));
         // GitLab refuses a status that it has, and none goes back to running.
         let is_told = own.status == self.status() || *state == DeploymentState::Running;
         Some(match is_told {
@@ -218,8 +255,9 @@ impl Deploying {
         })
     }
 
-    fn link(&self, answer: &str) -> Option<Step> {
+    fn link(&mut self, answer: &str) -> Option<Step> {
         let told: OnGitLab = serde_json::from_str(answer).ok()?;
+        self.own.get_or_insert((told.id, false));
         Some(self.linked(told.environment))
     }
 
@@ -230,9 +268,46 @@ impl Deploying {
             {
                 Step::Link(known.id)
             }
+            _ => self.settled(true),
+        }
+    }
+
+    /// What follows when the host knows how it goes. Hosts see by themselves that a newer deployment takes the place of an
+    /// older one, but not that a commit is live again, and GitHub not for its environment `production`.
+    fn settled(&self, is_gitlab: bool) -> Step {
+        let is_known = self.own.is_some_and(|(_, was_there)| was_there);
+        let is_seen = !is_known && (is_gitlab || !self.is_production());
+        match &self.deployment.replaces {
+            Some(_) if !is_seen => Step::LookBack,
             _ => Step::Done,
         }
     }
+
+    fn is_production(&self) -> bool {
+        self.deployment.environment == PRODUCTION
+    }
+
+    /// The deployment of the commit that was live before, if the host does not see that it is not live any more.
+    fn retires(&self, answer: &str, is_gitlab: bool) -> Option<u64> {
+        let before = self.deployment.replaces.as_deref()?;
+        let (own, _) = self.own?;
+        let (id, is_live) = match is_gitlab {
+            true => {
+                let found = own_on_gitlab(answer, before)??;
+                (found.id, found.status == "success")
+            }
+            false => (self.own_on_github(answer, before)??, true),
+        };
+        let is_seen = id < own && (is_gitlab || !self.is_production());
+        (is_live && id != own && !is_seen).then_some(id)
+    }
+}
+
+/// The deployment of a commit, or none. Those with a job of GitLab's own pipelines cannot be changed.
+fn own_on_gitlab(answer: &str, commit: &str) -> Option<Option<OnGitLab>> {
+    let found: Vec<OnGitLab> = serde_json::from_str(answer).ok()?;
+    let mut found = found.into_iter();
+    Some(found.find(|one| one.sha == commit && one.deployable.is_none()))
 }
 
 /// As GitHub writes a deployment.
@@ -264,181 +339,4 @@ struct Environment {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::super::destination::tests::{intent, secret};
-    use super::*;
-
-    const COMMIT: &str = "0123456789012345678901234567890123456789";
-
-    fn to(service: Service) -> Destination {
-        let address = (service == Service::Gitea).then_some("https://git.corp");
-        Destination::new(&intent(service, address), Some(&secret(&[("token", "t")]))).unwrap()
-    }
-
-    fn repository(service: Service) -> Repository {
-        let host = match service {
-            Service::GitLab => "gitlab.com",
-            Service::Gitea => "git.corp",
-            _ => "github.com",
-        };
-        Repository {
-            host: host.to_owned(),
-            path: "/a/b.git".to_owned(),
-        }
-    }
-
-    fn deploying(service: Service, state: DeploymentState) -> Result<Deploying, Unfit> {
-        let deployment = Deployment {
-            commit: COMMIT.to_owned(),
-            reference: "main".to_owned(),
-            is_tag: false,
-            state,
-            owner: "towline/eu/prod/shop".to_owned(),
-            environment: "eu/prod/shop 1".to_owned(),
-            url: (state == DeploymentState::Live).then(|| "https://a.b".to_owned()),
-            text: format!("says\n{}", "x".repeat(200)),
-        };
-        Deploying::new(deployment, Some(&repository(service)), &to(service))
-    }
-
-    /// The requests that follow from these answers, with their bodies.
-    fn said(service: Service, state: DeploymentState, answers: &[Value]) -> Vec<(String, Value)> {
-        let (to, mut deploying) = (to(service), deploying(service, state).unwrap());
-        let mut said = Vec::new();
-        let mut answers = answers.iter();
-        while let Some(request) = deploying.request(&to) {
-            let Request { method, url, .. } = &request;
-            let url = url
-                .split_once("/deployments")
-                .map_or(&**url, |(_, url)| url);
-            let body = serde_json::from_slice(&request.body).unwrap_or_default();
-            said.push((format!("{method} {url}"), body));
-            let answer = answers.next().unwrap_or(&Value::Null).to_string();
-            assert!(deploying.take(&answer, &to), "{answer}");
-        }
-        said
-    }
-
-    fn lines(said: &[(String, Value)]) -> Vec<&str> {
-        said.iter().map(|(line, _)| &**line).collect()
-    }
-
-    fn on_github(id: u64, sha: &str, owner: &str) -> Value {
-        json!({"id": id, "sha": sha, "payload": {"towline": owner}, "task": "deploy"})
-    }
-
-    fn on_gitlab(status: &str, url: Option<&str>) -> Value {
-        json!({
-            "id": 42, "sha": COMMIT, "status": status, "deployable": null,
-            "environment": {"id": 9, "name": "x", "external_url": url},
-        })
-    }
-
-    const LOOK: &str = "GET ?environment=eu%2Fprod%2Fshop+1&sha=0123456789012345678901234567890123456789&per_page=30";
-    const LOOK_AT_GITLAB: &str =
-        "GET ?environment=eu%2Fprod%2Fshop+1&order_by=id&sort=desc&per_page=50";
-
-    #[test]
-    fn a_deployment_of_github_is_made_and_told() {
-        let others = json!([
-            on_github(1, COMMIT, "towline/eu/prod/cart"),
-            on_github(2, "ff", "towline/eu/prod/shop"),
-            {"id": 3, "sha": COMMIT, "payload": ""},
-            {"id": 4, "sha": COMMIT},
-        ]);
-        let made = on_github(7, COMMIT, "towline/eu/prod/shop");
-        let said = said(Service::GitHub, DeploymentState::Live, &[others, made]);
-        assert_eq!(lines(&said), [LOOK, "POST ", "POST /7/statuses"]);
-        let made = &said[1].1;
-        assert_eq!(made["ref"], COMMIT);
-        assert_eq!(made["environment"], "eu/prod/shop 1");
-        assert_eq!(
-            (&made["auto_merge"], &made["required_contexts"]),
-            (&json!(false), &json!([]))
-        );
-        assert_eq!(made["payload"], json!({"towline": "towline/eu/prod/shop"}));
-        let told = &said[2].1;
-        assert_eq!(
-            (&told["state"], &told["environment_url"]),
-            (&json!("success"), &json!("https://a.b"))
-        );
-        let description = told["description"].as_str().unwrap();
-        assert!(description.chars().count() <= 140 && description.starts_with("says x"));
-    }
-
-    #[test]
-    fn a_deployment_that_exists_is_told_and_not_made_again() {
-        let known = json!([on_github(7, COMMIT, "towline/eu/prod/shop")]);
-        for (state, word) in [
-            (DeploymentState::Running, "in_progress"),
-            (DeploymentState::Failed, "failure"),
-            (DeploymentState::Inactive, "inactive"),
-        ] {
-            let said = said(Service::GitHub, state, std::slice::from_ref(&known));
-            assert_eq!(lines(&said), [LOOK, "POST /7/statuses"]);
-            assert_eq!(said[1].1["state"], word);
-            assert!(said[1].1.get("environment_url").is_none());
-        }
-        // What never was deployed needs no deployment to be inactive.
-        for service in [Service::GitHub, Service::GitLab] {
-            let said = said(service, DeploymentState::Inactive, &[json!([])]);
-            assert_eq!(said.len(), 1);
-        }
-    }
-
-    #[test]
-    fn a_deployment_of_gitlab_gets_its_status_and_its_environment_the_url() {
-        let url = "PUT https://gitlab.com/api/v4/projects/a%2Fb/environments/9";
-        let foreign = json!([
-            {"id": 1, "sha": COMMIT, "status": "success", "deployable": {"id": 3}},
-            {"id": 2, "sha": "ff", "status": "success"},
-        ]);
-        let live = DeploymentState::Live;
-        let said_of = |state, answers: &[Value]| said(Service::GitLab, state, answers);
-        let made = said_of(live, &[foreign, on_gitlab("success", None)]);
-        assert_eq!(lines(&made), [LOOK_AT_GITLAB, "POST ", url]);
-        assert_eq!(
-            made[1].1,
-            json!({"environment": "eu/prod/shop 1", "sha": COMMIT, "ref": "main", "tag": false, "status": "success"})
-        );
-        assert_eq!(made[2].1, json!({"external_url": "https://a.b"}));
-        for (state, before, after, lines_of) in [
-            (live, "running", Some("https://a.b"), &["PUT /42"][..]),
-            (live, "running", Some("https://old"), &["PUT /42", url][..]),
-            (live, "success", Some("https://a.b"), &[][..]),
-            (live, "success", None, &[url][..]),
-            (DeploymentState::Running, "failed", None, &[][..]),
-            (DeploymentState::Failed, "running", None, &["PUT /42"][..]),
-            (DeploymentState::Inactive, "running", None, &["PUT /42"][..]),
-        ] {
-            let answers = [json!([on_gitlab(before, after)]), on_gitlab("x", after)];
-            let said = said_of(state, &answers);
-            assert_eq!(lines(&said)[1..], *lines_of, "{state:?} {before}");
-        }
-        let failed = said_of(DeploymentState::Failed, &[json!([]), on_gitlab("x", None)]);
-        assert_eq!(failed[1].1["status"], "failed");
-    }
-
-    #[test]
-    fn a_host_without_deployments_and_an_answer_that_is_none_are_refused() {
-        let none = deploying(Service::Gitea, DeploymentState::Live).err();
-        assert_eq!(none, Some(Unfit::NoDeployments));
-        for service in [Service::GitHub, Service::GitLab] {
-            for answer in [
-                "",
-                "{}",
-                "<html>",
-                "[{}]",
-                "[{\"id\": \"x\"}]",
-                "[{\"id\": -1}]",
-            ] {
-                let mut deploying = deploying(service, DeploymentState::Live).unwrap();
-                assert!(!deploying.take(answer, &to(service)), "{answer}");
-                assert_eq!(deploying.next, Step::Look);
-            }
-            let mut making = deploying(service, DeploymentState::Live).unwrap();
-            assert!(making.take("[]", &to(service)));
-            assert!(!making.take("{\"message\": \"merged\"}", &to(service)));
-        }
-    }
-}
+mod tests;
