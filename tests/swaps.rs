@@ -207,3 +207,28 @@ async fn an_address_that_the_old_service_would_be_refused_costs_nothing() {
         (&json!("10.96.83.2"), &json!("10.96.83.1"))
     );
 }
+
+/// A Service with a port for the health checks of a load balancer.
+fn checked(port: u32) -> Value {
+    json!({
+        "type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": port,
+    })
+}
+
+const CHECKED: &str = "/spec/healthCheckNodePort";
+
+#[tokio::test]
+async fn a_renamed_service_gets_the_port_of_health_checks() {
+    let case = started(
+        "rename-checks",
+        [31_921, 31_922, 31_923].map(checked),
+        json!({}),
+    )
+    .await;
+    let new = service(&case, "new", &checked(31_921), false);
+    let files = [("a.json", None), ("new.json", Some(&*new))];
+    let commit = case.push(&files, "rename").await;
+    case.synced("all", &commit).await;
+    let live = case.live::<Service>("new").await;
+    assert_eq!(live.pointer(CHECKED), Some(&json!(31_921)));
+}
