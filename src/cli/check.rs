@@ -1,8 +1,7 @@
 //! `towline check`: whether a cluster, its towline and one's own rights are in order.
 
-use http::{Request, header};
+use http::Request;
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -15,7 +14,7 @@ use super::table::{Cell, table};
 use super::terminal::{Paint, Terminal};
 use super::{CliError, Exit};
 use crate::api::{GROUP, Sync};
-use crate::cluster::Viewer;
+use crate::cluster::{Viewer, date_of};
 use crate::config::CheckArgs;
 
 /// By how many seconds two clocks may differ. Leases, tokens and signatures are valid for minutes.
@@ -98,20 +97,16 @@ async fn clock(access: &Access) -> Found {
     };
     let sent = Timestamp::now();
     match access.client.send(request).await {
-        Ok(answer) => {
-            let date = answer.headers().get(header::DATE);
-            skew(date.and_then(|date| date.to_str().ok()), sent)
-        }
+        Ok(answer) => skew(date_of(answer.headers()), sent),
         Err(_) => Found::Odd("the API server does not say what time it is".to_owned()),
     }
 }
 
-fn skew(date: Option<&str>, own: Timestamp) -> Found {
-    let theirs = date.and_then(|date| rfc2822::parse(date).ok());
+fn skew(theirs: Option<Timestamp>, own: Timestamp) -> Found {
     let Some(theirs) = theirs else {
         return Found::Odd("the API server does not say what time it is".to_owned());
     };
-    let seconds = theirs.timestamp().duration_since(own).as_secs();
+    let seconds = theirs.duration_since(own).as_secs();
     match seconds.abs() <= SKEW {
         true => Found::Good("that of the API server is the same as here".to_owned()),
         false => Found::Bad(format!(
@@ -204,9 +199,9 @@ mod tests {
     #[test]
     fn clocks_that_differ_are_told() {
         let own: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        let same = skew(Some("Fri, 02 Jan 2026 03:04:20 GMT"), own);
+        let same = skew("2026-01-02T03:04:20Z".parse().ok(), own);
         assert!(matches!(same, Found::Good(_)), "{same:?}");
-        let other = skew(Some("Fri, 02 Jan 2026 03:05:05 GMT"), own);
+        let other = skew("2026-01-02T03:05:05Z".parse().ok(), own);
         assert!(
             matches!(&other, Found::Bad(text) if text.contains("by 60 s")),
             "{other:?}"

@@ -35,13 +35,10 @@ impl Default for ServerClock {
 }
 
 impl ServerClock {
-    /// Takes note of an answer's `Date` (RFC 9110, section 6.6.1).
+    /// Takes note of an answer's `Date`.
     pub fn note(&self, headers: &HeaderMap) {
-        let date = headers
-            .get(header::DATE)
-            .and_then(|date| date.to_str().ok());
-        if let Some(date) = date.and_then(|date| rfc2822::parse(date).ok()) {
-            self.learn(date.timestamp().as_second());
+        if let Some(date) = date_of(headers) {
+            self.learn(date.as_second());
         }
     }
 
@@ -75,6 +72,12 @@ impl ServerClock {
         let seconds = second.saturating_sub(self.now()).saturating_add(1);
         Duration::from_secs(seconds.clamp(0, LONGEST_WAIT).unsigned_abs())
     }
+}
+
+/// The `Date` of an answer (RFC 9110, section 6.6.1).
+pub fn date_of(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = headers.get(header::DATE)?.to_str().ok()?;
+    Some(rfc2822::parse(date).ok()?.timestamp())
 }
 
 /// How far the server is ahead, when after `elapsed` milliseconds its clock shows this second. Within the second, what

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use apply::Compared;
-pub use clock::ServerClock;
+pub use clock::{ServerClock, date_of};
 pub use contents::may_hold;
 pub use inventory::{Inventory, Mailbox};
 pub use kinds::Kinds;
