@@ -5,6 +5,7 @@
 //! manifest is kept in memory: a [`DesiredObject`] is small, and its body is read again when it is applied.
 
 mod bodies;
+mod collect;
 mod decrypted;
 mod error;
 mod form;
@@ -18,7 +19,7 @@ mod rendered;
 mod resolve;
 mod stand_in;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use bodies::BodyError;
@@ -36,10 +37,9 @@ use crate::content::{BlobId, ContentKey, Joined, ReadError, Tree, TreeId};
 use crate::intent::RenderIntent;
 use crate::manifest::{FieldPath, ScaleTarget};
 use crate::render::wasm::{Finding, Lookup, Private, Renderers, Sought};
-use crate::render::{
-    self, Bases, Cache, Changes, ParsedObject, RemoteBase, Steps, Text, TextId, Texts,
-};
+use crate::render::{self, Bases, Cache, Changes, RemoteBase, TextId, Texts};
 use crate::text::Secrets;
+use collect::{check, collect, scaled};
 use decrypted::Decrypted;
 use form::{Form, Selected};
 use hooks::Hooks;
@@ -506,85 +506,6 @@ impl Texts for Source<'_> {
     fn generated(&self, id: TextId, document: u32, item: u32) -> &[FieldPath] {
         self.rendered.generated(id, document, item)
     }
-}
-
-/// The objects of all texts, with their namespaces, and where they come from.
-fn collect(
-    texts: &[Text],
-    parsed: &[Arc<[ParsedObject]>],
-    rendered: &Rendered,
-    intent: &RenderIntent,
-    form: Form,
-) -> (Vec<DesiredObject>, Origins) {
-    // As with Helm, an object of a chart goes into the namespace of the release only if it names no other one: charts
-    // name `kube-system` for what must be there.
-    let (namespace, release) = match form {
-        Form::Chart => (None, Some(&*intent.helm.release_namespace)),
-        _ => (intent.target_namespace.as_deref(), None),
-    };
-    let namespace: Option<Arc<str>> = namespace.map(Arc::from);
-    let release: Option<Arc<str>> = release.filter(|name| !name.is_empty()).map(Arc::from);
-    let mut objects = Vec::with_capacity(parsed.iter().map(|objects| objects.len()).sum());
-    let mut origins = Origins::default();
-    let steps = Steps::default();
-    for (text, parsed) in texts.iter().zip(parsed) {
-        let parts = rendered.parts(text, parsed.first(), &steps);
-        let place = origins.add(text.id, Arc::clone(&text.file), parts);
-        objects.extend(parsed.iter().map(|object| {
-            DesiredObject {
-                gvk: object.gvk.clone(),
-                namespace: namespace
-                    .as_ref()
-                    .or(object.namespace.as_ref())
-                    .or(release.as_ref())
-                    .cloned(),
-                name: object.name.clone(),
-                digest: object.digest,
-                modes: object.modes,
-                origin: place.at(object.document, object.item.into()),
-            }
-        }));
-    }
-    (objects, origins)
-}
-
-/// What the autoscalers of all texts scale, with their positions among all objects.
-fn scaled(
-    texts: &[Text],
-    parsed: &[Arc<[ParsedObject]>],
-    cache: &Cache,
-) -> Vec<(usize, ScaleTarget)> {
-    let mut scaled = Vec::new();
-    let mut first = 0;
-    for (text, objects) in texts.iter().zip(parsed) {
-        let found = cache.scaled(text.id).iter();
-        scaled.extend(found.map(|(position, target)| (first + position, target.clone())));
-        first += objects.len();
-    }
-    scaled
-}
-
-/// Returns an error if there is no object, or the same object twice.
-fn check(objects: &[DesiredObject], origins: &Origins) -> Result<(), DesiredError> {
-    type Identity<'a> = (&'a str, &'a str, Option<&'a str>, &'a str);
-    let mut seen: HashMap<Identity<'_>, &DesiredObject> = HashMap::with_capacity(objects.len());
-    for object in objects {
-        let identity = (
-            &*object.gvk.group,
-            &*object.gvk.kind,
-            object.namespace.as_deref(),
-            &*object.name,
-        );
-        if let Some(first) = seen.insert(identity, object) {
-            let place = |object: &DesiredObject| origins.provenance(object.origin).in_words();
-            return Err(DesiredError::Duplicate {
-                object: object.key(),
-                first: place(first),
-                second: place(object),
-            });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use strum::VariantNames as _;
 use tokio::time::Instant;
 
 use super::*;
-use crate::api::{Condition, ObjectCounts, SyncStatus};
+use crate::api::{Condition, HeldPrune, ObjectCounts, PinStatus, SyncStatus};
 use crate::health::Health;
 use crate::intent::Mode;
-use crate::manifest::GroupKind;
-use crate::plan::{ApplyCause, Relinquished};
-use crate::sync::report::Round;
+use crate::manifest::{GroupKind, ObjectKey};
+use crate::plan::{ApplyCause, Release, Relinquished};
+use crate::sync::report::{Live, Round};
 use crate::sync::timers::{Due, Now};
 use crate::sync::verdict::{Blocked, Drift, Facts, HookHold, Listed, Problem, Unhealthy};
 

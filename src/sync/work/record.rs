@@ -3,6 +3,8 @@
 //! A record is a trace, and no state: its Secret is no member of the ApplySet, so it is neither corrected nor counted.
 //! The status says which content it is of, so that a restart and a commit that changes nothing ask for none.
 
+mod secrets;
+
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
@@ -11,24 +13,23 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::api::{ConditionType, HookStage, Reason, ReleaseRecord, SyncStatus};
-use crate::cluster::{Acting, WriteError};
+use crate::cluster::WriteError;
 use crate::content::Tree;
 use crate::desired::{Desired, Misplaced, Release, ReleaseBodyError, misplaced};
 use crate::fair::Permits;
 use crate::intent::{HelmIntent, SyncIntent};
-use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{
     HelmRecord, LiveRelease, RecordClash, RecordStatus, RecordTooLarge, ReleaseEnd, SyncName,
-    first_deployed, hook_pause, record_key, records_that_go, succeed, superseded, taken_over,
+    first_deployed, hook_pause, record_key, records_that_go, succeed, taken_over,
 };
 use crate::sync::Driver;
-use crate::sync::audit::{self, Action};
 use crate::sync::memory::RecordState;
 use crate::sync::newest::Newest;
 use crate::sync::report::{Phase, Round};
 use crate::sync::target::Target;
 use crate::sync::timers::Due;
 use crate::text::{redact, shorten};
+use secrets::Records;
 
 /// Records that are made at one time: over all Syncs, and over those of one namespace. One may take some dozen MiB of memory
 /// while it is made and written.
@@ -518,70 +519,4 @@ fn is_of(record: &ReleaseRecord, helm: &HelmIntent, revision: u32) -> bool {
     } = record;
     record.revision == revision
         && (namespace, release) == (&helm.release_namespace, &helm.release_name)
-}
-
-/// The records of a release, read and written in an account's name.
-struct Records<'a> {
-    acting: Acting<'a>,
-    sync: &'a SyncName,
-    namespace: &'a str,
-    /// The revision that asks for it.
-    asked: Option<&'a Newest>,
-}
-
-impl Records<'_> {
-    fn key(&self, name: &str) -> ObjectKey {
-        ObjectKey {
-            kind: GroupKind::new("", "Secret"),
-            namespace: Some(self.namespace.into()),
-            name: name.into(),
-        }
-    }
-
-    /// The Secrets of records; without those that are gone.
-    async fn live(&self, records: &[HelmRecord]) -> Result<Vec<Value>, WriteError> {
-        let served = self.acting.secrets()?;
-        let mut live = Vec::new();
-        for record in records {
-            let secret = self.acting.live(&served, &self.key(&record.name)).await?;
-            live.extend(secret);
-        }
-        Ok(live)
-    }
-
-    async fn create(&self, key: &ObjectKey, secret: &Value) -> Result<(), WriteError> {
-        let served = self.acting.secrets()?;
-        let body = || secret.to_string().into_bytes();
-        let made = self.acting.create(&served, key, body).await?;
-        let uid = made.pointer("/metadata/uid").and_then(Value::as_str);
-        self.log(Action::Created, key, uid.unwrap_or_default());
-        Ok(())
-    }
-
-    /// Makes a record say that it is live no longer. One that cannot be read is left as it is.
-    async fn supersede(&self, secret: &Value) -> Result<(), WriteError> {
-        let name = secret.pointer("/metadata/name").and_then(Value::as_str);
-        let patch = superseded(secret, Timestamp::now().as_second());
-        let Some((name, patch)) = name.zip(patch) else {
-            return Ok(());
-        };
-        let (served, key) = (self.acting.secrets()?, self.key(name));
-        self.acting.patch(&served, &key, &patch).await?;
-        let uid = secret.pointer("/metadata/uid").and_then(Value::as_str);
-        self.log(Action::Changed, &key, uid.unwrap_or_default());
-        Ok(())
-    }
-
-    async fn delete(&self, records: &[HelmRecord]) -> Result<(), WriteError> {
-        for HelmRecord { name, uid, .. } in records {
-            let key = self.key(name);
-            self.acting.delete(&key, uid).await?;
-            self.log(Action::Deleted, &key, uid);
-        }
-        Ok(())
-    }
-
-    fn log(&self, action: Action, key: &ObjectKey, uid: &str) {
-        audit::log(self.sync, action, (key, uid), self.asked, None, None);
-    }
 }

@@ -1,0 +1,191 @@
+use super::*;
+use crate::manifest::Modes;
+use crate::plan::testing;
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey {
+        kind: GroupKind::new("", "ConfigMap"),
+        namespace: Some("prod".into()),
+        name: name.into(),
+    }
+}
+
+fn seen(owner: &SyncName, version: u64, entry: u64) -> Observed {
+    Observed {
+        owner: owner.clone(),
+        uid: "u".into(),
+        version,
+        entry: Some(entry),
+        digest: None,
+        proof: Some(testing::proof(owner, &key("x"), "u")),
+        created: 0,
+        deleting: false,
+        health: Health::Current,
+        writer: None,
+        writer_entry: None,
+        timeless: None,
+        shared: false,
+        version_hash: 0,
+        left: None,
+        modes: Modes::default(),
+        finished: false,
+        held_by: None,
+        exposed: None,
+    }
+}
+
+fn names() -> (SyncName, SyncName) {
+    (SyncName::new("ns", "a"), SyncName::new("ns", "b"))
+}
+
+#[test]
+fn a_lagging_watch_changes_nothing() {
+    let (a, _) = names();
+    let inventory = Inventory::new(testing::key());
+    let mailbox = inventory.join(&a, testing::UID);
+    inventory.applied(&key("x"), seen(&a, 10, 1));
+    inventory.watched(&key("x"), 9, Some(seen(&a, 9, 0)));
+    inventory.watched(&key("x"), 9, None);
+    assert_eq!(inventory.get(&key("x")).unwrap().version, 10);
+    assert!(mailbox.take().is_empty());
+    inventory.watched(&key("x"), 11, Some(seen(&a, 11, 2)));
+    assert_eq!(mailbox.take().len(), 1);
+}
+
+#[test]
+fn an_older_version_counts_after_data_were_restored() {
+    let (a, _) = names();
+    let inventory = Inventory::new(testing::key());
+    let mailbox = inventory.join(&a, testing::UID);
+    inventory.applied(&key("x"), seen(&a, 10, 1));
+    inventory.accept_older(&key("x"));
+    inventory.watched(&key("x"), 7, Some(seen(&a, 7, 0)));
+    assert_eq!(inventory.get(&key("x")).unwrap().version, 7);
+    assert_eq!(mailbox.take().len(), 1);
+}
+
+#[test]
+fn a_deletion_is_not_undone_by_an_older_answer() {
+    let (a, _) = names();
+    let inventory = Inventory::new(testing::key());
+    inventory.join(&a, testing::UID);
+    inventory.claim(&a, [key("x")].iter());
+    inventory.watched(&key("x"), 11, None);
+    assert_eq!(inventory.applied(&key("x"), seen(&a, 10, 1)), None);
+    assert!(inventory.applied(&key("x"), seen(&a, 12, 1)).is_some());
+}
+
+#[test]
+fn a_sync_that_is_gone_with_its_objects_leaves_no_memory() {
+    let inventory = Inventory::new(testing::key());
+    for number in 0..1_000_u64 {
+        let (sync, other) = (SyncName::new("ns", &number.to_string()), names().0);
+        let (kept, deleted) = (key(&format!("kept-{number}")), key("deleted"));
+        inventory.join(&sync, testing::UID);
+        inventory.claim(&sync, [kept.clone(), deleted.clone()].iter());
+        inventory.suspect(&sync, [kept.clone()].into());
+        inventory.applied(&kept, seen(&sync, 1, 1));
+        inventory.applied(&deleted, seen(&sync, 1, 1));
+        inventory.watched(&deleted, 2, None);
+        inventory.leave(&sync);
+        // A driver that ends late.
+        inventory.suspect(&sync, [kept.clone()].into());
+        inventory.claim(&sync, std::iter::empty());
+        assert_eq!(inventory.owned(&sync).len(), 1, "it may still have objects");
+        // The last object is deleted, or becomes another Sync's.
+        match number % 2 {
+            0 => inventory.watched(&kept, 2, None),
+            _ => {
+                inventory.watched(&kept, 2, Some(seen(&other, 2, 1)));
+                inventory.watched(&kept, 3, None);
+            }
+        }
+    }
+    let state = lock(&inventory.state);
+    assert_eq!(state.syncs.len(), 0);
+    assert_eq!(state.objects.len() + state.claims.len(), 0);
+    assert_eq!(state.wishes.len() + state.deleted.len(), 0);
+}
+
+#[test]
+fn an_object_belongs_to_one_sync_until_it_is_released() {
+    let (a, b) = names();
+    let inventory = Inventory::new(testing::key());
+    inventory.join(&a, testing::UID);
+    inventory.join(&b, testing::UID);
+    assert!(inventory.claim(&a, [key("x"), key("y")].iter()).is_empty());
+    assert_eq!(
+        inventory.claim(&b, [key("x")].iter()),
+        [(key("x"), a.clone())]
+    );
+    inventory.applied(&key("x"), seen(&a, 1, 1));
+    let mut released = inventory.released();
+    released.mark_unchanged();
+    inventory.claim(&a, [key("y")].iter());
+    assert!(released.has_changed().unwrap());
+    assert!(
+        inventory.owned(&a).is_empty(),
+        "b wishes for it: not a's to prune"
+    );
+    assert!(inventory.claim(&b, [key("x")].iter()).is_empty());
+    assert!(
+        inventory.owned(&a).is_empty() && !inventory.is_owned(&key("x"), &a),
+        "b has it, and has not applied it yet: not a's to prune"
+    );
+}
+
+#[test]
+fn after_a_restart_the_object_stays_with_the_owner_that_it_names() {
+    let (a, b) = names();
+    let inventory = Inventory::new(testing::key());
+    inventory.join(&a, testing::UID);
+    inventory.join(&b, testing::UID);
+    inventory.watched(&key("x"), 1, Some(seen(&a, 1, 1)));
+    assert_eq!(
+        inventory.claim(&b, [key("x")].iter()).len(),
+        1,
+        "a has not planned yet"
+    );
+    inventory.claim(&a, [].iter());
+    assert!(inventory.claim(&b, [key("x")].iter()).is_empty());
+    let gone = SyncName::new("ns", "gone");
+    inventory.watched(&key("z"), 1, Some(seen(&gone, 1, 1)));
+    assert!(inventory.claim(&b, [key("z")].iter()).is_empty());
+}
+
+#[test]
+fn what_a_sync_that_is_gone_made_is_no_adopted_object_of_the_next_one() {
+    let (a, b) = names();
+    let seal_after = |uid: &str| {
+        let inventory = Inventory::new(testing::key());
+        inventory.join(&a, uid);
+        inventory.applied(&key("x"), seen(&a, 1, 1));
+        inventory.leave(&a);
+        inventory.join(&b, testing::UID);
+        assert!(inventory.claim(&b, [key("x")].iter()).is_empty());
+        assert!(!inventory.is_proven(&a, &key("x"), &seen(&a, 1, 1)));
+        inventory.seal(&b, &key("x")).text()
+    };
+    assert!(seal_after(testing::UID).starts_with("uid."));
+    // Somebody else has written its marks.
+    assert!(seal_after("other").starts_with("adopted."));
+}
+
+#[test]
+fn a_list_that_does_not_name_an_object_tells_its_owner() {
+    let (a, _) = names();
+    let inventory = Inventory::new(testing::key());
+    let mailbox = inventory.join(&a, testing::UID);
+    inventory.watched(&key("x"), 1, Some(seen(&a, 1, 1)));
+    inventory.watched(&key("y"), 1, Some(seen(&a, 1, 1)));
+    mailbox.take();
+    let before = inventory.known(&key("x").kind);
+    inventory.applied(&key("y"), seen(&a, 2, 2));
+    inventory.unconfirmed(before);
+    assert_eq!(mailbox.take(), HashSet::from([key("x")]));
+    assert_eq!(inventory.get(&key("x")), None);
+    assert!(
+        inventory.get(&key("y")).is_some(),
+        "written after the list began"
+    );
+}
