@@ -13,13 +13,16 @@ use crate::plan::SyncName;
 /// How old news may be. What was not told within this time is not told any more.
 const NEWS: Duration = Duration::from_secs(3600);
 
-/// The notices in the status of a Sync: revisions that converged lately, and the present failure.
+/// The notices in the status of a Sync: revisions that converged lately, and the present failure. They are in the order of
+/// time: a status has whole seconds, so the times of two revisions may be the same.
 pub(crate) fn of_sync(object: &Sync) -> Vec<Notice> {
     let Some(status) = &object.status else {
         return Vec::new();
     };
     let history = &status.history;
-    let converged = history.iter().enumerate().filter_map(|(index, entry)| {
+    // The history has its newest entry first.
+    let oldest_first = history.iter().enumerate().rev();
+    let converged = oldest_first.filter_map(|(index, entry)| {
         let at = entry.converged.as_ref()?.0;
         is_news(at).then(|| Notice {
             replaces: live_before(&history[index + 1..]),
@@ -170,4 +173,76 @@ pub(super) fn over(fleet: &Fleet, subject: &Subject) -> Option<Notice> {
 pub(super) fn age(since: Timestamp, now: Timestamp) -> Duration {
     let age: SignedDuration = now.duration_since(since);
     age.try_into().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Machines are fast enough for three commits in a second.
+    #[test]
+    fn what_a_status_says_is_in_the_order_of_time_though_its_times_are_the_same() {
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let entry = |commit: &str, converged: Option<&str>| {
+            json!({
+                "revision": format!("main@sha1:{commit}"), "author": "Anna", "applied": now, "converged": converged,
+                "created": 0, "changed": 1, "pruned": 0,
+            })
+        };
+        let of = |live: &str, ready: &str| -> Sync {
+            let history = [
+                entry("d", None),
+                entry("c", Some(&now)),
+                entry("b", Some(&now)),
+                entry("a", Some(&now)),
+            ];
+            let sync = json!({
+                "apiVersion": "towline.dev/v1alpha1", "kind": "Sync",
+                "metadata": {"name": "shop", "namespace": "prod"},
+                "spec": {"sourceRef": {"name": "fleet"}},
+                "status": {
+                    "history": history, "times": {"converged": now},
+                    "content": {"revision": format!("main@sha1:{live}"), "live": live != "d"},
+                    "conditions": [{
+                        "type": "Ready", "status": ready, "reason": "HealthFailed", "message": "",
+                        "lastTransitionTime": now,
+                    }],
+                },
+            });
+            serde_json::from_value(sync).unwrap()
+        };
+        let commits = |sync: &Sync| {
+            let all = of_sync(sync).into_iter();
+            let commit = |revision: Option<String>| {
+                revision?
+                    .rsplit_once(':')
+                    .map(|(_, commit)| commit.to_owned())
+            };
+            all.map(|notice| {
+                (
+                    commit(notice.delivers).unwrap(),
+                    commit(notice.replaces),
+                    notice.reason,
+                )
+            })
+            .collect::<Vec<_>>()
+        };
+        let live = |commit: &str, before: Option<&str>| {
+            (
+                commit.to_owned(),
+                before.map(str::to_owned),
+                Reason::Converged,
+            )
+        };
+        let all = [live("a", None), live("b", Some("a")), live("c", Some("b"))];
+        let failed = ("d".to_owned(), None, Reason::HealthFailed);
+        assert_eq!(commits(&of("d", "False")), [&all[..], &[failed]].concat());
+        // One whose content was live before the history begins.
+        assert_eq!(
+            commits(&of("e", "True")),
+            [&all[..], &[live("e", Some("c"))]].concat()
+        );
+    }
 }

@@ -336,8 +336,8 @@ impl Outbox {
         self.listed.send_modify(|listed| listed.repositories = true);
     }
 
-    /// What the statuses of resources say that an alert may have to tell, each with whether the alert asks for it. Waits
-    /// until all resources are known.
+    /// What the statuses of resources say that an alert may have to tell, each with whether the alert asks for it, in the
+    /// order of time. Waits until all resources are known.
     pub async fn standing(&self, alert: &Name) -> Vec<(Arc<Notice>, bool)> {
         let mut listed = self.listed.subscribe();
         // This value owns the sender, so the wait cannot fail.
@@ -356,6 +356,7 @@ impl Outbox {
             .flat_map(|(_, notices)| notices)
             .map(|notice| (Arc::clone(notice), filter.selects(notice)))
             .collect();
+        // Those of a resource stand in their order, which a stable sort keeps where times are the same.
         notices.sort_by_key(|(notice, _)| notice.at);
         notices
     }

@@ -6,7 +6,8 @@ use towline::api::{Alert, Sync};
 use super::becomes;
 use super::deployments::{QUIET, hosted};
 use super::git_host::Host;
-use crate::world::{Case, config_map, world};
+use crate::world::{Case, World, config_map, world};
+use towline_testing::control_plane::Options;
 use towline_testing::recorder::Answer;
 use towline_testing::wait::{PATIENCE, eventually, never};
 
@@ -116,4 +117,32 @@ async fn the_environment_production_has_one_active_deployment() {
     only(&host, &second).await;
     let third = go_on(&case, "2").await;
     only(&host, &third).await;
+}
+
+/// The replica that leads next knows of all commits what their Sync says of them.
+#[tokio::test]
+async fn after_a_restart_a_commit_that_was_refused_is_not_active_after_a_newer_one() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let (parts, host, refused, last) = {
+        let (case, host) = hosted(&world, "active-restart", "github").await;
+        let first = begin(&case, None).await;
+        host.has(&first, &["success"]).await;
+        host.service.answer(Answer::Status(403, ""));
+        let refused = go_on(&case, "1").await;
+        becomes::<Alert>(&case, "alert", "False", "DeliveryFailed").await;
+        host.hide(Some(&refused));
+        host.service.heal();
+        let last = go_on(&case, "2").await;
+        only(&host, &last).await;
+        ((case.namespace.clone(), case.repo), host, refused, last)
+    };
+    world.operator.kill();
+    host.hide(None);
+    let known = host.service.requests().len();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    looked_for(&host, known, &refused).await;
+    becomes::<Alert>(&case, "alert", "True", "Delivering").await;
+    only(&host, &last).await;
+    assert!(!host.made().contains(&refused), "it was made");
 }

@@ -16,6 +16,8 @@ pub(super) struct Kept {
     pub(super) deployments: Vec<Value>,
     /// The states in the order in which they came, each with the place of its deployment.
     told: Vec<(usize, String)>,
+    /// The commit whose deployments GitHub does not show to the token.
+    hides: Option<String>,
     /// The URLs of environments, on GitLab.
     pub(super) urls: Vec<Value>,
     /// Answers so to the request that makes a deployment, although it is made.
@@ -77,6 +79,11 @@ impl Host {
         let told = kept.told.iter();
         told.map(|(number, state)| (commit_of(number), state.clone()))
             .collect()
+    }
+
+    /// From now on, the deployments of this commit are shown to nobody.
+    pub(super) fn hide(&self, commit: Option<&str>) {
+        self.kept.lock().unwrap().hides = commit.map(str::to_owned);
     }
 
     /// The deployments of a commit.
@@ -149,6 +156,10 @@ pub(super) fn github(request: &Recorded, kept: &mut Kept) -> Answer {
     }
     if request.header("accept") != "application/vnd.github+json" {
         return refused(415, "accept");
+    }
+    let is_hidden = |sha: &String| query.iter().any(|(_, value)| value == sha);
+    if kept.hides.as_ref().is_some_and(is_hidden) {
+        return refused(403, "Forbidden");
     }
     match (&*method, &path[..]) {
         ("GET", ["api", "v3", "repos", "team", _, "deployments"]) => {
