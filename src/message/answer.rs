@@ -11,6 +11,13 @@ use crate::intent::Service;
 /// The longest pause that a service may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
+/// The pause for a Git host that takes no more requests and does not say until when. GitHub asks for at least so long.
+const UNSAID_PAUSE: Duration = Duration::from_secs(60);
+
+/// How GitHub and others say in a body that a refusal is about the number of requests, and how much of it is looked at.
+const LIMITS: [&str; 2] = ["rate limit", "abuse detection"];
+const LOOKED_AT: usize = 4096;
+
 /// The answer to a request, as far as it matters. Of a mail server: its code, and as the body what it was about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
@@ -18,7 +25,8 @@ pub struct Answer {
     pub status: u16,
     /// The header `Retry-After`.
     pub retry_after: Option<String>,
-    /// When more requests may be sent, in seconds since 1970, if no more may be sent now.
+    /// When more requests may be sent, in seconds since 1970, if no more may be sent now. Empty if the host does not say
+    /// when.
     pub rate_reset: Option<String>,
     /// The start of the body.
     pub body: String,
@@ -40,11 +48,7 @@ pub enum Outcome {
 /// Judges an answer. The texts hold no word of the body that could be secret.
 pub fn judge(service: Service, answer: &Answer, now: Timestamp) -> Outcome {
     let status = answer.status;
-    let pause = answer
-        .retry_after
-        .as_deref()
-        .and_then(|text| pause(text, now))
-        .or_else(|| until_reset(answer, now));
+    let pause = limit(service, answer, now);
     if service == Service::Email {
         return of_mail_server(answer);
     }
@@ -100,7 +104,7 @@ pub fn judge_planning(
 ) -> Result<(), Outcome> {
     let status = answer.status;
     let not_this = |why: String| Err(Outcome::NotThis(format!("{why} (HTTP status {status})")));
-    let is_limited = answer.retry_after.is_some() || answer.rate_reset.is_some();
+    let is_limited = limit(service, answer, now).is_some();
     match status {
         200 | 201 => Ok(()),
         403 if !is_limited => not_this(format!(
@@ -127,7 +131,7 @@ pub fn judge_planning(
 pub fn judge_deployment(service: Service, answer: &Answer, now: Timestamp) -> Result<(), Outcome> {
     let status = answer.status;
     let not_this = |why: &str| Err(Outcome::NotThis(format!("{why} (HTTP status {status})")));
-    let is_limited = answer.retry_after.is_some() || answer.rate_reset.is_some();
+    let is_limited = limit(service, answer, now).is_some();
     match status {
         200 | 201 => Ok(()),
         403 if !is_limited => not_this(
@@ -203,11 +207,31 @@ fn of_host(service: Service, answer: &Answer, pause: Option<Duration>) -> Option
     }
 }
 
-/// The pause until the host takes more requests, where it says so in headers of its own: GitHub, and GitLab.
-fn until_reset(answer: &Answer, now: Timestamp) -> Option<Duration> {
-    let at: i64 = answer.rate_reset.as_deref()?.trim().parse().ok()?;
+/// The pause until the service takes more requests, if it says that it takes no more now: by `Retry-After`; by headers of
+/// its own, as GitHub and GitLab; or only in the body, as GitHub for its secondary limits.
+fn limit(service: Service, answer: &Answer, now: Timestamp) -> Option<Duration> {
+    let asked = answer.retry_after.as_deref();
+    if let Some(pause) = asked.and_then(|text| pause(text, now)) {
+        return Some(pause);
+    }
+    if let Some(reset) = answer.rate_reset.as_deref() {
+        return Some(until(reset, now).unwrap_or(UNSAID_PAUSE));
+    }
+    let is_refusal = service.keeps_statuses() && matches!(answer.status, 403 | 429);
+    (is_refusal && says_limit(&answer.body)).then_some(UNSAID_PAUSE)
+}
+
+/// The pause until a second since 1970.
+fn until(reset: &str, now: Timestamp) -> Option<Duration> {
+    let at: i64 = reset.trim().parse().ok()?;
     let seconds = u64::try_from(at.saturating_sub(now.as_second())).unwrap_or_default();
     Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+}
+
+fn says_limit(body: &str) -> bool {
+    let start = &body[..body.floor_char_boundary(LOOKED_AT)];
+    let start = start.to_ascii_lowercase();
+    LIMITS.iter().any(|words| start.contains(words))
 }
 
 /// The outcome of a message that the service will never take.
@@ -266,6 +290,9 @@ pub fn pause(text: &str, now: Timestamp) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// By docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api.
+    const SECONDARY: &str = "{\"documentation_url\":\"https://docs.github.com/en/free-pro-team@latest/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits\",\"message\":\"You have exceeded a secondary rate limit. Please wait a few minutes before you try again.\"}";
 
     fn answer(status: u16, retry_after: Option<&str>, body: &str) -> Answer {
         Answer {
@@ -358,6 +385,35 @@ mod tests {
         assert!(
             matches!(judge(Service::GitHub, limited), Outcome::Later(_, found) if found == pause)
         );
+        let unsaid = Some(UNSAID_PAUSE);
+        for (status, reset, body) in [
+            (403, Some(""), ""),
+            (403, None, SECONDARY),
+            (429, None, SECONDARY),
+            (
+                403,
+                None,
+                "{\"message\":\"You have triggered an abuse detection mechanism.\"}",
+            ),
+        ] {
+            let answer = Answer {
+                rate_reset: reset.map(str::to_owned),
+                ..answer(status, None, body)
+            };
+            let is_limit = |outcome: &Outcome| matches!(outcome, Outcome::Later(why, found) if *found == unsaid && why.contains("it takes no more"));
+            let planning = judge_planning(Service::GitHub, &answer, "comment", now);
+            let deployment = judge_deployment(Service::GitHub, &answer, now);
+            for outcome in [
+                judge(Service::GitHub, answer),
+                planning.unwrap_err(),
+                deployment.unwrap_err(),
+            ] {
+                assert!(is_limit(&outcome), "{status} {body}: {outcome:?}");
+            }
+        }
+        let right = "{\"message\":\"Resource not accessible by integration\"}";
+        let refused = judge(Service::GitHub, answer(403, None, right));
+        assert!(matches!(refused, Outcome::NotThis(_)), "{refused:?}");
         let same = "{\"message\":\"Cannot transition status via :enqueue from :pending\"}";
         assert_eq!(
             judge(Service::GitLab, answer(400, None, same)),

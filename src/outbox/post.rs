@@ -131,7 +131,7 @@ fn send(agent: &Agent, request: Request, timeout: Duration) -> Result<Answer, Po
     let rate_reset = ["x-ratelimit", "ratelimit"].iter().find_map(|name| {
         header(&format!("{name}-remaining"))
             .filter(is_limited)
-            .and_then(|_| header(&format!("{name}-reset")))
+            .map(|_| header(&format!("{name}-reset")).unwrap_or_default())
     });
     let mut body = Vec::new();
     // The status has said everything that is needed, so an answer that breaks off is an answer.

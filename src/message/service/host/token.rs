@@ -108,6 +108,9 @@ pub fn token_of(
         }
         _ => {
             return Err(match judge(Service::GitHub, answer, now) {
+                Outcome::NotThis(_) if status == 403 => {
+                    later("it does not let the App in: its installation may be suspended")
+                }
                 Outcome::NotThis(why) | Outcome::Refused(why) => Outcome::Later(why, None),
                 outcome => outcome,
             });
