@@ -1,5 +1,6 @@
 //! The plans of open pull requests: what is said on the request, and that nothing else happens.
 
+mod forged;
 mod host;
 mod rendered;
 mod woken;
@@ -313,7 +314,7 @@ async fn a_pull_request_has_its_plan_and_the_cluster_stays_as_it_is() {
         ("success".to_owned(), "no Sync is touched".to_owned())
     );
     assert!(host.comments(8).is_empty());
-    assert_eq!(host.state.lock().unwrap().edits, 1);
+    assert_eq!(host.state.lock().unwrap().edits, 2);
 
     // A closed request is left alone.
     host.change(|state| state.pulls.clear());

@@ -87,39 +87,58 @@ impl<'a> Host<'a> {
         read.ok_or(HostError::Unreadable("comparison of commits"))
     }
 
-    /// The comment on a request that begins with `marker`. Others may copy it later, so the first one counts.
+    /// The newest comment on a request that begins with its marker. `marker` makes the one of the comment with an id, and of
+    /// one that had no id yet: if no other one is there, that was left by an operator that ended.
+    ///
+    /// Others can read a marker. They may copy it into a comment of theirs, also into one that is older.
     pub(super) async fn comment(
         &self,
         number: u64,
-        marker: &str,
+        marker: impl Fn(Option<u64>) -> String,
     ) -> Result<Option<Comment>, HostError> {
+        let unfinished = marker(None);
+        let (mut ours, mut begun) = (None, None);
         for page in 1..=MOST_COMMENT_PAGES {
             let asked = self.api.comments(number, page);
             let answer = self.ask(asked, TO_LIST).await?;
             let read = self.api.read_comments(&answer.body);
             let (comments, is_full) = read.ok_or(HostError::Unreadable("list of comments"))?;
-            let mut ours = comments
-                .into_iter()
-                .filter(|comment| comment.body.starts_with(marker));
-            if let Some(found) = ours.next() {
-                return Ok(Some(found));
+            for comment in comments {
+                if comment.body.starts_with(&marker(Some(comment.id))) {
+                    ours = Some(comment);
+                } else if begun.is_none() && comment.body.starts_with(&unfinished) {
+                    begun = Some(comment);
+                }
             }
             if !is_full {
                 break;
             }
         }
-        Ok(None)
+        Ok(ours.or(begun))
     }
 
-    /// Writes a comment: over the one with this id, or a new one.
-    pub(super) async fn write(
+    /// Writes a comment, and returns its id.
+    pub(super) async fn write(&self, number: u64, text: &str) -> Result<u64, HostError> {
+        let written = self.api.comment(number, None, text);
+        let answer = self.ask(written, TO_COMMENT).await?;
+        let id = self.api.read_written(&answer.body);
+        id.ok_or(HostError::Unreadable("comment"))
+    }
+
+    /// Writes over the comment with this id. False if the host does not let the token do that: it is gone, or somebody
+    /// else's.
+    pub(super) async fn rewrite(
         &self,
         number: u64,
-        id: Option<u64>,
+        id: u64,
         text: &str,
-    ) -> Result<(), HostError> {
-        let written = self.api.comment(number, id, text);
-        self.ask(written, TO_COMMENT).await.map(drop)
+    ) -> Result<bool, HostError> {
+        let written = self.api.comment(number, Some(id), text);
+        match self.ask(written, TO_COMMENT).await {
+            Ok(_) => Ok(true),
+            Err(HostError::Refused(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn set(&self, status: &CommitStatus) -> Result<(), HostError> {

@@ -433,25 +433,38 @@ impl Planner<'_> {
         plan: &Plan,
     ) -> Result<(), HostError> {
         let number = request.number;
-        let (name, cluster) = (self.status_name(), self.context.policy.cluster());
-        let url = &self.intent.git.url;
-        let seal = self
-            .context
-            .key
-            .digest_for("pull request", &format!("{url} {number} {name}"));
-        let marker = format!("<!-- {name} {} -->", hex::encode(&seal[..12]));
-        let header = Header {
-            marker: &marker,
-            repository: &self.name.to_string(),
-            cluster,
+        let text = |id: Option<u64>| {
+            let header = Header {
+                marker: &self.marker(number, id),
+                repository: &self.name.to_string(),
+                cluster: self.context.policy.cluster(),
+            };
+            plan.comment(&header, host.api().longest_comment())
         };
-        let text = plan.comment(&header, host.api().longest_comment());
-        match host.comment(number, &marker).await? {
-            Some(known) if is_same(&known.body, &text) => Ok(()),
-            Some(known) => host.write(number, Some(known.id), &text).await,
-            None if plan.touches() => host.write(number, None, &text).await,
-            None => Ok(()),
+        let marker = |id| self.marker(number, id);
+        match host.comment(number, marker).await? {
+            Some(known) => {
+                let text = text(Some(known.id));
+                if is_same(&known.body, &text) || host.rewrite(number, known.id, &text).await? {
+                    return Ok(());
+                }
+            }
+            None if !plan.touches() => return Ok(()),
+            None => (),
         }
+        let id = host.write(number, &text(None)).await?;
+        // Without its own marker, it is the comment as long as there is no other one.
+        host.rewrite(number, id, &text(Some(id))).await.map(drop)
+    }
+
+    /// Makes the comment with an id known again, and is of no use in another comment. A comment gets its id when it is
+    /// written, so it has the marker of none until then.
+    fn marker(&self, number: u64, id: Option<u64>) -> String {
+        let (url, name) = (&self.intent.git.url, self.status_name());
+        let id = id.map(|id| format!(" {id}")).unwrap_or_default();
+        let key = &self.context.key;
+        let seal = key.digest_for("pull request", &format!("{url} {number} {name}{id}"));
+        format!("<!-- {name} {} -->", hex::encode(&seal[..12]))
     }
 
     /// `towline/<cluster>/<namespace>/<repository>/plan`

@@ -26,8 +26,11 @@ pub struct State {
     pub statuses: Vec<(String, Value)>,
     /// The newest commit that a request and `main` have both.
     pub base: String,
-    /// How often a comment was written over.
+    /// How often a comment was written over, and how many were made.
     pub edits: usize,
+    made: u64,
+    /// The comments that the token may not write over: those of others.
+    pub others: Vec<u64>,
 }
 
 pub struct Host {
@@ -130,12 +133,15 @@ fn answer(kind: &str, request: &Recorded, state: &mut State) -> Answer {
         }
         ("POST", ["issues", number, "comments"])
         | ("POST", ["merge_requests", number, "notes"]) => {
-            let id = 1000 + state.comments.len() as u64;
+            state.made += 1;
+            let id = 1000 + state.made;
             state.comments.insert(id, (number.parse().unwrap(), text));
             Answer::Json(201, json!({ "id": id }).to_string())
         }
         ("PATCH", ["issues", "comments", id]) | ("PUT", ["merge_requests", _, "notes", id]) => {
-            match state.comments.get_mut(&id.parse().unwrap()) {
+            let id: u64 = id.parse().unwrap();
+            match state.comments.get_mut(&id) {
+                _ if state.others.contains(&id) => bad(403, "Forbidden"),
                 Some((_, known)) => {
                     *known = text;
                     state.edits += 1;

@@ -198,6 +198,12 @@ impl<'a> PullRequests<'a> {
         Some((comments, is_full))
     }
 
+    /// The id in the answer to a comment that was written. None if the answer has none.
+    pub fn read_written(&self, body: &str) -> Option<u64> {
+        let body: serde_json::Value = serde_json::from_str(body).ok()?;
+        body["id"].as_u64()
+    }
+
     /// Writes a comment: over the one with this id, or a new one.
     pub fn comment(&self, number: u64, id: Option<u64>, text: &str) -> Request {
         let (method, path) = match (self.is_gitlab(), id) {
