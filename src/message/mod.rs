@@ -11,6 +11,7 @@ mod compose;
 mod deployment;
 mod filter;
 mod group;
+mod lean;
 mod ledger;
 mod link;
 mod pace;
@@ -29,6 +30,7 @@ pub use self::compose::{Context, Line, Message, Problem, compose, example, remin
 pub use self::deployment::{Deployment, DeploymentState, Setting, deployments};
 pub use self::filter::{Filter, FilterError};
 pub use self::group::{Group, Groups};
+pub use self::lean::Lean;
 pub use self::ledger::{Ledger, Origin, Saved};
 pub use self::link::commit_link;
 pub use self::pace::{Pace, pace};

@@ -1,6 +1,6 @@
 //! Sends requests, with limits on their time, their number and their answers.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use ureq::Agent;
 
 use super::mail::{self, MailError};
 use crate::fair::Permits;
-use crate::message::{Answer, Request};
+use crate::message::{Answer, Lean, Request};
 use crate::source::{HttpClients, Route};
 
 /// How many requests are sent at a time: in total, and for one namespace. A request holds a thread, and a slow service
@@ -17,10 +17,13 @@ use crate::source::{HttpClients, Route};
 const PARALLEL: u32 = 64;
 const PARALLEL_OF_NAMESPACE: u32 = 4;
 
-/// How much is read of an answer to a message, and of one to a question, in bytes. A host answers with the deployment that
+/// How much is kept of an answer to a message, and of one to a question, in bytes. A host answers with the deployment that
 /// was made.
-const LONGEST_ANSWER: u64 = 64 << 10;
-const LONGEST_READ: u64 = 3 << 20;
+const LONGEST_ANSWER: usize = 64 << 10;
+const LONGEST_READ: usize = 3 << 20;
+
+/// How much of an answer is read, with the long texts that are not kept.
+const MOST_READ: usize = 128 << 20;
 
 const USER_AGENT: &str = concat!("towline/", env!("CARGO_PKG_VERSION"));
 
@@ -133,14 +136,26 @@ fn send(agent: &Agent, request: Request, timeout: Duration) -> Result<Answer, Po
             .filter(is_limited)
             .map(|_| header(&format!("{name}-reset")).unwrap_or_default())
     });
-    let mut body = Vec::new();
-    // The status has said everything that is needed, so an answer that breaks off is an answer.
-    let reader = answer.body_mut().as_reader();
-    let _ = reader.take(longest).read_to_end(&mut body);
+    let body = read(answer.body_mut().as_reader(), longest);
     Ok(Answer {
         status: answer.status().as_u16(),
         retry_after,
         rate_reset,
-        body: String::from_utf8_lossy(&body).into_owned(),
+        body,
     })
+}
+
+/// Reads an answer without its long texts. The status has said everything that is needed, so an answer that breaks off is an
+/// answer.
+fn read(mut from: impl Read, longest: usize) -> String {
+    let (mut lean, mut all) = (Lean::default(), 0);
+    let mut piece = [0; 16 << 10];
+    while lean.len() < longest && all < MOST_READ {
+        let Ok(read @ 1..) = from.read(&mut piece) else {
+            break;
+        };
+        all += read;
+        lean.take(piece.get(..read).unwrap_or_default());
+    }
+    lean.finish(longest)
 }

@@ -8,7 +8,7 @@ use crate::outbox::Endpoint;
 
 /// The most pages of open requests, and of comments on one.
 const MOST_PAGES: usize = 6;
-const MOST_COMMENT_PAGES: usize = 30;
+const MOST_COMMENT_PAGES: usize = 45;
 
 const TO_LIST: &str = "read the repository and its pull requests";
 const TO_COMMENT: &str = "comment on pull requests";

@@ -65,6 +65,11 @@ async fn a_comment_of_somebody_else_is_never_taken_for_the_plan() {
     push(&case, &host, &first, "value-3").await;
     let expected = [(1, false), (2, false), (1002, true), (5000, false)];
     assert_eq!(with(&host, "value-3"), expected);
+    // What others write may be as long as the host lets them.
+    host.change(|state| {
+        state.filler = 4 << 20;
+        state.comments.insert(5000, (6, "y".repeat(4 << 20)));
+    });
     push(&case, &host, &first, "value-4").await;
     assert_eq!(with(&host, "value-4"), expected);
 }

@@ -29,6 +29,8 @@ pub struct State {
     /// How often a comment was written over, and how many were made.
     pub edits: usize,
     made: u64,
+    /// How long the text of each request is.
+    pub filler: usize,
     /// The comments that the token may not write over: those of others.
     pub others: Vec<u64>,
 }
@@ -164,7 +166,7 @@ fn list(kind: &str, state: &State) -> Value {
     let pulls = state.pulls.iter().map(|pull| {
         let labels: Vec<Value> = pull.labels.iter().map(|name| json!({"name": name})).collect();
         let mut listed = json!({
-            "number": pull.number, "state": "open", "labels": labels,
+            "number": pull.number, "state": "open", "labels": labels, "body": "x".repeat(state.filler),
             "head": {"ref": "feature", "sha": pull.head, "repo": {"id": if pull.is_fork { 2 } else { 1 }}},
             "base": {"ref": "main", "sha": state.base, "repo": {"id": 1}},
         });
@@ -181,6 +183,7 @@ fn merge_requests(state: &State) -> Value {
         json!({
             "iid": pull.number, "id": 9000 + pull.number, "sha": pull.head, "target_branch": "main",
             "source_project_id": if pull.is_fork { 2 } else { 1 }, "target_project_id": 1, "labels": pull.labels,
+            "description": "x".repeat(state.filler),
         })
     });
     requests.collect()

@@ -10,10 +10,10 @@ use super::{Repository, Unfit, get, place, request};
 use crate::intent::Service;
 use crate::message::{Destination, Request};
 
-/// The requests of one page of a list, and the comments of one page. Each may have a text of 64 KiB, and a longer answer is
-/// not read.
+/// The requests of one page of a list, and the comments of one page. Each comment may look like a plan of 60,000 bytes, and
+/// a longer answer is not read.
 const PAGE: usize = 20;
-const COMMENTS: usize = 30;
+const COMMENTS: usize = 20;
 
 /// The longest comment, in bytes. GitHub takes 65,536 characters.
 const LONGEST_COMMENT: usize = 60_000;
@@ -351,7 +351,7 @@ mod tests {
                 [
                     "GET https://api.github.com/repos/a/b/pulls?state=open&base=release%2F1+a&sort=updated&direction=desc&per_page=20&page=2",
                     "GET https://api.github.com/repos/a/b/compare/release%2F1%20a...0123456789012345678901234567890123456789?per_page=1&page=2",
-                    "GET https://api.github.com/repos/a/b/issues/7/comments?per_page=30&page=1",
+                    "GET https://api.github.com/repos/a/b/issues/7/comments?per_page=20&page=1",
                     "POST https://api.github.com/repos/a/b/issues/7/comments",
                     "PATCH https://api.github.com/repos/a/b/issues/comments/9",
                     "refs/pull/7/head",
@@ -362,7 +362,7 @@ mod tests {
                 [
                     "GET https://gitlab.com/api/v4/projects/a%2Fb/merge_requests?state=opened&target_branch=release%2F1+a&order_by=updated_at&sort=desc&per_page=20&page=2",
                     "GET https://gitlab.com/api/v4/projects/a%2Fb/repository/merge_base?refs%5B%5D=release%2F1+a&refs%5B%5D=0123456789012345678901234567890123456789",
-                    "GET https://gitlab.com/api/v4/projects/a%2Fb/merge_requests/7/notes?order_by=created_at&sort=asc&per_page=30&page=1",
+                    "GET https://gitlab.com/api/v4/projects/a%2Fb/merge_requests/7/notes?order_by=created_at&sort=asc&per_page=20&page=1",
                     "POST https://gitlab.com/api/v4/projects/a%2Fb/merge_requests/7/notes",
                     "PUT https://gitlab.com/api/v4/projects/a%2Fb/merge_requests/7/notes/9",
                     "refs/merge-requests/7/head",
@@ -373,7 +373,7 @@ mod tests {
                 [
                     "GET https://git.corp/gitea/api/v1/repos/a/b/pulls?state=open&sort=recentupdate&limit=20&page=2",
                     "GET https://git.corp/gitea/api/v1/repos/a/b/compare/release%2F1%20a...0123456789012345678901234567890123456789?per_page=1&page=2",
-                    "GET https://git.corp/gitea/api/v1/repos/a/b/issues/7/comments?per_page=30&page=1",
+                    "GET https://git.corp/gitea/api/v1/repos/a/b/issues/7/comments?per_page=20&page=1",
                     "POST https://git.corp/gitea/api/v1/repos/a/b/issues/7/comments",
                     "PATCH https://git.corp/gitea/api/v1/repos/a/b/issues/comments/9",
                     "refs/pull/7/head",
