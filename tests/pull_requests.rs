@@ -1,6 +1,7 @@
 //! The plans of open pull requests: what is said on the request, and that nothing else happens.
 
 mod forged;
+mod guessed;
 mod host;
 mod rendered;
 mod woken;

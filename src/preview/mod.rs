@@ -261,12 +261,14 @@ impl Preview<'_> {
             true => Vec::new(),
             false => emptied_in(&live, &body),
         };
-        let trial = filled(body.clone(), &live, &emptied);
+        let is_concealed = self.conceals && (&*key.kind.group, &*key.kind.kind) == ("", "Secret");
+        let mut trial = filled(body.clone(), &live, &emptied);
+        if is_concealed && live["immutable"] == true {
+            take_data(&mut trial, &live);
+        }
         Ok(match self.rehearse(served, key, &trial).await? {
             Rehearsed::Taken(mut tried) => {
                 empty_out(&mut tried, &emptied);
-                let is_concealed =
-                    self.conceals && (&*key.kind.group, &*key.kind.kind) == ("", "Secret");
                 let differs = is_concealed || cleaned(&live) != cleaned(&tried);
                 differs.then(|| change(Action::Change, Some(live), tried))
             }
@@ -353,6 +355,19 @@ impl Preview<'_> {
             .map(|(key, _, why)| change(key, Action::Release(why.to_string())));
         going.chain(released).collect()
     }
+}
+
+/// Gives a Secret the values of the live one, which cannot be changed: whether the API server refuses others would say
+/// whether they are right.
+fn take_data(body: &mut Value, live: &Value) {
+    let Some(fields) = body.as_object_mut() else {
+        return;
+    };
+    fields.remove("stringData");
+    match &live["data"] {
+        Value::Null => fields.remove("data"),
+        data => fields.insert("data".to_owned(), data.clone()),
+    };
 }
 
 /// What the apply of a manifest would empty before.

@@ -269,6 +269,12 @@ impl Work<'_> {
             )
         };
         let is_secret = (&*key.kind.group, &*key.kind.kind) == ("", "Secret");
+        // The live values were not compared, since that would tell whether a guess is right.
+        let is_fixed = live.as_ref().is_some_and(|live| live["immutable"] == true);
+        if is_secret && is_fixed && action == Action::Change && data(was) != data(is) {
+            let why = "the Secret in the cluster is immutable: its data cannot be changed";
+            action = Action::Refuse(why.to_owned());
+        }
         // What is created is shown whole, and what leaves is not.
         let was = was.filter(|_| live.is_some());
         let fields = match index {
@@ -480,6 +486,11 @@ impl Delta {
         *room -= self.changed.len();
         all - self.changed.len() - self.gone.len()
     }
+}
+
+/// The values of a Secret.
+fn data(manifest: Option<&Value>) -> Option<[&Value; 2]> {
+    manifest.map(|manifest| [&manifest["data"], &manifest["stringData"]])
 }
 
 /// An object that the Sync's account has no right to.
