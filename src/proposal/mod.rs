@@ -164,21 +164,25 @@ struct Planner<'a> {
 impl Planner<'_> {
     async fn run(mut self) {
         sleep(jittered(FIRST_LOOK)).await;
+        let provider: Name = (self.name.namespace.to_string(), self.plans.provider.clone());
+        let mut provider = self.context.outbox.providers.subscribe(&provider);
         loop {
             let began_at = Instant::now();
-            let verdict = self.round().await;
+            let _ = provider.borrow_and_update();
+            let verdict = tokio::select! {
+                verdict = self.round() => verdict,
+                // What the round waits for may be over, such as a limit of the old token.
+                () = provider.changed() => continue,
+            };
             let plans = &self.context.fleet.plans;
             plans.update(self.name, |view| view.verdict = Some(verdict));
-            self.wait(began_at + SHORTEST_PAUSE).await;
+            self.wait(&mut provider, began_at + SHORTEST_PAUSE).await;
         }
     }
 
     /// Waits until the next look. A webhook's look does not come before `earliest`.
-    async fn wait(&mut self, earliest: Instant) {
+    async fn wait(&mut self, provider: &mut Subscription<Name, ProviderView>, earliest: Instant) {
         let pause = jittered(self.context.policy.bounded(self.plans.interval));
-        let provider: Name = (self.name.namespace.to_string(), self.plans.provider.clone());
-        let mut provider = self.context.outbox.providers.subscribe(&provider);
-        let _ = provider.borrow_and_update();
         tokio::select! {
             () = sleep(pause) => (),
             () = provider.changed() => (),

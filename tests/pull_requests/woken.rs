@@ -1,9 +1,11 @@
-//! A webhook makes the plan at once.
+//! What makes the plan at once: a webhook, and a Provider that changes.
 
 use serde_json::json;
 use std::time::{Duration, Instant};
-use towline::api::GitRepository;
+use towline::api::{GitRepository, Provider};
 use towline_testing::hook;
+use towline_testing::recorder::Answer;
+use towline_testing::wait::never;
 
 use super::host::Pull;
 use super::{hosted, planned, propose, shop, status};
@@ -60,4 +62,32 @@ async fn a_webhook_has_a_request_planned_at_once() {
         "the interval is an hour"
     );
     assert!(looks() - before < 50, "{:#?}", host.recorder.requests());
+}
+
+#[tokio::test]
+async fn a_provider_that_changes_ends_the_wait_for_the_host() {
+    let (case, host) = hosted("woken-again", "github").await;
+    let limit = Answer::Status(429, "Retry-After: 3000\r\n");
+    host.recorder.answer(limit);
+    let first = shop(&case, json!({})).await;
+    let message = planned(&case, "PlanFailed").await;
+    assert!(message.contains("takes no more"), "{message}");
+    // The interval is ten seconds, so the next look waits for the end of the limit by then.
+    let known = host.recorder.requests().len();
+    let more = async || (host.recorder.requests().len() > known).then_some(());
+    never("a request within the limit", Duration::from_secs(13), more).await;
+    host.recorder.heal();
+    let map = config_map("a", &case.namespace, "two");
+    let head = propose(&case, 3, &first, &[("shop/a.yaml", Some(&map))]);
+    host.change(|state| {
+        state.base.clone_from(&first);
+        state.pulls = vec![Pull {
+            number: 3,
+            head: head.clone(),
+            ..Pull::default()
+        }];
+    });
+    let slower = json!({"spec": {"timeout": "3s"}});
+    case.patch::<Provider>("host", slower).await;
+    assert_eq!(status(&host, &head).await.0, "success");
 }
