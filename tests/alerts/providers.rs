@@ -240,3 +240,52 @@ async fn the_api_server_refuses_what_cannot_be_right() {
         assert!(error.contains(said), "{spec}: {error}");
     }
 }
+
+/// What waits is told by the Provider that the Alert names next, though the one before is gone.
+#[tokio::test]
+async fn a_provider_that_is_deleted_or_renamed_loses_nothing() {
+    let case = world().await.case("providers-gone").await;
+    let service = told(&case, json!({"groupWait": "1ms"})).await;
+    started(&case).await;
+    service.answer(Answer::Status(500, ""));
+    let first = change(&case, "one").await;
+    case.synced("repo", &first).await;
+    becomes::<Alert>(&case, "alert", "False", "DeliveryFailed").await;
+    let params = kube::api::DeleteParams::default();
+    let gone = case.api::<Provider>().delete("provider", &params).await;
+    gone.unwrap();
+    let message = becomes::<Alert>(&case, "alert", "False", "ProviderNotReady").await;
+    assert!(message.contains("does not exist"), "{message}");
+    let second = change(&case, "two").await;
+    case.synced("repo", &second).await;
+    let elsewhere = json!({"spec": {"providerRef": {"name": "renamed"}}});
+    case.patch::<Alert>("alert", elsewhere).await;
+    make_secret(&case, "hook", json!({"address": service.url("/hook")})).await;
+    let spec = json!({"type": "generic", "secretRef": {"name": "hook"}});
+    provider(&case, "renamed", spec).await;
+    becomes::<Alert>(&case, "alert", "False", "DeliveryFailed").await;
+    // Its Secret loses its keys, and gets them again.
+    let empty = json!({"data": {"address": null}});
+    case.patch::<Secret>("hook", empty).await;
+    let message = becomes::<Alert>(&case, "alert", "False", "ProviderNotReady").await;
+    assert!(message.contains("address"), "{message}");
+    let third = change(&case, "three").await;
+    case.synced("repo", &third).await;
+    service.heal();
+    let known = service.requests().len();
+    let full = json!({"stringData": {"address": service.url("/hook")}});
+    case.patch::<Secret>("hook", full).await;
+    let count = |commit: &String| {
+        let all = service.requests().split_off(known);
+        let is_it = of(commit);
+        all.iter().filter(|request| is_it(&request.body)).count()
+    };
+    let commits = [&first, &second, &third];
+    eventually("each message once", PATIENCE, async || {
+        let counts = commits.map(&count);
+        (counts == [1, 1, 1]).then_some(()).ok_or(counts)
+    })
+    .await;
+    becomes::<Alert>(&case, "alert", "True", "Delivering").await;
+    assert_eq!(commits.map(count), [1, 1, 1]);
+}
