@@ -131,3 +131,34 @@ pub fn token_of(
 fn is_token(text: &str) -> bool {
     (1..=4096).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_github_says_to_an_app_concerns_the_whole_provider() {
+        let now = Timestamp::UNIX_EPOCH;
+        let limit = r#"{"message":"You have exceeded a secondary rate limit."}"#;
+        for (status, body, says, is_limit) in [
+            (401, "", "does not take the proof of the App", false),
+            (403, "", "its installation may be suspended", false),
+            (403, limit, "takes no more requests now", true),
+            (404, "", "no such installation", false),
+            (422, "", "no right to write deployments", false),
+            (500, "", "a problem of its own", false),
+            (201, "{}", "no token of the App", false),
+        ] {
+            let answer = Answer {
+                status,
+                body: body.to_owned(),
+                ..Answer::default()
+            };
+            let found = token_of(&answer, Rights::Deployments, now).err();
+            let is_said =
+                |why: &str, pause: Option<_>| why.contains(says) && pause.is_some() == is_limit;
+            let is_it = matches!(&found, Some(Outcome::Later(why, pause)) if is_said(why, *pause));
+            assert!(is_it, "{status}: {found:?}");
+        }
+    }
+}
