@@ -5,12 +5,14 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 use towline::api::{Failure, GitRepository, Sync};
+use towline_testing::audit::Entry;
 use towline_testing::control_plane::Options;
 use towline_testing::kubectl::kubectl;
 use towline_testing::renderers;
 use towline_testing::wait::eventually;
 
 use crate::tenants::{ALL, grant};
+use crate::world::verdict::assert_says;
 use crate::world::{Case, PATIENCE, World, condition, config_map, world};
 
 /// Waits until a Sync has so many failures. Returns them.
@@ -109,6 +111,76 @@ async fn names_of_objects_of_another_namespace_keep_nothing_from_it_and_learn_no
         })
         .await;
     host.has("will", "value", Some("host")).await;
+}
+
+/// A manifest that equals what another Sync has applied is tried out as any other: both are refused, in the same words.
+#[tokio::test]
+async fn a_guess_at_what_another_sync_has_applied_is_not_told_to_be_right() {
+    let host = world().await.case("guessed").await;
+    let guest = world().await.case("guessing").await;
+    let has = host.map("has", "host");
+    let first = host.repo.commit(&[("has.yaml", Some(&has))], "first");
+    host.repository(json!({})).await;
+    host.sync("secret-plan", json!({})).await;
+    host.synced("secret-plan", &first).await;
+    grant(&guest, "applier", ALL, "configmaps").await;
+    let own = guest.map("own", "one");
+    let start = guest.repo.commit(&[("own.yaml", Some(&own))], "start");
+    guest.repository(json!({})).await;
+    let spec = json!({"serviceAccountName": "applier", "validate": true});
+    guest.sync("all", spec).await;
+    guest.synced("all", &start).await;
+    let own = guest.map("own", "two");
+    let mut told = Vec::new();
+    for guess in ["host", "other"] {
+        let guess = config_map("has", &host.namespace, guess);
+        let files = [("guess.yaml", Some(&*guess)), ("own.yaml", Some(&*own))];
+        let commit = guest.push(&files, "guess").await;
+        let sync = guest
+            .until("all", "the guess was refused", |sync| {
+                let status = sync.status.clone().unwrap_or_default();
+                let attempted = status.last_attempted_revision.unwrap_or_default();
+                attempted.ends_with(&commit) && condition(sync, "Ready").1 == "ValidationFailed"
+            })
+            .await;
+        let (_, _, message) = condition(&sync, "Ready");
+        told.push(message.replace(&commit, "COMMIT"));
+        // The commit is refused as a whole.
+        guest.has("own", "value", Some("one")).await;
+    }
+    assert_eq!(told[0], told[1]);
+}
+
+#[tokio::test]
+async fn the_rights_to_objects_of_another_namespace_are_asked_for_once_a_commit() {
+    const MANY: usize = 40;
+    let host = world().await.case("asked").await;
+    let guest = world().await.case("asking").await;
+    grant(&guest, "applier", ALL, "configmaps").await;
+    let own = guest.map("own", "one");
+    let start = guest.repo.commit(&[("own.yaml", Some(&own))], "start");
+    guest.repository(json!({})).await;
+    guest
+        .sync("all", json!({"serviceAccountName": "applier"}))
+        .await;
+    guest.synced("all", &start).await;
+    let mark = guest.world.cp.audit().mark();
+    let maps = (0..MANY).map(|name| config_map(&format!("m{name}"), &host.namespace, "guest"));
+    let maps = maps.collect::<Vec<_>>().join("---\n");
+    guest.push(&[("maps.yaml", Some(&maps))], "many").await;
+    let message = guest.ready_becomes("all", "False", "ApplyFailed").await;
+    assert_says(&message, &["/applier may not patch ConfigMap"]);
+    let requests = guest.world.cp.audit_since(mark).await;
+    let user = format!("system:serviceaccount:{}:applier", guest.namespace);
+    let is_apply =
+        |request: &Entry| request.verb == "patch" && request.namespace == *host.namespace;
+    let asked = requests
+        .iter()
+        .filter(|request| request.impersonated.as_deref() == Some(&*user))
+        .take_while(|request| !is_apply(request))
+        .filter(|request| request.resource == "selfsubjectaccessreviews");
+    // One for all of the kind, and one for each name.
+    assert_eq!(asked.count(), MANY + 1);
 }
 
 const CHART: &str = "apiVersion: v2\nname: shop\nversion: 1.2.3\n";

@@ -30,11 +30,20 @@ pub(super) struct Trouble {
 /// server refuses the apply.
 const RIGHT_LASTS: Duration = Duration::from_secs(300);
 
-/// The kinds and namespaces in which an account may write, and when the API server said so.
+/// The most objects of which a Sync asks one by one at a time. Of the others it is not known whether the account may write
+/// them, so they are not claimed.
+const MOST_NAMED: usize = 500;
+
+/// What an account may write: a kind in a namespace, and one object of it where only that one is meant.
+pub(super) type Place = (GroupKind, Option<Arc<str>>, Option<Arc<str>>);
+
+/// Where an account may write, and when the API server said so.
 #[derive(Debug, Default)]
 pub(super) struct Rights {
     account: String,
-    since: HashMap<(GroupKind, Option<Arc<str>>), Instant>,
+    since: HashMap<Place, Instant>,
+    /// What the account may not write of the commit that was read last. It is asked for again after the first use.
+    denied: HashSet<ObjectKey>,
 }
 
 impl Rights {
@@ -43,17 +52,41 @@ impl Rights {
         if self.account != account {
             account.clone_into(&mut self.account);
             self.since.clear();
+            self.denied.clear();
         }
         self.since
             .retain(|_, since| now.duration_since(*since) < RIGHT_LASTS);
     }
 
-    pub(super) fn has(&self, place: &(GroupKind, Option<Arc<str>>)) -> bool {
-        self.since.contains_key(place)
+    /// Whether the account may write an object, or all of its kind there.
+    pub(super) fn has(&self, key: &ObjectKey) -> bool {
+        let (kind, namespace) = (key.kind.clone(), key.namespace.clone());
+        let all = (kind.clone(), namespace.clone(), None);
+        self.since.contains_key(&all)
+            || self
+                .since
+                .contains_key(&(kind, namespace, Some(key.name.clone())))
     }
 
-    pub(super) fn add(&mut self, place: (GroupKind, Option<Arc<str>>), now: Instant) {
+    pub(super) fn add(&mut self, place: Place, now: Instant) {
         self.since.insert(place, now);
+    }
+
+    /// Remembers what may not be written until that was asked for once more.
+    pub(super) fn deny(&mut self, denied: HashSet<ObjectKey>) {
+        self.denied = denied;
+    }
+
+    /// What was remembered, and nothing the next time: the right may be given any moment.
+    pub(super) fn take_denied(&mut self) -> HashSet<ObjectKey> {
+        std::mem::take(&mut self.denied)
+    }
+
+    /// Those of these objects of which to ask one by one, and the rest.
+    pub(super) fn ask(mut objects: Vec<ObjectKey>) -> (Vec<ObjectKey>, Vec<ObjectKey>) {
+        objects.sort_unstable();
+        let rest = objects.split_off(objects.len().min(MOST_NAMED));
+        (objects, rest)
     }
 }
 
@@ -339,17 +372,48 @@ mod tests {
     #[test]
     fn a_right_is_known_for_a_while_and_for_one_account() {
         let (start, kind) = (Instant::now(), GroupKind::new("", "ConfigMap"));
-        let (here, there) = ((kind.clone(), Some("a".into())), (kind, None));
+        let key = |namespace: &str, name: &str| ObjectKey {
+            kind: kind.clone(),
+            namespace: Some(namespace.into()),
+            name: name.into(),
+        };
+        let (here, there) = (key("a", "x"), key("b", "x"));
+        let all = |key: &ObjectKey| (key.kind.clone(), key.namespace.clone(), None);
         let mut rights = Rights::default();
         rights.refresh("one", start);
-        rights.add(here.clone(), start);
+        rights.add(all(&here), start);
         rights.refresh("one", start + RIGHT_LASTS / 2);
         assert_eq!((rights.has(&here), rights.has(&there)), (true, false));
-        rights.add(there.clone(), start + RIGHT_LASTS / 2);
+        let one = (kind.clone(), there.namespace.clone(), Some("x".into()));
+        rights.add(one, start + RIGHT_LASTS / 2);
         rights.refresh("one", start + RIGHT_LASTS);
         assert_eq!((rights.has(&here), rights.has(&there)), (false, true));
+        // The right to one object is none to another one.
+        assert!(!rights.has(&key("b", "y")));
         rights.refresh("two", start + RIGHT_LASTS);
         assert!(!rights.has(&there));
+    }
+
+    #[test]
+    fn what_is_denied_is_known_once_and_only_so_many_are_asked_for() {
+        let key = |name: usize| ObjectKey {
+            kind: GroupKind::new("", "ConfigMap"),
+            namespace: None,
+            name: format!("{name:05}").into(),
+        };
+        let mut rights = Rights::default();
+        for (before, then, known) in [("one", "one", 1), ("one", "two", 0)] {
+            rights.refresh(before, Instant::now());
+            rights.deny(HashSet::from([key(1)]));
+            rights.refresh(then, Instant::now());
+            assert_eq!(rights.take_denied().len(), known);
+            assert!(rights.take_denied().is_empty());
+        }
+        for (count, asked) in [(0, 0), (MOST_NAMED, MOST_NAMED), (10_000, MOST_NAMED)] {
+            let (named, rest) = Rights::ask((0..count).rev().map(key).collect());
+            assert_eq!((named.len(), rest.len()), (asked, count - asked));
+            assert!(named.first() <= rest.first() || rest.is_empty());
+        }
     }
 
     #[tokio::test]

@@ -268,7 +268,7 @@ impl Driver {
         let (within, rules) = (self.limit(intent), &intent.ignore_fields);
         let kinds = &self.context.cluster.kinds;
         let objects = Objects::resolve(target, kinds, within, rules);
-        let denied = self.unwritable(intent, &objects.items).await;
+        let denied = self.unwritable_ahead(intent, &objects.items).await;
         let wanted = objects.items.keys();
         let wanted = wanted.filter(|key| !denied.contains(*key)).collect();
         let inventory = &self.context.cluster.inventory;

@@ -4,8 +4,6 @@
 //! objects of another namespace: its Syncs could not make them, nor prune them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::future::ready;
-use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
@@ -16,6 +14,7 @@ use crate::desired::Item;
 use crate::intent::SyncIntent;
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::sync::Driver;
+use crate::sync::memory::{Place, Rights};
 use crate::sync::report::Round;
 use crate::sync::state::Look;
 use crate::sync::target::{Objects, Taken};
@@ -24,13 +23,23 @@ use crate::text::shorten;
 /// The most questions at once.
 const QUESTIONS: usize = 8;
 
-/// A kind and a namespace.
-type Place = (GroupKind, Option<Arc<str>>);
-
 impl Driver {
+    /// Which objects of a commit that was just read the account may not write. The commit's claim, which follows, does not
+    /// ask again.
+    pub(in crate::sync) async fn unwritable_ahead(
+        &mut self,
+        intent: &SyncIntent,
+        items: &HashMap<ObjectKey, Item>,
+    ) -> HashSet<ObjectKey> {
+        self.state.memory.rights.take_denied();
+        let denied = self.unwritable(intent, items).await;
+        self.state.memory.rights.deny(denied.clone());
+        denied
+    }
+
     /// Which of these objects the account of this Sync may not write. They are not claimed, and the API server refuses
     /// their applies. None of the Sync's own namespace: who may write a Sync there may use all of its accounts.
-    pub(in crate::sync) async fn unwritable(
+    async fn unwritable(
         &mut self,
         intent: &SyncIntent,
         items: &HashMap<ObjectKey, Item>,
@@ -42,11 +51,13 @@ impl Driver {
         let now = Instant::now();
         let rights = &mut self.state.memory.rights;
         rights.refresh(actor.name(), now);
+        let mut known = rights.take_denied();
+        known.retain(|key| items.contains_key(key));
         let mut places: BTreeMap<Place, Vec<ObjectKey>> = BTreeMap::new();
         let is_inside = |key: &&ObjectKey| key.namespace.as_deref() == Some(&*self.name.namespace);
         for key in items.keys().filter(|key| !is_inside(key)) {
-            let place = (key.kind.clone(), key.namespace.clone());
-            if !rights.has(&place) {
+            if !known.contains(key) && !rights.has(key) {
+                let place = (key.kind.clone(), key.namespace.clone(), None);
                 places.entry(place).or_default().push(key.clone());
             }
         }
@@ -65,26 +76,35 @@ impl Driver {
             (may, place, served, keys)
         });
         let answers: Vec<_> = answers.buffer_unordered(QUESTIONS).collect().await;
-        let mut denied = Vec::new();
+        let mut denied = HashMap::new();
         for (may, place, served, keys) in answers {
             match may {
                 true => rights.add(place, now),
-                false => denied.push((served, keys)),
+                false => denied.extend(keys.into_iter().map(|key| (key, served.clone()))),
             }
         }
         // A role may name single objects.
-        let objects = denied.into_iter().flat_map(|(served, keys)| {
-            let keys = keys.into_iter();
-            keys.map(move |key| (served.clone(), key))
+        let (named, rest) = Rights::ask(denied.keys().cloned().collect());
+        known.extend(rest);
+        let asked = named.into_iter().map(|key| {
+            let served = &denied[&key];
+            async move {
+                let namespace = key.namespace.as_deref();
+                let may = acting.may_apply(served, namespace, Some(&key.name)).await;
+                (may, key)
+            }
         });
-        let objects: Vec<_> = objects.collect();
-        let denied = stream::iter(objects).map(|(served, key)| async move {
-            let namespace = key.namespace.as_deref();
-            let may = acting.may_apply(&served, namespace, Some(&key.name)).await;
-            (!may).then_some(key)
-        });
-        let denied = denied.buffer_unordered(QUESTIONS).filter_map(ready);
-        denied.collect().await
+        let answers: Vec<(bool, ObjectKey)> = stream::iter(asked)
+            .buffer_unordered(QUESTIONS)
+            .collect()
+            .await;
+        for (may, key) in answers {
+            match may {
+                true => rights.add((key.kind, key.namespace, Some(key.name)), now),
+                false => drop(known.insert(key)),
+            }
+        }
+        known
     }
 
     /// Claims the objects of a target, but for those that the account may not write. What another Sync has is set apart.
