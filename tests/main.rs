@@ -35,6 +35,7 @@ mod figures;
 mod fleet;
 mod flux_build;
 mod force;
+mod forged;
 mod four_keys;
 mod generated;
 mod harness;
