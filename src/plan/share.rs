@@ -15,7 +15,7 @@ use crate::api::FIELD_MANAGER;
 use crate::intent::FieldPattern;
 
 /// Field managers that apply whole manifests. `kubectl` is not among them: see [`Appliers::is_one`].
-const APPLIERS: [&str; 14] = [
+const APPLIERS: [&str; 20] = [
     "kubectl-client-side-apply",
     "kubectl-last-applied",
     BEFORE_FIRST_APPLY,
@@ -30,7 +30,16 @@ const APPLIERS: [&str; 14] = [
     "argocd-application-controller",
     "fleetagent",
     "kapp-server-side-fieldmanager",
+    "kapp",
+    "configsync",
+    "kluctl",
+    "timoni",
+    "werf",
+    "HashiCorp",
 ];
+
+/// How the names of those begin that have one for each of their versions.
+const APPLIER_FAMILY: &str = "terraform-provider-helm";
 
 /// The field manager that empties objects before an apply. Where defaults take their place, they are its share.
 pub const EMPTIER: &str = "towline-emptier";
@@ -76,6 +85,7 @@ impl Appliers {
         let manager = entry.manager.as_deref().unwrap_or_default();
         let is_applied = entry.operation.as_deref() == Some(APPLY);
         let is_named = APPLIERS.contains(&manager)
+            || manager.starts_with(APPLIER_FAMILY)
             || manager == EMPTIER
             || manager == "kubectl" && is_applied
             || saved && manager == SAVER
@@ -347,6 +357,45 @@ mod tests {
         share
             .patch()
             .map_or(Value::Null, |patch| patch[1]["value"].clone())
+    }
+
+    #[test]
+    fn appliers_of_whole_manifests_are_told_from_those_who_write_single_fields() {
+        let appliers = Appliers::with(vec![" our-tool ".to_owned()]);
+        for (manager, operation, subresource, expected) in [
+            ("helm", "Update", "", true),
+            ("terraform-provider-helm_v2.12.1_x5", "Update", "", true),
+            ("HashiCorp", "Update", "", true),
+            ("configsync", "Apply", "", true),
+            ("kapp", "Update", "", true),
+            ("kluctl", "Apply", "", true),
+            ("our-tool", "Apply", "", true),
+            ("kubectl", "Apply", "", true),
+            ("argocd-controller", "Update", "status", false),
+            ("helm", "Update", "scale", false),
+            // These also write single labels and fields of what others manage.
+            ("Terraform", "Apply", "", false),
+            ("pulumi-kubernetes-1a2b3c4d", "Apply", "", false),
+            ("kubectl-edit", "Update", "", false),
+            ("kubectl-set", "Update", "", false),
+            ("kubectl-rollout", "Update", "", false),
+            ("kubectl-autoscale", "Update", "", false),
+            ("kubectl-label", "Update", "", false),
+            ("kubectl-annotate", "Update", "", false),
+            ("kube-controller-manager", "Update", "", false),
+            ("helm-like-operator", "Apply", "", false),
+            ("towline", "Apply", "", false),
+            ("", "Update", "", false),
+        ] {
+            let entry =
+                json!({"manager": manager, "operation": operation, "subresource": subresource});
+            let entry: ManagedFieldsEntry = serde_json::from_value(entry).unwrap();
+            assert_eq!(
+                appliers.is_one(&entry, false),
+                expected,
+                "{manager} {operation} {subresource}"
+            );
+        }
     }
 
     #[test]
