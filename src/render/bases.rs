@@ -19,6 +19,9 @@ const PLUGIN: &[u8] = b"builtin";
 /// The root of the tree, as kustomize sees it.
 const ROOT: &str = "/repository";
 
+/// The most entries of one list of a kustomization: a render makes no more documents. kustomize takes minutes for more.
+const MOST_ENTRIES: usize = 20_000;
+
 /// Which repositories a build may read beside its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bases {
@@ -72,7 +75,9 @@ pub(super) fn localised(
     bases: &Bases,
 ) -> Result<Option<Local>, BaseError> {
     let around = RemoteBase::around(folder, bases.fetched.iter());
-    if around.is_none() && !may_name_url(text) {
+    // An entry has two bytes at least.
+    let may_be_long = text.len() > MOST_ENTRIES * 2;
+    if around.is_none() && !may_be_long && !may_name_url(text) {
         return Ok(None);
     }
     let Some(mut fields) = parsed(text) else {
@@ -82,6 +87,16 @@ pub(super) fn localised(
         file: file.to_owned(),
         what: printable(&what),
     };
+    let is_long = |value: &Value| {
+        value
+            .as_array()
+            .is_some_and(|list| list.len() > MOST_ENTRIES)
+    };
+    if let Some((field, _)) = fields.iter().find(|(_, value)| is_long(value)) {
+        return Err(fail(format!(
+            "too large: {field} has more than {MOST_ENTRIES} entries: name folders, or use several Syncs"
+        )));
+    }
     if let Some(base) = around {
         stays_inside(&fields, folder, &base.folder()).map_err(fail)?;
     }
@@ -249,6 +264,31 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_list_without_end_is_refused_before_kustomize_reads_it() {
+        for (field, entry, count, fits) in [
+            ("resources", "a.yaml", MOST_ENTRIES, true),
+            ("resources", "a.yaml", MOST_ENTRIES + 1, false),
+            ("resources", "a", 100_000, false),
+            ("components", "../c", 100_000, false),
+            ("patches", "{path: p.yaml}", 30_000, false),
+            ("generators", "''", 100_000, false),
+        ] {
+            for text in [
+                format!("{field}:\n{}", format!("- {entry}\n").repeat(count)),
+                format!("{field}: [{}]", format!("{entry},").repeat(count)),
+            ] {
+                let local = localised("k/kustomization.yaml", "k", text.as_bytes(), &with(&[]));
+                assert_eq!(local.is_ok(), fits, "{field} {count}");
+                let told = local.err().map(|error| error.to_string());
+                let is_named = |told: String| {
+                    told.contains("k/kustomization.yaml: too large") && told.contains(field)
+                };
+                assert!(told.is_none_or(is_named), "{field}");
+            }
+        }
+    }
 
     const SHOP: &str = "https://git.example/org/shop//deploy?ref=v1";
 

@@ -16,6 +16,8 @@ pub const MAX_OBJECTS: usize = 50_000;
 /// The most bytes and lines of all ignore files of a path. Each line becomes a pattern.
 pub(super) const MAX_IGNORED_BYTES: usize = 256 << 10;
 pub(super) const MAX_IGNORED_LINES: usize = 2_000;
+/// How many wildcards they may have together: each takes about a kilobyte while patterns are read.
+pub(super) const MAX_WILDCARDS: usize = 16_384;
 
 /// Why one text holds no manifests.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -183,7 +185,8 @@ pub enum RenderError {
 
 fn too_much_ignored(file: &str) -> String {
     format!(
-        "too large: with {file}, the ignore files and fields have more than {} KiB or {MAX_IGNORED_LINES} lines",
+        "too large: with {file}, the ignore files and fields have more than {} KiB, {MAX_IGNORED_LINES} lines or \
+         {MAX_WILDCARDS} wildcards",
         MAX_IGNORED_BYTES >> 10
     )
 }

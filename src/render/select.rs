@@ -2,7 +2,9 @@
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use super::error::{MAX_IGNORED_BYTES, MAX_IGNORED_LINES, PatternError, RenderError};
+use super::error::{
+    MAX_IGNORED_BYTES, MAX_IGNORED_LINES, MAX_WILDCARDS, PatternError, RenderError,
+};
 use crate::content::SourceFile;
 
 /// The longest pattern that an error quotes, in bytes.
@@ -13,6 +15,7 @@ const MAX_SHOWN_PATTERN: usize = 100;
 pub struct IgnoreBudget {
     bytes: usize,
     lines: usize,
+    wildcards: usize,
 }
 
 impl IgnoreBudget {
@@ -23,7 +26,12 @@ impl IgnoreBudget {
     pub fn charge(&mut self, file: &str, content: &[u8]) -> Result<(), RenderError> {
         self.bytes += content.len();
         self.lines += content.iter().filter(|byte| **byte == b'\n').count() + 1;
-        match self.bytes > MAX_IGNORED_BYTES || self.lines > MAX_IGNORED_LINES {
+        let wildcards = content.iter().filter(|byte| b"*?[{".contains(byte));
+        self.wildcards += wildcards.count();
+        let is_over = self.bytes > MAX_IGNORED_BYTES
+            || self.lines > MAX_IGNORED_LINES
+            || self.wildcards > MAX_WILDCARDS;
+        match is_over {
             true => Err(RenderError::TooMuchIgnored {
                 file: file.to_owned(),
             }),
@@ -377,5 +385,31 @@ mod tests {
             .charge("spec.ignore", &long)
             .unwrap_err();
         assert!(error.to_string().contains("spec.ignore"), "{error}");
+    }
+
+    /// Each wildcard takes about a kilobyte while patterns are read, however long its line is.
+    #[test]
+    fn wildcards_of_all_ignore_files_have_a_budget() {
+        for (pattern, count, fits) in [
+            ("*.yaml\n", 1_900, true),
+            ("**/a*/[bc]?.{yaml,yml}\n", 1_900, true),
+            ("aaaaaaaa", 30_000, true),
+            ("*", MAX_WILDCARDS, true),
+            ("*", MAX_WILDCARDS + 1, false),
+            ("?", 200_000, false),
+            ("**/", 20_000, false),
+            ("[a]", 20_000, false),
+            ("{a}", 20_000, false),
+        ] {
+            let text = pattern.repeat(count);
+            let charged = IgnoreBudget::default().charge("spec.ignore", text.as_bytes());
+            assert_eq!(charged.is_ok(), fits, "{pattern} {count}");
+        }
+        let mut budget = IgnoreBudget::default();
+        let half = "*".repeat(MAX_WILDCARDS / 2 + 1);
+        budget.charge("a/.towlineignore", half.as_bytes()).unwrap();
+        let error = budget.charge("b/.towlineignore", half.as_bytes());
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains("wildcards"), "{message}");
     }
 }
