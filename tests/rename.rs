@@ -105,6 +105,51 @@ async fn a_renamed_service_gets_the_address_of_the_old_one() {
 }
 
 #[tokio::test]
+async fn a_service_that_was_there_gets_the_port_of_one_that_leaves() {
+    let files = async |namespace: &str| {
+        let one = |name: &str, port| {
+            let text = service(name, namespace, &node_port(port));
+            (format!("{name}.yaml"), text)
+        };
+        vec![one("leaves", 32135), one("stays", 32136)]
+    };
+    let (case, _) = Case::started(world().await, "room-change", files, json!({})).await;
+    let namespace = case.namespace.as_str();
+    let uid = case.live::<Service>("stays").await["metadata"]["uid"].clone();
+    let stays = service("stays", namespace, &node_port(32135));
+    let commit = case
+        .push(
+            &[("leaves.yaml", None), ("stays.yaml", Some(&stays))],
+            "one takes over",
+        )
+        .await;
+    case.synced("all", &commit).await;
+    assert!(case.live::<Service>("leaves").await.is_null());
+    let live = case.live::<Service>("stays").await;
+    assert_eq!(live["spec"]["ports"][0]["nodePort"], 32135);
+    assert_eq!(live["metadata"]["uid"], uid);
+    // A change that is refused for another reason as well makes nothing go.
+    let (old, bad) = (
+        service("old", namespace, &node_port(32136)),
+        service("stays", namespace, &node_port(32136)) + "  externalTrafficPolicy: Never\n",
+    );
+    let commit = case.push(&[("old.yaml", Some(&old))], "old").await;
+    case.synced("all", &commit).await;
+    case.push(&[("old.yaml", None), ("stays.yaml", Some(&bad))], "bad")
+        .await;
+    case.ready_becomes("all", "False", "ApplyFailed").await;
+    never(
+        "the old one goes",
+        std::time::Duration::from_millis(1500),
+        async || {
+            let live = case.live::<Service>("old").await;
+            live.is_null().then_some(())
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_create_that_is_refused_for_another_reason_costs_nothing() {
     let files = async |namespace: &str| {
         vec![

@@ -1,4 +1,4 @@
-//! Services of one commit that swap their cluster IPs, which a Service keeps until it is deleted.
+//! Services of one commit that swap what a Service keeps until it is deleted: cluster IPs, ports for health checks.
 
 use std::collections::BTreeMap;
 
@@ -231,4 +231,108 @@ async fn a_renamed_service_gets_the_port_of_health_checks() {
     case.synced("all", &commit).await;
     let live = case.live::<Service>("new").await;
     assert_eq!(live.pointer(CHECKED), Some(&json!(31_921)));
+}
+
+/// Pushes these specs for the first Services. All have to be live as they are in Git, and only what changed is made anew.
+async fn exchange(case: &Case<'_>, what: &str, specs: &[Value]) {
+    let before = live(case, "/spec").await;
+    let files: Vec<_> = NAMES
+        .iter()
+        .zip(specs)
+        .map(|(name, spec)| (*name, service(case, name, spec, false)))
+        .collect();
+    let commit = push(case, &files, what).await;
+    case.synced("all", &commit).await;
+    let now = live(case, "/spec").await;
+    for (name, spec) in NAMES.iter().zip(specs) {
+        for (field, value) in spec.as_object().unwrap() {
+            let found = &now[name].0[field];
+            match value.as_array() {
+                Some(ports) => {
+                    assert_eq!(found[0]["nodePort"], ports[0]["nodePort"], "{what} {name}");
+                }
+                None => assert_eq!(found, value, "{what} {name} {field}"),
+            }
+        }
+        let is_same = before[name].0 == now[name].0;
+        assert_eq!(before[name].1 == now[name].1, is_same, "{what} {name}");
+    }
+}
+
+#[tokio::test]
+async fn ports_of_health_checks_that_swap_under_force_arrive() {
+    let [one, two, three] = [31_931, 31_932, 31_933].map(checked);
+    let all = [one.clone(), two.clone(), three.clone()];
+    let case = started("swap-checks", all, json!({"force": true})).await;
+    for (what, specs) in [
+        ("two", [&two, &one, &three]),
+        ("a circle", [&one, &three, &two]),
+        ("a row", [&checked(31_934), &one, &two]),
+    ] {
+        exchange(&case, what, &specs.map(Clone::clone)).await;
+    }
+    // One gets the port of another one that leaves Git.
+    let b = service(&case, "b", &two, false);
+    let commit = case
+        .push(&[("c.json", None), ("b.json", Some(&b))], "c leaves")
+        .await;
+    case.synced("all", &commit).await;
+    assert_eq!(live(&case, CHECKED).await["b"].0, 31_932);
+    assert!(case.live::<Service>("c").await.is_null());
+}
+
+#[tokio::test]
+async fn services_that_swap_everything_at_once_arrive() {
+    let spec = |last: u32, class: &str| {
+        let mut spec = checked(31_940 + last);
+        spec["clusterIP"] = address(84, last)["clusterIP"].clone();
+        spec["loadBalancerClass"] = json!(format!("example.com/{class}"));
+        spec["ports"] = json!([{"port": 8080, "nodePort": 31_950 + last}]);
+        spec
+    };
+    let [one, two] = [spec(1, "one"), spec(2, "two")];
+    let third = json!({"type": "NodePort", "ports": [{"port": 8080, "nodePort": 31_953}]});
+    let all = [one.clone(), two.clone(), third.clone()];
+    let case = started("swap-everything", all, json!({"force": true})).await;
+    exchange(&case, "everything", &[two.clone(), one.clone()]).await;
+    // A port for health checks for a node port of one that need not go for it.
+    let (mut a, mut c) = (two, third);
+    a["healthCheckNodePort"] = json!(31_953);
+    c["ports"][0]["nodePort"] = json!(31_942);
+    let before = live(&case, "/spec/type").await;
+    let files = [
+        ("a", service(&case, "a", &a, false)),
+        ("c", service(&case, "c", &c, false)),
+    ];
+    let commit = push(&case, &files, "of two kinds").await;
+    case.synced("all", &commit).await;
+    assert_eq!(live(&case, CHECKED).await["a"].0, 31_953);
+    let now = live(&case, "/spec/ports/0/nodePort").await;
+    assert_eq!(now["c"], (json!(31_942), before["c"].1.clone()));
+    assert_eq!(now["b"].1, before["b"].1);
+}
+
+#[tokio::test]
+async fn every_field_of_a_service_that_cannot_change_arrives_under_force() {
+    let balancer = |class: &str| json!({"type": "LoadBalancer", "loadBalancerClass": class});
+    let all = [balancer("example.com/a"), address(85, 2), checked(31_961)];
+    let case = started("swap-fields", all, json!({"force": true})).await;
+    exchange(
+        &case,
+        "other values",
+        &[
+            balancer("example.com/b"),
+            json!({"clusterIP": "None"}),
+            checked(31_962),
+        ],
+    )
+    .await;
+    let mut without = checked(31_962);
+    without["loadBalancerClass"] = json!("example.com/c");
+    exchange(
+        &case,
+        "back, and fields that were absent",
+        &[balancer("example.com/a"), address(85, 3), without],
+    )
+    .await;
 }

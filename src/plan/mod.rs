@@ -5,6 +5,7 @@ mod claim;
 mod contents;
 mod contest;
 mod emptied;
+mod exclusive;
 mod hooks;
 mod immutable;
 mod observed;
@@ -33,6 +34,7 @@ pub use claim::{Cause as RefusalCause, claims, without_null};
 pub use contents::{Inside, is_derived, lost};
 pub use contest::{Contest, Relinquished, Taken, is_a_persons, is_scaled, taken, taken_for_good};
 pub use emptied::{Emptied, emptied, empty_out, emptying, filled};
+pub use exclusive::{Exchange, Exclusive, exclusive, knot, node_ports, without_exclusive};
 pub use hooks::{
     HOOK, HOOK_OF, HookClash, HookRun, created, hook_owner, hook_pause, hooks_at, may_be_deleted,
 };

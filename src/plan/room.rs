@@ -22,6 +22,15 @@ pub struct Refusal {
     pub causes: Vec<RefusalCause>,
 }
 
+impl Refusal {
+    /// Whether the words are about something that somebody else has.
+    pub fn is_about_something_taken(&self) -> bool {
+        let words = words(self);
+        let lower = words.to_lowercase();
+        words.contains(QUOTA) || TAKEN.iter().any(|word| lower.contains(word))
+    }
+}
+
 /// What an object holds that another one needs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Held {
@@ -32,6 +41,9 @@ pub enum Held {
     /// Its share of a quota.
     Quota,
 }
+
+/// How the API server says that a quota is full.
+const QUOTA: &str = "exceeded quota";
 
 /// Words for what somebody else has.
 const TAKEN: [&str; 15] = [
@@ -65,11 +77,10 @@ pub fn held(
         return None;
     }
     let words = words(refusal);
-    if words.contains("exceeded quota") {
+    if words.contains(QUOTA) {
         return (new.namespace == old.namespace).then_some(Held::Quota);
     }
-    let lower = words.to_lowercase();
-    if !TAKEN.iter().any(|word| lower.contains(word)) {
+    if !refusal.is_about_something_taken() {
         return None;
     }
     if let Some(field) = shared(refusal, &words, (new, body), live) {

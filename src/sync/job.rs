@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use crate::desired::Item;
-use crate::manifest::ObjectKey;
-use crate::plan::{ApplyCause, Contest, Observed};
+use crate::plan::{ApplyCause, Contest, Observed, Refusal};
 
 /// One object to work on.
 #[derive(Clone)]
@@ -28,12 +27,10 @@ pub(super) struct Job {
 }
 
 /// Another object has what an object is to get, so that this one was not replaced.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Barred {
-    /// The object that has it.
-    pub(super) holder: ObjectKey,
-    /// The cluster IP that it has.
-    pub(super) address: String,
+    /// What the API server would say to a new object.
+    pub(super) refusal: Refusal,
     /// Who has what, for people.
     pub(super) words: String,
 }

@@ -101,8 +101,8 @@ pub(super) struct Memory {
     pub(super) refused: HashMap<ObjectKey, Refusal>,
     /// Objects that could not be applied in this round, since an object has a port or an address of theirs.
     pub(super) crowded: HashSet<ObjectKey>,
-    /// Of these, those that may be replaced once another object, which is named, has given up its address.
-    pub(super) barred: HashMap<ObjectKey, ObjectKey>,
+    /// Of these, those that may be replaced once another object has given that up.
+    pub(super) barred: HashSet<ObjectKey>,
     /// Objects that were deleted to be replaced, with the manifest that was refused then, and why.
     pub(super) replaced_in_vain: HashMap<ObjectKey, (Digest, Arc<str>)>,
     /// Objects that could not be pruned.

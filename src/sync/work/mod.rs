@@ -379,7 +379,7 @@ impl Driver {
                 if error.is_only_allocated() {
                     self.state.memory.crowded.insert(key.clone());
                 }
-                if let Some(refusal) = room::evidence(job, &error) {
+                if let Some(refusal) = error.refusal() {
                     self.state.memory.refused.insert(key.clone(), refusal);
                 }
                 if is_without_namespace(&error) || error.is_denied() {
@@ -391,8 +391,8 @@ impl Driver {
                 let memory = &mut self.state.memory;
                 memory.failed(key, trouble);
                 memory.crowded.insert(key.clone());
-                memory.refused.insert(key.clone(), room::taken(&barred));
-                memory.barred.insert(key.clone(), barred.holder);
+                memory.refused.insert(key.clone(), barred.refusal);
+                memory.barred.insert(key.clone());
             }
             Done::ReplacedInVain(trouble, why) => {
                 let memory = &mut self.state.memory;

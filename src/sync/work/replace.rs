@@ -11,7 +11,9 @@ use crate::cluster::{Applying, WriteError};
 use crate::desired::Item;
 use crate::intent::SyncIntent;
 use crate::manifest::{Digest, GroupKind, Manifest, ObjectKey};
-use crate::plan::{Contest, Observed, held, restorable, stamped};
+use crate::plan::{
+    Contest, Observed, Refusal, exclusive, held, restorable, stamped, without_exclusive,
+};
 use crate::sync::job::Barred;
 use crate::sync::memory::Trouble;
 
@@ -89,9 +91,14 @@ impl Object<'_> {
         }
         // The new object has to be one that the API server takes, before the old one goes.
         if let Err(error) = self.rehearse_create(&manifest, &old).await {
-            let why =
-                format!("it is not replaced, since a new one would be refused as well: {error}");
-            return Ok(Done::Troubled(told(&refused, &why)));
+            let words = format!("a new one would be refused as well: {error}");
+            let trouble = told(&refused, &format!("it is not replaced, since {words}"));
+            // Another Service of the commit may give up the port.
+            let refusal = error.refusal().filter(|_| error.is_only_allocated());
+            return Ok(match refusal {
+                Some(refusal) => Done::Barred(trouble, Barred { refusal, words }),
+                None => Done::Troubled(trouble),
+            });
         }
         self.cluster.outlive(std::iter::once(before)).await;
         self.acting.delete(key, &before.uid).await?;
@@ -117,7 +124,7 @@ impl Object<'_> {
     }
 
     /// The other Service that has the address which this one is to get.
-    async fn barred(&self, manifest: &Manifest) -> Option<Barred> {
+    pub(super) async fn barred(&self, manifest: &Manifest) -> Option<Barred> {
         let key = &self.job.item.key;
         let address = address(key, &manifest.body)?;
         let holder = self.acting.with_address(self.served, key, &address).await?;
@@ -125,11 +132,11 @@ impl Object<'_> {
             true => format!("{holder} has the address {address}"),
             false => format!("a Service of another namespace has the address {address}"),
         };
-        Some(Barred {
-            holder,
-            address,
-            words,
-        })
+        let refusal = Refusal {
+            said: format!("{address} is already allocated"),
+            ..Refusal::default()
+        };
+        Some(Barred { refusal, words })
     }
 
     /// Tries out whether a new object would be taken once the old one is gone.
@@ -139,6 +146,11 @@ impl Object<'_> {
         old: &Value,
     ) -> Result<(), WriteError> {
         let (key, body) = (&self.job.item.key, self.whole.as_ref().unwrap_or(manifest));
+        let mut body = body.clone();
+        if key.kind == GroupKind::new("", "Service") {
+            // Of several values that are taken, the API server names the first one only.
+            body.body = without_exclusive(&body.body, &exclusive(old));
+        }
         let sent = stamped(body.clone(), &self.seal, &self.job.item.digest, None);
         let tried = self
             .acting

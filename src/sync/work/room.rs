@@ -1,4 +1,4 @@
-//! Room for new objects: what has left Git goes first where a refused create proves that it has to.
+//! Room for what Git wants: what has left Git goes first where a refused create or change proves that it has to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::cluster::WriteError;
 use crate::intent::SyncIntent;
 use crate::manifest::{Manifest, ObjectKey};
 use crate::plan::{Held, Observed, Refusal, held, stamped, without};
-use crate::sync::job::{Barred, Job};
+use crate::sync::job::Job;
 use crate::sync::report::Round;
 use crate::sync::{Driver, bodies};
 
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(10);
 
 impl Driver {
-    /// Deletes what a refused create proves to hold what the new object needs, and creates that at once.
+    /// Deletes what a refused write proves to hold what another object needs, and writes that one at once.
     pub(super) async fn make_room(&mut self, intent: &SyncIntent, jobs: &[Job], round: &mut Round) {
         let mut refused = std::mem::take(&mut self.state.memory.refused);
         if !intent.prune || self.state.blocked.is_some() || refused.is_empty() {
@@ -72,18 +72,16 @@ impl Driver {
     ) -> Option<(usize, Held)> {
         let new = &job.item.key;
         let cluster = &self.context.cluster;
-        if !surplus.iter().any(|(old, _)| old.kind == new.kind) {
+        if !refusal.is_about_something_taken()
+            || !surplus.iter().any(|(old, _)| old.kind == new.kind)
+        {
             return None;
         }
         let manifest = self.manifest(job).await?;
         let served = cluster.kinds.get(&manifest.gvk)?;
         let actor = self.actor(intent);
         let acting = cluster.as_(&actor);
-        // An update that is refused needs nothing to go, unless the object is to be replaced.
-        let is_barred = self.state.memory.barred.contains_key(new);
-        if !is_barred && acting.metadata(&served, new).await.ok()?.is_some() {
-            return None;
-        }
+        let is_barred = self.state.memory.barred.contains(new);
         for (place, (old, _)) in surplus.iter().enumerate() {
             if old.kind != new.kind || !cluster.inventory.is_owned(old, &self.name) {
                 continue;
@@ -102,9 +100,15 @@ impl Driver {
                     ..manifest.clone()
                 };
                 let body = stamped(rest, &seal, &job.item.digest, None);
-                if let Err(error) = acting.rehearse(&served, &seal, &body).await
-                    && !is_about(&error, field)
-                {
+                let tried = match is_barred {
+                    true => acting.rehearse_create(&served, &seal, &body).await,
+                    false => acting.rehearse(&served, &seal, &body).await,
+                };
+                // Ports of its own are free once it is deleted. What else is missing is found before that.
+                let is_fine = |error: &WriteError| {
+                    is_about(error, field) || is_barred && error.is_only_allocated()
+                };
+                if tried.is_err_and(|error| !is_fine(&error)) {
                     continue;
                 }
             }
@@ -162,19 +166,6 @@ fn is_about(error: &WriteError, field: &str) -> bool {
     said.contains(name) && said.contains("equired")
         || said.contains("dry run")
         || said.contains("dryRun")
-}
-
-/// The refusal of a create as evidence; none where nothing is proven by it.
-pub(super) fn evidence(job: &Job, error: &WriteError) -> Option<Refusal> {
-    error.refusal().filter(|_| job.before.is_none())
-}
-
-/// The same for an object that is not replaced, since another one has its new address.
-pub(super) fn taken(barred: &Barred) -> Refusal {
-    Refusal {
-        said: format!("{} is already allocated", barred.address),
-        ..Refusal::default()
-    }
 }
 
 #[cfg(test)]

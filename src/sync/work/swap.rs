@@ -1,7 +1,7 @@
-//! Services of one commit that swap their cluster IPs. A Service keeps its address until it is deleted. So where `force`
-//! allows it for all of a circle, one is deleted first, the others are replaced, and that one is made again.
+//! Services of one commit that swap what a Service keeps until it is deleted: cluster IPs, and ports for health checks. So
+//! where `force` allows it, one of a circle is deleted first, the others are changed or replaced, and that one is made again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -9,21 +9,24 @@ use serde_json::Value;
 use super::apply::Object;
 use crate::cluster::{Actor, Cluster, ServedKind};
 use crate::intent::SyncIntent;
-use crate::manifest::{Manifest, ObjectKey};
-use crate::plan::{SyncName, without};
+use crate::manifest::{GroupKind, Manifest, ObjectKey};
+use crate::plan::{Exchange, Exclusive, SyncName, knot, node_ports, stamped, without_exclusive};
 use crate::sync::Driver;
 use crate::sync::job::Job;
 use crate::sync::report::Round;
 
-/// The most Services of a circle, and the most circles.
+/// The most Services among which circles are looked for, and the most circles.
 const MOST: usize = 64;
 
-/// A Service of a circle.
+/// A Service that waits for what another one has.
 struct Party<'a> {
     job: &'a Job,
     manifest: Manifest,
     served: ServedKind,
     live: Value,
+    exchange: Exchange,
+    /// It is changed by its deletion, and may be deleted.
+    may_go: bool,
 }
 
 impl Party<'_> {
@@ -41,52 +44,84 @@ impl Party<'_> {
             whole: None,
         }
     }
+
+    fn key(&self) -> &ObjectKey {
+        &self.job.item.key
+    }
 }
 
 impl Driver {
-    /// Lets Services that wait for each other's address in a circle have it.
-    pub(super) async fn swap(&mut self, intent: &SyncIntent, jobs: &[Job], round: &mut Round) {
+    /// Lets Services that wait in a circle for what others have get it. `left`: what was refused since something is
+    /// taken.
+    pub(super) async fn swap(
+        &mut self,
+        intent: &SyncIntent,
+        jobs: &[Job],
+        mut left: HashSet<ObjectKey>,
+        round: &mut Round,
+    ) {
         for _ in 0..MOST {
-            let Some(circle) = circle(&self.state.memory.barred) else {
+            let mut parties = self.parties(intent, jobs, &left).await;
+            let all: Vec<Exchange> = parties.iter().map(|one| one.exchange.clone()).collect();
+            let Some(knot) = knot(&all) else {
                 return;
             };
-            self.rotate(intent, jobs, &circle, round).await;
             // Each circle is tried once a round.
-            let barred = &mut self.state.memory.barred;
-            barred.retain(|key, _| !circle.contains(key));
+            for place in &knot.all {
+                left.remove(parties[*place].key());
+            }
+            let mut place = 0..;
+            parties.retain(|_| place.next().is_some_and(|place| knot.all.contains(&place)));
+            let before = knot.all.range(..knot.first).count();
+            parties.swap(0, before);
+            self.rotate(intent, jobs, &parties, round).await;
         }
     }
 
+    /// The Services among what is `left`.
+    async fn parties<'a>(
+        &self,
+        intent: &SyncIntent,
+        jobs: &'a [Job],
+        left: &HashSet<ObjectKey>,
+    ) -> Vec<Party<'a>> {
+        let services = GroupKind::new("", "Service");
+        let is_one = |job: &&Job| job.item.key.kind == services && left.contains(&job.item.key);
+        let mut parties = Vec::new();
+        for job in jobs.iter().filter(is_one).take(MOST) {
+            parties.extend(self.party(intent, job).await);
+        }
+        parties
+    }
+
+    /// Deletes the first Service of a circle, has the others get what they need, and makes it again.
     async fn rotate(
         &mut self,
         intent: &SyncIntent,
         jobs: &[Job],
-        circle: &[ObjectKey],
+        parties: &[Party<'_>],
         round: &mut Round,
     ) {
         let context = Arc::clone(&self.context);
         let (cluster, actor) = (&context.cluster, self.actor(intent));
         let owner = self.name.clone();
         let within = (cluster, &actor, &owner);
-        let mut parties = Vec::new();
-        for key in circle {
-            let Some(party) = self.party(intent, jobs, key).await else {
-                return;
-            };
-            // Each new object has to be one that the API server takes, before anything goes.
+        // Each new object has to be one that the API server takes, before anything goes.
+        for party in parties.iter().filter(|party| party.may_go) {
             let bare = Manifest {
-                body: anywhere(&party.manifest.body),
+                body: without_exclusive(&party.manifest.body, &held(parties)),
                 ..party.manifest.clone()
             };
-            if let Err(error) = party
-                .object(within)
-                .rehearse_create(&bare, &party.live)
-                .await
-            {
-                self.add_to_trouble(key, &format!("a new one would be refused as well: {error}"));
+            let object = party.object(within);
+            // A dry run does not say that something else has an address.
+            let why = match object.rehearse_create(&bare, &party.live).await {
+                Ok(()) => object.barred(&bare).await.map(|barred| barred.words),
+                Err(error) => Some(format!("a new one would be refused as well: {error}")),
+            };
+            if let Some(why) = why {
+                self.add_to_trouble(party.key(), &why);
                 return;
             }
-            parties.push(party);
         }
         let Some((first, before)) = parties
             .first()
@@ -94,7 +129,7 @@ impl Driver {
         else {
             return;
         };
-        let key = &first.job.item.key;
+        let key = first.key();
         cluster.outlive(std::iter::once(before)).await;
         let deleted = cluster.as_(&actor).delete(key, &before.uid).await;
         if deleted.is_err() || !first.object(within).is_gone(before).await {
@@ -102,7 +137,7 @@ impl Driver {
             self.state.memory.again.insert(key.clone());
             return;
         }
-        let left: HashSet<ObjectKey> = circle.iter().cloned().collect();
+        let left = parties.iter().map(|party| party.key().clone()).collect();
         self.try_again(intent, jobs, left, round).await;
         if !self.state.memory.troubles.contains_key(key) {
             return;
@@ -122,23 +157,40 @@ impl Driver {
         memory.again.insert(key.clone());
     }
 
-    async fn party<'a>(
-        &self,
-        intent: &SyncIntent,
-        jobs: &'a [Job],
-        key: &ObjectKey,
-    ) -> Option<Party<'a>> {
-        let job = jobs.iter().find(|job| job.item.key == *key)?;
+    async fn party<'a>(&self, intent: &SyncIntent, job: &'a Job) -> Option<Party<'a>> {
         let manifest = self.manifest(job).await?;
+        let key = &job.item.key;
         let cluster = &self.context.cluster;
         let served = cluster.kinds.get(&manifest.gvk)?;
         let actor = self.actor(intent);
-        let live = cluster.as_(&actor).live(&served, key).await.ok()??;
+        let acting = cluster.as_(&actor);
+        let live = acting.live(&served, key).await.ok()??;
+        let mut may_go = self.state.memory.barred.contains(key);
+        if !may_go {
+            // That a node port is taken is said first. Without it, the rest is checked.
+            let bare = Manifest {
+                body: without_exclusive(&manifest.body, &node_ports(&manifest.body)),
+                ..manifest.clone()
+            };
+            let seal = cluster.inventory.seal(&self.name, key);
+            let body = stamped(bare, &seal, &job.item.digest, None);
+            if let Err(error) = acting.rehearse(&served, &seal, &body).await {
+                let before = job.before.as_ref();
+                let is_ours =
+                    before.is_some_and(|it| cluster.inventory.is_proven(&self.name, key, it));
+                may_go = job.may_be_replaced && is_ours && job.replaced_in_vain.is_none();
+                if !may_go || !acting.is_immutable(&served, &error).await {
+                    return None;
+                }
+            }
+        }
         Some(Party {
             job,
+            exchange: Exchange::of(&live, &manifest.body, may_go),
             manifest,
             served,
             live,
+            may_go,
         })
     }
 
@@ -149,71 +201,8 @@ impl Driver {
     }
 }
 
-/// Objects of which each waits for the next one, and the last one for the first. Each is named with the one that it
-/// waits for.
-fn circle(waiting: &HashMap<ObjectKey, ObjectKey>) -> Option<Vec<ObjectKey>> {
-    let mut starts: Vec<&ObjectKey> = waiting.keys().collect();
-    starts.sort_unstable();
-    starts.into_iter().find_map(|start| {
-        let mut path = vec![start];
-        while path.len() <= MOST {
-            let next = waiting.get(*path.last()?)?;
-            if next == start {
-                return Some(path.into_iter().cloned().collect());
-            }
-            if path.contains(&next) {
-                return None;
-            }
-            path.push(next);
-        }
-        None
-    })
-}
-
-/// A Service without its cluster IPs.
-fn anywhere(service: &Value) -> Value {
-    let fields = ["spec.clusterIP", "spec.clusterIPs"].into_iter();
-    fields.fold(service.clone(), |service, field| without(&service, field))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::manifest::GroupKind;
-
-    fn key(name: &str) -> ObjectKey {
-        ObjectKey {
-            kind: GroupKind::new("", "Service"),
-            namespace: Some("shop".into()),
-            name: name.into(),
-        }
-    }
-
-    #[test]
-    fn only_a_circle_is_one() {
-        for (waiting, found) in [
-            (&[][..], None),
-            (&[("a", "b")], None),
-            (&[("a", "a")], Some("a")),
-            (&[("a", "b"), ("b", "a")], Some("ab")),
-            (&[("a", "b"), ("b", "c"), ("c", "b")], Some("bc")),
-            (&[("a", "b"), ("b", "c"), ("c", "a")], Some("abc")),
-            (&[("a", "b"), ("b", "c"), ("c", "d")], None),
-        ] {
-            let waiting = waiting.iter().map(|(one, other)| (key(one), key(other)));
-            let names = circle(&waiting.collect())
-                .map(|circle| circle.iter().map(|key| &*key.name).collect::<String>());
-            assert_eq!(names.as_deref(), found);
-        }
-    }
-
-    #[test]
-    fn a_service_goes_anywhere_without_its_addresses() {
-        let spec =
-            json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "type": "ClusterIP"});
-        let bare = anywhere(&json!({"spec": spec}));
-        assert_eq!(bare, json!({"spec": {"type": "ClusterIP"}}));
-    }
+/// What these Services have.
+fn held(parties: &[Party<'_>]) -> BTreeSet<Exclusive> {
+    let all = parties.iter().flat_map(|party| party.exchange.has());
+    all.cloned().collect()
 }

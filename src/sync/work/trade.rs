@@ -31,8 +31,8 @@ impl Driver {
             false => crowded,
         };
         if left.len() > 1 {
-            self.untie(intent, jobs, left, round).await;
-            self.swap(intent, jobs, round).await;
+            let left = self.untie(intent, jobs, left, round).await;
+            self.swap(intent, jobs, left, round).await;
         }
     }
 
@@ -49,7 +49,7 @@ impl Driver {
             let again: Vec<Job> = again.cloned().collect();
             let memory = &mut self.state.memory;
             memory.refused.retain(|key, _| !left.contains(key));
-            memory.barred.retain(|key, _| !left.contains(key));
+            memory.barred.retain(|key| !left.contains(key));
             let mut results = std::pin::pin!(self.results(intent, &again));
             while let Some((index, done)) = results.next().await {
                 self.settle(&again[index], done, round);
@@ -62,14 +62,15 @@ impl Driver {
         }
     }
 
-    /// Moves one Service of a circle to another port, so that the others get theirs, and then it its own.
+    /// Moves one Service of a circle to another port, so that the others get theirs, and then it its own. Returns what is
+    /// left.
     async fn untie(
         &mut self,
         intent: &SyncIntent,
         jobs: &[Job],
         left: HashSet<ObjectKey>,
         round: &mut Round,
-    ) {
+    ) -> HashSet<ObjectKey> {
         let services = GroupKind::new("", "Service");
         let is_one = |job: &&Job| left.contains(&job.item.key) && job.item.key.kind == services;
         let (mut crowded, mut ports) = (Vec::new(), Vec::new());
@@ -80,7 +81,7 @@ impl Driver {
             }
         }
         let Some(place) = circle(&ports) else {
-            return;
+            return left;
         };
         let (job, manifest) = &crowded[place];
         for values in ports[place].aside(&ports) {
@@ -92,9 +93,10 @@ impl Driver {
                     let before = ports[place].as_before();
                     self.renumber(intent, job, manifest, &before).await;
                 }
-                return;
+                return still;
             }
         }
+        left
     }
 
     async fn ports(&self, intent: &SyncIntent, job: &Job) -> Option<(Manifest, Ports)> {
