@@ -303,6 +303,6 @@ async fn an_inline_sync_that_a_commit_drops_keeps_its_objects() {
     let orphan = json!({"spec": {"deletionPolicy": "Orphan"}});
     case.patch::<Sync>("shop", orphan).await;
     named_repository_ready_becomes(&case, "shop", "True", "Fetched").await;
-    assert!(case.api::<Sync>().get_opt("shop").await.unwrap().is_none());
+    case.gone::<Sync>("shop").await;
     case.has("one", "value", Some("git")).await;
 }

@@ -34,14 +34,6 @@ async fn is_released(case: &Case<'_>, name: &str) {
     .await;
 }
 
-async fn sync_is_gone(case: &Case<'_>, name: &str) {
-    eventually(&format!("Sync {name} is gone"), PATIENCE, async || {
-        let live = case.live::<Sync>(name).await;
-        live.is_null().then_some(()).ok_or(live["status"].clone())
-    })
-    .await;
-}
-
 async fn make(case: &Case<'_>, name: &str) {
     let map = json!({"metadata": {"name": name}, "data": {"value": "hand"}});
     case.make::<ConfigMap>(map).await;
@@ -151,7 +143,7 @@ async fn a_deleted_sync_leaves_what_is_kept_and_the_namespace_that_holds_it() {
     case.sync("all", json!({"deletionPolicy": "Delete"})).await;
     case.synced("all", &first).await;
     case.delete::<Sync>("all").await;
-    sync_is_gone(&case, "all").await;
+    case.gone::<Sync>("all").await;
     case.has("goes", "value", None).await;
     let namespaces: Api<Namespace> = Api::all(case.client.clone());
     let live = namespaces.get_opt(&empty).await.unwrap();
@@ -260,7 +252,7 @@ async fn what_was_adopted_is_released_and_what_was_made_is_deleted() {
     }
     // The deletion of the Sync mirrors that.
     case.delete::<Sync>("b").await;
-    sync_is_gone(&case, "b").await;
+    case.gone::<Sync>("b").await;
     is_released(&case, "with-sync").await;
     case.has("made-with-sync", "value", None).await;
 }
@@ -287,6 +279,6 @@ async fn adopted_objects_are_deleted_where_the_sync_says_so() {
     let spec = json!({"spec": {"pruneAdopted": false, "deletionPolicy": "Delete"}});
     case.patch::<Sync>("all", spec).await;
     case.delete::<Sync>("all").await;
-    sync_is_gone(&case, "all").await;
+    case.gone::<Sync>("all").await;
     case.has("two", "value", None).await;
 }

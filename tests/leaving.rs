@@ -6,8 +6,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use towline::api::Sync;
 
-use crate::world::{Case, PATIENCE, condition, config_map, world};
-use towline_testing::wait::{eventually, never};
+use crate::world::{Case, condition, config_map, world};
+use towline_testing::wait::never;
 
 const HOLD: &str = "example.com/hold";
 
@@ -30,14 +30,6 @@ async fn says(case: &Case<'_>, sync: &str, reason: &str, parts: &[&str]) {
     case.until(sync, &what, |sync| {
         let (status, why, message) = condition(sync, "Ready");
         status != "True" && why == reason && parts.iter().all(|part| message.contains(part))
-    })
-    .await;
-}
-
-async fn sync_is_gone(case: &Case<'_>, sync: &str) {
-    eventually(&format!("Sync {sync} is gone"), PATIENCE, async || {
-        let live = case.live::<Sync>(sync).await;
-        live.is_null().then_some(()).ok_or(live)
     })
     .await;
 }
@@ -80,7 +72,7 @@ async fn a_deleted_sync_waits_for_what_it_deleted() {
     )
     .await;
     hold(&case, &inner, "foreign", false).await;
-    sync_is_gone(&case, "all").await;
+    case.gone::<Sync>("all").await;
     let namespaces: Api<Namespace> = Api::all(case.client.clone());
     assert!(namespaces.get_opt(&inner).await.unwrap().is_none());
 }
@@ -104,7 +96,7 @@ async fn an_annotation_lets_a_sync_go_earlier() {
         case.delete::<Sync>(sync).await;
         says(&case, sync, "Deleting", &["held", HOLD]).await;
         case.patch::<Sync>(sync, let_go).await;
-        sync_is_gone(&case, sync).await;
+        case.gone::<Sync>(sync).await;
         assert!(case.live::<ConfigMap>("held").await.is_object());
         hold(&case, &case.namespace, "held", false).await;
     }
@@ -203,5 +195,5 @@ async fn a_definition_whose_object_hangs_names_it_and_may_come_back() {
     case.kubectl_as_person(&["get", &format!("hangs.{group}/held")])
         .await;
     case.delete::<Sync>("all").await;
-    sync_is_gone(&case, "all").await;
+    case.gone::<Sync>("all").await;
 }

@@ -21,14 +21,6 @@ fn address(last: u32) -> String {
     format!("  clusterIP: 10.96.7.{last}\n  ports: [{{port: 8080}}]\n")
 }
 
-async fn is_gone(case: &Case<'_>, name: &str) {
-    towline_testing::wait::eventually("it is gone", crate::world::PATIENCE, async || {
-        let live = case.live::<Service>(name).await;
-        live.is_null().then_some(()).ok_or(live)
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_renamed_service_gets_the_port_of_the_old_one() {
     let files = async |namespace: &str| {
@@ -68,7 +60,7 @@ async fn a_renamed_service_gets_the_port_of_the_old_one() {
     let port = "/spec/ports/0/nodePort";
     case.wait_for_field::<Service>("new-name", port, json!(32123))
         .await;
-    is_gone(&case, "old-name").await;
+    case.gone::<Service>("old-name").await;
     case.ready_becomes("all", "False", "ApplyFailed").await;
     assert_eq!(
         case.live::<Service>("other").await.pointer(port),
@@ -77,7 +69,7 @@ async fn a_renamed_service_gets_the_port_of_the_old_one() {
     assert!(case.live::<ConfigMap>("map").await.is_object());
     let commit = case.push(&[("bad.yaml", None)], "mend").await;
     case.synced("all", &commit).await;
-    is_gone(&case, "other").await;
+    case.gone::<Service>("other").await;
 }
 
 #[tokio::test]
@@ -211,7 +203,7 @@ async fn a_quota_that_is_full_makes_room() {
         .push(&[("old.yaml", None), ("new.yaml", Some(&new))], "rename")
         .await;
     case.synced("all", &commit).await;
-    is_gone(&case, "old-name").await;
+    case.gone::<Service>("old-name").await;
 }
 
 #[tokio::test]

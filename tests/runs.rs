@@ -55,14 +55,6 @@ async fn ends(case: &Case<'_>, pod: &str, phase: &str) {
         .unwrap();
 }
 
-async fn gone(case: &Case<'_>, name: &str) {
-    eventually(&format!("Job {name} is gone"), PATIENCE, async || {
-        let job = case.live::<Job>(name).await;
-        job.is_null().then_some(()).ok_or(job)
-    })
-    .await;
-}
-
 async fn stays_gone(case: &Case<'_>, name: &str) {
     never("it runs again", Duration::from_secs(2), async || {
         let job: Value = case.live::<Job>(name).await;
@@ -108,8 +100,8 @@ async fn a_job_runs_once_for_a_manifest() {
         completes(&case, name).await;
     }
     fails(&case, "failed").await;
-    gone(&case, "ttl").await;
-    gone(&case, "failed").await;
+    case.gone::<Job>("ttl").await;
+    case.gone::<Job>("failed").await;
     case.until("all", "three runs are over", |sync| {
         sync.status
             .as_ref()
@@ -117,7 +109,7 @@ async fn a_job_runs_once_for_a_manifest() {
     })
     .await;
     case.delete::<Job>("kept").await;
-    gone(&case, "kept").await;
+    case.gone::<Job>("kept").await;
     for name in ["ttl", "kept", "failed"] {
         stays_gone(&case, name).await;
     }
@@ -153,7 +145,7 @@ async fn a_job_runs_once_for_a_manifest() {
         )
         .await;
     completes(&case, "ttl").await;
-    gone(&case, "ttl").await;
+    case.gone::<Job>("ttl").await;
     case.synced("all", &commit).await;
     let kept = job("kept", &namespace, "", "one");
     case.push(&[("kept.yaml", Some(&kept))], "back").await;
@@ -218,7 +210,7 @@ async fn a_job_is_made_of_an_export() {
     export["metadata"]["ownerReferences"] = json!([owner]);
     export["metadata"]["labels"] = labels;
     case.kubectl_as_person(&["delete", "job", "report"]).await;
-    gone(&case, "report").await;
+    case.gone::<Job>("report").await;
     let commit = case
         .repo
         .commit(&[("job.yaml", Some(export.to_string()))], "an export");
@@ -294,10 +286,10 @@ async fn a_job_that_ends_and_goes_while_towline_is_away_is_not_run_again() {
     for name in ["ttl", "kept", "changed"] {
         completes(&case, name).await;
     }
-    gone(&case, "ttl").await;
-    gone(&case, "changed").await;
+    case.gone::<Job>("ttl").await;
+    case.gone::<Job>("changed").await;
     case.delete::<Job>("kept").await;
-    gone(&case, "kept").await;
+    case.gone::<Job>("kept").await;
     let commit = case
         .push(
             &[
@@ -394,7 +386,7 @@ async fn a_job_that_goes_while_its_watch_is_cut_is_not_run_again() {
     })
     .await;
     case.delete::<Job>("once").await;
-    gone(&case, "once").await;
+    case.gone::<Job>("once").await;
     faults.always(None);
     case.wait_for_event("NotRunAgain", &["once"]).await;
     stays_gone(&case, "once").await;

@@ -91,6 +91,23 @@ impl<'a> Case<'a> {
         serde_json::to_value(object).unwrap()
     }
 
+    /// Waits until an object does not exist. One that is being deleted does, as long as a finalizer holds it.
+    pub async fn gone<K>(&self, name: &str)
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + Serialize
+            + DeserializeOwned
+            + Debug,
+        K::DynamicType: Default,
+    {
+        eventually(&format!("{name} is gone"), PATIENCE, async || {
+            let live = self.live::<K>(name).await;
+            live.is_null().then_some(()).ok_or(live)
+        })
+        .await;
+    }
+
     /// Waits until a field of an object has a value.
     pub async fn wait_for_field<K>(&self, name: &str, field: &str, value: Value)
     where
