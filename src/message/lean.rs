@@ -18,6 +18,7 @@ const OURS: [&[u8]; 3] = [
 /// Keeps JSON, with an empty text in the place of each long one.
 #[derive(Debug, Default)]
 pub struct Lean {
+    keeps_comments: bool,
     kept: Vec<u8>,
     place: Place,
     /// Where the text of the place begins in `kept`, and how long it is.
@@ -38,6 +39,14 @@ enum Place {
 }
 
 impl Lean {
+    /// One that has read nothing. With `keeps_comments`, it keeps the long texts that begin as comments of towline.
+    pub fn new(keeps_comments: bool) -> Self {
+        Self {
+            keeps_comments,
+            ..Self::default()
+        }
+    }
+
     /// Reads the next piece of an answer.
     pub fn take(&mut self, piece: &[u8]) {
         for &byte in piece {
@@ -69,7 +78,7 @@ impl Lean {
         self.length += length;
         if self.length > SHORT {
             let text = &self.kept[self.began..];
-            let is_ours = OURS.iter().any(|ours| text.starts_with(ours));
+            let is_ours = self.keeps_comments && OURS.iter().any(|ours| text.starts_with(ours));
             if !is_ours || self.length > LONGEST {
                 self.kept.truncate(self.began);
                 self.is_left_out = true;
@@ -102,7 +111,7 @@ mod tests {
     use super::*;
 
     fn lean(text: &str, pieces: usize) -> String {
-        let mut lean = Lean::default();
+        let mut lean = Lean::new(true);
         for piece in text.as_bytes().chunks(pieces) {
             lean.take(piece);
         }
@@ -140,6 +149,10 @@ mod tests {
         for odd in ["", "\"", "{\"a", "\"\\", "\"\\u00", "<html a=\"b"] {
             assert_eq!(lean(odd, 2), odd);
         }
-        assert_eq!(Lean::default().finish(9), "");
+        let mut lean = Lean::new(false);
+        lean.take(of("").to_string().as_bytes());
+        let read: Value = serde_json::from_str(&lean.finish(usize::MAX)).unwrap();
+        assert_eq!(read[1]["body"], "");
+        assert_eq!(Lean::new(true).finish(9), "");
     }
 }

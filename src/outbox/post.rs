@@ -17,13 +17,24 @@ use crate::source::{HttpClients, Route};
 const PARALLEL: u32 = 64;
 const PARALLEL_OF_NAMESPACE: u32 = 4;
 
-/// How much is kept of an answer to a message, and of one to a question, in bytes. A host answers with the deployment that
-/// was made.
-const LONGEST_ANSWER: usize = 64 << 10;
-const LONGEST_READ: usize = 3 << 20;
+/// How much of an answer is kept and read, in bytes: its long texts are read, and not kept.
+#[derive(Clone, Copy)]
+struct Room {
+    kept: usize,
+    read: usize,
+}
 
-/// How much of an answer is read, with the long texts that are not kept.
-const MOST_READ: usize = 128 << 20;
+/// For the answer to a message. A host answers with the deployment or the comment that was made.
+const TOLD: Room = Room {
+    kept: 64 << 10,
+    read: 1 << 20,
+};
+
+/// For the answer to a question. A list of pull requests holds the texts of their authors.
+const ASKED: Room = Room {
+    kept: 3 << 20,
+    read: 128 << 20,
+};
 
 const USER_AGENT: &str = concat!("towline/", env!("CARGO_PKG_VERSION"));
 
@@ -101,10 +112,7 @@ fn send(agent: &Agent, request: Request, timeout: Duration) -> Result<Answer, Po
         ureq::Error::Timeout(_) => PostError::Late(timeout),
         other => PostError::Unreachable(Box::new(other)),
     };
-    let longest = match request.method {
-        Method::GET => LONGEST_READ,
-        _ => LONGEST_ANSWER,
-    };
+    let is_question = request.method == Method::GET;
     let mut head = http::Request::builder()
         .method(&request.method)
         .uri(&request.url)
@@ -136,7 +144,7 @@ fn send(agent: &Agent, request: Request, timeout: Duration) -> Result<Answer, Po
             .filter(is_limited)
             .map(|_| header(&format!("{name}-reset")).unwrap_or_default())
     });
-    let body = read(answer.body_mut().as_reader(), longest);
+    let body = read(answer.body_mut().as_reader(), is_question);
     Ok(Answer {
         status: answer.status().as_u16(),
         retry_after,
@@ -145,17 +153,62 @@ fn send(agent: &Agent, request: Request, timeout: Duration) -> Result<Answer, Po
     })
 }
 
-/// Reads an answer without its long texts. The status has said everything that is needed, so an answer that breaks off is an
-/// answer.
-fn read(mut from: impl Read, longest: usize) -> String {
-    let (mut lean, mut all) = (Lean::default(), 0);
+/// Reads an answer without its long texts; that to a question, with comments of towline. The status has said everything that
+/// is needed, so an answer that breaks off is an answer.
+fn read(mut from: impl Read, is_question: bool) -> String {
+    let room = match is_question {
+        true => ASKED,
+        false => TOLD,
+    };
+    let (mut lean, mut all) = (Lean::new(is_question), 0);
     let mut piece = [0; 16 << 10];
-    while lean.len() < longest && all < MOST_READ {
+    while lean.len() < room.kept && all < room.read {
         let Ok(read @ 1..) = from.read(&mut piece) else {
             break;
         };
         all += read;
         lean.take(piece.get(..read).unwrap_or_default());
     }
-    lean.finish(longest)
+    lean.finish(room.kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One text without an end, and how much of it was read.
+    #[derive(Default)]
+    struct Endless(usize);
+
+    impl Read for Endless {
+        fn read(&mut self, piece: &mut [u8]) -> std::io::Result<usize> {
+            piece.fill(b'x');
+            if self.0 == 0 {
+                piece[0] = b'"';
+            }
+            self.0 += piece.len();
+            Ok(piece.len())
+        }
+    }
+
+    #[test]
+    fn an_answer_without_an_end_takes_little() {
+        for (is_question, room) in [(false, TOLD), (true, ASKED)] {
+            let mut endless = Endless::default();
+            assert_eq!(read(&mut endless, is_question), "\"");
+            assert_eq!(endless.0, room.read);
+            // Nothing of it is a long text.
+            let mut odd = std::io::repeat(b'x');
+            assert_eq!(read(&mut odd, is_question).len(), room.kept);
+        }
+    }
+
+    #[test]
+    fn the_answer_to_a_comment_keeps_its_id_whatever_its_text_holds() {
+        let text = format!("<!-- towline/a -->{}", "\\u003c\\n".repeat(20_000));
+        let answer = format!("{{\"body\": \"{text}\", \"id\": 7}}");
+        assert!(answer.len() > TOLD.kept);
+        let read = read(answer.as_bytes(), false);
+        assert_eq!(read, "{\"body\": \"\", \"id\": 7}");
+    }
 }
