@@ -270,7 +270,13 @@ pub fn built() -> PathBuf {
         "--manifest-path",
         &manifest,
     ];
-    let build = [&build[..], &["--bin", "towline", "--profile", profile]].concat();
+    let mut build = [&build[..], &["--bin", "towline", "--profile", profile]].concat();
+    if profile == "dev" {
+        // With the example, Cargo takes the features of what the example has compiled already. Alone, the
+        // program needs fewer, and half of the dependencies would be compiled a second time.
+        let name = ours.file_name().and_then(|name| name.to_str());
+        build.extend(["--example", name.expect("the name of an example")]);
+    }
     let mut args: Vec<OsString> = Vec::new();
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
