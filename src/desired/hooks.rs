@@ -275,11 +275,7 @@ impl Hooks {
             });
         }
         read.map(drop).map_err(|error| {
-            let files = vec![BrokenFile {
-                file,
-                error,
-                rendered: Some(render::seems(&document.text()).into()),
-            }];
+            let files = vec![BrokenFile::rendered(file, error, &document.text())];
             RenderError::Broken { files, more: 0 }.into()
         })
     }

@@ -500,7 +500,7 @@ impl Texts for Source<'_> {
     }
 
     fn is_rendered(&self, id: TextId) -> bool {
-        self.rendered.has(id)
+        self.rendered.wrote(id)
     }
 
     fn generated(&self, id: TextId, document: u32, item: u32) -> &[FieldPath] {

@@ -11,8 +11,8 @@ use crate::content::{ReadError, Tree, within};
 use crate::intent::{Overrides, RenderIntent, RendererIntent};
 use crate::manifest::{self, FieldPath};
 use crate::render::wasm::{
-    Chart, Cluster, Finding, Folder, Kustomization, Output, Private, Release, Renderers, Sought,
-    Values,
+    Chart, Cluster, Finding, Folder, Kept, Kustomization, Output, Private, Release, Renderers,
+    Sought, Values,
 };
 use crate::render::{Bases, Outcome, ParsedObject, RemoteBase, Steps, Text, TextId};
 
@@ -51,16 +51,21 @@ impl Rendered {
         self.chart().is_some_and(Output::shows_number)
     }
 
-    /// Whether a document was rendered here.
-    pub(super) fn has(&self, id: TextId) -> bool {
-        self.places.contains_key(&id)
+    /// Whether a renderer wrote a document. Helm gives back the files of `crds/` as they are.
+    pub(super) fn wrote(&self, id: TextId) -> bool {
+        self.document(id)
+            .is_some_and(|document| document.about.kind != "crd")
     }
 
     /// A rendered document. None if it was not rendered here.
     pub(super) fn text(&self, id: TextId) -> Option<Vec<u8>> {
+        self.document(id).map(Kept::text)
+    }
+
+    fn document(&self, id: TextId) -> Option<&Kept> {
         let (output, position) = *self.places.get(&id)?;
         let output = self.outputs.get(output as usize)?;
-        Some(output.documents.get(position as usize)?.text())
+        output.documents.get(position as usize)
     }
 
     /// Takes an output, and says which of its documents are manifests.

@@ -83,29 +83,73 @@ pub struct BrokenFile {
     pub rendered: Option<Box<str>>,
 }
 
+impl BrokenFile {
+    /// A text that a renderer wrote of a file.
+    pub(crate) fn rendered(file: Arc<str>, error: TextError, text: &[u8]) -> Self {
+        let rendered = seems(part(text, error.document().unwrap_or(1)));
+        Self {
+            file,
+            error,
+            rendered: Some(rendered.into()),
+        }
+    }
+}
+
 /// The file and all causes on one line, so that a message can list several files.
 impl fmt::Display for BrokenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.file, self.error)?;
-        let mut cause = std::error::Error::source(&self.error);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
+        write!(f, "{}: ", self.file)?;
+        let what = match self.rendered.as_deref() {
+            None => return self.error.of_file(f, &self.file),
+            Some("") => "what is rendered".to_owned(),
+            Some(object) => format!("the rendered {object}"),
+        };
+        self.error.of_rendered(f, &what)
+    }
+}
+
+impl TextError {
+    /// The 1-based document that is wrong, where it is one.
+    fn document(&self) -> Option<u32> {
+        match self {
+            Self::Yaml(YamlError { document, .. })
+            | Self::Object { document, .. }
+            | Self::Variable { document, .. }
+            | Self::Kustomization { document }
+            | Self::NoSuchObject { document, .. } => Some(*document),
+            Self::LfsPointer | Self::TooManyObjects => None,
         }
-        let lacks_field = matches!(
-            self.error,
-            TextError::Object {
+    }
+
+    /// The error with its causes, for somebody who looks into the file.
+    fn of_file(&self, f: &mut fmt::Formatter<'_>, file: &str) -> fmt::Result {
+        f.write_str(&crate::chain(self))?;
+        match self {
+            Self::Object {
                 source: ObjectError::Missing(_),
                 ..
+            } => f.write_str(hint(file)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The error with its causes, for somebody who cannot see the text: a number of a document would be of no use, and no
+    /// file is there to be ignored.
+    fn of_rendered(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
+        match self {
+            Self::Yaml(YamlError { line, cause, .. }) => {
+                write!(f, "invalid yaml: line {line} of {what}: {cause}")
             }
-        );
-        match &self.rendered {
-            Some(object) if !object.is_empty() => {
-                write!(f, " (lines are those of the rendered {object})")
+            Self::Object { source, .. } => write!(f, "{what}: {}", crate::chain(source)),
+            Self::Variable { source, .. } => write!(f, "{what}: {}", crate::chain(source)),
+            Self::Kustomization { .. } => write!(
+                f,
+                "{what}: a Kustomization of kustomize, which no cluster has: name its folder among the resources of a \
+                 kustomization, or take it out"
+            ),
+            Self::LfsPointer | Self::TooManyObjects | Self::NoSuchObject { .. } => {
+                write!(f, "{what}: {self}")
             }
-            Some(_) => f.write_str(" (lines are those of what is rendered)"),
-            None if lacks_field => f.write_str(hint(&self.file)),
-            None => Ok(()),
         }
     }
 }
@@ -203,23 +247,45 @@ fn listed(files: &[BrokenFile], more: usize) -> String {
     text
 }
 
+/// The 1-based document of a text that may be no YAML. Documents are counted as YAML is read: nothing before the first
+/// `---` is none.
+fn part(text: &[u8], document: u32) -> &[u8] {
+    let (mut begin, mut at, mut count) = (0, 0, 1);
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let start = at;
+        at += line.len();
+        if line.starts_with(b"---") && start > begin {
+            if count == document {
+                return &text[begin..start];
+            }
+            (begin, count) = (at, count + 1);
+        }
+    }
+    &text[begin..]
+}
+
 /// The kind and the name of an object in a text that may be no YAML, for people: empty if they are not where most write them.
-pub(crate) fn seems(text: &[u8]) -> String {
+fn seems(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let word = |rest: &str| {
         let word = rest.trim().trim_matches(['"', '\'']);
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':');
         let is_name = (1..=LONGEST_NAME).contains(&word.len()) && word.chars().all(fits);
         is_name.then(|| word.to_owned())
     };
     let after = |line: &str, key: &str| line.strip_prefix(key).and_then(word);
     let kind = text.lines().find_map(|line| after(line, "kind:"));
-    let mut below = text
-        .lines()
-        .skip_while(|line| line.trim_end() != "metadata:");
-    below.next();
-    let mut below = below.take_while(|line| line.starts_with(' '));
-    let name = below.find_map(|line| after(line.trim_start(), "name:"));
+    let metadata = |line: &str| Some(line.strip_prefix("metadata:")?.trim().to_owned());
+    let mut lines = text.lines();
+    let name = match lines.find_map(metadata) {
+        Some(inline) if inline.starts_with('{') => inline
+            .trim_start_matches('{')
+            .split([',', '}'])
+            .find_map(|field| after(field.trim(), "name:")),
+        _ => lines
+            .take_while(|line| line.starts_with(' '))
+            .find_map(|line| after(line.trim_start(), "name:")),
+    };
     match (kind, name) {
         (Some(kind), Some(name)) => format!("{kind} {name}"),
         (kind, _) => kind.unwrap_or_default(),
@@ -240,10 +306,14 @@ impl Broken {
     /// `rendered`: what a renderer wrote, if it is not a file.
     pub(super) fn push(&mut self, file: &Arc<str>, error: TextError, rendered: Option<&[u8]>) {
         if self.files.len() < MAX_LISTED {
-            self.files.push(BrokenFile {
-                file: Arc::clone(file),
-                error,
-                rendered: rendered.map(|text| seems(text).into()),
+            let file = Arc::clone(file);
+            self.files.push(match rendered {
+                Some(text) => BrokenFile::rendered(file, error, text),
+                None => BrokenFile {
+                    file,
+                    error,
+                    rendered: None,
+                },
             });
         } else {
             self.more += 1;

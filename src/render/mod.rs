@@ -19,7 +19,6 @@ use std::sync::Arc;
 
 pub use bases::{Bases, WantedBase};
 pub use cache::{Cache, ParsedObject};
-pub(crate) use error::seems;
 pub use error::{BrokenFile, MAX_OBJECTS, PatternError, RenderError, TextError};
 pub use generated::{Drawn, Generated, digest, keep};
 pub use patches::{Outcome, Patches, Steps};

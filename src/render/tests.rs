@@ -208,15 +208,35 @@ fn what_is_wrong_in_a_rendered_text_names_the_object_and_no_file_to_ignore() {
         );
         read.unwrap_err().to_string()
     };
-    assert_eq!(
-        error("kind: ConfigMap\nmetadata:\n  labels:\n    app: a\n    app: b\n  name: web\n"),
-        "web/templates/a.yaml: invalid yaml: document 1, line 5: the key app appears twice in one mapping: remove one of the \
-         two. kubectl and Helm would take the last (lines are those of the rendered ConfigMap web)"
-    );
-    let lacks = error("metadata: {name: web}\n");
-    assert!(
-        lacks.ends_with(" (lines are those of what is rendered)"),
-        "{lacks}"
-    );
-    assert!(!lacks.contains("ignore"), "{lacks}");
+    for (text, says) in [
+        (
+            "kind: ConfigMap\nmetadata:\n  labels:\n    app: a\n    app: b\n  name: web\n",
+            "invalid yaml: line 5 of the rendered ConfigMap web: the key app appears twice in one mapping: remove one of the two. \
+             kubectl and Helm would take the last",
+        ),
+        (
+            "kind: A\nmetadata:\n  name: web\n",
+            "the rendered A web: apiVersion is missing",
+        ),
+        (
+            "metadata: {name: web}\n",
+            "what is rendered: apiVersion is missing",
+        ),
+        (
+            "kind: A\nmetadata: {labels: {}, name: 'a:web'}\n",
+            "the rendered A a:web: apiVersion is missing",
+        ),
+        // The object is that of the document.
+        (
+            "---\napiVersion: v1\nkind: A\nmetadata:\n  name: a\n---\nkind: B\nmetadata:\n  name: b\n---\nkind: C\n",
+            "the rendered B b: apiVersion is missing",
+        ),
+        (
+            "apiVersion: kustomize.config.k8s.io/v1\nkind: Kustomization\n",
+            "the rendered Kustomization: a Kustomization of kustomize, which no cluster has: name its folder among the \
+             resources of a kustomization, or take it out",
+        ),
+    ] {
+        assert_eq!(error(text), format!("web/templates/a.yaml: {says}"));
+    }
 }
