@@ -46,6 +46,14 @@ fn rows() -> Vec<Row> {
             &["TooLarge", "RenderFailed"],
             &["kustomize", "bomb/patch.yaml"],
         ),
+        row(
+            "patches",
+            &["TooLarge"],
+            &[
+                "kustomize",
+                "patches/kustomization.yaml: too large: patches has more than 20000 entries",
+            ],
+        ),
         row("many", &["TooLarge"], &["helm", "many"]),
         row(
             "link",
@@ -86,6 +94,14 @@ fn commit(case: &Case<'_>) {
             "resources: [web.yaml]\npatches: [{path: patch.yaml}]\n".into(),
         ),
         ("bomb/web.yaml".into(), WEB.into()),
+        (
+            "patches/kustomization.yaml".into(),
+            format!(
+                "resources: [web.yaml]\npatches:\n{}",
+                "- {path: web.yaml}\n".repeat(100_000)
+            ),
+        ),
+        ("patches/web.yaml".into(), WEB.into()),
         ("bomb/patch.yaml".into(), bomb()),
         ("many/Chart.yaml".into(), chart("many")),
         ("link/Chart.yaml".into(), chart("link")),

@@ -53,6 +53,8 @@ impl std::fmt::Display for WantedBase {
 pub(super) struct BaseError {
     file: String,
     what: String,
+    /// Whether it is larger than it may be.
+    pub(super) is_too_large: bool,
 }
 
 /// A kustomization with paths in place of URLs.
@@ -86,6 +88,7 @@ pub(super) fn localised(
     let fail = |what: String| BaseError {
         file: file.to_owned(),
         what: printable(&what),
+        is_too_large: false,
     };
     let is_long = |value: &Value| {
         value
@@ -93,9 +96,13 @@ pub(super) fn localised(
             .is_some_and(|list| list.len() > MOST_ENTRIES)
     };
     if let Some((field, _)) = fields.iter().find(|(_, value)| is_long(value)) {
-        return Err(fail(format!(
+        let what = format!(
             "too large: {field} has more than {MOST_ENTRIES} entries: name folders, or use several Syncs"
-        )));
+        );
+        return Err(BaseError {
+            is_too_large: true,
+            ..fail(what)
+        });
     }
     if let Some(base) = around {
         stays_inside(&fields, folder, &base.folder()).map_err(fail)?;
@@ -246,6 +253,7 @@ pub(super) fn plugin_file(
     Some(BaseError {
         file: file.to_owned(),
         what: printable(&what),
+        is_too_large: false,
     })
 }
 
@@ -281,6 +289,7 @@ mod tests {
             ] {
                 let local = localised("k/kustomization.yaml", "k", text.as_bytes(), &with(&[]));
                 assert_eq!(local.is_ok(), fits, "{field} {count}");
+                assert!(local.as_ref().err().is_none_or(|error| error.is_too_large));
                 let told = local.err().map(|error| error.to_string());
                 let is_named = |told: String| {
                     told.contains("k/kustomization.yaml: too large") && told.contains(field)

@@ -33,6 +33,14 @@ pub enum RenderFailure {
         /// Upstream's words, without credentials.
         message: String,
     },
+    /// Files that are larger than a renderer reads.
+    #[error("{renderer}: {message}")]
+    TooLarge {
+        /// Which renderer.
+        renderer: String,
+        /// The file, the limit, and what to do.
+        message: String,
+    },
     /// Remote bases that are not fetched. Never empty.
     #[error("{}", unfetched(.0))]
     Bases(Vec<WantedBase>),

@@ -203,7 +203,7 @@ impl Inflated {
     fn check(&self, place: &Place) {
         let read = || self.tree.read(place.file?).ok();
         if let Some(error) = plugin_file(&place.real, &self.bases, read) {
-            self.state().refuse(error.to_string());
+            self.state().refuse(&error);
         }
     }
 
@@ -224,8 +224,16 @@ impl Inflated {
         let (blob, text) = match localised(path, &real, &text, &self.bases) {
             Ok(None) => (blob, text),
             Ok(Some(local)) => (state.localise(&local), local.text.into()),
+            Err(error) if error.is_too_large => {
+                state.problem.get_or_insert(RenderFailure::TooLarge {
+                    renderer: "kustomize".to_owned(),
+                    message: error.to_string(),
+                });
+                // kustomize shall not read it.
+                return state.hold(Vec::new());
+            }
             Err(error) => {
-                state.refuse(error.to_string());
+                state.refuse(&error);
                 return blob;
             }
         };
@@ -256,7 +264,7 @@ impl Inflated {
                 state.answer(path, site, asking, folders)
             }
             Err(error) => {
-                state.refuse(error.to_string());
+                state.refuse(&error);
                 blob
             }
         }
@@ -265,10 +273,10 @@ impl Inflated {
 
 impl State {
     /// Keeps why a kustomization is refused.
-    fn refuse(&mut self, message: String) {
+    fn refuse(&mut self, error: &impl std::error::Error) {
         self.problem.get_or_insert(RenderFailure::Refused {
             renderer: "kustomize".to_owned(),
-            message,
+            message: error.to_string(),
         });
     }
 
