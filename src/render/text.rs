@@ -74,12 +74,19 @@ impl Changes<'_> {
     /// The object, changed. Variables come first, before anything of the object is read: its name may
     /// be one, and a text of a Secret is encoded when it is read.
     fn apply(&self, document: u32, mut object: UnreadObject) -> Result<Manifest, TextError> {
+        let mut unset = None;
         if let Some(variables) = self.variables {
+            unset = substitute::unset_in_name(&object.body, variables);
             substitute::substitute(&mut object.body, variables)
                 .map_err(|source| TextError::Variable { document, source })?;
         }
-        let read = object.read();
-        let mut manifest = read.map_err(|source| TextError::Object { document, source })?;
+        let mut manifest = object.read().map_err(|error| match unset {
+            Some(source) => TextError::Variable { document, source },
+            None => TextError::Object {
+                document,
+                source: error,
+            },
+        })?;
         for (field, marks) in [("labels", self.labels), ("annotations", self.annotations)] {
             if !marks.is_empty() {
                 mark(&mut manifest.body, field, marks);

@@ -4,12 +4,14 @@
 //! each object as YAML. Here it works on the object's values, with the same outcome where Flux has one:
 //! a string that YAML writes without quotes is read again after substitution, so that `${replicas}`
 //! becomes a number; one that needs quotes or several lines stays a string. So no value can break out of
-//! the field that it is put into.
+//! the field that it is put into. A field that takes texts only, such as a label, gets a text: with Flux, the API server
+//! refuses the number.
 
 mod expand;
 mod pattern;
 mod template;
 mod text;
+mod texts;
 
 use std::collections::BTreeMap;
 
@@ -18,7 +20,9 @@ use serde_json::{Map, Value};
 use crate::manifest::SUBSTITUTE;
 
 pub use self::template::SyntaxError;
+use self::template::{Operator, Part, Variable};
 use self::text::Style;
+use self::texts::Fields;
 
 /// Annotations and labels that take an object out, with the value `disabled`: ours and Flux's.
 pub const OPT_OUT: [&str; 2] = [SUBSTITUTE, "kustomize.toolkit.fluxcd.io/substitute"];
@@ -120,12 +124,40 @@ pub fn substitute(object: &mut Value, variables: &Variables) -> Result<(), Subst
     }
     let mut walk = Walk {
         variables,
+        fields: Fields::of(object),
         budget: MAX_BYTES,
         path: Vec::new(),
     };
     walk.value(object).map_err(|source| SubstituteError {
         field: walk.path.concat().trim_start_matches('.').to_owned(),
         source,
+    })
+}
+
+/// A variable without value and default in what names the object, where substitution would leave nothing. Without the
+/// variable, an error about the name would be of no help.
+#[must_use]
+pub fn unset_in_name(object: &Value, variables: &Variables) -> Option<SubstituteError> {
+    if opts_out(object) {
+        return None;
+    }
+    let fields = ["apiVersion", "kind", "metadata.name", "metadata.namespace"];
+    fields.into_iter().find_map(|field| {
+        let mut parts = field.split('.');
+        let text = parts.try_fold(object, |value, part| value.get(part))?;
+        let text = text.as_str().filter(|text| is_template(text))?;
+        let parts = template::parse(text).ok()?;
+        let is_unset = |Variable { name, operator }: &Variable| {
+            !matches!(operator, Operator::Default(_)) && variables.get(name).is_none()
+        };
+        let name = parts.into_iter().find_map(|part| match part {
+            Part::Variable(variable) if is_unset(&variable) => Some(variable.name),
+            _ => None,
+        })?;
+        Some(SubstituteError {
+            field: field.to_owned(),
+            source: ExpandError::Undefined(name),
+        })
     })
 }
 
@@ -144,6 +176,7 @@ fn opts_out(object: &Value) -> bool {
 
 struct Walk<'v> {
     variables: &'v Variables,
+    fields: Fields,
     budget: usize,
     /// Where it is; where it failed, after an error.
     path: Vec<String>,
@@ -198,7 +231,11 @@ impl Walk<'_> {
         }
         let expanded = self.expanded(text)?;
         Ok(Some(match text::style(text) {
-            Style::Plain => text::read(&expanded),
+            Style::Plain => match text::read(&expanded) {
+                value @ (Value::String(_) | Value::Null) => value,
+                _ if self.fields.take_text(&self.path) => Value::String(expanded),
+                value => value,
+            },
             Style::Quoted => Value::String(expanded),
         }))
     }

@@ -13,10 +13,16 @@ const MAX_DEPTH: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SyntaxError {
     /// `${` without a name.
-    #[error("${{ is not followed by the name of a variable; write $${{ for a literal ${{")]
+    #[error(
+        "${{ is not followed by the name of a variable; write $${{ for a literal ${{, or annotate the object with \
+         towline.dev/substitute: disabled if it holds a script"
+    )]
     Name,
     /// `${name` without `}`.
-    #[error("${{ has no closing brace, or uses an operator that is not known")]
+    #[error(
+        "${{ has no closing brace, or uses an operator that is not known; write $${{ for a literal ${{, or annotate the object \
+         with towline.dev/substitute: disabled if it holds a script"
+    )]
     Brace,
     /// An operator without what it needs: `${name/}`.
     #[error("an operator in ${{…}} lacks its argument")]

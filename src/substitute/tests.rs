@@ -172,3 +172,119 @@ fn a_value_stays_in_its_field() {
         json!({"metadata": {"name": name}, "data": {name: format!("x\n{name}")}})
     );
 }
+
+#[test]
+fn a_field_that_takes_texts_only_gets_a_text() {
+    let given = variables(&[
+        ("n", "8080"),
+        ("yes", "true"),
+        ("list", "[a]"),
+        ("q", "\"1\""),
+        ("none", ""),
+    ]);
+    let substituted = |object: Value| {
+        let mut object = object;
+        substitute(&mut object, &given).unwrap();
+        object
+    };
+    for (object, pointer, value) in [
+        (
+            json!({"kind": "Secret", "apiVersion": "v1", "stringData": {"k": "${n}"}}),
+            "/stringData/k",
+            json!("8080"),
+        ),
+        (
+            json!({"kind": "Secret", "apiVersion": "v1", "data": {"k": "${n}"}}),
+            "/data/k",
+            json!("8080"),
+        ),
+        (
+            json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"k": "${yes}"}}),
+            "/data/k",
+            json!("true"),
+        ),
+        (
+            json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"k.${yes}": "${list}"}}),
+            "/data/k.true",
+            json!("[a]"),
+        ),
+        // As in Flux.
+        (
+            json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"k": "${q}"}}),
+            "/data/k",
+            json!("1"),
+        ),
+        (
+            json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"k": "${none}"}}),
+            "/data/k",
+            json!(null),
+        ),
+        (
+            json!({"kind": "ConfigMap", "apiVersion": "example.dev/v1", "data": {"k": "${n}"}}),
+            "/data/k",
+            json!(8080),
+        ),
+        (
+            json!({"kind": "A", "apiVersion": "b.c/v1", "metadata": {"labels": {"v": "${n}"}}}),
+            "/metadata/labels/v",
+            json!("8080"),
+        ),
+        (
+            json!({"kind": "Job", "apiVersion": "batch/v1", "spec": {"template": {"metadata": {"annotations": {"v": "${yes}"}}}}}),
+            "/spec/template/metadata/annotations/v",
+            json!("true"),
+        ),
+        (
+            json!({"kind": "Pod", "apiVersion": "v1", "spec": {"containers": [{"env": [{"name": "PORT", "value": "${n}"}]}]}}),
+            "/spec/containers/0/env/0/value",
+            json!("8080"),
+        ),
+        (
+            json!({"kind": "Pod", "apiVersion": "v1", "spec": {"containers": [{"args": ["${n}"]}]}}),
+            "/spec/containers/0/args/0",
+            json!("8080"),
+        ),
+        (
+            json!({"kind": "Deployment", "apiVersion": "apps/v1", "spec": {"replicas": "${n}"}}),
+            "/spec/replicas",
+            json!(8080),
+        ),
+        (
+            json!({"kind": "X", "apiVersion": "x.dev/v1", "spec": {"args": ["${n}"]}}),
+            "/spec/args/0",
+            json!(8080),
+        ),
+    ] {
+        let shown = object.to_string();
+        assert_eq!(
+            substituted(object).pointer(pointer),
+            Some(&value),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_name_that_a_missing_variable_leaves_empty_is_told_with_the_variable() {
+    let given = variables(&[("a", "x")]);
+    let unset = |metadata: Value| {
+        let object = json!({"kind": "A", "apiVersion": "v1", "metadata": metadata});
+        unset_in_name(&object, &given).map(|error| crate::chain(&error))
+    };
+    let told = unset(json!({"name": "${a}-${env}"})).unwrap();
+    assert!(
+        told.starts_with(
+            "metadata.name: variable env has no value; give it one in spec.substitute"
+        ),
+        "{told}"
+    );
+    for metadata in [
+        json!({"name": "${a}"}),
+        json!({"name": "${env:=x}"}),
+        json!({"name": "$${env}", "labels": {"x": "${env}"}}),
+        json!({"name": "${env}", "annotations": {"towline.dev/substitute": "disabled"}}),
+        json!({}),
+    ] {
+        assert_eq!(unset(metadata), None);
+    }
+}

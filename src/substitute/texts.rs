@@ -1,0 +1,45 @@
+//! Fields that take texts only: what becomes of a variable there is one too. Pure.
+
+use serde_json::Value;
+
+/// What an object says of its own fields.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields {
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    ConfigMap,
+    Secret,
+    /// Another one of Kubernetes itself.
+    BuiltIn,
+    Other,
+}
+
+impl Fields {
+    pub(super) fn of(object: &Value) -> Self {
+        let text = |field| object.get(field).and_then(Value::as_str);
+        let kind = match (text("apiVersion"), text("kind")) {
+            (Some("v1"), Some("ConfigMap")) => Kind::ConfigMap,
+            (Some("v1"), Some("Secret")) => Kind::Secret,
+            (Some(version), _) if !version.contains('.') => Kind::BuiltIn,
+            _ => Kind::Other,
+        };
+        Self { kind }
+    }
+
+    /// Whether the field at `path` can only be a text, as far as that is known without a schema.
+    pub(super) fn take_text(self, path: &[String]) -> bool {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        match &*path {
+            [.., ".metadata", ".labels" | ".annotations", _] => true,
+            [".data", _] => matches!(self.kind, Kind::ConfigMap | Kind::Secret),
+            [".stringData", _] => self.kind == Kind::Secret,
+            [.., ".env", _, ".value"]
+            | [.., ".args" | ".command", _]
+            | [.., ".matchLabels" | ".nodeSelector", _] => self.kind == Kind::BuiltIn,
+            _ => false,
+        }
+    }
+}
