@@ -51,7 +51,7 @@ fn rows() -> Vec<Row> {
             &["TooLarge"],
             &[
                 "kustomize",
-                "patches/kustomization.yaml: too large: patches has more than 20000 entries",
+                "patches/kustomization.yaml: too large: it takes more than 80 MiB",
             ],
         ),
         row("many", &["TooLarge"], &["helm", "many"]),

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::inflate::{joined, parsed};
+use super::inflate::{joined, parsed_if_small};
 use super::remote::{Remote, RemoteBase, remote};
-use crate::manifest;
+use crate::manifest::{self, MAX_DOCUMENT};
 use crate::text::{printable, redact_url, shorten};
 
 /// The fields of a kustomization that may name a folder elsewhere.
@@ -82,27 +82,28 @@ pub(super) fn localised(
     if around.is_none() && !may_be_long && !may_name_url(text) {
         return Ok(None);
     }
-    let Some(mut fields) = parsed(text) else {
-        return Ok(None);
-    };
     let fail = |what: String| BaseError {
         file: file.to_owned(),
         what: printable(&what),
         is_too_large: false,
     };
-    let is_long = |value: &Value| {
-        value
-            .as_array()
-            .is_some_and(|list| list.len() > MOST_ENTRIES)
+    let too_large = |what: String| BaseError {
+        is_too_large: true,
+        ..fail(format!(
+            "too large: {what}: name folders, or use several Syncs"
+        ))
     };
-    if let Some((field, _)) = fields.iter().find(|(_, value)| is_long(value)) {
-        let what = format!(
-            "too large: {field} has more than {MOST_ENTRIES} entries: name folders, or use several Syncs"
-        );
-        return Err(BaseError {
-            is_too_large: true,
-            ..fail(what)
-        });
+    let parsed = parsed_if_small(text).map_err(|_| {
+        let mib = MAX_DOCUMENT >> 20;
+        too_large(format!("it takes more than {mib} MiB of memory"))
+    })?;
+    let Some(mut fields) = parsed else {
+        return Ok(None);
+    };
+    if let Some((field, _)) = fields.iter().find(|(_, value)| has_long_list(value)) {
+        return Err(too_large(format!(
+            "{field} has more than {MOST_ENTRIES} entries"
+        )));
     }
     if let Some(base) = around {
         stays_inside(&fields, folder, &base.folder()).map_err(fail)?;
@@ -144,6 +145,15 @@ pub(super) fn localised(
     }
     local.text = Value::Object(fields).to_string().into_bytes();
     Ok(Some(local))
+}
+
+/// Whether a list in it has more entries than kustomize can read in its time. YAML does not nest deeply.
+fn has_long_list(value: &Value) -> bool {
+    match value {
+        Value::Array(entries) => entries.len() > MOST_ENTRIES || entries.iter().any(has_long_list),
+        Value::Object(fields) => fields.values().any(has_long_list),
+        _ => false,
+    }
 }
 
 /// What an entry names elsewhere.
@@ -282,6 +292,8 @@ mod tests {
             ("components", "../c", 100_000, false),
             ("patches", "{path: p.yaml}", 30_000, false),
             ("generators", "''", 100_000, false),
+            // More than is parsed.
+            ("patches", "{path: p.yaml}", 200_000, false),
         ] {
             for text in [
                 format!("{field}:\n{}", format!("- {entry}\n").repeat(count)),
@@ -292,11 +304,24 @@ mod tests {
                 assert!(local.as_ref().err().is_none_or(|error| error.is_too_large));
                 let told = local.err().map(|error| error.to_string());
                 let is_named = |told: String| {
-                    told.contains("k/kustomization.yaml: too large") && told.contains(field)
+                    told.contains("k/kustomization.yaml: too large")
+                        && (told.contains(field) || told.contains("80 MiB"))
                 };
                 assert!(told.is_none_or(is_named), "{field}");
             }
         }
+    }
+
+    #[test]
+    fn a_list_below_another_is_measured_too() {
+        let literals = "a=b,".repeat(MOST_ENTRIES + 1);
+        let text = format!("configMapGenerator: [{{name: a, literals: [{literals}]}}]");
+        let error =
+            localised("k/kustomization.yaml", "k", text.as_bytes(), &with(&[])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "k/kustomization.yaml: too large: configMapGenerator has more than 20000 entries: name folders, or use several Syncs"
+        );
     }
 
     const SHOP: &str = "https://git.example/org/shop//deploy?ref=v1";

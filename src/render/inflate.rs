@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::manifest;
+use crate::manifest::{self, Document, YamlCause};
 use crate::text::printable;
 
 /// The folder of charts, beside the kustomization.
@@ -373,9 +373,25 @@ pub(super) fn joined(folder: &str, path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// The only document of a kustomization.
+/// The only document of a kustomization. None of what is no mapping: kustomize itself says why.
 pub(super) fn parsed(text: &[u8]) -> Option<Map<String, Value>> {
-    let documents = manifest::documents(text).ok()?;
+    fields(manifest::documents(text).ok()?)
+}
+
+/// The same, unless it takes more memory than a document may.
+pub(super) fn parsed_if_small(text: &[u8]) -> Result<Option<Map<String, Value>>, TooLarge> {
+    match manifest::documents(text) {
+        Ok(documents) => Ok(fields(documents)),
+        Err(error) if error.cause == YamlCause::TooLarge => Err(TooLarge),
+        Err(_) => Ok(None),
+    }
+}
+
+/// A document takes more memory than it may.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TooLarge;
+
+fn fields(documents: Vec<Document>) -> Option<Map<String, Value>> {
     match documents.into_iter().next()?.value {
         Value::Object(fields) => Some(fields),
         _ => None,
