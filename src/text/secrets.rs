@@ -157,9 +157,9 @@ impl Secrets {
         }
     }
 
-    /// Replaces the values in `text`. Finds them unchanged, quoted, escaped, in base64, base32 or
-    /// hexadecimal digits, in upper and lower case, with other line breaks, and with their end cut off. Where there are
-    /// too many values to look for, nothing of the text is left.
+    /// Replaces the values in `text`. Finds them unchanged, quoted, escaped, in base64 (also twice), base32 or hexadecimal
+    /// digits, in upper and lower case, with other line breaks, and with their end cut off. Where there are too many values
+    /// to look for, nothing of the text is left.
     #[must_use]
     pub fn hide(&self, text: &str) -> String {
         let values = self.values();
@@ -344,13 +344,32 @@ fn each_form(value: &str, found: &mut dyn FnMut(&str)) {
     found(&escaped_url(value, "+"));
     found(&escaped_url(value, "%20"));
     found(&hex::encode(value));
-    for form in encoded(value, 3, 4, |bytes| BASE64_STANDARD_NO_PAD.encode(bytes)) {
+    let mut cases = vec![value.to_owned()];
+    for other in [value.to_uppercase(), value.to_lowercase()] {
+        if !cases.contains(&other) {
+            cases.push(other);
+        }
+    }
+    for form in cases.iter().flat_map(|value| base64(value)) {
         found(&form);
         found(&form.replace('+', "-").replace('/', "_"));
+    }
+    // The login of a registry is in base64 within a document that is in base64.
+    for form in base64(value).iter().flat_map(|form| base64(form)) {
+        if form.len() >= TELLING_TWICE {
+            found(&form);
+        }
     }
     for form in encoded(value, 5, 8, base32) {
         found(&form);
     }
+}
+
+/// The shortest form of a value in base64 of base64, in bytes: a shorter one would match ordinary words.
+const TELLING_TWICE: usize = 8;
+
+fn base64(value: &str) -> Vec<String> {
+    encoded(value, 3, 4, |bytes| BASE64_STANDARD_NO_PAD.encode(bytes))
 }
 
 fn escaped_url(value: &str, space: &str) -> String {
@@ -409,6 +428,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_value_is_found_in_base64_of_another_case_and_of_base64() {
+        let secrets = Secrets::default();
+        secrets.add("Hunter2-secret");
+        let encode = |text: &str| BASE64_STANDARD.encode(text);
+        let login = encode("shop:Hunter2-secret");
+        for shown in [
+            encode("HUNTER2-SECRET"),
+            encode("x hunter2-secret y"),
+            encode(&encode("Hunter2-secret")),
+            encode(&format!(
+                "{{\"auths\":{{\"r.example\":{{\"auth\":\"{login}\"}}}}}}"
+            )),
+        ] {
+            let hidden = secrets.hide(&format!("it is {shown} here"));
+            assert!(hidden.contains(HIDDEN), "{hidden}");
+            assert!(hidden.len() + 12 < shown.len() + 11, "{hidden}");
+        }
+        assert_eq!(secrets.hide("nothing of it"), "nothing of it");
+    }
 
     const VALUES: [&str; 6] = [
         "hunter2",
