@@ -1,15 +1,16 @@
 //! Where to look when a render fails: what is added to the words of renderers.
 
-use super::{Chart, Failed, RenderFailure};
+use super::{Chart, Failed, Reads, RenderFailure};
 use crate::content::{Tree, within};
 use crate::render::Patches;
 use crate::text::printable;
 
 /// Adds the files that kustomize does not name: patches that its words are about, or the last file that it read.
 pub(super) fn where_to_look(mut failed: Box<Failed>, patches: &Patches) -> Box<Failed> {
-    let RenderFailure::Refused { message, .. } = &failed.failure else {
+    let RenderFailure::Refused { message, .. } = &mut failed.failure else {
         return failed;
     };
+    *message = without_second_try(message);
     let named = patches.named_in(message);
     let words = match (&*named, &failed.last) {
         ([], Some(last)) if !message.contains(&**last) => {
@@ -21,6 +22,96 @@ pub(super) fn where_to_look(mut failed: Box<Failed>, patches: &Patches) -> Box<F
     };
     failed.failure.add(&words);
     failed
+}
+
+/// kustomize's words without the second of two errors: it tries what it cannot read as a file as a folder, and tells both.
+fn without_second_try(message: &str) -> String {
+    const FROM: &str = ": must build at directory: '";
+    const TO: &str = "': file is not directory";
+    let mut left = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(at) = rest.find(FROM) {
+        let after = &rest[at + FROM.len()..];
+        let end = after.find('\'').filter(|end| after[*end..].starts_with(TO));
+        let Some(end) = end else {
+            left.push_str(&rest[..at + FROM.len()]);
+            rest = after;
+            continue;
+        };
+        left.push_str(&rest[..at]);
+        rest = &after[end + TO.len()..];
+    }
+    left + rest
+}
+
+/// Words of Go's libraries that say nothing to those who write YAML, and what they mean.
+const EXPLAINED: [(&str, &str); 6] = [
+    (
+        "unsupported type: map[interface {}]interface {}",
+        " (a key of a mapping is a number or a boolean: quote it)",
+    ),
+    (
+        "invalid map key: map[",
+        " (braces begin a mapping in YAML: quote the text; a template of Helm belongs into a chart)",
+    ),
+    (
+        "missing Resource metadata",
+        " (it lacks apiVersion, kind or metadata)",
+    ),
+    (
+        "into Go value of type util.SimpleHead",
+        " (it renders no mapping with apiVersion and kind)",
+    ),
+    (
+        "into Go value of type map[string]interface {}",
+        " (it is no mapping)",
+    ),
+    (
+        "HTTP request failed",
+        " (a renderer has no network: copy what it asks for into the repository)",
+    ),
+];
+
+fn explained(message: &str) -> &'static str {
+    let mut known = EXPLAINED.iter();
+    let found = known.find(|(words, _)| message.contains(words));
+    found.map_or("", |(_, meaning)| *meaning)
+}
+
+/// The first line of a pointer to a file on a Git LFS server.
+const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+const POINTER: &str = "is a Git LFS pointer";
+
+/// The most files that are looked into for it.
+const MOST_LOOKED_INTO: usize = 1_000;
+
+/// Adds what the words of a renderer mean, and a file that it read as text, but that is only a pointer to the text.
+pub(super) fn what_it_means(mut failed: Box<Failed>, tree: &dyn Tree) -> Box<Failed> {
+    let RenderFailure::Refused { message, .. } = &mut failed.failure else {
+        return failed;
+    };
+    // What Helm says within a build of kustomize is explained already.
+    if !message.contains(POINTER) {
+        let meaning = explained(message);
+        if !message.contains(meaning) {
+            message.push_str(meaning);
+        }
+        if let Some(file) = pointer(&failed.reads, tree) {
+            failed.failure.add(&format!(
+                "; {file} {POINTER}, and its content is not in the repository: commit the file itself"
+            ));
+        }
+    }
+    failed
+}
+
+/// The first file that is a pointer.
+fn pointer(reads: &Reads, tree: &dyn Tree) -> Option<String> {
+    let is_pointer = |blob| tree.read(blob).is_ok_and(|text| text.starts_with(LFS));
+    let mut files = reads.files().take(MOST_LOOKED_INTO);
+    let (path, _) = files.find(|(_, blob)| is_pointer(*blob))?;
+    Some(printable(path))
 }
 
 /// The most templates that are named where one of a chart takes too much.
@@ -81,4 +172,44 @@ pub(super) fn which_values(mut failed: Box<Failed>, chart: &Chart) -> Box<Failed
         failed.failure.add(&words);
     }
     failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_of_two_tries_of_kustomize_is_left_out() {
+        for (message, left) in [
+            (
+                "accumulating resources: accumulation err='merging resources from 'b.yaml': may not add resource with an already \
+                 registered id: ConfigMap.v1.[noGrp]/a.d': must build at directory: 'k/b.yaml': file is not directory",
+                "accumulating resources: accumulation err='merging resources from 'b.yaml': may not add resource with an already \
+                 registered id: ConfigMap.v1.[noGrp]/a.d'",
+            ),
+            (
+                "a': must build at directory: 'x': file is not directory: b': must build at directory: 'y': file is not directory",
+                "a': b'",
+            ),
+            (
+                "a: must build at directory: 'x': other",
+                "a: must build at directory: 'x': other",
+            ),
+            ("nothing of it", "nothing of it"),
+        ] {
+            assert_eq!(without_second_try(message), left);
+        }
+    }
+
+    #[test]
+    fn words_of_go_are_explained() {
+        let explained = |words: &str| explained(words).contains("quote");
+        assert!(explained(
+            "json: unsupported type: map[interface {}]interface {}"
+        ));
+        assert!(explained(
+            "yaml: invalid map key: map[string]interface {}{\".Values.x\":\"\"}"
+        ));
+        assert!(!explained("yaml: line 3: did not find expected key"));
+    }
 }

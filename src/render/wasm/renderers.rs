@@ -12,7 +12,7 @@ use super::chance::{Chance, compare};
 use super::charts::{self, Cluster};
 use super::counts::{Counts, Origin, RenderCounts};
 use super::disk::FileName;
-use super::hints::{where_to_look, which_templates, which_values};
+use super::hints::{what_it_means, where_to_look, which_templates, which_values};
 use super::inflated::Inflated;
 use super::lookup::Noting;
 use super::{
@@ -90,7 +90,8 @@ impl Opened {
             ..request.clone()
         };
         let rendered = self.engine.render(&job, &request);
-        rendered.map_err(|failed| which_templates(failed, &request, &**tree))
+        rendered
+            .map_err(|failed| what_it_means(which_templates(failed, &request, &**tree), &**tree))
     }
 }
 
@@ -229,7 +230,10 @@ impl Renderers {
                     built.depends = has_charts.get();
                     Ok(built)
                 }
-                Err(failed) => Err(where_to_look(failed, &patches)),
+                Err(failed) => {
+                    let failed = what_it_means(failed, &**tree);
+                    Err(where_to_look(failed, &patches))
+                }
             }
         })
     }
