@@ -236,11 +236,12 @@ async fn a_chart_with_unsupported_features_is_refused_by_name() {
 #[tokio::test]
 async fn variables_are_replaced_and_a_changed_config_map_is_applied() {
     let case = world().await.case("variables").await;
-    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"${app:=shop}\"}\ndata: {value: \"${cluster}\", \
-                secret: \"${token}\", literal: \"$${HOME}\"}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: script, \
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"${app:=shop}\", labels: {port: \
+                \"${port}\"}}\ndata: {value: \"${cluster}\", secret: \"${token}\", literal: \"$${HOME}\", with-port: \"${port}\"}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: script, \
                 annotations: {towline.dev/substitute: disabled}}\ndata: {value: \"${HOME}\"}\n";
     let commit = case.repo.commit(&[("apps/a.yaml", Some(text))], "first");
-    let cluster = json!({"metadata": {"name": "cluster"}, "data": {"cluster": "eu-1"}});
+    let cluster =
+        json!({"metadata": {"name": "cluster"}, "data": {"cluster": "eu-1", "port": "8080"}});
     case.make::<ConfigMap>(cluster).await;
     let token = json!({"metadata": {"name": "token"}, "stringData": {"token": "hunter2"}});
     case.make::<Secret>(token).await;
@@ -254,6 +255,7 @@ async fn variables_are_replaced_and_a_changed_config_map_is_applied() {
     case.has("shop", "value", Some("eu-1")).await;
     case.has("shop", "secret", Some("hunter2")).await;
     case.has("shop", "literal", Some("${HOME}")).await;
+    case.has("shop", "with-port", Some("8080")).await;
     case.has("script", "value", Some("${HOME}")).await;
 
     let changed = json!({"data": {"cluster": "eu-2"}});
