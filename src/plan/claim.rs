@@ -8,6 +8,8 @@
 
 use serde_json::{Map, Value};
 
+use super::items::{Items, keys_of};
+
 /// One reason of a refusal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cause {
@@ -137,9 +139,9 @@ impl<'a> View<'a> {
             }
             [Segment::Item, rest @ ..] => {
                 let mut found = Map::new();
-                for (key, item) in self.items() {
-                    if let Some(inner) = item.walk(rest, exact) {
-                        found.insert(key, inner);
+                for item in self.items() {
+                    if let Some(inner) = item.view.walk(rest, exact) {
+                        found.insert(item.key, inner);
                     }
                 }
                 (!found.is_empty()).then_some(Value::Object(found))
@@ -161,7 +163,7 @@ impl<'a> View<'a> {
             }
             [Segment::Item, rest @ ..] => {
                 let found = self.items().into_iter();
-                let found = found.filter_map(|(key, item)| Some((key, item.at(rest, find)?)));
+                let found = found.filter_map(|item| Some((item.key, item.view.at(rest, find)?)));
                 let found: Map<String, Value> = found.collect();
                 (!found.is_empty()).then_some(Value::Object(found))
             }
@@ -229,47 +231,37 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The items of a list that Git has too, by their keys in `fieldsV1`.
-    pub(super) fn items(&self) -> Vec<(String, View<'a>)> {
-        let mut items = Vec::new();
-        for key in self
-            .all
-            .and_then(Value::as_object)
-            .into_iter()
-            .flat_map(Map::keys)
-        {
-            let Some(Ok(names)) = key
-                .strip_prefix("k:")
-                .map(serde_json::from_str::<Map<_, _>>)
-            else {
-                continue;
-            };
-            // A key that Git leaves out has its default value, as `protocol` of a port has.
-            let is_it = |item: &&Value, all: bool| {
-                names.iter().all(|(name, value)| match item.get(name) {
-                    Some(has) => has == value,
-                    None => !all,
-                })
-            };
-            let find = |list: Option<&'a Value>, all| {
-                list.and_then(Value::as_array)?
-                    .iter()
-                    .find(|item| is_it(item, all))
-            };
-            let (Some(live), Some(body)) = (find(Some(self.live), true), find(self.body, false))
-            else {
-                continue;
-            };
+    /// The items of a list that Git has too.
+    pub(super) fn items(&self) -> Vec<Item<'a>> {
+        let (mut live, mut body) = (Items::of(Some(self.live)), Items::of(self.body));
+        let all = self.all.and_then(Value::as_object);
+        let keys = all.into_iter().flat_map(Map::keys);
+        keys.filter_map(|key| {
+            let names = keys_of(key)?;
+            let at = (live.with(&names)?, body.with_defaults(&names)?);
             let view = View {
-                live,
-                body: Some(body),
+                live: live.at(at.0)?,
+                body: body.at(at.1),
                 others: self.others.and_then(|others| others.get(key)),
                 all: self.all.and_then(|all| all.get(key)),
             };
-            items.push((key.clone(), view));
-        }
-        items
+            Some(Item {
+                key: key.clone(),
+                at,
+                view,
+            })
+        })
+        .collect()
     }
+}
+
+/// An item of a live list that Git has too.
+pub(super) struct Item<'a> {
+    /// As in `fieldsV1`.
+    pub(super) key: String,
+    /// Its positions in the live list and in Git's.
+    pub(super) at: (usize, usize),
+    pub(super) view: View<'a>,
 }
 
 fn declared<'a>(body: Option<&'a Value>, name: &str) -> Option<&'a Value> {

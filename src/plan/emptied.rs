@@ -5,6 +5,8 @@
 //! declared, and leaves the defaults: a Sync of the whole repository, where `spec.sync` became null. So such places are
 //! made what Git says before the apply, by a JSON patch. That leaves no entry in `managedFields`.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::claim::View;
@@ -30,16 +32,16 @@ pub fn emptied(live: &Value, body: &Value, share: &Share) -> Vec<Emptied> {
         others: Some(&others),
         all: Some(&all),
     };
-    let mut found = Vec::new();
+    let mut found = Found::new();
     let fields = body.as_object().into_iter().flatten();
     for (name, _) in fields.filter(|(name, _)| !matches!(&***name, "metadata" | "status")) {
         look(&view, name, ("", ""), &mut found);
     }
-    found
+    found.into_values().collect()
 }
 
-/// The longest list in which items are looked for, since each is compared with each.
-const LONGEST: usize = 1000;
+/// The places by where they are in the live object.
+type Found = BTreeMap<String, Emptied>;
 
 /// Whether something below is null, or an object without fields.
 fn empties(value: &Value) -> bool {
@@ -51,7 +53,7 @@ fn empties(value: &Value) -> bool {
     }
 }
 
-fn look(parent: &View<'_>, name: &str, (live, body): (&str, &str), found: &mut Vec<Emptied>) {
+fn look(parent: &View<'_>, name: &str, (live, body): (&str, &str), found: &mut Found) {
     let Some(view) = parent.field(name) else {
         return;
     };
@@ -69,32 +71,22 @@ fn look(parent: &View<'_>, name: &str, (live, body): (&str, &str), found: &mut V
             let is_null = wish.is_null();
             // Without a field of ours, it is declared empty already: defaults, or what admission put there.
             let is_meant = ours.is_some_and(|ours| is_null || has_fields(ours));
-            if is_meant && view.others.is_none() && found.iter().all(|place| place.live != live) {
-                found.push(Emptied {
-                    live,
+            if is_meant && view.others.is_none() {
+                let place = Emptied {
+                    live: live.clone(),
                     body,
                     is_null,
-                });
+                };
+                // Several keys may lead to one item. The first has precedence.
+                found.entry(live).or_insert(place);
             }
         }
-        (Value::Array(has), Some(Value::Array(items)))
-            if items.len() <= LONGEST && items.iter().any(empties) =>
-        {
-            for (_, item) in view.items() {
-                let at = |list: &[Value], item: &Value| {
-                    list.iter().position(|found| std::ptr::eq(found, item))
-                };
-                let wished = item.body.and_then(|wished| at(items, wished));
-                let (Some(was), Some(is)) = (at(has, item.live), wished) else {
-                    continue;
-                };
+        (Value::Array(_), Some(Value::Array(items))) if items.iter().any(empties) => {
+            for item in view.items() {
+                let (was, is) = item.at;
                 let paths = (format!("{live}/{was}"), format!("{body}/{is}"));
-                for name in items[is]
-                    .as_object()
-                    .into_iter()
-                    .flat_map(|item| item.keys())
-                {
-                    look(&item, name, (&paths.0, &paths.1), found);
+                for name in items[is].as_object().into_iter().flat_map(Map::keys) {
+                    look(&item.view, name, (&paths.0, &paths.1), found);
                 }
             }
         }
@@ -195,6 +187,29 @@ mod tests {
                 .collect();
             assert_eq!(places, expected, "{body}");
         }
+    }
+
+    /// As long as etcd takes them. The time of a look at each item for each would be minutes.
+    #[test]
+    fn an_item_of_a_long_list_is_found() {
+        let count = 20_000;
+        let item = |index: usize, field: &Value| json!({"name": format!("n{index}"), "in": field});
+        let list = |field: &Value| {
+            (0..count)
+                .map(|index| item(index, field))
+                .collect::<Value>()
+        };
+        let live = json!({"spec": {"list": list(&json!({"x": 1}))}});
+        let body = json!({"spec": {"list": list(&json!({}))}});
+        let fields = (0..count).map(|index| {
+            let key = format!("k:{{\"name\":\"n{index}\"}}");
+            (key, json!({".": {}, "f:name": {}, "f:in": {"f:x": {}}}))
+        });
+        let fields: Map<String, Value> = fields.collect();
+        let share = share(&json!({"f:spec": {"f:list": fields}}), &json!({}));
+        let began = std::time::Instant::now();
+        assert_eq!(emptied(&live, &body, &share).len(), count);
+        assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod emptied;
 mod exclusive;
 mod hooks;
 mod immutable;
+mod items;
 mod observed;
 mod owner;
 mod parting;

@@ -5,10 +5,12 @@
 //! two together: both have one name, or a name that only a single port may leave out. Git's item then takes the place
 //! of the other one.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::claim::{Cause, Segment, View, merge, segments};
-use super::release::is_item;
+use super::items::{Items, keys_of};
 
 /// The items to remove, in the form of `fieldsV1`. They are in a list that a cause names, and `body` has others there.
 /// `all` holds the fields of every manager, which show the keys of items. None if there are no such items.
@@ -50,26 +52,22 @@ pub fn rivals(causes: &[Cause], live: &Value, body: &Value, all: &Value) -> Opti
 /// The items of a live list that Git does not have: all of them, or those with the same value at `twins` as an item of
 /// Git.
 fn others(list: &View<'_>, twins: Option<&[Segment<'_>]>) -> Option<Value> {
-    let (live, body) = (list.live.as_array()?, list.body?.as_array()?);
+    let body = list.body?.as_array()?;
+    let taken: HashSet<String> = twins
+        .into_iter()
+        .flat_map(|path| body.iter().filter_map(|item| value(item, path)))
+        .map(Value::to_string)
+        .collect();
     let is_rival = |item: &Value| match twins {
         None => !body.is_empty(),
-        Some(path) => {
-            let value = value(item, path);
-            value.is_some() && body.iter().any(|wanted| self::value(wanted, path) == value)
-        }
+        Some(path) => value(item, path).is_some_and(|value| taken.contains(&value.to_string())),
     };
+    let (mut live, mut wanted) = (Items::of(Some(list.live)), Items::of(list.body));
     let mut found = Map::new();
     for key in list.all?.as_object()?.keys() {
-        let keys = key
-            .strip_prefix("k:")
-            .map(serde_json::from_str::<Map<_, _>>);
-        let Some(Ok(keys)) = keys else { continue };
-        let is_it = |item: &&Value| {
-            keys.iter()
-                .all(|(name, value)| item.get(name) == Some(value))
-        };
-        let is_rival = live.iter().find(is_it).is_some_and(is_rival);
-        if is_rival && !body.iter().any(|item| is_item(item, &keys)) {
+        let Some(keys) = keys_of(key) else { continue };
+        let item = live.with(&keys).and_then(|position| live.at(position));
+        if item.is_some_and(is_rival) && wanted.with_defaults(&keys).is_none() {
             found.insert(key.clone(), Value::Object(Map::new()));
         }
     }
