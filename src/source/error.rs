@@ -219,6 +219,14 @@ pub enum Error {
         /// As given.
         path: String,
     },
+    /// The path has a character that no file name can have.
+    #[error(
+        "path {path} has a NUL character (\\u{{0}}), which no name of a file can have: remove it from the path"
+    )]
+    PathWithNul {
+        /// As given, with the character as a number.
+        path: String,
+    },
     /// The path is not in the revision.
     #[error("path {path} is not in {revision}")]
     PathNotFound {
@@ -322,6 +330,7 @@ impl Error {
             | Self::InvalidReference { .. }
             | Self::InvalidRange { .. }
             | Self::PathLeaves { .. }
+            | Self::PathWithNul { .. }
             | Self::ShallowRefused { .. }
             | Self::Submodule { .. }
             | Self::NotACommit { .. } => Reason::InvalidSpec,
@@ -367,7 +376,7 @@ impl Error {
             | Self::PathsTooLong { .. }
             | Self::TooDeep { .. } => Some(ReadFault::TooLarge),
             Self::Corrupt { .. } | Self::Changed { .. } => Some(ReadFault::Damaged),
-            Self::PathLeaves { .. } => Some(ReadFault::InvalidPath),
+            Self::PathLeaves { .. } | Self::PathWithNul { .. } => Some(ReadFault::InvalidPath),
             Self::LinkLeaves { .. } | Self::LinkDangles { .. } | Self::LinkLoop { .. } => {
                 Some(ReadFault::Unusable)
             }

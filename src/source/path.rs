@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use super::error::Error;
 use crate::content::{BlobId, Name, Place, SourceFile};
-use crate::text::printable;
+use crate::text::{printable, visible};
 
 /// The most symbolic links followed for one path, as on Linux.
 const MAX_LINKS: usize = 40;
@@ -55,8 +55,11 @@ pub(super) struct TreePath(Vec<String>);
 impl TreePath {
     /// Parses `apps/prod` or `./apps//prod/`. An empty text or `.` is the root.
     pub(super) fn parse(path: &str) -> Result<Self, Error> {
-        if path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains('\0')
-        {
+        if path.contains('\0') {
+            let path = visible(path).into_owned();
+            return Err(Error::PathWithNul { path });
+        }
+        if path.starts_with('/') || path.split('/').any(|part| part == "..") {
             let path = printable(path);
             return Err(Error::PathLeaves { path });
         }

@@ -69,6 +69,7 @@ fn paths_and_links_are_those_of_git() {
     for (path, fault, message) in [
         ("../x", ReadFault::InvalidPath, "leaves"),
         ("/etc", ReadFault::InvalidPath, "leaves"),
+        ("a\0b", ReadFault::InvalidPath, "NUL"),
         ("nothing/x", ReadFault::PathNotFound, "is not in"),
         ("plain/socket", ReadFault::PathNotFound, "is not in"),
         ("plain/.git", ReadFault::PathNotFound, "is not in"),

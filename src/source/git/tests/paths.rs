@@ -80,6 +80,10 @@ async fn paths_and_links() {
     );
     for (path, message) in [
         ("../x", "path ../x leaves the repository"),
+        (
+            "a\0b",
+            "path a\\u{0}b has a NUL character (\\u{0}), which no name of a file can have",
+        ),
         ("nothing/x", "path nothing/x is not in main@sha1:"),
         (
             "plain/a.yaml/b",
