@@ -143,7 +143,7 @@ const ITEM_KEYS: [&str; 8] = [
 const SHORTEST: usize = 4;
 
 /// The longest message in which values are searched for, in bytes. Much less of it is shown.
-const LONGEST: usize = 16 << 10;
+pub(super) const LONGEST: usize = 16 << 10;
 
 /// `message` without values. `object` is the body that was sent, as JSON.
 pub(super) fn without_values(message: &str, object: &Value) -> String {

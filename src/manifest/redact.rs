@@ -1,13 +1,21 @@
 //! Removes the values of a Secret from messages of the API server.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::GroupKind;
-use super::echo::{closing, without_values};
+use super::echo::{LONGEST, closing, without_values};
 use crate::text::{redact, shorten};
 
 /// The longest message that is passed on, in bytes.
 const MAX_REFUSAL: usize = 1024;
+
+/// The longest word of such a message, in bytes. Names of objects and keys of labels are shorter.
+const LONGEST_WORD: usize = 256;
+
+/// The longest word of a message that is looked into, in bytes. A longer one is no name.
+const LONGEST_READ: usize = 1024;
 
 /// After these words the API server or an admission webhook repeats text of the manifest.
 const ECHOES: [&str; 9] = [
@@ -60,12 +68,37 @@ const KNOWN_KEYS: [&str; 16] = [
 /// that are no usual ones. Values of a Secret are never shown.
 pub fn refusal(kind: &GroupKind, message: &str, sent: &[u8], show_values: bool) -> String {
     let sent: Value = serde_json::from_slice(sent).unwrap_or_default();
+    // Values are searched for in the beginning of a long message only. A value that is found has to be whole.
+    let message = &*match message.len() > LONGEST {
+        true => without_long_words(message, LONGEST_READ),
+        false => message.into(),
+    };
     let kept = match kind.group.is_empty() && &*kind.kind == "Secret" {
         true => without_values(&of_secret(message), &sent),
         false if show_values => message.to_owned(),
         false => without_values(message, &sent),
     };
-    shorten(&redact(&kept), MAX_REFUSAL)
+    shorten(
+        &without_long_words(&redact(&kept), LONGEST_WORD),
+        MAX_REFUSAL,
+    )
+}
+
+/// The text with `…` for every word of more than `most` bytes, so that what comes after it is read as well. A key may have
+/// as many bytes as an object, and the API server repeats it before it says what is wrong with it.
+fn without_long_words(text: &str, most: usize) -> Cow<'_, str> {
+    let ends = |c: char| c.is_whitespace() || c.is_ascii_punctuation() && !matches!(c, '-' | '_');
+    if text.len() <= most {
+        return text.into();
+    }
+    let parts = text.split_inclusive(ends).map(|part| {
+        let word = part.trim_end_matches(ends);
+        match word.len() > most {
+            true => format!("…{}", &part[word.len()..]).into(),
+            false => Cow::Borrowed(part),
+        }
+    });
+    parts.collect::<String>().into()
 }
 
 fn of_secret(message: &str) -> String {
@@ -176,6 +209,31 @@ mod tests {
             false,
         );
         assert_eq!(kept, r#"strict decoding error: unknown field "dta""#);
+    }
+
+    /// A key of a ConfigMap may have hundreds of kilobytes.
+    #[test]
+    fn what_is_wrong_is_told_after_a_key_of_any_length() {
+        let must = "must be no more than 253 bytes";
+        for (length, kind) in [
+            (300, "ConfigMap"),
+            (400_000, "ConfigMap"),
+            (400_000, "Secret"),
+        ] {
+            let key = "k".repeat(length);
+            let sent = serde_json::json!({"data": {&key: "hunter2"}}).to_string();
+            let said =
+                format!("{kind} \"x\" is invalid: data[{key}]: Invalid value: \"{key}\": {must}");
+            let shown = refusal(&GroupKind::new("", kind), &said, sent.as_bytes(), false);
+            assert!(
+                shown.starts_with(&format!("{kind} \"x\" is invalid: data[…]: Invalid value")),
+                "{shown}"
+            );
+            assert_eq!(shown.contains(must), kind == "ConfigMap", "{shown}");
+            assert!(!shown.contains("kkk"), "{shown}");
+        }
+        let words = format!("{} is {}.b", "a".repeat(9), "é".repeat(9));
+        assert_eq!(without_long_words(&words, 9), "aaaaaaaaa is ….b");
     }
 
     #[test]
