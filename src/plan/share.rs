@@ -15,6 +15,12 @@ use crate::api::FIELD_MANAGER;
 use crate::intent::FieldPattern;
 
 /// Field managers that apply whole manifests. `kubectl` is not among them: see [`Appliers::is_one`].
+///
+/// `Terraform` (`kubernetes_manifest`) and `pulumi-kubernetes…` are none: under the same name, `kubernetes_labels`,
+/// `kubernetes_env` and Pulumi's `…Patch` resources write single fields of what others manage, such as the limits that a
+/// platform team puts on a Deployment of Git. To take those away would undo that team's work at each write, while a field
+/// that stays after a move from Terraform is seen and removed once. Who moves whole manifests from them names them in
+/// `--takeover-managers`.
 const APPLIERS: [&str; 20] = [
     "kubectl-client-side-apply",
     "kubectl-last-applied",
@@ -373,7 +379,7 @@ mod tests {
             ("kubectl", "Apply", "", true),
             ("argocd-controller", "Update", "status", false),
             ("helm", "Update", "scale", false),
-            // These also write single labels and fields of what others manage.
+            // See `APPLIERS`: these also write single labels and fields of what others manage.
             ("Terraform", "Apply", "", false),
             ("pulumi-kubernetes-1a2b3c4d", "Apply", "", false),
             ("kubectl-edit", "Update", "", false),
