@@ -135,6 +135,32 @@ async fn the_api_server_refuses_invalid_specs() {
             sync(json!({"sourceRef": {"name": ""}})),
             "spec.sourceRef.name",
         ),
+        (
+            sync(json!({"sourceRef": {"name": "../x"}})),
+            "spec.sourceRef.name",
+        ),
+        (
+            sync(json!({"dependsOn": [{"name": "../x"}]})),
+            "spec.dependsOn[0].name",
+        ),
+        (
+            sync(json!({"serviceAccountName": "a..b"})),
+            "spec.serviceAccountName",
+        ),
+        (
+            sync(json!({"helm": {"chartRef": {"name": "A"}}})),
+            "spec.helm.chartRef.name",
+        ),
+        (
+            repository(json!({"secretRef": {"name": "?watch=1"}})),
+            "spec.secretRef.name",
+        ),
+        (
+            repository(
+                json!({"sync": {"substitute": {"from": [{"kind": "Secret", "name": "a/b"}]}}}),
+            ),
+            "spec.sync.substitute.from[0].name",
+        ),
         (sync(json!({"path": "/apps"})), path),
         (sync(json!({"path": "../apps"})), path),
         (sync(json!({"path": "apps/../../other"})), path),

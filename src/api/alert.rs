@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::VariantNames as _;
 
+use super::names::{NAMESPACE_OR_ALL, OBJECT, OBJECT_OR_ALL};
 use super::{Condition, Duration, Reason, Time};
 
 /// Which notices of which resources are told, to which Provider, and in which words.
@@ -117,7 +118,7 @@ fn default_group_wait() -> Duration {
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct ProviderRef {
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT))]
     pub name: String,
 }
 
@@ -129,13 +130,13 @@ pub struct EventSource {
     pub kind: EventSourceKind,
 
     /// Their name. `*` means all.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_OR_ALL))]
     pub name: String,
 
     /// Their namespace. The default is the Alert's own namespace. `*` means all. With `--no-cross-namespace`, only the
     /// own namespace can be named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = NAMESPACE_OR_ALL))]
     pub namespace: Option<String>,
 
     /// Labels that they must have.

@@ -9,6 +9,7 @@ mod change;
 mod condition;
 mod fit;
 mod intent;
+mod names;
 mod provider;
 mod release;
 mod render;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::names::{KEY, KIND, OBJECT, OBJECT_OR_NONE};
 use super::secret_ref::SecretRef;
 use super::source_ref::ChartRef;
 
@@ -142,7 +143,7 @@ pub struct Helm {
     pub chart_ref: Option<ChartRef>,
     /// The name of the release. By default the Sync's name.
     #[serde(skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 53))]
+    #[schemars(length(max = 53), regex(pattern = OBJECT_OR_NONE))]
     pub release_name: String,
     /// Value files, as paths relative to the Sync's `path`. Later files have precedence.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -200,10 +201,11 @@ pub struct ValuesFrom {
     /// The kind of the object.
     pub kind: KeeperKind,
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT))]
     pub name: String,
     /// The key that holds the values as YAML.
     #[serde(default = "values_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = KEY))]
     pub values_key: String,
     /// Whether it may be absent.
     #[serde(default)]
@@ -220,10 +222,10 @@ fn values_key() -> String {
 pub struct LookupKind {
     /// The API group. By default the core group, which Secrets and ConfigMaps are in.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 253), regex(pattern = OBJECT_OR_NONE))]
     pub group: String,
     /// The kind.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = KIND))]
     pub kind: String,
 }
 
@@ -268,7 +270,7 @@ pub struct SubstituteFrom {
     /// The kind of the object.
     pub kind: KeeperKind,
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT))]
     pub name: String,
     /// Whether it may be absent.
     #[serde(default)]

@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::names::OBJECT;
+
 /// A source of the same namespace.
 #[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -13,7 +15,7 @@ pub struct SourceRef {
     pub kind: SourceKind,
 
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT))]
     pub name: String,
 }
 
@@ -33,7 +35,7 @@ pub struct ChartRef {
     #[serde(default)]
     pub kind: SourceKind,
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT))]
     pub name: String,
     /// The chart's folder in that repository, such as `charts/podinfo`. Empty means its root.
     #[serde(default)]

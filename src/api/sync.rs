@@ -4,6 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::names::{NAMESPACE, OBJECT};
 use super::render::{CommonMetadata, Decryption, Helm, Kustomize, Renderer, Substitute};
 use super::source_ref::SourceRef;
 use super::{ChartRelease, Condition, Duration, FailedChange, Time};
@@ -91,7 +92,7 @@ pub struct SyncSettings {
     /// The ServiceAccount of the Sync's namespace in whose name objects are applied, compared and deleted. The default
     /// is the account of `--default-service-account`. Without both, towline uses all of its own rights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253), regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(max = 253), regex(pattern = OBJECT))]
     pub service_account_name: Option<String>,
 
     /// Delete objects that left Git. Otherwise they stay, and `status.objects.unpruned` counts them.
@@ -116,7 +117,7 @@ pub struct SyncSettings {
     /// The namespace of every namespaced object, whatever its manifest says. For a chart, the namespace of the
     /// release: as with Helm, an object whose template names another namespace goes there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"))]
+    #[schemars(regex(pattern = NAMESPACE))]
     pub target_namespace: Option<String>,
 
     /// Syncs of the same namespace that must be ready before a new revision is applied. A Sync with the
@@ -184,7 +185,7 @@ pub struct PruneLimit {
     pub percent: u8,
 
     /// What to do about a Namespace that holds other objects, a CustomResourceDefinition that has custom resources, a
-    /// PersistentVolumeClaim that is bound, and a Sync that would delete its objects. `Hold`: their deletion needs an
+    /// PersistentVolumeClaim or PersistentVolume that is bound, and a Sync that would delete its objects. `Hold`: their deletion needs an
     /// approval. `Delete`: it does not.
     #[serde(default)]
     pub contents: Contents,
@@ -270,7 +271,7 @@ fn any() -> String {
 #[serde(rename_all = "camelCase")]
 pub struct Dependency {
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT))]
     pub name: String,
 }
 
