@@ -454,6 +454,59 @@ async fn a_definition_with_objects_and_a_bound_claim_are_held() {
     case.synced("all", &fourth).await;
 }
 
+/// A deletion of a bound volume cannot be taken back: it goes as soon as its claim does.
+#[tokio::test]
+async fn a_volume_that_is_bound_is_held_and_one_that_is_not_goes() {
+    let case = world().await.case("brake-volume").await;
+    let volume = |name: &str, claim: &str| {
+        let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume",
+            "metadata": {"name": format!("{}-{name}", case.namespace)},
+            "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Mi"}, "storageClassName": "",
+                "hostPath": {"path": "/tmp"}, "claimRef": {"namespace": case.namespace, "name": claim}}});
+        (format!("{name}.yaml"), Some(volume.to_string()))
+    };
+    let stays = config_map("stays", &case.namespace, "git");
+    let files: Vec<File> = vec![
+        ("stays.yaml".to_owned(), Some(stays)),
+        volume("bound", "data"),
+        volume("free", "nobody"),
+    ];
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let bound = format!("{}-bound", case.namespace);
+    let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+        "storageClassName": "", "volumeName": bound, "resources": {"requests": {"storage": "1Mi"}}}});
+    case.make::<PersistentVolumeClaim>(claim).await;
+    case.wait_for_field::<PersistentVolumeClaim>("data", "/status/phase", json!("Bound"))
+        .await;
+    let second = push(&case, &[("free.yaml".to_owned(), None)], "free").await;
+    case.synced("all", &second).await;
+    let third = push(&case, &[("bound.yaml".to_owned(), None)], "bound").await;
+    let (plan, message) = held_at(&case, "all", &third).await;
+    let says = format!(
+        "PersistentVolume {bound} is bound to PersistentVolumeClaim {}/data",
+        case.namespace
+    );
+    assert_says(&message, &[&says, "would delete 1 of 2 objects"]);
+    let volumes: Api<PersistentVolume> = Api::all(case.client.clone());
+    let live = volumes.get(&bound).await.unwrap();
+    assert!(live.metadata.deletion_timestamp.is_none());
+    approve(&case, "all", &plan.digest).await;
+    // Kubernetes protects it until the claim is gone.
+    let what = "the volume and what holds it are named";
+    case.until("all", what, |sync| {
+        let (_, _, message) = condition(sync, "Ready");
+        [&*bound, "kubernetes.io/pv-protection"]
+            .iter()
+            .all(|part| message.contains(part))
+    })
+    .await;
+    case.delete::<PersistentVolumeClaim>("data").await;
+    case.synced("all", &third).await;
+}
+
 /// What an account may not list may hold anything: it is named, and a person decides.
 #[tokio::test]
 async fn what_an_account_may_not_list_is_told_with_kind_and_account() {

@@ -71,8 +71,10 @@ struct Owner {
 pub fn may_hold(kind: &GroupKind) -> bool {
     matches!(
         (&*kind.group, &*kind.kind),
-        ("", "Namespace" | "PersistentVolumeClaim")
-            | ("apiextensions.k8s.io", "CustomResourceDefinition")
+        (
+            "",
+            "Namespace" | "PersistentVolumeClaim" | "PersistentVolume"
+        ) | ("apiextensions.k8s.io", "CustomResourceDefinition")
     )
 }
 
@@ -88,6 +90,7 @@ impl Acting<'_> {
         let found = match &*key.kind.kind {
             "Namespace" => self.lost_in_namespace(key, going).await,
             "CustomResourceDefinition" => self.lost_with_definition(key, going).await,
+            "PersistentVolume" => self.claimed(key, going).await,
             _ => self.bound(key, observed).await,
         };
         match found {
@@ -226,6 +229,29 @@ impl Acting<'_> {
             return found.find(|found| found != key);
         }
         None
+    }
+
+    /// The claim that a volume is bound to. A deletion cannot be taken back: the volume would go as soon as the claim does,
+    /// and with it, by its reclaim policy, the data.
+    async fn claimed(
+        &self,
+        key: &ObjectKey,
+        going: &HashSet<String>,
+    ) -> Result<Option<String>, WriteError> {
+        let Some(served) = self.cluster.kinds.preferred(&key.kind) else {
+            return Ok(None);
+        };
+        let Some(live) = self.writer().whole(&served, key).await? else {
+            return Ok(None);
+        };
+        let text = |place: &str| live.pointer(place).and_then(Value::as_str);
+        let claim = text("/spec/claimRef/namespace").zip(text("/spec/claimRef/name"));
+        let is_bound = text("/status/phase") == Some("Bound");
+        let goes = text("/spec/claimRef/uid").is_some_and(|uid| going.contains(uid));
+        let claim = claim.filter(|_| is_bound && !goes);
+        Ok(claim.map(|(namespace, name)| {
+            format!("is bound to PersistentVolumeClaim {namespace}/{name}")
+        }))
     }
 
     async fn bound(
