@@ -53,6 +53,9 @@ pub(super) struct Inbox {
     dependencies: Vec<(SyncName, Subscription<SyncName, SyncView>)>,
     kinds: watch::Receiver<u64>,
     released: watch::Receiver<u64>,
+    /// Events that ended a wait and that no work has taken into account yet. A Sync that is suspended or being deleted
+    /// does not work, and must not be woken by the same event again and again.
+    pending: Pending,
     /// The ConfigMaps and Secrets that are inputs of the render.
     pub(super) inputs: InputReader,
     /// What charts have looked up in the cluster.
@@ -77,6 +80,13 @@ pub(super) struct WaitsFor {
     /// Namespaces that objects need and that do not exist.
     pub(super) namespaces: HashSet<String>,
     pub(super) deadline: Instant,
+}
+
+/// What changed since the last work.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pending {
+    kinds: bool,
+    released: bool,
 }
 
 /// The event that ended a wait.
@@ -109,6 +119,7 @@ impl Inbox {
             dependencies: Vec::new(),
             kinds: context.cluster.kinds.changed(),
             released: context.cluster.inventory.released(),
+            pending: Pending::default(),
             inputs: InputReader::default(),
             lookups: LookedUp::default(),
             bases,
@@ -299,14 +310,14 @@ impl Inbox {
     pub(super) fn kinds_changed(&mut self) -> bool {
         let changed = self.kinds.has_changed().unwrap_or(false);
         self.kinds.mark_unchanged();
-        changed
+        std::mem::take(&mut self.pending.kinds) || changed
     }
 
     /// Whether other Syncs released objects since the last call.
     pub(super) fn released(&mut self) -> bool {
         let released = self.released.has_changed().unwrap_or(false);
         self.released.mark_unchanged();
-        released
+        std::mem::take(&mut self.pending.released) || released
     }
 
     /// Waits for an event of this Sync.
@@ -326,6 +337,7 @@ impl Inbox {
             dependencies,
             kinds,
             released,
+            pending,
             inputs,
             lookups,
             bases,
@@ -359,8 +371,8 @@ impl Inbox {
             () = bases.arrival() => (),
             () = pinned.arrival() => (),
             () = any_dependency, if waits_for.dependencies => (),
-            _ = kinds.changed(), if waits_for.kinds => kinds.mark_changed(),
-            _ = released.changed(), if waits_for.objects => released.mark_changed(),
+            _ = kinds.changed(), if waits_for.kinds => pending.kinds = true,
+            _ = released.changed(), if waits_for.objects => pending.released = true,
             () = tokio::time::sleep_until(waits_for.deadline) => (),
         }
         Woken::Otherwise

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::api::{DELETION_POLICY, HookStage, Reason};
 use crate::cluster::WriteError;
 use crate::intent::{OnDeletion, SyncIntent};
-use crate::manifest::ObjectKey;
+use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Observed, Owned, Parting, Release, ReleaseEnd, Stage, surplus};
 use crate::sync::Driver;
 use crate::sync::assess::released_notice;
@@ -56,26 +56,15 @@ impl Driver {
     async fn let_go(&mut self, intent: &SyncIntent) -> Result<(), String> {
         let on_deletion = intent.on_deletion;
         for kind in self.state.parent.contained.clone() {
-            let kinds = &self.context.cluster.kinds;
-            if kinds.is_away(&kind) && on_deletion == OnDeletion::Orphan {
+            let Err(why) = self.list_last(&kind).await else {
                 continue;
-            }
-            if let Some(served) = kinds.preferred(&kind) {
-                let watched = self.context.cluster.watched(&served, PATIENCE).await;
-                watched.map_err(|why| format!("{kind} objects cannot be listed: {why}"))?;
-                continue;
-            }
-            // Whether its definition is gone, and its objects with it, or its API server is only away.
-            if let Err(error) = self.context.cluster.discover().await {
-                tracing::debug!(sync = %self.name, %error, "discovery");
-            }
-            if kinds.is_away(&kind) && on_deletion != OnDeletion::Orphan {
+            };
+            if on_deletion != OnDeletion::Orphan {
                 return Err(format!(
-                    "{kind} objects cannot be deleted: the aggregated API server of {} does not answer; delete its \
-                     APIService if it was uninstalled",
-                    kind.group
+                    "{why}; or annotate the Sync with {DELETION_POLICY}=Orphan to let it go without deleting anything"
                 ));
             }
+            tracing::warn!(sync = %self.name, why, "these objects keep the marks of the Sync, which mean nothing now");
         }
         if matches!(on_deletion, OnDeletion::Delete { .. }) {
             self.hooks_of_deletion(intent, HookStage::BeforeDelete)
@@ -118,6 +107,27 @@ impl Driver {
             let error = crate::chain(&error);
             format!("the records of Helm cannot be deleted: {error}")
         })
+    }
+
+    /// Makes sure that the Sync's objects of a kind are known.
+    async fn list_last(&self, kind: &GroupKind) -> Result<(), String> {
+        let cluster = &self.context.cluster;
+        if let Some(served) = cluster.kinds.preferred(kind) {
+            let watched = cluster.watched(&served, PATIENCE).await;
+            return watched.map_err(|why| format!("{kind} objects cannot be listed: {why}"));
+        }
+        // Whether its definition is gone, and its objects with it, or its API server is only away.
+        if let Err(error) = cluster.discover().await {
+            tracing::debug!(sync = %self.name, %error, "discovery");
+        }
+        match cluster.kinds.is_away(kind) {
+            true => Err(format!(
+                "{kind} objects cannot be deleted: the aggregated API server of {} does not answer; delete its \
+                 APIService if it was uninstalled",
+                kind.group
+            )),
+            false => Ok(()),
+        }
     }
 
     /// What becomes of each object of the Sync.
