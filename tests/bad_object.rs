@@ -115,6 +115,44 @@ async fn a_failing_object_does_not_affect_others() {
             &[
                 "Deployment.apps NAMESPACE/x",
                 "does not serve apps/v1beta1 Deployment",
+                "it serves apps/v1 Deployment",
+            ],
+        ),
+        row(
+            "lower-case",
+            "{apiVersion: v1, kind: configmap, metadata: {name: x, namespace: NAMESPACE}}",
+            "KindNotServed",
+            &["configmap NAMESPACE/x", "it serves v1 ConfigMap"],
+        ),
+        row(
+            "other-group",
+            "{apiVersion: extensions/v1beta1, kind: Ingress, metadata: {name: x, namespace: NAMESPACE}}",
+            "KindNotServed",
+            &[
+                "Ingress.extensions NAMESPACE/x",
+                "it serves networking.k8s.io/v1 Ingress",
+            ],
+        ),
+        row(
+            "long-key",
+            &format!(
+                "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: x, namespace: NAMESPACE}}, data: {{? {} : a}}}}",
+                "k".repeat(400_000)
+            ),
+            "ApplyFailed",
+            &["ConfigMap NAMESPACE/x", "a key in data has 400000 bytes"],
+        ),
+        row(
+            "long-label",
+            &format!(
+                "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: x, namespace: NAMESPACE, labels: {{a: {}}}}}}}",
+                "l".repeat(400_000)
+            ),
+            "ApplyFailed",
+            &[
+                "ConfigMap NAMESPACE/x",
+                "metadata.labels",
+                "no more than 63",
             ],
         ),
     ];

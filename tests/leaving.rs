@@ -197,3 +197,101 @@ async fn a_definition_whose_object_hangs_names_it_and_may_come_back() {
     case.delete::<Sync>("all").await;
     case.gone::<Sync>("all").await;
 }
+
+/// Objects that somebody deletes and that a finalizer holds are named with it.
+#[tokio::test]
+async fn what_somebody_deletes_and_what_holds_it_are_named() {
+    let case = world().await.case("held-by-hand").await;
+    let commit = case
+        .repo
+        .commit(&[("a.yaml", Some(case.map("held", "git")))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &commit).await;
+    hold(&case, &case.namespace, "held", true).await;
+    case.delete::<ConfigMap>("held").await;
+    let name = format!("ConfigMap {}/held", case.namespace);
+    let parts = [
+        &*name,
+        "is being deleted, held by",
+        HOLD,
+        "made again from Git",
+    ];
+    says(&case, "all", "DriftFound", &parts).await;
+    hold(&case, &case.namespace, "held", false).await;
+    case.synced("all", &commit).await;
+    case.has("held", "value", Some("git")).await;
+}
+
+/// What a Sync waits for may come while it is suspended or being deleted. It is not looked at again and again then.
+#[tokio::test]
+async fn a_sync_that_leaves_is_not_woken_by_one_event_again_and_again() {
+    let case = world().await.case("leaving-once").await;
+    let commit = case.repo.commit(
+        &[
+            ("a/x.yaml", Some(case.map("x", "of a"))),
+            ("b/x.yaml", Some(case.map("x", "of b"))),
+            ("b/held.yaml", Some(case.map("held", "of b"))),
+        ],
+        "both want x",
+    );
+    case.repository(json!({})).await;
+    case.sync("a", json!({"path": "a"})).await;
+    case.synced("a", &commit).await;
+    case.sync("b", json!({"path": "b"})).await;
+    case.ready_becomes("b", "False", "OwnershipConflict").await;
+    case.has("held", "value", Some("of b")).await;
+    hold(&case, &case.namespace, "held", true).await;
+    case.delete::<Sync>("b").await;
+    says(&case, "b", "Deleting", &["held", HOLD]).await;
+    case.delete::<Sync>("a").await;
+    case.gone::<Sync>("a").await;
+    let mark = case.world.cp.audit().mark();
+    // A look takes half a second.
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    let asked = case.world.cp.audit_since(mark).await;
+    let asked = asked.iter().filter(|entry| {
+        entry.user == "towline" && entry.namespace == case.namespace && entry.name == "held"
+    });
+    let asked: Vec<_> = asked.map(|entry| (&entry.verb, entry.received)).collect();
+    assert!(asked.len() < 8, "{asked:?}");
+    hold(&case, &case.namespace, "held", false).await;
+    case.gone::<Sync>("b").await;
+}
+
+/// What has left Git may hold a value that its successor needs, and be held itself.
+#[tokio::test]
+async fn a_renamed_object_says_what_has_to_be_gone_first() {
+    let case = world().await.case("rename-held").await;
+    let service = |name: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: {}}}, \
+             spec: {{type: NodePort, ports: [{{port: 80, nodePort: 31987}}]}}}}",
+            case.namespace
+        )
+    };
+    let old = service("old").replace(
+        "metadata: {",
+        &format!("metadata: {{finalizers: [{HOLD}], "),
+    );
+    let first = case.repo.commit(&[("old.yaml", Some(old))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let files = [("old.yaml", None), ("new.yaml", Some(service("new")))];
+    let second = case.repo.commit(&files, "renamed");
+    case.announce().await;
+    let holder = format!("Service {}/old has left Git", case.namespace);
+    let parts = [
+        "/new",
+        "already allocated",
+        &*holder,
+        "being deleted, held by",
+        HOLD,
+    ];
+    says(&case, "all", "ApplyFailed", &parts).await;
+    let none = json!({"metadata": {"finalizers": []}});
+    case.patch::<k8s_openapi::api::core::v1::Service>("old", none)
+        .await;
+    case.synced("all", &second).await;
+}

@@ -313,6 +313,24 @@ async fn the_revision_in_a_dump_is_the_deployment_controllers() {
     rests(&case.api::<Deployment>(), "web").await;
 }
 
+/// Makes a policy for this case's namespace.
+async fn in_force(case: &Case<'_>, policy: serde_json::Value) {
+    let name = case.namespace.as_str();
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "matchResources": {"namespaceSelector": {
+            "matchLabels": {"kubernetes.io/metadata.name": name}}}},
+    });
+    let folder = towline_testing::scratch::Scratch::new().unwrap();
+    for (file, object) in [("policy.json", policy), ("binding.json", binding)] {
+        let file = folder.path().join(file);
+        std::fs::write(&file, object.to_string()).unwrap();
+        let config = case.world.cp.kubeconfig_path();
+        towline_testing::kubectl::kubectl(&config, &["create", "-f", file.to_str().unwrap()]).await;
+    }
+}
+
 /// A policy of the cluster that puts a value into every ConfigMap of the case's namespace.
 async fn policy(case: &Case<'_>) {
     let name = case.namespace.as_str();
@@ -327,19 +345,7 @@ async fn policy(case: &Case<'_>) {
                 "expression": "Object{data: {'value': 'policy'}}"}}],
         },
     });
-    let binding = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding",
-        "metadata": {"name": name},
-        "spec": {"policyName": name, "matchResources": {"namespaceSelector": {
-            "matchLabels": {"kubernetes.io/metadata.name": name}}}},
-    });
-    let folder = towline_testing::scratch::Scratch::new().unwrap();
-    for (file, object) in [("policy.json", policy), ("binding.json", binding)] {
-        let file = folder.path().join(file);
-        std::fs::write(&file, object.to_string()).unwrap();
-        let config = case.world.cp.kubeconfig_path();
-        towline_testing::kubectl::kubectl(&config, &["create", "-f", file.to_str().unwrap()]).await;
-    }
+    in_force(case, policy).await;
     eventually("the policy is in force", PATIENCE, async || {
         let probe = serde_json::from_value(json!({"metadata": {"name": "probe"}})).unwrap();
         let params = kube::api::PostParams {
@@ -431,4 +437,54 @@ async fn what_admission_rewrites_is_told_once_over_restarts() {
     case.reconcile("all").await;
     case.ready_becomes("all", "True", "Converged").await;
     assert_eq!(case.events("FieldRewritten").await.len(), 1);
+}
+
+/// A policy takes towline's label away, so that the object cannot be known as towline's own.
+#[tokio::test]
+async fn a_policy_that_takes_the_marks_away_is_told_in_words() {
+    let case = world().await.case("unmarked").await;
+    let name = case.namespace.as_str();
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail", "reinvocationPolicy": "Never",
+            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+                "operations": ["CREATE", "UPDATE"], "resources": ["configmaps"]}]},
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression":
+                "has(object.metadata.labels) ? [JSONPatch{op: 'remove', path: '/metadata/labels'}] : []"}}],
+        },
+    });
+    in_force(&case, policy).await;
+    eventually("the policy is in force", PATIENCE, async || {
+        let probe = json!({"metadata": {"name": "probe", "labels": {"a": "b"}}});
+        let params = kube::api::PostParams {
+            dry_run: true,
+            ..kube::api::PostParams::default()
+        };
+        let probe = serde_json::from_value(probe).unwrap();
+        let made: ConfigMap = case.api().create(&params, &probe).await.unwrap();
+        made.metadata.labels.is_none().then_some(()).ok_or(made)
+    })
+    .await;
+    let commit = case
+        .repo
+        .commit(&[("map.yaml", Some(case.map("map", "git")))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    let message = case.ready_becomes("all", "False", "ApplyFailed").await;
+    assert_says(
+        &message,
+        &[
+            "ConfigMap",
+            "/map in map.yaml",
+            "without towline's label",
+            "webhook or a policy",
+        ],
+    );
+    let config = case.world.cp.kubeconfig_path();
+    let kind = "mutatingadmissionpolicybinding";
+    towline_testing::kubectl::kubectl(&config, &["delete", kind, name]).await;
+    case.reconcile("all").await;
+    case.synced("all", &commit).await;
 }

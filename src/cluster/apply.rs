@@ -4,11 +4,12 @@
 //! What is to be done is decided by `plan`; here it is carried out. An apply that needs none of it stays one
 //! request.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use http::Request;
 use kube::Resource as _;
-use kube::api::{DynamicObject, PartialObjectMeta};
+use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use serde_json::Value;
 
 use super::ServedKind;
@@ -18,8 +19,8 @@ use super::write::{METADATA, Made, Once, Wanted, Writer, path, read};
 use crate::health::Health;
 use crate::manifest::{GroupVersionKind, ObjectKey};
 use crate::plan::{
-    Indivisible, Observed, PROOF, Share, claims, may_have_remains, remains, rewritten, rivals,
-    without_null,
+    IDENTITY, Indivisible, Observed, PART_OF, PROOF, Share, claims, may_have_remains, remains,
+    rewritten, rivals, without_null,
 };
 
 /// The most applies of one object in a row.
@@ -230,7 +231,7 @@ impl Writer<'_> {
             *found = rewritten(&sent, &read(&answer.text)?);
         }
         let observed = Observed::read(key, object.meta(), Health::Current)
-            .ok_or_else(|| WriteError::Answer("it is not the object that was sent".to_owned()))?
+            .ok_or_else(|| unmarked(object.meta()))?
             .shared_with(object.meta(), wanted.appliers);
         Ok((observed, object, answer.made))
     }
@@ -392,6 +393,19 @@ impl Writer<'_> {
         share.patch().is_some()
             || claims(error.causes(), live, &body, &others, &all).is_some()
             || self.rivals(wanted, live, &body, error).await.is_some()
+    }
+}
+
+/// Why an answer is not an object of towline's.
+fn unmarked(meta: &ObjectMeta) -> WriteError {
+    let has =
+        |map: Option<&BTreeMap<String, String>>, key| map.is_some_and(|map| map.contains_key(key));
+    if !has(meta.labels.as_ref(), PART_OF) {
+        return WriteError::Unmarked("label applyset.kubernetes.io/part-of");
+    }
+    match has(meta.annotations.as_ref(), IDENTITY) {
+        false => WriteError::Unmarked("annotations"),
+        true => WriteError::Answer("it is not the object that was sent".to_owned()),
     }
 }
 

@@ -245,6 +245,33 @@ impl Kinds {
         table.away.contains(&kind.group)
     }
 
+    /// What a person who asks for a kind that is not served may have meant, or why it is not served, in words.
+    pub fn instead_of(&self, gvk: &GroupVersionKind) -> Option<String> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        if table.away.contains(&gvk.group) {
+            return Some(format!(
+                "the aggregated API server of {} does not answer",
+                gvk.group
+            ));
+        }
+        let is_called = |resource: &ApiResource| {
+            let names = [&resource.kind, &resource.plural];
+            names
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(&gvk.kind))
+        };
+        let preferred = table
+            .served
+            .values()
+            .filter_map(|versions| versions.first());
+        let alike = preferred
+            .map(|served| &served.resource)
+            .filter(|is| is_called(is));
+        // The same group first.
+        let meant = alike.min_by_key(|is| (*is.group != *gvk.group, is.group.clone()))?;
+        Some(format!("it serves {} {}", meant.api_version, meant.kind))
+    }
+
     /// Records that a definition of `kind` was applied. Its first watch event may come later.
     pub(super) fn expect(&self, kind: GroupKind) {
         self.write(|table| table.set(kind, Stage::Coming));

@@ -3,9 +3,15 @@
 use std::fmt;
 
 use kube::core::Status;
+use serde_json::Value;
 
+use crate::api::GROUP;
 use crate::manifest::ObjectKey;
 use crate::plan::{Indivisible, Refusal, RefusalCause, is_immutable};
+use crate::text::shorten;
+
+/// The prefix of the labels of an ApplySet (KEP-3659).
+const SET: &str = "applyset.kubernetes.io";
 
 /// Why an object could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +41,12 @@ pub enum WriteError {
     /// The server could not be reached, or asked to slow down, at every try.
     #[error("the API server does not answer, or asks to wait")]
     Unavailable(#[source] kube::Error),
+    /// The object that was written has not the marks that were sent.
+    #[error(
+        "it was written, but without towline's {0}: an admission webhook or a policy takes it away, so that towline \
+         cannot know the object as its own: exempt labels and annotations of {GROUP} and {SET} from it"
+    )]
+    Unmarked(&'static str),
     /// The server's answer cannot be parsed.
     #[error("the API server's answer cannot be read: {0}")]
     Answer(String),
@@ -109,7 +121,9 @@ impl WriteError {
         match self {
             Self::Refused { code, .. } => *code >= 500,
             // The first apply of several may have been carried out.
-            Self::Unavailable(_) | Self::Answer(_) | Self::Indivisible(_) => true,
+            Self::Unavailable(_) | Self::Answer(_) | Self::Indivisible(_) | Self::Unmarked(_) => {
+                true
+            }
             Self::NoNamespace { .. } | Self::NotServed => false,
         }
     }
@@ -170,6 +184,50 @@ pub(super) fn missing_right(key: &ObjectKey, message: &str) -> Option<String> {
     })
 }
 
+/// The API server's words when it cannot parse an apply, which it reads as YAML.
+const UNREADABLE: &str = "error converting YAML to JSON";
+
+/// The longest key that the API server's parser of YAML takes, in bytes with its quotes.
+const LONGEST_KEY: usize = 1024;
+
+/// What is wrong with an object that the API server could not parse: a key that is too long. Its own words are about
+/// braces and commas, which nobody wrote.
+pub(super) fn long_key(said: &str, object: &[u8]) -> Option<String> {
+    let object = said
+        .contains(UNREADABLE)
+        .then(|| serde_json::from_slice(object).ok())??;
+    let (place, length) = key_of_length(&object, "")?;
+    let place = match &*place {
+        "" => "the object",
+        place => place,
+    };
+    Some(format!(
+        "a key in {place} has {length} bytes, but the API server takes keys of at most {LONGEST_KEY}"
+    ))
+}
+
+fn key_of_length(value: &Value, place: &str) -> Option<(String, usize)> {
+    match value {
+        Value::Object(fields) => fields.iter().find_map(|(key, inner)| {
+            if key.len() + 2 > LONGEST_KEY {
+                return Some((place.to_owned(), key.len()));
+            }
+            let dot = if place.is_empty() { "" } else { "." };
+            key_of_length(
+                inner,
+                &shorten(&format!("{place}{dot}{key}"), LONGEST_PLACE),
+            )
+        }),
+        Value::Array(items) => items
+            .iter()
+            .find_map(|item| key_of_length(item, &format!("{place}[]"))),
+        _ => None,
+    }
+}
+
+/// The longest place in such a message, in bytes.
+const LONGEST_PLACE: usize = 256;
+
 pub(super) fn causes(status: &Status) -> Causes {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     let causes = causes.map(|cause| RefusalCause {
@@ -187,6 +245,29 @@ pub(super) fn causes(status: &Status) -> Causes {
 mod tests {
     use super::*;
     use crate::manifest::GroupKind;
+
+    #[test]
+    fn a_key_that_no_parser_of_yaml_takes_is_told_by_its_place() {
+        let said = "error decoding YAML: error converting YAML to JSON: yaml: did not find expected ',' or '}'";
+        let told = |object: Value| long_key(said, object.to_string().as_bytes());
+        let long = "k".repeat(1023);
+        for (object, place) in [
+            (serde_json::json!({"data": {&long: "b"}}), "data"),
+            (serde_json::json!({&long: "b"}), "the object"),
+            (
+                serde_json::json!({"spec": {"rules": [{"a": 1}, {"match": {&long: 1}}]}}),
+                "spec.rules[].match",
+            ),
+        ] {
+            let expected = format!(
+                "a key in {place} has 1023 bytes, but the API server takes keys of at most 1024"
+            );
+            assert_eq!(told(object), Some(expected));
+        }
+        assert_eq!(told(serde_json::json!({"data": {"k": long}})), None);
+        let object = serde_json::json!({"data": {&long: "b"}}).to_string();
+        assert_eq!(long_key("no room", object.as_bytes()), None);
+    }
 
     #[test]
     fn only_the_sentence_on_a_missing_right_is_one() {

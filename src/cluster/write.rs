@@ -10,7 +10,7 @@ use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 
 use super::clock::ServerClock;
-use super::refused::{WriteError, causes, is_about_right, missing_right};
+use super::refused::{WriteError, causes, is_about_right, long_key, missing_right};
 use super::{Actor, ServedKind};
 use crate::api::FIELD_MANAGER;
 use crate::chain::refusal;
@@ -475,6 +475,7 @@ impl Requests {
             true => &[],
             false => object,
         };
+        let said = long_key(&said, object).unwrap_or(said);
         let message = redact::refusal(&key.kind, &said, object, self.show_values);
         let message = match missing_right(key, &message) {
             Some(right) => format!("{right}: {message}"),

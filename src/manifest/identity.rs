@@ -46,15 +46,19 @@ pub struct GroupVersionKind {
 
 impl GroupVersionKind {
     /// Parses `apiVersion` and `kind`. None if `apiVersion` is neither `version` nor
-    /// `group/version`, or if a part is not valid in a URL.
+    /// `group/version`, or if a part is not valid in a URL or too long for a name.
     pub fn parse(api_version: &str, kind: &str) -> Option<Self> {
         let (group, version) = match api_version.split_once('/') {
             Some((group, version)) if !group.is_empty() => (group, version),
             Some(_) => return None,
             None => ("", api_version),
         };
+        // What a DNS label and a DNS name may have.
+        if group.len() > 253 {
+            return None;
+        }
         let part = |text: &str| {
-            !text.is_empty()
+            (1..=63).contains(&text.len())
                 && text
                     .bytes()
                     .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')

@@ -41,11 +41,16 @@ pub enum ObjectError {
         expected: &'static str,
     },
     /// `apiVersion` or `kind` is invalid.
-    #[error("apiVersion must be version or group/version, and kind a word")]
+    #[error(
+        "apiVersion must be version or group/version, and kind a word, each of at most 63 letters"
+    )]
     Kind,
     /// The name is not valid in a URL, or is too long.
     #[error("metadata.name is not a name that Kubernetes accepts")]
     Name,
+    /// The name is too long for every kind.
+    #[error("metadata.name has {0} bytes, but Kubernetes accepts names of at most {MAX_NAME}")]
+    LongName(usize),
     /// The namespace is not a DNS label.
     #[error("metadata.namespace is not a name that Kubernetes accepts")]
     Namespace,
@@ -113,6 +118,9 @@ const ON_OWN_OBJECTS: [&str; 3] = [
 pub const SUBSTITUTE: &str = "towline.dev/substitute";
 
 const MAX_LIST_DEPTH: usize = 8;
+
+/// The longest name of an object, in bytes.
+const MAX_NAME: usize = 253;
 
 impl Manifest {
     /// The objects of a document: one, or the items of a `List`, in order.
@@ -320,7 +328,10 @@ fn name(metadata: &Map<String, Value>) -> Result<Arc<str>, ObjectError> {
         other => other?,
     };
     let odd = |c: char| matches!(c, '/' | '%') || c.is_control() || c.is_whitespace();
-    if name.len() > 253 || name == "." || name == ".." || name.contains(odd) {
+    if name.len() > MAX_NAME {
+        return Err(ObjectError::LongName(name.len()));
+    }
+    if name == "." || name == ".." || name.contains(odd) {
         return Err(ObjectError::Name);
     }
     Ok(name.into())
@@ -477,7 +488,7 @@ mod tests {
             ),
             (
                 "apiVersion: a/b/c\nkind: A\n".to_owned(),
-                "apiVersion must be version or group/version, and kind a word",
+                "apiVersion must be version or group/version, and kind a word, each of at most 63 letters",
             ),
             (prefix.to_owned(), "metadata.name is missing"),
             (

@@ -120,12 +120,14 @@ pub enum ApplyCause {
     Drifted,
     /// Somebody deleted it.
     Missing,
+    /// Somebody has deleted it, and it is not gone yet.
+    Leaving,
 }
 
 impl ApplyCause {
     /// Whether the difference came from the cluster, not from Git.
     pub fn is_drift(self) -> bool {
-        matches!(self, Self::Drifted | Self::Missing)
+        matches!(self, Self::Drifted | Self::Missing | Self::Leaving)
     }
 }
 

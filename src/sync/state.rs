@@ -365,10 +365,11 @@ impl State {
     }
 
     /// The problems of single objects, in the same order in every round. `is_coming` says whether a kind
-    /// that is not served will be served soon.
+    /// that is not served will be served soon, and `instead` which one is served, or why none is.
     pub(super) fn problems(
         &self,
         is_coming: impl Fn(&GroupVersionKind) -> bool,
+        instead: impl Fn(&GroupVersionKind) -> Option<String>,
     ) -> Listed<Problem> {
         let Some(target) = &self.target else {
             return Listed::default();
@@ -418,12 +419,13 @@ impl State {
                 place: at(*indexes.first()?),
                 reason: Reason::KindNotServed,
                 message: format!(
-                    "the API server does not serve {version} {}: {} until it does",
+                    "the API server does not serve {version} {}: {} until it does{}",
                     kind.kind,
                     match indexes.len() {
                         1 => format!("1 object of {kind} waits"),
                         many => format!("{many} objects of {kind} wait"),
-                    }
+                    },
+                    instead(&object.gvk).map_or_else(String::new, |hint| format!("; {hint}"))
                 ),
             })
         });

@@ -34,6 +34,7 @@ pub(super) struct Problem {
 pub(super) struct Drift {
     pub(super) key: ObjectKey,
     pub(super) cause: ApplyCause,
+    /// What holds it, if it is being deleted.
     pub(super) writer: Option<Box<str>>,
 }
 
@@ -359,6 +360,10 @@ impl Facts {
         let named = self.drifts.first.iter().take(NAMED).map(|drift| {
             let what = match drift.cause {
                 ApplyCause::Missing => "was deleted".to_owned(),
+                ApplyCause::Leaving => match &drift.writer {
+                    Some(finalizers) => format!("is being deleted, held by {finalizers}"),
+                    None => "is being deleted".to_owned(),
+                },
                 _ => match &drift.writer {
                     Some(writer) => format!("was changed by {writer}"),
                     None => "was changed".to_owned(),
@@ -367,8 +372,16 @@ impl Facts {
             format!("{} {what}", drift.key)
         });
         let list = listing(named, self.drifts.total);
+        let are_leaving = self
+            .drifts
+            .first
+            .iter()
+            .all(|drift| drift.cause == ApplyCause::Leaving);
         match self.mode {
             Mode::Report => format!("{list} (mode: Report leaves it)"),
+            Mode::Correct if are_leaving => {
+                format!("{list}; made again from Git when it is gone")
+            }
             Mode::Correct => {
                 format!("{list}; it keeps being changed, so the next correction waits")
             }
@@ -732,5 +745,17 @@ mod tests {
             "{message}"
         );
         assert!(message.contains("mode: Report"));
+        let leaving = Facts {
+            drifts: listed(vec![Drift {
+                key: key("web"),
+                cause: ApplyCause::Leaving,
+                writer: Some("example.com/hold".into()),
+            }]),
+            ..facts()
+        };
+        assert_eq!(
+            leaving.ready().message,
+            "Deployment.apps prod/web is being deleted, held by example.com/hold; made again from Git when it is gone"
+        );
     }
 }

@@ -102,13 +102,16 @@ impl Driver {
                 revision: target.map(|target| target.seen.name()),
                 counts: state.counts(unhealthy.total),
                 busy: false,
-                problems: state.problems(|gvk| {
-                    // A definition is still to be applied, was just created, or was served a moment ago.
-                    let kinds = &self.context.cluster.kinds;
-                    phase == Phase::Busy
-                        || kinds.is_coming(&gvk.group_kind())
-                        || kinds.get(gvk).is_some()
-                }),
+                problems: state.problems(
+                    |gvk| {
+                        // A definition is still to be applied, was just created, or was served a moment ago.
+                        let kinds = &self.context.cluster.kinds;
+                        phase == Phase::Busy
+                            || kinds.is_coming(&gvk.group_kind())
+                            || kinds.get(gvk).is_some()
+                    },
+                    |gvk| self.context.cluster.kinds.instead_of(gvk),
+                ),
                 held: held
                     .filter(|held| held.waits_for_other_than(intent.approved_prune.as_deref()))
                     .map(|held| {

@@ -325,6 +325,7 @@ fn unmade(intent: &SyncIntent, error: &WriteError) -> Step {
         WriteError::Refused { .. }
         | WriteError::NoNamespace { .. }
         | WriteError::Indivisible(_)
+        | WriteError::Unmarked(_)
         | WriteError::Answer(_) => Step::Failed(why),
     }
 }

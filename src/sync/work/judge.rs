@@ -190,9 +190,10 @@ impl Memory {
             }
             Judgement::Compare | Judgement::InSync => Task::Compare,
             Judgement::Terminating => {
-                let writer = observed.and_then(|observed| observed.writer);
+                // What holds it is of more use than who wrote it last.
+                let held_by = observed.and_then(|observed| observed.held_by);
                 self.drifted
-                    .insert(key.clone(), (ApplyCause::Missing, writer));
+                    .insert(key.clone(), (ApplyCause::Leaving, held_by));
                 return Next::Nothing;
             }
         };

@@ -424,6 +424,7 @@ impl From<&WriteError> for Trouble {
                 WriteError::Indivisible(_) => Reason::InvalidSpec,
                 WriteError::Refused { .. }
                 | WriteError::NoNamespace { .. }
+                | WriteError::Unmarked(_)
                 | WriteError::Answer(_) => Reason::ApplyFailed,
             },
             message: shorten(&crate::chain(error), LONGEST_TROUBLE),

@@ -74,7 +74,9 @@ impl RecordError {
             )
             | Self::Clash(_)
             | Self::Interrupted => true,
-            Self::Write(WriteError::Indivisible(_) | WriteError::Answer(_))
+            Self::Write(
+                WriteError::Indivisible(_) | WriteError::Unmarked(_) | WriteError::Answer(_),
+            )
             | Self::TooLarge(_)
             | Self::Body(_) => false,
         }

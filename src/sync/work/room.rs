@@ -14,10 +14,14 @@ use crate::plan::{Held, Observed, Refusal, held, stamped, without};
 use crate::sync::job::Job;
 use crate::sync::report::Round;
 use crate::sync::{Driver, bodies};
+use crate::text::shorten;
 
 /// How long the old object may take to go before the new one is left to a later round, and how often is looked.
 const PATIENCE: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(10);
+
+/// How much of a refusal is told beside what has to be gone first, in bytes.
+const LONGEST_REFUSAL: usize = 512;
 
 impl Driver {
     /// Deletes what a refused write proves to hold what another object needs, and writes that one at once.
@@ -46,6 +50,7 @@ impl Driver {
                 }
                 let (old, observed) = surplus.swap_remove(place);
                 if !self.vacate(intent, &old, &observed, round).await {
+                    self.tell_holder(&job.item.key, &old);
                     break;
                 }
                 let mut results = std::pin::pin!(self.results(intent, std::slice::from_ref(job)));
@@ -123,6 +128,22 @@ impl Driver {
         let wanted = vec![job.item.index];
         let mut read = bodies::read(tree, Arc::clone(&target.desired), wanted);
         read.recv().await?.manifest.ok()
+    }
+
+    /// Says of a refused object what has to be gone first, and what holds that.
+    fn tell_holder(&mut self, new: &ObjectKey, old: &ObjectKey) {
+        let seen = self.context.cluster.inventory.get(old);
+        let Some(old_one) = seen.filter(|seen| seen.deleting) else {
+            return;
+        };
+        if let Some(trouble) = self.state.memory.troubles.get_mut(new) {
+            let held_by = old_one.held_by.as_deref();
+            let held_by = held_by.map_or_else(String::new, |by| format!(", held by {by}"));
+            let said = shorten(&trouble.message, LONGEST_REFUSAL);
+            trouble.message = format!(
+                "{said}; {old} has left Git and has it until it is gone: it is being deleted{held_by}"
+            );
+        }
     }
 
     /// Deletes what has left Git; whether it is gone.
