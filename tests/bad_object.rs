@@ -136,21 +136,21 @@ async fn a_failing_object_does_not_affect_others() {
         row(
             "long-key",
             &format!(
-                "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: x, namespace: NAMESPACE}}, data: {{? {} : a}}}}",
+                "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: long-key-x, namespace: NAMESPACE}}, data: {{? {} : a}}}}",
                 "k".repeat(400_000)
             ),
             "ApplyFailed",
-            &["ConfigMap NAMESPACE/x", "a key in data has 400000 bytes"],
+            &["ConfigMap NAMESPACE/long-key-x", "a key in data has 400000 bytes"],
         ),
         row(
             "long-label",
             &format!(
-                "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: x, namespace: NAMESPACE, labels: {{a: {}}}}}}}",
+                "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: long-label-x, namespace: NAMESPACE, labels: {{a: {}}}}}}}",
                 "l".repeat(400_000)
             ),
             "ApplyFailed",
             &[
-                "ConfigMap NAMESPACE/x",
+                "ConfigMap NAMESPACE/long-label-x",
                 "metadata.labels",
                 "no more than 63",
             ],
