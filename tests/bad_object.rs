@@ -140,7 +140,10 @@ async fn a_failing_object_does_not_affect_others() {
                 "k".repeat(400_000)
             ),
             "ApplyFailed",
-            &["ConfigMap NAMESPACE/long-key-x", "a key in data has 400000 bytes"],
+            &[
+                "ConfigMap NAMESPACE/long-key-x",
+                "a key in data has 400000 bytes",
+            ],
         ),
         row(
             "long-label",
