@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::world::verdict::assert_says;
-use crate::world::{Case, condition, config_map, world};
+use crate::world::{Case, World, condition, config_map};
+use towline_testing::control_plane::Options;
+use towline_testing::renderers;
 use towline_testing::repo::{Change, NewCommit};
 
 /// A render may take 30 seconds, and each is tried in its turn.
@@ -134,8 +136,12 @@ fn commit(case: &Case<'_>) {
 
 #[tokio::test]
 async fn renders_that_exceed_each_limit_hold_up_nobody_and_say_why() {
-    let hostile = world().await.case("hostile-renders").await;
-    let healthy = world().await.case("healthy-render").await;
+    // An operator of its own: a render of another test would wait for a turn among these.
+    let folder = tokio::task::spawn_blocking(renderers::folder).await;
+    let renderers = format!("--renderers-dir={}", folder.unwrap().display());
+    let world = World::own(Options::default(), &[&renderers]).await;
+    let hostile = world.case("hostile-renders").await;
+    let healthy = world.case("healthy-render").await;
     commit(&hostile);
     let first = healthy.repo.commit(
         &[

@@ -245,7 +245,8 @@ impl Kinds {
         table.away.contains(&kind.group)
     }
 
-    /// What a person who asks for a kind that is not served may have meant, or why it is not served, in words.
+    /// What a person who asks for a kind that is not served may have meant, or why it is not served, in words. A kind
+    /// of another group is meant only if Kubernetes itself has it: what others define under the same name is another thing.
     pub fn instead_of(&self, gvk: &GroupVersionKind) -> Option<String> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         if table.away.contains(&gvk.group) {
@@ -264,9 +265,10 @@ impl Kinds {
             .served
             .values()
             .filter_map(|versions| versions.first());
+        let is_of_kubernetes = |group: &str| !group.contains('.') || group.ends_with(".k8s.io");
         let alike = preferred
             .map(|served| &served.resource)
-            .filter(|is| is_called(is));
+            .filter(|is| is_called(is) && (is.group == *gvk.group || is_of_kubernetes(&is.group)));
         // The same group first.
         let meant = alike.min_by_key(|is| (*is.group != *gvk.group, is.group.clone()))?;
         Some(format!("it serves {} {}", meant.api_version, meant.kind))
