@@ -1,5 +1,7 @@
 //! Options of the specs: inline Syncs, references, and the forms of manifests.
 
+use std::time::{Duration, Instant};
+
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use serde_json::{Value, json};
@@ -335,12 +337,26 @@ async fn a_sync_that_is_null_is_none() {
         .await;
     case.synced("all", &second).await;
     case.has("a", "value", Some("one")).await;
-    // Nulling it takes it away, as leaving it out does.
+    // Nulling it takes it away, as leaving it out does, also while others write the object.
     let third = repository(" null");
-    let third = case
-        .push(&[("all/repo.yaml", Some(&third))], "no Sync")
-        .await;
-    case.synced("all", &third).await;
+    let writes = async {
+        let until = Instant::now() + Duration::from_secs(2);
+        for count in 0.. {
+            let note =
+                json!({"metadata": {"annotations": {"example.com/count": format!("{count}")}}});
+            case.patch::<GitRepository>("child", note).await;
+            if Instant::now() > until {
+                break;
+            }
+        }
+    };
+    let pushes = async {
+        let third = case
+            .push(&[("all/repo.yaml", Some(&third))], "no Sync")
+            .await;
+        case.synced("all", &third).await;
+    };
+    tokio::join!(writes, pushes);
     eventually("the child Sync is gone", PATIENCE, async || {
         let child = case.api::<Sync>().get_opt("child").await.unwrap();
         child.is_none().then_some(())

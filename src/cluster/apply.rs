@@ -13,7 +13,7 @@ use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use serde_json::Value;
 
 use super::ServedKind;
-use super::beforehand::{may_empty, share_of};
+use super::beforehand::share_of;
 use super::refused::WriteError;
 use super::write::{METADATA, Made, Once, Wanted, Writer, path, read};
 use crate::health::Health;
@@ -68,11 +68,8 @@ impl Writer<'_> {
                 Released::Beforehand { before } => made = before,
             }
         }
-        if wanted.known.is_some() && may_empty(wanted) {
-            let live = self.whole(wanted.served, wanted.key).await?;
-            if let Some(live) = live {
-                self.empty_out(wanted, &live, wanted.body).await?;
-            }
+        if wanted.known.is_some() {
+            self.empty_out(wanted, wanted.body).await?;
         }
         let mut body = wanted.body.to_vec();
         // The shares as they were before those of others were taken over.
@@ -267,7 +264,7 @@ impl Writer<'_> {
         let Some(live) = self.whole(wanted.served, wanted.key).await? else {
             return Ok(false);
         };
-        if self.empty_out(wanted, &live, body).await? {
+        if self.empty_out(wanted, body).await? {
             return Ok(true);
         }
         let Some(mut share) = share_of(&live, wanted) else {

@@ -5,34 +5,60 @@ use http::{Request, header};
 use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use serde_json::Value;
 
-use super::refused::WriteError;
+use super::refused::{Causes, WriteError};
 use super::write::{METADATA, Wanted, Writer, path, read};
 use crate::api::FIELD_MANAGER;
 use crate::manifest::GroupVersionKind;
 use crate::plan::{EMPTIER, Share, emptied, emptying, filled, is_typed};
 
+/// How often what a manifest empties is looked for, while others write the object.
+const TRIES: usize = 5;
+
 impl Writer<'_> {
-    /// Makes empty what `body` empties, if all of it is accepted otherwise. Returns whether that changed the object.
+    /// Makes empty what `body` empties, if all of it is accepted otherwise. Returns whether that changed the object. An apply
+    /// without it would leave the defaults for good: it gives up the fields by which we know that they were meant.
     pub(super) async fn empty_out(
         &self,
         wanted: &Wanted<'_>,
-        live: &Value,
         body: &[u8],
     ) -> Result<bool, WriteError> {
         if !may_empty(wanted) {
             return Ok(false);
         }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        for _ in 0..TRIES {
+            let Some(live) = self.whole(wanted.served, wanted.key).await? else {
+                return Ok(false);
+            };
+            if let Some(changed) = self.empty_out_of(wanted, &live, &body).await? {
+                return Ok(changed);
+            }
+        }
+        Err(WriteError::Refused {
+            code: 409,
+            message: "others write the object all the time, so that what Git empties cannot be removed; it is tried again"
+                .to_owned(),
+            causes: Causes::default(),
+        })
+    }
+
+    /// The same for one state of the live object. None if somebody wrote it meanwhile.
+    async fn empty_out_of(
+        &self,
+        wanted: &Wanted<'_>,
+        live: &Value,
+        body: &Value,
+    ) -> Result<Option<bool>, WriteError> {
         let version = live["metadata"]["resourceVersion"].as_str();
         let (Some(share), Some(version)) = (share_of(live, wanted), version) else {
-            return Ok(false);
+            return Ok(Some(false));
         };
-        let places = emptied(live, &body, &share);
+        let places = emptied(live, body, &share);
         if places.is_empty() {
-            return Ok(false);
+            return Ok(Some(false));
         }
         // A manifest that is refused must not be applied in part.
-        let trial = filled(body, live, &places).to_string().into_bytes();
+        let trial = filled(body.clone(), live, &places).to_string().into_bytes();
         let written = match self.try_out(wanted, trial).await {
             Ok(()) => {
                 let patch = emptying(&places, version);
@@ -42,10 +68,8 @@ impl Writer<'_> {
         };
         match written {
             // The apply says why, and resolves what can be resolved.
-            Err(WriteError::Refused { .. }) => Ok(false),
-            Ok(meta) => {
-                Ok(meta.is_some_and(|meta| meta.resource_version.as_deref() != Some(version)))
-            }
+            Err(WriteError::Refused { .. }) => Ok(Some(false)),
+            Ok(meta) => Ok(meta.map(|meta| meta.resource_version.as_deref() != Some(version))),
             Err(error) => Err(error),
         }
     }
@@ -142,7 +166,7 @@ pub(super) fn share_of(live: &Value, wanted: &Wanted<'_>) -> Option<Share> {
 }
 
 /// Whether the apply of a manifest may have to empty something. Kubernetes' own kinds cannot tell that from its absence.
-pub(super) fn may_empty(wanted: &Wanted<'_>) -> bool {
+fn may_empty(wanted: &Wanted<'_>) -> bool {
     let has = |text: &[u8]| wanted.body.windows(text.len()).any(|found| found == text);
     !is_typed(wanted.key) && (has(b":null") || has(b":{}"))
 }

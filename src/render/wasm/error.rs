@@ -78,7 +78,8 @@ pub enum RenderFailure {
     },
     /// It takes longer than its limit.
     #[error(
-        "{renderer} did not end within {seconds} seconds of processor time, or {most} seconds in all{place}: look for a template that loops, or split the path into several Syncs"
+        "{renderer} did not end within {seconds} seconds of processor time, or {most} seconds in all{place}: {}split the path into several Syncs",
+        of_templates(renderer, "look for a template that loops, or ")
     )]
     OutOfTime {
         /// Which renderer.
@@ -91,7 +92,10 @@ pub enum RenderFailure {
         most: u64,
     },
     /// It calls itself too deeply.
-    #[error("{renderer} ran out of stack{place}: look for a template that includes itself")]
+    #[error(
+        "{renderer} ran out of stack{place}: look for what nests deeply{}",
+        of_templates(renderer, ", such as a template that includes itself")
+    )]
     OutOfStack {
         /// Which renderer.
         renderer: String,
@@ -170,7 +174,40 @@ impl RenderFailure {
     }
 }
 
+/// What is said of Helm only: other renderers have no templates.
+fn of_templates<'w>(renderer: &str, words: &'w str) -> &'w str {
+    match renderer.starts_with("helm") {
+        true => words,
+        false => "",
+    }
+}
+
 fn unfetched(bases: &[WantedBase]) -> String {
     let named: Vec<_> = bases.iter().map(ToString::to_string).collect();
     format!("kustomize: {}, which is not fetched", named.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_helm_is_said_to_have_templates() {
+        for (renderer, has_templates) in [("helm", true), ("kustomize", false), ("cue", false)] {
+            let renderer = renderer.to_owned();
+            let slow = RenderFailure::OutOfTime {
+                renderer: renderer.clone(),
+                place: String::new(),
+                seconds: 30,
+                most: 120,
+            };
+            let deep = RenderFailure::OutOfStack {
+                renderer,
+                place: String::new(),
+            };
+            for told in [slow.to_string(), deep.to_string()] {
+                assert_eq!(told.contains("template"), has_templates, "{told}");
+            }
+        }
+    }
 }
