@@ -255,20 +255,13 @@ impl Kinds {
                 gvk.group
             ));
         }
-        let is_called = |resource: &ApiResource| {
-            let names = [&resource.kind, &resource.plural];
-            names
-                .iter()
-                .any(|name| name.eq_ignore_ascii_case(&gvk.kind))
-        };
         let preferred = table
             .served
             .values()
             .filter_map(|versions| versions.first());
-        let is_of_kubernetes = |group: &str| !group.contains('.') || group.ends_with(".k8s.io");
         let alike = preferred
             .map(|served| &served.resource)
-            .filter(|is| is_called(is) && (is.group == *gvk.group || is_of_kubernetes(&is.group)));
+            .filter(|served| may_be_meant(gvk, served));
         // The same group first.
         let meant = alike.min_by_key(|is| (*is.group != *gvk.group, is.group.clone()))?;
         Some(format!("it serves {} {}", meant.api_version, meant.kind))
@@ -366,6 +359,15 @@ impl Kinds {
     }
 }
 
+/// Whether a person who asks for a kind may mean one that is served. See [`Kinds::instead_of`].
+fn may_be_meant(asked: &GroupVersionKind, served: &ApiResource) -> bool {
+    let is_called = [&served.kind, &served.plural]
+        .iter()
+        .any(|name| name.eq_ignore_ascii_case(&asked.kind));
+    let is_of_kubernetes = !served.group.contains('.') || served.group.ends_with(".k8s.io");
+    is_called && (*served.group == *asked.group || is_of_kubernetes)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -391,6 +393,29 @@ mod tests {
             all.extend(more.clone());
         }
         serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_kind_of_another_tenants_group_is_not_meant() {
+        for (version, kind, served, is_meant) in [
+            (
+                "extensions/v1beta1",
+                "Ingress",
+                ("networking.k8s.io", "Ingress"),
+                true,
+            ),
+            ("apps/v1beta1", "deployment", ("apps", "Deployment"), true),
+            ("v1", "Deployment", ("apps", "Deployment"), true),
+            ("apps/v1", "deployments", ("apps", "Deployment"), true),
+            ("a.example/v1", "Gadget", ("a.example", "Gadget"), true),
+            ("a.example/v1", "Gadget", ("b.example", "Gadget"), false),
+            ("apps/v1", "Gadget", ("apps", "Deployment"), false),
+        ] {
+            let asked = GroupVersionKind::parse(version, kind).unwrap();
+            let gvk = kube::core::GroupVersionKind::gvk(served.0, "v1", served.1);
+            let served = ApiResource::from_gvk(&gvk);
+            assert_eq!(may_be_meant(&asked, &served), is_meant, "{version} {kind}");
+        }
     }
 
     fn established() -> Definition {
