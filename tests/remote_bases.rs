@@ -88,11 +88,8 @@ async fn a_pinned_base_is_fetched_once_it_is_allowed_and_stays_what_it_was() {
     let two = base.commit(&[("deploy/base/map.yaml", Some(map("two")))], "two");
     base.delete_tag("v1");
     base.tag("v1", &two);
-    let asked = || {
-        let requests = git.requests().into_iter();
-        let of_base = requests.filter(|request| request.repo.ends_with("-base"));
-        of_base.count()
-    };
+    let repo = format!("{}-base", case.namespace);
+    let asked = || git.requests_of(&repo).len();
     let before = asked();
     let second = case
         .push(

@@ -264,9 +264,9 @@ async fn only_the_leader_writes_and_the_standby_relays_webhooks() {
 
     // The standby fetches each revision after the leader, and does not poll.
     let downloads = || {
-        let served = pair.world.git.requests();
-        let of_case = |one: &&Served| one.repo == case.namespace && one.path == "git-upload-pack";
-        served.iter().filter(of_case).count()
+        let served = pair.world.git.requests_of(&case.namespace);
+        let is_download = |one: &&Served| one.path == "git-upload-pack";
+        served.iter().filter(is_download).count()
     };
     wait_for_metric(&pair.second, r#"towline_fetches_total{reason="Fetched"} 2"#).await;
     let downloaded = downloads();

@@ -364,11 +364,7 @@ async fn alert(case: &Case<'_>, name: &str, namespace: &str) {
 }
 
 fn world_polls(world: &World, case: &Case<'_>) -> usize {
-    let requests = world.git.requests();
-    requests
-        .iter()
-        .filter(|request| request.repo == case.namespace)
-        .count()
+    world.git.requests_of(&case.namespace).len()
 }
 
 /// Whether RBAC lets an account do something.

@@ -45,8 +45,7 @@ pub async fn call_at(operator: &Operator, secret: &str, body: &str) -> u16 {
 
 /// The number of requests for the case's repository.
 fn request_count(case: &Case<'_>) -> usize {
-    let all = case.world.git.requests();
-    all.iter().filter(|one| one.repo == case.namespace).count()
+    case.world.git.requests_of(&case.namespace).len()
 }
 
 /// The same, after the requests have ended. The repository is polled once more if its Secret is seen

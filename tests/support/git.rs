@@ -198,6 +198,12 @@ impl GitServer {
         self.state().requests.clone()
     }
 
+    /// Those for one repository. Tests that share a server count these: others use it at the same time.
+    pub fn requests_of(&self, repo: &str) -> Vec<Served> {
+        let all = self.requests().into_iter();
+        all.filter(|one| one.repo == repo).collect()
+    }
+
     /// Returns the requests so far, and clears the list.
     pub fn take_requests(&self) -> Vec<Served> {
         std::mem::take(&mut self.state().requests)
