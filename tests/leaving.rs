@@ -266,7 +266,7 @@ async fn a_renamed_object_says_what_has_to_be_gone_first() {
     let service = |name: &str| {
         format!(
             "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: {}}}, \
-             spec: {{type: NodePort, ports: [{{port: 80, nodePort: 31987}}]}}}}",
+             spec: {{type: NodePort, ports: [{{port: 80, nodePort: 30026}}]}}}}",
             case.namespace
         )
     };

@@ -1,9 +1,13 @@
 //! Case 5 of the engine: a new object that needs what an old one holds, which leaves Git in the same commit.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{ConfigMap, ResourceQuota, Service};
 use serde_json::json;
 
 use crate::world::{Case, world};
+use towline_testing::audit::Entry;
+use towline_testing::kubeconfig::User;
 use towline_testing::wait::never;
 
 fn service(name: &str, namespace: &str, more: &str) -> String {
@@ -13,6 +17,7 @@ fn service(name: &str, namespace: &str, more: &str) -> String {
     )
 }
 
+/// The port has to be one up to 30085: above it, Kubernetes chooses ports for other tests' Services (KEP-3668).
 fn node_port(port: u32) -> String {
     format!("  type: NodePort\n  ports: [{{port: 8080, nodePort: {port}}}]\n")
 }
@@ -27,11 +32,11 @@ async fn a_renamed_service_gets_the_port_of_the_old_one() {
         vec![
             (
                 "old.yaml".to_owned(),
-                service("old-name", namespace, &node_port(32123)),
+                service("old-name", namespace, &node_port(30001)),
             ),
             (
                 "other.yaml".to_owned(),
-                service("other", namespace, &node_port(32124)),
+                service("other", namespace, &node_port(30002)),
             ),
             (
                 "map.yaml".to_owned(),
@@ -50,7 +55,7 @@ async fn a_renamed_service_gets_the_port_of_the_old_one() {
             ("map.yaml", None),
             (
                 "new.yaml",
-                Some(&service("new-name", namespace, &node_port(32123))),
+                Some(&service("new-name", namespace, &node_port(30001))),
             ),
             ("bad.yaml", Some(&bad)),
         ],
@@ -58,13 +63,13 @@ async fn a_renamed_service_gets_the_port_of_the_old_one() {
     )
     .await;
     let port = "/spec/ports/0/nodePort";
-    case.wait_for_field::<Service>("new-name", port, json!(32123))
+    case.wait_for_field::<Service>("new-name", port, json!(30001))
         .await;
     case.gone::<Service>("old-name").await;
     case.ready_becomes("all", "False", "ApplyFailed").await;
     assert_eq!(
         case.live::<Service>("other").await.pointer(port),
-        Some(&json!(32124))
+        Some(&json!(30002))
     );
     assert!(case.live::<ConfigMap>("map").await.is_object());
     let commit = case.push(&[("bad.yaml", None)], "mend").await;
@@ -103,12 +108,12 @@ async fn a_service_that_was_there_gets_the_port_of_one_that_leaves() {
             let text = service(name, namespace, &node_port(port));
             (format!("{name}.yaml"), text)
         };
-        vec![one("leaves", 32135), one("stays", 32136)]
+        vec![one("leaves", 30003), one("stays", 30004)]
     };
     let (case, _) = Case::started(world().await, "room-change", files, json!({})).await;
     let namespace = case.namespace.as_str();
     let uid = case.live::<Service>("stays").await["metadata"]["uid"].clone();
-    let stays = service("stays", namespace, &node_port(32135));
+    let stays = service("stays", namespace, &node_port(30003));
     let commit = case
         .push(
             &[("leaves.yaml", None), ("stays.yaml", Some(&stays))],
@@ -118,12 +123,12 @@ async fn a_service_that_was_there_gets_the_port_of_one_that_leaves() {
     case.synced("all", &commit).await;
     assert!(case.live::<Service>("leaves").await.is_null());
     let live = case.live::<Service>("stays").await;
-    assert_eq!(live["spec"]["ports"][0]["nodePort"], 32135);
+    assert_eq!(live["spec"]["ports"][0]["nodePort"], 30003);
     assert_eq!(live["metadata"]["uid"], uid);
     // A change that is refused for another reason as well makes nothing go.
     let (old, bad) = (
-        service("old", namespace, &node_port(32136)),
-        service("stays", namespace, &node_port(32136)) + "  externalTrafficPolicy: Never\n",
+        service("old", namespace, &node_port(30004)),
+        service("stays", namespace, &node_port(30004)) + "  externalTrafficPolicy: Never\n",
     );
     let commit = case.push(&[("old.yaml", Some(&old))], "old").await;
     case.synced("all", &commit).await;
@@ -147,7 +152,7 @@ async fn a_create_that_is_refused_for_another_reason_costs_nothing() {
         vec![
             (
                 "old.yaml".to_owned(),
-                service("old-name", namespace, &node_port(32133)),
+                service("old-name", namespace, &node_port(30005)),
             ),
             (
                 "map.yaml".to_owned(),
@@ -158,14 +163,14 @@ async fn a_create_that_is_refused_for_another_reason_costs_nothing() {
     let (case, _) = Case::started(world().await, "refused", files, json!({})).await;
     let namespace = case.namespace.as_str();
     case.make::<Service>(json!({"metadata": {"name": "foreign"},
-        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 32134}]}}))
+        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30006}]}}))
         .await;
     let uid = case.live::<Service>("old-name").await["metadata"]["uid"].clone();
     // A port that may not be, one that somebody else has, and one that is the old one's beside another fault.
     for (port, more) in [
         (99, ""),
-        (32134, ""),
-        (32133, "  externalTrafficPolicy: Never\n"),
+        (30006, ""),
+        (30005, "  externalTrafficPolicy: Never\n"),
     ] {
         let new = service("new-name", namespace, &(node_port(port) + more));
         case.push(&[("old.yaml", None), ("new.yaml", Some(&new))], "rename")
@@ -234,6 +239,26 @@ async fn a_renamed_class_is_the_default_after_the_old_one() {
     case.delete::<towline::api::Sync>("all").await;
 }
 
+/// The API server loses a port where a Service is changed from a copy that is too old. So between two changes of one, it
+/// is waited until the copy is the newest.
+fn no_port_is_lost(requests: &[Entry], namespace: &str, what: &str) {
+    let is_one = |entry: &&Entry| {
+        entry.resource == "services"
+            && entry.namespace == namespace
+            && entry.user == User::Towline.name()
+            && entry.code == 200
+            && !entry.uri.contains("dryRun")
+    };
+    let mut changed = BTreeSet::new();
+    for entry in requests.iter().filter(is_one) {
+        match &*entry.verb {
+            "patch" => assert!(changed.insert(&entry.name), "{what}: {requests:#?}"),
+            _ if entry.uri.contains("resourceVersion=") => drop(changed.remove(&entry.name)),
+            _ => (),
+        }
+    }
+}
+
 /// Services that trade their ports: two, three in a circle, and a row of which the last one gets a free port.
 #[tokio::test]
 async fn services_of_one_commit_trade_their_ports() {
@@ -244,7 +269,7 @@ async fn services_of_one_commit_trade_their_ports() {
                 service(name, namespace, &node_port(port)),
             )
         };
-        [("a", 32501), ("b", 32502), ("c", 32503), ("d", 32504)]
+        [("a", 30041), ("b", 30042), ("c", 30043), ("d", 30044)]
             .map(file)
             .to_vec()
     };
@@ -262,11 +287,11 @@ async fn services_of_one_commit_trade_their_ports() {
         uids.push(port_of(name).await.1);
     }
     for (what, ports) in [
-        ("two", [32502, 32501, 32503, 32504]),
-        ("three", [32503, 32502, 32504, 32501]),
-        ("all", [32502, 32503, 32501, 32504]),
-        ("a row", [32503, 32501, 32504, 32505]),
-        ("two pairs", [32501, 32503, 32505, 32504]),
+        ("two", [30042, 30041, 30043, 30044]),
+        ("three", [30043, 30042, 30044, 30041]),
+        ("all", [30042, 30043, 30041, 30044]),
+        ("a row", [30043, 30041, 30044, 30045]),
+        ("two pairs", [30041, 30043, 30045, 30044]),
     ] {
         let texts = ports.map(node_port);
         let files: Vec<(String, String)> = names
@@ -279,8 +304,11 @@ async fn services_of_one_commit_trade_their_ports() {
             .map(|(path, text)| (path.as_str(), Some(text.as_str())))
             .collect();
         let started = std::time::Instant::now();
+        let mark = case.world.cp.audit().mark();
         let commit = case.push(&files, what).await;
         case.synced("all", &commit).await;
+        let requests = case.world.cp.audit_since(mark).await;
+        no_port_is_lost(&requests, &case.namespace, what);
         assert!(
             started.elapsed().as_secs() < 10,
             "{what}: {:?}",
@@ -296,11 +324,11 @@ async fn services_of_one_commit_trade_their_ports() {
     }
     // A port that somebody else has is nobody's to give.
     case.make::<Service>(json!({"metadata": {"name": "foreign"},
-        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 32509}]}}))
+        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30049}]}}))
         .await;
     let before = [port_of("a").await, port_of("b").await];
-    let a = service("a", &case.namespace, &node_port(32503));
-    let b = service("b", &case.namespace, &node_port(32509));
+    let a = service("a", &case.namespace, &node_port(30043));
+    let b = service("b", &case.namespace, &node_port(30049));
     case.push(&[("a.yaml", Some(&a)), ("b.yaml", Some(&b))], "foreign")
         .await;
     let message = case.ready_becomes("all", "False", "ApplyFailed").await;

@@ -180,11 +180,11 @@ async fn an_address_that_the_old_service_would_be_refused_costs_nothing() {
     let before = live(&case, IP).await;
     // Somebody else has a port that the other one of the two is to get.
     case.make::<Service>(json!({"metadata": {"name": "foreign"},
-        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 32583}]}}))
+        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30025}]}}))
         .await;
     let mut port = one.clone();
     port["type"] = json!("NodePort");
-    port["ports"] = json!([{"port": 8080, "nodePort": 32583}]);
+    port["ports"] = json!([{"port": 8080, "nodePort": 30025}]);
     let files = [
         ("a", service(&case, "a", &two, false)),
         ("b", service(&case, "b", &port, false)),
@@ -261,13 +261,13 @@ async fn exchange(case: &Case<'_>, what: &str, specs: &[Value]) {
 
 #[tokio::test]
 async fn ports_of_health_checks_that_swap_under_force_arrive() {
-    let [one, two, three] = [31_931, 31_932, 31_933].map(checked);
+    let [one, two, three] = [30_021, 30_022, 30_023].map(checked);
     let all = [one.clone(), two.clone(), three.clone()];
     let case = started("swap-checks", all, json!({"force": true})).await;
     for (what, specs) in [
         ("two", [&two, &one, &three]),
         ("a circle", [&one, &three, &two]),
-        ("a row", [&checked(31_934), &one, &two]),
+        ("a row", [&checked(30_024), &one, &two]),
     ] {
         exchange(&case, what, &specs.map(Clone::clone)).await;
     }
@@ -277,7 +277,7 @@ async fn ports_of_health_checks_that_swap_under_force_arrive() {
         .push(&[("c.json", None), ("b.json", Some(&b))], "c leaves")
         .await;
     case.synced("all", &commit).await;
-    assert_eq!(live(&case, CHECKED).await["b"].0, 31_932);
+    assert_eq!(live(&case, CHECKED).await["b"].0, 30_022);
     assert!(case.live::<Service>("c").await.is_null());
 }
 

@@ -54,10 +54,10 @@ impl Writer<'_> {
         is_served: impl Fn(&GroupVersionKind) -> bool,
     ) -> Result<(Observed, Made), WriteError> {
         let api_version = &wanted.served.resource.api_version;
-        if wanted
+        let is_of_another_version = wanted
             .known
-            .is_some_and(|known| known.is_of_another_version(api_version))
-        {
+            .is_some_and(|known| known.is_of_another_version(api_version));
+        if is_of_another_version {
             self.leave_version(wanted, &is_served).await?;
         }
         let mut made: Option<Made> = None;
@@ -74,7 +74,11 @@ impl Writer<'_> {
         let mut body = wanted.body.to_vec();
         // The shares as they were before those of others were taken over.
         let mut before: Option<Share> = None;
+        let mut is_first = !is_of_another_version && wanted.once.is_none();
         for _ in 1..ROUNDS {
+            if !std::mem::take(&mut is_first) {
+                self.catch_up(wanted.served, wanted.key).await?;
+            }
             match self.apply(wanted, &body).await {
                 Ok((observed, answer, now)) => {
                     let made = *made.insert(made.map_or(now, |made| made.and(now)));
@@ -107,6 +111,7 @@ impl Writer<'_> {
                 }
             }
         }
+        self.catch_up(wanted.served, wanted.key).await?;
         let (observed, _, now) = self.apply(wanted, &body).await?;
         Ok((observed, made.map_or(now, |made| made.and(now))))
     }
@@ -139,6 +144,7 @@ impl Writer<'_> {
         };
         share.claim(&fields);
         self.write_share(wanted, &share).await?;
+        self.catch_up(wanted.served, wanted.key).await?;
         let (observed, _, now) = self.apply(wanted, wanted.body).await?;
         Ok((observed, made.and(now)))
     }

@@ -5,10 +5,11 @@ use http::{Request, header};
 use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use serde_json::Value;
 
+use super::ServedKind;
 use super::refused::{Causes, WriteError};
 use super::write::{METADATA, Wanted, Writer, path, read};
 use crate::api::FIELD_MANAGER;
-use crate::manifest::GroupVersionKind;
+use crate::manifest::{GroupVersionKind, ObjectKey};
 use crate::plan::{EMPTIER, Share, emptied, emptying, filled, is_typed};
 
 /// How often what a manifest empties is looked for, while others write the object.
@@ -71,6 +72,37 @@ impl Writer<'_> {
             Err(WriteError::Refused { .. }) => Ok(Some(false)),
             Ok(meta) => Ok(meta.map(|meta| meta.resource_version.as_deref() != Some(version))),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until the API server's own copy of a Service is as new as its storage. For an object of another kind, nothing
+    /// is done.
+    ///
+    /// An update begins with that copy, and takes the node ports for it. Where the copy turns out to be old, the update begins
+    /// again, and is refused: its own first attempt has the port, and nobody has it for minutes (`Store.Update` of
+    /// Kubernetes ends an attempt before it is written). So what was written a moment ago is not written again at once.
+    pub(super) async fn catch_up(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+    ) -> Result<(), WriteError> {
+        if !key.kind.group.is_empty() || &*key.kind.kind != "Service" {
+            return Ok(());
+        }
+        let live = self.metadata(served, key).await?;
+        let Some(version) = live.and_then(|live| live.resource_version) else {
+            return Ok(());
+        };
+        let uri = format!("{}?resourceVersion={version}", path(served, key));
+        let copy = self.send(key, &[], || {
+            Request::get(&uri)
+                .header(header::ACCEPT, METADATA)
+                .body(Vec::new())
+        });
+        match copy.await {
+            // It waits for some seconds, or the object has gone.
+            Err(WriteError::Refused { .. }) => Ok(()),
+            copy => copy.map(drop),
         }
     }
 

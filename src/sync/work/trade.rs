@@ -133,6 +133,11 @@ impl Driver {
         let actor = self.actor(intent);
         let acting = cluster.as_(&actor);
         let applied = acting.apply(&served, &seal, &body, None, Applying::Whole);
-        applied.await.is_ok()
+        if applied.await.is_err() {
+            return false;
+        }
+        // It is applied again at once. If this fails, that apply says why.
+        let _ = acting.catch_up(&served, &job.item.key).await;
+        true
     }
 }
