@@ -114,7 +114,11 @@ fn marked(name: &str, namespace: Option<&str>) -> Value {
     let mut metadata = json!({
         "name": name,
         "labels": {"app": name, "applyset.kubernetes.io/part-0f": id},
-        "annotations": {"towline.dev/identitx": identity, "towline.dev/digesx": "0".repeat(64)},
+        "annotations": {
+            "towline.dev/identitx": identity,
+            "towline.dev/proox": format!("1790000000.{}", "x".repeat(43)),
+            "towline.dev/digesx": "0".repeat(64),
+        },
     });
     if let Some(namespace) = namespace {
         metadata["namespace"] = namespace.into();
