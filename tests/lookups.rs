@@ -247,7 +247,8 @@ async fn a_chart_that_looks_up_too_much_or_what_it_makes_itself_takes_little() {
         let mut warnings = warnings.filter(|text| text.contains("changes all the time"));
         warnings.any(|text| text.contains(&format!("ConfigMap {}/counter", case.namespace)))
     };
-    case.until("web", "a warning", warned).await;
+    case.until_in(2 * PATIENCE, "web", "a warning", warned)
+        .await;
     let count = async || {
         let data = case.data("counter").await.unwrap();
         data["value"].as_str().unwrap().parse::<u32>().unwrap()

@@ -3,6 +3,8 @@
 //! All tests of the binary share one world. Each test works in its own namespace and repository. A test
 //! that stops the operator starts its own [`World`].
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Event};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -260,15 +262,26 @@ impl Case<'_> {
 
     /// Waits until `is` holds for a Sync.
     pub async fn until(&self, name: &str, what: &str, is: impl Fn(&Sync) -> bool) -> Sync {
+        self.until_in(PATIENCE, name, what, is).await
+    }
+
+    /// The same for what takes towline more time by its own pauses.
+    pub async fn until_in(
+        &self,
+        patience: Duration,
+        name: &str,
+        what: &str,
+        is: impl Fn(&Sync) -> bool,
+    ) -> Sync {
         let api: Api<Sync> = self.api();
-        let seen = within(PATIENCE, async || match api.get(name).await {
+        let seen = within(patience, async || match api.get(name).await {
             Ok(sync) if is(&sync) => Ok(sync),
             other => Err(other.map(|sync| sync.status)),
         });
         match seen.await {
             Ok(sync) => sync,
             Err(last) => panic!(
-                "not within {PATIENCE:?}: {what}; last seen: {last}\nbeside it:\n{}",
+                "not within {patience:?}: {what}; last seen: {last}\nbeside it:\n{}",
                 self.workloads().await
             ),
         }
