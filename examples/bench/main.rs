@@ -16,6 +16,7 @@ mod load;
 mod many;
 mod mono;
 mod pushed;
+mod rendered;
 mod report;
 mod seen;
 mod small;
@@ -91,6 +92,9 @@ async fn main() {
     }
     if options.wants(&[10]) {
         beside::measure(&options, &mut report).await;
+    }
+    if options.wants(&[14, 15, 16, 17]) {
+        rendered::measure(&options, &mut report).await;
     }
     // It takes an hour, so it runs only where it is named.
     if options.rows.contains(&13) {
