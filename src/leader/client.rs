@@ -6,13 +6,11 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{Method, Request, Response};
-use hyper_timeout::TimeoutConnector;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use kube::client::{Body, ConfigExt as _};
+use kube::client::Body;
 use kube::{Client, Config};
-use tower::{BoxError, Service, ServiceBuilder, ServiceExt as _};
+use tower::{Service, ServiceExt as _};
 
+use super::connection::{connector, direct, over};
 use super::gate::{Gate, Guarded, NotLeading};
 
 /// A client for `config`. All requests except GET pass the gate and use connections of their own. A
@@ -25,37 +23,23 @@ pub(super) fn guarded(
     let namespace = config.default_namespace.clone();
     let service = Fence {
         writes: writing(&config, gate, margin)?,
-        // kube's own constructor. It refuses settings that our own stack does not support, such as
-        // a proxy.
-        reads: Client::try_from(config)?,
+        reads: direct(config)?,
         gate: gate.clone(),
     };
     Ok(Client::new(service, namespace))
 }
 
-/// kube's own stack, on connections that send nothing while the gate is shut. The kernel gives up
-/// on unacknowledged bytes within `margin`.
+/// A client on connections that send nothing while the gate is shut. The kernel gives up on unacknowledged bytes within
+/// `margin`.
 fn writing(config: &Config, gate: &Gate, margin: Duration) -> Result<Client, kube::Error> {
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
+    let mut connector = connector();
     #[cfg(target_os = "linux")]
     connector.set_tcp_user_timeout(Some(margin));
     let gate = gate.clone();
-    let connector = connector.map_response(move |stream| Guarded::new(stream, gate));
-    let connector = config.rustls_https_connector_with_connector(connector)?;
-    let mut connector = TimeoutConnector::new(connector);
-    connector.set_connect_timeout(config.connect_timeout);
-    connector.set_read_timeout(config.read_timeout);
-    connector.set_write_timeout(config.write_timeout);
-    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-        .build::<_, Body>(connector);
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .map_err(BoxError::from)
-        .service(http);
-    Ok(Client::new(service, config.default_namespace.clone()))
+    over(
+        config,
+        connector.map_response(move |stream| Guarded::new(stream, gate)),
+    )
 }
 
 /// Sends reads through one client and writes through the other.

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use kube::client::ClientBuilder;
 use kube::{Client, Config};
 
 use super::Elector;
-use super::connection::{SILENCE, patient, unfenced};
+use super::connection::{SILENCE, counted, patient, unfenced};
 use crate::cluster::{Clients, ServerClock};
 use crate::metrics::Metrics;
 
@@ -50,14 +49,4 @@ fn timed(client: Client, clock: &ServerClock) -> Client {
         }
     });
     Client::new(transport, namespace)
-}
-
-fn counted(client: Client, metrics: &Metrics) -> Client {
-    let namespace = client.default_namespace().to_owned();
-    let transport = tower::service_fn(move |request| {
-        let client = client.clone();
-        async move { client.send(request).await }
-    });
-    let transport = ClientBuilder::new(transport, namespace);
-    transport.with_layer(&metrics.requests()).build()
 }

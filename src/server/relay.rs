@@ -80,6 +80,8 @@ async fn send(leader: SocketAddr, request: Request<Full<Bytes>>) -> Result<Statu
     let stream = TcpStream::connect(leader)
         .await
         .map_err(RelayError::Connect)?;
+    // A large body is several writes. Without this, the last one waits until the leader has acknowledged those before it.
+    stream.set_nodelay(true).map_err(RelayError::Connect)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // The task ends when the sender is dropped. The sender also gets the connection's errors.
     tokio::spawn(connection);
