@@ -5,6 +5,7 @@
 
 mod alert;
 mod alert_intent;
+mod brief;
 mod change;
 mod condition;
 mod fit;
@@ -25,6 +26,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 
 pub use alert::{Alert, AlertSpec, AlertStatus, OpenProblem, ProviderRef};
+pub use brief::{Abridged, Brief};
 pub use change::{ChangeFailure, FailedChange};
 pub use condition::{ConditionType, Reason, Verdict, set_conditions};
 pub use fit::{STATUS_BUDGET, Status};

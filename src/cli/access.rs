@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams};
+use kube::api::{Api, ListParams, ObjectList, ObjectMeta, Patch, PatchParams, Request};
 use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::{NamespaceResourceScope, Status};
 use kube::{Client, Config, Resource};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::api::GROUP;
+use crate::api::{Abridged, GROUP};
 use crate::chain::refusal;
 use crate::cluster::{ServedKind, Viewer};
 use crate::config::ClusterArgs;
@@ -165,15 +165,29 @@ impl Access {
         &self,
         everywhere: bool,
     ) -> Result<Vec<K>, AccessError> {
-        let api: Api<K> = match everywhere {
-            true => Api::all(self.client.clone()),
-            false => self.api(),
-        };
-        let listed = api.list(&ListParams::default().match_any()).await;
+        self.list_as::<K, K>(everywhere).await
+    }
+
+    /// The same, as far as a table shows them.
+    pub(super) async fn list_briefly<K: Namespaced + Abridged>(
+        &self,
+        everywhere: bool,
+    ) -> Result<Vec<K>, AccessError> {
+        let briefs = self.list_as::<K, K::Brief>(everywhere).await?;
+        Ok(briefs.into_iter().map(Into::into).collect())
+    }
+
+    async fn list_as<K: Namespaced, T: DeserializeOwned + Clone>(
+        &self,
+        everywhere: bool,
+    ) -> Result<Vec<T>, AccessError> {
         let place = (!everywhere).then_some(&*self.namespace);
-        listed
-            .map(|list| list.items)
-            .map_err(|error| self.explain(error, &Doing::new::<K>("list", place)))
+        let explain = |error| self.explain(error, &Doing::new::<K>("list", place));
+        let request =
+            Request::new(K::url_path(&(), place)).list(&ListParams::default().match_any());
+        let request = request.map_err(|error| explain(kube::Error::BuildRequest(error)))?;
+        let listed = self.client.request::<ObjectList<T>>(request).await;
+        listed.map(|list| list.items).map_err(explain)
     }
 
     /// One object.

@@ -60,7 +60,7 @@ pub(super) async fn check(args: &CheckArgs) -> Result<Exit, CliError> {
     }
     all.push((
         "operator",
-        match access.list::<Sync>(false).await {
+        match access.list_briefly::<Sync>(false).await {
             Ok(syncs) => operator(&syncs, &access.namespace, pods(&viewer).await),
             Err(AccessError::Forbidden { .. }) => Found::Odd("you may not list Syncs".to_owned()),
             Err(AccessError::NoDefinitions { .. }) => Found::Bad("not installed".to_owned()),

@@ -18,10 +18,16 @@ use crate::config::{GetArgs, ListFormat};
 pub(super) async fn get(args: &GetArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
     let everywhere = args.all_namespaces;
-    let (repositories, syncs) = futures::try_join!(
-        access.list::<GitRepository>(everywhere),
-        access.list::<Sync>(everywhere)
-    )?;
+    let (repositories, syncs) = match args.output {
+        None | Some(ListFormat::Name) => futures::try_join!(
+            access.list_briefly::<GitRepository>(everywhere),
+            access.list_briefly::<Sync>(everywhere)
+        )?,
+        Some(ListFormat::Json | ListFormat::Yaml) => futures::try_join!(
+            access.list::<GitRepository>(everywhere),
+            access.list::<Sync>(everywhere)
+        )?,
+    };
     let there = repositories.iter().map(ResourceExt::name_any);
     let there: BTreeSet<String> = there
         .chain(syncs.iter().map(ResourceExt::name_any))

@@ -276,7 +276,7 @@ mod tests {
 
     use super::testing::{ready, sync};
     use super::*;
-    use crate::api::{SUSPEND_REASON, SUSPENDED_BY};
+    use crate::api::{Abridged, SUSPEND_REASON, SUSPENDED_BY};
 
     #[test]
     fn every_state_has_its_word() {
@@ -355,5 +355,43 @@ mod tests {
         }
         let before = then - jiff::SignedDuration::from_secs(9);
         assert_eq!(ago(then, before), "0s", "the other clock is ahead");
+    }
+
+    fn assert_same<K: Steered + Abridged>(object: &Value) {
+        let full: K = serde_json::from_value(object.clone()).unwrap();
+        let brief: K::Brief = serde_json::from_value(object.clone()).unwrap();
+        assert_eq!(Standing::of(&brief.into()), Standing::of(&full));
+    }
+
+    #[test]
+    fn a_table_shows_the_same_of_less() {
+        let status = json!({
+            "observedGeneration": 3, "summary": "4 objects", "shortRevision": "main@sha1:0123456789ab",
+            "conditions": ready("False", "ApplyFailed", "no"), "history": [],
+        });
+        let suspended = json!({
+            SUSPENDED_BY: "alice", SUSPEND_REASON: "incident", SUSPENDED_AT: "2026-01-02T03:04:05Z",
+        });
+        let metas = [
+            json!({"generation": 3}),
+            json!({"generation": 4, "annotations": suspended, "managedFields": [{"manager": "a"}]}),
+            json!({"generation": 3, "deletionTimestamp": "2026-01-02T03:04:05Z"}),
+        ];
+        for mut meta in metas {
+            meta["name"] = "shop".into();
+            meta["namespace"] = "team-a".into();
+            for (status, suspend) in [(&status, false), (&status, true), (&Value::Null, false)] {
+                let spec = json!({"sourceRef": {"name": "fleet"}, "suspend": suspend});
+                assert_same::<Sync>(&json!({
+                    "apiVersion": "towline.dev/v1alpha1", "kind": "Sync",
+                    "metadata": meta, "spec": spec, "status": status,
+                }));
+                let spec = json!({"url": "https://git.example/fleet", "suspend": suspend});
+                assert_same::<GitRepository>(&json!({
+                    "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository",
+                    "metadata": meta, "spec": spec, "status": status,
+                }));
+            }
+        }
     }
 }
