@@ -48,6 +48,11 @@ struct Args {
     #[arg(long, verbatim_doc_comment)]
     keep: bool,
 
+    /// Give the operator kustomize and Helm, so that kustomizations and charts can be tried. The first build
+    /// takes minutes; the result stays in ~/.cache/towline.
+    #[arg(long, verbatim_doc_comment)]
+    renderers: bool,
+
     /// Seconds that each step may take before the demo fails.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     patience: u64,
@@ -90,7 +95,7 @@ fn main() -> ExitCode {
 
 /// The whole demo: starts the programs, plays the steps, ends the programs.
 async fn play(args: &Args, timeline: &Timeline, panicked: &Panics) -> ExitCode {
-    let stage = match caught(Stage::start(timeline), panicked).await {
+    let stage = match caught(Stage::start(timeline, args.renderers), panicked).await {
         Ok(stage) => stage,
         Err(reason) => {
             timeline.fail(&reason, "");

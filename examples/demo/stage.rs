@@ -18,6 +18,7 @@ use towline_testing::{
     kubeconfig::User,
     kubectl::try_kubectl,
     operator::{Operator, OperatorOptions, built},
+    renderers,
 };
 
 use crate::{clone::WorkingCopy, timeline::Timeline};
@@ -37,10 +38,13 @@ pub struct Stage {
     pub client: Client,
     kubectl: PathBuf,
     cp: ControlPlane,
+    /// Whether the operator has kustomize and Helm.
+    renders: bool,
 }
 
 impl Stage {
-    pub async fn start(timeline: &Timeline) -> Result<Self, String> {
+    /// Starts everything; with `renders`, the operator has kustomize and Helm.
+    pub async fn start(timeline: &Timeline, renders: bool) -> Result<Self, String> {
         timeline.step("1  A Kubernetes cluster, and towline in it");
         let since = Instant::now();
         let git = Command::new("git").arg("--version").output();
@@ -60,6 +64,10 @@ impl Stage {
             }
         };
         let program = program.map_err(|error| error.to_string())?;
+        let renderers = match renders {
+            true => Some(built_renderers(timeline).await?),
+            false => None,
+        };
         timeline.done(
             since.elapsed(),
             "programs built: Kubernetes, kubectl, towline",
@@ -90,6 +98,8 @@ impl Stage {
         let since = Instant::now();
         let mut options = OperatorOptions::new(&cp);
         options.program = Some(program);
+        let folder = renderers.map(|folder| format!("--renderers-dir={}", folder.display()));
+        options.args.extend(folder);
         let operator = Operator::start(options).await;
         let text = format!("operator ready, process {}", operator.pid());
         timeline.done(since.elapsed(), &text);
@@ -107,6 +117,7 @@ impl Stage {
             client,
             kubectl,
             cp,
+            renders,
         })
     }
 
@@ -170,7 +181,12 @@ impl Stage {
     pub fn invitation(&self) -> Vec<(String, String)> {
         let kubeconfig: PathBuf = self.cp.kubeconfig_path();
         let line = |command: String, comment: &str| (command, comment.to_owned());
-        vec![
+        let again = line(
+            "cargo run --example demo -- --keep --renderers".to_owned(),
+            "this demo takes plain manifests only: start it so to try a kustomization or a chart",
+        );
+        let again = (!self.renders).then_some(again);
+        let mut lines = vec![
             line(format!("export KUBECONFIG={}", kubeconfig.display()), ""),
             line(
                 format!("alias kubectl={}", self.kubectl.display()),
@@ -192,8 +208,25 @@ impl Stage {
                 format!("tail -f {}", self.operator.log_path().display()),
                 "the operator's log",
             ),
-        ]
+        ];
+        lines.extend(again);
+        lines
     }
+}
+
+/// The folder of kustomize and Helm.
+async fn built_renderers(timeline: &Timeline) -> Result<PathBuf, String> {
+    let mut building = tokio::task::spawn_blocking(renderers::folder);
+    let folder = match tokio::time::timeout(SOON, &mut building).await {
+        Ok(folder) => folder,
+        Err(_) => {
+            timeline.note(
+                "The first run with renderers builds kustomize and Helm, which takes minutes…",
+            );
+            building.await
+        }
+    };
+    folder.map(Into::into).map_err(|error| error.to_string())
 }
 
 fn conditions(kind: &str, conditions: &[Condition]) -> String {
