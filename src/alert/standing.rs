@@ -13,8 +13,8 @@ use crate::plan::SyncName;
 /// How old news may be. What was not told within this time is not told any more.
 const NEWS: Duration = Duration::from_secs(3600);
 
-/// The notices in the status of a Sync: revisions that converged lately, and the present failure. They are in the order of
-/// time: a status has whole seconds, so the times of two revisions may be the same.
+/// The notices in the status of a Sync: revisions that converged lately, and the present failure or the commit that is
+/// under way. They are in the order of time: a status has whole seconds, so the times of two revisions may be the same.
 pub(crate) fn of_sync(object: &Sync) -> Vec<Notice> {
     let Some(status) = &object.status else {
         return Vec::new();
@@ -44,7 +44,21 @@ pub(crate) fn of_sync(object: &Sync) -> Vec<Notice> {
     converged
         .chain(returned(object, status))
         .chain(failure)
+        .chain(under_way(object, status))
         .collect()
+}
+
+/// A commit on which work began. The last leader may have told that and ended before it recorded it. Then a newer commit
+/// would replace this one unheard, and its status at the Git host would stay pending.
+fn under_way(object: &Sync, status: &SyncStatus) -> Option<Notice> {
+    let content = status.content.as_ref().filter(|content| !content.live)?;
+    let (_, ready) = failed(&status.conditions).filter(|(reason, _)| reason.waits())?;
+    let kind = (Level::Normal, Reason::Progressing);
+    let notice = Notice::about(object, kind, Some(&content.revision), ready.message.clone());
+    Some(Notice {
+        delivers: Some(content.revision.clone()),
+        ..notice
+    })
 }
 
 /// A revision whose content had been live before, as that of a revert: the history does not have it.
@@ -191,7 +205,7 @@ mod tests {
                 "created": 0, "changed": 1, "pruned": 0,
             })
         };
-        let of = |live: &str, ready: &str| -> Sync {
+        let of = |live: &str, reason: &str| -> Sync {
             let history = [
                 entry("d", None),
                 entry("c", Some(&now)),
@@ -206,7 +220,8 @@ mod tests {
                     "history": history, "times": {"converged": now},
                     "content": {"revision": format!("main@sha1:{live}"), "live": live != "d"},
                     "conditions": [{
-                        "type": "Ready", "status": ready, "reason": "HealthFailed", "message": "",
+                        "type": "Ready", "status": if reason == "Converged" { "True" } else { "False" },
+                        "reason": reason, "message": "",
                         "lastTransitionTime": now,
                     }],
                 },
@@ -238,10 +253,18 @@ mod tests {
         };
         let all = [live("a", None), live("b", Some("a")), live("c", Some("b"))];
         let failed = ("d".to_owned(), None, Reason::HealthFailed);
-        assert_eq!(commits(&of("d", "False")), [&all[..], &[failed]].concat());
+        assert_eq!(
+            commits(&of("d", "HealthFailed")),
+            [&all[..], &[failed]].concat()
+        );
+        let begun = ("d".to_owned(), None, Reason::Progressing);
+        assert_eq!(
+            commits(&of("d", "HealthPending")),
+            [&all[..], &[begun]].concat()
+        );
         // One whose content was live before the history begins.
         assert_eq!(
-            commits(&of("e", "True")),
+            commits(&of("e", "Converged")),
             [&all[..], &[live("e", Some("c"))]].concat()
         );
     }

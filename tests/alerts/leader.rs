@@ -8,12 +8,10 @@ use serde_json::json;
 use towline::api::Alert;
 
 use super::{alert, make_secret, provider};
+use crate::world::election::{ELECTION, leads, standby};
 use crate::world::life::{UNSCHEDULABLE, deployment};
 use crate::world::{Case, World, config_map};
 use towline_testing::control_plane::Options;
-use towline_testing::kubeconfig::User;
-use towline_testing::operator::{Operator, OperatorOptions};
-use towline_testing::process::Lifetime;
 use towline_testing::recorder::{Answer, Recorder};
 use towline_testing::wait::{PATIENCE, eventually, never};
 
@@ -132,16 +130,9 @@ async fn an_operator_that_stops_tells_what_waits() {
 /// The leader hands over between two commits, and while a problem is open.
 #[tokio::test]
 async fn a_change_of_the_leader_tells_nothing_twice() {
-    let args = ["--leader-elect", "--lease-duration=6s"];
-    let mut world = World::own(Options::default(), &args).await;
-    let second = Operator::start(OperatorOptions {
-        program: None,
-        kubeconfig: world.cp.kubeconfig_for(User::Replica),
-        args: args.map(str::to_owned).into(),
-        env: Vec::new(),
-        lifetime: Lifetime::Ours,
-    })
-    .await;
+    let mut world = World::own(Options::default(), &ELECTION).await;
+    leads(&world.operator).await;
+    let second = standby(&world).await;
     let service = Recorder::start();
     let (repo, namespace, first, bad) = {
         let case = world.case("leaders").await;
@@ -162,11 +153,7 @@ async fn a_change_of_the_leader_tells_nothing_twice() {
         (case.repo, case.namespace, first, bad)
     };
     world.operator.terminate(Duration::from_secs(20));
-    eventually("the other leads", PATIENCE, async || {
-        let page = second.page("/metrics").await.unwrap_or_default();
-        page.contains("\ntowline_leader 1").then_some(())
-    })
-    .await;
+    leads(&second).await;
     let case = Case {
         repo,
         client: world.cp.client().await,
@@ -248,6 +235,163 @@ async fn a_change_of_the_leader_repeats_no_commit_status() {
     let text = &config_map("b", &case.namespace, "two");
     let last = case.push(&[("b/b.yaml", Some(text))], "last").await;
     has_set(&service, &last, &["success"]).await;
+}
+
+/// The host has the status, and the operator is killed before it knows that. Meanwhile a newer commit comes.
+#[tokio::test]
+async fn a_commit_that_was_told_and_not_recorded_does_not_stay_pending() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let service = Recorder::start();
+    let (parts, slow) = {
+        let mut case = world.case("unrecorded").await;
+        case.repo = world.git.repo_of("team", &case.namespace);
+        make_secret(&case, "token", json!({"token": "t0ken"})).await;
+        let spec = json!({
+            "type": "github", "address": service.url(""), "secretRef": {"name": "token"},
+        });
+        provider(&case, "provider", spec).await;
+        alert(&case, json!({"groupWait": "1ms"})).await;
+        let text = config_map("a", &case.namespace, "one");
+        let good = case.repo.commit(&[("a.yaml", Some(&text))], "good");
+        case.repository(json!({})).await;
+        case.sync("a", json!({"wait": true})).await;
+        has_set(&service, &good, &["success"]).await;
+        service.answer(Answer::Hang);
+        let web = deployment("web", &case.namespace, UNSCHEDULABLE);
+        let slow = case.push(&[("web.yaml", Some(&web))], "slow").await;
+        has_set(&service, &slow, &["pending"]).await;
+        (case.into_parts(), slow)
+    };
+    world.operator.kill();
+    let text = config_map("a", &parts.0, "two");
+    let files = [("web.yaml", None), ("a.yaml", Some(&*text))];
+    let next = parts.1.commit(&files, "next");
+    service.heal();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    case.announce().await;
+    for commit in [&next, &slow] {
+        eventually("the last status", PATIENCE, async || {
+            let found = set(&service, commit);
+            let is_over = found.last().map(String::as_str) == Some("success");
+            is_over.then_some(()).ok_or(found)
+        })
+        .await;
+    }
+}
+
+/// The service has the message, and the operator is killed before it knows that.
+#[tokio::test]
+async fn a_message_that_was_told_and_not_recorded_has_the_same_id_again() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let service = Recorder::start();
+    let (parts, second) = {
+        let case = world.case("told-again").await;
+        let text = config_map("a", &case.namespace, "zero");
+        let first = case.repo.commit(&[("a.yaml", Some(&text))], "zero");
+        let spec = json!({"type": "generic", "address": service.url("/")});
+        provider(&case, "provider", spec).await;
+        let reasons = json!(["Converged", "InvalidManifest"]);
+        alert(&case, json!({"groupWait": "1ms", "reasons": reasons})).await;
+        case.repository(json!({"sync": {"prune": true}})).await;
+        told(&service, "Converged", "news", &first).await;
+        eventually("the record", PATIENCE, async || {
+            let alert: Alert = case.api().get("alert").await.unwrap();
+            let status = alert.status.unwrap_or_default();
+            (!status.told.is_empty()).then_some(())
+        })
+        .await;
+        service.answer(Answer::Hang);
+        let second = case.push(&[("b.yaml", Some("kind: ["))], "bad").await;
+        told(&service, "InvalidManifest", "begins", &second).await;
+        (case.into_parts(), second)
+    };
+    world.operator.kill();
+    service.heal();
+    world.operator.restart().await;
+    let ids = async || {
+        let all = service.requests();
+        let theirs = all
+            .iter()
+            .filter(|request| request.body["commit"] == json!(second));
+        theirs
+            .map(|request| request.body["id"].clone())
+            .collect::<Vec<_>>()
+    };
+    eventually("the message again", PATIENCE, async || {
+        let ids = ids().await;
+        (ids.len() == 2 && ids[0] == ids[1] && ids[0].is_string())
+            .then_some(())
+            .ok_or(ids)
+    })
+    .await;
+    let case = world.resume(parts).await;
+    case.announce().await;
+    let more = async || {
+        let ids = ids().await;
+        (ids.len() > 2).then_some(ids)
+    };
+    never("a third message", TWO_SECONDS, more).await;
+}
+
+/// The service is away when the leader hands over. Messages wait for it, and the next leader tells each once.
+#[tokio::test]
+async fn what_waits_for_a_service_that_is_away_is_told_by_the_next_leader() {
+    let mut world = World::own(Options::default(), &ELECTION).await;
+    leads(&world.operator).await;
+    let mut second = standby(&world).await;
+    let service = Recorder::start();
+    let (parts, commits) = {
+        let case = world.case("away").await;
+        let text = config_map("a", &case.namespace, "zero");
+        let first = case.repo.commit(&[("a.yaml", Some(&text))], "zero");
+        let spec = json!({"type": "generic", "address": service.url("/")});
+        provider(&case, "provider", spec).await;
+        alert(&case, json!({"groupWait": "1ms"})).await;
+        case.repository(json!({"sync": {"prune": true}})).await;
+        told(&service, "Converged", "news", &first).await;
+        service.answer(Answer::Status(503, ""));
+        let mut commits = Vec::new();
+        for value in ["one", "two", "three"] {
+            let commit = change(&case, value).await;
+            case.synced("repo", &commit).await;
+            commits.push(commit);
+        }
+        (case.into_parts(), commits)
+    };
+    world.operator.terminate(Duration::from_secs(30));
+    leads(&second).await;
+    std::mem::swap(&mut world.operator, &mut second);
+    let before = service.requests().len();
+    service.heal();
+    let later = || service.requests().split_off(before);
+    for commit in &commits {
+        eventually("the commit converged", 2 * PATIENCE, async || {
+            let found = later();
+            let is = |body: &serde_json::Value| {
+                body["reason"] == "Converged" && body["commit"] == json!(commit)
+            };
+            found
+                .iter()
+                .any(|request| is(&request.body))
+                .then_some(())
+                .ok_or(format!("{found:#?}"))
+        })
+        .await;
+    }
+    let case = world.resume(parts).await;
+    case.announce().await;
+    let twice = async || {
+        let mut ids: Vec<_> = later()
+            .iter()
+            .map(|one| one.body["id"].to_string())
+            .collect();
+        ids.sort();
+        ids.windows(2)
+            .any(|two| two[0] == two[1])
+            .then(|| format!("{:#?}", later()))
+    };
+    never("a message twice", TWO_SECONDS, twice).await;
 }
 
 /// The states that a commit got, in their order.

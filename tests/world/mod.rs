@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use towline::api::{GitRepository, Sync};
 
+pub mod election;
 pub mod life;
 pub mod login;
 pub mod policy;
