@@ -5,6 +5,7 @@ use towline::api::Sync;
 
 use crate::pages;
 use crate::prometheus::sample;
+use crate::world::election::{ELECTION, leads, standby};
 use crate::world::life::{UNSCHEDULABLE, deployment};
 use crate::world::{Case, PATIENCE, World, config_map, world};
 use towline_testing::control_plane::Options;
@@ -182,6 +183,31 @@ async fn after_a_restart_a_failure_is_known_and_nothing_is_counted_twice() {
     let case = world.resume(parts).await;
     case.reconcile("all").await;
     assert_eq!(counts(&case).await, [0; 7], "the other process counted it");
+}
+
+/// The next leader stands by while the changes are counted. It goes on with what is not made good, and counts nothing again.
+#[tokio::test]
+async fn after_a_change_of_the_leader_nothing_is_counted_twice() {
+    let mut world = World::own(Options::default(), &ELECTION).await;
+    leads(&world.operator).await;
+    let mut second = standby(&world).await;
+    let files = async |namespace: &str| {
+        let map = config_map("a", namespace, "good");
+        vec![("a.yaml".to_owned(), map)]
+    };
+    let (case, _) = Case::started(&world, "keys-leaders", files, json!({})).await;
+    goes_live(&case, "bad", "bad").await;
+    counted(&case, "it is live", [1, 0, 0, 0, 0, 0, 0]).await;
+
+    let parts = case.into_parts();
+    world.operator.terminate(PATIENCE);
+    leads(&second).await;
+    std::mem::swap(&mut world.operator, &mut second);
+    let case = world.resume(parts).await;
+    case.reconcile("all").await;
+    assert_eq!(counts(&case).await, [0; 7], "the other replica counted it");
+    goes_live(&case, "good", "good").await;
+    counted(&case, "it is reverted", [1, 0, 1, 0, 0, 0, 1]).await;
 }
 
 /// Without time to fail, nothing fails.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use towline::api::Sync;
 
 use crate::prometheus::sample;
+use crate::world::election::{ELECTION, leads, standby_with};
 use crate::world::life::{UNSCHEDULABLE, deployment};
 use crate::world::{Case, PATIENCE, World, config_map, world};
 use towline_testing::control_plane::{ControlPlane, Options};
@@ -415,6 +416,47 @@ async fn what_waits_for_the_receiver_arrives_when_it_is_there() {
         assert_eq!(traced(&receiver, &commit).await.outcome(), "converged");
     }
     assert_eq!(spans(&case.world.operator, "dropped").await, 0);
+}
+
+/// A commit that the last leader traced has no second trace. One that waits for health when the leader ends has one, by the
+/// next leader.
+#[tokio::test]
+async fn after_a_change_of_the_leader_a_commit_has_one_trace() {
+    let receiver = Receiver::start().await;
+    let endpoint = format!("--otlp-endpoint={}", receiver.url());
+    let args = [ELECTION[0], ELECTION[1], &endpoint];
+    let mut world = World::own(Options::default(), &args).await;
+    leads(&world.operator).await;
+    let mut second = standby_with(&world, &[&endpoint]).await;
+    let first = async |namespace: &str| {
+        let map = config_map("a", namespace, "first");
+        vec![("a.yaml".to_owned(), map)]
+    };
+    let (case, _) = Case::started(&world, "leaders", first, json!({"wait": true})).await;
+    let live = goes_live(&case, "live").await;
+    traced(&receiver, &live).await;
+    let web = deployment("web", &case.namespace, UNSCHEDULABLE);
+    let slow = case.push(&[("web.yaml", Some(&*web))], "slow").await;
+    case.ready_becomes("all", "False", "HealthPending").await;
+    let waits = case.live::<Sync>("all").await["status"]["content"].take();
+    assert_eq!(waits["live"], false, "{waits}");
+
+    let parts = case.into_parts();
+    world.operator.terminate(PATIENCE);
+    leads(&second).await;
+    std::mem::swap(&mut world.operator, &mut second);
+    let case = world.resume(parts).await;
+    let text = case.map("a", "next");
+    let next = case
+        .push(&[("web.yaml", None), ("a.yaml", Some(&*text))], "next")
+        .await;
+    case.synced("all", &next).await;
+    assert_eq!(traced(&receiver, &next).await.outcome(), "converged");
+    case.reconcile("all").await;
+    assert_eq!(traced(&receiver, &live).await.outcome(), "converged");
+    // Its leader ended before it had an end, and the next one replaced it.
+    let replaced = traces(&receiver, &slow).await;
+    assert!(replaced.len() <= 1, "{slow} has {} traces", replaced.len());
 }
 
 #[tokio::test]
