@@ -365,3 +365,58 @@ async fn a_service_that_hangs_delays_no_sync_and_no_other_service() {
         .received("the message", |body| body["commit"] == json!(second))
         .await;
 }
+
+/// An Alert that names another namespace tells of that one and not of its own. What it names can be changed.
+#[tokio::test]
+async fn an_alert_tells_of_the_namespaces_that_it_names() {
+    let case = world().await.case("alerts").await;
+    let other = world().await.case("alerts-other").await;
+    let sources = |namespace: &str| {
+        json!([
+            {"kind": "Sync", "name": "*", "namespace": namespace},
+            {"kind": "GitRepository", "name": "repo", "namespace": namespace},
+        ])
+    };
+    let named = json!({"eventSources": sources(&other.namespace), "groupWait": "1ms"});
+    let service = told(&case, named).await;
+    let converged = async |namespace: &str, commit: &str| {
+        let is = |body: &Value| body["reason"] == "Converged" && body["commit"] == json!(commit);
+        let found = service.received("convergence", is).await.body;
+        assert_eq!(found["involvedObject"]["namespace"], json!(namespace));
+    };
+    let told_of = |commits: &[&String]| {
+        let all = service.requests();
+        let about = all.iter().map(|request| request.body["commit"].clone());
+        let about = about.filter(|commit| commits.iter().any(|one| *commit == json!(one)));
+        about.collect::<Vec<_>>()
+    };
+    let mut firsts = Vec::new();
+    for one in [&case, &other] {
+        let text = config_map("a", &one.namespace, "one");
+        let commit = one.repo.commit(&[("a.yaml", Some(&text))], &one.namespace);
+        one.repository(json!({"sync": {"prune": true}})).await;
+        one.synced("repo", &commit).await;
+        firsts.push(commit);
+    }
+    converged(&other.namespace, &firsts[1]).await;
+    assert!(told_of(&[&firsts[0]]).is_empty());
+
+    let changed = json!({"spec": {"eventSources": sources(&case.namespace)}});
+    let generation = case.patch::<Alert>("alert", changed).await;
+    let generation = generation.metadata.generation;
+    eventually("the changed spec is driven", PATIENCE, async || {
+        let alert: Alert = case.api().get("alert").await.unwrap();
+        let seen = alert.status.unwrap_or_default().observed_generation;
+        (seen == generation).then_some(()).ok_or(seen)
+    })
+    .await;
+    let mut seconds = Vec::new();
+    for one in [&other, &case] {
+        let text = config_map("a", &one.namespace, "two");
+        let commit = one.push(&[("a.yaml", Some(&text))], "two").await;
+        one.synced("repo", &commit).await;
+        seconds.push(commit);
+    }
+    converged(&case.namespace, &seconds[1]).await;
+    assert!(told_of(&[&seconds[0], &firsts[0]]).is_empty());
+}

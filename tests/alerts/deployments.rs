@@ -307,3 +307,53 @@ async fn a_restart_makes_no_second_deployment() {
     .await;
     host.has(&lost, &["success"]).await;
 }
+
+/// Ten Syncs share an environment. Each has a deployment of its own on GitHub; on GitLab they share one.
+#[tokio::test]
+async fn syncs_that_share_an_environment_have_one_deployment_each() {
+    for (kind, each) in [("github", 10), ("gitlab", 1)] {
+        let (case, host) = hosted(world().await, "deployments-shared", kind).await;
+        let files = |value: &str| -> Vec<(String, Option<String>)> {
+            let file = |number: usize| {
+                let text = config_map(&format!("a{number}"), &case.namespace, value);
+                (format!("{number}/a.yaml"), Some(text))
+            };
+            (0..10).map(file).collect()
+        };
+        case.repo.commit(&files("zero"), "zero");
+        case.repository(json!({})).await;
+        for number in 0..10 {
+            let name = format!("a{number}");
+            case.make::<Sync>(json!({
+                "apiVersion": "towline.dev/v1alpha1", "kind": "Sync",
+                "metadata": {
+                    "name": name, "namespace": case.namespace,
+                    "annotations": {"towline.dev/environment": "shop"},
+                },
+                "spec": {"sourceRef": {"name": "repo"}, "path": number.to_string()},
+            }))
+            .await;
+        }
+        for value in ["one", "two"] {
+            let commit = case.repo.commit(&files(value), value);
+            case.announce().await;
+            let is_live = |deployment: &Value| {
+                let said = deployment["said"].as_array().into_iter().flatten();
+                let mut states = said.map(|said| &said["state"]);
+                states.any(|state| state == "success")
+            };
+            let all_live = async || {
+                let found = host.of(&commit);
+                let is_good = found.len() == each && found.iter().all(is_live);
+                is_good.then_some(()).ok_or(found)
+            };
+            eventually("a deployment of each", 2 * PATIENCE, all_live).await;
+            let more = async || {
+                let found = host.of(&commit);
+                (found.len() > each).then_some(found)
+            };
+            never("one more", QUIET, more).await;
+        }
+        becomes::<Alert>(&case, "alert", "True", "Delivering").await;
+    }
+}

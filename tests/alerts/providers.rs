@@ -10,7 +10,7 @@ use super::{alert, becomes, make_secret, provider, told};
 use crate::world::{Case, config_map, world};
 use towline_testing::ports;
 use towline_testing::recorder::{Answer, Recorder};
-use towline_testing::wait::{PATIENCE, eventually};
+use towline_testing::wait::{PATIENCE, eventually, never};
 
 /// Commits a new value, and returns the commit.
 async fn change(case: &Case<'_>, value: &str) -> String {
@@ -288,4 +288,94 @@ async fn a_provider_that_is_deleted_or_renamed_loses_nothing() {
     .await;
     becomes::<Alert>(&case, "alert", "True", "Delivering").await;
     assert_eq!(commits.map(count), [1, 1, 1]);
+}
+
+/// What a service answers oddly: with much, with a pause that is over, with another address, and without TLS.
+#[tokio::test]
+async fn an_odd_answer_neither_repeats_a_message_nor_carries_it_elsewhere() {
+    let case = world().await.case("providers-odd").await;
+    started(&case).await;
+    let service = told(&case, json!({"reasons": ["Converged"], "groupWait": "1ms"})).await;
+    let count = |commit: &str| {
+        let (all, is_it) = (service.requests(), of(commit));
+        all.iter().filter(|request| is_it(&request.body)).count()
+    };
+    service.answer(Answer::Long(200, 10 << 20));
+    let long = change(&case, "long").await;
+    service.received("the message", of(&long)).await;
+    becomes::<Provider>(&case, "provider", "True", "Delivering").await;
+    never("it again", Duration::from_secs(3), async || {
+        (count(&long) > 1).then_some(())
+    })
+    .await;
+
+    // The pause is over, so that of towline's own counts.
+    service.answer(Answer::Status(
+        429,
+        "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n",
+    ));
+    let past = change(&case, "past").await;
+    becomes::<Provider>(&case, "provider", "False", "DeliveryFailed").await;
+    never("a flood", Duration::from_secs(5), async || {
+        let tries = count(&past);
+        (tries > 6).then_some(tries)
+    })
+    .await;
+
+    let other = Recorder::start();
+    let location = format!("Location: {}\r\n", other.url("/elsewhere"));
+    service.answer(Answer::Status(307, location.leak()));
+    eventually("the redirect is named", PATIENCE, async || {
+        let message = becomes::<Provider>(&case, "provider", "False", "DeliveryFailed").await;
+        message.contains("redirects").then_some(()).ok_or(message)
+    })
+    .await;
+    assert!(other.requests().is_empty());
+
+    let plain = service.url("/hook").replace("http:", "https:");
+    let address = json!({"spec": {"address": plain}});
+    case.patch::<Provider>("provider", address).await;
+    eventually("the lack of TLS is named", PATIENCE, async || {
+        let message = becomes::<Provider>(&case, "provider", "False", "DeliveryFailed").await;
+        message
+            .contains("cannot be reached")
+            .then_some(())
+            .ok_or(message)
+    })
+    .await;
+    service.heal();
+    let (before, right) = (count(&past), service.url("/hook"));
+    case.patch::<Provider>("provider", json!({"spec": {"address": right}}))
+        .await;
+    eventually("the message", PATIENCE, async || {
+        (count(&past) > before).then_some(())
+    })
+    .await;
+    becomes::<Provider>(&case, "provider", "True", "Delivering").await;
+    assert_eq!(count(&past), before + 1);
+}
+
+/// An Alert that is deleted while messages wait tells nothing more, and one that is made anew begins with what comes then.
+#[tokio::test]
+async fn an_alert_that_is_deleted_takes_along_what_waits() {
+    let case = world().await.case("alerts-gone").await;
+    started(&case).await;
+    let spec = json!({"reasons": ["Converged"], "groupWait": "1ms"});
+    let service = told(&case, spec.clone()).await;
+    service.answer(Answer::Status(503, ""));
+    let waits = change(&case, "waits").await;
+    case.synced("repo", &waits).await;
+    becomes::<Alert>(&case, "alert", "False", "DeliveryFailed").await;
+    case.delete::<Alert>("alert").await;
+    let known = service.requests().len();
+    service.heal();
+    alert(&case, spec).await;
+    let next = change(&case, "next").await;
+    service.received("the next", of(&next)).await;
+    never("what waited", Duration::from_secs(3), async || {
+        let later = service.requests().split_off(known);
+        let is_old = of(&waits);
+        later.into_iter().find(|request| is_old(&request.body))
+    })
+    .await;
 }
