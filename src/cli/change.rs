@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::output;
 use super::terminal::{Paint, Terminal};
 use crate::manifest::ObjectKey;
-use crate::preview::{Action, cleaned, fenced, unified};
-use crate::text::{Secrets, printable};
+use crate::preview::{Action, cleaned, fenced, unified, unmarked};
+use crate::text::{Secrets, visible_line};
 
 /// The longest comment that GitHub, GitLab and others take, in bytes, with room for what is around it.
 const LONGEST_COMMENT: usize = 60_000;
@@ -131,7 +131,7 @@ fn heading(change: &Change) -> String {
         "" => String::new(),
         why => format!(": {why}"),
     };
-    printable(&format!("{}{file}{why}", change.object))
+    visible_line(&format!("{}{file}{why}", change.object))
 }
 
 /// The changes for a terminal.
@@ -148,7 +148,7 @@ pub(super) fn as_text(sync: &str, changes: &[Change], terminal: Terminal) -> Str
                 Some(b'@') => Paint::Dim,
                 _ => Paint::Plain,
             };
-            let _ = writeln!(text, "{}", terminal.paint(paint, &printable(line)));
+            let _ = writeln!(text, "{}", terminal.paint(paint, line));
         }
         text.push('\n');
     }
@@ -182,10 +182,7 @@ pub(super) fn as_markdown(sync: &str, changes: &[Change]) -> String {
     let mut text = format!("### towline diff: `{sync}`\n\n{}\n", summary(changes));
     for (index, change) in changes.iter().enumerate() {
         let (mark, _) = mark(&change.action);
-        let title = heading(change)
-            .replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('>', "&gt;");
+        let title = unmarked(&heading(change));
         let part = match change.diff.is_empty() {
             true => format!("\n{mark} {title}\n"),
             false => format!(
@@ -342,7 +339,7 @@ mod tests {
         assert_eq!(value["differs"], true);
         let comment = as_markdown("a/shop", &changes());
         assert!(
-            comment.contains("````diff\n") && comment.contains("- ConfigMap a/&lt;old&gt;\n"),
+            comment.contains("````diff\n") && comment.contains("- ConfigMap a/&#60;old&#62;\n"),
             "{comment}"
         );
         let many: Vec<Change> = (0..2_000).flat_map(|_| changes()).collect();
@@ -351,6 +348,41 @@ mod tests {
             long.len() < LONGEST_COMMENT + 100 && long.ends_with("more objects\n"),
             "{}",
             long.len()
+        );
+    }
+
+    /// The author of a pull request chooses names, values and messages.
+    #[test]
+    fn what_nobody_sees_is_seen_and_what_is_markup_is_none() {
+        let none = Secrets::default();
+        let text = diff(
+            "ConfigMap",
+            Some(&json!({"a": "x = 1", "b": "all:\n\tmake\n"})),
+            Some(&json!({"a": "x = 1\u{202e}", "b": "all:\n\tmake \u{200b}it\n"})),
+            &none,
+        );
+        for part in [
+            "x = 1\\u{202e}",
+            "\n-    \tmake\n",
+            "\n+    \tmake \\u{200b}it\n",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in {text:?}");
+        }
+        let change = Change {
+            object: "ConfigMap a/m".to_owned(),
+            file: Some("[x](http://evil)\n<img>@team.yaml".to_owned()),
+            action: Action::Refuse("data[\u{202e}`a`]: **no**".to_owned()),
+            diff: String::new(),
+        };
+        let comment = as_markdown("a/shop", std::slice::from_ref(&change));
+        let line = comment.lines().last().unwrap();
+        for markup in ["[x", "<img>", "@team", "`a`", "**no**", "\u{202e}"] {
+            assert!(!line.contains(markup), "{markup:?} is in {line:?}");
+        }
+        let text = as_text("a/shop", &[change], Terminal::default());
+        assert!(
+            text.contains("(http://evil)\\n<img>@team.yaml): data[\\u{202e}`a`]"),
+            "{text}"
         );
     }
 }

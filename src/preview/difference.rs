@@ -7,6 +7,7 @@ use similar::algorithms::{Capture, Replace, myers};
 use similar::udiff::UnifiedHunkHeader;
 
 use crate::plan::{DIGEST, IDENTITY, LEFT, PART_OF, PROOF};
+use crate::text::{visible, visible_line};
 
 /// What `kubectl apply` keeps of a whole manifest.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -21,7 +22,8 @@ pub fn cleaned(object: &Value) -> Value {
     object
 }
 
-/// The hunks of the unified difference of two texts whose lines are all ended; empty if they are the same.
+/// The hunks of the unified difference of two texts whose lines are all ended; empty if they are the same. What a terminal
+/// obeys, or nobody sees, is written as a number: otherwise two lines that differ would look the same.
 // similar's `TextDiff` does this too, but brings every algorithm for every kind of text: half a megabyte of program.
 pub fn unified(live: &str, wanted: &str) -> String {
     let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<_>>();
@@ -38,7 +40,7 @@ pub fn unified(live: &str, wanted: &str) -> String {
     for group in found.into_inner().into_grouped_ops(CONTEXT) {
         let _ = writeln!(text, "{}", UnifiedHunkHeader::new(&group));
         for change in group.iter().flat_map(|op| op.iter_changes(&live, &wanted)) {
-            let _ = write!(text, "{}{}", change.tag(), change.value());
+            let _ = write!(text, "{}{}", change.tag(), visible(change.value()));
         }
     }
     text
@@ -49,6 +51,19 @@ pub fn fenced(language: &str, text: &str) -> String {
     let runs = text.split(|c| c != '`').map(str::len);
     let fence = "`".repeat(3.max(runs.max().unwrap_or(0) + 1));
     format!("{fence}{language}\n{text}{fence}\n")
+}
+
+/// Text on one line for Markdown, which reads no markup in it.
+pub fn unmarked(text: &str) -> String {
+    let mut inner = String::new();
+    for c in visible_line(text).chars() {
+        let is_plain = c.is_alphanumeric() || matches!(c, '.' | '/' | '-' | ' ' | ':' | '(' | ')');
+        match is_plain {
+            true => inner.push(c),
+            false => drop(write!(inner, "&#{};", u32::from(c))),
+        }
+    }
+    inner
 }
 
 fn remove_made(object: &mut Value) {

@@ -11,7 +11,7 @@ use futures::{StreamExt as _, stream};
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
-pub use self::difference::{cleaned, fenced, unified};
+pub use self::difference::{cleaned, fenced, unified, unmarked};
 use crate::cluster::{Rehearsed, ServedKind, Viewer};
 use crate::content::Tree;
 use crate::desired::{self, Desired, Item, Limit};

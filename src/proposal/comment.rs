@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::preview::{Action, fenced};
+use crate::preview::{Action, fenced, unmarked};
 use crate::text::{printable, shorten};
 
 /// The most names of Syncs that are not touched.
@@ -275,14 +275,7 @@ fn short(commit: &str) -> String {
 
 /// Text as code, in HTML, which may stand everywhere and holds no Markdown.
 fn code(text: &str) -> String {
-    let mut inner = String::new();
-    for c in shorten(&printable(text), 300).chars() {
-        match c {
-            c if c.is_alphanumeric() || matches!(c, '.' | '/' | '-' | ' ' | ':') => inner.push(c),
-            c => drop(write!(inner, "&#{};", u32::from(c))),
-        }
-    }
-    format!("<code>{inner}</code>")
+    format!("<code>{}</code>", unmarked(&shorten(text, 300)))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::preview::unified;
-use crate::text::{printable, shorten};
+use crate::text::{shorten, visible_line};
 
 /// The longest value that is shown, in bytes, the most lines of a text, and the most lines of an object.
 const LONGEST_VALUE: usize = 300;
@@ -132,7 +132,7 @@ impl Lines<'_> {
                     );
                     break;
                 }
-                let _ = writeln!(self.text, "{}", shorten(&printable(line), LONGEST_VALUE));
+                let _ = writeln!(self.text, "{}", shorten(line, LONGEST_VALUE));
             }
             return;
         }
@@ -146,7 +146,7 @@ impl Lines<'_> {
                     self.text,
                     "{sign} {}: {}",
                     shown_path(path),
-                    printable(&shown)
+                    visible_line(&shown)
                 );
             }
         }
@@ -154,7 +154,7 @@ impl Lines<'_> {
 }
 
 fn shown_path(path: &str) -> String {
-    printable(&shorten(path, LONGEST_VALUE))
+    visible_line(&shorten(path, LONGEST_VALUE))
 }
 
 /// Whether a path is one of the values of a Secret.

@@ -47,6 +47,18 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// The same on one line: line breaks and tabs are written as `\n` and `\t`.
+pub fn visible_line(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_obeyed(c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
 /// Control characters, those that turn the direction of what follows or end a line, and those that nobody sees: with
 /// them a text reads as another one. Joiners stay, since words of some languages and emoji need them.
 fn is_obeyed(c: char) -> bool {
