@@ -46,7 +46,7 @@ impl<'a> Target<'a> {
             "repo" | "repos" | "gitrepo" | "gitrepository" | "gitrepositories" => {
                 Self::Repository(name)
             }
-            // The API server says that there is no such name.
+            // Arguments with another word are refused.
             _ => Self::Any(text),
         }
     }

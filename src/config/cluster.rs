@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::names::namespace;
+
 /// Which cluster a command asks, and how it writes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ClusterArgs {
@@ -17,7 +19,7 @@ pub struct ClusterArgs {
     pub context: Option<String>,
 
     /// Namespace. The default is that of the context.
-    #[arg(long, short, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME", value_parser = namespace)]
     pub namespace: Option<String>,
 
     /// When to write in colours. `auto` writes them on a terminal, unless NO_COLOR is set.

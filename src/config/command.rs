@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{CheckArgs, ClusterArgs, CreateCommand, HookCommand, OutputFormat, duration};
+use super::{CheckArgs, ClusterArgs, CreateCommand, HookCommand, OutputFormat, duration, names};
 
 /// The commands that ask a cluster, with the rights of whoever runs them.
 #[derive(Debug, Subcommand)]
@@ -128,7 +128,7 @@ pub struct KindAndName {
 #[derive(Args, Clone, Debug)]
 pub struct NamedArgs {
     /// The Sync.
-    #[arg(value_name = "SYNC")]
+    #[arg(value_name = "SYNC", value_parser = names::steered)]
     pub name: String,
 
     /// Format. The default is a table.
@@ -144,7 +144,7 @@ pub struct NamedArgs {
 #[derive(Args, Clone, Debug)]
 pub struct DiffArgs {
     /// The Sync whose settings count.
-    #[arg(value_name = "SYNC")]
+    #[arg(value_name = "SYNC", value_parser = names::steered)]
     pub name: String,
 
     /// Folder or file on disk that stands for the Sync's path. The default is that path below --root.
@@ -240,7 +240,7 @@ pub enum ListFormat {
 #[derive(Args, Clone, Debug)]
 pub struct ReconcileArgs {
     /// The Sync: `NAME`, or `sync/NAME`. `repo/NAME` is a GitRepository.
-    #[arg(value_name = "SYNC|repo/NAME")]
+    #[arg(value_name = "SYNC|repo/NAME", value_parser = names::steered)]
     pub name: String,
 
     /// Fetch the Sync's GitRepository first.
@@ -264,7 +264,7 @@ pub struct ReconcileArgs {
 #[derive(Args, Clone, Debug)]
 pub struct SuspendArgs {
     /// The Sync: `NAME`, or `sync/NAME`. `repo/NAME` is a GitRepository.
-    #[arg(value_name = "SYNC|repo/NAME")]
+    #[arg(value_name = "SYNC|repo/NAME", value_parser = names::steered)]
     pub name: String,
 
     /// Why, for others who find it suspended.
@@ -280,7 +280,7 @@ pub struct SuspendArgs {
 #[derive(Args, Clone, Debug)]
 pub struct ResumeArgs {
     /// The Sync: `NAME`, or `sync/NAME`. `repo/NAME` is a GitRepository.
-    #[arg(value_name = "SYNC|repo/NAME")]
+    #[arg(value_name = "SYNC|repo/NAME", value_parser = names::steered)]
     pub name: String,
 
     /// The cluster.
@@ -292,7 +292,7 @@ pub struct ResumeArgs {
 #[derive(Args, Clone, Debug)]
 pub struct PinArgs {
     /// The Sync.
-    #[arg(value_name = "SYNC")]
+    #[arg(value_name = "SYNC", value_parser = names::steered)]
     pub name: String,
 
     /// The commit, or its first 7 digits or more: one that `towline history` lists.
@@ -316,7 +316,7 @@ pub struct PinArgs {
 #[derive(Args, Clone, Debug)]
 pub struct UnpinArgs {
     /// The Sync.
-    #[arg(value_name = "SYNC")]
+    #[arg(value_name = "SYNC", value_parser = names::steered)]
     pub name: String,
 
     /// The cluster.
@@ -328,7 +328,7 @@ pub struct UnpinArgs {
 #[derive(Args, Clone, Debug)]
 pub struct ApproveArgs {
     /// The Sync.
-    #[arg(value_name = "SYNC")]
+    #[arg(value_name = "SYNC", value_parser = names::steered)]
     pub name: String,
 
     /// The digest of the deletion, or its first 8 characters or more. Without it, the deletion is only shown.
@@ -344,7 +344,7 @@ pub struct ApproveArgs {
 #[derive(Args, Clone, Debug)]
 pub struct WaitArgs {
     /// Only these Syncs. Without a name, all of the namespace.
-    #[arg(value_name = "SYNC")]
+    #[arg(value_name = "SYNC", value_parser = names::steered)]
     pub names: Vec<String>,
 
     /// The commit, or its first 7 digits or more. Only Syncs whose content it changed are waited for. Without a commit,
@@ -367,12 +367,10 @@ pub struct WaitArgs {
 
 fn kind_and_name(text: &str) -> Result<KindAndName, String> {
     match text.split_once('/') {
-        Some((kind, name)) if !kind.is_empty() && !name.is_empty() && !name.contains('/') => {
-            Ok(KindAndName {
-                kind: kind.to_owned(),
-                name: name.to_owned(),
-            })
-        }
+        Some((kind, name)) if !kind.is_empty() && names::is_object(name) => Ok(KindAndName {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        }),
         _ => Err("name a kind and an object, such as deploy/web".to_owned()),
     }
 }
@@ -406,7 +404,14 @@ mod tests {
     fn an_object_is_named_with_its_kind() {
         let web = kind_and_name("deployments.apps/web").unwrap();
         assert_eq!((&*web.kind, &*web.name), ("deployments.apps", "web"));
-        for wrong in ["web", "/web", "deploy/", "deploy/a/b"] {
+        for wrong in [
+            "web",
+            "/web",
+            "deploy/",
+            "deploy/a/b",
+            "deploy/..",
+            "deploy/a?b",
+        ] {
             assert!(kind_and_name(wrong).is_err(), "{wrong}");
         }
     }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod command;
+mod names;
 mod setup;
 mod traces;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use clap_complete::Shell;
 
-use super::ClusterArgs;
+use super::{ClusterArgs, names};
 
 /// What `towline create` creates.
 #[derive(Debug, Subcommand)]
@@ -47,6 +47,7 @@ pub enum SecretCommand {
 #[derive(Args, Clone, Debug)]
 pub struct NewSecretArgs {
     /// Name of the Secret.
+    #[arg(value_parser = names::object)]
     pub name: String,
 
     /// Replace a Secret of that name.
@@ -192,7 +193,7 @@ pub enum HookCommand {
 #[derive(Args, Clone, Debug)]
 pub struct HookTestArgs {
     /// The GitRepository.
-    #[arg(value_name = "REPO")]
+    #[arg(value_name = "REPO", value_parser = names::steered)]
     pub name: String,
 
     /// Address of the endpoint, as the Git server calls it.
