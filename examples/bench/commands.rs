@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use kube::Client;
 use serde_json::json;
 
 use crate::bed::{Bed, HOME};
 use crate::floor::CONNECTIONS;
 use crate::load::Load;
 use crate::report::{Limit, Report, Row, Unit, best, median, millis, seconds};
-use towline_testing::kubeconfig::User;
+use towline_testing::kubeconfig::{User, client};
 use towline_testing::operator::built;
 use towline_testing::renderers;
 use towline_testing::scratch::Scratch;
@@ -22,12 +23,14 @@ const RUNS: usize = 5;
 /// The longest time of `towline get` with 1,000 Syncs, in milliseconds.
 const GET: f64 = 300.0;
 
-/// Measures `towline get` over all Syncs.
+/// Measures `towline get` over all Syncs, beside the raw list of them.
 pub async fn get(bed: &Bed, syncs: usize, report: &mut Report) {
     let program = program(bed).await;
     let kubeconfig = bed.cp.kubeconfig_for(User::Person);
-    let mut times = Vec::new();
+    let client = client(&kubeconfig).await;
+    let (mut times, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
+        floors.push(millis(listed(&client).await));
         let args = ["get", "-n", HOME];
         times.push(millis(run(&program, &kubeconfig, &args, syncs).await));
     }
@@ -35,14 +38,30 @@ pub async fn get(bed: &Bed, syncs: usize, report: &mut Report) {
         number: 11,
         work: format!("towline get, {syncs} Syncs, p50"),
         measured: median(&times),
-        floor: None,
+        floor: Some(median(&floors)),
         unit: Unit::Milliseconds,
         limit: match syncs {
             0..=1_000 => Limit::AtMost(GET),
             _ => Limit::None,
         },
-        details: json!({"all": times}),
+        details: json!({"all": times, "floors": floors}),
     });
+}
+
+/// The time of the raw list of all Syncs, as the API server has them in memory.
+async fn listed(client: &Client) -> Duration {
+    let get = |path: String| {
+        http::Request::get(path)
+            .body(Vec::new())
+            .expect("a request")
+    };
+    // The first request opens the connection.
+    let version = client.request_text(get("/version".to_owned())).await;
+    version.expect("the version");
+    let list = format!("/apis/towline.dev/v1alpha1/namespaces/{HOME}/syncs?resourceVersion=0");
+    let started = Instant::now();
+    client.request_text(get(list)).await.expect("the Syncs");
+    started.elapsed()
 }
 
 /// Measures `towline diff` of a folder that differs in one object, beside raw dry-run applies of as many objects.
@@ -98,12 +117,7 @@ async fn program(bed: &Bed) -> PathBuf {
 }
 
 /// Runs the command, and makes sure that it printed something of that many objects.
-async fn run(
-    program: &Path,
-    kubeconfig: &Path,
-    args: &[&str],
-    lines: usize,
-) -> std::time::Duration {
+async fn run(program: &Path, kubeconfig: &Path, args: &[&str], lines: usize) -> Duration {
     let mut command = Command::new(program);
     command.args(args).env("KUBECONFIG", kubeconfig);
     command.stdin(Stdio::null());
