@@ -47,7 +47,11 @@ fn every_promise_of_security_has_its_test() {
         for test in tests {
             let (module, name) = test.rsplit_once("::").unwrap();
             let path = module.replace("::", "/");
-            let files = [format!("tests/{path}.rs"), format!("src/{path}.rs")];
+            let files = [
+                format!("tests/{path}.rs"),
+                format!("src/{path}.rs"),
+                format!("src/{path}/tests.rs"),
+            ];
             let texts = files.map(|file| fs::read_to_string(root().join(file)).unwrap_or_default());
             let declared = format!("fn {name}()");
             assert!(
