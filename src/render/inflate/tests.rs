@@ -1,4 +1,3 @@
-
 use super::*;
 
 fn asked(text: &str) -> Result<Option<Asking>, InflateError> {
