@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::inflate::{joined, parsed_if_small};
+use super::lists;
 use super::remote::{Remote, RemoteBase, remote};
 use crate::manifest::{self, MAX_DOCUMENT};
 use crate::text::{printable, redact_url, shorten};
@@ -18,9 +19,6 @@ const PLUGIN: &[u8] = b"builtin";
 
 /// The root of the tree, as kustomize sees it.
 const ROOT: &str = "/repository";
-
-/// The most entries of one list of a kustomization: a render makes no more documents. kustomize takes minutes for more.
-const MOST_ENTRIES: usize = 20_000;
 
 /// Which repositories a build may read beside its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,8 +75,7 @@ pub(super) fn localised(
     bases: &Bases,
 ) -> Result<Option<Local>, BaseError> {
     let around = RemoteBase::around(folder, bases.fetched.iter());
-    // An entry has two bytes at least.
-    let may_be_long = text.len() > MOST_ENTRIES * 2;
+    let may_be_long = text.len() > lists::SHORTEST;
     if around.is_none() && !may_be_long && !may_name_url(text) {
         return Ok(None);
     }
@@ -100,10 +97,8 @@ pub(super) fn localised(
     let Some(mut fields) = parsed else {
         return Ok(None);
     };
-    if let Some((field, _)) = fields.iter().find(|(_, value)| has_long_list(value)) {
-        return Err(too_large(format!(
-            "{field} has more than {MOST_ENTRIES} entries"
-        )));
+    for (field, value) in &fields {
+        lists::too_long(field, value).map_err(|long| too_large(long.to_string()))?;
     }
     if let Some(base) = around {
         stays_inside(&fields, folder, &base.folder()).map_err(fail)?;
@@ -145,15 +140,6 @@ pub(super) fn localised(
     }
     local.text = Value::Object(fields).to_string().into_bytes();
     Ok(Some(local))
-}
-
-/// Whether a list in it has more entries than kustomize can read in its time. YAML does not nest deeply.
-fn has_long_list(value: &Value) -> bool {
-    match value {
-        Value::Array(entries) => entries.len() > MOST_ENTRIES || entries.iter().any(has_long_list),
-        Value::Object(fields) => fields.values().any(has_long_list),
-        _ => false,
-    }
 }
 
 /// What an entry names elsewhere.
@@ -286,9 +272,12 @@ mod tests {
     #[test]
     fn a_list_without_end_is_refused_before_kustomize_reads_it() {
         for (field, entry, count, fits) in [
-            ("resources", "a.yaml", MOST_ENTRIES, true),
-            ("resources", "a.yaml", MOST_ENTRIES + 1, false),
+            ("resources", "a.yaml", 20_000, true),
+            ("resources", "a.yaml", 20_001, false),
             ("resources", "a", 100_000, false),
+            ("images", "{}", 5_000, true),
+            ("images", "{}", 5_001, false),
+            ("replacements", "{path: r.yaml}", 20_000, false),
             ("components", "../c", 100_000, false),
             ("patches", "{path: p.yaml}", 30_000, false),
             ("generators", "''", 100_000, false),
@@ -314,13 +303,14 @@ mod tests {
 
     #[test]
     fn a_list_below_another_is_measured_too() {
-        let literals = "a=b,".repeat(MOST_ENTRIES + 1);
+        let literals = "a=b,".repeat(20_001);
         let text = format!("configMapGenerator: [{{name: a, literals: [{literals}]}}]");
         let error =
             localised("k/kustomization.yaml", "k", text.as_bytes(), &with(&[])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "k/kustomization.yaml: too large: configMapGenerator has more than 20000 entries: name folders, or use several Syncs"
+            "k/kustomization.yaml: too large: configMapGenerator[0].literals has 20001 entries, and it may have 20000: name folders, \
+             or use several Syncs"
         );
     }
 
