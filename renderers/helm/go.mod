@@ -7,6 +7,7 @@ godebug randseednop=0
 require (
 	github.com/Masterminds/sprig/v3 v3.3.0
 	helm.sh/helm/v4 v4.3.1
+	sigs.k8s.io/yaml v1.6.0
 	towline.dev/renderers/guest v0.0.0
 )
 
@@ -45,7 +46,6 @@ require (
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // indirect
 	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
-	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
 replace (

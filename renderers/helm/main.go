@@ -5,11 +5,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand"
 	"path"
 	"regexp"
 	"runtime"
 	"slices"
+	"sort"
+	"strconv"
 	"strings"
 
 	"helm.sh/helm/v4/pkg/chart/common"
@@ -20,7 +23,9 @@ import (
 	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
 	"helm.sh/helm/v4/pkg/engine"
 	"helm.sh/helm/v4/pkg/ignore"
+	release "helm.sh/helm/v4/pkg/release/v1"
 	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
+	"sigs.k8s.io/yaml"
 
 	"towline.dev/renderers/guest"
 )
@@ -30,7 +35,7 @@ type request struct {
 	// Path of the chart, from the repository's root.
 	Path string `json:"path"`
 	// Release is the value of .Release in templates.
-	Release release `json:"release"`
+	Release releaseValues `json:"release"`
 	// Values in the order in which they are merged. Later ones have precedence.
 	Values []values `json:"values"`
 	// KubeVersion and APIVersions of the cluster. If they are empty, Helm's defaults are used.
@@ -44,7 +49,7 @@ type request struct {
 	SubNotes bool `json:"subNotes"`
 }
 
-type release struct {
+type releaseValues struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"`
 	Revision  int    `json:"revision"`
@@ -63,7 +68,7 @@ type values struct {
 
 // document is what the host receives about each document of the chart.
 type document struct {
-	// Kind is manifest, hook, crd, notes or chart.
+	// Kind is manifest, hook, unknownHook, crd, notes or chart.
 	Kind string `json:"kind"`
 	// File is the template, as a path that begins with the chart's name.
 	File string `json:"file,omitempty"`
@@ -85,7 +90,7 @@ func init() {
 	if err != nil {
 		panic(err)
 	}
-	r := &request{Release: release{Name: "warm", Namespace: "up"}}
+	r := &request{Release: releaseValues{Name: "warm", Namespace: "up"}}
 	if _, err := r.files(chrt, map[string]any{}); err != nil {
 		panic(err)
 	}
@@ -299,7 +304,66 @@ func (r *request) emit(chrt *chart.Chart, files map[string]string) error {
 			return err
 		}
 	}
+	return misspelt(files)
+}
+
+// events of hooks that Helm knows. Helm's own list is private.
+var events = map[string]bool{
+	release.HookPreInstall.String(): true, release.HookPostInstall.String(): true,
+	release.HookPreDelete.String(): true, release.HookPostDelete.String(): true,
+	release.HookPreUpgrade.String(): true, release.HookPostUpgrade.String(): true,
+	release.HookPreRollback.String(): true, release.HookPostRollback.String(): true,
+	release.HookTest.String(): true, "test-success": true,
+}
+
+// misspelt emits each object with a hook event that Helm does not know, and only such events. Helm leaves out the object and
+// says nothing, so that a typing mistake switches a hook off. SortManifests has read all files before.
+func misspelt(files map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if strings.HasPrefix(path.Base(name), "_") || !strings.Contains(files[name], release.HookAnnotation) {
+			continue
+		}
+		entries := releaseutil.SplitManifests(files[name])
+		keys := slices.Collect(maps.Keys(entries))
+		sort.Sort(releaseutil.BySplitManifestsOrder(keys))
+		for _, key := range keys {
+			unknown, weight := odd(entries[key])
+			if weight != "" {
+				guest.Warn(fmt.Sprintf("%s: the annotation %s %q is no number: Helm takes 0", name, release.HookWeightAnnotation, weight))
+			}
+			if len(unknown) == 0 {
+				continue
+			}
+			about := document{Kind: "unknownHook", File: name, Hook: &hook{Events: unknown}}
+			if err := guest.Emit(about, []byte(entries[key])); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// odd returns the events of a hook that Helm does not know, and a weight that is no number.
+func odd(manifest string) (unknown []string, weight string) {
+	var head releaseutil.SimpleHead
+	if err := yaml.Unmarshal([]byte(manifest), &head); err != nil || head.Metadata == nil {
+		return nil, ""
+	}
+	annotations := head.Metadata.Annotations
+	all, isHook := annotations[release.HookAnnotation]
+	if !isHook {
+		return nil, ""
+	}
+	for event := range strings.SplitSeq(all, ",") {
+		event = strings.ToLower(strings.TrimSpace(event))
+		if !events[event] {
+			unknown = append(unknown, event)
+		}
+	}
+	if _, err := strconv.Atoi(annotations[release.HookWeightAnnotation]); err != nil {
+		weight = annotations[release.HookWeightAnnotation]
+	}
+	return unknown, weight
 }
 
 var utf8bom = []byte{0xEF, 0xBB, 0xBF}

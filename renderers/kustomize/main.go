@@ -4,6 +4,7 @@ package main
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/resmap"
+	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
@@ -69,11 +71,42 @@ func (r *request) render() error {
 	if plan.name != "" {
 		tree.own[plan.name] = plan.content
 	}
+	resmap.OriginsOnly = !plan.transformers
+	resmap.Unmatched = r.unmatched
 	objects, err := build(tree, guest.Abs(r.Path))
 	if err != nil {
 		return explain(err, tree)
 	}
 	return emit(objects, r.Path, plan.strip)
+}
+
+// plain is a name that is no pattern: names of targets are regular expressions.
+var plain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+
+// unmatched warns of a patch for an object that is not there. Patches for a pattern or for all objects of a kind are often
+// written for several folders, and not all of these need have such an object.
+func (r *request) unmatched(in *resource.Origin, target *types.Selector, file string) {
+	if !plain.MatchString(target.Name) {
+		return
+	}
+	place := r.Path
+	if in != nil {
+		place = path.Join(r.Path, in.ConfiguredIn)
+	}
+	if slices.ContainsFunc(r.Overrides.Patches, func(p types.Patch) bool {
+		return p.Target != nil && *p.Target == *target
+	}) {
+		place = "spec.kustomize"
+	}
+	if file != "" {
+		file = " " + file
+	}
+	object := strings.TrimSpace(target.Kind + " " + target.Name)
+	if target.Namespace != "" {
+		object += " of namespace " + target.Namespace
+	}
+	guest.Warn(fmt.Sprintf("%s: the patch%s for %s changes nothing, because its target is none of the objects: "+
+		"correct the target, or take the patch out", place, file, object))
 }
 
 func build(tree filesys.FileSystem, folder string) (resmap.ResMap, error) {

@@ -38,6 +38,8 @@ type plan struct {
 	content []byte
 	// strip removes annotations that only towline asked for.
 	strip bool
+	// transformers tells whether the kustomization itself asks for the transformers of each object.
+	transformers bool
 }
 
 func (r *request) plan(tree *files) (plan, error) {
@@ -47,7 +49,8 @@ func (r *request) plan(tree *files) (plan, error) {
 		// kustomize itself reports a missing, duplicate or malformed file.
 		return plan{}, nil
 	}
-	made := plan{name: name, content: content}
+	transformers := slices.Contains(k.BuildMetadata, types.TransformerAnnotations)
+	made := plan{name: name, content: content, transformers: transformers}
 	before := len(k.BuildMetadata)
 	changed, err := r.Overrides.apply(&k, guest.Abs(r.Path), tree)
 	if err != nil {

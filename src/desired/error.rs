@@ -33,12 +33,14 @@ pub enum DesiredError {
     },
     /// A hook of a chart for an event that neither Helm nor towline knows.
     #[error(
-        "{template} is a Helm hook for {event:?}, which is no event of Helm: correct the annotation helm.sh/hook, or \
-         take it away"
+        "{template}: {object} is a Helm hook for {event:?}, which is no event of Helm: correct the annotation helm.sh/hook, \
+         or take it away"
     )]
     Hook {
         /// The template.
         template: String,
+        /// The object, or words for it.
+        object: String,
         /// The event.
         event: String,
     },

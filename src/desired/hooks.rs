@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::DesiredError;
 use crate::manifest::{Digest, GroupVersionKind, Manifest, ObjectKey};
 use crate::render::wasm::{About, Kept, Output};
-use crate::render::{self, BrokenFile, Changes, RenderError};
+use crate::render::{self, BrokenFile, Changes, Generated, RenderError};
 
 /// When a hook runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +83,9 @@ impl Event {
     }
 }
 
+/// Events that Helm 2 had. Charts that are made for both have them, and a newer Helm leaves such objects out.
+const OF_HELM_TWO: [&str; 2] = ["crd-install", "test-failure"];
+
 /// When the object of a hook is deleted (`helm.sh/hook-delete-policy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeletePolicy {
@@ -94,17 +97,24 @@ pub struct DeletePolicy {
     pub failed: bool,
 }
 
+/// The policies that there are.
+const POLICIES: [&str; 3] = ["before-hook-creation", "hook-succeeded", "hook-failed"];
+
 impl DeletePolicy {
     /// As in Helm, a hook without a policy is deleted before it runs again.
     fn read(policies: &[String]) -> Self {
         let has = |policy: &str| policies.iter().any(|name| name == policy);
+        let [before, succeeded, failed] = POLICIES.map(has);
         Self {
-            before: policies.is_empty() || has("before-hook-creation"),
-            succeeded: has("hook-succeeded"),
-            failed: has("hook-failed"),
+            before: before || policies.is_empty(),
+            succeeded,
+            failed,
         }
     }
 }
+
+/// The kind of a document that Helm leaves out, because it is a hook for an event that Helm does not know.
+const UNKNOWN: &str = "unknownHook";
 
 /// How many bytes the objects of a chart's hooks may take, compressed.
 const MOST_BYTES: usize = 2 << 20;
@@ -212,7 +222,7 @@ impl Hooks {
     ) -> Result<Self, DesiredError> {
         let mut found = Self::default();
         for document in &output.documents {
-            found.add(document, output, changes, tests)?;
+            found.add(document, &output.generated, changes, tests)?;
         }
         Ok(found)
     }
@@ -220,7 +230,7 @@ impl Hooks {
     fn add(
         &mut self,
         document: &Kept,
-        output: &Output,
+        generated: &Generated,
         changes: &Changes<'_>,
         tests: bool,
     ) -> Result<(), DesiredError> {
@@ -228,20 +238,25 @@ impl Hooks {
             return Ok(());
         };
         let template = &document.about.file;
+        if document.about.kind == UNKNOWN {
+            return self.unknown(document, &about.events, changes);
+        }
         let (mut moments, mut rollback) = (Vec::new(), None);
         for event in &about.events {
             match Event::read(event) {
                 Some(Event::Moment(Moment::Test)) if !tests => (),
                 Some(Event::Moment(moment)) => moments.push(moment),
                 Some(Event::Rollback) => rollback = Some(event),
-                None => {
-                    return Err(DesiredError::Hook {
-                        template: template.clone(),
-                        event: event.clone(),
-                    });
-                }
+                None => return Err(unknown(document, event, changes)),
             }
         }
+        let odd = about.delete_policies.iter();
+        let odd = odd.filter(|policy| !POLICIES.contains(&policy.as_str()));
+        self.notes.extend(odd.map(|policy| {
+            format!(
+                "{template}: {policy:?} is no policy of helm.sh/hook-delete-policy, so that it has no effect"
+            )
+        }));
         if moments.is_empty() {
             self.notes.extend(rollback.map(|event| {
                 format!(
@@ -253,7 +268,7 @@ impl Hooks {
         }
         let file: Arc<str> = template.as_str().into();
         let read = render::each_object(&document.text(), changes, |number, item, manifest| {
-            let generated = output.generated.of(document.id, number, item);
+            let generated = generated.of(document.id, number, item);
             self.all.push(Hook {
                 file: Arc::clone(&file),
                 moments: moments.clone(),
@@ -279,6 +294,45 @@ impl Hooks {
             RenderError::Broken { files, more: 0 }.into()
         })
     }
+
+    /// An object that Helm leaves out without an error. `events`: those that Helm does not know.
+    fn unknown(
+        &mut self,
+        document: &Kept,
+        events: &[String],
+        changes: &Changes<'_>,
+    ) -> Result<(), DesiredError> {
+        for event in events {
+            if !OF_HELM_TWO.contains(&event.as_str()) {
+                return Err(unknown(document, event, changes));
+            }
+            self.notes.push(format!(
+                "{}: {} is a hook for {event}, which only Helm 2 knew, so that it is left out as with a newer Helm",
+                document.about.file,
+                object(document, changes)
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn unknown(document: &Kept, event: &str, changes: &Changes<'_>) -> DesiredError {
+    DesiredError::Hook {
+        template: document.about.file.clone(),
+        object: object(document, changes),
+        event: event.to_owned(),
+    }
+}
+
+/// Which object a document holds, for people.
+fn object(document: &Kept, changes: &Changes<'_>) -> String {
+    let mut found = None;
+    // What is wrong with the object itself is not said here.
+    let _ = render::each_object(&document.text(), changes, |_, _, manifest| {
+        found = Some(manifest.key().to_string());
+        Ok(ControlFlow::Break(()))
+    });
+    found.unwrap_or_else(|| "an object".to_owned())
 }
 
 #[cfg(test)]
@@ -333,5 +387,46 @@ mod tests {
         assert_eq!(read(&["hook-succeeded"]), (false, true, false));
         let all = ["before-hook-creation", "hook-succeeded", "hook-failed"];
         assert_eq!(read(&all), (true, true, true));
+    }
+
+    #[test]
+    fn an_event_that_helm_does_not_know_is_told_with_its_template_and_object() {
+        let body = b"kind: Job\napiVersion: batch/v1\nmetadata: {name: migrate, namespace: shop}\n";
+        let read = |kind: &str, events: &[&str], policies: &[&str]| {
+            let words = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
+            let about =
+                serde_json::json!({"kind": kind, "file": "web/templates/job.yaml", "hook": {}});
+            let mut about: About = serde_json::from_value(about).unwrap();
+            if let Some(hook) = &mut about.hook {
+                (hook.events, hook.delete_policies) = (words(events), words(policies));
+            }
+            let mut hooks = Hooks::default();
+            let kept = Kept::new(about, body);
+            let added = hooks.add(&kept, &Generated::default(), &Changes::none(), false);
+            (
+                added.map_err(|error| error.to_string()),
+                hooks.all.len(),
+                hooks.notes,
+            )
+        };
+        let (error, ..) = read("unknownHook", &["crd-install", "pre-instal"], &[]);
+        assert_eq!(
+            error.unwrap_err(),
+            "web/templates/job.yaml: Job.batch shop/migrate is a Helm hook for \"pre-instal\", which is no event of Helm: correct \
+             the annotation helm.sh/hook, or take it away"
+        );
+        let (of_two, hooks, notes) = read("unknownHook", &["crd-install"], &[]);
+        assert!(of_two.is_ok() && hooks == 0);
+        assert!(notes[0].contains("Job.batch shop/migrate is a hook for crd-install"));
+        let (known, hooks, notes) = read("hook", &["pre-install"], &["hook-succeded"]);
+        assert!(known.is_ok() && hooks == 1);
+        assert!(
+            notes[0].contains("\"hook-succeded\" is no policy"),
+            "{notes:?}"
+        );
+        assert_eq!(
+            read("hook", &["pre-install"], &POLICIES).2,
+            Vec::<String>::new()
+        );
     }
 }

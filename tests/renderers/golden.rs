@@ -112,7 +112,8 @@ fn as_helm_prints(rendered: &Rendered) -> String {
     let part = |hooks: bool| -> String {
         let documents = rendered.documents.iter();
         documents
-            .filter(|d| d.about.kind != "notes" && (d.about.kind == "hook") == hooks)
+            .filter(|d| !matches!(&*d.about.kind, "notes" | "unknownHook"))
+            .filter(|d| (d.about.kind == "hook") == hooks)
             .map(|d| {
                 // A manifest has its last line end already, as in a release.
                 let end = if d.about.kind == "manifest" { "" } else { "\n" };

@@ -167,6 +167,69 @@ fn a_chart_is_rendered_with_hooks_notes_and_crds_apart() {
     );
 }
 
+/// Helm leaves such objects out, and says nothing.
+#[test]
+fn hooks_that_helm_leaves_out_and_weights_that_it_ignores_are_told() {
+    let job = |name: &str, annotations: &str| {
+        format!(
+            "---\napiVersion: batch/v1\nkind: Job\nmetadata: {{name: {name}, annotations: {{{annotations}}}}}\n"
+        )
+    };
+    let jobs = [
+        job("one", "helm.sh/hook: pre-instal"),
+        job(
+            "two",
+            "helm.sh/hook: 'pre-install, Pst-Upgrade, post_delete'",
+        ),
+        job("three", "helm.sh/hook: crd-install"),
+        job(
+            "four",
+            "helm.sh/hook: 'PRE-INSTALL', helm.sh/hook-weight: first",
+        ),
+        job("five", "note: about helm.sh/hook"),
+        job("six", "helm.sh/hook: ''"),
+    ];
+    let files = [
+        (
+            "web/Chart.yaml",
+            "apiVersion: v2\nname: web\nversion: 1.0.0\n".to_owned(),
+        ),
+        ("web/templates/jobs.yaml", jobs.concat()),
+        ("web/templates/_ignored.yaml", jobs[0].clone()),
+    ];
+    let rendered = try_render(&files, &chart()).unwrap();
+    let told: Vec<_> = rendered
+        .documents
+        .iter()
+        .map(|document| {
+            let events = document.about.hook.clone().unwrap_or_default().events;
+            (document.about.kind.as_str(), events.join(" "))
+        })
+        .collect();
+    let told: Vec<_> = told
+        .iter()
+        .map(|(kind, events)| (*kind, &**events))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("manifest", ""),
+            ("hook", "pre-install"),
+            ("unknownHook", "pre-instal"),
+            ("unknownHook", "pst-upgrade post_delete"),
+            ("unknownHook", "crd-install"),
+            ("unknownHook", ""),
+        ]
+    );
+    let [weight] = &*rendered.warnings else {
+        panic!("{:?}", rendered.warnings)
+    };
+    assert!(
+        weight.contains("web/templates/jobs.yaml") && weight.contains("\"first\" is no number"),
+        "{weight}"
+    );
+}
+
 #[test]
 fn a_dependency_that_is_not_vendored_is_named() {
     let files = [(

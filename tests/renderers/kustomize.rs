@@ -126,6 +126,120 @@ fn overrides_come_on_top_of_the_file() {
     }
 }
 
+/// kustomize itself takes minutes for this where it keeps origins: see `renderers/kustomize/api.patch`.
+#[test]
+fn many_patches_take_little_more_time_with_provenance() {
+    let object = |number: usize, data: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a{number}}}\ndata: {{{data}}}\n"
+        )
+    };
+    let objects: Vec<String> = (0..200).map(|number| object(number, "k: v")).collect();
+    let patches = (0..200).map(|number| {
+        let patch = object(number, "z: v").replace('\n', "\n    ");
+        format!("- patch: |\n    {patch}\n")
+    });
+    let kustomization = format!(
+        "resources: [a.yaml]\npatches:\n{}",
+        patches.collect::<String>()
+    );
+    let files = [
+        ("a/a.yaml", &*objects.join("---\n")),
+        ("a/kustomization.yaml", &*kustomization),
+    ];
+    let rendered = build(&files, &at("a")).unwrap();
+    assert_eq!(rendered.documents.len(), 200);
+    for document in &rendered.documents {
+        assert_eq!(document.about.file, "a/a.yaml");
+        let text = String::from_utf8_lossy(&document.body);
+        assert!(
+            text.contains("z: v") && !text.contains("config.kubernetes.io"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn whoever_asks_for_the_transformers_of_each_object_gets_them() {
+    let files = [
+        ("a/a.yaml", DEPLOYMENT),
+        (
+            "a/kustomization.yaml",
+            "resources: [a.yaml]\nnamePrefix: x-\nbuildMetadata: [transformerAnnotations]\n",
+        ),
+    ];
+    let text = stream(&build(&files, &at("a")).unwrap());
+    assert!(text.contains("configuredBy"), "{text}");
+}
+
+#[test]
+fn a_patch_for_an_object_that_is_not_there_is_told() {
+    let warned = |patches: &str, overrides: Overrides| {
+        let kustomization = format!("resources: [a.yaml]\npatches:\n{patches}");
+        let files = [
+            ("a/a.yaml", DEPLOYMENT),
+            ("a/p.yaml", DEPLOYMENT),
+            ("a/kustomization.yaml", &*kustomization),
+        ];
+        let request = Kustomization {
+            overrides,
+            ..at("a")
+        };
+        build(&files, &request).unwrap().warnings
+    };
+    const JSON: &str = r#"[{"op": "add", "path": "/spec/replicas", "value": 2}]"#;
+    for (patches, wanted) in [
+        (
+            "- {path: p.yaml, target: {kind: Deployment, name: wbe}}\n",
+            Some("a/kustomization.yaml: the patch p.yaml for Deployment wbe changes nothing"),
+        ),
+        (
+            &*format!(
+                "- {{patch: '{JSON}', target: {{kind: Deployment, name: wbe, namespace: shop}}}}\n"
+            ),
+            Some(
+                "a/kustomization.yaml: the patch for Deployment wbe of namespace shop changes nothing",
+            ),
+        ),
+        (
+            "- {path: p.yaml, target: {kind: Deployment, name: web}}\n",
+            None,
+        ),
+        // Patterns and kinds are often for several folders.
+        (
+            "- {path: p.yaml, target: {kind: Deployment, name: wbe.*}}\n",
+            None,
+        ),
+        ("- {path: p.yaml, target: {kind: StatefulSet}}\n", None),
+    ] {
+        let warnings = warned(patches, Overrides::default());
+        match wanted {
+            Some(wanted) => assert!(
+                warnings.len() == 1 && warnings[0].starts_with(wanted),
+                "{warnings:?}"
+            ),
+            None => assert!(warnings.is_empty(), "{patches}: {warnings:?}"),
+        }
+    }
+    let patch = Patch {
+        patch: JSON.to_owned(),
+        target: Some(Selector {
+            kind: "Deployment".to_owned(),
+            name: "wbe".to_owned(),
+            ..Selector::default()
+        }),
+    };
+    let overrides = Overrides {
+        patches: vec![patch],
+        ..Overrides::default()
+    };
+    let warnings = warned("  []\n", overrides);
+    assert!(
+        warnings[0].starts_with("spec.kustomize: the patch for Deployment wbe changes nothing"),
+        "{warnings:?}"
+    );
+}
+
 #[test]
 fn a_folder_without_a_kustomization_is_given_one() {
     let request = Kustomization {

@@ -4,7 +4,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::inflated::{Inflated, MAX_CHARTS, Made, Wanted};
-use super::{Asked, Chart, Document, Failed, Limits, Release, RenderFailure, Rendered, Values};
+use super::{
+    About, Asked, Chart, Document, Failed, Limits, Release, RenderFailure, Rendered, Values,
+};
 use crate::content::{ReadFault, Tree};
 use crate::manifest;
 use crate::render::inflate::{Inflation, ValuesMerge, merged};
@@ -115,6 +117,8 @@ impl<H: Fn(&Chart) -> Result<Rendered, Box<Failed>>> Charts<'_, H> {
             self.drew |= rendered.drew;
             self.warnings.extend(rendered.warnings);
             self.lookups.extend(rendered.lookups);
+            self.warnings
+                .extend(rendered.documents.iter().filter_map(left_out));
             let documents = rendered.documents.into_iter();
             for document in documents.filter(|document| is_part(document, chart)) {
                 self.bytes += document.body.len();
@@ -227,6 +231,19 @@ impl<H: Fn(&Chart) -> Result<Rendered, Box<Failed>>> Charts<'_, H> {
             Some(_) => Err(self.refused(format!("{file}: values must be a map"))),
         }
     }
+}
+
+/// What to say of a hook that Helm leaves out. Of a chart with a Sync of its own it is an error; kustomize takes what
+/// `helm template` prints.
+fn left_out(document: &Document) -> Option<String> {
+    let About {
+        kind, file, hook, ..
+    } = &document.about;
+    let events = &hook.as_ref().filter(|_| kind == "unknownHook")?.events;
+    Some(format!(
+        "{file}: an object is a Helm hook for {}, which Helm does not know, so that it leaves the object out",
+        events.join(" and ")
+    ))
 }
 
 /// Whether a document is a part of what `helm template` prints.

@@ -342,7 +342,8 @@ fn too_much(what: &'static str, limit: u64) -> Stop {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct About {
-    /// What it is: a manifest where this is empty; otherwise `manifest`, `hook`, `crd` or `notes`.
+    /// What it is: a manifest where this is empty; otherwise `manifest`, `hook`, `unknownHook`, `crd` or
+    /// `notes`.
     pub kind: String,
     /// The file that it comes from: a resource, the kustomization whose generator made it, or a template
     /// with the chart's name before it.
