@@ -57,14 +57,33 @@ pub(super) fn scaled(
     parsed: &[Arc<[ParsedObject]>],
     cache: &Cache,
 ) -> Vec<(usize, ScaleTarget)> {
-    let mut scaled = Vec::new();
+    at_positions(texts, parsed, |text| cache.scaled(text.id))
+}
+
+/// The variables without a value that leave objects without a namespace, with their positions among all objects.
+pub(super) fn unset(
+    texts: &[Text],
+    parsed: &[Arc<[ParsedObject]>],
+    cache: &Cache,
+) -> HashMap<usize, Box<str>> {
+    let all = at_positions(texts, parsed, |text| cache.unset(text.id));
+    all.into_iter().collect()
+}
+
+/// What is known of single objects, whose positions in their text become those among all objects.
+fn at_positions<'c, T: Clone + 'c>(
+    texts: &[Text],
+    parsed: &[Arc<[ParsedObject]>],
+    known: impl Fn(&Text) -> &'c [(usize, T)],
+) -> Vec<(usize, T)> {
+    let mut all = Vec::new();
     let mut first = 0;
     for (text, objects) in texts.iter().zip(parsed) {
-        let found = cache.scaled(text.id).iter();
-        scaled.extend(found.map(|(position, target)| (first + position, target.clone())));
+        let found = known(text).iter();
+        all.extend(found.map(|(position, what)| (first + position, what.clone())));
         first += objects.len();
     }
-    scaled
+    all
 }
 
 /// Returns an error if there is no object, or the same object twice.

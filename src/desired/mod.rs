@@ -19,7 +19,7 @@ mod rendered;
 mod resolve;
 mod stand_in;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use bodies::BodyError;
@@ -39,7 +39,7 @@ use crate::manifest::{FieldPath, ScaleTarget};
 use crate::render::wasm::{Finding, Lookup, Private, Renderers, Sought};
 use crate::render::{self, Bases, Cache, Changes, RemoteBase, TextId, Texts};
 use crate::text::Secrets;
-use collect::{check, collect, scaled};
+use collect::{check, collect, scaled, unset};
 use decrypted::Decrypted;
 use form::{Form, Selected};
 use hooks::Hooks;
@@ -58,6 +58,8 @@ pub struct Desired {
     objects: Vec<DesiredObject>,
     origins: Origins,
     scaled: Vec<(usize, ScaleTarget)>,
+    /// The variables without a value that leave objects without a namespace.
+    unset: HashMap<usize, Box<str>>,
     secrets: Secrets,
     hooks: Hooks,
     /// Of a chart.
@@ -223,6 +225,7 @@ fn make_as(
     let parsed = render::parse(&texts, cache, &source, &changes)?;
     let (objects, origins) = collect(&texts, &parsed, &rendered, intent, content.form);
     let scaled = scaled(&texts, &parsed, cache);
+    let unset = unset(&texts, &parsed, cache);
     let (hooks, release) = match rendered.chart().filter(|_| content.form == Form::Chart) {
         Some(output) => {
             let hooks = Hooks::of(output, &changes, intent.helm.tests)?;
@@ -246,6 +249,7 @@ fn make_as(
         objects,
         origins,
         scaled,
+        unset,
         secrets,
         hooks,
         release,
@@ -396,6 +400,11 @@ impl Desired {
     #[must_use]
     pub fn scaled(&self) -> &[(usize, ScaleTarget)] {
         &self.scaled
+    }
+
+    /// The variable without a value that leaves an object, by its index in [`Self::objects`], without a namespace.
+    fn unset_namespace(&self, index: usize) -> Option<&str> {
+        self.unset.get(&index).map(|variable| &**variable)
     }
 
     /// What a chart tells its users (`NOTES.txt`), where it is short.

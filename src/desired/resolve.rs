@@ -31,6 +31,12 @@ pub enum Misplaced {
     /// Its kind is namespaced, but there is no namespace.
     #[error("it has no namespace: set metadata.namespace, or the Sync's targetNamespace")]
     NoNamespace,
+    /// Its kind is namespaced, and a variable in its namespace has no value.
+    #[error(
+        "it has no namespace: in metadata.namespace, variable {0} has no value; give it one in spec.substitute, or a default: \
+         ${{{0}:=…}}"
+    )]
+    NoVariable(String),
     /// It is outside of the only managed namespace. It could be applied, but not watched.
     #[error("this towline manages only objects of namespace {0}")]
     Outside(String),
@@ -87,6 +93,12 @@ pub fn resolve(
         };
         let namespace = object.namespace.clone().filter(|_| namespaced);
         if let Some(why) = misplaced(namespaced, namespace.as_ref(), within) {
+            let why = match desired.unset_namespace(index) {
+                Some(variable) if why == Misplaced::NoNamespace => {
+                    Misplaced::NoVariable(variable.to_owned())
+                }
+                _ => why,
+            };
             resolved.misplaced.push((index, why));
             continue;
         }

@@ -264,6 +264,47 @@ fn objects_are_resolved_by_what_the_cluster_serves() {
     assert!(resolved.misplaced.contains(&(2, outside)));
 }
 
+#[test]
+fn a_variable_without_a_value_that_leaves_no_namespace_is_named() {
+    let of = |kind: &str, name: &str, namespace: &str| {
+        format!(
+            "apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
+        )
+    };
+    let list = format!(
+        "apiVersion: v1\nkind: List\nitems:\n- {{apiVersion: v1, kind: ConfigMap, metadata: {{name: b}}}}\n- {{apiVersion: v1, kind: \
+         ConfigMap, metadata: {{name: c, namespace: '${{third}}'}}}}\n---\n{}",
+        of("Namespace", "a", "'${cluster}'")
+    );
+    let tree = Files::of([
+        ("a.yaml", of("ConfigMap", "a", "'${first}'")),
+        ("b.yaml", list),
+        ("c.yaml", of("ConfigMap", "d", "'${given}'")),
+    ]);
+    let mut variables = crate::substitute::Variables::default();
+    variables.set("given", "ns").unwrap();
+    let mut task = task(&tree, &intent("", None));
+    let mut inputs = Inputs::default();
+    inputs.variables = Some(variables);
+    task.inputs = Arc::new(inputs);
+    let read = |task: &Task| match read(task, None, &mut Cache::default()).unwrap() {
+        Reading::Changed(desired) => resolve(&desired, is_namespaced, None),
+        Reading::Unchanged => panic!("nothing was there before"),
+    };
+    let unset = |name: &str| Misplaced::NoVariable(name.to_owned());
+    assert_eq!(
+        read(&task).misplaced,
+        [
+            (0, unset("first")),
+            (1, Misplaced::NoNamespace),
+            (2, unset("third")),
+        ]
+    );
+    // The Sync's own namespace takes its place.
+    task.intent.target_namespace = Some("other".to_owned());
+    assert_eq!(read(&task).misplaced, []);
+}
+
 /// `cargo test --release --lib desired::tests::measure -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]

@@ -38,6 +38,9 @@ pub struct Cache {
     texts: HashMap<TextId, Arc<[ParsedObject]>>,
     /// Of the texts with autoscalers: their positions among the objects of the text, and what they scale.
     scaled: HashMap<TextId, Vec<(usize, ScaleTarget)>>,
+    /// Of the texts with objects that a variable without a value leaves without a namespace: their positions, and the
+    /// variables.
+    unset: HashMap<TextId, Vec<(usize, Box<str>)>>,
     used: HashSet<TextId>,
     kinds: HashSet<Arc<GroupVersionKind>>,
     namespaces: HashSet<Arc<str>>,
@@ -70,6 +73,7 @@ impl Cache {
         if self.made_for != made_for {
             self.texts.clear();
             self.scaled.clear();
+            self.unset.clear();
             self.made_for = made_for;
         }
     }
@@ -77,6 +81,12 @@ impl Cache {
     /// The autoscalers of a text, as positions among its objects, and what they scale.
     pub fn scaled(&self, text: TextId) -> &[(usize, ScaleTarget)] {
         self.scaled.get(&text).map_or(&[], Vec::as_slice)
+    }
+
+    /// The objects of a text that a variable without a value leaves without a namespace, as positions among its objects,
+    /// and the variables.
+    pub fn unset(&self, text: TextId) -> &[(usize, Box<str>)] {
+        self.unset.get(&text).map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn begin(&mut self) {
@@ -88,6 +98,7 @@ impl Cache {
         let used = std::mem::take(&mut self.used);
         self.texts.retain(|text, _| used.contains(text));
         self.scaled.retain(|text, _| used.contains(text));
+        self.unset.retain(|text, _| used.contains(text));
         self.kinds.clear();
         self.namespaces.clear();
     }
@@ -106,6 +117,7 @@ impl Cache {
         let text = texts.text(id)?;
         let mut objects = Vec::new();
         let mut scaled = Vec::new();
+        let mut unplaced = Vec::new();
         let parsed = text::each_object(&text, changes, |document, item, manifest| {
             let Manifest {
                 gvk,
@@ -120,6 +132,9 @@ impl Cache {
             }
             if let Some(target) = ScaleTarget::of(&gvk, &body) {
                 scaled.push((objects.len(), target));
+            }
+            if namespace.is_none() {
+                unplaced.push((document, item));
             }
             let modes = Modes::of(&body).map_err(|error| TextError::Object {
                 document,
@@ -145,6 +160,15 @@ impl Cache {
         Ok(parsed.map(|_| {
             if !scaled.is_empty() {
                 self.scaled.insert(id, scaled);
+            }
+            let unset = text::unset_namespaces(&text, &unplaced, changes);
+            if !unset.is_empty() {
+                let objects = objects.iter().enumerate();
+                let unset = objects.filter_map(|(position, object)| {
+                    let variable = unset.get(&(object.document, object.item.into()))?;
+                    Some((position, variable.clone()))
+                });
+                self.unset.insert(id, unset.collect());
             }
             let objects: Arc<[ParsedObject]> = objects.into();
             self.texts.insert(id, objects.clone());

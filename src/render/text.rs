@@ -189,6 +189,34 @@ pub fn each_object(
     }
 }
 
+/// The objects of a text without a namespace, by document and item, that would have one if a variable had a value: the
+/// variables. `unplaced`: the objects without a namespace. The text is read once more, which few texts need.
+pub(super) fn unset_namespaces(
+    text: &[u8],
+    unplaced: &[(u32, u32)],
+    changes: &Changes<'_>,
+) -> HashMap<(u32, u32), Box<str>> {
+    let mut found = HashMap::new();
+    let is_candidate = !unplaced.is_empty() && text.windows(2).any(|part| part == b"${");
+    let Some(variables) = changes.variables.filter(|_| is_candidate) else {
+        return found;
+    };
+    // The text was read already, so there is no error.
+    let _ = manifest::each_document(text, |document| {
+        let objects = Manifest::unread(document.value).unwrap_or_default();
+        for (item, object) in (0..).zip(objects) {
+            let place = (document.number, item);
+            if unplaced.contains(&place)
+                && let Some(variable) = substitute::unset_in_namespace(&object.body, variables)
+            {
+                found.insert(place, variable.into());
+            }
+        }
+        Ok::<(), YamlError>(())
+    });
+    found
+}
+
 /// Calls `found` with the objects of one document.
 fn objects_of(
     document: manifest::Document,

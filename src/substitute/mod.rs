@@ -141,23 +141,42 @@ pub fn unset_in_name(object: &Value, variables: &Variables) -> Option<Substitute
     if opts_out(object) {
         return None;
     }
-    let fields = ["apiVersion", "kind", "metadata.name", "metadata.namespace"];
+    let fields = ["apiVersion", "kind", "metadata", "metadata.name", NAMESPACE];
     fields.into_iter().find_map(|field| {
         let mut parts = field.split('.');
         let text = parts.try_fold(object, |value, part| value.get(part))?;
-        let text = text.as_str().filter(|text| is_template(text))?;
-        let parts = template::parse(text).ok()?;
-        let is_unset = |Variable { name, operator }: &Variable| {
-            !matches!(operator, Operator::Default(_)) && variables.get(name).is_none()
-        };
-        let name = parts.into_iter().find_map(|part| match part {
-            Part::Variable(variable) if is_unset(&variable) => Some(variable.name),
-            _ => None,
-        })?;
+        let name = unset_in(text.as_str()?, variables)?;
         Some(SubstituteError {
             field: field.to_owned(),
             source: ExpandError::Undefined(name),
         })
+    })
+}
+
+const NAMESPACE: &str = "metadata.namespace";
+
+/// A variable without value and default in the namespace of an object. Substitution leaves no namespace then.
+#[must_use]
+pub fn unset_in_namespace(object: &Value, variables: &Variables) -> Option<String> {
+    let namespace = object.get("metadata")?.get("namespace")?.as_str()?;
+    match opts_out(object) {
+        true => None,
+        false => unset_in(namespace, variables),
+    }
+}
+
+/// The first variable without value and default in a text.
+fn unset_in(text: &str, variables: &Variables) -> Option<String> {
+    if !is_template(text) {
+        return None;
+    }
+    let is_unset = |Variable { name, operator }: &Variable| {
+        !matches!(operator, Operator::Default(_)) && variables.get(name).is_none()
+    };
+    let parts = template::parse(text).ok()?;
+    parts.into_iter().find_map(|part| match part {
+        Part::Variable(variable) if is_unset(&variable) => Some(variable.name),
+        _ => None,
     })
 }
 
@@ -214,7 +233,7 @@ impl Walk<'_> {
         }
         for (name, value) in std::mem::take(fields) {
             let renamed = match is_template(&name) {
-                true => self.expanded(&name)?,
+                true => self.key(&name)?,
                 false => name,
             };
             if fields.insert(renamed, value).is_some() {
@@ -222,6 +241,15 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What a key becomes. No field and no label has an empty one.
+    fn key(&mut self, name: &str) -> Result<String, ExpandError> {
+        let key = self.expanded(name)?;
+        match unset_in(name, self.variables) {
+            Some(variable) if key.is_empty() => Err(ExpandError::Undefined(variable)),
+            _ => Ok(key),
+        }
     }
 
     /// What a string becomes; none where it stays.

@@ -288,3 +288,28 @@ fn a_name_that_a_missing_variable_leaves_empty_is_told_with_the_variable() {
         assert_eq!(unset(metadata), None);
     }
 }
+
+#[test]
+fn a_variable_without_a_value_that_leaves_an_empty_key_is_named() {
+    let put = |labels: Value| {
+        let mut object =
+            serde_json::json!({"kind": "A", "metadata": {"name": "a", "labels": labels}});
+        substitute(&mut object, &Variables::default()).map_err(|error| crate::chain(&error))
+    };
+    let error = put(serde_json::json!({"${team}": "a"})).unwrap_err();
+    assert!(
+        error.starts_with("metadata.labels: variable team has no value"),
+        "{error}"
+    );
+    assert_eq!(
+        put(serde_json::json!({"team-${team}": "a", "${x:=b}": "c"})),
+        Ok(())
+    );
+}
+
+#[test]
+fn a_variable_without_a_value_for_all_metadata_is_named() {
+    let object = serde_json::json!({"kind": "A", "metadata": "${about}"});
+    let told = unset_in_name(&object, &Variables::default()).map(|error| crate::chain(&error));
+    assert!(told.is_some_and(|told| told.starts_with("metadata: variable about has no value")));
+}
