@@ -28,5 +28,5 @@ pub use scale::ScaleTarget;
 pub use uids::forget_uids;
 pub use yaml::{
     Document, MAX_DOCUMENT, MAX_OBJECT, Node, YamlCause, YamlError, documents, each_document,
-    memory, ordered,
+    has_merge_markers, memory, ordered,
 };

@@ -6,7 +6,9 @@
 //! value in the cluster. `tests/golden/yaml` compares both.
 
 mod budget;
+mod directive;
 mod json;
+mod mistake;
 mod ordered;
 mod scalar;
 mod tree;
@@ -100,6 +102,20 @@ pub enum YamlCause {
     /// Deeper than [`MAX_DEPTH`].
     #[error("nested too deeply")]
     TooDeep,
+    /// A directive other than `%YAML 1.1` and `%YAML 1.2`. The text is the directive, where it has the form of one.
+    #[error("the directive {} is not supported: remove its line", .0.as_deref().unwrap_or("%"))]
+    Directive(Option<Box<str>>),
+    /// `<<<<<<<` at the beginning of a line.
+    #[error(
+        "a merge conflict that was committed: keep one of the two versions, and remove the lines that begin with <<<<<<<, \
+         ======= and >>>>>>>"
+    )]
+    MergeMarkers,
+    /// `{{` where YAML has no such thing.
+    #[error(
+        "a template ({{{{ … }}}}) that nothing has rendered: only the templates of a Helm chart may have one"
+    )]
+    Template,
 }
 
 impl YamlCause {
@@ -168,18 +184,47 @@ pub fn each_document<E: From<YamlError>>(
     }
     let mut budget = tree::AliasBudget::default();
     for (index, chunk) in chunks(text).enumerate() {
-        let chunk = chunk?;
+        let chunk = chunk.map_err(|error| explained(text, error))?;
         let number = number(index);
         let _room = budget::room_for(chunk.text.len());
         let value = chunk.value(&mut budget).map_err(|(line, cause)| {
             let line = chunk.line + line.saturating_sub(1);
-            fail(number, line, cause.about(chunk.text))
+            explained(text, fail(number, line, cause.about(chunk.text)))
         })?;
         if !value.is_null() {
             found(Document { number, value })?;
         }
     }
     Ok(())
+}
+
+/// Whether Git left a merge conflict in a text.
+#[must_use]
+pub fn has_merge_markers(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| mistake::merge_markers(text).is_some())
+}
+
+/// The error with the mistake behind it, if the text shows that.
+fn explained(text: &str, error: YamlError) -> YamlError {
+    use YamlCause as C;
+    let YamlError {
+        document,
+        line,
+        cause,
+    } = &error;
+    let is_form = matches!(cause, C::Syntax(_) | C::Key | C::GluedColon);
+    let may_be_merged = is_form
+        || matches!(
+            cause,
+            C::Separator | C::TrailingContent | C::DuplicateKey(_)
+        );
+    if may_be_merged && let Some(line) = mistake::merge_markers(text) {
+        return fail(*document, line, C::MergeMarkers);
+    }
+    match is_form && mistake::is_template(text, *line) {
+        true => fail(*document, *line, C::Template),
+        false => error,
+    }
 }
 
 fn number(index: usize) -> u32 {
@@ -257,6 +302,9 @@ impl Chunk<'_> {
             }
         }
         check_characters(text)?;
+        if directive::are_all(text)? {
+            return Ok(Value::Null);
+        }
         tree::value(text, budget)
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::content::ReadError;
-use crate::manifest::{ObjectError, YamlError};
+use crate::manifest::{ObjectError, YamlCause, YamlError};
 use crate::substitute::SubstituteError;
 
 /// How many broken files an error lists; it counts the rest.
@@ -129,6 +129,10 @@ impl TextError {
                 source: ObjectError::Missing(_),
                 ..
             } => f.write_str(hint(file)),
+            Self::Yaml(YamlError {
+                cause: YamlCause::Template,
+                ..
+            }) => f.write_str(OF_CHART),
             _ => Ok(()),
         }
     }
@@ -154,13 +158,14 @@ impl TextError {
     }
 }
 
+/// The hint for a file of a chart.
+const OF_CHART: &str = " (part of a Helm chart? a Sync whose spec.path is the chart's folder installs it; list the folder in \
+                        .towlineignore or spec.ignore to leave it out here)";
+
 /// Guesses from the file's name what it is, if it is not a manifest.
 fn hint(file: &str) -> &'static str {
     match file.rsplit('/').next().unwrap_or_default() {
-        "Chart.yaml" | "values.yaml" => {
-            " (part of a Helm chart? a Sync whose spec.path is the chart's folder installs it; list the folder in \
-             .towlineignore or spec.ignore to leave it out here)"
-        }
+        "Chart.yaml" | "values.yaml" => OF_CHART,
         "kustomization.yaml" | "kustomization.yml" => {
             " (for kustomize? it lacks apiVersion and kind)"
         }
