@@ -1,6 +1,6 @@
 //! Where to look when a render fails: what is added to the words of renderers.
 
-use super::{Chart, Failed, Reads, RenderFailure};
+use super::{Chart, Failed, RenderFailure, culprits};
 use crate::content::{Tree, within};
 use crate::render::Patches;
 use crate::text::printable;
@@ -78,40 +78,37 @@ fn explained(message: &str) -> &'static str {
     found.map_or("", |(_, meaning)| *meaning)
 }
 
-/// The first line of a pointer to a file on a Git LFS server.
-const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
-
 const POINTER: &str = "is a Git LFS pointer";
 
-/// The most files that are looked into for it.
-const MOST_LOOKED_INTO: usize = 1_000;
+const CONFLICT: &str = "has a merge conflict that was committed";
 
-/// Adds what the words of a renderer mean, and a file that it read as text, but that is only a pointer to the text.
+/// Adds what the words of a renderer mean, and the files behind them that it does not name.
 pub(super) fn what_it_means(mut failed: Box<Failed>, tree: &dyn Tree) -> Box<Failed> {
     let RenderFailure::Refused { message, .. } = &mut failed.failure else {
         return failed;
     };
     // What Helm says within a build of kustomize is explained already.
-    if !message.contains(POINTER) {
-        let meaning = explained(message);
-        if !message.contains(meaning) {
-            message.push_str(meaning);
-        }
-        if let Some(file) = pointer(&failed.reads, tree) {
-            failed.failure.add(&format!(
-                "; {file} {POINTER}, and its content is not in the repository: commit the file itself"
-            ));
-        }
+    if [POINTER, CONFLICT]
+        .iter()
+        .any(|words| message.contains(words))
+    {
+        return failed;
+    }
+    let meaning = explained(message);
+    if !message.contains(meaning) {
+        message.push_str(meaning);
+    }
+    let reads = &failed.reads;
+    if let Some(file) = culprits::pointer(reads, tree) {
+        message.push_str(&format!(
+            "; {file} {POINTER}, and its content is not in the repository: commit the file itself"
+        ));
+    } else if let Some(file) = culprits::conflict(message, reads, tree) {
+        message.push_str(&format!("; {file} {CONFLICT}"));
+    } else if let Some(places) = culprits::twins(message, reads, tree) {
+        message.push_str(&format!("; the object is in {places}"));
     }
     failed
-}
-
-/// The first file that is a pointer.
-fn pointer(reads: &Reads, tree: &dyn Tree) -> Option<String> {
-    let is_pointer = |blob| tree.read(blob).is_ok_and(|text| text.starts_with(LFS));
-    let mut files = reads.files().take(MOST_LOOKED_INTO);
-    let (path, _) = files.find(|(_, blob)| is_pointer(*blob))?;
-    Some(printable(path))
 }
 
 /// The most templates that are named where one of a chart takes too much.

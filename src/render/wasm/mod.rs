@@ -10,6 +10,7 @@
 mod chance;
 mod charts;
 mod counts;
+mod culprits;
 mod disk;
 mod engine;
 mod error;
