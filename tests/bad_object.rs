@@ -119,6 +119,35 @@ async fn a_failing_object_does_not_affect_others() {
             ],
         ),
         row(
+            "question",
+            "{apiVersion: authentication.k8s.io/v1, kind: TokenReview, metadata: {name: x}, spec: {token: x}}",
+            "InvalidManifest",
+            &[
+                "TokenReview.authentication.k8s.io x",
+                "is a question or an order to the API server",
+            ],
+        ),
+        row(
+            "order",
+            "{apiVersion: policy/v1, kind: Eviction, metadata: {name: x, namespace: NAMESPACE}}",
+            "InvalidManifest",
+            &[
+                "Eviction.policy NAMESPACE/x",
+                "is a question or an order to the API server",
+            ],
+        ),
+        row(
+            "two-groups",
+            "{apiVersion: v1, kind: Event, metadata: {name: x, namespace: NAMESPACE}, involvedObject: {namespace: NAMESPACE}}\n---\n\
+             {apiVersion: events.k8s.io/v1, kind: Event, metadata: {name: x, namespace: NAMESPACE}}\n",
+            "InvalidManifest",
+            &[
+                "Event.events.k8s.io NAMESPACE/x",
+                "one object with v1 Event NAMESPACE/x",
+                "two-groups/bad.yaml (document 1)",
+            ],
+        ),
+        row(
             "lower-case",
             "{apiVersion: v1, kind: configmap, metadata: {name: x, namespace: NAMESPACE}}",
             "KindNotServed",

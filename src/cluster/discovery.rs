@@ -6,11 +6,16 @@ use std::sync::Arc;
 use http::{Request, header};
 use kube::Client;
 use kube::api::ApiResource;
-use kube::core::discovery::v2::{ACCEPT_AGGREGATED_DISCOVERY_V2, APIGroupDiscoveryList};
+use kube::core::discovery::v2::{
+    ACCEPT_AGGREGATED_DISCOVERY_V2, APIGroupDiscoveryList, APIResourceDiscovery,
+};
 use serde_json::Value;
 
 use super::ServedKind;
 use crate::manifest::{GroupKind, without_nulls};
+
+/// The verbs of a kind that can be managed.
+const MANAGED: [&str; 3] = ["patch", "watch", "delete"];
 
 /// The freshness of a group version whose server does not answer.
 const STALE: &str = "Stale";
@@ -22,6 +27,33 @@ pub(super) struct Found {
     pub(super) kinds: HashMap<GroupKind, Vec<ServedKind>>,
     /// Groups of aggregated API servers that do not answer at present. Their kinds may be missing.
     pub(super) away: HashSet<Arc<str>>,
+    /// Kinds of which the server answers requests, but keeps no object that can be managed.
+    pub(super) unkept: HashMap<GroupKind, Unkept>,
+}
+
+/// Why a kind that the API server knows has no objects to manage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unkept {
+    /// It can be sent only, such as a TokenReview or an Eviction.
+    Sent,
+    /// It can be read only, such as the figures of a node.
+    Read,
+}
+
+/// What is wrong with a manifest of such a kind, after its name.
+impl std::fmt::Display for Unkept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sent => {
+                "is a question or an order to the API server, which keeps no such object, so that it cannot be a manifest: take it \
+                 out of Git"
+            }
+            Self::Read => {
+                "can be read but not written: the API server makes such objects itself, so that it cannot be a manifest: take it \
+                 out of Git"
+            }
+        })
+    }
 }
 
 /// Reads everything that is served.
@@ -84,6 +116,9 @@ fn found_in(core: APIGroupDiscoveryList, groups: APIGroupDiscoveryList) -> Found
     let more = self::found(groups);
     found.kinds.extend(more.kinds);
     found.away.extend(more.away);
+    found.unkept.extend(more.unkept);
+    let Found { kinds, unkept, .. } = &mut found;
+    unkept.retain(|kind, _| !kinds.contains_key(kind));
     found
 }
 
@@ -114,6 +149,7 @@ fn found(list: APIGroupDiscoveryList) -> Found {
                 found.away.insert(name.as_str().into());
             }
             for resource in version.resources {
+                add_unkept(&mut found.unkept, &name, &resource);
                 let (Some(plural), Some(kind)) = (
                     resource.resource,
                     resource.response_kind.and_then(|response| response.kind),
@@ -121,7 +157,7 @@ fn found(list: APIGroupDiscoveryList) -> Found {
                     continue;
                 };
                 // A kind that cannot be patched and watched cannot be managed.
-                if !["patch", "watch", "delete"]
+                if !MANAGED
                     .iter()
                     .all(|verb| resource.verbs.iter().any(|has| has == verb))
                 {
@@ -140,6 +176,34 @@ fn found(list: APIGroupDiscoveryList) -> Found {
         }
     }
     found
+}
+
+/// Adds the kinds of a resource and of its subresources that cannot be managed. A kind that is also kept, such as that of
+/// `deployments/status`, is left out at the end.
+fn add_unkept(
+    unkept: &mut HashMap<GroupKind, Unkept>,
+    group: &str,
+    resource: &APIResourceDiscovery,
+) {
+    let own = resource.response_kind.as_ref();
+    let own = own.map(|kind| (group, kind.kind.as_deref(), &resource.verbs));
+    let below = resource.subresources.iter().filter_map(|below| {
+        let kind = below.response_kind.as_ref()?;
+        let group = kind.group.as_deref().unwrap_or_default();
+        Some((group, kind.kind.as_deref(), &below.verbs))
+    });
+    for (group, kind, verbs) in own.into_iter().chain(below) {
+        let has = |verb: &str| verbs.iter().any(|is| is == verb);
+        let why = match (has("get") || has("list"), has("create")) {
+            (true, _) => Unkept::Read,
+            (false, true) => Unkept::Sent,
+            (false, false) => continue,
+        };
+        let is_kept = MANAGED.iter().all(|verb| has(verb));
+        if let Some(kind) = kind.filter(|kind| !kind.is_empty() && !is_kept) {
+            unkept.insert(GroupKind::new(group, kind), why);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -187,5 +251,35 @@ mod tests {
         }
         let nothing = self::found(read(json!({"items": null})).unwrap());
         assert!(nothing.kinds.is_empty() && nothing.away.is_empty());
+    }
+
+    #[test]
+    fn kinds_that_are_sent_or_read_only_are_known() {
+        let sent = |kind: &str| json!({"resource": kind, "responseKind": {"kind": kind}, "verbs": ["create"]});
+        let core = json!({"items": [{"metadata": {"name": ""}, "versions": [{"version": "v1", "resources": [
+            {"resource": "pods", "responseKind": {"kind": "Pod"}, "verbs": ["get", "list", "patch", "watch", "delete"],
+             "subresources": [
+                {"subresource": "eviction", "responseKind": {"group": "policy", "version": "v1", "kind": "Eviction"},
+                 "verbs": ["create"]},
+                {"subresource": "status", "responseKind": {"group": "", "version": "v1", "kind": "Pod"},
+                 "verbs": ["get", "patch"]},
+                {"subresource": "log", "responseKind": null, "verbs": ["get"]}]},
+            sent("Binding"),
+            {"resource": "componentstatuses", "responseKind": {"kind": "ComponentStatus"}, "verbs": ["get", "list"]},
+        ]}]}]});
+        let groups = json!({"items": [{"metadata": {"name": "authentication.k8s.io"}, "versions": [
+            {"version": "v1", "resources": [sent("TokenReview")]}]}]});
+        let found = found_in(read(core).unwrap(), read(groups).unwrap());
+        for (group, kind, wanted) in [
+            ("authentication.k8s.io", "TokenReview", Some(Unkept::Sent)),
+            ("", "Binding", Some(Unkept::Sent)),
+            ("policy", "Eviction", Some(Unkept::Sent)),
+            ("", "ComponentStatus", Some(Unkept::Read)),
+            ("", "Pod", None),
+            ("", "TokenReview", None),
+        ] {
+            let known = found.unkept.get(&GroupKind::new(group, kind));
+            assert_eq!(known.copied(), wanted, "{group} {kind}");
+        }
     }
 }

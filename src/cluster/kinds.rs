@@ -17,7 +17,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 
 use super::definition::{Defines as _, Definition, Stage};
-use super::discovery::Found;
+use super::discovery::{Found, Unkept};
 use super::listing::watched;
 use super::resume::is_denied;
 use super::{ServedKind, discovery};
@@ -48,6 +48,8 @@ struct Table {
     coming: HashMap<GroupKind, Instant>,
     /// Groups of aggregated API servers that do not answer at present.
     away: HashSet<Arc<str>>,
+    /// Kinds that the server knows, but of which it keeps no object that can be managed.
+    unkept: HashMap<GroupKind, Unkept>,
     /// Kinds that are served but that discovery does not name any longer, and since when.
     missing: HashMap<GroupKind, Instant>,
 }
@@ -58,7 +60,7 @@ impl Table {
         self.deleted
             .retain(|_, when| when.elapsed() < DISCOVERY_LAGS);
         let mut changed = self.miss(&found, now);
-        self.away = found.away;
+        (self.away, self.unkept) = (found.away, found.unkept);
         for (kind, versions) in found.kinds {
             if self.defined.contains(&kind) || self.deleted.contains_key(&kind) {
                 continue; // the watch knows better
@@ -243,6 +245,12 @@ impl Kinds {
     pub fn is_away(&self, kind: &GroupKind) -> bool {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         table.away.contains(&kind.group)
+    }
+
+    /// Why the API server keeps no objects of a kind that it knows.
+    pub fn unkept(&self, kind: &GroupKind) -> Option<Unkept> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.unkept.get(kind).copied()
     }
 
     /// What a person who asks for a kind that is not served may have meant, or why it is not served, in words. A kind

@@ -32,6 +32,7 @@ pub use acting::Acting;
 pub use apply::Compared;
 pub use clock::{ServerClock, date_of};
 pub use contents::may_hold;
+pub use discovery::Unkept;
 pub use inventory::{Inventory, Mailbox};
 pub use kinds::Kinds;
 use kube::Client;

@@ -50,6 +50,30 @@ pub enum Misplaced {
     /// kind.
     #[error("the same object is in {0} as well")]
     Twice(String),
+    /// The API server keeps the objects of two kinds as the same ones.
+    #[error(
+        "the API server keeps it as one object with {object}, which is in {place}: keep one of the two"
+    )]
+    TwoGroups {
+        /// The other object, with its version.
+        object: String,
+        /// Where that is.
+        place: String,
+    },
+}
+
+/// Kinds that the API server keeps under two groups as the same objects: the second group of each, and the first.
+const TWO_GROUPS: [(&str, &str, &str); 1] = [("Event", "events.k8s.io", "")];
+
+/// The key of the same object under the other group of its kind, if it has two.
+fn under_first_group(key: &ObjectKey) -> Option<ObjectKey> {
+    let mut known = TWO_GROUPS.iter();
+    let (kind, _, first) =
+        known.find(|(kind, second, _)| (*kind, *second) == (&*key.kind.kind, &*key.kind.group))?;
+    Some(ObjectKey {
+        kind: GroupKind::new(*first, *kind),
+        ..key.clone()
+    })
 }
 
 /// The only namespace in which objects may be managed, and who is kept to it.
@@ -119,6 +143,7 @@ pub fn resolve(
             resolved.misplaced.push((index, Misplaced::Twice(other)));
         }
     }
+    resolved.leave_out_second_groups(desired);
     resolved
 }
 
@@ -150,6 +175,27 @@ fn is_about(rule: &FieldRule, key: &ObjectKey) -> bool {
 }
 
 impl Resolved {
+    /// Leaves out objects that are there under another group of their kind: each of the two would take the other's fields away.
+    fn leave_out_second_groups(&mut self, desired: &Desired) {
+        let twins = self.items.values().filter_map(|item| {
+            let first = self.items.get(&under_first_group(&item.key)?)?;
+            let version = desired.objects().get(first.index)?.gvk.api_version();
+            let place = desired.provenance(first.index)?.to_string();
+            let object = format!("{version} {}", first.key);
+            Some((
+                item.key.clone(),
+                item.index,
+                Misplaced::TwoGroups { object, place },
+            ))
+        });
+        let mut twins: Vec<_> = twins.collect();
+        twins.sort_unstable_by_key(|(_, index, _)| *index);
+        for (key, index, why) in twins {
+            self.items.remove(&key);
+            self.misplaced.push((index, why));
+        }
+    }
+
     /// Takes note of fields that are sent when their object is created, and left as they are from then on: those of
     /// `rules`, and the replicas of what is scaled by an autoscaler among the objects.
     pub fn leave(&mut self, desired: &Desired, rules: &[FieldRule]) {

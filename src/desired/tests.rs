@@ -305,6 +305,39 @@ fn a_variable_without_a_value_that_leaves_no_namespace_is_named() {
     assert_eq!(read(&task).misplaced, []);
 }
 
+#[test]
+fn an_object_of_two_groups_is_one_object() {
+    let of = |version: &str, name: &str| {
+        format!("apiVersion: {version}\nkind: Event\nmetadata: {{name: {name}, namespace: ns}}\n")
+    };
+    let tree = Files::of([
+        ("a.yaml", of("events.k8s.io/v1", "twice")),
+        ("b.yaml", of("v1", "twice")),
+        ("c.yaml", of("events.k8s.io/v1", "once")),
+        ("d.yaml", of("v1", "other")),
+        ("e.yaml", of("example.com/v1", "other")),
+    ]);
+    let resolved = resolve(&all_of(&tree), |_| Some(true), None);
+    let mut items: Vec<String> = resolved.items.keys().map(ToString::to_string).collect();
+    items.sort();
+    assert_eq!(
+        items,
+        [
+            "Event ns/other",
+            "Event ns/twice",
+            "Event.events.k8s.io ns/once",
+            "Event.example.com ns/other",
+        ]
+    );
+    let [(0, why)] = &*resolved.misplaced else {
+        panic!("{:?}", resolved.misplaced)
+    };
+    assert_eq!(
+        why.to_string(),
+        "the API server keeps it as one object with v1 Event ns/twice, which is in b.yaml (document 1): keep one of the two"
+    );
+}
+
 /// `cargo test --release --lib desired::tests::measure -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]

@@ -16,6 +16,7 @@ use super::timers::{Due, Timers, count};
 use super::verdict::{Blocked, Drift, HookHold, Listed, Problem, Unhealthy};
 use crate::api::{FinishedRun, HeldPrune, ObjectCounts, PruneStatus, Reason, Sync};
 use crate::backoff::{Backoff, jittered};
+use crate::cluster::Unkept;
 use crate::desired::ReleaseNumber;
 use crate::driver::{StatusBackoff, contained_kinds};
 use crate::fleet::Outcome;
@@ -365,10 +366,12 @@ impl State {
     }
 
     /// The problems of single objects, in the same order in every round. `is_coming` says whether a kind
-    /// that is not served will be served soon, and `instead` which one is served, or why none is.
+    /// that is not served will be served soon, `unkept` whether it never has objects, and `instead` which one is served, or why
+    /// none is.
     pub(super) fn problems(
         &self,
         is_coming: impl Fn(&GroupVersionKind) -> bool,
+        unkept: impl Fn(&GroupVersionKind) -> Option<Unkept>,
         instead: impl Fn(&GroupVersionKind) -> Option<String>,
     ) -> Listed<Problem> {
         let Some(target) = &self.target else {
@@ -414,6 +417,14 @@ impl State {
             }
             let kind = object.gvk.group_kind();
             let version = object.gvk.api_version();
+            if let Some(why) = unkept(&object.gvk) {
+                return Some(Problem {
+                    object: object.key().to_string(),
+                    place: at(*indexes.first()?),
+                    reason: Reason::InvalidManifest,
+                    message: format!("{version} {} {why}", kind.kind),
+                });
+            }
             Some(Problem {
                 object: object.key().to_string(),
                 place: at(*indexes.first()?),

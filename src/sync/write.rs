@@ -110,6 +110,7 @@ impl Driver {
                             || kinds.is_coming(&gvk.group_kind())
                             || kinds.get(gvk).is_some()
                     },
+                    |gvk| self.context.cluster.kinds.unkept(&gvk.group_kind()),
                     |gvk| self.context.cluster.kinds.instead_of(gvk),
                 ),
                 held: held
