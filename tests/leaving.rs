@@ -1,13 +1,14 @@
 //! Case 10 of the engine: a deletion is over when what was deleted is gone, and what hangs is named.
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use towline::api::Sync;
 
-use crate::world::{Case, condition, config_map, world};
-use towline_testing::wait::never;
+use crate::world::{Case, PATIENCE, condition, config_map, world};
+use towline_testing::wait::{eventually, never};
 
 const HOLD: &str = "example.com/hold";
 
@@ -100,6 +101,69 @@ async fn an_annotation_lets_a_sync_go_earlier() {
         assert!(case.live::<ConfigMap>("held").await.is_object());
         hold(&case, &case.namespace, "held", false).await;
     }
+}
+
+/// Objects whose marks cannot be taken off keep the Sync, which says so and asks less and less often.
+#[tokio::test]
+async fn a_webhook_that_fails_is_told_while_a_sync_lets_go() {
+    let case = world().await.case("let-go-fails").await;
+    let map = case.map("kept", "git");
+    let commit = case.repo.commit(&[("a.yaml", Some(&map))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"deletionPolicy": "Orphan"})).await;
+    case.synced("all", &commit).await;
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(case.client.clone());
+    let webhook = json!({"metadata": {"name": case.namespace}, "webhooks": [{
+        "name": "down.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Fail",
+        // Nobody listens there.
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": case.namespace}},
+        "rules": [{"apiGroups": [""], "apiVersions": ["*"], "operations": ["UPDATE"], "resources": ["configmaps"]}],
+    }]});
+    let webhook = serde_json::from_value(webhook).unwrap();
+    webhooks
+        .create(&Default::default(), &webhook)
+        .await
+        .unwrap();
+    // It holds a moment later.
+    let try_it = json!({"metadata": {"annotations": {"a": "b"}}});
+    let maps = case.api::<ConfigMap>();
+    eventually("the webhook is asked", PATIENCE, async || {
+        let patch = Patch::Merge(&try_it);
+        let params = PatchParams {
+            dry_run: true,
+            ..Default::default()
+        };
+        maps.patch("kept", &params, &patch)
+            .await
+            .err()
+            .ok_or("it is not")
+    })
+    .await;
+    let mark = case.world.cp.audit().mark();
+    case.delete::<Sync>("all").await;
+    let what = [
+        "marks cannot be taken off objects that stay",
+        "ConfigMap",
+        "/kept",
+        "failed calling webhook",
+    ];
+    says(&case, "all", "Deleting", &what).await;
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    let requests = case.requests(mark).await;
+    let tries = requests
+        .iter()
+        .filter(|entry| entry.verb == "patch" && entry.resource == "configmaps");
+    let tries = tries.count();
+    assert!((1..=6).contains(&tries), "{tries} tries in five seconds");
+    webhooks
+        .delete(&case.namespace, &Default::default())
+        .await
+        .unwrap();
+    case.gone::<Sync>("all").await;
+    let map = case.live::<ConfigMap>("kept").await;
+    assert!(map.is_object());
+    assert!(map["metadata"]["labels"].is_null(), "{map}");
 }
 
 #[tokio::test]

@@ -75,13 +75,19 @@ impl Driver {
         if released.iter().any(|(.., why)| *why == Release::Adopted) {
             self.leave_records().await;
         }
-        let mut failures = self.release_all(intent, released).await;
-        failures.extend(self.delete_all(intent, going).await);
+        let marked = self.release_all(intent, released).await;
+        let left = self.delete_all(intent, going).await;
+        let failures = [
+            (
+                marked,
+                "towline's marks cannot be taken off objects that stay",
+            ),
+            (left, "the Sync's objects cannot be deleted"),
+        ];
+        let failures = failures.iter().filter(|(failed, _)| !failed.is_empty());
+        let failures: Vec<String> = failures.map(|(failed, what)| told(what, failed)).collect();
         if !failures.is_empty() {
-            let named = failures.iter().take(3);
-            let named = named.map(|(key, error)| format!("{key}: {}", crate::chain(error)));
-            let list = listing(named, failures.len());
-            return Err(format!("deleting the Sync's objects: {list}"));
+            return Err(failures.join("; "));
         }
         if on_deletion == OnDeletion::Orphan {
             return Ok(());
@@ -202,4 +208,11 @@ impl Driver {
         }
         failures
     }
+}
+
+/// What failed, with its first objects and their causes.
+fn told(what: &str, failed: &[(ObjectKey, WriteError)]) -> String {
+    let named = failed.iter().take(3);
+    let named = named.map(|(key, error)| format!("{key}: {}", crate::chain(error)));
+    format!("{what}: {}", listing(named, failed.len()))
 }
