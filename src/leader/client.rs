@@ -8,21 +8,21 @@ use futures::future::BoxFuture;
 use http::{Method, Request, Response};
 use kube::client::Body;
 use kube::{Client, Config};
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
 use super::connection::{connector, direct, over};
-use super::gate::{Gate, Guarded, NotLeading};
+use super::gate::{Gate, NotLeading};
 
 /// A client for `config`. All requests except GET pass the gate and use connections of their own. A
 /// dry run passes the gate too: only the method is checked, so no write can be missed.
 pub(super) fn guarded(
-    config: Config,
+    config: &Config,
     gate: &Gate,
     margin: Duration,
 ) -> Result<Client, kube::Error> {
     let namespace = config.default_namespace.clone();
     let service = Fence {
-        writes: writing(&config, gate, margin)?,
+        writes: writing(config, gate, margin)?,
         reads: direct(config)?,
         gate: gate.clone(),
     };
@@ -35,11 +35,7 @@ fn writing(config: &Config, gate: &Gate, margin: Duration) -> Result<Client, kub
     let mut connector = connector();
     #[cfg(target_os = "linux")]
     connector.set_tcp_user_timeout(Some(margin));
-    let gate = gate.clone();
-    over(
-        config,
-        connector.map_response(move |stream| Guarded::new(stream, gate)),
-    )
+    over(config, connector, Some(gate.clone()))
 }
 
 /// Sends reads through one client and writes through the other.

@@ -26,8 +26,8 @@ pub fn clients(
     let client = |silence| {
         let config = patient(config.clone(), silence);
         match elector {
-            Some(elector) => Ok(counted(elector.fenced(config)?, metrics)),
-            None => unfenced(config, metrics),
+            Some(elector) => Ok(counted(elector.fenced(&config)?, metrics)),
+            None => unfenced(&config, metrics),
         }
     };
     let clock = ServerClock::default();

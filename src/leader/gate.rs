@@ -131,19 +131,19 @@ impl Drop for UnderWay {
     }
 }
 
-/// A connection that sends nothing while the gate is shut.
+/// A connection that sends nothing while the gate is shut, if it has a gate.
 pub(super) struct Guarded<S> {
     stream: S,
-    gate: Gate,
+    gate: Option<Gate>,
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, gate: Gate) -> Self {
+    pub(super) fn new(stream: S, gate: Option<Gate>) -> Self {
         Self { stream, gate }
     }
 
     fn check(&self) -> io::Result<()> {
-        match self.gate.is_open() {
+        match self.gate.as_ref().is_none_or(Gate::is_open) {
             true => Ok(()),
             false => Err(io::Error::other(NotLeading)),
         }
@@ -281,7 +281,7 @@ mod tests {
         let gate = Gate::shut();
         gate.open_until(Moment::now() + LONG);
         let (near, mut far) = duplex(64);
-        let mut stream = TokioIo::new(Guarded::new(TokioIo::new(near), gate.clone()));
+        let mut stream = TokioIo::new(Guarded::new(TokioIo::new(near), Some(gate.clone())));
         let send = async |stream: &mut TokioIo<Guarded<_>>, text: &[u8]| {
             tokio::io::AsyncWriteExt::write_all(stream, text).await
         };

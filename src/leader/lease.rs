@@ -109,7 +109,7 @@ impl Elector {
     /// # Errors
     ///
     /// The client cannot be made from the configuration.
-    pub(super) fn fenced(&self, config: Config) -> Result<Client, kube::Error> {
+    pub(super) fn fenced(&self, config: &Config) -> Result<Client, kube::Error> {
         guarded(config, &self.gate, self.terms.margin())
     }
 
