@@ -68,6 +68,7 @@ pub(super) fn over(
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
     connector.set_write_timeout(config.write_timeout);
+    connector.set_reset_reader_on_write(config.reset_reader_on_write);
     let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .build::<_, Body>(connector);
     let service = ServiceBuilder::new()
@@ -86,6 +87,8 @@ pub(super) fn patient(mut config: Config, silence: Duration) -> Config {
     config.connect_timeout = Some(SILENCE);
     config.read_timeout = Some(silence);
     config.write_timeout = Some(SILENCE);
+    // Otherwise the time in which the connection was idle counts as silence of the answer.
+    config.reset_reader_on_write = true;
     config
 }
 
@@ -94,6 +97,40 @@ mod tests {
     use tower::Service as _;
 
     use super::*;
+
+    /// Answers two requests of one connection, the second one after a pause.
+    fn answers(listener: &std::net::TcpListener, pause: Duration) {
+        use std::io::{Read as _, Write as _};
+        let (mut stream, _) = listener.accept().unwrap();
+        for pause in [Duration::ZERO, pause] {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            std::thread::sleep(pause);
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_connection_was_idle_does_not_count_as_silence() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let config = patient(Config::new(url.parse().unwrap()), Duration::from_secs(2));
+        let client = direct(&config).unwrap();
+        let server = std::thread::spawn(move || answers(&listener, Duration::from_secs(1)));
+        let ask = async || {
+            let request = http::Request::get("/").body(Vec::new()).unwrap();
+            client.request_text(request).await.unwrap()
+        };
+        assert_eq!(ask().await, "{}");
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert_eq!(ask().await, "{}");
+        server.join().unwrap();
+    }
 
     #[tokio::test]
     async fn connections_send_at_once() {
