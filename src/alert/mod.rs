@@ -5,9 +5,9 @@
 //! A message is sent first, and recorded in the Alert's status then. So each notice is told at least once, and twice only if
 //! the operator ends between the two; the message then has the same id. A replica that begins to lead reads the record, and
 //! what the statuses of Syncs and GitRepositories say: commits, converged revisions, present failures and, where commits have a
-//! status, the commit that is under way are told, if the record does not have them. An operator that is asked to stop tells first what waits. Notices that leave no trace in a status
-//! (`DriftCorrected`, `FieldLeft`, `StatusRefused`) are lost if it ends in another way, or if the service does not take
-//! them in time.
+//! status, the commit that is under way are told, if the record does not have them. An operator that is asked to stop tells first
+//! what waits. Notices that leave no trace in a status (`DriftCorrected`, `FieldLeft`, `StatusRefused`) are lost if it ends in
+//! another way, or if the service does not take them in time.
 
 mod deployments;
 mod driven;

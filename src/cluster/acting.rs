@@ -192,11 +192,8 @@ impl Acting<'_> {
 
     /// Waits until the API server's own copy of a Service is as new as its storage, so that the next write of the Service
     /// loses no node port. Nothing is done for another kind.
-    ///
-    /// # Errors
-    /// [`WriteError`], about this object only.
-    pub async fn catch_up(&self, served: &ServedKind, key: &ObjectKey) -> Result<(), WriteError> {
-        self.writer().catch_up(served, key).await
+    pub async fn catch_up(&self, served: &ServedKind, key: &ObjectKey) {
+        self.writer().catch_up(served, key).await;
     }
 
     /// Reads one object whole; none where there is none.

@@ -77,7 +77,7 @@ impl Writer<'_> {
         let mut is_first = !is_of_another_version && wanted.once.is_none();
         for _ in 1..ROUNDS {
             if !std::mem::take(&mut is_first) {
-                self.catch_up(wanted.served, wanted.key).await?;
+                self.catch_up(wanted.served, wanted.key).await;
             }
             match self.apply(wanted, &body).await {
                 Ok((observed, answer, now)) => {
@@ -111,7 +111,7 @@ impl Writer<'_> {
                 }
             }
         }
-        self.catch_up(wanted.served, wanted.key).await?;
+        self.catch_up(wanted.served, wanted.key).await;
         let (observed, _, now) = self.apply(wanted, &body).await?;
         Ok((observed, made.map_or(now, |made| made.and(now))))
     }
@@ -144,7 +144,7 @@ impl Writer<'_> {
         };
         share.claim(&fields);
         self.write_share(wanted, &share).await?;
-        self.catch_up(wanted.served, wanted.key).await?;
+        self.catch_up(wanted.served, wanted.key).await;
         let (observed, _, now) = self.apply(wanted, wanted.body).await?;
         Ok((observed, made.and(now)))
     }

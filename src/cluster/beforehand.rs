@@ -81,17 +81,17 @@ impl Writer<'_> {
     /// An update begins with that copy, and takes the node ports for it. Where the copy turns out to be old, the update begins
     /// again, and is refused: its own first attempt has the port, and nobody has it for minutes (`Store.Update` of
     /// Kubernetes ends an attempt before it is written). So what was written a moment ago is not written again at once.
-    pub(super) async fn catch_up(
-        &self,
-        served: &ServedKind,
-        key: &ObjectKey,
-    ) -> Result<(), WriteError> {
+    ///
+    /// If it cannot be read, the next write goes on without: it says itself what is wrong.
+    pub(super) async fn catch_up(&self, served: &ServedKind, key: &ObjectKey) {
         if !key.kind.group.is_empty() || &*key.kind.kind != "Service" {
-            return Ok(());
+            return;
         }
-        let live = self.metadata(served, key).await?;
-        let Some(version) = live.and_then(|live| live.resource_version) else {
-            return Ok(());
+        let Ok(Some(live)) = self.metadata(served, key).await else {
+            return;
+        };
+        let Some(version) = live.resource_version else {
+            return;
         };
         let uri = format!("{}?resourceVersion={version}", path(served, key));
         let copy = self.send(key, &[], || {
@@ -99,11 +99,7 @@ impl Writer<'_> {
                 .header(header::ACCEPT, METADATA)
                 .body(Vec::new())
         });
-        match copy.await {
-            // It waits for some seconds, or the object has gone.
-            Err(WriteError::Refused { .. }) => Ok(()),
-            copy => copy.map(drop),
-        }
+        let _ = copy.await;
     }
 
     /// Brings entries of versions that are not served any longer into the version that Git has: the server would

@@ -1,6 +1,6 @@
 //! Texts of documents, and their objects.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -201,6 +201,7 @@ pub(super) fn unset_namespaces(
     let Some(variables) = changes.variables.filter(|_| is_candidate) else {
         return found;
     };
+    let unplaced: HashSet<_> = unplaced.iter().collect();
     // The text was read already, so there is no error.
     let _ = manifest::each_document(text, |document| {
         let objects = Manifest::unread(document.value).unwrap_or_default();

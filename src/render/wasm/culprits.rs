@@ -14,6 +14,9 @@ const MOST_NAMED: usize = 4;
 /// The first line of a pointer to a file on a Git LFS server.
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
 
+/// The longest name of an object, in bytes. A longer one would take long to look for.
+const LONGEST_NAME: usize = 253;
+
 /// What kustomize says of an object that two of its resources have.
 const TWICE: &str = "already registered id: ";
 
@@ -68,6 +71,7 @@ impl<'m> Id<'m> {
         let id = rest.split(['\'', '"', ' ', '\n']).next()?;
         let (kind, rest) = id.trim_end_matches([':', ';']).rsplit_once('/')?;
         let (name, namespace) = rest.rsplit_once('.')?;
+        (name.len() <= LONGEST_NAME).then_some(())?;
         Some(Self {
             kind: kind.split('.').next()?,
             name,
@@ -163,6 +167,13 @@ mod tests {
             let id = Id::in_words(&message).unwrap();
             assert_eq!((id.kind, id.name, id.namespace), wanted);
         }
+    }
+
+    #[test]
+    fn a_name_that_no_object_can_have_is_not_looked_for() {
+        let message = |length| format!("{TWICE}ConfigMap.v1.[noGrp]/{}.[noNs]", "a".repeat(length));
+        assert!(Id::in_words(&message(LONGEST_NAME)).is_some());
+        assert!(Id::in_words(&message(LONGEST_NAME + 1)).is_none());
     }
 
     #[test]

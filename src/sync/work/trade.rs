@@ -136,8 +136,8 @@ impl Driver {
         if applied.await.is_err() {
             return false;
         }
-        // It is applied again at once. If this fails, that apply says why.
-        let _ = acting.catch_up(&served, &job.item.key).await;
+        // It is applied again at once.
+        acting.catch_up(&served, &job.item.key).await;
         true
     }
 }
