@@ -17,8 +17,10 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 /// How large an engine is.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineSettings {
-    /// How many renders run at once: one for each core, as far as memory reaches.
+    /// How many renders run at once: one for each core and one more, as far as memory reaches.
     pub slots: u32,
+    /// How many of them one tenant may have. A render may take all its time, and others are not to wait for it.
+    pub slots_of_tenant: u32,
     /// The most memory that any render may ask for, in bytes.
     pub max_memory: usize,
     /// Memory that a slot keeps between renders, in bytes: cleared, not given back.
@@ -28,8 +30,10 @@ pub struct EngineSettings {
 impl Default for EngineSettings {
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
+        let (slots, slots_of_tenant) = slots(cores, memory_limit());
         Self {
-            slots: slots(cores, memory_limit()),
+            slots,
+            slots_of_tenant,
             max_memory: 1 << 30,
             keep_resident: 0,
         }
@@ -39,12 +43,15 @@ impl Default for EngineSettings {
 /// The most memory that renders leave to the rest of the operator, in bytes.
 const REST: u64 = 256 << 20;
 
-/// How many renders fit beside each other into a memory limit, if each takes all that it may.
-fn slots(cores: usize, limit: Option<u64>) -> u32 {
-    let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+/// How many renders fit beside each other into a memory limit, if each takes all that it may, and how many of them one
+/// tenant may have: one for each core, and one is left to others where more than one fits.
+fn slots(cores: usize, limit: Option<u64>) -> (u32, u32) {
+    let cores = u32::try_from(cores).unwrap_or(u32::MAX).max(1);
     let one = u64::try_from(Limits::default().memory).unwrap_or(u64::MAX);
-    let fit = limit.map_or(u64::from(cores), |limit| limit.saturating_sub(REST) / one);
-    u32::try_from(fit).unwrap_or(u32::MAX).min(cores).max(1)
+    let fit = limit.map_or(u64::MAX, |limit| limit.saturating_sub(REST) / one);
+    let fit = u32::try_from(fit).unwrap_or(u32::MAX);
+    let all = fit.clamp(1, cores.saturating_add(1));
+    (all, (all - 1).max(1))
 }
 
 /// The container's memory limit in bytes, as cgroup v2 or v1 has it. Version 1 says "no limit" by a number that is
@@ -98,7 +105,7 @@ impl Engine {
         let engine = wasmtime::Engine::new(&config).map_err(|error| format!("{error:#}"))?;
         let inner = Arc::new(Inner {
             engine,
-            turns: Mutex::new(Order::new(size.slots, size.slots)),
+            turns: Mutex::new(Order::new(size.slots, size.slots_of_tenant)),
             changed: Condvar::new(),
         });
         let ticking = Arc::downgrade(&inner);
@@ -179,17 +186,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn renders_at_once_fit_into_the_memory_limit() {
+    fn renders_at_once_fit_into_the_memory_limit_and_one_is_left_to_others() {
         const MIB: u64 = 1 << 20;
         for (cores, limit, expected) in [
-            (2, Some(1024 * MIB), 2),
-            (64, Some(1024 * MIB), 2),
-            (64, Some(4096 * MIB), 10),
-            (4, Some(4096 * MIB), 4),
-            (4, Some(128 * MIB), 1),
-            (4, None, 4),
-            (4, Some(u64::MAX / 2), 4),
-            (0, None, 1),
+            (2, Some(640 * MIB), (1, 1)),
+            (2, Some(1024 * MIB), (2, 1)),
+            (2, Some(1536 * MIB), (3, 2)),
+            (64, Some(1536 * MIB), (3, 2)),
+            (64, Some(4096 * MIB), (10, 9)),
+            (4, Some(4096 * MIB), (5, 4)),
+            (4, Some(128 * MIB), (1, 1)),
+            (1, None, (2, 1)),
+            (4, None, (5, 4)),
+            (4, Some(u64::MAX / 2), (5, 4)),
+            (0, None, (2, 1)),
         ] {
             assert_eq!(slots(cores, limit), expected, "{cores} {limit:?}");
         }
