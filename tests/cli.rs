@@ -157,6 +157,27 @@ async fn get_lists_what_there_is_and_suspend_says_who_and_why() {
     run(&case, &["get", "good", "-o", "yaml"])
         .await
         .says(0, &["---\n", "path: good"]);
+    // What a command prints as a name is one for every command.
+    for name in [
+        "sync.towline.dev/good",
+        "syncs/good",
+        "Sync/good",
+        "tsync/good",
+    ] {
+        run(&case, &["get", name])
+            .await
+            .says(0, &["sync/good", "Ready"]);
+        run(&case, &["tree", name]).await.says(0, &["sync/good"]);
+        run(&case, &["wait", name, "--timeout=1s"])
+            .await
+            .says(0, &["sync/good: Ready"]);
+    }
+    let other = run(&case, &["get", "repo/good"]).await;
+    assert!(
+        other.err.contains("no GitRepository good in namespace"),
+        "{other:#?}"
+    );
+    assert!(!other.out.contains("sync/good"), "{other:#?}");
 
     // Suspended by name, and with a reason.
     let mark = case.world.cp.audit().mark();
@@ -390,6 +411,8 @@ async fn what_stands_in_the_way_is_named() {
         (&["get", "-o", "table"], "json"),
         (&["get", "-A", "-n", "x"], "--namespace"),
         (&["nothing"], "unrecognized"),
+        (&["tree", "repo/shop"], "and no GitRepository"),
+        (&["get", "deploy/shop"], "name a Sync"),
     ] {
         run_with(Some(&good), args).await.fails(2, &[parts]);
     }

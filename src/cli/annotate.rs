@@ -16,7 +16,7 @@ use crate::api::{
     APPROVE_PRUNE, GitRepository, HeldPrune, REQUESTED_AT, RESUMED_AT, RESUMED_BY, SUSPEND_REASON,
     SUSPENDED_AT, SUSPENDED_BY, Sync,
 };
-use crate::config::{ApproveArgs, ReconcileArgs, ResumeArgs, SuspendArgs};
+use crate::config::{ApproveArgs, ReconcileArgs, ResumeArgs, SteeredName, SuspendArgs};
 use crate::intent::SyncIntent;
 use crate::text::start;
 
@@ -26,47 +26,21 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// Digits of a digest in a command.
 const DIGITS: usize = 12;
 
-/// What a name on the command line means.
-#[derive(Debug, PartialEq, Eq)]
-enum Target<'a> {
-    Sync(&'a str),
-    Repository(&'a str),
-    /// A Sync; where there is none, the GitRepository of that name.
-    Any(&'a str),
-}
-
-impl<'a> Target<'a> {
-    fn parse(text: &'a str) -> Self {
-        let Some((word, name)) = text.split_once('/') else {
-            return Self::Any(text);
-        };
-        let word = word.to_lowercase();
-        match word.trim_end_matches(".towline.dev") {
-            "sync" | "syncs" | "tsync" => Self::Sync(name),
-            "repo" | "repos" | "gitrepo" | "gitrepository" | "gitrepositories" => {
-                Self::Repository(name)
-            }
-            // Arguments with another word are refused.
-            _ => Self::Any(text),
-        }
-    }
-}
-
 /// A Sync or a GitRepository.
 enum Either {
     Sync(Box<Sync>),
     Repository(Box<GitRepository>),
 }
 
-async fn resolve(access: &Access, text: &str) -> Result<Either, CliError> {
+async fn resolve(access: &Access, name: &SteeredName) -> Result<Either, CliError> {
     let repository = async |name: &str| -> Result<_, AccessError> {
         let found = access.get::<GitRepository>(name).await?;
         Ok(Either::Repository(Box::new(found)))
     };
-    Ok(match Target::parse(text) {
-        Target::Sync(name) => Either::Sync(Box::new(access.get(name).await?)),
-        Target::Repository(name) => repository(name).await?,
-        Target::Any(name) => match access.find::<Sync>(name).await? {
+    Ok(match name {
+        SteeredName::Sync(name) => Either::Sync(Box::new(access.get(name).await?)),
+        SteeredName::Repository(name) => repository(name).await?,
+        SteeredName::Any(name) => match access.find::<Sync>(name).await? {
             Some(sync) => Either::Sync(Box::new(sync)),
             None => repository(name).await.map_err(|error| match error {
                 AccessError::Missing { place, .. } => AccessError::Missing {
@@ -277,9 +251,7 @@ pub(super) async fn who(access: &Access) -> Result<String, CliError> {
 /// Shows the deletion that a Sync holds back, and approves it if its digest is given.
 pub(super) async fn approve(args: &ApproveArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
-    let name = match Target::parse(&args.name) {
-        Target::Sync(name) | Target::Any(name) | Target::Repository(name) => name,
-    };
+    let name = &*args.name;
     let sync: Sync = access.get(name).await?;
     let held = sync.status.and_then(|status| status.prune?.held);
     let decided = decide(
@@ -360,20 +332,6 @@ fn decide<'a>(
 mod tests {
     use super::super::standing::testing::sync;
     use super::*;
-
-    #[test]
-    fn a_name_says_what_it_is() {
-        for (text, target) in [
-            ("shop", Target::Any("shop")),
-            ("sync/shop", Target::Sync("shop")),
-            ("Syncs.towline.dev/shop", Target::Sync("shop")),
-            ("repo/shop", Target::Repository("shop")),
-            ("gitrepository.towline.dev/shop", Target::Repository("shop")),
-            ("other/shop", Target::Any("other/shop")),
-        ] {
-            assert_eq!(Target::parse(text), target, "{text}");
-        }
-    }
 
     #[test]
     fn a_request_is_over_when_it_is_handled_and_decided() {

@@ -25,12 +25,12 @@ use crate::secrets::{ConfigMaps, ReadError, SecretName, Secrets};
 use crate::sync::releases;
 
 /// Dry runs at once.
-const PARALLEL: usize = 64;
+const PARALLEL: usize = 16;
 
 /// Shows what a local folder would change.
 pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
-    let name = args.name.strip_prefix("sync/").unwrap_or(&args.name);
+    let name = &*args.name;
     let sync: Sync = access.get(name).await?;
     let owner = SyncName::new(&access.namespace, name);
     let mut intent = SyncIntent::from(&sync);

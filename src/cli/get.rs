@@ -1,7 +1,5 @@
 //! `towline get`: Syncs and GitRepositories with their state.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::Value;
@@ -12,7 +10,7 @@ use super::table::table;
 use super::terminal::Terminal;
 use super::{CliError, Exit, output};
 use crate::api::{GitRepository, Sync};
-use crate::config::{GetArgs, ListFormat};
+use crate::config::{GetArgs, ListFormat, SteeredName};
 
 /// Lists Syncs and GitRepositories, with one request a kind.
 pub(super) async fn get(args: &GetArgs) -> Result<Exit, CliError> {
@@ -28,12 +26,12 @@ pub(super) async fn get(args: &GetArgs) -> Result<Exit, CliError> {
             access.list::<Sync>(everywhere)
         )?,
     };
-    let there = repositories.iter().map(ResourceExt::name_any);
-    let there: BTreeSet<String> = there
-        .chain(syncs.iter().map(ResourceExt::name_any))
-        .collect();
-    let missing = args.names.iter().filter(|name| !there.contains(*name));
-    let missing: Vec<&String> = missing.collect();
+    let is_there = |named: &SteeredName| {
+        let is_repository = |one: &GitRepository| named.means(GitRepository::WORD, &one.name_any());
+        let is_sync = |one: &Sync| named.means(Sync::WORD, &one.name_any());
+        repositories.iter().any(is_repository) || syncs.iter().any(is_sync)
+    };
+    let missing: Vec<&SteeredName> = args.names.iter().filter(|name| !is_there(name)).collect();
     let mut found: Vec<Found> = chosen(args, repositories).collect();
     found.extend(chosen(args, syncs));
     let text = match args.output {
@@ -68,9 +66,7 @@ pub(super) async fn get(args: &GetArgs) -> Result<Exit, CliError> {
             true => String::new(),
             false => format!(" in namespace {}", access.namespace),
         };
-        Terminal::note(&format!(
-            "towline: no Sync and no GitRepository {name}{place}"
-        ));
+        Terminal::note(&format!("towline: there is no {name}{place}"));
     }
     Ok(match missing.is_empty() {
         true => Exit::Done,
@@ -87,7 +83,8 @@ struct Found {
 }
 
 fn chosen<K: Steered + 'static>(args: &GetArgs, objects: Vec<K>) -> impl Iterator<Item = Found> {
-    let is_named = |name: &str| args.names.is_empty() || args.names.iter().any(|one| one == name);
+    let means = |name: &str| args.names.iter().any(|one| one.means(K::WORD, name));
+    let is_named = move |name: &str| args.names.is_empty() || means(name);
     objects.into_iter().filter_map(move |object| {
         let (name, standing) = (object.name_any(), Standing::of(&object));
         let is_wanted = is_named(&name) && !(args.not_ready && standing.is_ready());

@@ -16,7 +16,7 @@ use crate::webhook::{self, signature};
 /// Sends a delivery and tells what became of it.
 pub(super) async fn test(args: &HookTestArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
-    let name = args.name.strip_prefix("repo/").unwrap_or(&args.name);
+    let name = &*args.name;
     let repository: GitRepository = access.get(name).await?;
     let intent = SourceIntent::from(&repository);
     let Some(secret) = intent.webhook.clone() else {

@@ -15,7 +15,7 @@ use crate::config::{EventsArgs, NamedArgs};
 /// Lists the commits that changed a Sync.
 pub(super) async fn history(args: &NamedArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
-    let name = args.name.strip_prefix("sync/").unwrap_or(&args.name);
+    let name = &*args.name;
     let sync: Sync = access.get(name).await?;
     let history = sync.status.map(|status| status.history).unwrap_or_default();
     let text = match args.output {
@@ -83,8 +83,8 @@ pub(super) async fn events(args: &EventsArgs) -> Result<Exit, CliError> {
     let events: Vec<Event> = access.list(args.all_namespaces).await?;
     let mut told: Vec<Told> = events.iter().filter_map(Told::of).collect();
     if let Some(name) = &args.name {
-        let name = name.rsplit('/').next().unwrap_or(name);
-        told.retain(|told| told.object.rsplit('/').next() == Some(name));
+        let is_about = |(word, object): (&str, &str)| name.means(word, object);
+        told.retain(|told| told.object.split_once('/').is_some_and(is_about));
     }
     told.sort_by_key(|told| told.at);
     let text = match args.output {

@@ -54,7 +54,7 @@ pub(super) enum PinError {
 /// Holds a Sync at an earlier revision, and records who did it and why.
 pub(super) async fn pin(args: &PinArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
-    let name = args.name.strip_prefix("sync/").unwrap_or(&args.name);
+    let name = &*args.name;
     let sync: Sync = access.get(name).await?;
     let entry = choose(&sync, args.revision.as_deref(), args.hold)?;
     let who = who(&access).await?;
@@ -86,7 +86,7 @@ pub(super) async fn pin(args: &PinArgs) -> Result<Exit, CliError> {
 /// Lets a Sync go on to the newest revision, and records who did it.
 pub(super) async fn unpin(args: &UnpinArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
-    let name = args.name.strip_prefix("sync/").unwrap_or(&args.name);
+    let name = &*args.name;
     let sync: Sync = access.get(name).await?;
     let Some(was) = SyncIntent::from(&sync).pin else {
         Terminal::print(&format!("sync/{name} is not pinned\n"))?;

@@ -31,7 +31,7 @@ struct Node {
 /// Shows a Sync's objects.
 pub(super) async fn tree(args: &NamedArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
-    let name = args.name.strip_prefix("sync/").unwrap_or(&args.name);
+    let name = &*args.name;
     let sync: Sync = access.get(name).await?;
     let viewer = access.viewer().await?;
     let objects = owned(

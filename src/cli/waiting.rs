@@ -86,9 +86,7 @@ fn chosen(args: &WaitArgs, access: &Access, syncs: Vec<Sync>) -> Result<Vec<Sync
             false => Ok(syncs),
         };
     }
-    let bare = |name: &str| name.strip_prefix("sync/").unwrap_or(name).to_owned();
-    let names: Vec<String> = args.names.iter().map(|name| bare(name)).collect();
-    for name in &names {
+    for name in &args.names {
         if !syncs.iter().any(|sync| sync.name_any() == *name) {
             return Err(AccessError::Missing {
                 what: format!("Sync {name}"),
@@ -96,7 +94,7 @@ fn chosen(args: &WaitArgs, access: &Access, syncs: Vec<Sync>) -> Result<Vec<Sync
             });
         }
     }
-    let is_named = |sync: &Sync| names.contains(&sync.name_any());
+    let is_named = |sync: &Sync| args.names.contains(&sync.name_any());
     Ok(syncs.into_iter().filter(is_named).collect())
 }
 

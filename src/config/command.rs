@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{CheckArgs, ClusterArgs, CreateCommand, HookCommand, OutputFormat, duration, names};
+use super::{
+    CheckArgs, ClusterArgs, CreateCommand, HookCommand, OutputFormat, SteeredName, duration, names,
+};
 
 /// The commands that ask a cluster, with the rights of whoever runs them.
 #[derive(Debug, Subcommand)]
@@ -80,7 +82,8 @@ pub enum ClusterCommand {
 #[derive(Args, Clone, Debug)]
 pub struct GetArgs {
     /// Only Syncs and GitRepositories with these names. Without a name, all.
-    pub names: Vec<String>,
+    #[arg(value_name = "NAME", value_parser = names::steered)]
+    pub names: Vec<SteeredName>,
 
     /// Only those that are not ready. Suspended ones are among them.
     #[arg(long)]
@@ -128,7 +131,7 @@ pub struct KindAndName {
 #[derive(Args, Clone, Debug)]
 pub struct NamedArgs {
     /// The Sync.
-    #[arg(value_name = "SYNC", value_parser = names::steered)]
+    #[arg(value_name = "SYNC", value_parser = names::sync)]
     pub name: String,
 
     /// Format. The default is a table.
@@ -144,7 +147,7 @@ pub struct NamedArgs {
 #[derive(Args, Clone, Debug)]
 pub struct DiffArgs {
     /// The Sync whose settings count.
-    #[arg(value_name = "SYNC", value_parser = names::steered)]
+    #[arg(value_name = "SYNC", value_parser = names::sync)]
     pub name: String,
 
     /// Folder or file on disk that stands for the Sync's path. The default is that path below --root.
@@ -210,7 +213,8 @@ pub struct ExportArgs {
 #[derive(Args, Clone, Debug)]
 pub struct EventsArgs {
     /// Only of the Sync or GitRepository with this name.
-    pub name: Option<String>,
+    #[arg(value_name = "NAME", value_parser = names::steered)]
+    pub name: Option<SteeredName>,
 
     /// All namespaces.
     #[arg(long, short = 'A', conflicts_with = "namespace")]
@@ -241,7 +245,7 @@ pub enum ListFormat {
 pub struct ReconcileArgs {
     /// The Sync: `NAME`, or `sync/NAME`. `repo/NAME` is a GitRepository.
     #[arg(value_name = "SYNC|repo/NAME", value_parser = names::steered)]
-    pub name: String,
+    pub name: SteeredName,
 
     /// Fetch the Sync's GitRepository first.
     #[arg(long)]
@@ -265,7 +269,7 @@ pub struct ReconcileArgs {
 pub struct SuspendArgs {
     /// The Sync: `NAME`, or `sync/NAME`. `repo/NAME` is a GitRepository.
     #[arg(value_name = "SYNC|repo/NAME", value_parser = names::steered)]
-    pub name: String,
+    pub name: SteeredName,
 
     /// Why, for others who find it suspended.
     #[arg(long, value_name = "TEXT")]
@@ -281,7 +285,7 @@ pub struct SuspendArgs {
 pub struct ResumeArgs {
     /// The Sync: `NAME`, or `sync/NAME`. `repo/NAME` is a GitRepository.
     #[arg(value_name = "SYNC|repo/NAME", value_parser = names::steered)]
-    pub name: String,
+    pub name: SteeredName,
 
     /// The cluster.
     #[command(flatten)]
@@ -292,7 +296,7 @@ pub struct ResumeArgs {
 #[derive(Args, Clone, Debug)]
 pub struct PinArgs {
     /// The Sync.
-    #[arg(value_name = "SYNC", value_parser = names::steered)]
+    #[arg(value_name = "SYNC", value_parser = names::sync)]
     pub name: String,
 
     /// The commit, or its first 7 digits or more: one that `towline history` lists.
@@ -316,7 +320,7 @@ pub struct PinArgs {
 #[derive(Args, Clone, Debug)]
 pub struct UnpinArgs {
     /// The Sync.
-    #[arg(value_name = "SYNC", value_parser = names::steered)]
+    #[arg(value_name = "SYNC", value_parser = names::sync)]
     pub name: String,
 
     /// The cluster.
@@ -328,7 +332,7 @@ pub struct UnpinArgs {
 #[derive(Args, Clone, Debug)]
 pub struct ApproveArgs {
     /// The Sync.
-    #[arg(value_name = "SYNC", value_parser = names::steered)]
+    #[arg(value_name = "SYNC", value_parser = names::sync)]
     pub name: String,
 
     /// The digest of the deletion, or its first 8 characters or more. Without it, the deletion is only shown.
@@ -344,7 +348,7 @@ pub struct ApproveArgs {
 #[derive(Args, Clone, Debug)]
 pub struct WaitArgs {
     /// Only these Syncs. Without a name, all of the namespace.
-    #[arg(value_name = "SYNC", value_parser = names::steered)]
+    #[arg(value_name = "SYNC", value_parser = names::sync)]
     pub names: Vec<String>,
 
     /// The commit, or its first 7 digits or more. Only Syncs whose content it changed are waited for. Without a commit,

@@ -19,6 +19,7 @@ pub use command::{
     KindAndName, ListFormat, NamedArgs, ObjectArgs, PinArgs, ReconcileArgs, ResumeArgs,
     SuspendArgs, UnpinArgs, WaitArgs,
 };
+pub use names::SteeredName;
 pub use setup::{
     CheckArgs, CompletionArgs, CreateCommand, GitSecretArgs, HookCommand, HookSecretArgs,
     HookTestArgs, ManArgs, NewSecretArgs, ProviderSecretArgs, RegistrySecretArgs, SecretCommand,

@@ -1,20 +1,53 @@
 //! Names of objects as arguments. They become parts of a URL, so nothing may stand in them that means something there:
 //! otherwise a name would reach another object than it says.
 
+use std::fmt;
+
 /// The longest name of an object.
 const LONGEST: usize = 253;
 
-/// The words before a name.
-const KINDS: [&str; 8] = [
-    "sync",
-    "syncs",
-    "tsync",
-    "repo",
-    "repos",
-    "gitrepo",
-    "gitrepository",
-    "gitrepositories",
-];
+/// What a name on the command line means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SteeredName {
+    /// `sync/shop`.
+    Sync(String),
+    /// `repo/shop`.
+    Repository(String),
+    /// `shop`: a Sync, or a GitRepository.
+    Any(String),
+}
+
+impl SteeredName {
+    /// The name without its kind.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Sync(name) | Self::Repository(name) | Self::Any(name) => name,
+        }
+    }
+
+    /// Whether it means the object that commands show by this word and name, such as `sync/shop`.
+    #[must_use]
+    pub fn means(&self, word: &str, name: &str) -> bool {
+        let is_kind = match self {
+            Self::Sync(_) => word == "sync",
+            Self::Repository(_) => word == "repo",
+            Self::Any(_) => true,
+        };
+        is_kind && self.name() == name
+    }
+}
+
+/// `Sync shop`, for messages.
+impl fmt::Display for SteeredName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sync(name) => write!(f, "Sync {name}"),
+            Self::Repository(name) => write!(f, "GitRepository {name}"),
+            Self::Any(name) => write!(f, "Sync or GitRepository {name}"),
+        }
+    }
+}
 
 /// Whether it can be the name of an object of any kind. Those of roles may have a colon.
 pub(super) fn is_object(text: &str) -> bool {
@@ -30,13 +63,44 @@ pub(super) fn object(text: &str) -> Result<String, String> {
     }
 }
 
-/// The name of a Sync, or `sync/NAME`; of a GitRepository, or `repo/NAME`.
-pub(super) fn steered(text: &str) -> Result<String, String> {
-    let (kind, name) = text.split_once('/').unwrap_or(("sync", text));
-    let kind = kind.to_lowercase();
-    match KINDS.contains(&kind.trim_end_matches(".towline.dev")) && is_object(name) {
-        true => Ok(text.to_owned()),
+/// A Sync or a GitRepository: its name, `sync/NAME` or `repo/NAME`, with the kinds' other names and with their group.
+pub(super) fn steered(text: &str) -> Result<SteeredName, String> {
+    let named = match text.split_once('/') {
+        None => SteeredName::Any(text.to_owned()),
+        Some((kind, name)) => {
+            let kind = kind.to_lowercase();
+            match kind.trim_end_matches(".towline.dev") {
+                "sync" | "syncs" | "tsync" => SteeredName::Sync(name.to_owned()),
+                "repo" | "repos" | "gitrepo" | "gitrepository" | "gitrepositories" => {
+                    SteeredName::Repository(name.to_owned())
+                }
+                _ => return Err("name a Sync, such as shop or sync/shop, or repo/shop".to_owned()),
+            }
+        }
+    };
+    match is_object(named.name()) {
+        true => Ok(named),
         false => Err("it is not a name, such as shop or sync/shop".to_owned()),
+    }
+}
+
+/// The name of a Sync, without its kind.
+pub(super) fn sync(text: &str) -> Result<String, String> {
+    match steered(text)? {
+        SteeredName::Sync(name) | SteeredName::Any(name) => Ok(name),
+        SteeredName::Repository(_) => {
+            Err("name a Sync, such as shop or sync/shop, and no GitRepository".to_owned())
+        }
+    }
+}
+
+/// The name of a GitRepository, without its kind.
+pub(super) fn repository(text: &str) -> Result<String, String> {
+    match steered(text)? {
+        SteeredName::Repository(name) | SteeredName::Any(name) => Ok(name),
+        SteeredName::Sync(_) => {
+            Err("name a GitRepository, such as shop or repo/shop, and no Sync".to_owned())
+        }
     }
 }
 
@@ -80,9 +144,36 @@ mod tests {
         for text in ["shop", "shop-1.eu", "system:node"] {
             assert!(object(text).is_ok() && steered(text).is_ok(), "{text:?}");
         }
-        for text in ["sync/shop", "syncs.towline.dev/shop", "repo/fleet"] {
-            assert!(object(text).is_err() && steered(text).is_ok(), "{text:?}");
-        }
         assert!(namespace("team-a").is_ok() && namespace("Team_a").is_err());
+    }
+
+    #[test]
+    fn a_name_says_what_it_is_and_a_command_takes_the_kind_that_it_is_about() {
+        let (any, a_sync, a_repository) = (
+            SteeredName::Any("shop".to_owned()),
+            SteeredName::Sync("shop".to_owned()),
+            SteeredName::Repository("shop".to_owned()),
+        );
+        for (text, named, is_sync, is_repository) in [
+            ("shop", &any, true, true),
+            ("sync/shop", &a_sync, true, false),
+            ("tsync/shop", &a_sync, true, false),
+            ("Syncs.towline.dev/shop", &a_sync, true, false),
+            ("repo/shop", &a_repository, false, true),
+            ("gitrepository.towline.dev/shop", &a_repository, false, true),
+        ] {
+            assert_eq!(&steered(text).unwrap(), named, "{text}");
+            assert_eq!(
+                sync(text).ok().as_deref(),
+                is_sync.then_some("shop"),
+                "{text}"
+            );
+            let is = repository(text).ok();
+            assert_eq!(is.as_deref(), is_repository.then_some("shop"), "{text}");
+            assert_eq!(named.means("sync", "shop"), is_sync, "{text}");
+            assert_eq!(named.means("repo", "shop"), is_repository, "{text}");
+            assert!(!named.means("sync", "other"), "{text}");
+        }
+        assert!(steered("other/shop").is_err() && steered("sync/").is_err());
     }
 }

@@ -193,7 +193,7 @@ pub enum HookCommand {
 #[derive(Args, Clone, Debug)]
 pub struct HookTestArgs {
     /// The GitRepository.
-    #[arg(value_name = "REPO", value_parser = names::steered)]
+    #[arg(value_name = "REPO", value_parser = names::repository)]
     pub name: String,
 
     /// Address of the endpoint, as the Git server calls it.
