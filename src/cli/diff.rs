@@ -25,7 +25,7 @@ use crate::secrets::{ConfigMaps, ReadError, SecretName, Secrets};
 use crate::sync::releases;
 
 /// Dry runs at once.
-const PARALLEL: usize = 16;
+const PARALLEL: usize = 64;
 
 /// Shows what a local folder would change.
 pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {

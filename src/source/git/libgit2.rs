@@ -2,13 +2,16 @@
 
 use std::sync::OnceLock;
 
-use git2::{ConfigLevel, opts};
+use git2::{ConfigLevel, ObjectType, opts};
 
 use super::transport;
 use crate::source::error::{Error, Reported};
 
 /// The size of the cache for parsed objects of all repositories, in bytes.
 const OBJECT_CACHE: isize = 8 << 20;
+/// The largest folder that this cache keeps, in bytes; about 40 an entry. All paths of a monorepo go through the same few
+/// folders. With libgit2's own limit of 4 KiB, each path of 250 overlays had the folder of all overlays inflated and checked.
+const CACHED_TREE: usize = 64 << 10;
 /// The bytes of a pack that are mapped at a time, and the limit for all packs together.
 const MAP_WINDOW: usize = 4 << 20;
 const MAP_TOTAL: usize = 32 << 20;
@@ -34,6 +37,7 @@ fn set_options() -> Result<(), git2::Error> {
     opts::strict_hash_verification(true);
     unsafe {
         opts::set_cache_max_size(OBJECT_CACHE)?;
+        opts::set_cache_object_limit(ObjectType::Tree, CACHED_TREE)?;
         opts::set_mwindow_size(MAP_WINDOW)?;
         opts::set_mwindow_mapped_limit(MAP_TOTAL)?;
         // The volume may belong to another uid than the container's user.

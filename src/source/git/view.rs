@@ -16,9 +16,8 @@ pub(super) struct View<'r> {
     repository: &'r Repository,
     modules: &'r Modules,
     root: Oid,
-    /// The folders that paths went through. All paths of a monorepo go through the same few large
-    /// folders. libgit2 does not cache trees of more than 4 KiB, so it would inflate and check them
-    /// for every path.
+    /// The folders that paths went through. libgit2 keeps none that is large (libgit2.rs), so it would inflate and check
+    /// them for every path.
     passed: RefCell<Passed<'r>>,
 }
 
