@@ -410,3 +410,69 @@ async fn an_unknown_kind_waits_for_its_definition_without_requests() {
     case.ready_becomes("all", "False", "KindNotServed").await;
     case.has("x", "value", Some("one")).await;
 }
+
+/// An Event that two Syncs name by its two groups is one object: the first Sync has it, and nobody writes in turn.
+#[tokio::test]
+async fn an_object_of_two_groups_belongs_to_one_sync() {
+    let case = world().await.case("two-groups").await;
+    let event = |core: bool| {
+        let (version, message, about, controller) = match core {
+            true => ("v1", "message", "involvedObject", "reportingComponent"),
+            false => (
+                "events.k8s.io/v1",
+                "note",
+                "regarding",
+                "reportingController",
+            ),
+        };
+        json!({
+            "apiVersion": version, "kind": "Event", "metadata": {"name": "e", "namespace": case.namespace},
+            "type": "Normal", "reason": "Tried", "action": "Try", message: "text",
+            about: {"kind": "ConfigMap", "name": "x", "namespace": case.namespace, "apiVersion": "v1"},
+            controller: "example.com/tester", "reportingInstance": "one", "eventTime": "2026-01-01T00:00:00.000000Z",
+        })
+        .to_string()
+    };
+    let commit = case.repo.commit(
+        &[
+            ("a/e.yaml", Some(event(true))),
+            ("a/m.yaml", Some(case.map("of-a", "git"))),
+            ("b/e.yaml", Some(event(false))),
+        ],
+        "one event",
+    );
+    case.repository(json!({})).await;
+    case.sync("a", json!({"path": "a"})).await;
+    case.synced("a", &commit).await;
+    case.sync("b", json!({"path": "b"})).await;
+    let message = case.ready_becomes("b", "False", "OwnershipConflict").await;
+    let name = format!("Event {}/e", case.namespace);
+    assert_says(
+        &message,
+        &[
+            &name,
+            "b/e.yaml",
+            &format!("belongs to Sync {}/a", case.namespace),
+        ],
+    );
+    let mark = case.world.cp.audit().mark();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let requests = case.requests(mark).await;
+    let writes = requests
+        .iter()
+        .filter(|entry| entry.verb == "patch" && entry.resource == "events");
+    assert_eq!(writes.count(), 0);
+    case.synced("a", &commit).await;
+    // It goes to the other Sync under its other group, and leaves with it.
+    let commit = case.push(&[("a/e.yaml", None)], "a lets it go").await;
+    case.synced("b", &commit).await;
+    case.push(
+        &[
+            ("b/e.yaml", None),
+            ("b/m.yaml", Some(&case.map("m", "git"))),
+        ],
+        "b as well",
+    )
+    .await;
+    case.gone::<k8s_openapi::api::core::v1::Event>("e").await;
+}

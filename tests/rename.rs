@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{ConfigMap, ResourceQuota, Service};
 use serde_json::json;
 
-use crate::world::{Case, world};
+use crate::world::{Case, PATIENCE, world};
 use towline_testing::audit::Entry;
 use towline_testing::kubeconfig::User;
-use towline_testing::wait::never;
+use towline_testing::wait::{eventually, never};
 
 fn service(name: &str, namespace: &str, more: &str) -> String {
     format!(
@@ -334,4 +334,63 @@ async fn services_of_one_commit_trade_their_ports() {
     let message = case.ready_becomes("all", "False", "ApplyFailed").await;
     assert!(message.contains("already allocated"), "{message}");
     assert_eq!([port_of("a").await, port_of("b").await], before);
+}
+
+/// A rule of admission leaves Git in the commit whose object it refuses.
+#[tokio::test]
+async fn a_rule_that_leaves_git_does_not_refuse_its_own_commit() {
+    let case = world().await.case("rule-leaves").await;
+    let namespace = &case.namespace;
+    let rule = |kind: &str, spec: &str| {
+        format!(
+            "apiVersion: admissionregistration.k8s.io/v1\nkind: {kind}\nmetadata: {{name: {namespace}}}\nspec: {spec}\n"
+        )
+    };
+    let policy = rule(
+        "ValidatingAdmissionPolicy",
+        "{failurePolicy: Fail, matchConstraints: {resourceRules: [{apiGroups: [''], apiVersions: [v1], operations: ['*'], \
+         resources: [configmaps]}]}, validations: [{expression: \"object.data.value != 'new'\", message: not yet}]}",
+    );
+    let binding = rule(
+        "ValidatingAdmissionPolicyBinding",
+        &format!(
+            "{{policyName: {namespace}, validationActions: [Deny], matchResources: {{namespaceSelector: {{matchLabels: \
+             {{kubernetes.io/metadata.name: {namespace}}}}}}}}}"
+        ),
+    );
+    let first = case.repo.commit(
+        &[
+            ("policy.yaml", Some(&policy)),
+            ("binding.yaml", Some(&binding)),
+            ("map.yaml", Some(&case.map("map", "old"))),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let maps = case.api::<ConfigMap>();
+    let params = kube::api::PatchParams {
+        dry_run: true,
+        ..Default::default()
+    };
+    eventually("the rule is in force", PATIENCE, async || {
+        let patch = kube::api::Patch::Merge(json!({"data": {"value": "new"}}));
+        let tried = maps.patch("map", &params, &patch).await;
+        tried.err().ok_or("it is not")
+    })
+    .await;
+    // While it stays, it refuses.
+    case.push(&[("map.yaml", Some(&case.map("map", "new")))], "too early")
+        .await;
+    let message = case.ready_becomes("all", "False", "ApplyFailed").await;
+    assert!(message.contains("not yet"), "{message}");
+    let commit = case
+        .push(
+            &[("policy.yaml", None), ("binding.yaml", None)],
+            "without it",
+        )
+        .await;
+    case.synced("all", &commit).await;
+    case.has("map", "value", Some("new")).await;
 }

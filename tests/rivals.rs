@@ -439,10 +439,36 @@ async fn what_admission_rewrites_is_told_once_over_restarts() {
     assert_eq!(case.events("FieldRewritten").await.len(), 1);
 }
 
-/// A policy takes towline's label away, so that the object cannot be known as towline's own.
+/// A policy takes towline's marks away, so that the object cannot be known as towline's own, or not be proven to be.
 #[tokio::test]
 async fn a_policy_that_takes_the_marks_away_is_told_in_words() {
-    let case = world().await.case("unmarked").await;
+    let proof = "'towline.dev/proof' in object.metadata.annotations \
+                 ? [JSONPatch{op: 'remove', path: '/metadata/annotations/towline.dev~1proof'}] : []";
+    for (case, expression, without) in [
+        (
+            "unlabelled",
+            "has(object.metadata.labels) ? [JSONPatch{op: 'remove', path: '/metadata/labels'}] : []".to_owned(),
+            "without towline's label",
+        ),
+        (
+            "unproven",
+            format!("has(object.metadata.annotations) && {proof}"),
+            "without towline's annotation towline.dev/proof",
+        ),
+    ] {
+        let case = marks_are_taken(case, &expression, without).await;
+        // An object that nobody could know as towline's own counts as one that was there before, and is released.
+        case.delete::<towline::api::Sync>("all").await;
+        if without.contains("proof") {
+            case.gone::<ConfigMap>("map").await;
+        } else {
+            case.gone::<towline::api::Sync>("all").await;
+        }
+    }
+}
+
+async fn marks_are_taken(case: &str, expression: &str, without: &str) -> Case<'static> {
+    let case = world().await.case(case).await;
     let name = case.namespace.as_str();
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy",
@@ -451,20 +477,20 @@ async fn a_policy_that_takes_the_marks_away_is_told_in_words() {
             "failurePolicy": "Fail", "reinvocationPolicy": "Never",
             "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
                 "operations": ["CREATE", "UPDATE"], "resources": ["configmaps"]}]},
-            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression":
-                "has(object.metadata.labels) ? [JSONPatch{op: 'remove', path: '/metadata/labels'}] : []"}}],
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
         },
     });
     in_force(&case, policy).await;
     eventually("the policy is in force", PATIENCE, async || {
-        let probe = json!({"metadata": {"name": "probe", "labels": {"a": "b"}}});
+        let probe = json!({"metadata": {"name": "probe", "labels": {"a": "b"}, "annotations": {"towline.dev/proof": "x"}}});
         let params = kube::api::PostParams {
             dry_run: true,
             ..kube::api::PostParams::default()
         };
         let probe = serde_json::from_value(probe).unwrap();
         let made: ConfigMap = case.api().create(&params, &probe).await.unwrap();
-        made.metadata.labels.is_none().then_some(()).ok_or(made)
+        let is_bare = made.metadata.labels.is_none() || made.metadata.annotations.is_none();
+        is_bare.then_some(()).ok_or(made)
     })
     .await;
     let commit = case
@@ -478,13 +504,21 @@ async fn a_policy_that_takes_the_marks_away_is_told_in_words() {
         &[
             "ConfigMap",
             "/map in map.yaml",
-            "without towline's label",
+            without,
             "webhook or a policy",
         ],
     );
     let config = case.world.cp.kubeconfig_path();
     let kind = "mutatingadmissionpolicybinding";
     towline_testing::kubectl::kubectl(&config, &["delete", kind, name]).await;
-    case.reconcile("all").await;
+    eventually("it is applied and proven", PATIENCE, async || {
+        case.reconcile("all").await;
+        let map = case.live::<ConfigMap>("map").await;
+        let is_marked = map["metadata"]["labels"].is_object()
+            && map["metadata"]["annotations"]["towline.dev/proof"].is_string();
+        is_marked.then_some(()).ok_or(map)
+    })
+    .await;
     case.synced("all", &commit).await;
+    case
 }

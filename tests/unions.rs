@@ -202,3 +202,49 @@ async fn one_member_of_a_union_replaces_another() {
         case.synced("all", &commit).await;
     }
 }
+
+/// What a person set stands against Git only where the API server refuses the two together.
+#[tokio::test]
+async fn a_persons_member_of_a_union_gives_way_to_gits() {
+    let case = world().await.case("union-persons").await;
+    let namespace = &case.namespace;
+    let pod = |volume: &str, probe: &str| {
+        let volumes = format!("      volumes: [{{name: v, {volume}}}]\n");
+        let text = deployment("web", namespace, &volumes);
+        text.replace(
+            "image: web",
+            &format!("image: web, livenessProbe: {{{probe}}}"),
+        )
+    };
+    let theirs = pod("emptyDir: {}", "httpGet: {port: 80}");
+    let theirs = theirs.replace(
+        "spec:\n  replicas",
+        "spec:\n  revisionHistoryLimit: 3\n  replicas",
+    );
+    let folder = towline_testing::scratch::Scratch::new().unwrap();
+    let file = folder.path().join("web.yaml");
+    std::fs::write(&file, &theirs).unwrap();
+    case.kubectl_as_person(&["create", "-f", file.to_str().unwrap()])
+        .await;
+    let uid = case.live::<Deployment>("web").await["metadata"]["uid"].clone();
+    let git = pod(
+        "configMap: {name: x, optional: true}",
+        "exec: {command: [x]}",
+    );
+    let commit = case.repo.commit(&[("web.yaml", Some(git))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &commit).await;
+    let live = case.live::<Deployment>("web").await;
+    assert_eq!(live["metadata"]["uid"], uid);
+    assert_eq!(live["spec"]["revisionHistoryLimit"], 3, "{live}");
+    let spec = &live["spec"]["template"]["spec"];
+    assert_eq!(spec["volumes"][0]["configMap"]["name"], "x", "{live}");
+    assert_eq!(spec["volumes"][0].get("emptyDir"), None, "{live}");
+    let probe = &spec["containers"][0]["livenessProbe"];
+    assert_eq!(
+        (probe["exec"].is_object(), probe.get("httpGet")),
+        (true, None),
+        "{live}"
+    );
+}

@@ -160,7 +160,11 @@ impl Acting<'_> {
             ..*wanted
         };
         let (answer, _) = self.writer().apply_once(&wanted).await?;
-        Ok(answer)
+        // Without the proof, the object could never be pruned, and nobody would know why.
+        match seal.holds(&answer) {
+            true => Ok(answer),
+            false => Err(WriteError::Unmarked("annotation towline.dev/proof")),
+        }
     }
 
     /// Whether applying `body` would change any value of the live object.

@@ -19,8 +19,8 @@ use super::write::{METADATA, Made, Once, Wanted, Writer, path, read};
 use crate::health::Health;
 use crate::manifest::{GroupVersionKind, ObjectKey};
 use crate::plan::{
-    IDENTITY, Indivisible, Observed, PART_OF, PROOF, Share, claims, may_have_remains, remains,
-    rewritten, rivals, without_null,
+    IDENTITY, Indivisible, Observed, PART_OF, PROOF, Share, claims, may_have_remains, opponents,
+    remains, rewritten, rivals, without_null,
 };
 
 /// The most applies of one object in a row.
@@ -294,8 +294,8 @@ impl Writer<'_> {
         self.write_share(wanted, &share).await
     }
 
-    /// Items of lists that have to go, since Git's cannot stand beside them. None where the manifest would be refused
-    /// without them, too.
+    /// Items of lists and members of unions that have to go, since Git's cannot stand beside them. None where the manifest
+    /// would be refused without them, too.
     async fn rivals(
         &self,
         wanted: &Wanted<'_>,
@@ -304,13 +304,16 @@ impl Writer<'_> {
         error: &WriteError,
     ) -> Option<Value> {
         let all = share_of(live, wanted)?.of_all();
-        let rivals = rivals(error.causes(), live, body, &all).filter(|_| !wanted.merges)?;
+        let causes = error.causes();
+        let found =
+            rivals(causes, live, body, &all).or_else(|| opponents(causes, live, body, &all));
+        let found = found.filter(|_| !wanted.merges)?;
         let is_taken = match self.rehearse_create(wanted).await {
             // What the object itself holds is free for the one that replaces it.
             Err(error) => error.is_only_allocated(),
             Ok(()) => true,
         };
-        is_taken.then_some(rivals)
+        is_taken.then_some(found)
     }
 
     /// Whether applying `body` would change any value of the live object; our share in

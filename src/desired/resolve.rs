@@ -65,15 +65,19 @@ pub enum Misplaced {
 /// Kinds that the API server keeps under two groups as the same objects: the second group of each, and the first.
 const TWO_GROUPS: [(&str, &str, &str); 1] = [("Event", "events.k8s.io", "")];
 
-/// The key of the same object under the other group of its kind, if it has two.
-fn under_first_group(key: &ObjectKey) -> Option<ObjectKey> {
-    let mut known = TWO_GROUPS.iter();
-    let (kind, _, first) =
-        known.find(|(kind, second, _)| (*kind, *second) == (&*key.kind.kind, &*key.kind.group))?;
-    Some(ObjectKey {
-        kind: GroupKind::new(*first, *kind),
-        ..key.clone()
-    })
+/// The key of an object, whichever of its groups the manifest names. One key for both lets Syncs that name the groups
+/// of one object know that they want the same one.
+fn under_first_group(key: ObjectKey) -> ObjectKey {
+    let is = |(kind, second, _): &&(&str, &str, &str)| {
+        (*kind, *second) == (&*key.kind.kind, &*key.kind.group)
+    };
+    match TWO_GROUPS.iter().find(is) {
+        Some((kind, _, first)) => ObjectKey {
+            kind: GroupKind::new(*first, *kind),
+            ..key
+        },
+        None => key,
+    }
 }
 
 /// The only namespace in which objects may be managed, and who is kept to it.
@@ -126,24 +130,21 @@ pub fn resolve(
             resolved.misplaced.push((index, why));
             continue;
         }
-        let key = ObjectKey {
+        let key = under_first_group(ObjectKey {
             namespace,
             ..object.key()
-        };
-        let item = Item {
-            key: key.clone(),
-            digest: object.digest,
-            fixed: None,
-            modes: object.modes,
-            index,
-        };
-        if let Some(twin) = resolved.items.insert(key, item) {
-            let other = desired.provenance(twin.index);
-            let other = other.map(|place| place.to_string()).unwrap_or_default();
-            resolved.misplaced.push((index, Misplaced::Twice(other)));
-        }
+        });
+        resolved.place(
+            desired,
+            Item {
+                key,
+                digest: object.digest,
+                fixed: None,
+                modes: object.modes,
+                index,
+            },
+        );
     }
-    resolved.leave_out_second_groups(desired);
     resolved
 }
 
@@ -175,24 +176,36 @@ fn is_about(rule: &FieldRule, key: &ObjectKey) -> bool {
 }
 
 impl Resolved {
-    /// Leaves out objects that are there under another group of their kind: each of the two would take the other's fields away.
-    fn leave_out_second_groups(&mut self, desired: &Desired) {
-        let twins = self.items.values().filter_map(|item| {
-            let first = self.items.get(&under_first_group(&item.key)?)?;
-            let version = desired.objects().get(first.index)?.gvk.api_version();
-            let place = desired.provenance(first.index)?.to_string();
-            let object = format!("{version} {}", first.key);
-            Some((
-                item.key.clone(),
-                item.index,
-                Misplaced::TwoGroups { object, place },
-            ))
-        });
-        let mut twins: Vec<_> = twins.collect();
-        twins.sort_unstable_by_key(|(_, index, _)| *index);
-        for (key, index, why) in twins {
-            self.items.remove(&key);
-            self.misplaced.push((index, why));
+    /// Gives an object its place. Of two manifests of one object one is left out.
+    fn place(&mut self, desired: &Desired, item: Item) {
+        let place = |index| {
+            let place = desired.provenance(index).map(|place| place.to_string());
+            place.unwrap_or_default()
+        };
+        let Some(other) = self.items.get(&item.key).map(|other| other.index) else {
+            self.items.insert(item.key.clone(), item);
+            return;
+        };
+        let group = |index: usize| &desired.objects()[index].gvk.group;
+        if group(other) == group(item.index) {
+            let why = Misplaced::Twice(place(other));
+            self.misplaced.push((item.index, why));
+            self.items.insert(item.key.clone(), item);
+            return;
+        }
+        let is_first = *group(item.index) == item.key.kind.group;
+        let (kept, left) = match is_first {
+            true => (item.index, other),
+            false => (other, item.index),
+        };
+        let version = desired.objects()[kept].gvk.api_version();
+        let why = Misplaced::TwoGroups {
+            object: format!("{version} {}", item.key),
+            place: place(kept),
+        };
+        self.misplaced.push((left, why));
+        if is_first {
+            self.items.insert(item.key.clone(), item);
         }
     }
 

@@ -323,9 +323,9 @@ fn an_object_of_two_groups_is_one_object() {
     assert_eq!(
         items,
         [
+            "Event ns/once",
             "Event ns/other",
             "Event ns/twice",
-            "Event.events.k8s.io ns/once",
             "Event.example.com ns/other",
         ]
     );

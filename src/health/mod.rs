@@ -180,6 +180,9 @@ fn of_conditions(object: &Value) -> Option<Health> {
     None
 }
 
+/// The condition of a Namespace whose kinds are not all known.
+const UNDISCOVERED: &str = "NamespaceDeletionDiscoveryFailure";
+
 /// What holds an object that is being deleted: its finalizers, or what a Namespace or a definition says of the
 /// objects in it.
 pub fn what_holds(object: &Value) -> String {
@@ -188,7 +191,25 @@ pub fn what_holds(object: &Value) -> String {
         let about = kind.starts_with("Namespace") || kind == "Terminating";
         about && text(condition, "/status") == "True"
     });
-    let said = said.map(|condition| message(condition, ""));
+    let mut said: Vec<&Value> = said.collect();
+    // An aggregated API server that does not answer is told of in every Namespace, and in many words. They would hide
+    // what is left in this one.
+    said.sort_by_key(|condition| match text(condition, "/type") {
+        "NamespaceFinalizersRemaining" => 0,
+        "NamespaceContentRemaining" => 1,
+        UNDISCOVERED => 3,
+        _ => 2,
+    });
+    let said = said.into_iter().map(|condition| {
+        let said = message(condition, "");
+        let apis = said.split_once("server APIs: ");
+        match apis.filter(|_| text(condition, "/type") == UNDISCOVERED) {
+            Some((_, apis)) => format!(
+                "an APIService does not answer, which holds it (delete it if it was uninstalled): {apis}"
+            ),
+            None => said,
+        }
+    });
     let said: Vec<String> = said.filter(|said| !said.is_empty()).collect();
     match said.is_empty() {
         true => held_by(object),

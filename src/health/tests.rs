@@ -572,3 +572,30 @@ fn the_container_to_blame_is_named() {
         assert_eq!(blame(&pod(field, state)).as_deref(), blamed);
     }
 }
+
+#[test]
+fn what_is_left_in_a_namespace_is_told_before_an_api_server_that_is_away() {
+    let condition =
+        |kind: &str, message: &str| json!({"type": kind, "status": "True", "message": message});
+    let away = condition(
+        "NamespaceDeletionDiscoveryFailure",
+        "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: a.example.com/v1: \
+         stale GroupVersion discovery: a.example.com/v1",
+    );
+    let content = condition("NamespaceContentRemaining", "1 configmap");
+    let finalizers = condition("NamespaceFinalizersRemaining", "a.b/c in 1 instance");
+    let failed = condition("NamespaceDeletionContentFailure", "no way");
+    let said = "an APIService does not answer, which holds it (delete it if it was uninstalled): \
+                a.example.com/v1: stale GroupVersion discovery: a.example.com/v1";
+    for (conditions, wanted) in [
+        (json!([away]), said.to_owned()),
+        (
+            json!([away, failed, content, finalizers]),
+            format!("a.b/c in 1 instance; 1 configmap; no way; {said}"),
+        ),
+    ] {
+        let found = what_holds(&json!({"status": {"conditions": conditions}}));
+        let wanted = fields::shortened(&wanted);
+        assert_eq!(found, wanted);
+    }
+}

@@ -20,6 +20,7 @@ mod remains;
 mod rewritten;
 mod rival;
 mod room;
+mod rule;
 mod seal;
 mod share;
 mod stage;
@@ -58,8 +59,9 @@ pub use record::{
 pub use release::Indivisible;
 pub use remains::{may_have_remains, remains};
 pub use rewritten::rewritten;
-pub use rival::rivals;
+pub use rival::{opponents, rivals};
 pub use room::{Held, Refusal, held, without};
+pub use rule::is_rule;
 pub use seal::Seal;
 pub use share::{Appliers, EMPTIER, Share};
 pub use stage::Stage;

@@ -3,13 +3,13 @@
 //! Server-side apply merges lists by the keys of their items. If a person gives an item another key, as another number
 //! to the port of a Service, Git's item comes back, and the person's stays beside it. The API server may refuse the
 //! two together: both have one name, or a name that only a single port may leave out. Git's item then takes the place
-//! of the other one.
+//! of the other one. So does Git's member of a union.
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::claim::{Cause, Segment, View, merge, segments};
+use super::claim::{Cause, Segment, View, claims, merge, place, segments};
 use super::items::{Items, keys_of};
 
 /// The items to remove, in the form of `fieldsV1`. They are in a list that a cause names, and `body` has others there.
@@ -47,6 +47,24 @@ pub fn rivals(causes: &[Cause], live: &Value, body: &Value, all: &Value) -> Opti
     fields
         .is_some_and(|fields| !fields.is_empty())
         .then_some(found)
+}
+
+/// The fields of other managers to remove, in the form of `fieldsV1`: members of a union that exclude what Git declares, such
+/// as the `emptyDir` that a person gave to a volume. The causes do not say whether the manifest would be refused by itself as
+/// well, so this has to be known before the fields are removed.
+///
+/// What a whole `spec` is refused for may be any of its fields, so nothing is removed then.
+pub fn opponents(causes: &[Cause], live: &Value, body: &Value, all: &Value) -> Option<Value> {
+    let is_narrow = |cause: &&Cause| match segments(place(cause))[..] {
+        [Segment::Name(first), Segment::Name(second)] => {
+            let declared = body.get(first).and_then(|body| body.get(second));
+            declared.is_none_or(|value| value.is_null() || value.is_object())
+        }
+        [] | [_] => false,
+        _ => true,
+    };
+    let causes: Vec<Cause> = causes.iter().filter(is_narrow).cloned().collect();
+    claims(&causes, live, body, &Value::Null, all)
 }
 
 /// The items of a live list that Git does not have: all of them, or those with the same value at `twins` as an item of
@@ -154,5 +172,38 @@ mod tests {
         let twin = [cause("FieldValueDuplicate", "containers[0].ports[1].name")];
         let found = rivals(&twin, &live, &body, &all);
         assert_eq!(found, Some(json!({"f:containers": {web: ports(8081)}})));
+    }
+
+    #[test]
+    fn a_member_of_a_union_that_a_person_set_gives_way() {
+        let live = json!({"spec": {"paused": true, "kind": "a", "u": {"a": "x"}, "volumes": [{"name": "v", "emptyDir": {}}]}});
+        let body = json!({"spec": {"kind": "b", "u": {"b": "y"}, "volumes": [{"name": "v", "configMap": {"name": "x"}}]}});
+        let key = r#"k:{"name":"v"}"#;
+        let person = json!({"f:spec": {"f:paused": {}, "f:kind": {}, "f:u": {"f:a": {}}, "f:volumes": {key: {"f:emptyDir": {}}}}});
+        let wanted = |field: &str| match field {
+            "spec.volumes[0].configMap" => {
+                Some(json!({"f:spec": {"f:volumes": {key: {"f:emptyDir": {}}}}}))
+            }
+            "spec.u" | "spec.u.b" => Some(json!({"f:spec": {"f:u": {"f:a": {}}}})),
+            _ => None,
+        };
+        for field in [
+            "spec.volumes[0].configMap",
+            "spec.u",
+            "spec.u.b",
+            "spec",
+            "spec.kind",
+            "",
+        ] {
+            let causes = [Cause {
+                field: field.to_owned(),
+                reason: "FieldValueForbidden".to_owned(),
+                message: "exactly one".to_owned(),
+            }];
+            let owned = claims(&causes, &live, &body, &person, &person);
+            assert_eq!(owned, None, "{field}");
+            let found = opponents(&causes, &live, &body, &person);
+            assert_eq!(found, wanted(field), "{field}");
+        }
     }
 }

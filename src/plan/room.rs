@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::RefusalCause;
+use super::rule::{is_by_a_rule, is_refused_by, is_rule};
 use crate::manifest::ObjectKey;
 
 /// Why the API server refused to make an object, in its own words. They may repeat a secret, so they are never
@@ -29,6 +30,11 @@ impl Refusal {
         let lower = words.to_lowercase();
         words.contains(QUOTA) || TAKEN.iter().any(|word| lower.contains(word))
     }
+
+    /// Whether a rule of admission refused the object, or a webhook did not answer.
+    pub fn is_by_a_rule(&self) -> bool {
+        is_by_a_rule(&words(self))
+    }
 }
 
 /// What an object holds that another one needs.
@@ -40,6 +46,15 @@ pub enum Held {
     Itself,
     /// Its share of a quota.
     Quota,
+    /// Nothing: it is a rule of admission that refuses the other one.
+    Rule,
+}
+
+impl Held {
+    /// Whether it takes a moment after the deletion until the API server knows that this is free.
+    pub fn is_freed_later(&self) -> bool {
+        matches!(self, Self::Quota | Self::Rule)
+    }
 }
 
 /// How the API server says that a quota is full.
@@ -73,10 +88,13 @@ pub fn held(
     (new, body): (&ObjectKey, &Value),
     (old, live): (&ObjectKey, &Value),
 ) -> Option<Held> {
+    let words = words(refusal);
+    if is_rule(&old.kind) && is_refused_by(&words, old, live) {
+        return Some(Held::Rule);
+    }
     if new.kind != old.kind {
         return None;
     }
-    let words = words(refusal);
     if words.contains(QUOTA) {
         return (new.namespace == old.namespace).then_some(Held::Quota);
     }

@@ -10,7 +10,7 @@ use super::brake::Judging;
 use crate::cluster::WriteError;
 use crate::intent::SyncIntent;
 use crate::manifest::{Manifest, ObjectKey};
-use crate::plan::{Held, Observed, Refusal, held, stamped, without};
+use crate::plan::{Held, Observed, Refusal, held, is_rule, stamped, without};
 use crate::sync::job::Job;
 use crate::sync::report::Round;
 use crate::sync::{Driver, bodies};
@@ -57,10 +57,10 @@ impl Driver {
                 if let Some((_, done)) = results.next().await {
                     self.settle(job, done, round);
                 }
-                // Two values may have been two objects'. Of a quota it takes a moment until it is known that
-                // something went.
+                // Two values may have been two objects'. Of a quota, and of a rule, it takes a moment until it is known
+                // that something went.
                 let again = std::mem::take(&mut self.state.memory.refused);
-                if held != Held::Quota {
+                if !held.is_freed_later() {
                     refused.extend(again);
                 }
             }
@@ -77,9 +77,11 @@ impl Driver {
     ) -> Option<(usize, Held)> {
         let new = &job.item.key;
         let cluster = &self.context.cluster;
-        if !refusal.is_about_something_taken()
-            || !surplus.iter().any(|(old, _)| old.kind == new.kind)
-        {
+        let may_hold = |old: &ObjectKey| {
+            old.kind == new.kind && refusal.is_about_something_taken()
+                || is_rule(&old.kind) && refusal.is_by_a_rule()
+        };
+        if !surplus.iter().any(|(old, _)| may_hold(old)) {
             return None;
         }
         let manifest = self.manifest(job).await?;
@@ -88,10 +90,15 @@ impl Driver {
         let acting = cluster.as_(&actor);
         let is_barred = self.state.memory.barred.contains(new);
         for (place, (old, _)) in surplus.iter().enumerate() {
-            if old.kind != new.kind || !cluster.inventory.is_owned(old, &self.name) {
+            if !may_hold(old) || !cluster.inventory.is_owned(old, &self.name) {
                 continue;
             }
-            let Ok(Some(live)) = acting.live(&served, old).await else {
+            let kind = match old.kind == new.kind {
+                true => Some(served.clone()),
+                false => cluster.kinds.preferred(&old.kind),
+            };
+            let Some(kind) = kind else { continue };
+            let Ok(Some(live)) = acting.live(&kind, old).await else {
                 continue;
             };
             let Some(held) = held(refusal, (new, &manifest.body), (old, &live)) else {
