@@ -1,5 +1,6 @@
 //! Hooks of charts run by their Helm meaning: at their moment, in their order, once for a content.
 
+mod flux;
 mod meanwhile;
 mod records;
 mod release;

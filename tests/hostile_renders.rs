@@ -56,6 +56,22 @@ fn rows() -> Vec<Row> {
                 "patches/kustomization.yaml: too large: it takes more than 80 MiB",
             ],
         ),
+        row(
+            "long-patch",
+            &["TooLarge"],
+            &[
+                "kustomize",
+                "long-patch/patch.yaml: too large: spec.template.spec.containers[0].env has 20000 entries",
+            ],
+        ),
+        row(
+            "long-replacements",
+            &["TooLarge"],
+            &[
+                "kustomize",
+                "long-replacements/more/all.yaml: too large: targets has 20000 entries",
+            ],
+        ),
         row("many", &["TooLarge"], &["helm", "many"]),
         row(
             "link",
@@ -105,6 +121,31 @@ fn commit(case: &Case<'_>) {
         ),
         ("patches/web.yaml".into(), WEB.into()),
         ("bomb/patch.yaml".into(), bomb()),
+        (
+            "long-patch/kustomization.yaml".into(),
+            "resources: [web.yaml]\npatches: [{path: patch.yaml}]\n".into(),
+        ),
+        ("long-patch/web.yaml".into(), WEB.into()),
+        (
+            "long-patch/patch.yaml".into(),
+            format!(
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  template:\n    spec:\n      containers:\n      \
+                 - name: web\n        env:\n{}",
+                "        - {name: a, value: b}\n".repeat(20_000),
+            ),
+        ),
+        (
+            "long-replacements/kustomization.yaml".into(),
+            "resources: [web.yaml]\nreplacements: [{path: more/all.yaml}]\n".into(),
+        ),
+        ("long-replacements/web.yaml".into(), WEB.into()),
+        (
+            "long-replacements/more/all.yaml".into(),
+            format!(
+                "source: {{kind: ConfigMap, fieldPath: data.value}}\ntargets:\n{}",
+                "- {select: {kind: ConfigMap}, fieldPaths: [data.a]}\n".repeat(20_000)
+            ),
+        ),
         ("many/Chart.yaml".into(), chart("many")),
         ("link/Chart.yaml".into(), chart("link")),
         ("link/templates/web.yaml".into(), WEB.into()),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha512};
 
 use super::metadata::Metadata;
-use super::sealed::{DataKey, Opened};
+use super::sealed::{DataKey, Opened, SEALED};
 use super::{DecryptError, Keys};
 use crate::manifest::{Node, ordered};
 
@@ -57,9 +57,6 @@ impl Format {
         }
     }
 }
-
-/// How a sealed value begins.
-const SEALED: &str = "ENC[AES256_GCM,";
 
 /// Whether a file has SOPS metadata, so that it must be decrypted before use. Cheap.
 #[must_use]

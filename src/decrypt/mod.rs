@@ -16,6 +16,7 @@ mod tests;
 
 pub use self::file::{Format, decrypt, is_encrypted, replace_sealed};
 pub use self::keys::{Keys, KeysError};
+pub use self::sealed::sealed_field;
 
 /// Why a file cannot be decrypted. It quotes no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

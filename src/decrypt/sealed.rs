@@ -8,6 +8,58 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Number, Value};
 
+/// How a sealed value begins.
+pub(super) const SEALED: &str = "ENC[AES256_GCM,";
+
+/// The same in base64: the value has a multiple of three bytes.
+const SEALED_IN_BASE64: &str = "RU5DW0FFUzI1Nl9HQ00s";
+
+/// The path of the first value of an object that is sealed still, also in base64, as the values of a Secret are. A longer text
+/// that contains one may be meant for another program.
+#[must_use]
+pub fn sealed_field(object: &Value) -> Option<String> {
+    let below = |name: &str, path: String| match path.as_str() {
+        "" => name.to_owned(),
+        path if path.starts_with('[') => format!("{name}{path}"),
+        path => format!("{name}.{path}"),
+    };
+    match object {
+        Value::String(text) => is_sealed(text).then(String::new),
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .find_map(|(index, value)| Some(below(&format!("[{index}]"), sealed_field(value)?))),
+        Value::Object(fields) => fields
+            .iter()
+            .find_map(|(name, value)| Some(below(name, sealed_field(value)?))),
+        _ => None,
+    }
+}
+
+fn is_sealed(text: &str) -> bool {
+    let is_whole = |text: &str| {
+        let text = text.trim_end();
+        let inside = text
+            .strip_prefix(SEALED)
+            .and_then(|rest| rest.strip_suffix(']'));
+        inside.is_some_and(|inside| {
+            let mut parts = inside.split(',');
+            ["data:", "iv:", "tag:", "type:"].iter().all(|name| {
+                let part = parts.next();
+                part.is_some_and(|part| part.starts_with(name))
+            }) && parts.next().is_none()
+        })
+    };
+    match text.starts_with(SEALED_IN_BASE64) {
+        true => {
+            let bytes = BASE64_STANDARD.decode(text).ok();
+            let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+            text.is_some_and(|text| is_whole(&text))
+        }
+        false => is_whole(text),
+    }
+}
+
 /// SOPS uses nonces of 32 bytes.
 type Cipher = AesGcm<Aes256, U32>;
 
@@ -51,7 +103,7 @@ impl DataKey {
     }
 
     fn open_bytes<'t>(&self, text: &'t str, path: &str) -> Option<(&'t str, Vec<u8>)> {
-        let inside = text.strip_prefix("ENC[AES256_GCM,")?.strip_suffix(']')?;
+        let inside = text.strip_prefix(SEALED)?.strip_suffix(']')?;
         let mut parts = inside.split(',');
         let mut part = |name: &str| parts.next()?.strip_prefix(name);
         let (data, iv, tag, kind) = (part("data:")?, part("iv:")?, part("tag:")?, part("type:")?);
@@ -64,5 +116,41 @@ impl DataKey {
         };
         let plain = self.0.decrypt(&Array::from(iv), payload).ok()?;
         Some((kind, plain))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_sealed_still_is_found_and_a_text_about_one_is_not() {
+        let sealed = "ENC[AES256_GCM,data:a+Q=,iv:b=,tag:c==,type:str]";
+        for (object, wanted) in [
+            (
+                json!({"stringData": {"a": "b", "p": sealed}}),
+                Some("stringData.p"),
+            ),
+            (
+                json!({"data": {"p": BASE64_STANDARD.encode(sealed)}}),
+                Some("data.p"),
+            ),
+            (
+                json!({"data": {"p": BASE64_STANDARD.encode(format!("{sealed}\n"))}}),
+                Some("data.p"),
+            ),
+            (
+                json!({"spec": {"env": [{"v": 1}, {"v": sealed}]}}),
+                Some("spec.env[1].v"),
+            ),
+            (json!({"spec": [[sealed]]}), Some("spec[0][0]")),
+            (json!({"data": {"f": format!("a: {sealed}\n")}}), None),
+            (json!({"data": {"f": "ENC[AES256_GCM,data:…]"}}), None),
+            (json!({"data": {"f": SEALED_IN_BASE64}}), None),
+        ] {
+            assert_eq!(sealed_field(&object).as_deref(), wanted);
+        }
     }
 }

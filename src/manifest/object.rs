@@ -54,6 +54,12 @@ pub enum ObjectError {
     /// The namespace is not a DNS label.
     #[error("metadata.namespace is not a name that Kubernetes accepts")]
     Namespace,
+    /// `{{` in a field that says what object it is. Elsewhere it may be meant, for another program.
+    #[error(
+        "{0} has a template ({{{{ … }}}}) that nothing has rendered: only the templates of a Helm chart may have one, and \
+         values that the chart gives to tpl"
+    )]
+    Template(&'static str),
     /// `generateName` is set: each apply would make another object.
     #[error("metadata.generateName cannot be applied: give the object a metadata.name")]
     GenerateName,
@@ -74,6 +80,12 @@ pub enum ObjectError {
         /// How many bytes.
         size: usize,
     },
+    /// A value that SOPS encrypted, in a file that has lost what is needed to decrypt it.
+    #[error(
+        "{0} is a value that SOPS encrypted, and the file lacks the metadata of SOPS (the field sops) by which it can be \
+         decrypted: restore the whole file, or encrypt it again"
+    )]
+    Sealed(String),
     /// Lists nest too deeply.
     #[error("lists nest too deeply")]
     TooDeep,
@@ -86,6 +98,18 @@ pub enum ObjectError {
         #[source]
         source: Box<ObjectError>,
     },
+}
+
+impl ObjectError {
+    /// Whether a template is in the way, in an object or in an item of a list.
+    #[must_use]
+    pub fn is_template(&self) -> bool {
+        match self {
+            Self::Template(_) => true,
+            Self::Item { source, .. } => source.is_template(),
+            _ => false,
+        }
+    }
 }
 
 /// Fields that the server writes. Server-side apply refuses some of them, and the others must not
@@ -159,6 +183,8 @@ impl Manifest {
     fn from_object(mut object: Map<String, Value>) -> Result<Self, ObjectError> {
         let api_version = required(&object, "apiVersion", "apiVersion")?;
         let kind = required(&object, "kind", "kind")?;
+        no_template("apiVersion", api_version)?;
+        no_template("kind", kind)?;
         let gvk = GroupVersionKind::parse(api_version, kind).ok_or(ObjectError::Kind)?;
         let metadata = match object.get_mut("metadata") {
             None | Some(Value::Null) => return Err(ObjectError::Missing("metadata.name")),
@@ -327,6 +353,7 @@ fn name(metadata: &Map<String, Value>) -> Result<Arc<str>, ObjectError> {
         }
         other => other?,
     };
+    no_template("metadata.name", name)?;
     let odd = |c: char| matches!(c, '/' | '%') || c.is_control() || c.is_whitespace();
     if name.len() > MAX_NAME {
         return Err(ObjectError::LongName(name.len()));
@@ -342,6 +369,7 @@ fn namespace(metadata: &Map<String, Value>) -> Result<Option<Arc<str>>, ObjectEr
         Err(ObjectError::Missing(_)) => return Ok(None),
         other => other?,
     };
+    no_template("metadata.namespace", namespace)?;
     let label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if namespace.len() > 63
         || !namespace.bytes().all(label)
@@ -351,6 +379,13 @@ fn namespace(metadata: &Map<String, Value>) -> Result<Option<Arc<str>>, ObjectEr
         return Err(ObjectError::Namespace);
     }
     Ok(Some(namespace.into()))
+}
+
+fn no_template(field: &'static str, text: &str) -> Result<(), ObjectError> {
+    match text.contains("{{") && text.contains("}}") {
+        true => Err(ObjectError::Template(field)),
+        false => Ok(()),
+    }
 }
 
 /// Checks labels or annotations, and removes towline's own marks. A committed file often is the
@@ -530,6 +565,29 @@ mod tests {
         ] {
             assert_eq!(read(&text).unwrap_err().to_string(), message);
         }
+        let said = " has a template ({{ … }}) that nothing has rendered: only the templates of a Helm chart may have one, and \
+                    values that the chart gives to tpl";
+        for (text, field) in [
+            ("apiVersion: '{{ .v }}'\nkind: A\n".to_owned(), "apiVersion"),
+            ("apiVersion: v1\nkind: '{{ .k }}'\n".to_owned(), "kind"),
+            (
+                format!("{prefix}metadata: {{name: 'web-{{{{ .Release.Name }}}}'}}\n"),
+                "metadata.name",
+            ),
+            (
+                format!(
+                    "{prefix}metadata: {{name: a, namespace: '{{{{ .Release.Namespace }}}}'}}\n"
+                ),
+                "metadata.namespace",
+            ),
+        ] {
+            let error = read(&text).unwrap_err();
+            assert!(error.is_template());
+            assert_eq!(error.to_string(), format!("{field}{said}"));
+        }
+        let item =
+            read("apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: '{{ .k }}'}]\n");
+        assert!(item.unwrap_err().is_template());
         let nested = read("apiVersion: v1\nkind: List\nitems: [{kind: A}]\n").unwrap_err();
         assert_eq!(nested.to_string(), "item 0 of the list");
     }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::inflate::{joined, parsed_if_small};
-use super::lists;
 use super::remote::{Remote, RemoteBase, remote};
+use super::{instructions, lists};
 use crate::manifest::{self, MAX_DOCUMENT};
 use crate::text::{printable, redact_url, shorten};
 
@@ -55,6 +55,17 @@ pub(super) struct BaseError {
     pub(super) is_too_large: bool,
 }
 
+impl BaseError {
+    /// Of a file that is larger than it may be. `what` says in which way, and what to do.
+    pub(super) fn too_large(file: &str, what: &str) -> Self {
+        Self {
+            file: file.to_owned(),
+            what: printable(&format!("too large: {what}")),
+            is_too_large: true,
+        }
+    }
+}
+
 /// A kustomization with paths in place of URLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Local {
@@ -84,11 +95,8 @@ pub(super) fn localised(
         what: printable(&what),
         is_too_large: false,
     };
-    let too_large = |what: String| BaseError {
-        is_too_large: true,
-        ..fail(format!(
-            "too large: {what}: name folders, or use several Syncs"
-        ))
+    let too_large = |what: String| {
+        BaseError::too_large(file, &format!("{what}: name folders, or use several Syncs"))
     };
     let parsed = parsed_if_small(text).map_err(|_| {
         let mib = MAX_DOCUMENT >> 20;
@@ -99,6 +107,9 @@ pub(super) fn localised(
     };
     for (field, value) in &fields {
         lists::too_long(field, value).map_err(|long| too_large(long.to_string()))?;
+    }
+    if may_be_long {
+        instructions::count_in_place(file, &fields)?;
     }
     if let Some(base) = around {
         stays_inside(&fields, folder, &base.folder()).map_err(fail)?;

@@ -8,6 +8,7 @@ use super::error::MAX_OBJECTS;
 use super::text::{self, Changes, TextId, Texts};
 use super::{TextError, generated};
 use crate::content::ReadError;
+use crate::decrypt::sealed_field;
 use crate::manifest::{
     Digest, GroupVersionKind, MAX_OBJECT, Manifest, Modes, ObjectError, ScaleTarget,
 };
@@ -128,6 +129,10 @@ impl Cache {
             let (digest, size) = Digest::and_size(&body);
             if size > MAX_OBJECT {
                 let source = ObjectError::TooLarge { size };
+                return Err(TextError::Object { document, source });
+            }
+            if let Some(field) = sealed_field(&body) {
+                let source = ObjectError::Sealed(field);
                 return Err(TextError::Object { document, source });
             }
             if let Some(target) = ScaleTarget::of(&gvk, &body) {

@@ -133,6 +133,7 @@ impl TextError {
                 cause: YamlCause::Template,
                 ..
             }) => f.write_str(OF_CHART),
+            Self::Object { source, .. } if source.is_template() => f.write_str(OF_CHART),
             _ => Ok(()),
         }
     }

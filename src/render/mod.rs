@@ -8,6 +8,7 @@ mod cache;
 mod error;
 mod generated;
 mod inflate;
+mod instructions;
 mod lists;
 mod patches;
 mod remote;

@@ -51,7 +51,7 @@ fn states(entries: &[(u64, &str)]) -> Vec<(u64, String)> {
         .collect()
 }
 
-fn warnings(sync: &Sync) -> String {
+pub(super) fn warnings(sync: &Sync) -> String {
     sync.status.clone().unwrap_or_default().warnings.join("\n")
 }
 

@@ -16,6 +16,7 @@ const THREE: &str = "v3.22.0";
 /// Helm, isolated from the developer's own configuration.
 #[derive(Debug)]
 pub struct Helm {
+    version: &'static str,
     program: PathBuf,
     kubeconfig: PathBuf,
     scratch: Scratch,
@@ -43,9 +44,28 @@ impl Helm {
             .expect("build Helm")
             .expect("build Helm");
         Self {
+            version,
             program,
             kubeconfig: kubeconfig.to_owned(),
             scratch: Scratch::new().expect("a folder for Helm"),
+        }
+    }
+
+    /// Adds a program that changes what is rendered, by `sed`, before it is installed. Returns what `--post-renderer` takes.
+    pub fn post_renderer(&self, script: &str) -> String {
+        let folder = self.scratch.path().join("DATA/plugins/post");
+        std::fs::create_dir_all(&folder).expect("a folder for the plugin");
+        let program = folder.join("post.sh");
+        std::fs::write(&program, format!("#!/bin/sh\nexec sed '{script}'\n")).expect("a program");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&program, mode).expect("a program");
+        let plugin = "apiVersion: v1\ntype: postrenderer/v1\nname: post\nversion: 0.1.0\nruntime: subprocess\nruntimeConfig:\n  \
+                      platformCommand:\n  - command: ${HELM_PLUGIN_DIR}/post.sh\n";
+        std::fs::write(folder.join("plugin.yaml"), plugin).expect("a plugin");
+        // Helm 3 takes a program, Helm 4 the name of a plugin.
+        match self.version {
+            THREE => program.display().to_string(),
+            _ => "post".to_owned(),
         }
     }
 

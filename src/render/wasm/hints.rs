@@ -1,7 +1,7 @@
 //! Where to look when a render fails: what is added to the words of renderers.
 
 use super::{Chart, Failed, RenderFailure, culprits};
-use crate::content::{Tree, within};
+use crate::content::Tree;
 use crate::render::Patches;
 use crate::text::printable;
 
@@ -10,7 +10,7 @@ pub(super) fn where_to_look(mut failed: Box<Failed>, patches: &Patches) -> Box<F
     let RenderFailure::Refused { message, .. } = &mut failed.failure else {
         return failed;
     };
-    *message = without_second_try(message);
+    *message = without_literals(&without_second_try(message));
     let named = patches.named_in(message);
     let words = match (&*named, &failed.last) {
         ([], Some(last)) if !message.contains(&**last) => {
@@ -42,6 +42,26 @@ fn without_second_try(message: &str) -> String {
         rest = &after[end + TO.len()..];
     }
     left + rest
+}
+
+/// kustomize's words without the literals of a generator, which may be those of a Secret: one that is wrong makes it tell all.
+fn without_literals(message: &str) -> String {
+    const ALL: &str = "literal sources [";
+    const WRONG: &str = "]: invalid literal source ";
+    const WHY: &str = ", expected key=value";
+    let (Some(from), Some(wrong), Some(why)) =
+        (message.find(ALL), message.rfind(WRONG), message.rfind(WHY))
+    else {
+        return message.to_owned();
+    };
+    match from < wrong && wrong < why {
+        true => format!(
+            "{}literals: an entry is not KEY=value{}",
+            &message[..from],
+            &message[why + WHY.len()..]
+        ),
+        false => message.to_owned(),
+    }
 }
 
 /// Words of Go's libraries that say nothing to those who write YAML, and what they mean.
@@ -123,32 +143,58 @@ pub(super) fn which_templates(
     if !failed.failure.is_excess() {
         return failed;
     }
-    let counts = |line: &str| {
-        let mut words = line.split(|c: char| !c.is_ascii_alphanumeric());
-        line.contains("{{")
-            && words.any(|word| matches!(word, "until" | "untilStep" | "seq" | "repeat"))
+    // Also those of its sub-charts.
+    let is_template = |path: &str| {
+        let inside = path.strip_prefix(&*chart.path).unwrap_or_default();
+        inside.split('/').any(|part| part == "templates")
     };
-    let folder = within(&chart.path, "templates/");
-    let templates = failed
-        .reads
-        .files()
-        .filter(|(path, _)| path.starts_with(&folder));
-    let named = templates.filter_map(|(path, blob)| {
-        let text = tree.read(blob).ok()?;
-        let text = String::from_utf8_lossy(&text);
-        let line = text.lines().position(counts)?;
-        Some(format!("{} line {}", printable(path), line + 1))
-    });
-    let named: Vec<_> = named.take(MAX_NAMED).collect();
+    let named = |is_slow: fn(&str) -> bool| {
+        let templates = failed.reads.files().filter(|(path, _)| is_template(path));
+        let places = templates.filter_map(|(path, blob)| {
+            let text = tree.read(blob).ok()?;
+            let text = String::from_utf8_lossy(&text);
+            let line = text.lines().position(is_slow)?;
+            Some(format!("{} line {}", printable(path), line + 1))
+        });
+        places.take(MAX_NAMED).collect::<Vec<_>>().join(", ")
+    };
     let mut words = match chart.path.as_str() {
         "" => String::new(),
         path => format!("; the chart is {}", printable(path)),
     };
-    if !named.is_empty() {
-        words += &format!("; templates that count: {}", named.join(", "));
+    match &*named(makes_dsa_key) {
+        "" => (),
+        places => {
+            words += &format!(
+                "; templates that make a DSA key, which takes very long: {places}: let genPrivateKey make \"rsa\", \"ecdsa\" or \
+                 \"ed25519\""
+            );
+        }
+    }
+    match &*named(counts) {
+        "" => (),
+        places => words += &format!("; templates that count: {places}"),
     }
     failed.failure.add(&words);
     failed
+}
+
+/// Whether a line of a template may go on without an end.
+fn counts(line: &str) -> bool {
+    has_word(line, |word| {
+        matches!(word, "until" | "untilStep" | "seq" | "repeat")
+    })
+}
+
+/// Whether a line of a template makes a DSA key. Its numbers are searched with the arithmetic of Go in WebAssembly, and how
+/// long that takes is a matter of luck.
+fn makes_dsa_key(line: &str) -> bool {
+    has_word(line, |word| word == "genPrivateKey") && has_word(line, |word| word == "dsa")
+}
+
+fn has_word(line: &str, is_it: impl Fn(&str) -> bool) -> bool {
+    let mut words = line.split(|c: char| !c.is_ascii_alphanumeric());
+    line.contains("{{") && words.any(is_it)
 }
 
 /// Adds where the values of a chart are.
@@ -199,6 +245,18 @@ mod tests {
     }
 
     #[test]
+    fn literals_of_a_generator_are_left_out() {
+        let message = "loading KV pairs: literal sources [a=hunter2 b]: invalid literal source b, expected key=value; more";
+        assert_eq!(
+            without_literals(message),
+            "loading KV pairs: literals: an entry is not KEY=value; more"
+        );
+        let odd = "literal sources [x]: invalid literal source y, expected key=value]: invalid literal source z, expected key=value";
+        assert_eq!(without_literals(odd), "literals: an entry is not KEY=value");
+        assert_eq!(without_literals("nothing of it"), "nothing of it");
+    }
+
+    #[test]
     fn words_of_go_are_explained() {
         let explained = |words: &str| explained(words).contains("quote");
         assert!(explained(
@@ -208,5 +266,14 @@ mod tests {
             "yaml: invalid map key: map[string]interface {}{\".Values.x\":\"\"}"
         ));
         assert!(!explained("yaml: line 3: did not find expected key"));
+    }
+
+    #[test]
+    fn lines_that_may_take_very_long_are_known() {
+        assert!(counts("{{ range until 100000 }}"));
+        assert!(!counts("# until 100000"));
+        assert!(makes_dsa_key("key: {{ genPrivateKey \"dsa\" | b64enc }}"));
+        assert!(!makes_dsa_key("key: {{ genPrivateKey \"ecdsa\" }}"));
+        assert!(!makes_dsa_key("kind: {{ \"dsa\" }}"));
     }
 }

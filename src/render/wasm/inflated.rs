@@ -15,6 +15,7 @@ use super::{Kustomization, Reads, RenderFailure};
 use crate::content::{BlobId, Listing, Name, ObjectId, Place, ReadError, Tree, TreeId, within};
 use crate::render::bases::{Bases, Local, WantedBase, localised, plugin_file};
 use crate::render::inflate::{Asking, Inflation, Passed, asking};
+use crate::render::instructions::{self, Form, Instructions};
 use crate::render::patches::{Layer, Patches};
 use crate::render::remote::RemoteBase;
 
@@ -105,6 +106,10 @@ struct State {
     made: HashMap<String, Option<BlobId>>,
     inflated: HashMap<Site, Vec<Made>>,
     wanted: Vec<Wanted>,
+    /// The files with instructions that kustomizations name.
+    instructions: Instructions,
+    /// Those that were counted: what kustomize reads in their place.
+    counted: HashMap<(BlobId, Form), BlobId>,
     /// Remote bases that kustomizations name and have.
     used: BTreeSet<RemoteBase>,
     /// Those that are not fetched.
@@ -199,11 +204,35 @@ impl Inflated {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at a file that is no kustomization, before kustomize reads it.
-    fn check(&self, place: &Place) {
-        let read = || self.tree.read(place.file?).ok();
+    /// Looks at a file that is no kustomization, before kustomize reads it. Returns what kustomize reads in its place.
+    fn checked(&self, path: &str, place: Place) -> Place {
+        let Some(blob) = place.file else {
+            return place;
+        };
+        let read = || self.tree.read(blob).ok();
         if let Some(error) = plugin_file(&place.real, &self.bases, read) {
             self.state().refuse(&error);
+        }
+        let (form, known) = {
+            let state = self.state();
+            let Some(form) = state.instructions.get(path).copied() else {
+                return place;
+            };
+            (form, state.counted.get(&(blob, form)).copied())
+        };
+        let file = known.or_else(|| {
+            let counted = instructions::count(path, &read()?, form);
+            let state = &mut *self.state();
+            let file = match counted {
+                Ok(()) => blob,
+                Err(error) => state.exceed(&error),
+            };
+            state.counted.insert((blob, form), file);
+            Some(file)
+        });
+        Place {
+            file: file.or(place.file),
+            ..place
         }
     }
 
@@ -224,14 +253,7 @@ impl Inflated {
         let (blob, text) = match localised(path, &real, &text, &self.bases) {
             Ok(None) => (blob, text),
             Ok(Some(local)) => (state.localise(&local), local.text.into()),
-            Err(error) if error.is_too_large => {
-                state.problem.get_or_insert(RenderFailure::TooLarge {
-                    renderer: "kustomize".to_owned(),
-                    message: error.to_string(),
-                });
-                // kustomize shall not read it.
-                return state.hold(Vec::new());
-            }
+            Err(error) if error.is_too_large => return state.exceed(&error),
             Err(error) => {
                 state.refuse(&error);
                 return blob;
@@ -242,6 +264,7 @@ impl Inflated {
             true => asking(path, &real, &text),
             false => Ok(None),
         };
+        instructions::note(&mut state.instructions, &real, &text);
         let above = state.visited.len();
         state.visited.push(Visited {
             file: path.to_owned(),
@@ -278,6 +301,15 @@ impl State {
             renderer: "kustomize".to_owned(),
             message: error.to_string(),
         });
+    }
+
+    /// Keeps that a file is too large. Returns what kustomize reads in its place: nothing.
+    fn exceed(&mut self, error: &impl std::error::Error) -> BlobId {
+        self.problem.get_or_insert(RenderFailure::TooLarge {
+            renderer: "kustomize".to_owned(),
+            message: error.to_string(),
+        });
+        self.hold(Vec::new())
     }
 
     /// Takes a kustomization with paths in place of URLs.
@@ -435,10 +467,7 @@ impl Tree for Inflated {
                 file: Some(self.kustomization(path, blob)),
                 ..place
             },
-            None => {
-                self.check(&place);
-                place
-            }
+            None => self.checked(path, place),
         })
     }
 

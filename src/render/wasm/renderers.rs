@@ -21,7 +21,7 @@ use super::{
 };
 use crate::allowance::Allowance;
 use crate::content::Tree;
-use crate::render::Bases;
+use crate::render::{Bases, instructions};
 use crate::text::{Secrets, printable};
 
 /// Why the renderers are not there.
@@ -204,6 +204,16 @@ impl Renderers {
         private: Private<'_>,
     ) -> Result<Arc<Output>, Box<Failed>> {
         let opened = self.opened()?;
+        instructions::count_overrides(&request.overrides).map_err(|error| {
+            Box::new(Failed {
+                failure: RenderFailure::TooLarge {
+                    renderer: "kustomize".to_owned(),
+                    message: error.to_string(),
+                },
+                reads: Reads::default(),
+                last: None,
+            })
+        })?;
         let question = Question {
             module: &opened.kustomize,
             path: &request.path,

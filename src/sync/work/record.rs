@@ -99,6 +99,14 @@ impl RecordError {
     }
 }
 
+/// A record that was written.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    version: u32,
+    /// Whether it takes the place of one of Helm.
+    of_helm: bool,
+}
+
 /// That there is no record, for people.
 fn not_shown(helm: &HelmIntent, why: &str) -> String {
     let HelmIntent {
@@ -131,8 +139,9 @@ impl Driver {
             description: format!("Sync {}: {}", self.name, target.seen.name()),
         };
         match self.write_record(intent, wanted).await {
-            Ok(version) => {
+            Ok(Written { version, of_helm }) => {
                 self.state.record = RecordState::default();
+                self.state.record.warning = self.other_applier(&intent.render.helm, of_helm);
                 self.state.timers.record = None;
                 let HelmIntent {
                     release_name,
@@ -158,6 +167,26 @@ impl Driver {
                 self.state.timers.record = again.map(|pause| Instant::now() + pause);
             }
         }
+    }
+
+    /// That something else upgrades the release too: the record that is now superseded was one of Helm, although the Sync had
+    /// written one before.
+    fn other_applier(&self, helm: &HelmIntent, of_helm: bool) -> Option<String> {
+        let status = &self.state.report.status;
+        let record = status.release.as_ref()?.record.as_ref()?;
+        let HelmIntent {
+            release_name,
+            release_namespace,
+            ..
+        } = helm;
+        let is_same = (&record.namespace, &record.release) == (release_namespace, release_name);
+        (of_helm && is_same && record.revision > 0).then(|| {
+            format!(
+                "Helm changed release {release_name} in namespace {release_namespace} after this Sync, which has put back what \
+                 Git has: something else upgrades it too, such as a HelmRelease of Flux or a pipeline; suspend and delete that, \
+                 or delete this Sync"
+            )
+        })
     }
 
     /// The release whose record is to be written now.
@@ -287,7 +316,7 @@ impl Driver {
         let written = self.write_record(intent, wanted).await;
         self.state.record.failed = Some(content);
         match written {
-            Ok(version) => self.note_failed(intent, version).await,
+            Ok(Written { version, .. }) => self.note_failed(intent, version).await,
             Err(error) => {
                 let error = crate::chain(&error);
                 tracing::warn!(sync = %self.name, error, "writing a record for Helm of a release that has failed");
@@ -315,12 +344,12 @@ impl Driver {
         }
     }
 
-    /// Writes the record, and makes those before it say that they are live no longer. Returns its version.
+    /// Writes the record, and makes those before it say that they are live no longer.
     async fn write_record(
         &self,
         intent: &SyncIntent,
         wanted: Wanted<'_>,
-    ) -> Result<u32, RecordError> {
+    ) -> Result<Written, RecordError> {
         let helm = &intent.render.helm;
         let (namespace, name) = (&*helm.release_namespace, &*helm.release_name);
         let seen = wanted.seen;
@@ -343,11 +372,16 @@ impl Driver {
         };
         let _permit = MAKING.take(&self.name.namespace, &self.name.name).await;
         let before = records.live(&next.superseded).await?;
+        let mut written = Written {
+            version: next.version,
+            of_helm: false,
+        };
         if !next.is_there {
             let former = Former {
                 first_deployed: before.iter().find_map(first_deployed),
                 of_helm: of_helm(&next.superseded, &before),
             };
+            written.of_helm = former.of_helm.is_some();
             let secret = self.record_of(intent, wanted, next.version, former).await?;
             let key = record_key(namespace, name, next.version);
             records.create(&key, &secret).await?;
@@ -356,7 +390,7 @@ impl Driver {
             records.supersede(record).await?;
         }
         records.delete(&next.surplus).await?;
-        Ok(next.version)
+        Ok(written)
     }
 
     /// The Secret of a record.
