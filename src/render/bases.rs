@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::inflate::{joined, parsed_if_small};
+use super::kustomization_error::KustomizationError;
 use super::remote::{Remote, RemoteBase, remote};
 use super::{instructions, lists};
 use crate::manifest::{self, MAX_DOCUMENT};
@@ -45,27 +46,6 @@ impl std::fmt::Display for WantedBase {
     }
 }
 
-/// Why a kustomization may not name what it names. The error has the file, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}: {what}")]
-pub(super) struct BaseError {
-    file: String,
-    what: String,
-    /// Whether it is larger than it may be.
-    pub(super) is_too_large: bool,
-}
-
-impl BaseError {
-    /// Of a file that is larger than it may be. `what` says in which way, and what to do.
-    pub(super) fn too_large(file: &str, what: &str) -> Self {
-        Self {
-            file: file.to_owned(),
-            what: printable(&format!("too large: {what}")),
-            is_too_large: true,
-        }
-    }
-}
-
 /// A kustomization with paths in place of URLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Local {
@@ -84,19 +64,19 @@ pub(super) fn localised(
     folder: &str,
     text: &[u8],
     bases: &Bases,
-) -> Result<Option<Local>, BaseError> {
+) -> Result<Option<Local>, KustomizationError> {
     let around = RemoteBase::around(folder, bases.fetched.iter());
     let may_be_long = text.len() > lists::SHORTEST;
     if around.is_none() && !may_be_long && !may_name_url(text) {
         return Ok(None);
     }
-    let fail = |what: String| BaseError {
+    let fail = |what: String| KustomizationError {
         file: file.to_owned(),
         what: printable(&what),
         is_too_large: false,
     };
     let too_large = |what: String| {
-        BaseError::too_large(file, &format!("{what}: name folders, or use several Syncs"))
+        KustomizationError::too_large(file, &format!("{what}: name folders, or use several Syncs"))
     };
     let parsed = parsed_if_small(text).map_err(|_| {
         let mib = MAX_DOCUMENT >> 20;
@@ -254,10 +234,10 @@ pub(super) fn plugin_file(
     file: &str,
     bases: &Bases,
     read: impl FnOnce() -> Option<Vec<u8>>,
-) -> Option<BaseError> {
+) -> Option<KustomizationError> {
     let base = RemoteBase::around(file, bases.fetched.iter())?.folder();
     let what = plugins_stay_inside(&read()?, &base, &base).err()?;
-    Some(BaseError {
+    Some(KustomizationError {
         file: file.to_owned(),
         what: printable(&what),
         is_too_large: false,

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::bases::BaseError;
 use super::inflate::{joined, parsed};
+use super::kustomization_error::KustomizationError;
 use super::lists::{self, Kind, SHORTEST};
 use crate::intent::Overrides;
 use crate::manifest::{self, MAX_DOCUMENT, YamlCause};
@@ -84,7 +84,7 @@ pub(super) fn note(known: &mut Instructions, folder: &str, text: &[u8]) {
 }
 
 /// Counts the lists of a file with instructions.
-pub(super) fn count(file: &str, text: &[u8], form: Form) -> Result<(), BaseError> {
+pub(super) fn count(file: &str, text: &[u8], form: Form) -> Result<(), KustomizationError> {
     if text.len() < SHORTEST {
         return Ok(());
     }
@@ -99,7 +99,7 @@ pub(super) fn count(file: &str, text: &[u8], form: Form) -> Result<(), BaseError
 }
 
 /// Counts the lists of the patches that a Sync has on top.
-pub(super) fn count_overrides(overrides: &Overrides) -> Result<(), BaseError> {
+pub(super) fn count_overrides(overrides: &Overrides) -> Result<(), KustomizationError> {
     let patches = overrides.patches.iter().enumerate();
     let mut long = patches.filter(|(_, patch)| patch.patch.len() >= SHORTEST);
     long.try_for_each(|(index, patch)| {
@@ -109,7 +109,10 @@ pub(super) fn count_overrides(overrides: &Overrides) -> Result<(), BaseError> {
 }
 
 /// Counts the lists of the instructions that a kustomization has in place.
-pub(super) fn count_in_place(file: &str, fields: &Map<String, Value>) -> Result<(), BaseError> {
+pub(super) fn count_in_place(
+    file: &str,
+    fields: &Map<String, Value>,
+) -> Result<(), KustomizationError> {
     for (field, kind) in FIELDS {
         for (index, entry) in entries(fields, field).enumerate() {
             let text = entry.as_str().or_else(|| entry["patch"].as_str());
@@ -138,8 +141,8 @@ fn counted(text: &[u8], kind: Kind) -> Result<(), String> {
     }
 }
 
-fn too_large(file: &str, what: &str) -> BaseError {
-    BaseError::too_large(
+fn too_large(file: &str, what: &str) -> KustomizationError {
+    KustomizationError::too_large(
         file,
         &format!("{what}: shorten it, or write its outcome into the resources themselves"),
     )

@@ -9,6 +9,7 @@ mod error;
 mod generated;
 mod inflate;
 mod instructions;
+mod kustomization_error;
 mod lists;
 mod patches;
 mod remote;
