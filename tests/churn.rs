@@ -17,7 +17,7 @@ const MANY: usize = 500;
 const AT_ONCE: usize = 8;
 
 /// How much more memory the second round may leave than the first, in MiB: an allocator does not return
-/// everything that is freed. Entries of two thousand drivers, kept by mistake, would take more.
+/// everything that is freed. Entries of a thousand drivers, kept by mistake, would take more.
 const NOISE: f64 = 6.0;
 
 /// Creates and deletes resources. Returns the operator's memory afterwards in MiB.

@@ -180,6 +180,30 @@ fn sources_keep_the_invariants() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// An adapter in `api` makes an intent of a resource, so that a second API is a second adapter. `cluster` and `leader` read that of
+/// Kubernetes' own objects, and commands show resources as they are.
+#[test]
+fn only_api_reads_what_a_resource_asks_for() {
+    let reads = Source::parse(
+        "sync/mod.rs",
+        "fn f(s: &Sync) -> bool { s.spec.prune.is_some() }",
+    );
+    assert_eq!(reads.specs, [1]);
+    let all = sources();
+    let others = all
+        .iter()
+        .filter(|source| !["api", "cluster", "leader", "cli"].contains(&room(&source.file)));
+    let found: Vec<String> = others
+        .flat_map(|source| {
+            source
+                .specs
+                .iter()
+                .map(|line| format!("{}:{line}", source.file))
+        })
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn a_rule_sees_the_imports_of_a_use_tree() {
     let rule = &RULES[0];

@@ -339,10 +339,11 @@ async fn a_job_that_ends_and_goes_while_towline_is_away_is_not_run_again() {
     assert_eq!(case.events("NotRunAgain").await, told);
     // Another manifest is another run, and so is one that comes back.
     let kept = job("kept", &namespace, "", "two");
-    case.push(&[("ttl.yaml", None), ("kept.yaml", Some(&kept))], "changed")
+    let commit = case
+        .push(&[("ttl.yaml", None), ("kept.yaml", Some(&kept))], "changed")
         .await;
+    case.synced("all", &commit).await;
     completes(&case, "kept").await;
-    case.ready_becomes("all", "True", "Converged").await;
     let ttl = job("ttl", &namespace, ttl, "one");
     case.push(&[("ttl.yaml", Some(&ttl))], "back").await;
     completes(&case, "ttl").await;

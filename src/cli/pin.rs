@@ -20,7 +20,7 @@ use crate::text::printable;
 /// Why there is nothing to go back to.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum PinError {
-    /// Only what was live is proven to be of the repository.
+    /// It was never live. Of any other commit, nobody knows whether it is one of the repository's branch.
     #[error(
         "sync/{name} has had no revision {commit}; only one that was live can be returned to: towline history {name}"
     )]

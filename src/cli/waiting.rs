@@ -19,7 +19,7 @@ use crate::text::printable;
 const PAUSE: Duration = Duration::from_millis(500);
 const MORE: Duration = Duration::from_millis(2);
 
-/// A failure counts when it stands at so many looks in a row: some heal at the next try.
+/// A Sync has failed when so many looks in a row see it fail: some failures end with the next try.
 const LOOKS: u32 = 4;
 
 /// The namespace and name of a Sync or of a GitRepository.

@@ -90,9 +90,12 @@ impl Writer<'_> {
                     };
                     let mut taken = share.clone();
                     take_over(wanted, &mut taken)?;
-                    before = Some(share);
-                    if !self.write_share(wanted, &taken).await? {
+                    if taken.patch().is_none() {
                         return Ok((observed, made));
+                    }
+                    // Where a controller wrote the object meanwhile, its shares are looked at once more.
+                    if self.write_share(wanted, &taken).await? {
+                        before = Some(share);
                     }
                 }
                 Err(error) => {

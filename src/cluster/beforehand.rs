@@ -43,7 +43,7 @@ impl Writer<'_> {
         })
     }
 
-    /// The same for one state of the live object. None if somebody wrote it meanwhile.
+    /// Removes what Git empties from one version of the live object. None if somebody wrote another version meanwhile.
     async fn empty_out_of(
         &self,
         wanted: &Wanted<'_>,

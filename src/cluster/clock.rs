@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_narrows_what_the_server_is_ahead() {
+    fn each_answer_narrows_how_far_the_server_is_ahead() {
         // The server is 5.3 seconds ahead, and is set forward by an hour before the last answers.
         let mut ahead = None;
         for (second, elapsed, expected) in [

@@ -215,8 +215,8 @@ impl Cluster {
         Viewer::acting(self.clients.requests.clone(), actor, self.kinds.clone())
     }
 
-    /// Waits until none of these objects' proofs would fit another object that is created under the same name:
-    /// at most a few seconds after the youngest was created.
+    /// Waits until no object that somebody makes with the name of one of these could carry its proof, which names the second
+    /// of its creation. That is at most a few seconds after the youngest was created.
     pub async fn outlive<'a>(&self, objects: impl Iterator<Item = &'a Observed>) {
         let until = objects.filter_map(|observed| observed.proof?.fits_others_until());
         if let Some(until) = until.max() {

@@ -34,9 +34,9 @@ pub struct Release {
 /// The releases that a render may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Releases {
-    /// The last one. The same content is the same release, also after a restart.
+    /// The release that is live. The same content is the same release, also after a restart.
     pub last: Option<Release>,
-    /// The one that another content is.
+    /// The number of the release that other content would be.
     pub next: ReleaseNumber,
 }
 

@@ -188,7 +188,7 @@ fn login(request: &Request) -> Option<Credentials<String>> {
 /// What an error of the client means. `step` is what was under way, for the text about a refusal.
 fn answer(step: &str, error: Error) -> Result<Answer, MailError> {
     match error {
-        // A yes to something else than what was asked. The message has not arrived.
+        // The server's code means success, but of another command than the one that was sent. So the message has not arrived.
         Error::UnexpectedReply(reply) | Error::AuthenticationFailed(reply)
             if reply.is_positive_completion() =>
         {

@@ -178,8 +178,8 @@ impl Traces {
         }
     }
 
-    /// Sends what waits without waiting for more, and waits for that. Returns how many spans the receiver does not have
-    /// when `within` is over.
+    /// Sends all queued spans at once, in place of when a batch is full. Returns how many of them the receiver does not have
+    /// after `within`.
     pub async fn flush(&self, within: Duration) -> usize {
         let Some(inner) = &self.0 else { return 0 };
         inner.stopping.send_replace(true);

@@ -174,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    /// The fields of a Service: what of it only one may have, and what may be asked for once more.
+    /// Of a Service, only addresses and node ports can belong to one object alone. Two Services may have the same of all else.
     #[test]
     fn only_addresses_and_ports_of_nodes_are_exclusive() {
         let ip = |text: &str| Exclusive::Address(text.to_owned());

@@ -54,8 +54,8 @@ pub enum HookClash {
     /// Another Sync has a hook of the same name.
     #[error("it is there already as a hook of Sync {0}: rename one of the two")]
     OfAnother(String),
-    /// Helm made it, and this is the first release here. Its policy would have it deleted, with what it may keep: a
-    /// password, for example.
+    /// Helm made it, and this is the first release here. The hook's delete policy would delete it, and what it holds would be
+    /// lost: a password, for example.
     #[error(
         "it is there already and Helm made it, but no release of Helm was found that would be taken over: delete \
          the object, or let the Sync's account list Secrets in the release's namespace and make the Sync anew"

@@ -127,7 +127,7 @@ impl Work<'_> {
             })?
             .items;
         syncs.retain(|sync| {
-            sync.spec.source_ref.name == *self.source.name
+            SyncIntent::from(sync).source == *self.source.name
                 && sync.metadata.deletion_timestamp.is_none()
         });
         syncs.sort_by_key(|sync| sync.name_any());

@@ -342,7 +342,7 @@ impl Driver {
     /// Reports what became of the plans of pull requests, if that has changed since the last report.
     async fn report_plans(&mut self, object: &GitRepository) {
         let (generation, now) = (object.metadata.generation, Time(Timestamp::now()));
-        let is_asked_for = object.spec.pull_requests.is_some();
+        let is_asked_for = self.intent(object).pull_requests.is_some();
         let condition = self.plans_condition(is_asked_for, generation, &now);
         let before = &self.status.conditions;
         // The first report comes from the first poll.

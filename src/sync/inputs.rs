@@ -45,7 +45,8 @@ impl InputError {
         }
     }
 
-    /// Whether a later try may succeed although nothing has changed: the API server is the cause, or what others hold.
+    /// Whether a later try may succeed although nothing has changed: the API server failed, or other Syncs' inputs take the
+    /// memory.
     pub(super) fn may_end(&self) -> bool {
         match self {
             Self::Read { source, .. } => source.is_unavailable(),

@@ -2,7 +2,7 @@
 
 use super::{room, sources};
 
-/// Lowest first. A room may be one file. Some rooms do not exist yet: their place is reserved.
+/// Lowest first. A room may be one file.
 const ROOMS: [&str; 42] = [
     "glob",
     "backoff",

@@ -23,6 +23,8 @@ pub struct Source {
     /// Every path that the file names outside of its tests. The first segment is a crate: names that a
     /// `use` imports are replaced by their full paths, and so are `self` and `super`.
     pub named: Vec<Named>,
+    /// The lines outside of tests that read a field of a `spec`: `sync.spec.path`.
+    pub specs: Vec<usize>,
     /// The text literals outside of tests and documentation.
     pub literals: Vec<(String, usize)>,
     /// Names that the file's `use` declarations introduce, with their full paths.
@@ -91,6 +93,7 @@ impl Source {
             file: file.to_owned(),
             module: module.clone(),
             named: Vec::new(),
+            specs: Vec::new(),
             literals: Vec::new(),
             aliases: BTreeMap::new(),
             declared: Vec::new(),
@@ -152,7 +155,13 @@ impl Source {
                     }
                     at += 3;
                 }
-                TokenTree::Ident(_) => at = self.read_path(module, &tokens, at),
+                TokenTree::Ident(ident) => {
+                    let is_field = at > 0 && is_punct(tokens.get(at - 1), '.');
+                    if ident == "spec" && is_field && is_punct(tokens.get(at + 1), '.') {
+                        self.specs.push(ident.span().start().line);
+                    }
+                    at = self.read_path(module, &tokens, at);
+                }
                 TokenTree::Group(inner) => {
                     self.read(module, inner.stream());
                     at += 1;
