@@ -12,6 +12,10 @@ use crate::decrypt::sealed_field;
 use crate::manifest::{
     Digest, GroupVersionKind, MAX_OBJECT, Manifest, Modes, ObjectError, ScaleTarget,
 };
+use crate::text::{printable, shorten};
+
+/// The longest path of a field in a message, in bytes: the keys of values may be long.
+const LONGEST_FIELD: usize = 200;
 
 /// One object of a text, without its body. It does not depend on the file's path.
 #[derive(Clone, Debug)]
@@ -132,7 +136,7 @@ impl Cache {
                 return Err(TextError::Object { document, source });
             }
             if let Some(field) = sealed_field(&body) {
-                let source = ObjectError::Sealed(field);
+                let source = ObjectError::Sealed(printable(&shorten(&field, LONGEST_FIELD)));
                 return Err(TextError::Object { document, source });
             }
             if let Some(target) = ScaleTarget::of(&gvk, &body) {

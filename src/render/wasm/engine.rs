@@ -204,4 +204,30 @@ mod tests {
             assert_eq!(slots(cores, limit), expected, "{cores} {limit:?}");
         }
     }
+
+    #[test]
+    fn a_tenant_that_wants_all_places_leaves_one_to_others() {
+        let engine = Engine::new(EngineSettings {
+            slots: 2,
+            slots_of_tenant: 1,
+            max_memory: 1 << 20,
+            keep_resident: 0,
+        });
+        let engine = engine.unwrap();
+        let _first = engine.slot(&"one".into());
+        // It ends with the test's process.
+        let again = engine.clone();
+        thread::spawn(move || {
+            let _second = again.slot(&"one".into());
+            thread::park();
+        });
+        thread::sleep(Duration::from_millis(100));
+        let (tell, told) = std::sync::mpsc::channel();
+        let third = engine.clone();
+        thread::spawn(move || {
+            let _other = third.slot(&"other".into());
+            tell.send(())
+        });
+        told.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
 }

@@ -10,7 +10,7 @@ pub(super) fn where_to_look(mut failed: Box<Failed>, patches: &Patches) -> Box<F
     let RenderFailure::Refused { message, .. } = &mut failed.failure else {
         return failed;
     };
-    *message = without_literals(&without_second_try(message));
+    *message = without_second_try(message);
     let named = patches.named_in(message);
     let words = match (&*named, &failed.last) {
         ([], Some(last)) if !message.contains(&**last) => {
@@ -45,23 +45,18 @@ fn without_second_try(message: &str) -> String {
 }
 
 /// kustomize's words without the literals of a generator, which may be those of a Secret: one that is wrong makes it tell all.
-fn without_literals(message: &str) -> String {
+/// This comes before the text is shortened: afterwards, where they begin or end may be gone. If their end is missing, all that
+/// follows is left out.
+pub(super) fn without_literals(message: &str) -> String {
     const ALL: &str = "literal sources [";
-    const WRONG: &str = "]: invalid literal source ";
     const WHY: &str = ", expected key=value";
-    let (Some(from), Some(wrong), Some(why)) =
-        (message.find(ALL), message.rfind(WRONG), message.rfind(WHY))
-    else {
+    let Some(from) = message.find(ALL) else {
         return message.to_owned();
     };
-    match from < wrong && wrong < why {
-        true => format!(
-            "{}literals: an entry is not KEY=value{}",
-            &message[..from],
-            &message[why + WHY.len()..]
-        ),
-        false => message.to_owned(),
-    }
+    let end = message.rfind(WHY).filter(|why| from < *why);
+    let after = end.map_or("", |why| &message[why + WHY.len()..]);
+    let before = &message[..from];
+    format!("{before}literals: an entry is not KEY=value{after}")
 }
 
 /// Words of Go's libraries that say nothing to those who write YAML, and what they mean.
@@ -253,6 +248,9 @@ mod tests {
         );
         let odd = "literal sources [x]: invalid literal source y, expected key=value]: invalid literal source z, expected key=value";
         assert_eq!(without_literals(odd), "literals: an entry is not KEY=value");
+        let endless = "of a: literal sources [hunter2 hunter3";
+        let said = without_literals(endless);
+        assert_eq!(said, "of a: literals: an entry is not KEY=value");
         assert_eq!(without_literals("nothing of it"), "nothing of it");
     }
 

@@ -386,7 +386,8 @@ fn failure(job: &Job<'_>, host: &Host, ended: Option<wasmtime::Error>) -> Option
         );
     }
     let message = host.failure.as_ref()?;
-    let message = both_ends(&job.fit(message));
+    let message = hints::without_literals(message);
+    let message = both_ends(&job.fit(&message));
     Some(RenderFailure::Refused { renderer, message })
 }
 
