@@ -64,47 +64,60 @@ async fn listed(client: &Client) -> Duration {
     started.elapsed()
 }
 
-/// Measures `towline diff` of a folder that differs in one object, beside raw dry-run applies of as many objects.
+/// Measures `towline diff` of a folder that differs in one object, and of one that differs in all, beside raw dry-run
+/// applies of as many objects.
 pub async fn diff(bed: &Bed, load: &Load, report: &mut Report) {
     let twin = Load::new("floor-diff", load.config_maps);
     let calls = || [twin.namespace_calls(), twin.config_map_calls()].concat();
     bed.raw(CONNECTIONS[0]).await.send(&Arc::new(calls())).await;
     let dry: Arc<Vec<_>> = Arc::new(calls().into_iter().map(|call| call.dry()).collect());
 
-    let scratch = Scratch::new().expect("a folder");
-    for (path, text) in load.files().into_iter().chain([load.changed(0, "local")]) {
-        let path = scratch.path().join(path);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("make a folder");
-        std::fs::write(path, text.unwrap_or_default()).expect("write a file");
-    }
+    let folders = [vec![0], (0..load.config_maps).collect()].map(|differing: Vec<usize>| {
+        let scratch = Scratch::new().expect("a folder");
+        let changed = differing.iter().map(|index| load.changed(*index, "local"));
+        for (path, text) in load.files().into_iter().chain(changed) {
+            let path = scratch.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("make a folder");
+            std::fs::write(path, text.unwrap_or_default()).expect("write a file");
+        }
+        scratch
+    });
     let program = program(bed).await;
-    let folder = scratch.path().display().to_string();
     let modules = tokio::task::spawn_blocking(renderers::folder)
         .await
         .expect("the renderers");
     let modules = modules.display().to_string();
     let kubeconfig = bed.cp.kubeconfig_for(User::Person);
-    let (mut times, mut floors) = (Vec::new(), Vec::new());
+    let (mut times, mut floors) = ([Vec::new(), Vec::new()], Vec::new());
     for _ in 0..RUNS {
         for connections in CONNECTIONS {
             floors.push(seconds(bed.raw(connections).await.send(&dry).await));
         }
-        #[rustfmt::skip]
-        let args = [
-            "diff", &*load.prefix, "-n", HOME, "--root", &*folder, "--renderers-dir", &*modules,
-        ];
-        times.push(seconds(run(&program, &kubeconfig, &args, 1).await));
+        for (times, folder) in times.iter_mut().zip(&folders) {
+            let folder = folder.path().display().to_string();
+            #[rustfmt::skip]
+            let args = [
+                "diff", &*load.prefix, "-n", HOME, "--root", &*folder, "--renderers-dir", &*modules,
+            ];
+            times.push(seconds(run(&program, &kubeconfig, &args, 1).await));
+        }
     }
     bed.clear(&twin).await;
-    report.add(Row {
-        number: 11,
-        work: format!("towline diff of {} objects", load.objects()),
-        measured: best(&times),
-        floor: Some(best(&floors)),
-        unit: Unit::Seconds,
-        limit: Limit::TimesFloor(1.3),
-        details: json!({"all": times, "floors": floors, "medianRatio": median(&times) / median(&floors)}),
-    });
+    let works = [
+        format!("towline diff of {} objects, one differs", load.objects()),
+        format!("… {} of them differ", load.config_maps),
+    ];
+    for (work, times) in works.into_iter().zip(times) {
+        report.add(Row {
+            number: 11,
+            work,
+            measured: best(&times),
+            floor: Some(best(&floors)),
+            unit: Unit::Seconds,
+            limit: Limit::TimesFloor(1.3),
+            details: json!({"all": times, "floors": floors, "medianRatio": median(&times) / median(&floors)}),
+        });
+    }
 }
 
 async fn program(bed: &Bed) -> PathBuf {

@@ -49,34 +49,41 @@ where
 }
 
 /// Watches all objects of a namespace. The task ends when `is` has held for `count` of them, and returns
-/// the time when it first held for each.
+/// the time when it first held for each. The API server ends a watch that does not keep up; the next one begins with the
+/// current objects.
 pub async fn all<K>(
     api: &Api<K>,
     count: usize,
     is: impl Fn(&K) -> bool + Send + Sync + 'static,
 ) -> JoinHandle<Vec<Instant>>
 where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let params = WatchParams::default().timeout(290);
-    let events = api.watch(&params, "0").await.expect("start a watch");
+    let mut events = api
+        .watch(&params, "0")
+        .await
+        .expect("start a watch")
+        .boxed();
+    let api = api.clone();
     tokio::spawn(async move {
-        let mut events = events.boxed();
         let (mut names, mut times) = (HashSet::new(), Vec::new());
         let found = async {
-            while let Some(event) = events.next().await {
-                if let WatchEvent::Added(object) | WatchEvent::Modified(object) =
-                    event.expect("a watch event")
-                    && is(&object)
-                    && names.insert(object.name_any())
-                {
-                    times.push(Instant::now());
-                    if times.len() == count {
-                        return;
+            loop {
+                while let Some(Ok(event)) = events.next().await {
+                    if let WatchEvent::Added(object) | WatchEvent::Modified(object) = event
+                        && is(&object)
+                        && names.insert(object.name_any())
+                    {
+                        times.push(Instant::now());
+                        if times.len() == count {
+                            return;
+                        }
                     }
                 }
+                let again = api.watch(&params, "0").await;
+                events = again.expect("start a watch again").boxed();
             }
-            panic!("the watch ended");
         };
         if tokio::time::timeout(PATIENCE, found).await.is_err() {
             panic!("only {} of {count} are as awaited", times.len());

@@ -1,8 +1,8 @@
 //! `towline diff`: what a local folder, or a commit of a local clone, would change in the cluster.
 //!
-//! The folder is rendered by the operator's own library, with the settings and inputs of the live Sync. Each object is
-//! applied as a dry run with the rights of whoever asks. What would be pruned are the live objects with the Sync's
-//! label that the folder does not declare.
+//! The folder is rendered by the operator's own library, with the settings and inputs of the live Sync. Each object that
+//! may differ is applied as a dry run with the rights of whoever asks. What would be pruned are the live objects with the
+//! Sync's label that the folder does not declare.
 
 use std::sync::Arc;
 

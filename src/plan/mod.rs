@@ -26,6 +26,7 @@ mod share;
 mod stage;
 mod stamp;
 mod transition;
+mod unchanged;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -67,6 +68,7 @@ pub use share::{Appliers, EMPTIER, Share};
 pub use stage::Stage;
 pub use stamp::{is_typed, placed, reproved, stamped};
 pub use transition::breaks_transition_rule;
+pub use unchanged::is_unchanged;
 
 use crate::intent::Mode;
 use crate::manifest::{ApplyMode, Digest, GroupKind, Modes, ObjectKey};
@@ -185,10 +187,7 @@ pub fn judge(
         }
         // The object names the manifest that was applied to it. If it is the same, a difference was made
         // in the cluster.
-        (None, Some(observed))
-            if mode == Mode::Report
-                && observed.digest.as_deref() == Some(&*desired.to_string()) =>
-        {
+        (None, Some(observed)) if mode == Mode::Report && observed.is_of(desired) => {
             ApplyCause::Drifted
         }
         (None, _) => return Judgement::Apply(ApplyCause::Unknown),

@@ -10,7 +10,7 @@ use super::owner::{DIGEST, IDENTITY, LEFT, PART_OF, PROOF, SyncName};
 use super::proof::Proof;
 use super::share::{Appliers, is_ours, is_saved, subresource};
 use crate::health::{Exposed, Health};
-use crate::manifest::{Modes, ObjectKey};
+use crate::manifest::{Digest, Modes, ObjectKey};
 use crate::text::listing;
 
 /// Finalizers that are named.
@@ -118,6 +118,11 @@ impl Observed {
     /// Whether our entry has another version of the kind than `api_version`.
     pub fn is_of_another_version(&self, api_version: &str) -> bool {
         self.entry.is_some() && self.version_hash != version_hash(api_version)
+    }
+
+    /// Whether the object says that this manifest was applied to it last.
+    pub fn is_of(&self, manifest: &Digest) -> bool {
+        self.digest.as_deref() == Some(&*manifest.to_string())
     }
 
     /// If our entry changed since `known`, names as the writer the one without a time whose entry was

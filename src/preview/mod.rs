@@ -1,5 +1,5 @@
-//! What would become of the objects of a Sync if other files were its source. Each object is applied as a dry run, with the
-//! rights of whoever asks, and nothing is written. `towline diff` and the plans of pull requests use it.
+//! What would become of the objects of a Sync if other files were its source. Each object that may differ is applied as a
+//! dry run, with the rights of whoever asks, and nothing is written. `towline diff` and the plans of pull requests use it.
 
 mod difference;
 
@@ -20,7 +20,7 @@ use crate::intent::SyncIntent;
 use crate::manifest::{ApplyMode, Manifest, ObjectKey, without_nulls};
 use crate::plan::{
     Contest, DIGEST, Emptied, IDENTITY, LEFT, Observed, PART_OF, PROOF, Parting, Share, SyncName,
-    apply_order, emptied, empty_out, filled, is_typed, placed, surplus,
+    apply_order, emptied, empty_out, filled, is_typed, is_unchanged, placed, surplus,
 };
 use crate::render;
 
@@ -257,11 +257,17 @@ impl Preview<'_> {
         }
         let mut body = placed(manifest.body, key);
         keep_marks(&mut body, &live);
+        let is_concealed = self.conceals && (&*key.kind.group, &*key.kind.kind) == ("", "Secret");
+        // The operator sends nothing for what it has applied and nobody has changed, so nothing is tried either.
+        let is_applied = observed
+            .is_some_and(|observed| observed.is_ours(self.owner) && observed.is_of(&item.digest));
+        if is_applied && !is_concealed && is_unchanged(&live, &body) {
+            return Ok(None);
+        }
         let emptied = match is_typed(key) {
             true => Vec::new(),
             false => emptied_in(&live, &body),
         };
-        let is_concealed = self.conceals && (&*key.kind.group, &*key.kind.kind) == ("", "Secret");
         let mut trial = filled(body.clone(), &live, &emptied);
         if is_concealed && live["immutable"] == true {
             take_data(&mut trial, &live);

@@ -96,7 +96,7 @@ impl Driver {
         let Some(observed) = observed.filter(|observed| observed.owner == self.name) else {
             return !item.modes.is_left_alone();
         };
-        let is_same = observed.digest.as_deref() == Some(&*item.digest.to_string());
+        let is_same = observed.is_of(&item.digest);
         let is_left = item.modes.is_left_alone() || observed.modes.is_left_alone();
         !is_same && !is_left && item.modes.apply != ApplyMode::IfNotPresent
     }
