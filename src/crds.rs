@@ -1,10 +1,7 @@
 //! The custom resource definitions as files: the output of `towline crds` and the content of
 //! `crds/`.
 
-use std::path::PathBuf;
-
 use crate::api;
-use crate::config::CrdsArgs;
 use crate::render;
 
 /// The definitions as YAML, each with the name of its file in `crds/`.
@@ -21,34 +18,6 @@ pub fn files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
             Ok((format!("{name}.yaml"), render::written(crd)?))
         })
         .collect()
-}
-
-/// Why the definitions could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// They cannot be written as YAML.
-    #[error("writing the definitions as YAML")]
-    Yaml(#[from] serde_saphyr::ser::Error),
-    /// A file cannot be written.
-    #[error("writing {0}")]
-    File(PathBuf, #[source] std::io::Error),
-}
-
-/// Prints the definitions as one YAML stream, or writes them into a folder.
-///
-/// # Errors
-/// [`Error`].
-pub fn run(args: &CrdsArgs) -> Result<(), Error> {
-    for (name, text) in files()? {
-        match &args.into {
-            None => print!("---\n{text}"),
-            Some(folder) => {
-                let file = folder.join(name);
-                std::fs::write(&file, text).map_err(|error| Error::File(file, error))?;
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -19,11 +19,8 @@ fn main() -> ExitCode {
             towline::operator::run(*args).map_err(Box::<dyn Error>::from)
         }
         Command::Build(args) => towline::cli::build(&args).map_err(Into::into),
-        Command::Crds(args) => towline::crds::run(&args).map_err(Into::into),
-        Command::Version => {
-            println!("towline {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
+        Command::Crds(args) => return towline::cli::crds(&args).into(),
+        Command::Version => return towline::cli::version().into(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

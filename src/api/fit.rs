@@ -223,6 +223,7 @@ impl Bounds {
             revision,
             committed_at,
             observed_at,
+            polled_at,
             last_handled_reconcile_at,
         } = status;
         GitRepositoryStatus {
@@ -233,6 +234,7 @@ impl Bounds {
             revision: self.option(revision.as_ref(), 1024),
             committed_at: committed_at.as_ref().map(fitting),
             observed_at: observed_at.as_ref().map(fitting),
+            polled_at: polled_at.as_ref().map(fitting),
             last_handled_reconcile_at: self.option(last_handled_reconcile_at.as_ref(), 512),
         }
     }

@@ -293,6 +293,10 @@ pub struct GitRepositoryStatus {
     #[serde(default)]
     pub observed_at: Option<Time>,
 
+    /// When the poll began that found that commit.
+    #[serde(default)]
+    pub polled_at: Option<Time>,
+
     /// The last `towline.dev/requested-at` that was handled.
     #[serde(default)]
     pub last_handled_reconcile_at: Option<String>,

@@ -30,7 +30,8 @@ pub fn summary(message: &str) -> String {
     format!("{}{end}", head.trim_end_matches([' ', ';', ',', ':']))
 }
 
-/// The text with every whole commit id cut to twelve digits.
+/// The text with every whole commit id cut to twelve digits. The value of an annotation in a command stays whole: it is
+/// there to be copied.
 pub fn short_commits(text: &str) -> String {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let mut short = String::with_capacity(text.len());
@@ -40,7 +41,8 @@ pub fn short_commits(text: &str) -> String {
             .bytes()
             .take_while(|byte| is_digit(*byte))
             .count();
-        let kept = match WHOLE.contains(&run) {
+        let is_value = rest[..start].ends_with('=');
+        let kept = match WHOLE.contains(&run) && !is_value {
             true => DIGITS,
             false => run,
         };

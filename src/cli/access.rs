@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 
+use jiff::Timestamp;
 use kube::api::{Api, ListParams, ObjectList, ObjectMeta, Patch, PatchParams, Request};
+use kube::client::Body;
 use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::{NamespaceResourceScope, Status};
 use kube::{Client, Config, Resource};
@@ -12,7 +14,7 @@ use serde_json::Value;
 
 use crate::api::{Abridged, GROUP};
 use crate::chain::refusal;
-use crate::cluster::{ServedKind, Viewer};
+use crate::cluster::{ServedKind, Viewer, date_of};
 use crate::config::ClusterArgs;
 use crate::leader;
 use crate::metrics::Metrics;
@@ -145,6 +147,13 @@ impl Access {
             namespace: namespace.to_owned(),
             url: self.url.clone(),
         }
+    }
+
+    /// What time it is by the API server's clock, where that says it.
+    pub(super) async fn server_time(&self) -> Option<Timestamp> {
+        let request = http::Request::get("/version").body(Body::empty()).ok()?;
+        let answer = self.client.send(request).await.ok()?;
+        date_of(answer.headers())
     }
 
     /// The kinds that the cluster serves, and their objects.

@@ -3,6 +3,8 @@
 //! A Sync's history names the commits that changed its content. A commit that it has applied and that is not in its
 //! history changed nothing for it.
 
+use jiff::Timestamp;
+
 use super::standing::{Standing, State, ready};
 use crate::api::{GitRepository, Sync, SyncStatus};
 use crate::intent::SyncIntent;
@@ -151,12 +153,11 @@ fn waits(state: &State, otherwise: &str) -> String {
     }
 }
 
-/// What a repository has of a commit. `before` is the revision that it had when the wait began; `syncs` are those that
-/// follow it.
+/// What a repository has of a commit that was there at the time `since`; `syncs` are those that follow it.
 pub(super) fn reach<'a>(
     commit: &str,
     repository: &'a GitRepository,
-    before: Option<&str>,
+    since: Timestamp,
     syncs: &[&Sync],
 ) -> Reach<'a> {
     let Some(status) = &repository.status else {
@@ -168,8 +169,10 @@ pub(super) fn reach<'a>(
     if is_of(revision, commit) {
         return Reach::There;
     }
-    // What is fetched while somebody waits for a pushed commit came after it.
-    let has_moved = before.is_some_and(|before| before != revision);
+    // What a poll finds that began after the commit had been pushed came after it. One that had begun before may find the
+    // commit's parent.
+    let polled = status.polled_at.as_ref();
+    let has_moved = polled.is_some_and(|polled| polled.0 >= since);
     // Times of statuses are whole seconds. Where two commits came in one, a Sync that has gone on to another revision says
     // that there is one.
     let has_gone_on = syncs.iter().any(|sync| {
@@ -388,11 +391,11 @@ mod tests {
 
     #[test]
     fn a_repository_that_moved_on_is_beyond() {
-        let repository = |commit: &str, observed: &str| -> GitRepository {
+        let repository = |commit: &str, polled: &str, observed: &str| -> GitRepository {
             serde_json::from_value(json!({
                 "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository",
                 "metadata": {"name": "fleet"}, "spec": {"url": "https://git.example/fleet"},
-                "status": {"revision": revision(commit), "observedAt": observed},
+                "status": {"revision": revision(commit), "polledAt": polled, "observedAt": observed},
             }))
             .unwrap()
         };
@@ -401,40 +404,70 @@ mod tests {
         let gone_on = [entry(LATER, true), entry(COMMIT, true)];
         let gone_on = at(&[&gone_on[0], &gone_on[1]], LATER, LATER, &good);
         let (early, late) = ("2026-01-02T03:04:00Z", "2026-01-02T03:05:00Z");
-        let old = revision(OLD);
-        for (repository, before, syncs, reach) in [
-            (repository(COMMIT, late), None, &[][..], Reach::There),
-            (repository(OLD, early), Some(&*old), &[], Reach::NotYet),
+        let since: Timestamp = "2026-01-02T03:04:30Z".parse().unwrap();
+        let beyond = revision(LATER);
+        for (what, repository, syncs, reach) in [
             (
-                repository(LATER, late),
-                Some(&*old),
+                "it is there",
+                repository(COMMIT, late, late),
+                &[][..],
+                Reach::There,
+            ),
+            (
+                "nothing new",
+                repository(OLD, early, early),
                 &[],
-                Reach::Beyond(&revision(LATER)),
+                Reach::NotYet,
             ),
             (
-                repository(LATER, late),
-                None,
+                "found by a poll since",
+                repository(LATER, late, late),
+                &[],
+                Reach::Beyond(&beyond),
+            ),
+            // Which may be the parent.
+            (
+                "found by a poll that had begun before",
+                repository(OLD, early, late),
+                &[],
+                Reach::NotYet,
+            ),
+            (
+                "seen after the commit was applied",
+                repository(LATER, early, late),
                 &[&knows],
-                Reach::Beyond(&revision(LATER)),
+                Reach::Beyond(&beyond),
             ),
-            // In the second in which the commit was applied.
             (
-                repository(LATER, "2026-01-02T03:04:05Z"),
-                None,
+                "in the second in which the commit was applied",
+                repository(LATER, early, "2026-01-02T03:04:05Z"),
                 &[&gone_on],
-                Reach::Beyond(&revision(LATER)),
+                Reach::Beyond(&beyond),
             ),
             (
-                repository(OLD, "2026-01-02T03:04:05Z"),
-                None,
+                "the same, and the Sync has not gone on",
+                repository(OLD, early, "2026-01-02T03:04:05Z"),
                 &[&knows],
                 Reach::NotYet,
             ),
-            (repository(OLD, early), None, &[&gone_on], Reach::NotYet),
-            // Its status lags behind that of the Sync.
-            (repository(OLD, early), None, &[&knows], Reach::NotYet),
+            (
+                "a Sync that has gone on",
+                repository(OLD, early, early),
+                &[&gone_on],
+                Reach::NotYet,
+            ),
+            (
+                "its status lags behind that of the Sync",
+                repository(OLD, early, early),
+                &[&knows],
+                Reach::NotYet,
+            ),
         ] {
-            assert_eq!(super::reach(COMMIT, &repository, before, syncs), reach);
+            assert_eq!(
+                super::reach(COMMIT, &repository, since, syncs),
+                reach,
+                "{what}"
+            );
         }
     }
 }

@@ -1,6 +1,5 @@
 //! `towline check`: whether a cluster, its towline and one's own rights are in order.
 
-use http::Request;
 use jiff::Timestamp;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -14,7 +13,7 @@ use super::table::{Cell, table};
 use super::terminal::{Paint, Terminal};
 use super::{CliError, Exit};
 use crate::api::{GROUP, Sync};
-use crate::cluster::{Viewer, date_of};
+use crate::cluster::Viewer;
 use crate::config::CheckArgs;
 
 /// By how many seconds two clocks may differ. Leases, tokens and signatures are valid for minutes.
@@ -92,14 +91,8 @@ fn row(name: &str, found: &Found) -> Vec<Cell> {
 
 /// The clock of the API server beside one's own.
 async fn clock(access: &Access) -> Found {
-    let Ok(request) = Request::get("/version").body(kube::client::Body::empty()) else {
-        return Found::Odd("not asked".to_owned());
-    };
     let sent = Timestamp::now();
-    match access.client.send(request).await {
-        Ok(answer) => skew(date_of(answer.headers()), sent),
-        Err(_) => Found::Odd("the API server does not say what time it is".to_owned()),
-    }
+    skew(access.server_time().await, sent)
 }
 
 fn skew(theirs: Option<Timestamp>, own: Timestamp) -> Found {

@@ -79,6 +79,7 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
             .collect(),
         within: None,
         only: None,
+        tries_all: args.all,
         conceals: false,
         parallel: PARALLEL,
     };

@@ -23,6 +23,11 @@ pub(super) struct Lineage {
 
 /// The kind that a person names.
 pub(super) fn kind(viewer: &Viewer, word: &str) -> Result<ServedKind, CliError> {
+    // The word that `get` prints for it.
+    let word = match word {
+        "repo" => "gitrepositories.towline.dev",
+        word => word,
+    };
     viewer
         .named(word)
         .ok_or_else(|| CliError::UnknownKind(word.to_owned()))

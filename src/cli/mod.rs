@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use crate::config::{ClusterCommand, CreateCommand, HookCommand};
 
 pub use build::{BuildError, build};
-pub use shell::{completion, man};
+pub use shell::{completion, crds, man, version};
 
 use access::AccessError;
 use terminal::Terminal;

@@ -188,7 +188,16 @@ fn choose<'s>(
         away.as_ref() == Some(&whole)
     };
     let Some(commit) = commit else {
-        let mut earlier = history.iter().filter(|entry| entry.converged.is_some());
+        let pin = SyncIntent::from(sync).pin;
+        let pinned = pin.map(|pin| (pin.revision, pin.chart));
+        // Where it was live first. A pin brings a revision back, as a newer entry.
+        let pinned =
+            pinned.and_then(|pinned| history.iter().rposition(|entry| id(entry) == pinned));
+        if let Some(pinned) = pinned.filter(|_| holds) {
+            return Ok(&history[pinned]);
+        }
+        let older = pinned.map_or(history, |pinned| &history[pinned + 1..]);
+        let mut earlier = older.iter().filter(|entry| entry.converged.is_some());
         let found = earlier.find(|entry| !is_live(entry) && !is_away(entry));
         return found.ok_or(PinError::NothingEarlier(name));
     };
@@ -253,7 +262,9 @@ mod tests {
 
     #[test]
     fn without_a_revision_it_is_the_last_that_was_good() {
-        let [a, b, c] = ['a', 'b', 'c'].map(|digit| entry(digit, None, true));
+        let [a, b, c, d] = ['a', 'b', 'c', 'd'].map(|digit| entry(digit, None, true));
+        let mut back = b.clone();
+        back["pinned"] = true.into();
         let sick = entry('c', None, false);
         for (what, sync, found) in [
             (
@@ -283,10 +294,27 @@ mod tests {
             ),
             (
                 "that one is bad as well",
-                at('b', 'b', &[b.clone(), c, b.clone(), a], Some('c')),
+                at(
+                    'b',
+                    'b',
+                    &[b.clone(), c.clone(), b.clone(), a.clone()],
+                    Some('c'),
+                ),
                 Some('a'),
             ),
-            ("there is nothing else", at('b', 'b', &[b], None), None),
+            (
+                "the one that it is pinned to is bad as well, and a newer one was pinned away before",
+                pinned_to(
+                    'b',
+                    &[back.clone(), d.clone(), c.clone(), b.clone(), a.clone()],
+                ),
+                Some('a'),
+            ),
+            (
+                "there is nothing else",
+                at('b', 'b', std::slice::from_ref(&b), None),
+                None,
+            ),
             ("there is nothing", at('b', 'b', &[], None), None),
         ] {
             let chosen = choose(&sync, None, false).map(|entry| entry.revision.clone());
@@ -294,6 +322,24 @@ mod tests {
             let nothing = || PinError::NothingEarlier("shop".to_owned());
             assert_eq!(chosen, found.ok_or_else(nothing), "{what}");
         }
+    }
+
+    /// A Sync that is pinned to this revision, with this history.
+    fn pinned_to(digit: char, history: &[Value]) -> Sync {
+        let mut sync = at('d', digit, history, Some('d'));
+        let annotations = sync.metadata.annotations.as_mut().unwrap();
+        annotations.insert(PIN.to_owned(), revision(digit));
+        sync
+    }
+
+    #[test]
+    fn a_pin_that_is_to_hold_stays_where_it_is() {
+        let [a, b, c, d] = ['a', 'b', 'c', 'd'].map(|digit| entry(digit, None, true));
+        let mut back = b.clone();
+        back["pinned"] = true.into();
+        let sync = pinned_to('b', &[back, d, c, b, a]);
+        let chosen = choose(&sync, None, true).unwrap();
+        assert_eq!(chosen.revision, revision('b'));
     }
 
     #[test]

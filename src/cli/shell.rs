@@ -1,4 +1,5 @@
-//! `towline completion` and `towline man`: generated from the declarations of the arguments.
+//! Commands that ask no cluster: `towline completion`, `man` and `crds`, generated from the declarations of arguments and
+//! resources, and `version`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use clap::{Command, CommandFactory as _};
 
 use super::terminal::Terminal;
 use super::{CliError, Exit, report};
-use crate::config::{Cli, CompletionArgs, ManArgs};
+use crate::config::{Cli, CompletionArgs, CrdsArgs, ManArgs};
 
 /// Prints the completion for a shell.
 pub fn completion(args: &CompletionArgs) -> Exit {
@@ -20,7 +21,42 @@ pub fn completion(args: &CompletionArgs) -> Exit {
 pub fn man(args: &ManArgs) -> Exit {
     let mut command = Cli::command();
     command.build();
-    done(pages(&args.into, "towline", &command))
+    done(made(&args.into).and_then(|()| pages(&args.into, "towline", &command)))
+}
+
+/// Prints towline's definitions as one YAML stream, or writes them into a folder.
+pub fn crds(args: &CrdsArgs) -> Exit {
+    done(definitions(args))
+}
+
+fn definitions(args: &CrdsArgs) -> Result<(), CliError> {
+    let files = crate::crds::files()?;
+    let Some(folder) = &args.into else {
+        let all: Vec<String> = files
+            .iter()
+            .map(|(_, text)| format!("---\n{text}"))
+            .collect();
+        return Terminal::print(&all.concat());
+    };
+    made(folder)?;
+    for (name, text) in files {
+        let file = folder.join(name);
+        fs::write(&file, text).map_err(|error| CliError::Write(file, error))?;
+    }
+    Ok(())
+}
+
+/// Prints the version.
+pub fn version() -> Exit {
+    done(Terminal::print(&format!(
+        "towline {}\n",
+        env!("CARGO_PKG_VERSION")
+    )))
+}
+
+/// Makes a folder to write into, if there is none.
+fn made(folder: &Path) -> Result<(), CliError> {
+    fs::create_dir_all(folder).map_err(|error| CliError::Write(folder.to_owned(), error))
 }
 
 fn done(result: Result<(), CliError>) -> Exit {

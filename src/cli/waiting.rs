@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::access::{Access, AccessError};
@@ -29,7 +30,7 @@ type Place = (String, String);
 pub(super) async fn wait(args: &WaitArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
     let until = Instant::now() + args.timeout;
-    let mut before: Option<BTreeMap<Place, String>> = None;
+    let since = began(&access).await;
     let (mut progress, mut failing) = (Progress::default(), 0);
     loop {
         let (repositories, syncs) = futures::try_join!(
@@ -38,16 +39,8 @@ pub(super) async fn wait(args: &WaitArgs) -> Result<Exit, CliError> {
         )?;
         let listed = syncs.len();
         let syncs = chosen(args, &access, syncs)?;
-        let now = revisions(&repositories);
-        let before = before.get_or_insert(now);
         let report = match &args.commit {
-            Some(commit) => of_commit(
-                commit,
-                &syncs,
-                &repositories,
-                before,
-                !args.names.is_empty(),
-            ),
+            Some(commit) => of_commit(commit, &syncs, &repositories, since, !args.names.is_empty()),
             None => of_readiness(&syncs, !args.names.is_empty()),
         };
         failing = match report.exit {
@@ -102,12 +95,12 @@ fn place<K: kube::Resource>(object: &K) -> Place {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-fn revisions(repositories: &[GitRepository]) -> BTreeMap<Place, String> {
-    let known = repositories.iter().filter_map(|repository| {
-        let revision = repository.status.as_ref()?.revision.clone()?;
-        Some((place(repository), revision))
-    });
-    known.collect()
+/// The second that follows the begin of the wait, by the API server's clock where it says what time it is: the operator's is
+/// rather like that one than like the clock here.
+async fn began(access: &Access) -> Timestamp {
+    let theirs = access.server_time().await;
+    let second = theirs.unwrap_or_else(Timestamp::now).as_second();
+    Timestamp::from_second(second.saturating_add(1)).unwrap_or_default()
 }
 
 /// What a look found.
@@ -170,7 +163,7 @@ fn of_commit(
     commit: &str,
     syncs: &[Sync],
     repositories: &[GitRepository],
-    before: &BTreeMap<Place, String>,
+    since: Timestamp,
     is_named: bool,
 ) -> Report {
     let source = |sync: &Sync| {
@@ -184,8 +177,7 @@ fn of_commit(
         .map(|repository| {
             let place = place(repository);
             let followers: Vec<&Sync> = syncs.iter().filter(|sync| source(sync) == place).collect();
-            let before = before.get(&place).map(String::as_str);
-            let reach = reach(commit, repository, before, &followers);
+            let reach = reach(commit, repository, since, &followers);
             (place, reach)
         })
         .collect();
@@ -264,9 +256,10 @@ fn summed_up(commit: &str, arrivals: Vec<(String, Arrival)>, is_named: bool) -> 
         _ => Some(Exit::Differs),
     };
     if exit == Some(Exit::Done) && changed == 0 {
-        text.push_str(&format!(
-            "{short} changed the content of no Sync ({untouched} have it)\n"
-        ));
+        text.push_str(&match untouched {
+            0 => format!("no Sync waits for {short}\n"),
+            _ => format!("{short} changed the content of no Sync ({untouched} have it)\n"),
+        });
     }
     let progress = format!("{short}: waiting for {pending} of {total} Syncs{progress}");
     Report {
@@ -365,7 +358,7 @@ mod tests {
             sync("d", "other", &old),
         ];
         let report =
-            |syncs: &[Sync]| of_commit(COMMIT, syncs, &repositories, &BTreeMap::new(), false);
+            |syncs: &[Sync]| of_commit(COMMIT, syncs, &repositories, Timestamp::MAX, false);
         let lags = report(&syncs);
         assert_eq!(lags.exit, None, "{}", lags.text);
         assert!(lags.text.contains("sync/b: not live") && lags.text.contains("sync/c: not live"));

@@ -162,6 +162,10 @@ pub struct DiffArgs {
     #[arg(long, value_name = "COMMIT")]
     pub revision: Option<String>,
 
+    /// Try also the objects that have the folder's manifest already. An admission rule that is newer may refuse them.
+    #[arg(long)]
+    pub all: bool,
+
     /// Root of a clone of the repository that spec.helm.chartRef names.
     #[arg(long, value_name = "FOLDER")]
     pub chart_root: Option<PathBuf>,

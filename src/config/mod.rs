@@ -263,12 +263,28 @@ pub enum LogFormat {
     Json,
 }
 
+/// The longest time that somebody can mean, in seconds: ten years.
+const LONGEST: u64 = 10 * 366 * 24 * 60 * 60;
+
 fn duration(text: &str) -> Result<Duration, String> {
+    // Kubernetes' parser takes no text for no time, and ends the process for numbers that are too large.
+    let numbers = || text.split(|c: char| !c.is_ascii_digit());
+    if numbers().all(str::is_empty) {
+        return Err("it is not a time such as 90s, 10m or 1h30m".to_owned());
+    }
+    let too_long = || "it is longer than ten years".to_owned();
+    if text.len() > 40 || numbers().any(|digits| digits.len() > 9) {
+        return Err(too_long());
+    }
     let parsed: crate::api::Duration = text.parse().map_err(|error| format!("{error}"))?;
     if parsed.is_negative() {
         return Err("it is negative".to_owned());
     }
-    Ok(parsed.into())
+    let parsed = Duration::from(parsed);
+    match parsed.as_secs() <= LONGEST {
+        true => Ok(parsed),
+        false => Err(too_long()),
+    }
 }
 
 /// A size as in Kubernetes: a number, and an optional suffix such as `Mi` or `G`.

@@ -1,6 +1,6 @@
 //! Who is next. Pure.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Free slots, and who waits for one. A slot goes to the tenant that has the fewest; among equals, to the one that
@@ -27,9 +27,18 @@ pub(crate) struct Ticket {
     pub(crate) number: u64,
 }
 
-/// Those who share, with what each has.
-type Shares<T> = HashMap<Arc<str>, Share<T>>;
+/// Those who share. Thousands may wait, so who is next is known without a look at each.
+#[derive(Debug, Default)]
+struct Shares<T> {
+    all: HashMap<Arc<str>, Share<T>>,
+    /// Those who wait for a slot.
+    waiting: BTreeMap<Rank, Arc<str>>,
+}
 
+/// How many slots somebody has, when a slot was served last, and when the first came. The lowest is next.
+type Rank = (u32, u64, u64);
+
+/// What one of them has.
 #[derive(Debug, Default)]
 struct Share<T> {
     /// How many wait or have a slot.
@@ -37,6 +46,8 @@ struct Share<T> {
     running: u32,
     /// When it was served last.
     served: u64,
+    /// When the first of those came.
+    came: u64,
     inner: T,
 }
 
@@ -45,31 +56,57 @@ impl<T> Share<T> {
         self.present > self.running
     }
 
+    fn rank(&self) -> Rank {
+        (self.running, self.served, self.came)
+    }
+
     fn serve(&mut self, clock: u64) {
         self.running += 1;
         self.served = clock;
     }
+
+    fn end(&mut self, slots: u32) {
+        self.present -= 1;
+        self.running -= slots;
+    }
 }
 
-/// Of those who wait and have fewer than `most`. The first of two equals is who came first.
-fn next_of<T>(
-    shares: &Shares<T>,
-    most: u32,
-    came: impl Fn(&T) -> Option<u64>,
-) -> Option<(&Arc<str>, &Share<T>)> {
-    shares
-        .iter()
-        .filter(|(_, share)| share.waits() && share.running < most)
-        .min_by_key(|(_, share)| (share.running, share.served, came(&share.inner)))
-}
+impl<T: Default> Shares<T> {
+    /// Adds one who waits.
+    fn join(&mut self, name: &Arc<str>, clock: u64, inner: impl FnOnce(&mut T)) {
+        let came = |share: &mut Share<T>| {
+            if share.present == 0 {
+                share.came = clock;
+            }
+            share.present += 1;
+            inner(&mut share.inner);
+        };
+        if !self.all.contains_key(name) {
+            self.all.insert(Arc::clone(name), Share::default());
+        }
+        self.change(name, came);
+    }
 
-fn first_of_member(waiting: &VecDeque<u64>) -> Option<u64> {
-    waiting.front().copied()
-}
+    /// Changes a share, and its place. Forgets one that has nothing left.
+    fn change(&mut self, name: &Arc<str>, change: impl FnOnce(&mut Share<T>)) {
+        let Some(share) = self.all.get_mut(name) else {
+            return;
+        };
+        self.waiting.remove(&share.rank());
+        change(share);
+        if share.waits() {
+            self.waiting.insert(share.rank(), Arc::clone(name));
+        } else if share.present == 0 {
+            self.all.remove(name);
+        }
+    }
 
-fn first_of_tenant(members: &Shares<VecDeque<u64>>) -> Option<u64> {
-    let waiting = members.values().map(|member| &member.inner);
-    waiting.filter_map(first_of_member).min()
+    /// Who is next of those with fewer than `most` slots.
+    fn next(&self, most: u32) -> Option<(&Arc<str>, &Share<T>)> {
+        let ((running, ..), name) = self.waiting.first_key_value()?;
+        let share = self.all.get(name).filter(|_| *running < most)?;
+        Some((name, share))
+    }
 }
 
 impl Order {
@@ -80,7 +117,7 @@ impl Order {
             free: slots,
             of_tenant,
             clock: 0,
-            tenants: HashMap::new(),
+            tenants: Shares::default(),
         }
     }
 
@@ -97,11 +134,10 @@ impl Order {
     /// Joins the queue.
     pub(crate) fn join(&mut self, tenant: &Arc<str>, member: &Arc<str>) -> Ticket {
         self.clock += 1;
-        let share = self.tenants.entry(Arc::clone(tenant)).or_default();
-        share.present += 1;
-        let share = share.inner.entry(Arc::clone(member)).or_default();
-        share.present += 1;
-        share.inner.push_back(self.clock);
+        let clock = self.clock;
+        self.tenants.join(tenant, clock, |members| {
+            members.join(member, clock, |waiting| waiting.push_back(clock));
+        });
         Ticket {
             tenant: Arc::clone(tenant),
             member: Arc::clone(member),
@@ -111,12 +147,9 @@ impl Order {
 
     /// Leaves the queue without a slot.
     pub(crate) fn leave(&mut self, ticket: &Ticket) {
-        if let Some(tenant) = self.tenants.get_mut(&ticket.tenant)
-            && let Some(member) = tenant.inner.get_mut(&ticket.member)
-        {
-            member.inner.retain(|number| *number != ticket.number);
-        }
-        self.end(ticket, 0);
+        self.end(ticket, 0, |waiting| {
+            waiting.retain(|number| *number != ticket.number)
+        });
     }
 
     /// Takes a slot, if there is one and it is this ticket's turn.
@@ -138,38 +171,31 @@ impl Order {
     /// Gives a slot back.
     pub(crate) fn give_back(&mut self, ticket: &Ticket) {
         self.free += 1;
-        self.end(ticket, 1);
+        self.end(ticket, 1, |_| ());
     }
 
     fn serve(&mut self, ticket: &Ticket) {
         self.free -= 1;
         self.clock += 1;
-        if let Some(tenant) = self.tenants.get_mut(&ticket.tenant) {
-            tenant.serve(self.clock);
-            if let Some(member) = tenant.inner.get_mut(&ticket.member) {
-                member.serve(self.clock);
+        let clock = self.clock;
+        self.tenants.change(&ticket.tenant, |tenant| {
+            tenant.serve(clock);
+            tenant.inner.change(&ticket.member, |member| {
+                member.serve(clock);
                 member.inner.pop_front();
-            }
-        }
+            });
+        });
     }
 
-    /// Forgets one who had so many slots, and those who have nothing left.
-    fn end(&mut self, ticket: &Ticket, slots: u32) {
-        let Some(tenant) = self.tenants.get_mut(&ticket.tenant) else {
-            return;
-        };
-        tenant.present -= 1;
-        tenant.running -= slots;
-        if let Some(member) = tenant.inner.get_mut(&ticket.member) {
-            member.present -= 1;
-            member.running -= slots;
-            if member.present == 0 {
-                tenant.inner.remove(&ticket.member);
-            }
-        }
-        if tenant.present == 0 {
-            self.tenants.remove(&ticket.tenant);
-        }
+    /// Forgets one who had so many slots.
+    fn end(&mut self, ticket: &Ticket, slots: u32, waiting: impl FnOnce(&mut VecDeque<u64>)) {
+        self.tenants.change(&ticket.tenant, |tenant| {
+            tenant.end(slots);
+            tenant.inner.change(&ticket.member, |member| {
+                member.end(slots);
+                waiting(&mut member.inner);
+            });
+        });
     }
 
     /// Whose turn it is, if a slot is free.
@@ -177,12 +203,12 @@ impl Order {
         if self.free == 0 {
             return None;
         }
-        let (tenant, share) = next_of(&self.tenants, self.of_tenant, first_of_tenant)?;
-        let (member, share) = next_of(&share.inner, u32::MAX, first_of_member)?;
+        let (tenant, share) = self.tenants.next(self.of_tenant)?;
+        let (member, share) = share.inner.next(u32::MAX)?;
         Some(Ticket {
             tenant: Arc::clone(tenant),
             member: Arc::clone(member),
-            number: first_of_member(&share.inner)?,
+            number: *share.inner.front()?,
         })
     }
 }
@@ -226,7 +252,7 @@ mod tests {
             let mut order = Order::new(1, 1);
             join(&mut order, came);
             assert_eq!(served(&mut order), expected, "{came:?}");
-            assert!(order.tenants.is_empty() && order.is_idle());
+            assert!(order.tenants.all.is_empty() && order.is_idle());
         }
     }
 
@@ -264,6 +290,132 @@ mod tests {
         order.leave(&all[0]);
         order.leave(&all[3]);
         assert_eq!(served(&mut order), "a1a2");
-        assert!(order.tenants.is_empty() && order.is_idle());
+        assert!(order.tenants.all.is_empty() && order.is_idle());
+    }
+
+    /// The same decisions, by a look at everybody.
+    #[derive(Default)]
+    struct Plain {
+        /// Who waits and who has a slot: tenant, member, number, and whether it has a slot.
+        present: Vec<(Ticket, bool)>,
+        /// When each was served last, and when the first of those came who are present.
+        served: HashMap<(Arc<str>, Option<Arc<str>>), u64>,
+        came: HashMap<(Arc<str>, Option<Arc<str>>), u64>,
+    }
+
+    impl Plain {
+        fn rank(&self, tenant: &Arc<str>, member: Option<&Arc<str>>) -> Rank {
+            let is_theirs = |ticket: &Ticket| {
+                ticket.tenant == *tenant && member.is_none_or(|member| ticket.member == *member)
+            };
+            let running = self
+                .present
+                .iter()
+                .filter(|(ticket, runs)| *runs && is_theirs(ticket));
+            let who = (Arc::clone(tenant), member.cloned());
+            let of = |times: &HashMap<_, u64>| times.get(&who).copied().unwrap_or_default();
+            (running.count() as u32, of(&self.served), of(&self.came))
+        }
+
+        fn next(&self, most: u32) -> Option<Ticket> {
+            let waiting = self
+                .present
+                .iter()
+                .filter(|(_, runs)| !runs)
+                .map(|(ticket, _)| ticket);
+            let waiting = waiting.filter(|ticket| self.rank(&ticket.tenant, None).0 < most);
+            let next = waiting.min_by_key(|ticket| {
+                let Ticket {
+                    tenant,
+                    member,
+                    number,
+                } = ticket;
+                (
+                    self.rank(tenant, None),
+                    self.rank(tenant, Some(member)),
+                    *number,
+                )
+            });
+            next.cloned()
+        }
+
+        fn both(ticket: &Ticket) -> [(Arc<str>, Option<Arc<str>>); 2] {
+            let tenant = || Arc::clone(&ticket.tenant);
+            [
+                (tenant(), None),
+                (tenant(), Some(Arc::clone(&ticket.member))),
+            ]
+        }
+
+        fn forget(&mut self, ticket: &Ticket) {
+            self.present.retain(|(other, _)| other != ticket);
+            for who in Self::both(ticket) {
+                let is_present = self
+                    .present
+                    .iter()
+                    .any(|(other, _)| Self::both(other).contains(&who));
+                if !is_present {
+                    self.served.remove(&who);
+                    self.came.remove(&who);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_next_is_who_would_be_by_a_look_at_everybody() {
+        let mut order = Order::new(5, 3);
+        let mut plain = Plain::default();
+        let mut random = 7_u64;
+        for _ in 0..20_000 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let (what, of) = ((random >> 33) % 8, (random >> 40) as usize);
+            let has_slot = what == 6;
+            let of_kind: Vec<Ticket> = plain
+                .present
+                .iter()
+                .filter(|(_, runs)| *runs == has_slot)
+                .map(|(ticket, _)| ticket.clone())
+                .collect();
+            match what {
+                0..3 if plain.present.len() < 30 => {
+                    let tenant: Arc<str> = format!("t{}", of % 4).into();
+                    let member: Arc<str> = format!("m{}", of / 4 % 4).into();
+                    let ticket = order.join(&tenant, &member);
+                    for who in Plain::both(&ticket) {
+                        plain.came.entry(who).or_insert(ticket.number);
+                    }
+                    plain.present.push((ticket, false));
+                }
+                3..6 => {
+                    let expected = plain.next(3).filter(|_| order.free() > 0);
+                    let given = order.give();
+                    assert_eq!(given, expected);
+                    if let Some(given) = given {
+                        for who in Plain::both(&given) {
+                            plain.served.insert(who, order.clock);
+                        }
+                        let place = plain
+                            .present
+                            .iter_mut()
+                            .find(|(ticket, _)| *ticket == given);
+                        place.unwrap().1 = true;
+                    }
+                }
+                6 if !of_kind.is_empty() => {
+                    let ticket = &of_kind[of % of_kind.len()];
+                    order.give_back(ticket);
+                    plain.forget(ticket);
+                }
+                7 if !of_kind.is_empty() => {
+                    let ticket = &of_kind[of % of_kind.len()];
+                    order.leave(ticket);
+                    plain.forget(ticket);
+                }
+                _ => (),
+            }
+        }
     }
 }

@@ -106,6 +106,8 @@ pub struct Preview<'a> {
     pub within: Option<Limit<'a>>,
     /// The only desired objects that are looked at, by their index. None: all.
     pub only: Option<HashSet<usize>>,
+    /// Whether objects are tried as well that have their manifest already. A new admission rule may refuse them.
+    pub tries_all: bool,
     /// Whether it may not be told that a live Secret has the desired values already: who may choose the values would learn
     /// by that whether a guess is right.
     pub conceals: bool,
@@ -216,8 +218,9 @@ impl Preview<'_> {
             key, modes, index, ..
         } = item;
         let live = match self.live.get(key) {
-            Some(live) => Some(live.clone()),
-            None => self.get(served, key).await?,
+            // In another version it has other fields.
+            Some(live) if live["apiVersion"] == manifest.body["apiVersion"] => Some(live.clone()),
+            _ => self.get(served, key).await?,
         };
         let observed = live.as_ref().and_then(|live| observed(key, live));
         let is_paused = observed
@@ -258,10 +261,11 @@ impl Preview<'_> {
         let mut body = placed(manifest.body, key);
         keep_marks(&mut body, &live);
         let is_concealed = self.conceals && (&*key.kind.group, &*key.kind.kind) == ("", "Secret");
-        // The operator sends nothing for what it has applied and nobody has changed, so nothing is tried either.
+        // The operator sends nothing for what it has applied and nobody has changed, so nothing is tried either: not until it
+        // starts again, or looks at everything.
         let is_applied = observed
             .is_some_and(|observed| observed.is_ours(self.owner) && observed.is_of(&item.digest));
-        if is_applied && !is_concealed && is_unchanged(&live, &body) {
+        if is_applied && !is_concealed && !self.tries_all && is_unchanged(&live, &body) {
             return Ok(None);
         }
         let emptied = match is_typed(key) {

@@ -35,6 +35,8 @@ pub(super) enum Fate {
     /// These would change.
     Changed {
         objects: Vec<ObjectPlan>,
+        /// How many more differ, and were not tried out.
+        untried: usize,
         /// What else is to be said.
         notes: Vec<String>,
     },
@@ -73,6 +75,7 @@ pub(super) struct Counts {
     prune: usize,
     keep: usize,
     refused: usize,
+    untried: usize,
     broken: usize,
     touched: usize,
 }
@@ -84,7 +87,10 @@ impl Counts {
             match fate {
                 Fate::Untouched => continue,
                 Fate::Broken(_) => counts.broken += 1,
-                Fate::Changed { objects, .. } => {
+                Fate::Changed {
+                    objects, untried, ..
+                } => {
+                    counts.untried += untried;
                     for object in objects {
                         *match object.action {
                             Action::Create => &mut counts.create,
@@ -109,6 +115,7 @@ impl Counts {
             (self.prune, "to prune"),
             (self.keep, "to release"),
             (self.refused, "refused"),
+            (self.untried, "not tried out"),
             (self.broken, "not rendered"),
         ];
         let words = words.into_iter().filter(|(count, _)| *count > 0);
@@ -211,7 +218,7 @@ fn parts(name: &str, fate: &Fate) -> Vec<(String, usize)> {
             let why = fenced("text", &format!("{}\n", reason(why)));
             vec![(format!("\n#### `{name}`: cannot be rendered\n\n{why}"), 1)]
         }
-        Fate::Changed { objects, notes } => {
+        Fate::Changed { objects, notes, .. } => {
             let counts = Counts::of([fate]).in_words();
             let notes = notes.iter().map(|note| {
                 let note = fenced("text", &format!("{}\n", reason(note)));
@@ -295,6 +302,7 @@ mod tests {
     fn plan(objects: Vec<ObjectPlan>) -> Plan {
         let changed = Fate::Changed {
             objects,
+            untried: 0,
             notes: vec!["hooks are not tried".to_owned()],
         };
         Plan {

@@ -147,6 +147,7 @@ impl Work<'_> {
                 let note = format!("it cannot be planned, with and without this request: {why}");
                 return Ok(Fate::Changed {
                     objects: Vec::new(),
+                    untried: 0,
                     notes: vec![note],
                 });
             }
@@ -164,6 +165,7 @@ impl Work<'_> {
             notes.push("hooks of the chart change, which are not tried out".to_owned());
             return Ok(Fate::Changed {
                 objects: Vec::new(),
+                untried: 0,
                 notes,
             });
         }
@@ -190,6 +192,7 @@ impl Work<'_> {
             live: HashMap::new(),
             within,
             only: Some(delta.changed.keys().copied().collect()),
+            tries_all: false,
             conceals: true,
             parallel: PARALLEL,
         };
@@ -228,7 +231,11 @@ impl Work<'_> {
                 },
             }
         }
-        Ok(Fate::Changed { objects, notes })
+        Ok(Fate::Changed {
+            objects,
+            untried: left,
+            notes,
+        })
     }
 
     fn object(

@@ -258,6 +258,9 @@ impl Driver {
         });
         self.status.committed_at = Some(Time(snapshot.committed_at));
         self.status.observed_at = Some(Time(at));
+        if is_new {
+            self.status.polled_at = Some(Time(found.times.began));
+        }
         self.status.revision = Some(revision.clone());
         revision
     }

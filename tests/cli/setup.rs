@@ -219,10 +219,13 @@ async fn completion_and_man_pages_know_every_command() {
     }
     let scratch = Scratch::new().unwrap();
     let folder = scratch.path().join("absent").display().to_string();
-    run_with(None, &["man", "--into", &folder])
-        .await
-        .fails(2, &["writing", "towline.1"]);
-    fs::create_dir(&folder).unwrap();
+    let file = scratch.path().join("file");
+    fs::write(&file, "").unwrap();
+    for command in ["man", "crds"] {
+        run_with(None, &[command, "--into", &file.display().to_string()])
+            .await
+            .fails(2, &["writing", "file"]);
+    }
     run_with(None, &["man", "--into", &folder])
         .await
         .says(0, &[]);
@@ -357,6 +360,32 @@ async fn an_export_is_short_and_means_the_same() {
             .collect::<Vec<_>>()
     };
     assert_eq!(without_addresses(&after), without_addresses(&before));
+
+    // What a person chose is no address that the cluster chose.
+    for args in [
+        &["service", "clusterip", "headless", "--clusterip=None"][..],
+        &[
+            "service",
+            "nodeport",
+            "chosen",
+            "--tcp=80:80",
+            "--node-port=31897",
+        ],
+        &["service", "nodeport", "allocated", "--tcp=80:80"],
+        &["job", "once", "--image=web:1"],
+    ] {
+        case.kubectl_as_person(&[&["create"], args].concat()).await;
+    }
+    for (what, has, lacks) in [
+        ("svc/headless", "clusterIP: None", "clusterIPs"),
+        ("svc/chosen", "nodePort: 31897", "clusterIP"),
+        ("svc/allocated", "type: NodePort", "nodePort:"),
+        ("job/once", "restartPolicy: Never", "controller-uid"),
+    ] {
+        let exported = run(&case, &["export", what]).await;
+        exported.says(0, &[has]);
+        shows_nothing(&exported, &[lacks]);
+    }
 
     let secret = run(&case, &["export", "secret/s", "cm/absent"]).await;
     secret.fails(

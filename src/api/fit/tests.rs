@@ -177,6 +177,7 @@ impl Numbers {
             revision: self.option(),
             committed_at: Some(self.time()),
             observed_at: Some(self.time()),
+            polled_at: Some(self.time()),
             last_handled_reconcile_at: self.option(),
         }
     }
