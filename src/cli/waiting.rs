@@ -24,7 +24,7 @@ const MORE: Duration = Duration::from_millis(2);
 const LOOKS: u32 = 4;
 
 /// The namespace and name of a Sync or of a GitRepository.
-type Place = (String, String);
+type NamespacedName = (String, String);
 
 /// Waits for a commit, or until Syncs are ready.
 pub(super) async fn wait(args: &WaitArgs) -> Result<Exit, CliError> {
@@ -91,7 +91,7 @@ fn chosen(args: &WaitArgs, access: &Access, syncs: Vec<Sync>) -> Result<Vec<Sync
     Ok(syncs.into_iter().filter(is_named).collect())
 }
 
-fn place<K: kube::Resource>(object: &K) -> Place {
+fn name_of<K: kube::Resource>(object: &K) -> NamespacedName {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
@@ -172,13 +172,13 @@ fn of_commit(
             SyncIntent::from(sync).source,
         )
     };
-    let reaches: BTreeMap<Place, Reach<'_>> = repositories
+    let reaches: BTreeMap<NamespacedName, Reach<'_>> = repositories
         .iter()
         .map(|repository| {
-            let place = place(repository);
-            let followers: Vec<&Sync> = syncs.iter().filter(|sync| source(sync) == place).collect();
+            let name = name_of(repository);
+            let followers: Vec<&Sync> = syncs.iter().filter(|sync| source(sync) == name).collect();
             let reach = reach(commit, repository, since, &followers);
-            (place, reach)
+            (name, reach)
         })
         .collect();
     let arrivals: Vec<(&Sync, Reach<'_>, Arrival)> = syncs
@@ -193,9 +193,9 @@ fn of_commit(
     let knows = |reach: Reach<'_>, arrival: &Arrival| {
         reach != Reach::NotYet || !matches!(arrival, Arrival::Pending(_) | Arrival::Left(_))
     };
-    let urls: BTreeMap<Place, &str> = repositories
+    let urls: BTreeMap<NamespacedName, &str> = repositories
         .iter()
-        .map(|repository| (place(repository), &*repository.spec.url))
+        .map(|repository| (name_of(repository), &*repository.spec.url))
         .collect();
     let url = |sync: &Sync| urls.get(&source(sync)).copied().unwrap_or_default();
     let known: BTreeSet<&str> = arrivals

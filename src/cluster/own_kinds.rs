@@ -24,13 +24,13 @@ const VERB: &str = "update";
 /// How long an answer counts.
 const KEPT: Duration = Duration::from_secs(30);
 
-/// A resource and a namespace.
-type Place = (String, Option<Arc<str>>);
+/// What the API server was asked about: a resource and a namespace.
+type ReviewKey = (String, Option<Arc<str>>);
 
 /// Where Git may hold towline's own kinds.
 pub(super) struct OwnKinds {
     client: Client,
-    answers: Mutex<HashMap<Place, (Instant, bool)>>,
+    answers: Mutex<HashMap<ReviewKey, (Instant, bool)>>,
 }
 
 impl OwnKinds {
@@ -67,19 +67,19 @@ impl OwnKinds {
     }
 
     async fn may_write(&self, served: &ServedKind, key: &ObjectKey) -> Result<bool, WriteError> {
-        let place = (served.resource.plural.clone(), key.namespace.clone());
+        let asked = (served.resource.plural.clone(), key.namespace.clone());
         // Held during the question, so that one Sync of many Syncs asks once.
         let mut answers = self.answers.lock().await;
         answers.retain(|_, (since, _)| since.elapsed() < KEPT);
-        if let Some((_, allowed)) = answers.get(&place) {
+        if let Some((_, allowed)) = answers.get(&asked) {
             return Ok(*allowed);
         }
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
                 resource_attributes: Some(ResourceAttributes {
                     group: Some(GROUP.to_owned()),
-                    resource: Some(place.0.clone()),
-                    namespace: place.1.as_deref().map(str::to_owned),
+                    resource: Some(asked.0.clone()),
+                    namespace: asked.1.as_deref().map(str::to_owned),
                     verb: Some(VERB.to_owned()),
                     ..ResourceAttributes::default()
                 }),
@@ -93,7 +93,7 @@ impl OwnKinds {
             .map_err(WriteError::Unavailable)?
             .status
             .is_some_and(|status| status.allowed);
-        answers.insert(place, (Instant::now(), allowed));
+        answers.insert(asked, (Instant::now(), allowed));
         Ok(allowed)
     }
 }

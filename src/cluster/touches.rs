@@ -17,11 +17,11 @@ use super::{ServedKind, watched};
 #[derive(Clone)]
 pub(super) struct Touches {
     client: Client,
-    running: Arc<Mutex<HashMap<Place, Weak<Follow>>>>,
+    running: Arc<Mutex<HashMap<WatchKey, Weak<Follow>>>>,
 }
 
-/// Kind by plural and group, and a namespace; none: all of them.
-type Place = (String, Option<String>);
+/// What a watch is of: kind by plural and group, and a namespace; none: all of them.
+type WatchKey = (String, Option<String>);
 
 /// One watch. It ends with its last subscription.
 struct Follow {
@@ -35,7 +35,7 @@ impl Drop for Follow {
     }
 }
 
-/// A subscription to one object, or to all of a place.
+/// A subscription to one object, or to all of a kind in a namespace.
 pub struct Touched {
     changes: watch::Receiver<u64>,
     /// Keeps the watch.
@@ -105,13 +105,13 @@ impl Touches {
         name: &str,
     ) -> Touched {
         let namespace = namespace.filter(|_| served.namespaced).map(str::to_owned);
-        let place = (served.definition(), namespace);
+        let key = (served.definition(), namespace);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, follow| follow.strong_count() > 0);
-        let known = running.get(&place).and_then(Weak::upgrade);
+        let known = running.get(&key).and_then(Weak::upgrade);
         let follow = known.unwrap_or_else(|| {
-            let follow = Arc::new(self.follow(served, place.1.as_deref()));
-            running.insert(place, Arc::downgrade(&follow));
+            let follow = Arc::new(self.follow(served, key.1.as_deref()));
+            running.insert(key, Arc::downgrade(&follow));
             follow
         });
         Touched {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{BlobId, Listing, Name, Place, ReadError, SourceFile, Tree, TreeId, within};
+use super::{BlobId, Listing, Name, PathEntry, ReadError, SourceFile, Tree, TreeId, within};
 
 /// A tree with others at folders of it. A symbolic link leads out of none. Files are read from the tree in which they were
 /// found: an object database is never asked for what only another one has.
@@ -108,16 +108,16 @@ impl Tree for Joined {
         }
     }
 
-    fn place(&self, path: &str) -> Result<Place, ReadError> {
+    fn entry(&self, path: &str) -> Result<PathEntry, ReadError> {
         let Some((index, inner)) = self.inner(path) else {
-            return self.tree.place(path);
+            return self.tree.entry(path);
         };
         let other = &self.others[index];
-        let place = other.tree.place(inner)?;
-        self.note(index, place.file);
-        Ok(Place {
-            real: other.outer(&place.real),
-            ..place
+        let entry = other.tree.entry(inner)?;
+        self.note(index, entry.file);
+        Ok(PathEntry {
+            real: other.outer(&entry.real),
+            ..entry
         })
     }
 
@@ -149,9 +149,9 @@ mod tests {
         ];
         let joined = Joined::new(own.clone(), others);
         let read = |path: &str| {
-            let place = joined.place(path).unwrap();
-            assert_eq!(place.real, path);
-            String::from_utf8(joined.read(place.file.unwrap()).unwrap()).unwrap()
+            let entry = joined.entry(path).unwrap();
+            assert_eq!(entry.real, path);
+            String::from_utf8(joined.read(entry.file.unwrap()).unwrap()).unwrap()
         };
         assert_eq!(read("values.yaml"), "own");
         assert_eq!((own.reads(), other.reads()), (1, 0));
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!((own.reads(), other.reads()), (1, 1));
         assert_eq!(read("both"), "same");
         assert_eq!(read("more/of them/c"), "third");
-        assert!(joined.place("charts/x").is_err(), "it is hidden");
+        assert!(joined.entry("charts/x").is_err(), "it is hidden");
         let names = joined.names("charts").unwrap();
         let names: Vec<_> = names.iter().map(|name| &*name.name).collect();
         assert_eq!(names, ["a", "both"]);

@@ -78,7 +78,7 @@ impl fmt::Display for Revision {
 
 /// What is at a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct PathEntry {
     /// Its path with all symbolic links resolved, `/`-separated; empty for the root.
     pub real: String,
     /// The file's content; `None` for a folder.
@@ -131,7 +131,7 @@ pub trait Tree: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// As [`Tree::identity`]; [`ReadFault::PathNotFound`] also where a part of the path is a file.
-    fn place(&self, path: &str) -> Result<Place, ReadError>;
+    fn entry(&self, path: &str) -> Result<PathEntry, ReadError>;
 
     /// The names in the folder at `path`, sorted by their bytes. A symbolic link that leads nowhere, or
     /// out of the tree, is named as a file.

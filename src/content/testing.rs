@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    BlobId, ContentKey, IGNORE_FILE, Listing, Name, ObjectId, Place, ReadError, ReadFault,
+    BlobId, ContentKey, IGNORE_FILE, Listing, Name, ObjectId, PathEntry, ReadError, ReadFault,
     SourceFile, Tree, TreeId,
 };
 
@@ -112,10 +112,10 @@ impl Tree for Files {
         text.ok_or_else(absent)
     }
 
-    fn place(&self, path: &str) -> Result<Place, ReadError> {
+    fn entry(&self, path: &str) -> Result<PathEntry, ReadError> {
         let listing = self.list(path)?;
         let file = listing.files.iter().find(|file| *file.path == *path);
-        Ok(Place {
+        Ok(PathEntry {
             real: path.to_owned(),
             file: file.map(|file| file.blob),
         })

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use super::Inputs;
-use crate::content::{BlobId, Listing, Name, Place, ReadError, ReadFault, Tree, TreeId};
+use crate::content::{BlobId, Listing, Name, PathEntry, ReadError, ReadFault, Tree, TreeId};
 use crate::decrypt;
 use crate::manifest;
 use crate::text::Secrets;
@@ -63,12 +63,12 @@ impl Tree for Decrypted {
         open(name, self.tree.read(blob)?, &self.inputs, &self.secrets)
     }
 
-    fn place(&self, path: &str) -> Result<Place, ReadError> {
-        let place = self.tree.place(path)?;
-        if let Some(blob) = place.file {
+    fn entry(&self, path: &str) -> Result<PathEntry, ReadError> {
+        let entry = self.tree.entry(path)?;
+        if let Some(blob) = entry.file {
             self.names().insert(blob, path.to_owned());
         }
-        Ok(place)
+        Ok(entry)
     }
 
     fn names(&self, path: &str) -> Result<Vec<Name>, ReadError> {

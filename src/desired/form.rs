@@ -37,7 +37,7 @@ impl Form {
         if intent.helm.chart.is_some() {
             return Ok(Self::Chart);
         }
-        if tree.place(path)?.file.is_some() {
+        if tree.entry(path)?.file.is_some() {
             return Ok(Self::Manifests);
         }
         let names = tree.names(path)?;

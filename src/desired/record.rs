@@ -155,7 +155,7 @@ impl Files<'_> {
             file: file.to_owned(),
             source,
         };
-        let blob = match self.tree.place(file) {
+        let blob = match self.tree.entry(file) {
             Ok(place) => place.file,
             Err(error) if error.fault() == ReadFault::PathNotFound => None,
             Err(error) => return Err(unread(error)),

@@ -345,7 +345,7 @@ pub(super) fn chart_folder(
         return Ok(intent.path.clone());
     };
     let folder = within(&mount(&chart.source), &chart.path);
-    match tree.place(&folder) {
+    match tree.entry(&folder) {
         Ok(_) => Ok(folder),
         Err(why) => Err(DesiredError::ChartPath {
             source_name: chart.source.clone(),

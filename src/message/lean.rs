@@ -20,15 +20,15 @@ const OURS: [&[u8]; 3] = [
 pub struct Lean {
     keeps_comments: bool,
     kept: Vec<u8>,
-    place: Place,
-    /// Where the text of the place begins in `kept`, and how long it is.
+    state: ScanState,
+    /// Where the text that is being read begins in `kept`, and how long it is.
     began: usize,
     length: usize,
     is_left_out: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-enum Place {
+enum ScanState {
     #[default]
     Outside,
     Text,
@@ -50,27 +50,29 @@ impl Lean {
     /// Reads the next piece of an answer.
     pub fn take(&mut self, piece: &[u8]) {
         for &byte in piece {
-            self.place = match (self.place, byte) {
-                (Place::Outside, b'"') => {
+            self.state = match (self.state, byte) {
+                (ScanState::Outside, b'"') => {
                     self.kept.push(byte);
                     (self.began, self.length, self.is_left_out) = (self.kept.len(), 0, false);
-                    Place::Text
+                    ScanState::Text
                 }
-                (Place::Outside, _) | (Place::Text, b'"') => {
+                (ScanState::Outside, _) | (ScanState::Text, b'"') => {
                     self.kept.push(byte);
-                    Place::Outside
+                    ScanState::Outside
                 }
-                (Place::Text, b'\\') => self.add(byte, 1, Place::Escape),
-                (Place::Text, _) => self.add(byte, 1, Place::Text),
-                (Place::Escape, b'u') => self.add(byte, 0, Place::Digits(4)),
-                (Place::Escape, _) | (Place::Digits(..=1), _) => self.add(byte, 0, Place::Text),
-                (Place::Digits(left), _) => self.add(byte, 0, Place::Digits(left - 1)),
+                (ScanState::Text, b'\\') => self.add(byte, 1, ScanState::Escape),
+                (ScanState::Text, _) => self.add(byte, 1, ScanState::Text),
+                (ScanState::Escape, b'u') => self.add(byte, 0, ScanState::Digits(4)),
+                (ScanState::Escape, _) | (ScanState::Digits(..=1), _) => {
+                    self.add(byte, 0, ScanState::Text)
+                }
+                (ScanState::Digits(left), _) => self.add(byte, 0, ScanState::Digits(left - 1)),
             };
         }
     }
 
     /// Adds a byte of a text.
-    fn add(&mut self, byte: u8, length: usize, next: Place) -> Place {
+    fn add(&mut self, byte: u8, length: usize, next: ScanState) -> ScanState {
         if self.is_left_out {
             return next;
         }

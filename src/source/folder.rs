@@ -18,7 +18,7 @@ use super::error::{Error, Reported};
 use super::listing::{self, MAX_DEPTH};
 use super::path::{self, Children, Found, Kind, MAX_TARGET, Nodes, TreePath};
 use crate::content::{
-    BlobId, IGNORE_FILE, Listing, Name, ObjectId, Place, ReadError, Tree, TreeId,
+    BlobId, IGNORE_FILE, Listing, Name, ObjectId, PathEntry, ReadError, Tree, TreeId,
 };
 
 /// The folder of Git's own files.
@@ -260,9 +260,9 @@ impl Tree for Folder {
         Ok(self.read_blob(blob)?)
     }
 
-    fn place(&self, path: &str) -> Result<Place, ReadError> {
+    fn entry(&self, path: &str) -> Result<PathEntry, ReadError> {
         let path = TreePath::parse(path)?;
-        Ok(path::place(self, &path, &self.shown)?)
+        Ok(path::entry(self, &path, &self.shown)?)
     }
 
     fn names(&self, path: &str) -> Result<Vec<Name>, ReadError> {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 
 use super::error::Error;
-use crate::content::{BlobId, Name, Place, SourceFile};
+use crate::content::{BlobId, Name, PathEntry, SourceFile};
 use crate::text::{printable, visible};
 
 /// The most symbolic links followed for one path, as on Linux.
@@ -137,18 +137,18 @@ pub(super) fn find<N: Nodes>(
 }
 
 /// What is at `path`, for a caller that reads it.
-pub(super) fn place<N: Nodes>(
+pub(super) fn entry<N: Nodes>(
     nodes: &N,
     path: &TreePath,
     revision: &dyn Display,
-) -> Result<Place, Error> {
+) -> Result<PathEntry, Error> {
     let found = find(nodes, path, revision)?;
     let file = match found.is_folder {
         true => None,
         false => Some(nodes.blob(&found.id)?),
     };
     let real = found.real.join("/");
-    Ok(Place { real, file })
+    Ok(PathEntry { real, file })
 }
 
 /// The names in the folder at `path`, of which there may be `max_files`.

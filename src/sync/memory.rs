@@ -35,13 +35,13 @@ const RIGHT_LASTS: Duration = Duration::from_secs(300);
 const MOST_NAMED: usize = 500;
 
 /// What an account may write: a kind in a namespace, and one object of it where only that one is meant.
-pub(super) type Place = (GroupKind, Option<Arc<str>>, Option<Arc<str>>);
+pub(super) type WriteScope = (GroupKind, Option<Arc<str>>, Option<Arc<str>>);
 
 /// Where an account may write, and when the API server said so.
 #[derive(Debug, Default)]
 pub(super) struct Rights {
     account: String,
-    since: HashMap<Place, Instant>,
+    since: HashMap<WriteScope, Instant>,
     /// What the account may not write of the commit that was read last. It is asked for again after the first use.
     denied: HashSet<ObjectKey>,
 }
@@ -68,8 +68,8 @@ impl Rights {
                 .contains_key(&(kind, namespace, Some(key.name.clone())))
     }
 
-    pub(super) fn add(&mut self, place: Place, now: Instant) {
-        self.since.insert(place, now);
+    pub(super) fn add(&mut self, scope: WriteScope, now: Instant) {
+        self.since.insert(scope, now);
     }
 
     /// Remembers what may not be written until that was asked for once more.

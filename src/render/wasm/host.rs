@@ -142,12 +142,12 @@ impl Host {
             return Ok(OUTSIDE);
         };
         self.count_look()?;
-        let found = self.reads.place(&*self.tree, inside);
+        let found = self.reads.entry(&*self.tree, inside);
         match found.map_err(|source| unreadable(inside, source))? {
             Err(fault) => Ok(code(fault)),
-            Ok(place) => {
-                let folder = i64::from(place.file.is_none());
-                Ok(self.answer(absolute(&place.real).into_bytes()) << 1 | folder)
+            Ok(entry) => {
+                let folder = i64::from(entry.file.is_none());
+                Ok(self.answer(absolute(&entry.real).into_bytes()) << 1 | folder)
             }
         }
     }
@@ -158,12 +158,12 @@ impl Host {
             return Ok(OUTSIDE);
         };
         self.count_look()?;
-        let found = self.reads.place(&*self.tree, inside);
-        let place = match found.map_err(|source| unreadable(inside, source))? {
+        let found = self.reads.entry(&*self.tree, inside);
+        let entry = match found.map_err(|source| unreadable(inside, source))? {
             Err(fault) => return Ok(code(fault)),
-            Ok(place) => place,
+            Ok(entry) => entry,
         };
-        let Some(blob) = place.file else {
+        let Some(blob) = entry.file else {
             return Ok(IS_FOLDER);
         };
         self.last_file = Some(inside.to_owned());

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{Kustomization, Reads, RenderFailure};
-use crate::content::{BlobId, Listing, Name, ObjectId, Place, ReadError, Tree, TreeId, within};
+use crate::content::{BlobId, Listing, Name, ObjectId, PathEntry, ReadError, Tree, TreeId, within};
 use crate::render::bases::{Bases, Local, WantedBase, localised, plugin_file};
 use crate::render::inflate::{Asking, Inflation, Passed, asking};
 use crate::render::instructions::{self, Form, Instructions};
@@ -169,7 +169,7 @@ impl Inflated {
             text: visited.text,
         });
         let content = |path: &str| {
-            let file = self.tree.place(path).ok()?.file?;
+            let file = self.tree.entry(path).ok()?.file?;
             self.tree.read(file).ok()
         };
         Patches::of(given.into_iter().chain(read), path, overrides, content)
@@ -181,7 +181,7 @@ impl Inflated {
     }
 
     /// What is at a path, for others that read for the same render.
-    pub(super) fn look(&self, path: &str) -> Result<Place, ReadError> {
+    pub(super) fn look(&self, path: &str) -> Result<PathEntry, ReadError> {
         self.state().reads.record(&*self.tree, path)
     }
 
@@ -205,18 +205,18 @@ impl Inflated {
     }
 
     /// Looks at a file that is no kustomization, before kustomize reads it. Returns what kustomize reads in its place.
-    fn checked(&self, path: &str, place: Place) -> Place {
-        let Some(blob) = place.file else {
-            return place;
+    fn checked(&self, path: &str, entry: PathEntry) -> PathEntry {
+        let Some(blob) = entry.file else {
+            return entry;
         };
         let read = || self.tree.read(blob).ok();
-        if let Some(error) = plugin_file(&place.real, &self.bases, read) {
+        if let Some(error) = plugin_file(&entry.real, &self.bases, read) {
             self.state().refuse(&error);
         }
         let (form, known) = {
             let state = self.state();
             let Some(form) = state.instructions.get(path).copied() else {
-                return place;
+                return entry;
             };
             (form, state.counted.get(&(blob, form)).copied())
         };
@@ -230,9 +230,9 @@ impl Inflated {
             state.counted.insert((blob, form), file);
             Some(file)
         });
-        Place {
-            file: file.or(place.file),
-            ..place
+        PathEntry {
+            file: file.or(entry.file),
+            ..entry
         }
     }
 
@@ -246,8 +246,8 @@ impl Inflated {
         };
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         // kustomize resolves links in the folder's path, but not when it looks for the file.
-        let real = self.tree.place(folder);
-        let real = real.map_or_else(|_| folder.to_owned(), |place| place.real);
+        let real = self.tree.entry(folder);
+        let real = real.map_or_else(|_| folder.to_owned(), |entry| entry.real);
         let state = &mut *self.state();
         state.contents.insert(blob, Arc::clone(&text));
         let (blob, text) = match localised(path, &real, &text, &self.bases) {
@@ -452,22 +452,22 @@ impl Tree for Inflated {
         known.map_or_else(|| self.tree.read(blob), |text| Ok(text.to_vec()))
     }
 
-    fn place(&self, path: &str) -> Result<Place, ReadError> {
+    fn entry(&self, path: &str) -> Result<PathEntry, ReadError> {
         if let Some(file) = self.state().made.get(path) {
-            return Ok(Place {
+            return Ok(PathEntry {
                 real: path.to_owned(),
                 file: *file,
             });
         }
-        let place = self.look(path)?;
+        let entry = self.look(path)?;
         let name = path.rsplit('/').next().unwrap_or_default();
-        let file = place.file.filter(|_| NAMES.contains(&name));
+        let file = entry.file.filter(|_| NAMES.contains(&name));
         Ok(match file {
-            Some(blob) => Place {
+            Some(blob) => PathEntry {
                 file: Some(self.kustomization(path, blob)),
-                ..place
+                ..entry
             },
-            None => self.checked(path, place),
+            None => self.checked(path, entry),
         })
     }
 

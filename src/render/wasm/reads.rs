@@ -6,13 +6,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::content::{BlobId, Name, Place, ReadError, ReadFault, Tree};
+use crate::content::{BlobId, Name, PathEntry, ReadError, ReadFault, Tree};
 
 /// All paths that a render asked for, with the answers. What is absent is an answer too: it could appear.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct Reads {
-    places: BTreeMap<Arc<str>, Option<Place>>,
+    places: BTreeMap<Arc<str>, Option<PathEntry>>,
     folders: BTreeMap<Arc<str>, Option<[u8; 32]>>,
     /// The bytes of all paths. A path repeats the names of its folders, which may be long.
     bytes: usize,
@@ -21,7 +21,7 @@ pub struct Reads {
 /// [`Reads`] as they are written to disk.
 #[derive(Serialize, Deserialize)]
 struct Written {
-    places: Vec<(String, Option<Place>)>,
+    places: Vec<(String, Option<PathEntry>)>,
     folders: Vec<(String, Option<[u8; 32]>)>,
 }
 
@@ -55,24 +55,24 @@ impl From<Written> for Reads {
 
 impl Reads {
     /// Looks up what is at a path. Absent are also a path that leads through a file, or out of the tree.
-    pub(super) fn place(
+    pub(super) fn entry(
         &mut self,
         tree: &dyn Tree,
         path: &str,
-    ) -> Result<Result<Place, ReadFault>, ReadError> {
+    ) -> Result<Result<PathEntry, ReadFault>, ReadError> {
         usable(self.record(tree, path))
     }
 
     /// What is at a path, in the tree's own words.
-    pub(super) fn record(&mut self, tree: &dyn Tree, path: &str) -> Result<Place, ReadError> {
-        let found = tree.place(path);
+    pub(super) fn record(&mut self, tree: &dyn Tree, path: &str) -> Result<PathEntry, ReadError> {
+        let found = tree.entry(path);
         if let Some(answer) = answer(&found) {
             self.keep_place(path.into(), answer.cloned());
         }
         found
     }
 
-    fn keep_place(&mut self, path: Arc<str>, place: Option<Place>) {
+    fn keep_place(&mut self, path: Arc<str>, place: Option<PathEntry>) {
         let bytes = path.len() + place.as_ref().map_or(0, |place| place.real.len());
         if self.places.insert(path, place).is_none() {
             self.bytes += bytes;
@@ -149,7 +149,7 @@ impl Reads {
     /// Where the tree cannot be read.
     pub fn unchanged_in(&self, tree: &dyn Tree) -> Result<bool, ReadError> {
         for (path, before) in &self.places {
-            if usable(tree.place(path))?.ok() != *before {
+            if usable(tree.entry(path))?.ok() != *before {
                 return Ok(false);
             }
         }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::place::{self, Place};
+use super::copy_key::{self, CopyKey};
 
 /// The share of the volume that copies may use, in percent. The rest is for the files that Git
 /// writes beside packs, for what renderers made, and for a volume whose size is rounded.
@@ -44,7 +44,7 @@ pub(super) struct Budget {
 #[derive(Debug, Default)]
 struct Books {
     /// The bytes of each copy on disk.
-    copies: HashMap<Place, u64>,
+    copies: HashMap<CopyKey, u64>,
     /// The bytes that the running fetches of a namespace have written.
     running: HashMap<String, u64>,
 }
@@ -89,27 +89,27 @@ impl Budget {
     pub(super) fn measure(&self, cache: &Path, namespace: Option<&str>) {
         let measured = copies(cache)
             .into_iter()
-            .filter(|place| namespace.is_none_or(|namespace| place.namespace == namespace))
-            .map(|place| {
-                let bytes = size(&place.folder(cache));
-                (place, bytes)
+            .filter(|key| namespace.is_none_or(|namespace| key.namespace == namespace))
+            .map(|key| {
+                let bytes = size(&key.folder(cache));
+                (key, bytes)
             });
         let measured: Vec<_> = measured.collect();
         let mut books = self.books();
-        let is_other = |place: &Place| namespace.is_some_and(|only| place.namespace != only);
-        books.copies.retain(|place, _| is_other(place));
+        let is_other = |key: &CopyKey| namespace.is_some_and(|only| key.namespace != only);
+        books.copies.retain(|key, _| is_other(key));
         books.copies.extend(measured);
     }
 
     /// Measures one copy.
-    pub(super) fn measure_copy(&self, cache: &Path, place: &Place) {
-        let bytes = size(&place.folder(cache));
-        self.books().copies.insert(place.clone(), bytes);
+    pub(super) fn measure_copy(&self, cache: &Path, key: &CopyKey) {
+        let bytes = size(&key.folder(cache));
+        self.books().copies.insert(key.clone(), bytes);
     }
 
     /// Forgets a copy that was removed.
-    pub(super) fn forget(&self, place: &Place) {
-        self.books().copies.remove(place);
+    pub(super) fn forget(&self, key: &CopyKey) {
+        self.books().copies.remove(key);
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -120,7 +120,7 @@ impl Budget {
 impl Books {
     fn of(&self, namespace: &str) -> u64 {
         let copies = self.copies.iter();
-        let copies = copies.filter(|(place, _)| place.namespace == namespace);
+        let copies = copies.filter(|(key, _)| key.namespace == namespace);
         let running = self.running.get(namespace).copied().unwrap_or(0);
         copies.map(|(_, bytes)| bytes).sum::<u64>() + running
     }
@@ -131,17 +131,19 @@ impl Books {
 }
 
 /// All copies on disk.
-pub(super) fn copies(cache: &Path) -> Vec<Place> {
+pub(super) fn copies(cache: &Path) -> Vec<CopyKey> {
     let names = |folder: &Path| {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok())
     };
     let mut found = Vec::new();
     for folder in names(cache) {
-        let Some(namespace) = place::namespace_of(&folder) else {
+        let Some(namespace) = copy_key::namespace_of(&folder) else {
             continue;
         };
-        found.extend(names(&cache.join(&folder)).filter_map(|name| Place::parse(namespace, &name)));
+        found.extend(
+            names(&cache.join(&folder)).filter_map(|name| CopyKey::parse(namespace, &name)),
+        );
     }
     found
 }
@@ -196,14 +198,14 @@ mod tests {
         budget.refund("a", 450);
         budget.spend("c", 300).unwrap();
         // What is on disk counts like what is being written.
-        let place = |namespace: &str| Place {
+        let key = |namespace: &str| CopyKey {
             namespace: namespace.to_owned(),
             repository: "a".repeat(64),
             route: "b".repeat(16),
         };
-        budget.books().copies.insert(place("c"), 100);
+        budget.books().copies.insert(key("c"), 100);
         assert_eq!(budget.spend("c", 1), Err(Full::Namespace(450)));
-        budget.forget(&place("c"));
+        budget.forget(&key("c"));
         budget.spend("c", 100).unwrap();
     }
 

@@ -9,9 +9,9 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::timeout_at;
 
 use super::budget::{self, Budget, Full};
+use super::copy_key::{self, CopyKey};
 use super::libgit2;
 use super::limits::CacheSettings;
-use super::place::{self, Place};
 use super::reference::Reference;
 use super::request::{FetchRequest, Fetched};
 use super::snapshot::Snapshot;
@@ -31,7 +31,7 @@ pub struct Cache(Arc<Inner>);
 struct Inner {
     settings: CacheSettings,
     agents: Agents,
-    stores: Mutex<HashMap<Place, Entry>>,
+    stores: Mutex<HashMap<CopyKey, Entry>>,
     budget: Budget,
     rendered_bytes: u64,
     connections: Turns,
@@ -136,9 +136,8 @@ impl Cache {
                 [url::apart(&key), key].map(|key| (namespace.to_owned(), key))
             })
             .collect();
-        let is_live = move |place: &Place| {
-            live.contains(&(place.namespace.clone(), place.repository.clone()))
-        };
+        let is_live =
+            move |key: &CopyKey| live.contains(&(key.namespace.clone(), key.repository.clone()));
         let this = self.clone();
         let swept = tokio::task::spawn_blocking(move || this.0.sweep(is_live)).await;
         if swept.is_err() {
@@ -151,7 +150,7 @@ impl Cache {
         let (Reference::Commit(id), Some(known)) = (&request.reference, &request.known) else {
             return None;
         };
-        let folder = request.place().folder(&self.0.settings.folder);
+        let folder = request.copy_key().folder(&self.0.settings.folder);
         let is_whole = known.modules().is_some() == request.recurse_submodules;
         (request.proven && is_whole && known.is_commit(id, &folder)).then(|| Arc::clone(known))
     }
@@ -162,8 +161,8 @@ impl Cache {
         asked_at: Instant,
         deadline: Instant,
     ) -> Result<Arc<Snapshot>, Error> {
-        let place = request.place();
-        let store = self.0.store(&place).lock_owned().await;
+        let key = request.copy_key();
+        let store = self.0.store(&key).lock_owned().await;
         if let Some(snapshot) = store.shared(request, asked_at) {
             return Ok(snapshot);
         }
@@ -175,7 +174,7 @@ impl Cache {
         let work = Work {
             inner: Arc::clone(&self.0),
             request: Arc::clone(request),
-            place,
+            key,
             store,
         };
         let done = tokio::task::spawn_blocking({
@@ -197,7 +196,7 @@ impl Cache {
 struct Work {
     inner: Arc<Inner>,
     request: Arc<FetchRequest>,
-    place: Place,
+    key: CopyKey,
     store: OwnedMutexGuard<Store>,
 }
 
@@ -220,9 +219,7 @@ impl Work {
         } = &*self.inner;
         let snapshot = self.store.update(&self.request, settings, agents, &ticket);
         if *spent.bytes() > 0 {
-            self.inner
-                .budget
-                .measure_copy(&settings.folder, &self.place);
+            self.inner.budget.measure_copy(&settings.folder, &self.key);
         }
         snapshot
     }
@@ -267,11 +264,11 @@ impl Drop for Spent {
 }
 
 impl Inner {
-    fn store(&self, place: &Place) -> Arc<AsyncMutex<Store>> {
+    fn store(&self, key: &CopyKey) -> Arc<AsyncMutex<Store>> {
         let mut stores = self.stores();
-        let entry = stores.entry(place.clone()).or_insert_with(|| Entry {
+        let entry = stores.entry(key.clone()).or_insert_with(|| Entry {
             store: Arc::new(AsyncMutex::new(Store::new(
-                place.folder(&self.settings.folder),
+                key.folder(&self.settings.folder),
             ))),
             used: Instant::now(),
         });
@@ -279,12 +276,12 @@ impl Inner {
         Arc::clone(&entry.store)
     }
 
-    fn sweep(&self, is_live: impl Fn(&Place) -> bool) {
+    fn sweep(&self, is_live: impl Fn(&CopyKey) -> bool) {
         // Holds the lock throughout, so that no fetch starts in a folder that is being removed.
         let mut stores = self.stores();
-        for place in budget::copies(&self.settings.folder) {
-            if !is_live(&place) {
-                self.remove(&mut stores, &place);
+        for key in budget::copies(&self.settings.folder) {
+            if !is_live(&key) {
+                self.remove(&mut stores, &key);
             }
         }
     }
@@ -301,12 +298,12 @@ impl Inner {
         let mut stores = self.stores();
         let mut copies = budget::copies(&self.settings.folder);
         if matches!(full, Full::Namespace(_)) {
-            copies.retain(|place| place.namespace == namespace);
+            copies.retain(|key| key.namespace == namespace);
         }
-        copies.sort_by_key(|place| stores.get(place).map(|entry| entry.used));
+        copies.sort_by_key(|key| stores.get(key).map(|entry| entry.used));
         let mut outcome = Err(full);
-        for place in copies {
-            if self.remove(&mut stores, &place) {
+        for key in copies {
+            if self.remove(&mut stores, &key) {
                 outcome = spend();
                 if outcome.is_ok() {
                     break;
@@ -317,20 +314,20 @@ impl Inner {
     }
 
     /// Removes a copy, unless it is in use.
-    fn remove(&self, stores: &mut HashMap<Place, Entry>, place: &Place) -> bool {
-        if stores.get(place).is_some_and(Entry::is_busy) {
+    fn remove(&self, stores: &mut HashMap<CopyKey, Entry>, key: &CopyKey) -> bool {
+        if stores.get(key).is_some_and(Entry::is_busy) {
             return false;
         }
-        stores.remove(place);
-        if let Err(error) = fs::remove_dir_all(place.folder(&self.settings.folder)) {
+        stores.remove(key);
+        if let Err(error) = fs::remove_dir_all(key.folder(&self.settings.folder)) {
             tracing::warn!(%error, "cannot remove an unused repository");
             return false;
         }
-        self.budget.forget(place);
+        self.budget.forget(key);
         true
     }
 
-    fn stores(&self) -> MutexGuard<'_, HashMap<Place, Entry>> {
+    fn stores(&self) -> MutexGuard<'_, HashMap<CopyKey, Entry>> {
         self.stores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -343,7 +340,7 @@ fn remove_shared_copies(settings: &CacheSettings) -> Result<(), Error> {
         if entry
             .file_name()
             .to_str()
-            .is_some_and(place::is_shared_copy)
+            .is_some_and(copy_key::is_shared_copy)
         {
             fs::remove_dir_all(entry.path()).map_err(failed)?;
         }

@@ -1,7 +1,7 @@
 //! Git repositories, fetched into bare object databases and read from there.
 //!
 //! ```text
-//! Cache::fetch ─ store (one per place: lock, generations) ─ pull (one connection)
+//! Cache::fetch ─ store (one per copy key: lock, generations) ─ pull (one connection)
 //!      └→ Snapshot ─ tree_id, listing, read (blocking, straight from the object database)
 //! ```
 //!
@@ -10,7 +10,7 @@
 //! generation. A commit is complete if a private ref under `refs/towline/` points at it. A fetch
 //! writes that ref last.
 //!
-//! - `place`: who shares a store.
+//! - `copy_key`: who shares a store.
 //! - `turns`, `stop`, `ticket`, `budget`: what all fetches share, and how namespaces share it fairly.
 //! - `pack`: a pack is judged before libgit2 sees it.
 //! - `auth`: credentials for a server, and the check of its identity.
@@ -23,6 +23,7 @@ mod access;
 mod auth;
 mod budget;
 mod cache;
+mod copy_key;
 mod entry;
 mod error;
 mod generation;
@@ -30,7 +31,6 @@ mod libgit2;
 mod limits;
 mod modules;
 mod pack;
-mod place;
 mod pull;
 mod range;
 mod reference;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::{self, Credentials, Proxy};
-use super::place::Place;
+use super::copy_key::CopyKey;
 use super::reference::Reference;
 use super::snapshot::Snapshot;
 use super::stop::StopReason;
@@ -101,9 +101,9 @@ impl FetchRequest {
     }
 
     /// Names the copy on disk that the request uses.
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn copy_key(&self) -> CopyKey {
         let key = url::cache_key(&self.url, self.full_history);
-        Place {
+        CopyKey {
             namespace: self.namespace.clone(),
             repository: match self.apart {
                 true => url::apart(&key),

@@ -14,7 +14,7 @@ use super::modules::Modules;
 use super::resolve::ResolvedRef;
 use super::view::View;
 use crate::content::{
-    BlobId, IGNORE_FILE, Listing, Name, ObjectId, Place, ReadError, Revision, SourceFile, Tree,
+    BlobId, IGNORE_FILE, Listing, Name, ObjectId, PathEntry, ReadError, Revision, SourceFile, Tree,
     TreeId,
 };
 use crate::source::error::{Error, Reported};
@@ -333,11 +333,11 @@ impl Tree for Snapshot {
         Ok(self.read_blob(blob)?)
     }
 
-    fn place(&self, path: &str) -> Result<Place, ReadError> {
+    fn entry(&self, path: &str) -> Result<PathEntry, ReadError> {
         let path = TreePath::parse(path)?;
         Ok(self.read_with(|repository| {
             let unread = Modules::default();
-            path::place(&self.view(repository, &unread), &path, &self.revision)
+            path::entry(&self.view(repository, &unread), &path, &self.revision)
         })?)
     }
 

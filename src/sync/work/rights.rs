@@ -14,7 +14,7 @@ use crate::desired::Item;
 use crate::intent::SyncIntent;
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::sync::Driver;
-use crate::sync::memory::{Place, Rights};
+use crate::sync::memory::{Rights, WriteScope};
 use crate::sync::report::Round;
 use crate::sync::state::Look;
 use crate::sync::target::{Objects, Taken};
@@ -53,33 +53,33 @@ impl Driver {
         rights.refresh(actor.name(), now);
         let mut known = rights.take_denied();
         known.retain(|key| items.contains_key(key));
-        let mut places: BTreeMap<Place, Vec<ObjectKey>> = BTreeMap::new();
+        let mut scopes: BTreeMap<WriteScope, Vec<ObjectKey>> = BTreeMap::new();
         let is_inside = |key: &&ObjectKey| key.namespace.as_deref() == Some(&*self.name.namespace);
         for key in items.keys().filter(|key| !is_inside(key)) {
             if !known.contains(key) && !rights.has(key) {
-                let place = (key.kind.clone(), key.namespace.clone(), None);
-                places.entry(place).or_default().push(key.clone());
+                let scope = (key.kind.clone(), key.namespace.clone(), None);
+                scopes.entry(scope).or_default().push(key.clone());
             }
         }
         let cluster = &self.context.cluster;
         let acting = &cluster.as_(&actor);
         let served = |kind: &GroupKind| cluster.kinds.preferred(kind);
-        let places = places.into_iter();
-        let places: Vec<(Place, ServedKind, Vec<ObjectKey>)> = places
-            .filter_map(|(place, keys)| {
-                let served = served(&place.0)?;
-                Some((place, served, keys))
+        let scopes = scopes.into_iter();
+        let scopes: Vec<(WriteScope, ServedKind, Vec<ObjectKey>)> = scopes
+            .filter_map(|(scope, keys)| {
+                let served = served(&scope.0)?;
+                Some((scope, served, keys))
             })
             .collect();
-        let answers = stream::iter(places).map(|(place, served, keys)| async move {
-            let may = acting.may_apply(&served, place.1.as_deref(), None).await;
-            (may, place, served, keys)
+        let answers = stream::iter(scopes).map(|(scope, served, keys)| async move {
+            let may = acting.may_apply(&served, scope.1.as_deref(), None).await;
+            (may, scope, served, keys)
         });
         let answers: Vec<_> = answers.buffer_unordered(QUESTIONS).collect().await;
         let mut denied = HashMap::new();
-        for (may, place, served, keys) in answers {
+        for (may, scope, served, keys) in answers {
             match may {
-                true => rights.add(place, now),
+                true => rights.add(scope, now),
                 false => denied.extend(keys.into_iter().map(|key| (key, served.clone()))),
             }
         }

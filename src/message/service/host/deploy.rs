@@ -6,8 +6,8 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::place::Place;
-use super::{Repository, Unfit, get, line, place, request};
+use super::project::HostProject;
+use super::{Repository, Unfit, get, line, project, request};
 use crate::api::short_commits;
 use crate::intent::Service;
 use crate::message::{Deployment, DeploymentState, Destination, Request};
@@ -23,7 +23,7 @@ const PRODUCTION: &str = "production";
 #[derive(Clone)]
 pub struct Deploying {
     deployment: Deployment,
-    place: Place,
+    project: HostProject,
     next: Step,
     /// The deployment, and whether it was there already.
     own: Option<(u64, bool)>,
@@ -62,7 +62,7 @@ impl Deploying {
         }
         Ok(Self {
             deployment,
-            place: place(repository, to)?,
+            project: project(repository, to)?,
             next: Step::Look,
             own: None,
         })
@@ -70,7 +70,7 @@ impl Deploying {
 
     /// The next request. None if the host knows everything.
     pub fn request(&self, to: &Destination) -> Option<Request> {
-        let base = self.place.repository(to);
+        let base = self.project.repository(to);
         let all = format!("{base}/deployments");
         let is_gitlab = to.service == Service::GitLab;
         let put = |url: String, body: Value| Request {

@@ -1,7 +1,7 @@
 //! Git hosts that keep a status of each commit, by their public documentation. Pure.
 
 mod deploy;
-mod place;
+mod project;
 mod pulls;
 mod token;
 
@@ -9,8 +9,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 pub use self::deploy::Deploying;
-pub use self::place::Repository;
-use self::place::{Place, hosts};
+pub use self::project::Repository;
+use self::project::{HostProject, hosts};
 pub use self::pulls::{Comment, PullRequest, PullRequests};
 pub use self::token::{InstallationToken, Rights, token_of, token_request};
 use super::{Destination, Request, unique};
@@ -71,12 +71,12 @@ pub fn status_request(
     repository: Option<&Repository>,
     to: &Destination,
 ) -> Result<Request, Unfit> {
-    let place = place(repository, to)?;
-    let url = place.statuses(to, &status.commit);
+    let project = project(repository, to)?;
+    let url = project.statuses(to, &status.commit);
     let body = match to.service {
         Service::GitLab => gitlab(status),
         Service::Bitbucket | Service::BitbucketServer => {
-            bitbucket(status, to.service, &place.page(to, &status.commit))
+            bitbucket(status, to.service, &project.page(to, &status.commit))
         }
         Service::AzureDevOps => azure(status),
         _ => github(status),
@@ -85,11 +85,11 @@ pub fn status_request(
 }
 
 /// Where the repository is on the host.
-fn place(repository: Option<&Repository>, to: &Destination) -> Result<Place, Unfit> {
+fn project(repository: Option<&Repository>, to: &Destination) -> Result<HostProject, Unfit> {
     let repository = repository.ok_or(Unfit::NoHost)?;
     let known = hosts(to);
     if known.iter().any(|known| known.is(&repository.host)) {
-        return Place::of(repository, to);
+        return HostProject::of(repository, to);
     }
     Err(Unfit::OtherHost {
         host: repository.host.clone(),

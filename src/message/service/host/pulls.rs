@@ -5,8 +5,8 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::place::Place;
-use super::{Repository, Unfit, get, place, request};
+use super::project::HostProject;
+use super::{Repository, Unfit, get, project, request};
 use crate::intent::Service;
 use crate::message::{Destination, Request};
 
@@ -47,7 +47,7 @@ pub struct Comment {
 
 /// The API of a host for the pull requests of one repository.
 pub struct PullRequests<'a> {
-    place: Place,
+    project: HostProject,
     to: &'a Destination,
 }
 
@@ -58,12 +58,12 @@ impl<'a> PullRequests<'a> {
     ///
     /// [`Unfit`], if the repository is none of the host's.
     pub fn of(repository: Option<&Repository>, to: &'a Destination) -> Result<Option<Self>, Unfit> {
-        let place = place(repository, to)?;
+        let project = project(repository, to)?;
         let is_known = matches!(
             to.service,
             Service::GitHub | Service::GitLab | Service::Gitea
         );
-        Ok(is_known.then_some(Self { place, to }))
+        Ok(is_known.then_some(Self { project, to }))
     }
 
     /// The ref of a pull request's branch.
@@ -212,7 +212,7 @@ impl<'a> PullRequests<'a> {
             (false, None) => (Method::POST, format!("issues/{number}/comments")),
             (false, Some(id)) => (Method::PATCH, format!("issues/comments/{id}")),
         };
-        let url = format!("{}/{path}", self.place.repository(self.to));
+        let url = format!("{}/{path}", self.project.repository(self.to));
         Request {
             method,
             ..request(url, self.to, &json!({"body": text}))
@@ -223,7 +223,7 @@ impl<'a> PullRequests<'a> {
         let query = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(query)
             .finish();
-        let url = format!("{}/{path}?{query}", self.place.repository(self.to));
+        let url = format!("{}/{path}?{query}", self.project.repository(self.to));
         get(&url, self.to)
     }
 }
@@ -395,11 +395,15 @@ mod tests {
             assert_eq!(api.list("main", 1).body, b"");
         }
         let azure = to(Service::AzureDevOps);
-        let place = Repository {
+        let repository = Repository {
             host: "dev.azure.com".to_owned(),
             path: "/o/p/_git/b".to_owned(),
         };
-        assert!(PullRequests::of(Some(&place), &azure).unwrap().is_none());
+        assert!(
+            PullRequests::of(Some(&repository), &azure)
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

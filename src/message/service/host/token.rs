@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::app::App;
 use super::super::{Destination, Request};
-use super::place::api_of;
+use super::project::api_of;
 use crate::intent::Service;
 use crate::message::{Answer, Outcome, judge};
 

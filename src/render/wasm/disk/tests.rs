@@ -46,7 +46,7 @@ fn reads(numbers: &mut Numbers) -> Reads {
     let tree = Files::of([("a/b.yaml", "x"), ("c.yaml", "y")]);
     let mut reads = Reads::default();
     for path in ["a/b.yaml", "c.yaml", "a", &numbers.text()] {
-        let _ = reads.place(&*tree, path);
+        let _ = reads.entry(&*tree, path);
         let _ = reads.names(&*tree, path);
     }
     reads

@@ -13,7 +13,7 @@ const ROUTE: usize = 16;
 
 /// Names one copy: `<namespace>/<repository>-<route>` below the cache's folder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Place {
+pub(super) struct CopyKey {
     /// A namespace of Kubernetes, which is a valid name of a folder.
     pub(super) namespace: String,
     /// The digest of the URL, and of whether the full history is fetched.
@@ -22,7 +22,7 @@ pub(super) struct Place {
     pub(super) route: String,
 }
 
-impl Place {
+impl CopyKey {
     /// The folder of the copy.
     pub(super) fn folder(&self, cache: &Path) -> PathBuf {
         let Self {
@@ -33,7 +33,7 @@ impl Place {
         namespace_folder(cache, namespace).join(format!("{repository}-{route}"))
     }
 
-    /// Reads the name of a copy's folder. None if no [`Place`] has this folder.
+    /// Reads the name of a copy's folder. None if no [`CopyKey`] has this folder.
     pub(super) fn parse(namespace: &str, folder: &str) -> Option<Self> {
         let (repository, route) = folder.split_once('-')?;
         let is_hex = |part: &str, length| {
@@ -72,23 +72,23 @@ mod tests {
 
     #[test]
     fn the_folder_of_a_copy_names_it() {
-        let place = Place {
+        let key = CopyKey {
             namespace: "team-a".to_owned(),
             repository: "a".repeat(64),
             route: "b".repeat(16),
         };
-        let folder = place.folder(Path::new("/cache"));
+        let folder = key.folder(Path::new("/cache"));
         let mut parts = folder.iter().rev().map(|part| part.to_str().unwrap());
         let (name, namespace) = (parts.next().unwrap(), parts.next().unwrap());
         let namespace = namespace_of(namespace).unwrap();
-        assert_eq!(Place::parse(namespace, name), Some(place));
+        assert_eq!(CopyKey::parse(namespace, name), Some(key));
         for other in [
             "1",
             "lost+found",
             &"a".repeat(64),
             &format!("{}-x", "a".repeat(64)),
         ] {
-            assert_eq!(Place::parse("team-a", other), None, "{other}");
+            assert_eq!(CopyKey::parse("team-a", other), None, "{other}");
         }
         assert!(is_shared_copy(&"a".repeat(64)));
         assert!(!is_shared_copy("ns-team-a"));

@@ -87,7 +87,7 @@ const GHE: &str = ".ghe.com";
 
 /// Where the repository is for the API of its host.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct HostProject {
     /// Where the API is.
     api: String,
     /// Where the web pages are.
@@ -97,7 +97,7 @@ pub(super) struct Place {
     name: String,
 }
 
-impl Place {
+impl HostProject {
     /// The address of a Provider is that of the host's web pages, or of its API. Flux takes the URL of a repository; its
     /// path says nothing more here, because the path of the Sync's own repository counts.
     pub(super) fn of(repository: &Repository, to: &Destination) -> Result<Self, Unfit> {
