@@ -389,9 +389,9 @@ mod tests {
     #[test]
     fn the_last_writer_is_named() {
         // Manager, operation, subresource, second; none where the entry has no time.
-        type Entry = (&'static str, &'static str, &'static str, Option<u32>);
-        const OURS: Entry = ("towline", "Apply", "", Some(5));
-        let table: [(&str, &[Entry], Option<&str>); 16] = [
+        type FieldsEntry = (&'static str, &'static str, &'static str, Option<u32>);
+        const OURS: FieldsEntry = ("towline", "Apply", "", Some(5));
+        let table: [(&str, &[FieldsEntry], Option<&str>); 16] = [
             ("nobody else", &[OURS], None),
             (
                 "an older edit",

@@ -81,7 +81,7 @@ pub enum ValuesMerge {
 /// An entry of `helmCharts`. A field that kustomize does not know is an error, as it is there.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct Entry {
+struct ChartEntry {
     name: String,
     version: String,
     repo: String,
@@ -115,7 +115,7 @@ struct Globals {
 /// An entry of `helmChartInflationGenerator`, the deprecated form.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct OldEntry {
+struct OldChartEntry {
     chart_name: String,
     chart_version: String,
     chart_repo_url: String,
@@ -136,9 +136,9 @@ struct OldEntry {
     _extra_args: Vec<String>,
 }
 
-impl From<OldEntry> for Entry {
+impl From<OldChartEntry> for ChartEntry {
     /// As kustomize converts it.
-    fn from(old: OldEntry) -> Self {
+    fn from(old: OldChartEntry) -> Self {
         Self {
             name: old.chart_name,
             version: old.chart_version,
@@ -167,9 +167,9 @@ pub fn asking(file: &str, folder: &str, text: &[u8]) -> Result<Option<Asking>, I
         what: printable(&what),
     };
     let [charts, globals, old] = FIELDS.map(|field| rest.remove(field).unwrap_or_default());
-    let mut entries: Vec<Entry> =
+    let mut entries: Vec<ChartEntry> =
         list(charts).map_err(|error| fail(format!("helmCharts: {error}")))?;
-    let old: Vec<OldEntry> =
+    let old: Vec<OldChartEntry> =
         list(old).map_err(|error| fail(format!("helmChartInflationGenerator: {error}")))?;
     let globals: Globals = one(globals).map_err(|error| fail(format!("helmGlobals: {error}")))?;
     let mut home = globals.chart_home;
@@ -193,7 +193,7 @@ pub fn asking(file: &str, folder: &str, text: &[u8]) -> Result<Option<Asking>, I
     Ok(Some(Asking { charts, rest }))
 }
 
-impl Entry {
+impl ChartEntry {
     fn inflation(
         self,
         folder: &str,

@@ -102,7 +102,7 @@ struct Content<O> {
 
 /// A file in the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+struct CacheFile {
     name: CString,
     bytes: u64,
     /// When it was written or last read, since 1970.
@@ -437,7 +437,7 @@ fn unlink(folder: &OwnedFd, name: &CStr) -> bool {
 }
 
 /// What is in the folder. Folders count as well, but they cannot be removed.
-fn entries(folder: &OwnedFd) -> io::Result<Vec<Entry>> {
+fn entries(folder: &OwnedFd) -> io::Result<Vec<CacheFile>> {
     let mut found = Vec::new();
     for entry in Dir::read_from(folder)? {
         let name = entry?.file_name().to_owned();
@@ -448,7 +448,7 @@ fn entries(folder: &OwnedFd) -> io::Result<Vec<Entry>> {
         if let Ok(stat) = rustix::fs::statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
             let seconds = u64::try_from(stat.st_mtime).unwrap_or_default();
             let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or_default();
-            found.push(Entry {
+            found.push(CacheFile {
                 name,
                 bytes: u64::try_from(stat.st_size).unwrap_or_default(),
                 used: Duration::new(seconds, nanoseconds),
@@ -460,8 +460,8 @@ fn entries(folder: &OwnedFd) -> io::Result<Vec<Entry>> {
 
 /// What has to go, so that a tenth of the limit is free again: what was not used for the longest, first of namespaces that
 /// have more than half.
-fn surplus(mut entries: Vec<Entry>, limit: u64) -> Vec<Entry> {
-    let namespace = |entry: &Entry| {
+fn surplus(mut entries: Vec<CacheFile>, limit: u64) -> Vec<CacheFile> {
+    let namespace = |entry: &CacheFile| {
         let name = entry.name.to_string_lossy();
         name.split('-').nth(1).unwrap_or_default().to_owned()
     };

@@ -31,7 +31,7 @@ pub struct Cache(Arc<Inner>);
 struct Inner {
     settings: CacheSettings,
     agents: Agents,
-    stores: Mutex<HashMap<CopyKey, Entry>>,
+    stores: Mutex<HashMap<CopyKey, CachedStore>>,
     budget: Budget,
     rendered_bytes: u64,
     connections: Turns,
@@ -41,12 +41,12 @@ struct Inner {
 
 /// A store, and when it was last asked for.
 #[derive(Debug)]
-struct Entry {
+struct CachedStore {
     store: Arc<AsyncMutex<Store>>,
     used: Instant,
 }
 
-impl Entry {
+impl CachedStore {
     /// Whether a fetch uses the store, or a snapshot reads from it.
     fn is_busy(&self) -> bool {
         let is_unused = || self.store.try_lock().is_ok_and(|store| store.is_unused());
@@ -266,14 +266,14 @@ impl Drop for Spent {
 impl Inner {
     fn store(&self, key: &CopyKey) -> Arc<AsyncMutex<Store>> {
         let mut stores = self.stores();
-        let entry = stores.entry(key.clone()).or_insert_with(|| Entry {
+        let cached = stores.entry(key.clone()).or_insert_with(|| CachedStore {
             store: Arc::new(AsyncMutex::new(Store::new(
                 key.folder(&self.settings.folder),
             ))),
             used: Instant::now(),
         });
-        entry.used = Instant::now();
-        Arc::clone(&entry.store)
+        cached.used = Instant::now();
+        Arc::clone(&cached.store)
     }
 
     fn sweep(&self, is_live: impl Fn(&CopyKey) -> bool) {
@@ -300,7 +300,7 @@ impl Inner {
         if matches!(full, Full::Namespace(_)) {
             copies.retain(|key| key.namespace == namespace);
         }
-        copies.sort_by_key(|key| stores.get(key).map(|entry| entry.used));
+        copies.sort_by_key(|key| stores.get(key).map(|cached| cached.used));
         let mut outcome = Err(full);
         for key in copies {
             if self.remove(&mut stores, &key) {
@@ -314,8 +314,8 @@ impl Inner {
     }
 
     /// Removes a copy, unless it is in use.
-    fn remove(&self, stores: &mut HashMap<CopyKey, Entry>, key: &CopyKey) -> bool {
-        if stores.get(key).is_some_and(Entry::is_busy) {
+    fn remove(&self, stores: &mut HashMap<CopyKey, CachedStore>, key: &CopyKey) -> bool {
+        if stores.get(key).is_some_and(CachedStore::is_busy) {
             return false;
         }
         stores.remove(key);
@@ -327,7 +327,7 @@ impl Inner {
         true
     }
 
-    fn stores(&self) -> MutexGuard<'_, HashMap<CopyKey, Entry>> {
+    fn stores(&self) -> MutexGuard<'_, HashMap<CopyKey, CachedStore>> {
         self.stores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

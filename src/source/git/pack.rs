@@ -72,7 +72,7 @@ pub(super) struct PackScan {
     left: u64,
     /// Bytes of the pack so far.
     offset: u64,
-    entry: Entry,
+    entry: PackEntry,
     zip: Decompress,
     inflated: Vec<u8>,
     /// The inflated bytes of all entries.
@@ -99,7 +99,7 @@ enum At {
 
 /// The entry that is being read.
 #[derive(Default)]
-struct Entry {
+struct PackEntry {
     start: u64,
     kind: u8,
     size: u64,
@@ -139,7 +139,7 @@ impl PackScan {
             part: Vec::new(),
             left: 0,
             offset: 0,
-            entry: Entry::default(),
+            entry: PackEntry::default(),
             zip: Decompress::new(true),
             inflated: vec![0; 32 << 10],
             total: 0,
@@ -204,9 +204,9 @@ impl PackScan {
     }
 
     fn next_entry(&mut self, start: u64) {
-        self.entry = Entry {
+        self.entry = PackEntry {
             start,
-            ..Entry::default()
+            ..PackEntry::default()
         };
         self.at = match self.left {
             0 => At::Checksum,

@@ -60,7 +60,7 @@ struct State {
 }
 
 /// An entry of a commit.
-pub(super) enum Entry<'a> {
+pub(super) enum NewEntry<'a> {
     File(&'a [u8]),
     Link(&'a str),
     Submodule,
@@ -169,7 +169,7 @@ impl Remote {
     }
 
     /// Commits `entries` on top of `branch`, and moves it there.
-    pub(super) fn commit(&self, branch: &str, entries: &[(&str, Entry<'_>)]) -> Oid {
+    pub(super) fn commit(&self, branch: &str, entries: &[(&str, NewEntry<'_>)]) -> Oid {
         commit(&self.repository, branch, entries)
     }
 
@@ -218,7 +218,11 @@ fn init(folder: &std::path::Path) -> Repository {
 }
 
 /// Commits `entries` on top of `branch` of `repository`, and moves it there.
-pub(super) fn commit(repository: &Repository, branch: &str, entries: &[(&str, Entry<'_>)]) -> Oid {
+pub(super) fn commit(
+    repository: &Repository,
+    branch: &str,
+    entries: &[(&str, NewEntry<'_>)],
+) -> Oid {
     let name = format!("refs/heads/{branch}");
     let parent = repository
         .refname_to_id(&name)
@@ -234,11 +238,11 @@ pub(super) fn commit(repository: &Repository, branch: &str, entries: &[(&str, En
     let mut update = TreeUpdateBuilder::new();
     for (path, entry) in entries {
         let (content, mode) = match entry {
-            Entry::File(content) => (*content, FileMode::Blob),
-            Entry::Link(target) => (target.as_bytes(), FileMode::Link),
-            Entry::Submodule | Entry::Module(_) => {
+            NewEntry::File(content) => (*content, FileMode::Blob),
+            NewEntry::Link(target) => (target.as_bytes(), FileMode::Link),
+            NewEntry::Submodule | NewEntry::Module(_) => {
                 let id = match entry {
-                    Entry::Module(id) => *id,
+                    NewEntry::Module(id) => *id,
                     _ => Oid::from_str(&"1".repeat(40)).unwrap(),
                 };
                 update.upsert(*path, id, FileMode::Commit);

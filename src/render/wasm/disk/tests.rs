@@ -471,8 +471,8 @@ fn a_process_asks_for_a_file_once_and_writes_an_output_once() {
     assert!(disk.read(&name, &REQUEST).is_some());
 }
 
-fn entry(namespace: &str, sync: u32, bytes: u64, used: u64) -> Entry {
-    Entry {
+fn entry(namespace: &str, sync: u32, bytes: u64, used: u64) -> CacheFile {
+    CacheFile {
         name: CString::new(format!("0011-{namespace}-{sync}")).unwrap(),
         bytes,
         used: Duration::from_secs(used),
@@ -481,7 +481,7 @@ fn entry(namespace: &str, sync: u32, bytes: u64, used: u64) -> Entry {
 
 #[test]
 fn what_was_not_used_for_the_longest_goes_first_and_first_of_a_namespace_with_more_than_half() {
-    let gone = |entries: &[Entry], limit| -> Vec<u64> {
+    let gone = |entries: &[CacheFile], limit| -> Vec<u64> {
         let gone = surplus(entries.to_vec(), limit);
         gone.iter().map(|entry| entry.used.as_secs()).collect()
     };

@@ -95,7 +95,7 @@ async fn too_many_packs_start_a_new_generation() {
     let cache = Cache::open(settings).unwrap();
     let mut held = Vec::new();
     for round in 0..12u8 {
-        remote.commit("main", &[("a.yaml", Entry::File(&[round]))]);
+        remote.commit("main", &[("a.yaml", NewEntry::File(&[round]))]);
         held.push(fetch(&cache, remote.request(branch("main"))).await);
     }
     assert!(generations(&folder).len() > 1);
@@ -153,7 +153,7 @@ async fn the_folder_is_bounded_by_the_limit_and_one_fetch() {
         let noise = noise(round, PUSH);
         // Each round forces an unrelated history over the one before.
         let branch = format!("history-{round}");
-        let commit = remote.commit(&branch, &[("a.yaml", Entry::File(&noise))]);
+        let commit = remote.commit(&branch, &[("a.yaml", NewEntry::File(&noise))]);
         remote.set("refs/heads/main", commit);
         request.known = Some(fetch(&cache, request.clone()).await);
         let bytes: u64 = files(folder.path()).iter().map(|(_, bytes)| bytes).sum();
@@ -174,7 +174,7 @@ async fn tags_that_were_followed_once_do_not_count_as_in_use() {
     let cache = Cache::open(settings).unwrap();
     let mut request = remote.request(Reference::Semver("*".to_owned()));
     for round in 0..20u8 {
-        let commit = remote.commit("main", &[("a.yaml", Entry::File(&[round]))]);
+        let commit = remote.commit("main", &[("a.yaml", NewEntry::File(&[round]))]);
         remote.set(&format!("refs/tags/v1.{round}.0"), commit);
         request.known = Some(fetch(&cache, request.clone()).await);
         let is_pack = |path: &std::path::Path| path.extension().is_some_and(|e| e == "pack");

@@ -137,7 +137,7 @@ async fn sizes_are_bounded() {
         .collect();
     remote.commit(
         "main",
-        &[("big/noise.yaml", Entry::File(&noise)), ("a.yaml", FILE)],
+        &[("big/noise.yaml", NewEntry::File(&noise)), ("a.yaml", FILE)],
     );
     let folder = TempDir::new().unwrap();
     let settings = CacheSettings {

@@ -16,7 +16,7 @@ async fn measure() {
     let entries: Vec<_> = names
         .iter()
         .zip(&contents)
-        .map(|(name, content)| (name.as_str(), Entry::File(content.as_bytes())))
+        .map(|(name, content)| (name.as_str(), NewEntry::File(content.as_bytes())))
         .collect();
     remote.commit("main", &entries);
     let (_folder, cache) = cache();
@@ -42,7 +42,10 @@ async fn measure() {
         let start = Instant::now();
         cache.fetch(request.clone()).await.unwrap();
         print!("ls-remote {:?}, ", start.elapsed());
-        remote.commit("main", &[("apps/001/4.yaml", Entry::File(&[b'a' + round]))]);
+        remote.commit(
+            "main",
+            &[("apps/001/4.yaml", NewEntry::File(&[b'a' + round]))],
+        );
         let start = Instant::now();
         request.known = Some(fetch(&cache, request.clone()).await);
         println!("incremental, 250 paths known: {:?}", start.elapsed());

@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::testing::{Behaviour, Entry, Remote, commit};
+use super::testing::{Behaviour, NewEntry, Remote, commit};
 use super::*;
 use crate::content::Listing;
 use crate::source::Error;
 
-const FILE: Entry<'static> = Entry::File(b"a: 1\n");
+const FILE: NewEntry<'static> = NewEntry::File(b"a: 1\n");
 
 fn branch(name: &str) -> Reference {
     Reference::Branch(name.to_owned())

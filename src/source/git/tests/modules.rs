@@ -17,7 +17,7 @@ fn lib(repository: &Repository, name: &str, content: &str) -> Oid {
     commit(
         repository,
         "main",
-        &[(name, Entry::File(content.as_bytes()))],
+        &[(name, NewEntry::File(content.as_bytes()))],
     )
 }
 
@@ -27,8 +27,8 @@ fn name(remote: &Remote, url: &str, module: Oid) {
     remote.commit(
         "main",
         &[
-            (".gitmodules", Entry::File(modules.as_bytes())),
-            ("apps/lib", Entry::Module(module)),
+            (".gitmodules", NewEntry::File(modules.as_bytes())),
+            ("apps/lib", NewEntry::Module(module)),
             ("apps/a.yaml", FILE),
             ("other/b.yaml", FILE),
         ],
@@ -53,8 +53,8 @@ async fn a_submodule_is_a_folder_where_it_is_asked_for() {
         "main",
         &[
             ("x.yaml", FILE),
-            (".gitmodules", Entry::File(modules.as_bytes())),
-            ("nested", Entry::Module(deep)),
+            (".gitmodules", NewEntry::File(modules.as_bytes())),
+            ("nested", NewEntry::Module(deep)),
         ],
     );
     name(&remote, "../library.git", first);
@@ -82,7 +82,7 @@ async fn a_submodule_is_a_folder_where_it_is_asked_for() {
     };
     let before = ["apps", "other"].map(|path| content(&snapshot, path));
     let second = lib(&library, "y.yaml", "y: 1\n");
-    remote.commit("main", &[("apps/lib", Entry::Module(second))]);
+    remote.commit("main", &[("apps/lib", NewEntry::Module(second))]);
     let moved = fetch(&cache, request.clone()).await;
     let after = ["apps", "other"].map(|path| content(&moved, path));
     assert!(before[0].0 != after[0].0 && before[0].1 != after[0].1);
@@ -163,8 +163,8 @@ async fn a_submodule_that_cannot_be_fetched_is_named() {
     remote.commit(
         "main",
         &[
-            (".gitmodules", Entry::File(b"")),
-            ("apps/lib", Entry::Module(first)),
+            (".gitmodules", NewEntry::File(b"")),
+            ("apps/lib", NewEntry::Module(first)),
         ],
     );
     let snapshot = fetch(&cache, recursive(&remote)).await;
@@ -187,8 +187,8 @@ async fn nested_submodules_have_a_limit() {
         .unwrap();
     let entries = |inner| {
         [
-            (".gitmodules", Entry::File(modules.as_bytes())),
-            ("m", Entry::Module(inner)),
+            (".gitmodules", NewEntry::File(modules.as_bytes())),
+            ("m", NewEntry::Module(inner)),
         ]
     };
     for _ in 0..5 {

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn paths_and_links() {
-    use Entry::{File, Link, Submodule};
+    use NewEntry::{File, Link, Submodule};
     let remote = Remote::start().await;
     remote.commit(
         "main",
@@ -125,13 +125,13 @@ async fn the_target_of_a_link_is_part_of_the_key() {
     remote.commit(
         "main",
         &[
-            ("app/l.yaml", Entry::Link("../base.yaml")),
+            ("app/l.yaml", NewEntry::Link("../base.yaml")),
             ("base.yaml", FILE),
         ],
     );
     let (_folder, cache) = cache();
     let one = fetch(&cache, remote.request(branch("main"))).await;
-    remote.commit("main", &[("base.yaml", Entry::File(b"other"))]);
+    remote.commit("main", &[("base.yaml", NewEntry::File(b"other"))]);
     let two = fetch(&cache, remote.request(branch("main"))).await;
     assert_eq!(one.tree_id("app").unwrap(), two.tree_id("app").unwrap());
     assert_ne!(
@@ -144,7 +144,7 @@ async fn the_target_of_a_link_is_part_of_the_key() {
 async fn ignore_files_around_a_path_are_part_of_it() {
     let remote = Remote::start().await;
     let (_folder, cache) = cache();
-    let content = async |entries: &[(&str, Entry<'_>)]| {
+    let content = async |entries: &[(&str, NewEntry<'_>)]| {
         remote.commit("main", entries);
         let snapshot = fetch(&cache, remote.request(branch("main"))).await;
         ["apps/prod", "apps", "prod", "apps/prod/a.yaml"].map(|path| {
@@ -159,7 +159,7 @@ async fn ignore_files_around_a_path_are_part_of_it() {
     };
     let none = content(&[
         ("apps/prod/a.yaml", FILE),
-        ("prod", Entry::Link("apps/prod")),
+        ("prod", NewEntry::Link("apps/prod")),
     ])
     .await;
     assert!(none.iter().all(|(_, _, above)| above.is_empty()));

@@ -32,7 +32,7 @@ async fn first_unchanged_and_incremental() {
         "an unchanged branch takes one request"
     );
 
-    let second = remote.commit("main", &[("b.yaml", Entry::File(b"b: 2\n"))]);
+    let second = remote.commit("main", &[("b.yaml", NewEntry::File(b"b: 2\n"))]);
     let next = fetch(&cache, request).await;
     assert!(remote.requests().len() <= 3, "one connection fetches");
     assert_eq!(next.revision.to_string(), format!("main@sha1:{second}"));
@@ -48,12 +48,12 @@ async fn first_unchanged_and_incremental() {
         "the old one is readable"
     );
 
-    let third = remote.commit("main", &[("apps/a.yaml", Entry::File(b"a: 3\n"))]);
+    let third = remote.commit("main", &[("apps/a.yaml", NewEntry::File(b"a: 3\n"))]);
     let last = fetch(&cache, remote.request(branch("main"))).await;
     assert_eq!(last.known_tree_id("apps"), None, "it follows no other");
     let mut request = remote.request(branch("main"));
     request.known = Some(Arc::clone(&next));
-    remote.commit("main", &[("b.yaml", Entry::File(b"b: 4\n"))]);
+    remote.commit("main", &[("b.yaml", NewEntry::File(b"b: 4\n"))]);
     let foreseen = fetch(&cache, request).await;
     assert_ne!(foreseen.revision.to_string(), format!("main@sha1:{third}"));
     assert_eq!(
@@ -66,12 +66,12 @@ async fn first_unchanged_and_incremental() {
 #[tokio::test]
 async fn prefetched_tree_ids_equal_the_read_ones() {
     let remote = Remote::start().await;
-    let file = |text: &'static [u8]| Entry::File(text);
+    let file = |text: &'static [u8]| NewEntry::File(text);
     let first = [
         ("apps/a/x.yaml", file(b"a: 1\n")),
         ("apps/b/x.yaml", file(b"b: 1\n")),
-        ("current", Entry::Link("apps/a")),
-        ("next", Entry::Link("apps/b")),
+        ("current", NewEntry::Link("apps/a")),
+        ("next", NewEntry::Link("apps/b")),
     ];
     remote.commit("main", &first);
     let (_folder, cache) = cache();
@@ -83,7 +83,7 @@ async fn prefetched_tree_ids_equal_the_read_ones() {
     }
     let second = [
         ("apps/a/x.yaml", file(b"a: 2\n")),
-        ("next", Entry::Link("apps/gone")),
+        ("next", NewEntry::Link("apps/gone")),
     ];
     remote.commit("main", &second);
     request.known = Some(Arc::clone(&before));
@@ -315,7 +315,7 @@ async fn an_annotated_tag_is_kept_with_its_commit() {
 #[tokio::test]
 async fn a_history_is_fetched_where_it_is_asked_for() {
     let remote = Remote::start().await;
-    let commit = |round: u8| remote.commit("main", &[("a.yaml", Entry::File(&[round]))]);
+    let commit = |round: u8| remote.commit("main", &[("a.yaml", NewEntry::File(&[round]))]);
     let first = commit(0).to_string();
     commit(1);
     commit(2);

@@ -19,8 +19,8 @@ fn of(namespace: &str, request: FetchRequest) -> FetchRequest {
 /// A remote whose newest commit has a parent.
 async fn remote() -> (Remote, String) {
     let remote = Remote::start().await;
-    remote.commit("main", &[("a.yaml", Entry::File(b"a: 1\n"))]);
-    let commit = remote.commit("main", &[("a.yaml", Entry::File(b"a: 2\n"))]);
+    remote.commit("main", &[("a.yaml", NewEntry::File(b"a: 1\n"))]);
+    let commit = remote.commit("main", &[("a.yaml", NewEntry::File(b"a: 2\n"))]);
     (remote, commit.to_string())
 }
 
@@ -208,7 +208,7 @@ async fn a_namespace_over_its_share_takes_no_room_from_others() {
     for number in 0..3 {
         let remote = Remote::start().await;
         let content = noise(number, 3 << 20);
-        remote.commit("main", &[("a.bin", Entry::File(&content))]);
+        remote.commit("main", &[("a.bin", NewEntry::File(&content))]);
         remotes.push(remote);
     }
     let request = |number: usize| of("big", remotes[number].request(branch("main")));

@@ -55,7 +55,7 @@ async fn every_kind_of_key() {
         let identity = sshd.identity(kind, passphrase);
         let credentials = credentials(&url, &identity, &known, passphrase);
         let mut request = request(&url, credentials);
-        let commit = remote.commit("main", &[("b.yaml", Entry::File(kind.as_bytes()))]);
+        let commit = remote.commit("main", &[("b.yaml", NewEntry::File(kind.as_bytes()))]);
         let snapshot = fetch(&cache, request.clone()).await;
         assert_eq!(snapshot.revision.to_string(), format!("main@sha1:{commit}"));
         snapshot.listing("").unwrap();
