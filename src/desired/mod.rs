@@ -53,7 +53,7 @@ pub struct Desired {
     inputs: Arc<Inputs>,
     content: Content,
     /// The last folder that was found to hold this content.
-    seen: Mutex<Seen>,
+    folder: Mutex<FolderIdentity>,
     rendered: Rendered,
     objects: Vec<DesiredObject>,
     origins: Origins,
@@ -72,14 +72,14 @@ struct Content {
     form: Form,
     /// Of a path of manifests: those that no ignore file leaves out.
     key: Option<ContentKey>,
-    /// What was seen when it was read.
-    seen: Seen,
+    /// The folder, as it was when it was read.
+    folder: FolderIdentity,
 }
 
 /// The identities of a folder with all of its files. The same folder is the same content; another one may be, as far as
 /// only files differ that nobody uses.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct FolderIdentity {
     /// Of a path of manifests.
     listing: Option<ContentKey>,
     /// The folder's identity, if nothing outside of the folder matters.
@@ -136,7 +136,7 @@ pub fn read(
     let tree = task.whole_tree()?;
     let before = before.filter(|before| before.is_for(intent, inputs));
     if let Some(before) = before
-        && before.seen().tree.is_some()
+        && before.folder().tree.is_some()
         && before.is_in(Some(tree.identity(&intent.path)?))
         && before.rendered.holds_in(&*tree)?
     {
@@ -148,7 +148,7 @@ pub fn read(
         && before.content.is_same(&content)
         && before.rendered.holds_in(&*tree)?
     {
-        *before.seen() = content.seen;
+        *before.folder() = content.folder;
         return Ok(Reading::Unchanged);
     }
     // Decrypt: from here on, encrypted files are read decrypted.
@@ -244,7 +244,7 @@ fn make_as(
         intent: intent.clone(),
         inputs: inputs.clone(),
         content,
-        seen: Mutex::new(content.seen),
+        folder: Mutex::new(content.folder),
         rendered,
         objects,
         origins,
@@ -430,12 +430,12 @@ impl Desired {
 
     /// Whether a tree whose folder has this identity holds the same manifests.
     fn is_in(&self, identity: Option<TreeId>) -> bool {
-        let seen = self.seen().tree;
-        seen.is_some() && seen == identity
+        let folder = self.folder().tree;
+        folder.is_some() && folder == identity
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn folder(&self) -> MutexGuard<'_, FolderIdentity> {
+        self.folder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -456,7 +456,7 @@ fn select(
     let rendered = |form| Content {
         form,
         key: None,
-        seen: Seen::default(),
+        folder: FolderIdentity::default(),
     };
     let listing = match form {
         Form::Manifests => form::complete(tree.list(&intent.path)?)?,
@@ -464,15 +464,16 @@ fn select(
             return Ok((rendered(form), Selected::default()));
         }
     };
-    let seen = Seen {
+    let folder = FolderIdentity {
         listing: Some(listing.key),
         tree: match listing.self_contained {
             true => Some(tree.identity(&intent.path)?),
             false => None,
         },
     };
-    let same = before
-        .filter(|before| before.content.form == form && before.seen().listing == Some(listing.key));
+    let same = before.filter(|before| {
+        before.content.form == form && before.folder().listing == Some(listing.key)
+    });
     let (key, selected) = match same {
         Some(before) if before.rendered.holds_in(tree)? => {
             (before.content.key, Selected::default())
@@ -482,7 +483,7 @@ fn select(
             (selected.key, selected)
         }
     };
-    Ok((Content { form, key, seen }, selected))
+    Ok((Content { form, key, folder }, selected))
 }
 
 /// The changes of each object after rendering.

@@ -8,7 +8,7 @@ use crate::trace::{End, Period, Step, Way};
 /// The steps of a delivery that are known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Steps {
-    seen: Option<Seen>,
+    sighting: Option<Sighting>,
     /// The last read, until it is known whether it was of this content.
     reading: Option<Period>,
     render: Option<Period>,
@@ -23,7 +23,7 @@ pub(super) struct Steps {
 
 /// How towline came to know the revision.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Seen {
+struct Sighting {
     /// None if the Sync has no reason to count the time since then.
     observed: Option<Timestamp>,
     fetch: Option<FetchTimes>,
@@ -38,7 +38,7 @@ impl Steps {
         self.reading = before.reading.take();
         let older = before.replaced.take();
         // Nobody was told of one that no round has judged.
-        let unfinished = unfinished.filter(|_| before.seen.is_some());
+        let unfinished = unfinished.filter(|_| before.sighting.is_some());
         let left = unfinished.map(|revision| Box::new((revision, before)));
         self.replaced = left.or(older);
     }
@@ -55,7 +55,7 @@ impl Steps {
         fetch: Option<FetchTimes>,
         met: Timestamp,
     ) {
-        self.seen = Some(Seen {
+        self.sighting = Some(Sighting {
             observed,
             fetch,
             met,
@@ -64,7 +64,7 @@ impl Steps {
 
     /// Whether that is noted.
     pub(super) fn is_found(&self) -> bool {
-        self.seen.is_some()
+        self.sighting.is_some()
     }
 
     /// The last read was of this content, if this is `under_way`.
@@ -106,18 +106,18 @@ impl Steps {
     fn began(&self, ended: Timestamp) -> Timestamp {
         let own = [self.render, self.plan].into_iter().flatten();
         let own = own.map(|step| step.began).min();
-        let Some(seen) = self.seen else {
+        let Some(sighting) = self.sighting else {
             return own.unwrap_or(ended);
         };
-        let fetched = seen.fetch.map(|fetch| fetch.began);
-        let known = fetched.or(seen.observed);
-        known.unwrap_or_else(|| own.map_or(seen.met, |own| own.min(seen.met)))
+        let fetched = sighting.fetch.map(|fetch| fetch.began);
+        let known = fetched.or(sighting.observed);
+        known.unwrap_or_else(|| own.map_or(sighting.met, |own| own.min(sighting.met)))
     }
 
     /// The way to its end. `waits`: whether the Sync waits for health.
     pub(super) fn way(&self, revision: &str, ended: Timestamp, waits: bool, end: End) -> Way {
         let began = self.began(ended);
-        let fetch = self.seen.and_then(|seen| seen.fetch);
+        let fetch = self.sighting.and_then(|sighting| sighting.fetch);
         let until = |began, ended| Period { began, ended };
         let applied = self.plan.map(|plan| plan.ended).filter(|_| self.is_target);
         let applied = applied.map(|began| until(began, self.applied.unwrap_or(ended)));
@@ -136,7 +136,7 @@ impl Steps {
         let steps = steps.into_iter();
         Way {
             revision: revision.to_owned(),
-            observed: self.seen.and_then(|seen| seen.observed),
+            observed: self.sighting.and_then(|sighting| sighting.observed),
             whole: until(began, ended),
             steps: steps
                 .filter_map(|(step, period)| Some((step, period?)))

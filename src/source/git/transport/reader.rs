@@ -9,7 +9,7 @@ use std::time::Duration;
 use git2::{OdbLookupFlags, Oid, Repository};
 
 use super::exchange::{Exchange, Failure};
-use super::wire::{Seen, Wire, WireProblem};
+use super::wire::{Wire, WireProblem, WireProgress};
 use crate::source::git::limits::Floor;
 
 /// What was read of one answer, or of one SSH connection.
@@ -60,15 +60,15 @@ impl Reader {
         };
         let (store, stored) = (exchange.store(), &mut self.stored);
         let read = self.wire.read(bytes, &mut |id| stored.size(store, id));
-        let seen = read.map_err(|problem| exchange.fail(Failure::Wire(problem)))?;
+        let progress = read.map_err(|problem| exchange.fail(Failure::Wire(problem)))?;
         exchange
             .is_open
             .store(self.wire.is_open(), Ordering::Relaxed);
-        if !self.pace.is_kept(bytes.len(), waited, seen) {
+        if !self.pace.is_kept(bytes.len(), waited, progress) {
             return Err(exchange.fail(Failure::TooSlow));
         }
-        exchange.spend(seen.pack)?;
-        if seen.large || self.wire.has_long_list() {
+        exchange.spend(progress.pack)?;
+        if progress.large || self.wire.has_long_list() {
             exchange.become_large()?;
         }
         Ok(())
@@ -111,10 +111,10 @@ impl Pace {
         }
     }
 
-    fn is_kept(&mut self, bytes: usize, waited: Duration, seen: Seen) -> bool {
+    fn is_kept(&mut self, bytes: usize, waited: Duration, progress: WireProgress) -> bool {
         self.bytes += bytes as u64;
         self.waited += waited;
-        self.alive |= seen.alive;
+        self.alive |= progress.alive;
         if self.waited < self.floor.time {
             return true;
         }
@@ -135,18 +135,18 @@ mod tests {
             time: Duration::from_secs(10),
         };
         let second = Duration::from_secs(1);
-        let quiet = Seen::default();
-        let alive = Seen {
+        let quiet = WireProgress::default();
+        let alive = WireProgress {
             alive: true,
             ..quiet
         };
-        for (bytes, seen, kept) in [(1, quiet, 9), (10, quiet, 100), (1, alive, 100)] {
+        for (bytes, progress, kept) in [(1, quiet, 9), (10, quiet, 100), (1, alive, 100)] {
             let mut pace = Pace::new(floor);
-            let is_kept = |_: &usize| pace.is_kept(bytes, second, seen);
+            let is_kept = |_: &usize| pace.is_kept(bytes, second, progress);
             assert_eq!(
                 (0..100).take_while(is_kept).count(),
                 kept,
-                "{bytes} {seen:?}"
+                "{bytes} {progress:?}"
             );
         }
         // Data that is there at once counts no time.

@@ -27,7 +27,7 @@ pub(super) enum WireProblem {
 
 /// What was new in a part of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct WireProgress {
     /// Bytes of the pack.
     pub(super) pack: u64,
     /// Whether the server said that it still works: a message, or an empty packet.
@@ -96,20 +96,20 @@ impl Wire {
         &mut self,
         mut bytes: &[u8],
         base_size: BaseSize<'_>,
-    ) -> Result<Seen, WireProblem> {
-        let mut seen = Seen::default();
+    ) -> Result<WireProgress, WireProblem> {
+        let mut progress = WireProgress::default();
         while let Some(first) = bytes.first() {
             if self.part == Part::Bare {
-                self.read_pack(bytes, base_size, &mut seen)?;
+                self.read_pack(bytes, base_size, &mut progress)?;
                 break;
             }
             let used = match self.left {
-                0 => self.read_length(*first, base_size, &mut seen)?,
-                _ => self.read_packet(bytes, base_size, &mut seen)?,
+                0 => self.read_length(*first, base_size, &mut progress)?,
+                _ => self.read_packet(bytes, base_size, &mut progress)?,
             };
             bytes = &bytes[used..];
         }
-        Ok(seen)
+        Ok(progress)
     }
 
     /// Reads a byte of the length of a packet.
@@ -117,7 +117,7 @@ impl Wire {
         &mut self,
         byte: u8,
         base_size: BaseSize<'_>,
-        seen: &mut Seen,
+        progress: &mut WireProgress,
     ) -> Result<usize, WireProblem> {
         self.length.push(byte);
         if self.part == Part::References {
@@ -129,7 +129,7 @@ impl Wire {
         if self.part == Part::Answer && self.length == b"PACK" {
             self.part = Part::Bare;
             let start = std::mem::take(&mut self.length);
-            self.read_pack(&start, base_size, seen)?;
+            self.read_pack(&start, base_size, progress)?;
             return Ok(1);
         }
         let is_hex = self.length.iter().all(u8::is_ascii_hexdigit);
@@ -172,7 +172,7 @@ impl Wire {
         &mut self,
         bytes: &[u8],
         base_size: BaseSize<'_>,
-        seen: &mut Seen,
+        progress: &mut WireProgress,
     ) -> Result<usize, WireProblem> {
         let used = bytes.len().min(self.left);
         self.left -= used;
@@ -193,11 +193,11 @@ impl Wire {
             }
         }
         match self.band {
-            Some(DATA) if content.is_empty() && self.left == 0 => seen.alive = true,
-            Some(DATA) => self.read_pack(content, base_size, seen)?,
+            Some(DATA) if content.is_empty() && self.left == 0 => progress.alive = true,
+            Some(DATA) => self.read_pack(content, base_size, progress)?,
             band => {
                 self.count(used as u64)?;
-                seen.alive |= band == Some(PROGRESS) && self.left == 0;
+                progress.alive |= band == Some(PROGRESS) && self.left == 0;
             }
         }
         Ok(used)
@@ -221,15 +221,15 @@ impl Wire {
         &mut self,
         bytes: &[u8],
         base_size: BaseSize<'_>,
-        seen: &mut Seen,
+        progress: &mut WireProgress,
     ) -> Result<(), WireProblem> {
         let limits = self.limits.pack;
         let pack = self
             .pack
             .get_or_insert_with(|| Box::new(PackScan::new(limits)));
         let need = pack.read(bytes, base_size).map_err(WireProblem::Pack)?;
-        seen.pack += bytes.len() as u64;
-        seen.large |= need == Need::Large;
+        progress.pack += bytes.len() as u64;
+        progress.large |= need == Need::Large;
         Ok(())
     }
 

@@ -22,13 +22,13 @@ const LIMITS: WireLimits = WireLimits {
 const PACK: &[u8] =
     b"PACK\0\0\0\x02\0\0\0\0\x02\x9d\x08\x82;\xd8\xa8\xea\xb5\x10\xadj\xc7\\\x82<\xfd>\xd3\x1e";
 
-fn read(mut wire: Wire, bytes: &[u8]) -> Result<Seen, WireProblem> {
-    let mut all = Seen::default();
+fn read(mut wire: Wire, bytes: &[u8]) -> Result<WireProgress, WireProblem> {
+    let mut all = WireProgress::default();
     for part in bytes.chunks(3) {
-        let seen = wire.read(part, &mut |_| None)?;
-        all.pack += seen.pack;
-        all.alive |= seen.alive;
-        all.large |= seen.large;
+        let progress = wire.read(part, &mut |_| None)?;
+        all.pack += progress.pack;
+        all.alive |= progress.alive;
+        all.large |= progress.large;
     }
     Ok(all)
 }
@@ -37,7 +37,7 @@ fn data(bytes: &[u8]) -> Vec<u8> {
     packet([&[DATA], bytes].concat())
 }
 
-fn answer(parts: &[Vec<u8>]) -> Result<Seen, WireProblem> {
+fn answer(parts: &[Vec<u8>]) -> Result<WireProgress, WireProblem> {
     read(Wire::answer(LIMITS), &parts.concat())
 }
 
