@@ -38,7 +38,7 @@ use crate::message::{
     compose, example, reminder,
 };
 use crate::notify::Notice;
-use crate::outbox::{Name, ProviderView, Queue, Told};
+use crate::outbox::{Name, ProviderView, Queue, SendOutcome};
 use crate::plan::SyncName;
 
 /// How often is looked whether problems that were told are over, beside the notices that say so, and how often a service
@@ -405,17 +405,17 @@ impl Driver {
             return;
         };
         let metrics = &self.context.metrics;
-        let told = match outcome {
+        let sent = match outcome {
             message::Outcome::Delivered => {
                 self.failure = None;
                 sending.next();
-                Told::Delivered
+                SendOutcome::Delivered
             }
             // Only what keeps statuses says the latter.
             message::Outcome::Refused(why) | message::Outcome::NotThis(why) => {
                 self.failure = Some(why);
                 sending.next();
-                Told::Refused
+                SendOutcome::Refused
             }
             message::Outcome::Later(why, _) => {
                 self.failure = Some(why);
@@ -423,13 +423,13 @@ impl Driver {
                 match sending.age() > LONGEST_TRY || sending.is_reminder() {
                     true => {
                         sending.give_up();
-                        Told::Dropped
+                        SendOutcome::Dropped
                     }
-                    false => Told::Delayed,
+                    false => SendOutcome::Delayed,
                 }
             }
         };
-        metrics.message(told.as_str());
+        metrics.message(sent.as_str());
         if sending.is_done() {
             self.ledger.told(sending.items());
             self.sending = None;

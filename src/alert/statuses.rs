@@ -13,7 +13,7 @@ use crate::api::Reason;
 use crate::driver::UNNAMED;
 use crate::message::{Deploying, Group, Item, Outcome, Subject, Unfit};
 use crate::message::{deployments, status_request, statuses};
-use crate::outbox::{Endpoint, Told};
+use crate::outbox::{Endpoint, SendOutcome};
 
 /// How long a status waits that the host refused: as long as it is tried already, but within these.
 const SHORTEST_WAIT: Duration = Duration::from_secs(5);
@@ -85,11 +85,11 @@ impl Driver {
         };
         let metrics = self.context.metrics.clone();
         let is_first = sending.is_at_its_first();
-        let told = match outcome {
+        let sent = match outcome {
             Outcome::Delivered => {
                 self.failure = None;
                 sending.next();
-                Told::Delivered
+                SendOutcome::Delivered
             }
             Outcome::Later(why, _) => {
                 self.failure = Some(why);
@@ -98,10 +98,10 @@ impl Driver {
                 if is_first {
                     let (items, since) = sending.into_items();
                     self.put_back(items, since, Timestamp::now());
-                    metrics.message(Told::Delayed.as_str());
+                    metrics.message(SendOutcome::Delayed.as_str());
                     return;
                 }
-                Told::Delayed
+                SendOutcome::Delayed
             }
             Outcome::NotThis(why) | Outcome::Refused(why) if is_first => {
                 self.failure = None;
@@ -114,10 +114,10 @@ impl Driver {
             // A commit that was superseded, and that the host does not know any more.
             Outcome::NotThis(_) | Outcome::Refused(_) => {
                 sending.next();
-                Told::Refused
+                SendOutcome::Refused
             }
         };
-        metrics.message(told.as_str());
+        metrics.message(sent.as_str());
         match sending.is_done() {
             true => self.all_set(&sending),
             false => self.sending = Some(sending),
@@ -144,7 +144,7 @@ impl Driver {
 
     /// Tries a status again later, and others meanwhile.
     fn set_apart(&mut self, item: Item, since: Timestamp, why: String) {
-        self.context.metrics.message(Told::Delayed.as_str());
+        self.context.metrics.message(SendOutcome::Delayed.as_str());
         self.refused.insert(item.subject.clone(), why);
         let now = Timestamp::now();
         let wait = age(since, now).clamp(SHORTEST_WAIT, LONGEST_WAIT);
@@ -161,7 +161,7 @@ impl Driver {
     }
 
     pub(super) fn give_up(&mut self, item: &Item) {
-        self.context.metrics.message(Told::Dropped.as_str());
+        self.context.metrics.message(SendOutcome::Dropped.as_str());
         self.refused.remove(&item.subject);
         self.ledger.told([item]);
     }

@@ -81,23 +81,23 @@ fn revision(entry: &HistoryEntry) -> String {
 pub(super) async fn events(args: &EventsArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
     let events: Vec<Event> = access.list(args.all_namespaces).await?;
-    let mut told: Vec<Told> = events.iter().filter_map(Told::of).collect();
+    let mut past: Vec<PastEvent> = events.iter().filter_map(PastEvent::of).collect();
     if let Some(name) = &args.name {
         let is_about = |(word, object): (&str, &str)| name.means(word, object);
-        told.retain(|told| told.object.split_once('/').is_some_and(is_about));
+        past.retain(|event| event.object.split_once('/').is_some_and(is_about));
     }
-    told.sort_by_key(|told| told.at);
+    past.sort_by_key(|event| event.at);
     let text = match args.output {
         Some(format) => {
-            let events: Vec<Value> = told.iter().map(Told::value).collect();
+            let events: Vec<Value> = past.iter().map(PastEvent::value).collect();
             output::value(&json!({ "events": events }), format)?
         }
-        None if told.is_empty() => "no events\n".to_owned(),
+        None if past.is_empty() => "no events\n".to_owned(),
         None => {
             let now = Timestamp::now();
-            let rows: Vec<Vec<Cell>> = told
+            let rows: Vec<Vec<Cell>> = past
                 .iter()
-                .map(|told| told.row(now, args.all_namespaces))
+                .map(|event| event.row(now, args.all_namespaces))
                 .collect();
             let heads = ["NAMESPACE", "AGO", "OBJECT", "REASON", "MESSAGE"];
             table(&heads, &rows, Terminal::of(args.cluster.color))
@@ -108,7 +108,7 @@ pub(super) async fn events(args: &EventsArgs) -> Result<Exit, CliError> {
 }
 
 /// One event.
-struct Told {
+struct PastEvent {
     at: Timestamp,
     namespace: String,
     /// `sync/shop`
@@ -118,7 +118,7 @@ struct Told {
     is_warning: bool,
 }
 
-impl Told {
+impl PastEvent {
     /// Reads an event. None if it is about something else.
     fn of(event: &Event) -> Option<Self> {
         let about = &event.involved_object;
@@ -180,11 +180,11 @@ mod tests {
             }))
             .unwrap()
         };
-        assert!(Told::of(&event("v1", "Pod")).is_none());
-        let told = Told::of(&event("towline.dev/v1alpha1", "GitRepository")).unwrap();
-        assert_eq!((&*told.object, told.is_warning), ("repo/shop", true));
-        let now = told.at + jiff::SignedDuration::from_secs(5);
-        let rows = [told.row(now, false)];
+        assert!(PastEvent::of(&event("v1", "Pod")).is_none());
+        let past = PastEvent::of(&event("towline.dev/v1alpha1", "GitRepository")).unwrap();
+        assert_eq!((&*past.object, past.is_warning), ("repo/shop", true));
+        let now = past.at + jiff::SignedDuration::from_secs(5);
+        let rows = [past.row(now, false)];
         let text = table(
             &["NAMESPACE", "AGO", "OBJECT"],
             &rows.map(|row| row[..3].to_vec()),

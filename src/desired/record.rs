@@ -115,7 +115,7 @@ impl Desired {
             };
             merge(&mut body.config, values);
         }
-        let told = Told {
+        let writer = ReleaseBodyWriter {
             desired: self,
             drawn: self.drawn(live),
         };
@@ -127,7 +127,7 @@ impl Desired {
             if bytes > MAX_TEXTS {
                 return Err(ReleaseBodyError::TooLarge);
             }
-            told.add(document, &mut body)?;
+            writer.add(document, &mut body)?;
         }
         Ok(body)
     }
@@ -193,13 +193,13 @@ fn merge(below: &mut Map<String, Value>, above: Map<String, Value>) {
     }
 }
 
-/// The documents of a release, on their way to a record.
-struct Told<'a> {
+/// Adds the documents of a release to its body.
+struct ReleaseBodyWriter<'a> {
     desired: &'a Desired,
     drawn: HashMap<(TextId, u32, u32), &'a Value>,
 }
 
-impl Told<'_> {
+impl ReleaseBodyWriter<'_> {
     fn add(&self, document: &Kept, body: &mut ReleaseBody) -> Result<(), ReleaseBodyError> {
         let about = &document.about;
         match (about.kind.as_str(), &about.hook) {

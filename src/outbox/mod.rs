@@ -184,7 +184,7 @@ impl Sink for Outbox {
         if !table.all_known {
             if table.early.len() >= WAITING {
                 table.early.pop_front();
-                self.metrics.message(Told::Dropped.as_str());
+                self.metrics.message(SendOutcome::Dropped.as_str());
             }
             table.early.push_back(Arc::clone(notice));
             return;
@@ -197,7 +197,7 @@ impl Sink for Outbox {
 
 /// What became of a message, or of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum SendOutcome {
     /// The service has it.
     Delivered,
     /// The service does not take it now. It is tried again.
@@ -208,7 +208,7 @@ pub enum Told {
     Dropped,
 }
 
-impl Told {
+impl SendOutcome {
     /// The value of the metric's label.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -238,7 +238,7 @@ impl Outbox {
     fn offer(&self, queues: &[Arc<Queue>], notice: &Arc<Notice>) {
         for queue in queues {
             if !queue.offer(notice, &self.fleet) {
-                self.metrics.message(Told::Dropped.as_str());
+                self.metrics.message(SendOutcome::Dropped.as_str());
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use super::post::{Client, Transport};
-use super::{Told, lock};
+use super::{SendOutcome, lock};
 use crate::backoff::Backoff;
 use crate::message::Request;
 use crate::metrics::Metrics;
@@ -162,7 +162,7 @@ impl Traces {
         let dropped = lock(&inner.queue).push(Written { text, spans });
         if dropped > 0 {
             inner.left.send_modify(|left| *left -= dropped);
-            inner.metrics.spans(Told::Dropped.as_str(), dropped);
+            inner.metrics.spans(SendOutcome::Dropped.as_str(), dropped);
             inner.tell_trouble(Trouble::Dropped, || {
                 "too many wait for the receiver, and the oldest are dropped".to_owned()
             });
@@ -203,7 +203,7 @@ impl Inner {
             loop {
                 match self.try_once(&batch).await {
                     Reply::Later(why, pause) => {
-                        self.metrics.spans(Told::Delayed.as_str(), spans);
+                        self.metrics.spans(SendOutcome::Delayed.as_str(), spans);
                         self.tell_trouble(Trouble::Delayed, || {
                             format!("{why}; they are sent again")
                         });
@@ -265,8 +265,8 @@ impl Inner {
             Reply::Later(..) => return,
         };
         self.metrics
-            .spans(Told::Delivered.as_str(), spans - refused);
-        self.metrics.spans(Told::Refused.as_str(), refused);
+            .spans(SendOutcome::Delivered.as_str(), spans - refused);
+        self.metrics.spans(SendOutcome::Refused.as_str(), refused);
     }
 
     /// Tells the log, unless it was told of the same kind of trouble lately.
