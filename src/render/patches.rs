@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use self::budget::Budget;
 pub use self::budget::Steps;
-use self::target::Target;
+use self::target::PatchSelector;
 use super::inflate::{joined, parsed};
 use crate::content::within;
 use crate::intent::Overrides;
@@ -82,7 +82,7 @@ struct Patch {
     file: Arc<str>,
     /// The path as the kustomization has it.
     path: String,
-    targets: Vec<Target>,
+    targets: Vec<PatchSelector>,
     /// The places that a JSON patch changes. None of any other.
     places: Vec<String>,
 }
@@ -332,8 +332,8 @@ impl Level {
             };
             budget.patch(written.len())?;
             let targets = match entry.get("target") {
-                Some(Value::Object(target)) => vec![Target::of(target, budget)?],
-                _ => Target::named_in(&written),
+                Some(Value::Object(target)) => vec![PatchSelector::of(target, budget)?],
+                _ => PatchSelector::named_in(&written),
             };
             patches.push(Patch {
                 file: path.map_or_else(|| Arc::clone(&own), Arc::from),
@@ -352,7 +352,7 @@ impl Level {
             patches.push(Patch {
                 file,
                 path: entry.to_owned(),
-                targets: Target::named_in(&written),
+                targets: PatchSelector::named_in(&written),
                 places: Vec::new(),
             });
         }
@@ -397,9 +397,9 @@ impl Level {
                     let selectors = [&target.label_selector, &target.annotation_selector];
                     let parts = parts.map(String::as_str);
                     let selectors = selectors.map(String::as_str);
-                    vec![Target::of_parts(parts, selectors, budget)?]
+                    vec![PatchSelector::of_parts(parts, selectors, budget)?]
                 }
-                None => Target::named_in(patch.patch.as_bytes()),
+                None => PatchSelector::named_in(patch.patch.as_bytes()),
             };
             self.patches.push(Patch {
                 file: IN_SYNC.into(),
@@ -416,7 +416,7 @@ impl Patch {
     fn bytes(&self) -> usize {
         let places = self.places.iter();
         let places = places.map(|place| place.len() + size_of::<String>());
-        let targets = self.targets.iter().map(Target::bytes);
+        let targets = self.targets.iter().map(PatchSelector::bytes);
         let texts = self.file.len() + self.path.len();
         places.sum::<usize>() + targets.sum::<usize>() + texts + size_of::<Self>()
     }

@@ -10,7 +10,7 @@ use crate::manifest;
 
 /// What a patch is for. All parts have to fit.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Target {
+pub(super) struct PatchSelector {
     group: Fits,
     kind: Fits,
     name: Fits,
@@ -62,7 +62,7 @@ impl From<Written> for Fits {
     }
 }
 
-impl Target {
+impl PatchSelector {
     pub(super) fn of(fields: &Map<String, Value>, budget: &mut Budget) -> Option<Self> {
         let text = |field: &str| {
             fields
