@@ -46,14 +46,14 @@ pub struct Ledger {
     told: BTreeMap<Id, i64>,
     /// Those that were offered and are not told yet, by second.
     waiting: BTreeSet<(i64, Id)>,
-    open: BTreeMap<Subject, BTreeMap<Cause, Open>>,
+    open: BTreeMap<Subject, BTreeMap<ProblemKey, Open>>,
     /// Whether a revision that converges again is news.
     repeats: bool,
 }
 
 /// What tells the open problems of a resource apart: the reason and, for commits that are under way, the revision. Each
 /// commit whose work began is heard of until its end is told, although the resource went on to another.
-type Cause = (Reason, Option<String>);
+type ProblemKey = (Reason, Option<String>);
 
 #[derive(Clone, Debug)]
 struct Open {
@@ -90,7 +90,7 @@ impl Ledger {
     pub fn restored(saved: &Saved, now: Timestamp) -> Self {
         let until = saved.until.unwrap_or(now).as_second();
         let told = saved.told.iter().filter_map(|id| Id::parse(id));
-        let mut open: BTreeMap<Subject, BTreeMap<Cause, Open>> = BTreeMap::new();
+        let mut open: BTreeMap<Subject, BTreeMap<ProblemKey, Open>> = BTreeMap::new();
         for problem in &saved.open {
             let subject = Subject::new(&problem.kind, &problem.namespace, &problem.name);
             let Some(reason) = Reason::named(&problem.reason) else {
@@ -102,8 +102,8 @@ impl Ledger {
                 told: true,
                 ending: false,
             };
-            let cause = cause(reason, was.revision.as_ref());
-            open.entry(subject).or_default().insert(cause, was);
+            let key = problem_key(reason, was.revision.as_ref());
+            open.entry(subject).or_default().insert(key, was);
         }
         Self {
             until,
@@ -232,8 +232,8 @@ impl Ledger {
         origin: Origin,
     ) -> bool {
         let theirs = self.open.entry(subject.clone()).or_default();
-        let cause = cause(reason, notice.revision.as_ref());
-        let known = theirs.get(&cause).filter(|open| !open.ending);
+        let key = problem_key(reason, notice.revision.as_ref());
+        let known = theirs.get(&key).filter(|open| !open.ending);
         // A status does not say which revision a problem is about.
         let is_same = |open: &Open| origin == Origin::Status || open.revision == notice.revision;
         if known.is_some_and(is_same) {
@@ -241,7 +241,7 @@ impl Ledger {
         }
         let since = known.map_or(notice.at, |open| open.since);
         theirs.insert(
-            cause,
+            key,
             Open {
                 revision: notice.revision.clone(),
                 since,
@@ -320,14 +320,16 @@ impl Ledger {
         let Some(theirs) = self.open.get_mut(&item.subject) else {
             return;
         };
-        let is_over = |over: &Cause| {
+        let is_over = |over: &ProblemKey| {
             let mut ended = item.ended.iter();
-            ended.any(|ended| cause(ended.reason, ended.revision.as_ref()) == *over)
+            ended.any(|ended| problem_key(ended.reason, ended.revision.as_ref()) == *over)
         };
-        theirs.retain(|cause, open| !(open.ending && is_over(cause)));
+        theirs.retain(|key, open| !(open.ending && is_over(key)));
         if item.state == State::Begins
-            && let Some(open) =
-                theirs.get_mut(&cause(item.notice.reason, item.notice.revision.as_ref()))
+            && let Some(open) = theirs.get_mut(&problem_key(
+                item.notice.reason,
+                item.notice.revision.as_ref(),
+            ))
         {
             open.told = true;
         }
@@ -337,7 +339,7 @@ impl Ledger {
     }
 }
 
-fn cause(reason: Reason, revision: Option<&String>) -> Cause {
+fn problem_key(reason: Reason, revision: Option<&String>) -> ProblemKey {
     let revision = revision.filter(|_| reason == Reason::Progressing);
     (reason, revision.cloned())
 }

@@ -12,7 +12,7 @@ use super::items::{Items, keys_of};
 
 /// One reason of a refusal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cause {
+pub struct RefusalCause {
     /// The path in the object, such as `spec.volumes[0].configMap`.
     pub field: String,
     /// The server's code, such as `FieldValueForbidden`.
@@ -37,13 +37,13 @@ const ALLOCATED: [&str; 7] = [
 /// owns them. `all` holds the fields of every manager, which show the keys of list items. None if there
 /// are no such fields.
 pub fn claims(
-    causes: &[Cause],
+    causes: &[RefusalCause],
     live: &Value,
     body: &Value,
     others: &Value,
     all: &Value,
 ) -> Option<Value> {
-    let mut causes: Vec<&Cause> = causes
+    let mut causes: Vec<&RefusalCause> = causes
         .iter()
         .filter(|cause| is_about_a_union(cause))
         .collect();
@@ -74,7 +74,7 @@ pub fn claims(
     look(true).or_else(|| look(false))
 }
 
-fn is_about_a_union(cause: &Cause) -> bool {
+fn is_about_a_union(cause: &RefusalCause) -> bool {
     let is_reason = [
         "FieldValueForbidden",
         "FieldValueInvalid",
@@ -86,7 +86,7 @@ fn is_about_a_union(cause: &Cause) -> bool {
 
 /// The path of a cause. For a rule of a whole schema, the server has no field and begins its message with
 /// the path.
-pub(super) fn place(cause: &Cause) -> &str {
+pub(super) fn place(cause: &RefusalCause) -> &str {
     if !cause.field.starts_with('<') && !cause.field.is_empty() {
         return &cause.field;
     }
@@ -289,7 +289,7 @@ pub(super) fn merge(into: &mut Value, from: Value) {
 
 /// Removes from `body` every null that `causes` name. An empty object is null in YAML; a schema without
 /// null means that it is absent. Returns whether there was one.
-pub fn without_null(causes: &[Cause], body: &mut Value) -> bool {
+pub fn without_null(causes: &[RefusalCause], body: &mut Value) -> bool {
     let mut removed = false;
     for cause in causes {
         if cause.reason == "FieldValueTypeInvalid" || cause.message.contains("null") {
@@ -353,8 +353,8 @@ mod tests {
 
     use super::*;
 
-    fn cause(field: &str, message: &str) -> Cause {
-        Cause {
+    fn cause(field: &str, message: &str) -> RefusalCause {
+        RefusalCause {
             field: field.to_owned(),
             reason: "FieldValueForbidden".to_owned(),
             message: message.to_owned(),
@@ -416,7 +416,7 @@ mod tests {
     fn a_rule_of_a_whole_schema_applies_to_the_field_that_it_names() {
         let live = json!({"spec": {"u": {"a": "x"}, "clusterIP": "1"}});
         let body = json!({"spec": {"u": {"b": "y"}}});
-        let rule = Cause {
+        let rule = RefusalCause {
             field: "<nil>".to_owned(),
             reason: "FieldValueInvalid".to_owned(),
             message: "Invalid value: \"\": \"spec.u\" must validate one and only one schema"
@@ -434,7 +434,7 @@ mod tests {
 
     #[test]
     fn only_a_refused_null_is_removed() {
-        let type_of = |field: &str| Cause {
+        let type_of = |field: &str| RefusalCause {
             field: field.to_owned(),
             reason: "FieldValueTypeInvalid".to_owned(),
             message: "must be of type object: \"null\"".to_owned(),

@@ -33,7 +33,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use brake::{Before, Brake, PrunePlan};
-pub use claim::{Cause as RefusalCause, claims, without_null};
+pub use claim::{RefusalCause, claims, without_null};
 pub use contents::{Inside, is_derived, lost};
 pub use contest::{Contest, Relinquished, Taken, is_a_persons, is_scaled, taken, taken_for_good};
 pub use emptied::{Emptied, emptied, empty_out, emptying, filled};

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::claim::{Cause, Segment, View, claims, merge, place, segments};
+use super::claim::{RefusalCause, Segment, View, claims, merge, place, segments};
 use super::items::{Items, keys_of};
 
 /// The items to remove, in the form of `fieldsV1`. They are in a list that a cause names, and `body` has others there.
@@ -17,7 +17,7 @@ use super::items::{Items, keys_of};
 ///
 /// The causes do not say whether the manifest would be refused by itself as well. So this has to be known before the
 /// items are removed.
-pub fn rivals(causes: &[Cause], live: &Value, body: &Value, all: &Value) -> Option<Value> {
+pub fn rivals(causes: &[RefusalCause], live: &Value, body: &Value, all: &Value) -> Option<Value> {
     let mut found = Value::Object(Map::new());
     for cause in causes {
         let path = segments(&cause.field);
@@ -54,8 +54,13 @@ pub fn rivals(causes: &[Cause], live: &Value, body: &Value, all: &Value) -> Opti
 /// well, so this has to be known before the fields are removed.
 ///
 /// What a whole `spec` is refused for may be any of its fields, so nothing is removed then.
-pub fn opponents(causes: &[Cause], live: &Value, body: &Value, all: &Value) -> Option<Value> {
-    let is_narrow = |cause: &&Cause| match segments(place(cause))[..] {
+pub fn opponents(
+    causes: &[RefusalCause],
+    live: &Value,
+    body: &Value,
+    all: &Value,
+) -> Option<Value> {
+    let is_narrow = |cause: &&RefusalCause| match segments(place(cause))[..] {
         [Segment::Name(first), Segment::Name(second)] => {
             let declared = body.get(first).and_then(|body| body.get(second));
             declared.is_none_or(|value| value.is_null() || value.is_object())
@@ -63,7 +68,7 @@ pub fn opponents(causes: &[Cause], live: &Value, body: &Value, all: &Value) -> O
         [] | [_] => false,
         _ => true,
     };
-    let causes: Vec<Cause> = causes.iter().filter(is_narrow).cloned().collect();
+    let causes: Vec<RefusalCause> = causes.iter().filter(is_narrow).cloned().collect();
     claims(&causes, live, body, &Value::Null, all)
 }
 
@@ -106,8 +111,8 @@ mod tests {
 
     use super::*;
 
-    fn cause(reason: &str, field: &str) -> Cause {
-        Cause {
+    fn cause(reason: &str, field: &str) -> RefusalCause {
+        RefusalCause {
             field: field.to_owned(),
             reason: reason.to_owned(),
             message: String::new(),
@@ -195,7 +200,7 @@ mod tests {
             "spec.kind",
             "",
         ] {
-            let causes = [Cause {
+            let causes = [RefusalCause {
                 field: field.to_owned(),
                 reason: "FieldValueForbidden".to_owned(),
                 message: "exactly one".to_owned(),
