@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 /// One step from a value to a value in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Step {
+enum FieldStep {
     /// A field of a mapping.
     Field(String),
     /// The item of a list with this `name`.
@@ -17,18 +17,18 @@ enum Step {
 
 /// The place of a value in an object. Never the object itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FieldPath(Vec<Step>);
+pub struct FieldPath(Vec<FieldStep>);
 
 /// `spec.containers[web].env[0].value`.
 impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, step) in self.0.iter().enumerate() {
             match step {
-                Step::Field(name) if name.contains(['.', '[']) => write!(f, "[{name}]")?,
-                Step::Field(name) if position == 0 => f.write_str(name)?,
-                Step::Field(name) => write!(f, ".{name}")?,
-                Step::Named(name) => write!(f, "[{name}]")?,
-                Step::Index(index) => write!(f, "[{index}]")?,
+                FieldStep::Field(name) if name.contains(['.', '[']) => write!(f, "[{name}]")?,
+                FieldStep::Field(name) if position == 0 => f.write_str(name)?,
+                FieldStep::Field(name) => write!(f, ".{name}")?,
+                FieldStep::Named(name) => write!(f, "[{name}]")?,
+                FieldStep::Index(index) => write!(f, "[{index}]")?,
             }
         }
         Ok(())
@@ -52,8 +52,8 @@ impl FieldPath {
             .0
             .iter()
             .map(|step| match step {
-                Step::Field(name) => name.as_str(),
-                Step::Named(_) | Step::Index(_) => "",
+                FieldStep::Field(name) => name.as_str(),
+                FieldStep::Named(_) | FieldStep::Index(_) => "",
             })
             .collect();
         matches!(
@@ -67,9 +67,9 @@ impl FieldPath {
     #[must_use]
     pub fn get<'v>(&self, object: &'v Value) -> Option<&'v Value> {
         self.0.iter().try_fold(object, |value, step| match step {
-            Step::Field(name) => value.get(name),
-            Step::Index(index) => value.get(index),
-            Step::Named(name) => {
+            FieldStep::Field(name) => value.get(name),
+            FieldStep::Index(index) => value.get(index),
+            FieldStep::Named(name) => {
                 let mut items = value.as_array()?.iter();
                 items.find(|item| name_of(item) == Some(name))
             }
@@ -78,9 +78,9 @@ impl FieldPath {
 
     fn get_mut<'v>(&self, object: &'v mut Value) -> Option<&'v mut Value> {
         self.0.iter().try_fold(object, |value, step| match step {
-            Step::Field(name) => value.get_mut(name),
-            Step::Index(index) => value.get_mut(index),
-            Step::Named(name) => {
+            FieldStep::Field(name) => value.get_mut(name),
+            FieldStep::Index(index) => value.get_mut(index),
+            FieldStep::Named(name) => {
                 let mut items = value.as_array_mut()?.iter_mut();
                 items.find(|item| name_of(item) == Some(name))
             }
@@ -102,14 +102,14 @@ fn name_of(item: &Value) -> Option<&String> {
     }
 }
 
-fn differ(one: &Value, other: &Value, path: &mut Vec<Step>, found: &mut Vec<FieldPath>) {
+fn differ(one: &Value, other: &Value, path: &mut Vec<FieldStep>, found: &mut Vec<FieldPath>) {
     if one == other {
         return;
     }
     match (one, other) {
         (Value::Object(one), Value::Object(other)) if has_same_keys(one, other) => {
             for (name, value) in one {
-                path.push(Step::Field(name.clone()));
+                path.push(FieldStep::Field(name.clone()));
                 differ(value, &other[name], path, found);
                 path.pop();
             }
@@ -121,8 +121,8 @@ fn differ(one: &Value, other: &Value, path: &mut Vec<Step>, found: &mut Vec<Fiel
                 .all(|(one, other)| name_of(one).is_some() && name_of(one) == name_of(other));
             for (index, (one, other)) in one.iter().zip(other).enumerate() {
                 path.push(match name_of(one).filter(|_| is_named) {
-                    Some(name) => Step::Named(name.clone()),
-                    None => Step::Index(index),
+                    Some(name) => FieldStep::Named(name.clone()),
+                    None => FieldStep::Index(index),
                 });
                 differ(one, other, path, found);
                 path.pop();

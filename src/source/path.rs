@@ -233,8 +233,8 @@ impl PathProblem {
 }
 
 /// A part of a path that is not walked yet, and the link that it came from.
-struct Step {
-    part: String,
+struct PathPart {
+    name: String,
     link: Option<usize>,
 }
 
@@ -249,24 +249,24 @@ pub(super) fn resolve<N: Nodes>(
         folders: vec![nodes.root()],
         names: Vec::new(),
         links: Vec::new(),
-        steps: VecDeque::new(),
+        left: VecDeque::new(),
     };
-    walk.steps
+    walk.left
         .extend(start.iter().flat_map(|name| parts(name, None)));
-    walk.steps.extend(parts(path, None));
-    while let Some(step) = walk.steps.pop_front() {
-        if let Some(file) = walk.take(step)? {
+    walk.left.extend(parts(path, None));
+    while let Some(part) = walk.left.pop_front() {
+        if let Some(file) = walk.take(part)? {
             return Ok(file);
         }
     }
     Ok(walk.folder())
 }
 
-fn parts(path: &str, link: Option<usize>) -> impl DoubleEndedIterator<Item = Step> {
+fn parts(path: &str, link: Option<usize>) -> impl DoubleEndedIterator<Item = PathPart> {
     path.split('/')
         .filter(|part| !matches!(*part, "" | "."))
-        .map(move |part| Step {
-            part: part.to_owned(),
+        .map(move |part| PathPart {
+            name: part.to_owned(),
             link,
         })
 }
@@ -279,43 +279,43 @@ struct Walk<'n, N: Nodes> {
     names: Vec<String>,
     /// The followed links: path and target.
     links: Vec<(String, String)>,
-    steps: VecDeque<Step>,
+    left: VecDeque<PathPart>,
 }
 
 impl<N: Nodes> Walk<'_, N> {
     /// Walks one part. A file ends the walk.
-    fn take(&mut self, step: Step) -> Result<Option<Found<N::Id>>, PathProblem> {
-        if step.part == ".." {
+    fn take(&mut self, part: PathPart) -> Result<Option<Found<N::Id>>, PathProblem> {
+        if part.name == ".." {
             if self.names.pop().is_none() {
                 return Err(PathProblem::Leaves(
-                    self.link(step.link).map(|(link, _)| link.clone()),
+                    self.link(part.link).map(|(link, _)| link.clone()),
                 ));
             }
             self.folders.pop();
             return Ok(None);
         }
-        let Some((id, kind)) = self.nodes.child(&self.here(), &step.part)? else {
-            return Err(self.missing(step.link));
+        let Some((id, kind)) = self.nodes.child(&self.here(), &part.name)? else {
+            return Err(self.missing(part.link));
         };
         match kind {
             Kind::Folder => {
                 self.folders.push(id);
-                self.names.push(step.part);
+                self.names.push(part.name);
                 Ok(None)
             }
-            Kind::Link => self.follow(&id, &step).map(|()| None),
-            Kind::File if self.steps.is_empty() => Ok(Some(self.file(id, step.part))),
-            Kind::File => Err(PathProblem::NotAFolder(self.path_of(&step.part), "file")),
+            Kind::Link => self.follow(&id, &part).map(|()| None),
+            Kind::File if self.left.is_empty() => Ok(Some(self.file(id, part.name))),
+            Kind::File => Err(PathProblem::NotAFolder(self.path_of(&part.name), "file")),
             Kind::Submodule => Err(PathProblem::NotAFolder(
-                self.path_of(&step.part),
+                self.path_of(&part.name),
                 "submodule, which is fetched only if spec.recurseSubmodules of the GitRepository is true",
             )),
         }
     }
 
     /// Puts the link's target before the rest of the path.
-    fn follow(&mut self, id: &N::Id, step: &Step) -> Result<(), PathProblem> {
-        let link = self.path_of(&step.part);
+    fn follow(&mut self, id: &N::Id, part: &PathPart) -> Result<(), PathProblem> {
+        let link = self.path_of(&part.name);
         if self.links.len() == MAX_LINKS {
             return Err(PathProblem::Loop(link));
         }
@@ -329,8 +329,8 @@ impl<N: Nodes> Walk<'_, N> {
     }
 
     fn push_front(&mut self, path: &str, link: Option<usize>) {
-        for step in parts(path, link).rev() {
-            self.steps.push_front(step);
+        for part in parts(path, link).rev() {
+            self.left.push_front(part);
         }
     }
 

@@ -3,9 +3,9 @@
 /// The longest pattern, in characters: matching takes time by its length.
 const MAX_LENGTH: usize = 256;
 
-/// One step of a pattern.
+/// One part of a pattern.
 #[derive(Clone, Debug, PartialEq)]
-enum Step {
+enum PatternPart {
     /// Any characters, none among them.
     Many,
     /// Any one character.
@@ -19,7 +19,7 @@ enum Step {
     },
 }
 
-impl Step {
+impl PatternPart {
     fn takes(&self, character: char) -> bool {
         match self {
             Self::Many | Self::One => true,
@@ -36,7 +36,7 @@ impl Step {
 
 /// A shell pattern: `*`, `?`, `[a-z]`, `[^a-z]` and `\` before a character that stands for itself. `*`
 /// and `?` match slashes too.
-pub(super) struct Pattern(Vec<Step>);
+pub(super) struct Pattern(Vec<PatternPart>);
 
 impl Pattern {
     /// Reads a pattern; none where it is malformed or too long. Nothing is cut off by such a one.
@@ -45,34 +45,34 @@ impl Pattern {
             return None;
         }
         let mut chars = text.chars();
-        let mut steps = Vec::new();
+        let mut parts = Vec::new();
         while let Some(character) = chars.next() {
-            steps.push(match character {
-                '*' => Step::Many,
-                '?' => Step::One,
-                '\\' => Step::Literal(chars.next()?),
+            parts.push(match character {
+                '*' => PatternPart::Many,
+                '?' => PatternPart::One,
+                '\\' => PatternPart::Literal(chars.next()?),
                 '[' => class(&mut chars)?,
-                other => Step::Literal(other),
+                other => PatternPart::Literal(other),
             });
         }
-        Some(Self(steps))
+        Some(Self(parts))
     }
 
     /// How many bytes the match at the beginning of `text` takes, at least one character; none where it
     /// does not match. `longest`: as many as possible, otherwise as few.
     pub(super) fn at_start(&self, text: &str, longest: bool) -> Option<usize> {
-        let steps: Vec<&Step> = self.0.iter().collect();
-        matched(&steps, text.chars(), longest)
+        let parts: Vec<&PatternPart> = self.0.iter().collect();
+        matched(&parts, text.chars(), longest)
     }
 
     /// The same at the end of `text`.
     pub(super) fn at_end(&self, text: &str, longest: bool) -> Option<usize> {
-        let steps: Vec<&Step> = self.0.iter().rev().collect();
-        matched(&steps, text.chars().rev(), longest)
+        let parts: Vec<&PatternPart> = self.0.iter().rev().collect();
+        matched(&parts, text.chars().rev(), longest)
     }
 }
 
-fn class(chars: &mut std::str::Chars<'_>) -> Option<Step> {
+fn class(chars: &mut std::str::Chars<'_>) -> Option<PatternPart> {
     let mut next = chars.next()?;
     let negated = next == '^';
     if negated {
@@ -81,7 +81,7 @@ fn class(chars: &mut std::str::Chars<'_>) -> Option<Step> {
     let mut ranges = Vec::new();
     loop {
         if next == ']' && !ranges.is_empty() {
-            return Some(Step::Class { negated, ranges });
+            return Some(PatternPart::Class { negated, ranges });
         }
         let low = escaped(next, chars)?;
         next = chars.next()?;
@@ -105,25 +105,29 @@ fn escaped(character: char, chars: &mut std::str::Chars<'_>) -> Option<char> {
 }
 
 /// Follows all ways through the pattern at once, so that the time is bounded by text × pattern.
-fn matched(steps: &[&Step], text: impl Iterator<Item = char>, longest: bool) -> Option<usize> {
-    let mut at: Vec<bool> = vec![false; steps.len() + 1];
+fn matched(
+    parts: &[&PatternPart],
+    text: impl Iterator<Item = char>,
+    longest: bool,
+) -> Option<usize> {
+    let mut at: Vec<bool> = vec![false; parts.len() + 1];
     at[0] = true;
-    skip_many(steps, &mut at);
+    skip_many(parts, &mut at);
     let mut length = 0;
     let mut found = None;
     for character in text {
         length += character.len_utf8();
-        let mut next = vec![false; steps.len() + 1];
-        for (index, step) in steps.iter().enumerate().filter(|(index, _)| at[*index]) {
-            match step {
-                Step::Many => next[index] = true,
-                step if step.takes(character) => next[index + 1] = true,
+        let mut next = vec![false; parts.len() + 1];
+        for (index, part) in parts.iter().enumerate().filter(|(index, _)| at[*index]) {
+            match part {
+                PatternPart::Many => next[index] = true,
+                part if part.takes(character) => next[index + 1] = true,
                 _ => (),
             }
         }
-        skip_many(steps, &mut next);
+        skip_many(parts, &mut next);
         at = next;
-        if at[steps.len()] {
+        if at[parts.len()] {
             found = Some(length);
             if !longest {
                 break;
@@ -137,9 +141,9 @@ fn matched(steps: &[&Step], text: impl Iterator<Item = char>, longest: bool) -> 
 }
 
 /// `*` also matches nothing.
-fn skip_many(steps: &[&Step], at: &mut [bool]) {
-    for (index, step) in steps.iter().enumerate() {
-        if at[index] && **step == Step::Many {
+fn skip_many(parts: &[&PatternPart], at: &mut [bool]) {
+    for (index, part) in parts.iter().enumerate() {
+        if at[index] && **part == PatternPart::Many {
             at[index + 1] = true;
         }
     }

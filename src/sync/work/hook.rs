@@ -26,7 +26,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 const KEEP: &str = "/metadata/annotations/helm.sh~1resource-policy";
 
 /// The result of one look at a hook.
-pub(super) enum Step {
+pub(super) enum HookProgress {
     /// It has ended well.
     Done,
     /// It cannot begin yet.
@@ -58,7 +58,7 @@ impl Driver {
         &self,
         intent: &SyncIntent,
         hook: &'h Hook,
-    ) -> Result<Placed<'h>, Step> {
+    ) -> Result<Placed<'h>, HookProgress> {
         let cluster = &self.context.cluster;
         let gvk = hook.object.gvk();
         let mut served = cluster.kinds.get(gvk);
@@ -69,7 +69,7 @@ impl Driver {
             served = cluster.kinds.get(gvk);
         }
         let Some(served) = served else {
-            return Err(Step::Waits(WriteError::NotServed.to_string()));
+            return Err(HookProgress::Waits(WriteError::NotServed.to_string()));
         };
         let namespace = match hook.object.namespace() {
             Some(own) => own.clone(),
@@ -77,7 +77,7 @@ impl Driver {
         };
         let namespace = served.namespaced.then_some(namespace);
         if let Some(why) = misplaced(served.namespaced, namespace.as_ref(), self.limit(intent)) {
-            return Err(Step::Failed(why.to_string()));
+            return Err(HookProgress::Failed(why.to_string()));
         }
         let key = ObjectKey {
             namespace,
@@ -93,7 +93,7 @@ impl Driver {
         placed: &Placed<'_>,
         run: &HookRun,
         running: &mut RunningHook,
-    ) -> Step {
+    ) -> HookProgress {
         let Placed { hook, served, key } = placed;
         let actor = self.actor(intent);
         let acting = self.context.cluster.as_(&actor);
@@ -112,24 +112,26 @@ impl Driver {
             Some(live) => {
                 let by_helm = run.may_be_helms(&live) && self.helm_was_here(intent).await;
                 if let Err(clash) = run.may_replace(hook, key, &live, by_helm) {
-                    return Step::Failed(clash.to_string());
+                    return HookProgress::Failed(clash.to_string());
                 }
                 if health::works(&key.kind, &live) && age(&live) < intent.timeout {
                     let why = "what an earlier run made still works; it is replaced when it has ended, or is older \
                                than spec.timeout";
-                    return Step::Waits(why.to_owned());
+                    return HookProgress::Waits(why.to_owned());
                 }
                 match self.delete_and_look(intent, hook, placed, &live).await {
                     Ok(true) => (),
                     Ok(false) => {
                         let why = "the object of its last run is being deleted";
-                        return Step::Waits(why.to_owned());
+                        return HookProgress::Waits(why.to_owned());
                     }
                     Err(error) => return unmade(intent, &error),
                 }
             }
             // Nobody saw it end. It was there, and removes itself when it has.
-            None if running.made && removes_itself(&hook.object.manifest()) => return Step::Done,
+            None if running.made && removes_itself(&hook.object.manifest()) => {
+                return HookProgress::Done;
+            }
             None => (),
         }
         let cluster = &self.context.cluster;
@@ -154,15 +156,15 @@ impl Driver {
         placed: &Placed<'_>,
         run: &HookRun,
         live: Value,
-    ) -> Step {
+    ) -> HookProgress {
         let Placed { hook, key, .. } = placed;
         if let Err(error) = self.date_hook(intent, placed, run, &live).await {
             match unmade(intent, &error) {
                 // Its uid says whose it is while this run lasts.
-                Step::Failed(error) => {
+                HookProgress::Failed(error) => {
                     tracing::warn!(sync = %self.name, hook = %key, error, "proving who made the object of a hook");
                 }
-                step => return step,
+                other => return other,
             }
         }
         self.judge_hook(intent, (hook, key), live).await
@@ -206,11 +208,13 @@ impl Driver {
         intent: &SyncIntent,
         (hook, key): (&Hook, &ObjectKey),
         live: Value,
-    ) -> Step {
+    ) -> HookProgress {
         match health::outcome(&key.kind, &live) {
-            None => Step::Runs(key.clone(), live.into()),
-            Some(Ok(())) => Step::Done,
-            Some(Err(why)) => Step::Failed(self.in_words(intent, (hook, key), &live, why).await),
+            None => HookProgress::Runs(key.clone(), live.into()),
+            Some(Ok(())) => HookProgress::Done,
+            Some(Err(why)) => {
+                HookProgress::Failed(self.in_words(intent, (hook, key), &live, why).await)
+            }
         }
     }
 
@@ -312,21 +316,21 @@ fn note_made(running: &mut RunningHook, live: &Value) {
 }
 
 /// What follows from an answer of the API server: whether that may change by itself.
-fn unmade(intent: &SyncIntent, error: &WriteError) -> Step {
+fn unmade(intent: &SyncIntent, error: &WriteError) -> HookProgress {
     let why = shorten(&crate::chain(error), LONGEST_TROUBLE);
     match error {
         // Where nothing can be made any longer, nothing is left to do for a deletion.
-        error if is_without_namespace(error) && intent.deleting => Step::Done,
-        error if is_without_namespace(error) => Step::Waits(why),
+        error if is_without_namespace(error) && intent.deleting => HookProgress::Done,
+        error if is_without_namespace(error) => HookProgress::Waits(why),
         // Somebody made it a moment ago: the next look says whether that was this run.
         WriteError::Refused { code: 409, .. }
         | WriteError::Unavailable(_)
-        | WriteError::NotServed => Step::Waits(why),
+        | WriteError::NotServed => HookProgress::Waits(why),
         WriteError::Refused { .. }
         | WriteError::NoNamespace { .. }
         | WriteError::Indivisible(_)
         | WriteError::Unmarked(_)
-        | WriteError::Answer(_) => Step::Failed(why),
+        | WriteError::Answer(_) => HookProgress::Failed(why),
     }
 }
 

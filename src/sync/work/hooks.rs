@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::hook::{Step, standing};
+use super::hook::{HookProgress, standing};
 use crate::api::{ChartRelease, DELETION_POLICY, HookStage, RunningHook, Time};
 use crate::desired::{Desired, Hook, Moment, Task};
 use crate::intent::SyncIntent;
@@ -234,7 +234,7 @@ impl Driver {
         };
         let done = position(&release);
         for (position, hook) in hooks.all.iter().enumerate().skip(done) {
-            if let Err(failure) = self.step(intent, &hooks, hook, &mut release).await? {
+            if let Err(failure) = self.look_once(intent, &hooks, hook, &mut release).await? {
                 return Err(self.fail(intent, &hooks, hook, release, failure).await);
             }
             release.done = count(position + 1);
@@ -253,7 +253,7 @@ impl Driver {
     }
 
     /// One look at a hook. The inner error says why it has failed.
-    async fn step(
+    async fn look_once(
         &mut self,
         intent: &SyncIntent,
         hooks: &Due<'_>,
@@ -283,14 +283,14 @@ impl Driver {
                 let run = &hooks.run;
                 self.look_at_hook(intent, &placed, run, &mut running).await
             }
-            Err(step) => step,
+            Err(progress) => progress,
         };
         let taken = now.duration_since(running.since.0).unsigned_abs();
         let why = match looked {
-            Step::Done => return Ok(Ok(())),
-            Step::Failed(why) => return failed(why),
-            Step::Waits(why) => why,
-            Step::Runs(key, live) => match taken > intent.timeout {
+            HookProgress::Done => return Ok(Ok(())),
+            HookProgress::Failed(why) => return failed(why),
+            HookProgress::Waits(why) => why,
+            HookProgress::Runs(key, live) => match taken > intent.timeout {
                 true => {
                     let why = standing(&key.kind, &live);
                     self.in_words(intent, (hook, &key), &live, why).await

@@ -24,13 +24,13 @@ const PRODUCTION: &str = "production";
 pub struct Deploying {
     deployment: Deployment,
     project: HostProject,
-    next: Step,
+    next: DeployStep,
     /// The deployment, and whether it was there already.
     own: Option<(u64, bool)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+enum DeployStep {
     /// Look whether the deployment exists.
     Look,
     /// Make it.
@@ -63,7 +63,7 @@ impl Deploying {
         Ok(Self {
             deployment,
             project: project(repository, to)?,
-            next: Step::Look,
+            next: DeployStep::Look,
             own: None,
         })
     }
@@ -78,20 +78,20 @@ impl Deploying {
             ..request(url, to, &body)
         };
         Some(match self.next {
-            Step::Done => return None,
-            Step::Look => get(&format!("{all}?{}", self.query(is_gitlab)), to),
-            Step::LookBack => get(&format!("{all}?{}", self.query_back(is_gitlab)), to),
-            Step::Make if is_gitlab => request(all, to, &self.on_gitlab()),
-            Step::Make => request(all, to, &self.on_github()),
-            Step::Tell(id) if is_gitlab => {
+            DeployStep::Done => return None,
+            DeployStep::Look => get(&format!("{all}?{}", self.query(is_gitlab)), to),
+            DeployStep::LookBack => get(&format!("{all}?{}", self.query_back(is_gitlab)), to),
+            DeployStep::Make if is_gitlab => request(all, to, &self.on_gitlab()),
+            DeployStep::Make => request(all, to, &self.on_github()),
+            DeployStep::Tell(id) if is_gitlab => {
                 put(format!("{all}/{id}"), json!({"status": self.status()}))
             }
-            Step::Tell(id) => request(format!("{all}/{id}/statuses"), to, &self.state()),
-            Step::Retire(id) if is_gitlab => {
+            DeployStep::Tell(id) => request(format!("{all}/{id}/statuses"), to, &self.state()),
+            DeployStep::Retire(id) if is_gitlab => {
                 put(format!("{all}/{id}"), json!({"status": "canceled"}))
             }
-            Step::Retire(id) => request(format!("{all}/{id}/statuses"), to, &self.retired()),
-            Step::Link(id) => put(
+            DeployStep::Retire(id) => request(format!("{all}/{id}/statuses"), to, &self.retired()),
+            DeployStep::Link(id) => put(
                 format!("{base}/environments/{id}"),
                 json!({"external_url": self.deployment.url}),
             ),
@@ -103,24 +103,24 @@ impl Deploying {
     pub fn take(&mut self, answer: &str, to: &Destination) -> bool {
         let is_gitlab = to.service == Service::GitLab;
         let next = match self.next {
-            Step::Look if is_gitlab => self.found_on_gitlab(answer),
-            Step::Look => self.found_on_github(answer),
-            Step::Make | Step::Tell(_) if is_gitlab => self.link(answer),
-            Step::Make => serde_json::from_str(answer)
+            DeployStep::Look if is_gitlab => self.found_on_gitlab(answer),
+            DeployStep::Look => self.found_on_github(answer),
+            DeployStep::Make | DeployStep::Tell(_) if is_gitlab => self.link(answer),
+            DeployStep::Make => serde_json::from_str(answer)
                 .ok()
                 .map(|OnGitHub { id, .. }| {
                     self.own = Some((id, false));
-                    Step::Tell(id)
+                    DeployStep::Tell(id)
                 }),
-            Step::Tell(_) | Step::Link(_) => Some(self.settled(is_gitlab)),
-            Step::LookBack => Some(
+            DeployStep::Tell(_) | DeployStep::Link(_) => Some(self.settled(is_gitlab)),
+            DeployStep::LookBack => Some(
                 self.retires(answer, is_gitlab)
-                    .map_or(Step::Done, Step::Retire),
+                    .map_or(DeployStep::Done, DeployStep::Retire),
             ),
-            Step::Retire(_) | Step::Done => Some(Step::Done),
+            DeployStep::Retire(_) | DeployStep::Done => Some(DeployStep::Done),
         };
         let is_read = next.is_some();
-        self.next = next.unwrap_or(Step::Look);
+        self.next = next.unwrap_or(DeployStep::Look);
         is_read
     }
 
@@ -218,17 +218,17 @@ impl Deploying {
     }
 
     /// What follows if there is no such deployment: that a commit is not live needs none.
-    fn absent(&self) -> Step {
+    fn absent(&self) -> DeployStep {
         match self.deployment.state {
-            DeploymentState::Inactive => Step::Done,
-            _ => Step::Make,
+            DeploymentState::Inactive => DeployStep::Done,
+            _ => DeployStep::Make,
         }
     }
 
-    fn found_on_github(&mut self, answer: &str) -> Option<Step> {
+    fn found_on_github(&mut self, answer: &str) -> Option<DeployStep> {
         let own = self.own_on_github(answer, &self.deployment.commit)?;
         self.own = own.map(|id| (id, true));
-        Some(own.map_or_else(|| self.absent(), Step::Tell))
+        Some(own.map_or_else(|| self.absent(), DeployStep::Tell))
     }
 
     /// The deployment of a commit, or none. Others may deploy the same commit to the same environment: a workflow, or
@@ -241,7 +241,7 @@ impl Deploying {
         Some(own.map(|own| own.id))
     }
 
-    fn found_on_gitlab(&mut self, answer: &str) -> Option<Step> {
+    fn found_on_gitlab(&mut self, answer: &str) -> Option<DeployStep> {
         let Deployment { commit, state, .. } = &self.deployment;
         let Some(own) = own_on_gitlab(answer, commit)? else {
             return Some(self.absent());
@@ -251,22 +251,22 @@ impl Deploying {
         let is_told = own.status == self.status() || *state == DeploymentState::Running;
         Some(match is_told {
             true => self.linked(own.environment),
-            false => Step::Tell(own.id),
+            false => DeployStep::Tell(own.id),
         })
     }
 
-    fn link(&mut self, answer: &str) -> Option<Step> {
+    fn link(&mut self, answer: &str) -> Option<DeployStep> {
         let told: OnGitLab = serde_json::from_str(answer).ok()?;
         self.own.get_or_insert((told.id, false));
         Some(self.linked(told.environment))
     }
 
-    fn linked(&self, environment: Option<Environment>) -> Step {
+    fn linked(&self, environment: Option<Environment>) -> DeployStep {
         match environment {
             Some(known)
                 if self.deployment.url.is_some() && known.external_url != self.deployment.url =>
             {
-                Step::Link(known.id)
+                DeployStep::Link(known.id)
             }
             _ => self.settled(true),
         }
@@ -274,12 +274,12 @@ impl Deploying {
 
     /// What follows when the host knows how it goes. Hosts see by themselves that a newer deployment takes the place of an
     /// older one, but not that a commit is live again, and GitHub not for its environment `production`.
-    fn settled(&self, is_gitlab: bool) -> Step {
+    fn settled(&self, is_gitlab: bool) -> DeployStep {
         let is_known = self.own.is_some_and(|(_, was_there)| was_there);
         let is_seen = !is_known && (is_gitlab || !self.is_production());
         match &self.deployment.replaces {
-            Some(_) if !is_seen => Step::LookBack,
-            _ => Step::Done,
+            Some(_) if !is_seen => DeployStep::LookBack,
+            _ => DeployStep::Done,
         }
     }
 

@@ -179,7 +179,7 @@ fn a_host_without_deployments_and_an_answer_that_is_none_are_refused() {
         ] {
             let mut deploying = deploying(service, DeploymentState::Live).unwrap();
             assert!(!deploying.take(answer, &to(service)), "{answer}");
-            assert_eq!(deploying.next, Step::Look);
+            assert_eq!(deploying.next, DeployStep::Look);
         }
         let mut making = deploying(service, DeploymentState::Live).unwrap();
         assert!(making.take("[]", &to(service)));
