@@ -16,7 +16,7 @@ use crate::api::{GitRepository, Sync};
 use crate::config::{BuildArgs, OutputFormat};
 use crate::content::Tree;
 use crate::desired::{
-    self, Desired, DesiredError, Found, Inputs, InputsError, Reading, Releases, Task,
+    self, Desired, DesiredError, InputData, Inputs, InputsError, Reading, Releases, Task,
 };
 use crate::intent::{Keeper, RenderIntent, SyncIntent};
 use crate::manifest::{Manifest, ObjectError, ObjectKey, YamlError, documents};
@@ -328,7 +328,7 @@ pub(super) fn within(root: &Path, path: &Path) -> Result<String, BuildError> {
 
 /// The inputs of the render, from the files given by `--with`.
 fn inputs(args: &BuildArgs, namespace: &str, intent: &SyncIntent) -> Result<Inputs, BuildError> {
-    let mut found = Found::new();
+    let mut found = InputData::new();
     for file in &args.with {
         for manifest in manifests(file)? {
             let name = manifest.name.to_string();

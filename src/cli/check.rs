@@ -24,7 +24,7 @@ const PODS: &str = "app.kubernetes.io/name=towline";
 
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Found {
+enum CheckResult {
     Good(String),
     /// Not as it should be, or not known.
     Odd(String),
@@ -35,18 +35,25 @@ enum Found {
 pub(super) async fn check(args: &CheckArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
     let viewer = access.viewer().await?;
-    let mut all: Vec<(&str, Found)> = Vec::new();
+    let mut all: Vec<(&str, CheckResult)> = Vec::new();
     let version = viewer.version().await;
     let version = version.map_err(|error| access.explain(error, &Doing::url("/version")))?;
-    all.push(("cluster", Found::Good(format!("Kubernetes {version}"))));
+    all.push((
+        "cluster",
+        CheckResult::Good(format!("Kubernetes {version}")),
+    ));
     all.push(("clock", clock(&access).await));
     for kind in ["Sync", "GitRepository", "Alert", "Provider"] {
         let served = viewer.named(&format!("{kind}.{GROUP}"));
         all.push((
             kind,
             match served {
-                Some(served) => Found::Good(format!("served as {}", served.resource.api_version)),
-                None => Found::Bad("not served: kubectl apply --server-side -f crds/".to_owned()),
+                Some(served) => {
+                    CheckResult::Good(format!("served as {}", served.resource.api_version))
+                }
+                None => {
+                    CheckResult::Bad("not served: kubectl apply --server-side -f crds/".to_owned())
+                }
             },
         ));
     }
@@ -61,26 +68,30 @@ pub(super) async fn check(args: &CheckArgs) -> Result<Exit, CliError> {
         "operator",
         match access.list_briefly::<Sync>(false).await {
             Ok(syncs) => operator(&syncs, &access.namespace, pods(&viewer).await),
-            Err(AccessError::Forbidden { .. }) => Found::Odd("you may not list Syncs".to_owned()),
-            Err(AccessError::NoDefinitions { .. }) => Found::Bad("not installed".to_owned()),
+            Err(AccessError::Forbidden { .. }) => {
+                CheckResult::Odd("you may not list Syncs".to_owned())
+            }
+            Err(AccessError::NoDefinitions { .. }) => CheckResult::Bad("not installed".to_owned()),
             Err(error) => return Err(error.into()),
         },
     ));
     let rows: Vec<Vec<Cell>> = all.iter().map(|(name, found)| row(name, found)).collect();
     let heads = ["CHECK", "RESULT", "MESSAGE"];
     Terminal::print(&table(&heads, &rows, Terminal::of(args.cluster.color)))?;
-    let is_bad = all.iter().any(|(_, found)| matches!(found, Found::Bad(_)));
+    let is_bad = all
+        .iter()
+        .any(|(_, found)| matches!(found, CheckResult::Bad(_)));
     Ok(match is_bad {
         true => Exit::Differs,
         false => Exit::Done,
     })
 }
 
-fn row(name: &str, found: &Found) -> Vec<Cell> {
-    let (word, paint, text) = match found {
-        Found::Good(text) => ("ok", Paint::Green, text),
-        Found::Odd(text) => ("odd", Paint::Yellow, text),
-        Found::Bad(text) => ("failed", Paint::Red, text),
+fn row(name: &str, result: &CheckResult) -> Vec<Cell> {
+    let (word, paint, text) = match result {
+        CheckResult::Good(text) => ("ok", Paint::Green, text),
+        CheckResult::Odd(text) => ("odd", Paint::Yellow, text),
+        CheckResult::Bad(text) => ("failed", Paint::Red, text),
     };
     vec![
         Cell::from(name),
@@ -90,26 +101,26 @@ fn row(name: &str, found: &Found) -> Vec<Cell> {
 }
 
 /// The clock of the API server beside one's own.
-async fn clock(access: &Access) -> Found {
+async fn clock(access: &Access) -> CheckResult {
     let sent = Timestamp::now();
     skew(access.server_time().await, sent)
 }
 
-fn skew(theirs: Option<Timestamp>, own: Timestamp) -> Found {
+fn skew(theirs: Option<Timestamp>, own: Timestamp) -> CheckResult {
     let Some(theirs) = theirs else {
-        return Found::Odd("the API server does not say what time it is".to_owned());
+        return CheckResult::Odd("the API server does not say what time it is".to_owned());
     };
     let seconds = theirs.duration_since(own).as_secs();
     match seconds.abs() <= SKEW {
-        true => Found::Good("that of the API server is the same as here".to_owned()),
-        false => Found::Bad(format!(
+        true => CheckResult::Good("that of the API server is the same as here".to_owned()),
+        false => CheckResult::Bad(format!(
             "that of the API server differs from the one here by {seconds} s: set the clocks by NTP"
         )),
     }
 }
 
 /// Whether the user may do something with towline's resources.
-async fn right(access: &Access, verb: &str, resource: &str) -> Result<Found, AccessError> {
+async fn right(access: &Access, verb: &str, resource: &str) -> Result<CheckResult, AccessError> {
     let namespace = &access.namespace;
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
@@ -130,8 +141,8 @@ async fn right(access: &Access, verb: &str, resource: &str) -> Result<Found, Acc
     let answer = answer.map_err(|error| access.explain(error, &doing))?;
     let what = format!("{verb} {resource}.{GROUP} in namespace {namespace}");
     Ok(match answer.status.is_some_and(|status| status.allowed) {
-        true => Found::Good(format!("you may {what}")),
-        false => Found::Odd(format!("you may not {what}")),
+        true => CheckResult::Good(format!("you may {what}")),
+        false => CheckResult::Odd(format!("you may not {what}")),
     })
 }
 
@@ -148,9 +159,9 @@ async fn pods(viewer: &Viewer) -> Option<(usize, usize)> {
 
 /// Whether an operator drives the namespace, by the statuses that it writes, and by its `pods`. Statuses stay when it
 /// ends.
-fn operator(syncs: &[Sync], namespace: &str, pods: Option<(usize, usize)>) -> Found {
+fn operator(syncs: &[Sync], namespace: &str, pods: Option<(usize, usize)>) -> CheckResult {
     if let Some((0, all @ 1..)) = pods {
-        return Found::Bad(format!(
+        return CheckResult::Bad(format!(
             "0 of {all} pods are ready: kubectl describe pods --all-namespaces --selector {PODS}"
         ));
     }
@@ -164,18 +175,18 @@ fn operator(syncs: &[Sync], namespace: &str, pods: Option<(usize, usize)>) -> Fo
         .filter(|standing| standing.is_ready())
         .count();
     match (standings.len(), unseen) {
-        (0, _) if pods.is_none_or(|(ready, _)| ready == 0) => Found::Odd(format!(
+        (0, _) if pods.is_none_or(|(ready, _)| ready == 0) => CheckResult::Odd(format!(
             "not known: namespace {namespace} has no Sync, and no pod with {PODS} is seen"
         )),
-        (0, _) => Found::Good(format!("runs; namespace {namespace} has no Sync")),
-        (count, 0) if pods.is_none_or(|(ready, _)| ready == 0) => Found::Odd(format!(
+        (0, _) => CheckResult::Good(format!("runs; namespace {namespace} has no Sync")),
+        (count, 0) if pods.is_none_or(|(ready, _)| ready == 0) => CheckResult::Odd(format!(
             "has written the status of every Sync of namespace {namespace}, of which {ready} of {count} are ready; \
              whether it runs now is not known, for no pod with {PODS} is seen"
         )),
-        (count, 0) => Found::Good(format!(
+        (count, 0) => CheckResult::Good(format!(
             "runs, and drives namespace {namespace}; {ready} of {count} Syncs ready"
         )),
-        (count, unseen) => Found::Bad(format!(
+        (count, unseen) => CheckResult::Bad(format!(
             "{unseen} of {count} Syncs of namespace {namespace} have no status: the operator does not run, \
              or drives another namespace"
         )),
@@ -193,13 +204,13 @@ mod tests {
     fn clocks_that_differ_are_told() {
         let own: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         let same = skew("2026-01-02T03:04:20Z".parse().ok(), own);
-        assert!(matches!(same, Found::Good(_)), "{same:?}");
+        assert!(matches!(same, CheckResult::Good(_)), "{same:?}");
         let other = skew("2026-01-02T03:05:05Z".parse().ok(), own);
         assert!(
-            matches!(&other, Found::Bad(text) if text.contains("by 60 s")),
+            matches!(&other, CheckResult::Bad(text) if text.contains("by 60 s")),
             "{other:?}"
         );
-        assert!(matches!(skew(None, own), Found::Odd(_)));
+        assert!(matches!(skew(None, own), CheckResult::Odd(_)));
     }
 
     #[test]
@@ -213,18 +224,24 @@ mod tests {
         let good = operator(all, "a", Some((1, 2)));
         assert_eq!(
             good,
-            Found::Good("runs, and drives namespace a; 1 of 1 Syncs ready".to_owned())
+            CheckResult::Good("runs, and drives namespace a; 1 of 1 Syncs ready".to_owned())
         );
-        assert!(matches!(operator(&[], "a", Some((1, 1))), Found::Good(_)));
+        assert!(matches!(
+            operator(&[], "a", Some((1, 1))),
+            CheckResult::Good(_)
+        ));
         for pods in [None, Some((0, 0))] {
-            assert!(matches!(operator(&[], "a", pods), Found::Odd(_)));
-            assert!(matches!(operator(all, "a", pods), Found::Odd(_)));
+            assert!(matches!(operator(&[], "a", pods), CheckResult::Odd(_)));
+            assert!(matches!(operator(all, "a", pods), CheckResult::Odd(_)));
         }
         // Its statuses are those of before.
-        assert!(matches!(operator(all, "a", Some((0, 1))), Found::Bad(_)));
+        assert!(matches!(
+            operator(all, "a", Some((0, 1))),
+            CheckResult::Bad(_)
+        ));
         assert!(matches!(
             operator(&[seen, unseen], "a", None),
-            Found::Bad(_)
+            CheckResult::Bad(_)
         ));
     }
 }

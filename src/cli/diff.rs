@@ -16,7 +16,7 @@ use super::{BuildError, CliError, Exit};
 use crate::api::{GitRepository, Sync};
 use crate::cluster::{LookupScope, Lookups, Viewer};
 use crate::config::{DiffArgs, DiffFormat};
-use crate::desired::{Desired, Found, Inputs};
+use crate::desired::{Desired, InputData, Inputs};
 use crate::intent::{Keeper, SyncIntent};
 use crate::plan::SyncName;
 use crate::preview::{self, Action, Preview, PreviewError, describe, manifests_of};
@@ -142,7 +142,7 @@ async fn inputs(access: &Access, viewer: &Viewer, intent: &SyncIntent) -> Result
         ConfigMaps::new(access.client.clone()),
         Secrets::new(access.client.clone()),
     );
-    let mut found = Found::new();
+    let mut found = InputData::new();
     for (field, reference) in intent.inputs.references() {
         let name = SecretName::new(&access.namespace, &reference.name);
         let read = match reference.kind {

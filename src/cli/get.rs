@@ -32,14 +32,14 @@ pub(super) async fn get(args: &GetArgs) -> Result<Exit, CliError> {
         repositories.iter().any(is_repository) || syncs.iter().any(is_sync)
     };
     let missing: Vec<&SteeredName> = args.names.iter().filter(|name| !is_there(name)).collect();
-    let mut found: Vec<Found> = chosen(args, repositories).collect();
-    found.extend(chosen(args, syncs));
+    let mut listed: Vec<ListedObject> = chosen(args, repositories).collect();
+    listed.extend(chosen(args, syncs));
     let text = match args.output {
-        None if found.is_empty() && !missing.is_empty() => String::new(),
+        None if listed.is_empty() && !missing.is_empty() => String::new(),
         None => {
             let place = (!everywhere).then_some(&*access.namespace);
             let terminal = Terminal::of(args.cluster.color);
-            let standings: Vec<Standing> = found.into_iter().map(|found| found.standing).collect();
+            let standings: Vec<Standing> = listed.into_iter().map(|one| one.standing).collect();
             listing(
                 &standings,
                 place,
@@ -48,12 +48,12 @@ pub(super) async fn get(args: &GetArgs) -> Result<Exit, CliError> {
                 terminal,
             )
         }
-        Some(ListFormat::Name) => found
+        Some(ListFormat::Name) => listed
             .iter()
-            .map(|found| format!("{}\n", found.id))
+            .map(|one| format!("{}\n", one.id))
             .collect(),
         Some(format) => {
-            let objects: Vec<Value> = found.into_iter().map(|found| (found.object)()).collect();
+            let objects: Vec<Value> = listed.into_iter().map(|one| (one.object)()).collect();
             match format {
                 ListFormat::Json => output::json(&objects),
                 _ => output::yaml(&objects)?,
@@ -75,20 +75,23 @@ pub(super) async fn get(args: &GetArgs) -> Result<Exit, CliError> {
 }
 
 /// One object in the forms in which it can be shown.
-struct Found {
+struct ListedObject {
     standing: Standing,
     /// `sync.towline.dev/shop`
     id: String,
     object: Box<dyn FnOnce() -> Value>,
 }
 
-fn chosen<K: Steered + 'static>(args: &GetArgs, objects: Vec<K>) -> impl Iterator<Item = Found> {
+fn chosen<K: Steered + 'static>(
+    args: &GetArgs,
+    objects: Vec<K>,
+) -> impl Iterator<Item = ListedObject> {
     let means = |name: &str| args.names.iter().any(|one| one.means(K::WORD, name));
     let is_named = move |name: &str| args.names.is_empty() || means(name);
     objects.into_iter().filter_map(move |object| {
         let (name, standing) = (object.name_any(), Standing::of(&object));
         let is_wanted = is_named(&name) && !(args.not_ready && standing.is_ready());
-        is_wanted.then(|| Found {
+        is_wanted.then(|| ListedObject {
             standing,
             id: format!("{}/{name}", kind_name::<K>()),
             object: Box::new(|| plain(object)),

@@ -22,7 +22,7 @@ const STALE: &str = "Stale";
 
 /// What the API server says that it serves.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct DiscoveredKinds {
     /// Every kind that can be managed, with its versions in the server's order of preference.
     pub(super) kinds: HashMap<GroupKind, Vec<ServedKind>>,
     /// Groups of aggregated API servers that do not answer at present. Their kinds may be missing.
@@ -57,13 +57,13 @@ impl std::fmt::Display for Unkept {
 }
 
 /// Reads everything that is served.
-pub(super) async fn all(client: &Client) -> Result<Found, kube::Error> {
+pub(super) async fn all(client: &Client) -> Result<DiscoveredKinds, kube::Error> {
     let (core, groups) = lists(client).await?;
     Ok(found_in(core, groups))
 }
 
 /// The same, and the words by which people name a kind: `deployment`, `deployments`, `deploy`.
-pub(super) async fn with_words(client: &Client) -> Result<(Found, Words), kube::Error> {
+pub(super) async fn with_words(client: &Client) -> Result<(DiscoveredKinds, Words), kube::Error> {
     let (core, groups) = lists(client).await?;
     let mut words = Words::new();
     for list in [&core, &groups] {
@@ -111,13 +111,13 @@ async fn lists(
     futures::try_join!(list(client, "/api"), list(client, "/apis"))
 }
 
-fn found_in(core: APIGroupDiscoveryList, groups: APIGroupDiscoveryList) -> Found {
+fn found_in(core: APIGroupDiscoveryList, groups: APIGroupDiscoveryList) -> DiscoveredKinds {
     let mut found = found(core);
     let more = self::found(groups);
     found.kinds.extend(more.kinds);
     found.away.extend(more.away);
     found.unkept.extend(more.unkept);
-    let Found { kinds, unkept, .. } = &mut found;
+    let DiscoveredKinds { kinds, unkept, .. } = &mut found;
     unkept.retain(|kind, _| !kinds.contains_key(kind));
     found
 }
@@ -136,8 +136,8 @@ fn read(mut answer: Value) -> Result<APIGroupDiscoveryList, serde_json::Error> {
     serde_json::from_value(answer)
 }
 
-fn found(list: APIGroupDiscoveryList) -> Found {
-    let mut found = Found::default();
+fn found(list: APIGroupDiscoveryList) -> DiscoveredKinds {
+    let mut found = DiscoveredKinds::default();
     for group in list.items {
         let name = group
             .metadata

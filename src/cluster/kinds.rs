@@ -17,7 +17,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 
 use super::definition::{Defines as _, Definition, Stage};
-use super::discovery::{Found, Unkept};
+use super::discovery::{DiscoveredKinds, Unkept};
 use super::listing::watched;
 use super::resume::is_denied;
 use super::{ServedKind, discovery};
@@ -56,7 +56,7 @@ struct Table {
 
 impl Table {
     /// Adds the result of discovery. Returns whether anything changed.
-    fn found(&mut self, found: Found, now: Instant) -> bool {
+    fn found(&mut self, found: DiscoveredKinds, now: Instant) -> bool {
         self.deleted
             .retain(|_, when| when.elapsed() < DISCOVERY_LAGS);
         let mut changed = self.miss(&found, now);
@@ -76,7 +76,7 @@ impl Table {
 
     /// Removes kinds that were uninstalled: discovery has not named them for a while, and their API server is not
     /// just away. Returns whether there was one.
-    fn miss(&mut self, found: &Found, now: Instant) -> bool {
+    fn miss(&mut self, found: &DiscoveredKinds, now: Instant) -> bool {
         let is_missing = |kind: &GroupKind| {
             let is_known = self.defined.contains(kind) || found.kinds.contains_key(kind);
             !is_known && !found.away.contains(&kind.group)
@@ -157,7 +157,7 @@ impl Default for Kinds {
 
 impl Kinds {
     /// What a discovery has found.
-    pub(super) fn of(found: Found) -> Self {
+    pub(super) fn of(found: DiscoveredKinds) -> Self {
         let kinds = Self::default();
         kinds.write(|table| table.found(found, Instant::now()));
         kinds
@@ -439,15 +439,15 @@ mod tests {
         GroupKind::new("example.com", "Widget")
     }
 
-    fn discovered(version: &str) -> Found {
+    fn discovered(version: &str) -> DiscoveredKinds {
         let gvk = kube::core::GroupVersionKind::gvk("example.com", version, "Widget");
         let served = ServedKind {
             resource: ApiResource::from_gvk_with_plural(&gvk, "widgets"),
             namespaced: true,
         };
-        Found {
+        DiscoveredKinds {
             kinds: HashMap::from([(widget(), vec![served])]),
-            ..Found::default()
+            ..DiscoveredKinds::default()
         }
     }
 
@@ -500,9 +500,9 @@ mod tests {
     fn a_kind_that_is_away_is_not_a_kind_that_is_gone() {
         let mut table = Table::default();
         let start = Instant::now();
-        let away = || Found {
+        let away = || DiscoveredKinds {
             away: HashSet::from(["example.com".into()]),
-            ..Found::default()
+            ..DiscoveredKinds::default()
         };
         assert!(table.found(discovered("v1"), start));
         let later = start + UNINSTALLED * 4;
@@ -511,15 +511,15 @@ mod tests {
             assert!(table.served.contains_key(&widget()) && table.away.contains("example.com"));
         }
         assert!(
-            !table.found(Found::default(), later),
+            !table.found(DiscoveredKinds::default(), later),
             "it may only be starting"
         );
-        assert!(table.found(Found::default(), later + UNINSTALLED));
+        assert!(table.found(DiscoveredKinds::default(), later + UNINSTALLED));
         assert!(table.served.is_empty() && table.away.is_empty());
         // One that a definition declares is never taken away by discovery.
         table.set(widget(), established().stage());
-        assert!(!table.found(Found::default(), later));
-        assert!(!table.found(Found::default(), later + UNINSTALLED * 2));
+        assert!(!table.found(DiscoveredKinds::default(), later));
+        assert!(!table.found(DiscoveredKinds::default(), later + UNINSTALLED * 2));
         assert!(table.served.contains_key(&widget()));
     }
 

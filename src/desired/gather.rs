@@ -14,7 +14,7 @@ use crate::text::Secrets;
 type Data = BTreeMap<String, Vec<u8>>;
 
 /// The named ConfigMaps and Secrets that exist, by kind and name.
-pub type Found = BTreeMap<(Keeper, String), Arc<Data>>;
+pub type InputData = BTreeMap<(Keeper, String), Arc<Data>>;
 
 /// How many bytes the ConfigMaps and Secrets of one Sync may have together. Their values stay in memory, since objects are
 /// made of them again whenever one is corrected.
@@ -69,7 +69,7 @@ pub enum InputsError {
 /// Objects of one namespace.
 struct Namespace<'a> {
     name: &'a str,
-    found: &'a Found,
+    found: &'a InputData,
     /// What was used, in order. It identifies the inputs.
     used: Vec<Arc<Data>>,
 }
@@ -83,7 +83,7 @@ impl Inputs {
     pub fn gather(
         namespace: &str,
         intent: &InputsIntent,
-        found: &Found,
+        found: &InputData,
     ) -> Result<Self, InputsError> {
         let mut namespace = Namespace {
             name: namespace,
@@ -118,7 +118,7 @@ impl Inputs {
     pub fn with_stand_ins(
         namespace: &str,
         intent: &InputsIntent,
-        found: &Found,
+        found: &InputData,
         stand_ins: StandIns,
     ) -> Result<Self, InputsError> {
         let documents = intent.values_from.iter();
@@ -273,7 +273,7 @@ mod tests {
             Arc::new(pairs.collect())
         };
         let values = "db: {password: hunter2, port: 5432, tls: true, hosts: [opensesame]}";
-        let found = Found::from([
+        let found = InputData::from([
             (
                 (Keeper::Secret, "s".to_owned()),
                 data(&[("token", "swordfish"), ("values.yaml", values)]),

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use bodies::BodyError;
 pub use error::DesiredError;
-pub use gather::{Found, InputsError, MOST_INPUT};
+pub use gather::{InputData, InputsError, MOST_INPUT};
 pub use hooks::{DeletePolicy, Hook, HookObject, Moment};
 pub use inputs::Inputs;
 pub use object::{DesiredObject, Provenance};

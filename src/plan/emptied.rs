@@ -32,7 +32,7 @@ pub fn emptied(live: &Value, body: &Value, share: &Share) -> Vec<Emptied> {
         others: Some(&others),
         all: Some(&all),
     };
-    let mut found = Found::new();
+    let mut found = EmptiedByPath::new();
     let fields = body.as_object().into_iter().flatten();
     for (name, _) in fields.filter(|(name, _)| !matches!(&***name, "metadata" | "status")) {
         look(&view, name, ("", ""), &mut found);
@@ -41,7 +41,7 @@ pub fn emptied(live: &Value, body: &Value, share: &Share) -> Vec<Emptied> {
 }
 
 /// The places by where they are in the live object.
-type Found = BTreeMap<String, Emptied>;
+type EmptiedByPath = BTreeMap<String, Emptied>;
 
 /// Whether something below is null, or an object without fields.
 fn empties(value: &Value) -> bool {
@@ -53,7 +53,7 @@ fn empties(value: &Value) -> bool {
     }
 }
 
-fn look(parent: &View<'_>, name: &str, (live, body): (&str, &str), found: &mut Found) {
+fn look(parent: &View<'_>, name: &str, (live, body): (&str, &str), found: &mut EmptiedByPath) {
     let Some(view) = parent.field(name) else {
         return;
     };

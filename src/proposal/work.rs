@@ -21,7 +21,7 @@ use crate::chain;
 use crate::chain::refusal;
 use crate::content::Tree;
 use crate::desired::{
-    self, Desired, DesiredError, Found, Inputs, InputsError, Item, Limit, MOST_INPUT, Reading,
+    self, Desired, DesiredError, InputData, Inputs, InputsError, Item, Limit, MOST_INPUT, Reading,
     Resolved, StandIns, Task,
 };
 use crate::driver::Context;
@@ -356,7 +356,7 @@ impl Work<'_> {
     async fn inputs(&self, intent: &SyncIntent) -> Result<Inputs, SyncError> {
         let context = self.context;
         let namespace = &*self.source.namespace;
-        let (mut found, mut bytes) = (Found::new(), 0);
+        let (mut found, mut bytes) = (InputData::new(), 0);
         for (field, reference) in intent.inputs.references() {
             // What is encrypted stays so.
             if field == InputsIntent::KEYS {

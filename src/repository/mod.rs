@@ -24,7 +24,7 @@ use self::child::Child;
 use self::inbox::{Inbox, superseded};
 pub(crate) use self::login::{Login, LoginError};
 pub(crate) use self::poll::request;
-use self::poll::{Found, PollError, Poller};
+use self::poll::{PollError, PolledRevision, Poller};
 use self::repair::RepairSchedule;
 use self::standby::standby;
 use self::webhook::Webhook;
@@ -222,7 +222,12 @@ impl Driver {
     }
 
     /// Publishes a revision for the Syncs. Returns its name.
-    fn publish(&mut self, object: &GitRepository, intent: &SourceIntent, found: &Found) -> String {
+    fn publish(
+        &mut self,
+        object: &GitRepository,
+        intent: &SourceIntent,
+        found: &PolledRevision,
+    ) -> String {
         let snapshot = &found.snapshot;
         let revision = snapshot.revision.to_string();
         let sources = &self.context.fleet.sources;

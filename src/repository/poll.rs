@@ -45,7 +45,7 @@ impl PollError {
 }
 
 /// A revision that may go live.
-pub(super) struct Found {
+pub(super) struct PolledRevision {
     pub(super) snapshot: Arc<Snapshot>,
     /// How it was fetched.
     pub(super) access: Arc<Access>,
@@ -76,7 +76,7 @@ impl Poller {
         intent: &SourceIntent,
         name: &SourceName,
         new_spec: bool,
-    ) -> Result<Found, PollError> {
+    ) -> Result<PolledRevision, PollError> {
         let started = Instant::now();
         let found = self.find(context, intent, name, new_spec).await;
         let outcome = found
@@ -92,7 +92,7 @@ impl Poller {
         intent: &SourceIntent,
         name: &SourceName,
         new_spec: bool,
-    ) -> Result<Found, PollError> {
+    ) -> Result<PolledRevision, PollError> {
         let began = Timestamp::now();
         check_patterns("spec.ignore", &intent.ignore)?;
         let login = self.login.read(&context.secrets, intent, name);
@@ -122,7 +122,7 @@ impl Poller {
         let verifier = &mut self.verifier;
         let signer = verifier.check(&context.secrets, intent.verify.as_ref(), name, &snapshot);
         let signer = signer.await?;
-        Ok(Found {
+        Ok(PolledRevision {
             snapshot,
             access,
             times: FetchTimes {

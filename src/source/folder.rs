@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::{Error, Reported};
 use super::listing::{self, MAX_DEPTH};
-use super::path::{self, Children, Found, Kind, MAX_TARGET, Nodes, TreePath};
+use super::path::{self, Children, Kind, MAX_TARGET, Nodes, ResolvedPath, TreePath};
 use crate::content::{
     BlobId, IGNORE_FILE, Listing, Name, ObjectId, PathEntry, ReadError, Tree, TreeId,
 };
@@ -64,7 +64,7 @@ impl Folder {
     }
 
     /// The content id of what `found` names.
-    fn content(&self, found: &Found<PathBuf>) -> Result<ObjectId, Error> {
+    fn content(&self, found: &ResolvedPath<PathBuf>) -> Result<ObjectId, Error> {
         match found.is_folder {
             true => self.folder_content(&found.id, 0, &mut 0),
             false => Ok(self.blob(&found.id)?.0),
@@ -246,7 +246,7 @@ impl Tree for Folder {
 
     fn list(&self, path: &str) -> Result<Listing, ReadError> {
         let path = TreePath::parse(path)?;
-        let content = |found: &Found<PathBuf>| self.content(found);
+        let content = |found: &ResolvedPath<PathBuf>| self.content(found);
         Ok(listing::list(
             self,
             &path,

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use sha2::{Digest as _, Sha256};
 
 use super::error::Error;
-use super::path::{self, Found, Kind, Nodes, TreePath};
+use super::path::{self, Kind, Nodes, ResolvedPath, TreePath};
 use crate::content::{ContentKey, IGNORE_FILE, Listing, ObjectId, SourceFile, within};
 
 /// How deep folders may nest.
@@ -21,7 +21,7 @@ pub(super) fn list<N: Nodes>(
     path: &TreePath,
     revision: &dyn Display,
     max_files: usize,
-    identity: impl FnOnce(&Found<N::Id>) -> Result<ObjectId, Error>,
+    identity: impl FnOnce(&ResolvedPath<N::Id>) -> Result<ObjectId, Error>,
 ) -> Result<Listing, Error> {
     let found = path::find(nodes, path, revision)?;
     let above = path::above(nodes, path, IGNORE_FILE, revision)?;
@@ -93,7 +93,7 @@ struct Walk<'n, N: Nodes> {
 
 impl<N: Nodes> Walk<'_, N> {
     /// Lists `found` under the name `path`.
-    fn enter(&mut self, found: &Found<N::Id>, path: &str) -> Result<(), Error> {
+    fn enter(&mut self, found: &ResolvedPath<N::Id>, path: &str) -> Result<(), Error> {
         if !found.is_folder {
             return self.add_file(&found.id, path);
         }

@@ -84,7 +84,7 @@ impl TreePath {
 
 /// The end of a path.
 #[derive(Clone, Debug)]
-pub(super) struct Found<Id> {
+pub(super) struct ResolvedPath<Id> {
     pub(super) id: Id,
     pub(super) is_folder: bool,
     /// Its path without symbolic links.
@@ -121,7 +121,7 @@ pub(super) fn find<N: Nodes>(
     nodes: &N,
     path: &TreePath,
     revision: &dyn Display,
-) -> Result<Found<N::Id>, Error> {
+) -> Result<ResolvedPath<N::Id>, Error> {
     resolve(nodes, &[], &path.joined()).map_err(|problem| match problem {
         PathProblem::Missing => Error::PathNotFound {
             path: path.shown(),
@@ -243,7 +243,7 @@ pub(super) fn resolve<N: Nodes>(
     nodes: &N,
     start: &[String],
     path: &str,
-) -> Result<Found<N::Id>, PathProblem> {
+) -> Result<ResolvedPath<N::Id>, PathProblem> {
     let mut walk = Walk {
         nodes,
         folders: vec![nodes.root()],
@@ -284,7 +284,7 @@ struct Walk<'n, N: Nodes> {
 
 impl<N: Nodes> Walk<'_, N> {
     /// Walks one part. A file ends the walk.
-    fn take(&mut self, part: PathPart) -> Result<Option<Found<N::Id>>, PathProblem> {
+    fn take(&mut self, part: PathPart) -> Result<Option<ResolvedPath<N::Id>>, PathProblem> {
         if part.name == ".." {
             if self.names.pop().is_none() {
                 return Err(PathProblem::Leaves(
@@ -364,18 +364,18 @@ impl<N: Nodes> Walk<'_, N> {
         path + part
     }
 
-    fn file(&self, id: N::Id, name: String) -> Found<N::Id> {
+    fn file(&self, id: N::Id, name: String) -> ResolvedPath<N::Id> {
         let mut real = self.names.clone();
         real.push(name);
-        Found {
+        ResolvedPath {
             id,
             is_folder: false,
             real,
         }
     }
 
-    fn folder(self) -> Found<N::Id> {
-        Found {
+    fn folder(self) -> ResolvedPath<N::Id> {
+        ResolvedPath {
             id: self.here(),
             is_folder: true,
             real: self.names,

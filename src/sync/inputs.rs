@@ -9,7 +9,7 @@ use futures::future::{pending, select_all};
 
 use crate::allowance::Held;
 use crate::api::Reason;
-use crate::desired::{Found, Inputs, InputsError, MOST_INPUT};
+use crate::desired::{InputData, Inputs, InputsError, MOST_INPUT};
 use crate::driver::Context;
 use crate::intent::{InputsIntent, Keeper, Reference};
 use crate::secrets::{Data, ReadError, SecretName, ValueError, Watched, size};
@@ -133,8 +133,8 @@ impl InputReader {
         context: &Context,
         namespace: &str,
         references: &[(&'static str, Reference)],
-    ) -> Result<Found, InputError> {
-        let mut found = Found::new();
+    ) -> Result<InputData, InputError> {
+        let mut found = InputData::new();
         let mut bytes = 0;
         for (field, reference) in references {
             let key = (reference.kind, reference.name.clone());
