@@ -17,7 +17,7 @@ struct Shared {
 
 /// A part of an allowance, until it is dropped.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldBytes {
     from: Allowance,
     namespace: Arc<str>,
     bytes: usize,
@@ -34,7 +34,7 @@ impl Allowance {
     }
 
     /// Holds `bytes` for a namespace. None if that is more than the namespace, or all of them, may hold.
-    pub fn hold(&self, namespace: &Arc<str>, bytes: usize) -> Option<Held> {
+    pub fn hold(&self, namespace: &Arc<str>, bytes: usize) -> Option<HeldBytes> {
         let Shared {
             all, of_namespace, ..
         } = *self.0;
@@ -45,7 +45,7 @@ impl Allowance {
             return None;
         }
         books.insert(Arc::clone(namespace), own + bytes);
-        Some(Held {
+        Some(HeldBytes {
             from: self.clone(),
             namespace: Arc::clone(namespace),
             bytes,
@@ -57,7 +57,7 @@ impl Allowance {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldBytes {
     fn drop(&mut self) {
         let mut books = self.from.books();
         let Some(held) = books.get_mut(&self.namespace) else {

@@ -48,10 +48,7 @@ pub(super) async fn get(args: &GetArgs) -> Result<Exit, CliError> {
                 terminal,
             )
         }
-        Some(ListFormat::Name) => listed
-            .iter()
-            .map(|one| format!("{}\n", one.id))
-            .collect(),
+        Some(ListFormat::Name) => listed.iter().map(|one| format!("{}\n", one.id)).collect(),
         Some(format) => {
             let objects: Vec<Value> = listed.into_iter().map(|one| (one.object)()).collect();
             match format {

@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 use super::Context;
 use super::driven::Driven;
 use super::status::{StatusOf, write_status};
-use crate::allowance::{Allowance, Held};
+use crate::allowance::{Allowance, HeldBytes};
 use crate::api::{
     Condition, ConditionType, REQUESTED_AT, REQUESTS, Reason, Status, Time, Verdict,
     set_conditions, summary,
@@ -64,7 +64,7 @@ struct Supervisor<K> {
     listing: Option<Listing<K>>,
     /// What large resources may take of memory.
     large: Allowance,
-    held: HashMap<(String, String), Held>,
+    held: HashMap<(String, String), HeldBytes>,
 }
 
 /// From how many bytes of memory on a resource is large. Ordinary ones take a fourth of it.

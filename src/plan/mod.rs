@@ -61,7 +61,7 @@ pub use release::Indivisible;
 pub use remains::{may_have_remains, remains};
 pub use rewritten::rewritten;
 pub use rival::{opponents, rivals};
-pub use room::{Held, Refusal, held, without};
+pub use room::{Contested, Refusal, contested, without};
 pub use rule::is_rule;
 pub use seal::Seal;
 pub use share::{Appliers, EMPTIER, Share};

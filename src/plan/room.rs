@@ -39,7 +39,7 @@ impl Refusal {
 
 /// What an object holds that another one needs.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Held {
+pub enum Contested {
     /// The value of this field: its path, list positions as `[]`.
     Value(String),
     /// The server names the object itself.
@@ -50,7 +50,7 @@ pub enum Held {
     Rule,
 }
 
-impl Held {
+impl Contested {
     /// Whether it takes a moment after the deletion until the API server knows that this is free.
     pub fn is_freed_later(&self) -> bool {
         matches!(self, Self::Quota | Self::Rule)
@@ -83,26 +83,26 @@ const TAKEN: [&str; 15] = [
 const TELLING: usize = 4;
 
 /// What `old`, which is `live`, holds of what `new` needs, so that it was refused; none where that is not proven.
-pub fn held(
+pub fn contested(
     refusal: &Refusal,
     (new, body): (&ObjectKey, &Value),
     (old, live): (&ObjectKey, &Value),
-) -> Option<Held> {
+) -> Option<Contested> {
     let words = words(refusal);
     if is_rule(&old.kind) && is_refused_by(&words, old, live) {
-        return Some(Held::Rule);
+        return Some(Contested::Rule);
     }
     if new.kind != old.kind {
         return None;
     }
     if words.contains(QUOTA) {
-        return (new.namespace == old.namespace).then_some(Held::Quota);
+        return (new.namespace == old.namespace).then_some(Contested::Quota);
     }
     if !refusal.is_about_something_taken() {
         return None;
     }
     if let Some(field) = shared(refusal, &words, (new, body), live) {
-        return Some(Held::Value(field));
+        return Some(Contested::Value(field));
     }
     let namespaced = old
         .namespace
@@ -114,10 +114,10 @@ pub fn held(
         .any(|quote| words.contains(&format!("{quote}{}{quote}", old.name)));
     let is_named = namespaced.as_ref().is_some_and(is_whole)
         || (is_quoted || is_told_with_its_kind(&words, old)) && old.name != new.name;
-    is_named.then_some(Held::Itself)
+    is_named.then_some(Contested::Itself)
 }
 
-/// `body` without the values at `field`, a path as in [`Held::Value`].
+/// `body` without the values at `field`, a path as in [`Contested::Value`].
 #[must_use]
 pub fn without(body: &Value, field: &str) -> Value {
     let mut body = body.clone();
@@ -311,7 +311,7 @@ mod tests {
             "spec.ports[0].nodePort",
             "Invalid value: 32123: provided port is not in the valid range",
         );
-        let value = |field: &str| Some(Held::Value(field.to_owned()));
+        let value = |field: &str| Some(Contested::Value(field.to_owned()));
         let same = service(80, 32123, "frontend");
         for (name, refusal, live, held_by_old) in [
             ("a node port", &taken, &same, value("spec.ports[].nodePort")),
@@ -339,19 +339,19 @@ mod tests {
                 "named",
                 &denied("denied: the port is already used by shop/backend"),
                 &same,
-                Some(Held::Itself),
+                Some(Contested::Itself),
             ),
             (
                 "named in quotes",
                 &denied("conflict with service \"backend\""),
                 &same,
-                Some(Held::Itself),
+                Some(Contested::Itself),
             ),
             (
                 "named with its kind",
                 &denied("forbidden: Service backend is already marked as default"),
                 &same,
-                Some(Held::Itself),
+                Some(Contested::Itself),
             ),
             (
                 "a word that is no name",
@@ -375,7 +375,7 @@ mod tests {
                 "quota",
                 &denied("forbidden: exceeded quota: q, requested: services=1"),
                 &same,
-                Some(Held::Quota),
+                Some(Contested::Quota),
             ),
             (
                 "a policy",
@@ -385,7 +385,7 @@ mod tests {
             ),
         ] {
             let body = service(80, 32123, "frontend");
-            let found = held(refusal, (&key("frontend"), &body), (&key("backend"), live));
+            let found = contested(refusal, (&key("frontend"), &body), (&key("backend"), live));
             assert_eq!(found, held_by_old, "{name}");
         }
         let other = ObjectKey {
@@ -393,7 +393,7 @@ mod tests {
             ..key("backend")
         };
         assert_eq!(
-            held(&taken, (&key("frontend"), &same), (&other, &same)),
+            contested(&taken, (&key("frontend"), &same), (&other, &same)),
             None
         );
     }

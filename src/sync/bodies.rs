@@ -23,7 +23,7 @@ const IN_MEMORY: u32 = 64 << 10;
 static ROOM: Semaphore = Semaphore::const_new(IN_MEMORY as usize);
 
 /// A body, with the memory that it may take until it is dropped.
-pub(super) struct Held {
+pub(super) struct LoadedBody {
     /// Its position in what was wanted.
     pub(super) position: usize,
     pub(super) manifest: Result<Manifest, Trouble>,
@@ -36,7 +36,7 @@ pub(super) fn read(
     tree: Arc<dyn Tree>,
     desired: Arc<Desired>,
     wanted: Vec<usize>,
-) -> mpsc::Receiver<Held> {
+) -> mpsc::Receiver<LoadedBody> {
     let (send, receive) = mpsc::channel(AHEAD);
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
@@ -45,12 +45,12 @@ pub(super) fn read(
             // The semaphore is never closed.
             let taken = manifest.as_ref().map_or(0, room);
             let room = runtime.block_on(ROOM.acquire_many(taken)).ok();
-            let held = Held {
+            let loaded = LoadedBody {
                 position,
                 manifest,
                 room,
             };
-            match send.blocking_send(held) {
+            match send.blocking_send(loaded) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures::future::{pending, select_all};
 
-use crate::allowance::Held;
+use crate::allowance::HeldBytes;
 use crate::api::Reason;
 use crate::desired::{InputData, Inputs, InputsError, MOST_INPUT};
 use crate::driver::Context;
@@ -65,7 +65,7 @@ pub(super) struct InputReader {
     /// The last intent whose inputs are too large, and at which object.
     too_large: Option<(InputsIntent, &'static str, String)>,
     /// The part of the namespace's memory that the inputs take.
-    held: Option<Held>,
+    held: Option<HeldBytes>,
     /// Whether `last` is out of date.
     stale: bool,
 }

@@ -146,7 +146,7 @@ pub(super) struct Memory {
     /// When the newest object was created that this Sync had at its last prune.
     pub(super) newest: Option<Timestamp>,
     /// The deletion that needs an approval.
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<PruneHold>,
     /// Syncs of other sources that were waited for in vain, with what they had asked for then.
     pub(super) laggards: Vec<Laggard>,
     /// Syncs of the same source that were waited for in vain, and at which revisions of it.
@@ -161,7 +161,7 @@ pub(super) struct Memory {
 
 /// A deletion that needs an approval.
 #[derive(Clone, Debug)]
-pub(super) struct Held {
+pub(super) struct PruneHold {
     pub(super) plan: PrunePlan,
     /// A person approved it, and it is carried out.
     pub(super) approved: bool,
@@ -169,7 +169,7 @@ pub(super) struct Held {
     pub(super) generation: Option<i64>,
 }
 
-impl Held {
+impl PruneHold {
     /// Whether it waits for a person, who has approved at most something else. After a restart it is not known yet that
     /// it was approved.
     pub(super) fn waits_for_other_than(&self, approval: Option<&str>) -> bool {

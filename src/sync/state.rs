@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::LONGEST_PAUSE;
-use super::memory::{CorrectionBackoff, Held, Memory, RecordState};
+use super::memory::{CorrectionBackoff, Memory, PruneHold, RecordState};
 use super::newest::AttemptedChart;
 use super::pin::Pin;
 use super::report::ReportState;
@@ -452,7 +452,7 @@ impl State {
 }
 
 /// The deletion that needed an approval before the operator started.
-fn held(status: &PruneStatus) -> Option<Held> {
+fn held(status: &PruneStatus) -> Option<PruneHold> {
     let HeldPrune {
         digest,
         deletes,
@@ -461,7 +461,7 @@ fn held(status: &PruneStatus) -> Option<Held> {
         because,
         keeps,
     } = status.held.clone()?;
-    Some(Held {
+    Some(PruneHold {
         plan: PrunePlan {
             digest,
             deletes: usize::try_from(deletes).ok()?,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{About, Finding, Lookup, Reads, Rendered, Sought, lookup};
-use crate::allowance::Held;
+use crate::allowance::HeldBytes;
 use crate::content::{ObjectId, Tree};
 use crate::render::{Generated, Patches, RemoteBase, TextId};
 use crate::text::{Secrets, redact};
@@ -41,7 +41,7 @@ pub struct Output {
     pub(super) is_public: bool,
     /// Its part of what its tenant may keep.
     #[serde(skip)]
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<HeldBytes>,
 }
 
 /// The longest `NOTES.txt` that is passed on, in bytes.

@@ -29,13 +29,13 @@ struct Table {
     total: usize,
     next: u64,
     /// In the order in which they began.
-    held: Vec<Held>,
+    held: Vec<HeldTurn>,
     /// In the order in which they came.
     waiting: Vec<Waiting>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldTurn {
     number: u64,
     namespace: String,
     stop: Stop,
@@ -118,7 +118,7 @@ impl Turns {
             let waiting = table.waiting.remove(next);
             let number = table.next;
             table.next += 1;
-            table.held.push(Held {
+            table.held.push(HeldTurn {
                 number,
                 namespace: waiting.namespace,
                 stop: waiting.stop,
@@ -171,13 +171,13 @@ impl Table {
         let counts = self.counts();
         let namespace = self.waiting.get(next)?.namespace.as_str();
         let own = counts.get(namespace).copied().unwrap_or(0);
-        let count = |held: &Held| counts.get(&*held.namespace).copied().unwrap_or(0);
+        let count = |held: &HeldTurn| counts.get(&*held.namespace).copied().unwrap_or(0);
         let most = counts.values().copied().max().unwrap_or(0);
         if most > own + 1 {
             return self.held.iter().rposition(|held| count(held) == most);
         }
-        let has_more = |held: &Held| held.namespace != namespace && count(held) > own;
-        let is_over = |held: &Held| now.duration_since(held.since) >= TENURE;
+        let has_more = |held: &HeldTurn| held.namespace != namespace && count(held) > own;
+        let is_over = |held: &HeldTurn| now.duration_since(held.since) >= TENURE;
         self.held
             .iter()
             .position(|held| has_more(held) && is_over(held))

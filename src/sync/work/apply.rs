@@ -17,7 +17,7 @@ use crate::plan::{
     taken_for_good,
 };
 use crate::render;
-use crate::sync::bodies::Held;
+use crate::sync::bodies::LoadedBody;
 use crate::sync::job::{Barred, Job, Task};
 use crate::sync::memory::Trouble;
 use crate::sync::target::Target;
@@ -94,7 +94,7 @@ impl Driver {
         manifests
             .take_while(move |_| std::future::ready(!superseded()))
             .map(move |held| {
-                let Held {
+                let LoadedBody {
                     position: index,
                     manifest,
                     room,

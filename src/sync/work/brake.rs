@@ -1,6 +1,6 @@
 //! Holds a deletion that is larger than the Sync's limit until a person approves it.
 
-use super::super::memory::Held;
+use super::super::memory::PruneHold;
 use crate::intent::SyncIntent;
 use crate::plan::{Before, Brake, Owned, PrunePlan};
 use crate::sync::Driver;
@@ -58,7 +58,7 @@ impl Driver {
             Brake::Held(plan) => (plan, false),
         };
         let digest = plan.digest.clone();
-        self.state.memory.held = Some(Held {
+        self.state.memory.held = Some(PruneHold {
             plan,
             approved,
             generation: intent.generation,

@@ -12,7 +12,7 @@ use crate::desired::Item;
 use crate::intent::SyncIntent;
 use crate::manifest::{Digest, GroupKind, Manifest, ObjectKey};
 use crate::plan::{
-    Contest, Observed, Refusal, exclusive, held, restorable, stamped, without_exclusive,
+    Contest, Observed, Refusal, contested, exclusive, restorable, stamped, without_exclusive,
 };
 use crate::sync::job::Barred;
 use crate::sync::memory::Trouble;
@@ -159,7 +159,8 @@ impl Object<'_> {
         // A port or address that the old object holds is free then. One that another object holds is not.
         let is_own = |error: &WriteError| {
             let refusal = error.refusal().filter(|_| error.is_only_allocated());
-            refusal.is_some_and(|refusal| held(&refusal, (key, &body.body), (key, old)).is_some())
+            refusal
+                .is_some_and(|refusal| contested(&refusal, (key, &body.body), (key, old)).is_some())
         };
         match tried {
             Err(error) if is_own(&error) => Ok(()),

@@ -10,7 +10,7 @@ use super::brake::Judging;
 use crate::cluster::WriteError;
 use crate::intent::SyncIntent;
 use crate::manifest::{Manifest, ObjectKey};
-use crate::plan::{Held, Observed, Refusal, held, is_rule, stamped, without};
+use crate::plan::{Contested, Observed, Refusal, contested, is_rule, stamped, without};
 use crate::sync::job::Job;
 use crate::sync::report::Round;
 use crate::sync::{Driver, bodies};
@@ -41,7 +41,8 @@ impl Driver {
         let mut is_allowed = false;
         for job in jobs {
             while let Some(refusal) = refused.remove(&job.item.key) {
-                let Some((place, held)) = self.holder(intent, job, &refusal, &surplus).await else {
+                let Some((place, contested)) = self.holder(intent, job, &refusal, &surplus).await
+                else {
                     break;
                 };
                 is_allowed = is_allowed || !self.is_braked(intent, &whole, Judging::Whole).await;
@@ -60,7 +61,7 @@ impl Driver {
                 // Two values may have been two objects'. Of a quota, and of a rule, it takes a moment until it is known
                 // that something went.
                 let again = std::mem::take(&mut self.state.memory.refused);
-                if !held.is_freed_later() {
+                if !contested.is_freed_later() {
                     refused.extend(again);
                 }
             }
@@ -74,7 +75,7 @@ impl Driver {
         job: &Job,
         refusal: &Refusal,
         surplus: &[(ObjectKey, Observed)],
-    ) -> Option<(usize, Held)> {
+    ) -> Option<(usize, Contested)> {
         let new = &job.item.key;
         let cluster = &self.context.cluster;
         let may_hold = |old: &ObjectKey| {
@@ -101,10 +102,10 @@ impl Driver {
             let Ok(Some(live)) = acting.live(&kind, old).await else {
                 continue;
             };
-            let Some(held) = held(refusal, (new, &manifest.body), (old, &live)) else {
+            let Some(contested) = contested(refusal, (new, &manifest.body), (old, &live)) else {
                 continue;
             };
-            if let Held::Value(field) = &held {
+            if let Contested::Value(field) = &contested {
                 // Would it be refused without that value as well, nothing would be won.
                 let seal = cluster.inventory.seal(&self.name, new);
                 let rest = Manifest {
@@ -124,7 +125,7 @@ impl Driver {
                     continue;
                 }
             }
-            return Some((place, held));
+            return Some((place, contested));
         }
         None
     }
