@@ -9,7 +9,7 @@ use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 use super::access::{Access, AccessError, CLI_MANAGER, Doing};
-use super::standing::{Standing, State, Steered, ready};
+use super::standing::{ResourceState, Standing, Steered, ready};
 use super::terminal::{Progress, Terminal};
 use super::{CliError, Exit};
 use crate::api::{
@@ -124,20 +124,20 @@ async fn request<K: Steered>(
 }
 
 /// What became of a request; none while that is open.
-fn outcome(state: &State, is_handled: bool) -> Option<Exit> {
+fn outcome(state: &ResourceState, is_handled: bool) -> Option<Exit> {
     match state {
-        State::Suspended | State::Deleting => Some(Exit::Differs),
+        ResourceState::Suspended | ResourceState::Deleting => Some(Exit::Differs),
         _ if !is_handled => None,
-        State::Ready => Some(Exit::Done),
-        State::Failing(_) => Some(Exit::Differs),
-        State::Waiting(_) | State::Unseen => None,
+        ResourceState::Ready => Some(Exit::Done),
+        ResourceState::Failing(_) => Some(Exit::Differs),
+        ResourceState::Waiting(_) | ResourceState::Unseen => None,
     }
 }
 
 /// Prints how an object stands, with the whole message of `Ready`.
 fn told<K: Steered>(object: &K, standing: &Standing, exit: Exit) -> Result<Exit, CliError> {
     let message = match standing.state {
-        State::Suspended => &*standing.message,
+        ResourceState::Suspended => &*standing.message,
         _ => ready(object).map_or("", |ready| &ready.message),
     };
     let text = format!("{}: {}: {message}", standing.name, standing.state.word());
@@ -335,15 +335,15 @@ mod tests {
 
     #[test]
     fn a_request_is_over_when_it_is_handled_and_decided() {
-        let failing = State::Failing("ApplyFailed".to_owned());
-        let waiting = State::Waiting("HealthPending".to_owned());
+        let failing = ResourceState::Failing("ApplyFailed".to_owned());
+        let waiting = ResourceState::Waiting("HealthPending".to_owned());
         for (state, is_handled, exit) in [
-            (&State::Ready, false, None),
-            (&State::Ready, true, Some(Exit::Done)),
+            (&ResourceState::Ready, false, None),
+            (&ResourceState::Ready, true, Some(Exit::Done)),
             (&failing, false, None),
             (&failing, true, Some(Exit::Differs)),
             (&waiting, true, None),
-            (&State::Suspended, false, Some(Exit::Differs)),
+            (&ResourceState::Suspended, false, Some(Exit::Differs)),
         ] {
             assert_eq!(outcome(state, is_handled), exit, "{state:?} {is_handled}");
         }

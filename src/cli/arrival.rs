@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::standing::{Standing, State, ready};
+use super::standing::{ResourceState, Standing, ready};
 use crate::api::{GitRepository, Sync, SyncStatus};
 use crate::intent::SyncIntent;
 
@@ -50,7 +50,7 @@ fn is(revision: Option<&str>, commit: &str) -> bool {
 /// How a Sync stands to a commit.
 pub(super) fn arrival(commit: &str, sync: &Sync, reach: Reach<'_>) -> Arrival {
     let Standing { state, .. } = Standing::of(sync);
-    if let State::Deleting = state {
+    if let ResourceState::Deleting = state {
         return Arrival::Left("it is being deleted".to_owned());
     }
     let status = sync.status.clone().unwrap_or_default();
@@ -65,7 +65,7 @@ pub(super) fn arrival(commit: &str, sync: &Sync, reach: Reach<'_>) -> Arrival {
     if let Some(place) = place {
         let newest = &history[0];
         return match (place, &newest.converged) {
-            (0, Some(_)) if is(attempted, commit) && !matches!(state, State::Suspended) => {
+            (0, Some(_)) if is(attempted, commit) && !matches!(state, ResourceState::Suspended) => {
                 undecided(sync, &state, Arrival::Live)
             }
             (0, Some(_)) => Arrival::Live,
@@ -81,7 +81,7 @@ pub(super) fn arrival(commit: &str, sync: &Sync, reach: Reach<'_>) -> Arrival {
         let reads = Arrival::Pending("it reads the commit".to_owned());
         return undecided(sync, &state, reads);
     }
-    if let State::Suspended = state {
+    if let ResourceState::Suspended = state {
         return undecided(sync, &state, Arrival::Live);
     }
     match reach {
@@ -132,23 +132,23 @@ fn pinned(commit: &str, sync: &Sync, status: &SyncStatus) -> Option<Arrival> {
 }
 
 /// What follows from the state of a Sync that has reached a commit.
-fn undecided(sync: &Sync, state: &State, is_ready: Arrival) -> Arrival {
+fn undecided(sync: &Sync, state: &ResourceState, is_ready: Arrival) -> Arrival {
     match state {
-        State::Ready => is_ready,
-        State::Failing(reason) => {
+        ResourceState::Ready => is_ready,
+        ResourceState::Failing(reason) => {
             let message = ready(sync).map_or("", |ready| &ready.message);
             Arrival::Failed(format!("{reason}: {message}"))
         }
-        State::Suspended => Arrival::Left(Standing::of(sync).message),
-        State::Waiting(_) | State::Unseen | State::Deleting => {
+        ResourceState::Suspended => Arrival::Left(Standing::of(sync).message),
+        ResourceState::Waiting(_) | ResourceState::Unseen | ResourceState::Deleting => {
             Arrival::Pending(waits(state, "it works"))
         }
     }
 }
 
-fn waits(state: &State, otherwise: &str) -> String {
+fn waits(state: &ResourceState, otherwise: &str) -> String {
     match state {
-        State::Waiting(reason) | State::Failing(reason) => reason.clone(),
+        ResourceState::Waiting(reason) | ResourceState::Failing(reason) => reason.clone(),
         _ => otherwise.to_owned(),
     }
 }

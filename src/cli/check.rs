@@ -8,7 +8,7 @@ use kube::api::{Api, PostParams};
 use serde_json::Value;
 
 use super::access::{Access, AccessError, Doing};
-use super::standing::{Standing, State};
+use super::standing::{ResourceState, Standing};
 use super::table::{Cell, table};
 use super::terminal::{Paint, Terminal};
 use super::{CliError, Exit};
@@ -168,7 +168,7 @@ fn operator(syncs: &[Sync], namespace: &str, pods: Option<(usize, usize)>) -> Ch
     let standings: Vec<Standing> = syncs.iter().map(Standing::of).collect();
     let unseen = standings
         .iter()
-        .filter(|standing| standing.state == State::Unseen)
+        .filter(|standing| standing.state == ResourceState::Unseen)
         .count();
     let ready = standings
         .iter()

@@ -105,7 +105,7 @@ impl Steered for GitRepository {
 
 /// In which state something is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum ResourceState {
     /// It is as Git says.
     Ready,
     /// It waits for something that is expected, or works. With the reason.
@@ -120,7 +120,7 @@ pub(super) enum State {
     Unseen,
 }
 
-impl State {
+impl ResourceState {
     /// The state in one word.
     pub(super) fn word(&self) -> &str {
         match self {
@@ -148,7 +148,7 @@ pub(super) struct Standing {
     pub(super) namespace: String,
     /// `sync/shop`
     pub(super) name: String,
-    pub(super) state: State,
+    pub(super) state: ResourceState,
     /// Since when it is in this state.
     pub(super) since: Option<Timestamp>,
     pub(super) revision: String,
@@ -163,19 +163,21 @@ impl Standing {
         let ready = ready(object);
         let suspended = object.suspended();
         let state = match ready {
-            _ if object.meta().deletion_timestamp.is_some() => State::Deleting,
-            _ if suspended.is_some() => State::Suspended,
-            None => State::Unseen,
-            Some(_) if !is_current => State::Waiting(Reason::Progressing.as_str().to_owned()),
-            Some(ready) if ready.status == "True" => State::Ready,
-            Some(ready) if Reason::named(&ready.reason).is_some_and(Reason::waits) => {
-                State::Waiting(ready.reason.clone())
+            _ if object.meta().deletion_timestamp.is_some() => ResourceState::Deleting,
+            _ if suspended.is_some() => ResourceState::Suspended,
+            None => ResourceState::Unseen,
+            Some(_) if !is_current => {
+                ResourceState::Waiting(Reason::Progressing.as_str().to_owned())
             }
-            Some(ready) => State::Failing(ready.reason.clone()),
+            Some(ready) if ready.status == "True" => ResourceState::Ready,
+            Some(ready) if Reason::named(&ready.reason).is_some_and(Reason::waits) => {
+                ResourceState::Waiting(ready.reason.clone())
+            }
+            Some(ready) => ResourceState::Failing(ready.reason.clone()),
         };
         let message = match state {
-            State::Suspended => suspended.unwrap_or_default(),
-            State::Unseen => {
+            ResourceState::Suspended => suspended.unwrap_or_default(),
+            ResourceState::Unseen => {
                 "towline has not seen it yet: is the operator running, and does it drive this \
                  namespace?"
                     .to_owned()
@@ -183,7 +185,7 @@ impl Standing {
             _ => object.summary().to_owned(),
         };
         let since = match state {
-            State::Suspended => annotation(object, SUSPENDED_AT).parse().ok(),
+            ResourceState::Suspended => annotation(object, SUSPENDED_AT).parse().ok(),
             _ => ready.map(|ready| ready.last_transition_time.0),
         };
         Self {
@@ -198,7 +200,7 @@ impl Standing {
 
     /// Whether it is as Git says.
     pub(super) fn is_ready(&self) -> bool {
-        self.state == State::Ready
+        self.state == ResourceState::Ready
     }
 
     /// Its cells under [`HEADS`].
@@ -326,7 +328,7 @@ mod tests {
         let mut object = sync(&Value::Null, &json!({"annotations": annotations}));
         object.spec.settings.suspend = true;
         let standing = Standing::of(&object);
-        assert_eq!(standing.state, State::Suspended);
+        assert_eq!(standing.state, ResourceState::Suspended);
         assert_eq!(standing.message, "suspended by alice: incident 7");
         assert_eq!(standing.since, "2026-01-02T03:04:05Z".parse().ok());
         let hostile = "\u{1b}[2J\u{202e}not me\n".to_owned();

@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 
 use super::access::{Access, AccessError};
 use super::arrival::{Arrival, Reach, arrival, reach};
-use super::standing::{Standing, State};
+use super::standing::{ResourceState, Standing};
 use super::terminal::{Progress, Terminal};
 use super::{CliError, Exit};
 use crate::api::{GitRepository, Sync, short_commits};
@@ -116,7 +116,8 @@ struct Report {
 /// Whether Syncs are ready. A suspended one is waited for only if it `is_named`.
 fn of_readiness(syncs: &[Sync], is_named: bool) -> Report {
     let standings: Vec<Standing> = syncs.iter().map(Standing::of).collect();
-    let counts = |standing: &&Standing| is_named || !matches!(standing.state, State::Suspended);
+    let counts =
+        |standing: &&Standing| is_named || !matches!(standing.state, ResourceState::Suspended);
     let mut report = Report {
         text: String::new(),
         progress: String::new(),
@@ -137,7 +138,7 @@ fn of_readiness(syncs: &[Sync], is_named: bool) -> Report {
         let is_over = |standing: &Standing| {
             matches!(
                 standing.state,
-                State::Failing(_) | State::Suspended | State::Deleting
+                ResourceState::Failing(_) | ResourceState::Suspended | ResourceState::Deleting
             )
         };
         let mut counted = standings.iter().filter(counts);

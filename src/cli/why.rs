@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::access::Access;
 use super::lineage::{Lineage, key, kind, wanted};
-use super::standing::{Standing, State, Steered, ready};
+use super::standing::{ResourceState, Standing, Steered, ready};
 use super::terminal::Terminal;
 use super::trace::failure;
 use super::{CliError, Exit, output};
@@ -149,21 +149,21 @@ fn of_resource<K: Steered>(object: &K) -> Diagnosis {
     let name = &standing.name;
     let said = ready(object).map_or("", |ready| &*ready.message);
     match &standing.state {
-        State::Ready => Diagnosis::fine(format!("{name} is ready: {said}")),
-        State::Suspended => Diagnosis::wrong(
+        ResourceState::Ready => Diagnosis::fine(format!("{name} is ready: {said}")),
+        ResourceState::Suspended => Diagnosis::wrong(
             format!("{name} is {}", standing.message),
             format!("towline resume {name} -n {}", standing.namespace),
         ),
-        State::Waiting(reason) => {
+        ResourceState::Waiting(reason) => {
             Diagnosis::wrong(format!("{name} waits ({reason}): {said}"), see(reason))
         }
-        State::Failing(reason) => {
+        ResourceState::Failing(reason) => {
             Diagnosis::wrong(format!("{name} fails ({reason}): {said}"), see(reason))
         }
-        State::Deleting => {
+        ResourceState::Deleting => {
             Diagnosis::wrong(format!("{name} is being deleted: {said}"), see("Deleting"))
         }
-        State::Unseen => Diagnosis::wrong(
+        ResourceState::Unseen => Diagnosis::wrong(
             format!("{name} has no status: no operator has seen it"),
             "check that the operator runs and drives this namespace: towline check",
         ),

@@ -15,10 +15,10 @@ const SECOND: i64 = 1_000;
 /// The API server's clock. Every answer of the API server has its second. The time since then is measured by a clock
 /// that does not jump. Clones share what they learn.
 #[derive(Clone, Debug)]
-pub struct ServerClock(Arc<State>);
+pub struct ServerClock(Arc<ClockState>);
 
 #[derive(Debug)]
-struct State {
+struct ClockState {
     origin: Instant,
     /// What to add to the time since `origin` in milliseconds, for the API server's time.
     ahead: Mutex<Option<i64>>,
@@ -27,7 +27,7 @@ struct State {
 impl Default for ServerClock {
     /// A clock that has seen no answer. It has this machine's time.
     fn default() -> Self {
-        Self(Arc::new(State {
+        Self(Arc::new(ClockState {
             origin: Instant::now(),
             ahead: Mutex::default(),
         }))

@@ -14,13 +14,13 @@ use tokio::sync::{Notify, watch};
 use crate::health::{self, Exposed, Health};
 use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Key, Observed, Seal, SyncName};
-use state::State;
+use state::InventoryState;
 
 /// The index of managed objects. Clones share it.
 #[derive(Clone)]
 pub struct Inventory {
     key: Key,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<InventoryState>>,
     released: watch::Sender<u64>,
 }
 

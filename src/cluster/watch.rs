@@ -38,7 +38,7 @@ pub(super) struct Watches {
 
 struct Running {
     served: ServedKind,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<WatchState>,
     task: AbortHandle,
 }
 
@@ -51,11 +51,11 @@ impl Running {
 
 /// Whether a watch of `watched` in this state is one of `served`. All versions of a kind have the same objects. Another
 /// scope or plural makes it a new kind. A version that cannot be listed may be gone, so another one is tried.
-fn is_watch_of(watched: &ServedKind, state: &State, served: &ServedKind) -> bool {
+fn is_watch_of(watched: &ServedKind, state: &WatchState, served: &ServedKind) -> bool {
     let (of, to) = (&watched.resource, &served.resource);
     of.plural == to.plural
         && watched.namespaced == served.namespaced
-        && (of.version == to.version || !matches!(state, State::Failing(_)))
+        && (of.version == to.version || !matches!(state, WatchState::Failing(_)))
 }
 
 impl Drop for Running {
@@ -66,7 +66,7 @@ impl Drop for Running {
 
 /// The progress of a watch.
 #[derive(Clone, Debug, PartialEq)]
-enum State {
+enum WatchState {
     Listing,
     Synced,
     /// Why the list failed.
@@ -106,17 +106,17 @@ impl Watches {
         patience: Duration,
     ) -> Result<(), String> {
         let mut state = self.start(served);
-        let wait = state.wait_for(|state| *state == State::Synced);
+        let wait = state.wait_for(|state| *state == WatchState::Synced);
         // On a timeout, or if the watch ended, the state below gives the result.
         let _ = tokio::time::timeout(patience, wait).await.is_ok();
         match &*state.borrow() {
-            State::Synced => Ok(()),
-            State::Listing => Err("the API server does not answer".to_owned()),
-            State::Failing(why) => Err(why.clone()),
+            WatchState::Synced => Ok(()),
+            WatchState::Listing => Err("the API server does not answer".to_owned()),
+            WatchState::Failing(why) => Err(why.clone()),
         }
     }
 
-    fn start(&self, served: &ServedKind) -> watch::Receiver<State> {
+    fn start(&self, served: &ServedKind) -> watch::Receiver<WatchState> {
         let kind = served.group_kind();
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watch) = running.get(&kind)
@@ -132,7 +132,7 @@ impl Watches {
 
     fn run(&self, served: &ServedKind) -> Running {
         let kind = served.group_kind();
-        let (sender, state) = watch::channel(State::Listing);
+        let (sender, state) = watch::channel(WatchState::Listing);
         let follower = Follower {
             kind: kind.clone(),
             inventory: self.inventory.clone(),
@@ -197,7 +197,7 @@ impl Watches {
 struct Follower {
     kind: GroupKind,
     inventory: Inventory,
-    state: watch::Sender<State>,
+    state: watch::Sender<WatchState>,
     /// Objects that the running list has not named yet.
     unconfirmed: HashMap<ObjectKey, u64>,
     appliers: Appliers,
@@ -236,7 +236,7 @@ impl Follower {
             watcher::Event::InitDone => {
                 self.inventory
                     .unconfirmed(std::mem::take(&mut self.unconfirmed));
-                self.state.send_replace(State::Synced);
+                self.state.send_replace(WatchState::Synced);
             }
             watcher::Event::Apply(object) => self.seen(&object, false),
             watcher::Event::Delete(object) => self.seen(&object, true),
@@ -288,9 +288,9 @@ impl Follower {
             self.unknown.notify_one();
         }
         self.state.send_if_modified(|state| {
-            let listing = *state != State::Synced;
+            let listing = *state != WatchState::Synced;
             if listing {
-                *state = State::Failing(crate::chain(error));
+                *state = WatchState::Failing(crate::chain(error));
             }
             listing
         });
@@ -360,16 +360,16 @@ mod tests {
                 namespaced,
             }
         };
-        let failing = State::Failing("404".to_owned());
+        let failing = WatchState::Failing("404".to_owned());
         let watched = kind("v1", "widgets", true);
         for (state, served, same) in [
-            (&State::Synced, kind("v1", "widgets", true), true),
-            (&State::Synced, kind("v2", "widgets", true), true),
-            (&State::Listing, kind("v2", "widgets", true), true),
+            (&WatchState::Synced, kind("v1", "widgets", true), true),
+            (&WatchState::Synced, kind("v2", "widgets", true), true),
+            (&WatchState::Listing, kind("v2", "widgets", true), true),
             (&failing, kind("v1", "widgets", true), true),
             (&failing, kind("v2", "widgets", true), false),
-            (&State::Synced, kind("v1", "widgetz", true), false),
-            (&State::Synced, kind("v1", "widgets", false), false),
+            (&WatchState::Synced, kind("v1", "widgetz", true), false),
+            (&WatchState::Synced, kind("v1", "widgets", false), false),
         ] {
             let got = is_watch_of(&watched, state, &served);
             assert_eq!(got, same, "{state:?} {served:?}");

@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 use super::order::{Order, Ticket};
 
 /// Permits, shared fairly between tenants and their members: see [`Order`].
-pub(crate) struct Permits(Mutex<State>);
+pub(crate) struct Permits(Mutex<PermitState>);
 
-struct State {
+struct PermitState {
     order: Order,
     /// Those who have no permit yet, by the number of their tickets.
     waiting: HashMap<u64, oneshot::Sender<()>>,
@@ -25,7 +25,7 @@ pub(crate) struct Permit {
 impl Permits {
     /// So many permits, of which one tenant may have `of_tenant`.
     pub(crate) fn new(number: u32, of_tenant: u32) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
+        Arc::new(Self(Mutex::new(PermitState {
             order: Order::new(number, of_tenant),
             waiting: HashMap::new(),
         })))
@@ -54,12 +54,12 @@ impl Permits {
         self.state().order.free()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PermitState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl PermitState {
     /// Gives permits to those whose turn it is.
     fn settle(&mut self) {
         while let Some(ticket) = self.order.give() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Group, Id, Item, State, Subject, Templates, commit_link};
+use super::{Group, Id, Item, NoticeState, Subject, Templates, commit_link};
 use crate::api::{Reason, short_commits};
 use crate::notify::Level;
 use crate::text::shorten;
@@ -203,7 +203,7 @@ pub fn example((namespace, name): (&str, &str)) -> Message {
     };
     Message {
         id: String::new(),
-        state: State::News.as_str(),
+        state: NoticeState::News.as_str(),
         severity: "info",
         reason: Reason::Converged.as_str(),
         reason_page: format!("{REASONS}#converged"),
@@ -230,8 +230,8 @@ pub fn example((namespace, name): (&str, &str)) -> Message {
 fn begin(item: &Item) -> Timestamp {
     let ended = item.ended.iter().map(|ended| ended.since).min();
     match item.state {
-        State::Ends => ended.unwrap_or(item.notice.at),
-        State::News | State::Begins => item.notice.at,
+        NoticeState::Ends => ended.unwrap_or(item.notice.at),
+        NoticeState::News | NoticeState::Begins => item.notice.at,
     }
 }
 
@@ -264,7 +264,7 @@ fn problems(item: &Item) -> Vec<Problem> {
         until: Some(item.notice.at),
         message: message(),
     });
-    let begun = (item.state == State::Begins).then(|| Problem {
+    let begun = (item.state == NoticeState::Begins).then(|| Problem {
         subject: item.subject.clone(),
         reason: item.notice.reason,
         since: item.notice.at,
@@ -283,7 +283,7 @@ pub(crate) mod tests {
     use crate::message::testing::{COMMIT, notice};
 
     /// A message about some Syncs.
-    pub(crate) fn message(names: &[&str], reason: Reason, state: State) -> Message {
+    pub(crate) fn message(names: &[&str], reason: Reason, state: NoticeState) -> Message {
         let items = names.iter().map(|name| {
             let notice = notice(name, reason, 1_700_000_000);
             Item {
@@ -291,7 +291,7 @@ pub(crate) mod tests {
                 subject: Subject::of(&notice),
                 state,
                 ended: match state {
-                    State::Ends => vec![Ended {
+                    NoticeState::Ends => vec![Ended {
                         reason: Reason::Diff,
                         revision: None,
                         since: Timestamp::from_second(1_699_999_000).unwrap(),
@@ -316,7 +316,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_message_says_what_who_which_commit_since_when_and_what_to_do() {
-        let message = message(&["shop"], Reason::ApplyFailed, State::Begins);
+        let message = message(&["shop"], Reason::ApplyFailed, NoticeState::Begins);
         assert_eq!(message.title, "ApplyFailed: Sync prod/shop (eu-1)");
         for part in [
             "shop says <b>&",
@@ -336,7 +336,7 @@ pub(crate) mod tests {
     fn many_syncs_make_one_message_that_counts_them() {
         let names: Vec<String> = (0..50).map(|number| format!("app-{number}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let message = message(&names, Reason::Converged, State::News);
+        let message = message(&names, Reason::Converged, NoticeState::News);
         assert_eq!(message.title, "Converged: 50 Syncs (eu-1)");
         assert!(message.text.contains("and 30 more"), "{}", message.text);
         assert_eq!((message.total, message.notices.len()), (50, LINES));
@@ -345,7 +345,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_end_of_a_problem_says_what_ended_and_how_long_it_was() {
-        let message = message(&["shop"], Reason::Converged, State::Ends);
+        let message = message(&["shop"], Reason::Converged, NoticeState::Ends);
         assert_eq!(message.title, "Over: Diff of Sync prod/shop (eu-1)");
         assert!(
             message.text.contains("Since 2023-11-14T21:56:40Z"),
@@ -357,11 +357,14 @@ pub(crate) mod tests {
 
     #[test]
     fn a_message_that_is_made_again_has_the_same_id() {
-        let one = message(&["a", "b"], Reason::Converged, State::News);
+        let one = message(&["a", "b"], Reason::Converged, NoticeState::News);
         assert_eq!(
             one.id,
-            message(&["a", "b"], Reason::Converged, State::News).id
+            message(&["a", "b"], Reason::Converged, NoticeState::News).id
         );
-        assert_ne!(one.id, message(&["a"], Reason::Converged, State::News).id);
+        assert_ne!(
+            one.id,
+            message(&["a"], Reason::Converged, NoticeState::News).id
+        );
     }
 }

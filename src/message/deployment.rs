@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
     use crate::message::testing::{COMMIT, notice};
-    use crate::message::{Ended, Id, State, Subject};
+    use crate::message::{Ended, Id, NoticeState, Subject};
 
     fn item(reason: Reason, ended: &[&str]) -> Item {
         let notice = notice("shop", reason, 1);
@@ -178,7 +178,7 @@ mod tests {
         Item {
             id: Id::of(&notice),
             subject: Subject::of(&notice),
-            state: State::News,
+            state: NoticeState::News,
             ended: ended.collect(),
             notice: Arc::new(notice),
         }

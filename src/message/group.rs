@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Id, Item, State, Subject};
+use super::{Id, Item, NoticeState, Subject};
 use crate::api::Reason;
 
 /// The most groups of an alert that wait. Notices of more commits join into one group for each reason, so that none is
@@ -31,7 +31,7 @@ pub struct Group {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     /// One message. The commit is none where notices of several commits were joined.
-    Message(State, Reason, Option<String>),
+    Message(NoticeState, Reason, Option<String>),
     /// One status of a commit, of which the last one counts. The commit is none where it is the end of all that are under
     /// way.
     Status(Subject, Option<String>),
@@ -235,7 +235,7 @@ mod tests {
         Item {
             id: Id::of(&notice),
             subject: Subject::of(&notice),
-            state: State::News,
+            state: NoticeState::News,
             ended: Vec::new(),
             notice: Arc::new(notice),
         }

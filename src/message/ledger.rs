@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Ended, Id, Item, State, Subject};
+use super::{Ended, Id, Item, NoticeState, Subject};
 use crate::api::{OpenProblem, Reason, Time};
 use crate::notify::{Level, Notice};
 
@@ -184,7 +184,7 @@ impl Ledger {
                     return None;
                 }
                 (
-                    State::Begins,
+                    NoticeState::Begins,
                     self.end(&subject, |open| is_replaced(open, reason)),
                 )
             }
@@ -195,14 +195,14 @@ impl Ledger {
                 };
                 match (ended.is_empty(), selected) {
                     (true, false) => return None,
-                    (true, true) => (State::News, ended),
-                    (false, _) => (State::Ends, ended),
+                    (true, true) => (NoticeState::News, ended),
+                    (false, _) => (NoticeState::Ends, ended),
                 }
             }
             None if selected => {
                 // Nobody works any more on a commit that was pinned away.
                 let is_over = |open| notice.reason == Reason::Pinned && open == Reason::Progressing;
-                (State::News, self.end(&subject, is_over))
+                (NoticeState::News, self.end(&subject, is_over))
             }
             None => return None,
         };
@@ -325,7 +325,7 @@ impl Ledger {
             ended.any(|ended| problem_key(ended.reason, ended.revision.as_ref()) == *over)
         };
         theirs.retain(|key, open| !(open.ending && is_over(key)));
-        if item.state == State::Begins
+        if item.state == NoticeState::Begins
             && let Some(open) = theirs.get_mut(&problem_key(
                 item.notice.reason,
                 item.notice.revision.as_ref(),
@@ -407,7 +407,7 @@ mod tests {
     fn a_problem_begins_once_and_ends_once() {
         let mut case = Case(Ledger::new(at(0)));
         let begin = case.offer("shop", Reason::Diff, 1).unwrap();
-        assert_eq!(begin.state, State::Begins);
+        assert_eq!(begin.state, NoticeState::Begins);
         assert!(case.offer("shop", Reason::Diff, 2).is_none());
         assert!(case.offer("cart", Reason::Diff, 2).is_some());
         case.0.told([&begin]);
@@ -415,7 +415,7 @@ mod tests {
         let end = case.offer("shop", Reason::Converged, 4).unwrap();
         assert_eq!(
             (end.state, reasons(&end)),
-            (State::Ends, vec![Reason::Diff])
+            (NoticeState::Ends, vec![Reason::Diff])
         );
         case.0.told([&end]);
         let again = case.offer("shop", Reason::Converged, 5);
@@ -431,7 +431,7 @@ mod tests {
         next.revision = Some("main@sha1:ff".to_owned());
         let next = Arc::new(next);
         let item = case.0.offer(&next, true, Origin::Driver).unwrap();
-        assert_eq!((item.state, reasons(&item)), (State::Begins, vec![]));
+        assert_eq!((item.state, reasons(&item)), (NoticeState::Begins, vec![]));
         case.offer("shop", Reason::Diff, 2).unwrap();
         let item = case.offer("shop", Reason::HealthFailed, 3).unwrap();
         assert_eq!(reasons(&item), [Reason::ApplyFailed]);
@@ -455,7 +455,10 @@ mod tests {
             ledger.offer(&of(reason, commit, second), true, Origin::Driver)
         };
         let first = offer(&mut ledger, Reason::Progressing, "a", 1).unwrap();
-        assert_eq!((first.state, reasons(&first)), (State::Begins, vec![]));
+        assert_eq!(
+            (first.state, reasons(&first)),
+            (NoticeState::Begins, vec![])
+        );
         assert!(offer(&mut ledger, Reason::Progressing, "a", 2).is_none());
         let second = offer(&mut ledger, Reason::Progressing, "b", 3).unwrap();
         assert_eq!(reasons(&second), [], "a is still under way");
@@ -502,7 +505,7 @@ mod tests {
         let end = next.offer("d", Reason::Converged, 22).unwrap();
         assert_eq!(
             (end.state, reasons(&end)),
-            (State::Ends, vec![Reason::Diff])
+            (NoticeState::Ends, vec![Reason::Diff])
         );
         // A driver's notice is told, even if the clock of the last leader went ahead.
         assert!(next.offer("e", Reason::Converged, 5).is_some());

@@ -146,7 +146,7 @@ impl fmt::Display for Id {
 
 /// What a notice is, for one alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
+pub enum NoticeState {
     /// Something happened.
     News,
     /// A problem began.
@@ -155,7 +155,7 @@ pub enum State {
     Ends,
 }
 
-impl State {
+impl NoticeState {
     /// The name in templates and in bodies.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -185,7 +185,7 @@ pub struct Item {
     /// What it is about.
     pub subject: Subject,
     /// What it is.
-    pub state: State,
+    pub state: NoticeState,
     /// The problems that end with it.
     pub ended: Vec<Ended>,
     /// The notice.

@@ -113,14 +113,14 @@ mod tests {
 
     use super::*;
     use crate::message::testing::{COMMIT, notice};
-    use crate::message::{Ended, Id, State, Subject};
+    use crate::message::{Ended, Id, NoticeState, Subject};
 
     fn item(reason: Reason, ended: &[(Reason, &str)]) -> Item {
         let notice = notice("shop", reason, 1);
         Item {
             id: Id::of(&notice),
             subject: Subject::of(&notice),
-            state: State::News,
+            state: NoticeState::News,
             ended: ended
                 .iter()
                 .map(|(reason, commit)| Ended {

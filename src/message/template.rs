@@ -143,10 +143,10 @@ mod tests {
     use super::*;
     use crate::api::Reason;
     use crate::message::compose::tests::message;
-    use crate::message::{Message, State};
+    use crate::message::{Message, NoticeState};
 
     fn example() -> Message {
-        message(&["shop"], Reason::Diff, State::Begins)
+        message(&["shop"], Reason::Diff, NoticeState::Begins)
     }
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
         let body = "{% if total > 1 %}{{ 1 / 0 }}{% endif %}one";
         let templates = Templates::new(None, Some(body), &example()).unwrap();
         assert_eq!(templates.words(&example()).1, "one");
-        let many = message(&["a", "b"], Reason::Diff, State::Begins);
+        let many = message(&["a", "b"], Reason::Diff, NoticeState::Begins);
         assert!(templates.words(&many).1.contains("Sync prod/a: "));
     }
 

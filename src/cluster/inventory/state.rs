@@ -8,7 +8,7 @@ use crate::manifest::ObjectKey;
 use crate::plan::{Bond, Key, Observed, Seal, SyncName};
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct InventoryState {
     pub(super) objects: HashMap<ObjectKey, Observed>,
     /// Claimed objects that were deleted, with the resourceVersion of the deletion. An answer to an older
     /// apply must not add them again.
@@ -28,7 +28,7 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct Member {
     pub(super) observed: HashSet<ObjectKey>,
-    /// The objects that it claims, as in [`State::claims`].
+    /// The objects that it claims, as in [`InventoryState::claims`].
     pub(super) claimed: HashSet<ObjectKey>,
     /// The uid of the Sync, while it exists.
     pub(super) uid: Option<Arc<str>>,
@@ -42,7 +42,7 @@ pub(super) struct Member {
     pub(super) suspects: HashSet<ObjectKey>,
 }
 
-impl State {
+impl InventoryState {
     /// Whether another Sync wants an object, or has claimed an object that this Sync released. Until the
     /// other Sync applies it, the object still names this Sync.
     pub(super) fn is_wanted_by_others(&self, key: &ObjectKey, sync: &SyncName) -> bool {

@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use super::{Destination, Message, Request, json};
-use crate::message::State;
+use crate::message::NoticeState;
 use crate::text::shorten;
 
 /// The colour of a message, as a number of red, green and blue.
 fn colour(message: &Message) -> u32 {
     match (message.severity, message.state) {
         ("error", _) => 0x00D7_263D,
-        (_, state) if state == State::Ends.as_str() => 0x002E_A043,
+        (_, state) if state == NoticeState::Ends.as_str() => 0x002E_A043,
         _ => 0x0036_7BF5,
     }
 }
@@ -86,7 +86,7 @@ pub(super) fn rocket(message: &Message, to: &Destination) -> Request {
 pub(super) fn teams(message: &Message, to: &Destination) -> Request {
     let style = match message.severity {
         "error" => "attention",
-        _ if message.state == State::Ends.as_str() => "good",
+        _ if message.state == NoticeState::Ends.as_str() => "good",
         _ => "emphasis",
     };
     let actions: Vec<Value> = message

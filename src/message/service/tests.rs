@@ -8,7 +8,7 @@ use super::destination::tests::{intent, secret};
 use super::*;
 use crate::api::Reason;
 use crate::intent::ProviderIntent;
-use crate::message::State;
+use crate::message::NoticeState;
 use crate::message::compose::tests::message;
 
 fn to(service: Service, address: &str, pairs: &[(&str, &str)]) -> Destination {
@@ -40,7 +40,7 @@ type Shape<'a> = (Service, &'a str, Vec<(&'a str, Value)>);
 
 #[test]
 fn each_service_gets_what_it_documents() {
-    let message = message(&["shop"], Reason::ApplyFailed, State::Begins);
+    let message = message(&["shop"], Reason::ApplyFailed, NoticeState::Begins);
     let link = message.commit_url.clone().unwrap();
     let title = "ApplyFailed: Sync prod/shop (eu-1)";
     let shapes: Vec<Shape<'_>> = vec![
@@ -187,7 +187,7 @@ fn each_service_gets_what_it_documents() {
 
 #[test]
 fn the_words_of_a_commit_are_no_markup() {
-    let message = message(&["shop"], Reason::ApplyFailed, State::Begins);
+    let message = message(&["shop"], Reason::ApplyFailed, NoticeState::Begins);
     for (service, escaped) in [
         (Service::Slack, "shop says &lt;b&gt;&amp;"),
         (Service::GoogleChat, "shop says &lt;b&gt;&amp;"),
@@ -205,7 +205,7 @@ fn the_words_of_a_commit_are_no_markup() {
 /// Who writes a commit's message makes no links under other names, and wakes nobody.
 #[test]
 fn the_words_of_a_commit_link_to_nothing_else_and_mention_nobody() {
-    let mut message = message(&["shop"], Reason::ApplyFailed, State::Begins);
+    let mut message = message(&["shop"], Reason::ApplyFailed, NoticeState::Begins);
     message.title = "@all [a](https://evil)".to_owned();
     message.text =
         "[a](https://evil) https://good/[x](https://evil) https://a_b/@here @channel <!here>"
@@ -239,7 +239,7 @@ fn the_words_of_a_commit_link_to_nothing_else_and_mention_nobody() {
 #[test]
 fn problems_with_long_names_have_keys_of_their_own() {
     let names = ["a", "b"].map(|end| format!("{}{end}", "n".repeat(252)));
-    let message = message(&[&names[0], &names[1]], Reason::Diff, State::Begins);
+    let message = message(&[&names[0], &names[1]], Reason::Diff, NoticeState::Begins);
     let mut message = message;
     message.alert = format!("{}/{}", "m".repeat(63), "o".repeat(253));
     for (service, name, longest) in [
@@ -255,7 +255,7 @@ fn problems_with_long_names_have_keys_of_their_own() {
 
 #[test]
 fn a_signature_is_that_of_the_body() {
-    let message = message(&["shop"], Reason::Diff, State::Begins);
+    let message = message(&["shop"], Reason::Diff, NoticeState::Begins);
     let to = to(
         Service::GenericHmac,
         "https://host/hook",
@@ -271,7 +271,7 @@ fn a_signature_is_that_of_the_body() {
 
 #[test]
 fn telegram_has_the_token_in_the_url_and_nowhere_else() {
-    let message = message(&["shop"], Reason::Diff, State::Begins);
+    let message = message(&["shop"], Reason::Diff, NoticeState::Begins);
     let to = to(
         Service::Telegram,
         "https://api.telegram.org",
@@ -288,9 +288,9 @@ fn telegram_has_the_token_in_the_url_and_nowhere_else() {
 #[test]
 fn problems_begin_and_end_under_one_name() {
     let names = ["shop", "cart"];
-    let begins = message(&names, Reason::Diff, State::Begins);
-    let ends = message(&names, Reason::Converged, State::Ends);
-    let news = message(&names, Reason::Converged, State::News);
+    let begins = message(&names, Reason::Diff, NoticeState::Begins);
+    let ends = message(&names, Reason::Converged, NoticeState::Ends);
+    let news = message(&names, Reason::Converged, NoticeState::News);
     let token = [("token", "k")];
     for (service, name) in [
         (Service::PagerDuty, "/dedup_key"),
@@ -338,7 +338,7 @@ fn the_key_of_pagerduty_may_be_the_channel_as_in_flux() {
         ..intent(Service::PagerDuty, None)
     };
     let to = Destination::new(&intent, None).unwrap();
-    let message = message(&["shop"], Reason::Diff, State::Begins);
+    let message = message(&["shop"], Reason::Diff, NoticeState::Begins);
     let request = one(requests(&message, &to));
     assert_eq!(request.url, "https://events.pagerduty.com/v2/enqueue");
     assert_eq!(body(&request)["routing_key"], "k3y");
@@ -346,7 +346,7 @@ fn the_key_of_pagerduty_may_be_the_channel_as_in_flux() {
 
 #[test]
 fn labels_have_names_that_alertmanager_takes() {
-    let mut message = message(&["shop"], Reason::Diff, State::Begins);
+    let mut message = message(&["shop"], Reason::Diff, NoticeState::Begins);
     message.metadata = BTreeMap::from([
         ("a.b/c-d".to_owned(), "x".to_owned()),
         ("1".to_owned(), "y".to_owned()),
@@ -365,7 +365,7 @@ fn labels_have_names_that_alertmanager_takes() {
 /// The longest words stay within the limits of the services.
 #[test]
 fn long_words_are_cut() {
-    let mut message = message(&["shop"], Reason::Diff, State::Begins);
+    let mut message = message(&["shop"], Reason::Diff, NoticeState::Begins);
     message.title = "<".repeat(250);
     message.text = "<é".repeat(5000);
     message.problems[0].message = "é".repeat(20_000);

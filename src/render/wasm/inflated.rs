@@ -72,7 +72,7 @@ impl Wanted {
 pub(super) struct Inflated {
     tree: Arc<dyn Tree>,
     bases: Bases,
-    state: Mutex<State>,
+    state: Mutex<RunState>,
 }
 
 /// A kustomization that was read, with its folder.
@@ -93,7 +93,7 @@ impl Visited {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct RunState {
     /// What was looked at in the tree.
     reads: Reads,
     /// The kustomizations of the last run.
@@ -200,7 +200,7 @@ impl Inflated {
         self.state().reads.clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, RunState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -294,7 +294,7 @@ impl Inflated {
     }
 }
 
-impl State {
+impl RunState {
     /// Keeps why a kustomization is refused.
     fn refuse(&mut self, error: &impl std::error::Error) {
         self.problem.get_or_insert(RenderFailure::Refused {

@@ -44,11 +44,11 @@ pub(super) struct Remote {
     pub(super) repository: Repository,
     address: SocketAddr,
     scheme: &'static str,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<RemoteState>>,
     connections: Arc<AtomicUsize>,
 }
 
-struct State {
+struct RemoteState {
     behaviour: Behaviour,
     requests: Vec<String>,
     /// The `Authorization` header of each request. Empty if it had none.
@@ -89,7 +89,7 @@ impl Remote {
     {
         let folder = TempDir::new().unwrap();
         let repository = init(&folder.path().join("repo.git"));
-        let state = Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(RemoteState {
             behaviour: Behaviour::Serve,
             requests: Vec::new(),
             shown: Vec::new(),
@@ -269,7 +269,7 @@ pub(super) fn commit(
 }
 
 async fn answer(
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<RemoteState>>,
     root: PathBuf,
     method: Method,
     uri: Uri,
