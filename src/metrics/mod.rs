@@ -57,7 +57,7 @@ struct Inner {
     messages: Family<MessageOutcome, Counter>,
     spans: Family<MessageOutcome, Counter>,
     webhooks: Family<Webhook, Counter>,
-    driven: Family<Kind, Gauge>,
+    driven: Family<KindLabel, Gauge>,
     leader: Gauge,
     queues: Queues,
 }
@@ -81,7 +81,7 @@ struct Webhook {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
+struct KindLabel {
     kind: String,
 }
 
@@ -428,7 +428,7 @@ impl Metrics {
 
     /// Records how many resources of a kind have a driver.
     pub fn driven(&self, kind: &str, count: usize) {
-        let kind = Kind {
+        let kind = KindLabel {
             kind: kind.to_owned(),
         };
         self.inner.driven.get_or_create(&kind).set(count as i64);

@@ -7,20 +7,20 @@ use serde_json::{Map, Value};
 
 use super::inflate::{joined, parsed};
 use super::kustomization_error::KustomizationError;
-use super::lists::{self, Kind, SHORTEST};
+use super::lists::{self, ListFile, SHORTEST};
 use crate::intent::Overrides;
 use crate::manifest::{self, MAX_DOCUMENT, YamlCause};
 
 /// The fields of a kustomization that name instructions or have them in place, and what these are.
-const FIELDS: [(&str, Kind); 8] = [
-    ("patches", Kind::Patch),
-    ("patchesStrategicMerge", Kind::Patch),
-    ("patchesJson6902", Kind::Patch),
-    ("replacements", Kind::Settings),
-    ("configurations", Kind::Settings),
-    ("transformers", Kind::Settings),
-    ("generators", Kind::Settings),
-    ("validators", Kind::Settings),
+const FIELDS: [(&str, ListFile); 8] = [
+    ("patches", ListFile::Patch),
+    ("patchesStrategicMerge", ListFile::Patch),
+    ("patchesJson6902", ListFile::Patch),
+    ("replacements", ListFile::Settings),
+    ("configurations", ListFile::Settings),
+    ("transformers", ListFile::Settings),
+    ("generators", ListFile::Settings),
+    ("validators", ListFile::Settings),
 ];
 
 /// The generators of a kustomization, whose files with lines are counted as well.
@@ -33,7 +33,7 @@ const TAKEN: [&str; 3] = ["resources", "components", "bases"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Form {
     /// Documents.
-    Yaml(Kind),
+    Yaml(ListFile),
     /// Lines with `KEY=value`.
     Lines,
 }
@@ -103,7 +103,7 @@ pub(super) fn count_overrides(overrides: &Overrides) -> Result<(), Kustomization
     let patches = overrides.patches.iter().enumerate();
     let mut long = patches.filter(|(_, patch)| patch.patch.len() >= SHORTEST);
     long.try_for_each(|(index, patch)| {
-        counted(patch.patch.as_bytes(), Kind::Patch)
+        counted(patch.patch.as_bytes(), ListFile::Patch)
             .map_err(|why| too_large("spec.kustomize", &format!("patches[{index}]: {why}")))
     })
 }
@@ -126,7 +126,7 @@ pub(super) fn count_in_place(
     Ok(())
 }
 
-fn counted(text: &[u8], kind: Kind) -> Result<(), String> {
+fn counted(text: &[u8], kind: ListFile) -> Result<(), String> {
     match manifest::documents(text) {
         Ok(documents) => {
             let documents = documents.iter().map(|document| &document.value);
@@ -174,8 +174,8 @@ mod tests {
         note(&mut known, "apps/other", b"resources: [t.yaml]\n");
         let mut found: Vec<_> = known.iter().map(|(path, form)| (&**path, *form)).collect();
         found.sort_unstable();
-        let settings = Form::Yaml(Kind::Settings);
-        let patch = Form::Yaml(Kind::Patch);
+        let settings = Form::Yaml(ListFile::Settings);
+        let patch = Form::Yaml(ListFile::Patch);
         assert_eq!(
             found,
             [
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn long_lists_in_a_file_or_in_place_are_named_with_what_to_do() {
         let steps = "- {op: remove, path: /a}\n".repeat(5_001);
-        let error = count("p.yaml", steps.as_bytes(), Form::Yaml(Kind::Patch)).unwrap_err();
+        let error = count("p.yaml", steps.as_bytes(), Form::Yaml(ListFile::Patch)).unwrap_err();
         assert!(error.is_too_large);
         assert_eq!(
             error.to_string(),
@@ -217,7 +217,7 @@ mod tests {
         assert!(count("a.env", lines.as_bytes(), Form::Lines).is_err());
         // kustomize itself says what is wrong with it.
         let broken = "a: [\n".repeat(5_000);
-        let counted = count("p.yaml", broken.as_bytes(), Form::Yaml(Kind::Patch));
+        let counted = count("p.yaml", broken.as_bytes(), Form::Yaml(ListFile::Patch));
         assert!(counted.is_ok());
     }
 }

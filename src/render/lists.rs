@@ -27,14 +27,14 @@ const LONGEST_PATH: usize = 200;
 
 /// What a list is a part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Kind {
+pub(super) enum ListFile {
     /// A kustomization, or another file that configures kustomize.
     Settings,
     /// A strategic merge patch or a JSON patch.
     Patch,
 }
 
-impl Kind {
+impl ListFile {
     /// The most entries of a list.
     fn most(self, field: &str, entries: &[Value]) -> usize {
         let is_merged = || entries.iter().any(Value::is_object);
@@ -65,13 +65,13 @@ pub(super) struct TooLong {
 /// The first list below a field of a kustomization that has more entries than kustomize can read in its time. YAML does not
 /// nest deeply.
 pub(super) fn too_long(field: &str, value: &Value) -> Result<(), TooLong> {
-    below(&mut field.to_owned(), field, value, Kind::Settings)
+    below(&mut field.to_owned(), field, value, ListFile::Settings)
 }
 
 /// The first list in the documents of a text that has more entries than kustomize can read in its time.
 pub(super) fn too_long_in<'d>(
     documents: impl ExactSizeIterator<Item = &'d Value>,
-    kind: Kind,
+    kind: ListFile,
 ) -> Result<(), TooLong> {
     check("the file", documents.len(), MOST_MERGED)?;
     for document in documents {
@@ -104,7 +104,7 @@ fn check(path: &str, count: usize, limit: usize) -> Result<(), TooLong> {
 }
 
 /// `path`: where the value is. The text is longer after an error only.
-fn below(path: &mut String, field: &str, value: &Value, kind: Kind) -> Result<(), TooLong> {
+fn below(path: &mut String, field: &str, value: &Value, kind: ListFile) -> Result<(), TooLong> {
     let before = path.len();
     match value {
         Value::Array(entries) => {
@@ -217,58 +217,58 @@ mod tests {
         let literals =
             |count| json!({"kind": "ConfigMapGenerator", "literals": many("a=b".into(), count)});
         for (documents, kind, wanted) in [
-            (vec![env(2_000)], Kind::Patch, None),
+            (vec![env(2_000)], ListFile::Patch, None),
             (
                 vec![env(2), env(2_001)],
-                Kind::Patch,
+                ListFile::Patch,
                 Some("spec.env has 2001 entries, and it may have 2000"),
             ),
-            (vec![args(20_000)], Kind::Patch, None),
+            (vec![args(20_000)], ListFile::Patch, None),
             (
                 vec![args(20_001)],
-                Kind::Patch,
+                ListFile::Patch,
                 Some("spec.args has 20001 entries, and it may have 20000"),
             ),
-            (vec![many(step.clone(), 5_000)], Kind::Patch, None),
+            (vec![many(step.clone(), 5_000)], ListFile::Patch, None),
             (
                 vec![many(step, 5_001)],
-                Kind::Patch,
+                ListFile::Patch,
                 Some("the list has 5001 entries, and it may have 5000"),
             ),
             (
                 vec![json!([{"op": "add", "value": env(2_001)}])],
-                Kind::Patch,
+                ListFile::Patch,
                 Some("the list[0].value.spec.env has 2001 entries, and it may have 2000"),
             ),
-            (vec![keys(20_000)], Kind::Patch, None),
+            (vec![keys(20_000)], ListFile::Patch, None),
             (
                 vec![keys(20_001)],
-                Kind::Patch,
+                ListFile::Patch,
                 Some("data has 20001 entries, and it may have 20000"),
             ),
-            (vec![targets(5_000)], Kind::Settings, None),
+            (vec![targets(5_000)], ListFile::Settings, None),
             (
                 vec![targets(5_001)],
-                Kind::Settings,
+                ListFile::Settings,
                 Some("targets has 5001 entries, and it may have 5000"),
             ),
             (
                 vec![json!([targets(1), targets(5_001)])],
-                Kind::Settings,
+                ListFile::Settings,
                 Some("the list[1].targets has 5001 entries, and it may have 5000"),
             ),
-            (vec![literals(20_000)], Kind::Settings, None),
+            (vec![literals(20_000)], ListFile::Settings, None),
             (
                 vec![literals(20_001)],
-                Kind::Settings,
+                ListFile::Settings,
                 Some("literals has 20001 entries, and it may have 20000"),
             ),
             (
                 vec![json!({}); 2_001],
-                Kind::Settings,
+                ListFile::Settings,
                 Some("the file has 2001 entries, and it may have 2000"),
             ),
-            (vec![Value::Null], Kind::Settings, None),
+            (vec![Value::Null], ListFile::Settings, None),
         ] {
             let told = too_long_in(documents.iter(), kind).err();
             let told = told.map(|long| long.to_string());

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::{Error, Reported};
 use super::listing::{self, MAX_DEPTH};
-use super::path::{self, Children, Kind, MAX_TARGET, Nodes, ResolvedPath, TreePath};
+use super::path::{self, Children, EntryKind, MAX_TARGET, Nodes, ResolvedPath, TreePath};
 use crate::content::{
     BlobId, IGNORE_FILE, Listing, Name, ObjectId, PathEntry, ReadError, Tree, TreeId,
 };
@@ -92,9 +92,9 @@ impl Folder {
         let mut hash = Sha256::new();
         for (name, path, kind) in children {
             let (kind, id) = match kind {
-                Kind::Folder => (b'd', self.folder_content(&path, depth + 1, seen)?),
-                Kind::Link => (b'l', digest(self.link_target(&path)?.as_bytes())),
-                Kind::File | Kind::Submodule => (b'f', self.blob(&path)?.0),
+                EntryKind::Folder => (b'd', self.folder_content(&path, depth + 1, seen)?),
+                EntryKind::Link => (b'l', digest(self.link_target(&path)?.as_bytes())),
+                EntryKind::File | EntryKind::Submodule => (b'f', self.blob(&path)?.0),
             };
             hash.update([kind]);
             hash.update(name.as_bytes());
@@ -188,7 +188,7 @@ impl Nodes for Folder {
         PathBuf::new()
     }
 
-    fn child(&self, folder: &PathBuf, name: &str) -> Result<Option<(PathBuf, Kind)>, Error> {
+    fn child(&self, folder: &PathBuf, name: &str) -> Result<Option<(PathBuf, EntryKind)>, Error> {
         if name == GIT {
             return Ok(None);
         }
@@ -272,13 +272,13 @@ impl Tree for Folder {
 }
 
 /// None for a socket, a pipe or a device.
-fn kind_of(kind: FileType) -> Option<Kind> {
+fn kind_of(kind: FileType) -> Option<EntryKind> {
     if kind.is_dir() {
-        Some(Kind::Folder)
+        Some(EntryKind::Folder)
     } else if kind.is_symlink() {
-        Some(Kind::Link)
+        Some(EntryKind::Link)
     } else {
-        kind.is_file().then_some(Kind::File)
+        kind.is_file().then_some(EntryKind::File)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use sha2::{Digest as _, Sha256};
 
 use super::error::Error;
-use super::path::{self, Kind, Nodes, ResolvedPath, TreePath};
+use super::path::{self, EntryKind, Nodes, ResolvedPath, TreePath};
 use crate::content::{ContentKey, IGNORE_FILE, Listing, ObjectId, SourceFile, within};
 
 /// How deep folders may nest.
@@ -130,10 +130,10 @@ impl<N: Nodes> Walk<'_, N> {
             }
             let below = within(path, &name);
             match kind {
-                Kind::File => self.add_file(&id, &below)?,
-                Kind::Link => self.follow(&id, &below)?,
-                Kind::Submodule => self.submodules.push(below),
-                Kind::Folder => {
+                EntryKind::File => self.add_file(&id, &below)?,
+                EntryKind::Link => self.follow(&id, &below)?,
+                EntryKind::Submodule => self.submodules.push(below),
+                EntryKind::Folder => {
                     self.real.push(name);
                     self.folder(&id, &below)?;
                     self.real.pop();

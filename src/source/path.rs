@@ -15,7 +15,7 @@ pub(super) const MAX_TARGET: usize = 4096;
 
 /// The kind of a folder's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum EntryKind {
     Folder,
     File,
     Link,
@@ -32,7 +32,7 @@ pub(super) trait Nodes {
     fn root(&self) -> Self::Id;
 
     /// The entry `name` of `folder`, for a path that goes through it.
-    fn child(&self, folder: &Self::Id, name: &str) -> Result<Option<(Self::Id, Kind)>, Error>;
+    fn child(&self, folder: &Self::Id, name: &str) -> Result<Option<(Self::Id, EntryKind)>, Error>;
 
     /// All entries of `folder`. None if there are more than `most`.
     fn children(&self, folder: &Self::Id, most: usize)
@@ -46,7 +46,7 @@ pub(super) trait Nodes {
 }
 
 /// The entries of a folder.
-pub(super) type Children<Id> = Vec<(String, Id, Kind)>;
+pub(super) type Children<Id> = Vec<(String, Id, EntryKind)>;
 
 /// A path relative to the root, without `.`, `..` and empty parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -175,9 +175,9 @@ pub(super) fn names<N: Nodes>(
     let mut names = Vec::with_capacity(children.len());
     for (name, _, kind) in children {
         let is_folder = match kind {
-            Kind::File => false,
-            Kind::Folder | Kind::Submodule => true,
-            Kind::Link => match resolve(nodes, &found.real, &name) {
+            EntryKind::File => false,
+            EntryKind::Folder | EntryKind::Submodule => true,
+            EntryKind::Link => match resolve(nodes, &found.real, &name) {
                 Ok(target) => target.is_folder,
                 Err(PathProblem::Unreadable(error)) => return Err(error),
                 Err(_) => false,
@@ -202,7 +202,7 @@ pub(super) fn above<N: Nodes>(
     for length in 0..path.0.len() {
         let folder = TreePath(path.0[..length].to_vec());
         let found = find(nodes, &folder, revision)?;
-        if let Some((id, Kind::File)) = nodes.child(&found.id, name)? {
+        if let Some((id, EntryKind::File)) = nodes.child(&found.id, name)? {
             let shown = TreePath([folder.0, vec![name.to_owned()]].concat());
             files.push(SourceFile {
                 path: shown.joined().into(),
@@ -298,15 +298,15 @@ impl<N: Nodes> Walk<'_, N> {
             return Err(self.missing(part.link));
         };
         match kind {
-            Kind::Folder => {
+            EntryKind::Folder => {
                 self.folders.push(id);
                 self.names.push(part.name);
                 Ok(None)
             }
-            Kind::Link => self.follow(&id, &part).map(|()| None),
-            Kind::File if self.left.is_empty() => Ok(Some(self.file(id, part.name))),
-            Kind::File => Err(PathProblem::NotAFolder(self.path_of(&part.name), "file")),
-            Kind::Submodule => Err(PathProblem::NotAFolder(
+            EntryKind::Link => self.follow(&id, &part).map(|()| None),
+            EntryKind::File if self.left.is_empty() => Ok(Some(self.file(id, part.name))),
+            EntryKind::File => Err(PathProblem::NotAFolder(self.path_of(&part.name), "file")),
+            EntryKind::Submodule => Err(PathProblem::NotAFolder(
                 self.path_of(&part.name),
                 "submodule, which is fetched only if spec.recurseSubmodules of the GitRepository is true",
             )),

@@ -5,11 +5,11 @@ use serde_json::Value;
 /// What an object says of its own fields.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields {
-    kind: Kind,
+    family: ObjectFamily,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ObjectFamily {
     ConfigMap,
     Secret,
     /// Another one of Kubernetes itself.
@@ -20,13 +20,13 @@ enum Kind {
 impl Fields {
     pub(super) fn of(object: &Value) -> Self {
         let text = |field| object.get(field).and_then(Value::as_str);
-        let kind = match (text("apiVersion"), text("kind")) {
-            (Some("v1"), Some("ConfigMap")) => Kind::ConfigMap,
-            (Some("v1"), Some("Secret")) => Kind::Secret,
-            (Some(version), _) if !version.contains('.') => Kind::BuiltIn,
-            _ => Kind::Other,
+        let family = match (text("apiVersion"), text("kind")) {
+            (Some("v1"), Some("ConfigMap")) => ObjectFamily::ConfigMap,
+            (Some("v1"), Some("Secret")) => ObjectFamily::Secret,
+            (Some(version), _) if !version.contains('.') => ObjectFamily::BuiltIn,
+            _ => ObjectFamily::Other,
         };
-        Self { kind }
+        Self { family }
     }
 
     /// Whether the field at `path` can only be a text, as far as that is known without a schema.
@@ -34,11 +34,11 @@ impl Fields {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         match &*path {
             [.., ".metadata", ".labels" | ".annotations", _] => true,
-            [".data", _] => matches!(self.kind, Kind::ConfigMap | Kind::Secret),
-            [".stringData", _] => self.kind == Kind::Secret,
+            [".data", _] => matches!(self.family, ObjectFamily::ConfigMap | ObjectFamily::Secret),
+            [".stringData", _] => self.family == ObjectFamily::Secret,
             [.., ".env", _, ".value"]
             | [.., ".args" | ".command", _]
-            | [.., ".matchLabels" | ".nodeSelector", _] => self.kind == Kind::BuiltIn,
+            | [.., ".matchLabels" | ".nodeSelector", _] => self.family == ObjectFamily::BuiltIn,
             _ => false,
         }
     }

@@ -46,10 +46,10 @@ impl fmt::Debug for Secret {
 
 /// The proof that a sender offers.
 #[derive(Clone)]
-pub struct Proof(Kind);
+pub struct Proof(ProofKind);
 
 #[derive(Clone)]
-enum Kind {
+enum ProofKind {
     /// HMAC-SHA256 of the body under the secret (RFC 2104).
     Signature([u8; 32]),
     /// The SHA-256 digest of the text that should be the secret. Digests have equal length, so the
@@ -73,12 +73,12 @@ impl Proof {
     pub(super) fn hex(value: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         ::hex::decode_to_slice(value, &mut bytes).ok()?;
-        Some(Self(Kind::Signature(bytes)))
+        Some(Self(ProofKind::Signature(bytes)))
     }
 
     /// The secret itself.
     pub(super) fn token(value: &[u8]) -> Self {
-        Self(Kind::Token(Sha256::digest(value).into()))
+        Self(ProofKind::Token(Sha256::digest(value).into()))
     }
 
     /// `Basic base64(user:secret)` (RFC 7617). The user is ignored.
@@ -94,20 +94,20 @@ impl Proof {
 
     /// Whether the check needs the body. Other proofs are checked before the body is read.
     pub fn is_of_body(&self) -> bool {
-        matches!(self.0, Kind::Signature(_))
+        matches!(self.0, ProofKind::Signature(_))
     }
 
     /// Whether the proof was made with `secret`. A signature must also be over exactly this body.
     pub fn is_of(&self, secret: &Secret, body: &[u8]) -> bool {
         match &self.0 {
-            Kind::Signature(signature) => {
+            ProofKind::Signature(signature) => {
                 // HMAC accepts keys of any length.
                 let Ok(mac) = Hmac::<Sha256>::new_from_slice(&secret.0) else {
                     return false;
                 };
                 mac.chain_update(body).verify_slice(signature).is_ok()
             }
-            Kind::Token(digest) => {
+            ProofKind::Token(digest) => {
                 let expected: [u8; 32] = Sha256::digest(&secret.0).into();
                 digest.ct_eq(&expected).into()
             }

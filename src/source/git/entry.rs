@@ -3,7 +3,7 @@
 use git2::Oid;
 
 use crate::content::ObjectId;
-use crate::source::path::Kind;
+use crate::source::path::EntryKind;
 
 /// File modes of tree entries.
 const MODE_TREE: i32 = 0o040_000;
@@ -11,13 +11,13 @@ const MODE_LINK: i32 = 0o120_000;
 const MODE_COMMIT: i32 = 0o160_000;
 
 /// What a tree entry is, by its file mode.
-pub(super) fn kind_of(mode: i32) -> Kind {
+pub(super) fn kind_of(mode: i32) -> EntryKind {
     match mode {
-        MODE_TREE => Kind::Folder,
-        MODE_LINK => Kind::Link,
-        MODE_COMMIT => Kind::Submodule,
+        MODE_TREE => EntryKind::Folder,
+        MODE_LINK => EntryKind::Link,
+        MODE_COMMIT => EntryKind::Submodule,
         // 0644, 0755, and other modes that old versions of Git wrote.
-        _ => Kind::File,
+        _ => EntryKind::File,
     }
 }
 

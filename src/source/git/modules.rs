@@ -15,7 +15,7 @@ use super::entry::kind_of;
 use super::url::RemoteUrl;
 use crate::content::within;
 use crate::source::error::Error;
-use crate::source::path::{Kind, TreePath};
+use crate::source::path::{EntryKind, TreePath};
 
 /// The file that names submodules.
 const FILE: &str = ".gitmodules";
@@ -106,7 +106,7 @@ pub(super) fn named(
         path: shown(FILE),
         problem,
     };
-    if kind_of(entry.filemode_raw()) != Kind::File {
+    if kind_of(entry.filemode_raw()) != EntryKind::File {
         return Err(unreadable("it is not a file"));
     }
     let odb = repository.odb().map_err(database)?;
@@ -127,7 +127,7 @@ pub(super) fn named(
         let Ok(entry) = tree.get_path(Path::new(&path)) else {
             continue;
         };
-        if kind_of(entry.filemode_raw()) != Kind::Submodule {
+        if kind_of(entry.filemode_raw()) != EntryKind::Submodule {
             continue;
         }
         let path = shown(&path);

@@ -9,7 +9,7 @@ use super::entry::{kind_of, object_id};
 use super::modules::Modules;
 use crate::content::{BlobId, ObjectId};
 use crate::source::error::Error;
-use crate::source::path::{Children, Kind, MAX_TARGET, Nodes};
+use crate::source::path::{Children, EntryKind, MAX_TARGET, Nodes};
 
 /// A revision's tree, open for reading.
 pub(super) struct View<'r> {
@@ -48,11 +48,11 @@ impl<'r> View<'r> {
     }
 
     /// A fetched submodule is a folder like any other.
-    fn entry(&self, id: Oid, mode: i32) -> (Oid, Kind) {
+    fn entry(&self, id: Oid, mode: i32) -> (Oid, EntryKind) {
         match kind_of(mode) {
-            Kind::Submodule => match self.modules.tree(id) {
-                Some(tree) => (tree, Kind::Folder),
-                None => (id, Kind::Submodule),
+            EntryKind::Submodule => match self.modules.tree(id) {
+                Some(tree) => (tree, EntryKind::Folder),
+                None => (id, EntryKind::Submodule),
             },
             kind => (id, kind),
         }
@@ -90,7 +90,7 @@ impl Nodes for View<'_> {
         self.root
     }
 
-    fn child(&self, folder: &Oid, name: &str) -> Result<Option<(Oid, Kind)>, Error> {
+    fn child(&self, folder: &Oid, name: &str) -> Result<Option<(Oid, EntryKind)>, Error> {
         let folder = self.pass(*folder);
         let folder = folder.map_err(|error| Error::from_database(&error))?;
         let entry = folder.get_name_bytes(name.as_bytes());

@@ -39,12 +39,12 @@ const MAX_SPECIAL: usize = 32;
 pub(in crate::source::git) struct Agents {
     plain: Agent,
     /// In order of use, the latest last.
-    special: Mutex<Vec<(Kind, Agent)>>,
+    special: Mutex<Vec<(AgentSettings, Agent)>>,
 }
 
 /// The settings in which clients differ.
 #[derive(Clone, Default, PartialEq, Eq)]
-struct Kind {
+struct AgentSettings {
     trust: Trust,
     identity: Option<Identity>,
     /// None uses the environment's proxy.
@@ -77,7 +77,7 @@ impl std::fmt::Debug for Client {
 impl Agents {
     pub(in crate::source::git) fn new() -> Self {
         Self {
-            plain: agent(&Kind::default()),
+            plain: agent(&AgentSettings::default()),
             special: Mutex::default(),
         }
     }
@@ -85,7 +85,7 @@ impl Agents {
     /// The clients for requests with `credentials`.
     pub(super) fn client(&self, credentials: &Credentials, proxy: Option<&Proxy>) -> Client {
         let https = credentials.https();
-        let bare = Kind {
+        let bare = AgentSettings {
             trust: https.map(|https| https.trust.clone()).unwrap_or_default(),
             identity: None,
             proxy: proxy.cloned(),
@@ -95,19 +95,19 @@ impl Agents {
         let has_secrets = authorization.is_some() || identity.is_some();
         Client {
             bare: self.agent(bare.clone()),
-            trusted: self.agent(Kind { identity, ..bare }),
+            trusted: self.agent(AgentSettings { identity, ..bare }),
             authorization,
             has_secrets,
         }
     }
 
-    fn agent(&self, wanted: Kind) -> Agent {
-        if wanted == Kind::default() {
+    fn agent(&self, wanted: AgentSettings) -> Agent {
+        if wanted == AgentSettings::default() {
             return self.plain.clone();
         }
         let mut special = self.special.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = special.iter().position(|(kind, _)| *kind == wanted);
-        let (kind, agent) = match known {
+        let known = special.iter().position(|(settings, _)| *settings == wanted);
+        let (settings, agent) = match known {
             Some(index) => special.remove(index),
             None => {
                 let agent = agent(&wanted);
@@ -117,20 +117,20 @@ impl Agents {
         if special.len() == MAX_SPECIAL {
             special.remove(0);
         }
-        special.push((kind, agent.clone()));
+        special.push((settings, agent.clone()));
         agent
     }
 }
 
 /// How other servers than Git's are reached: the authorities, the client certificate, and the proxy. Clones share it.
 #[derive(Clone)]
-pub struct Route(Arc<Kind>);
+pub struct Route(Arc<AgentSettings>);
 
 impl Route {
     /// The route with what is for TLS of these, and the proxy.
     pub fn new(credentials: &Credentials, proxy: Option<&Proxy>) -> Self {
         let https = credentials.https();
-        Self(Arc::new(Kind {
+        Self(Arc::new(AgentSettings {
             trust: https.map(|https| https.trust.clone()).unwrap_or_default(),
             identity: https.and_then(|https| https.identity.clone()),
             proxy: proxy.cloned(),
@@ -158,17 +158,17 @@ impl HttpClients {
 
 /// TLS for other protocols than HTTP. None if the client certificate does not fit its key, which the credentials'
 /// constructor has checked.
-pub fn tls_connector(Route(kind): &Route) -> Option<TlsConnector> {
+pub fn tls_connector(Route(settings): &Route) -> Option<TlsConnector> {
     let mut roots = RootCertStore::empty();
     // A certificate that cannot be read is skipped, as the platform's verifier does.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let given = CertificateDer::pem_slice_iter(&kind.trust.0);
+    let given = CertificateDer::pem_slice_iter(&settings.trust.0);
     roots.add_parsable_certificates(given.flatten());
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .ok()?
         .with_root_certificates(roots);
-    let config = match &kind.identity {
+    let config = match &settings.identity {
         None => config.with_no_client_auth(),
         Some(identity) => {
             let chain = CertificateDer::pem_slice_iter(&identity.chain);
@@ -209,13 +209,13 @@ fn certificates(pem: &[u8]) -> impl Iterator<Item = Certificate<'static>> {
 }
 
 /// A client that keeps idle connections.
-fn agent(kind: &Kind) -> Agent {
+fn agent(settings: &AgentSettings) -> Agent {
     let tls = TlsConfig::builder()
-        .root_certs(roots(&kind.trust))
-        .client_cert(kind.identity.as_ref().and_then(client_certificate))
+        .root_certs(roots(&settings.trust))
+        .client_cert(settings.identity.as_ref().and_then(client_certificate))
         .build();
     let mut config = Agent::config_builder();
-    if let Some(proxy) = &kind.proxy {
+    if let Some(proxy) = &settings.proxy {
         config = config.proxy(Some(proxy.http()));
     }
     let config = config
@@ -253,9 +253,9 @@ mod tests {
         let agents = Agents::new();
         let trust = |number: usize| Trust(vec![b'x'; number]);
         let agent = |number| {
-            agents.agent(Kind {
+            agents.agent(AgentSettings {
                 trust: trust(number),
-                ..Kind::default()
+                ..AgentSettings::default()
             })
         };
         for number in 0..2 * MAX_SPECIAL {
@@ -265,7 +265,9 @@ mod tests {
         let special = agents.special.lock().unwrap();
         assert_eq!(special.len(), MAX_SPECIAL);
         assert!(special.last().unwrap().0.trust == trust(1));
-        let twice = special.iter().filter(|(kind, _)| kind.trust == trust(1));
+        let twice = special
+            .iter()
+            .filter(|(settings, _)| settings.trust == trust(1));
         assert_eq!(twice.count(), 1);
     }
 }
