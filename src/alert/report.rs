@@ -8,7 +8,7 @@ use crate::api::{
     Alert, AlertStatus, ConditionType, Reason, Status as _, Time, Verdict, set_conditions, summary,
 };
 use crate::driver::{StatusOf, write_status};
-use crate::message::{Saved, Unfit};
+use crate::message::{NotReportable, Saved};
 use crate::outbox::ProviderView;
 
 impl Saved {
@@ -98,7 +98,7 @@ impl Driver {
         let provider = &self.intent.provider;
         let service = self.provider.borrow().service();
         if self.intent.deployments && service.is_some_and(|service| !service.keeps_deployments()) {
-            let why = format!("Provider {provider}: {}", Unfit::NoDeployments);
+            let why = format!("Provider {provider}: {}", NotReportable::NoDeployments);
             return vec![
                 ready(Some(false), Reason::InvalidSpec, why),
                 Verdict::new(

@@ -11,7 +11,7 @@ use super::standing::age;
 use super::{Driver, LONGEST_TRY, Way};
 use crate::api::Reason;
 use crate::driver::UNNAMED;
-use crate::message::{Deploying, Group, Item, Outcome, Subject, Unfit};
+use crate::message::{Deploying, Group, Item, NotReportable, Outcome, Subject};
 use crate::message::{deployments, status_request, statuses};
 use crate::outbox::{Endpoint, SendOutcome};
 
@@ -35,8 +35,8 @@ impl Driver {
             match self.jobs(&item, endpoint) {
                 Ok(jobs) if jobs.is_empty() => self.ledger.told([&item]),
                 // The Sync is gone, and its repository is not known any more.
-                Err(Unfit::NoHost) => self.give_up(&item),
-                Err(unfit) => self.set_apart(item, since, unfit.to_string()),
+                Err(NotReportable::NoHost) => self.give_up(&item),
+                Err(error) => self.set_apart(item, since, error.to_string()),
                 Ok(jobs) => {
                     let mut sending = Sending::statuses(item, since, jobs);
                     sending.go_on(endpoint);
@@ -55,14 +55,14 @@ impl Driver {
         }
     }
 
-    fn jobs(&mut self, item: &Item, endpoint: &Endpoint) -> Result<Vec<Job>, Unfit> {
+    fn jobs(&mut self, item: &Item, endpoint: &Endpoint) -> Result<Vec<Job>, NotReportable> {
         let cluster = self.intent.metadata.get("cluster").cloned();
         let cluster = cluster.as_deref().unwrap_or(UNNAMED);
         let home = self.home_of(&item.subject);
         let repository = home.as_ref().map(|home| &home.repository);
         let to = &endpoint.destination;
         if self.way == Some(Way::Deployments) {
-            let mut setting = home.as_ref().ok_or(Unfit::NoHost)?.setting.clone();
+            let mut setting = home.as_ref().ok_or(NotReportable::NoHost)?.setting.clone();
             let overtaken = self.overtaken.get(&item.subject);
             setting.is_overtaken = overtaken.is_some_and(|ids| ids.contains(&item.id));
             let all = deployments(item, cluster, &setting)?.into_iter();

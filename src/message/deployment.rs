@@ -3,7 +3,7 @@
 //! A deployment follows the same notices as the status of a commit. It differs in one point: a commit that was replaced is
 //! not live, although the commit that replaced it is.
 
-use super::service::{Unfit, unique};
+use super::service::{NotReportable, unique};
 use super::{Course, Item, statuses};
 use crate::api::Reason;
 
@@ -65,12 +65,12 @@ pub struct Setting {
 ///
 /// # Errors
 ///
-/// [`Unfit`], if an annotation cannot be used.
+/// [`NotReportable`], if an annotation cannot be used.
 pub fn deployments(
     item: &Item,
     cluster: &str,
     setting: &Setting,
-) -> Result<Vec<Deployment>, Unfit> {
+) -> Result<Vec<Deployment>, NotReportable> {
     let own = item.notice.commit();
     let url = url(setting)?;
     let all = statuses(item, cluster).into_iter().map(|status| {
@@ -118,7 +118,7 @@ fn reference(item: &Item) -> Option<&str> {
 
 /// The name of the environment: that of the annotation, or `<cluster>/<namespace>/<sync>`. `owner` is
 /// `towline/<cluster>/<namespace>/<sync>`.
-fn environment(setting: &Setting, owner: &str) -> Result<String, Unfit> {
+fn environment(setting: &Setting, owner: &str) -> Result<String, NotReportable> {
     let Some(name) = &setting.environment else {
         let name = owner.strip_prefix("towline/").unwrap_or(owner);
         return Ok(unique(name.trim_start_matches('/'), LONGEST));
@@ -130,14 +130,16 @@ fn environment(setting: &Setting, owner: &str) -> Result<String, Unfit> {
         && name.chars().all(is_plain)
         && !name.starts_with(is_outer)
         && !name.ends_with(is_outer);
-    is_name.then(|| name.clone()).ok_or(Unfit::Environment)
+    is_name
+        .then(|| name.clone())
+        .ok_or(NotReportable::Environment)
 }
 
 /// Where it runs: the annotation's URL, or the one that was found.
-fn url(setting: &Setting) -> Result<Option<String>, Unfit> {
+fn url(setting: &Setting) -> Result<Option<String>, NotReportable> {
     match &setting.url {
         Some(url) if is_web(url) => Ok(Some(url.clone())),
-        Some(_) => Err(Unfit::Url),
+        Some(_) => Err(NotReportable::Url),
         None => Ok(setting.found.clone().filter(|url| is_web(url))),
     }
 }
@@ -296,7 +298,11 @@ mod tests {
             "a\u{202e}",
             long.as_str(),
         ] {
-            assert_eq!(said(Some(name), None), Err(Unfit::Environment), "{name}");
+            assert_eq!(
+                said(Some(name), None),
+                Err(NotReportable::Environment),
+                "{name}"
+            );
         }
         let long = format!("https://a.b/{long}");
         for url in [
@@ -317,7 +323,7 @@ mod tests {
             "https://a.b\n",
             long.as_str(),
         ] {
-            assert_eq!(said(None, Some(url)), Err(Unfit::Url), "{url}");
+            assert_eq!(said(None, Some(url)), Err(NotReportable::Url), "{url}");
         }
         // What is found and cannot be used is left out.
         let odd = deployments(&item(Reason::Converged, &[]), "eu", &found("https://a b"));

@@ -1,8 +1,8 @@
 //! What is said to the host: the open requests, the comment on one, and the status of its newest commit.
 
 use crate::message::{
-    Answer, Comment, CommitStatus, Outcome, PullRequest, PullRequests, Repository, Request, Unfit,
-    status_request,
+    Answer, Comment, CommitStatus, NotReportable, Outcome, PullRequest, PullRequests, Repository,
+    Request, status_request,
 };
 use crate::outbox::Endpoint;
 
@@ -28,7 +28,7 @@ pub(super) enum HostError {
     Unreadable(&'static str),
     /// The repository is none of the host's.
     #[error(transparent)]
-    Unfit(#[from] Unfit),
+    NotReportable(#[from] NotReportable),
     /// towline does not know how to ask this host.
     #[error(
         "pull requests can be planned on GitHub, GitLab, and Gitea or Forgejo: name a Provider of such a type"

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::project::HostProject;
-use super::{Repository, Unfit, get, line, project, request};
+use super::{NotReportable, Repository, get, line, project, request};
 use crate::api::short_commits;
 use crate::intent::Service;
 use crate::message::{Deployment, DeploymentState, Destination, Request};
@@ -51,14 +51,14 @@ impl Deploying {
     ///
     /// # Errors
     ///
-    /// [`Unfit`], if the repository is none of the host's, or the host keeps no deployments.
+    /// [`NotReportable`], if the repository is none of the host's, or the host keeps no deployments.
     pub fn new(
         deployment: Deployment,
         repository: Option<&Repository>,
         to: &Destination,
-    ) -> Result<Self, Unfit> {
+    ) -> Result<Self, NotReportable> {
         if !to.service.keeps_deployments() {
-            return Err(Unfit::NoDeployments);
+            return Err(NotReportable::NoDeployments);
         }
         Ok(Self {
             deployment,

@@ -21,9 +21,9 @@ use crate::text::shorten;
 /// The longest name of a status, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// Why a commit cannot have a status, or a deployment.
+/// Why nothing can be reported on a commit: no status, no deployment, no comment on its pull request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum NotReportable {
     /// The repository is on another host.
     #[error(
         "its repository is on {host}, and the Provider is for {known}: leave the Sync out of the Alert, or name the \
@@ -65,12 +65,12 @@ pub enum Unfit {
 ///
 /// # Errors
 ///
-/// [`Unfit`], if the repository is none of the host's.
+/// [`NotReportable`], if the repository is none of the host's.
 pub fn status_request(
     status: &CommitStatus,
     repository: Option<&Repository>,
     to: &Destination,
-) -> Result<Request, Unfit> {
+) -> Result<Request, NotReportable> {
     let project = project(repository, to)?;
     let url = project.statuses(to, &status.commit);
     let body = match to.service {
@@ -85,13 +85,16 @@ pub fn status_request(
 }
 
 /// Where the repository is on the host.
-fn project(repository: Option<&Repository>, to: &Destination) -> Result<HostProject, Unfit> {
-    let repository = repository.ok_or(Unfit::NoHost)?;
+fn project(
+    repository: Option<&Repository>,
+    to: &Destination,
+) -> Result<HostProject, NotReportable> {
+    let repository = repository.ok_or(NotReportable::NoHost)?;
     let known = hosts(to);
     if known.iter().any(|known| known.is(&repository.host)) {
         return HostProject::of(repository, to);
     }
-    Err(Unfit::OtherHost {
+    Err(NotReportable::OtherHost {
         host: repository.host.clone(),
         known: known
             .iter()
@@ -410,10 +413,10 @@ mod tests {
             "a/b\"",
         ] {
             let error = try_at("github.com", path).unwrap_err();
-            assert_eq!(error, Unfit::Path { form: "owner/name" }, "{path}");
+            assert_eq!(error, NotReportable::Path { form: "owner/name" }, "{path}");
         }
         let none = status_request(&status(Course::Live, ""), None, &to);
-        assert_eq!(none, Err(Unfit::NoHost));
+        assert_eq!(none, Err(NotReportable::NoHost));
     }
 
     #[test]
@@ -431,12 +434,12 @@ mod tests {
         ] {
             let to = to(service, None, &[]);
             let request = status_request(&status(Course::Live, ""), Some(&at(host, path)), &to);
-            assert!(matches!(request, Err(Unfit::Path { .. })), "{path}");
+            assert!(matches!(request, Err(NotReportable::Path { .. })), "{path}");
         }
         let to = to(Service::AzureDevOps, None, &[]);
         let evil = at("evil-visualstudio.com", "o/p/_git/b");
         let request = status_request(&status(Course::Live, ""), Some(&evil), &to);
-        assert!(matches!(request, Err(Unfit::OtherHost { .. })));
+        assert!(matches!(request, Err(NotReportable::OtherHost { .. })));
     }
 
     #[test]

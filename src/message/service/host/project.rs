@@ -5,7 +5,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::super::Destination;
-use super::Unfit;
+use super::NotReportable;
 use crate::intent::Service;
 
 /// Where a repository is.
@@ -100,7 +100,7 @@ pub(super) struct HostProject {
 impl HostProject {
     /// The address of a Provider is that of the host's web pages, or of its API. Flux takes the URL of a repository; its
     /// path says nothing more here, because the path of the Sync's own repository counts.
-    pub(super) fn of(repository: &Repository, to: &Destination) -> Result<Self, Unfit> {
+    pub(super) fn of(repository: &Repository, to: &Destination) -> Result<Self, NotReportable> {
         let path = repository.path.trim_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
         if to.service == Service::AzureDevOps {
@@ -123,11 +123,11 @@ impl HostProject {
             }
             _ => ("owner/name", path),
         };
-        let unfit = Unfit::Path { form };
-        let (owner, name) = path.rsplit_once('/').ok_or(unfit.clone())?;
+        let error = NotReportable::Path { form };
+        let (owner, name) = path.rsplit_once('/').ok_or(error.clone())?;
         let is_deep = to.service == Service::GitLab;
         if !path.split('/').all(is_plain) || owner.contains('/') && !is_deep {
-            return Err(unfit);
+            return Err(error);
         }
         let web = join(&[&to.address.origin(), root]);
         Ok(Self {
@@ -140,9 +140,13 @@ impl HostProject {
 
     /// `organisation/project/_git/name`, `v3/organisation/project/name` over SSH, or `project/_git/name` on the former
     /// host of an organisation. A project has a repository of its own name, for which the project may be left out.
-    fn on_azure(repository: &Repository, path: &str, to: &Destination) -> Result<Self, Unfit> {
+    fn on_azure(
+        repository: &Repository,
+        path: &str,
+        to: &Destination,
+    ) -> Result<Self, NotReportable> {
         let form = "organisation/project/_git/repository";
-        let unfit = || Unfit::Path { form };
+        let error = || NotReportable::Path { form };
         let of_host = repository.host.strip_suffix(".visualstudio.com");
         let of_host = of_host.filter(|name| *name != "vs-ssh");
         let (owner, name) = match path.split_once("/_git/").or_else(|| {
@@ -153,7 +157,7 @@ impl HostProject {
             None => path
                 .strip_prefix("v3/")
                 .and_then(|path| path.rsplit_once('/'))
-                .ok_or_else(unfit)?,
+                .ok_or_else(error)?,
         };
         let owner = match of_host {
             Some(organisation) => {
@@ -187,7 +191,7 @@ impl HostProject {
                 owner: escaped(&owner),
                 name: escaped(name),
             }),
-            false => Err(unfit()),
+            false => Err(error()),
         }
     }
 

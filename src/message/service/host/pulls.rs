@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::project::HostProject;
-use super::{Repository, Unfit, get, project, request};
+use super::{NotReportable, Repository, get, project, request};
 use crate::intent::Service;
 use crate::message::{Destination, Request};
 
@@ -56,8 +56,11 @@ impl<'a> PullRequests<'a> {
     ///
     /// # Errors
     ///
-    /// [`Unfit`], if the repository is none of the host's.
-    pub fn of(repository: Option<&Repository>, to: &'a Destination) -> Result<Option<Self>, Unfit> {
+    /// [`NotReportable`], if the repository is none of the host's.
+    pub fn of(
+        repository: Option<&Repository>,
+        to: &'a Destination,
+    ) -> Result<Option<Self>, NotReportable> {
         let project = project(repository, to)?;
         let is_known = matches!(
             to.service,

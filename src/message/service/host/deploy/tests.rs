@@ -22,7 +22,7 @@ fn repository(service: Service) -> Repository {
     }
 }
 
-fn deploying(service: Service, state: DeploymentState) -> Result<Deploying, Unfit> {
+fn deploying(service: Service, state: DeploymentState) -> Result<Deploying, NotReportable> {
     let to = to(service);
     Deploying::new(deployment(state), Some(&repository(service)), &to)
 }
@@ -167,7 +167,7 @@ fn a_deployment_of_gitlab_gets_its_status_and_its_environment_the_url() {
 #[test]
 fn a_host_without_deployments_and_an_answer_that_is_none_are_refused() {
     let none = deploying(Service::Gitea, DeploymentState::Live).err();
-    assert_eq!(none, Some(Unfit::NoDeployments));
+    assert_eq!(none, Some(NotReportable::NoDeployments));
     for service in [Service::GitHub, Service::GitLab] {
         for answer in [
             "",
