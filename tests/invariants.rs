@@ -1,6 +1,7 @@
 //! Checks the architecture invariants of `src/lib.rs` that are visible in the text of the sources.
 
 mod circles;
+mod names;
 mod rooms;
 mod sources;
 
