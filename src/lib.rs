@@ -15,7 +15,7 @@
 //!
 //! # Architecture invariants
 //!
-//! - `content`, `text`, `manifest`, `intent`, `substitute`, `decrypt`, `render`, `desired`, `plan`, `health`,
+//! - `content`, `text`, `url`, `manifest`, `intent`, `substitute`, `decrypt`, `render`, `desired`, `plan`, `health`,
 //!   `verify`, `webhook`, `message` and `trace` import no client, no runtime, no file system and no clock. The
 //!   sandbox, `render::wasm`, is the exception.
 //! - Where `spec.verify` asks for a signature, a revision is published only after the signature was found good.
@@ -70,6 +70,7 @@ pub mod substitute;
 mod sync;
 pub mod text;
 pub mod trace;
+mod url;
 pub mod verify;
 pub mod webhook;
 

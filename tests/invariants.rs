@@ -21,9 +21,10 @@ struct Rule {
 }
 
 /// Rooms that use no client, no runtime, no file system and no clock.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "content",
     "text",
+    "url",
     "manifest",
     "intent",
     "substitute",
@@ -40,7 +41,7 @@ const PURE: [&str; 14] = [
 
 const RULES: [Rule; 9] = [
     Rule {
-        invariant: "content, text, manifest, intent, substitute, decrypt, render, desired, plan, health, verify, \
+        invariant: "content, text, url, manifest, intent, substitute, decrypt, render, desired, plan, health, verify, \
                     webhook, message and trace are pure, but for render::wasm",
         paths: &[
             "kube::Client",

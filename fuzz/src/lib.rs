@@ -8,6 +8,8 @@
 pub mod manifest;
 #[path = "../../src/text/mod.rs"]
 pub mod text;
+#[path = "../../src/url/mod.rs"]
+pub mod url;
 #[path = "../../src/webhook/mod.rs"]
 pub mod webhook;
 

@@ -1,12 +1,12 @@
 //! The page of a commit on the web, from the URL of its repository. Pure.
 
-use crate::text::redact_url;
+use crate::url::{RemoteUrl, SshUrl};
 
 /// The page of a commit. None if the URL names no server that has web pages. No part of the URL that may be secret is in
 /// the link.
 pub fn commit_link(repository: &str, commit: &str) -> Option<String> {
     let is_commit = !commit.is_empty() && commit.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let (scheme, host, path) = parts(&redact_url(repository))?;
+    let (scheme, host, path) = parts(repository)?;
     let path = path.trim_matches('/');
     if !is_commit || path.is_empty() || path.contains(|c: char| c.is_whitespace()) {
         return None;
@@ -42,25 +42,14 @@ pub fn commit_link(repository: &str, commit: &str) -> Option<String> {
     Some(format!("{base}/{path}/{way}/{commit}"))
 }
 
-/// The scheme, host (with the port, if it is one for the web) and path of a repository's web page.
+/// The scheme, host (with the port, if it is one for the web) and path of a repository's web page. No user and no query,
+/// which may be secret, is among them.
 fn parts(url: &str) -> Option<(&'static str, String, String)> {
-    let (scheme, rest) = match url.split_once("://") {
-        Some(("https", rest)) => ("https", rest),
-        Some(("http", rest)) => ("http", rest),
+    Some(match RemoteUrl::parse(url)? {
+        RemoteUrl::Http(url) => (url.scheme(), url.server(), url.uri().path().to_owned()),
         // A port is one for SSH.
-        Some(("ssh", rest)) => {
-            let (host, path) = rest.split_once('/')?;
-            let host = host.split(':').next()?;
-            return Some(("https", host.to_owned(), path.to_owned()));
-        }
-        Some(_) => return None,
-        None => {
-            let (host, path) = url.split_once(':')?;
-            return Some(("https", host.to_owned(), path.to_owned()));
-        }
-    };
-    let (host, path) = rest.split_once('/')?;
-    Some((scheme, host.to_owned(), path.to_owned()))
+        RemoteUrl::Ssh(SshUrl { address, path }) => ("https", address.server(address.port), path),
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! URLs in kustomizations: which ones name a folder of another Git repository, and at which tag or commit. The grammar is
-//! that of kustomize (`api/internal/git/repospec.go`). Pure.
+//! that of kustomize (`api/internal/git/repospec.go`), in which a host may have no scheme and one text names a repository, a path
+//! and a ref. So no parser of URLs reads it; the URL that comes out is parsed like every other one when it is fetched. Pure.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};

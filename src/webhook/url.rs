@@ -2,6 +2,8 @@
 
 use percent_encoding::percent_decode_str;
 
+use crate::url::{Address, split_scp};
+
 /// The longest URL that is read, in bytes.
 const MAX_LENGTH: usize = 4096;
 
@@ -27,6 +29,8 @@ impl RepositoryUrl {
         if url.len() > MAX_LENGTH {
             return None;
         }
+        // Senders write blanks into paths and schemes that nobody fetches, which no parser of URLs takes. So only the
+        // server is parsed, as everywhere.
         let (authority, path) = match url.split_once("://") {
             Some((scheme, rest)) if SCHEMES.iter().any(|s| s.eq_ignore_ascii_case(scheme)) => {
                 let path = rest.find('/')?;
@@ -34,7 +38,7 @@ impl RepositoryUrl {
                 (&rest[..path], rest.get(path..end)?)
             }
             Some(_) => return None,
-            None => scp(url)?,
+            None => split_scp(url)?,
         };
         let host = host(authority)?;
         let (host, path) = one_form(host, segments(path));
@@ -49,27 +53,10 @@ impl RepositoryUrl {
     }
 }
 
-/// Splits `[user@]host:path`. A text with a `/` before the colon has another form.
-fn scp(url: &str) -> Option<(&str, &str)> {
-    let bracket = url.find("@[").map_or(0, |at| at + 1);
-    let skip = match url[bracket..].starts_with('[') {
-        true => bracket + url[bracket..].find(']')?,
-        false => 0,
-    };
-    let colon = skip + url[skip..].find(':')?;
-    let (authority, path) = (&url[..colon], &url[colon + 1..]);
-    (!authority.contains('/')).then_some((authority, path))
-}
-
 /// The host in lower case, without user and port.
 fn host(authority: &str) -> Option<String> {
-    let host = authority.rsplit('@').next()?;
-    let end = match host.starts_with('[') {
-        true => host.find(']')? + 1,
-        false => host.find(':').unwrap_or(host.len()),
-    };
-    let host = host[..end].trim_end_matches('.').to_lowercase();
-    (!host.is_empty()).then_some(host)
+    let Address { host, .. } = Address::parse(authority, 0)?;
+    Some(host.trim_end_matches('.').to_owned())
 }
 
 /// The parts of a path in lower case, the last one without `.git`.

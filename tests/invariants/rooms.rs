@@ -3,12 +3,13 @@
 use super::{room, sources};
 
 /// Lowest first. A room may be one file.
-const ROOMS: [&str; 42] = [
+const ROOMS: [&str; 43] = [
     "glob",
     "backoff",
     "allowance",
     "fair",
     "text",
+    "url",
     "chain",
     "intent",
     "api",

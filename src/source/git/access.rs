@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::auth::{Credentials, Proxy};
 use super::reference::Reference;
 use super::request::FetchRequest;
-use super::url::RemoteUrl;
+use crate::url::RemoteUrl;
 
 /// How a source was fetched.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl Access {
     #[must_use]
     pub fn is_at_home(&self, url: &str) -> bool {
         match (RemoteUrl::parse(&self.url), RemoteUrl::parse(url)) {
-            (Ok(own), Ok(other)) => own.same_server(&other),
+            (Some(own), Some(other)) => own.same_server(&other),
             _ => false,
         }
     }

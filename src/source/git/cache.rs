@@ -20,8 +20,9 @@ use super::store::Store;
 use super::ticket::Ticket;
 use super::transport::Agents;
 use super::turns::Turns;
-use super::url::{self, RemoteUrl};
+use super::url;
 use crate::source::error::Error;
+use crate::url::RemoteUrl;
 
 /// All repositories on disk. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -98,7 +99,7 @@ impl Cache {
     /// it is late, or if the returned future is dropped, the fetch ends within a second, and its
     /// connection is closed. Only a connection that is being made may take ten seconds.
     pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, Error> {
-        let is_ssh = matches!(RemoteUrl::parse(&request.url)?, RemoteUrl::Ssh(_));
+        let is_ssh = matches!(url::parse(&request.url)?, RemoteUrl::Ssh(_));
         request.check_credentials(is_ssh)?;
         request.reference.check()?;
         if let Some(known) = self.pinned(&request) {

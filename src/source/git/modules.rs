@@ -12,10 +12,10 @@ use std::path::Path;
 use git2::{Config, Oid, Repository};
 
 use super::entry::kind_of;
-use super::url::RemoteUrl;
 use crate::content::within;
 use crate::source::error::Error;
 use crate::source::path::{EntryKind, TreePath};
+use crate::url::{HttpUrl, RemoteUrl};
 
 /// The file that names submodules.
 const FILE: &str = ".gitmodules";
@@ -224,14 +224,14 @@ fn resolve(parent: &str, url: &str) -> Result<String, &'static str> {
         true => relative(parent, url).ok_or("its URL in .gitmodules leaves the server")?,
         false => without_user(url),
     };
-    let Ok(server) = RemoteUrl::parse(&url) else {
+    let Some(server) = RemoteUrl::parse(&url) else {
         return Err(
             "its URL in .gitmodules is neither that of an https, http or ssh server nor relative to \
              the repository's",
         );
     };
     // Both have the same scheme, host and port.
-    match RemoteUrl::parse(parent).is_ok_and(|parent| parent.same_server(&server)) {
+    match RemoteUrl::parse(parent).is_some_and(|parent| parent.same_server(&server)) {
         true => Ok(url),
         false => Err(
             "its URL in .gitmodules is on another server; only submodules with the scheme, host and \
@@ -242,17 +242,12 @@ fn resolve(parent: &str, url: &str) -> Result<String, &'static str> {
 
 /// Drops the user from a submodule's URL: credentials come only from the Secret.
 fn without_user(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) if scheme.to_ascii_lowercase().starts_with("http") => {
-            let end = rest.find('/').unwrap_or(rest.len());
-            let host = rest[..end].rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}{}", &rest[end..])
-        }
-        _ => url.to_owned(),
-    }
+    let bare = HttpUrl::parse(url).and_then(|url| url.without_user());
+    bare.map_or_else(|| url.to_owned(), |url| url.to_string())
 }
 
-/// Git's `relative_url`: each `../` removes one part of the parent.
+/// Git's `relative_url`: each `../` removes one part of the parent. Git cuts the text of the parent, which may be
+/// `user@host:path` and no URL, so this does the same; the result is parsed like every other URL.
 fn relative(parent: &str, url: &str) -> Option<String> {
     let mut base = parent.trim_end_matches('/').to_owned();
     let mut rest = url;

@@ -7,13 +7,14 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use ::http::Uri;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::secret::{CredentialsError, Values, malformed, missing};
-use crate::source::git::url::{Address, SshUrl};
+use crate::url::{Address, HttpUrl, SshUrl};
 
 /// The longest answer of a proxy that is read, in bytes.
 const MAX_ANSWER: usize = 8 << 10;
@@ -165,36 +166,37 @@ async fn status(stream: &mut TcpStream) -> Result<u16, TunnelError> {
         .ok_or(TunnelError::Answer)
 }
 
-/// Splits `address` into: whether it is https, its host, and its port. The error says what is
-/// wrong.
+/// Reads from `address`: whether it is https, its host, and its port. The error says what is wrong.
 fn parse(address: &str) -> Result<(bool, String, u16), &'static str> {
-    let (scheme, rest) = address.split_once("://").ok_or(NO_ADDRESS)?;
-    let tls = match scheme.to_ascii_lowercase().as_str() {
-        "http" => false,
-        "https" => true,
-        _ => return Err("only http:// and https:// proxies are supported"),
-    };
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.contains('@') {
+    let url = HttpUrl::parse(address).ok_or_else(|| problem(address))?;
+    let Address { user, host, port } = url.address();
+    if user.is_some() {
         return Err("put the user under username and password, not in the URL");
     }
-    let default_port = if tls { 443 } else { 80 };
-    let Some(Address { host, port, .. }) = Address::parse(authority, default_port) else {
-        let host = authority
-            .rsplit_once(':')
-            .map_or(authority, |(host, _)| host);
-        return Err(match Address::parse(host, default_port) {
-            Some(_) if host != authority => "its port is not a number below 65536",
-            _ => NO_ADDRESS,
-        });
-    };
+    if url.has_path() || url.uri().query().is_some() {
+        return Err(NO_ADDRESS);
+    }
     if host.parse::<std::net::Ipv6Addr>().is_ok() {
-        return Ok((tls, format!("[{host}]"), port));
+        return Ok((url.is_tls(), format!("[{host}]"), *port));
     }
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     match host.chars().all(is_name) {
-        true => Ok((tls, host, port)),
+        true => Ok((url.is_tls(), host.clone(), *port)),
         false => Err(NO_ADDRESS),
+    }
+}
+
+/// What is wrong with an address that is not the URL of an HTTP server.
+fn problem(address: &str) -> &'static str {
+    let Ok(uri) = address.parse::<Uri>() else {
+        return NO_ADDRESS;
+    };
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http" | "https"), Some(host)) if !host.is_empty() => {
+            "its port is not a number below 65536"
+        }
+        (None | Some("http" | "https"), _) => NO_ADDRESS,
+        (Some(_), _) => "only http:// and https:// proxies are supported",
     }
 }
 
@@ -245,6 +247,9 @@ mod tests {
                 "put the user under username and password",
             ),
             (http, &[("address", "http://p:0")], "its port is not"),
+            (http, &[("address", "http://p:65536")], "its port is not"),
+            (http, &[("address", "http://:1")], "it is not http://"),
+            (http, &[("address", "http://p/?MARK")], "it is not http://"),
             (http, &[("address", "http://p/MARK")], "it is not http://"),
             (http, &[good, user], "has username but not password"),
             (

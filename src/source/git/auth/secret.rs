@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Credentials;
 use super::https::{self, Https, Identity, Part, Trust};
 use super::ssh::{Ssh, private_key};
-use crate::source::git::url::{Address, RemoteUrl};
+use crate::url::{Address, RemoteUrl};
 
 /// The keys for an `http` or `https` URL.
 const HTTPS_KEYS: &str = "username and password, bearerToken, ca.crt, tls.crt and tls.key";
@@ -85,10 +85,10 @@ impl Credentials {
         data: &BTreeMap<String, Vec<u8>>,
     ) -> Result<Self, CredentialsError> {
         match RemoteUrl::parse(url) {
-            Ok(RemoteUrl::Http(server)) if server.is_tls() => https(&Values(data)),
-            Ok(RemoteUrl::Http(_)) => http(&Values(data)),
-            Ok(RemoteUrl::Ssh(server)) => ssh(&Values(data), &server.address),
-            Err(_) => Err(CredentialsError::Scheme),
+            Some(RemoteUrl::Http(server)) if server.is_tls() => https(&Values(data)),
+            Some(RemoteUrl::Http(_)) => http(&Values(data)),
+            Some(RemoteUrl::Ssh(server)) => ssh(&Values(data), &server.address),
+            None => Err(CredentialsError::Scheme),
         }
     }
 }

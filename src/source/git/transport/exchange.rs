@@ -19,8 +19,9 @@ use crate::source::git::limits::{Floor, WireLimits};
 use crate::source::git::pack::PackProblem;
 use crate::source::git::stop::StopReason;
 use crate::source::git::ticket::{NoTurn, Ticket};
-use crate::source::git::url::RemoteUrl;
+use crate::source::git::url;
 use crate::text::redact_url;
+use crate::url::RemoteUrl;
 
 thread_local! {
     /// The exchange that this thread works for. libgit2 gives a transport only the URL.
@@ -106,7 +107,7 @@ impl Exchange {
         options: ExchangeOptions<'_>,
         store: &Path,
     ) -> Result<Arc<Self>, Error> {
-        let url = RemoteUrl::parse(options.url)?;
+        let url = url::parse(options.url)?;
         Ok(Arc::new(Self {
             credentials: options.credentials.clone(),
             proxy: options.proxy.cloned(),

@@ -19,7 +19,7 @@ use super::exchange::{Exchange, Failure};
 use super::reader::Reader;
 use crate::source::error::Reported;
 use crate::source::git::auth::TunnelError;
-use crate::source::git::url::{HttpUrl, RemoteUrl};
+use crate::url::{HttpUrl, RemoteUrl};
 
 /// How many redirects of the first request are followed, as in Git.
 const MAX_REDIRECTS: usize = 5;

@@ -25,8 +25,8 @@ use super::exchange::{Exchange, Failure};
 use super::reader::Reader;
 use crate::source::error::Reported;
 use crate::source::git::auth::{HostKey, Proxy, Ssh, TunnelError};
-use crate::source::git::url::{Address, RemoteUrl, SSH_USER};
 use crate::text::{printable, start};
+use crate::url::{Address, RemoteUrl, SSH_USER};
 
 /// The time limit for making a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,17 +4,17 @@ use ::http::uri::Authority;
 
 /// `[user@]host[:port]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::source::git) struct Address {
-    pub(in crate::source::git) user: Option<String>,
+pub(crate) struct Address {
+    pub(crate) user: Option<String>,
     /// In lower case. An IPv6 address has no brackets.
-    pub(in crate::source::git) host: String,
-    pub(in crate::source::git) port: u16,
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 impl Address {
     /// Reads the part of a URL between `://` and the path. None if the host is missing or the port
     /// is not a number.
-    pub(in crate::source::git) fn parse(text: &str, default_port: u16) -> Option<Self> {
+    pub(crate) fn parse(text: &str, default_port: u16) -> Option<Self> {
         let authority: Authority = text.parse().ok()?;
         let (user, server) = match authority.as_str().rsplit_once('@') {
             Some((user, server)) => (Some(user), server),
@@ -36,7 +36,7 @@ impl Address {
     }
 
     /// `host:port`. An IPv6 address has brackets. The port is left out if it is `default_port`.
-    pub(in crate::source::git) fn server(&self, default_port: u16) -> String {
+    pub(crate) fn server(&self, default_port: u16) -> String {
         let host = match self.host.contains(':') {
             true => format!("[{}]", self.host),
             false => self.host.clone(),

@@ -5,18 +5,21 @@ use super::address::Address;
 /// The port of SSH.
 const PORT: u16 = 22;
 
+/// The user, if neither the Secret nor the URL has one.
+pub(crate) const SSH_USER: &str = "git";
+
 /// `ssh://[user@]host[:port]/path` or `[user@]host:path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::source::git) struct SshUrl {
-    pub(in crate::source::git) address: Address,
+pub(crate) struct SshUrl {
+    pub(crate) address: Address,
     /// The path that the server gets: absolute, or relative to the user's home.
-    pub(in crate::source::git) path: String,
+    pub(crate) path: String,
 }
 
 impl SshUrl {
     /// Parses both forms. None if the URL has a password. None if the path begins with `-`, as in
     /// Git: the server's shell would take it as an option of `git-upload-pack`.
-    pub(in crate::source::git) fn parse(url: &str) -> Option<Self> {
+    pub(crate) fn parse(url: &str) -> Option<Self> {
         if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return None;
         }
@@ -28,7 +31,7 @@ impl SshUrl {
                 (authority, home.unwrap_or(path))
             }
             Some(_) => return None,
-            None => scp(url)?,
+            None => split_scp(url)?,
         };
         let address = Address::parse(authority, PORT)?;
         let user = address.user.as_deref();
@@ -42,7 +45,7 @@ impl SshUrl {
 
     /// The command for the server's shell. The path is quoted as Git quotes it, because some
     /// servers parse the line themselves.
-    pub(in crate::source::git) fn command(&self) -> String {
+    pub(crate) fn command(&self) -> String {
         let mut quoted = String::with_capacity(self.path.len() + 2);
         for c in self.path.chars() {
             match c {
@@ -55,8 +58,8 @@ impl SshUrl {
 
     /// Equal for URLs of the same repository. Includes the user, because a path may be below the
     /// user's home.
-    pub(in crate::source::git) fn normalised(&self) -> String {
-        let user = self.address.user.as_deref().unwrap_or(super::SSH_USER);
+    pub(crate) fn normalised(&self) -> String {
+        let user = self.address.user.as_deref().unwrap_or(SSH_USER);
         let path = self.path.trim_end_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
         let Address { host, port, .. } = &self.address;
@@ -64,8 +67,9 @@ impl SshUrl {
     }
 }
 
-/// Splits `[user@]host:path`. A text with a `/` before the `:` is a local path.
-fn scp(url: &str) -> Option<(&str, &str)> {
+/// Splits `[user@]host:path` into what is before and after the `:`. None for a text with a `/` before it, which is a local
+/// path. The form is that of `scp` and no URL, so Git's rule is written here.
+pub(crate) fn split_scp(url: &str) -> Option<(&str, &str)> {
     let colon = match url.find('[') {
         // `[::1]:path`
         Some(open) if !url[..open].contains(':') => url.find("]:")? + 1,

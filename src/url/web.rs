@@ -9,7 +9,7 @@ use super::address::Address;
 
 /// `http://…` or `https://…`, parsed with the HTTP client's own type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::source::git) struct HttpUrl {
+pub(crate) struct HttpUrl {
     uri: Uri,
     tls: bool,
     address: Address,
@@ -23,7 +23,7 @@ impl fmt::Display for HttpUrl {
 
 impl HttpUrl {
     /// None if the text is not an absolute HTTP URL with a host.
-    pub(in crate::source::git) fn parse(url: &str) -> Option<Self> {
+    pub(crate) fn parse(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let tls = match uri.scheme()? {
             scheme if *scheme == Scheme::HTTPS => true,
@@ -36,44 +36,57 @@ impl HttpUrl {
     }
 
     /// The URL in the form that the HTTP client takes.
-    pub(in crate::source::git) fn uri(&self) -> &Uri {
+    pub(crate) fn uri(&self) -> &Uri {
         &self.uri
     }
 
-    /// The host, in lower case.
-    pub(super) fn host(&self) -> &str {
-        &self.address.host
+    /// The server: its user information, if there is any, host and port.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// `host`, or `host:port` if the port is not that of the scheme. An IPv6 address has brackets.
+    pub(crate) fn server(&self) -> String {
+        self.address.server(if self.tls { 443 } else { 80 })
+    }
+
+    /// The same URL without user information.
+    pub(crate) fn without_user(&self) -> Option<Self> {
+        let authority = self.uri.authority()?.as_str();
+        let server = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, server)| server);
+        let path = self.uri.path_and_query()?;
+        Self::parse(&format!("{}://{server}{path}", self.scheme()))
     }
 
     /// Whether the URL is `https`.
-    pub(in crate::source::git) fn is_tls(&self) -> bool {
+    pub(crate) fn is_tls(&self) -> bool {
         self.tls
     }
 
     /// Whether the URL has a path below the root, so it can name a repository.
-    pub(super) fn has_path(&self) -> bool {
+    pub(crate) fn has_path(&self) -> bool {
         self.uri.path().len() > 1
     }
 
     /// Whether both have the same scheme, host and port.
-    pub(in crate::source::git) fn same_origin(&self, other: &Self) -> bool {
+    pub(crate) fn same_origin(&self, other: &Self) -> bool {
         let origin = |url: &Self| (url.tls, url.address.host.clone(), url.address.port);
         origin(self) == origin(other)
     }
 
     /// Equal for URLs of the same repository.
-    pub(super) fn normalised(&self) -> String {
+    pub(crate) fn normalised(&self) -> String {
         let path = self.uri.path().trim_end_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
         let query = self.uri.query().map(|query| format!("?{query}"));
         let query = query.unwrap_or_default();
-        let default_port = if self.tls { 443 } else { 80 };
-        let server = self.address.server(default_port);
-        format!("{}://{server}{path}{query}", self.scheme())
+        format!("{}://{}{path}{query}", self.scheme(), self.server())
     }
 
     /// The URL of a service of the repository. Keeps the repository's query.
-    pub(in crate::source::git) fn endpoint(&self, service: &str, query: &str) -> Option<Self> {
+    pub(crate) fn endpoint(&self, service: &str, query: &str) -> Option<Self> {
         let folder = self.uri.path().trim_end_matches('/');
         let own = self.uri.query().unwrap_or_default();
         let queries = [own, query].into_iter().filter(|query| !query.is_empty());
@@ -81,7 +94,7 @@ impl HttpUrl {
     }
 
     /// The repository's URL, if this is the URL of a repository's first request.
-    pub(in crate::source::git) fn base(&self) -> Option<Self> {
+    pub(crate) fn base(&self) -> Option<Self> {
         let folder = self.uri.path().strip_suffix("/info/refs")?;
         let query = self.uri.query().unwrap_or_default();
         let query = query.replace("service=git-upload-pack", "");
@@ -92,7 +105,7 @@ impl HttpUrl {
     /// The URL that a redirect to `location` leads to (RFC 3986, section 5.2, without `..`, because
     /// no Git server sends it). None for a redirect to another protocol than HTTP, or from https to
     /// http.
-    pub(in crate::source::git) fn follow(&self, location: &str) -> Option<Self> {
+    pub(crate) fn follow(&self, location: &str) -> Option<Self> {
         let location = location.split('#').next().unwrap_or_default();
         let authority = self.uri.authority()?;
         let target = if location.contains("://") && !location.starts_with('/') {
@@ -109,7 +122,8 @@ impl HttpUrl {
         Self::parse(&target).filter(|next| next.tls || !self.tls)
     }
 
-    fn scheme(&self) -> &'static str {
+    /// `http` or `https`.
+    pub(crate) fn scheme(&self) -> &'static str {
         if self.tls { "https" } else { "http" }
     }
 
