@@ -57,6 +57,27 @@ pub(crate) enum Written {
     InShort(String),
 }
 
+/// Why the API server refused the last status as it was, if it did.
+#[derive(Debug, Default)]
+pub(crate) struct StatusRefusal(Option<String>);
+
+impl StatusRefusal {
+    /// Takes note of how a status was written. Returns what to tell as [`Reason::StatusRefused`]: once for each cause.
+    ///
+    /// [`Reason::StatusRefused`]: crate::api::Reason::StatusRefused
+    pub(crate) fn note(&mut self, written: Written) -> Option<String> {
+        let why = match written {
+            Written::Whole(_) => None,
+            Written::InShort(why) => Some(why),
+        };
+        let before = std::mem::replace(&mut self.0, why);
+        let why = self.0.as_ref().filter(|_| self.0 != before)?;
+        Some(format!(
+            "the API server refused the status, which was written in short: {why}"
+        ))
+    }
+}
+
 /// Why a status could not be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StatusError {
@@ -296,6 +317,28 @@ mod tests {
         }
         let away = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         assert!(!is_refusal(&kube::Error::Service(away.into())));
+    }
+
+    #[test]
+    fn a_refusal_is_told_once_for_each_cause() {
+        let mut refusal = StatusRefusal::default();
+        let short = |why: &str| Written::InShort(why.to_owned());
+        for (written, told) in [
+            (Written::Whole(Some(1)), None),
+            (short("too long"), Some("too long")),
+            (short("too long"), None),
+            (short("not wanted"), Some("not wanted")),
+            (Written::Whole(None), None),
+            (short("not wanted"), Some("not wanted")),
+        ] {
+            let what = format!("{written:?}");
+            let message = refusal.note(written);
+            let is_right = match (&message, told) {
+                (Some(message), Some(why)) => message.ends_with(why),
+                (message, why) => message.is_none() && why.is_none(),
+            };
+            assert!(is_right, "{what}: {message:?}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::api::{
     set_conditions, short_commits, summary,
 };
 use crate::backoff::Backoff;
-use crate::driver::{Context, StatusBackoff, StatusOf, Written, write_status};
+use crate::driver::{Context, StatusBackoff, StatusOf, StatusRefusal, Written, write_status};
 use crate::fleet::{FetchedRevision, SourceName};
 use crate::intent::SourceIntent;
 use crate::metrics::Work;
@@ -69,7 +69,7 @@ struct Driver {
 #[derive(Default)]
 struct RefusedStatus {
     status: Option<GitRepositoryStatus>,
-    why: Option<String>,
+    refusal: StatusRefusal,
 }
 
 impl RefusedStatus {
@@ -389,23 +389,14 @@ impl Driver {
 
     /// Reports, once for each cause, that the API server refused a status.
     fn note_refusal(&mut self, object: &GitRepository, written: Written) {
-        let Written::InShort(why) = written else {
-            self.refused = RefusedStatus::default();
-            return;
-        };
-        let status = Some(self.status.fit());
-        let why = Some(why);
-        if self.refused.why != why {
-            let message = format!(
-                "the API server refused the status, which was written in short: {}",
-                why.as_deref().unwrap_or_default()
-            );
+        let is_refused = matches!(written, Written::InShort(_));
+        self.refused.status = is_refused.then(|| self.status.fit());
+        if let Some(message) = self.refused.refusal.note(written) {
             let kind = (Level::Warning, Reason::StatusRefused);
             let revision = self.status.revision.as_deref();
             let notice = Notice::about(object, kind, revision, message);
             self.context.notifier.tell(notice);
         }
-        self.refused = RefusedStatus { status, why };
     }
 }
 

@@ -18,7 +18,7 @@ use crate::api::{FinishedRun, HeldPrune, ObjectCounts, PruneStatus, Reason, Sync
 use crate::backoff::{Backoff, jittered};
 use crate::cluster::Unkept;
 use crate::desired::ReleaseNumber;
-use crate::driver::{StatusBackoff, contained_kinds};
+use crate::driver::{StatusBackoff, StatusRefusal, contained_kinds};
 use crate::fleet::Outcome;
 use crate::health::Health;
 use crate::intent::{Mode, SyncIntent};
@@ -86,7 +86,7 @@ pub(super) struct State {
     /// What traces have to tell, until the status that says so is written.
     pub(super) ways: VecDeque<Way>,
     /// Why the API server refused the last status as it was.
-    pub(super) status_refusal: Option<String>,
+    pub(super) status_refusal: StatusRefusal,
 }
 
 /// The marks of an ApplySet's parent that the Sync has to have.
@@ -168,7 +168,7 @@ impl State {
             status_backoff: StatusBackoff::default(),
             outcomes: Vec::new(),
             ways: VecDeque::new(),
-            status_refusal: None,
+            status_refusal: StatusRefusal::default(),
             report: ReportState::restored(status, ready),
         }
     }

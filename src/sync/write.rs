@@ -1,5 +1,10 @@
 //! Carries out an assessment: notices, metrics, timers, the published view, and the status.
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+
 use super::Driver;
 use super::assess::assess;
 use super::memory::rewritten_warning;
@@ -240,7 +245,11 @@ impl Driver {
                 }
                 state.timers.status = None;
                 state.status_backoff.reset();
-                self.note_refusal(written, now);
+                if let Some(message) = state.status_refusal.note(written) {
+                    let attempted = state.requests.attempted.as_deref();
+                    let notice = status_refused(&self.about, attempted, message, now.time);
+                    self.context.notifier.tell(notice);
+                }
                 self.count_outcomes();
             }
             Err(error) => {
@@ -279,32 +288,26 @@ impl Driver {
             context.outbox.traces.tell(&trace(&about, &way));
         }
     }
+}
 
-    /// Tells, once for each cause, that the API server refused a status.
-    fn note_refusal(&mut self, written: Written, now: Now) {
-        let why = match written {
-            Written::Whole(_) => None,
-            Written::InShort(why) => Some(why),
-        };
-        if let Some(why) = &why
-            && self.state.status_refusal.as_ref() != Some(why)
-        {
-            self.context.notifier.tell(Notice {
-                about: std::sync::Arc::clone(&self.about),
-                revision: self.state.requests.attempted.clone(),
-                reason: Reason::StatusRefused,
-                level: Level::Warning,
-                delivers: None,
-                replaces: None,
-                change: None,
-                objects: Vec::new(),
-                message: format!(
-                    "the API server refused the status, which was written in short: {why}"
-                ),
-                at: now.time,
-            });
-        }
-        self.state.status_refusal = why;
+/// The notice of a status that the API server refused.
+pub(super) fn status_refused(
+    about: &Arc<ObjectReference>,
+    attempted: Option<&str>,
+    message: String,
+    at: Timestamp,
+) -> Notice {
+    Notice {
+        about: Arc::clone(about),
+        revision: attempted.map(str::to_owned),
+        reason: Reason::StatusRefused,
+        level: Level::Warning,
+        delivers: None,
+        replaces: None,
+        change: None,
+        objects: Vec::new(),
+        message,
+        at,
     }
 }
 

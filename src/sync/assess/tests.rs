@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::api::{Condition, HeldPrune, ObjectCounts, PinStatus, SyncStatus};
+use crate::driver::{StatusRefusal, Written};
 use crate::health::Health;
 use crate::intent::Mode;
 use crate::manifest::{GroupKind, ObjectKey};
@@ -13,6 +14,7 @@ use crate::plan::{ApplyCause, Release, Relinquished};
 use crate::sync::report::{Live, Round};
 use crate::sync::timers::{Due, Now};
 use crate::sync::verdict::{Blocked, Drift, Facts, HookHold, Listed, Problem, Unhealthy};
+use crate::sync::write::status_refused;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DIFF_AFTER: Duration = Duration::from_secs(30);
@@ -264,6 +266,8 @@ enum Shows {
     In(&'static str, Observed),
     /// In a notice only.
     Notice(Observed),
+    /// In a notice after the status was written, which is after the assessment.
+    Writing,
     /// Never on a Sync.
     Elsewhere,
 }
@@ -323,12 +327,12 @@ fn shows(reason: Reason) -> Shows {
         Reason::Released => Shows::Notice(with(|seen| {
             seen.round.released = vec![(key("a"), Release::Kept)];
         })),
-        // That a status is refused is known only after the assessment. A pin ends after another round.
+        Reason::StatusRefused => Shows::Writing,
+        // A pin ends after another round.
         Reason::ChangeCommitted
         | Reason::Fetched
         | Reason::Unpinned
         | Reason::WebhookInvalid
-        | Reason::StatusRefused
         | Reason::Delivering
         | Reason::DeliveryFailed
         | Reason::ProviderInvalid
@@ -471,6 +475,16 @@ fn every_reason_of_a_sync_is_reached() {
         let mut play = Play::converged();
         match shows(reason) {
             Shows::Elsewhere => (),
+            Shows::Writing => {
+                let refused = Written::InShort("it is not wanted".to_owned());
+                let message = StatusRefusal::default().note(refused).unwrap();
+                let about = Arc::default();
+                let notice = status_refused(&about, Some("a"), message, play.time());
+                assert_eq!(notice.reason, reason);
+                assert_eq!(notice.level, Level::Warning);
+                assert_eq!(notice.revision.as_deref(), Some("a"));
+                assert!(notice.message.ends_with("it is not wanted"));
+            }
             Shows::Ready(seen) => {
                 play.round(seen);
                 assert_eq!(play.ready().reason, reason.as_str());
