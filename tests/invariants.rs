@@ -39,7 +39,7 @@ const PURE: [&str; 15] = [
     "trace",
 ];
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
     Rule {
         invariant: "content, text, url, manifest, intent, substitute, decrypt, render, desired, plan, health, verify, \
                     webhook, message and trace are pure, but for render::wasm",
@@ -89,6 +89,23 @@ const RULES: [Rule; 9] = [
         paths: &["kube::core::DynamicObject", "kube::api::DynamicObject"],
         literals: &["apply-patch"],
         binds: |file| room(file) != "cluster",
+    },
+    Rule {
+        invariant: "only url takes a URL apart",
+        paths: &[],
+        // As a whole literal, which is what a text is split at.
+        literals: &["\"://\""],
+        // `text` and `source/git/url.rs` redact texts that need not be URLs, and `render/bases.rs` only looks whether a file
+        // may have one. The other two read forms that no parser of URLs takes, and say so.
+        binds: |file| {
+            let others = [
+                "source/git/url.rs",
+                "render/bases.rs",
+                "render/remote.rs",
+                "webhook/url.rs",
+            ];
+            !["url", "text"].contains(&room(file)) && !others.contains(&file)
+        },
     },
     // `cli` takes its client from `leader` too. No gate is in it: a command is a person and no replica.
     Rule {

@@ -94,6 +94,18 @@ mod tests {
                 "http://gitea.local:3000/a/b/commit/c0",
             ),
             (
+                "HTTPS://Git.Corp:443/a/b.git",
+                "https://git.corp/a/b/commit/c0",
+            ),
+            (
+                "https://[2001:db8::1]:8443/a/b.git",
+                "https://[2001:db8::1]:8443/a/b/commit/c0",
+            ),
+            (
+                "git@[2001:db8::1]:a/b.git",
+                "https://[2001:db8::1]/a/b/commit/c0",
+            ),
+            (
                 "https://bitbucket.org/a/b.git",
                 "https://bitbucket.org/a/b/commits/c0",
             ),

@@ -55,10 +55,9 @@ impl Address {
     /// The URL that certificates and a proxy are read for. Its path has no meaning for them, and neither has the protocol
     /// above TLS.
     pub fn tls_url(&self) -> String {
-        let origin = self.origin();
-        match origin.split_once("://") {
-            Some(("smtp" | "smtps", server)) => format!("https://{server}/-"),
-            _ => format!("{origin}/-"),
+        match (self.0.scheme_str(), self.0.authority()) {
+            (Some("smtp" | "smtps"), Some(server)) => format!("https://{server}/-"),
+            _ => format!("{}/-", self.origin()),
         }
     }
 
