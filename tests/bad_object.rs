@@ -240,26 +240,6 @@ async fn a_failing_object_does_not_affect_others() {
 }
 
 #[tokio::test]
-async fn an_object_is_applied_when_its_namespace_is_created() {
-    let case = world().await.case("late-namespace").await;
-    let late = format!("{}-late", case.namespace);
-    let commit = case
-        .repo
-        .commit(&[("x.yaml", Some(config_map("x", &late, "one")))], "early");
-    case.repository(json!({})).await;
-    case.sync("all", json!({})).await;
-    case.ready_becomes("all", "False", "ApplyFailed").await;
-    let namespace = json!({"metadata": {"name": late}});
-    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(case.client.clone());
-    let namespace = serde_json::from_value(namespace).unwrap();
-    namespaces
-        .create(&PostParams::default(), &namespace)
-        .await
-        .unwrap();
-    case.synced("all", &commit).await;
-}
-
-#[tokio::test]
 async fn a_target_namespace_applies_to_namespaced_objects_only() {
     let case = world().await.case("target-namespace").await;
     let role = format!("{}-role", case.namespace);

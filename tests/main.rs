@@ -49,6 +49,7 @@ mod inside;
 mod install;
 mod invariants;
 mod kept;
+mod late;
 mod leave_alone;
 mod leaving;
 mod lifecycle;
