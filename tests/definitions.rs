@@ -11,12 +11,20 @@ use serde_json::json;
 use towline::api::Sync;
 
 use crate::world::{Case, PATIENCE, condition, world};
+use towline_testing::audit::Entry;
+use towline_testing::kubeconfig::User;
 use towline_testing::wait::eventually;
 
 const COUNT: usize = 15;
 
-/// The API server itself needs a few seconds for this many kinds. towline must not add a pause of its
-/// own.
+/// The sizes of the definitions in bytes, as operators ship them.
+const SIZES: [usize; 3] = [10_000, 40_000, 150_000];
+
+/// The shortest time between two discoveries of towline.
+const DISCOVERY_PAUSE: Duration = Duration::from_secs(10);
+
+/// The API server itself needs a few seconds for this many kinds. The benchmark measures how many; here, the number of
+/// requests says whether towline adds something of its own, on a machine of any speed.
 const LONGEST: Duration = Duration::from_secs(30);
 
 #[tokio::test]
@@ -31,7 +39,7 @@ async fn many_definitions_and_their_objects_in_one_commit() {
         ));
         files.push((
             format!("zdefinitions/{index:02}.yaml"),
-            definition(&group, index),
+            sized_definition(&group, index, SIZES[index % SIZES.len()]),
         ));
     }
     let files: Vec<_> = files
@@ -41,11 +49,14 @@ async fn many_definitions_and_their_objects_in_one_commit() {
     let commit = case.repo.commit(&files, "first");
     let history = tokio::spawn(history(case.api()));
     case.repository(json!({})).await;
+    let mark = case.world.cp.audit().mark();
     let started = Instant::now();
     case.sync("all", json!({})).await;
     case.synced("all", &commit).await;
     let took = started.elapsed();
     assert!(took < LONGEST, "took {took:?}");
+    let requests = case.world.cp.audit_since(mark).await;
+    assert_no_detours(&requests, &group, took);
 
     let seen = history.await.unwrap();
     let on_the_way = ["SourceNotReady", "Progressing", "Converged"];
@@ -63,6 +74,59 @@ async fn many_definitions_and_their_objects_in_one_commit() {
     assert!(warnings.is_empty(), "{warnings:?}");
 
     remove(&case, &group).await;
+}
+
+/// Checks towline's requests on the way to `COUNT` kinds of `group` and an object of each: none of them is for a definition
+/// or an object that another one has settled.
+fn assert_no_detours(requests: &[Entry], group: &str, took: Duration) {
+    let requests: Vec<&Entry> = requests
+        .iter()
+        .filter(|entry| entry.user == User::Towline.name())
+        .collect();
+    let is_definition = |entry: &Entry| entry.resource == "customresourcedefinitions";
+    let is_discovery = |entry: &Entry| {
+        let path = entry.uri.split('?').next().unwrap_or_default();
+        matches!(path, "/api" | "/apis")
+    };
+    let all: Vec<String> = requests
+        .iter()
+        .filter(|entry| entry.group == group || is_definition(entry) || is_discovery(entry))
+        .map(|entry| format!("{} {} {}", entry.verb, entry.code, entry.uri))
+        .collect();
+    let all = all.join("\n");
+    println!("{took:?}\n{all}");
+    let count = |is: &dyn Fn(&Entry) -> bool| requests.iter().filter(|entry| is(entry)).count();
+    let is_look = |entry: &Entry| matches!(entry.verb.as_str(), "list" | "watch");
+
+    let applied = count(&|entry| {
+        is_definition(entry) && entry.verb == "patch" && entry.name.ends_with(group)
+    });
+    assert_eq!(applied, COUNT, "each definition is applied once:\n{all}");
+    // The watch of definitions ended at each fresh one, as its conditions are null at first. One end in some minutes is usual.
+    let watched = count(&|entry| is_definition(entry) && is_look(entry));
+    assert!(watched <= 2, "the watch of definitions began again:\n{all}");
+    // The watch says which kinds are served. Other tests of the same operator may make it look for others.
+    let discoveries = count(&is_discovery) / 2;
+    let most = 1 + took.as_secs().div_ceil(DISCOVERY_PAUSE.as_secs());
+    assert!(
+        discoveries as u64 <= most,
+        "{discoveries} discoveries:\n{all}"
+    );
+    for index in 0..COUNT {
+        let plural = format!("kind{index}s");
+        let of = |entry: &Entry| entry.group == group && entry.resource == plural;
+        let watches = count(&|entry| of(entry) && is_look(entry) && entry.code < 300);
+        assert!(watches <= 2, "{watches} watches of {plural}:\n{all}");
+        // Until the storage of a kind is ready, the API server refuses its watch and asks to wait for a second.
+        let refused = count(&|entry| of(entry) && is_look(entry) && entry.code >= 300);
+        let most = 1 + took.as_secs() as usize;
+        assert!(
+            refused <= most,
+            "{refused} refused watches of {plural}:\n{all}"
+        );
+        let tries = count(&|entry| of(entry) && entry.verb == "patch");
+        assert!(tries <= 2, "{tries} tries of an object of {plural}:\n{all}");
+    }
 }
 
 /// Watches the Sync `all` until it is ready. Returns status and reason of the condition `Ready` at each
@@ -99,6 +163,11 @@ async fn remove(case: &Case<'_>, group: &str) {
 }
 
 fn definition(group: &str, index: usize) -> String {
+    sized_definition(group, index, 0)
+}
+
+/// A definition with this many bytes of documentation.
+fn sized_definition(group: &str, index: usize, bytes: usize) -> String {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": format!("kind{index}s.{group}")},
@@ -108,7 +177,10 @@ fn definition(group: &str, index: usize) -> String {
             "versions": [{
                 "name": "v1", "served": true, "storage": true,
                 "schema": {"openAPIV3Schema": {"type": "object", "properties": {
-                    "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                    "spec": {
+                        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                        "description": "a word. ".repeat(bytes / "a word. ".len()),
+                    },
                 }}},
             }],
         },
