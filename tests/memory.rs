@@ -184,6 +184,76 @@ async fn the_first_lists_take_little_memory() {
     assert!(peak < LISTS, "{peak} MiB");
 }
 
+/// Lists that are read once: what a Namespace holds that would be deleted, and the records of a release.
+#[tokio::test]
+async fn lists_of_what_others_wrote_take_little_memory() {
+    let folder = tokio::task::spawn_blocking(renderers::folder)
+        .await
+        .unwrap();
+    let folder = format!("--renderers-dir={}", folder.display());
+    let world = World::own(Options::default(), &[&folder]).await;
+    let case = world.case("pages").await;
+    let big = format!("{}-big", case.namespace);
+    let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {big}}}\n");
+    let first = case.repo.commit(
+        &[
+            ("ok/a.yaml", Some(case.map("a", "first"))),
+            ("held/b.yaml", Some(case.map("b", "first"))),
+            ("held/namespace.yaml", Some(namespace)),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    case.sync("ok", json!({"path": "ok"})).await;
+    case.sync("held", json!({"path": "held"})).await;
+    case.synced("held", &first).await;
+    let secrets: Api<Secret> = Api::namespaced(case.client.clone(), &big);
+    let text = "<".repeat(261_000);
+    for number in 0..500 {
+        // Labels as those of a record.
+        let secret = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {
+                "name": format!("big-{number}"), "annotations": {"a": text},
+                "labels": {"owner": "helm", "name": "web", "status": "superseded", "version": "1"},
+            },
+        }));
+        secrets
+            .create(&PostParams::default(), &secret.unwrap())
+            .await
+            .unwrap();
+    }
+    let before = peak(&world);
+    case.push(&[("held/namespace.yaml", None)], "the namespace leaves")
+        .await;
+    let message = case.ready_becomes("held", "False", "PruneHeld").await;
+    assert!(
+        message.contains(&format!("Namespace {big} holds")),
+        "{message}"
+    );
+    others_go_on(&case, "held").await;
+    let held = peak(&world);
+    println!(
+        "500 Secrets of 1.5 MB in a Namespace that leaves: {before:.0}, then at most {held:.0} MiB"
+    );
+    assert!(held < LISTS, "{held} MiB");
+
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n".to_owned();
+    let files = chart("web", [map]);
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), Some(text.as_str())))
+        .collect();
+    let commit = case.push(&files, "a chart").await;
+    case.sync("web", json!({"path": "web", "targetNamespace": big}))
+        .await;
+    case.synced("web", &commit).await;
+    others_go_on(&case, "chart").await;
+    let records = peak(&world);
+    println!("500 Secrets of 1.5 MB with labels of records: at most {records:.0} MiB");
+    assert!(records < LIMIT, "{records} MiB");
+}
+
 /// The files of a chart with these templates.
 fn chart(folder: &str, templates: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
     let about = "apiVersion: v2\nname: c\nversion: 1.0.0\n".to_owned();

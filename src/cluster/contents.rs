@@ -9,6 +9,7 @@ use kube::core::Resource as _;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::pages::{METADATA_LIST, Page, Pages};
 use super::refused::WriteError;
 use super::write::{Writer, read};
 use super::{Acting, ServedKind, null};
@@ -17,9 +18,13 @@ use crate::manifest::{GroupKind, ObjectKey};
 use crate::plan::{Inside, Observed, is_derived, lost};
 use crate::text::listing;
 
-/// Objects of one answer, and the most that are read of one namespace or definition.
-const PAGE: usize = 500;
+/// The most objects that are read of one namespace or definition, and of those that hang with their definition.
 const MOST: usize = 5_000;
+const MOST_HELD: usize = 500;
+
+/// The most owners of an object. Of one with more, it is not known whether it goes with them, so it counts as one that
+/// does not.
+const MOST_OWNERS: usize = 16;
 
 /// The most lists at once.
 const LISTS: usize = 8;
@@ -27,24 +32,7 @@ const LISTS: usize = 8;
 /// Objects that a reason names.
 const NAMED: usize = 3;
 
-const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-
-/// A page of a list. Only these fields are kept.
-#[derive(Deserialize)]
-struct Page {
-    #[serde(default)]
-    metadata: PageMeta,
-    /// Null where there are none.
-    #[serde(default, deserialize_with = "null::as_default")]
-    items: Vec<Item>,
-}
-
-#[derive(Default, Deserialize)]
-struct PageMeta {
-    #[serde(default, rename = "continue")]
-    next: Option<String>,
-}
-
+/// An object of a list. Only these fields are kept.
 #[derive(Deserialize)]
 struct Item {
     metadata: ItemMeta,
@@ -185,18 +173,20 @@ impl Acting<'_> {
         let versions = definition.pointer("/spec/versions")?.as_array()?;
         let served = versions.iter().find(|version| version["served"] == true)?;
         let folder = format!("/apis/{group}/{}/{plural}", served["name"].as_str()?);
-        let page = self.writer().page(&folder, key, "").await.ok()?;
-        let held = page.items.into_iter().map(|item| item.metadata);
-        let held: Vec<ItemMeta> = held.filter(|item| !item.finalizers.is_empty()).collect();
-        let named = held.iter().take(NAMED).map(|item| {
-            let key = ObjectKey {
-                kind: kind.clone(),
-                namespace: item.namespace.as_deref().map(Into::into),
-                name: item.name.as_str().into(),
-            };
-            format!("{key} held by {}", item.finalizers.join(", "))
-        });
-        (!held.is_empty()).then(|| listing(named, held.len()))
+        let (mut pages, mut read, mut held) = (Pages::new(MOST_HELD), 0, 0);
+        let mut named = Vec::new();
+        while !pages.is_over() && read < MOST_HELD {
+            let items = self.writer().items(&mut pages, key, &folder).await.ok()?;
+            read += items.len();
+            let items = items.into_iter().map(|item| item.metadata);
+            for item in items.filter(|item| !item.finalizers.is_empty()) {
+                held += 1;
+                if named.len() < NAMED {
+                    named.push(item.held(&kind));
+                }
+            }
+        }
+        (held > 0).then(|| listing(named, held))
     }
 
     /// The Service that has this cluster IP, other than that of `key`. None if there is none, or if the actor may not
@@ -220,7 +210,7 @@ impl Acting<'_> {
             let Ok(answer) = self.writer().send(key, &[], request).await else {
                 continue;
             };
-            let page: Page = read(&answer.text).ok()?;
+            let page: Page<Item> = read(&answer.text).ok()?;
             let mut found = page.items.into_iter().map(|item| ObjectKey {
                 kind: key.kind.clone(),
                 namespace: item.metadata.namespace.map(Into::into),
@@ -294,46 +284,52 @@ impl Writer<'_> {
             namespace: namespace.map(Into::into),
             name: "".into(),
         };
-        let mut objects = Vec::new();
-        let mut next: Option<String> = None;
-        loop {
-            let page = next.as_deref().unwrap_or_default();
-            let page = self.page(&folder, &about, page).await?;
-            objects.extend(page.items.into_iter().map(|item| {
-                Inside {
-                    key: ObjectKey {
-                        kind: kind.clone(),
-                        namespace: item.metadata.namespace.map(Into::into),
-                        name: item.metadata.name.into(),
-                    },
-                    uid: item.metadata.uid,
-                    owners: item
-                        .metadata
-                        .owner_references
-                        .into_iter()
-                        .map(|owner| owner.uid)
-                        .collect(),
-                }
-            }));
-            next = page.metadata.next.filter(|next| !next.is_empty());
-            if next.is_none() || objects.len() >= most {
-                return Ok(objects);
-            }
+        let (mut pages, mut objects) = (Pages::new(most), Vec::new());
+        while !pages.is_over() && objects.len() < most {
+            let items = self.items(&mut pages, &about, &folder).await?;
+            objects.extend(items.into_iter().map(|item| item.metadata.inside(&kind)));
+        }
+        Ok(objects)
+    }
+
+    async fn items(
+        &self,
+        pages: &mut Pages,
+        about: &ObjectKey,
+        folder: &str,
+    ) -> Result<Vec<Item>, WriteError> {
+        self.next_page(pages, about, (folder, ""), METADATA_LIST)
+            .await
+    }
+}
+
+impl ItemMeta {
+    fn key(&self, kind: &GroupKind) -> ObjectKey {
+        ObjectKey {
+            kind: kind.clone(),
+            namespace: self.namespace.as_deref().map(Into::into),
+            name: self.name.as_str().into(),
         }
     }
 
-    /// A page of a list: the first one, or the one that another page names as the next.
-    async fn page(&self, folder: &str, about: &ObjectKey, page: &str) -> Result<Page, WriteError> {
-        let page: String = form_urlencoded::byte_serialize(page.as_bytes()).collect();
-        let uri = format!("{folder}?limit={PAGE}&continue={page}");
-        let answer = self
-            .send(about, &[], || {
-                Request::get(&uri)
-                    .header(header::ACCEPT, METADATA_LIST)
-                    .body(Vec::new())
-            })
-            .await?;
-        read(&answer.text)
+    /// What holds it, in words.
+    fn held(&self, kind: &GroupKind) -> String {
+        let finalizers = self.finalizers.iter().take(NAMED).cloned();
+        let finalizers = listing(finalizers, self.finalizers.len());
+        format!("{} held by {finalizers}", self.key(kind))
+    }
+
+    fn inside(self, kind: &GroupKind) -> Inside {
+        let key = self.key(kind);
+        let owners = match self.owner_references.len() {
+            ..=MOST_OWNERS => self.owner_references,
+            _ => Vec::new(),
+        };
+        Inside {
+            key,
+            uid: self.uid,
+            owners: owners.into_iter().map(|owner| owner.uid).collect(),
+        }
     }
 }
 
@@ -371,19 +367,23 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_read_as_the_api_server_writes_it() {
-        let page = json!({
-            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-            "metadata": {"resourceVersion": "7", "continue": "x", "remainingItemCount": 3},
-            "items": [{"kind": "PartialObjectMetadata", "metadata": {"name": "a", "namespace": "b", "uid": "u",
-                "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "o"}]}},
-                {"metadata": {"name": "a", "uid": "u"}}],
-        });
-        let page: Page = serde_json::from_value(page).unwrap();
-        assert_eq!(page.metadata.next.as_deref(), Some("x"));
-        assert_eq!(page.items[0].metadata.owner_references[0].uid, "o");
-        assert_eq!(page.items[1].metadata.namespace, None);
-        let nothing: Page = serde_json::from_value(json!({"metadata": {}, "items": null})).unwrap();
-        assert!(nothing.items.is_empty());
+    fn an_object_of_a_list_is_read_as_the_api_server_writes_it() {
+        let item = |owners: usize| {
+            let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "o"});
+            let item = json!({"kind": "PartialObjectMetadata", "metadata": {"name": "a", "namespace": "b",
+                "uid": "u", "ownerReferences": vec![owner; owners], "finalizers": ["1", "2", "3", "4"]}});
+            let item: Item = serde_json::from_value(item).unwrap();
+            item.metadata
+        };
+        let kind = GroupKind::new("", "Secret");
+        assert_eq!(item(1).inside(&kind).owners, ["o"]);
+        assert_eq!(item(MOST_OWNERS + 1).inside(&kind).owners, [""; 0]);
+        assert_eq!(
+            item(0).held(&kind),
+            "Secret b/a held by 1; 2; 3; and 1 more"
+        );
+        let bare = json!({"metadata": {"name": "a", "uid": "u", "ownerReferences": null}});
+        let bare: Item = serde_json::from_value(bare).unwrap();
+        assert_eq!(bare.metadata.key(&kind).namespace, None);
     }
 }

@@ -15,6 +15,8 @@ mod lookup;
 mod namespaces;
 mod null;
 mod own_kinds;
+mod pages;
+mod receive;
 mod refused;
 mod resume;
 mod rights;

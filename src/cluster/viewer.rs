@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use http::{Request, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::api::DynamicObject;
 use kube::client::Body;
-use kube::core::Status;
 use kube::{Client, Resource as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::discovery::{self, Words};
+use super::receive::receive;
 use super::write::{IMPERSONATE, path};
 use super::{Actor, Kinds, ServedKind};
 use crate::api::FIELD_MANAGER;
@@ -100,27 +99,12 @@ impl Viewer {
         };
         let request = request.body(Body::empty());
         let request = request.map_err(|error| LookError::Api(kube::Error::HttpError(error)))?;
-        let answer = self.client.send(request).await.map_err(LookError::Api)?;
-        let (head, body) = answer.into_parts();
-        let body = Limited::new(body, room).collect().await;
-        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
-            true => LookError::TooLarge,
-            false => LookError::Silent,
-        })?;
-        let body = body.to_bytes();
+        let answer = receive(&self.client, request, room).await;
+        let text = answer.map_err(LookError::Api)?;
+        let text = text.ok_or(LookError::TooLarge)?;
         let unreadable = |error| LookError::Api(kube::Error::SerdeError(error));
-        if head.status.is_success() {
-            let object = serde_json::from_slice(&body).map_err(unreadable)?;
-            return Ok((object, body.len()));
-        }
-        let code = head.status.as_u16();
-        let said = serde_json::from_slice(&body);
-        let status = said.unwrap_or_else(|_| Status {
-            code,
-            ..Status::default()
-        });
-        let status = Status { code, ..status };
-        Err(LookError::Api(kube::Error::Api(Box::new(status))))
+        let object = serde_json::from_str(&text).map_err(unreadable)?;
+        Ok((object, text.len()))
     }
 
     /// An object, or with an empty name a list, and the bytes that were received. None where there is no such object.

@@ -5,27 +5,29 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, header};
 use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
+use kube::client::Body;
 use kube::core::Status;
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 
 use super::clock::ServerClock;
+use super::receive::receive;
 use super::refused::{WriteError, causes, is_about_right, long_key, missing_right};
 use super::{Actor, ServedKind};
 use crate::api::FIELD_MANAGER;
 use crate::chain::refusal;
-use crate::fair::Permits;
+use crate::fair::{Permit, Permits};
 use crate::intent::FieldPattern;
-use crate::manifest::{GroupKind, ObjectKey, redact};
+use crate::manifest::{ObjectKey, redact};
 use crate::metrics::{Answered, Metrics};
-use crate::plan::{
-    Appliers, DIGEST, HelmRecord, IDENTITY, Observed, PART_OF, PROOF, Seal, SyncName, record_key,
-};
+use crate::plan::{Appliers, DIGEST, IDENTITY, Observed, PART_OF, PROOF, Seal, SyncName};
 
 /// Shared by all requests on managed objects: limits how many run at once over all Syncs. Namespaces take turns, and so
 /// do the Syncs of each.
 pub(super) struct Requests {
     permits: Arc<Permits>,
+    /// Of pages of lists, which may be large.
+    pages: Arc<Permits>,
     metrics: Metrics,
     /// Whether messages of refusals may repeat values of the request.
     show_values: bool,
@@ -37,6 +39,7 @@ impl Requests {
     pub(super) fn new(metrics: Metrics, show_values: bool, clock: ServerClock) -> Self {
         Self {
             permits: Permits::new(REQUESTS, REQUESTS_OF_NAMESPACE),
+            pages: Permits::new(PAGES, PAGES_OF_NAMESPACE),
             metrics,
             show_values,
             clock,
@@ -88,6 +91,10 @@ pub(super) struct Writer<'a> {
 const REQUESTS: u32 = 64;
 const REQUESTS_OF_NAMESPACE: u32 = 52;
 
+/// The most pages of lists at once, over all Syncs and for those of one namespace.
+const PAGES: u32 = 12;
+const PAGES_OF_NAMESPACE: u32 = 9;
+
 /// The header by which a request is made in another user's name.
 pub(super) const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 
@@ -99,17 +106,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two tries that a server's `Retry-After` can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The most pods of a Job that are looked at.
-const PODS: usize = 20;
-
-/// The most records of a release that are looked at. Helm keeps ten.
-const RECORDS: usize = 500;
-
 /// Asks the API server to return only the metadata.
 pub(crate) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-
-/// The same for a list.
-const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 /// The answer to a successful request.
 pub(super) struct Answer {
@@ -261,39 +259,6 @@ impl<'a> Writer<'a> {
         read(&answer?.text)
     }
 
-    /// The records that Helm reads of a release.
-    pub(super) async fn helm_records(
-        &self,
-        namespace: &str,
-        release: &str,
-    ) -> Result<Vec<HelmRecord>, WriteError> {
-        let key = ObjectKey {
-            kind: GroupKind::new("", "Secret"),
-            namespace: Some(namespace.into()),
-            name: release.into(),
-        };
-        let selector = format!("owner=helm,name={release}");
-        let selector: String = form_urlencoded::byte_serialize(selector.as_bytes()).collect();
-        let uri = format!(
-            "/api/v1/namespaces/{namespace}/secrets?limit={RECORDS}&labelSelector={selector}"
-        );
-        let answer = self
-            .send(&key, &[], || {
-                Request::get(&uri)
-                    .header(header::ACCEPT, METADATA_LIST)
-                    .body(Vec::new())
-            })
-            .await;
-        let list: Value = read(&answer?.text)?;
-        let records = list["items"].as_array().into_iter().flatten();
-        let records = records.filter_map(HelmRecord::of);
-        // Everybody who may patch a Secret can give it these labels. Nobody can change its name.
-        let is_record = |record: &HelmRecord| {
-            *record_key(namespace, release, record.version).name == record.name
-        };
-        Ok(records.filter(is_record).collect())
-    }
-
     /// Changes an object that is no member of a Sync's ApplySet, by a merge patch.
     pub(super) async fn patch(
         &self,
@@ -312,33 +277,6 @@ impl<'a> Writer<'a> {
             })
             .await;
         answer.map(drop)
-    }
-
-    /// The live pods of a Job, newest last; a few at most.
-    pub(super) async fn pods_of(
-        &self,
-        job: &ObjectKey,
-        uid: &str,
-    ) -> Result<Vec<Value>, WriteError> {
-        let namespace = job.namespace.as_deref().unwrap_or_default();
-        let uri = format!(
-            "/api/v1/namespaces/{namespace}/pods?limit={PODS}&labelSelector=batch.kubernetes.io%2Fcontroller-uid%3D{uid}"
-        );
-        let answer = self
-            .send(job, &[], || Request::get(&uri).body(Vec::new()))
-            .await;
-        let mut list: Value = read(&answer?.text)?;
-        let mut pods = match list["items"].take() {
-            Value::Array(pods) => pods,
-            _ => Vec::new(),
-        };
-        let created = |pod: &Value| {
-            pod["metadata"]["creationTimestamp"]
-                .as_str()
-                .map(str::to_owned)
-        };
-        pods.sort_by_cached_key(created);
-        Ok(pods)
     }
 
     /// Removes label and annotations from an object, so that no Sync owns it.
@@ -399,6 +337,24 @@ impl<'a> Writer<'a> {
         object: &[u8],
         request: impl Fn() -> Result<Request<Vec<u8>>, http::Error>,
     ) -> Result<Answer, WriteError> {
+        let answer = self.send_within(key, object, usize::MAX, request).await?;
+        answer.ok_or_else(|| WriteError::Answer("it is too long".to_owned()))
+    }
+
+    /// Waits until the answer to a page of a list may be received.
+    pub(super) async fn room_for_page(&self) -> Permit {
+        let SyncName { namespace, name } = &self.actor.sync;
+        self.requests.pages.take(namespace, name).await
+    }
+
+    /// The same as [`Self::send`], for an answer of at most `room` bytes. None where it is longer.
+    pub(super) async fn send_within(
+        &self,
+        key: &ObjectKey,
+        object: &[u8],
+        room: usize,
+        request: impl Fn() -> Result<Request<Vec<u8>>, http::Error>,
+    ) -> Result<Option<Answer>, WriteError> {
         let mut pause = FIRST_PAUSE;
         for tries_left in (0..TRIES).rev() {
             let waiting = self.requests.metrics.request_waits();
@@ -414,16 +370,17 @@ impl<'a> Writer<'a> {
                 let name = name.map_err(|error| WriteError::Answer(error.to_string()))?;
                 request.headers_mut().insert(IMPERSONATE, name);
             }
-            let answer = self.client.request_text(request).await;
+            let answer = receive(self.client, request.map(Body::from), room).await;
             drop(permit);
             match answer {
-                Ok(text) => {
+                Ok(None) => return Ok(None),
+                Ok(Some(text)) => {
                     let made = match (answered.created(), tries_left + 1 == TRIES) {
                         (true, _) => Made::New,
                         (false, true) => Made::Existed,
                         (false, false) => Made::Unknown,
                     };
-                    return Ok(Answer { text, made });
+                    return Ok(Some(Answer { text, made }));
                 }
                 Err(kube::Error::Api(status)) if status.code != 429 => {
                     return Err(self.requests.refusal(key, object, &status));

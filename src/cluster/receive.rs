@@ -1,0 +1,29 @@
+//! Receives answers of the API server up to a limit.
+
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use kube::Client;
+use kube::client::Body;
+use kube::core::Status;
+
+/// Sends a request, and receives at most `room` bytes. None where the answer is longer.
+pub(super) async fn receive(
+    client: &Client,
+    request: Request<Body>,
+    room: usize,
+) -> Result<Option<String>, kube::Error> {
+    let (head, body): (_, Body) = client.send(request).await.map(Response::into_parts)?;
+    let body = match Limited::new(body, room).collect().await {
+        Ok(body) => Vec::from(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => return Ok(None),
+        Err(error) => return Err(kube::Error::Service(error)),
+    };
+    let text = String::from_utf8(body).map_err(kube::Error::FromUtf8)?;
+    if head.status.is_success() {
+        return Ok(Some(text));
+    }
+    let code = head.status.as_u16();
+    let status = serde_json::from_str(&text).unwrap_or_default();
+    let status = Status { code, ..status };
+    Err(kube::Error::Api(Box::new(status)))
+}
