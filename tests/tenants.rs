@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use serde_json::{Value, json};
 use towline::api::{Alert, GitRepository, Provider, Sync};
 
@@ -14,6 +14,7 @@ use towline_testing::deployed::as_deployed;
 use towline_testing::git::GitServer;
 use towline_testing::kubectl::{kubectl, try_kubectl};
 use towline_testing::operator::Operator;
+use towline_testing::renderers;
 use towline_testing::wait::eventually;
 
 /// What towline needs of a kind to manage it.
@@ -451,6 +452,85 @@ async fn team_a_reaches_for_team_b(world: &World, names: &[&str]) {
     assert!(b.live::<GitRepository>("evil").await.is_null());
 }
 
+/// towline reads Secrets and creates one for itself. A chart gets nothing by that beyond its own namespace.
+async fn charts_reach_for_what_is_towlines_own(world: &World) {
+    let config = world.cp.kubeconfig_path();
+    let other = world.cp.namespace("login").await;
+    let login = [
+        "create",
+        "secret",
+        "generic",
+        "login",
+        "--from-literal=value=hunter2",
+    ];
+    kubectl(&config, &[&login[..], &["-n", &other]].concat()).await;
+    let namespace = world.cp.namespace("charts").await;
+    let case = case(world, &namespace).await;
+    case.make::<Secret>(json!({"metadata": {"name": "own"}, "stringData": {"value": "own"}}))
+        .await;
+    let shows = |namespace: &str, name: &str| {
+        let found = format!("lookup \"v1\" \"Secret\" \"{namespace}\" \"{name}\"");
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: shown}}\n\
+             data: {{value: {{{{ dig \"data\" \"value\" \"none\" ({found}) | quote }}}}}}\n"
+        )
+    };
+    let about = "apiVersion: v2\nname: shown\nversion: 1.0.0\n";
+    let first = case.repo.commit(
+        &[
+            ("Chart.yaml", Some(about)),
+            ("templates/a.yaml", Some(&shows(&namespace, "own"))),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    let helm = json!({"lookup": [{"kind": "Secret"}], "releaseRecord": false});
+    case.sync("web", json!({"helm": helm})).await;
+    case.synced("web", &first).await;
+    case.has("shown", "value", Some("b3du")).await;
+
+    for there in [&*other, ""] {
+        let name = if there.is_empty() { "" } else { "login" };
+        let found = shows(there, name);
+        case.push(
+            &[("templates/a.yaml", Some(&found))],
+            "of another namespace",
+        )
+        .await;
+        let message = case.ready_becomes("web", "False", "RenderFailed").await;
+        says(
+            &message,
+            &[
+                "towline has no right to patch Secret (secrets)",
+                there,
+                "rbac.rules",
+            ],
+        );
+        let back = case
+            .push(
+                &[("templates/a.yaml", Some(&shows(&namespace, "own")))],
+                "back",
+            )
+            .await;
+        case.synced("web", &back).await;
+    }
+
+    // A hook is created, and not applied.
+    let hook = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: planted\n  namespace: {HOME}\n  annotations: \
+         {{helm.sh/hook: pre-upgrade}}\n"
+    );
+    case.push(&[("templates/hook.yaml", Some(&hook))], "a hook")
+        .await;
+    let message = case.ready_becomes("web", "False", "HookFailed").await;
+    says(
+        &message,
+        &["towline has no right to patch Secret (secrets)", HOME],
+    );
+    let planted = try_kubectl(&config, &["get", "secret", "planted", "-n", HOME]).await;
+    assert!(planted.is_err(), "{planted:?}");
+}
+
 #[tokio::test]
 async fn tenants_only_lets_towline_itself_do_nothing_else() {
     let cp = cluster().await;
@@ -496,8 +576,15 @@ async fn tenants_only_lets_towline_itself_do_nothing_else() {
         )
     };
     helm(&world.cp, "upgrade", chart(), &[&rules("")]).await;
-    world.operator = Operator::start(as_deployed(&world.cp, HOME, "towline").await).await;
+    let mut options = as_deployed(&world.cp, HOME, "towline").await;
+    let folder = tokio::task::spawn_blocking(renderers::folder)
+        .await
+        .unwrap();
+    let folder = format!("--renderers-dir={}", folder.display());
+    options.args.push(folder);
+    world.operator = Operator::start(options).await;
     team_a_reaches_for_team_b(&world, &["towline has no right to update", "rbac.rules"]).await;
+    charts_reach_for_what_is_towlines_own(&world).await;
 
     // With a rule, a Sync in Git is applied.
     world.operator.terminate(PATIENCE);

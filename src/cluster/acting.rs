@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::apply::Compared;
 use super::definition;
+use super::own_kinds::Doing;
 use super::refused::WriteError;
 use super::served::ServedKind;
 use super::write::{self, Made, Once};
@@ -36,7 +37,7 @@ impl Acting<'_> {
         applying: Applying,
     ) -> Result<Applied, WriteError> {
         let key = seal.object();
-        self.permit(served, key).await?;
+        self.permit(served, key, Doing::Write).await?;
         let Cluster {
             kinds,
             inventory,
@@ -222,7 +223,7 @@ impl Acting<'_> {
         key: &ObjectKey,
         body: impl Fn() -> Vec<u8>,
     ) -> Result<Value, WriteError> {
-        self.permit(served, key).await?;
+        self.permit(served, key, Doing::Create).await?;
         self.writer().create(served, key, body).await
     }
 
@@ -246,7 +247,7 @@ impl Acting<'_> {
         key: &ObjectKey,
         patch: &Value,
     ) -> Result<(), WriteError> {
-        self.permit(served, key).await?;
+        self.permit(served, key, Doing::Write).await?;
         self.writer().patch(served, key, patch).await
     }
 
@@ -333,7 +334,7 @@ impl Acting<'_> {
     pub async fn delete(&self, key: &ObjectKey, uid: &str) -> Result<(), WriteError> {
         match self.cluster.kinds.preferred(&key.kind) {
             Some(served) => {
-                self.permit(&served, key).await?;
+                self.permit(&served, key, Doing::Write).await?;
                 self.writer().delete(&served, key, uid).await
             }
             // If its definition is gone, a custom resource is gone too.
@@ -348,19 +349,26 @@ impl Acting<'_> {
     pub async fn disown(&self, key: &ObjectKey, uid: &str) -> Result<(), WriteError> {
         match self.cluster.kinds.preferred(&key.kind) {
             Some(served) => {
-                self.permit(&served, key).await?;
+                self.permit(&served, key, Doing::Write).await?;
                 self.writer().disown(&served, key, uid).await
             }
             None => Ok(()),
         }
     }
 
-    /// Refuses towline's own kinds where only towline's own rights would let it write them.
-    async fn permit(&self, served: &ServedKind, key: &ObjectKey) -> Result<(), WriteError> {
-        match self.actor.is_operator() {
-            false => Ok(()),
-            true => self.cluster.own_kinds.permit(served, key).await,
+    /// Refuses what only towline's rights for itself would allow.
+    async fn permit(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+        doing: Doing,
+    ) -> Result<(), WriteError> {
+        if !self.actor.is_operator() {
+            return Ok(());
         }
+        let namespace = key.namespace.as_deref();
+        let own_kinds = &self.cluster.own_kinds;
+        own_kinds.permit(served, namespace, doing).await
     }
 
     fn wanted<'a>(

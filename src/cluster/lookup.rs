@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,6 +10,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::own_kinds::{Doing, OwnKinds};
+use super::refused::WriteError;
 use super::touches::{Touched, Touches};
 use super::viewer::LookError;
 use super::{Actor, Cluster, ServedKind, Viewer};
@@ -50,6 +52,8 @@ pub struct Lookups {
     identity: String,
     /// None where nobody waits for changes.
     touches: Option<Touches>,
+    /// Where towline itself looks: what it may not look up for Git, and the namespace in which it may all the same.
+    own: Option<(Arc<OwnKinds>, Arc<str>)>,
     runtime: Handle,
     known: Mutex<Known>,
 }
@@ -81,6 +85,10 @@ impl Cluster {
     pub fn lookups(&self, actor: &Actor, scope: LookupScope) -> Lookups {
         Lookups {
             touches: Some(self.touches.clone()),
+            own: actor.is_operator().then(|| {
+                let namespace = Arc::clone(&actor.sync.namespace);
+                (Arc::clone(&self.own_kinds), namespace)
+            }),
             ..Lookups::new(self.viewer(actor), scope)
         }
     }
@@ -99,6 +107,7 @@ impl Lookups {
             identity: format!("{kinds:?}"),
             scope,
             touches: None,
+            own: None,
             runtime: Handle::current(),
             known: Mutex::default(),
         }
@@ -175,6 +184,7 @@ impl Lookups {
                 touched: None,
             });
         }
+        self.permit(served, namespace).await?;
         let (room, patience) = {
             let mut known = self.known();
             let place = (served.definition(), namespace.map(str::to_owned));
@@ -210,6 +220,28 @@ impl Lookups {
             return Err(too_much(too_large()));
         }
         Ok(Looked { answer, touched })
+    }
+}
+
+impl Lookups {
+    /// Refuses what only towline's rights for itself would show. A Sync uses the Secrets and ConfigMaps of its own
+    /// namespace in other ways, too.
+    async fn permit(
+        &self,
+        served: &ServedKind,
+        namespace: Option<&str>,
+    ) -> Result<(), LookupError> {
+        let Some((own_kinds, own)) = &self.own else {
+            return Ok(());
+        };
+        if namespace == Some(&**own) {
+            return Ok(());
+        }
+        let permitted = own_kinds.permit(served, namespace, Doing::LookUp).await;
+        permitted.map_err(|error| match error {
+            WriteError::Refused { message, .. } => LookupError::Forbidden(message),
+            error => LookupError::Unavailable(crate::chain(&error)),
+        })
     }
 }
 

@@ -138,7 +138,7 @@ pub struct Cluster {
     in_one_namespace: bool,
     watches: watch::Watches,
     requests: write::Requests,
-    own_kinds: OwnKinds,
+    own_kinds: Arc<OwnKinds>,
     appliers: Appliers,
     admission: admission::Admission,
     /// Changes of what charts have looked up.
@@ -196,7 +196,7 @@ impl Cluster {
             requests: write::Requests::new(metrics, show_values, clients.clock.clone()),
             running_applies: Running::default(),
             version: OnceCell::new(),
-            own_kinds: OwnKinds::new(clients.requests.clone()),
+            own_kinds: Arc::new(OwnKinds::new(clients.requests.clone())),
             admission: admission::Admission::new(may_ask),
             touches: Touches::new(clients.watches.clone()),
             clients,

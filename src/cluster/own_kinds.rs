@@ -1,5 +1,6 @@
-//! towline's own kinds in Git. towline may write them for itself, since it makes the Sync that a GitRepository holds
-//! inline. That right is not one for Git: a Sync in Git could otherwise change another team's Sync.
+//! What towline may do for itself, and Git may not. towline writes Syncs, since it makes the one that a GitRepository holds
+//! inline; it creates events, its key and its Lease; it reads Secrets and ConfigMaps. None of these rights is one for Git:
+//! a Sync in Git could otherwise change another team's Sync, and a chart could look up another team's Secrets.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,19 +16,40 @@ use tokio::sync::Mutex;
 use super::ServedKind;
 use super::refused::{Causes, WriteError};
 use crate::api::GROUP;
-use crate::manifest::ObjectKey;
+use crate::manifest::GroupKind;
 
-/// The right that says that Git may hold these kinds. towline itself patches and never updates, so it has this one only
-/// where somebody gave it rights to apply.
-const VERB: &str = "update";
+/// What is done with an object in the name of Git.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// It is applied, changed or deleted.
+    Write,
+    /// It is created, without an apply.
+    Create,
+    /// A chart looks it up.
+    LookUp,
+}
+
+/// The right that says that somebody gave towline rights to manage a kind. None where the API server refuses what only
+/// towline itself may do.
+///
+/// towline itself patches Syncs and never updates one. It patches none of the other kinds.
+fn proof(kind: &GroupKind, doing: Doing) -> Option<&'static str> {
+    match (doing, &*kind.group, &*kind.kind) {
+        (_, GROUP, _) => Some("update"),
+        (Doing::Create, "", "Secret" | "Event")
+        | (Doing::Create, "coordination.k8s.io", "Lease")
+        | (Doing::LookUp, "", "Secret" | "ConfigMap") => Some("patch"),
+        _ => None,
+    }
+}
 
 /// How long an answer counts.
 const KEPT: Duration = Duration::from_secs(30);
 
-/// What the API server was asked about: a resource and a namespace.
-type ReviewKey = (String, Option<Arc<str>>);
+/// A verb, a group and a resource, and a namespace.
+type ReviewKey = (&'static str, String, String, Option<Arc<str>>);
 
-/// Where Git may hold towline's own kinds.
+/// Where Git may do what towline may do for itself.
 pub(super) struct OwnKinds {
     client: Client,
     answers: Mutex<HashMap<ReviewKey, (Instant, bool)>>,
@@ -41,46 +63,63 @@ impl OwnKinds {
         }
     }
 
-    /// Refuses an object of an own kind where towline has no right to apply it. Other kinds are the API server's to
-    /// refuse.
+    /// Refuses what only towline's rights for itself would allow. Everything else is the API server's to refuse.
     pub(super) async fn permit(
         &self,
         served: &ServedKind,
-        key: &ObjectKey,
+        namespace: Option<&str>,
+        doing: Doing,
     ) -> Result<(), WriteError> {
-        if *key.kind.group != *GROUP || self.may_write(served, key).await? {
+        let kind = served.group_kind();
+        let Some(verb) = proof(&kind, doing) else {
+            return Ok(());
+        };
+        let resource = &served.resource;
+        let place = (
+            verb,
+            resource.group.clone(),
+            resource.plural.clone(),
+            namespace.map(Into::into),
+        );
+        if self.has(place).await? {
             return Ok(());
         }
-        let (resource, kind) = (&served.resource.plural, &key.kind);
-        let place = match &key.namespace {
+        let plural = &resource.plural;
+        let place = match namespace {
             Some(namespace) => format!(" in namespace {namespace}"),
             None => String::new(),
+        };
+        let (what, group) = match (doing, &*resource.group) {
+            (Doing::LookUp, "") => ("look it up", "\"\""),
+            (Doing::LookUp, group) => ("look it up", group),
+            (_, "") => ("hold it", "\"\""),
+            (_, group) => ("hold it", group),
         };
         Err(WriteError::Refused {
             code: 403,
             message: format!(
-                "towline has no right to {VERB} {kind} ({resource}){place}, so Git may not hold it: add {GROUP} to \
-                 rbac.rules of the chart, or set spec.serviceAccountName to an account that may write it"
+                "towline has no right to {verb} {kind} ({plural}){place}, so Git may not {what}: add {group} to \
+                 rbac.rules of the chart, or set spec.serviceAccountName to an account that may do it"
             ),
             causes: Causes::default(),
         })
     }
 
-    async fn may_write(&self, served: &ServedKind, key: &ObjectKey) -> Result<bool, WriteError> {
-        let asked = (served.resource.plural.clone(), key.namespace.clone());
+    async fn has(&self, place: ReviewKey) -> Result<bool, WriteError> {
         // Held during the question, so that one Sync of many Syncs asks once.
         let mut answers = self.answers.lock().await;
         answers.retain(|_, (since, _)| since.elapsed() < KEPT);
-        if let Some((_, allowed)) = answers.get(&asked) {
+        if let Some((_, allowed)) = answers.get(&place) {
             return Ok(*allowed);
         }
+        let (verb, group, resource, namespace) = &place;
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
                 resource_attributes: Some(ResourceAttributes {
-                    group: Some(GROUP.to_owned()),
-                    resource: Some(asked.0.clone()),
-                    namespace: asked.1.as_deref().map(str::to_owned),
-                    verb: Some(VERB.to_owned()),
+                    group: Some(group.clone()),
+                    resource: Some(resource.clone()),
+                    namespace: namespace.as_deref().map(str::to_owned),
+                    verb: Some((*verb).to_owned()),
                     ..ResourceAttributes::default()
                 }),
                 ..SelfSubjectAccessReviewSpec::default()
@@ -93,7 +132,34 @@ impl OwnKinds {
             .map_err(WriteError::Unavailable)?
             .status
             .is_some_and(|status| status.allowed);
-        answers.insert(asked, (Instant::now(), allowed));
+        answers.insert(place, (Instant::now(), allowed));
         Ok(allowed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_towlines_own_role_allows_needs_another_right_of_git() {
+        use Doing::{Create, LookUp, Write};
+        for (group, kind, doing, needs) in [
+            (GROUP, "Sync", Write, Some("update")),
+            (GROUP, "Alert", LookUp, Some("update")),
+            ("", "Secret", LookUp, Some("patch")),
+            ("", "ConfigMap", LookUp, Some("patch")),
+            ("", "Secret", Create, Some("patch")),
+            ("", "Event", Create, Some("patch")),
+            ("coordination.k8s.io", "Lease", Create, Some("patch")),
+            ("", "Secret", Write, None),
+            ("", "ConfigMap", Create, None),
+            ("events.k8s.io", "Event", Create, None),
+            ("", "Service", LookUp, None),
+            ("batch", "Job", Create, None),
+        ] {
+            let kind = GroupKind::new(group, kind);
+            assert_eq!(proof(&kind, doing), needs, "{kind} {doing:?}");
+        }
     }
 }
