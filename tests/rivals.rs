@@ -467,7 +467,82 @@ async fn a_policy_that_takes_the_marks_away_is_told_in_words() {
     }
 }
 
+/// An object that no mark names stays when it leaves Git, and when its Sync is deleted. People are told.
+#[tokio::test]
+async fn an_object_whose_marks_were_taken_is_told_when_it_leaves() {
+    let expression =
+        "has(object.metadata.labels) ? [JSONPatch{op: 'remove', path: '/metadata/labels'}] : []";
+    let without = "without towline's label";
+    let (case, _) = without_marks("unlabelled-leaves", expression, without).await;
+    let secret = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {}}}\n",
+            case.namespace
+        )
+    };
+    let left = case
+        .push(
+            &[("map.yaml", None), ("other.yaml", Some(&secret("other")))],
+            "it leaves",
+        )
+        .await;
+    case.synced("all", &left).await;
+    let says = ["ConfigMap", "/map", "taken towline's label"];
+    case.wait_for_event("Released", &says).await;
+    let status = async || case.live::<towline::api::Sync>("all").await["status"].clone();
+    let told = status().await;
+    assert_says(&told["warnings"].to_string(), &says);
+    assert_eq!(told["objects"]["unpruned"], 1, "{told}");
+    assert!(case.data("map").await.is_some());
+    // Another commit, and a look at everything, tell it once.
+    let more = case
+        .push(&[("more.yaml", Some(&secret("more")))], "more")
+        .await;
+    case.synced("all", &more).await;
+    case.reconcile("all").await;
+    assert_eq!(case.events("Released").await.len(), 1);
+    assert_says(&status().await["warnings"].to_string(), &says);
+    case.delete::<ConfigMap>("map").await;
+    case.reconcile("all").await;
+    eventually("nothing is left to tell", PATIENCE, async || {
+        let status = status().await;
+        let is_told = |warnings: &Vec<serde_json::Value>| !warnings.is_empty();
+        let warnings = status["warnings"].as_array().is_some_and(is_told);
+        let is_over = !warnings && status["objects"]["unpruned"].as_u64() != Some(1);
+        is_over.then_some(()).ok_or(status)
+    })
+    .await;
+
+    // The same with the Sync.
+    case.push(&[("last.yaml", Some(&case.map("last", "git")))], "last")
+        .await;
+    case.ready_becomes("all", "False", "ApplyFailed").await;
+    case.delete::<towline::api::Sync>("all").await;
+    case.gone::<towline::api::Sync>("all").await;
+    case.wait_for_event("Released", &["ConfigMap", "/last", "taken towline's label"])
+        .await;
+    assert_eq!(case.events("Released").await.len(), 2);
+}
+
 async fn marks_are_taken(case: &str, expression: &str, without: &str) -> Case<'static> {
+    let (case, commit) = without_marks(case, expression, without).await;
+    let config = case.world.cp.kubeconfig_path();
+    let kind = "mutatingadmissionpolicybinding";
+    towline_testing::kubectl::kubectl(&config, &["delete", kind, &case.namespace]).await;
+    eventually("it is applied and proven", PATIENCE, async || {
+        case.reconcile("all").await;
+        let map = case.live::<ConfigMap>("map").await;
+        let is_marked = map["metadata"]["labels"].is_object()
+            && map["metadata"]["annotations"]["towline.dev/proof"].is_string();
+        is_marked.then_some(()).ok_or(map)
+    })
+    .await;
+    case.synced("all", &commit).await;
+    case
+}
+
+/// A Sync whose ConfigMap is written without some of towline's marks, and its commit.
+async fn without_marks(case: &str, expression: &str, without: &str) -> (Case<'static>, String) {
     let case = world().await.case(case).await;
     let name = case.namespace.as_str();
     let policy = json!({
@@ -508,17 +583,5 @@ async fn marks_are_taken(case: &str, expression: &str, without: &str) -> Case<'s
             "webhook or a policy",
         ],
     );
-    let config = case.world.cp.kubeconfig_path();
-    let kind = "mutatingadmissionpolicybinding";
-    towline_testing::kubectl::kubectl(&config, &["delete", kind, name]).await;
-    eventually("it is applied and proven", PATIENCE, async || {
-        case.reconcile("all").await;
-        let map = case.live::<ConfigMap>("map").await;
-        let is_marked = map["metadata"]["labels"].is_object()
-            && map["metadata"]["annotations"]["towline.dev/proof"].is_string();
-        is_marked.then_some(()).ok_or(map)
-    })
-    .await;
-    case.synced("all", &commit).await;
-    case
+    (case, commit)
 }

@@ -42,7 +42,7 @@ pub use hooks::{
     HOOK, HOOK_OF, HookClash, HookRun, created, hook_owner, hook_pause, hooks_at, may_be_deleted,
 };
 pub use immutable::{is_immutable, restorable};
-pub use observed::Observed;
+pub use observed::{Observed, is_stray};
 pub use owner::{
     CONTAINS, DIGEST, IDENTITY, LEFT, PARENT_ID, PART_OF, PROOF, SyncName, TOOLING, contained,
     contains,

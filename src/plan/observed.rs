@@ -156,6 +156,13 @@ impl Observed {
     }
 }
 
+/// Whether towline has applied an object that stays, and that carries no marks of anybody.
+pub fn is_stray(key: &ObjectKey, meta: &ObjectMeta) -> bool {
+    applied_entry(meta).is_some()
+        && meta.deletion_timestamp.is_none()
+        && Observed::read(key, meta, Health::Current).is_none()
+}
+
 /// The longest annotations that towline writes, in bytes. Everybody who can write an object with towline's label can
 /// write longer ones, and they would stay in memory.
 const LONGEST_DIGEST: usize = 64;
@@ -298,6 +305,23 @@ mod tests {
             namespace: Some("prod".into()),
             name: name.into(),
         }
+    }
+
+    #[test]
+    fn what_towline_applied_and_nobodys_marks_are_on_is_a_stray() {
+        let is = |change: fn(&mut Value)| is_stray(&key("web"), &meta(change));
+        assert!(!is(|_| ()));
+        assert!(is(|meta| meta["labels"] = Value::Null));
+        assert!(is(|meta| meta["annotations"] = Value::Null));
+        // It goes, or somebody else made it.
+        assert!(!is(|meta| {
+            meta["labels"] = Value::Null;
+            meta["deletionTimestamp"] = json!("2026-01-04T00:00:00Z");
+        }));
+        assert!(!is(|meta| {
+            meta["labels"] = Value::Null;
+            meta["managedFields"] = Value::Null;
+        }));
     }
 
     fn meta(change: impl FnOnce(&mut Value)) -> ObjectMeta {

@@ -20,6 +20,8 @@ pub enum Release {
     Holds(ObjectKey),
     /// Its Sync is deleted, and orphans its objects.
     Orphaned,
+    /// Something has taken towline's marks off it.
+    Unmarked,
 }
 
 impl fmt::Display for Release {
@@ -30,6 +32,9 @@ impl fmt::Display for Release {
                 "it existed before this Sync applied it; spec.pruneAdopted deletes such objects",
             ),
             Self::Orphaned => f.write_str("its Sync was deleted"),
+            Self::Unmarked => f.write_str(
+                "something has taken towline's label or annotations off it, so towline cannot know it as its own",
+            ),
             Self::Holds(inside) => write!(f, "it holds {inside}, which was released"),
         }
     }
@@ -147,6 +152,7 @@ mod tests {
             Release::Adopted => format!("{key}: adopted"),
             Release::Holds(inside) => format!("{key}: holds {inside}"),
             Release::Orphaned => format!("{key}: orphaned"),
+            Release::Unmarked => format!("{key}: unmarked"),
         });
         (going.collect(), released.collect())
     }

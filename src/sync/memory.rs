@@ -1,6 +1,6 @@
 //! A Sync's driver's memory of its objects between two rounds.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,6 +155,15 @@ pub(super) struct Memory {
     pub(super) parted: HashMap<ObjectKey, Arc<str>>,
     /// Objects that left Git, and whose last manifest says that they are kept.
     pub(super) kept: HashSet<ObjectKey>,
+    /// Objects that were written, and that something took towline's marks off at once.
+    pub(super) unmarked: HashSet<ObjectKey>,
+    /// Objects that left Git without marks, with their uids where these are known. It is not known yet whether they are
+    /// still there.
+    pub(super) lost: BTreeMap<ObjectKey, Option<Arc<str>>>,
+    /// The Sync is being deleted, and `lost` says which of its objects have no marks.
+    pub(super) is_parting: bool,
+    /// Objects that left Git without marks, and stay.
+    pub(super) strays: BTreeSet<ObjectKey>,
     /// How many objects carry this Sync's marks and have left Git, without the proof that towline marked them.
     pub(super) unproven: usize,
 }

@@ -305,7 +305,11 @@ impl State {
                 memory.troubles.len() + self.objects.misplaced.len() + self.objects.taken.len(),
             ),
             unpruned: count(
-                memory.surplus + memory.unproven + memory.unpruned.len() + memory.leaving.total,
+                memory.surplus
+                    + memory.unproven
+                    + memory.strays.len()
+                    + memory.unpruned.len()
+                    + memory.leaving.total,
             ),
         }
     }

@@ -15,6 +15,7 @@ use super::state::{State, told};
 use super::target::{Target, sync_of};
 use super::timers::{Due, Now};
 use super::verdict::{Facts, held_message};
+use super::work::stray_warning;
 use crate::api::{Reason, Sync};
 use crate::driver::{StatusOf, Written, write_status};
 use crate::fleet::{SourceName, SyncView};
@@ -333,6 +334,7 @@ impl Said {
                  Ignore); remove it, and the object is made equal to Git again"
             )
         });
+        let strays = state.memory.strays.iter().map(stray_warning);
         let rewritten = state.memory.rewritten.iter();
         let rewritten = rewritten.map(|(key, fields)| rewritten_warning(key, fields));
         Self {
@@ -341,6 +343,7 @@ impl Said {
                 .chain(lookups)
                 .chain(warnings)
                 .chain(paused)
+                .chain(strays)
                 .chain(rewritten)
                 .take(MAX_WARNINGS)
                 .collect(),

@@ -55,6 +55,7 @@ impl Driver {
 
     async fn let_go(&mut self, intent: &SyncIntent) -> Result<(), String> {
         let on_deletion = intent.on_deletion;
+        self.note_last_lost();
         for kind in self.state.parent.contained.clone() {
             let Err(why) = self.list_last(&kind).await else {
                 continue;
@@ -90,6 +91,7 @@ impl Driver {
             return Err(failures.join("; "));
         }
         if on_deletion == OnDeletion::Orphan {
+            self.tell_strays(intent).await;
             return Ok(());
         }
         let leaving = self.leaving(intent, |key, _| !kept.contains(key)).await;
@@ -102,6 +104,7 @@ impl Driver {
         }
         self.hooks_of_deletion(intent, HookStage::AfterDelete)
             .await?;
+        self.tell_strays(intent).await;
         let release = self.state.report.status.release.as_ref();
         let Some(record) = release.and_then(|release| release.record.clone()) else {
             return Ok(());

@@ -15,6 +15,7 @@ mod release;
 mod replace;
 mod rights;
 mod room;
+mod strays;
 mod swap;
 mod trade;
 mod validate;
@@ -28,6 +29,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use self::apply::{Done, removes_itself, stage_of};
 pub use self::release::releases;
+pub(super) use self::strays::stray_warning;
 use super::Driver;
 use super::audit::{self, Action};
 use super::job::Job;
@@ -133,6 +135,7 @@ impl Driver {
         if look > Look::Changed || foreign || held_back {
             self.prune(intent, look, round).await?;
         }
+        self.find_strays(intent, look, round).await;
         self.hooks_after(intent).await;
         self.keep_record(intent).await;
         Ok(())
@@ -255,6 +258,7 @@ impl Driver {
             return Err(Stopped::Unavailable);
         }
         self.claim(intent, &mut objects).await;
+        self.note_lost(&objects);
         let memory = &mut self.state.memory;
         memory.retain(|key| objects.items.contains_key(key));
         memory.kept.retain(|key| !objects.items.contains_key(key));
@@ -381,6 +385,9 @@ impl Driver {
                 }
                 if let Some(refusal) = error.refusal() {
                     self.state.memory.refused.insert(key.clone(), refusal);
+                }
+                if matches!(error, WriteError::Unmarked(_)) {
+                    self.state.memory.unmarked.insert(key.clone());
                 }
                 if is_without_namespace(&error) || error.is_denied() {
                     self.state.memory.homeless.insert(key.clone());
