@@ -1,17 +1,95 @@
 //! A value that the API server repeats in an error reaches no condition, failure, event or log line.
 
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::world::verdict::{assert_not_disclosed, assert_says};
-use crate::world::world;
+use crate::world::{PATIENCE, world};
+use towline_testing::wait::eventually;
 
 /// Values that look like secrets: a number without quotes, a refused field, and a key of a Secret.
 const NUMBER: &str = "739118424";
 const FIELD: &str = "Zk7q1echo8Xw";
 const KEY: &str = "zk7q1key8xw";
+
+/// A policy says what an object was before the change that it refuses.
+#[tokio::test]
+async fn a_value_that_was_live_is_not_disclosed() {
+    let case = world().await.case("echo-live").await;
+    let name = case.namespace.as_str();
+    let files = |values: [&str; 2]| {
+        let secret = format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: {name}}}\nstringData: {{value: {}}}\n",
+            values[1]
+        );
+        [("map.yaml", case.map("map", values[0])), ("s.yaml", secret)]
+    };
+    let first = files(["Zk7q1live8Xw", "Zk7q1past8Xw"]);
+    let first = first.each_ref().map(|(path, text)| (*path, Some(text)));
+    let commit = case.repo.commit(&first, "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &commit).await;
+    let policy = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+                "operations": ["UPDATE"], "resources": ["configmaps", "secrets"]}]},
+            "validations": [{"expression": "object.data == oldObject.data",
+                "messageExpression": "'was ' + oldObject.data.value + ' is ' + object.data.value"}],
+        },
+    });
+    let binding = json!({
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources":
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}},
+    });
+    let params = PostParams::default();
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(case.client.clone());
+    let policy = serde_json::from_value(policy).unwrap();
+    policies.create(&params, &policy).await.unwrap();
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(case.client.clone());
+    let binding = serde_json::from_value(binding).unwrap();
+    bindings.create(&params, &binding).await.unwrap();
+    eventually("the policy is in force", PATIENCE, async || {
+        let dry = PatchParams {
+            dry_run: true,
+            ..PatchParams::default()
+        };
+        let other = Patch::Merge(json!({"data": {"value": "other"}}));
+        let tried = case.api::<ConfigMap>().patch("map", &dry, &other).await;
+        tried.is_err().then_some(())
+    })
+    .await;
+    let second = files(["Zk7q1next8Xw", "other"]);
+    let second = second.each_ref().map(|(path, text)| (*path, Some(&**text)));
+    case.push(&second, "second").await;
+    let message = case.ready_becomes("all", "False", "ApplyFailed").await;
+    assert_says(
+        &message,
+        &["ConfigMap", "/map", "denied request: was … is …"],
+    );
+    let sync = case.live::<towline::api::Sync>("all").await;
+    let failures = sync["status"]["failures"].to_string();
+    assert_says(&failures, &["Secret", "/s", "denied request (left out"]);
+    for marker in [
+        "Zk7q1live8Xw",
+        "Zk7q1next8Xw",
+        "Zk7q1past8Xw",
+        "Wms3cTFwYXN0OFh3",
+    ] {
+        assert_not_disclosed(&case, marker).await;
+    }
+    let gone = bindings.delete(name, &DeleteParams::default()).await;
+    assert!(gone.is_ok());
+}
 
 #[tokio::test]
 async fn a_value_that_the_api_server_repeats_is_not_disclosed() {

@@ -106,6 +106,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two tries that a server's `Retry-After` can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// After these words the API server passes on what a policy or a webhook says.
+const DENIALS: [&str; 2] = ["denied request", "denied the request"];
+
 /// Asks the API server to return only the metadata.
 pub(crate) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
@@ -158,13 +161,41 @@ impl<'a> Writer<'a> {
             "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{query}",
             path(served, key)
         );
-        self.send(key, body, || {
-            Request::patch(&uri)
-                .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
-                .header(header::ACCEPT, accept)
-                .body(wanted.seal.fill(body, self.requests.clock.now()))
-        })
-        .await
+        let answer = self
+            .send(key, body, || {
+                Request::patch(&uri)
+                    .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
+                    .header(header::ACCEPT, accept)
+                    .body(wanted.seal.fill(body, self.requests.clock.now()))
+            })
+            .await;
+        match answer {
+            Err(error) => Err(self.without_live(wanted, error).await),
+            answer => answer,
+        }
+    }
+
+    /// A refusal without the values that the live object has: rules of admission may repeat what an object was before.
+    async fn without_live(&self, wanted: &Wanted<'_>, error: WriteError) -> WriteError {
+        let Wanted { served, key, .. } = wanted;
+        match error {
+            WriteError::Refused {
+                code,
+                message,
+                causes,
+            } if !self.requests.show_values && DENIALS.iter().any(|one| message.contains(one)) => {
+                let message = match self.whole(served, key).await {
+                    Ok(Some(live)) => redact::without_live(&key.kind, &message, live),
+                    _ => message,
+                };
+                WriteError::Refused {
+                    code,
+                    message,
+                    causes,
+                }
+            }
+            error => error,
+        }
     }
 
     /// Creates an object as a dry run. Validation and admission come before the API server looks whether there is such

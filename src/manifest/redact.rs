@@ -18,7 +18,7 @@ const LONGEST_WORD: usize = 256;
 const LONGEST_READ: usize = 1024;
 
 /// After these words the API server or an admission webhook repeats text of the manifest.
-const ECHOES: [&str; 9] = [
+const ECHOES: [&str; 10] = [
     "Invalid value",
     "Unsupported value",
     "Duplicate value",
@@ -26,12 +26,13 @@ const ECHOES: [&str; 9] = [
     "illegal base64",
     "cannot unmarshal",
     "denied the request",
+    "denied request",
     "expected ",
     "got ",
 ];
 
 /// A quoted word after one of these is a name and not a value.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 9] = [
     "Secret",
     "secrets",
     "field",
@@ -39,6 +40,8 @@ const NAMES: [&str; 7] = [
     "namespaces",
     "version",
     "webhook",
+    "ValidatingAdmissionPolicy",
+    "binding",
 ];
 
 /// Keys of a Secret that are names by convention. Any other key may be a secret that stands in the wrong place.
@@ -82,6 +85,18 @@ pub fn refusal(kind: &GroupKind, message: &str, sent: &[u8], show_values: bool) 
         &without_long_words(&redact(&kept), LONGEST_WORD),
         MAX_REFUSAL,
     )
+}
+
+/// A message of [`refusal`] without the values that the live object has. What refuses a change may repeat those, too.
+pub fn without_live(kind: &GroupKind, message: &str, mut live: Value) -> String {
+    if let Some(fields) = live.as_object_mut() {
+        fields.remove("status");
+    }
+    if let Some(metadata) = live.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata
+            .retain(|field, _| matches!(&**field, "name" | "namespace" | "labels" | "annotations"));
+    }
+    refusal(kind, message, live.to_string().as_bytes(), false)
 }
 
 /// The text with `…` for every word of more than `most` bytes, so that what comes after it is read as well. A key may have
@@ -182,6 +197,7 @@ mod tests {
             r#"Secret "x" is invalid: [data[a]: Invalid value: "hunter2": no, data[b]: Invalid value: "hunter2": no]"#,
             r#"failed to create typed patch object (a/x; /v1, Kind=Secret): .data.password: expected string, got &{hunter2}"#,
             r#"admission webhook "w.example" denied the request: hunter2 is weak"#,
+            r#"secrets "x" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: was hunter2"#,
             r#"json: cannot unmarshal number hunter2 into Go struct"#,
             r#"failed to create typed patch object (a/x; /v1, Kind=Secret): .stringData.hunter2: expected string, got &{}"#,
             r#"Secret "x" is invalid: data[hunter2]: Invalid value: "hunter2": a valid config key must consist of"#,
@@ -234,6 +250,17 @@ mod tests {
         }
         let words = format!("{} is {}.b", "a".repeat(9), "é".repeat(9));
         assert_eq!(without_long_words(&words, 9), "aaaaaaaaa is ….b");
+    }
+
+    #[test]
+    fn what_was_live_is_not_shown() {
+        let live = serde_json::json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "hunter-two"},
+            "metadata": {"name": "x", "labels": {"b": "hunter-three"}, "managedFields": [{"manager": "nobody"}]},
+        });
+        let said = "denied request: nobody changes hunter-two and hunter-three of x";
+        let shown = without_live(&GroupKind::new("", "ConfigMap"), said, live);
+        assert_eq!(shown, "denied request: nobody changes … and … of x");
     }
 
     #[test]
