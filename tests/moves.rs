@@ -82,6 +82,51 @@ async fn between_a_sync_and_one_that_waits_for_it() {
     back_and_forth("moves-after", json!({"dependsOn": [{"name": "a"}]})).await;
 }
 
+/// What moves to a suspended Sync stays, and is its own when it goes on.
+#[tokio::test]
+async fn into_a_suspended_sync() {
+    let case = world().await.case("moves-suspended").await;
+    let map = |name: &str| case.map(name, "git");
+    let files = [
+        ("a/stays.yaml", map("a-stays")),
+        ("a/moves.yaml", map("moves")),
+        ("b/stays.yaml", map("b-stays")),
+    ];
+    let first = case
+        .repo
+        .commit(&files.map(|(path, text)| (path, Some(text))), "first");
+    case.repository(json!({})).await;
+    for sync in ["a", "b"] {
+        case.sync(sync, json!({"path": sync})).await;
+        case.synced(sync, &first).await;
+    }
+    let before = uid(&case, "moves").await;
+    case.patch::<Sync>("b", json!({"spec": {"suspend": true}}))
+        .await;
+    case.ready_becomes("b", "Unknown", "Suspended").await;
+    let moved = case
+        .push(
+            &[
+                ("a/moves.yaml", None),
+                ("b/moves.yaml", Some(&map("moves"))),
+            ],
+            "move",
+        )
+        .await;
+    case.synced("a", &moved).await;
+    case.reconcile("a").await;
+    assert_eq!(uid(&case, "moves").await, before);
+    case.ready_becomes("b", "Unknown", "Suspended").await;
+    case.patch::<Sync>("b", json!({"spec": {"suspend": false}}))
+        .await;
+    case.synced("b", &moved).await;
+    assert_eq!(uid(&case, "moves").await, before);
+    // It is the second one's now.
+    let gone = case.push(&[("b/moves.yaml", None)], "remove").await;
+    case.synced("b", &gone).await;
+    case.has("moves", "value", None).await;
+}
+
 fn child(case: &Case<'_>, name: &str, path: &str) -> String {
     json!({
         "apiVersion": "towline.dev/v1alpha1", "kind": "Sync",

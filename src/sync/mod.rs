@@ -179,7 +179,10 @@ impl Driver {
         // Until the end, so that other Syncs' status writes wait.
         let _under_way = match (passage, newest) {
             (Gate::Unknown, _) => return None,
-            (Gate::Suspended, _) => {
+            (Gate::Suspended, newest) => {
+                if let Some(newest) = newest {
+                    self.reserve_objects(intent, newest).await;
+                }
                 self.state.blocked = None;
                 return Some((Phase::Held, round));
             }

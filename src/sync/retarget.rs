@@ -235,8 +235,8 @@ impl Driver {
         Some(under_way)
     }
 
-    /// Says which objects this Sync will want once its dependencies are ready, so that the Sync that has them now
-    /// does not prune them.
+    /// Says which objects this Sync will want once its dependencies are ready, or once it is resumed, so that the Sync that
+    /// has them now does not prune them.
     pub(super) async fn reserve_objects(&mut self, intent: &SyncIntent, newest: Newest) {
         let revision = newest.revision();
         if self.state.planned.as_ref() == Some(&revision) {
@@ -250,8 +250,10 @@ impl Driver {
         if !target.is_some_and(|target| target.is_still(&newest, scope, &inputs)) {
             match self.read(intent, &newest, &inputs, false).await {
                 Ok(Loaded::New(target)) => {
-                    let content = digest(&target.desired);
-                    self.state.report.delivery.read(&revision, content);
+                    if intent.suspended.is_none() {
+                        let content = digest(&target.desired);
+                        self.state.report.delivery.read(&revision, content);
+                    }
                     self.reserve(intent, &target).await;
                     self.state.read_ahead = Some(target);
                 }
