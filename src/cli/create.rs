@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::access::{Access, CLI_MANAGER, Doing};
@@ -47,6 +47,16 @@ pub(super) enum SecretError {
     Half,
     #[error("the password is not a text")]
     NoText,
+    #[error("{0} holds nothing but line breaks")]
+    Blank(&'static str),
+    #[error(
+        "{0} has several lines, or characters that are not printable ASCII: no service takes it"
+    )]
+    Odd(&'static str),
+    #[error("{0} is empty")]
+    NoValue(&'static str),
+    #[error("--address-file: it is no URL that begins with https://, http://, smtps:// or smtp://")]
+    Address,
     #[error("this system gives no random numbers")]
     Random,
 }
@@ -113,6 +123,7 @@ fn hook(args: &HookSecretArgs) -> Result<(Data, bool), SecretError> {
         Some(file) => {
             let mut token = read(file)?;
             trim(&mut token);
+            is_one_line("--token-file", &token)?;
             token
         }
         None => {
@@ -136,6 +147,12 @@ fn provider(args: &ProviderSecretArgs) -> Result<Data, SecretError> {
         if let Some(file) = file {
             let mut value = read(file)?;
             trim(&mut value);
+            match key {
+                "address" => is_address(&value)?,
+                "token" => is_one_line("--token-file", &value)?,
+                "password" => is_one_line("--password-file", &value)?,
+                _ => (),
+            }
             data.insert(key.to_owned(), value);
         }
     }
@@ -161,8 +178,16 @@ fn provider(args: &ProviderSecretArgs) -> Result<Data, SecretError> {
 
 /// What a kubelet reads to pull images, as `kubectl create secret docker-registry` writes it.
 fn registry(args: &RegistrySecretArgs) -> Result<Data, SecretError> {
+    for (argument, value) in [("--server", &args.server), ("--username", &args.username)] {
+        if value.trim().is_empty() {
+            return Err(SecretError::NoValue(argument));
+        }
+    }
     let mut password = read(&args.password_file)?;
     trim(&mut password);
+    if password.is_empty() {
+        return Err(SecretError::Blank("--password-file"));
+    }
     let password = String::from_utf8(password).map_err(|_| SecretError::NoText)?;
     let username = &args.username;
     let auth = BASE64_STANDARD.encode(format!("{username}:{password}"));
@@ -199,6 +224,25 @@ fn trim(value: &mut Vec<u8>) {
     value.truncate(end.map_or(0, |end| end + 1));
 }
 
+/// Whether a value may be the address of a service. The operator says more, since it knows the service.
+fn is_address(value: &[u8]) -> Result<(), SecretError> {
+    let url = http::Uri::try_from(value).ok();
+    let is_one = url.is_some_and(|url| {
+        let scheme = url.scheme_str().unwrap_or_default();
+        matches!(scheme, "https" | "http" | "smtps" | "smtp")
+    });
+    is_one.then_some(()).ok_or(SecretError::Address)
+}
+
+/// Whether a value can stand in a header of HTTP.
+fn is_one_line(argument: &'static str, value: &[u8]) -> Result<(), SecretError> {
+    match value {
+        [] => Err(SecretError::Blank(argument)),
+        _ if value.iter().all(|byte| (b' '..=b'~').contains(byte)) => Ok(()),
+        _ => Err(SecretError::Odd(argument)),
+    }
+}
+
 async fn write(
     args: &NewSecretArgs,
     data: Data,
@@ -230,8 +274,17 @@ async fn write(
     let mut done = "created";
     match api.create(&params, &secret).await {
         Err(error) if is_there(&error) && args.replace => {
-            let doing = Doing::new::<Secret>("update", Some(namespace)).of(name);
-            let replaced = api.replace(name, &params, &secret).await;
+            let doing = Doing::new::<Secret>("patch", Some(namespace)).of(name);
+            // Labels and annotations stay.
+            let data = json!([{"op": "add", "path": "/data", "value": secret.data}]);
+            let data = serde_json::from_value(data).map_err(kube::Error::SerdeError);
+            let replaced = match data {
+                Ok(data) => {
+                    let params = PatchParams::apply(CLI_MANAGER);
+                    api.patch(name, &params, &Patch::Json::<()>(data)).await
+                }
+                Err(error) => Err(error),
+            };
             replaced.map_err(|error| access.explain(error, &doing))?;
             done = "replaced";
         }
@@ -264,6 +317,31 @@ mod tests {
             let mut bytes = text.as_bytes().to_vec();
             trim(&mut bytes);
             assert_eq!(bytes, value.as_bytes());
+        }
+    }
+
+    #[test]
+    fn values_that_no_service_takes_are_refused() {
+        for (value, is_taken) in [
+            (&b"abc-1"[..], true),
+            (b"", false),
+            (b"a\nb", false),
+            (b"\xc3\xa9", false),
+        ] {
+            assert_eq!(
+                is_one_line("--token-file", value).is_ok(),
+                is_taken,
+                "{value:?}"
+            );
+        }
+        for (value, is_taken) in [
+            ("https://hooks.example/x?y=z", true),
+            ("smtps://mail.example:465", true),
+            ("not a url", false),
+            ("hooks.example", false),
+            ("ftp://a.example", false),
+        ] {
+            assert_eq!(is_address(value.as_bytes()).is_ok(), is_taken, "{value}");
         }
     }
 }

@@ -25,6 +25,7 @@ mod seal;
 mod share;
 mod stage;
 mod stamp;
+mod taken_over;
 mod transition;
 mod unchanged;
 
@@ -67,6 +68,7 @@ pub use seal::Seal;
 pub use share::{Appliers, EMPTIER, Share};
 pub use stage::Stage;
 pub use stamp::{is_typed, placed, reproved, stamped};
+pub use taken_over::TakenOver;
 pub use transition::breaks_transition_rule;
 pub use unchanged::is_unchanged;
 

@@ -148,10 +148,7 @@ impl Share {
         std::mem::swap(&mut self.entries, &mut rest);
         for entry in theirs {
             self.changed = true;
-            let is_lost = match entry.manager.as_deref() {
-                Some(BEFORE_FIRST_APPLY) => was_ours,
-                manager => manager == Some(EMPTIER),
-            };
+            let is_lost = is_lost(&entry, was_ours);
             if let Some(FieldsV1(fields)) = entry.fields_v1.filter(|_| !is_lost) {
                 self.add(&fields);
             }
@@ -229,6 +226,16 @@ impl Share {
         self.fields(|entry| !is_ours(entry))
     }
 
+    /// The fields that [`Self::take_over`] makes ours.
+    pub(super) fn of_appliers(&self, appliers: &Appliers, was_ours: bool) -> Value {
+        self.fields(|entry| appliers.is_one(entry, self.saved) && !is_lost(entry, was_ours))
+    }
+
+    /// The fields of all managers that are neither appliers nor towline.
+    pub(super) fn of_rest(&self, appliers: &Appliers) -> Value {
+        self.fields(|entry| !is_ours(entry) && !appliers.is_one(entry, self.saved))
+    }
+
     /// The fields of all managers.
     pub fn of_all(&self) -> Value {
         self.fields(|_| true)
@@ -276,6 +283,14 @@ impl Share {
         if let Some(ours) = self.entries.iter_mut().find(|entry| is_ours(entry)) {
             union(fields_of(ours), fields);
         }
+    }
+}
+
+/// Whether nobody declared the fields of an applier's entry.
+fn is_lost(entry: &ManagedFieldsEntry, was_ours: bool) -> bool {
+    match entry.manager.as_deref() {
+        Some(BEFORE_FIRST_APPLY) => was_ours,
+        manager => manager == Some(EMPTIER),
     }
 }
 

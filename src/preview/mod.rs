@@ -16,11 +16,12 @@ use crate::cluster::{Rehearsed, ServedKind, Viewer};
 use crate::content::Tree;
 use crate::desired::{self, Desired, Item, Limit};
 use crate::health::Health;
-use crate::intent::SyncIntent;
-use crate::manifest::{ApplyMode, Manifest, ObjectKey, without_nulls};
+use crate::intent::{Mode, SyncIntent};
+use crate::manifest::{ApplyMode, Manifest, ObjectKey, redact, without_nulls};
 use crate::plan::{
-    Contest, DIGEST, Emptied, IDENTITY, LEFT, Observed, PART_OF, PROOF, Parting, Share, SyncName,
-    apply_order, emptied, empty_out, filled, is_typed, is_unchanged, placed, surplus,
+    Appliers, Contest, DIGEST, Emptied, IDENTITY, LEFT, Observed, PART_OF, PROOF, Parting, Share,
+    SyncName, TakenOver, apply_order, emptied, empty_out, filled, is_typed, is_unchanged, placed,
+    surplus,
 };
 use crate::render;
 
@@ -263,9 +264,17 @@ impl Preview<'_> {
         let is_concealed = self.conceals && (&*key.kind.group, &*key.kind.kind) == ("", "Secret");
         // The operator sends nothing for what it has applied and nobody has changed, so nothing is tried either: not until it
         // starts again, or looks at everything.
-        let is_applied = observed
-            .is_some_and(|observed| observed.is_ours(self.owner) && observed.is_of(&item.digest));
-        if is_applied && !is_concealed && !self.tries_all && is_unchanged(&live, &body) {
+        let is_ours = observed
+            .as_ref()
+            .is_some_and(|observed| observed.is_ours(self.owner));
+        let is_applied = is_ours && observed.is_some_and(|observed| observed.is_of(&item.digest));
+        // Other appliers' fields are left to them where nothing is to be written, or where the object says so.
+        let takes_over =
+            modes.apply != ApplyMode::Merge && (self.intent.mode == Mode::Correct || !is_applied);
+        let taken = share_of(&live, &body).filter(|_| takes_over);
+        let taken = taken.and_then(|share| TakenOver::of(&share, &Appliers::default(), is_ours));
+        let is_settled = is_applied && taken.is_none() && !is_concealed;
+        if is_settled && !self.tries_all && is_unchanged(&live, &body) {
             return Ok(None);
         }
         let emptied = match is_typed(key) {
@@ -279,10 +288,17 @@ impl Preview<'_> {
         Ok(match self.rehearse(served, key, &trial).await? {
             Rehearsed::Taken(mut tried) => {
                 empty_out(&mut tried, &emptied);
+                if let Some(taken) = taken {
+                    taken.leave(&mut tried, &body);
+                }
                 let differs = is_concealed || cleaned(&live) != cleaned(&tried);
                 differs.then(|| change(Action::Change, Some(live), tried))
             }
-            Rehearsed::Refused(why) => Some(change(Action::Refuse(why), Some(live), body)),
+            // A policy may repeat what the object was.
+            Rehearsed::Refused(why) => {
+                let why = redact::without_live(&key.kind, &why, live.clone());
+                Some(change(Action::Refuse(why), Some(live), body))
+            }
         })
     }
 
@@ -382,10 +398,14 @@ fn take_data(body: &mut Value, live: &Value) {
 
 /// What the apply of a manifest would empty before.
 fn emptied_in(live: &Value, body: &Value) -> Vec<Emptied> {
-    let meta = serde_json::from_value(live["metadata"].clone()).unwrap_or_default();
-    let api_version = body["apiVersion"].as_str().unwrap_or_default();
-    let share = Share::of(&meta, api_version);
+    let share = share_of(live, body);
     share.map_or_else(Vec::new, |share| emptied(live, body, &share))
+}
+
+/// The shares of a live object that `body` is applied to.
+fn share_of(live: &Value, body: &Value) -> Option<Share> {
+    let meta = serde_json::from_value(live["metadata"].clone()).unwrap_or_default();
+    Share::of(&meta, body["apiVersion"].as_str().unwrap_or_default())
 }
 
 fn failed(

@@ -4,14 +4,16 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use towline::api::Sync;
 use towline_testing::kubeconfig::User;
 use towline_testing::operator::built;
 use towline_testing::renderers;
 use towline_testing::scratch::Scratch;
+use towline_testing::wait::eventually;
 
 use super::Ran;
 use crate::world::life::deployment;
-use crate::world::{Case, world};
+use crate::world::{Case, PATIENCE, world};
 
 /// Runs `towline diff` in a folder.
 async fn diff(case: &Case<'_>, kubeconfig: &Path, folder: &Path, args: &[&str]) -> Ran {
@@ -95,6 +97,26 @@ async fn diff_shows_what_a_folder_would_change_and_changes_nothing() {
         .filter(|entry| entry.user == User::Person.name() && entry.namespace == *namespace)
         .filter(|entry| entry.is_write());
     assert!(tried.count() >= files.len());
+    // What another applier added, the operator would remove.
+    case.patch::<Sync>("all", json!({"spec": {"suspend": true}}))
+        .await;
+    let added = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "m", "namespace": namespace}, "data": {"extra": "theirs"}});
+    write("added.yaml", &added.to_string());
+    let file = folder.join("added.yaml").display().to_string();
+    case.kubectl_as_person(&["apply", "--server-side", "-f", &file])
+        .await;
+    of(&[])
+        .await
+        .says(1, &["-  extra: theirs\n", "1 to change"]);
+    std::fs::remove_file(folder.join("added.yaml")).unwrap();
+    case.patch::<Sync>("all", json!({"spec": {"suspend": false}}))
+        .await;
+    eventually("the field is removed", PATIENCE, async || {
+        let data = case.data("m").await.unwrap_or_default();
+        data.get("extra").is_none().then_some(()).ok_or(data)
+    })
+    .await;
     let mark = case.world.cp.audit().mark();
     // A clone of what the operator applied.
     for args in [
