@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Group, Id, Item, State, Subject, Templates, commit_link};
 use crate::api::{Reason, short_commits};
-use crate::notify::Level;
+use crate::notify::{Level, Notice, commit_of};
 use crate::text::shorten;
 
 /// The most notices that a message names. It counts the others.
@@ -110,6 +110,34 @@ pub struct Problem {
     pub until: Option<Timestamp>,
     /// What is said about it.
     pub message: String,
+    /// `<ref>@sha1:<commit>`.
+    pub revision: Option<String>,
+    /// The author of the commit.
+    pub author: Option<String>,
+    /// The page of the commit on the web.
+    pub commit_url: Option<String>,
+}
+
+impl Problem {
+    /// The page of the documentation about its reason.
+    pub fn reason_page(&self) -> String {
+        reason_page(self.reason)
+    }
+}
+
+/// A problem that is open, with the notice that tells it best.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// What it is about.
+    pub subject: &'a Subject,
+    /// What it is.
+    pub reason: Reason,
+    /// When it began.
+    pub since: Timestamp,
+    /// The revision that it is about.
+    pub revision: Option<&'a String>,
+    /// The notice that began it, or what the status says. None if neither is known, as after a restart.
+    pub notice: Option<&'a Notice>,
 }
 
 /// Makes the message of a group. None if the group is empty. If a template fails for it, the default words are used.
@@ -125,11 +153,7 @@ pub fn compose(group: &Group, templates: &Templates, context: Context<'_>) -> Op
         is_same.then_some(value)
     };
     let commit = one_of(&|item| item.notice.commit().map(str::to_owned));
-    let repository = (context.repository)(&first.subject);
-    let commit_url = commit
-        .as_deref()
-        .zip(repository)
-        .and_then(|(commit, repository)| commit_link(&repository, commit));
+    let commit_url = link(&first.subject, commit.as_deref(), context);
     let change = notice.change.as_ref().filter(|_| commit.is_some());
     let ids: Vec<String> = group.items.iter().map(|item| item.id.to_string()).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -144,7 +168,7 @@ pub fn compose(group: &Group, templates: &Templates, context: Context<'_>) -> Op
             Level::Warning => "error",
         },
         reason: notice.reason.as_str(),
-        reason_page: format!("{REASONS}#{}", notice.reason.as_str().to_lowercase()),
+        reason_page: reason_page(notice.reason),
         revision: one_of(&|item| item.notice.revision.clone()),
         short_commit: commit.as_deref().map(short_commits),
         commit,
@@ -160,33 +184,52 @@ pub fn compose(group: &Group, templates: &Templates, context: Context<'_>) -> Op
         more: group.items.len().saturating_sub(LINES),
         title: String::new(),
         text: String::new(),
-        problems: group.items.iter().flat_map(problems).collect(),
+        problems: group
+            .items
+            .iter()
+            .flat_map(|item| problems(item, context))
+            .collect(),
     };
     let (title, text) = templates.words(&message);
     (message.title, message.text) = (title, text);
     Some(message)
 }
 
-/// A message that says again which problems are open, for a service that forgets them.
+/// A message that says again which problems are open, for a service that forgets them. Each is said as it was at first.
 pub fn reminder<'a>(
-    open: impl Iterator<Item = (&'a Subject, Reason, Timestamp)>,
+    open: impl Iterator<Item = Standing<'a>>,
     context: Context<'_>,
     now: Timestamp,
 ) -> Message {
-    let open = open.map(|(subject, reason, since)| Problem {
-        subject: subject.clone(),
-        reason,
-        since,
-        until: None,
-        message: format!("{subject} is not ready: {}", reason.as_str()),
-    });
+    let again = |open: Standing<'_>| {
+        let Standing {
+            subject,
+            reason,
+            since,
+            revision,
+            notice,
+        } = open;
+        let told = notice.map(|notice| problem(subject, notice, context));
+        let bare = || Problem {
+            subject: subject.clone(),
+            reason,
+            since,
+            until: None,
+            message: format!("{subject} is not ready: {}", reason.as_str()),
+            revision: revision.cloned(),
+            author: None,
+            commit_url: link(subject, revision.and_then(|it| commit_of(it)), context),
+        };
+        Problem {
+            reason,
+            since,
+            ..told.unwrap_or_else(bare)
+        }
+    };
     Message {
         at: now,
-        problems: open.collect(),
+        problems: open.map(again).collect(),
         metadata: context.metadata.clone(),
-        revision: None,
-        commit_url: None,
-        author: None,
         ..example(context.alert)
     }
 }
@@ -206,7 +249,7 @@ pub fn example((namespace, name): (&str, &str)) -> Message {
         state: State::News.as_str(),
         severity: "info",
         reason: Reason::Converged.as_str(),
-        reason_page: format!("{REASONS}#converged"),
+        reason_page: reason_page(Reason::Converged),
         revision: Some("main@sha1:0123456789ab".to_owned()),
         commit: Some("0123456789ab".to_owned()),
         short_commit: Some("0123456789ab".to_owned()),
@@ -255,23 +298,43 @@ fn line(item: &Item) -> Line {
     }
 }
 
-fn problems(item: &Item) -> Vec<Problem> {
-    let message = || shorten(&item.notice.message, LONGEST_LINE);
+/// The page of the documentation about a reason.
+fn reason_page(reason: Reason) -> String {
+    format!("{REASONS}#{}", reason.as_str().to_lowercase())
+}
+
+/// The problems that end and begin with an item.
+fn problems(item: &Item, context: Context<'_>) -> Vec<Problem> {
+    let notice = &*item.notice;
     let ended = item.ended.iter().map(|ended| Problem {
-        subject: item.subject.clone(),
         reason: ended.reason,
         since: ended.since,
-        until: Some(item.notice.at),
-        message: message(),
+        until: Some(notice.at),
+        ..problem(&item.subject, notice, context)
     });
-    let begun = (item.state == State::Begins).then(|| Problem {
-        subject: item.subject.clone(),
-        reason: item.notice.reason,
-        since: item.notice.at,
-        until: None,
-        message: message(),
-    });
+    let begun = (item.state == State::Begins).then(|| problem(&item.subject, notice, context));
     ended.chain(begun).collect()
+}
+
+/// The problem that a notice tells.
+fn problem(subject: &Subject, notice: &Notice, context: Context<'_>) -> Problem {
+    let commit = notice.commit();
+    let change = notice.change.as_ref().filter(|_| commit.is_some());
+    Problem {
+        subject: subject.clone(),
+        reason: notice.reason,
+        since: notice.at,
+        until: None,
+        message: shorten(&notice.message, LONGEST_LINE),
+        revision: notice.revision.clone(),
+        author: change.map(|change| change.author.clone()),
+        commit_url: link(subject, commit, context),
+    }
+}
+
+/// The page of a commit on the web.
+fn link(subject: &Subject, commit: Option<&str>, context: Context<'_>) -> Option<String> {
+    commit_link(&(context.repository)(subject)?, commit?)
 }
 
 #[cfg(test)]

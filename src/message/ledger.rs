@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Ended, Id, Item, State, Subject};
+use super::{Ended, Id, Item, Standing, State, Subject};
 use crate::api::{OpenProblem, Reason, Time};
-use crate::notify::{Level, Notice};
+use crate::notify::{DIFFERS, Level, Notice};
 
 /// The most ids and open problems that are saved.
 const SAVED_IDS: usize = 1000;
@@ -63,6 +63,8 @@ struct Open {
     told: bool,
     /// Its end waits to be told.
     ending: bool,
+    /// What says best what it is, for services that forget problems. A status of a commit is not forgotten.
+    notice: Option<Arc<Notice>>,
 }
 
 /// Where a notice comes from.
@@ -101,6 +103,7 @@ impl Ledger {
                 since: problem.since.0,
                 told: true,
                 ending: false,
+                notice: None,
             };
             let cause = cause(reason, was.revision.as_ref());
             open.entry(subject).or_default().insert(cause, was);
@@ -163,6 +166,9 @@ impl Ledger {
     pub fn offer(&mut self, notice: &Arc<Notice>, selected: bool, origin: Origin) -> Option<Item> {
         let second = notice.at.as_second();
         let subject = Subject::of(notice);
+        if origin == Origin::Status {
+            self.recall(&subject, notice);
+        }
         // What ends a problem may have been told as news of the same revision before. A status says only when that
         // news was, which may be the second in which the problem began.
         let is_old = origin == Origin::Status && self.told.contains_key(&Id::of(notice));
@@ -228,17 +234,24 @@ impl Ledger {
         &mut self,
         subject: &Subject,
         reason: Reason,
-        notice: &Notice,
+        notice: &Arc<Notice>,
         origin: Origin,
     ) -> bool {
         let theirs = self.open.entry(subject.clone()).or_default();
         let cause = cause(reason, notice.revision.as_ref());
-        let known = theirs.get(&cause).filter(|open| !open.ending);
+        let known = theirs.get_mut(&cause).filter(|open| !open.ending);
         // A status does not say which revision a problem is about.
-        let is_same = |open: &Open| origin == Origin::Status || open.revision == notice.revision;
-        if known.is_some_and(is_same) {
-            return false;
-        }
+        let is_same =
+            |open: &&mut Open| origin == Origin::Status || open.revision == notice.revision;
+        let kept = (!notice.is_progress()).then(|| Arc::clone(notice));
+        let known = match known {
+            Some(open) if is_same(&open) => {
+                // The first notice of it may be lost, after a restart.
+                open.notice = open.notice.take().or(kept);
+                return false;
+            }
+            known => known,
+        };
         let since = known.map_or(notice.at, |open| open.since);
         theirs.insert(
             cause,
@@ -247,9 +260,31 @@ impl Ledger {
                 since,
                 told: false,
                 ending: false,
+                notice: kept,
             },
         );
         true
+    }
+
+    /// Takes what a status says of problems that were told by another leader, whose notices are lost. The status has no
+    /// `Diff`: there, the reason why the resource is not ready says what differs.
+    fn recall(&mut self, subject: &Subject, notice: &Arc<Notice>) {
+        let Some(found) = problem(notice).filter(|_| !notice.is_progress()) else {
+            return;
+        };
+        for ((reason, _), open) in self.open.get_mut(subject).into_iter().flatten() {
+            if open.notice.is_some() {
+                continue;
+            }
+            if *reason == found {
+                open.notice = Some(Arc::clone(notice));
+            } else if *reason == Reason::Diff {
+                open.notice = Some(Arc::new(Notice {
+                    message: format!("{DIFFERS}{}", notice.message),
+                    ..Notice::clone(notice)
+                }));
+            }
+        }
     }
 
     /// Marks the problems of a resource as over. Returns them.
@@ -275,10 +310,16 @@ impl Ledger {
     }
 
     /// The open problems that were told, for services that forget them.
-    pub fn open(&self) -> impl Iterator<Item = (&Subject, Reason, Timestamp)> {
+    pub fn open(&self) -> impl Iterator<Item = Standing<'_>> {
         let told = self.problems();
         let told = told.filter(|(_, _, open)| open.told && !open.ending);
-        told.map(|(subject, reason, open)| (subject, reason, open.since))
+        told.map(|(subject, reason, open)| Standing {
+            subject,
+            reason,
+            since: open.since,
+            revision: open.revision.as_ref(),
+            notice: open.notice.as_deref(),
+        })
     }
 
     /// Records that these were told, or that they never will be.
@@ -510,6 +551,36 @@ mod tests {
                 .again("b", Reason::Converged, 10)
                 .is_none()
         );
+    }
+
+    /// A service that forgets problems is told each one as at first: as its notice said it, or as the status does.
+    #[test]
+    fn an_open_problem_keeps_what_was_said_of_it() {
+        let said = |ledger: &Ledger, wanted: Reason| {
+            let mut open = ledger.open();
+            let open = open.find(|open| open.reason == wanted).unwrap();
+            open.notice.map(|notice| notice.message.clone())
+        };
+        let both = |case: &Case| [Reason::Diff, Reason::ApplyFailed].map(|of| said(&case.0, of));
+        let mut case = Case(Ledger::new(at(0)));
+        let problems = [Reason::Diff, Reason::ApplyFailed];
+        let items = problems.map(|reason| case.offer("shop", reason, 1).unwrap());
+        case.0.told(&items);
+        let mut later = notice("shop", Reason::ApplyFailed, 2);
+        later.message = "the same in other words".to_owned();
+        let later = case.0.offer(&Arc::new(later), true, Origin::Driver);
+        assert!(later.is_none());
+        let first = Some("shop says <b>&".to_owned());
+        assert_eq!(both(&case), [first.clone(), first.clone()]);
+        let mut next = case.restarted(9);
+        assert_eq!(both(&next), [None, None]);
+        assert!(next.again("shop", Reason::ApplyFailed, 1).is_none());
+        let differs = Some("Git and the cluster differ: shop says <b>&".to_owned());
+        assert_eq!(both(&next), [differs, first.clone()]);
+        // A driver may say it before.
+        let mut next = case.restarted(9);
+        assert!(next.offer("shop", Reason::Diff, 11).is_none());
+        assert_eq!(both(&next), [first, None]);
     }
 
     /// The times of statuses are whole seconds.

@@ -19,7 +19,7 @@ use crate::api::{
     short_commits,
 };
 use crate::metrics::Stretch;
-use crate::notify::{Level, Notice};
+use crate::notify::{DIFFERS, Level, Notice};
 use crate::trace::Way;
 pub(super) use tell::released_notice;
 
@@ -349,7 +349,7 @@ impl Next {
     fn differs(&mut self, ready: &Verdict) {
         self.report.ready = false;
         if self.seen.due.diff {
-            let message = format!("Git and the cluster differ: {}", ready.message);
+            let message = format!("{DIFFERS}{}", ready.message);
             self.tell_problem(Reason::Diff, message);
             self.report.diff = true;
         } else if !self.report.diff && self.timers.diff.is_none() {

@@ -8,8 +8,9 @@ use super::destination::tests::{intent, secret};
 use super::*;
 use crate::api::Reason;
 use crate::intent::ProviderIntent;
-use crate::message::State;
 use crate::message::compose::tests::message;
+use crate::message::testing::notice;
+use crate::message::{Context, Standing, State, Subject, reminder};
 
 fn to(service: Service, address: &str, pairs: &[(&str, &str)]) -> Destination {
     let intent = ProviderIntent {
@@ -329,6 +330,48 @@ fn problems_begin_and_end_under_one_name() {
             assert_eq!(last[0]["endsAt"], "2023-11-14T22:13:20Z");
         }
     }
+}
+
+/// Alertmanager keeps the newest annotations of a problem, so the repeat has all that the first one had.
+#[test]
+fn a_repeat_says_the_same_as_the_first_time() {
+    let begins = message(&["shop"], Reason::ApplyFailed, State::Begins);
+    let notice = notice("shop", Reason::ApplyFailed, 1_700_000_000);
+    let subject = Subject::of(&notice);
+    let standing = |notice| Standing {
+        subject: &subject,
+        reason: Reason::ApplyFailed,
+        since: begins.problems[0].since,
+        revision: begins.revision.as_ref(),
+        notice,
+    };
+    let context = Context {
+        alert: ("prod", "chat"),
+        metadata: &begins.metadata,
+        repository: &|_| Some("https://github.com/a/b.git".to_owned()),
+    };
+    let to = to(Service::Alertmanager, "https://host", &[]);
+    let sent = |message: &Message| body(&refresh(message, &to).unwrap())[0].clone();
+    let again = |notice| {
+        sent(&reminder(
+            [standing(notice)].into_iter(),
+            context,
+            begins.at,
+        ))
+    };
+    let first = sent(&begins);
+    assert_eq!(again(Some(&notice)), first);
+    assert_eq!(first["annotations"]["author"], "Anna");
+    let runbook = "docs/operate/reasons.md#applyfailed";
+    assert_eq!(first["annotations"]["runbook"], runbook);
+    // What is known although its notice was lost.
+    let bare = again(None);
+    assert_eq!(bare["annotations"]["runbook"], runbook);
+    assert_eq!(
+        bare["annotations"]["revision"],
+        first["annotations"]["revision"]
+    );
+    assert_eq!(bare["generatorURL"], first["generatorURL"]);
 }
 
 #[test]
