@@ -345,10 +345,13 @@ impl Next {
         }
     }
 
-    /// Desired and observed differ.
+    /// The Sync is not ready: desired and observed differ, or what is applied is not healthy.
     fn differs(&mut self, ready: &Verdict) {
         self.report.ready = false;
-        if self.seen.due.diff {
+        if self.seen.facts.equals_git() {
+            // A rollout that takes long is no difference. It has `spec.timeout` and a reason of its own.
+            self.timers.diff = None;
+        } else if self.seen.due.diff {
             let message = format!("{DIFFERS}{}", ready.message);
             self.tell_problem(Reason::Diff, message);
             self.report.diff = true;
