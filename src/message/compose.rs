@@ -1,6 +1,6 @@
 //! The message of a group: its facts, and its words. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -66,6 +66,10 @@ pub struct Message {
     pub alert: String,
     /// The number of notices.
     pub total: usize,
+    /// The number of resources that they are about.
+    pub resources: usize,
+    /// The problems that end with any of them, the oldest first.
+    pub ended: Vec<&'static str>,
     /// The first notices.
     pub notices: Vec<Line>,
     /// The number of notices beside those.
@@ -180,6 +184,13 @@ pub fn compose(group: &Group, templates: &Templates, context: Context<'_>) -> Op
         metadata: context.metadata.clone(),
         alert: format!("{namespace}/{name}"),
         total: group.items.len(),
+        resources: group
+            .items
+            .iter()
+            .map(|item| &item.subject)
+            .collect::<BTreeSet<_>>()
+            .len(),
+        ended: ended(&group.items),
         notices: lines.collect(),
         more: group.items.len().saturating_sub(LINES),
         title: String::new(),
@@ -261,12 +272,32 @@ pub fn example((namespace, name): (&str, &str)) -> Message {
         metadata: BTreeMap::new(),
         alert: format!("{namespace}/{name}"),
         total: 1,
+        resources: 1,
+        ended: Vec::new(),
         notices: vec![line],
         more: 0,
         title: String::new(),
         text: String::new(),
         problems: Vec::new(),
     }
+}
+
+/// The reasons of the problems that end, the oldest first. Who was told that one of them began finds it among them.
+fn ended(items: &[Item]) -> Vec<&'static str> {
+    let all = items.iter().flat_map(|item| &item.ended);
+    // That work on a commit began is no problem.
+    let mut all: Vec<_> = all
+        .filter(|ended| ended.reason != Reason::Progressing)
+        .map(|ended| (ended.since, ended.reason))
+        .collect();
+    all.sort_unstable();
+    let mut reasons = Vec::new();
+    for (_, reason) in all {
+        if !reasons.contains(&reason.as_str()) {
+            reasons.push(reason.as_str());
+        }
+    }
+    reasons
 }
 
 /// When what a notice says began.
@@ -416,6 +447,64 @@ pub(crate) mod tests {
             message.text
         );
         assert!(message.problems[0].until.is_some());
+    }
+
+    /// Who reads one of the begins reads that it is over, and one Sync that is told of twice is one Sync.
+    #[test]
+    fn a_title_names_all_that_ends_and_counts_resources() {
+        let item = |name: &str, reasons: &[Reason]| {
+            let notice = notice(name, Reason::Converged, 1_700_000_000);
+            let ended = reasons.iter().zip(1..).map(|(reason, second)| Ended {
+                reason: *reason,
+                revision: None,
+                since: Timestamp::from_second(second).unwrap(),
+            });
+            Item {
+                id: Id::of(&notice),
+                subject: Subject::of(&notice),
+                state: match reasons.is_empty() {
+                    true => State::News,
+                    false => State::Ends,
+                },
+                ended: ended.collect(),
+                notice: Arc::new(notice),
+            }
+        };
+        let (failed, diff) = (Reason::ApplyFailed, Reason::Diff);
+        for (items, title) in [
+            (
+                vec![item("shop", &[failed, diff])],
+                "Over: ApplyFailed and Diff of Sync prod/shop",
+            ),
+            (
+                vec![
+                    item("a", &[failed, diff]),
+                    item("b", &[failed, Reason::HookFailed]),
+                ],
+                "Over: ApplyFailed, Diff and HookFailed of 2 Syncs",
+            ),
+            (
+                vec![item("shop", &[]), item("shop", &[])],
+                "Converged: Sync prod/shop",
+            ),
+            (
+                vec![item("a", &[]), item("a", &[]), item("b", &[])],
+                "Converged: 2 Syncs",
+            ),
+        ] {
+            let group = Group {
+                items,
+                due: Timestamp::UNIX_EPOCH,
+                since: Timestamp::UNIX_EPOCH,
+            };
+            let context = Context {
+                alert: ("prod", "chat"),
+                metadata: &BTreeMap::new(),
+                repository: &|_| None,
+            };
+            let message = compose(&group, &Templates::default(), context).unwrap();
+            assert_eq!(message.title, title);
+        }
     }
 
     #[test]

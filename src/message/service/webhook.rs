@@ -36,6 +36,8 @@ fn body(message: &Message) -> Value {
         "author": message.author,
         "subject": message.subject,
         "total": message.total,
+        "resources": message.resources,
+        "ended": message.ended,
         "notices": message.notices,
     })
 }
