@@ -72,6 +72,7 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
     next.tell_held();
     let ready = next.seen.facts.ready();
     next.report.reason = ready.reason;
+    next.tell_suspended();
     next.end_traces(&ready);
     if next.seen.phase == Phase::Done {
         match ready.status == Some(true) {

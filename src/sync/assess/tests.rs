@@ -825,6 +825,32 @@ fn a_suspended_sync_reports_it_and_changes_nothing_else() {
     );
 }
 
+/// The end of a problem by a suspension says who and why, once, and what is still there afterwards is a new problem.
+#[test]
+fn a_problem_ends_when_its_sync_is_suspended() {
+    let suspended = || {
+        with(|seen| {
+            let by_whom = "suspended by alice: maintenance".to_owned();
+            (seen.phase, seen.facts.suspended) = (Phase::Held, Some(by_whom));
+        })
+    };
+    let failed = || problem(Reason::ApplyFailed);
+    let mut play = Play::converged();
+    play.round(failed());
+    play.passes(DIFF_AFTER);
+    assert_eq!(reasons(&play.round(failed())), [Reason::Diff]);
+    let end = play.round(suspended());
+    assert_eq!(reasons(&end), [Reason::Suspended]);
+    let notice = &end.notices[0];
+    assert_eq!(
+        (notice.level, &*notice.message),
+        (Level::Normal, "suspended by alice: maintenance")
+    );
+    assert!(play.round(suspended()).notices.is_empty());
+    assert_eq!(reasons(&play.round(failed())), [Reason::ApplyFailed]);
+    assert!(play.timers.diff.is_some());
+}
+
 #[test]
 fn a_superseded_revision_is_not_reported_as_converged() {
     let mut play = Play::converged();
