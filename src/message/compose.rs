@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Group, Id, Item, State, Subject, Templates, commit_link};
 use crate::api::{Reason, short_commits};
 use crate::notify::{Level, Notice, commit_of};
-use crate::text::shorten;
+use crate::text::{shorten, visible};
 
 /// The most notices that a message names. It counts the others.
 const LINES: usize = 20;
@@ -177,8 +177,8 @@ pub fn compose(group: &Group, templates: &Templates, context: Context<'_>) -> Op
         short_commit: commit.as_deref().map(short_commits),
         commit,
         commit_url,
-        author: change.map(|change| change.author.clone()),
-        subject: change.map(|change| change.subject.clone()),
+        author: change.map(|change| visible(&change.author).into_owned()),
+        subject: change.map(|change| visible(&change.subject).into_owned()),
         since: since.unwrap_or(notice.at),
         at: group.items.iter().map(|item| item.notice.at).max()?,
         metadata: context.metadata.clone(),
@@ -319,7 +319,7 @@ fn line(item: &Item) -> Line {
         kind: kind.to_string(),
         namespace: namespace.to_string(),
         name: name.to_string(),
-        message: shorten(&item.notice.message, LONGEST_LINE),
+        message: words(&item.notice),
         objects: item.notice.objects.clone(),
         ended: item
             .ended
@@ -327,6 +327,11 @@ fn line(item: &Item) -> Line {
             .map(|ended| ended.reason.as_str())
             .collect(),
     }
+}
+
+/// What a notice says, without characters that nobody sees or that change how others read.
+fn words(notice: &Notice) -> String {
+    shorten(&visible(&notice.message), LONGEST_LINE)
 }
 
 /// The page of the documentation about a reason.
@@ -356,9 +361,9 @@ fn problem(subject: &Subject, notice: &Notice, context: Context<'_>) -> Problem 
         reason: notice.reason,
         since: notice.at,
         until: None,
-        message: shorten(&notice.message, LONGEST_LINE),
+        message: words(notice),
         revision: notice.revision.clone(),
-        author: change.map(|change| change.author.clone()),
+        author: change.map(|change| visible(&change.author).into_owned()),
         commit_url: link(subject, commit, context),
     }
 }
