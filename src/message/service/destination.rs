@@ -10,7 +10,7 @@ use super::app::App;
 use super::mailbox::Mailing;
 use super::secret::{DestinationError, text, text_of_lines};
 use crate::intent::{ProviderIntent, Service};
-use crate::text::Secrets;
+use crate::text::{Secrets, port_problem};
 
 /// The most headers of a Secret.
 const MOST_HEADERS: usize = 32;
@@ -41,6 +41,9 @@ impl Address {
             return Err(
                 "it has a user or a password: use the keys username and password of the Secret",
             );
+        }
+        if let Some(problem) = authority.and_then(port_problem) {
+            return Err(problem);
         }
         Ok(Self(url))
     }
@@ -431,6 +434,18 @@ pub(super) mod tests {
                 None,
                 vec![("address", "s3cret")],
                 "https://",
+            ),
+            (
+                Service::Generic,
+                Some("http://127.0.0.1:99999/hook"),
+                vec![("token", "s3cret")],
+                "port is no number from 1 to 65535",
+            ),
+            (
+                Service::Email,
+                Some("smtp://[::1]:0"),
+                vec![],
+                "port is no number from 1 to 65535",
             ),
             (
                 Service::Slack,
