@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use super::post::{Client, Transport};
+use super::Name;
+use super::post::{Client, Recipient, Transport};
 use crate::backoff::Backoff;
 use crate::message::{
     Answer, Deploying, Destination, InstallationToken, Outcome, Pace, Request, Rights, judge,
@@ -32,11 +33,18 @@ pub struct Health {
     pub sends_again: bool,
 }
 
+impl Health {
+    /// Whether the service took the last message.
+    fn is_well(&self) -> bool {
+        self.delivered && self.failure.is_none()
+    }
+}
+
 /// A service that is open for messages.
 pub struct Endpoint {
     /// Where it is.
     pub destination: Destination,
-    namespace: String,
+    provider: Name,
     transport: Transport,
     timeout: Duration,
     client: Client,
@@ -95,7 +103,7 @@ impl Endpoint {
     /// Opens a service.
     pub fn new(
         destination: Destination,
-        namespace: &str,
+        provider: &Name,
         transport: Transport,
         timeout: Duration,
         client: Client,
@@ -111,7 +119,7 @@ impl Endpoint {
                 is_unanswered: false,
             }),
             destination,
-            namespace: namespace.to_owned(),
+            provider: provider.clone(),
             transport,
             timeout,
             client,
@@ -158,10 +166,12 @@ impl Endpoint {
         let at = turn.next(pace(self.destination.service), Instant::now());
         tokio::time::sleep_until(at).await;
         let (transport, timeout) = (self.transport.clone(), self.timeout);
-        let sent = self
-            .client
-            .send(&self.namespace, transport, request, timeout)
-            .await;
+        let to = Recipient {
+            namespace: &self.provider.0,
+            name: &self.provider.1,
+            is_proven: self.health.borrow().is_well(),
+        };
+        let sent = self.client.send(to, transport, request, timeout).await;
         sent.map_err(|error| Outcome::Later(self.destination.hide(&crate::chain(&error)), None))
     }
 

@@ -17,6 +17,11 @@ use crate::source::{HttpClients, Route};
 const PARALLEL: u32 = 64;
 const PARALLEL_OF_NAMESPACE: u32 = 4;
 
+/// How many of them may be to services that have taken nothing yet, or whose last request failed. So a namespace with
+/// services that hang has a place left for one that does not.
+const UNPROVEN: u32 = 48;
+const UNPROVEN_OF_NAMESPACE: u32 = 3;
+
 /// How much of an answer is kept and read, in bytes: its long texts are read, and not kept.
 #[derive(Clone, Copy)]
 struct Room {
@@ -72,10 +77,21 @@ pub enum Transport {
     Mail(Route),
 }
 
+/// To whom a request is sent.
+#[derive(Clone, Copy)]
+pub(super) struct Recipient<'a> {
+    pub(super) namespace: &'a str,
+    /// The name of the Provider.
+    pub(super) name: &'a str,
+    /// Whether the last request to it was taken.
+    pub(super) is_proven: bool,
+}
+
 /// Sends requests. Clones share the limits and the connections.
 #[derive(Clone)]
 pub struct Client {
     permits: Arc<Permits>,
+    unproven: Arc<Permits>,
     clients: HttpClients,
 }
 
@@ -83,6 +99,7 @@ impl Default for Client {
     fn default() -> Self {
         Self {
             permits: Permits::new(PARALLEL, PARALLEL_OF_NAMESPACE),
+            unproven: Permits::new(UNPROVEN, UNPROVEN_OF_NAMESPACE),
             clients: HttpClients::default(),
         }
     }
@@ -92,13 +109,17 @@ impl Client {
     /// Sends a request when there is room for it, and returns the answer.
     pub(super) async fn send(
         &self,
-        namespace: &str,
+        to: Recipient<'_>,
         transport: Transport,
         request: Request,
         timeout: Duration,
     ) -> Result<Answer, PostError> {
-        let namespace = Arc::from(namespace);
-        let _permit = self.permits.take(&namespace, &namespace).await;
+        let (namespace, name) = (Arc::from(to.namespace), Arc::from(to.name));
+        let _place = match to.is_proven {
+            true => None,
+            false => Some(self.unproven.take(&namespace, &name).await),
+        };
+        let _permit = self.permits.take(&namespace, &name).await;
         match transport {
             Transport::Http(route) => {
                 let clients = self.clients.clone();
@@ -192,6 +213,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::source::Credentials;
 
     /// A server that answers each request after a time. Its address.
     fn answers_after(pause: Duration) -> String {
@@ -214,6 +236,33 @@ mod tests {
             headers: Vec::new(),
             body: Vec::new(),
         }
+    }
+
+    #[tokio::test]
+    async fn services_that_hang_leave_a_place_to_one_that_does_not() {
+        let client = Client::default();
+        let send = |name: &'static str, is_proven, url: &str| {
+            let (client, request) = (client.clone(), request(url));
+            let to = Recipient {
+                namespace: "prod",
+                name,
+                is_proven,
+            };
+            let transport = Transport::Http(Route::new(&Credentials::default(), None));
+            async move {
+                let timeout = Duration::from_secs(20);
+                client.send(to, transport, request, timeout).await
+            }
+        };
+        let never = answers_after(Duration::from_secs(3600));
+        let hang = ["a", "b", "c", "d", "e"].map(|name| tokio::spawn(send(name, false, &never)));
+        while client.permits.free() > PARALLEL - UNPROVEN_OF_NAMESPACE {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let good = send("good", true, &answers_after(Duration::ZERO));
+        let answer = tokio::time::timeout(Duration::from_secs(10), good).await;
+        assert_eq!(answer.unwrap().unwrap().status, 200);
+        hang.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
     /// The limits of the client are those for Git servers.
