@@ -42,8 +42,10 @@ pub struct Message {
     pub severity: &'static str,
     /// The reason of the notices.
     pub reason: &'static str,
-    /// The page of the documentation about the reason.
+    /// Where the documentation describes the reason: a path, as it may stand at any address.
     pub reason_page: String,
+    /// What people can do about the reason, in the words of that page.
+    pub way_out: &'static str,
     /// `<ref>@sha1:<commit>`.
     pub revision: Option<String>,
     /// The commit.
@@ -173,14 +175,15 @@ pub fn compose(group: &Group, templates: &Templates, context: Context<'_>) -> Op
         },
         reason: notice.reason.as_str(),
         reason_page: reason_page(notice.reason),
+        way_out: notice.reason.way_out(),
         revision: one_of(&|item| item.notice.revision.clone()),
         short_commit: commit.as_deref().map(short_commits),
         commit,
         commit_url,
         author: change.map(|change| visible(&change.author).into_owned()),
         subject: change.map(|change| visible(&change.subject).into_owned()),
-        since: since.unwrap_or(notice.at),
-        at: group.items.iter().map(|item| item.notice.at).max()?,
+        since: whole_seconds(since.unwrap_or(notice.at)),
+        at: whole_seconds(group.items.iter().map(|item| item.notice.at).max()?),
         metadata: context.metadata.clone(),
         alert: format!("{namespace}/{name}"),
         total: group.items.len(),
@@ -261,6 +264,7 @@ pub fn example((namespace, name): (&str, &str)) -> Message {
         severity: "info",
         reason: Reason::Converged.as_str(),
         reason_page: reason_page(Reason::Converged),
+        way_out: Reason::Converged.way_out(),
         revision: Some("main@sha1:0123456789ab".to_owned()),
         commit: Some("0123456789ab".to_owned()),
         short_commit: Some("0123456789ab".to_owned()),
@@ -327,6 +331,11 @@ fn line(item: &Item) -> Line {
             .map(|ended| ended.reason.as_str())
             .collect(),
     }
+}
+
+/// People read no parts of a second, and statuses have none.
+fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 /// What a notice says, without characters that nobody sees or that change how others read.
@@ -423,7 +432,7 @@ pub(crate) mod tests {
             &format!("https://github.com/a/b/commit/{COMMIT}"),
             "Since 2023-11-14T22:13:20Z",
             "kubectl -n prod describe sync shop",
-            "docs/operate/reasons.md#applyfailed",
+            "Way out: The message is that of the server.",
         ] {
             assert!(message.text.contains(part), "{part} in:\n{}", message.text);
         }
@@ -510,6 +519,37 @@ pub(crate) mod tests {
             let message = compose(&group, &Templates::default(), context).unwrap();
             assert_eq!(message.title, title);
         }
+    }
+
+    /// The driver's clock has parts of a second, also in the problem that ends.
+    #[test]
+    fn times_are_whole_seconds() {
+        let mut notice = notice("shop", Reason::Diff, 1_700_000_000);
+        notice.at = Timestamp::new(1_700_000_000, 123_456_789).unwrap();
+        let item = Item {
+            id: Id::of(&notice),
+            subject: Subject::of(&notice),
+            state: State::Begins,
+            ended: Vec::new(),
+            notice: Arc::new(notice),
+        };
+        let group = Group {
+            items: vec![item],
+            due: Timestamp::UNIX_EPOCH,
+            since: Timestamp::UNIX_EPOCH,
+        };
+        let context = Context {
+            alert: ("prod", "chat"),
+            metadata: &BTreeMap::new(),
+            repository: &|_| None,
+        };
+        let message = compose(&group, &Templates::default(), context).unwrap();
+        assert!(
+            message.text.contains("Since 2023-11-14T22:13:20Z\n"),
+            "{}",
+            message.text
+        );
+        assert_eq!(message.at.to_string(), "2023-11-14T22:13:20Z");
     }
 
     #[test]

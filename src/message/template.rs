@@ -41,7 +41,7 @@ const BODY: &str = "\
 {% endif -%}
 {%- if state != 'news' %}Since {{ since }}
 {% endif -%}
-{%- if state == 'begins' %}Way out: {{ reasonPage }}
+{%- if state == 'begins' %}Way out: {{ wayOut }}
 {% if resources == 1 %}kubectl -n {{ notices[0].namespace }} describe {{ notices[0].kind|lower }} {{ notices[0].name }}
 {% endif %}{% endif -%}";
 

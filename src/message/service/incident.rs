@@ -48,6 +48,7 @@ fn alert(message: &Message, problem: &Problem) -> Value {
         ("revision", &problem.revision),
         ("author", &problem.author),
         ("runbook", &Some(problem.reason_page())),
+        ("way_out", &Some(problem.reason.way_out().to_owned())),
     ] {
         if let Some(value) = value {
             annotations.insert(name.to_owned(), json!(value));
@@ -130,6 +131,7 @@ fn payload(message: &Message, problem: &Problem) -> Value {
             "author": problem.author,
             "metadata": message.metadata,
             "reasonPage": problem.reason_page(),
+            "wayOut": problem.reason.way_out(),
         },
     })
 }

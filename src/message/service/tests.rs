@@ -370,6 +370,34 @@ fn problems_with_long_names_have_keys_of_their_own() {
     }
 }
 
+/// The guide has one table of fields, for templates and for the body.
+#[test]
+fn the_body_of_a_webhook_has_every_field_of_the_guide() {
+    let guide = include_str!("../../../docs/guides/alerts.md");
+    let (_, table) = guide
+        .split_once("\n| Field | Meaning |\n|---|---|\n")
+        .unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let message = message(&["shop"], Reason::ApplyFailed, State::Begins);
+    let to = to(Service::Generic, "https://host/hook", &[]);
+    let body = body(&one(requests(&message, &to)));
+    let words = serde_json::to_value(&message).unwrap();
+    let mut fields = 0;
+    for row in rows {
+        let names = row.split('|').nth(1).unwrap();
+        for name in names.split(',').map(|name| name.trim().trim_matches('`')) {
+            fields += 1;
+            assert!(words.get(name).is_some(), "{name} in {words}");
+            assert!(body.get(name).is_some(), "{name} in {body}");
+            // Flux has a field of the same name, with the revision beside it.
+            if name != "metadata" {
+                assert_eq!(body[name], words[name], "{name}");
+            }
+        }
+    }
+    assert!(fields >= 20, "{fields}");
+}
+
 #[test]
 fn a_signature_is_that_of_the_body() {
     let message = message(&["shop"], Reason::Diff, State::Begins);
