@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use strum::VariantNames as _;
 
 use super::{Ended, Id, Item, Standing, State, Subject};
 use crate::api::{OpenProblem, Reason, Time};
@@ -16,6 +17,9 @@ use crate::notify::{DIFFERS, Level, Notice};
 /// The most ids and open problems that are saved.
 const SAVED_IDS: usize = 1000;
 const SAVED_PROBLEMS: usize = 200;
+
+/// How the id of an open problem begins that is not among those. It takes a tenth of the room.
+const OPEN: &str = "open-";
 
 /// The most notices that wait to be told.
 const WAITING: usize = 10_000;
@@ -47,6 +51,8 @@ pub struct Ledger {
     /// Those that were offered and are not told yet, by second.
     waiting: BTreeSet<(i64, Id)>,
     open: BTreeMap<Subject, BTreeMap<Cause, Open>>,
+    /// Open problems of which the last leader saved only the ids. A notice of their resource makes them known.
+    unlisted: BTreeSet<Id>,
     /// Whether a revision that converges again is news.
     repeats: bool,
 }
@@ -84,6 +90,7 @@ impl Ledger {
             told: BTreeMap::new(),
             waiting: BTreeSet::new(),
             open: BTreeMap::new(),
+            unlisted: BTreeSet::new(),
             repeats: false,
         }
     }
@@ -92,6 +99,8 @@ impl Ledger {
     pub fn restored(saved: &Saved, now: Timestamp) -> Self {
         let until = saved.until.unwrap_or(now).as_second();
         let told = saved.told.iter().filter_map(|id| Id::parse(id));
+        let unlisted = saved.told.iter().filter_map(|id| id.strip_prefix(OPEN));
+        let unlisted = unlisted.filter_map(Id::parse);
         let mut open: BTreeMap<Subject, BTreeMap<Cause, Open>> = BTreeMap::new();
         for problem in &saved.open {
             let subject = Subject::new(&problem.kind, &problem.namespace, &problem.name);
@@ -113,6 +122,7 @@ impl Ledger {
             told: told.map(|id| (id, until)).collect(),
             waiting: BTreeSet::new(),
             open,
+            unlisted: unlisted.collect(),
             repeats: false,
         }
     }
@@ -133,13 +143,24 @@ impl Ledger {
     pub fn save(&self) -> Saved {
         let problems = self.problems().filter(|(_, _, open)| open.told);
         let listed = problems.clone().take(SAVED_PROBLEMS);
+        // A commit that is told twice as under way has the same status.
+        let unlisted = problems.clone().skip(SAVED_PROBLEMS);
+        let unlisted = unlisted.filter(|(_, reason, _)| *reason != Reason::Progressing);
+        let unlisted = unlisted.map(|(subject, reason, _)| id_of_open(subject, reason));
+        let unlisted = unlisted.chain(self.unlisted.iter().copied());
+        let unlisted = unlisted.map(|id| format!("{OPEN}{id}"));
         let mut told: Vec<(i64, Id)> = self.told.iter().map(|(id, at)| (*at, *id)).collect();
         told.sort_unstable_by(|a, b| b.cmp(a));
         told.truncate(SAVED_IDS);
         Saved {
             until: Timestamp::from_second(self.until).ok(),
-            told: told.iter().map(|(_, id)| id.to_string()).collect(),
-            count: u32::try_from(problems.count()).unwrap_or(u32::MAX),
+            told: told
+                .iter()
+                .map(|(_, id)| id.to_string())
+                .chain(unlisted)
+                .take(SAVED_IDS)
+                .collect(),
+            count: u32::try_from(problems.count() + self.unlisted.len()).unwrap_or(u32::MAX),
             open: listed
                 .map(|(subject, reason, open)| OpenProblem {
                     kind: subject.kind.to_string(),
@@ -166,6 +187,7 @@ impl Ledger {
     pub fn offer(&mut self, notice: &Arc<Notice>, selected: bool, origin: Origin) -> Option<Item> {
         let second = notice.at.as_second();
         let subject = Subject::of(notice);
+        self.list(&subject, notice);
         if origin == Origin::Status {
             self.recall(&subject, notice);
         }
@@ -264,6 +286,30 @@ impl Ledger {
             },
         );
         true
+    }
+
+    /// Makes the open problems of a resource known of which only the ids were saved.
+    fn list(&mut self, subject: &Subject, notice: &Notice) {
+        if self.unlisted.is_empty() {
+            return;
+        }
+        for reason in Reason::VARIANTS
+            .iter()
+            .filter_map(|name| Reason::named(name))
+        {
+            if !self.unlisted.remove(&id_of_open(subject, reason)) {
+                continue;
+            }
+            let open = Open {
+                revision: notice.revision.clone(),
+                since: notice.at,
+                told: true,
+                ending: false,
+                notice: None,
+            };
+            let theirs = self.open.entry(subject.clone()).or_default();
+            theirs.insert(cause(reason, None), open);
+        }
     }
 
     /// Takes what a status says of problems that were told by another leader, whose notices are lost. The status has no
@@ -376,6 +422,11 @@ impl Ledger {
             self.open.remove(&item.subject);
         }
     }
+}
+
+/// The id of an open problem.
+fn id_of_open(subject: &Subject, reason: Reason) -> Id {
+    Id::parts(&[OPEN, &subject.to_string(), reason.as_str()])
 }
 
 fn cause(reason: Reason, revision: Option<&String>) -> Cause {
@@ -581,6 +632,43 @@ mod tests {
         let mut next = case.restarted(9);
         assert!(next.offer("shop", Reason::Diff, 11).is_none());
         assert_eq!(both(&next), [first, None]);
+    }
+
+    /// More problems are open than the status lists.
+    #[test]
+    fn after_a_restart_no_open_problem_begins_again_however_many_there_are() {
+        let mut case = Case(Ledger::new(at(0)));
+        let names: Vec<String> = (0..900).map(|number| format!("app-{number}")).collect();
+        let reasons = [Reason::Diff, Reason::ApplyFailed];
+        let of = |index: usize| reasons[index % 2];
+        let second = |index: usize| i64::try_from(index).unwrap();
+        for (index, name) in names.iter().enumerate() {
+            let item = case.offer(name, of(index), second(index)).unwrap();
+            case.0.told([&item]);
+        }
+        // It is saved again before all of them were heard of.
+        for mut next in [case.restarted(2009), case.restarted(2009).restarted(2019)] {
+            assert_eq!(next.0.save().count, 900);
+            for (index, name) in names.iter().enumerate() {
+                let again = match index % 3 {
+                    0 => next.again(name, of(index), second(index)),
+                    _ => next.offer(name, of(index), 2021),
+                };
+                assert!(again.is_none(), "{name}");
+            }
+            assert_eq!(next.0.save().count, 900);
+            for name in &names {
+                let end = next.offer(name, Reason::Converged, 2022).unwrap();
+                assert_eq!(end.state, State::Ends, "{name}");
+                next.0.told([&end]);
+            }
+            assert_eq!(next.0.save().count, 0);
+        }
+        // One that ended before anything else was heard of it.
+        let mut next = case.restarted(2009);
+        let end = next.offer("app-899", Reason::Converged, 2022).unwrap();
+        assert_eq!((end.state, end.ended.len()), (State::Ends, 1));
+        assert!(next.offer("app-899", Reason::ApplyFailed, 2023).is_some());
     }
 
     /// The times of statuses are whole seconds.
