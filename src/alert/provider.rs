@@ -222,7 +222,7 @@ impl Driver {
         };
         Ok(Endpoint::new(
             destination,
-            &namespace,
+            &self.name,
             transport,
             intent.timeout,
             self.context.outbox.client.clone(),

@@ -33,7 +33,13 @@ pub(crate) fn of_sync(object: &Sync) -> Vec<Notice> {
     let failure = failure.map(|(reason, ready)| {
         let revision = status.last_attempted_revision.as_deref();
         let kind = (Level::Warning, reason);
-        let notice = Notice::about(object, kind, revision, ready.message.clone());
+        let mut notice = Notice::about(object, kind, revision, ready.message.clone());
+        let entry = history
+            .iter()
+            .find(|entry| Some(&*entry.revision) == revision);
+        if let Some(entry) = entry {
+            notice = notice.with_change(&entry.author, "");
+        }
         let content = status.content.as_ref().filter(|content| !content.live);
         Notice {
             at: ready.last_transition_time.0,

@@ -211,7 +211,8 @@ pub struct AlertStatus {
     #[serde(default)]
     pub told_until: Option<Time>,
 
-    /// The notices of that second and of later ones that were told, by their ids. At most 1,000.
+    /// The notices of that second and of later ones that were told, by their ids, and those of open problems that `open` has
+    /// no room for. At most 1,000.
     #[serde(default)]
     pub told: Vec<String>,
 

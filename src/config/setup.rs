@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use clap_complete::Shell;
 
 use super::{ClusterArgs, names};
+use crate::text::port_problem;
 
 /// What `towline create` creates.
 #[derive(Debug, Subcommand)]
@@ -189,6 +190,16 @@ pub enum HookCommand {
     Test(HookTestArgs),
 }
 
+/// A URL whose port is one, if it has a port.
+fn with_port(text: &str) -> Result<String, &'static str> {
+    let url: Option<http::Uri> = text.parse().ok();
+    let authority = url.as_ref().and_then(http::Uri::authority);
+    match authority.and_then(|authority| port_problem(authority.as_str())) {
+        Some(problem) => Err(problem),
+        None => Ok(text.to_owned()),
+    }
+}
+
 /// Arguments of `towline hook test`.
 #[derive(Args, Clone, Debug)]
 pub struct HookTestArgs {
@@ -197,7 +208,7 @@ pub struct HookTestArgs {
     pub name: String,
 
     /// Address of the endpoint, as the Git server calls it.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = with_port)]
     pub address: String,
 
     /// The cluster.

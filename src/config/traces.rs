@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
 use crate::outbox::TraceReceiver;
+use crate::text::port_problem;
 
 /// Arguments about traces.
 #[derive(Args, Clone, Debug, Default)]
@@ -131,6 +132,9 @@ fn address(argument: &'static str, text: &str) -> Result<String, TraceError> {
     if authority.is_some_and(|authority| authority.contains('@')) {
         return Err(wrong("it has a user: set a header instead"));
     }
+    if let Some(problem) = authority.and_then(port_problem) {
+        return Err(wrong(problem));
+    }
     Ok(text.to_owned())
 }
 
@@ -191,6 +195,7 @@ mod tests {
             "http://",
             "http://a b",
             "http://user:secret@c",
+            "http://c:99999",
         ] {
             let error = args(wrong).receiver(None).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");

@@ -273,12 +273,16 @@ fn in_body(service: Service, answer: &Answer) -> Outcome {
     }
 }
 
-/// The pause that a header `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3).
+/// The pause that a header `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3). None for what is neither,
+/// such as a negative number.
 pub fn pause(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     let pause = match text.parse::<f64>() {
         // Discord sends fractions of a second.
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_PAUSE),
+        Ok(seconds) if seconds >= 0.0 => {
+            Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_PAUSE)
+        }
+        Ok(_) => return None,
         Err(_) => {
             let at = DateTimeParser::new().parse_timestamp(text).ok()?;
             at.duration_since(now).try_into().unwrap_or_default()
@@ -320,7 +324,11 @@ mod tests {
             (429, Some("Sun, 06 Nov 1994 08:49:47 GMT"), later(Some(10))),
             (429, Some("Sun, 06 Nov 1994 08:49:00 GMT"), later(Some(0))),
             (429, Some("99999999999999"), later(Some(3600))),
-            (429, Some("-1"), later(Some(3600))),
+            (429, Some("-1"), later(None)),
+            (429, Some("-5.5"), later(None)),
+            (429, Some("nan"), later(None)),
+            (429, Some("-inf"), later(None)),
+            (429, Some("0"), later(Some(0))),
             (429, Some("soon"), later(None)),
             (503, Some("1"), later(Some(1))),
             (500, None, later(None)),

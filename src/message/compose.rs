@@ -1,14 +1,14 @@
 //! The message of a group: its facts, and its words. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Group, Id, Item, NoticeState, Subject, Templates, commit_link};
 use crate::api::{Reason, short_commits};
-use crate::notify::Level;
-use crate::text::shorten;
+use crate::notify::{Level, Notice, commit_of};
+use crate::text::{shorten, visible};
 
 /// The most notices that a message names. It counts the others.
 const LINES: usize = 20;
@@ -42,8 +42,10 @@ pub struct Message {
     pub severity: &'static str,
     /// The reason of the notices.
     pub reason: &'static str,
-    /// The page of the documentation about the reason.
+    /// Where the documentation describes the reason: a path, as it may stand at any address.
     pub reason_page: String,
+    /// What people can do about the reason, in the words of that page.
+    pub way_out: &'static str,
     /// `<ref>@sha1:<commit>`.
     pub revision: Option<String>,
     /// The commit.
@@ -66,6 +68,10 @@ pub struct Message {
     pub alert: String,
     /// The number of notices.
     pub total: usize,
+    /// The number of resources that they are about.
+    pub resources: usize,
+    /// The problems that end with any of them, the oldest first.
+    pub ended: Vec<&'static str>,
     /// The first notices.
     pub notices: Vec<Line>,
     /// The number of notices beside those.
@@ -110,6 +116,34 @@ pub struct Problem {
     pub until: Option<Timestamp>,
     /// What is said about it.
     pub message: String,
+    /// `<ref>@sha1:<commit>`.
+    pub revision: Option<String>,
+    /// The author of the commit.
+    pub author: Option<String>,
+    /// The page of the commit on the web.
+    pub commit_url: Option<String>,
+}
+
+impl Problem {
+    /// The page of the documentation about its reason.
+    pub fn reason_page(&self) -> String {
+        reason_page(self.reason)
+    }
+}
+
+/// A problem that is open, with the notice that tells it best.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenNotice<'a> {
+    /// What it is about.
+    pub subject: &'a Subject,
+    /// What it is.
+    pub reason: Reason,
+    /// When it began.
+    pub since: Timestamp,
+    /// The revision that it is about.
+    pub revision: Option<&'a String>,
+    /// The notice that began it, or what the status says. None if neither is known, as after a restart.
+    pub notice: Option<&'a Notice>,
 }
 
 /// Makes the message of a group. None if the group is empty. If a template fails for it, the default words are used.
@@ -125,11 +159,7 @@ pub fn compose(group: &Group, templates: &Templates, context: Context<'_>) -> Op
         is_same.then_some(value)
     };
     let commit = one_of(&|item| item.notice.commit().map(str::to_owned));
-    let repository = (context.repository)(&first.subject);
-    let commit_url = commit
-        .as_deref()
-        .zip(repository)
-        .and_then(|(commit, repository)| commit_link(&repository, commit));
+    let commit_url = link(&first.subject, commit.as_deref(), context);
     let change = notice.change.as_ref().filter(|_| commit.is_some());
     let ids: Vec<String> = group.items.iter().map(|item| item.id.to_string()).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -144,49 +174,76 @@ pub fn compose(group: &Group, templates: &Templates, context: Context<'_>) -> Op
             Level::Warning => "error",
         },
         reason: notice.reason.as_str(),
-        reason_page: format!("{REASONS}#{}", notice.reason.as_str().to_lowercase()),
+        reason_page: reason_page(notice.reason),
+        way_out: notice.reason.way_out(),
         revision: one_of(&|item| item.notice.revision.clone()),
         short_commit: commit.as_deref().map(short_commits),
         commit,
         commit_url,
-        author: change.map(|change| change.author.clone()),
-        subject: change.map(|change| change.subject.clone()),
-        since: since.unwrap_or(notice.at),
-        at: group.items.iter().map(|item| item.notice.at).max()?,
+        author: change.map(|change| visible(&change.author).into_owned()),
+        subject: change.map(|change| visible(&change.subject).into_owned()),
+        since: whole_seconds(since.unwrap_or(notice.at)),
+        at: whole_seconds(group.items.iter().map(|item| item.notice.at).max()?),
         metadata: context.metadata.clone(),
         alert: format!("{namespace}/{name}"),
         total: group.items.len(),
+        resources: group
+            .items
+            .iter()
+            .map(|item| &item.subject)
+            .collect::<BTreeSet<_>>()
+            .len(),
+        ended: ended(&group.items),
         notices: lines.collect(),
         more: group.items.len().saturating_sub(LINES),
         title: String::new(),
         text: String::new(),
-        problems: group.items.iter().flat_map(problems).collect(),
+        problems: group
+            .items
+            .iter()
+            .flat_map(|item| problems(item, context))
+            .collect(),
     };
     let (title, text) = templates.words(&message);
     (message.title, message.text) = (title, text);
     Some(message)
 }
 
-/// A message that says again which problems are open, for a service that forgets them.
+/// A message that says again which problems are open, for a service that forgets them. Each is said as it was at first.
 pub fn reminder<'a>(
-    open: impl Iterator<Item = (&'a Subject, Reason, Timestamp)>,
+    open: impl Iterator<Item = OpenNotice<'a>>,
     context: Context<'_>,
     now: Timestamp,
 ) -> Message {
-    let open = open.map(|(subject, reason, since)| Problem {
-        subject: subject.clone(),
-        reason,
-        since,
-        until: None,
-        message: format!("{subject} is not ready: {}", reason.as_str()),
-    });
+    let again = |open: OpenNotice<'_>| {
+        let OpenNotice {
+            subject,
+            reason,
+            since,
+            revision,
+            notice,
+        } = open;
+        let told = notice.map(|notice| problem(subject, notice, context));
+        let bare = || Problem {
+            subject: subject.clone(),
+            reason,
+            since,
+            until: None,
+            message: format!("{subject} is not ready: {}", reason.as_str()),
+            revision: revision.cloned(),
+            author: None,
+            commit_url: link(subject, revision.and_then(|it| commit_of(it)), context),
+        };
+        Problem {
+            reason,
+            since,
+            ..told.unwrap_or_else(bare)
+        }
+    };
     Message {
         at: now,
-        problems: open.collect(),
+        problems: open.map(again).collect(),
         metadata: context.metadata.clone(),
-        revision: None,
-        commit_url: None,
-        author: None,
         ..example(context.alert)
     }
 }
@@ -206,7 +263,8 @@ pub fn example((namespace, name): (&str, &str)) -> Message {
         state: NoticeState::News.as_str(),
         severity: "info",
         reason: Reason::Converged.as_str(),
-        reason_page: format!("{REASONS}#converged"),
+        reason_page: reason_page(Reason::Converged),
+        way_out: Reason::Converged.way_out(),
         revision: Some("main@sha1:0123456789ab".to_owned()),
         commit: Some("0123456789ab".to_owned()),
         short_commit: Some("0123456789ab".to_owned()),
@@ -218,12 +276,32 @@ pub fn example((namespace, name): (&str, &str)) -> Message {
         metadata: BTreeMap::new(),
         alert: format!("{namespace}/{name}"),
         total: 1,
+        resources: 1,
+        ended: Vec::new(),
         notices: vec![line],
         more: 0,
         title: String::new(),
         text: String::new(),
         problems: Vec::new(),
     }
+}
+
+/// The reasons of the problems that end, the oldest first. Who was told that one of them began finds it among them.
+fn ended(items: &[Item]) -> Vec<&'static str> {
+    let all = items.iter().flat_map(|item| &item.ended);
+    // That work on a commit began is no problem.
+    let mut all: Vec<_> = all
+        .filter(|ended| ended.reason != Reason::Progressing)
+        .map(|ended| (ended.since, ended.reason))
+        .collect();
+    all.sort_unstable();
+    let mut reasons = Vec::new();
+    for (_, reason) in all {
+        if !reasons.contains(&reason.as_str()) {
+            reasons.push(reason.as_str());
+        }
+    }
+    reasons
 }
 
 /// When what a notice says began.
@@ -245,7 +323,7 @@ fn line(item: &Item) -> Line {
         kind: kind.to_string(),
         namespace: namespace.to_string(),
         name: name.to_string(),
-        message: shorten(&item.notice.message, LONGEST_LINE),
+        message: words(&item.notice),
         objects: item.notice.objects.clone(),
         ended: item
             .ended
@@ -255,23 +333,54 @@ fn line(item: &Item) -> Line {
     }
 }
 
-fn problems(item: &Item) -> Vec<Problem> {
-    let message = || shorten(&item.notice.message, LONGEST_LINE);
+/// People read no parts of a second, and statuses have none.
+fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+/// What a notice says, without characters that nobody sees or that change how others read.
+fn words(notice: &Notice) -> String {
+    shorten(&visible(&notice.message), LONGEST_LINE)
+}
+
+/// The page of the documentation about a reason.
+fn reason_page(reason: Reason) -> String {
+    format!("{REASONS}#{}", reason.as_str().to_lowercase())
+}
+
+/// The problems that end and begin with an item.
+fn problems(item: &Item, context: Context<'_>) -> Vec<Problem> {
+    let notice = &*item.notice;
     let ended = item.ended.iter().map(|ended| Problem {
-        subject: item.subject.clone(),
         reason: ended.reason,
         since: ended.since,
-        until: Some(item.notice.at),
-        message: message(),
+        until: Some(notice.at),
+        ..problem(&item.subject, notice, context)
     });
-    let begun = (item.state == NoticeState::Begins).then(|| Problem {
-        subject: item.subject.clone(),
-        reason: item.notice.reason,
-        since: item.notice.at,
-        until: None,
-        message: message(),
-    });
+    let begun =
+        (item.state == NoticeState::Begins).then(|| problem(&item.subject, notice, context));
     ended.chain(begun).collect()
+}
+
+/// The problem that a notice tells.
+fn problem(subject: &Subject, notice: &Notice, context: Context<'_>) -> Problem {
+    let commit = notice.commit();
+    let change = notice.change.as_ref().filter(|_| commit.is_some());
+    Problem {
+        subject: subject.clone(),
+        reason: notice.reason,
+        since: notice.at,
+        until: None,
+        message: words(notice),
+        revision: notice.revision.clone(),
+        author: change.map(|change| visible(&change.author).into_owned()),
+        commit_url: link(subject, commit, context),
+    }
+}
+
+/// The page of a commit on the web.
+fn link(subject: &Subject, commit: Option<&str>, context: Context<'_>) -> Option<String> {
+    commit_link(&(context.repository)(subject)?, commit?)
 }
 
 #[cfg(test)]
@@ -324,7 +433,7 @@ pub(crate) mod tests {
             &format!("https://github.com/a/b/commit/{COMMIT}"),
             "Since 2023-11-14T22:13:20Z",
             "kubectl -n prod describe sync shop",
-            "docs/operate/reasons.md#applyfailed",
+            "Way out: The message is that of the server.",
         ] {
             assert!(message.text.contains(part), "{part} in:\n{}", message.text);
         }
@@ -353,6 +462,95 @@ pub(crate) mod tests {
             message.text
         );
         assert!(message.problems[0].until.is_some());
+    }
+
+    /// Who reads one of the begins reads that it is over, and one Sync that is told of twice is one Sync.
+    #[test]
+    fn a_title_names_all_that_ends_and_counts_resources() {
+        let item = |name: &str, reasons: &[Reason]| {
+            let notice = notice(name, Reason::Converged, 1_700_000_000);
+            let ended = reasons.iter().zip(1..).map(|(reason, second)| Ended {
+                reason: *reason,
+                revision: None,
+                since: Timestamp::from_second(second).unwrap(),
+            });
+            Item {
+                id: Id::of(&notice),
+                subject: Subject::of(&notice),
+                state: match reasons.is_empty() {
+                    true => NoticeState::News,
+                    false => NoticeState::Ends,
+                },
+                ended: ended.collect(),
+                notice: Arc::new(notice),
+            }
+        };
+        let (failed, diff) = (Reason::ApplyFailed, Reason::Diff);
+        for (items, title) in [
+            (
+                vec![item("shop", &[failed, diff])],
+                "Over: ApplyFailed and Diff of Sync prod/shop",
+            ),
+            (
+                vec![
+                    item("a", &[failed, diff]),
+                    item("b", &[failed, Reason::HookFailed]),
+                ],
+                "Over: ApplyFailed, Diff and HookFailed of 2 Syncs",
+            ),
+            (
+                vec![item("shop", &[]), item("shop", &[])],
+                "Converged: Sync prod/shop",
+            ),
+            (
+                vec![item("a", &[]), item("a", &[]), item("b", &[])],
+                "Converged: 2 Syncs",
+            ),
+        ] {
+            let group = Group {
+                items,
+                due: Timestamp::UNIX_EPOCH,
+                since: Timestamp::UNIX_EPOCH,
+            };
+            let context = Context {
+                alert: ("prod", "chat"),
+                metadata: &BTreeMap::new(),
+                repository: &|_| None,
+            };
+            let message = compose(&group, &Templates::default(), context).unwrap();
+            assert_eq!(message.title, title);
+        }
+    }
+
+    /// The driver's clock has parts of a second, also in the problem that ends.
+    #[test]
+    fn times_are_whole_seconds() {
+        let mut notice = notice("shop", Reason::Diff, 1_700_000_000);
+        notice.at = Timestamp::new(1_700_000_000, 123_456_789).unwrap();
+        let item = Item {
+            id: Id::of(&notice),
+            subject: Subject::of(&notice),
+            state: NoticeState::Begins,
+            ended: Vec::new(),
+            notice: Arc::new(notice),
+        };
+        let group = Group {
+            items: vec![item],
+            due: Timestamp::UNIX_EPOCH,
+            since: Timestamp::UNIX_EPOCH,
+        };
+        let context = Context {
+            alert: ("prod", "chat"),
+            metadata: &BTreeMap::new(),
+            repository: &|_| None,
+        };
+        let message = compose(&group, &Templates::default(), context).unwrap();
+        assert!(
+            message.text.contains("Since 2023-11-14T22:13:20Z\n"),
+            "{}",
+            message.text
+        );
+        assert_eq!(message.at.to_string(), "2023-11-14T22:13:20Z");
     }
 
     #[test]

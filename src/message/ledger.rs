@@ -8,14 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use strum::VariantNames as _;
 
-use super::{Ended, Id, Item, NoticeState, Subject};
+use super::{Ended, Id, Item, NoticeState, OpenNotice, Subject};
 use crate::api::{OpenProblem, Reason, Time};
-use crate::notify::{Level, Notice};
+use crate::notify::{DIFFERS, Level, Notice};
 
 /// The most ids and open problems that are saved.
 const SAVED_IDS: usize = 1000;
 const SAVED_PROBLEMS: usize = 200;
+
+/// How the id of an open problem begins that is not among those. It takes a tenth of the room.
+const OPEN: &str = "open-";
 
 /// The most notices that wait to be told.
 const WAITING: usize = 10_000;
@@ -47,6 +51,8 @@ pub struct Ledger {
     /// Those that were offered and are not told yet, by second.
     waiting: BTreeSet<(i64, Id)>,
     open: BTreeMap<Subject, BTreeMap<ProblemKey, Open>>,
+    /// Open problems of which the last leader saved only the ids. A notice of their resource makes them known.
+    unlisted: BTreeSet<Id>,
     /// Whether a revision that converges again is news.
     repeats: bool,
 }
@@ -63,6 +69,8 @@ struct Open {
     told: bool,
     /// Its end waits to be told.
     ending: bool,
+    /// What says best what it is, for services that forget problems. A status of a commit is not forgotten.
+    notice: Option<Arc<Notice>>,
 }
 
 /// Where a notice comes from.
@@ -82,6 +90,7 @@ impl Ledger {
             told: BTreeMap::new(),
             waiting: BTreeSet::new(),
             open: BTreeMap::new(),
+            unlisted: BTreeSet::new(),
             repeats: false,
         }
     }
@@ -90,6 +99,8 @@ impl Ledger {
     pub fn restored(saved: &Saved, now: Timestamp) -> Self {
         let until = saved.until.unwrap_or(now).as_second();
         let told = saved.told.iter().filter_map(|id| Id::parse(id));
+        let unlisted = saved.told.iter().filter_map(|id| id.strip_prefix(OPEN));
+        let unlisted = unlisted.filter_map(Id::parse);
         let mut open: BTreeMap<Subject, BTreeMap<ProblemKey, Open>> = BTreeMap::new();
         for problem in &saved.open {
             let subject = Subject::new(&problem.kind, &problem.namespace, &problem.name);
@@ -101,6 +112,7 @@ impl Ledger {
                 since: problem.since.0,
                 told: true,
                 ending: false,
+                notice: None,
             };
             let key = problem_key(reason, was.revision.as_ref());
             open.entry(subject).or_default().insert(key, was);
@@ -110,6 +122,7 @@ impl Ledger {
             told: told.map(|id| (id, until)).collect(),
             waiting: BTreeSet::new(),
             open,
+            unlisted: unlisted.collect(),
             repeats: false,
         }
     }
@@ -130,13 +143,24 @@ impl Ledger {
     pub fn save(&self) -> Saved {
         let problems = self.problems().filter(|(_, _, open)| open.told);
         let listed = problems.clone().take(SAVED_PROBLEMS);
+        // A commit that is told twice as under way has the same status.
+        let unlisted = problems.clone().skip(SAVED_PROBLEMS);
+        let unlisted = unlisted.filter(|(_, reason, _)| *reason != Reason::Progressing);
+        let unlisted = unlisted.map(|(subject, reason, _)| id_of_open(subject, reason));
+        let unlisted = unlisted.chain(self.unlisted.iter().copied());
+        let unlisted = unlisted.map(|id| format!("{OPEN}{id}"));
         let mut told: Vec<(i64, Id)> = self.told.iter().map(|(id, at)| (*at, *id)).collect();
         told.sort_unstable_by(|a, b| b.cmp(a));
         told.truncate(SAVED_IDS);
         Saved {
             until: Timestamp::from_second(self.until).ok(),
-            told: told.iter().map(|(_, id)| id.to_string()).collect(),
-            count: u32::try_from(problems.count()).unwrap_or(u32::MAX),
+            told: told
+                .iter()
+                .map(|(_, id)| id.to_string())
+                .chain(unlisted)
+                .take(SAVED_IDS)
+                .collect(),
+            count: u32::try_from(problems.count() + self.unlisted.len()).unwrap_or(u32::MAX),
             open: listed
                 .map(|(subject, reason, open)| OpenProblem {
                     kind: subject.kind.to_string(),
@@ -163,6 +187,10 @@ impl Ledger {
     pub fn offer(&mut self, notice: &Arc<Notice>, selected: bool, origin: Origin) -> Option<Item> {
         let second = notice.at.as_second();
         let subject = Subject::of(notice);
+        self.list(&subject, notice);
+        if origin == Origin::Status {
+            self.recall(&subject, notice);
+        }
         // What ends a problem may have been told as news of the same revision before. A status says only when that
         // news was, which may be the second in which the problem began.
         let is_old = origin == Origin::Status && self.told.contains_key(&Id::of(notice));
@@ -228,17 +256,24 @@ impl Ledger {
         &mut self,
         subject: &Subject,
         reason: Reason,
-        notice: &Notice,
+        notice: &Arc<Notice>,
         origin: Origin,
     ) -> bool {
         let theirs = self.open.entry(subject.clone()).or_default();
         let key = problem_key(reason, notice.revision.as_ref());
-        let known = theirs.get(&key).filter(|open| !open.ending);
+        let known = theirs.get_mut(&key).filter(|open| !open.ending);
         // A status does not say which revision a problem is about.
-        let is_same = |open: &Open| origin == Origin::Status || open.revision == notice.revision;
-        if known.is_some_and(is_same) {
-            return false;
-        }
+        let is_same =
+            |open: &&mut Open| origin == Origin::Status || open.revision == notice.revision;
+        let kept = (!notice.is_progress()).then(|| Arc::clone(notice));
+        let known = match known {
+            Some(open) if is_same(&open) => {
+                // The first notice of it may be lost, after a restart.
+                open.notice = open.notice.take().or(kept);
+                return false;
+            }
+            known => known,
+        };
         let since = known.map_or(notice.at, |open| open.since);
         theirs.insert(
             key,
@@ -247,9 +282,55 @@ impl Ledger {
                 since,
                 told: false,
                 ending: false,
+                notice: kept,
             },
         );
         true
+    }
+
+    /// Makes the open problems of a resource known of which only the ids were saved.
+    fn list(&mut self, subject: &Subject, notice: &Notice) {
+        if self.unlisted.is_empty() {
+            return;
+        }
+        for reason in Reason::VARIANTS
+            .iter()
+            .filter_map(|name| Reason::named(name))
+        {
+            if !self.unlisted.remove(&id_of_open(subject, reason)) {
+                continue;
+            }
+            let open = Open {
+                revision: notice.revision.clone(),
+                since: notice.at,
+                told: true,
+                ending: false,
+                notice: None,
+            };
+            let theirs = self.open.entry(subject.clone()).or_default();
+            theirs.insert(problem_key(reason, None), open);
+        }
+    }
+
+    /// Takes what a status says of problems that were told by another leader, whose notices are lost. The status has no
+    /// `Diff`: there, the reason why the resource is not ready says what differs.
+    fn recall(&mut self, subject: &Subject, notice: &Arc<Notice>) {
+        let Some(found) = problem(notice).filter(|_| !notice.is_progress()) else {
+            return;
+        };
+        for ((reason, _), open) in self.open.get_mut(subject).into_iter().flatten() {
+            if open.notice.is_some() {
+                continue;
+            }
+            if *reason == found {
+                open.notice = Some(Arc::clone(notice));
+            } else if *reason == Reason::Diff {
+                open.notice = Some(Arc::new(Notice {
+                    message: format!("{DIFFERS}{}", notice.message),
+                    ..Notice::clone(notice)
+                }));
+            }
+        }
     }
 
     /// Marks the problems of a resource as over. Returns them.
@@ -275,10 +356,16 @@ impl Ledger {
     }
 
     /// The open problems that were told, for services that forget them.
-    pub fn open(&self) -> impl Iterator<Item = (&Subject, Reason, Timestamp)> {
+    pub fn open(&self) -> impl Iterator<Item = OpenNotice<'_>> {
         let told = self.problems();
         let told = told.filter(|(_, _, open)| open.told && !open.ending);
-        told.map(|(subject, reason, open)| (subject, reason, open.since))
+        told.map(|(subject, reason, open)| OpenNotice {
+            subject,
+            reason,
+            since: open.since,
+            revision: open.revision.as_ref(),
+            notice: open.notice.as_deref(),
+        })
     }
 
     /// Records that these were told, or that they never will be.
@@ -337,6 +424,11 @@ impl Ledger {
             self.open.remove(&item.subject);
         }
     }
+}
+
+/// The id of an open problem.
+fn id_of_open(subject: &Subject, reason: Reason) -> Id {
+    Id::parts(&[OPEN, &subject.to_string(), reason.as_str()])
 }
 
 fn problem_key(reason: Reason, revision: Option<&String>) -> ProblemKey {
@@ -515,6 +607,73 @@ mod tests {
                 .again("b", Reason::Converged, 10)
                 .is_none()
         );
+    }
+
+    /// A service that forgets problems is told each one as at first: as its notice said it, or as the status does.
+    #[test]
+    fn an_open_problem_keeps_what_was_said_of_it() {
+        let said = |ledger: &Ledger, wanted: Reason| {
+            let mut open = ledger.open();
+            let open = open.find(|open| open.reason == wanted).unwrap();
+            open.notice.map(|notice| notice.message.clone())
+        };
+        let both = |case: &Case| [Reason::Diff, Reason::ApplyFailed].map(|of| said(&case.0, of));
+        let mut case = Case(Ledger::new(at(0)));
+        let problems = [Reason::Diff, Reason::ApplyFailed];
+        let items = problems.map(|reason| case.offer("shop", reason, 1).unwrap());
+        case.0.told(&items);
+        let mut later = notice("shop", Reason::ApplyFailed, 2);
+        later.message = "the same in other words".to_owned();
+        let later = case.0.offer(&Arc::new(later), true, Origin::Driver);
+        assert!(later.is_none());
+        let first = Some("shop says <b>&".to_owned());
+        assert_eq!(both(&case), [first.clone(), first.clone()]);
+        let mut next = case.restarted(9);
+        assert_eq!(both(&next), [None, None]);
+        assert!(next.again("shop", Reason::ApplyFailed, 1).is_none());
+        let differs = Some("Git and the cluster differ: shop says <b>&".to_owned());
+        assert_eq!(both(&next), [differs, first.clone()]);
+        // A driver may say it before.
+        let mut next = case.restarted(9);
+        assert!(next.offer("shop", Reason::Diff, 11).is_none());
+        assert_eq!(both(&next), [first, None]);
+    }
+
+    /// More problems are open than the status lists.
+    #[test]
+    fn after_a_restart_no_open_problem_begins_again_however_many_there_are() {
+        let mut case = Case(Ledger::new(at(0)));
+        let names: Vec<String> = (0..900).map(|number| format!("app-{number}")).collect();
+        let reasons = [Reason::Diff, Reason::ApplyFailed];
+        let of = |index: usize| reasons[index % 2];
+        let second = |index: usize| i64::try_from(index).unwrap();
+        for (index, name) in names.iter().enumerate() {
+            let item = case.offer(name, of(index), second(index)).unwrap();
+            case.0.told([&item]);
+        }
+        // It is saved again before all of them were heard of.
+        for mut next in [case.restarted(2009), case.restarted(2009).restarted(2019)] {
+            assert_eq!(next.0.save().count, 900);
+            for (index, name) in names.iter().enumerate() {
+                let again = match index % 3 {
+                    0 => next.again(name, of(index), second(index)),
+                    _ => next.offer(name, of(index), 2021),
+                };
+                assert!(again.is_none(), "{name}");
+            }
+            assert_eq!(next.0.save().count, 900);
+            for name in &names {
+                let end = next.offer(name, Reason::Converged, 2022).unwrap();
+                assert_eq!(end.state, NoticeState::Ends, "{name}");
+                next.0.told([&end]);
+            }
+            assert_eq!(next.0.save().count, 0);
+        }
+        // One that ended before anything else was heard of it.
+        let mut next = case.restarted(2009);
+        let end = next.offer("app-899", Reason::Converged, 2022).unwrap();
+        assert_eq!((end.state, end.ended.len()), (NoticeState::Ends, 1));
+        assert!(next.offer("app-899", Reason::ApplyFailed, 2023).is_some());
     }
 
     /// The times of statuses are whole seconds.

@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 pub use self::answer::{Answer, Outcome, judge, judge_deployment, judge_planning, pause};
-pub use self::compose::{Context, Line, Message, Problem, compose, example, reminder};
+pub use self::compose::{Context, Line, Message, OpenNotice, Problem, compose, example, reminder};
 pub use self::deployment::{Deployment, DeploymentState, Setting, deployments};
 pub use self::filter::{Filter, FilterError};
 pub use self::group::{Group, Groups};

@@ -22,14 +22,15 @@ const LONGEST_ERROR: usize = 500;
 /// The default title.
 const TITLE: &str = "\
 {%- set first = notices[0] -%}
-{%- if state == 'ends' %}Over: {{ first.ended[0] }} of {% else %}{{ reason }}: {% endif -%}
-{%- if total == 1 %}{{ first.kind }} {{ first.namespace }}/{{ first.name }}{% else %}{{ total }} {{ first.kind }}s{% endif -%}
+{%- if state == 'ends' %}Over: {% for reason in ended -%}
+{%- if loop.first %}{% elif loop.last %} and {% else %}, {% endif %}{{ reason }}{% endfor %} of {% else %}{{ reason }}: {% endif -%}
+{%- if resources == 1 %}{{ first.kind }} {{ first.namespace }}/{{ first.name }}{% else %}{{ resources }} {{ first.kind }}s{% endif -%}
 {%- if metadata.cluster %} ({{ metadata.cluster }}){% endif -%}";
 
 /// The default body.
 const BODY: &str = "\
 {%- for notice in notices -%}
-{%- if total > 1 %}{{ notice.kind }} {{ notice.namespace }}/{{ notice.name }}: {% endif -%}
+{%- if resources > 1 %}{{ notice.kind }} {{ notice.namespace }}/{{ notice.name }}: {% endif -%}
 {{ notice.message }}
 {% endfor -%}
 {%- if more %}and {{ more }} more
@@ -40,8 +41,8 @@ const BODY: &str = "\
 {% endif -%}
 {%- if state != 'news' %}Since {{ since }}
 {% endif -%}
-{%- if state == 'begins' %}Way out: {{ reasonPage }}
-{% if total == 1 %}kubectl -n {{ notices[0].namespace }} describe {{ notices[0].kind|lower }} {{ notices[0].name }}
+{%- if state == 'begins' %}Way out: {{ wayOut }}
+{% if resources == 1 %}kubectl -n {{ notices[0].namespace }} describe {{ notices[0].kind|lower }} {{ notices[0].name }}
 {% endif %}{% endif -%}";
 
 /// Why a template cannot be used.

@@ -20,6 +20,9 @@ use crate::text::{shorten, visible};
 const LONGEST_MESSAGE: usize = 2048;
 const LONGEST_NAME: usize = 512;
 
+/// How the message of a `Diff` begins. What differs follows.
+pub const DIFFERS: &str = "Git and the cluster differ: ";
+
 /// How urgent a notice is, in the words of the events API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -141,9 +144,14 @@ impl Notice {
 
     /// The commit of the revision.
     pub fn commit(&self) -> Option<&str> {
-        let (_, commit) = self.revision.as_deref()?.rsplit_once(':')?;
-        Some(commit)
+        commit_of(self.revision.as_deref()?)
     }
+}
+
+/// The commit of a revision.
+pub fn commit_of(revision: &str) -> Option<&str> {
+    let (_, commit) = revision.rsplit_once(':')?;
+    Some(commit)
 }
 
 /// Makes notices visible. It must not wait, because drivers call it.

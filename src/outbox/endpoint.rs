@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use super::post::{Client, Transport};
+use super::Name;
+use super::post::{Client, Recipient, Transport};
 use crate::backoff::Backoff;
 use crate::message::{
     Answer, Deploying, Destination, InstallationToken, Outcome, Pace, Request, Rights, judge,
@@ -17,6 +18,9 @@ use crate::message::{
 /// The pauses after failures.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// A pause that is longer is named in the condition.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
 
 /// What is known of a service from the last request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,11 +33,18 @@ pub struct Health {
     pub sends_again: bool,
 }
 
+impl Health {
+    /// Whether the service took the last message.
+    fn is_well(&self) -> bool {
+        self.delivered && self.failure.is_none()
+    }
+}
+
 /// A service that is open for messages.
 pub struct Endpoint {
     /// Where it is.
     pub destination: Destination,
-    namespace: String,
+    provider: Name,
     transport: Transport,
     timeout: Duration,
     client: Client,
@@ -66,13 +77,33 @@ impl Turn {
         let missing = Duration::from_secs_f64((-self.left).max(0.0) * each);
         (now + missing).max(self.not_before)
     }
+
+    /// After a failure that passes, the next request waits. The outcome says until when, where that is long.
+    fn waits(&mut self, outcome: Outcome) -> Outcome {
+        let Outcome::Later(why, asked) = outcome else {
+            return outcome;
+        };
+        let pause = self.backoff.pause().max(asked.unwrap_or_default());
+        self.not_before = Instant::now() + pause;
+        let why = match pause > LONG_PAUSE {
+            true => format!("{why}; the next try is at {}", moment(pause)),
+            false => why,
+        };
+        Outcome::Later(why, asked)
+    }
+}
+
+/// The time of day after a pause, in whole seconds.
+fn moment(pause: Duration) -> String {
+    let at = Timestamp::now().saturating_add(pause).unwrap_or_default();
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 impl Endpoint {
     /// Opens a service.
     pub fn new(
         destination: Destination,
-        namespace: &str,
+        provider: &Name,
         transport: Transport,
         timeout: Duration,
         client: Client,
@@ -88,7 +119,7 @@ impl Endpoint {
                 is_unanswered: false,
             }),
             destination,
-            namespace: namespace.to_owned(),
+            provider: provider.clone(),
             transport,
             timeout,
             client,
@@ -135,10 +166,12 @@ impl Endpoint {
         let at = turn.next(pace(self.destination.service), Instant::now());
         tokio::time::sleep_until(at).await;
         let (transport, timeout) = (self.transport.clone(), self.timeout);
-        let sent = self
-            .client
-            .send(&self.namespace, transport, request, timeout)
-            .await;
+        let to = Recipient {
+            namespace: &self.provider.0,
+            name: &self.provider.1,
+            is_proven: self.health.borrow().is_well(),
+        };
+        let sent = self.client.send(to, transport, request, timeout).await;
         sent.map_err(|error| Outcome::Later(self.destination.hide(&crate::chain(&error)), None))
     }
 
@@ -149,8 +182,7 @@ impl Endpoint {
             Ok(answer) => judge(self.destination.service, &answer, Timestamp::now()),
             Err(outcome) => outcome,
         };
-        self.settle(&mut turn, &outcome);
-        outcome
+        self.settle(&mut turn, outcome)
     }
 
     /// Tells a Git host of a deployment when it is its turn: some requests, between which no other one is sent. So two
@@ -172,14 +204,14 @@ impl Endpoint {
                 Err(outcome) => break outcome,
             }
         };
-        self.settle(&mut turn, &outcome);
-        outcome
+        self.settle(&mut turn, outcome)
     }
 
-    /// Records what became of a message.
-    fn settle(&self, turn: &mut Turn, outcome: &Outcome) {
+    /// Records what became of a message. Returns it with the time of the next try, where that is far away.
+    fn settle(&self, turn: &mut Turn, outcome: Outcome) -> Outcome {
         turn.is_unanswered = false;
-        let health = match outcome {
+        let outcome = turn.waits(outcome);
+        let health = match &outcome {
             Outcome::Delivered => {
                 turn.backoff.reset();
                 Health {
@@ -198,17 +230,14 @@ impl Endpoint {
                 sends_again: false,
                 ..self.health.borrow().clone()
             },
-            Outcome::Later(why, pause) => {
-                let pause = turn.backoff.pause().max(pause.unwrap_or_default());
-                turn.not_before = Instant::now() + pause;
-                Health {
-                    failure: Some(why.clone()),
-                    sends_again: true,
-                    ..self.health.borrow().clone()
-                }
-            }
+            Outcome::Later(why, _) => Health {
+                failure: Some(why.clone()),
+                sends_again: true,
+                ..self.health.borrow().clone()
+            },
         };
         self.publish(health);
+        outcome
     }
 
     /// Asks a Git host about pull requests, or changes something of one, when it is its turn. `doing` says what the token
@@ -224,6 +253,7 @@ impl Endpoint {
         let answer = answer.and_then(|answer| {
             judge_planning(service, &answer, doing, Timestamp::now()).map(|()| answer)
         });
+        let answer = answer.map_err(|outcome| turn.waits(outcome));
         let known = self.health.borrow().clone();
         match &answer {
             Ok(_) if turn.is_unanswered => {
@@ -235,9 +265,7 @@ impl Endpoint {
                     ..known
                 });
             }
-            Err(Outcome::Later(why, pause)) => {
-                let pause = turn.backoff.pause().max(pause.unwrap_or_default());
-                turn.not_before = Instant::now() + pause;
+            Err(Outcome::Later(why, _)) => {
                 turn.is_unanswered = true;
                 self.publish(Health {
                     failure: Some(why.clone()),
@@ -278,6 +306,43 @@ impl Endpoint {
 mod tests {
     use super::*;
 
+    fn turn(left: f64) -> Turn {
+        let now = Instant::now();
+        Turn {
+            left,
+            counted: now,
+            not_before: now,
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+            tokens: BTreeMap::new(),
+            is_unanswered: false,
+        }
+    }
+
+    #[test]
+    fn a_long_pause_says_when_the_next_try_is() {
+        for (asked, is_said) in [
+            (None, false),
+            (Some(60), false),
+            (Some(61), true),
+            (Some(3600), true),
+        ] {
+            let asked = asked.map(Duration::from_secs);
+            let later = Outcome::Later("it is full".to_owned(), asked);
+            let before = Instant::now();
+            let mut turn = turn(1.0);
+            let Outcome::Later(why, pause) = turn.waits(later) else {
+                panic!("it is later");
+            };
+            assert_eq!(
+                (pause, why.contains("; the next try is at 2")),
+                (asked, is_said),
+                "{why}"
+            );
+            assert!(turn.not_before >= before + asked.unwrap_or_default());
+        }
+        assert_eq!(turn(1.0).waits(Outcome::Delivered), Outcome::Delivered);
+    }
+
     #[test]
     fn requests_follow_each_other_at_the_pace_of_the_service() {
         let now = Instant::now();
@@ -286,12 +351,9 @@ mod tests {
             each: Duration::from_secs(2),
         };
         let mut turn = Turn {
-            left: 3.0,
             counted: now,
             not_before: now,
-            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
-            tokens: BTreeMap::new(),
-            is_unanswered: false,
+            ..turn(3.0)
         };
         let waits: Vec<u64> = (0..5)
             .map(|_| (turn.next(pace, now) - now).as_secs())

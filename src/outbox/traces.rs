@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
-use super::post::{Client, Transport};
+use super::post::{Client, Recipient, Transport};
 use super::{SendOutcome, lock};
 use crate::backoff::Backoff;
 use crate::message::Request;
@@ -29,6 +29,13 @@ const GATHER: Duration = Duration::from_secs(1);
 
 /// The time limit of one request, as the specification has it by default.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// It is in no namespace, and leaves places to all of them.
+const RECEIVER: Recipient<'static> = Recipient {
+    namespace: "",
+    name: "",
+    is_proven: true,
+};
 
 /// The pauses between tries.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -241,7 +248,11 @@ impl Inner {
             body: body(&self.head, batch.iter().map(|one| &*one.text)),
         };
         let transport = Transport::Http(Route::new(&Credentials::None, None));
-        match self.client.send("", transport, request, TIMEOUT).await {
+        match self
+            .client
+            .send(RECEIVER, transport, request, TIMEOUT)
+            .await
+        {
             Ok(answer) => judge(&answer, Timestamp::now()),
             Err(error) => Reply::Later(crate::chain(&error), None),
         }

@@ -19,7 +19,7 @@ use crate::api::{
     short_commits,
 };
 use crate::metrics::Stretch;
-use crate::notify::{Level, Notice};
+use crate::notify::{DIFFERS, Level, Notice};
 use crate::trace::Way;
 pub(super) use tell::released_notice;
 
@@ -72,6 +72,7 @@ pub(super) fn assess(before: &ReportState, seen: Observed) -> Assessment {
     next.tell_held();
     let ready = next.seen.facts.ready();
     next.report.reason = ready.reason;
+    next.tell_suspended();
     next.end_traces(&ready);
     if next.seen.phase == Phase::Done {
         match ready.status == Some(true) {
@@ -345,11 +346,14 @@ impl Next {
         }
     }
 
-    /// Desired and observed differ.
+    /// The Sync is not ready: desired and observed differ, or what is applied is not healthy.
     fn differs(&mut self, ready: &Verdict) {
         self.report.ready = false;
-        if self.seen.due.diff {
-            let message = format!("Git and the cluster differ: {}", ready.message);
+        if self.seen.facts.equals_git() {
+            // A rollout that takes long is no difference. It has `spec.timeout` and a reason of its own.
+            self.timers.diff = None;
+        } else if self.seen.due.diff {
+            let message = format!("{DIFFERS}{}", ready.message);
             self.tell_problem(Reason::Diff, message);
             self.report.diff = true;
         } else if !self.report.diff && self.timers.diff.is_none() {

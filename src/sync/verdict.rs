@@ -211,6 +211,17 @@ impl Facts {
         summary(&line)
     }
 
+    /// Whether the objects are as Git wants them. They may be unhealthy, and hooks may wait or have failed.
+    pub(super) fn equals_git(&self) -> bool {
+        self.revision.is_some()
+            && !self.busy
+            && self.blocked.is_none()
+            && self.held.is_none()
+            && self.problems.is_empty()
+            && self.leaving.is_empty()
+            && self.drifts.is_empty()
+    }
+
     /// The condition `Ready`.
     pub(super) fn ready(&self) -> Verdict {
         let (status, mut reason, mut message) = self.standing();

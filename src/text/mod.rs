@@ -81,6 +81,20 @@ fn is_unseen(c: char) -> bool {
     )
 }
 
+/// Why the port of a URL cannot be used. A client that reads no port goes to that of the scheme, which is somebody else.
+/// None if it is from 1 to 65535, or if there is none.
+pub fn port_problem(authority: &str) -> Option<&'static str> {
+    let server = authority.rsplit('@').next().unwrap_or_default();
+    // The address of an IPv6 host has colons too.
+    let after_host = server.rsplit(']').next().unwrap_or_default();
+    let (_, port) = after_host.rsplit_once(':')?;
+    let is_digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    match port.parse::<u16>() {
+        Ok(1..) if is_digits => None,
+        _ => Some("its port is no number from 1 to 65535"),
+    }
+}
+
 /// `a; b; and 7 more`: the names of some of `total` things.
 pub fn listing(named: impl IntoIterator<Item = String>, total: usize) -> String {
     let named: Vec<String> = named.into_iter().collect();
@@ -94,6 +108,20 @@ pub fn listing(named: impl IntoIterator<Item = String>, total: usize) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_is_from_1_to_65535() {
+        for good in [
+            "h", "h:1", "h:65535", "u:p@h", "u:p@h:80", "[::1]", "[::1]:80",
+        ] {
+            assert_eq!(port_problem(good), None, "{good}");
+        }
+        for wrong in [
+            "h:", "h:0", "h:65536", "h:99999", "h:+80", "h:x", "[::1]:0", "u:p@h:-1",
+        ] {
+            assert!(port_problem(wrong).is_some(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_text_is_cut_after_a_character() {

@@ -38,24 +38,55 @@ fn slack_text(text: &str) -> String {
         .replace('>', "&gt;")
 }
 
-/// Slack: an incoming webhook, or `chat.postMessage` with a bot's token. Blocks have at most 150 and 3,000 characters.
+/// The most links of a text in Slack.
+const LINKS: usize = 50;
+
+/// Slack: an incoming webhook, or `chat.postMessage` with a bot's token. A header has at most 150 characters. The body is
+/// rich text: Slack reads no markup in its elements, and a link is an element of its own.
 pub(super) fn slack(message: &Message, to: &Destination) -> Request {
     let mut blocks = vec![json!({
         "type": "header",
         "text": {"type": "plain_text", "text": shorten(&message.title, 150), "emoji": false},
     })];
     if !message.text.is_empty() {
-        blocks.push(json!({
-            "type": "section",
-            "text": {"type": "mrkdwn", "text": shorten(&slack_text(&message.text), 2900), "verbatim": true},
-        }));
+        let section = json!({
+            "type": "rich_text_section",
+            "elements": rich_text(&shorten(&message.text, 2900)),
+        });
+        blocks.push(json!({"type": "rich_text", "elements": [section]}));
     }
     let body = json!({
         "text": slack_text(&message.title),
+        // The text above is no markup either.
+        "mrkdwn": false,
         "attachments": [{"color": hex_colour(message), "blocks": blocks}],
         "unfurl_links": false,
     });
     json(to.address.url(), to, &addressed(body, to))
+}
+
+/// The elements of a text: words that are URLs are links, and all else is text.
+fn rich_text(text: &str) -> Vec<Value> {
+    let plain = |text: &str| json!({"type": "text", "text": text});
+    let (mut elements, mut before, mut links) = (Vec::new(), String::new(), 0);
+    for word in text.split_inclusive(char::is_whitespace) {
+        let url = word.trim_end();
+        let is_url = url.starts_with("https://") || url.starts_with("http://");
+        if !is_url || links >= LINKS {
+            before.push_str(word);
+            continue;
+        }
+        links += 1;
+        if !before.is_empty() {
+            elements.push(plain(&std::mem::take(&mut before)));
+        }
+        elements.push(json!({"type": "link", "url": url}));
+        before.push_str(&word[url.len()..]);
+    }
+    if !before.is_empty() {
+        elements.push(plain(&before));
+    }
+    elements
 }
 
 /// What Mattermost and Rocket.Chat took over of Slack's older format.
@@ -120,16 +151,22 @@ pub(super) fn teams(message: &Message, to: &Destination) -> Request {
 }
 
 /// The text with the characters escaped that begin markup in markdown. URLs stay, so that they become links, but for
-/// those with a character that no URL has: it may begin a link to somewhere else.
+/// those with a character that no URL has: it may begin a link to somewhere else. A sign at the start of a line begins a
+/// list or a quote, and `#` a heading or a link to a channel.
 fn markdown(text: &str) -> String {
     let ends_url = |c: char| matches!(c, '*' | '`' | '[' | ']' | '<' | '>' | '|' | '\\');
-    let begins_markup = |c: char| ends_url(c) || matches!(c, '_' | '~');
+    let begins_markup = |c: char| ends_url(c) || matches!(c, '_' | '~' | '#');
     let mut out = String::with_capacity(text.len());
+    let mut is_first = true;
     for word in text.split_inclusive(char::is_whitespace) {
         let is_url = word.starts_with("https://") || word.starts_with("http://");
+        let begins_line = std::mem::replace(&mut is_first, word.ends_with('\n'));
         if is_url && !word.contains(ends_url) {
             out.push_str(word);
             continue;
+        }
+        if begins_line && word.starts_with(['-', '+', '=']) {
+            out.push('\\');
         }
         for character in word.chars() {
             if begins_markup(character) {
@@ -150,7 +187,7 @@ fn unmentioned(text: &str) -> String {
 pub(super) fn discord(message: &Message, to: &Destination) -> Request {
     let mut body = json!({
         "embeds": [{
-            "title": shorten(&message.title, 250),
+            "title": shorten(&markdown(&message.title), 250),
             "description": shorten(&markdown(&message.text), 4000),
             "url": message.commit_url,
             "color": colour(message),

@@ -10,7 +10,10 @@ use super::app::App;
 use super::mailbox::Mailing;
 use super::secret::{DestinationError, text, text_of_lines};
 use crate::intent::{ProviderIntent, Service};
-use crate::text::Secrets;
+use crate::text::{Secrets, port_problem};
+
+/// What is wrong with a value that must be ASCII.
+const NOT_ASCII: &str = "it holds a character that is not ASCII";
 
 /// The most headers of a Secret.
 const MOST_HEADERS: usize = 32;
@@ -41,6 +44,9 @@ impl Address {
             return Err(
                 "it has a user or a password: use the keys username and password of the Secret",
             );
+        }
+        if let Some(problem) = authority.and_then(port_problem) {
+            return Err(problem);
         }
         Ok(Self(url))
     }
@@ -167,6 +173,13 @@ impl Destination {
             (None, None, Some(_)) => return Err(DestinationError::Absent("username")),
             (None, None, None) => App::read(service, secret)?.map_or(Login::None, Login::App),
         };
+        // Headers and URLs are ASCII, and so are the keys of all services. The key of a signature may be any text.
+        if let Login::Token(token) = &login
+            && !token.is_ascii()
+            && service != Service::GenericHmac
+        {
+            return Err(DestinationError::Malformed("token", NOT_ASCII));
+        }
         let mailing = match (service, &login) {
             // It would be left out without a word.
             (Service::Email, Login::Token(_)) => {
@@ -360,6 +373,9 @@ fn headers(lines: Option<String>) -> Result<Vec<(String, String)>, DestinationEr
         let name = name.trim().trim_matches(['"', '\'']).to_lowercase();
         let is_valid = http::HeaderName::try_from(&*name).is_ok()
             && http::HeaderValue::try_from(value).is_ok();
+        if !value.is_ascii() {
+            return Err(wrong(NOT_ASCII));
+        }
         if !is_valid || RESERVED.contains(&&*name) {
             return Err(wrong(
                 "a line has a name or a value that a header cannot have",
@@ -432,10 +448,40 @@ pub(super) mod tests {
                 "https://",
             ),
             (
+                Service::Generic,
+                Some("http://127.0.0.1:99999/hook"),
+                vec![("token", "s3cret")],
+                "port is no number from 1 to 65535",
+            ),
+            (
+                Service::Email,
+                Some("smtp://[::1]:0"),
+                vec![],
+                "port is no number from 1 to 65535",
+            ),
+            (
                 Service::Slack,
                 url,
                 vec![("token", "s3\ncret")],
                 "line break",
+            ),
+            (
+                Service::Generic,
+                url,
+                vec![("token", "s3cret\u{e9}")],
+                "token in the Secret cannot be used: it holds a character that is not ASCII",
+            ),
+            (
+                Service::Telegram,
+                url,
+                vec![("token", "s3cret\u{2013}")],
+                "not ASCII",
+            ),
+            (
+                Service::Generic,
+                url,
+                vec![("headers", "X-Key: s3cret\u{e9}")],
+                "not ASCII",
             ),
             (
                 Service::Generic,

@@ -45,9 +45,10 @@ fn alert(message: &Message, problem: &Problem) -> Value {
     );
     annotations.insert("description".to_owned(), json!(problem.message));
     for (name, value) in [
-        ("revision", &message.revision),
-        ("author", &message.author),
-        ("runbook", &Some(message.reason_page.clone())),
+        ("revision", &problem.revision),
+        ("author", &problem.author),
+        ("runbook", &Some(problem.reason_page())),
+        ("way_out", &Some(problem.reason.way_out().to_owned())),
     ] {
         if let Some(value) = value {
             annotations.insert(name.to_owned(), json!(value));
@@ -63,7 +64,7 @@ fn alert(message: &Message, problem: &Problem) -> Value {
         "annotations": annotations,
         "startsAt": problem.since.to_string(),
         "endsAt": until.to_string(),
-        "generatorURL": message.commit_url.clone().unwrap_or_default(),
+        "generatorURL": problem.commit_url.clone().unwrap_or_default(),
     })
 }
 
@@ -99,7 +100,7 @@ pub(super) fn pagerduty(message: &Message, to: &Destination) -> Vec<Request> {
         if let (Some(fields), None) = (event.as_object_mut(), problem.until) {
             fields.insert("client".to_owned(), json!("towline"));
             fields.insert("payload".to_owned(), payload(message, problem));
-            let links = message.commit_url.iter();
+            let links = problem.commit_url.iter();
             let links: Vec<Value> = links
                 .map(|url| json!({"href": url, "text": "Commit"}))
                 .collect();
@@ -126,10 +127,11 @@ fn payload(message: &Message, problem: &Problem) -> Value {
         "group": &*problem.subject.namespace,
         "class": problem.reason.as_str(),
         "custom_details": {
-            "revision": message.revision,
-            "author": message.author,
+            "revision": problem.revision,
+            "author": problem.author,
             "metadata": message.metadata,
-            "reasonPage": message.reason_page,
+            "reasonPage": problem.reason_page(),
+            "wayOut": problem.reason.way_out(),
         },
     })
 }
@@ -151,9 +153,9 @@ pub(super) fn opsgenie(message: &Message, to: &Destination) -> Vec<Request> {
             details.insert(name.clone(), json!(value));
         }
         for (name, value) in [
-            ("revision", &message.revision),
-            ("author", &message.author),
-            ("commit", &message.commit_url),
+            ("revision", &problem.revision),
+            ("author", &problem.author),
+            ("commit", &problem.commit_url),
         ] {
             if let Some(value) = value {
                 details.insert(name.to_owned(), json!(value));

@@ -8,8 +8,9 @@ use super::destination::tests::{intent, secret};
 use super::*;
 use crate::api::Reason;
 use crate::intent::ProviderIntent;
-use crate::message::NoticeState;
 use crate::message::compose::tests::message;
+use crate::message::testing::notice;
+use crate::message::{Context, NoticeState, OpenNotice, Subject, reminder};
 
 fn to(service: Service, address: &str, pairs: &[(&str, &str)]) -> Destination {
     let intent = ProviderIntent {
@@ -82,7 +83,7 @@ fn each_service_gets_what_it_documents() {
                 ("/attachments/0/color", json!("#d7263d")),
                 ("/attachments/0/blocks/0/type", json!("header")),
                 ("/attachments/0/blocks/0/text/type", json!("plain_text")),
-                ("/attachments/0/blocks/1/text/type", json!("mrkdwn")),
+                ("/attachments/0/blocks/1/type", json!("rich_text")),
             ],
         ),
         (
@@ -189,7 +190,7 @@ fn each_service_gets_what_it_documents() {
 fn the_words_of_a_commit_are_no_markup() {
     let message = message(&["shop"], Reason::ApplyFailed, NoticeState::Begins);
     for (service, escaped) in [
-        (Service::Slack, "shop says &lt;b&gt;&amp;"),
+        (Service::Slack, "shop says <b>&"),
         (Service::GoogleChat, "shop says &lt;b&gt;&amp;"),
         (Service::Teams, r"shop says \\<b\\>&"),
         (Service::Discord, r"shop says \\<b\\>&"),
@@ -228,11 +229,127 @@ fn the_words_of_a_commit_link_to_nothing_else_and_mention_nobody() {
             );
         }
     }
-    let slack = one(requests(
-        &message,
-        &to(Service::Slack, "https://host/hook", &[]),
-    ));
-    assert!(!String::from_utf8(slack.body).unwrap().contains("<!here"));
+}
+
+/// All texts of a body.
+fn texts(value: &Value, all: &mut Vec<String>) {
+    match value {
+        Value::String(text) => all.push(text.clone()),
+        Value::Array(values) => values.iter().for_each(|value| texts(value, all)),
+        Value::Object(fields) => fields.values().for_each(|value| texts(value, all)),
+        _ => (),
+    }
+}
+
+/// A commit's subject, its author and the text of a notice may be anybody's words. `live` is what a service would read as
+/// markup or as a mention, if it stood in a text of its message.
+#[test]
+fn hostile_words_are_words_in_every_chat() {
+    let hostile = "*now* `x` _x_ ~x~ @everyone @here <!channel> <b>x</b> [a](https://evil) # x \u{202e}cod\u{1b}[31m";
+    let mut item = notice("shop", Reason::ApplyFailed, 1_700_000_000);
+    item.change = Some(std::sync::Arc::new(crate::notify::Change {
+        author: hostile.to_owned(),
+        subject: hostile.to_owned(),
+    }));
+    item.message = hostile.to_owned();
+    let item = crate::message::Item {
+        id: crate::message::Id::of(&item),
+        subject: Subject::of(&item),
+        state: NoticeState::Begins,
+        ended: Vec::new(),
+        notice: std::sync::Arc::new(item),
+    };
+    let group = crate::message::Group {
+        items: vec![item],
+        due: jiff::Timestamp::UNIX_EPOCH,
+        since: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let title = "{{ subject }}";
+    let templates = crate::message::Templates::new(
+        Some(title),
+        None,
+        &message(&["a"], Reason::Diff, NoticeState::Begins),
+    );
+    let context = Context {
+        alert: ("prod", "chat"),
+        metadata: &BTreeMap::new(),
+        repository: &|_| Some("https://github.com/a/b.git".to_owned()),
+    };
+    let message = crate::message::compose(&group, &templates.unwrap(), context).unwrap();
+    let markdown = [
+        " *now",
+        " `x",
+        " _x",
+        " ~x",
+        " <b>",
+        " [a]",
+        "<!channel>",
+        " # x",
+    ];
+    let html = ["<b>", "<!channel>"];
+    for (service, live) in [
+        (Service::Slack, &[][..]),
+        (
+            Service::Mattermost,
+            &[&markdown[..], &["@everyone", "@here"]].concat(),
+        ),
+        (
+            Service::Rocket,
+            &[&markdown[..], &["@everyone", "@here"]].concat(),
+        ),
+        // Discord and Teams mention only whom another field names.
+        (Service::Discord, &markdown[..]),
+        (Service::Teams, &markdown[..]),
+        (Service::GoogleChat, &html[..]),
+        // It is plain text without a mode.
+        (Service::Telegram, &[][..]),
+    ] {
+        let to = to(service, "https://host/hook", &[("token", "k")]);
+        let body = body(&one(requests(&message, &to)));
+        let mut all = Vec::new();
+        texts(&body, &mut all);
+        for text in &all {
+            // Titles that a service shows as they are.
+            let shows_plain = [
+                Service::GoogleChat,
+                Service::Slack,
+                Service::Mattermost,
+                Service::Rocket,
+            ];
+            let is_title = text.replace('\u{200b}', "") == message.title;
+            let is_plain = is_title && shows_plain.contains(&service);
+            for live in live {
+                let is_plain = is_plain && !live.starts_with('@');
+                assert!(
+                    is_plain || !text.contains(live),
+                    "{service:?} {live}: {text}"
+                );
+            }
+            assert!(
+                !text.contains(['\u{202e}', '\u{1b}']),
+                "{service:?}: {text}"
+            );
+        }
+        match service {
+            Service::Slack => {
+                assert_eq!(body["mrkdwn"], false);
+                assert!(!body["text"].as_str().unwrap().contains("<!channel>"));
+                let blocks = &body["attachments"][0]["blocks"];
+                assert_eq!(blocks[0]["text"]["type"], "plain_text");
+                let section = &blocks[1]["elements"][0];
+                assert_eq!(section["type"], "rich_text_section");
+                let elements = section["elements"].as_array().unwrap();
+                let link = json!({"type": "link", "url": message.commit_url});
+                assert!(elements.contains(&link), "{elements:?}");
+                let is_known =
+                    |element: &Value| matches!(element["type"].as_str(), Some("text" | "link"));
+                assert!(elements.iter().all(is_known), "{elements:?}");
+            }
+            Service::Discord => assert_eq!(body["allowed_mentions"]["parse"], json!([])),
+            Service::Telegram => assert_eq!(body.get("parse_mode"), None),
+            _ => (),
+        }
+    }
 }
 
 /// Two Syncs with long names are two problems.
@@ -251,6 +368,34 @@ fn problems_with_long_names_have_keys_of_their_own() {
         let (one, other) = (key(&sent[0]), key(&sent[1]));
         assert!(one != other && one.len() <= longest, "{one}");
     }
+}
+
+/// The guide has one table of fields, for templates and for the body.
+#[test]
+fn the_body_of_a_webhook_has_every_field_of_the_guide() {
+    let guide = include_str!("../../../docs/guides/alerts.md");
+    let (_, table) = guide
+        .split_once("\n| Field | Meaning |\n|---|---|\n")
+        .unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let message = message(&["shop"], Reason::ApplyFailed, NoticeState::Begins);
+    let to = to(Service::Generic, "https://host/hook", &[]);
+    let body = body(&one(requests(&message, &to)));
+    let words = serde_json::to_value(&message).unwrap();
+    let mut fields = 0;
+    for row in rows {
+        let names = row.split('|').nth(1).unwrap();
+        for name in names.split(',').map(|name| name.trim().trim_matches('`')) {
+            fields += 1;
+            assert!(words.get(name).is_some(), "{name} in {words}");
+            assert!(body.get(name).is_some(), "{name} in {body}");
+            // Flux has a field of the same name, with the revision beside it.
+            if name != "metadata" {
+                assert_eq!(body[name], words[name], "{name}");
+            }
+        }
+    }
+    assert!(fields >= 20, "{fields}");
 }
 
 #[test]
@@ -331,6 +476,48 @@ fn problems_begin_and_end_under_one_name() {
     }
 }
 
+/// Alertmanager keeps the newest annotations of a problem, so the repeat has all that the first one had.
+#[test]
+fn a_repeat_says_the_same_as_the_first_time() {
+    let begins = message(&["shop"], Reason::ApplyFailed, NoticeState::Begins);
+    let notice = notice("shop", Reason::ApplyFailed, 1_700_000_000);
+    let subject = Subject::of(&notice);
+    let standing = |notice| OpenNotice {
+        subject: &subject,
+        reason: Reason::ApplyFailed,
+        since: begins.problems[0].since,
+        revision: begins.revision.as_ref(),
+        notice,
+    };
+    let context = Context {
+        alert: ("prod", "chat"),
+        metadata: &begins.metadata,
+        repository: &|_| Some("https://github.com/a/b.git".to_owned()),
+    };
+    let to = to(Service::Alertmanager, "https://host", &[]);
+    let sent = |message: &Message| body(&refresh(message, &to).unwrap())[0].clone();
+    let again = |notice| {
+        sent(&reminder(
+            [standing(notice)].into_iter(),
+            context,
+            begins.at,
+        ))
+    };
+    let first = sent(&begins);
+    assert_eq!(again(Some(&notice)), first);
+    assert_eq!(first["annotations"]["author"], "Anna");
+    let runbook = "docs/operate/reasons.md#applyfailed";
+    assert_eq!(first["annotations"]["runbook"], runbook);
+    // What is known although its notice was lost.
+    let bare = again(None);
+    assert_eq!(bare["annotations"]["runbook"], runbook);
+    assert_eq!(
+        bare["annotations"]["revision"],
+        first["annotations"]["revision"]
+    );
+    assert_eq!(bare["generatorURL"], first["generatorURL"]);
+}
+
 #[test]
 fn the_key_of_pagerduty_may_be_the_channel_as_in_flux() {
     let intent = ProviderIntent {
@@ -376,7 +563,12 @@ fn long_words_are_cut() {
         length(body(&request).pointer(pointer).unwrap())
     };
     assert!(of(Service::Slack, "/attachments/0/blocks/0/text/text") <= 150);
-    assert!(of(Service::Slack, "/attachments/0/blocks/1/text/text") <= 3000);
+    assert!(
+        of(
+            Service::Slack,
+            "/attachments/0/blocks/1/elements/0/elements/0/text"
+        ) <= 3000
+    );
     assert!(of(Service::Discord, "/embeds/0/title") <= 256);
     assert!(of(Service::Discord, "/embeds/0/description") <= 4096);
     assert!(of(Service::Telegram, "/text") <= 4096);

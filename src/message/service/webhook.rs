@@ -6,7 +6,7 @@ use sha2::Sha256;
 
 use super::{Destination, Message, Request, json};
 
-/// The body of a generic webhook: that of Flux's events, and the fields of the message beside it.
+/// The body of a generic webhook: that of Flux's events, and beside it all fields that templates have.
 fn body(message: &Message) -> Value {
     let first = message.notices.first();
     let mut metadata = json!(message.metadata);
@@ -30,12 +30,20 @@ fn body(message: &Message) -> Value {
         "state": message.state,
         "title": message.title,
         "alert": message.alert,
+        "reasonPage": message.reason_page,
+        "wayOut": message.way_out,
         "since": message.since.to_string(),
+        "at": message.at.to_string(),
+        "revision": message.revision,
         "commit": message.commit,
+        "shortCommit": message.short_commit,
         "commitUrl": message.commit_url,
         "author": message.author,
         "subject": message.subject,
         "total": message.total,
+        "more": message.more,
+        "resources": message.resources,
+        "ended": message.ended,
         "notices": message.notices,
     })
 }

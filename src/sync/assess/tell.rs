@@ -131,6 +131,19 @@ impl Next {
         }
     }
 
+    /// A problem that was told ends when a person suspends the Sync, since nobody works on it any more. It is told again
+    /// if it is still there afterwards.
+    pub(super) fn tell_suspended(&mut self) {
+        let Some(by_whom) = self.seen.facts.suspended.clone() else {
+            return;
+        };
+        let had_warned = self.report.warned.take().is_some();
+        let had_differed = std::mem::take(&mut self.report.diff);
+        if had_warned || had_differed {
+            self.tell(Level::Normal, Reason::Suspended, by_whom, Vec::new());
+        }
+    }
+
     /// Tells commit statuses that work on a commit began.
     pub(super) fn tell_begin(&mut self, ready: &Verdict) {
         let message = ready.message.clone();

@@ -714,6 +714,47 @@ fn a_diff_is_reported_once_after_a_time_and_its_end_too() {
     assert!(play.round(pending()).notices.is_empty());
 }
 
+/// What is applied and only not healthy, or held by a hook, is no difference, however long it takes. Everything else that
+/// keeps a Sync from being ready is one.
+#[test]
+fn only_what_differs_is_reported_as_a_diff() {
+    let leaving = || {
+        with(|seen| seen.facts.leaving = one((key("old"), "held by example.com/hold".to_owned())))
+    };
+    for (round, is_diff) in [
+        (&pending as &dyn Fn() -> Observed, false),
+        (
+            &|| unhealthy(Health::Failed("it crashes".to_owned())),
+            false,
+        ),
+        (&|| held_by_hook(Reason::Progressing), false),
+        (&|| held_by_hook(Reason::HookFailed), false),
+        (&drifted, true),
+        (&unfinished, true),
+        (&leaving, true),
+        (&|| held("d1"), true),
+        (&|| problem(Reason::ApplyFailed), true),
+        (&|| blocked(Reason::InvalidManifest), true),
+    ] {
+        let mut play = Play::converged();
+        let mut told = reasons(&play.round(round()));
+        for _ in 0..3 {
+            play.passes(DIFF_AFTER);
+            told.extend(reasons(&play.round(round())));
+        }
+        let ready = &play.ready().reason;
+        assert_eq!(told.contains(&Reason::Diff), is_diff, "{ready}: {told:?}");
+    }
+    // One that became healthy, and then drifts, has its whole time again.
+    let mut play = Play::converged();
+    play.round(drifted());
+    play.passes(DIFF_AFTER / 2);
+    play.round(pending());
+    assert_eq!(play.timers.diff, None);
+    play.round(drifted());
+    assert_eq!(play.timers.diff, Some(play.now.at + DIFF_AFTER));
+}
+
 #[test]
 fn a_failure_is_reported_once_and_tried_again_after_a_pause() {
     let mut play = Play::converged();
@@ -796,6 +837,32 @@ fn a_suspended_sync_reports_it_and_changes_nothing_else() {
         play.round(seen("a")).notices.is_empty(),
         "it goes on as it was"
     );
+}
+
+/// The end of a problem by a suspension says who and why, once, and what is still there afterwards is a new problem.
+#[test]
+fn a_problem_ends_when_its_sync_is_suspended() {
+    let suspended = || {
+        with(|seen| {
+            let by_whom = "suspended by alice: maintenance".to_owned();
+            (seen.phase, seen.facts.suspended) = (Phase::Held, Some(by_whom));
+        })
+    };
+    let failed = || problem(Reason::ApplyFailed);
+    let mut play = Play::converged();
+    play.round(failed());
+    play.passes(DIFF_AFTER);
+    assert_eq!(reasons(&play.round(failed())), [Reason::Diff]);
+    let end = play.round(suspended());
+    assert_eq!(reasons(&end), [Reason::Suspended]);
+    let notice = &end.notices[0];
+    assert_eq!(
+        (notice.level, &*notice.message),
+        (Level::Normal, "suspended by alice: maintenance")
+    );
+    assert!(play.round(suspended()).notices.is_empty());
+    assert_eq!(reasons(&play.round(failed())), [Reason::ApplyFailed]);
+    assert!(play.timers.diff.is_some());
 }
 
 #[test]
