@@ -351,6 +351,10 @@ fn remove(value: &mut Value, path: &str, default: &Value) {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "json! at every call is easier to read"
+)]
 mod tests {
     use super::*;
 

@@ -304,10 +304,7 @@ mod tests {
             ),
             (
                 "the one that it is pinned to is bad as well, and a newer one was pinned away before",
-                pinned_to(
-                    'b',
-                    &[back.clone(), d.clone(), c.clone(), b.clone(), a.clone()],
-                ),
+                pinned_to('b', &[back, d, c, b.clone(), a]),
                 Some('a'),
             ),
             (

@@ -148,7 +148,7 @@ impl Order {
     /// Leaves the queue without a slot.
     pub(crate) fn leave(&mut self, ticket: &Ticket) {
         self.end(ticket, 0, |waiting| {
-            waiting.retain(|number| *number != ticket.number)
+            waiting.retain(|number| *number != ticket.number);
         });
     }
 
