@@ -10,7 +10,7 @@ const LONGEST_ERROR: usize = 2048;
 const LONGEST_CHAIN: usize = 4096;
 
 /// kube's reason for an answer that is not a `Status`.
-const NOT_A_STATUS: &str = "Failed to parse error data";
+pub(crate) const NOT_A_STATUS: &str = "Failed to parse error data";
 
 /// How much is shown of an answer that is not a `Status`, in bytes.
 const LONGEST_START: usize = 200;

@@ -534,6 +534,7 @@ async fn a_branch_that_cannot_be_rendered_is_said_to_be_so() {
         "{comment}"
     );
     let message = planned(&case, "PlanFailed").await;
+    case.wait_for_event("PlanFailed", &[]).await;
     assert!(
         message
             .contains("1 of 2 open requests have their plans; #10: its branch changed meanwhile"),

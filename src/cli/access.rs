@@ -259,6 +259,13 @@ impl Access {
                 url,
                 resource: doing.resource.clone(),
             },
+            404 if status.message.starts_with("namespaces \"") => AccessError::Missing {
+                what: format!(
+                    "namespace {}",
+                    doing.namespace.as_deref().unwrap_or_default()
+                ),
+                place: String::new(),
+            },
             404 => AccessError::Missing {
                 what: doing.what(),
                 place: match &doing.namespace {

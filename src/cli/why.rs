@@ -9,7 +9,7 @@ use super::standing::{ResourceState, Standing, Steered, ready};
 use super::terminal::Terminal;
 use super::trace::failure;
 use super::{CliError, Exit, output};
-use crate::api::{GROUP, GitRepository, Reason, Sync};
+use crate::api::{Condition, ConditionType, GROUP, GitRepository, Reason, Sync};
 use crate::config::ObjectArgs;
 use crate::health::{Health, assess};
 use crate::manifest::{Modes, ObjectKey};
@@ -58,7 +58,7 @@ pub(super) async fn why(args: &ObjectArgs) -> Result<Exit, CliError> {
     };
     let diagnosis = match (&*served.resource.group, &*served.resource.kind) {
         (GROUP, "Sync") => of_resource(&access.get::<Sync>(name).await?),
-        (GROUP, "GitRepository") => of_resource(&access.get::<GitRepository>(name).await?),
+        (GROUP, "GitRepository") => of_repository(&access.get::<GitRepository>(name).await?),
         _ => match Lineage::read(&access, &viewer, &served, name).await? {
             Some(lineage) => {
                 let sync = match &lineage.sync {
@@ -167,6 +167,29 @@ fn of_resource<K: Steered>(object: &K) -> Diagnosis {
             format!("{name} has no status: no operator has seen it"),
             "check that the operator runs and drives this namespace: towline check",
         ),
+    }
+}
+
+/// The same for a GitRepository, whose plans of pull requests have a condition of their own.
+fn of_repository(repository: &GitRepository) -> Diagnosis {
+    let diagnosis = of_resource(repository);
+    let plans = ConditionType::PullRequestsPlanned.as_str();
+    let mut conditions = repository
+        .status
+        .iter()
+        .flat_map(|status| &status.conditions);
+    let is_failed =
+        |condition: &&Condition| condition.type_ == plans && condition.status == "False";
+    let failed = conditions.find(is_failed);
+    match failed {
+        Some(failed) if !diagnosis.is_wrong => Diagnosis::wrong(
+            format!(
+                "{}; but its pull requests are not all planned ({}): {}",
+                diagnosis.sentence, failed.reason, failed.message
+            ),
+            see(&failed.reason),
+        ),
+        _ => diagnosis,
     }
 }
 

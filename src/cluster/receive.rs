@@ -6,6 +6,8 @@ use kube::Client;
 use kube::client::Body;
 use kube::core::Status;
 
+use crate::chain::NOT_A_STATUS;
+
 /// Sends a request, and receives at most `room` bytes. None where the answer is longer.
 pub(super) async fn receive(
     client: &Client,
@@ -23,7 +25,12 @@ pub(super) async fn receive(
         return Ok(Some(text));
     }
     let code = head.status.as_u16();
-    let status = serde_json::from_str(&text).unwrap_or_default();
+    // What stands before an API server may answer with something else. kube's own requests say it in the same way.
+    let status = serde_json::from_str(&text).unwrap_or_else(|_| Status {
+        message: text,
+        reason: NOT_A_STATUS.to_owned(),
+        ..Status::default()
+    });
     let status = Status { code, ..status };
     Err(kube::Error::Api(Box::new(status)))
 }

@@ -436,10 +436,11 @@ fn problem_key(reason: Reason, revision: Option<&String>) -> ProblemKey {
     (reason, revision.cloned())
 }
 
-/// The problem that a notice begins. A status that was refused has no end that would be told. A commit that is under way
-/// counts as one: it has an end that must be told.
+/// The problem that a notice begins. A status that was refused and plans that failed have no end that would be told. A
+/// commit that is under way counts as one: it has an end that must be told.
 fn problem(notice: &Notice) -> Option<Reason> {
-    let is_problem = notice.level == Level::Warning && notice.reason != Reason::StatusRefused;
+    let has_no_end = matches!(notice.reason, Reason::StatusRefused | Reason::PlanFailed);
+    let is_problem = notice.level == Level::Warning && !has_no_end;
     (is_problem || notice.is_progress()).then_some(notice.reason)
 }
 

@@ -304,7 +304,9 @@ impl Driver {
         let now = Time(Timestamp::now());
         let line = verdicts.first().map(|ready| summary(&ready.message));
         let mut conditions = set_conditions(before, verdicts, generation, &now);
-        conditions.extend(self.plans_condition(intent.pull_requests.is_some(), generation, &now));
+        let plans = self.plans_condition(intent.pull_requests.is_some(), generation, &now);
+        self.tell_plans(object, plans.as_ref());
+        conditions.extend(plans);
         let status = GitRepositoryStatus {
             summary: line,
             short_revision: self.status.revision.as_deref().map(short_commits),
@@ -358,9 +360,25 @@ impl Driver {
         if before.is_empty() || is_known {
             return;
         }
+        self.tell_plans(object, condition.as_ref());
         let others = before.iter().filter(|before| !is_plans(before)).cloned();
         self.status.conditions = others.chain(condition).collect();
         self.write(object).await;
+    }
+
+    /// Tells that plans of pull requests have begun to fail.
+    fn tell_plans(&self, object: &GitRepository, condition: Option<&Condition>) {
+        let has_failed = |condition: &Condition| condition.reason == Reason::PlanFailed.as_str();
+        let failed = condition.filter(|condition| has_failed(condition));
+        let mut before = self.status.conditions.iter();
+        if let Some(failed) = failed
+            && !before.any(|before| is_plans(before) && has_failed(before))
+        {
+            let kind = (Level::Warning, Reason::PlanFailed);
+            let revision = self.status.revision.as_deref();
+            let notice = Notice::about(object, kind, revision, failed.message.clone());
+            self.context.notifier.tell(notice);
+        }
     }
 
     async fn write(&mut self, object: &GitRepository) {
