@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use towline::api::Sync;
+use towline::api::{GitRepository, Sync};
 use towline_testing::control_plane::{ControlPlane, Options};
 use towline_testing::kubeconfig::User;
 use towline_testing::operator::built;
@@ -333,6 +333,24 @@ async fn wait_knows_live_superseded_untouched_failed_and_late() {
     of(&second, "30s")
         .await
         .says(0, &["sync/a: superseded by main@sha1:", &third[..12]]);
+
+    // Of a commit that a newer one replaced before it was fetched, no status says anything.
+    let suspended = |is: bool| json!({"spec": {"suspend": is}});
+    case.patch::<GitRepository>("repo", suspended(true)).await;
+    let replaced = case
+        .repo
+        .commit(&[("a/a.yaml", Some(&*file("a", "replaced")))], "replaced");
+    let newer = case
+        .repo
+        .commit(&[("a/a.yaml", Some(&*file("a", "newer")))], "newer");
+    let waiting = of(&replaced, "60s");
+    let resumed = async {
+        // The wait begins within the second.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        case.patch::<GitRepository>("repo", suspended(false)).await;
+    };
+    let (waited, _) = futures::join!(waiting, resumed);
+    waited.says(0, &["sync/a: superseded by main@sha1:", &newer[..12]]);
 
     let fourth = case
         .push(&[("README.md", Some("text\n"))], "no manifest")

@@ -455,4 +455,22 @@ mod tests {
             Diagnosis::fine("ConfigMap team-a/m is healthy and as Git says (Sync team-a/shop)")
         );
     }
+
+    #[test]
+    fn a_repository_whose_plans_fail_is_not_all_well() {
+        let of = |reason: &str, status: &str| {
+            let mut conditions = ready_condition("True", "Fetched", "main@sha1:1 by a");
+            let plans = json!({"type": "PullRequestsPlanned", "status": status, "reason": reason,
+                "message": "https://git.example: 401", "lastTransitionTime": "2026-01-02T03:04:05Z"});
+            conditions.as_array_mut().unwrap().push(plans);
+            let repository = json!({"apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository",
+                "metadata": {"name": "web"}, "spec": {"url": "https://git.example/web"},
+                "status": {"conditions": conditions}});
+            of_repository(&serde_json::from_value(repository).unwrap())
+        };
+        assert!(!of("Planned", "True").is_wrong);
+        let failed = of("PlanFailed", "False");
+        assert!(failed.is_wrong && failed.way.unwrap().contains("#planfailed"));
+        assert!(failed.sentence.contains("repo/web") && failed.sentence.contains("401"));
+    }
 }

@@ -269,12 +269,11 @@ const LONGEST: u64 = 10 * 366 * 24 * 60 * 60;
 fn duration(text: &str) -> Result<Duration, String> {
     // Kubernetes' parser takes no text for no time, and ends the process for numbers that are too large.
     let numbers = || text.split(|c: char| !c.is_ascii_digit());
-    if numbers().all(str::is_empty) {
-        return Err("it is not a time such as 90s, 10m or 1h30m".to_owned());
-    }
-    let too_long = || "it is longer than ten years".to_owned();
-    if text.len() > 40 || numbers().any(|digits| digits.len() > 9) {
-        return Err(too_long());
+    let is_odd =
+        numbers().all(str::is_empty) || numbers().any(|digits| digits.len() > 9) || text.len() > 40;
+    let wrong = || "it is no time such as 90s, 10m or 1h30m, of at most ten years".to_owned();
+    if is_odd {
+        return Err(wrong());
     }
     let parsed: crate::api::Duration = text.parse().map_err(|error| format!("{error}"))?;
     if parsed.is_negative() {
@@ -283,7 +282,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     let parsed = Duration::from(parsed);
     match parsed.as_secs() <= LONGEST {
         true => Ok(parsed),
-        false => Err(too_long()),
+        false => Err(wrong()),
     }
 }
 

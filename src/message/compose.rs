@@ -410,8 +410,13 @@ pub(crate) mod tests {
                 notice: Arc::new(notice),
             }
         });
+        composed(items.collect())
+    }
+
+    /// The message of these items.
+    fn composed(items: Vec<Item>) -> Message {
         let group = Group {
-            items: items.collect(),
+            items,
             due: Timestamp::UNIX_EPOCH,
             since: Timestamp::UNIX_EPOCH,
         };
@@ -507,18 +512,7 @@ pub(crate) mod tests {
                 "Converged: 2 Syncs",
             ),
         ] {
-            let group = Group {
-                items,
-                due: Timestamp::UNIX_EPOCH,
-                since: Timestamp::UNIX_EPOCH,
-            };
-            let context = Context {
-                alert: ("prod", "chat"),
-                metadata: &BTreeMap::new(),
-                repository: &|_| None,
-            };
-            let message = compose(&group, &Templates::default(), context).unwrap();
-            assert_eq!(message.title, title);
+            assert_eq!(composed(items).title, format!("{title} (eu-1)"));
         }
     }
 
@@ -534,17 +528,7 @@ pub(crate) mod tests {
             ended: Vec::new(),
             notice: Arc::new(notice),
         };
-        let group = Group {
-            items: vec![item],
-            due: Timestamp::UNIX_EPOCH,
-            since: Timestamp::UNIX_EPOCH,
-        };
-        let context = Context {
-            alert: ("prod", "chat"),
-            metadata: &BTreeMap::new(),
-            repository: &|_| None,
-        };
-        let message = compose(&group, &Templates::default(), context).unwrap();
+        let message = composed(vec![item]);
         assert!(
             message.text.contains("Since 2023-11-14T22:13:20Z\n"),
             "{}",

@@ -81,6 +81,17 @@ async fn secrets_are_checked_before_they_are_created() {
     };
     let password = file("password", "hunter22\n");
     let url = "--url=https://git.example/shop.git";
+    let person = case.world.cp.kubeconfig_for(User::Person);
+    let absent = [
+        "create",
+        "secret",
+        "hook",
+        "it",
+        "--namespace=towline-absent",
+    ];
+    run_with(Some(&person), &absent)
+        .await
+        .fails(2, &["namespace towline-absent does not exist"]);
     let create = async |kind: &str, args: &[&str]| {
         run(&case, &[&["create", "secret", kind, "it"], args].concat()).await
     };
