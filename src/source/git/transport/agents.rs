@@ -213,6 +213,7 @@ fn agent(settings: &AgentSettings) -> Agent {
     let tls = TlsConfig::builder()
         .root_certs(roots(&settings.trust))
         .client_cert(settings.identity.as_ref().and_then(client_certificate))
+        .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
         .build();
     let mut config = Agent::config_builder();
     if let Some(proxy) = &settings.proxy {
