@@ -6,7 +6,7 @@ use serde_json::json;
 use towline::api::Sync;
 
 use crate::newer::many;
-use crate::world::{Case, PATIENCE, World, condition};
+use crate::world::{Case, PATIENCE, World, applied, condition};
 use towline_testing::control_plane::{Component, Options};
 use towline_testing::kubeconfig::User;
 use towline_testing::wait::eventually;
@@ -160,6 +160,98 @@ async fn drift_while_the_operator_is_down_is_healed_or_reported_as_the_mode_says
         case.has(&format!("report-{name}"), "value", Some("git"))
             .await;
     }
+}
+
+/// The newest revision is refused, or waits, for each Sync for another reason. A new process has no target, and goes on
+/// with what was live.
+#[tokio::test]
+async fn what_was_live_is_kept_as_it_is_after_a_restart_while_the_newest_revision_is_held_up() {
+    let mut world = World::own(audited(), &[]).await;
+    let case = world.case("held-up").await;
+    let names = ["refused", "rejected", "waiting", "moved"];
+    let map = |name: &str| Some(case.map(name, "git"));
+    let mut files: Vec<_> = names
+        .iter()
+        .map(|name| (format!("{name}/{name}.yaml"), map(name)))
+        .collect();
+    files.push(("base/base.yaml".to_owned(), map("base")));
+    // What a commit renames is not deleted while another commit is held up.
+    files.push(("refused/old.yaml".to_owned(), map("old")));
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("base", json!({"path": "base"})).await;
+    let specs = [
+        json!({"path": "refused", "prune": true}),
+        json!({"path": "rejected", "validate": true}),
+        json!({"path": "waiting", "dependsOn": [{"name": "base"}]}),
+        json!({"path": "moved"}),
+    ];
+    for (name, spec) in names.iter().zip(specs) {
+        case.sync(name, spec).await;
+        case.synced(name, &first).await;
+    }
+    let bad = "kind: [";
+    let invalid = case.map("Not_A_Name", "git");
+    let second = [
+        ("base/base.yaml", Some(bad)),
+        ("refused/old.yaml", None),
+        ("refused/refused.yaml", Some(bad)),
+        ("rejected/more.yaml", Some(&invalid)),
+        ("moved/moved.yaml", Some(bad)),
+    ];
+    case.push(&second, "second").await;
+    let reasons = [
+        "InvalidManifest",
+        "ValidationFailed",
+        "DependencyNotReady",
+        "InvalidManifest",
+    ];
+    for (name, reason) in names.iter().zip(reasons) {
+        let message = case.ready_becomes(name, "False", reason).await;
+        assert!(message.ends_with("stays live"), "{name}: {message}");
+    }
+    // With this path, the revision that was live asks for something else.
+    case.patch::<Sync>("moved", json!({"spec": {"path": "base"}}))
+        .await;
+    let parts = case.into_parts();
+    world.operator.kill();
+    let case = world.resume(parts).await;
+    for name in names {
+        let edit = json!({"data": {"value": "person"}});
+        case.patch::<ConfigMap>(name, edit).await;
+    }
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    for (name, reason) in names[..3].iter().zip(reasons) {
+        case.has(name, "value", Some("git")).await;
+        let message = case.ready_becomes(name, "False", reason).await;
+        assert!(message.ends_with("stays live"), "{name}: {message}");
+    }
+    case.has("old", "value", Some("git")).await;
+    let sync = case
+        .until("moved", "why its drift stays", |sync| {
+            let (.., message) = condition(sync, "Ready");
+            message.contains("its drift is not corrected: towline was started meanwhile")
+        })
+        .await;
+    assert_eq!(applied(&sync), format!("main@sha1:{first}"));
+    case.has("moved", "value", Some("person")).await;
+    case.patch::<Sync>("moved", json!({"spec": {"path": "moved"}}))
+        .await;
+    case.has("moved", "value", Some("git")).await;
+
+    // Whoever mends Git is not held up by it.
+    let map = |name: &str| Some(case.map(name, "git"));
+    let mended =
+        ["base", "refused", "moved"].map(|name| (format!("{name}/{name}.yaml"), map(name)));
+    let mended = mended.iter().map(|(path, text)| (&**path, text.as_deref()));
+    let mended: Vec<_> = mended.chain([("rejected/more.yaml", None)]).collect();
+    let third = case.push(&mended, "third").await;
+    for name in names {
+        case.synced(name, &third).await;
+    }
+    case.has("old", "value", None).await;
 }
 
 #[tokio::test]

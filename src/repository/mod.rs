@@ -305,7 +305,7 @@ impl Driver {
         let line = verdicts.first().map(|ready| summary(&ready.message));
         let mut conditions = set_conditions(before, verdicts, generation, &now);
         let plans = self.plans_condition(intent.pull_requests.is_some(), generation, &now);
-        self.tell_plans(object, plans.as_ref());
+        let of_plans = self.plans_notice(object, plans.as_ref());
         conditions.extend(plans);
         let status = GitRepositoryStatus {
             summary: line,
@@ -320,16 +320,17 @@ impl Driver {
         if is_written && self.status == status {
             return;
         }
-        if let Some(level) = assess::news(before, &status.conditions)
-            && let Some(ready) = failure
-        {
-            let kind = (level, ready.reason);
+        let news = assess::news(before, &status.conditions).zip(failure);
+        let news = news.map(|(level, ready)| {
             let revision = status.revision.as_deref();
-            let notice = Notice::about(object, kind, revision, ready.message);
-            self.context.notifier.tell(notice);
-        }
+            Notice::about(object, (level, ready.reason), revision, ready.message)
+        });
         self.status = status;
         self.write(object).await;
+        // After the status: whoever hears of it finds it there, and so does an operator that is started anew.
+        for notice in of_plans.into_iter().chain(news) {
+            self.context.notifier.tell(notice);
+        }
     }
 
     /// The condition about the plans of pull requests. Until they are known, it stays as it was.
@@ -360,25 +361,28 @@ impl Driver {
         if before.is_empty() || is_known {
             return;
         }
-        self.tell_plans(object, condition.as_ref());
+        let notice = self.plans_notice(object, condition.as_ref());
         let others = before.iter().filter(|before| !is_plans(before)).cloned();
         self.status.conditions = others.chain(condition).collect();
         self.write(object).await;
-    }
-
-    /// Tells that plans of pull requests have begun to fail.
-    fn tell_plans(&self, object: &GitRepository, condition: Option<&Condition>) {
-        let has_failed = |condition: &Condition| condition.reason == Reason::PlanFailed.as_str();
-        let failed = condition.filter(|condition| has_failed(condition));
-        let mut before = self.status.conditions.iter();
-        if let Some(failed) = failed
-            && !before.any(|before| is_plans(before) && has_failed(before))
-        {
-            let kind = (Level::Warning, Reason::PlanFailed);
-            let revision = self.status.revision.as_deref();
-            let notice = Notice::about(object, kind, revision, failed.message.clone());
+        if let Some(notice) = notice {
             self.context.notifier.tell(notice);
         }
+    }
+
+    /// Says that plans of pull requests have begun to fail.
+    fn plans_notice(
+        &self,
+        object: &GitRepository,
+        condition: Option<&Condition>,
+    ) -> Option<Notice> {
+        let has_failed = |condition: &Condition| condition.reason == Reason::PlanFailed.as_str();
+        let failed = condition.filter(|condition| has_failed(condition))?;
+        let mut before = self.status.conditions.iter();
+        let is_known = before.any(|before| is_plans(before) && has_failed(before));
+        let kind = (Level::Warning, Reason::PlanFailed);
+        let revision = self.status.revision.as_deref();
+        (!is_known).then(|| Notice::about(object, kind, revision, failed.message.clone()))
     }
 
     async fn write(&mut self, object: &GitRepository) {

@@ -81,7 +81,9 @@ impl Driver {
     /// the Sync stays where it is.
     pub(super) async fn choose(&mut self, intent: &SyncIntent, newest: Newest) -> Option<Newest> {
         let Some(wanted) = &intent.pin else {
-            self.inbox.pinned.keep(&[]);
+            let kept = self.state.kept_to_resume();
+            let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
+            self.inbox.pinned.keep(&kept);
             return Some(newest);
         };
         if !wanted.holds && self.is_ended(intent, &newest).await {
@@ -241,6 +243,17 @@ impl Driver {
         let Some(at) = was_live.map(|entry| entry.applied.0) else {
             return Err(Arc::new(PinError::NeverLive(self.name.name.to_string())));
         };
+        let revisions = (&*wanted.revision, wanted.chart.as_deref());
+        self.revisions_of(revisions, at, newest).await
+    }
+
+    /// The revision of the Sync's source and that of the chart's, which were live at a time. None while they are fetched.
+    pub(super) async fn revisions_of(
+        &mut self,
+        (revision, chart): (&str, Option<&str>),
+        at: Timestamp,
+        newest: &Newest,
+    ) -> Result<Option<Newest>, Arc<PinError>> {
         let own = FetchedRevision {
             snapshot: Arc::clone(&newest.snapshot),
             at,
@@ -250,8 +263,8 @@ impl Driver {
             verify: newest.verify.clone(),
         };
         let source = &newest.source;
-        let own = self.revision_of(source, &wanted.revision, own).await?;
-        let chart = match (&newest.chart, &wanted.chart) {
+        let own = self.revision_of(source, revision, own).await?;
+        let chart = match (&newest.chart, chart) {
             (Some(chart), Some(revision)) => {
                 let seen = FetchedRevision {
                     at,

@@ -32,6 +32,7 @@ mod outcome;
 mod pin;
 mod pinned;
 mod report;
+mod resume;
 mod retarget;
 mod runs;
 mod standby;
@@ -177,7 +178,7 @@ impl Driver {
         let mut round = Round::default();
         let (passage, newest) = self.gate(intent);
         // Until the end, so that other Syncs' status writes wait.
-        let _under_way = match (passage, newest) {
+        let under_way = match (passage, newest) {
             (Gate::Unknown, _) => return None,
             (Gate::Suspended, newest) => {
                 if let Some(newest) = newest {
@@ -204,6 +205,10 @@ impl Driver {
             }
         };
         self.tell_refused();
+        let _under_way = match under_way {
+            Some(under_way) => Some(under_way),
+            None => self.resume(intent).await,
+        };
         if let Err(stopped) = self.work(intent, &mut round, &turn).await {
             // What is left undone is judged again: at once, for what superseded the work also wakes
             // the driver, or when the API server may be back.

@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) refused: Option<Box<Refused>>,
     /// Why the newest revision is not the target.
     pub(super) blocked: Option<Box<Blocked>>,
+    /// Why what was live before the start cannot be the target again, and the generation of the spec that was tried.
+    pub(super) unresumed: Option<(Option<i64>, String)>,
     /// Why the hooks after the applies hold up the target.
     pub(super) hook_hold: Option<Box<HookHold>>,
     /// The release of Helm that the first release of a chart takes over; the inner one is none where there is no such.
@@ -138,6 +140,7 @@ impl State {
             look: Look::Everything,
             refused: None,
             blocked: None,
+            unresumed: None,
             hook_hold: None,
             takes_over: None,
             record: RecordState::default(),

@@ -150,6 +150,8 @@ pub(super) struct Facts {
     pub(super) blocked: Option<Box<Blocked>>,
     /// The target's revision, if there is a target.
     pub(super) revision: Option<String>,
+    /// The revision that is live, of which this process has no target; and why it has none, where that is known.
+    pub(super) untended: Option<(String, Option<String>)>,
     pub(super) counts: ObjectCounts,
     /// Whether applies are running.
     pub(super) busy: bool,
@@ -245,11 +247,11 @@ impl Facts {
             let Blocked {
                 reason, message, ..
             } = &**blocked;
-            let live = match &self.revision {
-                Some(revision) if *reason != Reason::Deleting => {
-                    format!("; {revision} stays live")
-                }
-                _ => String::new(),
+            let live = match (&self.revision, &self.untended) {
+                _ if *reason == Reason::Deleting => String::new(),
+                (Some(revision), _) => format!("; {revision} stays live"),
+                (None, Some((revision, why))) => untended(revision, why.as_deref()),
+                (None, None) => String::new(),
             };
             let status = (*reason != Reason::Progressing).then_some(false);
             return (status, *reason, format!("{message}{live}"));
@@ -450,3 +452,13 @@ impl Facts {
 
 #[cfg(test)]
 mod tests;
+
+/// What is said of a revision that was live before the start and is not the target now.
+fn untended(revision: &str, why: Option<&str>) -> String {
+    match why {
+        Some(why) => format!(
+            "; {revision} stays live, and its drift is not corrected: towline was started meanwhile, and {why}"
+        ),
+        None => format!("; {revision} stays live"),
+    }
+}

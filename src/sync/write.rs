@@ -1,4 +1,4 @@
-//! Carries out an assessment: notices, metrics, timers, the published view, and the status.
+//! Carries out an assessment: metrics, timers, the published view, the status, and notices.
 
 use std::sync::Arc;
 
@@ -41,12 +41,16 @@ impl Driver {
         fleet.update_sync(&self.name, |view| self.show(intent, view));
         let observed = self.observe(intent, phase, round, due);
         let assessment = assess(&self.state.report, observed);
-        let is_news = self.take(intent, assessment);
+        let (is_news, notices) = self.take(intent, assessment);
         if waits && is_news {
             self.context.cluster.running_applies.wait_until_idle().await;
         }
         if is_news {
             self.write().await;
+        }
+        // After the status: whoever hears of it finds it there, and so does an operator that is started anew.
+        for notice in notices {
+            self.context.notifier.tell(notice);
         }
         self.tell_traces(intent);
     }
@@ -106,6 +110,9 @@ impl Driver {
                 pinned: intent.pin.as_ref().map(pin::in_words),
                 blocked: state.blocked.clone(),
                 revision: target.map(|target| target.seen.name()),
+                untended: state
+                    .live_before()
+                    .map(|revision| (revision, state.why_unresumed())),
                 counts: state.counts(unhealthy.total),
                 busy: false,
                 problems: state.problems(
@@ -160,8 +167,8 @@ impl Driver {
         sync != self.name && !self.context.fleet.waits(&sync, &self.name)
     }
 
-    /// Stores the assessment. Returns whether the status in the API server must change.
-    fn take(&mut self, intent: &SyncIntent, assessment: Assessment) -> bool {
+    /// Stores the assessment. Returns whether the status in the API server must change, and what is to be told.
+    fn take(&mut self, intent: &SyncIntent, assessment: Assessment) -> (bool, Vec<Notice>) {
         let Assessment {
             report,
             notices,
@@ -184,14 +191,11 @@ impl Driver {
         state.ways.extend(ways);
         let surplus = state.ways.len().saturating_sub(WAYS);
         state.ways.drain(..surplus);
-        for notice in notices {
-            self.context.notifier.tell(notice);
-        }
         self.context.fleet.update_sync(&self.name, |view| {
             self.show(intent, view);
             figures.publish(&mut view.figures);
         });
-        is_news
+        (is_news, notices)
     }
 
     /// The published view of this Sync.

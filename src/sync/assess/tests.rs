@@ -131,6 +131,7 @@ pub(super) fn seen(revision: &str) -> Observed {
             mode: Mode::Correct,
             unhealthy: Listed::default(),
             wait: true,
+            untended: None,
             hook_hold: None,
             overdue: false,
         },

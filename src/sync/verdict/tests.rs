@@ -34,6 +34,7 @@ fn facts() -> Facts {
         mode: Mode::Correct,
         unhealthy: Listed::default(),
         wait: false,
+        untended: None,
         hook_hold: None,
         overdue: false,
     }

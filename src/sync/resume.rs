@@ -1,0 +1,165 @@
+//! After a start: what was live before it, while the newest revision cannot take its place.
+//!
+//! An operator that goes on without a break keeps its target when a newer revision is refused, or waits. A new process has
+//! no target, so it reads again what was live: otherwise it would correct no drift until somebody mends the newest
+//! revision. It is used only if it asks for exactly the objects that were live.
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::Driver;
+use super::delivery::digest;
+use super::newest::both;
+use super::report::applied_chart;
+use super::state::{Look, State};
+use super::target::{self, Loaded, Target};
+use crate::api::Reason;
+use crate::cluster::RunningGuard;
+use crate::intent::SyncIntent;
+
+/// What was live before the start.
+#[derive(Clone, Debug)]
+struct LiveBefore {
+    /// The revision of the Sync's source, and that of the chart's, if it has one of its own.
+    revisions: (String, Option<String>),
+    /// When that was applied.
+    applied: Timestamp,
+    /// What its objects are.
+    digest: String,
+}
+
+/// Why what was live is not the target again.
+#[derive(Debug, thiserror::Error)]
+enum Unresumed {
+    #[error("with the present spec, it asks for other objects than those that were live")]
+    Differs,
+    #[error("it cannot be read again: {0}")]
+    Unread(String),
+}
+
+impl State {
+    /// The revisions that are live, of which this process has no target yet.
+    pub(super) fn live_before(&self) -> Option<String> {
+        let status = &self.report.status;
+        let revision = status.last_applied_revision.as_deref();
+        let revision = revision.filter(|_| self.target.is_none())?;
+        Some(both(revision, applied_chart(status)))
+    }
+
+    /// Why these are not the target again, where that is known.
+    pub(super) fn why_unresumed(&self) -> Option<String> {
+        let (_, why) = self.unresumed.as_ref()?;
+        Some(why.clone())
+    }
+
+    /// What of the sources has to stay for it.
+    pub(super) fn kept_to_resume(&self) -> Vec<String> {
+        let status = &self.report.status;
+        let revisions = [
+            status.last_applied_revision.as_deref(),
+            applied_chart(status),
+        ];
+        let revisions = revisions.into_iter().flatten();
+        let revisions = revisions.filter(|_| self.target.is_none());
+        revisions.map(str::to_owned).collect()
+    }
+
+    /// What is to be the target again: the newest revision is held up, and nothing else was aimed at since.
+    fn to_resume(&self, intent: &SyncIntent) -> Option<LiveBefore> {
+        let is_held_up = self
+            .blocked
+            .as_ref()
+            .is_some_and(|blocked| blocked.reason != Reason::Progressing);
+        let has_own_way = intent.pin.is_some() || intent.invalid.is_some();
+        let unresumed = self.unresumed.as_ref();
+        let was_tried = unresumed.is_some_and(|(of, _)| *of == intent.generation);
+        if self.target.is_some() || was_tried || has_own_way || !is_held_up {
+            return None;
+        }
+        let status = &self.report.status;
+        // Without the time, another revision was being applied when the last process ended.
+        status.times.as_ref()?.applied.as_ref()?;
+        let last = status.history.first()?;
+        Some(LiveBefore {
+            revisions: (
+                status.last_applied_revision.clone()?,
+                applied_chart(status).map(str::to_owned),
+            ),
+            applied: last.applied.0,
+            digest: last.digest.clone()?,
+        })
+    }
+}
+
+impl Driver {
+    /// Makes what was live before the start the target again, if the newest revision is held up. Returns a guard that
+    /// delays other Syncs' status writes meanwhile.
+    pub(super) async fn resume(&mut self, intent: &SyncIntent) -> Option<RunningGuard> {
+        let live = self.state.to_resume(intent)?;
+        let under_way = self.context.cluster.running_applies.begin();
+        // What is said of the newest revision stays.
+        let blocked = self.state.blocked.clone();
+        let read = self.read_live(intent, &live).await;
+        self.state.blocked = blocked;
+        match read {
+            Ok(target) => {
+                let state = &mut self.state;
+                state.target = Some(target?);
+                state.unresumed = None;
+                state.report.digest = Some(live.digest);
+                state.look_at(Look::Everything);
+                Some(under_way)
+            }
+            Err(error) => {
+                self.state.unresumed = Some((intent.generation, error.to_string()));
+                None
+            }
+        }
+    }
+
+    /// Reads what was live. None until it is fetched.
+    async fn read_live(
+        &mut self,
+        intent: &SyncIntent,
+        live: &LiveBefore,
+    ) -> Result<Option<Target>, Unresumed> {
+        let Some(newest) = self.inbox.newest() else {
+            return Ok(None);
+        };
+        let LiveBefore {
+            revisions: (own, chart),
+            applied,
+            digest: live,
+        } = live;
+        let revisions = (own.as_str(), chart.as_deref());
+        let seen = match self.revisions_of(revisions, *applied, &newest).await {
+            Ok(Some(seen)) => seen,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                let again = self.inbox.pinned.again_at();
+                let Some(again) = again.filter(|_| !error.is_lasting()) else {
+                    return Err(Unresumed::Unread(crate::chain(&*error)));
+                };
+                let retry = &mut self.state.timers.retry;
+                *retry = Some(retry.map_or(again, |retry| retry.min(again)));
+                return Ok(None);
+            }
+        };
+        let Some(inputs) = self.inputs(intent, &seen).await else {
+            return Ok(None);
+        };
+        match self.read_once(intent, &seen, &inputs, false).await {
+            Ok(Loaded::New(target)) if digest(&target.desired) == *live => Ok(Some(*target)),
+            Ok(_) => Err(Unresumed::Differs),
+            Err(error) if error.is_settled() && error.again_after().is_none() => {
+                Err(Unresumed::Unread(target::explain(&error)))
+            }
+            Err(error) => {
+                if let Some(pause) = error.again_after() {
+                    self.state.timers.retry = Some(Instant::now() + pause);
+                }
+                Ok(None)
+            }
+        }
+    }
+}
