@@ -382,6 +382,8 @@ async fn a_request_from_a_fork_needs_the_label() {
             pull(3, false, &[]),
             pull(4, false, &["plan"]),
         ];
+        state.labelled = vec![(2, "ann"), (2, "bob")];
+        state.roles = [("ann", json!("read")), ("bob", json!("write"))].into();
     });
     assert_eq!(status(&host, &heads[1]).await.0, "success");
     assert_eq!(status(&host, &heads[2]).await.0, "success");
@@ -415,6 +417,67 @@ async fn a_request_from_a_fork_needs_the_label() {
             .contains("2 of others wait for the label plan")
             .then_some(())
             .ok_or(message)
+    })
+    .await;
+}
+
+/// Some people may set labels and may not push. A workflow may set them for strangers.
+#[tokio::test]
+async fn a_label_counts_if_somebody_set_it_who_may_push() {
+    let (case, host) = hosted("labelled", "github").await;
+    let first = shop(&case, json!({"label": "plan"})).await;
+    let map = config_map("a", &case.namespace, "forked");
+    let by = [Some("triager"), Some("labeler[bot]"), None, Some("writer")];
+    let pulls = (1..).zip(by).map(|(number, by)| {
+        let other = format!("{map}# {number}\n");
+        let head = propose(&case, number, &first, &[("shop/a.yaml", Some(&other))]);
+        (number, by, head)
+    });
+    let pulls: Vec<_> = pulls.collect();
+    host.change(|state| {
+        state.base.clone_from(&first);
+        state.pulls = pulls
+            .iter()
+            .map(|(number, _, head)| Pull {
+                number: *number,
+                head: head.clone(),
+                is_fork: true,
+                labels: vec!["plan"],
+            })
+            .collect();
+        let set = pulls
+            .iter()
+            .filter_map(|(number, by, _)| Some((*number, (*by)?)));
+        state.labelled = set.collect();
+        state.roles = [("triager", json!("read")), ("writer", json!("write"))].into();
+    });
+    assert_eq!(status(&host, &pulls[3].2).await.0, "success");
+    let message = planned(&case, "PlanFailed").await;
+    for said in [
+        "1 of 4 open requests have their plans",
+        "#1: its label plan was set by triager, who may not push to the repository",
+        "#2: its label plan was set by labeler[bot], who may not push",
+        "#3: who set its label plan is not known",
+    ] {
+        assert!(message.contains(said), "{said}: {message}");
+    }
+    let comments: Vec<_> = (1..=4).map(|number| host.comments(number).len()).collect();
+    assert_eq!(comments, [0, 0, 0, 1]);
+    let (state, text) = status(&host, &pulls[0].2).await;
+    assert_ne!(state, "success", "{text}");
+
+    // Somebody who may push sets the label anew, and asks for another look.
+    host.change(|state| state.labelled.push((1, "writer")));
+    case.kubectl_as_person(&[
+        "annotate",
+        "gitrepository",
+        "repo",
+        "towline.dev/requested-at=again",
+    ])
+    .await;
+    eventually("the plan", PATIENCE, async || {
+        let found = status(&host, &pulls[0].2).await;
+        (found.0 == "success").then_some(()).ok_or(found)
     })
     .await;
 }

@@ -35,9 +35,9 @@ pub use self::ledger::{Ledger, Origin, Saved};
 pub use self::link::commit_link;
 pub use self::pace::{Pace, pace};
 pub use self::service::{
-    Address, Comment, Deploying, Destination, DestinationError, InstallationToken, NotReportable,
-    PullRequest, PullRequests, Repository, Request, Rights, refresh, requests, status_request,
-    token_of, token_request,
+    Address, Comment, Deploying, Destination, DestinationError, InstallationToken, Labeller,
+    NotReportable, PullRequest, PullRequests, Repository, Request, Rights, refresh, requests,
+    status_request, token_of, token_request,
 };
 pub use self::status::{CommitStatus, Course, about_commit, status_name, statuses};
 pub use self::template::{TemplateError, Templates};

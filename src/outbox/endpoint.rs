@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Name;
 use super::post::{Client, Recipient, Transport};
 use crate::backoff::Backoff;
+use crate::intent::Service;
 use crate::message::{
     Answer, Deploying, Destination, InstallationToken, Outcome, Pace, Request, Rights, judge,
     judge_deployment, judge_planning, pace, token_of, token_request,
@@ -247,12 +248,35 @@ impl Endpoint {
     ///
     /// What an answer means that is no success.
     pub async fn ask(&self, request: Request, doing: &str) -> Result<Answer, Outcome> {
+        let judge =
+            |service, answer: &Answer| judge_planning(service, answer, doing, Timestamp::now());
+        self.asked(request, judge).await
+    }
+
+    /// The same about something that may not be there: none if it is not.
+    ///
+    /// # Errors
+    ///
+    /// What an answer means that is no success.
+    pub async fn find(&self, request: Request, doing: &str) -> Result<Option<Answer>, Outcome> {
+        let is_absent = |answer: &Answer| answer.status == 404;
+        let judge = |service, answer: &Answer| match is_absent(answer) {
+            true => Ok(()),
+            false => judge_planning(service, answer, doing, Timestamp::now()),
+        };
+        let answer = self.asked(request, judge).await?;
+        Ok(Some(answer).filter(|answer| !is_absent(answer)))
+    }
+
+    async fn asked(
+        &self,
+        request: Request,
+        judge: impl Fn(Service, &Answer) -> Result<(), Outcome>,
+    ) -> Result<Answer, Outcome> {
         let mut turn = self.turn.lock().await;
         let service = self.destination.service;
         let answer = self.answer(&mut turn, Rights::PullRequests, request).await;
-        let answer = answer.and_then(|answer| {
-            judge_planning(service, &answer, doing, Timestamp::now()).map(|()| answer)
-        });
+        let answer = answer.and_then(|answer| judge(service, &answer).map(|()| answer));
         let answer = answer.map_err(|outcome| turn.waits(outcome));
         let known = self.health.borrow().clone();
         match &answer {

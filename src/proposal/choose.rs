@@ -14,8 +14,7 @@ pub(super) struct Choice {
     pub(super) over: usize,
 }
 
-/// Chooses. A label counts as the word of somebody who may push: on these hosts nobody else can set one. The author of a
-/// request from a fork can not.
+/// Chooses. The author of a request from a fork cannot set a label. Whether those who did may push is asked before the plan.
 pub(super) fn choose(open: Vec<PullRequest>, intent: &PullRequestsIntent) -> Choice {
     let mut choice = Choice::default();
     for request in open {

@@ -1,8 +1,8 @@
 //! What is said to the host: the open requests, the comment on one, and the status of its newest commit.
 
 use crate::message::{
-    Answer, Comment, CommitStatus, NotReportable, Outcome, PullRequest, PullRequests, Repository,
-    Request, status_request,
+    Answer, Comment, CommitStatus, Labeller, NotReportable, Outcome, PullRequest, PullRequests,
+    Repository, Request, status_request,
 };
 use crate::outbox::Endpoint;
 
@@ -10,7 +10,11 @@ use crate::outbox::Endpoint;
 const MOST_PAGES: usize = 6;
 const MOST_COMMENT_PAGES: usize = 45;
 
+/// The most pages of what happened to one.
+const MOST_EVENT_PAGES: usize = 10;
+
 const TO_LIST: &str = "read the repository and its pull requests";
+const TO_ASK: &str = "read who may push to the repository";
 const TO_COMMENT: &str = "comment on pull requests";
 const TO_SET: &str = "set statuses of commits";
 
@@ -33,6 +37,17 @@ pub(super) enum HostError {
     #[error(
         "pull requests can be planned on GitHub, GitLab, and Gitea or Forgejo: name a Provider of such a type"
     )]
+    Unknown,
+}
+
+/// Who set a label.
+#[derive(Debug)]
+pub(super) enum Labelled {
+    /// The host lets nobody else set one than those who may push.
+    ByPushers,
+    /// The last one who did.
+    By(Labeller),
+    /// It is not known: the account is gone, or very much happened since.
     Unknown,
 }
 
@@ -85,6 +100,33 @@ impl<'a> Host<'a> {
         let answer = self.ask(asked, TO_LIST).await?;
         let read = self.api.read_merge_base(&answer.body);
         read.ok_or(HostError::Unreadable("comparison of commits"))
+    }
+
+    /// Who set a label on a request.
+    pub(super) async fn labeller(&self, number: u64, label: &str) -> Result<Labelled, HostError> {
+        let mut last = None;
+        for page in 1..=MOST_EVENT_PAGES {
+            let Some(asked) = self.api.labelling(number, page) else {
+                return Ok(Labelled::ByPushers);
+            };
+            let answer = self.ask(asked, TO_LIST).await?;
+            let read = self.api.read_labelling(&answer.body, label, &mut last);
+            if !read.ok_or(HostError::Unreadable("list of what happened"))? {
+                return Ok(last.map_or(Labelled::Unknown, Labelled::By));
+            }
+        }
+        Ok(Labelled::Unknown)
+    }
+
+    /// Whether somebody may push to the repository.
+    pub(super) async fn may_push(&self, person: &Labeller) -> Result<bool, HostError> {
+        let found = self.endpoint.find(self.api.rights_of(person), TO_ASK).await;
+        // Whom the repository does not know, such as a workflow, may not push.
+        let Some(answer) = found.map_err(not_done)? else {
+            return Ok(false);
+        };
+        let read = self.api.read_may_push(&answer.body);
+        read.ok_or(HostError::Unreadable("statement of rights"))
     }
 
     /// The newest comment on a request that begins with its marker. `marker` makes the one of the comment with an id, and of
@@ -148,14 +190,15 @@ impl<'a> Host<'a> {
     }
 
     async fn ask(&self, request: Request, doing: &str) -> Result<Answer, HostError> {
-        self.endpoint
-            .ask(request, doing)
-            .await
-            .map_err(|outcome| match outcome {
-                Outcome::Later(why, _) => HostError::Unwell(why),
-                Outcome::Refused(why) | Outcome::NotThis(why) => HostError::Refused(why),
-                // Not an error.
-                Outcome::Delivered => HostError::Unreadable("answer"),
-            })
+        self.endpoint.ask(request, doing).await.map_err(not_done)
+    }
+}
+
+fn not_done(outcome: Outcome) -> HostError {
+    match outcome {
+        Outcome::Later(why, _) => HostError::Unwell(why),
+        Outcome::Refused(why) | Outcome::NotThis(why) => HostError::Refused(why),
+        // Not an error.
+        Outcome::Delivered => HostError::Unreadable("answer"),
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::choose::{Choice, choose};
 use self::comment::{Header, Plan};
-use self::host::{Host, HostError};
+use self::host::{Host, HostError, Labelled};
 use self::work::{Work, WorkError};
 use crate::api::{ConditionType, Reason, Verdict};
 use crate::backoff::{Backoff, jittered};
@@ -28,7 +28,7 @@ use crate::driver::Context;
 use crate::fair::Permits;
 use crate::fleet::{SourceName, Subscription};
 use crate::intent::{GitReference, MAX_TIMEOUT, PullRequestsIntent, SourceIntent};
-use crate::message::{CommitStatus, Course, PullRequest, Repository, status_name};
+use crate::message::{CommitStatus, Course, Labeller, PullRequest, Repository, status_name};
 use crate::outbox::{Name, ProviderView};
 use crate::repository::{Login, LoginError, request};
 use crate::source::{self, FetchRequest, Snapshot, host_and_path};
@@ -130,6 +130,12 @@ enum PlanError {
     Login(#[from] LoginError),
     #[error("its commit {0} cannot be fetched")]
     Fetch(String, #[source] source::Error),
+    #[error(
+        "its label {label} was set by {who}, who may not push to the repository: somebody who may has to set it anew"
+    )]
+    Untrusted { label: String, who: String },
+    #[error("who set its label {0} is not known: somebody who may push has to set it anew")]
+    LabelledByWhom(String),
     #[error("its branch changed meanwhile")]
     Moved,
     #[error(transparent)]
@@ -357,6 +363,7 @@ impl Planner<'_> {
     }
 
     async fn plan(&mut self, host: &Host<'_>, request: &PullRequest) -> Result<(), PlanError> {
+        self.trust(host, request).await?;
         let base = host.merge_base(request).await?;
         let plan = {
             let SourceName { namespace, name } = self.name;
@@ -370,6 +377,19 @@ impl Planner<'_> {
             false => Course::Live,
         };
         Ok(host.set(&self.status(request, course, plan.line())).await?)
+    }
+
+    /// A request of a fork is planned if somebody who may push has set the label.
+    async fn trust(&self, host: &Host<'_>, request: &PullRequest) -> Result<(), PlanError> {
+        let Some(label) = self.plans.label.clone().filter(|_| !request.is_own) else {
+            return Ok(());
+        };
+        match host.labeller(request.number, &label).await? {
+            Labelled::ByPushers => Ok(()),
+            Labelled::By(person) if host.may_push(&person).await? => Ok(()),
+            Labelled::By(Labeller { name: who, .. }) => Err(PlanError::Untrusted { label, who }),
+            Labelled::Unknown => Err(PlanError::LabelledByWhom(label)),
+        }
     }
 
     async fn work(

@@ -33,6 +33,10 @@ pub struct State {
     pub filler: usize,
     /// The comments that the token may not write over: those of others.
     pub others: Vec<u64>,
+    /// Who set the label of each request: the number, and the name.
+    pub labelled: Vec<(u64, &'static str)>,
+    /// What people may do, in the words of the host.
+    pub roles: BTreeMap<&'static str, Value>,
 }
 
 pub struct Host {
@@ -133,6 +137,18 @@ fn answer(kind: &str, request: &Recorded, state: &mut State) -> Answer {
                 .map(|(id, (_, text))| json!({"id": id, "body": text, "user": {"login": "bot"}}))
                 .collect())
         }
+        ("GET", ["issues", number, "events"]) if kind == "github" => {
+            let set = labelled(number, state);
+            ok(set
+                .map(|(who, label)| json!({"event": "labeled", "label": {"name": label}, "actor": {"login": who}}))
+                .collect())
+        }
+        ("GET", ["collaborators", who, "permission"]) if kind == "github" => {
+            match state.roles.get(who) {
+                Some(role) => ok(json!({"permission": role, "user": {"login": who}})),
+                None => bad(404, "is not a user"),
+            }
+        }
         ("POST", ["issues", number, "comments"])
         | ("POST", ["merge_requests", number, "notes"]) => {
             state.made += 1;
@@ -160,6 +176,15 @@ fn answer(kind: &str, request: &Recorded, state: &mut State) -> Answer {
         }
         _ => bad(404, "Not Found"),
     }
+}
+
+/// Who set each of the labels of a request.
+fn labelled(number: &str, state: &State) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let number: u64 = number.parse().unwrap();
+    let by = state.labelled.iter().filter(move |(of, _)| *of == number);
+    let pull = state.pulls.iter().find(move |pull| pull.number == number);
+    let labels = pull.map(|pull| pull.labels.clone()).unwrap_or_default();
+    by.flat_map(move |(_, who)| labels.clone().into_iter().map(move |label| (*who, label)))
 }
 
 fn list(kind: &str, state: &State) -> Value {

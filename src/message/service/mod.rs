@@ -18,8 +18,8 @@ use http::Method;
 
 pub use self::destination::{Address, Destination};
 pub use self::host::{
-    Comment, Deploying, InstallationToken, NotReportable, PullRequest, PullRequests, Repository,
-    Rights, status_request, token_of, token_request,
+    Comment, Deploying, InstallationToken, Labeller, NotReportable, PullRequest, PullRequests,
+    Repository, Rights, status_request, token_of, token_request,
 };
 pub use self::secret::DestinationError;
 use sha2::{Digest as _, Sha256};

@@ -1,6 +1,7 @@
 //! Git hosts that keep a status of each commit, by their public documentation. Pure.
 
 mod deploy;
+mod labels;
 mod project;
 mod pulls;
 mod token;
@@ -9,6 +10,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 pub use self::deploy::Deploying;
+pub use self::labels::Labeller;
 pub use self::project::Repository;
 use self::project::{HostProject, hosts};
 pub use self::pulls::{Comment, PullRequest, PullRequests};

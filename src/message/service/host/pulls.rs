@@ -82,8 +82,12 @@ impl<'a> PullRequests<'a> {
         LONGEST_COMMENT
     }
 
+    pub(super) fn service(&self) -> Service {
+        self.to.service
+    }
+
     fn is_gitlab(&self) -> bool {
-        self.to.service == Service::GitLab
+        self.service() == Service::GitLab
     }
 
     /// Asks for a page of the open requests into a branch, those that changed last first. Pages count from one.
@@ -222,11 +226,14 @@ impl<'a> PullRequests<'a> {
         }
     }
 
-    fn get(&self, path: &str, query: &[(&str, &str)]) -> Request {
-        let query = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(query)
-            .finish();
-        let url = format!("{}/{path}?{query}", self.project.repository(self.to));
+    pub(super) fn get(&self, path: &str, query: &[(&str, &str)]) -> Request {
+        let mut url = format!("{}/{path}", self.project.repository(self.to));
+        if !query.is_empty() {
+            let query = form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(query)
+                .finish();
+            url = format!("{url}?{query}");
+        }
         get(&url, self.to)
     }
 }
