@@ -169,6 +169,7 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
             default_service_account: args.default_service_account,
             no_cross_namespace: args.no_cross_namespace,
             cluster_name: args.cluster_name,
+            docs_url: args.docs_url,
             min_interval: args.min_interval,
         },
         receivers: Receivers::default(),

@@ -296,6 +296,22 @@ async fn the_words_of_a_template_are_sent() {
     let body = service.received("the message", |_| true).await.body;
     assert_eq!(body["title"], "Converged!");
     assert_eq!(body["message"], json!(format!("repo {}", &commit[..12])));
+
+    // It fails for what is told, and not for the example with which it is tried. Its message is not lost.
+    let fails = "{% if notices[0].name == 'repo' %}{{ 1 / 0 }}{% endif %}";
+    let spec = json!({"spec": {"template": {"title": "{{ subject }}", "body": fails}}});
+    case.patch::<Alert>("alert", spec).await;
+    let text = config_map("a", &case.namespace, "two");
+    case.push(&[("a.yaml", Some(&text))], "two").await;
+    let is_second = |body: &Value| body["title"] == "two";
+    let body = service.received("the message", is_second).await.body;
+    let words = body["message"].as_str().unwrap();
+    assert!(words.contains("Commit "), "{words}");
+    let message = becomes::<Alert>(&case, "alert", "False", "InvalidSpec").await;
+    assert!(
+        message.starts_with("template.body: line 1: ") && message.ends_with("about Converged)"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

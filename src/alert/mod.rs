@@ -206,7 +206,7 @@ impl Driver {
         let own_only = self.context.policy.no_cross_namespace;
         let filter = Filter::new(&self.intent, namespace, own_only);
         let (title, body) = (self.intent.title.as_deref(), self.intent.body.as_deref());
-        let templates = Templates::new(title, body, &example((namespace, name)));
+        let templates = Templates::new(title, body, &example((namespace, name), None));
         let problems = [
             filter.err().map(|error| error.to_string()),
             templates.as_ref().err().map(ToString::to_string),
@@ -346,12 +346,16 @@ impl Driver {
         let context = message::Context {
             alert: (namespace, name),
             metadata: &self.intent.metadata,
+            docs: self.context.policy.docs_url.as_deref(),
             repository: &move |subject| repository(&fleet, subject),
         };
         while let Some(group) = self.groups.take_due(Timestamp::now()) {
             let Some(message) = compose(&group, &self.templates, context) else {
                 continue;
             };
+            if let Some(error) = &message.misworded {
+                self.problem = Some(format!("{error} (for a message about {})", message.reason));
+            }
             let mut sending = Sending::new(group.items, message, &endpoint);
             if sending.is_done() {
                 // The service takes problems only.

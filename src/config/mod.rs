@@ -13,6 +13,8 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::url::HttpUrl;
+
 pub use cluster::{ClusterArgs, Colour};
 pub use command::{
     ApproveArgs, ClusterCommand, DiffArgs, DiffFormat, EventsArgs, ExportArgs, GetArgs,
@@ -195,6 +197,11 @@ pub struct RunArgs {
     #[arg(long, env = "TOWLINE_CLUSTER_NAME", value_parser = cluster_name)]
     pub cluster_name: Option<String>,
 
+    /// URL of the folder that has towline's `docs` in it, such as https://git.example.com/platform/towline/blob/main: then
+    /// messages of Alerts have links to the page of their reason.
+    #[arg(long, env = "TOWLINE_DOCS_URL", value_parser = docs_url)]
+    pub docs_url: Option<String>,
+
     /// Shortest time between two polls of a repository, and between two full verifications of a Sync, whatever their
     /// `interval` says.
     #[arg(long, env = "TOWLINE_MIN_INTERVAL", default_value = "0s", value_parser = duration)]
@@ -314,6 +321,17 @@ fn cluster_name(text: &str) -> Result<String, String> {
     match matches!(text.len(), 1..=63) && text.bytes().all(is_plain) {
         true => Ok(text.to_owned()),
         false => Err("it must have 1 to 63 letters, digits, '-', '.' and '_'".to_owned()),
+    }
+}
+
+/// Ends with `/`.
+fn docs_url(text: &str) -> Result<String, String> {
+    let wrong = || "it must be an http or https URL without user, query or fragment".to_owned();
+    let url = HttpUrl::parse(text).ok_or_else(wrong)?;
+    let is_plain = url.without_user().as_ref() == Some(&url) && !text.contains(['?', '#']);
+    match is_plain {
+        true => Ok(format!("{}/", text.trim_end_matches('/'))),
+        false => Err(wrong()),
     }
 }
 

@@ -106,6 +106,8 @@ pub struct Policy {
     pub no_cross_namespace: bool,
     /// What tells this cluster from others, in messages and in the statuses of commits.
     pub cluster_name: Option<String>,
+    /// Where towline's documentation is published. It ends with `/`.
+    pub docs_url: Option<String>,
     /// The shortest time between two polls or verifications.
     pub min_interval: Duration,
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Group, Id, Item, NoticeState, Subject, Templates, commit_link};
+use super::{Group, Id, Item, NoticeState, Subject, TemplateError, Templates, commit_link};
 use crate::api::{Reason, short_commits};
 use crate::notify::{Level, Notice, commit_of};
 use crate::text::{shorten, visible};
@@ -26,6 +26,8 @@ pub struct Context<'a> {
     pub alert: (&'a str, &'a str),
     /// What the alert adds to every message.
     pub metadata: &'a BTreeMap<String, String>,
+    /// Where towline's documentation is published, if it is.
+    pub docs: Option<&'a str>,
     /// The URL of the repository that a subject comes from.
     pub repository: &'a dyn Fn(&Subject) -> Option<String>,
 }
@@ -83,6 +85,9 @@ pub struct Message {
     /// The problems that begin or end, for services that keep them.
     #[serde(skip)]
     pub problems: Vec<Problem>,
+    /// Why a template failed for this message, so that it has the default words.
+    #[serde(skip)]
+    pub misworded: Option<TemplateError>,
 }
 
 /// One notice of a message.
@@ -122,13 +127,8 @@ pub struct Problem {
     pub author: Option<String>,
     /// The page of the commit on the web.
     pub commit_url: Option<String>,
-}
-
-impl Problem {
     /// The page of the documentation about its reason.
-    pub fn reason_page(&self) -> String {
-        reason_page(self.reason)
-    }
+    pub reason_page: String,
 }
 
 /// A problem that is open, with the notice that tells it best.
@@ -174,7 +174,7 @@ pub fn compose(group: &Group, templates: &Templates, context: Context<'_>) -> Op
             Level::Warning => "error",
         },
         reason: notice.reason.as_str(),
-        reason_page: reason_page(notice.reason),
+        reason_page: reason_page(notice.reason, context.docs),
         way_out: notice.reason.way_out(),
         revision: one_of(&|item| item.notice.revision.clone()),
         short_commit: commit.as_deref().map(short_commits),
@@ -203,9 +203,10 @@ pub fn compose(group: &Group, templates: &Templates, context: Context<'_>) -> Op
             .iter()
             .flat_map(|item| problems(item, context))
             .collect(),
+        misworded: None,
     };
-    let (title, text) = templates.words(&message);
-    (message.title, message.text) = (title, text);
+    let words = templates.words(&message);
+    (message.title, message.text, message.misworded) = (words.title, words.body, words.error);
     Some(message)
 }
 
@@ -233,10 +234,12 @@ pub fn reminder<'a>(
             revision: revision.cloned(),
             author: None,
             commit_url: link(subject, revision.and_then(|it| commit_of(it)), context),
+            reason_page: reason_page(reason, context.docs),
         };
         Problem {
             reason,
             since,
+            reason_page: reason_page(reason, context.docs),
             ..told.unwrap_or_else(bare)
         }
     };
@@ -244,12 +247,12 @@ pub fn reminder<'a>(
         at: now,
         problems: open.map(again).collect(),
         metadata: context.metadata.clone(),
-        ..example(context.alert)
+        ..example(context.alert, context.docs)
     }
 }
 
 /// A message with which templates are tried.
-pub fn example((namespace, name): (&str, &str)) -> Message {
+pub fn example((namespace, name): (&str, &str), docs: Option<&str>) -> Message {
     let line = Line {
         kind: "Sync".to_owned(),
         namespace: namespace.to_owned(),
@@ -263,7 +266,7 @@ pub fn example((namespace, name): (&str, &str)) -> Message {
         state: NoticeState::News.as_str(),
         severity: "info",
         reason: Reason::Converged.as_str(),
-        reason_page: reason_page(Reason::Converged),
+        reason_page: reason_page(Reason::Converged, docs),
         way_out: Reason::Converged.way_out(),
         revision: Some("main@sha1:0123456789ab".to_owned()),
         commit: Some("0123456789ab".to_owned()),
@@ -283,6 +286,7 @@ pub fn example((namespace, name): (&str, &str)) -> Message {
         title: String::new(),
         text: String::new(),
         problems: Vec::new(),
+        misworded: None,
     }
 }
 
@@ -343,9 +347,11 @@ fn words(notice: &Notice) -> String {
     shorten(&visible(&notice.message), LONGEST_LINE)
 }
 
-/// The page of the documentation about a reason.
-fn reason_page(reason: Reason) -> String {
-    format!("{REASONS}#{}", reason.as_str().to_lowercase())
+/// The page of the documentation about a reason: its URL, or the path in towline's repository if nobody said where that is
+/// published.
+fn reason_page(reason: Reason, docs: Option<&str>) -> String {
+    let base = docs.unwrap_or_default();
+    format!("{base}{REASONS}#{}", reason.as_str().to_lowercase())
 }
 
 /// The problems that end and begin with an item.
@@ -355,6 +361,7 @@ fn problems(item: &Item, context: Context<'_>) -> Vec<Problem> {
         reason: ended.reason,
         since: ended.since,
         until: Some(notice.at),
+        reason_page: reason_page(ended.reason, context.docs),
         ..problem(&item.subject, notice, context)
     });
     let begun =
@@ -375,6 +382,7 @@ fn problem(subject: &Subject, notice: &Notice, context: Context<'_>) -> Problem 
         revision: notice.revision.clone(),
         author: change.map(|change| visible(&change.author).into_owned()),
         commit_url: link(subject, commit, context),
+        reason_page: reason_page(notice.reason, context.docs),
     }
 }
 
@@ -393,6 +401,10 @@ pub(crate) mod tests {
 
     /// A message about some Syncs.
     pub(crate) fn message(names: &[&str], reason: Reason, state: NoticeState) -> Message {
+        composed(items(names, reason, state))
+    }
+
+    fn items(names: &[&str], reason: Reason, state: NoticeState) -> Vec<Item> {
         let items = names.iter().map(|name| {
             let notice = notice(name, reason, 1_700_000_000);
             Item {
@@ -410,11 +422,15 @@ pub(crate) mod tests {
                 notice: Arc::new(notice),
             }
         });
-        composed(items.collect())
+        items.collect()
     }
 
     /// The message of these items.
     fn composed(items: Vec<Item>) -> Message {
+        composed_with(items, None)
+    }
+
+    fn composed_with(items: Vec<Item>, docs: Option<&str>) -> Message {
         let group = Group {
             items,
             due: Timestamp::UNIX_EPOCH,
@@ -423,9 +439,35 @@ pub(crate) mod tests {
         let context = Context {
             alert: ("prod", "chat"),
             metadata: &BTreeMap::from([("cluster".to_owned(), "eu-1".to_owned())]),
+            docs,
             repository: &|_| Some("https://me:hunter2@github.com/a/b.git".to_owned()),
         };
         compose(&group, &Templates::default(), context).unwrap()
+    }
+
+    #[test]
+    fn the_page_of_the_reason_is_a_link_where_the_pages_are_published() {
+        let of = |state, docs| composed_with(items(&["shop"], Reason::ApplyFailed, state), docs);
+        let path = "docs/operate/reasons.md#applyfailed";
+        let begins = of(NoticeState::Begins, None);
+        assert_eq!(
+            (&*begins.reason_page, begins.text.contains(path)),
+            (path, false)
+        );
+        let begins = of(NoticeState::Begins, Some("https://docs.corp/towline/"));
+        let url = format!("https://docs.corp/towline/{path}");
+        assert_eq!(
+            (&begins.reason_page, &begins.problems[0].reason_page),
+            (&url, &url)
+        );
+        assert!(
+            begins.text.contains(&format!("\nAbout it: {url}\n")),
+            "{}",
+            begins.text
+        );
+        let ends = of(NoticeState::Ends, Some("https://docs.corp/towline/"));
+        assert!(ends.problems[0].reason_page.ends_with("#diff"));
+        assert!(!ends.text.contains("About it"));
     }
 
     #[test]

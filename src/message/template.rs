@@ -42,15 +42,28 @@ const BODY: &str = "\
 {%- if state != 'news' %}Since {{ since }}
 {% endif -%}
 {%- if state == 'begins' %}Way out: {{ wayOut }}
+{% if reasonPage is startingwith('http') %}About it: {{ reasonPage }}
+{% endif -%}
 {% if resources == 1 %}kubectl -n {{ notices[0].namespace }} describe {{ notices[0].kind|lower }} {{ notices[0].name }}
 {% endif %}{% endif -%}";
 
 /// Why a template cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("template.{field}: {problem}")]
 pub struct TemplateError {
     field: &'static str,
     problem: String,
+}
+
+/// The words of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// One line.
+    pub title: String,
+    /// The rest.
+    pub body: String,
+    /// Why a template failed for this message, and gave way to the default.
+    pub error: Option<TemplateError>,
 }
 
 /// The templates of an alert.
@@ -104,17 +117,27 @@ impl Templates {
         Ok(templates)
     }
 
-    /// The title and the body of a message. A template that fails for this message gives way to the default.
-    pub fn words(&self, message: &impl Serialize) -> (String, String) {
-        let of = |field: &'static str| {
-            self.render(field, message)
-                .or_else(|_| Self::default().render(field, message))
-                .unwrap_or_default()
+    /// The words of a message. A template that fails for this message gives way to the default.
+    pub fn words(&self, message: &impl Serialize) -> Words {
+        let mut failed = None;
+        let mut of = |field: &'static str| match self.render(field, message) {
+            Ok(text) => text,
+            Err(error) => {
+                failed.get_or_insert(TemplateError {
+                    field,
+                    problem: in_words(&error),
+                });
+                let default = Self::default().render(field, message);
+                default.unwrap_or_default()
+            }
         };
-        let title = of("title");
+        let (title, body) = (of("title"), of("body"));
         let title: Vec<&str> = title.split_whitespace().collect();
-        let title = shorten(&title.join(" "), LONGEST_TITLE);
-        (title, shorten(of("body").trim(), LONGEST_BODY))
+        Words {
+            title: shorten(&title.join(" "), LONGEST_TITLE),
+            body: shorten(body.trim(), LONGEST_BODY),
+            error: failed,
+        }
     }
 
     fn render(&self, field: &str, message: &impl Serialize) -> Result<String, minijinja::Error> {
@@ -155,8 +178,8 @@ mod tests {
         let title = "{{ reason }} at\n{{ shortCommit }} in {{ metadata.cluster }}{{ absent }}";
         let body = "{% for n in notices %}{{ n.name }}: {{ n.objects|join(',') }}{% endfor %}";
         let templates = Templates::new(Some(title), Some(body), &example()).unwrap();
-        let (title, body) = templates.words(&example());
-        assert_eq!(title, "Diff at 0123456789ab in eu-1");
+        let Words { title, body, error } = templates.words(&example());
+        assert_eq!((&*title, error), ("Diff at 0123456789ab in eu-1", None));
         assert_eq!(body, "shop: ConfigMap prod/a");
     }
 
@@ -186,16 +209,19 @@ mod tests {
     fn a_template_that_fails_for_one_message_gives_way_to_the_default() {
         let body = "{% if total > 1 %}{{ 1 / 0 }}{% endif %}one";
         let templates = Templates::new(None, Some(body), &example()).unwrap();
-        assert_eq!(templates.words(&example()).1, "one");
+        assert_eq!(templates.words(&example()).body, "one");
         let many = message(&["a", "b"], Reason::Diff, NoticeState::Begins);
-        assert!(templates.words(&many).1.contains("Sync prod/a: "));
+        let words = templates.words(&many);
+        assert!(words.body.contains("Sync prod/a: "));
+        let error = words.error.unwrap().to_string();
+        assert!(error.starts_with("template.body: line 1: "), "{error}");
     }
 
     #[test]
     fn words_are_bounded() {
         let text = "{% for a in range(9000) %}wort {% endfor %}";
         let templates = Templates::new(Some(text), Some(text), &example()).unwrap();
-        let (title, body) = templates.words(&example());
+        let Words { title, body, .. } = templates.words(&example());
         assert!(title.len() <= LONGEST_TITLE && body.len() <= LONGEST_BODY);
     }
 }

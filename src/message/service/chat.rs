@@ -31,8 +31,8 @@ fn addressed(mut body: Value, to: &Destination) -> Value {
     body
 }
 
-/// The characters that Slack reads as markup ("Formatting text for app surfaces").
-fn slack_text(text: &str) -> String {
+/// The characters that HTML reads as markup, and that Slack ("Formatting text for app surfaces") and Google Chat do.
+pub(super) fn unmarked(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
@@ -56,7 +56,7 @@ pub(super) fn slack(message: &Message, to: &Destination) -> Request {
         blocks.push(json!({"type": "rich_text", "elements": [section]}));
     }
     let body = json!({
-        "text": slack_text(&message.title),
+        "text": unmarked(&message.title),
         // The text above is no markup either.
         "mrkdwn": false,
         "attachments": [{"color": hex_colour(message), "blocks": blocks}],
@@ -204,7 +204,7 @@ pub(super) fn discord(message: &Message, to: &Destination) -> Request {
 /// Google Chat: a webhook of a space. A text paragraph of a card takes some HTML.
 pub(super) fn google(message: &Message, to: &Destination) -> Request {
     let mut widgets = vec![json!({
-        "textParagraph": {"text": slack_text(&shorten(&message.text, 12_000))},
+        "textParagraph": {"text": unmarked(&shorten(&message.text, 12_000))},
     })];
     if let Some(url) = &message.commit_url {
         let button = json!({"text": "Commit", "onClick": {"openLink": {"url": url}}});

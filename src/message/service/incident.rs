@@ -47,7 +47,7 @@ fn alert(message: &Message, problem: &Problem) -> Value {
     for (name, value) in [
         ("revision", &problem.revision),
         ("author", &problem.author),
-        ("runbook", &Some(problem.reason_page())),
+        ("runbook", &Some(problem.reason_page.clone())),
         ("way_out", &Some(problem.reason.way_out().to_owned())),
     ] {
         if let Some(value) = value {
@@ -130,7 +130,7 @@ fn payload(message: &Message, problem: &Problem) -> Value {
             "revision": problem.revision,
             "author": problem.author,
             "metadata": message.metadata,
-            "reasonPage": problem.reason_page(),
+            "reasonPage": problem.reason_page,
             "wayOut": problem.reason.way_out(),
         },
     })

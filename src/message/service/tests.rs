@@ -192,6 +192,7 @@ fn the_words_of_a_commit_are_no_markup() {
     for (service, escaped) in [
         (Service::Slack, "shop says <b>&"),
         (Service::GoogleChat, "shop says &lt;b&gt;&amp;"),
+        (Service::Grafana, "shop says &lt;b&gt;&amp;"),
         (Service::Teams, r"shop says \\<b\\>&"),
         (Service::Discord, r"shop says \\<b\\>&"),
         (Service::Mattermost, r"shop says \\<b\\>&"),
@@ -273,6 +274,7 @@ fn hostile_words_are_words_in_every_chat() {
     let context = Context {
         alert: ("prod", "chat"),
         metadata: &BTreeMap::new(),
+        docs: None,
         repository: &|_| Some("https://github.com/a/b.git".to_owned()),
     };
     let message = crate::message::compose(&group, &templates.unwrap(), context).unwrap();
@@ -492,6 +494,7 @@ fn a_repeat_says_the_same_as_the_first_time() {
     let context = Context {
         alert: ("prod", "chat"),
         metadata: &begins.metadata,
+        docs: None,
         repository: &|_| Some("https://github.com/a/b.git".to_owned()),
     };
     let to = to(Service::Alertmanager, "https://host", &[]);

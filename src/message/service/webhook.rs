@@ -4,6 +4,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+use super::chat::unmarked;
 use super::{Destination, Message, Request, json};
 
 /// The body of a generic webhook: that of Flux's events, and beside it all fields that templates have.
@@ -87,7 +88,7 @@ pub(super) fn cloud_event(message: &Message, to: &Destination) -> Request {
     request
 }
 
-/// An annotation of Grafana (HTTP API, Annotations, "Create annotation").
+/// An annotation of Grafana (HTTP API, Annotations, "Create annotation"). Grafana shows its text as HTML.
 pub(super) fn annotation(message: &Message, to: &Destination) -> Request {
     let first = message.notices.first();
     let mut tags = vec![
@@ -105,7 +106,7 @@ pub(super) fn annotation(message: &Message, to: &Destination) -> Request {
     let annotation = json!({
         "time": message.at.as_millisecond(),
         "tags": tags,
-        "text": format!("{}\n{}", message.title, message.text),
+        "text": unmarked(&format!("{}\n{}", message.title, message.text)),
     });
     json(to.address.or_path("/api/annotations"), to, &annotation)
 }
