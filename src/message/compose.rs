@@ -5,32 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Group, Id, Item, NoticeState, Subject, TemplateError, Templates, commit_link};
+use super::problem::{Context, OpenNotice, Problem, link, problem, problems, reason_page, words};
+use super::{Group, Id, Item, NoticeState, Subject, TemplateError, Templates};
 use crate::api::{Reason, short_commits};
-use crate::notify::{Level, Notice, commit_of};
-use crate::text::{shorten, visible};
+use crate::notify::{Level, commit_of};
+use crate::text::visible;
 
 /// The most notices that a message names. It counts the others.
 const LINES: usize = 20;
-
-/// The longest text of one notice in a message, in bytes.
-const LONGEST_LINE: usize = 1000;
-
-/// The page that describes all reasons, in the documentation.
-const REASONS: &str = "docs/operate/reasons.md";
-
-/// What a message needs beside its notices.
-#[derive(Clone, Copy)]
-pub struct Context<'a> {
-    /// The namespace and the name of the alert.
-    pub alert: (&'a str, &'a str),
-    /// What the alert adds to every message.
-    pub metadata: &'a BTreeMap<String, String>,
-    /// Where towline's documentation is published, if it is.
-    pub docs: Option<&'a str>,
-    /// The URL of the repository that a subject comes from.
-    pub repository: &'a dyn Fn(&Subject) -> Option<String>,
-}
 
 /// A message. Templates and the bodies of webhooks have its fields, by their names in camel case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -106,44 +88,6 @@ pub struct Line {
     pub objects: Vec<String>,
     /// The problems that end with it.
     pub ended: Vec<&'static str>,
-}
-
-/// A problem that begins or ends, for a service that keeps it until it is over.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Problem {
-    /// What it is about.
-    pub subject: Subject,
-    /// What it is.
-    pub reason: Reason,
-    /// When it began.
-    pub since: Timestamp,
-    /// When it ended. None while it is open.
-    pub until: Option<Timestamp>,
-    /// What is said about it.
-    pub message: String,
-    /// `<ref>@sha1:<commit>`.
-    pub revision: Option<String>,
-    /// The author of the commit.
-    pub author: Option<String>,
-    /// The page of the commit on the web.
-    pub commit_url: Option<String>,
-    /// The page of the documentation about its reason.
-    pub reason_page: String,
-}
-
-/// A problem that is open, with the notice that tells it best.
-#[derive(Clone, Copy, Debug)]
-pub struct OpenNotice<'a> {
-    /// What it is about.
-    pub subject: &'a Subject,
-    /// What it is.
-    pub reason: Reason,
-    /// When it began.
-    pub since: Timestamp,
-    /// The revision that it is about.
-    pub revision: Option<&'a String>,
-    /// The notice that began it, or what the status says. None if neither is known, as after a restart.
-    pub notice: Option<&'a Notice>,
 }
 
 /// Makes the message of a group. None if the group is empty. If a template fails for it, the default words are used.
@@ -340,55 +284,6 @@ fn line(item: &Item) -> Line {
 /// People read no parts of a second, and statuses have none.
 fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
-}
-
-/// What a notice says, without characters that nobody sees or that change how others read.
-fn words(notice: &Notice) -> String {
-    shorten(&visible(&notice.message), LONGEST_LINE)
-}
-
-/// The page of the documentation about a reason: its URL, or the path in towline's repository if nobody said where that is
-/// published.
-fn reason_page(reason: Reason, docs: Option<&str>) -> String {
-    let base = docs.unwrap_or_default();
-    format!("{base}{REASONS}#{}", reason.as_str().to_lowercase())
-}
-
-/// The problems that end and begin with an item.
-fn problems(item: &Item, context: Context<'_>) -> Vec<Problem> {
-    let notice = &*item.notice;
-    let ended = item.ended.iter().map(|ended| Problem {
-        reason: ended.reason,
-        since: ended.since,
-        until: Some(notice.at),
-        reason_page: reason_page(ended.reason, context.docs),
-        ..problem(&item.subject, notice, context)
-    });
-    let begun =
-        (item.state == NoticeState::Begins).then(|| problem(&item.subject, notice, context));
-    ended.chain(begun).collect()
-}
-
-/// The problem that a notice tells.
-fn problem(subject: &Subject, notice: &Notice, context: Context<'_>) -> Problem {
-    let commit = notice.commit();
-    let change = notice.change.as_ref().filter(|_| commit.is_some());
-    Problem {
-        subject: subject.clone(),
-        reason: notice.reason,
-        since: notice.at,
-        until: None,
-        message: words(notice),
-        revision: notice.revision.clone(),
-        author: change.map(|change| visible(&change.author).into_owned()),
-        commit_url: link(subject, commit, context),
-        reason_page: reason_page(notice.reason, context.docs),
-    }
-}
-
-/// The page of a commit on the web.
-fn link(subject: &Subject, commit: Option<&str>, context: Context<'_>) -> Option<String> {
-    commit_link(&(context.repository)(subject)?, commit?)
 }
 
 #[cfg(test)]

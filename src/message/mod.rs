@@ -15,6 +15,7 @@ mod lean;
 mod ledger;
 mod link;
 mod pace;
+mod problem;
 mod service;
 mod status;
 mod template;
@@ -26,7 +27,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 pub use self::answer::{Answer, Outcome, judge, judge_deployment, judge_planning, pause};
-pub use self::compose::{Context, Line, Message, OpenNotice, Problem, compose, example, reminder};
+pub use self::compose::{Line, Message, compose, example, reminder};
 pub use self::deployment::{Deployment, DeploymentState, Setting, deployments};
 pub use self::filter::{Filter, FilterError};
 pub use self::group::{Group, Groups};
@@ -34,6 +35,7 @@ pub use self::lean::Lean;
 pub use self::ledger::{Ledger, Origin, Saved};
 pub use self::link::commit_link;
 pub use self::pace::{Pace, pace};
+pub use self::problem::{Context, OpenNotice, Problem};
 pub use self::service::{
     Address, Comment, Deploying, Destination, DestinationError, InstallationToken, Labeller,
     NotReportable, PullRequest, PullRequests, Repository, Request, Rights, refresh, requests,
