@@ -1,14 +1,16 @@
 //! Programs are killed at different moments. Afterwards the cluster equals Git, and no object is left
 //! behind.
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::json;
-use towline::api::Sync;
+use towline::api::{GitRepository, Sync};
 
 use crate::newer::many;
+use crate::world::verdict::named_repository_ready_becomes;
 use crate::world::{Case, PATIENCE, World, applied, condition};
 use towline_testing::control_plane::{Component, Options};
 use towline_testing::kubeconfig::User;
+use towline_testing::signing::Person;
 use towline_testing::wait::eventually;
 
 const COUNT: usize = 300;
@@ -252,6 +254,83 @@ async fn what_was_live_is_kept_as_it_is_after_a_restart_while_the_newest_revisio
         case.synced(name, &third).await;
     }
     case.has("old", "value", None).await;
+}
+
+/// The same where the repository gives nothing newer: nobody asks it, the ref is gone, or its commit is not signed.
+#[tokio::test]
+async fn what_was_live_is_kept_as_it_is_after_a_restart_while_its_repository_gives_nothing_newer() {
+    let mut world = World::own(audited(), &[]).await;
+    let case = world.case("nothing-newer").await;
+    let ann = Person::with_ssh("ann@example.com");
+    let signers =
+        json!({"metadata": {"name": "signers"}, "stringData": {"allowed_signers": ann.public}});
+    case.make::<Secret>(signers).await;
+    let names = ["suspended", "gone", "unsigned"];
+    let files = names.map(|name| (format!("{name}/{name}.yaml"), case.map(name, "git")));
+    let files = files.iter().map(|(path, text)| (&**path, Some(&**text)));
+    let first = ann.commit(&case.repo, &files.collect::<Vec<_>>(), "first");
+    case.repo.update_ref("refs/heads/feature", &first);
+    let specs = [
+        json!({}),
+        json!({"ref": {"branch": "feature"}}),
+        json!({"verify": {"secretRef": {"name": "signers"}}}),
+    ];
+    for (name, mut spec) in names.into_iter().zip(specs) {
+        spec["sync"] = json!({"path": name, "prune": true});
+        case.repository_named(name, spec).await;
+        case.synced(name, &first).await;
+    }
+    let suspended = json!({"spec": {"suspend": true}});
+    case.patch::<GitRepository>("suspended", suspended).await;
+    named_repository_ready_becomes(&case, "suspended", "Unknown", "Suspended").await;
+    case.repo.delete_branch("feature");
+    let map = case.map("unsigned", "unsigned");
+    case.repo
+        .commit(&[("unsigned/unsigned.yaml", Some(map))], "second");
+    let parts = case.into_parts();
+    world.operator.kill();
+    let case = world.resume(parts).await;
+    for name in names {
+        let edit = json!({"data": {"value": "person"}});
+        case.patch::<ConfigMap>(name, edit).await;
+    }
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    for name in names {
+        case.has(name, "value", Some("git")).await;
+    }
+    for (name, status, reason) in [
+        ("suspended", "Unknown", "Suspended"),
+        ("gone", "False", "RefNotFound"),
+        ("unsigned", "False", "VerificationFailed"),
+    ] {
+        let message = named_repository_ready_becomes(&case, name, status, reason).await;
+        let stays = message.ends_with("stays live") || reason == "Suspended";
+        assert!(stays, "{name}: {message}");
+    }
+    let resumed = json!({"spec": {"suspend": false}});
+    case.patch::<GitRepository>("suspended", resumed).await;
+    named_repository_ready_becomes(&case, "suspended", "True", "Fetched").await;
+
+    // Nobody answers, so that the Sync says what is not done.
+    let unreachable = json!({"spec": {"suspend": true, "url": "http://127.0.0.1:9/none.git"}});
+    case.patch::<GitRepository>("suspended", unreachable).await;
+    named_repository_ready_becomes(&case, "suspended", "Unknown", "Suspended").await;
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    let message = case
+        .ready_becomes("suspended", "False", "FetchFailed")
+        .await;
+    let said = "stays live, and its drift is not corrected: towline was started meanwhile, and no revision can be fetched";
+    assert!(
+        message.contains("cannot be fetched again: ") && message.ends_with(said),
+        "{message}"
+    );
+    let url = json!({"spec": {"url": case.repo.url()}});
+    case.patch::<GitRepository>("suspended", url).await;
+    case.ready_becomes("suspended", "True", "Converged").await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod driven;
 mod loss;
+mod refetch;
 mod status;
 mod supervise;
 mod turns;
@@ -15,6 +16,7 @@ use kube::Client;
 
 pub use self::driven::Driven;
 pub(crate) use self::loss::{Unknown as UnknownLoss, contained_kinds};
+pub(crate) use self::refetch::{RefetchError, needs_tag, refetched};
 pub(crate) use self::status::{
     StatusBackoff, StatusOf, StatusRefusal, StatusWrites, Written, is_gone, write_status,
 };

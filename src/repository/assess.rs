@@ -30,8 +30,13 @@ pub(super) struct Observed<'a> {
 
 /// The result of a poll.
 pub(super) enum Poll {
-    /// No poll, because the repository is suspended. Who did it, and why.
-    Suspended(String),
+    /// No poll, because the repository is suspended.
+    Suspended {
+        /// Who did it, and why.
+        by_whom: String,
+        /// Why the revision that was live before the start is not there for the Syncs.
+        unrestored: Option<(Reason, String)>,
+    },
     /// A revision that may go live.
     Fetched {
         /// The revision.
@@ -90,7 +95,20 @@ impl NextPoll {
 /// Decides.
 pub(super) fn assess(observed: Observed<'_>) -> Assessment {
     let mut assessment = match observed.poll {
-        Poll::Suspended(ref by_whom) => return suspended(by_whom),
+        Poll::Suspended {
+            by_whom,
+            unrestored,
+        } => {
+            let suspended = suspended(&by_whom);
+            return Assessment {
+                next_poll: match unrestored {
+                    Some(_) => NextPoll::AfterBackoff,
+                    None => suspended.next_poll,
+                },
+                problem: unrestored,
+                ..suspended
+            };
+        }
         Poll::Fetched {
             ref revision,
             ref signer,

@@ -202,7 +202,11 @@ impl Driver {
         new_spec: bool,
     ) -> Poll {
         if let Some(by_whom) = &intent.suspended {
-            return Poll::Suspended(by_whom.clone());
+            let unrestored = self.restore(object, intent).await;
+            return Poll::Suspended {
+                by_whom: by_whom.clone(),
+                unrestored,
+            };
         }
         let _at_work = self.context.metrics.at_work(Work::Fetch);
         let poller = &mut self.poller;
@@ -217,7 +221,43 @@ impl Driver {
                     signer: found.signer,
                 }
             }
-            Err(error) => failed(&error),
+            Err(error) => {
+                let reason = error.reason();
+                // A server that does not answer would be waited for twice.
+                if reason != Reason::FetchFailed {
+                    self.restore(object, intent).await;
+                }
+                failed(&error)
+            }
+        }
+    }
+
+    /// After a start: publishes the revision that was live, if no other one can be. Syncs go on to correct its drift.
+    /// Returns why it cannot be.
+    async fn restore(
+        &mut self,
+        object: &GitRepository,
+        intent: &SourceIntent,
+    ) -> Option<(Reason, String)> {
+        let is_known = self.context.fleet.sources.read(&self.name).latest.is_some();
+        let live = self.status.revision.clone().filter(|_| !is_known)?;
+        let found = self
+            .poller
+            .restore(&self.context, intent, &self.name, &live)
+            .await;
+        match found {
+            Ok(found) => {
+                self.publish(object, intent, &found);
+                None
+            }
+            Err(error) => {
+                let (reason, error) = (error.reason(), error.message());
+                tracing::warn!(
+                    repository = %self.name, revision = live, error,
+                    "the revision that was live cannot be fetched again; its drift is not corrected"
+                );
+                Some((reason, format!("{live} cannot be fetched again: {error}")))
+            }
         }
     }
 

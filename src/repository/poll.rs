@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::login::{Login, LoginError};
 use crate::api::Reason;
 use crate::chain;
-use crate::driver::{Context, Verifier, VerifyError};
+use crate::driver::{Context, RefetchError, Verifier, VerifyError, needs_tag, refetched};
 use crate::fleet::{FetchTimes, SourceName};
 use crate::intent::{MAX_TIMEOUT, SourceIntent};
 use crate::render::{PatternError, check_patterns};
@@ -25,6 +25,8 @@ pub(super) enum PollError {
     Login(#[from] LoginError),
     #[error(transparent)]
     Ignore(#[from] PatternError),
+    #[error(transparent)]
+    Refetch(#[from] RefetchError),
 }
 
 impl PollError {
@@ -35,6 +37,7 @@ impl PollError {
             Self::Unverified(error) => error.reason(),
             Self::Login(error) => error.reason(),
             Self::Ignore(_) => Reason::InvalidSpec,
+            Self::Refetch(error) => error.reason(),
         }
     }
 
@@ -86,6 +89,39 @@ impl Poller {
         found
     }
 
+    /// Returns a revision that was live before the start, while the ref is not asked for, or has a revision that may not go
+    /// live. Its signature is checked again.
+    pub(super) async fn restore(
+        &mut self,
+        context: &Context,
+        intent: &SourceIntent,
+        name: &SourceName,
+        revision: &str,
+    ) -> Result<PolledRevision, PollError> {
+        let began = Timestamp::now();
+        check_patterns("spec.ignore", &intent.ignore)?;
+        let login = self.login.read(&context.secrets, intent, name);
+        let (credentials, proxy) = login.await?;
+        let access = Arc::new(access(intent, credentials, proxy));
+        let by_tag = needs_tag(intent.verify.as_ref());
+        let snapshot = refetched(&context.cache, name, (revision, by_tag), &access).await?;
+        let fetched = Timestamp::now();
+        // The other one keeps its answer about the newest revision.
+        let mut verifier = Verifier::default();
+        let signer = verifier.check(&context.secrets, intent.verify.as_ref(), name, &snapshot);
+        let signer = signer.await?;
+        Ok(PolledRevision {
+            snapshot,
+            access,
+            times: FetchTimes {
+                began,
+                fetched,
+                verified: signer.is_some().then(Timestamp::now),
+            },
+            signer,
+        })
+    }
+
     async fn find(
         &mut self,
         context: &Context,
@@ -105,15 +141,7 @@ impl Poller {
         };
         let fetched = context.cache.fetch(request).await?;
         let (Fetched::New(snapshot) | Fetched::Unchanged(snapshot)) = fetched;
-        let access = Arc::new(Access {
-            url: intent.git.url.clone(),
-            credentials: credentials.clone(),
-            proxy: route,
-            timeout: intent.timeout.min(MAX_TIMEOUT),
-            is_verified: intent.verify.is_some(),
-            full_history: intent.git.full_history,
-            recurse_submodules: intent.git.recurse_submodules,
-        });
+        let access = Arc::new(access(intent, credentials.clone(), route));
         self.proven = Some(credentials);
         self.fetched = Some(Arc::clone(&snapshot));
         let fetched = Timestamp::now();
@@ -132,6 +160,19 @@ impl Poller {
             },
             signer,
         })
+    }
+}
+
+/// How an intent's repository is fetched.
+fn access(intent: &SourceIntent, credentials: Credentials, proxy: Option<Proxy>) -> Access {
+    Access {
+        url: intent.git.url.clone(),
+        credentials,
+        proxy,
+        timeout: intent.timeout.min(MAX_TIMEOUT),
+        is_verified: intent.verify.is_some(),
+        full_history: intent.git.full_history,
+        recurse_submodules: intent.git.recurse_submodules,
     }
 }
 

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use super::fetch::answered;
 use crate::api::Reason;
 use crate::backoff::Backoff;
-use crate::driver::{Context, Verifier, VerifyError};
+use crate::driver::{Context, RefetchError, Verifier, VerifyError, needs_tag, refetched};
 use crate::fleet::SourceName;
-use crate::intent::{SignedPart, VerifyIntent};
-use crate::source::{self, Access, Reference, Snapshot};
+use crate::intent::VerifyIntent;
+use crate::source::{Access, Snapshot};
 
 /// The longest pause between two tries: somebody waits who has just pinned the Sync.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -28,28 +28,9 @@ pub(super) enum PinError {
          towline history {0}"
     )]
     NeverLive(String),
-    /// It is written wrongly.
-    #[error("it is not of the form BRANCH@sha1:COMMIT")]
-    Malformed,
-    /// The tag whose signature is needed is at another commit now.
-    #[error(
-        "spec.verify of the GitRepository asks for a signed tag, and tag {0} is at another commit now"
-    )]
-    TagMoved(String),
-    /// The server does not have it, or sends no commit by its id.
-    #[error(
-        "GitRepository {repository} cannot give it: spec.fullHistory there makes towline keep earlier commits, unless \
-         spec.sourceRef named another GitRepository when this revision was live"
-    )]
-    Refused {
-        /// The GitRepository that the Sync follows now.
-        repository: String,
-        /// What the server said.
-        source: source::Error,
-    },
     /// It cannot be fetched.
     #[error(transparent)]
-    Fetch(#[from] source::Error),
+    Fetch(#[from] RefetchError),
     /// Its signature is not good.
     #[error(transparent)]
     Unverified(#[from] VerifyError),
@@ -59,16 +40,18 @@ impl PinError {
     /// The reason of the condition.
     pub(super) fn reason(&self) -> Reason {
         match self {
-            Self::NeverLive(_) | Self::Malformed => Reason::PinRefused,
-            Self::TagMoved(_) => Reason::VerificationFailed,
-            Self::Refused { source, .. } | Self::Fetch(source) => source.reason(),
+            Self::NeverLive(_) | Self::Fetch(RefetchError::Malformed) => Reason::PinRefused,
+            Self::Fetch(error) => error.reason(),
             Self::Unverified(error) => error.reason(),
         }
     }
 
     /// Whether only a person can help.
     pub(super) fn is_lasting(&self) -> bool {
-        matches!(self, Self::NeverLive(_) | Self::Malformed)
+        matches!(
+            self,
+            Self::NeverLive(_) | Self::Fetch(RefetchError::Malformed)
+        )
     }
 }
 
@@ -118,7 +101,7 @@ impl PinnedRevisions {
         }
         // A damaged copy is fetched again.
         self.known.retain(|_, snapshot| !snapshot.is_damaged());
-        let by_tag = tag_counts(route.verify.as_deref());
+        let by_tag = needs_tag(route.verify.as_deref());
         let key = (route.source.clone(), revision.to_owned(), by_tag);
         if let Some(known) = self.known.get(&key).cloned() {
             let signed = self.check(context, route, &known).await;
@@ -142,8 +125,10 @@ impl PinnedRevisions {
         let (context, access) = (Arc::clone(context), Arc::clone(route.access));
         let fetching = key.clone();
         let fetch = async move {
-            let fetched = answered(fetched(&context, &fetching, &access)).await;
-            (fetching, fetched)
+            let (source, revision, by_tag) = &fetching;
+            let fetched = refetched(&context.cache, source, (revision, *by_tag), &access);
+            let fetched = answered(fetched).await;
+            (fetching, fetched.map_err(PinError::Fetch))
         };
         let fetch = self.fetches.spawn(fetch);
         self.running.insert(key, fetch);
@@ -231,79 +216,5 @@ impl PinnedRevisions {
             }
             stays
         });
-    }
-}
-
-/// The name and the commit of a revision: `main@sha1:…` or `sha1:…`.
-fn parts(revision: &str) -> Option<(Option<&str>, &str)> {
-    let (name, commit) = match revision.rsplit_once('@') {
-        Some((name, commit)) => (Some(name), commit),
-        None => (None, revision),
-    };
-    let commit = commit.strip_prefix("sha1:")?;
-    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    (commit.len() == 40 && commit.bytes().all(is_digit)).then_some((name, commit))
-}
-
-/// Whether the signature of a tag is needed, and so the tag.
-fn tag_counts(verify: Option<&VerifyIntent>) -> bool {
-    verify.is_some_and(|verify| verify.part != SignedPart::Commit)
-}
-
-/// Fetches a revision. A commit is fetched by its id, for its branch has moved on. The signature of a tag needs the tag.
-async fn fetched(
-    context: &Context,
-    (source, revision, by_tag): &Key,
-    access: &Access,
-) -> Result<Arc<Snapshot>, PinError> {
-    let (name, commit) = parts(revision).ok_or(PinError::Malformed)?;
-    let reference = match name.filter(|_| *by_tag) {
-        Some(name) if name.starts_with("refs/") => Reference::Name(name.to_owned()),
-        Some(name) => Reference::Tag(name.to_owned()),
-        None => Reference::Commit(commit.to_owned()),
-    };
-    let by_id = matches!(reference, Reference::Commit(_));
-    let request = access.again(&source.namespace, reference);
-    let fetched = context.cache.fetch(request).await;
-    let fetched = fetched.map_err(|source_error| match source_error {
-        source::Error::CommitRefused { .. } | source::Error::RefNotFound { .. } if by_id => {
-            PinError::Refused {
-                repository: source.name.to_string(),
-                source: source_error,
-            }
-        }
-        error => PinError::Fetch(error),
-    })?;
-    let snapshot = fetched.snapshot();
-    if snapshot.revision.commit.to_string() != commit {
-        return Err(PinError::TagMoved(name.unwrap_or_default().to_owned()));
-    }
-    Ok(Arc::new(snapshot.named(name)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_revision_has_a_name_and_a_commit() {
-        let commit = "0123456789abcdef0123456789abcdef01234567";
-        let revision = |name: &str| format!("{name}sha1:{commit}");
-        for (text, found) in [
-            (revision("main@"), Some((Some("main"), commit))),
-            (revision("feature@2@"), Some((Some("feature@2"), commit))),
-            (
-                revision("refs/pull/7/head@"),
-                Some((Some("refs/pull/7/head"), commit)),
-            ),
-            (revision(""), Some((None, commit))),
-            (commit.to_owned(), None),
-            ("main".to_owned(), None),
-            ("main@sha1:0123".to_owned(), None),
-            (format!("main@sha1:{}", commit.to_uppercase()), None),
-            (format!("main@sha256:{commit}"), None),
-        ] {
-            assert_eq!(parts(&text), found, "{text}");
-        }
     }
 }

@@ -112,7 +112,7 @@ impl Driver {
                 revision: target.map(|target| target.seen.name()),
                 untended: state
                     .live_before()
-                    .map(|revision| (revision, state.why_unresumed())),
+                    .map(|revision| (revision, self.why_untended())),
                 counts: state.counts(unhealthy.total),
                 busy: false,
                 problems: state.problems(
@@ -156,6 +156,14 @@ impl Driver {
             newly_drifted: met.into_iter().filter(is_new).count(),
             round,
         }
+    }
+
+    /// Why what was live before the start is not the target, where that is known.
+    fn why_untended(&self) -> Option<String> {
+        let unfetched = || "no revision can be fetched".to_owned();
+        let has_none = self.inbox.newest().is_none();
+        let why = self.state.why_unresumed();
+        why.or_else(|| has_none.then(unfetched))
     }
 
     /// Whether the Sync may wait for an object's health. Not for its own, nor for that of a Sync which

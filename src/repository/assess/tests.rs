@@ -76,14 +76,31 @@ fn fetched_is_ready() {
 #[test]
 fn suspended_is_neither_ready_nor_failed() {
     let found = observed_with(
-        Poll::Suspended("suspended by alice: incident 7".to_owned()),
+        Poll::Suspended {
+            by_whom: "suspended by alice: incident 7".to_owned(),
+            unrestored: None,
+        },
         Some("a child"),
         Some((Reason::WebhookInvalid, "no token")),
         Some(LIVE),
     );
     let message = "suspended by alice: incident 7; set spec.suspend to false to fetch again";
     assert_eq!(shown(&found), (None, Reason::Suspended, message, vec![]));
-    assert_eq!(found.next_poll, NextPoll::WhenAsked);
+    assert_eq!(
+        (found.next_poll, found.problem),
+        (NextPoll::WhenAsked, None)
+    );
+
+    let problem = Some((Reason::FetchFailed, "no route".to_owned()));
+    let found = observed(Poll::Suspended {
+        by_whom: "suspended by alice: incident 7".to_owned(),
+        unrestored: problem.clone(),
+    });
+    assert_eq!(shown(&found), (None, Reason::Suspended, message, vec![]));
+    assert_eq!(
+        (found.next_poll, found.problem),
+        (NextPoll::AfterBackoff, problem)
+    );
 }
 
 #[test]
