@@ -1,6 +1,7 @@
 //! The command line, as the real program against the real API server.
 
 mod diff;
+mod narrow;
 mod pin;
 mod setup;
 mod trace;
@@ -476,42 +477,4 @@ fn as_a_plugin_of_kubectl_it_is_the_same_program() {
         .unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     assert!(help.contains("kubectl towline get"), "{help}");
-}
-
-#[tokio::test]
-async fn a_narrow_terminal_shows_everything() {
-    let case = world().await.case("cli-narrow").await;
-    case.repository(json!({})).await;
-    case.sync("a-sync-with-a-long-name", json!({"path": "absent"}))
-        .await;
-    case.ready_becomes("a-sync-with-a-long-name", "False", "RefNotFound")
-        .await;
-    let namespace = &case.namespace;
-    let towline = built().display().to_string();
-    let shown = async |columns: u32, more: &str| {
-        let line = format!("stty cols {columns}; {more} {towline} get -n {namespace}");
-        let mut script = Command::new("script");
-        script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-        script
-            .env("KUBECONFIG", case.world.cp.kubeconfig_for(User::Person))
-            .env("TERM", "xterm");
-        script.env_remove("NO_COLOR").stdin(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || script.output().unwrap())
-            .await
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{text}");
-        text.replace('\r', "")
-    };
-    let narrow = shown(40, "NO_COLOR=1").await;
-    assert!(narrow.contains("sync/a-sync-with-a-long-name"), "{narrow}");
-    for line in narrow.lines() {
-        assert!(
-            line.chars().count() <= 40 && !line.contains('\x1b'),
-            "{narrow}"
-        );
-    }
-    let wide = shown(160, "").await;
-    assert!(wide.contains("\x1b[31mRefNotFound\x1b[0m"), "{wide}");
-    assert!(wide.lines().next().unwrap().contains("NAME"), "{wide}");
 }

@@ -109,10 +109,10 @@ fn listing(
             true => "everything is ready",
             false => "no Syncs and no GitRepositories",
         };
-        return match place {
-            Some(place) => format!("{what} in namespace {place}\n"),
-            None => format!("{what}\n"),
-        };
+        return terminal.fitted(&match place {
+            Some(place) => format!("{what} in namespace {place}"),
+            None => what.to_owned(),
+        });
     }
     let rows = standings.iter().map(|standing| {
         let mut row = standing.row(now);

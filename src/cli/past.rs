@@ -18,12 +18,15 @@ pub(super) async fn history(args: &NamedArgs) -> Result<Exit, CliError> {
     let name = &*args.name;
     let sync: Sync = access.get(name).await?;
     let history = sync.status.map(|status| status.history).unwrap_or_default();
+    let terminal = Terminal::of(args.cluster.color);
     let text = match args.output {
         Some(format) => output::value(&json!({"sync": name, "history": history}), format)?,
-        None if history.is_empty() => format!("sync/{name} has applied no commit\n"),
+        None if history.is_empty() => {
+            terminal.fitted(&format!("sync/{name} has applied no commit"))
+        }
         None => {
             let rows: Vec<Vec<Cell>> = history.iter().map(commit_row).collect();
-            table(&COMMITS, &rows, Terminal::of(args.cluster.color))
+            table(&COMMITS, &rows, terminal)
         }
     };
     Terminal::print(&text)?;

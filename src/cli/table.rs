@@ -41,7 +41,18 @@ impl From<&str> for Cell {
     }
 }
 
-/// The table as text. Each row has as many cells as there are heads. Columns without any text are left out.
+/// Names, and beside each what is to be said of it: a table without heads.
+pub(super) fn pairs<'a>(
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    terminal: Terminal,
+) -> String {
+    let rows = pairs.into_iter();
+    let rows = rows.map(|(name, text)| vec![Cell::from(name), Cell::from(text)]);
+    table(&["", ""], &rows.collect::<Vec<_>>(), terminal)
+}
+
+/// The table as text. Each row has as many cells as there are heads. Columns without any text are left out, and so is the
+/// line of the heads if all are empty.
 pub(super) fn table(heads: &[&str], rows: &[Vec<Cell>], terminal: Terminal) -> String {
     let is_used = |column: &usize| {
         let mut cells = rows.iter().filter_map(|row| row.get(*column));
@@ -75,7 +86,11 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<Cell>], terminal: Terminal) -> S
         .iter()
         .map(|head| Cell::new(head, Paint::Bold))
         .collect();
-    for row in std::iter::once(&heading).chain(rows) {
+    let heading = heads
+        .iter()
+        .any(|head| !head.is_empty())
+        .then_some(&heading);
+    for row in heading.into_iter().chain(rows) {
         for (column, width) in first.iter().zip(&widths) {
             let cell = &row[*column];
             let gap = " ".repeat(width - cell.text.width() + GAP);
@@ -203,6 +218,27 @@ mod tests {
             text,
             "NAME       STATE  MESSAGE\n\
              sync/shop  Ready  one two three four five six\n                  seven eight\n"
+        );
+    }
+
+    #[test]
+    fn pairs_have_no_heads_and_lose_nothing_where_they_are_narrow() {
+        let facts = [
+            ("object", "Deployment.apps a/web"),
+            ("last change", "main@sha1:111111111111"),
+            ("author", "Alice <alice@team-a.example.org>"),
+        ];
+        assert_eq!(
+            pairs(facts, Terminal::default()),
+            "object       Deployment.apps a/web\n\
+             last change  main@sha1:111111111111\n\
+             author       Alice <alice@team-a.example.org>\n"
+        );
+        assert_eq!(
+            pairs(facts, at(40)),
+            "object\n  Deployment.apps a/web\n\
+             last change\n  main@sha1:111111111111\n\
+             author\n  Alice <alice@team-a.example.org>\n"
         );
     }
 

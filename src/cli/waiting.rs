@@ -54,7 +54,7 @@ pub(super) async fn wait(args: &WaitArgs) -> Result<Exit, CliError> {
         };
         if let Some(exit) = exit {
             progress.end();
-            Terminal::print(&report.text)?;
+            Terminal::say(&report.text)?;
             if exit == Exit::Timeout {
                 Terminal::note("towline: the time is over");
             }

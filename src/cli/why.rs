@@ -6,14 +6,13 @@ use serde_json::{Value, json};
 use super::access::Access;
 use super::lineage::{Lineage, key, kind, wanted};
 use super::standing::{ResourceState, Standing, Steered, ready};
-use super::terminal::Terminal;
+use super::terminal::{Paint, Terminal};
 use super::trace::failure;
 use super::{CliError, Exit, output};
 use crate::api::{Condition, ConditionType, GROUP, GitRepository, Reason, Sync};
 use crate::config::ObjectArgs;
 use crate::health::{Health, assess};
 use crate::manifest::{Modes, ObjectKey};
-use crate::text::printable;
 
 /// The page that describes all reasons.
 const REASONS: &str = "docs/operate/reasons.md";
@@ -44,6 +43,14 @@ impl Diagnosis {
             way: None,
             is_wrong: false,
         }
+    }
+
+    fn in_words(&self, terminal: Terminal) -> String {
+        let way = self.way.iter().map(|way| format!("Way out: {way}"));
+        let paragraphs = std::iter::once(self.sentence.clone()).chain(way);
+        paragraphs
+            .map(|text| terminal.paragraph(("", ""), &[(&text, Paint::Plain)]))
+            .collect()
     }
 }
 
@@ -96,17 +103,7 @@ pub(super) async fn why(args: &ObjectArgs) -> Result<Exit, CliError> {
             }
             output::value(&value, format)?
         }
-        None => {
-            let way = diagnosis
-                .way
-                .iter()
-                .map(|way| format!("Way out: {}\n", printable(way)));
-            format!(
-                "{}\n{}",
-                printable(&diagnosis.sentence),
-                way.collect::<String>()
-            )
-        }
+        None => diagnosis.in_words(Terminal::of(args.cluster.color)),
     };
     Terminal::print(&text)?;
     Ok(match diagnosis.is_wrong {
