@@ -27,12 +27,16 @@ const PAUSE: Duration = Duration::from_millis(300);
 const DIGITS: usize = 12;
 
 /// A Sync or a GitRepository.
-enum Either {
+pub(super) enum Either {
     Sync(Box<Sync>),
     Repository(Box<GitRepository>),
 }
 
-async fn resolve(access: &Access, name: &SteeredName) -> Result<Either, CliError> {
+/// The object that a name means.
+///
+/// # Errors
+/// [`AccessError::Missing`], among others.
+pub(super) async fn resolve(access: &Access, name: &SteeredName) -> Result<Either, CliError> {
     let repository = async |name: &str| -> Result<_, AccessError> {
         let found = access.get::<GitRepository>(name).await?;
         Ok(Either::Repository(Box::new(found)))

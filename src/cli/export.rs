@@ -9,7 +9,7 @@ use self::defaults::{
     STATEFUL_SET,
 };
 use super::access::{Access, Doing};
-use super::lineage::{kind, manager};
+use super::lineage::{absent, kind, manager, wanted};
 use super::terminal::Terminal;
 use super::{CliError, Exit, output};
 use crate::config::ExportArgs;
@@ -57,7 +57,7 @@ const WRITTEN: [&str; 8] = [
 pub(super) async fn export(args: &ExportArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
     let viewer = access.viewer().await?;
-    let (mut manifests, mut exit) = (Vec::new(), Exit::Done);
+    let (mut manifests, mut missing, mut exit) = (Vec::new(), Vec::new(), Exit::Done);
     let mut note = |text: String| {
         Terminal::note(&format!("towline: {text}"));
         exit = Exit::Differs;
@@ -74,7 +74,7 @@ pub(super) async fn export(args: &ExportArgs) -> Result<Exit, CliError> {
         }
         let live = viewer.get(&served, Some(&access.namespace), name).await;
         match live.map_err(|error| access.explain(error, &doing))? {
-            None => note(format!("{} {name} does not exist", served.resource.kind)),
+            None => missing.push(absent(&wanted(&served, object, &access.namespace))),
             Some(live) => {
                 if let Some(sync) = manager(&live) {
                     note(format!(
@@ -87,6 +87,7 @@ pub(super) async fn export(args: &ExportArgs) -> Result<Exit, CliError> {
         }
     }
     Terminal::print(&output::yaml(&manifests)?)?;
+    CliError::if_any(missing)?;
     Ok(exit)
 }
 

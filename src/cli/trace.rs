@@ -22,11 +22,9 @@ pub(super) async fn trace(args: &ObjectArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
     let viewer = access.viewer().await?;
     let served = kind(&viewer, &args.object.kind)?;
-    let Some(lineage) = Lineage::read(&access, &viewer, &served, &args.object.name).await? else {
-        let (text, exit) = absent(&wanted(&served, &args.object, &access.namespace));
-        Terminal::print(&text)?;
-        return Ok(exit);
-    };
+    let lineage = Lineage::read(&access, &viewer, &served, &args.object.name).await?;
+    let lineage =
+        lineage.ok_or_else(|| absent(&wanted(&served, &args.object, &access.namespace)))?;
     let mut facts: Facts = vec![("object", lineage.in_words())];
     let exit = match &lineage.sync {
         None => {

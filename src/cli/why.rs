@@ -86,7 +86,7 @@ pub(super) async fn why(args: &ObjectArgs) -> Result<Exit, CliError> {
                     Ok(syncs) => syncs,
                     Err(_) => access.list::<Sync>(false).await?,
                 };
-                of_absent(&wanted(&served, &args.object, &access.namespace), &syncs)
+                of_absent(wanted(&served, &args.object, &access.namespace), &syncs)?
             }
         },
     };
@@ -191,19 +191,22 @@ fn of_repository(repository: &GitRepository) -> Diagnosis {
 }
 
 /// What is wrong with an object that does not exist.
-fn of_absent(object: &ObjectKey, syncs: &[Sync]) -> Diagnosis {
+///
+/// # Errors
+/// [`CliError::Unknown`] if no status says that it should.
+fn of_absent(object: ObjectKey, syncs: &[Sync]) -> Result<Diagnosis, CliError> {
     let name = object.to_string();
     for sync in syncs {
         let failures = sync.status.iter().flat_map(|status| &status.failures);
         let failures: Vec<_> = failures.cloned().collect();
         if let Some(failure) = failure(&name, &failures) {
-            return refused(
+            return Ok(refused(
                 &name,
                 sync,
                 &failure.reason,
                 &failure.message,
                 failure.file.as_deref(),
-            );
+            ));
         }
     }
     let failing = syncs.iter().map(Standing::of);
@@ -228,10 +231,7 @@ fn of_absent(object: &ObjectKey, syncs: &[Sync]) -> Diagnosis {
             failing.join(", ")
         ),
     };
-    Diagnosis::wrong(
-        format!("{name} does not exist, and no Sync's status names it"),
-        way,
-    )
+    Err(CliError::Unknown { object, way })
 }
 
 fn refused(
@@ -424,7 +424,7 @@ mod tests {
             "{way}"
         );
         let object = key(&map()).unwrap();
-        assert_eq!(of_absent(&object, &[bad]), told);
+        assert_eq!(of_absent(object.clone(), &[bad]).unwrap(), told);
 
         let other = shop("False", "FetchFailed", &json!([]));
         let told = of_object(&lineage(map()), Some(&other), &[]);
@@ -435,8 +435,8 @@ mod tests {
                     .contains("sync/shop fails (FetchFailed): what is wrong"),
             "{told:?}"
         );
-        let told = of_absent(&object, &[other]);
-        assert!(told.way.unwrap().contains("team-a/sync/shop (FetchFailed)"));
+        let told = of_absent(object, &[other]).unwrap_err().to_string();
+        assert!(told.contains("team-a/sync/shop (FetchFailed)"), "{told}");
 
         let mut left = map();
         left["metadata"]["annotations"]["towline.dev/reconcile"] = "disabled".into();

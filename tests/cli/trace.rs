@@ -46,9 +46,6 @@ async fn an_object_is_traced_to_its_commit_and_author() {
     run(&case, &["trace", "cm/mine"])
         .await
         .says(1, &["towline does not manage this object"]);
-    run(&case, &["trace", "cm/absent"])
-        .await
-        .says(1, &["does not exist"]);
     run(&case, &["trace", "widget/a"])
         .await
         .fails(2, &["the cluster serves no kind widget"]);
