@@ -175,7 +175,10 @@ async fn get_lists_what_there_is_and_suspend_says_who_and_why() {
     }
     let other = run(&case, &["get", "repo/good"]).await;
     assert!(
-        other.code == Some(2) && other.err.contains("GitRepository good does not exist in namespace"),
+        other.code == Some(2)
+            && other
+                .err
+                .contains("GitRepository good does not exist in namespace"),
         "{other:#?}"
     );
     assert!(!other.out.contains("sync/good"), "{other:#?}");
@@ -335,7 +338,7 @@ async fn wait_knows_live_superseded_untouched_failed_and_late() {
         .await
         .says(0, &["sync/a: superseded by main@sha1:", &third[..12]]);
 
-    // Of a commit that a newer one replaced before it was fetched, no status says anything.
+    // A commit that a newer one replaced before it was fetched is known by the newer one.
     let suspended = |is: bool| json!({"spec": {"suspend": is}});
     case.patch::<GitRepository>("repo", suspended(true)).await;
     let replaced = case
@@ -352,6 +355,54 @@ async fn wait_knows_live_superseded_untouched_failed_and_late() {
     };
     let (waited, _) = futures::join!(waiting, resumed);
     waited.says(0, &["sync/a: superseded by main@sha1:", &newer[..12]]);
+    // The same, if the wait begins afterwards.
+    let began = Instant::now();
+    let asked = of(&replaced, "60s").await;
+    asked.says(0, &["sync/a: superseded by main@sha1:", &newer[..12]]);
+    assert!(began.elapsed() < Duration::from_secs(20), "{asked:#?}");
+
+    // Of several commits at once, the first is known by a clone alone. One that does not exist is replaced by none.
+    let skipped = case
+        .repo
+        .commit(&[("a/a.yaml", Some(&*file("a", "skipped")))], "skipped");
+    case.repo
+        .commit(&[("a/a.yaml", Some(&*file("a", "between")))], "between");
+    let nowhere = "e".repeat(40);
+    let waiting = of(&nowhere, "10s");
+    let pushed = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let files = [("a/a.yaml", Some(&*file("a", "last")))];
+        case.push(&files, "last").await
+    };
+    let (waited, last) = futures::join!(waiting, pushed);
+    waited.says(
+        3,
+        &[
+            "sync/a: not live",
+            &last[..12],
+            "nothing says that the commit came",
+        ],
+    );
+    case.synced("a", &last).await;
+    of(&skipped, "2s")
+        .await
+        .says(3, &["has not fetched the commit"]);
+    let clone = Scratch::new().unwrap();
+    let kubeconfig = case.world.cp.kubeconfig_for(User::Person);
+    let in_clone = |program: &Path, args: &[&str]| {
+        let mut command = Command::new(program);
+        command.current_dir(clone.path()).args(args);
+        let output = command.env("KUBECONFIG", &kubeconfig).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    in_clone(Path::new("git"), &["clone", "-q", case.repo.url(), "."]);
+    let args = ["wait", "--commit", &skipped, "-n", &case.namespace];
+    let waited = in_clone(&built(), &args);
+    assert!(
+        waited.contains(&format!("superseded by main@sha1:{}", &last[..12])),
+        "{waited}"
+    );
 
     let fourth = case
         .push(&[("README.md", Some("text\n"))], "no manifest")
@@ -435,7 +486,6 @@ async fn what_stands_in_the_way_is_named() {
     ] {
         run_with(Some(&good), args).await.fails(2, &[parts]);
     }
-
 }
 
 #[tokio::test]
