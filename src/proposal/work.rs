@@ -190,6 +190,7 @@ impl Work<'_> {
             intent: &intent,
             desired: &both.head,
             live: HashMap::new(),
+            appliers: &self.context.cluster.appliers,
             within,
             only: Some(delta.changed.keys().copied().collect()),
             tries_all: false,
