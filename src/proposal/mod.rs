@@ -5,6 +5,7 @@
 
 mod choose;
 mod comment;
+mod delta;
 mod fields;
 mod host;
 mod work;
@@ -365,9 +366,10 @@ impl Planner<'_> {
             planned.await.map_err(|_| PlanError::Late)??
         };
         self.write(host, request, &plan).await?;
-        let course = match plan.is_refused() {
-            true => Course::Failed,
-            false => Course::Live,
+        let course = match (plan.is_refused(), plan.is_whole()) {
+            (true, _) => Course::Failed,
+            (false, false) => Course::Partial,
+            (false, true) => Course::Live,
         };
         Ok(host.set(&self.status(request, course, plan.line())).await?)
     }
