@@ -232,7 +232,7 @@ impl Planner<'_> {
             Ok(host) => host,
             Err(error) => return failed(&error),
         };
-        let open = match host.open(&target).await {
+        let (open, odd) = match host.open(&target).await {
             Ok(open) => open,
             Err(error) => return failed(&error),
         };
@@ -247,7 +247,7 @@ impl Planner<'_> {
                 return failed(&HostError::Unwell(why));
             }
         }
-        self.told(&choice)
+        self.told(&choice, odd)
     }
 
     /// The branch that is followed.
@@ -262,8 +262,8 @@ impl Planner<'_> {
         }
     }
 
-    /// The condition after a round.
-    fn told(&self, choice: &Choice) -> Verdict {
+    /// The condition after a round. The host's list has `odd` entries that cannot be read.
+    fn told(&self, choice: &Choice, odd: usize) -> Verdict {
         let failures = self
             .known
             .iter()
@@ -294,6 +294,10 @@ impl Planner<'_> {
         }
         if choice.over > 0 {
             message += &format!("; {} are over the limit", choice.over);
+        }
+        if odd > 0 {
+            message +=
+                &format!("; {odd} entries of the host's list cannot be read and are left out");
         }
         let (is, reason) = match failures.is_empty() {
             true => (true, Reason::Planned),

@@ -33,6 +33,8 @@ pub struct State {
     pub filler: usize,
     /// The comments that the token may not write over: those of others.
     pub others: Vec<u64>,
+    /// What its lists have beside requests and comments.
+    pub odd: Vec<Value>,
 }
 
 pub struct Host {
@@ -129,9 +131,9 @@ fn answer(kind: &str, request: &Recorded, state: &mut State) -> Answer {
         ("GET", ["issues", number, "comments"]) | ("GET", ["merge_requests", number, "notes"]) => {
             let of: u64 = number.parse().unwrap();
             let on = state.comments.iter().filter(|(_, (on, _))| *on == of);
-            ok(on
-                .map(|(id, (_, text))| json!({"id": id, "body": text, "user": {"login": "bot"}}))
-                .collect())
+            let on =
+                on.map(|(id, (_, text))| json!({"id": id, "body": text, "user": {"login": "bot"}}));
+            ok(state.odd.iter().cloned().chain(on).collect())
         }
         ("POST", ["issues", number, "comments"])
         | ("POST", ["merge_requests", number, "notes"]) => {
@@ -175,7 +177,7 @@ fn list(kind: &str, state: &State) -> Value {
         }
         listed
     });
-    pulls.collect()
+    state.odd.iter().cloned().chain(pulls).collect()
 }
 
 fn merge_requests(state: &State) -> Value {
@@ -186,5 +188,5 @@ fn merge_requests(state: &State) -> Value {
             "description": "x".repeat(state.filler),
         })
     });
-    requests.collect()
+    state.odd.iter().cloned().chain(requests).collect()
 }

@@ -1,6 +1,7 @@
 //! Git hosts that keep a status of each commit, by their public documentation. Pure.
 
 mod deploy;
+mod list;
 mod project;
 mod pulls;
 mod token;
