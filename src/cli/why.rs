@@ -76,7 +76,7 @@ pub(super) async fn why(args: &ObjectArgs) -> Result<Exit, CliError> {
                         .await
                         .ok()
                         .flatten(),
-                    None => None,
+                    None => claimant(&access, lineage.top()).await,
                 };
                 let pods = pods(&access, &viewer, lineage.top()).await;
                 of_object(&lineage, sync.as_ref(), &pods)
@@ -109,6 +109,19 @@ pub(super) async fn why(args: &ObjectArgs) -> Result<Exit, CliError> {
     Ok(match diagnosis.is_wrong {
         true => Exit::Differs,
         false => Exit::Done,
+    })
+}
+
+/// The Sync that should manage an object and fails to. None where no Sync's status names it, or where none can be read.
+async fn claimant(access: &Access, object: &Value) -> Option<Sync> {
+    let name = key(object)?.to_string();
+    let syncs = match access.list::<Sync>(true).await {
+        Ok(syncs) => syncs,
+        Err(_) => access.list::<Sync>(false).await.ok()?,
+    };
+    syncs.into_iter().find(|sync| {
+        let failures = sync.status.as_ref().map(|status| &*status.failures);
+        failure(&name, failures.unwrap_or_default()).is_some()
     })
 }
 

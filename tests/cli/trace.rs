@@ -112,6 +112,17 @@ async fn an_object_is_traced_to_its_commit_and_author() {
         ],
     );
 
+    // So is what is there, and cannot be taken over.
+    let fixed =
+        json!({"metadata": {"name": "fixed"}, "immutable": true, "data": {"value": "theirs"}});
+    case.make::<ConfigMap>(fixed).await;
+    let map = case.map("fixed", "ours");
+    case.push(&[("bad/fixed.yaml", Some(&*map))], "fixed").await;
+    case.wait_for_event("ApplyFailed", &["fixed"]).await;
+    run(&case, &["why", "cm/fixed"])
+        .await
+        .says(1, &["fixed (bad/fixed.yaml", "fails (ApplyFailed)"]);
+
     case.wait_for_event("ApplyFailed", &["UPPER"]).await;
     run(&case, &["events"]).await.says(
         0,
