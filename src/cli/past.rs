@@ -58,17 +58,18 @@ fn commit_row(entry: &HistoryEntry) -> Vec<Cell> {
         Some(time) => format!("after {}", ago(entry.applied.0, time.0)),
         None => "no".to_owned(),
     };
-    let cells = [
-        revision(entry),
+    let figures = [
         committed,
         at(entry.applied.0),
         converged,
         entry.created.to_string(),
         entry.changed.to_string(),
         entry.pruned.to_string(),
-        entry.author.clone(),
     ];
-    cells.iter().map(|text| Cell::from(&**text)).collect()
+    let mut cells = vec![Cell::from(&*revision(entry))];
+    cells.extend(figures.iter().map(|text| Cell::figure(text)));
+    cells.push(Cell::from(&*entry.author));
+    cells
 }
 
 fn revision(entry: &HistoryEntry) -> String {

@@ -22,6 +22,8 @@ const NARROWEST: usize = 28;
 pub(super) struct Cell {
     text: String,
     paint: Paint,
+    /// Whether nobody knows what it says without its head.
+    needs_head: bool,
 }
 
 impl Cell {
@@ -31,6 +33,15 @@ impl Cell {
         Self {
             text: printable(&words.join(" ")),
             paint,
+            needs_head: false,
+        }
+    }
+
+    /// A number or a time, which has its head beside it where there is no line of heads.
+    pub(super) fn figure(text: &str) -> Self {
+        Self {
+            needs_head: true,
+            ..Self::from(text)
         }
     }
 }
@@ -79,7 +90,7 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<Cell>], terminal: Terminal) -> S
     };
     if room < NARROWEST.min(longest.max(heads[*last].width())) {
         let width = terminal.width.unwrap_or(usize::MAX);
-        return blocks(rows, &columns, width, terminal);
+        return blocks(heads, rows, &columns, width, terminal);
     }
     let mut text = String::new();
     let heading: Vec<Cell> = heads
@@ -110,7 +121,13 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<Cell>], terminal: Terminal) -> S
 }
 
 /// Each row as a block: the short cells, and the last one below them.
-fn blocks(rows: &[Vec<Cell>], columns: &[usize], width: usize, terminal: Terminal) -> String {
+fn blocks(
+    heads: &[&str],
+    rows: &[Vec<Cell>],
+    columns: &[usize],
+    width: usize,
+    terminal: Terminal,
+) -> String {
     const INDENT: usize = 2;
     let mut text = String::new();
     let Some((last, first)) = columns.split_last() else {
@@ -118,8 +135,12 @@ fn blocks(rows: &[Vec<Cell>], columns: &[usize], width: usize, terminal: Termina
     };
     for row in rows {
         let mut used = 0;
-        for cell in first.iter().map(|column| &row[*column]) {
-            for line in wrapped(&cell.text, width) {
+        for (head, cell) in first.iter().map(|column| (heads[*column], &row[*column])) {
+            let told = match cell.needs_head && !cell.text.is_empty() {
+                true => format!("{} {}", head.to_lowercase(), cell.text),
+                false => cell.text.clone(),
+            };
+            for line in wrapped(&told, width) {
                 if line.is_empty() {
                     continue;
                 }
@@ -203,6 +224,25 @@ mod tests {
         assert_eq!(
             narrow,
             "team-a/sync/a-rather-long-name-of-a-sync\nHealthFailed\n  web é is not ready: 漢字漢字\n"
+        );
+    }
+
+    #[test]
+    fn a_figure_has_its_head_beside_it_where_there_are_no_heads() {
+        let heads = ["REVISION", "CREATED", "PRUNED", "AUTHOR"];
+        let cells = ["main@sha1:0123456789ab", "", "13", "Ada"];
+        let row = cells.map(|text| match text {
+            "" | "13" => Cell::figure(text),
+            text => Cell::from(text),
+        });
+        let rows = [row.to_vec()];
+        assert_eq!(
+            table(&heads, &rows, at(30)),
+            "main@sha1:0123456789ab\npruned 13\n  Ada\n"
+        );
+        assert_eq!(
+            table(&heads, &rows, at(80)),
+            "REVISION                PRUNED  AUTHOR\nmain@sha1:0123456789ab  13      Ada\n"
         );
     }
 
