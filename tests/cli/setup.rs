@@ -256,7 +256,7 @@ fn snippets() -> Vec<(&'static str, String)> {
     vec![
         (
             "GITHUB_SHA",
-            of(&yaml("github.yml")["jobs"]["live"]["steps"][0]["run"]),
+            of(&yaml("github.yml")["jobs"]["live"]["steps"][1]["run"]),
         ),
         (
             "CI_COMMIT_SHA",
@@ -268,7 +268,7 @@ fn snippets() -> Vec<(&'static str, String)> {
         ),
         (
             "CIRCLE_SHA1",
-            of(&yaml("circleci.yml")["jobs"]["live"]["steps"][0]["run"]["command"]),
+            of(&yaml("circleci.yml")["jobs"]["live"]["steps"][1]["run"]["command"]),
         ),
     ]
 }
