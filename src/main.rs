@@ -18,7 +18,7 @@ fn main() -> ExitCode {
             share_freed_memory();
             towline::operator::run(*args).map_err(Box::<dyn Error>::from)
         }
-        Command::Build(args) => towline::cli::build(&args).map_err(Into::into),
+        Command::Build(args) => return towline::cli::build(&args).into(),
         Command::Crds(args) => return towline::cli::crds(&args).into(),
         Command::Version => return towline::cli::version().into(),
     };

@@ -196,7 +196,7 @@ async fn what_cannot_be_built_is_named_with_the_way_out() {
     for (args, code, parts) in [
         (
             &["--sync=sync.yaml", "--root=."][..],
-            1,
+            2,
             &[
                 "spec.substitute.from",
                 "ConfigMap",
@@ -206,13 +206,13 @@ async fn what_cannot_be_built_is_named_with_the_way_out() {
         ),
         (
             &["--sync=given.yaml", "--root=."],
-            1,
+            2,
             &["given.yaml holds no Sync"],
         ),
-        (&["--sync=absent.yaml"], 1, &["reading absent.yaml"]),
+        (&["--sync=absent.yaml"], 2, &["reading absent.yaml"]),
         (
             &["--sync=sync.yaml", "--root=.", "--with=number.yaml"],
-            1,
+            2,
             &["number.yaml", "Secret tokens", "must be texts"],
         ),
         (
@@ -227,7 +227,8 @@ async fn what_cannot_be_built_is_named_with_the_way_out() {
         ),
         (&["invalid", "--root=."], 1, &["invalid/map.yaml"]),
         (&["empty", "--root=."], 1, &["empty"]),
-        (&["/", "--root=."], 1, &["is not in", "--root"]),
+        (&["absent", "--root=."], 2, &["path absent is not in"]),
+        (&["/", "--root=."], 2, &["is not in", "--root"]),
         (&[], 2, &["<PATH>"]),
     ] {
         let (is, error) = failure(&build(folder, args).await);
@@ -292,7 +293,7 @@ async fn a_chart_of_another_repository_needs_a_clone_of_it() {
     write(scratch.path(), &files);
     let args = ["--sync", "sync.yaml", "--root", "own"];
     let (code, message) = failure(&build(scratch.path(), &args).await);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2));
     for says in ["GitRepository vendor", "--chart-root"] {
         assert!(message.contains(says), "{message}");
     }
@@ -364,7 +365,7 @@ async fn a_commit_is_built_whatever_is_on_disk() {
         ),
     ] {
         let (code, error) = failure(&build(folder, args).await);
-        assert!(code == Some(1) && error.contains(says), "{args:?}: {error}");
+        assert!(code == Some(2) && error.contains(says), "{args:?}: {error}");
     }
 }
 
@@ -385,7 +386,7 @@ async fn a_remote_base_needs_a_clone_of_it() {
     write(scratch.path(), &files);
     let args = ["--sync", "sync.yaml", "--root", "own"];
     let (code, message) = failure(&build(scratch.path(), &args).await);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2));
     let says = [
         "apps/kustomization.yaml",
         &format!("--base-root '{url}//?ref=v1=FOLDER'"),

@@ -1,6 +1,8 @@
 //! The command line, as the real program against the real API server.
 
 mod diff;
+mod exits;
+mod narrow;
 mod pin;
 mod setup;
 mod trace;
@@ -11,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use towline::api::{GitRepository, Sync};
-use towline_testing::control_plane::{ControlPlane, Options};
 use towline_testing::kubeconfig::User;
 use towline_testing::operator::built;
 use towline_testing::scratch::Scratch;
@@ -174,7 +175,10 @@ async fn get_lists_what_there_is_and_suspend_says_who_and_why() {
     }
     let other = run(&case, &["get", "repo/good"]).await;
     assert!(
-        other.err.contains("no GitRepository good in namespace"),
+        other.code == Some(2)
+            && other
+                .err
+                .contains("GitRepository good does not exist in namespace"),
         "{other:#?}"
     );
     assert!(!other.out.contains("sync/good"), "{other:#?}");
@@ -334,7 +338,7 @@ async fn wait_knows_live_superseded_untouched_failed_and_late() {
         .await
         .says(0, &["sync/a: superseded by main@sha1:", &third[..12]]);
 
-    // Of a commit that a newer one replaced before it was fetched, no status says anything.
+    // A commit that a newer one replaced before it was fetched is known by the newer one.
     let suspended = |is: bool| json!({"spec": {"suspend": is}});
     case.patch::<GitRepository>("repo", suspended(true)).await;
     let replaced = case
@@ -351,6 +355,54 @@ async fn wait_knows_live_superseded_untouched_failed_and_late() {
     };
     let (waited, _) = futures::join!(waiting, resumed);
     waited.says(0, &["sync/a: superseded by main@sha1:", &newer[..12]]);
+    // The same, if the wait begins afterwards.
+    let began = Instant::now();
+    let asked = of(&replaced, "60s").await;
+    asked.says(0, &["sync/a: superseded by main@sha1:", &newer[..12]]);
+    assert!(began.elapsed() < Duration::from_secs(20), "{asked:#?}");
+
+    // Of several commits at once, the first is known by a clone alone. One that does not exist is replaced by none.
+    let skipped = case
+        .repo
+        .commit(&[("a/a.yaml", Some(&*file("a", "skipped")))], "skipped");
+    case.repo
+        .commit(&[("a/a.yaml", Some(&*file("a", "between")))], "between");
+    let nowhere = "e".repeat(40);
+    let waiting = of(&nowhere, "10s");
+    let pushed = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let files = [("a/a.yaml", Some(&*file("a", "last")))];
+        case.push(&files, "last").await
+    };
+    let (waited, last) = futures::join!(waiting, pushed);
+    waited.says(
+        3,
+        &[
+            "sync/a: not live",
+            &last[..12],
+            "nothing says that the commit came",
+        ],
+    );
+    case.synced("a", &last).await;
+    of(&skipped, "2s")
+        .await
+        .says(3, &["has not fetched the commit"]);
+    let clone = Scratch::new().unwrap();
+    let kubeconfig = case.world.cp.kubeconfig_for(User::Person);
+    let in_clone = |program: &Path, args: &[&str]| {
+        let mut command = Command::new(program);
+        command.current_dir(clone.path()).args(args);
+        let output = command.env("KUBECONFIG", &kubeconfig).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    in_clone(Path::new("git"), &["clone", "-q", case.repo.url(), "."]);
+    let args = ["wait", "--commit", &skipped, "-n", &case.namespace];
+    let waited = in_clone(&built(), &args);
+    assert!(
+        waited.contains(&format!("superseded by main@sha1:{}", &last[..12])),
+        "{waited}"
+    );
 
     let fourth = case
         .push(&[("README.md", Some("text\n"))], "no manifest")
@@ -434,17 +486,6 @@ async fn what_stands_in_the_way_is_named() {
     ] {
         run_with(Some(&good), args).await.fails(2, &[parts]);
     }
-
-    let bare = ControlPlane::start(Options::default()).await;
-    let bare = run_with(Some(&bare.kubeconfig_path()), &["get"]).await;
-    bare.fails(
-        2,
-        &[
-            "does not serve",
-            "towline.dev: towline is not installed there",
-            "crds/",
-        ],
-    );
 }
 
 #[tokio::test]
@@ -476,42 +517,4 @@ fn as_a_plugin_of_kubectl_it_is_the_same_program() {
         .unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     assert!(help.contains("kubectl towline get"), "{help}");
-}
-
-#[tokio::test]
-async fn a_narrow_terminal_shows_everything() {
-    let case = world().await.case("cli-narrow").await;
-    case.repository(json!({})).await;
-    case.sync("a-sync-with-a-long-name", json!({"path": "absent"}))
-        .await;
-    case.ready_becomes("a-sync-with-a-long-name", "False", "RefNotFound")
-        .await;
-    let namespace = &case.namespace;
-    let towline = built().display().to_string();
-    let shown = async |columns: u32, more: &str| {
-        let line = format!("stty cols {columns}; {more} {towline} get -n {namespace}");
-        let mut script = Command::new("script");
-        script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-        script
-            .env("KUBECONFIG", case.world.cp.kubeconfig_for(User::Person))
-            .env("TERM", "xterm");
-        script.env_remove("NO_COLOR").stdin(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || script.output().unwrap())
-            .await
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{text}");
-        text.replace('\r', "")
-    };
-    let narrow = shown(40, "NO_COLOR=1").await;
-    assert!(narrow.contains("sync/a-sync-with-a-long-name"), "{narrow}");
-    for line in narrow.lines() {
-        assert!(
-            line.chars().count() <= 40 && !line.contains('\x1b'),
-            "{narrow}"
-        );
-    }
-    let wide = shown(160, "").await;
-    assert!(wide.contains("\x1b[31mRefNotFound\x1b[0m"), "{wide}");
-    assert!(wide.lines().next().unwrap().contains("NAME"), "{wide}");
 }

@@ -491,6 +491,8 @@ async fn every_host_is_spoken_to_as_it_documents() {
         let head = propose(&case, 3, &first, &[("shop/a.yaml", Some(&map))]);
         host.change(|state| {
             state.base.clone_from(&first);
+            // What no documentation has hides no other.
+            state.odd = vec![json!(null), json!({"id": "x", "number": {}, "iid": "3"})];
             state.pulls = vec![Pull {
                 number: 3,
                 head: head.clone(),
@@ -511,6 +513,11 @@ async fn every_host_is_spoken_to_as_it_documents() {
         assert!(
             comments.len() == 1 && comments[0].contains("+ data.value: \"three\""),
             "{comments:?}"
+        );
+        let message = planned(&case, "Planned").await;
+        assert!(
+            message.contains("; 2 entries of the host's list cannot be read"),
+            "{message}"
         );
         assert_no_secret(&host);
     }

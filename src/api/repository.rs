@@ -285,6 +285,11 @@ pub struct GitRepositoryStatus {
     #[serde(default)]
     pub revision: Option<String>,
 
+    /// Commits that are known to come before `revision`, the newest first: those that it was made on, and, where the revision
+    /// before is one of them, those that came before that. At most 10. `towline wait --commit` reads them.
+    #[serde(default)]
+    pub ancestors: Vec<String>,
+
     /// When that commit was made, by its committer's clock.
     #[serde(default)]
     pub committed_at: Option<Time>,

@@ -51,8 +51,9 @@ impl Reason {
                 "Look at the condition `Ready` of the Sync, and find its reason on this page."
             }
             Self::HealthFailed => {
-                "Look at the objects and files that the message names. Commit a fix or a revert; it is applied at \
-                 once. If the objects only need more time, raise `timeout`."
+                "Look at the objects and files that the message names; `towline why KIND/NAME` also looks at the pods of \
+                 a workload. Commit a fix or a revert; it is applied at once. If the objects only need more time, raise \
+                 `timeout`."
             }
             Self::FetchFailed => {
                 "Check the URL. Is the server up? Can the pod reach it (DNS, NetworkPolicy, proxy)? Is \

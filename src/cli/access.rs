@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ListParams, ObjectList, ObjectMeta, Patch, PatchParams, Request};
 use kube::client::Body;
 use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -232,6 +233,47 @@ impl Access {
         let api = self.api::<K>();
         let patched = api.patch(name, &params, &Patch::Merge(patch)).await;
         patched.map_err(|error| self.explain(error, &doing))
+    }
+
+    /// Whether there is any object of a kind.
+    pub(super) async fn has_any<K: Namespaced>(
+        &self,
+        everywhere: bool,
+    ) -> Result<bool, AccessError> {
+        let place = (!everywhere).then_some(&*self.namespace);
+        let api: Api<K> = match everywhere {
+            true => Api::all(self.client.clone()),
+            false => self.api(),
+        };
+        let listed = api.list_metadata(&ListParams::default().limit(1)).await;
+        let explain = |error| self.explain(error, &Doing::new::<K>("list", place));
+        listed.map(|list| !list.items.is_empty()).map_err(explain)
+    }
+
+    /// That an object does not exist.
+    pub(super) fn missing(&self, what: impl std::fmt::Display, everywhere: bool) -> AccessError {
+        AccessError::Missing {
+            what: what.to_string(),
+            place: match everywhere {
+                true => String::new(),
+                false => format!(" in namespace {}", self.namespace),
+            },
+        }
+    }
+
+    /// Refuses a namespace that does not exist, as far as the user may know: of such a one, every list is empty.
+    ///
+    /// # Errors
+    /// [`AccessError::Missing`].
+    pub(super) async fn expect_namespace(&self) -> Result<(), AccessError> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        match api.get_metadata(&self.namespace).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Err(AccessError::Missing {
+                what: format!("namespace {}", self.namespace),
+                place: String::new(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// What an error of the client means for the user.

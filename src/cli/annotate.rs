@@ -27,12 +27,16 @@ const PAUSE: Duration = Duration::from_millis(300);
 const DIGITS: usize = 12;
 
 /// A Sync or a GitRepository.
-enum Either {
+pub(super) enum Either {
     Sync(Box<Sync>),
     Repository(Box<GitRepository>),
 }
 
-async fn resolve(access: &Access, name: &SteeredName) -> Result<Either, CliError> {
+/// The object that a name means.
+///
+/// # Errors
+/// [`AccessError::Missing`], among others.
+pub(super) async fn resolve(access: &Access, name: &SteeredName) -> Result<Either, CliError> {
     let repository = async |name: &str| -> Result<_, AccessError> {
         let found = access.get::<GitRepository>(name).await?;
         Ok(Either::Repository(Box::new(found)))
@@ -82,7 +86,7 @@ async fn request<K: Steered>(
     let name = object.name_any();
     let shown = format!("{}/{name}", K::WORD);
     if let Some(suspended) = object.suspended() {
-        Terminal::print(&format!(
+        Terminal::say(&format!(
             "{shown} is {suspended}: it is not reconciled until `towline resume {shown}`\n"
         ))?;
         return Ok(Exit::Differs);
@@ -92,7 +96,7 @@ async fn request<K: Steered>(
     let patch = json!({"metadata": {"annotations": annotations}});
     access.patch::<K>(&name, &patch).await?;
     if !waits {
-        Terminal::print(&format!("{shown}: reconcile requested\n"))?;
+        Terminal::say(&format!("{shown}: reconcile requested\n"))?;
         return Ok(Exit::Done);
     }
     let mut progress = Progress::default();
@@ -141,7 +145,7 @@ fn told<K: Steered>(object: &K, standing: &Standing, exit: Exit) -> Result<Exit,
         _ => ready(object).map_or("", |ready| &ready.message),
     };
     let text = format!("{}: {}: {message}", standing.name, standing.state.word());
-    Terminal::print(&format!(
+    Terminal::say(&format!(
         "{}\n",
         crate::text::printable(text.trim_end_matches([':', ' ']))
     ))?;
@@ -166,7 +170,7 @@ async fn stop<K: Steered>(access: &Access, object: K, reason: &str) -> Result<Ex
     });
     let patch = json!({"metadata": {"annotations": annotations}, "spec": {"suspend": true}});
     let object = access.patch::<K>(&object.name_any(), &patch).await?;
-    Terminal::print(&format!(
+    Terminal::say(&format!(
         "{}/{}: {}\n",
         K::WORD,
         object.name_any(),
@@ -187,7 +191,7 @@ pub(super) async fn resume(args: &ResumeArgs) -> Result<Exit, CliError> {
 async fn go_on<K: Steered>(access: &Access, object: K) -> Result<Exit, CliError> {
     let shown = format!("{}/{}", K::WORD, object.name_any());
     let Some(was) = object.suspended() else {
-        Terminal::print(&format!("{shown} is not suspended\n"))?;
+        Terminal::say(&format!("{shown} is not suspended\n"))?;
         return Ok(Exit::Done);
     };
     let who = who(access).await?;
@@ -198,7 +202,7 @@ async fn go_on<K: Steered>(access: &Access, object: K) -> Result<Exit, CliError>
     });
     let patch = json!({"metadata": {"annotations": annotations}, "spec": {"suspend": null}});
     access.patch::<K>(&object.name_any(), &patch).await?;
-    Terminal::print(&format!("{shown}: resumed by {who}; it was {was}\n"))?;
+    Terminal::say(&format!("{shown}: resumed by {who}; it was {was}\n"))?;
     Ok(Exit::Done)
 }
 
@@ -265,7 +269,7 @@ pub(super) async fn approve(args: &ApproveArgs) -> Result<Exit, CliError> {
         let patch = json!({"metadata": {"annotations": annotations}});
         access.patch::<Sync>(name, &patch).await?;
     }
-    Terminal::print(&decided.text)?;
+    Terminal::say(&decided.text)?;
     Ok(decided.exit)
 }
 

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::standing::{ResourceState, Standing, ready};
-use crate::api::{GitRepository, Sync, SyncStatus};
+use crate::api::{GitRepository, Sync, SyncStatus, short_commits};
 use crate::intent::SyncIntent;
 
 /// How a Sync stands to a commit.
@@ -33,8 +33,18 @@ pub(super) enum Reach<'a> {
     NotYet,
     /// Its revision is this commit.
     There,
-    /// It had the commit, or went past it: its revision is this one.
+    /// It had the commit, or went past it: its revision is this one, which came after the commit.
     Beyond(&'a str),
+    /// It went on to this revision. Nothing says that the commit came before it, or that there is such a commit.
+    Elsewhere(&'a str),
+}
+
+/// What is known of a commit beside statuses: by a clone that the command runs in.
+pub(super) trait History {
+    /// Whether a commit is one of the repository with this URL.
+    fn has(&self, commit: &str, url: &str) -> bool;
+    /// Whether `older` comes before the commit `newer`. None if that is not known.
+    fn is_before(&self, older: &str, newer: &str) -> Option<bool>;
 }
 
 /// Whether a revision (`main@sha1:0123…`) is of this commit, which may be shortened.
@@ -90,6 +100,13 @@ pub(super) fn arrival(commit: &str, sync: &Sync, reach: Reach<'_>) -> Arrival {
             Arrival::Pending(format!("GitRepository {source} has not fetched the commit"))
         }
         Reach::There => Arrival::Pending(waits(&state, "it has not read the commit")),
+        Reach::Elsewhere(later) => {
+            let source = SyncIntent::from(sync).source;
+            Arrival::Pending(format!(
+                "GitRepository {source} has {}, and nothing says that the commit came before that",
+                short_commits(later)
+            ))
+        }
         Reach::Beyond(later) => {
             let (_, whole) = later.rsplit_once(':').unwrap_or(("", later));
             match arrival(whole, sync, Reach::There) {
@@ -159,6 +176,7 @@ pub(super) fn reach<'a>(
     repository: &'a GitRepository,
     since: Timestamp,
     syncs: &[&Sync],
+    history: &dyn History,
 ) -> Reach<'a> {
     let Some(status) = &repository.status else {
         return Reach::NotYet;
@@ -169,10 +187,18 @@ pub(super) fn reach<'a>(
     if is_of(revision, commit) {
         return Reach::There;
     }
+    if status.ancestors.iter().any(|one| is_of(one, commit)) {
+        return Reach::Beyond(revision);
+    }
     // What a poll finds that began after the commit had been pushed came after it. One that had begun before may find the
-    // commit's parent.
+    // commit's parent. If nobody knows the commit, it may not have been pushed, or not exist.
     let polled = status.polled_at.as_ref();
     let has_moved = polled.is_some_and(|polled| polled.0 >= since);
+    let (_, id) = revision.rsplit_once(':').unwrap_or(("", revision));
+    let is_proven = match history.is_before(commit, id) {
+        Some(is_before) => is_before,
+        None => has_moved && history.has(commit, &repository.spec.url),
+    };
     // Times of statuses are whole seconds. Where two commits came in one, a Sync that has gone on to another revision says
     // that there is one.
     let has_gone_on = syncs.iter().any(|sync| {
@@ -194,280 +220,12 @@ pub(super) fn reach<'a>(
     let is_newer = applied.zip(observed).is_some_and(|(applied, observed)| {
         observed > applied || has_gone_on && observed == applied
     });
-    match has_moved || is_newer {
-        true => Reach::Beyond(revision),
-        false => Reach::NotYet,
+    match (is_proven || is_newer, has_moved) {
+        (true, _) => Reach::Beyond(revision),
+        (false, true) => Reach::Elsewhere(revision),
+        (false, false) => Reach::NotYet,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::super::standing::testing::{ready, sync};
-    use super::*;
-
-    const OLD: &str = "0000000000000000000000000000000000000000";
-    const COMMIT: &str = "1111111111111111111111111111111111111111";
-    const LATER: &str = "2222222222222222222222222222222222222222";
-
-    fn revision(commit: &str) -> String {
-        format!("main@sha1:{commit}")
-    }
-
-    fn entry(commit: &str, converged: bool) -> Value {
-        let mut entry = json!({
-            "revision": revision(commit), "applied": "2026-01-02T03:04:05Z", "changed": 1, "pruned": 0,
-        });
-        if converged {
-            entry["converged"] = "2026-01-02T03:04:06Z".into();
-        }
-        entry
-    }
-
-    /// A Sync with this history, newest first, that has applied and attempted these commits.
-    fn at(history: &[&Value], applied: &str, attempted: &str, ready: &Value) -> Sync {
-        let status = json!({
-            "history": history, "lastAppliedRevision": revision(applied),
-            "lastAttemptedRevision": revision(attempted), "conditions": ready,
-        });
-        sync(&status, &json!({}))
-    }
-
-    #[test]
-    fn a_shortened_commit_is_known() {
-        assert!(is_of(&revision(COMMIT), "1111111") && is_of(COMMIT, COMMIT));
-        assert!(!is_of(&revision(COMMIT), OLD));
-    }
-
-    #[test]
-    fn every_case_is_judged() {
-        let good = ready("True", "Converged", "m");
-        let bad = ready("False", "ApplyFailed", "ConfigMap a: no");
-        let slow = ready("False", "HealthPending", "m");
-        let failed = || Arrival::Failed("ApplyFailed: ConfigMap a: no".to_owned());
-        let [old, mine, later] = [OLD, COMMIT, LATER].map(|commit| entry(commit, true));
-        let pending = |text: &str| Arrival::Pending(text.to_owned());
-        for (what, sync, reach, arrival) in [
-            (
-                "live",
-                at(&[&mine, &old], COMMIT, COMMIT, &good),
-                Reach::There,
-                Arrival::Live,
-            ),
-            (
-                "unhealthy",
-                at(&[&entry(COMMIT, false), &old], COMMIT, COMMIT, &slow),
-                Reach::There,
-                pending("HealthPending"),
-            ),
-            (
-                "failed",
-                at(&[&old], OLD, COMMIT, &bad),
-                Reach::There,
-                failed(),
-            ),
-            (
-                "broken since",
-                at(&[&mine], COMMIT, COMMIT, &bad),
-                Reach::There,
-                failed(),
-            ),
-            (
-                "the next one fails",
-                at(&[&mine], COMMIT, LATER, &bad),
-                Reach::Beyond(LATER),
-                Arrival::Live,
-            ),
-            (
-                "superseded",
-                at(&[&later, &mine], LATER, LATER, &good),
-                Reach::Beyond(LATER),
-                Arrival::Superseded(revision(LATER)),
-            ),
-            (
-                "never live, and the next one fails",
-                at(
-                    &[&entry(LATER, false), &entry(COMMIT, false)],
-                    LATER,
-                    LATER,
-                    &bad,
-                ),
-                Reach::Beyond(LATER),
-                failed(),
-            ),
-            (
-                "untouched",
-                at(&[&old], COMMIT, COMMIT, &good),
-                Reach::There,
-                Arrival::Untouched,
-            ),
-            (
-                "not fetched",
-                at(&[&old], OLD, OLD, &good),
-                Reach::NotYet,
-                pending("GitRepository fleet has not fetched the commit"),
-            ),
-            (
-                "not read",
-                at(&[&old], OLD, OLD, &good),
-                Reach::There,
-                pending("it has not read the commit"),
-            ),
-            (
-                "skipped over, to a commit that changes it",
-                at(&[&later, &old], LATER, LATER, &good),
-                Reach::Beyond(&revision(LATER)),
-                Arrival::Superseded(revision(LATER)),
-            ),
-            (
-                "skipped over, to a commit that does not",
-                at(&[&old], LATER, LATER, &good),
-                Reach::Beyond(&revision(LATER)),
-                Arrival::Untouched,
-            ),
-        ] {
-            assert_eq!(super::arrival(COMMIT, &sync, reach), arrival, "{what}");
-        }
-        let mut suspended = at(&[&old], OLD, OLD, &good);
-        suspended.spec.settings.suspend = true;
-        assert_eq!(
-            super::arrival(COMMIT, &suspended, Reach::There),
-            Arrival::Left("suspended".to_owned())
-        );
-        let unseen = sync(&Value::Null, &json!({}));
-        assert_eq!(
-            super::arrival(COMMIT, &unseen, Reach::There),
-            pending("it has not read the commit")
-        );
-    }
-
-    #[test]
-    fn a_commit_that_was_pinned_away_has_failed() {
-        const FIX: &str = "3333333333333333333333333333333333333333";
-        let pinned = |seen: &str, hold: bool| {
-            let mut back = entry(OLD, true);
-            back["pinned"] = true.into();
-            let history = [
-                back,
-                entry(LATER, true),
-                entry(COMMIT, true),
-                entry(OLD, true),
-            ];
-            let history: Vec<&Value> = history.iter().collect();
-            let mut sync = at(&history, OLD, OLD, &ready("True", "Pinned", "by anna"));
-            let pin = json!({"revision": revision(OLD), "away": revision(LATER),
-                "seen": revision(seen), "hold": hold});
-            sync.status.as_mut().unwrap().pin = serde_json::from_value(pin).unwrap();
-            sync
-        };
-        let away = Arrival::Failed("pinned away: by anna".to_owned());
-        let sync = pinned(LATER, false);
-        for (commit, arrival) in [
-            (LATER, away.clone()),
-            (COMMIT, away.clone()),
-            (OLD, Arrival::Live),
-            (
-                FIX,
-                Arrival::Pending("it has not read the commit".to_owned()),
-            ),
-        ] {
-            assert_eq!(
-                super::arrival(commit, &sync, Reach::There),
-                arrival,
-                "{commit}"
-            );
-        }
-        let other_path = pinned(FIX, false);
-        assert_eq!(
-            super::arrival(FIX, &other_path, Reach::There),
-            Arrival::Untouched
-        );
-        let held = pinned(LATER, true);
-        let left = Arrival::Left("by anna".to_owned());
-        assert_eq!(super::arrival(FIX, &held, Reach::There), left);
-        assert_eq!(super::arrival(LATER, &held, Reach::There), away);
-    }
-
-    #[test]
-    fn a_repository_that_moved_on_is_beyond() {
-        let repository = |commit: &str, polled: &str, observed: &str| -> GitRepository {
-            serde_json::from_value(json!({
-                "apiVersion": "towline.dev/v1alpha1", "kind": "GitRepository",
-                "metadata": {"name": "fleet"}, "spec": {"url": "https://git.example/fleet"},
-                "status": {"revision": revision(commit), "polledAt": polled, "observedAt": observed},
-            }))
-            .unwrap()
-        };
-        let good = ready("True", "Converged", "m");
-        let knows = at(&[&entry(COMMIT, true)], COMMIT, COMMIT, &good);
-        let gone_on = [entry(LATER, true), entry(COMMIT, true)];
-        let gone_on = at(&[&gone_on[0], &gone_on[1]], LATER, LATER, &good);
-        let (early, late) = ("2026-01-02T03:04:00Z", "2026-01-02T03:05:00Z");
-        let since: Timestamp = "2026-01-02T03:04:30Z".parse().unwrap();
-        let beyond = revision(LATER);
-        for (what, repository, syncs, reach) in [
-            (
-                "it is there",
-                repository(COMMIT, late, late),
-                &[][..],
-                Reach::There,
-            ),
-            (
-                "nothing new",
-                repository(OLD, early, early),
-                &[],
-                Reach::NotYet,
-            ),
-            (
-                "found by a poll since",
-                repository(LATER, late, late),
-                &[],
-                Reach::Beyond(&beyond),
-            ),
-            // Which may be the parent.
-            (
-                "found by a poll that had begun before",
-                repository(OLD, early, late),
-                &[],
-                Reach::NotYet,
-            ),
-            (
-                "seen after the commit was applied",
-                repository(LATER, early, late),
-                &[&knows],
-                Reach::Beyond(&beyond),
-            ),
-            (
-                "in the second in which the commit was applied",
-                repository(LATER, early, "2026-01-02T03:04:05Z"),
-                &[&gone_on],
-                Reach::Beyond(&beyond),
-            ),
-            (
-                "the same, and the Sync has not gone on",
-                repository(OLD, early, "2026-01-02T03:04:05Z"),
-                &[&knows],
-                Reach::NotYet,
-            ),
-            (
-                "a Sync that has gone on",
-                repository(OLD, early, early),
-                &[&gone_on],
-                Reach::NotYet,
-            ),
-            (
-                "its status lags behind that of the Sync",
-                repository(OLD, early, early),
-                &[&knows],
-                Reach::NotYet,
-            ),
-        ] {
-            assert_eq!(
-                super::reach(COMMIT, &repository, since, syncs),
-                reach,
-                "{what}"
-            );
-        }
-    }
-}
+mod tests;

@@ -10,11 +10,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::output;
 use super::scope::Scopes;
+use super::terminal::Terminal;
+use super::{Exit, output, report};
 use crate::api::{GitRepository, Sync};
 use crate::config::{BuildArgs, OutputFormat};
-use crate::content::Tree;
+use crate::content::{ReadFault, Tree};
 use crate::desired::{
     self, Desired, DesiredError, InputData, Inputs, InputsError, Reading, Releases, Task,
 };
@@ -93,13 +94,48 @@ pub enum BuildError {
     Failed(usize),
 }
 
-/// Prints the objects of a folder on disk, in the order in which they are applied.
-///
-/// # Errors
-///
-/// [`BuildError`]. Objects that cannot be applied are reported on standard error; the others are
-/// printed all the same.
-pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
+impl BuildError {
+    /// What the exit code of `towline build` says of it. What the files ask for is an answer, and a wrong argument is none.
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Failed(_) | Self::Nothing | Self::Inputs(_) => Exit::Differs,
+            Self::Desired(DesiredError::Tree(error))
+                if error.fault() == ReadFault::PathNotFound =>
+            {
+                Exit::Error
+            }
+            Self::Desired(_) => Exit::Differs,
+            Self::Read(..)
+            | Self::Yaml(..)
+            | Self::Object(..)
+            | Self::Values(..)
+            | Self::Invalid(..)
+            | Self::NoSync(_)
+            | Self::Outside(..)
+            | Self::Source(_)
+            | Self::NoChart(_)
+            | Self::BaseRoot(_)
+            | Self::NoBases(_)
+            | Self::Missing(_)
+            | Self::Write(_)
+            | Self::Output(_) => Exit::Error,
+        }
+    }
+}
+
+/// Prints the objects of a folder on disk, in the order in which they are applied. Objects that cannot be applied are
+/// reported on standard error; the others are printed all the same.
+pub fn build(args: &BuildArgs) -> Exit {
+    match built(args) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            report(&error);
+            error.exit()
+        }
+    }
+}
+
+fn built(args: &BuildArgs) -> Result<(), BuildError> {
     let (mut sync, source_ignore) = sync(args)?;
     let namespace = sync
         .metadata
@@ -129,12 +165,12 @@ pub fn build(args: &BuildArgs) -> Result<(), BuildError> {
         None,
     )?;
     for warning in desired.warnings() {
-        eprintln!("towline: warning: {warning}");
+        Terminal::note(&format!("towline: warning: {warning}"));
     }
     let (objects, failures) = objects(&desired, tree);
     print(&objects, args.output)?;
     for failure in &failures {
-        eprintln!("towline: {failure}");
+        Terminal::note(&format!("towline: {failure}"));
     }
     match failures.len() {
         0 => Ok(()),

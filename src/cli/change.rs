@@ -140,7 +140,7 @@ pub(super) fn as_text(sync: &str, changes: &[Change], terminal: Terminal) -> Str
     for change in changes {
         let (mark, paint) = mark(&change.action);
         let line = format!("{mark} {}", heading(change));
-        let _ = writeln!(text, "{}", terminal.paint(paint, &line));
+        text.push_str(&terminal.paragraph(("", "  "), &[(&line, paint)]));
         for line in change.diff.lines() {
             let paint = match line.as_bytes().first() {
                 Some(b'+') => Paint::Green,
@@ -152,8 +152,7 @@ pub(super) fn as_text(sync: &str, changes: &[Change], terminal: Terminal) -> Str
         }
         text.push('\n');
     }
-    let _ = writeln!(text, "{sync}: {}", summary(changes));
-    text
+    text + &terminal.fitted(&format!("{sync}: {}", summary(changes)))
 }
 
 /// The changes as one JSON object.

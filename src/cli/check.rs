@@ -57,17 +57,24 @@ pub(super) async fn check(args: &CheckArgs) -> Result<Exit, CliError> {
             },
         ));
     }
-    for (verb, resource) in [
-        ("list", "syncs"),
-        ("list", "gitrepositories"),
-        ("patch", "syncs"),
-    ] {
-        all.push(("rights", right(&access, verb, resource).await?));
+    let namespace = &access.namespace;
+    match access.expect_namespace().await {
+        Ok(()) => (),
+        Err(error) => all.push(("namespace", CheckResult::Bad(error.to_string()))),
     }
+    // Without these, nothing else can be said of the namespace. To change something is not everybody's work.
+    for resource in ["syncs", "gitrepositories"] {
+        let found = match right(&access, "list", resource).await? {
+            CheckResult::Odd(why) => CheckResult::Bad(why),
+            found => found,
+        };
+        all.push(("rights", found));
+    }
+    all.push(("rights", right(&access, "patch", "syncs").await?));
     all.push((
         "operator",
         match access.list_briefly::<Sync>(false).await {
-            Ok(syncs) => operator(&syncs, &access.namespace, pods(&viewer).await),
+            Ok(syncs) => operator(&syncs, namespace, pods(&viewer).await),
             Err(AccessError::Forbidden { .. }) => {
                 CheckResult::Odd("you may not list Syncs".to_owned())
             }

@@ -1,16 +1,25 @@
 //! Texts in the columns of a terminal. Pure.
 
+use std::ops::Range;
+
 use unicode_width::UnicodeWidthChar as _;
 
 /// A text of one paragraph in lines of at most `width` columns.
 pub(super) fn wrapped(text: &str, width: usize) -> Vec<&str> {
+    let lines = breaks(text, width).into_iter();
+    lines.map(|line| &text[line]).collect()
+}
+
+/// The bytes of a text that each of those lines has.
+pub(super) fn breaks(text: &str, width: usize) -> Vec<Range<usize>> {
     let width = width.max(8);
     let mut lines = Vec::new();
-    let mut rest = text;
+    let mut start = 0;
     loop {
+        let rest = &text[start..];
         let (fits, more) = split(rest, width);
         if more.is_empty() {
-            lines.push(fits);
+            lines.push(start..text.len());
             return lines;
         }
         // A line ends between words, unless one word fills it.
@@ -18,8 +27,8 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<&str> {
             true => fits.len(),
             false => fits.rfind(' ').unwrap_or(fits.len()),
         };
-        lines.push(rest[..end].trim_end());
-        rest = rest[end..].trim_start();
+        lines.push(start..start + rest[..end].trim_end().len());
+        start = text.len() - rest[end..].trim_start().len();
     }
 }
 

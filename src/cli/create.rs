@@ -289,7 +289,7 @@ async fn write(
             done = "replaced";
         }
         Err(error) if is_there(&error) => {
-            Terminal::print(&format!(
+            Terminal::say(&format!(
                 "Secret {namespace}/{name} exists: give --replace to replace it\n"
             ))?;
             return Ok(Exit::Differs);
@@ -303,7 +303,7 @@ async fn write(
              -o jsonpath='{{.data.{key}}}' | base64 -d\n"
         ));
     }
-    Terminal::print(&text)?;
+    Terminal::say(&text)?;
     Ok(Exit::Done)
 }
 

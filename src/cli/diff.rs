@@ -18,7 +18,7 @@ use crate::cluster::{LookupScope, Lookups, Viewer};
 use crate::config::{DiffArgs, DiffFormat};
 use crate::desired::{Desired, InputData, Inputs};
 use crate::intent::{Keeper, SyncIntent};
-use crate::plan::SyncName;
+use crate::plan::{Appliers, SyncName};
 use crate::preview::{self, Action, Preview, PreviewError, describe, manifests_of};
 use crate::render::wasm::Lookup;
 use crate::secrets::{ConfigMaps, ReadError, SecretName, Secrets};
@@ -68,6 +68,7 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
     let live = owned(&access, &viewer, &sync, &owner);
     let (read, live) = futures::join!(read, live);
     let (desired, manifests, failures) = read.map_err(|_| CliError::Ended)??;
+    let appliers = Appliers::with(args.takeover_managers.clone());
     let preview = Preview {
         viewer: &viewer,
         owner: &owner,
@@ -77,6 +78,7 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
             .into_iter()
             .filter_map(|object| Some((key(&object)?, object)))
             .collect(),
+        appliers: &appliers,
         within: None,
         only: None,
         tries_all: args.all,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::access::{Access, kind_name, plain};
+use super::access::{Access, AccessError, kind_name, plain};
 use super::standing::{HEADS, Standing, Steered};
 use super::table::table;
 use super::terminal::Terminal;
@@ -31,7 +31,13 @@ pub(super) async fn get(args: &GetArgs) -> Result<Exit, CliError> {
         let is_sync = |one: &Sync| named.means(Sync::WORD, &one.name_any());
         repositories.iter().any(is_repository) || syncs.iter().any(is_sync)
     };
-    let missing: Vec<&SteeredName> = args.names.iter().filter(|name| !is_there(name)).collect();
+    let missing = args.names.iter().filter(|name| !is_there(name));
+    let missing: Vec<AccessError> = missing
+        .map(|name| access.missing(name, everywhere))
+        .collect();
+    if args.names.is_empty() && !everywhere && repositories.is_empty() && syncs.is_empty() {
+        access.expect_namespace().await?;
+    }
     let mut listed: Vec<ListedObject> = chosen(args, repositories).collect();
     listed.extend(chosen(args, syncs));
     let text = match args.output {
@@ -58,17 +64,8 @@ pub(super) async fn get(args: &GetArgs) -> Result<Exit, CliError> {
         }
     };
     Terminal::print(&text)?;
-    for name in &missing {
-        let place = match everywhere {
-            true => String::new(),
-            false => format!(" in namespace {}", access.namespace),
-        };
-        Terminal::note(&format!("towline: there is no {name}{place}"));
-    }
-    Ok(match missing.is_empty() {
-        true => Exit::Done,
-        false => Exit::Differs,
-    })
+    CliError::if_any(missing)?;
+    Ok(Exit::Done)
 }
 
 /// One object in the forms in which it can be shown.
@@ -109,10 +106,10 @@ fn listing(
             true => "everything is ready",
             false => "no Syncs and no GitRepositories",
         };
-        return match place {
-            Some(place) => format!("{what} in namespace {place}\n"),
-            None => format!("{what}\n"),
-        };
+        return terminal.fitted(&match place {
+            Some(place) => format!("{what} in namespace {place}"),
+            None => what.to_owned(),
+        });
     }
     let rows = standings.iter().map(|standing| {
         let mut row = standing.row(now);

@@ -20,7 +20,7 @@ pub(super) async fn test(args: &HookTestArgs) -> Result<Exit, CliError> {
     let repository: GitRepository = access.get(name).await?;
     let intent = SourceIntent::from(&repository);
     let Some(secret) = intent.webhook.clone() else {
-        Terminal::print(&format!(
+        Terminal::say(&format!(
             "repo/{name} has no webhook: set spec.webhook.secretRef\n"
         ))?;
         return Ok(Exit::Differs);
@@ -33,7 +33,7 @@ pub(super) async fn test(args: &HookTestArgs) -> Result<Exit, CliError> {
     let data = data.map_err(|error| CliError::Input(field, error))?;
     let token = data.get("token").map(Vec::as_slice).unwrap_or_default();
     let Ok(secret) = webhook::Secret::new(token) else {
-        Terminal::print(&format!(
+        Terminal::say(&format!(
             "Secret {}/{secret} has no token\n",
             access.namespace
         ))?;
@@ -63,7 +63,7 @@ pub(super) async fn test(args: &HookTestArgs) -> Result<Exit, CliError> {
         ),
     };
     let line = crate::text::redact(&line);
-    Terminal::print(&format!("{address}: {line}\n"))?;
+    Terminal::say(&format!("{address}: {line}\n"))?;
     Ok(exit)
 }
 

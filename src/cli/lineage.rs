@@ -4,8 +4,8 @@
 use kube::api::ObjectMeta;
 use serde_json::Value;
 
-use super::access::{Access, Doing};
-use super::{CliError, Exit};
+use super::CliError;
+use super::access::{Access, AccessError, Doing};
 use crate::cluster::{ServedKind, Viewer};
 use crate::config::KindAndName;
 use crate::manifest::{GroupKind, GroupVersionKind, ObjectKey};
@@ -132,9 +132,12 @@ pub(super) fn wanted(served: &ServedKind, object: &KindAndName, namespace: &str)
     }
 }
 
-/// What a command says about an object that does not exist.
-pub(super) fn absent(key: &ObjectKey) -> (String, Exit) {
-    (format!("{key} does not exist\n"), Exit::Differs)
+/// That an object does not exist. Its key says in which namespace.
+pub(super) fn absent(key: &ObjectKey) -> AccessError {
+    AccessError::Missing {
+        what: key.to_string(),
+        place: String::new(),
+    }
 }
 
 #[cfg(test)]

@@ -34,21 +34,24 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use crate::config::{ClusterCommand, CreateCommand, HookCommand};
+use crate::manifest::ObjectKey;
 
-pub use build::{BuildError, build};
+pub use build::build;
 pub use shell::{completion, crds, man, version};
 
 use access::AccessError;
+use build::BuildError;
 use terminal::Terminal;
 
-/// What the exit code of a command says.
+/// What the exit code of a command says. It says the same for every command: docs/reference/command-line.md has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// It is done, and nothing differs.
     Done = 0,
-    /// Something differs, is not there, or has failed; the output says what.
+    /// The answer is that something differs, is wrong, or has failed; the output says what.
     Differs = 1,
-    /// The command itself could not do its work: no cluster, no right, wrong arguments.
+    /// There is no answer: an argument is wrong or names what does not exist, or there is no cluster, no right, or no towline
+    /// in the cluster. Every [`CliError`] is one.
     Error = 2,
     /// The time is over.
     Timeout = 3,
@@ -67,6 +70,11 @@ enum CliError {
     Access(#[from] AccessError),
     #[error("the cluster serves no kind {0}: see kubectl api-resources")]
     UnknownKind(String),
+    /// What exists of the arguments was shown.
+    #[error("{}", in_words(.0))]
+    Missing(Vec<AccessError>),
+    #[error("{object} does not exist, and no Sync's status names it; {way}")]
+    Unknown { object: ObjectKey, way: String },
     #[error(transparent)]
     Build(#[from] BuildError),
     #[error(transparent)]
@@ -85,6 +93,21 @@ enum CliError {
     Output(#[source] std::io::Error),
     #[error("writing YAML")]
     Yaml(#[from] serde_saphyr::ser::Error),
+}
+
+impl CliError {
+    /// An error if anything is missing.
+    fn if_any(missing: Vec<AccessError>) -> Result<(), Self> {
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(Self::Missing(missing)),
+        }
+    }
+}
+
+fn in_words(missing: &[AccessError]) -> String {
+    let all: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    all.join("; ")
 }
 
 /// Runs a command that asks a cluster. Errors go to standard error.

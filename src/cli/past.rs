@@ -2,14 +2,16 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
+use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use super::access::Access;
-use super::standing::ago;
+use super::access::{Access, AccessError};
+use super::annotate::resolve;
+use super::standing::{Steered as _, ago};
 use super::table::{Cell, table};
 use super::terminal::{Paint, Terminal};
 use super::{CliError, Exit, output};
-use crate::api::{GROUP, HistoryEntry, Sync, short_commits};
+use crate::api::{GROUP, GitRepository, HistoryEntry, Sync, short_commits};
 use crate::config::{EventsArgs, NamedArgs};
 
 /// Lists the commits that changed a Sync.
@@ -18,12 +20,15 @@ pub(super) async fn history(args: &NamedArgs) -> Result<Exit, CliError> {
     let name = &*args.name;
     let sync: Sync = access.get(name).await?;
     let history = sync.status.map(|status| status.history).unwrap_or_default();
+    let terminal = Terminal::of(args.cluster.color);
     let text = match args.output {
         Some(format) => output::value(&json!({"sync": name, "history": history}), format)?,
-        None if history.is_empty() => format!("sync/{name} has applied no commit\n"),
+        None if history.is_empty() => {
+            terminal.fitted(&format!("sync/{name} has applied no commit"))
+        }
         None => {
             let rows: Vec<Vec<Cell>> = history.iter().map(commit_row).collect();
-            table(&COMMITS, &rows, Terminal::of(args.cluster.color))
+            table(&COMMITS, &rows, terminal)
         }
     };
     Terminal::print(&text)?;
@@ -53,17 +58,18 @@ fn commit_row(entry: &HistoryEntry) -> Vec<Cell> {
         Some(time) => format!("after {}", ago(entry.applied.0, time.0)),
         None => "no".to_owned(),
     };
-    let cells = [
-        revision(entry),
+    let figures = [
         committed,
         at(entry.applied.0),
         converged,
         entry.created.to_string(),
         entry.changed.to_string(),
         entry.pruned.to_string(),
-        entry.author.clone(),
     ];
-    cells.iter().map(|text| Cell::from(&**text)).collect()
+    let mut cells = vec![Cell::from(&*revision(entry))];
+    cells.extend(figures.iter().map(|text| Cell::figure(text)));
+    cells.push(Cell::from(&*entry.author));
+    cells
 }
 
 fn revision(entry: &HistoryEntry) -> String {
@@ -87,12 +93,18 @@ pub(super) async fn events(args: &EventsArgs) -> Result<Exit, CliError> {
         past.retain(|event| event.object.split_once('/').is_some_and(is_about));
     }
     past.sort_by_key(|event| event.at);
+    if past.is_empty() {
+        expected(&access, args).await?;
+    }
     let text = match args.output {
         Some(format) => {
             let events: Vec<Value> = past.iter().map(PastEvent::value).collect();
             output::value(&json!({ "events": events }), format)?
         }
-        None if past.is_empty() => "no events\n".to_owned(),
+        None if past.is_empty() => match &args.name {
+            Some(name) => format!("no events of {name}\n"),
+            None => "no events\n".to_owned(),
+        },
         None => {
             let now = Timestamp::now();
             let rows: Vec<Vec<Cell>> = past
@@ -105,6 +117,37 @@ pub(super) async fn events(args: &EventsArgs) -> Result<Exit, CliError> {
     };
     Terminal::print(&text)?;
     Ok(Exit::Done)
+}
+
+/// Refuses to say that there are no events where something is wrong with the question. What has events may have been deleted
+/// since.
+async fn expected(access: &Access, args: &EventsArgs) -> Result<(), CliError> {
+    let everywhere = args.all_namespaces;
+    let Some(name) = &args.name else {
+        if !everywhere {
+            access.expect_namespace().await?;
+        }
+        return match access.has_any::<Sync>(everywhere).await {
+            // Whoever may read events only has the whole answer.
+            Ok(_) | Err(AccessError::Forbidden { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+    };
+    if !everywhere {
+        return resolve(access, name).await.map(drop);
+    }
+    let (repositories, syncs) = futures::try_join!(
+        access.list_briefly::<GitRepository>(true),
+        access.list_briefly::<Sync>(true)
+    )?;
+    let mut all = repositories
+        .iter()
+        .map(|one| (GitRepository::WORD, one.name_any()))
+        .chain(syncs.iter().map(|one| (Sync::WORD, one.name_any())));
+    match all.any(|(word, object)| name.means(word, &object)) {
+        true => Ok(()),
+        false => Err(access.missing(name, true).into()),
+    }
 }
 
 /// One event.

@@ -15,7 +15,6 @@ use crate::api::{
 };
 use crate::config::{PinArgs, UnpinArgs};
 use crate::intent::{PinIntent, SyncIntent};
-use crate::text::printable;
 
 /// Why there is nothing to go back to.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -65,7 +64,7 @@ pub(super) async fn pin(args: &PinArgs) -> Result<Exit, CliError> {
     });
     let pinned = patched(&access, name, &annotations).await?;
     let (by_whom, until) = in_words(SyncIntent::from(&pinned).pin.as_ref());
-    Terminal::print(&format!(
+    Terminal::say(&format!(
         "sync/{name} goes back to {}: {by_whom}, {until}\n",
         shown(entry)
     ))?;
@@ -89,7 +88,7 @@ pub(super) async fn unpin(args: &UnpinArgs) -> Result<Exit, CliError> {
     let name = &*args.name;
     let sync: Sync = access.get(name).await?;
     let Some(was) = SyncIntent::from(&sync).pin else {
-        Terminal::print(&format!("sync/{name} is not pinned\n"))?;
+        Terminal::say(&format!("sync/{name} is not pinned\n"))?;
         return Ok(Exit::Done);
     };
     let who = who(&access).await?;
@@ -98,12 +97,11 @@ pub(super) async fn unpin(args: &UnpinArgs) -> Result<Exit, CliError> {
         PINNED_BY: null, PINNED_AT: null, UNPINNED_BY: who, UNPINNED_AT: now(),
     });
     patched(&access, name, &annotations).await?;
-    Terminal::print(&printable(&format!(
+    Terminal::say(&format!(
         "sync/{name}: unpinned by {who}; it was held at {}, {}",
         short_commits(&was.revision),
         was.by_whom
-    )))?;
-    Terminal::print("\n")?;
+    ))?;
     Ok(Exit::Done)
 }
 

@@ -22,6 +22,8 @@ const NARROWEST: usize = 28;
 pub(super) struct Cell {
     text: String,
     paint: Paint,
+    /// Whether nobody knows what it says without its head.
+    needs_head: bool,
 }
 
 impl Cell {
@@ -31,6 +33,15 @@ impl Cell {
         Self {
             text: printable(&words.join(" ")),
             paint,
+            needs_head: false,
+        }
+    }
+
+    /// A number or a time, which has its head beside it where there is no line of heads.
+    pub(super) fn figure(text: &str) -> Self {
+        Self {
+            needs_head: true,
+            ..Self::from(text)
         }
     }
 }
@@ -41,7 +52,18 @@ impl From<&str> for Cell {
     }
 }
 
-/// The table as text. Each row has as many cells as there are heads. Columns without any text are left out.
+/// Names, and beside each what is to be said of it: a table without heads.
+pub(super) fn pairs<'a>(
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    terminal: Terminal,
+) -> String {
+    let rows = pairs.into_iter();
+    let rows = rows.map(|(name, text)| vec![Cell::from(name), Cell::from(text)]);
+    table(&["", ""], &rows.collect::<Vec<_>>(), terminal)
+}
+
+/// The table as text. Each row has as many cells as there are heads. Columns without any text are left out, and so is the
+/// line of the heads if all are empty.
 pub(super) fn table(heads: &[&str], rows: &[Vec<Cell>], terminal: Terminal) -> String {
     let is_used = |column: &usize| {
         let mut cells = rows.iter().filter_map(|row| row.get(*column));
@@ -68,14 +90,18 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<Cell>], terminal: Terminal) -> S
     };
     if room < NARROWEST.min(longest.max(heads[*last].width())) {
         let width = terminal.width.unwrap_or(usize::MAX);
-        return blocks(rows, &columns, width, terminal);
+        return blocks(heads, rows, &columns, width, terminal);
     }
     let mut text = String::new();
     let heading: Vec<Cell> = heads
         .iter()
         .map(|head| Cell::new(head, Paint::Bold))
         .collect();
-    for row in std::iter::once(&heading).chain(rows) {
+    let heading = heads
+        .iter()
+        .any(|head| !head.is_empty())
+        .then_some(&heading);
+    for row in heading.into_iter().chain(rows) {
         for (column, width) in first.iter().zip(&widths) {
             let cell = &row[*column];
             let gap = " ".repeat(width - cell.text.width() + GAP);
@@ -95,7 +121,13 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<Cell>], terminal: Terminal) -> S
 }
 
 /// Each row as a block: the short cells, and the last one below them.
-fn blocks(rows: &[Vec<Cell>], columns: &[usize], width: usize, terminal: Terminal) -> String {
+fn blocks(
+    heads: &[&str],
+    rows: &[Vec<Cell>],
+    columns: &[usize],
+    width: usize,
+    terminal: Terminal,
+) -> String {
     const INDENT: usize = 2;
     let mut text = String::new();
     let Some((last, first)) = columns.split_last() else {
@@ -103,8 +135,12 @@ fn blocks(rows: &[Vec<Cell>], columns: &[usize], width: usize, terminal: Termina
     };
     for row in rows {
         let mut used = 0;
-        for cell in first.iter().map(|column| &row[*column]) {
-            for line in wrapped(&cell.text, width) {
+        for (head, cell) in first.iter().map(|column| (heads[*column], &row[*column])) {
+            let told = match cell.needs_head && !cell.text.is_empty() {
+                true => format!("{} {}", head.to_lowercase(), cell.text),
+                false => cell.text.clone(),
+            };
+            for line in wrapped(&told, width) {
                 if line.is_empty() {
                     continue;
                 }
@@ -192,6 +228,25 @@ mod tests {
     }
 
     #[test]
+    fn a_figure_has_its_head_beside_it_where_there_are_no_heads() {
+        let heads = ["REVISION", "CREATED", "PRUNED", "AUTHOR"];
+        let cells = ["main@sha1:0123456789ab", "", "13", "Ada"];
+        let row = cells.map(|text| match text {
+            "" | "13" => Cell::figure(text),
+            text => Cell::from(text),
+        });
+        let rows = [row.to_vec()];
+        assert_eq!(
+            table(&heads, &rows, at(30)),
+            "main@sha1:0123456789ab\npruned 13\n  Ada\n"
+        );
+        assert_eq!(
+            table(&heads, &rows, at(80)),
+            "REVISION                PRUNED  AUTHOR\nmain@sha1:0123456789ab  13      Ada\n"
+        );
+    }
+
+    #[test]
     fn a_wrapped_cell_stays_in_its_column() {
         let rows = [row([
             "sync/shop",
@@ -203,6 +258,27 @@ mod tests {
             text,
             "NAME       STATE  MESSAGE\n\
              sync/shop  Ready  one two three four five six\n                  seven eight\n"
+        );
+    }
+
+    #[test]
+    fn pairs_have_no_heads_and_lose_nothing_where_they_are_narrow() {
+        let facts = [
+            ("object", "Deployment.apps a/web"),
+            ("last change", "main@sha1:111111111111"),
+            ("author", "Alice <alice@team-a.example.org>"),
+        ];
+        assert_eq!(
+            pairs(facts, Terminal::default()),
+            "object       Deployment.apps a/web\n\
+             last change  main@sha1:111111111111\n\
+             author       Alice <alice@team-a.example.org>\n"
+        );
+        assert_eq!(
+            pairs(facts, at(40)),
+            "object\n  Deployment.apps a/web\n\
+             last change\n  main@sha1:111111111111\n\
+             author\n  Alice <alice@team-a.example.org>\n"
         );
     }
 

@@ -4,8 +4,10 @@ use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use rustix::termios::tcgetwinsize;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::CliError;
+use super::columns::breaks;
 use crate::config::Colour;
 use crate::text::printable;
 
@@ -77,6 +79,51 @@ impl Terminal {
         }
     }
 
+    /// A paragraph whose parts have colours, in lines that fit. `first` stands before its first line, and `rest` before each
+    /// other one.
+    pub(super) fn paragraph(self, (first, rest): (&str, &str), parts: &[(&str, Paint)]) -> String {
+        let on_one_line = |part: &str| printable(&part.replace(['\n', '\t'], " "));
+        let parts = parts
+            .iter()
+            .map(|(part, paint)| (on_one_line(part), *paint));
+        let parts: Vec<(String, Paint)> = parts.collect();
+        let whole: String = parts.iter().map(|(part, _)| &**part).collect();
+        let before = first.width().max(rest.width());
+        let room = self
+            .width
+            .map_or(usize::MAX, |width| width.saturating_sub(before));
+        let mut text = String::new();
+        for (index, line) in breaks(&whole, room).into_iter().enumerate() {
+            text.push_str(if index == 0 { first } else { rest });
+            let mut start = 0;
+            for (part, paint) in &parts {
+                let end = start + part.len();
+                let (from, to) = (line.start.max(start), line.end.min(end));
+                if from < to {
+                    text.push_str(&self.paint(*paint, &whole[from..to]));
+                }
+                start = end;
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Lines for people in lines that fit. What is indented stays so.
+    pub(super) fn fitted(self, text: &str) -> String {
+        let lines = text.lines().map(|line| {
+            let told = line.trim_start_matches(' ');
+            let indent = &line[..line.len() - told.len()];
+            self.paragraph((indent, indent), &[(told, Paint::Plain)])
+        });
+        lines.collect()
+    }
+
+    /// Writes lines for people to standard output, in lines that fit.
+    pub(super) fn say(text: &str) -> Result<(), CliError> {
+        Self::print(&Self::of(Colour::Never).fitted(text))
+    }
+
     /// Writes to standard output. A reader that has enough, as `head` has, is no error.
     pub(super) fn print(text: &str) -> Result<(), CliError> {
         let mut out = io::stdout().lock();
@@ -86,9 +133,15 @@ impl Terminal {
         }
     }
 
-    /// Writes one line to standard error. Nobody has to listen.
+    /// Writes one line to standard error; on a terminal, in lines that fit. Nobody has to listen.
     pub(super) fn note(line: &str) {
-        let _ = writeln!(io::stderr().lock(), "{}", printable(line));
+        let mut err = io::stderr().lock();
+        let terminal = Self {
+            width: err.is_terminal().then(|| width(&err)),
+            colour: false,
+        };
+        let text = terminal.paragraph(("", ""), &[(line, Paint::Plain)]);
+        let _ = err.write_all(text.as_bytes());
     }
 }
 
@@ -134,4 +187,49 @@ fn start(line: &str, width: usize) -> String {
     super::columns::split(line, width.saturating_sub(1))
         .0
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paragraph_keeps_its_colours_and_loses_nothing() {
+        let parts = [
+            ("Deployment.apps team-a/web", Paint::Plain),
+            ("  ", Paint::Plain),
+            ("InProgress", Paint::Yellow),
+            (": 1 of 2 replicas are available\u{1b}[2J", Paint::Plain),
+        ];
+        let narrow = Terminal {
+            width: Some(24),
+            colour: true,
+        };
+        assert_eq!(
+            narrow.paragraph(("├─ ", "│  "), &parts),
+            "├─ Deployment.apps\n\
+             │  team-a/web\n\
+             │  \x1b[33mInProgress\x1b[0m: 1 of 2\n\
+             │  replicas are\n\
+             │  available[2J\n"
+        );
+        assert_eq!(
+            Terminal::default().paragraph(("├─ ", "│  "), &parts),
+            "├─ Deployment.apps team-a/web  InProgress: 1 of 2 replicas are available[2J\n"
+        );
+    }
+
+    #[test]
+    fn lines_for_people_fit_and_stay_indented() {
+        let text = "one two three four\n  five six seven\n\n";
+        let narrow = Terminal {
+            width: Some(12),
+            colour: false,
+        };
+        assert_eq!(
+            narrow.fitted(text),
+            "one two\nthree four\n  five six\n  seven\n\n"
+        );
+        assert_eq!(Terminal::default().fitted(text), text);
+    }
 }

@@ -5,13 +5,14 @@ use serde_json::{Map, Value};
 use super::access::{Access, AccessError};
 use super::lineage::{Lineage, absent, kind, wanted};
 use super::standing::{Standing, Steered as _};
+use super::table::pairs;
 use super::terminal::Terminal;
 use super::{CliError, Exit, output};
 use crate::api::{Failure, GROUP, GitRepository, HistoryEntry, Sync, short_commits};
 use crate::config::ObjectArgs;
 use crate::intent::SyncIntent;
 use crate::manifest::{GroupKind, ObjectKey};
-use crate::text::{printable, redact_url};
+use crate::text::redact_url;
 
 /// Names of facts and the facts, in the order in which they are shown.
 type Facts = Vec<(&'static str, String)>;
@@ -21,11 +22,9 @@ pub(super) async fn trace(args: &ObjectArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
     let viewer = access.viewer().await?;
     let served = kind(&viewer, &args.object.kind)?;
-    let Some(lineage) = Lineage::read(&access, &viewer, &served, &args.object.name).await? else {
-        let (text, exit) = absent(&wanted(&served, &args.object, &access.namespace));
-        Terminal::print(&text)?;
-        return Ok(exit);
-    };
+    let lineage = Lineage::read(&access, &viewer, &served, &args.object.name).await?;
+    let lineage =
+        lineage.ok_or_else(|| absent(&wanted(&served, &args.object, &access.namespace)))?;
     let mut facts: Facts = vec![("object", lineage.in_words())];
     let exit = match &lineage.sync {
         None => {
@@ -57,7 +56,7 @@ pub(super) async fn trace(args: &ObjectArgs) -> Result<Exit, CliError> {
     };
     let text = match args.output {
         Some(format) => output::value(&as_object(&facts), format)?,
-        None => as_lines(&facts),
+        None => as_lines(&facts, Terminal::of(args.cluster.color)),
     };
     Terminal::print(&text)?;
     Ok(exit)
@@ -177,12 +176,8 @@ fn quoted(object: &str) -> String {
     format!("'{}'", name.replace('\'', "'\\''"))
 }
 
-fn as_lines(facts: &Facts) -> String {
-    let widest = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let lines = facts
-        .iter()
-        .map(|(name, text)| format!("{name:widest$}  {}\n", printable(text)));
-    lines.collect()
+fn as_lines(facts: &Facts, terminal: Terminal) -> String {
+    pairs(facts.iter().map(|(name, text)| (*name, &**text)), terminal)
 }
 
 fn as_object(facts: &Facts) -> Value {
@@ -217,7 +212,7 @@ mod tests {
         });
         let sync = sync(&status, &json!({}));
         let facts = of_sync("ConfigMap a/it's", &sync, None);
-        let text = as_lines(&facts);
+        let text = as_lines(&facts, Terminal::default());
         for line in [
             "state          Ready\n",
             "repository     fleet\n",

@@ -15,7 +15,6 @@ use crate::config::NamedArgs;
 use crate::health::{Health, assess};
 use crate::manifest::ObjectKey;
 use crate::plan::{SyncName, contained};
-use crate::text::printable;
 
 /// Kinds that stand between a workload and its pods.
 const BETWEEN: [&str; 2] = ["replicasets.apps", "pods"];
@@ -170,18 +169,23 @@ impl Node {
         json!({"object": self.key.to_string(), "health": health, "message": why, "owns": below})
     }
 
-    fn line(&self, terminal: Terminal) -> String {
+    /// Its lines, with what stands before the first of them and before the others.
+    fn lines(&self, before: (&str, &str), terminal: Terminal) -> String {
         let (health, why, paint) = self.state();
+        let key = format!("{}  ", self.key);
         let why = match why.is_empty() {
             true => String::new(),
-            false => format!(": {}", printable(why)),
+            false => format!(": {why}"),
         };
-        format!("{}  {}{why}", self.key, terminal.paint(paint, health))
+        let parts = [(&*key, Paint::Plain), (health, paint), (&why, Paint::Plain)];
+        terminal.paragraph(before, &parts)
     }
 }
 
 fn drawn(sync: &Standing, nodes: &[Node], terminal: Terminal) -> String {
-    let mut text = format!("{}  {}  {}\n", sync.name, sync.state.word(), sync.revision);
+    let heading = format!("{}  {}  {}", sync.name, sync.state.word(), sync.revision);
+    let trunk = if nodes.is_empty() { "" } else { "│  " };
+    let mut text = terminal.paragraph(("", trunk), &[(&heading, Paint::Plain)]);
     draw(&mut text, "", nodes, terminal);
     text
 }
@@ -192,13 +196,19 @@ fn draw(text: &mut String, indent: &str, nodes: &[Node], terminal: Terminal) {
             true => ("└─ ", "   "),
             false => ("├─ ", "│  "),
         };
-        text.push_str(&format!("{indent}{branch}{}\n", node.line(terminal)));
-        draw(text, &format!("{indent}{trunk}"), &node.below, terminal);
+        let below = format!("{indent}{trunk}");
+        // What does not fit stands beside the trunk of what comes below.
+        let own = if node.below.is_empty() { "  " } else { "│ " };
+        let before = (&*format!("{indent}{branch}"), &*format!("{below}{own}"));
+        text.push_str(&node.lines(before, terminal));
+        draw(text, &below, &node.below, terminal);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use unicode_width::UnicodeWidthStr as _;
+
     use super::super::standing::testing::{ready, sync};
     use super::*;
 
@@ -219,7 +229,8 @@ mod tests {
         let status =
             json!({"conditions": ready("True", "Converged", ""), "shortRevision": "main@sha1:1"});
         let sync = Standing::of(&sync(&status, &json!({})));
-        let text = drawn(&sync, &nodes(&[web, map], &below), Terminal::default());
+        let all = nodes(&[web.clone(), map.clone()], &below);
+        let text = drawn(&sync, &all, Terminal::default());
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "sync/shop  Ready  main@sha1:1");
         assert_eq!(lines[1], "├─ ConfigMap a/m  Current");
@@ -233,5 +244,22 @@ mod tests {
         );
         assert_eq!(lines[4], "      └─ Pod a/web-2-a  Current");
         assert_eq!(lines.len(), 5, "{text}");
+
+        let words = |text: &str| -> Vec<String> {
+            let words = text.split(|c: char| c.is_whitespace() || "├└─│".contains(c));
+            let words = words.filter(|word| !word.is_empty());
+            words.map(str::to_owned).collect()
+        };
+        for width in [32, 40, 60, 80] {
+            let terminal = Terminal {
+                width: Some(width),
+                colour: false,
+            };
+            let narrow = drawn(&sync, &nodes(&[web.clone(), map.clone()], &below), terminal);
+            for line in narrow.lines() {
+                assert!(line.width() <= width, "{width}: {line}");
+            }
+            assert_eq!(words(&narrow), words(&text), "{narrow}");
+        }
     }
 }

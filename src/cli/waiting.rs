@@ -1,19 +1,22 @@
 //! `towline wait`: for a commit to be live, or for Syncs to be ready.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::access::{Access, AccessError};
-use super::arrival::{Arrival, Reach, arrival, reach};
+use super::arrival::{Arrival, History, Reach, arrival, reach};
 use super::standing::{ResourceState, Standing};
 use super::terminal::{Progress, Terminal};
 use super::{CliError, Exit};
 use crate::api::{GitRepository, Sync, short_commits};
 use crate::config::WaitArgs;
 use crate::intent::SyncIntent;
+use crate::source::LocalClone;
 use crate::text::printable;
 
 /// The pause between two looks, and how much longer it is for each Sync: every look lists them all.
@@ -31,6 +34,7 @@ pub(super) async fn wait(args: &WaitArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
     let until = Instant::now() + args.timeout;
     let since = began(&access).await;
+    let clone = CloneHere::open();
     let (mut progress, mut failing) = (Progress::default(), 0);
     loop {
         let (repositories, syncs) = futures::try_join!(
@@ -40,7 +44,13 @@ pub(super) async fn wait(args: &WaitArgs) -> Result<Exit, CliError> {
         let listed = syncs.len();
         let syncs = chosen(args, &access, syncs)?;
         let report = match &args.commit {
-            Some(commit) => of_commit(commit, &syncs, &repositories, since, !args.names.is_empty()),
+            Some(commit) => of_commit(
+                commit,
+                &syncs,
+                &repositories,
+                (since, &clone),
+                !args.names.is_empty(),
+            ),
             None => of_readiness(&syncs, !args.names.is_empty()),
         };
         failing = match report.exit {
@@ -54,7 +64,7 @@ pub(super) async fn wait(args: &WaitArgs) -> Result<Exit, CliError> {
         };
         if let Some(exit) = exit {
             progress.end();
-            Terminal::print(&report.text)?;
+            Terminal::say(&report.text)?;
             if exit == Exit::Timeout {
                 Terminal::note("towline: the time is over");
             }
@@ -101,6 +111,41 @@ async fn began(access: &Access) -> Timestamp {
     let theirs = access.server_time().await;
     let second = theirs.unwrap_or_else(Timestamp::now).as_second();
     Timestamp::from_second(second.saturating_add(1)).unwrap_or_default()
+}
+
+/// The clone that the command runs in, if it runs in one. A job of CI does, often.
+#[derive(Default)]
+struct CloneHere {
+    clone: Option<LocalClone>,
+    /// What it said. To ask again may take it seconds.
+    said: RefCell<HashMap<(String, String), bool>>,
+}
+
+impl CloneHere {
+    fn open() -> Self {
+        Self {
+            clone: LocalClone::around(Path::new(".")),
+            said: RefCell::default(),
+        }
+    }
+}
+
+impl History for CloneHere {
+    fn has(&self, commit: &str, url: &str) -> bool {
+        let clone = self.clone.as_ref();
+        clone.is_some_and(|clone| clone.is_of(url) && clone.has(commit))
+    }
+
+    fn is_before(&self, older: &str, newer: &str) -> Option<bool> {
+        let clone = self.clone.as_ref()?;
+        let pair = (older.to_owned(), newer.to_owned());
+        if let Some(said) = self.said.borrow().get(&pair) {
+            return Some(*said);
+        }
+        let said = clone.is_ancestor(older, newer)?;
+        self.said.borrow_mut().insert(pair, said);
+        Some(said)
+    }
 }
 
 /// What a look found.
@@ -164,7 +209,7 @@ fn of_commit(
     commit: &str,
     syncs: &[Sync],
     repositories: &[GitRepository],
-    since: Timestamp,
+    (since, history): (Timestamp, &dyn History),
     is_named: bool,
 ) -> Report {
     let source = |sync: &Sync| {
@@ -178,7 +223,7 @@ fn of_commit(
         .map(|repository| {
             let name = name_of(repository);
             let followers: Vec<&Sync> = syncs.iter().filter(|sync| source(sync) == name).collect();
-            let reach = reach(commit, repository, since, &followers);
+            let reach = reach(commit, repository, since, &followers, history);
             (name, reach)
         })
         .collect();
@@ -192,7 +237,8 @@ fn of_commit(
     // Once a repository is known to have the commit, those of another URL are other repositories. Its status may come
     // later than those of its Syncs.
     let knows = |reach: Reach<'_>, arrival: &Arrival| {
-        reach != Reach::NotYet || !matches!(arrival, Arrival::Pending(_) | Arrival::Left(_))
+        matches!(reach, Reach::There | Reach::Beyond(_))
+            || !matches!(arrival, Arrival::Pending(_) | Arrival::Left(_))
     };
     let urls: BTreeMap<NamespacedName, &str> = repositories
         .iter()
@@ -358,8 +404,15 @@ mod tests {
             sync("c", "twin", &old),
             sync("d", "other", &old),
         ];
-        let report =
-            |syncs: &[Sync]| of_commit(COMMIT, syncs, &repositories, Timestamp::MAX, false);
+        let report = |syncs: &[Sync]| {
+            of_commit(
+                COMMIT,
+                syncs,
+                &repositories,
+                (Timestamp::MAX, &CloneHere::default()),
+                false,
+            )
+        };
         let lags = report(&syncs);
         assert_eq!(lags.exit, None, "{}", lags.text);
         assert!(lags.text.contains("sync/b: not live") && lags.text.contains("sync/c: not live"));

@@ -6,14 +6,13 @@ use serde_json::{Value, json};
 use super::access::Access;
 use super::lineage::{Lineage, key, kind, wanted};
 use super::standing::{ResourceState, Standing, Steered, ready};
-use super::terminal::Terminal;
+use super::terminal::{Paint, Terminal};
 use super::trace::failure;
 use super::{CliError, Exit, output};
 use crate::api::{Condition, ConditionType, GROUP, GitRepository, Reason, Sync};
 use crate::config::ObjectArgs;
 use crate::health::{Health, assess};
 use crate::manifest::{Modes, ObjectKey};
-use crate::text::printable;
 
 /// The page that describes all reasons.
 const REASONS: &str = "docs/operate/reasons.md";
@@ -45,6 +44,14 @@ impl Diagnosis {
             is_wrong: false,
         }
     }
+
+    fn in_words(&self, terminal: Terminal) -> String {
+        let way = self.way.iter().map(|way| format!("Way out: {way}"));
+        let paragraphs = std::iter::once(self.sentence.clone()).chain(way);
+        paragraphs
+            .map(|text| terminal.paragraph(("", ""), &[(&text, Paint::Plain)]))
+            .collect()
+    }
 }
 
 /// Says why something is not as Git says.
@@ -69,7 +76,7 @@ pub(super) async fn why(args: &ObjectArgs) -> Result<Exit, CliError> {
                         .await
                         .ok()
                         .flatten(),
-                    None => None,
+                    None => claimant(&access, lineage.top()).await,
                 };
                 let pods = pods(&access, &viewer, lineage.top()).await;
                 of_object(&lineage, sync.as_ref(), &pods)
@@ -79,7 +86,7 @@ pub(super) async fn why(args: &ObjectArgs) -> Result<Exit, CliError> {
                     Ok(syncs) => syncs,
                     Err(_) => access.list::<Sync>(false).await?,
                 };
-                of_absent(&wanted(&served, &args.object, &access.namespace), &syncs)
+                of_absent(wanted(&served, &args.object, &access.namespace), &syncs)?
             }
         },
     };
@@ -96,22 +103,25 @@ pub(super) async fn why(args: &ObjectArgs) -> Result<Exit, CliError> {
             }
             output::value(&value, format)?
         }
-        None => {
-            let way = diagnosis
-                .way
-                .iter()
-                .map(|way| format!("Way out: {}\n", printable(way)));
-            format!(
-                "{}\n{}",
-                printable(&diagnosis.sentence),
-                way.collect::<String>()
-            )
-        }
+        None => diagnosis.in_words(Terminal::of(args.cluster.color)),
     };
     Terminal::print(&text)?;
     Ok(match diagnosis.is_wrong {
         true => Exit::Differs,
         false => Exit::Done,
+    })
+}
+
+/// The Sync that should manage an object and fails to. None where no Sync's status names it, or where none can be read.
+async fn claimant(access: &Access, object: &Value) -> Option<Sync> {
+    let name = key(object)?.to_string();
+    let syncs = match access.list::<Sync>(true).await {
+        Ok(syncs) => syncs,
+        Err(_) => access.list::<Sync>(false).await.ok()?,
+    };
+    syncs.into_iter().find(|sync| {
+        let failures = sync.status.as_ref().map(|status| &*status.failures);
+        failure(&name, failures.unwrap_or_default()).is_some()
     })
 }
 
@@ -194,19 +204,22 @@ fn of_repository(repository: &GitRepository) -> Diagnosis {
 }
 
 /// What is wrong with an object that does not exist.
-fn of_absent(object: &ObjectKey, syncs: &[Sync]) -> Diagnosis {
+///
+/// # Errors
+/// [`CliError::Unknown`] if no status says that it should.
+fn of_absent(object: ObjectKey, syncs: &[Sync]) -> Result<Diagnosis, CliError> {
     let name = object.to_string();
     for sync in syncs {
         let failures = sync.status.iter().flat_map(|status| &status.failures);
         let failures: Vec<_> = failures.cloned().collect();
         if let Some(failure) = failure(&name, &failures) {
-            return refused(
+            return Ok(refused(
                 &name,
                 sync,
                 &failure.reason,
                 &failure.message,
                 failure.file.as_deref(),
-            );
+            ));
         }
     }
     let failing = syncs.iter().map(Standing::of);
@@ -231,10 +244,7 @@ fn of_absent(object: &ObjectKey, syncs: &[Sync]) -> Diagnosis {
             failing.join(", ")
         ),
     };
-    Diagnosis::wrong(
-        format!("{name} does not exist, and no Sync's status names it"),
-        way,
-    )
+    Err(CliError::Unknown { object, way })
 }
 
 fn refused(
@@ -427,7 +437,7 @@ mod tests {
             "{way}"
         );
         let object = key(&map()).unwrap();
-        assert_eq!(of_absent(&object, &[bad]), told);
+        assert_eq!(of_absent(object.clone(), &[bad]).unwrap(), told);
 
         let other = shop("False", "FetchFailed", &json!([]));
         let told = of_object(&lineage(map()), Some(&other), &[]);
@@ -438,8 +448,8 @@ mod tests {
                     .contains("sync/shop fails (FetchFailed): what is wrong"),
             "{told:?}"
         );
-        let told = of_absent(&object, &[other]);
-        assert!(told.way.unwrap().contains("team-a/sync/shop (FetchFailed)"));
+        let told = of_absent(object, &[other]).unwrap_err().to_string();
+        assert!(told.contains("team-a/sync/shop (FetchFailed)"), "{told}");
 
         let mut left = map();
         left["metadata"]["annotations"]["towline.dev/reconcile"] = "disabled".into();

@@ -19,8 +19,8 @@ use super::write::{METADATA, Made, Once, Wanted, Writer, path, read};
 use crate::health::Health;
 use crate::manifest::{GroupVersionKind, ObjectKey};
 use crate::plan::{
-    IDENTITY, Indivisible, Observed, PART_OF, PROOF, Share, claims, may_have_remains, opponents,
-    remains, rewritten, rivals, without_null,
+    EMPTIER, IDENTITY, Indivisible, Observed, PART_OF, PROOF, Share, claims, is_keyless,
+    may_have_remains, opponents, remains, rewritten, rivals, without_keyless, without_null,
 };
 
 /// The most applies of one object in a row.
@@ -265,6 +265,16 @@ impl Writer<'_> {
     ) -> Result<bool, WriteError> {
         if remove_nulls(error, body) {
             return Ok(true);
+        }
+        if let Some(said) = error.refusal().map(|refusal| refusal.said)
+            && is_keyless(&said)
+        {
+            let live = self.whole(wanted.served, wanted.key).await?;
+            let patch = live.and_then(|live| without_keyless(&said, &live));
+            return match patch {
+                Some(patch) => Ok(self.patch_live(wanted, &patch, EMPTIER).await?.is_some()),
+                None => Ok(false),
+            };
         }
         let is_stale = is_stale(error);
         if !is_stale && !error.is_invalid() {

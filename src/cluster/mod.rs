@@ -139,7 +139,8 @@ pub struct Cluster {
     watches: watch::Watches,
     requests: write::Requests,
     own_kinds: Arc<OwnKinds>,
-    appliers: Appliers,
+    /// Field managers that apply whole manifests.
+    pub appliers: Appliers,
     admission: admission::Admission,
     /// Changes of what charts have looked up.
     touches: Touches,

@@ -166,6 +166,11 @@ pub struct DiffArgs {
     #[arg(long)]
     pub all: bool,
 
+    /// Field managers that the operator was given by its argument of the same name, separated by commas. What they declared
+    /// of an object goes when the operator applies it.
+    #[arg(long, env = "TOWLINE_TAKEOVER_MANAGERS", value_delimiter = ',')]
+    pub takeover_managers: Vec<String>,
+
     /// Root of a clone of the repository that spec.helm.chartRef names.
     #[arg(long, value_name = "FOLDER")]
     pub chart_root: Option<PathBuf>,

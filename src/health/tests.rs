@@ -98,6 +98,8 @@ fn deployments() {
     let done = "{type: Progressing, status: 'True', reason: NewReplicaSetAvailable}, {type: Available, status: 'True'}";
     let unavailable = "{type: Progressing, status: 'True', reason: NewReplicaSetAvailable}";
     let deadline = "{type: Progressing, status: 'False', reason: ProgressDeadlineExceeded, message: timed out}";
+    let quota =
+        "{type: ReplicaFailure, status: 'True', reason: FailedCreate, message: exceeded quota}";
     for (yaml, wanted) in [
         (status(3, 3, 3, 3, done), "current"),
         (status(0, 0, 0, 0, ""), "progress: 0 of 3 replicas created"),
@@ -126,6 +128,15 @@ fn deployments() {
             status(1, 1, 0, 0, deadline),
             "failed: progress deadline exceeded: timed out",
         ),
+        (
+            status(1, 1, 1, 1, quota),
+            "progress: 1 of 3 replicas created; pods cannot be created: exceeded quota",
+        ),
+        (
+            status(1, 1, 1, 1, &format!("{deadline}, {quota}")),
+            "failed: progress deadline exceeded: timed out; pods cannot be created: exceeded quota",
+        ),
+        (status(3, 3, 3, 3, &format!("{done}, {quota}")), "current"),
         ("{}".to_owned(), "progress: 0 of 1 replicas created"),
         (
             "spec: {replicas: 0}\nstatus: {conditions: [{type: Available, status: 'True'}]}"

@@ -31,7 +31,20 @@ fn wanted_replicas(object: &Value) -> i64 {
     integer(object, "/spec/replicas").unwrap_or(1)
 }
 
+/// With what the Deployment knows of its newest ReplicaSet: why that makes no pods, such as a quota or a policy.
 pub(super) fn deployment(object: &Value) -> Health {
+    let rollout = rollout(object);
+    let Some(cause) = replica_failure(object) else {
+        return rollout;
+    };
+    match rollout {
+        Health::InProgress(what) => Health::InProgress(format!("{what}; {cause}")),
+        Health::Failed(what) => Health::Failed(format!("{what}; {cause}")),
+        other => other,
+    }
+}
+
+fn rollout(object: &Value) -> Health {
     let progressing = condition(object, "Progressing");
     if let Some(condition) = progressing
         && text(condition, "/reason") == "ProgressDeadlineExceeded"
@@ -73,14 +86,15 @@ fn rolled_out(object: &Value, progressing: Option<&Value>) -> bool {
         })
 }
 
+fn replica_failure(object: &Value) -> Option<String> {
+    let failure = condition(object, "ReplicaFailure").filter(|c| text(c, "/status") == "True")?;
+    let why = message(failure, "see the pods");
+    Some(format!("pods cannot be created: {why}"))
+}
+
 pub(super) fn replica_set(object: &Value) -> Health {
-    if let Some(failure) =
-        condition(object, "ReplicaFailure").filter(|c| text(c, "/status") == "True")
-    {
-        return Health::InProgress(format!(
-            "pods cannot be created: {}",
-            message(failure, "see the pods")
-        ));
+    if let Some(failure) = replica_failure(object) {
+        return Health::InProgress(failure);
     }
     let wanted = wanted_replicas(object);
     first([

@@ -81,7 +81,7 @@ pub fn deployments(
             // The Sync went back to another commit.
             _ if item.notice.reason == Reason::Pinned => DeploymentState::Inactive,
             Course::Pending => DeploymentState::Running,
-            Course::Live => DeploymentState::Live,
+            Course::Live | Course::Partial => DeploymentState::Live,
             Course::Failed => DeploymentState::Failed,
             Course::GivenUp => DeploymentState::Inactive,
         };

@@ -15,6 +15,8 @@ pub enum Course {
     Pending,
     /// Its content is live.
     Live,
+    /// It is good as far as it was looked at, which is not all of it.
+    Partial,
     /// It failed.
     Failed,
     /// It is neither live, nor does anybody work on it any more.
@@ -73,7 +75,7 @@ pub fn statuses(item: &Item, cluster: &str) -> Vec<CommitStatus> {
     };
     let text = match course {
         Course::Failed => format!("{}: {message}", notice.reason.as_str()),
-        Course::Pending | Course::Live | Course::GivenUp => message,
+        Course::Pending | Course::Live | Course::Partial | Course::GivenUp => message,
     };
     let by = notice.commit().map(short_commits);
     let replaced = ended

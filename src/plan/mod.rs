@@ -9,6 +9,7 @@ mod exclusive;
 mod hooks;
 mod immutable;
 mod items;
+mod keyless;
 mod observed;
 mod owner;
 mod parting;
@@ -43,6 +44,7 @@ pub use hooks::{
     HOOK, HOOK_OF, HookClash, HookRun, created, hook_owner, hook_pause, hooks_at, may_be_deleted,
 };
 pub use immutable::{is_immutable, restorable};
+pub use keyless::{is_keyless, without_keyless};
 pub use observed::{Observed, is_stray};
 pub use owner::{
     CONTAINS, DIGEST, IDENTITY, LEFT, PARENT_ID, PART_OF, PROOF, SyncName, TOOLING, contained,

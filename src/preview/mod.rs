@@ -103,6 +103,8 @@ pub struct Preview<'a> {
     pub desired: &'a Desired,
     /// Live objects that are known. Those of the Sync that are not desired would leave. All others are read one by one.
     pub live: HashMap<ObjectKey, Value>,
+    /// Field managers that apply whole manifests, as the operator knows them.
+    pub appliers: &'a Appliers,
     /// The only namespace in which the Sync may manage objects.
     pub within: Option<Limit<'a>>,
     /// The only desired objects that are looked at, by their index. None: all.
@@ -272,7 +274,7 @@ impl Preview<'_> {
         let takes_over =
             modes.apply != ApplyMode::Merge && (self.intent.mode == Mode::Correct || !is_applied);
         let taken = share_of(&live, &body).filter(|_| takes_over);
-        let taken = taken.and_then(|share| TakenOver::of(&share, &Appliers::default(), is_ours));
+        let taken = taken.and_then(|share| TakenOver::of(&share, self.appliers, is_ours));
         let is_settled = is_applied && taken.is_none() && !is_concealed;
         if is_settled && !self.tries_all && is_unchanged(&live, &body) {
             return Ok(None);

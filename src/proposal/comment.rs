@@ -35,13 +35,15 @@ pub(super) enum Fate {
     /// These would change.
     Changed {
         objects: Vec<ObjectPlan>,
-        /// How many more differ, and were not tried out.
+        /// How many more differ, and were not tried out, or without an answer.
         untried: usize,
         /// What else is to be said.
         notes: Vec<String>,
     },
     /// It could not be rendered, for this reason.
     Broken(String),
+    /// Nothing is known of it, for this reason, which the request did not make.
+    Unplanned(String),
 }
 
 /// What would become of an object.
@@ -77,6 +79,7 @@ pub(super) struct Counts {
     refused: usize,
     untried: usize,
     broken: usize,
+    unplanned: usize,
     touched: usize,
 }
 
@@ -87,6 +90,7 @@ impl Counts {
             match fate {
                 Fate::Untouched => continue,
                 Fate::Broken(_) => counts.broken += 1,
+                Fate::Unplanned(_) => counts.unplanned += 1,
                 Fate::Changed {
                     objects, untried, ..
                 } => {
@@ -110,12 +114,13 @@ impl Counts {
     /// `1 to create, 2 to change`
     fn in_words(self) -> String {
         let words = [
+            (self.untried, "not tried out"),
+            (self.unplanned, "not planned"),
             (self.create, "to create"),
             (self.change, "to change"),
             (self.prune, "to prune"),
             (self.keep, "to release"),
             (self.refused, "refused"),
-            (self.untried, "not tried out"),
             (self.broken, "not rendered"),
         ];
         let words = words.into_iter().filter(|(count, _)| *count > 0);
@@ -145,13 +150,25 @@ impl Plan {
         counts.refused + counts.broken > 0
     }
 
-    /// The plan in a line.
+    /// Whether all that differs was tried out.
+    pub(super) fn is_whole(&self) -> bool {
+        let counts = self.counts();
+        counts.untried + counts.unplanned == 0
+    }
+
+    /// The plan in a line. Hosts cut long ones, so it begins with what a green check would hide.
     pub(super) fn line(&self) -> String {
         let counts = self.counts();
+        let first = match self.is_whole() {
+            true => "",
+            false => "not all was tried out: ",
+        };
         match (counts.touched, self.syncs.len()) {
             (0, 0) => "no Sync uses this repository".to_owned(),
             (0, _) => "no Sync is touched".to_owned(),
-            (touched, all) => format!("{} in {touched} of {all} Syncs", counts.in_words()),
+            (touched, all) => {
+                format!("{first}{} in {touched} of {all} Syncs", counts.in_words())
+            }
         }
     }
 
@@ -217,6 +234,10 @@ fn parts(name: &str, fate: &Fate) -> Vec<(String, usize)> {
         Fate::Broken(why) => {
             let why = fenced("text", &format!("{}\n", reason(why)));
             vec![(format!("\n#### `{name}`: cannot be rendered\n\n{why}"), 1)]
+        }
+        Fate::Unplanned(why) => {
+            let why = fenced("text", &format!("{}\n", reason(why)));
+            vec![(format!("\n#### `{name}`: not planned\n\n{why}"), 1)]
         }
         Fate::Changed { objects, notes, .. } => {
             let counts = Counts::of([fate]).in_words();
@@ -360,6 +381,33 @@ mod tests {
         }
         let nothing = Plan::default();
         assert!(!nothing.touches() && !nothing.is_refused());
+    }
+
+    #[test]
+    fn what_was_not_tried_comes_first() {
+        let mut plan = plan(vec![object("new", Action::Create, "+ data.a: 1\n")]);
+        plan.syncs.pop();
+        assert!(plan.is_whole() && !plan.is_refused());
+        if let (_, Fate::Changed { untried, .. }) = &mut plan.syncs[0] {
+            *untried = 20;
+        }
+        assert!(!plan.is_whole() && !plan.is_refused());
+        assert_eq!(
+            plan.line(),
+            "not all was tried out: 20 not tried out, 1 to create in 1 of 2 Syncs"
+        );
+        let why = "it cannot be rendered, with and without this request".to_owned();
+        plan.syncs = vec![("odd".to_owned(), Fate::Unplanned(why))];
+        assert!(!plan.is_whole() && !plan.is_refused() && plan.touches());
+        assert_eq!(
+            plan.line(),
+            "not all was tried out: 1 not planned in 1 of 1 Syncs"
+        );
+        let text = plan.comment(&HEADER, 60_000);
+        assert!(
+            text.contains("#### `odd`: not planned\n\n```text\nit cannot be"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -75,19 +75,20 @@ impl<'a> Host<'a> {
         &self.api
     }
 
-    /// The open requests into a branch, those that changed last first.
-    pub(super) async fn open(&self, target: &str) -> Result<Vec<PullRequest>, HostError> {
-        let mut all = Vec::new();
+    /// The open requests into a branch, those that changed last first, and how many more are listed that cannot be read.
+    pub(super) async fn open(&self, target: &str) -> Result<(Vec<PullRequest>, usize), HostError> {
+        let (mut all, mut odd) = (Vec::new(), 0);
         for page in 1..=MOST_PAGES {
             let answer = self.ask(self.api.list(target, page), TO_LIST).await?;
             let read = self.api.read_list(&answer.body, target);
-            let (requests, is_full) = read.ok_or(HostError::Unreadable("list of pull requests"))?;
-            all.extend(requests);
-            if !is_full {
+            let page = read.ok_or(HostError::Unreadable("list of pull requests"))?;
+            all.extend(page.items);
+            odd += page.odd;
+            if !page.is_full {
                 break;
             }
         }
-        Ok(all)
+        Ok((all, odd))
     }
 
     /// The newest commit that a request and its target have both.
@@ -144,15 +145,22 @@ impl<'a> Host<'a> {
             let asked = self.api.comments(number, page);
             let answer = self.ask(asked, TO_LIST).await?;
             let read = self.api.read_comments(&answer.body);
-            let (comments, is_full) = read.ok_or(HostError::Unreadable("list of comments"))?;
-            for comment in comments {
+            let page = read.ok_or(HostError::Unreadable("list of comments"))?;
+            if page.odd > 0 {
+                tracing::warn!(
+                    request = number,
+                    comments = page.odd,
+                    "comments of a pull request cannot be read"
+                );
+            }
+            for comment in page.items {
                 if comment.body.starts_with(&marker(Some(comment.id))) {
                     ours = Some(comment);
                 } else if begun.is_none() && comment.body.starts_with(&unfinished) {
                     begun = Some(comment);
                 }
             }
-            if !is_full {
+            if !page.is_full {
                 break;
             }
         }

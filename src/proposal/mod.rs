@@ -5,6 +5,7 @@
 
 mod choose;
 mod comment;
+mod delta;
 mod fields;
 mod host;
 mod work;
@@ -237,7 +238,7 @@ impl Planner<'_> {
             Ok(host) => host,
             Err(error) => return failed(&error),
         };
-        let open = match host.open(&target).await {
+        let (open, odd) = match host.open(&target).await {
             Ok(open) => open,
             Err(error) => return failed(&error),
         };
@@ -252,7 +253,7 @@ impl Planner<'_> {
                 return failed(&HostError::Unwell(why));
             }
         }
-        self.told(&choice)
+        self.told(&choice, odd)
     }
 
     /// The branch that is followed.
@@ -267,8 +268,8 @@ impl Planner<'_> {
         }
     }
 
-    /// The condition after a round.
-    fn told(&self, choice: &Choice) -> Verdict {
+    /// The condition after a round. The host's list has `odd` entries that cannot be read.
+    fn told(&self, choice: &Choice, odd: usize) -> Verdict {
         let failures = self
             .known
             .iter()
@@ -299,6 +300,10 @@ impl Planner<'_> {
         }
         if choice.over > 0 {
             message += &format!("; {} are over the limit", choice.over);
+        }
+        if odd > 0 {
+            message +=
+                &format!("; {odd} entries of the host's list cannot be read and are left out");
         }
         let (is, reason) = match failures.is_empty() {
             true => (true, Reason::Planned),
@@ -372,9 +377,10 @@ impl Planner<'_> {
             planned.await.map_err(|_| PlanError::Late)??
         };
         self.write(host, request, &plan).await?;
-        let course = match plan.is_refused() {
-            true => Course::Failed,
-            false => Course::Live,
+        let course = match (plan.is_refused(), plan.is_whole()) {
+            (true, _) => Course::Failed,
+            (false, false) => Course::Partial,
+            (false, true) => Course::Live,
         };
         Ok(host.set(&self.status(request, course, plan.line())).await?)
     }

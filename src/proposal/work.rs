@@ -7,7 +7,7 @@
 //! of encrypted files are not in it, because the renders had stand-ins for them. Values of live objects are not in it either:
 //! they are compared, and never shown.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kube::api::ListParams;
@@ -15,21 +15,21 @@ use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
 use super::comment::{Fate, ObjectPlan};
+use super::delta::Delta;
 use super::fields::fields;
 use crate::api::Sync;
 use crate::chain;
 use crate::chain::refusal;
 use crate::content::Tree;
 use crate::desired::{
-    self, Desired, DesiredError, InputData, Inputs, InputsError, Item, Limit, MOST_INPUT, Reading,
-    Resolved, StandIns, Task,
+    self, Desired, DesiredError, InputData, Inputs, InputsError, Limit, MOST_INPUT, Reading,
+    StandIns, Task,
 };
 use crate::driver::Context;
 use crate::fleet::SourceName;
 use crate::intent::{InputsIntent, Keeper, SourceIntent, SyncIntent};
-use crate::manifest::{Digest, GroupKind, ObjectKey};
 use crate::plan::{IDENTITY, SyncName, placed};
-use crate::preview::{Action, Change, Manifests, Preview, PreviewError, describe, manifests_of};
+use crate::preview::{Action, Change, Manifests, Preview, PreviewError, manifests_of};
 use crate::render::Cache;
 use crate::secrets::{ReadError, SecretName, size};
 use crate::source::Snapshot;
@@ -90,32 +90,28 @@ struct Both {
     note: Option<String>,
 }
 
-/// What differs between both commits.
-struct Delta {
-    /// Desired objects of the head, by their index, each with its key.
-    changed: BTreeMap<usize, ObjectKey>,
-    /// Objects of the base that the head does not have.
-    gone: Vec<ObjectKey>,
-    /// The index in the base of what both have.
-    before: HashMap<ObjectKey, usize>,
-}
-
 impl Work<'_> {
     /// What would become of the objects of each Sync of the repository.
     pub(super) async fn plan(&self) -> Result<Vec<(String, Fate)>, WorkError> {
         let mut room = MOST_OBJECTS;
         let mut fates = Vec::new();
-        for sync in self.syncs().await? {
+        let (syncs, more) = self.syncs().await?;
+        for sync in syncs {
             let fate = match self.fate(&sync, &mut room).await {
                 Ok(fate) => fate,
                 Err(error) => Fate::Broken(crate::text::redact(&chain(&error))),
             };
             fates.push((sync.name_any(), fate));
         }
+        if more > 0 {
+            let why = format!("a plan looks at {MOST_SYNCS} Syncs of a repository");
+            fates.push((format!("{more} more Syncs"), Fate::Unplanned(why)));
+        }
         Ok(fates)
     }
 
-    async fn syncs(&self) -> Result<Vec<Sync>, WorkError> {
+    /// The Syncs of the repository, and how many more there are.
+    async fn syncs(&self) -> Result<(Vec<Sync>, usize), WorkError> {
         let api: Api<Sync> = Api::namespaced(self.context.client.clone(), &self.source.namespace);
         let listed = api.list(&ListParams::default().match_any()).await;
         let mut syncs = listed
@@ -131,8 +127,9 @@ impl Work<'_> {
                 && sync.metadata.deletion_timestamp.is_none()
         });
         syncs.sort_by_key(|sync| sync.name_any());
+        let more = syncs.len().saturating_sub(MOST_SYNCS);
         syncs.truncate(MOST_SYNCS);
-        Ok(syncs)
+        Ok((syncs, more))
     }
 
     async fn fate(&self, sync: &Sync, room: &mut usize) -> Result<Fate, SyncError> {
@@ -144,12 +141,9 @@ impl Work<'_> {
             Read::Same => return Ok(Fate::Untouched),
             Read::Both(both) => both,
             Read::Neither(why) => {
-                let note = format!("it cannot be planned, with and without this request: {why}");
-                return Ok(Fate::Changed {
-                    objects: Vec::new(),
-                    untried: 0,
-                    notes: vec![note],
-                });
+                return Ok(Fate::Unplanned(format!(
+                    "it cannot be rendered, with and without this request: {why}"
+                )));
             }
         };
         let within = self.context.limit(&owner, &intent);
@@ -170,6 +164,8 @@ impl Work<'_> {
             });
         }
         let left = delta.limit(room);
+        // Also those of which nothing is known.
+        let mut untried = left;
         if left > 0 {
             notes.push(format!(
                 "{left} more objects differ, and were not tried out: a plan has at most {MOST_OBJECTS}"
@@ -181,7 +177,9 @@ impl Work<'_> {
         if !both.head.hooks().is_empty() {
             notes.push("hooks of the chart are not tried out".to_owned());
         }
+        let told = notes.len();
         let (before, after) = self.manifests(&both, &delta, &mut notes).await?;
+        untried += notes.len() - told;
         let actor = self.context.policy.actor(&owner, &intent);
         let viewer = self.context.cluster.viewer(&actor);
         let mut preview = Preview {
@@ -190,6 +188,7 @@ impl Work<'_> {
             intent: &intent,
             desired: &both.head,
             live: HashMap::new(),
+            appliers: &self.context.cluster.appliers,
             within,
             only: Some(delta.changed.keys().copied().collect()),
             tries_all: false,
@@ -199,7 +198,10 @@ impl Work<'_> {
         for key in &delta.gone {
             match preview.find(key).await {
                 Ok(found) => drop(found.map(|live| preview.live.insert(key.clone(), live))),
-                Err(error) => notes.push(unknown(&error)),
+                Err(error) => {
+                    untried += 1;
+                    notes.push(unknown(&error));
+                }
             }
         }
         let wanted: BTreeMap<usize, Value> = after
@@ -210,10 +212,10 @@ impl Work<'_> {
             })
             .collect();
         let outlook = preview.outlook(after).await;
-        for (index, why) in &outlook.misplaced {
-            notes.push(describe(&both.head, *index, why));
-        }
-        let mut objects = Vec::new();
+        let misplaced = outlook.misplaced.iter();
+        let mut objects: Vec<ObjectPlan> = misplaced
+            .filter_map(|(index, why)| misplaced_object(&both.head, *index, why))
+            .collect();
         for change in outlook.changes {
             match change {
                 Ok(change) => {
@@ -227,13 +229,16 @@ impl Work<'_> {
                 }
                 Err(error) => match forbidden(&both.head, &delta, &error) {
                     Some(object) => objects.push(object),
-                    None => notes.push(unknown(&error)),
+                    None => {
+                        untried += 1;
+                        notes.push(unknown(&error));
+                    }
                 },
             }
         }
         Ok(Fate::Changed {
             objects,
-            untried: left,
+            untried,
             notes,
         })
     }
@@ -431,73 +436,21 @@ impl Work<'_> {
     }
 }
 
-impl Delta {
-    fn of(
-        (base, before): (Option<&Desired>, &Resolved),
-        (head, after): (&Desired, &Resolved),
-    ) -> Self {
-        let is_same = |was: &Item, is: &Item| was.digest == is.digest && was.modes == is.modes;
-        let mut changed: BTreeMap<usize, ObjectKey> = after
-            .items
-            .iter()
-            .filter(|(key, is)| before.items.get(*key).is_none_or(|was| !is_same(was, is)))
-            .map(|(key, item)| (item.index, key.clone()))
-            .collect();
-        // Objects that the cluster does not know a place for, by what they say.
-        let unplaced =
-            |desired: Option<&Desired>, resolved: &Resolved| -> Vec<(usize, ObjectKey, Digest)> {
-                let waiting = resolved.waiting.values().flatten().copied();
-                let misplaced = resolved.misplaced.iter().map(|(index, _)| *index);
-                waiting
-                    .chain(misplaced)
-                    .filter_map(|index| {
-                        let object = desired?.objects().get(index)?;
-                        Some((index, object.key(), object.digest))
-                    })
-                    .collect()
-            };
-        let known: HashSet<(ObjectKey, Digest)> = unplaced(base, before)
-            .into_iter()
-            .map(|(_, key, digest)| (key, digest))
-            .collect();
-        for (index, key, digest) in unplaced(Some(head), after) {
-            if !known.contains(&(key.clone(), digest)) {
-                changed.insert(index, key);
-            }
-        }
-        let is_waiting = |kind: &GroupKind| after.waiting.contains_key(kind);
-        let mut gone: Vec<ObjectKey> = before
-            .items
-            .keys()
-            .filter(|key| !after.items.contains_key(*key) && !is_waiting(&key.kind))
-            .cloned()
-            .collect();
-        gone.sort_unstable();
-        let before = before.items.iter();
-        Self {
-            changed,
-            gone,
-            before: before
-                .map(|(key, item)| (key.clone(), item.index))
-                .collect(),
-        }
-    }
-
-    /// Leaves out what there is no room for. Returns how many objects.
-    fn limit(&mut self, room: &mut usize) -> usize {
-        let all = self.changed.len() + self.gone.len();
-        self.gone.truncate(*room);
-        *room -= self.gone.len();
-        let kept = std::mem::take(&mut self.changed).into_iter().take(*room);
-        self.changed = kept.collect();
-        *room -= self.changed.len();
-        all - self.changed.len() - self.gone.len()
-    }
-}
-
 /// The values of a Secret.
 fn data(manifest: Option<&Value>) -> Option<[&Value; 2]> {
     manifest.map(|manifest| [&manifest["data"], &manifest["stringData"]])
+}
+
+/// An object that has no place in the cluster.
+fn misplaced_object(head: &Desired, index: usize, why: &desired::Misplaced) -> Option<ObjectPlan> {
+    let place = head.provenance(index);
+    Some(ObjectPlan {
+        object: head.objects().get(index)?.key().to_string(),
+        file: place.map(|place| place.file().to_owned()),
+        action: Action::Refuse(chain(why)),
+        remark: None,
+        fields: String::new(),
+    })
 }
 
 /// An object that the Sync's account has no right to.

@@ -1,6 +1,7 @@
 //! The driver of one `GitRepository`: wait → poll → publish → assess → write. A found revision goes
 //! live before anything about it is written to the API server.
 
+mod ancestors;
 mod assess;
 mod child;
 mod driven;
@@ -19,6 +20,7 @@ use kube::ResourceExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::ancestors::ancestors;
 use self::assess::{Assessment, LONGEST_PAUSE, NextPoll, Observed, Poll, assess};
 use self::child::Child;
 use self::inbox::{Inbox, superseded};
@@ -305,6 +307,11 @@ impl Driver {
         self.status.observed_at = Some(Time(at));
         if is_new {
             self.status.polled_at = Some(Time(found.times.began));
+        }
+        // A status of an earlier version has none.
+        if is_new || self.status.ancestors.is_empty() {
+            let before = self.status.revision.as_deref().filter(|_| is_new);
+            self.status.ancestors = ancestors(&snapshot.parents, before, &self.status.ancestors);
         }
         self.status.revision = Some(revision.clone());
         revision

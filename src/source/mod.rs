@@ -14,6 +14,6 @@ pub use error::{Error, Excess, Reported};
 pub use folder::Folder;
 pub use git::{
     Access, Cache, CacheSettings, Credentials, CredentialsError, FetchRequest, Fetched, Floor,
-    HttpClients, PackLimits, Proxy, Reference, Route, Snapshot, WireLimits, host_and_path,
-    tls_connector,
+    HttpClients, LocalClone, PackLimits, Proxy, Reference, Route, Snapshot, WireLimits,
+    host_and_path, tls_connector,
 };

@@ -285,3 +285,46 @@ async fn diff_shows_what_is_emptied_and_what_is_null_as_the_operator_applies_it(
     let ran = diff(&case, &person, scratch.path(), &[]).await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
+
+/// `--takeover-managers` of the operator is known to whoever runs it.
+#[tokio::test]
+async fn diff_shows_what_an_applier_that_an_argument_names_would_lose() {
+    let case = world().await.case("cli-diff-takeover").await;
+    let map = case.map("m", "one");
+    let commit = case.repo.commit(&[("app/map.yaml", Some(&*map))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"path": "app"})).await;
+    case.synced("all", &commit).await;
+    case.patch::<Sync>("all", json!({"spec": {"suspend": true}}))
+        .await;
+    let scratch = Scratch::new().unwrap();
+    std::fs::create_dir(scratch.path().join("app")).unwrap();
+    std::fs::write(scratch.path().join("app/map.yaml"), &map).unwrap();
+    let added = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "m", "namespace": case.namespace}, "data": {"extra": "theirs"}});
+    let file = scratch.path().join("added.json");
+    std::fs::write(&file, added.to_string()).unwrap();
+    let file = file.display().to_string();
+    let apply = [
+        "apply",
+        "--server-side",
+        "--field-manager=house-tool",
+        "-f",
+        &file,
+    ];
+    case.kubectl_as_person(&apply).await;
+    let person = case.world.cp.kubeconfig_for(User::Person);
+    for (args, code, says) in [
+        (&[][..], 0, "no difference"),
+        (&["--takeover-managers=other"], 0, "no difference"),
+        (
+            &["--takeover-managers=other,house-tool"],
+            1,
+            "-  extra: theirs\n",
+        ),
+    ] {
+        diff(&case, &person, scratch.path(), args)
+            .await
+            .says(code, &[says]);
+    }
+}

@@ -46,8 +46,9 @@ async fn check_tells_what_is_in_order_and_what_is_not() {
         .kubeconfig_as("nobody", &["system:authenticated"]);
     let denied = run_with(Some(&nobody), &["check", "-n", namespace]).await;
     denied.says(
-        0,
+        1,
         &[
+            "failed",
             "you may not list syncs.towline.dev",
             "you may not list Syncs",
         ],
@@ -255,7 +256,7 @@ fn snippets() -> Vec<(&'static str, String)> {
     vec![
         (
             "GITHUB_SHA",
-            of(&yaml("github.yml")["jobs"]["live"]["steps"][0]["run"]),
+            of(&yaml("github.yml")["jobs"]["live"]["steps"][1]["run"]),
         ),
         (
             "CI_COMMIT_SHA",
@@ -267,7 +268,7 @@ fn snippets() -> Vec<(&'static str, String)> {
         ),
         (
             "CIRCLE_SHA1",
-            of(&yaml("circleci.yml")["jobs"]["live"]["steps"][0]["run"]["command"]),
+            of(&yaml("circleci.yml")["jobs"]["live"]["steps"][1]["run"]["command"]),
         ),
     ]
 }
@@ -399,9 +400,7 @@ async fn an_export_is_short_and_means_the_same() {
     }
 
     let secret = run(&case, &["export", "secret/s", "cm/absent"]).await;
-    secret.fails(
-        1,
-        &["Secret s is left out", "ConfigMap absent does not exist"],
-    );
+    let absent = format!("ConfigMap {}/absent does not exist", case.namespace);
+    secret.fails(2, &["Secret s is left out", &absent]);
     shows_nothing(&secret, &["hunter22", "aHVudGVyMjI"]);
 }

@@ -46,9 +46,6 @@ async fn an_object_is_traced_to_its_commit_and_author() {
     run(&case, &["trace", "cm/mine"])
         .await
         .says(1, &["towline does not manage this object"]);
-    run(&case, &["trace", "cm/absent"])
-        .await
-        .says(1, &["does not exist"]);
     run(&case, &["trace", "widget/a"])
         .await
         .fails(2, &["the cluster serves no kind widget"]);
@@ -114,6 +111,17 @@ async fn an_object_is_traced_to_its_commit_and_author() {
             "reasons.md#applyfailed",
         ],
     );
+
+    // So is what is there, and cannot be taken over.
+    let fixed =
+        json!({"metadata": {"name": "fixed"}, "immutable": true, "data": {"value": "theirs"}});
+    case.make::<ConfigMap>(fixed).await;
+    let map = case.map("fixed", "ours");
+    case.push(&[("bad/fixed.yaml", Some(&*map))], "fixed").await;
+    case.wait_for_event("ApplyFailed", &["fixed"]).await;
+    run(&case, &["why", "cm/fixed"])
+        .await
+        .says(1, &["fixed (bad/fixed.yaml", "fails (ApplyFailed)"]);
 
     case.wait_for_event("ApplyFailed", &["UPPER"]).await;
     run(&case, &["events"]).await.says(

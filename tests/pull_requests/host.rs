@@ -37,6 +37,8 @@ pub struct State {
     pub labelled: Vec<(u64, &'static str)>,
     /// What people may do, in the words of the host.
     pub roles: BTreeMap<&'static str, Value>,
+    /// What its lists have beside requests and comments.
+    pub odd: Vec<Value>,
 }
 
 pub struct Host {
@@ -133,9 +135,9 @@ fn answer(kind: &str, request: &Recorded, state: &mut State) -> Answer {
         ("GET", ["issues", number, "comments"]) | ("GET", ["merge_requests", number, "notes"]) => {
             let of: u64 = number.parse().unwrap();
             let on = state.comments.iter().filter(|(_, (on, _))| *on == of);
-            ok(on
-                .map(|(id, (_, text))| json!({"id": id, "body": text, "user": {"login": "bot"}}))
-                .collect())
+            let on =
+                on.map(|(id, (_, text))| json!({"id": id, "body": text, "user": {"login": "bot"}}));
+            ok(state.odd.iter().cloned().chain(on).collect())
         }
         ("GET", ["issues", number, "events"]) if kind == "github" => {
             let set = labelled(number, state);
@@ -200,7 +202,7 @@ fn list(kind: &str, state: &State) -> Value {
         }
         listed
     });
-    pulls.collect()
+    state.odd.iter().cloned().chain(pulls).collect()
 }
 
 fn merge_requests(state: &State) -> Value {
@@ -211,5 +213,5 @@ fn merge_requests(state: &State) -> Value {
             "description": "x".repeat(state.filler),
         })
     });
-    requests.collect()
+    state.odd.iter().cloned().chain(requests).collect()
 }

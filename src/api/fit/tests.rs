@@ -175,6 +175,7 @@ impl Numbers {
             summary: self.option(),
             short_revision: self.option(),
             revision: self.option(),
+            ancestors: self.list(12, Numbers::text),
             committed_at: Some(self.time()),
             observed_at: Some(self.time()),
             polled_at: Some(self.time()),

@@ -23,6 +23,9 @@ use crate::source::path::{self, TreePath};
 use crate::text::{printable, start};
 use crate::verify::{CommitObject, TagObject};
 
+/// The most parents of a commit that are kept. A merge has two.
+const MOST_PARENTS: usize = 8;
+
 /// The longest author and subject, in bytes.
 const MAX_AUTHOR: usize = 100;
 const MAX_SUBJECT: usize = 200;
@@ -35,6 +38,8 @@ const MAX_SUBJECT: usize = 200;
 pub struct Snapshot {
     /// The revision of this commit.
     pub revision: Revision,
+    /// The commits that this one was made on, also those that were not fetched.
+    pub parents: Vec<String>,
     /// The commit time, by the committer's clock.
     pub committed_at: Timestamp,
     /// The author's name, without the address: one line of limited length.
@@ -75,6 +80,7 @@ impl Snapshot {
             .find_commit(target.commit)
             .map_err(|error| generation.damage(Error::from_database(&error)))?;
         let (committed_at, root) = (commit.time().seconds(), commit.tree_id());
+        let parents = parents(commit.raw_header_bytes());
         let author = one_line(commit.author().name_bytes(), MAX_AUTHOR);
         let subject = one_line(commit.message_bytes(), MAX_SUBJECT);
         let reverts = reverted(commit.message_bytes());
@@ -85,6 +91,7 @@ impl Snapshot {
                 name: target.name.as_deref().map(Arc::from),
                 commit: object_id(target.commit),
             },
+            parents,
             committed_at: date(committed_at),
             author,
             subject,
@@ -137,6 +144,7 @@ impl Snapshot {
                 name: name.map(Arc::from),
                 commit: self.revision.commit,
             },
+            parents: self.parents.clone(),
             committed_at: self.committed_at,
             author: self.author.clone(),
             subject: self.subject.clone(),
@@ -314,6 +322,16 @@ impl Snapshot {
             && self.generation.is_in(folder)
             && !self.generation.is_damaged()
     }
+}
+
+/// The parents that a commit names. libgit2 itself says that one without its history has none.
+fn parents(header: &[u8]) -> Vec<String> {
+    let lines = header.split(|byte| *byte == b'\n').skip(1);
+    lines
+        .map_while(|line| line.strip_prefix(b"parent "))
+        .take(MOST_PARENTS)
+        .map(|id| String::from_utf8_lossy(id).into_owned())
+        .collect()
 }
 
 impl Tree for Snapshot {

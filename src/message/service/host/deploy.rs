@@ -4,8 +4,10 @@
 
 use http::Method;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::list::{Listed, listed, or_default};
 use super::project::HostProject;
 use super::{NotReportable, Repository, get, line, project, request};
 use crate::api::short_commits;
@@ -234,7 +236,7 @@ impl Deploying {
     /// The deployment of a commit, or none. Others may deploy the same commit to the same environment: a workflow, or
     /// another Sync.
     fn own_on_github(&self, answer: &str, commit: &str) -> Option<Option<u64>> {
-        let found: Vec<OnGitHub> = serde_json::from_str(answer).ok()?;
+        let found = deployments::<OnGitHub>(answer)?;
         let owner = json!(self.deployment.owner);
         let mut found = found.iter();
         let own = found.find(|one| one.sha == commit && one.payload["towline"] == owner);
@@ -303,9 +305,15 @@ impl Deploying {
     }
 }
 
+/// The deployments of a list. None if it has others alone: one that is there and cannot be read would be made again.
+fn deployments<T: DeserializeOwned>(answer: &str) -> Option<Vec<T>> {
+    let Listed { items, odd } = listed(answer)?;
+    (odd == 0 || !items.is_empty()).then_some(items)
+}
+
 /// The deployment of a commit, or none. Those with a job of GitLab's own pipelines cannot be changed.
 fn own_on_gitlab(answer: &str, commit: &str) -> Option<Option<OnGitLab>> {
-    let found: Vec<OnGitLab> = serde_json::from_str(answer).ok()?;
+    let found = deployments::<OnGitLab>(answer)?;
     let mut found = found.into_iter();
     Some(found.find(|one| one.sha == commit && one.deployable.is_none()))
 }
@@ -314,7 +322,7 @@ fn own_on_gitlab(answer: &str, commit: &str) -> Option<Option<OnGitLab>> {
 #[derive(Deserialize)]
 struct OnGitHub {
     id: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     sha: String,
     #[serde(default)]
     payload: Value,
@@ -324,9 +332,9 @@ struct OnGitHub {
 #[derive(Deserialize)]
 struct OnGitLab {
     id: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     sha: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     status: String,
     environment: Option<Environment>,
     deployable: Option<serde::de::IgnoredAny>,

@@ -2,6 +2,7 @@
 
 mod deploy;
 mod labels;
+mod list;
 mod project;
 mod pulls;
 mod token;
@@ -81,7 +82,7 @@ pub fn status_request(
             bitbucket(status, to.service, &project.page(to, &status.commit))
         }
         Service::AzureDevOps => azure(status),
-        _ => github(status),
+        service => github(status, service),
     };
     Ok(request(url, to, &body))
 }
@@ -138,12 +139,13 @@ fn github_headers() -> [(String, String); 2] {
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
 
-/// GitHub's statuses, which Gitea and Forgejo have as well.
-fn github(status: &CommitStatus) -> Value {
+/// GitHub's statuses, which Gitea and Forgejo have as well. Only these two have one that is neither good nor bad.
+fn github(status: &CommitStatus, service: Service) -> Value {
     json!({
         "state": match status.course {
             Course::Pending => "pending",
-            Course::Live => "success",
+            Course::Partial if service == Service::Gitea => "warning",
+            Course::Live | Course::Partial => "success",
             Course::Failed => "failure",
             Course::GivenUp => "error",
         },
@@ -157,7 +159,7 @@ fn gitlab(status: &CommitStatus) -> Value {
     json!({
         "state": match status.course {
             Course::Pending => "pending",
-            Course::Live => "success",
+            Course::Live | Course::Partial => "success",
             Course::Failed => "failed",
             Course::GivenUp => "canceled",
         },
@@ -172,7 +174,7 @@ fn bitbucket(status: &CommitStatus, service: Service, page: &str) -> Value {
     json!({
         "state": match status.course {
             Course::Pending => "INPROGRESS",
-            Course::Live => "SUCCESSFUL",
+            Course::Live | Course::Partial => "SUCCESSFUL",
             Course::Failed => "FAILED",
             Course::GivenUp if is_cloud => "STOPPED",
             Course::GivenUp => "CANCELLED",
@@ -191,7 +193,7 @@ fn azure(status: &CommitStatus) -> Value {
     json!({
         "state": match status.course {
             Course::Pending => "pending",
-            Course::Live => "succeeded",
+            Course::Live | Course::Partial => "succeeded",
             Course::Failed => "failed",
             Course::GivenUp => "notApplicable",
         },
@@ -444,10 +446,66 @@ mod tests {
         assert!(matches!(request, Err(NotReportable::OtherHost { .. })));
     }
 
+    /// What was looked at in part is neither good nor bad, where the host has a word for that.
+    #[test]
+    fn each_host_has_a_state_for_each_course() {
+        use Service::{AzureDevOps, Bitbucket, BitbucketServer, GitHub, GitLab, Gitea};
+        let courses = [
+            Course::Pending,
+            Course::Live,
+            Course::Partial,
+            Course::Failed,
+        ];
+        for (service, (host, path), states) in [
+            (
+                GitHub,
+                ("github.com", "/a/b"),
+                ["pending", "success", "success", "failure"],
+            ),
+            (
+                GitLab,
+                ("gitlab.com", "/a/b"),
+                ["pending", "success", "success", "failed"],
+            ),
+            (
+                Gitea,
+                ("gitea", "/a/b"),
+                ["pending", "success", "warning", "failure"],
+            ),
+            (
+                Bitbucket,
+                ("bitbucket.org", "/a/b"),
+                ["INPROGRESS", "SUCCESSFUL", "SUCCESSFUL", "FAILED"],
+            ),
+            (
+                BitbucketServer,
+                ("corp", "/scm/a/b"),
+                ["INPROGRESS", "SUCCESSFUL", "SUCCESSFUL", "FAILED"],
+            ),
+            (
+                AzureDevOps,
+                ("dev.azure.com", "/o/p/_git/b"),
+                ["pending", "succeeded", "succeeded", "failed"],
+            ),
+        ] {
+            let address = match service {
+                Gitea => Some("https://gitea"),
+                BitbucketServer => Some("https://corp"),
+                _ => None,
+            };
+            let to = to(service, address, &[]);
+            for (course, state) in courses.into_iter().zip(states) {
+                let request = status_request(&status(course, ""), Some(&at(host, path)), &to);
+                let body: Value = serde_json::from_slice(&request.unwrap().body).unwrap();
+                assert_eq!(body["state"], state, "{service:?} {course:?}");
+            }
+        }
+    }
+
     #[test]
     fn the_texts_are_within_the_limits_of_the_host() {
         let text = "a\nb\t\u{1f600} ".repeat(100);
-        let body = github(&status(Course::Failed, &text));
+        let body = github(&status(Course::Failed, &text), Service::GitHub);
         let description = body["description"].as_str().unwrap();
         assert!(description.chars().count() <= 140 && description.starts_with("a b ? a"));
         let long = format!("towline/eu/{}/{}", "n".repeat(63), "s".repeat(253));

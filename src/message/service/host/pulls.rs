@@ -3,8 +3,10 @@
 
 use http::Method;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::list::{Listed, listed, or_default};
 use super::project::HostProject;
 use super::{NotReportable, Repository, get, project, request};
 use crate::intent::Service;
@@ -41,8 +43,19 @@ pub struct Comment {
     /// What names it in the repository.
     pub id: u64,
     /// Its text in Markdown.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub body: String,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// How many elements it has that are of another form than the host's documentation says.
+    pub odd: usize,
+    /// Whether there may be more pages.
+    pub is_full: bool,
 }
 
 /// The API of a host for the pull requests of one repository.
@@ -129,22 +142,28 @@ impl<'a> PullRequests<'a> {
         self.get(path, query)
     }
 
-    /// The open requests of a page into this branch, and whether there may be more pages. None if the answer is no list of
-    /// them.
-    pub fn read_list(&self, body: &str, target: &str) -> Option<(Vec<PullRequest>, bool)> {
-        let all: Vec<PullRequest> = match self.is_gitlab() {
-            true => {
-                let listed: Vec<MergeRequest> = serde_json::from_str(body).ok()?;
-                listed.into_iter().map(PullRequest::from).collect()
-            }
-            false => {
-                let listed: Vec<Pull> = serde_json::from_str(body).ok()?;
-                listed.into_iter().map(PullRequest::from).collect()
-            }
+    /// The open requests of a page into this branch. None if the answer is no list of them.
+    pub fn read_list(&self, body: &str, target: &str) -> Option<Page<PullRequest>> {
+        fn of<T: DeserializeOwned + Into<PullRequest>>(body: &str) -> Option<Listed<PullRequest>> {
+            let Listed { items, odd } = listed::<T>(body)?;
+            let items = items.into_iter().map(Into::into).collect();
+            Some(Listed { items, odd })
+        }
+        let all = match self.is_gitlab() {
+            true => of::<MergeRequest>(body)?,
+            false => of::<Pull>(body)?,
         };
-        let is_full = all.len() >= PAGE;
+        // A list of something else.
+        if all.odd > 1 && all.items.is_empty() {
+            return None;
+        }
+        let is_full = all.total() >= PAGE;
         let is_fit = |request: &PullRequest| request.target == target && is_commit(&request.head);
-        Some((all.into_iter().filter(is_fit).collect(), is_full))
+        Some(Page {
+            items: all.items.into_iter().filter(is_fit).collect(),
+            odd: all.odd,
+            is_full,
+        })
     }
 
     /// Asks for the newest commit that a request and its target have both. None if the list has said it.
@@ -197,12 +216,17 @@ impl<'a> PullRequests<'a> {
         }
     }
 
-    /// The comments of a page, and whether there may be more. None if the answer is no list of them.
-    pub fn read_comments(&self, body: &str) -> Option<(Vec<Comment>, bool)> {
-        let comments: Vec<Comment> = serde_json::from_str(body).ok()?;
+    /// The comments of a page. None if the answer is no list of them.
+    pub fn read_comments(&self, body: &str) -> Option<Page<Comment>> {
+        let comments = listed::<Comment>(body)?;
         // Gitea has no pages of comments.
-        let is_full = comments.len() >= COMMENTS && self.to.service != Service::Gitea;
-        Some((comments, is_full))
+        let is_full = comments.total() >= COMMENTS && self.to.service != Service::Gitea;
+        let Listed { items, odd } = comments;
+        Some(Page {
+            items,
+            odd,
+            is_full,
+        })
     }
 
     /// The id in the answer to a comment that was written. None if the answer has none.
@@ -254,8 +278,8 @@ struct Pull {
     number: u64,
     head: Branch,
     base: Branch,
-    #[serde(default)]
-    labels: Option<Vec<Label>>,
+    #[serde(default, deserialize_with = "or_default")]
+    labels: Vec<Label>,
     merge_base: Option<String>,
 }
 
@@ -275,18 +299,18 @@ struct Id {
 
 #[derive(Deserialize)]
 struct Label {
-    name: String,
+    name: Option<String>,
 }
 
 impl From<Pull> for PullRequest {
     fn from(pull: Pull) -> Self {
-        let labels = pull.labels.unwrap_or_default().into_iter();
+        let labels = pull.labels.into_iter();
         Self {
             number: pull.number,
             head: pull.head.sha,
             target: pull.base.name,
             is_own: pull.head.repo.is_some() && pull.head.repo == pull.base.repo,
-            labels: labels.map(|label| label.name).collect(),
+            labels: labels.filter_map(|label| label.name).collect(),
             merge_base: pull.merge_base.filter(|commit| is_commit(commit)),
         }
     }
@@ -300,7 +324,7 @@ struct MergeRequest {
     target_branch: String,
     source_project_id: Option<u64>,
     target_project_id: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     labels: Vec<String>,
 }
 
@@ -434,10 +458,28 @@ mod tests {
             pull(serde_json::Value::Null, "main"),
             pull(json!({"id": 1}), "other"),
         ]);
-        let (read, is_full) = api.read_list(&listed.to_string(), "main").unwrap();
-        let own: Vec<bool> = read.iter().map(|request| request.is_own).collect();
-        assert_eq!((own, is_full), (vec![true, false, false], false));
-        assert_eq!(read[0].labels, ["plan"]);
+        let read = api.read_list(&listed.to_string(), "main").unwrap();
+        let own: Vec<bool> = read.items.iter().map(|request| request.is_own).collect();
+        assert_eq!(
+            (own, read.is_full, read.odd),
+            (vec![true, false, false], false, 0)
+        );
+        assert_eq!(read.items[0].labels, ["plan"]);
+        // An odd one hides no other, and counts as one of the page.
+        let mut odd = vec![pull(json!({"id": 1}), "main"); PAGE - 1];
+        odd[0]["labels"] = serde_json::Value::Null;
+        odd[1]["labels"] = json!([{"name": null}, {"name": "plan"}]);
+        odd.push(json!({"number": 8, "head": null}));
+        let page = api.read_list(&json!(odd).to_string(), "main").unwrap();
+        assert_eq!(
+            (page.items.len(), page.odd, page.is_full),
+            (PAGE - 1, 1, true)
+        );
+        assert!(page.items[0].labels.is_empty() && page.items[1].labels == ["plan"]);
+        let comments =
+            json!([{"id": 1, "body": "a"}, null, {"id": 2, "body": null}, {"body": "b"}]);
+        let page = api.read_comments(&comments.to_string()).unwrap();
+        assert_eq!((page.items.len(), page.odd, page.is_full), (2, 2, false));
         let to_gitlab = to(Service::GitLab);
         let own = repository(Service::GitLab);
         let api = PullRequests::of(Some(&own), &to_gitlab).unwrap().unwrap();
@@ -453,10 +495,10 @@ mod tests {
             merge(None, Some(HEAD)),
             merge(Some(1), None),
         ]);
-        let (read, _) = api.read_list(&listed.to_string(), "main").unwrap();
-        let own: Vec<bool> = read.iter().map(|request| request.is_own).collect();
+        let read = api.read_list(&listed.to_string(), "main").unwrap();
+        let own: Vec<bool> = read.items.iter().map(|request| request.is_own).collect();
         assert_eq!(own, [true, false, false], "one has no commit yet");
-        for broken in ["", "{}", "[{}]", "<html>", "[{\"number\": \"x\"}]"] {
+        for broken in ["", "{}", "[{}, {}]", "<html>", "null"] {
             assert!(api.read_list(broken, "main").is_none(), "{broken}");
         }
     }

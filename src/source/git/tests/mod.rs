@@ -4,6 +4,7 @@ mod credentials;
 mod disk;
 mod excess;
 mod failures;
+mod local;
 mod measure;
 mod modules;
 mod paths;
