@@ -147,14 +147,15 @@ impl Driver {
         if self.state.blocked.is_some() {
             return;
         }
-        let planned = match &intent.pin {
-            // Of the newest revision it wants nothing but what it has.
-            Some(_) => self.inbox.newest_revision(),
-            None => {
-                let target = self.state.target.as_ref();
-                target.map(|target| target.revision.clone())
-            }
-        };
+        // What it will want of the newest one was told when that came.
+        if intent.pin.is_some() {
+            return;
+        }
+        let target = self.state.target.as_ref();
+        let planned = target.map(|target| target.revision.clone());
+        let inventory = &self.context.cluster.inventory;
+        // It has claimed what it wants.
+        inventory.reserve(&self.name, &HashSet::new());
         self.tell_plan(planned);
     }
 
