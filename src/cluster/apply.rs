@@ -27,7 +27,7 @@ use crate::plan::{
 const ROUNDS: usize = 5;
 
 const FORCED: &str = "&force=true";
-const REHEARSED: &str = "&force=true&dryRun=All";
+pub(super) const REHEARSED: &str = "&force=true&dryRun=All";
 
 /// The API server's words for `managedFields` that do not fit the object in their version.
 const STALE: &str = "field not declared in schema";
@@ -70,6 +70,7 @@ impl Writer<'_> {
         }
         if wanted.known.is_some() {
             self.empty_out(wanted, wanted.body).await?;
+            self.reshape(wanted).await?;
         }
         let mut body = wanted.body.to_vec();
         // The shares as they were before those of others were taken over.
