@@ -271,7 +271,12 @@ impl Writer<'_> {
         if !is_stale && !error.is_invalid() {
             return Ok(false);
         }
-        let Some(live) = self.whole(wanted.served, wanted.key).await? else {
+        let live = match self.whole(wanted.served, wanted.key).await {
+            // What is refused is of more use to people than that.
+            Err(error) if error.is_denied() => None,
+            live => live?,
+        };
+        let Some(live) = live else {
             return Ok(false);
         };
         if self.empty_out(wanted, body).await? {

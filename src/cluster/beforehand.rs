@@ -214,7 +214,7 @@ impl Writer<'_> {
                     .body(patch.clone().into_bytes())
             })
             .await;
-        match answer {
+        match self.without_live(wanted.served, wanted.key, answer).await {
             Ok(answer) => {
                 let object: PartialObjectMeta<DynamicObject> = read(&answer.text)?;
                 Ok(Some(object.metadata))
