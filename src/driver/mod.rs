@@ -16,7 +16,8 @@ use kube::Client;
 pub use self::driven::Driven;
 pub(crate) use self::loss::{Unknown as UnknownLoss, contained_kinds};
 pub(crate) use self::status::{
-    StatusBackoff, StatusOf, StatusRefusal, StatusWrites, Written, is_gone, write_status,
+    StatusBackoff, StatusError, StatusOf, StatusRefusal, StatusWrites, Written, is_gone,
+    write_status,
 };
 pub use self::supervise::supervise;
 pub(crate) use self::turns::{Turn, Turns};

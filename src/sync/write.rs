@@ -241,6 +241,11 @@ impl Driver {
         };
         let written = write_status::<Sync>(&self.context, of, status).await;
         let state = &mut self.state;
+        if let Some(message) = state.status_refusal.note(&written) {
+            let attempted = state.requests.attempted.as_deref();
+            let notice = status_refused(&self.about, attempted, message, now.time);
+            self.context.notifier.tell(notice);
+        }
         match written {
             Ok(written) => {
                 state.written = true;
@@ -249,11 +254,6 @@ impl Driver {
                 }
                 state.timers.status = None;
                 state.status_backoff.reset();
-                if let Some(message) = state.status_refusal.note(written) {
-                    let attempted = state.requests.attempted.as_deref();
-                    let notice = status_refused(&self.about, attempted, message, now.time);
-                    self.context.notifier.tell(notice);
-                }
                 self.count_outcomes();
             }
             Err(error) => {
