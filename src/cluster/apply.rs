@@ -238,7 +238,7 @@ impl Writer<'_> {
             *found = rewritten(&sent, &read(&answer.text)?);
         }
         let observed = Observed::read(key, object.meta(), Health::Current)
-            .ok_or_else(|| unmarked(object.meta()))?
+            .ok_or_else(|| unmarked(object.meta(), answer.made))?
             .shared_with(object.meta(), wanted.appliers);
         Ok((observed, object, answer.made))
     }
@@ -412,15 +412,20 @@ impl Writer<'_> {
 }
 
 /// Why an answer is not an object of towline's.
-fn unmarked(meta: &ObjectMeta) -> WriteError {
+fn unmarked(meta: &ObjectMeta, made: Made) -> WriteError {
     let has =
         |map: Option<&BTreeMap<String, String>>, key| map.is_some_and(|map| map.contains_key(key));
-    if !has(meta.labels.as_ref(), PART_OF) {
-        return WriteError::Unmarked("label applyset.kubernetes.io/part-of");
-    }
-    match has(meta.annotations.as_ref(), IDENTITY) {
-        false => WriteError::Unmarked("annotations"),
-        true => WriteError::Answer("it is not the object that was sent".to_owned()),
+    let mark = if !has(meta.labels.as_ref(), PART_OF) {
+        "label applyset.kubernetes.io/part-of"
+    } else if !has(meta.annotations.as_ref(), IDENTITY) {
+        "annotations"
+    } else {
+        return WriteError::Answer("it is not the object that was sent".to_owned());
+    };
+    let made = meta.uid.as_deref().filter(|_| made == Made::New);
+    WriteError::Unmarked {
+        mark,
+        made: made.map(Into::into),
     }
 }
 

@@ -157,8 +157,9 @@ pub(super) struct Memory {
     pub(super) parted: HashMap<ObjectKey, Arc<str>>,
     /// Objects that left Git, and whose last manifest says that they are kept.
     pub(super) kept: HashSet<ObjectKey>,
-    /// Objects that were written, and that something took towline's marks off at once.
-    pub(super) unmarked: HashSet<ObjectKey>,
+    /// Objects that were written, and that something took towline's marks off at once; each with its uid, if this Sync has made
+    /// it.
+    pub(super) unmarked: HashMap<ObjectKey, Option<Arc<str>>>,
     /// Objects that left Git without marks, with their uids where these are known. It is not known yet whether they are
     /// still there.
     pub(super) lost: BTreeMap<ObjectKey, Option<Arc<str>>>,

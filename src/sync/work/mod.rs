@@ -387,8 +387,9 @@ impl Driver {
                 if let Some(refusal) = error.refusal() {
                     self.state.memory.refused.insert(key.clone(), refusal);
                 }
-                if matches!(error, WriteError::Unmarked(_)) {
-                    self.state.memory.unmarked.insert(key.clone());
+                if let WriteError::Unmarked { made, .. } = &error {
+                    let known = self.state.memory.unmarked.entry(key.clone()).or_default();
+                    *known = made.clone().or(known.take());
                 }
                 if is_without_namespace(&error) || error.is_denied() {
                     self.state.memory.homeless.insert(key.clone());
@@ -432,7 +433,7 @@ impl From<&WriteError> for Trouble {
                 WriteError::Indivisible(_) => Reason::InvalidSpec,
                 WriteError::Refused { .. }
                 | WriteError::NoNamespace { .. }
-                | WriteError::Unmarked(_)
+                | WriteError::Unmarked { .. }
                 | WriteError::Answer(_) => Reason::ApplyFailed,
             },
             message: shorten(&crate::chain(error), LONGEST_TROUBLE),
