@@ -344,6 +344,93 @@ async fn a_field_that_is_there_and_empty_is_absent_where_no_null_is_allowed() {
     remove(&case, &group).await;
 }
 
+/// A list or a map of a custom kind changes its type. What leaves Git afterwards leaves the cluster too, in each direction.
+#[tokio::test]
+async fn what_leaves_git_goes_also_after_a_list_or_a_map_changed_its_type() {
+    let case = world().await.case("list-types").await;
+    let group = format!("{}.example", case.namespace);
+    let list = |item: Value, how: &Value| {
+        let mut list = json!({"type": "array", "items": item});
+        let fields = list.as_object_mut().unwrap();
+        fields.extend(how.as_object().unwrap().clone());
+        list
+    };
+    let text = json!({"type": "string"});
+    let named = json!({"type": "object", "required": ["name", "of"],
+        "properties": {"name": text, "of": text, "value": text}});
+    let words = |how: &Value| list(text.clone(), how);
+    let items = |how: &Value| list(named.clone(), how);
+    let map = |how: &str| json!({"type": "object", "additionalProperties": text, "x-kubernetes-map-type": how});
+    let atomic = json!({"x-kubernetes-list-type": "atomic"});
+    let set = json!({"x-kubernetes-list-type": "set"});
+    let by =
+        |keys: Value| json!({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys});
+    let (by_name, by_both) = (by(json!(["name"])), by(json!(["name", "of"])));
+    let inner = |how: &Value| {
+        let item = json!({"type": "object", "required": ["name"], "properties": {"name": text, "words": words(how)}});
+        list(item, &by_name)
+    };
+    let schema = |is_after: bool| {
+        let of = |before: &Value, after: &Value| {
+            if is_after {
+                after.clone()
+            } else {
+                before.clone()
+            }
+        };
+        let fields = json!({
+            "words": words(&of(&atomic, &set)), "items": items(&of(&atomic, &by_name)),
+            "keys": items(&of(&by_name, &by_both)), "inner": inner(&of(&atomic, &set)),
+            "map": map(if is_after { "granular" } else { "atomic" }), "size": {"type": "integer"},
+        });
+        definition(&group, &json!([version("v1", true, true, &fields)]))
+    };
+    let spec = |names: &[&str]| {
+        let items: Vec<Value> = names
+            .iter()
+            .map(|name| json!({"name": name, "of": "x", "value": "1"}))
+            .collect();
+        let map: serde_json::Map<String, Value> = names
+            .iter()
+            .map(|name| ((*name).to_owned(), json!("1")))
+            .collect();
+        json!({"size": 1, "words": names, "items": items, "keys": items, "map": map,
+            "inner": [{"name": "n", "words": names}]})
+    };
+    let file = |names: &[&str]| gadget(&case, &group, "v1", &spec(names));
+    let first = case.repo.commit(
+        &[
+            ("definition.yaml", Some(schema(false))),
+            ("g.yaml", Some(file(&["a", "b", "c", "d"]))),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let api = gadgets(&case, &group, "v1").await;
+    has_spec(&api, spec(&["a", "b", "c", "d"])).await;
+    for (is_after, names) in [
+        (true, &["a", "b", "c"][..]),
+        (false, &["b", "c"]),
+        (true, &["b"]),
+    ] {
+        let text = schema(is_after);
+        let commit = case
+            .push(&[("definition.yaml", Some(&text))], "another type")
+            .await;
+        case.synced("all", &commit).await;
+        // The API server takes up a definition some time after it was written.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let text = file(names);
+        let commit = case.push(&[("g.yaml", Some(&text))], "one less").await;
+        case.synced("all", &commit).await;
+        has_spec(&api, spec(names)).await;
+        heals(&api, &spec(names)).await;
+    }
+    remove(&case, &group).await;
+}
+
 /// A kind of Kubernetes whose older version keeps in annotations what it has no fields for.
 #[tokio::test]
 async fn an_older_version_of_a_kind_of_kubernetes_keeps_nothing_of_the_newer_one() {

@@ -7,16 +7,101 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::tenants::grant;
 use crate::world::verdict::{assert_not_disclosed, assert_says};
-use crate::world::{PATIENCE, world};
+use crate::world::{Case, PATIENCE, world};
 use towline_testing::wait::eventually;
 
 /// Values that look like secrets: a number without quotes, a refused field, and a key of a Secret.
 const NUMBER: &str = "739118424";
 const FIELD: &str = "Zk7q1echo8Xw";
 const KEY: &str = "zk7q1key8xw";
+
+/// A policy for this case's ConfigMaps and Secrets.
+async fn policy(
+    case: &Case<'_>,
+    operations: &[&str],
+    validations: Value,
+) -> Api<ValidatingAdmissionPolicyBinding> {
+    let name = &case.namespace;
+    let policy = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+                "operations": operations, "resources": ["configmaps", "secrets"]}]},
+            "validations": validations,
+        },
+    });
+    let binding = json!({
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources":
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}},
+    });
+    let params = PostParams::default();
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(case.client.clone());
+    let policy = serde_json::from_value(policy).unwrap();
+    policies.create(&params, &policy).await.unwrap();
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(case.client.clone());
+    let binding = serde_json::from_value(binding).unwrap();
+    bindings.create(&params, &binding).await.unwrap();
+    bindings
+}
+
+/// Waits until a policy refuses a change of this ConfigMap.
+async fn is_in_force(case: &Case<'_>, map: &str) {
+    eventually("the policy is in force", PATIENCE, async || {
+        let dry = PatchParams {
+            dry_run: true,
+            ..PatchParams::default()
+        };
+        let other = Patch::Merge(json!({"data": {"value": "other"}}));
+        let tried = case.api::<ConfigMap>().patch(map, &dry, &other).await;
+        tried.is_err().then_some(())
+    })
+    .await;
+}
+
+/// An account that may not read an object does not get told what that is, neither when a change nor when a deletion is denied.
+#[tokio::test]
+async fn a_value_that_was_live_is_not_disclosed_to_an_account_that_may_not_read_it() {
+    let case = world().await.case("echo-blind").await;
+    grant(&case, "applier", "create,patch,delete", "configmaps").await;
+    let map = |name: &str, value: &str| case.map(name, value);
+    let first = case.repo.commit(
+        &[
+            ("map.yaml", Some(map("map", "Zk7q1seen8Xw"))),
+            ("gone.yaml", Some(map("gone", "Zk7q1gone8Xw"))),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({"serviceAccountName": "applier"}))
+        .await;
+    case.synced("all", &first).await;
+    let validations = json!([{"expression": "object != null && object.data == oldObject.data",
+        "messageExpression": "'was ' + oldObject.data.value"}]);
+    let bindings = policy(&case, &["UPDATE", "DELETE"], validations).await;
+    is_in_force(&case, "map").await;
+    let other = map("map", "other");
+    case.push(&[("map.yaml", Some(&other))], "second").await;
+    let message = case.ready_becomes("all", "False", "ApplyFailed").await;
+    let left_out = "denied request (left out: it may show what the live object has";
+    assert_says(&message, &["ConfigMap", "/map", left_out]);
+    let same = map("map", "Zk7q1seen8Xw");
+    let files = [("map.yaml", Some(&*same)), ("gone.yaml", None)];
+    case.push(&files, "third").await;
+    let message = case.ready_becomes("all", "False", "PruneFailed").await;
+    assert_says(&message, &["ConfigMap", "/gone", left_out]);
+    for marker in ["Zk7q1seen8Xw", "Zk7q1gone8Xw"] {
+        assert_not_disclosed(&case, marker).await;
+    }
+    let name = case.namespace.as_str();
+    let gone = bindings.delete(name, &DeleteParams::default()).await;
+    assert!(gone.is_ok());
+}
 
 /// A policy says what an object was before the change that it refuses.
 #[tokio::test]
@@ -36,38 +121,10 @@ async fn a_value_that_was_live_is_not_disclosed() {
     case.repository(json!({})).await;
     case.sync("all", json!({})).await;
     case.synced("all", &commit).await;
-    let policy = json!({
-        "metadata": {"name": name},
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
-                "operations": ["UPDATE"], "resources": ["configmaps", "secrets"]}]},
-            "validations": [{"expression": "object.data == oldObject.data",
-                "messageExpression": "'was ' + oldObject.data.value + ' is ' + object.data.value"}],
-        },
-    });
-    let binding = json!({
-        "metadata": {"name": name},
-        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources":
-            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}},
-    });
-    let params = PostParams::default();
-    let policies: Api<ValidatingAdmissionPolicy> = Api::all(case.client.clone());
-    let policy = serde_json::from_value(policy).unwrap();
-    policies.create(&params, &policy).await.unwrap();
-    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(case.client.clone());
-    let binding = serde_json::from_value(binding).unwrap();
-    bindings.create(&params, &binding).await.unwrap();
-    eventually("the policy is in force", PATIENCE, async || {
-        let dry = PatchParams {
-            dry_run: true,
-            ..PatchParams::default()
-        };
-        let other = Patch::Merge(json!({"data": {"value": "other"}}));
-        let tried = case.api::<ConfigMap>().patch("map", &dry, &other).await;
-        tried.is_err().then_some(())
-    })
-    .await;
+    let validations = json!([{"expression": "object.data == oldObject.data",
+        "messageExpression": "'was ' + oldObject.data.value + ' is ' + object.data.value"}]);
+    let bindings = policy(&case, &["UPDATE"], validations).await;
+    is_in_force(&case, "map").await;
     let second = files(["Zk7q1next8Xw", "other"]);
     let second = second.each_ref().map(|(path, text)| (*path, Some(&**text)));
     case.push(&second, "second").await;

@@ -127,6 +127,139 @@ async fn into_a_suspended_sync() {
     case.has("moves", "value", None).await;
 }
 
+/// Two Syncs, `a` with `moves` and `leaves`, and what the first commit is.
+async fn a_and_b(case: &Case<'_>) -> String {
+    let map = |name: &str| case.map(name, "git");
+    let files = [
+        ("a/stays.yaml", map("a-stays")),
+        ("a/moves.yaml", map("moves")),
+        ("a/leaves.yaml", map("leaves")),
+        ("b/stays.yaml", map("b-stays")),
+    ];
+    let first = case
+        .repo
+        .commit(&files.map(|(path, text)| (path, Some(text))), "first");
+    case.repository(json!({})).await;
+    for sync in ["a", "b"] {
+        case.sync(sync, json!({"path": sync})).await;
+        case.synced(sync, &first).await;
+    }
+    first
+}
+
+/// Waits until the warnings of a Sync hold a text, or until there are none.
+async fn warns(case: &Case<'_>, name: &str, text: Option<&str>) {
+    case.until(name, "it warns", |sync| {
+        let warnings = sync.status.as_ref().map(|status| &status.warnings);
+        let warnings = warnings.map(|all| all.join("\n")).unwrap_or_default();
+        match text {
+            Some(text) => warnings.contains(text),
+            None => warnings.is_empty(),
+        }
+    })
+    .await;
+}
+
+/// What moves to a Sync that cannot read the commit stays, and so does everything else that may have moved there, until that
+/// one can say what it wants. People are told which Sync it is.
+#[tokio::test]
+async fn into_a_sync_that_cannot_read_the_commit() {
+    let case = world().await.case("moves-broken").await;
+    a_and_b(&case).await;
+    let map = case.map("moves", "git");
+    let before = uid(&case, "moves").await;
+    let broken = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: [broken\n";
+    let moved = case
+        .push(
+            &[
+                ("a/moves.yaml", None),
+                ("a/leaves.yaml", None),
+                ("b/moves.yaml", Some(&*map)),
+                ("b/broken.yaml", Some(broken)),
+            ],
+            "move",
+        )
+        .await;
+    case.synced("a", &moved).await;
+    let b = format!("{}/b", case.namespace);
+    warns(&case, "a", Some(&format!("moved to Sync {b} "))).await;
+    case.reconcile("a").await;
+    never("an object goes", Duration::from_secs(3), async || {
+        let gone = uid(&case, "moves").await != before;
+        (gone || uid(&case, "leaves").await.is_null()).then_some(())
+    })
+    .await;
+    let mended = case.push(&[("b/broken.yaml", None)], "mend").await;
+    for sync in ["a", "b"] {
+        case.synced(sync, &mended).await;
+    }
+    assert_eq!(uid(&case, "moves").await, before);
+    case.has("leaves", "value", None).await;
+    warns(&case, "a", None).await;
+    // Nothing is waited for that does not exist.
+    let files = [
+        ("a/stays.yaml", None),
+        ("a/own.yaml", Some(case.map("own", "git"))),
+        ("b/broken.yaml", Some(broken.to_owned())),
+    ];
+    let third = case.repo.commit(&files, "break it again");
+    case.announce().await;
+    case.synced("a", &third).await;
+    warns(&case, "a", Some(&b)).await;
+    case.has("a-stays", "value", Some("git")).await;
+    case.delete::<Sync>("b").await;
+    case.has("a-stays", "value", None).await;
+    case.has("moves", "value", None).await;
+    warns(&case, "a", None).await;
+}
+
+/// What moves to a Sync that is pinned to an older commit stays, and is its own when the pin ends. Nothing else waits.
+#[tokio::test]
+async fn into_a_pinned_sync() {
+    let case = world().await.case("moves-pinned").await;
+    let first = a_and_b(&case).await;
+    let map = case.map("moves", "git");
+    let before = uid(&case, "moves").await;
+    let pin = |to: Value, hold: Value| json!({"metadata": {"annotations": {"towline.dev/pin": to, "towline.dev/pin-hold": hold}}});
+    let revision = json!(format!("main@sha1:{first}"));
+    case.patch::<Sync>("b", pin(revision, json!("true"))).await;
+    case.ready_becomes("b", "True", "Pinned").await;
+    let to_b = [("a/moves.yaml", None), ("b/moves.yaml", Some(&*map))];
+    let to_a = [("a/moves.yaml", Some(&*map)), ("b/moves.yaml", None)];
+    let b = format!("(for Sync {}/b)", case.namespace);
+    let moved = case
+        .push(&[&to_b[..], &[("a/leaves.yaml", None)]].concat(), "move")
+        .await;
+    case.synced("a", &moved).await;
+    case.has("leaves", "value", None).await;
+    warns(&case, "a", Some(&b)).await;
+    case.reconcile("a").await;
+    case.reconcile("b").await;
+    assert_eq!(uid(&case, "moves").await, before);
+    // It moves back, and leaves both.
+    let back = case.push(&to_a, "back").await;
+    case.synced("a", &back).await;
+    warns(&case, "a", None).await;
+    assert_eq!(uid(&case, "moves").await, before);
+    let moved = case.push(&to_b, "move again").await;
+    case.synced("a", &moved).await;
+    warns(&case, "a", Some(&b)).await;
+    case.patch::<Sync>("b", pin(Value::Null, Value::Null)).await;
+    case.synced("b", &moved).await;
+    warns(&case, "a", None).await;
+    assert_eq!(uid(&case, "moves").await, before);
+    let revision = json!(format!("main@sha1:{moved}"));
+    case.patch::<Sync>("b", pin(revision, json!("true"))).await;
+    case.ready_becomes("b", "True", "Pinned").await;
+    let back = case.push(&to_a, "to the first").await;
+    case.ready_becomes("a", "False", "OwnershipConflict").await;
+    case.patch::<Sync>("b", pin(Value::Null, Value::Null)).await;
+    for sync in ["a", "b"] {
+        case.synced(sync, &back).await;
+    }
+    assert_eq!(uid(&case, "moves").await, before);
+}
+
 fn child(case: &Case<'_>, name: &str, path: &str) -> String {
     json!({
         "apiVersion": "towline.dev/v1alpha1", "kind": "Sync",
@@ -324,8 +457,8 @@ async fn into_a_path_that_the_same_commit_gives_to_another_sync() {
     }
 }
 
-/// A Sync of the same source that fetches a base does not say what it wants. Another one waits for it once, also while
-/// its deletion is held, and goes on to correct drift.
+/// A Sync of the same source that fetches a base cannot say what it wants. Another one keeps what has left it, but holds up
+/// nothing else, and goes on to correct drift.
 #[tokio::test]
 async fn a_sync_that_says_nothing_is_waited_for_once() {
     let case = world().await.case("moves-silent").await;

@@ -259,6 +259,62 @@ fn no_port_is_lost(requests: &[Entry], namespace: &str, what: &str) {
     }
 }
 
+/// Each of three Services waits for a port of both others: one that goes aside does not free enough.
+#[tokio::test]
+async fn services_that_all_wait_for_each_other_trade_their_ports() {
+    let spec = |[first, second]: [u32; 2]| {
+        format!(
+            "  type: NodePort\n  ports: [{{name: a, port: 8080, nodePort: {first}}}, {{name: b, port: 8081, nodePort: {second}}}]\n"
+        )
+    };
+    let names = ["a", "b", "c"];
+    let files = async |namespace: &str| {
+        let file = |(name, ports): (&str, [u32; 2])| {
+            (
+                format!("{name}.yaml"),
+                service(name, namespace, &spec(ports)),
+            )
+        };
+        [
+            ("a", [30_061, 30_062]),
+            ("b", [30_063, 30_064]),
+            ("c", [30_065, 30_066]),
+        ]
+        .map(file)
+        .to_vec()
+    };
+    let (case, _) = Case::started(world().await, "tangled", files, json!({})).await;
+    let of = async |name: &str| {
+        let live = case.live::<Service>(name).await;
+        let ports = [0, 1].map(|at| live["spec"]["ports"][at]["nodePort"].clone());
+        (ports, live["metadata"]["uid"].clone())
+    };
+    let mut uids = Vec::new();
+    for name in names {
+        uids.push(of(name).await.1);
+    }
+    let wanted = [[30_063, 30_065], [30_061, 30_066], [30_062, 30_064]];
+    let texts = wanted.map(spec);
+    let files: Vec<(String, String)> = names
+        .iter()
+        .zip(&texts)
+        .map(|(name, text)| (format!("{name}.yaml"), service(name, &case.namespace, text)))
+        .collect();
+    let files: Vec<(&str, Option<&str>)> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), Some(text.as_str())))
+        .collect();
+    let commit = case.push(&files, "all at once").await;
+    case.synced("all", &commit).await;
+    for ((name, ports), uid) in names.iter().zip(wanted).zip(&uids) {
+        assert_eq!(
+            of(name).await,
+            (ports.map(|port| json!(port)), uid.clone()),
+            "{name}"
+        );
+    }
+}
+
 /// Services that trade their ports: two, three in a circle, and a row of which the last one gets a free port.
 #[tokio::test]
 async fn services_of_one_commit_trade_their_ports() {

@@ -264,6 +264,11 @@ async fn a_status_that_is_refused_altogether_is_not_sent_in_a_loop() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     let times = failures(&case) - before;
     assert!(times <= 12, "{times} tries of two resources in ten seconds");
+    // No status says it, so that an event does: one for each resource.
+    let told = case.events("StatusRefused").await;
+    assert_eq!(told.len(), 2, "{told:?}");
+    let says = ["refuses every status", "this status is not wanted"];
+    case.wait_for_event("StatusRefused", &says).await;
     for rule in &REFUSED {
         case.without_rule(rule).await;
     }

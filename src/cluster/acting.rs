@@ -141,7 +141,11 @@ impl Acting<'_> {
             self.cluster.clients.clock.learn(answer.created);
         }
         let seal = seal.clone().for_object(&answer);
-        self.prove(wanted, &seal, &answer).await
+        let proven = self.prove(wanted, &seal, &answer).await;
+        match made {
+            Made::New => proven.map_err(|error| error.after_making(&answer.uid)),
+            Made::Existed | Made::Unknown => proven,
+        }
     }
 
     /// Applies an object again, with the proof of this seal. The first proof was that of a new object, and this
@@ -164,7 +168,10 @@ impl Acting<'_> {
         // Without the proof, the object could never be pruned, and nobody would know why.
         match seal.holds(&answer) {
             true => Ok(answer),
-            false => Err(WriteError::Unmarked("annotation towline.dev/proof")),
+            false => Err(WriteError::Unmarked {
+                mark: "annotation towline.dev/proof",
+                made: None,
+            }),
         }
     }
 

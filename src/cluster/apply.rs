@@ -27,7 +27,7 @@ use crate::plan::{
 const ROUNDS: usize = 5;
 
 const FORCED: &str = "&force=true";
-const REHEARSED: &str = "&force=true&dryRun=All";
+pub(super) const REHEARSED: &str = "&force=true&dryRun=All";
 
 /// The API server's words for `managedFields` that do not fit the object in their version.
 const STALE: &str = "field not declared in schema";
@@ -70,6 +70,7 @@ impl Writer<'_> {
         }
         if wanted.known.is_some() {
             self.empty_out(wanted, wanted.body).await?;
+            self.reshape(wanted).await?;
         }
         let mut body = wanted.body.to_vec();
         // The shares as they were before those of others were taken over.
@@ -237,7 +238,7 @@ impl Writer<'_> {
             *found = rewritten(&sent, &read(&answer.text)?);
         }
         let observed = Observed::read(key, object.meta(), Health::Current)
-            .ok_or_else(|| unmarked(object.meta()))?
+            .ok_or_else(|| unmarked(object.meta(), answer.made))?
             .shared_with(object.meta(), wanted.appliers);
         Ok((observed, object, answer.made))
     }
@@ -280,7 +281,12 @@ impl Writer<'_> {
         if !is_stale && !error.is_invalid() {
             return Ok(false);
         }
-        let Some(live) = self.whole(wanted.served, wanted.key).await? else {
+        let live = match self.whole(wanted.served, wanted.key).await {
+            // What is refused is of more use to people than that.
+            Err(error) if error.is_denied() => None,
+            live => live?,
+        };
+        let Some(live) = live else {
             return Ok(false);
         };
         if self.empty_out(wanted, body).await? {
@@ -416,15 +422,20 @@ impl Writer<'_> {
 }
 
 /// Why an answer is not an object of towline's.
-fn unmarked(meta: &ObjectMeta) -> WriteError {
+fn unmarked(meta: &ObjectMeta, made: Made) -> WriteError {
     let has =
         |map: Option<&BTreeMap<String, String>>, key| map.is_some_and(|map| map.contains_key(key));
-    if !has(meta.labels.as_ref(), PART_OF) {
-        return WriteError::Unmarked("label applyset.kubernetes.io/part-of");
-    }
-    match has(meta.annotations.as_ref(), IDENTITY) {
-        false => WriteError::Unmarked("annotations"),
-        true => WriteError::Answer("it is not the object that was sent".to_owned()),
+    let mark = if !has(meta.labels.as_ref(), PART_OF) {
+        "label applyset.kubernetes.io/part-of"
+    } else if !has(meta.annotations.as_ref(), IDENTITY) {
+        "annotations"
+    } else {
+        return WriteError::Answer("it is not the object that was sent".to_owned());
+    };
+    let made = meta.uid.as_deref().filter(|_| made == Made::New);
+    WriteError::Unmarked {
+        mark,
+        made: made.map(Into::into),
     }
 }
 

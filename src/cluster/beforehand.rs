@@ -6,11 +6,14 @@ use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use serde_json::Value;
 
 use super::ServedKind;
+use super::apply::REHEARSED;
 use super::refused::{Causes, WriteError};
 use super::write::{METADATA, Wanted, Writer, path, read};
 use crate::api::FIELD_MANAGER;
 use crate::manifest::{GroupVersionKind, ObjectKey};
-use crate::plan::{EMPTIER, Share, emptied, emptying, filled, is_typed};
+use crate::plan::{
+    DIGEST, EMPTIER, Share, emptied, emptying, filled, is_typed, may_leave, reshaped,
+};
 
 /// How often what a manifest empties is looked for, while others write the object.
 const TRIES: usize = 5;
@@ -73,6 +76,40 @@ impl Writer<'_> {
             Ok(meta) => Ok(meta.map(|meta| meta.resource_version.as_deref() != Some(version))),
             Err(error) => Err(error),
         }
+    }
+
+    /// Has our entry name what leaves the object, where the definition of its kind has changed the type of a list or a map
+    /// since the last apply. The apply would leave it for good.
+    pub(super) async fn reshape(&self, wanted: &Wanted<'_>) -> Result<(), WriteError> {
+        let body: Value = serde_json::from_slice(wanted.body).unwrap_or_default();
+        if !may_reshape(wanted, &body) {
+            return Ok(());
+        }
+        let Some(live) = self.whole(wanted.served, wanted.key).await? else {
+            return Ok(());
+        };
+        let Some(mut share) =
+            share_of(&live, wanted).filter(|share| may_leave(&live, &body, share))
+        else {
+            return Ok(());
+        };
+        let tried = self
+            .send_apply(REHEARSED, METADATA, wanted, wanted.body)
+            .await;
+        let after = match tried {
+            Ok(answer) => {
+                let object: PartialObjectMeta<DynamicObject> = read(&answer.text)?;
+                Share::of(&object.metadata, &wanted.served.resource.api_version)
+            }
+            // The apply says why.
+            Err(WriteError::Refused { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(fields) = after.and_then(|after| reshaped(&live, &share, &after)) {
+            share.claim(&fields);
+            self.write_share(wanted, &share).await?;
+        }
+        Ok(())
     }
 
     /// Waits until the API server's own copy of a Service is as new as its storage. For an object of another kind, nothing
@@ -177,7 +214,7 @@ impl Writer<'_> {
                     .body(patch.clone().into_bytes())
             })
             .await;
-        match answer {
+        match self.without_live(wanted.served, wanted.key, answer).await {
             Ok(answer) => {
                 let object: PartialObjectMeta<DynamicObject> = read(&answer.text)?;
                 Ok(Some(object.metadata))
@@ -191,6 +228,14 @@ impl Writer<'_> {
 pub(super) fn share_of(live: &Value, wanted: &Wanted<'_>) -> Option<Share> {
     let meta = serde_json::from_value(live.get("metadata")?.clone()).ok()?;
     Share::of(&meta, &wanted.served.resource.api_version)
+}
+
+/// Whether an object may have lists and maps of another type than at its last apply: only definitions change them, and only what
+/// has left the manifest matters.
+fn may_reshape(wanted: &Wanted<'_>, body: &Value) -> bool {
+    let digest = body["metadata"]["annotations"][DIGEST].as_str();
+    let known = wanted.known.filter(|_| !is_typed(wanted.key));
+    known.is_some_and(|known| known.digest.as_deref() != digest)
 }
 
 /// Whether the apply of a manifest may have to empty something. Kubernetes' own kinds cannot tell that from its absence.

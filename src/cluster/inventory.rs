@@ -79,6 +79,9 @@ impl Inventory {
             member.suspects = HashSet::new();
         }
         state.wishes.retain(|_, wisher| wisher != sync);
+        for key in state.unreserve(sync) {
+            state.tell_owner(&key);
+        }
         state.forget_member(sync);
         self.tell_released();
     }
@@ -126,16 +129,39 @@ impl Inventory {
         lock(&self.state).holder(key, sync, &self.key).is_some()
     }
 
-    /// Records that a Sync will want exactly these objects. The Sync that has one of them now does not prune it. The
-    /// objects that the Sync had and no longer wants are free for other Syncs.
-    pub fn reserve(&self, sync: &SyncName, wanted: &HashSet<&ObjectKey>) {
+    /// Records that a Sync will want exactly these objects, until it says otherwise. The Sync that has one of them now does
+    /// not prune it.
+    pub fn reserve(&self, sync: &SyncName, wanted: &HashSet<ObjectKey>) {
         let mut state = lock(&self.state);
+        let dropped = state.unreserve(sync);
         for key in wanted {
-            if state.claims.get(key) != Some(sync) {
-                state.wishes.insert((*key).clone(), sync.clone());
-            }
+            let syncs = state.reserved.entry(key.clone()).or_default();
+            syncs.insert(sync.clone());
         }
-        if state.release(sync, |key| wanted.contains(key)) {
+        for key in dropped.iter().filter(|key| !wanted.contains(key)) {
+            state.tell_owner(key);
+        }
+    }
+
+    /// The objects of a Sync that it does not claim, and that another one will want of a revision which that one has not
+    /// taken up.
+    pub fn reserved(&self, sync: &SyncName) -> Vec<(ObjectKey, SyncName)> {
+        let state = lock(&self.state);
+        let Some(member) = state.syncs.get(sync) else {
+            return Vec::new();
+        };
+        let unclaimed = member.observed.difference(&member.claimed);
+        let reserved = unclaimed.filter_map(|key| {
+            let mut others = state.reserved.get(key)?.iter();
+            let other = others.find(|other| *other != sync)?;
+            (!state.claims.contains_key(key)).then(|| (key.clone(), other.clone()))
+        });
+        reserved.collect()
+    }
+
+    /// Frees what a Sync has claimed and no longer wants for other Syncs.
+    pub fn release(&self, sync: &SyncName, wanted: &HashSet<ObjectKey>) {
+        if lock(&self.state).release(sync, |key| wanted.contains(key)) {
             self.tell_released();
         }
     }

@@ -1,6 +1,7 @@
 //! Why an object could not be written, from what the API server said.
 
 use std::fmt;
+use std::sync::Arc;
 
 use kube::core::Status;
 use serde_json::Value;
@@ -43,10 +44,15 @@ pub enum WriteError {
     Unavailable(#[source] kube::Error),
     /// The object that was written has not the marks that were sent.
     #[error(
-        "it was written, but without towline's {0}: an admission webhook or a policy takes it away, so that towline \
+        "it was written, but without towline's {mark}: an admission webhook or a policy takes it away, so that towline \
          cannot know the object as its own: exempt labels and annotations of {GROUP} and {SET} from it"
     )]
-    Unmarked(&'static str),
+    Unmarked {
+        /// The mark that is missing.
+        mark: &'static str,
+        /// The uid of the object, if the request made it.
+        made: Option<Arc<str>>,
+    },
     /// The server's answer cannot be parsed.
     #[error("the API server's answer cannot be read: {0}")]
     Answer(String),
@@ -116,14 +122,23 @@ impl WriteError {
         }
     }
 
+    /// The same error, of a request that has made the object with this uid.
+    pub(super) fn after_making(mut self, uid: &Arc<str>) -> Self {
+        if let Self::Unmarked { made, .. } = &mut self {
+            *made = Some(Arc::clone(uid));
+        }
+        self
+    }
+
     /// Whether the request may have been carried out all the same.
     pub(super) fn may_have_written(&self) -> bool {
         match self {
             Self::Refused { code, .. } => *code >= 500,
             // The first apply of several may have been carried out.
-            Self::Unavailable(_) | Self::Answer(_) | Self::Indivisible(_) | Self::Unmarked(_) => {
-                true
-            }
+            Self::Unavailable(_)
+            | Self::Answer(_)
+            | Self::Indivisible(_)
+            | Self::Unmarked { .. } => true,
             Self::NoNamespace { .. } | Self::NotServed => false,
         }
     }

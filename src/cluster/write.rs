@@ -106,9 +106,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two tries that a server's `Retry-After` can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// After these words the API server passes on what a policy or a webhook says.
-const DENIALS: [&str; 2] = ["denied request", "denied the request"];
-
 /// Asks the API server to return only the metadata.
 pub(crate) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
@@ -169,24 +166,29 @@ impl<'a> Writer<'a> {
                     .body(wanted.seal.fill(body, self.requests.clock.now()))
             })
             .await;
-        match answer {
-            Err(error) => Err(self.without_live(wanted, error).await),
-            answer => answer,
-        }
+        self.without_live(served, key, answer).await
     }
 
     /// A refusal without the values that the live object has: rules of admission may repeat what an object was before.
-    async fn without_live(&self, wanted: &Wanted<'_>, error: WriteError) -> WriteError {
-        let Wanted { served, key, .. } = wanted;
-        match error {
+    pub(super) async fn without_live<T>(
+        &self,
+        served: &ServedKind,
+        key: &ObjectKey,
+        answer: Result<T, WriteError>,
+    ) -> Result<T, WriteError> {
+        let Err(error) = answer else {
+            return answer;
+        };
+        Err(match error {
             WriteError::Refused {
                 code,
                 message,
                 causes,
-            } if !self.requests.show_values && DENIALS.iter().any(|one| message.contains(one)) => {
+            } if !self.requests.show_values && redact::is_denial(&message) => {
                 let message = match self.whole(served, key).await {
                     Ok(Some(live)) => redact::without_live(&key.kind, &message, live),
-                    _ => message,
+                    Ok(None) => message,
+                    Err(_) => redact::without_denial(&message),
                 };
                 WriteError::Refused {
                     code,
@@ -195,7 +197,7 @@ impl<'a> Writer<'a> {
                 }
             }
             error => error,
-        }
+        })
     }
 
     /// Creates an object as a dry run. Validation and admission come before the API server looks whether there is such
@@ -267,6 +269,7 @@ impl<'a> Writer<'a> {
                     .body(options.clone().into_bytes())
             })
             .await;
+        let answer = self.without_live(served, key, answer).await;
         self.gone_is_fine(answer, served, key, uid).await
     }
 
@@ -307,7 +310,7 @@ impl<'a> Writer<'a> {
                     .body(body.clone())
             })
             .await;
-        answer.map(drop)
+        self.without_live(served, key, answer).await.map(drop)
     }
 
     /// Removes label and annotations from an object, so that no Sync owns it.
@@ -333,6 +336,7 @@ impl<'a> Writer<'a> {
                     .body(patch.clone().into_bytes())
             })
             .await;
+        let answer = self.without_live(served, key, answer).await;
         self.gone_is_fine(answer, served, key, uid).await
     }
 

@@ -18,7 +18,8 @@ pub use self::driven::Driven;
 pub(crate) use self::loss::{Unknown as UnknownLoss, contained_kinds};
 pub(crate) use self::refetch::{RefetchError, needs_tag, refetched};
 pub(crate) use self::status::{
-    StatusBackoff, StatusOf, StatusRefusal, StatusWrites, Written, is_gone, write_status,
+    StatusBackoff, StatusError, StatusOf, StatusRefusal, StatusWrites, Written, is_gone,
+    write_status,
 };
 pub use self::supervise::supervise;
 pub(crate) use self::turns::{Turn, Turns};

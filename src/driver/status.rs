@@ -62,19 +62,24 @@ pub(crate) enum Written {
 pub(crate) struct StatusRefusal(Option<String>);
 
 impl StatusRefusal {
-    /// Takes note of how a status was written. Returns what to tell as [`Reason::StatusRefused`]: once for each cause.
+    /// Takes note of how a status was written, or not. Returns what to tell as [`Reason::StatusRefused`]: once for each cause.
     ///
     /// [`Reason::StatusRefused`]: crate::api::Reason::StatusRefused
-    pub(crate) fn note(&mut self, written: Written) -> Option<String> {
-        let why = match written {
-            Written::Whole(_) => None,
-            Written::InShort(why) => Some(why),
+    pub(crate) fn note(&mut self, written: &Result<Written, StatusError>) -> Option<String> {
+        let message = match written {
+            Ok(Written::Whole(_)) => None,
+            Ok(Written::InShort(why)) => Some(format!(
+                "the API server refused the status, which was written in short: {why}"
+            )),
+            Err(StatusError::Refused(why)) => Some(format!(
+                "the API server refuses every status, so that the last one stays, whatever has happened since: {}",
+                crate::chain(why)
+            )),
+            // Nothing is known.
+            Err(StatusError::Unavailable(_)) => return None,
         };
-        let before = std::mem::replace(&mut self.0, why);
-        let why = self.0.as_ref().filter(|_| self.0 != before)?;
-        Some(format!(
-            "the API server refused the status, which was written in short: {why}"
-        ))
+        let before = std::mem::replace(&mut self.0, message);
+        self.0.clone().filter(|_| self.0 != before)
     }
 }
 
@@ -322,17 +327,33 @@ mod tests {
     #[test]
     fn a_refusal_is_told_once_for_each_cause() {
         let mut refusal = StatusRefusal::default();
-        let short = |why: &str| Written::InShort(why.to_owned());
+        let short = |why: &str| Ok(Written::InShort(why.to_owned()));
+        let refused = |message: &str| {
+            let answer = Answer {
+                code: 422,
+                message: message.to_owned(),
+                ..Answer::default()
+            };
+            Err(StatusError::Refused(kube::Error::Api(Box::new(answer))))
+        };
+        let away = || {
+            let away = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+            Err(StatusError::Unavailable(kube::Error::Service(away.into())))
+        };
         for (written, told) in [
-            (Written::Whole(Some(1)), None),
+            (Ok(Written::Whole(Some(1))), None),
             (short("too long"), Some("too long")),
             (short("too long"), None),
             (short("not wanted"), Some("not wanted")),
-            (Written::Whole(None), None),
+            (refused("not wanted"), Some("not wanted")),
+            (away(), None),
+            (refused("not wanted"), None),
+            (refused("nor that"), Some("nor that")),
+            (Ok(Written::Whole(None)), None),
             (short("not wanted"), Some("not wanted")),
         ] {
             let what = format!("{written:?}");
-            let message = refusal.note(written);
+            let message = refusal.note(&written);
             let is_right = match (&message, told) {
                 (Some(message), Some(why)) => message.ends_with(why),
                 (message, why) => message.is_none() && why.is_none(),

@@ -73,6 +73,10 @@ impl Fleet {
                         .planned
                         .clone()
                         .filter(|_| known.object.generation == view.object.generation),
+                    unread: known
+                        .unread
+                        .clone()
+                        .filter(|_| known.object.generation == view.object.generation),
                     brings: known.brings.clone(),
                     ..view
                 },
@@ -113,14 +117,16 @@ impl Fleet {
 
     /// The Syncs of the same source that may still ask for objects at one of these revisions of it, each with what it has
     /// asked for: nothing, where it has said nothing yet. A Sync that another one has just made, or changed, is one of
-    /// them before it is known.
+    /// them before it is known. One that cannot say it is none of them, but of [`Self::unread`].
     pub fn planning(&self, sync: &SyncName, source: &str, revisions: &[&str]) -> Vec<Laggard> {
         // Of each Sync beside, which version is known; and of those of the source, what they have said.
         let beside = self.syncs.pick(|other, view| {
             let is_beside = other.namespace == sync.namespace && view.exists;
             let is_of_source = view.source == source;
             is_beside.then(|| {
-                let said = is_of_source.then(|| (view.planned.clone(), view.brings.clone()));
+                let is_unread = is_one_of(revisions, view.unread.as_ref());
+                let said =
+                    is_of_source.then(|| (view.planned.clone(), view.brings.clone(), is_unread));
                 (other.clone(), (view.version, said))
             })
         });
@@ -131,19 +137,30 @@ impl Fleet {
         };
         let mut lags = Vec::new();
         for (other, (_, said)) in &beside {
-            let Some((planned, brings)) = said else {
+            let Some((planned, brings, is_unread)) = said else {
                 continue;
             };
-            let planned = planned.as_deref();
-            if planned.is_some_and(|planned| revisions.contains(&planned)) {
+            if is_one_of(revisions, planned.as_ref()) {
                 let brings = brings.iter();
                 let unknown = brings.filter(|(other, version)| !is_known(other, *version));
                 lags.extend(unknown.map(|(other, _)| (other.clone(), String::new())));
-            } else if other != sync {
-                lags.push((other.clone(), planned.unwrap_or_default().to_owned()));
+            } else if other != sync && !is_unread {
+                lags.push((other.clone(), planned.clone().unwrap_or_default()));
             }
         }
         lags
+    }
+
+    /// The other Syncs of the same source that have said that they do not know what they want of one of these revisions.
+    pub fn unread(&self, sync: &SyncName, source: &str, revisions: &[&str]) -> Vec<SyncName> {
+        self.syncs.pick(|other, view| {
+            let is_beside = other.namespace == sync.namespace && other != sync && view.exists;
+            let is_unread = is_beside
+                && view.source == source
+                && is_one_of(revisions, view.unread.as_ref())
+                && !is_one_of(revisions, view.planned.as_ref());
+            is_unread.then(|| other.clone())
+        })
     }
 
     /// The Syncs of other sources that follow the same URL and ref as this one, and may still ask for objects at one of
@@ -212,6 +229,10 @@ impl Fleet {
     }
 }
 
+fn is_one_of(revisions: &[&str], revision: Option<&String>) -> bool {
+    revision.is_some_and(|revision| revisions.contains(&&**revision))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,6 +286,33 @@ mod tests {
         assert_eq!(lags("a", "repo", Some("2")), [""; 0]);
         assert_eq!(lags("a", "other", Some("1")), [""; 0]);
         assert_eq!(lags("b", "repo", Some("1")), [""; 0]);
+    }
+
+    /// A Sync that cannot read a revision is not waited for, but named, until it has said what it wants of it.
+    #[test]
+    fn a_sync_beside_that_cannot_read_a_revision_is_named() {
+        let fleet = Fleet::default();
+        let mine = SyncName::new("a", "mine");
+        let of = |namespace: &str, source: &str, planned: &str, unread: &str| {
+            let name = SyncName::new(namespace, "all");
+            let view = SyncView {
+                exists: true,
+                source: source.to_owned(),
+                planned: Some(planned.to_owned()),
+                unread: Some(unread.to_owned()),
+                ..SyncView::default()
+            };
+            fleet.syncs.publish(&name, view);
+            let lags = fleet.planning(&mine, "repo", &["2", ""]).len();
+            let unread = fleet.unread(&mine, "repo", &["2", ""]).len();
+            fleet.syncs.remove(&name);
+            (lags, unread)
+        };
+        assert_eq!(of("a", "repo", "1", "2"), (0, 1));
+        assert_eq!(of("a", "repo", "1", "1"), (1, 0), "it lags");
+        assert_eq!(of("a", "repo", "2", "2"), (0, 0), "it has said it before");
+        assert_eq!(of("a", "other", "1", "2"), (0, 0));
+        assert_eq!(of("b", "repo", "1", "2"), (0, 0));
     }
 
     /// A Sync that another one has applied is waited for until it is known as it was applied, and has said what it wants.

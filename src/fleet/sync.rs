@@ -26,6 +26,8 @@ pub struct SyncView {
     pub applied: Option<String>,
     /// The revision for which it has said which objects it wants. A change of it wakes no other Sync.
     pub planned: Option<String>,
+    /// The revision of which it has said that it does not know what it wants: it cannot read it, or not yet.
+    pub unread: Option<String>,
     /// The Syncs of its own namespace that it had applied when it said so, with the resourceVersions that they had then:
     /// what these want is not known before they are. A change of it wakes no other Sync.
     pub brings: Vec<(SyncName, u64)>,
@@ -108,6 +110,7 @@ impl SyncView {
             applied: status.last_applied_revision,
             pinned: intent.pin.is_some(),
             planned: None,
+            unread: None,
             brings: Vec::new(),
             version: version(&object.metadata),
             depends_on: dependencies
@@ -143,6 +146,7 @@ impl View<SyncName> for SyncView {
             source,
             applied,
             depends_on,
+            unread,
             planned: _,
             brings: _,
             version: _,
@@ -152,16 +156,18 @@ impl View<SyncName> for SyncView {
             environment: _,
             object,
         } = self;
-        (exists, ready, pinned, source, applied, depends_on, object)
-            != (
-                &before.exists,
-                &before.ready,
-                &before.pinned,
-                &before.source,
-                &before.applied,
-                &before.depends_on,
-                &before.object,
-            )
+        (
+            exists, ready, pinned, source, applied, depends_on, unread, object,
+        ) != (
+            &before.exists,
+            &before.ready,
+            &before.pinned,
+            &before.source,
+            &before.applied,
+            &before.depends_on,
+            &before.unread,
+            &before.object,
+        )
     }
 }
 

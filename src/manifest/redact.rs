@@ -99,6 +99,25 @@ pub fn without_live(kind: &GroupKind, message: &str, mut live: Value) -> String 
     refusal(kind, message, live.to_string().as_bytes(), false)
 }
 
+/// After these words the API server passes on what a policy or a webhook says.
+const DENIALS: [&str; 2] = ["denied request", "denied the request"];
+
+/// Whether a message is what a policy or a webhook says of a change that it denies.
+pub fn is_denial(message: &str) -> bool {
+    DENIALS.iter().any(|one| message.contains(one))
+}
+
+/// Such a message without what the policy or the webhook says: it may repeat values of the live object, which is not known.
+pub fn without_denial(message: &str) -> String {
+    let ends = DENIALS.iter();
+    let ends = ends.filter_map(|one| Some(message.find(one)? + one.len()));
+    let end = ends.min().unwrap_or(message.len());
+    format!(
+        "{} (left out: it may show what the live object has, which the account may not get)",
+        &message[..end]
+    )
+}
+
 /// The text with `…` for every word of more than `most` bytes, so that what comes after it is read as well. A key may have
 /// as many bytes as an object, and the API server repeats it before it says what is wrong with it.
 fn without_long_words(text: &str, most: usize) -> Cow<'_, str> {
@@ -261,6 +280,29 @@ mod tests {
         let said = "denied request: nobody changes hunter-two and hunter-three of x";
         let shown = without_live(&GroupKind::new("", "ConfigMap"), said, live);
         assert_eq!(shown, "denied request: nobody changes … and … of x");
+    }
+
+    #[test]
+    fn what_a_policy_says_of_an_unknown_object_is_not_shown() {
+        for (said, kept) in [
+            (
+                "configmaps \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: was hunter-two",
+                "configmaps \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request",
+            ),
+            (
+                "admission webhook \"w.example\" denied the request: hunter-two denied request",
+                "admission webhook \"w.example\" denied the request",
+            ),
+        ] {
+            assert!(is_denial(said));
+            let shown = without_denial(said);
+            let end =
+                " (left out: it may show what the live object has, which the account may not get)";
+            assert_eq!(shown.strip_suffix(end), Some(kept));
+        }
+        assert!(!is_denial(
+            "ConfigMap \"x\" is invalid: data: Invalid value"
+        ));
     }
 
     #[test]

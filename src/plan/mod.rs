@@ -18,6 +18,7 @@ mod proof;
 mod record;
 mod release;
 mod remains;
+mod reshaped;
 mod rewritten;
 mod rival;
 mod room;
@@ -62,6 +63,7 @@ pub use record::{
 };
 pub use release::Indivisible;
 pub use remains::{may_have_remains, remains};
+pub use reshaped::{may_leave, reshaped};
 pub use rewritten::rewritten;
 pub use rival::{opponents, rivals};
 pub use room::{Contested, Refusal, contested, without};

@@ -221,6 +221,11 @@ impl Share {
         is_new
     }
 
+    /// Our fields.
+    pub(super) fn of_ours(&self) -> Value {
+        self.fields(is_ours)
+    }
+
     /// The fields of all other managers.
     pub fn of_others(&self) -> Value {
         self.fields(|entry| !is_ours(entry))

@@ -35,7 +35,9 @@ use crate::api::{
     set_conditions, short_commits, summary,
 };
 use crate::backoff::Backoff;
-use crate::driver::{Context, StatusBackoff, StatusOf, StatusRefusal, Written, write_status};
+use crate::driver::{
+    Context, StatusBackoff, StatusError, StatusOf, StatusRefusal, Written, write_status,
+};
 use crate::fleet::{FetchedRevision, SourceName};
 use crate::intent::SourceIntent;
 use crate::metrics::Work;
@@ -442,24 +444,26 @@ impl Driver {
             version: None,
         };
         let written = write_status::<GitRepository>(context, of, &self.status).await;
-        match written {
-            Ok(written) => {
+        match &written {
+            Ok(_) => {
                 self.write_again = None;
                 self.status_backoff.reset();
-                self.note_refusal(object, written);
             }
             Err(error) => {
-                self.write_again = Some(Instant::now() + self.status_backoff.pause(&error));
-                let error = crate::chain(&error);
+                self.write_again = Some(Instant::now() + self.status_backoff.pause(error));
+                let error = crate::chain(error);
                 tracing::warn!(%namespace, %name, error, "writing the status of a GitRepository");
             }
         }
+        self.note_refusal(object, &written);
     }
 
     /// Reports, once for each cause, that the API server refused a status.
-    fn note_refusal(&mut self, object: &GitRepository, written: Written) {
-        let is_refused = matches!(written, Written::InShort(_));
-        self.refused.status = is_refused.then(|| self.status.fit());
+    fn note_refusal(&mut self, object: &GitRepository, written: &Result<Written, StatusError>) {
+        if let Ok(written) = written {
+            let is_refused = matches!(written, Written::InShort(_));
+            self.refused.status = is_refused.then(|| self.status.fit());
+        }
         if let Some(message) = self.refused.refusal.note(written) {
             let kind = (Level::Warning, Reason::StatusRefused);
             let revision = self.status.revision.as_deref();

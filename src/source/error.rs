@@ -466,6 +466,16 @@ pub enum Excess {
         /// In bytes.
         limit: u64,
     },
+    /// Work for objects that are sent as differences.
+    #[error(
+        "sends objects as differences in an order in which it takes more than {} seconds of processor time to find what they \
+         differ from: repack the repository on the server (git repack -a -d -f)",
+        limit.as_secs()
+    )]
+    Search {
+        /// The limit, beside the time for their bytes.
+        limit: Duration,
+    },
     /// All objects of one fetch.
     #[error("sends objects that have more than {limit} bytes together")]
     Inflated {

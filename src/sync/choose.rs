@@ -96,6 +96,7 @@ impl Driver {
                 }
             }
         }
+        self.reserve_objects(intent, &newest).await;
         let kept: Vec<&str> = [Some(&wanted.revision), wanted.chart.as_ref()]
             .into_iter()
             .flatten()

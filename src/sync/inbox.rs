@@ -34,6 +34,34 @@ fn follow(followed: &mut Option<Followed>, context: &Context, namespace: &str, w
     }
 }
 
+/// Subscribes to these Syncs.
+fn follow_syncs(
+    followed: &mut Vec<(SyncName, Subscription<SyncName, SyncView>)>,
+    context: &Context,
+    wanted: Vec<SyncName>,
+) {
+    if !followed.iter().map(|(name, _)| name).eq(&wanted) {
+        let syncs = &context.fleet.syncs;
+        let subscribed = wanted.into_iter().map(|name| {
+            let subscription = syncs.subscribe(&name);
+            (name, subscription)
+        });
+        *followed = subscribed.collect();
+    }
+}
+
+/// Waits for a change of one of these Syncs.
+async fn any_changed(followed: &mut [(SyncName, Subscription<SyncName, SyncView>)]) {
+    let changes = followed
+        .iter_mut()
+        .map(|(_, standing)| Box::pin(standing.changed()));
+    let changes: Vec<_> = changes.collect();
+    match changes.is_empty() {
+        true => std::future::pending().await,
+        false => drop(futures::future::select_all(changes).await),
+    }
+}
+
 /// Waits for a change of a source, if there is one to follow.
 async fn changed(followed: &mut Option<Followed>) {
     match followed {
@@ -51,6 +79,8 @@ pub(super) struct Inbox {
     /// The source of the chart, if it is another one.
     chart: Option<Followed>,
     dependencies: Vec<(SyncName, Subscription<SyncName, SyncView>)>,
+    /// The Syncs that have not said what they want, while that holds up a prune.
+    awaited: Vec<(SyncName, Subscription<SyncName, SyncView>)>,
     kinds: watch::Receiver<u64>,
     released: watch::Receiver<u64>,
     /// Events that ended a wait and that no work has taken into account yet. A Sync that is suspended or being deleted
@@ -117,6 +147,7 @@ impl Inbox {
             source: None,
             chart: None,
             dependencies: Vec::new(),
+            awaited: Vec::new(),
             kinds: context.cluster.kinds.changed(),
             released: context.cluster.inventory.released(),
             pending: Pending::default(),
@@ -173,15 +204,15 @@ impl Inbox {
             None => self.chart = None,
         }
         let wanted = intent.depends_on.iter();
-        let wanted: Vec<SyncName> = wanted
+        let wanted = wanted
             .map(|dependency| SyncName::new(&name.namespace, dependency))
             .collect();
-        if !self.dependencies.iter().map(|(name, _)| name).eq(&wanted) {
-            self.dependencies = wanted
-                .into_iter()
-                .map(|name| (name.clone(), context.fleet.syncs.subscribe(&name)))
-                .collect();
-        }
+        follow_syncs(&mut self.dependencies, context, wanted);
+    }
+
+    /// Wakes the driver when one of these Syncs changes.
+    pub(super) fn await_syncs(&mut self, context: &Context, syncs: Vec<SyncName>) {
+        follow_syncs(&mut self.awaited, context, syncs);
     }
 
     /// The gate's inputs and the newest revision. Marks them as seen.
@@ -335,6 +366,7 @@ impl Inbox {
             source,
             chart,
             dependencies,
+            awaited,
             kinds,
             released,
             pending,
@@ -350,16 +382,6 @@ impl Inbox {
                 None => std::future::pending().await,
             }
         };
-        let dependencies = dependencies
-            .iter_mut()
-            .map(|(_, standing)| Box::pin(standing.changed()));
-        let dependencies: Vec<_> = dependencies.collect();
-        let any_dependency = async {
-            match dependencies.is_empty() {
-                true => std::future::pending().await,
-                false => drop(futures::future::select_all(dependencies).await),
-            }
-        };
         tokio::select! {
             changed = object.changed() => if changed.is_err() { return Woken::Gone },
             () = changed(source) => return Woken::BySource,
@@ -370,7 +392,8 @@ impl Inbox {
             () = lookups.changed() => (),
             () = bases.arrival() => (),
             () = pinned.arrival() => (),
-            () = any_dependency, if waits_for.dependencies => (),
+            () = any_changed(dependencies), if waits_for.dependencies => (),
+            () = any_changed(awaited) => (),
             _ = kinds.changed(), if waits_for.kinds => pending.kinds = true,
             _ = released.changed(), if waits_for.objects => pending.released = true,
             () = tokio::time::sleep_until(waits_for.deadline) => (),

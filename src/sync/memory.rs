@@ -151,12 +151,15 @@ pub(super) struct Memory {
     pub(super) laggards: Vec<Laggard>,
     /// Syncs of the same source that were waited for in vain, and at which revisions of it.
     pub(super) silent: ([String; 2], Vec<Laggard>),
+    /// What stays although it has left Git, since other Syncs may want it; for people.
+    pub(super) awaiting: Vec<String>,
     /// Objects that were deleted or released, with their uids, while the inventory may still have them.
     pub(super) parted: HashMap<ObjectKey, Arc<str>>,
     /// Objects that left Git, and whose last manifest says that they are kept.
     pub(super) kept: HashSet<ObjectKey>,
-    /// Objects that were written, and that something took towline's marks off at once.
-    pub(super) unmarked: HashSet<ObjectKey>,
+    /// Objects that were written, and that something took towline's marks off at once; each with its uid, if this Sync has made
+    /// it.
+    pub(super) unmarked: HashMap<ObjectKey, Option<Arc<str>>>,
     /// Objects that left Git without marks, with their uids where these are known. It is not known yet whether they are
     /// still there.
     pub(super) lost: BTreeMap<ObjectKey, Option<Arc<str>>>,

@@ -181,8 +181,9 @@ impl Driver {
         let under_way = match (passage, newest) {
             (Gate::Unknown, _) => return None,
             (Gate::Suspended, newest) => {
-                if let Some(newest) = newest {
-                    self.reserve_objects(intent, newest).await;
+                match newest {
+                    Some(newest) => self.reserve_objects(intent, &newest).await,
+                    None => self.tell_unread(),
                 }
                 self.state.blocked = None;
                 return Some((Phase::Held, round));
@@ -195,10 +196,12 @@ impl Driver {
             },
             (Gate::Open, None) => None,
             (Gate::Blocked(blocked), newest) => {
-                if let Some(newest) = newest
-                    && blocked.reason == Reason::DependencyNotReady
-                {
-                    self.reserve_objects(intent, newest).await;
+                let is_about_others = matches!(
+                    blocked.reason,
+                    Reason::DependencyNotReady | Reason::DependencyCycle
+                );
+                if let Some(newest) = newest.filter(|_| is_about_others) {
+                    self.reserve_objects(intent, &newest).await;
                 }
                 self.state.blocked = Some(Box::new(blocked));
                 None

@@ -1,5 +1,6 @@
 //! The third step of a round: makes the newest revision the target.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,7 +12,6 @@ use super::newest::{AttemptedChart, FetchedChart, Newest};
 use super::state::{Look, State};
 use super::target::{self, Loaded, Objects, Refused, Target, TargetError, sync_of};
 use super::verdict::Blocked;
-use crate::api::Reason;
 use crate::cluster::{LookupScope, Lookups, RunningGuard};
 use crate::content::Tree as _;
 use crate::desired::{Inputs, Limit, Task};
@@ -59,13 +59,17 @@ impl Driver {
                 .await;
         }
         let read_ahead = state.read_ahead.take();
-        if let Some(target) = read_ahead.filter(|target| target.is_of(&newest, scope, &inputs)) {
-            let loaded = self.validated(intent, Ok(Loaded::New(target))).await;
-            return self
-                .go_live(intent, (newest, inputs), loaded, under_way)
-                .await;
+        let loaded = match read_ahead.filter(|target| target.is_of(&newest, scope, &inputs)) {
+            Some(target) => Ok(Loaded::New(target)),
+            None => self.read(intent, &newest, &inputs, returns).await,
+        };
+        if let Ok(Loaded::New(target)) = &loaded
+            && intent.validate
+        {
+            // What it wants is known, even if the cluster refuses it.
+            self.reserve(intent, target).await;
+            self.tell_plan(Some(newest.revision()));
         }
-        let loaded = self.read(intent, &newest, &inputs, returns).await;
         let loaded = self.validated(intent, loaded).await;
         self.go_live(intent, (newest, inputs), loaded, under_way)
             .await
@@ -224,10 +228,12 @@ impl Driver {
                 let content = digest(&target.desired);
                 self.state.report.delivery.read(&revision, content);
                 if self.state.planned.as_ref() != Some(&revision) {
-                    self.reserve(intent, &target).await;
+                    let wanted = self.reserve(intent, &target).await;
+                    self.context.cluster.inventory.release(&self.name, &wanted);
                 }
                 self.state.awaits_hooks = Some(target);
             }
+            self.tell_plan(Some(revision));
             return None;
         }
         let scope = target::scope(intent, &newest);
@@ -235,58 +241,107 @@ impl Driver {
         Some(under_way)
     }
 
-    /// Says which objects this Sync will want once its dependencies are ready, or once it is resumed, so that the Sync that
-    /// has them now does not prune them.
-    pub(super) async fn reserve_objects(&mut self, intent: &SyncIntent, newest: Newest) {
+    /// Says which objects this Sync will want once it goes on to the newest revision, so that the Sync that has them now does
+    /// not prune them: its dependencies are not ready, it is suspended, or it is pinned to another revision.
+    pub(super) async fn reserve_objects(&mut self, intent: &SyncIntent, newest: &Newest) {
         let revision = newest.revision();
         if self.state.planned.as_ref() == Some(&revision) {
             return;
         }
-        let scope = &*target::scope(intent, &newest);
-        let Some(inputs) = self.inputs(intent, &newest).await else {
+        let scope = &*target::scope(intent, newest);
+        let Some(inputs) = self.inputs(intent, newest).await else {
+            self.tell_unread();
             return;
         };
-        let target = self.state.target.as_ref();
-        if !target.is_some_and(|target| target.is_still(&newest, scope, &inputs)) {
-            match self.read(intent, &newest, &inputs, false).await {
-                Ok(Loaded::New(target)) => {
-                    if intent.suspended.is_none() {
-                        let content = digest(&target.desired);
-                        self.state.report.delivery.read(&revision, content);
-                    }
-                    self.reserve(intent, &target).await;
-                    self.state.read_ahead = Some(target);
+        if self.state.is_unread(newest, scope, &inputs) {
+            self.tell_unread();
+            return;
+        }
+        let state = &self.state;
+        let is_known = |target: &&Target| target.is_still(newest, scope, &inputs);
+        if state
+            .target
+            .as_ref()
+            .is_some_and(|target| is_known(&target))
+        {
+            let inventory = &self.context.cluster.inventory;
+            inventory.reserve(&self.name, &HashSet::new());
+            self.tell_plan(Some(revision));
+            return;
+        }
+        let judged = state.pin.as_ref().and_then(|pin| pin.judged.as_ref());
+        let ahead = state.read_ahead.as_deref().into_iter().chain(judged);
+        let ahead = ahead
+            .filter(is_known)
+            .map(|target| target.at(newest))
+            .next();
+        let read = match ahead {
+            Some(target) => Ok(Loaded::New(Box::new(target))),
+            None => self.read(intent, newest, &inputs, false).await,
+        };
+        match read {
+            Ok(Loaded::New(target)) => {
+                let stays = intent.pin.is_some();
+                if intent.suspended.is_none() && !stays {
+                    let content = digest(&target.desired);
+                    self.state.report.delivery.read(&revision, content);
                 }
-                // What it wants will be known.
-                Err(TargetError::Fetching(_)) => return,
-                Ok(Loaded::Same) | Err(_) => (),
+                let wanted = self.reserve(intent, &target).await;
+                // One that is pinned goes on to apply what it has.
+                if !stays {
+                    self.context.cluster.inventory.release(&self.name, &wanted);
+                }
+                self.state.read_ahead = Some(target);
+            }
+            Ok(Loaded::Same) => (),
+            Err(error) => {
+                if error.is_settled() && !matches!(error, TargetError::Fetching(_)) {
+                    let again = error.again_after().is_some();
+                    let refused = Refused::new(newest, scope.clone(), inputs, again);
+                    self.state.unread_ahead = Some(Box::new(refused));
+                }
+                self.tell_unread();
+                return;
             }
         }
         self.tell_plan(Some(revision));
     }
 
-    /// Keeps other Syncs from pruning what this one wants from now on.
-    async fn reserve(&mut self, intent: &SyncIntent, target: &Target) {
+    /// Keeps other Syncs from pruning what this one wants from now on. Returns that.
+    async fn reserve(&mut self, intent: &SyncIntent, target: &Target) -> HashSet<ObjectKey> {
         let (within, rules) = (self.limit(intent), &intent.ignore_fields);
         let kinds = &self.context.cluster.kinds;
         let objects = Objects::resolve(target, kinds, within, rules);
         let denied = self.unwritable_ahead(intent, &objects.items).await;
-        let wanted = objects.items.keys();
-        let wanted = wanted.filter(|key| !denied.contains(*key)).collect();
+        let wanted = objects.items.into_keys();
+        let wanted = wanted.filter(|key| !denied.contains(key)).collect();
         let inventory = &self.context.cluster.inventory;
         inventory.reserve(&self.name, &wanted);
+        wanted
     }
 
     /// Tells other Syncs for which revision they know what this one wants.
     pub(super) fn tell_plan(&mut self, planned: Option<String>) {
-        if self.state.planned == planned {
+        self.tell(planned, None);
+    }
+
+    /// Tells other Syncs that this one cannot say what it wants of the newest revision, unless it has said so before.
+    pub(super) fn tell_unread(&mut self) {
+        let newest = self.inbox.newest_revision();
+        if newest.is_some() && self.state.planned != newest {
+            self.tell(self.state.planned.clone(), newest);
+        }
+    }
+
+    fn tell(&mut self, planned: Option<String>, unread: Option<String>) {
+        if self.state.planned == planned && self.state.unread == unread {
             return;
         }
-        self.state.planned = planned;
+        (self.state.planned, self.state.unread) = (planned, unread);
         let brings = self.brings();
         let fleet = &self.context.fleet;
         fleet.update_sync(&self.name, |view| {
-            view.planned = self.planned_by(view);
+            (view.planned, view.unread) = self.told_by(view);
             view.brings = brings;
         });
     }
@@ -310,13 +365,10 @@ impl Driver {
         })
     }
 
-    /// Of a revision that cannot be read, nothing more will be known.
+    /// While the newest revision is not taken up, what it asks for is unknown, unless that was told before.
     pub(super) fn tell_refused(&mut self) {
-        let blocked = self.state.blocked.as_ref();
-        let will_be_known =
-            |reason| matches!(reason, Reason::DependencyNotReady | Reason::Progressing);
-        if blocked.is_some_and(|blocked| !will_be_known(blocked.reason)) {
-            self.tell_plan(self.inbox.newest_revision());
+        if self.state.blocked.is_some() {
+            self.tell_unread();
         }
     }
 
@@ -356,6 +408,14 @@ impl Driver {
 }
 
 impl State {
+    /// Whether the newest revision is known to be one that cannot be read.
+    fn is_unread(&self, newest: &Newest, scope: &RenderIntent, inputs: &Inputs) -> bool {
+        let of_pin = self.pin.as_ref().and_then(|pin| pin.unread.as_ref());
+        let of_pin = of_pin.map(|(refused, _)| refused);
+        let mut known = self.unread_ahead.as_deref().into_iter().chain(of_pin);
+        known.any(|refused| refused.is(newest, scope, inputs))
+    }
+
     /// Whether a revision needs no reading: it is the target, or it was refused already. Reading it
     /// again may take seconds, and gives the same result. With `returns`, the target itself is a new release.
     fn has_answered(

@@ -69,8 +69,12 @@ pub(super) struct State {
     pub(super) parent: Parent,
     /// The revision for which others know which objects this Sync wants.
     pub(super) planned: Option<String>,
-    /// What the newest revision asks for, read while a dependency holds it up.
+    /// The revision of which others know that this Sync cannot say what it wants.
+    pub(super) unread: Option<String>,
+    /// What the newest revision asks for, read while something holds it up.
     pub(super) read_ahead: Option<Box<Target>>,
+    /// The newest revision, if it could not be read ahead.
+    pub(super) unread_ahead: Option<Box<Refused>>,
     /// The newest revision, read and tried out, while hooks run that stand before it.
     pub(super) awaits_hooks: Option<Box<Target>>,
     pub(super) requests: Requests,
@@ -155,7 +159,9 @@ impl State {
             },
             parent: Parent::of(object),
             planned: None,
+            unread: None,
             read_ahead: None,
+            unread_ahead: None,
             awaits_hooks: None,
             requests: Requests {
                 generation: status.observed_generation,
@@ -208,13 +214,15 @@ impl State {
             self.timers.verify = self.timers.verify.min(now + intent.interval);
             // It may want other objects by this one.
             self.planned = None;
+            self.unread = None;
         }
         if asked {
             self.memory.end_pauses();
         }
         let again = |refused: &Refused| due.retry && refused.is_tried_again;
-        if asked || new_spec || due.verify || self.refused.as_deref().is_some_and(again) {
-            self.refused = None;
+        let is_asked = asked || new_spec || due.verify;
+        for refused in [&mut self.refused, &mut self.unread_ahead] {
+            refused.take_if(|refused| is_asked || again(refused));
         }
         if let Some(pin) = self
             .pin
@@ -248,6 +256,7 @@ impl State {
         }
         self.backoff.reset();
         self.refused = None;
+        self.unread_ahead = None;
         self.runs_hooks_again = true;
         self.memory.end_pauses();
         if self.needs_retry() || self.timers.retry.is_some() {

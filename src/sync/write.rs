@@ -218,19 +218,22 @@ impl Driver {
             false => Vec::new(),
         };
         view.object = self.inbox.sync_object();
-        // One that asks for nothing holds nobody up.
         view.pinned = intent.pin.is_some();
-        let holds = intent.suspended.is_some() || intent.pin.is_some();
-        view.planned = match holds || intent.deleting {
-            true => self.inbox.newest_revision(),
-            false => self.planned_by(view),
+        (view.planned, view.unread) = match intent.deleting {
+            // One that asks for nothing holds nobody up.
+            true => (self.inbox.newest_revision(), None),
+            false => self.told_by(view),
         };
     }
 
-    /// The revision for which it has said what it wants, unless that was by another spec than the published one.
-    pub(super) fn planned_by(&self, view: &SyncView) -> Option<String> {
-        let is_of_spec = self.state.requests.generation == view.object.generation;
-        self.state.planned.clone().filter(|_| is_of_spec)
+    /// The revision for which it has said what it wants, and the one for which it has said that it does not know, unless that
+    /// was by another spec than the published one.
+    pub(super) fn told_by(&self, view: &SyncView) -> (Option<String>, Option<String>) {
+        let state = &self.state;
+        match state.requests.generation == view.object.generation {
+            true => (state.planned.clone(), state.unread.clone()),
+            false => (None, None),
+        }
     }
 
     /// Writes the status, unless that failed a moment ago.
@@ -250,6 +253,11 @@ impl Driver {
         };
         let written = write_status::<Sync>(&self.context, of, status).await;
         let state = &mut self.state;
+        if let Some(message) = state.status_refusal.note(&written) {
+            let attempted = state.requests.attempted.as_deref();
+            let notice = status_refused(&self.about, attempted, message, now.time);
+            self.context.notifier.tell(notice);
+        }
         match written {
             Ok(written) => {
                 state.written = true;
@@ -258,11 +266,6 @@ impl Driver {
                 }
                 state.timers.status = None;
                 state.status_backoff.reset();
-                if let Some(message) = state.status_refusal.note(written) {
-                    let attempted = state.requests.attempted.as_deref();
-                    let notice = status_refused(&self.about, attempted, message, now.time);
-                    self.context.notifier.tell(notice);
-                }
                 self.count_outcomes();
             }
             Err(error) => {
@@ -347,12 +350,14 @@ impl Said {
             )
         });
         let strays = state.memory.strays.iter().map(stray_warning);
+        let awaiting = state.memory.awaiting.iter().cloned();
         let rewritten = state.memory.rewritten.iter();
         let rewritten = rewritten.map(|(key, fields)| rewritten_warning(key, fields));
         Self {
             warnings: record
                 .chain(state.pin.as_ref().and_then(|pin| pin.warning()))
                 .chain(lookups)
+                .chain(awaiting)
                 .chain(warnings)
                 .chain(paused)
                 .chain(strays)

@@ -22,6 +22,8 @@ pub(super) struct InventoryState {
     pub(super) claims: HashMap<ObjectKey, SyncName>,
     /// Objects that a Sync wants while another Sync owns them.
     pub(super) wishes: HashMap<ObjectKey, SyncName>,
+    /// Objects that Syncs will want of a revision that they have not taken up.
+    pub(super) reserved: HashMap<ObjectKey, HashSet<SyncName>>,
     pub(super) syncs: HashMap<SyncName, Member>,
 }
 
@@ -47,7 +49,10 @@ impl InventoryState {
     /// other Sync applies it, the object still names this Sync.
     pub(super) fn is_wanted_by_others(&self, key: &ObjectKey, sync: &SyncName) -> bool {
         let is_other = |owner: &SyncName| owner != sync;
-        self.wishes.contains_key(key) || self.claims.get(key).is_some_and(is_other)
+        let mut reserved = self.reserved.get(key).into_iter().flatten();
+        self.wishes.contains_key(key)
+            || self.claims.get(key).is_some_and(is_other)
+            || reserved.any(is_other)
     }
 
     pub(super) fn seal(&self, sync: &SyncName, object: &ObjectKey, key: &Key) -> Seal {
@@ -142,6 +147,18 @@ impl InventoryState {
         }
     }
 
+    /// Forgets what a Sync was to want. Returns that.
+    pub(super) fn unreserve(&mut self, sync: &SyncName) -> Vec<ObjectKey> {
+        let mut dropped = Vec::new();
+        self.reserved.retain(|key, syncs| {
+            if syncs.remove(sync) {
+                dropped.push(key.clone());
+            }
+            !syncs.is_empty()
+        });
+        dropped
+    }
+
     /// Releases the claims of a Sync but for those to keep. Returns whether there were any.
     pub(super) fn release(&mut self, sync: &SyncName, keep: impl Fn(&ObjectKey) -> bool) -> bool {
         let Some(member) = self.syncs.get_mut(sync) else {
@@ -157,6 +174,13 @@ impl InventoryState {
             self.vanished.remove(key);
         }
         !released.is_empty()
+    }
+
+    /// Tells the Sync that has an object of a change.
+    pub(super) fn tell_owner(&self, key: &ObjectKey) {
+        if let Some(known) = self.objects.get(key) {
+            self.tell(&known.owner, key);
+        }
     }
 
     pub(super) fn tell(&self, owner: &SyncName, key: &ObjectKey) {

@@ -134,6 +134,35 @@ fn an_object_belongs_to_one_sync_until_it_is_released() {
     );
 }
 
+/// What a Sync will want is not pruned, also after it has claimed what it has, until it wants it no longer.
+#[test]
+fn what_a_sync_will_want_stays_until_it_says_otherwise() {
+    let (a, b) = names();
+    let inventory = Inventory::new(testing::key());
+    let mailbox = inventory.join(&a, testing::UID);
+    inventory.join(&b, testing::UID);
+    inventory.claim(&a, [].iter());
+    inventory.claim(&b, [].iter());
+    inventory.applied(&key("x"), seen(&a, 1, 1));
+    assert_eq!(inventory.owned(&a).len(), 1);
+    inventory.reserve(&b, &HashSet::from([key("x")]));
+    inventory.claim(&b, [key("y")].iter());
+    assert!(inventory.owned(&a).is_empty() && !inventory.is_owned(&key("x"), &a));
+    assert_eq!(inventory.reserved(&a), [(key("x"), b.clone())]);
+    // What it has claimed and does not want any longer is free.
+    inventory.release(&b, &HashSet::new());
+    assert!(inventory.claim(&a, [key("y")].iter()).is_empty());
+    mailbox.take();
+    inventory.reserve(&b, &HashSet::new());
+    assert_eq!(mailbox.take(), HashSet::from([key("x")]));
+    assert_eq!(inventory.owned(&a).len(), 1);
+    assert_eq!(inventory.reserved(&a), []);
+    inventory.reserve(&b, &HashSet::from([key("x")]));
+    inventory.leave(&b);
+    assert_eq!(mailbox.take(), HashSet::from([key("x")]));
+    assert!(lock(&inventory.state).reserved.is_empty());
+}
+
 #[test]
 fn after_a_restart_the_object_stays_with_the_owner_that_it_names() {
     let (a, b) = names();

@@ -79,6 +79,9 @@ pub struct PackLimits {
     pub small_delta: u64,
     /// The most bytes of all objects together. They bound the processor time.
     pub inflated: u64,
+    /// The processor time that it may take to find the bases of objects that are stored as differences. Where each stands
+    /// before its base, libgit2 looks at all of them again for every one.
+    pub search: Duration,
 }
 
 impl Default for WireLimits {
@@ -102,6 +105,7 @@ impl Default for PackLimits {
             delta: 32 << 20,
             small_delta: 2 << 20,
             inflated: 64 << 30,
+            search: Duration::from_secs(30),
         }
     }
 }

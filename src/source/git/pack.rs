@@ -10,6 +10,7 @@
 //! are remembered, by offset and by id, and a base that an earlier fetch stored is looked up.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use flate2::{Decompress, FlushDecompress, Status};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
@@ -47,6 +48,10 @@ pub(super) enum PackProblem {
     /// All objects together.
     TooLargeInflated {
         limit: u64,
+    },
+    /// The objects that are stored as differences are in an order in which it takes too long to find their bases.
+    TooMuchSearch {
+        limit: Duration,
     },
 }
 
@@ -148,6 +153,11 @@ impl PackScan {
             expected: HashSet::new(),
             is_large: false,
         }
+    }
+
+    /// The bytes of all objects so far.
+    pub(super) fn inflated(&self) -> u64 {
+        self.total
     }
 
     /// Reads the next bytes of the pack.

@@ -130,6 +130,8 @@ fn callbacks(exchange: &Exchange) -> RemoteCallbacks<'_> {
         exchange.remark(words);
         exchange.may_go_on()
     });
-    callbacks.transfer_progress(|_| exchange.may_go_on());
+    callbacks.transfer_progress(|progress| {
+        exchange.may_go_on() && exchange.may_search(progress.indexed_deltas())
+    });
     callbacks
 }

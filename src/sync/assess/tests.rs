@@ -477,8 +477,8 @@ fn every_reason_of_a_sync_is_reached() {
         match shows(reason) {
             Shows::Elsewhere => (),
             Shows::Writing => {
-                let refused = Written::InShort("it is not wanted".to_owned());
-                let message = StatusRefusal::default().note(refused).unwrap();
+                let refused = Ok(Written::InShort("it is not wanted".to_owned()));
+                let message = StatusRefusal::default().note(&refused).unwrap();
                 let about = Arc::default();
                 let notice = status_refused(&about, Some("a"), message, play.time());
                 assert_eq!(notice.reason, reason);

@@ -329,7 +329,7 @@ fn unmade(intent: &SyncIntent, error: &WriteError) -> HookProgress {
         WriteError::Refused { .. }
         | WriteError::NoNamespace { .. }
         | WriteError::Indivisible(_)
-        | WriteError::Unmarked(_)
+        | WriteError::Unmarked { .. }
         | WriteError::Answer(_) => HookProgress::Failed(why),
     }
 }

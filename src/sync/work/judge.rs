@@ -1,6 +1,7 @@
 //! Decides what is to be done about each object, and takes note of what was done. No I/O.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -209,13 +210,17 @@ impl Memory {
             restored,
             may_be_replaced: false,
             replaced_in_vain: None,
-            made: self
-                .records
-                .get(key)
-                .filter(|record| !record.adopted)
-                .map(|record| record.uid.clone()),
+            made: self.made(key),
             before: observed,
         }))
+    }
+
+    /// The uid of an object that this Sync has made, if it has.
+    fn made(&self, key: &ObjectKey) -> Option<Arc<str>> {
+        let record = self.records.get(key).filter(|record| !record.adopted);
+        let known = record.map(|record| &record.uid);
+        let unmarked = self.unmarked.get(key).and_then(Option::as_ref);
+        known.or(unmarked).cloned()
     }
 
     /// Takes note of the fields that others write, and of those that are left to them from now on.

@@ -147,14 +147,15 @@ impl Driver {
         if self.state.blocked.is_some() {
             return;
         }
-        let planned = match &intent.pin {
-            // Of the newest revision it wants nothing but what it has.
-            Some(_) => self.inbox.newest_revision(),
-            None => {
-                let target = self.state.target.as_ref();
-                target.map(|target| target.revision.clone())
-            }
-        };
+        // What it will want of the newest one was told when that came.
+        if intent.pin.is_some() {
+            return;
+        }
+        let target = self.state.target.as_ref();
+        let planned = target.map(|target| target.revision.clone());
+        let inventory = &self.context.cluster.inventory;
+        // It has claimed what it wants.
+        inventory.reserve(&self.name, &HashSet::new());
         self.tell_plan(planned);
     }
 
@@ -386,8 +387,9 @@ impl Driver {
                 if let Some(refusal) = error.refusal() {
                     self.state.memory.refused.insert(key.clone(), refusal);
                 }
-                if matches!(error, WriteError::Unmarked(_)) {
-                    self.state.memory.unmarked.insert(key.clone());
+                if let WriteError::Unmarked { made, .. } = &error {
+                    let known = self.state.memory.unmarked.entry(key.clone()).or_default();
+                    *known = made.clone().or(known.take());
                 }
                 if is_without_namespace(&error) || error.is_denied() {
                     self.state.memory.homeless.insert(key.clone());
@@ -431,7 +433,7 @@ impl From<&WriteError> for Trouble {
                 WriteError::Indivisible(_) => Reason::InvalidSpec,
                 WriteError::Refused { .. }
                 | WriteError::NoNamespace { .. }
-                | WriteError::Unmarked(_)
+                | WriteError::Unmarked { .. }
                 | WriteError::Answer(_) => Reason::ApplyFailed,
             },
             message: shorten(&crate::chain(error), LONGEST_TROUBLE),

@@ -14,12 +14,13 @@ use crate::api::Reason;
 use crate::fleet::Laggard;
 use crate::intent::SyncIntent;
 use crate::manifest::{GroupKind, ObjectKey};
-use crate::plan::{Observed, Owned, Parting, Release, surplus};
+use crate::plan::{Observed, Owned, Parting, Release, SyncName, surplus};
 use crate::sync::Driver;
 use crate::sync::audit::{self, Action};
 use crate::sync::memory::Trouble;
 use crate::sync::report::Round;
 use crate::sync::state::Look;
+use crate::text::listing;
 
 /// The most deletes, or releases, at once.
 const DELETES: usize = 8;
@@ -27,6 +28,9 @@ const DELETES: usize = 8;
 /// How long is waited for what other Syncs of the same source want, and those of other sources with the same URL.
 const OTHERS: Duration = Duration::from_secs(10);
 const ELSEWHERE: Duration = Duration::from_secs(5);
+
+/// The most objects, and Syncs, that a message names.
+const NAMED: usize = 3;
 
 impl Driver {
     /// Deletes our objects that have left Git, after everything in Git has been applied. So if an object
@@ -41,10 +45,18 @@ impl Driver {
         self.forget_parted(look);
         let before = std::mem::take(&mut self.state.memory.leaving);
         let (mut surplus, unproven) = self.surplus();
+        let mut unread = Vec::new();
         if intent.prune && !surplus.is_empty() && self.state.blocked.is_none() {
-            self.hear_others(intent, &surplus).await;
+            unread = self.hear_others(intent, &surplus).await;
+            self.inbox.await_syncs(&self.context, unread);
+            // Those that have said it since do not wake this Sync.
+            unread = self.unread(intent);
             surplus = self.surplus().0;
         }
+        if surplus.is_empty() {
+            unread.clear();
+        }
+        self.note_awaited(&surplus, &unread);
         self.note_unproven(&unproven);
         self.state.memory.surplus = surplus.len();
         if !intent.prune {
@@ -64,6 +76,9 @@ impl Driver {
         };
         let is_braked = self.is_braked(intent, &going, judging).await;
         if !is_complete {
+            return Ok(());
+        }
+        if !unread.is_empty() {
             return Ok(());
         }
         self.release(intent, released, round).await;
@@ -260,11 +275,39 @@ impl Driver {
         surplus.into_iter().partition(is_proven)
     }
 
+    /// Takes note of what stays although it has left this Sync: others will want it, or cannot say whether they do.
+    fn note_awaited(&mut self, surplus: &[Owned], unread: &[SyncName]) {
+        let mut awaiting = Vec::new();
+        if !unread.is_empty() {
+            let keys = surplus.iter().map(|(key, _)| key);
+            awaiting.push(unread_warning(keys, unread));
+        }
+        let reserved = self.context.cluster.inventory.reserved(&self.name);
+        if !reserved.is_empty() {
+            awaiting.push(reserved_warning(&reserved));
+        }
+        self.state.memory.awaiting = awaiting;
+    }
+
+    /// The other Syncs that cannot say what they want of the revision that is live, or of the newest one.
+    fn unread(&self, intent: &SyncIntent) -> Vec<SyncName> {
+        let live = self.state.target.as_ref();
+        let live = live.map(|target| target.revision.clone());
+        let revisions = [live, self.inbox.newest_revision()];
+        let revisions: Vec<&str> = revisions.iter().flatten().map(String::as_str).collect();
+        let fleet = &self.context.fleet;
+        fleet.unread(&self.name, &intent.source, &revisions)
+    }
+
     /// Waits until the other Syncs of the same source have said what they want: what leaves this one may have gone
-    /// to another one in the same commit.
-    pub(super) async fn hear_others(&mut self, intent: &SyncIntent, surplus: &[Owned]) {
+    /// to another one in the same commit. Returns those that cannot say it.
+    pub(super) async fn hear_others(
+        &mut self,
+        intent: &SyncIntent,
+        surplus: &[Owned],
+    ) -> Vec<SyncName> {
         let Some(target) = &self.state.target else {
-            return;
+            return Vec::new();
         };
         let fleet = &self.context.fleet;
         let changes = fleet.syncs.changes();
@@ -315,5 +358,65 @@ impl Driver {
         if tokio::time::timeout(ELSEWHERE, all).await.is_err() {
             self.state.memory.laggards = lagging();
         }
+        self.unread(intent)
+    }
+}
+
+/// What people are told of objects that have left a Sync, while others cannot say whether they want them.
+fn unread_warning<'a>(
+    keys: impl ExactSizeIterator<Item = &'a ObjectKey>,
+    unread: &[SyncName],
+) -> String {
+    let total = keys.len();
+    let objects = listing(keys.take(NAMED).map(ToString::to_string), total);
+    let named = unread.iter().take(NAMED).map(ToString::to_string);
+    let (syncs, those) = match unread.len() {
+        1 => ("Sync", "that Sync"),
+        _ => ("Syncs", "those Syncs"),
+    };
+    format!(
+        "not pruned yet: {objects}; what has left this Sync may have moved to {syncs} {} of the same GitRepository, which \
+         cannot read the newest revision: mend or delete {those}",
+        listing(named, unread.len())
+    )
+}
+
+/// What people are told of objects that have left a Sync, and that others will want.
+fn reserved_warning(reserved: &[(ObjectKey, SyncName)]) -> String {
+    let named = reserved.iter().take(NAMED);
+    let named = named.map(|(key, sync)| format!("{key} (for Sync {sync})"));
+    format!(
+        "moved to another Sync, which has not gone on to the newest revision yet: {}; until then, nobody changes or prunes it",
+        listing(named, reserved.len())
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_other_syncs_is_told_with_their_names() {
+        let key = |name: &str| ObjectKey {
+            kind: GroupKind::new("", "ConfigMap"),
+            namespace: Some("a".into()),
+            name: name.into(),
+        };
+        let keys = ["1", "2", "3", "4"].map(key);
+        let (b, c) = (SyncName::new("a", "b"), SyncName::new("a", "c"));
+        let one = unread_warning(keys[..1].iter(), std::slice::from_ref(&b));
+        assert_eq!(
+            one,
+            "not pruned yet: ConfigMap a/1; what has left this Sync may have moved to Sync a/b of the same GitRepository, \
+             which cannot read the newest revision: mend or delete that Sync"
+        );
+        let many = unread_warning(keys.iter(), &[b.clone(), c]);
+        assert!(many.contains("ConfigMap a/3; and 1 more; what"), "{many}");
+        assert!(many.contains("Syncs a/b; a/c of"), "{many}");
+        let reserved = reserved_warning(&[(key("1"), b)]);
+        assert!(
+            reserved.contains("ConfigMap a/1 (for Sync a/b)"),
+            "{reserved}"
+        );
     }
 }

@@ -75,7 +75,7 @@ impl RecordError {
             | Self::Clash(_)
             | Self::Interrupted => true,
             Self::Write(
-                WriteError::Indivisible(_) | WriteError::Unmarked(_) | WriteError::Answer(_),
+                WriteError::Indivisible(_) | WriteError::Unmarked { .. } | WriteError::Answer(_),
             )
             | Self::TooLarge(_)
             | Self::Body(_) => false,

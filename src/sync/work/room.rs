@@ -34,7 +34,9 @@ impl Driver {
         if surplus.is_empty() {
             return;
         }
-        self.hear_others(intent, &surplus).await;
+        if !self.hear_others(intent, &surplus).await.is_empty() {
+            return;
+        }
         // What is only released goes on to hold what it holds.
         let mut surplus = self.parting(self.surplus().0, intent.prune_adopted).going;
         let whole = surplus.clone();

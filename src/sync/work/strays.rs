@@ -28,7 +28,7 @@ impl Driver {
         memory.strays.retain(|key| !objects.items.contains_key(key));
         memory
             .unmarked
-            .retain(|key| objects.items.contains_key(key));
+            .retain(|key, _| objects.items.contains_key(key));
     }
 
     /// Those of the applied objects that no watch shows as managed, each with its uid where that is known.
@@ -40,7 +40,8 @@ impl Driver {
         let records = memory.records.iter();
         let records = records.filter(|(_, record)| !record.is_left_alone());
         let records = records.map(|(key, record)| (key, Some(Arc::clone(&record.uid))));
-        let unmarked = memory.unmarked.iter().map(|key| (key, None));
+        let unmarked = memory.unmarked.iter();
+        let unmarked = unmarked.map(|(key, made)| (key, made.clone()));
         unmarked
             .chain(records)
             .filter(|(key, _)| is_meant(key) && inventory.get(key).is_none())

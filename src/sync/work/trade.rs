@@ -1,6 +1,6 @@
 //! Objects of one commit that trade a port or an address: each is refused while another one still has it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures::StreamExt as _;
 
@@ -62,13 +62,13 @@ impl Driver {
         }
     }
 
-    /// Moves one Service of a circle to another port, so that the others get theirs, and then it its own. Returns what is
-    /// left.
+    /// Moves Services of a circle to other ports, one after the other until no circle is left, so that the others get theirs,
+    /// and then they their own. Returns what is left.
     async fn untie(
         &mut self,
         intent: &SyncIntent,
         jobs: &[Job],
-        left: HashSet<ObjectKey>,
+        mut left: HashSet<ObjectKey>,
         round: &mut Round,
     ) -> HashSet<ObjectKey> {
         let services = GroupKind::new("", "Service");
@@ -80,20 +80,37 @@ impl Driver {
                 ports.push(has);
             }
         }
-        let Some(place) = circle(&ports) else {
-            return left;
-        };
-        let (job, manifest) = &crowded[place];
-        for values in ports[place].aside(&ports) {
-            if self.renumber(intent, job, manifest, &values).await {
-                let count = left.len();
-                let still = self.try_again(intent, jobs, left, round).await;
-                // Nobody took what it gave up.
-                if still.len() == count {
-                    let before = ports[place].as_before();
-                    self.renumber(intent, job, manifest, &before).await;
+        let count = left.len();
+        let mut aside = BTreeSet::new();
+        loop {
+            let waits = |place: &usize| left.contains(&crowded[*place].0.item.key);
+            let waiting = (0..ports.len()).filter(|place| waits(place) && !aside.contains(place));
+            let waiting: Vec<usize> = waiting.collect();
+            let of_waiting: Vec<Ports> =
+                waiting.iter().map(|place| ports[*place].clone()).collect();
+            let Some(place) = circle(&of_waiting).map(|place| waiting[place]) else {
+                break;
+            };
+            let (job, manifest) = &crowded[place];
+            let mut is_moved = false;
+            for values in ports[place].aside(&ports) {
+                is_moved = self.renumber(intent, job, manifest, &values).await;
+                if is_moved {
+                    break;
                 }
-                return still;
+            }
+            if !is_moved {
+                break;
+            }
+            aside.insert(place);
+            left = self.try_again(intent, jobs, left, round).await;
+        }
+        // Nobody took what they gave up.
+        if left.len() == count {
+            for place in aside {
+                let (job, manifest) = &crowded[place];
+                let before = ports[place].as_before();
+                self.renumber(intent, job, manifest, &before).await;
             }
         }
         left

@@ -13,6 +13,7 @@ const LIMITS: PackLimits = PackLimits {
     delta: 4000,
     small_delta: 2000,
     inflated: 20_000,
+    search: Duration::ZERO,
 };
 
 /// A pack in the making.
@@ -64,7 +65,7 @@ impl Pack {
         self.entry(DELTA_BY_OFFSET, delta.len() as u64, &bytes, &delta)
     }
 
-    fn delta_to(&mut self, id: [u8; ID], sizes: (u64, u64)) -> usize {
+    pub(in crate::source::git) fn delta_to(&mut self, id: [u8; ID], sizes: (u64, u64)) -> usize {
         let delta = delta(sizes);
         self.entry(DELTA_BY_ID, delta.len() as u64, &id, &delta)
     }
@@ -97,7 +98,7 @@ fn delta((base, result): (u64, u64)) -> Vec<u8> {
     delta
 }
 
-fn id(kind: &str, content: &[u8]) -> [u8; ID] {
+pub(in crate::source::git) fn id(kind: &str, content: &[u8]) -> [u8; ID] {
     let text = [format!("{kind} {}\0", content.len()).as_bytes(), content].concat();
     let digest = ring::digest::digest(&SHA1_FOR_LEGACY_USE_ONLY, &text);
     digest.as_ref().try_into().unwrap()

@@ -4,7 +4,7 @@ use towline_testing::impostor::{Body, Impostor, UNKNOWN, download, packet, refer
 
 use super::*;
 use crate::api::Reason;
-use crate::source::git::pack::tests::Pack;
+use crate::source::git::pack::tests::{Pack, id};
 
 /// Kinds of entries in a pack.
 const TREE: u8 = 2;
@@ -95,6 +95,42 @@ async fn what_a_server_sends_has_limits() {
         let text = error.to_string();
         assert!(text.contains(says), "{what}: {error:?}");
         assert_eq!(error.reason(), Reason::TooLarge, "{what}");
+    }
+}
+
+/// A chain of differences, each of which stands before the one that it differs from: libgit2 looks at all of them for each. In
+/// the other order it is no work.
+#[tokio::test(flavor = "multi_thread")]
+async fn differences_in_the_worst_order_are_refused() {
+    const LINKS: usize = 8000;
+    let zeros = vec![0; LINKS + 1];
+    let chain = |is_reversed: bool| {
+        let mut links: Vec<usize> = (1..=LINKS).collect();
+        if is_reversed {
+            links.reverse();
+        }
+        download(&pack(|pack| {
+            pack.object(BLOB, &zeros);
+            // Each object has one byte less than the one before.
+            for link in links {
+                let base = &zeros[link - 1..];
+                let sizes = (base.len() as u64, base.len() as u64 - 1);
+                pack.delta_to(id("blob", base), sizes);
+            }
+        }))
+    };
+    for (is_reversed, reason) in [(true, Reason::TooLarge), (false, Reason::FetchFailed)] {
+        let server = Impostor::start(references(UNKNOWN), chain(is_reversed));
+        let folder = tempfile::TempDir::new().unwrap();
+        let mut settings = CacheSettings::new(folder.path());
+        settings.wire.pack.search = Duration::ZERO;
+        let cache = Cache::open(settings).unwrap();
+        let url = format!("{}/r", server.url());
+        let request = FetchRequest::new("test", url, branch("main"), Duration::from_secs(60));
+        let error = cache.fetch(request).await.unwrap_err();
+        assert_eq!(error.reason(), reason, "{error:?}");
+        let says = error.to_string().contains("sends objects as differences");
+        assert_eq!(says, is_reversed, "{error}");
     }
 }
 

@@ -68,6 +68,10 @@ pub(in crate::source::git) struct Exchange {
     /// The folder of the repository that is fetched into.
     store: PathBuf,
     received: AtomicU64,
+    /// The bytes of the objects of the pack.
+    inflated: AtomicU64,
+    /// The thread's processor time when libgit2 began to make objects of differences.
+    search_began: Mutex<Option<Duration>>,
     /// When reads end, if not only with the fetch.
     reads_end: Mutex<Option<Instant>>,
     /// Whether the last answer ended in the middle, or with a pack. No other answer may follow it.
@@ -122,6 +126,8 @@ impl Exchange {
             wire: options.wire,
             store: store.to_owned(),
             received: AtomicU64::new(0),
+            inflated: AtomicU64::new(0),
+            search_began: Mutex::new(None),
             reads_end: Mutex::new(None),
             is_open: AtomicBool::new(false),
             failure: Mutex::new(None),
@@ -211,6 +217,34 @@ impl Exchange {
             self.fail(Failure::Late);
         }
         !is_late
+    }
+
+    /// Takes note of how many bytes the objects of the pack have.
+    pub(super) fn inflates(&self, bytes: u64) {
+        self.inflated.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether libgit2 may go on to make objects of differences, of which it has made `made`. Otherwise, records that the
+    /// search for their bases takes too long.
+    pub(in crate::source::git) fn may_search(&self, made: usize) -> bool {
+        if made == 0 {
+            return true;
+        }
+        let now = thread_time();
+        let began = {
+            let began = self.search_began.lock();
+            *began
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(now)
+        };
+        let limit = self.wire.pack.search;
+        let inflated = self.inflated.load(Ordering::Relaxed);
+        let is_over = now.saturating_sub(began) > limit + work(made, inflated);
+        if is_over {
+            let problem = PackProblem::TooMuchSearch { limit };
+            self.fail(Failure::Wire(WireProblem::Pack(problem)));
+        }
+        !is_over
     }
 
     /// Whether a read may still wait for data.
@@ -321,6 +355,21 @@ impl Exchange {
     }
 }
 
+/// The processor time that it takes at most to make objects of so many differences, and of so many bytes, once their bases are
+/// known. It takes a tenth of that.
+fn work(made: usize, bytes: u64) -> Duration {
+    const EACH: Duration = Duration::from_micros(500);
+    const BYTES_IN_A_SECOND: u64 = 32 << 20;
+    let each = EACH.saturating_mul(u32::try_from(made).unwrap_or(u32::MAX));
+    each.saturating_add(Duration::from_secs(bytes / BYTES_IN_A_SECOND))
+}
+
+/// The processor time that this thread has used. On a busy machine, other time says little.
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
 /// What a server sent too much of. None if it only breaks the protocol.
 fn excess(problem: WireProblem) -> Option<Excess> {
     Some(match problem {
@@ -336,6 +385,7 @@ fn excess(problem: WireProblem) -> Option<Excess> {
             }
             PackProblem::DeltaTooLarge { size, limit } => Excess::Delta { size, limit },
             PackProblem::TooLargeInflated { limit } => Excess::Inflated { limit },
+            PackProblem::TooMuchSearch { limit } => Excess::Search { limit },
         },
     })
 }

@@ -67,6 +67,7 @@ impl Reader {
         if !self.pace.is_kept(bytes.len(), waited, progress) {
             return Err(exchange.fail(Failure::TooSlow));
         }
+        exchange.inflates(progress.inflated);
         exchange.spend(progress.pack)?;
         if progress.large || self.wire.has_long_list() {
             exchange.become_large()?;

@@ -30,6 +30,8 @@ pub(super) enum WireProblem {
 pub(super) struct WireProgress {
     /// Bytes of the pack.
     pub(super) pack: u64,
+    /// The bytes of all objects of the pack so far.
+    pub(super) inflated: u64,
     /// Whether the server said that it still works: a message, or an empty packet.
     pub(super) alive: bool,
     /// Whether the rest needs much memory.
@@ -229,6 +231,7 @@ impl Wire {
             .get_or_insert_with(|| Box::new(PackScan::new(limits)));
         let need = pack.read(bytes, base_size).map_err(WireProblem::Pack)?;
         progress.pack += bytes.len() as u64;
+        progress.inflated = pack.inflated();
         progress.large |= need == Need::Large;
         Ok(())
     }

@@ -15,6 +15,7 @@ const LIMITS: WireLimits = WireLimits {
         delta: 1000,
         small_delta: 500,
         inflated: 1000,
+        search: std::time::Duration::ZERO,
     },
 };
 
