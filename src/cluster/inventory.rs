@@ -79,7 +79,7 @@ impl Inventory {
             member.suspects = HashSet::new();
         }
         state.wishes.retain(|_, wisher| wisher != sync);
-        for key in state.unreserve(sync) {
+        for key in state.reserve(sync, HashSet::new()) {
             state.tell_owner(&key);
         }
         state.forget_member(sync);
@@ -133,11 +133,7 @@ impl Inventory {
     /// not prune it.
     pub fn reserve(&self, sync: &SyncName, wanted: &HashSet<ObjectKey>) {
         let mut state = lock(&self.state);
-        let dropped = state.unreserve(sync);
-        for key in wanted {
-            let syncs = state.reserved.entry(key.clone()).or_default();
-            syncs.insert(sync.clone());
-        }
+        let dropped = state.reserve(sync, wanted.clone());
         for key in dropped.iter().filter(|key| !wanted.contains(key)) {
             state.tell_owner(key);
         }

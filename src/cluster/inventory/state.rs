@@ -24,6 +24,8 @@ pub(super) struct InventoryState {
     pub(super) wishes: HashMap<ObjectKey, SyncName>,
     /// Objects that Syncs will want of a revision that they have not taken up.
     pub(super) reserved: HashMap<ObjectKey, HashSet<SyncName>>,
+    /// The same by Sync: of thousands, few reserve anything.
+    pub(super) reserves: HashMap<SyncName, HashSet<ObjectKey>>,
     pub(super) syncs: HashMap<SyncName, Member>,
 }
 
@@ -147,16 +149,29 @@ impl InventoryState {
         }
     }
 
-    /// Forgets what a Sync was to want. Returns that.
-    pub(super) fn unreserve(&mut self, sync: &SyncName) -> Vec<ObjectKey> {
-        let mut dropped = Vec::new();
-        self.reserved.retain(|key, syncs| {
-            if syncs.remove(sync) {
-                dropped.push(key.clone());
+    /// Replaces what a Sync will want. Returns what it wanted until now.
+    pub(super) fn reserve(
+        &mut self,
+        sync: &SyncName,
+        wanted: HashSet<ObjectKey>,
+    ) -> HashSet<ObjectKey> {
+        let before = self.reserves.remove(sync).unwrap_or_default();
+        for key in &before {
+            if let Some(syncs) = self.reserved.get_mut(key) {
+                syncs.remove(sync);
+                if syncs.is_empty() {
+                    self.reserved.remove(key);
+                }
             }
-            !syncs.is_empty()
-        });
-        dropped
+        }
+        for key in &wanted {
+            let syncs = self.reserved.entry(key.clone()).or_default();
+            syncs.insert(sync.clone());
+        }
+        if !wanted.is_empty() {
+            self.reserves.insert(sync.clone(), wanted);
+        }
+        before
     }
 
     /// Releases the claims of a Sync but for those to keep. Returns whether there were any.

@@ -160,7 +160,8 @@ fn what_a_sync_will_want_stays_until_it_says_otherwise() {
     inventory.reserve(&b, &HashSet::from([key("x")]));
     inventory.leave(&b);
     assert_eq!(mailbox.take(), HashSet::from([key("x")]));
-    assert!(lock(&inventory.state).reserved.is_empty());
+    let state = lock(&inventory.state);
+    assert!(state.reserved.is_empty() && state.reserves.is_empty());
 }
 
 #[test]
