@@ -207,6 +207,25 @@ async fn into_a_sync_that_cannot_read_the_commit() {
     case.synced("a", &third).await;
     warns(&case, "a", Some(&b)).await;
     case.has("a-stays", "value", Some("git")).await;
+    // Nothing moves to a Sync by a commit that leaves its folder as it is, though it cannot be read.
+    let fourth = case
+        .push(
+            &[("c/later.yaml", Some(&*case.map("later", "git")))],
+            "later",
+        )
+        .await;
+    case.sync("c", json!({"path": "c"})).await;
+    case.synced("c", &fourth).await;
+    let files = [
+        ("c/later.yaml", None),
+        ("c/other.yaml", Some(case.map("other", "git"))),
+    ];
+    let fifth = case.repo.commit(&files, "leave c");
+    case.announce().await;
+    case.synced("c", &fifth).await;
+    case.has("later", "value", None).await;
+    warns(&case, "c", None).await;
+    case.has("a-stays", "value", Some("git")).await;
     case.delete::<Sync>("b").await;
     case.has("a-stays", "value", None).await;
     case.has("moves", "value", None).await;

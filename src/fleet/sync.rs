@@ -22,6 +22,8 @@ pub struct SyncView {
     pub pinned: bool,
     /// The name of its source.
     pub source: String,
+    /// The folder that it reads, unless its spec asks for more than what is there. A change of it comes with another generation.
+    pub folder: Option<String>,
     /// The revision that it has applied.
     pub applied: Option<String>,
     /// The revision for which it has said which objects it wants. A change of it wakes no other Sync.
@@ -117,6 +119,7 @@ impl SyncView {
                 .map(|dependency| SyncName::new(&name.namespace, dependency))
                 .collect(),
             source: intent.source,
+            folder: intent.render.is_plain().then_some(intent.render.path),
             figures: SyncFigures::of(object),
             waits_for: Vec::new(),
             object: SyncObject::of(&object.metadata),
@@ -147,6 +150,7 @@ impl View<SyncName> for SyncView {
             applied,
             depends_on,
             unread,
+            folder: _,
             planned: _,
             brings: _,
             version: _,

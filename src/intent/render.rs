@@ -30,6 +30,13 @@ pub struct RenderIntent {
     pub annotations: BTreeMap<String, String>,
 }
 
+impl RenderIntent {
+    /// Whether nothing is asked for but what is at the path.
+    pub fn is_plain(&self) -> bool {
+        self.kustomize.is_none() && self.renderer.is_none() && self.helm.chart.is_none()
+    }
+}
+
 /// A renderer that an administrator of the cluster mounted, and what it is given beside the path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RendererIntent {

@@ -467,7 +467,9 @@ impl State {
             }
             Ok(Loaded::New(target)) => {
                 let digest = digest(&target.desired);
-                self.target = Some(*target);
+                let before = self.target.replace(*target);
+                let before = before.map(|before| before.seen.snapshot);
+                self.before = self.before.take().or(before);
                 let before = std::mem::take(&mut self.objects);
                 let kept = before.items.into_values();
                 let kept = kept.filter(|item| item.modes.is_kept());

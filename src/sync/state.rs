@@ -1,6 +1,7 @@
 //! The memory of a Sync's driver between two rounds. Plain data: no client, no runtime.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ use crate::intent::{Mode, SyncIntent};
 use crate::manifest::{Digest, GroupKind, GroupVersionKind, ObjectKey};
 use crate::plan::PrunePlan;
 use crate::render;
+use crate::source::Snapshot;
 use crate::trace::Way;
 
 /// Runs that the status remembers, so that its size has a bound.
@@ -51,6 +53,8 @@ pub(super) struct State {
     pub(super) look: Look,
     /// The last refused revision. Forgotten when a person requests another try.
     pub(super) refused: Option<Box<Refused>>,
+    /// The files from before the target, until nothing of theirs is left to prune.
+    pub(super) before: Option<Arc<Snapshot>>,
     /// Why the newest revision is not the target.
     pub(super) blocked: Option<Box<Blocked>>,
     /// Why what was live before the start cannot be the target again, and the generation of the spec that was tried.
@@ -143,6 +147,7 @@ impl State {
             cache: render::Cache::default(),
             look: Look::Everything,
             refused: None,
+            before: None,
             blocked: None,
             unresumed: None,
             hook_hold: None,

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::Stopped;
 use super::brake::Judging;
 use crate::api::Reason;
+use crate::content::{SourceFile, Tree};
 use crate::fleet::Laggard;
 use crate::intent::SyncIntent;
 use crate::manifest::{GroupKind, ObjectKey};
@@ -51,10 +52,14 @@ impl Driver {
             self.inbox.await_syncs(&self.context, unread);
             // Those that have said it since do not wake this Sync.
             unread = self.unread(intent);
+            unread = self.changed_since(unread).await;
             surplus = self.surplus().0;
         }
         if surplus.is_empty() {
             unread.clear();
+        }
+        if surplus.is_empty() || !intent.prune {
+            self.state.before = None;
         }
         self.note_awaited(&surplus, &unread);
         self.note_unproven(&unproven);
@@ -299,6 +304,27 @@ impl Driver {
         fleet.unread(&self.name, &intent.source, &revisions)
     }
 
+    /// Those of these Syncs whose folders have changed since this one had what is left to prune. Nothing can have moved to the
+    /// others: one that has been broken for long keeps nobody from pruning.
+    async fn changed_since(&self, mut syncs: Vec<SyncName>) -> Vec<SyncName> {
+        let state = &self.state;
+        let (Some(before), Some(target)) = (state.before.clone(), &state.target) else {
+            return syncs;
+        };
+        let now = Arc::clone(&target.seen.snapshot);
+        let fleet = self.context.fleet.clone();
+        let all = syncs.clone();
+        let changed = tokio::task::spawn_blocking(move || {
+            let is_changed = |sync: &SyncName| {
+                let folder = fleet.syncs.read(sync).folder;
+                folder.is_none_or(|folder| !is_same_folder(&*before, &*now, &folder))
+            };
+            syncs.retain(is_changed);
+            syncs
+        });
+        changed.await.unwrap_or(all)
+    }
+
     /// Waits until the other Syncs of the same source have said what they want: what leaves this one may have gone
     /// to another one in the same commit. Returns those that cannot say it.
     pub(super) async fn hear_others(
@@ -360,6 +386,24 @@ impl Driver {
         }
         self.unread(intent)
     }
+}
+
+/// Whether a folder of plain manifests is the same in two revisions. What an overlay or a chart is made of may be elsewhere.
+fn is_same_folder(one: &dyn Tree, other: &dyn Tree, path: &str) -> bool {
+    let identity = |tree: &dyn Tree| tree.identity(path).ok();
+    let identities = identity(one).zip(identity(other));
+    if identities.is_none_or(|(one, other)| one != other) {
+        return false;
+    }
+    let is_made = |file: &SourceFile| {
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        matches!(
+            name,
+            "kustomization.yaml" | "kustomization.yml" | "Kustomization" | "Chart.yaml"
+        )
+    };
+    let listed = other.list(path);
+    listed.is_ok_and(|listed| listed.self_contained && !listed.files.iter().any(is_made))
 }
 
 /// What people are told of objects that have left a Sync, while others cannot say whether they want them.
