@@ -2,7 +2,7 @@
 //! Fields of every other owner stay.
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount};
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -308,4 +308,50 @@ async fn an_applier_that_an_argument_names_is_one() {
     case.push(&[("web.yaml", Some(&web))], "a value").await;
     let message = case.ready_becomes("all", "False", "ApplyFailed").await;
     assert!(message.contains("739118424"), "{message}");
+}
+
+/// The API server forgets who has which field of an object with such an item, and takes no apply of it.
+#[tokio::test]
+async fn an_item_without_its_key_keeps_no_object_from_being_applied() {
+    let case = world().await.case("keyless").await;
+    let account = |label: &str| {
+        format!(
+            "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: odd, namespace: {}, labels: {{of: {label}}}}}\n",
+            case.namespace
+        )
+    };
+    let keyless = json!({"secrets": [{}]});
+    let mut made = keyless.clone();
+    made["metadata"] = json!({"name": "odd"});
+    case.make::<ServiceAccount>(made).await;
+    let first = case.repo.commit(
+        &[
+            ("odd.yaml", Some(account("git"))),
+            ("a.yaml", Some(case.map("a", "one"))),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    case.sync("all", json!({"pruneAdopted": true})).await;
+    case.synced("all", &first).await;
+    // Somebody adds one to an object that towline manages.
+    case.patch::<ServiceAccount>("odd", keyless.clone()).await;
+    let second = case
+        .push(&[("odd.yaml", Some(&account("later")))], "second")
+        .await;
+    case.synced("all", &second).await;
+    eventually("it is applied", PATIENCE, async || {
+        let live = case.live::<ServiceAccount>("odd").await;
+        let is_applied =
+            live["metadata"]["labels"]["of"] == "later" && live["secrets"][0].is_null();
+        is_applied.then_some(()).ok_or(live)
+    })
+    .await;
+    let third = case.push(&[("odd.yaml", None)], "without it").await;
+    case.synced("all", &third).await;
+    eventually("it is pruned", PATIENCE, async || {
+        let live = case.api::<ServiceAccount>().get_opt("odd").await.unwrap();
+        live.is_none().then_some(()).ok_or(live)
+    })
+    .await;
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
@@ -12,9 +12,8 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams};
 use serde_json::json;
 
 use crate::world::verdict::{assert_not_disclosed, assert_says};
-use crate::world::{PATIENCE, config_map, world};
+use crate::world::{config_map, world};
 use towline_testing::kubeconfig::User;
-use towline_testing::wait::eventually;
 
 /// Stands in for a secret.
 const MARKER: &str = "hunter2-in-a-refused-secret";
@@ -462,50 +461,4 @@ async fn an_object_of_two_groups_belongs_to_one_sync() {
     )
     .await;
     case.gone::<k8s_openapi::api::core::v1::Event>("e").await;
-}
-
-/// The API server forgets who has which field of an object with such an item, and takes no apply of it.
-#[tokio::test]
-async fn an_item_without_its_key_keeps_no_object_from_being_applied() {
-    let case = world().await.case("keyless").await;
-    let account = |label: &str| {
-        format!(
-            "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: odd, namespace: {}, labels: {{of: {label}}}}}\n",
-            case.namespace
-        )
-    };
-    let keyless = json!({"secrets": [{}]});
-    let mut made = keyless.clone();
-    made["metadata"] = json!({"name": "odd"});
-    case.make::<ServiceAccount>(made).await;
-    let first = case.repo.commit(
-        &[
-            ("odd.yaml", Some(account("git"))),
-            ("a.yaml", Some(case.map("a", "one"))),
-        ],
-        "first",
-    );
-    case.repository(json!({})).await;
-    case.sync("all", json!({"pruneAdopted": true})).await;
-    case.synced("all", &first).await;
-    // Somebody adds one to an object that towline manages.
-    case.patch::<ServiceAccount>("odd", keyless.clone()).await;
-    let second = case
-        .push(&[("odd.yaml", Some(&account("later")))], "second")
-        .await;
-    case.synced("all", &second).await;
-    eventually("it is applied", PATIENCE, async || {
-        let live = case.live::<ServiceAccount>("odd").await;
-        let is_applied =
-            live["metadata"]["labels"]["of"] == "later" && live["secrets"][0].is_null();
-        is_applied.then_some(()).ok_or(live)
-    })
-    .await;
-    let third = case.push(&[("odd.yaml", None)], "without it").await;
-    case.synced("all", &third).await;
-    eventually("it is pruned", PATIENCE, async || {
-        let live = case.api::<ServiceAccount>().get_opt("odd").await.unwrap();
-        live.is_none().then_some(()).ok_or(live)
-    })
-    .await;
 }
