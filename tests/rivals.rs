@@ -525,6 +525,75 @@ async fn an_object_whose_marks_were_taken_is_told_when_it_leaves() {
     assert_eq!(case.events("Released").await.len(), 2);
 }
 
+/// What was told of an object without marks is still known after a restart, and not told again.
+#[tokio::test]
+async fn an_object_whose_marks_were_taken_is_known_after_a_restart() {
+    let mut own = World::own(Options::default(), &[]).await;
+    let case = own.case("strays").await;
+    let secret = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {}}}\n",
+            case.namespace
+        )
+    };
+    let more = secret("more");
+    let files = [("stays.yaml", secret("stays"))];
+    let maps = ["one", "two"].map(|name| (format!("{name}.yaml"), case.map(name, "git")));
+    let files = files.map(|(path, text)| (path.to_owned(), text));
+    let files: Vec<_> = files.iter().chain(&maps).collect();
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, text)| (path, Some(text)))
+        .collect();
+    case.repo.commit(&files, "first");
+    // In one round, so that towline does not put the marks back before they leave.
+    case.repository(json!({})).await;
+    case.sync("all", json!({"mode": "Report"})).await;
+    case.ready_becomes("all", "True", "Converged").await;
+    for name in ["one", "two"] {
+        case.patch::<ConfigMap>(name, json!({"metadata": {"labels": null}}))
+            .await;
+    }
+    let left = case
+        .push(&[("one.yaml", None), ("two.yaml", None)], "they leave")
+        .await;
+    case.synced("all", &left).await;
+    let status =
+        async |case: &Case<'_>| case.live::<towline::api::Sync>("all").await["status"].clone();
+    let warns = async |case: &Case<'_>, names: &[&str]| {
+        eventually(&format!("it warns of {names:?}"), PATIENCE, async || {
+            let status = status(case).await;
+            let warnings = status["warnings"].to_string();
+            let is_told =
+                |name: &&str| warnings.contains(&format!("/{name} has left Git and stays"));
+            let told: Vec<&str> = ["one", "two"]
+                .into_iter()
+                .filter(|name| is_told(name))
+                .collect();
+            let unpruned = status["objects"]["unpruned"].as_u64().unwrap_or(0);
+            let is_right = told == names && unpruned == names.len() as u64;
+            is_right.then_some(()).ok_or(status)
+        })
+        .await;
+    };
+    warns(&case, &["one", "two"]).await;
+    let told = case.events("Released").await.len();
+    let parts = case.into_parts();
+    own.operator.kill();
+    let case = own.resume(parts).await;
+    case.delete::<ConfigMap>("two").await;
+    let parts = case.into_parts();
+    own.operator.restart().await;
+    let case = own.resume(parts).await;
+    let third = case.push(&[("more.yaml", Some(&more))], "more").await;
+    case.synced("all", &third).await;
+    warns(&case, &["one"]).await;
+    assert_eq!(case.events("Released").await.len(), told);
+    case.delete::<ConfigMap>("one").await;
+    case.reconcile("all").await;
+    warns(&case, &[]).await;
+}
+
 async fn marks_are_taken(case: &str, expression: &str, without: &str) -> Case<'static> {
     let (case, commit) = without_marks(case, expression, without).await;
     let config = case.world.cp.kubeconfig_path();

@@ -339,6 +339,7 @@ impl Bounds {
             objects,
             newest,
             held,
+            left_behind,
         } = prune;
         PruneStatus {
             objects: *objects,
@@ -362,6 +363,8 @@ impl Bounds {
                     keeps: keeps.clone(),
                 }
             }),
+            // A name that is cut would name another object.
+            left_behind: self.list(left_behind, 50, Clone::clone),
         }
     }
 

@@ -522,6 +522,9 @@ pub struct PruneStatus {
     pub newest: Option<Time>,
     /// The deletion that waits for an approval, or that was approved and is under way.
     pub held: Option<HeldPrune>,
+    /// Objects that left Git and stay, since something has taken towline's marks off them: `Kind.group namespace/name`. The
+    /// first 50.
+    pub left_behind: Vec<String>,
 }
 
 /// A deletion that needs an approval.

@@ -402,6 +402,7 @@ impl Next {
         status.made_jobs.clone_from(&seen.made_jobs);
         let mut prune = status.prune.take().unwrap_or_default();
         prune.held.clone_from(&seen.held);
+        prune.left_behind.clone_from(&seen.left_behind);
         if seen.phase == Phase::Done && seen.applied && seen.held.is_none() {
             prune.objects = Some(count(seen.owned));
             prune.newest = seen.newest.map(Time).or(prune.newest);

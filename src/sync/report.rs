@@ -154,6 +154,8 @@ pub(super) struct Observed {
     pub(super) brake: Option<Reason>,
     /// The deletion that needs an approval, or that was approved and is under way.
     pub(super) held: Option<HeldPrune>,
+    /// Objects that left Git and stay without marks, as the status tells them.
+    pub(super) left_behind: Vec<String>,
     /// The number of objects that the Sync has.
     pub(super) owned: usize,
     /// When the newest of them was created, as far as that is known.

@@ -29,8 +29,9 @@ use crate::render;
 use crate::source::Snapshot;
 use crate::trace::Way;
 
-/// Runs that the status remembers, so that its size has a bound.
+/// Runs, and objects without marks, that the status remembers, so that its size has a bound.
 const FINISHED: usize = 300;
+const LEFT_BEHIND: usize = 50;
 
 /// How much of the target the next round compares with the cluster. Each value includes those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,6 +142,7 @@ impl State {
     /// The initial state, from the Sync's object. `interval` is the time between two verifications.
     pub(super) fn new(object: &Sync, ready: bool, interval: Duration, now: Instant) -> Self {
         let status = object.status.clone().unwrap_or_default();
+        let strays = status.prune.as_ref().map(strays).unwrap_or_default();
         Self {
             target: None,
             objects: Objects::default(),
@@ -160,6 +162,9 @@ impl State {
                 warned_before: status.warnings.iter().cloned().collect(),
                 runs: Runs::restored(&status.made_jobs),
                 held: status.prune.as_ref().and_then(held),
+                // It is not known whether they are still there.
+                lost: strays.iter().map(|key| (key.clone(), None)).collect(),
+                strays,
                 ..Memory::default()
             },
             parent: Parent::of(object),
@@ -342,6 +347,12 @@ impl State {
             .collect()
     }
 
+    /// The objects that left Git and stay without marks, as the status tells them.
+    pub(super) fn left_behind(&self) -> Vec<String> {
+        let strays = self.memory.strays.iter().take(LEFT_BEHIND);
+        strays.map(ToString::to_string).collect()
+    }
+
     /// The objects that differ from Git.
     pub(super) fn drifts(&self) -> Listed<Drift> {
         let drifted = self.memory.drifted.iter();
@@ -520,6 +531,12 @@ fn restored(finished: &[FinishedRun]) -> BTreeMap<ObjectKey, Digest> {
     let runs = finished.iter();
     runs.filter_map(|run| Some((ObjectKey::parse(&run.object)?, run.digest.parse().ok()?)))
         .collect()
+}
+
+fn strays(prune: &PruneStatus) -> BTreeSet<ObjectKey> {
+    let left_behind = prune.left_behind.iter().take(LEFT_BEHIND);
+    let keys = left_behind.filter_map(|text| ObjectKey::parse(text));
+    keys.collect()
 }
 
 fn brake(blocked: Option<&Blocked>, memory: &Memory, objects: &Objects) -> Option<Reason> {

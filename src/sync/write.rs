@@ -150,6 +150,7 @@ impl Driver {
             made_jobs: state.memory.runs.told(),
             brake: state.brake().filter(|_| intent.prune),
             held: held.map(|held| told(&held.plan)),
+            left_behind: state.left_behind(),
             owned: state.objects.items.len() + state.memory.surplus,
             newest: state.memory.newest,
             contested: state.contested(intent.mode),

@@ -125,6 +125,7 @@ impl Numbers {
                     keeps: "0".repeat(64),
                     ..HeldPrune::default()
                 }),
+                left_behind: vec!["ConfigMap prod/web".to_owned(); 60],
             }),
             release: Some(ChartRelease {
                 failure: self.option(),

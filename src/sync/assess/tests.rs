@@ -146,6 +146,7 @@ pub(super) fn seen(revision: &str) -> Observed {
         made_jobs: Vec::new(),
         brake: None,
         held: None,
+        left_behind: Vec::new(),
         owned: 2,
         newest: None,
         contested: 0,

@@ -60,6 +60,7 @@ impl Driver {
         for (key, uid) in lost.into_iter().take(MOST) {
             let is_wanted = self.state.objects.items.contains_key(&key);
             if is_wanted || !self.is_stray(intent, &key, uid.as_deref()).await {
+                self.state.memory.strays.remove(&key);
                 continue;
             }
             if self.state.memory.strays.insert(key.clone()) && !known.contains(&key) {
