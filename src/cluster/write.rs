@@ -106,6 +106,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two tries that a server's `Retry-After` can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// The parameters of an apply that is only tried out.
+pub(super) const REHEARSED: &str = "&force=true&dryRun=All";
+
 /// Asks the API server to return only the metadata.
 pub(crate) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
