@@ -6,8 +6,8 @@
 //! the operator ends between the two; the message then has the same id. A replica that begins to lead reads the record, and
 //! what the statuses of Syncs and GitRepositories say: commits, converged revisions, present failures and, where commits have a
 //! status, the commit that is under way are told, if the record does not have them. An operator that is asked to stop tells first
-//! what waits. Notices that leave no trace in a status (`DriftCorrected`, `FieldLeft`, `StatusRefused`) are lost if it ends in
-//! another way, or if the service does not take them in time.
+//! what waits. Notices that are in no status by the next start (`DriftCorrected`, `FieldLeft`, `StatusRefused`, what a newer commit
+//! replaced) are lost if it ends in another way, or if the service does not take them in time.
 
 mod deployments;
 mod driven;
@@ -80,6 +80,8 @@ impl Way {
 struct Driver {
     context: Arc<Context>,
     name: Name,
+    /// What no other installation of towline has.
+    installation: String,
     object: watch::Receiver<Arc<Alert>>,
     queue: Arc<Queue>,
     intent: AlertIntent,
@@ -123,6 +125,7 @@ impl Driver {
             queue: context.outbox.queue(&name),
             provider: context.outbox.providers.subscribe(&provider),
             stopping: context.outbox.stopping(),
+            installation: hex::encode(&context.key.digest_for("messages", "")[..8]),
             context,
             object,
             templates: Templates::default(),
@@ -346,6 +349,7 @@ impl Driver {
         let context = message::Context {
             alert: (namespace, name),
             metadata: &self.intent.metadata,
+            installation: &self.installation,
             docs: self.context.policy.docs_url.as_deref(),
             repository: &move |subject| repository(&fleet, subject),
         };

@@ -9,7 +9,7 @@ use super::problem::{Context, OpenNotice, Problem, link, problem, problems, reas
 use super::{Group, Id, Item, NoticeState, Subject, TemplateError, Templates};
 use crate::api::{Reason, short_commits};
 use crate::notify::{Level, commit_of};
-use crate::text::visible;
+use crate::text::{start, visible};
 
 /// The most notices that a message names. It counts the others.
 const LINES: usize = 20;
@@ -67,6 +67,9 @@ pub struct Message {
     /// The problems that begin or end, for services that keep them.
     #[serde(skip)]
     pub problems: Vec<Problem>,
+    /// What tells this cluster from others, also where nobody has named them.
+    #[serde(skip)]
+    pub cluster: String,
     /// Why a template failed for this message, so that it has the default words.
     #[serde(skip)]
     pub misworded: Option<TemplateError>,
@@ -105,13 +108,15 @@ pub fn compose(group: &Group, templates: &Templates, context: Context<'_>) -> Op
     let commit = one_of(&|item| item.notice.commit().map(str::to_owned));
     let commit_url = link(&first.subject, commit.as_deref(), context);
     let change = notice.change.as_ref().filter(|_| commit.is_some());
-    let ids: Vec<String> = group.items.iter().map(|item| item.id.to_string()).collect();
+    // A revision may be live, or committed, more than once.
+    let id = |item: &Item| format!("{}@{}", item.id, item.notice.at.as_second());
+    let ids: Vec<String> = group.items.iter().map(id).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     let since = group.items.iter().map(begin).min();
     let lines = group.items.iter().take(LINES).map(line);
     let (namespace, name) = context.alert;
     let mut message = Message {
-        id: Id::parts(&[&[namespace, name], &ids[..]].concat()).to_string(),
+        id: Id::parts(&[&[context.installation, namespace, name], &ids[..]].concat()).to_string(),
         state: first.state.as_str(),
         severity: match notice.level {
             Level::Normal => "info",
@@ -147,6 +152,7 @@ pub fn compose(group: &Group, templates: &Templates, context: Context<'_>) -> Op
             .iter()
             .flat_map(|item| problems(item, context))
             .collect(),
+        cluster: cluster(context),
         misworded: None,
     };
     let words = templates.words(&message);
@@ -190,6 +196,7 @@ pub fn reminder<'a>(
     Message {
         at: now,
         problems: open.map(again).collect(),
+        cluster: cluster(context),
         metadata: context.metadata.clone(),
         ..example(context.alert, context.docs)
     }
@@ -230,8 +237,17 @@ pub fn example((namespace, name): (&str, &str), docs: Option<&str>) -> Message {
         title: String::new(),
         text: String::new(),
         problems: Vec::new(),
+        cluster: String::new(),
         misworded: None,
     }
+}
+
+/// The cluster's name, or else a part of what is known of this installation alone.
+fn cluster(context: Context<'_>) -> String {
+    let named = context.metadata.get("cluster").map(String::as_str);
+    named
+        .unwrap_or_else(|| start(context.installation, 8))
+        .to_owned()
 }
 
 /// The reasons of the problems that end, the oldest first. Who was told that one of them began finds it among them.
@@ -330,10 +346,12 @@ pub(crate) mod tests {
             items,
             due: Timestamp::UNIX_EPOCH,
             since: Timestamp::UNIX_EPOCH,
+            number: 1,
         };
         let context = Context {
             alert: ("prod", "chat"),
             metadata: &BTreeMap::from([("cluster".to_owned(), "eu-1".to_owned())]),
+            installation: "0123456789abcdef",
             docs,
             repository: &|_| Some("https://me:hunter2@github.com/a/b.git".to_owned()),
         };

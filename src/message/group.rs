@@ -25,13 +25,25 @@ pub struct Group {
     pub due: Timestamp,
     /// When it was made.
     pub since: Timestamp,
+    /// Of two that are due at once, the one with the smaller number is told first.
+    pub number: u64,
 }
+
+impl Group {
+    /// Its place among those that wait.
+    fn turn(&self) -> Turn {
+        (self.due, self.number)
+    }
+}
+
+/// When a group is told: when it is due, and its number.
+type Turn = (Timestamp, u64);
 
 /// What the notices of a group have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    /// One message. The commit is none where notices of several commits were joined.
-    Message(NoticeState, Reason, Option<String>),
+    /// One message, and its number. The commit is none where notices of several commits were joined.
+    Message(NoticeState, Reason, Option<String>, u64),
     /// One status of a commit, of which the last one counts. The commit is none where it is the end of all that are under
     /// way.
     Status(Subject, Option<String>),
@@ -54,6 +66,11 @@ impl Key {
 }
 
 impl Item {
+    /// Whether it is a problem or the end of one, and not only news.
+    fn is_ordered(&self) -> bool {
+        self.state != NoticeState::News
+    }
+
     /// What would have ended with an older item ends with this one.
     fn takes_over(&mut self, older: &Self) {
         for ended in &older.ended {
@@ -66,28 +83,74 @@ impl Item {
 
 /// The groups of an alert that wait for more notices.
 #[derive(Clone, Debug, Default)]
-pub struct Groups(BTreeMap<Key, Group>);
+pub struct Groups {
+    waiting: BTreeMap<Key, Group>,
+    /// When the last problem, or end of one, of each resource is told.
+    last: BTreeMap<Subject, Turn>,
+    /// The number of the newest group.
+    newest: u64,
+}
 
 impl Groups {
-    /// Adds a notice to its group. A new group is due after `wait`.
+    /// Adds a notice to its group. A new group is due after `wait`. The problems of a resource and their ends are told in
+    /// the order in which they came: a service would keep open what is over, or close what goes on.
     pub fn add(&mut self, item: Item, now: Timestamp, wait: Duration) {
         let (state, reason) = (item.state, item.notice.reason);
-        let commit = item.notice.commit().map(str::to_owned);
-        let mut key = Key::Message(state, reason, commit);
-        if self.0.len() >= MOST && !self.0.contains_key(&key) {
-            key = Key::Message(state, reason, None);
+        let is_ordered = item.is_ordered();
+        let last = self.last.get(&item.subject).copied();
+        let last = last.filter(|_| is_ordered);
+        let mut commit = item.notice.commit().map(str::to_owned);
+        if self.waiting.len() >= MOST && self.newest_of(state, reason, commit.clone()).is_none() {
+            commit = None;
+        }
+        let known = self.newest_of(state, reason, commit.clone());
+        if let Some(group) = known.filter(|group| last.is_none_or(|last| last <= group.turn())) {
+            let turn = group.turn();
+            if is_ordered {
+                self.last.insert(item.subject.clone(), turn);
+            }
+            if let Some(group) = self.newest_of(state, reason, commit) {
+                group.items.push(item);
+            }
+            return;
         }
         // A new commit is told at once.
         let wait = match reason {
             Reason::ChangeCommitted => Duration::ZERO,
             _ => wait,
         };
-        let group = self.0.entry(key).or_insert_with(|| Group {
-            items: Vec::new(),
-            due: now.saturating_add(wait).unwrap_or(now),
+        let due = now.saturating_add(wait).unwrap_or(now);
+        let due = last.map_or(due, |(last, _)| due.max(last));
+        let number = self.next_number();
+        if is_ordered {
+            self.last.insert(item.subject.clone(), (due, number));
+        }
+        let group = Group {
+            items: vec![item],
+            due,
             since: now,
-        });
-        group.items.push(item);
+            number,
+        };
+        let key = Key::Message(state, reason, commit, number);
+        self.waiting.insert(key, group);
+    }
+
+    /// The newest group of these notices.
+    fn newest_of(
+        &mut self,
+        state: NoticeState,
+        reason: Reason,
+        commit: Option<String>,
+    ) -> Option<&mut Group> {
+        let first = Key::Message(state, reason, commit.clone(), 0);
+        let last = Key::Message(state, reason, commit, u64::MAX);
+        let (_, group) = self.waiting.range_mut(first..=last).next_back()?;
+        Some(group)
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.newest += 1;
+        self.newest
     }
 
     /// Adds the state of a commit, in the place of an older one of that commit that waits. A state that is no more under
@@ -103,7 +166,7 @@ impl Groups {
                     && is_under_way()
         };
         let replaced: Vec<Item> = self
-            .0
+            .waiting
             .extract_if(.., |known, group| is_replaced(known, group))
             .flat_map(|(_, group)| group.items)
             .collect();
@@ -118,29 +181,31 @@ impl Groups {
             items: vec![item],
             due: now.saturating_add(wait).unwrap_or(now),
             since: now,
+            number: self.next_number(),
         };
-        self.0.insert(key, group);
+        self.waiting.insert(key, group);
         replaced
     }
 
     /// The state that has waited longest, if more of them wait than an alert keeps.
     pub fn overflow(&mut self) -> Option<Item> {
-        if self.0.len() <= MOST_STATUSES {
+        if self.waiting.len() <= MOST_STATUSES {
             return None;
         }
         let oldest = self
-            .0
+            .waiting
             .iter()
             .min_by_key(|(_, group)| group.since)?
             .0
             .clone();
-        self.0.remove(&oldest)?.items.pop()
+        self.waiting.remove(&oldest)?.items.pop()
     }
 
     /// Puts the state of a commit back, to be tried again when it is due. Does nothing if there is a newer one. Returns
     /// what is not needed any more.
     pub fn put_back(&mut self, item: Item, since: Timestamp, due: Timestamp) -> Option<Item> {
-        match self.0.entry(Key::of(&item)) {
+        let number = self.next_number();
+        match self.waiting.entry(Key::of(&item)) {
             Entry::Occupied(mut newer) => {
                 if let Some(newer) = newer.get_mut().items.first_mut() {
                     newer.takes_over(&item);
@@ -152,50 +217,63 @@ impl Groups {
                     items: vec![item],
                     due,
                     since,
+                    number,
                 });
                 None
             }
         }
     }
 
-    /// Makes everything due that was put back.
+    /// Makes everything due that was put back. The order stays.
     pub fn hurry(&mut self, now: Timestamp) {
-        for group in self.0.values_mut() {
-            group.due = group.due.min(now);
+        let mut all: Vec<&mut Group> = self.waiting.values_mut().collect();
+        all.sort_unstable_by_key(|group| group.turn());
+        for group in all {
+            self.newest += 1;
+            (group.due, group.number) = (group.due.min(now), self.newest);
+            for item in group.items.iter().filter(|item| item.is_ordered()) {
+                self.last.insert(item.subject.clone(), group.turn());
+            }
         }
     }
 
     /// When the next group is due.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.0.values().map(|group| group.due).min()
+        self.waiting.values().map(|group| group.due).min()
     }
 
     /// Takes the group that is due first, if one is due.
     pub fn take_due(&mut self, now: Timestamp) -> Option<Group> {
-        let due = self.0.iter().filter(|(_, group)| group.due <= now);
-        let (key, _) = due.min_by_key(|(_, group)| group.due)?;
+        let due = self.waiting.iter().filter(|(_, group)| group.due <= now);
+        let (key, _) = due.min_by_key(|(_, group)| group.turn())?;
         let key = key.clone();
-        self.0.remove(&key)
+        let taken = self.waiting.remove(&key)?;
+        for item in &taken.items {
+            if self.last.get(&item.subject) == Some(&taken.turn()) {
+                self.last.remove(&item.subject);
+            }
+        }
+        Some(taken)
     }
 
     /// Takes a group that is due: of those of one resource the one that has waited longest, though another one may be due
     /// before it.
     pub fn take_due_in_order(&mut self, now: Timestamp) -> Option<Group> {
         let is_due = |group: &Group| group.due <= now;
-        let due = self.0.iter().filter(|(_, group)| is_due(group));
+        let due = self.waiting.iter().filter(|(_, group)| is_due(group));
         let (next, _) = due.min_by_key(|(_, group)| group.due)?;
         let theirs = self
-            .0
+            .waiting
             .iter()
             .filter(|(key, group)| is_due(group) && next.is_of_the_same(key));
         let (key, _) = theirs.min_by_key(|(_, group)| group.since)?;
         let key = key.clone();
-        self.0.remove(&key)
+        self.waiting.remove(&key)
     }
 
     /// The states of a resource's commits that wait since before `before`.
     pub fn older(&self, subject: &Subject, before: Timestamp) -> impl Iterator<Item = Id> {
-        let theirs = self.0.iter().filter(move |(key, group)| {
+        let theirs = self.waiting.iter().filter(move |(key, group)| {
             matches!(key, Key::Status(of, _) if of == subject) && group.since < before
         });
         theirs.flat_map(|(_, group)| group.items.iter().map(|item| item.id))
@@ -203,17 +281,18 @@ impl Groups {
 
     /// Takes all groups.
     pub fn take_all(&mut self) -> Vec<Group> {
-        std::mem::take(&mut self.0).into_values().collect()
+        self.last.clear();
+        std::mem::take(&mut self.waiting).into_values().collect()
     }
 
     /// The number of notices that wait.
     pub fn len(&self) -> usize {
-        self.0.values().map(|group| group.items.len()).sum()
+        self.waiting.values().map(|group| group.items.len()).sum()
     }
 
     /// Whether no notice waits.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.waiting.is_empty()
     }
 }
 
@@ -263,6 +342,115 @@ mod tests {
         assert!(groups.is_empty());
     }
 
+    /// What is told, in order: which problem of which resource begins or ends.
+    fn told(groups: &mut Groups) -> Vec<String> {
+        let due = std::iter::from_fn(|| groups.take_due(at(1000)));
+        due.flat_map(|group| group.items)
+            .filter(Item::is_ordered)
+            .map(|item| format!("{} {}", item.subject.name, item.state.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn the_problems_of_a_resource_and_their_ends_are_told_in_their_order() {
+        let wait = Duration::from_secs(5);
+        let add = |groups: &mut Groups, name: &str, begins: bool, second: i64| {
+            let mut one = item(name, Reason::ApplyFailed, "a");
+            if !begins {
+                one = item(name, Reason::Converged, "a");
+            }
+            one.state = match begins {
+                true => NoticeState::Begins,
+                false => NoticeState::Ends,
+            };
+            groups.add(one, at(second), wait);
+        };
+        let mut groups = Groups::default();
+        // The end of the first is due before the begin of the second, whose own end comes into the time of the first's.
+        for (name, begins, second) in [
+            ("x", true, 0),
+            ("x", false, 1),
+            ("y", true, 5),
+            ("y", false, 5),
+        ] {
+            add(&mut groups, name, begins, second);
+        }
+        assert_eq!(
+            told(&mut groups),
+            ["x begins", "y begins", "x ends", "y ends"]
+        );
+        // It comes and goes while the service is away.
+        for second in 0..6 {
+            add(&mut groups, "x", second % 2 == 0, second);
+            add(&mut groups, "z", second % 2 == 1, second);
+        }
+        let all = told(&mut groups);
+        for (name, first) in [("x", "begins"), ("z", "ends")] {
+            let theirs: Vec<_> = all
+                .iter()
+                .filter_map(|line| line.strip_prefix(name))
+                .collect();
+            assert_eq!(theirs.len(), 6, "{all:?}");
+            assert_eq!(theirs[0].trim(), first, "{all:?}");
+            assert!(theirs.windows(2).all(|two| two[0] != two[1]), "{all:?}");
+        }
+        assert!(groups.last.is_empty());
+        // To be in a hurry does not change it.
+        add(&mut groups, "x", true, 0);
+        groups.add(item("x", Reason::ChangeCommitted, "b"), at(1), wait);
+        add(&mut groups, "x", false, 2);
+        groups.hurry(at(2));
+        add(&mut groups, "x", true, 2);
+        assert_eq!(told(&mut groups), ["x begins", "x ends", "x begins"]);
+    }
+
+    /// Whatever comes in whatever order, with however many commits.
+    #[test]
+    fn no_order_of_notices_changes_that_of_one_resource() {
+        let mut seed = 7_u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        for _ in 0..200 {
+            let mut groups = Groups::default();
+            let mut added: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            let note = |list: &mut BTreeMap<String, Vec<String>>, item: &Item| {
+                let line = format!("{} {}", item.state.as_str(), item.notice.message);
+                let name = item.subject.name.to_string();
+                list.entry(name).or_default().push(line);
+            };
+            for step in 0..400_i64 {
+                let name = random(4).to_string();
+                let commit = random(300).to_string();
+                let reason = [Reason::ApplyFailed, Reason::HealthFailed, Reason::Converged];
+                let reason = reason[random(3) as usize];
+                let mut one = item(&name, reason, &commit);
+                one.state = match reason {
+                    Reason::Converged => NoticeState::Ends,
+                    _ => NoticeState::Begins,
+                };
+                let notice = Arc::make_mut(&mut one.notice);
+                notice.message = step.to_string();
+                note(&mut added, &one);
+                groups.add(one, at(step / 10), Duration::from_secs(5));
+                if random(60) == 0 {
+                    groups.hurry(at(step / 10));
+                }
+                if random(5) == 0 {
+                    if let Some(group) = groups.take_due(at(step / 10)) {
+                        group.items.iter().for_each(|item| note(&mut found, item));
+                    }
+                }
+            }
+            while let Some(group) = groups.take_due(at(1000)) {
+                group.items.iter().for_each(|item| note(&mut found, item));
+            }
+            assert_eq!(found, added);
+        }
+    }
+
     #[test]
     fn groups_are_bounded_and_lose_nothing() {
         let mut groups = Groups::default();
@@ -274,7 +462,7 @@ mod tests {
             };
             groups.add(item("shop", reason, &commit), at(0), Duration::ZERO);
         }
-        assert!(groups.0.len() <= MOST + 2);
+        assert!(groups.waiting.len() <= MOST + 2);
         assert_eq!(groups.len(), 10_000);
         assert_eq!(groups.take_all().len(), MOST + 2);
     }

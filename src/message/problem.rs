@@ -22,6 +22,8 @@ pub struct Context<'a> {
     pub alert: (&'a str, &'a str),
     /// What the alert adds to every message.
     pub metadata: &'a BTreeMap<String, String>,
+    /// A text that no other installation of towline has. It tells nothing of the key that it is made of.
+    pub installation: &'a str,
     /// Where towline's documentation is published, if it is.
     pub docs: Option<&'a str>,
     /// The URL of the repository that a subject comes from.

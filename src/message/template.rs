@@ -4,7 +4,7 @@
 //! takes from a fuel, and the result is cut.
 
 use minijinja::value::Serde;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, escape_formatter};
 use serde::Serialize;
 
 use crate::text::shorten;
@@ -24,7 +24,9 @@ const TITLE: &str = "\
 {%- set first = notices[0] -%}
 {%- if state == 'ends' %}Over: {% for reason in ended -%}
 {%- if loop.first %}{% elif loop.last %} and {% else %}, {% endif %}{{ reason }}{% endfor %} of {% else %}{{ reason }}: {% endif -%}
-{%- if resources == 1 %}{{ first.kind }} {{ first.namespace }}/{{ first.name }}{% else %}{{ resources }} {{ first.kind }}s{% endif -%}
+{%- if resources == 1 %}{{ first.kind }} {{ first.namespace }}/{{ first.name }}
+{%- elif first.kind == 'GitRepository' %}{{ resources }} GitRepositories
+{%- else %}{{ resources }} {{ first.kind }}s{% endif -%}
 {%- if metadata.cluster %} ({{ metadata.cluster }}){% endif -%}";
 
 /// The default body.
@@ -87,6 +89,11 @@ fn environment() -> Environment<'static> {
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(50);
+    // What a message does not have is no text.
+    environment.set_formatter(|out, state, value| match value.is_none() {
+        true => Ok(()),
+        false => escape_formatter(out, state, value),
+    });
     environment
 }
 
@@ -132,9 +139,18 @@ impl Templates {
             }
         };
         let (title, body) = (of("title"), of("body"));
-        let title: Vec<&str> = title.split_whitespace().collect();
+        let one_line = |title: &str| {
+            let words: Vec<&str> = title.split_whitespace().collect();
+            shorten(&words.join(" "), LONGEST_TITLE)
+        };
+        let mut title = one_line(&title);
+        if title.is_empty() {
+            // Services take no message without one.
+            let default = Self::default().render("title", message);
+            title = one_line(&default.unwrap_or_default());
+        }
         Words {
-            title: shorten(&title.join(" "), LONGEST_TITLE),
+            title,
             body: shorten(body.trim(), LONGEST_BODY),
             error: failed,
         }
@@ -215,6 +231,23 @@ mod tests {
         assert!(words.body.contains("Sync prod/a: "));
         let error = words.error.unwrap().to_string();
         assert!(error.starts_with("template.body: line 1: "), "{error}");
+    }
+
+    #[test]
+    fn what_a_message_does_not_have_is_no_text_and_a_title_is_never_empty() {
+        let mut bare = example();
+        (bare.author, bare.commit_url) = (None, None);
+        let (title, body) = ("{{ author }} ", "[{{ commitUrl }}]{{ alert }}");
+        let templates = Templates::new(Some(title), Some(body), &bare).unwrap();
+        let words = templates.words(&bare);
+        assert_eq!(
+            (&*words.title, &*words.body),
+            ("Diff: Sync prod/shop (eu-1)", "[]prod/chat")
+        );
+        let mut many = message(&["a", "b"], Reason::FetchFailed, NoticeState::Begins);
+        many.notices[0].kind = "GitRepository".to_owned();
+        let title = Templates::default().words(&many).title;
+        assert_eq!(title, "FetchFailed: 2 GitRepositories (eu-1)");
     }
 
     #[test]

@@ -287,7 +287,8 @@ impl Driver {
             let kind = (Level::Normal, Reason::ChangeCommitted);
             let notice = Notice::about(object, kind, Some(&revision), note)
                 .with_change(&snapshot.author, &snapshot.subject);
-            self.context.notifier.tell(notice);
+            // As the status has it, from which it may be told again.
+            self.context.notifier.tell(Notice { at, ..notice });
         }
         // Also publishes the new snapshot of a known revision: its objects may have moved, because
         // the cache was damaged or had grown too large.

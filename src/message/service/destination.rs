@@ -82,11 +82,11 @@ impl Address {
         self.0.to_string()
     }
 
-    /// The URL with `path` at its end, if it has no path of its own.
-    pub(super) fn or_path(&self, path: &str) -> String {
-        match self.0.path().trim_end_matches('/') {
-            "" => self.below(path),
-            _ => self.url(),
+    /// The URL with `path` at its end. It may be there already.
+    pub(super) fn with_path(&self, path: &str) -> String {
+        match self.0.path().trim_end_matches('/').ends_with(path) {
+            true => self.url(),
+            false => self.below(path),
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) fn alertmanager(message: &Message, to: &Destination) -> Option<Reques
     }
     let alerts = message.problems.iter();
     let alerts: Vec<Value> = alerts.map(|problem| alert(message, problem)).collect();
-    let url = to.address.or_path("/api/v2/alerts");
+    let url = to.address.with_path("/api/v2/alerts");
     Some(json(url, to, &Value::Array(alerts)))
 }
 
@@ -106,7 +106,7 @@ pub(super) fn pagerduty(message: &Message, to: &Destination) -> Vec<Request> {
                 .collect();
             fields.insert("links".to_owned(), json!(links));
         }
-        json(to.address.or_path("/v2/enqueue"), to, &event)
+        json(to.address.with_path("/v2/enqueue"), to, &event)
     };
     problems.map(event).collect()
 }

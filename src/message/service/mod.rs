@@ -88,7 +88,8 @@ pub fn refresh(message: &Message, to: &Destination) -> Option<Request> {
 /// The name of a problem that is the same when it ends, in at most so many bytes.
 fn key(message: &Message, problem: &Problem, longest: usize) -> String {
     let name = format!(
-        "towline/{}/{}/{}",
+        "towline/{}/{}/{}/{}",
+        message.cluster,
         message.alert,
         problem.subject.to_string().replace(' ', "/"),
         problem.reason.as_str()

@@ -264,6 +264,7 @@ fn hostile_words_are_words_in_every_chat() {
         items: vec![item],
         due: jiff::Timestamp::UNIX_EPOCH,
         since: jiff::Timestamp::UNIX_EPOCH,
+        number: 1,
     };
     let title = "{{ subject }}";
     let templates = crate::message::Templates::new(
@@ -274,6 +275,7 @@ fn hostile_words_are_words_in_every_chat() {
     let context = Context {
         alert: ("prod", "chat"),
         metadata: &BTreeMap::new(),
+        installation: "0123456789abcdef",
         docs: None,
         repository: &|_| Some("https://github.com/a/b.git".to_owned()),
     };
@@ -454,10 +456,10 @@ fn problems_begin_and_end_under_one_name() {
         match service {
             Service::Opsgenie => {
                 assert_eq!(begin[0].url, "https://host/v2/alerts");
-                let key = "towline%2Fprod%2Fchat%2FSync%2Fprod%2Fshop%2FDiff";
+                let key = "towline%2Feu%2D1%2Fprod%2Fchat%2FSync%2Fprod%2Fshop%2FDiff";
                 let close = format!("https://host/v2/alerts/{key}/close?identifierType=alias");
                 assert_eq!(end[0].url, close);
-                assert_eq!(known, "towline/prod/chat/Sync/prod/shop/Diff");
+                assert_eq!(known, "towline/eu-1/prod/chat/Sync/prod/shop/Diff");
                 assert_eq!(header(&begin[0], "authorization"), Some("GenieKey k"));
             }
             _ => assert_eq!(Some(known), last.pointer(name)),
@@ -494,6 +496,7 @@ fn a_repeat_says_the_same_as_the_first_time() {
     let context = Context {
         alert: ("prod", "chat"),
         metadata: &begins.metadata,
+        installation: "0123456789abcdef",
         docs: None,
         repository: &|_| Some("https://github.com/a/b.git".to_owned()),
     };

@@ -108,5 +108,5 @@ pub(super) fn annotation(message: &Message, to: &Destination) -> Request {
         "tags": tags,
         "text": unmarked(&format!("{}\n{}", message.title, message.text)),
     });
-    json(to.address.or_path("/api/annotations"), to, &annotation)
+    json(to.address.with_path("/api/annotations"), to, &annotation)
 }
