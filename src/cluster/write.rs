@@ -1,6 +1,6 @@
 //! Applies, deletes and releases single objects.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, header};
@@ -76,6 +76,26 @@ pub(super) struct Wanted<'a> {
     pub(super) force: bool,
     /// Takes the fields that admission has changed in the last answer, if something may change them.
     pub(super) rewritten: Option<&'a Mutex<Vec<String>>>,
+    /// The live object as it was read last, as long as this apply has not changed it.
+    pub(super) live: &'a LastRead,
+}
+
+/// A live object that was read, so that what looks at it next need not read it again.
+#[derive(Debug, Default)]
+pub(super) struct LastRead(Mutex<Option<Value>>);
+
+impl LastRead {
+    fn take(&self) -> Option<Value> {
+        self.slot().take()
+    }
+
+    pub(super) fn keep(&self, live: Value) {
+        *self.slot() = Some(live);
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Value>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Reads and writes single objects with one actor's client.
@@ -166,7 +186,31 @@ impl<'a> Writer<'a> {
                     .body(wanted.seal.fill(body, self.requests.clock.now()))
             })
             .await;
-        self.without_live(served, key, answer).await
+        match &answer {
+            Ok(_) => drop(wanted.live.take()),
+            Err(WriteError::Refused { message, .. }) if self.repeats(message) => {
+                let live = self.live(wanted).await;
+                if let Ok(Some(live)) = &live {
+                    wanted.live.keep(live.clone());
+                }
+                return answer.map_err(|error| cut_live(key, error, live));
+            }
+            Err(_) => (),
+        }
+        answer
+    }
+
+    /// The live object with all of its fields, which may have been read before; none where there is none.
+    pub(super) async fn live(&self, wanted: &Wanted<'_>) -> Result<Option<Value>, WriteError> {
+        match wanted.live.take() {
+            Some(live) => Ok(Some(live)),
+            None => self.whole(wanted.served, wanted.key).await,
+        }
+    }
+
+    /// Whether a message may repeat values that the live object has.
+    fn repeats(&self, message: &str) -> bool {
+        !self.requests.show_values && redact::is_denial(message)
     }
 
     /// A refusal without the values that the live object has: rules of admission may repeat what an object was before.
@@ -176,28 +220,13 @@ impl<'a> Writer<'a> {
         key: &ObjectKey,
         answer: Result<T, WriteError>,
     ) -> Result<T, WriteError> {
-        let Err(error) = answer else {
-            return answer;
-        };
-        Err(match error {
-            WriteError::Refused {
-                code,
-                message,
-                causes,
-            } if !self.requests.show_values && redact::is_denial(&message) => {
-                let message = match self.whole(served, key).await {
-                    Ok(Some(live)) => redact::without_live(&key.kind, &message, live),
-                    Ok(None) => message,
-                    Err(_) => redact::without_denial(&message),
-                };
-                WriteError::Refused {
-                    code,
-                    message,
-                    causes,
-                }
+        match &answer {
+            Err(WriteError::Refused { message, .. }) if self.repeats(message) => {
+                let live = self.whole(served, key).await;
+                answer.map_err(|error| cut_live(key, error, live))
             }
-            error => error,
-        })
+            _ => answer,
+        }
     }
 
     /// Creates an object as a dry run. Validation and admission come before the API server looks whether there is such
@@ -429,6 +458,30 @@ impl<'a> Writer<'a> {
             }
         }
         unreachable!("the last try returns")
+    }
+}
+
+/// A refusal without the values of the live object, as far as that could be read.
+fn cut_live(
+    key: &ObjectKey,
+    error: WriteError,
+    live: Result<Option<Value>, WriteError>,
+) -> WriteError {
+    match error {
+        WriteError::Refused {
+            code,
+            message,
+            causes,
+        } => WriteError::Refused {
+            code,
+            message: match live {
+                Ok(Some(live)) => redact::without_live(&key.kind, &message, live),
+                Ok(None) => message,
+                Err(_) => redact::without_denial(&message),
+            },
+            causes,
+        },
+        error => error,
     }
 }
 
