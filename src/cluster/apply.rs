@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::ServedKind;
 use super::beforehand::share_of;
 use super::refused::WriteError;
-use super::write::{METADATA, Made, Once, Wanted, Writer, path, read};
+use super::write::{METADATA, Made, Once, REHEARSED, Wanted, Writer, path, read};
 use crate::health::Health;
 use crate::manifest::{GroupVersionKind, ObjectKey};
 use crate::plan::{
@@ -27,7 +27,6 @@ use crate::plan::{
 const ROUNDS: usize = 5;
 
 const FORCED: &str = "&force=true";
-pub(super) const REHEARSED: &str = "&force=true&dryRun=All";
 
 /// The API server's words for `managedFields` that do not fit the object in their version.
 const STALE: &str = "field not declared in schema";

@@ -6,9 +6,8 @@ use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use serde_json::Value;
 
 use super::ServedKind;
-use super::apply::REHEARSED;
 use super::refused::{Causes, WriteError};
-use super::write::{METADATA, Wanted, Writer, path, read};
+use super::write::{METADATA, REHEARSED, Wanted, Writer, path, read};
 use crate::api::FIELD_MANAGER;
 use crate::manifest::{GroupVersionKind, ObjectKey};
 use crate::plan::{

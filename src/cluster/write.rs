@@ -1,6 +1,6 @@
 //! Applies, deletes and releases single objects.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, header};
@@ -11,6 +11,7 @@ use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 
 use super::clock::ServerClock;
+use super::last_read::LastRead;
 use super::receive::receive;
 use super::refused::{WriteError, causes, is_about_right, long_key, missing_right};
 use super::{Actor, ServedKind};
@@ -30,7 +31,7 @@ pub(super) struct Requests {
     pages: Arc<Permits>,
     metrics: Metrics,
     /// Whether messages of refusals may repeat values of the request.
-    show_values: bool,
+    pub(super) show_values: bool,
     /// The API server's clock.
     pub(super) clock: ServerClock,
 }
@@ -80,24 +81,6 @@ pub(super) struct Wanted<'a> {
     pub(super) live: &'a LastRead,
 }
 
-/// A live object that was read, so that what looks at it next need not read it again.
-#[derive(Debug, Default)]
-pub(super) struct LastRead(Mutex<Option<Value>>);
-
-impl LastRead {
-    fn take(&self) -> Option<Value> {
-        self.slot().take()
-    }
-
-    pub(super) fn keep(&self, live: Value) {
-        *self.slot() = Some(live);
-    }
-
-    fn slot(&self) -> MutexGuard<'_, Option<Value>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Reads and writes single objects with one actor's client.
 pub(super) struct Writer<'a> {
     client: &'a Client,
@@ -125,6 +108,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause between two tries that a server's `Retry-After` can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Asks the API server for a dry run of an apply.
+pub(super) const REHEARSED: &str = "&force=true&dryRun=All";
 
 /// Asks the API server to return only the metadata.
 pub(crate) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -186,47 +172,7 @@ impl<'a> Writer<'a> {
                     .body(wanted.seal.fill(body, self.requests.clock.now()))
             })
             .await;
-        match &answer {
-            Ok(_) => drop(wanted.live.take()),
-            Err(WriteError::Refused { message, .. }) if self.repeats(message) => {
-                let live = self.live(wanted).await;
-                if let Ok(Some(live)) = &live {
-                    wanted.live.keep(live.clone());
-                }
-                return answer.map_err(|error| cut_live(key, error, live));
-            }
-            Err(_) => (),
-        }
-        answer
-    }
-
-    /// The live object with all of its fields, which may have been read before; none where there is none.
-    pub(super) async fn live(&self, wanted: &Wanted<'_>) -> Result<Option<Value>, WriteError> {
-        match wanted.live.take() {
-            Some(live) => Ok(Some(live)),
-            None => self.whole(wanted.served, wanted.key).await,
-        }
-    }
-
-    /// Whether a message may repeat values that the live object has.
-    fn repeats(&self, message: &str) -> bool {
-        !self.requests.show_values && redact::is_denial(message)
-    }
-
-    /// A refusal without the values that the live object has: rules of admission may repeat what an object was before.
-    pub(super) async fn without_live<T>(
-        &self,
-        served: &ServedKind,
-        key: &ObjectKey,
-        answer: Result<T, WriteError>,
-    ) -> Result<T, WriteError> {
-        match &answer {
-            Err(WriteError::Refused { message, .. }) if self.repeats(message) => {
-                let live = self.whole(served, key).await;
-                answer.map_err(|error| cut_live(key, error, live))
-            }
-            _ => answer,
-        }
+        self.without_live_of(wanted, answer).await
     }
 
     /// Creates an object as a dry run. Validation and admission come before the API server looks whether there is such
@@ -458,30 +404,6 @@ impl<'a> Writer<'a> {
             }
         }
         unreachable!("the last try returns")
-    }
-}
-
-/// A refusal without the values of the live object, as far as that could be read.
-fn cut_live(
-    key: &ObjectKey,
-    error: WriteError,
-    live: Result<Option<Value>, WriteError>,
-) -> WriteError {
-    match error {
-        WriteError::Refused {
-            code,
-            message,
-            causes,
-        } => WriteError::Refused {
-            code,
-            message: match live {
-                Ok(Some(live)) => redact::without_live(&key.kind, &message, live),
-                Ok(None) => message,
-                Err(_) => redact::without_denial(&message),
-            },
-            causes,
-        },
-        error => error,
     }
 }
 

@@ -227,7 +227,7 @@ mod tests {
             ),
             (
                 "other keys",
-                items.clone(),
+                items,
                 json!({by_name: {}, r#"k:{"name":"b"}"#: {}}),
                 json!({by_both: {}}),
                 &none,
