@@ -7,11 +7,10 @@ use serde_json::Value;
 
 use super::apply::Compared;
 use super::definition;
-use super::last_read::LastRead;
 use super::own_kinds::Doing;
 use super::refused::WriteError;
 use super::served::ServedKind;
-use super::write::{self, Made, Once};
+use super::write::{self, LastRead, Made, Once};
 use super::{Actor, Applied, Applying, Cluster};
 use crate::health::Health;
 use crate::manifest::{GroupKind, ObjectKey};

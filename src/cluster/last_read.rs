@@ -1,31 +1,11 @@
 //! The live object as it was read last, so that it is read once for all that looks at it; and messages without its values.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use serde_json::Value;
 
 use super::ServedKind;
 use super::refused::WriteError;
 use super::write::{Answer, Wanted, Writer};
 use crate::manifest::{ObjectKey, redact};
-
-/// A live object that was read, so that what looks at it next need not read it again.
-#[derive(Debug, Default)]
-pub(super) struct LastRead(Mutex<Option<Value>>);
-
-impl LastRead {
-    fn take(&self) -> Option<Value> {
-        self.slot().take()
-    }
-
-    pub(super) fn keep(&self, live: Value) {
-        *self.slot() = Some(live);
-    }
-
-    fn slot(&self) -> MutexGuard<'_, Option<Value>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl Writer<'_> {
     /// The answer to an apply. A refusal has no values of the live object, and after a success that is to be read again.

@@ -1,6 +1,6 @@
 //! Applies, deletes and releases single objects.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, header};
@@ -11,7 +11,6 @@ use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 
 use super::clock::ServerClock;
-use super::last_read::LastRead;
 use super::receive::receive;
 use super::refused::{WriteError, causes, is_about_right, long_key, missing_right};
 use super::{Actor, ServedKind};
@@ -79,6 +78,24 @@ pub(super) struct Wanted<'a> {
     pub(super) rewritten: Option<&'a Mutex<Vec<String>>>,
     /// The live object as it was read last, as long as this apply has not changed it.
     pub(super) live: &'a LastRead,
+}
+
+/// A live object that was read, so that what looks at it next need not read it again.
+#[derive(Debug, Default)]
+pub(super) struct LastRead(Mutex<Option<Value>>);
+
+impl LastRead {
+    pub(super) fn take(&self) -> Option<Value> {
+        self.slot().take()
+    }
+
+    pub(super) fn keep(&self, live: Value) {
+        *self.slot() = Some(live);
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Value>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Reads and writes single objects with one actor's client.
