@@ -273,7 +273,7 @@ async fn a_field_that_is_there_and_empty_is_absent_where_no_null_is_allowed() {
     nullable_defaults["nullable"] = json!(true);
     let words = json!({"type": "array", "items": {"type": "string"}});
     let text = json!({"type": "string", "nullable": true});
-    let fields = json!({"size": {"type": "integer"}, "csi": object, "kept": nullable, "list": list, "map": map,
+    let fields = json!({"size": {"type": "integer", "maximum": 10}, "csi": object, "kept": nullable, "list": list, "map": map,
         "free": free, "defaults": defaults, "nullableDefaults": nullable_defaults, "words": words, "text": text});
     let versions = json!([version("v1", true, true, &fields)]);
     let spec = json!({"size": 1, "csi": null, "kept": null, "list": [{"csi": null}], "map": {"a.b/c": null}});
@@ -321,10 +321,35 @@ async fn a_field_that_is_there_and_empty_is_absent_where_no_null_is_allowed() {
     let fourth = case.push(&[("g.yaml", Some(&text))], "full again").await;
     case.synced("all", &fourth).await;
     let complete = has_spec(&api, full).await;
-    let wrong = json!({"size": "many", "csi": {}, "kept": null, "nullableDefaults": null});
-    let text = gadget(&case, &group, "v1", &wrong);
-    case.push(&[("g.yaml", Some(&text))], "wrong").await;
-    case.ready_becomes("all", "False", "ApplyFailed").await;
+    for (what, size, message) in [
+        ("wrong", json!("many"), "expected numeric"),
+        ("too large", json!(11), "less than or equal to 10"),
+    ] {
+        let wrong = json!({"size": size, "csi": {}, "kept": null, "nullableDefaults": null});
+        let text = gadget(&case, &group, "v1", &wrong);
+        let mark = case.world.cp.audit().mark();
+        case.push(&[("g.yaml", Some(&text))], what).await;
+        eventually(what, PATIENCE, async || {
+            let told = case.ready_becomes("all", "False", "ApplyFailed").await;
+            told.contains(message).then_some(()).ok_or(told)
+        })
+        .await;
+        let requests = case.world.cp.audit_since(mark).await;
+        let count = |verb: &str, is_refused: bool| {
+            let requests = requests.iter().filter(|entry| {
+                (&*entry.verb, entry.code >= 400, &*entry.resource) == (verb, is_refused, "gadgets")
+                    && (&*entry.namespace, &*entry.user) == (&*case.namespace, User::Towline.name())
+                    && !entry.uri.contains("dryRun")
+            });
+            requests.count()
+        };
+        // One look serves all that a try looks for.
+        let (reads, refused) = (count("get", false), count("patch", true));
+        assert!(
+            (1..=refused).contains(&reads),
+            "{what}: {reads} reads, {refused} refusals"
+        );
+    }
     let live = api.get("g").await.unwrap();
     assert_eq!(live.data, complete.data, "it is not applied in part");
     let empty = json!({"size": 1, "csi": {}, "kept": {}, "list": [{"csi": {}}], "map": {}, "free": {"map": {}, "deep": {"map": {}}},

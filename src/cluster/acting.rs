@@ -10,7 +10,7 @@ use super::definition;
 use super::own_kinds::Doing;
 use super::refused::WriteError;
 use super::served::ServedKind;
-use super::write::{self, Made, Once};
+use super::write::{self, LastRead, Made, Once};
 use super::{Actor, Applied, Applying, Cluster};
 use crate::health::Health;
 use crate::manifest::{GroupKind, ObjectKey};
@@ -59,14 +59,14 @@ impl Acting<'_> {
             Some((seal, body)) => (seal, &**body),
             None => (seal, body),
         };
-        let rewritten = Mutex::default();
+        let (rewritten, last_read) = (Mutex::default(), LastRead::default());
         let may_be_changed = self.cluster.admission.may_change(kinds, served).await;
         let wanted = write::Wanted {
             rewritten: may_be_changed.then_some(&rewritten),
             force: applying != Applying::Unforced,
             merges: applying == Applying::Merged,
             once,
-            ..self.wanted(served, seal, body, known.as_ref())
+            ..self.wanted(served, seal, body, known.as_ref(), &last_read)
         };
         let applied = match applying {
             Applying::Declared => self.writer().apply_once(&wanted).await,
@@ -186,7 +186,8 @@ impl Acting<'_> {
         body: &[u8],
     ) -> Result<Compared, WriteError> {
         let known = self.cluster.inventory.get(seal.object());
-        let wanted = self.wanted(served, seal, body, known.as_ref());
+        let last_read = LastRead::default();
+        let wanted = self.wanted(served, seal, body, known.as_ref(), &last_read);
         self.writer().compare(&wanted).await
     }
 
@@ -289,7 +290,7 @@ impl Acting<'_> {
         body: &[u8],
     ) -> Result<(), WriteError> {
         self.writer()
-            .rehearse(&self.wanted(served, seal, body, None))
+            .rehearse(&self.wanted(served, seal, body, None, &LastRead::default()))
             .await
     }
 
@@ -305,7 +306,7 @@ impl Acting<'_> {
         body: &[u8],
     ) -> Result<(), WriteError> {
         self.writer()
-            .rehearse_create(&self.wanted(served, seal, body, None))
+            .rehearse_create(&self.wanted(served, seal, body, None, &LastRead::default()))
             .await
     }
 
@@ -384,6 +385,7 @@ impl Acting<'_> {
         seal: &'a Seal,
         body: &'a [u8],
         known: Option<&'a Observed>,
+        last_read: &'a LastRead,
     ) -> write::Wanted<'a> {
         write::Wanted {
             served,
@@ -396,6 +398,7 @@ impl Acting<'_> {
             merges: false,
             once: None,
             rewritten: None,
+            live: last_read,
         }
     }
 

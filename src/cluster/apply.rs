@@ -280,7 +280,7 @@ impl Writer<'_> {
         if !is_stale && !error.is_invalid() {
             return Ok(false);
         }
-        let live = match self.whole(wanted.served, wanted.key).await {
+        let live = match self.live(wanted).await {
             // What is refused is of more use to people than that.
             Err(error) if error.is_denied() => None,
             live => live?,
@@ -288,9 +288,13 @@ impl Writer<'_> {
         let Some(live) = live else {
             return Ok(false);
         };
+        wanted.live.keep(live);
         if self.empty_out(wanted, body).await? {
             return Ok(true);
         }
+        let Some(live) = self.live(wanted).await? else {
+            return Ok(false);
+        };
         let Some(mut share) = share_of(&live, wanted) else {
             return Ok(false);
         };

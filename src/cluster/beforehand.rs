@@ -30,11 +30,16 @@ impl Writer<'_> {
         }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         for _ in 0..TRIES {
-            let Some(live) = self.whole(wanted.served, wanted.key).await? else {
+            let Some(live) = self.live(wanted).await? else {
                 return Ok(false);
             };
-            if let Some(changed) = self.empty_out_of(wanted, &live, &body).await? {
-                return Ok(changed);
+            match self.empty_out_of(wanted, &live, &body).await? {
+                Some(true) => return Ok(true),
+                Some(false) => {
+                    wanted.live.keep(live);
+                    return Ok(false);
+                }
+                None => (),
             }
         }
         Err(WriteError::Refused {
@@ -84,12 +89,17 @@ impl Writer<'_> {
         if !may_reshape(wanted, &body) {
             return Ok(());
         }
-        let Some(live) = self.whole(wanted.served, wanted.key).await? else {
+        let live = match self.live(wanted).await {
+            // An account that may write an object need not be able to read it.
+            Err(error) if error.is_denied() => return Ok(()),
+            live => live?,
+        };
+        let Some(live) = live else {
             return Ok(());
         };
-        let Some(mut share) =
-            share_of(&live, wanted).filter(|share| may_leave(&live, &body, share))
-        else {
+        let share = share_of(&live, wanted).filter(|share| may_leave(&live, &body, share));
+        let Some(mut share) = share else {
+            wanted.live.keep(live);
             return Ok(());
         };
         let tried = self

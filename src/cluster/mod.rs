@@ -10,6 +10,7 @@ mod definition;
 mod discovery;
 mod inventory;
 mod kinds;
+mod last_read;
 mod listing;
 mod lookup;
 mod namespaces;

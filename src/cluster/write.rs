@@ -1,6 +1,6 @@
 //! Applies, deletes and releases single objects.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, header};
@@ -30,7 +30,7 @@ pub(super) struct Requests {
     pages: Arc<Permits>,
     metrics: Metrics,
     /// Whether messages of refusals may repeat values of the request.
-    show_values: bool,
+    pub(super) show_values: bool,
     /// The API server's clock.
     pub(super) clock: ServerClock,
 }
@@ -76,6 +76,26 @@ pub(super) struct Wanted<'a> {
     pub(super) force: bool,
     /// Takes the fields that admission has changed in the last answer, if something may change them.
     pub(super) rewritten: Option<&'a Mutex<Vec<String>>>,
+    /// The live object as it was read last, as long as this apply has not changed it.
+    pub(super) live: &'a LastRead,
+}
+
+/// A live object that was read, so that what looks at it next need not read it again.
+#[derive(Debug, Default)]
+pub(super) struct LastRead(Mutex<Option<Value>>);
+
+impl LastRead {
+    pub(super) fn take(&self) -> Option<Value> {
+        self.slot().take()
+    }
+
+    pub(super) fn keep(&self, live: Value) {
+        *self.slot() = Some(live);
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Value>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Reads and writes single objects with one actor's client.
@@ -106,7 +126,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two tries that a server's `Retry-After` can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The parameters of an apply that is only tried out.
+/// Asks the API server for a dry run of an apply.
 pub(super) const REHEARSED: &str = "&force=true&dryRun=All";
 
 /// Asks the API server to return only the metadata.
@@ -169,38 +189,7 @@ impl<'a> Writer<'a> {
                     .body(wanted.seal.fill(body, self.requests.clock.now()))
             })
             .await;
-        self.without_live(served, key, answer).await
-    }
-
-    /// A refusal without the values that the live object has: rules of admission may repeat what an object was before.
-    pub(super) async fn without_live<T>(
-        &self,
-        served: &ServedKind,
-        key: &ObjectKey,
-        answer: Result<T, WriteError>,
-    ) -> Result<T, WriteError> {
-        let Err(error) = answer else {
-            return answer;
-        };
-        Err(match error {
-            WriteError::Refused {
-                code,
-                message,
-                causes,
-            } if !self.requests.show_values && redact::is_denial(&message) => {
-                let message = match self.whole(served, key).await {
-                    Ok(Some(live)) => redact::without_live(&key.kind, &message, live),
-                    Ok(None) => message,
-                    Err(_) => redact::without_denial(&message),
-                };
-                WriteError::Refused {
-                    code,
-                    message,
-                    causes,
-                }
-            }
-            error => error,
-        })
+        self.without_live_of(wanted, answer).await
     }
 
     /// Creates an object as a dry run. Validation and admission come before the API server looks whether there is such

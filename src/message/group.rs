@@ -438,10 +438,9 @@ mod tests {
                 if random(60) == 0 {
                     groups.hurry(at(step / 10));
                 }
-                if random(5) == 0 {
-                    if let Some(group) = groups.take_due(at(step / 10)) {
-                        group.items.iter().for_each(|item| note(&mut found, item));
-                    }
+                let taken = (random(5) == 0).then(|| groups.take_due(at(step / 10)));
+                if let Some(group) = taken.flatten() {
+                    group.items.iter().for_each(|item| note(&mut found, item));
                 }
             }
             while let Some(group) = groups.take_due(at(1000)) {

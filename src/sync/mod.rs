@@ -32,6 +32,7 @@ mod outcome;
 mod pin;
 mod pinned;
 mod report;
+mod reserve;
 mod resume;
 mod retarget;
 mod runs;
