@@ -59,6 +59,7 @@ mod marks;
 mod memory;
 mod modes;
 mod moves;
+mod moves_unread;
 mod newcomer;
 mod newer;
 mod order;
