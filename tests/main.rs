@@ -81,6 +81,7 @@ mod replaced;
 mod replicas;
 mod report_mode;
 mod restart;
+mod resumed;
 mod rivals;
 mod runs;
 mod sharing;
