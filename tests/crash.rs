@@ -1,6 +1,8 @@
 //! Programs are killed at different moments. Afterwards the cluster equals Git, and no object is left
 //! behind.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::json;
 use towline::api::{GitRepository, Sync};
@@ -11,7 +13,7 @@ use crate::world::{Case, PATIENCE, World, applied, condition};
 use towline_testing::control_plane::{Component, Options};
 use towline_testing::kubeconfig::User;
 use towline_testing::signing::Person;
-use towline_testing::wait::eventually;
+use towline_testing::wait::{eventually, never};
 
 const COUNT: usize = 300;
 
@@ -256,7 +258,39 @@ async fn what_was_live_is_kept_as_it_is_after_a_restart_while_the_newest_revisio
     case.has("old", "value", None).await;
 }
 
-/// The same where the repository gives nothing newer: nobody asks it, the ref is gone, or its commit is not signed.
+/// Neither revision is live as a whole. Whether the earlier one is the target again hangs on what the last status says.
+#[tokio::test]
+async fn nothing_of_what_was_half_applied_goes_after_a_restart_while_the_newest_revision_is_refused()
+ {
+    let mut world = World::own(audited(), &[]).await;
+    let case = world.case("half").await;
+    let text = |count, value: &str| many(count, &case.namespace, value);
+    let (first, second) = (text(COUNT, "first"), text(COUNT - 1, "second"));
+    case.repo.commit(&[("all.yaml", Some(&first))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    all(&case, "first", COUNT).await;
+    case.ready_becomes("all", "True", "Converged").await;
+    case.push(&[("all.yaml", Some(&second))], "second").await;
+    half_way(&case, "second").await;
+    let parts = case.into_parts();
+    world.operator.kill();
+    let case = world.resume(parts).await;
+    case.repo.commit(&[("all.yaml", Some("kind: ["))], "third");
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    case.ready_becomes("all", "False", "InvalidManifest").await;
+    never("an object goes", Duration::from_secs(3), async || {
+        let count = case.maps_with(None).await;
+        (count != COUNT).then_some(count)
+    })
+    .await;
+    case.push(&[("all.yaml", Some(&second))], "fourth").await;
+    all(&case, "second", COUNT - 1).await;
+}
+
+/// What was live is kept where the repository gives nothing newer, too: nobody asks it, the ref is gone, or its commit is not signed.
 #[tokio::test]
 async fn what_was_live_is_kept_as_it_is_after_a_restart_while_its_repository_gives_nothing_newer() {
     let mut world = World::own(audited(), &[]).await;

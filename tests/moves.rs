@@ -11,7 +11,7 @@ use towline::api::Sync;
 use crate::world::{Case, PATIENCE, world};
 use towline_testing::wait::{eventually, never};
 
-async fn uid(case: &Case<'_>, name: &str) -> Value {
+pub async fn uid(case: &Case<'_>, name: &str) -> Value {
     case.live::<ConfigMap>(name).await["metadata"]["uid"].clone()
 }
 
@@ -128,7 +128,7 @@ async fn into_a_suspended_sync() {
 }
 
 /// Two Syncs, `a` with `moves` and `leaves`, and what the first commit is.
-async fn a_and_b(case: &Case<'_>) -> String {
+pub async fn a_and_b(case: &Case<'_>) -> String {
     let map = |name: &str| case.map(name, "git");
     let files = [
         ("a/stays.yaml", map("a-stays")),
@@ -148,7 +148,7 @@ async fn a_and_b(case: &Case<'_>) -> String {
 }
 
 /// Waits until the warnings of a Sync hold a text, or until there are none.
-async fn warns(case: &Case<'_>, name: &str, text: Option<&str>) {
+pub async fn warns(case: &Case<'_>, name: &str, text: Option<&str>) {
     case.until(name, "it warns", |sync| {
         let warnings = sync.status.as_ref().map(|status| &status.warnings);
         let warnings = warnings.map(|all| all.join("\n")).unwrap_or_default();
@@ -158,78 +158,6 @@ async fn warns(case: &Case<'_>, name: &str, text: Option<&str>) {
         }
     })
     .await;
-}
-
-/// What moves to a Sync that cannot read the commit stays, and so does everything else that may have moved there, until that
-/// one can say what it wants. People are told which Sync it is.
-#[tokio::test]
-async fn into_a_sync_that_cannot_read_the_commit() {
-    let case = world().await.case("moves-broken").await;
-    a_and_b(&case).await;
-    let map = case.map("moves", "git");
-    let before = uid(&case, "moves").await;
-    let broken = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: [broken\n";
-    let moved = case
-        .push(
-            &[
-                ("a/moves.yaml", None),
-                ("a/leaves.yaml", None),
-                ("b/moves.yaml", Some(&*map)),
-                ("b/broken.yaml", Some(broken)),
-            ],
-            "move",
-        )
-        .await;
-    case.synced("a", &moved).await;
-    let b = format!("{}/b", case.namespace);
-    warns(&case, "a", Some(&format!("moved to Sync {b} "))).await;
-    case.reconcile("a").await;
-    never("an object goes", Duration::from_secs(3), async || {
-        let gone = uid(&case, "moves").await != before;
-        (gone || uid(&case, "leaves").await.is_null()).then_some(())
-    })
-    .await;
-    let mended = case.push(&[("b/broken.yaml", None)], "mend").await;
-    for sync in ["a", "b"] {
-        case.synced(sync, &mended).await;
-    }
-    assert_eq!(uid(&case, "moves").await, before);
-    case.has("leaves", "value", None).await;
-    warns(&case, "a", None).await;
-    // Nothing is waited for that does not exist.
-    let files = [
-        ("a/stays.yaml", None),
-        ("a/own.yaml", Some(case.map("own", "git"))),
-        ("b/broken.yaml", Some(broken.to_owned())),
-    ];
-    let third = case.repo.commit(&files, "break it again");
-    case.announce().await;
-    case.synced("a", &third).await;
-    warns(&case, "a", Some(&b)).await;
-    case.has("a-stays", "value", Some("git")).await;
-    // Nothing moves to a Sync by a commit that leaves its folder as it is, though it cannot be read.
-    let fourth = case
-        .push(
-            &[("c/later.yaml", Some(&*case.map("later", "git")))],
-            "later",
-        )
-        .await;
-    case.sync("c", json!({"path": "c"})).await;
-    case.synced("c", &fourth).await;
-    let files = [
-        ("c/later.yaml", None),
-        ("c/other.yaml", Some(case.map("other", "git"))),
-    ];
-    let fifth = case.repo.commit(&files, "leave c");
-    case.announce().await;
-    case.synced("c", &fifth).await;
-    case.has("later", "value", None).await;
-    warns(&case, "c", None).await;
-    case.has("a-stays", "value", Some("git")).await;
-    case.delete::<Sync>("b").await;
-    case.has("a-stays", "value", None).await;
-    case.has("moves", "value", None).await;
-    warns(&case, "a", None).await;
 }
 
 /// What moves to a Sync that is pinned to an older commit stays, and is its own when the pin ends. Nothing else waits.

@@ -4,10 +4,12 @@
 //! the commit before.
 
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::steps::Steps;
 use crate::api::{DeliveredContent, SyncStatus, Time};
 use crate::desired::Desired;
+use crate::manifest::Digest;
 
 /// What is known of content that cannot be used: the identity of the path, where that is known, and the error. Both are
 /// the same while no commit changes the content.
@@ -202,11 +204,15 @@ impl Delivery {
     }
 }
 
-/// What identifies the objects of a revision, in whatever order they were read.
+/// What identifies the objects of a revision, in whatever order they were read. The spec may give them another namespace
+/// than their manifests have.
 pub(super) fn digest(desired: &Desired) -> String {
     let objects = desired.objects().iter();
     let sum = objects.fold(0_u128, |sum, object| {
-        sum.wrapping_add(u128::from_be_bytes(object.digest.0))
+        let digest = object.namespace.as_ref().map_or(object.digest, |name| {
+            Digest::of(&json!([&**name, object.digest.to_string()]))
+        });
+        sum.wrapping_add(u128::from_be_bytes(digest.0))
     });
     format!("{sum:032x}")
 }

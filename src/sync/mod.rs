@@ -209,10 +209,9 @@ impl Driver {
             }
         };
         self.tell_refused();
-        let _under_way = match under_way {
-            Some(under_way) => Some(under_way),
-            None => self.resume(intent).await,
-        };
+        // Also in the round that has just refused the newest revision: no other one may come for long.
+        let resumed = self.resume(intent).await;
+        let _under_way = under_way.or(resumed);
         if let Err(stopped) = self.work(intent, &mut round, &turn).await {
             // What is left undone is judged again: at once, for what superseded the work also wakes
             // the driver, or when the API server may be back.
@@ -230,6 +229,7 @@ impl Driver {
         self.state.note_requests(intent, due, Instant::now());
         if self.state.look == Look::Verify {
             self.inbox.lookups.distrust();
+            self.state.resume_again();
         }
         self.state.note_pin(intent.pin.as_ref());
         let of_source = self.inbox.source_request();

@@ -53,6 +53,14 @@ impl PinError {
             Self::NeverLive(_) | Self::Fetch(RefetchError::Malformed)
         )
     }
+
+    /// Whether the server was reached, and does not give it.
+    pub(super) fn is_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::Fetch(RefetchError::Refused { .. } | RefetchError::TagMoved(_))
+        )
+    }
 }
 
 /// How a source is fetched, and the signatures that it needs.
@@ -147,6 +155,11 @@ impl PinnedRevisions {
             .check(secrets, wanted, &route.source, snapshot)
             .await?;
         Ok(())
+    }
+
+    /// Whether something is being fetched.
+    pub(super) fn is_fetching(&self) -> bool {
+        !self.running.is_empty()
     }
 
     /// When the next fetch of what failed may begin.

@@ -4,17 +4,20 @@
 //! no target, so it reads again what was live: otherwise it would correct no drift until somebody mends the newest
 //! revision. It is used only if it asks for exactly the objects that were live.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Driver;
 use super::delivery::digest;
-use super::newest::both;
+use super::newest::{Newest, both};
 use super::report::applied_chart;
 use super::state::{Look, State};
-use super::target::{self, Loaded, Target};
+use super::target::{self, Loaded, Refused, Target};
 use crate::api::Reason;
 use crate::cluster::RunningGuard;
+use crate::desired::Inputs;
 use crate::intent::SyncIntent;
 
 /// What was live before the start.
@@ -35,6 +38,16 @@ enum Unresumed {
     Differs,
     #[error("it cannot be read again: {0}")]
     Unread(String),
+    /// Another try may succeed without a change.
+    #[error("it cannot be read again: {0}")]
+    Unfetched(String),
+}
+
+/// For which newest revision, spec and inputs what was live could not be the target, and why.
+pub(super) struct Untaken {
+    /// None if it is tried again.
+    of: Option<Refused>,
+    why: String,
 }
 
 impl State {
@@ -48,8 +61,18 @@ impl State {
 
     /// Why these are not the target again, where that is known.
     pub(super) fn why_unresumed(&self) -> Option<String> {
-        let (_, why) = self.unresumed.as_ref()?;
-        Some(why.clone())
+        let times = self.report.status.times.as_ref();
+        if times.is_none_or(|times| times.applied.is_none()) {
+            return Some("what it was applying then was not applied to its end".to_owned());
+        }
+        Some(self.unresumed.as_ref()?.why.clone())
+    }
+
+    /// What could not be the target again is tried once more.
+    pub(super) fn resume_again(&mut self) {
+        if let Some(unresumed) = &mut self.unresumed {
+            unresumed.of = None;
+        }
     }
 
     /// What of the sources has to stay for it.
@@ -71,9 +94,7 @@ impl State {
             .as_ref()
             .is_some_and(|blocked| blocked.reason != Reason::Progressing);
         let has_own_way = intent.pin.is_some() || intent.invalid.is_some();
-        let unresumed = self.unresumed.as_ref();
-        let was_tried = unresumed.is_some_and(|(of, _)| *of == intent.generation);
-        if self.target.is_some() || was_tried || has_own_way || !is_held_up {
+        if self.target.is_some() || has_own_way || !is_held_up {
             return None;
         }
         let status = &self.report.status;
@@ -96,10 +117,21 @@ impl Driver {
     /// delays other Syncs' status writes meanwhile.
     pub(super) async fn resume(&mut self, intent: &SyncIntent) -> Option<RunningGuard> {
         let live = self.state.to_resume(intent)?;
-        let under_way = self.context.cluster.running_applies.begin();
+        let newest = self.inbox.newest()?;
         // What is said of the newest revision stays.
         let blocked = self.state.blocked.clone();
-        let read = self.read_live(intent, &live).await;
+        let inputs = self.inputs(intent, &newest).await;
+        self.state.blocked.clone_from(&blocked);
+        let inputs = inputs?;
+        let scope = target::scope(intent, &newest);
+        let known = self.state.unresumed.as_ref();
+        let known = known.and_then(|known| known.of.as_ref());
+        if known.is_some_and(|of| of.is(&newest, &scope, &inputs)) {
+            return None;
+        }
+        let of = Refused::new(&newest, scope.into_owned(), Arc::clone(&inputs), false);
+        let under_way = self.context.cluster.running_applies.begin();
+        let read = self.read_live(intent, (&newest, &inputs), &live).await;
         self.state.blocked = blocked;
         match read {
             Ok(target) => {
@@ -111,7 +143,11 @@ impl Driver {
                 Some(under_way)
             }
             Err(error) => {
-                self.state.unresumed = Some((intent.generation, error.to_string()));
+                let is_tried_again = matches!(error, Unresumed::Unfetched(_));
+                self.state.unresumed = Some(Untaken {
+                    of: (!is_tried_again).then_some(of),
+                    why: error.to_string(),
+                });
                 None
             }
         }
@@ -121,34 +157,33 @@ impl Driver {
     async fn read_live(
         &mut self,
         intent: &SyncIntent,
+        (newest, inputs): (&Newest, &Arc<Inputs>),
         live: &LiveBefore,
     ) -> Result<Option<Target>, Unresumed> {
-        let Some(newest) = self.inbox.newest() else {
-            return Ok(None);
-        };
         let LiveBefore {
             revisions: (own, chart),
             applied,
             digest: live,
         } = live;
         let revisions = (own.as_str(), chart.as_deref());
-        let seen = match self.revisions_of(revisions, *applied, &newest).await {
+        let seen = match self.revisions_of(revisions, *applied, newest).await {
             Ok(Some(seen)) => seen,
             Ok(None) => return Ok(None),
             Err(error) => {
-                let again = self.inbox.pinned.again_at();
-                let Some(again) = again.filter(|_| !error.is_lasting()) else {
-                    return Err(Unresumed::Unread(crate::chain(&*error)));
-                };
-                let retry = &mut self.state.timers.retry;
-                *retry = Some(retry.map_or(again, |retry| retry.min(again)));
-                return Ok(None);
+                let why = crate::text::redact(&crate::chain(&*error));
+                // Nobody waits for it as for a pin: a server that said no is not asked again and again.
+                let is_asked = self.inbox.pinned.is_fetching();
+                if error.is_lasting() || error.is_answer() && !is_asked {
+                    return Err(Unresumed::Unread(why));
+                }
+                if let Some(again) = self.inbox.pinned.again_at() {
+                    let retry = &mut self.state.timers.retry;
+                    *retry = Some(retry.map_or(again, |retry| retry.min(again)));
+                }
+                return Err(Unresumed::Unfetched(why));
             }
         };
-        let Some(inputs) = self.inputs(intent, &seen).await else {
-            return Ok(None);
-        };
-        match self.read_once(intent, &seen, &inputs, false).await {
+        match self.read_once(intent, &seen, inputs, false).await {
             Ok(Loaded::New(target)) if digest(&target.desired) == *live => Ok(Some(*target)),
             Ok(_) => Err(Unresumed::Differs),
             Err(error) if error.is_settled() && error.again_after().is_none() => {

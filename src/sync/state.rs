@@ -11,6 +11,7 @@ use super::memory::{CorrectionBackoff, Memory, PruneHold, RecordState};
 use super::newest::AttemptedChart;
 use super::pin::Pin;
 use super::report::ReportState;
+use super::resume::Untaken;
 use super::runs::Runs;
 use super::target::{Objects, Refused, Taken, Target};
 use super::timers::{Due, Timers, count};
@@ -58,8 +59,8 @@ pub(super) struct State {
     pub(super) before: Option<Arc<Snapshot>>,
     /// Why the newest revision is not the target.
     pub(super) blocked: Option<Box<Blocked>>,
-    /// Why what was live before the start cannot be the target again, and the generation of the spec that was tried.
-    pub(super) unresumed: Option<(Option<i64>, String)>,
+    /// Why what was live before the start cannot be the target again.
+    pub(super) unresumed: Option<Untaken>,
     /// Why the hooks after the applies hold up the target.
     pub(super) hook_hold: Option<Box<HookHold>>,
     /// The release of Helm that the first release of a chart takes over; the inner one is none where there is no such.

@@ -2,6 +2,7 @@
 //! objects is in this folder.
 
 mod apply;
+mod awaited;
 mod brake;
 mod finalize;
 mod hook;

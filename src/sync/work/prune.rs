@@ -1,6 +1,6 @@
 //! Deletes objects that have left Git.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::Stopped;
+use super::awaited::{may_have_moved_to, reserved_warning, unread_warning};
 use super::brake::Judging;
 use crate::api::Reason;
-use crate::content::{SourceFile, Tree};
 use crate::fleet::Laggard;
 use crate::intent::SyncIntent;
 use crate::manifest::{GroupKind, ObjectKey};
@@ -21,7 +21,6 @@ use crate::sync::audit::{self, Action};
 use crate::sync::memory::Trouble;
 use crate::sync::report::Round;
 use crate::sync::state::Look;
-use crate::text::listing;
 
 /// The most deletes, or releases, at once.
 const DELETES: usize = 8;
@@ -29,9 +28,6 @@ const DELETES: usize = 8;
 /// How long is waited for what other Syncs of the same source want, and those of other sources with the same URL.
 const OTHERS: Duration = Duration::from_secs(10);
 const ELSEWHERE: Duration = Duration::from_secs(5);
-
-/// The most objects, and Syncs, that a message names.
-const NAMED: usize = 3;
 
 impl Driver {
     /// Deletes our objects that have left Git, after everything in Git has been applied. So if an object
@@ -52,8 +48,8 @@ impl Driver {
             self.inbox.await_syncs(&self.context, unread);
             // Those that have said it since do not wake this Sync.
             unread = self.unread(intent);
-            unread = self.changed_since(unread).await;
             surplus = self.surplus().0;
+            unread = self.may_want(unread, &surplus).await;
         }
         if surplus.is_empty() {
             unread.clear();
@@ -304,22 +300,26 @@ impl Driver {
         fleet.unread(&self.name, &intent.source, &revisions)
     }
 
-    /// Those of these Syncs whose folders have changed since this one had what is left to prune. Nothing can have moved to the
-    /// others: one that has been broken for long keeps nobody from pruning.
-    async fn changed_since(&self, mut syncs: Vec<SyncName>) -> Vec<SyncName> {
+    /// Those of these Syncs that may want something of what is left to prune. One that has been broken for long keeps nobody
+    /// from pruning: its folder has not changed since this Sync had all of it, and names none of it.
+    async fn may_want(&self, mut syncs: Vec<SyncName>, surplus: &[Owned]) -> Vec<SyncName> {
         let state = &self.state;
         let (Some(before), Some(target)) = (state.before.clone(), &state.target) else {
             return syncs;
         };
+        if syncs.is_empty() {
+            return syncs;
+        }
+        let leaving: HashSet<Arc<str>> = surplus.iter().map(|(key, _)| key.name.clone()).collect();
         let now = Arc::clone(&target.seen.snapshot);
         let fleet = self.context.fleet.clone();
         let all = syncs.clone();
         let changed = tokio::task::spawn_blocking(move || {
-            let is_changed = |sync: &SyncName| {
+            let may_want = |sync: &SyncName| {
                 let folder = fleet.syncs.read(sync).folder;
-                folder.is_none_or(|folder| !is_same_folder(&*before, &*now, &folder))
+                folder.is_none_or(|folder| may_have_moved_to(&folder, (&*before, &*now), &leaving))
             };
-            syncs.retain(is_changed);
+            syncs.retain(may_want);
             syncs
         });
         changed.await.unwrap_or(all)
@@ -385,82 +385,5 @@ impl Driver {
             self.state.memory.laggards = lagging();
         }
         self.unread(intent)
-    }
-}
-
-/// Whether a folder of plain manifests is the same in two revisions. What an overlay or a chart is made of may be elsewhere.
-fn is_same_folder(one: &dyn Tree, other: &dyn Tree, path: &str) -> bool {
-    let identity = |tree: &dyn Tree| tree.identity(path).ok();
-    let identities = identity(one).zip(identity(other));
-    if identities.is_none_or(|(one, other)| one != other) {
-        return false;
-    }
-    let is_made = |file: &SourceFile| {
-        let name = file.path.rsplit('/').next().unwrap_or_default();
-        matches!(
-            name,
-            "kustomization.yaml" | "kustomization.yml" | "Kustomization" | "Chart.yaml"
-        )
-    };
-    let listed = other.list(path);
-    listed.is_ok_and(|listed| listed.self_contained && !listed.files.iter().any(is_made))
-}
-
-/// What people are told of objects that have left a Sync, while others cannot say whether they want them.
-fn unread_warning<'a>(
-    keys: impl ExactSizeIterator<Item = &'a ObjectKey>,
-    unread: &[SyncName],
-) -> String {
-    let total = keys.len();
-    let objects = listing(keys.take(NAMED).map(ToString::to_string), total);
-    let named = unread.iter().take(NAMED).map(ToString::to_string);
-    let (syncs, those) = match unread.len() {
-        1 => ("Sync", "that Sync"),
-        _ => ("Syncs", "those Syncs"),
-    };
-    format!(
-        "not pruned yet: {objects}; what has left this Sync may have moved to {syncs} {} of the same GitRepository, which \
-         cannot read the newest revision: mend or delete {those}",
-        listing(named, unread.len())
-    )
-}
-
-/// What people are told of objects that have left a Sync, and that others will want.
-fn reserved_warning(reserved: &[(ObjectKey, SyncName)]) -> String {
-    let named = reserved.iter().take(NAMED);
-    let named = named.map(|(key, sync)| format!("{key} (for Sync {sync})"));
-    format!(
-        "moved to another Sync, which has not gone on to the newest revision yet: {}; until then, nobody changes or prunes it",
-        listing(named, reserved.len())
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_waits_for_other_syncs_is_told_with_their_names() {
-        let key = |name: &str| ObjectKey {
-            kind: GroupKind::new("", "ConfigMap"),
-            namespace: Some("a".into()),
-            name: name.into(),
-        };
-        let keys = ["1", "2", "3", "4"].map(key);
-        let (b, c) = (SyncName::new("a", "b"), SyncName::new("a", "c"));
-        let one = unread_warning(keys[..1].iter(), std::slice::from_ref(&b));
-        assert_eq!(
-            one,
-            "not pruned yet: ConfigMap a/1; what has left this Sync may have moved to Sync a/b of the same GitRepository, \
-             which cannot read the newest revision: mend or delete that Sync"
-        );
-        let many = unread_warning(keys.iter(), &[b.clone(), c]);
-        assert!(many.contains("ConfigMap a/3; and 1 more; what"), "{many}");
-        assert!(many.contains("Syncs a/b; a/c of"), "{many}");
-        let reserved = reserved_warning(&[(key("1"), b)]);
-        assert!(
-            reserved.contains("ConfigMap a/1 (for Sync a/b)"),
-            "{reserved}"
-        );
     }
 }

@@ -1,0 +1,121 @@
+//! What leaves a Sync stays while another Sync cannot say whether it wants it.
+
+use std::time::Duration;
+
+use serde_json::json;
+use towline::api::Sync;
+
+use crate::moves::{a_and_b, uid, warns};
+use crate::world::world;
+use towline_testing::wait::never;
+
+/// What moves to a Sync that cannot read the commit stays, and so does everything else that may have moved there, until that
+/// one can say what it wants. People are told which Sync it is.
+#[tokio::test]
+async fn into_a_sync_that_cannot_read_the_commit() {
+    let case = world().await.case("moves-broken").await;
+    a_and_b(&case).await;
+    let map = case.map("moves", "git");
+    let before = uid(&case, "moves").await;
+    let broken = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: [broken\n";
+    let moved = case
+        .push(
+            &[
+                ("a/moves.yaml", None),
+                ("a/leaves.yaml", None),
+                ("b/moves.yaml", Some(&*map)),
+                ("b/broken.yaml", Some(broken)),
+            ],
+            "move",
+        )
+        .await;
+    case.synced("a", &moved).await;
+    let b = format!("{}/b", case.namespace);
+    warns(&case, "a", Some(&format!("moved to Sync {b} "))).await;
+    case.reconcile("a").await;
+    never("an object goes", Duration::from_secs(3), async || {
+        let gone = uid(&case, "moves").await != before;
+        (gone || uid(&case, "leaves").await.is_null()).then_some(())
+    })
+    .await;
+    let mended = case.push(&[("b/broken.yaml", None)], "mend").await;
+    for sync in ["a", "b"] {
+        case.synced(sync, &mended).await;
+    }
+    assert_eq!(uid(&case, "moves").await, before);
+    case.has("leaves", "value", None).await;
+    warns(&case, "a", None).await;
+    // Nothing is waited for that does not exist.
+    let files = [
+        ("a/stays.yaml", None),
+        ("a/own.yaml", Some(case.map("own", "git"))),
+        ("b/broken.yaml", Some(broken.to_owned())),
+    ];
+    let third = case.repo.commit(&files, "break it again");
+    case.announce().await;
+    case.synced("a", &third).await;
+    warns(&case, "a", Some(&b)).await;
+    case.has("a-stays", "value", Some("git")).await;
+    // Nothing moves to a Sync by a commit that leaves its folder as it is, though it cannot be read.
+    let fourth = case
+        .push(
+            &[("c/later.yaml", Some(&*case.map("later", "git")))],
+            "later",
+        )
+        .await;
+    case.sync("c", json!({"path": "c"})).await;
+    case.synced("c", &fourth).await;
+    let files = [
+        ("c/later.yaml", None),
+        ("c/other.yaml", Some(case.map("other", "git"))),
+    ];
+    let fifth = case.repo.commit(&files, "leave c");
+    case.announce().await;
+    case.synced("c", &fifth).await;
+    case.has("later", "value", None).await;
+    warns(&case, "c", None).await;
+    case.has("a-stays", "value", Some("git")).await;
+    case.delete::<Sync>("b").await;
+    case.has("a-stays", "value", None).await;
+    case.has("moves", "value", None).await;
+    warns(&case, "a", None).await;
+}
+
+/// What was copied to Syncs that cannot be read, and leaves the first one later, stays too.
+#[tokio::test]
+async fn what_was_copied_before_to_a_sync_that_cannot_be_read() {
+    let case = world().await.case("moves-copied").await;
+    a_and_b(&case).await;
+    let map = |name: &str| Some(case.map(name, "git"));
+    let substitute = json!({"from": [{"kind": "Secret", "name": "none"}]});
+    case.sync("c", json!({"path": "c", "substitute": substitute}))
+        .await;
+    let files = [
+        ("b/broken.yaml", Some("kind: [".to_owned())),
+        ("b/moves.yaml", map("moves")),
+        ("c/leaves.yaml", map("leaves")),
+    ];
+    let copied = case.repo.commit(&files, "copy");
+    case.announce().await;
+    case.synced("a", &copied).await;
+    case.ready_becomes("b", "False", "InvalidManifest").await;
+    let both = async || (uid(&case, "moves").await, uid(&case, "leaves").await);
+    let before = both().await;
+    let files = [("a/moves.yaml", None::<String>), ("a/leaves.yaml", None)];
+    let moved = case.repo.commit(&files, "the copies stay");
+    case.announce().await;
+    case.synced("a", &moved).await;
+    for sync in ["b", "c"] {
+        let name = format!("{}/{sync}", case.namespace);
+        warns(&case, "a", Some(&name)).await;
+    }
+    assert_eq!(both().await, before);
+    case.delete::<Sync>("c").await;
+    let mended = case.push(&[("b/broken.yaml", None)], "mend").await;
+    for sync in ["a", "b"] {
+        case.synced(sync, &mended).await;
+    }
+    case.has("leaves", "value", None).await;
+    assert_eq!(uid(&case, "moves").await, before.0);
+    warns(&case, "a", None).await;
+}

@@ -1,0 +1,136 @@
+//! After a restart, while the newest revision is refused: what was live is the target again only if it asks for exactly what
+//! was live.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use serde_json::json;
+use towline::api::Sync;
+
+use crate::world::{Case, World, condition};
+use towline_testing::control_plane::Options;
+use towline_testing::repo::git;
+
+async fn edit(case: &Case<'_>, name: &str) {
+    let edit = json!({"data": {"value": "person"}});
+    case.patch::<ConfigMap>(name, edit).await;
+}
+
+async fn tells(case: &Case<'_>, name: &str, part: &str) {
+    case.until(name, part, |sync| condition(sync, "Ready").2.contains(part))
+        .await;
+}
+
+/// The spec or its inputs were changed while nobody looked, so that the same commit asks for something else.
+#[tokio::test]
+async fn what_was_live_is_not_the_target_where_it_asks_for_something_else_now() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let other = world.case("resumed-other").await.namespace;
+    let case = world.case("resumed").await;
+    case.make::<ConfigMap>(json!({"metadata": {"name": "values"}, "data": {"VALUE": "git"}}))
+        .await;
+    let names = ["moved", "inputs"];
+    let first = case.repo.commit(
+        &[
+            ("moved/moved.yaml", Some(case.map("moved", "git"))),
+            ("inputs/inputs.yaml", Some(case.map("inputs", "${VALUE}"))),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    case.sync(
+        "moved",
+        json!({"path": "moved", "targetNamespace": case.namespace}),
+    )
+    .await;
+    let substitute = json!({"from": [{"kind": "ConfigMap", "name": "values"}]});
+    case.sync(
+        "inputs",
+        json!({"path": "inputs", "substitute": substitute}),
+    )
+    .await;
+    for name in names {
+        case.synced(name, &first).await;
+    }
+    let bad = "kind: [";
+    let files = [
+        ("moved/moved.yaml", Some(bad)),
+        ("inputs/inputs.yaml", Some(bad)),
+    ];
+    case.push(&files, "second").await;
+    for name in names {
+        case.ready_becomes(name, "False", "InvalidManifest").await;
+    }
+    let parts = case.into_parts();
+    world.operator.kill();
+    let case = world.resume(parts).await;
+    for name in names {
+        edit(&case, name).await;
+    }
+    let target = |name: &str| json!({"spec": {"targetNamespace": name}});
+    case.patch::<Sync>("moved", target(&other)).await;
+    let value = |value: &str| json!({"data": {"VALUE": value}});
+    case.patch::<ConfigMap>("values", value("changed")).await;
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    for name in names {
+        tells(
+            &case,
+            name,
+            "it asks for other objects than those that were live",
+        )
+        .await;
+        case.has(name, "value", Some("person")).await;
+    }
+    let elsewhere: Api<ConfigMap> = Api::namespaced(case.client.clone(), &other);
+    assert!(elsewhere.get_opt("moved").await.unwrap().is_none());
+    // Each is put back, without a commit.
+    case.patch::<ConfigMap>("values", value("git")).await;
+    case.patch::<Sync>("moved", target(&case.namespace)).await;
+    for name in names {
+        case.has(name, "value", Some("git")).await;
+    }
+}
+
+/// The branch was overwritten, and the server has dropped what was live.
+#[tokio::test]
+async fn what_was_live_is_not_asked_for_again_and_again_where_the_server_has_it_no_longer() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let case = world.case("resumed-gone").await;
+    let map = case.map("kept", "git");
+    let root = case
+        .repo
+        .commit(&[("README", Some("nothing to apply"))], "root");
+    let first = case.repo.commit(&[("all/kept.yaml", Some(&*map))], "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"path": "all"})).await;
+    case.synced("all", &first).await;
+    let parts = case.into_parts();
+    world.operator.kill();
+    let case = world.resume(parts).await;
+    case.repo.force_push("main", &root);
+    case.repo
+        .commit(&[("all/kept.yaml", Some("kind: ["))], "second");
+    git(case.repo.path(), &["prune", "--expire=now"], b"");
+    assert!(case.repo.resolve(&first).is_none());
+    edit(&case, "kept").await;
+    let parts = case.into_parts();
+    // Without its copy.
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    tells(&case, "all", "it cannot be read again: ").await;
+    let version = async || case.live::<Sync>("all").await["metadata"]["resourceVersion"].clone();
+    let before = version().await;
+    let asked = || world.git.requests_of(&case.namespace).len();
+    let already = asked();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(asked(), already, "the server said no");
+    assert_eq!(version().await, before);
+    case.has("kept", "value", Some("person")).await;
+    // It is there again.
+    case.repo.commit(&[("all/kept.yaml", Some(&*map))], "third");
+    case.announce().await;
+    case.has("kept", "value", Some("git")).await;
+}
