@@ -3,6 +3,7 @@
 mod forged;
 mod guessed;
 mod host;
+mod kinds;
 mod rendered;
 mod woken;
 

@@ -3,8 +3,11 @@
 //! The author of a pull request chooses most of what is in it, so nothing of that is Markdown: it stands in fences that are
 //! longer than every run of backticks inside, or escaped in `code` of HTML.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use crate::manifest::GroupVersionKind;
 use crate::preview::{Action, fenced, unmarked};
 use crate::text::{printable, shorten};
 
@@ -58,6 +61,32 @@ pub(super) struct ObjectPlan {
     pub(super) remark: Option<&'static str>,
     /// The fields that differ, as lines of a diff.
     pub(super) fields: String,
+    /// Its kind, if the API server does not serve it.
+    pub(super) unserved: Option<Arc<GroupVersionKind>>,
+}
+
+impl Fate {
+    /// The objects that would change.
+    pub(super) fn objects(&mut self) -> &mut [ObjectPlan] {
+        match self {
+            Self::Changed { objects, .. } => objects,
+            Self::Untouched | Self::Broken(_) | Self::Unplanned(_) => &mut [],
+        }
+    }
+}
+
+impl ObjectPlan {
+    /// An object whose kind is not served would be created all the same if a definition of the request brings its kind.
+    pub(super) fn settle(&mut self, defined: &HashSet<GroupVersionKind>) {
+        if self
+            .unserved
+            .as_deref()
+            .is_some_and(|kind| defined.contains(kind))
+        {
+            self.action = Action::Create;
+            self.remark = Some("which was not tried: its kind comes with the same files");
+        }
+    }
 }
 
 /// Where a plan is about, and how a comment begins.
@@ -77,6 +106,7 @@ pub(super) struct Counts {
     prune: usize,
     keep: usize,
     refused: usize,
+    unserved: usize,
     untried: usize,
     broken: usize,
     unplanned: usize,
@@ -102,6 +132,7 @@ impl Counts {
                             Action::Delete => &mut counts.prune,
                             Action::Release(_) => &mut counts.keep,
                             Action::Refuse(_) => &mut counts.refused,
+                            Action::Unserved(_) => &mut counts.unserved,
                         } += 1;
                     }
                 }
@@ -121,6 +152,7 @@ impl Counts {
             (self.prune, "to prune"),
             (self.keep, "to release"),
             (self.refused, "refused"),
+            (self.unserved, "not served by the cluster, not tried"),
             (self.broken, "not rendered"),
         ];
         let words = words.into_iter().filter(|(count, _)| *count > 0);
@@ -147,7 +179,7 @@ impl Plan {
     /// Whether the request cannot be applied as it is.
     pub(super) fn is_refused(&self) -> bool {
         let counts = self.counts();
-        counts.refused + counts.broken > 0
+        counts.refused + counts.unserved + counts.broken > 0
     }
 
     /// Whether all that differs was tried out.
@@ -261,7 +293,7 @@ fn part(object: &ObjectPlan) -> String {
         Action::Change => "~",
         Action::Delete => "-",
         Action::Release(_) => "=",
-        Action::Refuse(_) => "!",
+        Action::Refuse(_) | Action::Unserved(_) => "!",
     };
     let file = object
         .file
@@ -273,6 +305,7 @@ fn part(object: &ObjectPlan) -> String {
         "{sign} {} {}{file}{}",
         match object.action {
             Action::Delete => "prune",
+            Action::Unserved(_) => "not served by the cluster, not tried:",
             _ => object.action.word(),
         },
         code(&object.object),
@@ -307,160 +340,4 @@ fn code(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn object(name: &str, action: Action, fields: &str) -> ObjectPlan {
-        ObjectPlan {
-            object: format!("ConfigMap a/{name}"),
-            file: Some("a.yaml".to_owned()),
-            action,
-            remark: None,
-            fields: fields.to_owned(),
-        }
-    }
-
-    fn plan(objects: Vec<ObjectPlan>) -> Plan {
-        let changed = Fate::Changed {
-            objects,
-            untried: 0,
-            notes: vec!["hooks are not tried".to_owned()],
-        };
-        Plan {
-            head: "a".repeat(40),
-            base: "b".repeat(40),
-            target: "main".to_owned(),
-            syncs: vec![
-                ("shop".to_owned(), changed),
-                ("still".to_owned(), Fate::Untouched),
-                ("bad".to_owned(), Fate::Broken("kind: [".to_owned())),
-            ],
-        }
-    }
-
-    const HEADER: Header<'_> = Header {
-        marker: "<!-- m -->",
-        repository: "team/shop",
-        cluster: "eu-1",
-    };
-
-    #[test]
-    fn a_comment_says_everything() {
-        let plan = plan(vec![
-            object("new", Action::Create, "+ data.a: 1\n"),
-            object("gone", Action::Delete, ""),
-            object(
-                "kept",
-                Action::Release("its annotation keeps it".to_owned()),
-                "",
-            ),
-            object(
-                "bad",
-                Action::Refuse("no such field".to_owned()),
-                "+ x: 1\n",
-            ),
-        ]);
-        assert_eq!(
-            plan.line(),
-            "1 to create, 1 to prune, 1 to release, 1 refused, 1 not rendered in 2 of 3 Syncs"
-        );
-        assert!(plan.touches() && plan.is_refused());
-        let text = plan.comment(&HEADER, 60_000);
-        for part in [
-            "<!-- m -->\n### towline: plan for `team/shop` on `eu-1`\n",
-            "Commit <code>aaaaaaaaaaaa</code> was compared with <code>bbbbbbbbbbbb</code>",
-            "#### `shop`: 1 to create, 1 to prune, 1 to release, 1 refused\n",
-            "<details><summary>+ create <code>ConfigMap a/new</code> (<code>a.yaml</code>)</summary>\n\n```diff\n+ data.a: 1\n```\n",
-            "- prune <code>ConfigMap a/gone</code>",
-            "```text\nno such field\n```",
-            "```text\nhooks are not tried\n```",
-            "#### `bad`: cannot be rendered\n\n```text\nkind: [\n```",
-            "Not touched: `still`\n",
-        ] {
-            assert!(text.contains(part), "{part} is not in {text}");
-        }
-        let nothing = Plan::default();
-        assert!(!nothing.touches() && !nothing.is_refused());
-    }
-
-    #[test]
-    fn what_was_not_tried_comes_first() {
-        let mut plan = plan(vec![object("new", Action::Create, "+ data.a: 1\n")]);
-        plan.syncs.pop();
-        assert!(plan.is_whole() && !plan.is_refused());
-        if let (_, Fate::Changed { untried, .. }) = &mut plan.syncs[0] {
-            *untried = 20;
-        }
-        assert!(!plan.is_whole() && !plan.is_refused());
-        assert_eq!(
-            plan.line(),
-            "not all was tried out: 20 not tried out, 1 to create in 1 of 2 Syncs"
-        );
-        let why = "it cannot be rendered, with and without this request".to_owned();
-        plan.syncs = vec![("odd".to_owned(), Fate::Unplanned(why))];
-        assert!(!plan.is_whole() && !plan.is_refused() && plan.touches());
-        assert_eq!(
-            plan.line(),
-            "not all was tried out: 1 not planned in 1 of 1 Syncs"
-        );
-        let text = plan.comment(&HEADER, 60_000);
-        assert!(
-            text.contains("#### `odd`: not planned\n\n```text\nit cannot be"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_hostile_author_writes_no_markdown() {
-        let evil = "</code></summary>![x](http://evil/p.png)\n@everyone `` <script>";
-        let mut object = object(
-            evil,
-            Action::Refuse(evil.to_owned()),
-            "+ a: ```\n+ b: ````` @x\n",
-        );
-        object.file = Some(evil.to_owned());
-        let mut plan = plan(vec![object]);
-        plan.target = evil.to_owned();
-        plan.syncs
-            .push(("x".to_owned(), Fate::Broken(evil.to_owned())));
-        let text = plan.comment(&HEADER, 60_000);
-        let mut fence: Option<String> = None;
-        for line in text.lines() {
-            let ticks: String = line.chars().take_while(|c| *c == '`').collect();
-            match &fence {
-                None if ticks.len() >= 3 => fence = Some(ticks),
-                Some(open) if line == open.as_str() => fence = None,
-                Some(_) => (),
-                None => assert!(!line.contains("![x]") && !line.contains("@ev"), "{line}"),
-            }
-        }
-        assert_eq!(fence, None, "every fence is closed: {text}");
-        assert!(
-            !text.contains("<script>") || text.contains("``````diff"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_comment_fits() {
-        let many = (0..5_000).map(|number| {
-            object(
-                &number.to_string(),
-                Action::Change,
-                &"- a: 1\n+ a: 2\n".repeat(9),
-            )
-        });
-        let mut plan = plan(many.collect());
-        let still = (0..5_000).map(|number| (format!("sync-{number}"), Fate::Untouched));
-        plan.syncs.extend(still);
-        for longest in [5_000, 60_000] {
-            let text = plan.comment(&HEADER, longest);
-            assert!(text.len() <= longest, "{}", text.len());
-            assert!(
-                text.contains("more objects, for which there is no room**"),
-                "{text}"
-            );
-            assert!(text.ends_with(" more\n"), "{text}");
-        }
-    }
-}
+mod tests;

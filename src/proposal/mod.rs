@@ -8,6 +8,7 @@ mod comment;
 mod delta;
 mod fields;
 mod host;
+mod read;
 mod told;
 mod work;
 

@@ -7,7 +7,7 @@
 //! of encrypted files are not in it, because the renders had stand-ins for them. Values of live objects are not in it either:
 //! they are compared, and never shown.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use kube::api::ListParams;
@@ -17,23 +17,18 @@ use serde_json::Value;
 use super::comment::{Fate, ObjectPlan};
 use super::delta::Delta;
 use super::fields::fields;
+use super::read::{Both, Read, SyncError};
 use crate::api::Sync;
 use crate::chain;
 use crate::chain::refusal;
-use crate::content::Tree;
-use crate::desired::{
-    self, Desired, DesiredError, InputData, Inputs, InputsError, Limit, MOST_INPUT, Reading,
-    StandIns, Task,
-};
+use crate::desired::{self, Desired, Limit};
 use crate::driver::Context;
 use crate::fleet::SourceName;
-use crate::intent::{InputsIntent, Keeper, SourceIntent, SyncIntent};
+use crate::intent::{SourceIntent, SyncIntent};
+use crate::manifest::GroupVersionKind;
 use crate::plan::{IDENTITY, SyncName, placed};
 use crate::preview::{Action, Change, Manifests, Preview, PreviewError, manifests_of};
-use crate::render::Cache;
-use crate::secrets::{ReadError, SecretName, size};
 use crate::source::Snapshot;
-use crate::sync::releases;
 
 /// Dry runs at once. Syncs have many times as many.
 const PARALLEL: usize = 4;
@@ -50,17 +45,12 @@ pub(super) enum WorkError {
     Syncs(String),
 }
 
-/// Why a Sync cannot be planned.
-#[derive(Debug, thiserror::Error)]
-enum SyncError {
-    #[error("{0}")]
-    Read(&'static str, #[source] ReadError),
-    #[error(transparent)]
-    Inputs(#[from] InputsError),
-    #[error(transparent)]
-    Desired(#[from] DesiredError),
-    #[error("the render was ended")]
-    Ended,
+/// What the Syncs of a plan have in common.
+struct Round {
+    /// How many more objects are tried out.
+    room: usize,
+    /// The kinds that the definitions of the newest commit bring, as far as it is read.
+    defined: HashSet<GroupVersionKind>,
 }
 
 /// One pull request at work.
@@ -73,31 +63,17 @@ pub(super) struct Work<'a> {
     pub(super) head: Arc<Snapshot>,
 }
 
-/// What the commits ask for.
-enum Read {
-    Same,
-    Both(Both),
-    /// Neither can be rendered, for the same reason.
-    Neither(String),
-}
-
-/// What both commits ask for, where it differs.
-struct Both {
-    /// None if the commit that the request began at cannot be rendered.
-    base: Option<Box<Desired>>,
-    head: Box<Desired>,
-    /// Why there is no base.
-    note: Option<String>,
-}
-
 impl Work<'_> {
     /// What would become of the objects of each Sync of the repository.
     pub(super) async fn plan(&self) -> Result<Vec<(String, Fate)>, WorkError> {
-        let mut room = MOST_OBJECTS;
+        let mut round = Round {
+            room: MOST_OBJECTS,
+            defined: HashSet::new(),
+        };
         let mut fates = Vec::new();
         let (syncs, more) = self.syncs().await?;
         for sync in syncs {
-            let fate = match self.fate(&sync, &mut room).await {
+            let fate = match self.fate(&sync, &mut round).await {
                 Ok(fate) => fate,
                 Err(error) => Fate::Broken(crate::text::redact(&chain(&error))),
             };
@@ -107,6 +83,8 @@ impl Work<'_> {
             let why = format!("a plan looks at {MOST_SYNCS} Syncs of a repository");
             fates.push((format!("{more} more Syncs"), Fate::Unplanned(why)));
         }
+        let objects = fates.iter_mut().flat_map(|(_, fate)| fate.objects());
+        objects.for_each(|object| object.settle(&round.defined));
         Ok(fates)
     }
 
@@ -132,14 +110,20 @@ impl Work<'_> {
         Ok((syncs, more))
     }
 
-    async fn fate(&self, sync: &Sync, room: &mut usize) -> Result<Fate, SyncError> {
+    async fn fate(&self, sync: &Sync, round: &mut Round) -> Result<Fate, SyncError> {
         let namespace = &self.source.namespace;
         let owner = SyncName::new(namespace, &sync.name_any());
         let mut intent = SyncIntent::from(sync);
         intent.render.source_ignore = Arc::clone(&self.intent.ignore);
         let both = match self.read(sync, &intent).await? {
-            Read::Same => return Ok(Fate::Untouched),
-            Read::Both(both) => both,
+            Read::Same(defined) => {
+                round.defined.extend(defined);
+                return Ok(Fate::Untouched);
+            }
+            Read::Both(mut both) => {
+                round.defined.extend(both.defined.drain());
+                both
+            }
             Read::Neither(why) => {
                 return Ok(Fate::Unplanned(format!(
                     "it cannot be rendered, with and without this request: {why}"
@@ -147,7 +131,7 @@ impl Work<'_> {
             }
         };
         let within = self.context.limit(&owner, &intent);
-        let mut delta = self.delta(&both, within);
+        let mut delta = self.delta(&both, within).await;
         let mut notes: Vec<String> = both.note.iter().cloned().collect();
         if delta.changed.is_empty() && delta.gone.is_empty() {
             let content =
@@ -163,7 +147,7 @@ impl Work<'_> {
                 notes,
             });
         }
-        let left = delta.limit(room);
+        let left = delta.limit(&mut round.room);
         // Also those of which nothing is known.
         let mut untried = left;
         if left > 0 {
@@ -294,7 +278,10 @@ impl Work<'_> {
             None => String::new(),
         };
         let place = index.and_then(|index| head.provenance(index));
+        let unserved = index.filter(|_| matches!(action, Action::Unserved(_)));
+        let unserved = unserved.and_then(|index| head.objects().get(index));
         ObjectPlan {
+            unserved: unserved.map(|object| Arc::clone(&object.gvk)),
             object: key.to_string(),
             file: place.map(|place| place.file().to_owned()),
             action,
@@ -303,98 +290,16 @@ impl Work<'_> {
         }
     }
 
-    /// What both commits ask for.
-    async fn read(&self, sync: &Sync, intent: &SyncIntent) -> Result<Read, SyncError> {
-        let inputs = Arc::new(self.inputs(intent).await?);
-        let releases = sync.status.as_ref().map(releases).unwrap_or_default();
-        let chart = |own: &Arc<Snapshot>| -> Option<Arc<dyn Tree>> {
-            let chart = intent.render.helm.chart.as_ref()?;
-            if chart.source == *self.source.name {
-                return Some(own.clone());
-            }
-            let source = SourceName::new(&self.source.namespace, &chart.source);
-            let latest = self.context.fleet.sources.read(&source).latest?;
-            Some(latest.snapshot)
-        };
-        let task = |tree: &Arc<Snapshot>| Task {
-            tree: tree.clone(),
-            chart: chart(tree),
-            // A request could name one that its author may not read.
-            bases: BTreeMap::new(),
-            intent: intent.render.clone(),
-            inputs: Arc::clone(&inputs),
-            renderers: self.context.renderers.clone(),
-            // A tenant of its own, so that no render of a Sync of the namespace waits for its turn.
-            tenant: format!("{} (pull requests)", self.source.namespace).into(),
-            releases: releases.clone(),
-            // A comment shows what is rendered, and its author may not be allowed to read what the Sync's account may.
-            lookup: None,
-            kept_for: None,
-        };
-        let (base, head) = (task(&self.base), task(&self.head));
-        let read = tokio::task::spawn_blocking(move || {
-            let mut cache = Cache::default();
-            let (base, why) = match desired::read(&base, None, &mut cache) {
-                Ok(Reading::Changed(base)) => (Some(base), None),
-                Ok(Reading::Unchanged) => (None, None),
-                Err(error) => (None, Some(chain(&error))),
-            };
-            Ok(match desired::read(&head, base.as_deref(), &mut cache) {
-                Ok(Reading::Unchanged) => Read::Same,
-                Ok(Reading::Changed(head)) => Read::Both(Both {
-                    base,
-                    head,
-                    note: why.map(|why| {
-                        format!("the commit that it began at cannot be rendered: {why}")
-                    }),
-                }),
-                Err(error) => match why {
-                    Some(why) if why == chain(&error) => Read::Neither(why),
-                    _ => return Err(error.into()),
-                },
-            })
-        });
-        read.await.map_err(|_| SyncError::Ended)?
-    }
-
-    /// The inputs of the renders, with stand-ins for what is secret.
-    async fn inputs(&self, intent: &SyncIntent) -> Result<Inputs, SyncError> {
-        let context = self.context;
-        let namespace = &*self.source.namespace;
-        let (mut found, mut bytes) = (InputData::new(), 0);
-        for (field, reference) in intent.inputs.references() {
-            // What is encrypted stays so.
-            if field == InputsIntent::KEYS {
-                continue;
-            }
-            let name = SecretName::new(namespace, &reference.name);
-            let read = match reference.kind {
-                Keeper::ConfigMap => context.config_maps.read(&name).await,
-                Keeper::Secret => context.secrets.read(&name).await,
-            };
-            match read {
-                Ok(data) => {
-                    bytes += size(&data);
-                    if bytes > MOST_INPUT {
-                        let name = format!("{} {name}", reference.kind);
-                        return Err(InputsError::TooLarge { field, name }.into());
-                    }
-                    found.insert((reference.kind, reference.name), Arc::new(data));
-                }
-                Err(ReadError::Missing(..)) if reference.optional => (),
-                Err(error) => return Err(SyncError::Read(field, error)),
-            }
-        }
-        let stand_ins = StandIns::new(&context.key.digest_for("stand-ins", namespace));
-        let mut inputs = Inputs::with_stand_ins(namespace, &intent.inputs, &found, stand_ins)?;
-        let version = context.cluster.version().await;
-        inputs.kube_version = version.unwrap_or_default().to_owned();
-        inputs.api_versions = context.cluster.kinds.api_versions();
-        Ok(inputs)
-    }
-
-    fn delta(&self, both: &Both, within: Option<Limit<'_>>) -> Delta {
+    async fn delta(&self, both: &Both, within: Option<Limit<'_>>) -> Delta {
         let kinds = &self.context.cluster.kinds;
+        let objects = both.head.objects();
+        if objects
+            .iter()
+            .any(|object| kinds.get(&object.gvk).is_none())
+            && let Err(error) = self.context.cluster.discover().await
+        {
+            tracing::debug!(repository = %self.source, %error, "discovery");
+        }
         let resolve = |desired: &Desired| {
             let is_namespaced = |gvk: &_| kinds.get(gvk).map(|served| served.namespaced);
             desired::resolve(desired, is_namespaced, within)
@@ -450,6 +355,7 @@ fn misplaced_object(head: &Desired, index: usize, why: &desired::Misplaced) -> O
         action: Action::Refuse(chain(why)),
         remark: None,
         fields: String::new(),
+        unserved: None,
     })
 }
 
@@ -466,6 +372,7 @@ fn forbidden(head: &Desired, delta: &Delta, error: &PreviewError) -> Option<Obje
         action: Action::Refuse(refusal(status)),
         remark: None,
         fields: String::new(),
+        unserved: None,
     })
 }
 
