@@ -4,6 +4,7 @@ mod forged;
 mod guessed;
 mod host;
 mod kinds;
+mod leaving;
 mod rendered;
 mod woken;
 

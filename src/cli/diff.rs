@@ -82,6 +82,7 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
         within: None,
         only: None,
         tries_all: args.all,
+        names_unpruned: false,
         conceals: false,
         parallel: PARALLEL,
     };

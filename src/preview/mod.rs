@@ -117,6 +117,9 @@ pub struct Preview<'a> {
     pub only: Option<HashSet<usize>>,
     /// Whether objects are tried as well that have their manifest already. A new admission rule may refuse them.
     pub tries_all: bool,
+    /// Whether objects are named that leave Git and stay because of `prune: false`. They would be named in every later
+    /// comparison with the same files.
+    pub names_unpruned: bool,
     /// Whether it may not be told that a live Secret has the desired values already: who may choose the values would learn
     /// by that whether a guess is right.
     pub conceals: bool,
@@ -165,6 +168,10 @@ pub fn describe(
     let (name, place) = (name.unwrap_or_default(), place.unwrap_or_default());
     format!("{name} ({place}): {}", crate::chain(why))
 }
+
+/// Why an object stays that leaves Git.
+const UNPRUNED: &str =
+    "spec.prune of the Sync is false, which is the default: what leaves Git stays in the cluster";
 
 impl Preview<'_> {
     /// Tries out the objects.
@@ -363,7 +370,7 @@ impl Preview<'_> {
 
     /// The live objects that are not desired.
     fn leaving(&self, items: &HashMap<ObjectKey, Item>) -> Vec<Change> {
-        if !self.intent.prune {
+        if !self.intent.prune && !self.names_unpruned {
             return Vec::new();
         }
         let owned = self
@@ -371,6 +378,16 @@ impl Preview<'_> {
             .iter()
             .filter_map(|(key, live)| Some((key.clone(), observed(key, live)?)));
         let leaving = surplus(self.owner, owned.collect(), items);
+        if !self.intent.prune {
+            let stays = leaving.into_iter().map(|(key, _)| Change {
+                live: self.live.get(&key).cloned(),
+                key,
+                index: None,
+                action: Action::Release(UNPRUNED.to_owned()),
+                wanted: None,
+            });
+            return stays.collect();
+        }
         let kinds = &self.viewer.kinds;
         let Parting { going, released } = Parting::of(
             leaving,

@@ -176,6 +176,7 @@ impl Work<'_> {
             within,
             only: Some(delta.changed.keys().copied().collect()),
             tries_all: false,
+            names_unpruned: true,
             conceals: true,
             parallel: PARALLEL,
         };

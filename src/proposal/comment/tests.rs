@@ -1,4 +1,3 @@
-
 use super::*;
 
 fn object(name: &str, action: Action, fields: &str) -> ObjectPlan {
