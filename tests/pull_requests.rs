@@ -1,5 +1,6 @@
 //! The plans of open pull requests: what is said on the request, and that nothing else happens.
 
+mod flood;
 mod forged;
 mod guessed;
 mod host;

@@ -3,16 +3,24 @@
 //! The author of a pull request chooses most of what is in it, so nothing of that is Markdown: it stands in fences that are
 //! longer than every run of backticks inside, or escaped in `code` of HTML.
 
+mod sections;
+
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use self::sections::{Body, body};
+use super::reach::Reach;
 use crate::manifest::GroupVersionKind;
-use crate::preview::{Action, fenced, unmarked};
+use crate::message::Course;
+use crate::preview::{Action, unmarked};
 use crate::text::{printable, shorten};
 
 /// The most names of Syncs that are not touched.
 const MOST_NAMES: usize = 100;
+
+/// As many digits as the number of objects without room may have.
+const MOST_LEFT: usize = 9_999_999;
 
 /// The longest reason, in bytes.
 const LONGEST_REASON: usize = 1000;
@@ -38,7 +46,9 @@ pub(super) enum Fate {
     /// These would change.
     Changed {
         objects: Vec<ObjectPlan>,
-        /// How many more differ, and were not tried out, or without an answer.
+        /// How many more differ, and were not tried out because the request is too large.
+        over: usize,
+        /// How many more differ, and were not tried out for another reason, or without an answer.
         untried: usize,
         /// What else is to be said.
         notes: Vec<String>,
@@ -54,6 +64,7 @@ pub(super) enum Fate {
 pub(super) struct ObjectPlan {
     /// `Kind.group namespace/name`
     pub(super) object: String,
+    pub(super) reach: Reach,
     /// The file that declares it; none if it leaves Git.
     pub(super) file: Option<String>,
     pub(super) action: Action,
@@ -98,6 +109,13 @@ pub(super) struct Header<'a> {
     pub(super) cluster: &'a str,
 }
 
+/// A comment.
+pub(super) struct Written {
+    pub(super) text: String,
+    /// How many objects have no room in it, or are in it without their fields.
+    pub(super) left: usize,
+}
+
 /// Counts of actions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -107,6 +125,7 @@ pub(super) struct Counts {
     keep: usize,
     refused: usize,
     unserved: usize,
+    over: usize,
     untried: usize,
     broken: usize,
     unplanned: usize,
@@ -122,8 +141,12 @@ impl Counts {
                 Fate::Broken(_) => counts.broken += 1,
                 Fate::Unplanned(_) => counts.unplanned += 1,
                 Fate::Changed {
-                    objects, untried, ..
+                    objects,
+                    over,
+                    untried,
+                    ..
                 } => {
+                    counts.over += over;
                     counts.untried += untried;
                     for object in objects {
                         *match object.action {
@@ -185,15 +208,30 @@ impl Plan {
     /// Whether all that differs was tried out.
     pub(super) fn is_whole(&self) -> bool {
         let counts = self.counts();
-        counts.untried + counts.unplanned == 0
+        counts.over + counts.untried + counts.unplanned == 0
     }
 
-    /// The plan in a line. Hosts cut long ones, so it begins with what a green check would hide.
-    pub(super) fn line(&self) -> String {
+    /// How the request stands, if so many objects have no room in the comment.
+    pub(super) fn course(&self, left: usize) -> Course {
+        match (self.is_refused(), self.is_whole() && left == 0) {
+            (true, _) => Course::Failed,
+            (false, false) => Course::Partial,
+            (false, true) => Course::Live,
+        }
+    }
+
+    /// The plan in a line, if so many objects have no room in the comment. Hosts cut long ones, so it begins with what is not
+    /// known, and what to do about that.
+    pub(super) fn line(&self, left: usize) -> String {
         let counts = self.counts();
-        let first = match self.is_whole() {
-            true => "",
-            false => "not all was tried out: ",
+        let first = match (counts.over, left) {
+            (0, 0) if self.is_whole() => String::new(),
+            (0, 0) => "not all was tried out: ".to_owned(),
+            (over, 0) => format!("too large, split the request: {over} not tried out; "),
+            (0, left) => format!("too large, split the request: {left} not in the comment; "),
+            (over, left) => format!(
+                "too large, split the request: {over} not tried out, {left} not in the comment; "
+            ),
         };
         match (counts.touched, self.syncs.len()) {
             (0, 0) => "no Sync uses this repository".to_owned(),
@@ -205,38 +243,40 @@ impl Plan {
     }
 
     /// The comment, of at most so many bytes. What does not fit is counted.
-    pub(super) fn comment(&self, header: &Header<'_>, longest: usize) -> String {
+    pub(super) fn comment(&self, header: &Header<'_>, longest: usize) -> Written {
+        let untouched = self.untouched();
+        let beside = self.head(header, MOST_LEFT).len() + untouched.len() + 200;
+        let Body {
+            text,
+            unnamed,
+            shortened,
+        } = body(&self.syncs, longest.saturating_sub(beside));
+        let left = unnamed + shortened;
+        let mut text = self.head(header, left) + &text;
+        if unnamed > 0 {
+            let _ = writeln!(
+                text,
+                "\n**and {unnamed} more objects, for which there is no room**"
+            );
+        }
+        text += &untouched;
+        Written { text, left }
+    }
+
+    fn head(&self, header: &Header<'_>, left: usize) -> String {
         let Header {
             marker,
             repository,
             cluster,
         } = header;
-        let mut text = format!(
+        format!(
             "{marker}\n### towline: plan for `{repository}` on `{cluster}`\n\n**{}**\n\nCommit {} was compared with {}, where \
              it left {}. This was a dry run: nothing has changed in the cluster.\n",
-            self.line(),
+            self.line(left),
             short(&self.head),
             short(&self.base),
             code(&self.target),
-        );
-        let untouched = self.untouched();
-        let room = longest.saturating_sub(untouched.len() + 200);
-        let mut left = 0;
-        for (name, fate) in &self.syncs {
-            for (part, objects) in parts(name, fate) {
-                match left == 0 && text.len() + part.len() <= room {
-                    true => text.push_str(&part),
-                    false => left += objects.max(1),
-                }
-            }
-        }
-        if left > 0 {
-            let _ = writeln!(
-                text,
-                "\n**and {left} more objects, for which there is no room**"
-            );
-        }
-        text + &untouched
+        )
     }
 
     fn untouched(&self) -> String {
@@ -256,72 +296,6 @@ impl Plan {
             more => format!(" and {more} more"),
         };
         format!("\nNot touched: {}{more}\n", named.join(", "))
-    }
-}
-
-/// The parts of a Sync's section, each with the number of objects in it.
-fn parts(name: &str, fate: &Fate) -> Vec<(String, usize)> {
-    match fate {
-        Fate::Untouched => Vec::new(),
-        Fate::Broken(why) => {
-            let why = fenced("text", &format!("{}\n", reason(why)));
-            vec![(format!("\n#### `{name}`: cannot be rendered\n\n{why}"), 1)]
-        }
-        Fate::Unplanned(why) => {
-            let why = fenced("text", &format!("{}\n", reason(why)));
-            vec![(format!("\n#### `{name}`: not planned\n\n{why}"), 1)]
-        }
-        Fate::Changed { objects, notes, .. } => {
-            let counts = Counts::of([fate]).in_words();
-            let notes = notes.iter().map(|note| {
-                let note = fenced("text", &format!("{}\n", reason(note)));
-                (format!("\n{note}"), 0)
-            });
-            let heading = (format!("\n#### `{name}`: {counts}\n"), 0);
-            let objects = objects.iter().map(|object| (part(object), 1));
-            std::iter::once(heading)
-                .chain(notes)
-                .chain(objects)
-                .collect()
-        }
-    }
-}
-
-fn part(object: &ObjectPlan) -> String {
-    let sign = match object.action {
-        Action::Create => "+",
-        Action::Change => "~",
-        Action::Delete => "-",
-        Action::Release(_) => "=",
-        Action::Refuse(_) | Action::Unserved(_) => "!",
-    };
-    let file = object
-        .file
-        .as_deref()
-        .map(|file| format!(" ({})", code(file)));
-    let file = file.unwrap_or_default();
-    let remark = object.remark.map(|remark| format!(", {remark}"));
-    let heading = format!(
-        "{sign} {} {}{file}{}",
-        match object.action {
-            Action::Delete => "prune",
-            Action::Unserved(_) => "not served by the cluster, not tried:",
-            _ => object.action.word(),
-        },
-        code(&object.object),
-        remark.unwrap_or_default()
-    );
-    let mut inside = String::new();
-    if !object.action.why().is_empty() {
-        let why = fenced("text", &format!("{}\n", reason(object.action.why())));
-        let _ = write!(inside, "\n{why}");
-    }
-    if !object.fields.is_empty() {
-        let _ = write!(inside, "\n{}", fenced("diff", &object.fields));
-    }
-    match inside.is_empty() {
-        true => format!("\n{heading}<br>\n"),
-        false => format!("\n<details><summary>{heading}</summary>\n{inside}\n</details>\n"),
     }
 }
 

@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::comment::{Fate, ObjectPlan};
 use super::delta::Delta;
 use super::fields::fields;
+use super::reach::{PerReach, Reach, shares};
 use super::read::{Both, Read, SyncError};
 use crate::api::Sync;
 use crate::chain;
@@ -37,6 +38,9 @@ const PARALLEL: usize = 4;
 const MOST_SYNCS: usize = 1000;
 const MOST_OBJECTS: usize = 500;
 
+/// The most objects whose renders are kept until all Syncs are read. Further Syncs are rendered again.
+const MOST_KEPT: usize = 20_000;
+
 /// Why a request cannot be planned at all.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WorkError {
@@ -45,12 +49,17 @@ pub(super) enum WorkError {
     Syncs(String),
 }
 
-/// What the Syncs of a plan have in common.
-struct Round {
-    /// How many more objects are tried out.
-    room: usize,
-    /// The kinds that the definitions of the newest commit bring, as far as it is read.
-    defined: HashSet<GroupVersionKind>,
+/// The kinds that the definitions of the newest commit bring.
+type Defined = HashSet<GroupVersionKind>;
+
+/// What is known of a Sync before its objects are tried out.
+enum Look {
+    /// All.
+    Done(Fate),
+    /// What differs is to be tried out.
+    Differs(Box<(Both, Delta)>),
+    /// The same, but it has to be read again.
+    Again,
 }
 
 /// One pull request at work.
@@ -66,16 +75,40 @@ pub(super) struct Work<'a> {
 impl Work<'_> {
     /// What would become of the objects of each Sync of the repository.
     pub(super) async fn plan(&self) -> Result<Vec<(String, Fate)>, WorkError> {
-        let mut round = Round {
-            room: MOST_OBJECTS,
-            defined: HashSet::new(),
-        };
-        let mut fates = Vec::new();
         let (syncs, more) = self.syncs().await?;
-        for sync in syncs {
-            let fate = match self.fate(&sync, &mut round).await {
-                Ok(fate) => fate,
-                Err(error) => Fate::Broken(crate::text::redact(&chain(&error))),
+        let (mut looks, mut defined, mut kept) = (Vec::new(), Defined::new(), 0);
+        for sync in &syncs {
+            let (mut look, mut tally) =
+                (self.looked(sync, &mut defined).await, PerReach::default());
+            if let Look::Differs(found) = &look {
+                let (both, delta) = &**found;
+                tally = delta.tally();
+                let base = both.base.as_ref().map_or(0, |base| base.objects().len());
+                kept += base + both.head.objects().len();
+                if kept > MOST_KEPT {
+                    look = Look::Again;
+                }
+            }
+            looks.push((look, tally));
+        }
+        // Shared when all are known, so that no Sync's many objects keep another's ClusterRoleBinding out.
+        let tallies: Vec<PerReach> = looks.iter().map(|(_, tally)| *tally).collect();
+        let mut fates = Vec::new();
+        for ((sync, (look, _)), share) in
+            syncs.iter().zip(looks).zip(shares(&tallies, MOST_OBJECTS))
+        {
+            let look = match look {
+                Look::Again => self.looked(sync, &mut defined).await,
+                look => look,
+            };
+            let fate = match look {
+                Look::Differs(found) => {
+                    let (both, delta) = *found;
+                    let tried = self.tried(sync, &both, delta, share).await;
+                    tried.unwrap_or_else(|error| broken(&error))
+                }
+                Look::Done(fate) => fate,
+                Look::Again => continue,
             };
             fates.push((sync.name_any(), fate));
         }
@@ -84,7 +117,7 @@ impl Work<'_> {
             fates.push((format!("{more} more Syncs"), Fate::Unplanned(why)));
         }
         let objects = fates.iter_mut().flat_map(|(_, fate)| fate.objects());
-        objects.for_each(|object| object.settle(&round.defined));
+        objects.for_each(|object| object.settle(&defined));
         Ok(fates)
     }
 
@@ -110,49 +143,71 @@ impl Work<'_> {
         Ok((syncs, more))
     }
 
-    async fn fate(&self, sync: &Sync, round: &mut Round) -> Result<Fate, SyncError> {
-        let namespace = &self.source.namespace;
-        let owner = SyncName::new(namespace, &sync.name_any());
+    fn intent(&self, sync: &Sync) -> SyncIntent {
         let mut intent = SyncIntent::from(sync);
         intent.render.source_ignore = Arc::clone(&self.intent.ignore);
-        let both = match self.read(sync, &intent).await? {
-            Read::Same(defined) => {
-                round.defined.extend(defined);
-                return Ok(Fate::Untouched);
+        intent
+    }
+
+    async fn looked(&self, sync: &Sync, defined: &mut Defined) -> Look {
+        let look = self.look(sync, defined).await;
+        look.unwrap_or_else(|error| Look::Done(broken(&error)))
+    }
+
+    /// Renders both commits, and compares them.
+    async fn look(&self, sync: &Sync, defined: &mut Defined) -> Result<Look, SyncError> {
+        let owner = SyncName::new(&self.source.namespace, &sync.name_any());
+        let intent = self.intent(sync);
+        let mut both = match self.read(sync, &intent).await? {
+            Read::Same(brought) => {
+                defined.extend(brought);
+                return Ok(Look::Done(Fate::Untouched));
             }
-            Read::Both(mut both) => {
-                round.defined.extend(both.defined.drain());
-                both
-            }
+            Read::Both(both) => both,
             Read::Neither(why) => {
-                return Ok(Fate::Unplanned(format!(
+                return Ok(Look::Done(Fate::Unplanned(format!(
                     "it cannot be rendered, with and without this request: {why}"
-                )));
+                ))));
             }
         };
+        defined.extend(both.defined.drain());
         let within = self.context.limit(&owner, &intent);
-        let mut delta = self.delta(&both, within).await;
-        let mut notes: Vec<String> = both.note.iter().cloned().collect();
+        let delta = self.delta(&both, within).await;
         if delta.changed.is_empty() && delta.gone.is_empty() {
             let content =
                 |desired: &Desired| desired.release().map(|release| release.content.clone());
             // A release is its objects and its hooks.
             if both.base.as_deref().and_then(content) == content(&both.head) {
-                return Ok(Fate::Untouched);
+                return Ok(Look::Done(Fate::Untouched));
             }
+            let mut notes: Vec<String> = both.note.iter().cloned().collect();
             notes.push("hooks of the chart change, which are not tried out".to_owned());
-            return Ok(Fate::Changed {
+            return Ok(Look::Done(Fate::Changed {
                 objects: Vec::new(),
+                over: 0,
                 untried: 0,
                 notes,
-            });
+            }));
         }
-        let left = delta.limit(&mut round.room);
-        // Also those of which nothing is known.
-        let mut untried = left;
-        if left > 0 {
+        Ok(Look::Differs(Box::new((both, delta))))
+    }
+
+    /// Tries out what differs, as far as it has room.
+    async fn tried(
+        &self,
+        sync: &Sync,
+        both: &Both,
+        mut delta: Delta,
+        room: PerReach,
+    ) -> Result<Fate, SyncError> {
+        let owner = SyncName::new(&self.source.namespace, &sync.name_any());
+        let intent = self.intent(sync);
+        let within = self.context.limit(&owner, &intent);
+        let mut notes: Vec<String> = both.note.iter().cloned().collect();
+        let over = delta.limit(room);
+        if over > 0 {
             notes.push(format!(
-                "{left} more objects differ, and were not tried out: a plan has at most {MOST_OBJECTS}"
+                "{over} more objects differ, and were not tried out: a plan has at most {MOST_OBJECTS}; split the request"
             ));
         }
         if !intent.render.helm.lookups.is_empty() {
@@ -162,8 +217,8 @@ impl Work<'_> {
             notes.push("hooks of the chart are not tried out".to_owned());
         }
         let told = notes.len();
-        let (before, after) = self.manifests(&both, &delta, &mut notes).await?;
-        untried += notes.len() - told;
+        let (before, after) = self.manifests(both, &delta, &mut notes).await?;
+        let mut untried = notes.len() - told;
         let actor = self.context.policy.actor(&owner, &intent);
         let viewer = self.context.cluster.viewer(&actor);
         let mut preview = Preview {
@@ -221,8 +276,10 @@ impl Work<'_> {
                 },
             }
         }
+        objects.sort_by_key(|object| object.reach);
         Ok(Fate::Changed {
             objects,
+            over,
             untried,
             notes,
         })
@@ -284,6 +341,7 @@ impl Work<'_> {
         ObjectPlan {
             unserved: unserved.map(|object| Arc::clone(&object.gvk)),
             object: key.to_string(),
+            reach: Reach::of(&key),
             file: place.map(|place| place.file().to_owned()),
             action,
             remark,
@@ -342,6 +400,10 @@ impl Work<'_> {
     }
 }
 
+fn broken(error: &SyncError) -> Fate {
+    Fate::Broken(crate::text::redact(&chain(error)))
+}
+
 /// The values of a Secret.
 fn data(manifest: Option<&Value>) -> Option<[&Value; 2]> {
     manifest.map(|manifest| [&manifest["data"], &manifest["stringData"]])
@@ -350,8 +412,10 @@ fn data(manifest: Option<&Value>) -> Option<[&Value; 2]> {
 /// An object that has no place in the cluster.
 fn misplaced_object(head: &Desired, index: usize, why: &desired::Misplaced) -> Option<ObjectPlan> {
     let place = head.provenance(index);
+    let key = head.objects().get(index)?.key();
     Some(ObjectPlan {
-        object: head.objects().get(index)?.key().to_string(),
+        object: key.to_string(),
+        reach: Reach::of(&key),
         file: place.map(|place| place.file().to_owned()),
         action: Action::Refuse(chain(why)),
         remark: None,
@@ -369,6 +433,7 @@ fn forbidden(head: &Desired, delta: &Delta, error: &PreviewError) -> Option<Obje
     let place = index.and_then(|(index, _)| head.provenance(*index));
     (status.code == 403).then(|| ObjectPlan {
         object: error.key.to_string(),
+        reach: Reach::of(&error.key),
         file: place.map(|place| place.file().to_owned()),
         action: Action::Refuse(refusal(status)),
         remark: None,

@@ -8,12 +8,14 @@ fn object(name: &str, action: Action, fields: &str) -> ObjectPlan {
         remark: None,
         fields: fields.to_owned(),
         unserved: None,
+        reach: Reach::Rest,
     }
 }
 
 fn plan(objects: Vec<ObjectPlan>) -> Plan {
     let changed = Fate::Changed {
         objects,
+        over: 0,
         untried: 0,
         notes: vec!["hooks are not tried".to_owned()],
     };
@@ -52,11 +54,11 @@ fn a_comment_says_everything() {
         ),
     ]);
     assert_eq!(
-        plan.line(),
+        plan.line(0),
         "1 to create, 1 to prune, 1 to release, 1 refused, 1 not rendered in 2 of 3 Syncs"
     );
     assert!(plan.touches() && plan.is_refused());
-    let text = plan.comment(&HEADER, 60_000);
+    let text = plan.comment(&HEADER, 60_000).text;
     for part in [
         "<!-- m -->\n### towline: plan for `team/shop` on `eu-1`\n",
         "Commit <code>aaaaaaaaaaaa</code> was compared with <code>bbbbbbbbbbbb</code>",
@@ -106,8 +108,8 @@ fn a_kind_that_nothing_brings_is_no_success() {
         objects
             .iter_mut()
             .for_each(|object| object.settle(&defined));
-        assert_eq!((&*plan.line(), plan.is_refused()), (line, is_refused));
-        let text = plan.comment(&HEADER, 60_000);
+        assert_eq!((&*plan.line(0), plan.is_refused()), (line, is_refused));
+        let text = plan.comment(&HEADER, 60_000).text;
         let named = format!("{sign}<code>ConfigMap a/new</code>");
         assert!(text.contains(&named), "{named} is not in {text}");
         assert_eq!(text.contains("```text\nno such kind\n```"), is_refused);
@@ -124,17 +126,17 @@ fn what_was_not_tried_comes_first() {
     }
     assert!(!plan.is_whole() && !plan.is_refused());
     assert_eq!(
-        plan.line(),
+        plan.line(0),
         "not all was tried out: 20 not tried out, 1 to create in 1 of 2 Syncs"
     );
     let why = "it cannot be rendered, with and without this request".to_owned();
     plan.syncs = vec![("odd".to_owned(), Fate::Unplanned(why))];
     assert!(!plan.is_whole() && !plan.is_refused() && plan.touches());
     assert_eq!(
-        plan.line(),
+        plan.line(0),
         "not all was tried out: 1 not planned in 1 of 1 Syncs"
     );
-    let text = plan.comment(&HEADER, 60_000);
+    let text = plan.comment(&HEADER, 60_000).text;
     assert!(
         text.contains("#### `odd`: not planned\n\n```text\nit cannot be"),
         "{text}"
@@ -154,7 +156,7 @@ fn a_hostile_author_writes_no_markdown() {
     plan.target = evil.to_owned();
     plan.syncs
         .push(("x".to_owned(), Fate::Broken(evil.to_owned())));
-    let text = plan.comment(&HEADER, 60_000);
+    let text = plan.comment(&HEADER, 60_000).text;
     let mut fence: Option<String> = None;
     for line in text.lines() {
         let ticks: String = line.chars().take_while(|c| *c == '`').collect();
@@ -185,12 +187,82 @@ fn a_comment_fits() {
     let still = (0..5_000).map(|number| (format!("sync-{number}"), Fate::Untouched));
     plan.syncs.extend(still);
     for longest in [5_000, 60_000] {
-        let text = plan.comment(&HEADER, longest);
+        let text = plan.comment(&HEADER, longest).text;
         assert!(text.len() <= longest, "{}", text.len());
         assert!(
             text.contains("more objects, for which there is no room**"),
             "{text}"
         );
         assert!(text.ends_with(" more\n"), "{text}");
+    }
+}
+
+/// A request may hide what grants rights among very many other objects.
+#[test]
+fn what_reaches_farthest_is_named_first_and_a_flood_is_no_success() {
+    let flood = |count: usize| -> Vec<ObjectPlan> {
+        let one =
+            |number: usize| object(&number.to_string(), Action::Create, &"+ a: 1\n".repeat(9));
+        (0..count).map(one).collect()
+    };
+    let mut binding = object("binding", Action::Create, "+ roleRef.name: \"admin\"\n");
+    binding.reach = Reach::Rights;
+    let mut plan = plan(flood(1_000));
+    let late = Fate::Changed {
+        objects: vec![binding],
+        over: 0,
+        untried: 0,
+        notes: Vec::new(),
+    };
+    plan.syncs = vec![plan.syncs.swap_remove(0), ("z".to_owned(), late)];
+    let Written { text, left } = plan.comment(&HEADER, 5_000);
+    assert!(text.len() <= 5_000);
+    let named = text.find("a/binding").unwrap();
+    assert!(text.contains("roleRef.name"), "{text}");
+    assert!(named < text.find("a/0<").unwrap(), "{text}");
+    assert!(text.contains("a/0</code>") && left > 900, "{left}");
+    assert_eq!(plan.course(left), Course::Partial);
+    let line = plan.line(left);
+    let said = format!(
+        "**too large, split the request: {left} not in the comment; 1001 to create in 2 of 2 Syncs**"
+    );
+    assert!(text.contains(&said) && said.contains(&line), "{text}");
+    // What has no room for its fields is no success either.
+    plan.syncs = vec![(
+        "a".to_owned(),
+        Fate::Changed {
+            objects: flood(20),
+            over: 0,
+            untried: 0,
+            notes: Vec::new(),
+        },
+    )];
+    let Written { text, left } = plan.comment(&HEADER, 3_500);
+    assert!(
+        text.contains("a/19</code>") && text.contains(", for whose fields there is no room"),
+        "{text}"
+    );
+    assert!(
+        left > 0 && left < 20 && plan.course(left) == Course::Partial,
+        "{left}"
+    );
+    let Written { left, .. } = plan.comment(&HEADER, 60_000);
+    assert_eq!((left, plan.course(left)), (0, Course::Live));
+    // What was not tried out is not there to be named.
+    if let Fate::Changed { over, .. } = &mut plan.syncs[0].1 {
+        *over = 7;
+    }
+    assert_eq!(plan.course(0), Course::Partial);
+    for (left, said) in [
+        (
+            0,
+            "too large, split the request: 7 not tried out; 20 to create in 1 of 1 Syncs",
+        ),
+        (
+            2,
+            "too large, split the request: 7 not tried out, 2 not in the comment; 20 to create in 1 of 1 Syncs",
+        ),
+    ] {
+        assert_eq!(plan.line(left), said);
     }
 }
