@@ -1,8 +1,11 @@
 //! The plans of open pull requests: what is said on the request, and that nothing else happens.
 
+mod flood;
 mod forged;
 mod guessed;
 mod host;
+mod kinds;
+mod leaving;
 mod rendered;
 mod woken;
 
@@ -390,7 +393,7 @@ async fn a_request_from_a_fork_needs_the_label() {
     let message = planned(&case, "Planned").await;
     assert_eq!(
         message,
-        "2 open requests have their plans; 1 of others wait for the label plan; 1 are over the limit"
+        "2 open requests have their plans; 1 request from a fork waits for the label plan; 1 request is over the limit of 2"
     );
     let unasked = async || {
         let is_said = |head: &String| host.status(head).is_some();
@@ -414,7 +417,7 @@ async fn a_request_from_a_fork_needs_the_label() {
     eventually("two wait", PATIENCE, async || {
         let message = planned(&case, "Planned").await;
         message
-            .contains("2 of others wait for the label plan")
+            .contains("2 requests wait for the label plan")
             .then_some(())
             .ok_or(message)
     })

@@ -32,7 +32,7 @@ fn mark(action: &Action) -> (&'static str, Paint) {
         Action::Change => ("~", Paint::Yellow),
         Action::Delete => ("-", Paint::Red),
         Action::Release(_) => ("=", Paint::Dim),
-        Action::Refuse(_) => ("!", Paint::Red),
+        Action::Refuse(_) | Action::Unserved(_) => ("!", Paint::Red),
     }
 }
 
@@ -103,14 +103,22 @@ fn mask(live: &mut Value, wanted: &mut Value) {
 
 /// `1 to create, 2 to change`.
 fn summary(changes: &[Change]) -> String {
-    let counts = ["create", "change", "delete", "release", "refused"].map(|word| {
+    let counts = [
+        "create",
+        "change",
+        "delete",
+        "release",
+        "refused",
+        "not served",
+    ]
+    .map(|word| {
         let count = changes
             .iter()
             .filter(|change| change.action.word() == word)
             .count();
         match (count, word) {
             (0, _) => String::new(),
-            (count, "refused") => format!("{count} refused"),
+            (count, "refused" | "not served") => format!("{count} {word}"),
             (count, word) => format!("{count} to {word}"),
         }
     });

@@ -82,6 +82,7 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
         within: None,
         only: None,
         tries_all: args.all,
+        names_unpruned: false,
         conceals: false,
         parallel: PARALLEL,
     };
@@ -182,10 +183,10 @@ fn shown(desired: &Desired, change: &preview::Change) -> Result<Change, CliError
             difference(key, live.as_ref(), wanted.as_ref(), desired.secrets())?
         }
         // Nothing would come of the one, and the other stays as it is.
-        Action::Refuse(_) if live.is_none() => {
+        Action::Refuse(_) | Action::Unserved(_) if live.is_none() => {
             difference(key, None, wanted.as_ref(), desired.secrets())?
         }
-        Action::Refuse(_) | Action::Release(_) => String::new(),
+        Action::Refuse(_) | Action::Release(_) | Action::Unserved(_) => String::new(),
     };
     let place = index.and_then(|index| desired.provenance(index));
     Ok(Change {

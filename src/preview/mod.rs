@@ -1,6 +1,7 @@
 //! What would become of the objects of a Sync if other files were its source. Each object that may differ is applied as a
 //! dry run, with the rights of whoever asks, and nothing is written. `towline diff` and the plans of pull requests use it.
 
+mod defined;
 mod difference;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -11,6 +12,8 @@ use futures::{StreamExt as _, stream};
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
+use self::defined::unserved;
+pub use self::defined::{defined, is_definition};
 pub use self::difference::{cleaned, fenced, unified, unmarked};
 use crate::cluster::{Rehearsed, ServedKind, Viewer};
 use crate::content::Tree;
@@ -38,6 +41,8 @@ pub enum Action {
     Release(String),
     /// The API server refuses it. Why.
     Refuse(String),
+    /// The API server does not serve its kind, so it was not tried. Why. It would be created if something else brings its kind.
+    Unserved(String),
 }
 
 impl Action {
@@ -49,13 +54,14 @@ impl Action {
             Self::Delete => "delete",
             Self::Release(_) => "release",
             Self::Refuse(_) => "refused",
+            Self::Unserved(_) => "not served",
         }
     }
 
     /// Why, where there is something to say.
     pub fn why(&self) -> &str {
         match self {
-            Self::Release(why) | Self::Refuse(why) => why,
+            Self::Release(why) | Self::Refuse(why) | Self::Unserved(why) => why,
             Self::Create | Self::Change | Self::Delete => "",
         }
     }
@@ -111,6 +117,9 @@ pub struct Preview<'a> {
     pub only: Option<HashSet<usize>>,
     /// Whether objects are tried as well that have their manifest already. A new admission rule may refuse them.
     pub tries_all: bool,
+    /// Whether objects are named that leave Git and stay because of `prune: false`. They would be named in every later
+    /// comparison with the same files.
+    pub names_unpruned: bool,
     /// Whether it may not be told that a live Secret has the desired values already: who may choose the values would learn
     /// by that whether a guess is right.
     pub conceals: bool,
@@ -160,6 +169,10 @@ pub fn describe(
     format!("{name} ({place}): {}", crate::chain(why))
 }
 
+/// Why an object stays that leaves Git.
+const UNPRUNED: &str =
+    "spec.prune of the Sync is false, which is the default: what leaves Git stays in the cluster";
+
 impl Preview<'_> {
     /// Tries out the objects.
     pub async fn outlook(&self, mut manifests: Manifests) -> Outlook {
@@ -172,7 +185,8 @@ impl Preview<'_> {
         let mut misplaced = std::mem::take(&mut resolved.misplaced);
         misplaced.retain(|(index, _)| is_looked_at(index));
         let mut changes = Vec::new();
-        // A kind whose definition comes with the files cannot be tried yet.
+        // A kind that is not served cannot be tried. Its definition may come with the files.
+        let brought = defined(manifests.values());
         for index in resolved.waiting.values().flatten() {
             if let (Some(manifest), Some(object)) =
                 (manifests.remove(index), self.desired.objects().get(*index))
@@ -180,7 +194,10 @@ impl Preview<'_> {
                 changes.push(Ok(Change {
                     key: object.key(),
                     index: Some(*index),
-                    action: Action::Create,
+                    action: match brought.contains(&manifest.gvk) {
+                        true => Action::Create,
+                        false => unserved(kinds, &manifest.gvk),
+                    },
                     live: None,
                     wanted: Some(manifest.body),
                 }));
@@ -353,7 +370,7 @@ impl Preview<'_> {
 
     /// The live objects that are not desired.
     fn leaving(&self, items: &HashMap<ObjectKey, Item>) -> Vec<Change> {
-        if !self.intent.prune {
+        if !self.intent.prune && !self.names_unpruned {
             return Vec::new();
         }
         let owned = self
@@ -361,6 +378,16 @@ impl Preview<'_> {
             .iter()
             .filter_map(|(key, live)| Some((key.clone(), observed(key, live)?)));
         let leaving = surplus(self.owner, owned.collect(), items);
+        if !self.intent.prune {
+            let stays = leaving.into_iter().map(|(key, _)| Change {
+                live: self.live.get(&key).cloned(),
+                key,
+                index: None,
+                action: Action::Release(UNPRUNED.to_owned()),
+                wanted: None,
+            });
+            return stays.collect();
+        }
         let kinds = &self.viewer.kinds;
         let Parting { going, released } = Parting::of(
             leaving,

@@ -3,13 +3,24 @@
 //! The author of a pull request chooses most of what is in it, so nothing of that is Markdown: it stands in fences that are
 //! longer than every run of backticks inside, or escaped in `code` of HTML.
 
-use std::fmt::Write as _;
+mod sections;
 
-use crate::preview::{Action, fenced, unmarked};
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use self::sections::{Body, body};
+use super::reach::Reach;
+use crate::manifest::GroupVersionKind;
+use crate::message::Course;
+use crate::preview::{Action, unmarked};
 use crate::text::{printable, shorten};
 
 /// The most names of Syncs that are not touched.
 const MOST_NAMES: usize = 100;
+
+/// As many digits as the number of objects without room may have.
+const MOST_LEFT: usize = 9_999_999;
 
 /// The longest reason, in bytes.
 const LONGEST_REASON: usize = 1000;
@@ -35,7 +46,9 @@ pub(super) enum Fate {
     /// These would change.
     Changed {
         objects: Vec<ObjectPlan>,
-        /// How many more differ, and were not tried out, or without an answer.
+        /// How many more differ, and were not tried out because the request is too large.
+        over: usize,
+        /// How many more differ, and were not tried out for another reason, or without an answer.
         untried: usize,
         /// What else is to be said.
         notes: Vec<String>,
@@ -51,6 +64,7 @@ pub(super) enum Fate {
 pub(super) struct ObjectPlan {
     /// `Kind.group namespace/name`
     pub(super) object: String,
+    pub(super) reach: Reach,
     /// The file that declares it; none if it leaves Git.
     pub(super) file: Option<String>,
     pub(super) action: Action,
@@ -58,6 +72,32 @@ pub(super) struct ObjectPlan {
     pub(super) remark: Option<&'static str>,
     /// The fields that differ, as lines of a diff.
     pub(super) fields: String,
+    /// Its kind, if the API server does not serve it.
+    pub(super) unserved: Option<Arc<GroupVersionKind>>,
+}
+
+impl Fate {
+    /// The objects that would change.
+    pub(super) fn objects(&mut self) -> &mut [ObjectPlan] {
+        match self {
+            Self::Changed { objects, .. } => objects,
+            Self::Untouched | Self::Broken(_) | Self::Unplanned(_) => &mut [],
+        }
+    }
+}
+
+impl ObjectPlan {
+    /// An object whose kind is not served would be created all the same if a definition of the request brings its kind.
+    pub(super) fn settle(&mut self, defined: &HashSet<GroupVersionKind>) {
+        if self
+            .unserved
+            .as_deref()
+            .is_some_and(|kind| defined.contains(kind))
+        {
+            self.action = Action::Create;
+            self.remark = Some("which was not tried: its kind comes with the same files");
+        }
+    }
 }
 
 /// Where a plan is about, and how a comment begins.
@@ -69,6 +109,13 @@ pub(super) struct Header<'a> {
     pub(super) cluster: &'a str,
 }
 
+/// A comment.
+pub(super) struct Written {
+    pub(super) text: String,
+    /// How many objects have no room in it, or are in it without their fields.
+    pub(super) left: usize,
+}
+
 /// Counts of actions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -77,6 +124,8 @@ pub(super) struct Counts {
     prune: usize,
     keep: usize,
     refused: usize,
+    unserved: usize,
+    over: usize,
     untried: usize,
     broken: usize,
     unplanned: usize,
@@ -92,8 +141,12 @@ impl Counts {
                 Fate::Broken(_) => counts.broken += 1,
                 Fate::Unplanned(_) => counts.unplanned += 1,
                 Fate::Changed {
-                    objects, untried, ..
+                    objects,
+                    over,
+                    untried,
+                    ..
                 } => {
+                    counts.over += over;
                     counts.untried += untried;
                     for object in objects {
                         *match object.action {
@@ -102,6 +155,7 @@ impl Counts {
                             Action::Delete => &mut counts.prune,
                             Action::Release(_) => &mut counts.keep,
                             Action::Refuse(_) => &mut counts.refused,
+                            Action::Unserved(_) => &mut counts.unserved,
                         } += 1;
                     }
                 }
@@ -121,6 +175,7 @@ impl Counts {
             (self.prune, "to prune"),
             (self.keep, "to release"),
             (self.refused, "refused"),
+            (self.unserved, "not served by the cluster, not tried"),
             (self.broken, "not rendered"),
         ];
         let words = words.into_iter().filter(|(count, _)| *count > 0);
@@ -147,21 +202,36 @@ impl Plan {
     /// Whether the request cannot be applied as it is.
     pub(super) fn is_refused(&self) -> bool {
         let counts = self.counts();
-        counts.refused + counts.broken > 0
+        counts.refused + counts.unserved + counts.broken > 0
     }
 
     /// Whether all that differs was tried out.
     pub(super) fn is_whole(&self) -> bool {
         let counts = self.counts();
-        counts.untried + counts.unplanned == 0
+        counts.over + counts.untried + counts.unplanned == 0
     }
 
-    /// The plan in a line. Hosts cut long ones, so it begins with what a green check would hide.
-    pub(super) fn line(&self) -> String {
+    /// How the request stands, if so many objects have no room in the comment.
+    pub(super) fn course(&self, left: usize) -> Course {
+        match (self.is_refused(), self.is_whole() && left == 0) {
+            (true, _) => Course::Failed,
+            (false, false) => Course::Partial,
+            (false, true) => Course::Live,
+        }
+    }
+
+    /// The plan in a line, if so many objects have no room in the comment. Hosts cut long ones, so it begins with what is not
+    /// known, and what to do about that.
+    pub(super) fn line(&self, left: usize) -> String {
         let counts = self.counts();
-        let first = match self.is_whole() {
-            true => "",
-            false => "not all was tried out: ",
+        let first = match (counts.over, left) {
+            (0, 0) if self.is_whole() => String::new(),
+            (0, 0) => "not all was tried out: ".to_owned(),
+            (over, 0) => format!("too large, split the request: {over} not tried out; "),
+            (0, left) => format!("too large, split the request: {left} not in the comment; "),
+            (over, left) => format!(
+                "too large, split the request: {over} not tried out, {left} not in the comment; "
+            ),
         };
         match (counts.touched, self.syncs.len()) {
             (0, 0) => "no Sync uses this repository".to_owned(),
@@ -173,38 +243,40 @@ impl Plan {
     }
 
     /// The comment, of at most so many bytes. What does not fit is counted.
-    pub(super) fn comment(&self, header: &Header<'_>, longest: usize) -> String {
+    pub(super) fn comment(&self, header: &Header<'_>, longest: usize) -> Written {
+        let untouched = self.untouched();
+        let beside = self.head(header, MOST_LEFT).len() + untouched.len() + 200;
+        let Body {
+            text,
+            unnamed,
+            shortened,
+        } = body(&self.syncs, longest.saturating_sub(beside));
+        let left = unnamed + shortened;
+        let mut text = self.head(header, left) + &text;
+        if unnamed > 0 {
+            let _ = writeln!(
+                text,
+                "\n**and {unnamed} more objects, for which there is no room**"
+            );
+        }
+        text += &untouched;
+        Written { text, left }
+    }
+
+    fn head(&self, header: &Header<'_>, left: usize) -> String {
         let Header {
             marker,
             repository,
             cluster,
         } = header;
-        let mut text = format!(
+        format!(
             "{marker}\n### towline: plan for `{repository}` on `{cluster}`\n\n**{}**\n\nCommit {} was compared with {}, where \
              it left {}. This was a dry run: nothing has changed in the cluster.\n",
-            self.line(),
+            self.line(left),
             short(&self.head),
             short(&self.base),
             code(&self.target),
-        );
-        let untouched = self.untouched();
-        let room = longest.saturating_sub(untouched.len() + 200);
-        let mut left = 0;
-        for (name, fate) in &self.syncs {
-            for (part, objects) in parts(name, fate) {
-                match left == 0 && text.len() + part.len() <= room {
-                    true => text.push_str(&part),
-                    false => left += objects.max(1),
-                }
-            }
-        }
-        if left > 0 {
-            let _ = writeln!(
-                text,
-                "\n**and {left} more objects, for which there is no room**"
-            );
-        }
-        text + &untouched
+        )
     }
 
     fn untouched(&self) -> String {
@@ -227,71 +299,6 @@ impl Plan {
     }
 }
 
-/// The parts of a Sync's section, each with the number of objects in it.
-fn parts(name: &str, fate: &Fate) -> Vec<(String, usize)> {
-    match fate {
-        Fate::Untouched => Vec::new(),
-        Fate::Broken(why) => {
-            let why = fenced("text", &format!("{}\n", reason(why)));
-            vec![(format!("\n#### `{name}`: cannot be rendered\n\n{why}"), 1)]
-        }
-        Fate::Unplanned(why) => {
-            let why = fenced("text", &format!("{}\n", reason(why)));
-            vec![(format!("\n#### `{name}`: not planned\n\n{why}"), 1)]
-        }
-        Fate::Changed { objects, notes, .. } => {
-            let counts = Counts::of([fate]).in_words();
-            let notes = notes.iter().map(|note| {
-                let note = fenced("text", &format!("{}\n", reason(note)));
-                (format!("\n{note}"), 0)
-            });
-            let heading = (format!("\n#### `{name}`: {counts}\n"), 0);
-            let objects = objects.iter().map(|object| (part(object), 1));
-            std::iter::once(heading)
-                .chain(notes)
-                .chain(objects)
-                .collect()
-        }
-    }
-}
-
-fn part(object: &ObjectPlan) -> String {
-    let sign = match object.action {
-        Action::Create => "+",
-        Action::Change => "~",
-        Action::Delete => "-",
-        Action::Release(_) => "=",
-        Action::Refuse(_) => "!",
-    };
-    let file = object
-        .file
-        .as_deref()
-        .map(|file| format!(" ({})", code(file)));
-    let file = file.unwrap_or_default();
-    let remark = object.remark.map(|remark| format!(", {remark}"));
-    let heading = format!(
-        "{sign} {} {}{file}{}",
-        match object.action {
-            Action::Delete => "prune",
-            _ => object.action.word(),
-        },
-        code(&object.object),
-        remark.unwrap_or_default()
-    );
-    let mut inside = String::new();
-    if !object.action.why().is_empty() {
-        let why = fenced("text", &format!("{}\n", reason(object.action.why())));
-        let _ = write!(inside, "\n{why}");
-    }
-    if !object.fields.is_empty() {
-        let _ = write!(inside, "\n{}", fenced("diff", &object.fields));
-    }
-    match inside.is_empty() {
-        true => format!("\n{heading}<br>\n"),
-        false => format!("\n<details><summary>{heading}</summary>\n{inside}\n</details>\n"),
-    }
-}
-
 fn reason(why: &str) -> String {
     shorten(&printable(why), LONGEST_REASON)
 }
@@ -307,160 +314,4 @@ fn code(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn object(name: &str, action: Action, fields: &str) -> ObjectPlan {
-        ObjectPlan {
-            object: format!("ConfigMap a/{name}"),
-            file: Some("a.yaml".to_owned()),
-            action,
-            remark: None,
-            fields: fields.to_owned(),
-        }
-    }
-
-    fn plan(objects: Vec<ObjectPlan>) -> Plan {
-        let changed = Fate::Changed {
-            objects,
-            untried: 0,
-            notes: vec!["hooks are not tried".to_owned()],
-        };
-        Plan {
-            head: "a".repeat(40),
-            base: "b".repeat(40),
-            target: "main".to_owned(),
-            syncs: vec![
-                ("shop".to_owned(), changed),
-                ("still".to_owned(), Fate::Untouched),
-                ("bad".to_owned(), Fate::Broken("kind: [".to_owned())),
-            ],
-        }
-    }
-
-    const HEADER: Header<'_> = Header {
-        marker: "<!-- m -->",
-        repository: "team/shop",
-        cluster: "eu-1",
-    };
-
-    #[test]
-    fn a_comment_says_everything() {
-        let plan = plan(vec![
-            object("new", Action::Create, "+ data.a: 1\n"),
-            object("gone", Action::Delete, ""),
-            object(
-                "kept",
-                Action::Release("its annotation keeps it".to_owned()),
-                "",
-            ),
-            object(
-                "bad",
-                Action::Refuse("no such field".to_owned()),
-                "+ x: 1\n",
-            ),
-        ]);
-        assert_eq!(
-            plan.line(),
-            "1 to create, 1 to prune, 1 to release, 1 refused, 1 not rendered in 2 of 3 Syncs"
-        );
-        assert!(plan.touches() && plan.is_refused());
-        let text = plan.comment(&HEADER, 60_000);
-        for part in [
-            "<!-- m -->\n### towline: plan for `team/shop` on `eu-1`\n",
-            "Commit <code>aaaaaaaaaaaa</code> was compared with <code>bbbbbbbbbbbb</code>",
-            "#### `shop`: 1 to create, 1 to prune, 1 to release, 1 refused\n",
-            "<details><summary>+ create <code>ConfigMap a/new</code> (<code>a.yaml</code>)</summary>\n\n```diff\n+ data.a: 1\n```\n",
-            "- prune <code>ConfigMap a/gone</code>",
-            "```text\nno such field\n```",
-            "```text\nhooks are not tried\n```",
-            "#### `bad`: cannot be rendered\n\n```text\nkind: [\n```",
-            "Not touched: `still`\n",
-        ] {
-            assert!(text.contains(part), "{part} is not in {text}");
-        }
-        let nothing = Plan::default();
-        assert!(!nothing.touches() && !nothing.is_refused());
-    }
-
-    #[test]
-    fn what_was_not_tried_comes_first() {
-        let mut plan = plan(vec![object("new", Action::Create, "+ data.a: 1\n")]);
-        plan.syncs.pop();
-        assert!(plan.is_whole() && !plan.is_refused());
-        if let (_, Fate::Changed { untried, .. }) = &mut plan.syncs[0] {
-            *untried = 20;
-        }
-        assert!(!plan.is_whole() && !plan.is_refused());
-        assert_eq!(
-            plan.line(),
-            "not all was tried out: 20 not tried out, 1 to create in 1 of 2 Syncs"
-        );
-        let why = "it cannot be rendered, with and without this request".to_owned();
-        plan.syncs = vec![("odd".to_owned(), Fate::Unplanned(why))];
-        assert!(!plan.is_whole() && !plan.is_refused() && plan.touches());
-        assert_eq!(
-            plan.line(),
-            "not all was tried out: 1 not planned in 1 of 1 Syncs"
-        );
-        let text = plan.comment(&HEADER, 60_000);
-        assert!(
-            text.contains("#### `odd`: not planned\n\n```text\nit cannot be"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_hostile_author_writes_no_markdown() {
-        let evil = "</code></summary>![x](http://evil/p.png)\n@everyone `` <script>";
-        let mut object = object(
-            evil,
-            Action::Refuse(evil.to_owned()),
-            "+ a: ```\n+ b: ````` @x\n",
-        );
-        object.file = Some(evil.to_owned());
-        let mut plan = plan(vec![object]);
-        plan.target = evil.to_owned();
-        plan.syncs
-            .push(("x".to_owned(), Fate::Broken(evil.to_owned())));
-        let text = plan.comment(&HEADER, 60_000);
-        let mut fence: Option<String> = None;
-        for line in text.lines() {
-            let ticks: String = line.chars().take_while(|c| *c == '`').collect();
-            match &fence {
-                None if ticks.len() >= 3 => fence = Some(ticks),
-                Some(open) if line == open.as_str() => fence = None,
-                Some(_) => (),
-                None => assert!(!line.contains("![x]") && !line.contains("@ev"), "{line}"),
-            }
-        }
-        assert_eq!(fence, None, "every fence is closed: {text}");
-        assert!(
-            !text.contains("<script>") || text.contains("``````diff"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_comment_fits() {
-        let many = (0..5_000).map(|number| {
-            object(
-                &number.to_string(),
-                Action::Change,
-                &"- a: 1\n+ a: 2\n".repeat(9),
-            )
-        });
-        let mut plan = plan(many.collect());
-        let still = (0..5_000).map(|number| (format!("sync-{number}"), Fate::Untouched));
-        plan.syncs.extend(still);
-        for longest in [5_000, 60_000] {
-            let text = plan.comment(&HEADER, longest);
-            assert!(text.len() <= longest, "{}", text.len());
-            assert!(
-                text.contains("more objects, for which there is no room**"),
-                "{text}"
-            );
-            assert!(text.ends_with(" more\n"), "{text}");
-        }
-    }
-}
+mod tests;

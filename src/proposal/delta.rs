@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::reach::{PerReach, Reach};
 use crate::desired::{Desired, Item, Resolved};
 use crate::manifest::{Digest, GroupKind, ObjectKey};
 
@@ -67,14 +68,59 @@ impl Delta {
         }
     }
 
+    /// How many objects there are of each reach.
+    pub(super) fn tally(&self) -> PerReach {
+        let mut tally = PerReach::default();
+        for key in self.gone.iter().chain(self.changed.values()) {
+            tally[Reach::of(key) as usize] += 1;
+        }
+        tally
+    }
+
     /// Leaves out what there is no room for. Returns how many objects.
-    pub(super) fn limit(&mut self, room: &mut usize) -> usize {
-        let all = self.changed.len() + self.gone.len();
-        self.gone.truncate(*room);
-        *room -= self.gone.len();
-        let kept = std::mem::take(&mut self.changed).into_iter().take(*room);
-        self.changed = kept.collect();
-        *room -= self.changed.len();
-        all - self.changed.len() - self.gone.len()
+    pub(super) fn limit(&mut self, mut room: PerReach) -> usize {
+        let before = self.changed.len() + self.gone.len();
+        let mut fits = |key: &ObjectKey| {
+            let room = &mut room[Reach::of(key) as usize];
+            let fits = *room > 0;
+            *room = room.saturating_sub(1);
+            fits
+        };
+        self.gone.retain(&mut fits);
+        self.changed.retain(|_, key| fits(key));
+        before - self.changed.len() - self.gone.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_room_is_counted_by_its_reach() {
+        let key = |text: String| ObjectKey::parse(&text).unwrap();
+        let map = |number| key(format!("ConfigMap a/{number}"));
+        let binding = key("ClusterRoleBinding.rbac.authorization.k8s.io z".to_owned());
+        let delta = || Delta {
+            changed: (0..4)
+                .map(|number| (number, map(number)))
+                .chain([(4, binding.clone())])
+                .collect(),
+            gone: vec![map(7), map(8)],
+            before: HashMap::new(),
+        };
+        assert_eq!(delta().tally(), [1, 0, 0, 6]);
+        for (room, gone, changed) in [
+            ([1, 0, 0, 6], 2, &[0, 1, 2, 3, 4][..]),
+            ([1, 0, 0, 3], 2, &[0, 4]),
+            ([1, 0, 0, 1], 1, &[4]),
+            ([0; 4], 0, &[]),
+        ] {
+            let mut delta = delta();
+            let left = delta.limit(room);
+            let kept: Vec<usize> = delta.changed.keys().copied().collect();
+            assert_eq!((delta.gone.len(), &*kept), (gone, changed), "{room:?}");
+            assert_eq!(left, 7 - gone - changed.len());
+        }
     }
 }

@@ -8,6 +8,8 @@ mod comment;
 mod delta;
 mod fields;
 mod host;
+mod reach;
+mod read;
 mod told;
 mod work;
 
@@ -21,7 +23,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::choose::choose;
-use self::comment::{Header, Plan};
+use self::comment::{Header, Plan, Written};
 use self::host::{Host, HostError, Labelled};
 use self::work::{Work, WorkError};
 use crate::api::{ConditionType, Reason, Verdict};
@@ -333,13 +335,9 @@ impl Planner<'_> {
             let planned = timeout(LONGEST_PLAN, self.work(host, request, base));
             planned.await.map_err(|_| PlanError::Late)??
         };
-        self.write(host, request, &plan).await?;
-        let course = match (plan.is_refused(), plan.is_whole()) {
-            (true, _) => Course::Failed,
-            (false, false) => Course::Partial,
-            (false, true) => Course::Live,
-        };
-        Ok(host.set(&self.status(request, course, plan.line())).await?)
+        let left = self.write(host, request, &plan).await?;
+        let status = self.status(request, plan.course(left), plan.line(left));
+        Ok(host.set(&status).await?)
     }
 
     /// A request of a fork is planned if somebody who may push has set the label.
@@ -412,13 +410,14 @@ impl Planner<'_> {
         Ok(Arc::clone(fetched.snapshot()))
     }
 
-    /// Writes the comment, if there is something to say, or an earlier one says something else.
+    /// Writes the comment, if there is something to say, or an earlier one says something else. Returns how many objects have no
+    /// room in it.
     async fn write(
         &self,
         host: &Host<'_>,
         request: &PullRequest,
         plan: &Plan,
-    ) -> Result<(), HostError> {
+    ) -> Result<usize, HostError> {
         let number = request.number;
         let text = |id: Option<u64>| {
             let header = Header {
@@ -431,17 +430,18 @@ impl Planner<'_> {
         let marker = |id| self.marker(number, id);
         match host.comment(number, marker).await? {
             Some(known) => {
-                let text = text(Some(known.id));
+                let Written { text, left } = text(Some(known.id));
                 if is_same(&known.body, &text) || host.rewrite(number, known.id, &text).await? {
-                    return Ok(());
+                    return Ok(left);
                 }
             }
-            None if !plan.touches() => return Ok(()),
+            None if !plan.touches() => return Ok(0),
             None => (),
         }
-        let id = host.write(number, &text(None)).await?;
+        let id = host.write(number, &text(None).text).await?;
+        let Written { text, left } = text(Some(id));
         // Without its own marker, it is the comment as long as there is no other one.
-        host.rewrite(number, id, &text(Some(id))).await.map(drop)
+        host.rewrite(number, id, &text).await.map(|_| left)
     }
 
     /// Makes the comment with an id known again, and is of no use in another comment. A comment gets its id when it is

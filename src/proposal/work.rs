@@ -7,7 +7,7 @@
 //! of encrypted files are not in it, because the renders had stand-ins for them. Values of live objects are not in it either:
 //! they are compared, and never shown.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use kube::api::ListParams;
@@ -17,23 +17,19 @@ use serde_json::Value;
 use super::comment::{Fate, ObjectPlan};
 use super::delta::Delta;
 use super::fields::fields;
+use super::reach::{PerReach, Reach, shares};
+use super::read::{Both, Read, SyncError};
 use crate::api::Sync;
 use crate::chain;
 use crate::chain::refusal;
-use crate::content::Tree;
-use crate::desired::{
-    self, Desired, DesiredError, InputData, Inputs, InputsError, Limit, MOST_INPUT, Reading,
-    StandIns, Task,
-};
+use crate::desired::{self, Desired, Limit};
 use crate::driver::Context;
 use crate::fleet::SourceName;
-use crate::intent::{InputsIntent, Keeper, SourceIntent, SyncIntent};
+use crate::intent::{SourceIntent, SyncIntent};
+use crate::manifest::GroupVersionKind;
 use crate::plan::{IDENTITY, SyncName, placed};
 use crate::preview::{Action, Change, Manifests, Preview, PreviewError, manifests_of};
-use crate::render::Cache;
-use crate::secrets::{ReadError, SecretName, size};
 use crate::source::Snapshot;
-use crate::sync::releases;
 
 /// Dry runs at once. Syncs have many times as many.
 const PARALLEL: usize = 4;
@@ -41,6 +37,9 @@ const PARALLEL: usize = 4;
 /// The most Syncs of a repository, and the most objects of a request, that are tried out.
 const MOST_SYNCS: usize = 1000;
 const MOST_OBJECTS: usize = 500;
+
+/// The most objects whose renders are kept until all Syncs are read. Further Syncs are rendered again.
+const MOST_KEPT: usize = 20_000;
 
 /// Why a request cannot be planned at all.
 #[derive(Debug, thiserror::Error)]
@@ -50,17 +49,17 @@ pub(super) enum WorkError {
     Syncs(String),
 }
 
-/// Why a Sync cannot be planned.
-#[derive(Debug, thiserror::Error)]
-enum SyncError {
-    #[error("{0}")]
-    Read(&'static str, #[source] ReadError),
-    #[error(transparent)]
-    Inputs(#[from] InputsError),
-    #[error(transparent)]
-    Desired(#[from] DesiredError),
-    #[error("the render was ended")]
-    Ended,
+/// The kinds that the definitions of the newest commit bring.
+type Defined = HashSet<GroupVersionKind>;
+
+/// What is known of a Sync before its objects are tried out.
+enum Look {
+    /// All.
+    Done(Fate),
+    /// What differs is to be tried out.
+    Differs(Box<(Both, Delta)>),
+    /// The same, but it has to be read again.
+    Again,
 }
 
 /// One pull request at work.
@@ -73,33 +72,43 @@ pub(super) struct Work<'a> {
     pub(super) head: Arc<Snapshot>,
 }
 
-/// What the commits ask for.
-enum Read {
-    Same,
-    Both(Both),
-    /// Neither can be rendered, for the same reason.
-    Neither(String),
-}
-
-/// What both commits ask for, where it differs.
-struct Both {
-    /// None if the commit that the request began at cannot be rendered.
-    base: Option<Box<Desired>>,
-    head: Box<Desired>,
-    /// Why there is no base.
-    note: Option<String>,
-}
-
 impl Work<'_> {
     /// What would become of the objects of each Sync of the repository.
     pub(super) async fn plan(&self) -> Result<Vec<(String, Fate)>, WorkError> {
-        let mut room = MOST_OBJECTS;
-        let mut fates = Vec::new();
         let (syncs, more) = self.syncs().await?;
-        for sync in syncs {
-            let fate = match self.fate(&sync, &mut room).await {
-                Ok(fate) => fate,
-                Err(error) => Fate::Broken(crate::text::redact(&chain(&error))),
+        let (mut looks, mut defined, mut kept) = (Vec::new(), Defined::new(), 0);
+        for sync in &syncs {
+            let (mut look, mut tally) =
+                (self.looked(sync, &mut defined).await, PerReach::default());
+            if let Look::Differs(found) = &look {
+                let (both, delta) = &**found;
+                tally = delta.tally();
+                let base = both.base.as_ref().map_or(0, |base| base.objects().len());
+                kept += base + both.head.objects().len();
+                if kept > MOST_KEPT {
+                    look = Look::Again;
+                }
+            }
+            looks.push((look, tally));
+        }
+        // Shared when all are known, so that no Sync's many objects keep another's ClusterRoleBinding out.
+        let tallies: Vec<PerReach> = looks.iter().map(|(_, tally)| *tally).collect();
+        let mut fates = Vec::new();
+        for ((sync, (look, _)), share) in
+            syncs.iter().zip(looks).zip(shares(&tallies, MOST_OBJECTS))
+        {
+            let look = match look {
+                Look::Again => self.looked(sync, &mut defined).await,
+                look => look,
+            };
+            let fate = match look {
+                Look::Differs(found) => {
+                    let (both, delta) = *found;
+                    let tried = self.tried(sync, &both, delta, share).await;
+                    tried.unwrap_or_else(|error| broken(&error))
+                }
+                Look::Done(fate) => fate,
+                Look::Again => continue,
             };
             fates.push((sync.name_any(), fate));
         }
@@ -107,6 +116,8 @@ impl Work<'_> {
             let why = format!("a plan looks at {MOST_SYNCS} Syncs of a repository");
             fates.push((format!("{more} more Syncs"), Fate::Unplanned(why)));
         }
+        let objects = fates.iter_mut().flat_map(|(_, fate)| fate.objects());
+        objects.for_each(|object| object.settle(&defined));
         Ok(fates)
     }
 
@@ -132,43 +143,71 @@ impl Work<'_> {
         Ok((syncs, more))
     }
 
-    async fn fate(&self, sync: &Sync, room: &mut usize) -> Result<Fate, SyncError> {
-        let namespace = &self.source.namespace;
-        let owner = SyncName::new(namespace, &sync.name_any());
+    fn intent(&self, sync: &Sync) -> SyncIntent {
         let mut intent = SyncIntent::from(sync);
         intent.render.source_ignore = Arc::clone(&self.intent.ignore);
-        let both = match self.read(sync, &intent).await? {
-            Read::Same => return Ok(Fate::Untouched),
+        intent
+    }
+
+    async fn looked(&self, sync: &Sync, defined: &mut Defined) -> Look {
+        let look = self.look(sync, defined).await;
+        look.unwrap_or_else(|error| Look::Done(broken(&error)))
+    }
+
+    /// Renders both commits, and compares them.
+    async fn look(&self, sync: &Sync, defined: &mut Defined) -> Result<Look, SyncError> {
+        let owner = SyncName::new(&self.source.namespace, &sync.name_any());
+        let intent = self.intent(sync);
+        let mut both = match self.read(sync, &intent).await? {
+            Read::Same(brought) => {
+                defined.extend(brought);
+                return Ok(Look::Done(Fate::Untouched));
+            }
             Read::Both(both) => both,
             Read::Neither(why) => {
-                return Ok(Fate::Unplanned(format!(
+                return Ok(Look::Done(Fate::Unplanned(format!(
                     "it cannot be rendered, with and without this request: {why}"
-                )));
+                ))));
             }
         };
+        defined.extend(both.defined.drain());
         let within = self.context.limit(&owner, &intent);
-        let mut delta = self.delta(&both, within);
-        let mut notes: Vec<String> = both.note.iter().cloned().collect();
+        let delta = self.delta(&both, within).await;
         if delta.changed.is_empty() && delta.gone.is_empty() {
             let content =
                 |desired: &Desired| desired.release().map(|release| release.content.clone());
             // A release is its objects and its hooks.
             if both.base.as_deref().and_then(content) == content(&both.head) {
-                return Ok(Fate::Untouched);
+                return Ok(Look::Done(Fate::Untouched));
             }
+            let mut notes: Vec<String> = both.note.iter().cloned().collect();
             notes.push("hooks of the chart change, which are not tried out".to_owned());
-            return Ok(Fate::Changed {
+            return Ok(Look::Done(Fate::Changed {
                 objects: Vec::new(),
+                over: 0,
                 untried: 0,
                 notes,
-            });
+            }));
         }
-        let left = delta.limit(room);
-        // Also those of which nothing is known.
-        let mut untried = left;
-        if left > 0 {
+        Ok(Look::Differs(Box::new((both, delta))))
+    }
+
+    /// Tries out what differs, as far as it has room.
+    async fn tried(
+        &self,
+        sync: &Sync,
+        both: &Both,
+        mut delta: Delta,
+        room: PerReach,
+    ) -> Result<Fate, SyncError> {
+        let owner = SyncName::new(&self.source.namespace, &sync.name_any());
+        let intent = self.intent(sync);
+        let within = self.context.limit(&owner, &intent);
+        let mut notes: Vec<String> = both.note.iter().cloned().collect();
+        let over = delta.limit(room);
+        if over > 0 {
             notes.push(format!(
-                "{left} more objects differ, and were not tried out: a plan has at most {MOST_OBJECTS}"
+                "{over} more objects differ, and were not tried out: a plan has at most {MOST_OBJECTS}; split the request"
             ));
         }
         if !intent.render.helm.lookups.is_empty() {
@@ -178,8 +217,8 @@ impl Work<'_> {
             notes.push("hooks of the chart are not tried out".to_owned());
         }
         let told = notes.len();
-        let (before, after) = self.manifests(&both, &delta, &mut notes).await?;
-        untried += notes.len() - told;
+        let (before, after) = self.manifests(both, &delta, &mut notes).await?;
+        let mut untried = notes.len() - told;
         let actor = self.context.policy.actor(&owner, &intent);
         let viewer = self.context.cluster.viewer(&actor);
         let mut preview = Preview {
@@ -192,6 +231,7 @@ impl Work<'_> {
             within,
             only: Some(delta.changed.keys().copied().collect()),
             tries_all: false,
+            names_unpruned: true,
             conceals: true,
             parallel: PARALLEL,
         };
@@ -236,8 +276,10 @@ impl Work<'_> {
                 },
             }
         }
+        objects.sort_by_key(|object| object.reach);
         Ok(Fate::Changed {
             objects,
+            over,
             untried,
             notes,
         })
@@ -294,8 +336,12 @@ impl Work<'_> {
             None => String::new(),
         };
         let place = index.and_then(|index| head.provenance(index));
+        let unserved = index.filter(|_| matches!(action, Action::Unserved(_)));
+        let unserved = unserved.and_then(|index| head.objects().get(index));
         ObjectPlan {
+            unserved: unserved.map(|object| Arc::clone(&object.gvk)),
             object: key.to_string(),
+            reach: Reach::of(&key),
             file: place.map(|place| place.file().to_owned()),
             action,
             remark,
@@ -303,98 +349,16 @@ impl Work<'_> {
         }
     }
 
-    /// What both commits ask for.
-    async fn read(&self, sync: &Sync, intent: &SyncIntent) -> Result<Read, SyncError> {
-        let inputs = Arc::new(self.inputs(intent).await?);
-        let releases = sync.status.as_ref().map(releases).unwrap_or_default();
-        let chart = |own: &Arc<Snapshot>| -> Option<Arc<dyn Tree>> {
-            let chart = intent.render.helm.chart.as_ref()?;
-            if chart.source == *self.source.name {
-                return Some(own.clone());
-            }
-            let source = SourceName::new(&self.source.namespace, &chart.source);
-            let latest = self.context.fleet.sources.read(&source).latest?;
-            Some(latest.snapshot)
-        };
-        let task = |tree: &Arc<Snapshot>| Task {
-            tree: tree.clone(),
-            chart: chart(tree),
-            // A request could name one that its author may not read.
-            bases: BTreeMap::new(),
-            intent: intent.render.clone(),
-            inputs: Arc::clone(&inputs),
-            renderers: self.context.renderers.clone(),
-            // A tenant of its own, so that no render of a Sync of the namespace waits for its turn.
-            tenant: format!("{} (pull requests)", self.source.namespace).into(),
-            releases: releases.clone(),
-            // A comment shows what is rendered, and its author may not be allowed to read what the Sync's account may.
-            lookup: None,
-            kept_for: None,
-        };
-        let (base, head) = (task(&self.base), task(&self.head));
-        let read = tokio::task::spawn_blocking(move || {
-            let mut cache = Cache::default();
-            let (base, why) = match desired::read(&base, None, &mut cache) {
-                Ok(Reading::Changed(base)) => (Some(base), None),
-                Ok(Reading::Unchanged) => (None, None),
-                Err(error) => (None, Some(chain(&error))),
-            };
-            Ok(match desired::read(&head, base.as_deref(), &mut cache) {
-                Ok(Reading::Unchanged) => Read::Same,
-                Ok(Reading::Changed(head)) => Read::Both(Both {
-                    base,
-                    head,
-                    note: why.map(|why| {
-                        format!("the commit that it began at cannot be rendered: {why}")
-                    }),
-                }),
-                Err(error) => match why {
-                    Some(why) if why == chain(&error) => Read::Neither(why),
-                    _ => return Err(error.into()),
-                },
-            })
-        });
-        read.await.map_err(|_| SyncError::Ended)?
-    }
-
-    /// The inputs of the renders, with stand-ins for what is secret.
-    async fn inputs(&self, intent: &SyncIntent) -> Result<Inputs, SyncError> {
-        let context = self.context;
-        let namespace = &*self.source.namespace;
-        let (mut found, mut bytes) = (InputData::new(), 0);
-        for (field, reference) in intent.inputs.references() {
-            // What is encrypted stays so.
-            if field == InputsIntent::KEYS {
-                continue;
-            }
-            let name = SecretName::new(namespace, &reference.name);
-            let read = match reference.kind {
-                Keeper::ConfigMap => context.config_maps.read(&name).await,
-                Keeper::Secret => context.secrets.read(&name).await,
-            };
-            match read {
-                Ok(data) => {
-                    bytes += size(&data);
-                    if bytes > MOST_INPUT {
-                        let name = format!("{} {name}", reference.kind);
-                        return Err(InputsError::TooLarge { field, name }.into());
-                    }
-                    found.insert((reference.kind, reference.name), Arc::new(data));
-                }
-                Err(ReadError::Missing(..)) if reference.optional => (),
-                Err(error) => return Err(SyncError::Read(field, error)),
-            }
-        }
-        let stand_ins = StandIns::new(&context.key.digest_for("stand-ins", namespace));
-        let mut inputs = Inputs::with_stand_ins(namespace, &intent.inputs, &found, stand_ins)?;
-        let version = context.cluster.version().await;
-        inputs.kube_version = version.unwrap_or_default().to_owned();
-        inputs.api_versions = context.cluster.kinds.api_versions();
-        Ok(inputs)
-    }
-
-    fn delta(&self, both: &Both, within: Option<Limit<'_>>) -> Delta {
+    async fn delta(&self, both: &Both, within: Option<Limit<'_>>) -> Delta {
         let kinds = &self.context.cluster.kinds;
+        let objects = both.head.objects();
+        if objects
+            .iter()
+            .any(|object| kinds.get(&object.gvk).is_none())
+            && let Err(error) = self.context.cluster.discover().await
+        {
+            tracing::debug!(repository = %self.source, %error, "discovery");
+        }
         let resolve = |desired: &Desired| {
             let is_namespaced = |gvk: &_| kinds.get(gvk).map(|served| served.namespaced);
             desired::resolve(desired, is_namespaced, within)
@@ -436,6 +400,10 @@ impl Work<'_> {
     }
 }
 
+fn broken(error: &SyncError) -> Fate {
+    Fate::Broken(crate::text::redact(&chain(error)))
+}
+
 /// The values of a Secret.
 fn data(manifest: Option<&Value>) -> Option<[&Value; 2]> {
     manifest.map(|manifest| [&manifest["data"], &manifest["stringData"]])
@@ -444,12 +412,15 @@ fn data(manifest: Option<&Value>) -> Option<[&Value; 2]> {
 /// An object that has no place in the cluster.
 fn misplaced_object(head: &Desired, index: usize, why: &desired::Misplaced) -> Option<ObjectPlan> {
     let place = head.provenance(index);
+    let key = head.objects().get(index)?.key();
     Some(ObjectPlan {
-        object: head.objects().get(index)?.key().to_string(),
+        object: key.to_string(),
+        reach: Reach::of(&key),
         file: place.map(|place| place.file().to_owned()),
         action: Action::Refuse(chain(why)),
         remark: None,
         fields: String::new(),
+        unserved: None,
     })
 }
 
@@ -462,10 +433,12 @@ fn forbidden(head: &Desired, delta: &Delta, error: &PreviewError) -> Option<Obje
     let place = index.and_then(|(index, _)| head.provenance(*index));
     (status.code == 403).then(|| ObjectPlan {
         object: error.key.to_string(),
+        reach: Reach::of(&error.key),
         file: place.map(|place| place.file().to_owned()),
         action: Action::Refuse(refusal(status)),
         remark: None,
         fields: String::new(),
+        unserved: None,
     })
 }
 

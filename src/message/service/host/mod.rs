@@ -145,8 +145,8 @@ fn github(status: &CommitStatus, service: Service) -> Value {
         "state": match status.course {
             Course::Pending => "pending",
             Course::Partial if service == Service::Gitea => "warning",
-            Course::Live | Course::Partial => "success",
-            Course::Failed => "failure",
+            Course::Live => "success",
+            Course::Failed | Course::Partial => "failure",
             Course::GivenUp => "error",
         },
         "context": unique(&status.name, LONGEST_NAME),
@@ -159,8 +159,8 @@ fn gitlab(status: &CommitStatus) -> Value {
     json!({
         "state": match status.course {
             Course::Pending => "pending",
-            Course::Live | Course::Partial => "success",
-            Course::Failed => "failed",
+            Course::Live => "success",
+            Course::Failed | Course::Partial => "failed",
             Course::GivenUp => "canceled",
         },
         "name": unique(&status.name, LONGEST_NAME),
@@ -174,8 +174,8 @@ fn bitbucket(status: &CommitStatus, service: Service, page: &str) -> Value {
     json!({
         "state": match status.course {
             Course::Pending => "INPROGRESS",
-            Course::Live | Course::Partial => "SUCCESSFUL",
-            Course::Failed => "FAILED",
+            Course::Live => "SUCCESSFUL",
+            Course::Failed | Course::Partial => "FAILED",
             Course::GivenUp if is_cloud => "STOPPED",
             Course::GivenUp => "CANCELLED",
         },
@@ -193,8 +193,8 @@ fn azure(status: &CommitStatus) -> Value {
     json!({
         "state": match status.course {
             Course::Pending => "pending",
-            Course::Live | Course::Partial => "succeeded",
-            Course::Failed => "failed",
+            Course::Live => "succeeded",
+            Course::Failed | Course::Partial => "failed",
             Course::GivenUp => "notApplicable",
         },
         "context": {"genre": genre, "name": unique(name, LONGEST_NAME)},
