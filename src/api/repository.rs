@@ -234,7 +234,7 @@ pub struct PullRequestPlans {
     #[schemars(length(min = 1, max = 255))]
     pub label: Option<String>,
 
-    /// Time between two looks at the open requests, such as `1m`.
+    /// Time between two looks at the open requests, such as `1m`: 10 seconds or more.
     #[serde(default = "default_interval")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10s')").message("interval must be 10s or more"))]
     #[schemars(schema_with = "super::sync::duration_schema")]

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::work::Work;
 use crate::api::Sync;
 use crate::chain;
 use crate::content::Tree;
@@ -11,8 +10,9 @@ use crate::desired::{
     self, Desired, DesiredError, InputData, Inputs, InputsError, MOST_INPUT, Reading, StandIns,
     Task,
 };
+use crate::driver::Context;
 use crate::fleet::SourceName;
-use crate::intent::{InputsIntent, Keeper, SyncIntent};
+use crate::intent::{InputsIntent, Keeper, SourceIntent, SyncIntent};
 use crate::manifest::GroupVersionKind;
 use crate::preview::{defined, is_definition, manifests_of};
 use crate::render::Cache;
@@ -52,6 +52,16 @@ pub(super) struct Both {
     /// Why there is no base.
     pub(super) note: Option<String>,
     pub(super) defined: Defined,
+}
+
+/// One pull request at work.
+pub(super) struct Work<'a> {
+    pub(super) context: &'a Context,
+    pub(super) source: &'a SourceName,
+    pub(super) intent: &'a SourceIntent,
+    /// The commit that the request began at, and its newest one.
+    pub(super) base: Arc<Snapshot>,
+    pub(super) head: Arc<Snapshot>,
 }
 
 impl Work<'_> {

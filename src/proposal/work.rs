@@ -18,18 +18,15 @@ use super::comment::{Fate, ObjectPlan};
 use super::delta::Delta;
 use super::fields::fields;
 use super::reach::{PerReach, Reach, shares};
-use super::read::{Both, Read, SyncError};
+use super::read::{Both, Read, SyncError, Work};
 use crate::api::Sync;
 use crate::chain;
 use crate::chain::refusal;
 use crate::desired::{self, Desired, Limit};
-use crate::driver::Context;
-use crate::fleet::SourceName;
-use crate::intent::{SourceIntent, SyncIntent};
+use crate::intent::SyncIntent;
 use crate::manifest::GroupVersionKind;
 use crate::plan::{IDENTITY, SyncName, placed};
 use crate::preview::{Action, Change, Manifests, Preview, PreviewError, manifests_of};
-use crate::source::Snapshot;
 
 /// Dry runs at once. Syncs have many times as many.
 const PARALLEL: usize = 4;
@@ -60,16 +57,6 @@ enum Look {
     Differs(Box<(Both, Delta)>),
     /// The same, but it has to be read again.
     Again,
-}
-
-/// One pull request at work.
-pub(super) struct Work<'a> {
-    pub(super) context: &'a Context,
-    pub(super) source: &'a SourceName,
-    pub(super) intent: &'a SourceIntent,
-    /// The commit that the request began at, and its newest one.
-    pub(super) base: Arc<Snapshot>,
-    pub(super) head: Arc<Snapshot>,
 }
 
 impl Work<'_> {

@@ -14,7 +14,7 @@ use super::delivery::digest;
 use super::newest::{Newest, both};
 use super::report::applied_chart;
 use super::state::{Look, State};
-use super::target::{self, Loaded, Refused, Target};
+use super::target::{self, Loaded, Refused, Target, Untaken};
 use crate::api::Reason;
 use crate::cluster::RunningGuard;
 use crate::desired::Inputs;
@@ -41,13 +41,6 @@ enum Unresumed {
     /// Another try may succeed without a change.
     #[error("it cannot be read again: {0}")]
     Unfetched(String),
-}
-
-/// For which newest revision, spec and inputs what was live could not be the target, and why.
-pub(super) struct Untaken {
-    /// None if it is tried again.
-    of: Option<Refused>,
-    why: String,
 }
 
 impl State {

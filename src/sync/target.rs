@@ -200,6 +200,13 @@ pub(super) struct Refused {
     pub(super) is_tried_again: bool,
 }
 
+/// For which newest revision, spec and inputs what was live could not be the target, and why.
+pub(super) struct Untaken {
+    /// None if it is tried again.
+    pub(super) of: Option<Refused>,
+    pub(super) why: String,
+}
+
 impl Refused {
     pub(super) fn new(
         seen: &Newest,
