@@ -342,6 +342,10 @@ pub(crate) mod tests {
     }
 
     fn composed_with(items: Vec<Item>, docs: Option<&str>) -> Message {
+        composed_in("0123456789abcdef", items, docs)
+    }
+
+    fn composed_in(installation: &str, items: Vec<Item>, docs: Option<&str>) -> Message {
         let group = Group {
             items,
             due: Timestamp::UNIX_EPOCH,
@@ -351,7 +355,7 @@ pub(crate) mod tests {
         let context = Context {
             alert: ("prod", "chat"),
             metadata: &BTreeMap::from([("cluster".to_owned(), "eu-1".to_owned())]),
-            installation: "0123456789abcdef",
+            installation,
             docs,
             repository: &|_| Some("https://me:hunter2@github.com/a/b.git".to_owned()),
         };
@@ -503,5 +507,17 @@ pub(crate) mod tests {
             one.id,
             message(&["a"], Reason::Converged, NoticeState::News).id
         );
+    }
+
+    /// A revision may be live twice, and two clusters may have the same Syncs.
+    #[test]
+    fn a_later_message_and_that_of_another_cluster_have_other_ids() {
+        let items = || items(&["a"], Reason::Converged, NoticeState::News);
+        let first = composed(items());
+        let mut later = items();
+        Arc::make_mut(&mut later[0].notice).at = Timestamp::from_second(1_700_000_060).unwrap();
+        assert_eq!(later[0].id, items()[0].id);
+        assert_ne!(composed(later).id, first.id);
+        assert_ne!(composed_in("fedcba9876543210", items(), None).id, first.id);
     }
 }

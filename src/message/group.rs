@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use super::{Id, Item, NoticeState, Subject};
 use crate::api::Reason;
 
-/// The most groups of an alert that wait. Notices of more commits join into one group for each reason, so that none is
-/// lost and the number of groups stays bounded.
+/// From so many groups of an alert on that wait, notices of further commits join into one group for each reason, so that
+/// none is lost. Only a notice that would overtake another one of its resource gets a group of its own: the ledger has a
+/// bound of its own for all that waits.
 const MOST: usize = 200;
 
 /// The most statuses of commits of an alert that wait. A host may be away for hours, and commits go on.

@@ -58,6 +58,27 @@ pub(super) struct PolledRevision {
     pub(super) times: FetchTimes,
 }
 
+impl PolledRevision {
+    /// A revision whose signature was checked just now.
+    fn new(
+        snapshot: Arc<Snapshot>,
+        access: Arc<Access>,
+        (began, fetched): (Timestamp, Timestamp),
+        signer: Option<String>,
+    ) -> Self {
+        Self {
+            snapshot,
+            access,
+            times: FetchTimes {
+                began,
+                fetched,
+                verified: signer.is_some().then(Timestamp::now),
+            },
+            signer,
+        }
+    }
+}
+
 /// Polls one repository, and keeps data for the next poll.
 #[derive(Default)]
 pub(super) struct Poller {
@@ -110,16 +131,12 @@ impl Poller {
         let mut verifier = Verifier::default();
         let signer = verifier.check(&context.secrets, intent.verify.as_ref(), name, &snapshot);
         let signer = signer.await?;
-        Ok(PolledRevision {
+        Ok(PolledRevision::new(
             snapshot,
             access,
-            times: FetchTimes {
-                began,
-                fetched,
-                verified: signer.is_some().then(Timestamp::now),
-            },
+            (began, fetched),
             signer,
-        })
+        ))
     }
 
     async fn find(
@@ -150,16 +167,12 @@ impl Poller {
         let verifier = &mut self.verifier;
         let signer = verifier.check(&context.secrets, intent.verify.as_ref(), name, &snapshot);
         let signer = signer.await?;
-        Ok(PolledRevision {
+        Ok(PolledRevision::new(
             snapshot,
             access,
-            times: FetchTimes {
-                began,
-                fetched,
-                verified: signer.is_some().then(Timestamp::now),
-            },
+            (began, fetched),
             signer,
-        })
+        ))
     }
 }
 
