@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::allowance::Allowance;
 use crate::api::{Alert, GitRepository, Provider, Sync};
 use crate::backoff::Backoff;
-use crate::cluster::{Cluster, ClusterSettings};
+use crate::cluster::{Clients, Cluster, ClusterSettings};
 use crate::config::RunArgs;
 use crate::driver::{Context, Policy, StatusWrites, Turns, supervise};
 use crate::fleet::{Fleet, Series};
@@ -21,7 +21,7 @@ use crate::log;
 use crate::metrics::{Metrics, Renders};
 use crate::notify::{Before, EventWriter, Notifier, Sink};
 use crate::outbox::{self, Outbox, Traces};
-use crate::plan::Appliers;
+use crate::plan::{Appliers, Key};
 use crate::proposal;
 use crate::render::wasm::{Disk, Renderers};
 use crate::secrets::{ConfigMaps, Secrets};
@@ -97,24 +97,69 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         stopped(&stop),
     );
     let server = tokio::spawn(server);
+    let leadership = leadership(elector.as_ref(), &metrics);
+    let clients = leader::clients(&config, elector.as_ref(), &metrics)?;
     let key_name = KeyName {
         namespace: own_namespace(&args, &config),
         name: args.key_secret.clone(),
     };
-    let leadership = leadership(elector.as_ref(), &metrics);
-    let clients = leader::clients(&config, elector.as_ref(), &metrics)?;
     // A standby of the first version with a key cannot do more before there is one.
     let absent = || readiness.set_all();
     let key = tokio::select! {
         key = leader::key(&clients.requests, &key_name, &leadership, absent) => key,
         lost = elected(elector.as_mut()) => return Err(lost.into()),
         end = signalled() => {
-            if let Some(elector) = &mut elector {
-                elector.resign().await;
-            }
+            resign(&mut elector).await;
             return Ok(end?);
         }
     };
+    let Parts {
+        context,
+        tellers,
+        before,
+    } = parts(args, &clients, key, &leadership, &metrics)?;
+    let receivers = context.receivers.clone();
+    let endpoint = Hooks::new(receivers, leadership, metrics, Limits::default());
+
+    let hooks = tokio::spawn(endpoint.serve(hooks, stopped(&stop)));
+    let writing = tokio::spawn(tellers.events.clone().run(clients.requests, before));
+    let sending = tokio::spawn(tellers.outbox.traces.clone().send());
+    let mut drivers = pin!(drive(context, clients.watches, readiness));
+    tokio::select! {
+        () = &mut drivers => (),
+        lost = elected(elector.as_mut()) => return Err(lost.into()),
+        end = until_failed(server) => end?,
+        end = until_failed(hooks) => end?,
+        end = signalled() => end?,
+    }
+    tracing::info!("stopping");
+    // Without the lease no event can be written, and no message be told: the next leader would tell it too.
+    tellers.flush().await;
+    // The drivers still exist, so that writes they wait for get their answers.
+    resign(&mut elector).await;
+    stop.send_replace(true);
+    writing.abort();
+    sending.abort();
+    // The drivers are dropped now. The next start reads their progress from the objects.
+    Ok(())
+}
+
+/// What [`operate`] runs.
+struct Parts {
+    context: Arc<Context>,
+    tellers: Tellers,
+    /// What events wait for.
+    before: Before,
+}
+
+/// Makes the parts that need the operator's key.
+fn parts(
+    args: RunArgs,
+    clients: &Clients,
+    key: Key,
+    leadership: &Leadership,
+    metrics: &Metrics,
+) -> Result<Parts, Error> {
     let cache = Cache::open(CacheSettings {
         volume_bytes: args.cache_size,
         namespace_bytes: args.cache_size_per_namespace,
@@ -134,32 +179,24 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         },
         metrics.clone(),
     );
-    let events = EventWriter::new(metrics.clone());
     let fleet = Fleet::default();
-    let mut outbox = Outbox::new(fleet.clone(), metrics.clone());
-    outbox.traces = traces(&args, outbox.client.clone(), &metrics);
-    let sinks = [
-        Arc::new(events.clone()) as Arc<dyn Sink>,
-        Arc::new(outbox.clone()),
-    ];
-    let notifier = Notifier::new(sinks);
+    metrics.register(Series::new(fleet.clone(), leadership.clone()));
+    let tellers = Tellers::new(&args, &fleet, metrics);
     let statuses = StatusWrites::default();
     let before = Before {
         applies: cluster.running_applies.clone(),
         statuses: statuses.running.clone(),
     };
-    let writing = events.clone().run(clients.requests.clone(), before);
-    metrics.register(Series::new(fleet.clone(), leadership.clone()));
-    let requests = clients.requests;
+    let requests = &clients.requests;
     let context = Arc::new(Context {
         secrets: Secrets::new(requests.clone()),
         config_maps: ConfigMaps::new(requests.clone()),
         inputs: Allowance::new(INPUTS, INPUTS_OF_NAMESPACE),
-        client: requests,
+        client: requests.clone(),
         cluster,
         cache,
-        notifier,
-        outbox: outbox.clone(),
+        notifier: tellers.notifier(),
+        outbox: tellers.outbox.clone(),
         metrics: metrics.clone(),
         diff_after: args.diff_after,
         failure_window: args.failure_window,
@@ -179,54 +216,68 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
         turns: Turns::default(),
         statuses,
     });
-    let receivers = context.receivers.clone();
-    let endpoint = Hooks::new(receivers, leadership, metrics.clone(), Limits::default());
+    Ok(Parts {
+        context,
+        tellers,
+        before,
+    })
+}
 
-    let hooks = tokio::spawn(endpoint.serve(hooks, stopped(&stop)));
-    let writing = tokio::spawn(writing);
-    let sending = tokio::spawn(outbox.traces.clone().send());
-    let mut drivers = pin!(drive(context, clients.watches, readiness));
-    tokio::select! {
-        () = &mut drivers => (),
-        lost = elected(elector.as_mut()) => return Err(lost.into()),
-        end = until_failed(server) => end?,
-        end = until_failed(hooks) => end?,
-        end = signalled() => end?,
+/// Who tells people and services what happens.
+struct Tellers {
+    events: EventWriter,
+    outbox: Outbox,
+}
+
+impl Tellers {
+    fn new(args: &RunArgs, fleet: &Fleet, metrics: &Metrics) -> Self {
+        let mut outbox = Outbox::new(fleet.clone(), metrics.clone());
+        outbox.traces = traces(args, outbox.client.clone(), metrics);
+        Self {
+            events: EventWriter::new(metrics.clone()),
+            outbox,
+        }
     }
-    tracing::info!("stopping");
-    // Without the lease no event can be written, and no message be told: the next leader would tell it too.
-    let (unwritten, untold, unsent) = tokio::join!(
-        events.flush(LAST_EVENTS),
-        outbox.flush(LAST_MESSAGES),
-        outbox.traces.flush(LAST_MESSAGES)
-    );
-    if unsent > 0 {
-        tracing::warn!(
-            unsent,
-            "spans of traces are not sent: their receiver does not take them in time"
+
+    fn notifier(&self) -> Notifier {
+        let sinks: [Arc<dyn Sink>; 2] =
+            [Arc::new(self.events.clone()), Arc::new(self.outbox.clone())];
+        Notifier::new(sinks)
+    }
+
+    /// Tells what still waits, as far as it is taken in time.
+    async fn flush(&self) {
+        let (unwritten, untold, unsent) = tokio::join!(
+            self.events.flush(LAST_EVENTS),
+            self.outbox.flush(LAST_MESSAGES),
+            self.outbox.traces.flush(LAST_MESSAGES)
         );
+        if unsent > 0 {
+            tracing::warn!(
+                unsent,
+                "spans of traces are not sent: their receiver does not take them in time"
+            );
+        }
+        if untold > 0 {
+            tracing::warn!(
+                untold,
+                "messages are not sent: their services do not take them in time"
+            );
+        }
+        if unwritten > 0 {
+            tracing::warn!(
+                unwritten,
+                "events are lost: the API server does not take them in time"
+            );
+        }
     }
-    if untold > 0 {
-        tracing::warn!(
-            untold,
-            "messages are not sent: their services do not take them in time"
-        );
-    }
-    if unwritten > 0 {
-        tracing::warn!(
-            unwritten,
-            "events are lost: the API server does not take them in time"
-        );
-    }
-    if let Some(elector) = &mut elector {
-        // The drivers still exist, so that writes they wait for get their answers.
+}
+
+/// Gives the lease back, if there is one, so that another replica need not wait until it expires.
+async fn resign(elector: &mut Option<Elector>) {
+    if let Some(elector) = elector {
         elector.resign().await;
     }
-    stop.send_replace(true);
-    writing.abort();
-    sending.abort();
-    // The drivers are dropped now. The next start reads their progress from the objects.
-    Ok(())
 }
 
 /// Runs all drivers and watches, as long as it is polled.

@@ -217,7 +217,11 @@ impl Driver {
             UNPINNED_BY: by, UNPINNED_AT: Timestamp::now().to_string(),
         });
         let state = &self.state;
-        let versions = [self.inbox.version(), state.parent.version, state.version];
+        let versions = [
+            self.inbox.version(),
+            state.parent.version,
+            state.writing.version,
+        ];
         let version = versions.into_iter().max().unwrap_or_default().to_string();
         let patch = json!({"metadata": {"resourceVersion": version, "annotations": annotations}});
         let api: Api<Sync> = Api::namespaced(self.context.client.clone(), &self.name.namespace);

@@ -141,7 +141,7 @@ impl Driver {
         let intent = self.intent();
         let due = self.state.timers.take_due(Instant::now(), intent.interval);
         if intent.deleting {
-            self.state.runs_hooks_again = due.hook;
+            self.state.hooks.run_again = due.hook;
             let (context, name) = (Arc::clone(&self.context), self.name.clone());
             return context
                 .turns

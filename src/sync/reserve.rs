@@ -18,7 +18,7 @@ impl Driver {
     /// not prune them: its dependencies are not ready, it is suspended, or it is pinned to another revision.
     pub(super) async fn reserve_objects(&mut self, intent: &SyncIntent, newest: &Newest) {
         let revision = newest.revision();
-        if self.state.planned.as_ref() == Some(&revision) {
+        if self.state.ahead.planned.as_ref() == Some(&revision) {
             return;
         }
         let scope = &*target::scope(intent, newest);
@@ -43,7 +43,7 @@ impl Driver {
             return;
         }
         let judged = state.pin.as_ref().and_then(|pin| pin.judged.as_ref());
-        let ahead = state.read_ahead.as_deref().into_iter().chain(judged);
+        let ahead = state.ahead.read.as_deref().into_iter().chain(judged);
         let ahead = ahead
             .filter(is_known)
             .map(|target| target.at(newest))
@@ -64,14 +64,14 @@ impl Driver {
                 if !stays {
                     self.context.cluster.inventory.release(&self.name, &wanted);
                 }
-                self.state.read_ahead = Some(target);
+                self.state.ahead.read = Some(target);
             }
             Ok(Loaded::Same) => (),
             Err(error) => {
                 if error.is_settled() && !matches!(error, TargetError::Fetching(_)) {
                     let again = error.again_after().is_some();
                     let refused = Refused::new(newest, scope.clone(), inputs, again);
-                    self.state.unread_ahead = Some(Box::new(refused));
+                    self.state.ahead.refused = Some(Box::new(refused));
                 }
                 self.tell_unread();
                 return;
@@ -105,16 +105,16 @@ impl Driver {
     /// Tells other Syncs that this one cannot say what it wants of the newest revision, unless it has said so before.
     pub(super) fn tell_unread(&mut self) {
         let newest = self.inbox.newest_revision();
-        if newest.is_some() && self.state.planned != newest {
-            self.tell(self.state.planned.clone(), newest);
+        if newest.is_some() && self.state.ahead.planned != newest {
+            self.tell(self.state.ahead.planned.clone(), newest);
         }
     }
 
     fn tell(&mut self, planned: Option<String>, unread: Option<String>) {
-        if self.state.planned == planned && self.state.unread == unread {
+        if self.state.ahead.planned == planned && self.state.ahead.unread == unread {
             return;
         }
-        (self.state.planned, self.state.unread) = (planned, unread);
+        (self.state.ahead.planned, self.state.ahead.unread) = (planned, unread);
         let brings = self.brings();
         let fleet = &self.context.fleet;
         fleet.update_sync(&self.name, |view| {
@@ -155,7 +155,7 @@ impl State {
     fn is_unread(&self, newest: &Newest, scope: &RenderIntent, inputs: &Inputs) -> bool {
         let of_pin = self.pin.as_ref().and_then(|pin| pin.unread.as_ref());
         let of_pin = of_pin.map(|(refused, _)| refused);
-        let mut known = self.unread_ahead.as_deref().into_iter().chain(of_pin);
+        let mut known = self.ahead.refused.as_deref().into_iter().chain(of_pin);
         known.any(|refused| refused.is(newest, scope, inputs))
     }
 }

@@ -48,14 +48,14 @@ impl Driver {
             return None;
         }
         let under_way = self.context.cluster.running_applies.begin();
-        let awaits_hooks = state.awaits_hooks.take();
+        let awaits_hooks = state.ahead.awaits_hooks.take();
         if let Some(target) = awaits_hooks.filter(|target| target.is_of(&newest, scope, &inputs)) {
             let loaded = Ok(Loaded::New(target));
             return self
                 .go_live(intent, (newest, inputs), loaded, under_way)
                 .await;
         }
-        let read_ahead = state.read_ahead.take();
+        let read_ahead = state.ahead.read.take();
         let loaded = match read_ahead.filter(|target| target.is_of(&newest, scope, &inputs)) {
             Some(target) => Ok(Loaded::New(target)),
             None => self.read(intent, &newest, &inputs, returns).await,
@@ -224,11 +224,11 @@ impl Driver {
             if let Ok(Loaded::New(target)) = loaded {
                 let content = digest(&target.desired);
                 self.state.report.delivery.read(&revision, content);
-                if self.state.planned.as_ref() != Some(&revision) {
+                if self.state.ahead.planned.as_ref() != Some(&revision) {
                     let wanted = self.reserve(intent, &target).await;
                     self.context.cluster.inventory.release(&self.name, &wanted);
                 }
-                self.state.awaits_hooks = Some(target);
+                self.state.ahead.awaits_hooks = Some(target);
             }
             self.tell_plan(Some(revision));
             return None;

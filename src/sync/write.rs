@@ -136,7 +136,7 @@ impl Driver {
                 mode: intent.mode,
                 unhealthy,
                 wait: intent.wait,
-                hook_hold: state.hook_hold.clone(),
+                hook_hold: state.hooks.hold.clone(),
                 overdue: false,
             },
             applied: state.is_applied(),
@@ -192,14 +192,14 @@ impl Driver {
         } else if state.timers.retry.is_none() && timers.retry.is_some() {
             state.backoff.advance();
         }
-        let is_news = !state.written || state.report.status != report.status;
-        (state.report, state.timers, state.written) = (report, timers, !is_news);
+        let is_news = !state.writing.written || state.report.status != report.status;
+        (state.report, state.timers, state.writing.written) = (report, timers, !is_news);
         state.memory.counted = state.memory.drifted.keys().cloned().collect();
         figures.count(&self.context.metrics);
-        state.outcomes.append(&mut figures.outcomes);
-        state.ways.extend(ways);
-        let surplus = state.ways.len().saturating_sub(WAYS);
-        state.ways.drain(..surplus);
+        state.writing.outcomes.append(&mut figures.outcomes);
+        state.writing.ways.extend(ways);
+        let surplus = state.writing.ways.len().saturating_sub(WAYS);
+        state.writing.ways.drain(..surplus);
         self.context.fleet.update_sync(&self.name, |view| {
             self.show(intent, view);
             figures.publish(&mut view.figures);
@@ -232,7 +232,7 @@ impl Driver {
     pub(super) fn told_by(&self, view: &SyncView) -> (Option<String>, Option<String>) {
         let state = &self.state;
         match state.requests.generation == view.object.generation {
-            true => (state.planned.clone(), state.unread.clone()),
+            true => (state.ahead.planned.clone(), state.ahead.unread.clone()),
             false => (None, None),
         }
     }
@@ -246,7 +246,11 @@ impl Driver {
         let SyncName { namespace, name } = &self.name;
         let status = &self.state.report.status;
         let state = &self.state;
-        let known = [self.inbox.version(), state.parent.version, state.version];
+        let known = [
+            self.inbox.version(),
+            state.parent.version,
+            state.writing.version,
+        ];
         let of = StatusOf {
             namespace,
             name,
@@ -254,23 +258,23 @@ impl Driver {
         };
         let written = write_status::<Sync>(&self.context, of, status).await;
         let state = &mut self.state;
-        if let Some(message) = state.status_refusal.note(&written) {
+        if let Some(message) = state.writing.refusal.note(&written) {
             let attempted = state.requests.attempted.as_deref();
             let notice = status_refused(&self.about, attempted, message, now.time);
             self.context.notifier.tell(notice);
         }
         match written {
             Ok(written) => {
-                state.written = true;
+                state.writing.written = true;
                 if let Written::Whole(Some(version)) = written {
-                    state.version = version;
+                    state.writing.version = version;
                 }
                 state.timers.status = None;
-                state.status_backoff.reset();
+                state.writing.backoff.reset();
                 self.count_outcomes();
             }
             Err(error) => {
-                state.timers.status = Some(now.at + state.status_backoff.pause(&error));
+                state.timers.status = Some(now.at + state.writing.backoff.pause(&error));
                 let error = crate::chain(&error);
                 tracing::warn!(sync = %self.name, error, "writing the status of a Sync");
             }
@@ -279,7 +283,7 @@ impl Driver {
 
     /// Counts what the status says by now, so that another leader does not count it again.
     fn count_outcomes(&mut self) {
-        for outcome in self.state.outcomes.drain(..) {
+        for outcome in self.state.writing.outcomes.drain(..) {
             let deliveries = &self.context.fleet.deliveries;
             deliveries.count(&self.name.namespace, outcome);
         }
@@ -288,7 +292,7 @@ impl Driver {
     /// Tells traces what the status says by now, so that another leader does not tell it again.
     fn tell_traces(&mut self, intent: &SyncIntent) {
         let state = &mut self.state;
-        if state.ways.is_empty() || !state.written {
+        if state.writing.ways.is_empty() || !state.writing.written {
             return;
         }
         let context = &self.context;
@@ -301,7 +305,7 @@ impl Driver {
             repository: &intent.source,
             url: &view.url,
         };
-        for way in state.ways.drain(..) {
+        for way in state.writing.ways.drain(..) {
             context.outbox.traces.tell(&trace(&about, &way));
         }
     }
@@ -336,7 +340,7 @@ const MAX_WARNINGS: usize = 20;
 
 impl Said {
     fn of(target: &Target, state: &State, lookups: Option<String>) -> Self {
-        let record = state.record.warning.iter().cloned();
+        let record = state.release.record.warning.iter().cloned();
         let warnings = target.desired.warnings().map(str::to_owned);
         // Git does not say so, so that people should know.
         let paused = state

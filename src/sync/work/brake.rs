@@ -88,7 +88,7 @@ impl Driver {
     async fn note_approval(&mut self, intent: &SyncIntent, digest: &str) {
         let status = self.state.report.status.prune.as_ref();
         let noted = status.and_then(|prune| prune.held.as_ref());
-        if noted.is_some_and(|held| held.digest == digest) && self.state.written {
+        if noted.is_some_and(|held| held.digest == digest) && self.state.writing.written {
             return;
         }
         let round = Round {

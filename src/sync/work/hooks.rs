@@ -60,10 +60,10 @@ impl Driver {
 
     /// Writes the status, if it has changed.
     async fn write_release(&mut self) -> Result<(), HookHold> {
-        if !self.state.written {
+        if !self.state.writing.written {
             self.write().await;
         }
-        if !self.state.written {
+        if !self.state.writing.written {
             self.state.timers.hook = Some(Instant::now() + PAUSE);
             let why = "the status, which says which hooks have run, cannot be written";
             return Err(HookHold::waits(why.to_owned()));
@@ -73,7 +73,7 @@ impl Driver {
 
     /// Runs the hooks that stand after the applies, once the target is applied in full.
     pub(super) async fn hooks_after(&mut self, intent: &SyncIntent) {
-        self.state.hook_hold = None;
+        self.state.hooks.hold = None;
         let Some(target) = &self.state.target else {
             return;
         };
@@ -94,11 +94,11 @@ impl Driver {
             let is_any = !hooks_at(desired.hooks(), moment).is_empty();
             let why =
                 || format!("{moment} hooks begin when every object is healthy, as spec.wait says");
-            self.state.hook_hold = is_any.then(|| HookHold::waits(why()).into());
+            self.state.hooks.hold = is_any.then(|| HookHold::waits(why()).into());
             return;
         }
         let ran = self.run_after(intent, &desired, release).await;
-        self.state.hook_hold = ran.err().map(Box::new);
+        self.state.hooks.hold = ran.err().map(Box::new);
     }
 
     async fn run_after(
@@ -219,7 +219,7 @@ impl Driver {
             self.keep(&release);
             return Ok(release);
         }
-        let is_asked = std::mem::take(&mut self.state.runs_hooks_again);
+        let is_asked = std::mem::take(&mut self.state.hooks.run_again);
         let is_pausing = release.running.is_none() && release.done == 0 && !is_asked;
         if let Some(failure) = release.failure.clone().filter(|_| is_pausing) {
             let at = Instant::now() + hook_pause(release.failures);
@@ -392,7 +392,7 @@ impl Driver {
         let known = &mut self.state.report.status.release;
         if known.as_ref() != Some(release) {
             *known = Some(release.clone());
-            self.state.written = false;
+            self.state.writing.written = false;
         }
     }
 }

@@ -140,8 +140,9 @@ impl Driver {
         };
         match self.write_record(intent, wanted).await {
             Ok(Written { version, of_helm }) => {
-                self.state.record = RecordState::default();
-                self.state.record.warning = self.other_applier(&intent.render.helm, of_helm);
+                self.state.release.record = RecordState::default();
+                self.state.release.record.warning =
+                    self.other_applier(&intent.render.helm, of_helm);
                 self.state.timers.record = None;
                 let HelmIntent {
                     release_name,
@@ -159,7 +160,7 @@ impl Driver {
             Err(error) => {
                 let warning = error.warning(&intent.render.helm);
                 tracing::warn!(sync = %self.name, warning, "writing a record for Helm");
-                let state = &mut self.state.record;
+                let state = &mut self.state.release.record;
                 state.failures = state.failures.saturating_add(1);
                 state.held = true;
                 state.warning = Some(warning);
@@ -194,7 +195,7 @@ impl Driver {
         let target = self.state.target.as_ref();
         let release = target.and_then(|target| target.desired.release());
         let Some(release) = release.filter(|_| intent.keeps_record) else {
-            self.state.record.warning = None;
+            self.state.release.record.warning = None;
             return None;
         };
         let known = self.state.report.status.release.as_ref()?;
@@ -202,13 +203,16 @@ impl Driver {
         let record = known.record.as_ref();
         let is_there =
             record.is_some_and(|record| is_of(record, &intent.render.helm, known.revision));
-        let (is_held, is_asked) = (self.state.record.held, self.state.record.asked);
+        let (is_held, is_asked) = (
+            self.state.release.record.held,
+            self.state.release.record.asked,
+        );
         if !is_done || is_held || is_there && !is_asked {
             return None;
         }
         if let Some(why) = self.record_misplaced(intent) {
             let helm = &intent.render.helm;
-            self.state.record.warning = Some(not_shown(helm, &why.to_string()));
+            self.state.release.record.warning = Some(not_shown(helm, &why.to_string()));
             return None;
         }
         let mut release = release.clone();
@@ -238,7 +242,7 @@ impl Driver {
         if before.as_ref() == Some(&record) {
             return;
         }
-        self.state.written = false;
+        self.state.writing.written = false;
         let renamed = before.filter(|before| {
             (&before.namespace, &before.release) != (&record.namespace, &record.release)
         });
@@ -258,7 +262,7 @@ impl Driver {
         }
         let release = self.state.report.status.release.as_mut();
         if let Some(record) = release.and_then(|release| release.record.take()) {
-            self.state.written = false;
+            self.state.writing.written = false;
             self.leave_release(intent, &record).await;
         }
     }
@@ -287,13 +291,15 @@ impl Driver {
         if self.record_misplaced(intent).is_some() {
             return;
         }
-        if was_live || intent.deleting || self.state.record.failed.as_ref() == Some(&known.content)
+        if was_live
+            || intent.deleting
+            || self.state.release.record.failed.as_ref() == Some(&known.content)
         {
             return;
         }
         let (content, number, upgrade) = (known.content.clone(), known.revision, known.upgrade);
         let targets = [
-            self.state.awaits_hooks.as_deref(),
+            self.state.ahead.awaits_hooks.as_deref(),
             self.state.target.as_ref(),
         ];
         let is_it = |target: &&Target| {
@@ -314,7 +320,7 @@ impl Driver {
             description: shorten(&why, LONGEST_FAILURE),
         };
         let written = self.write_record(intent, wanted).await;
-        self.state.record.failed = Some(content);
+        self.state.release.record.failed = Some(content);
         match written {
             Ok(Written { version, .. }) => self.note_failed(intent, version).await,
             Err(error) => {
@@ -339,7 +345,7 @@ impl Driver {
                 version,
                 revision: 0,
             });
-            self.state.written = false;
+            self.state.writing.written = false;
             self.write().await;
         }
     }
@@ -469,7 +475,7 @@ impl Driver {
     pub(super) async fn leave_records(&mut self) {
         let release = self.state.report.status.release.as_mut();
         if release.and_then(|release| release.record.take()).is_some() {
-            self.state.written = false;
+            self.state.writing.written = false;
             self.write().await;
         }
     }

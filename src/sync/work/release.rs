@@ -35,9 +35,9 @@ impl Driver {
     /// Which release a chart's content may be.
     pub(in crate::sync) fn releases(&self, revision: &str) -> Releases {
         let State {
-            report, takes_over, ..
+            report, release, ..
         } = &self.state;
-        match takes_over {
+        match &release.takes_over {
             _ if report.status.release.is_some() => releases(&report.status),
             Some(Some(next)) => Releases {
                 last: None,
@@ -60,11 +60,11 @@ impl Driver {
     ) -> Result<bool, TargetError> {
         let status = &self.state.report.status;
         let is_first = status.release.is_none() && status.last_applied_revision.is_none();
-        if desired.release().is_none() || !is_first || self.state.takes_over.is_some() {
+        if desired.release().is_none() || !is_first || self.state.release.takes_over.is_some() {
             return Ok(false);
         }
         if self.has_objects().await {
-            self.state.takes_over = Some(Some(ReleaseNumber {
+            self.state.release.takes_over = Some(Some(ReleaseNumber {
                 revision: 2,
                 is_upgrade: true,
             }));
@@ -93,7 +93,7 @@ impl Driver {
             revision: last.saturating_add(1),
             is_upgrade,
         });
-        self.state.takes_over = Some(found);
+        self.state.release.takes_over = Some(found);
         if let Some(ReleaseNumber { revision, .. }) = found {
             tracing::info!(sync = %self.name, release, revision, "takes over a release of Helm");
         }
