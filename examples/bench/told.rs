@@ -20,11 +20,15 @@ const COMMITS: usize = 10;
 /// How much more time a commit may take than without an Alert.
 const SLOWER: f64 = 1.2;
 
+/// The revisions that a Sync's status keeps.
+const HISTORY: usize = 10;
+
 /// The most memory that the notices may take, in MiB.
 const MEMORY: f64 = 16.0;
 
 /// Measures commits of every app while their notices go to a service that never answers. `untold` are such commits
-/// without an Alert. As many follow afterwards: the machine's pace changes within minutes.
+/// without an Alert. More follow, also afterwards: the machine's pace changes within minutes, and statuses whose
+/// history is not full take more memory with each commit, which is not that of the notices.
 pub async fn measure(
     bed: &Bed,
     repo: &Repo,
@@ -40,11 +44,6 @@ pub async fn measure(
             held.push(stream);
         }
     });
-    tell(bed, &format!("http://{address}/")).await;
-    // The driver of the Alert has seen the Provider.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-
-    let before = Memory::of(bed.pid());
     let commit = async |name: String| {
         let commit = repo.commit(&every_app(syncs, &name), "every app");
         run(bed, syncs, &commit, async || {
@@ -52,13 +51,22 @@ pub async fn measure(
         })
         .await
     };
+    let known = untold.len();
+    for index in known..HISTORY {
+        untold.push(commit(format!("history-{index}")).await);
+    }
+    tell(bed, &format!("http://{address}/")).await;
+    // The driver of the Alert has seen the Provider.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+
+    let before = Memory::of(bed.pid());
     let mut told = Vec::new();
     for index in 0..COMMITS {
         told.push(commit(format!("told-{index}")).await);
     }
     let after = Memory::of(bed.pid());
     untell(bed).await;
-    for index in 0..untold.len() {
+    for index in 0..known {
         untold.push(commit(format!("untold-{index}")).await);
     }
     taken.abort();
