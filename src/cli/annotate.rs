@@ -103,7 +103,7 @@ async fn request<K: Steered>(
     let exit = loop {
         let object: K = access.get(&name).await?;
         let standing = Standing::of(&object);
-        let is_handled = object.handled() == Some(&now);
+        let is_handled = object.told().handled == Some(&now);
         match outcome(&standing.state, is_handled) {
             Some(exit) => {
                 progress.end();

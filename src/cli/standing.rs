@@ -15,16 +15,27 @@ pub(super) trait Steered: Namespaced + serde::Serialize {
     const WORD: &'static str;
     /// If it is suspended, who did it and why.
     fn suspended(&self) -> Option<String>;
+    /// What its status says. Nothing, if there is none.
+    fn told(&self) -> Told<'_>;
+
     /// The conditions of its status.
-    fn conditions(&self) -> &[Condition];
-    /// The generation that its status is about. None: there is no status.
-    fn observed_generation(&self) -> Option<i64>;
+    fn conditions(&self) -> &[Condition] {
+        self.told().conditions
+    }
+}
+
+/// What the statuses of both kinds say.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Told<'a> {
+    pub(super) conditions: &'a [Condition],
+    /// The generation that the status is about. None: there is no status.
+    pub(super) observed_generation: Option<i64>,
     /// The last request to reconcile that was handled.
-    fn handled(&self) -> Option<&str>;
-    /// Its revision with a short commit.
-    fn revision(&self) -> &str;
+    pub(super) handled: Option<&'a str>,
+    /// The revision with a short commit.
+    pub(super) revision: &'a str,
     /// The message of `Ready` on one line.
-    fn summary(&self) -> &str;
+    pub(super) summary: &'a str,
 }
 
 impl Steered for Sync {
@@ -34,34 +45,15 @@ impl Steered for Sync {
         SyncIntent::from(self).suspended
     }
 
-    fn conditions(&self) -> &[Condition] {
-        self.status
-            .as_ref()
-            .map_or(&[], |status| &status.conditions)
-    }
-
-    fn observed_generation(&self) -> Option<i64> {
-        self.status.as_ref()?.observed_generation
-    }
-
-    fn handled(&self) -> Option<&str> {
-        self.status.as_ref()?.last_handled_reconcile_at.as_deref()
-    }
-
-    fn revision(&self) -> &str {
-        let revision = self
-            .status
-            .as_ref()
-            .and_then(|status| status.short_revision.as_deref());
-        revision.unwrap_or_default()
-    }
-
-    fn summary(&self) -> &str {
-        let summary = self
-            .status
-            .as_ref()
-            .and_then(|status| status.summary.as_deref());
-        summary.unwrap_or_default()
+    fn told(&self) -> Told<'_> {
+        let status = self.status.as_ref();
+        status.map_or_else(Told::default, |status| Told {
+            conditions: &status.conditions,
+            observed_generation: status.observed_generation,
+            handled: status.last_handled_reconcile_at.as_deref(),
+            revision: status.short_revision.as_deref().unwrap_or_default(),
+            summary: status.summary.as_deref().unwrap_or_default(),
+        })
     }
 }
 
@@ -72,34 +64,15 @@ impl Steered for GitRepository {
         SourceIntent::from(self).suspended
     }
 
-    fn conditions(&self) -> &[Condition] {
-        self.status
-            .as_ref()
-            .map_or(&[], |status| &status.conditions)
-    }
-
-    fn observed_generation(&self) -> Option<i64> {
-        self.status.as_ref()?.observed_generation
-    }
-
-    fn handled(&self) -> Option<&str> {
-        self.status.as_ref()?.last_handled_reconcile_at.as_deref()
-    }
-
-    fn revision(&self) -> &str {
-        let revision = self
-            .status
-            .as_ref()
-            .and_then(|status| status.short_revision.as_deref());
-        revision.unwrap_or_default()
-    }
-
-    fn summary(&self) -> &str {
-        let summary = self
-            .status
-            .as_ref()
-            .and_then(|status| status.summary.as_deref());
-        summary.unwrap_or_default()
+    fn told(&self) -> Told<'_> {
+        let status = self.status.as_ref();
+        status.map_or_else(Told::default, |status| Told {
+            conditions: &status.conditions,
+            observed_generation: status.observed_generation,
+            handled: status.last_handled_reconcile_at.as_deref(),
+            revision: status.short_revision.as_deref().unwrap_or_default(),
+            summary: status.summary.as_deref().unwrap_or_default(),
+        })
     }
 }
 
@@ -159,7 +132,7 @@ pub(super) struct Standing {
 impl Standing {
     /// Reads an object.
     pub(super) fn of<K: Steered>(object: &K) -> Self {
-        let is_current = object.observed_generation() >= object.meta().generation;
+        let is_current = object.told().observed_generation >= object.meta().generation;
         let ready = ready(object);
         let suspended = object.suspended();
         let state = match ready {
@@ -182,7 +155,7 @@ impl Standing {
                  namespace?"
                     .to_owned()
             }
-            _ => object.summary().to_owned(),
+            _ => object.told().summary.to_owned(),
         };
         let since = match state {
             ResourceState::Suspended => annotation(object, SUSPENDED_AT).parse().ok(),
@@ -193,7 +166,7 @@ impl Standing {
             name: format!("{}/{}", K::WORD, object.name_any()),
             state,
             since,
-            revision: object.revision().to_owned(),
+            revision: object.told().revision.to_owned(),
             message,
         }
     }

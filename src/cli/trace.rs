@@ -131,7 +131,7 @@ fn of_sync(object: &str, sync: &Sync, source: Option<&GitRepository>) -> Facts {
             )
         }),
     ));
-    facts.push(("live revision", sync.revision().to_owned()));
+    facts.push(("live revision", sync.told().revision.to_owned()));
     if let Some(chart) = &status.chart {
         facts.push(("chart repository", chart.source.clone()));
         let revision = chart.last_applied_revision.as_deref().unwrap_or_default();

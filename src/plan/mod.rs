@@ -245,8 +245,7 @@ pub fn surplus<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::Health;
-    use crate::manifest::{GroupKind, Modes};
+    use crate::manifest::GroupKind;
 
     fn digest(text: &str) -> Digest {
         Digest::of(&serde_json::json!(text))
@@ -254,25 +253,9 @@ mod tests {
 
     fn observed(uid: &str, entry: u64) -> Observed {
         Observed {
-            owner: SyncName::new("ns", "a"),
-            uid: uid.into(),
-            version: 1,
             entry: Some(entry),
             digest: Some(digest("m").to_string().into()),
-            proof: None,
-            created: 0,
-            deleting: false,
-            health: Health::Current,
-            writer: None,
-            writer_entry: None,
-            timeless: None,
-            shared: false,
-            version_hash: 0,
-            left: None,
-            modes: Modes::default(),
-            finished: false,
-            held_by: None,
-            exposed: None,
+            ..observed::testing::observed("a", uid)
         }
     }
 

@@ -217,6 +217,7 @@ impl fmt::Display for Proof {
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
+    pub(crate) use crate::plan::observed::testing::observed;
 
     /// A key for tests.
     pub(crate) fn key() -> Key {

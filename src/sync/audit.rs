@@ -120,33 +120,16 @@ pub(super) fn log(
 mod tests {
     use super::*;
     use crate::desired::Item;
-    use crate::health::Health;
     use crate::manifest::{Digest, GroupKind, Modes};
-    use crate::plan::{Contest, Observed};
+    use crate::plan::{Contest, Observed, testing};
 
     const VERSION: u64 = 7;
 
     fn observed(owner: &str, version: u64) -> Observed {
         Observed {
-            owner: SyncName::new("ns", owner),
-            uid: "u".into(),
             version,
-            entry: Some(1),
             digest: Some(digest("old").to_string().into()),
-            proof: None,
-            created: 0,
-            deleting: false,
-            health: Health::Current,
-            writer: None,
-            writer_entry: None,
-            timeless: None,
-            shared: false,
-            version_hash: 0,
-            left: None,
-            modes: Modes::default(),
-            finished: false,
-            held_by: None,
-            exposed: None,
+            ..testing::observed(owner, "u")
         }
     }
 

@@ -1,5 +1,4 @@
 use super::*;
-use crate::manifest::Modes;
 use crate::plan::testing;
 
 fn key(name: &str) -> ObjectKey {
@@ -13,24 +12,10 @@ fn key(name: &str) -> ObjectKey {
 fn seen(owner: &SyncName, version: u64, entry: u64) -> Observed {
     Observed {
         owner: owner.clone(),
-        uid: "u".into(),
         version,
         entry: Some(entry),
-        digest: None,
         proof: Some(testing::proof(owner, &key("x"), "u")),
-        created: 0,
-        deleting: false,
-        health: Health::Current,
-        writer: None,
-        writer_entry: None,
-        timeless: None,
-        shared: false,
-        version_hash: 0,
-        left: None,
-        modes: Modes::default(),
-        finished: false,
-        held_by: None,
-        exposed: None,
+        ..testing::observed("", "u")
     }
 }
 
