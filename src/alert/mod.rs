@@ -11,6 +11,7 @@
 
 mod deployments;
 mod driven;
+mod news;
 mod provider;
 mod report;
 mod sending;

@@ -9,6 +9,7 @@ use kube::ResourceExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::news::news;
 use crate::api::{
     ConditionType, Provider, ProviderStatus, Reason, Status as _, Time, Verdict, set_conditions,
     summary,
@@ -323,6 +324,11 @@ impl Driver {
         if status == self.status && !is_due {
             return;
         }
+        let news = news(
+            &**self.object.borrow(),
+            &self.status.conditions,
+            &status.conditions,
+        );
         self.status = status;
         let (namespace, name) = &self.name;
         let of = StatusOf {
@@ -341,6 +347,9 @@ impl Driver {
                 let error = crate::chain(&error);
                 tracing::warn!(%namespace, %name, error, "writing the status of a Provider");
             }
+        }
+        if let Some(news) = news {
+            self.context.notifier.tell(news);
         }
     }
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Driver;
+use super::news::news;
 use crate::api::{
     Alert, AlertStatus, ConditionType, Reason, Status as _, Time, Verdict, set_conditions, summary,
 };
@@ -44,6 +45,11 @@ impl Driver {
         if status == self.status && !is_due {
             return;
         }
+        let news = news(
+            &**self.object.borrow(),
+            &self.status.conditions,
+            &status.conditions,
+        );
         self.status = status;
         let context = &self.context;
         context.cluster.running_applies.wait_until_idle().await;
@@ -63,6 +69,9 @@ impl Driver {
                 let error = crate::chain(&error);
                 tracing::warn!(%namespace, %name, error, "writing the status of an Alert");
             }
+        }
+        if let Some(news) = news {
+            self.context.notifier.tell(news);
         }
     }
 

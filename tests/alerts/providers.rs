@@ -194,6 +194,20 @@ async fn an_address_that_nobody_listens_at_is_named_without_its_path() {
     let right = json!({"stringData": {"address": service.url("/")}});
     case.patch::<Secret>("hook", right).await;
     service.received("the message", of(&commit)).await;
+    // Nobody is told by the service that fails, so that events say it.
+    eventually("the end is told", PATIENCE, async || {
+        match case.events("Delivering").await.is_empty() {
+            true => Err("no event".to_owned()),
+            false => Ok(()),
+        }
+    })
+    .await;
+    let failed = case.events("DeliveryFailed").await;
+    assert!(!failed.is_empty());
+    for message in failed {
+        assert!(message.contains("cannot be reached"), "{message}");
+        assert!(!message.contains("s3cret"), "{message}");
+    }
 }
 
 #[tokio::test]
