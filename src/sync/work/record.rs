@@ -3,6 +3,7 @@
 //! A record is a trace, and no state: its Secret is no member of the ApplySet, so it is neither corrected nor counted.
 //! The status says which content it is of, so that a restart and a commit that changes nothing ask for none.
 
+mod error;
 mod secrets;
 
 use std::collections::HashMap;
@@ -15,12 +16,12 @@ use tokio::time::Instant;
 use crate::api::{ConditionType, HookStage, Reason, ReleaseRecord, SyncStatus};
 use crate::cluster::WriteError;
 use crate::content::Tree;
-use crate::desired::{Desired, Misplaced, Release, ReleaseBodyError, misplaced};
+use crate::desired::{Desired, Misplaced, Release, misplaced};
 use crate::fair::Permits;
 use crate::intent::{HelmIntent, SyncIntent};
 use crate::plan::{
-    HelmRecord, LiveRelease, RecordClash, RecordStatus, RecordTooLarge, ReleaseEnd, SyncName,
-    first_deployed, hook_pause, record_key, records_that_go, succeed, taken_over,
+    HelmRecord, LiveRelease, RecordStatus, ReleaseEnd, SyncName, first_deployed, hook_pause,
+    record_key, records_that_go, succeed, taken_over,
 };
 use crate::sync::Driver;
 use crate::sync::memory::RecordState;
@@ -28,7 +29,8 @@ use crate::sync::newest::Newest;
 use crate::sync::report::{Phase, Round};
 use crate::sync::target::Target;
 use crate::sync::timers::Due;
-use crate::text::{redact, shorten};
+use crate::text::shorten;
+use error::{RecordError, not_shown};
 use secrets::Records;
 
 /// Records that are made at one time: over all Syncs, and over those of one namespace. One may take some dozen MiB of memory
@@ -38,85 +40,12 @@ static MAKING: LazyLock<Arc<Permits>> = LazyLock::new(|| Permits::new(3, 2));
 /// The longest description of a release that has failed, in bytes.
 const LONGEST_FAILURE: usize = 1 << 10;
 
-/// The longest reason in a warning, in bytes.
-const LONGEST_REASON: usize = 512;
-
-/// Why there is no record.
-#[derive(Debug, thiserror::Error)]
-enum RecordError {
-    /// A Secret cannot be read or written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// It is somebody else's to write.
-    #[error(transparent)]
-    Clash(#[from] RecordClash),
-    /// It does not fit.
-    #[error(transparent)]
-    TooLarge(#[from] RecordTooLarge),
-    /// What it would hold cannot be read.
-    #[error(transparent)]
-    Body(#[from] ReleaseBodyError),
-    /// The task that made it ended early.
-    #[error("making it was interrupted")]
-    Interrupted,
-}
-
-impl RecordError {
-    /// Whether it may be otherwise in a moment, although nobody does anything to the Sync.
-    fn passes(&self) -> bool {
-        match self {
-            // A right may be given, and the namespace may come, without a word to the Sync.
-            Self::Write(WriteError::Refused { code, .. }) => {
-                matches!(code, 403 | 404 | 409) || *code >= 500
-            }
-            Self::Write(
-                WriteError::Unavailable(_) | WriteError::NotServed | WriteError::NoNamespace { .. },
-            )
-            | Self::Clash(_)
-            | Self::Interrupted => true,
-            Self::Write(
-                WriteError::Indivisible(_) | WriteError::Unmarked { .. } | WriteError::Answer(_),
-            )
-            | Self::TooLarge(_)
-            | Self::Body(_) => false,
-        }
-    }
-
-    /// What a person should know and can do.
-    fn warning(&self, helm: &HelmIntent) -> String {
-        let why = shorten(&redact(&crate::chain(self)), LONGEST_REASON);
-        let way_out = match self {
-            Self::Write(error) if error.is_denied() => {
-                "; let the Sync's account get, list, create, patch and delete Secrets there, or set \
-                 spec.helm.releaseRecord: false"
-            }
-            Self::TooLarge(_) | Self::Body(ReleaseBodyError::TooLarge) => {
-                "; set spec.helm.releaseRecord: false, or split the chart"
-            }
-            _ => "",
-        };
-        not_shown(helm, &format!("{why}{way_out}"))
-    }
-}
-
 /// A record that was written.
 #[derive(Clone, Copy, Debug)]
 struct Written {
     version: u32,
     /// Whether it takes the place of one of Helm.
     of_helm: bool,
-}
-
-/// That there is no record, for people.
-fn not_shown(helm: &HelmIntent, why: &str) -> String {
-    let HelmIntent {
-        release_name,
-        release_namespace,
-        ..
-    } = helm;
-    format!(
-        "Helm does not show this revision as release {release_name} in namespace {release_namespace}: {why}"
-    )
 }
 
 impl Driver {
