@@ -5,7 +5,7 @@ use serde_json::json;
 use towline::api::Sync;
 
 use crate::world::life::{UNSCHEDULABLE, deployment};
-use crate::world::{Case, condition, world};
+use crate::world::{Case, condition, config_map, world};
 
 #[tokio::test]
 async fn ready_means_available_and_a_timeout_is_reported() {
@@ -93,4 +93,39 @@ async fn what_kstatus_calls_current_is_healthy() {
     // An APIService without a server slows down discovery for everybody.
     let commit = case.push(&[("1.json", None)], "without it").await;
     case.synced("all", &commit).await;
+}
+
+/// What was just made has no status, and would count as healthy by kstatus.
+#[tokio::test]
+async fn a_sync_of_syncs_is_not_ready_before_these_have_a_status() {
+    let case = world().await.case("health").await;
+    let child = |name: &str, path: &str| {
+        format!(
+            "apiVersion: towline.dev/v1alpha1\nkind: Sync\nmetadata: {{name: {name}, namespace: {}}}\n\
+             spec: {{sourceRef: {{name: repo}}, path: {path}}}\n",
+            case.namespace
+        )
+    };
+    let map = config_map("a", &case.namespace, "one");
+    let files = [
+        ("children/good.yaml", Some(child("good", "apps"))),
+        ("apps/a.yaml", Some(map)),
+    ];
+    case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"path": "children", "wait": true}))
+        .await;
+    case.ready_becomes("all", "True", "Converged").await;
+    case.ready_becomes("good", "True", "Converged").await;
+    let second = case
+        .push(
+            &[("children/bad.yaml", Some(&child("bad", "nothing")))],
+            "a child without its folder",
+        )
+        .await;
+    let message = case.ready_becomes("all", "False", "HealthFailed").await;
+    assert!(message.contains("PathNotFound"), "{message}");
+    let told = case.events("Converged").await;
+    let early = format!("2 objects equal main@sha1:{second}");
+    assert!(!told.iter().any(|one| one.contains(&early)), "{told:?}");
 }

@@ -70,7 +70,8 @@ fn under_way(object: &Sync, status: &SyncStatus) -> Option<Notice> {
 /// A revision whose content had been live before, as that of a revert: the history does not have it.
 fn returned(object: &Sync, status: &SyncStatus) -> Option<Notice> {
     let content = status.content.as_ref().filter(|content| content.live)?;
-    let at = status.times.as_ref()?.converged.as_ref()?.0;
+    // Not the time of `status.times`: every later commit and every restart has a new one.
+    let at = content.live_since.as_ref()?.0;
     let mut history = status.history.iter();
     let is_known = history.any(|entry| entry.revision == content.revision);
     let kind = (Level::Normal, Reason::Converged);
@@ -224,7 +225,8 @@ mod tests {
                 "spec": {"sourceRef": {"name": "fleet"}},
                 "status": {
                     "history": history, "times": {"converged": now},
-                    "content": {"revision": format!("main@sha1:{live}"), "live": live != "d"},
+                    "content": {"revision": format!("main@sha1:{live}"), "live": live != "d",
+                        "liveSince": (live != "d" && live != "f").then_some(&now)},
                     "conditions": [{
                         "type": "Ready", "status": if reason == "Converged" { "True" } else { "False" },
                         "reason": reason, "message": "",
@@ -268,6 +270,8 @@ mod tests {
             commits(&of("d", "HealthPending")),
             [&all[..], &[begun]].concat()
         );
+        // It has been live for longer than is known: a later commit was found equal to it.
+        assert_eq!(commits(&of("f", "Converged")), all);
         // One whose content was live before the history begins.
         assert_eq!(
             commits(&of("e", "Converged")),

@@ -164,6 +164,7 @@ impl Bounds {
             release,
             times,
             history,
+            unfinished,
             failed_change,
             kinds,
             last_handled_reconcile_at,
@@ -180,6 +181,7 @@ impl Bounds {
                 revision: self.text(&content.revision, 1024),
                 digest: content.digest.clone(),
                 live: content.live,
+                live_since: content.live_since.as_ref().map(fitting),
                 failed: content.failed.as_ref().map(fitting),
             }),
             chart: chart.as_ref().map(|chart| self.chart(chart)),
@@ -203,6 +205,7 @@ impl Bounds {
             release: release.as_ref().map(|release| self.release(release)),
             times: times.as_ref().map(fitting_times),
             history: self.list(history, 10, |entry| self.entry(entry)),
+            unfinished: self.list(unfinished, 5, |entry| self.entry(entry)),
             failed_change: failed_change.as_ref().map(|failed| FailedChange {
                 revision: self.text(&failed.revision, 512),
                 cause: failed.cause.clone(),

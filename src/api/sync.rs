@@ -399,6 +399,11 @@ pub struct SyncStatus {
     #[serde(default)]
     pub history: Vec<HistoryEntry>,
 
+    /// The last revisions of which only a part could be applied, newest first: what they changed is live, unless a later
+    /// revision changed it again. `applied` is when the first object was.
+    #[serde(default)]
+    pub unfinished: Vec<HistoryEntry>,
+
     /// The first change that failed and is not made good yet: the Sync has not been converged and healthy since.
     #[serde(default)]
     pub failed_change: Option<FailedChange>,
@@ -426,6 +431,8 @@ pub struct DeliveredContent {
     pub digest: Option<String>,
     /// Whether the cluster has been equal to it and, with `wait`, healthy.
     pub live: bool,
+    /// Since when, if it is known.
+    pub live_since: Option<Time>,
     /// When its trace ended with a failure. None without traces.
     pub failed: Option<Time>,
 }

@@ -48,7 +48,7 @@ impl Reason {
                 "If the Job has to run again, change its manifest, or remove it from Git and add it again."
             }
             Self::Diff => {
-                "Look at the condition `Ready` of the Sync, and find its reason on this page."
+                "Look at the condition `Ready` of the Sync: it names the objects, and its reason has a way out of its own."
             }
             Self::HealthFailed => {
                 "Look at the objects and files that the message names; `towline why KIND/NAME` also looks at the pods of \
@@ -62,7 +62,7 @@ impl Reason {
             Self::AuthenticationFailed => {
                 "Put the right credentials, host key or `ca.crt` into the Secret of `secretRef`, or those \
                  of the proxy into the Secret of `proxySecretRef`. towline tries the changed Secret at \
-                 once. See Credentials."
+                 once. See the guide Credentials."
             }
             Self::CredentialsInvalid => {
                 "Correct the key that the message names. towline reads the Secret again when it changes."
@@ -75,11 +75,11 @@ impl Reason {
                  `*.bin -delta` in `.gitattributes`, and repack."
             }
             Self::WebhookInvalid => {
-                "Create or correct the Secret. towline reads it when it changes. See Webhooks."
+                "Create or correct the Secret. towline reads it when it changes. See the guide Webhooks."
             }
             Self::VerificationFailed => {
                 "Find out who pushed it. Have the commit or tag signed by somebody in the Secret, or add \
-                 the signer to the Secret. After an expired key was renewed, export it again. See \
+                 the signer to the Secret. After an expired key was renewed, export it again. See the guide \
                  Verification."
             }
             Self::SignersInvalid => {
@@ -100,10 +100,10 @@ impl Reason {
             }
             Self::RenderFailed => {
                 "The message names the file, patch, template or object. Correct it and commit, or create what is \
-                 missing. See Kustomize and Helm."
+                 missing. See the guide Kustomize and Helm."
             }
             Self::DecryptionFailed => {
-                "The message names the file or the keys that could open it. See Encrypted secrets."
+                "The message names the file or the keys that could open it. See the guide Encrypted secrets."
             }
             Self::DependencyNotReady => {
                 "Look at the Sync that the message names. This Sync continues by itself."
@@ -121,7 +121,7 @@ impl Reason {
             }
             Self::ApplyFailed => {
                 "The message is that of the server. For a field that cannot be changed, give the object a \
-                 new name, or let towline replace it. For a missing right, see Rights."
+                 new name, or let towline replace it. For a missing right, see the guide Rights."
             }
             Self::ValidationFailed => {
                 "Correct the objects that the message names. The revision is tried again every 30 \
@@ -130,7 +130,7 @@ impl Reason {
             Self::HookFailed => {
                 "The message names the hook, its file, the container that failed, and the command that \
                  shows its log. Correct the chart or its values, and commit. Hooks run again by \
-                 themselves after a pause, and at once when you set `towline.dev/requested-at`. See \
+                 themselves after a pause, and at once when you set `towline.dev/requested-at`. See the guide \
                  Hooks."
             }
             Self::PruneFailed => "The message is that of the server, or names the finalizers.",
@@ -138,7 +138,7 @@ impl Reason {
                 "If it is a mistake, revert the commit. If it is meant, run the command at the end of the \
                  message. It sets the annotation `towline.dev/approve-prune` of the Sync to the digest, \
                  which approves exactly this deletion. A newer commit that deletes other objects has \
-                 another digest. For a GitRepository, put `spec.sync` back, or delete the Sync yourself. See \
+                 another digest. For a GitRepository, put `spec.sync` back, or delete the Sync yourself. See the page \
                  Concepts."
             }
             Self::Released => {
@@ -164,7 +164,7 @@ impl Reason {
             Self::ProviderNotReady => "Look at the Provider. Notices wait until then.",
             Self::PlanFailed => {
                 "The message names the request and what is wrong. It is tried again by itself. For a \
-                 missing right of the token, see Pull requests."
+                 missing right of the token, see the guide Pull requests."
             }
         }
     }

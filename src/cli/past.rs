@@ -11,7 +11,7 @@ use super::standing::{Steered as _, ago};
 use super::table::{Cell, table};
 use super::terminal::{Paint, Terminal};
 use super::{CliError, Exit, output};
-use crate::api::{GROUP, GitRepository, HistoryEntry, Sync, short_commits};
+use crate::api::{GROUP, GitRepository, HistoryEntry, Sync, SyncStatus, short_commits};
 use crate::config::{EventsArgs, NamedArgs};
 
 /// Lists the commits that changed a Sync.
@@ -19,10 +19,15 @@ pub(super) async fn history(args: &NamedArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
     let name = &*args.name;
     let sync: Sync = access.get(name).await?;
-    let history = sync.status.map(|status| status.history).unwrap_or_default();
+    let status = sync.status.unwrap_or_default();
+    let history = past(&status);
     let terminal = Terminal::of(args.cluster.color);
     let text = match args.output {
-        Some(format) => output::value(&json!({"sync": name, "history": history}), format)?,
+        Some(format) => {
+            let (history, unfinished) = (&status.history, &status.unfinished);
+            let all = json!({"sync": name, "history": history, "unfinished": unfinished});
+            output::value(&all, format)?
+        }
         None if history.is_empty() => {
             terminal.fitted(&format!("sync/{name} has applied no commit"))
         }
@@ -33,6 +38,32 @@ pub(super) async fn history(args: &NamedArgs) -> Result<Exit, CliError> {
     };
     Terminal::print(&text)?;
     Ok(Exit::Done)
+}
+
+/// A revision that changed a Sync.
+pub(super) struct PastRevision {
+    pub(super) entry: HistoryEntry,
+    /// Some of its objects could not be applied.
+    is_unfinished: bool,
+}
+
+/// The revisions that changed a Sync, also those of which only a part could be applied, the newest first.
+pub(super) fn past(status: &SyncStatus) -> Vec<PastRevision> {
+    let of = |entries: &[HistoryEntry], is_unfinished| {
+        let entries = entries.iter().cloned();
+        entries
+            .map(move |entry| PastRevision {
+                entry,
+                is_unfinished,
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut all = of(&status.unfinished, true);
+    all.extend(of(&status.history, false));
+    // Statuses have whole seconds.
+    let age = |entry: &HistoryEntry| (entry.applied.0, entry.committed.as_ref().map(|at| at.0));
+    all.sort_by_key(|past| std::cmp::Reverse(age(&past.entry)));
+    all
 }
 
 const COMMITS: [&str; 8] = [
@@ -46,7 +77,8 @@ const COMMITS: [&str; 8] = [
     "AUTHOR",
 ];
 
-fn commit_row(entry: &HistoryEntry) -> Vec<Cell> {
+fn commit_row(past: &PastRevision) -> Vec<Cell> {
+    let entry = &past.entry;
     let at = |time: Timestamp| time.round(jiff::Unit::Second).unwrap_or(time).to_string();
     let committed = entry
         .committed
@@ -66,16 +98,18 @@ fn commit_row(entry: &HistoryEntry) -> Vec<Cell> {
         entry.changed.to_string(),
         entry.pruned.to_string(),
     ];
-    let mut cells = vec![Cell::from(&*revision(entry))];
+    let mut cells = vec![Cell::from(&*revision(past))];
     cells.extend(figures.iter().map(|text| Cell::figure(text)));
     cells.push(Cell::from(&*entry.author));
     cells
 }
 
-fn revision(entry: &HistoryEntry) -> String {
+fn revision(past: &PastRevision) -> String {
+    let entry = &past.entry;
     let chart = entry.chart_revision.as_ref();
     let chart = chart.map_or_else(String::new, |chart| format!(" with chart {chart}"));
     let by = match &entry.failed {
+        _ if past.is_unfinished => " (in part)".to_owned(),
         _ if entry.pinned => " (pinned)".to_owned(),
         Some(cause) => format!(" (failed: {cause})"),
         None => String::new(),

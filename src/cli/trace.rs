@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::access::{Access, AccessError};
 use super::lineage::{Lineage, absent, kind, wanted};
+use super::past::{PastRevision, past};
 use super::standing::{Standing, Steered as _};
 use super::table::pairs;
 use super::terminal::Terminal;
@@ -80,7 +81,7 @@ fn unmanaged(lineage: &Lineage) -> (String, Exit) {
 
 /// The newest commit that changed an object, by the lists of the history, and whether the lists of newer commits are
 /// whole. None if no list names the object.
-fn change_of<'a>(object: &str, history: &'a [HistoryEntry]) -> Option<(&'a HistoryEntry, bool)> {
+fn change_of<'a>(object: &str, history: &'a [PastRevision]) -> Option<(&'a HistoryEntry, bool)> {
     let names = |named: &String| {
         named
             .split_once(' ')
@@ -88,12 +89,12 @@ fn change_of<'a>(object: &str, history: &'a [HistoryEntry]) -> Option<(&'a Histo
     };
     let place = history
         .iter()
-        .position(|entry| entry.objects.iter().any(names))?;
-    let is_whole = |entry: &HistoryEntry| {
+        .position(|past| past.entry.objects.iter().any(names))?;
+    let is_whole = |PastRevision { entry, .. }: &PastRevision| {
         let all = [entry.created, entry.changed, entry.pruned].map(|count| count as usize);
         all.iter().sum::<usize>() <= entry.objects.len()
     };
-    Some((&history[place], history[..place].iter().all(is_whole)))
+    Some((&history[place].entry, history[..place].iter().all(is_whole)))
 }
 
 /// What a Sync's status says of the origin of its object.
@@ -137,8 +138,9 @@ fn of_sync(object: &str, sync: &Sync, source: Option<&GitRepository>) -> Facts {
         let revision = chart.last_applied_revision.as_deref().unwrap_or_default();
         facts.push(("chart revision", short_commits(revision)));
     }
-    let changed = change_of(object, &status.history);
-    let newest = status.history.first().map(|newest| (newest, false));
+    let history = past(&status);
+    let changed = change_of(object, &history);
+    let newest = history.first().map(|newest| (&newest.entry, false));
     if let Some((change, is_certain)) = changed.or(newest) {
         facts.push(("last change", short_commits(&change.revision)));
         facts.push(("author", change.author.clone()));
@@ -225,6 +227,31 @@ mod tests {
         assert_eq!(as_object(&facts)["lastChange"], "main@sha1:111111111111");
         let facts = of_sync("ConfigMap a/bad", &sync, None);
         assert!(facts.contains(&("file", "apps/bad.yaml".to_owned())));
+    }
+
+    #[test]
+    fn a_commit_of_which_only_a_part_could_be_applied_is_to_blame_for_that_part() {
+        let entry = |author: &str, at: &str, object: &str| {
+            json!({"revision": format!("main@sha1:{author}"), "author": author, "changed": 1, "pruned": 0,
+                "applied": format!("2026-01-02T03:04:{at}Z"), "objects": [format!("changed {object}")]})
+        };
+        let status = json!({
+            "conditions": ready("True", "Converged", "m"),
+            "history": [entry("dave", "09", "Service a/web"), entry("anna", "01", "Deployment.apps a/web")],
+            "unfinished": [entry("carol", "05", "Deployment.apps a/web")],
+        });
+        let sync = sync(&status, &json!({}));
+        for (object, author) in [
+            ("Deployment.apps a/web", "carol"),
+            ("Service a/web", "dave"),
+        ] {
+            let facts = of_sync(object, &sync, None);
+            assert!(facts.contains(&("author", author.to_owned())), "{facts:?}");
+            assert!(!facts.iter().any(|(name, _)| *name == "note"));
+        }
+        let past = past(&sync.status.unwrap());
+        let authors: Vec<_> = past.iter().map(|past| &*past.entry.author).collect();
+        assert_eq!(authors, ["dave", "carol", "anna"]);
     }
 
     #[test]

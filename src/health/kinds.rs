@@ -38,12 +38,20 @@ pub(super) fn service(object: &Value) -> Health {
     Health::Current
 }
 
+/// The health of towline's own kinds, as far as the general rules do not give it. To kstatus, what has no status is
+/// current. But what was just made has none, and would count as converged before anybody has looked at it.
+pub(super) fn own(kind: &str, object: &Value) -> Option<Health> {
+    let Some(ready) = condition(object, "Ready") else {
+        return Some(awaiting(
+            "it has no status yet; only a towline that follows its namespace writes one",
+        ));
+    };
+    (kind == "Sync").then(|| sync(object, ready))
+}
+
 /// The health of a Sync follows its conditions. Its message is left out, because it may name another
 /// Sync, whose message names another one.
-pub(super) fn sync(object: &Value) -> Health {
-    let Some(ready) = condition(object, "Ready") else {
-        return Health::Current;
-    };
+fn sync(object: &Value, ready: &Value) -> Health {
     if text(ready, "/status") == "True" {
         return Health::Current;
     }

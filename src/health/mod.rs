@@ -2,9 +2,10 @@
 //!
 //! The rules are those of kstatus (`sigs.k8s.io/cli-utils/pkg/kstatus`), as Flux and `kubectl` tools
 //! apply them: first the rules for every kind, then the rule for the kind, then a `Ready` condition.
-//! towline differs from kstatus in four points, and the functions say why. A Job must complete. A failed
+//! towline differs from kstatus in five points, and the functions say why. A Job must complete. A failed
 //! pod has failed. A pod that cannot be scheduled is in progress, because kstatus needs a clock for its
-//! rule. A SealedSecret, which has no `Ready` condition, must be unsealed.
+//! rule. A SealedSecret, which has no `Ready` condition, must be unsealed. towline's own kinds are in progress until
+//! they have a status.
 
 mod exposed;
 mod fields;
@@ -43,8 +44,10 @@ pub fn assess(kind: &GroupKind, object: &Value) -> Health {
     if let Some(decided) = of_metadata(object) {
         return decided;
     }
-    if (&*kind.group, &*kind.kind) == ("towline.dev", "Sync") {
-        return kinds::sync(object);
+    if &*kind.group == "towline.dev"
+        && let Some(decided) = kinds::own(&kind.kind, object)
+    {
+        return decided;
     }
     if let Some(decided) = of_conditions(object) {
         return decided;

@@ -475,7 +475,10 @@ fn syncs_do_not_repeat_each_others_messages() {
     let reconciling = ", {type: Reconciling, status: 'True', message: 'Sync ns/b: Sync ns/c'}";
     let stalled = ", {type: Stalled, status: 'True', message: 'Sync ns/b: Sync ns/c'}";
     for (yaml, wanted) in [
-        ("{}".to_owned(), "current"),
+        (
+            "{}".to_owned(),
+            "progress: it has no status yet; only a towline that follows its namespace writes one",
+        ),
         (ready("'True'", ""), "current"),
         (
             ready("'False'", reconciling),

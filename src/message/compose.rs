@@ -421,7 +421,9 @@ pub(crate) mod tests {
         let message = message(&["shop"], Reason::Converged, NoticeState::Ends);
         assert_eq!(message.title, "Over: Diff of Sync prod/shop (eu-1)");
         assert!(
-            message.text.contains("Since 2023-11-14T21:56:40Z"),
+            message
+                .text
+                .contains("From 2023-11-14T21:56:40Z to 2023-11-14T22:13:20Z"),
             "{}",
             message.text
         );
@@ -473,6 +475,26 @@ pub(crate) mod tests {
         ] {
             assert_eq!(composed(items).title, format!("{title} (eu-1)"));
         }
+    }
+
+    #[test]
+    fn a_problem_that_takes_the_place_of_another_says_so() {
+        let notice = notice("shop", Reason::ApplyFailed, 1_700_000_000);
+        let replaced = |reason| Ended {
+            reason,
+            revision: None,
+            since: Timestamp::from_second(1).unwrap(),
+        };
+        let item = Item {
+            id: Id::of(&notice),
+            subject: Subject::of(&notice),
+            state: NoticeState::Begins,
+            ended: vec![replaced(Reason::InvalidManifest)],
+            notice: Arc::new(notice),
+        };
+        let message = composed(vec![item]);
+        let says = "Since 2023-11-14T22:13:20Z, in the place of InvalidManifest\n";
+        assert!(message.text.contains(says), "{}", message.text);
     }
 
     /// The driver's clock has parts of a second, also in the problem that ends.

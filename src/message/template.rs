@@ -41,7 +41,8 @@ const BODY: &str = "\
 {% endif -%}
 {%- if commitUrl %}{{ commitUrl }}
 {% endif -%}
-{%- if state != 'news' %}Since {{ since }}
+{%- if state == 'begins' %}Since {{ since }}{% if ended %}, in the place of {{ ended|join(' and ') }}{% endif %}
+{% elif state == 'ends' %}From {{ since }} to {{ at }}
 {% endif -%}
 {%- if state == 'begins' %}Way out: {{ wayOut }}
 {% if reasonPage is startingwith('http') %}About it: {{ reasonPage }}

@@ -151,8 +151,17 @@ impl Next {
         let is_new = status.last_applied_revision.as_ref() != Some(&live.revision)
             || applied_chart(status) != live.chart.as_deref();
         if !seen.applied {
+            if seen.phase == Phase::Done && report.content == Content::New {
+                HistoryEntry::note_unfinished(
+                    &mut status.unfinished,
+                    live,
+                    &report.tally,
+                    seen.now.time,
+                );
+            }
             return;
         }
+        status.unfinished.retain(|entry| !entry.is_of(live));
         if let Content::Restored(_) = report.content {
             report.content = Content::Told;
         }
@@ -311,7 +320,7 @@ impl Next {
                 notice.replaces = self.report.delivery.replaced().cloned();
             }
         }
-        self.report.delivery.arrives();
+        self.report.delivery.arrives(now);
         self.change_converged();
     }
 

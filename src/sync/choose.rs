@@ -81,6 +81,10 @@ impl Driver {
     /// the Sync stays where it is.
     pub(super) async fn choose(&mut self, intent: &SyncIntent, newest: Newest) -> Option<Newest> {
         let Some(wanted) = &intent.pin else {
+            if let Some(revision) = self.state.ahead.ends_pin.take() {
+                // It may ask for what the pin held, which is live already.
+                self.state.report.delivery.brings(&revision);
+            }
             let kept = self.state.kept_to_resume();
             let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
             self.inbox.pinned.keep(&kept);
@@ -231,7 +235,7 @@ impl Driver {
         };
         let patch = Patch::Merge(patch);
         api.patch_metadata(&self.name.name, &params, &patch).await?;
-        self.state.report.delivery.brings(&newest.revision());
+        self.state.ahead.ends_pin = Some(newest.revision());
         Ok(())
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Delivery {
     digest: Option<String>,
     /// Whether the content has been live.
     is_live: bool,
+    /// Since when, if that is known.
+    since: Option<Time>,
     /// The revision whose content was live last.
     last_live: Option<String>,
     /// Why the content that was tried last cannot be used.
@@ -59,6 +61,7 @@ impl Delivery {
             revision: Some(content.revision.clone()),
             digest: content.digest.clone(),
             is_live: content.live,
+            since: content.live_since.clone(),
             refusal: None,
             begins: !content.live,
             failed: content.failed.clone(),
@@ -72,6 +75,7 @@ impl Delivery {
             revision: self.revision.clone()?,
             digest: self.digest.clone(),
             live: self.is_live,
+            live_since: self.since.clone(),
             failed: self.failed.clone(),
         })
     }
@@ -160,7 +164,8 @@ impl Delivery {
             steps.begin(unfinished);
         }
         self.revision = Some(revision.to_owned());
-        (self.is_live, self.begins, self.failed) = (false, true, None);
+        (self.is_live, self.since) = (false, None);
+        (self.begins, self.failed) = (true, None);
     }
 
     /// What identifies the content, if this revision brought it, alone or with one of a chart.
@@ -187,8 +192,10 @@ impl Delivery {
     }
 
     /// The content is live.
-    pub(super) fn arrives(&mut self) {
-        self.is_live = self.revision.is_some();
+    pub(super) fn arrives(&mut self, now: Timestamp) {
+        if self.under_way().is_some() {
+            (self.is_live, self.since) = (true, Some(Time(now)));
+        }
         self.last_live.clone_from(&self.revision);
     }
 
@@ -233,7 +240,7 @@ mod tests {
         let mut delivery = Delivery::default();
         assert!(!delivery.read(revision, digest.to_owned()));
         assert!(delivery.begins() && !delivery.begins());
-        delivery.arrives();
+        delivery.arrives(Timestamp::UNIX_EPOCH);
         delivery
     }
 
@@ -241,13 +248,13 @@ mod tests {
     fn a_commit_is_under_way_until_its_content_is_live() {
         let mut delivery = Delivery::default();
         assert_eq!(under_way(&delivery), None);
-        delivery.arrives();
+        delivery.arrives(Timestamp::UNIX_EPOCH);
         assert_eq!(delivery.status(), None);
         delivery.read("a", "1".to_owned());
         assert_eq!(under_way(&delivery), Some("a"));
         delivery.kept("b", "1".to_owned());
         assert_eq!(under_way(&delivery), Some("a"), "b has the content of a");
-        delivery.arrives();
+        delivery.arrives(Timestamp::UNIX_EPOCH);
         assert_eq!(under_way(&delivery), None);
         delivery.kept("c", "1".to_owned());
         assert_eq!(under_way(&delivery), None, "c changes nothing");
@@ -260,7 +267,7 @@ mod tests {
         delivery.read("b", "2".to_owned());
         delivery.read("c", "3".to_owned());
         assert_eq!(delivery.replaced().map(String::as_str), Some("a"));
-        delivery.arrives();
+        delivery.arrives(Timestamp::UNIX_EPOCH);
         assert_eq!(delivery.replaced(), None);
         delivery.read("a", "1".to_owned());
         assert_eq!(delivery.replaced().map(String::as_str), Some("c"));
@@ -322,7 +329,7 @@ mod tests {
             (None, None)
         );
         delivery.read("a", "1".to_owned());
-        delivery.arrives();
+        delivery.arrives(Timestamp::UNIX_EPOCH);
         delivery.brings("c");
         delivery.kept("c", "1".to_owned());
         assert_eq!(under_way(&delivery), Some("c"), "the revert");

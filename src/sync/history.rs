@@ -1,10 +1,15 @@
 //! What the status keeps of a revision: its times, and its entry in the history. Pure.
 
+use jiff::Timestamp;
+
 use super::audit::Action;
 use super::report::{Live, Tally};
 use super::timers::count;
 use crate::api::{HistoryEntry, SyncTimes, Time};
 use crate::manifest::ObjectKey;
+
+/// Revisions in `status.unfinished`.
+const UNFINISHED: usize = 5;
 
 impl SyncTimes {
     /// The live revision before it is applied.
@@ -35,6 +40,43 @@ impl HistoryEntry {
         self.changed = self.changed.saturating_add(count(tally.changed));
         self.pruned = self.pruned.saturating_add(count(tally.pruned));
         self.objects = tally.named;
+    }
+
+    /// Whether it is about this revision.
+    pub(super) fn is_of(&self, live: &Live) -> bool {
+        (&self.revision, &self.chart_revision) == (&live.revision, &live.chart)
+    }
+
+    /// Takes note of what a revision has changed so far that is not applied to its end. It may never be.
+    pub(super) fn note_unfinished(
+        unfinished: &mut Vec<Self>,
+        live: &Live,
+        tally: &Tally,
+        now: Timestamp,
+    ) {
+        if tally.total() == 0 {
+            return;
+        }
+        let known = unfinished
+            .first()
+            .filter(|entry| entry.is_of(live))
+            .cloned();
+        let entry = match known {
+            // After a restart, only what was changed since is counted.
+            Some(known) if known.total() >= tally.total() => return,
+            Some(known) => Self::of(live, tally, &known.applied),
+            None => Self::of(live, tally, &Time(now)),
+        };
+        unfinished.retain(|entry| !entry.is_of(live));
+        unfinished.insert(0, entry);
+        unfinished.truncate(UNFINISHED);
+    }
+
+    /// The number of its changes.
+    fn total(&self) -> u32 {
+        [self.changed, self.pruned]
+            .into_iter()
+            .fold(self.created, u32::saturating_add)
     }
 
     /// A revision that has just been applied.

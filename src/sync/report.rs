@@ -10,7 +10,7 @@ use super::audit::Action;
 use super::delivery::Delivery;
 use super::figures::Figures;
 use super::newest::{AttemptedChart, FetchedChart, Newest, both};
-use super::timers::{Due, Now, Timers};
+use super::timers::{Due, Now, Timers, count};
 use super::verdict::Facts;
 use crate::api::{
     ConditionType, FetchedBase, FinishedRun, HeldPrune, PinStatus, Reason, SyncStatus, Time,
@@ -228,6 +228,11 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// The number of changes.
+    pub(super) fn total(&self) -> u32 {
+        count(self.created + self.changed + self.pruned)
+    }
+
     pub(super) fn add(&mut self, changes: &[(Action, ObjectKey)]) {
         for (action, key) in changes {
             *match action {

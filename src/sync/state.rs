@@ -81,6 +81,8 @@ pub(super) struct Ahead {
     pub(super) read: Option<Box<Target>>,
     /// The newest revision, if it could not be read.
     pub(super) refused: Option<Box<Refused>>,
+    /// The revision that ended a pin, until the Sync is seen without it.
+    pub(super) ends_pin: Option<String>,
     /// The newest revision, read and tried out, while hooks run that stand before it.
     pub(super) awaits_hooks: Option<Box<Target>>,
 }

@@ -249,7 +249,7 @@ impl Facts {
             } = &**blocked;
             let live = match (&self.revision, &self.untended) {
                 _ if *reason == Reason::Deleting => String::new(),
-                (Some(revision), _) => format!("; {revision} stays live"),
+                (Some(revision), _) => self.stays(revision, message),
                 (None, Some((revision, why))) => untended(revision, why.as_deref()),
                 (None, None) => String::new(),
             };
@@ -323,6 +323,21 @@ impl Facts {
             many => format!("{equal}; {many} are left alone as their annotations say"),
         };
         (Some(true), Reason::Converged, message)
+    }
+
+    /// What stays live while the newest revision, of which `blocked` tells, is not applied.
+    fn stays(&self, revision: &str, blocked: &str) -> String {
+        let ObjectCounts {
+            desired, applied, ..
+        } = self.counts;
+        match self.problems.is_empty() {
+            // Not the commit has changed, but the spec, or an input.
+            true if blocked.starts_with(revision) => "; what is live stays live".to_owned(),
+            true => format!("; {revision} stays live"),
+            false => format!(
+                "; {revision} stays, of which {applied} of {desired} objects could be applied"
+            ),
+        }
     }
 
     fn drifted(&self) -> Verdict {

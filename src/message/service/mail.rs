@@ -2,18 +2,22 @@
 
 use http::Method;
 use mail_builder::MessageBuilder;
+use mail_builder::headers::address::Address;
 use mail_builder::headers::raw::Raw;
 use sha2::{Digest as _, Sha256};
 
 use super::mailbox::{Mailbox, Mailing};
 use super::{Destination, Message, Request, key, unique};
 
+/// The most threads that a message belongs to.
+const THREADS: usize = 20;
+
 /// The message, with headers that keep what is about one problem together (`References`), and that keep machines from
 /// answering (RFC 3834).
 pub(super) fn email(message: &Message, to: &Destination) -> Option<Request> {
     let Mailing { sender, recipients } = to.mailing.as_ref()?;
     let (_, domain) = sender.address.split_once('@')?;
-    let shown: Vec<(String, String)> = recipients.iter().map(Mailbox::shown).collect();
+    let shown: Vec<Address<'_>> = recipients.iter().map(Mailbox::shown).collect();
     let text = match message.text.trim() {
         "" => &message.title,
         text => text,
@@ -27,9 +31,16 @@ pub(super) fn email(message: &Message, to: &Destination) -> Option<Request> {
         .message_id(format!("{}@{domain}", unique(&message.id, 64)))
         .header("Auto-Submitted", Raw::new("auto-generated"))
         .text_body(format!("{text}\n"));
-    if let [problem] = &message.problems[..] {
-        let thread = hex::encode(&Sha256::digest(key(message, problem, 512))[..12]);
-        mail = mail.references(format!("{thread}@{domain}"));
+    // What ends several problems, or replaces one, belongs to the thread of each.
+    let threads: Vec<String> = message
+        .problems
+        .iter()
+        .take(THREADS)
+        .map(|problem| Sha256::digest(key(message, problem, 512)))
+        .map(|digest| format!("{}@{domain}", hex::encode(&digest[..12])))
+        .collect();
+    if !threads.is_empty() {
+        mail = mail.references(threads);
     }
     let mut headers = vec![("from".to_owned(), sender.address.clone())];
     let all = recipients.iter();

@@ -1,5 +1,7 @@
 //! The sender and the recipients of e-mails, out of a Provider's spec.
 
+use mail_builder::headers::address::Address;
+
 use super::secret::DestinationError;
 use crate::intent::ProviderIntent;
 
@@ -72,9 +74,9 @@ impl Mailbox {
         })
     }
 
-    /// The name, which may be empty, and the address.
-    pub(super) fn shown(&self) -> (String, String) {
-        (self.name.clone().unwrap_or_default(), self.address.clone())
+    /// The name, if it has one, and the address.
+    pub(super) fn shown(&self) -> Address<'_> {
+        Address::new_address(self.name.as_deref(), &*self.address)
     }
 }
 

@@ -901,6 +901,55 @@ fn a_superseded_revision_is_not_reported_as_converged() {
 }
 
 #[test]
+fn what_a_revision_changed_that_was_not_applied_to_its_end_is_recorded() {
+    let mut play = Play::converged();
+    let changes = |name: &str| Round {
+        changes: vec![(Action::Changed, key(name))],
+        worked: true,
+        ..Round::default()
+    };
+    let partly = |revision: &str, round| Observed {
+        applied: false,
+        round,
+        ..seen(revision)
+    };
+    let unfinished = |play: &Play| {
+        let all = play.state.status.unfinished.iter();
+        all.map(|entry| (entry.revision.clone(), entry.changed))
+            .collect::<Vec<_>>()
+    };
+    play.state.retargeted(("b", None), "b".to_owned());
+    play.round(partly("b", Round::default()));
+    assert_eq!(unfinished(&play), [], "it has changed nothing");
+    play.round(partly("b", changes("x")));
+    let first = play.state.status.unfinished[0].clone();
+    assert_eq!(first.objects, ["changed ConfigMap prod/x"]);
+    play.passes(SECOND * 60);
+    play.round(partly("b", changes("y")));
+    assert_eq!(unfinished(&play), [("b".to_owned(), 2)]);
+    assert_eq!(play.state.status.unfinished[0].applied, first.applied);
+    // After a restart, less is known of it than the status says.
+    let mut after = Play::restarted(play.state.status.clone(), false);
+    after.state.retargeted(("b", None), "b".to_owned());
+    after.round(partly("b", changes("z")));
+    assert_eq!(unfinished(&after), [("b".to_owned(), 2)]);
+    // Another revision takes its place. What it has changed stays.
+    play.state.retargeted(("c", None), "c".to_owned());
+    play.round(seen("c"));
+    assert_eq!(unfinished(&play), [("b".to_owned(), 2)]);
+    play.state.retargeted(("b", None), "b".to_owned());
+    play.round(seen("b"));
+    assert_eq!(unfinished(&play), [], "it is in the history now");
+    for number in 0..9 {
+        let revision = format!("d{number}");
+        play.state.retargeted((&revision, None), revision.clone());
+        play.round(partly(&revision, changes("x")));
+    }
+    assert_eq!(unfinished(&play).len(), 5);
+    assert_eq!(unfinished(&play)[0].0, "d8");
+}
+
+#[test]
 fn a_report_while_busy_contains_only_progress() {
     let mut play = Play::converged();
     play.state.retargeted(("b", None), "b".to_owned());

@@ -255,6 +255,36 @@ fn a_blocked_revision_says_what_stays_live_and_stalls_only_where_a_person_must_a
             .ends_with("main@sha1:abc stays live")
     );
     assert!(types(&stalled).contains(&"Stalled"));
+    let partly = Facts {
+        problems: listed(vec![Problem {
+            object: key("a").to_string(),
+            place: None,
+            reason: Reason::ApplyFailed,
+            message: "no".to_owned(),
+        }]),
+        counts: ObjectCounts {
+            desired: 4,
+            applied: 3,
+            ..ObjectCounts::default()
+        },
+        ..stalled
+    };
+    let message = partly.ready().message;
+    let stays = "main@sha1:abc stays, of which 3 of 4 objects could be applied";
+    assert!(message.ends_with(stays), "{message}");
+    let same = Facts {
+        blocked: Some(Box::new(Blocked {
+            reason: Reason::InvalidManifest,
+            message: "main@sha1:abc is not applied: Secret a/b does not exist".to_owned(),
+            stalled: true,
+        })),
+        ..facts()
+    };
+    let message = same.ready().message;
+    assert!(
+        message.ends_with("exist; what is live stays live"),
+        "{message}"
+    );
     let waiting = Facts {
         blocked: blocked(false),
         ..facts()
