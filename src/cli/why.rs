@@ -9,7 +9,7 @@ use super::standing::{ResourceState, Standing, Steered, ready};
 use super::terminal::{Paint, Terminal};
 use super::trace::failure;
 use super::{CliError, Exit, output};
-use crate::api::{Condition, ConditionType, GROUP, GitRepository, Reason, Sync};
+use crate::api::{Alert, Condition, ConditionType, GROUP, GitRepository, Provider, Reason, Sync};
 use crate::config::ObjectArgs;
 use crate::health::{Health, assess};
 use crate::manifest::{Modes, ObjectKey};
@@ -66,6 +66,18 @@ pub(super) async fn why(args: &ObjectArgs) -> Result<Exit, CliError> {
     let diagnosis = match (&*served.resource.group, &*served.resource.kind) {
         (GROUP, "Sync") => of_resource(&access.get::<Sync>(name).await?),
         (GROUP, "GitRepository") => of_repository(&access.get::<GitRepository>(name).await?),
+        (GROUP, "Alert") => {
+            let status = access.get::<Alert>(name).await?.status.unwrap_or_default();
+            of_teller(&format!("alert/{name}"), &status.conditions)
+        }
+        (GROUP, "Provider") => {
+            let status = access
+                .get::<Provider>(name)
+                .await?
+                .status
+                .unwrap_or_default();
+            of_teller(&format!("provider/{name}"), &status.conditions)
+        }
         _ => match Lineage::read(&access, &viewer, &served, name).await? {
             Some(lineage) => {
                 let sync = match &lineage.sync {
@@ -173,11 +185,35 @@ fn of_resource<K: Steered>(object: &K) -> Diagnosis {
         ResourceState::Deleting => {
             Diagnosis::wrong(format!("{name} is being deleted: {said}"), see("Deleting"))
         }
-        ResourceState::Unseen => Diagnosis::wrong(
-            format!("{name} has no status: no operator has seen it"),
-            "check that the operator runs and drives this namespace: towline check",
-        ),
+        ResourceState::Unseen => unseen(name),
     }
+}
+
+/// What is wrong with an Alert or a Provider.
+fn of_teller(name: &str, conditions: &[Condition]) -> Diagnosis {
+    let ready = ConditionType::Ready.as_str();
+    let ready = conditions.iter().find(|condition| condition.type_ == ready);
+    let Some(ready) = ready else {
+        return unseen(name);
+    };
+    let Condition {
+        status,
+        reason,
+        message,
+        ..
+    } = ready;
+    match &**status {
+        "True" => Diagnosis::fine(format!("{name} is ready: {message}")),
+        "False" => Diagnosis::wrong(format!("{name} fails ({reason}): {message}"), see(reason)),
+        _ => Diagnosis::wrong(format!("{name} waits ({reason}): {message}"), see(reason)),
+    }
+}
+
+fn unseen(name: &str) -> Diagnosis {
+    Diagnosis::wrong(
+        format!("{name} has no status: no operator has seen it"),
+        "check that the operator runs and drives this namespace: towline check",
+    )
 }
 
 /// The same for a GitRepository, whose plans of pull requests have a condition of their own.
@@ -390,6 +426,25 @@ mod tests {
     fn shop(status: &str, reason: &str, failures: &Value) -> Sync {
         let status = json!({"conditions": ready_condition(status, reason, "what is wrong"), "failures": failures});
         sync(&status, &json!({}))
+    }
+
+    #[test]
+    fn a_service_that_takes_no_messages_is_told_with_its_cause() {
+        let of = |status: &str| -> Diagnosis {
+            let conditions = ready_condition(
+                status,
+                "DeliveryFailed",
+                "HTTP status 404: correct the address",
+            );
+            let conditions: Vec<Condition> = serde_json::from_value(conditions).unwrap();
+            of_teller("provider/chat", &conditions)
+        };
+        let failed = of("False");
+        assert!(failed.is_wrong && failed.way.is_some());
+        let says = "provider/chat fails (DeliveryFailed): HTTP status 404: correct the address";
+        assert_eq!(failed.sentence, says);
+        assert!(!of("True").is_wrong);
+        assert!(of_teller("alert/a", &[]).sentence.contains("has no status"));
     }
 
     #[test]

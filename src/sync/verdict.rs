@@ -452,12 +452,18 @@ impl Facts {
         });
         let unhealthy = self.unhealthy.first.iter().filter_map(
             |Unhealthy { key, health, place }| match health {
-                Health::Failed(message) => Some(Failure {
-                    object: key.to_string(),
-                    file: place.clone(),
-                    reason: Reason::HealthFailed.as_str().to_owned(),
-                    message: message.clone(),
-                }),
+                Health::InProgress(message)
+                | Health::Terminating(message)
+                | Health::Failed(message)
+                    if self.overdue || matches!(health, Health::Failed(_)) =>
+                {
+                    Some(Failure {
+                        object: key.to_string(),
+                        file: place.clone(),
+                        reason: Reason::HealthFailed.as_str().to_owned(),
+                        message: message.clone(),
+                    })
+                }
                 _ => None,
             },
         );

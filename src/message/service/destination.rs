@@ -195,7 +195,12 @@ impl Destination {
             _ => None,
         };
         let mut channel = intent.channel.clone();
-        let login = match (needs_token(service), login) {
+        let is_bot = is_slack_bot(service, &address);
+        if is_bot && channel.is_none() {
+            let problem = "it is missing, and chat.postMessage needs a channel";
+            return Err(DestinationError::Field("spec.channel", problem));
+        }
+        let login = match (is_bot || needs_token(service), login) {
             // As in Flux, the key may be in spec.channel.
             (true, Login::None) if service == Service::PagerDuty && channel.is_some() => {
                 channel.take().map_or(Login::None, Login::Token)
@@ -338,6 +343,12 @@ fn needs_token(service: Service) -> bool {
     ) || service.keeps_statuses()
 }
 
+/// Whether the address is that of Slack's API, which a bot calls. An incoming webhook has its channel and its password in
+/// its address.
+fn is_slack_bot(service: Service, address: &Address) -> bool {
+    service == Service::Slack && address.path().ends_with("chat.postMessage")
+}
+
 /// Whether a user and a password may stand in the place of a token.
 fn takes_password(service: Service) -> bool {
     matches!(
@@ -416,6 +427,29 @@ pub(super) mod tests {
         pairs
             .map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()))
             .collect()
+    }
+
+    #[test]
+    fn a_bot_of_slack_needs_a_channel_and_a_token() {
+        let address = Some("https://slack.com/api/chat.postMessage");
+        let to = |channel: Option<&str>, token: &[(&str, &str)]| {
+            let intent = ProviderIntent {
+                channel: channel.map(str::to_owned),
+                ..intent(Service::Slack, address)
+            };
+            let made = Destination::new(&intent, Some(&secret(token)));
+            made.map(drop).map_err(|error| error.to_string())
+        };
+        let token = [("token", "xoxb-1")];
+        assert_eq!(to(Some("ops"), &token), Ok(()));
+        assert!(to(None, &token).unwrap_err().contains("spec.channel"));
+        assert!(to(Some("ops"), &[]).unwrap_err().contains("no token"));
+        // An incoming webhook has both in its address.
+        let hook = intent(
+            Service::Slack,
+            Some("https://hooks.slack.com/services/T/B/x"),
+        );
+        assert!(Destination::new(&hook, None).is_ok());
     }
 
     #[test]

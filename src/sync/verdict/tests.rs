@@ -99,6 +99,7 @@ fn ready_only_when_applied_in_sync_and_healthy_if_asked() {
         ..waiting
     };
     assert_eq!(overdue.ready().reason, Reason::HealthFailed);
+    assert_eq!(overdue.failures()[0].reason, "HealthFailed");
     assert!(
         !Facts {
             busy: true,
