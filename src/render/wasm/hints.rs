@@ -44,10 +44,26 @@ fn without_second_try(message: &str) -> String {
     left + rest
 }
 
-/// kustomize's words without the literals of a generator, which may be those of a Secret: one that is wrong makes it tell all.
+/// kustomize's words without the entries of a generator, which may be values of a Secret: one that is wrong makes it tell all.
 /// This comes before the text is shortened: afterwards, where they begin or end may be gone. If their end is missing, all that
 /// follows is left out.
-pub(super) fn without_literals(message: &str) -> String {
+pub(super) fn without_entries(message: &str) -> String {
+    let message = without_files(&without_literals(message));
+    // A line of a file of variables, as numbers and as text.
+    match message.find("line [") {
+        Some(at) if message[at..].contains(NOT_TEXT) => {
+            format!(
+                "{}a line of a file of variables is not UTF-8",
+                &message[..at]
+            )
+        }
+        _ => message,
+    }
+}
+
+const NOT_TEXT: &str = "] has invalid utf8 bytes";
+
+fn without_literals(message: &str) -> String {
     const ALL: &str = "literal sources [";
     const WHY: &str = ", expected key=value";
     let Some(from) = message.find(ALL) else {
@@ -57,6 +73,33 @@ pub(super) fn without_literals(message: &str) -> String {
     let after = end.map_or("", |why| &message[why + WHY.len()..]);
     let before = &message[..from];
     format!("{before}literals: an entry is not KEY=value{after}")
+}
+
+/// Somebody may write a literal among the files. A path that does not exist is told.
+fn without_files(message: &str) -> String {
+    const ALL: &str = "file sources: [";
+    /// What kustomize says of an entry, which it quotes at the end or before.
+    const WRONG: [(&str, &str); 3] = [
+        ("\" key name or file path contains '='", ""),
+        ("missing key name for file path \"", "\""),
+        ("missing file path for key name \"", "\""),
+    ];
+    let Some(from) = message.find(ALL) else {
+        return message.to_owned();
+    };
+    let (before, said) = (&message[..from], &message[from..]);
+    for (words, quote) in WRONG {
+        if let Some(at) = said.rfind(words) {
+            let end = match quote {
+                "" => Some(at + words.len()),
+                quote => said.rfind(quote).map(|at| at + quote.len()),
+            };
+            let after = end.map_or("", |end| &said[end..]);
+            return format!("{before}files: an entry is neither a path nor KEY=path{after}");
+        }
+    }
+    let after = said.rfind("]: ").map_or("", |at| &said[at + "]: ".len()..]);
+    format!("{before}files: {after}")
 }
 
 /// Words of Go's libraries that say nothing to those who write YAML, and what they mean.
@@ -240,18 +283,47 @@ mod tests {
     }
 
     #[test]
-    fn literals_of_a_generator_are_left_out() {
-        let message = "loading KV pairs: literal sources [a=hunter2 b]: invalid literal source b, expected key=value; more";
-        assert_eq!(
-            without_literals(message),
-            "loading KV pairs: literals: an entry is not KEY=value; more"
-        );
-        let odd = "literal sources [x]: invalid literal source y, expected key=value]: invalid literal source z, expected key=value";
-        assert_eq!(without_literals(odd), "literals: an entry is not KEY=value");
-        let endless = "of a: literal sources [hunter2 hunter3";
-        let said = without_literals(endless);
-        assert_eq!(said, "of a: literals: an entry is not KEY=value");
-        assert_eq!(without_literals("nothing of it"), "nothing of it");
+    fn entries_of_a_generator_are_left_out() {
+        const LITERAL: &str = "literals: an entry is not KEY=value";
+        const FILE: &str = "files: an entry is neither a path nor KEY=path";
+        for (message, left) in [
+            (
+                "loading KV pairs: literal sources [a=hunter2 b]: invalid literal source b, expected key=value; more",
+                format!("loading KV pairs: {LITERAL}; more"),
+            ),
+            (
+                "literal sources [x]: invalid literal source y, expected key=value]: invalid literal source z, expected key=value",
+                LITERAL.to_owned(),
+            ),
+            (
+                "of a: literal sources [hunter2 hunter3",
+                format!("of a: {LITERAL}"),
+            ),
+            (
+                "loading KV pairs: file sources: [a=b=hunter2]: source \"a=b=hunter2\" key name or file path contains '='; more",
+                format!("loading KV pairs: {FILE}; more"),
+            ),
+            (
+                "of a: file sources: [=hunter2]: missing key name for file path \"hunter2\" in source \"=hunter2\"': more",
+                format!("of a: {FILE}': more"),
+            ),
+            (
+                "file sources: [hunter2=]: missing file path for key name \"hunter2\" in source \"hunter2=\"",
+                FILE.to_owned(),
+            ),
+            (
+                "file sources: [none.ini a=b=hunter2]: evalsymlink failure on 'none.ini' : file does not exist",
+                "files: evalsymlink failure on 'none.ini' : file does not exist".to_owned(),
+            ),
+            ("of a: file sources: [hunter2", "of a: files: ".to_owned()),
+            (
+                "env source files: [a.env]: line [104 117 255] has invalid utf8 bytes : hu\u{fffd}",
+                "env source files: [a.env]: a line of a file of variables is not UTF-8".to_owned(),
+            ),
+            ("nothing of it", "nothing of it".to_owned()),
+        ] {
+            assert_eq!(without_entries(message), left);
+        }
     }
 
     #[test]
