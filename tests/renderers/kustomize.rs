@@ -9,6 +9,7 @@ use towline::{
 
 use super::{
     folder::{tree, with},
+    inflate,
     modules::{RENDERERS, render, stream},
 };
 
@@ -361,4 +362,28 @@ fn a_yaml_bomb_ends_within_its_limits_and_another_render_goes_on() {
             | RenderFailure::OutOfTime { .. }
     ));
     build(OVERLAY, &at("apps/prod")).unwrap();
+}
+
+/// kustomize merges lists by comparing each entry with all others.
+#[test]
+fn the_file_with_a_list_that_takes_too_long_is_named() {
+    let variables: String = (0..20_000)
+        .map(|number| format!("        - {{name: A{number}, value: b}}\n"))
+        .collect();
+    let web = format!("{DEPLOYMENT}        env:\n{variables}");
+    let patch = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: {containers: [{name: web, env: [{name: A7, value: c}]}]}}}\n";
+    let kustomization = "resources: [web.yaml]\npatches: [{path: patch.yaml}]\n";
+    let folder = with(&[
+        ("app/kustomization.yaml", kustomization),
+        ("app/web.yaml", &web),
+        ("app/patch.yaml", patch),
+    ]);
+    let failed = inflate::build(tree(folder.path()), "app").unwrap_err();
+    let error = failed.failure.to_string();
+    let list = "in app/web.yaml spec.template.spec.containers[0].env has 20000 entries";
+    assert!(
+        error.contains("did not end within") && error.contains(list),
+        "{error}"
+    );
+    assert!(!error.contains("patch.yaml"), "{error}");
 }

@@ -24,6 +24,18 @@ pub(super) fn where_to_look(mut failed: Box<Failed>, patches: &Patches) -> Box<F
     failed
 }
 
+/// Names the long lists behind a render that takes too much, in place of the last file that kustomize read.
+pub(super) fn which_lists(mut failed: Box<Failed>, tree: &dyn Tree) -> Box<Failed> {
+    if failed.failure.is_excess()
+        && let Some(lists) = culprits::long_lists(&failed.reads, tree)
+    {
+        failed
+            .failure
+            .blame(format!("; what it merges may be too long: {lists}"));
+    }
+    failed
+}
+
 /// kustomize's words without the second of two errors: it tries what it cannot read as a file as a folder, and tells both.
 fn without_second_try(message: &str) -> String {
     const FROM: &str = ": must build at directory: '";
