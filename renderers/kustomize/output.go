@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"path"
 
 	"sigs.k8s.io/kustomize/api/resource"
@@ -47,6 +48,13 @@ func (o *output) document(object *resource.Resource) (document, []byte, error) {
 		}
 	}
 	body, err := object.AsYAML()
+	if err != nil {
+		// Lines are those of the object, as kustomize writes it.
+		err = fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
+		if o.last.File != "" {
+			err = fmt.Errorf("%s: %w", o.last.File, err)
+		}
+	}
 	return o.last, body, err
 }
 

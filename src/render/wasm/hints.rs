@@ -1,20 +1,33 @@
 //! Where to look when a render fails: what is added to the words of renderers.
 
-use super::{Chart, Failed, RenderFailure, culprits};
+use super::{Chart, Failed, Reads, RenderFailure, culprits};
 use crate::content::Tree;
 use crate::render::Patches;
 use crate::text::printable;
 
-/// Adds the files that kustomize does not name: patches that its words are about, or the last file that it read.
-pub(super) fn where_to_look(mut failed: Box<Failed>, patches: &Patches) -> Box<Failed> {
+/// Adds the files that kustomize does not name: patches that its words are about, or the kustomization and the last file that it
+/// read. `root` is the folder that is built.
+pub(super) fn where_to_look(mut failed: Box<Failed>, root: &str, patches: &Patches) -> Box<Failed> {
     let RenderFailure::Refused { message, .. } = &mut failed.failure else {
         return failed;
     };
-    *message = without_second_try(message);
+    *message = without_addresses(&without_second_try(message));
+    // It begins with the file already.
+    let place = message.split_once(": ").map_or("", |(place, _)| place);
+    if failed.reads.files().any(|(path, _)| path == place) {
+        return failed;
+    }
     let named = patches.named_in(message);
     let words = match (&*named, &failed.last) {
         ([], Some(last)) if !message.contains(&**last) => {
-            format!("; the last file that it read is {}", printable(last))
+            let mut words = String::new();
+            if let Some(file) = kustomization(message, root, &failed.reads)
+                && file != last
+                && !message.contains(file)
+            {
+                words = format!("; the kustomization is {}", printable(file));
+            }
+            words + &format!("; the last file that it read is {}", printable(last))
         }
         ([one], _) if !message.contains(&**one) => format!("; the patch is in {one}"),
         ([_, _, ..], _) => format!("; the patch is in one of {}", named.join(", ")),
@@ -22,6 +35,39 @@ pub(super) fn where_to_look(mut failed: Box<Failed>, patches: &Patches) -> Box<F
     };
     failed.failure.add(&words);
     failed
+}
+
+/// The kustomization that kustomize was at: its words name the folders on the way there, the last one at the end.
+fn kustomization<'r>(message: &str, root: &str, reads: &'r Reads) -> Option<&'r str> {
+    const FOLDERS: [&str; 2] = [
+        "recursed accumulation of path '",
+        "couldn't make target for path '",
+    ];
+    let places = FOLDERS.iter().filter_map(|words| {
+        let at = message.rfind(words)? + words.len();
+        let end = message[at..].find('\'')?;
+        Some((at, &message[at..at + end]))
+    });
+    let folder = places.max().map_or(root, |(_, folder)| folder);
+    let mut files = reads.files().map(|(path, _)| path);
+    files.find(|path| {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        parent == folder.trim_start_matches("./").trim_matches(['/', '.'])
+            && matches!(
+                name,
+                "kustomization.yaml" | "kustomization.yml" | "Kustomization"
+            )
+    })
+}
+
+/// kustomize's words without the addresses of its generators in memory.
+fn without_addresses(message: &str) -> String {
+    const FROM: &str = "generator &{0x";
+    let Some((before, after)) = message.split_once(FROM) else {
+        return message.to_owned();
+    };
+    let after = after.split_once('}').map_or("", |(_, after)| after);
+    format!("{before}a generator{after}")
 }
 
 /// Names the long lists behind a render that takes too much, in place of the last file that kustomize read.
@@ -270,6 +316,7 @@ pub(super) fn which_values(mut failed: Box<Failed>, chart: &Chart) -> Box<Failed
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::testing::Files;
 
     #[test]
     fn the_second_of_two_tries_of_kustomize_is_left_out() {
@@ -292,6 +339,52 @@ mod tests {
         ] {
             assert_eq!(without_second_try(message), left);
         }
+    }
+
+    #[test]
+    fn the_kustomization_is_the_last_one_on_the_way() {
+        let paths = [
+            "app/kustomization.yaml",
+            "base/Kustomization",
+            "base/web.yaml",
+            "kustomization.yml",
+        ];
+        let tree = Files::of(paths.map(|path| (path, "")));
+        let mut reads = Reads::default();
+        for path in paths {
+            let _ = reads.record(&*tree, path);
+        }
+        for (message, root, wanted) in [
+            ("no matches", "app", "app/kustomization.yaml"),
+            ("no matches", "", "kustomization.yml"),
+            (
+                "accumulation err='a': recursed accumulation of path 'base': x",
+                "app",
+                "base/Kustomization",
+            ),
+            (
+                "recursed accumulation of path 'base': couldn't make target for path 'app': x",
+                "",
+                "app/kustomization.yaml",
+            ),
+        ] {
+            assert_eq!(
+                kustomization(message, root, &reads),
+                Some(wanted),
+                "{message}"
+            );
+        }
+        let none = kustomization("recursed accumulation of path 'x': y", "app", &reads);
+        assert_eq!(none, None);
+    }
+
+    #[test]
+    fn addresses_are_left_out() {
+        assert_eq!(
+            without_addresses("merging from generator &{0x171c270 0x1708680}: id x exists"),
+            "merging from a generator: id x exists"
+        );
+        assert_eq!(without_addresses("nothing of it"), "nothing of it");
     }
 
     #[test]

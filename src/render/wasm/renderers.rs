@@ -242,7 +242,7 @@ impl Renderers {
                 }
                 Err(failed) => {
                     let failed = what_it_means(which_lists(failed, &**tree), &**tree);
-                    Err(where_to_look(failed, &patches))
+                    Err(where_to_look(failed, &request.path, &patches))
                 }
             }
         })
