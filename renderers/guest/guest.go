@@ -186,22 +186,31 @@ type Limits struct {
 	Memory int64 `json:"memory"`
 }
 
-// Serve runs one render: it reads the request into `request` and reports the error of `render`.
-func Serve(request any, render func() error) {
-	text := take(hostRequest())
+// Decode reads a request as Serve does. A renderer calls it before the snapshot, so that the decoder knows the type.
+func Decode(text []byte, request any) error {
+	_, err := decode(text, request)
+	return err
+}
+
+func decode(text []byte, request any) (Limits, error) {
 	var limits struct {
 		Limits Limits `json:"limits"`
 	}
-	err := json.Unmarshal(text, &limits)
-	if err == nil {
-		err = json.Unmarshal(text, request)
+	if err := json.Unmarshal(text, &limits); err != nil {
+		return Limits{}, err
 	}
+	return limits.Limits, json.Unmarshal(text, request)
+}
+
+// Serve runs one render: it reads the request into `request` and reports the error of `render`.
+func Serve(request any, render func() error) {
+	limits, err := decode(take(hostRequest()), request)
 	if err != nil {
 		hostFail("the request: " + err.Error())
 		return
 	}
-	if limits.Limits.Memory > 0 {
-		debug.SetMemoryLimit(limits.Limits.Memory)
+	if limits.Memory > 0 {
+		debug.SetMemoryLimit(limits.Memory)
 	}
 	// Most renders end before the first collection. The memory limit bounds those that grow.
 	debug.SetGCPercent(400)

@@ -2,10 +2,10 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"path"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -31,29 +31,6 @@ type request struct {
 	Provenance bool `json:"provenance"`
 }
 
-// document is what the host receives about each object.
-type document struct {
-	// File from which the object was read, or the kustomization whose generator made it.
-	File string `json:"file,omitempty"`
-	// Generated is the kind of the generator, if a generator made the object.
-	Generated string `json:"generated,omitempty"`
-}
-
-// Prepares the state of the snapshot: kustomize parses its schema of all kinds at the first use, which
-// takes longer than most renders.
-func init() {
-	memory := filesys.MakeFsInMemory()
-	for name, content := range warmUp {
-		if err := memory.WriteFile(name, []byte(content)); err != nil {
-			panic(err)
-		}
-	}
-	if _, err := build(memory, "/overlay"); err != nil {
-		panic(err)
-	}
-	runtime.GC()
-}
-
 func main() {}
 
 //go:wasmexport render
@@ -71,13 +48,35 @@ func (r *request) render() error {
 	if plan.name != "" {
 		tree.own[plan.name] = plan.content
 	}
-	resmap.OriginsOnly = !plan.transformers
 	resmap.Unmatched = r.unmatched
+	return explain(r.emit(tree, guest.Emit), tree)
+}
+
+// emit builds the folder, and passes each document to `to`.
+func (r *request) emit(tree filesys.FileSystem, to func(about any, body []byte) error) error {
+	out := output{folder: r.Path}
+	resmap.BuildMetadata = func(asked []string) []string {
+		resmap.OriginsOnly = !slices.Contains(asked, types.TransformerAnnotations)
+		if !r.Provenance || slices.Contains(asked, types.OriginAnnotations) {
+			return asked
+		}
+		out.strip = true
+		return append(slices.Clone(asked), types.OriginAnnotations)
+	}
 	objects, err := build(tree, guest.Abs(r.Path))
 	if err != nil {
-		return explain(err, tree)
+		return err
 	}
-	return emit(objects, r.Path, plan.strip)
+	for _, object := range objects.Resources() {
+		about, body, err := out.document(object)
+		if err != nil {
+			return err
+		}
+		if err := to(about, body); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // plain is a name that is no pattern: names of targets are regular expressions.
@@ -122,6 +121,8 @@ func build(tree filesys.FileSystem, folder string) (resmap.ResMap, error) {
 // explain prefers the cause that kustomize's own message hides behind its attempts.
 func explain(err error, tree *files) error {
 	switch {
+	case err == nil:
+		return nil
 	case tree.stopped != nil:
 		return tree.stopped
 	case tree.refused != nil:
@@ -130,42 +131,15 @@ func explain(err error, tree *files) error {
 	return err
 }
 
-func emit(objects resmap.ResMap, folder string, strip bool) error {
-	for _, object := range objects.Resources() {
-		var about document
-		origin, err := object.GetOrigin()
-		if err != nil {
-			return err
-		}
-		if origin != nil {
-			about.File = path.Join(folder, origin.Path)
-			if origin.ConfiguredIn != "" {
-				about.File = path.Join(folder, origin.ConfiguredIn)
-				about.Generated = origin.ConfiguredBy.Kind
-			}
-		}
-		if strip {
-			if err := object.SetOrigin(nil); err != nil {
-				return err
-			}
-		}
-		body, err := object.AsYAML()
-		if err != nil {
-			return err
-		}
-		if err := guest.Emit(about, body); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func isKustomization(name string) bool {
 	return slices.Contains(konfig.RecognizedKustomizationFileNames(), path.Base(name))
 }
 
 // refuse finds features that a renderer does not support before kustomize tries them.
 func refuse(name string, content []byte) error {
+	if !isSuspect(content) {
+		return nil
+	}
 	var k types.Kustomization
 	if err := k.Unmarshal(content); err != nil {
 		return nil // kustomize says it with line and field
@@ -182,6 +156,14 @@ func refuse(name string, content []byte) error {
 		}
 	}
 	return nil
+}
+
+// isSuspect tells whether a kustomization may have what refuse looks for: most have not, and need not be read twice. An escape in
+// YAML may be any text.
+func isSuspect(content []byte) bool {
+	lower := bytes.ToLower(content)
+	return bytes.ContainsAny(content, `@\`) || bytes.Contains(content, []byte("://")) ||
+		bytes.Contains(lower, []byte("helm")) || bytes.Contains(lower, []byte("github"))
 }
 
 // references are all paths of a kustomization that kustomize could also download.

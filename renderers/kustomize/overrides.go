@@ -36,49 +36,25 @@ type plan struct {
 	// name and content of the generated kustomization. Empty if the folder's own file is used.
 	name    string
 	content []byte
-	// strip removes annotations that only towline asked for.
-	strip bool
-	// transformers tells whether the kustomization itself asks for the transformers of each object.
-	transformers bool
 }
 
+// plan reads the kustomization only if it is changed.
 func (r *request) plan(tree *files) (plan, error) {
+	if r.Kustomization == "" && r.Overrides.isEmpty() {
+		return plan{}, nil
+	}
 	name, content := r.find(tree)
 	var k types.Kustomization
 	if name == "" || k.Unmarshal(content) != nil {
 		// kustomize itself reports a missing, duplicate or malformed file.
 		return plan{}, nil
 	}
-	transformers := slices.Contains(k.BuildMetadata, types.TransformerAnnotations)
-	made := plan{name: name, content: content, transformers: transformers}
-	before := len(k.BuildMetadata)
+	made := plan{name: name, content: content}
 	changed, err := r.Overrides.apply(&k, guest.Abs(r.Path), tree)
-	if err != nil {
-		return plan{}, err
-	}
-	if r.Provenance && !slices.Contains(k.BuildMetadata, types.OriginAnnotations) {
-		k.BuildMetadata = append(k.BuildMetadata, types.OriginAnnotations)
-		made.strip = true
-		if !changed && before == 0 {
-			if appended, ok := appendLine(content, "buildMetadata: ["+types.OriginAnnotations+"]"); ok {
-				made.content = appended
-				return made, nil
-			}
-		}
-		changed = true
-	}
-	if changed {
+	if changed && err == nil {
 		made.content, err = yaml.Marshal(k)
 	}
 	return made, err
-}
-
-// appendLine is faster than writing the file again, and keeps the line numbers of error messages.
-func appendLine(content []byte, line string) ([]byte, bool) {
-	text := slices.Concat(content, []byte("\n"+line+"\n"))
-	var k types.Kustomization
-	ok := k.Unmarshal(text) == nil && len(k.BuildMetadata) == 1
-	return text, ok
 }
 
 // find returns the only kustomization of the folder, or an empty name.
@@ -102,10 +78,14 @@ func (r *request) find(tree *files) (string, []byte) {
 	return found, content
 }
 
+func (o *overrides) isEmpty() bool {
+	return o.Namespace == "" && o.NamePrefix == "" && o.NameSuffix == "" &&
+		len(o.Patches)+len(o.Components)+len(o.Images)+len(o.Replicas) == 0
+}
+
 // apply reports whether it changed anything.
 func (o *overrides) apply(k *types.Kustomization, folder string, tree *files) (bool, error) {
-	if o.Namespace == "" && o.NamePrefix == "" && o.NameSuffix == "" &&
-		len(o.Patches)+len(o.Components)+len(o.Images)+len(o.Replicas) == 0 {
+	if o.isEmpty() {
 		return false, nil
 	}
 	set(&k.Namespace, o.Namespace)

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha512};
 
 use super::metadata::Metadata;
-use super::sealed::{DataKey, Opened, SEALED};
+use super::sealed::{DataKey, Opened, SEALED, is_opened_in_the_cluster};
 use super::{DecryptError, Keys};
 use crate::manifest::{Node, ordered};
 
@@ -66,7 +66,7 @@ pub fn is_encrypted(content: &[u8]) -> bool {
 }
 
 /// Decrypts the file `path`, without its SOPS metadata: YAML and JSON as JSON documents, the others in
-/// their own form. A file without SOPS metadata is none.
+/// their own form. None for a file without SOPS metadata, and for one of objects that a controller in the cluster opens.
 ///
 /// # Errors
 /// [`DecryptError`]. Nothing of a file that fails is returned.
@@ -157,10 +157,11 @@ fn read(format: Format, content: &[u8]) -> Result<Option<Read>, DecryptError> {
             if !is_encrypted(content) {
                 return Ok(None);
             }
-            (
-                ordered(content).map_err(|_| DecryptError::Syntax(format))?,
-                None,
-            )
+            let documents = ordered(content).map_err(|_| DecryptError::Syntax(format))?;
+            if is_for_the_cluster(&documents) {
+                return Ok(None);
+            }
+            (documents, None)
         }
         Format::Dotenv => {
             let (fields, metadata) = dotenv(content)?;
@@ -182,6 +183,24 @@ fn read(format: Format, content: &[u8]) -> Result<Option<Read>, DecryptError> {
         }
     }
     Ok(metadata.map(|metadata| (documents, metadata)))
+}
+
+/// Whether all documents are objects that are opened in the cluster.
+fn is_for_the_cluster(documents: &[Node]) -> bool {
+    let is_null = |node: &&Node| matches!(node, Node::Scalar(Value::Null));
+    let mut objects = documents.iter().filter(|node| !is_null(node)).peekable();
+    objects.peek().is_some()
+        && objects.all(|node| {
+            let Node::Map(fields) = node else {
+                return false;
+            };
+            let field = |wanted: &str| fields.iter().find(|(name, _)| name == wanted);
+            let text = |name: &str| match field(name) {
+                Some((_, Node::Scalar(Value::String(text)))) => text.as_str(),
+                _ => "",
+            };
+            is_opened_in_the_cluster(text("apiVersion"), text("kind"), field("sops").is_some())
+        })
 }
 
 struct Walk<'f> {

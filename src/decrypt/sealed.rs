@@ -14,10 +14,28 @@ pub(super) const SEALED: &str = "ENC[AES256_GCM,";
 /// The same in base64: the value has a multiple of three bytes.
 const SEALED_IN_BASE64: &str = "RU5DW0FFUzI1Nl9HQ00s";
 
+/// The kinds of objects that a controller in the cluster opens, and makes Secrets of: those of sops-secrets-operator and of
+/// sops-operator. Their metadata of SOPS are a field of the object.
+const OPENED_IN_THE_CLUSTER: [&str; 2] = ["SopsSecret", "GlobalSopsSecret"];
+
+/// Whether an object is applied as SOPS encrypted it. Without its metadata, nothing could open it.
+pub(super) fn is_opened_in_the_cluster(api_version: &str, kind: &str, has_metadata: bool) -> bool {
+    has_metadata && api_version.contains('/') && OPENED_IN_THE_CLUSTER.contains(&kind)
+}
+
 /// The path of the first value of an object that is sealed still, also in base64, as the values of a Secret are. A longer text
-/// that contains one may be meant for another program.
+/// that contains one may be meant for another program, and so is an object that is opened in the cluster.
 #[must_use]
 pub fn sealed_field(object: &Value) -> Option<String> {
+    let text = |name: &str| object[name].as_str().unwrap_or_default();
+    let has_metadata = object["sops"].is_object();
+    if is_opened_in_the_cluster(text("apiVersion"), text("kind"), has_metadata) {
+        return None;
+    }
+    first_sealed(object)
+}
+
+fn first_sealed(object: &Value) -> Option<String> {
     let below = |name: &str, path: String| match path.as_str() {
         "" => name.to_owned(),
         path if path.starts_with('[') => format!("{name}{path}"),
@@ -28,10 +46,10 @@ pub fn sealed_field(object: &Value) -> Option<String> {
         Value::Array(values) => values
             .iter()
             .enumerate()
-            .find_map(|(index, value)| Some(below(&format!("[{index}]"), sealed_field(value)?))),
+            .find_map(|(index, value)| Some(below(&format!("[{index}]"), first_sealed(value)?))),
         Value::Object(fields) => fields
             .iter()
-            .find_map(|(name, value)| Some(below(name, sealed_field(value)?))),
+            .find_map(|(name, value)| Some(below(name, first_sealed(value)?))),
         _ => None,
     }
 }
@@ -149,6 +167,19 @@ mod tests {
             (json!({"data": {"f": format!("a: {sealed}\n")}}), None),
             (json!({"data": {"f": "ENC[AES256_GCM,data:…]"}}), None),
             (json!({"data": {"f": SEALED_IN_BASE64}}), None),
+            (
+                json!({"apiVersion": "isindir.github.com/v1alpha3", "kind": "SopsSecret", "spec": sealed, "sops": {"mac": sealed}}),
+                None,
+            ),
+            // It has lost what opens it.
+            (
+                json!({"apiVersion": "isindir.github.com/v1alpha3", "kind": "SopsSecret", "spec": sealed}),
+                Some("spec"),
+            ),
+            (
+                json!({"apiVersion": "v1", "kind": "SopsSecret", "sops": {}, "spec": sealed}),
+                Some("spec"),
+            ),
         ] {
             assert_eq!(sealed_field(&object).as_deref(), wanted);
         }

@@ -89,6 +89,33 @@ fn a_file_without_sops_metadata_is_none() {
     assert!(is_encrypted(&encrypted("secret.yaml")) && is_encrypted(&encrypted("app.env")));
 }
 
+/// sops-secrets-operator and its like open them, with a key that towline has not.
+#[test]
+fn objects_that_are_opened_in_the_cluster_are_left_as_they_are() {
+    let sealed = "ENC[AES256_GCM,data:a,iv:b,tag:c,type:str]";
+    let object = |api: &str, kind: &str| {
+        format!(
+            "apiVersion: {api}\nkind: {kind}\nspec: {{a: '{sealed}'}}\nsops: {{mac: '{sealed}'}}\n"
+        )
+    };
+    let theirs = object("isindir.github.com/v1alpha3", "SopsSecret");
+    let other = object("addons.projectcapsule.dev/v1alpha1", "GlobalSopsSecret");
+    let ours = object("v1", "Secret");
+    for (text, is_left) in [
+        (theirs.clone(), true),
+        (format!("{theirs}---\n{other}---\n"), true),
+        (format!("{theirs}---\n{ours}"), false),
+        (object("v1", "SopsSecret"), false),
+        (object("example.org/v1", "Database"), false),
+    ] {
+        assert!(is_encrypted(text.as_bytes()));
+        let opened = decrypt("a.yaml", text.as_bytes(), None);
+        assert_eq!(opened == Ok(None), is_left, "{text}: {opened:?}");
+        let replaced = replace_sealed("a.yaml", text.as_bytes(), &|_, _| Value::Null);
+        assert_eq!(replaced == Ok(None), is_left, "{text}");
+    }
+}
+
 #[test]
 fn without_the_right_key_the_recipients_are_named() {
     let file = encrypted("secret.yaml");

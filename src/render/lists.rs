@@ -87,6 +87,15 @@ pub(super) fn too_long_in<'d>(
     Ok(())
 }
 
+/// The first list in the documents of a text over which kustomize may take long, in words. A manifest may have one: it matters
+/// only where something is merged into it.
+pub(super) fn long_list_in<'d>(
+    documents: impl ExactSizeIterator<Item = &'d Value>,
+) -> Option<String> {
+    let TooLong { list, count, .. } = too_long_in(documents, ListFile::Patch).err()?;
+    Some(format!("{list} has {count} entries"))
+}
+
 /// Whether a file with lines of `KEY=value` has more of them than kustomize can read in its time.
 pub(super) fn too_many_lines(text: &[u8]) -> Result<(), TooLong> {
     check("the file", text.split(|byte| *byte == b'\n').count(), MOST)

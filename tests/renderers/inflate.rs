@@ -223,7 +223,7 @@ const CASES: &[Case] = &[
 static SHARED: LazyLock<Renderers> =
     LazyLock::new(|| Renderers::at(renderers::folder().to_owned()));
 
-fn build(tree: Arc<Folder>, path: &str) -> Result<Arc<Output>, Box<Failed>> {
+pub fn build(tree: Arc<Folder>, path: &str) -> Result<Arc<Output>, Box<Failed>> {
     let tree: Arc<dyn Tree> = tree;
     let request = Kustomization {
         path: path.to_owned(),

@@ -9,6 +9,7 @@ use towline::{
 
 use super::{
     folder::{tree, with},
+    inflate,
     modules::{RENDERERS, render, stream},
 };
 
@@ -361,4 +362,108 @@ fn a_yaml_bomb_ends_within_its_limits_and_another_render_goes_on() {
             | RenderFailure::OutOfTime { .. }
     ));
     build(OVERLAY, &at("apps/prod")).unwrap();
+}
+
+/// kustomize merges lists by comparing each entry with all others.
+#[test]
+fn the_file_with_a_list_that_takes_too_long_is_named() {
+    let variables: String = (0..20_000)
+        .map(|number| format!("        - {{name: A{number}, value: b}}\n"))
+        .collect();
+    let web = format!("{DEPLOYMENT}        env:\n{variables}");
+    let patch = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: {containers: [{name: web, env: [{name: A7, value: c}]}]}}}\n";
+    let kustomization = "resources: [web.yaml]\npatches: [{path: patch.yaml}]\n";
+    let folder = with(&[
+        ("app/kustomization.yaml", kustomization),
+        ("app/web.yaml", &web),
+        ("app/patch.yaml", patch),
+    ]);
+    let failed = inflate::build(tree(folder.path()), "app").unwrap_err();
+    let error = failed.failure.to_string();
+    let list = "in app/web.yaml spec.template.spec.containers[0].env has 20000 entries";
+    assert!(
+        error.contains("did not end within") && error.contains(list),
+        "{error}"
+    );
+    assert!(!error.contains("patch.yaml"), "{error}");
+}
+
+/// The base is one of two: the last file that kustomize reads is another one's.
+#[test]
+fn mistakes_of_a_base_name_a_file_to_edit() {
+    let kustomization = "base/kustomization.yaml";
+    for (text, more, wanted) in [
+        (
+            "replacements: [{source: {kind: Deployment, name: web, fieldPath: spec.x}, targets: [{select: {kind: Deployment}, fieldPaths: [a]}]}]",
+            ("base/x.yaml", ""),
+            kustomization,
+        ),
+        (
+            "patches: [{patch: 'a: ['}]",
+            ("base/x.yaml", ""),
+            kustomization,
+        ),
+        (
+            "configMapGenerator: [{name: x, literals: [a=b, a=c]}]",
+            ("base/x.yaml", ""),
+            kustomization,
+        ),
+        (
+            "configMapGenerator: [{name: x, literals: [a=b]}, {name: x, literals: [a=c]}]",
+            ("base/x.yaml", ""),
+            kustomization,
+        ),
+        (
+            "configMapGenerator: [{name: x, envs: [none.env]}]",
+            ("base/x.yaml", ""),
+            "base/none.env",
+        ),
+        (
+            "transformers: [x.yaml]",
+            (
+                "base/x.yaml",
+                "apiVersion: builtin\nkind: NoSuch\nmetadata: {name: t}\n",
+            ),
+            "base/x.yaml",
+        ),
+        (
+            "patches: [{target: {kind: Deployment}, patch: '[{\"op\": \"remove\", \"path\": \"/spec/x\"}]'}]",
+            ("base/x.yaml", ""),
+            "patch of Deployment web",
+        ),
+        (
+            "configurations: [x.yaml]",
+            ("base/x.yaml", "namePreffix: []\n"),
+            "base/x.yaml",
+        ),
+        ("resurces: []", ("base/x.yaml", ""), kustomization),
+        // Found when the objects are written.
+        (
+            "components: []",
+            (
+                "base/web.yaml",
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: b}\ndata: {c: d}\n",
+            ),
+            "base/web.yaml: ConfigMap a",
+        ),
+    ] {
+        let base = format!("resources: [web.yaml]\n{text}\n");
+        let folder = with(&[
+            ("app/kustomization.yaml", "resources: [../base, ../late]\n"),
+            ("base/kustomization.yaml", &base),
+            ("base/web.yaml", DEPLOYMENT),
+            ("late/kustomization.yaml", "resources: [late.yaml]\n"),
+            (
+                "late/late.yaml",
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: late}\n",
+            ),
+            more,
+        ]);
+        let failed = inflate::build(tree(folder.path()), "app").unwrap_err();
+        let error = failed.failure.to_string();
+        assert!(
+            error.contains(wanted) && !error.contains("late/") && !error.contains("0x"),
+            "{text}: {error}"
+        );
+    }
 }

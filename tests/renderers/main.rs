@@ -10,3 +10,4 @@ mod inflate;
 mod kustomize;
 mod leaks;
 mod modules;
+mod values;

@@ -3,6 +3,7 @@
 use super::Reads;
 use crate::content::{BlobId, Tree};
 use crate::manifest;
+use crate::render::lists;
 use crate::text::printable;
 
 /// The most files that are looked into.
@@ -29,6 +30,29 @@ pub(super) fn pointer(reads: &Reads, tree: &dyn Tree) -> Option<String> {
 pub(super) fn conflict(message: &str, reads: &Reads, tree: &dyn Tree) -> Option<String> {
     let is_about_form = message.to_ascii_lowercase().contains("yaml") || message.contains("parse");
     is_about_form.then(|| first(reads, tree, manifest::has_merge_markers))?
+}
+
+/// The largest file that is looked into for long lists, and all of these together, in bytes.
+const LARGEST: usize = 8 << 20;
+const LARGEST_TOGETHER: usize = 32 << 20;
+
+/// The lists over which kustomize may take too long, with their files. The last file that it read has nothing to do with them:
+/// it reads all before it merges anything.
+pub(super) fn long_lists(reads: &Reads, tree: &dyn Tree) -> Option<String> {
+    let mut left = LARGEST_TOGETHER;
+    let files = reads.files().take(MOST_LOOKED_INTO);
+    let found = files.filter_map(|(path, blob)| {
+        let text = tree.read(blob).ok()?;
+        if !(lists::SHORTEST..=LARGEST.min(left)).contains(&text.len()) {
+            return None;
+        }
+        left -= text.len();
+        let documents = manifest::documents(&text).ok()?;
+        let list = lists::long_list_in(documents.iter().map(|document| &document.value))?;
+        Some(format!("in {} {list}", printable(path)))
+    });
+    let found: Vec<String> = found.take(MOST_NAMED).collect();
+    (!found.is_empty()).then(|| found.join(", "))
 }
 
 fn first(reads: &Reads, tree: &dyn Tree, is_it: impl Fn(&[u8]) -> bool) -> Option<String> {
@@ -174,6 +198,25 @@ mod tests {
         let message = |length| format!("{TWICE}ConfigMap.v1.[noGrp]/{}.[noNs]", "a".repeat(length));
         assert!(Id::in_words(&message(LONGEST_NAME)).is_some());
         assert!(Id::in_words(&message(LONGEST_NAME + 1)).is_none());
+    }
+
+    #[test]
+    fn files_with_long_lists_are_named() {
+        let list = |count: usize| {
+            format!(
+                "kind: Pod\nspec:\n  env:\n{}",
+                "  - {name: a}\n".repeat(count)
+            )
+        };
+        let tree = Files::of([
+            ("a.yaml", list(2_000)),
+            ("b.yaml", list(2_001)),
+            ("patch.yaml", list(1)),
+        ]);
+        let named = |files: &[&str]| long_lists(&reads(&*tree, files), &*tree);
+        let long = Some("in b.yaml spec.env has 2001 entries".to_owned());
+        assert_eq!(named(&["a.yaml", "b.yaml", "patch.yaml"]), long);
+        assert_eq!(named(&["a.yaml", "patch.yaml"]), None);
     }
 
     #[test]

@@ -162,6 +162,17 @@ impl RenderFailure {
         }
     }
 
+    /// Says where it was, in place of what is known so far.
+    pub(super) fn blame(&mut self, words: String) {
+        match self {
+            Self::OutOfMemory { place, .. }
+            | Self::OutOfTime { place, .. }
+            | Self::OutOfStack { place, .. }
+            | Self::TooMuch { place, .. } => *place = words,
+            _ => (),
+        }
+    }
+
     /// Whether it exceeds a limit while it works.
     pub(super) fn is_excess(&self) -> bool {
         matches!(

@@ -1,26 +1,84 @@
 //! Where to look when a render fails: what is added to the words of renderers.
 
-use super::{Chart, Failed, RenderFailure, culprits};
+use super::{Chart, Failed, Reads, RenderFailure, culprits};
 use crate::content::Tree;
 use crate::render::Patches;
 use crate::text::printable;
 
-/// Adds the files that kustomize does not name: patches that its words are about, or the last file that it read.
-pub(super) fn where_to_look(mut failed: Box<Failed>, patches: &Patches) -> Box<Failed> {
+/// Adds the files that kustomize does not name: patches that its words are about, or the kustomization and the last file that it
+/// read. `root` is the folder that is built.
+pub(super) fn where_to_look(mut failed: Box<Failed>, root: &str, patches: &Patches) -> Box<Failed> {
     let RenderFailure::Refused { message, .. } = &mut failed.failure else {
         return failed;
     };
-    *message = without_second_try(message);
+    *message = without_addresses(&without_second_try(message));
+    // It begins with the file already.
+    let place = message.split_once(": ").map_or("", |(place, _)| place);
+    if failed.reads.files().any(|(path, _)| path == place) {
+        return failed;
+    }
     let named = patches.named_in(message);
     let words = match (&*named, &failed.last) {
         ([], Some(last)) if !message.contains(&**last) => {
-            format!("; the last file that it read is {}", printable(last))
+            let mut words = String::new();
+            if let Some(file) = kustomization(message, root, &failed.reads)
+                && file != last
+                && !message.contains(file)
+            {
+                words = format!("; the kustomization is {}", printable(file));
+            }
+            words + &format!("; the last file that it read is {}", printable(last))
         }
         ([one], _) if !message.contains(&**one) => format!("; the patch is in {one}"),
         ([_, _, ..], _) => format!("; the patch is in one of {}", named.join(", ")),
         _ => return failed,
     };
     failed.failure.add(&words);
+    failed
+}
+
+/// The kustomization that kustomize was at: its words name the folders on the way there, the last one at the end.
+fn kustomization<'r>(message: &str, root: &str, reads: &'r Reads) -> Option<&'r str> {
+    const FOLDERS: [&str; 2] = [
+        "recursed accumulation of path '",
+        "couldn't make target for path '",
+    ];
+    let places = FOLDERS.iter().filter_map(|words| {
+        let at = message.rfind(words)? + words.len();
+        let end = message[at..].find('\'')?;
+        Some((at, &message[at..at + end]))
+    });
+    let folder = places.max().map_or(root, |(_, folder)| folder);
+    let mut files = reads.files().map(|(path, _)| path);
+    files.find(|path| {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        parent == folder.trim_start_matches("./").trim_matches(['/', '.'])
+            && matches!(
+                name,
+                "kustomization.yaml" | "kustomization.yml" | "Kustomization"
+            )
+    })
+}
+
+/// kustomize's words without the addresses of its generators in memory.
+fn without_addresses(message: &str) -> String {
+    const FROM: &str = "generator &{0x";
+    let Some((before, after)) = message.split_once(FROM) else {
+        return message.to_owned();
+    };
+    let after = after.split_once('}').map_or("", |(_, after)| after);
+    format!("{before}a generator{after}")
+}
+
+/// Names the long lists behind a render that takes too much, in place of the last file that kustomize read.
+pub(super) fn which_lists(mut failed: Box<Failed>, tree: &dyn Tree) -> Box<Failed> {
+    if failed.failure.is_excess()
+        && let Some(lists) = culprits::long_lists(&failed.reads, tree)
+    {
+        failed
+            .failure
+            .blame(format!("; what it merges may be too long: {lists}"));
+    }
     failed
 }
 
@@ -44,10 +102,26 @@ fn without_second_try(message: &str) -> String {
     left + rest
 }
 
-/// kustomize's words without the literals of a generator, which may be those of a Secret: one that is wrong makes it tell all.
+/// kustomize's words without the entries of a generator, which may be values of a Secret: one that is wrong makes it tell all.
 /// This comes before the text is shortened: afterwards, where they begin or end may be gone. If their end is missing, all that
 /// follows is left out.
-pub(super) fn without_literals(message: &str) -> String {
+pub(super) fn without_entries(message: &str) -> String {
+    let message = without_files(&without_literals(message));
+    // A line of a file of variables, as numbers and as text.
+    match message.find("line [") {
+        Some(at) if message[at..].contains(NOT_TEXT) => {
+            format!(
+                "{}a line of a file of variables is not UTF-8",
+                &message[..at]
+            )
+        }
+        _ => message,
+    }
+}
+
+const NOT_TEXT: &str = "] has invalid utf8 bytes";
+
+fn without_literals(message: &str) -> String {
     const ALL: &str = "literal sources [";
     const WHY: &str = ", expected key=value";
     let Some(from) = message.find(ALL) else {
@@ -57,6 +131,33 @@ pub(super) fn without_literals(message: &str) -> String {
     let after = end.map_or("", |why| &message[why + WHY.len()..]);
     let before = &message[..from];
     format!("{before}literals: an entry is not KEY=value{after}")
+}
+
+/// Somebody may write a literal among the files. A path that does not exist is told.
+fn without_files(message: &str) -> String {
+    const ALL: &str = "file sources: [";
+    /// What kustomize says of an entry, which it quotes at the end or before.
+    const WRONG: [(&str, &str); 3] = [
+        ("\" key name or file path contains '='", ""),
+        ("missing key name for file path \"", "\""),
+        ("missing file path for key name \"", "\""),
+    ];
+    let Some(from) = message.find(ALL) else {
+        return message.to_owned();
+    };
+    let (before, said) = (&message[..from], &message[from..]);
+    for (words, quote) in WRONG {
+        if let Some(at) = said.rfind(words) {
+            let end = match quote {
+                "" => Some(at + words.len()),
+                quote => said.rfind(quote).map(|at| at + quote.len()),
+            };
+            let after = end.map_or("", |end| &said[end..]);
+            return format!("{before}files: an entry is neither a path nor KEY=path{after}");
+        }
+    }
+    let after = said.rfind("]: ").map_or("", |at| &said[at + "]: ".len()..]);
+    format!("{before}files: {after}")
 }
 
 /// Words of Go's libraries that say nothing to those who write YAML, and what they mean.
@@ -215,6 +316,7 @@ pub(super) fn which_values(mut failed: Box<Failed>, chart: &Chart) -> Box<Failed
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::testing::Files;
 
     #[test]
     fn the_second_of_two_tries_of_kustomize_is_left_out() {
@@ -240,18 +342,93 @@ mod tests {
     }
 
     #[test]
-    fn literals_of_a_generator_are_left_out() {
-        let message = "loading KV pairs: literal sources [a=hunter2 b]: invalid literal source b, expected key=value; more";
+    fn the_kustomization_is_the_last_one_on_the_way() {
+        let paths = [
+            "app/kustomization.yaml",
+            "base/Kustomization",
+            "base/web.yaml",
+            "kustomization.yml",
+        ];
+        let tree = Files::of(paths.map(|path| (path, "")));
+        let mut reads = Reads::default();
+        for path in paths {
+            let _ = reads.record(&*tree, path);
+        }
+        for (message, root, wanted) in [
+            ("no matches", "app", "app/kustomization.yaml"),
+            ("no matches", "", "kustomization.yml"),
+            (
+                "accumulation err='a': recursed accumulation of path 'base': x",
+                "app",
+                "base/Kustomization",
+            ),
+            (
+                "recursed accumulation of path 'base': couldn't make target for path 'app': x",
+                "",
+                "app/kustomization.yaml",
+            ),
+        ] {
+            assert_eq!(
+                kustomization(message, root, &reads),
+                Some(wanted),
+                "{message}"
+            );
+        }
+        let none = kustomization("recursed accumulation of path 'x': y", "app", &reads);
+        assert_eq!(none, None);
+    }
+
+    #[test]
+    fn addresses_are_left_out() {
         assert_eq!(
-            without_literals(message),
-            "loading KV pairs: literals: an entry is not KEY=value; more"
+            without_addresses("merging from generator &{0x171c270 0x1708680}: id x exists"),
+            "merging from a generator: id x exists"
         );
-        let odd = "literal sources [x]: invalid literal source y, expected key=value]: invalid literal source z, expected key=value";
-        assert_eq!(without_literals(odd), "literals: an entry is not KEY=value");
-        let endless = "of a: literal sources [hunter2 hunter3";
-        let said = without_literals(endless);
-        assert_eq!(said, "of a: literals: an entry is not KEY=value");
-        assert_eq!(without_literals("nothing of it"), "nothing of it");
+        assert_eq!(without_addresses("nothing of it"), "nothing of it");
+    }
+
+    #[test]
+    fn entries_of_a_generator_are_left_out() {
+        const LITERAL: &str = "literals: an entry is not KEY=value";
+        const FILE: &str = "files: an entry is neither a path nor KEY=path";
+        for (message, left) in [
+            (
+                "loading KV pairs: literal sources [a=hunter2 b]: invalid literal source b, expected key=value; more",
+                format!("loading KV pairs: {LITERAL}; more"),
+            ),
+            (
+                "literal sources [x]: invalid literal source y, expected key=value]: invalid literal source z, expected key=value",
+                LITERAL.to_owned(),
+            ),
+            (
+                "of a: literal sources [hunter2 hunter3",
+                format!("of a: {LITERAL}"),
+            ),
+            (
+                "loading KV pairs: file sources: [a=b=hunter2]: source \"a=b=hunter2\" key name or file path contains '='; more",
+                format!("loading KV pairs: {FILE}; more"),
+            ),
+            (
+                "of a: file sources: [=hunter2]: missing key name for file path \"hunter2\" in source \"=hunter2\"': more",
+                format!("of a: {FILE}': more"),
+            ),
+            (
+                "file sources: [hunter2=]: missing file path for key name \"hunter2\" in source \"hunter2=\"",
+                FILE.to_owned(),
+            ),
+            (
+                "file sources: [none.ini a=b=hunter2]: evalsymlink failure on 'none.ini' : file does not exist",
+                "files: evalsymlink failure on 'none.ini' : file does not exist".to_owned(),
+            ),
+            ("of a: file sources: [hunter2", "of a: files: ".to_owned()),
+            (
+                "env source files: [a.env]: line [104 117 255] has invalid utf8 bytes : hu\u{fffd}",
+                "env source files: [a.env]: a line of a file of variables is not UTF-8".to_owned(),
+            ),
+            ("nothing of it", "nothing of it".to_owned()),
+        ] {
+            assert_eq!(without_entries(message), left);
+        }
     }
 
     #[test]

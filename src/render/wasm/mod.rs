@@ -386,7 +386,7 @@ fn failure(job: &Job<'_>, host: &Host, ended: Option<wasmtime::Error>) -> Option
         );
     }
     let message = host.failure.as_ref()?;
-    let message = hints::without_literals(message);
+    let message = hints::without_entries(message);
     let message = both_ends(&job.fit(&message));
     Some(RenderFailure::Refused { renderer, message })
 }

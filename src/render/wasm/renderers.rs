@@ -12,7 +12,7 @@ use super::chance::{Chance, compare};
 use super::charts::{self, Cluster};
 use super::counts::{Counts, Origin, RenderCounts};
 use super::disk::FileName;
-use super::hints::{what_it_means, where_to_look, which_templates, which_values};
+use super::hints::{what_it_means, where_to_look, which_lists, which_templates, which_values};
 use super::inflated::Inflated;
 use super::lookup::Noting;
 use super::{
@@ -241,8 +241,8 @@ impl Renderers {
                     Ok(built)
                 }
                 Err(failed) => {
-                    let failed = what_it_means(failed, &**tree);
-                    Err(where_to_look(failed, &patches))
+                    let failed = what_it_means(which_lists(failed, &**tree), &**tree);
+                    Err(where_to_look(failed, &request.path, &patches))
                 }
             }
         })

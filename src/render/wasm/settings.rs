@@ -15,6 +15,8 @@ pub fn settings() -> Config {
     config.memory_reservation(1 << 32);
     config.memory_guard_size(32 << 20);
     config.memory_init_cow(true);
+    // A snapshot is mapped, however many empty pages are in it: `guest.Settle` leaves some.
+    config.memory_guaranteed_dense_image_size(256 << 20);
     config.max_wasm_stack(STACK);
     // Not used, but it may not be less.
     config.async_stack_size(2 * STACK);
