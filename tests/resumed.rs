@@ -10,6 +10,7 @@ use towline::api::Sync;
 
 use crate::world::{Case, World, condition};
 use towline_testing::control_plane::Options;
+use towline_testing::renderers;
 use towline_testing::repo::git;
 
 async fn edit(case: &Case<'_>, name: &str) {
@@ -133,4 +134,48 @@ async fn what_was_live_is_not_asked_for_again_and_again_where_the_server_has_it_
     case.repo.commit(&[("all/kept.yaml", Some(&*map))], "third");
     case.announce().await;
     case.has("kept", "value", Some("git")).await;
+}
+
+/// A base of another repository is fetched again, too, and a tag that moved meanwhile changes nothing.
+#[tokio::test]
+async fn what_was_live_with_a_remote_base_is_the_target_again() {
+    let folder = tokio::task::spawn_blocking(renderers::folder).await;
+    let renderers = format!("--renderers-dir={}", folder.unwrap().display());
+    let mut world = World::own(Options::default(), &[&renderers]).await;
+    let case = world.case("resumed-base").await;
+    let base = world.git.repo("resumed-base-library");
+    let files = |value: &str| {
+        [
+            (
+                "kustomization.yaml",
+                Some("resources: [map.yaml]\n".to_owned()),
+            ),
+            ("map.yaml", Some(case.map("based", value))),
+        ]
+    };
+    let one = base.commit(&files("git"), "one");
+    base.tag("v1", &one);
+    let overlay = format!("resources: ['{}?ref=v1']\n", base.url());
+    let path = "all/kustomization.yaml";
+    let first = case.repo.commit(&[(path, Some(overlay))], "first");
+    case.repository(json!({})).await;
+    let spec = json!({"path": "all", "kustomize": {"remoteBases": "Pinned"}});
+    case.sync("all", spec).await;
+    case.synced("all", &first).await;
+    case.push(&[(path, Some("resources: [none.yaml]\n"))], "second")
+        .await;
+    case.ready_becomes("all", "False", "RenderFailed").await;
+    let parts = case.into_parts();
+    world.operator.kill();
+    let case = world.resume(parts).await;
+    let two = base.commit(&[("map.yaml", Some(case.map("based", "two")))], "two");
+    base.delete_tag("v1");
+    base.tag("v1", &two);
+    edit(&case, "based").await;
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    case.has("based", "value", Some("git")).await;
+    let message = case.ready_becomes("all", "False", "RenderFailed").await;
+    assert!(message.ends_with("stays live"), "{message}");
 }

@@ -14,7 +14,7 @@ use super::delivery::digest;
 use super::newest::{Newest, both};
 use super::report::applied_chart;
 use super::state::{Look, State};
-use super::target::{self, Loaded, Refused, Target, Untaken};
+use super::target::{self, Loaded, Refused, Target, TargetError, Untaken};
 use crate::api::Reason;
 use crate::cluster::RunningGuard;
 use crate::desired::Inputs;
@@ -179,6 +179,8 @@ impl Driver {
         match self.read_once(intent, &seen, inputs, false).await {
             Ok(Loaded::New(target)) if digest(&target.desired) == *live => Ok(Some(*target)),
             Ok(_) => Err(Unresumed::Differs),
+            // It is read again once they are there.
+            Err(TargetError::Fetching(_)) => Ok(None),
             Err(error) if error.is_settled() && error.again_after().is_none() => {
                 Err(Unresumed::Unread(target::explain(&error)))
             }
