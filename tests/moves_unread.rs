@@ -119,3 +119,39 @@ async fn what_was_copied_before_to_a_sync_that_cannot_be_read() {
     assert_eq!(uid(&case, "moves").await, before.0);
     warns(&case, "a", None).await;
 }
+
+/// A Sync whose folder is not there, or has nothing in it, wants nothing: what leaves others does not wait for it.
+#[tokio::test]
+async fn a_sync_without_a_folder_or_with_an_empty_one_keeps_nothing_of_others() {
+    let case = world().await.case("moves-no-folder").await;
+    a_and_b(&case).await;
+    case.push(&[("empty/README.md", Some("nothing yet"))], "a folder")
+        .await;
+    case.sync("absent", json!({"path": "absent"})).await;
+    case.sync("empty", json!({"path": "empty"})).await;
+    case.sync("paused", json!({"path": "nowhere", "suspend": true}))
+        .await;
+    case.ready_becomes("absent", "False", "PathNotFound").await;
+    case.ready_becomes("empty", "False", "EmptyRender").await;
+    case.ready_becomes("paused", "Unknown", "Suspended").await;
+    let gone = case.push(&[("a/leaves.yaml", None)], "leave").await;
+    case.synced("a", &gone).await;
+    case.has("leaves", "value", None).await;
+    // What moves there when it comes stays.
+    let map = case.map("moves", "git");
+    let before = uid(&case, "moves").await;
+    let files = [("a/moves.yaml", None), ("absent/moves.yaml", Some(&*map))];
+    let moved = case.push(&files, "the folder comes").await;
+    for sync in ["a", "absent"] {
+        case.synced(sync, &moved).await;
+    }
+    assert_eq!(uid(&case, "moves").await, before);
+    // A Sync that loses its folder keeps what is live, and what moves away from it.
+    let files = [("absent/moves.yaml", None), ("a/moves.yaml", Some(&*map))];
+    let back = case.push(&files, "the folder goes").await;
+    case.ready_becomes("absent", "False", "PathNotFound").await;
+    assert_eq!(uid(&case, "moves").await, before);
+    case.delete::<Sync>("absent").await;
+    case.synced("a", &back).await;
+    assert_eq!(uid(&case, "moves").await, before);
+}

@@ -8,6 +8,7 @@ use super::delivery::digest;
 use super::newest::Newest;
 use super::state::State;
 use super::target::{self, Loaded, Objects, Refused, Target, TargetError, sync_of};
+use crate::api::Reason;
 use crate::desired::Inputs;
 use crate::intent::{RenderIntent, SyncIntent};
 use crate::manifest::ObjectKey;
@@ -65,8 +66,10 @@ impl Driver {
                     self.context.cluster.inventory.release(&self.name, &wanted);
                 }
                 self.state.read_ahead = Some(target);
+                self.tell_plan(Some(revision));
             }
-            Ok(Loaded::Same) => (),
+            Ok(Loaded::Same) => self.tell_plan(Some(revision)),
+            Err(error) if asks_for_nothing(error.reason()) => self.tell_nothing(revision),
             Err(error) => {
                 if error.is_settled() && !matches!(error, TargetError::Fetching(_)) {
                     let again = error.again_after().is_some();
@@ -74,10 +77,8 @@ impl Driver {
                     self.state.unread_ahead = Some(Box::new(refused));
                 }
                 self.tell_unread();
-                return;
             }
         }
-        self.tell_plan(Some(revision));
     }
 
     /// Keeps other Syncs from pruning what this one wants from now on. Returns that.
@@ -144,10 +145,31 @@ impl Driver {
 
     /// While the newest revision is not taken up, what it asks for is unknown, unless that was told before.
     pub(super) fn tell_refused(&mut self) {
-        if self.state.blocked.is_some() {
-            self.tell_unread();
+        let state = &self.state;
+        let Some(blocked) = &state.blocked else {
+            return;
+        };
+        // What a pinned Sync wants of the newest revision is told beforehand.
+        let attempted = state.requests.attempted.clone();
+        let attempted = attempted.filter(|_| state.pin.is_none());
+        match attempted.filter(|_| asks_for_nothing(blocked.reason)) {
+            Some(attempted) => self.tell_nothing(attempted),
+            None => self.tell_unread(),
         }
     }
+
+    /// Tells other Syncs that this one wants nothing of a revision, so that nothing can have moved to it.
+    fn tell_nothing(&mut self, revision: String) {
+        let inventory = &self.context.cluster.inventory;
+        inventory.reserve(&self.name, &HashSet::new());
+        self.tell_plan(Some(revision));
+    }
+}
+
+/// Whether a revision that is refused for this reason has no object for the Sync: its folder is not there, or empty. What is
+/// live stays all the same, for somebody may have removed it by mistake.
+fn asks_for_nothing(reason: Reason) -> bool {
+    matches!(reason, Reason::PathNotFound | Reason::EmptyRender)
 }
 
 impl State {
