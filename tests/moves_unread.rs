@@ -155,3 +155,54 @@ async fn a_sync_without_a_folder_or_with_an_empty_one_keeps_nothing_of_others() 
     case.synced("a", &back).await;
     assert_eq!(uid(&case, "moves").await, before);
 }
+
+/// Two GitRepositories of one URL. What moves to a Sync of the other one stays, although that Sync cannot read the commit.
+#[tokio::test]
+async fn into_a_sync_of_another_resource_that_cannot_read_the_commit() {
+    let case = world().await.case("moves-elsewhere").await;
+    let map = |name: &str| case.map(name, "git");
+    let files = [
+        ("a/stays.yaml", map("a-stays")),
+        ("a/moves.yaml", map("moves")),
+        ("b/stays.yaml", map("b-stays")),
+    ];
+    let files = files.map(|(path, text)| (path, Some(text)));
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.repository_named("other", json!({})).await;
+    case.sync("a", json!({"path": "a"})).await;
+    case.sync("b", json!({"path": "b", "sourceRef": {"name": "other"}}))
+        .await;
+    for sync in ["a", "b"] {
+        case.synced(sync, &first).await;
+    }
+    let before = uid(&case, "moves").await;
+    let files = [
+        ("a/moves.yaml", None),
+        ("b/moves.yaml", Some(map("moves"))),
+        ("b/broken.yaml", Some("kind: [".to_owned())),
+    ];
+    let moved = case.repo.commit(&files, "move");
+    // Nobody tells the other one: this Sync does.
+    case.announce().await;
+    case.synced("a", &moved).await;
+    let b = format!("moved to Sync {}/b ", case.namespace);
+    warns(&case, "a", Some(&b)).await;
+    case.reconcile("a").await;
+    never("an object goes", Duration::from_secs(8), async || {
+        (uid(&case, "moves").await != before).then_some(())
+    })
+    .await;
+    let mended = case
+        .repo
+        .commit(&[("b/broken.yaml", None::<String>)], "mend");
+    let now = json!({"metadata": {"annotations": {"towline.dev/requested-at": "now"}}});
+    case.announce().await;
+    case.patch::<towline::api::GitRepository>("other", now)
+        .await;
+    for sync in ["a", "b"] {
+        case.synced(sync, &mended).await;
+    }
+    warns(&case, "a", None).await;
+    assert_eq!(uid(&case, "moves").await, before);
+}
