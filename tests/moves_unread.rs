@@ -206,3 +206,47 @@ async fn into_a_sync_of_another_resource_that_cannot_read_the_commit() {
     warns(&case, "a", None).await;
     assert_eq!(uid(&case, "moves").await, before);
 }
+
+/// A Sync gets another name in a commit that it cannot read. Nothing goes, and the commit that mends it needs no person.
+#[tokio::test]
+async fn into_a_sync_of_another_name_that_cannot_read_the_commit() {
+    let case = world().await.case("moves-named").await;
+    let named = |name: &str| {
+        let name = format!(
+            "apiVersion: towline.dev/v1alpha1\nkind: Sync\nmetadata: {{name: {name}, namespace: {}}}\n",
+            case.namespace
+        );
+        Some(format!(
+            "{name}spec: {{sourceRef: {{name: repo}}, path: c, prune: true}}\n"
+        ))
+    };
+    let files = [
+        ("syncs/one.yaml", named("old")),
+        ("c/kept.yaml", Some(case.map("kept", "git"))),
+    ];
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("root", json!({"path": "syncs"})).await;
+    for sync in ["old", "root"] {
+        case.synced(sync, &first).await;
+    }
+    let before = uid(&case, "kept").await;
+    let files = [
+        ("syncs/one.yaml", named("new")),
+        ("c/broken.yaml", Some("kind: [".to_owned())),
+    ];
+    case.repo.commit(&files, "another name");
+    case.announce().await;
+    case.ready_becomes("new", "False", "InvalidManifest").await;
+    case.ready_becomes("root", "False", "PruneHeld").await;
+    never("an object goes", Duration::from_secs(3), async || {
+        (uid(&case, "kept").await != before).then_some(())
+    })
+    .await;
+    let mended = case.push(&[("c/broken.yaml", None)], "mend").await;
+    for sync in ["new", "root"] {
+        case.synced(sync, &mended).await;
+    }
+    case.gone::<Sync>("old").await;
+    assert_eq!(uid(&case, "kept").await, before);
+}
