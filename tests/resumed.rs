@@ -179,3 +179,72 @@ async fn what_was_live_with_a_remote_base_is_the_target_again() {
     let message = case.ready_becomes("all", "False", "RenderFailed").await;
     assert!(message.ends_with("stays live"), "{message}");
 }
+
+/// The process ended before a status said that a later revision was being applied. The objects say it.
+#[tokio::test]
+async fn what_a_later_revision_has_overtaken_is_not_put_back() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let case = world.case("resumed-early").await;
+    let files = |name: &str, value: &str| {
+        let once = "metadata:\n  annotations: {kustomize.toolkit.fluxcd.io/ssa: IfNotPresent}\n";
+        let map = case.map(&format!("{name}-once"), value);
+        let once = map.replace("metadata:\n", once);
+        [
+            (
+                format!("{name}/map.yaml"),
+                Some(case.map(&format!("{name}-map"), value)),
+            ),
+            (format!("{name}/once.yaml"), Some(once)),
+        ]
+    };
+    let both =
+        |of_early: &str, of_late: &str| [files("early", of_early), files("late", of_late)].concat();
+    case.repo.commit(&both("zero", "zero"), "zero");
+    case.repository(json!({})).await;
+    for name in ["early", "late"] {
+        case.sync(name, json!({"path": name})).await;
+        case.ready_becomes(name, "True", "Converged").await;
+    }
+    let first = case.repo.commit(&both("first", "first"), "first");
+    case.announce().await;
+    for name in ["early", "late"] {
+        case.synced(name, &first).await;
+    }
+    let before = case.live::<Sync>("early").await["status"].clone();
+    let second = case.repo.commit(&files("early", "second"), "second");
+    case.announce().await;
+    case.synced("early", &second).await;
+    let parts = case.into_parts();
+    world.operator.kill();
+    let case = world.resume(parts).await;
+    let status = kube::api::Patch::Merge(json!({"status": before}));
+    let syncs = case.api::<Sync>();
+    let params = kube::api::PatchParams::default();
+    let written = syncs.patch_status("early", &params, &status).await;
+    written.unwrap();
+    let bad = [
+        ("early/bad.yaml", Some("kind: [")),
+        ("late/bad.yaml", Some("kind: [")),
+    ];
+    case.repo.commit(&bad, "third");
+    edit(&case, "late-map").await;
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    tells(
+        &case,
+        "early",
+        "what it was applying then was not applied to its end",
+    )
+    .await;
+    // What is made once has the digest of another revision for good.
+    case.has("late-map", "value", Some("first")).await;
+    case.has("late-once", "value", Some("zero")).await;
+    case.has("early-map", "value", Some("second")).await;
+    let mended = case
+        .push(&[("early/bad.yaml", None), ("late/bad.yaml", None)], "mend")
+        .await;
+    for name in ["early", "late"] {
+        case.synced(name, &mended).await;
+    }
+}
