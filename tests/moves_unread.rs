@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::Api;
 use serde_json::json;
 use towline::api::Sync;
 
@@ -249,4 +251,53 @@ async fn into_a_sync_of_another_name_that_cannot_read_the_commit() {
     }
     case.gone::<Sync>("old").await;
     assert_eq!(uid(&case, "kept").await, before);
+}
+
+/// What moves to a Sync that is held up at an earlier commit stays until that Sync is there, also if this takes long.
+#[tokio::test]
+async fn into_a_sync_that_takes_long_at_an_earlier_commit() {
+    let case = world().await.case("moves-slow").await;
+    a_and_b(&case).await;
+    let before = uid(&case, "moves").await;
+    // Takes connections, and does not answer.
+    let server = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("https://{}/", server.local_addr().unwrap());
+    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"]});
+    // They are asked one after the other, and each is given up after ten seconds.
+    let webhook = |name: &str| {
+        json!({
+            "name": name, "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "failurePolicy": "Ignore", "timeoutSeconds": 25, "clientConfig": {"url": url}, "rules": [rule],
+            "objectSelector": {"matchLabels": {"slow": case.namespace}},
+        })
+    };
+    let webhook = json!({
+        "metadata": {"name": case.namespace},
+        "webhooks": [webhook("one.example.com"), webhook("two.example.com")],
+    });
+    let webhooks: Api<MutatingWebhookConfiguration> = Api::all(case.client.clone());
+    let webhook = serde_json::from_value(webhook).unwrap();
+    webhooks
+        .create(&Default::default(), &webhook)
+        .await
+        .unwrap();
+    let slow = format!("metadata:\n  labels: {{slow: {}}}\n", case.namespace);
+    let slow = case.map("slow", "git").replace("metadata:\n", &slow);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    case.push(&[("b/slow.yaml", Some(&slow))], "it takes long")
+        .await;
+    let _asked = server.accept().unwrap();
+    let map = case.map("moves", "git");
+    let files = [("a/moves.yaml", None), ("b/moves.yaml", Some(&*map))];
+    let moved = case.push(&files, "move").await;
+    case.synced("a", &moved).await;
+    let b = format!("moved to Sync {}/b ", case.namespace);
+    warns(&case, "a", Some(&b)).await;
+    webhooks
+        .delete(&case.namespace, &Default::default())
+        .await
+        .unwrap();
+    case.synced("b", &moved).await;
+    warns(&case, "a", None).await;
+    assert_eq!(uid(&case, "moves").await, before);
 }

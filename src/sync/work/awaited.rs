@@ -71,7 +71,7 @@ pub(super) fn unread_warning<'a>(
     };
     format!(
         "not pruned yet: {objects}; what has left this Sync may have moved to {syncs} {} of the same repository, which \
-         cannot read the newest revision: mend or delete {those}",
+         cannot read the newest revision, or has not yet: if it says why, mend or delete {those}",
         listing(named, unread.len())
     )
 }
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(
             one,
             "not pruned yet: ConfigMap a/1; what has left this Sync may have moved to Sync a/b of the same repository, \
-             which cannot read the newest revision: mend or delete that Sync"
+             which cannot read the newest revision, or has not yet: if it says why, mend or delete that Sync"
         );
         let many = unread_warning(keys.iter(), &[b.clone(), c]);
         assert!(many.contains("ConfigMap a/3; and 1 more; what"), "{many}");
