@@ -248,3 +248,53 @@ async fn what_a_later_revision_has_overtaken_is_not_put_back() {
         case.synced(name, &mended).await;
     }
 }
+
+/// A Sync was suspended before the start. What leaves it goes to the Sync that wants it, as it does without a restart.
+#[tokio::test]
+async fn what_leaves_a_suspended_sync_is_another_ones_after_a_restart() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let case = world.case("resumed-paused").await;
+    crate::moves::a_and_b(&case).await;
+    let suspend = json!({"spec": {"suspend": true}});
+    case.patch::<Sync>("a", suspend).await;
+    case.ready_becomes("a", "Unknown", "Suspended").await;
+    let uids = async |case: &Case<'_>| {
+        let of = async |name: &str| crate::moves::uid(case, name).await;
+        (of("moves").await, of("leaves").await, of("a-stays").await)
+    };
+    let before = uids(&case).await;
+    let parts = case.into_parts();
+    world.operator.kill();
+    let case = world.resume(parts).await;
+    let more =
+        ["moves", "a-stays"].map(|name| (format!("b/{name}.yaml"), Some(case.map(name, "b"))));
+    let files = [
+        ("a/moves.yaml".to_owned(), None),
+        ("a/leaves.yaml".to_owned(), None),
+    ];
+    case.repo.commit(&[&more[..], &files].concat(), "move");
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    case.has("moves", "value", Some("b")).await;
+    // Both ask for this one, and the first one has it.
+    let a = format!("{}/a-stays in b/a-stays.yaml", case.namespace);
+    case.until("b", "what is not its own", |sync| {
+        let (_, reason, message) = condition(sync, "Ready");
+        reason == "OwnershipConflict" && message.contains(&a) && !message.contains("/moves ")
+    })
+    .await;
+    assert_eq!(uids(&case).await, before);
+    case.has("leaves", "value", Some("git")).await;
+    case.repo
+        .commit(&[("b/a-stays.yaml", None::<String>)], "one of the two");
+    let resume = json!({"spec": {"suspend": false}});
+    case.patch::<Sync>("a", resume).await;
+    case.announce().await;
+    case.has("leaves", "value", None).await;
+    for name in ["a", "b"] {
+        case.ready_becomes(name, "True", "Converged").await;
+    }
+    case.has("a-stays", "value", Some("git")).await;
+    assert_eq!(crate::moves::uid(&case, "moves").await, before.0);
+}

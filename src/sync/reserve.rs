@@ -63,6 +63,7 @@ impl Driver {
                 let wanted = self.reserve(intent, &target).await;
                 // One that is pinned goes on to apply what it has.
                 if !stays {
+                    self.keep_at_first(&wanted).await;
                     self.context.cluster.inventory.release(&self.name, &wanted);
                 }
                 self.state.read_ahead = Some(target);
@@ -96,6 +97,18 @@ impl Driver {
         let inventory = &self.context.cluster.inventory;
         inventory.reserve(&self.name, &wanted);
         wanted
+    }
+
+    /// After a start, claims what this Sync has and will want. Nobody takes anything from a Sync that has claimed nothing yet.
+    async fn keep_at_first(&mut self, wanted: &HashSet<ObjectKey>) {
+        if self.state.target.is_some() {
+            return;
+        }
+        let kinds = self.state.parent.contained.clone();
+        if self.watch(&kinds).await.is_empty() {
+            let inventory = &self.context.cluster.inventory;
+            inventory.keep_at_first(&self.name, wanted);
+        }
     }
 
     /// Tells other Syncs for which revision they know what this one wants.
