@@ -223,3 +223,71 @@ async fn a_value_that_the_api_server_repeats_is_not_disclosed() {
     let name = format!("creds.{group}");
     let _ = definitions.delete(&name, &DeleteParams::default()).await;
 }
+
+/// A rule of a definition compares a change with what was before, and says what that was.
+#[tokio::test]
+async fn a_value_that_was_live_is_not_disclosed_by_a_rule_of_its_definition() {
+    let case = world().await.case("echo-rule").await;
+    let group = format!("{}.example", case.namespace);
+    let password = json!({"type": "string", "x-kubernetes-validations": [
+        {"rule": "self == oldSelf", "messageExpression": "'was ' + oldSelf + ' is ' + self"}]});
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "password": password, "size": {"type": "integer", "maximum": 3}}}}});
+    let version = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("creds.{group}")},
+        "spec": {"group": group, "scope": "Namespaced", "names": {"kind": "Cred", "plural": "creds"},
+            "versions": [version]},
+    });
+    let cred = |name: &str, spec: Value| {
+        let metadata = json!({"name": name, "namespace": case.namespace});
+        let api = format!("{group}/v1");
+        let object = json!({"apiVersion": api, "kind": "Cred", "metadata": metadata, "spec": spec});
+        Some(object.to_string())
+    };
+    let of = |value: &str| json!({"password": value});
+    let first = case.repo.commit(
+        &[
+            ("definition/x.yaml", Some(definition.to_string())),
+            ("seen/x.yaml", cred("seen", of("Zk7q1seen8Xw"))),
+            ("blind/x.yaml", cred("blind", of("Zk7q1gone8Xw"))),
+        ],
+        "first",
+    );
+    case.repository(json!({})).await;
+    case.sync("definition", json!({"path": "definition"})).await;
+    case.synced("definition", &first).await;
+    let creds = format!("creds.{group}");
+    grant(&case, "applier", "create,patch,delete", &creds).await;
+    case.sync("seen", json!({"path": "seen"})).await;
+    let account = json!({"path": "blind", "serviceAccountName": "applier"});
+    case.sync("blind", account).await;
+    for name in ["seen", "blind"] {
+        case.synced(name, &first).await;
+    }
+    let other = json!({"password": "Zk7q1next8Xw", "size": 7});
+    let files = ["seen", "blind"].map(|name| (format!("{name}/x.yaml"), cred(name, other.clone())));
+    case.repo.commit(&files, "second");
+    case.announce().await;
+    let message = case.ready_becomes("seen", "False", "ApplyFailed").await;
+    let says = [
+        "spec.size",
+        "should be less than or equal to 3",
+        "was … is …",
+    ];
+    assert_says(&message, &says);
+    let message = case.ready_becomes("blind", "False", "ApplyFailed").await;
+    assert_says(
+        &message,
+        &["is invalid (left out: it may show what the live object has"],
+    );
+    for marker in ["Zk7q1seen8Xw", "Zk7q1gone8Xw", "Zk7q1next8Xw"] {
+        assert_not_disclosed(&case, marker).await;
+    }
+    for name in ["seen", "blind", "definition"] {
+        case.delete::<towline::api::Sync>(name).await;
+    }
+    let definitions: Api<CustomResourceDefinition> = Api::all(case.client.clone());
+    let _ = definitions.delete(&creds, &DeleteParams::default()).await;
+}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::Api;
 use serde_json::json;
 use towline::api::Sync;
 
@@ -118,4 +120,184 @@ async fn what_was_copied_before_to_a_sync_that_cannot_be_read() {
     case.has("leaves", "value", None).await;
     assert_eq!(uid(&case, "moves").await, before.0);
     warns(&case, "a", None).await;
+}
+
+/// A Sync whose folder is not there, or has nothing in it, wants nothing: what leaves others does not wait for it.
+#[tokio::test]
+async fn a_sync_without_a_folder_or_with_an_empty_one_keeps_nothing_of_others() {
+    let case = world().await.case("moves-no-folder").await;
+    a_and_b(&case).await;
+    case.push(&[("empty/README.md", Some("nothing yet"))], "a folder")
+        .await;
+    case.sync("absent", json!({"path": "absent"})).await;
+    case.sync("empty", json!({"path": "empty"})).await;
+    case.sync("paused", json!({"path": "nowhere", "suspend": true}))
+        .await;
+    case.ready_becomes("absent", "False", "PathNotFound").await;
+    case.ready_becomes("empty", "False", "EmptyRender").await;
+    case.ready_becomes("paused", "Unknown", "Suspended").await;
+    let gone = case.push(&[("a/leaves.yaml", None)], "leave").await;
+    case.synced("a", &gone).await;
+    case.has("leaves", "value", None).await;
+    // What moves there when it comes stays.
+    let map = case.map("moves", "git");
+    let before = uid(&case, "moves").await;
+    let files = [("a/moves.yaml", None), ("absent/moves.yaml", Some(&*map))];
+    let moved = case.push(&files, "the folder comes").await;
+    for sync in ["a", "absent"] {
+        case.synced(sync, &moved).await;
+    }
+    assert_eq!(uid(&case, "moves").await, before);
+    // A Sync that loses its folder keeps what is live, and what moves away from it.
+    let files = [("absent/moves.yaml", None), ("a/moves.yaml", Some(&*map))];
+    let back = case.push(&files, "the folder goes").await;
+    case.ready_becomes("absent", "False", "PathNotFound").await;
+    assert_eq!(uid(&case, "moves").await, before);
+    case.delete::<Sync>("absent").await;
+    case.synced("a", &back).await;
+    assert_eq!(uid(&case, "moves").await, before);
+}
+
+/// Two GitRepositories of one URL. What moves to a Sync of the other one stays, although that Sync cannot read the commit.
+#[tokio::test]
+async fn into_a_sync_of_another_resource_that_cannot_read_the_commit() {
+    let case = world().await.case("moves-elsewhere").await;
+    let map = |name: &str| case.map(name, "git");
+    let files = [
+        ("a/stays.yaml", map("a-stays")),
+        ("a/moves.yaml", map("moves")),
+        ("b/stays.yaml", map("b-stays")),
+    ];
+    let files = files.map(|(path, text)| (path, Some(text)));
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.repository_named("other", json!({})).await;
+    case.sync("a", json!({"path": "a"})).await;
+    case.sync("b", json!({"path": "b", "sourceRef": {"name": "other"}}))
+        .await;
+    for sync in ["a", "b"] {
+        case.synced(sync, &first).await;
+    }
+    let before = uid(&case, "moves").await;
+    let files = [
+        ("a/moves.yaml", None),
+        ("b/moves.yaml", Some(map("moves"))),
+        ("b/broken.yaml", Some("kind: [".to_owned())),
+    ];
+    let moved = case.repo.commit(&files, "move");
+    // Nobody tells the other one: this Sync does.
+    case.announce().await;
+    case.synced("a", &moved).await;
+    let b = format!("moved to Sync {}/b ", case.namespace);
+    warns(&case, "a", Some(&b)).await;
+    case.reconcile("a").await;
+    never("an object goes", Duration::from_secs(8), async || {
+        (uid(&case, "moves").await != before).then_some(())
+    })
+    .await;
+    let mended = case
+        .repo
+        .commit(&[("b/broken.yaml", None::<String>)], "mend");
+    let now = json!({"metadata": {"annotations": {"towline.dev/requested-at": "now"}}});
+    case.announce().await;
+    case.patch::<towline::api::GitRepository>("other", now)
+        .await;
+    for sync in ["a", "b"] {
+        case.synced(sync, &mended).await;
+    }
+    warns(&case, "a", None).await;
+    assert_eq!(uid(&case, "moves").await, before);
+}
+
+/// A Sync gets another name in a commit that it cannot read. Nothing goes, and the commit that mends it needs no person.
+#[tokio::test]
+async fn into_a_sync_of_another_name_that_cannot_read_the_commit() {
+    let case = world().await.case("moves-named").await;
+    let named = |name: &str| {
+        let name = format!(
+            "apiVersion: towline.dev/v1alpha1\nkind: Sync\nmetadata: {{name: {name}, namespace: {}}}\n",
+            case.namespace
+        );
+        Some(format!(
+            "{name}spec: {{sourceRef: {{name: repo}}, path: c, prune: true}}\n"
+        ))
+    };
+    let files = [
+        ("syncs/one.yaml", named("old")),
+        ("c/kept.yaml", Some(case.map("kept", "git"))),
+    ];
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("root", json!({"path": "syncs"})).await;
+    for sync in ["old", "root"] {
+        case.synced(sync, &first).await;
+    }
+    let before = uid(&case, "kept").await;
+    let files = [
+        ("syncs/one.yaml", named("new")),
+        ("c/broken.yaml", Some("kind: [".to_owned())),
+    ];
+    case.repo.commit(&files, "another name");
+    case.announce().await;
+    case.ready_becomes("new", "False", "InvalidManifest").await;
+    case.ready_becomes("root", "False", "PruneHeld").await;
+    never("an object goes", Duration::from_secs(3), async || {
+        (uid(&case, "kept").await != before).then_some(())
+    })
+    .await;
+    let mended = case.push(&[("c/broken.yaml", None)], "mend").await;
+    for sync in ["new", "root"] {
+        case.synced(sync, &mended).await;
+    }
+    case.gone::<Sync>("old").await;
+    assert_eq!(uid(&case, "kept").await, before);
+}
+
+/// What moves to a Sync that is held up at an earlier commit stays until that Sync is there, also if this takes long.
+#[tokio::test]
+async fn into_a_sync_that_takes_long_at_an_earlier_commit() {
+    let case = world().await.case("moves-slow").await;
+    a_and_b(&case).await;
+    let before = uid(&case, "moves").await;
+    // Takes connections, and does not answer.
+    let server = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("https://{}/", server.local_addr().unwrap());
+    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"]});
+    // They are asked one after the other, and each is given up after ten seconds.
+    let webhook = |name: &str| {
+        json!({
+            "name": name, "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "failurePolicy": "Ignore", "timeoutSeconds": 25, "clientConfig": {"url": url}, "rules": [rule],
+            "objectSelector": {"matchLabels": {"slow": case.namespace}},
+        })
+    };
+    let webhook = json!({
+        "metadata": {"name": case.namespace},
+        "webhooks": [webhook("one.example.com"), webhook("two.example.com")],
+    });
+    let webhooks: Api<MutatingWebhookConfiguration> = Api::all(case.client.clone());
+    let webhook = serde_json::from_value(webhook).unwrap();
+    webhooks
+        .create(&Default::default(), &webhook)
+        .await
+        .unwrap();
+    let slow = format!("metadata:\n  labels: {{slow: {}}}\n", case.namespace);
+    let slow = case.map("slow", "git").replace("metadata:\n", &slow);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    case.push(&[("b/slow.yaml", Some(&slow))], "it takes long")
+        .await;
+    let _asked = server.accept().unwrap();
+    let map = case.map("moves", "git");
+    let files = [("a/moves.yaml", None), ("b/moves.yaml", Some(&*map))];
+    let moved = case.push(&files, "move").await;
+    case.synced("a", &moved).await;
+    let b = format!("moved to Sync {}/b ", case.namespace);
+    warns(&case, "a", Some(&b)).await;
+    webhooks
+        .delete(&case.namespace, &Default::default())
+        .await
+        .unwrap();
+    case.synced("b", &moved).await;
+    warns(&case, "a", None).await;
+    assert_eq!(uid(&case, "moves").await, before);
 }

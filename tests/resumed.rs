@@ -10,6 +10,7 @@ use towline::api::Sync;
 
 use crate::world::{Case, World, condition};
 use towline_testing::control_plane::Options;
+use towline_testing::renderers;
 use towline_testing::repo::git;
 
 async fn edit(case: &Case<'_>, name: &str) {
@@ -133,4 +134,167 @@ async fn what_was_live_is_not_asked_for_again_and_again_where_the_server_has_it_
     case.repo.commit(&[("all/kept.yaml", Some(&*map))], "third");
     case.announce().await;
     case.has("kept", "value", Some("git")).await;
+}
+
+/// A base of another repository is fetched again, too, and a tag that moved meanwhile changes nothing.
+#[tokio::test]
+async fn what_was_live_with_a_remote_base_is_the_target_again() {
+    let folder = tokio::task::spawn_blocking(renderers::folder).await;
+    let renderers = format!("--renderers-dir={}", folder.unwrap().display());
+    let mut world = World::own(Options::default(), &[&renderers]).await;
+    let case = world.case("resumed-base").await;
+    let base = world.git.repo("resumed-base-library");
+    let files = |value: &str| {
+        [
+            (
+                "kustomization.yaml",
+                Some("resources: [map.yaml]\n".to_owned()),
+            ),
+            ("map.yaml", Some(case.map("based", value))),
+        ]
+    };
+    let one = base.commit(&files("git"), "one");
+    base.tag("v1", &one);
+    let overlay = format!("resources: ['{}?ref=v1']\n", base.url());
+    let path = "all/kustomization.yaml";
+    let first = case.repo.commit(&[(path, Some(overlay))], "first");
+    case.repository(json!({})).await;
+    let spec = json!({"path": "all", "kustomize": {"remoteBases": "Pinned"}});
+    case.sync("all", spec).await;
+    case.synced("all", &first).await;
+    case.push(&[(path, Some("resources: [none.yaml]\n"))], "second")
+        .await;
+    case.ready_becomes("all", "False", "RenderFailed").await;
+    let parts = case.into_parts();
+    world.operator.kill();
+    let case = world.resume(parts).await;
+    let two = base.commit(&[("map.yaml", Some(case.map("based", "two")))], "two");
+    base.delete_tag("v1");
+    base.tag("v1", &two);
+    edit(&case, "based").await;
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    case.has("based", "value", Some("git")).await;
+    let message = case.ready_becomes("all", "False", "RenderFailed").await;
+    assert!(message.ends_with("stays live"), "{message}");
+}
+
+/// The process ended before a status said that a later revision was being applied. The objects say it.
+#[tokio::test]
+async fn what_a_later_revision_has_overtaken_is_not_put_back() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let case = world.case("resumed-early").await;
+    let files = |name: &str, value: &str| {
+        let once = "metadata:\n  annotations: {kustomize.toolkit.fluxcd.io/ssa: IfNotPresent}\n";
+        let map = case.map(&format!("{name}-once"), value);
+        let once = map.replace("metadata:\n", once);
+        [
+            (
+                format!("{name}/map.yaml"),
+                Some(case.map(&format!("{name}-map"), value)),
+            ),
+            (format!("{name}/once.yaml"), Some(once)),
+        ]
+    };
+    let both =
+        |of_early: &str, of_late: &str| [files("early", of_early), files("late", of_late)].concat();
+    case.repo.commit(&both("zero", "zero"), "zero");
+    case.repository(json!({})).await;
+    for name in ["early", "late"] {
+        case.sync(name, json!({"path": name})).await;
+        case.ready_becomes(name, "True", "Converged").await;
+    }
+    let first = case.repo.commit(&both("first", "first"), "first");
+    case.announce().await;
+    for name in ["early", "late"] {
+        case.synced(name, &first).await;
+    }
+    let before = case.live::<Sync>("early").await["status"].clone();
+    let second = case.repo.commit(&files("early", "second"), "second");
+    case.announce().await;
+    case.synced("early", &second).await;
+    let parts = case.into_parts();
+    world.operator.kill();
+    let case = world.resume(parts).await;
+    let status = kube::api::Patch::Merge(json!({"status": before}));
+    let syncs = case.api::<Sync>();
+    let params = kube::api::PatchParams::default();
+    let written = syncs.patch_status("early", &params, &status).await;
+    written.unwrap();
+    let bad = [
+        ("early/bad.yaml", Some("kind: [")),
+        ("late/bad.yaml", Some("kind: [")),
+    ];
+    case.repo.commit(&bad, "third");
+    edit(&case, "late-map").await;
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    tells(
+        &case,
+        "early",
+        "what it was applying then was not applied to its end",
+    )
+    .await;
+    // What is made once has the digest of another revision for good.
+    case.has("late-map", "value", Some("first")).await;
+    case.has("late-once", "value", Some("zero")).await;
+    case.has("early-map", "value", Some("second")).await;
+    let mended = case
+        .push(&[("early/bad.yaml", None), ("late/bad.yaml", None)], "mend")
+        .await;
+    for name in ["early", "late"] {
+        case.synced(name, &mended).await;
+    }
+}
+
+/// A Sync was suspended before the start. What leaves it goes to the Sync that wants it, as it does without a restart.
+#[tokio::test]
+async fn what_leaves_a_suspended_sync_is_another_ones_after_a_restart() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let case = world.case("resumed-paused").await;
+    crate::moves::a_and_b(&case).await;
+    let suspend = json!({"spec": {"suspend": true}});
+    case.patch::<Sync>("a", suspend).await;
+    case.ready_becomes("a", "Unknown", "Suspended").await;
+    let uids = async |case: &Case<'_>| {
+        let of = async |name: &str| crate::moves::uid(case, name).await;
+        (of("moves").await, of("leaves").await, of("a-stays").await)
+    };
+    let before = uids(&case).await;
+    let parts = case.into_parts();
+    world.operator.kill();
+    let case = world.resume(parts).await;
+    let more =
+        ["moves", "a-stays"].map(|name| (format!("b/{name}.yaml"), Some(case.map(name, "b"))));
+    let files = [
+        ("a/moves.yaml".to_owned(), None),
+        ("a/leaves.yaml".to_owned(), None),
+    ];
+    case.repo.commit(&[&more[..], &files].concat(), "move");
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    case.has("moves", "value", Some("b")).await;
+    // Both ask for this one, and the first one has it.
+    let a = format!("{}/a-stays in b/a-stays.yaml", case.namespace);
+    case.until("b", "what is not its own", |sync| {
+        let (_, reason, message) = condition(sync, "Ready");
+        reason == "OwnershipConflict" && message.contains(&a) && !message.contains("/moves ")
+    })
+    .await;
+    assert_eq!(uids(&case).await, before);
+    case.has("leaves", "value", Some("git")).await;
+    case.repo
+        .commit(&[("b/a-stays.yaml", None::<String>)], "one of the two");
+    let resume = json!({"spec": {"suspend": false}});
+    case.patch::<Sync>("a", resume).await;
+    case.announce().await;
+    case.has("leaves", "value", None).await;
+    for name in ["a", "b"] {
+        case.ready_becomes(name, "True", "Converged").await;
+    }
+    case.has("a-stays", "value", Some("git")).await;
+    assert_eq!(crate::moves::uid(&case, "moves").await, before.0);
 }

@@ -33,13 +33,16 @@ impl Writer<'_> {
             let Some(live) = self.live(wanted).await? else {
                 return Ok(false);
             };
+            // A refusal of the trial is told without what is live.
+            wanted.live.keep(live.clone());
             match self.empty_out_of(wanted, &live, &body).await? {
                 Some(true) => return Ok(true),
                 Some(false) => {
                     wanted.live.keep(live);
                     return Ok(false);
                 }
-                None => (),
+                // It is out of date.
+                None => drop(wanted.live.take()),
             }
         }
         Err(WriteError::Refused {
@@ -102,6 +105,7 @@ impl Writer<'_> {
             wanted.live.keep(live);
             return Ok(());
         };
+        wanted.live.keep(live.clone());
         let tried = self
             .send_apply(REHEARSED, METADATA, wanted, wanted.body)
             .await;

@@ -155,6 +155,30 @@ impl Inventory {
         reserved.collect()
     }
 
+    /// Claims those of these objects that a Sync has, if it has claimed nothing since the start. What else it has is free for
+    /// the Syncs that want it.
+    pub fn keep_at_first(&self, sync: &SyncName, wanted: &HashSet<ObjectKey>) {
+        let mut state = lock(&self.state);
+        let member = state.syncs.get(sync);
+        if member.is_none_or(|member| member.mailbox.is_none() || member.planned) {
+            return;
+        }
+        let has = |key: &&ObjectKey| {
+            let known = state.objects.get(*key);
+            let known = known.filter(|known| known.owner == *sync);
+            known.is_some_and(|known| state.is_proven(sync, key, known, &self.key))
+                && !state.claims.contains_key(*key)
+        };
+        let kept: HashSet<ObjectKey> = wanted.iter().filter(has).cloned().collect();
+        let claims = kept.iter().map(|key| (key.clone(), sync.clone()));
+        state.claims.extend(claims);
+        if let Some(member) = state.syncs.get_mut(sync) {
+            member.planned = true;
+            member.claimed = kept;
+        }
+        self.tell_released();
+    }
+
     /// Frees what a Sync has claimed and no longer wants for other Syncs.
     pub fn release(&self, sync: &SyncName, wanted: &HashSet<ObjectKey>) {
         if lock(&self.state).release(sync, |key| wanted.contains(key)) {

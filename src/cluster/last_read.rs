@@ -16,7 +16,7 @@ impl Writer<'_> {
     ) -> Result<Answer, WriteError> {
         match &answer {
             Ok(_) => drop(wanted.live.take()),
-            Err(WriteError::Refused { message, .. }) if self.repeats(message) => {
+            Err(error) if self.repeats(wanted.key, error) => {
                 let live = self.live(wanted).await;
                 if let Ok(Some(live)) = &live {
                     wanted.live.keep(live.clone());
@@ -36,9 +36,15 @@ impl Writer<'_> {
         }
     }
 
-    /// Whether a message may repeat values that the live object has.
-    fn repeats(&self, message: &str) -> bool {
-        !self.requests.show_values && redact::is_denial(message)
+    /// Whether the message of a refusal may repeat values that the live object has: a policy, a webhook or a rule of a
+    /// definition compares a change with what was before.
+    fn repeats(&self, key: &ObjectKey, error: &WriteError) -> bool {
+        let WriteError::Refused { code, message, .. } = error else {
+            return false;
+        };
+        let may_repeat =
+            redact::is_denial(message) || redact::is_of_rule(*code, &key.kind, message);
+        may_repeat && !self.requests.show_values
     }
 
     /// A refusal without the values that the live object has: rules of admission may repeat what an object was before.
@@ -49,7 +55,7 @@ impl Writer<'_> {
         answer: Result<T, WriteError>,
     ) -> Result<T, WriteError> {
         match &answer {
-            Err(WriteError::Refused { message, .. }) if self.repeats(message) => {
+            Err(error) if self.repeats(key, error) => {
                 let live = self.whole(served, key).await;
                 answer.map_err(|error| cut_live(key, error, live))
             }
@@ -74,7 +80,7 @@ fn cut_live(
             message: match live {
                 Ok(Some(live)) => redact::without_live(&key.kind, &message, live),
                 Ok(None) => message,
-                Err(_) => redact::without_denial(&message),
+                Err(_) => redact::without_reason(&message),
             },
             causes,
         },

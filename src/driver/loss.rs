@@ -23,7 +23,7 @@ const MOST: usize = 64;
 const NAMED: usize = 10;
 
 /// Whether the deletion of an object of this kind may delete the objects of a Sync.
-fn may_have_objects(kind: &GroupKind) -> bool {
+pub(crate) fn may_have_objects(kind: &GroupKind) -> bool {
     &*kind.group == api::GROUP && matches!(&*kind.kind, "Sync" | "GitRepository")
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use kube::Client;
 
 pub use self::driven::Driven;
-pub(crate) use self::loss::{Unknown as UnknownLoss, contained_kinds};
+pub(crate) use self::loss::{Unknown as UnknownLoss, contained_kinds, may_have_objects};
 pub(crate) use self::refetch::{RefetchError, needs_tag, refetched};
 pub(crate) use self::status::{
     StatusBackoff, StatusError, StatusOf, StatusRefusal, StatusWrites, Written, is_gone,

@@ -151,16 +151,33 @@ impl Fleet {
         lags
     }
 
-    /// The other Syncs of the same source that have said that they do not know what they want of one of these revisions.
+    /// The other Syncs of the namespace that have said that they do not know what they want of one of these revisions: those
+    /// of the same source, and those of another one with its URL.
     pub fn unread(&self, sync: &SyncName, source: &str, revisions: &[&str]) -> Vec<SyncName> {
+        let mine = SourceName::new(&sync.namespace, source);
+        let alike = self.alike(&mine, false);
         self.syncs.pick(|other, view| {
             let is_beside = other.namespace == sync.namespace && other != sync && view.exists;
+            let of = || SourceName::new(&other.namespace, &view.source);
             let is_unread = is_beside
-                && view.source == source
+                && (view.source == source || alike.contains(&of()))
                 && is_one_of(revisions, view.unread.as_ref())
                 && !is_one_of(revisions, view.planned.as_ref());
             is_unread.then(|| other.clone())
         })
+    }
+
+    /// The other sources with the URL of this one. `everywhere`: also those of other namespaces.
+    fn alike(&self, mine: &SourceName, everywhere: bool) -> BTreeSet<SourceName> {
+        if !self.sources.is_published(mine) {
+            return BTreeSet::new();
+        }
+        let url = self.sources.read(mine).url;
+        let alike = self.sources.pick(|name, view| {
+            let is_near = everywhere || name.namespace == mine.namespace;
+            (name != mine && is_near && view.url == url).then(|| name.clone())
+        });
+        alike.into_iter().collect()
     }
 
     /// The Syncs of other sources that follow the same URL and ref as this one, and may still ask for objects at one of
@@ -173,15 +190,7 @@ impl Fleet {
         everywhere: bool,
     ) -> Vec<Laggard> {
         let mine = SourceName::new(&sync.namespace, source);
-        if !self.sources.is_published(&mine) {
-            return Vec::new();
-        }
-        let url = self.sources.read(&mine).url;
-        let beside = self.sources.pick(|name, view| {
-            let is_near = everywhere || name.namespace == mine.namespace;
-            (*name != mine && is_near && view.url == url).then(|| name.clone())
-        });
-        let beside: BTreeSet<SourceName> = beside.into_iter().collect();
+        let beside = self.alike(&mine, everywhere);
         if beside.is_empty() {
             return Vec::new();
         }
@@ -191,6 +200,7 @@ impl Fleet {
             let known = view.planned.as_deref().or(view.applied.as_deref())?;
             let lags = view.exists
                 && !revisions.contains(&known)
+                && !is_one_of(revisions, view.unread.as_ref())
                 && refs.contains(&followed(known))
                 && beside.contains(&SourceName::new(&other.namespace, &view.source));
             lags.then(|| (other.clone(), known.to_owned()))
@@ -293,6 +303,19 @@ mod tests {
     fn a_sync_beside_that_cannot_read_a_revision_is_named() {
         let fleet = Fleet::default();
         let mine = SyncName::new("a", "mine");
+        for (namespace, source, url) in [
+            ("a", "repo", "u"),
+            ("a", "other", "v"),
+            ("a", "alike", "u"),
+            ("b", "alike", "u"),
+        ] {
+            let view = SourceView {
+                url: url.into(),
+                ..SourceView::default()
+            };
+            let source = SourceName::new(namespace, source);
+            fleet.announce_source(&source, view, false);
+        }
         let of = |namespace: &str, source: &str, planned: &str, unread: &str| {
             let name = SyncName::new(namespace, "all");
             let view = SyncView {
@@ -313,6 +336,8 @@ mod tests {
         assert_eq!(of("a", "repo", "2", "2"), (0, 0), "it has said it before");
         assert_eq!(of("a", "other", "1", "2"), (0, 0));
         assert_eq!(of("b", "repo", "1", "2"), (0, 0));
+        assert_eq!(of("a", "alike", "1", "2"), (0, 1), "it has the same URL");
+        assert_eq!(of("b", "alike", "1", "2"), (0, 0), "another namespace");
     }
 
     /// A Sync that another one has applied is waited for until it is known as it was applied, and has said what it wants.

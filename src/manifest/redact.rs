@@ -107,11 +107,25 @@ pub fn is_denial(message: &str) -> bool {
     DENIALS.iter().any(|one| message.contains(one))
 }
 
-/// Such a message without what the policy or the webhook says: it may repeat values of the live object, which is not known.
-pub fn without_denial(message: &str) -> String {
+/// Whether a message may be that of a rule of a definition, in whose words the live object may be quoted. The schema itself
+/// knows only what was sent.
+pub fn is_of_rule(code: u16, kind: &GroupKind, message: &str) -> bool {
+    // The groups of Kubernetes without a dot have no definitions.
+    code == 422 && kind.group.contains('.') && message.contains(INVALID)
+}
+
+/// Before these words the API server names the object, and after them what is wrong with it.
+const INVALID: &str = " is invalid: ";
+
+/// Such a message without what the policy, the webhook or the rule says: it may repeat values of the live object, which is
+/// not known.
+pub fn without_reason(message: &str) -> String {
     let ends = DENIALS.iter();
     let ends = ends.filter_map(|one| Some(message.find(one)? + one.len()));
-    let end = ends.min().unwrap_or(message.len());
+    let invalid = message
+        .find(INVALID)
+        .map(|at| at + INVALID.trim_end_matches(": ").len());
+    let end = ends.chain(invalid).min().unwrap_or(message.len());
     format!(
         "{} (left out: it may show what the live object has, which the account may not get)",
         &message[..end]
@@ -295,7 +309,7 @@ mod tests {
             ),
         ] {
             assert!(is_denial(said));
-            let shown = without_denial(said);
+            let shown = without_reason(said);
             let end =
                 " (left out: it may show what the live object has, which the account may not get)";
             assert_eq!(shown.strip_suffix(end), Some(kept));
@@ -303,6 +317,20 @@ mod tests {
         assert!(!is_denial(
             "ConfigMap \"x\" is invalid: data: Invalid value"
         ));
+        let said =
+            "Cred.sec.example \"x\" is invalid: spec: Invalid value: \"string\": was hunter-two";
+        let kind = |group: &str| GroupKind::new(group, "Cred");
+        assert!(is_of_rule(422, &kind("sec.example"), said));
+        assert!(!is_of_rule(409, &kind("sec.example"), said));
+        assert!(
+            !is_of_rule(422, &kind("apps"), said),
+            "it has no definition"
+        );
+        let shown = without_reason(said);
+        assert!(
+            shown.starts_with("Cred.sec.example \"x\" is invalid (left out"),
+            "{shown}"
+        );
     }
 
     #[test]

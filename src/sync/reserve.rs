@@ -8,6 +8,7 @@ use super::delivery::digest;
 use super::newest::Newest;
 use super::state::State;
 use super::target::{self, Loaded, Objects, Refused, Target, TargetError, sync_of};
+use crate::api::Reason;
 use crate::desired::Inputs;
 use crate::intent::{RenderIntent, SyncIntent};
 use crate::manifest::ObjectKey;
@@ -62,11 +63,14 @@ impl Driver {
                 let wanted = self.reserve(intent, &target).await;
                 // One that is pinned goes on to apply what it has.
                 if !stays {
+                    self.keep_at_first(&wanted).await;
                     self.context.cluster.inventory.release(&self.name, &wanted);
                 }
                 self.state.ahead.read = Some(target);
+                self.tell_plan(Some(revision));
             }
-            Ok(Loaded::Same) => (),
+            Ok(Loaded::Same) => self.tell_plan(Some(revision)),
+            Err(error) if asks_for_nothing(error.reason()) => self.tell_nothing(revision),
             Err(error) => {
                 if error.is_settled() && !matches!(error, TargetError::Fetching(_)) {
                     let again = error.again_after().is_some();
@@ -74,10 +78,8 @@ impl Driver {
                     self.state.ahead.refused = Some(Box::new(refused));
                 }
                 self.tell_unread();
-                return;
             }
         }
-        self.tell_plan(Some(revision));
     }
 
     /// Keeps other Syncs from pruning what this one wants from now on. Returns that.
@@ -95,6 +97,18 @@ impl Driver {
         let inventory = &self.context.cluster.inventory;
         inventory.reserve(&self.name, &wanted);
         wanted
+    }
+
+    /// After a start, claims what this Sync has and will want. Nobody takes anything from a Sync that has claimed nothing yet.
+    async fn keep_at_first(&mut self, wanted: &HashSet<ObjectKey>) {
+        if self.state.target.is_some() {
+            return;
+        }
+        let kinds = self.state.parent.contained.clone();
+        if self.watch(&kinds).await.is_empty() {
+            let inventory = &self.context.cluster.inventory;
+            inventory.keep_at_first(&self.name, wanted);
+        }
     }
 
     /// Tells other Syncs for which revision they know what this one wants.
@@ -144,10 +158,31 @@ impl Driver {
 
     /// While the newest revision is not taken up, what it asks for is unknown, unless that was told before.
     pub(super) fn tell_refused(&mut self) {
-        if self.state.blocked.is_some() {
-            self.tell_unread();
+        let state = &self.state;
+        let Some(blocked) = &state.blocked else {
+            return;
+        };
+        // What a pinned Sync wants of the newest revision is told beforehand.
+        let attempted = state.requests.attempted.clone();
+        let attempted = attempted.filter(|_| state.pin.is_none());
+        match attempted.filter(|_| asks_for_nothing(blocked.reason)) {
+            Some(attempted) => self.tell_nothing(attempted),
+            None => self.tell_unread(),
         }
     }
+
+    /// Tells other Syncs that this one wants nothing of a revision, so that nothing can have moved to it.
+    fn tell_nothing(&mut self, revision: String) {
+        let inventory = &self.context.cluster.inventory;
+        inventory.reserve(&self.name, &HashSet::new());
+        self.tell_plan(Some(revision));
+    }
+}
+
+/// Whether a revision that is refused for this reason has no object for the Sync: its folder is not there, or empty. What is
+/// live stays all the same, for somebody may have removed it by mistake.
+fn asks_for_nothing(reason: Reason) -> bool {
+    matches!(reason, Reason::PathNotFound | Reason::EmptyRender)
 }
 
 impl State {

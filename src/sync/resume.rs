@@ -14,11 +14,16 @@ use super::delivery::digest;
 use super::newest::{Newest, both};
 use super::report::applied_chart;
 use super::state::{Look, State};
-use super::target::{self, Loaded, Refused, Target, Untaken};
+use super::target::{self, Loaded, Objects, Refused, Target, TargetError, Untaken};
 use crate::api::Reason;
 use crate::cluster::RunningGuard;
-use crate::desired::Inputs;
+use crate::desired::{Inputs, Item};
 use crate::intent::SyncIntent;
+use crate::manifest::ApplyMode;
+use crate::plan::Observed;
+
+/// Why what was live is not the target again where a later revision has changed a part of it.
+const HALF_APPLIED: &str = "what it was applying then was not applied to its end";
 
 /// What was live before the start.
 #[derive(Clone, Debug)]
@@ -36,6 +41,9 @@ struct LiveBefore {
 enum Unresumed {
     #[error("with the present spec, it asks for other objects than those that were live")]
     Differs,
+    /// The last process ended before it could say so in the status.
+    #[error("{0}")]
+    Overtaken(&'static str),
     #[error("it cannot be read again: {0}")]
     Unread(String),
     /// Another try may succeed without a change.
@@ -56,7 +64,7 @@ impl State {
     pub(super) fn why_unresumed(&self) -> Option<String> {
         let times = self.report.status.times.as_ref();
         if times.is_none_or(|times| times.applied.is_none()) {
-            return Some("what it was applying then was not applied to its end".to_owned());
+            return Some(HALF_APPLIED.to_owned());
         }
         Some(self.unresumed.as_ref()?.why.clone())
     }
@@ -177,8 +185,15 @@ impl Driver {
             }
         };
         match self.read_once(intent, &seen, inputs, false).await {
-            Ok(Loaded::New(target)) if digest(&target.desired) == *live => Ok(Some(*target)),
+            Ok(Loaded::New(target)) if digest(&target.desired) == *live => {
+                match self.is_overtaken(intent, &target).await {
+                    true => Err(Unresumed::Overtaken(HALF_APPLIED)),
+                    false => Ok(Some(*target)),
+                }
+            }
             Ok(_) => Err(Unresumed::Differs),
+            // It is read again once they are there.
+            Err(TargetError::Fetching(_)) => Ok(None),
             Err(error) if error.is_settled() && error.again_after().is_none() => {
                 Err(Unresumed::Unread(target::explain(&error)))
             }
@@ -190,4 +205,29 @@ impl Driver {
             }
         }
     }
+
+    /// Whether a later revision has been applied to an object of this target. A status tells that with its first report, and
+    /// the process may have ended before.
+    async fn is_overtaken(&mut self, intent: &SyncIntent, target: &Target) -> bool {
+        let kinds = self.state.parent.contained.clone();
+        self.watch(&kinds).await;
+        let (within, rules) = (self.limit(intent), &intent.ignore_fields);
+        let cluster = &self.context.cluster;
+        let objects = Objects::resolve(target, &cluster.kinds, within, rules);
+        let inventory = &cluster.inventory;
+        objects.items.iter().any(|(key, item)| {
+            let known = inventory.get(key);
+            let known = known.filter(|known| inventory.is_proven(&self.name, key, known));
+            known.is_some_and(|known| is_of_another(&known, item))
+        })
+    }
+}
+
+/// Whether the manifest that was applied last to an object is another one than this.
+fn is_of_another(known: &Observed, item: &Item) -> bool {
+    // What is made once, or is left alone, keeps the digest of that time.
+    let is_kept = item.modes.apply == ApplyMode::IfNotPresent
+        || item.modes.is_left_alone()
+        || known.modes.is_left_alone();
+    !is_kept && known.digest.is_some() && !known.is_of(&item.digest)
 }

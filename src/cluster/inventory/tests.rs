@@ -169,6 +169,35 @@ fn after_a_restart_the_object_stays_with_the_owner_that_it_names() {
 }
 
 #[test]
+fn after_a_restart_a_sync_that_applies_nothing_keeps_what_it_wants_alone() {
+    let (a, b) = names();
+    let inventory = Inventory::new(testing::key());
+    inventory.join(&a, testing::UID);
+    inventory.join(&b, testing::UID);
+    for name in ["x", "y"] {
+        let proof = Some(testing::proof(&a, &key(name), "u"));
+        let known = Observed {
+            proof,
+            ..seen(&a, 1, 1)
+        };
+        inventory.watched(&key(name), 1, Some(known));
+    }
+    let both = [key("x"), key("y"), key("z")];
+    let refused = inventory.claim(&b, both.iter());
+    assert_eq!(refused.len(), 2, "a has not planned yet");
+    let mut released = inventory.released();
+    released.borrow_and_update();
+    let wanted = HashSet::from([key("x"), key("z")]);
+    inventory.keep_at_first(&a, &wanted);
+    assert!(released.has_changed().unwrap());
+    let refused = inventory.claim(&b, both.iter());
+    assert_eq!(refused, [(key("x"), a.clone())], "b has claimed z before");
+    // It is so at first only.
+    inventory.keep_at_first(&a, &HashSet::new());
+    assert_eq!(inventory.claim(&b, both.iter()), [(key("x"), a)]);
+}
+
+#[test]
 fn what_a_sync_that_is_gone_made_is_no_adopted_object_of_the_next_one() {
     let (a, b) = names();
     let seal_after = |uid: &str| {

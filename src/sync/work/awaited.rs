@@ -70,8 +70,8 @@ pub(super) fn unread_warning<'a>(
         _ => ("Syncs", "those Syncs"),
     };
     format!(
-        "not pruned yet: {objects}; what has left this Sync may have moved to {syncs} {} of the same GitRepository, which \
-         cannot read the newest revision: mend or delete {those}",
+        "not pruned yet: {objects}; what has left this Sync may have moved to {syncs} {} of the same repository, which \
+         cannot read the newest revision, or has not yet: if it says why, mend or delete {those}",
         listing(named, unread.len())
     )
 }
@@ -104,8 +104,8 @@ mod tests {
         let one = unread_warning(keys[..1].iter(), std::slice::from_ref(&b));
         assert_eq!(
             one,
-            "not pruned yet: ConfigMap a/1; what has left this Sync may have moved to Sync a/b of the same GitRepository, \
-             which cannot read the newest revision: mend or delete that Sync"
+            "not pruned yet: ConfigMap a/1; what has left this Sync may have moved to Sync a/b of the same repository, \
+             which cannot read the newest revision, or has not yet: if it says why, mend or delete that Sync"
         );
         let many = unread_warning(keys.iter(), &[b.clone(), c]);
         assert!(many.contains("ConfigMap a/3; and 1 more; what"), "{many}");

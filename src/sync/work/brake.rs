@@ -1,6 +1,7 @@
 //! Holds a deletion that is larger than the Sync's limit until a person approves it.
 
 use super::super::memory::PruneHold;
+use crate::driver::may_have_objects;
 use crate::intent::SyncIntent;
 use crate::plan::{Before, Brake, Owned, PrunePlan};
 use crate::sync::Driver;
@@ -37,7 +38,7 @@ impl Driver {
             Err(plan) => match before {
                 Some(before)
                     if !before.approved
-                        && judging != Judging::Anew
+                        && !is_judged_anew(judging, going)
                         && before.is_still(&plan, intent.generation) =>
                 {
                     Brake::Held(before.plan)
@@ -97,5 +98,15 @@ impl Driver {
         };
         self.report(intent, Phase::Busy, round, Due::default())
             .await;
+    }
+}
+
+/// Whether what would be lost is found out again, although the same deletion is held already. What a Sync would take along
+/// changes without a change of that Sync: another one may want it by now, which is told by the other one's status.
+fn is_judged_anew(judging: Judging, going: &[Owned]) -> bool {
+    match judging {
+        Judging::Anew => true,
+        Judging::Whole => going.iter().any(|(key, _)| may_have_objects(&key.kind)),
+        Judging::ByShare => false,
     }
 }

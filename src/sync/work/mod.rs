@@ -288,7 +288,10 @@ impl Driver {
     }
 
     /// Waits for the first lists of `kinds`. Returns the kinds whose list failed, with the reason.
-    async fn watch(&mut self, kinds: &BTreeSet<GroupKind>) -> Vec<(GroupKind, String)> {
+    pub(in crate::sync) async fn watch(
+        &mut self,
+        kinds: &BTreeSet<GroupKind>,
+    ) -> Vec<(GroupKind, String)> {
         self.state.memory.unlisted.clear();
         let cluster = &self.context.cluster;
         let served = kinds

@@ -290,14 +290,21 @@ impl Driver {
         self.state.memory.awaiting = awaiting;
     }
 
-    /// The other Syncs that cannot say what they want of the revision that is live, or of the newest one.
+    /// The other Syncs that cannot say what they want of the revision that is live, or of the newest one; and those of the
+    /// same source that have not said it in time.
     fn unread(&self, intent: &SyncIntent) -> Vec<SyncName> {
         let live = self.state.target.as_ref();
         let live = live.map(|target| target.revision.clone());
         let revisions = [live, self.inbox.newest_revision()];
         let revisions: Vec<&str> = revisions.iter().flatten().map(String::as_str).collect();
         let fleet = &self.context.fleet;
-        fleet.unread(&self.name, &intent.source, &revisions)
+        let mut unread = fleet.unread(&self.name, &intent.source, &revisions);
+        let silent = fleet.planning(&self.name, &intent.source, &revisions);
+        let silent = silent.into_iter().map(|(sync, _)| sync);
+        unread.extend(silent.filter(|sync| *sync != self.name));
+        unread.sort_unstable();
+        unread.dedup();
+        unread
     }
 
     /// Those of these Syncs that may want something of what is left to prune. One that has been broken for long keeps nobody
@@ -326,7 +333,7 @@ impl Driver {
     }
 
     /// Waits until the other Syncs of the same source have said what they want: what leaves this one may have gone
-    /// to another one in the same commit. Returns those that cannot say it.
+    /// to another one in the same commit. Returns those that cannot say it, or have not.
     pub(super) async fn hear_others(
         &mut self,
         intent: &SyncIntent,
@@ -357,7 +364,7 @@ impl Driver {
                 changes.next().await;
             }
         };
-        // One that cannot say it in time does not hold up the others.
+        // One that cannot say it in time is not waited for here: what may be its own stays until it does.
         if tokio::time::timeout(OTHERS, all).await.is_err() {
             let revisions = revisions();
             let silent = beside(&revisions);
