@@ -1,6 +1,7 @@
 //! The command line, as the real program against the real API server.
 
 mod diff;
+mod diff_owned;
 mod exits;
 mod narrow;
 mod pin;
