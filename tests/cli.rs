@@ -3,6 +3,7 @@
 mod diff;
 mod diff_owned;
 mod exits;
+mod little_rights;
 mod narrow;
 mod pin;
 mod setup;

@@ -167,7 +167,7 @@ mod tests {
             "failures": [{"object": "ConfigMap prod/m", "reason": "ApplyFailed", "message": "no"},
                 {"object": "Namespace lone", "reason": "ApplyFailed", "message": "no"}],
             "history": [{"revision": "main@sha1:1", "author": "a", "applied": "2026-01-02T03:04:05Z",
-                "pruned": 0, "objects": ["created Deployment.apps web/shop", "odd"]}],
+                "changed": 1, "pruned": 0, "objects": ["created Deployment.apps web/shop", "odd"]}],
         });
         let mut sync = sync(&status, &json!({}));
         assert_eq!(

@@ -86,7 +86,9 @@ pub(super) async fn why(args: &ObjectArgs) -> Result<Exit, CliError> {
                     Ok(syncs) => syncs,
                     Err(_) => access.list::<Sync>(false).await?,
                 };
-                of_absent(wanted(&served, &args.object, &access.namespace), &syncs)?
+                let object = wanted(&served, &args.object, &access.namespace);
+                let elsewhere = viewer.namespaces_with(&served, name).await;
+                of_absent(object, &syncs).map_err(|error| hinted(error, &elsewhere))?
             }
         },
     };
@@ -245,6 +247,25 @@ fn of_absent(object: ObjectKey, syncs: &[Sync]) -> Result<Diagnosis, CliError> {
         ),
     };
     Err(CliError::Unknown { object, way })
+}
+
+/// The same error with the namespaces that have an object of this kind and name, as far as they may be seen.
+fn hinted(error: CliError, elsewhere: &[String]) -> CliError {
+    match error {
+        CliError::Unknown { object, way } if !elsewhere.is_empty() => {
+            let name = &object.name;
+            let found: Vec<String> = elsewhere
+                .iter()
+                .map(|namespace| format!("{namespace}/{name} (-n {namespace})"))
+                .collect();
+            let way = format!(
+                "but there is {}; {way}",
+                crate::text::listing(found.iter().take(3).cloned(), found.len())
+            );
+            CliError::Unknown { object, way }
+        }
+        error => error,
+    }
 }
 
 fn refused(
@@ -450,6 +471,16 @@ mod tests {
         );
         let told = of_absent(object, &[other]).unwrap_err().to_string();
         assert!(told.contains("team-a/sync/shop (FetchFailed)"), "{told}");
+
+        let unknown = CliError::Unknown {
+            object: key(&map()).unwrap(),
+            way: "w".to_owned(),
+        };
+        let told = hinted(unknown, &["shop".to_owned()]).to_string();
+        assert!(
+            told.ends_with("; but there is shop/m (-n shop); w"),
+            "{told}"
+        );
 
         let mut left = map();
         left["metadata"]["annotations"]["towline.dev/reconcile"] = "disabled".into();

@@ -54,11 +54,26 @@ impl Viewer {
         what.map(|what| format!("{key} {what}"))
     }
 
+    /// The namespaces that have an object of a kind with this name. None where the kind may not be listed in all of them.
+    pub async fn namespaces_with(&self, served: &ServedKind, name: &str) -> Vec<String> {
+        if !served.namespaced {
+            return Vec::new();
+        }
+        let field = format!("metadata.name={name}");
+        let page = self.page::<Page<Item>>(served, None, ("", &field), METADATA_LIST);
+        let items = page.await.map_or_else(|_| Vec::new(), |page| page.items);
+        let keys = items
+            .into_iter()
+            .map(|item| item.inside(&served.group_kind()).key);
+        keys.filter_map(|key| Some(key.namespace?.to_string()))
+            .collect()
+    }
+
     /// The objects of a kind, without their bodies: those in a namespace, or all. None where they cannot be read.
     async fn inside(&self, served: &ServedKind, namespace: Option<&str>) -> Vec<Inside> {
         let (kind, mut objects, mut next) = (served.group_kind(), Vec::new(), String::new());
         loop {
-            let page = self.page::<Page<Item>>(served, namespace, &next, METADATA_LIST);
+            let page = self.page::<Page<Item>>(served, namespace, (&next, ""), METADATA_LIST);
             let Ok(page) = page.await else {
                 return objects;
             };
