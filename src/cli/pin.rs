@@ -378,6 +378,14 @@ mod tests {
             matches!(of("aaaaaaa", false), Err(PinError::Ambiguous { of, .. }) if of.len() == 2)
         );
         assert!(matches!(of("ccccccc", false), Err(PinError::NoSuch { .. })));
+        // Of a full history, nobody knows what was before.
+        let full: Vec<Value> = ('0'..='9').map(|digit| entry(digit, None, true)).collect();
+        let full = at('0', '0', &full, None);
+        let error = choose(&full, Some("ccccccc"), false)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("none of the 10 newest revisions"), "{error}");
+        assert!(error.contains("main@sha1:999999999999"), "{error}");
         assert!(matches!(of("bbbbbbb", false), Err(PinError::AtIt { .. })));
         assert_eq!(of("bbbbbbb", true), Ok(revision('b')), "it stays there");
     }

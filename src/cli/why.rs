@@ -1,8 +1,11 @@
 //! `towline why`: one sentence about what is wrong, and the way out.
 
+mod absent;
+
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
+use self::absent::{hinted, of_absent};
 use super::access::Access;
 use super::lineage::{Lineage, key, kind, wanted};
 use super::standing::{ResourceState, Standing, Steered, ready};
@@ -12,7 +15,7 @@ use super::{CliError, Exit, output};
 use crate::api::{Condition, ConditionType, GROUP, GitRepository, Reason, Sync};
 use crate::config::ObjectArgs;
 use crate::health::{Health, assess};
-use crate::manifest::{Modes, ObjectKey};
+use crate::manifest::Modes;
 
 /// The page that describes all reasons.
 const REASONS: &str = "docs/operate/reasons.md";
@@ -202,69 +205,6 @@ fn of_repository(repository: &GitRepository) -> Diagnosis {
             see(&failed.reason),
         ),
         _ => diagnosis,
-    }
-}
-
-/// What is wrong with an object that does not exist.
-///
-/// # Errors
-/// [`CliError::Unknown`] if no status says that it should.
-fn of_absent(object: ObjectKey, syncs: &[Sync]) -> Result<Diagnosis, CliError> {
-    let name = object.to_string();
-    for sync in syncs {
-        let failures = sync.status.iter().flat_map(|status| &status.failures);
-        let failures: Vec<_> = failures.cloned().collect();
-        if let Some(failure) = failure(&name, &failures) {
-            return Ok(refused(
-                &name,
-                sync,
-                &failure.reason,
-                &failure.message,
-                failure.file.as_deref(),
-            ));
-        }
-    }
-    let failing = syncs.iter().map(Standing::of);
-    let failing: Vec<String> = failing
-        .filter(|standing| !standing.is_ready())
-        .map(|standing| {
-            format!(
-                "{}/{} ({})",
-                standing.namespace,
-                standing.name,
-                standing.state.word()
-            )
-        })
-        .collect();
-    let way = match failing.is_empty() {
-        true => {
-            "all Syncs are ready, so no path of Git declares it: check its kind, name and namespace"
-                .to_owned()
-        }
-        false => format!(
-            "these Syncs are not ready and may declare it: {}",
-            failing.join(", ")
-        ),
-    };
-    Err(CliError::Unknown { object, way })
-}
-
-/// The same error with the namespaces that have an object of this kind and name, as far as they may be seen.
-fn hinted(error: CliError, elsewhere: &[String]) -> CliError {
-    match error {
-        CliError::Unknown { object, way } if !elsewhere.is_empty() => {
-            let name = &object.name;
-            let found: Vec<String> = elsewhere
-                .iter()
-                .map(|namespace| format!("{namespace}/{name} (-n {namespace})"))
-                .collect();
-            let way = format!(
-                "but there is {}; {way}",
-                crate::text::listing(found.iter().take(3).cloned(), found.len())
-            );
-            CliError::Unknown { object, way }
-        }
-        error => error,
     }
 }
 
