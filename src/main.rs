@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
-use towline::config::{Cli, Command};
+use clap::FromArgMatches as _;
+use towline::config::{Cli, Command, command};
 
 fn main() -> ExitCode {
     forbid_core_dumps();
@@ -71,8 +71,8 @@ fn parsed() -> Cli {
     let program = std::env::args_os().next().unwrap_or_default();
     let is_plugin = Path::new(&program).file_stem() == Some(OsStr::new("kubectl-towline"));
     let command = match is_plugin {
-        true => Cli::command().bin_name("kubectl towline"),
-        false => Cli::command(),
+        true => command().bin_name("kubectl towline"),
+        false => command(),
     };
     Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }

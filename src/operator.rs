@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -46,12 +47,23 @@ pub enum Error {
     /// No cluster is configured in the places where kubectl looks for one.
     #[error("finding the cluster, as kubectl does: in the pod, else by KUBECONFIG")]
     Config(#[from] kube::config::InferConfigError),
+    /// The kubeconfig that an argument names cannot be used.
+    #[error("the kubeconfig cannot be used")]
+    Kubeconfig(#[source] KubeconfigError),
+    /// The kubeconfig is not YAML. The cause would quote its lines, and they hold credentials.
+    #[error("the kubeconfig is not valid YAML")]
+    NotYaml,
     /// The client of the cluster cannot be made.
     #[error("connecting to the cluster")]
     Client(#[from] kube::Error),
     /// The cache cannot be opened.
-    #[error("opening the cache")]
-    Cache(#[from] source::Error),
+    #[error("opening the cache at {folder} (--cache-dir)")]
+    Cache {
+        /// Its folder.
+        folder: String,
+        /// What happened.
+        source: source::Error,
+    },
     /// The log level is not a valid filter.
     #[error("reading --log-level")]
     LogLevel(#[source] tracing_subscriber::filter::ParseError),
@@ -83,7 +95,7 @@ pub fn run(args: RunArgs) -> Result<(), Error> {
 async fn operate(args: RunArgs) -> Result<(), Error> {
     let metrics = Metrics::default();
     let readiness = Readiness::default();
-    let config = Config::infer().await?;
+    let config = config(&args).await?;
     let hooks = server::listen(args.webhook_listen).await?;
     let mut elector = match args.leader_elect {
         true => Some(elector(&args, &config, hooks.local_addr()?, &metrics)?),
@@ -144,6 +156,26 @@ async fn operate(args: RunArgs) -> Result<(), Error> {
     Ok(())
 }
 
+/// The cluster, as kubectl finds it, or as the arguments name it.
+async fn config(args: &RunArgs) -> Result<Config, Error> {
+    let options = KubeConfigOptions {
+        context: args.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let config = match (&args.kubeconfig, &args.context) {
+        (None, None) => return Ok(Config::infer().await?),
+        (None, Some(_)) => Config::from_kubeconfig(&options).await,
+        (Some(path), _) => match Kubeconfig::read_from(path) {
+            Ok(file) => Config::from_custom_kubeconfig(file, &options).await,
+            Err(error) => Err(error),
+        },
+    };
+    config.map_err(|error| match error {
+        KubeconfigError::Parse(_) => Error::NotYaml,
+        other => Error::Kubeconfig(other),
+    })
+}
+
 /// What [`operate`] runs.
 struct Parts {
     context: Arc<Context>,
@@ -164,6 +196,10 @@ fn parts(
         volume_bytes: args.cache_size,
         namespace_bytes: args.cache_size_per_namespace,
         ..CacheSettings::new(&args.cache_dir)
+    });
+    let cache = cache.map_err(|source| Error::Cache {
+        folder: args.cache_dir.display().to_string(),
+        source,
     })?;
     let disk_key = key.digest_for("what renderers made, on disk", "");
     let disk = Disk::open(args.cache_dir.clone(), disk_key, cache.rendered_bytes());

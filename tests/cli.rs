@@ -1,7 +1,9 @@
 //! The command line, as the real program against the real API server.
 
 mod diff;
+mod diff_owned;
 mod exits;
+mod little_rights;
 mod narrow;
 mod pin;
 mod setup;

@@ -6,6 +6,7 @@ mod guessed;
 mod host;
 mod kinds;
 mod leaving;
+mod owned;
 mod rendered;
 mod woken;
 

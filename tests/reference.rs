@@ -308,7 +308,12 @@ fn every_command_has_an_example() {
 fn flag_row(flag: &clap::Arg) -> String {
     let takes_value = flag.get_action().takes_values();
     let name = match flag.get_long() {
-        Some(long) => code(&format!("--{long}")),
+        Some(long) => {
+            let short = flag
+                .get_short()
+                .map(|short| code(&format!("-{short}")) + ", ");
+            short.unwrap_or_default() + &code(&format!("--{long}"))
+        }
         None => code(&flag.get_id().to_string().to_uppercase()),
     };
     let variable = flag.get_env().map(|name| code(&name.to_string_lossy()));

@@ -45,6 +45,7 @@ struct Status {
     #[serde(default)]
     conditions: Vec<Condition>,
     summary: Option<String>,
+    reason_since: Option<Time>,
     short_revision: Option<String>,
 }
 
@@ -74,6 +75,7 @@ impl From<Brief<SyncSpec>> for Sync {
                 observed_generation: status.observed_generation,
                 conditions: status.conditions,
                 summary: status.summary,
+                reason_since: status.reason_since,
                 short_revision: status.short_revision,
                 ..SyncStatus::default()
             }),
@@ -94,6 +96,7 @@ impl From<Brief<GitRepositorySpec>> for GitRepository {
                 observed_generation: status.observed_generation,
                 conditions: status.conditions,
                 summary: status.summary,
+                reason_since: status.reason_since,
                 short_revision: status.short_revision,
                 ..GitRepositoryStatus::default()
             }),

@@ -239,9 +239,58 @@ pub fn set_conditions(
         .collect()
 }
 
+/// Since when `Ready` has its status and its reason. `known` is what was said of it `before`; a status of an earlier version says
+/// nothing.
+#[must_use]
+pub fn reason_since(
+    (before, known): (&[Condition], Option<&Time>),
+    after: &[Condition],
+    now: &Time,
+) -> Option<Time> {
+    let of = |conditions: &'_ [Condition]| {
+        let ready = ConditionType::Ready.as_str();
+        let ready = conditions.iter().find(|one| one.type_ == ready)?;
+        Some((ready.status.clone(), ready.reason.clone()))
+    };
+    match of(before) == of(after) {
+        true => known.cloned(),
+        false => Some(now.clone()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_has_a_time_of_its_own() {
+        let at = |second| Time(jiff::Timestamp::from_second(second).unwrap());
+        let of = |is, reason| {
+            let verdict = Verdict::new(ConditionType::Ready, is, reason, "m".to_owned());
+            set_conditions(&[], vec![verdict], Some(1), &at(1))
+        };
+        let waits = of(Some(false), Reason::HealthPending);
+        let known = at(5);
+        for (before, known, after, since) in [
+            (vec![], None, waits.clone(), Some(at(9))),
+            (waits.clone(), Some(&known), waits.clone(), Some(at(5))),
+            (waits.clone(), None, waits.clone(), None),
+            (
+                waits.clone(),
+                Some(&known),
+                of(Some(false), Reason::HealthFailed),
+                Some(at(9)),
+            ),
+            (
+                waits,
+                Some(&known),
+                of(Some(true), Reason::Converged),
+                Some(at(9)),
+            ),
+        ] {
+            assert_eq!(reason_since((&before, known), &after, &at(9)), since);
+        }
+    }
 
     fn at(second: i64) -> Time {
         Time(k8s_openapi::jiff::Timestamp::from_second(second).unwrap())

@@ -320,6 +320,10 @@ pub struct SyncStatus {
     #[serde(default)]
     pub summary: Option<String>,
 
+    /// Since when `Ready` has its status and its reason. The `lastTransitionTime` of a condition is that of its status alone.
+    #[serde(default)]
+    pub reason_since: Option<Time>,
+
     /// `lastAppliedRevision` with the first 12 digits of the commit.
     #[serde(default)]
     pub short_revision: Option<String>,

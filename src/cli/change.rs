@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::output;
 use super::terminal::{Paint, Terminal};
 use crate::manifest::ObjectKey;
+use crate::plan::SyncName;
 use crate::preview::{Action, cleaned, fenced, unified, unmarked};
 use crate::text::{Secrets, visible_line};
 
@@ -23,6 +24,8 @@ pub(super) struct Change {
     pub(super) action: Action,
     /// The unified difference, with masked values.
     pub(super) diff: String,
+    /// The other Sync that it would leave for this one.
+    pub(super) moves_from: Option<SyncName>,
 }
 
 /// The sign of an action in front of its object.
@@ -139,11 +142,20 @@ fn heading(change: &Change) -> String {
         "" => String::new(),
         why => format!(": {why}"),
     };
-    visible_line(&format!("{}{file}{why}", change.object))
+    let moves = match &change.moves_from {
+        Some(from) => format!(", which moves here from Sync {from}"),
+        None => String::new(),
+    };
+    visible_line(&format!("{}{file}{why}{moves}", change.object))
 }
 
-/// The changes for a terminal.
-pub(super) fn as_text(sync: &str, changes: &[Change], terminal: Terminal) -> String {
+/// The changes for a terminal. `hint`: what else is to be said of all of them.
+pub(super) fn as_text(
+    sync: &str,
+    changes: &[Change],
+    hint: Option<&str>,
+    terminal: Terminal,
+) -> String {
     let mut text = String::new();
     for change in changes {
         let (mark, paint) = mark(&change.action);
@@ -160,11 +172,15 @@ pub(super) fn as_text(sync: &str, changes: &[Change], terminal: Terminal) -> Str
         }
         text.push('\n');
     }
-    text + &terminal.fitted(&format!("{sync}: {}", summary(changes)))
+    text += &terminal.fitted(&format!("{sync}: {}", summary(changes)));
+    if let Some(hint) = hint {
+        text += &terminal.paragraph(("", "  "), &[(&visible_line(hint), Paint::Yellow)]);
+    }
+    text
 }
 
 /// The changes as one JSON object.
-pub(super) fn as_json(sync: &str, changes: &[Change]) -> String {
+pub(super) fn as_json(sync: &str, changes: &[Change], hint: Option<&str>) -> String {
     let all: Vec<Value> = changes
         .iter()
         .map(|change| {
@@ -174,19 +190,28 @@ pub(super) fn as_json(sync: &str, changes: &[Change]) -> String {
                 ("message", change.action.why()),
                 ("diff", &change.diff),
             ];
+            if let Some(from) = &change.moves_from {
+                value["movesFrom"] = from.to_string().into();
+            }
             for (field, text) in more.into_iter().filter(|(_, text)| !text.is_empty()) {
                 value[field] = text.into();
             }
             value
         })
         .collect();
-    let whole = json!({"sync": sync, "differs": !changes.is_empty(), "summary": summary(changes), "changes": all});
+    let mut whole = json!({"sync": sync, "differs": !changes.is_empty(), "summary": summary(changes), "changes": all});
+    if let Some(hint) = hint {
+        whole["pruneHeld"] = hint.into();
+    }
     format!("{whole:#}\n")
 }
 
 /// The changes as a comment for a pull request. What does not fit is counted.
-pub(super) fn as_markdown(sync: &str, changes: &[Change]) -> String {
+pub(super) fn as_markdown(sync: &str, changes: &[Change], hint: Option<&str>) -> String {
     let mut text = format!("### towline diff: `{sync}`\n\n{}\n", summary(changes));
+    if let Some(hint) = hint {
+        let _ = writeln!(text, "\n{}", unmarked(hint));
+    }
     for (index, change) in changes.iter().enumerate() {
         let (mark, _) = mark(&change.action);
         let title = unmarked(&heading(change));
@@ -299,6 +324,7 @@ mod tests {
             file: file.map(str::to_owned),
             action,
             diff: diff.to_owned(),
+            moves_from: None,
         };
         [
             change(
@@ -323,7 +349,7 @@ mod tests {
             width: None,
             colour: true,
         };
-        let text = as_text("a/shop", &changes(), terminal);
+        let text = as_text("a/shop", &changes(), None, terminal);
         assert!(
             text.contains("\x1b[32m+a: 2\x1b[0m")
                 && text.contains("\x1b[31m- ConfigMap a/<old>\x1b[0m"),
@@ -335,22 +361,22 @@ mod tests {
             "{text}"
         );
         assert_eq!(
-            as_text("a/shop", &[], Terminal::default()),
+            as_text("a/shop", &[], None, Terminal::default()),
             "a/shop: no difference\n"
         );
-        let value: Value = serde_json::from_str(&as_json("a/shop", &changes())).unwrap();
+        let value: Value = serde_json::from_str(&as_json("a/shop", &changes(), None)).unwrap();
         assert_eq!(
             value["changes"][2],
             json!({"object": "Pod a/p", "action": "refused", "file": "p.yaml", "message": "no"})
         );
         assert_eq!(value["differs"], true);
-        let comment = as_markdown("a/shop", &changes());
+        let comment = as_markdown("a/shop", &changes(), None);
         assert!(
             comment.contains("````diff\n") && comment.contains("- ConfigMap a/&#60;old&#62;\n"),
             "{comment}"
         );
         let many: Vec<Change> = (0..2_000).flat_map(|_| changes()).collect();
-        let long = as_markdown("a/shop", &many);
+        let long = as_markdown("a/shop", &many, None);
         assert!(
             long.len() < LONGEST_COMMENT + 100 && long.ends_with("more objects\n"),
             "{}",
@@ -380,13 +406,14 @@ mod tests {
             file: Some("[x](http://evil)\n<img>@team.yaml".to_owned()),
             action: Action::Refuse("data[\u{202e}`a`]: **no**".to_owned()),
             diff: String::new(),
+            moves_from: None,
         };
-        let comment = as_markdown("a/shop", std::slice::from_ref(&change));
+        let comment = as_markdown("a/shop", std::slice::from_ref(&change), None);
         let line = comment.lines().last().unwrap();
         for markup in ["[x", "<img>", "@team", "`a`", "**no**", "\u{202e}"] {
             assert!(!line.contains(markup), "{markup:?} is in {line:?}");
         }
-        let text = as_text("a/shop", &[change], Terminal::default());
+        let text = as_text("a/shop", &[change], None, Terminal::default());
         assert!(
             text.contains("(http://evil)\\n<img>@team.yaml): data[\\u{202e}`a`]"),
             "{text}"

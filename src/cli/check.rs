@@ -1,6 +1,6 @@
 //! `towline check`: whether a cluster, its towline and one's own rights are in order.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -8,7 +8,7 @@ use kube::api::{Api, PostParams};
 use serde_json::Value;
 
 use super::access::{Access, AccessError, Doing};
-use super::standing::{ResourceState, Standing};
+use super::standing::{ResourceState, Standing, Steered as _, ago};
 use super::table::{Cell, table};
 use super::terminal::{Paint, Terminal};
 use super::{CliError, Exit};
@@ -21,6 +21,9 @@ const SKEW: i64 = 30;
 
 /// The label of the operator's pods, as the chart sets it.
 const PODS: &str = "app.kubernetes.io/name=towline";
+
+/// A status that is as old at most was written by an operator that is at work.
+const FRESH: SignedDuration = SignedDuration::from_mins(5);
 
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,22 +67,23 @@ pub(super) async fn check(args: &CheckArgs) -> Result<Exit, CliError> {
     }
     // Without these, nothing else can be said of the namespace. To change something is not everybody's work.
     for resource in ["syncs", "gitrepositories"] {
-        let found = match right(&access, "list", resource).await? {
+        let found = match right(&access, "list", resource).await {
             CheckResult::Odd(why) => CheckResult::Bad(why),
             found => found,
         };
         all.push(("rights", found));
     }
-    all.push(("rights", right(&access, "patch", "syncs").await?));
+    all.push(("rights", right(&access, "patch", "syncs").await));
     all.push((
         "operator",
         match access.list_briefly::<Sync>(false).await {
-            Ok(syncs) => operator(&syncs, namespace, pods(&viewer).await),
+            Ok(syncs) => operator(&syncs, namespace, &evidence(&access, &viewer, &syncs).await),
             Err(AccessError::Forbidden { .. }) => {
                 CheckResult::Odd("you may not list Syncs".to_owned())
             }
             Err(AccessError::NoDefinitions { .. }) => CheckResult::Bad("not installed".to_owned()),
-            Err(error) => return Err(error.into()),
+            // Definitions that were made a moment ago are not served at once.
+            Err(error) => CheckResult::Bad(format!("not known: {error}")),
         },
     ));
     let rows: Vec<Vec<Cell>> = all.iter().map(|(name, found)| row(name, found)).collect();
@@ -127,7 +131,7 @@ fn skew(theirs: Option<Timestamp>, own: Timestamp) -> CheckResult {
 }
 
 /// Whether the user may do something with towline's resources.
-async fn right(access: &Access, verb: &str, resource: &str) -> Result<CheckResult, AccessError> {
+async fn right(access: &Access, verb: &str, resource: &str) -> CheckResult {
     let namespace = &access.namespace;
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
@@ -145,12 +149,17 @@ async fn right(access: &Access, verb: &str, resource: &str) -> Result<CheckResul
     let api: Api<SelfSubjectAccessReview> = Api::all(access.client.clone());
     let doing = Doing::new::<SelfSubjectAccessReview>("create", None);
     let answer = api.create(&PostParams::default(), &review).await;
-    let answer = answer.map_err(|error| access.explain(error, &doing))?;
     let what = format!("{verb} {resource}.{GROUP} in namespace {namespace}");
-    Ok(match answer.status.is_some_and(|status| status.allowed) {
-        true => CheckResult::Good(format!("you may {what}")),
-        false => CheckResult::Odd(format!("you may not {what}")),
-    })
+    match answer {
+        Ok(answer) if answer.status.as_ref().is_some_and(|status| status.allowed) => {
+            CheckResult::Good(format!("you may {what}"))
+        }
+        Ok(_) => CheckResult::Odd(format!("you may not {what}")),
+        Err(error) => {
+            let error = access.explain(error, &doing);
+            CheckResult::Odd(format!("whether you may {what} is not known: {error}"))
+        }
+    }
 }
 
 /// The operator's pods that are ready, and all of them; none where they cannot be seen.
@@ -164,10 +173,110 @@ async fn pods(viewer: &Viewer) -> Option<(usize, usize)> {
     Some((pods.iter().filter(is_ready).count(), pods.len()))
 }
 
-/// Whether an operator drives the namespace, by the statuses that it writes, and by its `pods`. Statuses stay when it
-/// ends.
-fn operator(syncs: &[Sync], namespace: &str, pods: Option<(usize, usize)>) -> CheckResult {
-    if let Some((0, all @ 1..)) = pods {
+/// What can be seen of an operator.
+#[derive(Clone, Copy, Debug, Default)]
+struct Evidence {
+    /// Its pods that are ready, and all of them; none where they cannot be seen.
+    pods: Option<(usize, usize)>,
+    /// The Lease that was renewed last; none where none is seen.
+    lease: Option<SeenLease>,
+    /// How long ago the newest status was written; none where there is none.
+    told: Option<SignedDuration>,
+}
+
+/// A Lease of an operator.
+#[derive(Clone, Copy, Debug)]
+struct SeenLease {
+    /// How long ago it was renewed.
+    age: SignedDuration,
+    /// How long it is valid after that.
+    valid: SignedDuration,
+}
+
+impl SeenLease {
+    /// The holder renews it all the time. Clocks differ, so that it has some time more.
+    fn is_renewed(self) -> bool {
+        self.age <= self.valid * 2 + SignedDuration::from_secs(SKEW)
+    }
+}
+
+impl Evidence {
+    /// Whether an operator is known to be at work now.
+    fn is_at_work(&self) -> bool {
+        let is_ready = self.pods.is_some_and(|(ready, _)| ready > 0);
+        match self.lease {
+            // A ready pod may be a standby.
+            Some(lease) => lease.is_renewed() || is_ready && self.has_told(),
+            None => is_ready || self.has_told(),
+        }
+    }
+
+    fn has_told(&self) -> bool {
+        self.told.is_some_and(|age| age <= FRESH)
+    }
+
+    /// Whether it would be seen if it were at work.
+    fn is_visible(&self) -> bool {
+        self.pods.is_some() || self.lease.is_some()
+    }
+
+    /// What is seen, in words.
+    fn in_words(&self) -> String {
+        let age = |age: SignedDuration| ago(Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + age);
+        let pods = match self.pods {
+            None => format!("pods with {PODS} may not be listed"),
+            Some((_, 0)) => format!("there is no pod with {PODS}"),
+            Some((ready, all)) => format!("{ready} of {all} pods are ready"),
+        };
+        let lease = match self.lease {
+            None => "no Lease of it is seen".to_owned(),
+            Some(lease) => format!("its Lease was renewed {} ago", age(lease.age)),
+        };
+        let told = match self.told {
+            None => "no status is there".to_owned(),
+            Some(told) => format!("the newest status is {} old", age(told)),
+        };
+        format!("{pods}, {lease}, and {told}")
+    }
+}
+
+async fn evidence(access: &Access, viewer: &Viewer, syncs: &[Sync]) -> Evidence {
+    let now = access.server_time().await.unwrap_or_else(Timestamp::now);
+    let told = syncs.iter().flat_map(|sync| sync.conditions());
+    let told = told.map(|condition| condition.last_transition_time.0).max();
+    Evidence {
+        pods: pods(viewer).await,
+        lease: lease(viewer, now).await,
+        told: told.map(|told| now.duration_since(told)),
+    }
+}
+
+/// The Lease of an operator that was renewed last. The chart names it after the release, whose name has towline's in it.
+async fn lease(viewer: &Viewer, now: Timestamp) -> Option<SeenLease> {
+    let served = viewer.named("leases.coordination.k8s.io")?;
+    let leases = viewer.list(&served, None, None).await.ok()?;
+    newest_lease(&leases, now)
+}
+
+fn newest_lease(leases: &[Value], now: Timestamp) -> Option<SeenLease> {
+    let is_ours = |lease: &&Value| {
+        let name = lease["metadata"]["name"].as_str().unwrap_or_default();
+        name.contains("towline")
+    };
+    let seen = leases.iter().filter(is_ours).filter_map(|lease| {
+        let renewed: Timestamp = lease["spec"]["renewTime"].as_str()?.parse().ok()?;
+        Some(SeenLease {
+            age: now.duration_since(renewed),
+            valid: SignedDuration::from_secs(lease["spec"]["leaseDurationSeconds"].as_i64()?),
+        })
+    });
+    seen.min_by_key(|lease| lease.age)
+}
+
+/// Whether an operator drives the namespace, by the statuses that it writes, by its pods and by its Lease. Statuses stay when
+/// it ends.
+fn operator(syncs: &[Sync], namespace: &str, seen: &Evidence) -> CheckResult {
+    if let Some((0, all @ 1..)) = seen.pods {
         return CheckResult::Bad(format!(
             "0 of {all} pods are ready: kubectl describe pods --all-namespaces --selector {PODS}"
         ));
@@ -177,25 +286,30 @@ fn operator(syncs: &[Sync], namespace: &str, pods: Option<(usize, usize)>) -> Ch
         .iter()
         .filter(|standing| standing.state == ResourceState::Unseen)
         .count();
+    if unseen > 0 {
+        return CheckResult::Bad(format!(
+            "{unseen} of {} Syncs of namespace {namespace} have no status: the operator does not run, \
+             or drives another namespace",
+            standings.len()
+        ));
+    }
     let ready = standings
         .iter()
         .filter(|standing| standing.is_ready())
         .count();
-    match (standings.len(), unseen) {
-        (0, _) if pods.is_none_or(|(ready, _)| ready == 0) => CheckResult::Odd(format!(
-            "not known: namespace {namespace} has no Sync, and no pod with {PODS} is seen"
+    let which = match standings.len() {
+        0 => format!("namespace {namespace} has no Sync"),
+        count => format!("{ready} of {count} Syncs of namespace {namespace} are ready"),
+    };
+    match (seen.is_at_work(), seen.is_visible()) {
+        (true, _) => CheckResult::Good(format!("runs; {which}")),
+        (false, true) => CheckResult::Bad(format!(
+            "no operator is found at work: {}; {which}",
+            seen.in_words()
         )),
-        (0, _) => CheckResult::Good(format!("runs; namespace {namespace} has no Sync")),
-        (count, 0) if pods.is_none_or(|(ready, _)| ready == 0) => CheckResult::Odd(format!(
-            "has written the status of every Sync of namespace {namespace}, of which {ready} of {count} are ready; \
-             whether it runs now is not known, for no pod with {PODS} is seen"
-        )),
-        (count, 0) => CheckResult::Good(format!(
-            "runs, and drives namespace {namespace}; {ready} of {count} Syncs ready"
-        )),
-        (count, unseen) => CheckResult::Bad(format!(
-            "{unseen} of {count} Syncs of namespace {namespace} have no status: the operator does not run, \
-             or drives another namespace"
+        (false, false) => CheckResult::Odd(format!(
+            "whether one runs now is not known: {}; {which}",
+            seen.in_words()
         )),
     }
 }
@@ -228,27 +342,67 @@ mod tests {
         );
         let unseen = sync(&Value::Null, &json!({}));
         let all = std::slice::from_ref(&seen);
-        let good = operator(all, "a", Some((1, 2)));
-        assert_eq!(
-            good,
-            CheckResult::Good("runs, and drives namespace a; 1 of 1 Syncs ready".to_owned())
-        );
-        assert!(matches!(
-            operator(&[], "a", Some((1, 1))),
-            CheckResult::Good(_)
-        ));
-        for pods in [None, Some((0, 0))] {
-            assert!(matches!(operator(&[], "a", pods), CheckResult::Odd(_)));
-            assert!(matches!(operator(all, "a", pods), CheckResult::Odd(_)));
+        let lease = |age: i64| {
+            Some(SeenLease {
+                age: SignedDuration::from_secs(age),
+                valid: SignedDuration::from_secs(15),
+            })
+        };
+        let told = |age: i64| Some(SignedDuration::from_secs(age));
+        let of = |pods, lease, told| Evidence { pods, lease, told };
+        let (good, odd, bad) = ("good", "odd", "bad");
+        for (pods, lease, told, result) in [
+            (Some((1, 2)), lease(3), told(9_000), good),
+            (Some((1, 2)), None, told(9_000), good),
+            (None, lease(3), None, good),
+            (None, None, told(10), good),
+            // Outside of the cluster.
+            (Some((0, 0)), None, told(10), good),
+            // A leader that died, beside a standby or alone.
+            (Some((1, 1)), lease(600), told(9_000), bad),
+            (Some((0, 0)), lease(600), told(9_000), bad),
+            (None, lease(600), told(9_000), bad),
+            (Some((0, 0)), None, told(9_000), bad),
+            (Some((0, 0)), None, None, bad),
+            (Some((0, 1)), lease(3), told(10), bad),
+            // Nothing can be seen of it.
+            (None, None, told(9_000), odd),
+            (None, None, None, odd),
+        ] {
+            for syncs in [&[], all] {
+                let found = operator(syncs, "a", &of(pods, lease, told));
+                let is = match &found {
+                    CheckResult::Good(_) => good,
+                    CheckResult::Odd(_) => odd,
+                    CheckResult::Bad(_) => bad,
+                };
+                assert_eq!(is, result, "{pods:?} {lease:?} {told:?}: {found:?}");
+            }
         }
-        // Its statuses are those of before.
-        assert!(matches!(
-            operator(all, "a", Some((0, 1))),
-            CheckResult::Bad(_)
-        ));
-        assert!(matches!(
-            operator(&[seen, unseen], "a", None),
-            CheckResult::Bad(_)
-        ));
+        let found = operator(&[seen, unseen], "a", &of(None, lease(3), told(3)));
+        assert!(matches!(found, CheckResult::Bad(_)));
+        let found = operator(&[], "a", &of(Some((0, 0)), lease(600), None));
+        assert!(
+            matches!(&found, CheckResult::Bad(text) if text.contains("its Lease was renewed 10m ago")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn the_lease_that_counts_is_the_one_that_was_renewed_last() {
+        let lease = |name: &str, renewed: Value| {
+            json!({"metadata": {"name": name},
+                "spec": {"renewTime": renewed, "leaseDurationSeconds": 15}})
+        };
+        let leases = [
+            lease("kube-scheduler", json!("2026-01-02T03:04:05.000000Z")),
+            lease("towline", json!("2026-01-02T03:00:05.000000Z")),
+            lease("shop-towline", json!("2026-01-02T03:04:00.000000Z")),
+            lease("towline-new", Value::Null),
+        ];
+        let now = "2026-01-02T03:04:05Z".parse().unwrap();
+        let found = newest_lease(&leases, now).unwrap();
+        assert_eq!(found.age, SignedDuration::from_secs(5));
+        assert!(newest_lease(&leases[..1], now).is_none());
     }
 }

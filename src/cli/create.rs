@@ -19,7 +19,9 @@ use crate::config::{
     GitSecretArgs, HookSecretArgs, NewSecretArgs, ProviderSecretArgs, RegistrySecretArgs,
     SecretCommand, SignersSecretArgs,
 };
+use crate::message::{DestinationError, check_app};
 use crate::source::{Credentials, CredentialsError};
+use crate::url::RemoteUrl;
 use crate::verify::{Signers, SignersError};
 
 /// The bytes of a random token. 32 are as long as the digest that is made with it.
@@ -55,6 +57,17 @@ pub(super) enum SecretError {
     Odd(&'static str),
     #[error("{0} is empty")]
     NoValue(&'static str),
+    #[error(
+        "--url has a user or a password in it, which spec.url may not have: give --username and --password-file"
+    )]
+    UserInUrl,
+    #[error(
+        "--known-hosts-file has no key for the host and port of --url: add the output of ssh-keyscan, once you have made sure that \
+         it is right"
+    )]
+    UnknownHost,
+    #[error("--app-private-key-file")]
+    App(#[from] DestinationError),
     #[error("--address-file: it is no URL that begins with https://, http://, smtps:// or smtp://")]
     Address,
     #[error("this system gives no random numbers")]
@@ -101,8 +114,22 @@ fn git(args: &GitSecretArgs) -> Result<Data, SecretError> {
     for key in ["password", "bearerToken"] {
         data.entry(key.to_owned()).and_modify(trim);
     }
-    Credentials::from_secret(&args.url, &data)?;
-    Ok(data)
+    is_accepted(&args.url)?;
+    let credentials = Credentials::from_secret(&args.url, &data)?;
+    match credentials.knows_host_of(&args.url) {
+        true => Ok(data),
+        false => Err(SecretError::UnknownHost),
+    }
+}
+
+/// Refuses a URL that the API server would refuse as `spec.url`: with a user for HTTP. One with a password for SSH is none.
+fn is_accepted(url: &str) -> Result<(), SecretError> {
+    match RemoteUrl::parse(url) {
+        Some(RemoteUrl::Http(server)) if server.without_user().as_ref() != Some(&server) => {
+            Err(SecretError::UserInUrl)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn signers(args: &SignersSecretArgs) -> Result<Data, SecretError> {
@@ -165,6 +192,7 @@ fn provider(args: &ProviderSecretArgs) -> Result<Data, SecretError> {
             data.insert(key.to_owned(), value.clone().into_bytes());
         }
     }
+    check_app(&data)?;
     if data.contains_key("username") != data.contains_key("password") {
         return Err(SecretError::Half);
     }
@@ -318,6 +346,21 @@ mod tests {
             trim(&mut bytes);
             assert_eq!(bytes, value.as_bytes());
         }
+    }
+
+    #[test]
+    fn a_url_has_no_user_for_http() {
+        for (url, is_taken) in [
+            ("https://git.example/shop.git", true),
+            ("https://ci@git.example/shop.git", false),
+            ("https://ci:word@git.example/shop.git", false),
+            ("http://ci:word@git.example/shop.git", false),
+            ("ssh://git@git.example/shop.git", true),
+            ("git@git.example:shop.git", true),
+        ] {
+            assert_eq!(is_accepted(url).is_ok(), is_taken, "{url}");
+        }
+        assert!(Credentials::from_secret("ssh://git:word@git.example/a", &Data::new()).is_err());
     }
 
     #[test]

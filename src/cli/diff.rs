@@ -4,25 +4,27 @@
 //! may differ is applied as a dry run with the rights of whoever asks. What would be pruned are the live objects with the
 //! Sync's label that the folder does not declare.
 
-use std::sync::Arc;
+mod folders;
 
-use super::access::{Access, Doing};
-use super::build::{Files, rendered, root, within};
+use std::collections::HashSet;
+
+use self::folders::{Folders, KnownSyncs, Read};
+use super::access::{Access, AccessError, Doing};
+use super::build::{root, within};
 use super::change::{Change, as_json, as_markdown, as_text, difference};
 use super::lineage::key;
+use super::owned::{named, owned};
 use super::terminal::Terminal;
-use super::tree::owned;
-use super::{BuildError, CliError, Exit};
-use crate::api::{GitRepository, Sync};
-use crate::cluster::{LookupScope, Lookups, Viewer};
+use super::{CliError, Exit};
+use crate::api::Sync;
+use crate::cluster::Viewer;
 use crate::config::{DiffArgs, DiffFormat};
-use crate::desired::{Desired, InputData, Inputs};
-use crate::intent::{Keeper, SyncIntent};
-use crate::plan::{Appliers, SyncName};
-use crate::preview::{self, Action, Preview, PreviewError, describe, manifests_of};
-use crate::render::wasm::Lookup;
-use crate::secrets::{ConfigMaps, ReadError, SecretName, Secrets};
-use crate::sync::releases;
+use crate::desired::Desired;
+use crate::intent::SyncIntent;
+use crate::manifest::ObjectKey;
+use crate::plan::{Appliers, Observed, SyncName};
+use crate::preview::{self, Action, Outlook, Preview, PreviewError, describe, prune_plan};
+use crate::sync::had;
 
 /// Dry runs at once.
 const PARALLEL: usize = 64;
@@ -33,51 +35,43 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
     let name = &*args.name;
     let sync: Sync = access.get(name).await?;
     let owner = SyncName::new(&access.namespace, name);
-    let mut intent = SyncIntent::from(&sync);
     let root = root(args.root.as_deref(), args.path.as_deref())?;
-    let revision = args.revision.clone();
-    if let Some(path) = &args.path {
-        intent.render.path = within(&root, path)?;
-    }
-    // Not everybody who may read a Sync may read its repository.
-    if let Ok(Some(source)) = access.find::<GitRepository>(&intent.source).await {
-        intent.render.source_ignore = source.spec.ignore.into();
-    }
     let viewer = access.viewer().await?;
-    let inputs = inputs(&access, &viewer, &intent).await?;
-    let (render, renderers) = (intent.render.clone(), args.renderers_dir.clone());
-    let (tenant, chart_root) = (access.namespace.clone(), args.chart_root.clone());
-    let base_roots = args.base_root.clone();
-    let lookup = lookups(&access, &intent).await?;
-    // As the operator would render it: the content that is live has the number that it has.
-    let releases = sync.status.as_ref().map(releases).unwrap_or_default();
-    let read = tokio::task::spawn_blocking(move || -> Result<_, BuildError> {
-        let files = Files {
-            root: &root,
-            revision: revision.as_deref(),
-            chart_root: chart_root.as_deref(),
-            base_roots: &base_roots,
-        };
-        let (desired, tree) = rendered(
-            &files, render, inputs, &renderers, &tenant, releases, lookup,
-        )?;
-        let all: Vec<usize> = (0..desired.objects().len()).collect();
-        let (manifests, failures) = manifests_of(&desired, tree, &all);
-        Ok((desired, manifests, failures))
-    });
-    let live = owned(&access, &viewer, &sync, &owner);
-    let (read, live) = futures::join!(read, live);
-    let (desired, manifests, failures) = read.map_err(|_| CliError::Ended)??;
+    let folders = Folders {
+        access: &access,
+        viewer: &viewer,
+        args,
+        root: &root,
+    };
+    let path = args.path.as_ref().map(|path| within(&root, path));
+    let read = folders.read(&sync, path.transpose().map_err(CliError::from)?);
+    let (read, known) = futures::join!(read, KnownSyncs::read(&access));
+    let Read {
+        intent,
+        desired,
+        manifests,
+        mut failures,
+    } = read?;
+    let mut places = named(&sync);
+    let keys = desired.objects().iter().map(|object| object.key());
+    places.extend(keys.filter_map(|key| Some(key.namespace?.to_string())));
+    let live = owned(&access, &viewer, &sync, &owner, places).await?;
     let appliers = Appliers::with(args.takeover_managers.clone());
-    let preview = Preview {
+    let holder = |_: &ObjectKey, observed: Option<&Observed>| {
+        let other = observed?.other_than(&owner)?;
+        known.may_exist(other).then(|| other.clone())
+    };
+    let mut preview = Preview {
         viewer: &viewer,
         owner: &owner,
         intent: &intent,
         desired: &desired,
-        live: live?
+        live: live
             .into_iter()
             .filter_map(|object| Some((key(&object)?, object)))
             .collect(),
+        holder: &holder,
+        moving: HashSet::new(),
         appliers: &appliers,
         within: None,
         only: None,
@@ -86,23 +80,29 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
         conceals: false,
         parallel: PARALLEL,
     };
-    let outlook = preview.outlook(manifests).await;
-    let mut changes = Vec::new();
-    for change in outlook.changes {
-        let change = change.map_err(|error| {
-            let PreviewError {
-                verb,
-                served,
-                key,
-                source,
-            } = error;
-            let doing = Doing::on(&served, verb, key.namespace.as_deref()).of(&key.name);
-            access.explain(source, &doing)
-        })?;
-        changes.push(shown(&desired, &change)?);
+    let mut outlook = preview.outlook(manifests.clone()).await;
+    let is_held = |change: &&preview::Change| change.holder.is_some();
+    let held: Vec<_> = outlook.changes.iter().flatten().filter(is_held).collect();
+    preview.moving = folders.given_up(&sync, &held).await;
+    if !preview.moving.is_empty() {
+        outlook = preview.outlook(manifests).await;
     }
+    let hint = braked(&viewer, &sync, &intent, &owner, &outlook).await;
+    let (mut changes, mut unseen) = (Vec::new(), Vec::new());
+    for change in outlook.changes {
+        match change {
+            Ok(change) => changes.push(shown(&desired, &change)?),
+            Err(error) => match explained(&access, error) {
+                error @ AccessError::Forbidden { .. } => unseen.push(error),
+                error => return Err(error.into()),
+            },
+        }
+    }
+    failures.extend(untried(&unseen));
     // A difference that nobody would see is none.
-    changes.retain(|change| change.action != Action::Change || !change.diff.is_empty());
+    changes.retain(|change| {
+        change.action != Action::Change || !change.diff.is_empty() || change.moves_from.is_some()
+    });
     let misplaced = outlook.misplaced.iter();
     let misplaced = misplaced.map(|(index, why)| describe(&desired, *index, why));
     let errors: Vec<String> = misplaced.chain(failures).collect();
@@ -110,10 +110,11 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
         Terminal::note(&format!("towline: {error}"));
     }
     let name = owner.to_string();
+    let hint = hint.as_deref();
     Terminal::print(&match args.output {
-        None => as_text(&name, &changes, Terminal::of(args.cluster.color)),
-        Some(DiffFormat::Json) => as_json(&name, &changes),
-        Some(DiffFormat::Markdown) => as_markdown(&name, &changes),
+        None => as_text(&name, &changes, hint, Terminal::of(args.cluster.color)),
+        Some(DiffFormat::Json) => as_json(&name, &changes, hint),
+        Some(DiffFormat::Markdown) => as_markdown(&name, &changes, hint),
     })?;
     Ok(match (errors.is_empty(), changes.is_empty()) {
         (false, _) => Exit::Error,
@@ -122,51 +123,49 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
     })
 }
 
-/// Answers what charts look up, with the rights of whoever asks. None where the Sync lists no kinds for that.
-async fn lookups(
-    access: &Access,
-    intent: &SyncIntent,
-) -> Result<Option<Arc<dyn Lookup>>, CliError> {
-    let kinds = intent.render.helm.lookups.clone();
-    if kinds.is_empty() {
-        return Ok(None);
-    }
-    let scope = LookupScope {
-        kinds,
-        within: None,
-    };
-    let lookups = Lookups::new(access.viewer().await?, scope);
-    Ok(Some(Arc::new(lookups)))
+fn explained(access: &Access, error: PreviewError) -> AccessError {
+    let PreviewError {
+        verb,
+        served,
+        key,
+        source,
+    } = error;
+    let doing = Doing::on(&served, verb, key.namespace.as_deref()).of(&key.name);
+    access.explain(source, &doing)
 }
 
-/// The inputs of the render, from the cluster.
-async fn inputs(access: &Access, viewer: &Viewer, intent: &SyncIntent) -> Result<Inputs, CliError> {
-    let (maps, secrets) = (
-        ConfigMaps::new(access.client.clone()),
-        Secrets::new(access.client.clone()),
-    );
-    let mut found = InputData::new();
-    for (field, reference) in intent.inputs.references() {
-        let name = SecretName::new(&access.namespace, &reference.name);
-        let read = match reference.kind {
-            Keeper::ConfigMap => maps.read(&name).await,
-            Keeper::Secret => secrets.read(&name).await,
-        };
-        match read {
-            Ok(data) => {
-                found.insert((reference.kind, reference.name.clone()), Arc::new(data));
+/// What is said once of the objects that the user may not read or try out.
+fn untried(unseen: &[AccessError]) -> Option<String> {
+    let first = unseen.first()?;
+    Some(match unseen.len() {
+        1 => format!("1 object is left out: {first}"),
+        count => format!("{count} objects are left out; of the first one, {first}"),
+    })
+}
+
+/// Whether the deletions would be held until a person approves them, and how that is done.
+async fn braked(
+    viewer: &Viewer,
+    sync: &Sync,
+    intent: &SyncIntent,
+    owner: &SyncName,
+    outlook: &Outlook,
+) -> Option<String> {
+    let uid = sync.metadata.uid.as_deref().unwrap_or_default();
+    let before = sync.status.as_ref().and_then(had);
+    let plan = prune_plan(outlook, (owner, uid), intent, before)?;
+    let mut lost = Vec::new();
+    if intent.prune_limit.holds_contents {
+        let going = outlook.going.iter().map(|(_, seen)| seen.uid.to_string());
+        let going: HashSet<String> = going.collect();
+        let deleted = |change: &&preview::Change| change.action == Action::Delete;
+        for change in outlook.changes.iter().flatten().filter(deleted) {
+            if let Some(live) = &change.live {
+                lost.extend(viewer.lost_with(&change.key, live, &going).await);
             }
-            Err(ReadError::Missing(..)) if reference.optional => (),
-            Err(error) => return Err(CliError::Input(field, error)),
         }
     }
-    let inputs = Inputs::gather(&access.namespace, &intent.inputs, &found);
-    let mut inputs = inputs.map_err(BuildError::Inputs)?;
-    let doing = Doing::url("/version");
-    let version = viewer.version().await;
-    inputs.kube_version = version.map_err(|error| access.explain(error, &doing))?;
-    inputs.api_versions = viewer.kinds.api_versions();
-    Ok(inputs)
+    preview::held(plan, lost, owner)
 }
 
 /// A change as it is shown.
@@ -177,6 +176,7 @@ fn shown(desired: &Desired, change: &preview::Change) -> Result<Change, CliError
         action,
         live,
         wanted,
+        holder,
     } = change;
     let diff = match action {
         Action::Create | Action::Change | Action::Delete => {
@@ -189,7 +189,9 @@ fn shown(desired: &Desired, change: &preview::Change) -> Result<Change, CliError
         Action::Refuse(_) | Action::Release(_) | Action::Unserved(_) => String::new(),
     };
     let place = index.and_then(|index| desired.provenance(index));
+    let is_refused = matches!(action, Action::Refuse(_));
     Ok(Change {
+        moves_from: holder.clone().filter(|_| !is_refused),
         object: key.to_string(),
         file: place.map(|place| place.file().to_owned()),
         action: action.clone(),

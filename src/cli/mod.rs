@@ -18,6 +18,7 @@ mod get;
 mod hook;
 mod lineage;
 mod output;
+mod owned;
 mod past;
 mod pin;
 mod scope;

@@ -126,7 +126,7 @@ pub(super) async fn events(args: &EventsArgs) -> Result<Exit, CliError> {
         let is_about = |(word, object): (&str, &str)| name.means(word, object);
         past.retain(|event| event.object.split_once('/').is_some_and(is_about));
     }
-    past.sort_by_key(|event| event.at);
+    past.sort_by_key(PastEvent::order);
     if past.is_empty() {
         expected(&access, args).await?;
     }
@@ -187,6 +187,10 @@ async fn expected(access: &Access, args: &EventsArgs) -> Result<(), CliError> {
 /// One event.
 struct PastEvent {
     at: Timestamp,
+    /// The same, as exactly as it is known: times of most events are whole seconds.
+    exact: Timestamp,
+    /// In which order the API server got events.
+    version: u64,
     namespace: String,
     /// `sync/shop`
     object: String,
@@ -211,14 +215,25 @@ impl PastEvent {
             .creation_timestamp
             .as_ref()
             .map(|time| time.0);
+        let at = last.or(first).or(made).unwrap_or_default();
+        let version = event.metadata.resource_version.as_deref();
         (group == GROUP).then(|| Self {
-            at: last.or(first).or(made).unwrap_or_default(),
+            at,
+            exact: first.map_or(at, |first| first.max(at)),
+            version: version
+                .and_then(|version| version.parse().ok())
+                .unwrap_or_default(),
             namespace: about.namespace.clone().unwrap_or_default(),
             object: format!("{word}/{}", about.name.as_deref().unwrap_or_default()),
             reason: event.reason.clone().unwrap_or_default(),
             message: event.message.clone().unwrap_or_default(),
             is_warning: event.type_.as_deref() == Some("Warning"),
         })
+    }
+
+    /// By what events are sorted.
+    fn order(&self) -> (Timestamp, u64) {
+        (self.exact, self.version)
     }
 
     fn row(&self, now: Timestamp, everywhere: bool) -> Vec<Cell> {
@@ -246,6 +261,29 @@ impl PastEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_of_one_second_are_in_the_order_in_which_they_came() {
+        let event = |name: &str, exact: Option<&str>, version: &str| -> Event {
+            serde_json::from_value(json!({
+                "metadata": {"name": name, "resourceVersion": version}, "reason": name,
+                "lastTimestamp": "2026-01-02T03:04:05Z",
+                "eventTime": exact.map(|exact| format!("2026-01-02T03:04:05.{exact}Z")),
+                "involvedObject": {"apiVersion": "towline.dev/v1alpha1", "kind": "Sync", "name": "shop"},
+            }))
+            .unwrap()
+        };
+        let events = [
+            event("effect", Some("000002"), "8"),
+            event("cause", Some("000001"), "9"),
+            event("old-effect", None, "101"),
+            event("old-cause", None, "99"),
+        ];
+        let mut past: Vec<PastEvent> = events.iter().filter_map(PastEvent::of).collect();
+        past.sort_by_key(PastEvent::order);
+        let names: Vec<&str> = past.iter().map(|event| &*event.reason).collect();
+        assert_eq!(names, ["old-cause", "old-effect", "cause", "effect"]);
+    }
 
     #[test]
     fn an_event_of_another_kind_is_left_out() {

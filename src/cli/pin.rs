@@ -16,6 +16,9 @@ use crate::api::{
 use crate::config::{PinArgs, UnpinArgs};
 use crate::intent::{PinIntent, SyncIntent};
 
+/// The most revisions that the history of a Sync keeps.
+const KEPT: usize = 10;
+
 /// Why there is nothing to go back to.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum PinError {
@@ -28,6 +31,21 @@ pub(super) enum PinError {
         name: String,
         /// What was asked for.
         commit: String,
+    },
+    /// It is not among the revisions that a status keeps, which are as many as it can keep.
+    #[error(
+        "{commit} is none of the {kept} newest revisions of sync/{name}, and older ones are not kept, so it is not known whether it was \
+         live; the oldest that can be returned to is {oldest}. To go back further, revert in Git"
+    )]
+    TooOld {
+        /// The Sync.
+        name: String,
+        /// What was asked for.
+        commit: String,
+        /// How many revisions are kept.
+        kept: usize,
+        /// The oldest of them.
+        oldest: String,
     },
     /// It begins several.
     #[error("{commit} is the beginning of several revisions: {}", .of.join(", "))]
@@ -214,7 +232,15 @@ fn choose<'s>(
     let other = found.iter().find(|entry| !is_live(entry));
     let Some(entry) = other.or(found.first()) else {
         let commit = commit.to_owned();
-        return Err(PinError::NoSuch { name, commit });
+        return Err(match history.last() {
+            Some(oldest) if history.len() >= KEPT => PinError::TooOld {
+                name,
+                commit,
+                kept: history.len(),
+                oldest: shown(oldest),
+            },
+            _ => PinError::NoSuch { name, commit },
+        });
     };
     if is_live(entry) && !holds && away.is_none() {
         let revision = shown(entry);
@@ -352,6 +378,14 @@ mod tests {
             matches!(of("aaaaaaa", false), Err(PinError::Ambiguous { of, .. }) if of.len() == 2)
         );
         assert!(matches!(of("ccccccc", false), Err(PinError::NoSuch { .. })));
+        // Of a full history, nobody knows what was before.
+        let full: Vec<Value> = ('0'..='9').map(|digit| entry(digit, None, true)).collect();
+        let full = at('0', '0', &full, None);
+        let error = choose(&full, Some("ccccccc"), false)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("none of the 10 newest revisions"), "{error}");
+        assert!(error.contains("main@sha1:999999999999"), "{error}");
         assert!(matches!(of("bbbbbbb", false), Err(PinError::AtIt { .. })));
         assert_eq!(of("bbbbbbb", true), Ok(revision('b')), "it stays there");
     }

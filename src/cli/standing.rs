@@ -32,6 +32,8 @@ pub(super) struct Told<'a> {
     pub(super) observed_generation: Option<i64>,
     /// The last request to reconcile that was handled.
     pub(super) handled: Option<&'a str>,
+    /// Since when `Ready` has its reason. Statuses of earlier versions do not say it.
+    pub(super) reason_since: Option<Timestamp>,
     /// The revision with a short commit.
     pub(super) revision: &'a str,
     /// The message of `Ready` on one line.
@@ -51,6 +53,7 @@ impl Steered for Sync {
             conditions: &status.conditions,
             observed_generation: status.observed_generation,
             handled: status.last_handled_reconcile_at.as_deref(),
+            reason_since: status.reason_since.as_ref().map(|since| since.0),
             revision: status.short_revision.as_deref().unwrap_or_default(),
             summary: status.summary.as_deref().unwrap_or_default(),
         })
@@ -70,6 +73,7 @@ impl Steered for GitRepository {
             conditions: &status.conditions,
             observed_generation: status.observed_generation,
             handled: status.last_handled_reconcile_at.as_deref(),
+            reason_since: status.reason_since.as_ref().map(|since| since.0),
             revision: status.short_revision.as_deref().unwrap_or_default(),
             summary: status.summary.as_deref().unwrap_or_default(),
         })
@@ -159,7 +163,10 @@ impl Standing {
         };
         let since = match state {
             ResourceState::Suspended => annotation(object, SUSPENDED_AT).parse().ok(),
-            _ => ready.map(|ready| ready.last_transition_time.0),
+            _ => {
+                let changed = ready.map(|ready| ready.last_transition_time.0);
+                object.told().reason_since.or(changed)
+            }
         };
         Self {
             namespace: object.namespace().unwrap_or_default(),
@@ -294,6 +301,15 @@ mod tests {
     }
 
     #[test]
+    fn a_state_begins_with_its_reason() {
+        let mut status = json!({"conditions": ready("False", "HealthFailed", "m")});
+        let of = |status: &Value| Standing::of(&sync(status, &json!({}))).since;
+        assert_eq!(of(&status), "2026-01-02T03:04:05Z".parse().ok());
+        status["reasonSince"] = "2026-01-02T03:09:05Z".into();
+        assert_eq!(of(&status), "2026-01-02T03:09:05Z".parse().ok());
+    }
+
+    #[test]
     fn a_suspended_one_says_who_did_it_and_why() {
         let annotations = json!({
             SUSPENDED_BY: "alice", SUSPEND_REASON: "incident 7", SUSPENDED_AT: "2026-01-02T03:04:05Z",
@@ -341,7 +357,7 @@ mod tests {
     #[test]
     fn a_table_shows_the_same_of_less() {
         let status = json!({
-            "observedGeneration": 3, "summary": "4 objects", "shortRevision": "main@sha1:0123456789ab",
+            "observedGeneration": 3, "summary": "4 objects", "reasonSince": "2026-01-02T03:09:05Z", "shortRevision": "main@sha1:0123456789ab",
             "conditions": ready("False", "ApplyFailed", "no"), "history": [],
         });
         let suspended = json!({

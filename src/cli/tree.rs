@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::access::{Access, AccessError, Doing};
-use super::lineage::{key, manager};
+use super::access::Access;
+use super::lineage::key;
+use super::owned::{named, owned};
 use super::standing::Standing;
 use super::terminal::{Paint, Terminal};
 use super::{CliError, Exit, output};
@@ -14,7 +15,7 @@ use crate::cluster::Viewer;
 use crate::config::NamedArgs;
 use crate::health::{Health, assess};
 use crate::manifest::ObjectKey;
-use crate::plan::{SyncName, contained};
+use crate::plan::SyncName;
 
 /// Kinds that stand between a workload and its pods.
 const BETWEEN: [&str; 2] = ["replicasets.apps", "pods"];
@@ -33,13 +34,8 @@ pub(super) async fn tree(args: &NamedArgs) -> Result<Exit, CliError> {
     let name = &*args.name;
     let sync: Sync = access.get(name).await?;
     let viewer = access.viewer().await?;
-    let objects = owned(
-        &access,
-        &viewer,
-        &sync,
-        &SyncName::new(&access.namespace, name),
-    )
-    .await?;
+    let owner = SyncName::new(&access.namespace, name);
+    let objects = owned(&access, &viewer, &sync, &owner, named(&sync)).await?;
     let nodes = nodes(&objects, &below(&viewer, &objects).await);
     let text = match args.output {
         Some(format) => {
@@ -53,47 +49,6 @@ pub(super) async fn tree(args: &NamedArgs) -> Result<Exit, CliError> {
     };
     Terminal::print(&text)?;
     Ok(Exit::Done)
-}
-
-/// The live objects of a Sync, by their label. Kinds that the user may not list in all namespaces are listed in that of
-/// the Sync, with a warning.
-pub(super) async fn owned(
-    access: &Access,
-    viewer: &Viewer,
-    sync: &Sync,
-    name: &SyncName,
-) -> Result<Vec<Value>, CliError> {
-    let kinds = sync.status.iter().flat_map(|status| &status.kinds);
-    let selector = format!("{}={}", crate::plan::PART_OF, name.applyset_id());
-    let lists = kinds
-        .flat_map(|kind| contained(kind))
-        .filter_map(|kind| viewer.kinds.preferred(&kind));
-    let lists = lists.map(|served| {
-        let selector = &selector;
-        async move {
-            let doing = Doing::on(&served, "list", None);
-            let everywhere = viewer.list(&served, None, Some(selector)).await;
-            match everywhere.map_err(|error| access.explain(error, &doing)) {
-                Err(AccessError::Forbidden { .. }) if served.namespaced => {
-                    let place = &access.namespace;
-                    Terminal::note(&format!(
-                        "towline: warning: you may not list {} in all namespaces; shown are those in {place}",
-                        served.definition().trim_end_matches('.')
-                    ));
-                    let doing = Doing::on(&served, "list", Some(place));
-                    let here = viewer.list(&served, Some(place), Some(selector)).await;
-                    here.map_err(|error| access.explain(error, &doing))
-                }
-                listed => listed,
-            }
-        }
-    });
-    let lists = futures::future::try_join_all(lists).await?;
-    let objects = lists.into_iter().flatten();
-    // A copied label makes no object ours.
-    Ok(objects
-        .filter(|object| manager(object).as_ref() == Some(name))
-        .collect())
 }
 
 /// Pods, and what stands between them and workloads, in the namespaces of these objects. What may not be read is left

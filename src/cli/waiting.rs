@@ -67,6 +67,9 @@ pub(super) async fn wait(args: &WaitArgs) -> Result<Exit, CliError> {
             Terminal::say(&report.text)?;
             if exit == Exit::Timeout {
                 Terminal::note("towline: the time is over");
+                if let Some(commit) = args.commit.as_ref().filter(|_| report.is_unknown) {
+                    Terminal::note(&unknown(commit));
+                }
             }
             return Ok(exit);
         }
@@ -156,6 +159,18 @@ struct Report {
     progress: String,
     /// None: go on.
     exit: Option<Exit>,
+    /// Whether nobody knows the commit that some wait for: no status, and no clone here.
+    is_unknown: bool,
+}
+
+/// What is said of a commit that nobody knows when the time is over.
+fn unknown(commit: &str) -> String {
+    format!(
+        "towline: nobody knows {}: no status names it, and no clone here says that what is live came after it. If it was pushed \
+         together with newer commits, or a newer one came before this command began, run the command in a clone that has the newer \
+         ones as well (git fetch, and without --depth). Otherwise see whether it was pushed",
+        short_commits(commit)
+    )
 }
 
 /// Whether Syncs are ready. A suspended one is waited for only if it `is_named`.
@@ -167,6 +182,7 @@ fn of_readiness(syncs: &[Sync], is_named: bool) -> Report {
         text: String::new(),
         progress: String::new(),
         exit: Some(Exit::Done),
+        is_unknown: false,
     };
     let waiting = standings
         .iter()
@@ -250,12 +266,23 @@ fn of_commit(
         .filter(|(_, reach, arrival)| knows(*reach, arrival))
         .map(|(sync, ..)| url(sync))
         .collect();
-    let ours = arrivals
+    let is_ours = |sync: &Sync| is_named || known.is_empty() || known.contains(url(sync));
+    let ours: Vec<_> = arrivals
         .into_iter()
-        .filter(|(sync, ..)| is_named || known.is_empty() || known.contains(url(sync)))
+        .filter(|(sync, ..)| is_ours(sync))
+        .collect();
+    let is_unknown = ours.iter().any(|(_, reach, arrival)| {
+        let is_pending = matches!(arrival, Arrival::Pending(_));
+        is_pending && matches!(reach, Reach::NotYet | Reach::Elsewhere(_))
+    });
+    let ours = ours
+        .into_iter()
         .map(|(sync, _, arrival)| (Standing::of(sync).name, arrival))
         .collect();
-    summed_up(commit, ours, is_named)
+    Report {
+        is_unknown,
+        ..summed_up(commit, ours, is_named)
+    }
 }
 
 /// The report about a commit, of the Syncs that follow its repository.
@@ -310,6 +337,7 @@ fn summed_up(commit: &str, arrivals: Vec<(String, Arrival)>, is_named: bool) -> 
     }
     let progress = format!("{short}: waiting for {pending} of {total} Syncs{progress}");
     Report {
+        is_unknown: false,
         text,
         progress,
         exit,
@@ -417,7 +445,9 @@ mod tests {
         assert_eq!(lags.exit, None, "{}", lags.text);
         assert!(lags.text.contains("sync/b: not live") && lags.text.contains("sync/c: not live"));
         assert!(!lags.text.contains("sync/d"), "{}", lags.text);
+        assert!(lags.is_unknown);
         let done = report(&[sync("a", "fleet", COMMIT), sync("d", "other", &old)]);
         assert_eq!(done.exit, Some(Exit::Done), "{}", done.text);
+        assert!(!done.is_unknown);
     }
 }

@@ -1,8 +1,11 @@
 //! `towline why`: one sentence about what is wrong, and the way out.
 
+mod absent;
+
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
+use self::absent::{hinted, of_absent};
 use super::access::Access;
 use super::lineage::{Lineage, key, kind, wanted};
 use super::standing::{ResourceState, Standing, Steered, ready};
@@ -12,7 +15,7 @@ use super::{CliError, Exit, output};
 use crate::api::{Alert, Condition, ConditionType, GROUP, GitRepository, Provider, Reason, Sync};
 use crate::config::ObjectArgs;
 use crate::health::{Health, assess};
-use crate::manifest::{Modes, ObjectKey};
+use crate::manifest::Modes;
 
 /// The page that describes all reasons.
 const REASONS: &str = "docs/operate/reasons.md";
@@ -98,7 +101,9 @@ pub(super) async fn why(args: &ObjectArgs) -> Result<Exit, CliError> {
                     Ok(syncs) => syncs,
                     Err(_) => access.list::<Sync>(false).await?,
                 };
-                of_absent(wanted(&served, &args.object, &access.namespace), &syncs)?
+                let object = wanted(&served, &args.object, &access.namespace);
+                let elsewhere = viewer.namespaces_with(&served, name).await;
+                of_absent(object, &syncs).map_err(|error| hinted(error, &elsewhere))?
             }
         },
     };
@@ -237,50 +242,6 @@ fn of_repository(repository: &GitRepository) -> Diagnosis {
         ),
         _ => diagnosis,
     }
-}
-
-/// What is wrong with an object that does not exist.
-///
-/// # Errors
-/// [`CliError::Unknown`] if no status says that it should.
-fn of_absent(object: ObjectKey, syncs: &[Sync]) -> Result<Diagnosis, CliError> {
-    let name = object.to_string();
-    for sync in syncs {
-        let failures = sync.status.iter().flat_map(|status| &status.failures);
-        let failures: Vec<_> = failures.cloned().collect();
-        if let Some(failure) = failure(&name, &failures) {
-            return Ok(refused(
-                &name,
-                sync,
-                &failure.reason,
-                &failure.message,
-                failure.file.as_deref(),
-            ));
-        }
-    }
-    let failing = syncs.iter().map(Standing::of);
-    let failing: Vec<String> = failing
-        .filter(|standing| !standing.is_ready())
-        .map(|standing| {
-            format!(
-                "{}/{} ({})",
-                standing.namespace,
-                standing.name,
-                standing.state.word()
-            )
-        })
-        .collect();
-    let way = match failing.is_empty() {
-        true => {
-            "all Syncs are ready, so no path of Git declares it: check its kind, name and namespace"
-                .to_owned()
-        }
-        false => format!(
-            "these Syncs are not ready and may declare it: {}",
-            failing.join(", ")
-        ),
-    };
-    Err(CliError::Unknown { object, way })
 }
 
 fn refused(
@@ -505,6 +466,16 @@ mod tests {
         );
         let told = of_absent(object, &[other]).unwrap_err().to_string();
         assert!(told.contains("team-a/sync/shop (FetchFailed)"), "{told}");
+
+        let unknown = CliError::Unknown {
+            object: key(&map()).unwrap(),
+            way: "w".to_owned(),
+        };
+        let told = hinted(unknown, &["shop".to_owned()]).to_string();
+        assert!(
+            told.ends_with("; but there is shop/m (-n shop); w"),
+            "{told}"
+        );
 
         let mut left = map();
         left["metadata"]["annotations"]["towline.dev/reconcile"] = "disabled".into();

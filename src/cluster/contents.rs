@@ -19,7 +19,7 @@ use crate::plan::{Inside, Observed, is_derived, lost};
 use crate::text::listing;
 
 /// The most objects that are read of one namespace or definition, and of those that hang with their definition.
-const MOST: usize = 5_000;
+pub(super) const MOST: usize = 5_000;
 const MOST_HELD: usize = 500;
 
 /// The most owners of an object. Of one with more, it is not known whether it goes with them, so it counts as one that
@@ -27,15 +27,21 @@ const MOST_HELD: usize = 500;
 const MOST_OWNERS: usize = 16;
 
 /// The most lists at once.
-const LISTS: usize = 8;
+pub(super) const LISTS: usize = 8;
 
 /// Objects that a reason names.
 const NAMED: usize = 3;
 
 /// An object of a list. Only these fields are kept.
 #[derive(Deserialize)]
-struct Item {
+pub(super) struct Item {
     metadata: ItemMeta,
+}
+
+impl Item {
+    pub(super) fn inside(self, kind: &GroupKind) -> Inside {
+        self.metadata.inside(kind)
+    }
 }
 
 #[derive(Deserialize)]
@@ -287,7 +293,7 @@ impl Writer<'_> {
         let (mut pages, mut objects) = (Pages::new(most), Vec::new());
         while !pages.is_over() && objects.len() < most {
             let items = self.items(&mut pages, &about, &folder).await?;
-            objects.extend(items.into_iter().map(|item| item.metadata.inside(&kind)));
+            objects.extend(items.into_iter().map(|item| item.inside(&kind)));
         }
         Ok(objects)
     }
@@ -341,7 +347,7 @@ fn is_established(definition: &Value) -> bool {
         .any(|condition| condition["type"] == "Established" && condition["status"] == "True")
 }
 
-fn in_words(verb: &str, lost: &[&Inside]) -> Option<String> {
+pub(super) fn in_words(verb: &str, lost: &[&Inside]) -> Option<String> {
     if lost.is_empty() {
         return None;
     }

@@ -124,9 +124,9 @@ impl Inventory {
         refused
     }
 
-    /// Whether another Sync has an object.
-    pub fn is_held_from(&self, sync: &SyncName, key: &ObjectKey) -> bool {
-        lock(&self.state).holder(key, sync, &self.key).is_some()
+    /// The other Sync that has an object.
+    pub fn holder(&self, sync: &SyncName, key: &ObjectKey) -> Option<SyncName> {
+        lock(&self.state).holder(key, sync, &self.key)
     }
 
     /// Records that a Sync will want exactly these objects, until it says otherwise. The Sync that has one of them now does

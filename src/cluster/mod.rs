@@ -4,6 +4,7 @@ mod acting;
 mod admission;
 mod apply;
 mod beforehand;
+mod beheld;
 mod clock;
 mod contents;
 mod definition;

@@ -44,6 +44,13 @@ pub(super) struct Page<T> {
     pub(super) items: Vec<T>,
 }
 
+impl<T: DeserializeOwned> Page<T> {
+    /// The API server's name of the next page; empty after the last one.
+    pub(super) fn next(&self) -> &str {
+        self.metadata.next.as_deref().unwrap_or_default()
+    }
+}
+
 #[derive(Default, Deserialize)]
 struct PageMeta {
     #[serde(default, rename = "continue")]

@@ -235,6 +235,29 @@ impl Viewer {
         }
     }
 
+    /// A page of a list, in the form that `accept` names. `next` is the API server's name of the page, and `fields` selects
+    /// objects; both may be empty.
+    pub(super) async fn page<T: DeserializeOwned>(
+        &self,
+        served: &ServedKind,
+        namespace: Option<&str>,
+        (next, fields): (&str, &str),
+        accept: &str,
+    ) -> Result<T, kube::Error> {
+        let namespace = namespace.filter(|_| served.namespaced);
+        let folder = DynamicObject::url_path(&served.resource, namespace);
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("limit", &PAGE.to_string());
+        for (name, value) in [("continue", next), ("fieldSelector", fields)] {
+            if !value.is_empty() {
+                query.append_pair(name, value);
+            }
+        }
+        let request = Request::get(format!("{folder}?{}", query.finish()));
+        let request = request.header(header::ACCEPT, accept);
+        self.send(request, Vec::new()).await
+    }
+
     /// Applies an object as a dry run, as the operator would, and returns what would become of it.
     ///
     /// # Errors

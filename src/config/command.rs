@@ -264,8 +264,9 @@ pub struct ReconcileArgs {
     #[arg(long)]
     pub wait: bool,
 
-    /// Longest time to wait.
-    #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
+    /// Longest time to wait. The default is twice that of spec.timeout, so that a Sync that does not get healthy has failed by
+    /// then.
+    #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
     pub timeout: Duration,
 
     /// The cluster.
@@ -365,8 +366,9 @@ pub struct WaitArgs {
     #[arg(long, value_name = "SHA", value_parser = commit)]
     pub commit: Option<String>,
 
-    /// Longest time to wait.
-    #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
+    /// Longest time to wait. The default is twice that of spec.timeout, so that a Sync that does not get healthy has failed by
+    /// then.
+    #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
     pub timeout: Duration,
 
     /// All namespaces.

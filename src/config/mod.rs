@@ -2,6 +2,7 @@
 
 mod cluster;
 mod command;
+mod global;
 mod names;
 mod setup;
 mod traces;
@@ -21,6 +22,7 @@ pub use command::{
     KindAndName, ListFormat, NamedArgs, ObjectArgs, PinArgs, ReconcileArgs, ResumeArgs,
     SuspendArgs, UnpinArgs, WaitArgs,
 };
+pub use global::command;
 pub use names::SteeredName;
 pub use setup::{
     CheckArgs, CompletionArgs, CreateCommand, GitSecretArgs, HookCommand, HookSecretArgs,
@@ -50,6 +52,8 @@ pub enum Command {
     #[command(flatten)]
     Cluster(ClusterCommand),
     /// Print the completion for a shell.
+    ///
+    /// Make its folder before, if there is none: `mkdir -p ~/.local/share/bash-completion/completions`.
     #[command(
         after_help = "Example:\n  towline completion bash > ~/.local/share/bash-completion/completions/towline"
     )]
@@ -140,6 +144,15 @@ pub struct CrdsArgs {
 /// The operator's settings. Each can also be set in the environment.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
+    /// File with the cluster and the credentials. The default is KUBECONFIG, else ~/.kube/config, else the account of
+    /// the pod.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig. The default is its current context.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+
     /// Address for /metrics, /healthz and /readyz; `[::]` means every address, including IPv4.
     #[arg(long, env = "TOWLINE_LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
@@ -175,7 +188,7 @@ pub struct RunArgs {
 
     /// Least severe level to log: error, warn, info, debug or trace. It can be set for a module, such as
     /// `info,towline=debug`.
-    #[arg(long, env = "TOWLINE_LOG_LEVEL", default_value = "info")]
+    #[arg(long, env = "TOWLINE_LOG_LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: String,
 
     /// Drive only resources of this namespace, and manage only objects in it.
@@ -316,6 +329,20 @@ fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A level, or levels of modules. The log's own parser takes any other word for a module, of which nothing would be logged.
+fn log_level(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for part in text.split(',') {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        if !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
+            return Err(format!(
+                "{level:?} is no level: error, warn, info, debug or trace, or for a module, such as info,towline=debug"
+            ));
+        }
+    }
+    Ok(text.to_owned())
+}
+
 fn cluster_name(text: &str) -> Result<String, String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     match matches!(text.len(), 1..=63) && text.bytes().all(is_plain) {
@@ -372,6 +399,22 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_level_is_one() {
+        for good in [
+            "info",
+            "DEBUG",
+            "off",
+            "info,towline=debug",
+            "towline::sync=trace",
+        ] {
+            assert_eq!(log_level(good).as_deref(), Ok(good));
+        }
+        for wrong in ["", "nonsense", "info,", "towline", "towline=loud", "info,x"] {
+            assert!(log_level(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn an_address_is_read_with_and_without_brackets() {

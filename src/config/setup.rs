@@ -190,9 +190,13 @@ pub enum HookCommand {
     Test(HookTestArgs),
 }
 
-/// A URL whose port is one, if it has a port.
-fn with_port(text: &str) -> Result<String, &'static str> {
+/// A URL of HTTP, whose port is one if it has a port.
+fn web_address(text: &str) -> Result<String, &'static str> {
     let url: Option<http::Uri> = text.parse().ok();
+    let scheme = url.as_ref().and_then(http::Uri::scheme_str);
+    if !matches!(scheme, Some("https" | "http")) {
+        return Err("it is no URL that begins with https:// or http://");
+    }
     let authority = url.as_ref().and_then(http::Uri::authority);
     match authority.and_then(|authority| port_problem(authority.as_str())) {
         Some(problem) => Err(problem),
@@ -208,7 +212,7 @@ pub struct HookTestArgs {
     pub name: String,
 
     /// Address of the endpoint, as the Git server calls it.
-    #[arg(long, value_name = "URL", value_parser = with_port)]
+    #[arg(long, value_name = "URL", value_parser = web_address)]
     pub address: String,
 
     /// The cluster.
@@ -238,4 +242,30 @@ pub struct ManArgs {
     /// Folder for the pages: towline.1, towline-get.1 and so on.
     #[arg(long, value_name = "FOLDER")]
     pub into: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_the_endpoint_has_a_scheme_and_a_port_that_is_one() {
+        for good in [
+            "https://towline.example/hook",
+            "http://user:word@127.0.0.1:1/hook",
+        ] {
+            assert_eq!(web_address(good).as_deref(), Ok(good));
+        }
+        for wrong in [
+            "",
+            "towline.example/hook",
+            "towline.example:443",
+            "ftp://towline.example/hook",
+            "https://",
+            "https://towline.example:99999/hook",
+            "http://a b/hook",
+        ] {
+            assert!(web_address(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -38,8 +38,8 @@ pub use self::pace::{Pace, pace};
 pub use self::problem::{Context, OpenNotice, Problem};
 pub use self::service::{
     Address, Comment, Deploying, Destination, DestinationError, InstallationToken, Labeller,
-    NotReportable, PullRequest, PullRequests, Repository, Request, Rights, refresh, requests,
-    status_request, token_of, token_request,
+    NotReportable, PullRequest, PullRequests, Repository, Request, Rights, check_app, refresh,
+    requests, status_request, token_of, token_request,
 };
 pub use self::status::{CommitStatus, Course, about_commit, status_name, statuses};
 pub use self::template::{TemplateError, Templates};

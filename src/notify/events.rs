@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use jiff::{SignedDuration, Timestamp, Unit};
 use k8s_openapi::api::core::v1::{Event, EventSource};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
 
 use super::{Notice, Sink};
+use crate::api::FIELD_MANAGER;
 use crate::backoff::Backoff;
 use crate::cluster::Running;
 use crate::metrics::Metrics;
@@ -35,6 +37,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// With more notices than this, events are not held back for statuses, so that the queue does not fill.
 const MANY: usize = PENDING / 4;
+
+/// What towline does about the object of an event.
+const ACTION: &str = "Reconcile";
+
+/// By how much events are moved on so that no two have the same time, and how far behind another one's time a notice is a
+/// matter of its own.
+const MICROSECOND: SignedDuration = SignedDuration::from_micros(1);
+const MOMENT: SignedDuration = SignedDuration::from_secs(1);
 
 /// The longest note that the API takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
@@ -67,11 +77,25 @@ struct Pending {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Queued>,
+    /// The time of the last notice that came.
+    last: Timestamp,
     /// The number of notices that are being written.
     taken: usize,
 }
 
 impl Queue {
+    /// The time of an event, by which events are in the order in which their notices came: a cause comes before its effect,
+    /// also within one round.
+    fn time_of(&mut self, notice: &Notice) -> Timestamp {
+        let at = notice.at.round(Unit::Microsecond).unwrap_or(notice.at);
+        let is_behind = at <= self.last && self.last.duration_since(at) < MOMENT;
+        self.last = match is_behind {
+            true => self.last + MICROSECOND,
+            false => at,
+        };
+        self.last
+    }
+
     /// Whether every notice is written.
     fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.taken == 0
@@ -80,6 +104,8 @@ impl Queue {
 
 struct Queued {
     notice: Arc<Notice>,
+    /// When it came, in order.
+    at: Timestamp,
     /// The number of notices that this event counts.
     count: i32,
 }
@@ -101,10 +127,12 @@ impl Pending {
     /// same resource. Returns false if there is none.
     fn push(&self, notice: &Arc<Notice>, most: usize) -> bool {
         let mut queue = self.lock();
+        let at = queue.time_of(notice);
         let waiting = &mut queue.waiting;
         if waiting.len() < most {
             waiting.push_back(Queued {
                 notice: Arc::clone(notice),
+                at,
                 count: 1,
             });
             drop(queue);
@@ -117,6 +145,7 @@ impl Pending {
         match waiting.iter_mut().rev().find(same) {
             Some(queued) => {
                 queued.notice = Arc::clone(notice);
+                queued.at = at;
                 queued.count = queued.count.saturating_add(1);
                 true
             }
@@ -260,6 +289,11 @@ fn event(queued: &Queued) -> Event {
         }),
         first_timestamp: Some(at.clone()),
         last_timestamp: Some(at),
+        // The other times are whole seconds. Whoever sets this one has to say what follows as well.
+        event_time: Some(MicroTime(queued.at)),
+        action: Some(ACTION.to_owned()),
+        reporting_component: Some(FIELD_MANAGER.to_owned()),
+        reporting_instance: Some(FIELD_MANAGER.to_owned()),
         count: Some(queued.count),
         ..Event::default()
     }
@@ -267,7 +301,6 @@ fn event(queued: &Queued) -> Event {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use k8s_openapi::api::core::v1::ObjectReference;
 
     use super::*;
@@ -325,6 +358,37 @@ mod tests {
             (Some(2), Some("second"))
         );
         assert_eq!(notice("a", "").commit(), Some("abc"));
+    }
+
+    #[test]
+    fn events_of_one_moment_keep_the_order_of_their_notices() {
+        let pending = Pending::default();
+        let second = |number| Timestamp::from_second(number).unwrap();
+        let times = [7, 7, 7, 9, 8, 3].map(second);
+        for at in times {
+            let notice = notice("a", "m");
+            let notice = Arc::new(Notice {
+                at,
+                ..Arc::unwrap_or_clone(notice)
+            });
+            pending.push(&notice, 9);
+        }
+        let queue = pending.lock();
+        let events: Vec<Timestamp> = queue
+            .waiting
+            .iter()
+            .map(|queued| event(queued).event_time.unwrap().0)
+            .collect();
+        let after = |number, micros| second(number) + SignedDuration::from_micros(micros);
+        let expected = [
+            second(7),
+            after(7, 1),
+            after(7, 2),
+            second(9),
+            second(8),
+            second(3),
+        ];
+        assert_eq!(events, expected);
     }
 
     #[tokio::test]

@@ -48,8 +48,8 @@ pub use immutable::{is_immutable, restorable};
 pub use keyless::{is_keyless, without_keyless};
 pub use observed::{Observed, is_stray};
 pub use owner::{
-    CONTAINS, DIGEST, IDENTITY, LEFT, PARENT_ID, PART_OF, PROOF, SyncName, TOOLING, contained,
-    contains,
+    CONTAINS, DIGEST, IDENTITY, LEFT, PARENT_ID, PART_OF, PROOF, SyncName, TOOLING, belongs_to,
+    contained, contains,
 };
 pub use parting::{Owned, Parting, Release};
 pub use ports::{Ports, circle, with_ports};

@@ -149,6 +149,13 @@ impl Observed {
         self
     }
 
+    /// The other Sync whose the object says that it is. Only the inventory knows whether the proof is right, and whether that
+    /// Sync still wants the object.
+    pub fn other_than(&self, sync: &SyncName) -> Option<&SyncName> {
+        let is_marked = self.proof.is_some();
+        (self.owner != *sync && is_marked).then_some(&self.owner)
+    }
+
     /// Whether label, identity and field manager all call the object `owner`'s. Everybody who can patch the
     /// object can write these, so a prune needs its proof as well.
     pub fn is_ours(&self, owner: &SyncName) -> bool {

@@ -75,6 +75,11 @@ impl SyncName {
     }
 }
 
+/// Why an object is refused that another Sync has.
+pub fn belongs_to(owner: &SyncName) -> String {
+    format!("it belongs to Sync {owner}; remove it from one of the two")
+}
+
 impl fmt::Display for SyncName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)

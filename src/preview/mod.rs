@@ -1,30 +1,31 @@
 //! What would become of the objects of a Sync if other files were its source. Each object that may differ is applied as a
 //! dry run, with the rights of whoever asks, and nothing is written. `towline diff` and the plans of pull requests use it.
 
+mod brake;
 mod defined;
 mod difference;
+mod manifests;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 
 use futures::{StreamExt as _, stream};
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
+pub use self::brake::{held, prune_plan};
 use self::defined::unserved;
 pub use self::defined::{defined, is_definition};
 pub use self::difference::{cleaned, fenced, unified, unmarked};
+pub use self::manifests::{Manifests, describe, manifests_of};
 use crate::cluster::{Rehearsed, ServedKind, Viewer};
-use crate::content::Tree;
 use crate::desired::{self, Desired, Item, Limit};
 use crate::health::Health;
 use crate::intent::{Mode, SyncIntent};
 use crate::manifest::{ApplyMode, Manifest, ObjectKey, redact, without_nulls};
 use crate::plan::{
-    Appliers, Contest, DIGEST, Emptied, IDENTITY, LEFT, Observed, PART_OF, PROOF, Parting, Share,
-    SyncName, TakenOver, apply_order, emptied, empty_out, filled, is_typed, is_unchanged, placed,
-    surplus,
+    Appliers, Contest, DIGEST, Emptied, IDENTITY, LEFT, Observed, Owned, PART_OF, PROOF, Parting,
+    Share, SyncName, TakenOver, apply_order, belongs_to, emptied, empty_out, filled, is_typed,
+    is_unchanged, placed, surplus,
 };
 use crate::render;
 
@@ -80,6 +81,8 @@ pub struct Change {
     pub live: Option<Value>,
     /// The object as it would be.
     pub wanted: Option<Value>,
+    /// The other Sync that has it: it is refused, or moves from that one.
+    pub holder: Option<SyncName>,
 }
 
 /// A request that the API server did not answer, or that its caller may not make.
@@ -97,6 +100,9 @@ pub struct PreviewError {
     pub source: kube::Error,
 }
 
+/// The other Sync that has an object, by what is known of the live one.
+pub type Holder<'a> = &'a (dyn Fn(&ObjectKey, Option<&Observed>) -> Option<SyncName> + Sync);
+
 /// What is compared.
 pub struct Preview<'a> {
     /// Asks the cluster.
@@ -109,6 +115,10 @@ pub struct Preview<'a> {
     pub desired: &'a Desired,
     /// Live objects that are known. Those of the Sync that are not desired would leave. All others are read one by one.
     pub live: HashMap<ObjectKey, Value>,
+    /// Which other Sync has an object, if any has it.
+    pub holder: Holder<'a>,
+    /// Objects that leave the other Sync that has them with the same files: they move.
+    pub moving: HashSet<ObjectKey>,
     /// Field managers that apply whole manifests, as the operator knows them.
     pub appliers: &'a Appliers,
     /// The only namespace in which the Sync may manage objects.
@@ -133,40 +143,10 @@ pub struct Outlook {
     pub changes: Vec<Result<Change, PreviewError>>,
     /// Objects that have no place in the cluster, by their index, and why.
     pub misplaced: Vec<(usize, desired::Misplaced)>,
-}
-
-/// Manifests by the index of their object.
-pub type Manifests = BTreeMap<usize, Manifest>;
-
-/// The manifests of objects by their index, and why others cannot be read. Blocks.
-pub fn manifests_of(
-    desired: &Desired,
-    tree: Arc<dyn Tree>,
-    wanted: &[usize],
-) -> (Manifests, Vec<String>) {
-    let (mut manifests, mut failures) = (Manifests::new(), Vec::new());
-    desired.each_body(tree, wanted, |position, manifest| {
-        let index = wanted[position];
-        match manifest {
-            Ok(manifest) => drop(manifests.insert(index, manifest)),
-            Err(error) => failures.push(describe(desired, index, &error)),
-        }
-        ControlFlow::Continue(())
-    });
-    (manifests, failures)
-}
-
-/// What is wrong with a desired object, with its name and its file.
-pub fn describe(
-    desired: &Desired,
-    index: usize,
-    why: &(dyn std::error::Error + 'static),
-) -> String {
-    let object = desired.objects().get(index);
-    let name = object.map(|object| object.key().to_string());
-    let place = desired.provenance(index).map(|place| place.to_string());
-    let (name, place) = (name.unwrap_or_default(), place.unwrap_or_default());
-    format!("{name} ({place}): {}", crate::chain(why))
+    /// The objects that would be deleted.
+    pub going: Vec<Owned>,
+    /// The objects that are desired, and have a place.
+    pub staying: HashSet<ObjectKey>,
 }
 
 /// Why an object stays that leaves Git.
@@ -200,10 +180,12 @@ impl Preview<'_> {
                     },
                     live: None,
                     wanted: Some(manifest.body),
+                    holder: None,
                 }));
             }
         }
-        let leaving = self.leaving(&resolved.items);
+        let (going, leaving) = self.leaving(&resolved.items);
+        let staying = resolved.items.keys().cloned().collect();
         let mut items: Vec<Item> = resolved.items.into_values().collect();
         items.retain(|item| is_looked_at(&item.index));
         apply_order(&mut items, |item| {
@@ -224,7 +206,12 @@ impl Preview<'_> {
             .await;
         changes.extend(compared.into_iter().flatten());
         changes.extend(leaving.into_iter().map(Ok));
-        Outlook { changes, misplaced }
+        Outlook {
+            changes,
+            misplaced,
+            going,
+            staying,
+        }
     }
 
     /// What would become of one object. None if nothing.
@@ -243,6 +230,17 @@ impl Preview<'_> {
             _ => self.get(served, key).await?,
         };
         let observed = live.as_ref().and_then(|live| observed(key, live));
+        let holder = (self.holder)(key, observed.as_ref());
+        if let Some(other) = holder.as_ref().filter(|_| !self.moving.contains(key)) {
+            return Ok(Some(Change {
+                key: key.clone(),
+                index: Some(*index),
+                action: Action::Refuse(belongs_to(other)),
+                live,
+                wanted: Some(placed(manifest.body, key)),
+                holder,
+            }));
+        }
         let is_paused = observed
             .as_ref()
             .is_some_and(|observed| observed.modes.is_left_alone());
@@ -256,6 +254,7 @@ impl Preview<'_> {
             action,
             live,
             wanted: Some(wanted),
+            holder: holder.clone(),
         };
         let Some(live) = live else {
             let body = placed(manifest.body, key);
@@ -310,7 +309,8 @@ impl Preview<'_> {
                 if let Some(taken) = taken {
                     taken.leave(&mut tried, &body);
                 }
-                let differs = is_concealed || cleaned(&live) != cleaned(&tried);
+                // Whose it is changes, if nothing else does.
+                let differs = is_concealed || holder.is_some() || cleaned(&live) != cleaned(&tried);
                 differs.then(|| change(Action::Change, Some(live), tried))
             }
             // A policy may repeat what the object was.
@@ -368,10 +368,10 @@ impl Preview<'_> {
         }
     }
 
-    /// The live objects that are not desired.
-    fn leaving(&self, items: &HashMap<ObjectKey, Item>) -> Vec<Change> {
+    /// The live objects that are not desired: those that would be deleted, and what would become of all of them.
+    fn leaving(&self, items: &HashMap<ObjectKey, Item>) -> (Vec<Owned>, Vec<Change>) {
         if !self.intent.prune && !self.names_unpruned {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         }
         let owned = self
             .live
@@ -385,8 +385,9 @@ impl Preview<'_> {
                 index: None,
                 action: Action::Release(UNPRUNED.to_owned()),
                 wanted: None,
+                holder: None,
             });
-            return stays.collect();
+            return (Vec::new(), stays.collect());
         }
         let kinds = &self.viewer.kinds;
         let Parting { going, released } = Parting::of(
@@ -401,14 +402,16 @@ impl Preview<'_> {
             index: None,
             action,
             wanted: None,
+            holder: None,
         };
-        let going = going
-            .into_iter()
-            .map(|(key, _)| change(key, Action::Delete));
+        let deleted = going
+            .iter()
+            .map(|(key, _)| change(key.clone(), Action::Delete));
         let released = released
             .into_iter()
             .map(|(key, _, why)| change(key, Action::Release(why.to_string())));
-        going.chain(released).collect()
+        let changes = deleted.chain(released).collect();
+        (going, changes)
     }
 }
 

@@ -8,6 +8,7 @@ mod comment;
 mod delta;
 mod fields;
 mod host;
+mod moves;
 mod reach;
 mod read;
 mod told;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::api::Sync;
 use crate::chain;
-use crate::content::Tree;
+use crate::content::{ReadFault, Tree};
 use crate::desired::{
     self, Desired, DesiredError, InputData, Inputs, InputsError, MOST_INPUT, Reading, StandIns,
     Task,
@@ -97,10 +97,10 @@ impl Work<'_> {
         let tree = self.head.clone();
         let read = tokio::task::spawn_blocking(move || {
             let mut cache = Cache::default();
-            let (base, why) = match desired::read(&base, None, &mut cache) {
+            let (base, base_error) = match desired::read(&base, None, &mut cache) {
                 Ok(Reading::Changed(base)) => (Some(base), None),
                 Ok(Reading::Unchanged) => (None, None),
-                Err(error) => (None, Some(chain(&error))),
+                Err(error) => (None, Some(error)),
             };
             Ok(match desired::read(&head, base.as_deref(), &mut cache) {
                 Ok(Reading::Unchanged) => Read::Same(definitions(base.as_deref(), tree)),
@@ -108,12 +108,18 @@ impl Work<'_> {
                     defined: definitions(Some(&head), tree),
                     base,
                     head,
-                    note: why.map(|why| {
+                    // Without the path, there was nothing.
+                    note: base_error.filter(|error| !is_absent(error)).map(|error| {
+                        let why = chain(&error);
                         format!("the commit that it began at cannot be rendered: {why}")
                     }),
                 }),
-                Err(error) => match why {
-                    Some(why) if why == chain(&error) => Read::Neither(why),
+                Err(error) => match base_error {
+                    // The request is older than the path, or another one takes it away.
+                    Some(base) if is_absent(&base) && is_absent(&error) => {
+                        Read::Same(Defined::new())
+                    }
+                    Some(base) if chain(&base) == chain(&error) => Read::Neither(chain(&error)),
                     _ => return Err(error.into()),
                 },
             })
@@ -156,6 +162,11 @@ impl Work<'_> {
         inputs.api_versions = context.cluster.kinds.api_versions();
         Ok(inputs)
     }
+}
+
+/// Whether there is nothing at the path of the Sync.
+fn is_absent(error: &DesiredError) -> bool {
+    matches!(error, DesiredError::Tree(error) if error.fault() == ReadFault::PathNotFound)
 }
 
 /// The kinds that the definitions among the objects bring. Blocks.

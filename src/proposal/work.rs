@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::comment::{Fate, ObjectPlan};
 use super::delta::Delta;
 use super::fields::fields;
+use super::moves::Moves;
 use super::reach::{PerReach, Reach, shares};
 use super::read::{Both, Read, SyncError, Work};
 use crate::api::Sync;
@@ -24,9 +25,13 @@ use crate::chain;
 use crate::chain::refusal;
 use crate::desired::{self, Desired, Limit};
 use crate::intent::SyncIntent;
-use crate::manifest::GroupVersionKind;
-use crate::plan::{IDENTITY, SyncName, placed};
-use crate::preview::{Action, Change, Manifests, Preview, PreviewError, manifests_of};
+use crate::manifest::{GroupVersionKind, ObjectKey};
+use crate::plan::{Observed, SyncName, placed};
+use crate::preview::{
+    Action, Change, Manifests, Outlook, Preview, PreviewError, held, manifests_of, observed,
+    prune_plan,
+};
+use crate::sync::had;
 
 /// Dry runs at once. Syncs have many times as many.
 const PARALLEL: usize = 4;
@@ -64,12 +69,14 @@ impl Work<'_> {
     pub(super) async fn plan(&self) -> Result<Vec<(String, Fate)>, WorkError> {
         let (syncs, more) = self.syncs().await?;
         let (mut looks, mut defined, mut kept) = (Vec::new(), Defined::new(), 0);
+        let mut moves = Moves::default();
         for sync in &syncs {
             let (mut look, mut tally) =
                 (self.looked(sync, &mut defined).await, PerReach::default());
             if let Look::Differs(found) = &look {
                 let (both, delta) = &**found;
                 tally = delta.tally();
+                moves.note(&self.owner(sync), delta);
                 let base = both.base.as_ref().map_or(0, |base| base.objects().len());
                 kept += base + both.head.objects().len();
                 if kept > MOST_KEPT {
@@ -91,7 +98,7 @@ impl Work<'_> {
             let fate = match look {
                 Look::Differs(found) => {
                     let (both, delta) = *found;
-                    let tried = self.tried(sync, &both, delta, share).await;
+                    let tried = self.tried(sync, &both, delta, (share, &moves)).await;
                     tried.unwrap_or_else(|error| broken(&error))
                 }
                 Look::Done(fate) => fate,
@@ -130,6 +137,21 @@ impl Work<'_> {
         Ok((syncs, more))
     }
 
+    fn owner(&self, sync: &Sync) -> SyncName {
+        SyncName::new(&self.source.namespace, &sync.name_any())
+    }
+
+    /// The other Sync that has an object, or that the request gives the same object first.
+    fn holder(&self, owner: &SyncName, key: &ObjectKey, moves: &Moves) -> Option<SyncName> {
+        let inventory = &self.context.cluster.inventory;
+        let first = || {
+            let taker = moves.taker(key, owner)?;
+            let is_free = inventory.holder(taker, key).is_none();
+            is_free.then(|| taker.clone())
+        };
+        inventory.holder(owner, key).or_else(first)
+    }
+
     fn intent(&self, sync: &Sync) -> SyncIntent {
         let mut intent = SyncIntent::from(sync);
         intent.render.source_ignore = Arc::clone(&self.intent.ignore);
@@ -143,7 +165,7 @@ impl Work<'_> {
 
     /// Renders both commits, and compares them.
     async fn look(&self, sync: &Sync, defined: &mut Defined) -> Result<Look, SyncError> {
-        let owner = SyncName::new(&self.source.namespace, &sync.name_any());
+        let owner = self.owner(sync);
         let intent = self.intent(sync);
         let mut both = match self.read(sync, &intent).await? {
             Read::Same(brought) => {
@@ -185,12 +207,22 @@ impl Work<'_> {
         sync: &Sync,
         both: &Both,
         mut delta: Delta,
-        room: PerReach,
+        (room, moves): (PerReach, &Moves),
     ) -> Result<Fate, SyncError> {
-        let owner = SyncName::new(&self.source.namespace, &sync.name_any());
+        let owner = self.owner(sync);
         let intent = self.intent(sync);
         let within = self.context.limit(&owner, &intent);
         let mut notes: Vec<String> = both.note.iter().cloned().collect();
+        // What another Sync of the request takes over is not deleted.
+        let all = delta.gone.len();
+        delta.gone.retain(|key| moves.taker(key, &owner).is_none());
+        let moved = all - delta.gone.len();
+        if moved > 0 {
+            notes.push(match moved {
+                1 => "1 object moves to another Sync of this repository".to_owned(),
+                _ => format!("{moved} objects move to other Syncs of this repository"),
+            });
+        }
         let over = delta.limit(room);
         if over > 0 {
             notes.push(format!(
@@ -208,12 +240,19 @@ impl Work<'_> {
         let mut untried = notes.len() - told;
         let actor = self.context.policy.actor(&owner, &intent);
         let viewer = self.context.cluster.viewer(&actor);
+        let holder = |key: &ObjectKey, _: Option<&Observed>| self.holder(&owner, key, moves);
+        let is_moving = |key: &&ObjectKey| {
+            let from = self.context.cluster.inventory.holder(&owner, key);
+            from.is_some_and(|from| moves.is_given_up(key, &from))
+        };
         let mut preview = Preview {
             viewer: &viewer,
             owner: &owner,
             intent: &intent,
             desired: &both.head,
             live: HashMap::new(),
+            holder: &holder,
+            moving: delta.changed.values().filter(is_moving).cloned().collect(),
             appliers: &self.context.cluster.appliers,
             within,
             only: Some(delta.changed.keys().copied().collect()),
@@ -239,6 +278,7 @@ impl Work<'_> {
             })
             .collect();
         let outlook = preview.outlook(after).await;
+        notes.extend(self.braked(sync, &intent, &outlook).await);
         let misplaced = outlook.misplaced.iter();
         let mut objects: Vec<ObjectPlan> = misplaced
             .filter_map(|(index, why)| misplaced_object(&both.head, *index, why))
@@ -272,6 +312,22 @@ impl Work<'_> {
         })
     }
 
+    /// Whether the deletions would be held until a person approves them.
+    async fn braked(&self, sync: &Sync, intent: &SyncIntent, outlook: &Outlook) -> Option<String> {
+        let owner = self.owner(sync);
+        let uid = sync.metadata.uid.as_deref().unwrap_or_default();
+        let before = sync.status.as_ref().and_then(had);
+        let plan = prune_plan(outlook, (&owner, uid), intent, before)?;
+        let lost = match intent.prune_limit.holds_contents {
+            true => {
+                let actor = self.context.policy.actor(&owner, intent);
+                self.context.lost_with(&actor, &outlook.going).await
+            }
+            false => Vec::new(),
+        };
+        held(plan, lost, &owner)
+    }
+
     fn object(
         &self,
         owner: &SyncName,
@@ -286,18 +342,14 @@ impl Work<'_> {
             mut action,
             live,
             wanted: _,
+            holder,
         } = change;
-        let identity = live
-            .as_ref()
-            .and_then(|live| live["metadata"]["annotations"][IDENTITY].as_str());
-        let other = identity.and_then(|identity| SyncName::of(identity, &key));
         let is_new_to_git = was.is_none() && index.is_some() && live.is_some();
-        let remark = match (other, &action) {
-            (Some(other), _) if other != *owner => {
-                action = Action::Refuse(format!("it belongs to Sync {other}"));
-                None
-            }
-            (None, Action::Change) if is_new_to_git => {
+        let marked = live.as_ref().and_then(|live| observed(&key, live));
+        let is_marked = marked.is_some_and(|marked| marked.owner == *owner);
+        let remark = match (holder, &action) {
+            (Some(_), Action::Change) => Some("which moves here from another Sync"),
+            (None, Action::Change) if is_new_to_git && !is_marked => {
                 Some("which exists in the cluster and would be taken over")
             }
             _ => None,

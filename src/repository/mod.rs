@@ -32,7 +32,7 @@ use self::standby::standby;
 use self::webhook::Webhook;
 use crate::api::{
     Condition, ConditionType, GitRepository, GitRepositoryStatus, Reason, Status as _, Time,
-    set_conditions, short_commits, summary,
+    reason_since, set_conditions, short_commits, summary,
 };
 use crate::backoff::Backoff;
 use crate::driver::{
@@ -357,7 +357,9 @@ impl Driver {
         let plans = self.plans_condition(intent.pull_requests.is_some(), generation, &now);
         let of_plans = self.plans_notice(object, plans.as_ref());
         conditions.extend(plans);
+        let known = (before, self.status.reason_since.as_ref());
         let status = GitRepositoryStatus {
+            reason_since: reason_since(known, &conditions, &now),
             summary: line,
             short_revision: self.status.revision.as_deref().map(short_commits),
             observed_generation: generation,

@@ -15,8 +15,8 @@ use super::report::{
 };
 use super::timers::{Timers, count};
 use crate::api::{
-    ChartRevisions, HistoryEntry, Reason, SyncStatus, SyncTimes, Time, Verdict, set_conditions,
-    short_commits,
+    ChartRevisions, HistoryEntry, Reason, SyncStatus, SyncTimes, Time, Verdict, reason_since,
+    set_conditions, short_commits,
 };
 use crate::metrics::Stretch;
 use crate::notify::{DIFFERS, Level, Notice};
@@ -382,7 +382,10 @@ impl Next {
         let (seen, status) = (&self.seen, &mut self.report.status);
         let now = Time(seen.now.time);
         let verdicts = seen.facts.verdicts(ready);
-        status.conditions = set_conditions(&status.conditions, verdicts, seen.generation, &now);
+        let conditions = set_conditions(&status.conditions, verdicts, seen.generation, &now);
+        let before = (&*status.conditions, status.reason_since.as_ref());
+        status.reason_since = reason_since(before, &conditions, &now);
+        status.conditions = conditions;
         status.summary = Some(seen.facts.summary(ready));
         status.observed_generation = seen.generation;
         status.last_attempted_revision = seen.attempted.clone();

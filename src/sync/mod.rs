@@ -62,7 +62,7 @@ use self::standby::standby;
 use self::state::{Look, State};
 use self::timers::Due;
 use self::work::Stopped;
-pub use self::work::releases;
+pub use self::work::{had, releases};
 use crate::api::{Reason, Sync};
 use crate::cluster::Actor;
 use crate::driver::{Context, Turn};

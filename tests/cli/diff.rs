@@ -16,7 +16,7 @@ use crate::world::life::deployment;
 use crate::world::{Case, PATIENCE, world};
 
 /// Runs `towline diff` in a folder.
-async fn diff(case: &Case<'_>, kubeconfig: &Path, folder: &Path, args: &[&str]) -> Ran {
+pub async fn diff(case: &Case<'_>, kubeconfig: &Path, folder: &Path, args: &[&str]) -> Ran {
     let renderers = tokio::task::spawn_blocking(renderers::folder)
         .await
         .unwrap();

@@ -145,3 +145,39 @@ async fn a_question_without_an_answer_ends_with_2() {
         .await
         .says(1, &["not served: kubectl apply"]);
 }
+
+/// The operator itself finds its cluster as the commands do, and names what it cannot use.
+#[tokio::test]
+async fn run_names_what_it_cannot_use() {
+    let case = world().await.case("cli-run").await;
+    let scratch = Scratch::new().unwrap();
+    let file = scratch.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let cache = file.join("cache").display().to_string();
+    let towline = case.world.cp.kubeconfig_for(User::Towline);
+    let towline = towline.display().to_string();
+    let started = async |args: &[&str]| {
+        let listen = [
+            "run",
+            "--listen=127.0.0.1:0",
+            "--webhook-listen=127.0.0.1:0",
+            "--lease-namespace",
+            &case.namespace,
+            "--cache-dir",
+            &cache,
+        ];
+        run_with(None, &[&listen[..], args].concat()).await
+    };
+    started(&["--log-level=nonsense"])
+        .await
+        .fails(2, &["\"nonsense\" is no level"]);
+    started(&["--kubeconfig", &towline, "--context=absent"])
+        .await
+        .fails(1, &["the kubeconfig cannot be used", "absent"]);
+    started(&["--kubeconfig", &towline])
+        .await
+        .fails(1, &["opening the cache at", &cache]);
+    // As kubectl, before the command.
+    let before = ["--kubeconfig", &towline, "-n", &case.namespace, "get"];
+    run_with(None, &before).await.says(0, &["in namespace"]);
+}

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 use towline::api::GitRepository;
@@ -20,6 +21,13 @@ use crate::world::{Case, world};
 #[tokio::test]
 async fn check_tells_what_is_in_order_and_what_is_not() {
     let case = world().await.case("cli-check").await;
+    // The operator of these tests runs outside of the cluster, and has no pods.
+    let now = jiff::Timestamp::now();
+    case.make::<Lease>(json!({
+        "metadata": {"name": "towline"},
+        "spec": {"renewTime": format!("{now:.6}"), "leaseDurationSeconds": 15},
+    }))
+    .await;
     let empty = run(&case, &["check"]).await;
     empty.says(
         0,
@@ -38,7 +46,7 @@ async fn check_tells_what_is_in_order_and_what_is_not() {
     case.sync("all", json!({})).await;
     case.synced("all", &commit).await;
     let namespace = &case.namespace;
-    let seen = format!("status of every Sync of namespace {namespace}, of which 1 of 1 are ready");
+    let seen = format!("runs; 1 of 1 Syncs of namespace {namespace} are ready");
     run(&case, &["check"]).await.says(0, &[&seen]);
     let nobody = case
         .world
@@ -159,13 +167,25 @@ async fn secrets_are_checked_before_they_are_created() {
         .await
         .fails(2, &["--app-private-key-file"]);
     let key = ["--app-private-key-file", &token];
+    let text = create("provider", &[&ids[..], &key[..], &["--replace"]].concat()).await;
+    text.fails(
+        2,
+        &["githubAppPrivateKey", "no unencrypted PEM private key"],
+    );
+    shows_nothing(&text, &["hunter33"]);
+    let made = keygen(
+        scratch.path(),
+        "app",
+        &["-t", "rsa", "-b", "2048", "-m", "PEM"],
+    );
+    let key = ["--app-private-key-file", &made];
     let app = create("provider", &[&ids[..], &key[..], &["--replace"]].concat()).await;
     app.says(0, &["/it"]);
+    let private = fs::read_to_string(&made).unwrap();
     let wanted = json!({
-        "githubAppID": "1", "githubAppInstallationID": "2", "githubAppPrivateKey": "hunter33",
+        "githubAppID": "1", "githubAppInstallationID": "2", "githubAppPrivateKey": private.trim_end(),
     });
     assert_eq!(data(&case, "it").await, wanted);
-    shows_nothing(&app, &["hunter33"]);
     let login = ["--server=registry.example:5000", "--username=ci"];
     let args = ["create", "secret", "registry", "images", "--password-file"];
     let images = run(&case, &[&args[..], &[&token], &login].concat()).await;
@@ -184,6 +204,79 @@ async fn secrets_are_checked_before_they_are_created() {
     create("hook", &["--token-file", &file("empty", "")])
         .await
         .fails(2, &["is empty"]);
+}
+
+/// Makes a key. Returns the name of the private file.
+fn keygen(folder: &Path, name: &str, args: &[&str]) -> String {
+    let path = folder.join(name).display().to_string();
+    let mut keygen = Command::new("ssh-keygen");
+    let keygen = keygen.args(["-q", "-N", "", "-f", &path]).args(args);
+    assert!(keygen.output().unwrap().status.success());
+    path
+}
+
+#[tokio::test]
+async fn credentials_of_git_fit_their_url() {
+    let case = world().await.case("cli-secret-git").await;
+    let scratch = Scratch::new().unwrap();
+    let identity = keygen(scratch.path(), "id", &["-t", "ed25519"]);
+    let public = fs::read_to_string(format!("{identity}.pub")).unwrap();
+    let password = scratch.path().join("password").display().to_string();
+    fs::write(&password, "hunter22\n").unwrap();
+    let known = |hosts: &str| {
+        let path = scratch.path().join(hosts.replace([',', ':'], "_"));
+        fs::write(&path, format!("{hosts} {public}")).unwrap();
+        path.display().to_string()
+    };
+    for (hosts, url, code) in [
+        ("git.example", "ssh://git@git.example/shop.git", 0),
+        ("git.example", "git@git.example:shop.git", 0),
+        ("other.example", "ssh://git@git.example/shop.git", 2),
+        ("git.example", "ssh://git@git.example:2222/shop.git", 2),
+        (
+            "[git.example]:2222",
+            "ssh://git@git.example:2222/shop.git",
+            0,
+        ),
+    ] {
+        let known = known(hosts);
+        let url = format!("--url={url}");
+        let args = [
+            "create",
+            "secret",
+            "git",
+            "it",
+            "--replace",
+            &url,
+            "--identity-file",
+            &identity,
+            "--known-hosts-file",
+            &known,
+        ];
+        let ran = run(&case, &args).await;
+        assert_eq!(ran.code, Some(code), "{hosts} {url}: {ran:#?}");
+        let is_named = ran.err.contains("has no key for the host and port");
+        assert_eq!(is_named, code == 2, "{ran:#?}");
+    }
+    for url in [
+        "--url=https://ci:hunter22@git.example/shop.git",
+        "--url=https://ci@git.example/shop.git",
+    ] {
+        let args = [
+            "create",
+            "secret",
+            "git",
+            "it",
+            "--replace",
+            url,
+            "--username=ci",
+            "--password-file",
+            &password,
+        ];
+        let ran = run(&case, &args).await;
+        ran.fails(2, &["which spec.url may not have"]);
+        shows_nothing(&ran, &["hunter22"]);
+    }
 }
 
 #[tokio::test]
@@ -217,7 +310,9 @@ async fn a_webhook_is_tried_out() {
     last.says(0, &["202 taken"]);
     shows_nothing(&last, &[&token]);
     let wrong = test(&address.replace("/hook", "/other")).await;
-    wrong.says(1, &["404 refused"]);
+    wrong.says(1, &["404 refused: the path is wrong"]);
+    let bare = test(address.trim_start_matches("http://")).await;
+    bare.fails(2, &["begins with https:// or http://"]);
     let away = test("http://user:hunter22@127.0.0.1:1/hook").await;
     away.says(1, &["no answer"]);
     shows_nothing(&away, &["hunter22"]);
@@ -260,7 +355,13 @@ fn snippets() -> Vec<(&'static str, String)> {
         ),
         (
             "CI_COMMIT_SHA",
-            of(&yaml("gitlab.yml")["live"]["script"][0]),
+            yaml("gitlab.yml")["live"]["script"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(of)
+                .collect::<Vec<_>>()
+                .join("\n"),
         ),
         (
             "GIT_COMMIT",
@@ -283,11 +384,20 @@ async fn the_snippets_for_ci_wait_for_their_commit() {
     case.sync("all", json!({"targetNamespace": case.namespace}))
         .await;
     case.synced("all", &good).await;
+    let scratch = Scratch::new().unwrap();
+    let clone = scratch.path().join("clone");
+    let cloned = Command::new("git")
+        .args(["clone", "-q", case.repo.url()])
+        .arg(&clone)
+        .output();
+    assert!(cloned.unwrap().status.success());
     let run = async |variable: &'static str, script: String, commit: &str| {
         let folder = built().parent().unwrap().display().to_string();
         let mut shell = Command::new("sh");
         shell
             .args(["-ec", &script])
+            .current_dir(&clone)
+            .env("CI_DEFAULT_BRANCH", "main")
             .env("PATH", format!("{folder}:/usr/bin:/bin"));
         shell.env("KUBECONFIG", case.world.cp.kubeconfig_for(User::Person));
         shell

@@ -101,13 +101,13 @@ impl InventoryState {
             return (owner != sync).then(|| owner.clone());
         }
         let observed = self.objects.get(object)?;
-        let owner = &observed.owner;
+        let owner = observed.other_than(sync)?;
         // A Sync that is gone, or that does not list the object, does not want it.
         let wants = self
             .syncs
             .get(owner)
             .is_some_and(|member| member.mailbox.is_some() && !member.planned);
-        let has = owner != sync && wants && self.is_proven(owner, object, observed, key);
+        let has = wants && self.is_proven(owner, object, observed, key);
         has.then(|| owner.clone())
     }
 

@@ -54,6 +54,15 @@ impl fmt::Debug for App {
     }
 }
 
+/// Refuses a Secret whose App cannot be used.
+///
+/// # Errors
+///
+/// [`DestinationError`]. Its text holds no value.
+pub fn check_app(secret: &BTreeMap<String, Vec<u8>>) -> Result<(), DestinationError> {
+    App::read(Service::GitHub, Some(secret)).map(drop)
+}
+
 impl App {
     /// Reads an App from a Secret. None if the Secret has no App.
     pub(super) fn read(

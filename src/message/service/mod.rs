@@ -16,6 +16,7 @@ mod tests;
 
 use http::Method;
 
+pub use self::app::check_app;
 pub use self::destination::{Address, Destination};
 pub use self::host::{
     Comment, Deploying, InstallationToken, Labeller, NotReportable, PullRequest, PullRequests,

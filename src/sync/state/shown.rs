@@ -6,6 +6,7 @@ use crate::cluster::Unkept;
 use crate::health::Health;
 use crate::intent::Mode;
 use crate::manifest::{GroupVersionKind, ObjectKey};
+use crate::plan::belongs_to;
 use crate::sync::memory::Memory;
 use crate::sync::target::{Objects, Taken};
 use crate::sync::timers::count;
@@ -120,9 +121,7 @@ impl State {
             place: at(*index),
             reason: by.reason(),
             message: match by {
-                Taken::By(owner) => {
-                    format!("it belongs to Sync {owner}; remove it from one of the two")
-                }
+                Taken::By(owner) => belongs_to(owner),
                 Taken::Denied(why) => why.clone(),
             },
         });

@@ -1,6 +1,7 @@
 //! Holds a deletion that is larger than the Sync's limit until a person approves it.
 
 use super::super::memory::PruneHold;
+use crate::api::SyncStatus;
 use crate::driver::may_have_objects;
 use crate::intent::SyncIntent;
 use crate::plan::{Before, Brake, Owned, PrunePlan};
@@ -72,13 +73,7 @@ impl Driver {
 
     fn prune_plan(&self, intent: &SyncIntent, going: &[Owned]) -> PrunePlan {
         let items = &self.state.objects.items;
-        let status = self.state.report.status.prune.as_ref();
-        let before = status.and_then(|prune| {
-            Some(Before {
-                objects: usize::try_from(prune.objects?).ok()?,
-                newest: prune.newest.as_ref()?.0.as_second(),
-            })
-        });
+        let before = had(&self.state.report.status);
         let uid = self.inbox.uid().unwrap_or_default();
         let (sync, limit) = ((&self.name, &*uid), &intent.prune_limit);
         PrunePlan::new(sync, going, items.keys(), before, limit)
@@ -109,4 +104,13 @@ fn is_judged_anew(judging: Judging, going: &[Owned]) -> bool {
         Judging::Whole => going.iter().any(|(key, _)| may_have_objects(&key.kind)),
         Judging::ByShare => false,
     }
+}
+
+/// What a Sync had when its last revision was live, as its status says.
+pub fn had(status: &SyncStatus) -> Option<Before> {
+    let prune = status.prune.as_ref()?;
+    Some(Before {
+        objects: usize::try_from(prune.objects?).ok()?,
+        newest: prune.newest.as_ref()?.0.as_second(),
+    })
 }

@@ -29,6 +29,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::apply::{Done, removes_itself, stage_of};
+pub use self::brake::had;
 pub use self::release::releases;
 pub(super) use self::strays::stray_warning;
 use super::Driver;

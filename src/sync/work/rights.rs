@@ -119,7 +119,7 @@ impl Driver {
             .collect();
         for key in &denied {
             // Whether another Sync has it is not told. It is the same to the account: it may not write it.
-            if inventory.is_held_from(&self.name, key) {
+            if inventory.holder(&self.name, key).is_some() {
                 let why = self.refusal(intent, key).await;
                 taken.push((key.clone(), Taken::Denied(why)));
             }

@@ -53,6 +53,12 @@ impl KnownHosts {
         (has(Some(&Marker::CertAuthority)) && !has(None)).then_some(ONLY_AUTHORITY)
     }
 
+    /// Whether the file has a key for a host.
+    pub(super) fn has_key_of(&self, host: &str, port: u16) -> bool {
+        let name = name(host, port);
+        self.lines(&name).any(|line| line.marker().is_none())
+    }
+
     /// Compares `key` with the lines for a host.
     pub(in crate::source::git) fn judge(&self, host: &str, port: u16, key: &PublicKey) -> HostKey {
         let name = name(host, port);

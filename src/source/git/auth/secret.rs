@@ -91,6 +91,17 @@ impl Credentials {
             None => Err(CredentialsError::Scheme),
         }
     }
+
+    /// Whether the host keys know the server of a URL. Only SSH has some.
+    pub fn knows_host_of(&self, url: &str) -> bool {
+        match (self, RemoteUrl::parse(url)) {
+            (Self::Ssh(ssh), Some(RemoteUrl::Ssh(server))) => {
+                let Address { host, port, .. } = &server.address;
+                ssh.known_hosts.has_key_of(host, *port)
+            }
+            _ => true,
+        }
+    }
 }
 
 /// The data of a Secret.
