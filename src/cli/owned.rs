@@ -24,7 +24,7 @@ pub(super) fn named(sync: &Sync) -> Places {
         .clone()
         .flat_map(|status| &status.failures)
         .map(|failure| &*failure.object);
-    let history = status.flat_map(|status| &status.history);
+    let history = status.flat_map(|status| status.history.iter().chain(&status.unfinished));
     let changed = history
         .flat_map(|entry| &entry.objects)
         .filter_map(|change| Some(change.split_once(' ')?.1));
