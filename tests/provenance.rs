@@ -88,7 +88,13 @@ async fn a_refused_object_names_the_patches_that_made_it() {
             })
             .await;
         let (.., message) = crate::world::condition(&sync, "Ready");
-        assert_says(&message, &["overlays/prod/patch.yaml", "stays live"]);
+        assert_says(
+            &message,
+            &[
+                "overlays/prod/patch.yaml",
+                "1 of 2 objects could be applied",
+            ],
+        );
     }
     // A patch of the Sync itself.
     let last = case.push(&[(OVERLAY, Some(overlay))], "good again").await;
