@@ -183,6 +183,11 @@ impl Inbox {
             .any(|name| name == FINALIZER)
     }
 
+    /// Whether the Sync is being deleted.
+    pub(super) fn is_deleting(&self) -> bool {
+        self.object.borrow().meta().deletion_timestamp.is_some()
+    }
+
     /// The marks of an ApplySet's parent that the Sync has.
     pub(super) fn marks(&self) -> Marks {
         Marks::of(self.object.borrow().meta())

@@ -252,10 +252,12 @@ impl Driver {
     }
 
     fn waits_for(&self) -> WaitsFor {
+        // What would let the work go on is nothing to one that leaves.
+        let works = !self.inbox.is_deleting();
         WaitsFor {
-            kinds: !self.state.objects.waiting.is_empty(),
-            objects: !self.state.objects.taken.is_empty(),
-            dependencies: self.state.blocked.is_some(),
+            kinds: works && !self.state.objects.waiting.is_empty(),
+            objects: works && !self.state.objects.taken.is_empty(),
+            dependencies: works && self.state.blocked.is_some(),
             namespaces: self.state.memory.missing_namespaces(),
             deadline: self.state.timers.next(),
         }
