@@ -3,7 +3,7 @@
 
 use kube::Resource;
 
-use crate::api::{Condition, ConditionType, Reason};
+use crate::api::{self, Condition, Reason};
 use crate::notify::{Level, Notice};
 
 /// What there is to tell of `object` when its conditions change: it is not ready, or not for the same reason, or it is
@@ -13,8 +13,8 @@ pub(super) fn news<K: Resource<DynamicType = ()>>(
     before: &[Condition],
     after: &[Condition],
 ) -> Option<Notice> {
-    let ready = ready(after)?;
-    let was = self::ready(before);
+    let ready = api::ready(after)?;
+    let was = api::ready(before);
     let failed = |ready: &Condition| ready.status == "False";
     let is_news = match failed(ready) {
         true => !was.is_some_and(|was| failed(was) && was.reason == ready.reason),
@@ -33,17 +33,12 @@ pub(super) fn news<K: Resource<DynamicType = ()>>(
     ))
 }
 
-fn ready(conditions: &[Condition]) -> Option<&Condition> {
-    let is_ready = |one: &&Condition| one.type_ == ConditionType::Ready.as_str();
-    conditions.iter().find(is_ready)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::{Provider, Time, Verdict, set_conditions};
+    use crate::api::{ConditionType, Provider, Time, Verdict, set_conditions};
 
     #[test]
     fn a_change_for_worse_and_its_end_are_told_once() {

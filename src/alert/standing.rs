@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Condition, ConditionType, GitRepository, HistoryEntry, Reason, Sync, SyncStatus};
+use crate::api::{self, Condition, GitRepository, HistoryEntry, Reason, Sync, SyncStatus};
 use crate::fleet::{Fleet, Ready, SourceName};
 use crate::message::Subject;
 use crate::notify::{Level, Notice};
@@ -149,8 +149,7 @@ fn is_news(at: Timestamp) -> bool {
 
 /// The condition `Ready`, if it is false.
 fn failed(conditions: &[Condition]) -> Option<(Reason, &Condition)> {
-    let is_ready = |one: &&Condition| one.type_ == ConditionType::Ready.as_str();
-    let ready = conditions.iter().find(is_ready)?;
+    let ready = api::ready(conditions)?;
     let reason = Reason::named(&ready.reason)?;
     (ready.status == "False").then_some((reason, ready))
 }

@@ -239,6 +239,13 @@ pub fn set_conditions(
         .collect()
 }
 
+/// The condition `Ready`. None where there is no status yet.
+#[must_use]
+pub fn ready(conditions: &[Condition]) -> Option<&Condition> {
+    let ready = ConditionType::Ready.as_str();
+    conditions.iter().find(|one| one.type_ == ready)
+}
+
 /// Since when `Ready` has its status and its reason. `known` is what was said of it `before`; a status of an earlier version says
 /// nothing.
 #[must_use]
@@ -248,8 +255,7 @@ pub fn reason_since(
     now: &Time,
 ) -> Option<Time> {
     let of = |conditions: &'_ [Condition]| {
-        let ready = ConditionType::Ready.as_str();
-        let ready = conditions.iter().find(|one| one.type_ == ready)?;
+        let ready = ready(conditions)?;
         Some((ready.status.clone(), ready.reason.clone()))
     };
     match of(before) == of(after) {

@@ -28,7 +28,7 @@ use kube::CustomResourceExt as _;
 pub use alert::{Alert, AlertSpec, AlertStatus, OpenProblem, ProviderRef};
 pub use brief::{Abridged, Brief};
 pub use change::{ChangeFailure, FailedChange};
-pub use condition::{ConditionType, Reason, Verdict, reason_since, set_conditions};
+pub use condition::{ConditionType, Reason, Verdict, ready, reason_since, set_conditions};
 pub use fit::{STATUS_BUDGET, Status};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use kube::core::Duration;

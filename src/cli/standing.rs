@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use super::access::Namespaced;
 use super::table::Cell;
 use super::terminal::Paint;
-use crate::api::{Condition, ConditionType, GitRepository, Reason, SUSPENDED_AT, Sync};
+use crate::api::{self, Condition, GitRepository, Reason, SUSPENDED_AT, Sync};
 use crate::intent::{SourceIntent, SyncIntent};
 
 /// What commands ask of both kinds.
@@ -202,9 +202,7 @@ pub(super) const HEADS: [&str; 6] = ["NAMESPACE", "NAME", "STATE", "SINCE", "REV
 
 /// The condition `Ready`.
 pub(super) fn ready<K: Steered>(object: &K) -> Option<&Condition> {
-    let ready = ConditionType::Ready.as_str();
-    let mut conditions = object.conditions().iter();
-    conditions.find(|condition| condition.type_ == ready)
+    api::ready(object.conditions())
 }
 
 fn annotation<'a, K: Steered>(object: &'a K, name: &str) -> &'a str {

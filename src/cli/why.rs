@@ -12,7 +12,9 @@ use super::standing::{ResourceState, Standing, Steered, ready};
 use super::terminal::{Paint, Terminal};
 use super::trace::failure;
 use super::{CliError, Exit, output};
-use crate::api::{Alert, Condition, ConditionType, GROUP, GitRepository, Provider, Reason, Sync};
+use crate::api::{
+    self, Alert, Condition, ConditionType, GROUP, GitRepository, Provider, Reason, Sync,
+};
 use crate::config::ObjectArgs;
 use crate::health::{Health, assess};
 use crate::manifest::Modes;
@@ -196,17 +198,15 @@ fn of_resource<K: Steered>(object: &K) -> Diagnosis {
 
 /// What is wrong with an Alert or a Provider.
 fn of_teller(name: &str, conditions: &[Condition]) -> Diagnosis {
-    let ready = ConditionType::Ready.as_str();
-    let ready = conditions.iter().find(|condition| condition.type_ == ready);
-    let Some(ready) = ready else {
-        return unseen(name);
-    };
-    let Condition {
+    let Some(Condition {
         status,
         reason,
         message,
         ..
-    } = ready;
+    }) = api::ready(conditions)
+    else {
+        return unseen(name);
+    };
     match &**status {
         "True" => Diagnosis::fine(format!("{name} is ready: {message}")),
         "False" => Diagnosis::wrong(format!("{name} fails ({reason}): {message}"), see(reason)),

@@ -54,7 +54,7 @@ impl Viewer {
         what.map(|what| format!("{key} {what}"))
     }
 
-    /// The namespaces that have an object of a kind with this name. None where the kind may not be listed in all of them.
+    /// The namespaces that have an object of a kind with this name. Empty where the kind may not be listed in all of them.
     pub async fn namespaces_with(&self, served: &ServedKind, name: &str) -> Vec<String> {
         if !served.namespaced {
             return Vec::new();
@@ -69,7 +69,7 @@ impl Viewer {
             .collect()
     }
 
-    /// The objects of a kind, without their bodies: those in a namespace, or all. None where they cannot be read.
+    /// The objects of a kind, without their bodies: those in a namespace, or all. Those of pages that cannot be read are left out.
     async fn inside(&self, served: &ServedKind, namespace: Option<&str>) -> Vec<Inside> {
         let (kind, mut objects, mut next) = (served.group_kind(), Vec::new(), String::new());
         loop {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{Condition, ConditionType, ObjectCounts, Reason, Sync, SyncStatus};
+use crate::api::{self, Condition, ObjectCounts, Reason, Sync, SyncStatus};
 use crate::intent::SyncIntent;
 
 /// The state of the condition `Ready`.
@@ -31,8 +31,7 @@ impl Default for Ready {
 impl Ready {
     /// Reads a status.
     pub fn of(conditions: &[Condition]) -> Self {
-        let ready = ConditionType::Ready.as_str();
-        let Some(ready) = conditions.iter().find(|one| one.type_ == ready) else {
+        let Some(ready) = api::ready(conditions) else {
             return Self::default();
         };
         let mut current = Self {

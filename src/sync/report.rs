@@ -13,7 +13,7 @@ use super::newest::{AttemptedChart, FetchedChart, Newest, both};
 use super::timers::{Due, Now, Timers, count};
 use super::verdict::Facts;
 use crate::api::{
-    ConditionType, FetchedBase, FinishedRun, HeldPrune, PinStatus, Reason, SyncStatus, Time,
+    self, ConditionType, FetchedBase, FinishedRun, HeldPrune, PinStatus, Reason, SyncStatus, Time,
 };
 use crate::fleet::FetchTimes;
 use crate::manifest::ObjectKey;
@@ -250,10 +250,7 @@ impl Tally {
 impl ReportState {
     /// The state after a restart: everything in the status counts as reported.
     pub(super) fn restored(status: SyncStatus, ready: bool) -> Self {
-        let condition = status
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == "Ready");
+        let condition = api::ready(&status.conditions);
         let warned = condition.filter(|condition| condition.status == "False");
         Self {
             ready,

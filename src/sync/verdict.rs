@@ -330,7 +330,7 @@ impl Facts {
         let ObjectCounts {
             desired, applied, ..
         } = self.counts;
-        match self.problems.is_empty() {
+        match self.problems.is_empty() || applied >= desired {
             // Not the commit has changed, but the spec, or an input.
             true if blocked.starts_with(revision) => "; what is live stays live".to_owned(),
             true => format!("; {revision} stays live"),

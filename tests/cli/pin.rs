@@ -166,6 +166,35 @@ async fn a_bad_commit_is_pinned_away_until_a_commit_brings_other_content() {
         .says(0, &["sync/all is not pinned\n"]);
 }
 
+/// It asks for what the pin held, which is live already. What is told of it is about this commit, and not about the pin.
+#[tokio::test]
+async fn a_revert_that_ends_a_pin_is_told_as_itself() {
+    let (case, [first, _]) = two_commits(world().await, "cli-pin-revert").await;
+    run(&case, &["pin", "all", "--reason", "incident 9"])
+        .await
+        .says(0, &["goes back to"]);
+    case.synced("all", &first).await;
+    let revert = case
+        .push(
+            &[
+                ("apps/web.yaml", Some(&case.map("web", "good"))),
+                ("apps/more.yaml", None),
+            ],
+            "revert",
+        )
+        .await;
+    case.synced("all", &revert).await;
+    let equal = format!("equals main@sha1:{revert}");
+    eventually("the revert is told", PATIENCE, async || {
+        let told = case.events("Converged").await;
+        match told.iter().any(|note| note.contains(&equal)) {
+            true => Ok(()),
+            false => Err(told),
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_pin_that_holds_survives_a_restart_without_the_cache() {
     let mut own = World::own(Options::default(), &[]).await;

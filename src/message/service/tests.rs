@@ -36,6 +36,50 @@ fn one(requests: Vec<Request>) -> Request {
     requests.into_iter().next().unwrap()
 }
 
+#[test]
+fn an_email_is_in_the_thread_of_each_problem_that_it_is_about() {
+    let spec = ProviderIntent {
+        channel: Some("ops@example.com, Ops Team <team@example.com>".to_owned()),
+        username: Some("towline <towline@example.com>".to_owned()),
+        ..intent(Service::Email, Some("smtp://mail.example.com"))
+    };
+    let to = Destination::new(&spec, None).unwrap();
+    let mail = |message: &Message| {
+        let sent = one(requests(message, &to));
+        let text = String::from_utf8(sent.body).unwrap();
+        // Long headers are folded (RFC 5322, section 2.2.3).
+        text.replace("\r\n\t", " ").replace("\r\n ", " ")
+    };
+    let threads = |text: &str| -> Vec<String> {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("References: "));
+        let ids = line.unwrap_or_default().split(' ');
+        ids.filter(|id| !id.is_empty()).map(str::to_owned).collect()
+    };
+    let begins = |reason| message(&["shop"], reason, NoticeState::Begins);
+    let (failed, diff) = (begins(Reason::ApplyFailed), begins(Reason::Diff));
+    let mut ends = message(&["shop"], Reason::Converged, NoticeState::Ends);
+    ends.problems = [&failed, &diff]
+        .map(|message| message.problems[0].clone())
+        .to_vec();
+    let of = |message: &Message| threads(&mail(message));
+    assert_eq!(of(&ends), [of(&failed), of(&diff)].concat());
+    assert_eq!(of(&ends).len(), 2);
+    let mut many = ends.clone();
+    many.problems = vec![failed.problems[0].clone(); 500];
+    assert_eq!(of(&many).len(), 20);
+    let mut news = ends;
+    news.problems.clear();
+    assert_eq!(of(&news), [""; 0]);
+    // An address without a name has no empty one.
+    let text = mail(&failed);
+    assert!(
+        text.contains("<ops@example.com>") && !text.contains("\"\""),
+        "{text}"
+    );
+}
+
 /// Where a service's request goes, and what its body has, as JSON pointers with their values.
 type Shape<'a> = (Service, &'a str, Vec<(&'a str, Value)>);
 

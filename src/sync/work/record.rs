@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::api::{ConditionType, HookStage, Reason, ReleaseRecord, SyncStatus};
+use crate::api::{self, HookStage, Reason, ReleaseRecord, SyncStatus};
 use crate::cluster::WriteError;
 use crate::content::Tree;
 use crate::desired::{Desired, Misplaced, Release, misplaced};
@@ -474,12 +474,8 @@ fn of_helm(records: &[HelmRecord], secrets: &[Value]) -> Option<Value> {
 /// Why the release of a Sync has failed, if it has.
 fn failure(status: &SyncStatus) -> Option<&str> {
     let failed = [Reason::HookFailed, Reason::HealthFailed].map(Reason::as_str);
-    let mut conditions = status.conditions.iter();
-    let ready = conditions.find(|condition| {
-        condition.type_ == ConditionType::Ready.as_str()
-            && condition.status == "False"
-            && failed.contains(&&*condition.reason)
-    });
+    let ready = api::ready(&status.conditions)
+        .filter(|ready| ready.status == "False" && failed.contains(&&*ready.reason));
     ready.map(|ready| &*ready.message)
 }
 
