@@ -140,6 +140,7 @@ pub fn read(
         && before.is_in(Some(tree.identity(&intent.path)?))
         && before.rendered.holds_in(&*tree)?
     {
+        task.note_folders(before);
         return Ok(Reading::Unchanged);
     }
     // Select: find the content of the path, and the manifests.
@@ -149,6 +150,7 @@ pub fn read(
         && before.rendered.holds_in(&*tree)?
     {
         *before.folder() = content.folder;
+        task.note_folders(before);
         return Ok(Reading::Unchanged);
     }
     // Decrypt: from here on, encrypted files are read decrypted.
@@ -157,6 +159,7 @@ pub fn read(
     let made = make(task, &Arc::new(decrypted), content, selected, cache);
     // Errors of all stages are cleaned here of values of Secrets and encrypted files.
     let desired = made.map_err(|error| error.without(&secrets))?;
+    task.note_folders(&desired);
     Ok(Reading::Changed(Box::new(desired)))
 }
 
@@ -289,6 +292,16 @@ impl Task {
         whole_tree(&self.tree, self.chart.as_ref(), &self.bases, &self.intent)
     }
 
+    /// Takes note of the folders that renderers did not leave, where all of them are the source's own: those of other sources
+    /// have another revision.
+    fn note_folders(&self, desired: &Desired) {
+        if self.chart.is_none() && desired.bases().next().is_none() {
+            desired
+                .rendered
+                .note_folders(&*self.tree, &self.intent.path);
+        }
+    }
+
     /// What kustomizations may name by URL.
     fn usable_bases(&self) -> Bases {
         match self.intent.remote_bases {
@@ -417,9 +430,16 @@ impl Desired {
     /// monorepo at most of its commits.
     #[must_use]
     pub fn is_known_in(&self, tree: &dyn Tree, intent: &RenderIntent, inputs: &Inputs) -> bool {
-        self.rendered.is_empty()
-            && self.is_for(intent, inputs)
-            && self.is_in(tree.known_identity(&intent.path))
+        // What hooks of a chart are due is asked of each revision.
+        self.is_for(intent, inputs)
+            && self.hooks.all.is_empty()
+            && match self.content.form {
+                Form::Manifests => {
+                    self.is_in(tree.known_identity(&intent.path))
+                        && (self.rendered.is_empty() || self.rendered.is_known_in(tree))
+                }
+                Form::Kustomization | Form::Chart | Form::Own => self.rendered.is_known_in(tree),
+            }
     }
 
     /// Whether it was made for this intent and these inputs.

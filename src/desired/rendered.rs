@@ -2,17 +2,17 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::form::{Form, Selected};
 use super::object::Parts;
 use super::{DesiredError, Inputs, ReleaseNumber};
-use crate::content::{ReadError, Tree, within};
+use crate::content::{ReadError, Tree, TreeId, within};
 use crate::intent::{Overrides, RenderIntent, RendererIntent};
 use crate::manifest::{self, FieldPath};
 use crate::render::wasm::{
-    Chart, Cluster, Finding, Folder, Kept, Kustomization, Output, Private, Release, Renderers,
-    Sought, Values,
+    Chart, Cluster, Finding, Folder, Kept, Kustomization, Output, Private, Reads, Release,
+    Renderers, Sought, Values,
 };
 use crate::render::{Bases, Outcome, ParsedObject, RemoteBase, Steps, Text, TextId};
 
@@ -24,7 +24,12 @@ pub(super) struct Rendered {
     places: HashMap<TextId, (u32, u32)>,
     /// Where the values of a chart are.
     values: Arc<[Arc<str>]>,
+    folders: Mutex<Folders>,
 }
+
+/// The folders that the renderers did not leave, as they were when the outputs were last found to hold. None where that is
+/// not known.
+type Folders = Option<Box<[(Box<str>, TreeId)]>>;
 
 impl Rendered {
     /// Whether the outputs hold in `tree` as well.
@@ -35,6 +40,37 @@ impl Rendered {
             }
         }
         Ok(true)
+    }
+
+    /// Takes note of the folders in which everything is that matters, for outputs that hold in `tree`.
+    pub(super) fn note_folders(&self, tree: &dyn Tree, path: &str) {
+        if !self.is_empty() {
+            *self.folders() = self.folders_in(tree, path);
+        }
+    }
+
+    fn folders_in(&self, tree: &dyn Tree, path: &str) -> Folders {
+        let mut all = Reads::default();
+        for output in &self.outputs {
+            all.extend(&output.reads);
+        }
+        let folders = all.folders(tree, path)?.into_iter();
+        folders
+            .map(|folder| Some((folder.as_str().into(), tree.identity(&folder).ok()?)))
+            .collect()
+    }
+
+    /// Whether the outputs are known to hold in `tree`, without blocking: nothing is different in any folder that the renderers
+    /// looked into.
+    pub(super) fn is_known_in(&self, tree: &dyn Tree) -> bool {
+        let folders = self.folders();
+        let mut folders = folders.iter().flatten().peekable();
+        folders.peek().is_some()
+            && folders.all(|(folder, before)| tree.known_identity(folder) == Some(*before))
+    }
+
+    fn folders(&self) -> MutexGuard<'_, Folders> {
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -43,7 +43,9 @@ impl Driver {
         state.requests.attempted_chart = newest.chart.as_ref().map(AttemptedChart::of);
         let target = state.target.as_ref();
         let is_still = target.is_some_and(|target| target.is_still(&newest, scope, &inputs));
-        if is_still && !returns {
+        // Hooks that were begun for another revision have to be looked after.
+        if is_still && !returns && state.ahead.awaits_hooks.is_none() {
+            state.ahead.read = None;
             state.aim(newest, scope, inputs, Ok(Loaded::Same));
             return None;
         }

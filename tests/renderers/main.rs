@@ -7,6 +7,7 @@ mod folder;
 mod golden;
 mod helm;
 mod inflate;
+mod known;
 mod kustomize;
 mod leaks;
 mod modules;

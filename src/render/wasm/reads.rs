@@ -1,5 +1,7 @@
 //! What a render looked at: together with its request and its module, the key of what it made.
 
+mod folders;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -110,7 +112,7 @@ impl Reads {
     }
 
     /// Adds what another render looked at in the same tree.
-    pub(super) fn extend(&mut self, other: &Self) {
+    pub fn extend(&mut self, other: &Self) {
         for (path, place) in &other.places {
             self.keep_place(Arc::clone(path), place.clone());
         }
