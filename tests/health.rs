@@ -21,14 +21,20 @@ async fn ready_means_available_and_a_timeout_is_reported() {
     let pending = case.ready_becomes("all", "False", "HealthPending").await;
     assert!(pending.contains(&name), "{pending}");
     let failed = case.ready_becomes("all", "False", "HealthFailed").await;
-    assert!(
-        failed.contains(&name) && failed.contains("spec.timeout"),
-        "{failed}"
-    );
+    let cause = "0 of 1 replicas available: cannot be scheduled: 0/";
+    for part in [&*name, "spec.timeout", cause] {
+        assert!(failed.contains(part), "{failed}");
+    }
     let sync: Sync = case.api().get("all").await.unwrap();
     assert_eq!(condition(&sync, "Healthy").0, "False");
-    assert_eq!(sync.status.unwrap().objects.unwrap().unhealthy, 1);
-    case.wait_for_event("HealthFailed", &[&name]).await;
+    let status = sync.status.unwrap();
+    assert_eq!(status.objects.unwrap().unhealthy, 1);
+    assert!(
+        status.failures[0].message.contains(cause),
+        "{:?}",
+        status.failures
+    );
+    case.wait_for_event("HealthFailed", &[&name, cause]).await;
 
     let second = case
         .push(&[("web.yaml", Some(&text("")))], "a node that is there")

@@ -14,6 +14,7 @@ mod assess;
 mod audit;
 mod bases;
 mod bodies;
+mod causes;
 mod choose;
 mod delivery;
 mod driven;

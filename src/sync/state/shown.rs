@@ -72,6 +72,7 @@ impl State {
             key: key.clone(),
             health: health.clone(),
             place: None,
+            cause: self.memory.causes.of(key),
         }));
         for one in &mut listed.first {
             let item = self.objects.items.get(&one.key);
