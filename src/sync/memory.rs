@@ -117,6 +117,8 @@ pub(super) struct Memory {
     pub(super) counted: HashSet<ObjectKey>,
     /// Objects that are not healthy.
     pub(super) unhealthy: BTreeMap<ObjectKey, Health>,
+    /// Children that are not ready yet at the commit of this Sync, whatever their health says.
+    pub(super) behind: BTreeMap<ObjectKey, Health>,
     /// What the pods of objects say that have failed.
     pub(super) causes: Causes,
     /// The recent corrections of each object.

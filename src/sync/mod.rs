@@ -15,6 +15,7 @@ mod audit;
 mod bases;
 mod bodies;
 mod causes;
+mod children;
 mod choose;
 mod delivery;
 mod driven;
