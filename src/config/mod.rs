@@ -23,7 +23,7 @@ pub use command::{
     SuspendArgs, UnpinArgs, WaitArgs,
 };
 pub use global::command;
-pub use names::SteeredName;
+pub use names::{EventsName, SteeredName};
 pub use setup::{
     CheckArgs, CompletionArgs, CreateCommand, GitSecretArgs, HookCommand, HookSecretArgs,
     HookTestArgs, ManArgs, NewSecretArgs, ProviderSecretArgs, RegistrySecretArgs, SecretCommand,
