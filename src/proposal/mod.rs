@@ -469,6 +469,7 @@ impl Planner<'_> {
             course,
             name: self.status_name(),
             text,
+            url: None,
         }
     }
 }
