@@ -68,7 +68,7 @@ pub(super) fn past(status: &SyncStatus) -> Vec<PastRevision> {
     all
 }
 
-const COMMITS: [&str; 8] = [
+const COMMITS: [&str; 9] = [
     "REVISION",
     "COMMITTED",
     "APPLIED",
@@ -77,6 +77,7 @@ const COMMITS: [&str; 8] = [
     "CHANGED",
     "PRUNED",
     "AUTHOR",
+    "SUBJECT",
 ];
 
 fn commit_row(past: &PastRevision) -> Vec<Cell> {
@@ -103,6 +104,7 @@ fn commit_row(past: &PastRevision) -> Vec<Cell> {
     let mut cells = vec![Cell::from(&*revision(past))];
     cells.extend(figures.iter().map(|text| Cell::figure(text)));
     cells.push(Cell::from(&*entry.author));
+    cells.push(Cell::from(entry.subject.as_deref().unwrap_or_default()));
     cells
 }
 

@@ -123,8 +123,14 @@ mod tests {
         assert!(causes.wanted(all.into_iter()).is_empty());
         assert_eq!(causes.of(&web).as_deref(), Some("why"));
         // What is well again makes room, and is looked at anew when it fails again.
-        assert_eq!(causes.wanted([&web, &set].into_iter()), [set.clone()]);
+        assert_eq!(
+            causes.wanted([&web, &set].into_iter()),
+            std::slice::from_ref(&set)
+        );
         assert_eq!(causes.of(&job), None);
-        assert_eq!(causes.wanted([&job].into_iter()), [job.clone()]);
+        assert_eq!(
+            causes.wanted([&job].into_iter()),
+            std::slice::from_ref(&job)
+        );
     }
 }

@@ -95,7 +95,7 @@ fn ready_only_when_applied_in_sync_and_healthy_if_asked() {
     assert!(!waiting.health_message().contains(place));
     let healthy = failed.verdicts(&failed.ready()).pop().unwrap();
     assert_eq!(healthy.reason, Reason::HealthFailed);
-    let mut known = failed.clone();
+    let mut known = failed;
     known.unhealthy.first[0].cause = Some("container web crashes".to_owned());
     let why = "it crashes: container web crashes";
     let message = known.health_message();
